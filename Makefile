@@ -1,0 +1,45 @@
+PY ?= python3
+V := .venv
+BIN := $(V)/bin
+WORKERS ?= 2
+
+.PHONY: help demo test check lint types docs bench constraints clean
+
+help: ## show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(V)/.core: pyproject.toml constraints.txt
+	$(PY) -m venv $(V)
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+$(V)/.test: $(V)/.core
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,test,dev]'
+	touch $@
+
+demo: $(V)/.core ## install tilth and map a simulated scene: demo/report.html
+	$(BIN)/tilth demo --force
+
+test: $(V)/.test ## install what the tests need and run them
+	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+check: lint types docs test ## everything that must be green before a change lands
+
+lint: $(V)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(V)/.test
+	$(BIN)/mypy
+
+docs: $(V)/.test ## check that the command line reference is what the code says
+	$(BIN)/python docs/reference.py --check
+
+bench: $(V)/.test ## print the benchmark table (ratios in one run)
+	$(BIN)/python bench/run.py
+
+constraints: $(V)/.test ## resolve the versions anew, for every platform, without addresses
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf $(V) demo .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,85 @@
+"""Every failure that tilth explains instead of showing a traceback.
+
+::
+
+    TilthError
+    ├── BadInput              what was given cannot be used as it is
+    │   ├── UnreadableFile    missing, truncated or of no known format
+    │   ├── BandMismatch      bands or their number do not fit the model
+    │   ├── GridMismatch      two things that must lie on one grid do not; a rotated grid; no CRS where metres are needed
+    │   ├── EmptyImage        nothing but nodata
+    │   └── UnknownName       no model, dataset, class or option value of that name (the nearest one is offered)
+    ├── OutputExists          the output is there already and --force was not given
+    ├── OutputFailed          the output cannot be written: no permission, no space
+    ├── FetchFailed           a download did not arrive whole
+    │   └── ChecksumMismatch  it arrived, but it is not what the card says
+    ├── UnsafeFile            a file that would have to be executed to be read (a pickle with code in it)
+    └── MissingExtra          an optional dependency is not installed
+
+One message is one sentence: what was given, what was wanted, what to do.  The command line prints it and exits with 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TilthError(Exception):
+    """Root of the tree: catch it and you have caught all that tilth raises on purpose."""
+
+
+class BadInput(TilthError):
+    """What was given cannot be used as it is."""
+
+
+class UnreadableFile(BadInput):
+    """A file is missing, truncated or of no known format."""
+
+
+class BandMismatch(BadInput):
+    """Bands, or their number, do not fit the model."""
+
+
+class GridMismatch(BadInput):
+    """Two things that must share a grid do not, or a grid cannot serve (rotated, no CRS)."""
+
+
+class EmptyImage(BadInput):
+    """Nothing but nodata."""
+
+
+class UnknownName(BadInput):
+    """No model, dataset or option value of that name."""
+
+    @classmethod
+    def among(cls, kind: str, given: str, known: Iterable[str]) -> UnknownName:
+        """Build the sentence that names the nearest known value."""
+        known = list(known)
+        near = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}."
+        return cls(f"There is no {kind} called {given!r}: {hint}")
+
+
+class OutputExists(TilthError):
+    """The output is there already."""
+
+
+class OutputFailed(TilthError):
+    """The output cannot be written."""
+
+
+class FetchFailed(TilthError):
+    """A download did not arrive whole."""
+
+
+class ChecksumMismatch(FetchFailed):
+    """What arrived is not what its card says."""
+
+
+class UnsafeFile(TilthError):
+    """Reading the file would execute code that came with it."""
+
+
+class MissingExtra(TilthError):
+    """An optional dependency is not installed."""
