@@ -56,6 +56,7 @@ class ClassScheme:
     @classmethod
     def from_dict(cls, table: dict[str, object]) -> ClassScheme:
         """Inverse of :meth:`to_dict`; keys that are missing take their defaults."""
+
         def names(key: str) -> tuple[str, ...]:
             return tuple(str(v) for v in table.get(key) or ())  # type: ignore[attr-defined]
 

@@ -64,11 +64,7 @@ def roi_shape(roi: Roi) -> tuple[int, int]:
 def tiles(shape: tuple[int, int], size: int) -> list[Roi]:
     """Cut ``shape`` (y, x) into a row-major list of disjoint square regions of ``size`` px; the last ones are smaller."""
     height, width = shape
-    return [
-        (slice(top, min(top + size, height)), slice(left, min(left + size, width)))
-        for top in range(0, height, size)
-        for left in range(0, width, size)
-    ]
+    return [(slice(top, min(top + size, height)), slice(left, min(left + size, width))) for top in range(0, height, size) for left in range(0, width, size)]
 
 
 def check_north_up(grid: GeoBox, name: str = "the image") -> None:
@@ -110,6 +106,12 @@ def ground_sampling_distance(grid: GeoBox) -> float | None:
 
     Measured on the ellipsoid, so it is right in degrees, in feet and in Web Mercator, whose metres are not metres.
     """
+    size = pixel_metres(grid)
+    return None if size is None else math.sqrt(size[0] * size[1])
+
+
+def pixel_metres(grid: GeoBox) -> tuple[float, float] | None:
+    """Return the (y, x) edges of a pixel on the ground, in metres, at the centre of the grid; None without a CRS."""
     if grid.crs is None:
         return None
     height, width = grid.shape
@@ -120,7 +122,7 @@ def ground_sampling_distance(grid: GeoBox) -> float | None:
     geod = Geod(ellps="WGS84")
     _, _, east = geod.inv(lons[0], lats[0], lons[1], lats[1])
     _, _, south = geod.inv(lons[0], lats[0], lons[2], lats[2])
-    return math.sqrt(abs(east) / step_x * abs(south) / step_y)
+    return abs(south) / step_y, abs(east) / step_x
 
 
 def _lonlat(grid: GeoBox, points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:

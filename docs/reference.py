@@ -1,0 +1,43 @@
+"""Write ``docs/cli.md`` from the command line itself; ``--check`` fails if the file is not what the code says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tilth.cli.main import VERBS, cli
+
+TARGET = Path(__file__).with_name("cli.md")
+
+
+def help_of(command: click.Command, name: str) -> str:
+    """Return the help text of one command at a fixed width."""
+    context = click.Context(command, info_name=name, terminal_width=110, max_content_width=110)
+    return command.get_help(context).rstrip()
+
+
+def reference() -> str:
+    """Return the whole page."""
+    parts = ["# Command line\n\nGenerated from the code by `python docs/reference.py`; `make docs` checks it.\n", f"```text\n{help_of(cli, 'tilth')}\n```\n"]
+    for verb in VERBS:
+        command = cli.get_command(click.Context(cli), verb)
+        parts.append(f"## tilth {verb}\n\n```text\n{help_of(command, f'tilth {verb}')}\n```\n")
+        for name, child in getattr(command, "commands", {}).items():
+            parts.append(f"### tilth {verb} {name}\n\n```text\n{help_of(child, f'tilth {verb} {name}')}\n```\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    """Write or check."""
+    text = reference()
+    if "--check" in sys.argv:
+        if not TARGET.exists() or TARGET.read_text() != text:
+            sys.exit("docs/cli.md is not what the code says: python docs/reference.py")
+        return
+    TARGET.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

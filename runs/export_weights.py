@@ -1,0 +1,48 @@
+"""Turn a training checkpoint into a packaged model: weights, graph and card in ``src/tilth/weights/NAME``.
+
+    python runs/export_weights.py checkpoints/vhr/last.pt runs/cards/fields-rgb-vhr.toml src/tilth/weights
+
+The card is a ``card.toml`` without ``files``; its architecture says what to build.  The checkpoint holds, under ``mean``, the state of torch's
+``AveragedModel``: the averaged weights, which are what we ship.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from tilth.models import export, load_model, read_card
+from tilth.models.unet import build
+
+
+def averaged_state(path: Path, key: str) -> dict[str, torch.Tensor]:
+    """State dict of the network in a checkpoint; ``module.`` and the count of averages are AveragedModel's own."""
+    state = torch.load(path, map_location="cpu", weights_only=True)[key]
+    return {name.removeprefix("module."): tensor for name, tensor in state.items() if name != "n_averaged"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("card", type=Path, help="card.toml without files")
+    parser.add_argument("out", type=Path, help="folder of packaged weights; the model gets a folder of its name in it")
+    parser.add_argument("--key", default="mean", help="where the state dict lies in the checkpoint")
+    parser.add_argument("--scores", type=Path, help="JSON with the scores to write into the card")
+    parser.add_argument("--full", action="store_true", help="store float32 instead of float16")
+    parser.add_argument("--force", action="store_true")
+    args = parser.parse_args()
+    card = read_card(args.card)
+    if args.scores:
+        card = card.__class__.from_dict({**card.to_dict(), "scores": json.loads(args.scores.read_text())})
+    network = build(card.architecture, len(card.inputs.bands), len(card.classes))
+    network.load_state_dict(averaged_state(args.checkpoint, args.key), strict=True)
+    card = export(network, card, args.out / card.name, half=not args.full, force=args.force)
+    size = sum(path.stat().st_size for path in card.folder.iterdir())
+    print(f"{card.folder}: {size / 1e6:.2f} MB; loads with {load_model(card.folder).engine}")
+
+
+if __name__ == "__main__":
+    main()

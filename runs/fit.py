@@ -1,0 +1,148 @@
+"""One plain training loop for the weights that ship: weighted cross-entropy + soft Dice, AdamW, one cycle, bfloat16, exact resume."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+IGNORE = 255
+CLASS_WEIGHTS = (0.8, 0.8, 2.0)
+Batch = tuple[torch.Tensor, torch.Tensor]
+DrawBatch = Callable[[int], Batch]
+"""From the number of a step to images (view, band, y, x) and labels (view, y, x): the same number gives the same batch."""
+
+
+def network(bands: int, decoder: tuple[int, ...]) -> nn.Module:
+    """Build the U-Nets that ship: MobileNet-V2 encoder, narrow decoder, 3 to 4 M parameters."""
+    return smp.Unet("mobilenet_v2", encoder_weights=None, in_channels=bands, classes=3, decoder_channels=decoder)
+
+
+def boundary_labels(ids: torch.Tensor, width: int) -> torch.Tensor:
+    """(y, x) ids, -1 outside -> 0 background, 1 field, 2 boundary, 255 outside; as `tilth.labels.class_labels`, in torch for speed."""
+    outside = ids < 0
+    known = ids.float()
+    high = torch.where(outside, torch.tensor(-1e9), known)[None, None]
+    low = torch.where(outside, torch.tensor(1e9), known)[None, None]
+    window = 2 * width + 1
+    top = F.max_pool2d(high, window, 1, width)[0, 0]
+    bottom = -F.max_pool2d(-low, window, 1, width)[0, 0]
+    classes = (ids > 0).long()
+    classes[(ids > 0) & (top != bottom)] = 2
+    classes[outside] = IGNORE
+    return classes
+
+
+def random_grid(size: int, gsd: float, native: float, shape: tuple[int, int], rng: np.random.Generator, margin: float = 20) -> torch.Tensor:
+    """Sampling grid of a random window: any place, angle, flip and a little stretch."""
+    height, width = shape
+    angle, stretch = rng.uniform(0, 2 * math.pi), float(np.exp(rng.uniform(-0.12, 0.12)))
+    half = size * gsd / native / 2
+    cy, cx = (rng.uniform(-1, 1) * (max(extent / 2 - half, 0) + margin) * 2 / extent for extent in (height, width))
+    cos, sin = math.cos(angle), math.sin(angle)
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    a, b = half * 2 / width, half * 2 / height
+    theta = torch.tensor([[flip * a * cos * stretch, -a * sin / stretch, cx], [flip * b * sin * stretch, b * cos / stretch, cy]])[None].float()
+    return F.affine_grid(theta, [1, 1, size, size], align_corners=False)
+
+
+def sample(image: torch.Tensor, ids: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sample (band, y, x) pixels bilinearly and (y, x) ids by nearest neighbour; ids outside are -1."""
+    pixels = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)[0]
+    found = F.grid_sample(ids[None, None].float() + 1, grid, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
+    return pixels, (found.round() - 1).to(torch.int32)
+
+
+def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Weighted cross-entropy plus mean soft Dice; ignored pixels count in neither."""
+    entropy = F.cross_entropy(logits, labels, torch.tensor(CLASS_WEIGHTS), ignore_index=IGNORE)
+    known = (labels != IGNORE)[:, None]
+    share = logits.softmax(1) * known
+    truth = F.one_hot(labels.clamp(max=2), 3).permute(0, 3, 1, 2) * known
+    dice = 1 - (2 * (share * truth).sum((0, 2, 3)) + 1) / (share.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
+    return entropy + dice.mean()
+
+
+class Batches(torch.utils.data.IterableDataset):
+    """Steps ``start`` to ``stop`` of a batch function."""
+
+    def __init__(self, draw: DrawBatch, start: int, stop: int) -> None:
+        self.draw, self.start, self.stop = draw, start, stop
+
+    def __iter__(self):
+        torch.set_num_threads(1)
+        for step in range(self.start, self.stop):
+            yield self.draw(step)
+
+
+def options(description: str) -> argparse.ArgumentParser:
+    """Build the options that every run shares."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("data", type=Path, help="folder of the training data")
+    parser.add_argument("out", type=Path, help="folder of the checkpoint last.pt")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start-from", type=Path, help="checkpoint whose weights are taken where the shapes fit")
+    return parser
+
+
+def take_weights(model: nn.Module, path: Path) -> None:
+    """Start from the weights of another run; tensors of another shape keep their random start."""
+    theirs = torch.load(path, weights_only=True)["model"]
+    ours = model.state_dict()
+    model.load_state_dict({name: theirs[name] if name in theirs and theirs[name].shape == value.shape else value for name, value in ours.items()})
+
+
+def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Namespace) -> None:
+    """Train until ``args.steps``; going on from ``args.out/last.pt`` if it is there."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    model = network(bands, decoder).to(memory_format=torch.channels_last)
+    if args.start_from:
+        take_weights(model, args.start_from)
+    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps + 1, pct_start=0.08)
+    parts = {"model": model, "mean": mean, "optimizer": optimizer, "schedule": schedule}
+    state, start = args.out / "last.pt", 0
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        start = saved["step"]
+    loader = torch.utils.data.DataLoader(Batches(draw, start, args.steps), batch_size=None, num_workers=1, prefetch_factor=4)
+    began, smooth = time.time(), None
+    model.train()
+    for step, (images, labels) in enumerate(loader, start + 1):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(images.to(memory_format=torch.channels_last))
+        loss = loss_of(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        mean.update_parameters(model)
+        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        if step % 25 == 0:
+            pace = (step - start) * args.batch / (time.time() - began)
+            print(json.dumps({"step": step, "loss": round(smooth, 4), "images_per_s": round(pace, 1)}), flush=True)
+        if step % 100 == 0 or step == args.steps:
+            part = state.with_suffix(".part")
+            torch.save({name: value.state_dict() for name, value in parts.items()} | {"step": step}, part)
+            part.replace(state)

@@ -1,0 +1,201 @@
+"""``tilth map``, ``tilth predict`` and ``tilth fields``: the road and its two halves."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tilth.cli import options as opt
+from tilth.cli.progress import Reporter, reporter
+
+if TYPE_CHECKING:
+    from tilth.maps import Job, MapOptions
+
+
+def _map_options(given: dict[str, Any]) -> MapOptions:
+    """Turn what the command line holds into the options of the road; what a verb does not offer keeps its default."""
+    from tilth import fields, maps, predict
+
+    min_area, max_area = given.get("min_area", 500.0), given.get("max_area") or float("inf")
+    return maps.MapOptions(
+        predict=predict.PredictOptions(
+            window=given.get("window"),
+            overlap=_overlap(given),
+            block=given.get("block", 2048),
+            gsd=given.get("gsd"),
+            scale=given.get("scale"),
+            flips=given.get("flips", False),
+            batch=given.get("batch", 4),
+            bands=_bands(given.get("bands")),
+        ),
+        method=given.get("method", "watershed"),
+        instances=fields.InstanceOptions(min_area=min_area, **({"extent": given["extent"]} if given.get("extent") else {})),
+        outlines=fields.FieldOptions(simplify=given.get("simplify"), min_area=min_area, max_area=max_area),
+        collection=given.get("collection"),
+        datetime=given.get("datetime"),
+        engine=_engine(given),
+        fast=given.get("fast", False),
+        threads=given.get("threads"),
+    )
+
+
+def _overlap(given: dict[str, Any]) -> float | None:
+    """Return the overlap; ftw's ``--padding`` is half of it, in pixels of a window."""
+    padding, window = given.get("padding"), given.get("window")
+    if padding is None:
+        overlap: float | None = given.get("overlap")
+        return overlap
+    if window is None:
+        message = "--padding is a number of pixels and needs --patch_size; or give --overlap as a share."
+        raise click.UsageError(message)
+    return float(min(2 * padding / window, 0.75))
+
+
+def _bands(text: str | None) -> tuple[int | str, ...] | None:
+    if text is None:
+        return None
+    return tuple(int(part) if part.strip().isdigit() else part.strip() for part in text.split(","))
+
+
+def _engine(given: dict[str, Any]) -> str:
+    """Return the engine; ftw's ``--gpu`` and ``--mps_mode`` say the same in other words."""
+    if given.get("mps_mode"):
+        return "mps"
+    if given.get("gpu") is not None and given["gpu"] >= 0:
+        return "cuda"
+    return str(given.get("engine", "auto"))
+
+
+def _print_plan(job: Job, say: Reporter, *, as_json: bool) -> None:
+    from tilth import predict
+    from tilth.grid import ground_sampling_distance
+
+    cost = predict.estimate(job.source, job.model, job.plan)
+    height, width = job.plan.grid.shape
+    gsd = ground_sampling_distance(job.plan.grid)
+    facts = {
+        "image": str(job.image),
+        "model": job.model.card.name,
+        "engine": job.model.engine,
+        "working_pixels": [int(height), int(width)],
+        "working_gsd_m": None if gsd is None else round(gsd, 3),
+        "windows": cost.windows,
+        "blocks": cost.blocks,
+        "gigabytes_read": round(cost.gigabytes_read, 3),
+        "seconds": round(cost.seconds, 1),
+        "notes": list(job.notes),
+    }
+    if as_json:
+        click.echo(json.dumps({"event": "plan", **facts}))
+        return
+    for note in job.notes:
+        say.note(note)
+    for name, value in facts.items():
+        if name != "notes":
+            click.echo(f"{name:<16} {value}")
+
+
+def _finish(result: Path, facts: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Print the summary and, last on standard output, the path of the result."""
+    if as_json:
+        click.echo(json.dumps({"event": "done", "path": str(result), **facts}))
+        return
+    if not quiet:
+        for name, value in facts.items():
+            if value is not None:
+                click.echo(f"{name.replace('_', ' '):<16} {value}", err=True)
+    click.echo(str(result))
+
+
+def _with_preview(image: Path | str, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
+    from tilth import maps, store
+
+    if not wanted:
+        return {}
+    target = out.with_name(f"{out.stem}.preview.png")
+    return {"preview": str(maps.write_preview(store.open_raster(image), frame, target))}
+
+
+@click.command("map", help="Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or URL -> .parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.")
+@click.argument("image")
+@opt.out
+@opt.model
+@opt.scores
+@opt.save_scores
+@opt.field_options
+@opt.window_options
+@opt.model_options
+@opt.run_options
+def map_command(image: str, out: Path, model: str | None, scores: Path | None, save_scores: bool, **given: Any) -> None:
+    """Run the whole road."""
+    from tilth import maps, store
+
+    options = _map_options(given)
+    scores = scores or (out.with_name(f"{out.stem}.scores.tif") if save_scores else None)
+    began = time.monotonic()
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+        if not given["dry_run"]:
+            store.check_output(out, given["force"])
+        job = maps.prepare(image, model, options)
+        if given["dry_run"]:
+            _print_plan(job, say, as_json=given["as_json"])
+            return
+        for note in job.notes:
+            say.note(note)
+        path, frame = maps.map_image(job, out, options, scores=scores, force=given["force"], on_step=say.step)
+        if given["fast"]:
+            say.note(maps.compare_precision(job))
+        extra = _with_preview(image, frame, path, wanted=given["preview"])
+    facts = maps.summarise(frame) | extra | ({"scores": str(scores)} if scores else {}) | {"seconds": round(time.monotonic() - began, 1)}
+    _finish(path, facts, as_json=given["as_json"], quiet=given["quiet"])
+
+
+@click.command("predict", help="Image in, class probabilities out, as a COG that says what its bands mean.")
+@click.argument("image")
+@opt.out
+@opt.model
+@opt.window_options
+@opt.model_options
+@opt.run_options
+def predict_command(image: str, out: Path, model: str | None, **given: Any) -> None:
+    """Run the first half."""
+    from tilth import maps, store
+
+    began = time.monotonic()
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+        if not given["dry_run"]:
+            store.check_output(out, given["force"])
+        job = maps.prepare(image, model, _map_options(given))
+        if given["dry_run"]:
+            _print_plan(job, say, as_json=given["as_json"])
+            return
+        for note in job.notes:
+            say.note(note)
+        path = maps.predict_image(job, out, force=given["force"], on_step=say.step)
+        if given["fast"]:
+            say.note(maps.compare_precision(job))
+        extra = {"preview": str(maps.write_score_preview(path))} if given["preview"] else {}
+    _finish(path, extra | {"seconds": round(time.monotonic() - began, 1)}, as_json=given["as_json"], quiet=given["quiet"])
+
+
+@click.command("fields", help="Class probabilities (from 'tilth predict' or 'tilth map --scores') in, table of fields out.")
+@click.argument("scores")
+@opt.out
+@opt.field_options
+@opt.force
+@opt.as_json
+@opt.quiet
+@click.option("--image", default=None, help="Draw the preview over this image.")
+def fields_command(scores: str, out: Path, image: str | None, **given: Any) -> None:
+    """Run the second half."""
+    from tilth import maps
+
+    began = time.monotonic()
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+        path, frame = maps.fields_from_scores(scores, out, _map_options(given), force=given["force"], on_step=say.step)
+        extra = _with_preview(image or scores, frame, path, wanted=True)
+    _finish(path, maps.summarise(frame) | extra | {"seconds": round(time.monotonic() - began, 1)}, as_json=given["as_json"], quiet=given["quiet"])

@@ -1,0 +1,47 @@
+"""``tilth simulate`` and ``tilth demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tilth.cli import options as opt
+from tilth.cli.progress import reporter
+
+
+@click.command("simulate", help="Write a simulated countryside with its truth: image.tif, instances.tif, labels.tif, cover.tif, truth.parquet.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--size", type=click.IntRange(8, 20_000), default=1024, show_default=True, help="Edge in pixels.")
+@click.option("--gsd", type=click.FloatRange(0.1, 60), default=10.0, show_default=True, help="Ground sampling distance in metres.")
+@click.option("--style", default="mixed", show_default=True, help="smallholder, europe, prairie, pivots, bocage or mixed.")
+@click.option("--image", "bands", type=click.Choice(["s2", "rgb"]), default="s2", show_default=True, help="Two Sentinel-2 dates, or one aerial photograph.")
+@click.option("--clouds", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of each date under clouds; adds scl.tif.")
+@opt.force
+def simulate_command(out: Path, seed: int, size: int, gsd: float, style: str, bands: str, clouds: float, force: bool) -> None:
+    """Simulate and write."""
+    from tilth import demo
+    from tilth.data.landscape import simulate
+
+    scene = simulate(seed, (size, size), gsd, style, bands=bands, clouds=clouds)
+    for path in demo.write_landscape(scene, out, force=force):
+        click.echo(str(path))
+
+
+@click.command("demo", help="Map a simulated scene, score it against its truth and write a report that one can open.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder.")
+@click.option("--seed", type=int, default=11, show_default=True)
+@click.option("--size", type=click.IntRange(128, 20_000), default=768, show_default=True, help="Edge of the scene in pixels of 10 m.")
+@click.option("--image", default=None, help="Also map this image, for example a real two-season pair.")
+@opt.force
+@opt.quiet
+def demo_command(out: Path, seed: int, size: int, image: str | None, force: bool, quiet: bool) -> None:
+    """Run the demo."""
+    from tilth import demo
+
+    with reporter(quiet=quiet, as_json=False) as say:
+        result = demo.run_demo(out, seed=seed, size=size, image=image, force=force, on_step=say.step, on_note=say.note)
+    if not quiet:
+        click.echo(result.table, err=True)
+    click.echo(str(result.report))

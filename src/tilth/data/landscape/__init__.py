@@ -1,0 +1,13 @@
+"""A seeded countryside that does not exist and knows all about itself: fields, cover, two seasons, clouds, a photograph of plants."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "photo": ["Photo", "simulate_photo"],
+        "scene": ["Landscape", "simulate"],
+        "truth": ["COVER"],
+        "styles": ["NAMES", "STYLES"],
+    },
+)

@@ -1,0 +1,88 @@
+"""Randomness with a place: hashes of integers, and periodic noise textures that are sampled anywhere.
+
+A texture is made once per seed by filtering white noise in the Fourier domain, so that one bilinear lookup gives a whole fractal sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+SIZE = 512
+"""Edge of a texture in texels; a power of two, so that wrapping is a bit mask."""
+_MASK = SIZE - 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Textures:
+    """Three periodic noise textures of zero mean and unit standard deviation, (512, 512) float32 each."""
+
+    smooth: np.ndarray
+    """Only long waves (64 texels and more): warps, valleys, illumination."""
+    rough: np.ndarray
+    """Fractal, amplitude ~ 1/f**1.7: wood edges, soil patches, clouds."""
+    grain: np.ndarray
+    """Short waves (4 to 16 texels): canopy and crop texture."""
+
+
+def make_textures(rng: np.random.Generator) -> Textures:
+    """Draw the textures of one landscape."""
+    frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :]) * SIZE
+    frequency[0, 0] = 1.0
+    smooth = np.where(frequency <= 8, 1.0 / frequency**1.2, 0.0)
+    rough = np.where(frequency >= 3, frequency**-1.7, 0.0)
+    grain = np.exp(-(np.log(frequency / 64) ** 2) / 0.9)
+    return Textures(*(_filtered(rng, gain) for gain in (smooth, rough, grain)))
+
+
+def _filtered(rng: np.random.Generator, gain: np.ndarray) -> np.ndarray:
+    gain = gain.copy()
+    gain[0, 0] = 0.0
+    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) * gain, s=(SIZE, SIZE))
+    return (field / field.std()).astype(np.float32)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def sample(texture: np.ndarray, x: float, y: float) -> float:
+    """Look up a texture at (x, y) texels, bilinear and periodic."""
+    fx = np.floor(x)
+    fy = np.floor(y)
+    tx = np.float32(x - fx)
+    ty = np.float32(y - fy)
+    i = int(fy) & _MASK
+    j = int(fx) & _MASK
+    i1 = (i + 1) & _MASK
+    j1 = (j + 1) & _MASK
+    top = texture[i, j] + tx * (texture[i, j1] - texture[i, j])
+    bottom = texture[i1, j] + tx * (texture[i1, j1] - texture[i1, j])
+    return top + ty * (bottom - top)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def mix(key: np.uint64, salt: int) -> np.uint64:
+    """Hash a key with a small integer (the finaliser of splitmix64: Steele et al. 2014, doi:10.1145/2714064.2660195)."""
+    z = key + np.uint64(0x9E3779B97F4A7C15) * np.uint64(salt + 1)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(nogil=True, cache=True, inline="always")
+def uniform(key: np.uint64, salt: int) -> float:
+    """Return a number in [0, 1) that depends on nothing but key and salt."""
+    return np.float64(mix(key, salt) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@njit(nogil=True, cache=True)
+def normal(key: np.uint64, salt: int) -> float:
+    """Return a standard normal number from key and salt (Irwin-Hall of four, clipped tails at 3.46)."""
+    total = uniform(key, salt * 4 + 1000) + uniform(key, salt * 4 + 1001) + uniform(key, salt * 4 + 1002) + uniform(key, salt * 4 + 1003)
+    return (total - 2.0) * 1.7320508
+
+
+@njit(nogil=True, cache=True, inline="always")
+def cell_key(salt: np.uint64, i: int, j: int) -> np.uint64:
+    """Key of a cell of a lattice."""
+    return mix(mix(salt, (i & 0xFFFFFF) + 7), (j & 0xFFFFFF) + 11)

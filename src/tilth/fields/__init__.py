@@ -1,0 +1,5 @@
+"""Fields: objects out of probabilities, their outlines, and the files they go to."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

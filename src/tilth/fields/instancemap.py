@@ -1,0 +1,138 @@
+"""Objects of a raster of any size: found block by block, ids in a file, memory of a few blocks."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from odc.geo.geobox import GeoBox
+
+from tilth.classes import ClassScheme
+from tilth.errors import BadInput, UnreadableFile
+from tilth.fields.instances import InstanceOptions, Scene, conclude, cut, prepare
+from tilth.fields.polygonise import Run
+from tilth.fields.seams import Block
+from tilth.grid import Roi, pad_roi, tiles
+from tilth.labels import Instances
+from tilth.raster import Source
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceMap:
+    """Object ids on disk and a row per object; it is read like :class:`tilth.labels.Instances`."""
+
+    path: Path
+    """(y, x) int32 ``.npy`` file; 0 is no object."""
+    grid: GeoBox
+    table: pd.DataFrame
+    """``id``, ``class``, ``score``, ``pixels``, ``area`` (m2; px2 for a photograph)."""
+
+    def read(self, roi: Roi) -> Instances:
+        """Read a region; the table stays whole."""
+        ids = np.load(self.path, mmap_mode="r")
+        return Instances(np.array(ids[roi]), self.grid[roi], self.table)
+
+
+def map_instances(
+    probs: Source,
+    classes: ClassScheme,
+    workspace: str | os.PathLike[str],
+    method: str = "watershed",
+    options: InstanceOptions | None = None,
+    *,
+    block: int = 2048,
+    run: Run = map,
+) -> InstanceMap:
+    """Find the objects in a probability map of any size.
+
+    Parameters
+    ----------
+    probs : Source
+        (class, y, x) probabilities, as for :func:`tilth.fields.find_instances`.
+    classes, method, options
+        As there.
+    workspace : path
+        A folder, made if need be, that gets ``ids.npy``, ``objects.parquet`` and ``instances.json``; what it held under these names is replaced.
+    block : int
+        Edge of a block in pixels.  It decides about memory and speed, never about the result.
+    run : callable
+        ``map`` or an executor's ``map``: blocks are independent.
+
+    Returns
+    -------
+    InstanceMap
+        The same ids and table, to the last bit, as :func:`tilth.fields.find_instances` on the whole.
+
+    Raises
+    ------
+    UnknownName, BandMismatch, BadInput
+        As there.
+
+    Notes
+    -----
+    Two passes over the blocks: the first cuts each into basins, numbered block by block, the second replaces these numbers by ids.  What is in between needs one row
+    per basin and per pass between two.
+    """
+    options = options or InstanceOptions()
+    if block < 64:
+        message = f"Blocks of {block} px were asked for; wanted are 64 px or more."
+        raise BadInput(message)
+    scene = prepare(probs.grid, classes, method, options)
+    folder = Path(workspace)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "instances.json").unlink(missing_ok=True)
+    path = folder / "ids.npy"
+    np.lib.format.open_memmap(path, "w+", np.int32, scene.shape).flush()
+    blocks = list(run(partial(_cut_block, probs, scene, path), tiles(scene.shape, block)))
+    lut, table = conclude(blocks, scene, classes, method, options)
+    starts = np.cumsum([0, *(len(one.basins) for one in blocks)])
+    jobs = [(one.roi, np.concatenate([lut[:1], lut[1 + start : 1 + start + len(one.basins)]])) for one, start in zip(blocks, starts, strict=False)]
+    for _ in run(partial(_number_block, path), jobs):
+        pass
+    _save(folder, probs.grid, table)
+    return InstanceMap(path, probs.grid, table)
+
+
+def _cut_block(probs: Source, scene: Scene, path: Path, roi: Roi) -> Block:
+    frame = pad_roi(roi, scene.halo, scene.shape)
+    labels, block = cut(probs.read(frame), roi, scene, frame)
+    np.load(path, mmap_mode="r+")[roi] = labels
+    return block
+
+
+def _number_block(path: Path, job: tuple[Roi, np.ndarray]) -> None:
+    roi, lut = job
+    ids = np.load(path, mmap_mode="r+")
+    ids[roi] = lut[ids[roi]]
+
+
+def _save(folder: Path, grid: GeoBox, table: pd.DataFrame) -> None:
+    table.to_parquet(folder / "objects.parquet", index=False)
+    place: dict[str, Any] = {"shape": [int(v) for v in grid.shape], "transform": [float(v) for v in grid.transform[:6]], "crs": grid.crs and grid.crs.to_wkt()}
+    (folder / "instances.json").write_text(json.dumps(place))
+
+
+def open_instances(workspace: str | os.PathLike[str]) -> InstanceMap:
+    """Open what :func:`map_instances` left in a folder.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is not there or not finished.
+    """
+    from affine import Affine
+
+    folder = Path(workspace)
+    try:
+        place = json.loads((folder / "instances.json").read_text())
+        grid = GeoBox(tuple(place["shape"]), Affine(*place["transform"]), place["crs"])
+        return InstanceMap(folder / "ids.npy", grid, pd.read_parquet(folder / "objects.parquet"))
+    except (OSError, ValueError, KeyError) as error:
+        message = f"{folder} holds no finished map of objects: run map_instances on it again."
+        raise UnreadableFile(message) from error

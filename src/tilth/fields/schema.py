@@ -1,0 +1,77 @@
+"""The columns of a table of fields, in one place: fiboa 0.3 on Vecorel 0.1, and what we add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tilth.errors import BadInput
+
+VECOREL = "https://vecorel.org/specification/v0.1.0/schema.yaml"
+FIBOA = "https://fiboa.org/specification/v0.3.0/schema.yaml"
+METRICS = "https://vecorel.org/geometry-metrics-extension/v0.1.0/schema.yaml"
+SCHEMAS = (VECOREL, FIBOA, METRICS)
+"""The schemas that a file of ours declares."""
+METHODS = ("manual", "driven", "surveyed", "auto-operation", "auto-imagery", "unknown")
+"""Values of ``determination:method``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column."""
+
+    name: str
+    kind: str
+    """Arrow type: "string" or "float"."""
+    required: bool
+    meaning: str
+    above: float | None = None
+    """Values must be greater."""
+    upto: float | None = None
+    """Values must not be greater."""
+
+
+COLUMNS = (
+    Column("id", "string", True, "Geohash (12 characters, a few centimetres) of a point inside the field, so that it says where; in a photograph the pixel."),
+    Column("class", "string", False, "What it is, a name of the model's class scheme."),
+    Column("metrics:area", "float", False, "Area on the ellipsoid in m2 (px2 in a photograph).", 0, 1e9),
+    Column("metrics:perimeter", "float", False, "Perimeter on the ellipsoid in m, holes included (px in a photograph).", 0, 1.25e9),
+    Column("confidence", "float", False, "Mean probability of the field's pixels, 0 to 1.", None, 1),
+)
+"""Besides ``geometry`` (polygons) and ``bbox``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where fields come from; it holds for a whole file and becomes its collection metadata."""
+
+    collection: str = "tilth"
+    """Name of the collection."""
+    determined: datetime | None = None
+    """When the last image was taken: not when the fields were drawn.  Without a time zone it counts as UTC."""
+    details: str = ""
+    """How the fields were found: model, method, parameters."""
+    method: str = "auto-imagery"
+    """One of METHODS."""
+
+    def __post_init__(self) -> None:
+        if not self.collection or self.method not in METHODS:
+            message = f"Collection {self.collection!r} with method {self.method!r} was given; wanted are a name and one of {', '.join(METHODS)}."
+            raise BadInput(message)
+
+    def to_dict(self) -> dict[str, object]:
+        """Collection metadata, all values plain."""
+        table: dict[str, object] = {"schemas": {self.collection: list(SCHEMAS)}, "collection": self.collection, "determination:method": self.method}
+        if self.determined:
+            moment = self.determined if self.determined.tzinfo else self.determined.replace(tzinfo=UTC)
+            table["determination:datetime"] = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if self.details:
+            table["determination:details"] = self.details
+        return table
+
+    @classmethod
+    def from_dict(cls, table: dict[str, object]) -> Origin:
+        """Inverse of :meth:`to_dict`."""
+        moment = table.get("determination:datetime")
+        determined = datetime.fromisoformat(str(moment)) if moment else None
+        return cls(str(table.get("collection", "tilth")), determined, str(table.get("determination:details", "")), str(table.get("determination:method", "unknown")))

@@ -1,0 +1,211 @@
+"""Joining what was found block by block: basins that a seam cuts are one again, and basins that belong together become objects.
+
+All of this works on tables (one row per basin, one per pass between two basins), never on pixels, and every order in it comes from positions in the
+whole raster.  So it gives the same objects, with the same ids, for any size and order of blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilth.grid import Roi
+
+KIND, LOW, PIXELS, AREA, SURE, FIRST, EDGE = range(7)
+"""Columns of a table of basins."""
+ONE, OTHER, HEIGHT, LENGTH, LINES = range(5)
+"""Columns of a table of passes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """What one block knows about its basins."""
+
+    roi: Roi
+    """Where in the raster."""
+    basins: np.ndarray
+    """(n, 7) int64: class, lowest height, pixels, area, sum of shares, row-major index of the first pixel, whether it touches the raster's edge."""
+    passes: np.ndarray
+    """(m, 5) int64: two basins (0 .. n - 1), lowest height between them, pixels of contact, pixels of contact that lie on a line."""
+    rims: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    """Pixels along the east, south, west and north side: (5, k) int64 basin, class, height, line, flow."""
+
+
+@dataclass(frozen=True, eq=False)
+class Basins:
+    """All basins of the raster, ordered by their first pixels."""
+
+    rows: np.ndarray
+    """(n, 7) int64, as in :class:`Block`."""
+    passes: np.ndarray
+    """(m, 5) int64, as in :class:`Block`."""
+    pieces: np.ndarray
+    """(k,) int64: the basin of each piece, the pieces of all blocks one after the other."""
+
+
+def join(blocks: list[Block]) -> Basins:
+    """Join blocks that tile a raster (:func:`tilth.grid.tiles`) into one table of basins."""
+    offsets = np.cumsum([0, *(len(block.basins) for block in blocks)])
+    links, seams = _seams(blocks, offsets)
+    rows = np.concatenate([block.basins for block in blocks])
+    groups = _groups(len(rows), links)
+    pieces, rows = _gather(groups, rows)
+    inner = [np.column_stack([block.passes[:, :2] + start, block.passes[:, 2:]]) for block, start in zip(blocks, offsets, strict=False)]
+    found = np.concatenate([*inner, *seams])
+    found[:, :2] = pieces[found[:, :2]]
+    return Basins(rows, sum_passes(found), pieces)
+
+
+def _seams(blocks: list[Block], offsets: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return pairs of pieces that are one basin, and the passes across seams."""
+    where = {(block.roi[0].start, block.roi[1].start): k for k, block in enumerate(blocks)}
+    links, seams = [np.empty((0, 2), np.int64)], []
+    for k, block in enumerate(blocks):
+        rows, columns = block.roi
+        for side, corner in ((0, (rows.start, columns.stop)), (1, (rows.stop, columns.start))):
+            if corner in where:
+                other = where[corner]
+                link, seam = _across(block.rims[side], blocks[other].rims[side + 2], side, (offsets[k], offsets[other]))
+                links.append(link)
+                seams.append(seam)
+    return np.concatenate(links), seams
+
+
+def _across(mine: np.ndarray, theirs: np.ndarray, side: int, offsets: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Compare the pixels on both sides of one seam; ``side`` is the way from mine to theirs (0 east, 1 south)."""
+    same = mine[1] == theirs[1]
+    linked = same & ((mine[4] == side) | (theirs[4] == side + 2) | ((mine[2] == 0) & (theirs[2] == 0)))
+    pairs = np.column_stack([mine[0] + offsets[0], theirs[0] + offsets[1]])
+    height = np.where(same, np.maximum(mine[2], theirs[2]), 65535)
+    line = np.where(same, np.where(mine[2] >= theirs[2], mine[3], theirs[3]), 1)
+    return pairs[linked], np.column_stack([pairs, height, np.ones_like(height), line])
+
+
+def _groups(count: int, pairs: np.ndarray) -> np.ndarray:
+    from tilth.fields.basins import unite_pairs
+
+    return unite_pairs(count, np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
+
+
+def _gather(groups: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the rows of each group; return the place of each old row among the new ones, and the new ones, ordered by first pixel."""
+    _, place = np.unique(groups, return_inverse=True)
+    count = int(place.max(initial=-1)) + 1
+    total = np.zeros((count, rows.shape[1]), np.int64)
+    for column in (PIXELS, AREA, SURE):
+        np.add.at(total[:, column], place, rows[:, column])
+    total[:, LOW] = total[:, FIRST] = np.iinfo(np.int64).max
+    for column in (LOW, FIRST):
+        np.minimum.at(total[:, column], place, rows[:, column])
+    np.maximum.at(total[:, EDGE], place, rows[:, EDGE])
+    total[place, KIND] = rows[:, KIND]
+    order = np.argsort(total[:, FIRST])
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count)
+    return rank[place], total[order]
+
+
+def sum_passes(found: np.ndarray) -> np.ndarray:
+    """Bring passes between the same two basins together: lowest height, summed lengths; within one basin there is no pass.
+
+    Parameters
+    ----------
+    found : (m, 5) int64 ndarray
+        Passes in any order, basins in any order.
+    """
+    found = found[found[:, ONE] != found[:, OTHER]]
+    if not len(found):
+        return found
+    low, high = found[:, :2].min(axis=1), found[:, :2].max(axis=1)
+    key = low * (high.max() + 1) + high
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+    columns = [low[order][starts], high[order][starts], np.minimum.reduceat(found[order, HEIGHT], starts)]
+    columns += [np.add.reduceat(found[order, column], starts) for column in (LENGTH, LINES)]
+    return np.column_stack(columns)
+
+
+def merge(basins: Basins, groups: np.ndarray) -> Basins:
+    """Join basins whose entry in ``groups`` is the same."""
+    place, rows = _gather(groups, basins.rows)
+    found = basins.passes.copy()
+    found[:, :2] = place[found[:, :2]]
+    return Basins(rows, sum_passes(found), place[basins.pieces])
+
+
+def keep_alone(basins: Basins) -> Basins:
+    """Components: what touches is one already; nothing more belongs together."""
+    return basins
+
+
+def by_depth(basins: Basins, depth: int, small: int = 0, absorb: int = 0) -> Basins:
+    """Join lakes that are less than ``depth`` deep where they meet, and lakes smaller than ``small`` over passes lower than ``absorb``.
+
+    The same as a watershed flooded from the h-minima of the relief, h = ``depth``.
+    """
+    from tilth.fields.basins import flood
+
+    level = basins.passes[_open(basins)]
+    level = level[np.lexsort((level[:, OTHER], level[:, ONE], level[:, HEIGHT]))]
+    columns = [np.ascontiguousarray(level[:, k]) for k in (ONE, OTHER, HEIGHT)]
+    rows = basins.rows
+    return merge(basins, flood(rows[:, LOW].copy(), rows[:, AREA].copy(), *columns, depth, small, absorb))
+
+
+def by_vote(basins: Basins, share: float) -> Basins:
+    """Join neighbours unless at least ``share`` of the pixels between them lie on a line."""
+    level = basins.passes[_open(basins)]
+    weak = level[level[:, LINES] < share * level[:, LENGTH]]
+    return merge(basins, _groups(len(basins.rows), weak[:, :2]))
+
+
+def _open(basins: Basins) -> np.ndarray:
+    kinds = basins.rows[:, KIND][basins.passes[:, :2]]
+    return kinds[:, 0] == kinds[:, 1]
+
+
+def settle(basins: Basins, least: int, hole: int) -> np.ndarray:
+    """Drop small objects, fill small holes, and number what is left in the order of first pixels.
+
+    Parameters
+    ----------
+    basins : Basins
+        One row per object, or piece of no object.
+    least : int
+        Objects of less area are dropped.
+    hole : int
+        Holes of at most this area are filled, if one object alone surrounds them and they are away from the edge and from nodata.
+
+    Returns
+    -------
+    (n,) int64 ndarray
+        Id of each row; 0 for none.
+    """
+    from tilth.fields.basins import OUTSIDE
+
+    rows = basins.rows
+    kept = (rows[:, KIND] > 0) & (rows[:, KIND] < OUTSIDE) & (rows[:, AREA] >= least)
+    ids = np.where(kept, np.cumsum(kept), 0)
+    if hole > 0:
+        ids = np.where(kept, ids, _holes(basins, ids, hole))
+    return ids
+
+
+def _holes(basins: Basins, ids: np.ndarray, hole: int) -> np.ndarray:
+    """Return for each row that is no object the id of the one object that surrounds it, or 0."""
+    from tilth.fields.basins import OUTSIDE
+
+    rows, pairs = basins.rows, basins.passes[:, :2]
+    void = (ids == 0) & (rows[:, KIND] < OUTSIDE)
+    groups = _groups(len(rows), pairs[void[pairs].all(axis=1)])
+    area, shut = np.zeros(len(rows), np.int64), np.ones(len(rows), bool)
+    np.add.at(area, groups[void], rows[void, AREA])
+    shut[groups[rows[:, EDGE] > 0]] = False
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    both = both[void[both[:, 0]] & ~void[both[:, 1]]]
+    least, most = np.full(len(rows), np.iinfo(np.int64).max), np.zeros(len(rows), np.int64)
+    np.minimum.at(least, groups[both[:, 0]], ids[both[:, 1]])  # OUTSIDE has id 0, so it never leaves least == most > 0
+    np.maximum.at(most, groups[both[:, 0]], ids[both[:, 1]])
+    filled = shut & (least == most) & (area <= hole)
+    return np.where(void & filled[groups], most[groups], 0)

@@ -1,0 +1,377 @@
+"""From an image to a table of fields: the stations joined.  Stages keep what they have finished in a work folder beside the output."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import tilth
+from tilth import fields, models, picture, predict, store
+from tilth.classes import ClassScheme
+from tilth.errors import BadInput, BandMismatch
+from tilth.grid import Roi, inside, overlap, roi_shape
+from tilth.raster import Raster, Source
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+OnStep = Callable[[str, float, float, str], None]
+"""(stage, done, total, detail)."""
+
+
+def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """What a map run may choose; the defaults are the model's and the road's."""
+
+    predict: predict.PredictOptions = field(default_factory=predict.PredictOptions)
+    method: str = "watershed"
+    instances: fields.InstanceOptions = field(default_factory=fields.InstanceOptions)
+    outlines: fields.FieldOptions = field(default_factory=fields.FieldOptions)
+    collection: str | None = None
+    """fiboa collection id; None: the output's name."""
+    datetime: str | None = None
+    """ISO 8601 time of the last image; None: what the image's own tags say, if they say."""
+    engine: str = "auto"
+    fast: bool = False
+    threads: int | None = None
+
+
+def choose_model(source: Source) -> str:
+    """Return the packaged model whose bands fit a source: by names first, then by number.
+
+    Raises
+    ------
+    BandMismatch
+        If none fits.
+    """
+    packaged = models.packaged_models()
+    named = [card for card in packaged if set(card.inputs.bands) <= set(source.bands)]
+    counted = [card for card in packaged if len(card.inputs.bands) == len(source.bands)]
+    fitting = sorted(named, key=lambda card: -len(card.inputs.bands)) or counted
+    if not fitting:
+        wanted = "; ".join(f"{card.name}: {len(card.inputs.bands)} ({', '.join(card.inputs.bands)})" for card in packaged)
+        raise BandMismatch(f"No packaged model takes an image of {len(source.bands)} bands ({', '.join(source.bands)}): name one with --model ({wanted}).")
+    return fitting[0].name
+
+
+@contextmanager
+def work_folder(out: Path) -> Iterator[Path]:
+    """Give the folder of a run's finished parts; it goes when the run ends well and stays when it does not."""
+    folder = out.parent / f".{out.name}.tilth"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@dataclass(frozen=True, eq=False)
+class JournalSource:
+    """Probabilities read from the finished blocks of a prediction: the journal is the working raster, nothing is written twice."""
+
+    journal: predict.Journal
+    plan: predict.Plan
+
+    @property
+    def grid(self) -> Any:
+        """The working grid."""
+        return self.plan.grid
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.plan.classes.names
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Probabilities are read as float32."""
+        return np.dtype(np.float32)
+
+    def read(self, roi: Roi) -> Raster:
+        """Put a region together from the blocks that it touches."""
+        scores, valid = predict.dequantise(self.stored(roi))
+        return Raster(scores, self.grid[roi], self.bands, valid)
+
+    def stored(self, roi: Roi) -> np.ndarray:
+        """Return the (class, y, x) uint8 scores of a region."""
+        values = np.empty((len(self.bands), *roi_shape(roi)), np.uint8)
+        for number, block in enumerate(self.plan.blocks):
+            common = overlap(roi, block)
+            if common:
+                values[:, *inside(common, roi)] = self._block(number)[:, *inside(common, block)]
+        return values
+
+    @property
+    def _block(self) -> Callable[[int], np.ndarray]:
+        return _block_reader(self)
+
+
+@lru_cache(maxsize=2)
+def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
+    """Keep as many blocks as two rows of them, sixteen at most: a region with its halo touches no more in the order in which it is read."""
+    across = -(-source.plan.lattice.shape[1] // source.plan.block)
+
+    @lru_cache(maxsize=min(2 * across + 1, 16))
+    def load(number: int) -> np.ndarray:
+        roi = source.plan.blocks[number]
+        stored = source.journal.load(roi, (len(source.bands), *roi_shape(roi)))
+        if stored is None:
+            raise BadInput(f"A finished block vanished from {source.journal.folder} while it was in use: run the same command again.")
+        return stored
+
+    return load
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreSource:
+    """Probabilities read from a score raster that ``tilth predict`` wrote."""
+
+    source: Source
+
+    @property
+    def grid(self) -> Any:
+        """Grid of the score raster."""
+        return self.source.grid
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.source.bands
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Probabilities are read as float32."""
+        return np.dtype(np.float32)
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region as probabilities."""
+        part = self.source.read(roi)
+        if part.values.dtype != np.uint8:
+            valid = np.isfinite(part.values).all(0) if part.valid is None else part.valid
+            return Raster(np.where(valid, part.values, 0).astype(np.float32), part.grid, part.bands, valid)
+        scores, valid = predict.dequantise(part.values)
+        return Raster(scores, part.grid, part.bands, valid)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """An image, a model and the plan of their prediction."""
+
+    image: Path | str
+    source: Source
+    model: Any
+    plan: predict.Plan
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that the user should read."""
+        card = self.model.card
+        return (f"Model {card.name} ({card.licence}), {self.model.engine}.", *self.plan.notes)
+
+
+def prepare(image: Path | str, model: str | Path | None, options: MapOptions) -> Job:
+    """Open an image, load a model and plan the prediction; nothing is computed yet."""
+    source = store.open_raster(image)
+    segmenter = models.load_model(model or choose_model(source), options.engine, fast=options.fast, threads=options.threads)
+    return Job(image, source, segmenter, predict.plan(source, segmenter, options.predict, store.fingerprint(image)))
+
+
+def _progress(on_step: OnStep) -> Callable[[predict.Progress], None]:
+    def listen(state: predict.Progress) -> None:
+        pace = f"{state.km2_per_second:.2f} km2/s" if state.km2_per_second else ""
+        on_step("predict", state.done, state.total, pace)
+
+    return listen
+
+
+class _Nowhere:
+    """A sink for scores that the journal keeps anyway."""
+
+    def write(self, roi: Roi, values: np.ndarray) -> None:
+        """Drop them."""
+
+
+def predict_image(job: Job, out: Path, *, force: bool = False, on_step: OnStep = _silent) -> Path:
+    """Write the class probabilities of an image as a COG.
+
+    Raises
+    ------
+    OutputExists, OutputFailed, EmptyImage
+        And all that reading, planning and predicting raise.
+    """
+    store.check_output(out, force)
+    with work_folder(out) as folder:
+        journal = predict.Journal(folder / "scores", job.plan.key)
+        with _score_cog(job, out, force) as sink:
+            predict.run_plan(job.source, job.model, job.plan, sink=sink, progress=_progress(on_step), journal=journal)
+    return out
+
+
+def _score_cog(job: Job, out: Path, force: bool) -> Any:
+    tags = predict.score_tags(job.plan) | {"model": json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)}
+    names = job.plan.classes.names
+    return store.create_cog(out, job.plan.grid, names, np.uint8, nodata=predict.NODATA, tags=tags, overviews="average", force=force)
+
+
+def map_image(job: Job, out: Path, options: MapOptions, *, scores: Path | None = None, force: bool = False, on_step: OnStep = _silent) -> tuple[Path, GeoDataFrame]:
+    """Turn an image into a table of fields.
+
+    Parameters
+    ----------
+    job : Job
+        From :func:`prepare`.
+    out : path
+        The table; its ending decides the format.
+    scores : path, optional
+        Also write the class probabilities to this COG.
+
+    Returns
+    -------
+    (path, GeoDataFrame)
+        The table as written, in the CRS of the image.
+    """
+    for target in (out, scores):
+        if target is not None:
+            store.check_output(target, force)
+    fields.format_of(out)
+    with work_folder(out) as folder:
+        journal = predict.Journal(folder / "scores", job.plan.key)
+        predict.run_plan(job.source, job.model, job.plan, sink=_Nowhere(), progress=_progress(on_step), journal=journal)
+        probabilities = JournalSource(journal, job.plan)
+        if scores is not None:
+            _copy_scores(probabilities, job, scores, force, on_step)
+        frame = _to_table(probabilities, job.plan.classes, folder, options, on_step)
+        origin = _origin(out, options, job.source, f"{job.model.card.name}, {options.method}, tilth {tilth.__version__}")
+        fields.write_fields(frame, out, origin, force=force)
+    return out, frame
+
+
+def fields_from_scores(path: Path | str, out: Path, options: MapOptions, *, force: bool = False, on_step: OnStep = _silent) -> tuple[Path, GeoDataFrame]:
+    """Turn a score raster into a table of fields; no model is needed, the classes are in its tags.
+
+    Raises
+    ------
+    BadInput
+        If the raster does not say what its bands mean.
+    """
+    source = store.open_raster(path)
+    classes = score_classes(source, str(path))
+    store.check_output(out, force)
+    fields.format_of(out)
+    with work_folder(out) as folder:
+        frame = _to_table(ScoreSource(source), classes, folder, options, on_step)
+        fields.write_fields(frame, out, _origin(out, options, source, f"{options.method}, tilth {tilth.__version__}"), force=force)
+    return out, frame
+
+
+def score_classes(source: Source, name: str) -> ClassScheme:
+    """Return the classes of a score raster.
+
+    Raises
+    ------
+    BadInput
+        If its tags do not hold them, or do not fit its bands.
+    """
+    text = getattr(source, "tags", {}).get("classes")
+    if not text:
+        raise BadInput(f"{name} does not say what its bands mean (no tag 'classes'): write it with 'tilth predict' or 'tilth map --scores'.")
+    classes = ClassScheme.from_dict(json.loads(text))
+    if len(classes) != len(source.bands):
+        raise BandMismatch(f"{name} has {len(source.bands)} bands, but its tags name {len(classes)} classes: it is not a score raster of tilth.")
+    return classes
+
+
+def _to_table(probabilities: Source, classes: ClassScheme, folder: Path, options: MapOptions, on_step: OnStep) -> GeoDataFrame:
+    """Objects, outlines, measures.  A photograph has them too, in pixels."""
+    on_step("objects", 0, 1, "")
+    found = fields.map_instances(probabilities, classes, folder / "objects", options.method, options.instances)
+    on_step("objects", 1, 1, f"{len(found.table):,}")
+    on_step("outlines", 0, 1, "")
+    frame = fields.to_fields(found, options.outlines)
+    on_step("outlines", 1, 1, f"{len(frame):,}")
+    return frame
+
+
+def _origin(out: Path, options: MapOptions, source: Source, details: str) -> fields.Origin:
+    return fields.Origin(options.collection or out.stem, _acquired(options.datetime, source), details)
+
+
+def _acquired(given: str | None, source: Source) -> datetime | None:
+    """Return when the last image was taken: as given, or as the image's tags say; None if nobody says."""
+    if given is not None:
+        try:
+            return datetime.fromisoformat(given)
+        except ValueError:
+            raise BadInput(f"The time {given!r} was given for --datetime; wanted is ISO 8601, for example 2024-08-17T10:20:00Z.") from None
+    tags: dict[str, str] = getattr(source, "tags", {})
+    for name, form in (("datetime", None), ("ACQUISITIONDATETIME", None), ("TIFFTAG_DATETIME", "%Y:%m:%d %H:%M:%S")):
+        try:
+            if name in tags:
+                return datetime.strptime(tags[name], form).replace(tzinfo=UTC) if form else datetime.fromisoformat(tags[name])
+        except ValueError:
+            continue
+    return None
+
+
+def write_preview(source: Source, frame: GeoDataFrame, path: Path) -> Path:
+    """Draw the fields over the image; a large image is shown whole and, beside it, its middle at full size."""
+    image, step = picture.thumbnail(source)
+    shown = picture.draw_outlines(image, frame, source.grid, step)
+    if step == 1 and max(image.shape[:2]) <= 700:
+        shown = picture.draw_outlines(picture.enlarge(image, 2), frame, picture.zoomed(source.grid, 2))
+    with store.whole_file(path, force=True) as temporary:
+        picture.save_png(shown, temporary)
+    return path
+
+
+def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
+    """Return count, total and median area in hectares, and mean confidence; areas are None for a photograph."""
+    hectares = frame["metrics:area"] / 10_000 if frame.crs is not None else None
+    empty = hectares is None or not len(frame)
+    return {
+        "fields": len(frame),
+        "total_ha": None if empty else round(float(hectares.sum()), 2),
+        "median_ha": None if empty else round(float(hectares.median()), 4),
+        "mean_confidence": round(float(frame["confidence"].mean()), 4) if len(frame) else None,
+    }
+
+
+def write_score_preview(path: Path) -> Path:
+    """Draw the probabilities of a score raster as colours: the first three classes are red, green and blue."""
+    source = store.open_raster(path)
+    image, _ = picture.thumbnail(source, bands=(0, min(1, len(source.bands) - 1), min(2, len(source.bands) - 1)))
+    target = path.with_name(f"{path.stem}.preview.png")
+    with store.whole_file(target, force=True) as temporary:
+        picture.save_png(image, temporary)
+    return target
+
+
+PROBES = 4
+"""Windows on which the fast engine is compared with float32."""
+
+
+def compare_precision(job: Job) -> str:
+    """Say what share of pixels changes its class between the fast engine and float32, on a few windows spread over the image."""
+    exact = models.load_model(job.model.card.folder, fast=False)
+    changed = total = 0
+    shape = job.plan.lattice.shape
+    for k in range(PROBES):
+        top, left = (int((side - job.plan.lattice.window) * (k + 0.5) / PROBES) for side in shape)
+        roi = (slice(max(top, 0), min(top + job.plan.lattice.window, shape[0])), slice(max(left, 0), min(left + job.plan.lattice.window, shape[1])))
+        fast, valid = predict.predict_block(job.source, job.model, job.plan, roi)
+        slow, _ = predict.predict_block(job.source, exact, job.plan, roi)
+        changed += int((fast.argmax(0) != slow.argmax(0))[valid].sum())
+        total += int(valid.sum())
+    share = changed / total if total else 0.0
+    return f"--fast changes the class of {share:.2%} of the pixels against float32 ({total:,} pixels of {PROBES} places compared)."

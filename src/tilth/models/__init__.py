@@ -1,0 +1,5 @@
+"""Weights and the engines that run them: cards, the registry, ONNX and torch behind one socket."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,13 @@
+from .card import ModelCard as ModelCard
+from .card import describe as describe
+from .card import read_card as read_card
+from .card import write_card as write_card
+from .convert import import_checkpoint as import_checkpoint
+from .export import export as export
+from .zoo import ENGINES as ENGINES
+from .zoo import engines_available as engines_available
+from .zoo import fetch_model as fetch_model
+from .zoo import find_card as find_card
+from .zoo import list_models as list_models
+from .zoo import load_model as load_model
+from .zoo import packaged_models as packaged_models

@@ -1,0 +1,140 @@
+"""A torch network becomes a folder that needs no torch: one file of weights, a graph that points into it, and the card.
+
+The weights lie on disk once.  ``model.safetensors`` holds the state dict; the initializers of ``model.onnx`` are ONNX *external data*: file name,
+offset and length of the same tensor in that file.  Convolution weights are stored as float16 and cast to float32 by the graph's first nodes,
+so that the arithmetic stays float32 and the engines see the very numbers that torch loads.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tilth.errors import BadInput
+from tilth.extras import require
+from tilth.models.card import CARD, GRAPH, WEIGHTS, ModelCard, with_files, write_card
+from tilth.store import whole_folder
+
+if TYPE_CHECKING:
+    import torch
+
+_FLOAT16_MAX = 65504.0
+
+
+def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, half: bool = True, force: bool = False) -> ModelCard:
+    """Write ``model.safetensors``, ``model.onnx`` and ``card.toml``; the folder appears only when all three are whole.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        (view, band, y, x) float32 -> (view, class, y, x) logits.  It is not changed.
+    card : ModelCard
+        Its ``files`` are filled in.
+    folder : path
+        To write.
+    half : bool
+        Store convolution and matrix weights as float16; biases and batch statistics stay float32.
+    force : bool
+        Replace an existing folder.
+
+    Returns
+    -------
+    ModelCard
+        With checksums and ``folder``.
+
+    Raises
+    ------
+    OutputExists
+        If the folder is there and ``force`` is not given.
+    OutputFailed
+        If it cannot be written.
+    BadInput
+        If the network does not answer one channel per class of the card.
+    """
+    network = copy.deepcopy(network).cpu().float().eval()
+    with whole_folder(folder, force) as part:
+        card = _write(network, card, part, half=half)
+    return replace(card, folder=Path(folder).expanduser())
+
+
+def _write(network: torch.nn.Module, card: ModelCard, folder: Path, *, half: bool) -> ModelCard:
+    from safetensors.torch import save
+
+    state = {name: _stored(tensor, half=half) for name, tensor in network.state_dict().items()}
+    (folder / WEIGHTS).write_bytes(save(state))  # save_file would make a file that only its owner can read
+    network.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()})
+    graph = _trace(network, card)
+    _point_into(graph, folder / WEIGHTS)
+    (folder / GRAPH).write_bytes(graph.SerializeToString(deterministic=True))
+    card = with_files(card, folder, (GRAPH, WEIGHTS))
+    write_card(card, folder / CARD)
+    return card
+
+
+def _stored(tensor: torch.Tensor, *, half: bool) -> torch.Tensor:
+    """Biases, scales and batch statistics are few and delicate (a running variance can be 1e-9): they keep float32."""
+    narrow = half and tensor.is_floating_point() and tensor.ndim >= 2 and float(tensor.abs().max()) <= _FLOAT16_MAX
+    # A copy, so that tensors that share memory in the network do not in the file.
+    return (tensor.half() if narrow else tensor).clone().contiguous()
+
+
+def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
+    """Return the ONNX graph with dynamic batch, height and width.
+
+    The tracing exporter is taken, not the newer one on torch.export: with constants unfolded it keeps each initializer under its name in the
+    state dict, unfused, which is what pointing into the weights' file needs; and it is five times faster.
+    """
+    torch = require("torch", "train")
+    onnx = require("onnx", "train")
+    size = 2 * card.inputs.multiple
+    example = torch.zeros(2, len(card.inputs.bands), size, size)
+    with torch.inference_mode():
+        channels = network(example).shape[1]
+    if channels != len(card.classes):
+        message = f"The network answers {channels} channels, but the card of {card.name} has {len(card.classes)} classes: correct the card."
+        raise BadInput(message)
+    axes = {0: "batch", 2: "height", 3: "width"}
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notices of tracing and of its age are not the user's concern
+        torch.onnx.export(
+            network,
+            (example,),
+            stream,
+            dynamo=False,
+            opset_version=17,
+            do_constant_folding=False,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": axes, "logits": axes},
+        )
+    return onnx.load_from_string(stream.getvalue())
+
+
+def _point_into(model: Any, weights: Path) -> None:
+    """Replace the graph's initializers by pointers into the safetensors file; see that format's layout: length, JSON header, tensors."""
+    onnx = require("onnx", "train")
+    with weights.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    for node in model.graph.node:
+        node.doc_string = ""  # source lines with paths of the exporting machine
+    casts = []
+    for tensor in model.graph.initializer:
+        entry = header[tensor.name]
+        begin, end = entry["data_offsets"]
+        if entry["dtype"] == "F16":
+            casts.append(onnx.helper.make_node("Cast", [f"{tensor.name}:float16"], [tensor.name], name=f"{tensor.name}:cast", to=onnx.TensorProto.FLOAT))
+            tensor.name, tensor.data_type = f"{tensor.name}:float16", onnx.TensorProto.FLOAT16
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", weights.name), ("offset", 8 + length + begin), ("length", end - begin)):
+            tensor.external_data.add(key=key, value=str(value))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

@@ -1,0 +1,134 @@
+"""Pictures of a result: imagery with outlines, truth beside guess, class maps.  Pixels only; nothing here decides anything."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tilth.classes import ClassScheme
+from tilth.grid import tiles
+from tilth.raster import Source
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from odc.geo.geobox import GeoBox
+
+COLOURS = {"fields": (255, 222, 0), "truth": (0, 229, 255)}
+"""Outline colours: bright on crops, soil and forest alike."""
+
+
+def thumbnail(source: Source, longest: int = 1400, bands: tuple[int, int, int] | None = None) -> tuple[np.ndarray, int]:
+    """Read a Source decimated, block by block, and stretch it for the eye.
+
+    Returns
+    -------
+    image : (y, x, 3) uint8 ndarray
+        Stretched from the 2nd to the 98th percentile of all valid pixels.
+    step : int
+        One pixel of the picture is ``step`` pixels of the source.
+    """
+    height, width = source.grid.shape
+    step = max(1, -(-max(height, width) // longest))
+    pick = list(bands or colour_bands(source.bands))
+    picture = np.full((-(-height // step), -(-width // step), 3), np.nan, np.float32)
+    for roi in tiles((height, width), 1024 * step if step > 1 else 2048):
+        part = source.read(roi)
+        values = part.values[pick, ::step, ::step].astype(np.float32)
+        if part.valid is not None:
+            values[:, ~part.valid[::step, ::step]] = np.nan
+        rows, columns = values.shape[1:]
+        picture[roi[0].start // step :, roi[1].start // step :][:rows, :columns] = np.moveaxis(values, 0, -1)
+    return stretch(picture), step
+
+
+def colour_bands(names: tuple[str, ...]) -> tuple[int, int, int]:
+    """Return the indexes of red, green and blue among band names; the first three bands where the names do not say."""
+    found = []
+    for colour in ("red", "green", "blue"):
+        matches = [k for k, name in enumerate(names) if name.lower().rpartition(":")[2] in (colour, colour[0]) or name.lower().startswith(f"{colour[0]}_")]
+        found.append(matches[0] if matches else -1)
+    if -1 in found:
+        return (0, 1, 2) if len(names) >= 3 else (0, 0, 0)
+    return found[0], found[1], found[2]
+
+
+def stretch(picture: np.ndarray) -> np.ndarray:
+    """Map (y, x, band) numbers to uint8: 2nd percentile to black, 98th to white, per band, NaN to a flat grey."""
+    hole = ~np.isfinite(picture).all(-1)
+    known = picture[~hole]
+    if not known.size:
+        return np.full(picture.shape, 128, np.uint8)
+    low, high = np.percentile(known, [2, 98], axis=0)
+    shown = np.clip((np.nan_to_num(picture) - low) / np.maximum(high - low, 1e-6), 0, 1) ** 0.9
+    shown[hole] = 0.5
+    return (shown * 255).round().astype(np.uint8)
+
+
+def draw_outlines(image: np.ndarray, frame: GeoDataFrame, grid: GeoBox, step: int = 1, colour: tuple[int, int, int] = COLOURS["fields"]) -> np.ndarray:
+    """Draw the rings of polygons over a picture.
+
+    Parameters
+    ----------
+    image : (y, x, 3) uint8 ndarray
+        A picture of ``grid`` in which one pixel is ``step`` pixels of the grid.
+    frame : GeoDataFrame
+        Polygons in any CRS; they are brought to the grid's.
+    """
+    import shapely
+    from PIL import Image, ImageDraw
+
+    geometry = frame.geometry
+    if grid.crs is not None and frame.crs is not None:
+        geometry = geometry.to_crs(str(grid.crs))
+    rings = shapely.get_rings(shapely.get_parts(geometry.to_numpy()))
+    points, owner = shapely.get_coordinates(rings, return_index=True)
+    inverse = ~grid.transform
+    columns = (inverse.a * points[:, 0] + inverse.b * points[:, 1] + inverse.c) / step
+    rows = (inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f) / step
+    canvas = Image.fromarray(image)
+    pen = ImageDraw.Draw(canvas)
+    for ring in np.split(np.column_stack([columns, rows]), np.flatnonzero(np.diff(owner)) + 1):
+        if len(ring) > 1:
+            pen.line([(float(x), float(y)) for x, y in ring], fill=colour, width=1)
+    return np.asarray(canvas)
+
+
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    """Repeat pixels, so that a small picture can be looked at."""
+    return image.repeat(factor, 0).repeat(factor, 1)
+
+
+def zoomed(grid: GeoBox, factor: int) -> GeoBox:
+    """Return the grid of a picture that was enlarged."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox as Box
+
+    return Box((grid.shape[0] * factor, grid.shape[1] * factor), grid.transform * Affine.scale(1 / factor), grid.crs)
+
+
+def class_picture(ids: np.ndarray, classes: ClassScheme) -> np.ndarray:
+    """Colour (y, x) class ids by their scheme; what is not a class is grey."""
+    palette = np.full((256, 3), 128, np.uint8)
+    for k, colour in enumerate(classes.colours):
+        palette[k] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return palette[ids]
+
+
+def save_png(image: np.ndarray, path: Path) -> None:
+    """Write a (y, x, 3) uint8 picture; the caller hands in a temporary name."""
+    from PIL import Image
+
+    Image.fromarray(image).save(path, "PNG", optimize=True)
+
+
+def data_uri(image: np.ndarray, quality: int = 88) -> str:
+    """Encode a (y, x, 3) uint8 picture for a self-contained page."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,75 @@
+"""What a run will cost, from its plan and a short probe."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilth.grid import roi_shape
+from tilth.predict.blend import LatticeWeights
+from tilth.predict.block import Computation, Group, group_frame, group_of, score_group, tasks
+from tilth.predict.plan import Plan
+from tilth.raster import Source
+from tilth.segmenter import Segmenter
+
+PROBES = 3
+"""Groups of windows that are timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The cost of a run."""
+
+    windows: int
+    """Windows of the lattice."""
+    blocks: int
+    """Blocks."""
+    gigabytes_read: float
+    """Uncompressed gigabytes of the source's pixels that are read, overlaps between blocks included."""
+    seconds: float
+    """Expected time of the run: the longer of reading and computing, because they go on at the same time."""
+    share_seen: float
+    """Share of the probed windows that hold more than nodata; the others cost reading only."""
+
+
+def estimate(source: Source, model: Segmenter, plan: Plan) -> Estimate:
+    """Time a few groups of windows spread over the raster; nothing is written.
+
+    The model's first call, in which engines compile, is not part of the rate.
+    """
+    working = plan.working(source)
+    computation = Computation(model, plan, working, LatticeWeights(plan.lattice))
+    groups = _spread(plan)
+    _time(computation, groups[len(groups) // 2])
+    reading, computing, seen = np.sum([_time(computation, group) for group in groups], axis=0)
+    windows = sum(len(group.positions) for group in groups)
+    frames = [roi_shape(task.frame) for task in tasks(plan, plan.blocks) if task.frame]
+    pixels = sum(height * width for height, width in frames)
+    probed = sum(height * width for height, width in (roi_shape(group_frame(plan, [group])) for group in groups))
+    seconds = max(computing / windows * len(plan.lattice), reading / probed * pixels)
+    return Estimate(len(plan.lattice), len(plan.blocks), _gigabytes(source, plan, pixels), float(seconds), float(seen / windows))
+
+
+def _spread(plan: Plan) -> list[Group]:
+    """Return up to :data:`PROBES` different groups, evenly spread over the lattice."""
+    columns = len(plan.lattice.starts[1])
+    places = np.linspace(0, len(plan.lattice) - 1, PROBES + 2).round().astype(int)[1:-1]
+    return list(dict.fromkeys(group_of(plan, (place // columns, place % columns)) for place in places.tolist()))
+
+
+def _time(computation: Computation, group: Group) -> tuple[float, float, int]:
+    """Return seconds of reading, seconds of computing and the number of windows that hold more than nodata."""
+    frame = group_frame(computation.plan, [group])
+    begin = time.perf_counter()
+    part = computation.working.read(frame)
+    middle = time.perf_counter()
+    scored = score_group(computation, group, part, frame)
+    return middle - begin, time.perf_counter() - middle, sum(window is not None for window in scored.values())
+
+
+def _gigabytes(source: Source, plan: Plan, pixels: int) -> float:
+    """Convert working pixels to gigabytes of the source's own pixels and number type."""
+    scale = plan.scale or (1.0, 1.0)
+    return pixels / (scale[0] * scale[1]) * len(source.bands) * source.dtype.itemsize / 1e9

@@ -1,0 +1,14 @@
+from .cog import CogSink as CogSink
+from .cog import create_cog as create_cog
+from .cube import CubeSink as CubeSink
+from .cube import CubeSource as CubeSource
+from .cube import create_cube as create_cube
+from .download import cache_folder as cache_folder
+from .download import fetch as fetch
+from .geotiff import GeoTiffSource as GeoTiffSource
+from .identity import fingerprint as fingerprint
+from .open import open_raster as open_raster
+from .photo import PhotoSource as PhotoSource
+from .whole import check_output as check_output
+from .whole import whole_file as whole_file
+from .whole import whole_folder as whole_folder

@@ -1,0 +1,119 @@
+"""How we speak to GDAL: its settings, its grids, its paths."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import rasterio
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from tilth.errors import GridMismatch
+from tilth.grid import check_north_up
+
+LOCAL: Mapping[str, str | int] = {
+    "GDAL_CACHEMAX": 128 * 2**20,  # the default is a share of the machine, which is not "a few blocks"
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",  # otherwise a truncated JPEG is read as grey
+}
+REMOTE: Mapping[str, str] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no guessing of sidecar files: one request opens a COG
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "15",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "CPL_VSIL_CURL_CACHE_SIZE": "67108864",
+    "VSI_CACHE": "TRUE",
+}
+SCHEMES: Mapping[str, str] = {
+    "http": "/vsicurl/http://",
+    "https": "/vsicurl/https://",
+    "s3": "/vsis3/",
+    "gs": "/vsigs/",
+    "az": "/vsiaz/",
+}
+GDAL_ERRORS = (RasterioError, CPLE_BaseError)
+"""What rasterio raises: mostly its own errors, but GDAL's as they are while it copies a file."""
+_opening = threading.Lock()
+
+
+def remote_scheme(path: str | os.PathLike[str]) -> str | None:
+    """Return ``https``, ``s3`` ... if the path is a URL that GDAL can read, else None (``C:/x.tif`` is a file)."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", os.fspath(path))
+    return found.group(1).lower() if found else None
+
+
+def gdal_name(path: str) -> str:
+    """Return GDAL's name of a path or URL: ``s3://bucket/key`` becomes ``/vsis3/bucket/key``."""
+    scheme = remote_scheme(path)
+    return SCHEMES[scheme] + path.partition("://")[2] if scheme and scheme in SCHEMES else path
+
+
+@contextmanager
+def gdal_settings(*, remote: bool, **more: str) -> Iterator[None]:
+    """Hold our settings for GDAL in this thread; what the user set in the process' environment wins."""
+    settings = {**LOCAL, **(REMOTE if remote else {}), **more}
+    with rasterio.Env(**{key: value for key, value in settings.items() if key not in os.environ}):
+        yield
+
+
+def open_quietly(name: str, mode: str = "r", **options: Any) -> Any:
+    """Open a dataset; an image without georeference is no reason for a warning, for us it is a photograph."""
+    with _opening, warnings.catch_warnings():  # the warning filters are the process', hence the lock
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(name, mode, **options)
+
+
+def grid_of(dataset: Any, name: str) -> GeoBox:
+    """Return the grid of an open dataset as it lies in the file.
+
+    Raises
+    ------
+    GridMismatch
+        If it is rotated, mirrored, placed by ground control points only, or has a CRS that PROJ does not know.
+    """
+    if dataset.transform.is_identity and dataset.gcps[0]:
+        message = f"{name} is placed by {len(dataset.gcps[0])} ground control points: warp it first, for example with gdalwarp."
+        raise GridMismatch(message)
+    grid = GeoBox((dataset.height, dataset.width), dataset.transform, _crs_of(dataset, name))
+    check_north_up(grid, name)
+    if dataset.transform.a <= 0 or dataset.transform.e == 0:
+        message = f"{name} has a mirrored or empty geotransform ({tuple(dataset.transform[:6])}): warp it first, for example with gdalwarp."
+        raise GridMismatch(message)
+    return grid
+
+
+def turned_north_up(grid: GeoBox) -> GeoBox:
+    """Return the grid whose first row is the northernmost, for a grid whose rows run northwards."""
+    transform = grid.transform
+    return GeoBox(grid.shape, Affine(transform.a, 0, transform.c, 0, -transform.e, transform.f + transform.e * grid.shape[0]), grid.crs)
+
+
+def last_word(error: Exception) -> str:
+    """Return what GDAL said first about a failure, in one line."""
+    return str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
+
+
+def _crs_of(dataset: Any, name: str) -> CRS | None:
+    from pyproj.exceptions import ProjError
+
+    if not dataset.crs:
+        return None
+    try:
+        epsg = dataset.crs.to_epsg(confidence_threshold=100)
+        return CRS(f"EPSG:{epsg}" if epsg else dataset.crs.to_wkt())
+    except (ProjError, ValueError) as error:
+        message = f"{name} has a CRS that PROJ cannot read ({dataset.crs.to_string()[:80]}): assign the right one with gdal_edit or gdal_translate -a_srs."
+        raise GridMismatch(message) from error

@@ -1,0 +1,206 @@
+"""Names become models: the registry, the packaged ones, the cache; and the choice of an engine."""
+
+import hashlib
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tilth.models
+import tilth.store
+from tilth.classes import FTW2, FTW3
+from tilth.errors import BadInput, ChecksumMismatch, MissingExtra, UnknownName, UnreadableFile
+from tilth.models import zoo
+from tilth.models.card import ModelCard, check_files, describe, read_card
+from tilth.segmenter import InputSpec, Scaling, View
+
+torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
+from tilth.models.export import export  # noqa: E402
+from tilth.models.unet import build  # noqa: E402
+
+TINY = ModelCard("tiny.one", InputSpec(("grey",), Scaling((255.0,)), window=16, multiple=8), FTW2, licence="CC0-1.0", summary="tiny")
+VIEW = View(np.full((1, 16, 16), 255, np.uint8), (slice(0, 16), slice(0, 16)))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    network = torch.nn.Conv2d(1, 2, 3, padding=1)
+    torch.nn.init.zeros_(network.weight)
+    network.bias.data[:] = torch.tensor([0.0, 2.0])
+    return export(network, TINY, tmp_path_factory.mktemp("weights") / "tiny.one")
+
+
+@pytest.fixture
+def packaged(tiny, monkeypatch):
+    monkeypatch.setattr(zoo, "_PACKAGED", tiny.folder.parent)
+    return tiny
+
+
+def lacking(monkeypatch, *names):
+    for name in names:
+        monkeypatch.setitem(zoo.ENGINES, name, replace(zoo.ENGINES[name], lacks=lambda _card: "not in this test"))
+
+
+def test_the_registry_holds_the_released_models_with_their_licences():
+    cards = {card.name: card for card in zoo._registry()}
+    prue = {f"FTW_PRUE_EFNET_B{n}{end}" for n in (3, 5, 7) for end in ("", "_CCBY")}
+    v1 = {f"FTW_v1_{n}_Class_{end}" for n in (2, 3) for end in ("CCBY", "FULL")}
+    v2 = {"FTW_v2_3_Class_FULL_multiWindow", "FTW_v2_3_Class_FULL_singleWindow"}
+    anything = {"DelineateAnything", "DelineateAnything-S", "DelineateAnythingV2"}
+    assert set(cards) == prue | v1 | v2 | anything
+    assert len({card.url for card in cards.values()}) == len(cards)
+    for name, card in cards.items():
+        assert card.licence, name
+        assert card.citation, name
+        assert card.url.startswith("https://"), name
+        assert (card.licence == "CC-BY-4.0") == name.endswith("CCBY"), name
+        assert (card.format == "lightning") == (name not in anything), name
+        assert (card.licence == "AGPL-3.0") == (name in anything), name
+        assert describe(card)["licence"] == card.licence
+        if name not in anything:
+            assert card.classes == (FTW2 if "2_Class" in name else FTW3), name
+        assert len(card.inputs.bands) == (3 if name in anything else 4 if "single" in name else 8), name
+        if name not in anything:
+            assert card.inputs.scaling == Scaling((3000.0,)), name
+            assert (card.inputs.window, card.inputs.gsd) == (256, (10.0, 10.0)), name
+    two_seasons = [f"{season}:{band}" for season in ("harvest", "planting") for band in ("red", "green", "blue", "nir")]
+    assert list(cards["FTW_PRUE_EFNET_B5"].inputs.bands) == two_seasons
+    assert cards["FTW_PRUE_EFNET_B7_CCBY"].url.endswith("/v3.1/prue_efnetb7_ccby_checkpoint.ckpt")
+
+
+@pytest.mark.parametrize("card", [card for card in zoo._registry() if card.format == "lightning"], ids=lambda card: card.name)
+def test_registered_architectures_can_be_built(card):
+    pytest.importorskip("segmentation_models_pytorch", reason="the extra 'train' is not installed")
+    with torch.device("meta"):
+        network = build(card.architecture, len(card.inputs.bands), len(card.classes))
+    assert network.state_dict()["segmentation_head.0.weight"].shape[0] == len(card.classes)
+
+
+def test_packaged_weights_are_whole_and_small():
+    folders = sorted(path for path in zoo._PACKAGED.iterdir() if path.is_dir()) if zoo._PACKAGED.is_dir() else []
+    for folder in folders:
+        card = read_card(folder)
+        assert card.name == folder.name
+        assert check_files(card) == folder
+        assert card.licence
+    assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) <= 16e6
+
+
+def test_a_model_is_found_by_name_folder_and_card(packaged, monkeypatch):
+    assert zoo.list_models()[0] == packaged
+    for name in ("tiny.one", packaged.folder, str(packaged.folder), packaged.folder / "card.toml"):
+        assert zoo.find_card(name).folder == packaged.folder
+    monkeypatch.chdir(packaged.folder.parent)
+    monkeypatch.setattr(zoo, "_PACKAGED", packaged.folder / "nowhere")
+    assert zoo.find_card("tiny.one").name == "tiny.one"
+
+
+def test_a_wrong_name_gets_the_nearest(packaged):
+    with pytest.raises(UnknownName, match="no model called 'tiny.on': did you mean 'tiny.one'"):
+        zoo.load_model("tiny.on")
+    with pytest.raises(UnknownName, match="did you mean 'FTW_PRUE_EFNET_B5'"):
+        zoo.load_model("FTW_PRUE_EFNET_5")
+    with pytest.raises(UnreadableFile, match="There is no model card"):
+        zoo.load_model("./nowhere")
+    with pytest.raises(UnknownName, match="no engine called 'openvin': did you mean 'openvino'"):
+        zoo.load_model("tiny.one", "openvin")
+    with pytest.raises(BadInput, match="0 threads"):
+        zoo.load_model("tiny.one", threads=0)
+
+
+def test_what_is_not_here_says_how_to_get_it():
+    with pytest.raises(UnreadableFile, match="run 'tilth models fetch FTW_PRUE_EFNET_B5'"):
+        zoo.load_model("FTW_PRUE_EFNET_B5")
+    for verb in (zoo.load_model, zoo.fetch_model):
+        with pytest.raises(BadInput, match=r"\(AGPL-3.0\) is listed, but tilth does not load ultralytics weights"):
+            verb("DelineateAnything")
+
+
+def test_the_best_engine_is_taken_and_said(packaged, monkeypatch):
+    lacking(monkeypatch, "cuda", "mps")
+    model = tilth.models.load_model("tiny.one", threads=1)
+    assert model.engine.startswith("OpenVINO ")
+    assert model.engine.endswith("1 thread, float32; cuda: not in this test, mps: not in this test")
+    assert model([VIEW])[0, 1] == pytest.approx(1 / (1 + np.exp(-2)))
+    assert model.card == packaged
+    lacking(monkeypatch, "openvino")
+    fallback = zoo.load_model("tiny.one", threads=1)
+    assert fallback.engine.startswith("ONNX Runtime ")
+    assert np.allclose(fallback([VIEW]), model([VIEW]), atol=1e-6)
+    lacking(monkeypatch, "onnxruntime")
+    with pytest.raises(MissingExtra, match=r"No engine can run tiny.one: .*torch: the model has no weights for torch"):
+        zoo.load_model("tiny.one")
+
+
+def test_an_engine_can_be_asked_for(packaged, monkeypatch):
+    assert zoo.load_model("tiny.one", "onnxruntime", threads=2).engine.endswith("2 threads, float32; as asked for")
+    lacking(monkeypatch, "openvino")
+    with pytest.raises(MissingExtra, match="openvino cannot run tiny.one: not in this test; it needs pip install openvino"):
+        zoo.load_model("tiny.one", "openvino")
+
+
+def test_damage_is_noticed_at_every_load(packaged, tmp_path):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for path in packaged.folder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    zoo.load_model(folder, threads=1)
+    raw = bytearray((folder / "model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(raw)
+    with pytest.raises(ChecksumMismatch, match=r"model.safetensors has sha256 .* but its card says"):
+        zoo.load_model(folder)
+
+
+def published_checkpoint(path: Path) -> str:
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="the extra 'train' is not installed")
+    network = smp.Unet("mobilenet_v2", encoder_weights=None, in_channels=8, classes=3, decoder_channels=(8, 8, 8, 8, 8))
+    described = {"model": "unet", "backbone": "mobilenet_v2", "in_channels": 8, "num_classes": 3, "model_kwargs": {"decoder_channels": [8, 8, 8, 8, 8]}}
+    torch.save({"hyper_parameters": described, "state_dict": {f"model.{k}": v for k, v in network.state_dict().items()}}, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_fetch_imports_into_the_cache_once(tmp_path, monkeypatch, cache):
+    sha, asked = published_checkpoint(tmp_path / "prue.ckpt"), []
+
+    def fetch(url, sha256, folder=None):
+        asked.append((url, sha256))
+        return tmp_path / "prue.ckpt"
+
+    monkeypatch.setattr(tilth.store, "fetch", fetch)
+    with pytest.warns(UserWarning, match=f"no checksum was published, .* sha256 {sha}"):
+        card = zoo.fetch_model("FTW_PRUE_EFNET_B3_CCBY")
+    assert asked == [(card.url, "")]
+    assert card.sha256 == sha
+    assert card.licence == "CC-BY-4.0"
+    assert card.folder == cache / "models" / "FTW_PRUE_EFNET_B3_CCBY"
+    assert tomllib.loads((card.folder / "card.toml").read_text())["architecture"]["encoder"] == "mobilenet_v2"
+    assert zoo.fetch_model("FTW_PRUE_EFNET_B3_CCBY") == card
+    assert len(asked) == 1
+    assert zoo.load_model("FTW_PRUE_EFNET_B3_CCBY", threads=1).card == card
+    assert {c.name: c for c in zoo.list_models()}["FTW_PRUE_EFNET_B3_CCBY"].folder == card.folder
+
+
+def test_a_fetched_model_that_was_damaged_is_fetched_again_by_force(tmp_path, monkeypatch):
+    sha = published_checkpoint(tmp_path / "prue.ckpt")
+    known = tuple(replace(card, sha256=sha) if card.name == "FTW_PRUE_EFNET_B3" else card for card in zoo._registry())
+    monkeypatch.setattr(zoo, "_registry", lambda: known)
+    monkeypatch.setattr(tilth.store, "fetch", lambda _url, _sha256: tmp_path / "prue.ckpt")
+    card = zoo.fetch_model("FTW_PRUE_EFNET_B3")  # a known checksum: no warning, which would be an error here
+    (card.folder / "model.onnx").write_bytes(b"")
+    with pytest.raises(ChecksumMismatch):
+        zoo.fetch_model("FTW_PRUE_EFNET_B3")
+    assert check_files(zoo.fetch_model("FTW_PRUE_EFNET_B3", force=True)) == card.folder
+
+
+def test_fetching_what_ships_with_tilth_does_nothing(packaged):
+    assert zoo.fetch_model("tiny.one") == packaged
+    assert zoo.fetch_model("tiny.one", force=True) == packaged
