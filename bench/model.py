@@ -3,7 +3,8 @@
     python bench/model.py MODEL_FOLDER CHECKPOINT --rounds 5 --json rows.json
 
 Eager torch is given its input scaled and as tensors, in the batches that it likes best among three, and answers logits; ours is called through the socket, as
-the road calls it: scaling, padding and softmax included.
+the road calls it: scaling, padding and softmax included.  The share of equal classes depends on
+how far a network parts its classes, so it is also given for the trained weights that ship with tilth.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from command import TUNED
 from peer import network
 from scene import mirrored, pair
 from table import Row, ratio, save, seconds
-from tilth.models import load_model
+from tilth.models import list_models, load_model
 from tilth.segmenter import View
 
 EAGER = ((4, 256), (1, 512), (2, 1024))
@@ -62,6 +63,12 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def weights(checkpoint: Path) -> str:
+    """Say what the weights are, from the name that ``network.py`` gave the checkpoint."""
+    steps = int(checkpoint.stem.rpartition("_")[2])
+    return f"seeded random weights after {steps} steps of training on the scene" if steps else "seeded random weights with a fitted last layer"
+
+
 def measure(folder: Path, checkpoint: Path, rounds: int, area: int) -> list[Row]:
     """Time all contestants in turn, ``rounds`` times, and compare their classes."""
     unet = network(checkpoint)
@@ -78,7 +85,9 @@ def measure(folder: Path, checkpoint: Path, rounds: int, area: int) -> list[Row]
         for name in list(calls) if k % 2 else list(calls)[::-1]:
             walls[name].append(timed(calls[name]))
             print(f"  {name}: {walls[name][-1]:.2f} s", file=sys.stderr)
-    section = f"Model alone ({'tuned' if 'MALLOC_TOP_PAD_' in os.environ else 'default'} malloc): B3 U-Net, random weights with a fitted last layer"
+    section = (
+        f"Model alone ({'tuned' if 'MALLOC_TOP_PAD_' in os.environ else 'default'} malloc): B3 U-Net, seeded random weights after a few steps on the scene"
+    )
     best = min((name for name in calls if " x " in name), key=lambda name: min(walls[name]))
     rows = [seconds(section, f"eager torch {torch.__version__}, batch {name} px", walls[name]) for name in calls if " x " in name]
     rows += [
@@ -87,18 +96,30 @@ def measure(folder: Path, checkpoint: Path, rounds: int, area: int) -> list[Row]
     ]
     if "2 x 1024" in walls and best != "2 x 1024":
         rows += [ratio(section, f"{name} against eager in the peer's batch (2 x 1024)", walls["2 x 1024"], walls[name]) for name in ("float32", "fast")]
-    return rows + agreement(section, unet, own, plain(), quick()) + [Row(section, "engines", None, "", note=f"{engine} / {fast_engine}")]
+    truth = np.concatenate([part.argmax(1).numpy() for part in eager(unet, 4, own)()])
+    rows += agreement(section, "B3", truth, plain().argmax(1), quick().argmax(1))
+    return [*rows, *packaged(section, own), Row(section, "engines", None, "", note=f"{engine} / {fast_engine}")]
 
 
-def agreement(section: str, unet: torch.nn.Module, pixels: np.ndarray, plain: np.ndarray, quick: np.ndarray) -> list[Row]:
+def agreement(section: str, name: str, truth: np.ndarray, plain: np.ndarray, quick: np.ndarray) -> list[Row]:
     """Share of pixels with the same class as eager torch, and the shares of the classes, without which agreement says nothing."""
-    truth = np.concatenate([part.argmax(1).numpy() for part in eager(unet, 4, pixels)()])
     shares = np.bincount(truth.ravel(), minlength=3) / truth.size
     note = f"of {truth.size:,} px; background, field, boundary {', '.join(f'{share:.0%}' for share in shares)}"
     rows = []
     for what, answer, goal in (("float32", plain, 99.999), ("`--fast`", quick, 99.5)):
-        equal = answer.argmax(1) == truth
-        rows.append(Row(section, f"equal argmax, {what}", 100 * float(equal.mean()), "%", goal, note=f"{int((~equal).sum()):,} differ {note}"))
+        equal = answer == truth
+        rows.append(Row(section, f"equal argmax, {name}, {what}", 100 * float(equal.mean()), "%", goal, note=f"{int((~equal).sum()):,} differ {note}"))
+    return rows
+
+
+def packaged(section: str, pixels: np.ndarray) -> list[Row]:
+    """Compare classes for the trained weights that ship with tilth and take two seasons: what bfloat16 costs a network that has learnt something."""
+    rows = []
+    for card in list_models():
+        if card.folder is not None and len(card.inputs.bands) == pixels.shape[1] and len(card.classes) == 3:
+            views = [View(window, (slice(0, pixels.shape[-2]), slice(0, pixels.shape[-1]))) for window in pixels]
+            models = [load_model(card.name, engine="torch"), load_model(card.name), load_model(card.name, fast=True)]
+            rows += agreement(section, f"trained {card.name}", *(model(views).argmax(1) for model in models))
     return rows
 
 

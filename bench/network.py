@@ -1,13 +1,15 @@
-"""The weights of the benchmarks: PRUE's B3 U-Net, random but not degenerate, as a checkpoint in the published layout and as tilth's folder.
+"""The weights of the benchmarks: PRUE's B3 U-Net as a checkpoint in the published layout and as tilth's folder.
 
-The released weights cannot be shipped with the repository, and a freshly initialised network answers one class everywhere, which makes every
-comparison of maps vacuous.  So the encoder and decoder keep their seeded random weights, the batch statistics are taken from the scene, and the
-last layer is solved by least squares for a gradient's idea of fields; its biases then give the classes the shares of a real map.
+The released weights cannot be shipped with the repository, and a freshly initialised network answers one class everywhere, which makes every comparison of
+maps vacuous.  So a seeded random network takes its batch statistics from the scene, its last layer is solved by least squares for a gradient's idea of fields,
+and a few quick steps of training on crops of that scene part the classes as far as a trained network does; the biases then give the classes the shares of a
+real map.  It knows nothing of fields elsewhere: it serves to compare speed, and engines with each other.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +21,15 @@ from scene import pair
 SHARES = (0.25, 0.50, 0.25)
 """Background, field, boundary: about those of the map that ships with ftw-tools (.21, .55, .25)."""
 SEED = 7
+STEPS = 120
+_CROP = 192
 _RIDGE = 1e-3
 _SHARPNESS = 6.0
 """Mean distance between the largest and the second largest logit after scaling, divided by its own spread; softmax then saturates as in a trained net."""
 
 
 def random_unet() -> torch.nn.Module:
-    """Build smp's U-Net with an EfficientNet-B3 and seeded random weights, as PRUE's checkpoints name it."""
+    """Build smp's U-Net with an EfficientNet-B3 and seeded random weights."""
     import segmentation_models_pytorch as smp
 
     torch.manual_seed(SEED)
@@ -53,14 +57,17 @@ def _gradient_classes(scaled: np.ndarray) -> np.ndarray:
 
 def calibrate(network: torch.nn.Module, pixels: torch.Tensor) -> None:
     """Take the batch statistics of every layer from the scene, in one pass."""
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
+    for norm in _norms(network):
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
     with torch.no_grad():
         network(pixels)
     network.eval()
+
+
+def _norms(network: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
 
 
 def fit_head(network: torch.nn.Module, pixels: torch.Tensor, classes: np.ndarray) -> None:
@@ -85,6 +92,45 @@ def fit_head(network: torch.nn.Module, pixels: torch.Tensor, classes: np.ndarray
     with torch.no_grad():
         head.weight.copy_((scale * solution).T.reshape(head.weight.shape))
         head.bias.copy_(torch.from_numpy(bias) - scale * (mean @ solution))
+
+
+def train(network: torch.nn.Module, pixels: torch.Tensor, classes: np.ndarray, steps: int) -> None:
+    """Take a few steps on random crops, flips and turns of the scene."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps)
+    draw = np.random.default_rng(SEED)
+    network.train()
+    for norm in _norms(network):
+        norm.momentum = 0.1
+    for step in range(steps):
+        image, wanted = _crops(pixels[0], torch.from_numpy(classes).long(), draw)
+        loss = torch.nn.functional.cross_entropy(network(image), wanted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % 20 == 0:
+            print(f"  step {step}: loss {loss.item():.3f}", file=sys.stderr, flush=True)
+    network.eval()
+
+
+def _crops(pixels: torch.Tensor, classes: torch.Tensor, draw: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (4, 8, 192, 192) pixels and (4, 192, 192) classes."""
+    images, wanted = [], []
+    for _ in range(4):
+        top, left = (int(draw.integers(size - _CROP + 1)) for size in classes.shape)
+        turns, flip = int(draw.integers(4)), [-1] if draw.random() < 0.5 else []
+        part = (slice(top, top + _CROP), slice(left, left + _CROP))
+        images.append(torch.rot90(pixels[:, *part], turns, (-2, -1)).flip(flip))
+        wanted.append(torch.rot90(classes[part], turns, (-2, -1)).flip(flip))
+    return torch.stack(images), torch.stack(wanted)
+
+
+def balance_bias(network: torch.nn.Module, pixels: torch.Tensor) -> None:
+    """Give the classes the wanted shares on the scene."""
+    with torch.no_grad():
+        logits = network(pixels)[0].flatten(1).T.double().numpy()
+        network.segmentation_head[0].bias += torch.from_numpy(_balance(logits)).float()
 
 
 def _balance(logits: np.ndarray) -> np.ndarray:
@@ -122,16 +168,19 @@ def checkpoint(network: torch.nn.Module) -> dict[str, object]:
     return {"epoch": 0, "global_step": 0, "pytorch-lightning_version": "2.5.4", "hyper_parameters": described, "state_dict": state}
 
 
-def ensure(folder: Path) -> tuple[Path, Path]:
+def ensure(folder: Path, steps: int) -> tuple[Path, Path]:
     """Return the checkpoint and the model's folder, made once."""
     from tilth.models import import_checkpoint
 
-    ckpt, model = folder / "bench_b3.ckpt", folder / "bench_b3"
+    ckpt, model = folder / f"bench_b3_{steps}.ckpt", folder / f"bench_b3_{steps}"
     if not ckpt.is_file():
         network = random_unet()
         pixels, classes = scene_tensor()
         calibrate(network, pixels)
         fit_head(network, pixels, classes)
+        if steps:
+            train(network, pixels, classes, steps)
+            balance_bias(network, pixels)
         print("shares of background, field, boundary:", shares_of(network, pixels).round(3).tolist())
         part = ckpt.with_suffix(".part")
         torch.save(checkpoint(network), part)
@@ -144,6 +193,7 @@ def ensure(folder: Path) -> tuple[Path, Path]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    print(*ensure(folder), sep="\n")
+    parser.add_argument("--steps", type=int, default=STEPS, help="Steps of training.")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    print(*ensure(given.folder, given.steps), sep="\n")

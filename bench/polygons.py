@@ -132,11 +132,15 @@ def main():
             a, a_cpu, a_wall = timed(theirs, instances, Path(folder) / f"theirs{k}.fgb")
             b, b_cpu, b_wall = timed(ours, instances, Path(folder) / f"ours{k}.fgb")
             ratios.append(a_cpu / b_cpu)
-            print(f"round {k}: theirs {a_cpu:.1f} s cpu {a_wall:.1f} s wall {len(a)} fields | ours {b_cpu:.1f} s cpu {b_wall:.1f} s wall {len(b)} fields | ratio {ratios[-1]:.2f}")
+            print(
+                f"round {k}: theirs {a_cpu:.1f} s cpu {a_wall:.1f} s wall {len(a)} fields | ours {b_cpu:.1f} s cpu {b_wall:.1f} s wall {len(b)} fields | ratio {ratios[-1]:.2f}"
+            )
     same, all_of_them = rings_equal(instances)
     print(f"ratio (median of {arguments.rounds}): {statistics.median(ratios):.2f}")
     print(f"raw rings equal to GDAL's: {same} of {all_of_them}")
-    print(f"crossing a {STRIDE} px seam: {len(crossing)}; split by theirs {split(instances, a.geometry.to_numpy(), crossing)}, by ours {split(instances, b.geometry.to_numpy(), crossing)}")
+    print(
+        f"crossing a {STRIDE} px seam: {len(crossing)}; split by theirs {split(instances, a.geometry.to_numpy(), crossing)}, by ours {split(instances, b.geometry.to_numpy(), crossing)}"
+    )
     overlaps = (~shapely.coverage_is_valid(a.geometry.to_numpy()), ~shapely.coverage_is_valid(b.geometry.to_numpy()))
     print(f"gaps or overlaps between neighbours: theirs {'yes' if overlaps[0] else 'no'}, ours {'yes' if overlaps[1] else 'no'}")
 

@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from table import Row, load, markdown, save
@@ -37,10 +37,12 @@ class Size:
     memory_edge: int
     polygon_edge: int
     polygon_rounds: int
+    steps: int
+    """Steps of training of the benchmark's weights."""
 
 
-FULL = Size(rounds=5, model_area=2048, map_edge=4096, memory_edge=10980, polygon_edge=10980, polygon_rounds=3)
-QUICK = Size(rounds=1, model_area=512, map_edge=1024, memory_edge=1024, polygon_edge=1024, polygon_rounds=1)
+FULL = Size(rounds=5, model_area=2048, map_edge=4096, memory_edge=10980, polygon_edge=10980, polygon_rounds=3, steps=120)
+QUICK = Size(rounds=1, model_area=512, map_edge=1024, memory_edge=1024, polygon_edge=1024, polygon_rounds=1, steps=0)
 
 
 def section(script: str, *arguments: object) -> str:
@@ -60,7 +62,7 @@ def raster(work: Path, height: int, width: int) -> str:
 def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_rounds: int) -> list[Row]:
     """Run the wanted sections, keeping the rows of each in ``work`` as soon as they are there."""
     rows = work / "rows.json"
-    ckpt, model = section("network.py", work).strip().splitlines()[-2:] if set(wanted) - {"polygons"} else ("", "")
+    ckpt, model = section("network.py", work, "--steps", size.steps).strip().splitlines()[-2:] if set(wanted) - {"polygons"} else ("", "")
     found: list[Row] = []
     for name in wanted:
         if name == "model":
@@ -140,7 +142,7 @@ def main() -> None:
         parser.error(f"--only {given.only}: the sections are {', '.join(SECTIONS)}")
     size = QUICK if given.quick else FULL
     if given.edge:
-        size = Size(size.rounds, size.model_area, given.edge, size.memory_edge, size.polygon_edge, size.polygon_rounds)
+        size = replace(size, map_edge=given.edge)
     with tempfile.TemporaryDirectory(prefix="tilth-bench-") as temporary:
         work = given.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--key", default="mean", help="where the state dict lies in the checkpoint")
     parser.add_argument("--scores", type=Path, help="JSON with the scores to write into the card")
     parser.add_argument("--full", action="store_true", help="store float32 instead of float16")
+    parser.add_argument("--small", action="store_true", help="store the largest tensors as int8 with a scale per output channel")
     parser.add_argument("--force", action="store_true")
     args = parser.parse_args()
     card = read_card(args.card)
@@ -39,7 +40,7 @@ def main() -> None:
         card = card.__class__.from_dict({**card.to_dict(), "scores": json.loads(args.scores.read_text())})
     network = build(card.architecture, len(card.inputs.bands), len(card.classes))
     network.load_state_dict(averaged_state(args.checkpoint, args.key), strict=True)
-    card = export(network, card, args.out / card.name, half=not args.full, force=args.force)
+    card = export(network, card, args.out / card.name, half=not args.full, small=args.small, force=args.force)
     size = sum(path.stat().st_size for path in card.folder.iterdir())
     print(f"{card.folder}: {size / 1e6:.2f} MB; loads with {load_model(card.folder).engine}")
 

@@ -18,6 +18,7 @@ import numpy as np
 import rasterio
 import torch
 import torch.nn.functional as F
+
 from fit import Batch, boundary_labels, fit, options, random_grid, sample
 
 FINEST, COARSEST = 1.5, 5.5

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fit import Batch, boundary_labels, fit, options, random_grid, sample
 
+from fit import Batch, boundary_labels, fit, options, random_grid, sample
 from tilth.data.landscape import simulate
 
 DECODER = (64, 48, 32, 24, 16)

@@ -94,9 +94,9 @@ def test_files_are_compared_with_the_card(tmp_path):
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(UnreadableFile, match="is not there"):
         check_files(card)
-    with pytest.raises(UnreadableFile, match="names no model.onnx"):
+    with pytest.raises(UnreadableFile, match=r"names no model.onnx"):
         check_files(replace(card, files={}))
-    with pytest.raises(UnreadableFile, match="tilth models fetch toy.one"):
+    with pytest.raises(UnreadableFile, match=r"tilth models fetch toy.one"):
         check_files(replace(card, folder=None))
 
 

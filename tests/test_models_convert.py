@@ -111,7 +111,7 @@ def test_a_card_gives_what_the_checkpoint_does_not_know(tmp_path):
     with pytest.raises(BadInput, match="2 channels and 3 classes; without a card"):
         import_checkpoint(tmp_path / "two.ckpt", tmp_path / "out")
     card = ModelCard("mine.two", InputSpec(("vv", "vh"), Scaling((10.0,), (-20.0,))), FTW3, licence="CC-BY-4.0")
-    with pytest.raises(BadInput, match="but the card of mine.two 3 and 3: correct the card"):
+    with pytest.raises(BadInput, match=r"but the card of mine.two 3 and 3: correct the card"):
         import_checkpoint(tmp_path / "two.ckpt", tmp_path / "out", replace(card, inputs=InputSpec(("a", "b", "c"))))
     assert not (tmp_path / "out").exists()
     imported = import_checkpoint(tmp_path / "two.ckpt", tmp_path / "out", card, half=True)

@@ -9,6 +9,8 @@ import textwrap
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tilth.classes import FTW2, FTW3
 from tilth.errors import BadInput, BandMismatch, OutputExists, UnknownName, UnreadableFile
@@ -18,7 +20,10 @@ from tilth.models.graph import load_onnxruntime, load_openvino
 from tilth.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
+from safetensors.torch import load_file  # noqa: E402
+
 from tilth.models.export import export  # noqa: E402
+from tilth.models.narrow import narrow, widen  # noqa: E402
 from tilth.models.pixel import fill, load_network, load_torch  # noqa: E402
 from tilth.models.unet import build  # noqa: E402
 
@@ -113,11 +118,48 @@ def test_large_weights_are_not_lost_in_float16(tmp_path):
     assert np.allclose(answer[0, 0], 1)
 
 
+def test_the_largest_tensors_can_be_stored_as_int8(tmp_path):
+    torch.manual_seed(2)
+    network = torch.nn.Sequential(torch.nn.Conv2d(4, 512, 1), torch.nn.ReLU(), torch.nn.Conv2d(512, 128, 3, padding=1), torch.nn.Conv2d(128, 3, 1))
+    network[2].weight.data[7] = 0  # a channel without a scale of its own
+    card = export(network, ModelCard("toy.small", CARD.inputs, FTW3), tmp_path / "small", small=True)
+    stored = load_file(card.folder / "model.safetensors")
+    assert {name: str(t.dtype).removeprefix("torch.") for name, t in stored.items() if t.ndim > 1} == {
+        "0.weight": "float16",
+        "2.weight": "int8",
+        "2.weight:scale": "float32",
+        "3.weight": "float16",
+    }
+    assert (card.folder / "model.safetensors").stat().st_size < 1.05 * 512 * 128 * 9
+    state, exact = widen(stored), network.state_dict()
+    assert list(state) == sorted(exact)
+    off = (state["2.weight"] - exact["2.weight"]).abs().amax((1, 2, 3))
+    assert (off <= exact["2.weight"].abs().amax((1, 2, 3)) / 254 * 1.001).all()
+    network.load_state_dict(state)
+    view = draw_views(1)[0]
+    with torch.inference_mode():
+        want = network(torch.from_numpy(feed(view, CARD))).numpy()[0]
+    for loader in (load_openvino, load_onnxruntime):
+        assert np.abs(loader(card, card.folder, threads=1)([view])[0] - probabilities(want, (64, 64))).max() < 1e-5
+
+
+@given(st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_what_is_stored_without_narrowing_is_exact(half, small, seed):
+    generator = torch.Generator().manual_seed(seed)
+    state = {"a": torch.randn(3, 5, generator=generator), "b": torch.randn(7, generator=generator), "n": torch.tensor(5)}
+    back = widen(narrow(state, half=half, small=small))
+    assert set(back) == set(state)
+    assert torch.equal(back["b"], state["b"])
+    assert torch.equal(back["n"], state["n"])
+    assert torch.equal(back["a"], state["a"].half().float() if half else state["a"])
+
+
 def test_export_refuses_an_existing_folder_and_a_wrong_card(network, card, tmp_path):
     with pytest.raises(OutputExists, match="--force"):
         export(network, CARD, card.folder)
     wrong = ModelCard("toy.unet", CARD.inputs, FTW2, architecture=UNET)
-    with pytest.raises(BadInput, match="answers 3 channels, but the card of toy.unet has 2 classes"):
+    with pytest.raises(BadInput, match=r"answers 3 channels, but the card of toy.unet has 2 classes"):
         export(network, wrong, tmp_path / "wrong")
     assert list(tmp_path.iterdir()) == []
 

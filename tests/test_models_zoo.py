@@ -104,7 +104,7 @@ def test_a_model_is_found_by_name_folder_and_card(packaged, monkeypatch):
 
 
 def test_a_wrong_name_gets_the_nearest(packaged):
-    with pytest.raises(UnknownName, match="no model called 'tiny.on': did you mean 'tiny.one'"):
+    with pytest.raises(UnknownName, match=r"no model called 'tiny.on': did you mean 'tiny.one'"):
         zoo.load_model("tiny.on")
     with pytest.raises(UnknownName, match="did you mean 'FTW_PRUE_EFNET_B5'"):
         zoo.load_model("FTW_PRUE_EFNET_5")
@@ -140,10 +140,15 @@ def test_the_best_engine_is_taken_and_said(packaged, monkeypatch):
         zoo.load_model("tiny.one")
 
 
+def test_engines_of_this_machine_are_named(monkeypatch):
+    lacking(monkeypatch, "cuda", "mps", "onnxruntime")
+    assert zoo.engines_available() == ["openvino", "torch"]
+
+
 def test_an_engine_can_be_asked_for(packaged, monkeypatch):
     assert zoo.load_model("tiny.one", "onnxruntime", threads=2).engine.endswith("2 threads, float32; as asked for")
     lacking(monkeypatch, "openvino")
-    with pytest.raises(MissingExtra, match="openvino cannot run tiny.one: not in this test; it needs pip install openvino"):
+    with pytest.raises(MissingExtra, match=r"openvino cannot run tiny.one: not in this test; it needs pip install openvino"):
         zoo.load_model("tiny.one", "openvino")
 
 
@@ -204,3 +209,25 @@ def test_a_fetched_model_that_was_damaged_is_fetched_again_by_force(tmp_path, mo
 def test_fetching_what_ships_with_tilth_does_nothing(packaged):
     assert zoo.fetch_model("tiny.one") == packaged
     assert zoo.fetch_model("tiny.one", force=True) == packaged
+
+
+def test_the_door_to_the_store_takes_a_file_without_a_published_checksum(tmp_path, cache):
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+    from threading import Thread
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "prue.ckpt").write_bytes(b"weights")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/prue.ckpt"
+        here = tilth.store.fetch(url, "")
+        assert here.read_bytes() == b"weights"
+        assert here.is_relative_to(cache)
+        with pytest.raises(ChecksumMismatch):
+            tilth.store.fetch(url, hashlib.sha256(b"other").hexdigest())
+        server.shutdown()
+    assert tilth.store.fetch(url, "") == here

@@ -1,5 +1,7 @@
 """Outputs appear whole or not at all."""
 
+# ruff: noqa: PT012 - what a block leaves behind is what is tested
+
 import errno
 import os
 import signal

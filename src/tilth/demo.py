@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def write_landscape(scene: Landscape, out: Path, *, force: bool = False) -> list
     for path in paths:
         store.check_output(path, force)
     for name, (values, bands, nodata) in rasters.items():
-        overviews = "average" if name == "image.tif" else "nearest"
+        overviews: Literal["average", "nearest"] = "average" if name == "image.tif" else "nearest"
         with store.create_cog(out / name, scene.image.grid, bands, values.dtype, nodata=nodata, tags=tags, overviews=overviews, force=force) as sink:
             sink.write(whole(scene.image.grid), values)
     truth = fields.to_fields(scene.instances, fields.FieldOptions(simplify=0))
@@ -86,7 +86,7 @@ def run_demo(out: Path, *, seed: int = 11, size: int = 768, image: str | None = 
     scores_path = out / "fields.scores.tif"
     path, frame = maps.map_image(job, out / "fields.parquet", options, scores=scores_path, force=True, on_step=on_step)
     preview = maps.write_preview(job.source, frame, out / "preview.png")
-    rows = score_scene(scene, frame, scores_path)
+    rows = score_scene(scene, frame)
     sections = [_scene_section(scene, job.source, frame), _score_section(rows, job.model.card.name), _outputs_section(out, path, scores_path, preview)]
     if image is not None:
         sections.insert(1, _real_section(image, out, options, on_step, on_note))
@@ -97,13 +97,13 @@ def run_demo(out: Path, *, seed: int = 11, size: int = 768, image: str | None = 
     return DemoResult(out / "report.html", rows, text_table(rows))
 
 
-def score_scene(scene: Landscape, frame: GeoDataFrame, scores_path: Path) -> dict[str, dict[str, float]]:
+def score_scene(scene: Landscape, frame: GeoDataFrame) -> dict[str, dict[str, float]]:
     """Score the map and, beside it, what needs no model: a gradient watershed, a regular grid, one field everywhere.
 
     All are compared with the truth on the scene's own grid: pixel IoU of field against background, object F1 at IoU 0.5.
     """
     truth = scene.instances.ids
-    guess = fields.rasterise(frame, scene.instances.grid)
+    guess = store.burn(frame.geometry.to_numpy(), range(1, len(frame) + 1), scene.instances.grid)
     image = scene.image.values
     cell = max(2, round(float(np.sqrt((truth > 0).sum() / max(truth.max(), 1)))))
     answers = {

@@ -16,9 +16,8 @@ PACKAGES = ("numpy", "rasterio", "pyproj", "shapely", "geopandas", "pyogrio", "p
 def examine() -> dict[str, str]:
     """Return findings, name to sentence, in the order in which they help."""
     from pyproj.datadir import get_data_dir
-    from rasterio import __gdal_version__
 
-    from tilth import models
+    from tilth import models, store
 
     findings = {
         "tilth": tilth.__version__,
@@ -27,7 +26,7 @@ def examine() -> dict[str, str]:
         "bfloat16 on the CPU": _bfloat16(),
         "engines": ", ".join(models.engines_available()) or "none: pip install openvino",
         "packaged models": ", ".join(card.name for card in models.packaged_models()) or "none",
-        "GDAL in rasterio": __gdal_version__,
+        "GDAL in rasterio": store.gdal_version(),
         "PROJ data": get_data_dir(),
     }
     return findings | {name: _version(name) for name in PACKAGES}

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,8 @@ import tilth
 from tilth import fields, models, picture, predict, store
 from tilth.classes import ClassScheme
 from tilth.errors import BadInput, BandMismatch
-from tilth.grid import Roi, inside, overlap, roi_shape
-from tilth.raster import Raster, Source
+from tilth.grid import Roi
+from tilth.raster import Source
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -77,94 +76,6 @@ def work_folder(out: Path) -> Iterator[Path]:
 
 
 @dataclass(frozen=True, eq=False)
-class JournalSource:
-    """Probabilities read from the finished blocks of a prediction: the journal is the working raster, nothing is written twice."""
-
-    journal: predict.Journal
-    plan: predict.Plan
-
-    @property
-    def grid(self) -> Any:
-        """The working grid."""
-        return self.plan.grid
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Class names."""
-        return self.plan.classes.names
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Probabilities are read as float32."""
-        return np.dtype(np.float32)
-
-    def read(self, roi: Roi) -> Raster:
-        """Put a region together from the blocks that it touches."""
-        scores, valid = predict.dequantise(self.stored(roi))
-        return Raster(scores, self.grid[roi], self.bands, valid)
-
-    def stored(self, roi: Roi) -> np.ndarray:
-        """Return the (class, y, x) uint8 scores of a region."""
-        values = np.empty((len(self.bands), *roi_shape(roi)), np.uint8)
-        for number, block in enumerate(self.plan.blocks):
-            common = overlap(roi, block)
-            if common:
-                values[:, *inside(common, roi)] = self._block(number)[:, *inside(common, block)]
-        return values
-
-    @property
-    def _block(self) -> Callable[[int], np.ndarray]:
-        return _block_reader(self)
-
-
-@lru_cache(maxsize=2)
-def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
-    """Keep as many blocks as two rows of them, sixteen at most: a region with its halo touches no more in the order in which it is read."""
-    across = -(-source.plan.lattice.shape[1] // source.plan.block)
-
-    @lru_cache(maxsize=min(2 * across + 1, 16))
-    def load(number: int) -> np.ndarray:
-        roi = source.plan.blocks[number]
-        stored = source.journal.load(roi, (len(source.bands), *roi_shape(roi)))
-        if stored is None:
-            raise BadInput(f"A finished block vanished from {source.journal.folder} while it was in use: run the same command again.")
-        return stored
-
-    return load
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreSource:
-    """Probabilities read from a score raster that ``tilth predict`` wrote."""
-
-    source: Source
-
-    @property
-    def grid(self) -> Any:
-        """Grid of the score raster."""
-        return self.source.grid
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Class names."""
-        return self.source.bands
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Probabilities are read as float32."""
-        return np.dtype(np.float32)
-
-    def read(self, roi: Roi) -> Raster:
-        """Read a region as probabilities."""
-        part = self.source.read(roi)
-        if part.values.dtype != np.uint8:
-            valid = np.isfinite(part.values).all(0) if part.valid is None else part.valid
-            return Raster(np.where(valid, part.values, 0).astype(np.float32), part.grid, part.bands, valid)
-        scores, valid = predict.dequantise(part.values)
-        return Raster(scores, part.grid, part.bands, valid)
-
-
-@dataclass(frozen=True, eq=False)
 class Job:
     """An image, a model and the plan of their prediction."""
 
@@ -213,18 +124,20 @@ def predict_image(job: Job, out: Path, *, force: bool = False, on_step: OnStep =
     store.check_output(out, force)
     with work_folder(out) as folder:
         journal = predict.Journal(folder / "scores", job.plan.key)
-        with _score_cog(job, out, force) as sink:
+        with _score_cog(job, out, force=force) as sink:
             predict.run_plan(job.source, job.model, job.plan, sink=sink, progress=_progress(on_step), journal=journal)
     return out
 
 
-def _score_cog(job: Job, out: Path, force: bool) -> Any:
+def _score_cog(job: Job, out: Path, *, force: bool) -> Any:
     tags = predict.score_tags(job.plan) | {"model": json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)}
     names = job.plan.classes.names
     return store.create_cog(out, job.plan.grid, names, np.uint8, nodata=predict.NODATA, tags=tags, overviews="average", force=force)
 
 
-def map_image(job: Job, out: Path, options: MapOptions, *, scores: Path | None = None, force: bool = False, on_step: OnStep = _silent) -> tuple[Path, GeoDataFrame]:
+def map_image(
+    job: Job, out: Path, options: MapOptions, *, scores: Path | None = None, force: bool = False, on_step: OnStep = _silent
+) -> tuple[Path, GeoDataFrame]:
     """Turn an image into a table of fields.
 
     Parameters
@@ -248,13 +161,20 @@ def map_image(job: Job, out: Path, options: MapOptions, *, scores: Path | None =
     with work_folder(out) as folder:
         journal = predict.Journal(folder / "scores", job.plan.key)
         predict.run_plan(job.source, job.model, job.plan, sink=_Nowhere(), progress=_progress(on_step), journal=journal)
-        probabilities = JournalSource(journal, job.plan)
+        probabilities = predict.JournalSource(journal, job.plan)
         if scores is not None:
-            _copy_scores(probabilities, job, scores, force, on_step)
+            _copy_scores(probabilities, job, scores, force=force, on_step=on_step)
         frame = _to_table(probabilities, job.plan.classes, folder, options, on_step)
         origin = _origin(out, options, job.source, f"{job.model.card.name}, {options.method}, tilth {tilth.__version__}")
         fields.write_fields(frame, out, origin, force=force)
     return out, frame
+
+
+def _copy_scores(probabilities: predict.JournalSource, job: Job, scores: Path, *, force: bool, on_step: OnStep) -> None:
+    with _score_cog(job, scores, force=force) as sink:
+        for number, roi in enumerate(job.plan.blocks, 1):
+            sink.write(roi, probabilities.stored(roi))
+            on_step("scores", number, len(job.plan.blocks), "")
 
 
 def fields_from_scores(path: Path | str, out: Path, options: MapOptions, *, force: bool = False, on_step: OnStep = _silent) -> tuple[Path, GeoDataFrame]:
@@ -270,7 +190,7 @@ def fields_from_scores(path: Path | str, out: Path, options: MapOptions, *, forc
     store.check_output(out, force)
     fields.format_of(out)
     with work_folder(out) as folder:
-        frame = _to_table(ScoreSource(source), classes, folder, options, on_step)
+        frame = _to_table(predict.ScoreSource(source), classes, folder, options, on_step)
         fields.write_fields(frame, out, _origin(out, options, source, f"{options.method}, tilth {tilth.__version__}"), force=force)
     return out, frame
 
@@ -337,14 +257,13 @@ def write_preview(source: Source, frame: GeoDataFrame, path: Path) -> Path:
 
 def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
     """Return count, total and median area in hectares, and mean confidence; areas are None for a photograph."""
-    hectares = frame["metrics:area"] / 10_000 if frame.crs is not None else None
-    empty = hectares is None or not len(frame)
-    return {
-        "fields": len(frame),
-        "total_ha": None if empty else round(float(hectares.sum()), 2),
-        "median_ha": None if empty else round(float(hectares.median()), 4),
-        "mean_confidence": round(float(frame["confidence"].mean()), 4) if len(frame) else None,
-    }
+    facts: dict[str, float | int | None] = {"fields": len(frame), "total_ha": None, "median_ha": None, "mean_confidence": None}
+    if len(frame):
+        facts["mean_confidence"] = round(float(frame["confidence"].mean()), 4)
+    if len(frame) and frame.crs is not None:
+        hectares = frame["metrics:area"].astype(float) / 10_000
+        facts |= {"total_ha": round(float(hectares.sum()), 2), "median_ha": round(float(hectares.median()), 4)}
+    return facts
 
 
 def write_score_preview(path: Path) -> Path:
@@ -375,3 +294,32 @@ def compare_precision(job: Job) -> str:
         total += int(valid.sum())
     share = changed / total if total else 0.0
     return f"--fast changes the class of {share:.2%} of the pixels against float32 ({total:,} pixels of {PROBES} places compared)."
+
+
+def map_fields(image: Path | str, out: Path | str, model: str | Path | None = None, options: MapOptions | None = None, *, force: bool = False) -> GeoDataFrame:
+    """Map the fields of an image: the whole road in one call.
+
+    Parameters
+    ----------
+    image : path or URL
+        GeoTIFF, COG, VRT, Zarr or photograph.
+    out : path
+        The table: ``.parquet`` (fiboa), ``.gpkg``, ``.fgb``, ``.geojson`` or ``.pmtiles``.
+    model : str or path, optional
+        Name or folder; None takes the packaged model that fits the bands.
+    options : MapOptions, optional
+    force : bool
+        Whether an existing table is replaced.
+
+    Returns
+    -------
+    GeoDataFrame
+        The fields, in the CRS of the image.
+
+    Raises
+    ------
+    TilthError
+        One sentence that says what was given, what was wanted and what to do.
+    """
+    options = options or MapOptions()
+    return map_image(prepare(image, model, options), Path(out), options, force=force)[1]

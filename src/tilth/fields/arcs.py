@@ -219,9 +219,7 @@ def _occupied(a, b, c, kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, 
                 low, high = min(low, x), max(high, x)
         for x in range(int(np.ceil(low - 1e-9)), int(np.floor(high + 1e-9)) + 1):
             kind = kinds[y, x]
-            if (kind == CORNER or kind == ANCHOR) and not (
-                (x == a[0] and y == a[1]) or (x == b[0] and y == b[1]) or (x == c[0] and y == c[1])
-            ):
+            if (kind == CORNER or kind == ANCHOR) and not ((x == a[0] and y == a[1]) or (x == b[0] and y == b[1]) or (x == c[0] and y == c[1])):
                 return True
     return False
 

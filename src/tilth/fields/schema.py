@@ -74,4 +74,6 @@ class Origin:
         """Inverse of :meth:`to_dict`."""
         moment = table.get("determination:datetime")
         determined = datetime.fromisoformat(str(moment)) if moment else None
-        return cls(str(table.get("collection", "tilth")), determined, str(table.get("determination:details", "")), str(table.get("determination:method", "unknown")))
+        return cls(
+            str(table.get("collection", "tilth")), determined, str(table.get("determination:details", "")), str(table.get("determination:method", "unknown"))
+        )

@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any
 from tilth.errors import BadInput
 from tilth.extras import require
 from tilth.models.card import CARD, GRAPH, WEIGHTS, ModelCard, with_files, write_card
+from tilth.models.narrow import SCALE, narrow, widen
 from tilth.store import whole_folder
 
 if TYPE_CHECKING:
     import torch
 
-_FLOAT16_MAX = 65504.0
 
-
-def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, half: bool = True, force: bool = False) -> ModelCard:
+def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, half: bool = True, small: bool = False, force: bool = False) -> ModelCard:
     """Write ``model.safetensors``, ``model.onnx`` and ``card.toml``; the folder appears only when all three are whole.
 
     Parameters
@@ -39,6 +38,8 @@ def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, hal
         To write.
     half : bool
         Store convolution and matrix weights as float16; biases and batch statistics stay float32.
+    small : bool
+        Store the largest of them (2**19 values or more) as int8 with a scale per output channel; see :mod:`tilth.models.narrow`.
     force : bool
         Replace an existing folder.
 
@@ -58,29 +59,22 @@ def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, hal
     """
     network = copy.deepcopy(network).cpu().float().eval()
     with whole_folder(folder, force) as part:
-        card = _write(network, card, part, half=half)
+        card = _write(network, card, part, half=half, small=small)
     return replace(card, folder=Path(folder).expanduser())
 
 
-def _write(network: torch.nn.Module, card: ModelCard, folder: Path, *, half: bool) -> ModelCard:
+def _write(network: torch.nn.Module, card: ModelCard, folder: Path, *, half: bool, small: bool) -> ModelCard:
     from safetensors.torch import save
 
-    state = {name: _stored(tensor, half=half) for name, tensor in network.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(save(state))  # save_file would make a file that only its owner can read
-    network.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()})
+    stored = narrow(network.state_dict(), half=half, small=small)
+    (folder / WEIGHTS).write_bytes(save(stored))  # save_file would make a file that only its owner can read
+    network.load_state_dict(widen(stored))
     graph = _trace(network, card)
     _point_into(graph, folder / WEIGHTS)
     (folder / GRAPH).write_bytes(graph.SerializeToString(deterministic=True))
     card = with_files(card, folder, (GRAPH, WEIGHTS))
     write_card(card, folder / CARD)
     return card
-
-
-def _stored(tensor: torch.Tensor, *, half: bool) -> torch.Tensor:
-    """Biases, scales and batch statistics are few and delicate (a running variance can be 1e-9): they keep float32."""
-    narrow = half and tensor.is_floating_point() and tensor.ndim >= 2 and float(tensor.abs().max()) <= _FLOAT16_MAX
-    # A copy, so that tensors that share memory in the network do not in the file.
-    return (tensor.half() if narrow else tensor).clone().contiguous()
 
 
 def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
@@ -124,17 +118,30 @@ def _point_into(model: Any, weights: Path) -> None:
         header = json.loads(stream.read(length))
     for node in model.graph.node:
         node.doc_string = ""  # source lines with paths of the exporting machine
-    casts = []
-    for tensor in model.graph.initializer:
-        entry = header[tensor.name]
-        begin, end = entry["data_offsets"]
-        if entry["dtype"] == "F16":
-            casts.append(onnx.helper.make_node("Cast", [f"{tensor.name}:float16"], [tensor.name], name=f"{tensor.name}:cast", to=onnx.TensorProto.FLOAT))
-            tensor.name, tensor.data_type = f"{tensor.name}:float16", onnx.TensorProto.FLOAT16
-        tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", weights.name), ("offset", 8 + length + begin), ("length", end - begin)):
-            tensor.external_data.add(key=key, value=str(value))
-    nodes = [*casts, *model.graph.node]
+    initializers = list(model.graph.initializer)
+    del model.graph.initializer[:]
+    wideners = []
+    for name in (tensor.name for tensor in initializers):
+        plain, dtype = onnx.TensorProto, header[name]["dtype"]
+        stored = name if dtype == "F32" else f"{name}:stored"
+        model.graph.initializer.append(_pointer(stored, header[name], weights.name, 8 + length))
+        if dtype == "F16":
+            wideners.append(onnx.helper.make_node("Cast", [stored], [name], name=f"{name}:cast", to=plain.FLOAT))
+        elif dtype == "I8":
+            model.graph.initializer.append(_pointer(name + SCALE, header[name + SCALE], weights.name, 8 + length))
+            wideners.append(onnx.helper.make_node("Cast", [stored], [f"{name}:wide"], name=f"{name}:cast", to=plain.FLOAT))
+            wideners.append(onnx.helper.make_node("Mul", [f"{name}:wide", name + SCALE], [name], name=f"{name}:mul"))
+    nodes = [*wideners, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _pointer(name: str, entry: dict[str, Any], location: str, start: int) -> Any:
+    """Return an initializer whose values lie in another file, at ``start`` plus the entry's own offsets."""
+    onnx = require("onnx", "train")
+    kinds = {"F32": onnx.TensorProto.FLOAT, "F16": onnx.TensorProto.FLOAT16, "I8": onnx.TensorProto.INT8}
+    begin, end = entry["data_offsets"]
+    tensor = onnx.TensorProto(name=name, data_type=kinds[entry["dtype"]], dims=entry["shape"], data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", start + begin), ("length", end - begin)):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor

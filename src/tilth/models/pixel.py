@@ -16,6 +16,7 @@ from tilth.errors import BadInput
 from tilth.extras import available, require
 from tilth.models.card import WEIGHTS, ModelCard
 from tilth.models.feed import check_views, feed, probabilities
+from tilth.models.narrow import widen
 from tilth.models.unet import build
 from tilth.segmenter import InputSpec, Segmenter, View
 
@@ -107,11 +108,9 @@ def load_network(card: ModelCard, folder: Path) -> torch.nn.Module:
     torch = require("torch", "train")
     from safetensors.torch import load_file
 
-    # Copies, because tensors lie unaligned in the file, and torch's kernels round differently on unaligned memory.
-    state = {name: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True) for name, tensor in load_file(folder / WEIGHTS).items()}
     with torch.device("meta"):
         network = build(card.architecture, len(card.inputs.bands), len(card.classes))
-    return fill(network, state, card.name)
+    return fill(network, widen(load_file(folder / WEIGHTS)), card.name)
 
 
 def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], name: str) -> torch.nn.Module:

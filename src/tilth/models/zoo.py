@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import tilth.store
+from tilth.classes import FTW2
 from tilth.errors import BadInput, MissingExtra, UnknownName
 from tilth.models import graph, pixel
-from tilth.models.card import CARD, ModelCard, check_files, read_card, sha256_of
+from tilth.models.card import CARD, WEIGHTS, ModelCard, check_files, read_card, sha256_of
 from tilth.models.convert import import_checkpoint
-from tilth.classes import FTW2
 from tilth.segmenter import InputSpec, Segmenter
 
 _PACKAGED = Path(__file__).parents[1] / "weights"
@@ -86,7 +86,7 @@ def packaged_models() -> list[ModelCard]:
 
 def engines_available() -> list[str]:
     """Return the names of the engines that this machine has, the preferred first."""
-    blank = ModelCard("any", InputSpec(("red",)), FTW2)
+    blank = ModelCard("any", InputSpec(("red",)), FTW2, architecture={"family": "unet"}, files={WEIGHTS: ""})
     return [name for name, engine in ENGINES.items() if not engine.lacks(blank)]
 
 

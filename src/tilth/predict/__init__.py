@@ -20,6 +20,8 @@ from tilth.predict.plan import plan as plan
 from tilth.predict.predict import predict as predict
 from tilth.predict.predict import run_plan as run_plan
 from tilth.predict.progress import Progress as Progress
+from tilth.predict.readback import JournalSource as JournalSource
+from tilth.predict.readback import ScoreSource as ScoreSource
 from tilth.predict.resample import Resampled as Resampled
 from tilth.predict.scores import NODATA as NODATA
 from tilth.predict.scores import dequantise as dequantise

@@ -14,6 +14,7 @@ from tilth.grid import Roi, roi_shape
 from tilth.predict.blend import LatticeWeights
 from tilth.predict.block import Computation, Task, WindowCache, compute, tasks
 from tilth.predict.journal import Journal
+from tilth.predict.numbers import check_numbers
 from tilth.predict.plan import Plan, PredictOptions, plan
 from tilth.predict.progress import Clock, OnProgress
 from tilth.predict.scores import NODATA, dequantise, quantise
@@ -60,7 +61,7 @@ def predict(
     Raises
     ------
     BandMismatch, GridMismatch, BadInput
-        As :func:`plan`.
+        As :func:`plan`; BadInput also if the image's numbers cannot be on the model's scale.
     EmptyImage
         If no pixel is valid.
     """
@@ -119,6 +120,8 @@ class _Run:
     listener: OnProgress | None
     something: bool = False
     """Whether any pixel was valid."""
+    judged: bool = False
+    """Whether the image's numbers were compared with the model's scaling."""
     finishing: list[Future[None]] = field(default_factory=list)
 
     def all_blocks(self) -> bool:
@@ -145,6 +148,7 @@ class _Run:
                 continue
             part = ahead.result()
             ahead = worker.submit(_read, computation.working, agenda[k + 1]) if k + 1 < len(agenda) else None
+            self.judged = self.judged or (part is not None and check_numbers(part, self.plan.bands, self.model.inputs.scaling))
             stored = quantise(*compute(computation, agenda[k], part, cache))
             self._finish(roi, stored, worker, new=True)
 

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "boundary": ["BoundaryDistance", "boundary_distances", "boundary_iou", "boundary_width", "class_boundary_iou"],
         "calibration": ["Correction", "Reliability", "fit_correction", "object_outcomes", "reliability"],
         "deploy": ["Perturbed", "classify", "consistency_sweep", "corner_consistency", "reordered", "rescaled", "resized", "sensitivity"],
+        "image": ["ImageOptions", "ImageScores", "mask_scores", "score_ids"],
         "merged": ["MergedScores", "merged_scores"],
         "objects": ["Matches", "ObjectScores", "match_objects", "object_scores"],
         "overlap": ["OverlapTable", "join_tables", "overlap_table", "table_from_pairs"],
@@ -16,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "pixel": ["Confusion", "PixelScores", "confusion", "mean_dice", "pixel_scores"],
         "precision": ["AveragePrecision", "Detections", "average_precision"],
         "protocol": ["PrueScores", "prue_means", "prue_scores"],
+        "report": ["Report"],
         "seams": ["consistency_map", "lattice_seams", "object_consistency", "seam_error"],
         "statistics": [
             "Comparison",
@@ -28,5 +30,6 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "pooled_t_test",
             "wilcoxon_test",
         ],
+        "summary": ["MEASURES", "Measure", "RunScores", "ScoreOptions", "compare", "measure", "summarise"],
     },
 )

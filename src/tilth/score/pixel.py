@@ -100,6 +100,16 @@ class PixelScores:
     ignored: int
     unanswered: int
 
+    @property
+    def iou(self) -> np.ndarray:
+        """(class,) float64 intersection over union."""
+        return self.table["iou"].to_numpy()
+
+    @property
+    def dice(self) -> np.ndarray:
+        """(class,) float64 Dice, which is F1."""
+        return self.table["dice"].to_numpy()
+
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {

@@ -1,3 +1,4 @@
+from .burn import burn as burn
 from .cog import CogSink as CogSink
 from .cog import create_cog as create_cog
 from .cube import CubeSink as CubeSink
@@ -5,6 +6,7 @@ from .cube import CubeSource as CubeSource
 from .cube import create_cube as create_cube
 from .download import cache_folder as cache_folder
 from .download import fetch as fetch
+from .gdal import gdal_version as gdal_version
 from .geotiff import GeoTiffSource as GeoTiffSource
 from .identity import fingerprint as fingerprint
 from .open import open_raster as open_raster

@@ -22,6 +22,10 @@ from tilth.store.tiles import TileFile
 from tilth.store.vrt import vrt_of
 from tilth.store.whole import whole_file
 
+COPY_CACHE = 32 * 2**20
+"""Bytes; a larger cache makes the copy no faster, but peak memory grow with the raster (measured at 5490 and 10980 rows)."""
+ZSTD_LEVEL = "1"
+"""GDAL's default 9 takes three times the processor time for files that are 8 % smaller (smooth uint8 scores)."""
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
 
@@ -66,7 +70,7 @@ def create_cog(
     """Write a cloud-optimised GeoTIFF block by block; it appears under its name when the block of code ends well.
 
     Blocks go to a plain tiled file beside the target, which is then copied in the order of a COG with its overviews.  Memory is a block
-    and, while copying, GDAL's cache (128 MB), never the raster; the disk holds the raster once more, not compressed, until it is done.
+    and, while copying, GDAL's cache (32 MB), never the raster; the disk holds the raster once more, not compressed, until it is done.
 
     Parameters
     ----------
@@ -137,9 +141,16 @@ def _rgba(colour: str) -> tuple[int, int, int, int]:
 
 
 def _copy(path: Path, described: Path, temporary: Path, overviews: str, block: int) -> None:
-    options = {"COMPRESS": "ZSTD", "PREDICTOR": "YES", "BLOCKSIZE": str(block), "BIGTIFF": "IF_SAFER", "OVERVIEW_RESAMPLING": overviews.upper()}
+    options = {
+        "COMPRESS": "ZSTD",
+        "LEVEL": ZSTD_LEVEL,
+        "PREDICTOR": "YES",
+        "BLOCKSIZE": str(block),
+        "BIGTIFF": "IF_SAFER",
+        "OVERVIEW_RESAMPLING": overviews.upper(),
+    }
     try:
-        with gdal_settings(remote=False, GDAL_PAM_ENABLED="NO", GDAL_NUM_THREADS="ALL_CPUS"):
+        with gdal_settings(remote=False, GDAL_PAM_ENABLED="NO", GDAL_NUM_THREADS="ALL_CPUS", GDAL_CACHEMAX=COPY_CACHE):
             rasterio.shutil.copy(str(described), str(temporary), driver="COG", **options)
             with open_quietly(str(temporary)) as dataset:  # a full disk cuts the end off, where a COG has its last full-size tile
                 dataset.read(window=Window(dataset.width - 1, dataset.height - 1, 1, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import http.client
 import logging
 import os
@@ -44,9 +45,10 @@ def fetch(url: str, sha256: str, folder: str | os.PathLike[str] | None = None, p
     url : str
         ``https://`` or ``http://``.
     sha256 : str
-        What the file must hash to; 64 hexadecimal digits.
+        What the file must hash to; 64 hexadecimal digits.  Empty if its publisher gave none: then what arrives is taken as it is, and the caller
+        tells the user.
     folder : str or path, optional
-        Where to put it; by default the cache folder, under a name that holds the checksum.
+        Where to put it; by default the cache folder, under a name that holds the checksum (or that of the address).
     progress : callable, optional
         Called with bytes so far and bytes in all.
 
@@ -64,10 +66,11 @@ def fetch(url: str, sha256: str, folder: str | os.PathLike[str] | None = None, p
     """
     sha256 = sha256.lower().removeprefix("sha256:")
     scheme, name = urllib.parse.urlsplit(url).scheme, _name(url)
-    if scheme not in ("http", "https") or not re.fullmatch(r"[0-9a-f]{64}", sha256) or not name:
+    if scheme not in ("http", "https") or not re.fullmatch(r"([0-9a-f]{64})?", sha256) or not name:
         message = f"{url!r} with the checksum {sha256!r} was to be fetched: wanted are the http(s) address of a file and 64 hexadecimal digits."
         raise BadInput(message)
-    place = (Path(folder).expanduser() / name) if folder else cache_folder() / f"{sha256[:12]}-{name}"
+    key = sha256 or hashlib.sha256(url.encode()).hexdigest()
+    place = (Path(folder).expanduser() / name) if folder else cache_folder() / f"{key[:12]}-{name}"
     with _explained(url, place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with _alone(place):
@@ -87,7 +90,7 @@ def _retrieve(url: str, sha256: str, place: Path, downloader: _Resuming) -> Path
     try:
         for _ in range(2):
             try:
-                return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=place.name, path=place.parent, downloader=downloader))
+                return Path(pooch.retrieve(url, f"sha256:{sha256}" if sha256 else None, fname=place.name, path=place.parent, downloader=downloader))
             except ValueError as error:
                 if not downloader.resumed:  # pieces of two versions of a file deserve another try
                     message = f"{url} arrived, but its sha256 is not {sha256[:12]}...: it was changed or damaged on its way; ask its publisher."

@@ -21,7 +21,7 @@ from tilth.errors import GridMismatch
 from tilth.grid import check_north_up
 
 LOCAL: Mapping[str, str | int] = {
-    "GDAL_CACHEMAX": 128 * 2**20,  # the default is a share of the machine, which is not "a few blocks"
+    "GDAL_CACHEMAX": 64 * 2**20,  # bytes; the default is a share of the machine, which is not "a few blocks"
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",  # otherwise a truncated JPEG is read as grey
 }
 REMOTE: Mapping[str, str] = {
@@ -46,7 +46,7 @@ SCHEMES: Mapping[str, str] = {
 }
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)
 """What rasterio raises: mostly its own errors, but GDAL's as they are while it copies a file."""
-_opening = threading.Lock()
+_filters = threading.RLock()
 
 
 def remote_scheme(path: str | os.PathLike[str]) -> str | None:
@@ -62,17 +62,24 @@ def gdal_name(path: str) -> str:
 
 
 @contextmanager
-def gdal_settings(*, remote: bool, **more: str) -> Iterator[None]:
+def gdal_settings(*, remote: bool, **more: str | int) -> Iterator[None]:
     """Hold our settings for GDAL in this thread; what the user set in the process' environment wins."""
     settings = {**LOCAL, **(REMOTE if remote else {}), **more}
     with rasterio.Env(**{key: value for key, value in settings.items() if key not in os.environ}):
         yield
 
 
+@contextmanager
+def quiet(category: type[Warning] = Warning) -> Iterator[None]:
+    """Hold warnings back; the filters belong to the whole process, hence one lock for all who do so."""
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore", category)
+        yield
+
+
 def open_quietly(name: str, mode: str = "r", **options: Any) -> Any:
     """Open a dataset; an image without georeference is no reason for a warning, for us it is a photograph."""
-    with _opening, warnings.catch_warnings():  # the warning filters are the process', hence the lock
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with quiet(NotGeoreferencedWarning):
         return rasterio.open(name, mode, **options)
 
 
@@ -117,3 +124,11 @@ def _crs_of(dataset: Any, name: str) -> CRS | None:
     except (ProjError, ValueError) as error:
         message = f"{name} has a CRS that PROJ cannot read ({dataset.crs.to_string()[:80]}): assign the right one with gdal_edit or gdal_translate -a_srs."
         raise GridMismatch(message) from error
+
+
+def gdal_version() -> str:
+    """Return the version of the GDAL that rasterio brought."""
+    from rasterio import __gdal_version__
+
+    version: str = __gdal_version__
+    return version

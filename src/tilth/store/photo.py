@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from PIL import ExifTags, Image
 from tilth.errors import UnreadableFile
 from tilth.grid import Roi, photo_grid, roi_shape, whole
 from tilth.raster import Raster, Source
+from tilth.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, quiet
+from tilth.store.geotiff import GeoTiffSource
 from tilth.store.regions import checked_region
 
 MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"BM": "BMP", b"RIFF": "WEBP", b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"GIF8": "GIF"}
@@ -37,7 +38,6 @@ TURNS: Mapping[int, tuple[bool, bool, bool]] = {
 """EXIF orientation: swap rows and columns, then reverse rows, then reverse columns (EXIF 2.32, tag 274)."""
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises at files that are not what they say."""
-_warnings = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +99,6 @@ class PhotoSource:
         return self._kept[0].read(roi)
 
     def _decoded(self) -> Raster:
-        from tilth.store.geotiff import GeoTiffSource
-
         with _pillow(self.path) as image:
             if (image.format == "PNG" and _deep_colours(self.path)) or (image.format == "TIFF" and image.mode != "CMYK"):
                 stored = GeoTiffSource.open(self.path)
@@ -156,8 +154,6 @@ def _kind(path: Path) -> str | None:
 
 
 def _has_place(path: Path) -> bool:
-    from tilth.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly
-
     try:
         with gdal_settings(remote=False), open_quietly(os.fspath(path)) as dataset:
             return bool(dataset.crs) or not dataset.transform.is_identity or bool(dataset.gcps[0])
@@ -167,17 +163,17 @@ def _has_place(path: Path) -> bool:
 
 @contextmanager
 def _pillow(path: str) -> Iterator[Image.Image]:
-    with _warnings, warnings.catch_warnings():  # odd EXIF and large photographs are no reason for a warning
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path) as image:
-                yield image
-        except Image.DecompressionBombError as error:
-            message = f"{path} has too many pixels for a photograph: tile it first, for example with gdal_translate -of COG."
-            raise UnreadableFile(message) from error
-        except BROKEN as error:
-            message = f"{path} cannot be read as a photograph ({str(error).rstrip('.')}): it is truncated or corrupt; copy it again."
-            raise UnreadableFile(message) from error
+    try:
+        with quiet():  # a large photograph is no reason for a warning
+            opened = Image.open(path)
+        with opened as image:
+            yield image
+    except Image.DecompressionBombError as error:
+        message = f"{path} has too many pixels for a photograph: tile it first, for example with gdal_translate -of COG."
+        raise UnreadableFile(message) from error
+    except BROKEN as error:
+        message = f"{path} cannot be read as a photograph ({str(error).rstrip('.')}): it is truncated or corrupt; copy it again."
+        raise UnreadableFile(message) from error
 
 
 def _mode(image: Image.Image, path: str) -> str:
@@ -202,7 +198,8 @@ def _pixels(image: Image.Image, path: str) -> tuple[np.ndarray, np.ndarray | Non
 
 
 def _exif(image: Image.Image) -> tuple[dict[str, str], int]:
-    exif = image.getexif()
+    with quiet():  # nor is odd EXIF
+        exif = image.getexif()
     names = (ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.DateTime)
     tags = {name.name: str(exif[name]).strip("\0 ") for name in names if name in exif}
     orientation = exif.get(ExifTags.Base.Orientation, 1)
@@ -218,8 +215,6 @@ def _deep_colours(path: str) -> bool:
 
 
 def _from_gdal(cls: type[PhotoSource], path: str, tags: dict[str, str], orientation: int) -> PhotoSource:
-    from tilth.store.geotiff import GeoTiffSource
-
     stored = GeoTiffSource.open(path)
     return cls(path, photo_grid(_turned(roi_shape(whole(stored.grid)), orientation)), stored.bands, stored.dtype, orientation, tags)
 

@@ -89,8 +89,10 @@ def compare_years(before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
     change = np.select([many & several, many, several], ["redrawn", "split", "merged"], "same")
     gone = np.flatnonzero((heirs == 0) & (size_before > 0) & (np.arange(len(heirs)) > 0))
     new = np.flatnonzero((parents == 0) & (size_after > 0) & (np.arange(len(parents)) > 0))
-    return pd.DataFrame({
-        "before": np.concatenate([one, gone, np.zeros(len(new), np.int64)]).astype(np.int64),
-        "after": np.concatenate([two, np.zeros(len(gone), np.int64), new]).astype(np.int64),
-        "change": pd.array([*change, *["gone"] * len(gone), *["new"] * len(new)], dtype="string"),
-    })
+    return pd.DataFrame(
+        {
+            "before": np.concatenate([one, gone, np.zeros(len(new), np.int64)]).astype(np.int64),
+            "after": np.concatenate([two, np.zeros(len(gone), np.int64), new]).astype(np.int64),
+            "change": pd.array([*change, *["gone"] * len(gone), *["new"] * len(new)], dtype="string"),
+        }
+    )

@@ -69,8 +69,12 @@ def simulate_photo(seed: int, shape: tuple[int, int] = (480, 640)) -> Photo:
     grid = photo_grid(shape)
     present = np.unique(ids)[1:]
     ids = np.searchsorted(np.concatenate([[0], present]), ids).astype(np.int32)
-    table = pd.DataFrame({"id": np.arange(1, len(present) + 1), "class": pd.array(["crop"] * len(present), dtype="string"), "score": np.ones(len(present), np.float32)})
-    return Photo(Raster(image, grid, ("red", "green", "blue")), LabelMap((ids > 0).astype(np.uint8), grid, CROP), depth.astype(np.float32), Instances(ids, grid, table))
+    table = pd.DataFrame(
+        {"id": np.arange(1, len(present) + 1), "class": pd.array(["crop"] * len(present), dtype="string"), "score": np.ones(len(present), np.float32)}
+    )
+    return Photo(
+        Raster(image, grid, ("red", "green", "blue")), LabelMap((ids > 0).astype(np.uint8), grid, CROP), depth.astype(np.float32), Instances(ids, grid, table)
+    )
 
 
 def _tiled(texture: np.ndarray, shape: tuple[int, int], scale: float, rng: np.random.Generator) -> np.ndarray:
@@ -103,7 +107,7 @@ def _plants(shape: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarra
     places = _places(shape, size, rng)
     rows = []
     colours = np.zeros((len(places) + 1, 3), np.float32)
-    hue = np.array([rng.uniform(55, 110), rng.uniform(115, 165), rng.uniform(35, 75)])
+    hue = np.array([rng.uniform(65, 118), rng.uniform(110, 150), rng.uniform(45, 85)])
     for plant, (y, x) in enumerate(places, start=1):
         weed = rng.random() < 0.15
         shape_of = int(rng.integers(4)) if weed else kind
@@ -123,13 +127,12 @@ def _places(shape: tuple[int, int], size: float, rng: np.random.Generator) -> np
     turn = rng.uniform(0, np.pi)
     reach = np.hypot(*shape)
     across, along = np.meshgrid(np.arange(-reach / 2, reach / 2, between), np.arange(-reach / 2, reach / 2, within), indexing="ij")
-    across, along = across.ravel(), along.ravel()
     across = across + rng.normal(0, 0.08 * size, across.shape)
     along = along + rng.normal(0, 0.2 * within, along.shape)
     y = shape[0] / 2 + along * np.sin(turn) + across * np.cos(turn)
     x = shape[1] / 2 + along * np.cos(turn) - across * np.sin(turn)
-    kept = (y > -size) & (y < shape[0] + size) & (x > -size) & (x < shape[1] + size) & (rng.random(len(y)) > 0.08)
-    return np.stack([y, x], 1)[kept]
+    kept = (y > -size) & (y < shape[0] + size) & (x > -size) & (x < shape[1] + size) & (rng.random(y.shape) > 0.08)
+    return np.stack([y[kept], x[kept]], 1)
 
 
 def _leaves_of(plant: int, y: float, x: float, size: float, kind: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,47 +5,41 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tilth.data.landscape.cover import (
-    M_ASPHALT,
-    M_BUSH,
-    M_FIELD,
-    M_GRAVEL,
-    M_LAWN,
-    M_MARGIN,
-    M_PAVED,
-    M_ROOF,
-    M_SAND,
-    M_TREE,
-    M_WATER,
-    SUBS,
-    Ground,
-    World,
-    crown,
-    in_strips,
-)
+from tilth.data.landscape.cover import SUBS, Ground, World, in_strips
+from tilth.data.landscape.features import M_ASPHALT, M_BUSH, M_FIELD, M_GRAVEL, M_LAWN, M_MARGIN, M_PAVED, M_ROOF, M_SAND, M_TREE, M_WATER, crown
 from tilth.data.landscape.noise import cell_key, sample, uniform
 from tilth.data.landscape.parcels import KIND, PLOT
 from tilth.data.landscape.season import Season
 
-ROOFS = np.array([
-    [0.230, 0.120, 0.085, 0.260], [0.160, 0.105, 0.085, 0.200], [0.130, 0.125, 0.125, 0.150],
-    [0.300, 0.300, 0.300, 0.310], [0.480, 0.480, 0.470, 0.460], [0.090, 0.110, 0.140, 0.130],
-], np.float32)
+ROOFS = np.array(
+    [
+        [0.230, 0.120, 0.085, 0.260],
+        [0.160, 0.105, 0.085, 0.200],
+        [0.130, 0.125, 0.125, 0.150],
+        [0.300, 0.300, 0.300, 0.310],
+        [0.480, 0.480, 0.470, 0.460],
+        [0.090, 0.110, 0.140, 0.130],
+    ],
+    np.float32,
+)
 """Tiles, old tiles, slate, metal, white membrane, solar panels."""
-PLAIN = np.array([
-    [0.075, 0.090, 0.050, 0.270],  # rough grassland, replaced by the season
-    [0.1, 0.1, 0.1, 0.3],          # fields, replaced by the season
-    [0.021, 0.042, 0.019, 0.330],  # woods
-    [0.030, 0.055, 0.025, 0.330],  # bushes
-    [0.035, 0.048, 0.045, 0.015],  # water
-    [0.122, 0.116, 0.102, 0.170],  # asphalt
-    [0.215, 0.190, 0.150, 0.260],  # gravel and earth roads
-    [0.2, 0.2, 0.2, 0.2],          # roofs, replaced
-    [0.185, 0.180, 0.165, 0.220],  # paved yards
-    [0.050, 0.085, 0.038, 0.360],  # lawn
-    [0.070, 0.095, 0.048, 0.330],  # verges and margins
-    [0.300, 0.260, 0.200, 0.370],  # sand
-], np.float32)
+PLAIN = np.array(
+    [
+        [0.075, 0.090, 0.050, 0.270],  # rough grassland, replaced by the season
+        [0.1, 0.1, 0.1, 0.3],  # fields, replaced by the season
+        [0.021, 0.042, 0.019, 0.330],  # woods
+        [0.030, 0.055, 0.025, 0.330],  # bushes
+        [0.035, 0.048, 0.045, 0.015],  # water
+        [0.122, 0.116, 0.102, 0.170],  # asphalt
+        [0.215, 0.190, 0.150, 0.260],  # gravel and earth roads
+        [0.2, 0.2, 0.2, 0.2],  # roofs, replaced
+        [0.185, 0.180, 0.165, 0.220],  # paved yards
+        [0.050, 0.085, 0.038, 0.360],  # lawn
+        [0.070, 0.095, 0.048, 0.330],  # verges and margins
+        [0.300, 0.260, 0.200, 0.370],  # sand
+    ],
+    np.float32,
+)
 _DEAD = np.array([0.150, 0.128, 0.085, 0.260], np.float32)
 
 
@@ -58,7 +52,7 @@ def _shade(first: int, last: int, heights: np.ndarray, dx: float, dy: float, ris
             own = heights[r, c]
             shaded[r, c] = 0
             for k in range(1, steps + 1):
-                rr, cc = r + int(round(dy * k)), c + int(round(dx * k))
+                rr, cc = r + round(dy * k), c + round(dx * k)
                 if rr < 0 or cc < 0 or rr >= rows or cc >= columns:
                     break
                 if heights[rr, cc] > own + rise * k:
@@ -88,8 +82,9 @@ def cast_shadows(ground: Ground, azimuth: float, elevation: float) -> np.ndarray
 
 
 @njit(nogil=True, cache=True)
-def _field_state(leaf: np.ndarray, own: np.ndarray, key: np.uint64, part: int, rim: float, u: float, v: float, step: float,
-                 rough: np.ndarray, grain: np.ndarray) -> tuple[int, float, float]:
+def _field_state(
+    leaf: np.ndarray, own: np.ndarray, key: np.uint64, part: int, rim: float, u: float, v: float, step: float, rough: np.ndarray, grain: np.ndarray
+) -> tuple[int, float, float]:
     """Return (variant, change of greenness, change of brightness) at a point of a field."""
     ct, st = np.cos(leaf[2]), np.sin(leaf[2])
     s = ct * (u - leaf[0]) + st * (v - leaf[1])
@@ -104,7 +99,8 @@ def _field_state(leaf: np.ndarray, own: np.ndarray, key: np.uint64, part: int, r
     bright = 0.6 * own[0] * sample(rough, v / 1.9, u / 1.9 + 50)
     if own[0] > 0.035:
         # Hilltops where the soil is thin, and hollows where water stood.
-        change -= 4 * own[0] * min(max(sample(rough, v / 1.1 + 500 * uniform(key, 480), u / 1.1) - 1.2, 0.0), 1.5)
+        scale = 0.9 + 2.5 * uniform(key, 481)
+        change -= 2.5 * own[0] * min(max(sample(rough, v / scale + 500 * uniform(key, 480), u / scale) - 1.1, 0.0), 1.5)
     # Rows: noise drawn out along the direction of work.
     bright += own[1] * sample(grain, s / 14.0, t / 0.55 if step < 1.5 else t / 1.4)
     if own[3] > 0:
@@ -121,8 +117,21 @@ def _field_state(leaf: np.ndarray, own: np.ndarray, key: np.uint64, part: int, r
 
 
 @njit(nogil=True, cache=True)
-def _plain_state(material: int, key: np.uint64, part: int, is_plot: bool, tall: float, x: float, y: float, fine: float, detailed: bool, salt: np.uint64,
-                 sun: np.ndarray, smooth: np.ndarray, rough: np.ndarray) -> tuple[float, float, int]:
+def _plain_state(
+    material: int,
+    key: np.uint64,
+    part: int,
+    is_plot: bool,
+    tall: float,
+    x: float,
+    y: float,
+    fine: float,
+    detailed: bool,
+    salt: np.uint64,
+    sun: np.ndarray,
+    smooth: np.ndarray,
+    rough: np.ndarray,
+) -> tuple[float, float, int]:
     """Return (brightness, second number, row) of what is not a field.
 
     The second number is, by material: roof, nothing; water, depth of the shoal; trees, 1 for conifers; roads, wear; grass, lushness.
@@ -149,9 +158,10 @@ def _plain_state(material: int, key: np.uint64, part: int, is_plot: bool, tall: 
 
 
 @njit(nogil=True, cache=True)
-def _plain_colour(material: int, light: float, second: float, row: int, b: int, d: int, plain: np.ndarray, roofs: np.ndarray, dead: np.ndarray,
-                  soil: np.ndarray, dryness: np.ndarray, turbid: np.ndarray) -> float:
-    """Return the reflectance of what is not a field at band ``b`` and date ``d``."""
+def _plain_colour(material: int, state: tuple, b: int, d: int, palette: tuple) -> float:
+    """Return the reflectance of what is not a field at band ``b`` and date ``d``; ``state`` comes from _plain_state."""
+    plain, roofs, dead, soil, dryness, turbid, _ = palette
+    light, second, row = state
     colour = plain[material, b]
     if material == M_ROOF:
         return roofs[row, b] * light
@@ -169,52 +179,58 @@ def _plain_colour(material: int, light: float, second: float, row: int, b: int, 
 
 
 @njit(nogil=True, cache=True)
-def _render(first: int, last: int, fold: int, step: float, bands: int, salt: np.uint64, ox: float, oy: float, keys: np.ndarray, materials: np.ndarray,
-            heights: np.ndarray, rims: np.ndarray, lines: np.ndarray, shaded: np.ndarray, leaves: np.ndarray, leaf_keys: np.ndarray,
-            greenness: np.ndarray, spectra: np.ndarray, texture: np.ndarray, soil: np.ndarray, dryness: np.ndarray, turbid: np.ndarray,
-            plain: np.ndarray, roofs: np.ndarray, dead: np.ndarray, sun: np.ndarray, smooth: np.ndarray, rough: np.ndarray, grain: np.ndarray,
-            out: np.ndarray) -> None:
-    """Fill image rows ``first`` to ``last`` of (date * bands, y, x) reflectance, each the mean of ``fold`` x ``fold`` fine pixels."""
-    dates = greenness.shape[2]
-    total = np.zeros((dates, 4), np.float32)
+def _add_fine(r: int, c: int, step: float, bands: int, world: tuple, ground: tuple, season: tuple, palette: tuple, noises: tuple, total: np.ndarray) -> None:
+    """Add the light of one fine pixel to (date, band) ``total``."""
+    salt, ox, oy, leaves, leaf_keys = world
+    keys, materials, heights, rims, lines, shaded = ground
+    greenness, spectra, texture = season
+    smooth, rough, grain = noises
+    px, py = (c + 0.5) * step, (r + 0.5) * step
+    x, y = px + ox, py + oy
     detailed = step < 2.5
+    material, over, share = materials[r, c], lines[r, c] >> 4, (lines[r, c] & 15) / 15.0
+    code = abs(keys[r, c]) - 1
+    index, part = code // SUBS, code % SUBS
+    key = leaf_keys[index]
+    fine = sample(grain, x / 0.9, y / 0.9) if detailed else sample(grain, x / 2.6, y / 2.6)
+    dim = (0.42 if shaded[r, c] else 1.0) * (1 + 0.03 * sample(smooth, x / 14 + 9, y / 14))
+    # Skylight reaches the shadows, and it is blue.
+    sky = 0.06 if shaded[r, c] else 0.0
+    farmed = material == M_FIELD
+    variant, change, light, state, line = 0, 0.0, 0.0, (0.0, 0.0, 0), (0.0, 0.0, 0)
+    if farmed:
+        variant, change, light = _field_state(leaves[index], texture[index], key, part, 0.5 * rims[r, c], px, py, step, rough, grain)
+        light = 1 + light + 0.015 * fine
+    else:
+        is_plot = leaves[index, KIND] == PLOT
+        state = _plain_state(material, key, part, is_plot, 0.5 * heights[r, c], x, y, fine, detailed, salt, palette[6], smooth, rough)
+    if share > 0:
+        line = _plain_state(over, key, 0, False, 2.0, x, y, fine, detailed, salt, palette[6], smooth, rough)
+    for d in range(total.shape[0]):
+        g = greenness[index, variant, d]
+        g = min(max(g + change * (0.25 + g), 0.0), 0.99)
+        for b in range(bands):
+            if farmed:
+                value = (g * spectra[index, variant, d, b] + (1 - g) * spectra[index, variant, d, 4 + b]) * light
+            else:
+                value = _plain_colour(material, state, b, d, palette)
+            if share > 0:
+                value += share * (_plain_colour(over, line, b, d, palette) - value)
+            total[d, b] += value * (dim + (sky if b == 2 else 0.0))
+
+
+@njit(nogil=True, cache=True)
+def _render(
+    first: int, last: int, fold: int, step: float, bands: int, world: tuple, ground: tuple, season: tuple, palette: tuple, noises: tuple, out: np.ndarray
+) -> None:
+    """Fill image rows ``first`` to ``last`` of (date * bands, y, x) reflectance, each the mean of ``fold`` x ``fold`` fine pixels."""
+    dates = season[0].shape[2]
+    total = np.zeros((dates, 4), np.float32)
     for r in range(first, last):
         for c in range(out.shape[2]):
             total[:] = 0
             for corner in range(fold * fold):
-                fr, fc = r * fold + corner // fold, c * fold + corner % fold
-                px, py = (fc + 0.5) * step, (fr + 0.5) * step
-                x, y = px + ox, py + oy
-                material = materials[fr, fc]
-                code = abs(keys[fr, fc]) - 1
-                index, part = code // SUBS, code % SUBS
-                key = leaf_keys[index]
-                is_plot = leaves[index, KIND] == PLOT
-                tall = 0.5 * heights[fr, fc]
-                fine = sample(grain, x / 0.9, y / 0.9) if detailed else sample(grain, x / 2.6, y / 2.6)
-                dim = (0.42 if shaded[fr, fc] else 1.0) * (1 + 0.03 * sample(smooth, x / 14 + 9, y / 14))
-                over, share = lines[fr, fc] >> 4, (lines[fr, fc] & 15) / 15.0
-                light2, second2, row2 = 0.0, 0.0, 0
-                if share > 0:
-                    light2, second2, row2 = _plain_state(over, key, 0, False, 2.0, x, y, fine, detailed, salt, sun, smooth, rough)
-                variant, change, light, second, row = 0, 0.0, 0.0, 0.0, 0
-                if material == M_FIELD:
-                    variant, change, light = _field_state(leaves[index], texture[index], key, part, 0.5 * rims[fr, fc], px, py, step, rough, grain)
-                    light = 1 + light + 0.015 * fine
-                else:
-                    light, second, row = _plain_state(material, key, part, is_plot, tall, x, y, fine, detailed, salt, sun, smooth, rough)
-                for d in range(dates):
-                    g = greenness[index, variant, d]
-                    g = min(max(g + change * (0.25 + g), 0.0), 0.99)
-                    for b in range(bands):
-                        if material == M_FIELD:
-                            value = (g * spectra[index, variant, d, b] + (1 - g) * spectra[index, variant, d, 4 + b]) * light
-                        else:
-                            value = _plain_colour(material, light, second, row, b, d, plain, roofs, dead, soil, dryness, turbid)
-                        if share > 0:
-                            value += share * (_plain_colour(over, light2, second2, row2, b, d, plain, roofs, dead, soil, dryness, turbid) - value)
-                        # Skylight reaches the shadows, and it is blue.
-                        total[d, b] += value * (dim + (0.06 if b == 2 and dim < 0.6 else 0.0))
+                _add_fine(r * fold + corner // fold, c * fold + corner % fold, step, bands, world, ground, season, palette, noises, total)
             for d in range(dates):
                 for b in range(bands):
                     out[d * bands + b, r, c] = total[d, b] / (fold * fold)
@@ -244,12 +260,14 @@ def render(world: World, ground: Ground, season: Season, fold: int, bands: int, 
     turbid = np.clip(rng.exponential(0.28) * np.exp(rng.normal(0, 0.35, dates)), 0, 1).astype(np.float32)
     light = np.array([np.sin(sun[0]), -np.cos(sun[0]), rng.normal(0.6, 0.9)], np.float32)
     tree, textures = world.tree, world.textures
-    keys = tree.keys[tree.groups]
+    place = (world.salt, world.numbers[5], world.numbers[6], tree.leaves, tree.keys[tree.groups])
+    lie = (ground.keys, ground.materials, ground.heights, ground.rims, ground.lines, shaded)
+    growth = (season.greenness, season.spectra, season.texture)
+    palette = (plain, ROOFS, _DEAD, season.soil, season.dryness, turbid, light)
+    noises = (textures.smooth, textures.rough, textures.grain)
 
     def rows(first: int) -> None:
-        _render(first, min(first + 16, shape[0]), fold, ground.step, bands, world.salt, world.numbers[5], world.numbers[6], ground.keys, ground.materials,
-                ground.heights, ground.rims, ground.lines, shaded, tree.leaves, keys, season.greenness, season.spectra, season.texture, season.soil, season.dryness,
-                turbid, plain, ROOFS, _DEAD, light, textures.smooth, textures.rough, textures.grain, out)
+        _render(first, min(first + 16, shape[0]), fold, ground.step, bands, place, lie, growth, palette, noises, out)
 
     in_strips(rows, shape[0], 16)
     return out

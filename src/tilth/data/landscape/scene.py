@@ -51,8 +51,18 @@ class Landscape:
     """What became of each field: ``before, after, change``."""
 
 
-def simulate(seed: int, shape: tuple[int, int] = (1024, 1024), gsd: float = 10.0, style: str = "mixed", *, crs: str = "EPSG:32633",
-             origin: tuple[float, float] = (300_000.0, 5_400_000.0), bands: str = "s2", clouds: float = 0.0, years: int = 1) -> Landscape:
+def simulate(
+    seed: int,
+    shape: tuple[int, int] = (1024, 1024),
+    gsd: float = 10.0,
+    style: str = "mixed",
+    *,
+    crs: str = "EPSG:32633",
+    origin: tuple[float, float] = (300_000.0, 5_400_000.0),
+    bands: str = "s2",
+    clouds: float = 0.0,
+    years: int = 1,
+) -> Landscape:
     """Simulate a countryside.
 
     Parameters
@@ -88,7 +98,7 @@ def simulate(seed: int, shape: tuple[int, int] = (1024, 1024), gsd: float = 10.0
         If a number makes no sense.
     """
     _check(shape, gsd, bands, clouds, years)
-    world, fold = _make_world(seed, shape, gsd, style, bands)
+    world, fold = _make_world(seed, shape, gsd, style), 2
     dates = _draw_dates(np.random.default_rng([seed, 2]), bands)
     grid = GeoBox(shape, Affine(gsd, 0, origin[0], 0, -gsd, origin[1]), crs)
     view = _View(seed, style, grid, gsd, fold, bands, clouds, dates)
@@ -118,11 +128,14 @@ def _check(shape: tuple[int, int], gsd: float, bands: str, clouds: float, years:
     if bands not in ("s2", "rgb"):
         raise UnknownName.among("set of bands", bands, ("s2", "rgb"))
     if min(shape) < 8 or not 0.1 <= gsd <= 60 or not 0 <= clouds <= 1 or years not in (1, 2):
-        message = f"A landscape of {shape} pixels of {gsd} m, clouds {clouds}, {years} years was asked for; wanted are 8 px or more, 0.1 to 60 m, clouds 0 to 1, years 1 or 2."
+        message = (
+            f"A landscape of {shape} pixels of {gsd} m, clouds {clouds}, {years} years was asked for; "
+            "wanted are 8 px or more, 0.1 to 60 m, clouds 0 to 1, years 1 or 2."
+        )
         raise BadInput(message)
 
 
-def _make_world(seed: int, shape: tuple[int, int], gsd: float, style: str, bands: str) -> tuple[World, int]:
+def _make_world(seed: int, shape: tuple[int, int], gsd: float, style: str) -> World:
     rng = np.random.default_rng([seed, 1])
     row = style_index(style)
     textures, table = make_textures(rng), style_table(rng)
@@ -136,7 +149,7 @@ def _make_world(seed: int, shape: tuple[int, int], gsd: float, style: str, bands
     salt = int(rng.integers(1, 2**62))
     tree = grow(salt, table, row, (shape[0] * gsd, shape[1] * gsd), 4 * warp + 60)
     wooded = wood_at_leaves(tree.leaves, textures.smooth, textures.rough, ox, oy)
-    return World(tree, table, textures, numbers, np.uint64(salt), wooded), 2
+    return World(tree, table, textures, numbers, np.uint64(salt), wooded)
 
 
 def _draw_dates(rng: np.random.Generator, bands: str) -> np.ndarray:
@@ -191,11 +204,13 @@ def _expose(world: World, ground: Ground, season: Season, view: _View, rng: np.r
 def _table(world: World, season: Season, ids: np.ndarray, key_of: np.ndarray, gsd: float) -> pd.DataFrame:
     leaf, part = (key_of[1:] - 1) // SUBS, (key_of[1:] - 1) % SUBS
     area = np.bincount(ids.ravel(), minlength=len(key_of))[1:] * gsd**2
-    return pd.DataFrame({
-        "id": np.arange(1, len(key_of), dtype=np.int64),
-        "class": pd.array(["field"] * len(leaf), dtype="string"),
-        "score": np.ones(len(leaf), np.float32),
-        "crop": pd.array(np.array(CROP_NAMES)[season.crops[leaf, part % 2]], dtype="string"),
-        "style": pd.array(np.array(NAMES)[world.tree.leaves[leaf, 6].astype(int)], dtype="string"),
-        "area_m2": area.astype(np.float64),
-    })
+    return pd.DataFrame(
+        {
+            "id": np.arange(1, len(key_of), dtype=np.int64),
+            "class": pd.array(["field"] * len(leaf), dtype="string"),
+            "score": np.ones(len(leaf), np.float32),
+            "crop": pd.array(np.array(CROP_NAMES)[season.crops[leaf, part % 2]], dtype="string"),
+            "style": pd.array(np.array(NAMES)[world.tree.leaves[leaf, 6].astype(int)], dtype="string"),
+            "area_m2": area.astype(np.float64),
+        }
+    )

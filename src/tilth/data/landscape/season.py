@@ -10,17 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tilth.data.landscape.parcels import HALF_LENGTH, HALF_WIDTH, STYLE
 from tilth.data.landscape.cover import World
+from tilth.data.landscape.parcels import HALF_LENGTH, HALF_WIDTH, STYLE
 
 # Reflectance at red, green, blue, near infrared (Sentinel-2 B04, B03, B02, B08), after common spectral libraries, rounded.
-SOILS = np.array([
-    [0.152, 0.128, 0.092, 0.232],  # loam
-    [0.215, 0.190, 0.145, 0.300],  # pale sand
-    [0.078, 0.070, 0.058, 0.122],  # dark, chernozem and peat
-    [0.195, 0.122, 0.078, 0.275],  # red
-    [0.190, 0.180, 0.150, 0.262],  # grey, chalky
-])
+SOILS = np.array(
+    [
+        [0.152, 0.128, 0.092, 0.232],  # loam
+        [0.215, 0.190, 0.145, 0.300],  # pale sand
+        [0.078, 0.070, 0.058, 0.122],  # dark, chernozem and peat
+        [0.195, 0.122, 0.078, 0.275],  # red
+        [0.190, 0.180, 0.150, 0.262],  # grey, chalky
+    ]
+)
 DRY = np.array([0.182, 0.160, 0.116, 0.312])
 """Straw and ripe cereals."""
 DEAD_GRASS = np.array([0.150, 0.128, 0.085, 0.270])
@@ -49,13 +51,16 @@ CROPS: tuple[tuple[str, tuple[float, float, float, float], tuple[int, int, int, 
 CROP_NAMES = tuple(crop[0] for crop in CROPS)
 _GRASSY = np.array([name in ("alfalfa", "grass", "pasture") for name in CROP_NAMES])
 # Relative frequency per style: smallholder, europe, prairie, pivots, bocage.
-_MIX = np.array([
-    [8, 5, 1, 14, 4, 5, 2, 10, 14, 2, 0, 0, 8, 14],
-    [30, 10, 9, 17, 6, 2, 3, 3, 0, 0, 0, 0, 4, 2],
-    [10, 5, 2, 34, 1, 34, 2, 1, 0, 0, 0, 0, 4, 0],
-    [14, 4, 2, 24, 8, 12, 2, 4, 0, 10, 0, 0, 12, 2],
-    [26, 10, 7, 24, 5, 0, 2, 5, 0, 0, 0, 0, 3, 2],
-], np.float64)
+_MIX = np.array(
+    [
+        [8, 5, 1, 14, 4, 5, 2, 10, 14, 2, 0, 0, 8, 14],
+        [30, 10, 9, 17, 6, 2, 3, 3, 0, 0, 0, 0, 4, 2],
+        [10, 5, 2, 34, 1, 34, 2, 1, 0, 0, 0, 0, 4, 0],
+        [14, 4, 2, 24, 8, 12, 2, 4, 0, 10, 0, 0, 12, 2],
+        [26, 10, 7, 24, 5, 0, 2, 5, 0, 0, 0, 0, 3, 2],
+    ],
+    np.float64,
+)
 VARIANTS = 3
 """A leaf's own crop; the crop of its odd strips or sectors; its own crop where the work is not done yet."""
 
@@ -147,7 +152,12 @@ def make_season(world: World, dates: np.ndarray, rng: np.random.Generator, year:
                 shifted = np.where(uniforms(keys, 940) < 0.5, shifted, shifted - 16.0)
             green, dry, own = _grow_crop(kinds, shifted, keys, salt, k, tilled)
             greenness[:, variant, k] = green
-            spectra[:, variant, k, :4] = own * tint[kinds] * np.exp(0.07 * _normals(keys, 950 + salt))[:, None] * np.exp(0.035 * np.stack([_normals(keys, 951 + b) for b in range(4)], 1))
+            spectra[:, variant, k, :4] = (
+                own
+                * tint[kinds]
+                * np.exp(0.07 * _normals(keys, 950 + salt))[:, None]
+                * np.exp(0.035 * np.stack([_normals(keys, 951 + b) for b in range(4)], 1))
+            )
             spectra[:, variant, k, 4:] = _ground(keys, soil, dry, kinds, salt, k)
     dryness = np.clip((dates - 120) / 140, 0, 1) * rng.uniform(0.05, 0.95) * np.ones(len(dates))
     return Season(crops, greenness, spectra, _field_texture(world, keys), soil.astype(np.float32), dryness.astype(np.float32))

@@ -203,8 +203,17 @@ def _plan_cut(cut: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarra
 
 
 @njit(nogil=True, cache=True)
-def _grow(salt: np.uint64, table: np.ndarray, fixed: int, root: np.ndarray, view: np.ndarray,
-          cuts: np.ndarray, children: np.ndarray, leaves: np.ndarray, keys: np.ndarray) -> tuple[int, int]:
+def _grow(
+    salt: np.uint64,
+    table: np.ndarray,
+    fixed: int,
+    root: np.ndarray,
+    view: np.ndarray,
+    cuts: np.ndarray,
+    children: np.ndarray,
+    leaves: np.ndarray,
+    keys: np.ndarray,
+) -> tuple[int, int]:
     """Run the subdivision depth first; return the numbers of cuts and leaves, or (-1, -1) when an array is full."""
     polys = np.zeros((_DEPTH, _VERTICES, 2))
     counts = np.zeros(_DEPTH, np.int64)
@@ -252,7 +261,9 @@ def _grow(salt: np.uint64, table: np.ndarray, fixed: int, root: np.ndarray, view
             cut = cuts[n_cuts]
             if parent >= 0:
                 children[parent, side] = n_cuts
-            turn = 0.3 * np.arctan2(cut[1] * np.cos(state[_DIRECTION]) - cut[0] * np.sin(state[_DIRECTION]), cut[0] * np.cos(state[_DIRECTION]) + cut[1] * np.sin(state[_DIRECTION]))
+            turn = 0.3 * np.arctan2(
+                cut[1] * np.cos(state[_DIRECTION]) - cut[0] * np.sin(state[_DIRECTION]), cut[0] * np.cos(state[_DIRECTION]) + cut[1] * np.sin(state[_DIRECTION])
+            )
             turn = turn if abs(turn) < 0.2 else 0.0
             for which in range(2):
                 sign = 1.0 if which == 0 else -1.0

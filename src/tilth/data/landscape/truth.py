@@ -57,7 +57,7 @@ def _root(parent: np.ndarray, k: int) -> int:
 
 @njit(nogil=True, cache=True)
 def label_equal(keys: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Number the 4-connected regions of equal positive keys, in raster order.
+    """Give numbers to the 4-connected regions of equal positive keys, in raster order.
 
     Parameters
     ----------

@@ -1,0 +1,106 @@
+"""Deployment scores of a model on a dataset's samples: consistency, order, radiometry, scale, seams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tilth import predict, score
+from tilth.errors import BadInput
+from tilth.evaluate.run import onto, truth_ids
+from tilth.grid import Lattice
+from tilth.sample import Sample
+from tilth.score.deploy import SCALES, SCALINGS, Sensitivity
+from tilth.segmenter import Segmenter
+
+Square = tuple[np.ndarray, np.ndarray]
+
+
+def deployment_scores(
+    model: Segmenter, samples: Sequence[Sample], *, size: int = 256, centre: int = 128, most: int = 50, options: predict.PredictOptions | None = None
+) -> dict[str, object]:
+    """Measure how a model's score holds when the input changes.
+
+    Parameters
+    ----------
+    model : Segmenter
+        Any model.
+    samples : sequence of Sample
+        Their central ``size`` x ``size`` px on the model's working grid are used; smaller ones are left out and counted.
+    size, centre : int
+        Of the corner consistency.
+    most : int
+        Most samples looked at, evenly spread: every sample costs about 18 predictions.
+    options : PredictOptions, optional
+        Decide the working grid.
+
+    Returns
+    -------
+    dict
+        ``consistency`` (mean), ``consistency_sweep``, ``order``, ``radiometry``, ``scale`` (mean field IoU per condition and the sensitivities),
+        ``seams`` (of windows laid side by side without blending), the grids of conditions, and how many samples were used.
+
+    Raises
+    ------
+    BadInput
+        If every sample is smaller than ``size``.
+    """
+    step = max(1, -(-len(samples) // most))
+    chosen = samples[::step]
+    squares = [s for s in (_square(model, sample, size, options) for sample in chosen) if s is not None]
+    if not squares:
+        message = f"All of {len(chosen)} samples are smaller than {size} px on the model's grid: give a smaller size."
+        raise BadInput(message)
+    shares = [score.corner_consistency(pixels, model, centre).share for pixels, _ in squares]
+    centres = [c for c in score.deploy.CENTRES if c < size] if size == 256 else [size // 4, size // 2, 3 * size // 4]
+    sweep = {c: float(np.mean([score.corner_consistency(pixels, model, c).share for pixels, _ in squares])) for c in centres}
+    found: dict[str, object] = {"samples": len(squares), "too small": len(chosen) - len(squares), "size": size, "centre": centre}
+    found |= {"consistency": float(np.mean(shares)), "consistency_sweep": sweep}
+    families = {"order": score.reordered(model), "radiometry": score.rescaled(model), "scale": score.resized(model)}
+    for family, conditions in families.items():
+        found[family] = _summary(score.sensitivity(squares, model, conditions)) if conditions else "one date: no other order"
+    found["seams"] = float(np.nanmean([_seam(model, pixels) for pixels, _ in squares])) if size >= 2 * model.inputs.window else "samples hold one window"
+    return found | {"radiometry grid (name, gain, offset in divisors)": [list(row) for row in SCALINGS], "scale grid": list(SCALES)}
+
+
+def _summary(found: Sensitivity) -> dict[str, float]:
+    return found.summary()
+
+
+def _square(model: Segmenter, sample: Sample, size: int, options: predict.PredictOptions | None) -> Square | None:
+    """Read the central square on the model's working grid, and its truth as class ids."""
+    decided = predict.plan(sample.image, model, options)
+    working = decided.working(sample.image)
+    height, width = working.grid.shape
+    if min(height, width) < size:
+        return None
+    top, left = (height - size) // 2, (width - size) // 2
+    roi = (slice(top, top + size), slice(left, left + size))
+    part = working.read(roi)
+    pixels = part.values[list(decided.bands)].astype(np.float32)
+    known = np.isfinite(pixels).all(0) if part.valid is None else part.valid & np.isfinite(pixels).all(0)
+    if not known.any():
+        return None
+    pixels = np.where(known, pixels, pixels[:, known].mean(1)[:, None, None])
+    truth = (onto(truth_ids(sample), working.grid)[roi] > 0).astype(np.uint8) * _thing(model)
+    ignore = None if sample.ignore is None else onto(sample.ignore, working.grid)[roi]
+    truth[~known if ignore is None else ~known | ignore] = 255
+    return pixels, truth
+
+
+def _thing(model: Segmenter) -> int:
+    return model.classes.index(model.classes.things[0]) if model.classes.things else 1
+
+
+def _seam(model: Segmenter, pixels: np.ndarray) -> float:
+    """Class changes at the borders of windows laid side by side, over those elsewhere."""
+    window = model.inputs.window
+    size = pixels.shape[-1] // window * window
+    labels = np.zeros((size, size), np.uint8)
+    lattice = Lattice((size, size), window, 0.0)
+    for row in range(len(lattice.starts[0])):
+        for column in range(len(lattice.starts[1])):
+            roi = lattice.window_roi(row, column)
+            labels[roi] = score.classify(model, pixels[:, *roi]).argmax(0)
+    return score.seam_error(labels, *score.lattice_seams(lattice))

@@ -1,0 +1,153 @@
+"""Polygons against polygons: the same overlap table, measured in m2 instead of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tilth.errors import BadInput, GridMismatch
+from tilth.score.image import ImageScores
+from tilth.score.objects import match_objects
+from tilth.score.overlap import OverlapTable, table_from_pairs
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame, GeoSeries
+
+
+@dataclass(frozen=True, eq=False)
+class FieldComparison:
+    """Two sets of polygons, compared."""
+
+    scores: ImageScores
+    problems: tuple[str, ...]
+    """Repaired, dropped and overlapping polygons."""
+
+
+def score_fields(
+    truth: GeoDataFrame, guess: GeoDataFrame, *, key: str = "map", group: str = "", reproject: bool = False, step: float | None = None, iou: float = 0.5
+) -> FieldComparison:
+    """Compare polygons with polygons.
+
+    Parameters
+    ----------
+    truth, guess : GeoDataFrame
+        Polygons; a column ``confidence`` (0..1) of the guess is used if it is there.
+    key, group : str
+        Name of the place.
+    reproject : bool
+        Bring the guess to the CRS of the truth if they differ.
+    step : float, optional
+        Distance in metres between the points of an outline whose distance is measured; None measures none.
+    iou : float
+        IoU of a match, for the distances.
+
+    Raises
+    ------
+    GridMismatch
+        If the CRSs differ and ``reproject`` is not set, or only one has one.
+    BadInput
+        If no polygon is left in either.
+    """
+    guess = _same_crs(truth, guess, reproject=reproject)
+    parts, problems = {}, []
+    for name, frame in (("truth", truth), ("guess", guess)):
+        parts[name], found = _tidy(frame, name)
+        problems += found
+    if not len(parts["truth"]) and not len(parts["guess"]):
+        message = "Neither truth nor guess holds a polygon: there is nothing to compare."
+        raise BadInput(message)
+    real, said = _equal_area(parts["truth"], parts["guess"])
+    problems += [line for name, shapes in (("truth", real), ("guess", said)) for line in _overlaps(name, shapes)]
+    table = overlap_of(real, said)
+    both = float(table.shared.sum())
+    area = (both, max(float(table.guess_area.sum()) - both, 0.0), max(float(table.truth_area.sum()) - both, 0.0))
+    distances = None if step is None else outline_distances(real, said, table, step, iou)
+    sure = parts["guess"]["confidence"].to_numpy(float) if "confidence" in parts["guess"] else None
+    unit = None if truth.crs is None else 1.0
+    return FieldComparison(ImageScores(key, group, table, area, unit, sure, distances=distances), tuple(problems))
+
+
+def _same_crs(truth: GeoDataFrame, guess: GeoDataFrame, *, reproject: bool) -> GeoDataFrame:
+    if truth.crs == guess.crs:
+        return guess
+    if truth.crs is None or guess.crs is None:
+        message = f"The truth has CRS {_name(truth)} and the guess {_name(guess)}: without both they cannot be laid on each other; set the missing one."
+        raise GridMismatch(message)
+    if not reproject:
+        message = f"The truth is in {_name(truth)} and the guess in {_name(guess)}: say --reproject (reproject=True) to bring the guess to the truth's CRS."
+        raise GridMismatch(message)
+    return guess.to_crs(truth.crs)
+
+
+def _name(frame: GeoDataFrame) -> str:
+    return "none" if frame.crs is None else str(frame.crs.to_authority() and ":".join(frame.crs.to_authority()) or frame.crs.name)
+
+
+def _tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
+    """Repair invalid polygons, and drop what is no polygon; say how many of each."""
+    shapes = frame.geometry
+    broken = ~shapes.is_valid & shapes.notna() & ~shapes.is_empty
+    if broken.any():
+        frame = frame.set_geometry(shapes.where(~broken, shapes.make_valid()))
+    usable = frame.geometry.notna() & ~frame.geometry.is_empty & (frame.geometry.area > 0)
+    counted = {"invalid polygons were repaired": int(broken.sum()), "rows without an area were left out": int((~usable).sum())}
+    return frame[usable.to_numpy()].reset_index(drop=True), [f"{name}: {count:,} {what}." for what, count in counted.items() if count]
+
+
+def _equal_area(truth: GeoDataFrame, guess: GeoDataFrame) -> tuple[GeoSeries, GeoSeries]:
+    """Project both to an equal-area CRS around them (metres); photographs stay as they are."""
+    if truth.crs is None:
+        return truth.geometry, guess.geometry
+    bounds = np.array([frame.to_crs("OGC:CRS84").total_bounds for frame in (truth, guess) if len(frame)])
+    west, south, east, north = *bounds[:, :2].min(0), *bounds[:, 2:].max(0)
+    crs = f"+proj=laea +lat_0={(south + north) / 2:.6f} +lon_0={(west + east) / 2:.6f} +datum=WGS84 +units=m"
+    return truth.geometry.to_crs(crs), guess.geometry.to_crs(crs)
+
+
+def _overlaps(name: str, shapes: GeoSeries) -> list[str]:
+    """Say if polygons of one side lie on each other by more than a thousandth of the smaller."""
+    one, other = shapes.sindex.query(shapes, predicate="intersects")
+    keep = one < other
+    one, other = one[keep], other[keep]
+    common = shapes.iloc[one].reset_index(drop=True).intersection(shapes.iloc[other].reset_index(drop=True), align=False).area.to_numpy()
+    smaller = np.minimum(shapes.area.to_numpy()[one], shapes.area.to_numpy()[other])
+    pairs = int((common > 1e-3 * smaller).sum())
+    return [f"{name}: {pairs:,} pairs of polygons overlap; their common area counts once for each."] if pairs else []
+
+
+def overlap_of(truth: GeoSeries, guess: GeoSeries) -> OverlapTable:
+    """Measure the common area of every pair of polygons that touch; ids are positions from 1."""
+    columns, rows = truth.sindex.query(guess, predicate="intersects")
+    one, other = truth.iloc[rows].reset_index(drop=True), guess.iloc[columns].reset_index(drop=True)
+    shared = one.intersection(other, align=False).area.to_numpy()
+    sides = [(np.arange(1, len(side) + 1), side.area.to_numpy()) for side in (truth, guess)]
+    return table_from_pairs(sides[0], sides[1], (rows, columns, shared))
+
+
+def outline_distances(truth: GeoSeries, guess: GeoSeries, table: OverlapTable, step: float, iou: float = 0.5) -> pd.DataFrame:
+    """Measure distances between the outlines of matches at points every ``step`` metres, in both directions.
+
+    Returns
+    -------
+    DataFrame
+        Columns truth, guess (ids), distance (average symmetric), hausdorff_95.
+    """
+    matches = match_objects(table, iou)
+    real = truth.iloc[matches.truth_index].reset_index(drop=True).boundary
+    said = guess.iloc[matches.guess_index].reset_index(drop=True).boundary
+    both = pd.concat([_point_distances(real, said, step), _point_distances(said, real, step)])
+    found = both.groupby("match")["distance"].agg(["mean", lambda v: float(np.percentile(v, 95))]) if len(both) else pd.DataFrame(np.zeros((0, 2)))
+    each = {"truth": table.truth_ids[matches.truth_index], "guess": table.guess_ids[matches.guess_index]}
+    return pd.DataFrame({**each, "distance": found.iloc[:, 0].to_numpy(), "hausdorff_95": found.iloc[:, 1].to_numpy()})
+
+
+def _point_distances(one: GeoSeries, other: GeoSeries, step: float) -> pd.DataFrame:
+    from geopandas import GeoSeries, points_from_xy
+
+    points = one.segmentize(step).get_coordinates()
+    places = GeoSeries(points_from_xy(points["x"], points["y"]), crs=one.crs)
+    lines = other.iloc[points.index.to_numpy()].reset_index(drop=True)
+    return pd.DataFrame({"match": points.index.to_numpy(), "distance": places.distance(lines, align=False).to_numpy()})

@@ -1,0 +1,61 @@
+"""Weights in fewer bytes: float16 for matrices, int8 with one scale per output channel for the few largest ones.
+
+This is storage only.  Every engine widens the numbers to float32 before it computes, so all see the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+SCALE = ":scale"
+"""Ending of the tensor that holds the scales of an int8 tensor."""
+_FLOAT16_MAX = 65504.0
+_LARGE = 2**19
+
+
+def narrow(state: Mapping[str, torch.Tensor], *, half: bool, small: bool) -> dict[str, torch.Tensor]:
+    """Return the tensors as they are stored.
+
+    Parameters
+    ----------
+    state : mapping
+        State dict of a network.
+    half : bool
+        Tensors of two and more dimensions become float16, unless a value is too large for it.  Biases, scales and batch statistics are few and
+        delicate (a running variance can be 1e-9): they keep their type.
+    small : bool
+        Tensors of two and more dimensions with 2**19 values or more become int8, ``round(127 * w / max|w|)`` by output channel (their first
+        dimension), and ``max|w| / 127`` is stored beside them.
+    """
+    stored = {}
+    for name, tensor in state.items():
+        matrix = tensor.is_floating_point() and tensor.ndim >= 2
+        if small and matrix and tensor.numel() >= _LARGE:
+            top = tensor.abs().amax(dim=tuple(range(1, tensor.ndim)), keepdim=True).float()
+            scale = top.where(top > 0, 1.0) / 127
+            stored[name] = (tensor.float() / scale).round().char()
+            stored[name + SCALE] = scale
+        elif half and matrix and float(tensor.abs().max()) <= _FLOAT16_MAX:
+            stored[name] = tensor.half()
+        else:
+            stored[name] = tensor
+    # Copies, so that tensors that share memory in the network do not in the file.
+    return {name: tensor.clone().contiguous() for name, tensor in stored.items()}
+
+
+def widen(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state dict, as float32, that stored tensors stand for.
+
+    Always copies: tensors lie unaligned in the file, and torch's kernels round differently on unaligned memory.
+    """
+    state = {}
+    for name, tensor in stored.items():
+        if name + SCALE in stored:
+            state[name] = tensor.float() * stored[name + SCALE]
+        elif not name.endswith(SCALE):
+            state[name] = tensor.float().clone() if tensor.is_floating_point() else tensor.clone()
+    return state

@@ -1,0 +1,35 @@
+"""burn: polygons onto a grid, for comparing a table with a raster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+
+def burn(geometries: Sequence[Any], values: Iterable[int], grid: GeoBox) -> np.ndarray:
+    """Burn polygons into a raster of ids; a pixel belongs to the polygon that holds its centre.
+
+    Parameters
+    ----------
+    geometries : sequence
+        Polygons in the grid's CRS (anything with ``__geo_interface__``).
+    values : iterable of int
+        One positive id per polygon.
+    grid : GeoBox
+        Where.
+
+    Returns
+    -------
+    (y, x) int32 ndarray
+        0 is no polygon; where polygons overlap, the later one stands.
+    """
+    from rasterio.features import rasterize
+
+    shapes = list(zip(geometries, values, strict=True))
+    if not shapes:
+        return np.zeros(tuple(grid.shape), np.int32)
+    burnt: np.ndarray = rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.transform, dtype=np.int32)
+    return burnt
