@@ -20,7 +20,7 @@ from map import OURS, ours
 from table import Row, save
 
 FORMATS = (".parquet", ".gpkg", ".fgb", ".geojson", ".pmtiles")
-SECTION = "With the network off"
+SECTION = "With the network off (1: the file is there)"
 _CUT = ["unshare", "--map-root-user", "--net"]
 _PROBE = "import socket; socket.create_connection(('192.0.2.1', 80), 2)"
 
@@ -36,7 +36,7 @@ def can_cut() -> bool:
 def _row(what: str, done: command.Finished, path: Path) -> Row:
     worked = done.code == 0 and path.is_file() and path.stat().st_size > 0
     last = done.output.strip().splitlines()[-1][:140] if done.output.strip() and not worked else ""
-    return Row(SECTION, what, float(worked), "", 1.0, note=f"{path.stat().st_size / 1e6:.1f} MB" if worked else f"exit {done.code}: {last}".replace("|", "/"))
+    return Row(SECTION, what, float(worked), "", 1.0, note=f"{path.stat().st_size / 1e6:.1f} MB" if worked else f"exit {done.code}: {last}")
 
 
 def measure(raster: Path, model: Path, checkpoint: Path) -> list[Row]:

@@ -2,10 +2,10 @@
 
     python bench/polygons.py --size 10980 --rounds 3
 
-The scene is a Voronoi diagram with ragged edges: fields of about 23 x 23 px at 10 m that touch each other, a tenth of them not fields.  Both sides get the same ids in
-memory, simplify with 15 m (theirs: Douglas-Peucker per polygon, as ftw-tools does; ours: Visvalingam-Whyatt per shared line), drop what is smaller than 500 m2, and
-write FlatGeobuf with pyogrio.  Ours also gives every field a stable id, its geodesic area and perimeter.  Theirs is rebuilt here from its way of working
-(rasterio.features.shapes per 2048 px stride, a shapely polygon from each dictionary, one simplify call per polygon).
+The scene is a Voronoi diagram with ragged edges: fields of about 23 x 23 px at 10 m that touch each other, a tenth of them not fields.  Both sides get the
+same ids in memory, simplify with 15 m (theirs: Douglas-Peucker per polygon, as ftw-tools does; ours: Visvalingam-Whyatt per shared line), drop what is
+smaller than 500 m2, and write FlatGeobuf with pyogrio.  Ours also gives every field a stable id, its geodesic area and perimeter.  Theirs is rebuilt here
+from its way of working (rasterio.features.shapes per 2048 px stride, a shapely polygon from each dictionary, one simplify call per polygon).
 Rounds are interleaved; times are CPU seconds of one process.
 """
 
@@ -132,15 +132,14 @@ def main():
             a, a_cpu, a_wall = timed(theirs, instances, Path(folder) / f"theirs{k}.fgb")
             b, b_cpu, b_wall = timed(ours, instances, Path(folder) / f"ours{k}.fgb")
             ratios.append(a_cpu / b_cpu)
-            print(
-                f"round {k}: theirs {a_cpu:.1f} s cpu {a_wall:.1f} s wall {len(a)} fields | ours {b_cpu:.1f} s cpu {b_wall:.1f} s wall {len(b)} fields | ratio {ratios[-1]:.2f}"
-            )
+            for name, cpu, wall, frame in (("theirs", a_cpu, a_wall, a), ("ours", b_cpu, b_wall, b)):
+                print(f"round {k} {name:6}: {cpu:6.1f} s cpu {wall:6.1f} s wall {len(frame)} fields", flush=True)
+            print(f"round {k} ratio : {ratios[-1]:.2f}", flush=True)
     same, all_of_them = rings_equal(instances)
     print(f"ratio (median of {arguments.rounds}): {statistics.median(ratios):.2f}")
     print(f"raw rings equal to GDAL's: {same} of {all_of_them}")
-    print(
-        f"crossing a {STRIDE} px seam: {len(crossing)}; split by theirs {split(instances, a.geometry.to_numpy(), crossing)}, by ours {split(instances, b.geometry.to_numpy(), crossing)}"
-    )
+    cut = [split(instances, frame.geometry.to_numpy(), crossing) for frame in (a, b)]
+    print(f"crossing a {STRIDE} px seam: {len(crossing)}; split by theirs {cut[0]}, by ours {cut[1]}")
     overlaps = (~shapely.coverage_is_valid(a.geometry.to_numpy()), ~shapely.coverage_is_valid(b.geometry.to_numpy()))
     print(f"gaps or overlaps between neighbours: theirs {'yes' if overlaps[0] else 'no'}, ours {'yes' if overlaps[1] else 'no'}")
 

@@ -42,7 +42,7 @@ class Size:
 
 
 FULL = Size(rounds=5, model_area=2048, map_edge=4096, memory_edge=10980, polygon_edge=10980, polygon_rounds=3, steps=120)
-QUICK = Size(rounds=1, model_area=512, map_edge=1024, memory_edge=1024, polygon_edge=1024, polygon_rounds=1, steps=0)
+QUICK = Size(rounds=1, model_area=512, map_edge=1024, memory_edge=1024, polygon_edge=2560, polygon_rounds=1, steps=0)
 
 
 def section(script: str, *arguments: object) -> str:

@@ -80,5 +80,5 @@ def markdown(rows: Iterable[Row]) -> str:
         if row.section != section:
             section = row.section
             parts += ["", f"### {section}", "", "| what | measured | goal | detail |", "|---|---:|---|---|"]
-        parts.append(f"| {row.what} | {_number(row)} | {_goal(row)} | {row.note} |")
+        parts.append(f"| {row.what} | {_number(row)} | {_goal(row)} | {row.note.replace('|', '·')} |")
     return "\n".join(parts).strip() + "\n"

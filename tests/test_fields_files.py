@@ -190,7 +190,7 @@ def test_photographs_have_no_crs(tmp_path):
 
 
 def test_bad_outputs_and_inputs_are_explained(frame, tmp_path):
-    with pytest.raises(UnknownName, match="did you mean '.parquet'"):
+    with pytest.raises(UnknownName, match=r"did you mean '\.parquet'"):
         write_fields(frame, tmp_path / "f.parket")
     with pytest.raises(UnknownName, match="no ending"):
         write_fields(frame, tmp_path / "fields")

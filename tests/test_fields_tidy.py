@@ -45,10 +45,8 @@ def truth(polygon, crs):
 def test_measures_are_geodesic(crs, x, y, unit, size):
     size = min(size, 5000) if x == 179.999 else size
     s = size * unit
-    polygon = shapely.Polygon(
-        [(x, y), (x + s, y + 0.2 * s), (x + 0.8 * s, y + s), (x, y + 0.6 * s)],
-        [[(x + 0.2 * s, y + 0.3 * s), (x + 0.3 * s, y + 0.5 * s), (x + 0.4 * s, y + 0.3 * s)]],
-    )
+    outer, hole = [(0, 0), (1, 0.2), (0.8, 1), (0, 0.6)], [(0.2, 0.3), (0.3, 0.5), (0.4, 0.3)]
+    polygon = shapely.Polygon(np.array([x, y]) + s * np.array(outer), [np.array([x, y]) + s * np.array(hole)])
     area, perimeter = measure(np.array([polygon]), crs)
     wanted = truth(polygon, crs)
     assert area[0] == pytest.approx(wanted[0], rel=2e-5)

@@ -195,6 +195,8 @@ def killed_run(blocks, wait):
         os._exit(0)
     while finished() < before + blocks:
         time.sleep(0.0005)
+        if os.waitpid(child, os.WNOHANG)[0]:
+            sys.exit("the run ended by itself")
     time.sleep(wait)
     os.kill(child, signal.SIGKILL)
     return os.WTERMSIG(os.waitpid(child, 0)[1])

@@ -82,3 +82,19 @@ def test_the_border_of_the_image_is_no_outline():
     table = overlap_table(truth, guess)
     summary, _ = boundary_distances(truth, guess, table, match_objects(table))
     assert summary.mean == 1
+
+
+def test_distances_equal_distance_transforms_of_each_pair():
+    rng = np.random.default_rng(4)
+    truth = np.kron(rng.integers(0, 6, (5, 6)), np.ones((9, 9), int))
+    guess = np.where(rng.random(truth.shape) < 0.1, 0, np.roll(truth, (1, 2), (0, 1)))
+    table = overlap_table(truth, guess)
+    matches = match_objects(table, 0.3)
+    _, each = boundary_distances(truth, guess, table, matches, (2.0, 3.0))
+    assert len(each) > 2
+    for row in each.itertuples():
+        edges = [(ids == key) & ~ndimage.binary_erosion(ids == key, border_value=1) for ids, key in ((truth, row.truth), (guess, row.guess))]
+        away = [ndimage.distance_transform_edt(~edge, (2.0, 3.0)) for edge in edges]
+        both = np.concatenate([away[1][edges[0]], away[0][edges[1]]])
+        assert row.distance == pytest.approx(both.mean())
+        assert row.hausdorff_95 == pytest.approx(np.percentile(both, 95))

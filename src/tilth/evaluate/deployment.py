@@ -11,7 +11,7 @@ from tilth.errors import BadInput
 from tilth.evaluate.run import onto, truth_ids
 from tilth.grid import Lattice
 from tilth.sample import Sample
-from tilth.score.deploy import SCALES, SCALINGS, Sensitivity
+from tilth.score.deploy import CENTRES, SCALES, SCALINGS
 from tilth.segmenter import Segmenter
 
 Square = tuple[np.ndarray, np.ndarray]
@@ -53,19 +53,15 @@ def deployment_scores(
         message = f"All of {len(chosen)} samples are smaller than {size} px on the model's grid: give a smaller size."
         raise BadInput(message)
     shares = [score.corner_consistency(pixels, model, centre).share for pixels, _ in squares]
-    centres = [c for c in score.deploy.CENTRES if c < size] if size == 256 else [size // 4, size // 2, 3 * size // 4]
+    centres = [c for c in CENTRES if c < size] if size == 256 else [size // 4, size // 2, 3 * size // 4]
     sweep = {c: float(np.mean([score.corner_consistency(pixels, model, c).share for pixels, _ in squares])) for c in centres}
     found: dict[str, object] = {"samples": len(squares), "too small": len(chosen) - len(squares), "size": size, "centre": centre}
     found |= {"consistency": float(np.mean(shares)), "consistency_sweep": sweep}
     families = {"order": score.reordered(model), "radiometry": score.rescaled(model), "scale": score.resized(model)}
     for family, conditions in families.items():
-        found[family] = _summary(score.sensitivity(squares, model, conditions)) if conditions else "one date: no other order"
+        found[family] = score.sensitivity(squares, model, conditions).summary() if conditions else "one date: no other order"
     found["seams"] = float(np.nanmean([_seam(model, pixels) for pixels, _ in squares])) if size >= 2 * model.inputs.window else "samples hold one window"
     return found | {"radiometry grid (name, gain, offset in divisors)": [list(row) for row in SCALINGS], "scale grid": list(SCALES)}
-
-
-def _summary(found: Sensitivity) -> dict[str, float]:
-    return found.summary()
 
 
 def _square(model: Segmenter, sample: Sample, size: int, options: predict.PredictOptions | None) -> Square | None:

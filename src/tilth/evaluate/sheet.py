@@ -56,8 +56,7 @@ def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
         sections.append(page.section("How it was measured", page.table(["", ""], [[k, _text(v)] for k, v in report.settings.items()])))
     if figures:
         sections.append(page.section("Best, median and worst case", page.figures(figures)))
-    for run in report.runs:
-        sections.append(page.section(run.name, *_run_parts(run)))
+    sections += [page.section(run.name, *_run_parts(run)) for run in report.runs]
     for pair, found in (report.comparisons or {}).items():
         sections.append(page.section(f"Difference: {pair}", page.table(*comparison_table(found))))
     if report.problems:
@@ -106,7 +105,8 @@ def kinds_chart(side: str, kinds: Mapping[str, int]) -> str:
         legend.append(f'<span style="white-space:nowrap"><span style="color:{colour}">&#9632;</span> {escape(kind)} {count:,} ({count / total:.0%})</span>')
         left += width
     label = f"{side} objects by kind: {', '.join(f'{k} {c}' for k, c in kinds.items())}"
-    svg = f'<svg viewBox="0 0 600 22" role="img" aria-label="{escape(label)}" style="width:100%;max-width:44rem;height:22px" preserveAspectRatio="none">{"".join(bars)}</svg>'
+    look = 'style="width:100%;max-width:44rem;height:22px" preserveAspectRatio="none"'
+    svg = f'<svg viewBox="0 0 600 22" role="img" aria-label="{escape(label)}" {look}>{"".join(bars)}</svg>'
     return f"<figure>{svg}<figcaption>{escape(side)} objects: {' &nbsp; '.join(legend)}</figcaption></figure>"
 
 
@@ -125,7 +125,8 @@ def reliability_chart(run: RunScores) -> str:
         '<path d="M30 20V260H270" fill="none" stroke="currentColor"/><path d="M30 260L270 20" stroke="currentColor" stroke-opacity=".3" stroke-dasharray="4"/>'
     )
     words = '<text x="150" y="285" text-anchor="middle">confidence</text><text x="12" y="140" text-anchor="middle" transform="rotate(-90 12 140)">right</text>'
-    svg = f'<svg viewBox="0 0 290 295" role="img" aria-label="Reliability diagram" style="width:18rem;font-size:12px;fill:currentColor">{axes}{"".join(marks)}{words}</svg>'
+    look = 'role="img" aria-label="Reliability diagram" style="width:18rem;font-size:12px;fill:currentColor"'
+    svg = f'<svg viewBox="0 0 290 295" {look}>{axes}{"".join(marks)}{words}</svg>'
     caption = f"Confidence of {found.n:,} objects: expected calibration error {found.ece:.3f}, Brier {found.brier:.3f}."
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 

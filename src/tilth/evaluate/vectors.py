@@ -52,20 +52,21 @@ def score_fields(
         If no polygon is left in either.
     """
     guess = _same_crs(truth, guess, reproject=reproject)
-    parts, problems = {}, []
-    for name, frame in (("truth", truth), ("guess", guess)):
-        parts[name], found = _tidy(frame, name)
+    parts, problems = [], []
+    for name, frame in zip(("truth", "guess"), _equal_area(truth, guess), strict=True):
+        tidy, found = _tidy(frame, name)
+        parts.append(tidy)
         problems += found
-    if not len(parts["truth"]) and not len(parts["guess"]):
+    if not any(map(len, parts)):
         message = "Neither truth nor guess holds a polygon: there is nothing to compare."
         raise BadInput(message)
-    real, said = _equal_area(parts["truth"], parts["guess"])
+    real, said = parts[0].geometry, parts[1].geometry
     problems += [line for name, shapes in (("truth", real), ("guess", said)) for line in _overlaps(name, shapes)]
     table = overlap_of(real, said)
     both = float(table.shared.sum())
     area = (both, max(float(table.guess_area.sum()) - both, 0.0), max(float(table.truth_area.sum()) - both, 0.0))
     distances = None if step is None else outline_distances(real, said, table, step, iou)
-    sure = parts["guess"]["confidence"].to_numpy(float) if "confidence" in parts["guess"] else None
+    sure = parts[1]["confidence"].to_numpy(float) if "confidence" in parts[1] else None
     unit = None if truth.crs is None else 1.0
     return FieldComparison(ImageScores(key, group, table, area, unit, sure, distances=distances), tuple(problems))
 
@@ -83,7 +84,10 @@ def _same_crs(truth: GeoDataFrame, guess: GeoDataFrame, *, reproject: bool) -> G
 
 
 def _name(frame: GeoDataFrame) -> str:
-    return "none" if frame.crs is None else str(frame.crs.to_authority() and ":".join(frame.crs.to_authority()) or frame.crs.name)
+    if frame.crs is None:
+        return "none"
+    authority = frame.crs.to_authority()
+    return ":".join(authority) if authority else str(frame.crs.name)
 
 
 def _tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
@@ -97,14 +101,15 @@ def _tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
     return frame[usable.to_numpy()].reset_index(drop=True), [f"{name}: {count:,} {what}." for what, count in counted.items() if count]
 
 
-def _equal_area(truth: GeoDataFrame, guess: GeoDataFrame) -> tuple[GeoSeries, GeoSeries]:
+def _equal_area(truth: GeoDataFrame, guess: GeoDataFrame) -> tuple[GeoDataFrame, GeoDataFrame]:
     """Project both to an equal-area CRS around them (metres); photographs stay as they are."""
     if truth.crs is None:
-        return truth.geometry, guess.geometry
-    bounds = np.array([frame.to_crs("OGC:CRS84").total_bounds for frame in (truth, guess) if len(frame)])
-    west, south, east, north = *bounds[:, :2].min(0), *bounds[:, 2:].max(0)
-    crs = f"+proj=laea +lat_0={(south + north) / 2:.6f} +lon_0={(west + east) / 2:.6f} +datum=WGS84 +units=m"
-    return truth.geometry.to_crs(crs), guess.geometry.to_crs(crs)
+        return truth, guess
+    bounds = np.array([frame.to_crs("OGC:CRS84").total_bounds for frame in (truth, guess)])
+    bounds = bounds[np.isfinite(bounds).all(1)]
+    lon, lat = (bounds[:, :2].min(0) + bounds[:, 2:].max(0)) / 2 if len(bounds) else (0.0, 0.0)
+    crs = f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m"
+    return truth.to_crs(crs), guess.to_crs(crs)
 
 
 def _overlaps(name: str, shapes: GeoSeries) -> list[str]:
@@ -139,9 +144,9 @@ def outline_distances(truth: GeoSeries, guess: GeoSeries, table: OverlapTable, s
     real = truth.iloc[matches.truth_index].reset_index(drop=True).boundary
     said = guess.iloc[matches.guess_index].reset_index(drop=True).boundary
     both = pd.concat([_point_distances(real, said, step), _point_distances(said, real, step)])
-    found = both.groupby("match")["distance"].agg(["mean", lambda v: float(np.percentile(v, 95))]) if len(both) else pd.DataFrame(np.zeros((0, 2)))
+    found = both.groupby("match")["distance"]
     each = {"truth": table.truth_ids[matches.truth_index], "guess": table.guess_ids[matches.guess_index]}
-    return pd.DataFrame({**each, "distance": found.iloc[:, 0].to_numpy(), "hausdorff_95": found.iloc[:, 1].to_numpy()})
+    return pd.DataFrame({**each, "distance": found.mean().to_numpy(), "hausdorff_95": found.quantile(0.95).to_numpy()})
 
 
 def _point_distances(one: GeoSeries, other: GeoSeries, step: float) -> pd.DataFrame:

@@ -5,11 +5,12 @@ an anchor are loops.
 
 Notes
 -----
-Visvalingam and Whyatt (1993, "Line generalisation by repeated elimination of points"): the corner with the smallest triangle goes first.  A corner may only go if
-no other point of any line lies in its triangle, edges included.  Straight edges can enter that triangle only if one of their ends lies in it, so no
+Visvalingam and Whyatt (1993, "Line generalisation by repeated elimination of points"): the corner with the smallest triangle goes first.  A corner may only go
+if no other point of any line lies in its triangle, edges included.  Straight edges can enter that triangle only if one of their ends lies in it, so no
 removal makes two lines cross or touch.  What is left to prevent is two lines between the same two anchors falling onto the same chord: at most one line
 per pair of anchors becomes a chord, and none does along the border of a tile, where the next tile's line might do the same.
-Areas of triangles are whole numbers here, and a linear change of coordinates multiplies them all alike: the tolerance in m2 is exact for pixels that are not square.
+Areas of triangles are whole numbers here, and a linear change of coordinates multiplies them all alike: the tolerance in m2 holds exactly for pixels that
+are not square, too.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _crack(ids, y, x, d):  # type: ignore[no-untyped-def]  # numba types it  # n
 
 
 @njit(cache=True, nogil=True)
-def simplify_lines(ids, kinds, limit, caps):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def simplify_lines(ids, kinds, limit, caps):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901
     """Mark the corners that simplification removes.
 
     Parameters
@@ -131,7 +132,7 @@ def _twice_area(a, b, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN20
 
 
 @njit(cache=True, nogil=True)
-def _thin(chain, length, kinds, ids, limit, chords, room):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _thin(chain, length, kinds, ids, limit, chords, room):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, C901
     """Remove corners of one line, smallest triangle first."""
     before, after, area, heap = room
     first, last = chain[0], chain[length - 1]
@@ -180,14 +181,12 @@ def _bound(first, last, kinds, ids, chords):  # type: ignore[no-untyped-def]  # 
     if first[0] != last[0] and first[1] != last[1]:
         return False
     steps = max(abs(last[0] - first[0]), abs(last[1] - first[1]))
-    if first[1] == last[1]:
-        d = 0 if last[0] > first[0] else 2
-    else:
-        d = 1 if last[1] > first[1] else 3
+    along = 0 if last[0] > first[0] else 2
+    d = along if first[1] == last[1] else (1 if last[1] > first[1] else 3)
+    straight = True
     for k in range(steps):
-        if not _crack(ids, first[1] + k * _DY[d], first[0] + k * _DX[d], d):
-            return False
-    return True
+        straight = straight and _crack(ids, first[1] + k * _DY[d], first[0] + k * _DX[d], d)
+    return straight
 
 
 @njit(cache=True, nogil=True)
@@ -219,7 +218,8 @@ def _occupied(a, b, c, kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, 
                 low, high = min(low, x), max(high, x)
         for x in range(int(np.ceil(low - 1e-9)), int(np.floor(high + 1e-9)) + 1):
             kind = kinds[y, x]
-            if (kind == CORNER or kind == ANCHOR) and not ((x == a[0] and y == a[1]) or (x == b[0] and y == b[1]) or (x == c[0] and y == c[1])):
+            own = (x == a[0] and y == a[1]) or (x == b[0] and y == b[1]) or (x == c[0] and y == c[1])
+            if kind in (CORNER, ANCHOR) and not own:
                 return True
     return False
 

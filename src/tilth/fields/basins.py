@@ -71,7 +71,7 @@ def weigh(shares, valid, things, boundary, wide, threshold):  # type: ignore[no-
             whole = min(p + edge, 65535) if wide else p
             rival = stuff if wide else max(stuff, edge)
             inner[i, j], sure[i, j], line[i, j] = p, whole, edge >= p if boundary >= 0 else p < 32768
-            kind[i, j] = best + 1 if whole >= threshold and whole > rival else NOTHING
+            kind[i, j] = best + 1 if whole >= threshold and whole > rival else NOTHING  # type: ignore[operator]
             if not valid[i, j]:
                 kind[i, j] = OUTSIDE
     return kind, inner, sure, line
@@ -108,7 +108,7 @@ def find(parent, k):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
 
 
 @njit(cache=True, nogil=True)
-def drain(kind, relief):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def drain(kind, relief):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901, PLR0912
     """Cut a block into basins.
 
     Parameters

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tilth.fields import fiboa
-from tilth.fields.schema import COLUMNS, FIBOA, METHODS, VECOREL
+from tilth.fields.schema import COLUMNS, FIBOA, METHODS, VECOREL, Column
 
 
 def check_fiboa(path: str | os.PathLike[str]) -> list[str]:
@@ -80,25 +80,30 @@ def _columns(table: Any) -> Iterator[str]:
             yield f"Column {name} is missing."
         elif table.schema.field(name).nullable:
             yield f"Column {name} may be null."
-    kinds = {"string": (pa.string(), pa.large_string()), "float": (pa.float32(),)}
     for column in COLUMNS:
-        if column.name not in table.column_names:
-            continue
-        values = table[column.name]
-        if values.type not in kinds[column.kind]:
-            yield f"Column {column.name} is {values.type}; wanted is {column.kind}."
-            continue
-        if column.required and values.null_count:
-            yield f"Column {column.name} has {values.null_count} empty values."
-        if column.above is not None and (bad := pc.sum(pc.less_equal(values, column.above)).as_py()):
-            yield f"Column {column.name} has {bad} values that are not greater than {column.above}."
-        if column.upto is not None and (bad := pc.sum(pc.greater(values, column.upto)).as_py()):
-            yield f"Column {column.name} has {bad} values greater than {column.upto:g}."
+        if column.name in table.column_names:
+            yield from _values(column, table[column.name])
     if "id" in table.column_names:
         if (bad := len(table) - len(pc.unique(table["id"]))) > 0:
             yield f"{bad} values of id occur more than once."
         if pc.any(pc.equal(pc.utf8_length(table["id"].cast(pa.string())), 0)).as_py():
             yield "Some values of id are empty."
+
+
+def _values(column: Column, values: Any) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kinds = {"string": (pa.string(), pa.large_string()), "float": (pa.float32(),)}
+    if values.type not in kinds[column.kind]:
+        yield f"Column {column.name} is {values.type}; wanted is {column.kind}."
+        return
+    if column.required and values.null_count:
+        yield f"Column {column.name} has {values.null_count} empty values."
+    if column.above is not None and (bad := pc.sum(pc.less_equal(values, column.above)).as_py()):
+        yield f"Column {column.name} has {bad} values that are not greater than {column.above}."
+    if column.upto is not None and (bad := pc.sum(pc.greater(values, column.upto)).as_py()):
+        yield f"Column {column.name} has {bad} values greater than {column.upto:g}."
 
 
 def _outlines(table: Any) -> Iterator[str]:

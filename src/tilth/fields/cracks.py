@@ -67,7 +67,7 @@ def _grown(array):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def trace(labels, kinds, use_kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def trace(labels, kinds, use_kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901, PLR0912, PLR0915
     """Walk all rings of a label raster.
 
     Parameters
@@ -123,7 +123,7 @@ def trace(labels, kinds, use_kinds):  # type: ignore[no-untyped-def]  # noqa: AN
                     turned = False
                 if use_kinds:
                     kind = kinds[y, x]
-                    keep = kind == 1 or kind == 2 or (turned and kind == 0)
+                    keep = kind in (CORNER, ANCHOR) or (turned and kind == NONE)
                 else:
                     keep = turned
                 if keep:

@@ -62,11 +62,8 @@ def _arrow(frame: geopandas.GeoDataFrame) -> pa.Table:
     kinds = {"string": pa.string(), "float": pa.float32()}
     for column in COLUMNS:
         if column.name in frame:
-            values = frame[column.name]
             fields.append(pa.field(column.name, kinds[column.kind], nullable=not column.required))
-            arrays.append(
-                pa.array(values.astype(object).where(values.notna(), None) if column.kind == "string" else values, kinds[column.kind], from_pandas=True)
-            )
+            arrays.append(pa.array(frame[column.name], kinds[column.kind], from_pandas=True))
     known = {column.name for column in COLUMNS} | {frame.geometry.name, "bbox"}
     for name in frame.columns:
         if name not in known:

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 LONLAT = "OGC:CRS84"
 
 STYLE = """<!DOCTYPE qgis><qgis styleCategories="Symbology"><renderer-v2 type="singleSymbol"><symbols><symbol name="0" type="fill" alpha="1">
-<layer class="SimpleFill"><Option type="Map"><Option name="color" value="90,200,90,40" type="QString"/><Option name="outline_color" value="255,213,0,255" type="QString"/>
-<Option name="outline_width" value="0.4" type="QString"/><Option name="style" value="solid" type="QString"/></Option></layer></symbol></symbols></renderer-v2></qgis>"""
+<layer class="SimpleFill"><Option type="Map">
+<Option name="color" value="90,200,90,40" type="QString"/>
+<Option name="outline_color" value="255,213,0,255" type="QString"/>
+<Option name="outline_width" value="0.4" type="QString"/>
+<Option name="style" value="solid" type="QString"/>
+</Option></layer></symbol></symbols></renderer-v2></qgis>"""
 """QGIS draws a GeoPackage with the style that lies in it: yellow outlines, the image shines through."""
 
 
@@ -63,7 +67,8 @@ def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> No
     columns = "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, useAsDefault"
     with closing(sqlite3.connect(path)) as base, base:
         base.execute(
-            "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT, f_table_catalog TEXT, f_table_schema TEXT, f_table_name TEXT, f_geometry_column TEXT, "
+            "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+            "f_table_catalog TEXT, f_table_schema TEXT, f_table_name TEXT, f_geometry_column TEXT, "
             "styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT, ui TEXT, update_time TEXT)"
         )
         base.execute(f"INSERT INTO layer_styles ({columns}) VALUES ('', '', 'fields', 'geom', 'fields', ?, 1)", (STYLE,))  # noqa: S608  # constants

@@ -76,8 +76,8 @@ def map_instances(
 
     Notes
     -----
-    Two passes over the blocks: the first cuts each into basins, numbered block by block, the second replaces these numbers by ids.  What is in between needs one row
-    per basin and per pass between two.
+    Two passes over the blocks: the first cuts each into basins, numbered block by block, the second replaces these numbers by ids.  What is in between
+    needs one row per basin and per pass between two.
     """
     options = options or InstanceOptions()
     if block < 64:

@@ -15,7 +15,7 @@ from tilth.grid import Roi, check_north_up, pad_roi, roi_shape, tiles
 from tilth.labels import Instances
 
 TILE = 2048
-"""Edge in pixels of the tiles in which outlines are made.  Fixed: simplified lines keep a point where they cross a tile's border, so results would depend on it."""
+"""Edge in pixels of the tiles in which outlines are made.  Fixed, because simplified lines keep a point where they cross a tile's border."""
 
 SMALL = 0.05
 """No corner goes whose triangle is larger than this share of one of the two objects that meet there: small fields keep their shape."""

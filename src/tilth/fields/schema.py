@@ -60,7 +60,7 @@ class Origin:
             raise BadInput(message)
 
     def to_dict(self) -> dict[str, object]:
-        """Collection metadata, all values plain."""
+        """Return the collection metadata, all values plain."""
         table: dict[str, object] = {"schemas": {self.collection: list(SCHEMAS)}, "collection": self.collection, "determination:method": self.method}
         if self.determined:
             moment = self.determined if self.determined.tzinfo else self.determined.replace(tzinfo=UTC)
@@ -74,6 +74,5 @@ class Origin:
         """Inverse of :meth:`to_dict`."""
         moment = table.get("determination:datetime")
         determined = datetime.fromisoformat(str(moment)) if moment else None
-        return cls(
-            str(table.get("collection", "tilth")), determined, str(table.get("determination:details", "")), str(table.get("determination:method", "unknown"))
-        )
+        details, method = str(table.get("determination:details", "")), str(table.get("determination:method", "unknown"))
+        return cls(str(table.get("collection", "tilth")), determined, details, method)

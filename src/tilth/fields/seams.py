@@ -150,7 +150,7 @@ def by_depth(basins: Basins, depth: int, small: int = 0, absorb: int = 0) -> Bas
     level = level[np.lexsort((level[:, OTHER], level[:, ONE], level[:, HEIGHT]))]
     columns = [np.ascontiguousarray(level[:, k]) for k in (ONE, OTHER, HEIGHT)]
     rows = basins.rows
-    return merge(basins, flood(rows[:, LOW].copy(), rows[:, AREA].copy(), *columns, depth, small, absorb))
+    return merge(basins, flood(rows[:, LOW].copy(), rows[:, AREA].copy(), *columns, depth, small, absorb))  # type: ignore[call-arg]
 
 
 def by_vote(basins: Basins, share: float) -> Basins:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import ndimage
 
 from tilth.classes import IGNORE
-from tilth.errors import BadInput, GridMismatch
+from tilth.errors import GridMismatch
 from tilth.score.objects import Matches
 from tilth.score.overlap import OverlapTable
 
@@ -114,10 +114,10 @@ def boundary_distances(
     segmentation", BMC Medical Imaging 15, 2015.
     """
     one, other = table.truth_ids[matches.truth_index], table.guess_ids[matches.guess_index]
-    frames = [_boxes(ids, keys) for ids, keys in ((truth, one), (guess, other))]
-    values = [_pair_distance(truth, guess, pair, _hull(a, b, truth.shape), pixel) for pair, a, b in zip(zip(one, other, strict=True), *frames, strict=True)]
-    found = np.array(values, float).reshape(len(values), 2)
-    each = pd.DataFrame({"truth": one, "guess": other, "distance": found[:, 0], "hausdorff_95": found[:, 1]})
+    points = [_outline_points(ids, keys, pixel) for ids, keys in ((truth, one), (guess, other))]
+    found = pd.concat([_nearest(points[0], points[1]), _nearest(points[1], points[0])]).groupby("match")["distance"]
+    empty = pd.DataFrame({"truth": one, "guess": other})
+    each = empty.assign(distance=found.mean().reindex(empty.index), hausdorff_95=found.quantile(0.95).reindex(empty.index))
     return _summary(each), each
 
 
@@ -132,33 +132,30 @@ def _summary(each: pd.DataFrame) -> BoundaryDistance:
     )
 
 
-def _boxes(ids: np.ndarray, keys: np.ndarray) -> list[tuple[slice, slice]]:
-    """Bounding boxes of the objects named by ``keys``."""
-    present = np.unique(keys)
-    dense = np.zeros(int(ids.max(initial=0)) + 1, np.int32) if ids.max(initial=0) < 2**27 else None
-    if dense is None:
-        message = "Object ids above 134 million cannot be measured here: renumber them first."
-        raise BadInput(message)
-    dense[present] = np.arange(1, len(present) + 1)
-    boxes = ndimage.find_objects(dense[ids], len(present))
-    return [boxes[dense[key] - 1] for key in keys]
+def _outline_points(ids: np.ndarray, keys: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
+    """Return (point, 3): y, x and match, of the outline pixels of the objects named by ``keys``.
+
+    The third coordinate sets the objects of each match so far apart that the nearest point is always one of the same match: one tree serves all.
+    """
+    differs = np.zeros(ids.shape, bool)
+    for axis in (0, 1):
+        change = np.diff(ids, axis=axis) != 0
+        first, second = (slice(None, -1), slice(1, None)) if axis == 0 else ((slice(None), slice(None, -1)), (slice(None), slice(1, None)))
+        differs[first] |= change
+        differs[second] |= change
+    rows, columns = np.nonzero(differs & (ids > 0))
+    order = np.argsort(keys, kind="stable")
+    here = ids[rows, columns]
+    place = np.minimum(np.searchsorted(keys[order], here), max(len(keys) - 1, 0))
+    known = keys[order][place] == here if len(keys) else np.zeros(len(here), bool)
+    apart = 4.0 * (ids.shape[0] * pixel[0] + ids.shape[1] * pixel[1])
+    return np.column_stack([rows[known] * pixel[0], columns[known] * pixel[1], order[place[known]] * apart, order[place[known]]]).astype(float)
 
 
-def _hull(one: tuple[slice, slice], other: tuple[slice, slice], shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Smallest box around both, one pixel larger where there is room."""
-    rows, columns = (slice(max(min(a.start, b.start) - 1, 0), min(max(a.stop, b.stop) + 1, n)) for a, b, n in zip(one, other, shape, strict=True))
-    return rows, columns
+def _nearest(one: np.ndarray, other: np.ndarray) -> pd.DataFrame:
+    """Return the distance from each point to the nearest one of the same match; points whose match has none are left out."""
+    from scipy.spatial import KDTree
 
-
-def _pair_distance(truth: np.ndarray, guess: np.ndarray, pair: tuple[int, int], box: tuple[slice, slice], pixel: tuple[float, float]) -> tuple[float, float]:
-    edges = [_outline(ids[box] == key) for ids, key in zip((truth, guess), pair, strict=True)]
-    if not edges[0].any() or not edges[1].any():
-        return float("nan"), float("nan")
-    away = [ndimage.distance_transform_edt(~edge, pixel) for edge in edges]
-    both = np.concatenate([away[1][edges[0]], away[0][edges[1]]])
-    return float(both.mean()), float(np.percentile(both, 95))
-
-
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a mask with a 4-neighbour outside; what lies beyond the array is not outside."""
-    return mask & ~ndimage.binary_erosion(mask, border_value=1)
+    one = one[np.isin(one[:, 3], other[:, 3])]
+    distance = KDTree(other[:, :3]).query(one[:, :3])[0] if len(one) else np.zeros(0)
+    return pd.DataFrame({"match": one[:, 3].astype(np.int64), "distance": distance})

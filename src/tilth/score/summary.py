@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -227,7 +228,7 @@ def _quartiles(table: OverlapTable, iou: float) -> pd.DataFrame:
     """Size classes of photographs: quartiles of the truth, in pixels."""
     edges = np.unique(np.quantile(table.truth_area, [0.25, 0.5, 0.75])) if len(table.truth_area) else np.zeros(0)
     bounds = (0.0, *edges.tolist(), np.inf)
-    return size_classes(table, bounds, [f"{low:,.0f} to {high:,.0f} px" for low, high in zip(bounds[:-1], bounds[1:], strict=True)], iou=iou)
+    return size_classes(table, bounds, [f"{low:,.0f} to {high:,.0f} px" for low, high in pairwise(bounds)], iou=iou)
 
 
 def _remarks(images: Sequence[ImageScores]) -> tuple[str, ...]:

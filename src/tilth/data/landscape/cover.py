@@ -94,14 +94,14 @@ class World:
     """(leaf,) float32: wood noise at the centre of each leaf."""
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def _wood_noise(smooth: np.ndarray, rough: np.ndarray, x: float, y: float) -> float:
     return 0.75 * sample(smooth, (0.8 * x + 0.6 * y) / 33.0, (0.8 * y - 0.6 * x) / 33.0) + 0.66 * sample(
         rough, (0.6 * x - 0.8 * y) / 9.0, (0.6 * y + 0.8 * x) / 9.0
     )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def wood_at_leaves(leaves: np.ndarray, smooth: np.ndarray, rough: np.ndarray, ox: float, oy: float) -> np.ndarray:
     """Evaluate the wood noise at the centre of each leaf, (leaf,) float32."""
     out = np.empty(len(leaves), np.float32)
@@ -110,7 +110,7 @@ def wood_at_leaves(leaves: np.ndarray, smooth: np.ndarray, rough: np.ndarray, ox
     return out
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _part(leaf: np.ndarray, style: np.ndarray, key: np.uint64, s: float, t: float, x: float, y: float, smooth: np.ndarray) -> int:
     """Return the part of a field at a point: pivots have sectors, contour farming has strips; -1 is a pivot's corner."""
     if int(leaf[KIND]) == PIVOT:
@@ -130,7 +130,7 @@ def _part(leaf: np.ndarray, style: np.ndarray, key: np.uint64, s: float, t: floa
     return 0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _descend(cuts: np.ndarray, children: np.ndarray, u: float, v: float, ragged: float, step: float) -> tuple[int, int, float, bool, bool, float]:
     """Walk down the tree to a leaf.
 
@@ -156,7 +156,7 @@ def _descend(cuts: np.ndarray, children: np.ndarray, u: float, v: float, ragged:
     return -node - 1, what, share, on, verge, rim
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _bent(px: float, py: float, x: float, y: float, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray) -> tuple[float, float]:
     """Return where a point of the view lies in the plane of straight cuts."""
     warp, bend = numbers[_WARP], numbers[_BEND]
@@ -165,7 +165,7 @@ def _bent(px: float, py: float, x: float, y: float, numbers: np.ndarray, smooth:
     return px + u, py + v
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _wetness(x: float, y: float, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray) -> float:
     """Return the distance to the nearest shore of a river or stream in metres, negative in the water."""
     wet = 1e9
@@ -179,7 +179,7 @@ def _wetness(x: float, y: float, numbers: np.ndarray, smooth: np.ndarray, rough:
     return wet
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _woodiness(x: float, y: float, base: float, share: float, threshold: float, ragged: float, detailed: bool, salt: np.uint64, noises: tuple) -> float:
     """Return the wood noise at a point: the leaf's own, and to some share the point's."""
     smooth, rough, grain = noises
@@ -193,7 +193,7 @@ def _woodiness(x: float, y: float, base: float, share: float, threshold: float, 
     return (1 - share) * base + share * _wood_noise(smooth, rough, wx, wy) + 0.03 * sample(grain, wx / 1.1, wy / 1.1)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _on_field(
     leaf: np.ndarray,
     style: np.ndarray,
@@ -221,13 +221,13 @@ def _on_field(
     if tree > 0:
         return M_TREE, part, tree, True
     # Grass waterways follow the hollows of large fields on the plains.
-    if style[7] > 0.5 and leaf[AREA] > 5e4 and uniform(key, 310) < 0.3 and sample(rough, x / 9 + 31, y / 9) > 0.25:
-        if contour(smooth, x + 1.2 * ragged, y, 9.0, 12.0) < 2.5 + 3 * uniform(key, 311):
-            return M_MARGIN, part, 0.0, False
+    hollow = style[7] > 0.5 and leaf[AREA] > 5e4 and uniform(key, 310) < 0.3 and sample(rough, x / 9 + 31, y / 9) > 0.25
+    if hollow and contour(smooth, x + 1.2 * ragged, y, 9.0, 12.0) < 2.5 + 3 * uniform(key, 311):
+        return M_MARGIN, part, 0.0, False
     return M_FIELD, part, 0.0, True
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _elsewhere(
     kind: int, leaf: np.ndarray, own: np.uint64, s: float, t: float, x: float, y: float, ragged: float, salt: np.uint64, rough: np.ndarray
 ) -> tuple[int, int, float, bool]:
@@ -235,22 +235,25 @@ def _elsewhere(
     if kind in (PLOT, WORKS):
         material, part, height = built_up(kind, s, t, leaf[HALF_LENGTH], leaf[HALF_WIDTH], own, x, y, salt)
         return material, part, height, False
+    material, height = M_ROUGH, 0.0
     if kind == WOOD:
-        return M_TREE, 0, 12 + ragged, False
-    if kind == POND:
+        material, height = M_TREE, 12 + ragged
+    elif kind == POND:
         if (s / leaf[HALF_LENGTH]) ** 2 + (t / leaf[HALF_WIDTH]) ** 2 < 0.55 + 0.2 * sample(rough, x / 4, y / 4):
-            return M_WATER, 0, 0.0, False
-        return (M_TREE, 0, 6.0, False) if ragged > 0 else (M_ROUGH, 0, 0.0, False)
-    if kind == GREEN:
-        tree = tree_at(x, y, salt, 13.0, 0.5, 2.0, 6.0)
-        return (M_TREE, 0, tree, False) if tree > 0 else (M_LAWN, 0, 0.0, False)
-    tree = tree_at(x, y, salt, 12.0, 0.10 + 0.22 * sample(rough, x / 7, y / 7), 1.0, 5.5)
-    if tree > 0:
-        return M_TREE if tree > 4 else M_BUSH, 0, tree, False
-    return M_ROUGH, 0, 0.0, False
+            material = M_WATER
+        elif ragged > 0:
+            material, height = M_TREE, 6.0
+    elif kind == GREEN:
+        height = tree_at(x, y, salt, 13.0, 0.5, 2.0, 6.0)
+        material = M_TREE if height > 0 else M_LAWN
+    else:
+        height = tree_at(x, y, salt, 12.0, 0.10 + 0.22 * sample(rough, x / 7, y / 7), 1.0, 5.5)
+        if height > 0:
+            material = M_TREE if height > 4 else M_BUSH
+    return material, 0, height, False
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _at(
     px: float,
     py: float,
@@ -307,7 +310,7 @@ def _at(
     return code if inside else -code, material, height, rim, line
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _survey(
     first: int,
     last: int,

@@ -12,7 +12,7 @@ from tilth.data.landscape.parcels import DITCH, HEDGE, LANE, PLOT, RAIL, ROAD, T
 M_ROUGH, M_FIELD, M_TREE, M_BUSH, M_WATER, M_ASPHALT, M_GRAVEL, M_ROOF, M_PAVED, M_LAWN, M_MARGIN, M_SAND = range(12)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def tree_at(x: float, y: float, salt: np.uint64, cell: float, chance: float, low: float, high: float) -> float:
     """Return the height in metres of a lone tree's crown at (x, y), 0 where there is none.  Trees stay inside their cell."""
     i, j = int(np.floor(y / cell)), int(np.floor(x / cell))
@@ -26,7 +26,7 @@ def tree_at(x: float, y: float, salt: np.uint64, cell: float, chance: float, low
     return 0.0 if d2 >= 1 else (1.2 + 1.6 * radius) * np.sqrt(1 - 0.75 * d2)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def crown(x: float, y: float, salt: np.uint64, cell: float) -> tuple[float, float, float, float, float]:
     """Return (dome 0..1, offset east, offset south in radii, east and south of the centre) of the nearest crown in a closed canopy."""
     i, j = int(np.floor(y / cell)), int(np.floor(x / cell))
@@ -42,7 +42,7 @@ def crown(x: float, y: float, salt: np.uint64, cell: float) -> tuple[float, floa
     return max(0.0, 1.0 - 0.8 * best), bx, by, x - bx * radius_best, y - by * radius_best
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def contour(texture: np.ndarray, x: float, y: float, scale: float, limit: float) -> float:
     """Return the distance in metres to the zero line of a noise, or 1e9 where it is certainly further than ``limit``."""
     f = sample(texture, x / scale, y / scale)
@@ -55,7 +55,7 @@ def contour(texture: np.ndarray, x: float, y: float, scale: float, limit: float)
     return abs(f) * scale / slope if slope > 0.016 else 1e9
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _building(s: float, t: float, half_s: float, half_t: float, key: np.uint64, count: int, size: float) -> tuple[int, float]:
     """Return (index, height) of the building at frame coordinates (s, t) of a plot, or (-1, 0)."""
     for b in range(count):
@@ -71,7 +71,7 @@ def _building(s: float, t: float, half_s: float, half_t: float, key: np.uint64, 
     return -1, 0.0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def built_up(kind: int, s: float, t: float, hs: float, ht: float, key: np.uint64, x: float, y: float, salt: np.uint64) -> tuple[int, int, float]:
     """Return (material, part, height in metres) on plots, works and farmsteads."""
     if kind == PLOT:
@@ -97,7 +97,7 @@ def built_up(kind: int, s: float, t: float, hs: float, ht: float, key: np.uint64
     )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def on_cut(what: int, x: float, y: float, salt: np.uint64, ragged: float) -> tuple[int, float]:
     """Return (material, height) of what lies on a cut."""
     if what == HEDGE:

@@ -44,23 +44,24 @@ def _filtered(rng: np.random.Generator, gain: np.ndarray) -> np.ndarray:
     return (field / field.std()).astype(np.float32)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def sample(texture: np.ndarray, x: float, y: float) -> float:
     """Look up a texture at (x, y) texels, bilinear and periodic."""
     fx = np.floor(x)
     fy = np.floor(y)
     tx = np.float32(x - fx)
     ty = np.float32(y - fy)
-    i = int(fy) & _MASK
-    j = int(fx) & _MASK
-    i1 = (i + 1) & _MASK
-    j1 = (j + 1) & _MASK
+    # Unsigned indices spare the compiled code the test for negative ones.
+    i = np.uintp(int(fy) & _MASK)
+    j = np.uintp(int(fx) & _MASK)
+    i1 = np.uintp((int(fy) + 1) & _MASK)
+    j1 = np.uintp((int(fx) + 1) & _MASK)
     top = texture[i, j] + tx * (texture[i, j1] - texture[i, j])
     bottom = texture[i1, j] + tx * (texture[i1, j1] - texture[i1, j])
     return top + ty * (bottom - top)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def mix(key: np.uint64, salt: int) -> np.uint64:
     """Hash a key with a small integer (the finaliser of splitmix64: Steele et al. 2014, doi:10.1145/2714064.2660195)."""
     z = key + np.uint64(0x9E3779B97F4A7C15) * np.uint64(salt + 1)
@@ -69,20 +70,22 @@ def mix(key: np.uint64, salt: int) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def uniform(key: np.uint64, salt: int) -> float:
     """Return a number in [0, 1) that depends on nothing but key and salt."""
     return np.float64(mix(key, salt) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def normal(key: np.uint64, salt: int) -> float:
     """Return a standard normal number from key and salt (Irwin-Hall of four, clipped tails at 3.46)."""
-    total = uniform(key, salt * 4 + 1000) + uniform(key, salt * 4 + 1001) + uniform(key, salt * 4 + 1002) + uniform(key, salt * 4 + 1003)
+    total = 0.0
+    for k in range(4):
+        total += uniform(key, salt * 4 + 1000 + k)
     return (total - 2.0) * 1.7320508
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy")
 def cell_key(salt: np.uint64, i: int, j: int) -> np.uint64:
     """Key of a cell of a lattice."""
     return mix(mix(salt, (i & 0xFFFFFF) + 7), (j & 0xFFFFFF) + 11)

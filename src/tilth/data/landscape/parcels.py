@@ -45,7 +45,7 @@ class ParcelTree:
     """(leaf,) int32: leaves of one group are farmed as one field."""
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _clip(poly: np.ndarray, count: int, nx: float, ny: float, offset: float, out: np.ndarray) -> int:
     """Keep the part of a convex polygon where n . p <= offset."""
     kept = 0
@@ -53,17 +53,20 @@ def _clip(poly: np.ndarray, count: int, nx: float, ny: float, offset: float, out
         j = (i + 1) % count
         a = nx * poly[i, 0] + ny * poly[i, 1] - offset
         b = nx * poly[j, 0] + ny * poly[j, 1] - offset
+        if kept > _VERTICES - 3:
+            break
         if a <= 0:
-            out[kept] = poly[i]
+            out[kept, 0], out[kept, 1] = poly[i, 0], poly[i, 1]
             kept += 1
-        if (a < 0 < b) or (b < 0 < a):
+        if a * b < 0:
             t = a / (a - b)
-            out[kept] = poly[i] + t * (poly[j] - poly[i])
+            out[kept, 0] = poly[i, 0] + t * (poly[j, 0] - poly[i, 0])
+            out[kept, 1] = poly[i, 1] + t * (poly[j, 1] - poly[i, 1])
             kept += 1
     return kept
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _measure(poly: np.ndarray, count: int, theta: float) -> tuple[float, float, float, float, float]:
     """Return area and the extent along and across the direction: (area, low_a, high_a, low_b, high_b)."""
     c, s = np.cos(theta), np.sin(theta)
@@ -80,7 +83,7 @@ def _measure(poly: np.ndarray, count: int, theta: float) -> tuple[float, float, 
     return abs(area) / 2, low_a, high_a, low_b, high_b
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _outside(poly: np.ndarray, count: int, view: np.ndarray) -> bool:
     left = top = 1e18
     right = bottom = -1e18
@@ -90,7 +93,7 @@ def _outside(poly: np.ndarray, count: int, view: np.ndarray) -> bool:
     return right < view[0] or left > view[2] or bottom < view[1] or top > view[3]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def near_village(x: float, y: float, salt: np.uint64, density: float) -> float:
     """Return the distance to the rim of the nearest village in metres (negative inside)."""
     cell = 2000.0
@@ -108,7 +111,7 @@ def near_village(x: float, y: float, salt: np.uint64, density: float) -> float:
     return best
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _draw_edge(style: np.ndarray, key: np.uint64) -> tuple[float, float]:
     """Return (what, width) of a boundary between two parcels."""
     u = uniform(key, 31)
@@ -128,7 +131,7 @@ def _draw_edge(style: np.ndarray, key: np.uint64) -> tuple[float, float]:
     return what, max(0.8, w)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _draw_road(stage: int, key: np.uint64) -> tuple[float, float]:
     """Return (what, width) of a cut between regions (stage 0) or between blocks (stage 1)."""
     u = uniform(key, 41)
@@ -143,7 +146,7 @@ def _draw_road(stage: int, key: np.uint64) -> tuple[float, float]:
     return DITCH, 3.0 + 3.0 * uniform(key, 42)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _cut_at(low: float, high: float, pieces: float, survey: bool, key: np.uint64) -> float:
     """Return where to cut an extent that wants to become about ``pieces`` pieces."""
     extent = high - low
@@ -160,21 +163,20 @@ def _cut_at(low: float, high: float, pieces: float, survey: bool, key: np.uint64
     return low + extent * min(max(share, 0.2), 0.8)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _kind(style: np.ndarray, area: float, slender: float, narrow: float, wild: float, key: np.uint64) -> int:
     """Return what a finished parcel is."""
     u = uniform(key, 61)
-    if uniform(key, 62) < style[19] and 25 * HECTARE < area < 110 * HECTARE and slender < 1.5:
-        return PIVOT
-    if narrow < 4:
-        return ROUGH
     small = wild * (2.0 if area < 0.15 * style[2] * HECTARE else 1.0)
-    if u < style[15] * small:
-        return ROUGH
-    if u < (style[15] + 0.12 * style[14]) * small:
-        return WOOD
-    if u > 0.992 and area < 4 * HECTARE:
-        return POND
-    if u > 0.987 and area < 8 * HECTARE:
-        return WORKS
-    return FIELD
+    kind = FIELD
+    if uniform(key, 62) < style[19] and 25 * HECTARE < area < 110 * HECTARE and slender < 1.5:
+        kind = PIVOT
+    elif narrow < 4 or u < style[15] * small:
+        kind = ROUGH
+    elif u < (style[15] + 0.12 * style[14]) * small:
+        kind = WOOD
+    elif u > 0.992 and area < 4 * HECTARE:
+        kind = POND
+    elif u > 0.987 and area < 8 * HECTARE:
+        kind = WORKS
+    return kind

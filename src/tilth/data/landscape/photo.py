@@ -150,7 +150,7 @@ def _leaves_of(plant: int, y: float, x: float, size: float, kind: int, rng: np.r
     return leaves
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _outline(shape: int, a: float) -> float:
     """Return the half width of a leaf at the share ``a`` of its length, 1 at its widest."""
     if shape == _BLADE:
@@ -162,7 +162,7 @@ def _outline(shape: int, a: float) -> float:
     return np.sqrt(4 * a * (1 - a))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _paint(leaves: np.ndarray, plant_colours: np.ndarray, colour: np.ndarray, depth: np.ndarray, ids: np.ndarray) -> None:
     """Paint the leaves; what is higher hides what is lower."""
     for k in range(len(leaves)):

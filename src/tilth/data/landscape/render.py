@@ -43,7 +43,7 @@ PLAIN = np.array(
 _DEAD = np.array([0.150, 0.128, 0.085, 0.260], np.float32)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _shade(first: int, last: int, heights: np.ndarray, dx: float, dy: float, rise: float, steps: int, shaded: np.ndarray) -> None:
     """Mark fine pixels that do not see the sun: something stands above the ray towards it."""
     rows, columns = heights.shape
@@ -81,7 +81,7 @@ def cast_shadows(ground: Ground, azimuth: float, elevation: float) -> np.ndarray
     return shaded
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _field_state(
     leaf: np.ndarray, own: np.ndarray, key: np.uint64, part: int, rim: float, u: float, v: float, step: float, rough: np.ndarray, grain: np.ndarray
 ) -> tuple[int, float, float]:
@@ -116,7 +116,7 @@ def _field_state(
     return variant, change, bright
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _plain_state(
     material: int,
     key: np.uint64,
@@ -157,7 +157,7 @@ def _plain_state(
     return 1.0 + 0.06 * fine, lush + (0.2 if material in (M_LAWN, M_MARGIN) else 0.0), 0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _plain_colour(material: int, state: tuple, b: int, d: int, palette: tuple) -> float:
     """Return the reflectance of what is not a field at band ``b`` and date ``d``; ``state`` comes from _plain_state."""
     plain, roofs, dead, soil, dryness, turbid, _ = palette
@@ -178,7 +178,7 @@ def _plain_colour(material: int, state: tuple, b: int, d: int, palette: tuple) -
     return ((1 - brown) * colour + brown * (0.75 * dead[b] + 0.25 * soil[b])) * light
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _add_fine(r: int, c: int, step: float, bands: int, world: tuple, ground: tuple, season: tuple, palette: tuple, noises: tuple, total: np.ndarray) -> None:
     """Add the light of one fine pixel to (date, band) ``total``."""
     salt, ox, oy, leaves, leaf_keys = world
@@ -219,7 +219,7 @@ def _add_fine(r: int, c: int, step: float, bands: int, world: tuple, ground: tup
             total[d, b] += value * (dim + (sky if b == 2 else 0.0))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _render(
     first: int, last: int, fold: int, step: float, bands: int, world: tuple, ground: tuple, season: tuple, palette: tuple, noises: tuple, out: np.ndarray
 ) -> None:

@@ -24,7 +24,6 @@ from tilth.data.landscape.parcels import (
     LANE,
     LEAF_COLUMNS,
     NOTHING,
-    PIVOT,
     PLOT,
     STYLE,
     THETA,
@@ -78,14 +77,14 @@ def grow(seed_key: int, table: np.ndarray, style: int, size: tuple[float, float]
         children = np.zeros((capacity, 2), np.int32)
         leaves = np.zeros((capacity, LEAF_COLUMNS))
         keys = np.zeros(capacity, np.uint64)
-        n_cuts, n_leaves = _grow(key, table, style, root, view, cuts, children, leaves, keys)
+        n_cuts, n_leaves = _grow(key, table, style, root, view, (cuts, children, leaves, keys))
         if n_cuts != _FULL:
             break
         capacity *= 2
     return ParcelTree(cuts[:n_cuts].copy(), children[:n_cuts].copy(), leaves[:n_leaves].copy(), keys[:n_leaves].copy(), np.arange(n_leaves, dtype=np.int32))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _pick_style(fixed: int, key: np.uint64) -> int:
     if fixed >= 0:
         return fixed
@@ -93,7 +92,7 @@ def _pick_style(fixed: int, key: np.uint64) -> int:
     return 1 if u < 0.42 else 0 if u < 0.58 else 2 if u < 0.76 else 4 if u < 0.9 else 3
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _enter(state: np.ndarray, style: np.ndarray, stage: int, key: np.uint64) -> None:
     """Draw what a region, block or furlong has in common."""
     survey = style[7] > 0.5
@@ -112,43 +111,50 @@ def _enter(state: np.ndarray, style: np.ndarray, stage: int, key: np.uint64) -> 
             state[_DIRECTION] += np.pi / 2
         state[_WIDE] = np.sqrt(area / slender)
         state[_LONG] = state[_WIDE] * slender
+    elif stage == _HOUSE:
+        state[_WIDE], state[_LONG] = 20.0 + 8 * uniform(key, 25), 32.0 + 10 * uniform(key, 26)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
+def _too_large(stage: int, style: np.ndarray, hectares: float, ratio: float, key: np.uint64) -> bool:
+    """Return whether a piece of land must be cut before its stage is done; each piece draws its own limit."""
+    if stage == _REGION:
+        return hectares > 900 + 1500 * uniform(key, 20)
+    if stage == _BLOCK:
+        return hectares > style[0] * (0.75 + 0.6 * uniform(key, 21))
+    if stage == _FURLONG:
+        return hectares > style[1] * (0.6 + 0.9 * uniform(key, 22))
+    if stage == _PARCEL:
+        return ratio > 1.3 + 0.75 * uniform(key, 23) ** 2
+    if stage == _STREET:
+        return hectares > 0.7 + 0.5 * uniform(key, 24)
+    return ratio > 1.45
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _advance(state: np.ndarray, style: np.ndarray, area: float, ratio: float, rim: float, key: np.uint64) -> bool:
-    """Move to the next stage while this one is done; return whether the node must be cut."""
+    """Move to the next stage while this one is done; return whether the node must be cut.
+
+    On entering the stages of parcels and of houses it returns False: their direction and size are new, so the caller measures again.
+    """
     while True:
         stage = int(state[_STAGE])
-        hectares = area / HECTARE
-        if stage == _REGION and hectares > 900 + 1500 * uniform(key, 20):
-            return True
-        if stage == _BLOCK and hectares > style[0] * (0.75 + 0.6 * uniform(key, 21)):
-            return True
-        if stage <= _FURLONG and stage > _REGION and rim < 0.4 * np.sqrt(area):
-            if hectares > 3.0:
+        if _REGION < stage <= _FURLONG and rim < 0.4 * np.sqrt(area):
+            if area > 3 * HECTARE:
                 return True
             if rim < 0:
-                state[_STAGE] = _STREET
-                continue
-        if stage == _FURLONG and hectares > style[1] * (0.6 + 0.9 * uniform(key, 22)):
+                state[_STAGE] = stage = _STREET
+        if _too_large(stage, style, area / HECTARE, ratio, key):
             return True
-        if stage == _PARCEL:
-            return ratio > 1.3 + 0.75 * uniform(key, 23) ** 2
-        if stage == _STREET:
-            if hectares > 0.7 + 0.5 * uniform(key, 24):
-                return True
-            state[_WIDE], state[_LONG] = 20.0 + 8 * uniform(key, 25), 32.0 + 10 * uniform(key, 26)
-            state[_STAGE] = _HOUSE
-            continue
-        if stage == _HOUSE:
-            return ratio > 1.45
+        if stage in (_PARCEL, _HOUSE):
+            return False
         state[_STAGE] = stage + 1
         _enter(state, style, stage + 1, key)
-        if stage + 1 == _PARCEL:
+        if stage + 1 in (_PARCEL, _HOUSE):
             return False
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _finish_leaf(leaf: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarray, key: np.uint64) -> None:
     """Write what a leaf is."""
     area, low_a, high_a, low_b, high_b = frame
@@ -170,7 +176,7 @@ def _finish_leaf(leaf: np.ndarray, state: np.ndarray, frame: tuple, style: np.nd
         leaf[FARM_V] = (1 if uniform(key, 75) < 0.5 else -1) * (leaf[HALF_WIDTH] - 0.9 * leaf[FARM_SIZE])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _plan_cut(cut: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarray, key: np.uint64) -> None:
     """Choose direction, place and nature of a cut."""
     _, low_a, high_a, low_b, high_b = frame
@@ -202,88 +208,79 @@ def _plan_cut(cut: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarra
             cut[4], cut[3] = 3, 2.5 + uniform(key, 84)
 
 
-@njit(nogil=True, cache=True)
-def _grow(
-    salt: np.uint64,
-    table: np.ndarray,
-    fixed: int,
-    root: np.ndarray,
-    view: np.ndarray,
-    cuts: np.ndarray,
-    children: np.ndarray,
-    leaves: np.ndarray,
-    keys: np.ndarray,
-) -> tuple[int, int]:
+@njit(nogil=True, cache=True, error_model="numpy")
+def _settle(poly: np.ndarray, count: int, state: np.ndarray, table: np.ndarray, fixed: int, salt: np.uint64, key: np.uint64) -> bool:
+    """Bring a piece of land to its stage; return whether it must be cut."""
+    if state[_STAGE] == _REGION:
+        state[_STYLE] = _pick_style(fixed, key)
+    style = table[int(state[_STYLE])]
+    x = y = 0.0
+    for k in range(count):
+        x, y = x + poly[k, 0] / count, y + poly[k, 1] / count
+    must = False
+    for _ in range(3):
+        area, low_a, high_a, low_b, high_b = _measure(poly, count, state[_DIRECTION])
+        rim = near_village(x, y, salt, style[16]) if area < 4e6 else 1e9
+        ratio = max((high_a - low_a) / max(state[_LONG], 1.0), (high_b - low_b) / max(state[_WIDE], 1.0))
+        before = state[_STAGE]
+        must = _advance(state, style, area, ratio, rim, key)
+        if must or before == state[_STAGE]:
+            break
+    # A whole quarter section may be a pivot, whatever its parcels would have been.
+    if must and state[_STAGE] == _PARCEL and 40 * HECTARE < area < 90 * HECTARE and uniform(key, 62) < style[19]:
+        must = max(high_a - low_a, high_b - low_b) > 1.5 * min(high_a - low_a, high_b - low_b)
+    return must
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _grow(salt: np.uint64, table: np.ndarray, fixed: int, root: np.ndarray, view: np.ndarray, plan: tuple) -> tuple[int, int]:
     """Run the subdivision depth first; return the numbers of cuts and leaves, or (-1, -1) when an array is full."""
-    polys = np.zeros((_DEPTH, _VERTICES, 2))
-    counts = np.zeros(_DEPTH, np.int64)
-    states = np.zeros((_DEPTH, _STATE))
-    paths = np.zeros(_DEPTH, np.uint64)
-    poly = np.zeros((_VERTICES, 2))
-    polys[0, :4] = root
-    counts[0] = 4
-    paths[0] = mix(salt, 99)
-    states[0, _PARENT] = -1
-    states[0, _STYLE] = max(fixed, 0)
+    cuts, children, leaves, keys = plan
+    polys, states = np.zeros((_DEPTH, _VERTICES, 2)), np.zeros((_DEPTH, _STATE))
+    counts, paths = np.zeros(_DEPTH, np.int64), np.zeros(_DEPTH, np.uint64)
+    poly, state = np.zeros((_VERTICES, 2)), np.zeros(_STATE)
+    for k in range(4):
+        polys[0, k, 0], polys[0, k, 1] = root[k, 0], root[k, 1]
+    counts[0], paths[0] = 4, mix(salt, 99)
+    states[0, _PARENT], states[0, _STYLE] = -1, max(fixed, 0)
     states[0, _DIRECTION] = np.pi * uniform(salt, 98) if fixed < 0 or table[fixed, 7] < 0.5 else 0.0
     top, n_cuts, n_leaves = 1, 0, 0
-    state = np.zeros(_STATE)
     while top > 0:
         top -= 1
         if n_cuts + 1 >= len(cuts) or n_leaves + 1 >= len(leaves):
             return _FULL, _FULL
         count, key = counts[top], paths[top]
-        poly[:count] = polys[top, :count]
-        state[:] = states[top]
+        for k in range(count):
+            poly[k, 0], poly[k, 1] = polys[top, k, 0], polys[top, k, 1]
+        for k in range(_STATE):
+            state[k] = states[top, k]
         parent, side = int(state[_PARENT]), int(state[_SIDE])
-        must = False
+        gone = count < 3 or _outside(poly, count, view) or _measure(poly, count, 0.0)[0] < 30.0
+        must = not gone and top + 2 < _DEPTH and _settle(poly, count, state, table, fixed, salt, key)
         frame = _measure(poly, count, state[_DIRECTION])
-        gone = count < 3 or _outside(poly, count, view) or frame[0] < 30.0
-        if not gone:
-            if state[_STAGE] == _REGION:
-                state[_STYLE] = _pick_style(fixed, key)
-            style = table[int(state[_STYLE])]
-            rim = near_village(poly[:count, 0].mean(), poly[:count, 1].mean(), salt, style[16]) if frame[0] < 4e6 else 1e9
-            for _ in range(3):
-                frame = _measure(poly, count, state[_DIRECTION])
-                ratio = max((frame[2] - frame[1]) / max(state[_LONG], 1.0), (frame[4] - frame[3]) / max(state[_WIDE], 1.0))
-                before = state[_STAGE]
-                must = _advance(state, style, frame[0], ratio, rim, key)
-                if must or before == state[_STAGE]:
-                    break
-            frame = _measure(poly, count, state[_DIRECTION])
-            # A whole quarter section may be a pivot, whatever its parcels would have been.
-            if must and state[_STAGE] == _PARCEL and style[19] > 0 and 40 * HECTARE < frame[0] < 90 * HECTARE and uniform(key, 62) < style[19]:
-                long, wide = max(frame[2] - frame[1], frame[4] - frame[3]), min(frame[2] - frame[1], frame[4] - frame[3])
-                must = long > 1.5 * wide
+        style = table[int(state[_STYLE])]
+        if parent >= 0:
+            children[parent, side] = n_cuts if must else -n_leaves - 1
         if must:
-            _plan_cut(cuts[n_cuts], state, frame, style, key)
             cut = cuts[n_cuts]
-            if parent >= 0:
-                children[parent, side] = n_cuts
-            turn = 0.3 * np.arctan2(
-                cut[1] * np.cos(state[_DIRECTION]) - cut[0] * np.sin(state[_DIRECTION]), cut[0] * np.cos(state[_DIRECTION]) + cut[1] * np.sin(state[_DIRECTION])
-            )
-            turn = turn if abs(turn) < 0.2 else 0.0
+            _plan_cut(cut, state, frame, style, key)
+            # The halves follow the direction of the cut a little, as fields follow their road.
+            c, s = np.cos(state[_DIRECTION]), np.sin(state[_DIRECTION])
+            turn = 0.3 * np.arctan2(cut[1] * c - cut[0] * s, cut[0] * c + cut[1] * s)
             for which in range(2):
                 sign = 1.0 if which == 0 else -1.0
                 counts[top] = _clip(poly, count, sign * cut[0], sign * cut[1], sign * cut[2], polys[top])
-                states[top] = state
-                states[top, _DIRECTION] += turn
+                for k in range(_STATE):
+                    states[top, k] = state[k]
+                states[top, _DIRECTION] += turn if abs(turn) < 0.2 else 0.0
                 states[top, _PARENT], states[top, _SIDE] = n_cuts, which
                 paths[top] = mix(key, 3 + which)
                 top += 1
             n_cuts += 1
         else:
-            leaf = leaves[n_leaves]
             keys[n_leaves] = mix(key, 5)
-            leaf[KIND] = VOID
+            leaves[n_leaves, KIND] = VOID
             if not gone:
-                _finish_leaf(leaf, state, frame, style, key)
-            if parent >= 0:
-                children[parent, side] = -n_leaves - 1
+                _finish_leaf(leaves[n_leaves], state, frame, style, key)
             n_leaves += 1
     return n_cuts, n_leaves
-
-
-__all__ = ["PIVOT", "grow"]

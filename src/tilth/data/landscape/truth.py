@@ -20,7 +20,7 @@ _ROUGH, _FIELD, _TREE, _WATER, _BUILT, _ROAD, _BARE = range(7)
 _COVER_OF = np.array([_ROUGH, _FIELD, _TREE, _TREE, _WATER, _ROAD, _ROAD, _BUILT, _BUILT, _BUILT, _ROUGH, _BARE], np.uint8)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _vote(first: int, last: int, fold: int, keys: np.ndarray, materials: np.ndarray, cover_of: np.ndarray, ids: np.ndarray, cover: np.ndarray) -> None:
     """Let the fine pixels of each image pixel vote for a field key (0 is none) and a cover class."""
     votes = np.zeros(8, np.int64)
@@ -47,7 +47,7 @@ def _vote(first: int, last: int, fold: int, keys: np.ndarray, materials: np.ndar
                 ids[r, c], cover[r, c] = 0, np.argmax(votes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _root(parent: np.ndarray, k: int) -> int:
     while parent[k] != k:
         parent[k] = parent[parent[k]]
@@ -55,7 +55,7 @@ def _root(parent: np.ndarray, k: int) -> int:
     return k
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def label_equal(keys: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
     """Give numbers to the 4-connected regions of equal positive keys, in raster order.
 
