@@ -248,3 +248,20 @@ def test_deployment_scores_of_a_pixelwise_model():
     assert np.isfinite(found["seams"])
     with pytest.raises(BadInput, match="smaller size"):
         deployment_scores(Painter(), [sample("one")], size=256)
+
+
+def test_the_verb_on_maps_and_its_bad_input(tmp_path):
+    from click.testing import CliRunner
+
+    from tilth.cli.evaluate import evaluate_command
+
+    ids = sample("x").instances.ids
+    truth, guess = write_ids(tmp_path / "truth.tif", ids), write_ids(tmp_path / "map.tif", ids)
+    arguments = ["--pred", str(guess), "--truth", str(truth), "-o", str(tmp_path / "out"), "--bootstrap", "0"]
+    done = CliRunner().invoke(evaluate_command, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stdout.strip().endswith("report.html")
+    assert (tmp_path / "out" / "report.md").read_text().startswith("# map against truth.tif")
+    assert isinstance(CliRunner().invoke(evaluate_command, arguments).exception, OutputExists)
+    for wrong in (["--pred", str(guess)], [], ["--pred", str(guess), "--truth", str(truth), "model", str(tmp_path)], [str(tmp_path)]):
+        assert CliRunner().invoke(evaluate_command, wrong).exit_code == 2

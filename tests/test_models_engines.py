@@ -132,7 +132,7 @@ def test_the_largest_tensors_can_be_stored_as_int8(tmp_path):
     }
     assert (card.folder / "model.safetensors").stat().st_size < 1.05 * 512 * 128 * 9
     state, exact = widen(stored), network.state_dict()
-    assert list(state) == sorted(exact)
+    assert set(state) == set(exact)
     off = (state["2.weight"] - exact["2.weight"]).abs().amax((1, 2, 3))
     assert (off <= exact["2.weight"].abs().amax((1, 2, 3)) / 254 * 1.001).all()
     network.load_state_dict(state)

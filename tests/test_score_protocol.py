@@ -50,6 +50,7 @@ def test_objects_equal_polygon_matching(seed, iou):
     assert scores.tp > 0
 
 
+@pytest.mark.slow  # importing torch and torchmetrics takes its time
 def test_pixels_equal_torchmetrics():
     metrics = pytest.importorskip("torchmetrics", reason="torchmetrics is the oracle for pixel scores")
     import torch

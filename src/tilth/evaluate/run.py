@@ -102,7 +102,7 @@ def evaluate(
             extra[f"{name} by PRUE's rules"] = _prue_line(usable, truths, answers[name])
     first = answers[next(iter(models))]
     baselines = _baselines(usable, truths, first, options) if options.baselines else []
-    differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in (*runs[1:], *baselines)}
+    differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in (*runs[1:], *(b for b in baselines if not b.content_free))}
     return Report(title, tuple(runs), tuple(baselines), differences, {**_settings(options, len(usable)), **extra}, tuple(problems))
 
 

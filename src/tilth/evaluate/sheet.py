@@ -14,7 +14,7 @@ from tilth import page, picture, store
 from tilth.errors import BadInput
 from tilth.grid import whole
 from tilth.sample import Sample
-from tilth.score.report import MARK, Report, comparison_table, group_table, size_table
+from tilth.score.report import MARK, Report, comparison_table, group_table, setting_text, size_table
 from tilth.score.summary import RunScores
 
 KIND_COLOURS = {
@@ -53,7 +53,7 @@ def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
     header, rows = report.score_table()
     sections = [page.section("Scores", page.table(header, rows), *_warnings(report))]
     if report.settings:
-        sections.append(page.section("How it was measured", page.table(["", ""], [[k, _text(v)] for k, v in report.settings.items()])))
+        sections.append(page.section("How it was measured", page.table(["", ""], [[k, setting_text(v)] for k, v in report.settings.items()])))
     if figures:
         sections.append(page.section("Best, median and worst case", page.figures(figures)))
     sections += [page.section(run.name, *_run_parts(run)) for run in report.runs]
@@ -65,19 +65,15 @@ def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
     return page.page(report.title, lead, sections, f"tilth {tilth.__version__}")
 
 
-def _text(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{k}: {_text(v)}" for k, v in value.items())
-    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
-
-
 def _warnings(report: Report) -> list[str]:
     lines = []
     for run in report.runs:
         won = report.won_by_content_free(run)
         labels = [f"{m.label} ({won[m.name]})" for m in report.measures if m.name in won]
         if labels:
-            lines.append(page.paragraph(f"{MARK} A content-free answer does as well as {run.name} or better in: {', '.join(labels)}. Do not judge by these."))
+            lines.append(
+                page.paragraph(f"{MARK} A content-free answer does as well as {run.name} or better in: {', '.join(labels)}. Do not judge by these alone.")
+            )
     return lines
 
 

@@ -36,15 +36,17 @@ class InstanceOptions:
     between objects and belongs to none (Fields of The World, PRUE)."""
     threshold: float = 0.5
     """Least probability of a pixel of an object (field and boundary together, for "field+boundary")."""
-    depth: float = 0.1
+    depth: float = 0.3
     """Watershed: two basins are two objects if the probability of the interior falls by at least this much on the way between them."""
     smoothing: int = 2
     """Watershed and vote: passes of a (1 2 1)/4 filter over the relief; n passes are a Gaussian of sqrt(n / 2) px."""
     absorb: float = 0.5
-    """Watershed and vote: basins smaller than ``min_area`` join a neighbour over a pass lower than this, instead of being dropped."""
+    """Watershed and vote: basins smaller than ``join_area`` join a neighbour over a pass lower than this."""
+    join_area: float = 2000.0
+    """Watershed and vote: see ``absorb``.  Small basins are more often a patch of a field than a field; one that stands alone stays."""
     vote_depth: float = 0.01
     """Vote: as ``depth``, for the first, too fine cut."""
-    vote_share: float = 0.3
+    vote_share: float = 0.6
     """Vote: a line stays if at least this share of its pixels has the boundary as likely as the field."""
     min_area: float = 500.0
     """Objects of less area are dropped."""
@@ -60,7 +62,7 @@ class InstanceOptions:
             if not 0 <= getattr(self, name) <= 1:
                 message = f"{name} = {getattr(self, name)} was given; wanted is a number from 0 to 1."
                 raise BadInput(message)
-        for name in ("smoothing", "min_area", "max_hole", "spur"):
+        for name in ("smoothing", "min_area", "join_area", "max_hole", "spur"):
             if not 0 <= getattr(self, name) < np.inf:
                 message = f"{name} = {getattr(self, name)} was given; wanted is a number from 0 up."
                 raise BadInput(message)
@@ -96,7 +98,7 @@ class Scene:
 
 
 Join = Callable[["Basins", InstanceOptions, int], "Basins"]
-"""(basins, options, min_area in units) -> objects."""
+"""(basins, options, join_area in units) -> objects."""
 
 
 def _components(basins: Basins, _options: InstanceOptions, _small: int) -> Basins:
@@ -318,7 +320,7 @@ def conclude(blocks: list[Block], scene: Scene, classes: ClassScheme, method: st
         ``id``, ``class``, ``score``, ``pixels``, ``area``.
     """
     least = int(np.ceil(options.min_area / scene.unit))
-    objects = METHODS[method](seams.join(blocks), options, least)
+    objects = METHODS[method](seams.join(blocks), options, int(np.ceil(max(options.min_area, options.join_area) / scene.unit)))
     ids = seams.settle(objects, least, int(options.max_hole / scene.unit))
     lut = np.concatenate([[0], ids[objects.pieces]]).astype(np.int32)
     return lut, _table(objects.rows, ids, scene, classes)

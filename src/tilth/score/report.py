@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class Report:
         """Write tables for a terminal, an issue or a paper's supplement."""
         parts = [f"# {self.title}\n", _settings(self), markdown_table(*self.score_table())]
         if any(self.won_by_content_free(run) for run in self.runs):
-            parts.append(f"`{MARK}` a content-free answer (one that has not seen the image) is as good or better: this measure says nothing here.\n")
+            parts.append(f"`{MARK}` a content-free answer (one that has not seen the image) is as good or better: do not judge by this measure alone.\n")
         for run in self.runs:
             parts += [f"## {run.name}\n", *_run_parts(run)]
         for pair, found in (self.comparisons or {}).items():
@@ -108,8 +108,15 @@ def number(value: float) -> str:
 
 
 def _settings(report: Report) -> str:
-    lines = [f"- {name}: {value}" for name, value in (report.settings or {}).items()]
+    lines = [f"- {name}: {setting_text(value)}" for name, value in (report.settings or {}).items()]
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def setting_text(value: object) -> str:
+    """Write a setting that may be a table or a list as one line."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{k}: {setting_text(v)}" for k, v in value.items())
+    return " ".join(map(setting_text, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _run_parts(run: RunScores) -> list[str]:

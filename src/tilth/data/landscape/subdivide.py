@@ -233,6 +233,33 @@ def _settle(poly: np.ndarray, count: int, state: np.ndarray, table: np.ndarray, 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _push_halves(
+    poly: np.ndarray,
+    count: int,
+    state: np.ndarray,
+    cut: np.ndarray,
+    number: int,
+    key: np.uint64,
+    top: int,
+    polys: np.ndarray,
+    counts: np.ndarray,
+    states: np.ndarray,
+    paths: np.ndarray,
+) -> None:
+    """Put the two halves of a piece of land on the stack; they follow the direction of the cut a little, as fields follow their road."""
+    c, s = np.cos(state[_DIRECTION]), np.sin(state[_DIRECTION])
+    turn = 0.3 * np.arctan2(cut[1] * c - cut[0] * s, cut[0] * c + cut[1] * s)
+    for which in range(2):
+        sign = 1.0 if which == 0 else -1.0
+        counts[top + which] = _clip(poly, count, sign * cut[0], sign * cut[1], sign * cut[2], polys[top + which])
+        for k in range(_STATE):
+            states[top + which, k] = state[k]
+        states[top + which, _DIRECTION] += turn if abs(turn) < 0.2 else 0.0
+        states[top + which, _PARENT], states[top + which, _SIDE] = number, which
+        paths[top + which] = mix(key, 3 + which)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _grow(salt: np.uint64, table: np.ndarray, fixed: int, root: np.ndarray, view: np.ndarray, plan: tuple) -> tuple[int, int]:
     """Run the subdivision depth first; return the numbers of cuts and leaves, or (-1, -1) when an array is full."""
     cuts, children, leaves, keys = plan
@@ -264,18 +291,8 @@ def _grow(salt: np.uint64, table: np.ndarray, fixed: int, root: np.ndarray, view
         if must:
             cut = cuts[n_cuts]
             _plan_cut(cut, state, frame, style, key)
-            # The halves follow the direction of the cut a little, as fields follow their road.
-            c, s = np.cos(state[_DIRECTION]), np.sin(state[_DIRECTION])
-            turn = 0.3 * np.arctan2(cut[1] * c - cut[0] * s, cut[0] * c + cut[1] * s)
-            for which in range(2):
-                sign = 1.0 if which == 0 else -1.0
-                counts[top] = _clip(poly, count, sign * cut[0], sign * cut[1], sign * cut[2], polys[top])
-                for k in range(_STATE):
-                    states[top, k] = state[k]
-                states[top, _DIRECTION] += turn if abs(turn) < 0.2 else 0.0
-                states[top, _PARENT], states[top, _SIDE] = n_cuts, which
-                paths[top] = mix(key, 3 + which)
-                top += 1
+            _push_halves(poly, count, state, cut, n_cuts, key, top, polys, counts, states, paths)
+            top += 2
             n_cuts += 1
         else:
             keys[n_leaves] = mix(key, 5)

@@ -1,0 +1,77 @@
+"""``tilth evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tilth.cli import options as opt
+from tilth.cli.progress import reporter
+
+
+@click.command("evaluate", help="Score models on a dataset folder, or maps against a truth, with baselines beside every score.")
+@click.argument("models", nargs=-1)
+@click.argument("dataset", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--pred", "maps", multiple=True, type=click.Path(path_type=Path, exists=True), help="Map to score: raster of ids or table of polygons; repeatable."
+)
+@click.option("--truth", type=click.Path(path_type=Path, exists=True), default=None, help="What --pred is compared with.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("evaluation"), show_default=True, help="Folder for report.json, .md and .html.")
+@click.option("--iou", "--iou_threshold", "-iou", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="IoU of a match.")
+@click.option("--cap", type=click.IntRange(1), default=None, help="Most detections per image for average precision; 100 as in the papers [default: all].")
+@click.option("--bootstrap", "draws", type=click.IntRange(0), default=1000, show_default=True, help="Bootstrap samples for the intervals.")
+@click.option("--protocol", type=click.Choice(["prue"]), default=None, help="Also score by these rules.")
+@click.option("--reproject", is_flag=True, help="Bring polygons to the truth's CRS where they differ.")
+@click.option("--deployment", is_flag=True, help="Also measure consistency, input order, radiometry and scale (about 18 predictions a sample).")
+@opt.group(opt.force, opt.quiet, opt.engine, opt.threads, opt.method)
+def evaluate_command(**given: Any) -> None:
+    """Evaluate and write the report."""
+    from tilth import evaluate
+
+    files = bool(given["maps"])
+    if files == bool(given["dataset"]) or files != bool(given["truth"]):
+        message = "Give either MODEL DATASET (models first, the dataset folder last), or --pred MAP --truth TRUTH."
+        raise click.UsageError(message)
+    with reporter(quiet=given["quiet"], as_json=False) as say:
+        report, figures = _of_files(given) if files else _of_models(given, say)
+    paths = evaluate.write_report(report, given["out"], figures=figures, force=given["force"])
+    if not given["quiet"]:
+        click.echo(report.to_markdown(), err=True)
+    click.echo(str(paths[-1]))
+
+
+def _of_files(given: dict[str, Any]) -> tuple[Any, list[Any]]:
+    from tilth.evaluate import evaluate_files
+    from tilth.score import ImageOptions, ScoreOptions
+
+    options = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
+    return evaluate_files(given["maps"], given["truth"], options, image=ImageOptions(iou=given["iou"]), reproject=given["reproject"]), []
+
+
+def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
+    import dataclasses
+
+    from tilth.evaluate import EvaluateOptions, deployment_scores, evaluate, read_folder
+    from tilth.evaluate.run import answer, truth_ids
+    from tilth.evaluate.sheet import case_figures
+    from tilth.models import load_model
+    from tilth.score import ImageOptions, ScoreOptions
+
+    if not given["models"]:
+        message = "Name a model before the dataset: tilth evaluate MODEL DATASET."
+        raise click.UsageError(message)
+    folder = read_folder(given["dataset"])
+    for problem in folder.problems:
+        say.note(problem)
+    loaded: dict[str, Any] = {name: load_model(name, given["engine"], threads=given["threads"]) for name in given["models"]}
+    score = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
+    options = EvaluateOptions(score, ImageOptions(iou=given["iou"]), method=given["method"], protocol=given["protocol"])
+    report = evaluate(loaded, folder.samples, options, title=f"{', '.join(loaded)} on {given['dataset'].name}", on_step=say.step)
+    settings = dict(report.settings or {})
+    if given["deployment"]:
+        settings |= {f"deployment of {name}": deployment_scores(model, folder.samples) for name, model in loaded.items()}
+    first = loaded[report.runs[0].name]
+    figures = case_figures(report.runs[0], folder.samples, lambda s: (truth_ids(s), answer(first, s, options).ids))
+    return dataclasses.replace(report, settings=settings, problems=(*folder.problems, *report.problems)), figures
