@@ -17,7 +17,6 @@ import torch
 from tilth.models import export, load_model, read_card
 from tilth.models.unet import build
 
-
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 

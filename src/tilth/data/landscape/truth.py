@@ -7,6 +7,7 @@ from numba import njit
 
 from tilth.classes import ClassScheme
 from tilth.data.landscape.cover import Ground, in_strips
+from tilth.data.landscape.features import M_FIELD
 
 COVER = ClassScheme(
     ("rough", "field", "tree", "water", "built", "road", "bare"),
@@ -21,7 +22,9 @@ _COVER_OF = np.array([_ROUGH, _FIELD, _TREE, _TREE, _WATER, _ROAD, _ROAD, _BUILT
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _vote(first: int, last: int, fold: int, keys: np.ndarray, materials: np.ndarray, cover_of: np.ndarray, ids: np.ndarray, cover: np.ndarray) -> None:
+def _vote(
+    first: int, last: int, fold: int, keys: np.ndarray, materials: np.ndarray, lines: np.ndarray, cover_of: np.ndarray, ids: np.ndarray, cover: np.ndarray
+) -> None:
     """Let the fine pixels of each image pixel vote for a field key (0 is none) and a cover class."""
     votes = np.zeros(8, np.int64)
     for r in range(first, last):
@@ -40,7 +43,9 @@ def _vote(first: int, last: int, fold: int, keys: np.ndarray, materials: np.ndar
                         if count > best_count:
                             best, best_count = key, count
                     else:
-                        votes[cover_of[materials[r * fold + i, c * fold + j]]] += 1
+                        material = materials[r * fold + i, c * fold + j]
+                        # A furrow or track thinner than the fine pixel lies in cropland; the vote is the line's.
+                        votes[cover_of[lines[r * fold + i, c * fold + j] >> 4 if material == M_FIELD else material]] += 1
             if 2 * farmed > fold * fold or (2 * farmed == fold * fold and best_count == farmed):
                 ids[r, c], cover[r, c] = best, _FIELD
             else:
@@ -99,15 +104,27 @@ def label_equal(keys: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray
     return ids.reshape(rows, columns), np.array(key_of).astype(np.int32)
 
 
+def _without_scraps(ids: np.ndarray, key_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Drop the pieces that a wood or stream has cut off a field when they are less than an eighth of it; nobody would draw them."""
+    sizes = np.bincount(ids.ravel(), minlength=len(key_of))
+    sizes[0] = 0
+    _, where = np.unique(key_of, return_inverse=True)
+    whole = np.bincount(where, sizes)[where]
+    keep = 8 * sizes >= whole
+    keep[0] = True
+    number = np.where(keep, np.cumsum(keep) - 1, 0).astype(np.int32)
+    return number[ids], key_of[keep]
+
+
 def find_truth(ground: Ground, fold: int, smallest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return field ids (y, x) int32, the key of each id (id,) int32, and cover (y, x) uint8 on the image grid."""
     shape = ground.keys.shape[0] // fold, ground.keys.shape[1] // fold
     voted, cover = np.zeros(shape, np.int32), np.zeros(shape, np.uint8)
 
     def rows(first: int) -> None:
-        _vote(first, min(first + 64, shape[0]), fold, ground.keys, ground.materials, _COVER_OF, voted, cover)
+        _vote(first, min(first + 64, shape[0]), fold, ground.keys, ground.materials, ground.lines, _COVER_OF, voted, cover)
 
     in_strips(rows, shape[0])
-    ids, key_of = label_equal(voted, smallest)
+    ids, key_of = _without_scraps(*label_equal(voted, smallest))
     cover[(voted > 0) & (ids == 0)] = _ROUGH
     return ids, key_of, cover
