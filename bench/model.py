@@ -85,9 +85,8 @@ def measure(folder: Path, checkpoint: Path, rounds: int, area: int) -> list[Row]
         for name in list(calls) if k % 2 else list(calls)[::-1]:
             walls[name].append(timed(calls[name]))
             print(f"  {name}: {walls[name][-1]:.2f} s", file=sys.stderr)
-    section = (
-        f"Model alone ({'tuned' if 'MALLOC_TOP_PAD_' in os.environ else 'default'} malloc): B3 U-Net, seeded random weights after a few steps on the scene"
-    )
+    malloc = "tuned" if "MALLOC_TOP_PAD_" in os.environ else "default"
+    section = f"Model alone ({malloc} malloc): B3 U-Net, {weights(checkpoint)}"
     best = min((name for name in calls if " x " in name), key=lambda name: min(walls[name]))
     rows = [seconds(section, f"eager torch {torch.__version__}, batch {name} px", walls[name]) for name in calls if " x " in name]
     rows += [

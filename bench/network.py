@@ -25,7 +25,7 @@ STEPS = 120
 _CROP = 192
 _RIDGE = 1e-3
 _SHARPNESS = 6.0
-"""Mean distance between the largest and the second largest logit after scaling, divided by its own spread; softmax then saturates as in a trained net."""
+"""Standard deviation, over pixels, of the distance between the two largest logits; softmax then saturates as in a trained network."""
 
 
 def random_unet() -> torch.nn.Module:

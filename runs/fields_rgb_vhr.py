@@ -1,10 +1,12 @@
 """Train ``fields-rgb-vhr``: RGB imagery of 1 to 5 m, and Sentinel-2 true colour upsampled to 5 m -> background, field, boundary.
 
-Real NAIP chips (USDA, public domain; polygons MIT) are cut at random places, angles, ground sampling distances and sharpness; a quarter of each
-batch can come from the simulated countryside.  Everything is drawn from the seed; a killed run goes on from its last checkpoint with the same
-samples.
+Real NAIP chips (USDA, public domain; polygons MIT) are cut at random places, angles, ground sampling distances and sharpness; a third of each
+batch can come from simulated Sentinel-2 scenes.  Everything is drawn from the seed; a killed run goes on from its last checkpoint with the same
+samples.  Two runs make what ships:
 
-    python runs/fields_rgb_vhr.py ../shared/data/satellite/vhr_naip_usa checkpoints/vhr
+    python runs/fields_rgb_vhr.py ../shared/data/satellite/vhr_naip_usa checkpoints/vhr --steps 2500
+    python runs/fields_rgb_vhr.py ../shared/data/satellite/vhr_naip_usa checkpoints/vhr_s2 --steps 500 --lr 6e-4 --seed 8 \\
+        --start-from checkpoints/vhr/last.pt --scenes checkpoints/scenes
 
 Split by place: of the chips sorted by name every fourth, from the third, is validation and is never seen in training.
 """
@@ -72,30 +74,44 @@ def jitter(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return (image + torch.from_numpy(rng.normal(0, rng.uniform(0, 0.02), image.shape)).float()).clamp(0, 1)
 
 
+def read_scene(path: Path) -> Chip:
+    """Read a simulated Sentinel-2 scene of ``fields_s2_2season.py``: both dates in one list, ids at 5 m."""
+    with np.load(path) as scene:
+        image = torch.from_numpy(scene["image"].astype(np.float32))
+        return [image[:3], image[4:7]], torch.from_numpy(scene["ids"])
+
+
+def draw_scene(scene: Chip, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random window of one date as 8-bit colour at 3.5 to 6.5 m: as dark as a true-colour product (reflectance / 14), or stretched."""
+    dates, ids = scene
+    image = dates[rng.integers(2)]
+    gsd = float(np.exp(rng.uniform(math.log(3.5), math.log(6.5))))
+    pixels, found = sample(image, ids, random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2))
+    white = 3570.0 if rng.random() < 0.4 else rng.uniform(1200, 3200)
+    return (pixels / white).clamp(0, 1), boundary_labels(found, 1)
+
+
 def main() -> None:
     """Train."""
     parser = options(__doc__)
-    parser.add_argument("--simulated", type=Path, help="folder of simulated scenes (.npz: image (3, y, x) uint8, ids (y, x), gsd 1 m)")
+    parser.add_argument("--scenes", type=Path, help="folder of simulated Sentinel-2 scenes (fields_s2_2season.py --render-only)")
+    parser.add_argument("--share", type=float, default=0.35, help="share of windows from the simulated scenes")
     args = parser.parse_args()
     chips = [read_chip(path) for path in split(args.data)[0]]
-    simulated = [read_simulated(path) for path in sorted(args.simulated.glob("*.npz"))] if args.simulated else []
+    scenes = [read_scene(path) for path in sorted(args.scenes.glob("*.npz"))] if args.scenes else []
 
     def draw(step: int) -> Batch:
         views = []
         for k in range(args.batch):
             rng = np.random.default_rng((args.seed, step, k))
-            pool = simulated if simulated and rng.random() < 0.25 else chips
-            image, classes = draw_view(pool[rng.integers(len(pool))], args.size, rng)
+            if scenes and rng.random() < args.share:
+                image, classes = draw_scene(scenes[rng.integers(len(scenes))], args.size, rng)
+            else:
+                image, classes = draw_view(chips[rng.integers(len(chips))], args.size, rng)
             views.append((jitter(image, rng), classes))
         return torch.stack([v[0] for v in views]), torch.stack([v[1] for v in views])
 
     fit(draw, 3, DECODER, args)
-
-
-def read_simulated(path: Path) -> Chip:
-    """Read one simulated scene."""
-    with np.load(path) as scene:
-        return pyramid(torch.from_numpy(scene["image"]).float() / 255), torch.from_numpy(scene["ids"].astype(np.int32))
 
 
 if __name__ == "__main__":

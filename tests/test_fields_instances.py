@@ -8,6 +8,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from odc.geo.geobox import GeoBox
 from pyproj import Geod
 from scipy import ndimage
 
@@ -74,7 +75,7 @@ class Blocked:
     hnp.arrays(np.uint8, st.tuples(st.just(3), st.integers(1, 14), st.integers(1, 14)), elements=st.sampled_from([0, 60, 120, 200, 255])),
     st.integers(1, 6),
     st.sampled_from(sorted(METHODS)),
-    st.integers(0, 2),
+    st.sampled_from([0.0, 10.0, 25.0]),
     st.sampled_from([0.0, 300.0, 700.0]),
     st.sampled_from([0.0, 50.0]),
 )
@@ -294,3 +295,34 @@ def test_bad_input_is_explained(tmp_path):
         InstanceOptions(min_area=-1)
     with pytest.raises(BadInput, match="64"):
         map_instances(probs, FTW2, tmp_path, block=8)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7, 1.0, 2.0, 2.5, 3.3, 5.0, 12.0])
+def test_smoothing_is_nearly_gaussian_in_whole_numbers(sigma):
+    from tilth.fields import basins
+    from tilth.fields.instances import _kernel
+
+    passes, radii = _kernel(sigma)
+    spread = passes / 2 + sum(r * (r + 1) / 3 for r in radii)
+    assert np.sqrt(spread) == pytest.approx(sigma, abs=0.1 + 0.08 * sigma)
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 65535, (40, 60)).astype(np.uint16)
+    values[10:30, 20:40] //= 8
+    found = basins.smooth(values, passes)
+    for radius in radii:
+        expected = ndimage.uniform_filter(found.astype(float), 2 * radius + 1, mode="nearest")
+        found = basins.blur(found, radius)
+        assert np.abs(found - expected).max() <= 1
+    if sigma >= 1:
+        assert np.abs(found - ndimage.gaussian_filter(values.astype(float), np.sqrt(spread), mode="nearest")).max() < 0.08 * 65535
+
+
+def test_smoothing_is_in_metres():
+    from tilth.fields.instances import prepare
+
+    fine = GeoBox((100, 100), Affine(2, 0, 500_000, 0, -2, 5_300_000), "EPSG:32632")
+    coarse = GeoBox((100, 100), Affine(30, 0, 500_000, 0, -30, 5_300_000), "EPSG:32632")
+    options = InstanceOptions(smoothing=10)
+    assert prepare(fine, FTW3, "watershed", options).radii == (4, 4, 4)
+    assert prepare(coarse, FTW3, "watershed", options).passes == 2
+    assert prepare(fine, FTW3, "components", options).halo == 1

@@ -99,6 +99,30 @@ def smooth(values, passes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN
 
 
 @njit(cache=True, nogil=True)
+def blur(values, radius):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Take the mean of (y, x) uint16 values over squares of ``2 radius + 1`` px, in whole numbers; beyond the array its edge goes on."""
+    height, width = values.shape
+    size = 2 * radius + 1
+    across, out = np.empty_like(values), np.empty_like(values)
+    for i in range(height):
+        total = np.int64(0)
+        for j in range(-radius, radius + 1):
+            total += values[i, min(max(j, 0), width - 1)]
+        for j in range(width):
+            across[i, j] = (total + radius) // size
+            total += np.int64(values[i, min(j + radius + 1, width - 1)]) - np.int64(values[i, max(j - radius, 0)])
+    totals = np.zeros(width, np.int64)
+    for i in range(-radius, radius + 1):
+        totals += across[min(max(i, 0), height - 1)]
+    for i in range(height):
+        for j in range(width):
+            out[i, j] = (totals[j] + radius) // size
+        totals += across[min(i + radius + 1, height - 1)]
+        totals -= across[max(i - radius, 0)]
+    return out
+
+
+@njit(cache=True, nogil=True)
 def find(parent, k):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Return the root of ``k``, halving the path on the way."""
     while parent[k] != k:

@@ -36,10 +36,10 @@ class InstanceOptions:
     between objects and belongs to none (Fields of The World, PRUE)."""
     threshold: float = 0.5
     """Least probability of a pixel of an object (field and boundary together, for "field+boundary")."""
-    depth: float = 0.3
+    depth: float = 0.2
     """Watershed: two basins are two objects if the probability of the interior falls by at least this much on the way between them."""
-    smoothing: int = 2
-    """Watershed and vote: passes of a (1 2 1)/4 filter over the relief; n passes are a Gaussian of sqrt(n / 2) px."""
+    smoothing: float = 6.0
+    """Watershed and vote: standard deviation, in metres, of the Gaussian that smooths the relief; at least one pixel, unless it is 0."""
     absorb: float = 0.5
     """Watershed and vote: basins smaller than ``join_area`` join a neighbour over a pass lower than this."""
     join_area: float = 2000.0
@@ -83,7 +83,10 @@ class Scene:
     flat: bool
     """Components: no relief."""
     threshold: int
-    smoothing: int
+    passes: int
+    """Smoothing: passes of (1 2 1)/4, and then"""
+    radii: tuple[int, ...]
+    """means over squares of these radii in pixels."""
     opening: int
     """Radius in pixels of the square that must fit into the extent; 0 for any."""
     areas: np.ndarray
@@ -94,7 +97,7 @@ class Scene:
     @property
     def halo(self) -> int:
         """Pixels around a block that decide about it."""
-        return 1 + self.smoothing + 2 * self.opening
+        return 1 + self.passes + sum(self.radii) + 2 * self.opening
 
 
 Join = Callable[["Basins", InstanceOptions, int], "Basins"]
@@ -170,6 +173,8 @@ def prepare(grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOp
         raise BadInput(message)
     areas, unit = pixel_areas(grid)
     flat = method == "components"
+    pixel = ground_sampling_distance(grid) or 1.0
+    passes, radii = _kernel(max(options.smoothing / pixel, 1.0) if options.smoothing > 0 and not flat else 0.0)
     return Scene(
         shape=(int(grid.shape[0]), int(grid.shape[1])),
         things=np.array([classes.index(name) for name in classes.things], np.int64),
@@ -177,11 +182,21 @@ def prepare(grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOp
         wide=options.extent == "field+boundary" and not flat,
         flat=flat,
         threshold=round(options.threshold * FULL) if not flat else 0,
-        smoothing=0 if flat else options.smoothing,
-        opening=int(options.spur / (ground_sampling_distance(grid) or 1.0) / 2),
+        passes=passes,
+        radii=radii,
+        opening=int(options.spur / pixel / 2),
         areas=areas,
         unit=unit,
     )
+
+
+def _kernel(sigma: float) -> tuple[int, tuple[int, ...]]:
+    """Build a Gaussian of ``sigma`` px from filters that are exact in whole numbers: (1 2 1)/4 has variance 1/2, a mean over 2 r + 1 px r (r + 1) / 3."""
+    if sigma <= 2:
+        return round(2 * sigma**2), ()
+    small = int((np.sqrt(1 + 4 * sigma**2) - 1) / 2)
+    large = round((3 * sigma**2 - 3 * small * (small + 1)) / (2 * (small + 1)))
+    return 0, tuple(small + (k < large) for k in range(3))
 
 
 def pixel_areas(grid: GeoBox) -> tuple[np.ndarray, float]:
@@ -268,7 +283,9 @@ def _evidence(probs: Raster, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.n
         kind = _opened(kind, scene.opening)
     if scene.flat:
         return kind, np.zeros(kind.shape, np.uint16), sure, line
-    relief = basins.smooth(FULL - inner, scene.smoothing)
+    relief = basins.smooth(FULL - inner, scene.passes)
+    for radius in scene.radii:
+        relief = basins.blur(relief, radius)
     relief[(kind == basins.NOTHING) | (kind == basins.OUTSIDE)] = 0
     return kind, relief, sure, line
 

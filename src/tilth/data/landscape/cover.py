@@ -157,12 +157,15 @@ def _descend(cuts: np.ndarray, children: np.ndarray, u: float, v: float, ragged:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _bent(px: float, py: float, x: float, y: float, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray) -> tuple[float, float]:
-    """Return where a point of the view lies in the plane of straight cuts."""
+def _bent(px: float, py: float, x: float, y: float, fine: bool, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray) -> tuple[float, float]:
+    """Return where a point of the view lies in the plane of straight cuts; the smallest bends matter only to fine pixels."""
     warp, bend = numbers[_WARP], numbers[_BEND]
-    u = warp * sample(smooth, x / 55.0, y / 55.0) + bend * sample(smooth, y / 9.0, x / 9.0) + 0.4 * sample(rough, x / 1.3, y / 1.3)
-    v = warp * sample(smooth, 200 + y / 61.0, x / 61.0) + bend * sample(smooth, x / 8.0 + 77, y / 8.0) + 0.4 * sample(rough, y / 1.3, x / 1.3 + 99)
-    return px + u, py + v
+    u = px + warp * sample(smooth, x / 55.0, y / 55.0) + bend * sample(smooth, y / 9.0, x / 9.0)
+    v = py + warp * sample(smooth, 200 + y / 61.0, x / 61.0) + bend * sample(smooth, x / 8.0 + 77, y / 8.0)
+    if fine:
+        u += 0.4 * sample(rough, x / 1.3, y / 1.3)
+        v += 0.4 * sample(rough, y / 1.3, x / 1.3 + 99)
+    return u, v
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -270,9 +273,9 @@ def _at(
     cuts, children, leaves, leaf_keys, groups = plan
     smooth, rough, grain = noises
     x, y = px + numbers[_OX], py + numbers[_OY]
-    u, v = _bent(px, py, x, y, numbers, smooth, rough)
-    ragged = sample(grain, x / 1.1, y / 1.1)
     detailed = step < 2.5
+    u, v = _bent(px, py, x, y, detailed, numbers, smooth, rough)
+    ragged = sample(grain, x / 1.1, y / 1.1)
     leaf_id, what, share, on, verge, rim = _descend(cuts, children, u, v, ragged, step)
     leaf = leaves[leaf_id]
     kind, style = int(leaf[KIND]), table[int(leaf[STYLE])]
