@@ -1,3 +1,4 @@
+from . import predict as predict
 from .classes import ClassScheme as ClassScheme
 from .fields import find_instances as find_instances
 from .fields import to_fields as to_fields
@@ -5,7 +6,6 @@ from .labels import Instances as Instances
 from .labels import LabelMap as LabelMap
 from .maps import map_fields as map_fields
 from .models import load_model as load_model
-from . import predict as predict
 from .raster import Raster as Raster
 from .store import open_raster as open_raster
 
