@@ -140,8 +140,8 @@ def main():
     print(f"raw rings equal to GDAL's: {same} of {all_of_them}")
     cut = [split(instances, frame.geometry.to_numpy(), crossing) for frame in (a, b)]
     print(f"crossing a {STRIDE} px seam: {len(crossing)}; split by theirs {cut[0]}, by ours {cut[1]}")
-    overlaps = (~shapely.coverage_is_valid(a.geometry.to_numpy()), ~shapely.coverage_is_valid(b.geometry.to_numpy()))
-    print(f"gaps or overlaps between neighbours: theirs {'yes' if overlaps[0] else 'no'}, ours {'yes' if overlaps[1] else 'no'}")
+    sound = ["no" if shapely.coverage_is_valid(frame.geometry.to_numpy()[:5000]) else "yes" for frame in (a, b)]
+    print(f"gaps or overlaps among the first 5000 fields: theirs {sound[0]}, ours {sound[1]}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 from table import Row, load, markdown, save
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("model", "map", "memory", "polygons", "offline")
+SECTIONS = ("model", "map", "memory", "polygons", "objects", "offline")
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,17 @@ class Size:
     memory_edge: int
     polygon_edge: int
     polygon_rounds: int
+    object_edge: int
+    peer_edge: int
+    """Where pairwise polygon matching still ends."""
+    tree_edge: int
+    chips: int
     steps: int
     """Steps of training of the benchmark's weights."""
 
 
-FULL = Size(rounds=5, model_area=2048, map_edge=4096, memory_edge=10980, polygon_edge=10980, polygon_rounds=3, steps=120)
-QUICK = Size(rounds=1, model_area=512, map_edge=1024, memory_edge=1024, polygon_edge=2560, polygon_rounds=1, steps=0)
+FULL = Size(rounds=5, model_area=2048, map_edge=4096, memory_edge=10980, polygon_edge=10980, polygon_rounds=3, object_edge=10980, peer_edge=1024, tree_edge=4096, chips=1000, steps=120)
+QUICK = Size(rounds=1, model_area=512, map_edge=1024, memory_edge=1024, polygon_edge=2560, polygon_rounds=1, object_edge=2048, peer_edge=512, tree_edge=1024, chips=50, steps=0)
 
 
 def section(script: str, *arguments: object) -> str:
@@ -62,7 +67,7 @@ def raster(work: Path, height: int, width: int) -> str:
 def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_rounds: int) -> list[Row]:
     """Run the wanted sections, keeping the rows of each in ``work`` as soon as they are there."""
     rows = work / "rows.json"
-    ckpt, model = section("network.py", work, "--steps", size.steps).strip().splitlines()[-2:] if set(wanted) - {"polygons"} else ("", "")
+    ckpt, model = section("network.py", work, "--steps", size.steps).strip().splitlines()[-2:] if set(wanted) - {"polygons", "objects"} else ("", "")
     found: list[Row] = []
     for name in wanted:
         if name == "model":
@@ -71,6 +76,10 @@ def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_roun
                 found += load(rows)
         elif name == "polygons":
             found += polygon_rows(section("polygons.py", "--size", size.polygon_edge, "--rounds", min(rounds, size.polygon_rounds)))
+        elif name == "objects":
+            sizes = ("--edge", size.object_edge, "--peer-edge", size.peer_edge, "--tree-edge", size.tree_edge, "--chips", size.chips)
+            section("objects.py", *sizes, "--rounds", min(rounds, 3), "--json", rows)
+            found += load(rows)
         elif name == "memory":
             short, tall = (raster(work, height, size.memory_edge) for height in (size.memory_edge, 2 * size.memory_edge))
             section("memory.py", short, tall, model, "--json", rows)

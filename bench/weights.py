@@ -105,13 +105,15 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--flips", action="store_true")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--aerial", default="fields-rgb-vhr", help="model name or folder")
+    parser.add_argument("--season", default="fields-s2-2season", help="model name or folder")
     parser.add_argument("--pictures", type=Path)
     args = parser.parse_args()
     rows: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        runs = {"NAIP, 7 unseen chips": ("fields-rgb-vhr", naip(args.data)), "Estonia, Sentinel-2 RGB, 3 dates": ("fields-rgb-vhr", estonia(args.data))}
-        runs["Estonia, Sentinel-2, two dates"] = ("fields-s2-2season", two_dates(estonia(args.data), folder))
+        runs = {"NAIP, 7 unseen chips": (args.aerial, naip(args.data)), "Estonia, Sentinel-2 RGB, 3 dates": (args.aerial, estonia(args.data))}
+        runs["Estonia, Sentinel-2, two dates"] = (args.season, two_dates(estonia(args.data), folder))
         for name, (model, cases) in runs.items():
             found, plain = [], []
             for case in cases:
@@ -127,8 +129,8 @@ def main() -> None:
                     grid = source.grid
                     if max(image.shape[:2]) <= 700:
                         image, grid = picture.enlarge(image, 2), picture.zoomed(grid, 2)
-                    picture.save_png(picture.draw_outlines(image, frame, grid, step), args.pictures / f"{case.name}.{model}.png")
-            rows[f"{name}: {model}"] = tally(found)
+                    picture.save_png(picture.draw_outlines(image, frame, grid, step), args.pictures / f"{case.name}.{Path(model).name}.png")
+            rows[f"{name}: {Path(model).name}"] = tally(found)
             rows[f"{name}: gradient watershed"] = tally(plain)
     width = max(map(len, rows))
     metrics = list(next(iter(rows.values())))

@@ -230,6 +230,17 @@ def test_unwritable_output(image, tmp_path):
     refused(tilth("map", image, "-o", tmp_path / "file" / "f.parquet"), "f.parquet")
 
 
+@pytest.mark.parametrize("room", [4_000, 60_000])
+def test_full_disk(image, tmp_path, room):
+    """No file may grow beyond ``room`` bytes, as on a disk that is full: one sentence, and nothing under the final name."""
+    out = tmp_path / "f.parquet"
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); from tilth.cli.main import main; main()"
+    command = [sys.executable, "-c", limited, "map", str(image), "-o", str(out), "--block", "256", "--no-preview"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    refused(done, "space")
+    assert not out.exists()
+
+
 def test_unknown_verb_offers_the_nearest():
     done = tilth("mapp")
     assert done.returncode == 2

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from fields_scenes import blobs, raster, soft
 from tilth.classes import ALU, FTW2, FTW3
-from tilth.errors import BadInput, BandMismatch, UnknownName, UnreadableFile
+from tilth.errors import BadInput, BandMismatch, OutputFailed, UnknownName, UnreadableFile
 from tilth.fields import METHODS, InstanceOptions, find_instances, map_instances, open_instances
 from tilth.fields.instances import pixel_areas
 from tilth.grid import photo_grid, tiles
@@ -22,7 +22,6 @@ from tilth.raster import Raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 ALL = InstanceOptions(min_area=0, max_hole=0)
-PLAIN = InstanceOptions(min_area=0, max_hole=0, smoothing=0)
 
 
 def share_found(truth, guess):
@@ -136,7 +135,8 @@ def test_vote_counts_the_pixels_of_the_line():
         boundary[:, 10] = 0.4
         boundary[:pixels, 10] = 0.9
         probs = raster(np.stack([np.zeros_like(boundary), 1 - boundary, boundary]))
-        assert len(find_instances(probs, FTW3, "vote", PLAIN).table) == count
+        options = InstanceOptions(min_area=0, max_hole=0, smoothing=0, vote_share=0.3, join_area=0)
+        assert len(find_instances(probs, FTW3, "vote", options).table) == count
 
 
 def test_scores_are_mean_probabilities():
@@ -293,6 +293,9 @@ def test_bad_input_is_explained(tmp_path):
         InstanceOptions(depth=1.5)
     with pytest.raises(BadInput, match="min_area"):
         InstanceOptions(min_area=-1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputFailed, match="workspace"):
+        map_instances(probs, FTW2, tmp_path / "file" / "below")
     with pytest.raises(BadInput, match="64"):
         map_instances(probs, FTW2, tmp_path, block=8)
 
@@ -313,8 +316,10 @@ def test_smoothing_is_nearly_gaussian_in_whole_numbers(sigma):
         expected = ndimage.uniform_filter(found.astype(float), 2 * radius + 1, mode="nearest")
         found = basins.blur(found, radius)
         assert np.abs(found - expected).max() <= 1
-    if sigma >= 1:
-        assert np.abs(found - ndimage.gaussian_filter(values.astype(float), np.sqrt(spread), mode="nearest")).max() < 0.08 * 65535
+    if 1 <= sigma <= 5:
+        inner = (slice(13, -13), slice(13, -13))  # at the edge repeated filters go on differently
+        exact = ndimage.gaussian_filter(values.astype(float), np.sqrt(spread), mode="nearest")
+        assert np.abs(found - exact)[inner].max() < 0.04 * 65535
 
 
 def test_smoothing_is_in_metres():
@@ -323,6 +328,6 @@ def test_smoothing_is_in_metres():
     fine = GeoBox((100, 100), Affine(2, 0, 500_000, 0, -2, 5_300_000), "EPSG:32632")
     coarse = GeoBox((100, 100), Affine(30, 0, 500_000, 0, -30, 5_300_000), "EPSG:32632")
     options = InstanceOptions(smoothing=10)
-    assert prepare(fine, FTW3, "watershed", options).radii == (4, 4, 4)
+    assert prepare(fine, FTW3, "watershed", options).radii == (5, 4, 4)
     assert prepare(coarse, FTW3, "watershed", options).passes == 2
     assert prepare(fine, FTW3, "components", options).halo == 1

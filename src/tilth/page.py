@@ -13,7 +13,7 @@ STYLE = """
 main{max-width:72rem;margin:0 auto;padding:2rem 1rem}h1{font-size:1.9rem;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2rem 0 .6rem}
 p{max-width:44rem}figure{margin:0}figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem}
 img{max-width:100%;height:auto;display:block;border:1px solid var(--line);image-rendering:auto}
-.row{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(18rem,1fr))}
+.row{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(24rem,1fr))}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--soft);font-size:.9rem;padding-bottom:.3rem}
 th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}td.n{text-align:right}
 .scroll{overflow-x:auto}code{font-size:.92em}footer{color:var(--soft);font-size:.85rem;margin-top:2.5rem}

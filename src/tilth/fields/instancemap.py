@@ -14,7 +14,7 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from tilth.classes import ClassScheme
-from tilth.errors import BadInput, UnreadableFile
+from tilth.errors import BadInput, OutputFailed, UnreadableFile
 from tilth.fields.instances import InstanceOptions, Scene, conclude, cut, prepare
 from tilth.fields.polygonise import Run
 from tilth.fields.seams import Block
@@ -73,6 +73,8 @@ def map_instances(
     ------
     UnknownName, BandMismatch, BadInput
         As there.
+    OutputFailed
+        If the workspace cannot be written, or has no room for the ids (4 bytes per pixel).
 
     Notes
     -----
@@ -85,10 +87,7 @@ def map_instances(
         raise BadInput(message)
     scene = prepare(probs.grid, classes, method, options)
     folder = Path(workspace)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "instances.json").unlink(missing_ok=True)
-    path = folder / "ids.npy"
-    np.lib.format.open_memmap(path, "w+", np.int32, scene.shape).flush()
+    path = _made(folder, scene.shape)
     blocks = list(run(partial(_cut_block, probs, scene, path), tiles(scene.shape, block)))
     lut, table = conclude(blocks, scene, classes, method, options)
     starts = np.cumsum([0, *(len(one.basins) for one in blocks)])
@@ -97,6 +96,26 @@ def map_instances(
         pass
     _save(folder, probs.grid, table)
     return InstanceMap(path, probs.grid, table)
+
+
+def _made(folder: Path, shape: tuple[int, int]) -> Path:
+    """Make the file of ids, its room on the disk taken at once: a mapped file that meets a full disk later would kill the process."""
+    path = folder / "ids.npy"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "instances.json").unlink(missing_ok=True)
+        np.lib.format.open_memmap(path, "w+", np.int32, shape).flush()
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        if path.is_file():
+            path.unlink()
+        message = (
+            f"The ids of {shape[0]} x {shape[1]} px cannot be kept in {folder} ({error.strerror}): give a workspace with {4e-9 * shape[0] * shape[1]:.1f} GB."
+        )
+        raise OutputFailed(message) from error
+    return path
 
 
 def _cut_block(probs: Source, scene: Scene, path: Path, roi: Roi) -> Block:
@@ -115,7 +134,9 @@ def _number_block(path: Path, job: tuple[Roi, np.ndarray]) -> None:
 def _save(folder: Path, grid: GeoBox, table: pd.DataFrame) -> None:
     table.to_parquet(folder / "objects.parquet", index=False)
     place: dict[str, Any] = {"shape": [int(v) for v in grid.shape], "transform": [float(v) for v in grid.transform[:6]], "crs": grid.crs and grid.crs.to_wkt()}
-    (folder / "instances.json").write_text(json.dumps(place))
+    half = folder / ".instances.json"
+    half.write_text(json.dumps(place))
+    half.replace(folder / "instances.json")  # last, and at once: it says that the rest is whole
 
 
 def open_instances(workspace: str | os.PathLike[str]) -> InstanceMap:

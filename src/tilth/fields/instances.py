@@ -38,7 +38,7 @@ class InstanceOptions:
     """Least probability of a pixel of an object (field and boundary together, for "field+boundary")."""
     depth: float = 0.2
     """Watershed: two basins are two objects if the probability of the interior falls by at least this much on the way between them."""
-    smoothing: float = 6.0
+    smoothing: float = 7.0
     """Watershed and vote: standard deviation, in metres, of the Gaussian that smooths the relief; at least one pixel, unless it is 0."""
     absorb: float = 0.5
     """Watershed and vote: basins smaller than ``join_area`` join a neighbour over a pass lower than this."""

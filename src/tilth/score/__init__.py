@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "image": ["ImageOptions", "ImageScores", "mask_scores", "score_ids"],
         "merged": ["MergedScores", "merged_scores"],
         "objects": ["Matches", "ObjectScores", "match_objects", "object_scores"],
-        "overlap": ["OverlapTable", "join_tables", "overlap_table", "table_from_pairs"],
+        "overlap": ["OverlapTable", "join_tables", "overlap_of_blocks", "overlap_table", "table_from_pairs"],
         "partition": ["area_bias", "error_kinds", "segmentation_errors", "size_classes"],
         "pixel": ["Confusion", "PixelScores", "confusion", "mean_dice", "pixel_scores"],
         "precision": ["AveragePrecision", "Detections", "average_precision"],
@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "pooled_t_test",
             "wilcoxon_test",
         ],
+        "streamed": ["ObjectIds", "overlap_of_sources", "score_sources"],
         "summary": ["MEASURES", "Measure", "RunScores", "ScoreOptions", "compare", "measure", "summarise"],
     },
 )

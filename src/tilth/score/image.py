@@ -83,7 +83,7 @@ def score_ids(
     known = np.ones(truth.shape, bool) if ignore is None else ~ignore
     real, said = (truth > 0) & known, (guess > 0) & known
     area = (float((real & said).sum()), float((said & ~real).sum()), float((real & ~said).sum()))
-    bands = [_outlines(ids, options.edge_width) & known for ids in (truth, guess)]
+    bands = [outline_band(ids, options.edge_width) & known for ids in (truth, guess)]
     edge = (float((bands[0] & bands[1]).sum()), float((bands[0] | bands[1]).sum()))
     distances = None
     if options.distances:
@@ -92,7 +92,7 @@ def score_ids(
     return ImageScores(key, group, table, area, unit, confidence, edge, distances, float((~known).sum()))
 
 
-def _outlines(ids: np.ndarray, width: int) -> np.ndarray:
+def outline_band(ids: np.ndarray, width: int) -> np.ndarray:
     """Mark pixels of objects at most ``width`` steps from another id; the image's border is no outline."""
     from scipy import ndimage
 

@@ -85,10 +85,26 @@ def overlap_table(truth: Instances | np.ndarray, guess: Instances | np.ndarray, 
         shapes = [one.shape, other.shape] + ([] if ignore is None else [ignore.shape])
         message = f"Truth, guess and ignore mask must share a shape, but they have {shapes}."
         raise GridMismatch(message)
-    blocks = (
-        _count(one[top : top + ROWS], other[top : top + ROWS], None if ignore is None else ignore[top : top + ROWS]) for top in range(0, one.shape[0], ROWS)
+    return overlap_of_blocks(
+        (one[top : top + ROWS], other[top : top + ROWS], None if ignore is None else ignore[top : top + ROWS]) for top in range(0, one.shape[0], ROWS)
     )
-    return _assemble(_add_up(blocks))
+
+
+Block = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""(y, x) truth ids, guess ids, and the ignore mask if there is one."""
+
+
+def overlap_of_blocks(blocks: Iterable[Block]) -> OverlapTable:
+    """Count shared pixels of two maps that come in pieces; each pixel once, the pieces in any order and of any shape.
+
+    Memory is a piece and the distinct pairs so far, whatever the number of pixels.
+
+    Raises
+    ------
+    BadInput
+        If ids are negative.
+    """
+    return _assemble(_add_up(_count(*block) for block in blocks))
 
 
 def _ids(objects: Instances | np.ndarray, what: str) -> np.ndarray:
@@ -137,10 +153,18 @@ def _sum_pairs(truth: np.ndarray, guess: np.ndarray, pixels: np.ndarray) -> Coun
 
 
 def _add_up(blocks: Iterable[Counts]) -> Counts:
-    parts = list(blocks)
-    if not parts:
-        nothing = np.zeros(0, np.int64)
-        return nothing, nothing, nothing
+    """Sum counts as they come; new ones wait until they are as many as what is summed already, so that each is sorted a few times only."""
+    nothing = np.zeros(0, np.int64)
+    total: Counts = (nothing, nothing, nothing)
+    waiting: list[Counts] = []
+    for block in blocks:
+        waiting.append(block)
+        if sum(len(part[0]) for part in waiting) > max(len(total[0]), 1 << 20):
+            total, waiting = _merge([total, *waiting]), []
+    return _merge([total, *waiting])
+
+
+def _merge(parts: list[Counts]) -> Counts:
     truth, guess, pixels = (np.concatenate([part[k] for part in parts]) for k in range(3))
     return _sum_pairs(truth, guess, pixels)
 

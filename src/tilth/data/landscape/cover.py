@@ -110,11 +110,11 @@ def wood_at_leaves(leaves: np.ndarray, smooth: np.ndarray, rough: np.ndarray, ox
     return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _part(leaf: np.ndarray, style: np.ndarray, key: np.uint64, s: float, t: float, x: float, y: float, smooth: np.ndarray) -> int:
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _part(leaves: np.ndarray, leaf: int, table: np.ndarray, style: int, key: np.uint64, s: float, t: float, x: float, y: float, smooth: np.ndarray) -> int:
     """Return the part of a field at a point: pivots have sectors, contour farming has strips; -1 is a pivot's corner."""
-    if int(leaf[KIND]) == PIVOT:
-        radius = 0.985 * min(leaf[HALF_LENGTH], leaf[HALF_WIDTH])
+    if int(leaves[leaf, KIND]) == PIVOT:
+        radius = 0.985 * min(leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH])
         if s * s + t * t > radius * radius:
             return -1
         u = uniform(key, 301)
@@ -124,13 +124,13 @@ def _part(leaf: np.ndarray, style: np.ndarray, key: np.uint64, s: float, t: floa
         if u < 0.82:
             return int(((turn + 2 * np.pi * uniform(key, 302)) % (2 * np.pi)) // np.pi)
         return int((turn + 6 * uniform(key, 302)) % (2 * np.pi) > 0.9 + 1.2 * uniform(key, 303))
-    if style[7] > 0.5 and style[19] == 0 and leaf[5] > 6e4 and uniform(key, 304) < 0.08:
+    if table[style, 7] > 0.5 and table[style, 19] == 0 and leaves[leaf, 5] > 6e4 and uniform(key, 304) < 0.08:
         f = sample(smooth, (x + 900 * uniform(key, 305)) / 7.0, (y + 900 * uniform(key, 306)) / 7.0)
         return int(np.floor(f / 0.42)) + 16
     return 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _descend(cuts: np.ndarray, children: np.ndarray, u: float, v: float, ragged: float, step: float) -> tuple[int, int, float, bool, bool, float]:
     """Walk down the tree to a leaf.
 
@@ -156,7 +156,7 @@ def _descend(cuts: np.ndarray, children: np.ndarray, u: float, v: float, ragged:
     return -node - 1, what, share, on, verge, rim
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _bent(px: float, py: float, x: float, y: float, fine: bool, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray) -> tuple[float, float]:
     """Return where a point of the view lies in the plane of straight cuts; the smallest bends matter only to fine pixels."""
     warp, bend = numbers[_WARP], numbers[_BEND]
@@ -168,7 +168,7 @@ def _bent(px: float, py: float, x: float, y: float, fine: bool, numbers: np.ndar
     return u, v
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _wetness(x: float, y: float, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray) -> float:
     """Return the distance to the nearest shore of a river or stream in metres, negative in the water."""
     wet = 1e9
@@ -182,10 +182,21 @@ def _wetness(x: float, y: float, numbers: np.ndarray, smooth: np.ndarray, rough:
     return wet
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _woodiness(x: float, y: float, base: float, share: float, threshold: float, ragged: float, detailed: bool, salt: np.uint64, noises: tuple) -> float:
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _woodiness(
+    x: float,
+    y: float,
+    base: float,
+    share: float,
+    threshold: float,
+    ragged: float,
+    detailed: bool,
+    salt: np.uint64,
+    smooth: np.ndarray,
+    rough: np.ndarray,
+    grain: np.ndarray,
+) -> float:
     """Return the wood noise at a point: the leaf's own, and to some share the point's."""
-    smooth, rough, grain = noises
     wood = (1 - share) * base + share * _wood_noise(smooth, rough, x, y) + 0.06 * ragged
     if not detailed or abs(wood - threshold) > 0.2:
         return wood
@@ -196,10 +207,12 @@ def _woodiness(x: float, y: float, base: float, share: float, threshold: float, 
     return (1 - share) * base + share * _wood_noise(smooth, rough, wx, wy) + 0.03 * sample(grain, wx / 1.1, wy / 1.1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _on_field(
-    leaf: np.ndarray,
-    style: np.ndarray,
+    leaves: np.ndarray,
+    leaf: int,
+    table: np.ndarray,
+    style: int,
     key: np.uint64,
     own: np.uint64,
     s: float,
@@ -213,36 +226,36 @@ def _on_field(
     rough: np.ndarray,
 ) -> tuple[int, int, float, bool]:
     """Return (material, part, height, whether it belongs to the field) at a point of a farmed parcel."""
-    farm = leaf[FARM_SIZE]
-    if farm > 0 and abs(s - leaf[FARM_U]) < farm and abs(t - leaf[FARM_V]) < farm:
-        material, part, height = built_up(-1, s - leaf[FARM_U], t - leaf[FARM_V], farm, farm, own, x, y, salt)
+    farm = leaves[leaf, FARM_SIZE]
+    if farm > 0 and abs(s - leaves[leaf, FARM_U]) < farm and abs(t - leaves[leaf, FARM_V]) < farm:
+        material, part, height = built_up(-1, s - leaves[leaf, FARM_U], t - leaves[leaf, FARM_V], farm, farm, own, x, y, salt)
         return material, part, height, False
-    part = _part(leaf, style, key, s, t, x, y, smooth)
+    part = _part(leaves, leaf, table, style, key, s, t, x, y, smooth)
     if part < 0:
         return M_ROUGH, 0, 0.0, False
-    tree = tree_at(x, y, salt, 60.0, trees * 0.02 / max(style[2], 0.4), 2.0, 6.5)
+    tree = tree_at(x, y, salt, 60.0, trees * 0.02 / max(table[style, 2], 0.4), 2.0, 6.5)
     if tree > 0:
         return M_TREE, part, tree, True
     # Grass waterways follow the hollows of large fields on the plains.
-    hollow = style[7] > 0.5 and leaf[AREA] > 5e4 and uniform(key, 310) < 0.3 and sample(rough, x / 9 + 31, y / 9) > 0.25
+    hollow = table[style, 7] > 0.5 and leaves[leaf, AREA] > 5e4 and uniform(key, 310) < 0.3 and sample(rough, x / 9 + 31, y / 9) > 0.25
     if hollow and contour(smooth, x + 1.2 * ragged, y, 9.0, 12.0) < 2.5 + 3 * uniform(key, 311):
         return M_MARGIN, part, 0.0, False
     return M_FIELD, part, 0.0, True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _elsewhere(
-    kind: int, leaf: np.ndarray, own: np.uint64, s: float, t: float, x: float, y: float, ragged: float, salt: np.uint64, rough: np.ndarray
+    kind: int, leaves: np.ndarray, leaf: int, own: np.uint64, s: float, t: float, x: float, y: float, ragged: float, salt: np.uint64, rough: np.ndarray
 ) -> tuple[int, int, float, bool]:
     """Return (material, part, height, False) at a point of a parcel that is not farmed."""
     if kind in (PLOT, WORKS):
-        material, part, height = built_up(kind, s, t, leaf[HALF_LENGTH], leaf[HALF_WIDTH], own, x, y, salt)
+        material, part, height = built_up(kind, s, t, leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH], own, x, y, salt)
         return material, part, height, False
     material, height = M_ROUGH, 0.0
     if kind == WOOD:
         material, height = M_TREE, 12 + ragged
     elif kind == POND:
-        if (s / leaf[HALF_LENGTH]) ** 2 + (t / leaf[HALF_WIDTH]) ** 2 < 0.55 + 0.2 * sample(rough, x / 4, y / 4):
+        if (s / leaves[leaf, HALF_LENGTH]) ** 2 + (t / leaves[leaf, HALF_WIDTH]) ** 2 < 0.55 + 0.2 * sample(rough, x / 4, y / 4):
             material = M_WATER
         elif ragged > 0:
             material, height = M_TREE, 6.0
@@ -256,34 +269,37 @@ def _elsewhere(
     return material, 0, height, False
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _at(
     px: float,
     py: float,
     step: float,
     numbers: np.ndarray,
     salt: np.uint64,
-    plan: tuple,
+    cuts: np.ndarray,
+    children: np.ndarray,
+    leaves: np.ndarray,
+    leaf_keys: np.ndarray,
+    groups: np.ndarray,
     wooded: np.ndarray,
     table: np.ndarray,
-    noises: tuple,
+    smooth: np.ndarray,
+    rough: np.ndarray,
+    grain: np.ndarray,
     thresholds: np.ndarray,
 ) -> tuple[int, int, float, float, int]:
     """Return (key, material, height, distance to the rim, line) at a point of the view; see Ground."""
-    cuts, children, leaves, leaf_keys, groups = plan
-    smooth, rough, grain = noises
     x, y = px + numbers[_OX], py + numbers[_OY]
     detailed = step < 2.5
     u, v = _bent(px, py, x, y, detailed, numbers, smooth, rough)
     ragged = sample(grain, x / 1.1, y / 1.1)
-    leaf_id, what, share, on, verge, rim = _descend(cuts, children, u, v, ragged, step)
-    leaf = leaves[leaf_id]
-    kind, style = int(leaf[KIND]), table[int(leaf[STYLE])]
-    ct, st = np.cos(leaf[THETA]), np.sin(leaf[THETA])
-    s, t = ct * (u - leaf[CX]) + st * (v - leaf[CY]), -st * (u - leaf[CX]) + ct * (v - leaf[CY])
-    threshold = thresholds[int(leaf[STYLE])]
+    leaf, what, share, on, verge, rim = _descend(cuts, children, u, v, ragged, step)
+    kind, style = int(leaves[leaf, KIND]), int(leaves[leaf, STYLE])
+    ct, st = np.cos(leaves[leaf, THETA]), np.sin(leaves[leaf, THETA])
+    s, t = ct * (u - leaves[leaf, CX]) + st * (v - leaves[leaf, CY]), -st * (u - leaves[leaf, CX]) + ct * (v - leaves[leaf, CY])
+    threshold = thresholds[style]
     wet = _wetness(x, y, numbers, smooth, rough)
-    wood = _woodiness(x, y, wooded[leaf_id], numbers[_PIXEL_WOOD], threshold, ragged, detailed, salt, noises)
+    wood = _woodiness(x, y, wooded[leaf], numbers[_PIXEL_WOOD], threshold, ragged, detailed, salt, smooth, rough, grain)
     part, inside = 0, False
     if wet < 0 and what not in (ROAD, RAIL):
         material, height = M_WATER, 0.0
@@ -294,10 +310,10 @@ def _at(
     elif verge:
         material, height = M_MARGIN, 0.0
     elif kind in (FIELD, PIVOT):
-        own, key = leaf_keys[leaf_id], leaf_keys[groups[leaf_id]]
-        material, part, height, inside = _on_field(leaf, style, key, own, s, t, x, y, ragged, numbers[_TREES], salt, smooth, rough)
+        own, key = leaf_keys[leaf], leaf_keys[groups[leaf]]
+        material, part, height, inside = _on_field(leaves, leaf, table, style, key, own, s, t, x, y, ragged, numbers[_TREES], salt, smooth, rough)
     else:
-        material, part, height, inside = _elsewhere(kind, leaf, leaf_keys[leaf_id], s, t, x, y, ragged, salt, rough)
+        material, part, height, inside = _elsewhere(kind, leaves, leaf, leaf_keys[leaf], s, t, x, y, ragged, salt, rough)
     line = 0
     if what >= NOTHING and (wet >= 0 or what >= ROAD) and (what > TRACK or wood <= threshold):
         over, over_height = on_cut(what, x, y, salt, ragged)
@@ -309,32 +325,24 @@ def _at(
         inside = inside and not on
     if material == M_TREE and height > 8 and detailed:
         height = max(1.0, height * (0.7 + 0.3 * crown(x, y, salt, 7.5)[0]))
-    code = groups[leaf_id] * SUBS + min(part, SUBS - 2) + 1
+    code = groups[leaf] * SUBS + min(part, SUBS - 2) + 1
     return code if inside else -code, material, height, rim, line
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _survey(
-    first: int,
-    last: int,
-    step: float,
-    numbers: np.ndarray,
-    salt: np.uint64,
-    plan: tuple,
-    wooded: np.ndarray,
-    table: np.ndarray,
-    noises: tuple,
-    thresholds: np.ndarray,
-    keys: np.ndarray,
-    materials: np.ndarray,
-    heights: np.ndarray,
-    rims: np.ndarray,
-    lines: np.ndarray,
-) -> None:
+def _survey(first: int, last: int, step: float, numbers: np.ndarray, salt: np.uint64, plan: tuple, maps: tuple, noises: tuple, out: tuple) -> None:
     """Fill the rows ``first`` to ``last`` of the five outputs."""
+    # Unpacked once: taking an array out of a tuple for every pixel would cost more than the pixel, for reference counts are atomic.
+    cuts, children, leaves, leaf_keys, groups = plan
+    wooded, table, thresholds = maps
+    smooth, rough, grain = noises
+    keys, materials, heights, rims, lines = out
     for r in range(first, last):
         for c in range(keys.shape[1]):
-            key, material, height, rim, line = _at((c + 0.5) * step, (r + 0.5) * step, step, numbers, salt, plan, wooded, table, noises, thresholds)
+            px, py = (c + 0.5) * step, (r + 0.5) * step
+            key, material, height, rim, line = _at(
+                px, py, step, numbers, salt, cuts, children, leaves, leaf_keys, groups, wooded, table, smooth, rough, grain, thresholds
+            )
             keys[r, c], materials[r, c], lines[r, c] = key, material, line
             heights[r, c] = min(max(height, 0.0), 120.0) * 2
             rims[r, c] = min(max(rim, 0.0), 127.0) * 2
@@ -360,10 +368,10 @@ def survey(world: World, shape: tuple[int, int], step: float) -> Ground:
     tree, textures = world.tree, world.textures
     plan = (tree.cuts, tree.children, tree.leaves, tree.keys, tree.groups)
     noises = (textures.smooth, textures.rough, textures.grain)
-    thresholds, out = wood_thresholds(world), (keys, materials, heights, rims, lines)
+    maps, out = (world.wooded, world.table, wood_thresholds(world)), (keys, materials, heights, rims, lines)
 
     def rows(first: int) -> None:
-        _survey(first, min(first + 64, shape[0]), step, world.numbers, world.salt, plan, world.wooded, world.table, noises, thresholds, *out)
+        _survey(first, min(first + 64, shape[0]), step, world.numbers, world.salt, plan, maps, noises, out)
 
     in_strips(rows, shape[0])
     return Ground(keys, materials, heights, rims, lines, step)

@@ -83,32 +83,42 @@ def cast_shadows(ground: Ground, azimuth: float, elevation: float) -> np.ndarray
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _field_state(
-    leaf: np.ndarray, own: np.ndarray, key: np.uint64, part: int, rim: float, u: float, v: float, step: float, rough: np.ndarray, grain: np.ndarray
+    leaves: np.ndarray,
+    texture: np.ndarray,
+    index: int,
+    key: np.uint64,
+    part: int,
+    rim: float,
+    u: float,
+    v: float,
+    step: float,
+    rough: np.ndarray,
+    grain: np.ndarray,
 ) -> tuple[int, float, float]:
     """Return (variant, change of greenness, change of brightness) at a point of a field."""
-    ct, st = np.cos(leaf[2]), np.sin(leaf[2])
-    s = ct * (u - leaf[0]) + st * (v - leaf[1])
-    t = -st * (u - leaf[0]) + ct * (v - leaf[1])
-    if leaf[4] > leaf[3]:
+    ct, st = np.cos(leaves[index, 2]), np.sin(leaves[index, 2])
+    s = ct * (u - leaves[index, 0]) + st * (v - leaves[index, 1])
+    t = -st * (u - leaves[index, 0]) + ct * (v - leaves[index, 1])
+    if leaves[index, 4] > leaves[index, 3]:
         s, t = t, s
-    long, wide = max(leaf[3], leaf[4]), min(leaf[3], leaf[4])
+    long, wide = max(leaves[index, 3], leaves[index, 4]), min(leaves[index, 3], leaves[index, 4])
     variant = part & 1
-    if own[7] > 0 and part == 0 and t / wide > 2 * own[7] - 1:
+    if texture[index, 7] > 0 and part == 0 and t / wide > 2 * texture[index, 7] - 1:
         variant = 2
-    change = own[0] * sample(rough, u / 2.7, v / 2.7) + own[5] * s / long + own[6] * t / wide
-    bright = 0.6 * own[0] * sample(rough, v / 1.9, u / 1.9 + 50)
-    if own[0] > 0.035:
+    change = texture[index, 0] * sample(rough, u / 2.7, v / 2.7) + texture[index, 5] * s / long + texture[index, 6] * t / wide
+    bright = 0.6 * texture[index, 0] * sample(rough, v / 1.9, u / 1.9 + 50)
+    if texture[index, 0] > 0.035:
         # Hilltops where the soil is thin, and hollows where water stood.
         scale = 0.9 + 2.5 * uniform(key, 481)
-        change -= 2.5 * own[0] * min(max(sample(rough, v / scale + 500 * uniform(key, 480), u / scale) - 1.1, 0.0), 1.5)
+        change -= 2.5 * texture[index, 0] * min(max(sample(rough, v / scale + 500 * uniform(key, 480), u / scale) - 1.1, 0.0), 1.5)
     # Rows: noise drawn out along the direction of work.
-    bright += own[1] * sample(grain, s / 14.0, t / 0.55 if step < 1.5 else t / 1.4)
-    if own[3] > 0:
-        change += own[4] * (2 * uniform(key, 400 + (int(np.floor(t / own[3])) & 63)) - 1)
-    if own[2] > 0:
+    bright += texture[index, 1] * sample(grain, s / 14.0, t / 0.55 if step < 1.5 else t / 1.4)
+    if texture[index, 3] > 0:
+        change += texture[index, 4] * (2 * uniform(key, 400 + (int(np.floor(t / texture[index, 3])) & 63)) - 1)
+    if texture[index, 2] > 0:
         # A pair of wheel tracks, 2.2 m wide; a larger pixel sees them weaker and wider.
         broad = max(2.2, 1.3 * step)
-        change -= 0.24 * max(0.0, min(1.0, broad / 2 + 0.5 * step - abs((t / own[2]) % 1.0 - 0.5) * own[2])) * 2.2 / broad
+        change -= 0.24 * max(0.0, min(1.0, broad / 2 + 0.5 * step - abs((t / texture[index, 2]) % 1.0 - 0.5) * texture[index, 2])) * 2.2 / broad
     if rim < 9 and uniform(key, 470) < 0.5:
         change -= 0.12 * uniform(key, 471)
     if rim < 2.5:
@@ -158,10 +168,21 @@ def _plain_state(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _plain_colour(material: int, state: tuple, b: int, d: int, palette: tuple) -> float:
-    """Return the reflectance of what is not a field at band ``b`` and date ``d``; ``state`` comes from _plain_state."""
-    plain, roofs, dead, soil, dryness, turbid, _ = palette
-    light, second, row = state
+def _plain_colour(
+    material: int,
+    light: float,
+    second: float,
+    row: int,
+    b: int,
+    d: int,
+    plain: np.ndarray,
+    roofs: np.ndarray,
+    dead: np.ndarray,
+    soil: np.ndarray,
+    dryness: np.ndarray,
+    turbid: np.ndarray,
+) -> float:
+    """Return the reflectance of what is not a field at band ``b`` and date ``d``; light, second and row come from _plain_state."""
     colour = plain[material, b]
     if material == M_ROOF:
         return roofs[row, b] * light
@@ -179,61 +200,51 @@ def _plain_colour(material: int, state: tuple, b: int, d: int, palette: tuple) -
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_fine(r: int, c: int, step: float, bands: int, world: tuple, ground: tuple, season: tuple, palette: tuple, noises: tuple, total: np.ndarray) -> None:
-    """Add the light of one fine pixel to (date, band) ``total``."""
-    salt, ox, oy, leaves, leaf_keys = world
-    keys, materials, heights, rims, lines, shaded = ground
-    greenness, spectra, texture = season
-    smooth, rough, grain = noises
-    px, py = (c + 0.5) * step, (r + 0.5) * step
-    x, y = px + ox, py + oy
-    detailed = step < 2.5
-    material, over, share = materials[r, c], lines[r, c] >> 4, (lines[r, c] & 15) / 15.0
-    code = abs(keys[r, c]) - 1
-    index, part = code // SUBS, code % SUBS
-    key = leaf_keys[index]
-    fine = sample(grain, x / 0.9, y / 0.9) if detailed else sample(grain, x / 2.6, y / 2.6)
-    dim = (0.42 if shaded[r, c] else 1.0) * (1 + 0.03 * sample(smooth, x / 14 + 9, y / 14))
-    # Skylight reaches the shadows, and it is blue.
-    sky = 0.06 if shaded[r, c] else 0.0
-    farmed = material == M_FIELD
-    variant, change, light, state, line = 0, 0.0, 0.0, (0.0, 0.0, 0), (0.0, 0.0, 0)
-    if farmed:
-        variant, change, light = _field_state(leaves[index], texture[index], key, part, 0.5 * rims[r, c], px, py, step, rough, grain)
-        light = 1 + light + 0.015 * fine
-    else:
-        is_plot = leaves[index, KIND] == PLOT
-        state = _plain_state(material, key, part, is_plot, 0.5 * heights[r, c], x, y, fine, detailed, salt, palette[6], smooth, rough)
-    if share > 0:
-        line = _plain_state(over, key, 0, False, 2.0, x, y, fine, detailed, salt, palette[6], smooth, rough)
-    for d in range(total.shape[0]):
-        g = greenness[index, variant, d]
-        g = min(max(g + change * (0.25 + g), 0.0), 0.99)
-        for b in range(bands):
-            if farmed:
-                value = (g * spectra[index, variant, d, b] + (1 - g) * spectra[index, variant, d, 4 + b]) * light
-            else:
-                value = _plain_colour(material, state, b, d, palette)
-            if share > 0:
-                value += share * (_plain_colour(over, line, b, d, palette) - value)
-            total[d, b] += value * (dim + (sky if b == 2 else 0.0))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def _render(
     first: int, last: int, fold: int, step: float, bands: int, world: tuple, ground: tuple, season: tuple, palette: tuple, noises: tuple, out: np.ndarray
 ) -> None:
     """Fill image rows ``first`` to ``last`` of (date * bands, y, x) reflectance, each the mean of ``fold`` x ``fold`` fine pixels."""
-    dates = season[0].shape[2]
-    total = np.zeros((dates, 4), np.float32)
-    for r in range(first, last):
-        for c in range(out.shape[2]):
-            total[:] = 0
-            for corner in range(fold * fold):
-                _add_fine(r * fold + corner // fold, c * fold + corner % fold, step, bands, world, ground, season, palette, noises, total)
+    # Unpacked once: taking an array out of a tuple for every pixel would cost more than the pixel, for reference counts are atomic.
+    salt, ox, oy, leaves, leaf_keys = world
+    keys, materials, heights, rims, lines, shaded = ground
+    greenness, spectra, texture = season
+    plain, roofs, dead, soil, dryness, turbid, sun = palette
+    smooth, rough, grain = noises
+    dates = greenness.shape[2]
+    weight = 1.0 / (fold * fold)
+    detailed = step < 2.5
+    for r in range(first * fold, last * fold):
+        for c in range(out.shape[2] * fold):
+            px, py = (c + 0.5) * step, (r + 0.5) * step
+            x, y = px + ox, py + oy
+            material, over, share = materials[r, c], lines[r, c] >> 4, (lines[r, c] & 15) / 15.0
+            code = abs(keys[r, c]) - 1
+            index, part = code // SUBS, code % SUBS
+            key = leaf_keys[index]
+            fine = sample(grain, x / 0.9, y / 0.9) if detailed else sample(grain, x / 2.6, y / 2.6)
+            dim = (0.42 if shaded[r, c] else 1.0) * (1 + 0.03 * sample(smooth, x / 14 + 9, y / 14))
+            variant, change, light, second, row = 0, 0.0, 0.0, 0.0, 0
+            if material == M_FIELD:
+                variant, change, light = _field_state(leaves, texture, index, key, part, 0.5 * rims[r, c], px, py, step, rough, grain)
+                light = 1 + light + 0.015 * fine
+            else:
+                is_plot = leaves[index, KIND] == PLOT
+                light, second, row = _plain_state(material, key, part, is_plot, 0.5 * heights[r, c], x, y, fine, detailed, salt, sun, smooth, rough)
+            light2, second2, row2 = 0.0, 0.0, 0
+            if share > 0:
+                light2, second2, row2 = _plain_state(over, key, 0, False, 2.0, x, y, fine, detailed, salt, sun, smooth, rough)
             for d in range(dates):
+                g = greenness[index, variant, d]
+                g = min(max(g + change * (0.25 + g), 0.0), 0.99)
                 for b in range(bands):
-                    out[d * bands + b, r, c] = total[d, b] / (fold * fold)
+                    if material == M_FIELD:
+                        value = (g * spectra[index, variant, d, b] + (1 - g) * spectra[index, variant, d, 4 + b]) * light
+                    else:
+                        value = _plain_colour(material, light, second, row, b, d, plain, roofs, dead, soil, dryness, turbid)
+                    if share > 0:
+                        value += share * (_plain_colour(over, light2, second2, row2, b, d, plain, roofs, dead, soil, dryness, turbid) - value)
+                    # Skylight reaches the shadows, and it is blue.
+                    out[d * bands + b, r // fold, c // fold] += value * (dim + (0.06 if b == 2 and shaded[r, c] else 0.0)) * weight
 
 
 def render(world: World, ground: Ground, season: Season, fold: int, bands: int, sun: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
@@ -254,7 +265,7 @@ def render(world: World, ground: Ground, season: Season, fold: int, bands: int, 
     """
     shape = ground.keys.shape[0] // fold, ground.keys.shape[1] // fold
     dates = season.greenness.shape[2]
-    out = np.empty((dates * bands, *shape), np.float32)
+    out = np.zeros((dates * bands, *shape), np.float32)
     shaded = cast_shadows(ground, *sun)
     plain = (PLAIN * np.exp(rng.normal(0, 0.10, (len(PLAIN), 1))) * np.exp(rng.normal(0, 0.04, PLAIN.shape))).astype(np.float32)
     turbid = np.clip(rng.exponential(0.28) * np.exp(rng.normal(0, 0.35, dates)), 0, 1).astype(np.float32)

@@ -1,0 +1,230 @@
+"""Object matching: one table of overlaps, beside pairwise polygons and an STRtree of polygons; and the scoring of many chips.
+
+    python bench/objects.py --edge 10980 --peer-edge 1024 --tree-edge 4096 --chips 1000 --rounds 3 --json rows.json
+
+* The large map is a Voronoi diagram with cells of 23 px (some 200,000 fields at 10980 px) as truth; the guess is the same map moved by (3, 2) px in which
+  each eleventh field is lost and each seventh is one with its neighbour.  A process of its own reads both from disk, block by block; its high-water mark is
+  the kernel's.  The same table is made once more from arrays in memory, and must be equal.
+* The peers' way is rebuilt here from how ftw-tools counts objects: masks to polygons (rasterio.features.shapes), each true polygon against each guessed
+  one until one has an IoU of more than 0.5.  The STRtree does the same with an index and vectorised shapely 2.  All three start from the same masks and
+  must give the same counts; ours makes its components (4-connected) within the time.
+* Chips: truth and a moved guess of 256 x 256 px, with every measure, boundary distances and 1000 bootstrap draws among them, as ``tilth evaluate`` scores
+  them; predicting is not counted.  ``--workers`` processes share the chips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from table import Row, ratio, save, seconds
+
+CELL = 23
+SECTION = "Object matching and scoring"
+Counts = tuple[int, int, int]
+
+
+def large_pair(edge: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make the (y, x) int32 truth and guess of the large map."""
+    from polygons import voronoi
+
+    truth = voronoi(edge, CELL, 0.0, 0)
+    names = np.arange(truth.max() + 1, dtype=np.int32)
+    names[names % 7 == 5] += 1
+    names[names % 11 == 4] = 0
+    return truth, names[np.roll(truth, (3, 2), (0, 1))]
+
+
+def stream(folder: Path) -> None:
+    """Match the maps of ``folder`` block by block; print counts, seconds and the high-water mark.  Runs as a process of its own."""
+    import pandas as pd
+
+    from tilth.fields.instancemap import InstanceMap
+    from tilth.grid import photo_grid
+    from tilth.score import object_scores, overlap_of_sources
+
+    grid = photo_grid(np.load(folder / "truth.npy", mmap_mode="r").shape)
+    truth, guess = (InstanceMap(folder / f"{name}.npy", grid, pd.DataFrame()) for name in ("truth", "guess"))
+    before = _peak_mb()
+    start = time.perf_counter()
+    table = overlap_of_sources(truth, guess)
+    found = object_scores(table)
+    wall = time.perf_counter() - start
+    print(found.tp, found.fp, found.fn, len(table.truth_ids), len(table.guess_ids), wall, before, _peak_mb())
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
+
+
+def large_rows(edge: int, rounds: int) -> list[Row]:
+    """Match the large map from disk and from memory."""
+    from tilth.score import object_scores, overlap_table
+
+    truth, guess = large_pair(edge)
+    walls, peaks = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, ids in (("truth", truth), ("guess", guess)):
+            np.save(Path(folder) / f"{name}.npy", ids)
+        for _ in range(rounds):
+            done = subprocess.run([sys.executable, __file__, "--stream", folder], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+            walls.append(float(done[5]))
+            peaks.append(float(done[7]))
+    inside = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        table = overlap_table(truth, guess)
+        found = object_scores(table)
+        inside.append(time.perf_counter() - start)
+    counts = (found.tp, found.fp, found.fn)
+    if counts != tuple(map(int, done[:3])):
+        raise SystemExit(f"From disk {done[:3]}, from memory {counts}: the counts differ.")
+    scene = f"{len(table.truth_ids):,} x {len(table.guess_ids):,} objects, {found.tp:,} matched; bare start {float(done[6]):.0f} MB"
+    name = f"{edge} x {edge} px"
+    return [
+        seconds(SECTION, f"table and matching of {name}, from disk", walls, scene),
+        Row(SECTION, f"peak memory of that process, {name}", max(peaks), "MB", note="kernel's high-water mark, interpreter and imports included"),
+        seconds(SECTION, f"table and matching of {name}, arrays in memory", inside, "same counts"),
+    ]
+
+
+def masks(edge: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Make two (y, x) uint8 masks of blobs that are alike."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    one, other = (ndimage.gaussian_filter(rng.normal(size=(edge, edge)), 3) for _ in range(2))
+    return (one > 0.3 * one.std()).astype(np.uint8), (one + 0.35 * other > 0.3 * one.std()).astype(np.uint8)
+
+
+def _polygons(mask: np.ndarray) -> list:
+    import rasterio.features
+    from shapely.geometry import shape
+
+    return [shape(geometry) for geometry, value in rasterio.features.shapes(mask) if value == 1]
+
+
+def pairwise(truth: np.ndarray, guess: np.ndarray) -> Counts:
+    """Count as the peers do: each true polygon walks the guesses until one is its match."""
+    real, said = _polygons(truth), _polygons(guess)
+    used = set()
+    for one in real:
+        for k, other in enumerate(said):
+            if one.intersects(other) and one.intersection(other).area / one.union(other).area > 0.5:
+                used.add(k)
+                break
+    return len(used), len(said) - len(used), len(real) - len(used)
+
+
+def strtree(truth: np.ndarray, guess: np.ndarray) -> Counts:
+    """Count with an index over polygons, vectorised."""
+    import shapely
+
+    real, said = np.array(_polygons(truth)), np.array(_polygons(guess))
+    rows, columns = shapely.STRtree(said).query(real, predicate="intersects")
+    shared = shapely.area(shapely.intersection(real[rows], said[columns]))
+    union = shapely.area(real)[rows] + shapely.area(said)[columns] - shared
+    hits = int((shared / union > 0.5).sum())
+    return hits, len(said) - hits, len(real) - hits
+
+
+def ours(truth: np.ndarray, guess: np.ndarray) -> Counts:
+    """Count from one table of overlaps."""
+    from tilth.score import object_scores, overlap_table
+    from tilth.score.protocol import mask_objects
+
+    found = object_scores(overlap_table(mask_objects(truth), mask_objects(guess)), 0.5, strict=True)
+    return found.tp, found.fp, found.fn
+
+
+def against(way: Callable[[np.ndarray, np.ndarray], Counts], name: str, edge: int, rounds: int, goal: float) -> list[Row]:
+    """Interleave another way with ours; counts must be equal."""
+    pair = masks(edge)
+    small = masks(128)
+    way(*small)  # imported and compiled
+    ours(*small)
+    slow, quick = [], []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        theirs = way(*pair)
+        slow.append(time.perf_counter() - start)
+        quick.append(min(_time(pair) for _ in range(3)))
+    mine = ours(*pair)
+    row = ratio(SECTION, f"against {name}, {edge} px, {mine[0] + mine[2]:,} x {mine[0] + mine[1]:,} objects", slow, quick, goal)
+    equal = Row(SECTION, f"counts differing from {name}'s", sum(a != b for a, b in zip(mine, theirs, strict=True)), "", 0.0, at_most=True, note=f"{theirs}")
+    return [row, equal]
+
+
+def _time(pair: tuple[np.ndarray, np.ndarray]) -> float:
+    start = time.perf_counter()
+    ours(*pair)
+    return time.perf_counter() - start
+
+
+def score_chips(numbers: range) -> list:
+    """Score the chips of those numbers; a chip's number decides it."""
+    from polygons import voronoi
+
+    from tilth.score import score_ids
+
+    found = []
+    for k in numbers:
+        truth = voronoi(256, CELL, 0.0, k)
+        guess = np.roll(truth, (1 + k % 3, 2), (0, 1))
+        confidence = np.random.default_rng(k).random(len(np.unique(guess[guess > 0])))
+        found.append(score_ids(f"chip {k}", truth, guess, group=f"country {k % 20}", confidence=confidence, pixel=(10.0, 10.0)))
+    return found
+
+
+def chip_row(chips: int, workers: int) -> Row:
+    """Time the scoring of all chips and their summing up."""
+    from tilth.score import Report, summarise
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        list(pool.map(score_chips, [range(1)] * workers))  # imported and compiled
+        start = time.perf_counter()
+        step = -(-chips // (4 * workers))
+        images = [image for part in pool.map(score_chips, [range(k, min(k + step, chips)) for k in range(0, chips, step)]) for image in part]
+    summed = time.perf_counter()
+    text = Report("chips", (summarise("moved", images),)).to_markdown()
+    wall = time.perf_counter() - start
+    note = f"{workers} processes, {wall - (summed - start):.1f} s of it to sum up; {len(text.splitlines())} lines of report; chips are made within the time"
+    return Row(SECTION, f"scoring {chips:,} chips of 256 x 256 px", wall, "s", 60.0, at_most=True, note=note)
+
+
+def main() -> None:
+    """Measure and save the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edge", type=int, default=10980, help="Of the large map, px.")
+    parser.add_argument("--peer-edge", type=int, default=1024, help="Where the pairwise way still ends, px.")
+    parser.add_argument("--tree-edge", type=int, default=4096, help="For the STRtree, px.")
+    parser.add_argument("--chips", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, default=None)
+    parser.add_argument("--stream", type=Path, default=None, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.stream:
+        stream(given.stream)
+        return
+    rows = large_rows(given.edge, given.rounds)
+    rows += against(pairwise, "pairwise polygons", given.peer_edge, given.rounds, 80.0)
+    rows += against(strtree, "an STRtree of polygons", given.tree_edge, given.rounds, 15.0)
+    rows.append(chip_row(given.chips, given.workers))
+    for row in rows:
+        print(f"{row.what}: {row.value:.4g} {row.unit} ({row.note})", flush=True)
+    if given.json:
+        save(rows, given.json)
+
+
+if __name__ == "__main__":
+    main()
