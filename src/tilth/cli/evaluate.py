@@ -24,6 +24,12 @@ from tilth.cli.progress import reporter
 @click.option("--bootstrap", "draws", type=click.IntRange(0), default=1000, show_default=True, help="Bootstrap samples for the intervals.")
 @click.option("--protocol", type=click.Choice(["prue"]), default=None, help="Also score by these rules.")
 @click.option("--reproject", is_flag=True, help="Bring polygons to the truth's CRS where they differ.")
+@click.option(
+    "--extent",
+    type=click.Path(path_type=Path, exists=True),
+    default=None,
+    help="Where the truth of --truth was mapped (polygons, or a raster that is not 0 there): what is found outside is neither right nor wrong.",
+)
 @click.option("--deployment", is_flag=True, help="Also measure consistency, input order, radiometry and scale (about 18 predictions a sample).")
 @opt.group(opt.force, opt.quiet, opt.engine, opt.threads, opt.method)
 def evaluate_command(**given: Any) -> None:
@@ -47,7 +53,8 @@ def _of_files(given: dict[str, Any]) -> tuple[Any, list[Any]]:
     from tilth.score import ImageOptions, ScoreOptions
 
     options = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
-    return evaluate_files(given["maps"], given["truth"], options, image=ImageOptions(iou=given["iou"]), reproject=given["reproject"]), []
+    image = ImageOptions(iou=given["iou"])
+    return evaluate_files(given["maps"], given["truth"], options, image=image, reproject=given["reproject"], extent=given["extent"]), []
 
 
 def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tilth import fields, score, store
+from tilth import fields, store
 from tilth.errors import BadInput
+from tilth.evaluate.sides import blind_answers, confidences, is_vector, mapped_area, open_extent, open_side, unseen
 from tilth.evaluate.vectors import score_fields
-from tilth.grid import pixel_metres, same_grid, whole
-from tilth.score.image import ImageOptions, ImageScores, score_ids
+from tilth.grid import same_grid
+from tilth.score.image import ImageOptions, ImageScores
 from tilth.score.report import Report
+from tilth.score.streamed import WHOLE, score_sources
 from tilth.score.summary import RunScores, ScoreOptions, compare, summarise
-
-VECTORS = (".parquet", ".gpkg", ".geojson", ".json", ".fgb", ".shp", ".gml", ".kml")
-
-
-def is_vector(path: Path | str) -> bool:
-    """Say whether a name is that of a table of polygons."""
-    return Path(path).suffix.lower() in VECTORS
 
 
 def evaluate_files(
@@ -32,8 +27,9 @@ def evaluate_files(
     image: ImageOptions | None = None,
     reproject: bool = False,
     step: float | None = 5.0,
+    extent: Path | str | None = None,
 ) -> Report:
-    """Compare one map or several with a truth.
+    """Compare one map or several with a truth; rasters are read block by block.
 
     Parameters
     ----------
@@ -47,6 +43,10 @@ def evaluate_files(
         Bring polygons to the truth's CRS where they differ.
     step : float, optional
         Metres between the points of outlines whose distance is measured between polygons.
+    extent : path, optional
+        Where the truth was mapped: polygons, or a raster that is not 0 there.  A truth of polygons says where fields are, not where somebody
+        looked for them: without an extent, everything outside them counts as "no field", and a field found where nobody mapped is a false alarm.
+        With one, nothing outside it counts, and guesses that lie outside for more than half are counted as ignored.
 
     Raises
     ------
@@ -56,14 +56,15 @@ def evaluate_files(
     if not guesses:
         message = "No map was given to compare with the truth: name one at least."
         raise BadInput(message)
-    options = options or ScoreOptions()
+    options, image = options or ScoreOptions(), image or ImageOptions()
     names = _names(guesses)
-    found = [_one(path, truth, image or ImageOptions(), reproject=reproject, step=step) for path in guesses]
+    found = [_one(path, truth, image, extent, reproject=reproject, step=step) for path in guesses]
     runs = [summarise(name, [scores], options) for name, (scores, _) in zip(names, found, strict=True)]
     problems = [f"{name}: {line}" for name, (_, lines) in zip(names, found, strict=True) for line in lines]
-    baselines = _baselines(truth, options) if not is_vector(truth) else []
+    baselines = [] if is_vector(truth) and is_vector(guesses[0]) else _baselines(guesses[0], truth, extent, found[0][0], options)
     differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in runs[1:]}
     settings = {"truth": Path(truth).name, "IoU of a match": options.iou, "areas": "m2" if found[0][0].unit is not None else "px"}
+    settings |= {"mapped area of the truth": "everywhere" if extent is None else Path(extent).name}
     return Report(f"{', '.join(names)} against {Path(truth).name}", tuple(runs), tuple(baselines), differences, settings, tuple(problems))
 
 
@@ -72,46 +73,30 @@ def _names(paths: Sequence[Path | str]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else [str(p) for p in paths]
 
 
-def _one(guess: Path | str, truth: Path | str, image: ImageOptions, *, reproject: bool, step: float | None) -> tuple[ImageScores, tuple[str, ...]]:
+def _one(
+    guess: Path | str, truth: Path | str, image: ImageOptions, extent: Path | str | None, *, reproject: bool, step: float | None
+) -> tuple[ImageScores, tuple[str, ...]]:
     key = Path(truth).stem
     if is_vector(guess) and is_vector(truth):
-        compared = score_fields(fields.read_fields(truth), fields.read_fields(guess), key=key, reproject=reproject, step=step, iou=image.iou)
+        real, said = fields.read_fields(truth), fields.read_fields(guess)
+        area = None if extent is None else mapped_area(extent, real.crs)
+        compared = score_fields(real, said, key=key, reproject=reproject, step=step, iou=image.iou, extent=area)
         return compared.scores, compared.problems
-    raster = store.open_raster(guess if is_vector(truth) else truth)
-    ids, sure, problems = {}, None, []
-    for name, path in (("truth", truth), ("guess", guess)):
-        ids[name], confidence, lines = _onto(path, raster, name)
-        problems += lines
-        sure = confidence if name == "guess" else None
-    scores = score_ids(key, ids["truth"], ids["guess"], confidence=sure, pixel=pixel_metres(raster.grid), options=image)
-    return scores, tuple(problems)
+    grid = store.open_raster(guess if is_vector(truth) else truth).grid
+    sides = [open_side(path, grid, name) for name, path in (("truth", truth), ("guess", guess))]
+    same_grid(sides[0].grid, sides[1].grid, ("the truth", "the guess"))
+    scores = score_sources(key, *sides, None if extent is None else open_extent(extent, grid), options=image)
+    table = scores.table
+    problems = [*unseen(sides[0], table.truth_ids, "truth"), *unseen(sides[1], table.guess_ids, "guess")]
+    if image.distances and scores.distances is None:
+        problems.append(f"Outline distances are measured up to {WHOLE:,} pixels only; these maps have {np.prod(grid.shape):,}.")
+    return replace(scores, confidence=confidences(sides[1], table.guess_ids)), tuple(problems)
 
 
-def _onto(path: Path | str, raster: Any, name: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """Read ids on the grid of ``raster``."""
-    if not is_vector(path):
-        source = store.open_raster(path)
-        same_grid(raster.grid, source.grid, ("the raster", f"the {name}"))
-        values = source.read(whole(source.grid)).values[0]
-        if not np.issubdtype(values.dtype, np.integer):
-            message = f"{path} holds {values.dtype} values; wanted is a raster of object ids (integers, 0 for none)."
-            raise BadInput(message)
-        return np.maximum(values, 0).astype(np.int32), None, []
-    frame = fields.read_fields(path)
-    if raster.grid.crs is not None and frame.crs is not None:
-        frame = frame.to_crs(str(raster.grid.crs))
-    ids = store.burn(frame.geometry.to_numpy(), range(1, len(frame) + 1), raster.grid)
-    present = np.unique(ids[ids > 0])
-    lost = len(frame) - len(present)
-    lines = [f"{name}: {lost:,} of {len(frame):,} polygons hold no pixel centre of the grid and were not compared."] if lost else []
-    return ids, frame["confidence"].to_numpy(float)[present - 1] if "confidence" in frame else None, lines
-
-
-def _baselines(truth: Path | str, options: ScoreOptions) -> list[RunScores]:
-    source = store.open_raster(truth)
-    ids = np.maximum(source.read(whole(source.grid)).values[0], 0).astype(np.int32)
-    step = max(2, round(float(np.sqrt((ids > 0).sum() / max(len(np.unique(ids)) - 1, 1)))))
-    quick, pixel = ImageOptions(distances=False), pixel_metres(source.grid)
-    answers = {f"grid of {step} px": score.regular_grid(ids.shape, step), f"grid of {max(2, step // 4)} px": score.regular_grid(ids.shape, max(2, step // 4))}
-    answers |= {"one object everywhere": score.constant(ids.shape)}
-    return [summarise(n, [score_ids(n, ids, a, pixel=pixel, options=quick)], options, content_free=True) for n, a in answers.items()]
+def _baselines(guess: Path | str, truth: Path | str, extent: Path | str | None, scored: ImageScores, options: ScoreOptions) -> list[RunScores]:
+    """Score answers that have not seen the image, on the same grid and extent."""
+    grid = store.open_raster(guess if is_vector(truth) else truth).grid
+    real, known = open_side(truth, grid, "truth"), None if extent is None else open_extent(extent, grid)
+    quick = ImageOptions(distances=False)
+    answers = blind_answers(grid, scored.table.truth_area)
+    return [summarise(n, [score_sources(n, real, a, known, options=quick)], options, content_free=True) for n, a in answers.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from tilth.score.overlap import OverlapTable, table_from_pairs
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries
+    from shapely.geometry.base import BaseGeometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,15 @@ class FieldComparison:
 
 
 def score_fields(
-    truth: GeoDataFrame, guess: GeoDataFrame, *, key: str = "map", group: str = "", reproject: bool = False, step: float | None = None, iou: float = 0.5
+    truth: GeoDataFrame,
+    guess: GeoDataFrame,
+    *,
+    key: str = "map",
+    group: str = "",
+    reproject: bool = False,
+    step: float | None = None,
+    iou: float = 0.5,
+    extent: BaseGeometry | None = None,
 ) -> FieldComparison:
     """Compare polygons with polygons.
 
@@ -43,6 +52,8 @@ def score_fields(
         Distance in metres between the points of an outline whose distance is measured; None measures none.
     iou : float
         IoU of a match, for the distances.
+    extent : shapely geometry, optional
+        Where the truth was mapped, in the CRS of the truth; only area inside counts, and guesses that lie outside for more than half are ignored.
 
     Raises
     ------
@@ -53,16 +64,20 @@ def score_fields(
     """
     guess = _same_crs(truth, guess, reproject=reproject)
     parts, problems = [], []
-    for name, frame in zip(("truth", "guess"), _equal_area(truth, guess), strict=True):
+    truth_m, guess_m, extent = _equal_area(truth, guess, extent)
+    for name, frame in (("truth", truth_m), ("guess", guess_m)):
         tidy, found = _tidy(frame, name)
         parts.append(tidy)
         problems += found
     if not any(map(len, parts)):
         message = "Neither truth nor guess holds a polygon: there is nothing to compare."
         raise BadInput(message)
+    if extent is not None:
+        parts[0], lost = _within(parts[0], extent)
+        problems += lost
     real, said = parts[0].geometry, parts[1].geometry
     problems += [line for name, shapes in (("truth", real), ("guess", said)) for line in _overlaps(name, shapes)]
-    table = overlap_of(real, said)
+    table = overlap_of(real, said, extent)
     both = float(table.shared.sum())
     area = (both, max(float(table.guess_area.sum()) - both, 0.0), max(float(table.truth_area.sum()) - both, 0.0))
     distances = None if step is None else outline_distances(real, said, table, step, iou)
@@ -101,15 +116,25 @@ def _tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
     return frame[usable.to_numpy()].reset_index(drop=True), [f"{name}: {count:,} {what}." for what, count in counted.items() if count]
 
 
-def _equal_area(truth: GeoDataFrame, guess: GeoDataFrame) -> tuple[GeoDataFrame, GeoDataFrame]:
-    """Project both to an equal-area CRS around them (metres); photographs stay as they are."""
+def _equal_area(truth: GeoDataFrame, guess: GeoDataFrame, extent: BaseGeometry | None) -> tuple[GeoDataFrame, GeoDataFrame, BaseGeometry | None]:
+    """Project all to an equal-area CRS around them (metres); photographs stay as they are."""
+    from geopandas import GeoSeries
+
     if truth.crs is None:
-        return truth, guess
+        return truth, guess, extent
     bounds = np.array([frame.to_crs("OGC:CRS84").total_bounds for frame in (truth, guess)])
     bounds = bounds[np.isfinite(bounds).all(1)]
     lon, lat = (bounds[:, :2].min(0) + bounds[:, 2:].max(0)) / 2 if len(bounds) else (0.0, 0.0)
     crs = f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m"
-    return truth.to_crs(crs), guess.to_crs(crs)
+    area = None if extent is None else GeoSeries([extent], crs=truth.crs).to_crs(crs).iloc[0]
+    return truth.to_crs(crs), guess.to_crs(crs), area
+
+
+def _within(frame: GeoDataFrame, extent: BaseGeometry) -> tuple[GeoDataFrame, list[str]]:
+    """Leave out true polygons without area in the extent."""
+    inside = (frame.geometry.intersection(extent).area > 0).to_numpy()
+    lost = int((~inside).sum())
+    return frame[inside].reset_index(drop=True), [f"truth: {lost:,} polygons lie outside the extent and were left out."] if lost else []
 
 
 def _overlaps(name: str, shapes: GeoSeries) -> list[str]:
@@ -123,13 +148,18 @@ def _overlaps(name: str, shapes: GeoSeries) -> list[str]:
     return [f"{name}: {pairs:,} pairs of polygons overlap; their common area counts once for each."] if pairs else []
 
 
-def overlap_of(truth: GeoSeries, guess: GeoSeries) -> OverlapTable:
-    """Measure the common area of every pair of polygons that touch; ids are positions from 1."""
-    columns, rows = truth.sindex.query(guess, predicate="intersects")
-    one, other = truth.iloc[rows].reset_index(drop=True), guess.iloc[columns].reset_index(drop=True)
+def overlap_of(truth: GeoSeries, guess: GeoSeries, extent: BaseGeometry | None = None) -> OverlapTable:
+    """Measure the common area of every pair of polygons that touch; ids are positions from 1.
+
+    With an ``extent`` only area inside it counts, and ``guess_ignored`` holds what of each guess lies outside.
+    """
+    seen = [side if extent is None else side.intersection(extent) for side in (truth, guess)]
+    columns, rows = seen[0].sindex.query(seen[1], predicate="intersects")
+    one, other = seen[0].iloc[rows].reset_index(drop=True), seen[1].iloc[columns].reset_index(drop=True)
     shared = one.intersection(other, align=False).area.to_numpy()
-    sides = [(np.arange(1, len(side) + 1), side.area.to_numpy()) for side in (truth, guess)]
-    return table_from_pairs(sides[0], sides[1], (rows, columns, shared))
+    sides = [(np.arange(1, len(side) + 1), side.area.to_numpy()) for side in seen]
+    table = table_from_pairs(sides[0], sides[1], (rows, columns, shared))
+    return replace(table, guess_ignored=np.maximum(guess.area.to_numpy() - table.guess_area, 0.0))
 
 
 def outline_distances(truth: GeoSeries, guess: GeoSeries, table: OverlapTable, step: float, iou: float = 0.5) -> pd.DataFrame:
