@@ -12,7 +12,7 @@ from tilth import fields, store
 from tilth.classes import FTW3, IGNORE
 from tilth.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
 from tilth.evaluate import EvaluateOptions, deployment_scores, evaluate, evaluate_files, read_folder, score_fields, write_report
-from tilth.evaluate.run import answer, onto, truth_ids
+from tilth.evaluate.answers import answer, onto, truth_ids
 from tilth.evaluate.sheet import case_figures
 from tilth.grid import whole
 from tilth.labels import Instances, LabelMap, class_labels

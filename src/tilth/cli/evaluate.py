@@ -61,7 +61,7 @@ def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
     import dataclasses
 
     from tilth.evaluate import EvaluateOptions, deployment_scores, evaluate, read_folder
-    from tilth.evaluate.run import answer, truth_ids
+    from tilth.evaluate.answers import answer, truth_ids
     from tilth.evaluate.sheet import case_figures
     from tilth.models import load_model
     from tilth.score import ImageOptions, ScoreOptions

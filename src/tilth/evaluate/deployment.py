@@ -8,7 +8,7 @@ import numpy as np
 
 from tilth import predict, score
 from tilth.errors import BadInput
-from tilth.evaluate.run import onto, truth_ids
+from tilth.evaluate.answers import onto, truth_ids
 from tilth.grid import Lattice
 from tilth.sample import Sample
 from tilth.score.deploy import CENTRES, SCALES, SCALINGS

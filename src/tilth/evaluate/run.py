@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
-from tilth import fields, predict, score
-from tilth.errors import BadInput, TilthError
-from tilth.grid import pixel_metres, whole
+from tilth.classes import ClassScheme
+from tilth.errors import BadInput, TilthError, UnknownName
+from tilth.evaluate.answers import Answer, EvaluateOptions, answer, truth_ids
+from tilth.evaluate.baselines import makers
+from tilth.grid import pixel_metres
 from tilth.labels import Instances
 from tilth.sample import Sample
-from tilth.score.image import ImageOptions, ImageScores, score_ids
+from tilth.score.image import ImageScores, Labels, score_ids
+from tilth.score.overlap import OverlapTable
+from tilth.score.pixel import confusion
 from tilth.score.protocol import PRUE_DIFFERENCES, PrueScores, prue_means, prue_scores
 from tilth.score.report import Report
 from tilth.score.statistics import Interval
-from tilth.score.summary import RunScores, ScoreOptions, compare, summarise
+from tilth.score.summary import compare, summarise
 from tilth.segmenter import Segmenter
 
 OnStep = Callable[[str, int, int], None]
@@ -26,37 +29,6 @@ OnStep = Callable[[str, int, int], None]
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
     pass
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What an evaluation may choose."""
-
-    score: ScoreOptions = field(default_factory=ScoreOptions)
-    image: ImageOptions = field(default_factory=ImageOptions)
-    predict: predict.PredictOptions = field(default_factory=predict.PredictOptions)
-    method: str = "watershed"
-    instances: fields.InstanceOptions = field(default_factory=fields.InstanceOptions)
-    baselines: bool = True
-    protocol: str | None = None
-    """``"prue"`` adds the scores by PRUE's rules."""
-
-    def __post_init__(self) -> None:
-        if self.protocol not in (None, "prue"):
-            message = f"Protocol {self.protocol!r} was asked for; known is 'prue'."
-            raise BadInput(message)
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What was said about one sample, on the sample's own grid."""
-
-    ids: np.ndarray
-    """(y, x) int32."""
-    confidence: np.ndarray | None = None
-    """(object,) 0..1, ids ascending."""
-    labels: np.ndarray | None = None
-    """(y, x) uint8: 0 background, 1 object, 2 boundary; for PRUE's rules."""
 
 
 def evaluate(
@@ -86,6 +58,7 @@ def evaluate(
         If no sample could be scored.
     """
     options = options or EvaluateOptions()
+    _check_columns(samples, options.by)
     truths = {s.key: truth_ids(s) for s in samples}
     problems: list[str] = []
     runs, extra = [], {}
@@ -96,34 +69,17 @@ def evaluate(
         problems += failed
         usable = [s for s in usable if s.key in answers[name]]
     for name in models:
-        images = [_score(s, truths[s.key], answers[name][s.key], options) for s in usable]
+        images = [_score(s, truths[s.key], answers[name][s.key], options, models[name].classes) for s in usable]
         runs.append(summarise(name, images, options.score))
         if options.protocol == "prue":
             extra[f"{name} by PRUE's rules"] = _prue_line(usable, truths, answers[name])
     first = answers[next(iter(models))]
-    baselines = _baselines(usable, truths, first, options) if options.baselines else []
+    blind = makers(usable, truths, first, next(iter(models.values())), options) if options.baselines else {}
+    baselines = [
+        summarise(name, [_score(s, truths[s.key], make(s), options) for s in usable], options.score, content_free=free) for name, (make, free) in blind.items()
+    ]
     differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in (*runs[1:], *(b for b in baselines if not b.content_free))}
     return Report(title, tuple(runs), tuple(baselines), differences, {**_settings(options, len(usable)), **extra}, tuple(problems))
-
-
-def truth_ids(sample: Sample) -> np.ndarray:
-    """Return (y, x) int32 ids of the true objects; without instances, the 4-connected components of the thing classes.
-
-    Raises
-    ------
-    BadInput
-        If the sample has neither instances nor labels.
-    """
-    from scipy import ndimage
-
-    if sample.instances is not None:
-        return sample.instances.ids
-    if sample.labels is None:
-        message = f"{sample.key} has neither instances nor labels: there is nothing to compare with."
-        raise BadInput(message)
-    wanted = [sample.labels.classes.index(name) for name in sample.labels.classes.things]
-    ids: np.ndarray = ndimage.label(np.isin(sample.labels.ids, wanted))[0].astype(np.int32)
-    return ids
 
 
 def _answers(name: str, model: Segmenter, samples: Sequence[Sample], options: EvaluateOptions, on_step: OnStep) -> tuple[dict[str, Answer], list[str]]:
@@ -142,38 +98,8 @@ def _answers(name: str, model: Segmenter, samples: Sequence[Sample], options: Ev
     return found, problems
 
 
-def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer:
-    """Predict one sample and find its objects; the result lies on the sample's grid, whatever the model's resolution."""
-    probabilities = predict.predict(sample.image, model, options=options.predict)
-    if probabilities is None:
-        message = f"{sample.key}: the prediction was written elsewhere."
-        raise BadInput(message)
-    objects = fields.find_instances(probabilities, model.classes, options.method, options.instances)
-    ids = onto(objects.ids, sample.image.grid)
-    present = np.unique(ids[ids > 0])
-    by_id = objects.table.set_index("id")["score"]
-    return Answer(ids, by_id.loc[present].to_numpy(float), onto(_three(probabilities.values, model), sample.image.grid))
-
-
-def _three(probabilities: np.ndarray, model: Segmenter) -> np.ndarray:
-    """Turn class probabilities into 0 background, 1 thing, 2 boundary."""
-    kinds = np.zeros(len(model.classes), np.uint8)
-    kinds[[model.classes.index(name) for name in model.classes.things]] = 1
-    if model.classes.boundary:
-        kinds[model.classes.index(model.classes.boundary)] = 2
-    return kinds[probabilities.argmax(0)]
-
-
-def onto(ids: np.ndarray, grid: GeoBox) -> np.ndarray:
-    """Bring (y, x) ids of the same extent onto a grid of another pixel size: the id under each pixel's centre."""
-    if ids.shape == tuple(grid.shape):
-        return ids
-    rows, columns = (np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1) for new, old in zip(grid.shape, ids.shape, strict=True))
-    return ids[np.ix_(rows, columns)]
-
-
-def _score(sample: Sample, truth: np.ndarray, said: Answer, options: EvaluateOptions) -> ImageScores:
-    return score_ids(
+def _score(sample: Sample, truth: np.ndarray, said: Answer, options: EvaluateOptions, classes: ClassScheme | None = None) -> ImageScores:
+    scores = score_ids(
         sample.key,
         truth,
         said.ids,
@@ -183,42 +109,29 @@ def _score(sample: Sample, truth: np.ndarray, said: Answer, options: EvaluateOpt
         pixel=pixel_metres(sample.image.grid),
         options=options.image,
     )
+    counted = None
+    if classes is not None and said.classes is not None and sample.labels is not None and sample.labels.classes.names == classes.names:
+        counted = confusion(sample.labels.ids, said.classes, classes)
+    return replace(scores, classes=counted, labels={column: _labels(sample, column, scores.table) for column in options.by})
 
 
-def _baselines(samples: Sequence[Sample], truths: dict[str, np.ndarray], first: dict[str, Answer], options: EvaluateOptions) -> list[RunScores]:
-    """Score what needs no model.  The grid's step is the root of the mean true area: the best that can be said without looking at the image."""
-    objects = sum(len(np.unique(t[t > 0])) for t in truths.values())
-    step = max(2, round(float(np.sqrt(sum(int((t > 0).sum()) for t in truths.values()) / max(objects, 1)))))
-    makers: dict[str, tuple[Callable[[Sample], Answer], bool]] = {
-        "gradient watershed": (lambda s: Answer(_watershed(s)), False),
-        f"grid of {step} px": (lambda s: Answer(score.regular_grid(s.image.grid.shape, step)), True),
-        f"grid of {max(2, step // 4)} px": (lambda s: Answer(score.regular_grid(s.image.grid.shape, max(2, step // 4))), True),
-        "one object everywhere": (lambda s: Answer(score.constant(s.image.grid.shape)), True),
-        "nothing anywhere": (lambda s: Answer(score.constant(s.image.grid.shape, 0)), True),
-    }
-    makers |= {"answers of other images": (_shuffled(samples, first), True)} if len(samples) > 1 else {}
-    return [
-        summarise(name, [_score(s, truths[s.key], make(s), options) for s in samples], options.score, content_free=free)
-        for name, (make, free) in makers.items()
-    ]
+def _labels(sample: Sample, column: str, table: OverlapTable) -> Labels:
+    """Return the value of a column for each true and guessed object; a guess has one only where the whole sample has."""
+    if column in ("group", "split"):
+        value = str(getattr(sample, column))
+        return np.full(len(table.truth_ids), value, object), np.full(len(table.guess_ids), value, object)
+    if sample.instances is None or column not in sample.instances.table:
+        return np.full(len(table.truth_ids), None, object), None
+    values = sample.instances.table.drop_duplicates("id").set_index("id")[column]
+    return values.reindex(table.truth_ids).to_numpy(object), None
 
 
-def _watershed(sample: Sample) -> np.ndarray:
-    part = sample.image.read(whole(sample.image.grid))
-    return score.gradient_watershed(np.nan_to_num(part.values.astype(np.float32)), part.valid)
-
-
-def _shuffled(samples: Sequence[Sample], answers: dict[str, Answer]) -> Callable[[Sample], Answer]:
-    """Give each sample the model's answer to the next one, cut or repeated to its shape."""
-    after = {s.key: samples[(k + 1) % len(samples)].key for k, s in enumerate(samples)}
-
-    def take(sample: Sample) -> Answer:
-        other = answers[after[sample.key]].ids
-        height, width = sample.image.grid.shape
-        pads = ((0, max(0, height - other.shape[0])), (0, max(0, width - other.shape[1])))
-        return Answer(np.pad(other, pads, mode="wrap")[:height, :width])
-
-    return take
+def _check_columns(samples: Sequence[Sample], by: tuple[str, ...]) -> None:
+    """Refuse a column that no sample has, before anything is predicted."""
+    known = {"group", "split", *(str(c) for s in samples if s.instances is not None for c in s.instances.table.columns)}
+    for column in by:
+        if column not in known:
+            raise UnknownName.among("column to score by", column, sorted(known))
 
 
 def _prue_line(samples: Sequence[Sample], truths: dict[str, np.ndarray], answers: dict[str, Answer]) -> dict[str, object]:

@@ -43,6 +43,9 @@ class ModelCard:
     """Training data, and how."""
     scores: Mapping[str, object] = field(default_factory=dict)
     """Reported scores; tables are allowed."""
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    """A correction of the per-object confidence, ``sigmoid(slope logit(p) + offset)``, as ``tilth evaluate --fit-calibration`` writes it: ``slope``, ``offset``,
+    and what they were fitted on.  Nothing applies it by itself: it is read with ``tilth.score.Correction.from_dict(card.calibration)``."""
     citation: str = ""
     notes: str = ""
     folder: Path | None = field(default=None, compare=False)
@@ -146,6 +149,7 @@ _CARD: dict[str, _Reader] = {
     "architecture": _table,
     "files": lambda value: {name: _text(sha) for name, sha in _table(value).items()},
     "scores": _table,
+    "calibration": lambda value: {name: _number(number) for name, number in _table(value).items()},
 }
 
 
@@ -253,6 +257,7 @@ def describe(card: ModelCard) -> dict[str, str]:
         "training": card.training,
         "attribution": card.attribution,
         "scores": ", ".join(f"{key} {value}" for key, value in card.scores.items()),
+        "calibration": ", ".join(f"{key} {value:g}" for key, value in card.calibration.items()),
         "citation": card.citation,
         "notes": card.notes,
         "weights": str(card.folder) if card.folder else f"not on this machine ({card.url or 'no address'})",

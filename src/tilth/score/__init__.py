@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     submod_attrs={
         "baselines": ["constant", "excess_green", "gradient_watershed", "regular_grid"],
         "boundary": ["BoundaryDistance", "boundary_distances", "boundary_iou", "boundary_width", "class_boundary_iou"],
-        "calibration": ["Correction", "Reliability", "fit_correction", "object_outcomes", "reliability"],
+        "calibration": ["Correction", "Fitted", "Reliability", "fit_correction", "fit_over_images", "object_outcomes", "reliability"],
         "deploy": ["Perturbed", "classify", "consistency_sweep", "corner_consistency", "reordered", "rescaled", "resized", "sensitivity"],
         "image": ["ImageOptions", "ImageScores", "mask_scores", "score_ids"],
         "merged": ["MergedScores", "merged_scores"],
@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "pooled_t_test",
             "wilcoxon_test",
         ],
+        "strata": ["stratify"],
         "streamed": ["ObjectIds", "overlap_of_sources", "score_sources"],
         "summary": ["MEASURES", "Measure", "RunScores", "ScoreOptions", "compare", "measure", "summarise"],
     },

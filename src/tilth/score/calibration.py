@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,3 +157,54 @@ def fit_correction(confidence: np.ndarray, right: np.ndarray) -> Correction:
 
     found = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, bounds=[(0.0, None), (None, None)], method="L-BFGS-B")
     return Correction(float(found.x[0]), float(found.x[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A correction, what it was fitted on, and what it is worth on images that it was not fitted on."""
+
+    correction: Correction
+    objects: int
+    images: int
+    ece: float
+    """Expected calibration error as it is."""
+    ece_corrected: float
+    """The same when every second image is corrected by what was fitted on the others; NaN where a half is too small to be fitted on."""
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain values for the table ``calibration`` of a model card; :meth:`Correction.from_dict` reads it back."""
+        numbers = {"objects": float(self.objects), "images": float(self.images), "ece": self.ece, "ece_corrected": self.ece_corrected}
+        return {**self.correction.to_dict(), **numbers}
+
+
+def fit_over_images(confidences: Sequence[np.ndarray], outcomes: Sequence[np.ndarray]) -> Fitted | None:
+    """Fit a correction on all images, and judge it by two folds over images.
+
+    Parameters
+    ----------
+    confidences, outcomes : sequence of (object,) ndarray
+        One pair per image; outcomes from :func:`object_outcomes`.
+
+    Returns
+    -------
+    Fitted or None
+        None where there is nothing to fit on: fewer than ten outcomes, or all of one kind.
+    """
+    everything = _fit_or_none(confidences, outcomes)
+    if everything is None:
+        return None
+    said, was = _known(np.concatenate(confidences), np.concatenate(outcomes))
+    folds = [_fit_or_none(confidences[k::2], outcomes[k::2]) for k in (0, 1)]
+    corrected = float("nan")
+    if folds[0] is not None and folds[1] is not None:
+        crossed = [folds[1 - k % 2](c) for k, c in enumerate(confidences)]  # type: ignore[misc]
+        corrected = reliability(np.concatenate(crossed), np.concatenate(outcomes)).ece
+    return Fitted(everything, len(was), len(confidences), reliability(said, was).ece, corrected)
+
+
+def _fit_or_none(confidences: Sequence[np.ndarray], outcomes: Sequence[np.ndarray]) -> Correction | None:
+    if not confidences:
+        return None
+    said, was = _known(np.concatenate(confidences), np.concatenate(outcomes))
+    enough = len(was) >= 10 and 0 < was.sum() < len(was)
+    return fit_correction(said, was) if enough else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,11 @@ from tilth.errors import BadInput
 from tilth.score.boundary import boundary_band, boundary_distances
 from tilth.score.objects import match_objects
 from tilth.score.overlap import OverlapTable, overlap_table
+from tilth.score.pixel import Confusion
+
+
+Labels = tuple[np.ndarray, np.ndarray | None]
+"""(truth,) and (guess,) objects' values of a column; None where guesses have none."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,6 +37,10 @@ class ImageScores:
     """One row per match: truth, guess, distance, hausdorff_95, in metres or pixels; None where it was not measured."""
     ignored: float = 0.0
     """Area left out because the truth is not known."""
+    classes: Confusion | None = None
+    """Pixels by true and guessed class; None where classes were not compared."""
+    labels: dict[str, Labels] = field(default_factory=dict)
+    """Column to values, in the order of the table's ids: what scores are given by beside group and size."""
 
     def __post_init__(self) -> None:
         if self.confidence is not None and len(self.confidence) != len(self.table.guess_ids):

@@ -42,6 +42,12 @@ class Confusion:
         """Known pixels for which the guess was IGNORE; they are misses of their class and false alarms of none."""
         return int(self.counts[:, -1].sum())
 
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON: truth to guess to pixels."""
+        columns = (*self.names, "no answer")
+        rows = {name: dict(zip(columns, row, strict=True)) for name, row in zip(self.names, self.counts.tolist(), strict=True)}
+        return {"pixels": rows, "ignored": self.ignored}
+
 
 def confusion(truth: np.ndarray, guess: np.ndarray, classes: ClassScheme | int, mask: np.ndarray | None = None) -> Confusion:
     """Count pixels by truth and guess.

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import pairwise
+from operator import add
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from tilth.errors import BadInput
-from tilth.score.calibration import Reliability, object_outcomes, reliability
+from tilth.score.calibration import Fitted, Reliability, fit_over_images, object_outcomes, reliability
 from tilth.score.image import ImageScores
 from tilth.score.merged import merged_scores
 from tilth.score.objects import object_scores
 from tilth.score.overlap import OverlapTable, join_tables
 from tilth.score.partition import FIELD_SIZE_NAMES, FIELD_SIZES, area_bias, error_kinds, segmentation_errors, size_classes
+from tilth.score.pixel import Confusion, pixel_scores
 from tilth.score.precision import Detections, average_precision
 from tilth.score.statistics import Comparison, Interval, bootstrap, f1_from_counts, group_mean, iou_from_counts, mean_from_rows, paired_bootstrap
+from tilth.score.strata import stratify
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,12 @@ class RunScores:
     kinds: dict[str, dict[str, int]]
     sizes: pd.DataFrame
     calibration: Reliability | None = None
+    classes: Confusion | None = None
+    """Pixels by true and guessed class, over all images; None where they were not compared."""
+    strata: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Column to scores by its values, see :func:`tilth.score.stratify`."""
+    correction: Fitted | None = None
+    """What would make the confidences honest; applied to nothing."""
     content_free: bool = False
     """An answer that has not seen the image: what it wins measures nothing."""
     notes: tuple[str, ...] = ()
@@ -102,6 +112,9 @@ class RunScores:
             "kinds": self.kinds,
             "sizes": self.sizes.reset_index().to_dict("records"),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "correction": None if self.correction is None else self.correction.to_dict(),
+            "classes": None if self.classes is None else {"confusion": self.classes.to_dict(), "scores": pixel_scores(self.classes).to_dict()},
+            "strata": {column: table.reset_index().to_dict("records") for column, table in self.strata.items()},
             "notes": list(self.notes),
         }
 
@@ -190,9 +203,18 @@ def summarise(name: str, images: Sequence[ImageScores], options: ScoreOptions | 
         error_kinds(table, options.iou).counts(),
         sizes,
         honest,
+        _classes(images),
+        {column: stratify(images, column, options.iou) for column in images[0].labels},
+        fit_over_images([c for c, _ in outcome], [o for _, o in outcome]) if outcome and not content_free else None,
         content_free,
         _remarks(images),
     )
+
+
+def _classes(images: Sequence[ImageScores]) -> Confusion | None:
+    """Add up the images' confusions; images without one are left out."""
+    known = [i.classes for i in images if i.classes is not None]
+    return reduce(add, known) if known else None
 
 
 def image_rows(images: Sequence[ImageScores], options: ScoreOptions) -> pd.DataFrame:
