@@ -1,0 +1,101 @@
+"""The wholes from Python: one line for the road, and the picture of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tilth
+from tilth import fields, maps, picture, predict, store
+from tilth.classes import FTW3
+from tilth.data.landscape import simulate
+from tilth.errors import BadInput, BandMismatch
+from tilth.grid import whole
+from tilth.raster import Raster
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    scene = simulate(4, (96, 96), 10.0, "europe")
+    path = tmp_path_factory.mktemp("maps") / "image.tif"
+    with store.create_cog(path, scene.image.grid, scene.image.bands, np.uint16, tags={"datetime": "2024-08-17T10:20:00+00:00"}) as sink:
+        sink.write(whole(scene.image.grid), scene.image.values)
+    return path
+
+
+def test_one_line_is_the_four_stations(image, tmp_path):
+    frame = tilth.map_fields(image, tmp_path / "f.parquet")
+    model = tilth.load_model("fields-s2-2season")
+    probabilities = tilth.predict(tilth.open_raster(image), model)
+    by_hand = tilth.to_fields(tilth.find_instances(probabilities, model.classes), fields.FieldOptions(min_area=0))
+    assert frame.geometry.to_wkb().tolist() == by_hand.geometry.to_wkb().tolist()
+    assert frame["id"].is_unique
+
+
+def test_time_of_the_image_becomes_the_time_of_determination(image, tmp_path):
+    tilth.map_fields(image, tmp_path / "f.parquet")
+    assert fields.read_origin(tmp_path / "f.parquet").to_dict()["determination:datetime"] == "2024-08-17T10:20:00Z"
+    with pytest.raises(BadInput, match="ISO 8601"):
+        tilth.map_fields(image, tmp_path / "g.parquet", options=maps.MapOptions(datetime="yesterday"))
+
+
+def test_choice_of_the_model_by_bands(image):
+    assert maps.choose_model(store.open_raster(image)) == "fields-s2-2season"
+    grid = store.open_raster(image).grid[:8, :8]
+    assert maps.choose_model(Raster(np.zeros((4, 8, 8)), grid, ("red", "green", "blue", "nir"))) == "fields-rgb-vhr"
+    with pytest.raises(BandMismatch, match="--model"):
+        maps.choose_model(Raster(np.zeros((2, 8, 8)), grid, ("a", "b")))
+
+
+def test_journal_reads_back_what_was_predicted(image, tmp_path):
+    job = maps.prepare(image, None, maps.MapOptions(predict=predict.PredictOptions(block=64)))
+    journal = predict.Journal(tmp_path / "scores", job.plan.key)
+
+    class Nowhere:
+        def write(self, roi, values):
+            pass
+
+    predict.run_plan(job.source, job.model, job.plan, sink=Nowhere(), journal=journal)
+    direct = predict.run_plan(job.source, job.model, job.plan)
+    source = predict.JournalSource(journal, job.plan)
+    roi = (slice(30, 150), slice(50, 190))
+    assert np.array_equal(source.read(roi).values, direct.read(roi).values)
+    assert len(job.plan.blocks) > 4, "the region crosses blocks"
+
+
+def test_fast_says_what_it_changes(image):
+    job = maps.prepare(image, None, maps.MapOptions(fast=True))
+    assert "of the pixels" in maps.compare_precision(job)
+
+
+def test_picture_shows_outlines_where_the_fields_are(image, tmp_path):
+    frame = tilth.map_fields(image, tmp_path / "f.parquet")
+    source = store.open_raster(image)
+    plain, step = picture.thumbnail(source)
+    drawn = picture.draw_outlines(plain, frame, source.grid, step)
+    changed = (plain != drawn).any(-1)
+    burnt = store.burn(frame.geometry.to_numpy(), range(1, len(frame) + 1), source.grid)
+    inner = np.zeros_like(changed)
+    inner[1:-1, 1:-1] = True
+    for axis in (0, 1):
+        for shift in (-2, -1, 1, 2):
+            inner &= np.roll(burnt, shift, axis) == burnt
+    assert 0.02 < changed.mean() < 0.5
+    assert changed[inner & (burnt > 0)].mean() < 0.1
+    assert (drawn[changed] == picture.COLOURS["fields"]).all()
+
+
+def test_preview_of_a_small_image_is_enlarged(image, tmp_path):
+    from PIL import Image
+
+    frame = tilth.map_fields(image, tmp_path / "f.parquet")
+    path = maps.write_preview(store.open_raster(image), frame, tmp_path / "p.png")
+    with Image.open(path) as shown:
+        assert shown.size == (192, 192)
+
+
+def test_summary_of_nothing(image):
+    nothing = np.zeros((3, 9, 9), np.float32)
+    nothing[0] = 1
+    found = tilth.find_instances(Raster(nothing, store.open_raster(image).grid[:9, :9], FTW3.names), FTW3)
+    assert maps.summarise(tilth.to_fields(found)) == {"fields": 0, "total_ha": None, "median_ha": None, "mean_confidence": None}
