@@ -24,9 +24,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
+
 from table import Row, ratio, save, seconds
 
 CELL = 23
@@ -174,7 +176,9 @@ def against(way: Callable[[np.ndarray, np.ndarray], Counts], name: str, edge: in
         quick.append(statistics.median(_time(pair) for _ in range(3)))
     mine = ours(*pair)
     row = ratio(SECTION, f"against {name}, {edge} px, {mine[0] + mine[2]:,} x {mine[0] + mine[1]:,} objects", slow, quick, goal)
-    equal = Row(SECTION, f"counts (TP, FP, FN) that differ, {name}", sum(a != b for a, b in zip(mine, theirs, strict=True)), "", 0.0, at_most=True, note=f"{theirs}")
+    equal = Row(
+        SECTION, f"counts (TP, FP, FN) that differ, {name}", sum(a != b for a, b in zip(mine, theirs, strict=True)), "", 0.0, at_most=True, note=f"{theirs}"
+    )
     return [row, equal]
 
 
@@ -187,7 +191,6 @@ def _time(pair: tuple[np.ndarray, np.ndarray]) -> float:
 def score_chips(numbers: range) -> list:
     """Score the chips of those numbers; a chip's number decides it."""
     from polygons import voronoi
-
     from tilth.score import score_ids
 
     found = []
@@ -199,12 +202,19 @@ def score_chips(numbers: range) -> list:
     return found
 
 
+def _warm(ready: Barrier) -> None:
+    """Import and compile in a worker, and wait until all have."""
+    score_chips(range(1))
+    ready.wait()
+
+
 def chip_row(chips: int, workers: int) -> Row:
     """Time the scoring of all chips and their summing up."""
     from tilth.score import Report, summarise
 
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(score_chips, [range(1)] * workers))  # imported and compiled
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _warm, (spawn.Barrier(workers),)) as pool:
+        list(pool.map(abs, range(workers)))
         start = time.perf_counter()
         step = -(-chips // (4 * workers))
         images = [image for part in pool.map(score_chips, [range(k, min(k + step, chips)) for k in range(0, chips, step)]) for image in part]

@@ -46,8 +46,32 @@ class Size:
     """Steps of training of the benchmark's weights."""
 
 
-FULL = Size(rounds=5, model_area=2048, map_edge=4096, memory_edge=10980, polygon_edge=10980, polygon_rounds=3, object_edge=10980, peer_edge=1024, tree_edge=4096, chips=1000, steps=120)
-QUICK = Size(rounds=1, model_area=512, map_edge=1024, memory_edge=1024, polygon_edge=2560, polygon_rounds=1, object_edge=2048, peer_edge=512, tree_edge=1024, chips=50, steps=0)
+FULL = Size(
+    rounds=5,
+    model_area=2048,
+    map_edge=4096,
+    memory_edge=10980,
+    polygon_edge=10980,
+    polygon_rounds=3,
+    object_edge=10980,
+    peer_edge=1024,
+    tree_edge=4096,
+    chips=1000,
+    steps=120,
+)
+QUICK = Size(
+    rounds=1,
+    model_area=512,
+    map_edge=1024,
+    memory_edge=1024,
+    polygon_edge=2560,
+    polygon_rounds=1,
+    object_edge=2048,
+    peer_edge=512,
+    tree_edge=1024,
+    chips=50,
+    steps=0,
+)
 
 
 def section(script: str, *arguments: object) -> str:

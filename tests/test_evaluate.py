@@ -1,18 +1,21 @@
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from scipy import ndimage
 
 from tilth import fields, store
-from tilth.classes import FTW3, IGNORE
-from tilth.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
+from tilth.classes import FTW3, IGNORE, ClassScheme
+from tilth.errors import BadInput, GridMismatch, OutputExists, UnknownName, UnreadableFile
 from tilth.evaluate import EvaluateOptions, deployment_scores, evaluate, evaluate_files, read_folder, score_fields, write_report
 from tilth.evaluate.answers import answer, onto, truth_ids
+from tilth.evaluate.baselines import colours
 from tilth.evaluate.sheet import case_figures
 from tilth.grid import whole
 from tilth.labels import Instances, LabelMap, class_labels
@@ -71,6 +74,60 @@ def test_a_model_that_knows_is_right_and_beats_every_baseline():
     assert noisy.values["pixel_iou"] < run.values["pixel_iou"]
     assert "painter - noisy" in report.comparisons
     assert set(run.groups) == {"x", "y"}
+
+
+@dataclass(frozen=True)
+class Onlooker(Painter):
+    """Says field only where its surroundings are as bright as the window itself."""
+
+    inputs: InputSpec = field(default_factory=lambda: InputSpec(("red", "green", "blue"), Scaling((1.0,)), window=64, multiple=16, context=96))
+
+    def __call__(self, views):
+        out = super().__call__(views)
+        for k, view in enumerate(views):
+            if abs(view.context.values.mean() - view.pixels.mean()) > 40:
+                out[k] = np.array([0.9, 0.05, 0.05], np.float32)[:, None, None]
+        return out
+
+
+def test_shuffled_context_and_the_colour_rule_stand_beside_the_scores():
+    blank = sample("blank")
+    dark = replace(blank, key="dark", image=Raster(np.zeros((3, 128, 128), np.uint8), GRID, blank.image.bands))
+    report = evaluate({"onlooker": Onlooker()}, [sample("one", 32), dark], QUICK)
+    values = {b.name: b.values["object_recall"] for b in report.baselines}
+    assert report.runs[0].values["object_recall"] > 0.45
+    assert values["context of other images"] == 0
+    assert "onlooker - context of other images" in report.comparisons
+    green = np.zeros((3, 128, 128), np.uint8) + 90
+    green[1][sample("x").instances.ids > 0] = 200
+    plants = Sample("plants", Raster(green, GRID, ("red", "green", "blue")), None, Instances(ndimage.label(green[1] == 200)[0].astype(np.int32), GRID))
+    rule = {b.name: b for b in evaluate({"painter": Painter()}, [plants], QUICK).baselines}
+    assert rule["colour rule (excess green)"].values["object_f1"] == 1
+    assert not rule["colour rule (excess green)"].content_free
+    assert "context of other images" not in rule
+    assert colours(("planting:red", "planting:green", "planting:blue", "planting:nir")) == (0, 1, 2)
+    assert colours(("band1", "band2", "band3")) is None
+
+
+def test_classes_are_counted_where_both_name_the_same_ones_and_columns_are_followed():
+    one = sample("one")
+    crops = pd.DataFrame({"id": np.arange(1, 17), "crop": ["wheat", "maize"] * 8})
+    known = replace(one, instances=Instances(one.instances.ids, GRID, crops), split="test")
+    report = evaluate({"painter": Painter()}, [known], EvaluateOptions(score=ScoreOptions(draws=0), baselines=False, by=("crop", "split")))
+    run = report.runs[0]
+    np.testing.assert_array_equal(run.classes.counts[:, :3].sum(1), np.bincount(one.labels.ids.ravel(), minlength=3))
+    assert np.trace(run.classes.counts[:, :3]) == 128 * 128
+    assert set(run.strata["crop"].index) == {"wheat", "maize"}
+    assert run.strata["split"].loc["test", "precision"] > 0.9
+    assert "Pixels by class" in report.to_markdown()
+    assert report.to_dict()["runs"][0]["classes"]["confusion"]["pixels"]["field"]["background"] == 0
+    with pytest.raises(UnknownName, match="crop"):
+        evaluate({"painter": Painter()}, [known], EvaluateOptions(by=("crops",)))
+    two = ClassScheme(("soil", "crop"), ("crop",))
+    other = replace(one, labels=LabelMap((one.labels.ids > 0).astype(np.uint8), GRID, two))
+    mixed = evaluate({"painter": Painter()}, [other], EvaluateOptions(score=ScoreOptions(draws=0), baselines=False))
+    assert mixed.runs[0].classes is None
+    assert any("soil, crop" in line for line in mixed.problems)
 
 
 def test_protocol_prue_is_reported_with_its_differences():

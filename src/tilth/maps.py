@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -214,11 +216,12 @@ def score_classes(source: Source, name: str) -> ClassScheme:
 
 def _to_table(probabilities: Source, classes: ClassScheme, folder: Path, options: MapOptions, on_step: OnStep) -> GeoDataFrame:
     """Objects, outlines, measures.  A photograph has them too, in pixels."""
-    on_step("objects", 0, 1, "")
-    found = fields.map_instances(probabilities, classes, folder / "objects", options.method, options.instances)
-    on_step("objects", 1, 1, f"{len(found.table):,}")
-    on_step("outlines", 0, 1, "")
-    frame = fields.to_fields(found, options.outlines)
+    with ThreadPoolExecutor(min(options.threads or os.cpu_count() or 1, 8)) as pool:  # numba's loops let go of the GIL; the order of results is kept
+        on_step("objects", 0, 1, "")
+        found = fields.map_instances(probabilities, classes, folder / "objects", options.method, options.instances, block=OBJECT_BLOCK, run=pool.map)
+        on_step("objects", 1, 1, f"{len(found.table):,}")
+        on_step("outlines", 0, 1, "")
+        frame = fields.to_fields(found, options.outlines, run=pool.map)
     on_step("outlines", 1, 1, f"{len(frame):,}")
     return frame
 
@@ -278,16 +281,25 @@ def write_score_preview(path: Path) -> Path:
 
 PROBES = 4
 """Windows on which the fast engine is compared with float32."""
+OBJECT_BLOCK = 1024
+"""Edge in pixels of the blocks in which objects are found: several threads have some at once."""
+
+
+def _core(plan: predict.Plan, row: int, column: int) -> Roi:
+    """Return the middle of a window, which no other window touches as long as they overlap by less than half."""
+    rows, columns = plan.lattice_roi(row, column)
+    margin = min(plan.lattice.window - plan.lattice.stride, plan.lattice.window // 2 - 1)
+    trim = [min(margin, (side.stop - side.start - 1) // 2) for side in (rows, columns)]
+    return slice(rows.start + trim[0], rows.stop - trim[0]), slice(columns.start + trim[1], columns.stop - trim[1])
 
 
 def compare_precision(job: Job) -> str:
     """Say what share of pixels changes its class between the fast engine and float32, on a few windows spread over the image."""
     exact = models.load_model(job.model.card.folder, fast=False)
     changed = total = 0
-    shape = job.plan.lattice.shape
+    rows, columns = (len(starts) for starts in job.plan.lattice.starts)
     for k in range(PROBES):
-        top, left = (int((side - job.plan.lattice.window) * (k + 0.5) / PROBES) for side in shape)
-        roi = (slice(max(top, 0), min(top + job.plan.lattice.window, shape[0])), slice(max(left, 0), min(left + job.plan.lattice.window, shape[1])))
+        roi = _core(job.plan, int(rows * (k + 0.5) / PROBES), int(columns * (k + 0.5) / PROBES))
         fast, valid = predict.predict_block(job.source, job.model, job.plan, roi)
         slow, _ = predict.predict_block(job.source, exact, job.plan, roi)
         changed += int((fast.argmax(0) != slow.argmax(0))[valid].sum())

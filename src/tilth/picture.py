@@ -122,7 +122,7 @@ def save_png(image: np.ndarray, path: Path) -> None:
     """Write a (y, x, 3) uint8 picture; the caller hands in a temporary name."""
     from PIL import Image
 
-    Image.fromarray(image).save(path, "PNG", optimize=True)
+    Image.fromarray(image).save(path, "PNG", compress_level=4)
 
 
 def data_uri(image: np.ndarray, quality: int = 88) -> str:

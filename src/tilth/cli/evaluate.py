@@ -30,6 +30,14 @@ from tilth.cli.progress import reporter
     default=None,
     help="Where the truth of --truth was mapped (polygons, or a raster that is not 0 there): what is found outside is neither right nor wrong.",
 )
+@click.option("--by", multiple=True, metavar="COLUMN", help="Also score by the values of this column of the truth (group, split, or of its table); repeatable.")
+@click.option(
+    "--fit-calibration",
+    "calibration",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write the [calibration] table of a model card, fitted on these objects' confidences; it is added to a card by hand and applied by nothing.",
+)
 @click.option("--deployment", is_flag=True, help="Also measure consistency, input order, radiometry and scale (about 18 predictions a sample).")
 @opt.group(opt.force, opt.quiet, opt.engine, opt.threads, opt.method)
 def evaluate_command(**given: Any) -> None:
@@ -42,10 +50,29 @@ def evaluate_command(**given: Any) -> None:
         raise click.UsageError(message)
     with reporter(quiet=given["quiet"], as_json=False) as say:
         report, figures = _of_files(given) if files else _of_models(given, say)
+    if given["calibration"]:
+        _write_calibration(report, given["calibration"], force=given["force"])
     paths = evaluate.write_report(report, given["out"], figures=figures, force=given["force"])
     if not given["quiet"]:
         click.echo(report.to_markdown(), err=True)
     click.echo(str(paths[-1]))
+
+
+def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
+    import math
+
+    from tilth import store
+    from tilth.errors import BadInput
+    from tilth.models.toml import to_toml
+
+    found = report.runs[0].correction
+    if len(report.runs) > 1 or found is None:
+        reason = f"{len(report.runs)} runs were scored" if len(report.runs) > 1 else "there are no confidences, or fewer than ten right and wrong objects"
+        message = f"No calibration can be written to {path}: {reason}; wanted is one run with confidences, right and wrong ones."
+        raise BadInput(message)
+    numbers = {name: value for name, value in found.to_dict().items() if not math.isnan(value)}
+    with store.whole_file(path, force) as temporary:
+        temporary.write_text(to_toml({"calibration": numbers}), "utf-8")
 
 
 def _of_files(given: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -54,7 +81,7 @@ def _of_files(given: dict[str, Any]) -> tuple[Any, list[Any]]:
 
     options = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
     image = ImageOptions(iou=given["iou"])
-    return evaluate_files(given["maps"], given["truth"], options, image=image, reproject=given["reproject"], extent=given["extent"]), []
+    return evaluate_files(given["maps"], given["truth"], options, image=image, reproject=given["reproject"], extent=given["extent"], by=given["by"]), []
 
 
 def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
@@ -74,7 +101,7 @@ def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
         say.note(problem)
     loaded: dict[str, Any] = {name: load_model(name, given["engine"], threads=given["threads"]) for name in given["models"]}
     score = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
-    options = EvaluateOptions(score, ImageOptions(iou=given["iou"]), method=given["method"], protocol=given["protocol"])
+    options = EvaluateOptions(score, ImageOptions(iou=given["iou"]), method=given["method"], protocol=given["protocol"], by=given["by"])
     report = evaluate(loaded, folder.samples, options, title=f"{', '.join(loaded)} on {given['dataset'].name}", on_step=say.step)
     settings = dict(report.settings or {})
     if given["deployment"]:

@@ -19,7 +19,9 @@ from tilth.segmenter import InputSpec, Segmenter, View
 Maker = Callable[[Sample], Answer]
 
 
-def makers(samples: Sequence[Sample], truths: dict[str, np.ndarray], first: dict[str, Answer], model: Segmenter, options: EvaluateOptions) -> dict[str, tuple[Maker, bool]]:
+def makers(
+    samples: Sequence[Sample], truths: dict[str, np.ndarray], first: dict[str, Answer], model: Segmenter, options: EvaluateOptions
+) -> dict[str, tuple[Maker, bool]]:
     """Return what answers in the place of a model, by name, and whether it does so without having seen the image.
 
     The grid's step is the root of the mean true area: the best that can be said without looking at the image.
@@ -71,7 +73,7 @@ def _green(sample: Sample) -> np.ndarray:
 def _shuffled(samples: Sequence[Sample], answers: dict[str, Answer]) -> Maker:
     """Give each sample the model's answer to the next one, cut or repeated to its shape."""
     after = _next(samples)
-    return lambda sample: Answer(_fit(answers[after[sample.key].key].ids, sample.image.grid.shape))
+    return lambda sample: Answer(_fit(answers[after[sample.key].key].ids, sample.image.grid.shape.yx))
 
 
 def _next(samples: Sequence[Sample]) -> dict[str, Sample]:

@@ -68,8 +68,8 @@ def evaluate(
         answers[name], failed = _answers(name, model, usable, options, on_step)
         problems += failed
         usable = [s for s in usable if s.key in answers[name]]
-    for name in models:
-        images = [_score(s, truths[s.key], answers[name][s.key], options, models[name].classes) for s in usable]
+    for name, model in models.items():
+        images = [_score(s, truths[s.key], answers[name][s.key], options, model.classes) for s in usable]
         runs.append(summarise(name, images, options.score))
         if options.protocol == "prue":
             extra[f"{name} by PRUE's rules"] = _prue_line(usable, truths, answers[name])
@@ -78,6 +78,7 @@ def evaluate(
     baselines = [
         summarise(name, [_score(s, truths[s.key], make(s), options) for s in usable], options.score, content_free=free) for name, (make, free) in blind.items()
     ]
+    problems += _other_classes(models, usable)
     differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in (*runs[1:], *(b for b in baselines if not b.content_free))}
     return Report(title, tuple(runs), tuple(baselines), differences, {**_settings(options, len(usable)), **extra}, tuple(problems))
 
@@ -124,6 +125,15 @@ def _labels(sample: Sample, column: str, table: OverlapTable) -> Labels:
         return np.full(len(table.truth_ids), None, object), None
     values = sample.instances.table.drop_duplicates("id").set_index("id")[column]
     return values.reindex(table.truth_ids).to_numpy(object), None
+
+
+def _other_classes(models: dict[str, Segmenter], samples: Sequence[Sample]) -> list[str]:
+    """Say where classes were not compared pixel by pixel, because truth and model do not name the same ones."""
+    named = {s.labels.classes.names for s in samples if s.labels is not None}
+    pairs = [(name, model.classes.names, truth) for name, model in models.items() for truth in sorted(named) if truth != model.classes.names]
+    return [
+        f"{name} answers {', '.join(said)} and the labels hold {', '.join(truth)}: classes were not compared pixel by pixel." for name, said, truth in pairs
+    ]
 
 
 def _check_columns(samples: Sequence[Sample], by: tuple[str, ...]) -> None:

@@ -14,7 +14,18 @@ from tilth import page, picture, store
 from tilth.errors import BadInput
 from tilth.grid import whole
 from tilth.sample import Sample
-from tilth.score.report import MARK, Report, comparison_table, group_table, setting_text, size_table
+from tilth.score.report import (
+    MARK,
+    Report,
+    class_table,
+    comparison_table,
+    confusion_table,
+    correction_line,
+    group_table,
+    setting_text,
+    size_table,
+    stratum_table,
+)
 from tilth.score.summary import RunScores
 
 KIND_COLOURS = {
@@ -83,8 +94,13 @@ def _run_parts(run: RunScores) -> list[str]:
     parts.append(page.table(*size_table(run), "By size"))
     if run.groups:
         parts.append(page.table(*group_table(run), "By group"))
+    parts += [page.table(*stratum_table(run, column), f"By {column}") for column in run.strata]
+    if run.classes is not None:
+        parts += [page.table(*confusion_table(run.classes), "Pixels by class"), page.table(*class_table(run.classes), "Pixel scores by class")]
     if run.calibration is not None and run.calibration.n:
         parts.append(reliability_chart(run))
+    if run.correction is not None:
+        parts.append(page.paragraph(correction_line(run.correction)))
     return parts
 
 

@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from tilth import fields, score, store
 from tilth.errors import BadInput, GridMismatch
+from tilth.evaluate.vectors import crs_name, fields_column, overlaps, tidy
 from tilth.grid import Roi
 from tilth.labels import Instances
 from tilth.raster import Source
@@ -55,11 +56,13 @@ class BurntIds:
     frame: Any
     """GeoDataFrame in the grid's CRS."""
     grid: GeoBox
+    problems: tuple[str, ...] = ()
+    """What was reprojected, repaired, dropped, or overlaps."""
 
     def read(self, roi: Roi) -> Instances:
         """Burn the polygons of a region."""
         part = self.grid[roi]
-        near = np.sort(self.frame.sindex.query(_box(part), predicate="intersects")) if len(self.frame) else np.zeros(0, np.int64)
+        near = np.sort(self.frame.sindex.query(part.pad(1).extent.geom, predicate="intersects")) if len(self.frame) else np.zeros(0, np.int64)
         return Instances(store.burn(self.frame.geometry.to_numpy()[near], (near + 1).tolist(), part), part)
 
 
@@ -93,30 +96,28 @@ class Extent:
         return self.inside.read(roi).ids > 0
 
 
-def _box(grid: GeoBox) -> Any:
-    """Return the outline of a grid, a pixel wider on each side, in its CRS."""
-    import shapely
-
-    box = grid.extent.boundingbox
-    margin = abs(grid.resolution.x)
-    return shapely.box(box.left - margin, box.bottom - margin, box.right + margin, box.top + margin)
-
-
 def open_side(path: Path | str, grid: GeoBox, name: str) -> RasterIds | BurntIds:
-    """Open a raster of ids or a table of polygons on a grid.
+    """Open a raster of ids or a table of polygons on a grid; polygons are brought to its CRS, and it is said.
 
     Raises
     ------
     GridMismatch
-        If polygons have a CRS and the grid has none, or the other way round.  (Rasters on other grids are refused when they are compared.)
+        If only one of polygons and grid has a CRS.  Rasters on other grids are refused when they are compared.
     """
     if not is_vector(path):
         return RasterIds(store.open_raster(path), str(path))
     frame = fields.read_fields(path)
     if (grid.crs is None) != (frame.crs is None):
-        message = f"The {name} {Path(path).name} has {'no' if frame.crs is None else 'a'} CRS and the raster {'none' if grid.crs is None else 'one'}: give both."
+        message = (
+            f"The {name} {Path(path).name} has {'no' if frame.crs is None else 'a'} CRS and the raster {'none' if grid.crs is None else 'one'}: give both."
+        )
         raise GridMismatch(message)
-    return BurntIds(frame if grid.crs is None else frame.to_crs(str(grid.crs)), grid)
+    moved = []
+    if frame.crs is not None and frame.crs != str(grid.crs):
+        moved = [f"{name}: polygons were brought from {crs_name(frame)} to the raster's {grid.crs}."]
+        frame = frame.to_crs(str(grid.crs))
+    frame, problems = tidy(frame, name)
+    return BurntIds(frame, grid, (*moved, *problems, *overlaps(name, frame.geometry, "the later one stands")))
 
 
 def open_extent(path: Path | str, grid: GeoBox) -> Extent:
@@ -143,11 +144,12 @@ def mapped_area(path: Path | str, crs: Any) -> Any:
 
 
 def unseen(side: RasterIds | BurntIds, ids: np.ndarray, name: str) -> list[str]:
-    """Say how many polygons no pixel of the comparison belongs to."""
+    """Say what was repaired, and how many polygons no pixel of the comparison belongs to."""
     if isinstance(side, RasterIds):
         return []
     lost = len(side.frame) - len(ids)
-    return [f"{name}: {lost:,} of {len(side.frame):,} polygons hold no pixel centre that is compared, and were left out."] if lost else []
+    line = f"{name}: {lost:,} of {len(side.frame):,} polygons hold no pixel centre that is compared, and were left out."
+    return [*side.problems, *([line] if lost else [])]
 
 
 def confidences(side: RasterIds | BurntIds, ids: np.ndarray) -> np.ndarray | None:
@@ -155,6 +157,31 @@ def confidences(side: RasterIds | BurntIds, ids: np.ndarray) -> np.ndarray | Non
     if isinstance(side, RasterIds) or "confidence" not in side.frame:
         return None
     return pd.to_numeric(side.frame["confidence"]).to_numpy(float)[ids - 1]
+
+
+def column_of(side: RasterIds | BurntIds, column: str, ids: np.ndarray) -> np.ndarray:
+    """Return (object,) values of a column of the truth's polygons.
+
+    Raises
+    ------
+    BadInput
+        If the truth is a raster.
+    UnknownName
+        If its table has no such column.
+    """
+    if isinstance(side, RasterIds):
+        message = f"Scores by {column!r} were asked for, but the truth {side.name} is a raster: give a table of polygons that has this column."
+        raise BadInput(message)
+    values: np.ndarray = fields_column(side.frame, column).to_numpy(object)[ids - 1]
+    return values
+
+
+def guessed_column(side: RasterIds | BurntIds, column: str, ids: np.ndarray) -> np.ndarray | None:
+    """Return (object,) values of a column of the guess's polygons, or None if it has none."""
+    if isinstance(side, RasterIds) or column not in side.frame:
+        return None
+    values: np.ndarray = side.frame[column].to_numpy(object)[ids - 1]
+    return values
 
 
 def blind_answers(grid: GeoBox, area: Sequence[float]) -> dict[str, GridIds]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from tilth.errors import BadInput, GridMismatch
+from tilth.errors import BadInput, GridMismatch, UnknownName
 from tilth.score.image import ImageScores
 from tilth.score.objects import match_objects
 from tilth.score.overlap import OverlapTable, table_from_pairs
@@ -37,6 +38,7 @@ def score_fields(
     step: float | None = None,
     iou: float = 0.5,
     extent: BaseGeometry | None = None,
+    by: Sequence[str] = (),
 ) -> FieldComparison:
     """Compare polygons with polygons.
 
@@ -54,6 +56,8 @@ def score_fields(
         IoU of a match, for the distances.
     extent : shapely geometry, optional
         Where the truth was mapped, in the CRS of the truth; only area inside counts, and guesses that lie outside for more than half are ignored.
+    by : sequence of str
+        Columns of the truth that scores are also given by.
 
     Raises
     ------
@@ -61,13 +65,17 @@ def score_fields(
         If the CRSs differ and ``reproject`` is not set, or only one has one.
     BadInput
         If no polygon is left in either.
+    UnknownName
+        If the truth has no such column.
     """
+    for column in by:
+        fields_column(truth, column)
     guess = _same_crs(truth, guess, reproject=reproject)
     parts, problems = [], []
     truth_m, guess_m, extent = _equal_area(truth, guess, extent)
     for name, frame in (("truth", truth_m), ("guess", guess_m)):
-        tidy, found = _tidy(frame, name)
-        parts.append(tidy)
+        repaired, found = tidy(frame, name)
+        parts.append(repaired)
         problems += found
     if not any(map(len, parts)):
         message = "Neither truth nor guess holds a polygon: there is nothing to compare."
@@ -76,36 +84,47 @@ def score_fields(
         parts[0], lost = _within(parts[0], extent)
         problems += lost
     real, said = parts[0].geometry, parts[1].geometry
-    problems += [line for name, shapes in (("truth", real), ("guess", said)) for line in _overlaps(name, shapes)]
+    problems += [line for name, shapes in (("truth", real), ("guess", said)) for line in overlaps(name, shapes)]
     table = overlap_of(real, said, extent)
     both = float(table.shared.sum())
     area = (both, max(float(table.guess_area.sum()) - both, 0.0), max(float(table.truth_area.sum()) - both, 0.0))
     distances = None if step is None else outline_distances(real, said, table, step, iou)
     sure = parts[1]["confidence"].to_numpy(float) if "confidence" in parts[1] else None
     unit = None if truth.crs is None else 1.0
-    return FieldComparison(ImageScores(key, group, table, area, unit, sure, distances=distances), tuple(problems))
+    labels = {c: (parts[0][c].to_numpy(object), parts[1][c].to_numpy(object) if c in parts[1] else None) for c in by}
+    return FieldComparison(ImageScores(key, group, table, area, unit, sure, distances=distances, labels=labels), tuple(problems))
+
+
+def fields_column(frame: Any, column: str) -> Any:
+    """Return a column, or raise UnknownName with the nearest one that there is."""
+    if column not in frame or column == frame.geometry.name:
+        raise UnknownName.among("column of the truth", column, [str(c) for c in frame.columns if c != frame.geometry.name])
+    return frame[column]
 
 
 def _same_crs(truth: GeoDataFrame, guess: GeoDataFrame, *, reproject: bool) -> GeoDataFrame:
     if truth.crs == guess.crs:
         return guess
     if truth.crs is None or guess.crs is None:
-        message = f"The truth has CRS {_name(truth)} and the guess {_name(guess)}: without both they cannot be laid on each other; set the missing one."
+        message = f"The truth has CRS {crs_name(truth)} and the guess {crs_name(guess)}: without both they cannot be laid on each other; set the missing one."
         raise GridMismatch(message)
     if not reproject:
-        message = f"The truth is in {_name(truth)} and the guess in {_name(guess)}: say --reproject (reproject=True) to bring the guess to the truth's CRS."
+        message = (
+            f"The truth is in {crs_name(truth)} and the guess in {crs_name(guess)}: say --reproject (reproject=True) to bring the guess to the truth's CRS."
+        )
         raise GridMismatch(message)
     return guess.to_crs(truth.crs)
 
 
-def _name(frame: GeoDataFrame) -> str:
+def crs_name(frame: GeoDataFrame) -> str:
+    """Return the short name of a table's CRS."""
     if frame.crs is None:
         return "none"
     authority = frame.crs.to_authority()
     return ":".join(authority) if authority else str(frame.crs.name)
 
 
-def _tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
+def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
     """Repair invalid polygons, and drop what is no polygon; say how many of each."""
     shapes = frame.geometry
     broken = ~shapes.is_valid & shapes.notna() & ~shapes.is_empty
@@ -131,13 +150,13 @@ def _equal_area(truth: GeoDataFrame, guess: GeoDataFrame, extent: BaseGeometry |
 
 
 def _within(frame: GeoDataFrame, extent: BaseGeometry) -> tuple[GeoDataFrame, list[str]]:
-    """Leave out true polygons without area in the extent."""
-    inside = (frame.geometry.intersection(extent).area > 0).to_numpy()
+    """Leave out true polygons of which less than a thousandth lies in the extent: slivers of the projection are no fields."""
+    inside = (frame.geometry.intersection(extent).area > 1e-3 * frame.geometry.area).to_numpy()
     lost = int((~inside).sum())
     return frame[inside].reset_index(drop=True), [f"truth: {lost:,} polygons lie outside the extent and were left out."] if lost else []
 
 
-def _overlaps(name: str, shapes: GeoSeries) -> list[str]:
+def overlaps(name: str, shapes: GeoSeries, what: str = "their common area counts once for each") -> list[str]:
     """Say if polygons of one side lie on each other by more than a thousandth of the smaller."""
     one, other = shapes.sindex.query(shapes, predicate="intersects")
     keep = one < other
@@ -145,7 +164,7 @@ def _overlaps(name: str, shapes: GeoSeries) -> list[str]:
     common = shapes.iloc[one].reset_index(drop=True).intersection(shapes.iloc[other].reset_index(drop=True), align=False).area.to_numpy()
     smaller = np.minimum(shapes.area.to_numpy()[one], shapes.area.to_numpy()[other])
     pairs = int((common > 1e-3 * smaller).sum())
-    return [f"{name}: {pairs:,} pairs of polygons overlap; their common area counts once for each."] if pairs else []
+    return [f"{name}: {pairs:,} pairs of polygons overlap; {what}."] if pairs else []
 
 
 def overlap_of(truth: GeoSeries, guess: GeoSeries, extent: BaseGeometry | None = None) -> OverlapTable:

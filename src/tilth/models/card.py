@@ -44,8 +44,8 @@ class ModelCard:
     scores: Mapping[str, object] = field(default_factory=dict)
     """Reported scores; tables are allowed."""
     calibration: Mapping[str, float] = field(default_factory=dict)
-    """A correction of the per-object confidence, ``sigmoid(slope logit(p) + offset)``, as ``tilth evaluate --fit-calibration`` writes it: ``slope``, ``offset``,
-    and what they were fitted on.  Nothing applies it by itself: it is read with ``tilth.score.Correction.from_dict(card.calibration)``."""
+    """A correction of the per-object confidence, ``sigmoid(slope logit(p) + offset)``, as ``tilth evaluate --fit-calibration`` writes it: ``slope``,
+    ``offset``, and what they were fitted on.  Nothing applies it by itself: it is read with ``tilth.score.Correction.from_dict(card.calibration)``."""
     citation: str = ""
     notes: str = ""
     folder: Path | None = field(default=None, compare=False)

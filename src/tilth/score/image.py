@@ -13,7 +13,6 @@ from tilth.score.objects import match_objects
 from tilth.score.overlap import OverlapTable, overlap_table
 from tilth.score.pixel import Confusion
 
-
 Labels = tuple[np.ndarray, np.ndarray | None]
 """(truth,) and (guess,) objects' values of a column; None where guesses have none."""
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tilth.score.calibration import Fitted
+from tilth.score.pixel import Confusion, pixel_scores
 from tilth.score.statistics import Comparison
 from tilth.score.summary import MEASURES, Measure, RunScores
 
@@ -124,9 +126,14 @@ def _run_parts(run: RunScores) -> list[str]:
     if run.groups:
         parts.append(markdown_table(*group_table(run)))
     parts += [markdown_table(*kind_table(run)), markdown_table(*size_table(run))]
+    parts += [markdown_table(*stratum_table(run, column)) for column in run.strata]
+    if run.classes is not None:
+        parts += ["Pixels by class:\n", markdown_table(*confusion_table(run.classes)), markdown_table(*class_table(run.classes))]
     if run.calibration is not None and run.calibration.n:
         c = run.calibration
         parts.append(f"Confidence of {c.n:,} objects: expected calibration error {c.ece:.3f}, largest {c.mce:.3f}, Brier {c.brier:.3f}.\n")
+    if run.correction is not None:
+        parts.append(correction_line(run.correction) + "\n")
     return parts
 
 
@@ -155,6 +162,41 @@ def size_table(run: RunScores) -> tuple[list[str], list[list[str]]]:
         for name, r in run.sizes.to_dict("index").items()
     ]
     return ["size", "true objects", "recall", "mean IoU of matches", "guessed objects", "precision"], rows
+
+
+def stratum_table(run: RunScores, column: str) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: scores by the values of a column."""
+    rows = [
+        [str(name), f"{int(r['truth']):,}", number(r["recall"]), number(r["mean_iou"]), f"{int(r['guess']):,}", number(r["precision"])]
+        for name, r in run.strata[column].to_dict("index").items()
+    ]
+    return [column, "true objects", "recall", "mean IoU of matches", "guessed objects", "precision"], rows
+
+
+def confusion_table(counts: Confusion) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: pixels by true (down) and guessed (across) class."""
+    rows = [[name, *(f"{n:,}" for n in row)] for name, row in zip(counts.names, counts.counts.tolist(), strict=True)]
+    return ["truth, guess across", *counts.names, "no answer"], rows
+
+
+def class_table(counts: Confusion) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: pixel scores of each class, their mean over the classes that occur, and how many pixels were left out."""
+    found = pixel_scores(counts)
+    names = ("iou", "precision", "recall", "f1", "accuracy")
+    rows = [[str(name), *(number(row[m]) for m in names)] for name, row in found.table.to_dict("index").items()]
+    mean = ["mean of classes", *(number(found.mean[m]) for m in names)]
+    return ["class", *names], [*rows, mean, [f"all ({found.ignored:,} px not known)", "", "", "", "", number(found.accuracy)]]
+
+
+def correction_line(found: Fitted) -> str:
+    """Say what would make the confidences honest."""
+    gain = (
+        f"from {found.ece:.3f} to {found.ece_corrected:.3f} on images that it was not fitted on"
+        if not math.isnan(found.ece_corrected)
+        else "not judged: too few images"
+    )
+    c = found.correction
+    return f"Correction of the confidence (applied to nothing here): sigmoid({c.slope:.3f} logit(p) {c.offset:+.3f}); expected calibration error {gain}."
 
 
 def comparison_table(found: dict[str, Comparison]) -> tuple[list[str], list[list[str]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -48,9 +49,9 @@ def stratify(images: Sequence[ImageScores], column: str, iou: float = 0.5) -> pd
     parts = [side.assign(value=cut(side["value"])).groupby("value", sort=False) for side in (truth, guess)]
     found = parts[0].agg(truth=("hit", "size"), found=("hit", "sum"), recall=("hit", "mean"), mean_iou=("iou", "mean"))
     said = parts[1].agg(guess=("hit", "size"), right=("hit", "sum"), precision=("hit", "mean"))
-    table = found.join(said, how="outer").fillna({name: 0 for name in ("truth", "found", "guess", "right")})
+    table = found.join(said, how="outer").fillna(dict.fromkeys(("truth", "found", "guess", "right"), 0))
     order = sorted(table.index, key=lambda value: (value == NONE, _sort_key(value)))
-    counts = {name: "int64" for name in ("truth", "found", "guess", "right")}
+    counts = dict.fromkeys(("truth", "found", "guess", "right"), "int64")
     return table.loc[order].astype(counts).rename_axis(column)
 
 
@@ -68,15 +69,17 @@ def _rows(image: ImageScores, column: str, iou: float) -> tuple[pd.DataFrame, pd
     return truth, guess[keep] if said is not None else guess[:0]
 
 
-def _binning(values: pd.Series):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _binning(values: pd.Series) -> Callable[[pd.Series], pd.Series]:
     """Return what turns values into texts: themselves, or quarters of a column of many numbers."""
     known = values.dropna()
     numbers = pd.to_numeric(known, errors="coerce")
     if numbers.isna().any() or numbers.nunique() <= MANY:
         return lambda column: column.map(_text).astype(object)
     edges = np.unique(np.quantile(numbers, [0, 0.25, 0.5, 0.75, 1]))
-    names = np.array([f"{low:g} to {high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)], object)
-    return lambda column: column.map(lambda v: NONE if pd.isna(v) else names[min(int(np.searchsorted(edges, float(v), "right")) - 1, len(names) - 1)]).astype(object)
+    names = np.array([f"{low:g} to {high:g}" for low, high in pairwise(edges)], object)
+    return lambda column: column.map(lambda v: NONE if pd.isna(v) else names[min(int(np.searchsorted(edges, float(v), "right")) - 1, len(names) - 1)]).astype(
+        object
+    )
 
 
 def _text(value: object) -> str:
@@ -84,7 +87,7 @@ def _text(value: object) -> str:
 
 
 def _sort_key(value: str) -> tuple[float, str]:
-    first = value.split(" ")[0]
+    first = value.split(" ", maxsplit=1)[0]
     try:
         return float(first), value
     except ValueError:

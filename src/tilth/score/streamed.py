@@ -88,7 +88,7 @@ def _check(truth: ObjectIds, guess: ObjectIds, known: Known | None, block: int) 
 
 
 def _blocks(truth: ObjectIds, guess: ObjectIds, known: Known | None, block: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-    for roi in tiles(tuple(truth.grid.shape), block):
+    for roi in tiles(truth.grid.shape.yx, block):
         yield _ids(truth, roi), _ids(guess, roi), None if known is None else ~known.known(roi)
 
 
@@ -134,8 +134,8 @@ def score_sources(
 def _edges(truth: ObjectIds, guess: ObjectIds, known: Known | None, width: int, block: int) -> tuple[tuple[float, float], float]:
     """Return pixels in both outline bands, pixels in either, and pixels whose truth is not known; blocks see ``width`` px around them."""
     shared = either = ignored = 0
-    for roi in tiles(tuple(truth.grid.shape), block):
-        frame = pad_roi(roi, width, tuple(truth.grid.shape))
+    for roi in tiles(truth.grid.shape.yx, block):
+        frame = pad_roi(roi, width, truth.grid.shape.yx)
         core = inside(roi, frame)
         one, other = (outline_band(_ids(side, frame), width)[core] for side in (truth, guess))
         mask = np.ones(one.shape, bool) if known is None else known.known(roi)
