@@ -292,6 +292,20 @@ def test_simulate(tmp_path):
     refused(tilth("simulate", "-o", tmp_path / "s", "--size", 64), "--force")
 
 
+def test_evaluate_a_map_against_its_truth(mapped, scene, tmp_path):
+    truth = write(tmp_path / "truth.tif", scene.instances.ids[None].astype(np.int32), grid=scene.instances.grid, nodata=0)
+    done = tilth("evaluate", "--pred", mapped[0], "--truth", truth, "-o", tmp_path / "report", "--bootstrap", 50)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "report").iterdir()} >= {"report.json", "report.md", "report.html"}
+    assert "regular grid" in done.stderr.lower() or "grid" in done.stderr.lower(), "baselines stand beside the score"
+
+
+def test_evaluate_refuses_options_that_would_do_nothing(mapped, tmp_path):
+    done = tilth("evaluate", "fields-s2-2season", tmp_path, "--reproject", "-o", tmp_path / "report")
+    assert done.returncode == 2
+    assert "--reproject" in done.stderr
+
+
 def test_reference_page_is_what_the_code_says():
     done = subprocess.run([sys.executable, str(REPO / "docs" / "reference.py"), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

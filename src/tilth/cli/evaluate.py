@@ -42,17 +42,22 @@ from tilth.cli.progress import reporter
 @opt.group(opt.force, opt.quiet, opt.engine, opt.threads, opt.method)
 def evaluate_command(**given: Any) -> None:
     """Evaluate and write the report."""
-    from tilth import evaluate
+    from tilth import evaluate, store
 
     files = bool(given["maps"])
     if files == bool(given["dataset"]) or files != bool(given["truth"]):
         message = "Give either MODEL DATASET (models first, the dataset folder last), or --pred MAP --truth TRUTH."
         raise click.UsageError(message)
+    if not files and (given["extent"] or given["reproject"]):
+        message = "--extent and --reproject are about --pred and --truth: leave them away for a dataset folder."
+        raise click.UsageError(message)
+    if given["calibration"]:
+        store.check_output(given["calibration"], given["force"])
     with reporter(quiet=given["quiet"], as_json=False) as say:
         report, figures = _of_files(given) if files else _of_models(given, say)
+    paths = evaluate.write_report(report, given["out"], figures=figures, force=given["force"])
     if given["calibration"]:
         _write_calibration(report, given["calibration"], force=given["force"])
-    paths = evaluate.write_report(report, given["out"], figures=figures, force=given["force"])
     if not given["quiet"]:
         click.echo(report.to_markdown(), err=True)
     click.echo(str(paths[-1]))
