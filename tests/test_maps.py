@@ -24,7 +24,7 @@ def image(tmp_path_factory):
 
 
 def test_one_line_is_the_four_stations(image, tmp_path):
-    frame = tilth.map_fields(image, tmp_path / "f.parquet")
+    frame = tilth.map_fields(image, tmp_path / "f.parquet", options=maps.MapOptions(min_area=500))
     model = tilth.load_model("fields-s2-2season")
     probabilities = tilth.predict(tilth.open_raster(image), model)
     by_hand = tilth.to_fields(tilth.find_instances(probabilities, model.classes), fields.FieldOptions(min_area=0))
@@ -37,6 +37,13 @@ def test_time_of_the_image_becomes_the_time_of_determination(image, tmp_path):
     assert fields.read_origin(tmp_path / "f.parquet").to_dict()["determination:datetime"] == "2024-08-17T10:20:00Z"
     with pytest.raises(BadInput, match="ISO 8601"):
         tilth.map_fields(image, tmp_path / "g.parquet", options=maps.MapOptions(datetime="yesterday"))
+
+
+def test_smallest_field_is_what_the_image_can_show():
+    assert maps.least_area(maps.MapOptions(), 1.0) == 500
+    assert maps.least_area(maps.MapOptions(), 10.0) == 2000
+    assert maps.least_area(maps.MapOptions(min_area=0), 10.0) == 0
+    assert maps.least_area(maps.MapOptions(), None) == 500
 
 
 def test_choice_of_the_model_by_bands(image):

@@ -108,7 +108,7 @@ def score_scene(scene: Landscape, frame: GeoDataFrame) -> dict[str, dict[str, fl
     cell = max(2, round(float(np.sqrt((truth > 0).sum() / max(truth.max(), 1)))))
     answers = {
         "tilth": guess,
-        "gradient watershed": score.gradient_watershed(image),
+        "gradient watershed": score.gradient_watershed(image, sigma=0.7, min_area=20),  # what suits it best at 10 m
         "regular grid": score.regular_grid(truth.shape, cell),
         "one field everywhere": score.constant(truth.shape),
     }

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ import tilth
 from tilth import fields, models, picture, predict, store
 from tilth.classes import ClassScheme
 from tilth.errors import BadInput, BandMismatch
-from tilth.grid import Roi
+from tilth.grid import Roi, ground_sampling_distance
 from tilth.raster import Source
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class MapOptions:
     method: str = "watershed"
     instances: fields.InstanceOptions = field(default_factory=fields.InstanceOptions)
     outlines: fields.FieldOptions = field(default_factory=fields.FieldOptions)
+    min_area: float | None = None
+    """Smallest field in m2; None: 500 m2 or 20 pixels of the image, whichever is more, because less than that has no shape."""
     collection: str | None = None
     """fiboa collection id; None: the output's name."""
     datetime: str | None = None
@@ -132,7 +134,12 @@ def predict_image(job: Job, out: Path, *, force: bool = False, on_step: OnStep =
 
 
 def _score_cog(job: Job, out: Path, *, force: bool) -> Any:
-    tags = predict.score_tags(job.plan) | {"model": json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)}
+    gsd = _image_gsd(job.source)
+    tags = (
+        predict.score_tags(job.plan)
+        | ({} if gsd is None else {"image_gsd": repr(gsd)})
+        | {"model": json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)}
+    )
     names = job.plan.classes.names
     return store.create_cog(out, job.plan.grid, names, np.uint8, nodata=predict.NODATA, tags=tags, overviews="average", force=force)
 
@@ -166,7 +173,7 @@ def map_image(
         probabilities = predict.JournalSource(journal, job.plan)
         if scores is not None:
             _copy_scores(probabilities, job, scores, force=force, on_step=on_step)
-        frame = _to_table(probabilities, job.plan.classes, folder, options, on_step)
+        frame = _to_table(probabilities, job.plan.classes, folder, options, _image_gsd(job.source), on_step)
         origin = _origin(out, options, job.source, f"{job.model.card.name}, {options.method}, tilth {tilth.__version__}")
         fields.write_fields(frame, out, origin, force=force)
     return out, frame
@@ -192,7 +199,7 @@ def fields_from_scores(path: Path | str, out: Path, options: MapOptions, *, forc
     store.check_output(out, force)
     fields.format_of(out)
     with work_folder(out) as folder:
-        frame = _to_table(predict.ScoreSource(source), classes, folder, options, on_step)
+        frame = _to_table(predict.ScoreSource(source), classes, folder, options, _image_gsd(source), on_step)
         fields.write_fields(frame, out, _origin(out, options, source, f"{options.method}, tilth {tilth.__version__}"), force=force)
     return out, frame
 
@@ -214,14 +221,29 @@ def score_classes(source: Source, name: str) -> ClassScheme:
     return classes
 
 
-def _to_table(probabilities: Source, classes: ClassScheme, folder: Path, options: MapOptions, on_step: OnStep) -> GeoDataFrame:
+def least_area(options: MapOptions, gsd: float | None) -> float:
+    """Return the area of the smallest field to keep, in m2, for an image of ``gsd`` metres; a photograph's unit is the pixel."""
+    if options.min_area is not None:
+        return options.min_area
+    return SMALLEST if gsd is None else max(SMALLEST, SMALLEST_PIXELS * gsd**2)
+
+
+def _image_gsd(source: Source) -> float | None:
+    """Return the ground sampling distance of the image; a score raster tells that of the image it came from."""
+    noted = getattr(source, "tags", {}).get("image_gsd")
+    return float(noted) if noted else ground_sampling_distance(source.grid)
+
+
+def _to_table(probabilities: Source, classes: ClassScheme, folder: Path, options: MapOptions, gsd: float | None, on_step: OnStep) -> GeoDataFrame:
     """Objects, outlines, measures.  A photograph has them too, in pixels."""
+    least = least_area(options, gsd)
+    instances, outlines = replace(options.instances, min_area=least), replace(options.outlines, min_area=least)
     with ThreadPoolExecutor(min(options.threads or os.cpu_count() or 1, 8)) as pool:  # numba's loops let go of the GIL; the order of results is kept
         on_step("objects", 0, 1, "")
-        found = fields.map_instances(probabilities, classes, folder / "objects", options.method, options.instances, block=OBJECT_BLOCK, run=pool.map)
+        found = fields.map_instances(probabilities, classes, folder / "objects", options.method, instances, block=OBJECT_BLOCK, run=pool.map)
         on_step("objects", 1, 1, f"{len(found.table):,}")
         on_step("outlines", 0, 1, "")
-        frame = fields.to_fields(found, options.outlines, run=pool.map)
+        frame = fields.to_fields(found, outlines, run=pool.map)
     on_step("outlines", 1, 1, f"{len(frame):,}")
     return frame
 
@@ -279,6 +301,8 @@ def write_score_preview(path: Path) -> Path:
     return target
 
 
+SMALLEST, SMALLEST_PIXELS = 500.0, 20
+"""Smallest field by default: m2, and pixels of the image."""
 PROBES = 4
 """Windows on which the fast engine is compared with float32."""
 OBJECT_BLOCK = 1024

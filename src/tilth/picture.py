@@ -35,7 +35,7 @@ def thumbnail(source: Source, longest: int = 1400, bands: tuple[int, int, int] |
     step = max(1, -(-max(height, width) // longest))
     pick = list(bands or colour_bands(source.bands))
     picture = np.full((-(-height // step), -(-width // step), 3), np.nan, np.float32)
-    for roi in tiles((height, width), 1024 * step if step > 1 else 2048):
+    for roi in tiles((height, width), max(1024 // step, 1) * step):
         part = source.read(roi)
         values = part.values[pick, ::step, ::step].astype(np.float32)
         if part.valid is not None:

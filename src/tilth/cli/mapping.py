@@ -20,7 +20,6 @@ def _map_options(given: dict[str, Any]) -> MapOptions:
     """Turn what the command line holds into the options of the road; what a verb does not offer keeps its default."""
     from tilth import fields, maps, predict
 
-    min_area, max_area = given.get("min_area", 500.0), given.get("max_area") or float("inf")
     return maps.MapOptions(
         predict=predict.PredictOptions(
             window=given.get("window"),
@@ -33,8 +32,8 @@ def _map_options(given: dict[str, Any]) -> MapOptions:
             bands=_bands(given.get("bands")),
         ),
         method=given.get("method", "watershed"),
-        instances=fields.InstanceOptions(min_area=min_area, **({"extent": given["extent"]} if given.get("extent") else {})),
-        outlines=fields.FieldOptions(simplify=given.get("simplify"), min_area=min_area, max_area=max_area),
+        outlines=fields.FieldOptions(simplify=given.get("simplify"), max_area=given.get("max_area") or float("inf")),
+        min_area=given.get("min_area"),
         collection=given.get("collection"),
         datetime=given.get("datetime"),
         engine=_engine(given),

@@ -49,7 +49,9 @@ method = click.option(
     "--method", type=click.Choice(["watershed", "components", "vote"]), default="watershed", show_default=True, help="How probabilities become objects."
 )
 simplify = click.option("--simplify", "-s", type=click.FloatRange(0), default=None, help="Simplify outlines by this many metres [default: 1 pixel].")
-min_area = click.option("--min-area", "--min_size", "-sn", type=click.FloatRange(0), default=500.0, show_default=True, help="Smallest field in m2.")
+min_area = click.option(
+    "--min-area", "--min_size", "-sn", type=click.FloatRange(0), default=None, help="Smallest field in m2 [default: 500 or 20 pixels of the image]."
+)
 max_area = click.option("--max-area", "--max_size", "-sx", type=click.FloatRange(0), default=None, help="Largest field in m2 [default: no limit].")
 scores = click.option("--scores", type=click.Path(path_type=Path), default=None, help="Also write the class probabilities to this COG.")
 save_scores = click.option("--save_scores", is_flag=True, hidden=True, help="ftw alias: write the probabilities beside the output.")
