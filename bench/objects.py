@@ -31,7 +31,7 @@ import numpy as np
 
 from table import Row, ratio, save, seconds
 
-CELL = 23
+CELL = 21
 SECTION = "Object matching and scoring"
 Counts = tuple[int, int, int]
 
