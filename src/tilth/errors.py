@@ -11,6 +11,8 @@
     │   └── UnknownName       no model, dataset, class or option value of that name (the nearest one is offered)
     ├── OutputExists          the output is there already and --force was not given
     ├── OutputFailed          the output cannot be written: no permission, no space
+    ├── SearchFailed          a catalogue did not answer, or with something that is none
+    │   └── NoScenes          it answered, and there is nothing to use
     ├── FetchFailed           a download did not arrive whole
     │   └── ChecksumMismatch  it arrived, but it is not what the card says
     ├── UnsafeFile            a file that would have to be executed to be read (a pickle with code in it)
@@ -67,6 +69,14 @@ class OutputExists(TilthError):
 
 class OutputFailed(TilthError):
     """The output cannot be written."""
+
+
+class SearchFailed(TilthError):
+    """A catalogue did not answer, or with something that is none."""
+
+
+class NoScenes(SearchFailed):
+    """The catalogue answered, and there is nothing to use."""
 
 
 class FetchFailed(TilthError):
