@@ -230,3 +230,23 @@ def test_probabilities_become_a_checked_file(tmp_path):
     path = write_fields(frame, tmp_path / "f.parquet", ORIGIN)
     assert check_fiboa(path) == []
     assert os.listdir(tmp_path) == ["f.parquet"]  # noqa: PTH208
+
+
+def test_times_by_field_and_provenance(tmp_path):
+    """What differs by field is a column and not said again for the whole file; what it was made from travels along."""
+    import geopandas
+    import pandas as pd
+
+    frame = geopandas.GeoDataFrame(
+        {"id": ["a", "b"], "determination:datetime": pd.to_datetime(["2024-05-01T10:00:00Z", "2024-06-01T10:00:00Z"], utc=True)},
+        geometry=[shapely.box(0, 0, 1e-4, 1e-4), shapely.box(1e-3, 0, 1.1e-3, 1e-4)],
+        crs="OGC:CRS84",
+    )
+    origin = Origin("x", datetime(2024, 6, 1, tzinfo=UTC), provenance={"scenes": [{"id": "S2A", "baseline": "05.09"}]})
+    path = write_fields(frame, tmp_path / "f.parquet", origin)
+    collection = json.loads(pq.read_schema(path).metadata[b"collection"])
+    assert "determination:datetime" not in collection
+    assert Origin.from_dict(collection).provenance == origin.provenance
+    back = read_fields(path).set_index("id")["determination:datetime"]
+    assert back["b"] == pd.Timestamp("2024-06-01T10:00:00Z")
+    assert check_fiboa(path) == []

@@ -18,7 +18,7 @@ FLOORS = (
     ("store", "fields"),
     ("imagery", "data", "models", "predict", "score"),
     ("train", "labelling"),
-    ("picture", "page", "areas", "maps", "evaluate", "demo", "doctor"),
+    ("picture", "page", "landcover", "areas", "maps", "evaluate", "demo", "doctor"),
     ("web",),
     ("cli",),
 )
@@ -26,6 +26,7 @@ SIDEWAYS = {
     ("fields", "store"),
     ("maps", "picture"),
     ("maps", "areas"),
+    ("maps", "landcover"),
     ("maps", "page"),
     ("demo", "maps"),
     ("demo", "page"),

@@ -94,7 +94,7 @@ def _values(column: Column, values: Any) -> Iterator[str]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kinds = {"string": (pa.string(), pa.large_string()), "float": (pa.float32(),)}
+    kinds = {"string": (pa.string(), pa.large_string()), "float": (pa.float32(),), "time": (pa.timestamp("ms", tz="UTC"),)}
     if values.type not in kinds[column.kind]:
         yield f"Column {column.name} is {values.type}; wanted is {column.kind}."
         return

@@ -38,7 +38,8 @@ def write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> 
 
     frame = _along_hilbert(frame)
     table = _arrow(frame)
-    metadata = {"geo": json.dumps(_geo(frame)), "collection": json.dumps(origin.to_dict())}
+    collection = {name: value for name, value in origin.to_dict().items() if name not in frame}  # what differs by field stands in its column
+    metadata = {"geo": json.dumps(_geo(frame)), "collection": json.dumps(collection)}
     table = table.replace_schema_metadata(metadata)
     # "id" as a dictionary would only repeat itself; the geometry neither.
     dictionary = [name for name in table.column_names if name == "class"]
@@ -59,7 +60,7 @@ def _arrow(frame: geopandas.GeoDataFrame) -> pa.Table:
 
     geometries = frame.geometry.to_numpy()
     fields, arrays = [], []
-    kinds = {"string": pa.string(), "float": pa.float32()}
+    kinds = {"string": pa.string(), "float": pa.float32(), "time": pa.timestamp("ms", tz="UTC")}
     for column in COLUMNS:
         if column.name in frame:
             fields.append(pa.field(column.name, kinds[column.kind], nullable=not column.required))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,7 +23,7 @@ class Column:
 
     name: str
     kind: str
-    """Arrow type: "string" or "float"."""
+    """Arrow type: "string", "float" or "time" (milliseconds, UTC)."""
     required: bool
     meaning: str
     above: float | None = None
@@ -36,6 +37,7 @@ COLUMNS = (
     Column("class", "string", False, "What it is, a name of the model's class scheme."),
     Column("metrics:area", "float", False, "Area on the ellipsoid in m2 (px2 in a photograph).", 0, 1e9),
     Column("metrics:perimeter", "float", False, "Perimeter on the ellipsoid in m, holes included (px in a photograph).", 0, 1.25e9),
+    Column("determination:datetime", "time", False, "When the last image was taken that the field was seen in, where that differs from field to field."),
     Column("confidence", "float", False, "Mean probability of the field's pixels, 0 to 1.", None, 1),
 )
 """Besides ``geometry`` (polygons) and ``bbox``."""
@@ -53,6 +55,8 @@ class Origin:
     """How the fields were found: model, method, parameters."""
     method: str = "auto-imagery"
     """One of METHODS."""
+    provenance: Mapping[str, object] | None = None
+    """What it was made from, plain values: scenes with dates and baselines, versions, the model's hash."""
 
     def __post_init__(self) -> None:
         if not self.collection or self.method not in METHODS:
@@ -67,6 +71,8 @@ class Origin:
             table["determination:datetime"] = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if self.details:
             table["determination:details"] = self.details
+        if self.provenance:
+            table["tilth:provenance"] = dict(self.provenance)
         return table
 
     @classmethod
@@ -75,4 +81,5 @@ class Origin:
         moment = table.get("determination:datetime")
         determined = datetime.fromisoformat(str(moment)) if moment else None
         details, method = str(table.get("determination:details", "")), str(table.get("determination:method", "unknown"))
-        return cls(str(table.get("collection", "tilth")), determined, details, method)
+        provenance = table.get("tilth:provenance")
+        return cls(str(table.get("collection", "tilth")), determined, details, method, provenance if isinstance(provenance, Mapping) else None)
