@@ -87,6 +87,28 @@ def test_blocks_of_any_size_equal_the_whole(values, block, method, smoothing, ar
     assert found.table.equals(whole.table)
 
 
+@pytest.mark.parametrize("method", ["watershed", "vote"])
+def test_blocks_settle_most_on_their_own_and_nothing_else(scene, method):
+    """The table of the whole raster is short because blocks join first what no neighbour can change; the objects are the same as without that."""
+    from dataclasses import replace
+
+    from tilth.fields.instances import conclude, cut, prepare
+    from tilth.grid import pad_roi
+
+    options = InstanceOptions()
+    ready = prepare(scene[1].grid, FTW3, method, options)
+    tables, sizes = [], []
+    for variant in (ready, replace(ready, first=None)):
+        parts = []
+        for roi in tiles(ready.shape, 75):
+            frame = pad_roi(roi, ready.halo, ready.shape)
+            parts.append(cut(scene[1].read(frame), roi, variant, frame)[1])
+        tables.append(conclude(parts, variant, FTW3, method, options)[1])
+        sizes.append(sum(len(part.basins) for part in parts))
+    assert tables[0].equals(tables[1])
+    assert sizes[0] < 0.8 * sizes[1]
+
+
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 @settings(max_examples=100, deadline=None)
 def test_components_are_scipys(mask):

@@ -248,14 +248,36 @@ def measure(labels, count, kind, relief, sure, areas, cell, top, left, shape):  
     return rows
 
 
+PLACE = 46
+"""Bits of a pass that say where it is."""
+
+
 @njit(cache=True, nogil=True)
-def passes(labels, kind, relief, line):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def name_pass(height, pixel, down):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Return one whole number for the way from a pixel (row-major index in the raster) to its eastern or, with ``down`` 1, southern neighbour.
+
+    Passes sort by height and then by place, so no two are alike and their order is the same whatever blocks they were found in.
+    """
+    return (height << PLACE) | (2 * pixel + down)
+
+
+@njit(cache=True, nogil=True)
+def passes(labels, kind, relief, line, top, left, across):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """List every pair of neighbouring pixels that lie in different basins.
+
+    Parameters
+    ----------
+    labels, kind, relief, line : (y, x) ndarrays
+        Of one block.
+    top, left : int
+        Where the block lies in the raster.
+    across : int
+        Width of the raster.
 
     Returns
     -------
     (n, 4) int64 ndarray
-        The two basins (smaller first), the height at which water passes (65535 between classes), and 1 if the higher pixel is on a line.
+        The two basins (smaller first), the pass (:func:`name_pass`; height 65535 between classes), and 1 if the higher pixel is on a line.
     """
     height, width = labels.shape
     count = 0
@@ -273,10 +295,10 @@ def passes(labels, kind, relief, line):  # type: ignore[no-untyped-def]  # noqa:
                     a, b = labels[i, j], labels[y, x]
                     found[count, 0], found[count, 1] = min(a, b), max(a, b)
                     upper = line[i, j] if relief[i, j] >= relief[y, x] else line[y, x]
-                    if kind[i, j] == kind[y, x]:
-                        found[count, 2], found[count, 3] = max(relief[i, j], relief[y, x]), upper
-                    else:
-                        found[count, 2], found[count, 3] = 65535, 1
+                    rise = np.int64(max(relief[i, j], relief[y, x]))
+                    if kind[i, j] != kind[y, x]:
+                        rise, upper = np.int64(65535), True
+                    found[count, 2], found[count, 3] = name_pass(rise, (np.int64(top) + i) * across + left + j, down), upper
                     count += 1
     return found
 
@@ -297,7 +319,7 @@ def unite_pairs(count, one, other):  # type: ignore[no-untyped-def]  # noqa: ANN
 
 
 @njit(cache=True, nogil=True)
-def flood(low, area, one, other, height, depth, small, absorb):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def flood(low, area, shut, one, other, way, depth, small, absorb):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Let the water rise over all passes, lowest first, and join what is not worth parting.
 
     Two lakes that meet join if the shallower is less than ``depth`` deep, or if one is smaller than ``small`` and the pass lower than ``absorb``.
@@ -306,21 +328,28 @@ def flood(low, area, one, other, height, depth, small, absorb):  # type: ignore[
     ----------
     low, area : (n,) int64 ndarrays
         Lowest height and area of each basin.
-    one, other, height : (m,) int64 ndarrays
-        Passes, sorted by height.
+    shut : (n,) bool ndarray
+        Whether all of a basin and of its passes is known.  What is not can take part in no decision, nor, from the first pass on that leads to such a
+        one, can what is joined to it; what was decided before is what would have been decided with all known.
+    one, other, way : (m,) int64 ndarrays
+        Passes, sorted by ``way`` (:func:`name_pass`).
 
     Returns
     -------
     (n,) int64 ndarray
         The smallest member of each basin's group.
     """
-    parent, low, area = np.arange(low.size), low.copy(), area.copy()
+    parent, low, area, shut = np.arange(low.size), low.copy(), area.copy(), shut.copy()
     for k in range(one.size):
         a, b = find(parent, one[k]), find(parent, other[k])
         if a == b:
             continue
-        shallow = height[k] - max(low[a], low[b]) < depth
-        tiny = height[k] < absorb and min(area[a], area[b]) < small
+        if not (shut[a] and shut[b]):
+            shut[a] = shut[b] = False
+            continue
+        height = way[k] >> PLACE
+        shallow = height - max(low[a], low[b]) < depth
+        tiny = height < absorb and min(area[a], area[b]) < small
         if shallow or tiny:
             a, b = min(a, b), max(a, b)
             parent[b] = a

@@ -93,6 +93,8 @@ class Scene:
     """(Y, X) int64 area of a pixel in each cell of CELL px."""
     unit: float
     """m2 per unit of ``areas``."""
+    first: tuple[int, int, int] | None
+    """Arguments of the first :func:`tilth.fields.seams.by_depth` of the method, which blocks may begin on their own; None: it has none."""
 
     @property
     def halo(self) -> int:
@@ -174,6 +176,7 @@ def prepare(grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOp
     areas, unit = pixel_areas(grid)
     flat = method == "components"
     pixel = ground_sampling_distance(grid) or 1.0
+    small = _small(options, unit)
     passes, radii = _kernel(max(options.smoothing / pixel, 1.0) if options.smoothing > 0 and not flat else 0.0)
     return Scene(
         shape=(int(grid.shape[0]), int(grid.shape[1])),
@@ -187,7 +190,16 @@ def prepare(grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOp
         opening=int(options.spur / pixel / 2),
         areas=areas,
         unit=unit,
+        first={
+            "watershed": (round(options.depth * FULL), small, round(options.absorb * FULL)),
+            "vote": (round(options.vote_depth * FULL), 0, 0),
+        }.get(method),
     )
+
+
+def _small(options: InstanceOptions, unit: float) -> int:
+    """Return the area, in units, below which a basin is too small to stand beside another."""
+    return int(np.ceil(max(options.min_area, options.join_area) / unit))
 
 
 def _kernel(sigma: float) -> tuple[int, tuple[int, ...]]:
@@ -248,10 +260,14 @@ def cut(probs: Raster, core: Roi, scene: Scene, frame: Roi | None = None) -> tup
     here = inside(core, frame)
     sure, line, kind, relief = sure[here], line[here], kind[1:-1, 1:-1], relief[1:-1, 1:-1]
     rows = basins.measure(labels, count, kind, relief, sure, scene.areas, CELL, core[0].start, core[1].start, scene.shape)
-    found = basins.passes(labels, kind, relief, line)
+    found = basins.passes(labels, kind, relief, line, core[0].start, core[1].start, scene.shape[1])
     found[:, :2] -= 1
     found = np.column_stack([found[:, :3], np.ones(len(found), np.int64), found[:, 3]])
-    return labels, seams.Block(core, rows, seams.sum_passes(found), _rims(labels, kind, relief, line, flow))
+    block = seams.Block(core, rows, seams.sum_passes(found), _rims(labels, kind, relief, line, flow))
+    if scene.first is None:
+        return labels, block
+    block, place = seams.by_depth_inside(block, scene.shape, *scene.first)
+    return (place + 1).astype(np.int32)[labels - 1], block
 
 
 def _rims(labels: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -337,7 +353,7 @@ def conclude(blocks: list[Block], scene: Scene, classes: ClassScheme, method: st
         ``id``, ``class``, ``score``, ``pixels``, ``area``.
     """
     least = int(np.ceil(options.min_area / scene.unit))
-    objects = METHODS[method](seams.join(blocks), options, int(np.ceil(max(options.min_area, options.join_area) / scene.unit)))
+    objects = METHODS[method](seams.join(blocks, scene.shape[1]), options, _small(options, scene.unit))
     ids = seams.settle(objects, least, int(options.max_hole / scene.unit))
     lut = np.concatenate([[0], ids[objects.pieces]]).astype(np.int32)
     return lut, _table(objects.rows, ids, scene, classes)

@@ -14,7 +14,7 @@ from tilth.grid import Roi
 
 KIND, LOW, PIXELS, AREA, SURE, FIRST, EDGE = range(7)
 """Columns of a table of basins."""
-ONE, OTHER, HEIGHT, LENGTH, LINES = range(5)
+ONE, OTHER, PASS, LENGTH, LINES = range(5)
 """Columns of a table of passes."""
 
 
@@ -27,7 +27,7 @@ class Block:
     basins: np.ndarray
     """(n, 7) int64: class, lowest height, pixels, area, sum of shares, row-major index of the first pixel, whether it touches the raster's edge."""
     passes: np.ndarray
-    """(m, 5) int64: two basins (0 .. n - 1), lowest height between them, pixels of contact, pixels of contact that lie on a line."""
+    """(m, 5) int64: two basins (0 .. n - 1), lowest pass between them (:func:`tilth.fields.basins.name_pass`), pixels of contact, pixels of contact on a line."""
     rims: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     """Pixels along the east, south, west and north side: (5, k) int64 basin, class, height, line, flow."""
 
@@ -44,10 +44,10 @@ class Basins:
     """(k,) int64: the basin of each piece, the pieces of all blocks one after the other."""
 
 
-def join(blocks: list[Block]) -> Basins:
-    """Join blocks that tile a raster (:func:`tilth.grid.tiles`) into one table of basins."""
+def join(blocks: list[Block], width: int) -> Basins:
+    """Join blocks that tile a raster (:func:`tilth.grid.tiles`) of ``width`` px into one table of basins."""
     offsets = np.cumsum([0, *(len(block.basins) for block in blocks)])
-    links, seams = _seams(blocks, offsets)
+    links, seams = _seams(blocks, offsets, width)
     rows = np.concatenate([block.basins for block in blocks])
     groups = _groups(len(rows), links)
     pieces, rows = _gather(groups, rows)
@@ -57,7 +57,7 @@ def join(blocks: list[Block]) -> Basins:
     return Basins(rows, sum_passes(found), pieces)
 
 
-def _seams(blocks: list[Block], offsets: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def _seams(blocks: list[Block], offsets: np.ndarray, width: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return pairs of pieces that are one basin, and the passes across seams."""
     where = {(block.roi[0].start, block.roi[1].start): k for k, block in enumerate(blocks)}
     links, seams = [np.empty((0, 2), np.int64)], []
@@ -66,20 +66,30 @@ def _seams(blocks: list[Block], offsets: np.ndarray) -> tuple[np.ndarray, list[n
         for side, corner in ((0, (rows.start, columns.stop)), (1, (rows.stop, columns.start))):
             if corner in where:
                 other = where[corner]
-                link, seam = _across(block.rims[side], blocks[other].rims[side + 2], side, (offsets[k], offsets[other]))
+                link, seam = _across(block.rims[side], blocks[other].rims[side + 2], side, (offsets[k], offsets[other]), _rim_pixels(block.roi, side, width))
                 links.append(link)
                 seams.append(seam)
     return np.concatenate(links), seams
 
 
-def _across(mine: np.ndarray, theirs: np.ndarray, side: int, offsets: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Compare the pixels on both sides of one seam; ``side`` is the way from mine to theirs (0 east, 1 south)."""
+def _rim_pixels(roi: Roi, side: int, width: int) -> np.ndarray:
+    """Return the row-major indices in the raster of the pixels along the east (0) or south (1) side of a block."""
+    rows, columns = roi
+    if side == 0:
+        return np.arange(rows.start, rows.stop) * width + columns.stop - 1
+    return (rows.stop - 1) * width + np.arange(columns.start, columns.stop)
+
+
+def _across(mine: np.ndarray, theirs: np.ndarray, side: int, offsets: tuple[int, int], pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compare the pixels on both sides of one seam; ``side`` is the way from mine, which are ``pixels`` of the raster, to theirs (0 east, 1 south)."""
+    from tilth.fields.basins import PLACE
+
     same = mine[1] == theirs[1]
     linked = same & ((mine[4] == side) | (theirs[4] == side + 2) | ((mine[2] == 0) & (theirs[2] == 0)))
     pairs = np.column_stack([mine[0] + offsets[0], theirs[0] + offsets[1]])
     height = np.where(same, np.maximum(mine[2], theirs[2]), 65535)
     line = np.where(same, np.where(mine[2] >= theirs[2], mine[3], theirs[3]), 1)
-    return pairs[linked], np.column_stack([pairs, height, np.ones_like(height), line])
+    return pairs[linked], np.column_stack([pairs, (height << PLACE) | (2 * pixels + side), np.ones_like(height), line])
 
 
 def _groups(count: int, pairs: np.ndarray) -> np.ndarray:
@@ -107,7 +117,7 @@ def _gather(groups: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def sum_passes(found: np.ndarray) -> np.ndarray:
-    """Bring passes between the same two basins together: lowest height, summed lengths; within one basin there is no pass.
+    """Bring passes between the same two basins together: lowest pass, summed lengths; within one basin there is no pass.
 
     Parameters
     ----------
@@ -121,7 +131,7 @@ def sum_passes(found: np.ndarray) -> np.ndarray:
     key = low * (high.max() + 1) + high
     order = np.argsort(key, kind="stable")
     starts = np.flatnonzero(np.diff(key[order], prepend=-1))
-    columns = [low[order][starts], high[order][starts], np.minimum.reduceat(found[order, HEIGHT], starts)]
+    columns = [low[order][starts], high[order][starts], np.minimum.reduceat(found[order, PASS], starts)]
     columns += [np.add.reduceat(found[order, column], starts) for column in (LENGTH, LINES)]
     return np.column_stack(columns)
 
@@ -139,18 +149,49 @@ def keep_alone(basins: Basins) -> Basins:
     return basins
 
 
-def by_depth(basins: Basins, depth: int, small: int = 0, absorb: int = 0) -> Basins:
+def by_depth(basins: Basins, depth: int, small: int = 0, absorb: int = 0, shut: np.ndarray | None = None) -> Basins:
     """Join lakes that are less than ``depth`` deep where they meet, and lakes smaller than ``small`` over passes lower than ``absorb``.
 
-    The same as a watershed flooded from the h-minima of the relief, h = ``depth``.
+    The same as a watershed flooded from the h-minima of the relief, h = ``depth``.  ``shut`` says which basins are known whole (None: all); see
+    :func:`tilth.fields.basins.flood`.
     """
     from tilth.fields.basins import flood
 
     level = basins.passes[_open(basins)]
-    level = level[np.lexsort((level[:, OTHER], level[:, ONE], level[:, HEIGHT]))]
-    columns = [np.ascontiguousarray(level[:, k]) for k in (ONE, OTHER, HEIGHT)]
+    level = level[np.argsort(level[:, PASS])]
+    columns = [np.ascontiguousarray(level[:, k]) for k in (ONE, OTHER, PASS)]
     rows = basins.rows
-    return merge(basins, flood(rows[:, LOW].copy(), rows[:, AREA].copy(), *columns, depth, small, absorb))  # type: ignore[call-arg]
+    shut = np.ones(len(rows), bool) if shut is None else shut
+    return merge(basins, flood(rows[:, LOW].copy(), rows[:, AREA].copy(), shut, *columns, depth, small, absorb))  # type: ignore[call-arg]
+
+
+def by_depth_inside(block: Block, shape: tuple[int, int], depth: int, small: int, absorb: int) -> tuple[Block, np.ndarray]:
+    """Join within a block what :func:`by_depth` would join whatever lies around it, so that the table of the whole raster stays short.
+
+    A pass once refused stays refused: later ones are higher and its lakes only grow and deepen, so deciding it again with the rest does no harm, and what is
+    joined here is joined there.  The result of the whole is the same to the last bit.
+
+    Parameters
+    ----------
+    block : Block
+    shape : (int, int)
+        Size of the raster (y, x): along its edge there is no neighbour.
+
+    Returns
+    -------
+    Block
+        With fewer basins.
+    (n,) int64 ndarray
+        Where each basin went.
+    """
+    shut = np.ones(len(block.basins), bool)
+    (rows, columns), (height, width) = block.roi, shape
+    for rim, seam in zip(block.rims, (columns.stop < width, rows.stop < height, columns.start > 0, rows.start > 0), strict=True):
+        if seam:
+            shut[rim[0]] = False
+    joined = by_depth(Basins(block.basins, block.passes, np.arange(len(block.basins))), depth, small, absorb, shut)
+    rims = tuple(np.concatenate([joined.pieces[rim[:1]], rim[1:]]) for rim in block.rims)
+    return Block(block.roi, joined.rows, joined.passes, rims), joined.pieces  # type: ignore[arg-type]
 
 
 def by_vote(basins: Basins, share: float) -> Basins:
