@@ -1,1 +1,20 @@
-"""Data: what models learn from and are measured on."""
+"""Data: what models learn from and are measured on.
+
+``load_dataset`` opens any dataset by name or folder; ``check_dataset`` looks for what spoils one; ``make_dataset`` makes one from images and polygons.
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "catalogue": ["find_dataset", "list_datasets", "load_dataset"],
+        "dataset": ["Dataset", "Entry"],
+        "declare": ["Declaration"],
+        "fetch": ["fetch_dataset"],
+        "check": ["CheckOptions", "CheckReport", "check_dataset"],
+        "make": ["make_dataset"],
+        "polygons": ["Chips", "load_polygons"],
+        "burning": ["Burning", "burn_fields", "read_outlines"],
+    },
+)

@@ -27,7 +27,7 @@ class Block:
     basins: np.ndarray
     """(n, 7) int64: class, lowest height, pixels, area, sum of shares, row-major index of the first pixel, whether it touches the raster's edge."""
     passes: np.ndarray
-    """(m, 5) int64: two basins (0 .. n - 1), lowest pass between them (:func:`tilth.fields.basins.name_pass`), pixels of contact, pixels of contact on a line."""
+    """(m, 5) int64: two basins (0 .. n - 1), lowest pass between them (:func:`tilth.fields.basins.name_pass`), pixels of contact, and those on a line."""
     rims: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     """Pixels along the east, south, west and north side: (5, k) int64 basin, class, height, line, flow."""
 
