@@ -18,8 +18,9 @@ import numpy as np
 import tilth
 from tilth import fields, models, picture, predict, store
 from tilth.classes import ClassScheme
-from tilth.errors import BadInput, BandMismatch
+from tilth.errors import BadInput, BandMismatch, OutputFailed
 from tilth.grid import Roi, ground_sampling_distance
+from tilth.landcover import LandCover, keep_cropland
 from tilth.raster import Source
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 OnStep = Callable[[str, float, float, str], None]
 """(stage, done, total, detail)."""
+Refine = Callable[["GeoDataFrame"], "GeoDataFrame"]
+"""What changes a table before it is written."""
 
 
 def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
@@ -50,6 +53,8 @@ class MapOptions:
     engine: str = "auto"
     fast: bool = False
     threads: int | None = None
+    land_cover: LandCover | None = None
+    """A raster as a second opinion: fields that lie on little crop are dropped, and how many is said."""
 
 
 def choose_model(source: Source) -> str:
@@ -71,12 +76,16 @@ def choose_model(source: Source) -> str:
 
 
 @contextmanager
-def work_folder(out: Path) -> Iterator[Path]:
-    """Give the folder of a run's finished parts; it goes when the run ends well and stays when it does not."""
-    folder = out.parent / f".{out.name}.tilth"
-    folder.mkdir(parents=True, exist_ok=True)
+def work_folder(out: Path, keep: Path | None = None) -> Iterator[Path]:
+    """Give the folder of a run's finished parts; it goes when the run ends well and stays when it does not, or when it was given as ``keep``."""
+    folder = keep or out.parent / f".{out.name}.tilth"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputFailed(f"The folder {folder} for finished parts cannot be made ({error.strerror}): give one that can be written.") from error
     yield folder
-    shutil.rmtree(folder)
+    if keep is None:
+        shutil.rmtree(folder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +154,15 @@ def _score_cog(job: Job, out: Path, *, force: bool) -> Any:
 
 
 def map_image(
-    job: Job, out: Path, options: MapOptions, *, scores: Path | None = None, force: bool = False, on_step: OnStep = _silent
+    job: Job,
+    out: Path,
+    options: MapOptions,
+    *,
+    scores: Path | None = None,
+    force: bool = False,
+    on_step: OnStep = _silent,
+    refine: Refine | None = None,
+    work: Path | None = None,
 ) -> tuple[Path, GeoDataFrame]:
     """Turn an image into a table of fields.
 
@@ -157,6 +174,10 @@ def map_image(
         The table; its ending decides the format.
     scores : path, optional
         Also write the class probabilities to this COG.
+    refine : callable, optional
+        Changes the table before it is written.
+    work : path, optional
+        Where finished parts are kept, and stay: the next run with other outlines finds the probabilities there.
 
     Returns
     -------
@@ -167,16 +188,33 @@ def map_image(
         if target is not None:
             store.check_output(target, force)
     fields.format_of(out)
-    with work_folder(out) as folder:
+    with work_folder(out, work) as folder:
         journal = predict.Journal(folder / "scores", job.plan.key)
         predict.run_plan(job.source, job.model, job.plan, sink=_Nowhere(), progress=_progress(on_step), journal=journal)
         probabilities = predict.JournalSource(journal, job.plan)
         if scores is not None:
             _copy_scores(probabilities, job, scores, force=force, on_step=on_step)
         frame = _to_table(probabilities, job.plan.classes, folder, options, _image_gsd(job.source), on_step)
-        origin = _origin(out, options, job.source, f"{job.model.card.name}, {options.method}, tilth {tilth.__version__}")
-        fields.write_fields(frame, out, origin, force=force)
+        frame = _refined(frame, options, refine, on_step)
+        details = f"{job.model.card.name}, {options.method}, tilth {tilth.__version__}"
+        fields.write_fields(frame, out, _origin(out, options, job.source, details, _provenance(job)), force=force)
     return out, frame
+
+
+def _refined(frame: GeoDataFrame, options: MapOptions, refine: Refine | None, on_step: OnStep) -> GeoDataFrame:
+    """Change a table before it is written: what the caller wants, then the land cover."""
+    frame = refine(frame) if refine else frame
+    if options.land_cover is not None:
+        frame, note = keep_cropland(frame, options.land_cover, on_step)
+        on_step("land cover", 1, 1, note)
+    return frame
+
+
+def _provenance(job: Job) -> dict[str, object]:
+    """Return what a map is made from: versions, the model and its hash, and what the image says about its own making."""
+    noted = getattr(job.source, "tags", {}).get("provenance")
+    card = job.model.card
+    return {"tilth": tilth.__version__, "model": {"name": card.name, "files": dict(card.files)}, "image": json.loads(noted) if noted else str(job.image)}
 
 
 def _copy_scores(probabilities: predict.JournalSource, job: Job, scores: Path, *, force: bool, on_step: OnStep) -> None:
@@ -200,6 +238,7 @@ def fields_from_scores(path: Path | str, out: Path, options: MapOptions, *, forc
     fields.format_of(out)
     with work_folder(out) as folder:
         frame = _to_table(predict.ScoreSource(source), classes, folder, options, _image_gsd(source), on_step)
+        frame = _refined(frame, options, None, on_step)
         fields.write_fields(frame, out, _origin(out, options, source, f"{options.method}, tilth {tilth.__version__}"), force=force)
     return out, frame
 
@@ -248,8 +287,8 @@ def _to_table(probabilities: Source, classes: ClassScheme, folder: Path, options
     return frame
 
 
-def _origin(out: Path, options: MapOptions, source: Source, details: str) -> fields.Origin:
-    return fields.Origin(options.collection or out.stem, _acquired(options.datetime, source), details)
+def _origin(out: Path, options: MapOptions, source: Source, details: str, provenance: dict[str, object] | None = None) -> fields.Origin:
+    return fields.Origin(options.collection or out.stem, _acquired(options.datetime, source), details, provenance=provenance)
 
 
 def _acquired(given: str | None, source: Source) -> datetime | None:
