@@ -1,12 +1,13 @@
 PY ?= python3
 V := .venv
 BIN := $(V)/bin
+SERVICES := .venv-services
 WORKERS ?= 2
 
-.PHONY: help demo test check lint types docs bench constraints clean
+.PHONY: help demo test test-services check lint types docs bench constraints clean
 
 help: ## show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(V)/.core: pyproject.toml constraints.txt
 	$(PY) -m venv $(V)
@@ -22,6 +23,10 @@ demo: $(V)/.core ## install tilth and map a simulated scene: demo/report.html
 
 test: $(V)/.test ## install what the tests need and run them
 	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-services: $(V)/.test ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
+	@tests/prepare_services.sh $(PY) $(SERVICES)
+	TILTH_SERVICES_PYTHON=$(SERVICES)/bin/python $(BIN)/python -m pytest -q tests/test_imagery_pgstac.py tests/test_services_archive.py
 
 check: lint types docs test ## everything that must be green before a change lands
 
@@ -42,4 +47,4 @@ constraints: $(V)/.test ## resolve the versions anew, for every platform, withou
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf $(V) demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(V) $(SERVICES) demo .pytest_cache .mypy_cache .ruff_cache

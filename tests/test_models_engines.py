@@ -336,3 +336,12 @@ def test_loading_needs_no_torch(card, tmp_path):
 def test_checksums_are_sha256(card):
     for name, sha in card.files.items():
         assert hashlib.sha256((card.folder / name).read_bytes()).hexdigest() == sha
+
+
+@pytest.mark.parametrize("engine", LOADERS)
+def test_a_rested_model_answers_as_before(engine, card):
+    model = LOADERS[engine](card, card.folder)
+    views = draw_views(2)
+    before = model(views)
+    model.rest()
+    assert np.array_equal(model(views), before)

@@ -4,9 +4,9 @@ from .fields import find_instances as find_instances
 from .fields import to_fields as to_fields
 from .labels import Instances as Instances
 from .labels import LabelMap as LabelMap
-from .maps import map_fields as map_fields
 from .models import load_model as load_model
 from .raster import Raster as Raster
+from .road import map_fields as map_fields
 from .store import open_raster as open_raster
 
 __version__: str

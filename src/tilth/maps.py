@@ -191,6 +191,7 @@ def map_image(
     with work_folder(out, work) as folder:
         journal = predict.Journal(folder / "scores", job.plan.key)
         predict.run_plan(job.source, job.model, job.plan, sink=_Nowhere(), progress=_progress(on_step), journal=journal)
+        job.model.rest()
         probabilities = predict.JournalSource(journal, job.plan)
         if scores is not None:
             _copy_scores(probabilities, job, scores, force=force, on_step=on_step)
@@ -369,32 +370,3 @@ def compare_precision(job: Job) -> str:
         total += int(valid.sum())
     share = changed / total if total else 0.0
     return f"--fast changes the class of {share:.2%} of the pixels against float32 ({total:,} pixels of {PROBES} places compared)."
-
-
-def map_fields(image: Path | str, out: Path | str, model: str | Path | None = None, options: MapOptions | None = None, *, force: bool = False) -> GeoDataFrame:
-    """Map the fields of an image: the whole road in one call.
-
-    Parameters
-    ----------
-    image : path or URL
-        GeoTIFF, COG, VRT, Zarr or photograph.
-    out : path
-        The table: ``.parquet`` (fiboa), ``.gpkg``, ``.fgb``, ``.geojson`` or ``.pmtiles``.
-    model : str or path, optional
-        Name or folder; None takes the packaged model that fits the bands.
-    options : MapOptions, optional
-    force : bool
-        Whether an existing table is replaced.
-
-    Returns
-    -------
-    GeoDataFrame
-        The fields, in the CRS of the image.
-
-    Raises
-    ------
-    TilthError
-        One sentence that says what was given, what was wanted and what to do.
-    """
-    options = options or MapOptions()
-    return map_image(prepare(image, model, options), Path(out), options, force=force)[1]

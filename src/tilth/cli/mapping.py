@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tilth.cli import imagery as area
 from tilth.cli import options as opt
 from tilth.cli.progress import Reporter, reporter
 
 if TYPE_CHECKING:
+    from tilth.landcover import LandCover
     from tilth.maps import Job, MapOptions
 
 
@@ -39,7 +41,22 @@ def _map_options(given: dict[str, Any]) -> MapOptions:
         engine=_engine(given),
         fast=given.get("fast", False),
         threads=given.get("threads"),
+        land_cover=_land_cover(given),
     )
+
+
+def _land_cover(given: dict[str, Any]) -> LandCover | None:
+    from tilth.landcover import LandCover
+
+    rasters = given.get("land_cover") or ()
+    if not rasters:
+        return None
+    try:
+        crops = frozenset(int(code) for code in (given["crop_codes"] or "").split(",") if code.strip())
+    except ValueError:
+        message = f"--land-cover-crops {given['crop_codes']} was given; wanted are whole numbers such as 40 or 10,20."
+        raise click.UsageError(message) from None
+    return LandCover(tuple(rasters), crops, given["crop_share"])
 
 
 def _overlap(given: dict[str, Any]) -> float | None:
@@ -119,17 +136,28 @@ def _with_preview(image: Path | str, frame: Any, out: Path, *, wanted: bool) -> 
     return {"preview": str(maps.write_preview(store.open_raster(image), frame, target))}
 
 
-@click.command("map", help="Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or URL -> .parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.")
+MAP_HELP = """Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or URL -> .parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.
+
+With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes are searched, chosen and composed first."""
+
+
+@click.command("map", help=MAP_HELP)
 @click.argument("image")
 @opt.out
 @opt.model
+@click.option("--year", type=int, default=None, help="IMAGE is an area: map it in this year (of the harvest).")
 @opt.scores
 @opt.save_scores
 @opt.field_options
+@opt.land_cover_options
 @opt.window_options
 @opt.model_options
+@area.search_options
+@area.grid_options
+@area.work
+@area.price
 @opt.run_options
-def map_command(image: str, out: Path, model: str | None, scores: Path | None, save_scores: bool, **given: Any) -> None:
+def map_command(image: str, out: Path, model: str | None, year: int | None, scores: Path | None, save_scores: bool, **given: Any) -> None:
     """Run the whole road."""
     from tilth import maps, store
 
@@ -139,18 +167,48 @@ def map_command(image: str, out: Path, model: str | None, scores: Path | None, s
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         if not given["dry_run"]:
             store.check_output(out, given["force"])
+        if year is not None:
+            _map_area(image, year, out, model, options, scores, say, given, began)
+            return
         job = maps.prepare(image, model, options)
         if given["dry_run"]:
             _print_plan(job, say, as_json=given["as_json"])
             return
         for note in job.notes:
             say.note(note)
-        path, frame = maps.map_image(job, out, options, scores=scores, force=given["force"], on_step=say.step)
+        path, frame = maps.map_image(job, out, options, scores=scores, force=given["force"], on_step=say.step, work=given["work"])
         if given["fast"]:
             say.note(maps.compare_precision(job))
         extra = _with_preview(image, frame, path, wanted=given["preview"])
     facts = maps.summarise(frame) | extra | ({"scores": str(scores)} if scores else {}) | {"seconds": round(time.monotonic() - began, 1)}
     _finish(path, facts, as_json=given["as_json"], quiet=given["quiet"])
+
+
+def _map_area(
+    given_area: str, year: int, out: Path, model: str | None, options: MapOptions, scores: Path | None, say: Reporter, given: dict[str, Any], began: float
+) -> None:
+    """Run the road from an area and a year."""
+    from tilth import areas, maps, road
+    from tilth.cost import estimate_area
+
+    quiet, as_json = given["quiet"], given["as_json"]
+    work = None if given["dry_run"] else areas.work_folder(out, given["work"])
+    survey = areas.survey_area(given_area, year, area.area_options(given), work=work, on_step=say.step)
+    if not quiet or given["dry_run"]:
+        area.print_survey(survey, say, as_json=as_json)
+    if given["dry_run"]:
+        area.print_cost(estimate_area(survey, model, options, given["price"]), as_json=as_json)
+        return
+    extra: dict[str, Any] = {}
+
+    def use(result: road.AreaMap) -> None:
+        extra.update(_with_preview(result.mosaic, result.frame, out, wanted=given["preview"]))
+        if given["fast"]:
+            say.note(maps.compare_precision(result.job))
+
+    result = road.map_area(survey, out, model, options, scores=scores, work=given["work"], force=given["force"], on_step=say.step, on_note=say.note, use=use)
+    facts = maps.summarise(result.frame) | extra | ({"scores": str(scores)} if scores else {}) | {"seconds": round(time.monotonic() - began, 1)}
+    _finish(result.path, facts, as_json=as_json, quiet=quiet)
 
 
 @click.command("predict", help="Image in, class probabilities out, as a COG that says what its bands mean.")
@@ -185,6 +243,7 @@ def predict_command(image: str, out: Path, model: str | None, **given: Any) -> N
 @click.argument("scores")
 @opt.out
 @opt.field_options
+@opt.land_cover_options
 @opt.force
 @opt.as_json
 @opt.quiet

@@ -59,6 +59,13 @@ collection = click.option("--collection", default=None, help="fiboa collection i
 datetime = click.option("--datetime", "acquired", default=None, help="Time of the last image (ISO 8601, UTC) for determination:datetime.")
 
 
+land_cover = click.option("--land-cover", multiple=True, default=(), help="Raster of land cover codes (repeat for more tiles): drop fields on little crop.")
+crop_codes = click.option("--land-cover-crops", "crop_codes", default=None, help="Codes of the land cover that are crops, for example 40 (ESA WorldCover).")
+crop_share = click.option(
+    "--land-cover-share", "crop_share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least share of crop under a field that stays."
+)
+
+
 def group(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Bind several options in the order in which the help shows them."""
 
@@ -74,3 +81,4 @@ run_options = group(force, dry_run, as_json, quiet, preview)
 model_options = group(engine, gpu, mps_mode, fast, threads)
 window_options = group(window, overlap, padding, block, batch, gsd, scale, flips, bands)
 field_options = group(method, simplify, min_area, max_area, collection, datetime)
+land_cover_options = group(land_cover, crop_codes, crop_share)

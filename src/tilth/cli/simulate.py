@@ -18,15 +18,36 @@ from tilth.cli.progress import reporter
 @click.option("--style", default="mixed", show_default=True, help="smallholder, europe, prairie, pivots, bocage or mixed.")
 @click.option("--image", "bands", type=click.Choice(["s2", "rgb"]), default="s2", show_default=True, help="Two Sentinel-2 dates, or one aerial photograph.")
 @click.option("--clouds", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of each date under clouds; adds scl.tif.")
+@click.option("--archive", is_flag=True, help="Write a Sentinel-2 archive instead: a STAC catalogue with tiles, dates and clouds, for 'tilth map --year'.")
+@click.option("--centre", nargs=2, type=float, default=(12.0, 50.0), show_default=True, metavar="LON LAT", help="Of the archive.")
 @opt.force
-def simulate_command(out: Path, seed: int, size: int, gsd: float, style: str, bands: str, clouds: float, force: bool) -> None:
+def simulate_command(
+    out: Path, seed: int, size: int, gsd: float, style: str, bands: str, clouds: float, archive: bool, centre: tuple[float, float], force: bool
+) -> None:
     """Simulate and write."""
+    if archive:
+        _write_archive(out, seed, size, centre, force=force)
+        return
     from tilth import demo
     from tilth.data.landscape import simulate
 
     scene = simulate(seed, (size, size), gsd, style, bands=bands, clouds=clouds)
     for path in demo.write_landscape(scene, out, force=force):
         click.echo(str(path))
+
+
+def _write_archive(out: Path, seed: int, size: int, centre: tuple[float, float], *, force: bool) -> None:
+    """Write an archive, and its area as GeoJSON beside the catalogue."""
+    import json
+
+    from tilth.data.archive import simulate_archive
+
+    written = simulate_archive(out, seed=seed, centre=centre, tile_px=max(size // 2 // 6, 20) * 6, force=force)
+    area = out / "area.geojson"
+    area.write_text(json.dumps(dict(written.area)), "utf-8")
+    click.echo(f"{len(written.items)} scenes of {len(written.tiles)} tiles; try:", err=True)
+    click.echo(f"tilth map {area} --year {written.options.year} --provider {written.catalogue} -o fields.parquet", err=True)
+    click.echo(str(written.catalogue))
 
 
 @click.command("demo", help="Map a simulated scene, score it against its truth and write a report that one can open.")

@@ -14,7 +14,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "fetch": ["fetch_dataset"],
         "check": ["CheckOptions", "CheckReport", "check_dataset"],
         "make": ["make_dataset"],
-        "polygons": ["Chips", "load_polygons"],
+        "place": ["Land"],
+        "polygons": ["Chips", "Labelled", "load_polygons"],
         "burning": ["Burning", "burn_fields", "read_outlines"],
     },
 )

@@ -78,3 +78,5 @@ class TilePlan:
     """(y, x) uint8, clear views per coarse pixel of the chosen scenes."""
     notes: tuple[str, ...] = ()
     """Sentences for the user: what was refused and why."""
+    shares: tuple[float, ...] = ()
+    """Shares of the area's pixels in this tile with 0, 1, ... and with the target number of clear views or more."""

@@ -4,6 +4,7 @@ from .card import read_card as read_card
 from .card import write_card as write_card
 from .convert import import_checkpoint as import_checkpoint
 from .export import export as export
+from .network import build_network as build_network
 from .zoo import ENGINES as ENGINES
 from .zoo import engines_available as engines_available
 from .zoo import fetch_model as fetch_model

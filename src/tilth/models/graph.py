@@ -34,13 +34,14 @@ _SHAPES_KEPT = 3
 class GraphSegmenter:
     """A model card and an engine that runs its graph."""
 
-    def __init__(self, card: ModelCard, run: Run, engine: str, threads: int) -> None:
+    def __init__(self, card: ModelCard, run: Run, engine: str, threads: int, rest: Callable[[], None] | None = None) -> None:
         self.card = card
         self.engine = engine
         """What runs the model, and why that one."""
         self.parallel = threads
         """How many views run at once: calls with a multiple of this many waste nothing."""
         self._run = run
+        self._rest = rest
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="tilth-model")
 
     @property
@@ -52,6 +53,11 @@ class GraphSegmenter:
     def classes(self) -> ClassScheme:
         """What it answers."""
         return self.card.classes
+
+    def rest(self) -> None:
+        """Let go of the memory of the compiled network; the next call compiles it again."""
+        if self._rest is not None:
+            self._rest()
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities.
@@ -117,6 +123,9 @@ def load_openvino(card: ModelCard, folder: Path, *, fast: bool = False, threads:
         If OpenVINO cannot read the graph.
     """
     ov = import_openvino()
+    ov.Tensor(
+        np.zeros(1, np.float32)
+    )  # the binding learns about numpy at its first tensor; two threads that both came first would wait for each other for ever
     core = ov.Core()
     try:
         model = core.read_model(folder / GRAPH)
@@ -135,11 +144,12 @@ def load_openvino(card: ModelCard, folder: Path, *, fast: bool = False, threads:
     precision = "bfloat16" if half else _float32(fast, "this processor has neither AMX nor AVX512-BF16")
     version = ov.get_version().partition("-")[0]
     engine = f"OpenVINO {version} on {core.get_property('CPU', 'FULL_DEVICE_NAME').strip()}, {_threads(threads)}, {precision}"
-    return GraphSegmenter(card, _openvino_run(core, model, properties, threads), engine, threads)
+    run, rest = _openvino_run(core, model, properties, threads)
+    return GraphSegmenter(card, run, engine, threads, rest)
 
 
-def _openvino_run(core: Any, model: Any, properties: dict[str, Any], threads: int) -> Run:
-    """Compile per window size: static shapes are faster than dynamic ones, and one run has one window size."""
+def _openvino_run(core: Any, model: Any, properties: dict[str, Any], threads: int) -> tuple[Run, Callable[[], None]]:
+    """Compile per window size: static shapes are faster than dynamic ones, and one run has one window size.  Returns how to run, and how to forget."""
     compiled: dict[tuple[int, ...], SimpleQueue[Any]] = {}
     lock = threading.Lock()
 
@@ -164,7 +174,11 @@ def _openvino_run(core: Any, model: Any, properties: dict[str, Any], threads: in
         finally:
             queue.put(request)
 
-    return run
+    def rest() -> None:
+        with lock:
+            compiled.clear()
+
+    return run, rest
 
 
 def onnxruntime_lacks(_card: ModelCard) -> str:

@@ -53,6 +53,9 @@ class TorchSegmenter:
         """What it answers."""
         return self.card.classes
 
+    def rest(self) -> None:
+        """Nothing is compiled here that could be let go of."""
+
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities.
 

@@ -1,4 +1,4 @@
-"""burn: polygons onto a grid, for comparing a table with a raster."""
+"""burn: polygons onto a grid, for comparing a table with a raster and for making masks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 
-def burn(geometries: Sequence[Any], values: Iterable[int], grid: GeoBox) -> np.ndarray:
+def burn(geometries: Sequence[Any], values: Iterable[int], grid: GeoBox, *, all_touched: bool = False) -> np.ndarray:
     """Burn polygons into a raster of ids; a pixel belongs to the polygon that holds its centre.
 
     Parameters
@@ -20,6 +20,8 @@ def burn(geometries: Sequence[Any], values: Iterable[int], grid: GeoBox) -> np.n
         One positive id per polygon.
     grid : GeoBox
         Where.
+    all_touched : bool
+        Whether every pixel counts that a geometry touches, and not only those whose centre it holds: for lines.
 
     Returns
     -------
@@ -31,5 +33,5 @@ def burn(geometries: Sequence[Any], values: Iterable[int], grid: GeoBox) -> np.n
     shapes = list(zip(geometries, values, strict=True))
     if not shapes:
         return np.zeros(tuple(grid.shape), np.int32)
-    burnt: np.ndarray = rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.transform, dtype=np.int32)
+    burnt: np.ndarray = rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.transform, dtype=np.int32, all_touched=all_touched)
     return burnt

@@ -147,18 +147,30 @@ def create_cube(
     bands, dtype = checked_bands(grid, bands, str(path)), np.dtype(dtype)
     check_north_up(grid, str(path))
     checked_nodata(nodata, dtype, str(path))
-    if chunk < 1 or shard % chunk:
-        message = f"Shards of {shard} px and chunks of {chunk} px were given for {path}: shards must be a multiple of chunks."
-        raise BadInput(message)
+    checked_shard(chunk, shard, str(path))
     with whole_folder(path, force) as temporary:
-        attributes = _attributes(grid, bands, nodata, dict(tags or {}))
-        array = _create(temporary, grid, dtype, 0 if nodata is None else nodata, chunk=chunk, shard=shard, attributes=attributes)
+        attributes = attributes_of(grid, bands, nodata, dict(tags or {}))
+        array = create_array(temporary, grid, dtype, 0 if nodata is None else nodata, chunk=chunk, shard=shard, attributes=attributes)
         sink = CubeSink(Path(path), array, grid, bands, shard)
         yield sink
         sink.finish()
 
 
-def _create(path: Path, grid: GeoBox, dtype: np.dtype, fill: float, *, chunk: int, shard: int, attributes: dict[str, Any]) -> Any:
+def checked_shard(chunk: int, shard: int, path: str) -> None:
+    """Check the edges of chunks and shards.
+
+    Raises
+    ------
+    BadInput
+        If ``shard`` is no multiple of ``chunk``.
+    """
+    if chunk < 1 or shard % chunk:
+        message = f"Shards of {shard} px and chunks of {chunk} px were given for {path}: shards must be a multiple of chunks."
+        raise BadInput(message)
+
+
+def create_array(path: Path, grid: GeoBox, dtype: np.dtype, fill: float, *, chunk: int, shard: int, attributes: dict[str, Any]) -> Any:
+    """Create an empty array (band, y, x) in a folder."""
     import zarr
     from zarr.codecs import ZstdCodec
 
@@ -177,7 +189,8 @@ def _create(path: Path, grid: GeoBox, dtype: np.dtype, fill: float, *, chunk: in
     )
 
 
-def _attributes(grid: GeoBox, bands: tuple[str, ...], nodata: float | None, tags: dict[str, str]) -> dict[str, Any]:
+def attributes_of(grid: GeoBox, bands: tuple[str, ...], nodata: float | None, tags: dict[str, str]) -> dict[str, Any]:
+    """Return what an array says about its place, bands and origin."""
     place: dict[str, Any] = {"spatial:dimensions": ["y", "x"], "spatial:shape": list(grid.shape), "spatial:transform": list(grid.transform[:6])}
     if grid.crs is not None:
         epsg = grid.crs.to_epsg()

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import rasterio
@@ -26,16 +27,12 @@ LOCAL: Mapping[str, str | int] = {
 }
 REMOTE: Mapping[str, str] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no guessing of sidecar files: one request opens a COG
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_CONNECTTIMEOUT": "15",
-    "GDAL_HTTP_LOW_SPEED_TIME": "60",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     "CPL_VSIL_CURL_CACHE_SIZE": "67108864",
     "VSI_CACHE": "TRUE",
+    "VSI_CACHE_SIZE": "4194304",  # bytes per handle, beside the cache of all: the default of 25 MB is a lot for 40 files in 8 threads
 }
 SCHEMES: Mapping[str, str] = {
     "http": "/vsicurl/http://",
@@ -44,6 +41,32 @@ SCHEMES: Mapping[str, str] = {
     "gs": "/vsigs/",
     "az": "/vsiaz/",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server is waited for, and how often it is asked again (429, 5xx, broken connections) before that is a failure."""
+
+    retries: int = 4
+    """Times that one request is repeated."""
+    delay: float = 0.5
+    """Seconds before the first repetition; each further one waits about twice as long."""
+    connect: float = 15.0
+    """Seconds until a connection must stand."""
+    stall: float = 60.0
+    """Seconds without a byte after which an answer counts as broken off."""
+
+    def settings(self) -> dict[str, str]:
+        """Return what GDAL calls this."""
+        return {
+            "GDAL_HTTP_MAX_RETRY": str(self.retries),
+            "GDAL_HTTP_RETRY_DELAY": str(self.delay),
+            "GDAL_HTTP_CONNECTTIMEOUT": str(max(round(self.connect), 1)),
+            "GDAL_HTTP_LOW_SPEED_TIME": str(max(round(self.stall), 1)),
+            "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+        }
+
+
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)
 """What rasterio raises: mostly its own errors, but GDAL's as they are while it copies a file."""
 _filters = threading.RLock()
@@ -61,10 +84,15 @@ def gdal_name(path: str) -> str:
     return SCHEMES[scheme] + path.partition("://")[2] if scheme and scheme in SCHEMES else path
 
 
+def shown(path: str) -> str:
+    """Return a path or URL as it may be printed: what follows ``?`` in a URL may be a signature, and that is a key."""
+    return re.sub(r"[?#].*", "", path, flags=re.DOTALL) if remote_scheme(path) else path
+
+
 @contextmanager
-def gdal_settings(*, remote: bool, **more: str | int) -> Iterator[None]:
+def gdal_settings(*, remote: bool, patience: Patience | None = None, **more: str | int) -> Iterator[None]:
     """Hold our settings for GDAL in this thread; what the user set in the process' environment wins."""
-    settings = {**LOCAL, **(REMOTE if remote else {}), **more}
+    settings = {**LOCAL, **({**REMOTE, **(patience or Patience()).settings()} if remote else {}), **more}
     with rasterio.Env(**{key: value for key, value in settings.items() if key not in os.environ}):
         yield
 
@@ -111,6 +139,14 @@ def turned_north_up(grid: GeoBox) -> GeoBox:
 def last_word(error: Exception) -> str:
     """Return what GDAL said first about a failure, in one line."""
     return str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
+
+
+def said_of(path: str, error: Exception) -> str:
+    """Return what GDAL said about a path or URL, without its own name of it and without what must not be printed."""
+    said = last_word(error)
+    if remote_scheme(path) is None:
+        return said.replace(gdal_name(path), path)
+    return re.sub(r"[?#][^\s'\"`,]*", "", said).replace(gdal_name(shown(path)), shown(path))
 
 
 def _crs_of(dataset: Any, name: str) -> CRS | None:

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 from tilth.errors import BadInput, UnreadableFile
 from tilth.grid import Roi
 from tilth.raster import Raster, Source
-from tilth.store.gdal import GDAL_ERRORS, gdal_name, gdal_settings, grid_of, last_word, open_quietly, remote_scheme, turned_north_up
+from tilth.store.gdal import GDAL_ERRORS, Patience, gdal_name, gdal_settings, grid_of, open_quietly, remote_scheme, said_of, shown, turned_north_up
 from tilth.store.regions import checked_region
 from tilth.store.valid import combine, valid_pixels
 
@@ -38,6 +38,8 @@ class _Layout:
     """Whether the file has a mask band."""
     flipped: bool
     """Whether rows run northwards in the file."""
+    overview: int | None = None
+    """GDAL's number, from 0, of the overview that is read instead of the full image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +64,23 @@ class GeoTiffSource:
     nodatas: tuple[float | None, ...]
     """One per band."""
     layout: _Layout
+    patience: Patience | None = None
+    """With a server; None means the usual."""
     _handles: threading.local = field(default_factory=threading.local, repr=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> GeoTiffSource:
-        """Open a raster and read what stands in its head.
+    def open(cls, path: str | os.PathLike[str], *, coarse: float | None = None, patience: Patience | None = None) -> GeoTiffSource:
+        """Open a raster, or one of its overviews, and read what stands in its head.
+
+        Parameters
+        ----------
+        path : str or path
+            File or URL.
+        coarse : float, optional
+            Edge of a pixel, in units of the CRS, that is fine enough: the smallest overview is taken whose pixels are not larger (1 % is let
+            pass, because an overview of 5490 pixels by 16 has pixels of 320.1 m); without such an overview the full image is.
+        patience : Patience, optional
+            With a server.
 
         Raises
         ------
@@ -76,10 +90,14 @@ class GeoTiffSource:
             If its grid is rotated or it has none.
         """
         path = os.fspath(path)
-        with gdal_settings(remote=remote_scheme(path) is not None):
+        with gdal_settings(remote=remote_scheme(path) is not None, patience=patience):
             try:
                 with open_quietly(gdal_name(path)) as dataset:
-                    return _described(cls, path, dataset)
+                    level = None if coarse is None else _overview(dataset, coarse)
+                    if level is None:
+                        return _described(cls, path, dataset, patience=patience)
+                    with open_quietly(gdal_name(path), overview_level=level) as overview:
+                        return _described(cls, path, overview, level, patience)
             except GDAL_ERRORS as error:
                 raise UnreadableFile(_why_not(path, error)) from error
 
@@ -101,12 +119,14 @@ class GeoTiffSource:
         UnreadableFile
             If the file ends too early, or a server does not answer.
         """
-        roi = checked_region(roi, self.grid, self.path)
-        with gdal_settings(remote=remote_scheme(self.path) is not None):
+        roi = checked_region(roi, self.grid, shown(self.path))
+        with gdal_settings(remote=remote_scheme(self.path) is not None, patience=self.patience):
             try:
                 values, mask = self._pixels(self._handle(), roi)
             except GDAL_ERRORS as error:
-                message = f"{self.path} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns {roi[1].start}:{roi[1].stop}" + _cure(self.path, error)
+                message = f"{shown(self.path)} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns {roi[1].start}:{roi[1].stop}" + _cure(
+                    self.path, error
+                )
                 raise UnreadableFile(message) from error
         valid = combine(mask, valid_pixels(values, self.bands, self.nodatas))
         return Raster(values, self.grid[roi], self.bands, valid)
@@ -132,9 +152,16 @@ class GeoTiffSource:
 
     def _handle(self) -> Any:
         if getattr(self._handles, "process", None) != os.getpid():  # GDAL handles do not survive a fork
-            self._handles.dataset = open_quietly(gdal_name(self.path))
+            options: dict[str, Any] = {} if self.layout.overview is None else {"overview_level": self.layout.overview}
+            self._handles.dataset = open_quietly(gdal_name(self.path), **options)
             self._handles.process = os.getpid()
         return self._handles.dataset
+
+    def close(self) -> None:
+        """Close this thread's file, which holds the tile that was read last and its share of GDAL's cache; the next read opens it again."""
+        if getattr(self._handles, "process", None) == os.getpid():
+            self._handles.dataset.close()
+        self._handles.__dict__.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_handles"}
@@ -143,16 +170,23 @@ class GeoTiffSource:
         self.__dict__.update(state, _handles=threading.local())
 
 
-def _described(cls: type[GeoTiffSource], path: str, dataset: Any) -> GeoTiffSource:
+def _overview(dataset: Any, coarse: float) -> int | None:
+    """Return the number of the smallest overview with pixels up to ``coarse``, or None if only the full image is fine enough."""
+    factors = dataset.overviews(1) if dataset.count else []
+    fitting = [(factor, level) for level, factor in enumerate(factors) if factor * max(abs(dataset.transform.a), abs(dataset.transform.e)) <= 1.01 * coarse]
+    return max(fitting)[1] if fitting else None
+
+
+def _described(cls: type[GeoTiffSource], path: str, dataset: Any, overview: int | None = None, patience: Patience | None = None) -> GeoTiffSource:
     if dataset.count == 0:
         inner = f" (it holds {', '.join(dataset.subdatasets[:4])})" if dataset.subdatasets else ""
-        message = f"{path} holds no bands of its own{inner}: give the one that is meant, or convert it to GeoTIFF."
+        message = f"{shown(path)} holds no bands of its own{inner}: give the one that is meant, or convert it to GeoTIFF."
         raise UnreadableFile(message)
-    grid = grid_of(dataset, path)
+    grid = grid_of(dataset, shown(path))
     flipped = grid.crs is not None and grid.transform.e > 0
     alpha = _alpha(dataset)
     indexes = tuple(k for k in dataset.indexes if k != alpha)
-    dtype = np.result_type(*(_dtype(path, dataset.dtypes[k - 1]) for k in indexes))
+    dtype = np.result_type(*(_dtype(shown(path), dataset.dtypes[k - 1]) for k in indexes))
     nodatas = tuple(dataset.nodatavals[k - 1] for k in indexes)
     masked = MaskFlags.per_dataset in dataset.mask_flag_enums[indexes[0] - 1] and alpha is None
     return cls(
@@ -164,7 +198,8 @@ def _described(cls: type[GeoTiffSource], path: str, dataset: Any) -> GeoTiffSour
         tags=dict(dataset.tags()),
         descriptions=tuple(dataset.descriptions[k - 1] for k in indexes),
         nodatas=nodatas,
-        layout=_Layout(indexes, alpha, masked, flipped),
+        layout=_Layout(indexes, alpha, masked, flipped, overview),
+        patience=patience,
     )
 
 
@@ -211,11 +246,11 @@ def _colour(colour: ColorInterp, count: int) -> str | None:
 def _why_not(path: str, error: Exception) -> str:
     if remote_scheme(path) is None and Path(path).stat().st_size == 0:
         return f"{path} is empty (0 bytes): copy it again."
-    return f"{path} cannot be opened as a raster" + _cure(path, error)
+    return f"{shown(path)} cannot be opened as a raster" + _cure(path, error)
 
 
 def _cure(path: str, error: Exception) -> str:
-    said = last_word(error).replace(gdal_name(path), path)
+    said = said_of(path, error)
     cure = "check the address, the network and your credentials" if remote_scheme(path) else "it is truncated or of no known format; copy it again"
     return f" (GDAL says: {said}): {cure}."
 

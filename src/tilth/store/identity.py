@@ -58,6 +58,34 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def byte_size(path: str | os.PathLike[str]) -> int:
+    """Return the size in bytes of a file or URL, without reading it.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is missing, or the server does not answer or does not say.
+    """
+    from tilth.store.gdal import SCHEMES, remote_scheme, shown
+
+    path = os.fspath(path)
+    scheme = remote_scheme(path)
+    if scheme in ("http", "https"):
+        size = _of_url(path)[1]
+    elif scheme in SCHEMES:
+        size = _of_object(path)[1]
+    else:
+        local = Path(path).expanduser()
+        if not local.is_file():
+            message = f"There is no file {path}: check the name."
+            raise UnreadableFile(message)
+        size = local.stat().st_size
+    if size is None or not str(size).isdigit():
+        message = f"The server of {shown(path)} does not say how large the file is: it may not be an object store; download the file first."
+        raise UnreadableFile(message)
+    return int(size)
+
+
 def _sources(path: Path) -> list[Path]:
     """Return the file, and what it points to."""
     if path.suffix.lower() not in LISTS and not path.name.lower().endswith((".gti.gpkg", ".gti.fgb")):
@@ -92,7 +120,7 @@ def _of_folder(path: Path) -> Iterable[object]:
         yield from (file.relative_to(path).as_posix(), about.st_size, about.st_mtime_ns)
 
 
-def _of_url(url: str) -> Iterable[object]:
+def _of_url(url: str) -> list[Any]:
     """Ask for the first bytes: signed addresses refuse HEAD."""
     request = urllib.request.Request(url, headers={"Range": f"bytes=0-{SAMPLE - 1}"})  # noqa: S310 - http(s) only, see the caller
     try:
@@ -103,7 +131,7 @@ def _of_url(url: str) -> Iterable[object]:
         raise UnreadableFile(_unreachable(url, error)) from error
 
 
-def _of_object(url: str) -> Iterable[object]:
+def _of_object(url: str) -> list[Any]:
     import obstore
     from obstore.exceptions import BaseError
 
@@ -131,5 +159,7 @@ def _object_settings(url: str) -> dict[str, Any]:
 
 
 def _unreachable(url: str, error: Exception) -> str:
+    from tilth.store.gdal import shown
+
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"{url} does not answer ({said}): check the address, the network and your credentials."
+    return f"{shown(url)} does not answer ({said}): check the address, the network and your credentials."

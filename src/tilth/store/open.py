@@ -10,6 +10,7 @@ from tilth.errors import UnreadableFile
 
 if TYPE_CHECKING:
     from tilth.store.cube import CubeSource
+    from tilth.store.gdal import Patience
     from tilth.store.geotiff import GeoTiffSource
     from tilth.store.photo import PhotoSource
 
@@ -17,7 +18,7 @@ PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
 PHONE_ENDINGS = (".heic", ".heif", ".dng", ".nef", ".cr2", ".arw")
 
 
-def open_raster(path: str | os.PathLike[str]) -> GeoTiffSource | PhotoSource | CubeSource:
+def open_raster(path: str | os.PathLike[str], *, coarse: float | None = None, patience: Patience | None = None) -> GeoTiffSource | PhotoSource | CubeSource:
     """Open an image, whatever it is.
 
     Parameters
@@ -25,6 +26,11 @@ def open_raster(path: str | os.PathLike[str]) -> GeoTiffSource | PhotoSource | C
     path : str or path
         A GeoTIFF, COG, VRT, GTI or JPEG 2000 file, a ``.zarr`` folder (version 3), a photograph (JPEG, PNG), or the ``https://``, ``s3://``,
         ``gs://`` or ``az://`` address of a raster.
+    coarse : float, optional
+        Edge of a pixel, in units of the CRS, that is fine enough: a GeoTIFF is read from its smallest overview whose pixels are not larger,
+        and ``grid`` is that overview's.  Photographs and cubes have none and come at full resolution.
+    patience : Patience, optional
+        How long a server is waited for and how often it is asked again.
 
     Returns
     -------
@@ -39,19 +45,19 @@ def open_raster(path: str | os.PathLike[str]) -> GeoTiffSource | PhotoSource | C
     GridMismatch
         If its grid is rotated.
     """
-    from tilth.store.gdal import SCHEMES, remote_scheme
+    from tilth.store.gdal import SCHEMES, remote_scheme, shown
 
     path = os.fspath(path)
     scheme = remote_scheme(path)
     if scheme is None and not path.startswith("/vsi"):
-        return _open_local(Path(path).expanduser())
+        return _open_local(Path(path).expanduser(), coarse)
     if scheme is not None and scheme not in SCHEMES:
-        message = f"{path} has the unknown scheme {scheme}://; known: {', '.join(f'{known}://' for known in SCHEMES)}."
+        message = f"{shown(path)} has the unknown scheme {scheme}://; known: {', '.join(f'{known}://' for known in SCHEMES)}."
         raise UnreadableFile(message)
-    return _open_remote(path)
+    return _open_remote(path, coarse, patience)
 
 
-def _open_local(path: Path) -> GeoTiffSource | PhotoSource | CubeSource:
+def _open_local(path: Path, coarse: float | None) -> GeoTiffSource | PhotoSource | CubeSource:
     if path.is_dir():
         return _open_folder(path)
     if not path.exists():
@@ -65,7 +71,7 @@ def _open_local(path: Path) -> GeoTiffSource | PhotoSource | CubeSource:
     from tilth.store.geotiff import GeoTiffSource
     from tilth.store.photo import PhotoSource, is_photo
 
-    return PhotoSource.open(path) if is_photo(path) else GeoTiffSource.open(path)
+    return PhotoSource.open(path) if is_photo(path) else GeoTiffSource.open(path, coarse=coarse)
 
 
 def _open_folder(path: Path) -> CubeSource:
@@ -79,12 +85,13 @@ def _open_folder(path: Path) -> CubeSource:
     return CubeSource.open(path)
 
 
-def _open_remote(path: str) -> GeoTiffSource:
+def _open_remote(path: str, coarse: float | None, patience: Patience | None) -> GeoTiffSource:
+    from tilth.store.gdal import shown
     from tilth.store.geotiff import GeoTiffSource
 
-    source = GeoTiffSource.open(path)
-    if source.grid.crs is None and path.lower().endswith(PHOTO_ENDINGS):
-        message = f"{path} is a photograph, which has to be turned as its EXIF says: download it first and give the file."
+    source = GeoTiffSource.open(path, coarse=coarse, patience=patience)
+    if source.grid.crs is None and shown(path).lower().endswith(PHOTO_ENDINGS):
+        message = f"{shown(path)} is a photograph, which has to be turned as its EXIF says: download it first and give the file."
         raise UnreadableFile(message)
     return source
 

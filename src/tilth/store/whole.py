@@ -73,7 +73,7 @@ def whole_file(path: str | os.PathLike[str], force: bool = False) -> Iterator[Pa
     if path.is_dir():
         message = f"{path} is a folder; wanted is the name of a file."
         raise OutputFailed(message)
-    with _explained(path), _temporary(path) as temporary:
+    with explained(path), _temporary(path) as temporary:
         yield temporary
         if not temporary.is_file():
             message = f"Nothing was written for {path}: report this as a bug of the writer."
@@ -98,13 +98,35 @@ def whole_folder(path: str | os.PathLike[str], force: bool = False) -> Iterator[
     if path.is_file():
         message = f"{path} is a file; wanted is the name of a folder."
         raise OutputFailed(message)
-    with _explained(path), _temporary(path) as temporary:
+    with explained(path), _temporary(path) as temporary:
         temporary.mkdir()
         yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                _sync(Path(folder, name))
+        _sync_files(temporary)
         _publish_folder(temporary, path, force)
+
+
+def publish_folder(folder: Path, path: Path, force: bool) -> None:
+    """Give a finished folder its final name; call it within :func:`explained`.
+
+    Raises
+    ------
+    OutputExists
+        If something is there and ``force`` is false.
+    OutputFailed
+        If a file is there.
+    """
+    if path.is_file():
+        message = f"{path} is a file; wanted is the name of a folder."
+        raise OutputFailed(message)
+    _sync_files(folder)
+    _publish_folder(folder, path, force)
+    shutil.rmtree(folder.with_name(f"{folder.name}.old"), ignore_errors=True)
+
+
+def _sync_files(folder: Path) -> None:
+    for inner, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(inner, name))
 
 
 def _exists(path: Path) -> OutputExists:
@@ -126,7 +148,7 @@ _GLOB = str.maketrans({letter: f"[{letter}]" for letter in "*?["})
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn errors of the operating system that concern the output's folder into one sentence; leave all others alone."""
     try:
         yield

@@ -1,0 +1,165 @@
+"""``tilth scenes`` and ``tilth composite``: an area and a year, and what the archive has for them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tilth.cli import options as opt
+from tilth.cli.progress import Reporter, reporter
+
+if TYPE_CHECKING:
+    from tilth.areas import AreaOptions, Survey
+    from tilth.cost import Cost
+
+provider = click.option(
+    "--provider",
+    "--stac_host",
+    default="earth-search",
+    show_default=True,
+    help="earth-search, planetary-computer, cdse, or the address of a STAC API or catalogue.",
+)
+dates = click.option(
+    "--dates", nargs=2, default=None, metavar="PLANTING HARVEST", help="Two stretches of days, 2024-03-01/2024-05-31 2024-08-01/2024-10-15, instead of a rule."
+)
+rule = click.option("--season-rule", type=click.Choice(["latitude", "calendar"]), default="latitude", show_default=True, help="How seasons are found.")
+calendar = click.option("--calendar", type=click.Path(path_type=Path), default=None, help="Folder of crop calendar rasters, for --season-rule calendar.")
+crop = click.option("--crop", type=click.Choice(["summer", "winter"]), default="summer", show_default=True, help="Cereals of the crop calendar.")
+cloud = click.option(
+    "--max-cloud",
+    "--cloud_cover_max",
+    "-ccx",
+    "cloud",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=75.0,
+    show_default=True,
+    help="Percent per scene.",
+)
+target = click.option("--views", "target", type=click.IntRange(1, 40), default=5, show_default=True, help="Clear views wanted per pixel.")
+limit = click.option("--max-scenes", "limit", type=click.IntRange(1, 40), default=10, show_default=True, help="Scenes per tile and season at most.")
+mask = click.option("--mask", "excluded", default="0,1,3,7,8,9,10", show_default=True, help="SCL classes that are masked.")
+crs = click.option("--crs", default="auto", show_default=True, help="Grid of the result: auto, utm, equal-area, or any CRS such as EPSG:3857.")
+pixel = click.option("--pixel", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Pixel size of the composite in metres.")
+resampling = click.option("--resampling", type=click.Choice(["nearest", "bilinear", "cubic"]), default="bilinear", show_default=True)
+work = click.option("--work", type=click.Path(path_type=Path), default=None, help="Keep finished parts in this folder, also after the run.")
+
+price = click.option(
+    "--price", type=click.FloatRange(0), default=0.05, show_default=True, help="Dollars per core and hour, for the cost that --dry-run prints."
+)
+
+search_options = opt.group(provider, dates, rule, calendar, crop, cloud, target, limit, mask)
+grid_options = opt.group(crs, pixel, resampling)
+
+
+def area_options(given: dict[str, Any]) -> AreaOptions:
+    """Turn what the command line holds into the options of a composite."""
+    from tilth import imagery
+    from tilth.areas import AreaOptions
+
+    return AreaOptions(
+        provider=given["provider"],
+        seasons=imagery.given_seasons(*given["dates"]) if given.get("dates") else None,
+        rule=given["season_rule"],
+        calendar=given["calendar"],
+        crop=given["crop"],
+        cloud=given["cloud"],
+        target=given["target"],
+        limit=given["limit"],
+        excluded=imagery.parse_excluded(given["excluded"]),
+        crs=given.get("crs", "auto"),
+        gsd=given.get("pixel", 10.0),
+        resampling=given.get("resampling", "bilinear"),
+    )
+
+
+def print_survey(survey: Survey, say: Reporter, *, as_json: bool) -> None:
+    """Print what would be used per tile and season, and why."""
+    rows = survey.rows()
+    if as_json:
+        click.echo(json.dumps({"event": "scenes", "rows": rows, "refused": [list(pair) for pair in survey.refused]}))
+        return
+    for note in survey.notes:
+        say.note(note)
+    click.echo(f"{'tile':<7} {'season':<9} {'from':<10} {'to':<10} {'looked':>6} {'taken':>5} {'seen':>6} {'deep':>6}  dates")
+    for row in rows:
+        taken = " ".join(row["dates"])
+        click.echo(
+            f"{row['tile']:<7} {row['season']:<9} {row['start']} {row['end']} {row['candidates']:>6} {row['taken']:>5} "
+            f"{row['seen']:>6.1%} {row['deep']:>6.1%}  {taken}"
+        )
+    for season, why in dict.fromkeys((row["season"], row["why"]) for row in rows):
+        click.echo(f"{season}: {why}")
+    click.echo(f"seen: share of pixels with a clear view; deep: with {survey.options.target} or more")
+    for name, why in survey.refused:
+        click.echo(f"set aside: {name}: {why}", err=True)
+
+
+def print_cost(cost: Cost, *, as_json: bool) -> None:
+    """Print what a map would take."""
+    facts = cost.facts()
+    if as_json:
+        click.echo(json.dumps({"event": "cost", **facts}))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' '):<26} {value}")
+
+
+@click.command("scenes", help="Area and year in, table of the Sentinel-2 scenes that would be used out: per tile and season, and why.")
+@click.argument("area")
+@click.argument("year", type=int)
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Also write the choice, scene by scene, as JSON.")
+@search_options
+@opt.force
+@opt.as_json
+@opt.quiet
+def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None:
+    """Search and choose."""
+    from tilth import areas, store
+
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+        if out is not None:
+            store.check_output(out, given["force"])
+        survey = areas.survey_area(area, year, area_options(given), on_step=say.step)
+        print_survey(survey, say, as_json=given["as_json"])
+    if out is not None:
+        areas.write_survey(survey, out, force=given["force"])
+        click.echo(str(out))
+
+
+@click.command("composite", help="Area and year in, cloud-free two-season composite out: .zarr (for prediction) or .tif (a COG).")
+@click.argument("area")
+@click.argument("year", type=int)
+@opt.out
+@click.option("--tiles", type=click.Path(path_type=Path), default=None, help="Also keep the composite of each tile and season, with a GDAL tile index, here.")
+@search_options
+@grid_options
+@work
+@opt.force
+@opt.dry_run
+@opt.as_json
+@opt.quiet
+def composite_command(area: str, year: int, out: Path, tiles: Path | None, **given: Any) -> None:
+    """Search, choose, compose and join."""
+    from tilth import areas, composites, store
+
+    began = time.monotonic()
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+        if not given["dry_run"]:
+            store.check_output(out, given["force"])
+        survey = areas.survey_area(area, year, area_options(given), work=areas.work_folder(out, given["work"]), on_step=say.step)
+        print_survey(survey, say, as_json=given["as_json"])
+        if given["dry_run"]:
+            return
+        result = composites.write_composite(survey, out, tiles=tiles, work=given["work"], force=given["force"], on_step=say.step, on_note=say.note)
+    facts = result.facts() | {"seconds": round(time.monotonic() - began, 1)}
+    if given["as_json"]:
+        click.echo(json.dumps({"event": "done", "path": str(out), **facts}))
+        return
+    if not given["quiet"]:
+        for name, value in facts.items():
+            click.echo(f"{name.replace('_', ' '):<16} {value}", err=True)
+    click.echo(str(out))

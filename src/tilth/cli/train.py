@@ -1,0 +1,95 @@
+"""``tilth train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tilth.cli import options as opt
+from tilth.cli.progress import Reporter, reporter
+
+
+@click.command("train", help="Recipe in, model out: train a network, score it on the validation split, and write model, checkpoint and report.")
+@click.argument("recipe", required=False)
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Folder of the run [default: the recipe's name].")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, for example schedule.lr=3e-4; repeatable.")
+@click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint.")
+@click.option(
+    "--sweep", "sweeps", multiple=True, metavar="KEY=A,B,C", help="Train once with each value and print the table; recipe=A,B sweeps over recipes; repeatable."
+)
+@click.option("--list", "listing", is_flag=True, help="List the packaged recipes.")
+@opt.group(opt.force, opt.dry_run, opt.as_json, opt.quiet)
+def train_command(recipe: str | None, changes: tuple[str, ...], **given: Any) -> None:
+    """Train, or sweep, or say what would be done."""
+    from tilth import train
+
+    if given["listing"]:
+        for name, summary in train.list_recipes().items():
+            click.echo(f"{name:<40} {summary}".rstrip())
+        return
+    if not recipe:
+        message = "Missing argument 'RECIPE': a TOML file or a packaged recipe (tilth train --list)."
+        raise click.UsageError(message)
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+        if given["sweeps"]:
+            _sweep(recipe, changes, given, say)
+        else:
+            _one(recipe, changes, given, say)
+
+
+def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> None:
+    from tilth import train, trained
+
+    plan = train.plan_training(train.read_recipe(recipe, changes))
+    for note in plan.notes:
+        say.note(note)
+    if given["dry_run"]:
+        _estimate(plan, say)
+        return
+    folder = given["out"] or Path(plan.recipe.name)
+    result = trained.run(plan, folder, resume=given["resume"], force=given["force"], on_step=say.step)
+    if not result.trained.leads:
+        return
+    if result.trained.scores is not None:
+        found = result.trained.scores
+        say.note(f"Validation: object F1 {found.interval('object_f1')}, pixel IoU {found.interval('pixel_iou')} ({len(found.keys)} samples).")
+    say.note(f"{result.trained.images_per_second:.1f} windows/s, {result.trained.waited:.1%} of the time waited for data; {result.trained.engine}.")
+    click.echo(str(folder / trained.REPORT) if not given["as_json"] else _json(trained.numbers(result) | {"model": str(result.card.folder)}))
+
+
+def _estimate(plan: Any, say: Reporter) -> None:
+    from tilth.train.run import make_network, probe
+
+    _, start = make_network(plan.recipe)
+    pace = probe(plan)
+    say.note(f"Network: {start}")
+    say.note(
+        f"{plan.windows:,} windows at {pace:.1f} a second, by a short probe: {plan.windows / pace / 60:.0f} minutes, validation aside. Nothing was written."
+    )
+
+
+def _sweep(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> None:
+    from tilth import sweep
+
+    chosen = sweep.variants(recipe, given["sweeps"])
+    folder = given["out"] or Path(f"{Path(recipe).stem}-sweep")
+    if given["dry_run"]:
+        for variant in chosen:
+            say.note(f"{variant.name}: {variant.recipe} {' '.join((*changes, *variant.changes))} -> {folder / sweep.folder_name(variant)}")
+        return
+    rows = sweep.run_sweep(chosen, changes, folder, resume=given["resume"], force=given["force"], on_step=say.step, on_note=say.note)
+    path = sweep.write_sweep(rows, folder)
+    body = sweep.table(rows)
+    if given["as_json"]:
+        click.echo(_json({"header": sweep.HEADER, "rows": body, "report": str(path)}))
+        return
+    say.note(sweep.text_table(body))
+    click.echo(str(path))
+
+
+def _json(facts: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps({"event": "result", **facts})

@@ -1,0 +1,14 @@
+from .augmentation import augment as augment
+from .checkpoint import STATE as STATE
+from .loop import Trained as Trained
+from .loop import fit as fit
+from .losses import make_loss as make_loss
+from .reading import find_recipe as find_recipe
+from .reading import list_recipes as list_recipes
+from .reading import read_recipe as read_recipe
+from .reading import recipe_table as recipe_table
+from .recipe import Recipe as Recipe
+from .run import make_network as make_network
+from .run import plan_samples as plan_samples
+from .run import plan_training as plan_training
+from .run import train as train

@@ -1,0 +1,157 @@
+"""The samples that a recipe asks for, and whether one can learn from them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tilth import data, store
+from tilth.classes import FTW2, FTW3, IGNORE
+from tilth.errors import BadInput
+from tilth.grid import pixel_metres
+from tilth.labels import class_labels
+from tilth.sample import Sample
+from tilth.train.crops import make_view, takes_objects
+from tilth.train.draws import Draw
+from tilth.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tilth.data.dataset import Dataset
+
+DRAWS = 20
+"""Own polygons: so many draws of splits are tried until both have a chip."""
+SCAN = 2000
+"""At most so many samples are looked through for a class before it counts as absent."""
+
+
+def open_samples(recipe: Recipe) -> tuple[Dataset, Dataset]:
+    """Return the training and the validation samples.
+
+    Raises
+    ------
+    BadInput
+        If the recipe names no data.
+    UnreadableFile, UnknownName
+        If it is not there, or has no such split or group.
+    """
+    spec = recipe.data
+    if bool(spec.image) != bool(spec.polygons):
+        message = f"data.image = {spec.image!r} and data.polygons = {spec.polygons!r} were given: own polygons want both."
+        raise BadInput(message)
+    if not spec.image and not spec.dataset:
+        message = f"The recipe {recipe.name} names no data: add --set data.dataset=FOLDER, or --set data.image=IMAGE --set data.polygons=TABLE."
+        raise BadInput(message)
+    whole = _own_polygons(recipe) if spec.image else _by_name(recipe)
+    return _part(whole, spec.train_split, spec.groups), _part(whole, spec.validation_split, spec.validation_groups or spec.groups, optional=True)
+
+
+def _by_name(recipe: Recipe) -> Dataset:
+    spec = recipe.data
+    wanted = recipe.classes if recipe.classes.names in (FTW2.names, FTW3.names) else None
+    return data.load_dataset(spec.dataset, spec.root or None, classes=wanted, boundary=spec.boundary_width)
+
+
+def _own_polygons(recipe: Recipe) -> Dataset:
+    """Cut an image with polygons into chips, whose splits are drawn by place: the first draw from the recipe's seed on that gives both splits a chip."""
+    from tilth.data.burning import Burning
+    from tilth.data.place import Land
+    from tilth.data.polygons import Chips, Labelled, load_polygons
+
+    spec = recipe.data
+    image = Path(spec.image).expanduser()
+    labelled = Labelled(Path(spec.polygons).expanduser(), burning=Burning(width=spec.boundary_width), classes=recipe.classes)
+    block, name = spec.block_km or _block(image, recipe.window), f"{image.stem} with {labelled.polygons.stem}"
+    lands = (Land(block, spec.validation_share, 0.0, recipe.seed + k) for k in range(DRAWS if spec.validation_share else 1))
+    drawn = (load_polygons([image], labelled, Chips(recipe.window, land=land), name=name) for land in lands)
+    first = next(drawn)
+    return next((found for found in (first, *drawn) if {"train", "val"} <= set(found.splits)), first)
+
+
+def _block(image: Path, window: int) -> float:
+    """Return the edge in km of blocks of land: some six along the image, each of one window at least."""
+    grid = store.open_raster(image).grid
+    size = pixel_metres(grid)
+    if size is None:
+        return 1.0
+    extent = max(edge * metres for edge, metres in zip(grid.shape, size, strict=True))
+    return max(extent / 6, window * max(size) * 1.02, 20.0) / 1000
+
+
+def _part(whole: Dataset, split: str, groups: tuple[str, ...], *, optional: bool = False) -> Dataset:
+    """Take a split; of a dataset without splits everything is for training and nothing for validation."""
+    if not whole.splits:
+        part = whole[:0] if optional else whole
+        return part.select(groups=groups or None) if len(part) else part
+    if optional and split not in whole.splits:
+        return whole[:0]
+    return whole.select(split, groups or None)
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """Say which samples these are: their number and a hash of their names."""
+    keys = getattr(samples, "keys", None) or [str(k) for k in range(len(samples))]
+    digest = hashlib.blake2b("\n".join(keys).encode(), digest_size=6).hexdigest()
+    return f"{len(samples)} samples {digest}"
+
+
+def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
+    """Make sure that there is something of every class to learn, and that a sample fits the recipe.
+
+    Returns
+    -------
+    list of float
+        Shares of the classes in the samples that were looked at: as many as it took to see every class.
+
+    Raises
+    ------
+    BadInput
+        If a class does not occur, or nothing is known anywhere.
+    BandMismatch, GridMismatch
+        If the first sample does not fit.
+    """
+    if not len(samples):
+        message = "There are no samples to train on: check data.dataset, data.train_split and data.groups."
+        raise BadInput(message)
+    make_view(samples[0], recipe, Draw(recipe.seed, 0, 0))
+    counts = np.zeros(256, np.int64)
+    step = max(1, math.ceil(len(samples) / SCAN))
+    for k in range(0, len(samples), step):
+        counts += _classes(samples[k], recipe)
+        if (counts[: len(recipe.classes)] > 0).all():
+            break
+    known = counts[: len(recipe.classes)]
+    absent = [name for name, count in zip(recipe.classes.names, known, strict=True) if count == 0]
+    if absent:
+        raise _nothing_of(absent, recipe, len(samples))
+    return [float(v) for v in known / known.sum()]
+
+
+def _classes(sample: Sample, recipe: Recipe) -> np.ndarray:
+    """Count pixels by class id of the recipe, (256,)."""
+    if takes_objects(sample, recipe) and sample.instances is not None:
+        width = recipe.data.boundary_width if recipe.classes.boundary else 0
+        return np.bincount(class_labels(sample.instances, width, sample.ignore).ids.ravel(), minlength=256)
+    if sample.labels is None:
+        return np.zeros(256, np.int64)
+    counts = np.bincount(sample.labels.ids.ravel(), minlength=256)
+    moved = np.zeros(256, np.int64)
+    for old, name in enumerate(sample.labels.classes.names):
+        if name in recipe.classes.names:
+            moved[recipe.classes.index(name)] += counts[old]
+    moved[IGNORE] = counts[IGNORE]
+    return moved
+
+
+def _nothing_of(absent: list[str], recipe: Recipe, count: int) -> BadInput:
+    if len(absent) == len(recipe.classes):
+        return BadInput(f"None of the {count} training samples has a pixel whose class is known: check the masks with 'tilth data check'.")
+    names = ", ".join(repr(name) for name in absent)
+    return BadInput(
+        f"No training sample holds the class {names} ({count} samples, classes {', '.join(recipe.classes.names)}): a network cannot learn it; "
+        "give classes without it, or masks with it."
+    )

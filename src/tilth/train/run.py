@@ -1,0 +1,196 @@
+"""From a recipe to a model's folder: data, network, loop, export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tilth import store
+from tilth.errors import BadInput, OutputExists
+from tilth.models import ModelCard, build_network, export
+from tilth.models.toml import to_toml
+from tilth.sample import Sample
+from tilth.train.checkpoint import BEST, STATE
+from tilth.train.datasets import check_samples, fingerprint, open_samples
+from tilth.train.log import LOG
+from tilth.train.reading import recipe_table
+from tilth.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from tilth.train.loop import OnStep, Trained
+
+RECIPE, MODEL = "recipe.toml", "model"
+"""In a run's folder: the recipe with everything that it extends, and the exported model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run that could begin: the recipe, its data, and what is worth knowing before."""
+
+    recipe: Recipe
+    samples: Sequence[Sample]
+    validation: Sequence[Sample]
+    card: ModelCard
+    notes: tuple[str, ...]
+    """Sentences for the user."""
+
+    @property
+    def windows(self) -> int:
+        """Windows of the whole run."""
+        crops = self.recipe.crops
+        epoch = crops.per_epoch if crops.mode == "random" and crops.per_epoch else len(self.samples)
+        return epoch * self.recipe.schedule.epochs
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run made."""
+
+    plan: Plan
+    trained: Trained
+    card: ModelCard
+    """Of the exported model, with its scores and folder."""
+
+
+def plan_training(recipe: Recipe) -> Plan:
+    """Open a recipe's data and look whether one can learn from it; nothing is computed yet.
+
+    Raises
+    ------
+    BadInput, UnknownName, UnreadableFile, BandMismatch, GridMismatch
+        If recipe and data do not fit; see :mod:`tilth.train.datasets`.
+    """
+    training, validation = open_samples(recipe)
+    return plan_samples(recipe, training, validation, source=training.name, licence=training.licence, citation=training.citation, notes=training.problems)
+
+
+def plan_samples(
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    validation: Sequence[Sample] = (),
+    *,
+    source: str = "samples",
+    licence: str = "",
+    citation: str = "",
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Plan a run on samples that are at hand already; parameters as in :class:`Plan`, the texts are for the card."""
+    shares = check_samples(samples, recipe)
+    seen = ", ".join(f"{name} {share:.0%}" for name, share in zip(recipe.classes.names, shares, strict=True))
+    said = [f"{len(samples):,} training and {len(validation):,} validation samples of {source}; classes {seen}.", *notes]
+    if not len(validation):
+        said.append("There is no validation split: the model will have no scores.")
+    training = f"{source}, {len(samples):,} samples, {recipe.schedule.epochs} epochs, recipe {recipe.name}, seed {recipe.seed}"
+    card = ModelCard(
+        recipe.name,
+        recipe.input.spec(),
+        recipe.classes,
+        summary=recipe.summary,
+        architecture=dict(recipe.model.architecture),
+        licence=recipe.licence or licence,
+        attribution=recipe.attribution or citation,
+        training=training,
+    )
+    return Plan(recipe, samples, validation, card, tuple(said))
+
+
+def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
+    """Build a recipe's network with its start; also a sentence on what it starts from.
+
+    Random weights follow from the recipe's seed.
+    """
+    import torch
+
+    from tilth.train.start import take_weights
+
+    torch.manual_seed(recipe.seed)
+    network = build_network(recipe.model.architecture, len(recipe.input.bands), len(recipe.classes), recipe.model.pretrained)
+    size = f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
+    if recipe.model.start_from:
+        return network, f"{size}; {take_weights(network, recipe.model.start_from)}"
+    return network, f"{size}, encoder from {recipe.model.pretrained}." if recipe.model.pretrained else f"{size}, random start."
+
+
+def train(plan: Plan, folder: Path, *, resume: bool = False, force: bool = False, on_step: OnStep | None = None) -> Result:
+    """Train, and export the model into ``folder/model``.
+
+    Parameters
+    ----------
+    plan : Plan
+    folder : path
+        Gets ``recipe.toml``, ``state.safetensors`` (the last checkpoint), ``log.jsonl``, event files for TensorBoard, and ``model/``.
+    resume : bool
+        Go on from the folder's checkpoint.
+    force : bool
+        Begin anew in a folder that holds a run.
+    on_step : callable, optional
+        (stage, done, total, detail).
+
+    Raises
+    ------
+    OutputExists
+        If the folder holds a run, and neither ``resume`` nor ``force`` is given.
+    """
+    from tilth.train.loop import fit
+
+    resume = prepare_folder(folder, plan.recipe, resume=resume, force=force)
+    network, _ = make_network(plan.recipe if not resume else replace(plan.recipe, model=replace(plan.recipe.model, pretrained="", start_from="")))
+    listen: dict[str, Any] = {} if on_step is None else {"on_step": on_step}
+    stamp = fingerprint(plan.samples)
+    trained = fit(network, plan.samples, plan.recipe, plan.card, folder, validation=plan.validation, resume=resume, data=stamp, **listen)
+    return Result(plan, trained, _export(plan, network, trained, folder))
+
+
+def _export(plan: Plan, network: torch.nn.Module, trained: Trained, folder: Path) -> ModelCard:
+    """Write the model of a finished run; on a process that does not lead, nothing."""
+    card = plan.card if trained.scores is None else replace(plan.card, scores={"validation": trained.scores.to_dict()})
+    if not trained.leads:
+        return card
+    network.load_state_dict(trained.weights)
+    return export(network, card, folder / MODEL, force=True)
+
+
+def prepare_folder(folder: Path, recipe: Recipe, *, resume: bool, force: bool) -> bool:
+    """Make a run's folder, or refuse one that holds another run; say whether there is a checkpoint to go on from."""
+    if resume and (folder / STATE).exists():
+        return True  # the recipe that the run began with stays; the loop compares it with this one
+    if resume and ((folder / MODEL).exists() or not (folder / RECIPE).exists()):
+        message = f"{folder} holds no run to resume: leave --resume away, or give the folder of one."
+        raise BadInput(message)
+    if (folder / MODEL).exists() or (folder / STATE).exists():
+        if not force:
+            message = f"{folder} holds a run already: go on with --resume, begin anew with --force, or choose another folder."
+            raise OutputExists(message)
+        for path in (folder / STATE, folder / BEST, folder / LOG, *folder.glob("events.out.tfevents.*")):
+            path.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with store.whole_file(folder / RECIPE, force=True) as temporary:
+        temporary.write_text(to_toml(recipe_table(recipe)), "utf-8")
+    return False
+
+
+def probe(plan: Plan, steps: int = 3) -> float:
+    """Return windows per second of a few steps, the first one left out: what a dry run tells.
+
+    Nothing is written, and nothing that is trained is kept.
+    """
+    from tilth.train.loop import fit
+
+    recipe = plan.recipe
+    size = recipe.schedule.batch * recipe.schedule.accumulate
+    brief = replace(
+        recipe,
+        schedule=replace(recipe.schedule, epochs=1),
+        crops=replace(recipe.crops, per_epoch=steps * size),
+        model=replace(recipe.model, pretrained="", start_from=""),
+    )
+    network, _ = make_network(brief)
+    run = partial(fit, network, plan.samples[: steps * size], card=plan.card)
+    warm = replace(brief, crops=replace(brief.crops, per_epoch=size))
+    run(recipe=warm)
+    return run(recipe=brief).images_per_second
