@@ -7,8 +7,8 @@
 * Kernel: four bands of random clouds (45 %) in memory, one thread each, block by block in turn: the network on uint16 against bottleneck's nanmedian and
   dask/xarray's of the same stack masked with NaN (making that stack is not counted).  Every block is compared pixel by pixel.  numbagg, which would change
   what xarray does, must not be installed.  ``--every K`` gives the peers each K-th block only.
-* End to end: ``seasonal.py`` makes an archive and runs each way in a process of its own: start-up, reading, masking, median, writing.  Ours keeps finished blocks
-  and writes a COG with overviews and provenance; the peer writes a plain tiled file.  Their pixels are compared.  The server is the tests' own.
+* End to end: ``seasonal.py`` makes an archive and runs each way in a process of its own: start-up, reading, masking, median, writing.  Ours keeps its finished
+  blocks and writes a COG with overviews and provenance; the peer writes a plain tiled file.  Their pixels are compared.  The server is the tests' own.
 """
 
 from __future__ import annotations

@@ -17,13 +17,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from table import Row, load, markdown, save
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("model", "map", "memory", "polygons", "objects", "offline")
+SECTIONS = ("model", "map", "memory", "polygons", "objects", "offline", "composite", "mosaic", "areas", "choose", "training")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Size:
     chips: int
     steps: int
     """Steps of training of the benchmark's weights."""
+    smaller: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Options of the scripts that know their own sizes."""
 
 
 FULL = Size(
@@ -71,6 +74,13 @@ QUICK = Size(
     tree_edge=1024,
     chips=50,
     steps=0,
+    smaller={
+        "composite": ("--quick",),
+        "mosaic": ("--edge", "512", "--rounds", "1"),
+        "areas": ("--tile", "264"),
+        "choose": ("--size", "549", "--dates", "8"),
+        "training": ("--steps", "2", "--rounds", "1", "--window", "64", "--batch", "2"),
+    },
 )
 
 
@@ -91,7 +101,9 @@ def raster(work: Path, height: int, width: int) -> str:
 def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_rounds: int) -> list[Row]:
     """Run the wanted sections, keeping the rows of each in ``work`` as soon as they are there."""
     rows = work / "rows.json"
-    ckpt, model = section("network.py", work, "--steps", size.steps).strip().splitlines()[-2:] if set(wanted) - {"polygons", "objects"} else ("", "")
+    ckpt, model = (
+        section("network.py", work, "--steps", size.steps).strip().splitlines()[-2:] if set(wanted) & {"model", "map", "memory", "offline"} else ("", "")
+    )
     found: list[Row] = []
     for name in wanted:
         if name == "model":
@@ -112,6 +124,11 @@ def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_roun
             scene = raster(work, size.map_edge, size.map_edge)
             section("map.py", scene, model, ckpt, "--rounds", rounds, "--rebuilt-rounds", rebuilt_rounds, "--json", rows)
             found += load(rows)
+        elif name in ("composite", "mosaic", "areas"):
+            section(f"{name}.py", *size.smaller.get(name, ()), "--json", rows)
+            found += load(rows)
+        elif name in ("choose", "training"):
+            print(section(f"{name}.py", *size.smaller.get(name, ())))
         elif name == "offline":
             section("offline.py", raster(work, 1024, 1024), model, ckpt, "--json", rows)
             found += load(rows)

@@ -3,9 +3,10 @@
     python bench/training.py                       # U-Net + EfficientNet-B3, 8 bands, 256 px, PRUE's augmentations
     python bench/training.py --encoder mobilenet_v2 --rounds 7
 
-The plain loop is what one writes with torchgeo and Lightning, without their overhead: a DataLoader with worker processes, each sample transformed by itself with
-torch and torchvision, eager float32 in NCHW.  Both train with log-cosh Dice and AdamW.  Rounds are interleaved, so that what else the machine does hits both alike; the
-ratio is the median of the rounds' ratios.  On a machine that does other things, look at the processor seconds (workers included) rather than at the clock.  "float32" is our loop without bfloat16: what layout, loader and memory give.
+The plain loop is what one writes with torchgeo and Lightning, without their overhead: a DataLoader with worker processes, each sample transformed by
+itself with torch and torchvision, eager float32 in NCHW.  Both train with log-cosh Dice and AdamW.  Rounds are interleaved, so that what else the machine
+does hits both alike; the ratio is the median of the rounds' ratios.  On a machine that does other things, look at the processor seconds (workers included)
+rather than at the clock.  "float32" is our loop without bfloat16: what layout, loader and memory give.
 """
 
 from __future__ import annotations

@@ -90,3 +90,22 @@ def test_layouts(tmp_path, layout):
     told = [(scene, how) for scene, how in checked if "clear pixels to check" not in how.doubt]
     assert len(told) > 0.8 * len(checked)  # hardly anything is left of some scenes between the clouds
     assert [how.offset for _, how in told] == [-archive.offsets[scene.id] for scene, _ in told]
+
+
+def test_orbits_of_different_brightness_are_brought_together(tmp_path):
+    """Reflectance over truth, scene by scene: apart by the orbits' gains without balance, nearly one value with it."""
+    archive = simulate_archive(tmp_path / "a", seed=5, centre=(13.0, 51.0), size_km=1.5, n_dates=6, clouds=(0.0, 0.2), orbit_gain=0.05)
+    spread = {}
+    for balance in (False, True):
+        plan = planned(archive, balance=balance)[0]
+        truth = open_raster(archive.truth.tiles[plan.tile, plan.season.name]).read(plan.roi).values[0]
+        ratios = []
+        for scene, how in zip(plan.scenes, plan.radiometry, strict=True):
+            scl = open_band(scene, "scl", Anonymous())
+            clear = np.isin(scl.read(whole(scl.grid)).values[0], (4, 5)).repeat(2, 0).repeat(2, 1)[plan.roi]
+            found = how(open_band(scene, "red", Anonymous()).read(plan.roi).values[0])
+            if clear.sum() > 500:
+                ratios.append(np.median(found[clear] / truth[clear]))
+        spread[balance] = np.ptp(ratios)
+    assert spread[False] > 0.04
+    assert spread[True] < 0.015

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 import tilth
 from tilth import imagery, store
-from tilth.errors import NoScenes, OutputFailed, UnreadableFile
+from tilth.errors import BadInput, NoScenes, OutputFailed, UnreadableFile
 
 if TYPE_CHECKING:
     from tilth.imagery import Area, Provider, SearchResult, Season, TilePlan
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 OnStep = Callable[[str, float, float, str], None]
 """(stage, done, total, detail)."""
 SURVEY = "survey.json"
+STEP = 0.5
+"""Degrees between the places at which seasons are asked for."""
 
 
 def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
@@ -50,12 +54,20 @@ class AreaOptions:
     """Scenes per tile and season at most."""
     excluded: frozenset[int] = frozenset({0, 1, 3, 7, 8, 9, 10})
     """SCL classes that are masked."""
+    balance: bool = True
+    """Whether orbits of different brightness are brought together; PRUE's recipe does not."""
     crs: str = "auto"
     """Grid of the mosaic: auto, utm, equal-area, or any CRS."""
     gsd: float = 10.0
     """Pixels of the mosaic, in metres."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
     patience: imagery.Patience = field(default_factory=imagery.Patience)
+
+    def __post_init__(self) -> None:
+        if (self.seasons is not None or self.rule != "calendar") and (self.calendar is not None or self.crop != "summer"):
+            how = "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"
+            message = f"A crop calendar or its crop was chosen, but {how}, so it would not be looked at: add --season-rule calendar, or leave it out."
+            raise BadInput(message)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +152,7 @@ def survey_area(area: Any, year: int, options: AreaOptions | None = None, *, wor
     """
     options = options or AreaOptions()
     area = area if isinstance(area, imagery.Area) else imagery.read_area(area)
+    imagery.target_grid(area, options.crs, options.gsd)  # a grid that cannot be is told before hours of work
     kept = None if work is None else work / f"area-{_key(area, year, options)}" / SURVEY
     if kept is not None and kept.is_file():
         return read_survey(kept, area, year, options)
@@ -152,10 +165,10 @@ def survey_area(area: Any, year: int, options: AreaOptions | None = None, *, wor
 
 def _survey(area: Area, year: int, options: AreaOptions, on_step: OnStep) -> Survey:
     provider = imagery.find_provider(options.provider)
-    spans = [options.seasons] if options.seasons else [_seasons_near(area, place, year, options) for place in _places(area)]
+    spans = [options.seasons] if options.seasons else [_seasons_near(area, place, year, options) for place in _places(area, across=options.rule == "calendar")]
     results, empty = _search(area, _hull(spans), provider, options, on_step)
     scenes = {scene.id: scene for result in results for scene in result}
-    wishes = imagery.PlanOptions(target=options.target, limit=options.limit, excluded=options.excluded, patience=options.patience)
+    wishes = imagery.PlanOptions(target=options.target, limit=options.limit, excluded=options.excluded, patience=options.patience, balance=options.balance)
     seasons = options.seasons or (lambda lon, lat: _seasons_near(area, (lon, lat), year, options))
     plans = imagery.plan_tiles(
         area, seasons, scenes.values(), {provider.name: imagery.make_signer(provider)}, wishes, providers={provider.name: provider}, on_step=on_step
@@ -180,20 +193,24 @@ def _search(area: Area, seasons: tuple[Season, Season], provider: Provider, opti
     return results, empty
 
 
-def _places(area: Area) -> list[tuple[float, float]]:
-    """Return points, at most half a degree apart from south to north, at which seasons are asked for: they change with latitude."""
+def _places(area: Area, *, across: bool) -> list[tuple[float, float]]:
+    """Return points, at most half a degree apart, at which seasons are asked for: a rule changes with latitude, a calendar from west to east as well."""
     places = [area.centre]
     for west, south, east, north in area.boxes:
-        steps = max(int((north - south) / 0.5) + 2, 2)
-        middle = (west + east) / 2
-        places += [(middle, south + (north - south) * k / (steps - 1)) for k in range(steps)]
+        rows, columns = (max(int(size / STEP) + 2, 2) for size in (north - south, east - west))
+        for longitude in np.linspace(west, east, columns) if across else [(west + east) / 2]:
+            places += [(float(longitude), float(latitude)) for latitude in np.linspace(south, north, rows)]
     return places
 
 
 def _seasons_near(area: Area, place: tuple[float, float], year: int, options: AreaOptions) -> tuple[Season, Season]:
-    """Return the seasons of the part of an area that lies within half a degree of a place."""
+    """Return the seasons of the part of an area that lies near a place: at its latitude by the rule, within half a degree by the calendar."""
+    reach = STEP if options.rule == "calendar" else 0.01
     longitude, latitude = place
-    near = imagery.read_area((max(longitude - 0.5, -180.0), max(latitude - 0.5, -90.0), min(longitude + 0.5, 180.0), min(latitude + 0.5, 90.0)), name=area.name)
+    box = max(longitude - reach, -180.0), max(latitude - reach, -90.0), min(longitude + reach, 180.0), min(latitude + reach, 90.0)
+    near = imagery.read_area(box, name=area.name)
+    if options.rule == "calendar":
+        near = area.within(near) or near  # where the area is not, what lies around stands for it
     return imagery.find_seasons(near, year, options.rule, options.crop, options.calendar)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from tilth.imagery import Mosaic
+
+
+INDEX = ".gti.gpkg"
 
 
 def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
@@ -116,18 +119,27 @@ def join_composites(
     NoScenes
         If a season has no composite at all.
     """
+    _check_seasons(
+        survey, {plan.season.name for plan in survey.plans if plan.scenes}, [note for plan in survey.plans if not plan.scenes for note in plan.notes]
+    )
     tiles = folder / f"area-{survey.key}" / "tiles"
     make_folder(tiles)
     composites = compose_tiles(survey, tiles, on_step=on_step, on_note=on_note)
-    missing = {plan.season.name for plan in survey.plans} - set(composites.seasons)
-    if missing:
-        raise NoScenes(f"{survey.area.name} has no composite for {', '.join(sorted(missing))}: {' '.join(composites.failed)}")
+    _check_seasons(survey, set(composites.seasons), composites.failed)
     mosaic = mosaic_of(survey, composites.paths)
     path = out or tiles.parent / f"mosaic-{mosaic.key[:16]}.zarr"
     if out is None and path.exists():
         return path
     work = tiles.parent / f"{path.name}.blocks"
     return imagery.write_mosaic(mosaic, path, force=force, tags=_provenance_tags(survey, mosaic), folder=work, on_step=on_step)
+
+
+def _check_seasons(survey: Survey, there: Collection[str], why: Iterable[str]) -> None:
+    """Refuse a pair of seasons of which one is missing everywhere."""
+    missing = sorted({plan.season.name for plan in survey.plans} - set(there))
+    if missing:
+        message = f"{survey.area.name} has no composite for {', '.join(missing)}: {' '.join(dict.fromkeys(why))}"
+        raise NoScenes(message)
 
 
 def mosaic_of(survey: Survey, composites: Iterable[Path]) -> Mosaic:
@@ -159,14 +171,17 @@ class Written:
 
     path: Path
     grid: GeoBox
+    count: int
+    """Composites of tiles and seasons in it."""
     tiles: tuple[Path, ...]
+    """Those that were kept."""
     indices: tuple[Path, ...]
 
     def facts(self) -> dict[str, object]:
         """Return what a summary says."""
         height, width = self.grid.shape
         index = {"index": ", ".join(str(path) for path in self.indices)} if self.indices else {}
-        return {"pixels": f"{height} x {width}", "crs": str(self.grid.crs)[:60], "composites": len(self.tiles), **index}
+        return {"pixels": f"{height} x {width}", "crs": str(self.grid.crs)[:60], "composites": self.count, **index}
 
 
 def write_composite(
@@ -190,18 +205,39 @@ def write_composite(
         Folder for the tiles' composites and ``index.SEASON.gti.gpkg``.
     work : Path, optional
         Keep finished parts here.
+
+    Raises
+    ------
+    BadInput, OutputExists, OutputFailed
+        If the composite, or a file in ``tiles``, must not or cannot be written: before anything is composed.
+    NoScenes
+        If a season has no composite at all.
     """
-    store.check_output(out, force)
+    check_name(out, force=force)
+    for target in () if tiles is None else [tiles / name for name in _kept_names(survey)]:
+        store.check_output(target, force)
     folder = work_folder(out, work)
     path = join_composites(survey, folder, out=out, force=force, on_step=on_step, on_note=on_note)
     made = sorted((folder / f"area-{survey.key}" / "tiles").glob("*.tif"))
-    indices = () if tiles is None else _keep_tiles(survey, made, tiles, force=force)
+    kept, indices = ((), ()) if tiles is None else _keep_tiles(survey, made, tiles, force=force)
     if work is None:
         shutil.rmtree(folder)
-    return Written(path, store.open_raster(path).grid, tuple(made), indices)
+    return Written(path, store.open_raster(path).grid, len(made), kept if work is None else tuple(made), indices)
 
 
-def _keep_tiles(survey: Survey, made: Sequence[Path], folder: Path, *, force: bool) -> tuple[Path, ...]:
+def check_name(out: Path, *, force: bool) -> None:
+    """Refuse a composite that cannot be written under its name, before any work is done."""
+    store.check_output(out, force)
+    imagery.mosaic_format(out)
+
+
+def _kept_names(survey: Survey) -> list[str]:
+    """Return the files that the folder of kept tiles will hold."""
+    plans = [plan for plan in survey.plans if plan.scenes]
+    return [f"{plan.tile}_{plan.season.name}.tif" for plan in plans] + sorted({f"index.{plan.season.name}{INDEX}" for plan in plans})
+
+
+def _keep_tiles(survey: Survey, made: Sequence[Path], folder: Path, *, force: bool) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Copy composites to a folder of the user's and index them."""
     make_folder(folder)
     kept = []
@@ -209,4 +245,5 @@ def _keep_tiles(survey: Survey, made: Sequence[Path], folder: Path, *, force: bo
         with store.whole_file(folder / path.name, force) as temporary:
             shutil.copyfile(path, temporary)
         kept.append(folder / path.name)
-    return tuple(imagery.write_index(kept, folder / "index.gti.gpkg", mosaic_of(survey, kept).grid, force=force).values())
+    indices = imagery.write_index(kept, folder / f"index{INDEX}", mosaic_of(survey, kept).grid, force=force)
+    return tuple(kept), tuple(indices.values())

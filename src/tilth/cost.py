@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +69,15 @@ class Cost:
         }
 
 
-def estimate_area(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions, price: float, readers: int = 12) -> Cost:
-    """Estimate what the map of a survey would take.
+def estimate_area(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions | None, price: float, readers: int = 12) -> Cost:
+    """Estimate what the map of a survey would take, or its composite alone.
 
     Parameters
     ----------
     survey : Survey
     model : str or path, optional
-    options : MapOptions
+    options : MapOptions, optional
+        None: nothing is predicted.
     price : float
         Dollars per core and hour.
     readers : int
@@ -89,10 +90,7 @@ def estimate_area(survey: areas.Survey, model: str | Path | None, options: maps.
     """
     blocks = {name: sum(len(plan.scenes) * _blocks(plan, name) for plan in survey.plans) for name in BANDS}
     seconds, sizes = _probe(survey)
-    grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.gsd)
-    source = Noise(grid, tuple(f"{season}:{band}" for season in ("window_a", "window_b") for band in imagery.BANDS))
-    segmenter = models.load_model(model or maps.choose_model(source), options.engine, fast=options.fast, threads=options.threads)
-    cores = options.threads or os.cpu_count() or 1
+    cores = (options and options.threads) or os.cpu_count() or 1
     pixels = sum(len(plan.scenes) * plan.grid.shape[0] * plan.grid.shape[1] for plan in survey.plans) * len(imagery.BANDS)
     return Cost(
         km2=survey.area.km2,
@@ -100,10 +98,18 @@ def estimate_area(survey: areas.Survey, model: str | Path | None, options: maps.
         gigabytes=sum(count * sizes[name] for name, count in blocks.items()) / 1e9,
         reading=sum(blocks.values()) * seconds / min(readers, max(sum(len(plan.scenes) for plan in survey.plans), 1)),
         composing=pixels / (COMPOSE_RATE * cores),
-        predicting=predict.estimate(source, segmenter, predict.plan(source, segmenter, replace(options.predict), "estimate")).seconds,
+        predicting=0.0 if options is None else _predicting(survey, model, options),
         cores=cores,
         price=price,
     )
+
+
+def _predicting(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions) -> float:
+    """Return the seconds that the network would take."""
+    grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.gsd)
+    source = Noise(grid, tuple(f"{season}:{band}" for season in ("window_a", "window_b") for band in imagery.BANDS))
+    segmenter = models.load_model(model or maps.choose_model(source), options.engine, fast=options.fast, threads=options.threads)
+    return predict.estimate(source, segmenter, predict.plan(source, segmenter, options.predict, "estimate")).seconds
 
 
 def _blocks(plan: imagery.TilePlan, band: str) -> float:

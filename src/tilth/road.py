@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilth import areas, composites, fields, imagery, maps, store
 from tilth.areas import AreaOptions, Survey
+from tilth.errors import BadInput
 from tilth.maps import MapOptions, OnStep
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def map_fields(
     *,
     year: int | None = None,
     area_options: AreaOptions | None = None,
-    work: Path | None = None,
+    work: Path | str | None = None,
     force: bool = False,
 ) -> GeoDataFrame:
     """Map the fields of an image, or of an area in a year: the whole road in one call.
@@ -67,10 +68,14 @@ def map_fields(
     TilthError
         One sentence that says what was given, what was wanted and what to do.
     """
-    options, out = options or MapOptions(), Path(out)
+    options, out, work = options or MapOptions(), Path(out), None if work is None else Path(work)
     if year is None:
+        if area_options is not None:
+            message = f"Options of an area were given, but no year for {image}: give year=2024, or an image without them."
+            raise BadInput(message)
         return maps.map_image(maps.prepare(image, model, options), out, options, force=force, work=work)[1]
     store.check_output(out, force)
+    fields.format_of(out)
     survey = areas.survey_area(image, year, area_options, work=areas.work_folder(out, work))
     return map_area(survey, out, model, options, work=work, force=force).frame
 

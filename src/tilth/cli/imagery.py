@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from tilth.cli.progress import Reporter, reporter
 if TYPE_CHECKING:
     from tilth.areas import AreaOptions, Survey
     from tilth.cost import Cost
+
+BOX = re.compile(r"\s*-?[\d.]+(\s*[,;]\s*-?[\d.]+){3}\s*")
+"""west,south,east,north"""
 
 provider = click.option(
     "--provider",
@@ -42,6 +46,7 @@ cloud = click.option(
 target = click.option("--views", "target", type=click.IntRange(1, 40), default=5, show_default=True, help="Clear views wanted per pixel.")
 limit = click.option("--max-scenes", "limit", type=click.IntRange(1, 40), default=10, show_default=True, help="Scenes per tile and season at most.")
 mask = click.option("--mask", "excluded", default="0,1,3,7,8,9,10", show_default=True, help="SCL classes that are masked.")
+balance = click.option("--balance/--no-balance", default=True, show_default=True, help="Bring orbits of different brightness together.")
 crs = click.option("--crs", default="auto", show_default=True, help="Grid of the result: auto, utm, equal-area, or any CRS such as EPSG:3857.")
 pixel = click.option("--pixel", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Pixel size of the composite in metres.")
 resampling = click.option("--resampling", type=click.Choice(["nearest", "bilinear", "cubic"]), default="bilinear", show_default=True)
@@ -51,7 +56,9 @@ price = click.option(
     "--price", type=click.FloatRange(0), default=0.05, show_default=True, help="Dollars per core and hour, for the cost that --dry-run prints."
 )
 
-search_options = opt.group(provider, dates, rule, calendar, crop, cloud, target, limit, mask)
+AREA_ONLY = ("provider", "dates", "season_rule", "calendar", "crop", "cloud", "target", "limit", "excluded", "crs", "pixel", "resampling", "price")
+"""Names of the options below."""
+search_options = opt.group(provider, dates, rule, calendar, crop, cloud, target, limit, mask, balance)
 grid_options = opt.group(crs, pixel, resampling)
 
 
@@ -70,6 +77,7 @@ def area_options(given: dict[str, Any]) -> AreaOptions:
         target=given["target"],
         limit=given["limit"],
         excluded=imagery.parse_excluded(given["excluded"]),
+        balance=given["balance"],
         crs=given.get("crs", "auto"),
         gsd=given.get("pixel", 10.0),
         resampling=given.get("resampling", "bilinear"),
@@ -80,7 +88,7 @@ def print_survey(survey: Survey, say: Reporter, *, as_json: bool) -> None:
     """Print what would be used per tile and season, and why."""
     rows = survey.rows()
     if as_json:
-        click.echo(json.dumps({"event": "scenes", "rows": rows, "refused": [list(pair) for pair in survey.refused]}))
+        click.echo(json.dumps({"event": "scenes", "rows": rows, "refused": [list(pair) for pair in survey.refused], "notes": list(survey.notes)}))
         return
     for note in survey.notes:
         say.note(note)
@@ -95,7 +103,7 @@ def print_survey(survey: Survey, say: Reporter, *, as_json: bool) -> None:
         click.echo(f"{season}: {why}")
     click.echo(f"seen: share of pixels with a clear view; deep: with {survey.options.target} or more")
     for name, why in survey.refused:
-        click.echo(f"set aside: {name}: {why}", err=True)
+        say.note(f"set aside: {name}: {why}")
 
 
 def print_cost(cost: Cost, *, as_json: bool) -> None:
@@ -108,7 +116,15 @@ def print_cost(cost: Cost, *, as_json: bool) -> None:
         click.echo(f"{name.replace('_', ' '):<26} {value}")
 
 
-@click.command("scenes", help="Area and year in, table of the Sentinel-2 scenes that would be used out: per tile and season, and why.")
+class AreaCommand(click.Command):
+    """A verb whose first argument may be a box that begins with a minus, which is not an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Hide the minus of a box behind a space, which the area's reader strips."""
+        return super().parse_args(ctx, [f" {word}" if BOX.fullmatch(word) else word for word in args])
+
+
+@click.command("scenes", cls=AreaCommand, help="Area and year in, table of the Sentinel-2 scenes that would be used out: per tile and season, and why.")
 @click.argument("area")
 @click.argument("year", type=int)
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Also write the choice, scene by scene, as JSON.")
@@ -127,10 +143,10 @@ def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None
         print_survey(survey, say, as_json=given["as_json"])
     if out is not None:
         areas.write_survey(survey, out, force=given["force"])
-        click.echo(str(out))
+        click.echo(json.dumps({"event": "done", "path": str(out)}) if given["as_json"] else str(out))
 
 
-@click.command("composite", help="Area and year in, cloud-free two-season composite out: .zarr (for prediction) or .tif (a COG).")
+@click.command("composite", cls=AreaCommand, help="Area and year in, cloud-free two-season composite out: .zarr (for prediction) or .tif (a COG).")
 @click.argument("area")
 @click.argument("year", type=int)
 @opt.out
@@ -138,21 +154,26 @@ def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None
 @search_options
 @grid_options
 @work
+@price
 @opt.force
 @opt.dry_run
 @opt.as_json
 @opt.quiet
 def composite_command(area: str, year: int, out: Path, tiles: Path | None, **given: Any) -> None:
     """Search, choose, compose and join."""
-    from tilth import areas, composites, store
+    from tilth import areas, composites
+    from tilth.cost import estimate_area
 
     began = time.monotonic()
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         if not given["dry_run"]:
-            store.check_output(out, given["force"])
-        survey = areas.survey_area(area, year, area_options(given), work=areas.work_folder(out, given["work"]), on_step=say.step)
-        print_survey(survey, say, as_json=given["as_json"])
+            composites.check_name(out, force=given["force"])
+        kept = None if given["dry_run"] else areas.work_folder(out, given["work"])
+        survey = areas.survey_area(area, year, area_options(given), work=kept, on_step=say.step)
+        if not given["quiet"] or given["dry_run"]:
+            print_survey(survey, say, as_json=given["as_json"])
         if given["dry_run"]:
+            print_cost(estimate_area(survey, None, None, given["price"]), as_json=given["as_json"])
             return
         result = composites.write_composite(survey, out, tiles=tiles, work=given["work"], force=given["force"], on_step=say.step, on_note=say.note)
     facts = result.facts() | {"seconds": round(time.monotonic() - began, 1)}

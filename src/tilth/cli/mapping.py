@@ -49,6 +49,9 @@ def _land_cover(given: dict[str, Any]) -> LandCover | None:
     from tilth.landcover import LandCover
 
     rasters = given.get("land_cover") or ()
+    if not rasters and given.get("crop_codes"):
+        message = f"--land-cover-crops {given['crop_codes']} was given without the raster that holds these codes: add --land-cover RASTER."
+        raise click.UsageError(message)
     if not rasters:
         return None
     try:
@@ -136,12 +139,14 @@ def _with_preview(image: Path | str, frame: Any, out: Path, *, wanted: bool) -> 
     return {"preview": str(maps.write_preview(store.open_raster(image), frame, target))}
 
 
+AREAS = (".geojson", ".json", ".parquet", ".geoparquet", ".fgb", ".shp")
+"""Endings of files that hold polygons, and never pixels."""
 MAP_HELP = """Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or URL -> .parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.
 
 With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes are searched, chosen and composed first."""
 
 
-@click.command("map", help=MAP_HELP)
+@click.command("map", cls=area.AreaCommand, help=MAP_HELP)
 @click.argument("image")
 @opt.out
 @opt.model
@@ -159,7 +164,7 @@ With --year IMAGE is an area (polygons in a file, or west,south,east,north): its
 @opt.run_options
 def map_command(image: str, out: Path, model: str | None, year: int | None, scores: Path | None, save_scores: bool, **given: Any) -> None:
     """Run the whole road."""
-    from tilth import maps, store
+    from tilth import fields, maps, store
 
     options = _map_options(given)
     scores = scores or (out.with_name(f"{out.stem}.scores.tif") if save_scores else None)
@@ -167,7 +172,10 @@ def map_command(image: str, out: Path, model: str | None, year: int | None, scor
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         if not given["dry_run"]:
             store.check_output(out, given["force"])
-        if year is not None:
+            fields.format_of(out)
+        if year is None:
+            _refuse_area(image)
+        else:
             _map_area(image, year, out, model, options, scores, say, given, began)
             return
         job = maps.prepare(image, model, options)
@@ -182,6 +190,19 @@ def map_command(image: str, out: Path, model: str | None, year: int | None, scor
         extra = _with_preview(image, frame, path, wanted=given["preview"])
     facts = maps.summarise(frame) | extra | ({"scores": str(scores)} if scores else {}) | {"seconds": round(time.monotonic() - began, 1)}
     _finish(path, facts, as_json=given["as_json"], quiet=given["quiet"])
+
+
+def _refuse_area(image: str) -> None:
+    """Refuse an area without a year, and wishes for scenes where there is an image already."""
+    if area.BOX.fullmatch(image) or Path(image).suffix.lower() in AREAS:
+        message = f"{image.strip()} is an area, not an image: say of which year its map shall be, for example --year 2024."
+        raise click.UsageError(message)
+    context = click.get_current_context()
+    asked = {option.name: option.opts[0] for option in context.command.params if option.name in area.AREA_ONLY}
+    given = [name for key, name in asked.items() if context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE]
+    if given:
+        message = f"{', '.join(given)} would not be looked at: IMAGE is an image; with --year it is an area whose scenes are searched."
+        raise click.UsageError(message)
 
 
 def _map_area(

@@ -10,6 +10,7 @@ from .composite import compose as compose
 from .image_times import last_image_times as last_image_times
 from .median import masked_median as masked_median
 from .mosaic import Mosaic as Mosaic
+from .mosaic_file import mosaic_format as mosaic_format
 from .mosaic_file import write_mosaic as write_mosaic
 from .patience import Patience as Patience
 from .plans import plans_from_json as plans_from_json

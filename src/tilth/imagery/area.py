@@ -65,6 +65,13 @@ class Area:
         """Per box a GeoJSON geometry of at most some hundred points that covers the area there: for asking a catalogue, never for a mask."""
         return tuple(_outline(self.geometry, box) for box in self.boxes)
 
+    def within(self, other: Area) -> Area | None:
+        """Return the part that lies in another area; None if there is none."""
+        import shapely
+
+        parts = polygons_of(np.array([shapely.intersection(self.geometry, other.geometry)]))
+        return Area(self.name, shapely.multipolygons(parts)) if len(parts) else None
+
     def on(self, grid: GeoBox) -> np.ndarray:
         """Return the area's polygons near a grid in its CRS; where that goes on beyond the antimeridian, they do.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from tilth.errors import UnreadableFile
+from tilth.imagery.balance import Glance
 from tilth.imagery.clouds import EXCLUDED, clear
 from tilth.imagery.cut import Part, fine_enough, look_grid, same_place, sampled, tile_grid, window_of
 from tilth.imagery.patience import Patience
@@ -62,8 +63,14 @@ def look_at(scene: Scene, part: Part, archive: Archive, excluded: frozenset[int]
     return clear(_on(source, part.look), excluded, margin, part.coarse)
 
 
-def look_closely(scene: Scene, part: Part, archive: Archive, excluded: frozenset[int] = EXCLUDED) -> Radiometry:
+def look_closely(scene: Scene, part: Part, archive: Archive, excluded: frozenset[int] = EXCLUDED) -> tuple[Radiometry, Glance]:
     """Decide a scene's radiometry from what the catalogue and its darkest pixels say, and see that its bands are there.
+
+    Returns
+    -------
+    Radiometry
+    Glance
+        What was seen on the way, for comparing orbits.
 
     The whole tile is looked at, a real one in pixels of 320 m: a small area may hold nothing dark.
 
@@ -81,7 +88,17 @@ def look_closely(scene: Scene, part: Part, archive: Archive, excluded: frozenset
         _check_place(scene, source, part.full)
         values[band] = _on(source, look, sample=True)
     codes = _on(archive.open(scene, "scl", coarse), look, sample=True)
-    return check_dark(values, decide(scene, archive.providers.get(scene.provider)), clear(codes, excluded), codes == WATER)
+    seen = clear(codes, excluded)
+    radiometry = check_dark(values, decide(scene, archive.providers.get(scene.provider)), seen, codes == WATER)
+    return radiometry, Glance(scene.orbit, _reflectance(values.values(), radiometry, seen))
+
+
+def _reflectance(values: Iterable[np.ndarray], radiometry: Radiometry, seen: np.ndarray) -> np.ndarray:
+    """Return (band, y, x) float32 reflectance x 10000, NaN where it is not clear or has no data."""
+    bands = np.stack([radiometry(numbers) for numbers in values]).astype(np.float32)
+    bands[:, ~seen] = np.nan
+    bands[bands == 0] = np.nan
+    return bands
 
 
 def _check_place(scene: Scene, source: BandSource, full: GeoBox) -> None:

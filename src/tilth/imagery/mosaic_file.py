@@ -76,10 +76,7 @@ def write_mosaic(
     from tilth.store import GrowingCube, check_output
 
     path = check_output(path, force)
-    ending = path.suffix.lower()
-    if ending not in (".zarr", *COGS):
-        message = f"A mosaic was to be written to {path}; wanted is a name that ends in .zarr or .tif."
-        raise BadInput(message)
+    ending = mosaic_format(path)
     if threads < 1 or shard < CHUNK or shard % CHUNK:
         message = f"{threads} threads and blocks of {shard} px were asked for; wanted are one thread or more, and a multiple of {CHUNK} px."
         raise BadInput(message)
@@ -92,6 +89,26 @@ def write_mosaic(
     _copy(cube, path, said, told, force=force)
     cube.remove()
     return path
+
+
+def mosaic_format(path: str | os.PathLike[str]) -> str:
+    """Return how the name of a mosaic ends, in small letters.
+
+    Raises
+    ------
+    BadInput
+        If a mosaic cannot be written under such a name.
+
+    Examples
+    --------
+    >>> mosaic_format("fields.ZARR")
+    '.zarr'
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in (".zarr", *COGS):
+        message = f"A mosaic was to be written to {path}; wanted is a name that ends in .zarr or .tif."
+        raise BadInput(message)
+    return ending
 
 
 def _silent(_stage: str, _done: float, _of: float, _note: str) -> None:

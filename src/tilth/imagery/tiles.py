@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from tilth.errors import BadInput, FetchFailed, NoScenes, UnreadableFile
 from tilth.imagery.area import Area
+from tilth.imagery.balance import Glance, orbit_gains
 from tilth.imagery.choose import LIMIT, TARGET, Choice, choose
 from tilth.imagery.clouds import EXCLUDED, parse_excluded
 from tilth.imagery.cut import Part, covering, cut, needless
@@ -51,6 +52,8 @@ class PlanOptions:
     """Readers at once."""
     patience: Patience | None = None
     """With servers."""
+    balance: bool = True
+    """Whether orbits that show a tile brighter or darker than the others are brought together (:mod:`tilth.imagery.balance`); PRUE does not."""
 
 
 def plan_tiles(
@@ -178,7 +181,7 @@ class _Planner:
         """Look at the scenes, choose, look closely at those chosen; without the ones that break then, choose again."""
         scenes = self.candidates(part, season)
         views = self.look(part, season, scenes)
-        checked: dict[str, Radiometry] = {}
+        checked: dict[str, tuple[Radiometry, Glance]] = {}
         while True:
             usable = [scene for scene in scenes if scene.id in views and scene.id not in self.broken]
             stack = np.stack([views[scene.id] for scene in usable]) if usable else np.zeros((0, *part.look.shape), bool)
@@ -188,7 +191,11 @@ class _Planner:
             checked |= self._gathered(asked)
             if all(scene.id in checked for scene in chosen):
                 break
-        return _plan(part, season, scenes, chosen, checked, choice, self)
+        decided = {scene.id: checked[scene.id][0] for scene in chosen}
+        if self.options.balance:
+            sure = [checked[scene.id][1] for scene in chosen if not decided[scene.id].doubt]  # a wrong offset would look like an orbit's brightness
+            decided = _balanced(chosen, decided, sure)
+        return _plan(part, season, scenes, chosen, decided, choice, self)
 
     def look(self, part: Part, season: Season, scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
         """Return where each scene that can be read is clear."""
@@ -260,6 +267,17 @@ def _plan(
     notes = _notes(part, season, scenes, chosen, shares, planner.broken)
     notes += [f"Scene {scene.id}: {how.why}." for scene, how in zip(chosen, radiometry, strict=True) if "contradict" in how.doubt]
     return TilePlan(part.tile, season, part.grid, part.roi, tuple(chosen), radiometry, tuple(scenes), choice.depth, tuple(notes), shares)
+
+
+def _balanced(scenes: Sequence[Scene], decided: Mapping[str, Radiometry], glances: Sequence[Glance]) -> dict[str, Radiometry]:
+    """Divide each scene by how much brighter its orbit is."""
+    gains, balanced = orbit_gains(glances), dict(decided)
+    for scene in scenes:
+        gain = gains.get(scene.orbit, 1.0) if scene.orbit is not None else 1.0
+        if gain != 1:
+            how = decided[scene.id]
+            balanced[scene.id] = replace(how, scale=how.scale / gain, why=f"{how.why}; divided by {gain:.4f}, by which orbit {scene.orbit} is brighter here")
+    return balanced
 
 
 def _shares(depth: np.ndarray, target: int) -> tuple[float, ...]:
