@@ -3,19 +3,20 @@
     python runs/export_weights.py checkpoints/vhr/last.pt runs/cards/fields-rgb-vhr.toml src/tilth/weights
 
 The card is a ``card.toml`` without ``files``; its architecture says what to build.  The checkpoint holds, under ``mean``, the state of torch's
-``AveragedModel``: the averaged weights, which are what we ship.
+``AveragedModel``: the averaged weights with batch statistics of their own, which are what we ship.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from tilth.models import export, load_model, read_card
-from tilth.models.unet import build
+from tilth.models.architectures import build
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("card", type=Path, help="card.toml without files")
     parser.add_argument("out", type=Path, help="folder of packaged weights; the model gets a folder of its name in it")
     parser.add_argument("--key", default="mean", help="where the state dict lies in the checkpoint")
-    parser.add_argument("--statistics", default="model", help="which state the batch statistics are taken from")
+    parser.add_argument("--statistics", help="which state the batch statistics are taken from; default: the same as the weights")
     parser.add_argument("--scores", type=Path, help="JSON with the scores to write into the card")
     parser.add_argument("--full", action="store_true", help="store float32 instead of float16")
     parser.add_argument("--small", action="store_true", help="store the largest tensors as int8 with a scale per output channel")
@@ -46,9 +47,9 @@ def main() -> None:
     args = parser.parse_args()
     card = read_card(args.card)
     if args.scores:
-        card = card.__class__.from_dict({**card.to_dict(), "scores": json.loads(args.scores.read_text())})
+        card = replace(card, scores=json.loads(args.scores.read_text()))
     network = build(card.architecture, len(card.inputs.bands), len(card.classes))
-    network.load_state_dict(averaged_state(args.checkpoint, args.key, args.statistics), strict=True)
+    network.load_state_dict(averaged_state(args.checkpoint, args.key, args.statistics or args.key), strict=True)
     card = export(network, card, args.out / card.name, half=not args.full, small=args.small, force=args.force)
     size = sum(path.stat().st_size for path in card.folder.iterdir())
     print(f"{card.folder}: {size / 1e6:.2f} MB; loads with {load_model(card.folder).engine}")

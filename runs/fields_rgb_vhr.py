@@ -1,12 +1,10 @@
 """Train ``fields-rgb-vhr``: RGB imagery of 1 to 5 m, and Sentinel-2 true colour upsampled to 5 m -> background, field, boundary.
 
-Real NAIP chips (USDA, public domain; polygons MIT) are cut at random places, angles, ground sampling distances and sharpness; a third of each
-batch can come from simulated Sentinel-2 scenes.  Everything is drawn from the seed; a killed run goes on from its last checkpoint with the same
-samples.  Two runs make what ships:
+Real NAIP chips (USDA, public domain; polygons MIT) are cut at random places, angles, ground sampling distances and sharpness; a share of each batch can be
+the same chips as Sentinel-2 would show them, simulated Sentinel-2 scenes, and real ones that the run before has labelled.  Everything is drawn from the seed;
+a killed run goes on from its last checkpoint with the same samples.  docs/weights.md names the runs that make what ships; the first is
 
     python runs/fields_rgb_vhr.py ../shared/data/satellite/vhr_naip_usa checkpoints/vhr --steps 2500
-    python runs/fields_rgb_vhr.py ../shared/data/satellite/vhr_naip_usa checkpoints/vhr_s2 --steps 500 --lr 6e-4 --seed 8 \\
-        --start-from checkpoints/vhr/last.pt --scenes checkpoints/scenes
 
 Split by place: of the chips sorted by name every fourth, from the third, is validation and is never seen in training.
 """
@@ -22,12 +20,11 @@ import torch
 import torch.nn.functional as F
 
 from fit import Batch, boundary_labels, fit, options, random_grid, sample
+from satellite import DISPLAY, Chip, boundary_width, draw_colour, draw_gsd, draw_pseudo, read_looks, read_pseudo
 
-FINEST, COARSEST = 1.5, 5.5
-"""Ground sampling distances that are drawn, in metres; the card says 2 to 5."""
+FINEST, COARSEST = 0.7, 6.0
+"""Ground sampling distances that are drawn, in metres.  The card says 2 to 5, where half of the windows lie; the rest is for those who say another."""
 DECODER = (128, 64, 32, 24, 16)
-Chip = tuple[list[torch.Tensor], torch.Tensor]
-"""Image pyramid at 1, 2, 4, 8, 16 m (band, y, x) float32 0..1, and ids (y, x)."""
 
 
 def split(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -56,11 +53,18 @@ def read_chip(path: Path) -> Chip:
 def draw_view(chip: Chip, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """A random window at a random ground sampling distance and sharpness."""
     levels, ids = chip
-    gsd = float(np.exp(rng.uniform(math.log(FINEST), math.log(COARSEST))))
-    blur = gsd * float(np.exp(rng.uniform(math.log(0.7), math.log(2.2))))
+    gsd = draw_gsd(rng, (1.7, 2.6), (FINEST, COARSEST), 0.5)
+    blur = gsd * float(np.exp(rng.uniform(math.log(0.7), math.log(max(2.2, 2.5 / gsd)))))
     level = int(np.clip(round(math.log2(blur)), 0, len(levels) - 1))
     image, found = sample(levels[level], ids, random_grid(size, gsd, 1.0, tuple(ids.shape), rng))
-    return image, boundary_labels(found, 2 if gsd < 2.6 else 1)
+    return image, boundary_labels(found, boundary_width(gsd))
+
+
+def misread(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Another convention of numbers: a divisor far too large or too small, or an offset of up to a third of the range forgotten or taken twice."""
+    if rng.random() < 0.5:
+        return image * float(np.exp(rng.uniform(math.log(0.2), math.log(2.2))))
+    return image + float(rng.uniform(0.4, 1.0)) * float(rng.choice([-1.0, 1.0])) / 3
 
 
 def jitter(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -71,7 +75,10 @@ def jitter(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     grey = image.mean(0, keepdim=True)
     saturation = float(np.clip(np.exp(rng.normal(0, 0.35)), 0, 2)) if rng.random() > 0.04 else 0.0
     image = (grey + saturation * (image - grey)) * gain + offset
-    return (image + torch.from_numpy(rng.normal(0, rng.uniform(0, 0.02), image.shape)).float()).clamp(0, 1)
+    if rng.random() < 0.3:
+        image = misread(image, rng)
+        return (image + torch.from_numpy(rng.standard_normal(tuple(image.shape), np.float32)) * float(rng.uniform(0, 0.01))).clamp(min=0)
+    return (image + torch.from_numpy(rng.standard_normal(tuple(image.shape), np.float32)) * float(rng.uniform(0, 0.02))).clamp(0, 1)
 
 
 def read_scene(path: Path) -> Chip:
@@ -85,29 +92,51 @@ def draw_scene(scene: Chip, size: int, rng: np.random.Generator) -> tuple[torch.
     """A random window of one date as 8-bit colour at 3.5 to 6.5 m: as dark as a true-colour product (reflectance / 14), or stretched."""
     dates, ids = scene
     image = dates[rng.integers(2)]
-    gsd = float(np.exp(rng.uniform(math.log(3.5), math.log(6.5))))
+    gsd = draw_gsd(rng, (4.0, 6.0), (1.7, 10.0), 0.7)
     pixels, found = sample(image, ids, random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2))
     white = 3570.0 if rng.random() < 0.4 else rng.uniform(1200, 3200)
-    return (pixels / white).clamp(0, 1), boundary_labels(found, 1)
+    return (pixels / white).clamp(0, 1), boundary_labels(found, boundary_width(gsd))
+
+
+def draw_known(scene: Chip, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random window of one date of a real scene that the model of the run before has labelled."""
+    dates, classes = scene
+    image, found = draw_pseudo(dates[rng.integers(len(dates))][:3], classes, size, rng)
+    white = 255 * DISPLAY if rng.random() < 0.6 else rng.uniform(1500, 5000)
+    return (image / white).clamp(0, 1), found
 
 
 def main() -> None:
     """Train."""
     parser = options(__doc__)
-    parser.add_argument("--scenes", type=Path, help="folder of simulated Sentinel-2 scenes (fields_s2_2season.py --render-only)")
+    parser.add_argument("--scenes", type=Path, nargs="*", default=[], help="folders of simulated Sentinel-2 scenes (fields_s2_2season.py --render-only)")
     parser.add_argument("--share", type=float, default=0.35, help="share of windows from the simulated scenes")
+    parser.add_argument("--looks", type=Path, help="folder of real Sentinel-2 scenes without labels, for their colours")
+    parser.add_argument("--satellite", type=float, default=0.0, help="share of windows of the chips drawn as Sentinel-2 would show them")
+    parser.add_argument("--pseudo", type=Path, help="folder of real scenes that a teacher labelled (pseudo_labels.py)")
+    parser.add_argument("--known", type=float, default=0.0, help="share of windows from those")
     args = parser.parse_args()
+    looks = read_looks(args.looks) if args.looks else None
     chips = [read_chip(path) for path in split(args.data)[0]]
-    scenes = [read_scene(path) for path in sorted(args.scenes.glob("*.npz"))] if args.scenes else []
+    scenes = [read_scene(path) for folder in args.scenes for path in sorted(folder.glob("*.npz"))]
+    known = [read_pseudo(path) for path in sorted(args.pseudo.glob("*.npz"))] if args.pseudo else []
+    area = np.array([classes.numel() * len(dates) for dates, classes in known], float)
+
+    def view(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        kind, chip = rng.random(), chips[rng.integers(len(chips))]
+        if scenes and kind < args.share:
+            return draw_scene(scenes[rng.integers(len(scenes))], args.size, rng)
+        if looks and kind > 1 - args.satellite:
+            return draw_colour(chip, args.size, looks, rng)
+        if known and kind < args.share + args.known:
+            return draw_known(known[rng.choice(len(known), p=area / area.sum())], args.size, rng)
+        return draw_view(chip, args.size, rng)
 
     def draw(step: int) -> Batch:
         views = []
         for k in range(args.batch):
             rng = np.random.default_rng((args.seed, step, k))
-            if scenes and rng.random() < args.share:
-                image, classes = draw_scene(scenes[rng.integers(len(scenes))], args.size, rng)
-            else:
-                image, classes = draw_view(chips[rng.integers(len(chips))], args.size, rng)
+            image, classes = view(rng)
             views.append((jitter(image, rng), classes))
         return torch.stack([v[0] for v in views]), torch.stack([v[1] for v in views])
 

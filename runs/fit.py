@@ -96,26 +96,48 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--start-from", type=Path, help="checkpoint whose weights are taken where the shapes fit")
+    parser.add_argument("--decay", type=float, default=0.998, help="of the averaged weights")
+    parser.add_argument("--start-from", type=Path, nargs="+", help="checkpoint whose weights are taken where the shapes fit; of several, the mean")
+    parser.add_argument("--start-key", default="model", choices=("model", "mean"), help="which of its weights: the last or the averaged ones")
     return parser
 
 
-def take_weights(model: nn.Module, path: Path) -> None:
-    """Start from the weights of another run; tensors of another shape keep their random start."""
-    theirs = torch.load(path, weights_only=True)["model"]
+def take_weights(model: nn.Module, paths: list[Path], key: str) -> None:
+    """Start from the mean of the weights of other runs; tensors of another shape keep their random start."""
+    runs = [{name.removeprefix("module."): value for name, value in torch.load(path, weights_only=True)[key].items()} for path in paths]
+    theirs = {name: torch.stack([run[name].float() for run in runs]).mean(0).to(value.dtype) for name, value in runs[0].items()}
     ours = model.state_dict()
     model.load_state_dict({name: theirs[name] if name in theirs and theirs[name].shape == value.shape else value for name, value in ours.items()})
 
 
+@torch.no_grad()
+def settle(model: nn.Module, draw: DrawBatch, first: int, count: int = 40) -> None:
+    """Measure the batch statistics of averaged weights: the mean over fresh batches, none of the weights' own past."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    kept = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None
+    model.train()
+    for step in range(first, first + count):
+        with torch.autocast("cpu", torch.bfloat16):
+            model(draw(step)[0].to(memory_format=torch.channels_last))
+    for layer, momentum in zip(norms, kept, strict=True):
+        layer.momentum = momentum
+
+
 def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Namespace) -> None:
-    """Train until ``args.steps``; going on from ``args.out/last.pt`` if it is there."""
+    """Train until ``args.steps``; going on from ``args.out/last.pt`` if it is there.  At the end the averaged weights get statistics of their own.
+
+    With no steps this is what becomes of the weights it starts from, for example the mean of two runs.
+    """
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     model = network(bands, decoder).to(memory_format=torch.channels_last)
     if args.start_from:
-        take_weights(model, args.start_from)
-    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+        take_weights(model, args.start_from, args.start_key)
+    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.decay))
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps + 1, pct_start=0.08)
     parts = {"model": model, "mean": mean, "optimizer": optimizer, "schedule": schedule}
@@ -142,7 +164,14 @@ def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Na
         if step % 25 == 0:
             pace = (step - start) * args.batch / (time.time() - began)
             print(json.dumps({"step": step, "loss": round(smooth, 4), "images_per_s": round(pace, 1)}), flush=True)
-        if step % 100 == 0 or step == args.steps:
-            part = state.with_suffix(".part")
-            torch.save({name: value.state_dict() for name, value in parts.items()} | {"step": step}, part)
-            part.replace(state)
+        if step % 100 == 0:
+            save(parts, step, state)
+    settle(mean.module, draw, args.steps)
+    save(parts, args.steps, state)
+
+
+def save(parts: dict, step: int, path: Path) -> None:
+    """Write a checkpoint; the last good one stays until the new one is whole."""
+    part = path.with_suffix(".part")
+    torch.save({name: value.state_dict() for name, value in parts.items()} | {"step": step}, part)
+    part.replace(path)

@@ -1,0 +1,133 @@
+"""Label the real Sentinel-2 scenes that have no labels with the RGB model of a run: self-training, and the teacher of the two-season model.
+
+    python runs/pseudo_labels.py checkpoints/rgb1/last.pt ../shared/data/satellite/s2_unlabelled checkpoints/pseudo
+
+The teacher looks at every date in eight poses (rotations and flips); the probabilities of all are averaged, because fields do not move within a season.
+Objects are cut out of them as `tilth map` does, their edges become the boundary class, and whatever the teacher is not sure of becomes 255: it counts in no
+loss.  A scene of several dates is far surer than one date, which is what the student of one date learns from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+import torch.nn.functional as F
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from scipy import ndimage
+
+from fields_rgb_vhr import DECODER
+from fit import IGNORE, boundary_labels, network
+from satellite import DISPLAY
+from tilth.classes import FTW3
+from tilth.fields import find_instances
+from tilth.raster import Raster
+
+TILE, MARGIN = 448, 64
+UNSURE = (0.3, 0.6)
+"""Probabilities of field and boundary together between these are not known."""
+LEAST_SCORE = 0.7
+"""Objects of a lower mean probability are not known."""
+
+
+def read_dates(folder: Path) -> dict[str, list[np.ndarray]]:
+    """Scene -> dates of (band, y, x) digital numbers: 3 or 4 bands."""
+    scenes: dict[str, list[np.ndarray]] = {}
+    pair = _read(folder / "ftw_inn_pair" / "s2_pair_8band.tif")
+    scenes["inn"] = [pair[:4], pair[4:]]
+    scenes["siteb"] = [np.concatenate([image[:3] * DISPLAY, image[3:4]]) for image in map(_read, sorted(folder.glob("*siteB/s2_*.tif")))]
+    scenes["muensterland"] = [_read(path) * DISPLAY for path in sorted(folder.glob("*/*rgb8.tif"))]
+    for path in sorted(folder.glob("*/cnn_*.jpg"))[::3]:
+        scenes[path.stem] = [_read(path) * DISPLAY]
+    return scenes
+
+
+def _read(path: Path) -> np.ndarray:
+    with rasterio.open(path) as source:
+        return source.read().astype(np.float32)
+
+
+@torch.inference_mode()
+def teach(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """(3, y, x) colours 0..1 at 5 m -> (class, y, x) probabilities, averaged over eight poses, tile by tile."""
+    height, width = image.shape[1:]
+    step = TILE - 2 * MARGIN
+    rows, columns = -(-height // step), -(-width // step)
+    pads = (MARGIN, columns * step - width + MARGIN, MARGIN, rows * step - height + MARGIN)
+    padded = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (pads[2], pads[3]), (pads[0], pads[1])), mode="symmetric"))
+    out = torch.zeros(3, rows * step, columns * step)
+    for row in range(rows):
+        for column in range(columns):
+            tile = padded[:, row * step : row * step + TILE, column * step : column * step + TILE]
+            said = poses(model, tile)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+            out[:, row * step : (row + 1) * step, column * step : (column + 1) * step] = said
+    return out[:, :height, :width]
+
+
+def poses(model: torch.nn.Module, tile: torch.Tensor) -> torch.Tensor:
+    """Mean probabilities over the eight symmetries of the square."""
+    views = [torch.rot90(flipped, k, (1, 2)) for flipped in (tile, tile.flip(2)) for k in range(4)]
+    with torch.autocast("cpu", torch.bfloat16):
+        said = [model(view[None].to(memory_format=torch.channels_last)).float().softmax(1)[0] for view in views]
+    turned = [torch.rot90(p, -k % 4, (1, 2)) for p, k in zip(said, [0, 1, 2, 3] * 2, strict=True)]
+    return torch.stack(turned[:4] + [p.flip(2) for p in turned[4:]]).mean(0)
+
+
+def known_classes(probs: np.ndarray) -> np.ndarray:
+    """(class, y, x) probabilities at 5 m -> classes, 255 where not sure."""
+    grid = GeoBox(probs.shape[1:], Affine(5, 0, 0, 0, -5, 0), "EPSG:32633")
+    found = find_instances(Raster(probs.astype(np.float32), grid, FTW3.names), FTW3)
+    ids, scores = found.ids.astype(np.int32), found.table["score"].to_numpy()
+    classes = boundary_labels(torch.from_numpy(ids), 1).numpy()
+    extent = probs[1] + probs[2]
+    unsure = (extent > UNSURE[0]) & (extent < UNSURE[1])
+    unsure |= (ids == 0) & (extent >= UNSURE[1])
+    unsure |= (classes == 2) & (probs[2] < 0.2) & (extent > 0.8)
+    unsure |= (classes == 1) & (probs[2] > 0.4)
+    weak = np.concatenate([[False], scores < LEAST_SCORE])
+    return np.where(unsure | weak[ids], 255, classes).astype(np.uint8)
+
+
+def dry(classes: np.ndarray, dates: list[np.ndarray]) -> np.ndarray:
+    """Water is no field, whatever it looks like in colour: where every date's near infrared is darker than its green (NDWI above 0, McFeeters 1996)."""
+    if dates[0].shape[0] < 4:
+        return classes
+    water = np.logical_and.reduce([date[1] > date[3] for date in dates])
+    water = ndimage.binary_opening(water, iterations=1)
+    shore = ndimage.binary_dilation(water, iterations=2) & ~water
+    water, shore = (np.repeat(np.repeat(mask, 2, 0), 2, 1) for mask in (water, shore))
+    return np.where(water, 0, np.where(shore & (classes > 0), IGNORE, classes)).astype(np.uint8)
+
+
+def main() -> None:
+    """Label every scene."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--key", default="mean")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    model = network(3, DECODER)
+    saved = torch.load(args.checkpoint, weights_only=True)[args.key]
+    model.load_state_dict({name.removeprefix("module."): value for name, value in saved.items() if name != "n_averaged"})
+    model.eval().to(memory_format=torch.channels_last)
+    for name, dates in read_dates(args.data).items():
+        said = torch.zeros(())
+        for date in dates:
+            colour = torch.from_numpy((date[:3] / (255 * DISPLAY)).clip(0, 1))
+            fine = F.interpolate(colour[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
+            said = said + teach(model, fine) / len(dates)
+        classes = dry(known_classes(said.numpy()), dates)
+        np.savez(args.out / f"{name}.npz", dates=np.stack(dates), classes=classes)
+        shares = [round(float((classes == k).mean()), 3) for k in (0, 1, 2, 255)]
+        print(name, len(dates), "dates; shares of background, field, boundary, not known:", shares, flush=True)
+
+
+if __name__ == "__main__":
+    main()
