@@ -253,3 +253,53 @@ def test_map_options_reach_the_table(survey, tmp_path):
     assert result.frame["metrics:area"].min() >= 9_000
     with pytest.raises(BadInput):
         road.map_area(survey, tmp_path / "f.xyz")
+
+
+def test_what_would_not_be_looked_at_is_refused(archive, tmp_path):
+    """An area without a year, wishes for scenes beside an image, codes without a raster, a calendar beside the latitude rule."""
+    out = ("-o", tmp_path / "x.parquet")
+    refused(tilth("map", "-60,-33,-59,-32", *out), "--year")
+    refused(tilth("map", tmp_path / "a.geojson", *out), "--year")
+    refused(tilth("map", tmp_path / "image.tif", "--crs", "utm", *out), "--crs", "--year")
+    refused(tilth("map", tmp_path / "image.tif", "--land-cover-crops", "40", *out), "--land-cover raster")
+    refused(tilth("map", "-60,-33,-59,-32", "--year", 2024, "--provider", archive.catalogue, *out), "no scene")
+    with pytest.raises(BadInput, match="calendar"):
+        areas.AreaOptions(crop="winter")
+    with pytest.raises(BadInput, match="year"):
+        road.map_fields(tmp_path / "image.tif", tmp_path / "x.parquet", area_options=areas.AreaOptions())
+
+
+def test_what_cannot_be_written_is_told_before_any_work(area, options, survey, tmp_path):
+    with pytest.raises(BadInput, match="EPSG:99999"):
+        areas.survey_area(area, 2024, replace(options, crs="EPSG:99999", provider="http://127.0.0.1:9/stac"))
+    with pytest.raises(BadInput, match=r"\.jpg"):
+        composites.write_composite(survey, tmp_path / "x.jpg")
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / "index.window_a.gti.gpkg").write_text("")
+    with pytest.raises(OutputExists, match="index"):
+        composites.write_composite(survey, tmp_path / "x.zarr", tiles=tmp_path / "tiles")
+    assert {path.name for path in tmp_path.iterdir()} == {"tiles"}
+
+
+def test_a_dry_composite_leaves_nothing_and_speaks_json(archive, tmp_path):
+    place = tmp_path / "area.geojson"
+    place.write_text(json.dumps(archive.area))
+    done = tilth("composite", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "x.tif", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["event"] == "cost"
+    assert events[-1]["seconds_predicting"] == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"area.geojson"}
+    done = tilth("scenes", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "s.json", "--json")
+    assert json.loads(done.stdout.splitlines()[-1]) == {"event": "done", "path": str(tmp_path / "s.json")}
+
+
+def test_a_calendar_is_asked_from_west_to_east():
+    wide = imagery.read_area((10.0, 45.5, 14.0, 46.0))
+    places = areas._places(wide, across=True)
+    assert {lon for lon, _ in places} >= {10.0, 14.0}
+    assert np.diff(sorted({lon for lon, _ in places})).max() <= areas.STEP
+    assert len({lon for lon, _ in areas._places(wide, across=False)}) == 1
+    part = wide.within(imagery.read_area((9.0, 45.0, 10.5, 47.0)))
+    assert part.boxes[0] == pytest.approx((10.0, 45.5, 10.5, 46.0))
+    assert wide.within(imagery.read_area((0.0, 0.0, 1.0, 1.0))) is None

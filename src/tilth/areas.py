@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 OnStep = Callable[[str, float, float, str], None]
 """(stage, done, total, detail)."""
 SURVEY = "survey.json"
+FINEST, COARSEST = 1.0, 10_000.0
+"""Metres: pixels that a composite of 10 m scenes may have."""
 STEP = 0.5
 """Degrees between the places at which seasons are asked for."""
 
@@ -68,6 +70,9 @@ class AreaOptions:
             how = "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"
             message = f"A crop calendar or its crop was chosen, but {how}, so it would not be looked at: add --season-rule calendar, or leave it out."
             raise BadInput(message)
+        if not FINEST <= self.gsd <= COARSEST:
+            message = f"Pixels of {self.gsd} m were asked for; wanted are {FINEST:g} to {COARSEST:g} m (Sentinel-2 has 10 m)."
+            raise BadInput(message)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +99,14 @@ class Survey:
 
 def _key(area: Area, year: int, options: AreaOptions) -> str:
     decides = {name: value for name, value in vars(options).items() if name not in ("patience", "crs", "gsd", "resampling")}
+    if Path(options.provider).exists():  # a catalogue on disk is the same one from every folder
+        decides["provider"] = Path(options.provider)
     text = json.dumps([area.geometry.wkb_hex, year, decides], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> object:
-    return sorted(value) if isinstance(value, frozenset) else str(value)
+    return sorted(value) if isinstance(value, frozenset) else str(value.resolve() if isinstance(value, Path) else value)
 
 
 def _row(plan: TilePlan) -> dict[str, Any]:

@@ -48,7 +48,7 @@ limit = click.option("--max-scenes", "limit", type=click.IntRange(1, 40), defaul
 mask = click.option("--mask", "excluded", default="0,1,3,7,8,9,10", show_default=True, help="SCL classes that are masked.")
 balance = click.option("--balance/--no-balance", default=True, show_default=True, help="Bring orbits of different brightness together.")
 crs = click.option("--crs", default="auto", show_default=True, help="Grid of the result: auto, utm, equal-area, or any CRS such as EPSG:3857.")
-pixel = click.option("--pixel", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Pixel size of the composite in metres.")
+pixel = click.option("--pixel", type=click.FloatRange(1, 10_000), default=10.0, show_default=True, help="Pixel size of the composite in metres.")
 resampling = click.option("--resampling", type=click.Choice(["nearest", "bilinear", "cubic"]), default="bilinear", show_default=True)
 work = click.option("--work", type=click.Path(path_type=Path), default=None, help="Keep finished parts in this folder, also after the run.")
 
