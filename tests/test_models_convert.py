@@ -17,9 +17,9 @@ from tilth.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 smp = pytest.importorskip("segmentation_models_pytorch", reason="the extra 'train' is not installed")
+from tilth.models.architectures import build  # noqa: E402
 from tilth.models.convert import architecture_of, import_checkpoint, network_state, read_checkpoint  # noqa: E402
 from tilth.models.pixel import fill, load_network, load_torch  # noqa: E402
-from tilth.models.unet import build  # noqa: E402
 
 
 def described(backbone, in_channels=8, num_classes=3, **more):
@@ -181,7 +181,7 @@ def test_files_that_are_no_checkpoints_get_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "sentence"),
     [
-        ({"model": "fcsiamavg"}, UnknownName, r"no architecture \(as named by the checkpoint\) that tilth builds called 'fcsiamavg'"),
+        ({"model": "changestar"}, UnknownName, r"no architecture \(as named by the checkpoint\) that tilth builds called 'changestar'"),
         ({"backbone": "efficientnet-b33"}, UnknownName, "did you mean 'efficientnet-b3'"),
         ({"backbone": None}, BadInput, "name no 'backbone'"),
         ({"in_channels": "eight"}, BadInput, "in_channels = 'eight'"),

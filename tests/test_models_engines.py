@@ -22,10 +22,10 @@ from tilth.segmenter import InputSpec, Scaling, View
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 from safetensors.torch import load_file  # noqa: E402
 
+from tilth.models.architectures import build  # noqa: E402
 from tilth.models.export import export  # noqa: E402
 from tilth.models.narrow import narrow, widen  # noqa: E402
 from tilth.models.pixel import fill, load_network, load_torch  # noqa: E402
-from tilth.models.unet import build  # noqa: E402
 
 BANDS = ("red", "green", "blue", "nir")
 UNET = {"family": "unet", "encoder": "mobilenet_v2", "decoder_channels": [32, 24, 16, 16, 8]}

@@ -17,8 +17,8 @@ from tilth.models.card import ModelCard, check_files, describe, read_card
 from tilth.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
+from tilth.models.architectures import build  # noqa: E402
 from tilth.models.export import export  # noqa: E402
-from tilth.models.unet import build  # noqa: E402
 
 TINY = ModelCard("tiny.one", InputSpec(("grey",), Scaling((255.0,)), window=16, multiple=8), FTW2, licence="CC0-1.0", summary="tiny")
 VIEW = View(np.full((1, 16, 16), 255, np.uint8), (slice(0, 16), slice(0, 16)))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from train_toys import BANDS, grid, recipe, sample
 
 from tilth.classes import FTW2, FTW3, ClassScheme
 from tilth.errors import BadInput, BandMismatch, GridMismatch
@@ -19,6 +18,7 @@ from tilth.train.crops import cut, make_view, place, takes_objects
 from tilth.train.datasets import check_samples, fingerprint
 from tilth.train.draws import Draw
 from tilth.train.recipe import Augment, Crops, Data, Inputs
+from train_toys import BANDS, grid, recipe, sample
 
 PLAIN = Augment()
 CHIP = recipe(augment=PLAIN, crops=Crops("chip"), input=Inputs(BANDS, (1.0,), window=64), data=Data(truth="labels"))

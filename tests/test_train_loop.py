@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from train_toys import card, network, recipe, sample
 
 from tilth.errors import BadInput, OutputFailed, UnreadableFile
 from tilth.train import loop
@@ -18,6 +17,7 @@ from tilth.train.checkpoint import BEST, STATE, load_state, save_state
 from tilth.train.draws import Draw
 from tilth.train.loader import Feed, read_ahead
 from tilth.train.recipe import Crops, Hardware, Schedule, Validate
+from train_toys import card, network, recipe, sample
 
 SAMPLES = [sample(k) for k in range(3)]
 
@@ -127,6 +127,25 @@ def test_an_epoch_has_every_chip_once_and_another_order_each_time():
     assert feed.draws((1, 1))[0][1] == Draw(7, 1, 4, 1)
 
 
+def test_masks_are_read_once_while_there_is_room():
+    class Counting(list):
+        opened = 0
+
+        def __getitem__(self, index):
+            Counting.opened += 1
+            return super().__getitem__(index)
+
+    size = SAMPLES[0].labels.ids.nbytes + SAMPLES[0].instances.ids.nbytes
+    assert size < 2**20
+    for keep, least in ((1, 3), (0, 16)):
+        Counting.opened = 0
+        made = recipe()
+        feed = Feed(Counting(SAMPLES), replace(made, hardware=replace(made.hardware, keep_mb=keep)))
+        kept = [feed.batch((epoch, k)).pixels for epoch in range(2) for k in range(feed.batches)]
+        assert Counting.opened == least
+        assert len(kept) == 4
+
+
 def test_a_reader_that_fails_says_so_and_ends():
     class Broken(list):
         def __getitem__(self, index):
@@ -219,7 +238,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_good_checkpoint_survives(tmp_p
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "_write", full)
-    with pytest.raises(OutputFailed, match="no space left.*last good checkpoint.*--resume") as caught:
+    with pytest.raises(OutputFailed, match=r"no space left.*last good checkpoint.*--resume") as caught:
         fit(made, tmp_path)
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
@@ -313,3 +332,60 @@ def test_waiting_is_measured():
     assert 0 < trained.waited < 1
     assert math.isfinite(trained.images_per_second)
     assert "CPU, float32, channels last" in trained.engine
+
+
+PROCESS = """
+import sys
+import torch
+from dataclasses import replace
+from train_toys import card, recipe, sample
+from tilth.train import loop
+from tilth.train.recipe import Hardware, Schedule
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1))
+made = recipe(schedule=Schedule(epochs=2, batch=2, lr=1e-2, per="step", average=0.5), hardware=Hardware("cpu", "float32", devices=2, threads=1, workers=0))
+done = loop.fit(model, [sample(k) for k in range(3)], made, card(made))
+torch.save({"weights": done.weights, "leads": done.leads, "engine": done.engine}, sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_twice_the_accumulation(tmp_path):
+    """Without batch statistics, the mean gradient over two processes is that of two batches added up."""
+    import os
+    import socket
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    pytest.importorskip("accelerate")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = os.environ | {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "ACCELERATE_USE_CPU": "true",
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(tmp_path / f"{k}.pt")], env=shared | {"RANK": str(k), "LOCAL_RANK": str(k)}, stderr=subprocess.PIPE
+        )
+        for k in range(2)
+    ]
+    for process in runs:
+        said = process.communicate(timeout=300)[1].decode()
+        assert process.returncode == 0, said
+    found = [torch.load(tmp_path / f"{k}.pt", weights_only=True) for k in range(2)]
+    assert same(found[0]["weights"], found[1]["weights"])
+    assert [f["leads"] for f in found] == [True, False]
+    assert "2 processes" in found[0]["engine"]
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1))
+    made = recipe(schedule=Schedule(epochs=2, batch=2, accumulate=2, lr=1e-2, per="step", average=0.5))
+    single = loop.fit(model, SAMPLES, made, card(made))
+    for name, value in single.weights.items():
+        assert found[0]["weights"][name] == pytest.approx(value, abs=1e-6)

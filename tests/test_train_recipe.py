@@ -77,6 +77,12 @@ def test_losses_of_packaged_recipes_exist():
         make_loss(read_recipe(name).loss)
 
 
+def test_networks_of_packaged_recipes_exist():
+    from tilth.models.architectures import FAMILIES
+
+    assert {read_recipe(name).model.architecture["family"] for name in list_recipes()} <= set(FAMILIES)
+
+
 def test_extends_is_relative_to_the_file_and_values_are_laid_over(tmp_path):
     (tmp_path / "deep").mkdir()
     write(tmp_path, a='name = "a"\n[schedule]\nlr = 0.1\nepochs = 3\n')

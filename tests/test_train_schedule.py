@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -48,5 +50,5 @@ def test_warmup_rises_to_the_rate_and_constant_stays():
 def test_cosine_per_step_falls_at_every_step_to_near_its_floor():
     schedule = Schedule(epochs=3, lr=1e-2, floor=1e-4, per="step")
     ours = [learning_rate(schedule, step, 50) for step in range(150)]
-    assert all(a > b for a, b in zip(ours, ours[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(ours))
     assert 1e-4 < ours[-1] < 1.1e-4

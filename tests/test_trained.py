@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from train_toys import BANDS, recipe, sample
 
 from tilth import models, store, sweep, train, trained
 from tilth.cli.main import main
@@ -17,6 +16,7 @@ from tilth.grid import whole
 from tilth.models.toml import to_toml
 from tilth.train.recipe import Crops, Data, Hardware, Model, Schedule, Validate
 from tilth.train.scoring import Scores, chosen
+from train_toys import BANDS, recipe, sample
 
 TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
 
@@ -176,7 +176,7 @@ def test_a_warm_start_takes_what_fits_and_says_so(run, chips):
     wider = {**TINY, "decoder_channels": [16, 8, 8]}
     assert "; not decoder" in train.make_network(made(chips, model=Model(wider, start_from=str(folder))))[1]
     other = {"family": "unet", "encoder": "resnet18", "encoder_depth": 3, "decoder_channels": [8, 8, 4]}
-    with pytest.raises(BadInput, match="None of the .* fits the network"):
+    with pytest.raises(BadInput, match=r"None of the .* fits the network"):
         train.make_network(made(chips, model=Model(other, start_from="fields-rgb-vhr")))
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from tilth.classes import FTW2, FTW3, ClassScheme
 from tilth.errors import BadInput, UnknownName, UnreadableFile, UnsafeFile
 from tilth.extras import require
+from tilth.models.architectures import FAMILIES
 from tilth.models.card import ModelCard
 from tilth.models.export import export
 from tilth.models.pixel import fill
-from tilth.models.unet import FAMILIES, build
 from tilth.segmenter import InputSpec, Scaling
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def import_checkpoint(path: str | Path, out: str | Path, card: ModelCard | None 
     OutputExists, OutputFailed
         See :func:`tilth.models.export`.
     """
-    torch = require("torch", "train")
+    require("torch", "train")
+    from tilth.models.blank import build_blank
+
     path = Path(path)
     checkpoint = read_checkpoint(path)
     described, state = checkpoint.get("hyper_parameters"), checkpoint.get("state_dict")
@@ -73,8 +75,7 @@ def import_checkpoint(path: str | Path, out: str | Path, card: ModelCard | None 
         message = f"{path} is a checkpoint, but not in the published layout: wanted are hyper_parameters and a state_dict."
         raise UnreadableFile(message)
     card = replace(card or _ftw_card(described, path), architecture=architecture_of(described))
-    with torch.device("meta"):
-        network = build(card.architecture, described["in_channels"], described["num_classes"])
+    network = build_blank(card.architecture, described["in_channels"], described["num_classes"])
     _check_counts(card, described, path)
     return export(fill(network, network_state(state), card.name), card, out, half=half, force=force)
 
@@ -149,6 +150,9 @@ def architecture_of(described: Mapping[str, Any]) -> dict[str, object]:
     if family not in FAMILIES:
         raise UnknownName.among("architecture (as named by the checkpoint) that tilth builds", family, FAMILIES)
     options = described.get("model_kwargs") or {}
+    if not FAMILIES[family].encoders:
+        filters = described.get("num_filters")
+        return {"family": family, **({"filters": filters} if family == "fcn" and filters else {}), **options}
     return {"family": family, "encoder": str(described["backbone"]), **options}
 
 

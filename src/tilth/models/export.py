@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilth.errors import BadInput
 from tilth.extras import require
+from tilth.models.architectures import check_window, find_family
 from tilth.models.card import CARD, GRAPH, WEIGHTS, ModelCard, with_files, write_card
 from tilth.models.narrow import SCALE, narrow, widen
 from tilth.store import whole_folder
@@ -55,9 +56,13 @@ def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, hal
     OutputFailed
         If it cannot be written.
     BadInput
-        If the network does not answer one channel per class of the card.
+        If the network does not answer one channel per class of the card, or does not take its windows.
     """
-    network = copy.deepcopy(network).cpu().float().eval()
+    if card.architecture:
+        check_window(card.architecture, card.inputs)
+    from tilth.models.cells import replace_adaptive_pooling
+
+    network = replace_adaptive_pooling(copy.deepcopy(network).cpu().float().eval())
     with whole_folder(folder, force) as part:
         card = _write(network, card, part, half=half, small=small)
     return replace(card, folder=Path(folder).expanduser())
@@ -78,21 +83,22 @@ def _write(network: torch.nn.Module, card: ModelCard, folder: Path, *, half: boo
 
 
 def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
-    """Return the ONNX graph with dynamic batch, height and width.
+    """Return the ONNX graph with dynamic batch, height and width; height and width are the window's where the family takes one size only.
 
     The tracing exporter is taken, not the newer one on torch.export: with constants unfolded it keeps each initializer under its name in the
     state dict, unfused, which is what pointing into the weights' file needs; and it is five times faster.
     """
     torch = require("torch", "train")
     onnx = require("onnx", "train")
-    size = 2 * card.inputs.multiple
+    fixed = bool(card.architecture) and find_family(card.architecture).fixed
+    size = card.inputs.window if fixed else 2 * card.inputs.multiple
     example = torch.zeros(2, len(card.inputs.bands), size, size)
     with torch.inference_mode():
         channels = network(example).shape[1]
     if channels != len(card.classes):
         message = f"The network answers {channels} channels, but the card of {card.name} has {len(card.classes)} classes: correct the card."
         raise BadInput(message)
-    axes = {0: "batch", 2: "height", 3: "width"}
+    axes = {0: "batch"} if fixed else {0: "batch", 2: "height", 3: "width"}
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's notices of tracing and of its age are not the user's concern

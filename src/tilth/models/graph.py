@@ -21,6 +21,7 @@ import numpy as np
 from tilth.classes import ClassScheme
 from tilth.errors import UnreadableFile
 from tilth.extras import available, require
+from tilth.models.architectures import torch_only
 from tilth.models.card import GRAPH, ModelCard
 from tilth.models.feed import check_views, feed, probabilities
 from tilth.segmenter import InputSpec, Segmenter, View
@@ -99,9 +100,9 @@ def import_openvino() -> ModuleType:
     return require("openvino", "openvino")
 
 
-def openvino_lacks(_card: ModelCard) -> str:
+def openvino_lacks(card: ModelCard) -> str:
     """Say why OpenVINO cannot run a card here; empty if it can."""
-    return "" if available("openvino") else "openvino is not installed"
+    return torch_only(card.architecture) if available("openvino") else "openvino is not installed"
 
 
 def load_openvino(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> GraphSegmenter:
@@ -181,9 +182,9 @@ def _openvino_run(core: Any, model: Any, properties: dict[str, Any], threads: in
     return run, rest
 
 
-def onnxruntime_lacks(_card: ModelCard) -> str:
+def onnxruntime_lacks(card: ModelCard) -> str:
     """Say why ONNX Runtime cannot run a card here; empty if it can."""
-    return "" if available("onnxruntime") else "onnxruntime is not installed"
+    return torch_only(card.architecture) if available("onnxruntime") else "onnxruntime is not installed"
 
 
 def load_onnxruntime(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> GraphSegmenter:

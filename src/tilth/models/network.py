@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tilth.errors import BadInput, FetchFailed, UnknownName
-from tilth.extras import require
-from tilth.models.unet import build
+from tilth.models.architectures import build
 
 if TYPE_CHECKING:
     import torch
@@ -21,11 +20,12 @@ def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pre
     Parameters
     ----------
     architecture : mapping
-        As in a model card: ``family``, ``encoder``, and the family's options.
+        As in a model card: ``family``, ``encoder``, and the family's options; see :data:`tilth.models.architectures.FAMILIES`.
     bands, classes : int
         Channels in and out.
     pretrained : {"", "imagenet"}
-        Start the encoder from random weights, or from those published for ImageNet; the first convolution is then repeated over the bands and scaled.
+        Start the encoder from random weights, or from those published for ImageNet (for a name of timm: those that its tag names); the first
+        convolution is then repeated over the bands and scaled.
 
     Returns
     -------
@@ -35,35 +35,30 @@ def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pre
     Raises
     ------
     UnknownName
-        If family, encoder or weights are not known.
+        If family, encoder, option or weights are not known.
     BadInput
-        If the family has no encoder that such weights exist for.
+        If a value cannot be used, or the encoder has no such weights.
     FetchFailed
         If the weights are not in the cache and cannot be downloaded.
     """
     if pretrained not in PRETRAINED:
         raise UnknownName.among("set of pretrained weights", pretrained, PRETRAINED)
-    network = build(architecture, bands, classes)
-    if pretrained:
-        _fill_encoder(network, architecture, bands, pretrained)
-    return network
-
-
-def _fill_encoder(network: torch.nn.Module, architecture: Mapping[str, Any], bands: int, pretrained: str) -> None:
-    smp = require("segmentation_models_pytorch", "train")
-    name = str(architecture.get("encoder", ""))
-    if not name or not hasattr(network, "encoder"):
-        message = f"The family {architecture.get('family')!r} has no encoder with {pretrained} weights: take model.pretrained = '' instead."
-        raise BadInput(message)
+    if not pretrained:
+        return build(architecture, bands, classes)
+    name = architecture.get("encoder", "")
     try:
-        encoder = smp.encoders.get_encoder(name, in_channels=bands, depth=int(architecture.get("encoder_depth", 5)), weights=pretrained)
-    except (KeyError, ValueError) as error:
-        message = f"There are no {pretrained} weights for the encoder {name!r}: take model.pretrained = '' or another encoder."
-        raise BadInput(message) from error
+        return build(architecture, bands, classes, pretrained)
+    except KeyError as error:
+        raise _no_weights(pretrained, name) from error
     except (OSError, RuntimeError) as error:
+        if "No pretrained weights exist" in str(error):  # timm's words; it has no error of its own for this
+            raise _no_weights(pretrained, name) from error
         message = (
             f"The {pretrained} weights of {name} are not on this machine and could not be downloaded ({type(error).__name__}): "
             "go online once, or take model.pretrained = ''."
         )
         raise FetchFailed(message) from error
-    network.get_submodule("encoder").load_state_dict(encoder.state_dict())
+
+
+def _no_weights(pretrained: str, encoder: object) -> BadInput:
+    return BadInput(f"There are no {pretrained} weights for the encoder {encoder!r}: take model.pretrained = '' or another encoder.")

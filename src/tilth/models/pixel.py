@@ -17,7 +17,6 @@ from tilth.extras import available, require
 from tilth.models.card import WEIGHTS, ModelCard
 from tilth.models.feed import check_views, feed, probabilities
 from tilth.models.narrow import widen
-from tilth.models.unet import build
 from tilth.segmenter import InputSpec, Segmenter, View
 
 if TYPE_CHECKING:
@@ -108,16 +107,17 @@ def load_network(card: ModelCard, folder: Path) -> torch.nn.Module:
     BadInput
         If the weights do not fit the architecture.
     """
-    torch = require("torch", "train")
+    require("torch", "train")
     from safetensors.torch import load_file
 
-    with torch.device("meta"):
-        network = build(card.architecture, len(card.inputs.bands), len(card.classes))
+    from tilth.models.blank import build_blank
+
+    network = build_blank(card.architecture, len(card.inputs.bands), len(card.classes))
     return fill(network, widen(load_file(folder / WEIGHTS)), card.name)
 
 
 def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], name: str) -> torch.nn.Module:
-    """Put a state dict into a network built without memory (on the meta device): every key, and every shape, must fit.
+    """Put a state dict into a network, which may be built without memory (on the meta device): every key, and every shape, must fit.
 
     Raises
     ------

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -29,6 +29,18 @@ class Feed:
 
     samples: Sequence[Sample]
     recipe: Recipe
+    _open: dict[int, Sample] = field(default_factory=dict, repr=False)
+    _bytes: list[int] = field(default_factory=lambda: [0], repr=False)
+
+    def sample(self, index: int) -> Sample:
+        """Open a sample; its masks are kept in memory as long as ``hardware.keep_mb`` lasts, since scenes give many windows and chips come back each epoch."""
+        found = self._open.get(index)
+        if found is None:
+            found = self.samples[index]
+            if self._bytes[0] + _masks(found) <= self.recipe.hardware.keep_mb * 2**20:
+                self._bytes[0] += _masks(found)
+                self._open[index] = found
+        return found
 
     @cached_property
     def length(self) -> int:
@@ -61,11 +73,16 @@ class Feed:
 
     def view(self, index: int, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
         """Make one view."""
-        return make_view(self.samples[index], self.recipe, draw)
+        return make_view(self.sample(index), self.recipe, draw)
 
     def batch(self, place: Place) -> Batch:
         """Make one batch."""
         return collate([self.view(index, draw) for index, draw in self.draws(place)])
+
+
+def _masks(sample: Sample) -> int:
+    """Return the bytes of a sample's masks."""
+    return sum(truth.ids.nbytes for truth in (sample.labels, sample.instances) if truth is not None)
 
 
 class Waiting:

@@ -17,7 +17,7 @@ from tilth.models.pixel import TorchSegmenter
 from tilth.sample import Sample
 from tilth.train.checkpoint import BEST, STATE, check_same, load_state, save_state
 from tilth.train.draws import generator
-from tilth.train.hardware import Engine, choose_engine
+from tilth.train.hardware import Engine, choose_engine, kept_memory
 from tilth.train.loader import Feed, Place, Waiting, read_ahead
 from tilth.train.log import Log
 from tilth.train.losses import LossFunction, make_loss
@@ -150,11 +150,12 @@ def fit(
         _resume(run)
     if engine.accelerator:
         state.network = engine.accelerator.prepare_model(state.network)
-    if folder is None or not run.leads:
-        return _train(run)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Log(folder, state.history, run.step) as run.log:
-        return _train(run)
+    with kept_memory(engine.device):
+        if folder is None or not run.leads:
+            return _train(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        with Log(folder, state.history, run.step) as run.log:
+            return _train(run)
 
 
 def _train(run: _Run) -> Trained:
@@ -216,7 +217,7 @@ def _one_step(run: _Run, batches: list[Any], turn: list[Place]) -> float:
     if not math.isfinite(total):
         raise _diverged(run, total, rate, turn)
     _descend(run)
-    update_average(state, schedule.average, run.step)
+    update_average(_bare(run), schedule.average, run.step)
     return total
 
 

@@ -317,6 +317,8 @@ class Hardware:
     """Readers ahead of the network; 0 reads in between."""
     kind: Literal["thread", "process"] = "thread"
     """Threads share memory; processes are for many cores that feed a quick GPU."""
+    keep_mb: int = 1024
+    """Memory, in MiB and per process, in which the masks of opened samples are kept."""
     threads: int = 0
     """Threads of torch on a processor; 0: its own choice."""
     save_every: int = 10
@@ -324,7 +326,7 @@ class Hardware:
 
     def __post_init__(self) -> None:
         _check(self.devices >= 1, "hardware.devices", self.devices, "1 or more")
-        for name in ("workers", "threads", "save_every"):
+        for name in ("workers", "threads", "save_every", "keep_mb"):
             _check(getattr(self, name) >= 0, f"hardware.{name}", getattr(self, name), "0 or more")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tilth import store
 from tilth.errors import BadInput, OutputExists
 from tilth.models import ModelCard, build_network, export
+from tilth.models.architectures import check_window
 from tilth.models.toml import to_toml
 from tilth.sample import Sample
 from tilth.train.checkpoint import BEST, STATE
@@ -108,6 +109,7 @@ def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
 
     from tilth.train.start import take_weights
 
+    check_window(recipe.model.architecture, recipe.input.spec())
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.model.architecture, len(recipe.input.bands), len(recipe.classes), recipe.model.pretrained)
     size = f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
