@@ -18,7 +18,7 @@ FLOORS = (
     ("store", "fields"),
     ("imagery", "data", "models", "predict", "score"),
     ("train", "labelling"),
-    ("picture", "page", "landcover", "areas", "composites", "maps", "cost", "road", "evaluate", "trained", "sweep", "demo", "doctor"),
+    ("picture", "page", "landcover", "areas", "composites", "maps", "cost", "road", "evaluate", "trained", "selftrained", "sweep", "demo", "doctor", "crops"),
     ("web",),
     ("cli",),
 )
@@ -43,8 +43,12 @@ SIDEWAYS = {
     ("trained", "page"),
     ("trained", "picture"),
     ("sweep", "page"),
+    ("selftrained", "page"),
+    ("selftrained", "picture"),
+    ("selftrained", "trained"),
     ("sweep", "trained"),
     ("demo", "evaluate"),
+    ("crops", "page"),
 }
 """Neighbours on one floor that may look at each other, one way."""
 HOMES = {
@@ -66,13 +70,14 @@ HOMES = {
     "tensorboard": ("train",),
     "geopandas": ("fields", "picture", "maps", "road", "landcover", "evaluate", "data", "imagery"),
     "pyogrio": ("fields",),
-    "skimage": ("fields", "score"),
+    "skimage": ("fields", "score", "crops"),
     "cc3d": ("fields", "score"),
     "click": ("cli",),
     "rich": ("cli",),
     "ray": ("predict",),
     "starlette": ("web",),
     "transformers": ("models", "train"),
+    "ultralytics": (),
 }
 
 

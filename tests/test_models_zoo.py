@@ -11,7 +11,7 @@ import pytest
 import tilth.models
 import tilth.store
 from tilth.classes import FTW2, FTW3
-from tilth.errors import BadInput, ChecksumMismatch, MissingExtra, UnknownName, UnreadableFile
+from tilth.errors import BadInput, ChecksumMismatch, MissingExtra, UnknownName, UnreadableFile, UnsafeFile
 from tilth.models import zoo
 from tilth.models.card import ModelCard, check_files, describe, read_card
 from tilth.segmenter import InputSpec, Scaling, View
@@ -55,8 +55,15 @@ def test_the_registry_holds_the_released_models_with_their_licences():
     v1 = {f"FTW_v1_{n}_Class_{end}" for n in (2, 3) for end in ("CCBY", "FULL")}
     v2 = {"FTW_v2_3_Class_FULL_multiWindow", "FTW_v2_3_Class_FULL_singleWindow"}
     anything = {"DelineateAnything", "DelineateAnything-S", "DelineateAnythingV2"}
-    assert set(cards) == prue | v1 | v2 | anything
+    sam = {f"sam-vit-{size}" for size in ("base", "large", "huge")} | {f"sam-hq-vit-{size}" for size in ("base", "large", "huge")}
+    sam |= {f"sam2.1-hiera-{size}" for size in ("tiny", "small", "base-plus", "large")}
+    assert set(cards) == prue | v1 | v2 | anything | sam
     assert len({card.url for card in cards.values()}) == len(cards)
+    assert {cards[name].format for name in sam} == {"sam"}
+    assert {cards[name].licence for name in sam} == {"Apache-2.0"}
+    assert all("ero-shot" in cards[name].notes and cards[name].citation for name in sam | anything)
+    for name in sam:
+        assert cards.pop(name).inputs.bands == ("red", "green", "blue")
     for name, card in cards.items():
         assert card.licence, name
         assert card.citation, name
@@ -119,9 +126,12 @@ def test_a_wrong_name_gets_the_nearest(packaged):
 def test_what_is_not_here_says_how_to_get_it():
     with pytest.raises(UnreadableFile, match="run 'tilth models fetch FTW_PRUE_EFNET_B5'"):
         zoo.load_model("FTW_PRUE_EFNET_B5")
-    for verb in (zoo.load_model, zoo.fetch_model):
-        with pytest.raises(BadInput, match=r"\(AGPL-3.0\) is listed, but tilth does not load ultralytics weights"):
-            verb("DelineateAnything")
+    with pytest.raises(UnreadableFile, match="run 'tilth models fetch sam-vit-base'"):
+        zoo.load_model("sam-vit-base")
+    with pytest.raises(UnreadableFile, match="DelineateAnything is not on this machine: download .*yolo export .*tilth models import"):
+        zoo.load_model("DelineateAnything")
+    with pytest.raises(UnsafeFile, match=r"\(AGPL-3.0\) is published as a pickle"):
+        zoo.fetch_model("DelineateAnything")
 
 
 def test_the_best_engine_is_taken_and_said(packaged, monkeypatch):

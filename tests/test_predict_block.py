@@ -195,7 +195,11 @@ def test_context_is_the_wider_image():
     view = next(v for v in shown if v.roi[0].start == 48 and v.roi[1].start == 96)
     assert view.context.values.shape == (2, 128, 128)
     assert np.isfinite(view.context.values).all()
-    assert view.context.grid == source.grid[16:144, 64:192]
+    assert view.context.grid == source.grid[view.context_roi]
+    for seen in shown:
+        around, inner = seen.context_roi, found.lattice_roi(*next(p for p in found.lattice.touching(seen.roi) if found.lattice.window_roi(*p) == seen.roi))
+        assert all(a.start <= b.start and b.stop <= a.stop for a, b in zip(around, inner, strict=True))
+    assert len({id(v.context) for v in shown}) < len(shown) / 2
     part, _ = predict_block(source, model, found, (slice(30, 90), slice(100, 200)))
     assert part.tobytes() == np.ascontiguousarray(scores[:, 30:90, 100:200]).tobytes()
 

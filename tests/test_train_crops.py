@@ -203,3 +203,15 @@ def test_fingerprints_tell_samples_apart():
     assert fingerprint([1, 2]) == fingerprint([3, 4])  # no names to tell by
     named = type("Named", (list,), {"keys": ("a", "b")})([1, 2])
     assert fingerprint(named) != fingerprint([1, 2])
+
+
+def test_photographs_are_drawn_at_other_scales():
+    crops = Crops("random", zoom=(0.5, 2.0), turn=False)
+    steps = [float(place((300, 300), crops, 64, None, Draw(7, 0, k))[0, 0]) for k in range(200)]
+    assert 0.5 <= min(steps) < 0.55
+    assert 1.8 < max(steps) <= 2.0
+    assert 0.8 < np.exp(np.mean(np.log(steps))) < 1.25
+    with pytest.raises(BadInput, match="crops.zoom"):
+        Crops(zoom=(2.0, 0.5))
+    with pytest.raises(BadInput, match="crops.gsd, which says the same"):
+        Crops(zoom=(0.5, 2.0), gsd=(1.0, 2.0))

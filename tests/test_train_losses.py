@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tilth.errors import BadInput, UnknownName
 from tilth.train import losses
+from tilth.train.criterion import make_loss
 from tilth.train.recipe import Loss
 
 W = (0.05, 0.2, 0.75)
@@ -212,13 +213,13 @@ def test_focal_divides_by_the_pixels_unless_told_not_to():
 
 def test_make_loss_takes_options_and_refuses_what_it_does_not_know():
     logits, labels = (torch.from_numpy(v) for v in batch(13))
-    loss = losses.make_loss(Loss("tversky", options={"alpha": 0.3, "beta": 0.7}))
+    loss = make_loss(Loss("tversky", options={"alpha": 0.3, "beta": 0.7}))
     assert float(loss(logits, labels)) == float(losses.tversky(logits, labels, alpha=0.3, beta=0.7))
-    weighted = losses.make_loss(Loss("ce", W))
+    weighted = make_loss(Loss("ce", W))
     assert float(weighted(logits, labels)) == float(losses.cross_entropy(logits, labels, weights=W))
     with pytest.raises(UnknownName, match="did you mean 'log_cosh_dice'"):
-        losses.make_loss(Loss("logcosh_dice"))
+        make_loss(Loss("logcosh_dice"))
     with pytest.raises(UnknownName, match="did you mean 'alpha'"):
-        losses.make_loss(Loss("tversky", options={"alfa": 0.3}))
+        make_loss(Loss("tversky", options={"alfa": 0.3}))
     with pytest.raises(BadInput, match="has no class weights"):
-        losses.make_loss(Loss("focal", W))
+        make_loss(Loss("focal", W))

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from tilth import models, store, sweep, train, trained
+from tilth.classes import CROP
 from tilth.cli.main import main
 from tilth.errors import BadInput
 from tilth.grid import whole
 from tilth.models.toml import to_toml
-from tilth.train.recipe import Crops, Data, Hardware, Model, Schedule, Validate
+from tilth.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Schedule, Validate
 from tilth.train.scoring import Scores, chosen
 from train_toys import BANDS, recipe, sample
 
@@ -242,13 +243,14 @@ def test_the_table_of_a_sweep_finds_a_difference_and_no_difference(tmp_path):
         scores = Scores(tuple(map(str, range(50))), ("",) * 50, counts.astype(float))
         return sweep.Row(sweep.Variant(name, "r", ()), tmp_path, scores, 1.0)
 
-    body = sweep.table([row("a", 0.6), row("b", 0.6), row("c", 0.8)])
+    rows = [row("a", 0.6), row("b", 0.6), row("c", 0.8)]
+    body = sweep.table(rows)
     assert body[0][3:6] == ["", "", ""]
     assert abs(body[1][3]) < 0.05
     assert body[1][5] > 0.05
     assert body[2][3] == pytest.approx(0.2, abs=0.05)
     assert body[2][5] < 0.01
-    assert "difference" in sweep.text_table(body)
+    assert "difference" in sweep.text_table([sweep.header(rows), *body]).splitlines()[0]
 
 
 def test_validation_takes_samples_that_are_evenly_spread():
@@ -276,3 +278,114 @@ def test_prue_scores_touching_fields_as_one_by_its_own_rules(tmp_path):
     assert (by_parts > 0).sum() == (one.labels.ids == 1).sum()
     assert np.array_equal(true_objects(one, Validate()), one.instances.ids)
     assert true_objects(replace(one, instances=None), Validate()).max() > 0
+
+
+def photo(path, seed, size=96):
+    """Green rows on brown soil, and the mask of the green."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    y = np.indices((size, size))[0]
+    crop = np.sin(y / (4 + seed % 3) + rng.uniform(0, 6)) > 0.2
+    colour = np.where(crop[..., None], (60, 140, 50), (130, 95, 60)) + rng.normal(0, 12, (size, size, 3))
+    for what, values in (("images", colour.clip(0, 255).astype(np.uint8)), ("masks", crop.astype(np.uint8))):
+        place = path / what / f"photo{seed}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(place)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of photographs and masks as anybody has one: no CRS, no objects, no boundary."""
+    root = tmp_path_factory.mktemp("photos")
+    for split, seeds in (("train", range(4)), ("val", range(10, 12))):
+        for seed in seeds:
+            photo(root / split, seed)
+    return root
+
+
+def crops(path, **parts):
+    photos_ = {
+        "data": Data(str(path), truth="labels"),
+        "classes": CROP,
+        "input": Inputs(("red", "green", "blue"), (255.0,), window=64),
+        "loss": Loss("ce+dice"),
+        "augment": Augment(d4=1.0),
+        "schedule": Schedule(epochs=12, batch=2, lr=2e-2, per="step", keep="best"),
+        "validate": Validate(every=4),
+    }
+    return made(path, **photos_ | parts)
+
+
+def test_photographs_of_crops_are_judged_by_their_pixels(photos, tmp_path, capsys):
+    spec = write_recipe(tmp_path / "crop.toml", crops(photos))
+    main_ok("train", spec, "-o", tmp_path / "out")
+    said = capsys.readouterr().err
+    assert "Validation: mIoU 0." in said
+    assert "object F1" not in said
+    facts = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert facts["scores"].keys() == {"miou", "pixel_iou", "iou_soil", "iou_crop"}
+    assert facts["scores"]["miou"] == pytest.approx((facts["scores"]["iou_soil"] + facts["scores"]["iou_crop"]) / 2, abs=1e-5)
+    assert facts["scores"]["pixel_iou"] == facts["scores"]["iou_crop"]
+    assert facts["scores"]["miou"] > 0.6
+    assert facts["intervals"]["miou"]["low"] <= facts["scores"]["miou"] + 1e-5
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "mIoU" in text
+    assert "object" not in text.replace("object_f1", "")
+    assert text.count("data:image/jpeg") == 2
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    seen = [line for line in lines if "val/miou" in line]
+    assert [line["epoch"] for line in seen] == [4, 8, 12]
+    assert seen[-1]["val/loss"] < seen[0]["val/loss"]
+    assert facts["scores"]["miou"] >= max(line["val/miou"] for line in seen) - 1e-5
+
+
+def test_the_best_weights_are_those_of_the_metric(photos, tmp_path):
+    """With a rate that ruins what was learnt, the last weights are not the best ones."""
+    from tilth.train.checkpoint import BEST, load_state
+
+    ruin = crops(photos, schedule=Schedule(epochs=6, batch=4, lr=0.3, shape="constant", per="step", keep="best"), validate=Validate(every=1))
+    plan = train.plan_training(ruin)
+    result = trained.run(plan, tmp_path)
+    seen = {e["epoch"]: e["val/miou"] for e in result.trained.history if "val/miou" in e}
+    _, facts = load_state(tmp_path / BEST)
+    best = max((v, -k) for k, v in seen.items() if k < 6)[0]
+    assert facts["miou"] == pytest.approx(best, abs=1e-6)
+    assert result.trained.scores.miou == pytest.approx(max(seen.values()), abs=1e-6)
+
+
+def test_metrics_that_a_method_does_not_have_are_refused(photos, tmp_path, capsys):
+    spec = write_recipe(tmp_path / "crop.toml", crops(photos))
+    assert "'miou' or 'pixel_iou'" in refused(capsys, "train", spec, "--set", "validate.metric=object_f1", "-q")
+    assert "did you mean 'miou'" in refused(capsys, "train", spec, "--set", "validate.metric=mio", "-q")
+
+
+def test_labels_of_other_classes_cannot_be_compared_by_class():
+    from tilth.train.scoring import score_samples
+
+    class Soil:
+        inputs, classes = recipe().input.spec(), CROP
+
+        def __call__(self, views):
+            return np.tile(np.array([0.9, 0.1], np.float32)[:, None, None], (len(views), 1, 1, 1)) * np.ones((1, 1, *views[0].pixels.shape[1:]), np.float32)
+
+    with pytest.raises(BadInput, match="toy0 has background, field, boundary, and the model answers soil, crop"):
+        score_samples(Soil(), [sample(0)], Validate())
+
+
+def test_the_mean_iou_is_that_of_the_referee_and_absent_classes_are_left_out():
+    from tilth import score
+    from tilth.train.scoring import miou_from_counts
+
+    rng = np.random.default_rng(3)
+    confusions = []
+    for k in range(5):
+        truth, guess = rng.integers(0, 3, (2, 40, 40))
+        truth[rng.random((40, 40)) < 0.1] = 255
+        guess[rng.random((40, 40)) < 0.1] = 255
+        confusions.append(score.confusion(truth * (truth != 2) if k < 4 else truth, guess, 4))
+    scores = Scores(tuple("abcde"), ("",) * 5, np.zeros((5, 6)), tuple(confusions), "miou")
+    assert scores.miou == pytest.approx(score.pixel_scores(scores.confusion).mean["iou"])
+    assert scores.of_samples() == pytest.approx([score.pixel_scores(c).mean["iou"] for c in confusions])
+    assert np.isnan(miou_from_counts(np.zeros((1, 6)))).all()
+    assert scores.measures == ("miou", "pixel_iou")

@@ -22,6 +22,7 @@ from tilth.errors import BadInput, BandMismatch, OutputFailed
 from tilth.grid import Roi, ground_sampling_distance
 from tilth.landcover import LandCover, keep_cropland
 from tilth.raster import Source
+from tilth.segmenter import gives_objects
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -127,14 +128,9 @@ class _Nowhere:
 
 
 def predict_image(job: Job, out: Path, *, force: bool = False, on_step: OnStep = _silent) -> Path:
-    """Write the class probabilities of an image as a COG.
-
-    Raises
-    ------
-    OutputExists, OutputFailed, EmptyImage
-        And all that reading, planning and predicting raise.
-    """
+    """Write the class probabilities of an image as a COG; raises OutputExists, OutputFailed, EmptyImage, and all that reading, planning and predicting raise."""
     store.check_output(out, force)
+    _refuse_objects(job)
     with work_folder(out) as folder:
         journal = predict.Journal(folder / "scores", job.plan.key)
         with _score_cog(job, out, force=force) as sink:
@@ -188,18 +184,53 @@ def map_image(
         if target is not None:
             store.check_output(target, force)
     fields.format_of(out)
+    if scores is not None:
+        _refuse_objects(job)
     with work_folder(out, work) as folder:
-        journal = predict.Journal(folder / "scores", job.plan.key)
-        predict.run_plan(job.source, job.model, job.plan, sink=_Nowhere(), progress=_progress(on_step), journal=journal)
-        job.model.rest()
-        probabilities = predict.JournalSource(journal, job.plan)
-        if scores is not None:
-            _copy_scores(probabilities, job, scores, force=force, on_step=on_step)
-        frame = _to_table(probabilities, job.plan.classes, folder, options, _image_gsd(job.source), on_step)
+        if gives_objects(job.model):
+            frame, method = _objects_to_table(job, folder, options, on_step), "objects"
+        else:
+            frame, method = _scores_to_table(job, folder, options, on_step, scores, force=force), options.method
         frame = _refined(frame, options, refine, on_step)
-        details = f"{job.model.card.name}, {options.method}, tilth {tilth.__version__}"
+        details = f"{job.model.card.name}, {method}, tilth {tilth.__version__}"
         fields.write_fields(frame, out, _origin(out, options, job.source, details, _provenance(job)), force=force)
     return out, frame
+
+
+def _refuse_objects(job: Job) -> None:
+    """Refuse (BadInput) to write probabilities where the model answers with objects."""
+    if gives_objects(job.model):
+        message = f"{job.model.card.name} answers with objects, not with probabilities: run 'tilth map' without --scores, or choose another model."
+        raise BadInput(message)
+
+
+def _scores_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, scores: Path | None, *, force: bool) -> GeoDataFrame:
+    """Probabilities, which may be written too, then objects and outlines."""
+    journal = predict.Journal(folder / "scores", job.plan.key)
+    predict.run_plan(job.source, job.model, job.plan, sink=_Nowhere(), progress=_progress(on_step), journal=journal)
+    job.model.rest()
+    probabilities = predict.JournalSource(journal, job.plan)
+    if scores is not None:
+        _copy_scores(probabilities, job, scores, force=force, on_step=on_step)
+    return _to_table(probabilities, job.plan.classes, folder, options, _image_gsd(job.source), on_step)
+
+
+def _objects_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep) -> GeoDataFrame:
+    """Objects as the model gives them, then outlines."""
+    seen = predict.Journal(folder / "seen", job.plan.key)
+    found = predict.predict_objects(job.source, job.model, job.plan, folder / "objects", journal=seen, progress=_progress(on_step))
+    job.model.rest()
+    on_step("objects", 1, 1, f"{len(found.table):,}")
+    outlines = replace(options.outlines, min_area=least_area(options, _image_gsd(job.source)))
+    with ThreadPoolExecutor(min(options.threads or os.cpu_count() or 1, 8)) as pool:
+        return _outlined(found, outlines, pool, on_step)
+
+
+def _outlined(found: fields.InstanceMap, outlines: fields.FieldOptions, pool: ThreadPoolExecutor, on_step: OnStep) -> GeoDataFrame:
+    on_step("outlines", 0, 1, "")
+    frame = fields.to_fields(found, outlines, run=pool.map)
+    on_step("outlines", 1, 1, f"{len(frame):,}")
+    return frame
 
 
 def _refined(frame: GeoDataFrame, options: MapOptions, refine: Refine | None, on_step: OnStep) -> GeoDataFrame:
@@ -226,13 +257,7 @@ def _copy_scores(probabilities: predict.JournalSource, job: Job, scores: Path, *
 
 
 def fields_from_scores(path: Path | str, out: Path, options: MapOptions, *, force: bool = False, on_step: OnStep = _silent) -> tuple[Path, GeoDataFrame]:
-    """Turn a score raster into a table of fields; no model is needed, the classes are in its tags.
-
-    Raises
-    ------
-    BadInput
-        If the raster does not say what its bands mean.
-    """
+    """Turn a score raster into a table of fields; no model is needed, the classes are in its tags (else BadInput)."""
     source = store.open_raster(path)
     classes = score_classes(source, str(path))
     store.check_output(out, force)
@@ -282,10 +307,7 @@ def _to_table(probabilities: Source, classes: ClassScheme, folder: Path, options
         on_step("objects", 0, 1, "")
         found = fields.map_instances(probabilities, classes, folder / "objects", options.method, instances, block=OBJECT_BLOCK, run=pool.map)
         on_step("objects", 1, 1, f"{len(found.table):,}")
-        on_step("outlines", 0, 1, "")
-        frame = fields.to_fields(found, outlines, run=pool.map)
-    on_step("outlines", 1, 1, f"{len(frame):,}")
-    return frame
+        return _outlined(found, outlines, pool, on_step)
 
 
 def _origin(out: Path, options: MapOptions, source: Source, details: str, provenance: dict[str, object] | None = None) -> fields.Origin:
@@ -334,7 +356,8 @@ def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
 def write_score_preview(path: Path) -> Path:
     """Draw the probabilities of a score raster as colours: the first three classes are red, green and blue."""
     source = store.open_raster(path)
-    image, _ = picture.thumbnail(source, bands=(0, min(1, len(source.bands) - 1), min(2, len(source.bands) - 1)))
+    last = len(source.bands) - 1
+    image, _ = picture.thumbnail(source, bands=(0, min(1, last), min(2, last)))
     target = path.with_name(f"{path.stem}.preview.png")
     with store.whole_file(target, force=True) as temporary:
         picture.save_png(image, temporary)
@@ -359,6 +382,8 @@ def _core(plan: predict.Plan, row: int, column: int) -> Roi:
 
 def compare_precision(job: Job) -> str:
     """Say what share of pixels changes its class between the fast engine and float32, on a few windows spread over the image."""
+    if gives_objects(job.model):
+        return f"--fast: {job.model.card.name} answers with objects, which are not compared with float32."
     exact = models.load_model(job.model.card.folder, fast=False)
     changed = total = 0
     rows, columns = (len(starts) for starts in job.plan.lattice.starts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilth.classes import ClassScheme
-from tilth.grid import tiles
+from tilth.grid import tiles, whole
 from tilth.raster import Source
 
 if TYPE_CHECKING:
@@ -95,6 +95,43 @@ def draw_outlines(image: np.ndarray, frame: GeoDataFrame, grid: GeoBox, step: in
         if len(ring) > 1:
             pen.line([(float(x), float(y)) for x, y in ring], fill=colour, width=1)
     return np.asarray(canvas)
+
+
+def compared(source: Source, truth: np.ndarray, guess: np.ndarray, longest: int = 448) -> np.ndarray:
+    """Draw the outlines of true and guessed objects over an image.
+
+    Parameters
+    ----------
+    truth, guess : (y, x) int ndarray
+        Object ids on the image's grid.
+    longest : int
+        Small images are enlarged by a whole number up to this edge in pixels; those of more than twice as much are thinned.
+
+    Returns
+    -------
+    (y, x, 3) uint8 ndarray
+        Truth in :data:`COLOURS` ``truth``, guess in ``fields``, both in white.
+    """
+    part = source.read(whole(source.grid))
+    values = np.moveaxis(part.values[list(colour_bands(part.bands))].astype(np.float32), 0, -1)
+    if part.valid is not None:
+        values[~part.valid] = np.nan
+    factor = max(1, longest // max(values.shape[:2]))
+    image = enlarge(stretch(values), factor)
+    lines = [_edges(enlarge(ids, factor)) for ids in (truth, guess)]
+    image[lines[0]] = COLOURS["truth"]
+    image[lines[1]] = COLOURS["fields"]
+    image[lines[0] & lines[1]] = (255, 255, 255)
+    step = max(1, -(-max(image.shape[:2]) // (2 * longest)))
+    return np.ascontiguousarray(image[::step, ::step])
+
+
+def _edges(ids: np.ndarray) -> np.ndarray:
+    """Mark pixels whose right or lower neighbour has another id."""
+    edges = np.zeros(ids.shape, bool)
+    edges[:, :-1] |= ids[:, 1:] != ids[:, :-1]
+    edges[:-1] |= ids[1:] != ids[:-1]
+    return edges
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:

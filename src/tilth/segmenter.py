@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class View:
     """Where in the source."""
     context: Raster | None = None
     """The wider image, for models that look around."""
+    context_roi: Roi | None = None
+    """Where in the source the wider image lies; None if there is none, or if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,21 @@ class InstanceSegmenter(Protocol):
         """What it expects to be fed."""
         ...
 
+    @property
+    def classes(self) -> ClassScheme:
+        """What its objects can be."""
+        ...
+
+    @property
+    def answers(self) -> Literal["objects"]:
+        """How it is told from a Segmenter, see :func:`gives_objects`."""
+        ...
+
     def __call__(self, views: Sequence[View]) -> list[Instances]:
         """Return the objects of each view, ids local to the view."""
         ...
+
+
+def gives_objects(model: Segmenter | InstanceSegmenter) -> TypeGuard[InstanceSegmenter]:
+    """Say whether a model answers with objects; one that does not say what it answers gives probabilities."""
+    return getattr(model, "answers", "probabilities") == "objects"

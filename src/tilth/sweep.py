@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tilth import page, score, store, train, trained
 from tilth.errors import BadInput
-from tilth.train.scoring import STATISTICS, Scores
+from tilth.train.scoring import MEASURES, STATISTICS, Scores
 
 RECIPE = "recipe"
 """The key that stands for the whole recipe: ``recipe=prue/loss-dice,prue/loss-focal``."""
@@ -104,13 +104,19 @@ def run_sweep(
         result = trained.run(plan, place, resume=going, force=force, on_step=on_step)
         if result.trained.scores is not None:
             rows.append(Row(variant, place, result.trained.scores, result.trained.seconds))
-    if len({row.scores.keys for row in rows}) > 1:
-        message = "The variants were validated on different samples, so they cannot be compared: do not sweep over what chooses the data."
+    if len({(row.scores.keys, row.scores.metric) for row in rows}) > 1:
+        message = "The variants were validated on different samples, or by different metrics: do not sweep over what chooses the data or the metric."
         raise BadInput(message)
     return rows
 
 
-HEADER = ("run", "object F1", "95 %", "difference", "95 %", "p (Holm)", "pixel IoU", "95 %")
+def header(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Name the columns of :func:`table`: the metric that the recipes are judged by comes first."""
+    return ("run", MEASURES[rows[0].scores.metric], "95 %", "difference", "95 %", "p (Holm)", MEASURES[_second(rows[0].scores)], "95 %")
+
+
+def _second(scores: Scores) -> str:
+    return (scores.measures[1:] or scores.measures)[0]
 
 
 def table(rows: Sequence[Row]) -> list[list[object]]:
@@ -119,7 +125,7 @@ def table(rows: Sequence[Row]) -> list[list[object]]:
     Returns
     -------
     list of list
-        Columns of :data:`HEADER`: scores with bootstrap intervals over samples, the difference of object F1 to the first run by a paired bootstrap over the
+        Columns of :func:`header`: scores with bootstrap intervals over samples, the difference of the metric to the first run by a paired bootstrap over the
         same samples, and its p-value corrected for the number of comparisons.
 
     Notes
@@ -127,25 +133,33 @@ def table(rows: Sequence[Row]) -> list[list[object]]:
     This is the luck of which samples were scored.  The luck of a training run (another seed) is not in it: sweep over ``seed`` to see that.
     """
     first = rows[0].scores
-    pairs = [score.paired_bootstrap(row.scores.rows("object_f1"), first.rows("object_f1"), STATISTICS["object_f1"]) for row in rows[1:]]
+    metric, other = first.metric, _second(first)
+    pairs = [score.paired_bootstrap(row.scores.rows(metric), first.rows(metric), STATISTICS[metric]) for row in rows[1:]]
     corrected = score.holm([pair.p_value for pair in pairs]) if pairs else []
     found: list[list[object]] = []
     for k, row in enumerate(rows):
-        f1, iou = row.scores.interval("object_f1"), row.scores.interval("pixel_iou")
+        main, beside = row.scores.interval(metric), row.scores.interval(other)
         difference: list[object] = ["", "", ""]
         if k:
             pair = pairs[k - 1]
             difference = [round(pair.difference, 3), f"{pair.low:.3f} to {pair.high:.3f}", round(float(corrected[k - 1]), 3)]
         found.append(
-            [row.variant.name, round(f1.value, 3), f"{f1.low:.3f} to {f1.high:.3f}", *difference, round(iou.value, 3), f"{iou.low:.3f} to {iou.high:.3f}"]
+            [
+                row.variant.name,
+                round(main.value, 3),
+                f"{main.low:.3f} to {main.high:.3f}",
+                *difference,
+                round(beside.value, 3),
+                f"{beside.low:.3f} to {beside.high:.3f}",
+            ]
         )
     return found
 
 
 def text_table(rows: Sequence[Sequence[object]]) -> str:
-    """Lay a table out for a terminal."""
-    cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in (HEADER, *rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(HEADER))]
+    """Lay a table out for a terminal; its header is the first row."""
+    cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
     return "\n".join("  ".join(text.ljust(widths[0]) if k == 0 else text.rjust(widths[k]) for k, text in enumerate(row)).rstrip() for row in cells)
 
 
@@ -153,13 +167,13 @@ def write_sweep(rows: Sequence[Row], folder: Path) -> Path:
     """Write ``sweep.html`` and ``sweep.json``; what is there is replaced."""
     body = table(rows)
     facts = [
-        {**dict(zip(("run", "object_f1"), row[:2], strict=True)), "scores": r.scores.to_dict(), "seconds": r.seconds} for row, r in zip(body, rows, strict=True)
+        {"run": row[0], made.scores.metric: row[1], "scores": made.scores.to_dict(), "seconds": made.seconds} for row, made in zip(body, rows, strict=True)
     ]
     with store.whole_file(folder / "sweep.json", force=True) as temporary:
         temporary.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     links = page.paragraph(f"Each run has its own folder with a report: {', '.join(row.folder.name for row in rows)}.")
     luck = page.paragraph("Intervals and p-values are over validation samples; the luck of a seed is not in them.")
     with store.whole_file(folder / "sweep.html", force=True) as temporary:
-        section = page.section("Runs", page.table(HEADER, body), luck, links)
+        section = page.section("Runs", page.table(header(rows), body), luck, links)
         temporary.write_text(page.page("Training sweep", f"{len(rows)} runs, differences to the first.", [section]), "utf-8")
     return folder / "sweep.html"

@@ -13,7 +13,6 @@ import numpy as np
 
 import tilth
 from tilth import models, page, picture, score, store, train
-from tilth.grid import whole
 from tilth.sample import Sample
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ OnNote = Callable[[str], None]
 REPORT, NUMBERS = "report.html", "report.json"
 SHOWN = 6
 """Samples of the validation split in the report: the worst, the best, and those between, evenly spread."""
-MEASURES = {"object_f1": "object F1", "pixel_iou": "pixel IoU"}
 COLOURS = ("var(--accent)", "#c0642b", "#3a6ea5", "#9a4f96")
 
 
@@ -67,7 +65,7 @@ def numbers(result: Result) -> dict[str, Any]:
     }
     if scores is not None:
         facts["scores"] = scores.to_dict()
-        facts["intervals"] = {name: scores.interval(name).to_dict() for name in MEASURES}
+        facts["intervals"] = {name: scores.interval(name).to_dict() for name in scores.measures}
         facts["samples"] = {key: counts.tolist() for key, counts in zip(scores.keys, scores.counts, strict=True)}
     return facts
 
@@ -88,7 +86,10 @@ def to_html(result: Result) -> str:
 def _score_parts(scores: Scores | None) -> list[str]:
     if scores is None:
         return [page.paragraph("There was no validation split, so nothing is known of how good this model is.")]
-    rows = [[label, found.value, f"{found.low:.3f} to {found.high:.3f}"] for name, label in MEASURES.items() for found in [scores.interval(name)]]
+    from tilth.train.scoring import MEASURES
+
+    found = {name: scores.interval(name) for name in scores.measures}
+    rows = [[MEASURES[name], interval.value, f"{interval.low:.3f} to {interval.high:.3f}"] for name, interval in found.items()]
     parts = [page.table(["", "score", "95 % of bootstrap draws of samples"], rows, f"Validation split, {len(scores.keys):,} samples.")]
     if scores.confusion is not None:
         table = score.pixel_scores(scores.confusion).table[["iou", "precision", "recall", "f1"]]
@@ -119,18 +120,23 @@ def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def curves(history: Sequence[dict[str, Any]]) -> list[str]:
     """Draw loss, learning rate and validation scores over the steps."""
     groups = {
-        "Loss": ("loss",),
+        "Loss": ("loss", "val/loss"),
         "Learning rate": ("lr",),
-        "Validation": ("val/object_f1", "val/pixel_iou"),
+        "Validation": ("val/object_f1", "val/pixel_iou", "val/miou"),
         "Windows a second": ("images_per_s",),
     }
     charts = []
     for title, names in groups.items():
-        lines = {name.removeprefix("val/"): [(e["step"], e[name]) for e in history if name in e and math.isfinite(e[name])] for name in names}
+        lines = {_line_name(name): [(e["step"], e[name]) for e in history if name in e and math.isfinite(e[name])] for name in names}
         lines = {name: points for name, points in lines.items() if points}
         if lines:
             charts.append(chart(title, lines, (0.0, 1.0) if title == "Validation" else None))
     return [f'<div class="row">{"".join(charts)}</div>'] if charts else [page.paragraph("Nothing was logged.")]
+
+
+def _line_name(name: str) -> str:
+    """Name a curve for people: the loss of the validation split stands beside that of training."""
+    return {"loss": "training", "val/loss": "validation"}.get(name, name.removeprefix("val/"))
 
 
 def chart(title: str, lines: dict[str, list[tuple[float, float]]], span: tuple[float, float] | None = None) -> str:
@@ -175,60 +181,30 @@ def chart(title: str, lines: dict[str, list[tuple[float, float]]], span: tuple[f
 
 
 def sample_figures(result: Result) -> list[page.Figure]:
-    """Show samples of the validation split from the worst to the best by object F1: imagery, truth, and what the exported model says."""
-    from tilth.train.scoring import found_objects, true_objects
+    """Show samples of the validation split from the worst to the best by the metric that decided: imagery, truth, and what the exported model says."""
+    from tilth import predict
+    from tilth.train.scoring import MEASURES, found_objects, true_objects
 
     scores, plan = result.trained.scores, result.plan
     if scores is None:
         return []
     model = models.load_model(result.card.folder or result.card.name)
-    values = _f1(scores.counts)
+    values, spec = scores.of_samples(), plan.recipe.validate.resolved(plan.recipe.classes)
     ranked = [int(k) for k in np.argsort(values, kind="stable") if np.isfinite(values[k])]
     picked = [ranked[int(k)] for k in sorted({int(v) for v in np.linspace(0, len(ranked) - 1, SHOWN).round()})] if ranked else []
     place = _places(plan.validation, scores.keys)
     figures = []
     for k in picked:
         sample = plan.validation[place[k]]
-        from tilth import predict
-
         probabilities = predict.predict(sample.image, model)
-        truth = true_objects(sample, plan.recipe.validate)
-        guess = found_objects(probabilities, model, plan.recipe.validate, truth.shape)
-        caption = f"{sample.key}: object F1 {values[k]:.2f}. Truth in cyan, answer in yellow, both in white."
-        figures.append(page.Figure(picture.data_uri(outlined(sample, truth, guess)), caption, f"{sample.key} with true and found outlines"))
+        truth = true_objects(sample, spec)
+        guess = found_objects(probabilities, model, spec, truth.shape)
+        caption = f"{sample.key}: {MEASURES[scores.metric]} {values[k]:.2f}. Truth in cyan, answer in yellow, both in white."
+        figures.append(page.Figure(picture.data_uri(picture.compared(sample.image, truth, guess)), caption, f"{sample.key} with true and found outlines"))
     return figures
-
-
-def _f1(counts: np.ndarray) -> np.ndarray:
-    under = 2 * counts[:, 0] + counts[:, 1] + counts[:, 2]
-    return np.divide(2 * counts[:, 0], under, out=np.full(len(counts), np.nan), where=under > 0)
 
 
 def _places(samples: Sequence[Sample], keys: Sequence[str]) -> list[int]:
     known = getattr(samples, "keys", None) or [samples[k].key for k in range(len(samples))]
     at = {key: k for k, key in enumerate(known)}
     return [at[key] for key in keys]
-
-
-def outlined(sample: Sample, truth: np.ndarray, guess: np.ndarray, longest: int = 448) -> np.ndarray:
-    """Draw true and found outlines over a sample; (y, x, 3) uint8, enlarged where it is small, thinned where it is large."""
-    part = sample.image.read(whole(sample.image.grid))
-    values = np.moveaxis(part.values[list(picture.colour_bands(part.bands))].astype(np.float32), 0, -1)
-    if part.valid is not None:
-        values[~part.valid] = np.nan
-    factor = max(1, longest // max(values.shape[:2]))
-    image = picture.enlarge(picture.stretch(values), factor)
-    edges = [_edges(picture.enlarge(ids, factor)) for ids in (truth, guess)]
-    image[edges[0]] = picture.COLOURS["truth"]
-    image[edges[1]] = picture.COLOURS["fields"]
-    image[edges[0] & edges[1]] = (255, 255, 255)
-    step = max(1, -(-max(image.shape[:2]) // (2 * longest)))
-    return np.ascontiguousarray(image[::step, ::step])
-
-
-def _edges(ids: np.ndarray) -> np.ndarray:
-    """Mark pixels whose right or lower neighbour has another id."""
-    edges = np.zeros(ids.shape, bool)
-    edges[:, :-1] |= ids[:, 1:] != ids[:, :-1]
-    edges[:-1] |= ids[1:] != ids[:-1]
-    return edges

@@ -27,7 +27,7 @@ def list_command(as_json: bool) -> None:
     width = max(len(card.name) for card in cards)
     click.echo(f"{'name':<{width}}  bands  classes  where       licence")
     for card in cards:
-        where = "packaged" if card.name in shipped else "fetched" if card.folder else "to fetch" if card.format in ("tilth", "lightning") else "listed only"
+        where = "packaged" if card.name in shipped else "fetched" if card.folder else "to fetch" if card.format in ("tilth", "lightning", "sam") else "by hand"
         click.echo(f"{card.name:<{width}}  {len(card.inputs.bands):>5}  {len(card.classes):>7}  {where:<10}  {card.licence}")
 
 
@@ -56,7 +56,7 @@ def fetch_command(name: str, force: bool) -> None:
     click.echo(str(models.fetch_model(name, force=force).folder))
 
 
-@models_group.command("import", help="Convert a published .ckpt checkpoint into a model folder, without ever executing what is in it.")
+@models_group.command("import", help="Convert a published .ckpt checkpoint, or a detector exported to .onnx, into a model folder, without ever executing what is in it.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
 @click.option("--like", default=None, help="Registry model whose card is taken over (bands, scaling, licence).")

@@ -41,8 +41,13 @@ def train_command(recipe: str | None, changes: tuple[str, ...], **given: Any) ->
 
 def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> None:
     from tilth import train, trained
+    from tilth.train.scoring import MEASURES
 
-    plan = train.plan_training(train.read_recipe(recipe, changes))
+    chosen = train.read_recipe(recipe, changes)
+    if isinstance(chosen, train.LanguageRecipe):
+        _language(chosen, given, say)
+        return
+    plan = train.plan_training(chosen)
     for note in plan.notes:
         say.note(note)
     if given["dry_run"]:
@@ -54,9 +59,27 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
         return
     if result.trained.scores is not None:
         found = result.trained.scores
-        say.note(f"Validation: object F1 {found.interval('object_f1')}, pixel IoU {found.interval('pixel_iou')} ({len(found.keys)} samples).")
+        measured = ", ".join(f"{MEASURES[name]} {found.interval(name)}" for name in found.measures)
+        say.note(f"Validation: {measured} ({len(found.keys)} samples).")
     say.note(f"{result.trained.images_per_second:.1f} windows/s, {result.trained.waited:.1%} of the time waited for data; {result.trained.engine}.")
     click.echo(str(folder / trained.REPORT) if not given["as_json"] else _json(trained.numbers(result) | {"model": str(result.card.folder)}))
+
+
+def _language(recipe: Any, given: dict[str, Any], say: Reporter) -> None:
+    """Train a language model: supervised, then by reward."""
+    from tilth.train import language_run
+
+    plan = language_run.plan_language(recipe)
+    for note in plan.notes:
+        say.note(note)
+    if given["dry_run"]:
+        for note in language_run.forecast(plan):
+            say.note(note)
+        return
+    result = language_run.train_language(plan, given["out"] or Path(recipe.name), resume=given["resume"], force=given["force"], on_step=say.step)
+    for note in result.notes:
+        say.note(note)
+    click.echo(str(result.card.folder) if not given["as_json"] else _json({"model": str(result.card.folder), "scores": result.card.scores}))
 
 
 def _estimate(plan: Any, say: Reporter) -> None:
@@ -83,9 +106,9 @@ def _sweep(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Re
     path = sweep.write_sweep(rows, folder)
     body = sweep.table(rows)
     if given["as_json"]:
-        click.echo(_json({"header": sweep.HEADER, "rows": body, "report": str(path)}))
+        click.echo(_json({"header": sweep.header(rows), "rows": body, "report": str(path)}))
         return
-    say.note(sweep.text_table(body))
+    say.note(sweep.text_table([sweep.header(rows), *body]))
     click.echo(str(path))
 
 

@@ -8,7 +8,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "catalogue": ["find_dataset", "list_datasets", "load_dataset"],
+        "catalogue": ["find_dataset", "is_bare", "list_datasets", "load_dataset"],
         "dataset": ["Dataset", "Entry"],
         "declare": ["Declaration"],
         "fetch": ["fetch_dataset"],

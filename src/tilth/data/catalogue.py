@@ -102,7 +102,7 @@ def load_dataset(
     groups : str or sequence of str, optional
         Countries, species, sites; all without it.
     classes : ClassScheme, optional
-        FTW2 or FTW3 for fields; the dataset's own without it.
+        FTW2 or FTW3 for fields; the dataset's own without it.  A bare folder has none: its masks are read as these classes (FTW3 without it).
     boundary : int
         Width in pixels of the boundary where labels are made from objects.
 
@@ -152,7 +152,14 @@ def _load_folder(path: Path, classes: ClassScheme | None, boundary: int) -> Data
     name = recognise(path)
     if name is not None:
         return replace(_load(find_dataset(name), path, classes, boundary), folder=path)
-    return _load(Declaration(path.resolve().name, "folder", licence=""), path, classes, boundary)
+    own = {} if classes is None or "field" in classes.names else {"classes": classes}  # nothing else says what its numbers are
+    return _load(Declaration(path.resolve().name, "folder", licence="", **own), path, classes, boundary)
+
+
+def is_bare(given: str | os.PathLike[str]) -> bool:
+    """Say whether this is a folder of images and masks that does not say what its classes are: they are then those that one asks for."""
+    path = Path(given).expanduser()
+    return path.is_dir() and not (isinstance(given, str) and given in _catalogue()) and not (path / FILE).is_file() and recognise(path) is None
 
 
 def recognise(path: Path) -> str | None:

@@ -7,12 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import tilth
 from tilth import page, picture, store
 from tilth.errors import BadInput
-from tilth.grid import whole
 from tilth.sample import Sample
 from tilth.score.report import (
     MARK,
@@ -172,29 +169,7 @@ def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list
             raise BadInput(message)
         truth, guess = answer(by_key[row["key"]])
         caption = f"{name}: {row['key']}, object F1 {row['object_f1']:.2f}, pixel IoU {row['pixel_iou']:.2f}. Truth in cyan, guess in yellow, both in white."
-        found.append(page.Figure(picture.data_uri(case_picture(by_key[row["key"]], truth, guess)), caption, f"{name} case with true and guessed outlines"))
+        found.append(
+            page.Figure(picture.data_uri(picture.compared(by_key[row["key"]].image, truth, guess)), caption, f"{name} case with true and guessed outlines")
+        )
     return found
-
-
-def case_picture(sample: Sample, truth: np.ndarray, guess: np.ndarray, longest: int = 512) -> np.ndarray:
-    """Draw true and guessed outlines over the image; (y, x, 3) uint8, enlarged where it is small."""
-    part = sample.image.read(whole(sample.image.grid))
-    values = np.moveaxis(part.values[list(picture.colour_bands(part.bands))].astype(np.float32), 0, -1)
-    if part.valid is not None:
-        values[~part.valid] = np.nan
-    factor = max(1, longest // max(values.shape[:2]))
-    image = picture.enlarge(picture.stretch(values), factor)
-    lines = [_edges(picture.enlarge(ids, factor)) for ids in (truth, guess)]
-    image[lines[0]] = picture.COLOURS["truth"]
-    image[lines[1]] = picture.COLOURS["fields"]
-    image[lines[0] & lines[1]] = (255, 255, 255)
-    step = max(1, -(-max(image.shape[:2]) // (2 * longest)))
-    return np.ascontiguousarray(image[::step, ::step])
-
-
-def _edges(ids: np.ndarray) -> np.ndarray:
-    """Pixels whose right or lower neighbour has another id."""
-    edges = np.zeros(ids.shape, bool)
-    edges[:, :-1] |= ids[:, 1:] != ids[:, :-1]
-    edges[:-1] |= ids[1:] != ids[:-1]
-    return edges

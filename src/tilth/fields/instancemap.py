@@ -87,18 +87,18 @@ def map_instances(
         raise BadInput(message)
     scene = prepare(probs.grid, classes, method, options)
     folder = Path(workspace)
-    path = _made(folder, scene.shape)
+    path = make_ids(folder, scene.shape)
     blocks = list(run(partial(_cut_block, probs, scene, path), tiles(scene.shape, block)))
     lut, table = conclude(blocks, scene, classes, method, options)
     starts = np.cumsum([0, *(len(one.basins) for one in blocks)])
     jobs = [(one.roi, np.concatenate([lut[:1], lut[1 + start : 1 + start + len(one.basins)]])) for one, start in zip(blocks, starts, strict=False)]
     for _ in run(partial(_number_block, path), jobs):
         pass
-    _save(folder, probs.grid, table)
+    save_table(folder, probs.grid, table)
     return InstanceMap(path, probs.grid, table)
 
 
-def _made(folder: Path, shape: tuple[int, int]) -> Path:
+def make_ids(folder: Path, shape: tuple[int, int]) -> Path:
     """Make the file of ids, its room on the disk taken at once: a mapped file that meets a full disk later would kill the process."""
     path = folder / "ids.npy"
     try:
@@ -131,7 +131,8 @@ def _number_block(path: Path, job: tuple[Roi, np.ndarray]) -> None:
     ids[roi] = lut[ids[roi]]
 
 
-def _save(folder: Path, grid: GeoBox, table: pd.DataFrame) -> None:
+def save_table(folder: Path, grid: GeoBox, table: pd.DataFrame) -> None:
+    """Write the table beside the ids, and last the file that says that both are whole."""
     table.to_parquet(folder / "objects.parquet", index=False)
     place: dict[str, Any] = {"shape": [int(v) for v in grid.shape], "transform": [float(v) for v in grid.transform[:6]], "crs": grid.crs and grid.crs.to_wkt()}
     half = folder / ".instances.json"

@@ -2,12 +2,13 @@
 
 segmentation_models_pytorch gives U-Net and its kin, FPN, DeepLabV3+, UPerNet and SegFormer (from 0.4), DPT (from 0.5) and, through the prefix
 ``tu-``, the encoders of timm.  It has no FCN, no UNETR and no network for two dates; those are :mod:`~tilth.models.plain`,
-:mod:`~tilth.models.unetr`, :mod:`~tilth.models.siamese`, :mod:`~tilth.models.fractal`, :mod:`~tilth.models.frozen` and
-:mod:`~tilth.models.queries`, each in a few lines over its library.
+:mod:`~tilth.models.unetr`, :mod:`~tilth.models.siamese`, :mod:`~tilth.models.fractal`, :mod:`~tilth.models.frozen`,
+:mod:`~tilth.models.queries` and :mod:`~tilth.models.adapter`, each in a few lines over its library.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,8 +38,10 @@ class Family:
     """The windows must be a multiple of this many pixels, whatever else the card says."""
     fixed: bool = False
     """Takes only windows of the size it was exported at: its positions are counted."""
-    torch_only: str = ""
-    """Why its graph is not to be run by other engines; empty: they agree."""
+    checkpoints: bool = False
+    """Whether it starts from a whole published checkpoint, a folder or a fetched model, instead of from an encoder's weights."""
+    torch_only: str | Callable[[Mapping[str, Any]], str] = ""
+    """Why its graph is not to be run by other engines, of all or of an architecture; empty: they agree."""
 
 
 def _smp(kind: str, bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
@@ -103,6 +106,26 @@ def _mask2former(bands: int, classes: int, weights: str, **options: Any) -> torc
     return make_mask2former(bands, classes, **options)
 
 
+def _adapter(bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
+    require("timm", "train")
+    from tilth.models.adapter.network import make_adapter
+
+    return make_adapter(bands, classes, encoder, pretrained=bool(weights), **options)
+
+
+def _segment_anything(kind: Literal["sam", "sam2"], bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
+    require("transformers", "train")
+    from tilth.models.prompted.semantic import make_class_prompts
+
+    return make_class_prompts(kind, bands, classes, weights, **options)
+
+
+def _patch(architecture: Mapping[str, Any]) -> int:
+    """Return the patch of a transformer in pixels: what is said, or what the name of its encoder says; 16 if neither does."""
+    found = re.search(r"patch(\d+)", str(architecture.get("encoder", "")))
+    return int(architecture.get("patch_size") or (found[1] if found else 16))
+
+
 def _refuse_weights(family: str, weights: str) -> None:
     if weights:
         message = f"The family {family!r} has no encoder with {weights} weights: take model.pretrained = '' instead."
@@ -127,6 +150,12 @@ _DPT = (
 )
 _FROZEN = ("head", "fused", "hidden", "detail", "encoder_bands", "img_size", "patch_size", "embed_dim", "depth", "num_heads")
 _MASK2FORMER = ("queries", "hidden", "embed_dim", "depths", "num_heads", "window_size", "decoder_layers", "encoder_layers", "feedforward", "mask_feature_size")
+_ADAPTER = (
+    ("head", "upsampler", "norm", "points", "deform_heads", "ratio", "drop_path", "recompute")
+    + ("hidden", "queries", "encoder_layers", "decoder_layers", "feedforward")
+    + ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
+)
+_SEGMENT_ANYTHING = ("size", "image_size", "prompts", "trained")
 _MASKED = "Mask2Former looks only where its last mask is above one half, and OpenVINO answers NaN where ONNX Runtime and torch differ by rounding"
 
 FAMILIES: dict[str, Family] = {
@@ -149,6 +178,11 @@ FAMILIES: dict[str, Family] = {
     "decode": Family(_decode, ("filters", "depth", "heads", "widths", "pyramid", "tanimoto_depth", "norm_groups"), "", multiple=_decode_multiple),
     "frozen": Family(_frozen, _FROZEN, "timm", fixed=True),
     "mask2former": Family(_mask2former, _MASK2FORMER, "", multiple=lambda _: 32, fixed=True, torch_only=_MASKED),
+    "vit-adapter": Family(
+        _adapter, _ADAPTER, "timm", multiple=_patch, fixed=True, torch_only=lambda said: _MASKED if said.get("head") == "mask2former" else ""
+    ),
+    "sam": Family(partial(_segment_anything, "sam"), _SEGMENT_ANYTHING, "", fixed=True, checkpoints=True),
+    "sam2": Family(partial(_segment_anything, "sam2"), _SEGMENT_ANYTHING, "", fixed=True, checkpoints=True),
 }
 """Family -> what builds it.  The names are those of published checkpoints where there are some."""
 
@@ -175,7 +209,8 @@ def find_family(architecture: Mapping[str, Any]) -> Family:
 def torch_only(architecture: Mapping[str, Any]) -> str:
     """Say why the graph of an architecture is run by torch only; empty if every engine may, or the family is not known."""
     family = FAMILIES.get(str(architecture.get("family", "")))
-    return family.torch_only if family else ""
+    said = family.torch_only if family else ""
+    return said(architecture) if callable(said) else said
 
 
 def check_encoder(name: str, source: str) -> None:

@@ -226,8 +226,13 @@ def check_files(card: ModelCard) -> Path:
     if GRAPH not in card.files:
         message = f"The card of {card.name} in {card.folder} names no {GRAPH}: export or import the model again."
         raise UnreadableFile(message)
+    return check_listed(card, card.folder)
+
+
+def check_listed(card: ModelCard, folder: Path) -> Path:
+    """Compare the files that a card names with its checksums, and return their folder; raises as :func:`check_files`."""
     for name, wanted in card.files.items():
-        path = card.folder / name
+        path = folder / name
         if Path(name).name != name or not path.is_file():
             message = f"{card.name} wants the file {name!r} beside its card, but {path} is not there: fetch or export the model again."
             raise UnreadableFile(message)
@@ -235,7 +240,7 @@ def check_files(card: ModelCard) -> Path:
         if found != wanted:
             message = f"{path} has sha256 {found[:16]}..., but its card says {wanted[:16]}...: the file was changed or damaged; fetch or export it again."
             raise ChecksumMismatch(message)
-    return card.folder
+    return folder
 
 
 def describe(card: ModelCard) -> dict[str, str]:

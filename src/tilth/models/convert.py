@@ -38,7 +38,7 @@ def import_checkpoint(path: str | Path, out: str | Path, card: ModelCard | None 
     Parameters
     ----------
     path : path
-        A Lightning checkpoint: ``hyper_parameters`` (model, backbone, in_channels, num_classes, ...) and ``state_dict`` with keys
+        A Lightning checkpoint, or for a card of Delineate Anything its ONNX graph.  The checkpoint has ``hyper_parameters`` (model, backbone, in_channels, num_classes, ...) and ``state_dict`` with keys
         ``model.<key of the network>``; the loss's own weights (``criterion.*``, ``ce_loss.*``) are left behind.
     out : path
         The folder to write.
@@ -65,10 +65,14 @@ def import_checkpoint(path: str | Path, out: str | Path, card: ModelCard | None 
     OutputExists, OutputFailed
         See :func:`tilth.models.export`.
     """
+    path = Path(path)
+    if card is not None and card.format == "ultralytics":
+        from tilth.models.delineate import import_graph
+
+        return import_graph(path, Path(out).expanduser(), card, force=force)
     require("torch", "train")
     from tilth.models.blank import build_blank
 
-    path = Path(path)
     checkpoint = read_checkpoint(path)
     described, state = checkpoint.get("hyper_parameters"), checkpoint.get("state_dict")
     if not isinstance(described, Mapping) or not isinstance(state, Mapping):

@@ -5,8 +5,8 @@ delineate (Remote Sensing 13, 2197, 2021) for the network and its three answers.
 Table 1: 64.8 M parameters): 32 filters, six levels, pyramids of four levels; only that it normalised in groups of 4 where the paper does by batch.
 
 Its three heads depend on each other in this order: distance to the boundary, boundary (it sees the distance), extent (it sees both).  A plain call
-answers the extent, one channel per class, so that it trains and runs as any other network; :meth:`FracTalResUnet.heads` answers all three, for losses
-that teach them (:func:`tilth.models.fractal.tanimoto` is the paper's similarity).
+answers the extent, one channel per class, so that it runs as any other network; ``network(image, raw=True)`` answers all three, for
+:func:`tilth.train.decode.decode_loss`, which teaches them (:func:`tanimoto` is the similarity of the attention).
 """
 
 from __future__ import annotations
@@ -205,15 +205,16 @@ class FracTalResUnet(nn.Module):
         self.extent = _answer(2 * filters, filters, classes, shape)
         self.crisp = nn.Parameter(torch.ones(1))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(view, band, y, x) -> (view, class, y, x) logits of the extent.
+    def forward(self, image: torch.Tensor, raw: bool = False) -> torch.Tensor | dict[str, torch.Tensor]:
+        """(view, band, y, x) -> (view, class, y, x) logits of the extent; with ``raw`` those of all three heads.
 
         Raises
         ------
         BadInput
             See :meth:`heads`.
         """
-        return self.heads(image)["extent"]
+        heads = self.heads(image)
+        return heads if raw else heads["extent"]
 
     def heads(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Answer all three heads, as logits: a sigmoid (softmax for the extent) makes probabilities of them.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tilth.errors import BadInput, FetchFailed, UnknownName
-from tilth.models.architectures import build
+from tilth.models.architectures import build, find_family
 
 if TYPE_CHECKING:
     import torch
@@ -23,9 +23,10 @@ def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pre
         As in a model card: ``family``, ``encoder``, and the family's options; see :data:`tilth.models.architectures.FAMILIES`.
     bands, classes : int
         Channels in and out.
-    pretrained : {"", "imagenet"}
+    pretrained : {"", "imagenet"}, or a checkpoint
         Start the encoder from random weights, or from those published for ImageNet (for a name of timm: those that its tag names); the first
-        convolution is then repeated over the bands and scaled.
+        convolution is then repeated over the bands and scaled.  The families ``sam`` and ``sam2`` start from a whole checkpoint instead: the name of a
+        fetched model (``sam-vit-base``), or a folder.
 
     Returns
     -------
@@ -41,6 +42,8 @@ def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pre
     FetchFailed
         If the weights are not in the cache and cannot be downloaded.
     """
+    if pretrained and find_family(architecture).checkpoints:
+        return _from_checkpoint(architecture, bands, classes, pretrained)
     if pretrained not in PRETRAINED:
         raise UnknownName.among("set of pretrained weights", pretrained, PRETRAINED)
     if not pretrained:
@@ -58,6 +61,13 @@ def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pre
             "go online once, or take model.pretrained = ''."
         )
         raise FetchFailed(message) from error
+
+
+def _from_checkpoint(architecture: Mapping[str, Any], bands: int, classes: int, checkpoint: str) -> torch.nn.Module:
+    if checkpoint in PRETRAINED:
+        message = f"The family {architecture['family']!r} has no {checkpoint} weights: name a fetched model such as sam-vit-base, or the folder of a checkpoint."
+        raise BadInput(message)
+    return build(architecture, bands, classes, checkpoint)
 
 
 def _no_weights(pretrained: str, encoder: object) -> BadInput:

@@ -7,7 +7,7 @@ Cheng et al.: Masked-attention mask transformer for universal image segmentation
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,17 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation,
 
 _LEAST = 1e-6
 """Added to a class's evidence: logits are its logarithm."""
+
+
+class SetAnswer(NamedTuple):
+    """What a network of queries answers before it is turned into classes per pixel: each query a class and a mask."""
+
+    classes: torch.Tensor
+    """(view, query, class + 1) logits, "no object" the last."""
+    masks: torch.Tensor
+    """(view, query, y, x) logits, at the pixels' resolution or a coarser one of the same extent."""
+    auxiliary: tuple[SetAnswer, ...] = ()
+    """What the layers before the last one answer: they learn from the same truth."""
 
 
 class Queries(nn.Module):
@@ -31,14 +42,23 @@ class Queries(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, raw: bool = False) -> torch.Tensor | SetAnswer:
         """(view, band, y, x) -> (view, class, y, x) logits, whose softmax is the share of each class in the queries' evidence for the pixel.
 
-        The evidence is that of the paper's semantic inference: the sum over queries of class probability times mask probability.
+        The evidence is that of the paper's semantic inference: the sum over queries of class probability times mask probability.  With ``raw`` the
+        queries themselves, of all layers, for :func:`tilth.train.sets.set_loss`.
         """
+        if raw:
+            return self.answer(image)
         classes, masks = self.queries(image)
         evidence = torch.einsum("bqc,bqhw->bchw", classes, masks)
         return torch.log(evidence + _LEAST)
+
+    def answer(self, image: torch.Tensor) -> SetAnswer:
+        """Return the queries of all layers as logits, masks at the decoder's resolution of y / 4, x / 4."""
+        found = self.model(pixel_values=image, output_auxiliary_logits=True)
+        before = tuple(SetAnswer(layer["class_queries_logits"], layer["masks_queries_logits"]) for layer in found.auxiliary_logits)
+        return SetAnswer(found.class_queries_logits, found.masks_queries_logits, before)
 
     def queries(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Answer the queries themselves.
@@ -78,19 +98,6 @@ class Queries(nn.Module):
         inside = torch.gather(masks, 1, owner[:, None])[:, 0] >= 0.5
         thing = torch.isin(torch.gather(best, 1, owner.flatten(1)).view_as(owner), torch.tensor(list(things), device=best.device))
         return torch.where(inside & thing & (strongest > 0), owner + 1, 0)
-
-    def loss(self, image: torch.Tensor, masks: list[torch.Tensor], labels: list[torch.Tensor]) -> torch.Tensor:
-        """Return the set loss of the paper (matching, class, mask and Dice terms), averaged over the batch.
-
-        Parameters
-        ----------
-        image : (view, band, y, x) float tensor
-        masks : list of (object, y, x) float tensors
-            0 and 1, one tensor per view.
-        labels : list of (object,) int64 tensors
-            The class of each.
-        """
-        return self.model(pixel_values=image, mask_labels=masks, class_labels=labels).loss.squeeze()
 
 
 def make_mask2former(

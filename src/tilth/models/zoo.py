@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 import tilth.store
 from tilth.classes import FTW2
-from tilth.errors import BadInput, MissingExtra, UnknownName
+from tilth.errors import BadInput, MissingExtra, UnknownName, UnsafeFile
 from tilth.models import graph, pixel
-from tilth.models.card import CARD, WEIGHTS, ModelCard, check_files, read_card, sha256_of
+from tilth.models.card import CARD, WEIGHTS, ModelCard, check_files, check_listed, read_card, sha256_of
 from tilth.models.convert import import_checkpoint
+from tilth.models.objects import LOADERS, by_hand, fetch_checkpoint, load_objects
+from tilth.models.prompted.checkpoint import checkpoint_card, is_checkpoint
 from tilth.segmenter import InputSpec, Segmenter
 
 _PACKAGED = Path(__file__).parents[1] / "weights"
@@ -108,6 +110,8 @@ def find_card(name: str | Path) -> ModelCard:
         If a path was meant, and there is no card.
     """
     path = Path(name).expanduser()
+    if is_checkpoint(path) and str(name) not in {card.name for card in list_models()}:
+        return checkpoint_card(path)
     if isinstance(name, Path) or path.suffix == ".toml" or any(mark in name for mark in "/\\"):
         return read_card(path)
     cards = {card.name: card for card in list_models()}
@@ -124,7 +128,7 @@ def load_model(name: str | Path, engine: str = "auto", *, fast: bool = False, th
     Parameters
     ----------
     name : str or path
-        A model's name, or a folder with a ``card.toml``.
+        A model's name, a folder with a ``card.toml``, or a checkpoint of SAM, SAM 2 or SAM-HQ as transformers writes it.
     engine : {"auto", "cuda", "mps", "openvino", "onnxruntime", "torch"}
         ``auto`` takes the first one that can run the model here.
     fast : bool
@@ -135,7 +139,7 @@ def load_model(name: str | Path, engine: str = "auto", *, fast: bool = False, th
     Returns
     -------
     CardSegmenter
-        Its ``engine`` is a sentence that says what was taken and why.
+        Its ``engine`` is a sentence that says what was taken and why.  Some models answer with objects: :func:`tilth.segmenter.gives_objects`.
 
     Raises
     ------
@@ -152,6 +156,8 @@ def load_model(name: str | Path, engine: str = "auto", *, fast: bool = False, th
         message = f"{threads} threads were asked for; wanted is 1 or more."
         raise BadInput(message)
     card = find_card(name)
+    if card.format in LOADERS:
+        return load_objects(card, engine, fast=fast, threads=threads)  # type: ignore[no-any-return]
     _check_format(card)
     folder = check_files(card)
     chosen, why = _choose(card, engine)
@@ -204,14 +210,26 @@ def fetch_model(name: str, *, force: bool = False) -> ModelCard:
         See :func:`tilth.models.import_checkpoint`.
     """
     card = find_card(name)
+    folder = cache_folder() / card.name
+    if card.format in LOADERS:
+        return _fetch_objects(card, folder, force=force)
     _check_format(card)
     if card.folder is not None and not (force and card.url):
         check_files(card)
         return card
-    folder = cache_folder() / card.name
     checkpoint = tilth.store.fetch(card.url, card.sha256)
     if not card.sha256:
         found = sha256_of(checkpoint)
         warnings.warn(f"{card.url}: no checksum was published, so it could not be checked; what came has sha256 {found}.", stacklevel=2)
         card = replace(card, sha256=found)
     return import_checkpoint(checkpoint, folder, card, force=True)
+
+
+def _fetch_objects(card: ModelCard, folder: Path, *, force: bool) -> ModelCard:
+    if card.folder is not None and not (force and card.url):
+        check_listed(card, card.folder)
+        return card
+    if card.format == "ultralytics":
+        message = f"{card.name} ({card.licence}) is published as a pickle, which tilth does not open: {by_hand(card)}"
+        raise UnsafeFile(message)
+    return fetch_checkpoint(card, folder)

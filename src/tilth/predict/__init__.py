@@ -14,6 +14,8 @@ from tilth.predict.block import predict_block as predict_block
 from tilth.predict.estimate import Estimate as Estimate
 from tilth.predict.estimate import estimate as estimate
 from tilth.predict.journal import Journal as Journal
+from tilth.predict.objects import ObjectOptions as ObjectOptions
+from tilth.predict.objects import predict_objects as predict_objects
 from tilth.predict.plan import Plan as Plan
 from tilth.predict.plan import PredictOptions as PredictOptions
 from tilth.predict.plan import plan as plan

@@ -159,6 +159,8 @@ class Computation:
     weights: LatticeWeights
     on_windows: Callable[[int], None] = lambda _: None
     """Called with the number of windows just done."""
+    contexts: dict[Position, Raster] = field(default_factory=dict)
+    """Wider images that were read, see :func:`add_context`."""
 
 
 def compute(run: Computation, task: Task, part: Raster | None, cache: WindowCache) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +187,7 @@ def score_group(run: Computation, group: Group, part: Raster, frame: Roi) -> dic
     windows = [w for p in group.positions if (w := cut_window(part, frame, p, run.plan)) is not None]
     found: dict[Position, Scored | None] = dict.fromkeys(group.positions)
     if windows:
-        seen = [add_context(window, run.working, run.plan) for window in windows]
+        seen = [add_context(window, run.working, run.plan, run.contexts) for window in windows]
         for window, scores in zip(windows, segment(run.model, seen, run.plan), strict=True):
             found[window.position] = _weighted(window, scores, run.weights)
     run.on_windows(len(group.positions))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from tilth.grid import roi_shape
+from tilth.grid import Roi, roi_shape
 from tilth.predict.blend import LatticeWeights
 from tilth.predict.block import Computation, Group, group_frame, group_of, score_group, tasks
+from tilth.predict.objects import look_at
 from tilth.predict.plan import Plan
-from tilth.raster import Source
-from tilth.segmenter import Segmenter
+from tilth.predict.windows import Position
+from tilth.raster import Raster, Source
+from tilth.segmenter import InstanceSegmenter, Segmenter, gives_objects
 
 PROBES = 3
 """Groups of windows that are timed."""
@@ -34,13 +37,13 @@ class Estimate:
     """Share of the probed windows that hold more than nodata; the others cost reading only."""
 
 
-def estimate(source: Source, model: Segmenter, plan: Plan) -> Estimate:
+def estimate(source: Source, model: Segmenter | InstanceSegmenter, plan: Plan) -> Estimate:
     """Time a few groups of windows spread over the raster; nothing is written.
 
     The model's first call, in which engines compile, is not part of the rate.
     """
     working = plan.working(source)
-    computation = Computation(model, plan, working, LatticeWeights(plan.lattice))
+    computation = Computation(model, plan, working, LatticeWeights(plan.lattice))  # type: ignore[arg-type]  # who answers with objects is never asked to be blended
     groups = _spread(plan)
     _time(computation, groups[len(groups) // 2])
     reading, computing, seen = np.sum([_time(computation, group) for group in groups], axis=0)
@@ -65,8 +68,14 @@ def _time(computation: Computation, group: Group) -> tuple[float, float, int]:
     begin = time.perf_counter()
     part = computation.working.read(frame)
     middle = time.perf_counter()
-    scored = score_group(computation, group, part, frame)
+    scored = _answers(computation, group, part, frame)
     return middle - begin, time.perf_counter() - middle, sum(window is not None for window in scored.values())
+
+
+def _answers(run: Computation, group: Group, part: Raster, frame: Roi) -> Mapping[Position, object | None]:
+    """Ask the model for a group of windows, whatever it answers with."""
+    model: Segmenter | InstanceSegmenter = run.model
+    return look_at(run.working, model, run.plan, group, part) if gives_objects(model) else score_group(run, group, part, frame)
 
 
 def _gigabytes(source: Source, plan: Plan, pixels: int) -> float:

@@ -19,7 +19,7 @@ from tilth.predict.bands import choose_bands
 from tilth.predict.blend import SIGMA
 from tilth.predict.resample import Resampled, scale_to, snap, working_grid
 from tilth.raster import Source
-from tilth.segmenter import InputSpec, Segmenter
+from tilth.segmenter import InputSpec, InstanceSegmenter, Segmenter, gives_objects
 
 SAME = 0.03
 """Pixel sizes that differ by less than this share are taken as the same: nothing is resampled for UTM's scale factor."""
@@ -96,6 +96,11 @@ class Plan:
         """Disjoint regions of the working grid, row-major, in the order in which they are predicted."""
         return tiles(self.lattice.shape, self.block)
 
+    @cached_property
+    def contexts(self) -> Lattice:
+        """The lattice of wider images, each half over its neighbour: a window lies well inside the one that is nearest to it."""
+        return Lattice(self.lattice.shape, max(self.context or 1, self.lattice.window), 0.5)
+
     def working(self, source: Source) -> Source:
         """Return the source as it looks on the working grid."""
         return source if self.scale is None else Resampled(source, self.scale)
@@ -107,7 +112,7 @@ class Plan:
         return slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
 
 
-def plan(source: Source, model: Segmenter, options: PredictOptions | None = None, fingerprint: str = "") -> Plan:
+def plan(source: Source, model: Segmenter | InstanceSegmenter, options: PredictOptions | None = None, fingerprint: str = "") -> Plan:
     """Decide how a source is predicted by a model; no pixel is read.
 
     Parameters
@@ -144,14 +149,14 @@ def plan(source: Source, model: Segmenter, options: PredictOptions | None = None
     height, width = grid.shape
     overlap = inputs.overlap if options.overlap is None else options.overlap
     lattice = Lattice((height, width), _window(inputs, options), overlap)
-    notes = [band_note, scale_note, _small_note(lattice)]
+    notes = [band_note, scale_note, _small_note(lattice), _context_note(lattice, inputs.context)]
     return Plan(
         grid=grid,
         scale=scale,
         lattice=lattice,
         block=options.block,
         batch=options.batch,
-        flips=_flips(inputs, options),
+        flips=_flips(model, options),
         bands=bands,
         context=inputs.context,
         classes=model.classes,
@@ -213,8 +218,11 @@ def _window(inputs: InputSpec, options: PredictOptions) -> int:
     return window
 
 
-def _flips(inputs: InputSpec, options: PredictOptions) -> bool:
-    if options.flips and inputs.context is not None:
+def _flips(model: Segmenter | InstanceSegmenter, options: PredictOptions) -> bool:
+    if options.flips and gives_objects(model):
+        message = "Flips were asked for, but this model answers with objects, which cannot be averaged: leave --flips out."
+        raise BadInput(message)
+    if options.flips and model.inputs.context is not None:
         message = "Flips were asked for, but this model looks at a wider image, which is not turned with the window: leave --flips out."
         raise BadInput(message)
     return options.flips
@@ -227,7 +235,14 @@ def _small_note(lattice: Lattice) -> str:
     return f"The image ({width} x {height} working pixels) is smaller than a window of {lattice.window}: it is mirrored beyond its edge."
 
 
-def _decided(grid: GeoBox, model: Segmenter, lattice: Lattice, options: PredictOptions, bands: tuple[int, ...]) -> dict[str, Any]:
+def _context_note(lattice: Lattice, context: int | None) -> str:
+    height, width = lattice.shape
+    if context is None or max(height, width) <= context:
+        return ""
+    return f"The image ({width} x {height} working pixels) is larger than the model can look at: each window is seen with {context} px around it, not with all."
+
+
+def _decided(grid: GeoBox, model: Segmenter | InstanceSegmenter, lattice: Lattice, options: PredictOptions, bands: tuple[int, ...]) -> dict[str, Any]:
     """All that decides the result, save the input's content.  The batch is among it: engines may round differently for another batch."""
     return {
         "model": identity(model),
@@ -243,7 +258,7 @@ def _decided(grid: GeoBox, model: Segmenter, lattice: Lattice, options: PredictO
     }
 
 
-def identity(model: Segmenter) -> dict[str, Any]:
+def identity(model: Segmenter | InstanceSegmenter) -> dict[str, Any]:
     """Return what tells one model from another: its type, inputs and classes, and of a loaded one the card's name and hash and the engine."""
     card = getattr(model, "card", None)
     found = {
@@ -255,6 +270,8 @@ def identity(model: Segmenter) -> dict[str, Any]:
     }
     for name in ("engine", "fast", "flips"):
         found[name] = str(getattr(model, name, ""))
+    if hasattr(model, "options"):
+        found["options"] = repr(model.options)
     if card is None and dataclasses.is_dataclass(model):
         found["values"] = repr(model)
     return found

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilth.errors import BadInput, GridMismatch
-from tilth.grid import Roi, inside, pad_roi
+from tilth.grid import Roi, inside
 from tilth.predict.plan import Plan
 from tilth.predict.resample import valid_pixels
 from tilth.raster import Raster, Source
 from tilth.segmenter import Segmenter, View
 
+CONTEXTS = 8
+"""Wider images that are kept while a run goes along its rows of windows."""
 Position = tuple[int, int]
 """(row, column) in the lattice."""
 
@@ -58,16 +60,54 @@ def cut_window(part: Raster, frame: Roi, position: Position, plan: Plan) -> Wind
     return Window(position, View(pixels, plan.lattice.window_roi(*position)), valid)
 
 
-def add_context(window: Window, source: Source, plan: Plan) -> Window:
-    """Give a window the wider image around it (``plan.context`` px, cut to the grid), filled as the window itself is."""
+def add_context(window: Window, source: Source, plan: Plan, kept: dict[Position, Raster] | None = None) -> Window:
+    """Give a window the wider image that it lies in, filled as the window itself is.
+
+    Wider images lie on a lattice of their own, half of them over their neighbour, and a window takes the one whose middle is nearest to its own:
+    many windows get the same one, as the same object, so that a model may encode it once.  An image that is not larger is given whole.
+
+    Parameters
+    ----------
+    window : Window
+    source : Source
+        On the working grid.
+    plan : Plan
+    kept : dict, optional
+        Wider images that were read before, by their place in their lattice; as many stay as a row of blocks touches.
+    """
     if plan.context is None:
         return window
-    margin = max(plan.context - plan.lattice.window, 0) // 2
-    roi = pad_roi(plan.lattice_roi(*window.position), margin, plan.lattice.shape)
-    part = source.read(roi)
+    kept = {} if kept is None else kept
+    place = context_position(window.view.roi, plan)
+    roi = context_roi(place, plan)
+    if place not in kept:
+        while len(kept) >= CONTEXTS:
+            del kept[next(iter(kept))]
+        kept[place] = _context(source.read(roi), plan)
+    kept[place] = kept.pop(place)  # the one used last is the last to go
+    return Window(window.position, View(window.view.pixels, window.view.roi, kept[place], roi), window.valid)
+
+
+def _context(part: Raster, plan: Plan) -> Raster:
     pixels, valid = _filled(part, plan.bands)
-    context = Raster(pixels, part.grid, tuple(part.bands[k] for k in plan.bands), valid)
-    return Window(window.position, View(window.view.pixels, window.view.roi, context), window.valid)
+    return Raster(pixels, part.grid, tuple(part.bands[k] for k in plan.bands), valid)
+
+
+def context_position(roi: Roi, plan: Plan) -> Position:
+    """Return the place, in the lattice of wider images, of the one whose middle is nearest to a window's."""
+    lattice = plan.contexts
+    middles = [(span.start + span.stop) / 2 for span in roi]
+    nearest = [
+        min(range(len(starts)), key=lambda k: abs(starts[k] + lattice.window / 2 - middle)) for starts, middle in zip(lattice.starts, middles, strict=True)
+    ]
+    return nearest[0], nearest[1]
+
+
+def context_roi(place: Position, plan: Plan) -> Roi:
+    """Return the region of a wider image, cut to the grid."""
+    rows, columns = plan.contexts.window_roi(*place)
+    height, width = plan.lattice.shape
+    return slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
 
 
 def _filled(part: Raster, bands: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import lazy_loader as lazy
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
-        "baselines": ["constant", "excess_green", "gradient_watershed", "regular_grid"],
+        "baselines": ["canopeo", "constant", "excess_green", "gradient_watershed", "otsu_depth", "regular_grid"],
         "boundary": ["BoundaryDistance", "boundary_distances", "boundary_iou", "boundary_width", "class_boundary_iou"],
         "calibration": ["Correction", "Fitted", "Reliability", "fit_correction", "fit_over_images", "object_outcomes", "reliability"],
         "deploy": ["Perturbed", "classify", "consistency_sweep", "corner_consistency", "reordered", "rescaled", "resized", "sensitivity"],

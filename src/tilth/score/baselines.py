@@ -118,3 +118,61 @@ def excess_green(image: np.ndarray, threshold: float | None = None) -> np.ndarra
     if threshold is None:
         threshold = float(threshold_otsu(index)) if float(np.ptp(index)) > 0 else 0.0
     return (index > threshold).astype(np.uint8)
+
+
+def canopeo(image: np.ndarray, red_to_green: float = 0.95, blue_to_green: float = 0.95, excess: float = 20.0) -> np.ndarray:
+    """Call a pixel crop if it is green by Canopeo's three rules: R / G and B / G low, 2 G - R - B high.
+
+    Parameters
+    ----------
+    image : (3, y, x) ndarray
+        Red, green, blue, 0 to 255.
+    red_to_green, blue_to_green : float
+        Largest ratios.
+    excess : float
+        Least excess green, in steps of 255.
+
+    Returns
+    -------
+    (y, x) uint8 ndarray
+        1 crop, 0 soil.
+
+    Notes
+    -----
+    Patrignani and Ochsner, "Canopeo: a powerful new tool for measuring fractional green canopy cover", Agronomy Journal 107, 2015.  The ratios are its
+    defaults; its removal of small specks is left out.
+    """
+    if image.ndim != 3 or image.shape[0] != 3:
+        message = f"An image of shape {image.shape} was given; wanted is (3, y, x): red, green, blue."
+        raise BadInput(message)
+    red, green, blue = image.astype(np.float32)
+    found = (red < red_to_green * green) & (blue < blue_to_green * green) & (2 * green - red - blue > excess)
+    return found.astype(np.uint8)
+
+
+def otsu_depth(depth: np.ndarray) -> np.ndarray:
+    """Call what is near crop: Otsu's threshold on a depth map, larger is nearer.
+
+    Parameters
+    ----------
+    depth : (y, x) ndarray
+        Finite; any number type.
+
+    Returns
+    -------
+    (y, x) uint8 ndarray
+        1 crop, 0 soil; all soil for a constant map.
+
+    Notes
+    -----
+    Otsu, "A threshold selection method from gray-level histograms", IEEE SMC 9, 1979.
+    """
+    from skimage.filters import threshold_otsu
+
+    plane = depth.astype(np.float32)
+    if plane.ndim != 2 or not np.isfinite(plane).all():
+        message = f"A depth map of shape {depth.shape} was given; wanted is (y, x) of finite numbers."
+        raise BadInput(message)
+    if float(np.ptp(plane)) == 0:
+        return np.zeros(plane.shape, np.uint8)
+    return (plane > float(threshold_otsu(plane))).astype(np.uint8)

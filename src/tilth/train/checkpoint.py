@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tilth import store
 from tilth.errors import BadInput, OutputFailed, UnreadableFile
-from tilth.train.reading import changed_keys
+from tilth.train.reading import changed_keys, recipe_from, recipe_table
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +109,8 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> 
     BadInput
         If something differs that what is learnt depends on; the message names the first keys.
     """
-    one, other = ({k: v for k, v in facts["recipe"].items() if k not in FREE} for facts in (saved, now))
+    before = recipe_table(recipe_from(saved["recipe"], str(path)))  # what this version added since has its default
+    one, other = ({k: v for k, v in table.items() if k not in FREE} for table in (before, now["recipe"]))
     changed = [f"{key} was {was!r} and is now {will!r}" for key, was, will in changed_keys(one, other)]
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""

@@ -30,7 +30,7 @@ class Batch:
     pixels: np.ndarray
     """(view, band, y, x) float32, scaled."""
     labels: np.ndarray
-    """(view, y, x) int64 class ids, 255 not known."""
+    """(view, y, x) int64 class ids, 255 not known; (view, 2, y, x) with object ids (0 none, -1 not known) where the loss wants them."""
 
 
 def make_view(sample: Sample, recipe: Recipe, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +41,7 @@ def make_view(sample: Sample, recipe: Recipe, draw: Draw) -> tuple[np.ndarray, n
     pixels : (band, y, x) float32 ndarray
         Scaled.
     labels : (y, x) int64 ndarray
-        Class ids of the recipe, 255 not known.
+        Class ids of the recipe, 255 not known; (2, y, x) with object ids where the loss wants them.
 
     Raises
     ------
@@ -94,11 +94,22 @@ def cut(sample: Sample, recipe: Recipe, draw: Draw, *, by_objects: bool = False)
     roi = _bounds(matrix, recipe.window, shape)
     part = sample.image.read(roi)
     pixels, valid = _filled(part, _bands(sample, recipe))
-    truth = _truth(sample, roi, recipe, by_objects=by_objects)
-    truth[~valid] = OUTSIDE
+    truth = _truth(sample, roi, recipe, by_objects=by_objects)[None]
+    if recipe.loss.wants_objects and not by_objects:
+        truth = np.concatenate([truth, _objects(sample, roi)[None]])
+    truth[:, ~valid] = OUTSIDE
     matrix = matrix.copy()
     matrix[:, 2] -= (roi[0].start, roi[1].start)
-    return _sampled(pixels, truth[None], matrix, recipe.window)
+    return _sampled(pixels, truth, matrix, recipe.window)
+
+
+def _objects(sample: Sample, roi: Roi) -> np.ndarray:
+    """Return (y, x) int32 object ids beside classes, for losses that want both."""
+    if sample.instances is None:
+        message = f"{sample.key} has no instances, and loss.options.targets = 'instances' wants them: take 'classes', or give the dataset instances."
+        raise BadInput(message)
+    _fits(sample, "instances")
+    return sample.instances.ids[roi].astype(np.int32)
 
 
 def place(shape: tuple[int, int], crops: Crops, size: int, native: float | None, draw: Draw) -> np.ndarray:
@@ -140,6 +151,8 @@ def place(shape: tuple[int, int], crops: Crops, size: int, native: float | None,
 
 def _step(crops: Crops, native: float | None, rng: np.random.Generator) -> float:
     """Return how many image pixels a window pixel is long."""
+    if crops.zoom is not None:
+        return float(math.exp(rng.uniform(*np.log(crops.zoom))))
     if crops.gsd is None:
         return 1.0
     if native is None:
@@ -278,7 +291,7 @@ def _agreeing(window: Window) -> Window:
 
 
 def _labels(truth: np.ndarray, recipe: Recipe, by_objects: bool) -> np.ndarray:
-    """Turn (1, y, x) truth into (y, x) int64 class ids with 255."""
+    """Turn (plane, y, x) truth into (y, x) int64 class ids with 255, or (2, y, x) with object ids where the loss wants them."""
     plane, unknown = truth[0], truth[0] < 0
     if by_objects:
         from tilth.grid import photo_grid
@@ -286,4 +299,5 @@ def _labels(truth: np.ndarray, recipe: Recipe, by_objects: bool) -> np.ndarray:
         width = recipe.data.boundary_width if recipe.classes.boundary else 0
         grid = photo_grid((int(plane.shape[0]), int(plane.shape[1])))
         plane = class_labels(Instances(np.where(unknown, 0, plane), grid), width, unknown).ids
-    return np.where(unknown, IGNORE, plane).astype(np.int64)
+    labels = np.where(unknown, IGNORE, plane).astype(np.int64)
+    return np.stack([labels, truth[-1].astype(np.int64)]) if recipe.loss.wants_objects else labels

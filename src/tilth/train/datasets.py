@@ -52,7 +52,7 @@ def open_samples(recipe: Recipe) -> tuple[Dataset, Dataset]:
 
 def _by_name(recipe: Recipe) -> Dataset:
     spec = recipe.data
-    wanted = recipe.classes if recipe.classes.names in (FTW2.names, FTW3.names) else None
+    wanted = recipe.classes if recipe.classes.names in (FTW2.names, FTW3.names) or data.is_bare(spec.dataset) else None
     return data.load_dataset(spec.dataset, spec.root or None, classes=wanted, boundary=spec.boundary_width)
 
 

@@ -16,15 +16,16 @@ from tilth.models import ModelCard
 from tilth.models.pixel import TorchSegmenter
 from tilth.sample import Sample
 from tilth.train.checkpoint import BEST, STATE, check_same, load_state, save_state
+from tilth.train.criterion import Criterion, make_loss
 from tilth.train.draws import generator
+from tilth.train.forward import batch_loss, held_out_loss
 from tilth.train.hardware import Engine, choose_engine, kept_memory
 from tilth.train.loader import Feed, Place, Waiting, read_ahead
 from tilth.train.log import Log
-from tilth.train.losses import LossFunction, make_loss
 from tilth.train.reading import recipe_table
 from tilth.train.recipe import Recipe
 from tilth.train.schedule import learning_rate
-from tilth.train.scoring import Scores, score_samples
+from tilth.train.scoring import Scores, chosen, score_samples
 from tilth.train.state import State, from_tensors, make_state, to_tensors, update_average, weights_of
 
 OnStep = Callable[[str, float, float, str], None]
@@ -67,7 +68,7 @@ class _Run:
     feed: Feed
     validation: Sequence[Sample]
     engine: Engine
-    loss: LossFunction
+    loss: Criterion
     state: State
     folder: Path | None
     data: str
@@ -145,7 +146,7 @@ def fit(
         raise BadInput(message)
     engine = choose_engine(recipe.hardware)
     state = make_state(network, recipe, engine.device, engine.precision == "float16")
-    run = _Run(recipe, card, Feed(samples, recipe), validation, engine, make_loss(recipe.loss), state, folder, data, on_step)
+    run = _Run(recipe, card, Feed(samples, recipe), validation, engine, make_loss(recipe.loss, recipe.classes), state, folder, data, on_step)
     if resume:
         _resume(run)
     if engine.accelerator:
@@ -205,12 +206,8 @@ def _one_step(run: _Run, batches: list[Any], turn: list[Place]) -> float:
         group["lr"] = rate
     total = 0.0
     for number, batch in enumerate(batches, 1):
-        pixels = torch.from_numpy(batch.pixels).to(engine.device, memory_format=torch.channels_last, non_blocking=True)
-        labels = torch.from_numpy(batch.labels).to(engine.device, non_blocking=True)
         with engine.apart(state.network, together=number == len(batches)):
-            with engine.autocast():
-                logits = state.network(pixels)
-            loss = run.loss(logits.float(), labels) / len(batches)
+            loss = batch_loss(state.network, batch, run.loss, engine) / len(batches)
             state.scaler.scale(loss).backward()
         total += float(loss.detach())
         run.images += len(batch.pixels) * engine.world
@@ -278,23 +275,28 @@ def _between_epochs(run: _Run) -> None:
     """Validate where the recipe says so, and save."""
     spec = run.recipe.validate
     if run.leads and len(run.validation) and spec.every and run.state.epoch % spec.every == 0:
-        scores = _validate(run, weights_of(_bare(run)), spec.limit)
-        _note(run, {f"val/{name}": value for name, value in scores.to_dict().items()})
-        if scores.object_f1 > run.state.best and run.recipe.schedule.keep == "best":
-            run.state.best = scores.object_f1
-            _save_best(run)
+        scores, loss = _validate(run, weights_of(_bare(run)), spec.limit)
+        _note(run, _validation_entry(scores, loss))
+        if scores.judged > run.state.best and run.recipe.schedule.keep == "best":
+            run.state.best = scores.judged
+            _save_best(run, scores.metric)
     _save(run)
 
 
-def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> Scores:
-    """Score weights on the validation split; the network has its own back afterwards."""
+def _validation_entry(scores: Scores, loss: float) -> dict[str, Any]:
+    return {"val/loss": loss, **{f"val/{name}": value for name, value in scores.to_dict().items()}}
+
+
+def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> tuple[Scores, float]:
+    """Score weights on the validation split, and take their loss there; the network has its own back afterwards."""
     network = _bare(run).network
     live = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.load_state_dict(weights)
     fast = run.engine.precision == "bfloat16"
     model = TorchSegmenter(run.card, network, run.engine.device.type, fast=fast)
     try:
-        return score_samples(model, run.validation, run.recipe.validate, limit, lambda done, total: run.on_step("validate", done, total, ""))
+        scores = score_samples(model, run.validation, run.recipe.validate, limit, lambda done, total: run.on_step("validate", done, total, ""))
+        return scores, held_out_loss(network, run.validation, chosen(run.validation, limit), run.recipe, run.loss, run.engine)
     finally:
         network.load_state_dict(live)
 
@@ -319,9 +321,9 @@ def _save(run: _Run) -> None:
     run.saved = time.monotonic()
 
 
-def _save_best(run: _Run) -> None:
+def _save_best(run: _Run, metric: str) -> None:
     if run.folder is not None:
-        save_state(run.folder / BEST, weights_of(_bare(run)), {"step": run.step, "object_f1": run.state.best})
+        save_state(run.folder / BEST, weights_of(_bare(run)), {"step": run.step, metric: run.state.best})
 
 
 def _resume(run: _Run) -> None:
@@ -339,20 +341,20 @@ def _finish(run: _Run) -> Trained:
     """Score the weights that are kept on the whole split, and save the last state."""
     weights, scores = weights_of(_bare(run)), None
     if run.leads and len(run.validation):
-        weights, scores = _kept(run, weights)
-        if run.step != (run.state.history[-1]["step"] if run.state.history else -1) or "val/object_f1" not in run.state.history[-1]:
-            _note(run, {f"val/{name}": value for name, value in scores.to_dict().items()})
+        weights, scores, loss = _kept(run, weights)
+        if run.step != (run.state.history[-1]["step"] if run.state.history else -1) or "val/loss" not in run.state.history[-1]:
+            _note(run, _validation_entry(scores, loss))
     _save(run)
     seconds = time.monotonic() - run.began
     pace = run.images / max(run.training_seconds, 1e-9)
     return Trained(weights, run.state.history, scores, seconds, _waited(run), pace, str(run.engine), run.leads)
 
 
-def _kept(run: _Run, last: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Scores]:
-    """Return the weights that the recipe keeps, with their scores."""
-    scores = _validate(run, last, 0)
+def _kept(run: _Run, last: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Scores, float]:
+    """Return the weights that the recipe keeps, with their scores and their loss."""
+    scores, loss = _validate(run, last, 0)
     best = run.folder / BEST if run.folder else None
-    if run.recipe.schedule.keep == "last" or best is None or not best.exists() or not run.state.best > scores.object_f1:
-        return last, scores
+    if run.recipe.schedule.keep == "last" or best is None or not best.exists() or not run.state.best > scores.judged:
+        return last, scores, loss
     weights, _ = load_state(best)
-    return weights, _validate(run, weights, 0)
+    return weights, *_validate(run, weights, 0)

@@ -14,23 +14,18 @@ References: PRUE, arXiv 2603.27101; facts of its code (ftw-baselines, ``training
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
 from tilth.classes import IGNORE
-from tilth.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tilth.train.recipe import Loss
-
 Weights = Sequence[float]
-LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
 EPS = 1e-7
 
 
@@ -174,8 +169,21 @@ def ftnmt(logits: Tensor, labels: Tensor, *, weights: Weights = (), depth: int =
     Diakogiannis et al., "Looking for change? Roll the dice and demand attention", Remote Sensing 13, 2021, eqs. 6 and 7.
     """
     p, t, known = _known(logits, labels)
-    both = (_tanimoto(p, t, depth, smooth) + _tanimoto((1 - p) * known, (1 - t) * known, depth, smooth)) / 2
-    return (_tensor(weights, logits) * (1 - both)).mean()
+    return (_tensor(weights, logits) * (1 - similarity(p, t, known, depth, smooth))).mean()
+
+
+def similarity(p: Tensor, t: Tensor, known: Tensor, depth: int = 5, smooth: float = 1e-5) -> Tensor:
+    """Return the fractal Tanimoto similarity with complement of each class, (class,): 1 for equal fuzzy sets.
+
+    Parameters
+    ----------
+    p, t : (view, class, y, x) float tensors
+        From 0 to 1, and 0 where nothing is known.
+    known : (view, 1, y, x) bool tensor
+    depth, smooth
+        See :func:`ftnmt`.
+    """
+    return (_tanimoto(p, t, depth, smooth) + _tanimoto((1 - p) * known, (1 - t) * known, depth, smooth)) / 2
 
 
 def _tanimoto(p: Tensor, t: Tensor, depth: int, smooth: float) -> Tensor:
@@ -273,34 +281,4 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "ce+ftnmt": ce_ftnmt,
     "tversky_ce": tversky_ce,
 }
-"""What a recipe calls ``loss.kind``."""
-
-
-def make_loss(spec: Loss) -> LossFunction:
-    """Return the loss that a recipe asks for, as a function of logits and labels alone.
-
-    Raises
-    ------
-    UnknownName
-        If there is no such loss, or it has no such option.
-    BadInput
-        If class weights are given to a loss that has none.
-    """
-    if spec.kind not in LOSSES:
-        raise UnknownName.among("loss", spec.kind, LOSSES)
-    function = LOSSES[spec.kind]
-    options: dict[str, Any] = dict(spec.options)
-    known = [name for name in inspect.signature(function).parameters if name not in ("logits", "labels", "weights")]
-    for key in options:
-        if key not in known:
-            raise UnknownName.among(f"option of the loss {spec.kind}", key, known)
-    if spec.weights:
-        if "weights" not in inspect.signature(function).parameters:
-            message = f"The loss {spec.kind} has no class weights, but loss.weights = {list(spec.weights)} was given: take them out, or choose another loss."
-            raise BadInput(message)
-        options["weights"] = spec.weights
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return function(logits, labels, **options)
-
-    return loss
+"""What a recipe calls ``loss.kind``; beside these there are those of :mod:`tilth.train.criterion`, for networks with answers of their own."""

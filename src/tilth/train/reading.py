@@ -15,6 +15,7 @@ from typing import Any, Literal
 from tilth.classes import ClassScheme
 from tilth.data.declare import SCHEMES
 from tilth.errors import BadInput, UnknownName, UnreadableFile
+from tilth.train.language_recipe import LanguageRecipe
 from tilth.train.recipe import Recipe
 
 PACKAGED = Path(__file__).parents[1] / "recipes"
@@ -76,8 +77,8 @@ def read_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_from(table: Mapping[str, Any], where: str) -> Recipe:
-    """Build a recipe from plain values; ``where`` names their origin in messages."""
-    recipe: Recipe = _build(Recipe, table, where, "")
+    """Build a recipe from plain values; ``where`` names their origin in messages.  One with a ``language`` table is a :class:`LanguageRecipe`."""
+    recipe: Recipe = _build(LanguageRecipe if "language" in table else Recipe, table, where, "")
     return recipe
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tilth.classes import FTW3, ClassScheme
@@ -101,7 +101,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Loss:
-    """Which loss of :mod:`tilth.train.losses`."""
+    """Which loss of :mod:`tilth.train.losses`, or of :mod:`tilth.train.criterion` for networks with answers of their own."""
 
     kind: str = "ce+dice"
     weights: tuple[float, ...] = ()
@@ -110,6 +110,11 @@ class Loss:
     """Further arguments of the loss function (``gamma``, ``alpha``, ``depth``, ...)."""
     edge_agreement: bool = False
     """Learn only from pixels where some band has an edge: the others become IGNORE."""
+
+    @property
+    def wants_objects(self) -> bool:
+        """Whether the loss is given object ids beside classes."""
+        return self.options.get("targets") == "instances"
 
 
 @dataclass(frozen=True)
@@ -237,6 +242,8 @@ class Crops:
     """Windows in an epoch, for "random"; 0: as many as there are samples."""
     gsd: Pair | None = None
     """Ground sampling distances in metres that windows are drawn at; None: the sample's own."""
+    zoom: Pair | None = None
+    """For photographs, which have no ground sampling distance: windows are drawn with pixels of so many image pixels, at least and at most."""
     turn: bool = True
     """"random": any angle and flip.  The window is cut out of its surroundings, so that corners have data."""
     stretch: float = 0.0
@@ -248,6 +255,9 @@ class Crops:
         _check(0 <= self.stretch < 1, "crops.stretch", self.stretch, "a number from 0 up to 1")
         if self.gsd is not None:
             _check(0 < self.gsd[0] <= self.gsd[1], "crops.gsd", list(self.gsd), "two distances above 0, the finer one first")
+        if self.zoom is not None:
+            _check(0 < self.zoom[0] <= self.zoom[1], "crops.zoom", list(self.zoom), "two numbers above 0, the smaller one first")
+            _check(self.gsd is None, "crops.zoom", list(self.zoom), "none beside crops.gsd, which says the same in metres")
 
 
 @dataclass(frozen=True)
@@ -273,7 +283,7 @@ class Schedule:
     average: float = 0.0
     """Decay of an exponential moving average of the weights, which is what is exported; 0: the live weights are."""
     keep: Literal["last", "best"] = "last"
-    """Which weights are exported: those of the last epoch (PRUE), or those with the best object F1 on the validation split."""
+    """Which weights are exported: those of the last epoch (PRUE), or those that are best on the validation split by ``validate.metric``."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "accumulate"):
@@ -294,14 +304,28 @@ class Validate:
     """Epochs between two validations; the last epoch is always validated.  0: only the last."""
     limit: int = 0
     """At most this many samples, spread evenly over the split; 0: all.  The last epoch always takes all."""
-    method: Literal["watershed", "components", "vote"] = "watershed"
-    """How probabilities become objects; "components" on the field class alone is PRUE's."""
+    method: Literal["auto", "watershed", "components", "vote", "pixels"] = "auto"
+    """How probabilities become objects; "components" on the field class alone is PRUE's.  "pixels": no objects are looked for, classes are compared
+    pixel by pixel, which is quick.  "auto": "watershed" where there is a class "field" and the metric is
+    not "miou", else "pixels"."""
     iou: float = 0.5
+    """Overlap from which an object counts as found."""
+    metric: Literal["auto", "object_f1", "pixel_iou", "miou"] = "auto"
+    """What decides which weights are best, and what the report ranks by: F1 of objects; IoU of all that is not ground (fields with their boundary, crop);
+    or mean over classes of the IoU over all pixels of the split.  "auto": "miou" for the method "pixels", else "object_f1"."""
 
     def __post_init__(self) -> None:
         _check(self.every >= 0, "validate.every", self.every, "0 or more")
         _check(self.limit >= 0, "validate.limit", self.limit, "0 or more")
         _check(0 < self.iou <= 1, "validate.iou", self.iou, "a number above 0, at most 1")
+        objects = self.method != "pixels" or self.metric != "object_f1"
+        _check(objects, "validate.metric", self.metric, "'miou' or 'pixel_iou', as the method 'pixels' finds no objects")
+
+    def resolved(self, classes: ClassScheme) -> Validate:
+        """Return the rules with "auto" decided by the classes."""
+        method = self.method if self.method != "auto" else "watershed" if "field" in classes.names and self.metric != "miou" else "pixels"
+        metric = self.metric if self.metric != "auto" else "miou" if method == "pixels" else "object_f1"
+        return replace(self, method=method, metric=metric)
 
 
 @dataclass(frozen=True)
@@ -358,6 +382,7 @@ class Recipe:
         odd = len(self.input.bands) % 2 and self.augment.swap.p > 0
         _check(not odd, "augment.swap.p", self.augment.swap.p, f"0, as {len(self.input.bands)} bands have no two halves")
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        self.validate.resolved(self.classes)
 
     @property
     def window(self) -> int:

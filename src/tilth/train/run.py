@@ -107,11 +107,13 @@ def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
     """
     import torch
 
+    from tilth.train.criterion import check_network, make_loss
     from tilth.train.start import take_weights
 
     check_window(recipe.model.architecture, recipe.input.spec())
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.model.architecture, len(recipe.input.bands), len(recipe.classes), recipe.model.pretrained)
+    check_network(network, make_loss(recipe.loss, recipe.classes), recipe.loss, str(recipe.model.architecture.get("family", "")))
     size = f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
     if recipe.model.start_from:
         return network, f"{size}; {take_weights(network, recipe.model.start_from)}"

@@ -1,0 +1,5 @@
+"""Close range: a folder of photographs in, masks, overlays and one tidy table of cover and traits out."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,11 @@
+from .marker import draw_marker as draw_marker
+from .marker import find_markers as find_markers
+from .marker import write_marker as write_marker
+from .measure import CropOptions as CropOptions
+from .measure import measure_photo as measure_photo
+from .model import open_model as open_model
+from .photos import find_photos as find_photos
+from .photos import read_photo as read_photo
+from .rule import ColourRule as ColourRule
+from .run import CropRun as CropRun
+from .run import measure_folder as measure_folder

@@ -1,0 +1,9 @@
+from .depths import ComputedDepths as ComputedDepths
+from .depths import DepthFolder as DepthFolder
+from .ledger import Row as Row
+from .ledger import read_rows as read_rows
+from .pseudo import DepthOptions as DepthOptions
+from .pseudo import label_photos as label_photos
+from .threshold import DepthMask as DepthMask
+from .threshold import ThresholdOptions as ThresholdOptions
+from .threshold import depth_mask as depth_mask

@@ -1,0 +1,109 @@
+"""Which pseudo-labels are trained on: what people kept, or what is good enough by its own score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from tilth import store
+from tilth.classes import CROP, ClassScheme
+from tilth.data.dataset import Entry, Truth
+from tilth.errors import BadInput
+from tilth.grid import same_grid
+from tilth.labelling.decisions import FULL as SAID_FULL
+from tilth.labelling.decisions import KEEP, Decision, read_decisions
+from tilth.labelling.ledger import FULL, MASKS, QUALITY, SETTINGS, Row, read_rows
+from tilth.labelling.masks import read_labels
+from tilth.labels import LabelMap
+
+PREFIX = "pseudo/"
+"""What the keys of pseudo-labelled samples begin with."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Kept:
+    """The pseudo-labels that are trained on."""
+
+    entries: tuple[Entry, ...]
+    full: frozenset[str]
+    """Keys of the entries whose labels are all crop, because somebody or something said so."""
+    classes: ClassScheme
+    notes: tuple[str, ...]
+    """Sentences on how they were chosen."""
+
+
+def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5) -> Kept:
+    """Choose pseudo-labels of a folder.
+
+    Parameters
+    ----------
+    pseudo : path
+        As ``tilth label depth`` or ``tilth label pseudo`` leaves it.
+    decisions : path, optional
+        Log of a screening: "keep" keeps a mask, "full" makes it all crop, everything else drops it.
+    least : float
+        Least quality without a log.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is no table or no log.
+    BadInput
+        If nothing is left.
+    """
+    rows = [row for row in read_rows(pseudo / QUALITY) if row.has_mask]
+    classes = _classes(pseudo / SETTINGS)
+    chosen, how = _by_quality(rows, least) if decisions is None else _by_decisions(rows, read_decisions(decisions, pseudo / MASKS))
+    if not chosen:
+        message = f"None of the {len(rows)} pseudo-labels of {pseudo} is left ({how}): screen them with 'tilth label screen', or lower --least."
+        raise BadInput(message)
+    entries = tuple(_entry(row, pseudo, classes, fill=fill) for row, fill in chosen)
+    full = frozenset(PREFIX + row.key for row, fill in chosen if fill or row.routed == FULL)
+    return Kept(entries, full, classes, (f"{len(chosen):,} of {len(rows):,} pseudo-labels are used, {len(full):,} of them all crop: {how}.",))
+
+
+def _classes(path: Path) -> ClassScheme:
+    """Return the classes of a folder's masks; soil and crop where nothing is said."""
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return ClassScheme.from_dict(found["classes"]) if "classes" in found else CROP
+
+
+def _by_quality(rows: Sequence[Row], least: float) -> tuple[list[tuple[Row, bool]], str]:
+    return [(row, False) for row in rows if row.quality >= least], f"quality of {least:g} or more, as no decisions were given"
+
+
+def _by_decisions(rows: Sequence[Row], decisions: Mapping[str, Decision]) -> tuple[list[tuple[Row, bool]], str]:
+    said = {row.key: decisions[row.key].decision for row in rows if row.key in decisions}
+    kept = [(row, said[row.key] == SAID_FULL) for row in rows if said.get(row.key) in (KEEP, SAID_FULL)]
+    return kept, f"{len(said):,} were decided by people"
+
+
+def _entry(row: Row, pseudo: Path, classes: ClassScheme, *, fill: bool) -> Entry:
+    image = Path(row.image) if Path(row.image).is_absolute() else pseudo / row.image
+    found = (pseudo / MASKS / f"{row.key}{ending}" for ending in (".png", ".tif"))
+    mask = next((path for path in found if path.is_file()), pseudo / MASKS / f"{row.key}.png")
+    return Entry(PREFIX + row.key, partial(store.open_raster, image), partial(read_truth, mask, classes, fill), "train", "pseudo", (image, mask))
+
+
+def read_truth(mask: Path, classes: ClassScheme, fill: bool, grid: GeoBox) -> Truth:  # a partial's
+    """Read the mask of an image whose grid is given; all ones where it is fully covered.
+
+    Raises
+    ------
+    GridMismatch
+        If mask and image differ.
+    BadInput
+        If the mask holds values that are no class.
+    """
+    if fill:
+        return LabelMap(np.ones(tuple(grid.shape), np.uint8), grid, classes), None
+    labels = read_labels(mask, classes)
+    same_grid(grid, labels.grid, ("the image", f"its mask {mask.name}"))
+    return labels, None

@@ -1,0 +1,167 @@
+"""A folder of photographs becomes a folder of masks with a table of how good they may be.
+
+::
+
+    pseudo/masks/<key>.png    palette PNG: 0 soil, 1 crop, 255 not known
+    pseudo/depth/<key>.png    normalised depth, 16 bits, if it is to be kept
+    pseudo/quality.csv        one row a photograph
+    pseudo/done.jsonl         what is finished, with what it was made from: the same command goes on from here
+    pseudo/settings.json      how it was made
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tilth
+from tilth import store
+from tilth.classes import CROP
+from tilth.errors import OutputExists, OutputFailed, TilthError
+from tilth.grid import photo_grid
+from tilth.labelling.depths import Depths, write_depth
+from tilth.labelling.ledger import BAD, DONE, FULL, MASKS, NONE, QUALITY, Row, append, begin, digest, finished, row_from, write_rows
+from tilth.labelling.masks import write_mask
+from tilth.labelling.photos import Photo, beside, find_photos, read_colours
+from tilth.labelling.postprocess import RefineOptions, refine
+from tilth.labelling.quality import covered, judge
+from tilth.labelling.threshold import DepthMask, ThresholdOptions, depth_mask
+from tilth.labels import LabelMap
+
+OnStep = Callable[[str, float, float, str], None]
+DEPTH = "depth"
+
+
+@dataclass(frozen=True, slots=True)
+class DepthOptions:
+    """How photographs are labelled."""
+
+    threshold: ThresholdOptions = field(default_factory=ThresholdOptions)
+    refine: RefineOptions | None = None
+    """Correct masks by depth once more; None: as they are."""
+    full: tuple[str, ...] = ()
+    """Patterns of photographs that are fully covered (``canopy/*``, ``IMG_01?``): their masks are all ones."""
+    find_full: bool = True
+    """Find fully covered photographs by their colours (:func:`tilth.labelling.quality.covered`)."""
+    keep_depth: bool = False
+
+
+def label_photos(
+    photos: Path, out: Path, depths: Depths, options: DepthOptions | None = None, *, force: bool = False, on_step: OnStep | None = None
+) -> list[Row]:
+    """Label a folder of photographs by depth.
+
+    Parameters
+    ----------
+    photos : path
+        A folder, or one photograph.
+    out : path
+        Folder of the masks.  If it holds the beginning of the same work, that is gone on with.
+    depths : Depths
+        A network or a folder of depth maps.
+    options : DepthOptions, optional
+    force : bool
+        Begin anew where the folder holds masks that were made otherwise.
+    on_step : callable, optional
+        (stage, done, total, detail).
+
+    Returns
+    -------
+    list of Row
+        One for each photograph, in their order; what could not be read is among them.
+
+    Raises
+    ------
+    UnreadableFile, BadInput
+        If there is no photograph.
+    OutputExists, OutputFailed
+        If the folder holds masks that were made otherwise, or cannot be written.
+    """
+    options = options or DepthOptions()
+    found = find_photos(photos)
+    settings = _settings(depths, options)
+    begin(out, settings, force=force)
+    known = finished(out / DONE)
+    rows = []
+    for done, photo in enumerate(found):
+        if on_step:
+            on_step("label", done, len(found), photo.key)
+        rows.append(_one(photo, out, depths, options, known))
+    write_rows(rows, out / QUALITY)
+    if on_step:
+        on_step("label", len(found), len(found), "")
+    return rows
+
+
+def _settings(depths: Depths, options: DepthOptions) -> dict[str, Any]:
+    chosen = asdict(options)
+    return json.loads(json.dumps({"command": "label depth", "depths": depths.name, **chosen, "version": tilth.__version__}))  # type: ignore[no-any-return]
+
+
+def _one(photo: Photo, out: Path, depths: Depths, options: DepthOptions, known: Mapping[str, dict[str, Any]]) -> Row:
+    """Label one photograph, or take what is finished; whatever is wrong with it becomes a row, save that the output cannot be written."""
+    blank = Row(photo.key, beside(photo.path, out))
+    target = out / MASKS / f"{photo.key}.png"
+    try:
+        stamp = _stamp(photo, depths)
+        before = known.get(photo.key)
+        if before is not None and before["stamp"] == stamp and before["mask"] == digest(target):
+            return replace(row_from(before["row"]), image=blank.image)
+        row = _label(photo, blank, target, depths, options)
+    except (OutputFailed, OutputExists):
+        raise
+    except TilthError as problem:
+        target.unlink(missing_ok=True)
+        return replace(blank, routed=BAD, why=str(problem))
+    append(out / DONE, {"row": asdict(row), "stamp": stamp, "mask": digest(target)})
+    return row
+
+
+def _stamp(photo: Photo, depths: Depths) -> str:
+    path = depths.source(photo)
+    return store.fingerprint(photo.path) + (store.fingerprint(path) if path is not None else "")
+
+
+def _label(photo: Photo, blank: Row, target: Path, depths: Depths, options: DepthOptions) -> Row:
+    image = read_colours(photo.path)
+    why = _full(photo, image, options)
+    if why:
+        _save(np.ones(image.shape[1:], np.uint8), target)
+        return replace(blank, cover=1.0, quality=1.0, routed=FULL, why=why)
+    found = depth_mask(depths(photo, image), options.threshold)
+    if options.keep_depth and found.depth is not None:
+        write_depth(found.depth, target.parents[len(Path(photo.key).parts)] / DEPTH / f"{photo.key}.png", force=True)
+    if found.mask is None or found.depth is None:
+        target.unlink(missing_ok=True)
+        return replace(blank, threshold=found.threshold, routed=NONE, why=found.why)
+    mask = found.mask if options.refine is None else refine(found.mask, found.depth, found.threshold, options.refine)
+    _save(mask.astype(np.uint8), target)
+    return _measured(blank, replace(found, mask=mask), image)
+
+
+def _full(photo: Photo, image: np.ndarray, options: DepthOptions) -> str:
+    """Say why a photograph counts as fully covered; empty if it does not."""
+    names = (photo.key, photo.path.name, f"{photo.key}{photo.path.suffix}")
+    pattern = next((p for p in options.full if any(fnmatch.fnmatch(name, p) for name in names)), None)
+    if pattern is not None:
+        return f"fully covered, as {pattern} says"
+    return "fully covered, by its colours" if options.find_full and covered(image) else ""
+
+
+def _save(ids: np.ndarray, target: Path) -> None:
+    write_mask(LabelMap(ids, photo_grid((ids.shape[0], ids.shape[1])), CROP), target, force=True)
+
+
+def _measured(blank: Row, found: DepthMask, image: np.ndarray) -> Row:
+    quality = judge(found, image)
+    fit = found.sigmoid
+    numbers = {"k": fit.k, "residual": fit.residual} if fit is not None else {}
+    cover = float(found.mask.mean()) if found.mask is not None else math.nan
+    return replace(blank, cover=cover, threshold=found.threshold, quality=quality.score, **numbers)

@@ -1,0 +1,171 @@
+"""Unlabelled scenes become labels: a model looks, and what it is sure of is kept.
+
+Dates of one place are averaged before anything is decided, as fields do not move within a season: many dates are far surer than one.  Each date then gets the
+labels of the place, which is what a student of one date learns from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tilth
+from tilth import predict, store
+from tilth.classes import IGNORE, ClassScheme
+from tilth.errors import OutputExists, OutputFailed, TilthError
+from tilth.grid import same_grid
+from tilth.labelling.confidence import ConfidenceOptions, known_labels
+from tilth.labelling.ledger import BAD, DONE, MASKS, NONE, QUALITY, Row, append, begin, digest, finished, row_from, write_rows
+from tilth.labelling.masks import write_mask
+from tilth.labelling.photos import Photo, beside, find_photos
+from tilth.labels import LabelMap
+from tilth.predict.plan import PredictOptions, identity
+from tilth.raster import Raster, Source
+from tilth.segmenter import Segmenter
+
+OnStep = Callable[[str, float, float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SceneOptions:
+    """How scenes are labelled."""
+
+    confidence: ConfidenceOptions = field(default_factory=ConfidenceOptions)
+    predict: PredictOptions = field(default_factory=lambda: PredictOptions(flips=True))
+    dates: bool = False
+    """Images in one folder are dates of one place."""
+
+
+def label_scenes(
+    images: Path, out: Path, model: Segmenter, options: SceneOptions | None = None, *, force: bool = False, on_step: OnStep | None = None
+) -> list[Row]:
+    """Label a folder of images by a model.
+
+    Parameters
+    ----------
+    images : path
+        A folder of photographs or rasters, or one of them.
+    out : path
+        Folder of the masks, laid out as by :func:`tilth.labelling.label_photos`; it is gone on with if it holds the beginning of the same work.
+    model : Segmenter
+        Any model with probabilities.
+    options : SceneOptions, optional
+    force, on_step
+        As in :func:`tilth.labelling.label_photos`.
+
+    Returns
+    -------
+    list of Row
+        ``quality`` is the share of the image whose class is known, ``cover`` the share of that which is not the first class.
+
+    Raises
+    ------
+    UnreadableFile, BadInput, OutputExists, OutputFailed
+        As in :func:`tilth.labelling.label_photos`; BadInput also if objects cannot be made of the model's classes.
+    """
+    options = options or SceneOptions()
+    places = _places(find_photos(images), together=options.dates)
+    begin(out, _settings(model, options), force=force)
+    known, rows, total = finished(out / DONE), [], sum(len(dates) for dates in places.values())
+    for dates in places.values():
+        if on_step:
+            on_step("label", len(rows), total, dates[0].key)
+        rows += _one_place(dates, out, model, options, known)
+    write_rows(rows, out / QUALITY)
+    if on_step:
+        on_step("label", total, total, "")
+    return rows
+
+
+def _settings(model: Segmenter, options: SceneOptions) -> dict[str, Any]:
+    facts = {"command": "label pseudo", "model": identity(model), "classes": model.classes.to_dict(), **asdict(options), "version": tilth.__version__}
+    return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
+
+
+def _places(photos: Sequence[Photo], *, together: bool) -> dict[str, list[Photo]]:
+    found: dict[str, list[Photo]] = {}
+    for photo in photos:
+        found.setdefault(str(Path(photo.key).parent) if together else photo.key, []).append(photo)
+    return found
+
+
+def _one_place(dates: Sequence[Photo], out: Path, model: Segmenter, options: SceneOptions, known: Mapping[str, dict[str, Any]]) -> list[Row]:
+    blanks = [Row(photo.key, beside(photo.path, out)) for photo in dates]
+    try:
+        sources = [store.open_raster(photo.path) for photo in dates]
+        stamp = "".join(store.fingerprint(photo.path) for photo in dates)
+        targets = [_target(out, photo, source) for photo, source in zip(dates, sources, strict=True)]
+        before = [known.get(photo.key) for photo in dates]
+        if all(b is not None and b["stamp"] == stamp and b["mask"] == digest(t) for b, t in zip(before, targets, strict=True)):
+            return [replace(row_from(b["row"]), image=blank.image) for b, blank in zip(before, blanks, strict=True) if b is not None]
+        labels = label_dates(sources, model, options)
+        rows = [_kept(labels, blank, target) for blank, target in zip(blanks, targets, strict=True)]
+    except (OutputFailed, OutputExists):
+        raise
+    except TilthError as problem:
+        return [replace(blank, routed=BAD, why=str(problem)) for blank in blanks]
+    for row, target in zip(rows, targets, strict=True):
+        append(out / DONE, {"row": asdict(row), "stamp": stamp, "mask": digest(target)})
+    return rows
+
+
+def _target(out: Path, photo: Photo, source: Source) -> Path:
+    return out / MASKS / f"{photo.key}{'.png' if source.grid.crs is None else '.tif'}"
+
+
+def label_dates(sources: Sequence[Source], model: Segmenter, options: SceneOptions | None = None) -> LabelMap:
+    """Label one place from one or more dates of it.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        On one grid.
+    model : Segmenter
+    options : SceneOptions, optional
+
+    Raises
+    ------
+    GridMismatch
+        If the dates lie on different grids.
+    BandMismatch, EmptyImage, BadInput
+        As in prediction.
+    """
+    options = options or SceneOptions()
+    for other in sources[1:]:
+        same_grid(sources[0].grid, other.grid, ("the first date", "another"))
+    said = average([predict.predict(source, model, options=options.predict) for source in sources])
+    return known_labels(said, model.classes, sources[0].grid, options.confidence)
+
+
+def average(dates: Sequence[Raster | None]) -> Raster:
+    """Average (class, y, x) probabilities of several dates; each pixel over the dates that see it."""
+    seen = [date for date in dates if date is not None]
+    weights = np.stack([np.ones(date.values.shape[1:], bool) if date.valid is None else date.valid for date in seen])
+    count = weights.sum(0)
+    total = np.sum([date.values * valid for date, valid in zip(seen, weights, strict=True)], axis=0, dtype=np.float32)
+    return Raster((total / np.maximum(count, 1)).astype(np.float32), seen[0].grid, seen[0].bands, count > 0)
+
+
+def predicted_labels(source: Source, model: Segmenter, options: PredictOptions | None = None) -> LabelMap:
+    """Return what a model says of an image, on the image's grid: the likeliest class everywhere, 255 where the image has no data."""
+    said = average([predict.predict(source, model, options=options)])
+    return known_labels(said, _plain(model.classes), source.grid, ConfidenceOptions(sure=0.0))
+
+
+def _plain(classes: ClassScheme) -> ClassScheme:
+    """Return the same classes without a boundary, so that pixels count and not objects."""
+    return replace(classes, boundary=None)
+
+
+def _kept(labels: LabelMap, blank: Row, target: Path) -> Row:
+    known = labels.ids != IGNORE
+    if not known.any():
+        target.unlink(missing_ok=True)
+        return replace(blank, routed=NONE, why="the model is sure of no pixel")
+    write_mask(labels, target, force=True)
+    return replace(blank, cover=float((labels.ids[known] > 0).mean()), quality=float(known.mean()))

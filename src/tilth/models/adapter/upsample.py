@@ -1,0 +1,240 @@
+"""Upsamplers by two that learn: FADE, CARAFE, DySample; and what they do to a transformer's maps on their way to the finer ones.
+
+All are written from their papers: FADE's published code is for academic purposes only, and none of it is used here.  An upsampler is called with a guide
+(the encoder's finer map) and the features (the decoder's coarser map), and answers on the guide's grid; a guide of an odd size is one whose last row or column
+has no partner: the cell below pixel (y, x) is always (y // 2, x // 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+TAPS = 5
+"""Edge of the neighbourhood that an output pixel is put together from."""
+_HIDDEN = 64
+"""Channels that kernels are computed from, in FADE and in CARAFE."""
+
+
+def reassemble(features: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    """Put each of the four pixels above a cell together from the 5 x 5 cells around that cell: content-aware reassembly (arXiv 1905.02188, equation 2).
+
+    Parameters
+    ----------
+    features : (view, channel, y, x) float tensor
+        Outside of it is 0.
+    kernels : (view, 25, 4, y, x) float tensor
+        Weights of the 25 neighbours, row by row, for the upper left, upper right, lower left and lower right pixel of the cell.
+
+    Returns
+    -------
+    (view, channel, 2 y, 2 x) float tensor
+
+    Notes
+    -----
+    The textbook form unfolds the neighbours, 25 times the features in memory (5.1 GB for FADE's last step at 896 px).  Here one neighbour after the other is
+    a shifted view that is multiplied and added up; what a backward pass needs are the features and the kernels alone.  The four pixels of a cell are kept
+    apart until the end, so that the innermost loop runs along whole rows.
+    """
+    rows, columns = features.shape[2:]
+    padded = F.pad(features, (TAPS // 2,) * 4)[:, :, None]
+    alone = not (torch.is_grad_enabled() and (features.requires_grad or kernels.requires_grad)) and not torch.jit.is_tracing()
+    total: torch.Tensor | None = None
+    for tap, kernel in enumerate(kernels[:, :, None].unbind(1)):  # (view, 1, 4, y, x)
+        top, left = divmod(tap, TAPS)
+        near = padded[..., top : top + rows, left : left + columns]  # (view, channel, 1, y, x)
+        if total is None:
+            total = kernel * near
+        elif alone:
+            total.addcmul_(kernel, near)
+        else:
+            total = torch.addcmul(total, kernel, near)
+    if total is None:
+        raise ValueError("no kernels")
+    return F.pixel_shuffle(total.flatten(1, 2), 2)
+
+
+def _quarters(fine: torch.Tensor) -> torch.Tensor:
+    """(view, channel, 2 y or one less, 2 x or one less) -> (view, channel, 4, y, x): the four pixels of each cell, 0 where one is missing."""
+    odd = [size % 2 for size in fine.shape[2:]]
+    if any(odd):
+        fine = F.pad(fine, (0, odd[1], 0, odd[0]))
+    return F.pixel_unshuffle(fine, 2).unflatten(1, (-1, 4))
+
+
+def _cut(fine: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return fine[..., : like.shape[2], : like.shape[3]]
+
+
+def _start(layer: nn.Conv2d, std: float) -> nn.Conv2d:
+    """Start a convolution at nearly nothing, as all three papers do: their kernels and offsets begin even."""
+    nn.init.normal_(layer.weight, std=std)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Fade(nn.Module):
+    """FADE: kernels from encoder and decoder alike, and a gate between the encoder's detail and the upsampled decoder.
+
+    With E and D the 1 x 1 compressions of guide ``en`` and features ``de`` to 64 channels, W one 3 x 3 convolution that both share, and NN nearest upsampling::
+
+        K = softmax_25( W * E(en) + NN( W * D(de) ) )              semi-shift convolution (section 3.3)
+        g = sigmoid( NN( G(de) ) )                                  gate (section 3.4)
+        answer = g en + (1 - g) reassemble(de, K)
+
+    The bias of W enters twice, as W is applied to both.  The decoder's part is computed at its own resolution ("L2H"): the published form at the high resolution
+    mixes the channels of the four pixels, and is not followed.
+
+    Parameters
+    ----------
+    channels : int
+        Of guide and features; 146,586 parameters with 1,024.
+
+    References
+    ----------
+    Lu, Liu, Fu, Cao: FADE, fusing the assets of decoder and encoder for task-agnostic upsampling (ECCV 2022, arXiv 2207.10392).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.encoder = nn.Conv2d(channels, _HIDDEN, 1)
+        self.decoder = nn.Conv2d(channels, _HIDDEN, 1, bias=False)
+        self.kernels = _start(nn.Conv2d(_HIDDEN, TAPS**2, 3, padding=1), 0.001)
+        self.gate = nn.Conv2d(channels, 1, 1)
+        for layer in (self.encoder, self.decoder):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(self, guide: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """(view, channel, y, x) and half of it, rounded up -> (view, channel, y, x)."""
+        fine = _quarters(self.kernels(self.encoder(guide)))
+        kernels = (fine + self.kernels(self.decoder(features))[:, :, None]).softmax(1)
+        fused = _cut(reassemble(features, kernels), guide)
+        gate = self.gate(features).sigmoid()
+        gate = _cut(gate.repeat_interleave(2, 2).repeat_interleave(2, 3), guide)
+        return torch.lerp(fused, guide, gate)
+
+
+class Carafe(nn.Module):
+    """CARAFE: kernels from the features themselves; the guide only says the size.
+
+    Parameters
+    ----------
+    channels : int
+        123,300 parameters with 1,024.
+
+    References
+    ----------
+    Wang et al.: CARAFE, content-aware reassembly of features (ICCV 2019, arXiv 1905.02188), section 3.2 with k_encoder 3, k_up 5, C_m 64.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.compress = nn.Conv2d(channels, _HIDDEN, 1)
+        self.kernels = _start(nn.Conv2d(_HIDDEN, 4 * TAPS**2, 3, padding=1), 0.001)
+        nn.init.xavier_uniform_(self.compress.weight)
+
+    def forward(self, guide: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """(view, any, y, x) and (view, channel, y / 2, x / 2), rounded up -> (view, channel, y, x)."""
+        kernels = self.kernels(self.compress(features)).unflatten(1, (TAPS**2, 4)).softmax(1)
+        return _cut(reassemble(features, kernels), guide)
+
+
+class DySample(nn.Module):
+    """DySample: each pixel reads the features at a learnt place, near where bilinear upsampling would; the guide only says the size.
+
+    Parameters
+    ----------
+    channels : int
+        32,800 parameters with 1,024.
+    groups : int
+        Channels of a group share their places.
+
+    References
+    ----------
+    Liu, Lu, Fu, Cao: Learning to upsample by learning to sample (ICCV 2023, arXiv 2308.15085), "linear and pixel shuffle" with static scope 0.25.
+    """
+
+    def __init__(self, channels: int, groups: int = 4) -> None:
+        super().__init__()
+        if channels % groups:
+            message = f"{channels} channels do not divide into {groups} groups of DySample"
+            raise ValueError(message)
+        self.groups = groups
+        self.offsets = _start(nn.Conv2d(channels, 2 * groups * 4, 1), 0.001)
+
+    def forward(self, guide: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """(view, any, y, x) and (view, channel, y / 2, x / 2), rounded up -> (view, channel, y, x)."""
+        channels, rows, columns = features.shape[1:]
+        corner = torch.tensor([-0.25, 0.25], dtype=features.dtype, device=features.device)  # centres of the four pixels in a cell, from its own
+        start = torch.stack([corner.repeat(2), corner.repeat_interleave(2)])[:, None, :, None, None]  # (x | y, group, pixel, y, x)
+        moved = start + 0.25 * self.offsets(features).unflatten(1, (2, self.groups, 4))
+        y, x = (torch.arange(n, dtype=features.dtype, device=features.device) + 0.5 for n in (rows, columns))
+        place = torch.stack([(moved[:, 0] + x) * (2 / columns) - 1, (moved[:, 1] + y[:, None]) * (2 / rows) - 1], 1)
+        fine = F.pixel_shuffle(place.flatten(1, 3), 2).unflatten(1, (2, self.groups)).permute(0, 2, 3, 4, 1).flatten(0, 1)  # (view * group, 2 y, 2 x, 2)
+        parts = features.reshape(-1, channels // self.groups, rows, columns)
+        read = F.grid_sample(parts, fine, mode="bilinear", padding_mode="border", align_corners=False)
+        return _cut(read.reshape(-1, channels, 2 * rows, 2 * columns), guide)
+
+
+def resize(features: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Bring (view, channel, y, x) bilinearly onto the grid of another map."""
+    size = like.shape[2:]
+    return features if features.shape[2:] == size else F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+
+
+def added(features: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
+    """Bring a map bilinearly onto the grid of another, and add both."""
+    # In this order: OpenVINO (2026.4) makes one step of resizing and adding, and reads the other term wrongly where that one is a transposed view and comes first.
+    return resize(features, onto) + onto
+
+
+class Resized(nn.Module):
+    """The transformer's maps are added to the finer ones after one bilinear step each, as in ViT-Adapter."""
+
+    def __init__(self, _width: int, *, recompute: bool = False) -> None:
+        super().__init__()
+        self.recompute = recompute
+
+    def forward(self, finest: torch.Tensor, finer: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps of 1/4 and 1/8, and two of the transformer at 1/16 -> maps of 1/4 and 1/8."""
+        return added(first, finest), added(second, finer)
+
+
+class Stepwise(nn.Module):
+    """The transformer's maps are added after one (to 1/8) and two (to 1/4) steps of a learnt upsampler: three of them, each guided by the map it leads to.
+
+    DepthCropSeg++ says that ViT's features of low resolution are upsampled, then added, and gives +0.44 M parameters: that of three FADE with 1,024 channels.
+    The guides are the maps before anything is added to them; the paper does not say so.
+
+    Parameters
+    ----------
+    make : callable
+        Channels -> upsampler.
+    width : int
+    recompute : bool
+        Compute the upsamplers again in the backward pass instead of keeping what they computed.
+    """
+
+    def __init__(self, make: Callable[[int], nn.Module], width: int, *, recompute: bool = False) -> None:
+        super().__init__()
+        self.ups = nn.ModuleList(make(width) for _ in range(3))
+        self.recompute = recompute
+
+    def _up(self, k: int, guide: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self.ups[k], guide, features, use_reentrant=False)  # type: ignore[no-any-return]
+        return self.ups[k](guide, features)
+
+    def forward(self, finest: torch.Tensor, finer: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps of 1/4 and 1/8, and two of the transformer at 1/16 -> maps of 1/4 and 1/8."""
+        halfway = self._up(0, finer, first)
+        return finest + self._up(1, finest, halfway), finer + self._up(2, finer, second)
+
+
+UPSAMPLERS: dict[str, Callable[[int], nn.Module]] = {"fade": Fade, "carafe": Carafe, "dysample": DySample}
+"""Those that learn; "bilinear" does not."""
