@@ -18,13 +18,21 @@ def help_of(command: click.Command, name: str) -> str:
     return command.get_help(context).rstrip()
 
 
+def children(command: click.Command) -> dict[str, click.Command]:
+    """Return the commands of a group, also those that it imports when they are called."""
+    if not isinstance(command, click.Group):
+        return {}
+    context = click.Context(command)
+    return {**command.commands, **{name: command.get_command(context, name) for name in command.list_commands(context)}}
+
+
 def reference() -> str:
     """Return the whole page."""
     parts = ["# Command line\n\nGenerated from the code by `python docs/reference.py`; `make docs` checks it.\n", f"```text\n{help_of(cli, 'tilth')}\n```\n"]
     for verb in VERBS:
         command = cli.get_command(click.Context(cli), verb)
         parts.append(f"## tilth {verb}\n\n```text\n{help_of(command, f'tilth {verb}')}\n```\n")
-        for name, child in getattr(command, "commands", {}).items():
+        for name, child in children(command).items():
             parts.append(f"### tilth {verb} {name}\n\n```text\n{help_of(child, f'tilth {verb} {name}')}\n```\n")
     return "\n".join(parts)
 

@@ -2,8 +2,8 @@
 
     python runs/crops_rgb.py ../shared/data/closerange/ews_wheat checkpoints/crops
 
-A killed run goes on where it was (``--resume``).  ``--pseudo FOLDER`` adds photographs with pseudo-labels (images and palette masks of ``tilth label``), which is
-how the second stage gets its own.  ``--by date`` keeps whole trials out of training instead of plots: the harder question, asked for docs/weights.md only.
+A killed run goes on where it was (``--resume``).  ``--pseudo FOLDER`` adds photographs with pseudo-labels (images and palette masks of ``tilth label``),
+which is how the second stage gets its own.  ``--by date`` keeps whole trials out of training instead of plots: the harder question, for docs/weights.md only.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def main() -> None:
     samples = known * args.times + simulated(args.simulated)
     if args.pseudo:
         samples += list(load_dataset(args.pseudo, classes=CROP))
-    plan = plan_samples(recipe, samples, validation, source=f"EWS wheat ({len(known)} photographs) and simulated photographs", licence="CC-BY-SA-4.0", citation=ATTRIBUTION)
+    plan = plan_samples(
+        recipe, samples, validation, source=f"EWS wheat ({len(known)} photographs) and simulated photographs", licence="CC-BY-SA-4.0", citation=ATTRIBUTION
+    )
     print("\n".join(plan.notes), flush=True)
     result = train(plan, args.out, resume=args.resume, on_step=lambda stage, done, total, said: done % 20 == 0 and print(stage, done, total, said, flush=True))
     print(result.trained.scores.to_dict() if result.trained.scores else "no validation split")

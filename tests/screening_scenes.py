@@ -43,8 +43,8 @@ def write_scene(folder: Path, count: int, seed: int = 0, edge: int = 40) -> tupl
 
 def write_mask(path: Path, ids: np.ndarray) -> None:
     """Write a palette PNG as the labelling room does."""
-    image = Image.fromarray(ids, "L").convert("P") if ids.dtype != np.uint8 else Image.frombytes("P", ids.shape[::-1], ids.tobytes())
-    image.putpalette([138, 102, 66, 60, 180, 75])
+    image = Image.frombytes("P", ids.shape[::-1], ids.astype(np.uint8).tobytes())
+    image.putpalette([138, 102, 66, 60, 180, 75] + [128] * 762)  # a shorter palette would be saved with fewer bits, and 255 be lost
     image.save(path)
 
 

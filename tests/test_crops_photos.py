@@ -65,7 +65,7 @@ def test_what_is_a_photograph(tmp_path):
     found = [photo.file for photo in find_photos(tmp_path, skip=(tmp_path / "out",))]
     assert found == sorted(
         ["a.JPG", "b/c.Jpeg", "b/d.png", "b/e.TIF", "deep/er/g.jpg", "e.webp", "f.bmp", "no ending", "phone.HEIC", "phone.bin", "wrong.dat"],
-        key=lambda file: Path(file),
+        key=Path,
     )
 
 
@@ -188,7 +188,7 @@ def test_huge_tiff_is_refused_by_its_head(tmp_path):
 def test_formats_of_phones_and_cameras(tmp_path, ending):
     path = tmp_path / f"IMG{ending}"
     path.write_bytes(b"II*\0" + bytes(60))
-    with pytest.raises(UnreadableFile, match="export it as JPEG|develop it to JPEG"):
+    with pytest.raises(UnreadableFile, match=r"export it as JPEG|develop it to JPEG"):
         read_photo(path)
     assert [photo.path for photo in find_photos(tmp_path)] == [path], "it is a photograph, and it is told"
 

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from tilth.classes import CROP
+from tilth.cli.main import main
 from tilth.crops import CropOptions, find_photos, measure_folder, measure_photo, open_model, pool
 from tilth.crops.journal import key_of
 from tilth.crops.measure import working_scale
@@ -230,7 +231,8 @@ class Scaled(Sides):
 def test_scale_that_a_model_was_trained_on(gsd, scale, factor, doubt):
     found = working_scale(Scaled(), CropOptions(gsd=gsd, scale=scale), gsd)
     assert found[0] == pytest.approx(factor)
-    assert (doubt in found[1]) and bool(doubt) == bool(found[1])
+    assert doubt in found[1]
+    assert bool(doubt) == bool(found[1])
     assert working_scale(Sides(), CropOptions(scale=scale), gsd) == (scale, "")
 
 
@@ -293,9 +295,9 @@ def test_another_model_or_option_is_refused_and_forced(folder, tmp_path):
     out = tmp_path / "out"
     measure_folder(folder, out, MODEL, workers=1)
     (out / "mine.txt").write_text("keep")
-    with pytest.raises(OutputExists, match="a run with another model colour instead of colour-otsu.*--force"):
+    with pytest.raises(OutputExists, match=r"a run with another model colour instead of colour-otsu.*--force"):
         measure_folder(folder, out, "colour-otsu", workers=1)
-    with pytest.raises(OutputExists, match="gsd none instead of 0.3"):
+    with pytest.raises(OutputExists, match=r"gsd none instead of 0\.3"):
         measure_folder(folder, out, MODEL, CropOptions(gsd=0.3), workers=1)
     run = measure_folder(folder, out, MODEL, CropOptions(gsd=0.3, overlays=False), workers=1, force=True)
     assert run.reused == 0
@@ -323,7 +325,7 @@ def test_folders_that_cannot_serve(folder, tmp_path):
     assert not (tmp_path / "out").exists()
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "run.json").write_text("{")
-    with pytest.raises(UnreadableFile, match="run.json cannot be read"):
+    with pytest.raises(UnreadableFile, match=r"run\.json cannot be read"):
         measure_folder(folder, tmp_path / "odd", MODEL)
 
 
@@ -358,6 +360,7 @@ def test_photographs_beside_their_results_are_not_measured_twice(tmp_path):
     run = measure_folder(tmp_path, tmp_path / "crops", MODEL, workers=1)
     again = measure_folder(tmp_path, tmp_path / "crops", MODEL, workers=1)
     assert len(run.rows) == len(again.rows) == 1
+    assert len(measure_folder(tmp_path, tmp_path / "other", MODEL, workers=1).rows) == 1, "results of other runs are no photographs either"
     single = measure_folder(tmp_path / "a.png", tmp_path / "single", MODEL)
     assert single.rows[0]["cover"] == run.rows[0]["cover"]
 
@@ -396,7 +399,7 @@ def test_a_photograph_that_kills_its_process_is_told(tmp_path, monkeypatch):
     photo(tmp_path / "in" / "killer.png", 2, (48, 64))
     fork = multiprocessing.get_context("fork")
     monkeypatch.setattr(pool, "measure_photo", deadly)
-    monkeypatch.setattr(pool, "_executor", lambda job, workers: ProcessPoolExecutor(workers, fork, pool._begin, (job,)))
+    monkeypatch.setattr(pool, "_executor", lambda job, workers, stop: ProcessPoolExecutor(workers, fork, pool._begin, (job, stop)))
     run = measure_folder(tmp_path / "in", tmp_path / "out", MODEL, workers=2)
     assert [row["file"] for row in run.rows] == [f"{k}.png" for k in range(5)]
     assert run.failed[0][0] == "killer.png"
@@ -410,32 +413,45 @@ def command(*arguments):
     return [sys.executable, "-m", "tilth.cli.main", "crops", *map(str, arguments)]
 
 
-def tilth(*arguments):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=300)
+def refusal(capsys, *arguments):
+    """Run the command line in this process; return its one sentence."""
+    with pytest.raises(SystemExit) as stop:
+        main(["crops", *map(str, arguments)])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
 
 
-def test_command_line_in_two_processes_is_the_same_table(run, folder, tmp_path):
+def test_command_line_in_two_processes_is_the_same_table(run, folder, tmp_path, capsys):
     out = tmp_path / "out"
-    done = tilth(folder, "-o", out, "-m", MODEL, "--gsd", "0.5", "--workers", 2)
+    given = command(folder, "-o", out, "-m", MODEL, "--gsd", "0.5", "--workers", 2)
+    done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out)
     assert "failed: empty.png: empty.png is empty" in done.stderr
     for name in ("crops.csv", "components.csv", "failed.csv"):
         assert (out / name).read_bytes() == (run.folder / name).read_bytes()
-    refused = tilth(folder, "-o", out, "-m", MODEL, "--marker", 40)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("Error: ")
-    assert "gsd 0.5 instead of none" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    sentence = refusal(capsys, folder, "-o", out, "-m", MODEL, "--marker", 40)
+    assert sentence.startswith("Error: ")
+    assert "gsd 0.5 instead of none" in sentence
 
 
-def test_command_line_prints_a_marker_and_says_what_is_missing(tmp_path):
-    done = tilth("--print-marker", tmp_path / "m.png", "--marker", 20)
-    assert done.returncode == 0, done.stderr
+def test_command_line_says_what_it_did(folder, tmp_path, capsys):
+    main(["crops", str(folder), "-o", str(tmp_path / "out"), "-m", MODEL, "--workers", "1", "--json"])
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {event["event"] for event in events} == {"progress", "done"}
+    assert events[-1]["photographs"] == 4
+    assert [failure["file"] for failure in events[-1]["failures"]] == ["empty.png", "plot b/cut.jpg"]
+    assert [event["done"] for event in events[:-1]] == list(range(7)), "one step for each photograph"
+
+
+def test_command_line_prints_a_marker_and_says_what_is_missing(tmp_path, capsys):
+    main(["crops", "--print-marker", str(tmp_path / "m.png"), "--marker", "20"])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "m.png")
     assert (tmp_path / "m.png").is_file()
-    missing = tilth(tmp_path)
-    assert missing.returncode == 2
-    assert "tilth crops FOLDER -o OUT" in missing.stderr
+    assert "tilth crops FOLDER -o OUT" in refusal(capsys, tmp_path)
+    assert "exists already" in refusal(capsys, "--print-marker", tmp_path / "m.png")
+    assert "no model called 'color': did you mean 'colour'?" in refusal(capsys, photo(tmp_path / "in" / "a.png").parent, "-o", tmp_path / "out", "-m", "color")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

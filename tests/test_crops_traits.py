@@ -231,6 +231,9 @@ def test_reasons_of_the_model():
     half = measure_cover(np.eye(2, dtype=np.float32), np.eye(2) > 0)
     assert reasons(fine, none, 0.0, Opinion(0.0, 1.0), (500, 500), 256) == []
     assert "model unsure (cover 0% to 100%)" in reasons(fine, unsure, 0.0, None, (500, 500), 256)
+    few = measure_cover(np.repeat(np.array([[0.01, 0.2, 0.99]], np.float32), [150, 30, 5], 1), np.repeat(np.array([[False, False, True]]), [150, 30, 5], 1))
+    assert few.width < 0.3
+    assert "model unsure (cover 3% to 19%)" in reasons(fine, few, 0.0, None, (500, 500), 256)
     assert "disagrees with the colour rule (50% against 5%)" in reasons(fine, half, 0.0, Opinion(0.05, 0.1), (500, 500), 256)
     assert "speckled" in " ".join(reasons(fine, half, 0.6, None, (500, 500), 256))
     assert "smaller than a window" in " ".join(reasons(fine, none, 0.0, None, (70, 500), 512))

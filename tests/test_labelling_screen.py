@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from screening_scenes import write_mask, write_scene
 
+from screening_scenes import write_mask, write_scene
 from tilth.errors import BadInput, OutputFailed, UnknownName, UnreadableFile
 from tilth.labelling import order, screen
 from tilth.labelling.agreement import cohen, kept_by_quality, measure_agreement, measure_throughput
@@ -67,7 +67,19 @@ def test_a_line_is_read_as_it_was_written(key, person, seconds, stat):
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"{", b"[]", b"null", b'"a"', b"{}", b'{"id": 3}', b'{"id":"a","undo":7,"person":"p","pass":"coarse","time":"t"}', b"[" * 5000, b"\xff\xfe", b'{"pass":null}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"a"',
+        b"{}",
+        b'{"id": 3}',
+        b'{"id":"a","undo":7,"person":"p","pass":"coarse","time":"t"}',
+        b"[" * 5000,
+        b"\xff\xfe",
+        b'{"pass":null}',
+    ],
 )
 def test_lines_that_are_none_of_ours(line):
     assert parse_line(line) is None
@@ -246,6 +258,9 @@ def test_folders_that_cannot_be_used(tmp_path):
     photos, pseudo = write_scene(tmp_path, 2)
     with pytest.raises(UnreadableFile, match="cannot be read as a folder"):
         Screening(tmp_path / "none", pseudo)
+    with pytest.raises(UnreadableFile, match="cannot be read as a folder"):
+        Screening(photos, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     with pytest.raises(BadInput, match="No mask in"):
         order.list_items(pseudo / "masks" / "plot0", pseudo / "masks")
     with pytest.raises(BadInput, match="share of 2"):

@@ -14,7 +14,7 @@ from tilth.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 timm = pytest.importorskip("timm", reason="the extra 'train' is not installed")
-from torch.nn import functional as F  # noqa: E402, N812
+from torch.nn import functional as F  # noqa: E402
 
 from tilth.models.adapter.attention import DeformableAttention, attend, centres  # noqa: E402
 from tilth.models.adapter.backbone import Backbone, beit_block, distance_bias, pairs, stretch, take_unit_colours  # noqa: E402
@@ -85,7 +85,7 @@ def given_places(seed, shapes, heads=2, features=3, queries=7, points=4):
     return values, places, weights
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000), shapes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3))
 def test_attention_equals_that_of_transformers_forward_and_backward(seed, shapes):
     theirs = pytest.importorskip("transformers.models.mask2former.modeling_mask2former").multi_scale_deformable_attention
@@ -205,7 +205,7 @@ def beit_pair(size):
     return backbone, model
 
 
-@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")  # timm's own interpolator
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of timm's own interpolator
 @pytest.mark.parametrize(("size", "within"), [((64, 64), 1e-5), ((96, 64), 2e-2), ((48, 80), 2e-2)], ids=str)
 def test_beit_of_any_size_is_timms(size, within):
     """Exactly at its own size; elsewhere up to timm's search for the spread of its table, which stops at 1e-6 and above 1.01."""
@@ -260,9 +260,9 @@ def test_weights_for_normalised_colours_take_colours_from_0_to_1():
     assert torch.allclose(layer(colours), want, atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "swin_tiny_patch4_window7_224", "vit_small_patch16_dinov3"])
+@pytest.mark.parametrize("encoder", ["resnet18", "swin_tiny_patch4_window7_224", "vit_small_patch16_dinov3", "deit_tiny_distilled_patch16_224"])
 def test_what_is_no_plain_transformer_is_refused(encoder):
-    with pytest.raises(BadInput, match="cannot be built for 3 bands: .*cannot be adapted|cannot be built"):
+    with pytest.raises(BadInput, match="cannot be built for 3 bands"):
         build_meta({"family": "vit-adapter", "encoder": encoder}, 3, 2)
 
 
@@ -295,6 +295,19 @@ def test_any_multiple_of_the_patch_is_answered_and_everything_learns(options, up
     assert logits.shape == (2, 2, 3 * patch, 5 * patch)
     F.cross_entropy(logits, torch.randint(0, 2, logits.shape[2:]).expand(2, -1, -1)).backward()
     assert not [name for name, value in network.named_parameters() if value.grad is None or not torch.isfinite(value.grad).all()]
+
+
+@pytest.mark.parametrize("options", [VIT, BEIT | {"upsampler": "carafe"}, DINO | {"upsampler": "dysample"}, QUERIES], ids=["vit", "beit", "dinov2", "queries"])
+def test_bfloat16_learns_and_answers_nearly_the_same(options):
+    network = tiny(**options)
+    image = noise(1, 3, network.backbone.patch * 4, network.backbone.patch * 4)
+    want = network(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = network(image)
+    if "head" not in options:  # Mask2Former's masks are cut at one half, which is a step
+        assert (answer.float() - want).abs().mean() < 0.1 * want.std()
+    answer.float().square().mean().backward()
+    assert all(torch.isfinite(value.grad).all() for value in network.parameters() if value.grad is not None)
 
 
 def test_sizes_that_are_no_multiple_are_refused():
@@ -418,22 +431,20 @@ def photo(height, width):
 
 @pytest.mark.parametrize(
     "options",
-    [VIT | {"img_size": 48}, BEIT | {"img_size": 48, "upsampler": "carafe"}, DINO | {"upsampler": "dysample"}],
-    ids=["vit-fade", "beit-carafe", "dinov2-dysample"],
+    [BEIT | {"img_size": 48, "upsampler": "carafe"}, DINO | {"upsampler": "dysample"}],
+    ids=["beit-carafe-other-size", "dinov2-dysample"],
 )
 def test_engines_agree(options, tmp_path):
     window = 64 if options["encoder"] != DINO["encoder"] else 56
     architecture = {"family": "vit-adapter", **options}
     torch.manual_seed(0)
     card = export(stirred(build_network(architecture, 3, 2)), card_of(architecture, window), tmp_path / "model")
-    views = [photo(window, window), photo(window - 9, window - 3)]
-    answers = {engine: [load_model(card.folder, engine, threads=1)([view])[0] for view in views] for engine in ("torch", "openvino", "onnxruntime")}
-    for k, view in enumerate(views):
-        want = answers["torch"][k]
-        assert want.shape == (2, *view.pixels.shape[1:])
-        assert want.std() > 1e-3
-        for engine in ("openvino", "onnxruntime"):
-            assert np.abs(answers[engine][k] - want).max() < 1e-4, engine
+    views = [photo(window - 9, window - 3), photo(window - 9, window - 3)]
+    want, *others = (load_model(card.folder, engine, threads=1)(views) for engine in ("torch", "openvino", "onnxruntime"))
+    assert want.shape == (2, 2, window - 9, window - 3)
+    assert want.std() > 1e-3
+    for other in others:
+        assert np.abs(other - want).max() < 1e-4
 
 
 def test_queries_are_run_by_torch(tmp_path):

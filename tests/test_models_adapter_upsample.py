@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 pytest.importorskip("timm", reason="the extra 'train' is not installed")
-from torch.nn import functional as F  # noqa: E402, N812
+from torch.nn import functional as F  # noqa: E402
 
 from tilth.models.adapter.upsample import Carafe, DySample, Fade, Resized, Stepwise, added, reassemble, resize  # noqa: E402
 

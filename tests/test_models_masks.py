@@ -86,7 +86,7 @@ def test_a_checkpoint_answers_as_transformers_own_road_does(folders, kind):
     size = {"size": {"height": 64, "width": 64}} if stretch else {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
     fed = (Sam2ImageProcessor if stretch else SamImageProcessor)(**size)(image, return_tensors="pt")
     square = network.square(image / np.float32(255))
-    assert torch.allclose(square, fed["pixel_values"], atol=0.51 / 255 / 0.224)  # the processor rounds resized pixels to bytes
+    assert torch.allclose(square, fed["pixel_values"], atol=1.5 / 255 / 0.224)  # the processor rounds to bytes, along each axis
     scale = np.array([64 / 80, 64 / 48] if stretch else [64 / 80, 38 / 48])
     with torch.inference_mode():
         answer = network.model(
@@ -100,9 +100,7 @@ def test_a_checkpoint_answers_as_transformers_own_road_does(folders, kind):
     large = network.enlarge(looked, masks[:, 0])
     assert large.shape == (2, 48, 80)
     if not stretch:  # SamProcessor's own way back
-        back = SamImageProcessor(**size).post_process_masks(
-            answer.pred_masks, fed["original_sizes"], fed["reshaped_input_sizes"], binarize=False
-        )
+        back = SamImageProcessor(**size).post_process_masks(answer.pred_masks, fed["original_sizes"], fed["reshaped_input_sizes"], binarize=False)
         assert torch.allclose(large, back[0][:, 0], atol=1e-5)
 
 
@@ -244,7 +242,15 @@ def test_the_grid_of_points_lies_in_the_middle_of_cells():
 
 def test_defaults_are_the_papers():
     found = MaskOptions()
-    assert (found.points_per_side, found.quality, found.stability, found.offset, found.overlap, found.small, found.most) == (32, 0.88, 0.95, 1.0, 0.7, 100, 0.95)
+    assert (found.points_per_side, found.quality, found.stability, found.offset, found.overlap, found.small, found.most) == (
+        32,
+        0.88,
+        0.95,
+        1.0,
+        0.7,
+        100,
+        0.95,
+    )
     assert mask_options({"family": "sam2", "quality": 0.8}).quality == 0.8
     with pytest.raises(UnknownName, match="did you mean 'quality'"):
         mask_options({"qualty": 0.8})
@@ -393,7 +399,7 @@ def test_points_lie_inside_and_come_back_from_the_seed():
     assert len(prompt_points(truth, 1000, 0)) == truth.sum()
     with pytest.raises(BadInput, match="inside a crop of 0 pixels"):
         prompt_points(np.zeros((4, 4), bool), 1, 0)
-    with pytest.raises(BadInput, match="^0 points"):
+    with pytest.raises(BadInput, match=r"^0 points"):
         prompt_points(truth, 0, 0)
 
 
@@ -438,3 +444,33 @@ def test_interpolation_here_is_that_of_torch():
     logits = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
     wanted = F.interpolate(F.interpolate(logits[:, None], (64, 64), mode="bilinear")[..., :38, :64], (48, 80), mode="bilinear")[:, 0]
     assert torch.equal(Prompted.enlarge(network, looked, logits), wanted)
+
+
+def test_an_image_becomes_a_table_of_fields(folders, tmp_path):
+    from tilth import maps, store
+    from tilth.fields import read_fields
+
+    folder = shutil.copytree(folders["sam2"], tmp_path / "mine")
+    card = objects.replace(
+        checkpoint_card(folder), architecture={"family": "sam2", "points_per_side": 4, "quality": 0.0, "stability": 0.0, "small": 4, "visible": 0.0}
+    )
+    write_card(card, folder / "card.toml")
+    from predict_toys import utm_grid
+
+    image = tmp_path / "image.tif"
+    pixels = (255 * photo((100, 90))).astype(np.uint8)
+    with store.create_cog(image, utm_grid((100, 90), 1.0), ("red", "green", "blue"), np.uint8) as sink:
+        sink.write(whole(utm_grid((100, 90))), pixels)
+    options = maps.MapOptions(min_area=1.0)
+    job = maps.prepare(image, folder, options)
+    path, frame = maps.map_image(job, tmp_path / "fields.gpkg", options)
+    assert len(frame) >= 1
+    assert len(read_fields(path)) == len(frame)
+    assert frame["confidence"].between(0, 1).all()
+    assert set(frame["class"]) == {"field"}
+    with pytest.raises(BadInput, match="answers with objects, not with probabilities"):
+        maps.map_image(job, tmp_path / "other.gpkg", options, scores=tmp_path / "scores.tif")
+    with pytest.raises(BadInput, match="answers with objects, not with probabilities"):
+        maps.predict_image(job, tmp_path / "scores.tif")
+    assert "not compared" in maps.compare_precision(job)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fields.gpkg", "image.tif", "mine"]

@@ -128,7 +128,7 @@ def test_what_is_not_here_says_how_to_get_it():
         zoo.load_model("FTW_PRUE_EFNET_B5")
     with pytest.raises(UnreadableFile, match="run 'tilth models fetch sam-vit-base'"):
         zoo.load_model("sam-vit-base")
-    with pytest.raises(UnreadableFile, match="DelineateAnything is not on this machine: download .*yolo export .*tilth models import"):
+    with pytest.raises(UnreadableFile, match=r"DelineateAnything is not on this machine: download .*yolo export .*tilth models import"):
         zoo.load_model("DelineateAnything")
     with pytest.raises(UnsafeFile, match=r"\(AGPL-3.0\) is published as a pickle"):
         zoo.fetch_model("DelineateAnything")

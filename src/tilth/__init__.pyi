@@ -1,5 +1,7 @@
 from . import predict as predict
+from . import train as train
 from .classes import ClassScheme as ClassScheme
+from .data import load_dataset as load_dataset
 from .fields import find_instances as find_instances
 from .fields import to_fields as to_fields
 from .labels import Instances as Instances

@@ -128,7 +128,7 @@ class _Nowhere:
 
 
 def predict_image(job: Job, out: Path, *, force: bool = False, on_step: OnStep = _silent) -> Path:
-    """Write the class probabilities of an image as a COG; raises OutputExists, OutputFailed, EmptyImage, and all that reading, planning and predicting raise."""
+    """Write the class probabilities of an image as a COG; raises OutputExists, OutputFailed, EmptyImage, and all that planning and predicting raise."""
     store.check_output(out, force)
     _refuse_objects(job)
     with work_folder(out) as folder:

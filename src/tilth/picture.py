@@ -103,7 +103,7 @@ def compared(source: Source, truth: np.ndarray, guess: np.ndarray, longest: int 
     Parameters
     ----------
     truth, guess : (y, x) int ndarray
-        Object ids on the image's grid.
+        Object ids on the image's grid, or on one that is a whole number of times finer.
     longest : int
         Small images are enlarged by a whole number up to this edge in pixels; those of more than twice as much are thinned.
 
@@ -116,8 +116,9 @@ def compared(source: Source, truth: np.ndarray, guess: np.ndarray, longest: int 
     values = np.moveaxis(part.values[list(colour_bands(part.bands))].astype(np.float32), 0, -1)
     if part.valid is not None:
         values[~part.valid] = np.nan
-    factor = max(1, longest // max(values.shape[:2]))
-    image = enlarge(stretch(values), factor)
+    drawn = enlarge(stretch(values), max(1, truth.shape[0] // values.shape[0]))
+    factor = max(1, longest // max(drawn.shape[:2]))
+    image = enlarge(drawn, factor)
     lines = [_edges(enlarge(ids, factor)) for ids in (truth, guess)]
     image[lines[0]] = COLOURS["truth"]
     image[lines[1]] = COLOURS["fields"]

@@ -55,8 +55,8 @@ def to_html(plan: SelfTraining, folder: Path) -> str:
     ]
     pseudo = len(plan.kept.entries)
     lead = (
-        f"{len(plan.training) - pseudo:,} samples labelled by people, {pseudo:,} pseudo-labelled. Stage 1 was trained on all of them; its answers and the labels were "
-        f"compared; stage 2 was trained on what both say. {_scope(plan)}"
+        f"{len(plan.training) - pseudo:,} samples labelled by people, {pseudo:,} pseudo-labelled. Stage 1 was trained on all of them; its answers and the "
+        f"labels were compared; stage 2 was trained on what both say. {_scope(plan)}"
     )
     return page.page(f"Self-training: {plan.recipe.name}", lead, sections, f"tilth {tilth.__version__}")
 

@@ -197,6 +197,8 @@ def sample_figures(result: Result) -> list[page.Figure]:
     for k in picked:
         sample = plan.validation[place[k]]
         probabilities = predict.predict(sample.image, model)
+        if probabilities is None:  # only where it was written to a sink
+            continue
         truth = true_objects(sample, spec)
         guess = found_objects(probabilities, model, spec, truth.shape)
         caption = f"{sample.key}: {MEASURES[scores.metric]} {values[k]:.2f}. Truth in cyan, answer in yellow, both in white."

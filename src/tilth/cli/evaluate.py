@@ -39,11 +39,23 @@ from tilth.cli.progress import reporter
     help="Write the [calibration] table of a model card, fitted on these objects' confidences; it is added to a card by hand and applied by nothing.",
 )
 @click.option("--deployment", is_flag=True, help="Also measure consistency, input order, radiometry and scale (about 18 predictions a sample).")
+@click.option("--pixels", is_flag=True, help="Compare class maps pixel by pixel, in every averaging (crops in photographs); without a model: the colour rules.")
+@click.option("--layout", default="folder", show_default=True, metavar="NAME", help="With --pixels: how the dataset lies on disk ('tilth data list').")
+@click.option(
+    "--classes", type=click.Choice(["crop", "fields-2", "fields-3", "alu"]), default="crop", show_default=True, help="With --pixels: of a plain folder."
+)
+@click.option("--split", default=None, help="With --pixels: only this split.")
+@click.option("--boundary-ratio", "ratios", type=float, multiple=True, help="With --pixels: boundary IoU at this share of the diagonal  [default: 0.02].")
+@click.option("--boundary-px", "widths", type=click.IntRange(1), multiple=True, help="With --pixels: the same in pixels.")
+@click.option("--oracle", multiple=True, type=click.Path(path_type=Path), help="With --pixels: a SAM checkpoint, asked with points drawn from the truth.")
 @opt.group(opt.force, opt.quiet, opt.engine, opt.threads, opt.method)
 def evaluate_command(**given: Any) -> None:
     """Evaluate and write the report."""
     from tilth import evaluate, store
 
+    if given["pixels"]:
+        _pixels(given)
+        return
     files = bool(given["maps"])
     if files == bool(given["dataset"]) or files != bool(given["truth"]):
         message = "Give either MODEL DATASET (models first, the dataset folder last), or --pred MAP --truth TRUTH."
@@ -114,3 +126,32 @@ def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
     first = loaded[report.runs[0].name]
     figures = case_figures(report.runs[0], folder.samples, lambda s: (truth_ids(s), answer(first, s, options).ids))
     return dataclasses.replace(report, settings=settings, problems=(*folder.problems, *report.problems)), figures
+
+
+def _pixels(given: dict[str, Any]) -> None:
+    """Compare pixel by pixel; write pixels.json and pixels.md."""
+    from tilth import store
+    from tilth.data import load_dataset
+    from tilth.data.declare import SCHEMES
+    from tilth.evaluate.pixels import PixelOptions, evaluate_pixels, photo_systems
+
+    if not given["dataset"]:
+        message = "Name the dataset: tilth evaluate --pixels [MODEL ...] DATASET."
+        raise click.UsageError(message)
+    paths = [given["out"] / name for name in ("pixels.json", "pixels.md")]
+    for path in paths:
+        store.check_output(path, given["force"])
+    plain = given["layout"] == "folder"
+    dataset = load_dataset(given["dataset"], classes=SCHEMES[given["classes"]]) if plain else load_dataset(given["layout"], given["dataset"])
+    samples = dataset.select(given["split"]) if given["split"] else dataset
+    systems = photo_systems(given["models"], dataset.classes, engine=given["engine"], threads=given["threads"], oracles=given["oracle"])
+    options = PixelOptions(given["ratios"] or (0.02,), given["widths"], given["draws"])
+    with reporter(quiet=given["quiet"], as_json=False) as say:
+        report = evaluate_pixels(systems, samples, dataset.classes, options, title=f"{', '.join(systems)} on {dataset.name}", on_step=say.step)
+    given["out"].mkdir(parents=True, exist_ok=True)
+    for path, text in zip(paths, (report.to_json(), report.to_markdown()), strict=True):
+        with store.whole_file(path, given["force"]) as temporary:
+            temporary.write_text(text, "utf-8")
+    if not given["quiet"]:
+        click.echo(report.to_markdown(), err=True)
+    click.echo(str(paths[-1]))

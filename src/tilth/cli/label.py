@@ -114,9 +114,8 @@ def _refining(given: dict[str, Any]) -> Any:
 
 def _tell(rows: list[Any], say: Reporter) -> None:
     routed = Counter(row.routed for row in rows)
-    say.note(
-        f"{len(rows):,} photographs: {routed['']:,} masks from depth, {routed['full']:,} all crop, {routed['none']:,} without a step, {routed['bad']:,} not read."
-    )
+    counts = f"{routed['']:,} masks from depth, {routed['full']:,} all crop, {routed['none']:,} without a step, {routed['bad']:,} not read"
+    say.note(f"{len(rows):,} photographs: {counts}.")
     _name_missing(rows, say)
 
 
@@ -136,7 +135,7 @@ def _result(path: Path, given: dict[str, Any], facts: dict[str, Any]) -> None:
 
 @label_group.command(
     "pseudo",
-    help="Unlabelled images in, labels out, where a model is sure of them: the first step of adapting a model to a new region. The same command goes on after a break.",
+    help="Unlabelled images in, labels out, where a model is sure of them: the first step into a new region. After a break the same command goes on.",
 )
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option("-m", "--model", required=True, help="Model name or folder.")

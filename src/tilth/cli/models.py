@@ -56,7 +56,9 @@ def fetch_command(name: str, force: bool) -> None:
     click.echo(str(models.fetch_model(name, force=force).folder))
 
 
-@models_group.command("import", help="Convert a published .ckpt checkpoint, or a detector exported to .onnx, into a model folder, without ever executing what is in it.")
+@models_group.command(
+    "import", help="Convert a published .ckpt checkpoint, or a detector exported to .onnx, into a model folder, without ever executing what is in it."
+)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
 @click.option("--like", default=None, help="Registry model whose card is taken over (bands, scaling, licence).")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
 
 
-@click.command("screen", help="Open a page on which people pass masks at contact-sheet speed.")
+@click.command(
+    "screen",
+    help="Open a page on which people pass masks at contact-sheet speed. PHOTOS is a folder of photographs, PSEUDO the one of `tilth label depth`, "
+    "or any folder of PNG masks named like the photographs. Decisions go to PSEUDO/decisions.jsonl; the same command goes on where it stopped, and "
+    "several people may screen one folder at the same time.",
+)
 @click.argument("photos", type=click.Path(path_type=Path))
 @click.argument("pseudo", type=click.Path(path_type=Path))
 @click.option("--person", default="", help="Name that stands beside the decisions [default: the page asks].")
@@ -16,11 +22,7 @@ import click
 @click.option("--repeats", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="Share of the images that is shown twice, to measure agreement.")
 @click.option("--threads", type=click.IntRange(1), default=None, help="Threads that draw pictures ahead [default: all].")
 def screen_command(photos: Path, pseudo: Path, person: str, port: int, browser: bool, repeats: float, threads: int | None) -> None:
-    """Serve until the person stops it.
-
-    PHOTOS is a folder of photographs, PSEUDO the folder of `tilth label depth`: masks/*.png, and quality.csv if there is one.  Any folder of
-    PNG masks named like the photographs will do.  Decisions go to PSEUDO/decisions.jsonl.
-    """
+    """Serve until the person stops it."""
     from tilth.web import server
     from tilth.web.screening import check_person, screening_page
 
@@ -34,10 +36,8 @@ def screen_command(photos: Path, pseudo: Path, person: str, port: int, browser: 
     click.echo(f"{len(screening.listing.items):,} masks, {len(screening.journal.history.keys):,} decided.  Open {address.url('screen')}")
     if browser:
         _open_soon(address.url("screen"))
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         server.serve(app, opened)
-    except KeyboardInterrupt:
-        pass
     click.echo(f"Stopped.  Decisions are in {screening.journal.path}; the same command goes on from here.")
 
 

@@ -150,7 +150,7 @@ def _thinned(mask: np.ndarray, step: int) -> np.ndarray:
     height, width = (-(-size // step) * step for size in mask.shape)
     padded = np.pad(mask, ((0, height - mask.shape[0]), (0, width - mask.shape[1])))
     shares = padded.reshape(height // step, step, width // step, step).mean((1, 3))
-    return shares >= 0.5  # type: ignore[no-any-return]
+    return shares >= 0.5
 
 
 def to_centimetres(row: dict[str, float], gsd: float) -> dict[str, float]:

@@ -46,7 +46,7 @@ def to_html(run: CropRun) -> str:
     trusted = rows[len(doubted) :]
     if trusted:
         sections.append(page.section(f"Nothing speaks against these ({len(trusted):,})", _grid(trusted[: max(MOST - len(doubted), 0)])))
-    lead = f"{_count(len(rows), 'photograph')} measured with {run.model}. Yellow outlines are what was taken for plants."
+    lead = f"{_count(len(rows), 'photograph')} measured with the model {run.model}. Yellow outlines are what was taken for plants."
     return page.page("Cover and traits", lead, sections, f"tilth {run.version}")
 
 
@@ -86,7 +86,8 @@ def _card(row: dict[str, Any]) -> str:
         alternative = f"{row['file']} with outlines around plants, cover {cover:.0%}"
         picture = f'<a href="{quote(row["overlay"])}"><img src="{quote(row["thumb"])}" loading="lazy" alt="{escape(alternative, quote=True)}"></a>'
     bar = f'<div class="bar"><i style="left:{low:.1%};width:{high - low:.1%}"></i><b style="left:{min(cover, 0.992):.1%}"></b></div>'
-    words = f"<p><strong>{escape(row['file'])}</strong></p><p>cover {cover:.1%} <span class=soft>({low:.0%} to {high:.0%})</span>, {_count(row['components'], 'piece')}</p>"
+    span = f'<span class="soft">({low:.0%} to {high:.0%})</span>'
+    words = f"<p><strong>{escape(row['file'])}</strong></p><p>cover {cover:.1%} {span}, {_count(row['components'], 'piece')}</p>"
     why = f'<p class="why">{escape(row["reasons"])}</p>' if row["reasons"] else ""
     note = f'<p class="soft">{escape(row["notes"])}</p>' if row["notes"] else ""
     return f'<div class="card {"yes" if row["trust"] == "yes" else "no"}">{picture}{bar}{words}{why}{note}</div>'

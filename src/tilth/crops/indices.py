@@ -33,7 +33,8 @@ def colour_indices(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     * ngrdi, (G - R) / (G + R): Tucker, Remote Sensing of Environment 8, 1979 (as VI of green and red).
     * vari, (G - R) / (G + R - B) of the *mean* colour: Gitelson et al., Remote Sensing of Environment 80, 2002.  The mean of its values by pixel has no
       bounds, since the divisor goes through 0.
-    * dgci, dark green colour index, ((H - 60) / 60 + (1 - S) + (1 - V)) / 3 with hue in degrees and S, V in 0..1: Karcher and Richardson, Crop Science 43, 2003.
+    * dgci, dark green colour index, ((H - 60) / 60 + (1 - S) + (1 - V)) / 3 with hue in degrees and S, V in 0..1: Karcher and Richardson,
+      Crop Science 43, 2003.
     * hue (degrees, circular mean weighted by saturation, because gray has none), saturation (0..1), and the mean red, green, blue (0..255).
 
     None of them is corrected for light or camera: compare photographs of one camera and one light, or with a colour card.

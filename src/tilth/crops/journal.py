@@ -15,11 +15,11 @@ from typing import IO, Any
 import tilth
 from tilth import store
 from tilth.crops.measure import Measured
-from tilth.crops.photos import PhotoFile
+from tilth.crops.photos import RUN, PhotoFile
 from tilth.errors import OutputExists, OutputFailed, UnreadableFile
 from tilth.store.whole import explained
 
-RUN, LINES = "run.json", ".finished.jsonl"
+LINES = ".finished.jsonl"
 OUTPUTS = ("mask", "overlay", "thumb")
 """Columns of a row that name files below the output folder."""
 
@@ -94,11 +94,11 @@ def open_journal(folder: Path, decided: Mapping[str, Any], *, force: bool = Fals
     OutputFailed
         If it cannot be written to.
     """
-    decided = json.loads(json.dumps(dict(decided), default=str))
+    plain: dict[str, Any] = json.loads(json.dumps(dict(decided), default=str))
     folder = store.check_output(folder, force=True)
     if folder.exists() and not folder.is_dir():
         raise OutputFailed(f"{folder} is a file; wanted is a folder for masks, overlays and tables.")
-    journal = Journal(folder, decided)
+    journal = Journal(folder, plain)
     if folder.is_dir():
         _check_writable(folder)
         _look(journal, force=force)

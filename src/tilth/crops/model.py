@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tilth.crops.rule import ColourRule, otsu_rule
-from tilth.errors import BadInput
+from tilth.errors import BadInput, UnknownName
 from tilth.predict.plan import identity
 from tilth.raster import Raster
-from tilth.segmenter import Segmenter
+from tilth.segmenter import Segmenter, gives_objects
 
 SHIPPED = "crops-rgb"
 RULES: dict[str, Callable[[Raster], Segmenter]] = {"colour": lambda _: ColourRule(), "colour-otsu": otsu_rule}
@@ -69,7 +69,13 @@ def open_model(name: str, engine: str = "auto", *, fast: bool = False, threads: 
         return PhotoModel(name, ABOUT[name], {"rule": name, "values": repr(ColourRule())}, RULES[name])
     from tilth import models
 
+    try:
+        models.find_card(name)
+    except UnknownName:
+        raise UnknownName.among("model", name, [*RULES, *(card.name for card in models.list_models())]) from None
     model = models.load_model(name, engine, fast=fast, threads=threads)
+    if gives_objects(model):
+        raise BadInput(f"The model {name} answers with objects instead of classes: map photographs with 'tilth map', or choose another model.")
     bands = model.inputs.bands
     if len(bands) != 3:
         raise BadInput(f"The model {model.card.name} takes {len(bands)} bands ({', '.join(bands)}); wanted is one for photographs: red, green, blue.")

@@ -22,8 +22,10 @@ MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*")
 """How photographs begin, whatever they are called; BMP and WebP are recognised below, as their first two bytes alone mean little."""
 HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 """Brands of ISO/IEC 23008-12 files, bytes 8 to 12."""
+RUN, OURS = "run.json", b'"tilth crops"'
+"""What lies in a folder of results, and how it begins; such folders are not looked into."""
 MOST_PIXELS = 178_956_970
-"""As many as Pillow decodes (twice its ``MAX_IMAGE_PIXELS``): a photograph is held in memory, about 20 bytes a pixel while it is measured."""
+"""As many as Pillow decodes (twice its ``MAX_IMAGE_PIXELS``): a photograph is held in memory, about 30 bytes a pixel while it is measured."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras give; 10 to 14 come stored as 16."""
 COLOURS = ("red", "green", "blue")
@@ -65,7 +67,7 @@ def find_photos(folder: Path, skip: Iterable[Path] = ()) -> list[PhotoFile]:
     Returns
     -------
     list of PhotoFile
-        Files that end or begin like photographs; hidden files and folders (``._IMG.JPG`` of a Mac too) are none.
+        Files that end or begin like photographs; hidden files and folders (``._IMG.JPG`` of a Mac too) and the results of earlier runs are none.
 
     Raises
     ------
@@ -93,7 +95,8 @@ def named(files: list[str], folder: Path) -> list[PhotoFile]:
 
 def _walk(folder: Path, skip: set[Path]) -> Iterable[Path]:
     for inner, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and (Path(inner) / name).resolve() not in skip)
+        below = {name: Path(inner) / name for name in folders if not name.startswith(".")}
+        folders[:] = sorted(name for name, path in below.items() if path.resolve() not in skip and OURS not in _head(path / RUN, 64))
         for name in names:
             path = Path(inner) / name
             if not name.startswith(".") and (path.suffix.lower() in (*ENDINGS, *PHONE_ENDINGS) or _begins_like_one(path)):
@@ -105,13 +108,13 @@ def _begins_like_one(path: Path) -> bool:
     return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _is_heif(head)
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, size: int = 16) -> bytes:
     """Return the first bytes of a regular file; what cannot be read begins with nothing."""
     if not path.is_file():
         return b""
     try:
         with path.open("rb") as file:
-            return file.read(16)
+            return file.read(size)
     except OSError:
         return b""
 

@@ -6,10 +6,11 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from tilth.crops.measure import CropOptions, Measured, measure_photo
@@ -20,7 +21,7 @@ from tilth.errors import BadInput, OutputExists, OutputFailed, TilthError
 FAILURES = (TilthError, OSError, ValueError, ArithmeticError, LookupError, SyntaxError, MemoryError)
 """What a photograph may do to a decoder or to a measurement."""
 MOST_WORKERS = 8
-"""By default: a photograph of 20 megapixels takes half a gigabyte while it is measured."""
+"""By default: a photograph of 20 megapixels takes 0.6 GB while it is measured, beside the 0.3 GB of a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _sentence(error: BaseException, photo: PhotoFile) -> str:
     return f"It could not be measured ({type(error).__name__}: {str(error).strip() or 'no reason given'}): check that it opens elsewhere, and report it."
 
 
-def measure_all(photos: Sequence[PhotoFile], job: Job, model: PhotoModel, workers: int) -> Iterator[tuple[PhotoFile, Outcome]]:
+def measure_all(photos: Sequence[PhotoFile], job: Job, model: PhotoModel, workers: int) -> Generator[tuple[PhotoFile, Outcome], None, None]:
     """Measure photographs and yield each as it is done, in no particular order.
 
     Parameters
@@ -115,13 +116,14 @@ def measure_all(photos: Sequence[PhotoFile], job: Job, model: PhotoModel, worker
             yield photo, _alone(photo, job)
 
 
-def _executor(job: Job, workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (job,))
+def _executor(job: Job, workers: int, stop: Event) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (job, stop))
 
 
-def _one_pool(waiting: deque[PhotoFile], job: Job, workers: int, lost: list[PhotoFile]) -> Iterator[tuple[PhotoFile, Outcome]]:
+def _one_pool(waiting: deque[PhotoFile], job: Job, workers: int, lost: list[PhotoFile]) -> Generator[tuple[PhotoFile, Outcome], None, None]:
     """Work until nothing waits, or until a process dies; then ``lost`` holds the photographs that it may have been."""
-    pool = _executor(job, workers)
+    stop = multiprocessing.get_context("spawn").Event()
+    pool = _executor(job, workers, stop)
     running: dict[Future[Outcome], PhotoFile] = {}
     try:
         while (waiting or running) and not lost:
@@ -136,6 +138,7 @@ def _one_pool(waiting: deque[PhotoFile], job: Job, workers: int, lost: list[Phot
                     yield photo, done.result()
         lost += running.values()
     finally:
+        stop.set()  # a pool hands out more than its processes work on, which cannot be cancelled
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -150,7 +153,7 @@ def _submit(pool: ProcessPoolExecutor, photo: PhotoFile) -> Future[Outcome]:
 
 
 def _alone(photo: PhotoFile, job: Job) -> Outcome:
-    pool = _executor(job, 1)
+    pool = _executor(job, 1, multiprocessing.get_context("spawn").Event())
     try:
         _check_alive(pool)
         return pool.submit(_work, photo).result()
@@ -168,15 +171,15 @@ def _check_alive(pool: ProcessPoolExecutor) -> None:
         raise BadInput(message) from error
 
 
-_here: list[tuple[PhotoModel, Job]] = []
-"""In a process of the pool: its model."""
+_here: list[tuple[PhotoModel, Job, Event]] = []
+"""In a process of the pool: its model, what it does, and whether the run was stopped."""
 
 
-def _begin(job: Job) -> None:
+def _begin(job: Job, stop: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides: a photograph that was begun is finished
-    _here.append((open_model(job.model, job.engine, fast=job.fast, threads=job.threads), job))
+    _here.append((open_model(job.model, job.engine, fast=job.fast, threads=job.threads), job, stop))
 
 
 def _work(photo: PhotoFile) -> Outcome:
-    model, job = _here[0]
-    return attempt(photo, model, job)
+    model, job, stop = _here[0]
+    return Failed("The run was stopped.") if stop.is_set() else attempt(photo, model, job)

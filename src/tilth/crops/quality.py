@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
 
 from tilth.crops.cover import Cover
 
-TILE, TILES = 512, 3
-"""Sharpness is measured in up to 3 x 3 tiles of 512 pixels at full resolution, so that it costs the same for any photograph."""
+TILE, TILES = 384, 3
+"""Sharpness is measured in up to 3 x 3 tiles of 384 pixels at full resolution, so that it costs the same for any photograph."""
 BLURRED = 0.012
 """Sharpness below which a photograph is called blurred; see :func:`measure_quality` for what it was set on."""
 DARK, BRIGHT = 5, 250
@@ -22,6 +23,8 @@ DIM, GLARING = 35.0, 225.0
 """Mean luma of a photograph that is too dark, and too bright."""
 WIDE, UNSURE = 0.3, 0.2
 """Width of the interval of cover, and share of pixels between 0.25 and 0.75, at which a model knows too little."""
+NARROW, MANIFOLD = 0.1, 3.0
+"""Little cover is unsure as well where the interval is wider than the first and reaches to this many times the cover."""
 FAR, APART = 0.25, 0.5
 """A model disagrees with the colour rule where cover differs by more than the first and the masks overlap by less than the second."""
 SPECKLED, BARE = 0.25, 0.005
@@ -62,7 +65,7 @@ def measure_quality(image: np.ndarray, valid: np.ndarray | None = None, sigma: f
     -----
     Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative study", ICPR 2000: the variance of the Laplacian.  It grows with
     contrast, so it is divided by the variance of the brightness, which makes it free of exposure and of a gain; and with noise, so the photograph is
-    smoothed by one pixel first.  Measured on 48 wheat, 24 chilli and 8 simulated photographs, with and without noise of 3 of 255: sharp ones lie at 0.015
+    smoothed by one pixel first.  Measured on 48 wheat, 24 chilli and 8 simulated photographs, with and without noise of 3 of 255: sharp ones lie at 0.0126
     and above; blurred by a Gaussian of two pixels, all chilli and simulated ones and nine in ten wheat ones lie below the limit of 0.012.
     For a model that works at another scale the Gaussian grows with it and the Laplacian is normalised by its square (Lindeberg, "Feature detection with
     automatic scale selection", IJCV 30, 1998), which gives about the value of the photograph at that scale.
@@ -98,14 +101,16 @@ def _places(size: int) -> list[slice]:
     """Return up to three spans of a side, spread evenly."""
     if size <= TILE * TILES:
         edges = np.linspace(0, size, max(1, round(size / TILE)) + 1).astype(int)
-        return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [slice(int(a), int(b)) for a, b in pairwise(edges)]
     starts = np.linspace(0, size - TILE, TILES).astype(int)
     return [slice(int(start), int(start) + TILE) for start in starts]
 
 
 def _luma(image: np.ndarray) -> np.ndarray:
     """Return float32 luma (ITU-R BT.601) of red, green, blue on the first axis."""
-    return np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), image.astype(np.float32), 1)
+    red, green, blue = image.astype(np.float32)
+    luma: np.ndarray = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    return luma
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +155,18 @@ def reasons(quality: Quality, cover: Cover, specks: float, opinion: Opinion | No
         "nothing to see": math.isnan(quality.sharpness) and min(shape) >= SMALL,
         f"underexposed ({_percent(quality.dark)} black, brightness {quality.brightness:.0f})": quality.dark > MUCH_DARK or quality.brightness < DIM,
         f"overexposed ({_percent(quality.bright)} clipped, brightness {quality.brightness:.0f})": quality.bright > MUCH_BRIGHT or quality.brightness > GLARING,
-        f"model unsure (cover {_percent(cover.low)} to {_percent(cover.high)})": cover.width > WIDE or cover.unsure > UNSURE,
+        f"model unsure (cover {_percent(cover.low)} to {_percent(cover.high)})": is_unsure(cover),
         f"speckled ({_percent(specks)} of the plants in specks)": specks > SPECKLED and cover.cover > BARE,
     }
     if opinion is not None:
         words = f"disagrees with the colour rule ({_percent(cover.cover)} against {_percent(opinion.cover)})"
         tests[words] = abs(cover.cover - opinion.cover) > FAR and opinion.overlap < APART
     return [words for words, true in tests.items() if true]
+
+
+def is_unsure(cover: Cover) -> bool:
+    """Say whether a model knows too little of the cover."""
+    return cover.width > WIDE or cover.unsure > UNSURE or (cover.width > NARROW and cover.high > MANIFOLD * cover.cover)
 
 
 def _percent(share: float) -> str:

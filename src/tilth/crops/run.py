@@ -144,7 +144,9 @@ def _measured(
     """Measure what is not finished; return what was found by file, what failed, how many were finished before, and seconds by stage."""
     found: Found = {photo.file: known for photo in photos if (known := journal.find(photo)) is not None}
     waiting = [photo for photo in photos if photo.file not in found]
-    reused, failed, seconds = len(found), [], {}
+    reused = len(found)
+    failed: list[tuple[str, str]] = []
+    seconds: dict[str, float] = {}
     on_step("photographs", reused, len(photos), "")
     with journal.writer() as writer, closing(measure_all(waiting, job, model, min(workers, max(len(waiting), 1)))) as outcomes:
         for photo, outcome in outcomes:

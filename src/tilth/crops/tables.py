@@ -16,7 +16,8 @@ PHOTOS, COMPONENTS, FAILED = "crops.csv", "components.csv", "failed.csv"
 SIZES = (*(f"{name}_cm2" for name in AREAS), *(f"{name}_cm" for name in LENGTHS))
 PHOTO_COLUMNS = (
     "file", "time", "latitude", "longitude", "camera", "width", "height", "trust", "reasons", "cover", "cover_low", "cover_high", "cover_expected", "unsure",
-    "rule_cover", "rule_overlap", "vegetation_px", "vegetation_cm2", "ground_cm2", "gsd_mm", "scale_from", "components", "component_area_median", "least_area", "specks",
+    "rule_cover", "rule_overlap", "vegetation_px", "vegetation_cm2", "ground_cm2", "gsd_mm", "scale_from", "components", "component_area_median",
+    "least_area", "specks",
     *NAMES, "sharpness", "brightness", "clipped_dark", "clipped_bright", "notes", "mask", "overlay",
 )  # fmt: skip
 COMPONENT_COLUMNS = ("file", *COLUMNS, *SIZES)

@@ -152,8 +152,9 @@ def _load_folder(path: Path, classes: ClassScheme | None, boundary: int) -> Data
     name = recognise(path)
     if name is not None:
         return replace(_load(find_dataset(name), path, classes, boundary), folder=path)
-    own = {} if classes is None or "field" in classes.names else {"classes": classes}  # nothing else says what its numbers are
-    return _load(Declaration(path.resolve().name, "folder", licence="", **own), path, classes, boundary)
+    bare = Declaration(path.resolve().name, "folder", licence="")
+    own = bare if classes is None or "field" in classes.names else replace(bare, classes=classes)  # nothing else says what its numbers are
+    return _load(own, path, classes, boundary)
 
 
 def is_bare(given: str | os.PathLike[str]) -> bool:

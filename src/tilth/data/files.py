@@ -41,6 +41,8 @@ class Recipe:
     values: Mapping[str, str]
     fill: str
     boundary: int
+    finer: int = 1
+    """Pixels of the truth along the edge of a pixel of the image."""
 
 
 def open_image(path: Path, bands: tuple[str, ...]) -> Source:
@@ -57,6 +59,8 @@ def read_truth(labels: Path | None, instances: Path | None, recipe: Recipe, grid
     BadInput, GridMismatch
         If values are not known, or sizes differ.
     """
+    if recipe.finer > 1:
+        grid = grid.zoom_out(1 / recipe.finer)
     said = None
     if recipe.fill:
         said = LabelMap(np.full(tuple(grid.shape), recipe.classes.index(recipe.fill), np.uint8), grid, recipe.classes)
@@ -177,7 +181,7 @@ def load_folder(made: Declaration, root: Path, wanted: ClassScheme | None, bound
     UnreadableFile
         If no image with truth is found.
     """
-    recipe = Recipe(made.classes, wanted or made.classes, made.values, "", boundary)
+    recipe = Recipe(made.classes, wanted or made.classes, made.values, "", boundary, _finer(made))
     entries: list[Entry] = []
     problems: list[str] = []
     for place in _places(root):
@@ -194,6 +198,15 @@ def load_folder(made: Declaration, root: Path, wanted: ClassScheme | None, bound
     entries.sort(key=lambda e: e.key)
     dataset = Dataset(made.name, recipe.wanted, tuple(entries), made.licence, made.citation, root, tuple(problems), made.presence_only)
     return _with_table(dataset, root / "splits.csv")
+
+
+def _finer(made: Declaration) -> int:
+    """Return ``settings.finer`` of a declaration: the truth may lie on a grid so many times finer than the image's."""
+    finer = made.settings.get("finer", 1)
+    if not isinstance(finer, int) or isinstance(finer, bool) or finer < 1:
+        message = f"{made.name} has settings.finer = {finer!r}; wanted is a whole number from 1."
+        raise BadInput(message)
+    return finer
 
 
 def _with_table(dataset: Dataset, path: Path) -> Dataset:

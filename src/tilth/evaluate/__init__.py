@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "files": ["evaluate_files"],
         "folder": ["read_folder"],
         "answers": ["EvaluateOptions"],
+        "pixels": ["PixelOptions", "evaluate_pixels"],
         "run": ["evaluate"],
         "sheet": ["write_report"],
         "vectors": ["score_fields"],

@@ -133,7 +133,7 @@ def cohen(pairs: Sequence[tuple[str, str]]) -> tuple[float, float | None, float 
 
 
 def kept_by_quality(last: Mapping[str, Decision], quality: Mapping[str, float]) -> list[tuple[float, float, int, int]]:
-    """Cut decided masks into fifths by quality: does the score say which ones are good?
+    """Cut decided masks into fifths by quality, to see whether the score says which ones are good.
 
     Returns
     -------

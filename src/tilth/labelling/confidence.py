@@ -27,8 +27,8 @@ class ConfidenceOptions:
     least_score: float = 0.7
     """Objects with a lower mean probability are not known."""
     edge: tuple[float, float] = (0.2, 0.4)
-    """Objects: an edge is not known where the model, sure to be within an object, gives the boundary less than the first; an interior is not known where it gives
-    the boundary more than the second."""
+    """Objects: an edge is not known where the model, sure to be within an object, gives the boundary less than the first; an interior is not known where
+    it gives the boundary more than the second."""
     width: int = 1
     """Pixels of boundary drawn inside each object."""
     method: str = "watershed"
@@ -108,7 +108,7 @@ def _by_objects(ids: np.ndarray, scores: np.ndarray, values: np.ndarray, classes
 
 
 def onto(values: np.ndarray, shape: tuple[int, ...], *, smooth: bool = True) -> np.ndarray:
-    """Bring (band, y, x) of one extent onto another (y, x) shape: bilinear (after averaging where pixels get larger), or what lies under each pixel's centre."""
+    """Bring (band, y, x) onto another (y, x) shape of the same extent: bilinear, averaged first where pixels get larger; or what lies under each centre."""
     if values.shape[1:] == shape:
         return values.copy()
     old = values.shape[1:]

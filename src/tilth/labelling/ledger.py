@@ -1,6 +1,7 @@
 """The ledger of a folder of masks: what each was made from, how good it may be, what is finished.
 
-``quality.csv`` is for people and for screening; ``done.jsonl`` and ``settings.json`` let the same command go on after a break and refuse to mix two ways of work.
+``quality.csv`` is for people and for screening; ``done.jsonl`` and ``settings.json`` let the same command go on after a break, and refuse to mix two ways
+of work.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ def _photos(folder: Path) -> tuple[dict[str, list[str]], int]:
     named: dict[str, list[str]] = {}
     links = 0
     for name, entry in _files(folder):
-        stem, ending = os.path.splitext(name)
-        if ending.lower() not in PHOTOS:
+        stem, dot, ending = name.rpartition(".")
+        if not stem or (dot + ending).lower() not in PHOTOS:
             continue
         if entry is None:
             links += 1
@@ -160,11 +160,11 @@ def _photo(key: str, row: Mapping[str, str], named: Mapping[str, list[str]], fol
     found = named.get(key, [])
     if len(found) == 1 or table is None or not row.get("image"):
         return found[0] if len(found) == 1 else None
-    told = os.path.normpath(table.parent / row["image"])
-    same = [path for path in found if os.path.basename(path) == os.path.basename(told)]
+    told = Path(os.path.normpath(table.parent / row["image"]))
+    same = [path for path in found if Path(path).name == told.name]
     if len(same) == 1:
         return same[0]
-    return told if os.path.isfile(told) and is_inside(told, folder) else None
+    return str(told) if told.is_file() and is_inside(told, folder) else None
 
 
 def read_quality(path: Path) -> dict[str, dict[str, str]]:

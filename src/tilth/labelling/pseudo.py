@@ -102,7 +102,9 @@ def label_photos(
 
 def _settings(depths: Depths, options: DepthOptions) -> dict[str, Any]:
     chosen = asdict(options)
-    return json.loads(json.dumps({"command": "label depth", "depths": depths.name, **chosen, "version": tilth.__version__}))  # type: ignore[no-any-return]
+    facts = {"command": "label depth", "depths": depths.name, "classes": CROP.to_dict(), **chosen, "version": tilth.__version__}
+    found: dict[str, Any] = json.loads(json.dumps(facts))  # as it will be read back
+    return found
 
 
 def _one(photo: Photo, out: Path, depths: Depths, options: DepthOptions, known: Mapping[str, dict[str, Any]]) -> Row:
@@ -114,7 +116,7 @@ def _one(photo: Photo, out: Path, depths: Depths, options: DepthOptions, known: 
         before = known.get(photo.key)
         if before is not None and before["stamp"] == stamp and before["mask"] == digest(target):
             return replace(row_from(before["row"]), image=blank.image)
-        row = _label(photo, blank, target, depths, options)
+        row = _label(photo, blank, out, depths, options)
     except (OutputFailed, OutputExists):
         raise
     except TilthError as problem:
@@ -129,15 +131,15 @@ def _stamp(photo: Photo, depths: Depths) -> str:
     return store.fingerprint(photo.path) + (store.fingerprint(path) if path is not None else "")
 
 
-def _label(photo: Photo, blank: Row, target: Path, depths: Depths, options: DepthOptions) -> Row:
-    image = read_colours(photo.path)
+def _label(photo: Photo, blank: Row, out: Path, depths: Depths, options: DepthOptions) -> Row:
+    image, target = read_colours(photo.path), out / MASKS / f"{photo.key}.png"
     why = _full(photo, image, options)
     if why:
         _save(np.ones(image.shape[1:], np.uint8), target)
         return replace(blank, cover=1.0, quality=1.0, routed=FULL, why=why)
     found = depth_mask(depths(photo, image), options.threshold)
     if options.keep_depth and found.depth is not None:
-        write_depth(found.depth, target.parents[len(Path(photo.key).parts)] / DEPTH / f"{photo.key}.png", force=True)
+        write_depth(found.depth, out / DEPTH / f"{photo.key}.png", force=True)
     if found.mask is None or found.depth is None:
         target.unlink(missing_ok=True)
         return replace(blank, threshold=found.threshold, routed=NONE, why=found.why)
@@ -161,7 +163,6 @@ def _save(ids: np.ndarray, target: Path) -> None:
 
 def _measured(blank: Row, found: DepthMask, image: np.ndarray) -> Row:
     quality = judge(found, image)
-    fit = found.sigmoid
-    numbers = {"k": fit.k, "residual": fit.residual} if fit is not None else {}
+    k, residual = (found.sigmoid.k, found.sigmoid.residual) if found.sigmoid is not None else (math.nan, math.nan)
     cover = float(found.mask.mean()) if found.mask is not None else math.nan
-    return replace(blank, cover=cover, threshold=found.threshold, quality=quality.score, **numbers)
+    return replace(blank, cover=cover, threshold=found.threshold, k=k, residual=residual, quality=quality.score)

@@ -17,7 +17,9 @@ GREEN = 0.05
 FULL = 0.985
 """Least share of such pixels in a photograph that is fully covered, and ..."""
 LESS_GREEN = 0.135
-"""... the least mean of the less green half (by Otsu): light that makes soil greenish brings it to 0.12, the shade within a canopy stays above 0.15."""
+"""... the least mean of the less green half (by Otsu): greenish light brings soil to 0.12 or so, the shade within a canopy stays above 0.15 ..."""
+PARTED = 0.775
+"""... and the largest share of the variance of excess green that lies between the two halves: plants and soil are two groups of colours, leaves are one."""
 SMALLEST = 25
 """Without this many pixels on both sides nothing can be compared."""
 
@@ -98,7 +100,16 @@ def covered(image: np.ndarray) -> bool:
     if float((index > GREEN).mean()) < FULL:
         return False
     greener = score.otsu_depth(index) > 0
-    return bool(not greener.any() or float(index[~greener].mean()) >= LESS_GREEN)
+    if not greener.any():
+        return True
+    return float(index[~greener].mean()) >= LESS_GREEN and _between(index, greener) <= PARTED
+
+
+def _between(index: np.ndarray, greener: np.ndarray) -> float:
+    """Return the share of the variance that lies between two halves (Otsu's criterion)."""
+    share, total = float(greener.mean()), float(index.var())
+    apart = float(index[greener].mean() - index[~greener].mean())
+    return share * (1 - share) * apart**2 / total if total > 0 else 0.0
 
 
 def _smooth_excess_green(image: np.ndarray) -> np.ndarray:

@@ -71,7 +71,8 @@ def label_scenes(
     options = options or SceneOptions()
     places = _places(find_photos(images), together=options.dates)
     begin(out, _settings(model, options), force=force)
-    known, rows, total = finished(out / DONE), [], sum(len(dates) for dates in places.values())
+    known, total = finished(out / DONE), sum(len(dates) for dates in places.values())
+    rows: list[Row] = []
     for dates in places.values():
         if on_step:
             on_step("label", len(rows), total, dates[0].key)
@@ -84,7 +85,8 @@ def label_scenes(
 
 def _settings(model: Segmenter, options: SceneOptions) -> dict[str, Any]:
     facts = {"command": "label pseudo", "model": identity(model), "classes": model.classes.to_dict(), **asdict(options), "version": tilth.__version__}
-    return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
+    found: dict[str, Any] = json.loads(json.dumps(facts))
+    return found
 
 
 def _places(photos: Sequence[Photo], *, together: bool) -> dict[str, list[Photo]]:

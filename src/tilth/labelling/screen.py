@@ -11,14 +11,12 @@ References
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tilth.errors import BadInput, UnknownName
 from tilth.labelling.decisions import LOG, STAGES, WORDS, Decision, Entry, History, Undo, content_hash, mask_folder
@@ -27,6 +25,8 @@ from tilth.labelling.order import QUALITY, Item, Listing, Showing, arrange, item
 
 LEASE = 120.0
 """Seconds for which what one person was handed is not handed to another."""
+ORDERS = ("best", "worst")
+"""Quality first shown in the coarse pass."""
 SCOPES = ("kept", "unsure", "conflicts", "all")
 """What the fine pass goes through."""
 LARGEST = 240
@@ -92,24 +92,35 @@ class Screening:
             message = f"A share of {repeats} to show twice was given: wanted is 0 to 1."
             raise BadInput(message)
         self.photos, self.pseudo, self.repeats, self.hashes = photos, pseudo, repeats, hashes
-        self.journal = Journal(pseudo / LOG)
         self._lock = threading.RLock()
+        self._orders: dict[str, tuple[Showing, ...]] = {}
+        self.listing, self._looked = Listing((), 0, 0), 0.0
         self._handed: dict[str, tuple[str, float]] = {}
         self._judged: dict[tuple[str, tuple[int, int], str], bool] = {}
         self.refresh()
+        self.journal = Journal(pseudo / LOG)  # after the folders were read: a wrong name makes no folder
 
-    def refresh(self) -> Listing:
-        """Look at the folders again: masks come, go and change while people work."""
+    def refresh(self, older_than: float = 0.0) -> Listing:
+        """Look at the folders again: masks come, go and change while people work.  Nothing is done if that was less than so many seconds ago."""
+        if older_than and time.monotonic() - self._looked < older_than:
+            return self.listing
         listing = list_items(self.photos, mask_folder(self.pseudo), self.pseudo / QUALITY)
-        orders = {name: arrange(listing.items, name == "best", self.repeats) for name in ("best", "worst")}
         with self._lock:
-            self.listing, self._orders = listing, orders
+            self.listing, self._orders, self._looked = listing, {}, time.monotonic()
             self.items = {item.id: item for item in listing.items}
         return listing
 
     def keyed(self, key: str) -> Item | None:
         """Return an item by its key, None if it is gone."""
         return self.items.get(item_id(key))
+
+    def _showings(self, order: str) -> tuple[Showing, ...]:
+        if order not in ORDERS:
+            raise UnknownName.among("order", order, ORDERS)
+        with self._lock:
+            if order not in self._orders:
+                self._orders[order] = arrange(self.listing.items, order == "best", self.repeats)
+            return self._orders[order]
 
     def item(self, name: str) -> Item:
         """Return an item by its id.
@@ -152,10 +163,8 @@ class Screening:
         after : int
             Where to look from: 0, or :attr:`Sheet.after` of the sheet before, so that sheets can be asked for before earlier ones are decided.
         """
-        if order not in self._orders:
-            raise UnknownName.among("order", order, self._orders)
         self.journal.sync()
-        showings = self._orders[order]
+        showings = self._showings(order)
         with self._lock:
             waiting = ((k, s.item) for k, s in enumerate(showings[max(after, 0) :], max(after, 0)) if self._is_due(s))
             return self._hand(waiting, person, size, len(showings))
@@ -163,7 +172,7 @@ class Screening:
     def peek(self, order: str, after: int, size: int) -> list[Item]:
         """Return what the sheets after one will probably show, without handing it out."""
         with self._lock:
-            due = (showing.item for showing in self._orders[order][after:] if self._is_due(showing))
+            due = (showing.item for showing in self._showings(order)[after:] if self._is_due(showing))
             return [item for item, _ in zip(due, range(size), strict=False)]
 
     def _is_due(self, showing: Showing) -> bool:
@@ -176,7 +185,7 @@ class Screening:
             raise UnknownName.among("scope", scope, SCOPES)
         self.journal.sync()
         with self._lock:
-            items = [showing.item for showing in self._orders["best"] if showing.turn == 0]
+            items = [showing.item for showing in self._showings("best") if showing.turn == 0]
             waiting = ((k, item) for k, item in enumerate(items[max(after, 0) :], max(after, 0)) if self._is_in(item, scope))
             return self._hand(waiting, person, size, len(items))
 
@@ -292,7 +301,7 @@ def is_conflict(words: Sequence[Decision]) -> bool:
 def restat(item: Item) -> Item:
     """Return the item with the size and time of its mask as they are now; zeros when it is gone."""
     try:
-        found = os.stat(item.mask)
+        found = Path(item.mask).stat()
         stat = (found.st_size, found.st_mtime_ns)
     except OSError:
         stat = (0, 0)
@@ -304,7 +313,7 @@ def restat(item: Item) -> Item:
 def version(item: Item) -> str:
     """Return what changes when the mask or the photograph of an item changes."""
     try:
-        photo: Any = os.stat(item.photo)
+        photo = Path(item.photo).stat()
         return f"{item.stat[0]:x}-{item.stat[1]:x}-{photo.st_size:x}-{photo.st_mtime_ns:x}"
     except OSError:
         return "gone"

@@ -106,6 +106,9 @@ def plan_selftraining(recipe: Recipe, kept: Kept, options: TrimapOptions | None 
         from tilth.train.datasets import open_samples
 
         human, validation = open_samples(recipe)
+        if not isinstance(human, data.Dataset) or not isinstance(validation, data.Dataset):
+            message = f"The recipe {recipe.name} mixes datasets (data.mix): self-training wants one labelled dataset, so take the mixture out."
+            raise BadInput(message)
     else:
         notes.append("No labelled dataset was given: training is on pseudo-labels alone, and the model will have no scores.")
         human = validation = data.Dataset("none", recipe.classes, ())
@@ -155,7 +158,7 @@ def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
         return
     if folder.is_dir() and any(folder.iterdir()):
         if not force:
-            message = f"{folder} holds something else, or a run with another recipe, other labels or other decisions: choose another folder, or begin anew with --force."
+            message = f"{folder} holds something else, or a run with another recipe, labels or decisions: choose another folder, or begin anew with --force."
             raise OutputExists(message)
         for name in (STAGE_1, TRIMAP, STAGE_2, MODEL):
             shutil.rmtree(folder / name, ignore_errors=True)

@@ -5,11 +5,11 @@ gradient change in the fitted curve".  Each step is a function here.  What a num
 
 Two curves can be fitted:
 
-* ``"histogram"``, the plainest reading: the cumulative histogram of depth in which each pixel counts as much as its gradient.  A pixel lies on one side of a step
-  or on the other, so tall leaves pull the curve up, and clods of soil, which are many, pull it down.
-* ``"contour"``, the default: for each depth the mean step that its contour runs along.  Contours through the soil meet small steps, contours around plants large
-  ones; in between the curve rises as a sigmoid does.  By the coarea formula it is the gradient-weighted histogram divided by the plain one, when every step counts
-  for all depths that it passes.  A low leaf counts as a tall one, and soil, however rough, does not count by its area.
+* ``"histogram"``, the plainest reading: the cumulative histogram of depth in which each pixel counts as much as its gradient.  A pixel lies on one side
+  of a step or on the other, so tall leaves pull the curve up, and clods of soil, which are many, pull it down.
+* ``"contour"``, the default: for each depth the mean step that its contour runs along.  Contours through the soil meet small steps, contours around
+  plants large ones; in between the curve rises as a sigmoid does.  By the coarea formula it is the gradient-weighted histogram divided by the plain one,
+  when every step counts for all depths that it passes.  A low leaf counts as a tall one, and soil, however rough, does not count by its area.
 
 Which one is better is measured in ``bench/pseudo_masks.py``.
 """
@@ -32,8 +32,9 @@ TAILS = 0.02
 """The fit leaves out what is below this share and above its complement: logits have no end there."""
 SMOOTH = 2.0
 """Standard deviation, in bins, by which the contour curve is smoothed: a bin holds few steps."""
-RARE = 0.05
-"""Contours shorter than this share of the longest one say nothing of what is usual."""
+USUAL = (0.1, 0.75)
+"""The contour curve is read between these shares of the gradient-weighted histogram: below are the pits of the soil, above the tips of the tallest leaves,
+and a few pixels of either must not decide what a step is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +209,15 @@ def contour_curve(depth: np.ndarray, bins: int = 256) -> tuple[np.ndarray, np.nd
 
     Notes
     -----
-    Two neighbours (left-right, upper-lower) of depths a < b are a piece of the contour of every depth from a to b.  Its length is counted once with weight 1 and
-    once with weight b - a, and the second is divided by the first.
+    Two neighbours (left-right, upper-lower) of depths a < b are a piece of the contour of every depth from a to b.  Its length is counted once with
+    weight 1 and once with weight b - a, and the second is divided by the first.
     """
     low, high = _steps(depth)
     length = _passed(low, high, np.ones_like(low), bins)
     weighted = _passed(low, high, high - low, bins)
-    usual = np.flatnonzero(length >= RARE * length.max())
-    mean = weighted / np.maximum(length, 1e-12)
-    mean[usual[-1] + 1 :] = 0
-    rising = np.maximum.accumulate(mean)
+    below = np.cumsum(weighted) / max(float(weighted.sum()), 1e-12)
+    usual = (below >= USUAL[0]) & (below <= USUAL[1])
+    rising = np.maximum.accumulate(np.where(usual, weighted / np.maximum(length, 1e-12), 0))
     top = float(rising[-1])
     return np.arange(1, bins + 1) / bins, rising / top if top > 0 else np.linspace(1 / bins, 1, bins)
 
@@ -269,7 +269,8 @@ def sigmoid_threshold(sigmoid: Sigmoid, reading: str = "slope") -> float:
 def curve_threshold(depths: np.ndarray, curve: np.ndarray, sigmoid: Sigmoid, reading: str = "slope") -> float:
     """Return the depth at which a curve reaches the height that a reading has on a sigmoid: 1/2 at the centre, 1 / (3 + sqrt 3) at the knee.
 
-    It is taken from the curve itself.  A fit on logits minds the tails most, and those of the contour curve are soil: they say how rough it is, not where it ends.
+    It is taken from the curve itself.  A fit on logits minds the tails most, and those of the contour curve are soil: they say how rough it is, not where
+    it ends.
     """
     height = 0.5 if reading == "slope" else float(expit(-KNEE))
     place = int(np.searchsorted(curve, height))

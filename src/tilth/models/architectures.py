@@ -148,13 +148,11 @@ _DPT = (
     "embed_dim",
     "num_heads",
 )
-_FROZEN = ("head", "fused", "hidden", "detail", "encoder_bands", "img_size", "patch_size", "embed_dim", "depth", "num_heads")
+_FROZEN = ("head", "fused", "hidden", "detail", "seen", "encoder_bands", "img_size", "patch_size", "embed_dim", "depth", "num_heads")
 _MASK2FORMER = ("queries", "hidden", "embed_dim", "depths", "num_heads", "window_size", "decoder_layers", "encoder_layers", "feedforward", "mask_feature_size")
-_ADAPTER = (
-    ("head", "upsampler", "norm", "points", "deform_heads", "ratio", "drop_path", "recompute")
-    + ("hidden", "queries", "encoder_layers", "decoder_layers", "feedforward")
-    + ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
-)
+_ADAPTER_HEAD = ("head", "hidden", "queries", "encoder_layers", "decoder_layers", "feedforward")
+_ADAPTER_VIT = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
+_ADAPTER = ("upsampler", "norm", "points", "deform_heads", "ratio", "drop_path", "recompute", *_ADAPTER_HEAD, *_ADAPTER_VIT)
 _SEGMENT_ANYTHING = ("size", "image_size", "prompts", "trained")
 _MASKED = "Mask2Former looks only where its last mask is above one half, and OpenVINO answers NaN where ONNX Runtime and torch differ by rounding"
 

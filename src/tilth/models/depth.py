@@ -14,7 +14,7 @@ from tilth.errors import BadInput, FetchFailed, UnknownName, UnreadableFile, Uns
 from tilth.extras import require
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
 EDGE, PATCH = 518, 14
 """Shorter side in pixels that the network is fed, and the multiple that both sides must be: those of its training."""
@@ -98,14 +98,14 @@ def fed_shape(shape: tuple[int, int], edge: int = EDGE, multiple: int = PATCH) -
     return rows, columns
 
 
-def prepare(image: np.ndarray, edge: int = EDGE, multiple: int = PATCH) -> torch.Tensor:
+def prepare(image: np.ndarray, edge: int = EDGE, multiple: int = PATCH) -> Tensor:
     """Resize a (3, y, x) uint8 photograph and bring it to the scale of ImageNet; (1, 3, y, x) float32."""
     torch = require("torch", "train")
     pixels = torch.from_numpy(np.ascontiguousarray(image))[None].float()
     shape = fed_shape((image.shape[1], image.shape[2]), edge, multiple)
     resized = torch.nn.functional.interpolate(pixels, shape, mode="bicubic", align_corners=False, antialias=True).clamp(0, 255) / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
-    found: torch.Tensor = (resized - mean) / std
+    found: Tensor = (resized - mean) / std
     return found
 
 

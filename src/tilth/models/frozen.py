@@ -23,6 +23,8 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from tilth.errors import BadInput
 
 _DILATIONS = (6, 12, 18)
+DETAIL = 64
+"""Channels of the convolutional decoder at the pixels' resolution."""
 
 
 class Tokens(nn.Module):
@@ -52,7 +54,7 @@ def linear_probe(width: int, patch: int, classes: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(width, classes, 1), nn.Upsample(scale_factor=float(patch), mode="bilinear", align_corners=False))
 
 
-def shuffle_decoder(width: int, patch: int, classes: int, hidden: int = 512, detail: int = 64) -> nn.Module:
+def shuffle_decoder(width: int, patch: int, classes: int, hidden: int = 512, detail: int = DETAIL) -> nn.Module:
     """Return Table 1's head: projection, two residual blocks, dilated convolutions side by side, pixel shuffle.
 
     Parameters
@@ -75,6 +77,17 @@ def shuffle_decoder(width: int, patch: int, classes: int, hidden: int = 512, det
     )
 
 
+class _Upsampling(nn.Module):
+    """Learnt upsampling by any factor: features are enlarged bilinearly, and a 3 x 3 convolution makes of them what lies between."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.learnt = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, classes, 1))
+
+    def forward(self, features: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+        return self.learnt(F.interpolate(features, size=size, mode="bilinear", align_corners=False))
+
+
 class TwoDates(nn.Module):
     """A frozen encoder for each date, fusion by token, a head.
 
@@ -90,6 +103,9 @@ class TwoDates(nn.Module):
         Features within the MLP; 0: twice ``width``.
     encoder_bands : ints, optional
         Which bands of a date the encoder is fed, by position; default all.
+    seen : int
+        Edge in pixels of the image that the encoder is shown, for encoders of one size (120, 224): windows are brought to it bilinearly, and the answer
+        back to the window's size: by a learnt upsampling after the convolutional decoder, bilinearly after the linear probe.  0: the window as it is.
     **options
         Of :func:`shuffle_decoder`.
 
@@ -108,17 +124,24 @@ class TwoDates(nn.Module):
         head: str = "convolutional",
         fused: int = 0,
         encoder_bands: Sequence[int] = (),
+        seen: int = 0,
         **options: int,
     ) -> None:
         super().__init__()
+        if seen % patch:
+            message = f"seen = {seen} px was given for tokens of {patch} px; wanted is a multiple"
+            raise ValueError(message)
         if head not in HEADS:
             message = f"there is no head called {head!r}; known are {', '.join(HEADS)}"
             raise ValueError(message)
         self.encoder = encoder.requires_grad_(requires_grad=False).eval()
         fused = fused or 2 * width
         self.fuse = nn.Sequential(nn.Linear(2 * width, fused), nn.ReLU(), nn.Linear(fused, fused), nn.ReLU(), nn.Linear(fused, width))
-        self.head = HEADS[head](width, patch, classes, **options)
-        self._patch, self._bands = patch, list(encoder_bands)
+        learnt = bool(seen) and head == "convolutional"
+        detail = options.get("detail", DETAIL)
+        self.head = HEADS[head](width, patch, detail if learnt else classes, **options)
+        self.upsampling = _Upsampling(detail, classes) if learnt else None
+        self._patch, self._bands, self._seen = patch, list(encoder_bands), seen
 
     def train(self, mode: bool = True) -> TwoDates:  # torch's own signature
         """Set the mode of all but the encoder: its dropout stays off and its statistics stay."""
@@ -134,6 +157,16 @@ class TwoDates(nn.Module):
         BadInput
             If height or width is not a multiple of a token's edge, or the encoder answers another number of tokens than fit.
         """
+        if not self._seen:
+            return self._answer(image)
+        size = [int(extent) for extent in image.shape[2:]]
+        answer = self._answer(F.interpolate(image, size=(self._seen, self._seen), mode="bilinear", align_corners=False))
+        if self.upsampling is not None:
+            return self.upsampling(answer, size)
+        return F.interpolate(answer, size=size, mode="bilinear", align_corners=False)
+
+    def _answer(self, image: torch.Tensor) -> torch.Tensor:
+        """Answer at the size that the encoder sees."""
         rows, columns = image.shape[2] // self._patch, image.shape[3] // self._patch
         if not torch.jit.is_tracing() and (rows * self._patch, columns * self._patch) != tuple(image.shape[2:]):
             message = f"The encoder's tokens are {self._patch} px wide; {tuple(image.shape[2:])} px was given: take a multiple."
@@ -168,7 +201,8 @@ def frozen_timm(bands: int, classes: int, encoder: str, *, pretrained: bool, enc
     encoder_bands : ints, optional
         See :class:`TwoDates`.
     **options
-        ``head``, ``fused``, ``hidden``, ``detail`` of the head; the rest is timm's (``img_size``, ``patch_size``, ``embed_dim``, ``depth``, ...).
+        ``head``, ``fused``, ``hidden``, ``detail``, ``seen`` of :class:`TwoDates`; the rest is timm's (``img_size``, ``patch_size``, ``embed_dim``,
+        ``depth``, ...).
 
     Raises
     ------
@@ -178,7 +212,9 @@ def frozen_timm(bands: int, classes: int, encoder: str, *, pretrained: bool, enc
     if bands % 2 or any(not 0 <= band < bands // 2 for band in encoder_bands):
         message = "wanted are the bands of two dates, and encoder_bands that are positions among the bands of one"
         raise ValueError(message)
-    own = {key: options.pop(key) for key in ("head", "fused", "hidden", "detail") if key in options}
+    own = {key: options.pop(key) for key in ("head", "fused", "hidden", "detail", "seen") if key in options}
+    if own.get("seen"):
+        options.setdefault("img_size", own["seen"])
     channels = len(encoder_bands) or bands // 2
     transformer: Any = timm.create_model(encoder, pretrained=pretrained, in_chans=channels, num_classes=0, dynamic_img_size=True, **options)
     patch = transformer.patch_embed.patch_size[0]

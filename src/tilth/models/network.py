@@ -65,7 +65,9 @@ def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pre
 
 def _from_checkpoint(architecture: Mapping[str, Any], bands: int, classes: int, checkpoint: str) -> torch.nn.Module:
     if checkpoint in PRETRAINED:
-        message = f"The family {architecture['family']!r} has no {checkpoint} weights: name a fetched model such as sam-vit-base, or the folder of a checkpoint."
+        message = (
+            f"The family {architecture['family']!r} has no {checkpoint} weights: name a fetched model such as sam-vit-base, or the folder of a checkpoint."
+        )
         raise BadInput(message)
     return build(architecture, bands, classes, checkpoint)
 

@@ -16,6 +16,7 @@ from tilth.errors import BadInput, MissingExtra, UnknownName, UnsafeFile
 from tilth.models import graph, pixel
 from tilth.models.card import CARD, WEIGHTS, ModelCard, check_files, check_listed, read_card, sha256_of
 from tilth.models.convert import import_checkpoint
+from tilth.models.language import network as language
 from tilth.models.objects import LOADERS, by_hand, fetch_checkpoint, load_objects
 from tilth.models.prompted.checkpoint import checkpoint_card, is_checkpoint
 from tilth.segmenter import InputSpec, Segmenter
@@ -157,7 +158,9 @@ def load_model(name: str | Path, engine: str = "auto", *, fast: bool = False, th
         raise BadInput(message)
     card = find_card(name)
     if card.format in LOADERS:
-        return load_objects(card, engine, fast=fast, threads=threads)  # type: ignore[no-any-return]
+        return load_objects(card, engine, fast=fast, threads=threads)
+    if card.format == language.FORMAT:
+        return language.load(card, None, engine, fast=fast, threads=threads)
     _check_format(card)
     folder = check_files(card)
     chosen, why = _choose(card, engine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -74,8 +75,9 @@ def _time(computation: Computation, group: Group) -> tuple[float, float, int]:
 
 def _answers(run: Computation, group: Group, part: Raster, frame: Roi) -> Mapping[Position, object | None]:
     """Ask the model for a group of windows, whatever it answers with."""
-    model: Segmenter | InstanceSegmenter = run.model
-    return look_at(run.working, model, run.plan, group, part) if gives_objects(model) else score_group(run, group, part, frame)
+    if gives_objects(run.model):
+        return look_at(run.working, cast("InstanceSegmenter", run.model), run.plan, group, part)
+    return score_group(run, group, part, frame)
 
 
 def _gigabytes(source: Source, plan: Plan, pixels: int) -> float:

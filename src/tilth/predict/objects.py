@@ -232,4 +232,3 @@ def _load(plan: Plan, journal: Journal, position: Position) -> SeenWindow:
     scores[numbers] = np.where((stored == UNTOLD) | (numbers == 0), np.nan, stored / (UNTOLD - 1))
     kinds[numbers] = planes[6].ravel()[first]
     return SeenWindow(ids, scores, kinds, bool(planes[6].any()))
-

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from tilth.grid import Lattice, Roi, inside, overlap, roi_shape
+from tilth.grid import Lattice, Roi, inside, overlap
 from tilth.predict.windows import Position
 
 KEPT = 48
@@ -114,9 +114,11 @@ def join(seen: Seen, sightings: list[Sighting], agreement: float) -> list[list[i
     The best agreements are settled first; one that would bring two objects of one window together is refused.
     """
     starts: dict[Position, int] = {}
-    for place, one in enumerate(sightings):
-        starts.setdefault(one.position, place)
-    pairs = sorted((-iou, starts[p] + a - 1, starts[q] + b - 1) for p, q in _neighbours(seen.lattice, starts) for iou, a, b in _agreements(seen, p, q, agreement))
+    for place, sighting in enumerate(sightings):
+        starts.setdefault(sighting.position, place)
+    pairs = sorted(
+        (-iou, starts[p] + a - 1, starts[q] + b - 1) for p, q in _neighbours(seen.lattice, starts) for iou, a, b in _agreements(seen, p, q, agreement)
+    )
     parent = list(range(len(sightings)))
     members: dict[int, list[int]] = {place: [place] for place in parent}
     for _, one, other in pairs:

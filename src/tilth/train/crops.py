@@ -90,7 +90,11 @@ def cut(sample: Sample, recipe: Recipe, draw: Draw, *, by_objects: bool = False)
     Pixels that are not valid, or not finite, get the mean of the window's valid ones, as in prediction; their truth is not known.
     """
     shape = (int(sample.image.grid.shape[0]), int(sample.image.grid.shape[1]))
-    matrix = place(shape, recipe.crops, recipe.window, ground_sampling_distance(sample.image.grid) if recipe.crops.gsd else None, draw)
+    native = ground_sampling_distance(sample.image.grid) if recipe.crops.gsd else None
+    fold = fineness(sample, by_objects=by_objects)
+    if fold > 1:
+        return _cut_finer(sample, recipe, draw, fold, native, by_objects=by_objects)
+    matrix = place(shape, recipe.crops, recipe.window, native, draw)
     roi = _bounds(matrix, recipe.window, shape)
     part = sample.image.read(roi)
     pixels, valid = _filled(part, _bands(sample, recipe))
@@ -98,9 +102,51 @@ def cut(sample: Sample, recipe: Recipe, draw: Draw, *, by_objects: bool = False)
     if recipe.loss.wants_objects and not by_objects:
         truth = np.concatenate([truth, _objects(sample, roi)[None]])
     truth[:, ~valid] = OUTSIDE
-    matrix = matrix.copy()
-    matrix[:, 2] -= (roi[0].start, roi[1].start)
-    return _sampled(pixels, truth, matrix, recipe.window)
+    return _sampled(pixels, truth, _moved(matrix, roi), recipe.window)
+
+
+def fineness(sample: Sample, *, by_objects: bool = False) -> int:
+    """Return how many pixels of the truth lie along the edge of a pixel of the image: 1, or more where the truth was drawn on a finer grid.
+
+    Raises
+    ------
+    GridMismatch
+        If it is no whole number.
+    """
+    truth = sample.instances if by_objects else sample.labels or sample.instances
+    have, wanted = (truth.ids.shape if truth is not None else sample.image.grid.shape), sample.image.grid.shape
+    fold = max(have[0] // max(wanted[0], 1), 1)
+    if have != (wanted[0] * fold, wanted[1] * fold):
+        sizes = " and ".join(f"{h} x {w}" for h, w in (wanted, have))
+        message = f"{sample.key}: image and truth differ in size ({sizes} pixels), and one is no whole multiple of the other: bring both onto one grid."
+        raise GridMismatch(message)
+    return fold
+
+
+def _cut_finer(sample: Sample, recipe: Recipe, draw: Draw, fold: int, native: float | None, *, by_objects: bool) -> Window:
+    """Cut a window whose pixels are those of a finer truth: truth by the nearest neighbour, the image resampled."""
+    shape = (int(sample.image.grid.shape[0]), int(sample.image.grid.shape[1]))
+    finer = (shape[0] * fold, shape[1] * fold)
+    matrix = place(finer, recipe.crops, recipe.window, None if native is None else native / fold, draw)
+    roi = _bounds(matrix, recipe.window, finer)
+    truth = _truth(sample, roi, recipe, by_objects=by_objects)[None]
+    if recipe.loss.wants_objects and not by_objects:
+        truth = np.concatenate([truth, _objects(sample, roi)[None]])
+    coarse = matrix / fold
+    coarse[:, 2] += 0.5 / fold - 0.5
+    below = _bounds(coarse, recipe.window, shape)
+    pixels, valid = _filled(sample.image.read(below), _bands(sample, recipe))
+    seen = _sampled(pixels, np.where(valid, 0, OUTSIDE).astype(np.int32)[None], _moved(coarse, below), recipe.window)
+    found = nearest(np.ascontiguousarray(truth), _moved(matrix, roi), recipe.window, recipe.window, OUTSIDE)
+    found[:, seen.truth[0] < 0] = OUTSIDE
+    return Window(seen.pixels, found)
+
+
+def _moved(matrix: np.ndarray, roi: Roi) -> np.ndarray:
+    """Count rows and columns of the source from a region's corner."""
+    moved = matrix.copy()
+    moved[:, 2] -= (roi[0].start, roi[1].start)
+    return moved
 
 
 def _objects(sample: Sample, roi: Roi) -> np.ndarray:
@@ -108,7 +154,6 @@ def _objects(sample: Sample, roi: Roi) -> np.ndarray:
     if sample.instances is None:
         message = f"{sample.key} has no instances, and loss.options.targets = 'instances' wants them: take 'classes', or give the dataset instances."
         raise BadInput(message)
-    _fits(sample, "instances")
     return sample.instances.ids[roi].astype(np.int32)
 
 
@@ -231,8 +276,10 @@ def _filled(part: Raster, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 def _truth(sample: Sample, roi: Roi, recipe: Recipe, *, by_objects: bool) -> np.ndarray:
     """Return the truth of a region, (y, x) int32: object ids or class ids of the recipe; -1 is not known."""
-    labels = sample.labels.ids[roi] if sample.labels is not None and _fits(sample, "labels") else None
-    if by_objects and sample.instances is not None and _fits(sample, "instances"):
+    if by_objects or recipe.loss.wants_objects:
+        _check_alike(sample)
+    labels = sample.labels.ids[roi] if sample.labels is not None else None
+    if by_objects and sample.instances is not None:
         found = sample.instances.ids[roi].astype(np.int32)
         if labels is not None:
             found[labels == IGNORE] = OUTSIDE
@@ -275,13 +322,12 @@ def _class_table(have: ClassScheme, wanted: ClassScheme, key: str) -> np.ndarray
     return table
 
 
-def _fits(sample: Sample, what: str) -> bool:
-    truth = getattr(sample, what)
-    if truth.ids.shape != tuple(sample.image.grid.shape):
-        sizes = " and ".join(f"{h} x {w}" for h, w in (sample.image.grid.shape, truth.ids.shape))
-        message = f"{sample.key}: image and {what} differ in size ({sizes} pixels): bring both onto one grid."
+def _check_alike(sample: Sample) -> None:
+    """Refuse labels and objects that do not lie on one grid."""
+    if sample.labels is not None and sample.instances is not None and sample.labels.ids.shape != sample.instances.ids.shape:
+        sizes = " and ".join(f"{h} x {w}" for h, w in (sample.labels.ids.shape, sample.instances.ids.shape))
+        message = f"{sample.key}: labels and instances differ in size ({sizes} pixels): bring both onto one grid."
         raise GridMismatch(message)
-    return True
 
 
 def _agreeing(window: Window) -> Window:

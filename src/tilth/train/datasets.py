@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from tilth.labels import class_labels
 from tilth.sample import Sample
 from tilth.train.crops import make_view, takes_objects
 from tilth.train.draws import Draw
+from tilth.train.mixture import Mixture, part_recipe, recipe_for
 from tilth.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ SCAN = 2000
 """At most so many samples are looked through for a class before it counts as absent."""
 
 
-def open_samples(recipe: Recipe) -> tuple[Dataset, Dataset]:
+def open_samples(recipe: Recipe) -> tuple[Dataset | Mixture, Dataset | Mixture]:
     """Return the training and the validation samples.
 
     Raises
@@ -43,6 +45,35 @@ def open_samples(recipe: Recipe) -> tuple[Dataset, Dataset]:
     if bool(spec.image) != bool(spec.polygons):
         message = f"data.image = {spec.image!r} and data.polygons = {spec.polygons!r} were given: own polygons want both."
         raise BadInput(message)
+    if spec.mix:
+        return _mixtures(recipe)
+    return _single(recipe)
+
+
+def _mixtures(recipe: Recipe) -> tuple[Mixture, Dataset | Mixture]:
+    """Open every part of a mixture; see :attr:`tilth.train.recipe.Data.mix` for what is validated on."""
+    spec = recipe.data
+    recipes, shares = [part_recipe(recipe, part) for part in spec.mix], [part.share for part in spec.mix]
+    own = bool(spec.dataset or spec.image)
+    if own:
+        recipes, shares = [replace(recipe, data=replace(spec, mix=())), *recipes], [1 - sum(shares), *shares]
+    opened = [_single(made) for made in recipes]
+    for made, (part, _) in zip(recipes, opened, strict=True):
+        if not len(part):
+            message = f"{part.name} of data.mix has no samples to train on: check its folder, split ({made.data.train_split!r}) and groups."
+            raise BadInput(message)
+    total = sum(shares)
+    training = Mixture(tuple(t for t, _ in opened), tuple(recipes), tuple(share / total for share in shares))
+    if own and len(opened[0][1]):
+        return training, opened[0][1]
+    fed_alike = [(part, made) for made, (_, part) in zip(recipes, opened, strict=True) if len(part) and made.input == recipe.input]
+    if not fed_alike:
+        return training, opened[0][1][:0]
+    return training, Mixture(tuple(p for p, _ in fed_alike), tuple(r for _, r in fed_alike), (1 / len(fed_alike),) * len(fed_alike))
+
+
+def _single(recipe: Recipe) -> tuple[Dataset, Dataset]:
+    spec = recipe.data
     if not spec.image and not spec.dataset:
         message = f"The recipe {recipe.name} names no data: add --set data.dataset=FOLDER, or --set data.image=IMAGE --set data.polygons=TABLE."
         raise BadInput(message)
@@ -117,11 +148,12 @@ def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
     if not len(samples):
         message = "There are no samples to train on: check data.dataset, data.train_split and data.groups."
         raise BadInput(message)
-    make_view(samples[0], recipe, Draw(recipe.seed, 0, 0))
+    for first in samples.starts[:-1] if isinstance(samples, Mixture) else (0,):
+        make_view(samples[int(first)], recipe_for(samples, recipe, int(first)), Draw(recipe.seed, 0, 0))
     counts = np.zeros(256, np.int64)
     step = max(1, math.ceil(len(samples) / SCAN))
     for k in range(0, len(samples), step):
-        counts += _classes(samples[k], recipe)
+        counts += _classes(samples[k], recipe_for(samples, recipe, k))
         if (counts[: len(recipe.classes)] > 0).all():
             break
     known = counts[: len(recipe.classes)]

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-PURPOSES = ("order", "window", "divisor", "rotate", "flip_x", "flip_y", "d4", "sharpness", "appearance", "blur", "crop", "noise", "swap")
+PURPOSES = ("order", "window", "divisor", "rotate", "flip_x", "flip_y", "d4", "sharpness", "appearance", "blur", "crop", "noise", "swap", "part")
 """What is drawn for; append only, as the place in the list is part of the seed."""
 Per = Literal["sample", "batch"]
 

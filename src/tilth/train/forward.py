@@ -11,6 +11,7 @@ import torch
 from tilth.sample import Sample
 from tilth.train.crops import Batch, collate, make_view
 from tilth.train.draws import Draw
+from tilth.train.mixture import recipe_for
 from tilth.train.recipe import Augment, Recipe
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ def held_out_loss(network: torch.nn.Module, samples: Sequence[Sample], places: S
     BadInput, BandMismatch, GridMismatch
         If a sample does not fit the recipe.
     """
-    plain = replace(recipe, augment=Augment())
     batch = recipe.schedule.batch
     count = max(len(places), batch) if recipe.crops.mode == "random" else len(places)
     network.eval()
@@ -47,6 +47,7 @@ def held_out_loss(network: torch.nn.Module, samples: Sequence[Sample], places: S
     total = 0.0
     for first in range(0, count, batch):
         numbers = range(first, min(first + batch, count))
-        views = [make_view(samples[places[k % len(places)]], plain, Draw(recipe.seed, 0, k)) for k in numbers]
+        chosen = [(places[k % len(places)], Draw(recipe.seed, 0, k)) for k in numbers]
+        views = [make_view(samples[place], replace(recipe_for(samples, recipe, place), augment=Augment()), draw) for place, draw in chosen]
         total += float(batch_loss(network, collate(views), loss, engine)) * len(views)
     return total / count

@@ -135,7 +135,8 @@ def make_watch(share: float) -> Any:
             self.flat.extend([kept.get("frac_reward_zero_std", 0.0)] * max(1, args.logging_steps))
             mean = sum(self.flat) / len(self.flat)
             if len(self.flat) == WATCHED and mean > share:
-                self.alarmed = f"In {mean:.0%} of the groups of the last {WATCHED} steps all answers were worth the same: the answers have collapsed, or there is nothing left to learn."
+                groups = f"In {mean:.0%} of the groups of the last {WATCHED} steps all answers were worth the same"
+                self.alarmed = f"{groups}: the answers have collapsed, or there is nothing left to learn."
                 control.should_training_stop = True
 
     return Watch()

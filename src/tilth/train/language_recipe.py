@@ -9,10 +9,11 @@ from tilth.classes import ClassScheme
 from tilth.models.language.chat import Prompt
 from tilth.models.language.tiny import TinySize
 from tilth.segmenter import InputSpec, Scaling
-from tilth.train.recipe import Data, Pair, _check, _share
+from tilth.train.sources import Data, Pair, check, share
 
 COUNTRYSIDE = ClassScheme(("others", "field", "tree", "water", "built"), ("field", "water"), None, ("#000000", "#5ac85a", "#1b6e2c", "#2e86de", "#c0392b"))
 """Five classes of the simulated countryside; roads, rough and bare ground are others."""
+
 
 @dataclass(frozen=True)
 class Simulated:
@@ -30,8 +31,8 @@ class Simulated:
     """Of the first scene; validation begins 100000 later."""
 
     def __post_init__(self) -> None:
-        _check(self.scenes >= 0, "simulate.scenes", self.scenes, "0 or more")
-        _check(self.scenes < 100_000, "simulate.scenes", self.scenes, "fewer than 100000")
+        check(self.scenes >= 0, "simulate.scenes", self.scenes, "0 or more")
+        check(self.scenes < 100_000, "simulate.scenes", self.scenes, "fewer than 100000")
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Draws:
     """Draws after which a patch is taken that is as close to the wishes as was seen."""
 
     def __post_init__(self) -> None:
-        _share("draws.most_share", self.most_share)
+        share("draws.most_share", self.most_share)
         for name in ("least_classes", "step", "tries"):
-            _check(getattr(self, name) >= 1, f"draws.{name}", getattr(self, name), "1 or more")
+            check(getattr(self, name) >= 1, f"draws.{name}", getattr(self, name), "1 or more")
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Lora:
     """Regular expression of the layers: linear ones of the language tower, so that the eyes stay as they are."""
 
     def __post_init__(self) -> None:
-        _check(self.r >= 0, "language.lora.r", self.r, "a rank, or 0 for all parameters")
-        _share("language.lora.dropout", self.dropout)
+        check(self.r >= 0, "language.lora.r", self.r, "a rank, or 0 for all parameters")
+        share("language.lora.dropout", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ class Sft:
     """Steps between two checkpoints."""
 
     def __post_init__(self) -> None:
-        _check(self.steps >= 0, "sft.steps", self.steps, "0 or more")
+        check(self.steps >= 0, "sft.steps", self.steps, "0 or more")
         for name in ("batch", "accumulate", "save_every"):
-            _check(getattr(self, name) >= 1, f"sft.{name}", getattr(self, name), "1 or more")
+            check(getattr(self, name) >= 1, f"sft.{name}", getattr(self, name), "1 or more")
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,11 @@ class Grpo:
 
     def __post_init__(self) -> None:
         for name in ("gate", "alarm"):
-            _share(f"grpo.{name}", getattr(self, name))
-        _check(self.steps >= 0, "grpo.steps", self.steps, "0 or more")
-        _check(self.answers >= 2, "grpo.answers", self.answers, "2 or more: answers are compared with each other")
+            share(f"grpo.{name}", getattr(self, name))
+        check(self.steps >= 0, "grpo.steps", self.steps, "0 or more")
+        check(self.answers >= 2, "grpo.answers", self.answers, "2 or more: answers are compared with each other")
         for name in ("prompts", "accumulate", "save_every"):
-            _check(getattr(self, name) >= 1, f"grpo.{name}", getattr(self, name), "1 or more")
+            check(getattr(self, name) >= 1, f"grpo.{name}", getattr(self, name), "1 or more")
 
 
 @dataclass(frozen=True)
@@ -196,11 +197,11 @@ class LanguageRecipe:
 
     def __post_init__(self) -> None:
         given = [key for key in ("base", "start_from", "tiny") if getattr(self.language, key)]
-        _check(len(given) <= 1, "language.base", " and ".join(given), "one of base, start_from and tiny")
-        _check(len(self.divide) in {1, len(self.bands)}, "divide", list(self.divide), f"one number, or one for each of the {len(self.bands)} bands")
-        _check(len(self.subtract) in {1, len(self.bands)}, "subtract", list(self.subtract), f"one number, or one for each of the {len(self.bands)} bands")
+        check(len(given) <= 1, "language.base", " and ".join(given), "one of base, start_from and tiny")
+        check(len(self.divide) in {1, len(self.bands)}, "divide", list(self.divide), f"one number, or one for each of the {len(self.bands)} bands")
+        check(len(self.subtract) in {1, len(self.bands)}, "subtract", list(self.subtract), f"one number, or one for each of the {len(self.bands)} bands")
         patch, context = self.language.prompt.patch, self.language.context
-        _check(context >= patch, "language.context", context, f"at least the patch of {patch} px")
+        check(context >= patch, "language.context", context, f"at least the patch of {patch} px")
 
     @property
     def window(self) -> int:

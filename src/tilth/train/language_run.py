@@ -15,7 +15,6 @@ from tilth.models.card import CARD, ModelCard, sha256_of, write_card
 from tilth.models.language.network import FORMAT
 from tilth.models.toml import to_toml
 from tilth.sample import Sample
-from tilth.train.datasets import open_samples
 from tilth.train.grpo import check_gate, reinforce
 from tilth.train.inspect_language import inspect
 from tilth.train.language_recipe import LanguageRecipe
@@ -84,6 +83,8 @@ def plan_language(recipe: LanguageRecipe) -> LanguagePlan:
     if recipe.simulate.scenes:
         samples, validation = simulated(recipe.simulate)
         return plan_talks(recipe, samples, validation, source="simulated countryside", licence="Apache-2.0")
+    from tilth.train.datasets import open_samples
+
     training, held = open_samples(recipe)  # type: ignore[arg-type]  # it looks at data, classes, window, name and seed, which both kinds of recipe have
     return plan_talks(recipe, training, held, source=training.name, licence=training.licence, citation=training.citation, notes=training.problems)
 
@@ -112,7 +113,8 @@ def plan_talks(
     first = Talks(samples, recipe, 1)[0]
     recipe.language.prompt.answer(first.truth, recipe.classes.names)
     said = [
-        f"{len(samples):,} training and {len(validation):,} validation images of {source}; patches of {prompt.patch} px, answers of {prompt.grid} rows in {prompt.codec}.",
+        f"{len(samples):,} training and {len(validation):,} validation images of {source}.",
+        f"Patches of {prompt.patch} px, answers of {prompt.grid} rows in {prompt.codec}.",
         *notes,
     ]
     if not len(validation):
@@ -166,6 +168,7 @@ def train_language(plan: LanguagePlan, folder: Path, *, resume: bool = False, fo
                 message = "Rewards want a validation split, on which the supervised model is looked at first: give one, or set grpo.steps to 0."
                 raise BadInput(message)
             check_gate(supervised, recipe.grpo.gate)
+            model, processor = _again(plan, folder)  # the trainer looks for what the divergence is measured from where the model was loaded from
             found = reinforce(model, processor, plan.talks(REWARDED), recipe, folder / GRPO, resume=resume, on_step=on_step)
             model, alarm = found.model, found.alarm
             standing = inspect(model, processor, plan.talks(VALIDATION), recipe)
@@ -180,8 +183,7 @@ def _supervised(plan: LanguagePlan, folder: Path, *, resume: bool, on_step: OnSt
     recipe = plan.recipe
     done = folder / SUPERVISED / CARD
     if resume and done.is_file():
-        again = replace(recipe, language=replace(recipe.language, base="", tiny="", start_from=str(done.parent)))
-        model, processor = make_pair(again, plan.talks(TRAINING))
+        model, processor = _again(plan, folder)
     else:
         model, processor = make_pair(recipe, plan.talks(TRAINING))
         if recipe.sft.steps:
@@ -190,6 +192,12 @@ def _supervised(plan: LanguagePlan, folder: Path, *, resume: bool, on_step: OnSt
     if recipe.grpo.steps and not done.is_file():
         _export(plan, model, processor, folder / SUPERVISED, standing)
     return model, processor, standing
+
+
+def _again(plan: LanguagePlan, folder: Path) -> tuple[Any, Any]:
+    """Load the supervised model as it was written."""
+    language = replace(plan.recipe.language, base="", tiny="", start_from=str(folder / SUPERVISED))
+    return make_pair(replace(plan.recipe, language=language), plan.talks(TRAINING))
 
 
 def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool) -> None:
@@ -274,7 +282,8 @@ def forecast(plan: LanguagePlan) -> tuple[str, ...]:
     lessons = sft.steps * sft.batch * sft.accumulate
     written = grpo.steps * grpo.prompts * grpo.accumulate * grpo.answers
     return (
-        f"Supervised: {sft.steps:,} steps of {sft.batch * sft.accumulate} conversations, {lessons:,} in all; right answers have {sum(answers) / len(answers):.0f} characters.",
+        f"Supervised: {sft.steps:,} steps of {sft.batch * sft.accumulate} conversations, {lessons:,} in all.",
+        f"Right answers have {sum(answers) / len(answers):.0f} characters.",
         f"By reward: {grpo.steps:,} steps, {written:,} answers to be written." if grpo.steps else "By reward: nothing (grpo.steps = 0).",
         "Nothing was written.",
     )

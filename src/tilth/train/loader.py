@@ -15,6 +15,7 @@ import numpy as np
 from tilth.sample import Sample
 from tilth.train.crops import Batch, collate, make_view
 from tilth.train.draws import Draw, order
+from tilth.train.mixture import Mixture, epoch_length, recipe_for
 from tilth.train.recipe import Recipe
 
 AHEAD = 3
@@ -45,8 +46,7 @@ class Feed:
     @cached_property
     def length(self) -> int:
         """Windows in an epoch."""
-        crops = self.recipe.crops
-        return crops.per_epoch or len(self.samples) if crops.mode == "random" else len(self.samples)
+        return epoch_length(self.samples, self.recipe)
 
     @cached_property
     def batches(self) -> int:
@@ -67,13 +67,15 @@ class Feed:
         return [(int(chosen[k]), Draw(seed, epoch, k, number)) for k in range(number * batch, stop)]
 
     def _order(self, epoch: int) -> np.ndarray:
-        """Return which sample each place of an epoch takes: each once, or evenly often where an epoch has more places than samples."""
+        """Return which sample each place of an epoch takes: each once, or evenly often where there are more places; of a mixture each part by its share."""
+        if isinstance(self.samples, Mixture):
+            return self.samples.order(self.recipe.seed, epoch, self.length)
         rounds = -(-self.length // len(self.samples))
         return np.concatenate([order(self.recipe.seed, epoch, len(self.samples), k) for k in range(rounds)])[: self.length]
 
     def view(self, index: int, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
         """Make one view."""
-        return make_view(self.sample(index), self.recipe, draw)
+        return make_view(self.sample(index), recipe_for(self.samples, self.recipe, index), draw)
 
     def batch(self, place: Place) -> Batch:
         """Make one batch."""

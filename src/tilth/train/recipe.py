@@ -7,58 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tilth.classes import FTW3, ClassScheme
-from tilth.errors import BadInput
 from tilth.segmenter import InputSpec, Scaling
-
-Pair = tuple[float, float]
-
-
-def _check(good: bool, key: str, value: object, wanted: str) -> None:
-    if not good:
-        message = f"{key} = {value!r} was given; wanted is {wanted}."
-        raise BadInput(message)
-
-
-def _share(key: str, value: float) -> None:
-    _check(0 <= value <= 1, key, value, "a number from 0 to 1")
-
-
-def _range(key: str, value: Pair, least: float = 0.0) -> None:
-    _check(least <= value[0] <= value[1], key, list(value), f"two numbers from {least:g} up, the smaller one first")
-
-
-@dataclass(frozen=True)
-class Data:
-    """Which samples."""
-
-    dataset: str = ""
-    """Name of a dataset of :func:`tilth.data.load_dataset`, or a folder of images and masks."""
-    root: str = ""
-    """Where a dataset that is known by name lies."""
-    image: str = ""
-    """Own polygons: the image ..."""
-    polygons: str = ""
-    """... and the outlines on it (GeoPackage, GeoParquet, ...).  Together they stand for a dataset."""
-    validation_share: float = 0.2
-    """Own polygons: share of the land that is kept for validation."""
-    block_km: float = 0.0
-    """Own polygons: edge of the blocks of land that are drawn for training or validation; 0: some six along the image."""
-    groups: tuple[str, ...] = ()
-    """Only these groups (countries) are trained on; empty: all."""
-    validation_groups: tuple[str, ...] = ()
-    """Only these groups are validated on; empty: all."""
-    train_split: str = "train"
-    validation_split: str = "val"
-    truth: Literal["auto", "labels", "instances"] = "auto"
-    """What the classes come from: masks as they are, or object ids, whose boundary is then drawn at the window's own resolution.
-    "auto": ids where there are any."""
-    boundary_width: int = 1
-    """Pixels of boundary drawn inside each object, when the truth is ids."""
-
-    def __post_init__(self) -> None:
-        _check(self.boundary_width >= 1, "data.boundary_width", self.boundary_width, "1 or more")
-        _check(0 <= self.validation_share < 1, "data.validation_share", self.validation_share, "a share from 0 up to 1")
-        _check(self.block_km >= 0, "data.block_km", self.block_km, "a length, or 0")
+from tilth.train.sources import Data, Pair, check, ordered, share
 
 
 @dataclass(frozen=True)
@@ -78,9 +28,9 @@ class Inputs:
     def __post_init__(self) -> None:
         for name in ("divide", "subtract"):
             values = getattr(self, name)
-            _check(len(values) in {1, len(self.bands)}, f"input.{name}", list(values), f"one number, or one for each of the {len(self.bands)} bands")
-        _check(all(self.divide), "input.divide", list(self.divide), "numbers other than 0")
-        _check(self.multiple >= 1 and self.window >= 1 and self.window % self.multiple == 0, "input.window", self.window, f"a multiple of {self.multiple} px")
+            check(len(values) in {1, len(self.bands)}, f"input.{name}", list(values), f"one number, or one for each of the {len(self.bands)} bands")
+        check(all(self.divide), "input.divide", list(self.divide), "numbers other than 0")
+        check(self.multiple >= 1 and self.window >= 1 and self.window % self.multiple == 0, "input.window", self.window, f"a multiple of {self.multiple} px")
 
     def spec(self) -> InputSpec:
         """Return the card's InputSpec."""
@@ -219,15 +169,15 @@ class Augment:
 
     def __post_init__(self) -> None:
         for name in ("divisor", "rotate", "sharpness", "appearance", "blur", "crop", "noise", "swap"):
-            _share(f"augment.{name}.p", getattr(self, name).p)
+            share(f"augment.{name}.p", getattr(self, name).p)
         for name in ("flip_x", "flip_y", "d4"):
-            _share(f"augment.{name}", getattr(self, name))
-        _check(self.divisor.range[0] > 0, "augment.divisor.range", list(self.divisor.range), "numbers above 0")
-        _check(0 < self.crop.scale[0] <= self.crop.scale[1] <= 1, "augment.crop.scale", list(self.crop.scale), "two shares from above 0 to 1")
-        _check(self.crop.ratio[0] > 0, "augment.crop.ratio", list(self.crop.ratio), "numbers above 0")
+            share(f"augment.{name}", getattr(self, name))
+        check(self.divisor.range[0] > 0, "augment.divisor.range", list(self.divisor.range), "numbers above 0")
+        check(0 < self.crop.scale[0] <= self.crop.scale[1] <= 1, "augment.crop.scale", list(self.crop.scale), "two shares from above 0 to 1")
+        check(self.crop.ratio[0] > 0, "augment.crop.ratio", list(self.crop.ratio), "numbers above 0")
         pairs = {"divisor.range": self.divisor.range, "sharpness.range": self.sharpness.range, "crop.scale": self.crop.scale, "crop.ratio": self.crop.ratio}
         for name, pair in (pairs | {"blur.sigma": self.blur.sigma, "noise.std": self.noise.std}).items():
-            _range(f"augment.{name}", pair)
+            ordered(f"augment.{name}", pair)
 
 
 @dataclass(frozen=True)
@@ -250,14 +200,14 @@ class Crops:
     """"random": one axis is stretched by up to exp(stretch) against the other."""
 
     def __post_init__(self) -> None:
-        _check(self.size >= 0, "crops.size", self.size, "a number of pixels, or 0 for the input's window")
-        _check(self.per_epoch >= 0, "crops.per_epoch", self.per_epoch, "0 or more")
-        _check(0 <= self.stretch < 1, "crops.stretch", self.stretch, "a number from 0 up to 1")
+        check(self.size >= 0, "crops.size", self.size, "a number of pixels, or 0 for the input's window")
+        check(self.per_epoch >= 0, "crops.per_epoch", self.per_epoch, "0 or more")
+        check(0 <= self.stretch < 1, "crops.stretch", self.stretch, "a number from 0 up to 1")
         if self.gsd is not None:
-            _check(0 < self.gsd[0] <= self.gsd[1], "crops.gsd", list(self.gsd), "two distances above 0, the finer one first")
+            check(0 < self.gsd[0] <= self.gsd[1], "crops.gsd", list(self.gsd), "two distances above 0, the finer one first")
         if self.zoom is not None:
-            _check(0 < self.zoom[0] <= self.zoom[1], "crops.zoom", list(self.zoom), "two numbers above 0, the smaller one first")
-            _check(self.gsd is None, "crops.zoom", list(self.zoom), "none beside crops.gsd, which says the same in metres")
+            check(0 < self.zoom[0] <= self.zoom[1], "crops.zoom", list(self.zoom), "two numbers above 0, the smaller one first")
+            check(self.gsd is None, "crops.zoom", list(self.zoom), "none beside crops.gsd, which says the same in metres")
 
 
 @dataclass(frozen=True)
@@ -287,13 +237,13 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "accumulate"):
-            _check(getattr(self, name) >= 1, f"schedule.{name}", getattr(self, name), "1 or more")
-        _check(self.lr > 0, "schedule.lr", self.lr, "a number above 0")
-        _check(0 <= self.floor <= self.lr, "schedule.floor", self.floor, f"a number from 0 to the learning rate, {self.lr:g}")
-        _check(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "a share from 0 up to 1")
-        _check(0 <= self.average < 1, "schedule.average", self.average, "a number from 0 up to 1")
+            check(getattr(self, name) >= 1, f"schedule.{name}", getattr(self, name), "1 or more")
+        check(self.lr > 0, "schedule.lr", self.lr, "a number above 0")
+        check(0 <= self.floor <= self.lr, "schedule.floor", self.floor, f"a number from 0 to the learning rate, {self.lr:g}")
+        check(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "a share from 0 up to 1")
+        check(0 <= self.average < 1, "schedule.average", self.average, "a number from 0 up to 1")
         for name in ("weight_decay", "clip"):
-            _check(getattr(self, name) >= 0, f"schedule.{name}", getattr(self, name), "0 or more")
+            check(getattr(self, name) >= 0, f"schedule.{name}", getattr(self, name), "0 or more")
 
 
 @dataclass(frozen=True)
@@ -315,11 +265,11 @@ class Validate:
     or mean over classes of the IoU over all pixels of the split.  "auto": "miou" for the method "pixels", else "object_f1"."""
 
     def __post_init__(self) -> None:
-        _check(self.every >= 0, "validate.every", self.every, "0 or more")
-        _check(self.limit >= 0, "validate.limit", self.limit, "0 or more")
-        _check(0 < self.iou <= 1, "validate.iou", self.iou, "a number above 0, at most 1")
+        check(self.every >= 0, "validate.every", self.every, "0 or more")
+        check(self.limit >= 0, "validate.limit", self.limit, "0 or more")
+        check(0 < self.iou <= 1, "validate.iou", self.iou, "a number above 0, at most 1")
         objects = self.method != "pixels" or self.metric != "object_f1"
-        _check(objects, "validate.metric", self.metric, "'miou' or 'pixel_iou', as the method 'pixels' finds no objects")
+        check(objects, "validate.metric", self.metric, "'miou' or 'pixel_iou', as the method 'pixels' finds no objects")
 
     def resolved(self, classes: ClassScheme) -> Validate:
         """Return the rules with "auto" decided by the classes."""
@@ -349,9 +299,9 @@ class Hardware:
     """Minutes between two checkpoints within an epoch; the end of each epoch is always saved."""
 
     def __post_init__(self) -> None:
-        _check(self.devices >= 1, "hardware.devices", self.devices, "1 or more")
+        check(self.devices >= 1, "hardware.devices", self.devices, "1 or more")
         for name in ("workers", "threads", "save_every", "keep_mb"):
-            _check(getattr(self, name) >= 0, f"hardware.{name}", getattr(self, name), "0 or more")
+            check(getattr(self, name) >= 0, f"hardware.{name}", getattr(self, name), "0 or more")
 
 
 @dataclass(frozen=True)
@@ -365,7 +315,7 @@ class Recipe:
     attribution: str = ""
     seed: int = 7
     classes: ClassScheme = FTW3
-    data: Data = Data()
+    data: Data = field(default_factory=Data)
     input: Inputs = Inputs()
     model: Model = field(default_factory=Model)
     loss: Loss = field(default_factory=Loss)
@@ -377,11 +327,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         weights = self.loss.weights
-        _check(not weights or len(weights) == len(self.classes), "loss.weights", list(weights), f"one number for each of the {len(self.classes)} classes")
-        _check(self.window % self.input.multiple == 0, "crops.size", self.crops.size, f"a multiple of input.multiple, {self.input.multiple} px")
+        check(not weights or len(weights) == len(self.classes), "loss.weights", list(weights), f"one number for each of the {len(self.classes)} classes")
+        check(self.window % self.input.multiple == 0, "crops.size", self.crops.size, f"a multiple of input.multiple, {self.input.multiple} px")
         odd = len(self.input.bands) % 2 and self.augment.swap.p > 0
-        _check(not odd, "augment.swap.p", self.augment.swap.p, f"0, as {len(self.input.bands)} bands have no two halves")
-        _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        check(not odd, "augment.swap.p", self.augment.swap.p, f"0, as {len(self.input.bands)} bands have no two halves")
+        check(self.seed >= 0, "seed", self.seed, "0 or more")
         self.validate.resolved(self.classes)
 
     @property

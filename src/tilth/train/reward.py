@@ -114,8 +114,9 @@ class Standing:
 
 
 def constants(truths: Sequence[np.ndarray], classes: ClassScheme, over: Over = "union", smooth: float = 1.0) -> dict[str, float]:
-    """Return what saying one class everywhere is worth, class by class."""
-    return {name: float(np.mean([mean_dice(true, np.full_like(true, k), classes, over, smooth) for true in truths])) for k, name in enumerate(classes.names)}
+    """Return what saying one class everywhere is worth, class by class, and what saying nothing is: the smoothing pays for that too."""
+    said = {**dict(enumerate(classes.names)), IGNORE: "nothing"}
+    return {name: float(np.mean([mean_dice(true, np.full_like(true, k), classes, over, smooth) for true in truths])) for k, name in said.items()}
 
 
 def mean_worth(truths: Sequence[np.ndarray], masks: Sequence[np.ndarray], classes: ClassScheme, over: Over = "union") -> float:

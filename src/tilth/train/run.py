@@ -17,6 +17,7 @@ from tilth.sample import Sample
 from tilth.train.checkpoint import BEST, STATE
 from tilth.train.datasets import check_samples, fingerprint, open_samples
 from tilth.train.log import LOG
+from tilth.train.mixture import Mixture, epoch_length
 from tilth.train.reading import recipe_table
 from tilth.train.recipe import Recipe
 
@@ -43,9 +44,7 @@ class Plan:
     @property
     def windows(self) -> int:
         """Windows of the whole run."""
-        crops = self.recipe.crops
-        epoch = crops.per_epoch if crops.mode == "random" and crops.per_epoch else len(self.samples)
-        return epoch * self.recipe.schedule.epochs
+        return epoch_length(self.samples, self.recipe) * self.recipe.schedule.epochs
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +193,8 @@ def probe(plan: Plan, steps: int = 3) -> float:
         model=replace(recipe.model, pretrained="", start_from=""),
     )
     network, _ = make_network(brief)
-    run = partial(fit, network, plan.samples[: steps * size], card=plan.card)
+    samples = plan.samples if isinstance(plan.samples, Mixture) else plan.samples[: steps * size]
+    run = partial(fit, network, samples, card=plan.card)
     warm = replace(brief, crops=replace(brief.crops, per_epoch=size))
     run(recipe=warm)
     return run(recipe=brief).images_per_second

@@ -174,7 +174,9 @@ def _score(model: Segmenter, sample: Sample, spec: Validate) -> tuple[list[float
     truth = true_objects(sample, spec)
     guess = found_objects(probabilities, model, spec, truth.shape)
     ignore = sample.ignore
-    image = score.score_ids(sample.key, truth, guess, ignore=ignore, pixel=pixel_metres(sample.image.grid), options=score.ImageOptions(distances=False))
+    where = sample.instances or sample.labels  # its grid may be finer than the image's
+    pixel = pixel_metres(where.grid if where is not None else sample.image.grid)
+    image = score.score_ids(sample.key, truth, guess, ignore=ignore, pixel=pixel, options=score.ImageOptions(distances=False))
     objects = score.object_scores(image.table, spec.iou, strict=spec.method == "components")
     return [objects.tp, objects.fp, objects.fn, *image.area], confusion
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -235,8 +236,13 @@ def _device(machine: Machine) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the libraries' own warnings and notes off the screen; what matters is said by us."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # the trainers would report each start to their makers
+    from transformers.utils import logging as library
+
     names = ("transformers", "trl", "peft", "accelerate", "datasets")
     before = {name: logging.getLogger(name).level for name in names}
+    bars = library.is_progress_bar_enabled()
+    library.disable_progress_bar()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in names:
@@ -246,3 +252,5 @@ def quiet() -> Iterator[None]:
         finally:
             for name, level in before.items():
                 logging.getLogger(name).setLevel(level)
+            if bars:
+                library.enable_progress_bar()

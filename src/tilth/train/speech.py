@@ -47,7 +47,7 @@ class Talk:
 
 
 @dataclass(frozen=True, eq=False)
-class Talks(Sequence[Talk]):
+class Talks:
     """Talks number 0, 1, 2 ...: each follows from the seed and its number alone, so that a run can be resumed anywhere.
 
     Parameters
@@ -67,7 +67,7 @@ class Talks(Sequence[Talk]):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: Any) -> Talk:
+    def __getitem__(self, index: int) -> Talk:
         """Draw one talk.
 
         Raises

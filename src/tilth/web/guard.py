@@ -21,17 +21,18 @@ LARGEST_BODY = 256 * 1024
 """Bytes; a page of 240 decisions has a tenth of it."""
 OWN_HEADER = b"x-tilth"
 METHODS = ("GET", "HEAD", "POST")
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What a page of ours may load: nothing from elsewhere, no script or style within the page, no code made from text."""
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+    (b"content-security-policy", POLICY),
 )
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -46,10 +47,6 @@ class Refusal:
 
     status: int
     why: str
-
-
-class TooLarge(Exception):
-    """A body has more bytes than are taken."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +74,31 @@ class Guard:
         if refusal is not None:
             await refuse(refusal, send)
             return
-        prefix = f"/{self.token}"
-        inner = {**scope, "root_path": prefix}
-        begun = False
+        if scope["method"] == "POST":
+            body = await self._whole_body(receive)
+            if body is None:
+                await refuse(Refusal(413, f"The request has more than {self.largest_body:,} bytes."), send)
+                return
+            receive = _replay(body, receive)
 
         async def answer(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 message = {**message, "headers": [*message.get("headers", []), *HEADERS]}
             await send(message)
 
-        try:
-            await self.inside(inner, self._bounded(receive), answer)
-        except TooLarge:
-            if not begun:
-                await refuse(Refusal(413, f"The request has more than {self.largest_body:,} bytes."), send)
+        await self.inside({**scope, "root_path": f"/{self.token}"}, receive, answer)
+
+    async def _whole_body(self, receive: Receive) -> bytes | None:
+        """Read a body, also one that comes without its length; None as soon as it is too large."""
+        pieces, size, more = [], 0, True
+        while more:
+            message = await receive()
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            more = message["type"] == "http.request" and message.get("more_body", False)
+            if size > self.largest_body:
+                return None
+        return b"".join(pieces)
 
     def judge(self, scope: Scope) -> Refusal | None:
         """Say why a request may not pass, or None."""
@@ -124,8 +130,9 @@ class Guard:
             return Refusal(405, "Only GET, HEAD and POST are answered.")
         if len(scope["path"]) > 1024 or len(scope.get("query_string", b"")) > 1024:
             return Refusal(414, "The address is too long.")
-        if scope["method"] != "POST":
-            return None
+        return self._judge_writing(headers) if scope["method"] == "POST" else None
+
+    def _judge_writing(self, headers: dict[bytes, str]) -> Refusal | None:
         if OWN_HEADER not in headers or not headers.get(b"content-type", "").startswith("application/json"):
             return Refusal(403, "What writes is JSON from a page of this server.")
         length = headers.get(b"content-length", "0")
@@ -135,19 +142,15 @@ class Guard:
             return Refusal(413, f"The request has more than {self.largest_body:,} bytes.")
         return None
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """Count the bytes of a body that comes without its length."""
-        seen = 0
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.largest_body:
-                raise TooLarge
-            return message
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Hand a body that was read on to the application."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
-        return counted
+    async def first_then_rest() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return first_then_rest
 
 
 async def refuse(refusal: Refusal, send: Send) -> None:

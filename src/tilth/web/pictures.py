@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL.Image import DecompressionBombError
 
 from tilth.classes import IGNORE
 from tilth.errors import UnreadableFile
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
 
 EDGE = 288
 """Longest edge of a small picture: one and a half times what a sheet of 40 shows on a screen of 1,440 pixels."""
-MOST_PIXELS = 200_000_000
+MOST_PIXELS = 178_000_000
 """Photographs and masks with more are not decoded."""
-PHOTO_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP")
+PHOTO_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 OUTLINE, SHADE, UNKNOWN = (255, 222, 0), (38, 12, 58), (0, 110, 255)
 """Edge of the crop; what lies over the soil; what lies over pixels of no known class."""
+DARKER = [min(255, 4 * value // 10 + 2 * shade // 3) for shade in SHADE for value in range(256)]
+"""Soil of a small picture: each channel through a table."""
 # Pillow's readers raise whatever a broken file makes them stumble over.
 BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError,
-    RuntimeError, AssertionError, UnreadableFile,
+    RuntimeError, AssertionError, DecompressionBombError, UnreadableFile,
 )  # fmt: skip
 
 
@@ -46,7 +49,7 @@ class Made:
 
     def to_bytes(self) -> bytes:
         """Pack for a file."""
-        head = "\n".join(("tilth-small-2", self.version, self.image, self.mask, str(len(self.overlay)))).encode()
+        head = "\n".join(("tilth-small-3", self.version, self.image, self.mask, str(len(self.overlay)))).encode()
         return struct.pack("<I", len(head)) + head + self.overlay + self.photo
 
     @classmethod
@@ -57,7 +60,7 @@ class Made:
             kind, version, image, mask, overlay = data[4 : 4 + length].decode().split("\n")
             start = 4 + length
             cut = start + int(overlay)
-            return cls(version, image, mask, data[start:cut], data[cut:]) if kind == "tilth-small-2" and len(data) > cut else None
+            return cls(version, image, mask, data[start:cut], data[cut:]) if kind == "tilth-small-3" and len(data) > cut else None
         except (struct.error, ValueError):
             return None
 
@@ -187,19 +190,18 @@ def draw_overlay(bare: np.ndarray, mask: Path) -> tuple[np.ndarray, str]:
     str
         What is odd about the mask; empty if nothing is.
     """
+    from PIL import Image, ImageChops
+
     crop, unknown, size = read_cover(mask, bare.shape[:2])
-    soil = (255 - np.maximum(crop, unknown))[..., None].astype(np.uint16)
-    picture = bare.astype(np.uint16)
-    gray = picture.mean(-1, keepdims=True).astype(np.uint16)
-    dark = (gray + picture * 3) // 10 + np.asarray(SHADE, np.uint16) * 2 // 3  # a missed plant is still seen to be green
-    mixed = (picture * (255 - soil) + np.minimum(dark, 255) * soil) // 255
-    blue = unknown[..., None].astype(np.uint16) * 3 // 5
-    mixed = (mixed * (255 - blue) + np.asarray(UNKNOWN, np.uint16) * blue) // 255
-    line = edge_of(crop)
-    mixed[line] = (mixed[line] + 3 * np.asarray(OUTLINE, np.uint16)) // 4
+    photo, seen = Image.fromarray(bare), Image.fromarray(np.maximum(crop, unknown))
+    dull = Image.blend(photo.convert("L").convert("RGB"), photo, 0.75)  # a missed plant is still seen to be green
+    mixed = Image.composite(photo, dull.point(DARKER), seen)
+    if unknown.any():
+        mixed = Image.composite(Image.new("RGB", photo.size, UNKNOWN), mixed, ImageChops.multiply(Image.fromarray(unknown), Image.new("L", photo.size, 153)))
+    mixed.paste(OUTLINE, mask=Image.fromarray(edge_of(crop).astype(np.uint8) * 191))
     height, width = bare.shape[:2]
     skewed = abs(size[0] * height - size[1] * width) > 0.03 * size[1] * width + max(size)
-    return mixed.astype(np.uint8), f"mask is {size[0]} x {size[1]}: another shape" if skewed else ""
+    return np.asarray(mixed), f"mask is {size[0]} x {size[1]}: another shape" if skewed else ""
 
 
 def _jpeg(picture: np.ndarray, note: str = "") -> bytes:

@@ -93,7 +93,9 @@ def to_text(found: Screened) -> str:
     """Lay a report out for the terminal."""
     decided = sum(found.counts.values())
     said = ", ".join(f"{found.counts[word]:,} {word}" for word in WORDS)
-    lines = [f"{found.folder}: {decided:,} masks decided ({said}); {found.kept_share:.1%} kept (DepthCropSeg++ {PAPER_SHARE:.1%}, DepthCropSeg {FIRST_SHARE:.1%})"]
+    lines = [
+        f"{found.folder}: {decided:,} masks decided ({said}); {found.kept_share:.1%} kept (DepthCropSeg++ {PAPER_SHARE:.1%}, DepthCropSeg {FIRST_SHARE:.1%})"
+    ]
     if found.outdated:
         lines.append(f"{found.outdated:,} masks have changed since, or are gone: undecided again")
     lines.append(f"\n{'person':<16} {'pass':<7} {'seen':>8} {'kept':>7} {'hours':>7} {'seen/h':>9} {'kept/h':>8}")
@@ -120,7 +122,9 @@ def to_html(found: Screened) -> str:
     decided = sum(found.counts.values())
     lead = f"{decided:,} masks are decided, {found.kept_share:.1%} of them kept. DepthCropSeg++ kept {PAPER_SHARE:.1%}, DepthCropSeg {FIRST_SHARE:.1%}."
     sections = [
-        page.section("Decisions", page.table(["last word", "masks", "share"], [(w, found.counts[w], _share(found.counts[w], decided)) for w in WORDS]), *_notes(found)),
+        page.section(
+            "Decisions", page.table(["last word", "masks", "share"], [(w, found.counts[w], _share(found.counts[w], decided)) for w in WORDS]), *_notes(found)
+        ),
         page.section("Throughput", page.table(["person", "pass", "seen", "kept", "hours", "seen per hour", "kept per hour"], _speed_rows(found.throughput))),
         page.section("Agreement", *_agreement_parts(found.agreement)),
         page.section("Disagreements", *_conflict_parts(found.conflicts)),

@@ -133,7 +133,7 @@ def _drawn(gallery: Gallery, item: Item, kind: str, edge: str) -> bytes:
 def state(desk: Desk, given: Mapping[str, str]) -> JSON:
     """Return what the page needs to begin: names, numbers, notes.  The folders are looked at again when it is loaded."""
     if given.get("fresh"):
-        desk.screening.refresh()
+        desk.screening.refresh(older_than=5)
     screening = desk.screening
     folder = hashlib.blake2b(str(screening.pseudo.resolve()).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     rated = sum(item.quality is not None for item in screening.listing.items)

@@ -53,8 +53,8 @@ def attend(values: torch.Tensor, shapes: Sequence[Shape], places: torch.Tensor, 
 
 
 def centres(shapes: Sequence[Shape], like: torch.Tensor) -> torch.Tensor:
-    """Return the centres of all cells of some levels, (token, 2) as (x, y) shares of width and height, of the type and on the device of ``like``."""
-    return torch.from_numpy(_centres(tuple(shapes))).to(like)
+    """Return the centres of all cells of some levels, (token, 2) as (x, y) shares of width and height, on the device of ``like``; float32, or finer if it is."""
+    return torch.from_numpy(_centres(tuple(shapes))).to(like.device, torch.promote_types(like.dtype, torch.float32))
 
 
 @lru_cache(maxsize=64)
@@ -130,8 +130,10 @@ class DeformableAttention(nn.Module):
         count, tokens = int(queries.shape[1]), int(values.shape[1])
         offsets = self.offsets(queries).reshape(-1, count, self.heads, self.levels, self.points, 2)
         weights = self.weights(queries).reshape(-1, count, self.heads, self.levels * self.points).softmax(-1)
-        cells = torch.tensor([(columns, rows) for rows, columns in shapes], dtype=queries.dtype, device=queries.device)
-        looked = places[:, None, None, None] + offsets / cells[:, None]  # (view, query, head, level, point, 2)
+        # Places want more digits than bfloat16 has, whatever the rest is computed in.
+        cells = torch.tensor([(columns, rows) for rows, columns in shapes], dtype=places.dtype, device=places.device)
+        looked = places[:, None, None, None] + offsets.to(places.dtype) / cells[:, None]  # (view, query, head, level, point, 2)
         inner = self.values(values)
         inner = inner.reshape(-1, tokens, self.heads, self.values.out_features // self.heads)
-        return self.answer(attend(inner, shapes, looked, weights.reshape(-1, count, self.heads, self.levels, self.points)))
+        weights = weights.reshape(-1, count, self.heads, self.levels, self.points).to(places.dtype)
+        return self.answer(attend(inner.to(places.dtype), shapes, looked, weights).to(inner.dtype))

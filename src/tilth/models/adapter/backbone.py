@@ -51,11 +51,13 @@ class Backbone(nn.Module):
     def __init__(self, encoder: str, bands: int, *, pretrained: bool = False, recompute: bool = False, **options: Any) -> None:
         super().__init__()
         transformer: Any = timm.create_model(encoder, pretrained=pretrained, in_chans=bands, num_classes=0, **options)
-        if not isinstance(transformer, VisionTransformer | Beit):
-            message = f"{encoder} is a {type(transformer).__name__}, which cannot be adapted; wanted is a plain ViT, DINOv2, DeiT or BEiT"
-            raise ValueError(message)  # noqa: TRY004
+        kind = type(transformer)
+        beit = kind is Beit
+        if not beit and kind is not VisionTransformer:  # what is derived from them has tokens of its own
+            message = f"{encoder} is a {kind.__name__}, which cannot be adapted; wanted is a plain ViT, DINOv2, DeiT or BEiT"
+            raise ValueError(message)
         rows, columns = transformer.patch_embed.patch_size
-        if rows != columns or (isinstance(transformer, Beit) and (transformer.pos_embed is not None or transformer.rel_pos_bias is not None)):
+        if rows != columns or (beit and (transformer.pos_embed is not None or transformer.rel_pos_bias is not None)):
             message = f"{encoder} has patches that are not square, or positions of two kinds, which cannot be adapted"
             raise ValueError(message)
         if pretrained and bands == 3:
@@ -66,7 +68,7 @@ class Backbone(nn.Module):
         self.width, self.patch, self.prefix = int(transformer.embed_dim), int(rows), int(transformer.num_prefix_tokens)
         self.depth, self.heads = len(transformer.blocks), int(transformer.blocks[0].attn.num_heads)
         self.recompute = recompute
-        for attention in [block.attn for block in transformer.blocks] if isinstance(transformer, Beit) else []:
+        for attention in [block.attn for block in transformer.blocks] if beit else []:
             attention.register_buffer("relative_position_index", None)  # (n + 1)^2 numbers in every block; one for all is in `pairs`
             attention.register_buffer("k_bias", None)  # zeros
 
@@ -102,10 +104,8 @@ class Backbone(nn.Module):
         """(view, prefix + token, feature) -> the same after blocks ``first`` to ``last``, without the latter."""
         step = beit_block if isinstance(self.transformer, Beit) else _vit_block
         for block in self.transformer.blocks[first:last]:
-            if self.recompute and torch.is_grad_enabled():
-                tokens = checkpoint(step, block, tokens, grid, use_reentrant=False)
-            else:
-                tokens = step(block, tokens, grid)
+            again = self.recompute and torch.is_grad_enabled()
+            tokens = checkpoint(step, block, tokens, grid, use_reentrant=False) if again else step(block, tokens, grid)
         return tokens
 
 
@@ -124,7 +124,7 @@ def take_unit_colours(layer: nn.Conv2d, mean: Sequence[float], std: Sequence[flo
         layer.bias.sub_(shift)
 
 
-def _vit_block(block: nn.Module, tokens: torch.Tensor, _grid: Shape) -> torch.Tensor:
+def _vit_block(block: Any, tokens: torch.Tensor, _grid: Shape) -> torch.Tensor:
     return block(tokens)
 
 
@@ -139,7 +139,7 @@ def resample(positions: torch.Tensor, old: Shape, new: Shape) -> torch.Tensor:
 
 @lru_cache(maxsize=16)
 def _bicubic(old: int, new: int) -> np.ndarray:
-    """(new, old) weights of torch's antialiased bicubic interpolation along one axis.  As numbers they are constants of an exported graph."""
+    """Return the (new, old) weights of torch's antialiased bicubic interpolation along one axis.  As numbers they are constants of an exported graph."""
     with torch.no_grad():
         found = F.interpolate(torch.eye(old)[None, None], size=(new, old), mode="bicubic", antialias=True)
     return found[0, 0].detach().cpu().numpy().copy()

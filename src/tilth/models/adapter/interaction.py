@@ -7,6 +7,7 @@ BatchNorm, which a processor can run, or GroupNorm, which one photograph at a ti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from timm.layers import DropPath
@@ -52,10 +53,8 @@ class SpatialPrior(nn.Module):
     def __init__(self, bands: int, width: int, norm: Callable[[int], nn.Module], channels: int = 64) -> None:
         super().__init__()
         sizes = (channels, 2 * channels, 4 * channels, 4 * channels)
-        self.stem = nn.Sequential(
-            conv(bands, channels, norm, 2), conv(channels, channels, norm), conv(channels, channels, norm), nn.MaxPool2d(3, 2, padding=1)
-        )
-        self.downs = nn.ModuleList(conv(a, b, norm, 2) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.stem = nn.Sequential(conv(bands, channels, norm, 2), conv(channels, channels, norm), conv(channels, channels, norm), nn.MaxPool2d(3, 2, padding=1))
+        self.downs = nn.ModuleList(conv(a, b, norm, 2) for a, b in pairwise(sizes))
         self.lifts = nn.ModuleList(nn.Conv2d(size, width, 1) for size in sizes)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:

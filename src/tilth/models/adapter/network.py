@@ -100,7 +100,7 @@ class Adapter(nn.Module):
         self.prior = SpatialPrior(bands, width, NORMS[norm])
         self.level = nn.Parameter(torch.randn(3, width))
         counts = [1] * (INTERACTIONS - 1) + [3]
-        self.interactions = nn.ModuleList(Interaction(width, heads, points, ratio, count, drop_path) for count in counts)
+        self.interactions: Any = nn.ModuleList(Interaction(width, heads, points, ratio, count, drop_path) for count in counts)
         self.up = nn.ConvTranspose2d(width, width, 2, 2)
         make: Callable[..., nn.Module] = partial(Stepwise, UPSAMPLERS[upsampler]) if upsampler in UPSAMPLERS else Resized
         self.fuse = make(width, recompute=recompute)
@@ -128,7 +128,7 @@ class Adapter(nn.Module):
 
     def _again(self, step: Callable[..., torch.Tensor], *given: Any) -> torch.Tensor:
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(step, *given, use_reentrant=False)  # type: ignore[no-any-return]
+            return checkpoint(step, *given, use_reentrant=False)
         return step(*given)
 
     def _merge(self, finest: torch.Tensor, coarser: list[torch.Tensor], seen: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -154,7 +154,8 @@ class AdapterSegmenter(nn.Module):
 
     def __init__(self, backbone: Backbone, adapter: Adapter, head: nn.Module) -> None:
         super().__init__()
-        self.backbone, self.adapter, self.head = backbone, adapter, head
+        self.backbone, self.adapter = backbone, adapter
+        self.head: Any = head
 
     def forward(self, image: torch.Tensor, raw: bool = False) -> torch.Tensor | SetAnswer:
         """Answer views.

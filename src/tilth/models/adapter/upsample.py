@@ -41,7 +41,7 @@ def reassemble(features: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     apart until the end, so that the innermost loop runs along whole rows.
     """
     rows, columns = features.shape[2:]
-    padded = F.pad(features, (TAPS // 2,) * 4)[:, :, None]
+    padded = F.pad(features.to(kernels.dtype), (TAPS // 2,) * 4)[:, :, None]  # autocast gives a softmax, and so the sum, float32
     alone = not (torch.is_grad_enabled() and (features.requires_grad or kernels.requires_grad)) and not torch.jit.is_tracing()
     total: torch.Tensor | None = None
     for tap, kernel in enumerate(kernels[:, :, None].unbind(1)):  # (view, 1, 4, y, x)
@@ -87,8 +87,8 @@ class Fade(nn.Module):
         g = sigmoid( NN( G(de) ) )                                  gate (section 3.4)
         answer = g en + (1 - g) reassemble(de, K)
 
-    The bias of W enters twice, as W is applied to both.  The decoder's part is computed at its own resolution ("L2H"): the published form at the high resolution
-    mixes the channels of the four pixels, and is not followed.
+    The bias of W enters twice, as W is applied to both.  The decoder's part is computed at its own resolution ("L2H"): the published form at the high
+    resolution mixes the channels of the four pixels, and is not followed.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class Fade(nn.Module):
         fused = _cut(reassemble(features, kernels), guide)
         gate = self.gate(features).sigmoid()
         gate = _cut(gate.repeat_interleave(2, 2).repeat_interleave(2, 3), guide)
-        return torch.lerp(fused, guide, gate)
+        return fused + gate * (guide - fused)
 
 
 class Carafe(nn.Module):
@@ -170,15 +170,16 @@ class DySample(nn.Module):
     def forward(self, guide: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """(view, any, y, x) and (view, channel, y / 2, x / 2), rounded up -> (view, channel, y, x)."""
         channels, rows, columns = features.shape[1:]
-        corner = torch.tensor([-0.25, 0.25], dtype=features.dtype, device=features.device)  # centres of the four pixels in a cell, from its own
+        exact = torch.promote_types(features.dtype, torch.float32)  # places want more digits than bfloat16 has
+        corner = torch.tensor([-0.25, 0.25], dtype=exact, device=features.device)  # centres of the four pixels in a cell, from its own
         start = torch.stack([corner.repeat(2), corner.repeat_interleave(2)])[:, None, :, None, None]  # (x | y, group, pixel, y, x)
         moved = start + 0.25 * self.offsets(features).unflatten(1, (2, self.groups, 4))
-        y, x = (torch.arange(n, dtype=features.dtype, device=features.device) + 0.5 for n in (rows, columns))
+        y, x = (torch.arange(n, dtype=exact, device=features.device) + 0.5 for n in (rows, columns))
         place = torch.stack([(moved[:, 0] + x) * (2 / columns) - 1, (moved[:, 1] + y[:, None]) * (2 / rows) - 1], 1)
         fine = F.pixel_shuffle(place.flatten(1, 3), 2).unflatten(1, (2, self.groups)).permute(0, 2, 3, 4, 1).flatten(0, 1)  # (view * group, 2 y, 2 x, 2)
         parts = features.reshape(-1, channels // self.groups, rows, columns)
-        read = F.grid_sample(parts, fine, mode="bilinear", padding_mode="border", align_corners=False)
-        return _cut(read.reshape(-1, channels, 2 * rows, 2 * columns), guide)
+        read = F.grid_sample(parts.to(exact), fine, mode="bilinear", padding_mode="border", align_corners=False)
+        return _cut(read.reshape(-1, channels, 2 * rows, 2 * columns), guide).to(features.dtype)
 
 
 def resize(features: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -189,7 +190,7 @@ def resize(features: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 def added(features: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
     """Bring a map bilinearly onto the grid of another, and add both."""
-    # In this order: OpenVINO (2026.4) makes one step of resizing and adding, and reads the other term wrongly where that one is a transposed view and comes first.
+    # In this order: OpenVINO (2026.4) makes one step of resizing and adding, and reads the other term wrongly where it is a transposed view and comes first.
     return resize(features, onto) + onto
 
 
@@ -201,7 +202,7 @@ class Resized(nn.Module):
         self.recompute = recompute
 
     def forward(self, finest: torch.Tensor, finer: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps of 1/4 and 1/8, and two of the transformer at 1/16 -> maps of 1/4 and 1/8."""
+        """Add two maps of the transformer, at 1/16, to maps of 1/4 and 1/8."""
         return added(first, finest), added(second, finer)
 
 
@@ -227,11 +228,11 @@ class Stepwise(nn.Module):
 
     def _up(self, k: int, guide: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(self.ups[k], guide, features, use_reentrant=False)  # type: ignore[no-any-return]
+            return checkpoint(self.ups[k], guide, features, use_reentrant=False)
         return self.ups[k](guide, features)
 
     def forward(self, finest: torch.Tensor, finer: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps of 1/4 and 1/8, and two of the transformer at 1/16 -> maps of 1/4 and 1/8."""
+        """Add two maps of the transformer, at 1/16, to maps of 1/4 and 1/8."""
         halfway = self._up(0, finer, first)
         return finest + self._up(1, finest, halfway), finer + self._up(2, finer, second)
 

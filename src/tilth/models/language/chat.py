@@ -141,7 +141,7 @@ def picture(values: np.ndarray, scaling: Scaling) -> Image:
     return Image.fromarray(np.ascontiguousarray(np.rint(np.moveaxis(shown, 0, -1) * 255).astype(np.uint8)))
 
 
-def pictures(context: np.ndarray, roi: Roi, prompt: Prompt, scaling: Scaling, longest: int = 0) -> tuple[Image, Image]:
+def pictures(context: np.ndarray, roi: Roi, prompt: Prompt, scaling: Scaling) -> tuple[Image, Image]:
     """Return the two images of a question.
 
     Parameters
@@ -153,13 +153,8 @@ def pictures(context: np.ndarray, roi: Roi, prompt: Prompt, scaling: Scaling, lo
     prompt : Prompt
         Its margin is cut from the image too; beyond the image's edge the picture is repeated to its edge.
     scaling : Scaling
-    longest : int
-        Edge to which the whole image is averaged down if it is larger; 0: as it is.
     """
-    whole = picture(context, scaling)
-    if longest and max(whole.size) > longest:
-        whole = whole.resize(tuple(max(1, round(n * longest / max(whole.size))) for n in whole.size), reducing_gap=3.0)
-    return whole, picture(cut(context, roi, prompt.margin), scaling)
+    return picture(context, scaling), picture(cut(context, roi, prompt.margin), scaling)
 
 
 def cut(values: np.ndarray, roi: Roi, margin: int) -> np.ndarray:

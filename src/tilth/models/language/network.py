@@ -14,7 +14,7 @@ from tilth.classes import ClassScheme
 from tilth.errors import BadInput, MissingExtra, UnreadableFile
 from tilth.extras import available, require
 from tilth.grid import Roi
-from tilth.models.card import ModelCard, check_files
+from tilth.models.card import ModelCard, check_listed
 from tilth.models.language.chat import Place, Prompt, cut, messages, picture, refine
 from tilth.models.language.rrle import Misread, decode
 from tilth.models.language.speak import Prefix, Question, Speaker, Speaking
@@ -181,7 +181,8 @@ def shrink(image: Any, longest: int) -> Any:
     """Average an image down so that its longer edge is at most ``longest`` pixels; 0: as it is."""
     if not longest or max(image.size) <= longest:
         return image
-    return image.resize(tuple(max(1, round(edge * longest / max(image.size))) for edge in image.size), reducing_gap=3.0)
+    width, height = (max(1, round(edge * longest / max(image.size))) for edge in image.size)
+    return image.resize((width, height), reducing_gap=3.0)
 
 
 def lacks(card: ModelCard) -> str:  # noqa: ARG001  # the signature of an engine
@@ -219,7 +220,7 @@ def load(card: ModelCard, folder: Path | None = None, engine: str = "auto", *, f
         message = f"{card.name} is a language model, which needs the extra 'language' ({lack}): pip install 'tilth[language]'."
         raise MissingExtra(message)
     torch = require("torch", "language")
-    folder = folder or check_files(card)
+    folder = folder or check_listed(card, here(card))
     device = choose_device(engine, card.name)
     if threads:
         torch.set_num_threads(threads)
@@ -229,6 +230,20 @@ def load(card: ModelCard, folder: Path | None = None, engine: str = "auto", *, f
     speaker = Speaker(model.to(device).eval(), processor, prompt, card.classes.names, Speaking(**_table(card, "speaking")))
     where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
     return LanguageSegmenter(card, speaker, f"torch {torch.__version__} on {where}, {'bfloat16' if fast else 'float32'}")
+
+
+def here(card: ModelCard) -> Path:
+    """Return a card's folder.
+
+    Raises
+    ------
+    UnreadableFile
+        If its files are not on this machine.
+    """
+    if card.folder is None:
+        message = f"The language model {card.name} is not on this machine: give the folder that holds its card and its files."
+        raise UnreadableFile(message)
+    return card.folder
 
 
 def _table(card: ModelCard, key: str) -> dict[str, Any]:

@@ -220,7 +220,7 @@ class Speaker:
         singles = [self._tokenized(question) for question in questions]
         longest = max(single["input_ids"].shape[1] for single in singles)
         start = len(prefix.ids)
-        rows: dict[str, list[torch.Tensor]] = {}
+        rows: dict[str, list[Any]] = {}
         for single in singles:
             gap = longest - single["input_ids"].shape[1]
             for name, value in single.items():

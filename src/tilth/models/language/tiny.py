@@ -6,7 +6,7 @@ They exist so that the whole road of a language model (tokens, images, chat temp
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,24 +40,12 @@ class Family:
     """Attributes of the tokenizer that the processor asks for -> special tokens."""
     processor: str
     image_processor: str
-
-
-FAMILIES: Mapping[str, Family] = {
-    "gemma3": Family(BEGIN_IMAGE, {"image_token": IMAGE, "boi_token": BEGIN_IMAGE, "eoi_token": END_IMAGE}, "Gemma3Processor", "Gemma3ImageProcessor"),
-    "qwen2_5_vl": Family(
-        "<|vision_start|><|image_pad|><|vision_end|>",
-        {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>"},
-        "Qwen2_5_VLProcessor",
-        "Qwen2VLImageProcessor",
-    ),
-    "smolvlm": Family(
-        IMAGE,
-        {"image_token": IMAGE, "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>", "end_of_utterance_token": END},
-        "SmolVLMProcessor",
-        "SmolVLMImageProcessor",
-    ),
-}
-"""Model type (as in the library's configs) -> what it takes to make a tiny one."""
+    config: Callable[[TinySize, Any], dict[str, Any]]
+    """(size, tokenizer) -> the config's values."""
+    images: Callable[[TinySize], dict[str, Any]]
+    """Options of the image processor."""
+    options: Callable[[TinySize, Any], dict[str, Any]]
+    """(size, library) -> further options of the processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +137,13 @@ def make_tiny(family: str, texts: Sequence[str], size: TinySize = TinySize(), se
         raise UnknownName.among("tiny family", family, FAMILIES)
     kind = FAMILIES[family]
     tokenizer = train_tokenizer(texts, kind, size.vocabulary)
-    config = AutoConfig.for_model(family, **_CONFIGS[family](size, tokenizer))
+    config = AutoConfig.for_model(family, **kind.config(size, tokenizer))
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_config(config)
     _place_eyes(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return model, _processor(family, kind, tokenizer, size)
+    return model, _processor(kind, tokenizer, size)
 
 
 def save_tiny(model: Any, processor: Any, folder: Path) -> None:
@@ -192,31 +180,34 @@ def places(edge: int, size: int) -> np.ndarray:
     return found
 
 
-def _processor(family: str, kind: Family, tokenizer: Any, size: TinySize) -> Any:
+def _processor(kind: Family, tokenizer: Any, size: TinySize) -> Any:
     transformers = importlib.import_module("transformers")
-    images = getattr(transformers, kind.image_processor)(**_IMAGES[family](size))
-    options = {"image_seq_length": size.tokens} if family == "gemma3" else {"image_seq_len": size.tokens} if family == "smolvlm" else {}
-    return getattr(transformers, kind.processor)(image_processor=images, tokenizer=tokenizer, chat_template=tokenizer.chat_template, **options)
+    images = getattr(transformers, kind.image_processor)(**kind.images(size))
+    return getattr(transformers, kind.processor)(
+        image_processor=images, tokenizer=tokenizer, chat_template=tokenizer.chat_template, **kind.options(size, transformers)
+    )
+
+
+def _text(size: TinySize, tokenizer: Any) -> dict[str, Any]:
+    """Return what the language towers of all families have in common."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": size.hidden,
+        "intermediate_size": 2 * size.hidden,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.heads,
+        "max_position_embeddings": 8192,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+    }
 
 
 def _gemma3(size: TinySize, tokenizer: Any) -> dict[str, Any]:
     head = size.hidden // size.heads
     return {
-        "text_config": {
-            "vocab_size": len(tokenizer),
-            "hidden_size": size.hidden,
-            "intermediate_size": 2 * size.hidden,
-            "num_hidden_layers": size.layers,
-            "num_attention_heads": size.heads,
-            "num_key_value_heads": size.heads,
-            "head_dim": head,
-            "query_pre_attn_scalar": head,
-            "layer_types": ["full_attention"] * size.layers,
-            "max_position_embeddings": 8192,
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-        },
+        "text_config": _text(size, tokenizer) | {"head_dim": head, "query_pre_attn_scalar": head, "layer_types": ["full_attention"] * size.layers},
         "vision_config": {
             "model_type": "siglip_vision_model",
             "hidden_size": size.vision_hidden,
@@ -234,5 +225,57 @@ def _gemma3(size: TinySize, tokenizer: Any) -> dict[str, Any]:
     }
 
 
-_CONFIGS = {"gemma3": _gemma3}
-_IMAGES = {"gemma3": lambda size: {"size": {"height": size.image, "width": size.image}}}
+def _qwen2_5_vl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
+    head = size.hidden // size.heads
+    return {
+        "text_config": _text(size, tokenizer)
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [head // 8, head // 8, head // 4]}},
+        "vision_config": {
+            "hidden_size": size.vision_hidden,
+            "intermediate_size": 2 * size.vision_hidden,
+            "depth": size.vision_layers,
+            "num_heads": size.heads,
+            "patch_size": size.patch // 2,  # two by two of them are one token
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": size.image,
+            "fullatt_block_indexes": [0],
+            "out_hidden_size": size.hidden,
+        },
+        "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        "video_token_id": tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        "vision_start_token_id": tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        "vision_end_token_id": tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    }
+
+
+def _square(size: TinySize) -> dict[str, Any]:
+    return {"size": {"height": size.image, "width": size.image}}
+
+
+def _area(size: TinySize) -> dict[str, Any]:
+    pixels = size.image**2
+    return {"size": {"shortest_edge": pixels, "longest_edge": pixels}, "patch_size": size.patch // 2, "merge_size": 2, "temporal_patch_size": 2}
+
+
+FAMILIES: Mapping[str, Family] = {
+    "gemma3": Family(
+        BEGIN_IMAGE,
+        {"image_token": IMAGE, "boi_token": BEGIN_IMAGE, "eoi_token": END_IMAGE},
+        "Gemma3Processor",
+        "Gemma3ImageProcessor",
+        _gemma3,
+        _square,
+        lambda size, _: {"image_seq_length": size.tokens},
+    ),
+    "qwen2_5_vl": Family(
+        "<|vision_start|><|image_pad|><|vision_end|>",
+        {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>"},
+        "Qwen2_5_VLProcessor",
+        "Qwen2VLImageProcessor",
+        _qwen2_5_vl,
+        _area,
+        lambda _, library: {"video_processor": library.Qwen2VLVideoProcessor()},
+    ),
+}
+"""Model type (as in the library's configs) -> what it takes to make a tiny one."""

@@ -29,7 +29,7 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     """Return (n, 4) int64 top, bottom, left and right (the ends exclusive) of (n, y, x) bool masks; zeros for an empty one."""
     boxes = np.zeros((len(masks), 4), np.int64)
     for axis, column in ((2, 0), (1, 2)):
-        there = masks.any(axis)
+        there = np.any(masks, axis=axis)
         boxes[:, column] = there.argmax(1)
         boxes[:, column + 1] = np.where(there.any(1), there.shape[1] - there[:, ::-1].argmax(1), 0)
     return boxes

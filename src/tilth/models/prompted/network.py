@@ -210,6 +210,6 @@ def load_prompted(folder: str | Path, device: str = "cpu", *, fast: bool = False
         message = f"The checkpoint in {folder} cannot be read ({str(error).strip().splitlines()[0]}): fetch it again."
         raise UnreadableFile(message) from error
     if told["missing_keys"]:
-        message = f"The weights in {folder} lack {len(told['missing_keys'])} tensors ({sorted(told['missing_keys'])[0]}, ...): fetch the checkpoint again."
+        message = f"The weights in {folder} lack {len(told['missing_keys'])} tensors ({min(told['missing_keys'])}, ...): fetch the checkpoint again."
         raise BadInput(message)
     return Prompted(model, kind, feeding, device, fast=fast)

@@ -137,7 +137,7 @@ def make_sam2(size: str, image_size: int = 1024) -> Sam2Model:
     return Sam2Model(config)
 
 
-def _decoder(width: int) -> dict[str, int]:
+def _decoder(width: int) -> dict[str, Any]:
     return {"hidden_size": width, "mlp_dim": 8 * width, "iou_head_hidden_dim": width}
 
 

@@ -1,6 +1,6 @@
 // Contact sheets: everything is rejected unless somebody keeps it; the next page writes the page down.
 
-import { $, SIGNS, WORDS, load, picture, say, showCounts, unique } from "./marks.js";
+import { $, SIGNS, WORDS, load, picture, say, shelves, showCounts, unique } from "./marks.js";
 
 const PAGES = 3; // the one that is shown and two whose pictures are fetched meanwhile
 
@@ -342,7 +342,7 @@ export class Coarse {
 
   draft() {
     try {
-      return JSON.parse(localStorage.getItem(`tilth:${this.folder}:draft:${this.person()}`)) || {};
+      return JSON.parse(shelves.browser.get(`tilth:${this.folder}:draft:${this.person()}`)) || {};
     } catch {
       return {};
     }
@@ -351,15 +351,11 @@ export class Coarse {
   keepDraft() {
     const marks = {};
     for (const [id, word] of this.page.marks) if (word !== "reject") marks[id] = word;
-    try {
-      localStorage.setItem(`tilth:${this.folder}:draft:${this.person()}`, JSON.stringify(marks));
-    } catch {
-      // no room: then a reload shows the page unmarked
-    }
+    shelves.browser.set(`tilth:${this.folder}:draft:${this.person()}`, JSON.stringify(marks));
   }
 
   forgetDraft() {
-    localStorage.removeItem(`tilth:${this.folder}:draft:${this.person()}`);
+    shelves.browser.drop(`tilth:${this.folder}:draft:${this.person()}`);
   }
 
   enter() {

@@ -1,6 +1,6 @@
 // The line to the server.  What a person decided is kept in this browser until the server says that it is on the disk; what is sent twice is written once.
 
-import { awake } from "./marks.js";
+import { awake, shelves } from "./marks.js";
 
 const HEADERS = { "content-type": "application/json", "x-tilth": "1" };
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -17,12 +17,12 @@ export class Link {
   // Take up what an earlier page of the same folder could not send.
   adopt(folder) {
     this.memory = `tilth:${folder}:out:`;
-    const names = Object.keys(localStorage).filter((name) => name.startsWith(this.memory)).sort();
+    const names = shelves.browser.names().filter((name) => name.startsWith(this.memory)).sort();
     for (const name of names) {
       try {
-        this.jobs.push({ name, ...JSON.parse(localStorage.getItem(name)) });
+        this.jobs.push({ name, ...JSON.parse(shelves.browser.get(name)) });
       } catch {
-        localStorage.removeItem(name);
+        shelves.browser.drop(name);
       }
     }
     this.flush();
@@ -50,11 +50,7 @@ export class Link {
   send(path, body) {
     const name = `${this.memory}${Date.now().toString(36)}-${String(this.jobs.length).padStart(4, "0")}-${body.batch || body.id}`;
     const job = { name, path, body };
-    try {
-      localStorage.setItem(name, JSON.stringify({ path, body }));
-    } catch {
-      // no room or not allowed: it is still kept in this page
-    }
+    shelves.browser.set(name, JSON.stringify({ path, body }));
     const answered = new Promise((done, failed) => { job.done = done; job.failed = failed; });
     this.jobs.push(job);
     this.flush();
@@ -102,11 +98,7 @@ export class Link {
 
   drop(job) {
     this.jobs.shift();
-    try {
-      localStorage.removeItem(job.name);
-    } catch {
-      // it was never there
-    }
+    shelves.browser.drop(job.name);
   }
 
   tell(state = this.jobs.length ? "waiting" : "saved") {

@@ -3,18 +3,20 @@
 import { Coarse } from "./coarse.js";
 import { Fine } from "./fine.js";
 import { Link } from "./link.js";
-import { $, Clock, Rate, say, showCounts } from "./marks.js";
+import { $, Clock, Rate, say, shelves, showCounts } from "./marks.js";
 
 let name = "";
 const person = () => name;
 
 function tellLink(state, waiting, problem) {
   const place = $("saved");
+  const lost = place.className === "lost";
   place.className = state === "saved" ? "" : state;
   if (state === "saved") place.textContent = "saved";
   else if (state === "waiting") place.textContent = "saving …";
   else {
     const kept = waiting ? `; ${waiting} ${waiting === 1 ? "page is" : "pages are"} kept here until it does` : "";
+    if (!lost) say(problem || "The server does not answer. What you decide is kept here until it does.", 8);
     place.textContent = problem || `the server does not answer${kept}`;
   }
 }
@@ -31,7 +33,7 @@ function askName(suggested) {
 
 function setName(given) {
   name = given;
-  sessionStorage.setItem("tilth:person", name); // of this tab: two people may share a browser
+  shelves.tab.set("tilth:person", name); // of this tab: two people may share a browser
   $("person").textContent = name;
 }
 
@@ -45,7 +47,7 @@ function choose(which, passes) {
   }
   $("empty").hidden = true;
   document.body.dataset.ready = "";
-  sessionStorage.setItem("tilth:pass", which);
+  shelves.tab.set("tilth:pass", which);
   passes[which].enter();
 }
 
@@ -81,13 +83,13 @@ async function begin() {
   showCounts(state.counts);
   if (link.adopt(state.folder)) say("What could not be sent before is sent now.");
   await link.idle();
-  const suggested = sessionStorage.getItem("tilth:person") || state.person;
+  const suggested = shelves.tab.get("tilth:person") || state.person;
   setName(suggested || (await askName("")));
   const clock = new Clock();
   const rate = new Rate();
   const passes = { coarse: new Coarse(link, clock, rate, person, state.folder), fine: new Fine(link, clock, rate, person) };
   listen(passes);
-  choose(sessionStorage.getItem("tilth:pass") === "fine" ? "fine" : "coarse", passes);
+  choose(shelves.tab.get("tilth:pass") === "fine" ? "fine" : "coarse", passes);
   if (state.notes.length) say(state.notes.join(" "), 10);
 }
 

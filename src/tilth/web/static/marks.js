@@ -4,6 +4,18 @@ export const $ = (id) => document.getElementById(id);
 export const WORDS = { keep: "kept", reject: "rejected", full: "full coverage", unsure: "unsure" };
 export const SIGNS = { keep: "✓", reject: "", full: "F", unsure: "?" };
 
+// What outlives a reload, where the browser allows it; where it does not, the page works without.
+function shelf(place) {
+  const attempt = (act, otherwise) => { try { return act(window[place]); } catch { return otherwise; } };
+  return {
+    get: (name) => attempt((kept) => kept.getItem(name), null),
+    set: (name, text) => attempt((kept) => kept.setItem(name, text)),
+    drop: (name) => attempt((kept) => kept.removeItem(name)),
+    names: () => attempt((kept) => Object.keys(kept), []),
+  };
+}
+export const shelves = { browser: shelf("localStorage"), tab: shelf("sessionStorage") };
+
 export function unique() {
   const bytes = crypto.getRandomValues(new Uint8Array(9));
   return Array.from(bytes, (b) => b.toString(36).padStart(2, "0")).join("");
