@@ -129,9 +129,8 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=480)
     args = parser.parse_args()
     photos = truths(args.first, args.photos, args.edge)
-    print(
-        f"{len(photos)} photographs of {args.edge} x {args.edge * 4 // 3} px, seeds from {args.first}\n\n| mIoU (worst) | {' | '.join(KINDS)} |\n|---|---|---|---|---|"
-    )
+    print(f"{len(photos)} photographs of {args.edge} x {args.edge * 4 // 3} px, seeds from {args.first}\n")
+    print(f"| mIoU (worst) | {' | '.join(KINDS)} |\n|---|---|---|---|---|")
     for name, method in METHODS.items():
         cells = []
         for kind in KINDS:

@@ -24,7 +24,8 @@ from pathlib import Path
 from table import Row, load, markdown, save
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("model", "map", "memory", "polygons", "objects", "offline", "composite", "mosaic", "areas", "choose", "training", "crops", "adapter", "screening")
+SECTIONS = ("model", "map", "memory", "polygons", "objects", "offline", "composite", "mosaic", "areas", "choose", "training", "crops", "adapter")
+SECTIONS += ("screening", "language")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ QUICK = Size(
         "composite": ("--quick",),
         "mosaic": ("--edge", "512", "--rounds", "1"),
         "areas": ("--tile", "264"),
+        "language": ("--quick",),
         "choose": ("--size", "549", "--dates", "8"),
         "adapter": ("--quick",),
         "crops": ("--count", "3", "--large", "0"),
@@ -127,7 +129,7 @@ def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_roun
             scene = raster(work, size.map_edge, size.map_edge)
             section("map.py", scene, model, ckpt, "--rounds", rounds, "--rebuilt-rounds", rebuilt_rounds, "--json", rows)
             found += load(rows)
-        elif name in ("composite", "mosaic", "areas", "crops", "adapter", "screening"):
+        elif name in ("composite", "mosaic", "areas", "language", "crops", "adapter", "screening"):
             section(f"{name}.py", *size.smaller.get(name, ()), "--json", rows)
             found += load(rows)
         elif name in ("choose", "training"):

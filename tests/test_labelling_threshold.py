@@ -75,7 +75,9 @@ def test_weights_are_sobels_gradient():
     depth = np.random.default_rng(0).random((7, 8))
     padded = np.pad(depth, 1, mode="symmetric")
     smooth, step = np.array([1, 2, 1]), np.array([-1, 0, 1])
-    y, x = (np.array([[(padded[i : i + 3, j : j + 3] * k).sum() for j in range(8)] for i in range(7)]) for k in (np.outer(step, smooth), np.outer(smooth, step)))
+    y, x = (
+        np.array([[(padded[i : i + 3, j : j + 3] * k).sum() for j in range(8)] for i in range(7)]) for k in (np.outer(step, smooth), np.outer(smooth, step))
+    )
     slope = np.hypot(y, x)
     np.testing.assert_allclose(gradient_weights(depth), slope / slope.max(), atol=1e-12)
     assert (gradient_weights(np.ones((5, 5))) == 0).all()

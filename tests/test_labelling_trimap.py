@@ -102,7 +102,11 @@ def test_the_command_line(tmp_path, capsys):
     with (tmp_path / "out" / "agreement.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert float(row["agreed"]) == pytest.approx(measure_agreement(labels(1), labels(2)).share, abs=1e-6)
-    for change, words in ((arguments, "exists already"), ([*arguments[:-1], "crop", "-f"], "holds the value"), ([*arguments[:-1], "field-3", "-f"], "did you mean 'fields-3'")):
+    for change, words in (
+        (arguments, "exists already"),
+        ([*arguments[:-1], "crop", "-f"], "holds the value"),
+        ([*arguments[:-1], "field-3", "-f"], "did you mean 'fields-3'"),
+    ):
         with pytest.raises(SystemExit):
             main(change)
         assert words in capsys.readouterr().err

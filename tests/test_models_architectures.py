@@ -47,6 +47,8 @@ TINY = {
     "frozen": {"encoder": "vit_tiny_patch16_224", "hidden": 16, "detail": 4, **TINY_VIT},
     "mask2former": {"queries": 5, "hidden": 64, "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "decoder_layers": 2, "encoder_layers": 1},
     "vit-adapter": {"encoder": "vit_tiny_patch16_224", "hidden": 16, **TINY_VIT},
+    "sam": {"size": "test", "image_size": 64},
+    "sam2": {"size": "test", "image_size": 64},
 }
 """Family -> options that make it small."""
 

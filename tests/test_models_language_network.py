@@ -148,19 +148,32 @@ def test_prefill_behind_the_prefix_has_the_same_logits(toy):
     shared = segmenter(toy)
     questions = shared.questions(views(5))
     prefix = shared.speaker.prefix(questions[0])
-    behind = shared.speaker._first_logits(shared.speaker._behind([questions[4]], prefix))
-    wholly = shared.speaker._first_logits(shared.speaker.together([questions[4]]))
+    behind = shared.speaker.first_logits(shared.speaker.behind([questions[4]], prefix))
+    wholly = shared.speaker.first_logits(shared.speaker.together([questions[4]]))
     assert torch.allclose(behind, wholly, atol=1e-4)
-    assert not torch.allclose(behind, shared.speaker._first_logits(shared.speaker.together([questions[0]])), atol=1e-4)
+    assert not torch.allclose(behind, shared.speaker.first_logits(shared.speaker.together([questions[0]])), atol=1e-4)
 
 
-def test_a_family_whose_cache_cannot_be_gone_on_from_is_encoded_whole():
+def test_another_family_shares_its_prefix_too():
     other = pair("qwen2_5_vl")
-    made = segmenter(other)
-    scores = made(views(2))
-    assert made._prefix is not None
-    assert scores.shape == (2, 3, 16, 16)
-    assert np.allclose(scores.sum(1), 1)
+    shared, alone = segmenter(other, batch=2), segmenter(other, share=False)
+    questions = shared.questions(views(4))
+    prefix = shared.speaker.prefix(questions[0])
+    assert prefix is not None
+    behind = shared.speaker.first_logits(shared.speaker.behind([questions[3]], prefix))
+    assert torch.allclose(behind, shared.speaker.first_logits(shared.speaker.together([questions[3]])), atol=1e-4)
+    assert np.array_equal(shared(views(4)), alone(views(4)))
+
+
+def test_a_cache_that_cannot_be_gone_on_from_is_not(toy, monkeypatch):
+    made = segmenter(toy)
+    whole_scores = segmenter(toy, share=False)(views(2))
+    monkeypatch.setattr(Speaker, "_places", lambda *_: (_ for _ in ()).throw(ValueError("other places")))
+    assert np.array_equal(made(views(2)), whole_scores)
+    assert made._prefix[1] is None
+    monkeypatch.undo()
+    monkeypatch.setattr(Speaker, "first_logits", lambda self, inputs: torch.arange(4.0)[None] * len(inputs))
+    assert segmenter(toy).speaker.prefix(made.questions(views(1))[0]) is None
 
 
 def test_votes_become_probabilities(toy):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from tilth.errors import BadInput, UnknownName
 from tilth.models import build_network
 from tilth.models.blank import build_meta
 from tilth.models.card import ModelCard
-from tilth.models.prompted.semantic import SAM2_SIZES, SAM_SIZES, make_sam, make_sam2
+from tilth.models.prompted.semantic import make_sam, make_sam2
 from tilth.segmenter import InputSpec, View
 
 FAMILIES = ("sam", "sam2")
@@ -129,23 +131,10 @@ def test_it_is_exported_and_every_engine_answers_the_same(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_starts_from_a_checkpoint_at_another_size(family, tmp_path, monkeypatch):
-    from tilth.models.prompted import semantic
-
+def test_it_starts_from_a_checkpoint_at_another_size(family, tmp_path):
     tiny_sam.save(family, tmp_path / "published")
     source = tiny_sam.make(family)
-    monkeypatch.setitem(SAM_SIZES, "like", semantic.VitSize(32, 2, 2, (1,), 2, 16))
-    monkeypatch.setitem(SAM2_SIZES, "like", semantic.HieraSize((8, 16, 32, 64), (1, 1, 2, 1), (1, 1, 2, 2), (4, 2, 4, 2), (3,), 7, 16))
-    monkeypatch.setattr(
-        semantic, "_decoder", lambda width: {"hidden_size": width, "mlp_dim": 16, "iou_head_hidden_dim": 16, "num_attention_heads": 2, "iou_head_depth": 2}
-    )
-    if family == "sam":
-        monkeypatch.setattr(semantic, "SamVisionConfig", lambda **given: tiny_vision(given))
-        monkeypatch.setattr(semantic, "SamPromptEncoderConfig", lambda **given: tiny_prompt("SamPromptEncoderConfig", given))
-    else:
-        monkeypatch.setattr(semantic, "Sam2PromptEncoderConfig", lambda **given: tiny_prompt("Sam2PromptEncoderConfig", given))
-    given = {"family": family, "size": "like", "image_size": 128}
-    network = build_network(given, 3, 2, str(tmp_path / "published"))
+    network = build_network({"family": family, "size": "test", "image_size": 128}, 3, 2, str(tmp_path / "published"))
     mine, theirs = network.decoder.state_dict(), source.mask_decoder.state_dict()
     assert all(torch.equal(mine[name], tensor) for name, tensor in theirs.items())
     fitted, published = network.encoder.state_dict(), source.vision_encoder.state_dict()
@@ -157,16 +146,33 @@ def test_it_starts_from_a_checkpoint_at_another_size(family, tmp_path, monkeypat
         build_network({"family": family, "size": "base" if family == "sam" else "small", "image_size": 64}, 3, 2, str(tmp_path / "published"))
 
 
-def tiny_vision(given):
-    from transformers import SamVisionConfig
+def test_positions_at_the_checkpoints_own_size_are_taken_as_they_are(tmp_path):
+    tiny_sam.save("sam", tmp_path / "published")
+    network = build_network({"family": "sam", **TINY}, 3, 2, str(tmp_path / "published"))
+    wanted = tiny_sam.make("sam").vision_encoder.state_dict()
+    assert all(torch.equal(network.encoder.state_dict()[name], tensor) for name, tensor in wanted.items())
 
-    return SamVisionConfig(**given, mlp_dim=32)
 
+def test_a_recipe_trains_it(tmp_path):
+    from tilth import train
+    from tilth.train.recipe import Crops, Model, Schedule, Validate
+    from train_toys import recipe, sample
 
-def tiny_prompt(name, given):
-    import transformers
-
-    return getattr(transformers, name)(**given, mask_input_channels=4)
+    tiny_sam.save("sam2", tmp_path / "published")
+    spec = recipe(
+        model=Model({"family": "sam2", **TINY}, pretrained=str(tmp_path / "published")),
+        crops=Crops("chip"),
+        schedule=Schedule(epochs=1, batch=2, lr=1e-3, per="step"),
+        validate=Validate(every=1),
+    )
+    spec = replace(spec, input=replace(spec.input, multiple=spec.input.window))
+    plan = train.plan_samples(spec, [sample(0), sample(1)], [sample(10)])
+    result = train.train(plan, tmp_path / "out")
+    model = tilth.models.load_model(result.card.folder, "torch")
+    assert model.card.architecture == {"family": "sam2", **TINY}
+    window = spec.input.window
+    answer = model([View(sample(0).image.values[:, :window, :window].astype(np.float32), (slice(0, window), slice(0, window)))])
+    assert answer.shape[2:] == (window, window)
 
 
 def test_what_cannot_be_built():

@@ -261,6 +261,8 @@ def test_flips_are_refused_and_options_checked():
     source = Raster(np.zeros((1, 64, 64), np.float32), photo_grid((64, 64)), ("truth",))
     with pytest.raises(BadInput, match="objects"):
         predict.plan(source, Finder(), predict.PredictOptions(flips=True))
+    with pytest.raises(BadInput, match="answers with objects, not with probabilities"):
+        predict.predict(source, Finder())
     with pytest.raises(BadInput, match="agreement"):
         predict.ObjectOptions(agreement=0.3)
 

@@ -14,8 +14,8 @@ for needed in ("transformers", "tokenizers", "trl", "peft", "datasets"):
 torch = pytest.importorskip("torch")
 
 from click.testing import CliRunner  # noqa: E402
-from language_toys import CLASSES, PROMPT, SIZE, pair, recipe, sample, still  # noqa: E402
 
+from language_toys import CLASSES, PROMPT, SIZE, pair, recipe, sample, still  # noqa: E402
 from tilth.classes import ALU, FTW2, IGNORE, ClassScheme  # noqa: E402
 from tilth.cli.main import cli  # noqa: E402
 from tilth.errors import BadInput, BandMismatch, OutputExists, UnknownName  # noqa: E402
@@ -26,13 +26,13 @@ from tilth.models.language.rrle import decode  # noqa: E402
 from tilth.raster import Raster  # noqa: E402
 from tilth.sample import Sample  # noqa: E402
 from tilth.score import mean_dice  # noqa: E402
-from tilth.train import list_recipes, read_recipe  # noqa: E402
+from tilth.train import list_recipes, read_recipe, sft  # noqa: E402
 from tilth.train.grpo import check_gate, make_watch  # noqa: E402
 from tilth.train.inspect_language import inspect  # noqa: E402
 from tilth.train.language_recipe import COUNTRYSIDE, Draws, Grpo, LanguageRecipe, Lora, Sft, Simulated  # noqa: E402
 from tilth.train.language_run import plan_language, plan_talks, train_language  # noqa: E402
 from tilth.train.reward import constants, dice_reward, validity_reward  # noqa: E402
-from tilth.train.sft import lora_config, make_pair  # noqa: E402
+from tilth.train.sft import lora_config, make_pair, shared_arguments  # noqa: E402
 from tilth.train.speech import Talks, simulated, true_classes, turned, turned_roi  # noqa: E402
 
 
@@ -163,19 +163,19 @@ def test_recipes_of_language_models():
     assert not found["magseg-paper"].language.prompt.coordinates
     assert found["magseg-paper"].spec().overlap == 0
     assert found["magseg-fast"].language.prompt.grid == 32
-    with pytest.raises(UnknownName, match="did you mean 'language.prompt.codec'"):
+    with pytest.raises(UnknownName, match=r"did you mean 'language.prompt.codec'"):
         read_recipe("magseg", ["language.prompt.codek=rrle"])
-    with pytest.raises(BadInput, match="one of base, start_from and tiny"):
+    with pytest.raises(BadInput, match=r"one of base, start_from and tiny"):
         read_recipe("magseg-tiny", ["language.base=somewhere"])
     with pytest.raises(BadInput, match="at least the patch"):
         read_recipe("magseg-tiny", ["language.context=16"])
 
 
 def test_adapters_lie_on_the_language_tower_only():
+    import peft
+
     for family in ("gemma3", "qwen2_5_vl"):
         model, _ = pair(family)
-        import peft
-
         adapted = peft.get_peft_model(model, lora_config(model, Lora(r=2, alpha=4)))
         names = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
         assert names
@@ -238,31 +238,27 @@ def view_of(sample):
     return View(sample.image.values[:, :16, :16], (slice(0, 16), slice(0, 16)))
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path):
+def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
     made = recipe(sft=Sft(steps=4, batch=2, accumulate=1, lr=1e-3, save_every=2))
     plan = plan_talks(made, SAMPLES, [sample(9)])
     whole = train_language(plan, tmp_path / "whole")
 
-    class Stopped(Exception):  # noqa: N818
-        pass
+    stopped = []
 
     def stop(stage, done, total, detail):
-        raise Stopped
+        stopped.append(done)
+        raise KeyboardInterrupt
 
-    import tilth.train.sft as sft
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(sft, "shared_arguments", lambda *given: {**SHARED(*given), "logging_steps": 3})
+    monkeypatch.setattr(sft, "shared_arguments", lambda *given: {**shared_arguments(*given), "logging_steps": 3})
+    with pytest.raises(KeyboardInterrupt):
         train_language(plan, tmp_path / "part", on_step=stop)
+    assert stopped == [3]
     assert (tmp_path / "part" / "sft-checkpoints" / "checkpoint-2").is_dir()
     assert not (tmp_path / "part" / "model").exists()
     train_language(plan, tmp_path / "part", resume=True)
     one, other = (weights(tmp_path / name / "model") for name in ("whole", "part"))
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
     assert whole.card.files.keys() == read_card(tmp_path / "part" / "model").files.keys()
-
-
-from tilth.train.sft import shared_arguments as SHARED  # noqa: E402, N812
 
 
 def weights(folder: Path):
@@ -291,7 +287,8 @@ def test_plans_say_what_is_missing():
         plan_talks(recipe(), [])
     with pytest.raises(BadInput, match="names no data"):
         plan_language(recipe())
+    made = recipe()
+    nameless = replace(made, language=replace(made.language, tiny=""))
     with pytest.raises(BadInput, match="names no model"):
-        made = recipe()
-        make_pair(replace(made, language=replace(made.language, tiny="")), Talks(SAMPLES, made, 1))
+        make_pair(nameless, Talks(SAMPLES, made, 1))
     assert SIZE.tokens == 16

@@ -389,3 +389,21 @@ def test_the_mean_iou_is_that_of_the_referee_and_absent_classes_are_left_out():
     assert scores.of_samples() == pytest.approx([score.pixel_scores(c).mean["iou"] for c in confusions])
     assert np.isnan(miou_from_counts(np.zeros((1, 6)))).all()
     assert scores.measures == ("miou", "pixel_iou")
+
+
+def test_masks_of_0_and_255_are_explained_and_then_read(photos, tmp_path, capsys):
+    """255 is "not known" here and "crop" to many: nothing is guessed, the sentence says what to write, and that works."""
+    from PIL import Image
+
+    for path in photos.rglob("*.png"):
+        place = tmp_path / "p" / path.relative_to(photos)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        values = np.asarray(Image.open(path))
+        Image.fromarray(values * 255 if values.ndim == 2 else values).save(place)
+    spec = write_recipe(tmp_path / "crop.toml", crops(tmp_path / "p", schedule=Schedule(epochs=1, batch=4)))
+    message = refused(capsys, "train", spec, "--dry-run")
+    assert "the masks hold 255, which is read as not known" in message
+    (tmp_path / "p" / "dataset.toml").write_text("classes = 'crop'\nvalues = { '0' = 'soil', '255' = 'crop' }\n")
+    plan = train.plan_training(train.read_recipe(spec))
+    assert "classes soil" in plan.notes[0]
+    assert set(np.unique(plan.samples[0].labels.ids)) == {0, 1}

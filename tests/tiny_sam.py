@@ -28,11 +28,10 @@ VISION = {
     "num_pos_feats": 8,
     "window_size": 2,
     "global_attn_indexes": [1],
-    "mlp_dim": 32,
     "initializer_range": 0.02,
 }
-PROMPT = {"hidden_size": 16, "image_size": 64, "patch_size": 16, "mask_input_channels": 4}
-DECODER = {"hidden_size": 16, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 16, "iou_head_depth": 2}
+PROMPT = {"hidden_size": 16, "image_size": 64, "patch_size": 16}
+DECODER = {"hidden_size": 16, "mlp_dim": 128, "iou_head_hidden_dim": 16}
 
 
 def make(kind):

@@ -42,6 +42,8 @@ def _map_options(given: dict[str, Any]) -> MapOptions:
         fast=given.get("fast", False),
         threads=given.get("threads"),
         land_cover=_land_cover(given),
+        refiner=given.get("refiner"),
+        cover=given.get("cover", "mask"),
     )
 
 

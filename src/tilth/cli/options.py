@@ -21,6 +21,14 @@ quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the 
 preview = click.option("--preview/--no-preview", default=True, show_default=True, help="Write a PNG of the result beside the output.")
 
 model = click.option("-m", "--model", default=None, help="Model name or folder; without it the packaged model that fits the bands is taken.")
+refine = click.option("--refine", "refiner", default=None, help="Part objects by a boundary model (of 'tilth train epoc'), or by the model's 'own' boundary.")
+cover = click.option(
+    "--cover",
+    type=click.Choice(["mask", "all"]),
+    default="mask",
+    show_default=True,
+    help="With --refine: objects lie where the model says so, or every pixel joins a basin and coarse masks move to the outlines.",
+)
 engine = click.option(
     "--engine",
     type=click.Choice(["auto", "openvino", "onnxruntime", "cuda", "mps", "torch"]),
@@ -78,7 +86,7 @@ def group(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 run_options = group(force, dry_run, as_json, quiet, preview)
-model_options = group(engine, gpu, mps_mode, fast, threads)
+model_options = group(refine, engine, gpu, mps_mode, fast, threads)
 window_options = group(window, overlap, padding, block, batch, gsd, scale, flips, bands)
-field_options = group(method, simplify, min_area, max_area, collection, datetime)
+field_options = group(method, cover, simplify, min_area, max_area, collection, datetime)
 land_cover_options = group(land_cover, crop_codes, crop_share)

@@ -10,6 +10,10 @@ from .instancemap import open_instances as open_instances
 from .instances import METHODS as METHODS
 from .instances import InstanceOptions as InstanceOptions
 from .instances import find_instances as find_instances
+from .majority import OUTLINE as OUTLINE
+from .majority import find_basins as find_basins
+from .majority import is_refined as is_refined
+from .majority import map_basins as map_basins
 from .schema import COLUMNS as COLUMNS
 from .schema import Origin as Origin
 from .table import FieldOptions as FieldOptions

@@ -92,8 +92,7 @@ def map_instances(
     lut, table = conclude(blocks, scene, classes, method, options)
     starts = np.cumsum([0, *(len(one.basins) for one in blocks)])
     jobs = [(one.roi, np.concatenate([lut[:1], lut[1 + start : 1 + start + len(one.basins)]])) for one, start in zip(blocks, starts, strict=False)]
-    for _ in run(partial(_number_block, path), jobs):
-        pass
+    renumber_blocks(path, jobs, run)
     save_table(folder, probs.grid, table)
     return InstanceMap(path, probs.grid, table)
 
@@ -123,6 +122,12 @@ def _cut_block(probs: Source, scene: Scene, path: Path, roi: Roi) -> Block:
     labels, block = cut(probs.read(frame), roi, scene, frame)
     np.load(path, mmap_mode="r+")[roi] = labels
     return block
+
+
+def renumber_blocks(path: Path, jobs: list[tuple[Roi, np.ndarray]], run: Run = map) -> None:
+    """Replace the numbers of each region by those of its table: (region, (n,) int32)."""
+    for _ in run(partial(_number_block, path), jobs):
+        pass
 
 
 def _number_block(path: Path, job: tuple[Roi, np.ndarray]) -> None:

@@ -292,7 +292,7 @@ def _evidence(probs: Raster, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.n
     """Return class, relief, share and line of each pixel, see :func:`tilth.fields.basins.weigh`."""
     from tilth.fields import basins
 
-    shares, finite = _shares(probs.values)
+    shares, finite = shares_of(probs.values)
     valid = finite if probs.valid is None else finite & probs.valid
     kind, inner, sure, line = basins.weigh(shares, valid, scene.things, scene.boundary, scene.wide, scene.threshold)
     if scene.opening:
@@ -306,7 +306,7 @@ def _evidence(probs: Raster, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.n
     return kind, relief, sure, line
 
 
-def _shares(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shares_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities times FULL as uint16, and where they are numbers.
 
     Raises

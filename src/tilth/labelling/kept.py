@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from tilth import store
 from tilth.classes import CROP, ClassScheme
 from tilth.data.dataset import Entry, Truth
-from tilth.errors import BadInput
+from tilth.errors import BadInput, UnreadableFile
 from tilth.grid import same_grid
 from tilth.labelling.decisions import FULL as SAID_FULL
 from tilth.labelling.decisions import KEEP, Decision, read_decisions
@@ -58,11 +58,15 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
     BadInput
         If nothing is left.
     """
+    if decisions is not None and not decisions.exists():
+        message = f"There is no log of decisions {decisions}: check the name, or leave it away to go by quality."
+        raise UnreadableFile(message)
     rows = [row for row in read_rows(pseudo / QUALITY) if row.has_mask]
     classes = _classes(pseudo / SETTINGS)
     chosen, how = _by_quality(rows, least) if decisions is None else _by_decisions(rows, read_decisions(decisions, pseudo / MASKS))
     if not chosen:
-        message = f"None of the {len(rows)} pseudo-labels of {pseudo} is left ({how}): screen them with 'tilth label screen', or lower --least."
+        cure = "lower --least, or screen them" if decisions is None else "screen them"
+        message = f"None of the {len(rows)} pseudo-labels of {pseudo} is left ({how}): {cure} with 'tilth label screen'."
         raise BadInput(message)
     entries = tuple(_entry(row, pseudo, classes, fill=fill) for row, fill in chosen)
     full = frozenset(PREFIX + row.key for row, fill in chosen if fill or row.routed == FULL)

@@ -38,8 +38,8 @@ def import_checkpoint(path: str | Path, out: str | Path, card: ModelCard | None 
     Parameters
     ----------
     path : path
-        For a card of Delineate Anything its ONNX graph, else a Lightning checkpoint: ``hyper_parameters`` (model, backbone, in_channels, num_classes, ...) and ``state_dict`` with keys
-        ``model.<key of the network>``; the loss's own weights (``criterion.*``, ``ce_loss.*``) are left behind.
+        For a card of Delineate Anything its ONNX graph, else a Lightning checkpoint: ``hyper_parameters`` (model, backbone, in_channels, num_classes, ...)
+        and ``state_dict`` with keys ``model.<key of the network>``; the loss's own weights (``criterion.*``, ``ce_loss.*``) are left behind.
     out : path
         The folder to write.
     card : ModelCard, optional

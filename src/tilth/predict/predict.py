@@ -19,7 +19,7 @@ from tilth.predict.plan import Plan, PredictOptions, plan
 from tilth.predict.progress import Clock, OnProgress
 from tilth.predict.scores import NODATA, dequantise, quantise
 from tilth.raster import Raster, Sink, Source
-from tilth.segmenter import Segmenter
+from tilth.segmenter import Segmenter, gives_objects
 
 
 def predict(
@@ -76,10 +76,13 @@ def run_plan(
     Raises
     ------
     BadInput
-        If the journal was made for another plan.
+        If the journal was made for another plan, or the model answers with objects.
     EmptyImage
         If no pixel is valid; what the sink got by then is nodata throughout.
     """
+    if gives_objects(model):
+        message = "This model answers with objects, not with probabilities: map with it ('tilth map'), and compare the table with the truth."
+        raise BadInput(message)
     if journal is not None and journal.key != decided.key:
         message = f"The journal in {journal.folder} belongs to another run (key {journal.key[:12]}, not {decided.key[:12]}): make it with this plan's key."
         raise BadInput(message)

@@ -16,6 +16,7 @@ from tilth.sample import Sample
 from tilth.train.augmentation import Window, augment
 from tilth.train.draws import Draw
 from tilth.train.edges import edge_agreement
+from tilth.train.outlines import is_outlines, placed
 from tilth.train.recipe import Crops, Recipe
 from tilth.train.warp import OUTSIDE, bilinear, nearest
 
@@ -69,7 +70,7 @@ def takes_objects(sample: Sample, recipe: Recipe) -> bool:
     BadInput
         If what the recipe wants is not there.
     """
-    wanted, fields = recipe.data.truth, recipe.classes.names in (FTW2.names, FTW3.names)
+    wanted, fields = recipe.data.truth, recipe.classes.names in (FTW2.names, FTW3.names) or is_outlines(recipe.classes)
     if wanted == "instances" and (sample.instances is None or not fields):
         reason = (
             "has no instances" if sample.instances is None else f"has instances, but the classes {', '.join(recipe.classes.names)} are not field and boundary"
@@ -313,12 +314,13 @@ def _class_table(have: ClassScheme, wanted: ClassScheme, key: str) -> np.ndarray
     """
     table = np.full(256, UNKNOWN_VALUE, np.int32)
     table[IGNORE] = OUTSIDE
-    missing = [name for name in have.names if name not in wanted.names]
+    known_ids = placed(have, wanted)
+    missing = [name for k, name in enumerate(have.names) if k not in known_ids]
     if missing:
         known = ", ".join(wanted.names)
         message = f"{key} has the classes {', '.join(have.names)}, but the recipe knows {known}: set classes, so that {missing[0]!r} is one of them."
         raise BadInput(message)
-    table[: len(have)] = [wanted.index(name) for name in have.names]
+    table[: len(have)] = [known_ids[k] for k in range(len(have))]
     return table
 
 
@@ -344,6 +346,17 @@ def _labels(truth: np.ndarray, recipe: Recipe, by_objects: bool) -> np.ndarray:
 
         width = recipe.data.boundary_width if recipe.classes.boundary else 0
         grid = photo_grid((int(plane.shape[0]), int(plane.shape[1])))
-        plane = class_labels(Instances(np.where(unknown, 0, plane), grid), width, unknown).ids
+        plane = object_classes(Instances(np.where(unknown, 0, plane), grid), width, unknown, recipe.classes)
     labels = np.where(unknown, IGNORE, plane).astype(np.int64)
     return np.stack([labels, truth[-1].astype(np.int64)]) if recipe.loss.wants_objects else labels
+
+
+def object_classes(instances: Instances, width: int, ignore: np.ndarray | None, classes: ClassScheme) -> np.ndarray:
+    """Return (y, x) uint8 class ids of the recipe that object ids stand for."""
+    ids = class_labels(instances, width, ignore).ids
+    if not is_outlines(classes):
+        return ids
+    table = np.arange(256, dtype=np.uint8)
+    for old, new in placed(FTW3, classes).items():
+        table[old] = new
+    return table[ids]

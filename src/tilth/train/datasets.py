@@ -15,11 +15,11 @@ from tilth import data, store
 from tilth.classes import FTW2, FTW3, IGNORE
 from tilth.errors import BadInput
 from tilth.grid import pixel_metres
-from tilth.labels import class_labels
 from tilth.sample import Sample
-from tilth.train.crops import make_view, takes_objects
+from tilth.train.crops import make_view, object_classes, takes_objects
 from tilth.train.draws import Draw
 from tilth.train.mixture import Mixture, part_recipe, recipe_for
+from tilth.train.outlines import is_outlines, placed
 from tilth.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def _single(recipe: Recipe) -> tuple[Dataset, Dataset]:
 
 def _by_name(recipe: Recipe) -> Dataset:
     spec = recipe.data
-    wanted = recipe.classes if recipe.classes.names in (FTW2.names, FTW3.names) or data.is_bare(spec.dataset) else None
+    asked = FTW3 if is_outlines(recipe.classes) else recipe.classes
+    wanted = asked if asked.names in (FTW2.names, FTW3.names) or data.is_bare(spec.dataset) else None
     return data.load_dataset(spec.dataset, spec.root or None, classes=wanted, boundary=spec.boundary_width)
 
 
@@ -95,7 +96,7 @@ def _own_polygons(recipe: Recipe) -> Dataset:
 
     spec = recipe.data
     image = Path(spec.image).expanduser()
-    labelled = Labelled(Path(spec.polygons).expanduser(), burning=Burning(width=spec.boundary_width), classes=recipe.classes)
+    labelled = Labelled(Path(spec.polygons).expanduser(), burning=Burning(width=spec.boundary_width), classes=FTW3 if is_outlines(recipe.classes) else recipe.classes)
     block, name = spec.block_km or _block(image, recipe.window), f"{image.stem} with {labelled.polygons.stem}"
     lands = (Land(block, spec.validation_share, 0.0, recipe.seed + k) for k in range(DRAWS if spec.validation_share else 1))
     drawn = (load_polygons([image], labelled, Chips(recipe.window, land=land), name=name) for land in lands)
@@ -159,7 +160,7 @@ def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
     known = counts[: len(recipe.classes)]
     absent = [name for name, count in zip(recipe.classes.names, known, strict=True) if count == 0]
     if absent:
-        raise _nothing_of(absent, recipe, len(samples))
+        raise _nothing_of(absent, recipe, len(samples), unknown=int(counts[IGNORE]))
     return [float(v) for v in known / known.sum()]
 
 
@@ -167,22 +168,26 @@ def _classes(sample: Sample, recipe: Recipe) -> np.ndarray:
     """Count pixels by class id of the recipe, (256,)."""
     if takes_objects(sample, recipe) and sample.instances is not None:
         width = recipe.data.boundary_width if recipe.classes.boundary else 0
-        return np.bincount(class_labels(sample.instances, width, sample.ignore).ids.ravel(), minlength=256)
+        return np.bincount(object_classes(sample.instances, width, sample.ignore, recipe.classes).ravel(), minlength=256)
     if sample.labels is None:
         return np.zeros(256, np.int64)
     counts = np.bincount(sample.labels.ids.ravel(), minlength=256)
     moved = np.zeros(256, np.int64)
-    for old, name in enumerate(sample.labels.classes.names):
-        if name in recipe.classes.names:
-            moved[recipe.classes.index(name)] += counts[old]
+    for old, new in placed(sample.labels.classes, recipe.classes).items():
+        moved[new] += counts[old]
     moved[IGNORE] = counts[IGNORE]
     return moved
 
 
-def _nothing_of(absent: list[str], recipe: Recipe, count: int) -> BadInput:
+def _nothing_of(absent: list[str], recipe: Recipe, count: int, *, unknown: int) -> BadInput:
     if len(absent) == len(recipe.classes):
         return BadInput(f"None of the {count} training samples has a pixel whose class is known: check the masks with 'tilth data check'.")
     names = ", ".join(repr(name) for name in absent)
+    if unknown and "field" not in recipe.classes.names:
+        return BadInput(
+            f"No training sample holds the class {names} ({count} samples), but the masks hold 255, which is read as not known: if it stands for a class, "
+            f"write a dataset.toml into the folder that says so, for example classes = 'crop' and values = {{ '0' = 'soil', '255' = 'crop' }}."
+        )
     return BadInput(
         f"No training sample holds the class {names} ({count} samples, classes {', '.join(recipe.classes.names)}): a network cannot learn it; "
         "give classes without it, or masks with it."

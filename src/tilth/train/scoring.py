@@ -18,6 +18,7 @@ from tilth.grid import pixel_metres
 from tilth.sample import Sample
 from tilth.score.statistics import f1_from_counts, iou_from_counts
 from tilth.segmenter import Segmenter
+from tilth.train.outlines import placed
 from tilth.train.recipe import Validate
 
 if TYPE_CHECKING:
@@ -220,10 +221,11 @@ def true_objects(sample: Sample, spec: Validate) -> np.ndarray:
 
 def _confusion(probabilities: Raster, classes: ClassScheme, sample: Sample) -> score.Confusion | None:
     """Count pixels by class; None where the labels have a class that the model has not."""
-    if sample.labels is None or not set(sample.labels.classes.names) <= set(classes.names):
+    known = {} if sample.labels is None else placed(sample.labels.classes, classes)
+    if sample.labels is None or len(known) < len(sample.labels.classes):
         return None
     moved = np.arange(256, dtype=np.uint8)  # a value that is no class stays, and is refused by name
-    moved[: len(sample.labels.classes)] = [classes.index(name) for name in sample.labels.classes.names]
+    moved[: len(sample.labels.classes)] = [known[k] for k in range(len(sample.labels.classes))]
     return score.confusion(moved[sample.labels.ids], _onto(_said(probabilities), sample.labels.ids.shape), classes)
 
 

@@ -191,7 +191,15 @@ def run(trainer: Any, folder: Path, *, resume: bool) -> None:
 
     trainer.remove_callback(PrinterCallback)
     last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
+    if last is not None and not _has_adapter(trainer.model):
+        _take_weights(trainer.model, last)
     trainer.train(resume_from_checkpoint=last)
+
+
+def _take_weights(model: Any, checkpoint: str) -> None:
+    """Read a checkpoint's weights as a model is read: the trainer looks for the names of its memory, not those of the file, and finds none of them."""
+    saved = type(model).from_pretrained(checkpoint, dtype=model.dtype)
+    model.load_state_dict(saved.state_dict())
 
 
 def listener(stage: str, on_step: OnStep) -> Any:

@@ -53,7 +53,7 @@ def attend(values: torch.Tensor, shapes: Sequence[Shape], places: torch.Tensor, 
 
 
 def centres(shapes: Sequence[Shape], like: torch.Tensor) -> torch.Tensor:
-    """Return the centres of all cells of some levels, (token, 2) as (x, y) shares of width and height, on the device of ``like``; float32, or finer if it is."""
+    """Return the centres of all cells of some levels, (token, 2) as (x, y) shares, on the device of ``like``; float32, or finer if it is."""
     return torch.from_numpy(_centres(tuple(shapes))).to(like.device, torch.promote_types(like.dtype, torch.float32))
 
 

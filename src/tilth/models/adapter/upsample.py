@@ -8,10 +8,12 @@ has no partner: the cell below pixel (y, x) is always (y // 2, x // 2).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 TAPS = 5
@@ -36,26 +38,47 @@ def reassemble(features: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
 
     Notes
     -----
-    The textbook form unfolds the neighbours, 25 times the features in memory (5.1 GB for FADE's last step at 896 px).  Here one neighbour after the other is
-    a shifted view that is multiplied and added up; what a backward pass needs are the features and the kernels alone.  The four pixels of a cell are kept
-    apart until the end, so that the innermost loop runs along whole rows.
+    The textbook form unfolds the neighbours, 25 times the answer in memory (5.1 GB for FADE's last step at 896 px).  Here one neighbour after the other is
+    a shifted view that is multiplied and added up, and the backward pass does the same.  The four pixels of a cell are kept apart until the end, so that the
+    innermost loop runs along whole rows.
     """
-    rows, columns = features.shape[2:]
-    padded = F.pad(features.to(kernels.dtype), (TAPS // 2,) * 4)[:, :, None]  # autocast gives a softmax, and so the sum, float32
-    alone = not (torch.is_grad_enabled() and (features.requires_grad or kernels.requires_grad)) and not torch.jit.is_tracing()
-    total: torch.Tensor | None = None
-    for tap, kernel in enumerate(kernels[:, :, None].unbind(1)):  # (view, 1, 4, y, x)
-        top, left = divmod(tap, TAPS)
-        near = padded[..., top : top + rows, left : left + columns]  # (view, channel, 1, y, x)
-        if total is None:
-            total = kernel * near
-        elif alone:
-            total.addcmul_(kernel, near)
-        else:
-            total = torch.addcmul(total, kernel, near)
-    if total is None:
-        raise ValueError("no kernels")
-    return F.pixel_shuffle(total.flatten(1, 2), 2)
+    padded = F.pad(features.to(kernels.dtype), (TAPS // 2,) * 4)  # autocast gives a softmax, and so the sum, float32
+    fused = _sum_of_taps(padded, kernels) if torch.jit.is_tracing() else _Taps.apply(padded, kernels)
+    return F.pixel_shuffle(fused.flatten(1, 2), 2)
+
+
+def _tap(padded: torch.Tensor, tap: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the neighbour number ``tap`` of each cell, (view, channel, 1, y, x), as a view of the padded features."""
+    top, left = divmod(tap, TAPS)
+    return padded[:, :, None, top : top + like.shape[-2], left : left + like.shape[-1]]
+
+
+def _sum_of_taps(padded: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    """(view, channel, y + 4, x + 4) and (view, 25, 4, y, x) -> (view, channel, 4, y, x)."""
+    total = kernels[:, None, 0] * _tap(padded, 0, kernels)
+    for tap in range(1, TAPS**2):
+        kernel, near = kernels[:, None, tap], _tap(padded, tap, kernels)
+        total = torch.addcmul(total, kernel, near) if torch.jit.is_tracing() else total.addcmul_(kernel, near)
+    return total
+
+
+class _Taps(torch.autograd.Function):
+    """:func:`_sum_of_taps` with a backward pass that adds up in place, too: torch's own would make 25 padded gradients and add them."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:  # torch's own signature
+        ctx.save_for_backward(padded, kernels)
+        return _sum_of_taps(padded, kernels)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        padded, kernels = ctx.saved_tensors
+        of_padded, of_kernels = torch.zeros_like(padded), torch.empty_like(kernels)
+        for tap in range(TAPS**2):
+            of_kernels[:, tap] = (wanted * _tap(padded, tap, kernels)).sum(1)
+            _tap(of_padded, tap, kernels)[:, :, 0].add_((wanted * kernels[:, None, tap]).sum(2))
+        return of_padded, of_kernels
 
 
 def _quarters(fine: torch.Tensor) -> torch.Tensor:

@@ -81,6 +81,7 @@ class Speaker:
     def __init__(self, model: Any, processor: Any, prompt: Prompt, names: tuple[str, ...], speaking: Speaking = Speaking()) -> None:
         self.model, self.processor, self.prompt, self.names, self.speaking = model, processor, prompt, names, speaking
         self.grammar = Grammar(prompt.spelling, names, (prompt.grid, prompt.grid))
+        self._shares: bool | None = None
 
     @property
     def device(self) -> torch.device:
@@ -117,7 +118,7 @@ class Speaker:
         """Return ``samples`` answers to each question about the image of a prefix, which is not encoded again."""
         answers = []
         for question in self._repeated(questions):
-            answers += self._write(self._behind(question, prefix))
+            answers += self._write(self.behind(question, prefix))
         return self._grouped(answers)
 
     def _repeated(self, questions: Sequence[Question]) -> list[Sequence[Question]]:
@@ -144,37 +145,42 @@ class Speaker:
         with torch.inference_mode():
             cache = self.model(**first, use_cache=True, logits_to_keep=1).past_key_values
             found = Prefix(whole["input_ids"][0, :same], cache)
-            return found if self._holds(question, whole, found) else None
+            if self._shares is None:
+                self._shares = self._holds(question, whole, found)
+            return found if self._shares else None
 
     def _holds(self, question: Question, whole: Mapping[str, Any], prefix: Prefix) -> bool:
-        """Compare the first token's logits behind the prefix with those of the whole question."""
+        """Compare the first token's logits behind the prefix with those of the whole question; done for the first image only."""
         torch = require("torch", "language")
         try:
-            behind = self._behind([question], prefix)
-            wanted, found = (self._first_logits(inputs) for inputs in (whole, behind))
-        except (RuntimeError, ValueError, IndexError, TypeError):
-            return False  # some families place tokens by counting all images of the question
+            behind = self.behind([question], prefix)
+            wanted, found = (self.first_logits(inputs)[0] for inputs in (whole, behind))
+        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
+            return False  # a family, or a version of the library, that goes another way
         spread = float(wanted.max() - wanted.min())
         slack = CLOSE_ENOUGH if wanted.dtype == torch.float32 and self.model.dtype == torch.float32 else 30 * CLOSE_ENOUGH
         return bool((wanted - found).abs().max() <= slack * max(spread, 1e-6))
 
-    def _first_logits(self, inputs: Mapping[str, Any]) -> torch.Tensor:
-        """Return (vocabulary,) logits of the token after a question."""
-        config = self._config(1)
+    def first_logits(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+        """Return (question, vocabulary) logits of the first token of each answer."""
+        config = self.config(1)
         config.max_new_tokens, config.output_logits, config.return_dict_in_generate = 1, True, True
         config.do_sample = False
-        logits: torch.Tensor = self.model.generate(**inputs, generation_config=config).logits[0][0]
+        torch = require("torch", "language")
+        with torch.inference_mode():
+            logits: torch.Tensor = self.model.generate(**inputs, generation_config=config).logits[0]
         return logits.float()
 
     def _write(self, inputs: Mapping[str, Any]) -> list[str]:
         """Let the model write an answer to each row."""
         torch = require("torch", "language")
         with torch.inference_mode():
-            written = self.model.generate(**inputs, generation_config=self._config(self.room), logits_processor=self._processors())
+            written = self.model.generate(**inputs, generation_config=self.config(self.room), logits_processor=self._processors())
         texts: list[str] = self.processor.tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return texts
 
-    def _config(self, room: int) -> Any:
+    def config(self, room: int) -> Any:
+        """Return how answers of at most ``room`` tokens are drawn."""
         from transformers import GenerationConfig
 
         sample = self.speaking.samples > 1
@@ -214,7 +220,7 @@ class Speaker:
     def _moved(self, value: Any) -> Any:
         return value.to(self.device, dtype=self.model.dtype if value.is_floating_point() else None)
 
-    def _behind(self, questions: Sequence[Question], prefix: Prefix) -> dict[str, Any]:
+    def behind(self, questions: Sequence[Question], prefix: Prefix) -> dict[str, Any]:
         """Turn questions into a batch behind a prefix: the gap between prefix and rest is padded, and only the last images are encoded."""
         torch = require("torch", "language")
         singles = [self._tokenized(question) for question in questions]
@@ -231,7 +237,16 @@ class Speaker:
         cache = copy.deepcopy(prefix.cache)
         cache.batch_repeat_interleave(len(questions))
         vision = {name: self._moved(value) for name, value in seen.items() if hasattr(value, "to") and name in {*singles[0]}}
-        return {**{name: torch.cat(values) for name, values in rows.items()}, **vision, "past_key_values": cache}
+        tokens = {name: torch.cat(values) for name, values in rows.items()}
+        return {**tokens, **vision, "position_ids": self._places(tokens, singles), "past_key_values": cache}
+
+    def _places(self, tokens: dict[str, Any], singles: Sequence[Mapping[str, Any]]) -> Any:
+        """Return where tokens stand: some families count rows and columns of all images of a question, those of the prefix too."""
+        torch = require("torch", "language")
+        sizes = [name for name, value in singles[0].items() if name not in tokens and not value.is_floating_point()]
+        return self.model._prepare_position_ids_for_generation(  # noqa: SLF001  # what ``generate`` itself asks, with the sizes of all images
+            tokens["input_ids"], {**tokens, **{name: torch.cat([single[name] for single in singles]) for name in sizes}}
+        )
 
     def _filler(self, name: str) -> int:
         return self.processor.tokenizer.pad_token_id or 0 if name == "input_ids" else 0
