@@ -4,7 +4,7 @@ BIN := $(V)/bin
 SERVICES := .venv-services
 WORKERS ?= 2
 
-.PHONY: help demo test test-services check lint types docs bench constraints clean
+.PHONY: help demo test test-slow test-services check lint types docs bench constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,6 +23,9 @@ demo: $(V)/.core ## install tilth and map a simulated scene: demo/report.html
 
 test: $(V)/.test ## install what the tests need and run them
 	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as a language model that learns
+	$(BIN)/python -m pytest -q -m slow
 
 test-services: $(V)/.test ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
 	@tests/prepare_services.sh $(PY) $(SERVICES)

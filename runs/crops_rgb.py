@@ -2,7 +2,7 @@
 
     python runs/crops_rgb.py ../shared/data/closerange/ews_wheat checkpoints/crops
 
-A killed run goes on where it was (``--resume``).  ``--pseudo FOLDER`` adds photographs with pseudo-labels (images and palette masks of ``tilth label``),
+A killed run goes on where it was (``--resume``).  ``--pseudo FOLDER`` adds photographs with pseudo-labels (of ``tilth label``),
 which is how the second stage gets its own.  ``--by date`` keeps whole trials out of training instead of plots: the harder question, for docs/weights.md only.
 """
 
@@ -13,9 +13,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from tilth.classes import CROP
 from tilth.data import load_dataset
 from tilth.data.landscape import simulate_photo
+from tilth.labelling.kept import keep_pseudo
 from tilth.sample import Sample
 from tilth.train import plan_samples, read_recipe, train
 
@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--simulated", type=int, default=160)
     parser.add_argument("--times", type=int, default=2, help="how often a wheat photograph stands in the list")
-    parser.add_argument("--pseudo", type=Path)
+    parser.add_argument("--pseudo", type=Path, help="folder of 'tilth label pseudo' or 'tilth label depth'")
+    parser.add_argument("--decisions", type=Path, help="log of its screening")
+    parser.add_argument("--lr", type=float)
     parser.add_argument("--start-from", default="")
     parser.add_argument("--by", choices=("plot", "date"), default="plot")
     parser.add_argument("--epochs", type=int)
@@ -57,12 +59,14 @@ def main() -> None:
     recipe = read_recipe("crops-rgb")
     if args.epochs:
         recipe = replace(recipe, schedule=replace(recipe.schedule, epochs=args.epochs))
+    if args.lr:
+        recipe = replace(recipe, schedule=replace(recipe.schedule, lr=args.lr))
     if args.start_from:
         recipe = replace(recipe, model=replace(recipe.model, start_from=args.start_from))
     known, validation = wheat(args.wheat, args.by)
     samples = known * args.times + simulated(args.simulated)
     if args.pseudo:
-        samples += list(load_dataset(args.pseudo, classes=CROP))
+        samples += [entry.open() for entry in keep_pseudo(args.pseudo, args.decisions).entries]
     plan = plan_samples(
         recipe, samples, validation, source=f"EWS wheat ({len(known)} photographs) and simulated photographs", licence="CC-BY-SA-4.0", citation=ATTRIBUTION
     )

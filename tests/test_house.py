@@ -77,6 +77,11 @@ HOMES = {
     "ray": ("predict",),
     "starlette": ("web",),
     "transformers": ("models", "train"),
+    "tokenizers": ("models",),
+    "peft": ("models", "train"),
+    "trl": ("train",),
+    "datasets": ("train",),
+    "xgrammar": ("models",),
     "ultralytics": (),
 }
 

@@ -108,6 +108,7 @@ def _print_plan(job: Job, say: Reporter, *, as_json: bool) -> None:
         "blocks": cost.blocks,
         "gigabytes_read": round(cost.gigabytes_read, 3),
         "seconds": round(cost.seconds, 1),
+        **(job.model.price(cost.windows).facts(cost.seconds) if hasattr(job.model, "price") else {}),
         "notes": list(job.notes),
     }
     if as_json:

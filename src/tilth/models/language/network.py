@@ -35,7 +35,21 @@ class Price:
 
     questions: int
     tokens_written: int
+    """Of answers, as a mask of large fields needs them."""
     tokens_read: int
+    """Of questions, the image that they share counted each time."""
+    watts: float
+    """Assumed draw of the processor, see :data:`WATTS`."""
+
+    def facts(self, seconds: float) -> dict[str, float]:
+        """Return what a user wants to know before a run of so many seconds."""
+        return {
+            "questions": self.questions,
+            "tokens_written": self.tokens_written,
+            "tokens_read": self.tokens_read,
+            "watt_hours": round(seconds * self.watts / 3600, 2),
+            "assumed_watts": self.watts,
+        }
 
 
 class LanguageSegmenter:
@@ -153,7 +167,7 @@ class LanguageSegmenter:
         blank = View(np.zeros((len(self.inputs.bands), prompt.patch, prompt.patch), np.float32), (slice(0, prompt.patch), slice(0, prompt.patch)))
         asked = self.speaker.together(self.questions([blank]))["input_ids"].shape[1]
         samples = self.speaker.speaking.samples
-        return Price(windows, windows * samples * answer, windows * asked)
+        return Price(windows, windows * samples * answer, windows * asked, WATTS[self.speaker.device.type])
 
 
 _: type[Segmenter] = LanguageSegmenter

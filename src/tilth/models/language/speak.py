@@ -166,8 +166,7 @@ class Speaker:
         config = self.config(1)
         config.max_new_tokens, config.output_logits, config.return_dict_in_generate = 1, True, True
         config.do_sample = False
-        torch = require("torch", "language")
-        with torch.inference_mode():
+        with require("torch", "language").inference_mode():
             logits: torch.Tensor = self.model.generate(**inputs, generation_config=config).logits[0]
         return logits.float()
 
