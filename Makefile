@@ -4,7 +4,7 @@ BIN := $(V)/bin
 SERVICES := .venv-services
 WORKERS ?= 2
 
-.PHONY: help demo test test-slow test-services check lint types docs bench constraints clean
+.PHONY: help demo test test-slow test-services test-web check lint types docs bench constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,6 +30,10 @@ test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as 
 test-services: $(V)/.test ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
 	@tests/prepare_services.sh $(PY) $(SERVICES)
 	TILTH_SERVICES_PYTHON=$(SERVICES)/bin/python $(BIN)/python -m pytest -q tests/test_imagery_pgstac.py tests/test_services_archive.py
+
+test-web: $(V)/.test ## test the pages in a real Chromium, installed where it can be
+	@tests/prepare_web.sh
+	$(BIN)/python -m pytest -q tests/test_web_*.py
 
 check: lint types docs test ## everything that must be green before a change lands
 
