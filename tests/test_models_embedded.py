@@ -50,9 +50,9 @@ def two_images():
     return images, labels
 
 
-def learned(network, steps=60):
+def learned(network, steps=50):
     batch = two_images()
-    return fit(network, [batch] * steps, steps=steps, lr=3e-3, warmup=5)
+    return fit(network, [batch] * steps, steps=steps, lr=1e-2, warmup=5)
 
 
 def accuracy(network):
@@ -61,35 +61,39 @@ def accuracy(network):
     return float((guess == labels)[labels != 255].float().mean())
 
 
+def value_of(network, images, labels, **weights):
+    with torch.no_grad():
+        return float(embedded_loss(network, images, labels, EmbeddedWeights(**weights)))
+
+
 def test_two_images_are_learned_and_what_is_not_there_is_rejected():
     network = tiny(reject=True)
     before = accuracy(network.eval())
     losses = learned(network)
-    assert losses[-1] < losses[0] / 4
-    assert accuracy(network) > max(0.93, before)
+    assert losses[-1] < losses[0] / 5
+    assert accuracy(network) > max(0.88, before + 0.2)  # masks are 16 x 16: their edges are soft
     images, _ = two_images()
     assert network.rejections(images).tolist() == [[False, True], [False, False]]  # the first image has no tree
-    assert float(network.probabilities(images)[0, 2].max()) < 1e-3
+    assert float(network.probabilities(images)[0, 2].max()) == 0
 
 
 def test_unknown_pixels_count_nowhere():
     network = tiny().eval()
     images, labels = two_images()
-    other = images.clone()
-    losses = [float(embedded_loss(network, images, labels, EmbeddedWeights(text=0))) for _ in range(2)]
+    losses = [value_of(network, images, labels, text=0) for _ in range(2)]
     assert losses[0] == losses[1]
     unknown = torch.full_like(labels, 255)
-    assert float(embedded_loss(network, other, unknown, EmbeddedWeights(text=0))) == 0
+    assert value_of(network, images, unknown, text=0) == 0
     half = labels.clone()
     half[:, :, 16:] = 255
-    assert float(embedded_loss(network, images, half, EmbeddedWeights(text=0))) != losses[0]
+    assert value_of(network, images, half, text=0) != losses[0]
 
 
 def test_weights_of_the_loss_are_those_of_the_paper():
     network = tiny().eval()
     batch = two_images()
-    parts = [float(embedded_loss(network, *batch, EmbeddedWeights(*one))) for one in np.eye(3)]
-    assert float(embedded_loss(network, *batch)) == pytest.approx(parts[0] + 2 * parts[1] + 0.5 * parts[2], rel=1e-5)
+    parts = [value_of(network, *batch, text=a, bce=b, dice=c) for a, b, c in np.eye(3)]
+    assert value_of(network, *batch) == pytest.approx(parts[0] + 2 * parts[1] + 0.5 * parts[2], rel=1e-5)
 
 
 @pytest.mark.parametrize("family", ["gemma3", "qwen2_5_vl"])

@@ -211,7 +211,7 @@ def test_photographs_are_drawn_at_other_scales():
     assert 0.5 <= min(steps) < 0.55
     assert 1.8 < max(steps) <= 2.0
     assert 0.8 < np.exp(np.mean(np.log(steps))) < 1.25
-    with pytest.raises(BadInput, match="crops.zoom"):
+    with pytest.raises(BadInput, match=r"crops\.zoom"):
         Crops(zoom=(2.0, 0.5))
-    with pytest.raises(BadInput, match="crops.gsd, which says the same"):
+    with pytest.raises(BadInput, match=r"crops\.gsd, which says the same"):
         Crops(zoom=(0.5, 2.0), gsd=(1.0, 2.0))

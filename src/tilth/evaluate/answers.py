@@ -77,7 +77,8 @@ def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer
     if probabilities is None:
         message = f"{sample.key}: the prediction was written elsewhere."
         raise BadInput(message)
-    objects = fields.find_instances(probabilities, model.classes, options.method, options.instances)
+    find = fields.find_basins if fields.is_refined(model.classes) else fields.find_instances
+    objects = find(probabilities, model.classes, options.method, options.instances)
     ids = onto(objects.ids, sample.image.grid)
     present = np.unique(ids[ids > 0])
     by_id = objects.table.set_index("id")["score"]

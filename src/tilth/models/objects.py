@@ -19,7 +19,10 @@ LOADERS: Mapping[str, tuple[str, str]] = {
     "ultralytics": ("tilth.models.delineate", "load_delineate"),
     "embedded": ("tilth.models.embedded.segmenter", "load_embedded"),
 }
-"""A card's format -> module and function: (card, folder, device, fast=) -> InstanceSegmenter; the last one is a Segmenter.  Imported on use: the second is under AGPL-3.0."""
+"""A card's format -> module and function: (card, folder, device, fast=) -> InstanceSegmenter; the last one is a Segmenter.
+
+Imported on use: the second is under AGPL-3.0.
+"""
 CHECKPOINT = ("config.json", "preprocessor_config.json", WEIGHTS)
 """Files of a checkpoint as transformers publishes it."""
 ON_TORCH = ("cuda", "mps", "torch")

@@ -15,6 +15,7 @@ from tilth.errors import BadInput
 from tilth.fields.majority import OUTLINE
 from tilth.grid import Lattice
 from tilth.models.card import ModelCard
+from tilth.models.refine_points import PointRefined
 from tilth.models.zoo import load_model
 from tilth.raster import Raster
 from tilth.segmenter import InputSpec, Segmenter, View, gives_objects
@@ -119,7 +120,7 @@ class Refined:
 _: type[Segmenter] = Refined
 
 
-def load_refined(base: Any, refiner: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> Refined:
+def load_refined(base: Any, refiner: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> Refined | PointRefined:
     """Put a refiner behind a loaded model.
 
     Parameters
@@ -127,7 +128,7 @@ def load_refined(base: Any, refiner: str | Path, engine: str = "auto", *, fast: 
     base : CardSegmenter
         From :func:`tilth.models.load_model`.
     refiner : str or path
-        A model's name or folder, or "own" for the base's own boundary class.
+        A model's name or folder; "own" for the base's own boundary class; or a checkpoint of Segment Anything, which is asked with points of the mask.
     engine, fast, threads
         As :func:`tilth.models.load_model`.
 
@@ -138,7 +139,9 @@ def load_refined(base: Any, refiner: str | Path, engine: str = "auto", *, fast: 
     """
     if refiner == OWN:
         return Refined(base)
-    loaded = load_model(refiner, engine, fast=fast, threads=threads)
+    loaded: Any = load_model(refiner, engine, fast=fast, threads=threads)
+    if isinstance(getattr(loaded, "network", None), Prompted):
+        return PointRefined(base, loaded)
     return Refined(base, loaded)
 
 

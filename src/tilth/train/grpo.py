@@ -9,9 +9,10 @@ from typing import Any
 
 from tilth.errors import BadInput
 from tilth.extras import require
+from tilth.models.language.quiet import quiet
 from tilth.train.language_recipe import LanguageRecipe
 from tilth.train.reward import Standing, dice_reward, validity_reward
-from tilth.train.sft import OnStep, _fresh, dataset, listener, quiet, run, shared_arguments, silent
+from tilth.train.sft import OnStep, dataset, fresh, listener, run, shared_arguments, silent
 from tilth.train.speech import Talks
 
 WATCHED = 50
@@ -35,7 +36,7 @@ def check_gate(standing: Standing, gate: float) -> None:
 
 def prompt_row(talk: Any) -> dict[str, Any]:
     """Return the row of a talk that is to be answered."""
-    return {"images": list(talk.images), "prompt": _fresh(talk.question), "truth": talk.truth.tolist()}
+    return {"images": list(talk.images), "prompt": fresh(talk.question), "truth": talk.truth.tolist()}
 
 
 def reinforce(model: Any, processor: Any, talks: Talks, recipe: LanguageRecipe, folder: Path, *, resume: bool = False, on_step: OnStep = silent) -> Reinforced:

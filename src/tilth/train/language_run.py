@@ -13,6 +13,7 @@ from tilth import store
 from tilth.errors import BadInput, OutputExists
 from tilth.models.card import CARD, ModelCard, sha256_of, write_card
 from tilth.models.language.network import FORMAT
+from tilth.models.language.quiet import quiet
 from tilth.models.toml import to_toml
 from tilth.sample import Sample
 from tilth.train.grpo import check_gate, reinforce
@@ -20,7 +21,7 @@ from tilth.train.inspect_language import inspect
 from tilth.train.language_recipe import LanguageRecipe
 from tilth.train.reading import changed_keys, recipe_table
 from tilth.train.reward import Standing
-from tilth.train.sft import OnStep, make_pair, quiet, silent, tune
+from tilth.train.sft import OnStep, make_pair, silent, tune
 from tilth.train.speech import Talks, simulated
 
 RECIPE, MODEL, SUPERVISED, NUMBERS = "recipe.toml", "model", "supervised", "standing.json"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ from tilth.errors import BadInput
 from tilth.extras import require
 from tilth.models.language.chat import Message
 from tilth.models.language.network import choose_device, load_pair
+from tilth.models.language.quiet import quiet
 from tilth.models.language.tiny import make_tiny
 from tilth.train.language_recipe import LanguageRecipe, Lora, Machine
 from tilth.train.speech import Talks
@@ -96,10 +93,10 @@ def dataset(talks: Talks, columns: Callable[[Any], Mapping[str, Any]]) -> Any:
 
 def lesson(talk: Any) -> dict[str, Any]:
     """Return the row of a talk that is to be learnt by heart."""
-    return {"images": list(talk.images), "prompt": _fresh(talk.question), "completion": _fresh(talk.reply)}
+    return {"images": list(talk.images), "prompt": fresh(talk.question), "completion": fresh(talk.reply)}
 
 
-def _fresh(messages: list[Message]) -> list[Message]:
+def fresh(messages: list[Message]) -> list[Message]:
     """Copy messages: trainers put images into their slots in place."""
     return [{**message, "content": [dict(part) for part in message["content"]]} for message in messages]
 
@@ -239,26 +236,3 @@ def _has_adapter(model: Any) -> bool:
 
 def _device(machine: Machine) -> str:
     return choose_device(machine.device, "this recipe")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries' own warnings and notes off the screen; what matters is said by us."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # the trainers would report each start to their makers
-    from transformers.utils import logging as library
-
-    names = ("transformers", "trl", "peft", "accelerate", "datasets")
-    before = {name: logging.getLogger(name).level for name in names}
-    bars = library.is_progress_bar_enabled()
-    library.disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for name, level in before.items():
-                logging.getLogger(name).setLevel(level)
-            if bars:
-                library.enable_progress_bar()

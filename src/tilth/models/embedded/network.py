@@ -198,7 +198,9 @@ def _with_lora(vlm: Any, rank: int) -> Any:
         return vlm
     from peft import LoraConfig, get_peft_model
 
-    return get_peft_model(vlm, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=LORA_TARGETS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks the library by an old name
+        return get_peft_model(vlm, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=LORA_TARGETS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from tilth.extras import available, require
 from tilth.grid import Roi
 from tilth.models.card import ModelCard, check_listed
 from tilth.models.language.chat import Place, Prompt, cut, messages, picture, refine
+from tilth.models.language.quiet import quiet
 from tilth.models.language.rrle import Misread, decode
 from tilth.models.language.speak import Prefix, Question, Speaker, Speaking
 from tilth.raster import Raster
@@ -335,12 +336,13 @@ def load_pair(base: Any, folder: Path | None, dtype: Any, name: str, *, trainabl
     require("transformers", "language")
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+    own = folder is not None and any((folder / file).is_file() for file in ("processor_config.json", "preprocessor_config.json"))
     try:
-        config = AutoConfig.from_pretrained(base)
-        check_eyes(config, str(name))
-        model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype, use_safetensors=True)
-        own = folder is not None and any((folder / file).is_file() for file in ("processor_config.json", "preprocessor_config.json"))
-        processor = AutoProcessor.from_pretrained(folder if own else base)
+        with quiet():
+            config = AutoConfig.from_pretrained(base)
+            check_eyes(config, str(name))
+            model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype, use_safetensors=True)
+            processor = AutoProcessor.from_pretrained(folder if own else base)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0][:200]
         message = f"The language model of {name} cannot be loaded from {base} ({first}): give a folder that holds one, or an id that can be downloaded."
