@@ -25,7 +25,7 @@ from table import Row, load, markdown, save
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("model", "map", "memory", "polygons", "objects", "offline", "composite", "mosaic", "areas", "choose", "training", "crops", "adapter")
-SECTIONS += ("screening", "language")
+SECTIONS += ("screening", "language", "pseudo_masks")
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ QUICK = Size(
         "adapter": ("--quick",),
         "crops": ("--count", "3", "--large", "0"),
         "screening": ("--images", "500", "--sheets", "4"),
+        "pseudo_masks": ("--photos", "6", "--edge", "160"),
         "training": ("--steps", "2", "--rounds", "1", "--window", "64", "--batch", "2"),
     },
 )
@@ -132,7 +133,7 @@ def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_roun
         elif name in ("composite", "mosaic", "areas", "language", "crops", "adapter", "screening"):
             section(f"{name}.py", *size.smaller.get(name, ()), "--json", rows)
             found += load(rows)
-        elif name in ("choose", "training"):
+        elif name in ("choose", "training", "pseudo_masks"):
             print(section(f"{name}.py", *size.smaller.get(name, ())))
         elif name == "offline":
             section("offline.py", raster(work, 1024, 1024), model, ckpt, "--json", rows)

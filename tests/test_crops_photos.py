@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tilth.crops import find_photos, read_photo
 from tilth.crops.exif import Exif, read_exif
-from tilth.crops.photos import named
+from tilth.data.photos import find_photos, named, read_photo
 from tilth.errors import BandMismatch, UnreadableFile
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(50)

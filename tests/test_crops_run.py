@@ -19,12 +19,13 @@ from PIL import Image
 
 from tilth.classes import CROP
 from tilth.cli.main import main
-from tilth.crops import CropOptions, find_photos, measure_folder, measure_photo, open_model, pool
+from tilth.crops import CropOptions, measure_folder, measure_photo, open_model, pool
 from tilth.crops.journal import key_of
 from tilth.crops.measure import working_scale
 from tilth.crops.model import PhotoModel
 from tilth.crops.rule import ColourRule
 from tilth.data.landscape import simulate_photo
+from tilth.data.photos import find_photos
 from tilth.errors import BadInput, OutputExists, OutputFailed, UnknownName, UnreadableFile
 from tilth.models import ModelCard
 from tilth.segmenter import InputSpec

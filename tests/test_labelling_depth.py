@@ -11,11 +11,11 @@ from PIL import Image
 from tilth.classes import CROP
 from tilth.cli.main import main
 from tilth.data.landscape import simulate_photo
+from tilth.data.photos import find_photos, read_photo
 from tilth.data.values import read_mask
 from tilth.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
 from tilth.labelling import ComputedDepths, DepthFolder, DepthOptions, label_photos, read_labels, read_rows
 from tilth.labelling.depths import fit_shape, read_depth
-from tilth.labelling.photos import find_photos, read_colours
 
 
 def save(values, path):
@@ -133,16 +133,47 @@ def test_names_that_two_photographs_share_keep_their_endings(tmp_path):
     for name in ("x.png", "x.jpg", "y.png", ".hidden.png"):
         save(np.zeros((3, 8, 8), np.uint8), tmp_path / name)
     assert [p.key for p in find_photos(tmp_path)] == ["x.jpg", "x.png", "y"]
+    save(np.zeros((3, 8, 8), np.uint8), tmp_path / "x.jpg.png")
+    rows = label_photos(tmp_path, tmp_path / "out", ComputedDepths(lambda i: i[0], "toy"), DepthOptions(full=("*",)))
+    assert len({row.key for row in rows}) == len(list((tmp_path / "out" / "masks").iterdir())) == 4, "no mask is written over another"
 
 
-def test_photographs_come_as_eight_bit_colours(tmp_path):
+def test_results_within_the_photographs_are_none_of_them(tmp_path):
+    save(simulate_photo(0, (40, 50)).image.values, tmp_path / "p.png")
+    given = (ComputedDepths(lambda i: i[0], "toy"), DepthOptions(full=("*",)))
+    for out in ("out", "out", "other", "."):  # the second time there are masks, the third time those of another run, and then both
+        assert [row.key for row in label_photos(tmp_path, tmp_path / out, *given)] == ["p"]
+    assert [row.key for row in label_photos(tmp_path, tmp_path, *given)] == ["p"]
+
+
+def test_grey_and_deep_photographs_come_as_eight_bit_colours(tmp_path):
     save(np.arange(64, dtype=np.uint8).reshape(8, 8), tmp_path / "grey.png")
-    save((np.arange(64).reshape(8, 8) * 1000).astype(np.uint16), tmp_path / "deep.png")
-    assert read_colours(tmp_path / "grey.png").shape == (3, 8, 8)
-    assert read_colours(tmp_path / "deep.png").max() == 63000 >> 8
-    Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(BadInput, match="8 or 16 bits"):
-        read_colours(tmp_path / "float.tif")
+    save((np.arange(64).reshape(8, 8) * 64).astype(np.uint16), tmp_path / "twelve.png")
+    assert read_photo(tmp_path / "grey.png", gray=True).image.values.shape == (3, 8, 8)
+    assert read_photo(tmp_path / "twelve.png", gray=True).image.values.max() == round(63 * 64 / 4095 * 255), "12 bits of a camera are not nearly black"
+
+
+def test_what_a_photograph_leaves_transparent_is_not_known(tmp_path):
+    photo = simulate_photo(0, (96, 128))
+    alpha = np.full((96, 128), 255, np.uint8)
+    alpha[:, :30] = 0
+    save(np.concatenate([photo.image.values, alpha[None]]), tmp_path / "photos" / "p.png")
+    (row,) = label_photos(tmp_path / "photos", tmp_path / "out", ComputedDepths(lambda _: photo.depth, "truth"))
+    ids = read_mask(tmp_path / "out" / "masks" / "p.png")[0]
+    assert (ids[:, :30] == 255).all()
+    assert set(np.unique(ids[:, 30:])) == {0, 1}
+    assert row.cover == pytest.approx((ids[:, 30:] == 1).mean())
+    (full,) = label_photos(tmp_path / "photos", tmp_path / "full", ComputedDepths(lambda _: photo.depth, "truth"), DepthOptions(full=("*",)))
+    assert set(np.unique(read_mask(tmp_path / "full" / "masks" / "p.png"))) == {1, 255}
+    assert full.cover == 1
+
+
+def test_depth_maps_of_photographs_that_share_a_name(tmp_path):
+    for k, name in enumerate(("x.png", "x.jpg", "y.jpg.jpg")):
+        save(np.zeros((3, 8, 8), np.uint8), tmp_path / "photos" / name)
+        save(np.full((8, 8), k, np.uint8), tmp_path / "depth" / f"{name if name[0] == 'x' else 'y.jpg'}.png")
+    depths, image = DepthFolder(tmp_path / "depth"), np.zeros((3, 8, 8), np.uint8)
+    assert {photo.path.name: int(depths(photo, image).max()) for photo in find_photos(tmp_path / "photos")} == {"x.png": 0, "x.jpg": 1, "y.jpg.jpg": 2}
 
 
 def test_depth_of_another_size_is_resampled_and_of_another_frame_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -113,14 +114,27 @@ def test_folders_that_are_no_depth_network_are_one_sentence(tmp_path, folder):
         depths.load_depth(str(tmp_path))
 
 
-def test_a_hub_that_is_not_there_is_one_sentence(monkeypatch):
-    def refuse(*_args, **_options):
-        message = "We couldn't connect to the hub."
-        raise OSError(message)
+def test_a_hub_that_is_not_there_is_one_sentence(monkeypatch, tmp_path):
+    def leave(*_args, **_options):
+        raise AssertionError
 
-    monkeypatch.setattr(transformers.AutoModelForDepthEstimation, "from_pretrained", refuse)
-    with pytest.raises(FetchFailed, match="give its folder, or give depth maps"):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setattr("huggingface_hub.snapshot_download", leave)  # it is not even begun: it would ask again and again
+    with pytest.raises(FetchFailed, match=r"cannot be downloaded \(no answer: .* give its folder, or give depth maps"):
         depths.load_depth("small")
+
+
+def test_what_the_cache_holds_needs_no_hub(monkeypatch, tmp_path, folder):
+    address = depths.RELEASES["small"].address
+    place = tmp_path / f"models--{address.replace('/', '--')}"
+    shutil.copytree(folder, place / "snapshots" / "abc")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    network, _ = depths.load_depth("small")
+    assert network.name == address
 
 
 def test_the_depth_labeller_predicts_like_any_model_and_windows_do_not_matter():

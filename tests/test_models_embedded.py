@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import language_toys
 import numpy as np
 import pytest
-import tiny_sam
 import torch
-from predict_toys import utm_grid
 
+import language_toys
+import tiny_sam
+from predict_toys import utm_grid
 from tilth import predict
 from tilth.classes import ClassScheme
 from tilth.errors import BadInput, ChecksumMismatch

@@ -177,11 +177,14 @@ def test_a_cache_that_cannot_be_gone_on_from_is_not(toy, monkeypatch):
 
 
 def test_votes_become_probabilities(toy):
-    torch.manual_seed(1)
     several = segmenter(toy, samples=5, temperature=1.5)(views(2))
     assert np.allclose(several.sum(1), 1, atol=1e-6)
     assert set(np.unique((several * 5).round(3)).tolist()) <= set(range(6))
     assert 0.2 < several.max(1).mean() < 1
+    again = segmenter(toy, samples=5, temperature=1.5)
+    state = torch.get_rng_state()
+    assert np.array_equal(again(views(2)), several)
+    assert torch.equal(torch.get_rng_state(), state)
     one = segmenter(toy)(views(2))
     assert set(np.unique(one).tolist()) == {0.0, 1.0}
 
@@ -207,6 +210,8 @@ def test_the_same_sentence_as_with_any_other_model(toy, tmp_path):
     assert model.card.name == "toy"
     assert "CPU, float32" in model.engine
     image = sample(5, 40).image
+    other = LanguageSegmenter(spoken(model.card, samples=2), model.speaker, model.engine)
+    assert predict.plan(image, model).key != predict.plan(image, other).key
     found = predict.predict(image, model)
     assert found.bands == CLASSES.names
     assert np.allclose(found.values.sum(0), 1, atol=0.02)
@@ -297,3 +302,19 @@ def test_questions_are_answered_in_their_order(toy):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert speaker.room >= len(speaker.processor.tokenizer.encode(speaker.grammar.longest()))
+
+
+@pytest.mark.parametrize("codec", ["rrle", "rrle-compact"])
+def test_another_engine_keeps_to_the_grammar_too(codec):
+    pytest.importorskip("xgrammar", reason="the extra 'grammar' is not installed")
+    prompt = replace(PROMPT, codec=codec)
+    made = segmenter(pair(prompt=prompt), prompt, samples=4, grammar="xgrammar", batch=8)
+    made(views(2))
+    assert len(made.misread) == 8
+    assert all(found.clean for found in made.misread)
+
+
+def test_an_engine_that_is_not_installed(toy, monkeypatch):
+    monkeypatch.setattr("tilth.extras.available", lambda module: module != "xgrammar")
+    with pytest.raises(MissingExtra, match=r"pip install 'tilth\[grammar\]'"):
+        segmenter(toy, grammar="xgrammar")(views(1))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from predict_toys import utm_grid
 
+from predict_toys import utm_grid
 from tilth import fields, predict, score
 from tilth.classes import FTW2, FTW3, ClassScheme
 from tilth.data.landscape import simulate
@@ -177,6 +177,40 @@ def test_own_boundary_needs_no_refiner():
     assert not fields.is_refined(FTW3)
 
 
+def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
+    """Text4Seg's refinement: every part is asked for once, inside itself, and what the decoder says takes the mask's place."""
+    tiny_sam = pytest.importorskip("tiny_sam")
+    from tilth.models import load_model
+    from tilth.models.refine import refine
+    from tilth.models.refine_points import PointRefined, refine_with_points
+
+    sam = load_model(tiny_sam.save("sam", tmp_path), "torch")
+    labels = np.zeros((40, 48), int)
+    labels[4:20, 4:20], labels[24:36, 4:20], labels[8:30, 28:44] = 1, 1, 3
+    image = np.random.default_rng(0).random((3, 40, 48)).astype(np.float32)
+    asked = []
+
+    class Listening:
+        look, enlarge = sam.network.look, sam.network.enlarge
+
+        def ask(self, looked, points, given, **options):
+            asked.append(points[0].astype(int))
+            return sam.network.ask(looked, points, given, **options)
+
+    found = refine_with_points(Listening(), image, labels, ALL, points=3)
+    assert [sorted({int(labels[y, x]) for x, y in points}) for points in asked] == [[1], [1], [3]]
+    assert np.allclose(found.sum(0), 1, atol=1e-5)
+    assert found[2].max() < 1e-3  # a class that was not said is not asked for
+    again = refine_with_points(sam.network, image, labels, ALL, points=3)
+    assert np.array_equal(found, again)
+    base = Painted(ALL, bands=sam.inputs.bands)
+    base.card, base.engine, base.rest = replace(sam.card, classes=ALL), "toy", lambda: None
+    pair = refine(base, tmp_path, "torch")
+    assert isinstance(pair, PointRefined)
+    with pytest.raises(BadInput, match="take another refiner"):
+        PointRefined(replace(base, bands=("nir",)), sam)
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(BadInput, match="none of them is a boundary: name a refiner"):
         Refined(BASE)
@@ -192,3 +226,24 @@ def test_what_does_not_fit_is_refused():
         refined_classes(ClassScheme(("a", "outline"), ("a",)))
     with pytest.raises(UnknownName, match="cover"):
         fields.find_basins(Raster(np.zeros((3, 8, 8), np.float32), utm_grid((8, 8)), FTW3.names), FTW3, cover="some")
+
+
+def test_the_whole_road(tmp_path):
+    """The packaged model behind itself: table and score raster, and the second half from the raster gives the same fields."""
+    from tilth import maps, models, store
+    from tilth.grid import whole
+
+    scene = simulate(5, (96, 96), 3.0, "smallholder", bands="rgb")
+    with store.create_cog(tmp_path / "image.tif", scene.image.grid, scene.image.bands, np.uint8) as sink:
+        sink.write(whole(scene.image.grid), scene.image.values)
+    name = "fields-rgb-vhr"
+    options = maps.MapOptions(refiner=name, min_area=0)
+    job = maps.prepare(tmp_path / "image.tif", name, options)
+    assert job.plan.key != maps.prepare(tmp_path / "image.tif", name, replace(options, refiner="own")).plan.key
+    _, table = maps.map_image(job, tmp_path / "a.parquet", options, scores=tmp_path / "scores.tif")
+    _, again = maps.fields_from_scores(tmp_path / "scores.tif", tmp_path / "b.parquet", options)
+    assert job.model.card.name == "fields-rgb-vhr refined by fields-rgb-vhr"
+    assert len(table) == len(again) > 3
+    assert np.allclose(table.area, again.area)
+    assert models.find_card(name).classes.names == ("background", "field", "boundary")
+    assert maps.score_classes(store.open_raster(tmp_path / "scores.tif"), "").names == ("background", "field", "boundary", "outline")

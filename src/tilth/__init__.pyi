@@ -1,3 +1,4 @@
+from . import evaluate as evaluate
 from . import predict as predict
 from . import train as train
 from .classes import ClassScheme as ClassScheme
@@ -8,6 +9,7 @@ from .labels import Instances as Instances
 from .labels import LabelMap as LabelMap
 from .models import load_model as load_model
 from .raster import Raster as Raster
+from .road import composite as composite
 from .road import map_fields as map_fields
 from .store import open_raster as open_raster
 

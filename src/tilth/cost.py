@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilth import areas, imagery, maps, models, predict, store
+from tilth import areas, imagery, maps, predict, store
 from tilth.grid import Roi, overlap, roi_shape, tiles, whole
+from tilth.models.refine import load_refined
 from tilth.raster import Raster
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _predicting(survey: areas.Survey, model: str | Path | None, options: maps.Ma
     """Return the seconds that the network would take."""
     grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.gsd)
     source = Noise(grid, tuple(f"{season}:{band}" for season in ("window_a", "window_b") for band in imagery.BANDS))
-    segmenter = models.load_model(model or maps.choose_model(source), options.engine, fast=options.fast, threads=options.threads)
+    segmenter = load_refined(model or maps.choose_model(source), options.refiner, options.engine, fast=options.fast, threads=options.threads)
     return predict.estimate(source, segmenter, predict.plan(source, segmenter, options.predict, "estimate")).seconds
 
 

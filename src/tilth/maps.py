@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from tilth.classes import ClassScheme
 from tilth.errors import BadInput, BandMismatch, OutputFailed
 from tilth.grid import Roi, ground_sampling_distance
 from tilth.landcover import LandCover, keep_cropland
-from tilth.models.refine import Refined, load_refined
+from tilth.models.refine import load_exact, load_refined
 from tilth.raster import Source
 from tilth.segmenter import gives_objects
 
@@ -57,9 +56,8 @@ class MapOptions:
     fast: bool = False
     threads: int | None = None
     refiner: str | None = None
-    """A boundary network behind the model (EPOC), or "own" for the model's own boundary class; basins then vote for their class."""
     cover: str = "mask"
-    """With a refiner: "mask", objects lie where the model says so; "all", every pixel is in a basin, so that a coarse mask's edges move to the outlines."""
+    """A boundary network behind the model (EPOC), or "own" for its own boundary; and where objects then lie, see :class:`tilth.fields.majority.Solid`."""
     land_cover: LandCover | None = None
     """A raster as a second opinion: fields that lie on little crop are dropped, and how many is said."""
 
@@ -114,9 +112,7 @@ class Job:
 def prepare(image: Path | str, model: str | Path | None, options: MapOptions) -> Job:
     """Open an image, load a model and plan the prediction; nothing is computed yet."""
     source = store.open_raster(image)
-    segmenter: Any = models.load_model(model or choose_model(source), options.engine, fast=options.fast, threads=options.threads)
-    if options.refiner is not None:
-        segmenter = load_refined(segmenter, options.refiner, options.engine, fast=options.fast, threads=options.threads)
+    segmenter = load_refined(model or choose_model(source), options.refiner, options.engine, fast=options.fast, threads=options.threads)
     return Job(image, source, segmenter, predict.plan(source, segmenter, options.predict, store.fingerprint(image)))
 
 
@@ -148,11 +144,8 @@ def predict_image(job: Job, out: Path, *, force: bool = False, on_step: OnStep =
 
 def _score_cog(job: Job, out: Path, *, force: bool) -> Any:
     gsd = _image_gsd(job.source)
-    tags = (
-        predict.score_tags(job.plan)
-        | ({} if gsd is None else {"image_gsd": repr(gsd)})
-        | {"model": json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)}
-    )
+    tags = predict.score_tags(job.plan) | ({} if gsd is None else {"image_gsd": repr(gsd)})
+    tags |= {"model": json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)}
     names = job.plan.classes.names
     return store.create_cog(out, job.plan.grid, names, np.uint8, nodata=predict.NODATA, tags=tags, overviews="average", force=force)
 
@@ -313,8 +306,7 @@ def _to_table(probabilities: Source, classes: ClassScheme, folder: Path, options
     instances, outlines = replace(options.instances, min_area=least), replace(options.outlines, min_area=least)
     with ThreadPoolExecutor(min(options.threads or os.cpu_count() or 1, 8)) as pool:  # numba's loops let go of the GIL; the order of results is kept
         on_step("objects", 0, 1, "")
-        find = partial(fields.map_basins, cover=options.cover) if fields.is_refined(classes) else fields.map_instances
-        found = find(probabilities, classes, folder / "objects", options.method, instances, block=OBJECT_BLOCK, run=pool.map)
+        found = fields.map_objects(probabilities, classes, folder / "objects", options.method, instances, cover=options.cover, block=OBJECT_BLOCK, run=pool.map)
         on_step("objects", 1, 1, f"{len(found.table):,}")
         return _outlined(found, outlines, pool, on_step)
 
@@ -393,7 +385,7 @@ def compare_precision(job: Job) -> str:
     """Say what share of pixels changes its class between the fast engine and float32, on a few windows spread over the image."""
     if gives_objects(job.model):
         return f"--fast: {job.model.card.name} answers with objects, which are not compared with float32."
-    exact = job.model.exact() if isinstance(job.model, Refined) else models.load_model(job.model.card.folder, fast=False)
+    exact = load_exact(job.model)
     changed = total = 0
     rows, columns = (len(starts) for starts in job.plan.lattice.starts)
     for k in range(PROBES):

@@ -15,6 +15,8 @@ from tilth.maps import MapOptions, OnStep
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
+    from tilth.raster import Source
+
 MOSAIC = "mosaic.zarr"
 WHEN = "determination:datetime"
 
@@ -78,6 +80,41 @@ def map_fields(
     fields.format_of(out)
     survey = areas.survey_area(image, year, area_options, work=areas.work_folder(out, work))
     return map_area(survey, out, model, options, work=work, force=force).frame
+
+
+def composite(
+    area: Any, out: Path | str, *, year: int, area_options: AreaOptions | None = None, work: Path | str | None = None, force: bool = False
+) -> Source:
+    """Write the cloud-free two-season composite of an area in a year, and open it.
+
+    Parameters
+    ----------
+    area : path, bounding box or GeoJSON
+        See :func:`tilth.imagery.read_area`.
+    out : path
+        ``.zarr`` or ``.tif``.
+    year : int
+        Of the harvest.
+    area_options : AreaOptions, optional
+    work : path, optional
+        Keep finished parts in this folder.
+    force : bool
+        Whether an existing composite is replaced.
+
+    Returns
+    -------
+    Source
+        What :func:`tilth.predict` takes.
+
+    Raises
+    ------
+    TilthError
+        One sentence that says what was given, what was wanted and what to do.
+    """
+    out, work = Path(out), None if work is None else Path(work)
+    composites.check_name(out, force=force)
+    survey = areas.survey_area(area, year, area_options, work=areas.work_folder(out, work))
+    return store.open_raster(composites.write_composite(survey, out, work=work, force=force).path)
 
 
 @dataclass(frozen=True, eq=False)

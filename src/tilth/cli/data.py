@@ -126,6 +126,13 @@ def check_command(folder: str, root: Path | None, split: str | None, groups: tup
 @click.option("--classes", type=click.Choice(["3", "2"]), default="3", show_default=True, help="With or without a boundary class.")
 @click.option("--size", type=click.IntRange(8), default=256, show_default=True, help="Edge of a chip in pixels.")
 @click.option("--overlap", type=click.FloatRange(0, 0.75), default=0.0, show_default=True, help="Share of a chip in common with its neighbour.")
+@click.option(
+    "--split-by",
+    type=click.Choice(["land", "strips"]),
+    default="land",
+    show_default=True,
+    help="land: blocks drawn by lot, the same for all images; strips: across each image, for one or a few small ones.",
+)
 @click.option("--block-km", type=click.FloatRange(0.01, 2000), default=5.0, show_default=True, help="Edge of the blocks of land that are drawn for splits.")
 @click.option("--val", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of the blocks for validation.")
 @click.option("--test", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of the blocks for testing.")
@@ -179,6 +186,8 @@ def _labelled(polygons: Path, given: dict[str, object]) -> object:
 def _chips(given: dict[str, object]) -> object:
     from tilth.data.place import Land
     from tilth.data.polygons import Chips
+    from tilth.data.strips import Strips
 
-    land = Land(given["block_km"], given["val"], given["test"], given["seed"])  # type: ignore[arg-type]
+    shares = (given["val"], given["test"])
+    land = Strips(*shares) if given["split_by"] == "strips" else Land(given["block_km"], *shares, given["seed"])  # type: ignore[arg-type]
     return Chips(given["size"], given["overlap"], land, bool(given["empty"]))  # type: ignore[arg-type]

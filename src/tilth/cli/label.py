@@ -80,12 +80,14 @@ out_folder = click.option("-o", "--out", type=click.Path(path_type=Path), requir
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def depth_command(photos: Path, out: Path, **given: Any) -> None:
     """Label photographs by depth."""
+    from tilth.data.photos import find_photos
     from tilth.labelling.ledger import QUALITY
     from tilth.labelling.pseudo import DepthOptions, label_photos
     from tilth.labelling.threshold import ThresholdOptions
 
     threshold = ThresholdOptions(given["curve"], given["reading"], (given["clip"], 100 - given["clip"]))
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+        find_photos(photos, skip=(out,))  # a wrong name is told before a network is fetched
         source = _depths(given, say)
         options = DepthOptions(threshold, _refining(given), given["full"], given["find_full"], given["keep_depth"])
         rows = label_photos(photos, out, source, options, force=given["force"], on_step=say.step)

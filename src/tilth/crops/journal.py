@@ -15,11 +15,11 @@ from typing import IO, Any
 import tilth
 from tilth import store
 from tilth.crops.measure import Measured
-from tilth.crops.photos import RUN, PhotoFile
+from tilth.data.photos import PhotoFile
 from tilth.errors import OutputExists, OutputFailed, UnreadableFile
 from tilth.store.whole import explained
 
-LINES = ".finished.jsonl"
+RUN, LINES = "run.json", ".finished.jsonl"
 OUTPUTS = ("mask", "overlay", "thumb")
 """Columns of a row that name files below the output folder."""
 

@@ -20,8 +20,8 @@ from tilth.crops.exif import read_exif
 from tilth.crops.indices import colour_indices
 from tilth.crops.marker import PAPER, Marker, find_markers
 from tilth.crops.model import RULES, PhotoModel
-from tilth.crops.photos import PhotoFile, Picture, read_photo
 from tilth.crops.rule import ColourRule
+from tilth.data.photos import PhotoFile, Picture, read_photo
 from tilth.errors import BadInput, EmptyImage
 from tilth.predict import PredictOptions
 from tilth.segmenter import Segmenter

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tilth.crops.measure import CropOptions, Measured, measure_photo
 from tilth.crops.model import PhotoModel, open_model
-from tilth.crops.photos import PhotoFile
+from tilth.data.photos import PhotoFile
 from tilth.errors import BadInput, OutputExists, OutputFailed, TilthError
 
 FAILURES = (TilthError, OSError, ValueError, ArithmeticError, LookupError, SyntaxError, MemoryError)

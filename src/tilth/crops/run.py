@@ -15,9 +15,9 @@ from tilth.crops.gallery import write_gallery
 from tilth.crops.journal import Journal, close_journal, open_journal
 from tilth.crops.measure import CropOptions, Measured
 from tilth.crops.model import PhotoModel, given_name, open_model
-from tilth.crops.photos import PhotoFile, find_photos
 from tilth.crops.pool import Failed, Job, choose_workers, measure_all, usable_cores
 from tilth.crops.tables import write_tables
+from tilth.data.photos import PhotoFile, find_photos
 from tilth.errors import BadInput
 
 OnStep = Callable[[str, float, float, str], None]

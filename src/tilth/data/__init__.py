@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "check": ["CheckOptions", "CheckReport", "check_dataset"],
         "make": ["make_dataset"],
         "place": ["Land"],
+        "strips": ["Strips"],
         "polygons": ["Chips", "Labelled", "load_polygons"],
         "burning": ["Burning", "burn_fields", "read_outlines"],
     },

@@ -19,12 +19,15 @@ from tilth.data.dataset import Dataset, Entry, Truth
 from tilth.data.place import Land
 from tilth.data.splits import hashed_split
 from tilth.data.stacked import Cut, stack
+from tilth.data.strips import Strips
 from tilth.errors import BadInput, UnreadableFile
 from tilth.grid import Lattice, Roi
 from tilth.raster import Source
 
 Picture = tuple[tuple[str, Path], ...]
 """The rasters of one image with the names that go before their bands'; one raster may have no name."""
+CUT = "lie in two splits"
+"""What is said of chips that are left out for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,8 @@ class Chips:
     """Edge of a chip in pixels; chips of an image that is smaller are as large as the image."""
     overlap: float = 0.0
     """Share of a chip that it has in common with its neighbour, 0 to 0.75."""
-    land: Land = field(default_factory=Land)
-    """How places are given to splits.  Chips that lie in two splits are left out."""
+    land: Land | Strips = field(default_factory=Land)
+    """How places are given to splits.  Chips that lie in two blocks of land of different splits are left out; strips are cut into chips each by itself."""
     empty: bool = True
     """Whether chips without a field are kept."""
 
@@ -97,10 +100,18 @@ def load_polygons(
         entries += mine
         problems += [f"{key}: {line}" for line in said]
     if not entries:
-        message = f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: {'; '.join(problems) or 'they are empty'}"
+        said = " ".join(problems) or "they are empty."
+        message = f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: {said}{_cure(problems, chips)}"
         raise UnreadableFile(message)
     problems += _empty_splits(entries, chips)
     return Dataset(name or labelled.polygons.stem, labelled.classes, tuple(entries), licence, folder=None, problems=tuple(problems))
+
+
+def _cure(problems: Sequence[str], chips: Chips | None) -> str:
+    """Say what helps where every chip lies in two splits."""
+    if chips is None or not isinstance(chips.land, Land) or not any(CUT in line for line in problems):
+        return ""
+    return f" Take larger blocks than {chips.land.block_km:g} km, smaller chips than {chips.size} px, or split by strips of the image."
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -155,10 +166,10 @@ def _of_image(key: str, picture: Picture, labelled: Labelled, chips: Chips | Non
         problems.append("no polygon lies on it.")
     if chips is None:
         return [_entry(key, picture, labelled, grid, None, "", group)], problems
-    pieces, cut = _pieces(key, grid, chips)
+    pieces, cut = _strips(outlines, grid, chips) if isinstance(chips.land, Strips) else _pieces(key, grid, chips, chips.land)
     kept = [(roi, split) for roi, split in pieces if _wanted(outlines, grid[roi], chips)]
     if cut:
-        problems.append(f"{cut:,} of {cut + len(pieces):,} chips lie in two splits, or at the edge of one, and were left out.")
+        problems.append(f"{cut:,} of {cut + len(pieces):,} chips {CUT}, or at the edge of one, and were left out.")
     if len(kept) < len(pieces):
         problems.append(f"{len(pieces) - len(kept):,} chips hold no label and were left out.")
     return [_entry(f"{key}_{roi[0].start:05d}_{roi[1].start:05d}", picture, labelled, grid, roi, split, group) for roi, split in kept], problems
@@ -169,26 +180,36 @@ def _entry(key: str, picture: Picture, labelled: Labelled, grid: GeoBox, roi: Ro
     return Entry(key, partial(open_piece, picture, roi), partial(burn_piece, labelled, grid, roi), split, group, files)
 
 
-def _pieces(key: str, grid: GeoBox, chips: Chips) -> tuple[list[tuple[Roi, str]], int]:
+def _strips(outlines: Outlines, grid: GeoBox, chips: Chips) -> tuple[list[tuple[Roi, str]], int]:
+    """Return the chips of each strip with its split; none is lost."""
+    land = chips.land if isinstance(chips.land, Strips) else Strips()
+    return [(roi, split) for region, split in land.regions(grid, outlines.frame, chips.size) for roi in _chips_of(region, chips)], 0
+
+
+def _chips_of(region: Roi, chips: Chips) -> list[Roi]:
+    """Cut a region into chips; where it is smaller than one, the chip is as small."""
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in region)
+    lattice = Lattice((bottom - top, right - left), chips.size, chips.overlap)
+    rois = [lattice.window_roi(row, column) for row, column in lattice.touching((slice(0, bottom - top), slice(0, right - left)))]
+    return [(slice(top + y.start, min(top + y.stop, bottom)), slice(left + x.start, min(left + x.stop, right))) for y, x in rois]
+
+
+def _pieces(key: str, grid: GeoBox, chips: Chips, land: Land) -> tuple[list[tuple[Roi, str]], int]:
     """Return regions with their splits, and how many regions were lost because they are in two splits."""
-    height, width = grid.shape
-    lattice = Lattice((height, width), chips.size, chips.overlap)
-    rois = [lattice.window_roi(row, column) for row, column in lattice.touching((slice(0, height), slice(0, width)))]
-    rois = [(slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))) for rows, columns in rois]
-    land = chips.land
+    rois = _chips_of((slice(0, int(grid.shape[0])), slice(0, int(grid.shape[1]))), chips)
     if grid.crs is None:  # a photograph: all of it is one place
         split = hashed_split(key, land.val, land.test, land.seed)
         return [(roi, split) for roi in rois], 0
     splits = [land.split_of(grid[roi]) for roi in rois]
     kept = [(roi, split) for roi, split in zip(rois, splits, strict=True) if split is not None]
     cut = len(rois) - len(kept)
-    more = _between(grid, kept, chips) if cut and not chips.overlap else []
+    more = _between(grid, kept, chips.size, land) if cut and not chips.overlap else []
     return [*kept, *more], cut - min(cut, len(more))
 
 
-def _between(grid: GeoBox, kept: Sequence[tuple[Roi, str]], chips: Chips) -> list[tuple[Roi, str]]:
+def _between(grid: GeoBox, kept: Sequence[tuple[Roi, str]], size: int, land: Land) -> list[tuple[Roi, str]]:
     """Find chips off the lattice, where those on it lie in two splits; none overlaps another."""
-    (height, width), size = grid.shape, chips.size
+    height, width = grid.shape
     step = max(size // 4, 1)
     taken = np.zeros((-(-height // step), -(-width // step)), bool)
     for (rows, columns), _ in kept:
@@ -200,7 +221,7 @@ def _between(grid: GeoBox, kept: Sequence[tuple[Roi, str]], chips: Chips) -> lis
             if taken[cells].any():
                 continue
             roi = slice(top, top + size), slice(left, left + size)
-            split = chips.land.split_of(grid[roi])
+            split = land.split_of(grid[roi])
             if split is not None:
                 taken[cells] = True
                 found.append((roi, split))
@@ -226,4 +247,9 @@ def _empty_splits(entries: Sequence[Entry], chips: Chips | None) -> list[str]:
     lost = [name for name in wanted if name not in found]
     if not lost:
         return []
-    return [f"The lot left {' and '.join(lost)} empty: with blocks of {land.block_km:g} km there are too few; take smaller blocks or another seed."]
+    if isinstance(land, Strips):
+        return [f"No strip was left for {' and '.join(lost)}: the image is too small to be parted."]
+    return [
+        f"The lot left {' and '.join(lost)} empty: with blocks of {land.block_km:g} km there are too few; take smaller blocks, another seed, or split by strips "
+        "of the image."
+    ]

@@ -1,4 +1,11 @@
-"""Evaluation: a model against a dataset, or a map against a truth, with baselines beside every score."""
+"""Evaluation: a model against a dataset, or a map against a truth, with baselines beside every score.
+
+``tilth.evaluate``, the name of this room and of the function that the package offers, can be called.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
 
 import lazy_loader as lazy
 
@@ -15,3 +22,13 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "vectors": ["score_fields"],
     },
 )
+
+
+class _Room(ModuleType):
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        from tilth.evaluate.run import evaluate
+
+        return evaluate(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Room

@@ -14,6 +14,7 @@ from .majority import OUTLINE as OUTLINE
 from .majority import find_basins as find_basins
 from .majority import is_refined as is_refined
 from .majority import map_basins as map_basins
+from .majority import map_objects as map_objects
 from .schema import COLUMNS as COLUMNS
 from .schema import Origin as Origin
 from .table import FieldOptions as FieldOptions

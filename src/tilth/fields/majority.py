@@ -148,6 +148,23 @@ def map_basins(
     return InstanceMap(found.path, probs.grid, table)
 
 
+def map_objects(
+    probs: Source,
+    classes: ClassScheme,
+    workspace: str | os.PathLike[str],
+    method: str = "watershed",
+    options: InstanceOptions | None = None,
+    *,
+    cover: str = "mask",
+    block: int = 2048,
+    run: Run = map,
+) -> InstanceMap:
+    """Find objects as the probabilities want it: by :func:`map_basins` where a refiner made them, else by :func:`tilth.fields.map_instances`."""
+    if is_refined(classes):
+        return map_basins(probs, classes, workspace, method, options, cover=cover, block=block, run=run)
+    return map_instances(probs, classes, workspace, method, options, block=block, run=run)
+
+
 def _sum_block(probs: Source, ids_of: Callable[[Roi], np.ndarray], count: int, roi: Roi) -> np.ndarray:
     """Return (object + 1, class) sums of probabilities times FULL: float64 that hold whole numbers, so that their order does not matter."""
     ids, (shares, _) = ids_of(roi).ravel(), shares_of(probs.read(roi).values)

@@ -11,9 +11,9 @@ import numpy as np
 from scipy import ndimage
 
 from tilth import store
+from tilth.data.photos import PhotoFile
 from tilth.data.values import read_mask
 from tilth.errors import BadInput, GridMismatch, UnreadableFile
-from tilth.labelling.photos import Photo
 
 ENDINGS = (".npy", ".png", ".tif", ".tiff")
 """Of depth maps."""
@@ -29,11 +29,11 @@ class Depths(Protocol):
         """What it is, for the record."""
         ...
 
-    def source(self, photo: Photo) -> Path | None:
+    def source(self, photo: PhotoFile) -> Path | None:
         """Return the file that the depth is read from; None if it is computed."""
         ...
 
-    def __call__(self, photo: Photo, image: np.ndarray) -> np.ndarray:
+    def __call__(self, photo: PhotoFile, image: np.ndarray) -> np.ndarray:
         """Return (y, x) depth on the pixels of a (3, y, x) photograph; larger is nearer."""
         ...
 
@@ -46,11 +46,11 @@ class ComputedDepths:
     """(3, y, x) uint8 -> (y, x) float."""
     name: str
 
-    def source(self, photo: Photo) -> Path | None:  # noqa: ARG002
+    def source(self, photo: PhotoFile) -> Path | None:  # noqa: ARG002
         """There is none."""
         return None
 
-    def __call__(self, photo: Photo, image: np.ndarray) -> np.ndarray:  # noqa: ARG002
+    def __call__(self, photo: PhotoFile, image: np.ndarray) -> np.ndarray:  # noqa: ARG002
         """Compute it."""
         return self.network(image)
 
@@ -80,7 +80,7 @@ class DepthFolder:
         """The folder's."""
         return f"{self.folder.resolve().name}{' (distances)' if self.distance else ''}"
 
-    def source(self, photo: Photo) -> Path | None:
+    def source(self, photo: PhotoFile) -> Path | None:
         """Find the map of a photograph: in the same place below the folder, or the only one of its name.
 
         Raises
@@ -90,8 +90,8 @@ class DepthFolder:
         BadInput
             If several could be meant.
         """
-        stem = Path(photo.key).stem if Path(photo.key).suffix == photo.path.suffix else Path(photo.key).name
-        found = self._names.get(stem, [])
+        stem = photo.path.stem
+        found = self._names.get(Path(photo.key).name) or self._names.get(stem, [])
         same_place = [p for p in found if p.relative_to(self.folder).parent == Path(photo.key).parent]
         if len(same_place) == 1:
             return same_place[0]
@@ -103,7 +103,7 @@ class DepthFolder:
             raise BadInput(message)
         return found[0]
 
-    def __call__(self, photo: Photo, image: np.ndarray) -> np.ndarray:
+    def __call__(self, photo: PhotoFile, image: np.ndarray) -> np.ndarray:
         """Read it and bring it to the photograph's pixels."""
         path = self.source(photo)
         depth = read_depth(path) if path is not None else np.zeros(image.shape[1:], np.float32)

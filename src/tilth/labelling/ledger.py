@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -47,6 +48,14 @@ class Row:
     def has_mask(self) -> bool:
         """Whether there is a mask."""
         return self.routed not in (NONE, BAD)
+
+
+def beside(path: Path, folder: Path) -> str:
+    """Return a path as it is written down in a folder: relative to it where that is possible, so that both can be moved together."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive
+        return str(path.resolve())
 
 
 def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> None:

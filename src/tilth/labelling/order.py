@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tilth.data.photos import ENDINGS
 from tilth.errors import BadInput, UnreadableFile
 
 QUALITY = "quality.csv"
-PHOTOS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 GAP = 240
 """Entries between the two times that an image is shown: more than three of the largest contact sheets."""
 
@@ -146,7 +146,7 @@ def _photos(folder: Path) -> tuple[dict[str, list[str]], int]:
     links = 0
     for name, entry in _files(folder):
         stem, dot, ending = name.rpartition(".")
-        if not stem or (dot + ending).lower() not in PHOTOS:
+        if not stem or (dot + ending).lower() not in ENDINGS:
             continue
         if entry is None:
             links += 1
@@ -158,6 +158,7 @@ def _photos(folder: Path) -> tuple[dict[str, list[str]], int]:
 
 def _photo(key: str, row: Mapping[str, str], named: Mapping[str, list[str]], folder: Path, table: Path | None) -> str | None:
     found = named.get(key, [])
+    found = [path for path in found if Path(path).name == Path(key).name] or found  # x.jpg itself before x.jpg.png without its ending
     if len(found) == 1 or table is None or not row.get("image"):
         return found[0] if len(found) == 1 else None
     told = Path(os.path.normpath(table.parent / row["image"]))

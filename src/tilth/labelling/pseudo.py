@@ -23,13 +23,13 @@ import numpy as np
 
 import tilth
 from tilth import store
-from tilth.classes import CROP
+from tilth.classes import CROP, IGNORE
+from tilth.data.photos import PhotoFile, find_photos, read_photo
 from tilth.errors import OutputExists, OutputFailed, TilthError
 from tilth.grid import photo_grid
 from tilth.labelling.depths import Depths, write_depth
-from tilth.labelling.ledger import BAD, DONE, FULL, MASKS, NONE, QUALITY, Row, append, begin, digest, finished, row_from, write_rows
+from tilth.labelling.ledger import BAD, DONE, FULL, MASKS, NONE, QUALITY, Row, append, begin, beside, digest, finished, row_from, write_rows
 from tilth.labelling.masks import write_mask
-from tilth.labelling.photos import Photo, beside, find_photos, read_colours
 from tilth.labelling.postprocess import RefineOptions, refine
 from tilth.labelling.quality import covered, judge
 from tilth.labelling.threshold import DepthMask, ThresholdOptions, depth_mask
@@ -85,7 +85,7 @@ def label_photos(
         If the folder holds masks that were made otherwise, or cannot be written.
     """
     options = options or DepthOptions()
-    found = find_photos(photos)
+    found = find_photos(photos, skip=(out, out / MASKS, out / DEPTH))
     settings = _settings(depths, options)
     begin(out, settings, force=force)
     known = finished(out / DONE)
@@ -107,7 +107,7 @@ def _settings(depths: Depths, options: DepthOptions) -> dict[str, Any]:
     return found
 
 
-def _one(photo: Photo, out: Path, depths: Depths, options: DepthOptions, known: Mapping[str, dict[str, Any]]) -> Row:
+def _one(photo: PhotoFile, out: Path, depths: Depths, options: DepthOptions, known: Mapping[str, dict[str, Any]]) -> Row:
     """Label one photograph, or take what is finished; whatever is wrong with it becomes a row, save that the output cannot be written."""
     blank = Row(photo.key, beside(photo.path, out))
     target = out / MASKS / f"{photo.key}.png"
@@ -126,16 +126,17 @@ def _one(photo: Photo, out: Path, depths: Depths, options: DepthOptions, known: 
     return row
 
 
-def _stamp(photo: Photo, depths: Depths) -> str:
+def _stamp(photo: PhotoFile, depths: Depths) -> str:
     path = depths.source(photo)
     return store.fingerprint(photo.path) + (store.fingerprint(path) if path is not None else "")
 
 
-def _label(photo: Photo, blank: Row, out: Path, depths: Depths, options: DepthOptions) -> Row:
-    image, target = read_colours(photo.path), out / MASKS / f"{photo.key}.png"
+def _label(photo: PhotoFile, blank: Row, out: Path, depths: Depths, options: DepthOptions) -> Row:
+    seen, target = read_photo(photo.path, gray=True).image, out / MASKS / f"{photo.key}.png"
+    image, valid = seen.values, seen.valid
     why = _full(photo, image, options)
     if why:
-        _save(np.ones(image.shape[1:], np.uint8), target)
+        _save(np.ones(image.shape[1:], np.uint8), valid, target)
         return replace(blank, cover=1.0, quality=1.0, routed=FULL, why=why)
     found = depth_mask(depths(photo, image), options.threshold)
     if options.keep_depth and found.depth is not None:
@@ -144,11 +145,11 @@ def _label(photo: Photo, blank: Row, out: Path, depths: Depths, options: DepthOp
         target.unlink(missing_ok=True)
         return replace(blank, threshold=found.threshold, routed=NONE, why=found.why)
     mask = found.mask if options.refine is None else refine(found.mask, found.depth, found.threshold, options.refine)
-    _save(mask.astype(np.uint8), target)
-    return _measured(blank, replace(found, mask=mask), image)
+    _save(mask.astype(np.uint8), valid, target)
+    return replace(_measured(blank, replace(found, mask=mask), image), cover=float((mask if valid is None else mask[valid]).mean()))
 
 
-def _full(photo: Photo, image: np.ndarray, options: DepthOptions) -> str:
+def _full(photo: PhotoFile, image: np.ndarray, options: DepthOptions) -> str:
     """Say why a photograph counts as fully covered; empty if it does not."""
     names = (photo.key, photo.path.name, f"{photo.key}{photo.path.suffix}")
     pattern = next((p for p in options.full if any(fnmatch.fnmatch(name, p) for name in names)), None)
@@ -157,12 +158,13 @@ def _full(photo: Photo, image: np.ndarray, options: DepthOptions) -> str:
     return "fully covered, by its colours" if options.find_full and covered(image) else ""
 
 
-def _save(ids: np.ndarray, target: Path) -> None:
+def _save(ids: np.ndarray, valid: np.ndarray | None, target: Path) -> None:
+    """Write a mask; nothing is known of what the photograph leaves transparent."""
+    ids = ids if valid is None else np.where(valid, ids, np.uint8(IGNORE))
     write_mask(LabelMap(ids, photo_grid((ids.shape[0], ids.shape[1])), CROP), target, force=True)
 
 
 def _measured(blank: Row, found: DepthMask, image: np.ndarray) -> Row:
     quality = judge(found, image)
     k, residual = (found.sigmoid.k, found.sigmoid.residual) if found.sigmoid is not None else (math.nan, math.nan)
-    cover = float(found.mask.mean()) if found.mask is not None else math.nan
-    return replace(blank, cover=cover, threshold=found.threshold, k=k, residual=residual, quality=quality.score)
+    return replace(blank, threshold=found.threshold, k=k, residual=residual, quality=quality.score)

@@ -17,12 +17,12 @@ import numpy as np
 import tilth
 from tilth import predict, store
 from tilth.classes import IGNORE, ClassScheme
+from tilth.data.photos import PhotoFile, find_photos
 from tilth.errors import OutputExists, OutputFailed, TilthError
 from tilth.grid import same_grid
 from tilth.labelling.confidence import ConfidenceOptions, known_labels
-from tilth.labelling.ledger import BAD, DONE, MASKS, NONE, QUALITY, Row, append, begin, digest, finished, row_from, write_rows
+from tilth.labelling.ledger import BAD, DONE, MASKS, NONE, QUALITY, Row, append, begin, beside, digest, finished, row_from, write_rows
 from tilth.labelling.masks import write_mask
-from tilth.labelling.photos import Photo, beside, find_photos
 from tilth.labels import LabelMap
 from tilth.predict.plan import PredictOptions, identity
 from tilth.raster import Raster, Source
@@ -69,7 +69,7 @@ def label_scenes(
         As in :func:`tilth.labelling.label_photos`; BadInput also if objects cannot be made of the model's classes.
     """
     options = options or SceneOptions()
-    places = _places(find_photos(images), together=options.dates)
+    places = _places(find_photos(images, skip=(out, out / MASKS)), together=options.dates)
     begin(out, _settings(model, options), force=force)
     known, total = finished(out / DONE), sum(len(dates) for dates in places.values())
     rows: list[Row] = []
@@ -89,14 +89,14 @@ def _settings(model: Segmenter, options: SceneOptions) -> dict[str, Any]:
     return found
 
 
-def _places(photos: Sequence[Photo], *, together: bool) -> dict[str, list[Photo]]:
-    found: dict[str, list[Photo]] = {}
+def _places(photos: Sequence[PhotoFile], *, together: bool) -> dict[str, list[PhotoFile]]:
+    found: dict[str, list[PhotoFile]] = {}
     for photo in photos:
         found.setdefault(str(Path(photo.key).parent) if together else photo.key, []).append(photo)
     return found
 
 
-def _one_place(dates: Sequence[Photo], out: Path, model: Segmenter, options: SceneOptions, known: Mapping[str, dict[str, Any]]) -> list[Row]:
+def _one_place(dates: Sequence[PhotoFile], out: Path, model: Segmenter, options: SceneOptions, known: Mapping[str, dict[str, Any]]) -> list[Row]:
     blanks = [Row(photo.key, beside(photo.path, out)) for photo in dates]
     try:
         sources = [store.open_raster(photo.path) for photo in dates]
@@ -116,7 +116,7 @@ def _one_place(dates: Sequence[Photo], out: Path, model: Segmenter, options: Sce
     return rows
 
 
-def _target(out: Path, photo: Photo, source: Source) -> Path:
+def _target(out: Path, photo: PhotoFile, source: Source) -> Path:
     return out / MASKS / f"{photo.key}{'.png' if source.grid.crs is None else '.tif'}"
 
 

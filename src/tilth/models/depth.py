@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,10 @@ EDGE, PATCH = 518, 14
 """Shorter side in pixels that the network is fed, and the multiple that both sides must be: those of its training."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet."""
+FILES = ("config.json", "model.safetensors")
+"""Of a published checkpoint, what is needed."""
+ANSWER = 10
+"""Seconds that the hub has for its first answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +187,40 @@ def _load(source: str) -> Any:
     transformers = require("transformers", "train")
     require("torch", "train")
     try:
-        return transformers.AutoModelForDepthEstimation.from_pretrained(source, use_safetensors=True)
+        folder = source if Path(source).is_dir() else _fetched(source)
+        return transformers.AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True)
     except json.JSONDecodeError as error:
         message = f"{source} has a config.json that cannot be read ({error}): download the checkpoint again."
         raise UnreadableFile(message) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise _explained(source, error) from error
+
+
+def _fetched(address: str) -> str:
+    """Return the folder of a published checkpoint: that of the cache, else from the hub, if that answers at all.
+
+    Transformers, given the address itself, asks a dead network for minutes, and even where all that it needs is in the cache.
+    """
+    import huggingface_hub
+
+    kept = [huggingface_hub.try_to_load_from_cache(address, name) for name in FILES]
+    if all(isinstance(path, str) for path in kept):
+        return str(Path(str(kept[0])).parent)
+    _ask_hub()
+    return str(huggingface_hub.snapshot_download(address, allow_patterns=list(FILES)))
+
+
+def _ask_hub() -> None:
+    """See whether the hub answers, whatever it says; OSError if it does not."""
+    from huggingface_hub import constants
+
+    try:
+        urllib.request.urlopen(constants.ENDPOINT, timeout=ANSWER).close()  # noqa: S310  # the hub's own address
+    except urllib.error.HTTPError:
+        return
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # its certificates may be known to the hub's client, which has its own
+            raise OSError(f"no answer: {error.reason}") from error
 
 
 def _explained(source: str, error: Exception) -> FetchFailed | UnreadableFile:

@@ -15,6 +15,7 @@ from tilth.errors import BadInput
 from tilth.fields.majority import OUTLINE
 from tilth.grid import Lattice
 from tilth.models.card import ModelCard
+from tilth.models.prompted.checkpoint import FORMAT as SEGMENT_ANYTHING
 from tilth.models.refine_points import PointRefined
 from tilth.models.zoo import load_model
 from tilth.raster import Raster
@@ -120,7 +121,7 @@ class Refined:
 _: type[Segmenter] = Refined
 
 
-def load_refined(base: Any, refiner: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> Refined | PointRefined:
+def refine(base: Any, refiner: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> Refined | PointRefined:
     """Put a refiner behind a loaded model.
 
     Parameters
@@ -140,9 +141,20 @@ def load_refined(base: Any, refiner: str | Path, engine: str = "auto", *, fast: 
     if refiner == OWN:
         return Refined(base)
     loaded: Any = load_model(refiner, engine, fast=fast, threads=threads)
-    if isinstance(getattr(loaded, "network", None), Prompted):
+    if loaded.card.format == SEGMENT_ANYTHING:
         return PointRefined(base, loaded)
     return Refined(base, loaded)
+
+
+def load_refined(name: str | Path, refiner: str | Path | None, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> Any:
+    """Load a model, and behind it a refiner if one is named; parameters and errors as :func:`tilth.models.load_model` and :func:`refine`."""
+    base = load_model(name, engine, fast=fast, threads=threads)
+    return base if refiner is None else refine(base, refiner, engine, fast=fast, threads=threads)
+
+
+def load_exact(model: Any) -> Any:
+    """Load a model again, with its refiner if it has one, in float32."""
+    return model.exact() if isinstance(model, Refined | PointRefined) else load_model(model.card.folder, fast=False)
 
 
 def refined_classes(classes: ClassScheme) -> ClassScheme:

@@ -12,6 +12,7 @@ from scipy import ndimage
 from tilth.classes import ClassScheme
 from tilth.errors import BadInput
 from tilth.models.card import ModelCard
+from tilth.models.zoo import load_model
 from tilth.segmenter import InputSpec, Segmenter, View, gives_objects
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ class PointRefined:
         """Let go of what was compiled or kept."""
         self.base.rest()
         self.prompted.rest()
+
+    def exact(self) -> PointRefined:
+        """Load both again in float32."""
+        base, prompted = (load_model(model.card.folder, fast=False) for model in (self.base, self.prompted))
+        return PointRefined(base, prompted)
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities."""

@@ -13,3 +13,4 @@ from .run import make_network as make_network
 from .run import plan_samples as plan_samples
 from .run import plan_training as plan_training
 from .run import train as train
+from .run import train_recipe as train_recipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilth import data, store
+from tilth import data
 from tilth.classes import FTW2, FTW3, IGNORE
 from tilth.errors import BadInput
-from tilth.grid import pixel_metres
 from tilth.sample import Sample
 from tilth.train.crops import make_view, object_classes, takes_objects
 from tilth.train.draws import Draw
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DRAWS = 20
 """Own polygons: so many draws of splits are tried until both have a chip."""
+TRIES = 64
+"""Windows that are cut, at most, until one holds a pixel to learn from; nearly always the first does."""
 SCAN = 2000
 """At most so many samples are looked through for a class before it counts as absent."""
 
@@ -89,29 +91,27 @@ def _by_name(recipe: Recipe) -> Dataset:
 
 
 def _own_polygons(recipe: Recipe) -> Dataset:
-    """Cut an image with polygons into chips, whose splits are drawn by place: the first draw from the recipe's seed on that gives both splits a chip."""
+    """Cut an image with polygons into chips, whose splits are made by place: strips across the image, or blocks of land where the recipe says how large.
+
+    Blocks are drawn by lot: the first draw from the recipe's seed on that gives both splits a chip.
+    """
     from tilth.data.burning import Burning
     from tilth.data.place import Land
     from tilth.data.polygons import Chips, Labelled, load_polygons
+    from tilth.data.strips import Strips
 
     spec = recipe.data
-    image = Path(spec.image).expanduser()
-    labelled = Labelled(Path(spec.polygons).expanduser(), burning=Burning(width=spec.boundary_width), classes=FTW3 if is_outlines(recipe.classes) else recipe.classes)
-    block, name = spec.block_km or _block(image, recipe.window), f"{image.stem} with {labelled.polygons.stem}"
-    lands = (Land(block, spec.validation_share, 0.0, recipe.seed + k) for k in range(DRAWS if spec.validation_share else 1))
+    image, polygons = Path(spec.image).expanduser(), Path(spec.polygons).expanduser()
+    area = Path(spec.area).expanduser() if spec.area else None
+    classes = FTW3 if is_outlines(recipe.classes) else recipe.classes
+    labelled = Labelled(polygons, area, burning=Burning(width=spec.boundary_width), classes=classes)
+    name = f"{image.stem} with {polygons.stem}"
+    if not spec.block_km:
+        return load_polygons([image], labelled, Chips(recipe.window, land=Strips(spec.validation_share)), name=name)
+    lands = (Land(spec.block_km, spec.validation_share, 0.0, recipe.seed + k) for k in range(DRAWS if spec.validation_share else 1))
     drawn = (load_polygons([image], labelled, Chips(recipe.window, land=land), name=name) for land in lands)
     first = next(drawn)
     return next((found for found in (first, *drawn) if {"train", "val"} <= set(found.splits)), first)
-
-
-def _block(image: Path, window: int) -> float:
-    """Return the edge in km of blocks of land: some six along the image, each of one window at least."""
-    grid = store.open_raster(image).grid
-    size = pixel_metres(grid)
-    if size is None:
-        return 1.0
-    extent = max(edge * metres for edge, metres in zip(grid.shape, size, strict=True))
-    return max(extent / 6, window * max(size) * 1.02, 20.0) / 1000
 
 
 def _part(whole: Dataset, split: str, groups: tuple[str, ...], *, optional: bool = False) -> Dataset:
@@ -142,15 +142,16 @@ def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
     Raises
     ------
     BadInput
-        If a class does not occur, or nothing is known anywhere.
+        If a class does not occur, or nothing is seen or known anywhere.
     BandMismatch, GridMismatch
         If the first sample does not fit.
     """
     if not len(samples):
         message = "There are no samples to train on: check data.dataset, data.train_split and data.groups."
         raise BadInput(message)
-    for first in samples.starts[:-1] if isinstance(samples, Mixture) else (0,):
-        make_view(samples[int(first)], recipe_for(samples, recipe, int(first)), Draw(recipe.seed, 0, 0))
+    starts = [int(first) for first in samples.starts] if isinstance(samples, Mixture) else [0, len(samples)]
+    for first in starts[:-1]:
+        make_view(samples[first], recipe_for(samples, recipe, first), Draw(recipe.seed, 0, 0))
     counts = np.zeros(256, np.int64)
     step = max(1, math.ceil(len(samples) / SCAN))
     for k in range(0, len(samples), step):
@@ -161,7 +162,23 @@ def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
     absent = [name for name, count in zip(recipe.classes.names, known, strict=True) if count == 0]
     if absent:
         raise _nothing_of(absent, recipe, len(samples), unknown=int(counts[IGNORE]))
+    for first, end in itertools.pairwise(starts):
+        _check_seen(samples, recipe, first, end)
     return [float(v) for v in known / known.sum()]
+
+
+def _check_seen(samples: Sequence[Sample], recipe: Recipe, first: int, end: int) -> None:
+    """Make sure that something is both seen and known in some window of the samples ``first`` to ``end``."""
+    for k in range(TRIES):
+        number = first + k % (end - first)
+        _, labels = make_view(samples[number], recipe_for(samples, recipe, number), Draw(recipe.seed, 0, k))
+        if ((labels if labels.ndim == 2 else labels[0]) != IGNORE).any():
+            return
+    message = (
+        f"In {TRIES} windows of {end - first} training samples, {samples[first].key} the first, no pixel is both seen and known: "
+        "their images hold nodata or NaN, or their masks 255; check them with 'tilth data check'."
+    )
+    raise BadInput(message)
 
 
 def _classes(sample: Sample, recipe: Recipe) -> np.ndarray:

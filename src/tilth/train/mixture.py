@@ -129,6 +129,7 @@ def part_recipe(recipe: Recipe, part: Part) -> Recipe:
         root=part.root,
         image=part.image,
         polygons=part.polygons,
+        area=part.area,
         groups=part.groups,
         validation_groups=(),
         train_split=part.train_split,

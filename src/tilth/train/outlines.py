@@ -21,5 +21,5 @@ def placed(have: ClassScheme, wanted: ClassScheme) -> dict[int, int]:
     >>> placed(FTW3, FTW2)
     {0: 0, 1: 1}
     """
-    rest = {k: 0 for k in range(len(have))} if is_outlines(wanted) else {}
+    rest = dict.fromkeys(range(len(have)), 0) if is_outlines(wanted) else {}
     return rest | {k: wanted.index(name) for k, name in enumerate(have.names) if name in wanted.names}

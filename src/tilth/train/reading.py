@@ -21,13 +21,14 @@ from tilth.train.recipe import Recipe
 PACKAGED = Path(__file__).parents[1] / "recipes"
 DECIDING = (("loss", "kind"), ("model", "architecture", "family"))
 """Where these are named anew, what was inherited beside them is dropped: the options of another loss or family would make no sense."""
+SHOWN = 3
+"""Changed values in the summary of a recipe that has none."""
 Table = dict[str, Any]
 
 
 def list_recipes() -> dict[str, str]:
     """Return the packaged recipes: name -> summary."""
-    paths = sorted(PACKAGED.rglob("*.toml"))
-    return {_name(path): str(tomllib.loads(path.read_text("utf-8")).get("summary", "")) for path in paths}
+    return {_name(path): str(_resolved(path, ()).get("summary", "")) for path in sorted(PACKAGED.rglob("*.toml"))}
 
 
 def _name(path: Path) -> str:
@@ -120,7 +121,23 @@ def _resolved(path: Path, seen: tuple[Path, ...]) -> Table:
         message = f"{path} says extends = {parent!r}; wanted is the name or the path of one recipe."
         raise BadInput(message)
     inherited = _resolved(find_recipe(parent, path.parent), (*seen, path.resolve()))
-    return _merge(inherited, table, str(path))
+    return _merge(inherited, {"summary": _difference(parent, table), **table}, str(path))
+
+
+def _difference(parent: str, table: Mapping[str, Any]) -> str:
+    """Say what a recipe is that names no summary: another one's would be wrong of it, on its card too."""
+    leaves = [(key, value) for key, value in _leaves(table, "") if key != "name"]
+    shown = ", ".join(f"{key} = {str(value).strip()}" for key, value in leaves[:SHOWN]) or "another name"
+    more = f" and {len(leaves) - SHOWN} more" if len(leaves) > SHOWN else ""
+    return f"{Path(parent).with_suffix('').as_posix() if parent.endswith('.toml') else parent} with {shown}{more}"
+
+
+def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _load(path: Path) -> Table:

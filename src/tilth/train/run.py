@@ -18,7 +18,7 @@ from tilth.train.checkpoint import BEST, STATE
 from tilth.train.datasets import check_samples, fingerprint, open_samples
 from tilth.train.log import LOG
 from tilth.train.mixture import Mixture, epoch_length
-from tilth.train.reading import recipe_table
+from tilth.train.reading import read_recipe, recipe_table
 from tilth.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -119,6 +119,37 @@ def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
     return network, f"{size}, encoder from {recipe.model.pretrained}." if recipe.model.pretrained else f"{size}, random start."
 
 
+def train_recipe(
+    recipe: Recipe | Path | str, folder: Path | str, changes: Sequence[str] = (), *, resume: bool = False, force: bool = False, on_step: OnStep | None = None
+) -> Result:
+    """Train by a recipe: read it, open its data, train, export; what ``tilth.train(...)`` does.
+
+    Parameters
+    ----------
+    recipe : Recipe, path or str
+        A recipe, its file, or the name of a packaged one.
+    folder : path
+        Gets the run; see :func:`train`.  :func:`tilth.trained.write_report` adds the report to it.
+    changes : sequence of str
+        ``key=value`` each, as ``--set``; only where the recipe is read.
+    resume, force, on_step
+        As for :func:`train`.
+
+    Raises
+    ------
+    BadInput
+        If the recipe is one of a language model, or changes were given for a recipe that was read already.
+    """
+    if isinstance(recipe, Recipe) and changes:
+        message = f"The recipe {recipe.name} was read already and the changes {', '.join(changes)} were given: use dataclasses.replace, or give its name."
+        raise BadInput(message)
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, changes)
+    if not isinstance(chosen, Recipe):
+        message = f"{recipe} trains a language model: use tilth.train.language_run.train_language, or 'tilth train'."
+        raise BadInput(message)
+    return train(plan_training(chosen), Path(folder), resume=resume, force=force, on_step=on_step)
+
+
 def train(plan: Plan, folder: Path, *, resume: bool = False, force: bool = False, on_step: OnStep | None = None) -> Result:
     """Train, and export the model into ``folder/model``.
 
@@ -141,8 +172,10 @@ def train(plan: Plan, folder: Path, *, resume: bool = False, force: bool = False
     """
     from tilth.train.loop import fit
 
-    resume = prepare_folder(folder, plan.recipe, resume=resume, force=force)
+    resume = check_folder(folder, resume=resume, force=force)
     network, _ = make_network(plan.recipe if not resume else replace(plan.recipe, model=replace(plan.recipe.model, pretrained="", start_from="")))
+    if not resume:  # only now: where no network can be made, what an earlier run left stays
+        _begin(folder, plan.recipe)
     listen: dict[str, Any] = {} if on_step is None else {"on_step": on_step}
     stamp = fingerprint(plan.samples)
     trained = fit(network, plan.samples, plan.recipe, plan.card, folder, validation=plan.validation, resume=resume, data=stamp, **listen)
@@ -158,23 +191,26 @@ def _export(plan: Plan, network: torch.nn.Module, trained: Trained, folder: Path
     return export(network, card, folder / MODEL, force=True)
 
 
-def prepare_folder(folder: Path, recipe: Recipe, *, resume: bool, force: bool) -> bool:
-    """Make a run's folder, or refuse one that holds another run; say whether there is a checkpoint to go on from."""
+def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
+    """Refuse a folder that holds another run, or none to go on from; say whether there is a checkpoint to go on from.  Nothing is changed."""
     if resume and (folder / STATE).exists():
         return True  # the recipe that the run began with stays; the loop compares it with this one
     if resume and ((folder / MODEL).exists() or not (folder / RECIPE).exists()):
         message = f"{folder} holds no run to resume: leave --resume away, or give the folder of one."
         raise BadInput(message)
-    if (folder / MODEL).exists() or (folder / STATE).exists():
-        if not force:
-            message = f"{folder} holds a run already: go on with --resume, begin anew with --force, or choose another folder."
-            raise OutputExists(message)
-        for path in (folder / STATE, folder / BEST, folder / LOG, *folder.glob("events.out.tfevents.*")):
-            path.unlink(missing_ok=True)
+    if ((folder / MODEL).exists() or (folder / STATE).exists()) and not force:
+        message = f"{folder} holds a run already: go on with --resume, begin anew with --force, or choose another folder."
+        raise OutputExists(message)
+    return False
+
+
+def _begin(folder: Path, recipe: Recipe) -> None:
+    """Make a run's folder with its recipe; checkpoints and logs of another run go, and its model stays until there is a new one."""
+    for path in (folder / STATE, folder / BEST, folder / LOG, *folder.glob("events.out.tfevents.*")):
+        path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     with store.whole_file(folder / RECIPE, force=True) as temporary:
         temporary.write_text(to_toml(recipe_table(recipe)), "utf-8")
-    return False
 
 
 def probe(plan: Plan, steps: int = 3) -> float:

@@ -154,7 +154,8 @@ def score_samples(model: Segmenter, samples: Sequence[Sample], spec: Validate, l
         if on_done:
             on_done(done, len(places))
     if not rows:
-        message = "There is nothing to validate on: give the dataset a validation split."
+        seen = f"none of the {len(places)} validation samples shows a valid pixel: all is nodata or NaN; check the images with 'tilth data check'."
+        message = f"There is nothing to validate on: {seen if places else 'give the dataset a validation split.'}"
         raise BadInput(message)
     complete = tuple(confusions) if len(confusions) == len(keys) else ()
     return Scores(tuple(keys), tuple(groups), np.array(rows, float), complete, spec.metric)

@@ -34,7 +34,6 @@ def make_pair(recipe: LanguageRecipe, talks: Talks) -> tuple[Any, Any]:
     UnreadableFile
         If it cannot be loaded.
     """
-    torch = require("torch", "language")
     spec = recipe.language
     if spec.tiny:
         return make_tiny(spec.tiny, tuple(sample_texts(talks)), spec.size, recipe.seed)
@@ -43,14 +42,20 @@ def make_pair(recipe: LanguageRecipe, talks: Talks) -> tuple[Any, Any]:
     if not spec.base:
         message = f"The recipe {recipe.name} names no model: add --set language.base=FOLDER_OR_ID, for example the folder of a model that sees."
         raise BadInput(message)
-    return load_pair(spec.base, None, torch.float32 if _device(recipe.hardware) == "cpu" else torch.bfloat16, spec.base)
+    return load_pair(spec.base, None, _number_type(recipe), spec.base)
+
+
+def _number_type(recipe: LanguageRecipe) -> Any:
+    """Return the number type of a model that is loaded for training: halves only where an adapter learns and the rest stays as it is."""
+    torch = require("torch", "language")
+    half = _device(recipe.hardware) == "cuda" and recipe.language.lora.r > 0 and recipe.hardware.precision != "float32"
+    return torch.bfloat16 if half else torch.float32
 
 
 def _going_on(recipe: LanguageRecipe) -> tuple[Any, Any]:
     """Load a language model of tilth to go on from, its adapter trainable."""
     from tilth.models.card import check_listed, read_card
 
-    torch = require("torch", "language")
     card = read_card(recipe.language.start_from)
     if card.classes.names != recipe.classes.names:
         message = (
@@ -59,8 +64,7 @@ def _going_on(recipe: LanguageRecipe) -> tuple[Any, Any]:
         )
         raise BadInput(message)
     folder = check_listed(card, card.folder or Path(recipe.language.start_from))
-    dtype = torch.float32 if _device(recipe.hardware) == "cpu" else torch.bfloat16
-    return load_pair(card.architecture.get("base") or folder, folder, dtype, card.name, trainable=True)
+    return load_pair(card.architecture.get("base") or folder, folder, _number_type(recipe), card.name, trainable=True)
 
 
 def sample_texts(talks: Talks, count: int = 200) -> Iterator[str]:

@@ -43,6 +43,7 @@ class Part:
     root: str = ""
     image: str = ""
     polygons: str = ""
+    area: str = ""
     """As in :class:`Data`: a name or folder, or an image with polygons."""
     groups: tuple[str, ...] = ()
     train_split: str = "train"
@@ -74,10 +75,13 @@ class Data:
     """Own polygons: the image ..."""
     polygons: str = ""
     """... and the outlines on it (GeoPackage, GeoParquet, ...).  Together they stand for a dataset."""
+    area: str = ""
+    """Own polygons: a table of the areas in which every field is outlined; outside of them nothing is known.  Empty: the whole image is complete."""
     validation_share: float = 0.2
-    """Own polygons: share of the land that is kept for validation."""
+    """Own polygons: share that is kept for validation: of what is outlined, or of the land where ``block_km`` is given."""
     block_km: float = 0.0
-    """Own polygons: edge of the blocks of land that are drawn for training or validation; 0: some six along the image."""
+    """Own polygons: edge of the blocks of land that are drawn for training or validation; 0: a strip of the image that holds the share, several where the
+    image is large."""
     groups: tuple[str, ...] = ()
     """Only these groups (countries) are trained on; empty: all."""
     validation_groups: tuple[str, ...] = ()

@@ -2,10 +2,10 @@
 
 Notes
 -----
-From LISA (Lai et al., CVPR 2024, arXiv 2308.00692): the token ``<seg>``, the projection of its last hidden state by two layers, SAM's image encoder frozen and
-its mask decoder trained, LoRA on the queries and values of the language tower (r = 8, alpha = 16), text 1 + BCE 2 + Dice 0.5.  LISAt (Quenum et al., 2025) is the
-same network for remote sensing with another vision-language model: give that one.  From GSVA (Xia et al., CVPR 2024, arXiv 2312.10103): one ``<seg>`` for each
-class asked for in one answer, and the token ``[REJ]`` for a class that is not there.
+From LISA (Lai et al., CVPR 2024, arXiv 2308.00692): the token ``<seg>``, the projection of its last hidden state by two layers, SAM's image encoder
+frozen and its mask decoder trained, LoRA on the queries and values of the language tower (r = 8, alpha = 16), text 1 + BCE 2 + Dice 0.5.  LISAt (Quenum
+et al., 2025) is the same network for remote sensing with another vision-language model: give that one.  From GSVA (Xia et al., CVPR 2024, arXiv
+2312.10103): one ``<seg>`` for each class asked for in one answer, and the token ``[REJ]`` for a class that is not there.
 
 Where this departs: the answer's form is fixed ("field: <seg>, tree: <seg>"), so it is scored by the network and not sampled; the classes' masks and a
 background of logit 0 are brought together by a softmax, as a Segmenter's probabilities sum to one; windows are squares that are stretched to SAM's edge
@@ -78,6 +78,9 @@ class EmbeddedMasks(nn.Module):
         All but the first are asked for.
     asking : Asking
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, vlm: Any, processor: Any, sam: Any, classes: ClassScheme, asking: Asking = Asking()) -> None:
         super().__init__()

@@ -111,7 +111,7 @@ def save_embedded(network: EmbeddedMasks, card: ModelCard, folder: Path) -> Mode
     from safetensors.torch import save_model
 
     if card.classes.names != network.classes.names or len(card.inputs.bands) != 3:
-        message = f"{card.name} has {len(card.inputs.bands)} bands and the classes {', '.join(card.classes.names)}: wanted are three, and the network's classes."
+        message = f"{card.name} has {len(card.inputs.bands)} bands and the classes {', '.join(card.classes.names)}: wanted are 3, and the network's classes."
         raise BadInput(message)
     folder.mkdir(parents=True, exist_ok=True)
     network.vlm.config.save_pretrained(folder)

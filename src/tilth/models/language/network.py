@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,6 +92,11 @@ class LanguageSegmenter:
         """What it answers."""
         return self.card.classes
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What decides its answers beside its name: the question, how answers are drawn, and the files; part of the key of a run that is resumed."""
+        return {"architecture": dict(self.card.architecture), "files": dict(self.card.files), "speaking": self.speaker.speaking}
+
     def rest(self) -> None:
         """Let go of the image that is encoded."""
         self._prefix = None
@@ -123,7 +129,11 @@ class LanguageSegmenter:
         """Answers about views of one image."""
         asked = self.questions(views)
         prefix = self._prefix_of(views[0], asked[0]) if self.speaker.speaking.share else None
-        return self.speaker.ask(asked) if prefix is None else self.speaker.ask_about(asked, prefix)
+        torch = require("torch", "language")
+        with torch.random.fork_rng():
+            # Draws follow from the place: the same windows give the same map, resumed or not, block by block or whole.
+            torch.manual_seed(zlib.crc32(repr([(view.roi[0].start, view.roi[1].start) for view in views]).encode()))
+            return self.speaker.ask(asked) if prefix is None else self.speaker.ask_about(asked, prefix)
 
     def _prefix_of(self, view: View, question: Question) -> Prefix | None:
         """Encode the image of a view, or take it as it was encoded for the view before: the same image is the same object."""

@@ -1,4 +1,4 @@
-"""The photographs of a folder: which files are some, what each is called in the output, its pixels as 8-bit colours, and what its EXIF says."""
+"""The photographs of a folder: which files are some, what each is called in the output, and its pixels as 8-bit colours."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*")
 """How photographs begin, whatever they are called; BMP and WebP are recognised below, as their first two bytes alone mean little."""
 HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 """Brands of ISO/IEC 23008-12 files, bytes 8 to 12."""
-RUN, OURS = "run.json", b'"tilth crops"'
-"""What lies in a folder of results, and how it begins; such folders are not looked into."""
+RESULTS = {"run.json": b'"tilth crops"', "settings.json": b'"command": "label '}
+"""What lies in a folder of results, and what stands at its beginning; such folders are not looked into, as their masks are no photographs."""
 MOST_PIXELS = 178_956_970
 """As many as Pillow decodes (twice its ``MAX_IMAGE_PIXELS``): a photograph is held in memory, about 30 bytes a pixel while it is measured."""
 DEPTHS = (8, 10, 12, 14, 16)
@@ -96,11 +96,15 @@ def named(files: list[str], folder: Path) -> list[PhotoFile]:
 def _walk(folder: Path, skip: set[Path]) -> Iterable[Path]:
     for inner, folders, names in os.walk(folder):
         below = {name: Path(inner) / name for name in folders if not name.startswith(".")}
-        folders[:] = sorted(name for name, path in below.items() if path.resolve() not in skip and OURS not in _head(path / RUN, 64))
+        folders[:] = sorted(name for name, path in below.items() if path.resolve() not in skip and not _holds_results(path))
         for name in names:
             path = Path(inner) / name
             if not name.startswith(".") and (path.suffix.lower() in (*ENDINGS, *PHONE_ENDINGS) or _begins_like_one(path)):
                 yield path
+
+
+def _holds_results(folder: Path) -> bool:
+    return any(begin in _head(folder / name, 64) for name, begin in RESULTS.items())
 
 
 def _begins_like_one(path: Path) -> bool:
@@ -123,8 +127,14 @@ def _is_heif(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and head[8:12] in HEIF
 
 
-def read_photo(path: Path) -> Picture:
+def read_photo(path: Path, *, gray: bool = False) -> Picture:
     """Decode a photograph to 8-bit red, green and blue.
+
+    Parameters
+    ----------
+    path : path
+    gray : bool
+        Take a gray photograph too, as three equal colours.
 
     Raises
     ------
@@ -139,7 +149,7 @@ def read_photo(path: Path) -> Picture:
     if height * width > MOST_PIXELS:
         size = f"{width:,} x {height:,} pixels, {height * width / 1e6:,.0f} megapixels"
         raise UnreadableFile(f"{path} has {size}; a photograph has at most {MOST_PIXELS / 1e6:.0f}: cut it, or map it with 'tilth predict'.")
-    picked = _colour_bands(source, path)
+    picked = _colour_bands(source, path, gray=gray)
     read = source.read(whole(source.grid))
     values, note = _eight_bits(read.values[picked], read.valid, path)
     gsd = ground_sampling_distance(source.grid)
@@ -166,12 +176,14 @@ def check_readable(path: Path) -> None:
         raise UnreadableFile(f"{path} is a camera's raw file: develop it to JPEG or TIFF first.")
 
 
-def _colour_bands(source: Source, path: Path) -> list[int]:
+def _colour_bands(source: Source, path: Path, *, gray: bool) -> list[int]:
     names = [name.casefold() for name in source.bands]
     if all(colour in names for colour in COLOURS):
         return [names.index(colour) for colour in COLOURS]
     if len(names) == 3:
         return [0, 1, 2]
+    if gray and len(names) == 1:
+        return [0, 0, 0]
     what = "is gray" if len(names) == 1 else f"has {len(names)} bands ({', '.join(source.bands[:8])})"
     raise BandMismatch(f"{path} {what}; wanted are red, green and blue: give the colour photograph.")
 
