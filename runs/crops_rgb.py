@@ -22,7 +22,9 @@ from tilth.train import plan_samples, read_recipe, train
 FIRST_SEED = 90_000
 """Seeds of the training photographs; tests and benchmarks stay below."""
 SHAPES = ((480, 640), (400, 400), (640, 480), (300, 500))
-ATTRIBUTION = "Contains the Eschikon Wheat Segmentation dataset, Zenkl et al. 2022, doi:10.3389/fpls.2021.774068, CC BY-SA 4.0"
+WHEAT = "Contains the Eschikon Wheat Segmentation dataset, Zenkl et al. 2022, doi:10.3389/fpls.2021.774068, CC BY-SA 4.0"
+CHILLI = "; photographs without labels of the Chilli Crop-Weed Detection Dataset, Bhaktavatsala Shivaram et al. 2025, CC BY 4.0"
+"""Attribution; the second where ``--pseudo`` is its photographs."""
 
 
 def simulated(count: int) -> list[Sample]:
@@ -67,9 +69,8 @@ def main() -> None:
     samples = known * args.times + simulated(args.simulated)
     if args.pseudo:
         samples += [entry.open() for entry in keep_pseudo(args.pseudo, args.decisions).entries]
-    plan = plan_samples(
-        recipe, samples, validation, source=f"EWS wheat ({len(known)} photographs) and simulated photographs", licence="CC-BY-SA-4.0", citation=ATTRIBUTION
-    )
+    source = f"EWS wheat ({len(known)} photographs), simulated photographs{', photographs that a model labelled' * bool(args.pseudo)}"
+    plan = plan_samples(recipe, samples, validation, source=source, licence="CC-BY-SA-4.0", citation=WHEAT + CHILLI * bool(args.pseudo))
     print("\n".join(plan.notes), flush=True)
     result = train(plan, args.out, resume=args.resume, on_step=lambda stage, done, total, said: done % 20 == 0 and print(stage, done, total, said, flush=True))
     print(result.trained.scores.to_dict() if result.trained.scores else "no validation split")

@@ -63,6 +63,16 @@ def refused(done, *words):
         assert word.lower() in errors[0].lower(), errors[0]
 
 
+def test_a_composite_in_one_call_is_that_of_the_verb(archive, options, mosaic, tmp_path):
+    image = road.composite(dict(archive.area), tmp_path / "valley.zarr", year=2024, area_options=options)
+    same = store.open_raster(mosaic.path)
+    assert (image.grid, image.bands) == (same.grid, same.bands)
+    roi = (slice(0, 64), slice(0, 64))
+    assert np.array_equal(image.read(roi).values, same.read(roi).values, equal_nan=True)
+    with pytest.raises(OutputExists):
+        road.composite(dict(archive.area), tmp_path / "valley.zarr", year=2024, area_options=options)
+
+
 def test_the_survey_says_what_is_taken_and_why(survey, archive):
     rows = survey.rows()
     used = {row["tile"] for row in rows}

@@ -73,6 +73,13 @@ def test_unknown_pixels_are_counted_and_change_nothing():
     assert report.differences["a - b"].difference == 0
 
 
+def test_a_class_that_no_truth_has_is_told():
+    """Black and white masks whose white was meant for crop: all that counts is soil, and the constant looks perfect."""
+    found = evaluate_pixels({"soil": constant_system(0)}, [sample("half", [[0, 255], [0, 255]])], CROP, PixelOptions(draws=10))
+    assert "no pixel of the truth is crop" in str(found.settings["beware"])
+    assert "beware" not in evaluate_pixels({"soil": constant_system(0)}, [HALF], CROP, PixelOptions(draws=10)).settings
+
+
 def test_bands_of_boundary_iou_are_chosen():
     truth = np.zeros((40, 40))
     truth[10:30, 10:30] = 1

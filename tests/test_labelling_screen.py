@@ -217,15 +217,15 @@ def test_a_log_without_a_folder_of_masks(tmp_path):
 
 def test_pairs_by_name(tmp_path):
     photos, masks = tmp_path / "p", tmp_path / "m"
-    for name in ("a.jpg", "sub/a.JPG", "b.jpg", "b.png", "c.tif", "notes.txt", ".hidden.jpg", "mäis.jpeg"):
+    for name in ("a.jpg", "sub/a.JPG", "b.jpg", "b.png", "c.tif", "e.jpg", "e.jpg.png", "notes.txt", ".hidden.jpg", "mäis.jpeg", "f.jfif"):
         (photos / name).parent.mkdir(parents=True, exist_ok=True)
         (photos / name).write_bytes(b"x")
-    for name in ("a.png", "sub/a.png", "b.jpg.png", "b.png.png", "b.png", "d.png", "c.txt", "mäis.png"):
+    for name in ("a.png", "sub/a.png", "b.jpg.png", "b.png.png", "b.png", "d.png", "c.txt", "e.jpg.png", "mäis.png", "f.png"):
         (masks / name).parent.mkdir(parents=True, exist_ok=True)
         (masks / name).write_bytes(b"x")
     found = order.list_items(photos, masks)
     pairs = {item.key: Path(item.photo).relative_to(photos).as_posix() for item in found.items}
-    assert pairs == {"a": "a.jpg", "sub/a": "sub/a.JPG", "b.jpg": "b.jpg", "b.png": "b.png", "mäis": "mäis.jpeg"}
+    assert pairs == {"a": "a.jpg", "sub/a": "sub/a.JPG", "b.jpg": "b.jpg", "b.png": "b.png", "e.jpg": "e.jpg", "mäis": "mäis.jpeg", "f": "f.jfif"}
     assert found.lonely == 2  # d, and b, which could be either
     assert "2 masks have no photograph" in found.notes[0]
     (tmp_path / "quality.csv").write_text("key,image,quality\nb,p/b.jpg,0.5\na,p/a.jpg,nan\nd,/etc/hostname,1\nsub/a,,x\n")

@@ -58,10 +58,22 @@ def test_every_row_of_table_5_is_a_file_of_three_lines_that_changes_one_thing():
         assert len(path.read_text().splitlines()) == 3, path.name
         table = tomllib.loads(path.read_text())
         mine = recipe_table(read_recipe(f"prue/{path.stem}"))
-        changed = {key for key, _, _ in changed_keys(parents[table["extends"]], mine)} - {"name"}
+        changed = {key for key, _, _ in changed_keys(parents[table["extends"]], mine)} - {"name", "summary"}
         rooms = {key.split(".")[0] for key in changed}
         assert mine["name"] == path.stem
         assert len(rooms) == 1 or path.stem == "encoder-b3", (path.name, changed)
+
+
+def test_a_recipe_is_not_called_what_another_one_is(tmp_path):
+    """What extends a recipe and names no summary is said by what it changes: on lists, reports and cards."""
+    assert list_recipes()["prue/loss-focal"] == "ftw-v1 with loss.kind = focal"
+    assert all(list_recipes().values())
+    assert len(set(list_recipes().values())) == len(list_recipes())
+    mine = tmp_path / "mine.toml"
+    mine.write_text('extends = "prue"\nname = "mine"\nschedule = { epochs = 2, lr = 1e-4, batch = 4, clip = 1.0 }\n')
+    assert read_recipe(mine).summary == "prue with schedule.epochs = 2, schedule.lr = 0.0001, schedule.batch = 4 and 1 more"
+    mine.write_text('extends = "prue"\nsummary = "My own"\n')
+    assert read_recipe(mine).summary == "My own"
 
 
 @pytest.mark.parametrize("name", list_recipes())

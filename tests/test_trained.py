@@ -9,14 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import tilth
 from tilth import models, store, sweep, train, trained
 from tilth.classes import CROP
 from tilth.cli.main import main
-from tilth.errors import BadInput
+from tilth.errors import BadInput, UnknownName
 from tilth.grid import whole
 from tilth.models.toml import to_toml
 from tilth.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Schedule, Validate
-from tilth.train.scoring import Scores, chosen
+from tilth.train.datasets import open_samples
+from tilth.train.scoring import Scores, chosen, score_samples
 from train_toys import BANDS, recipe, sample
 
 TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
@@ -203,6 +205,46 @@ def test_own_polygons_in_one_command(tmp_path):
     facts = json.loads((tmp_path / "model" / "report.json").read_text())
     assert facts["training_samples"] > facts["validation_samples"] > 0
     assert models.read_card(tmp_path / "model" / "model").architecture["encoder"] == "mobilenet_v2"
+
+
+def test_imagery_that_shows_nothing_is_refused_before_and_after(tmp_path):
+    """NaN everywhere: nothing is learnt from it, and the sentence names the images, not a validation split that is there."""
+    root = tmp_path / "dark"
+    for split, seed in (("train", 0), ("val", 1)):
+        one = sample(seed)
+        for what, values, bands in (("images", np.full_like(one.image.values, np.nan, np.float32), BANDS), ("instances", one.instances.ids[None], ("id",))):
+            path = root / split / what / f"{split}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with store.create_cog(path, one.image.grid, bands, values.dtype) as sink:
+                sink.write(whole(one.image.grid), values)
+    with pytest.raises(BadInput, match=r"no pixel is both seen and known: their images hold nodata or NaN"):
+        train.plan_training(made(root))
+    validation = open_samples(made(root))[1]
+    with pytest.raises(BadInput, match=r"none of the 1 validation samples shows a valid pixel"):
+        score_samples(models.load_model("fields-s2-2season"), validation, Validate(method="pixels"))
+
+
+def test_the_package_trains_in_one_call(chips, tmp_path):
+    spec = write_recipe(tmp_path / "tiny.toml", made(chips, schedule=Schedule(epochs=1, batch=3), validate=Validate(every=0)))
+    result = tilth.train(spec, tmp_path / "one", ["seed=3"])
+    assert (result.plan.recipe.seed, result.card.folder) == (3, tmp_path / "one" / "model")
+    report = tilth.evaluate({"mine": tilth.load_model(result.card.folder)}, result.plan.validation)
+    assert report.runs[0].name == "mine"
+    with pytest.raises(BadInput, match="was read already"):
+        tilth.train(result.plan.recipe, tmp_path / "two", ["seed=4"])
+    with pytest.raises(BadInput, match="trains a language model"):
+        tilth.train("magseg", tmp_path / "three")
+    assert not (tmp_path / "three").exists()
+
+
+def test_a_run_that_cannot_begin_leaves_the_one_before(chips, tmp_path):
+    """--force with a start that is not there: the old checkpoint is still one to go on from."""
+    spec = made(chips, schedule=Schedule(epochs=1, batch=3), validate=Validate(every=0))
+    train.train(train.plan_training(spec), tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    with pytest.raises(UnknownName):
+        train.train(train.plan_training(replace(spec, model=Model(TINY, start_from="no-such-model"))), tmp_path / "run", force=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 
 
 def test_sweeps_are_every_combination():

@@ -63,14 +63,14 @@ class MapOptions:
 
 
 def choose_model(source: Source) -> str:
-    """Return the packaged model whose bands fit a source: by names first, then by number.
+    """Return the packaged model of fields whose bands fit a source: by names first, then by number.
 
     Raises
     ------
     BandMismatch
         If none fits.
     """
-    packaged = models.packaged_models()
+    packaged = [card for card in models.packaged_models() if "field" in card.classes.names]
     named = [card for card in packaged if set(card.inputs.bands) <= set(source.bands)]
     counted = [card for card in packaged if len(card.inputs.bands) == len(source.bands)]
     fitting = sorted(named, key=lambda card: -len(card.inputs.bands)) or counted

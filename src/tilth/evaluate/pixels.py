@@ -189,7 +189,16 @@ def evaluate_pixels(
     differences = {f"{first} - {s.name}": paired_bootstrap(rows[first], rows[s.name], mean_from_rows, draws=max(options.draws, 1)) for s in scored[1:]}
     intervals = {name: bootstrap(found, mean_from_rows, draws=max(options.draws, 1)) for name, found in rows.items()}
     settings: dict[str, object] = {"images": len(kept), "classes": ", ".join(classes.names), "pixels not counted": sum(c.ignored for c in scored[0].confusions)}
+    missing = _never_true(truths, classes)
+    if missing:
+        settings["beware"] = f"no pixel of the truth is {', '.join(missing)}; 255 counts as not known, also in black and white masks ('tilth data check' tells)"
     return PixelReport(title, scored, differences, intervals, settings, tuple(problems))
+
+
+def _never_true(truths: Mapping[str, np.ndarray], classes: ClassScheme) -> list[str]:
+    """Return the classes that no truth has."""
+    present = {int(value) for truth in truths.values() for value in np.unique(truth)}
+    return [name for k, name in enumerate(classes.names) if k not in present]
 
 
 def photo_systems(
