@@ -16,8 +16,8 @@ from tilth.cli.main import main
 from tilth.errors import BadInput, UnknownName
 from tilth.grid import whole
 from tilth.models.toml import to_toml
-from tilth.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Schedule, Validate
 from tilth.train.datasets import open_samples
+from tilth.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Schedule, Validate
 from tilth.train.scoring import Scores, chosen, score_samples
 from train_toys import BANDS, recipe, sample
 
@@ -106,7 +106,7 @@ def test_the_report_stands_alone_and_shows_curves_and_samples(run):
     assert text.count("data:image/jpeg") == 2
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert "<script" not in text
-    for words in ("object F1", "schedule.lr", "waited for data", "val/val_10"):
+    for words in ("object F1", "schedule.lr", "waited for data", "val/val_10", "So few samples say little"):
         assert words in text
 
 

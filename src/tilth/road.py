@@ -82,9 +82,7 @@ def map_fields(
     return map_area(survey, out, model, options, work=work, force=force).frame
 
 
-def composite(
-    area: Any, out: Path | str, *, year: int, area_options: AreaOptions | None = None, work: Path | str | None = None, force: bool = False
-) -> Source:
+def composite(area: Any, out: Path | str, *, year: int, area_options: AreaOptions | None = None, work: Path | str | None = None, force: bool = False) -> Source:
     """Write the cloud-free two-season composite of an area in a year, and open it.
 
     Parameters

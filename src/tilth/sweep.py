@@ -172,7 +172,8 @@ def write_sweep(rows: Sequence[Row], folder: Path) -> Path:
     with store.whole_file(folder / "sweep.json", force=True) as temporary:
         temporary.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     links = page.paragraph(f"Each run has its own folder with a report: {', '.join(row.folder.name for row in rows)}.")
-    luck = page.paragraph("Intervals and p-values are over validation samples; the luck of a seed is not in them.")
+    few = " There are so few of them that the intervals are too narrow." if len(rows[0].scores.keys) < trained.FEW else ""
+    luck = page.paragraph(f"Intervals and p-values are over validation samples; the luck of a seed is not in them.{few}")
     with store.whole_file(folder / "sweep.html", force=True) as temporary:
         section = page.section("Runs", page.table(header(rows), body), luck, links)
         temporary.write_text(page.page("Training sweep", f"{len(rows)} runs, differences to the first.", [section]), "utf-8")

@@ -24,6 +24,8 @@ OnNote = Callable[[str], None]
 REPORT, NUMBERS = "report.html", "report.json"
 SHOWN = 6
 """Samples of the validation split in the report: the worst, the best, and those between, evenly spread."""
+FEW = 5
+"""Below so many samples of the validation split, the report warns of its intervals."""
 COLOURS = ("var(--accent)", "#c0642b", "#3a6ea5", "#9a4f96")
 
 
@@ -91,6 +93,8 @@ def _score_parts(scores: Scores | None) -> list[str]:
     found = {name: scores.interval(name) for name in scores.measures}
     rows = [[MEASURES[name], interval.value, f"{interval.low:.3f} to {interval.high:.3f}"] for name, interval in found.items()]
     parts = [page.table(["", "score", "95 % of bootstrap draws of samples"], rows, f"Validation split, {len(scores.keys):,} samples.")]
+    if len(scores.keys) < FEW:
+        parts.append(page.paragraph("So few samples say little: draws of them are alike, and the intervals too narrow."))
     if scores.confusion is not None:
         table = score.pixel_scores(scores.confusion).table[["iou", "precision", "recall", "f1"]]
         body = [[str(name), *(float(v) for v in row)] for name, row in zip(table.index, table.to_numpy(), strict=True)]
@@ -103,7 +107,7 @@ def _facts(result: Result) -> list[list[object]]:
     return [
         ["computed by", trained.engine],
         ["time", f"{trained.seconds / 60:.1f} minutes (since it was started or resumed)"],
-        ["pace", f"{trained.images_per_second:.1f} windows a second"],
+        ["pace", f"{trained.images_per_second:.3g} windows a second"],
         ["waited for data", f"{trained.waited:.1%} of the training time"],
         ["data", result.card.training],
         ["licence", result.card.licence or "not stated"],

@@ -61,7 +61,7 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
         found = result.trained.scores
         measured = ", ".join(f"{MEASURES[name]} {found.interval(name)}" for name in found.measures)
         say.note(f"Validation: {measured} ({len(found.keys)} samples).")
-    say.note(f"{result.trained.images_per_second:.1f} windows/s, {result.trained.waited:.1%} of the time waited for data; {result.trained.engine}.")
+    say.note(f"{result.trained.images_per_second:.3g} windows/s, {result.trained.waited:.1%} of the time waited for data; {result.trained.engine}.")
     click.echo(str(folder / trained.REPORT) if not given["as_json"] else _json(trained.numbers(result) | {"model": str(result.card.folder)}))
 
 

@@ -100,8 +100,8 @@ def load_polygons(
         entries += mine
         problems += [f"{key}: {line}" for line in said]
     if not entries:
-        said = " ".join(problems) or "they are empty."
-        message = f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: {said}{_cure(problems, chips)}"
+        why = " ".join(problems) or "they are empty."
+        message = f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: {why}{_cure(problems, chips)}"
         raise UnreadableFile(message)
     problems += _empty_splits(entries, chips)
     return Dataset(name or labelled.polygons.stem, labelled.classes, tuple(entries), licence, folder=None, problems=tuple(problems))
@@ -249,7 +249,5 @@ def _empty_splits(entries: Sequence[Entry], chips: Chips | None) -> list[str]:
         return []
     if isinstance(land, Strips):
         return [f"No strip was left for {' and '.join(lost)}: the image is too small to be parted."]
-    return [
-        f"The lot left {' and '.join(lost)} empty: with blocks of {land.block_km:g} km there are too few; take smaller blocks, another seed, or split by strips "
-        "of the image."
-    ]
+    cure = "take smaller blocks, another seed, or split by strips of the image."
+    return [f"The lot left {' and '.join(lost)} empty: with blocks of {land.block_km:g} km there are too few; {cure}"]
