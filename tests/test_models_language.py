@@ -99,7 +99,7 @@ def test_hostile_texts_are_quick(codec):
     assert time.process_time() - began < 5
 
 
-@given(mask=masks, place=st.floats(0, 1), codec=st.sampled_from(list(CODECS.values())))
+@given(mask=masks, place=st.floats(0, 1, exclude_max=True), codec=st.sampled_from(list(CODECS.values())))
 @settings(max_examples=150, deadline=None)
 def test_what_a_cut_text_says_is_true(mask, place, codec):
     text = encode(mask, NAMES, codec)
@@ -122,7 +122,22 @@ def test_faults_cost_their_row_only():
     mask, misread = decode("<seg>field *4\n field *1", (3, 4), NAMES, RRLE)
     assert mask.tolist() == [[1] * 4, [255] * 4, [255] * 4]
     assert misread == Misread(rows_missing=1, rows_short=1, truncated=True)
-    assert decode("<seg>f4\n=9\nf4\n</seg>", (3, 4), NAMES, CODECS["rrle-delta"])[1].rows_extra == 1
+    assert decode("<seg>f4\n=9\nf4\n</seg>", (3, 4), NAMES, CODECS["rrle-delta"])[1].rows_extra == 8  # seven repetitions below the mask, and a row
+
+
+@pytest.mark.parametrize(("text", "extra"), [("<seg>f4\n=2\n</seg>", 0), ("<seg>f4\n=3\n</seg>", 1), ("<seg>=1\nf4\n=2\n</seg>", 1)])
+def test_repetitions_that_do_not_fit_are_faults(text, extra):
+    mask, misread = decode(text, (3, 4), NAMES, CODECS["rrle-delta"])
+    assert (mask == NAMES.index("field")).all()
+    assert misread.rows_extra == extra
+    assert misread.clean is (extra == 0)
+
+
+@pytest.mark.parametrize("names", [("Field", "field"), ("straße", "strasse"), ("FIELD", "Field", "field")])
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_classes_that_differ_in_capitals_alone(names, codec):
+    mask = np.arange(4).reshape(2, 2) % len(names)
+    assert (decode(encode(mask, names, codec), (2, 2), names, codec)[0] == mask).all()
 
 
 @pytest.mark.parametrize(
@@ -140,6 +155,8 @@ def test_names_that_collide_with_the_grammar(names, codec, said):
 
 
 def test_what_cannot_be_spelled():
+    with pytest.raises(BadInput, match="the id -1;"):
+        encode(np.array([[-1, 0]]), ("others", "field"))
     with pytest.raises(BadInput, match="id 255"):
         encode(np.full((2, 2), IGNORE, np.uint8), NAMES)
     with pytest.raises(UnknownName, match="did you mean 'rrle-delta'"):

@@ -130,7 +130,8 @@ def encode(mask: np.ndarray, names: Sequence[str], codec: Codec = CODECS["rrle"]
         message = f"A mask of shape {mask.shape} was given; wanted is (y, x) with at least one pixel."
         raise BadInput(message)
     if mask.min() < 0 or mask.max() >= len(labels):
-        message = f"The mask holds the id {int(mask.max())}; wanted are 0 to {len(labels) - 1}: what is not known ({IGNORE}) cannot be spelled."
+        wrong = int(mask.min() if mask.min() < 0 else mask.max())
+        message = f"The mask holds the id {wrong}; wanted are 0 to {len(labels) - 1}: what is not known ({IGNORE}) cannot be spelled."
         raise BadInput(message)
     rows = [_row(row, labels, codec) for row in mask]
     lines = _folded(rows) if codec.repeat else rows
@@ -171,7 +172,7 @@ class Misread:
     rows_long: int = 0
     """Rows that are longer than the mask is wide; what is beyond was dropped."""
     rows_extra: int = 0
-    """Rows below the mask, dropped."""
+    """Rows below the mask, dropped; and repetitions where there is no row above."""
     unknown: int = 0
     """Runs of no known class."""
     truncated: bool = False
@@ -214,7 +215,7 @@ def decode(text: str, shape: tuple[int, int], names: Sequence[str], codec: Codec
     misread : Misread
         What was wrong.
     """
-    labels = {label.casefold() if not codec.letters else label: k for k, label in enumerate(codec.labels(names))}
+    labels = _meanings(codec.labels(names), codec)
     lines, truncated = _lines(text, shape[0])
     mask = np.full(shape, IGNORE, np.uint8)
     found = Misread(truncated=truncated)
@@ -225,14 +226,21 @@ def decode(text: str, shape: tuple[int, int], names: Sequence[str], codec: Codec
             found = replace(found, rows_extra=found.rows_extra + 1)
             continue
         if times is not None:
-            if row:
-                mask[row : row + times] = mask[row - 1]
-                row = min(row + times, shape[0])
+            fitting = min(times, shape[0] - row) if row else 0
+            mask[row : row + fitting] = mask[row - 1]
+            row += fitting
+            found = replace(found, rows_extra=found.rows_extra + times - fitting)
             continue
         cut = truncated and number == len(lines) - 1
         found = _read_row(line, mask[row], labels, codec, found, cut=cut)
         row += 1
     return mask, replace(found, rows_missing=shape[0] - row)
+
+
+def _meanings(labels: Sequence[str], codec: Codec) -> dict[str, int]:
+    """Return the class that each spelling means: the exact one before one with other capitals, because classes may differ in these alone."""
+    exact = {label: k for k, label in enumerate(labels)}
+    return exact if codec.letters else {label.casefold(): k for label, k in exact.items()} | exact
 
 
 def _lines(text: str, rows: int) -> tuple[list[str], bool]:
@@ -262,7 +270,7 @@ def _read_row(line: str, into: np.ndarray, labels: Mapping[str, int], codec: Cod
         doubtful = cut and number == len(runs) - 1 and place + count != len(into)
         if doubtful:
             break
-        known = labels.get(label, IGNORE)
+        known = labels.get(label, labels.get(label if codec.letters else label.casefold(), IGNORE))
         unknown += known == IGNORE
         into[place : place + count] = known
         place += count
@@ -296,7 +304,7 @@ def _named(line: str, width: int) -> tuple[list[tuple[str, int]], bool]:
         digits = digits.strip()
         if not (digits.isascii() and digits.isdigit()) or not label.strip():
             return runs, False
-        runs.append((label.strip().casefold(), _count(digits)))
+        runs.append((label.strip(), _count(digits)))
         place += runs[-1][1]
         if place > width:
             break
