@@ -214,6 +214,8 @@ def test_questions_put_first_what_all_patches_share():
     assert messages(blind, ALU, Place((0, 64, 64, 128), (512, 768)))[0]["content"][3]["text"] == "This is the patch."
     assert "o others|f field" in messages(Prompt(codec="rrle-delta"), ALU, Place((0, 0, 64, 64), (64, 64)))[0]["content"][1]["text"]
     assert Prompt.from_dict(prompt.to_dict()) == prompt
+    with pytest.raises(BadInput, match="patch = '64'; wanted is a value of type int"):
+        Prompt.from_dict({"patch": "64"})
 
 
 @pytest.mark.parametrize(

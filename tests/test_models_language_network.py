@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 
 from language_toys import CLASSES, PROMPT, pair, sample, still  # noqa: E402
 from tilth import predict  # noqa: E402
+from tilth.classes import ClassScheme  # noqa: E402
 from tilth.errors import BadInput, MissingExtra, UnknownName, UnreadableFile  # noqa: E402
 from tilth.grid import photo_grid, whole  # noqa: E402
 from tilth.models import ModelCard, load_model, read_card, write_card  # noqa: E402
@@ -259,12 +260,18 @@ def test_faults_of_cards_and_files_are_one_sentence_each(toy, tmp_path, monkeypa
     write_card(replace(found, architecture={**found.architecture, "taught": ["others", "road"]}), good / "card.toml")
     with pytest.raises(BadInput, match="trained to write the classes others, road, but its card has others, field, tree"):
         load_model(good)
+    names = ["others", "fi|eld", "tree"]
+    write_card(replace(found, classes=ClassScheme(tuple(names)), architecture={**found.architecture, "taught": names}), good / "card.toml")
+    with pytest.raises(BadInput, match=r"'fi\|eld' holds '\|'"):
+        load_model(good)
     write_card(replace(found, architecture={**found.architecture, "prompt": {**PROMPT.to_dict(), "patch": 32}}), good / "card.toml")
     with pytest.raises(BadInput, match="window of 16 px, but its model speaks of patches of 32"):
         load_model(good)
     write_card(replace(found, architecture={**found.architecture, "speaking": {"samples": 0}}), good / "card.toml")
     with pytest.raises(BadInput, match="0 samples"):
         load_model(good)
+    with pytest.raises(BadInput, match="samples = '3' was given"):
+        spoken(found, samples="3")
     write_card(replace(found, architecture={**found.architecture, "base": str(tmp_path / "nowhere")}), good / "card.toml")
     with pytest.raises(UnreadableFile, match="cannot be loaded from"):
         load_model(good)

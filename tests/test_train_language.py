@@ -22,7 +22,7 @@ from tilth.errors import BadInput, BandMismatch, OutputExists, UnknownName  # no
 from tilth.grid import photo_grid  # noqa: E402
 from tilth.labels import Instances, LabelMap  # noqa: E402
 from tilth.models import load_model, read_card, write_card  # noqa: E402
-from tilth.models.language.rrle import decode  # noqa: E402
+from tilth.models.language.rrle import CODECS, decode  # noqa: E402
 from tilth.raster import Raster  # noqa: E402
 from tilth.sample import Sample  # noqa: E402
 from tilth.score import mean_dice  # noqa: E402
@@ -30,9 +30,9 @@ from tilth.train import list_recipes, read_recipe, sft  # noqa: E402
 from tilth.train.grpo import check_gate, make_watch  # noqa: E402
 from tilth.train.inspect_language import inspect  # noqa: E402
 from tilth.train.language_recipe import COUNTRYSIDE, Draws, Grpo, LanguageRecipe, Lora, Sft, Simulated  # noqa: E402
-from tilth.train.language_run import plan_language, plan_talks, train_language  # noqa: E402
+from tilth.train.language_run import forecast, plan_language, plan_talks, train_language  # noqa: E402
 from tilth.train.reward import constants, dice_reward, validity_reward  # noqa: E402
-from tilth.train.sft import lora_config, make_pair, shared_arguments  # noqa: E402
+from tilth.train.sft import find_tokenizer, lora_config, make_pair, shared_arguments  # noqa: E402
 from tilth.train.speech import Talks, simulated, true_classes, turned, turned_roi  # noqa: E402
 
 
@@ -230,6 +230,22 @@ def test_adapters_are_trained_and_loaded_on_their_base(tmp_path):
     other = replace(made, language=replace(language, base="", start_from=str(folder)))
     with pytest.raises(BadInput, match="was trained for the classes others, road, tree, the recipe has others, field, tree"):
         make_pair(other, Talks(SAMPLES, other, 1))
+
+
+def test_the_tokenizer_is_looked_at_before_anything_is_learnt(tmp_path):
+    model, processor = pair()
+    processor.tokenizer.eos_token = None
+    model.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    made = recipe()
+    made = replace(made, language=replace(made.language, tiny="", base=str(tmp_path / "base")))
+    plan = plan_talks(made, SAMPLES, [sample(9)])
+    tokens = next(line for line in forecast(plan) if line.startswith("Tokens of an answer"))
+    assert all(f"{name} " in tokens for name in CODECS)
+    assert find_tokenizer(recipe()) is None
+    with pytest.raises(BadInput, match="no token that ends an answer"):
+        train_language(plan, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
 
 
 def view_of(sample):

@@ -1,4 +1,4 @@
-"""Text4Seg's refinement: points drawn inside what a coarse mask says prompt Segment Anything, whose masks take its place."""
+"""Refinement after Text4Seg: points drawn inside what a coarse mask says prompt Segment Anything, whose masks take its place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tilth.models.prompted.network import Prompted
 
 POINTS = 10
-"""Points inside each part; as many as the oracle of the close-range tables has at most.  Text4Seg's paper says that points are drawn, not here how many."""
+"""Points inside each part; as many as the oracle of the close-range tables has at most."""
 SURE = 8.0
 """Logits are cut at plus and minus this much: a mask decoder is sure of itself, and a softmax of logits of hundreds has no second class."""
 
@@ -46,8 +46,8 @@ def refine_with_points(network: Prompted, image: np.ndarray, labels: np.ndarray,
 
     Notes
     -----
-    Text4Seg (Lan et al., ICLR 2025, arXiv 2410.09855): its masks of 16 x 16 cells are refined by SAM, prompted with points of the mask.  There one mask is of
-    one object that was referred to; here each part of a class is asked for by itself.
+    Text4Seg (Lan et al., ICLR 2025, arXiv 2410.09855): its masks of 16 x 16 cells are refined by SAM.  There one mask is of one object that was referred to;
+    here each part of a class is asked for by itself, with points alone: neither the coarse mask nor points outside are given to SAM, and it is asked once.
     """
     scores = np.full((len(classes), *labels.shape), -SURE, np.float32)
     scores[0] = 0

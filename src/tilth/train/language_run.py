@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tilth import store
 from tilth.errors import BadInput, OutputExists
 from tilth.models.card import CARD, ModelCard, sha256_of, write_card
 from tilth.models.language.network import FORMAT
 from tilth.models.language.quiet import quiet
+from tilth.models.language.rrle import CODECS, encode
 from tilth.models.toml import to_toml
 from tilth.sample import Sample
 from tilth.train.grpo import check_gate, reinforce
@@ -21,7 +25,7 @@ from tilth.train.inspect_language import inspect
 from tilth.train.language_recipe import LanguageRecipe
 from tilth.train.reading import changed_keys, recipe_table
 from tilth.train.reward import Standing
-from tilth.train.sft import OnStep, make_pair, silent, tune
+from tilth.train.sft import OnStep, check_words, find_tokenizer, make_pair, silent, tune
 from tilth.train.speech import Talks, simulated
 
 RECIPE, MODEL, SUPERVISED, NUMBERS = "recipe.toml", "model", "supervised", "standing.json"
@@ -62,6 +66,8 @@ class LanguageResult:
     supervised: Standing | None
     reinforced: Standing | None
     alarm: str = ""
+    advice: tuple[str, ...] = ()
+    """What answers cost that they need not."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -70,7 +76,7 @@ class LanguageResult:
         for title, standing in (("Supervised", self.supervised), ("By reward", self.reinforced)):
             if standing is not None:
                 said += [f"{title}: {line}" for line in standing.lines()]
-        return (*said, *([self.alarm] if self.alarm else []))
+        return (*said, *([self.alarm] if self.alarm else []), *self.advice)
 
 
 def plan_language(recipe: LanguageRecipe) -> LanguagePlan:
@@ -153,7 +159,7 @@ def train_language(plan: LanguagePlan, folder: Path, *, resume: bool = False, fo
     OutputExists
         If the folder holds a run and neither ``resume`` nor ``force`` is given.
     BadInput
-        If the supervised model does not pass the gate before rewards; it stays in ``folder/supervised``.
+        If the tokenizer cannot write the answers, or the supervised model does not pass the gate before rewards; it stays in ``folder/supervised``.
     """
     import torch
 
@@ -175,8 +181,9 @@ def train_language(plan: LanguagePlan, folder: Path, *, resume: bool = False, fo
             standing = inspect(model, processor, plan.talks(VALIDATION), recipe)
             _write_json(folder / "rewards.json", list(found.history))
         card = _export(plan, model, processor, folder / MODEL, standing or supervised)
+        advice = check_words(processor, recipe)
     _write_json(folder / NUMBERS, {name: s.to_dict() for name, s in (("supervised", supervised), ("by_reward", standing)) if s is not None})
-    return LanguageResult(plan, card, supervised, standing, alarm)
+    return LanguageResult(plan, card, supervised, standing, alarm, advice)
 
 
 def _supervised(plan: LanguagePlan, folder: Path, *, resume: bool, on_step: OnStep) -> tuple[Any, Any, Standing | None]:
@@ -187,6 +194,7 @@ def _supervised(plan: LanguagePlan, folder: Path, *, resume: bool, on_step: OnSt
         model, processor = _again(plan, folder)
     else:
         model, processor = make_pair(recipe, plan.talks(TRAINING))
+        check_words(processor, recipe)
         if recipe.sft.steps:
             model = tune(model, processor, plan.talks(TRAINING), recipe, folder / SFT, resume=resume, on_step=on_step)
     standing = inspect(model, processor, plan.talks(VALIDATION), recipe) if len(plan.validation) else None
@@ -278,13 +286,29 @@ def forecast(plan: LanguagePlan) -> tuple[str, ...]:
     """Return sentences on what a run will read and write, before it begins; no model is loaded."""
     recipe = plan.recipe
     talks = plan.talks(TRAINING)
-    answers = [len(talks[k].answer) for k in range(min(32, len(talks)))]
+    drawn = [talks[k] for k in range(min(32, len(talks)))]
+    answers = [len(talk.answer) for talk in drawn]
     sft, grpo = recipe.sft, recipe.grpo
     lessons = sft.steps * sft.batch * sft.accumulate
     written = grpo.steps * grpo.prompts * grpo.accumulate * grpo.answers
     return (
         f"Supervised: {sft.steps:,} steps of {sft.batch * sft.accumulate} conversations, {lessons:,} in all.",
         f"Right answers have {sum(answers) / len(answers):.0f} characters.",
+        *_tokens(recipe, [talk.truth for talk in drawn]),
         f"By reward: {grpo.steps:,} steps, {written:,} answers to be written." if grpo.steps else "By reward: nothing (grpo.steps = 0).",
         "Nothing was written.",
     )
+
+
+def _tokens(recipe: LanguageRecipe, truths: Sequence[np.ndarray]) -> tuple[str, ...]:
+    """Say what right answers cost in tokens of the recipe's model, in each codec that can spell its classes; nothing where its tokenizer is not at hand."""
+    tokenizer = find_tokenizer(recipe)
+    if tokenizer is None:
+        return ()
+    prompt, names, costs = recipe.language.prompt, recipe.classes.names, []
+    for codec in CODECS.values():
+        with suppress(BadInput):  # names that this codec cannot spell
+            texts = [encode(truth, names, codec) for truth in truths]
+            mean = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) / len(texts)
+            costs.append(f"{codec.name} {mean:.0f} ({mean * (1024 / prompt.patch) ** 2:,.0f} for 1024 x 1024 px)")
+    return (f"Tokens of an answer: {'; '.join(costs)}.",)

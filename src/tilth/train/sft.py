@@ -10,6 +10,7 @@ from typing import Any
 from tilth.errors import BadInput
 from tilth.extras import require
 from tilth.models.language.chat import Message
+from tilth.models.language.grammar import Grammar, check_tokenizer
 from tilth.models.language.network import choose_device, load_pair
 from tilth.models.language.quiet import quiet
 from tilth.models.language.tiny import make_tiny
@@ -43,6 +44,27 @@ def make_pair(recipe: LanguageRecipe, talks: Talks) -> tuple[Any, Any]:
         message = f"The recipe {recipe.name} names no model: add --set language.base=FOLDER_OR_ID, for example the folder of a model that sees."
         raise BadInput(message)
     return load_pair(spec.base, None, _number_type(recipe), spec.base)
+
+
+def find_tokenizer(recipe: LanguageRecipe) -> Any | None:
+    """Return the tokenizer of a recipe's model without the model; None for a tiny one, which has none yet, or where it is not at hand."""
+    place = recipe.language.start_from or recipe.language.base
+    if not place:
+        return None
+    require("transformers", "language")
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError):
+        return None
+
+
+def check_words(processor: Any, recipe: LanguageRecipe) -> tuple[str, ...]:
+    """Look whether a model's tokenizer can write the recipe's answers; sentences and errors as :func:`tilth.models.language.check_tokenizer`."""
+    prompt = recipe.language.prompt
+    return check_tokenizer(processor.tokenizer, Grammar(prompt.spelling, recipe.classes.names, (prompt.grid, prompt.grid)))
 
 
 def _number_type(recipe: LanguageRecipe) -> Any:

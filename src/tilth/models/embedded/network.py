@@ -5,7 +5,8 @@ Notes
 From LISA (Lai et al., CVPR 2024, arXiv 2308.00692): the token ``<seg>``, the projection of its last hidden state by two layers, SAM's image encoder
 frozen and its mask decoder trained, LoRA on the queries and values of the language tower (r = 8, alpha = 16), text 1 + BCE 2 + Dice 0.5.  LISAt (Quenum
 et al., 2025) is the same network for remote sensing with another vision-language model: give that one.  From GSVA (Xia et al., CVPR 2024, arXiv
-2312.10103): one ``<seg>`` for each class asked for in one answer, and the token ``[REJ]`` for a class that is not there.
+2312.10103): one ``<seg>`` for each class asked for in one answer, and the token ``[REJ]`` for a class that is not there.  Numbers are those of LISA's
+published code; LISAt is called the same because it says that it follows LISA.
 
 Where this departs: the answer's form is fixed ("field: <seg>, tree: <seg>"), so it is scored by the network and not sampled; the classes' masks and a
 background of logit 0 are brought together by a softmax, as a Segmenter's probabilities sum to one; windows are squares that are stretched to SAM's edge
@@ -235,7 +236,7 @@ def embedded_loss(network: EmbeddedMasks, images: Tensor, labels: Tensor, weight
 
     Notes
     -----
-    LISA, equations 3 to 5.  Its Dice divides by 1000 and adds 1e-6 for half precision; here 1 pixel is added instead.
+    LISA, its training objective; weights as in its published code.  Its Dice divides by 1000 and adds 1e-6 for half precision; here 1 pixel is added instead.
     """
     truth = torch.stack([labels == k for k in range(1, len(network.classes))], 1).float()  # (view, asked, y, x)
     known = (labels != IGNORE)[:, None].float()

@@ -89,11 +89,16 @@ class Prompt:
         ------
         UnknownName
             If a key is not known.
+        BadInput
+            If a value is of another type.
         """
-        known = [f.name for f in fields(cls)]
-        for key in table:
-            if key not in known:
-                raise UnknownName.among("key of a prompt", key, known)
+        types = {f.name: type(f.default) for f in fields(cls)}
+        for key, value in table.items():
+            if key not in types:
+                raise UnknownName.among("key of a prompt", key, list(types))
+            if type(value) is not types[key]:
+                message = f"The prompt says {key} = {value!r}; wanted is a value of type {types[key].__name__}."
+                raise BadInput(message)
         return cls(**table)
 
 

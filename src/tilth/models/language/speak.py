@@ -40,6 +40,11 @@ class Speaking:
     """Whether the whole image is encoded once for all its patches."""
 
     def __post_init__(self) -> None:
+        numbers = {"samples": self.samples, "temperature": self.temperature, "batch": self.batch}
+        wrong = [f"{name} = {value!r}" for name, value in numbers.items() if not isinstance(value, int | float)]
+        if wrong:
+            message = f"{', '.join(wrong)} was given of how a language model speaks; wanted is a number."
+            raise BadInput(message)
         if self.samples < 1 or self.batch < 1 or not self.temperature > 0:
             message = f"{self.samples} samples at temperature {self.temperature:g} in batches of {self.batch} were asked for; wanted is 1 or more of each."
             raise BadInput(message)
@@ -76,10 +81,16 @@ class Speaker:
     names : tuple of str
         Classes.
     speaking : Speaking
+
+    Raises
+    ------
+    BadInput
+        If a class name collides with the prompt's codec.
     """
 
     def __init__(self, model: Any, processor: Any, prompt: Prompt, names: tuple[str, ...], speaking: Speaking = Speaking()) -> None:
         self.model, self.processor, self.prompt, self.names, self.speaking = model, processor, prompt, names, speaking
+        prompt.spelling.labels(names)  # names that collide with the codec are refused before an image is read
         self.grammar = Grammar(prompt.spelling, names, (prompt.grid, prompt.grid))
         self._shares: bool | None = None
 
