@@ -270,6 +270,9 @@ def test_faults_of_cards_and_files_are_one_sentence_each(toy, tmp_path, monkeypa
     write_card(replace(found, architecture={**found.architecture, "speaking": {"samples": 0}}), good / "card.toml")
     with pytest.raises(BadInput, match="0 samples"):
         load_model(good)
+    write_card(replace(found, architecture={**found.architecture, "speaking": {"sampels": 3}}), good / "card.toml")
+    with pytest.raises(BadInput, match="sampels was given; a language model knows samples"):
+        load_model(good)
     with pytest.raises(BadInput, match="samples = '3' was given"):
         spoken(found, samples="3")
     write_card(replace(found, architecture={**found.architecture, "base": str(tmp_path / "nowhere")}), good / "card.toml")

@@ -252,7 +252,7 @@ def load(card: ModelCard, folder: Path | None = None, engine: str = "auto", *, f
     model, processor = load_pair(card.architecture.get("base") or folder, folder, torch.bfloat16 if fast else torch.float32, card.name)
     prompt = Prompt.from_dict(_table(card, "prompt"))
     check_card(card, prompt)
-    speaker = Speaker(model.to(device).eval(), processor, prompt, card.classes.names, Speaking(**_table(card, "speaking")))
+    speaker = Speaker(model.to(device).eval(), processor, prompt, card.classes.names, _speaking(_table(card, "speaking")))
     where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
     return LanguageSegmenter(card, speaker, f"torch {torch.__version__} on {where}, {'bfloat16' if fast else 'float32'}")
 
@@ -384,9 +384,14 @@ def spoken(card: ModelCard, **changes: Any) -> ModelCard:
         If such an option does not exist, or has no such value.
     """
     table = {**_table(card, "speaking"), **changes}
-    try:
-        Speaking(**table)
-    except TypeError as error:
-        message = f"{', '.join(changes)} was given; a language model knows {', '.join(Speaking.__slots__)}."
-        raise BadInput(message) from error
+    _speaking(table)
     return replace(card, architecture={**card.architecture, "speaking": table})
+
+
+def _speaking(table: Mapping[str, Any]) -> Speaking:
+    """Read how a card's model is asked; a key that there is not is named."""
+    unknown = [key for key in table if key not in Speaking.__slots__]
+    if unknown:
+        message = f"{', '.join(unknown)} was given; a language model knows {', '.join(Speaking.__slots__)}."
+        raise BadInput(message)
+    return Speaking(**table)
