@@ -20,6 +20,8 @@ IGNORE = 255
 CLASS_WEIGHTS = (0.8, 0.8, 2.0)
 Batch = tuple[torch.Tensor, torch.Tensor]
 DrawBatch = Callable[[int], Batch]
+Move = Callable[[torch.Tensor], torch.Tensor]
+Misread = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
 """From the number of a step to images (view, band, y, x) and labels (view, y, x): the same number gives the same batch."""
 
 
@@ -73,6 +75,28 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return entropy + dice.mean()
 
 
+def second_look(
+    images: torch.Tensor, crop: int, rng: np.random.Generator, misread: Misread | None = None
+) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+    """Cut a smaller window out of images, turn or flip it, read half of them by another convention; also return what does the same cut and turn to answers.
+
+    The same ground in another window, pose and light: an answer that changes with them is wrong in one of the two (D4 and translation consistency).
+    """
+    size = images.shape[-1]
+    top, left = rng.integers(0, size - crop + 1, 2)
+    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+
+    def moved(values: torch.Tensor) -> torch.Tensor:
+        cut = values[..., top : top + crop, left : left + crop]
+        return torch.rot90(cut.flip(-1) if flip else cut, turns, (-2, -1))
+
+    looked = moved(images).clone()
+    if misread:
+        for k in range(0, len(looked), 2):
+            looked[k] = misread(looked[k], rng)
+    return looked, moved
+
+
 class Batches(torch.utils.data.IterableDataset):
     """Steps ``start`` to ``stop`` of a batch function."""
 
@@ -97,6 +121,10 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--decay", type=float, default=0.998, help="of the averaged weights")
+    parser.add_argument(
+        "--agree", type=int, default=0, help="windows of each batch that are looked at twice: cut, turned, in another light; the answers are to agree"
+    )
+    parser.add_argument("--agree-weight", type=float, default=2.0)
     parser.add_argument("--start-from", type=Path, nargs="+", help="checkpoint whose weights are taken where the shapes fit; of several, the mean")
     parser.add_argument("--start-key", default="model", choices=("model", "mean"), help="which of its weights: the last or the averaged ones")
     return parser
@@ -126,7 +154,16 @@ def settle(model: nn.Module, draw: DrawBatch, first: int, count: int = 40) -> No
         layer.momentum = momentum
 
 
-def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Namespace) -> None:
+def agreement(model: nn.Module, batch: Batch, first: torch.Tensor, rng: np.random.Generator, misread: Misread | None) -> Batch:
+    """Squared difference of the probabilities of two looks, at known pixels or not, and the loss of the second look."""
+    images, labels = batch
+    looked, moved = second_look(images, 3 * images.shape[-1] // 4, rng, misread)
+    with torch.autocast("cpu", torch.bfloat16):
+        second = model(looked.to(memory_format=torch.channels_last)).float()
+    return ((moved(first).softmax(1) - second.softmax(1)) ** 2).sum(1).mean(), loss_of(second, moved(labels))
+
+
+def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Namespace, misread: Misread | None = None) -> None:
     """Train until ``args.steps``; going on from ``args.out/last.pt`` if it is there.  At the end the averaged weights get statistics of their own.
 
     With no steps this is what becomes of the weights it starts from, for example the mean of two runs.
@@ -154,6 +191,13 @@ def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Na
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(images.to(memory_format=torch.channels_last))
         loss = loss_of(logits.float(), labels)
+        apart = 0.0
+        if args.agree:
+            rng = np.random.default_rng((args.seed, step, 1 << 20))
+            n = args.agree
+            gap, again = agreement(model, (images[-n:], labels[-n:]), logits[-n:].float(), rng, misread)
+            share = n / (args.batch + n)
+            loss, apart = (1 - share) * loss + share * again + args.agree_weight * gap, gap.item()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -163,7 +207,7 @@ def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Na
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         if step % 25 == 0:
             pace = (step - start) * args.batch / (time.time() - began)
-            print(json.dumps({"step": step, "loss": round(smooth, 4), "images_per_s": round(pace, 1)}), flush=True)
+            print(json.dumps({"step": step, "loss": round(smooth, 4), "apart": round(apart, 4), "images_per_s": round(pace, 1)}), flush=True)
         if step % 100 == 0:
             save(parts, step, state)
     settle(mean.module, draw, args.steps)

@@ -4,12 +4,14 @@
 
 The teacher looks at every date in eight poses (rotations and flips); the probabilities of all are averaged, because fields do not move within a season.
 Objects are cut out of them as `tilth map` does, their edges become the boundary class, and whatever the teacher is not sure of becomes 255: it counts in no
-loss.  A scene of several dates is far surer than one date, which is what the student of one date learns from it.
+loss.  A scene of several dates is far surer than one date, which is what the student of one date learns from it.  With ``--season`` the two-season model
+looks at every ordered pair of dates of the scenes that have a near infrared, and its mean counts as much as that of the RGB model.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
 from fields_rgb_vhr import DECODER
+from fields_s2_2season import DECODER as SEASON_DECODER
 from fit import IGNORE, boundary_labels, network
 from satellite import DISPLAY
 from tilth.classes import FTW3
@@ -53,7 +56,7 @@ def _read(path: Path) -> np.ndarray:
 
 @torch.inference_mode()
 def teach(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
-    """(3, y, x) colours 0..1 at 5 m -> (class, y, x) probabilities, averaged over eight poses, tile by tile."""
+    """(band, y, x) image at 5 m -> (class, y, x) probabilities, averaged over eight poses, tile by tile."""
     height, width = image.shape[1:]
     step = TILE - 2 * MARGIN
     rows, columns = -(-height // step), -(-width // step)
@@ -66,6 +69,20 @@ def teach(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
             said = poses(model, tile)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
             out[:, row * step : (row + 1) * step, column * step : (column + 1) * step] = said
     return out[:, :height, :width]
+
+
+def load(path: Path, key: str, bands: int, decoder: tuple[int, ...]) -> torch.nn.Module:
+    """Build a network with the weights of a checkpoint."""
+    model = network(bands, decoder)
+    saved = torch.load(path, weights_only=True)[key]
+    model.load_state_dict({name.removeprefix("module."): value for name, value in saved.items() if name != "n_averaged"})
+    return model.eval().to(memory_format=torch.channels_last)
+
+
+def mean_said(model: torch.nn.Module, images: list[np.ndarray]) -> np.ndarray:
+    """Mean probabilities at 5 m over several (band, y, x) images at 10 m that are scaled as the model wants them."""
+    fine = [F.interpolate(torch.from_numpy(image)[None], scale_factor=2, mode="bilinear", align_corners=False)[0] for image in images]
+    return torch.stack([teach(model, image) for image in fine]).mean(0).numpy()
 
 
 def poses(model: torch.nn.Module, tile: torch.Tensor) -> torch.Tensor:
@@ -110,20 +127,18 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--key", default="mean")
+    parser.add_argument("--season", type=Path, help="checkpoint of the two-season model, a second teacher where a scene has two dates")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    model = network(3, DECODER)
-    saved = torch.load(args.checkpoint, weights_only=True)[args.key]
-    model.load_state_dict({name.removeprefix("module."): value for name, value in saved.items() if name != "n_averaged"})
-    model.eval().to(memory_format=torch.channels_last)
+    model = load(args.checkpoint, args.key, 3, DECODER)
+    season = load(args.season, args.key, 8, SEASON_DECODER) if args.season else None
     for name, dates in read_dates(args.data).items():
-        said = torch.zeros(())
-        for date in dates:
-            colour = torch.from_numpy((date[:3] / (255 * DISPLAY)).clip(0, 1))
-            fine = F.interpolate(colour[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
-            said = said + teach(model, fine) / len(dates)
-        classes = dry(known_classes(said.numpy()), dates)
+        said = mean_said(model, [(date[:3] / (255 * DISPLAY)).clip(0, 1) for date in dates])
+        if season and len(dates) > 1 and len(dates[0]) == 4:
+            pairs = [np.concatenate(pair) / 3000 for pair in itertools.permutations(dates, 2)]
+            said = (said + mean_said(season, pairs)) / 2
+        classes = dry(known_classes(said), dates)
         np.savez(args.out / f"{name}.npz", dates=np.stack(dates), classes=classes)
         shares = [round(float((classes == k).mean()), 3) for k in (0, 1, 2, 255)]
         print(name, len(dates), "dates; shares of background, field, boundary, not known:", shares, flush=True)

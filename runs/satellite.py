@@ -159,6 +159,6 @@ def read_pseudo(path: Path) -> tuple[list[torch.Tensor], torch.Tensor]:
 
 def draw_pseudo(image: torch.Tensor, classes: torch.Tensor, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """A random window of a scene with classes on a grid twice as fine."""
-    gsd = draw_gsd(rng, (4.2, 5.8), (3.0, 7.0), 0.7)
+    gsd = draw_gsd(rng, (4.2, 5.8), (1.5, 12.0), 0.6)
     pixels, found = sample(image, classes, random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2))
     return pixels, torch.where(found < 0, 255, found).long()
