@@ -4,7 +4,7 @@ BIN := $(V)/bin
 SERVICES := .venv-services
 WORKERS ?= 2
 
-.PHONY: help demo test test-slow test-services test-web check lint types docs bench constraints clean
+.PHONY: help demo test test-slow test-services test-web test-qgis check lint types docs bench constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -34,6 +34,10 @@ test-services: $(V)/.test ## test the search against the real stac-fastapi-pgsta
 test-web: $(V)/.test ## test the pages in a real Chromium, installed where it can be
 	@tests/prepare_web.sh
 	$(BIN)/python -m pytest -q tests/test_web_*.py
+
+test-qgis: $(V)/.test ## test the plugin in the real QGIS, installed where it can be
+	@tests/prepare_qgis.sh
+	$(BIN)/python -m pytest -q tests/test_qgis.py
 
 check: lint types docs test ## everything that must be green before a change lands
 

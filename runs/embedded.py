@@ -10,6 +10,8 @@ rank 8, the word embeddings and the head, the projection, the mask decoder.  ``-
 from __future__ import annotations
 
 import argparse
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from tilth.models.embedded.learn import fit
 from tilth.models.embedded.segmenter import build_embedded, save_embedded
 from tilth.train.crops import collate, make_view
 from tilth.train.draws import Draw, order
+from tilth.train.language_run import TIMES
 from tilth.train.mixture import recipe_for
 from tilth.train.recipe import Recipe
 from tilth.train.run import Plan
@@ -67,10 +70,13 @@ def main() -> None:
     if not args.all:
         network.freeze()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    clock, processor = time.perf_counter(), time.process_time()
     losses = fit(network.to(device), batches(plan, args.batch), steps=args.steps, lr=args.lr, warmup=min(100, args.steps // 10 + 1))
     print(f"loss {np.mean(losses[:10]):.3f} at first, {np.mean(losses[-10:]):.3f} at last, {args.steps} steps")
     card = ModelCard(args.out.name, recipe.input.spec(), recipe.classes, training=f"{plan.card.training}; {args.vlm}, {args.sam}", licence=plan.card.licence)
+    took = {"samples": args.steps * args.batch, "seconds": time.perf_counter() - clock, "processor_seconds": time.process_time() - processor}
     save_embedded(network, card, args.out)
+    (args.out / TIMES).write_text(json.dumps({"supervised": took}) + "\n", "utf-8")
     print(args.out)
 
 

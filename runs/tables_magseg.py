@@ -11,11 +11,14 @@ the image beats the paper's best mean IoU.  Read the one-to-one F1.  "seam" is t
 Of the paper's baselines: Text4Seg is the recipe magseg/text4seg-coarse; LISA, LISAt and GSVA are tilth.models.embedded (runs/embedded.py); LAVT and GRES
 are not here: no maintained library that installs beside a current torch has them (LAVT's code is GPL-3 for mmcv 1.3; GRES needs a compiled detectron2 of 2022).
 Overhead is (parameters of all - of the language model) / of the language model, refiners left out as in the paper's footnote 2, and with them beside it.
+``--times NAME=FOLDER ...`` of runs' folders prints what training took for each sample, as a multiple of the first one's; what the paper's normalised times
+are multiples of, our copy of it does not say.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -34,6 +37,8 @@ from tilth.models import load_model
 from tilth.models.refine import load_refined
 from tilth.sample import Sample
 from tilth.score.report import markdown_table, number
+from tilth.train.language_run import TIMES
+from tilth.train.log import LOG
 
 UNET = "fields-rgb-vhr"
 PAPER = {
@@ -55,7 +60,7 @@ ABLATION = {
     "+ both": (".58/.20/.25/.05/0", ".59/.21/.25/.05/0"),
 }
 """Mean IoU of fields, trees, clouds, ponds and wells in India, 4B and 12B."""
-TIMES = {"LISA": 1.69, "GSVA": 2.04, "GRES": 1.80, "MAgSeg": 1.33}
+PAPER_TIMES = {"LISA": 1.69, "GSVA": 2.04, "GRES": 1.80, "MAgSeg": 1.33}
 """Training time as the paper normalises it."""
 SIZES = (0.0, 0.1, 0.25, 0.5, 1.0, 2.5, float("inf"))
 """Edges of the classes of field size, in hectares; of a photograph, in thousands of pixels."""
@@ -199,6 +204,27 @@ def systems(given: Sequence[str], unet: str) -> dict[str, Any]:
     return found if any(getattr(m, "card", None) and m.card.name == unet for m in found.values()) else found | {f"U-Net ({unet})": load_model(unet)}
 
 
+def seconds_a_sample(folder: Path) -> dict[str, tuple[float, int]]:
+    """Return stage -> seconds for each sample, of the processor where they were noted, and how many samples were seen.
+
+    A language model's run leaves ``times.json``; an ordinary one ``log.jsonl``, whose images a second are those of the clock.
+    """
+    path = folder / TIMES
+    if path.is_file():
+        stages = json.loads(path.read_text("utf-8"))
+        return {name: (stage["processor_seconds"] / stage["samples"], int(stage["samples"])) for name, stage in stages.items()}
+    entries = [json.loads(line) for line in (folder / LOG).read_text("utf-8").splitlines()]
+    pace = [entry for entry in entries if "images_per_s" in entry]
+    return {"supervised, by the clock": (1 / pace[-1]["images_per_s"], int(pace[-1]["step"]))}
+
+
+def times(given: Sequence[str]) -> list[list[str]]:
+    """Return rows of what training took; a sample is an image or a question, however many answers are written to it."""
+    found = [(text.partition("=")[0], seconds_a_sample(Path(text.partition("=")[2]))) for text in given]
+    unit = next(iter(found[0][1].values()))[0]
+    return [[name, stage, f"{1000 * each:.1f}", f"{each / unit:.2f}", str(count)] for name, stages in found for stage, (each, count) in stages.items()]
+
+
 def main() -> None:
     """Score and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -210,7 +236,12 @@ def main() -> None:
     parser.add_argument("--unet", default=UNET, help="the U-Net of every table")
     parser.add_argument("--grids", nargs="*", type=int, default=[64, 32, 16], help="edges in pixels of grids that have not seen the image")
     parser.add_argument("--by", nargs="*", default=["group"], help="columns of the objects' table (climate, ecoregion), or group")
+    parser.add_argument("--times", nargs="*", default=[], help="NAME=FOLDER of runs, the first one's time being 1")
     args = parser.parse_args()
+    if args.times:
+        print(markdown_table(["system", "stage", "ms a sample", "normalised", "samples"], times(args.times)), end="\n\n")
+        if not args.dataset and not args.simulate:
+            return
     if bool(args.dataset) == bool(args.simulate):
         parser.error("name a dataset, or --simulate N")
     samples = simulated(args.simulate) if args.simulate else list(load_dataset(args.dataset, args.root, args.split or None))
@@ -232,7 +263,7 @@ def main() -> None:
     print(markdown_table(["system", "India", "Cambodia", "Vietnam"], [[name, *values] for name, values in PAPER.items()]))
     print("The paper, mean IoU of fields/trees/clouds/ponds/wells in India:")
     print(markdown_table(["weights", "4B", "12B"], [[name, *values] for name, values in ABLATION.items()]))
-    print("The paper, normalised training time:", ", ".join(f"{name} {value}" for name, value in TIMES.items()))
+    print("The paper, normalised training time:", ", ".join(f"{name} {value}" for name, value in PAPER_TIMES.items()))
 
 
 if __name__ == "__main__":

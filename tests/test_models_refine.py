@@ -191,14 +191,30 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
     asked = []
 
     class Listening:
-        look, enlarge = sam.network.look, sam.network.enlarge
+        look, enlarge, coarse = sam.network.look, sam.network.enlarge, sam.network.coarse
 
-        def ask(self, looked, points, given, **options):
-            asked.append(points[0].astype(int))
-            return sam.network.ask(looked, points, given, **options)
+        def ask(self, looked, points, given, *, several, mask):
+            asked.append((points[0].astype(int), given[0], mask))
+            return sam.network.ask(looked, points, given, several=several, mask=mask)
 
     found = refine_with_points(Listening(), image, labels, ALL, points=3)
-    assert [sorted({int(labels[y, x]) for x, y in points}) for points in asked] == [[1], [1], [3]]
+    parts, rounds = [labels == 1, labels == 1, labels == 3], 3
+    parts[0], parts[1] = parts[0] & (np.arange(40)[:, None] < 22), parts[1] & (np.arange(40)[:, None] > 22)
+    assert len(asked) == rounds * len(parts)
+    for k, (points, given, mask) in enumerate(asked):
+        part = parts[k // rounds]
+        assert [bool(part[y, x]) for x, y in points] == [bool(one) for one in given]
+        assert sorted(given) == [0, 0, 0, 1, 1, 1]
+        if k % rounds == 0:  # the coarse mask itself: its own cells are sure, others are sure not, the rest of the square is not known
+            scale = mask.shape[-1] / max(part.shape)
+            rows, columns = (np.arange(length) + 0.5 for length in part.shape)
+            near = mask[0][np.ix_((rows * scale).astype(int), (columns * scale).astype(int))].numpy()
+            assert near[part].mean() > 3 > -3 > near[~part].mean()
+            assert not mask[0, round(part.shape[0] * scale) :].any()
+        else:  # then its own answer
+            assert np.array_equal(
+                mask, sam.network.ask(sam.network.look(image), asked[k - 1][0][None], asked[k - 1][1][None], several=False, mask=asked[k - 1][2])[0][0]
+            )
     assert np.allclose(found.sum(0), 1, atol=1e-5)
     assert found[2].max() < 1e-3  # a class that was not said is not asked for
     again = refine_with_points(sam.network, image, labels, ALL, points=3)

@@ -1,6 +1,7 @@
 from . import evaluate as evaluate
 from . import predict as predict
 from . import train as train
+from .change import compare_years as compare_years
 from .classes import ClassScheme as ClassScheme
 from .data import load_dataset as load_dataset
 from .fields import find_instances as find_instances

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilth.errors import BadInput, UnknownName
+from tilth.extras import face
 
 IGNORE = 255
 """Not known, not counted: presence-only background, trimap uncertainty, unreadable text.  Never a class."""
@@ -36,6 +37,9 @@ class ClassScheme:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     def index(self, name: str) -> int:
         """Return the id of a class.

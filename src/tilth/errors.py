@@ -11,6 +11,7 @@
     │   └── UnknownName       no model, dataset, class or option value of that name (the nearest one is offered)
     ├── OutputExists          the output is there already and --force was not given
     ├── OutputFailed          the output cannot be written: no permission, no space
+    ├── Incomplete            the output is there, but some blocks of it could not be done and are missing
     ├── SearchFailed          a catalogue did not answer, or with something that is none
     │   └── NoScenes          it answered, and there is nothing to use
     ├── FetchFailed           a download did not arrive whole
@@ -18,7 +19,8 @@
     ├── UnsafeFile            a file that would have to be executed to be read (a pickle with code in it)
     └── MissingExtra          an optional dependency is not installed
 
-One message is one sentence: what was given, what was wanted, what to do.  The command line prints it and exits with 2.
+One message is one sentence: what was given, what was wanted, what to do.  The command line prints it and exits with 2
+(3 for Incomplete).
 """
 
 from __future__ import annotations
@@ -69,6 +71,10 @@ class OutputExists(TilthError):
 
 class OutputFailed(TilthError):
     """The output cannot be written."""
+
+
+class Incomplete(TilthError):
+    """The output is written, but blocks that could not be done are missing in it; the command line exits with 3."""
 
 
 class SearchFailed(TilthError):

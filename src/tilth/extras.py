@@ -9,6 +9,15 @@ from types import ModuleType
 from tilth.errors import MissingExtra
 
 
+def face(thing: object) -> str | None:
+    """Return the HTML with which a notebook shows one of our types.
+
+    The ground knows no face: pictures are a whole's business (:mod:`tilth.notebook`), which is looked up by name when somebody looks, and not before.
+    """
+    shown: str | None = importlib.import_module("tilth.notebook").html(thing)
+    return shown
+
+
 def available(module: str) -> bool:
     """Say whether a top-level module can be imported, without importing it."""
     return find_spec(module) is not None

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from tilth.classes import FTW3, IGNORE, ClassScheme
 from tilth.errors import BadInput, GridMismatch
+from tilth.extras import face
 from tilth.grid import Roi
 
 
@@ -28,6 +29,12 @@ class LabelMap:
         if self.ids.dtype != np.uint8:
             message = f"Class ids came as {self.ids.dtype}; wanted is uint8."
             raise BadInput(message)
+
+    def __repr__(self) -> str:
+        return f"<LabelMap {self.ids.shape[0]} x {self.ids.shape[1]}, {', '.join(self.classes.names)}, {self.grid.crs or 'a photograph'}>"
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     def read(self, roi: Roi) -> LabelMap:
         """Cut out a region."""
@@ -50,6 +57,12 @@ class Instances:
 
     def __post_init__(self) -> None:
         _check_ids(self.ids, self.grid)
+
+    def __repr__(self) -> str:
+        return f"<Instances {self.ids.shape[0]} x {self.ids.shape[1]}, {len(self.table):,} objects in the table, {self.grid.crs or 'a photograph'}>"
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     def read(self, roi: Roi) -> Instances:
         """Cut out a region; the table stays whole."""

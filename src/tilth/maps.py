@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 import tilth
 from tilth import fields, models, picture, predict, store
 from tilth.classes import ClassScheme
-from tilth.errors import BadInput, BandMismatch, OutputFailed
-from tilth.grid import Roi, ground_sampling_distance
+from tilth.errors import BadInput, BandMismatch
+from tilth.grid import ground_sampling_distance
 from tilth.landcover import LandCover, keep_cropland
 from tilth.models.refine import load_exact, load_refined
 from tilth.raster import Source
+from tilth.runners import Runner, RunnerOptions, Serial, open_runner
+from tilth.scoring import RunReport, block_map, check_output, conclude, journal_in, score_blocks, work_folder, write_scores
 from tilth.segmenter import gives_objects
 
 if TYPE_CHECKING:
@@ -58,6 +55,12 @@ class MapOptions:
     refiner: str | None = None
     cover: str = "mask"
     """A boundary network behind the model (EPOC), or "own" for its own boundary; and where objects then lie, see :class:`tilth.fields.majority.Solid`."""
+    runner: RunnerOptions = field(default_factory=RunnerOptions)
+    """Who does the blocks."""
+    work: Path | None = None
+    """Where finished parts are kept, and stay; None: a hidden folder beside the output, which goes when the run ends well."""
+    journal: str | None = None
+    """A prefix on an object store (s3, gs, az) for finished blocks of probabilities, for workers that share no disk; None: the work folder."""
     land_cover: LandCover | None = None
     """A raster as a second opinion: fields that lie on little crop are dropped, and how many is said."""
 
@@ -80,19 +83,6 @@ def choose_model(source: Source) -> str:
     return fitting[0].name
 
 
-@contextmanager
-def work_folder(out: Path, keep: Path | None = None) -> Iterator[Path]:
-    """Give the folder of a run's finished parts; it goes when the run ends well and stays when it does not, or when it was given as ``keep``."""
-    folder = keep or out.parent / f".{out.name}.tilth"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFailed(f"The folder {folder} for finished parts cannot be made ({error.strerror}): give one that can be written.") from error
-    yield folder
-    if keep is None:
-        shutil.rmtree(folder)
-
-
 @dataclass(frozen=True, eq=False)
 class Job:
     """An image, a model and the plan of their prediction."""
@@ -101,6 +91,8 @@ class Job:
     source: Source
     model: Any
     plan: predict.Plan
+    load: Callable[..., Any]
+    """Loads the model again, elsewhere: ``load(threads=...)``."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -112,8 +104,9 @@ class Job:
 def prepare(image: Path | str, model: str | Path | None, options: MapOptions) -> Job:
     """Open an image, load a model and plan the prediction; nothing is computed yet."""
     source = store.open_raster(image)
-    segmenter = load_refined(model or choose_model(source), options.refiner, options.engine, fast=options.fast, threads=options.threads)
-    return Job(image, source, segmenter, predict.plan(source, segmenter, options.predict, store.fingerprint(image)))
+    load = partial(load_refined, model or choose_model(source), options.refiner, options.engine, fast=options.fast)
+    segmenter = load(threads=options.threads)
+    return Job(image, source, segmenter, predict.plan(source, segmenter, options.predict, store.fingerprint(image)), load)
 
 
 def _progress(on_step: OnStep) -> Callable[[predict.Progress], None]:
@@ -124,30 +117,33 @@ def _progress(on_step: OnStep) -> Callable[[predict.Progress], None]:
     return listen
 
 
-class _Nowhere:
-    """A sink for scores that the journal keeps anyway."""
+def predict_image(
+    job: Job, out: Path, options: MapOptions | None = None, *, force: bool = False, on_step: OnStep = _silent, report: RunReport | None = None
+) -> Path:
+    """Write the class probabilities of an image as a COG; raises OutputExists, OutputFailed, EmptyImage, Incomplete, and all that predicting raises.
 
-    def write(self, roi: Roi, values: np.ndarray) -> None:
-        """Drop them."""
-
-
-def predict_image(job: Job, out: Path, *, force: bool = False, on_step: OnStep = _silent) -> Path:
-    """Write the class probabilities of an image as a COG; raises OutputExists, OutputFailed, EmptyImage, and all that planning and predicting raise."""
-    store.check_output(out, force)
+    Blocks that could not be done are no data in it; they are told in ``report`` (else Incomplete is raised in the end), and tried again by the next run.
+    """
+    options, told, report = options or MapOptions(), report is not None, report or RunReport()
+    force = check_output(out, force)
     _refuse_objects(job)
-    with work_folder(out) as folder:
-        journal = predict.Journal(folder / "scores", job.plan.key)
-        with _score_cog(job, out, force=force) as sink:
-            predict.run_plan(job.source, job.model, job.plan, sink=sink, progress=_progress(on_step), journal=journal)
+    with work_folder(out, options.work, report) as folder, open_runner(options.runner) as runner:
+        probabilities = score_blocks(_work(job, folder, options, runner), runner, report, _progress(on_step))
+        write_scores(probabilities, out, _score_tags(job), report, force=force, on_step=on_step)
+    conclude(out, report, told=told)
     return out
 
 
-def _score_cog(job: Job, out: Path, *, force: bool) -> Any:
+def _work(job: Job, folder: Path, options: MapOptions, runner: Runner) -> predict.StripWork:
+    """Put together what a worker needs."""
+    journal = journal_in(folder, options.journal, "scores", job.plan.key)
+    return predict.StripWork(job.source, job.plan, journal, partial(job.load, threads=runner.threads), job.model)
+
+
+def _score_tags(job: Job) -> dict[str, str]:
     gsd = _image_gsd(job.source)
     tags = predict.score_tags(job.plan) | ({} if gsd is None else {"image_gsd": repr(gsd)})
-    tags |= {"model": json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)}
-    names = job.plan.classes.names
-    return store.create_cog(out, job.plan.grid, names, np.uint8, nodata=predict.NODATA, tags=tags, overviews="average", force=force)
+    return tags | {"model": json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)}
 
 
 def map_image(
@@ -160,6 +156,7 @@ def map_image(
     on_step: OnStep = _silent,
     refine: Refine | None = None,
     work: Path | None = None,
+    report: RunReport | None = None,
 ) -> tuple[Path, GeoDataFrame]:
     """Turn an image into a table of fields.
 
@@ -175,26 +172,35 @@ def map_image(
         Changes the table before it is written.
     work : path, optional
         Where finished parts are kept, and stay: the next run with other outlines finds the probabilities there.
+    report : RunReport, optional
+        Gets the seconds of each stage, and the blocks that could not be done.
 
     Returns
     -------
     (path, GeoDataFrame)
         The table as written, in the CRS of the image.
+
+    Raises
+    ------
+    Incomplete
+        Without ``report``: the table is written, but lacks what lies in blocks that could not be done.
     """
-    for target in (out, scores):
-        if target is not None:
-            store.check_output(target, force)
-    fields.format_of(out)
+    told, report = report is not None, report or RunReport()
+    force = check_output(out, force)
     if scores is not None:
+        store.check_output(scores, force)
         _refuse_objects(job)
-    with work_folder(out, work) as folder:
+    fields.format_of(out)
+    with work_folder(out, work or options.work, report) as folder:
         if gives_objects(job.model):
-            frame, method = _objects_to_table(job, folder, options, on_step), "objects"
+            frame, method = _objects_to_table(job, folder, options, on_step, report), "objects"
         else:
-            frame, method = _scores_to_table(job, folder, options, on_step, scores, force=force), options.method
+            frame, method = _scores_to_table(job, folder, options, on_step, scores, report, force=force), options.method
         frame = _refined(frame, options, refine, on_step)
         details = f"{job.model.card.name}, {method}, tilth {tilth.__version__}"
-        fields.write_fields(frame, out, _origin(out, options, job.source, details, _provenance(job)), force=force)
+        with report.stages.during("table"):
+            fields.write_fields(frame, out, _origin(out, options, job.source, details, _provenance(job)), force=force)
+    conclude(out, report, told=told)
     return out, frame
 
 
@@ -205,31 +211,34 @@ def _refuse_objects(job: Job) -> None:
         raise BadInput(message)
 
 
-def _scores_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, scores: Path | None, *, force: bool) -> GeoDataFrame:
+def _scores_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, scores: Path | None, report: RunReport, *, force: bool) -> GeoDataFrame:
     """Probabilities, which may be written too, then objects and outlines."""
-    journal = predict.Journal(folder / "scores", job.plan.key)
-    predict.run_plan(job.source, job.model, job.plan, sink=_Nowhere(), progress=_progress(on_step), journal=journal)
-    job.model.rest()
-    probabilities = predict.JournalSource(journal, job.plan)
-    if scores is not None:
-        _copy_scores(probabilities, job, scores, force=force, on_step=on_step)
-    return _to_table(probabilities, job.plan.classes, folder, options, _image_gsd(job.source), on_step)
+    with open_runner(options.runner) as runner:
+        probabilities = score_blocks(_work(job, folder, options, runner), runner, report, _progress(on_step))
+        job.model.rest()
+        if scores is not None:
+            write_scores(probabilities, scores, _score_tags(job), report, force=force, on_step=on_step)
+        return _to_table(probabilities, job.plan.classes, folder, options, _image_gsd(job.source), on_step, runner, report)
 
 
-def _objects_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep) -> GeoDataFrame:
+def _objects_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, report: RunReport) -> GeoDataFrame:
     """Objects as the model gives them, then outlines."""
+    if options.runner.name != "serial":
+        report.on_note(f"{job.model.card.name} answers with objects, which this process looks for alone: --runner is for models of probabilities.")
     seen = predict.Journal(folder / "seen", job.plan.key)
-    found = predict.predict_objects(job.source, job.model, job.plan, folder / "objects", journal=seen, progress=_progress(on_step))
+    with report.stages.during("network"):
+        found = predict.predict_objects(job.source, job.model, job.plan, folder / "objects", journal=seen, progress=_progress(on_step))
     job.model.rest()
     on_step("objects", 1, 1, f"{len(found.table):,}")
     outlines = replace(options.outlines, min_area=least_area(options, _image_gsd(job.source)))
-    with ThreadPoolExecutor(min(options.threads or os.cpu_count() or 1, 8)) as pool:
-        return _outlined(found, outlines, pool, on_step)
+    with block_map(Serial(options.threads)) as run:
+        return _outlined(found, outlines, run, on_step, report)
 
 
-def _outlined(found: fields.InstanceMap, outlines: fields.FieldOptions, pool: ThreadPoolExecutor, on_step: OnStep) -> GeoDataFrame:
+def _outlined(found: fields.InstanceMap, outlines: fields.FieldOptions, run: Any, on_step: OnStep, report: RunReport) -> GeoDataFrame:
     on_step("outlines", 0, 1, "")
-    frame = fields.to_fields(found, outlines, run=pool.map)
+    with report.stages.during("polygons"):
+        frame = fields.to_fields(found, outlines, run=run)
     on_step("outlines", 1, 1, f"{len(frame):,}")
     return frame
 
@@ -250,21 +259,17 @@ def _provenance(job: Job) -> dict[str, object]:
     return {"tilth": tilth.__version__, "model": {"name": card.name, "files": dict(card.files)}, "image": json.loads(noted) if noted else str(job.image)}
 
 
-def _copy_scores(probabilities: predict.JournalSource, job: Job, scores: Path, *, force: bool, on_step: OnStep) -> None:
-    with _score_cog(job, scores, force=force) as sink:
-        for number, roi in enumerate(job.plan.blocks, 1):
-            sink.write(roi, probabilities.stored(roi))
-            on_step("scores", number, len(job.plan.blocks), "")
-
-
-def fields_from_scores(path: Path | str, out: Path, options: MapOptions, *, force: bool = False, on_step: OnStep = _silent) -> tuple[Path, GeoDataFrame]:
+def fields_from_scores(
+    path: Path | str, out: Path, options: MapOptions, *, force: bool = False, on_step: OnStep = _silent, report: RunReport | None = None
+) -> tuple[Path, GeoDataFrame]:
     """Turn a score raster into a table of fields; no model is needed, the classes are in its tags (else BadInput)."""
     source = store.open_raster(path)
     classes = score_classes(source, str(path))
     store.check_output(out, force)
     fields.format_of(out)
-    with work_folder(out) as folder:
-        frame = _to_table(predict.ScoreSource(source), classes, folder, options, _image_gsd(source), on_step)
+    report = report or RunReport()
+    with work_folder(out) as folder, open_runner(options.runner) as runner:
+        frame = _to_table(predict.ScoreSource(source), classes, folder, options, _image_gsd(source), on_step, runner, report)
         frame = _refined(frame, options, None, on_step)
         fields.write_fields(frame, out, _origin(out, options, source, f"{options.method}, tilth {tilth.__version__}"), force=force)
     return out, frame
@@ -300,15 +305,18 @@ def _image_gsd(source: Source) -> float | None:
     return float(noted) if noted else ground_sampling_distance(source.grid)
 
 
-def _to_table(probabilities: Source, classes: ClassScheme, folder: Path, options: MapOptions, gsd: float | None, on_step: OnStep) -> GeoDataFrame:
+def _to_table(
+    probabilities: Source, classes: ClassScheme, folder: Path, options: MapOptions, gsd: float | None, on_step: OnStep, runner: Runner, report: RunReport
+) -> GeoDataFrame:
     """Objects, outlines, measures.  A photograph has them too, in pixels."""
     least = least_area(options, gsd)
     instances, outlines = replace(options.instances, min_area=least), replace(options.outlines, min_area=least)
-    with ThreadPoolExecutor(min(options.threads or os.cpu_count() or 1, 8)) as pool:  # numba's loops let go of the GIL; the order of results is kept
+    with block_map(runner) as run:
         on_step("objects", 0, 1, "")
-        found = fields.map_objects(probabilities, classes, folder / "objects", options.method, instances, cover=options.cover, block=OBJECT_BLOCK, run=pool.map)
+        with report.stages.during("instances"):
+            found = fields.map_objects(probabilities, classes, folder / "objects", options.method, instances, cover=options.cover, block=OBJECT_BLOCK, run=run)
         on_step("objects", 1, 1, f"{len(found.table):,}")
-        return _outlined(found, outlines, pool, on_step)
+        return _outlined(found, outlines, run, on_step, report)
 
 
 def _origin(out: Path, options: MapOptions, source: Source, details: str, provenance: dict[str, object] | None = None) -> fields.Origin:
@@ -367,32 +375,14 @@ def write_score_preview(path: Path) -> Path:
 
 SMALLEST, SMALLEST_PIXELS = 500.0, 20
 """Smallest field by default: m2, and pixels of the image."""
-PROBES = 4
-"""Windows on which the fast engine is compared with float32."""
 OBJECT_BLOCK = 1024
 """Edge in pixels of the blocks in which objects are found: several threads have some at once."""
-
-
-def _core(plan: predict.Plan, row: int, column: int) -> Roi:
-    """Return the middle of a window, which no other window touches as long as they overlap by less than half."""
-    rows, columns = plan.lattice_roi(row, column)
-    margin = min(plan.lattice.window - plan.lattice.stride, plan.lattice.window // 2 - 1)
-    trim = [min(margin, (side.stop - side.start - 1) // 2) for side in (rows, columns)]
-    return slice(rows.start + trim[0], rows.stop - trim[0]), slice(columns.start + trim[1], columns.stop - trim[1])
 
 
 def compare_precision(job: Job) -> str:
     """Say what share of pixels changes its class between the fast engine and float32, on a few windows spread over the image."""
     if gives_objects(job.model):
         return f"--fast: {job.model.card.name} answers with objects, which are not compared with float32."
-    exact = load_exact(job.model)
-    changed = total = 0
-    rows, columns = (len(starts) for starts in job.plan.lattice.starts)
-    for k in range(PROBES):
-        roi = _core(job.plan, int(rows * (k + 0.5) / PROBES), int(columns * (k + 0.5) / PROBES))
-        fast, valid = predict.predict_block(job.source, job.model, job.plan, roi)
-        slow, _ = predict.predict_block(job.source, exact, job.plan, roi)
-        changed += int((fast.argmax(0) != slow.argmax(0))[valid].sum())
-        total += int(valid.sum())
+    changed, total, places = predict.changed_pixels(job.source, job.model, load_exact(job.model), job.plan)
     share = changed / total if total else 0.0
-    return f"--fast changes the class of {share:.2%} of the pixels against float32 ({total:,} pixels of {PROBES} places compared)."
+    return f"--fast changes the class of {share:.2%} of the pixels against float32 ({total:,} pixels of {places} places compared)."

@@ -9,6 +9,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from tilth.errors import BandMismatch, GridMismatch
+from tilth.extras import face
 from tilth.grid import Roi
 
 
@@ -35,6 +36,13 @@ class Raster:
         if self.valid is not None and self.valid.shape != self.values.shape[1:]:
             message = f"A valid mask of shape {self.valid.shape} does not fit values of shape {self.values.shape}."
             raise GridMismatch(message)
+
+    def __repr__(self) -> str:
+        height, width = self.grid.shape
+        return f"<Raster {len(self.bands)} x {height} x {width} {self.dtype}, {', '.join(self.bands)}, {self.grid.crs or 'a photograph'}>"
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     @property
     def dtype(self) -> np.dtype:

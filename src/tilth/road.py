@@ -11,6 +11,7 @@ from tilth import areas, composites, fields, imagery, maps, store
 from tilth.areas import AreaOptions, Survey
 from tilth.errors import BadInput
 from tilth.maps import MapOptions, OnStep
+from tilth.scoring import RunReport, check_output, work_folder
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -138,6 +139,7 @@ def map_area(
     on_step: OnStep = _silent,
     on_note: Callable[[str], None] = _unsaid,
     use: Callable[[AreaMap], None] | None = None,
+    report: RunReport | None = None,
 ) -> AreaMap:
     """Map the fields of a survey: compose, join, predict, outline.
 
@@ -152,6 +154,8 @@ def map_area(
     on_step, on_note : callable, optional
     use : callable, optional
         Called with the result while the composite is still there, for example to draw it.
+    report : RunReport, optional
+        As in :func:`tilth.maps.map_image`.
 
     Returns
     -------
@@ -159,20 +163,23 @@ def map_area(
         Fields that touch the area, with ``determination:datetime`` of the last image of the tiles they lie in.
     """
     options = options or MapOptions()
-    for target in (out, scores):
-        if target is not None:
-            store.check_output(target, force)
+    if scores is not None:
+        store.check_output(scores, force)
     fields.format_of(out)
-    with maps.work_folder(out, work) as folder:
+    told, report = report is not None, report or RunReport()
+    force = check_output(out, force)
+    with work_folder(out, work, report) as folder:
         mosaic = composites.join_composites(survey, folder, on_step=on_step, on_note=on_note)
         job = maps.prepare(mosaic, model, options)
         for note in job.notes:
             on_note(note)
         options = replace(options, collection=options.collection or out.stem)
-        path, frame = maps.map_image(job, out, options, scores=scores, force=force, on_step=on_step, refine=_refiner(survey, job), work=folder)
+        path, frame = maps.map_image(job, out, options, scores=scores, force=force, on_step=on_step, refine=_refiner(survey, job), work=folder, report=report)
         result = AreaMap(path, frame, mosaic, job)
         if use is not None:
             use(result)
+    if report.aside and not told:
+        raise report.incomplete(out)
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ from tilth.cli.progress import reporter
 @click.option("--boundary-ratio", "ratios", type=float, multiple=True, help="With --pixels: boundary IoU at this share of the diagonal  [default: 0.02].")
 @click.option("--boundary-px", "widths", type=click.IntRange(1), multiple=True, help="With --pixels: the same in pixels.")
 @click.option("--oracle", multiple=True, type=click.Path(path_type=Path), help="With --pixels: a SAM checkpoint, asked with points drawn from the truth.")
-@opt.group(opt.force, opt.quiet, opt.engine, opt.threads, opt.method)
+@opt.group(opt.force, opt.as_json, opt.quiet, opt.engine, opt.threads, opt.method)
 def evaluate_command(**given: Any) -> None:
     """Evaluate and write the report."""
     from tilth import evaluate, store
@@ -65,11 +66,15 @@ def evaluate_command(**given: Any) -> None:
         raise click.UsageError(message)
     if given["calibration"]:
         store.check_output(given["calibration"], given["force"])
-    with reporter(quiet=given["quiet"], as_json=False) as say:
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         report, figures = _of_files(given) if files else _of_models(given, say)
     paths = evaluate.write_report(report, given["out"], figures=figures, force=given["force"])
     if given["calibration"]:
         _write_calibration(report, given["calibration"], force=given["force"])
+    if given["as_json"]:
+        runs: Any = report.to_dict()["runs"]
+        click.echo(json.dumps({"event": "done", "path": str(paths[-1]), "scores": {run["name"]: run["values"] for run in runs}}))
+        return
     if not given["quiet"]:
         click.echo(report.to_markdown(), err=True)
     click.echo(str(paths[-1]))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 import click
 
 import tilth
-from tilth.errors import TilthError
+from tilth.errors import Incomplete, TilthError
 
 VERBS = {
     "map": ("tilth.cli.mapping", "map_command"),
@@ -18,11 +19,18 @@ VERBS = {
     "scenes": ("tilth.cli.imagery", "scenes_command"),
     "composite": ("tilth.cli.imagery", "composite_command"),
     "evaluate": ("tilth.cli.evaluate", "evaluate_command"),
+    "change": ("tilth.cli.change", "change_command"),
+    "merge": ("tilth.cli.country", "merge_command"),
+    "query": ("tilth.cli.country", "query_command"),
+    "stats": ("tilth.cli.country", "stats_command"),
     "crops": ("tilth.cli.crops", "crops_command"),
+    "view": ("tilth.cli.view", "view_command"),
+    "review": ("tilth.cli.review", "review_group"),
     "train": ("tilth.cli.train", "train_command"),
     "label": ("tilth.cli.label", "label_group"),
     "models": ("tilth.cli.models", "models_group"),
     "data": ("tilth.cli.data", "data_group"),
+    "qgis": ("tilth.cli.qgis", "qgis_group"),
     "simulate": ("tilth.cli.simulate", "simulate_command"),
     "demo": ("tilth.cli.simulate", "demo_command"),
     "doctor": ("tilth.cli.doctor", "doctor_command"),
@@ -34,11 +42,18 @@ SUMMARIES = {
     "scenes": "Area and year in, the Sentinel-2 scenes that would be used out.",
     "composite": "Area and year in, cloud-free two-season composite out.",
     "evaluate": "Score models on a dataset, or maps against a truth.",
+    "change": "Maps of two or more years in, what became of each field out.",
+    "view": "Open a page with a map of imagery, scores, fields and photographs.",
+    "merge": "Tables of a country's jobs in, one partitioned map without seams out.",
+    "query": "Area and a merged map in, the fields of the area out.",
+    "stats": "Merged map in, number and size of fields by administrative unit out.",
     "crops": "Folder of close-range photographs in, masks, cover and traits out.",
+    "review": "Go through a map's doubtful fields on a page; corrected map and labels out.",
     "train": "Recipe and data in, model out.",
     "label": "Pseudo-labels: by depth or by a model, screened, compared, trained on.",
     "models": "List, show, fetch and import models.",
     "data": "List, fetch, check and make datasets.",
+    "qgis": "Install the QGIS plugin, which calls this tilth; write styles.",
     "simulate": "Write a simulated countryside with its truth.",
     "demo": "Map a simulated scene and score it.",
     "doctor": "Say what this installation can do.",
@@ -82,8 +97,16 @@ def cli() -> None:
     """Agricultural segmentation from satellite to close range: imagery in, validated fields out."""
 
 
+def _stop_as_asked() -> None:
+    """Let the ways in which schedulers and QGIS stop a process do what Ctrl-C does: tidy up, keep finished blocks."""
+    for name in ("SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors of ours are one sentence and exit code 2, others keep their traceback."""
+    _stop_as_asked()
     try:
         cli.main(arguments, prog_name="tilth", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -91,6 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as problem:
         problem.show()
         sys.exit(2)
+    except Incomplete as problem:
+        click.echo(f"Incomplete: {problem}", err=True)
+        sys.exit(3)
     except TilthError as problem:
         click.echo(f"Error: {problem}", err=True)
         sys.exit(2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,15 @@ import click
 
 from tilth.cli import imagery as area
 from tilth.cli import options as opt
+from tilth.cli import running
 from tilth.cli.progress import Reporter, reporter
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
     from tilth.landcover import LandCover
     from tilth.maps import Job, MapOptions
+    from tilth.scoring import RunReport
 
 
 def _map_options(given: dict[str, Any]) -> MapOptions:
@@ -41,6 +47,7 @@ def _map_options(given: dict[str, Any]) -> MapOptions:
         engine=_engine(given),
         fast=given.get("fast", False),
         threads=given.get("threads"),
+        runner=running.runner_options(given),
         land_cover=_land_cover(given),
         refiner=given.get("refiner"),
         cover=given.get("cover", "mask"),
@@ -121,7 +128,7 @@ def _print_plan(job: Job, say: Reporter, *, as_json: bool) -> None:
             click.echo(f"{name:<16} {value}")
 
 
-def _finish(result: Path, facts: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+def _finish(result: Path | str, facts: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
     """Print the summary and, last on standard output, the path of the result."""
     if as_json:
         click.echo(json.dumps({"event": "done", "path": str(result), **facts}))
@@ -151,7 +158,7 @@ With --year IMAGE is an area (polygons in a file, or west,south,east,north): its
 
 @click.command("map", cls=area.AreaCommand, help=MAP_HELP)
 @click.argument("image")
-@opt.out
+@running.out
 @opt.model
 @click.option("--year", type=int, default=None, help="IMAGE is an area: map it in this year (of the harvest).")
 @opt.scores
@@ -162,37 +169,81 @@ With --year IMAGE is an area (polygons in a file, or west,south,east,north): its
 @opt.model_options
 @area.search_options
 @area.grid_options
-@area.work
+@running.work
+@running.options
 @area.price
 @opt.run_options
-def map_command(image: str, out: Path, model: str | None, year: int | None, scores: Path | None, save_scores: bool, **given: Any) -> None:
+def map_command(image: str, out: Path | str, model: str | None, year: int | None, scores: Path | None, save_scores: bool, **given: Any) -> None:
     """Run the whole road."""
-    from tilth import fields, maps, store
-
-    options = _map_options(given)
-    scores = scores or (out.with_name(f"{out.stem}.scores.tif") if save_scores else None)
     began = time.monotonic()
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        if not given["dry_run"]:
-            store.check_output(out, given["force"])
-            fields.format_of(out)
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
+        scores = scores or (place.out.with_name(f"{place.out.stem}.scores.tif") if save_scores else None)
+        wish = Wish(place, model, scores, given, say, began)
         if year is None:
             _refuse_area(image)
+            _map_image(image, wish)
         else:
-            _map_area(image, year, out, model, options, scores, say, given, began)
-            return
-        job = maps.prepare(image, model, options)
-        if given["dry_run"]:
-            _print_plan(job, say, as_json=given["as_json"])
-            return
-        for note in job.notes:
-            say.note(note)
-        path, frame = maps.map_image(job, out, options, scores=scores, force=given["force"], on_step=say.step, work=given["work"])
-        if given["fast"]:
-            say.note(maps.compare_precision(job))
-        extra = _with_preview(image, frame, path, wanted=given["preview"])
-    facts = maps.summarise(frame) | extra | ({"scores": str(scores)} if scores else {}) | {"seconds": round(time.monotonic() - began, 1)}
-    _finish(path, facts, as_json=given["as_json"], quiet=given["quiet"])
+            _map_area(image, year, wish)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for."""
+
+    place: running.Place
+    model: str | None
+    scores: Path | None
+    given: dict[str, Any]
+    say: Reporter
+    began: float
+
+    @cached_property
+    def options(self) -> MapOptions:
+        """Options of the road."""
+        return replace(_map_options(self.given), work=self.place.work, journal=self.place.journal)
+
+    @cached_property
+    def report(self) -> RunReport:
+        """What the run has to say."""
+        from tilth.scoring import RunReport
+
+        return RunReport(on_note=self.say.note)
+
+    def finish(self, frame: GeoDataFrame, extra: dict[str, Any]) -> None:
+        """Send the result where it was wanted, and print what there is to say."""
+        from tilth import maps
+
+        facts = maps.summarise(frame) | extra | ({"scores": str(self.scores)} if self.scores else {})
+        _conclude(self.report, self.place, facts, self.began, self.given)
+
+
+def _conclude(report: RunReport, place: running.Place, facts: dict[str, Any], began: float, given: dict[str, Any]) -> None:
+    seconds = time.monotonic() - began
+    facts |= running.tell(report, place, seconds, given) | {"seconds": round(seconds, 1)}
+    if report.aside:
+        facts |= {"missing_blocks": len(report.aside), "listed_in": str(report.listed)}
+    _finish(place.publish(report), facts, as_json=given["as_json"], quiet=given["quiet"])
+    running.settle(report, place)
+
+
+def _map_image(image: str, wish: Wish) -> None:
+    """Run the road from an image."""
+    from tilth import fields, maps, scoring
+
+    given, say, out = wish.given, wish.say, wish.place.out
+    if not given["dry_run"]:
+        scoring.check_output(out, given["force"])
+        fields.format_of(out)
+    job = maps.prepare(image, wish.model, wish.options)
+    if given["dry_run"]:
+        _print_plan(job, say, as_json=given["as_json"])
+        return
+    for note in job.notes:
+        say.note(note)
+    _, frame = maps.map_image(job, out, wish.options, scores=wish.scores, force=given["force"], on_step=say.step, report=wish.report)
+    if given["fast"]:
+        say.note(maps.compare_precision(job))
+    wish.finish(frame, _with_preview(image, frame, out, wanted=given["preview"]))
 
 
 def _refuse_area(image: str) -> None:
@@ -208,20 +259,21 @@ def _refuse_area(image: str) -> None:
         raise click.UsageError(message)
 
 
-def _map_area(
-    given_area: str, year: int, out: Path, model: str | None, options: MapOptions, scores: Path | None, say: Reporter, given: dict[str, Any], began: float
-) -> None:
+def _map_area(given_area: str, year: int, wish: Wish) -> None:
     """Run the road from an area and a year."""
-    from tilth import areas, maps, road
+    from tilth import areas, fields, maps, road, scoring
     from tilth.cost import estimate_area
 
-    quiet, as_json = given["quiet"], given["as_json"]
-    work = None if given["dry_run"] else areas.work_folder(out, given["work"])
+    given, say, out, kept = wish.given, wish.say, wish.place.out, wish.place.work
+    if not given["dry_run"]:
+        scoring.check_output(out, given["force"])
+        fields.format_of(out)
+    work = None if given["dry_run"] else areas.work_folder(out, kept)
     survey = areas.survey_area(given_area, year, area.area_options(given), work=work, on_step=say.step)
-    if not quiet or given["dry_run"]:
-        area.print_survey(survey, say, as_json=as_json)
+    if not given["quiet"] or given["dry_run"]:
+        area.print_survey(survey, say, as_json=given["as_json"])
     if given["dry_run"]:
-        area.print_cost(estimate_area(survey, model, options, given["price"]), as_json=as_json)
+        area.print_cost(estimate_area(survey, wish.model, wish.options, given["price"]), as_json=given["as_json"])
         return
     extra: dict[str, Any] = {}
 
@@ -230,54 +282,72 @@ def _map_area(
         if given["fast"]:
             say.note(maps.compare_precision(result.job))
 
-    result = road.map_area(survey, out, model, options, scores=scores, work=given["work"], force=given["force"], on_step=say.step, on_note=say.note, use=use)
-    facts = maps.summarise(result.frame) | extra | ({"scores": str(scores)} if scores else {}) | {"seconds": round(time.monotonic() - began, 1)}
-    _finish(result.path, facts, as_json=as_json, quiet=quiet)
+    result = road.map_area(
+        survey,
+        out,
+        wish.model,
+        wish.options,
+        scores=wish.scores,
+        work=kept,
+        force=given["force"],
+        on_step=say.step,
+        on_note=say.note,
+        use=use,
+        report=wish.report,
+    )
+    wish.finish(result.frame, extra)
 
 
 @click.command("predict", help="Image in, class probabilities out, as a COG that says what its bands mean.")
 @click.argument("image")
-@opt.out
+@running.out
 @opt.model
 @opt.window_options
 @opt.model_options
+@running.work
+@running.options
 @opt.run_options
-def predict_command(image: str, out: Path, model: str | None, **given: Any) -> None:
+def predict_command(image: str, out: Path | str, model: str | None, **given: Any) -> None:
     """Run the first half."""
-    from tilth import maps, store
+    from tilth import maps, scoring
 
     began = time.monotonic()
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
         if not given["dry_run"]:
-            store.check_output(out, given["force"])
-        job = maps.prepare(image, model, _map_options(given))
+            scoring.check_output(place.out, given["force"])
+        options = replace(_map_options(given), work=place.work, journal=place.journal)
+        job = maps.prepare(image, model, options)
         if given["dry_run"]:
             _print_plan(job, say, as_json=given["as_json"])
             return
         for note in job.notes:
             say.note(note)
-        path = maps.predict_image(job, out, force=given["force"], on_step=say.step)
+        report = scoring.RunReport(on_note=say.note)
+        path = maps.predict_image(job, place.out, options, force=given["force"], on_step=say.step, report=report)
         if given["fast"]:
             say.note(maps.compare_precision(job))
         extra = {"preview": str(maps.write_score_preview(path))} if given["preview"] else {}
-    _finish(path, extra | {"seconds": round(time.monotonic() - began, 1)}, as_json=given["as_json"], quiet=given["quiet"])
+        _conclude(report, place, extra, began, given)
 
 
 @click.command("fields", help="Class probabilities (from 'tilth predict' or 'tilth map --scores') in, table of fields out.")
 @click.argument("scores")
-@opt.out
+@running.out
 @opt.field_options
 @opt.land_cover_options
+@running.options
 @opt.force
 @opt.as_json
 @opt.quiet
+@opt.preview
 @click.option("--image", default=None, help="Draw the preview over this image.")
-def fields_command(scores: str, out: Path, image: str | None, **given: Any) -> None:
+def fields_command(scores: str, out: Path | str, image: str | None, **given: Any) -> None:
     """Run the second half."""
-    from tilth import maps
+    from tilth import maps, scoring
 
     began = time.monotonic()
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        path, frame = maps.fields_from_scores(scores, out, _map_options(given), force=given["force"], on_step=say.step)
-        extra = _with_preview(image or scores, frame, path, wanted=True)
-    _finish(path, maps.summarise(frame) | extra | {"seconds": round(time.monotonic() - began, 1)}, as_json=given["as_json"], quiet=given["quiet"])
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, None, force=given["force"]) as place:
+        report = scoring.RunReport(on_note=say.note)
+        path, frame = maps.fields_from_scores(scores, place.out, _map_options(given), force=given["force"], on_step=say.step, report=report)
+        extra = _with_preview(image or scores, frame, path, wanted=given["preview"])
+        _conclude(report, place, maps.summarise(frame) | extra, began, given)

@@ -70,3 +70,26 @@ def import_command(checkpoint: Path, out: Path, like: str | None, half: bool, fo
 
     card = models.find_card(like) if like else None
     click.echo(str(models.import_checkpoint(checkpoint, out, card, half=half, force=force).folder))
+
+
+@models_group.command(
+    "quantise",
+    help="Write a model's 8-bit form, calibrated and judged on windows of IMAGE: how often it agrees with float32, and how fast it is.",
+)
+@click.argument("name")
+@click.argument("image")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
+@click.option("--windows", default=48, show_default=True, help="Windows drawn from the image; half of them calibrate, half judge.")
+@click.option("--seed", default=0, show_default=True, help="Which windows.")
+@click.option("-f", "--force", is_flag=True, help="Replace the folder.")
+def quantise_command(name: str, image: str, out: Path, windows: int, seed: int, force: bool) -> None:
+    """Quantise a model."""
+    from tilth.quantised import quantise_model
+
+    card, found = quantise_model(name, image, out, windows=windows, seed=seed, force=force)
+    click.echo(
+        f"Same class as float32 on {found.agreement:.2%} of the pixels of {found.windows} windows that calibration did not see "
+        f"(worst window {found.worst:.2%}), {found.speed:.2f} times as fast on one thread.",
+        err=True,
+    )
+    click.echo(str(card.folder))

@@ -35,13 +35,15 @@ def screen_command(photos: Path, pseudo: Path, person: str, port: int, browser: 
         click.echo(f"Another screening of this folder runs at {running.url('screen')}; both write the same log, and nothing of either is lost.", err=True)
     click.echo(f"{len(screening.listing.items):,} masks, {len(screening.journal.history.keys):,} decided.  Open {address.url('screen')}")
     if browser:
-        _open_soon(address.url("screen"))
+        open_soon(address.url("screen"))
     with contextlib.suppress(KeyboardInterrupt):
         server.serve(app, opened)
     click.echo(f"Stopped.  Decisions are in {screening.journal.path}; the same command goes on from here.")
 
 
-def _open_soon(url: str) -> None:
+def open_soon(url: str) -> None:
+    """Open the person's browser once the server answers."""
+    """Open a page in the person's browser once the server listens."""
     import threading
     import webbrowser
 

@@ -19,6 +19,12 @@ from tilth.cli.progress import Reporter, reporter
 @click.option(
     "--sweep", "sweeps", multiple=True, metavar="KEY=A,B,C", help="Train once with each value and print the table; recipe=A,B sweeps over recipes; repeatable."
 )
+@click.option(
+    "--from-review", "review", type=click.Path(path_type=Path), default=None, metavar="MAP", help="Learn from what people decided with 'tilth review MAP': "
+    "the model that made the map goes on from its weights. RECIPE is then 'review' unless another is given.",
+)  # fmt: skip
+@click.option("--image", type=click.Path(path_type=Path), default=None, help="With --from-review: the image of the map, where the map does not say it.")
+@click.option("-m", "--model", default="", help="With --from-review: the model to go on from, where the map does not say it.")
 @click.option("--list", "listing", is_flag=True, help="List the packaged recipes.")
 @opt.group(opt.force, opt.dry_run, opt.as_json, opt.quiet)
 def train_command(recipe: str | None, changes: tuple[str, ...], **given: Any) -> None:
@@ -29,6 +35,8 @@ def train_command(recipe: str | None, changes: tuple[str, ...], **given: Any) ->
         for name, summary in train.list_recipes().items():
             click.echo(f"{name:<40} {summary}".rstrip())
         return
+    if given["review"] and not given["sweeps"]:
+        recipe = recipe or "review"
     if not recipe:
         message = "Missing argument 'RECIPE': a TOML file or a packaged recipe (tilth train --list)."
         raise click.UsageError(message)
@@ -43,11 +51,15 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
     from tilth import train, trained
     from tilth.train.scoring import MEASURES
 
-    chosen = train.read_recipe(recipe, changes)
-    if isinstance(chosen, train.LanguageRecipe):
-        _language(chosen, given, say)
-        return
-    plan = train.plan_training(chosen)
+    plan: Any
+    if given["review"]:
+        plan = _from_review(recipe, changes, given)
+    else:
+        chosen = train.read_recipe(recipe, changes)
+        if isinstance(chosen, train.LanguageRecipe):
+            _language(chosen, given, say)
+            return
+        plan = train.plan_training(chosen)
     for note in plan.notes:
         say.note(note)
     if given["dry_run"]:
@@ -63,6 +75,16 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
         say.note(f"Validation: {measured} ({len(found.keys)} samples).")
     say.note(f"{result.trained.images_per_second:.3g} windows/s, {result.trained.waited:.1%} of the time waited for data; {result.trained.engine}.")
     click.echo(str(folder / trained.REPORT) if not given["as_json"] else _json(trained.numbers(result) | {"model": str(result.card.folder)}))
+
+
+def _from_review(recipe: str, changes: tuple[str, ...], given: dict[str, Any]) -> Any:
+    """Write the labels of a review into the folder of the run, and plan its training."""
+    from tilth import review
+
+    files = review.find_map(given["review"], given["image"])
+    folder = given["out"] or Path(f"{files.table.stem}-reviewed")
+    given["out"] = folder
+    return review.plan_from_review(files, folder, recipe, changes, model=given["model"], force=given["force"] or given["resume"])
 
 
 def _language(recipe: Any, given: dict[str, Any], say: Reporter) -> None:

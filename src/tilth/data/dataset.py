@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from tilth.classes import ClassScheme
 from tilth.errors import UnknownName
+from tilth.extras import face
 from tilth.labels import Instances, LabelMap
 from tilth.raster import Source
 from tilth.sample import Sample
@@ -74,6 +75,9 @@ class Dataset(Sequence[Sample]):
         if isinstance(index, slice):
             return replace(self, entries=self.entries[index])
         return self.entries[index].open()
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     @property
     def keys(self) -> tuple[str, ...]:

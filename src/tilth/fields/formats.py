@@ -12,21 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from tilth.errors import BadInput, GridMismatch, UnknownName, UnreadableFile
 from tilth.fields.schema import Origin
+from tilth.fields.style import field_styles
 from tilth.store.whole import check_output, whole_file
 
 if TYPE_CHECKING:
     import geopandas
 
 LONLAT = "OGC:CRS84"
-
-STYLE = """<!DOCTYPE qgis><qgis styleCategories="Symbology"><renderer-v2 type="singleSymbol"><symbols><symbol name="0" type="fill" alpha="1">
-<layer class="SimpleFill"><Option type="Map">
-<Option name="color" value="90,200,90,40" type="QString"/>
-<Option name="outline_color" value="255,213,0,255" type="QString"/>
-<Option name="outline_width" value="0.4" type="QString"/>
-<Option name="style" value="solid" type="QString"/>
-</Option></layer></symbol></symbols></renderer-v2></qgis>"""
-"""QGIS draws a GeoPackage with the style that lies in it: yellow outlines, the image shines through."""
 
 
 def _write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> None:
@@ -71,7 +63,8 @@ def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> No
             "f_table_catalog TEXT, f_table_schema TEXT, f_table_name TEXT, f_geometry_column TEXT, "
             "styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT, ui TEXT, update_time TEXT)"
         )
-        base.execute(f"INSERT INTO layer_styles ({columns}) VALUES ('', '', 'fields', 'geom', 'fields', ?, 1)", (STYLE,))  # noqa: S608  # constants
+        rows = [(name, qml, int(not k)) for k, (name, qml) in enumerate(field_styles().items())]
+        base.executemany(f"INSERT INTO layer_styles ({columns}) VALUES ('', '', 'fields', 'geom', ?, ?, ?)", rows)  # noqa: S608  # constants
 
 
 def _write_pmtiles(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -92,7 +93,7 @@ def map_instances(
     lut, table = conclude(blocks, scene, classes, method, options)
     starts = np.cumsum([0, *(len(one.basins) for one in blocks)])
     jobs = [(one.roi, np.concatenate([lut[:1], lut[1 + start : 1 + start + len(one.basins)]])) for one, start in zip(blocks, starts, strict=False)]
-    renumber_blocks(path, jobs, run)
+    renumber_blocks(path, jobs)
     save_table(folder, probs.grid, table)
     return InstanceMap(path, probs.grid, table)
 
@@ -124,10 +125,14 @@ def _cut_block(probs: Source, scene: Scene, path: Path, roi: Roi) -> Block:
     return block
 
 
-def renumber_blocks(path: Path, jobs: list[tuple[Roi, np.ndarray]], run: Run = map) -> None:
-    """Replace the numbers of each region by those of its table: (region, (n,) int32)."""
-    for _ in run(partial(_number_block, path), jobs):
-        pass
+def renumber_blocks(path: Path, jobs: list[tuple[Roi, np.ndarray]]) -> None:
+    """Replace the numbers of each region by those of its table: (region, (n,) int32).
+
+    In threads of this process, whoever does the other blocks: a worker that died in the middle would leave a region half replaced, and it cannot be done twice.
+    """
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        for _ in pool.map(partial(_number_block, path), jobs):
+            pass
 
 
 def _number_block(path: Path, job: tuple[Roi, np.ndarray]) -> None:

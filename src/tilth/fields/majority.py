@@ -139,11 +139,11 @@ def map_basins(
     found = map_instances(Solid(probs, classes, cover), SOLID, workspace, method, options, block=block, run=run)
     blocks = tiles((int(probs.grid.shape[0]), int(probs.grid.shape[1])), block)
     sums = np.zeros((len(found.table) + 1, len(classes)))
-    for part in run(partial(_sum_block, probs, lambda roi: found.read(roi).ids, len(found.table)), blocks):
+    for part in run(partial(_sum_block, probs, partial(_ids_of, found), len(found.table)), blocks):
         sums += part
     lut, table = _elect(found.table, sums, classes, options)
     (found.path.parent / "instances.json").unlink(missing_ok=True)  # from here on, until the table is whole again, ids and table do not fit
-    renumber_blocks(found.path, [(roi, lut) for roi in blocks], run)
+    renumber_blocks(found.path, [(roi, lut) for roi in blocks])
     save_table(found.path.parent, probs.grid, table)
     return InstanceMap(found.path, probs.grid, table)
 
@@ -163,6 +163,10 @@ def map_objects(
     if is_refined(classes):
         return map_basins(probs, classes, workspace, method, options, cover=cover, block=block, run=run)
     return map_instances(probs, classes, workspace, method, options, block=block, run=run)
+
+
+def _ids_of(found: InstanceMap, roi: Roi) -> np.ndarray:
+    return found.read(roi).ids
 
 
 def _sum_block(probs: Source, ids_of: Callable[[Roi], np.ndarray], count: int, roi: Roi) -> np.ndarray:

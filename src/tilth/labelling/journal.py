@@ -98,15 +98,15 @@ class Journal:
         file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
             if fresh:
-                _keep_name(self.path.parent)
-            with _locked(file):
+                keep_name(self.path.parent)
+            with locked(file):
                 yield file
         finally:
             os.close(file)
 
 
 @contextmanager
-def _locked(file: int) -> Iterator[None]:
+def locked(file: int) -> Iterator[None]:
     """Let one process at a time write; where the platform has no file locks, each line still arrives whole by O_APPEND."""
     try:
         import fcntl
@@ -120,7 +120,7 @@ def _locked(file: int) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def _keep_name(folder: Path) -> None:
+def keep_name(folder: Path) -> None:
     """Bring the name of a new file to the disk too, where folders can be opened."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

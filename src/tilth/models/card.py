@@ -11,6 +11,7 @@ from typing import Any
 
 from tilth.classes import ClassScheme
 from tilth.errors import BadInput, ChecksumMismatch, UnknownName, UnreadableFile
+from tilth.extras import face
 from tilth.models.toml import to_toml
 from tilth.segmenter import InputSpec, Scaling
 
@@ -60,6 +61,9 @@ class ModelCard:
         if self.inputs.window % self.inputs.multiple:
             message = f"{self.name}: a window of {self.inputs.window} px is not a multiple of {self.inputs.multiple} px."
             raise BadInput(message)
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for TOML; what is empty is left out."""

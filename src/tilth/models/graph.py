@@ -20,7 +20,7 @@ import numpy as np
 
 from tilth.classes import ClassScheme
 from tilth.errors import UnreadableFile
-from tilth.extras import available, require
+from tilth.extras import available, face, require
 from tilth.models.architectures import torch_only
 from tilth.models.card import GRAPH, ModelCard
 from tilth.models.feed import check_views, feed, probabilities
@@ -44,6 +44,9 @@ class GraphSegmenter:
         self._run = run
         self._rest = rest
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="tilth-model")
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     @property
     def inputs(self) -> InputSpec:

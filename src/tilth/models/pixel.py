@@ -13,7 +13,7 @@ import numpy as np
 
 from tilth.classes import ClassScheme
 from tilth.errors import BadInput
-from tilth.extras import available, require
+from tilth.extras import available, face, require
 from tilth.models.card import WEIGHTS, ModelCard
 from tilth.models.feed import check_views, feed, probabilities
 from tilth.models.narrow import widen
@@ -41,6 +41,9 @@ class TorchSegmenter:
         precision = "bfloat16" if self._fast else "float32 (fast was asked for, but is not used on MPS)" if fast else "float32"
         self.engine = f"torch {torch.__version__} on {where}, {precision}"
         """What runs the model, and why that one."""
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     @property
     def inputs(self) -> InputSpec:

@@ -1,4 +1,4 @@
-"""Refinement after Text4Seg: points drawn inside what a coarse mask says prompt Segment Anything, whose masks take its place."""
+"""Refinement after Text4Seg: a coarse mask, and points drawn inside and outside it, prompt Segment Anything, whose masks take its place."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from tilth.models.zoo import load_model
 from tilth.segmenter import InputSpec, Segmenter, View, gives_objects
 
 if TYPE_CHECKING:
-    from tilth.models.prompted.network import Prompted
+    from tilth.models.prompted.network import Looked, Prompted
 
 POINTS = 10
-"""Points inside each part; as many as the oracle of the close-range tables has at most."""
+"""Points inside each part, and as many outside."""
+ROUNDS = 3
+"""How often a part is asked about: first with the coarse mask, then with the answer before."""
 SURE = 8.0
 """Logits are cut at plus and minus this much: a mask decoder is sure of itself, and a softmax of logits of hundreds has no second class."""
 
@@ -36,7 +38,7 @@ def refine_with_points(network: Prompted, image: np.ndarray, labels: np.ndarray,
         Coarse class ids; 0 is background.
     classes : ClassScheme
     points : int
-        Drawn inside each 4-connected part of a class, all of them saying "inside".
+        Drawn inside each 4-connected part of a class, and as many outside it.
     seed : int
 
     Returns
@@ -46,8 +48,9 @@ def refine_with_points(network: Prompted, image: np.ndarray, labels: np.ndarray,
 
     Notes
     -----
-    Text4Seg (Lan et al., ICLR 2025, arXiv 2410.09855): its masks of 16 x 16 cells are refined by SAM.  There one mask is of one object that was referred to;
-    here each part of a class is asked for by itself, with points alone: neither the coarse mask nor points outside are given to SAM, and it is asked once.
+    Text4Seg (Lan et al., ICLR 2025, arXiv 2410.09855): its masks of 16 x 16 cells are refined by SAM, which is given the coarse mask as logits and ten points
+    inside and outside of it, and asked twice more with its own answer instead of the mask.  There a mask is of one object that was referred to; here each
+    part of a class is asked for by itself.
     """
     scores = np.full((len(classes), *labels.shape), -SURE, np.float32)
     scores[0] = 0
@@ -56,16 +59,24 @@ def refine_with_points(network: Prompted, image: np.ndarray, labels: np.ndarray,
     for kind in range(1, len(classes)):
         parts, count = ndimage.label(labels == kind)
         for part in range(1, count + 1):
-            chosen = _inside(parts == part, points, rng)
-            logits, quality = network.ask(looked, chosen[None], np.ones((1, len(chosen)), np.int64), several=len(chosen) == 1)
-            best = int(quality[0].argmax())
-            found = network.enlarge(looked, logits[0, best : best + 1])[0].cpu().numpy()
+            found = _ask_about(network, looked, parts == part, points, rng)
             np.maximum(scores[kind], np.clip(found, -SURE, SURE), out=scores[kind])
     power = np.exp(scores - scores.max(0))
     return (power / power.sum(0)).astype(np.float32)
 
 
-def _inside(mask: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarray:
+def _ask_about(network: Prompted, looked: Looked, mask: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarray:
+    """Ask for the object that a coarse mask means; (y, x) float32 logits."""
+    inside, outside = _within(mask, points, rng), _within(~mask, points, rng)
+    places, given = np.concatenate([inside, outside]), np.repeat([1, 0], [len(inside), len(outside)])
+    known = network.coarse(looked, mask)
+    for _ in range(ROUNDS):
+        known = network.ask(looked, places[None], given[None], several=False, mask=known)[0][0]
+    found: np.ndarray = network.enlarge(looked, known)[0].cpu().numpy()
+    return found
+
+
+def _within(mask: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarray:
     """Draw up to so many different pixels of a mask; (point, 2) x and y."""
     places = np.flatnonzero(mask)
     chosen = rng.choice(places, min(points, len(places)), replace=False)

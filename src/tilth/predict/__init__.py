@@ -11,11 +11,15 @@ from typing import Any
 
 from tilth.predict.block import WindowCache as WindowCache
 from tilth.predict.block import predict_block as predict_block
+from tilth.predict.compare import changed_pixels as changed_pixels
 from tilth.predict.estimate import Estimate as Estimate
 from tilth.predict.estimate import estimate as estimate
 from tilth.predict.journal import Journal as Journal
 from tilth.predict.objects import ObjectOptions as ObjectOptions
 from tilth.predict.objects import predict_objects as predict_objects
+from tilth.predict.parallel import Aside as Aside
+from tilth.predict.parallel import StripWork as StripWork
+from tilth.predict.parallel import run_blocks as run_blocks
 from tilth.predict.plan import Plan as Plan
 from tilth.predict.plan import PredictOptions as PredictOptions
 from tilth.predict.plan import plan as plan
@@ -29,6 +33,7 @@ from tilth.predict.scores import NODATA as NODATA
 from tilth.predict.scores import dequantise as dequantise
 from tilth.predict.scores import quantise as quantise
 from tilth.predict.scores import score_tags as score_tags
+from tilth.predict.stages import Stages as Stages
 
 
 class _Room(ModuleType):

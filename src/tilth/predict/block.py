@@ -7,6 +7,7 @@ the lattice, so that an engine whose rounding depends on the size of the batch s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ import numpy as np
 from tilth.grid import Roi, inside, overlap, roi_shape
 from tilth.predict.blend import LatticeWeights
 from tilth.predict.plan import Plan
+from tilth.predict.stages import BLEND, NETWORK, Stages
 from tilth.predict.windows import Position, Window, add_context, cut_window, segment
 from tilth.raster import Raster, Source
 from tilth.segmenter import Segmenter
@@ -161,11 +163,14 @@ class Computation:
     """Called with the number of windows just done."""
     contexts: dict[Position, Raster] = field(default_factory=dict)
     """Wider images that were read, see :func:`add_context`."""
+    stages: Stages = field(default_factory=Stages)
+    """Where the seconds go."""
 
 
 def compute(run: Computation, task: Task, part: Raster | None, cache: WindowCache) -> tuple[np.ndarray, np.ndarray]:
     """Compute a task's groups from what was read, and blend its region from all windows that touch it, in lattice order."""
     plan, roi = run.plan, task.roi
+    begin, network = time.perf_counter(), run.stages.seconds.get(NETWORK, 0.0)
     scores = np.zeros((len(plan.classes), *roi_shape(roi)), np.float32)
     valid = np.zeros(roi_shape(roi), bool)
     waiting = {position: group for group in task.groups for position in group.positions}
@@ -179,6 +184,7 @@ def compute(run: Computation, task: Task, part: Raster | None, cache: WindowCach
             del cache.done[position]
     cache.sweep(roi)
     scores[:, ~valid] = 0
+    run.stages.add(BLEND, time.perf_counter() - begin - (run.stages.seconds.get(NETWORK, 0.0) - network))
     return scores, valid
 
 
@@ -188,7 +194,9 @@ def score_group(run: Computation, group: Group, part: Raster, frame: Roi) -> dic
     found: dict[Position, Scored | None] = dict.fromkeys(group.positions)
     if windows:
         seen = [add_context(window, run.working, run.plan, run.contexts) for window in windows]
-        for window, scores in zip(windows, segment(run.model, seen, run.plan), strict=True):
+        with run.stages.during(NETWORK):
+            answers = segment(run.model, seen, run.plan)
+        for window, scores in zip(windows, answers, strict=True):
             found[window.position] = _weighted(window, scores, run.weights)
     run.on_windows(len(group.positions))
     return found

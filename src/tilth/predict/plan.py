@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,6 +24,8 @@ from tilth.segmenter import InputSpec, InstanceSegmenter, Segmenter, gives_objec
 
 SAME = 0.03
 """Pixel sizes that differ by less than this share are taken as the same: nothing is resampled for UTM's scale factor."""
+THREADS = re.compile(r", \d+ threads?\b")
+"""How an engine says how many threads it uses, which decides no bit: a run may go on with more or fewer of them."""
 OBLONG = 1.2
 """Pixels that are this much longer than wide on the ground (degrees far from the equator) are made square for a model that knows metres."""
 
@@ -269,7 +272,7 @@ def identity(model: Segmenter | InstanceSegmenter) -> dict[str, Any]:
         "sha256": str(getattr(card, "sha256", "")),
     }
     for name in ("engine", "fast", "flips"):
-        found[name] = str(getattr(model, name, ""))
+        found[name] = THREADS.sub("", str(getattr(model, name, "")))
     if hasattr(model, "options"):
         found["options"] = repr(model.options)
     if card is None and dataclasses.is_dataclass(model):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tilth.predict.numbers import check_numbers
 from tilth.predict.plan import Plan, PredictOptions, plan
 from tilth.predict.progress import Clock, OnProgress
 from tilth.predict.scores import NODATA, dequantise, quantise
+from tilth.predict.stages import READ, RESAMPLE, WAIT, WRITE, Stages, Timed
 from tilth.raster import Raster, Sink, Source
 from tilth.segmenter import Segmenter, gives_objects
 
@@ -87,7 +89,7 @@ def run_plan(
         message = f"The journal in {journal.folder} belongs to another run (key {journal.key[:12]}, not {decided.key[:12]}): make it with this plan's key."
         raise BadInput(message)
     memory = _Memory(np.full((len(decided.classes), *decided.lattice.shape), NODATA, np.uint8)) if sink is None else None
-    run = _Run(source, model, decided, memory or sink, journal, progress)  # type: ignore[arg-type]
+    run = Run(source, model, decided, memory or sink, journal, progress)  # type: ignore[arg-type]
     if not run.all_blocks():
         message = "The image holds nothing but nodata: there is nothing to predict."
         raise EmptyImage(message)
@@ -107,9 +109,20 @@ class _Memory:
         self.stored[:, *roi] = values
 
 
+@dataclass(frozen=True)
+class _Nowhere:
+    """A sink for scores that the journal keeps anyway."""
+
+    def write(self, roi: Roi, values: np.ndarray) -> None:
+        """Drop them."""
+
+
+NOWHERE: Sink = _Nowhere()
+
+
 @dataclass
-class _Run:
-    """One run through the blocks.
+class Run:
+    """One run through the blocks of a plan, or through some of them.
 
     While the model works on a block, one background thread writes the block before it and reads the block after it, one thing at a time;
     blocks are written in their order.  The result does not depend on who is faster.
@@ -125,15 +138,19 @@ class _Run:
     """Whether any pixel was valid."""
     judged: bool = False
     """Whether the image's numbers were compared with the model's scaling."""
+    rois: Sequence[Roi] | None = None
+    """The blocks, in the plan's order; None: all."""
+    stages: Stages = field(default_factory=Stages)
+    """Where the seconds go."""
     finishing: list[Future[None]] = field(default_factory=list)
 
     def all_blocks(self) -> bool:
         """Predict or resume every block; say whether any pixel was valid."""
-        pending = [roi for roi in self.plan.blocks if self.journal is None or not self.journal.has(roi, self._shape(roi))]
+        pending = [roi for roi in self._rois if self.journal is None or not self.journal.has(roi, self._shape(roi))]
         agenda = tasks(self.plan, pending)
         clock = Clock(self.plan, sum(task.windows for task in agenda), self.listener)
-        working = self.plan.working(self.source)
-        computation = Computation(self.model, self.plan, working, LatticeWeights(self.plan.lattice), clock)
+        working = self.plan.working(Timed(self.source, self.stages))
+        computation = Computation(self.model, self.plan, working, LatticeWeights(self.plan.lattice), clock, stages=self.stages)
         clock(0)
         with _background() as worker:
             self._in_order(computation, agenda, worker)
@@ -143,14 +160,15 @@ class _Run:
     def _in_order(self, computation: Computation, agenda: list[Task], worker: ThreadPoolExecutor) -> None:
         cache = WindowCache(self.plan)
         fresh = {_corner(task.roi): k for k, task in enumerate(agenda)}
-        ahead = worker.submit(_read, computation.working, agenda[0]) if agenda else None
-        for roi in self.plan.blocks:
+        ahead = worker.submit(self._read, computation.working, agenda[0]) if agenda else None
+        for roi in self._rois:
             k = fresh.get(_corner(roi))
             if k is None or ahead is None:
                 self._resume(roi, worker)
                 continue
-            part = ahead.result()
-            ahead = worker.submit(_read, computation.working, agenda[k + 1]) if k + 1 < len(agenda) else None
+            with self.stages.during(WAIT):
+                part = ahead.result()
+            ahead = worker.submit(self._read, computation.working, agenda[k + 1]) if k + 1 < len(agenda) else None
             self.judged = self.judged or (part is not None and check_numbers(part, self.plan.bands, self.model.inputs.scaling))
             stored = quantise(*compute(computation, agenda[k], part, cache))
             self._finish(roi, stored, worker, new=True)
@@ -169,9 +187,24 @@ class _Run:
         self.finishing.append(worker.submit(self._write, roi, stored, new=new))
 
     def _write(self, roi: Roi, stored: np.ndarray, *, new: bool) -> None:
-        if new and self.journal is not None:
-            self.journal.save(roi, stored)
-        self.sink.write(roi, stored)
+        with self.stages.during(WRITE):
+            if new and self.journal is not None:
+                self.journal.save(roi, stored)
+            self.sink.write(roi, stored)
+
+    def _read(self, working: Source, task: Task) -> Raster | None:
+        """Read what a task needs; what a read takes beyond the source's own time is resampling."""
+        if task.frame is None:
+            return None
+        before, begin = self.stages.seconds.get(READ, 0.0), time.perf_counter()
+        part = working.read(task.frame)
+        if self.plan.scale is not None:
+            self.stages.add(RESAMPLE, time.perf_counter() - begin - (self.stages.seconds[READ] - before))
+        return part
+
+    @property
+    def _rois(self) -> Sequence[Roi]:
+        return self.plan.blocks if self.rois is None else self.rois
 
     def _settle(self, left: int) -> None:
         """Wait until at most ``left`` blocks are being written; errors of the background come out here."""
@@ -184,10 +217,6 @@ class _Run:
 
 def _corner(roi: Roi) -> tuple[int, int]:
     return roi[0].start, roi[1].start
-
-
-def _read(working: Source, task: Task) -> Raster | None:
-    return working.read(task.frame) if task.frame else None
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +13,7 @@ from tilth.errors import BadInput
 from tilth.grid import Roi, inside, overlap, roi_shape
 from tilth.predict.journal import Journal
 from tilth.predict.plan import Plan
-from tilth.predict.scores import dequantise
+from tilth.predict.scores import NODATA, dequantise
 from tilth.raster import Raster, Source
 
 
@@ -23,6 +23,8 @@ class JournalSource:
 
     journal: Journal
     plan: Plan
+    holes: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    """First row and column of the blocks that were set aside: they are read as no data."""
 
     @property
     def grid(self) -> GeoBox:
@@ -66,6 +68,8 @@ def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
     @lru_cache(maxsize=min(2 * across + 1, 16))
     def load(number: int) -> np.ndarray:
         roi = source.plan.blocks[number]
+        if (roi[0].start, roi[1].start) in source.holes:
+            return np.full((len(source.bands), *roi_shape(roi)), NODATA, np.uint8)
         stored = source.journal.load(roi, (len(source.bands), *roi_shape(roi)))
         if stored is None:
             raise BadInput(f"A finished block vanished from {source.journal.folder} while it was in use: run the same command again.")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tilth.extras import face
 from tilth.score.calibration import Fitted
 from tilth.score.pixel import Confusion, pixel_scores
 from tilth.score.statistics import Comparison
@@ -46,6 +47,12 @@ class Report:
             if rivals and not math.isnan(mine) and max(rivals)[0] >= mine:
                 won[m.name] = max(rivals)[1]
         return won
+
+    def __repr__(self) -> str:
+        return f"<Report {self.title}: {len(self.runs)} runs, {len(self.baselines)} baselines>"
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values; NaN becomes None."""

@@ -14,6 +14,8 @@ from .geotiff import GeoTiffSource as GeoTiffSource
 from .growing import GrowingCube as GrowingCube
 from .identity import byte_size as byte_size
 from .identity import fingerprint as fingerprint
+from .objects import ObjectFolder as ObjectFolder
+from .objects import is_object_url as is_object_url
 from .open import open_raster as open_raster
 from .photo import PhotoSource as PhotoSource
 from .remote import BUSY as BUSY

@@ -16,6 +16,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from tilth.errors import BadInput, UnreadableFile
+from tilth.extras import face
 from tilth.grid import Roi, check_north_up, overlap, roi_shape
 from tilth.raster import Raster, Sink, Source
 from tilth.store.regions import checked_bands, checked_block, checked_nodata, checked_region
@@ -258,6 +259,9 @@ class CubeSource:
             message = f"{self.path} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns {roi[1].start}:{roi[1].stop} ({error}): write it again."
             raise UnreadableFile(message) from error
         return Raster(values, self.grid[roi], self.bands, valid_pixels(values, self.bands, (self.nodata,) * len(self.bands)))
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_array"}

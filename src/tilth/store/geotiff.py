@@ -16,6 +16,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from tilth.errors import BadInput, UnreadableFile
+from tilth.extras import face
 from tilth.grid import Roi
 from tilth.raster import Raster, Source
 from tilth.store.gdal import GDAL_ERRORS, Patience, gdal_name, gdal_settings, grid_of, open_quietly, remote_scheme, said_of, shown, turned_north_up
@@ -130,6 +131,9 @@ class GeoTiffSource:
                 raise UnreadableFile(message) from error
         valid = combine(mask, valid_pixels(values, self.bands, self.nodatas))
         return Raster(values, self.grid[roi], self.bands, valid)
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     def _pixels(self, dataset: Any, roi: Roi) -> tuple[np.ndarray, np.ndarray | None]:
         rows, columns = roi

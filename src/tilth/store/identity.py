@@ -137,7 +137,7 @@ def _of_object(url: str) -> list[Any]:
 
     folder, _, key = url.rpartition("/")
     try:
-        store = obstore.store.from_url(folder, **_object_settings(url))
+        store = obstore.store.from_url(folder, **object_settings(url))
         about = obstore.head(store, key)
         first = obstore.get_range(store, key, start=0, length=min(SAMPLE, about["size"])) if about["size"] else b""
     except (BaseError, OSError) as error:
@@ -145,7 +145,7 @@ def _of_object(url: str) -> list[Any]:
     return [about["e_tag"], about["size"], about["last_modified"], bytes(first)]
 
 
-def _object_settings(url: str) -> dict[str, Any]:
+def object_settings(url: str) -> dict[str, Any]:
     """Translate the variables that GDAL knows and obstore does not."""
     host = os.environ.get("AWS_S3_ENDPOINT")
     if not url.startswith("s3://"):

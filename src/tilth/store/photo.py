@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from PIL import ExifTags, Image
 
 from tilth.errors import UnreadableFile
+from tilth.extras import face
 from tilth.grid import Roi, photo_grid, roi_shape, whole
 from tilth.raster import Raster, Source
 from tilth.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, quiet
@@ -57,6 +58,9 @@ class PhotoSource:
     nodata: None = None
     _kept: list[Raster] = field(default_factory=list, repr=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
 
     @property
     def descriptions(self) -> tuple[str | None, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ from tilth.train.sft import OnStep, check_words, find_tokenizer, make_pair, sile
 from tilth.train.speech import Talks, simulated
 
 RECIPE, MODEL, SUPERVISED, NUMBERS = "recipe.toml", "model", "supervised", "standing.json"
-SFT, GRPO = "sft-checkpoints", "grpo-checkpoints"
-"""In a run's folder: the recipe, the model, the supervised model that rewards began from, how both stand, and checkpoints of the two stages."""
+SFT, GRPO, TIMES = "sft-checkpoints", "grpo-checkpoints", "times.json"
+"""In a run's folder: the recipe, the model, the supervised model that rewards began from, how both stand, checkpoints of the two stages, and what they took."""
 FREE = ("name", "summary", "licence", "attribution", "hardware")
 TRAINING, VALIDATION, REWARDED = 0, 1, 2
 """Seeds of the draws."""
@@ -167,8 +168,9 @@ def train_language(plan: LanguagePlan, folder: Path, *, resume: bool = False, fo
     _prepare(folder, recipe, resume=resume, force=force)
     if recipe.hardware.threads:
         torch.set_num_threads(recipe.hardware.threads)
+    took: dict[str, dict[str, float]] = {}
     with quiet():
-        model, processor, supervised = _supervised(plan, folder, resume=resume, on_step=on_step)
+        model, processor, supervised = _supervised(plan, folder, took, resume=resume, on_step=on_step)
         standing, alarm = None, ""
         if recipe.grpo.steps:
             if supervised is None:
@@ -176,17 +178,28 @@ def train_language(plan: LanguagePlan, folder: Path, *, resume: bool = False, fo
                 raise BadInput(message)
             check_gate(supervised, recipe.grpo.gate)
             model, processor = _again(plan, folder)  # the trainer looks for what the divergence is measured from where the model was loaded from
-            found = reinforce(model, processor, plan.talks(REWARDED), recipe, folder / GRPO, resume=resume, on_step=on_step)
+            with _clock(took, "by_reward", len(plan.talks(REWARDED))):
+                found = reinforce(model, processor, plan.talks(REWARDED), recipe, folder / GRPO, resume=resume, on_step=on_step)
             model, alarm = found.model, found.alarm
             standing = inspect(model, processor, plan.talks(VALIDATION), recipe)
             _write_json(folder / "rewards.json", list(found.history))
         card = _export(plan, model, processor, folder / MODEL, standing or supervised)
         advice = check_words(processor, recipe)
     _write_json(folder / NUMBERS, {name: s.to_dict() for name, s in (("supervised", supervised), ("by_reward", standing)) if s is not None})
+    if not resume:  # the clock of a run that was interrupted saw its last part only
+        _write_json(folder / TIMES, took)
     return LanguageResult(plan, card, supervised, standing, alarm, advice)
 
 
-def _supervised(plan: LanguagePlan, folder: Path, *, resume: bool, on_step: OnStep) -> tuple[Any, Any, Standing | None]:
+@contextmanager
+def _clock(took: dict[str, dict[str, float]], stage: str, samples: int) -> Iterator[None]:
+    """Note what a stage takes, in seconds of the clock and of the processor, and how many questions it sees."""
+    clock, processor = time.perf_counter(), time.process_time()
+    yield
+    took[stage] = {"samples": samples, "seconds": round(time.perf_counter() - clock, 3), "processor_seconds": round(time.process_time() - processor, 3)}
+
+
+def _supervised(plan: LanguagePlan, folder: Path, took: dict[str, dict[str, float]], *, resume: bool, on_step: OnStep) -> tuple[Any, Any, Standing | None]:
     """Return the supervised model, trained now or before an interruption, its processor, and how it stands."""
     recipe = plan.recipe
     done = folder / SUPERVISED / CARD
@@ -196,7 +209,8 @@ def _supervised(plan: LanguagePlan, folder: Path, *, resume: bool, on_step: OnSt
         model, processor = make_pair(recipe, plan.talks(TRAINING))
         check_words(processor, recipe)
         if recipe.sft.steps:
-            model = tune(model, processor, plan.talks(TRAINING), recipe, folder / SFT, resume=resume, on_step=on_step)
+            with _clock(took, "supervised", len(plan.talks(TRAINING))):
+                model = tune(model, processor, plan.talks(TRAINING), recipe, folder / SFT, resume=resume, on_step=on_step)
     standing = inspect(model, processor, plan.talks(VALIDATION), recipe) if len(plan.validation) else None
     if recipe.grpo.steps and not done.is_file():
         _export(plan, model, processor, folder / SUPERVISED, standing)

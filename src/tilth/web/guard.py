@@ -83,7 +83,9 @@ class Guard:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", []), *HEADERS]}
+                own = list(message.get("headers", []))
+                held = {name.lower() for name, _ in own}  # a page may say itself what it loads
+                message = {**message, "headers": [*own, *(each for each in HEADERS if each[0] not in held)]}
             await send(message)
 
         await self.inside({**scope, "root_path": f"/{self.token}"}, receive, answer)

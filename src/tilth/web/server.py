@@ -39,6 +39,8 @@ class PageModule:
     routes: Sequence[BaseRoute]
     static: Sequence[str]
     """Files of ``web/static`` that the page may ask for; the first is the page itself."""
+    policy: str = ""
+    """What the page may load, where that is more than :data:`tilth.web.guard.POLICY` allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def make_app(pages: Sequence[PageModule], address: Address) -> Application:
     async def home(request: Request) -> Response:  # noqa: ARG001  # Starlette's signature
         return RedirectResponse(address.url(pages[0].name))
 
-    mounts = [Mount(f"/{page.name}", routes=[*page.routes, *_static_routes(page.static)]) for page in pages]
+    mounts = [Mount(f"/{page.name}", routes=[*page.routes, *_static_routes(page.static, page.policy)]) for page in pages]
     return Guard(Starlette(routes=[Route("/", home), *mounts], exception_handlers=_handlers()), address.port, address.token)
 
 
@@ -82,14 +84,16 @@ def _handlers() -> Mapping[Any, Callable[..., Any]]:
     return {TilthError: explain}
 
 
-def _static_routes(names: Sequence[str]) -> list[BaseRoute]:
+def _static_routes(names: Sequence[str], policy: str) -> list[BaseRoute]:
     """Serve a fixed list of files: no name that is asked for ever becomes a path."""
     from starlette.responses import Response
     from starlette.routing import Route
 
+    headers = {"cache-control": "no-cache", **({"content-security-policy": policy} if policy else {})}
+
     def route(path: str, name: str) -> BaseRoute:
         async def answer(request: Request) -> Response:  # noqa: ARG001
-            return Response((STATIC / name).read_bytes(), media_type=TYPES[Path(name).suffix], headers={"cache-control": "no-cache"})
+            return Response((STATIC / name).read_bytes(), media_type=TYPES[Path(name).suffix], headers=headers)
 
         return Route(path, answer)
 

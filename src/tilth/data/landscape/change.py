@@ -1,4 +1,4 @@
-"""A year later: fields are merged, parted, given up, built over and newly broken."""
+"""A year later: fields are merged, parted, given up, built over and newly broken, and boundaries between two of them move."""
 
 from __future__ import annotations
 
@@ -6,10 +6,30 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tilth.data.landscape.parcels import AREA, CX, CY, FARM_SIZE, FIELD, HALF_LENGTH, HALF_WIDTH, KIND, NOTHING, ROUGH, THETA, WIDTH, WORKS, ParcelTree
+from tilth.data.landscape.parcels import (
+    AREA,
+    CX,
+    CY,
+    FARM_SIZE,
+    FIELD,
+    HALF_LENGTH,
+    HALF_WIDTH,
+    KIND,
+    NOTHING,
+    NX,
+    NY,
+    OFFSET,
+    ROUGH,
+    THETA,
+    WIDTH,
+    WORKS,
+    ParcelTree,
+)
 from tilth.data.landscape.season import uniforms
 
-_MERGED, _PARTED, _ABANDONED, _BUILT, _BROKEN = 0.07, 0.05, 0.025, 0.010, 0.15
+_MERGED, _PARTED, _ABANDONED, _BUILT, _BROKEN, _MOVED = 0.07, 0.05, 0.025, 0.010, 0.15, 0.06
+_SAME = 0.97
+"""Intersection over union of one field in two true maps below which its boundary has moved: without a cause they are equal to the pixel."""
 
 
 def next_plan(tree: ParcelTree) -> ParcelTree:
@@ -17,6 +37,7 @@ def next_plan(tree: ParcelTree) -> ParcelTree:
     leaves, cuts, groups = tree.leaves.copy(), tree.cuts.copy(), tree.groups.copy()
     touched = _merge(tree, cuts, groups)
     draw = uniforms(tree.keys, 700)
+    touched |= _move(tree, cuts, touched)
     farmed = (leaves[:, KIND] == FIELD) & ~touched & (leaves[:, FARM_SIZE] == 0)
     leaves[farmed & (draw < _ABANDONED), KIND] = ROUGH
     leaves[farmed & (draw > 1 - _BUILT) & (leaves[:, AREA] < 1e5), KIND] = WORKS
@@ -26,13 +47,33 @@ def next_plan(tree: ParcelTree) -> ParcelTree:
     return _part(tree, leaves, cuts, groups, parted)
 
 
-def _merge(tree: ParcelTree, cuts: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Take the boundary away between some pairs of fields that one cut made; return which leaves are concerned."""
+def _neighbours(tree: ParcelTree) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the cuts that made two leaves, these leaves, and whether both are plain fields."""
     low, high = tree.children[:, 0], tree.children[:, 1]
     pairs = np.flatnonzero((low < 0) & (high < 0))
     one, two = -low[pairs] - 1, -high[pairs] - 1
     plain = (tree.leaves[:, KIND] == FIELD) & (tree.leaves[:, FARM_SIZE] == 0)
-    chosen = plain[one] & plain[two] & (uniforms(tree.keys[one], 701) < _MERGED / 0.6)
+    return pairs, one, two, plain[one] & plain[two]
+
+
+def _move(tree: ParcelTree, cuts: np.ndarray, touched: np.ndarray) -> np.ndarray:
+    """Move the boundary between some pairs of fields by a tenth to a quarter of the width of one; return which leaves are concerned."""
+    pairs, one, two, plain = _neighbours(tree)
+    draw = uniforms(tree.keys[one], 702)
+    chosen = plain & ~touched[one] & ~touched[two] & (draw < _MOVED / 0.6)
+    share = 0.2 + 0.3 * draw[chosen] / (_MOVED / 0.6)
+    at, into = pairs[chosen], np.where(uniforms(tree.keys[one[chosen]], 703) < 0.5, one[chosen], two[chosen])
+    inside = cuts[at, NX] * tree.leaves[into, CX] + cuts[at, NY] * tree.leaves[into, CY] - cuts[at, OFFSET]
+    cuts[at, OFFSET] += share * inside
+    moved = np.zeros(len(tree.leaves), bool)
+    moved[one[chosen]] = moved[two[chosen]] = True
+    return moved
+
+
+def _merge(tree: ParcelTree, cuts: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Take the boundary away between some pairs of fields that one cut made; return which leaves are concerned."""
+    pairs, one, two, plain = _neighbours(tree)
+    chosen = plain & (uniforms(tree.keys[one], 701) < _MERGED / 0.6)
     cuts[pairs[chosen], WIDTH] = 0.0
     groups[two[chosen]] = groups[one[chosen]]
     touched = np.zeros(len(groups), bool)
@@ -76,17 +117,18 @@ def compare_years(before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``before, after, change``: one row per pair of fields that share at least a third of the smaller one, with change ``same``,
-        ``merged`` (several became one), ``split`` (one became several) or ``redrawn`` (both); and one per field without a partner,
-        ``gone`` (after is 0) or ``new`` (before is 0).
+        ``moved`` (one field with another outline), ``merged`` (several became one), ``split`` (one became several) or ``redrawn`` (both); and one per field
+        without a partner, ``gone`` (after is 0) or ``new`` (before is 0).
     """
     shared = sparse.coo_array((np.ones(before.size, np.int64), (before.ravel(), after.ravel())), shape=(before.max() + 1, after.max() + 1)).tocsr().tocoo()
     size_before, size_after = np.bincount(before.ravel()), np.bincount(after.ravel())
     one, two = shared.coords
     pair = (one > 0) & (two > 0) & (3 * shared.data >= np.minimum(size_before[one], size_after[two]))
-    one, two = one[pair], two[pair]
+    one, two, common = one[pair], two[pair], shared.data[pair]
     heirs, parents = np.bincount(one, minlength=len(size_before)), np.bincount(two, minlength=len(size_after))
     many, several = heirs[one] > 1, parents[two] > 1
-    change = np.select([many & several, many, several], ["redrawn", "split", "merged"], "same")
+    moved = common < _SAME * (size_before[one] + size_after[two] - common)
+    change = np.select([many & several, many, several, moved], ["redrawn", "split", "merged", "moved"], "same")
     gone = np.flatnonzero((heirs == 0) & (size_before > 0) & (np.arange(len(heirs)) > 0))
     new = np.flatnonzero((parents == 0) & (size_after > 0) & (np.arange(len(parents)) > 0))
     return pd.DataFrame(

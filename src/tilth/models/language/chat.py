@@ -21,6 +21,11 @@ Message = dict[str, Any]
 """``role`` and ``content``; the content is a text, or a list of parts of ``type`` "text" or "image"."""
 
 
+SHOWN = ("colour", "grey", "blank")
+"""How a patch is shown.  "grey": sharp, but as brightness alone, the way a panchromatic band sees it; its colours are in the coarser whole image only.
+"blank": not at all; where it lies in the whole image is said in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """How a model is asked; part of its card, because an answer is only as good as the question is the one it learnt."""
@@ -32,6 +37,8 @@ class Prompt:
     """Rows and columns of the answer; fewer than the patch has pixels make it shorter and coarser."""
     margin: int = 0
     """Pixels around the patch that its picture shows too."""
+    shown: str = "colour"
+    """How the patch is shown: one of :data:`SHOWN`."""
     coordinates: bool = True
     """Whether the question says where in the image the patch lies."""
     instruction: str = "This is the whole image. Please segment a patch of it based on the category: {classes}."
@@ -47,6 +54,11 @@ class Prompt:
             raise BadInput(message)
         if self.margin < 0:
             message = f"A margin of {self.margin} px was given; wanted is 0 or more."
+            raise BadInput(message)
+        if self.shown not in SHOWN:
+            raise UnknownName.among("way of showing the patch", self.shown, SHOWN)
+        if self.shown == "blank" and not self.coordinates:
+            message = "The patch is neither shown nor said where it lies, so that no answer can be right: set coordinates = true, or shown = 'colour'."
             raise BadInput(message)
         try:
             self.instruct(("others", "field"))
@@ -159,7 +171,14 @@ def pictures(context: np.ndarray, roi: Roi, prompt: Prompt, scaling: Scaling) ->
         Its margin is cut from the image too; beyond the image's edge the picture is repeated to its edge.
     scaling : Scaling
     """
-    return picture(context, scaling), picture(cut(context, roi, prompt.margin), scaling)
+    return picture(context, scaling), detail(picture(cut(context, roi, prompt.margin), scaling), prompt.shown)
+
+
+def detail(patch: Image, shown: str) -> Image:
+    """Return the picture of a patch as :data:`SHOWN` says; a blank one is mid grey."""
+    if shown == "blank":
+        return patch.point(lambda _: 128)
+    return patch.convert("L").convert("RGB") if shown == "grey" else patch
 
 
 def cut(values: np.ndarray, roi: Roi, margin: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from tilth.errors import BadInput, MissingExtra, UnreadableFile
 from tilth.extras import available, require
 from tilth.grid import Roi
 from tilth.models.card import ModelCard, check_listed
-from tilth.models.language.chat import Place, Prompt, cut, messages, picture, refine
+from tilth.models.language.chat import Place, Prompt, cut, detail, messages, picture, refine
 from tilth.models.language.quiet import quiet
 from tilth.models.language.rrle import Misread, decode
 from tilth.models.language.speak import Prefix, Question, Speaker, Speaking
@@ -156,7 +156,7 @@ class LanguageSegmenter:
         scaling = self.inputs.scaling
         shown = shrink(picture(context, scaling), self._longest)
         place = Place.of(inside, frame)
-        return Question(messages(prompt, self.classes, place), (shown, picture(patch, scaling)))
+        return Question(messages(prompt, self.classes, place), (shown, detail(picture(patch, scaling), prompt.shown)))
 
     def _votes(self, texts: Sequence[str]) -> np.ndarray:
         """Count the answers to one question, (class, patch, patch)."""
@@ -236,7 +236,7 @@ def load(card: ModelCard, folder: Path | None = None, engine: str = "auto", *, f
     MissingExtra
         If the libraries, or the device that was asked for, are not there.
     BadInput
-        If the model cannot see, or the card's prompt makes no sense.
+        If the model cannot see, the card's prompt makes no sense, or the tokenizer cannot write the answers.
     UnreadableFile
         If the model's files are not where the card says.
     """
@@ -253,6 +253,8 @@ def load(card: ModelCard, folder: Path | None = None, engine: str = "auto", *, f
     prompt = Prompt.from_dict(_table(card, "prompt"))
     check_card(card, prompt)
     speaker = Speaker(model.to(device).eval(), processor, prompt, card.classes.names, _speaking(_table(card, "speaking")))
+    for sentence in speaker.advice:
+        warnings.warn(sentence, stacklevel=2)
     where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
     return LanguageSegmenter(card, speaker, f"torch {torch.__version__} on {where}, {'bfloat16' if fast else 'float32'}")
 

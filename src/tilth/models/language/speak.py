@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tilth.errors import BadInput, UnknownName
 from tilth.extras import require
 from tilth.models.language.chat import Message, Prompt
-from tilth.models.language.grammar import Grammar, MaskGrammar, TokenGrammar
+from tilth.models.language.grammar import Grammar, MaskGrammar, TokenGrammar, check_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -85,13 +85,15 @@ class Speaker:
     Raises
     ------
     BadInput
-        If a class name collides with the prompt's codec.
+        If a class name collides with the prompt's codec, or the tokenizer cannot write its answers: whatever keeps answers to the grammar.
     """
 
     def __init__(self, model: Any, processor: Any, prompt: Prompt, names: tuple[str, ...], speaking: Speaking = Speaking()) -> None:
         self.model, self.processor, self.prompt, self.names, self.speaking = model, processor, prompt, names, speaking
         prompt.spelling.labels(names)  # names that collide with the codec are refused before an image is read
         self.grammar = Grammar(prompt.spelling, names, (prompt.grid, prompt.grid))
+        self.advice = check_tokenizer(processor.tokenizer, self.grammar)
+        """Sentences on what costs more tokens than it needs."""
         self._shares: bool | None = None
 
     @property

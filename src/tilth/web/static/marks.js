@@ -87,7 +87,7 @@ export function awake() {
   waking ??= (async () => {
     for (let tries = 0, here = false; !here; tries += 1) {
       await wait(Math.min(1500, 250 * 2 ** tries));
-      here = await fetch("main.js", { method: "HEAD", cache: "no-store" }).then((answer) => answer.ok, () => false);
+      here = await fetch("./", { method: "HEAD", cache: "no-store" }).then((answer) => answer.ok, () => false);
     }
     waking = null;
   })();

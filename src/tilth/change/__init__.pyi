@@ -1,0 +1,13 @@
+from .outcomes import OUTCOMES as OUTCOMES
+from .outcomes import Judged as Judged
+from .outcomes import OutcomeOptions as OutcomeOptions
+from .outcomes import Side as Side
+from .outcomes import judge as judge
+from .pixels import CHANGES as CHANGES
+from .pixels import RULES as RULES
+from .pixels import PixelRule as PixelRule
+from .run import ChangeOptions as ChangeOptions
+from .run import ChangeResult as ChangeResult
+from .run import compare_years as compare_years
+from .years import Year as Year
+from .years import find_years as find_years

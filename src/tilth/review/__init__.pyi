@@ -1,0 +1,15 @@
+from .actions import Action as Action
+from .export import corrected as corrected
+from .export import export_review as export_review
+from .labels import LabelOptions as LabelOptions
+from .labels import write_labels as write_labels
+from .log import Log as Log
+from .log import replay as replay
+from .opened import MapFiles as MapFiles
+from .opened import find_map as find_map
+from .order import rank as rank
+from .state import Mapped as Mapped
+from .state import Outcome as Outcome
+from .state import State as State
+from .state import people as people
+from .tune import plan_from_review as plan_from_review

@@ -1,0 +1,141 @@
+"""Ray: one that is started on this machine, or a cluster that is there.  The only module that knows Ray."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tilth.errors import BadInput
+from tilth.extras import require
+from tilth.runners.agenda import FAULTS, TRIES, Agenda, Done, Job, Runner
+from tilth.runners.choose import SCHEME, RunnerOptions, usable_cores
+from tilth.runners.worker import limit_threads, portable, unpacked
+
+STORE = 128 * 2**20
+"""Bytes of Ray's object store on this machine: what goes through it is small."""
+AHEAD = 2
+"""Blocks that are given out for each one that there is room for, so that no worker waits for the next."""
+LOOK = 5.0
+"""Seconds after which the cluster is asked again how large it is."""
+
+
+def far(payload: bytes, threads: int, block: Any) -> tuple[Any, BaseException | None]:
+    """Do a block in a worker of Ray; return (result, error)."""
+    limit_threads(threads)
+    try:
+        return unpacked(payload)(block), None
+    except FAULTS as error:
+        return None, portable(error)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that this process is connected to."""
+
+    ray: Any
+    """The module."""
+    most: int | None
+    """Workers that may be used; None: all that there is room for."""
+    threads: int
+    """Cores that each block takes."""
+    place: str
+
+    @property
+    def workers(self) -> int:
+        """Blocks that there is room for at present."""
+        room = max(int(self.ray.cluster_resources().get("CPU", 1) // self.threads), 1)
+        return room if self.most is None else min(room, self.most)
+
+    def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
+        """Do all blocks; those of a node that is lost are done by the others."""
+        remote = self.ray.remote(num_cpus=self.threads, max_retries=0)(far)
+        payload, agenda = pickle.dumps(function), Agenda(blocks, tries)
+        flying: dict[Any, Job] = {}
+        room, looked = self.workers, time.monotonic()
+        try:
+            while True:
+                if time.monotonic() - looked > LOOK:
+                    room, looked = self.workers, time.monotonic()
+                while len(flying) < AHEAD * room and (job := agenda.take()) is not None:
+                    flying[remote.remote(payload, self.threads, job.block)] = job
+                if not flying and agenda.over:
+                    return
+                yield from self._landed(flying, agenda)
+        finally:
+            for reference in flying:
+                self.ray.cancel(reference, force=True)
+
+    def _landed(self, flying: dict[Any, Job], agenda: Agenda) -> Iterator[Done]:
+        """Wait for a block or more."""
+        patience = LOOK if agenda.waiting is None else agenda.waiting
+        if not flying:
+            time.sleep(patience)
+            return
+        ready, _ = self.ray.wait(list(flying), num_returns=1, timeout=patience)
+        for reference in ready:
+            job = flying.pop(reference)
+            result, error = self._answer(reference)
+            done = agenda.done(job, result) if error is None else agenda.failed(job, error)
+            if done is not None:
+                yield done
+
+    def _answer(self, reference: Any) -> tuple[Any, BaseException | None]:
+        """Return (result, error); that a worker or a node is gone is an error of the block, which is then tried again."""
+        try:
+            result, error = self.ray.get(reference)
+        except self.ray.exceptions.RayError as lost:
+            return None, RuntimeError(f"A worker of the cluster was lost in the middle of a block ({_first_line(lost)}).")
+        return result, error
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200]
+
+
+@contextmanager
+def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
+    """Connect to Ray, or start one here; what was started here ends with the block.
+
+    Raises
+    ------
+    MissingExtra
+        If Ray is not installed.
+    BadInput
+        If there is no cluster at the address, or a user's own connection leads elsewhere.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports its use to its makers unless it is told not to
+    local = options.name == "ray"
+    if local:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # tokens are for clusters that others can reach; this one listens on this machine only
+    ray = require("ray", "cluster")
+    mine = not ray.is_initialized()
+    threads = options.share if local else options.threads or 1
+    if mine:
+        _connect(ray, options, threads)
+    try:
+        yield Cluster(ray, options.workers, threads, "machine" if local else "cluster")
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if options.name == "ray":
+        cores = (options.workers or max(usable_cores() // threads, 1)) * threads
+        ray.init(address="local", num_cpus=cores, object_store_memory=STORE, include_dashboard=False, **quiet)
+        return
+    address = options.name.removeprefix(SCHEME)
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        message = f"There is no Ray cluster at {address} that this machine belongs to ({_first_line(error)}): start one with 'ray start --address={address}'."
+        raise BadInput(message) from error
+
+
+_: type[Runner] = Cluster

@@ -1,0 +1,361 @@
+"""The page of ``tilth review``: what it asks for and what it sends.
+
+All under ``/TOKEN/review/``.  Reading: ``api/state``, ``api/queue``, ``api/field``, ``chip/LAYER/BOX``.  Writing: ``api/act``, which may be sent again after a
+lost answer, because the page names what it sends.  All coordinates on the wire are pixels of the map's image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilth import fields, maps, store
+from tilth.errors import BadInput, TilthError
+from tilth.extras import require
+from tilth.labelling.journal import now
+from tilth.predict import ScoreSource
+from tilth.review import actions as a
+from tilth.review import rings
+from tilth.review.log import Log
+from tilth.review.order import OnStep, Ranking, rank
+from tilth.review.state import DOUBTED, UNDECIDED, Field, Mapped, Outcome
+from tilth.web.review_frame import Frame
+from tilth.web.screening import check_batch, check_person
+from tilth.web.server import PageModule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import geopandas
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from tilth.review.opened import MapFiles
+
+STATIC = (
+    "review/review.html", "review/review.css", "review/begin.js", "review/stage.js", "review/tools.js", "review/queue.js",
+    "screen.css", "link.js", "marks.js",
+)  # fmt: skip
+LEASE = 120.0
+"""Seconds for which what one person was handed is not handed to another."""
+MOST = 16
+"""Fields that are handed out at once."""
+NEAR = 300
+"""Neighbours that are drawn at most."""
+SNAP = 0.5
+"""Pixels within which a vertex that the page names is found."""
+SHOWS = ("undecided", "unsure", "all")
+BOX = re.compile(r"(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})\.png")
+OTHER = "other:"
+"""Ids of outlines that only the other map has begin with this."""
+JSON = Mapping[str, Any]
+
+
+@dataclass
+class Desk:
+    """What the routes work on."""
+
+    title: str
+    log: Log
+    frame: Frame
+    ranking: Ranking
+    person: str
+    """Name that the page begins with."""
+    facts: geopandas.GeoDataFrame
+    """The map as it was."""
+    against: Any = None
+    """Tree of the other map's outlines."""
+    handed: dict[str, tuple[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    pages: tuple[tuple[str, str], ...] = ()
+    """Name and title of the other pages of the same server."""
+
+
+def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep | None = None) -> Desk:
+    """Read a map, order its fields and open its log.
+
+    Raises
+    ------
+    BadInput, UnreadableFile, OutputFailed
+        If the files cannot be used.
+    """
+    import shapely
+
+    facts = files.read()
+    mapped = Mapped.of(facts)
+    scores = None if files.scores is None else store.open_raster(files.scores)
+    classes = None if scores is None else maps.score_classes(scores, str(files.scores))
+    other = None if against is None else fields.read_fields(against)
+    if other is not None and facts.crs is not None and other.crs is not None:
+        other = other.to_crs(facts.crs)
+    ranking = rank(facts, None if scores is None else ScoreSource(scores), classes, other, on_step)
+    notes = [] if files.image else ["There is no image beside the map: name one with --image."]
+    if ranking.missing:
+        notes.append(f"{len(ranking.missing):,} fields are in {against} only: they are shown too, and can be taken over.")
+    log = Log(files.log, mapped, files.table.name)
+    if log.state.skipped:
+        notes.append(f"{log.state.skipped:,} lines of {files.log.name} do not fit and are left out.")
+    tree = None if other is None else shapely.STRtree(other.geometry.to_numpy())
+    title = files.table.resolve().parent.name if files.table.stem == "fields" else files.table.stem
+    return Desk(title, log, Frame(facts, files.image, files.scores), ranking, person, facts, tree, notes=tuple(notes))
+
+
+def review_page(desk: Desk) -> PageModule:
+    """Set up the page.
+
+    Raises
+    ------
+    MissingExtra
+        If Starlette is not installed.
+    """
+    require("starlette", "web")
+    from starlette.routing import Route
+
+    routes = [
+        Route("/api/state", _reading(desk, state)),
+        Route("/api/queue", _reading(desk, queue)),
+        Route("/api/field", _reading(desk, one_field)),
+        Route("/api/act", _writing(desk, act), methods=["POST"]),
+        Route("/chip/{layer}/{box}", _chip(desk)),
+    ]
+    return PageModule("review", routes, STATIC)
+
+
+def _reading(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], JSON]) -> Callable[[Request], Response]:
+    def endpoint(request: Request) -> Response:
+        return _json(answer, desk, request.query_params)
+
+    return endpoint
+
+
+def _writing(desk: Desk, answer: Callable[[Desk, JSON], JSON]) -> Callable[[Request], Any]:
+    from starlette.concurrency import run_in_threadpool
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            table = json.loads(await request.body())
+        except (ValueError, RecursionError):
+            table = None
+        return await run_in_threadpool(_json, answer, desk, table if isinstance(table, dict) else {})
+
+    return endpoint
+
+
+def _json(answer: Callable[[Desk, Any], JSON], desk: Desk, given: Any) -> Response:
+    from starlette.responses import JSONResponse
+
+    headers = {"cache-control": "no-store"}
+    try:
+        with desk.log.lock:  # the state is one, threads are many
+            return JSONResponse(answer(desk, given), headers=headers)
+    except TilthError as error:
+        return JSONResponse({"error": str(error)}, 400 if isinstance(error, BadInput) else 507, headers)
+
+
+def _chip(desk: Desk) -> Callable[[Request], Response]:
+    from starlette.responses import Response
+
+    def endpoint(request: Request) -> Response:
+        found = BOX.fullmatch(request.path_params["box"])
+        try:
+            if found is None:
+                message = "A chip is asked for by its box in pixels."
+                raise BadInput(message)
+            left, top, right, bottom = (int(value) for value in found.groups())
+            data = desk.frame.chip(request.path_params["layer"], (left, top, right, bottom))
+        except TilthError as error:
+            return Response(str(error), 400, {"cache-control": "no-store"}, "text/plain; charset=utf-8")
+        return Response(data, headers={"cache-control": "private, max-age=3600"}, media_type="image/png")
+
+    return endpoint
+
+
+def state(desk: Desk, given: Mapping[str, str]) -> JSON:  # noqa: ARG001
+    """Return what the page needs to begin: names, numbers, layers, notes."""
+    now_ = desk.log.sync()
+    folder = hashlib.blake2b(str(desk.log.path.resolve()).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    layers = [{"name": layer.name, "title": layer.title} for layer in desk.frame.layers]
+    return {
+        "folder": folder, "title": desk.title, "person": desk.person, "layers": layers, "notes": desk.notes, "counts": now_.counts(), "pages": desk.pages,
+    }  # fmt: skip
+
+
+def queue(desk: Desk, given: Mapping[str, str]) -> JSON:
+    """Hand out the next doubtful fields."""
+    person, size = check_person(given.get("person")), min(max(_whole(given.get("size"), 6), 1), MOST)
+    show, after = given.get("show", SHOWS[0]), _whole(given.get("after"), 0)
+    if show not in SHOWS:
+        message = f"'{show[:20]}' cannot be shown; known: {', '.join(SHOWS)}."
+        raise BadInput(message)
+    desk.log.sync()
+    found, end, held = _hand(desk, person, show, after, size)
+    return {"items": [item for name in found if (item := _shown(desk, name))], "after": end, "held": held, "counts": desk.log.state.counts()}
+
+
+def _hand(desk: Desk, person: str, show: str, after: int, size: int) -> tuple[list[str], int, int]:
+    """Return the next ids from a place in the queue on, where to go on, and how many somebody else has on the screen."""
+    clock, found, held = time.monotonic(), [], 0
+    missing, order = len(desk.ranking.missing), desk.ranking.order
+    end = missing + len(order)
+    for place in range(max(after, 0), end):
+        name = f"{OTHER}{place}" if place < missing else str(desk.log.mapped.ids[order[place - missing]])
+        if not _due(desk, name, show):
+            continue
+        holder, until = desk.handed.get(name, ("", 0.0))
+        if holder not in ("", person) and until > clock and show != "all":
+            held += 1
+            continue
+        desk.handed[name] = (person, clock + LEASE)
+        found.append(name)
+        if len(found) >= size:
+            return found, place + 1, held
+    return found, end, held
+
+
+def _due(desk: Desk, name: str, show: str) -> bool:
+    current = desk.log.state
+    if name.startswith(OTHER):
+        outline = desk.ranking.missing[int(name.removeprefix(OTHER))]
+        covered = sum(one.shape.intersection(outline).area for one in current.near(outline))
+        return show != "unsure" and covered < 0.1 * outline.area
+    status = current.status(name)
+    return {"undecided": status == UNDECIDED, "unsure": status == DOUBTED, "all": status != "merged"}[show]
+
+
+def one_field(desk: Desk, given: Mapping[str, str]) -> JSON:
+    """Return one field as it is now."""
+    name = given.get("id", "")[: a.LONGEST]
+    desk.log.sync()
+    found = _shown(desk, name, min(max(_whole(given.get("wide"), 1), 1), 6))
+    if found is None:
+        message = f"There is no field {name!r} (any more)."
+        raise BadInput(message)
+    return {"item": found, "counts": desk.log.state.counts()}
+
+
+def _shown(desk: Desk, name: str, wide: int = 1) -> JSON | None:
+    """Describe a field, or an outline that only the other map has, with what lies around it."""
+    import shapely
+
+    if name.startswith(OTHER):
+        number = _whole(name.removeprefix(OTHER), len(desk.ranking.missing))
+        if number >= len(desk.ranking.missing):
+            return None
+        shape = shapely.get_parts(desk.ranking.missing[number])[0]
+        about: dict[str, Any] = {"id": name, "version": 0, "status": "other", "reasons": ["only the other map has a field here"], "doubt": None}
+    else:
+        one = desk.log.state.get(name)
+        if one is None or one.status == "merged":
+            return None
+        shape, about = one.shape, _about(desk, one)
+    box = desk.frame.box_of(desk.frame.to_pixels(shapely.get_coordinates(shape)), wide)
+    around = _around(desk, name, shape, box)
+    shown = rings.noded(shape, [other.shape for other in around if other.there], desk.log.mapped.reach)
+    reach = desk.log.mapped.reach
+    near = [
+        {"id": other.id, "version": other.version, "status": other.status, "touches": other.there and bool(shapely.dwithin(other.shape, shape, reach)),
+         "parts": _pixels(desk, other.shape)} for other in around
+    ]  # fmt: skip
+    return {**about, "box": box, "parts": _pixels(desk, shown), "near": near, "other": _other(desk, box)}
+
+
+def _around(desk: Desk, name: str, shape: Any, box: tuple[int, int, int, int]) -> list[Field]:
+    """Return the fields in a box, those that touch the shape first."""
+    import shapely
+
+    seen = _seen(desk, box)
+    around = [other for other in desk.log.state.near(seen, rejected=True) if other.id != name]
+    if len(around) > NEAR:
+        away = shapely.distance(np.array([other.shape for other in around], dtype=object), shape)
+        around = [around[k] for k in np.argsort(away, kind="stable")[:NEAR]]
+    return around
+
+
+def _seen(desk: Desk, box: tuple[int, int, int, int]) -> Any:
+    """Return a box of pixels as a polygon in the map's coordinates."""
+    import shapely
+
+    left, top, right, bottom = box
+    height, width = desk.frame.grid.shape
+    x, y = np.clip([left, right, right, left], -width, 2 * width), np.clip([top, top, bottom, bottom], -height, 2 * height)
+    return shapely.Polygon(desk.frame.to_map(np.column_stack([x, y]).astype(float)))
+
+
+def _other(desk: Desk, box: tuple[int, int, int, int]) -> list[Any]:
+    if desk.against is None:
+        return []
+    seen = _seen(desk, box)
+    rows = desk.against.query(seen, predicate="intersects")[:NEAR]
+    return [_pixels(desk, desk.against.geometries[row]) for row in rows]
+
+
+def _pixels(desk: Desk, shape: Any) -> list[list[list[list[float]]]]:
+    """Return the rings of a shape in pixels: part, ring, point, (x, y)."""
+    return [[np.round(desk.frame.to_pixels(ring), 4).tolist() for ring in part] for part in rings.rings_of(shape)]
+
+
+def _about(desk: Desk, one: Field) -> dict[str, Any]:
+    row = desk.log.mapped.row(one.id)
+    row = row if row is not None else next((r for name in one.origin if (r := desk.log.mapped.row(name)) is not None), None)
+    area = fields.measure(np.array([one.shape], dtype=object), None if desk.facts.crs is None else desk.facts.crs.to_wkt())[0][0]
+    known = row is not None and "confidence" in desk.facts
+    confidence = float(desk.facts["confidence"].to_numpy(np.float64, na_value=np.nan)[row]) if known else np.nan
+    said = [desk.log.state.applied[name].action for name in desk.log.state.standing.get(one.id, [])[-6:]]
+    return {
+        "id": one.id, "version": one.version, "status": one.status, "person": one.person, "time": one.time,
+        "area": round(float(area), 1), "unit": "px2" if desk.facts.crs is None else "m2",
+        "confidence": None if np.isnan(confidence) else round(confidence, 3),
+        "doubt": None if row is None else round(float(desk.ranking.doubt[row]), 3),
+        "reasons": [] if row is None else desk.ranking.reasons(row),
+        "said": [{"kind": action.kind, "person": action.person, "time": action.time} for action in said],
+    }  # fmt: skip
+
+
+def act(desk: Desk, given: JSON) -> JSON:
+    """Do what a person did: answered when it is on the disk, or refused with the reason."""
+    action = a.read_action({**given, "id": check_batch(given.get("id")), "person": check_person(given.get("person"))}, now())
+    if action.points:
+        pixels = np.asarray(action.points)
+        action = a.read_action({**given, "person": action.person, "points": _placed(desk, action, pixels).tolist()}, action.time)
+    outcome = desk.log.act(action)
+    return {"done": outcome.done, "why": outcome.why, "fields": _after(desk, action, outcome), "counts": desk.log.state.counts()}
+
+
+def _placed(desk: Desk, action: a.Action, pixels: np.ndarray) -> np.ndarray:
+    """Turn pixels into the map's coordinates; a vertex that is named becomes exactly that vertex."""
+    import shapely
+
+    made = desk.frame.to_map(pixels)
+    named = {a.MOVE: 1, a.DROP: 1, a.INSERT: 2}.get(action.kind, 0)
+    one = desk.log.sync().get(action.field) if named else None
+    if one is None:
+        return made
+    around = [other.shape for other in desk.log.state.near(one.shape, desk.log.mapped.reach)]
+    corners = shapely.get_coordinates(rings.noded(one.shape, around, desk.log.mapped.reach))
+    away = np.hypot(*(desk.frame.to_pixels(corners)[None] - pixels[:named, None]).transpose(2, 0, 1))
+    for k in range(named):
+        nearest = int(np.argmin(away[k]))
+        if away[k, nearest] <= SNAP:
+            made[k] = corners[nearest]
+    return made
+
+
+def _after(desk: Desk, action: a.Action, outcome: Outcome) -> list[JSON]:
+    """Describe the fields that changed, or that were others than the person thought; the one to look at first."""
+    names = list(dict.fromkeys((*([action.field] if action.field else []), *outcome.changed, *outcome.stale)))
+    names = sorted(names, key=lambda name: name not in outcome.changed and name not in outcome.stale)[:MOST]
+    if action.kind in (a.ACCEPT, a.REJECT, a.UNSURE) and outcome.done:
+        one = desk.log.state.get(action.field)
+        return [] if one is None else [{"id": one.id, "version": one.version, "status": one.status, "person": one.person, "time": one.time}]
+    return [item for name in names if (item := _shown(desk, name)) is not None]
+
+
+def _whole(given: str | None, otherwise: int) -> int:
+    return int(given) if given and given.isascii() and given.isdigit() and len(given) < 10 else otherwise

@@ -1,0 +1,192 @@
+// The list of layers, for the left map or the right one, and the legend of what is on.
+
+import { addFields, addRaster, ask, colourOf, remove, setOpacity, stops } from "./map.js";
+
+const make = (tag, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
+
+export class LayerList {
+  constructor(state, place, legend) {
+    this.state = state;
+    this.place = place;
+    this.legend = legend;
+    this.side = 0;
+    this.on = [new Map(), new Map()]; // by side: id of a layer -> { opacity, by }
+    this.words = new Map(); // "layer column" -> words
+    this.entries = [...state.all.fields, ...state.all.rasters];
+    for (const radio of document.getElementsByName("side")) radio.addEventListener("change", () => this.turn(Number(radio.value)));
+  }
+
+  begin() {
+    const first = this.state.all.rasters.find((layer) => layer.kind === "colour" && !layer.flat) || this.state.all.rasters[0];
+    const fields = this.state.all.fields.find((layer) => !/truth/i.test(layer.label)) || this.state.all.fields[0];
+    for (const layer of [first, fields]) if (layer) this.on[0].set(layer.id, { opacity: 1, by: "" });
+    this.apply();
+    this.draw();
+  }
+
+  // A second map begins as the first, with the other season where there is one.
+  mirror() {
+    if (!this.on[1].size) {
+      this.on[1] = new Map([...this.on[0]].map(([id, value]) => [id, { ...value }]));
+      const shown = this.state.all.rasters.find((layer) => this.on[1].has(layer.id));
+      const others = this.state.all.rasters.filter((layer) => layer.kind === "colour" && layer !== shown);
+      const other = others.find((layer) => layer.label.split(" · ")[0] === shown?.label.split(" · ")[0]) || others[0];
+      if (shown && other) {
+        this.on[1].delete(shown.id);
+        this.on[1].set(other.id, { opacity: 1, by: "" });
+      }
+    }
+    this.apply(1);
+    this.turn(1);
+  }
+
+  turn(side) {
+    this.side = this.state.maps[side] && !document.getElementById("sides").hidden ? side : 0;
+    for (const radio of document.getElementsByName("side")) radio.checked = Number(radio.value) === this.side;
+    this.draw();
+  }
+
+  other() {
+    this.turn(1 - this.side);
+  }
+
+  number(k) {
+    const layer = this.entries[k - 1];
+    if (layer) this.switch(layer, !this.on[this.side].has(layer.id));
+  }
+
+  show(layer) {
+    if (!this.on[this.side].has(layer.id)) this.switch(layer, true);
+  }
+
+  switch(layer, wanted) {
+    if (wanted) this.on[this.side].set(layer.id, { opacity: 1, by: "" });
+    else this.on[this.side].delete(layer.id);
+    this.apply(this.side);
+    this.draw();
+  }
+
+  apply(side = 0) {
+    const map = this.state.maps[side];
+    for (const layer of this.entries) {
+      const how = this.on[side].get(layer.id);
+      if (!how) remove(map, layer);
+      else if (layer.kind === "fields") this.paint(map, layer, how);
+      else addRaster(map, layer, how.opacity);
+    }
+  }
+
+  async paint(map, layer, how) {
+    const colouring = layer.colourings.find((each) => each.column === how.by) || null;
+    const known = this.words.get(`${layer.id} ${how.by}`);
+    addFields(map, layer, { opacity: how.opacity, colouring, words: known || [], line: LINES[this.state.all.fields.indexOf(layer) % LINES.length] });
+    if (colouring?.kind !== "words" || known) return;
+    const told = layer.records ? await ask(`api/values/${layer.id}?column=${encodeURIComponent(how.by)}`).catch(() => ({ values: [] })) : { values: here(map, layer, how.by) };
+    this.words.set(`${layer.id} ${how.by}`, told.values);
+    if (this.state.maps.includes(map)) this.paint(map, layer, how);
+    this.explain();
+  }
+
+  draw() {
+    const groups = new Map();
+    for (const layer of this.entries) {
+      const name = layer.kind === "fields" ? "Fields" : layer.group;
+      if (!groups.has(name)) groups.set(name, []);
+      groups.get(name).push(layer);
+    }
+    const focused = document.activeElement?.id;
+    this.place.replaceChildren(...[...groups].map(([name, layers]) => make("fieldset", {}, make("legend", { textContent: name }), ...layers.map((layer) => this.row(layer)))));
+    if (focused) document.getElementById(focused)?.focus();
+    this.explain();
+  }
+
+  row(layer) {
+    const how = this.on[this.side].get(layer.id);
+    const box = make("input", { type: "checkbox", id: `on-${layer.id}`, checked: Boolean(how) });
+    box.addEventListener("change", () => this.switch(layer, box.checked));
+    const count = layer.rows ? make("span", { className: "soft", textContent: layer.rows.toLocaleString("en") }) : "";
+    const at = this.entries.indexOf(layer) + 1;
+    const row = make("div", { className: "layer" }, make("label", {}, box, make("span", { textContent: layer.label }), count, at < 10 ? make("kbd", { textContent: String(at), ariaHidden: "true" }) : ""));
+    if (how) row.append(this.more(layer, how));
+    return row;
+  }
+
+  more(layer, how) {
+    const range = make("input", { type: "range", id: `opacity-${layer.id}`, min: 0, max: 100, value: Math.round(how.opacity * 100), ariaLabel: `Opacity of ${layer.label}` });
+    range.addEventListener("input", () => {
+      how.opacity = range.value / 100;
+      if (layer.kind === "fields") this.paint(this.state.maps[this.side], layer, how);
+      else setOpacity(this.state.maps[this.side], layer, how.opacity);
+    });
+    const more = make("div", { className: "more" }, range);
+    if (layer.kind === "fields") more.append(this.colours(layer, how));
+    return more;
+  }
+
+  colours(layer, how) {
+    const chosen = make("select", { id: `by-${layer.id}`, ariaLabel: `Colour of ${layer.label}` });
+    chosen.append(new Option("outlines", ""), ...layer.colourings.map((each) => new Option(`by ${each.label}`, each.column)));
+    chosen.value = how.by;
+    chosen.addEventListener("change", () => {
+      how.by = chosen.value;
+      this.paint(this.state.maps[this.side], layer, how);
+      this.explain();
+    });
+    return chosen;
+  }
+
+  explain() {
+    const shown = this.entries.filter((layer) => this.on[this.side].has(layer.id)).flatMap((layer) => this.lines(layer));
+    this.legend.hidden = !shown.length;
+    this.legend.replaceChildren(...(shown.length ? [make("h2", { textContent: "Legend" }), ...shown] : []));
+  }
+
+  lines(layer) {
+    const how = this.on[this.side].get(layer.id);
+    if (layer.kind !== "fields") return layer.legend.length ? [make("p", { className: "soft", textContent: layer.label }), list(layer.legend)] : [];
+    const colouring = layer.colourings.find((each) => each.column === how.by);
+    if (!colouring) return [list([[LINES[this.state.all.fields.indexOf(layer) % LINES.length], `${layer.label}, outlines`]])];
+    const title = make("p", { className: "soft", textContent: `${layer.label}, ${colouring.label}` });
+    if (colouring.kind === "words") return [title, list((this.words.get(`${layer.id} ${how.by}`) || []).map((word, k) => [colourOf(word, k), word]))];
+    return [title, ...bar(colouring)];
+  }
+}
+
+const LINES = ["#ffd500", "#00e5ff", "#ff7ad9", "#b6ff5c"];
+const SVG = "http://www.w3.org/2000/svg";
+
+// The words that the tiles in view hold.
+const here = (map, layer, column) => [...new Set(map.querySourceFeatures(layer.id, { sourceLayer: layer.inner }).map((each) => each.properties[column]).filter((word) => typeof word === "string"))].sort().slice(0, 32);
+
+function patch(colours) {
+  const drawn = document.createElementNS(SVG, "svg");
+  drawn.setAttribute("viewBox", `0 0 ${colours.length} 1`);
+  drawn.setAttribute("preserveAspectRatio", "none");
+  drawn.setAttribute("aria-hidden", "true");
+  colours.forEach((colour, k) => {
+    const piece = document.createElementNS(SVG, "rect");
+    for (const [name, value] of [["x", k], ["width", 1.02], ["height", 1], ["fill", colour]]) piece.setAttribute(name, value);
+    drawn.append(piece);
+  });
+  return drawn;
+}
+
+const list = (pairs) => make("ul", {}, ...pairs.map(([colour, word]) => make("li", {}, patch([colour]), make("span", { textContent: word }))));
+
+function bar(colouring) {
+  const known = stops(colouring);
+  const area = colouring.column === "metrics:area";
+  const said = (value) => (area ? `${+(value / 1e4).toPrecision(2)} ha` : String(+value.toPrecision(3)));
+  const mixed = known.slice(1).flatMap(([, to], k) => [0, 1, 2, 3].map((part) => mix(known[k][1], to, part / 4)));
+  const ends = [known[0], known[2], known[4]].map(([value]) => make("span", { textContent: said(value) }));
+  return [patch(mixed), make("div", { className: "ends" }, ...ends)];
+}
+
+function mix(a, b, share) {
+  const parts = [1, 3, 5].map((k) => Math.round(parseInt(a.slice(k, k + 2), 16) * (1 - share) + parseInt(b.slice(k, k + 2), 16) * share));
+  return `#${parts.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
+}

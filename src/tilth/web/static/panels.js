@@ -1,0 +1,51 @@
+// The record of what was chosen, and what could not be opened.
+
+const $ = (id) => document.getElementById(id);
+
+function said(name, value) {
+  if (value === null || value === undefined) return "";
+  if (name === "metrics:area") return `${(value / 1e4).toFixed(2)} ha (${Math.round(value).toLocaleString("en")} m²)`;
+  if (name === "metrics:perimeter") return `${Math.round(value).toLocaleString("en")} m`;
+  if (typeof value === "number") return Number.isInteger(value) ? value.toLocaleString("en") : String(+value.toPrecision(5));
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+function rows(columns) {
+  return Object.entries(columns).filter(([, value]) => value !== null && value !== "").map(([name, value]) => {
+    const row = document.createElement("tr");
+    const head = document.createElement("th");
+    head.scope = "row";
+    head.textContent = name.replaceAll("_", " ");
+    const cell = document.createElement("td");
+    cell.textContent = said(name, value);
+    row.append(head, cell);
+    return row;
+  });
+}
+
+export function showField(layer, record) {
+  $("record-title").textContent = record.columns.id ? `Field ${record.columns.id}` : `Field of ${layer.label}`;
+  open(record.columns);
+}
+
+export function showPhoto(about) {
+  $("record-title").textContent = about.name;
+  open(about.columns);
+}
+
+function open(columns) {
+  $("columns").replaceChildren(...rows(columns));
+  $("record").hidden = false;
+  $("record").querySelector(".scroll").scrollTop = 0;
+}
+
+export function closeRecord() {
+  $("record").hidden = true;
+}
+
+export function showProblems(problems) {
+  const place = $("problems");
+  place.hidden = !problems.length;
+  const title = Object.assign(document.createElement("h2"), { textContent: "Not shown" });
+  place.replaceChildren(title, ...problems.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+}

@@ -1,0 +1,174 @@
+// The page: one map or two, a list of layers, a search, the record of what was clicked.
+
+import { addFields, ask, choose, fieldAt, flyTo, loadLayers, makeMap, refresh, setRamp } from "./map.js";
+import { LayerList } from "./list.js";
+import { closeRecord, showField, showProblems } from "./panels.js";
+import { Photos } from "./photos.js";
+import { Swipe } from "./swipe.js";
+
+const $ = (id) => document.getElementById(id);
+const state = { all: null, maps: [], list: null, swipe: null, photos: null, chosen: null };
+
+async function begin() {
+  state.all = await loadLayers();
+  setRamp(state.all.ramp);
+  const left = makeMap("left", state.all.bounds, { label: "Map: arrow keys move it, plus and minus zoom, Enter chooses what lies under the cross" });
+  state.maps = [left];
+  left.on("error", (event) => say(event.error?.message || "A tile could not be read."));
+  state.swipe = new Swipe($("stage"), $("handle"), () => makeMap("right", state.all.bounds, { controls: false, label: "Right map" }), state.maps, onRight);
+  state.list = new LayerList(state, $("layers"), $("legend"));
+  state.photos = new Photos(state, $("album"), $("picture-layers"));
+  showProblems(state.all.problems);
+  $("show-photos").hidden = !state.all.albums.length;
+  if (matchMedia("(max-width: 720px)").matches) toggle("side", "show-layers", false);
+  watch(left);
+  left.once("load", () => {
+    state.list.begin();
+    if (!state.all.rasters.length && !state.all.fields.length) open("photos", "show-photos");
+    left.once("idle", ready);
+  });
+  follow();
+}
+
+function ready() {
+  document.body.dataset.ready = "1";
+  performance.mark("first-map");
+}
+
+function say(text) {
+  $("state").textContent = text;
+  clearTimeout(say.later);
+  if (text) say.later = setTimeout(() => { $("state").textContent = ""; }, 6000);
+}
+
+function onRight(map) {
+  state.maps[1] = map;
+  watch(map);
+  map.once("load", () => state.list.mirror());
+}
+
+function watch(map) {
+  map.on("click", (event) => pick(map, event.point));
+  map.on("idle", () => { document.body.dataset.idle = String(Number(document.body.dataset.idle || 0) + 1); });
+  const canvas = map.getCanvas();
+  canvas.addEventListener("focus", () => $("stage").classList.toggle("keyed", canvas.matches(":focus-visible")));
+  canvas.addEventListener("blur", () => $("stage").classList.remove("keyed"));
+  canvas.addEventListener("keydown", (event) => {
+    $("stage").classList.add("keyed");
+    if (event.key === "Enter") pick(map, map.project(map.getCenter()));
+  });
+}
+
+async function pick(map, point) {
+  const found = fieldAt(map, point, state.all.fields);
+  if (!found) return forget();
+  if (!found.layer.records) return show(found.layer, found.row, { columns: found.properties });
+  try {
+    show(found.layer, found.row, await ask(`api/record/${found.layer.id}/${found.row}`));
+  } catch (problem) {
+    say(problem.message);
+  }
+}
+
+function show(layer, row, record) {
+  forget();
+  state.chosen = { layer, row };
+  for (const map of state.maps) choose(map, layer, row);
+  showField(layer, record);
+}
+
+function forget() {
+  if (state.chosen) for (const map of state.maps) choose(map, state.chosen.layer, null);
+  state.chosen = null;
+  state.photos.leave();
+  closeRecord();
+}
+
+async function search(event) {
+  event.preventDefault();
+  const wanted = $("wanted").value.trim();
+  if (!wanted) return;
+  say("Searching ...");
+  try {
+    for (const layer of state.all.fields.filter((each) => each.records)) {
+      const found = await ask(`api/find/${layer.id}?id=${encodeURIComponent(wanted)}`);
+      if (found.row === null) continue;
+      state.list.show(layer);
+      show(layer, found.row, found);
+      if (found.bounds) flyTo(state.maps[0], found.bounds, { padding: 140, maxZoom: 17 });
+      return say("");
+    }
+    say(`There is no field with the id ${wanted}.`);
+  } catch (problem) {
+    say(problem.message);
+  }
+}
+
+// While an overview is gathered, its tiles are asked for again as it grows.
+async function follow() {
+  let waiting = state.all.fields.filter((layer) => !layer.ready);
+  const seen = new Map();
+  while (waiting.length) {
+    await new Promise((done) => setTimeout(done, 1200));
+    const told = await ask("api/state").catch(() => ({}));
+    for (const layer of waiting) {
+      const now = told[layer.id];
+      if (!now || now.done === seen.get(layer.id)) continue;
+      seen.set(layer.id, now.done);
+      for (const map of state.maps) refresh(map, layer, now.ready ? "all" : now.done);
+      say(now.failed || (now.ready ? "" : `${layer.label}: the overview holds ${Math.round((100 * now.done) / now.of)} % of the fields so far.`));
+    }
+    waiting = waiting.filter((layer) => !told[layer.id]?.ready && !told[layer.id]?.failed);
+  }
+}
+
+function toggle(panel, button, wanted) {
+  const open = wanted ?? $(panel).hidden;
+  $(panel).hidden = !open;
+  $(button).setAttribute("aria-expanded", String(open));
+  for (const map of state.maps) map.resize();
+  return open;
+}
+
+function open(panel, button) {
+  const small = matchMedia("(max-width: 720px)").matches;
+  const opened = toggle(panel, button);
+  if (opened && small) for (const [other, its] of [["side", "show-layers"], ["photos", "show-photos"]]) if (other !== panel) toggle(other, its, false);
+  if (opened && panel === "photos") state.photos.begin();
+  if (opened) $(panel).querySelector("input, select, button")?.focus();
+}
+
+const KEYS = {
+  "/": () => $("wanted").select(),
+  l: () => open("side", "show-layers"),
+  p: () => state.all.albums.length && open("photos", "show-photos"),
+  c: () => state.swipe.toggle(),
+  "[": () => state.swipe.move(-5),
+  "]": () => state.swipe.move(5),
+  o: () => state.list.other(),
+  f: () => flyTo(state.maps[0], state.all.bounds, { padding: 24 }),
+  m: () => state.maps[0].getCanvas().focus(),
+  "?": () => $("keys").showModal(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") return forget();
+  if (event.ctrlKey || event.metaKey || event.altKey || !state.all || $("keys").open) return;
+  if (event.target.matches("input[type=search], select")) return;
+  if (/^[1-9]$/.test(event.key)) return state.list.number(Number(event.key));
+  const act = KEYS[event.key];
+  if (act) {
+    event.preventDefault();
+    act();
+  }
+});
+
+$("search").addEventListener("submit", search);
+$("show-layers").addEventListener("click", () => open("side", "show-layers"));
+$("show-photos").addEventListener("click", () => open("photos", "show-photos"));
+$("compare").addEventListener("click", KEYS.c);
+$("fit").addEventListener("click", KEYS.f);
+$("help").addEventListener("click", KEYS["?"]);
+$("close").addEventListener("click", () => { forget(); state.maps[0].getCanvas().focus(); });
+begin().catch((problem) => say(`The page could not be opened: ${problem.message}`));
+export { addFields, state };
