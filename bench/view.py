@@ -3,8 +3,8 @@
     python bench/view.py [--fields 1000000,5000000,20000000] [--viewers 8] [--tiles 40] [--json rows.json]
 
 The fields are simulated: a lattice of some 140 m whose corners are shaken, in squares of 300 x 300 as one row group each, written as GeoParquet 1.1 with a bbox
-column, one row group in memory at a time.  The imagery is a COG of 4096 x 4096 pixels.  The command is run as a person runs it, in a process of its own; the page
-is opened in a real Chromium, which draws in software where there is no graphics card.
+column, one row group in memory at a time.  The imagery is a COG of 4096 x 4096 pixels.  The command is run as a person runs it, in a process of its own;
+the page is opened in a real Chromium, which draws in software where there is no graphics card.
 """
 
 from __future__ import annotations
@@ -58,7 +58,11 @@ def group(row: int, column: int, first: int, random_: np.random.Generator):
     low, high = rings.min(1), rings.max(1)
     box = pa.StructArray.from_arrays([pa.array(v) for v in (low[:, 0], low[:, 1], high[:, 0], high[:, 1])], ["xmin", "ymin", "xmax", "ymax"])
     area = pa.array(random_.lognormal(9.9, 0.5, count).astype(np.float32))
-    columns = {"id": pa.array([f"f{first + k:09}" for k in range(count)]), "metrics:area": area, "confidence": pa.array(random_.beta(6, 2, count).astype(np.float32))}
+    columns = {
+        "id": pa.array([f"f{first + k:09}" for k in range(count)]),
+        "metrics:area": area,
+        "confidence": pa.array(random_.beta(6, 2, count).astype(np.float32)),
+    }
     return pa.table({**columns, "bbox": box, "geometry": geometry})
 
 
@@ -209,12 +213,15 @@ def measure(folder: Path, count: int, viewers: int, tiles: int, pans: int) -> li
         first, times, heap = in_chromium(server, pans)
         rows.append(Row(NAME, f"{said}: page to the first whole map, in Chromium", first, "s", 3.0, at_most=True, note="the overview being gathered meanwhile"))
         rows.append(Row(NAME, f"{said}: overview gathered", server.settled(), "s", note="after that; once for a file, then kept"))
-        rows.append(Row(NAME, f"{said}: one pan to a whole map, in Chromium, median", statistics.median(times), "s", note=f"{min(times):.2f} to {max(times):.2f}"))
+        rows.append(
+            Row(NAME, f"{said}: one pan to a whole map, in Chromium, median", statistics.median(times), "s", note=f"{min(times):.2f} to {max(times):.2f}")
+        )
         found = latencies(server, {"fields": "fields/f0/", "imagery": f"raster/r0/{look(server)}/"}, bounds_of(server), viewers, tiles)
         for kind, seconds in found.items():
             seconds.sort()
             p50, p95 = (1000 * seconds[int(len(seconds) * q)] for q in (0.5, 0.95))
-            rows.append(Row(NAME, f"{said}: tile of {kind}, {viewers} viewers, p50", p50, "ms", note=f"p95 {p95:.0f} ms, {len(seconds)} tiles, none twice"))
+            note = f"p95 {p95:.0f} ms, {len(seconds)} tiles, none twice"
+            rows.append(Row(NAME, f"{said}: tile of {kind}, {viewers} viewers, p50", p50, "ms", note=note))
         rows.append(Row(NAME, f"{said}: memory of the server, highest", server.memory("VmHWM"), "MB", note=f"page: {heap:.0f} MB of JavaScript"))
     finally:
         server.stop()

@@ -11,13 +11,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from tilth import notebook
 from tilth.classes import CROP, FTW3, ClassScheme
 from tilth.data.landscape import simulate
+from tilth.errors import BadInput, MissingExtra
 from tilth.grid import photo_grid
 from tilth.labels import Instances, LabelMap, class_labels
 from tilth.models import load_model, packaged_models
@@ -66,7 +69,7 @@ def test_raster_shows_itself(scene):
 
 
 def test_large_raster_is_thinned_and_one_without_valid_pixels_is_no_error():
-    large = Raster(np.zeros((1, 2000, 10), np.uint8), GeoBox((2000, 10), (1, 0, 0, 0, -1, 0), "EPSG:32633"), ("<b>",), np.zeros((2000, 10), bool))
+    large = Raster(np.zeros((1, 2000, 10), np.uint8), GeoBox((2000, 10), Affine(10, 0, 0, 0, -10, 0), "EPSG:32633"), ("<b>",), np.zeros((2000, 10), bool))
     html = checked(large._repr_html_())
     assert max(picture_of(html).shape) <= notebook.LONGEST
     assert "&lt;b&gt;" in html
@@ -129,15 +132,15 @@ def test_fields_on_a_map():
     assert isinstance(shown, lonboard.Map)
     (layer,) = shown.layers
     assert len(layer.table) == len(frame)
-    colours = np.asarray(layer.get_fill_color.combine_chunks().flatten()).reshape(-1, 4)
+    colours = pa.chunked_array(layer.get_fill_color).combine_chunks().flatten().to_numpy().reshape(-1, 4)
     assert tuple(colours[0][:3]) == notebook.RAMP[0]
     assert tuple(colours[-1][:3]) == notebook.RAMP[-1]
-    notebook.show_fields(frame.iloc[:0])
+    with pytest.raises(BadInput, match="no fields"):
+        notebook.show_fields(frame.iloc[:0])
 
 
 def test_map_without_lonboard_names_the_line(monkeypatch):
     from tilth import extras
-    from tilth.errors import MissingExtra
 
     monkeypatch.setattr(extras, "available", lambda _: False)
     with pytest.raises(MissingExtra, match=r"tilth\[notebook\]"):

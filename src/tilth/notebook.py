@@ -12,6 +12,7 @@ import numpy as np
 
 from tilth import picture
 from tilth.classes import IGNORE
+from tilth.errors import BadInput
 from tilth.extras import require
 from tilth.grid import ground_sampling_distance
 
@@ -197,13 +198,19 @@ def show_fields(frame: GeoDataFrame, by: str = "confidence", span: tuple[float, 
     ------
     MissingExtra
         Without lonboard: ``pip install 'tilth[notebook]'``.
+    BadInput
+        If there are no fields, or they lie in a photograph.
     """
     lonboard = require("lonboard", "notebook")
+    if frame.empty or frame.crs is None:
+        message = "There are no fields to show." if frame.empty else "These fields lie in a photograph and have no place on a map: draw them over it."
+        raise BadInput(message)
     values = frame[by].to_numpy(float)
-    low, high = span or (tuple(np.nanpercentile(values, [5, 95])) if len(values) else (0.0, 1.0))
+    low, high = span or tuple(np.nanpercentile(values, [5, 95]))
     shares = np.nan_to_num(np.clip((values - low) / max(high - low, 1e-9), 0, 1))
     stops = np.linspace(0, 1, len(RAMP))
     colours = np.stack([np.interp(shares, stops, [c[k] for c in RAMP]) for k in range(3)] + [np.full(len(values), 150)], -1).astype(np.uint8)
-    flat = frame if frame.crs is None else frame.to_crs("EPSG:4326")
-    layer = lonboard.PolygonLayer.from_geopandas(flat, get_fill_color=colours, get_line_color=[255, 213, 0], line_width_min_pixels=1)
+    layer = lonboard.PolygonLayer.from_geopandas(
+        frame.to_crs("EPSG:4326"), auto_downcast=False, get_fill_color=colours, get_line_color=[255, 213, 0], line_width_min_pixels=1
+    )
     return lonboard.Map(layer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -15,6 +14,8 @@ from tilth.raster import Raster, Source
 
 CLOSE = 0.01
 """Pixels that two grids may lie apart and count as the same."""
+PROBES = 64
+"""Points on each edge of the lattice that tells how much two grids share."""
 STEP = 32
 """Pixels between the points that are projected exactly; between them places are interpolated (a UTM grid bends by less than 1e-5 px over that)."""
 
@@ -91,21 +92,10 @@ class Warped:
         """Return the (y, x) centres of a region's pixels in pixels of the source, 0 being the centre of its first."""
         knots = [np.arange(part.start, part.stop + STEP, STEP) for part in roi]
         y, x = np.meshgrid(*(knot + 0.5 for knot in knots), indexing="ij")
-        columns, rows = self.grid.transform * (x, y)
-        if self._project is not None:
-            columns, rows = self._project.transform(columns, rows)
-        columns, rows = ~self.source.grid.transform * (columns, rows)
         at = np.meshgrid(*(np.arange(part.stop - part.start) / STEP for part in roi), indexing="ij")
-        between = [ndimage.map_coordinates(np.where(np.isfinite(places), places, -1e6), at, order=1) - 0.5 for places in (rows, columns)]
+        found = places(self.grid, self.source.grid, y, x)
+        between = [ndimage.map_coordinates(np.where(np.isfinite(place), place, -1e6), at, order=1) - 0.5 for place in found]
         return between[0], between[1]
-
-    @cached_property
-    def _project(self):  # type: ignore[no-untyped-def]  # noqa: ANN202  # pyproj stays out of the import
-        if self.grid.crs == self.source.grid.crs:
-            return None
-        from pyproj import Transformer
-
-        return Transformer.from_crs(str(self.grid.crs), str(self.source.grid.crs), always_xy=True)
 
 
 def on_grid(source: Source, grid: GeoBox, names: tuple[str, str]) -> tuple[Source, str | None]:
@@ -146,9 +136,7 @@ def on_grid(source: Source, grid: GeoBox, names: tuple[str, str]) -> tuple[Sourc
     if offset is not None:
         return Shifted(source, grid, offset), f"{here} lies whole pixels beside {there}: they are compared where both are.{rest}"
     what = _difference(own, grid)
-    return Warped(
-        source, grid
-    ), f"{here} lies on another grid than {there} ({what}): it was resampled onto it (bilinear), which blurs its lines a little.{rest}"
+    return Warped(source, grid), f"{here} lies on another grid than {there} ({what}): it was resampled onto it (bilinear), which blurs lines a little.{rest}"
 
 
 def _offset(own: GeoBox, grid: GeoBox) -> tuple[int, int] | None:
@@ -163,11 +151,25 @@ def _offset(own: GeoBox, grid: GeoBox) -> tuple[int, int] | None:
 
 
 def _shared(own: GeoBox, grid: GeoBox) -> float:
-    """Return the share of a grid that another covers."""
-    if own.crs is None:
+    """Return the share of a grid that another covers, told from a lattice of its points."""
+    if own.crs is None or grid.crs is None:
         return 1.0
-    extent = grid.extent.geom
-    return float(own.extent.to_crs(grid.crs).geom.intersection(extent).area / extent.area)
+    (height, width), (rows, columns) = grid.shape, own.shape
+    y, x = np.meshgrid((np.arange(PROBES) + 0.5) / PROBES * height, (np.arange(PROBES) + 0.5) / PROBES * width, indexing="ij")
+    at_y, at_x = places(grid, own, y, x)
+    return float(((at_y >= 0) & (at_y <= rows) & (at_x >= 0) & (at_x <= columns)).mean())
+
+
+def places(grid: GeoBox, own: GeoBox, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where points of one north-up grid, (y, x) in its pixels, lie in the pixels of another; not finite where that cannot be said."""
+    a, _, c, _, e, f = grid.transform[:6]
+    x, y = a * x + c, e * y + f
+    if grid.crs != own.crs:
+        from pyproj import Transformer
+
+        x, y = Transformer.from_crs(str(grid.crs), str(own.crs), always_xy=True).transform(x, y)
+    a, _, c, _, e, f = own.transform[:6]
+    return (y - f) / e, (x - c) / a
 
 
 def _difference(own: GeoBox, grid: GeoBox) -> str:

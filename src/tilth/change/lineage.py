@@ -112,8 +112,8 @@ def lineage(years: tuple[np.ndarray, str], before: Names, after: Names, judged: 
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
-_KINDS = {name: "string" for name in ("from_year", "to_year", "from_id", "to_id", "outcome")} | {"same": "boolean"}
-_KINDS |= {name: "float64" for name in COLUMNS[6:]}
+_KINDS = dict.fromkeys(("from_year", "to_year", "from_id", "to_id", "outcome"), "string") | {"same": "boolean"}
+_KINDS |= dict.fromkeys(COLUMNS[6:], "float64")
 
 
 def outcome_names(outcome: np.ndarray) -> np.ndarray:

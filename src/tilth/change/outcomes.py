@@ -137,7 +137,7 @@ def judge(table: OverlapTable, one: Side, other: Side, options: OutcomeOptions |
 
 
 def _parts(a: np.ndarray, b: np.ndarray, earlier: int, later: int) -> np.ndarray:
-    """Number the connected parts of the graph of related fields: (earlier + later,) int."""
+    """Return the connected part of the graph of related fields that each field is in: (earlier + later,) int64."""
     size = earlier + later
     graph = sparse.coo_array((np.ones(len(a), np.int8), (a - 1, b - 1 + earlier)), shape=(size, size))
     return sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int64)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def _step_names(one: Year, other: Year) -> tuple[str, str, str]:
 
 
 def _all_names(years: list[Year]) -> list[str]:
-    steps = [name for one, other in zip(years, years[1:], strict=False) for name in _step_names(one, other)]
+    steps = [name for one, other in pairwise(years) for name in _step_names(one, other)]
     return [*steps, "lineage.csv", "summary.csv", "change.json", "report.html"]
 
 
@@ -175,7 +176,7 @@ class _Run:
             return mapped
 
         state, steps, tables = first_state(placed(years[0])), [], []
-        for one, other in zip(years, years[1:], strict=False):
+        for one, other in pairwise(years):
             after = placed(other)
             self._check_order(state.mapped.origin.determined, after.origin.determined, (one, other), notes)
             step = compare(state, after, grid, self.rule, self.options.outcomes, pixel, self._listen(f"compare {one.label} {other.label}"))

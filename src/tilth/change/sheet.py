@@ -84,7 +84,7 @@ def _files_section(result: ChangeResult) -> str:
     meaning = {
         "change": "changed pixels (COG)",
         "outcomes": "what became of the fields (COG)",
-        "fields": "fields with their ids and outcomes (fiboa GeoParquet)",
+        "fields": "fields, ids, outcomes (fiboa GeoParquet)",
     }
     rows = [[getattr(step, name).name, f"{' to '.join(step.years)}: {text}"] for step in result.steps for name, text in meaning.items()]
     rows += [["lineage.csv", "who came from whom"], ["summary.csv", "counts and hectares by outcome"], ["change.json", "all of this for machines"]]

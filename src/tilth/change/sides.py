@@ -132,9 +132,7 @@ def read_year(year: Year, grid: GeoBox | None = None) -> tuple[GeoDataFrame, lis
     frame, notes = fields.read_fields(year.table), []
     if grid is not None and (frame.crs is None) != (grid.crs is None):
         what = "no CRS" if frame.crs is None else "a CRS"
-        message = (
-            f"{year.table} has {what}, and its probabilities {year.scores} {'have one' if frame.crs is None else 'have none'}: they do not belong together."
-        )
+        message = f"{year.table} has {what}, and its probabilities {year.scores} {'have one' if frame.crs is None else 'have none'}: they are no pair."
         raise GridMismatch(message)
     empty = frame.geometry.isna() | frame.geometry.is_empty
     if empty.any():

@@ -91,7 +91,7 @@ def _in_folder(folder: Path) -> Year:
         table = next(iter(found.values()))
         return Year(folder.resolve().name, table, table.with_name(f"{table.stem}{SCORES}"))
     if found:
-        message = f"{folder} holds several maps ({', '.join(sorted(found))}): name the table, for example {folder / sorted(found)[0]}.parquet."
+        message = f"{folder} holds several maps ({', '.join(sorted(found))}): name the table, for example {folder / min(found)}.parquet."
         raise BadInput(message)
     message = (
         f"{folder} holds no table of fields with its probabilities beside it (fields.parquet and fields.scores.tif): map it with "

@@ -65,7 +65,5 @@ def _tell(result: ChangeResult) -> None:
         click.echo(f"{step.years[0]} to {step.years[1]}", err=True)
         for row in step.summary.to_dict("records"):
             if row["fields_before"] or row["fields_after"]:
-                click.echo(
-                    f"  {row['outcome']:<10}{row['fields_before']:>9,} -> {row['fields_after']:>9,} fields{row['ha_before']:>13,.1f} -> {row['ha_after']:>13,.1f} ha",
-                    err=True,
-                )
+                counts = f"{row['fields_before']:>9,} -> {row['fields_after']:>9,} fields"
+                click.echo(f"  {row['outcome']:<10}{counts}{row['ha_before']:>13,.1f} -> {row['ha_after']:>13,.1f} ha", err=True)

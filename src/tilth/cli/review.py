@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tilth.cli.progress import reporter
+
+if TYPE_CHECKING:
+    from tilth.review.opened import MapFiles
+    from tilth.web.review import Desk
+    from tilth.web.server import PageModule
 
 image = click.option("--image", type=click.Path(path_type=Path), default=None, help="The image of the map, where the map does not say it.")
 given_map = click.argument("given", metavar="MAP", type=click.Path(path_type=Path))
@@ -45,25 +51,33 @@ def review_group() -> None:
 @image
 @click.option("--scores", type=click.Path(path_type=Path), default=None, help="Class probabilities [default: MAP.scores.tif, where it lies beside].")
 @click.option("--photos", nargs=2, type=click.Path(path_type=Path), default=None, metavar="PHOTOS PSEUDO", help="Serve the screening page of these too.")
+@click.option("--map/--no-map", "beside", default=True, show_default=True, help="Show the map of 'tilth view' beside the field.")
 @click.option("--person", default="", help="Name that stands beside what is done [default: the page asks].")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [default: the one of last time, or a free one].")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
 def open_command(
-    given: Path, against: Path | None, image: Path | None, scores: Path | None, photos: tuple[Path, Path] | None, person: str, port: int, browser: bool
+    given: Path,
+    against: Path | None,
+    image: Path | None,
+    scores: Path | None,
+    photos: tuple[Path, Path] | None,
+    beside: bool,
+    person: str,
+    port: int,
+    browser: bool,
 ) -> None:
     """Serve until the person stops it."""
     from tilth import review
     from tilth.cli.screen import open_soon
     from tilth.web import server
     from tilth.web.review import open_desk, review_page
-    from tilth.web.screening import check_person, screening_page
+    from tilth.web.screening import check_person
 
     with reporter(quiet=False, as_json=False) as say:
-        desk = open_desk(review.find_map(given, image, scores), check_person(person) if person else "", against, say.step)
-    pages = [review_page(desk)]
-    if photos:
-        pages.append(screening_page(*photos, person=desk.person)[0])
-        desk.pages = (("screen", "Screening of photographs"),)
+        files = review.find_map(given, image, scores)
+        desk = open_desk(files, check_person(person) if person else "", against, say.step)
+    pages, policy, found = _other_pages(desk, files, photos, beside=beside)
+    pages = [review_page(desk, policy), *pages]
     opened, address, running = server.listen(desk.log.path, port)
     for note in desk.notes:
         click.echo(note, err=True)
@@ -73,9 +87,33 @@ def open_command(
     click.echo(f"{counts['total']:,} fields, {counts['decided']:,} decided.  Open {address.url('review')}")
     if browser:
         open_soon(address.url("review"))
-    with contextlib.suppress(KeyboardInterrupt):
-        server.serve(server.make_app(pages, address), opened)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve(server.make_app(pages, address), opened)
+    finally:
+        if found is not None:
+            found.close()
     click.echo(f"Stopped.  What was done is in {desk.log.path}; the same command goes on from here.")
+
+
+def _other_pages(desk: Desk, files: MapFiles, photos: tuple[Path, Path] | None, *, beside: bool) -> tuple[list[PageModule], str, Any]:
+    """Return the pages that the same server shows: the map, and the screening of photographs; also the map's policy, and what is to be closed."""
+    from tilth.errors import BadInput, MissingExtra
+    from tilth.web.screening import screening_page
+    from tilth.web.view.page import POLICY, view_page
+
+    pages, policy, found = [], "", None
+    if beside and desk.facts.crs is not None:
+        try:
+            page, found = view_page([path for path in (files.table, files.image, files.scores) if path is not None])
+            pages, policy = [page], POLICY
+            desk.pages = (("view", "Map"),)
+        except (MissingExtra, BadInput) as problem:
+            click.echo(f"No map beside the field: {problem}", err=True)
+    if photos:
+        pages.append(screening_page(*photos, person=desk.person)[0])
+        desk.pages += (("screen", "Photographs"),)
+    return pages, policy, found
 
 
 @review_group.command("export", help="Write the corrected map (fiboa, with who decided what and when) and labels to train on; what nobody decided is 255.")
@@ -88,9 +126,7 @@ def open_command(
 @click.option("--around", type=click.IntRange(0), default=32, show_default=True, help="Pixels around a decided field in which background counts as known.")
 @click.option("--val", type=click.FloatRange(0, 0.9), default=0.2, show_default=True, help="Share kept for validation.")
 @click.option("-f", "--force", is_flag=True, help="Replace what is there.")
-def export_command(
-    given: Path, out: Path, image: Path | None, labels: bool, size: int, boundary: int, around: int, val: float, force: bool
-) -> None:
+def export_command(given: Path, out: Path, image: Path | None, labels: bool, size: int, boundary: int, around: int, val: float, force: bool) -> None:
     """Write what came of a review."""
     from tilth import review
 

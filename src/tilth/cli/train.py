@@ -53,7 +53,7 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
 
     plan: Any
     if given["review"]:
-        plan = _from_review(recipe, changes, given)
+        plan = _from_review(recipe, changes, given, say)
     else:
         chosen = train.read_recipe(recipe, changes)
         if isinstance(chosen, train.LanguageRecipe):
@@ -77,14 +77,15 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
     click.echo(str(folder / trained.REPORT) if not given["as_json"] else _json(trained.numbers(result) | {"model": str(result.card.folder)}))
 
 
-def _from_review(recipe: str, changes: tuple[str, ...], given: dict[str, Any]) -> Any:
-    """Write the labels of a review into the folder of the run, and plan its training."""
+def _from_review(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> Any:
+    """Write the labels of a review into the folder of the run, and plan its training; a run that is resumed keeps its labels."""
     from tilth import review
 
     files = review.find_map(given["review"], given["image"])
     folder = given["out"] or Path(f"{files.table.stem}-reviewed")
     given["out"] = folder
-    return review.plan_from_review(files, folder, recipe, changes, model=given["model"], force=given["force"] or given["resume"])
+    say.note(f"Corrected map and labels go to {folder / review.FOLDER}.")
+    return review.plan_from_review(files, folder, recipe, changes, model=given["model"], force=given["force"], keep=given["resume"])
 
 
 def _language(recipe: Any, given: dict[str, Any], say: Reporter) -> None:

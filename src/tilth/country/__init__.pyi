@@ -16,3 +16,17 @@ from .merging import merge_maps as merge_maps
 from .parts import Maps as Maps
 from .parts import Part as Part
 from .parts import open_maps as open_maps
+from .planning import Plan as Plan
+from .planning import make_plan as make_plan
+from .planning import shown_plan as shown_plan
+from .planning import write_plan as write_plan
+from .prices import Prices as Prices
+from .prices import read_prices as read_prices
+from .probe import Probe as Probe
+from .probe import probe_road as probe_road
+from .probe import read_probe as read_probe
+from .probe import write_probe as write_probe
+from .simulation import Outcome as Outcome
+from .simulation import Work as Work
+from .simulation import simulate as simulate
+from .simulation import sweep as sweep

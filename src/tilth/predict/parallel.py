@@ -119,7 +119,7 @@ def run_blocks(
     work.listener, work.judge = (progress if here else None), here
     if not here and pending:
         _judge(work, pending)
-    course = _Course(plan, None if here else progress, len(plan.blocks) - len(pending), stages or Stages(), on_note)
+    course = _Course(plan, None if here and pending else progress, len(plan.blocks) - len(pending), stages or Stages(), on_note)
     failed = list(course.follow(runner(work, cut_strips(pending, 0 if here else runner.workers), tries=1)))
     again = _unfinished(work, [k for done in failed for k in done.block])
     aside = tuple(_aside(plan, done) for done in course.follow(runner(work, [(k,) for k in again])))

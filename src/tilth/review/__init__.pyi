@@ -12,4 +12,5 @@ from .state import Mapped as Mapped
 from .state import Outcome as Outcome
 from .state import State as State
 from .state import people as people
+from .tune import FOLDER as FOLDER
 from .tune import plan_from_review as plan_from_review

@@ -1,4 +1,6 @@
-"""What people do to a map: one line of JSON per action, only ever appended::
+"""What people do to a map: one line of JSON per action, only ever appended.
+
+::
 
     {"id": "k3f0a1", "kind": "split", "on": {"u28szdjpf1gq": 0}, "points": [[12.28, 48.65], [12.29, 48.66]], "person": "Ada", "seconds": 4.2,
      "time": "2025-06-01T09:30:12.000Z"}
@@ -24,7 +26,7 @@ ACCEPT, REJECT, UNSURE, UNDO = "accept", "reject", "unsure", "undo"
 SPLIT, MERGE, MOVE, INSERT, DROP, RESHAPE, ADD = "split", "merge", "move", "insert", "drop", "reshape", "add"
 KINDS = {ACCEPT: (0, 0), REJECT: (0, 0), UNSURE: (0, 0), UNDO: (0, 0), SPLIT: (2, 2000), MERGE: (0, 0), MOVE: (2, 2), INSERT: (3, 3), DROP: (1, 1)}
 KINDS |= {RESHAPE: (3, 2000), ADD: (3, 2000)}
-"""Kind -> least and most points: a line (split); from, to (move); both ends of the edge, the new vertex (insert); the vertex (drop); the ring (reshape, add)."""
+"""Kind -> least and most points: a line (split); from, to (move); both ends of the edge and the vertex (insert, drop); the ring (reshape, add)."""
 MOST_FIELDS = 400
 """Fields that one action may name."""
 LONGEST = 120

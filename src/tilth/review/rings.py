@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def _with_points(ring: Ring, points: np.ndarray, reach: float) -> Ring:
     if not len(rows):
         return ring
     order = rows[np.lexsort((along[rows, edge[rows]], edge[rows]))]
-    kept = [order[0], *(b for a, b in zip(order, order[1:], strict=False) if np.hypot(*(points[b] - points[a])) > reach)]
+    kept = [order[0], *(b for a, b in pairwise(order) if np.hypot(*(points[b] - points[a])) > reach)]
     return np.insert(ring, edge[kept] + 1, points[kept], axis=0)
 
 

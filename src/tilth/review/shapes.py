@@ -75,7 +75,7 @@ def merge(one: Any, other: Any, reach: float) -> Any:
     """
     import shapely
 
-    one, other = r.noded(one, [other], reach), other
+    one = r.noded(one, [other], reach)
     other = r.noded(other, [one], reach)
     common = shapely.length(shapely.intersection(shapely.boundary(one), shapely.boundary(other)))
     if common <= 2 * reach and shapely.area(shapely.intersection(one, other)) <= SMALLEST * reach**2:

@@ -107,7 +107,7 @@ class Mapped:
     def row(self, name: str) -> int | None:
         """Return the position of a field; None if there is none."""
         try:
-            return int(self.ids.get_loc(name))  # type: ignore[arg-type]  # ids are unique: a number
+            return int(self.ids.get_loc(name))
         except KeyError:
             return None
 
@@ -214,11 +214,11 @@ class State:
         if acted is not None and acted.status == MERGED:
             message = "This field was united with another: act on that one."
             raise BadInput(message)
-        mark = {"version": self.count + 1, "person": action.person, "time": action.time}
+        mark: dict[str, Any] = {"version": self.count + 1, "person": action.person, "time": action.time}
         if acted is None:
             return self._added(action, mark)
         if action.kind in SIMPLE:
-            made = {acted.id: replace(acted, status=SIMPLE[action.kind], **mark)}
+            made: dict[str, Field | None] = {acted.id: replace(acted, status=SIMPLE[action.kind], **mark)}
             self._refuse_covered(made)
             return made
         if action.kind == a.SPLIT:
@@ -269,7 +269,7 @@ class State:
         made: dict[str, Field | None] = {}
         for name, shape in bent.items():
             status = _touched(acted) if name == acted.id else around[name].status
-            who = mark if name == acted.id else {"version": mark["version"]}
+            who: dict[str, Any] = mark if name == acted.id else {"version": mark["version"]}
             made[name] = replace(around[name], shape=shape, status=status, **who)
         return made
 

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 RECIPE = "review"
 WINDOW = 256
 """Edge in pixels of the windows that are learned from, where the model's own are not smaller."""
-REVIEW = "review"
+FOLDER = "review"
 """Folder in that of the run, which gets the corrected map and the labels that are learned from."""
 
 
-def plan_from_review(files: MapFiles, folder: Path, recipe: str = RECIPE, changes: Sequence[str] = (), *, model: str = "", force: bool = False) -> Plan:
+def plan_from_review(
+    files: MapFiles, folder: Path, recipe: str = RECIPE, changes: Sequence[str] = (), *, model: str = "", force: bool = False, keep: bool = False
+) -> Plan:
     """Write the labels of a review into the folder of a run, and plan the training of the map's own model on them.
 
     Parameters
@@ -43,6 +45,8 @@ def plan_from_review(files: MapFiles, folder: Path, recipe: str = RECIPE, change
         Name or folder of the model; without it the map says which one made it.
     force : bool
         Whether labels of an earlier run are replaced.
+    keep : bool
+        Whether they stay as they are, for a run that is resumed.
 
     Raises
     ------
@@ -53,15 +57,17 @@ def plan_from_review(files: MapFiles, folder: Path, recipe: str = RECIPE, change
     if not isinstance(chosen, Recipe):
         message = f"The recipe {recipe} trains a language model, which does not learn from a review: give one of fields."
         raise BadInput(message)
-    card = _card(model or chosen.model.start_from * _said(changes, "model.start_from") or model_of(files))
+    said = chosen.model.start_from if _said(changes, "model.start_from") else ""
+    card = _card(model or said or model_of(files))
     if files.image is None:
         message = "There is no image beside the map to learn from: name it with --image."
         raise BadInput(message)
     native = ground_sampling_distance(store.open_raster(files.image).grid)
-    chosen = fitted(chosen, card, changes, folder / REVIEW / LABELS, native)
+    chosen = fitted(chosen, card, changes, folder / FOLDER / LABELS, native)
     finer = 1.0 if native is None or chosen.crops.gsd is None else chosen.crops.gsd[1] / native
     options = LabelOptions(size=max(8, round(chosen.window * finer)), width=chosen.data.boundary_width, val=chosen.data.validation_share)
-    export_review(files, folder / REVIEW, options, force=force)
+    if not (keep and (folder / FOLDER / LABELS).is_dir()):
+        export_review(files, folder / FOLDER, options, force=force)
     return train.plan_training(chosen)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from tilth.review.opened import MapFiles
 
 STATIC = (
-    "review/review.html", "review/review.css", "review/begin.js", "review/stage.js", "review/tools.js", "review/queue.js",
+    "review/review.html", "review/review.css", "review/begin.js", "review/stage.js", "review/tools.js", "review/queue.js", "review/beside.js",
     "screen.css", "link.js", "marks.js",
 )  # fmt: skip
 LEASE = 120.0
@@ -51,6 +52,8 @@ NEAR = 300
 """Neighbours that are drawn at most."""
 SNAP = 0.5
 """Pixels within which a vertex that the page names is found."""
+HALF = 0.5
+"""Doubt from which on a field stands before the outlines that only the other map has."""
 SHOWS = ("undecided", "unsure", "all")
 BOX = re.compile(r"(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})\.png")
 OTHER = "other:"
@@ -75,7 +78,16 @@ class Desk:
     handed: dict[str, tuple[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     pages: tuple[tuple[str, str], ...] = ()
-    """Name and title of the other pages of the same server."""
+    """Name and title of the other pages of the same server; where one is "view", its map is shown beside the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a person wants to see around a field."""
+
+    wide: int = 1
+    """Each further one is twice as wide."""
+    aspect: float = 1.0
 
 
 def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep | None = None) -> Desk:
@@ -98,7 +110,7 @@ def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on
     ranking = rank(facts, None if scores is None else ScoreSource(scores), classes, other, on_step)
     notes = [] if files.image else ["There is no image beside the map: name one with --image."]
     if ranking.missing:
-        notes.append(f"{len(ranking.missing):,} fields are in {against} only: they are shown too, and can be taken over.")
+        notes.append(f"{len(ranking.missing):,} fields are in {against.name if against else 'the other map'} only: they are shown too, and can be taken over.")
     log = Log(files.log, mapped, files.table.name)
     if log.state.skipped:
         notes.append(f"{log.state.skipped:,} lines of {files.log.name} do not fit and are left out.")
@@ -107,8 +119,8 @@ def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on
     return Desk(title, log, Frame(facts, files.image, files.scores), ranking, person, facts, tree, notes=tuple(notes))
 
 
-def review_page(desk: Desk) -> PageModule:
-    """Set up the page.
+def review_page(desk: Desk, policy: str = "") -> PageModule:
+    """Set up the page; ``policy`` is that of the view page where its map is to be shown beside the field.
 
     Raises
     ------
@@ -125,7 +137,7 @@ def review_page(desk: Desk) -> PageModule:
         Route("/api/act", _writing(desk, act), methods=["POST"]),
         Route("/chip/{layer}/{box}", _chip(desk)),
     ]
-    return PageModule("review", routes, STATIC)
+    return PageModule("review", routes, STATIC, policy)
 
 
 def _reading(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], JSON]) -> Callable[[Request], Response]:
@@ -196,16 +208,17 @@ def queue(desk: Desk, given: Mapping[str, str]) -> JSON:
         raise BadInput(message)
     desk.log.sync()
     found, end, held = _hand(desk, person, show, after, size)
-    return {"items": [item for name in found if (item := _shown(desk, name))], "after": end, "held": held, "counts": desk.log.state.counts()}
+    view = View(aspect=_aspect(given))
+    return {"items": [item for name in found if (item := _shown(desk, name, view))], "after": end, "held": held, "counts": desk.log.state.counts()}
 
 
 def _hand(desk: Desk, person: str, show: str, after: int, size: int) -> tuple[list[str], int, int]:
     """Return the next ids from a place in the queue on, where to go on, and how many somebody else has on the screen."""
     clock, found, held = time.monotonic(), [], 0
-    missing, order = len(desk.ranking.missing), desk.ranking.order
-    end = missing + len(order)
+    end = len(desk.ranking.missing) + len(desk.ranking.order)
+    first = int((desk.ranking.doubt >= HALF).sum())
     for place in range(max(after, 0), end):
-        name = f"{OTHER}{place}" if place < missing else str(desk.log.mapped.ids[order[place - missing]])
+        name = _name(desk, place, first)
         if not _due(desk, name, show):
             continue
         holder, until = desk.handed.get(name, ("", 0.0))
@@ -217,6 +230,14 @@ def _hand(desk: Desk, person: str, show: str, after: int, size: int) -> tuple[li
         if len(found) >= size:
             return found, place + 1, held
     return found, end, held
+
+
+def _name(desk: Desk, place: int, first: int) -> str:
+    """Return who stands at a place of the queue: doubtful fields, then outlines that only the other map has, then all others."""
+    missing = len(desk.ranking.missing)
+    if first <= place < first + missing:
+        return f"{OTHER}{place - first}"
+    return str(desk.log.mapped.ids[desk.ranking.order[place if place < first else place - missing]])
 
 
 def _due(desk: Desk, name: str, show: str) -> bool:
@@ -233,14 +254,23 @@ def one_field(desk: Desk, given: Mapping[str, str]) -> JSON:
     """Return one field as it is now."""
     name = given.get("id", "")[: a.LONGEST]
     desk.log.sync()
-    found = _shown(desk, name, min(max(_whole(given.get("wide"), 1), 1), 6))
+    found = _shown(desk, name, View(min(max(_whole(given.get("wide"), 1), 1), 6), _aspect(given)))
     if found is None:
         message = f"There is no field {name!r} (any more)."
         raise BadInput(message)
     return {"item": found, "counts": desk.log.state.counts()}
 
 
-def _shown(desk: Desk, name: str, wide: int = 1) -> JSON | None:
+def _aspect(given: Mapping[str, Any]) -> float:
+    """Return how many times as wide as high the page's view is; 1 where it does not say."""
+    try:
+        value = float(given.get("aspect", 1))
+    except (TypeError, ValueError, OverflowError):
+        return 1.0
+    return min(max(value, 0.4), 2.5) if math.isfinite(value) else 1.0
+
+
+def _shown(desk: Desk, name: str, view: View) -> JSON | None:
     """Describe a field, or an outline that only the other map has, with what lies around it."""
     import shapely
 
@@ -255,7 +285,7 @@ def _shown(desk: Desk, name: str, wide: int = 1) -> JSON | None:
         if one is None or one.status == "merged":
             return None
         shape, about = one.shape, _about(desk, one)
-    box = desk.frame.box_of(desk.frame.to_pixels(shapely.get_coordinates(shape)), wide)
+    box = desk.frame.box_of(desk.frame.to_pixels(shapely.get_coordinates(shape)), view.wide, view.aspect)
     around = _around(desk, name, shape, box)
     shown = rings.noded(shape, [other.shape for other in around if other.there], desk.log.mapped.reach)
     reach = desk.log.mapped.reach
@@ -263,6 +293,7 @@ def _shown(desk: Desk, name: str, wide: int = 1) -> JSON | None:
         {"id": other.id, "version": other.version, "status": other.status, "touches": other.there and bool(shapely.dwithin(other.shape, shape, reach)),
          "parts": _pixels(desk, other.shape)} for other in around
     ]  # fmt: skip
+    about["place"] = desk.frame.degrees(shape.bounds)
     return {**about, "box": box, "parts": _pixels(desk, shown), "near": near, "other": _other(desk, box)}
 
 
@@ -309,8 +340,8 @@ def _about(desk: Desk, one: Field) -> dict[str, Any]:
     confidence = float(desk.facts["confidence"].to_numpy(np.float64, na_value=np.nan)[row]) if known else np.nan
     said = [desk.log.state.applied[name].action for name in desk.log.state.standing.get(one.id, [])[-6:]]
     return {
-        "id": one.id, "version": one.version, "status": one.status, "person": one.person, "time": one.time,
-        "area": round(float(area), 1), "unit": "px2" if desk.facts.crs is None else "m2",
+        "id": one.id, "row": row if one.id in desk.log.mapped.ids else None, "version": one.version, "status": one.status, "person": one.person,
+        "time": one.time, "area": round(float(area), 1), "unit": "px2" if desk.facts.crs is None else "m2",
         "confidence": None if np.isnan(confidence) else round(confidence, 3),
         "doubt": None if row is None else round(float(desk.ranking.doubt[row]), 3),
         "reasons": [] if row is None else desk.ranking.reasons(row),
@@ -325,7 +356,7 @@ def act(desk: Desk, given: JSON) -> JSON:
         pixels = np.asarray(action.points)
         action = a.read_action({**given, "person": action.person, "points": _placed(desk, action, pixels).tolist()}, action.time)
     outcome = desk.log.act(action)
-    return {"done": outcome.done, "why": outcome.why, "fields": _after(desk, action, outcome), "counts": desk.log.state.counts()}
+    return {"done": outcome.done, "why": outcome.why, "fields": _after(desk, action, outcome, View(aspect=_aspect(given))), "counts": desk.log.state.counts()}
 
 
 def _placed(desk: Desk, action: a.Action, pixels: np.ndarray) -> np.ndarray:
@@ -347,14 +378,14 @@ def _placed(desk: Desk, action: a.Action, pixels: np.ndarray) -> np.ndarray:
     return made
 
 
-def _after(desk: Desk, action: a.Action, outcome: Outcome) -> list[JSON]:
+def _after(desk: Desk, action: a.Action, outcome: Outcome, view: View) -> list[JSON]:
     """Describe the fields that changed, or that were others than the person thought; the one to look at first."""
     names = list(dict.fromkeys((*([action.field] if action.field else []), *outcome.changed, *outcome.stale)))
     names = sorted(names, key=lambda name: name not in outcome.changed and name not in outcome.stale)[:MOST]
     if action.kind in (a.ACCEPT, a.REJECT, a.UNSURE) and outcome.done:
         one = desk.log.state.get(action.field)
         return [] if one is None else [{"id": one.id, "version": one.version, "status": one.status, "person": one.person, "time": one.time}]
-    return [item for name in names if (item := _shown(desk, name)) is not None]
+    return [item for name in names if (item := _shown(desk, name, view)) is not None]
 
 
 def _whole(given: str | None, otherwise: int) -> int:

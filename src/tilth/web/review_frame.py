@@ -67,6 +67,7 @@ class Frame:
             message = "The map cannot be laid on the image: one of them has a CRS and the other has none; name another with --image."
             raise GridMismatch(message)
         self._there, self._back = _ways(frame.crs, self.grid)
+        self._globe = _globe(frame.crs)
 
     def to_pixels(self, points: np.ndarray) -> np.ndarray:
         """Turn (n, 2) x, y of the map into column, row of the image."""
@@ -98,12 +99,21 @@ class Frame:
             raise BadInput(message)
         return made
 
-    def box_of(self, pixels: np.ndarray, wide: int = 1) -> Box:
-        """Return what to show around points: their box with its surroundings, square, in whole pixels."""
+    def degrees(self, bounds: tuple[float, float, float, float]) -> tuple[float, ...] | None:
+        """Return west, south, east, north of bounds of the map; None where it has no place."""
+        if self._globe is None:
+            return None
+        with self._lock:
+            x, y = self._globe(np.array(bounds[::2]), np.array(bounds[1::2]))
+        return float(x[0]), float(y[0]), float(x[1]), float(y[1])
+
+    def box_of(self, pixels: np.ndarray, wide: int = 1, aspect: float = 1.0) -> Box:
+        """Return what to show around points: their box with its surroundings, so many times as wide as high, in whole pixels."""
         low, high = pixels.min(0), pixels.max(0)
-        reach = max(float((high - low).max()) * 0.8, 24.0) * 2.0 ** (wide - 1)
+        shape = np.array([aspect, 1.0])
+        reach = shape * max(float(((high - low) / shape).max()) * 0.8, 24.0) * 2.0 ** (wide - 1)
         middle = (low + high) / 2
-        step = _step(2 * reach)
+        step = _step(2 * float(reach.max()))
         corners = np.concatenate([np.floor((middle - reach) / step), np.ceil((middle + reach) / step)]) * step
         left, top, right, bottom = (int(v) for v in np.clip(corners, -(2**31), 2**31))
         return left, top, right, bottom
@@ -228,6 +238,14 @@ def _ways(crs: Any, grid: GeoBox) -> tuple[Way, Way]:
     there = Transformer.from_crs(crs, grid.crs.to_wkt(), always_xy=True)
     back = Transformer.from_crs(grid.crs.to_wkt(), crs, always_xy=True)
     return there.transform, back.transform
+
+
+def _globe(crs: Any) -> Way | None:
+    if crs is None:
+        return None
+    from pyproj import Transformer
+
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform
 
 
 def _same(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ export class Photos {
     this.controls = controls;
     this.ids = [];
     this.begun = false;
+    this.flat = document.getElementById("stage").classList.contains("flat");
     this.opacity = new Map(LAYERS.map(([kind, , value]) => [kind, value]));
   }
 
@@ -51,6 +52,7 @@ export class Photos {
     addPicture(map, about.bounds, layers.map(([kind], k) => ({ id: this.ids[k], url: `photo/${album.id}/${index}/${kind}`, opacity: this.opacity.get(kind) })));
     this.controls.replaceChildren(...layers.map(([kind, label]) => this.slider(kind, label)));
     const note = about.bare ? {} : { note: "shown is the overlay: name the folder of the photographs too" };
+    document.getElementById("stage").classList.add("flat"); // metres mean nothing there
     showPhoto({ ...about, columns: { ...note, ...about.columns } });
     flyTo(map, about.bounds, { maxZoom: 23, padding: 30, duration: 0 });
   }
@@ -72,6 +74,7 @@ export class Photos {
   leave() {
     removePicture(this.state.maps[0], this.ids);
     this.ids = [];
+    document.getElementById("stage").classList.toggle("flat", this.flat);
     this.controls.replaceChildren();
   }
 }

@@ -1,6 +1,6 @@
 // The page: one map or two, a list of layers, a search, the record of what was clicked.
 
-import { addFields, ask, choose, fieldAt, flyTo, loadLayers, makeMap, refresh, setRamp } from "./map.js";
+import { ask, choose, fieldAt, flyTo, loadLayers, makeMap, refresh, setRamp } from "./map.js";
 import { LayerList } from "./list.js";
 import { closeRecord, showField, showProblems } from "./panels.js";
 import { Photos } from "./photos.js";
@@ -17,6 +17,7 @@ async function begin() {
   left.on("error", (event) => say(event.error?.message || "A tile could not be read."));
   state.swipe = new Swipe($("stage"), $("handle"), () => makeMap("right", state.all.bounds, { controls: false, label: "Right map" }), state.maps, onRight);
   state.list = new LayerList(state, $("layers"), $("legend"));
+  $("stage").classList.toggle("flat", [...state.all.rasters, ...state.all.fields].every((layer) => layer.flat));
   state.photos = new Photos(state, $("album"), $("picture-layers"));
   showProblems(state.all.problems);
   $("show-photos").hidden = !state.all.albums.length;
@@ -171,4 +172,4 @@ $("fit").addEventListener("click", KEYS.f);
 $("help").addEventListener("click", KEYS["?"]);
 $("close").addEventListener("click", () => { forget(); state.maps[0].getCanvas().focus(); });
 begin().catch((problem) => say(`The page could not be opened: ${problem.message}`));
-export { addFields, state };
+export { state };

@@ -63,16 +63,35 @@ class Place:
 class Fields(Protocol):
     """Fields of one or many files."""
 
-    places: Sequence[Place]
-    boxes: np.ndarray
-    """(chunk, 4) metres of web mercator."""
-    project: Projection
-    columns: Mapping[str, str]
-    """Column -> "number" or "text": what may travel in tiles."""
-    ranges: Mapping[str, tuple[float, float]]
-    """Column of numbers -> lowest and highest, where the file says so."""
-    flat: bool
-    """Whether the file has no CRS, so that its units are pixels."""
+    @property
+    def places(self) -> Sequence[Place]:
+        """The chunks, in order."""
+        ...
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(chunk, 4) metres of web mercator."""
+        ...
+
+    @property
+    def project(self) -> Projection:
+        """How coordinates come to web mercator."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Column -> "number" or "text": what may travel in tiles."""
+        ...
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Column of numbers -> lowest and highest, where the file says so."""
+        ...
+
+    @property
+    def flat(self) -> bool:
+        """Whether the file has no CRS, so that its units are pixels."""
+        ...
 
     def chunk(self, index: int) -> Chunk:
         """Read a chunk, or find it in memory."""

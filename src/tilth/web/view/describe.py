@@ -26,7 +26,8 @@ def describe(found: Found) -> dict[str, Any]:
     fields = [fields_table(key, layer, found.names[key]) for key, layer in found.fields.items()]
     archives = [archive_table(key, archive, found.names[key]) for key, archive in found.archives.items()]
     albums = [{"id": key, "label": found.names[key], "count": len(album.photos)} for key, album in found.albums.items()]
-    boxes = [r.box for r in found.rasters.values() if r.crs] or [b for f in found.fields.values() if (b := around(f.fields.boxes)) and not f.fields.flat]
+    placed = [around(layer.fields.boxes) for layer in found.fields.values() if not layer.fields.flat]
+    boxes = [r.box for r in found.rasters.values() if r.crs] + [box for box in placed if box is not None]
     boxes = boxes or [a.box for a in found.archives.values()] or [r.box for r in found.rasters.values()] or [(0.0, 0.0, 0.0, 0.0)]
     whole = (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
     ramp = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in RAMP]
@@ -52,7 +53,8 @@ def fields_table(key: str, layer: FieldsLayer, name: str) -> dict[str, Any]:
     """Return what the page must know of fields."""
     box: Box = around(layer.fields.boxes) or (-EARTH, -EARTH, EARTH, EARTH)
     return {
-        "id": key, "label": name, "kind": "fields", "rows": sum(place.rows for place in layer.fields.places), "bounds": to_degrees(box), "flat": layer.fields.flat,
+        "id": key, "label": name, "kind": "fields", "rows": sum(place.rows for place in layer.fields.places), "bounds": to_degrees(box),
+        "flat": layer.fields.flat,
         "minzoom": 0, "maxzoom": FINEST, "detail": layer.zoom, "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}", "inner": "fields", "records": True,
         "colourings": colourings(layer.fields.columns, layer.fields.ranges), "ready": layer.overview is None or layer.overview.ready,
     }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Found:
                 layer.overview.stop()
 
 
-def find(given: Sequence[Path], fresh: Callable[[Fields, int, str], Overview] = Overview) -> Found:
+def find(given: Sequence[Path]) -> Found:
     """Open what was given, by heads and feet only.
 
     Raises
@@ -76,9 +76,11 @@ def find(given: Sequence[Path], fresh: Callable[[Fields, int, str], Overview] = 
         for each in [root] if root.is_file() else listed(root):
             name = each.name if root.is_file() else str(Path(path.name or root.name) / each.relative_to(root))
             add(found, each, name, roots, photos)
-    if photos and (not found.rasters and not found.fields and not found.archives or any(root.is_file() and root in photos for root in roots)):
-        found.albums[f"p{len(found.albums)}"] = album = open_photos(photos, photos[0].parent)
-        found.names[f"p{len(found.albums) - 1}"] = album.folder.name
+    alone = not (found.rasters or found.fields or found.archives)
+    if photos and (alone or any(root.is_file() and root in photos for root in roots)):
+        key = f"p{len(found.albums)}"
+        found.albums[key] = open_photos(photos, photos[0].parent)
+        found.names[key] = photos[0].parent.name
     if not (found.rasters or found.fields or found.archives or any(album.photos for album in found.albums.values())):
         why = found.problems[0] if found.problems else "wanted are GeoTIFF, GeoParquet, PMTiles, GeoPackage, or the folder of tilth map, demo or crops."
         message = f"There is nothing to see in {', '.join(map(str, given))}: {why}"

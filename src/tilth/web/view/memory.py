@@ -103,7 +103,7 @@ def columns_of(frame: Any) -> dict[str, str]:
             continue
         if frame[name].dtype.kind in "fiu":
             found[str(name)] = "number"
-        elif frame[name].dtype.kind not in "Mmb" and all(isinstance(v, str) or v is None or v != v for v in frame[name].head(100)):
+        elif frame[name].dtype.kind not in "Mmb" and all(isinstance(v, str) for v in frame[name].dropna().head(100)):
             found[str(name)] = "text"
     return dict(list(found.items())[:MOST_COLUMNS])
 

@@ -1,16 +1,18 @@
 """The page of ``tilth view``: what it asks for and what it is answered.
 
-All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``, ``api/find/LAYER``, ``api/values/LAYER``, ``api/photos/ALBUM``,
-``raster/LAYER/LOOK/Z/X/Y``, ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No request names a file: layers are named
-by what :mod:`tilth.web.view.found` gave them.
+All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``, ``api/find/LAYER``, ``api/values/LAYER``,
+``api/photos/ALBUM``, ``raster/LAYER/LOOK/Z/X/Y``, ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No request
+names a file: layers are named by what :mod:`tilth.web.view.found` gave them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +66,8 @@ def view_page(given: Sequence[Path]) -> tuple[PageModule, Found]:
     require("starlette", "web")
     library_folder()
     found = find(given)
+    if found.rasters:
+        threading.Thread(target=import_module, args=("rio_tiler.reader",), name="warming", daemon=True).start()
     return PageModule("view", view_routes(Desk(found)), STATIC, POLICY), found
 
 

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ LARGEST_BLOCK = 128 << 20
 MOST_BANDS = 256
 SAMPLE = 512
 """Edge in pixels of the picture that brightness is judged from."""
+NUMBERS = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"}
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
@@ -142,12 +145,10 @@ def opened(path: Path) -> Iterator[Any]:
     UnreadableFile
         If it is none, or corrupt.
     """
-    from rio_tiler.errors import RioTilerError
-
     try:
         with gdal_settings(remote=False, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_quietly(str(path), driver="GTiff") as dataset:
             yield dataset
-    except (*GDAL_ERRORS, OSError, ValueError, OverflowError, MemoryError, RioTilerError) as error:
+    except (*GDAL_ERRORS, OSError, ValueError, OverflowError, MemoryError) as error:
         message = f"{path.name} cannot be read ({str(error)[:160].rstrip('.')}): it is truncated or corrupt; copy it again."
         raise UnreadableFile(message) from error
 
@@ -155,11 +156,16 @@ def opened(path: Path) -> Iterator[Any]:
 def read_tile_of(dataset: Any, bands: tuple[int, ...], box: Box, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
     """Warp what lies in a box of web mercator: (band, y, x) values and (y, x) valid."""
     from rio_tiler.constants import WEB_MERCATOR_CRS
+    from rio_tiler.errors import RioTilerError
     from rio_tiler.reader import part
 
     how: Any = "bilinear" if smooth else "nearest"
-    read = part(dataset, box, EDGE, EDGE, dst_crs=WEB_MERCATOR_CRS, bounds_crs=WEB_MERCATOR_CRS, indexes=bands, resampling_method=how, reproject_method=how)
-    return read.array.data, ~np.ma.getmaskarray(read.array).any(0)
+    place: dict[str, Any] = {"dst_crs": WEB_MERCATOR_CRS, "bounds_crs": WEB_MERCATOR_CRS}
+    try:
+        read = part(dataset, box, EDGE, EDGE, indexes=bands, resampling_method=how, reproject_method=how, **place)
+    except RioTilerError as error:
+        raise ValueError(str(error)) from error
+    return read.array.data, np.asarray(~np.ma.getmaskarray(read.array).any(0))
 
 
 def read_window(dataset: Any, bands: tuple[int, ...], window: Any, shape: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +174,7 @@ def read_window(dataset: Any, bands: tuple[int, ...], window: Any, shape: tuple[
 
     size: dict[str, Any] = {"height": shape[0], "width": shape[1]} if shape else {} if window else {"max_size": SAMPLE}
     found = read(dataset, indexes=bands, window=window, **size)
-    return found.array.data, ~np.ma.getmaskarray(found.array).any(0)
+    return found.array.data, np.asarray(~np.ma.getmaskarray(found.array).any(0))
 
 
 def open_geotiff(path: Path) -> RasterFile:
@@ -181,7 +187,8 @@ def open_geotiff(path: Path) -> RasterFile:
     GridMismatch
         If its grid is rotated.
     """
-    require("rio_tiler", "web")
+    if find_spec("rio_tiler") is None:  # it takes a second to import, and the first tile is time enough
+        require("rio_tiler", "web")
     with path.open("rb") as file:
         if file.read(4) not in MAGIC:
             message = f"{path.name} does not begin like a TIFF: write it again as GeoTIFF or COG."
@@ -195,7 +202,7 @@ def open_geotiff(path: Path) -> RasterFile:
         head = Head(names, str(dataset.dtypes[0]), dict(dataset.tags()), colour_table(dataset))
         factor = max([1, *dataset.overviews(1)])
         shape, block = dataset.shape, dataset.block_shapes[0]
-    box = around(edge_boxes(bounds, projection(crs)))  # type: ignore[arg-type]
+    box = around(edge_boxes(bounds, projection(crs)))
     if box is None or box[0] >= box[2] or box[1] >= box[3]:
         message = f"{path.name} lies nowhere on the map: its place or its coordinate system is wrong."
         raise GridMismatch(message)
@@ -207,7 +214,7 @@ def edge_boxes(bounds: Box, project: Any) -> np.ndarray:
     """Return projected boxes that together hold a box whose edges may bend."""
     west, south, east, north = bounds
     x, y = np.linspace(west, east, 9), np.linspace(south, north, 9)
-    strips = [np.column_stack(np.broadcast_arrays(x[:-1], low, x[1:], high)) for low, high in zip(y[:-1], y[1:], strict=True)]
+    strips = [np.column_stack(np.broadcast_arrays(x[:-1], low, x[1:], high)) for low, high in pairwise(y)]
     return project_boxes(np.concatenate(strips), project)
 
 
@@ -224,13 +231,10 @@ def check_head(dataset: Any, path: Path) -> None:
         message = f"{path.name} is rotated: warp it first, for example with gdalwarp."
         raise GridMismatch(message)
     rows, columns = dataset.block_shapes[0]
-    held = rows * columns * np.dtype(dataset.dtypes[0]).itemsize * (dataset.count if str(dataset.interleaving).endswith("pixel") else 1)
-    if (
-        not 1 <= dataset.count <= MOST_BANDS
-        or held > LARGEST_BLOCK
-        or not set(dataset.dtypes) <= {"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "int64", "uint64"}
-    ):
-        message = f"{path.name} has {dataset.count:,} bands in blocks of {held:,} bytes: write it again as COG with blocks of 512 pixels."
+    deep = dataset.count if str(dataset.interleaving).lower().endswith("pixel") else 1
+    held = rows * columns * deep * max(np.dtype(kind).itemsize for kind in dataset.dtypes) if set(dataset.dtypes) <= NUMBERS else 0
+    if not 1 <= dataset.count <= MOST_BANDS or not 0 < held <= LARGEST_BLOCK:
+        message = f"{path.name} has {dataset.count:,} bands of {dataset.dtypes[0]} in blocks of {rows:,} x {columns:,} pixels: write it again as COG."
         raise UnreadableFile(message)
 
 

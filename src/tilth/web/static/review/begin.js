@@ -2,6 +2,7 @@
 
 import { Link } from "../link.js";
 import { $, Clock, say, shelves, unique } from "../marks.js";
+import { Beside } from "./beside.js";
 import { Queue } from "./queue.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
@@ -21,8 +22,9 @@ const person = () => name;
 const clock = new Clock();
 const stage = new Stage($("view"));
 const link = new Link(tellLink);
-const queue = new Queue(link, person);
+const queue = new Queue(link, person, () => stage.aspect);
 const tools = new Tools(stage, act, say);
+const beside = new Beside($("map"), $("beside"), say);
 queue.onCounts = showCounts;
 
 function tellLink(state, waiting, problem) {
@@ -56,11 +58,12 @@ function show(item) {
   item.begun = performance.now();
   stage.show(item);
   describe(item);
+  beside.show(item);
   document.body.dataset.ready = `${item.id}@${item.version}`;
 }
 
 function describe(item) {
-  $("name").textContent = item.id;
+  $("field").textContent = item.status === "other" ? "An outline of the other map" : item.id;
   $("view").setAttribute("aria-label", `Field ${item.id}, ${STATUS[item.status]}`);
   const by = item.person ? ` by ${item.person}` : "";
   $("state").textContent = `${STATUS[item.status]}${by}`;
@@ -90,10 +93,10 @@ async function act(kind, given = {}) {
   if (now?.status === "other" && kind !== "add") {
     if (kind === "accept") return act("add", { points: now.parts[0][0], on: {} });
     if (SIMPLE.includes(kind)) return next();
-    return say("This outline is in the other map only: accept it to take it over, or go on.");
+    return say("This outline is in the other map only: accept it to take it over, or draw another one.");
   }
   const on = given.on ?? { [now.id]: now.version };
-  const sent = link.send("api/act", { id: unique(), kind, person: name, on, points: given.points || [], seconds: Math.round(clock.take() * 1000) / 1000 });
+  const sent = link.send("api/act", { id: unique(), kind, person: name, on, points: given.points || [], seconds: Math.round(clock.take() * 1000) / 1000, aspect: stage.aspect });
   if (!SIMPLE.includes(kind)) return shown(kind, sent);
   now.pending = sent.then((table) => settle(kind, table, now), (problem) => { now.pending = null; say(problem.message, 8); });
   now.status = { accept: "accepted", reject: "rejected", unsure: "unsure" }[kind];
@@ -131,7 +134,7 @@ async function shown(kind, sent) {
 
 async function undo() {
   await link.idle();
-  await shown("undo", link.send("api/act", { id: unique(), kind: "undo", person: name, on: {}, points: [], seconds: clock.take() }));
+  await shown("undo", link.send("api/act", { id: unique(), kind: "undo", person: name, on: {}, points: [], seconds: clock.take(), aspect: stage.aspect }));
 }
 
 // Further out than the piece that was cut: a larger one is asked for.
@@ -141,17 +144,23 @@ async function smaller() {
   const [left, , right] = item.box;
   if (stage.place.width < (right - left) * 0.999) return stage.zoom(1 / 1.5);
   if (item.status === "other" || (item.wide || 1) >= 5) return;
-  const answer = await link.get("api/field", { id: item.id, wide: (item.wide || 1) + 1 });
+  const answer = await link.get("api/field", { id: item.id, wide: (item.wide || 1) + 1, aspect: stage.aspect });
   queue.update([{ ...answer.item, wide: (item.wide || 1) + 1 }]);
   if (queue.current?.id === item.id) stage.show(queue.current);
 }
 
 function run(what) {
   if (SIMPLE.includes(what)) act(what);
-  else if (TOOLS.includes(what)) queue.current && tools.begin(what);
+  else if (TOOLS.includes(what)) take(what);
   else if (what === "undo") undo();
   else if (what === "next") next();
   else if (what === "back") show(queue.back());
+}
+
+function take(tool) {
+  if (!queue.current) return;
+  if (queue.current.status === "other" && tool !== "add") say("This outline is in the other map only: accept it to take it over, or draw another one.");
+  else tools.begin(tool);
 }
 
 function look(which) {
@@ -172,6 +181,7 @@ function key(event) {
   if (onButton) return;
   if (tools.key(event)) event.preventDefault();
   else if (KEYS[press] && !event.repeat) run(KEYS[press]);
+  else if (press === "v") beside.toggle();
   else if (press === "?") $("help").showModal();
   else if (/^[1-9]$/.test(press)) look(Number(press) - 1);
   else if (press === "h") { $("lines").checked = !$("lines").checked; bare(); }
@@ -229,6 +239,7 @@ async function begin() {
     anchor.href = `../${page}/`;
     $("pages").append(anchor);
   }
+  $("beside").hidden = !state.pages.some(([page]) => page === "view");
   $("pages").hidden = !state.pages.length;
   showCounts(state.counts);
   if (link.adopt(state.folder)) say("What could not be sent before is sent now.");

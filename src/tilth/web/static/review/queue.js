@@ -5,9 +5,8 @@ import { chip } from "./stage.js";
 const AHEAD = 6;
 
 export class Queue {
-  constructor(link, person) {
-    this.link = link;
-    this.person = person;
+  constructor(link, person, aspect) {
+    Object.assign(this, { link, person, aspect });
     this.show = "undecided";
     this.restart();
   }
@@ -44,7 +43,7 @@ export class Queue {
     if (this.over) return Promise.resolve();
     const turn = this.turn;
     this.asking ??= (async () => {
-      const answer = await this.link.get("api/queue", { person: this.person(), size: AHEAD, after: this.after, show: this.show });
+      const answer = await this.link.get("api/queue", { person: this.person(), size: AHEAD, after: this.after, show: this.show, aspect: this.aspect() });
       if (turn !== this.turn) return;
       const known = new Set(this.items.map((item) => item.id));
       this.items.push(...answer.items.filter((item) => !known.has(item.id)));

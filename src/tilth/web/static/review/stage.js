@@ -89,6 +89,12 @@ export class Stage {
     return [point.x, point.y];
   }
 
+  // Width over height, so that pieces of the image fill the view.
+  get aspect() {
+    const { clientWidth, clientHeight } = this.svg;
+    return Math.round(10 * Math.min(Math.max(clientWidth / Math.max(clientHeight, 1) || 1, 0.4), 2.5)) / 10;
+  }
+
   get unit() {
     const matrix = this.svg.getScreenCTM();
     return matrix && matrix.a ? 1 / matrix.a : 1;

@@ -92,7 +92,7 @@ export class Tools {
       const { x, y, width, height } = this.stage.place;
       const [a, b] = centre(one.parts);
       const inside = [Math.min(Math.max(a, x + 0.05 * width), x + 0.95 * width), Math.min(Math.max(b, y + 0.05 * height), y + 0.95 * height)];
-      make("text", { class: "number", x: inside[0], y: inside[1], "font-size": 20 * unit }, group).textContent = k + 1;
+      make("text", { class: "number", x: inside[0], y: inside[1], "font-size": 20 * unit, "stroke-width": 4 * unit }, group).textContent = k + 1;
     }
   }
 

@@ -1,0 +1,87 @@
+"""Tutorials: percent scripts that become notebooks, are run, and become pages.  No output is kept in the repository, so none can go stale.
+
+    python docs/notebooks.py FOLDER     # writes executed notebooks there
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+TUTORIALS = Path(__file__).with_name("tutorials")
+LIMIT = 300
+"""Seconds a cell may take."""
+CELL = "# %%"
+
+
+def read_script(path: Path) -> Any:
+    """Return the notebook of a script whose cells begin with ``# %%``, or with ``# %% [markdown]`` for text."""
+    import nbformat
+
+    cells = []
+    for part in f"\n{path.read_text('utf-8')}".split(f"\n{CELL}")[1:]:
+        head, _, body = part.partition("\n")
+        if head.strip() == "[markdown]":
+            lines = [line.removeprefix("#").removeprefix(" ") for line in body.strip().splitlines()]
+            cells.append(nbformat.v4.new_markdown_cell("\n".join(lines)))
+        else:
+            cells.append(nbformat.v4.new_code_cell(body.strip()))
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"  # nbformat's own are drawn by lot
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def execute(path: Path) -> Any:
+    """Run a script as a notebook and return it with its outputs.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError
+        If a cell fails.
+    """
+    from nbclient import NotebookClient
+
+    notebook = read_script(path)
+    NotebookClient(notebook, timeout=LIMIT, kernel_name="python3").execute()
+    return notebook
+
+
+def to_markdown(notebook: Any) -> str:
+    """Return a page: text as it is, code fenced, what a cell shows below it."""
+    parts = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+            continue
+        parts.append(f"```python\n{cell.source}\n```")
+        parts += [text for text in map(_shown, cell.outputs) if text]
+    return "\n\n".join(parts) + "\n"
+
+
+def _shown(output: Any) -> str:
+    """Return one output: HTML where there is some, else text; progress and warnings on standard error are left out."""
+    if output.output_type == "stream":
+        return f"```text\n{output.text.rstrip()}\n```" if output.name == "stdout" else ""
+    data = output.get("data", {})
+    if "text/html" in data:
+        html = " ".join(line.strip() for line in data["text/html"].splitlines())
+        return f'<div class="shown">{html}</div>'
+    if "image/png" in data:
+        return f'<img alt="What the cell shows" src="data:image/png;base64,{data["image/png"].strip()}">'
+    return f"```text\n{textwrap.shorten(data['text/plain'], 2000, placeholder=' ...')}\n```" if "text/plain" in data else ""
+
+
+def main() -> None:
+    """Write the executed notebooks."""
+    import nbformat
+
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(TUTORIALS.glob("*.py")):
+        nbformat.write(execute(path), folder / f"{path.stem}.ipynb")
+
+
+if __name__ == "__main__":
+    main()
