@@ -1,6 +1,6 @@
 """Tutorials: percent scripts that become notebooks, are run, and become pages.  No output is kept in the repository, so none can go stale.
 
-    python docs/notebooks.py FOLDER     # writes executed notebooks there
+python docs/notebooks.py FOLDER     # writes executed notebooks there
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import threading
 import time
@@ -16,7 +17,7 @@ class FaultyStore:
     """``with FaultyStore() as store``: environment variables for clients are in ``store.environment``, faults go into ``store.faults``.
 
     A fault is (method, part of the path, kind, times): kind "503" is answered without asking, "lost" after the store has done it,
-    "cut" sends half of the answer, "slow" waits first.
+    "cut" sends half of the answer, "slow" waits 1.5 seconds first.
     """
 
     def __init__(self, bucket="bucket"):
@@ -82,7 +83,7 @@ class FaultyStore:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
                 kind = store._next_fault(self.command, self.path)
                 if kind == "slow":
-                    time.sleep(0.5)
+                    time.sleep(1.5)
                 if kind == "503":
                     self._answer(503, [], b"")
                     return
@@ -112,7 +113,8 @@ class FaultyStore:
                 self.send_header("Content-Length", length if self.command == "HEAD" else len(body))
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(body[:sent])
+                    with contextlib.suppress(OSError):  # a client that lost patience is gone
+                        self.wfile.write(body[:sent])
                 if sent is not None:
                     self.close_connection = True
 

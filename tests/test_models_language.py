@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from tilth.classes import IGNORE
 from tilth.errors import BadInput, UnknownName
-from tilth.models.language.chat import Place, Prompt, coarsen, cut, messages, picture, refine
+from tilth.models.language.chat import SHOWN, Place, Prompt, coarsen, cut, messages, picture, pictures, refine
 from tilth.models.language.ebnf import to_ebnf
 from tilth.models.language.grammar import Grammar, is_done
 from tilth.models.language.rrle import CODECS, Misread, decode, encode, find_codec
@@ -225,6 +225,8 @@ def test_questions_put_first_what_all_patches_share():
         ({"codec": "rle"}, "no codec called 'rle'"),
         ({"instruction": "Look: {klasses}"}, "placeholder"),
         ({"margin": -1}, "margin of -1"),
+        ({"shown": "sharp"}, "'sharp'.*colour, grey"),
+        ({"shown": "blank", "coordinates": False}, "neither shown nor said"),
     ],
 )
 def test_prompts_that_make_no_sense(values, said):
@@ -254,3 +256,16 @@ def test_margins_and_pictures():
     shown = np.asarray(picture(np.full((1, 2, 3), 51.0), Scaling((255.0,))))
     assert shown.shape == (2, 3, 3)
     assert (shown == 51).all()
+
+
+def test_a_patch_is_shown_in_colour_in_grey_or_not_at_all():
+    from tilth.segmenter import Scaling
+
+    values, roi = np.random.default_rng(0).integers(0, 256, (3, 8, 8)).astype(np.float32), (slice(2, 6), slice(4, 8))
+    part = values[:, *roi]
+    shown = {name: [np.asarray(image) for image in pictures(values, roi, Prompt(patch=4, grid=4, shown=name), Scaling((255.0,)))] for name in SHOWN}
+    assert all(np.array_equal(whole, np.moveaxis(values, 0, -1)) for whole, _ in shown.values())
+    assert np.array_equal(shown["colour"][1], np.moveaxis(part, 0, -1))
+    assert np.ptp(shown["grey"][1], axis=-1).max() == 0
+    assert np.abs(shown["grey"][1][..., 0] - np.tensordot([0.299, 0.587, 0.114], part, 1)).max() <= 1
+    assert (shown["blank"][1] == 128).all()

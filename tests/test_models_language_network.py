@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import replace
 
@@ -283,6 +284,30 @@ def test_faults_of_cards_and_files_are_one_sentence_each(toy, tmp_path, monkeypa
     with pytest.raises(BadInput, match="samples, temperature"):
         spoken(found, sample=3)
     assert spoken(found, samples=3).architecture["speaking"] == {"samples": 3}
+
+
+@pytest.mark.parametrize("engine", ["tilth", "none"])
+def test_the_tokenizer_is_looked_at_whatever_the_grammar(toy, tmp_path, engine):
+    path = folder(toy, tmp_path / "m")
+    write_card(replace(read_card(path), architecture={**card().architecture, "speaking": {"grammar": engine}}), path / "card.toml")
+    settings = json.loads((path / "tokenizer.json").read_text("utf-8"))
+    settings["normalizer"] = {"type": "Lowercase"}
+    settings["added_tokens"] = [token for token in settings["added_tokens"] if token["content"] != "<seg>"]
+    names = ["others", "Field", "tree"]
+    made = replace(read_card(path), classes=ClassScheme(tuple(names)), architecture={**read_card(path).architecture, "taught": names})
+    (path / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    write_card(replace(made, files={**made.files, "tokenizer.json": sha256_of(path / "tokenizer.json")}), path / "card.toml")
+    with pytest.raises(BadInput, match="The tokenizer changes masks"):
+        load_model(path)
+
+
+def test_a_tokenizer_that_splits_the_separators_is_said_when_it_is_loaded(toy, tmp_path, monkeypatch):
+    from tilth.models.language import speak
+
+    path = folder(toy, tmp_path / "m")
+    monkeypatch.setattr(speak, "check_tokenizer", lambda *_: ("The tokenizer splits ' *' (2 tokens): the codec rrle-compact needs fewer tokens.",))
+    with pytest.warns(UserWarning, match="The tokenizer splits"):
+        load_model(path)
 
 
 def test_a_model_without_vision(toy, tmp_path):

@@ -30,7 +30,7 @@ from tilth.train import list_recipes, read_recipe, sft  # noqa: E402
 from tilth.train.grpo import check_gate, make_watch  # noqa: E402
 from tilth.train.inspect_language import inspect  # noqa: E402
 from tilth.train.language_recipe import COUNTRYSIDE, Draws, Grpo, LanguageRecipe, Lora, Sft, Simulated  # noqa: E402
-from tilth.train.language_run import forecast, plan_language, plan_talks, train_language  # noqa: E402
+from tilth.train.language_run import REWARDED, TRAINING, VALIDATION, forecast, plan_language, plan_talks, train_language  # noqa: E402
 from tilth.train.reward import constants, dice_reward, validity_reward  # noqa: E402
 from tilth.train.sft import find_tokenizer, lora_config, make_pair, shared_arguments  # noqa: E402
 from tilth.train.speech import Talks, simulated, true_classes, turned, turned_roi  # noqa: E402
@@ -65,6 +65,21 @@ def test_an_answer_says_what_its_pictures_show():
     assert np.array_equal(talks[3].truth, Talks(SAMPLES, recipe(), 40)[3].truth)
     assert len({talks[k].answer for k in range(40)}) > 20
     assert any(talks[k].answer != Talks(SAMPLES, recipe(), 40, 1)[k].answer for k in range(5))
+
+
+def test_lessons_in_which_the_patch_is_hidden():
+    shown = Talks(SAMPLES, recipe(), 60)
+    mixed, never = Talks(SAMPLES, recipe(), 60, hidden=0.5), Talks(SAMPLES, recipe(), 60, hidden=1.0)
+    blank = [np.ptp(np.asarray(mixed[k].images[1])) == 0 for k in range(60)]
+    assert 15 < sum(blank) < 45
+    assert all((np.asarray(never[k].images[1]) == 128).all() for k in range(5))
+    for k in range(10):  # nothing else is different: the same question, the same answer
+        assert (mixed[k].answer, mixed[k].question, mixed[k].images[0]) == (shown[k].answer, shown[k].question, shown[k].images[0])
+    made = recipe()
+    plan = plan_talks(replace(made, draws=replace(made.draws, hidden=0.5)), SAMPLES, [sample(9)])
+    assert [plan.talks(kind).hidden for kind in (TRAINING, VALIDATION, REWARDED)] == [0.5, 0.0, 0.0]
+    with pytest.raises(BadInput, match="draws.hidden"):
+        replace(made, draws=replace(made.draws, hidden=1.5))
 
 
 def test_turns_keep_regions_with_their_pixels():

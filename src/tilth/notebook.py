@@ -6,6 +6,7 @@ import io
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 LONGEST = 320
 """Longer side of a picture in pixels."""
+LONG = 400
+"""Letters of a fact that are shown."""
 MOST_NUMBERS = 200_000_000
 """Pixels times bands up to which a file is read for its picture; a larger one shows its facts only."""
 CELL = "padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top"
@@ -42,7 +45,11 @@ def html(thing: Any) -> str | None:
 
 def _card(title: str, facts: Mapping[str, object], image: np.ndarray | None = None, alternative: str = "", after: str = "") -> str:
     """Lay a picture beside a table of facts; colours are the notebook's own, so that it reads in light and dark."""
-    rows = "".join(f'<tr><th scope="row" style="{CELL}">{escape(k)}</th><td style="{CELL}">{escape(str(v))}</td></tr>' for k, v in facts.items() if v != "")
+    rows = "".join(
+        f'<tr><th scope="row" style="{CELL}">{escape(k)}</th><td style="{CELL}">{escape(shorten(str(v), LONG, placeholder=" ..."))}</td></tr>'
+        for k, v in facts.items()
+        if v != ""
+    )
     drawn = "" if image is None else f'<img src="{png_uri(image)}" alt="{escape(alternative)}" style="max-width:{LONGEST}px;image-rendering:auto">'
     words = f"<div><strong>{escape(title)}</strong><table>{rows}</table>{after}</div>"
     return f'<div style="display:flex;gap:1rem;flex-wrap:wrap;align-items:flex-start">{drawn}{words}</div>'

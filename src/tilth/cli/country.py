@@ -110,3 +110,26 @@ def stats_command(maps: Path, by: Path | None, name: str | None, out: Path | Non
         click.echo(country.shown(rows, ENDINGS[kind]), nl=False)
         return
     click.echo(str(country.write_units(rows, out, force=given["force"])))
+
+
+TILES_HELP = (
+    """A merged map in, vector tiles for viewing out (.pmtiles): layer "fields" from zoom 9, and farther out "density", how much of each square is field."""
+)
+
+
+@click.command("tiles", help=TILES_HELP)
+@click.argument("maps", type=folder)
+@opt.out
+@click.option("--max-zoom", "finest", type=click.IntRange(9, 15), default=12, show_default=True, help="Finest tiles; viewers enlarge them further.")
+@opt.force
+@opt.as_json
+@opt.quiet
+def tiles_command(maps: Path, out: Path, finest: int, **given: Any) -> None:
+    """Draw."""
+    from tilth import country, store
+
+    began = time.monotonic()
+    store.check_output(out, given["force"])
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+        path = country.write_tiles(maps, out, finest=finest, force=given["force"], on_step=say.step)
+    finish(path, {"megabytes": round(path.stat().st_size / 1e6, 2), "seconds": round(time.monotonic() - began, 1)}, given)

@@ -26,6 +26,7 @@ from .probe import Probe as Probe
 from .probe import probe_road as probe_road
 from .probe import read_probe as read_probe
 from .probe import write_probe as write_probe
+from .pyramid import write_tiles as write_tiles
 from .simulation import Outcome as Outcome
 from .simulation import Work as Work
 from .simulation import simulate as simulate

@@ -177,14 +177,9 @@ def write_plan(plan: Plan, folder: Path, *, force: bool = False) -> Path:
         script.write_text(_all(plan), "utf-8")
         script.chmod(0o755)
         write_probe(plan.probe, temporary / "probe.json")
-        facts = {
-            "tilth": tilth.__version__,
-            "area": plan.area.name,
-            "year": plan.year,
-            "costs": plan.costs(),
-            "workers": [asdict(one) for one in plan.outcomes],
-        }
-        (temporary / "plan.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        workers = [asdict(one) for one in plan.outcomes]
+        whole = {"tilth": tilth.__version__, "area": plan.area.name, "year": plan.year, "costs": plan.costs(), "workers": workers}
+        (temporary / "plan.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
         (temporary / "plan.md").write_text(shown_plan(plan), "utf-8")
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,81 +15,135 @@ from tilth.fields.schema import COLUMNS, Origin
 
 if TYPE_CHECKING:
     import geopandas
+    import pandas as pd
     import pyarrow as pa
 
 ROWS = 50_000
 """Rows per row group."""
+CHUNK = 8192
+"""Outlines that are projected at once."""
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> None:
-    """Write fields as they are to a GeoParquet 1.1 file.
+def write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None = None) -> None:
+    """Write fields to a GeoParquet 1.1 file, a row group at a time.
 
-    Rows are sorted along a Hilbert curve; zstd; a bbox column that readers use to skip row groups.
+    Rows are sorted along a Hilbert curve; zstd; a bbox column that readers use to skip row groups.  Beside the table there are in memory the outlines as they
+    will be in the file, and one row group.
 
     Parameters
     ----------
     frame : GeoDataFrame
-        With the columns of :data:`tilth.fields.schema.COLUMNS` (others are kept); its CRS becomes the file's.
+        With the columns of :data:`tilth.fields.schema.COLUMNS` (others are kept).
     path : Path
         Where; written in place, so give the temporary name of :func:`tilth.store.whole.whole_file`.
     origin : Origin
+    crs : str, optional
+        That of the file; None: that of the frame, whose outlines are then written as they are.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame = _along_hilbert(frame)
-    table = _arrow(frame)
+    drawn = _draw(frame, crs)
+    order = _along_hilbert(frame["id"].to_numpy(), drawn.bounds)
+    plain = frame.drop(columns=[frame.geometry.name, "bbox"], errors="ignore")
+    fields = _column_fields(plain)
     collection = {name: value for name, value in origin.to_dict().items() if name not in frame}  # what differs by field stands in its column
-    metadata = {"geo": json.dumps(_geo(frame)), "collection": json.dumps(collection)}
-    table = table.replace_schema_metadata(metadata)
+    metadata = {"geo": json.dumps(_geo(drawn, frame.crs if crs is None else crs)), "collection": json.dumps(collection)}
+    schema = pa.schema([*fields, *_drawn_fields()], metadata=metadata)
     # "id" as a dictionary would only repeat itself; the geometry neither.
-    dictionary = [name for name in table.column_names if name == "class"]
-    pq.write_table(table, path, compression="zstd", compression_level=9, row_group_size=ROWS, use_dictionary=dictionary, write_page_index=True)
+    dictionary = [name for name in schema.names if name == "class"]
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=9, use_dictionary=dictionary, write_page_index=True) as file:
+        for start in range(0, max(len(order), 1), ROWS):
+            rows = order[start : start + ROWS]
+            file.write_table(_arrow(plain.iloc[rows], drawn.bounds[rows], drawn.outlines[rows], schema), row_group_size=ROWS)
 
 
-def _along_hilbert(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
-    if len(frame) < 2:
-        return frame
-    order = np.lexsort((frame["id"].to_numpy(str), frame.geometry.hilbert_distance(level=16).to_numpy()))
-    return frame.iloc[order]
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Outlines as they are written."""
+
+    outlines: np.ndarray
+    """(n,) object: WKB."""
+    bounds: np.ndarray
+    """(n, 4) float64."""
+    kinds: tuple[str, ...]
+    """Types of geometry, sorted."""
 
 
-def _arrow(frame: geopandas.GeoDataFrame) -> pa.Table:
-    """Build the columns: required ones cannot be null."""
-    import pyarrow as pa
+def _draw(frame: geopandas.GeoDataFrame, crs: str | None) -> _Drawn:
+    """Project outlines (exteriors counter-clockwise, also where the projection mirrors) and turn them into bytes, some at a time."""
+    import geopandas
     import shapely
 
-    geometries = frame.geometry.to_numpy()
-    fields, arrays = [], []
+    shapes = frame.geometry.to_numpy()
+    outlines, bounds, kinds = np.empty(len(shapes), object), np.empty((len(shapes), 4)), set()
+    for start in range(0, len(shapes), CHUNK):
+        rows = slice(start, start + CHUNK)
+        part = shapes[rows]
+        if crs is not None:
+            part = shapely.orient_polygons(geopandas.GeoSeries(part, crs=frame.crs).to_crs(crs).to_numpy())
+        outlines[rows], bounds[rows] = shapely.to_wkb(part), shapely.bounds(part)
+        kinds |= set(geopandas.GeoSeries(part).geom_type.unique())
+    return _Drawn(outlines, bounds, tuple(sorted(kinds)))
+
+
+def _along_hilbert(ids: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Return the order of rows along a Hilbert curve through the middles of their boxes."""
+    import geopandas
+
+    if len(ids) < 2:
+        return np.arange(len(ids))
+    middles = geopandas.GeoSeries.from_xy((bounds[:, 0] + bounds[:, 2]) / 2, (bounds[:, 1] + bounds[:, 3]) / 2)
+    distance = middles.hilbert_distance(level=16).to_numpy()
+    return np.lexsort((ids.astype(str), distance))
+
+
+def _total(bounds: np.ndarray) -> np.ndarray:
+    """Return the box around (n, 4) boxes."""
+    return np.concatenate([np.nanmin(bounds[:, :2], axis=0), np.nanmax(bounds[:, 2:], axis=0)])
+
+
+def _column_fields(plain: pd.DataFrame) -> list[pa.Field]:
+    """Return Arrow's fields of the columns, ours first; required ones cannot be null."""
+    import pyarrow as pa
+
     kinds = {"string": pa.string(), "float": pa.float32(), "time": pa.timestamp("ms", tz="UTC")}
-    for column in COLUMNS:
-        if column.name in frame:
-            fields.append(pa.field(column.name, kinds[column.kind], nullable=not column.required))
-            arrays.append(pa.array(frame[column.name], kinds[column.kind], from_pandas=True))
-    known = {column.name for column in COLUMNS} | {frame.geometry.name, "bbox"}
-    for name in frame.columns:
-        if name not in known:
-            arrays.append(pa.array(frame[name], from_pandas=True))
-            fields.append(pa.field(str(name), arrays[-1].type))
-    bounds = shapely.bounds(geometries).reshape(-1, 4)
-    parts = [pa.array(bounds[:, k]) for k in range(4)]
+    ours = [pa.field(column.name, kinds[column.kind], nullable=not column.required) for column in COLUMNS if column.name in plain]
+    known = {column.name for column in COLUMNS}
+    return ours + [pa.field(str(name), pa.array(plain[name], from_pandas=True).type) for name in plain.columns if name not in known]
+
+
+def _drawn_fields() -> list[pa.Field]:
+    import pyarrow as pa
+
     box = [pa.field(side, pa.float64(), nullable=False) for side in SIDES]
-    arrays += [pa.StructArray.from_arrays(parts, fields=box), pa.array(shapely.to_wkb(geometries), pa.binary())]
-    fields += [pa.field("bbox", pa.struct(box)), pa.field("geometry", pa.binary(), nullable=False)]
-    return pa.table(arrays, schema=pa.schema(fields))
+    return [pa.field("bbox", pa.struct(box)), pa.field("geometry", pa.binary(), nullable=False)]
 
 
-def _geo(frame: geopandas.GeoDataFrame) -> dict[str, Any]:
+def _arrow(plain: pd.DataFrame, bounds: np.ndarray, outlines: np.ndarray, schema: pa.Schema) -> pa.Table:
+    """Build the columns of some rows."""
+    import pyarrow as pa
+
+    arrays = [pa.array(plain[field.name], field.type, from_pandas=True) for field in list(schema)[:-2]]
+    parts = [pa.array(bounds[:, k]) for k in range(4)]
+    box = pa.StructArray.from_arrays(parts, fields=list(schema.field("bbox").type))
+    return pa.table([*arrays, box, pa.array(outlines, pa.binary())], schema=schema)
+
+
+def _geo(drawn: _Drawn, crs: Any) -> dict[str, Any]:
     """GeoParquet's own metadata."""
+    from pyproj import CRS
+
     column: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": sorted(frame.geometry.geom_type.unique()),
-        "crs": None if frame.crs is None else frame.crs.to_json_dict(),
+        "geometry_types": list(drawn.kinds),
+        "crs": None if crs is None else CRS.from_user_input(crs).to_json_dict(),
         "orientation": "counterclockwise",
         "covering": {"bbox": {side: ["bbox", side] for side in SIDES}},
     }
-    if len(frame):
-        column["bbox"] = [float(v) for v in frame.total_bounds]
+    if len(drawn.bounds):
+        column["bbox"] = [float(v) for v in _total(drawn.bounds)]
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
 
 

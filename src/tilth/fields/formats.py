@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 LONLAT = "OGC:CRS84"
 
 
-def _write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> None:
+Writer = Callable[["geopandas.GeoDataFrame", Path, Origin, str | None], None]
+"""(fields, file, where they come from, the CRS to bring them to; None: as they are)."""
+
+
+def _write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
     from tilth.fields.fiboa import write_parquet
 
-    write_parquet(frame, path, origin)
+    write_parquet(frame, path, origin, crs)
 
 
-def _gdal(driver: str, **options: Any) -> Callable[[geopandas.GeoDataFrame, Path, Origin], None]:
-    def write(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> None:
-        _write_gdal(frame, path, origin, driver, options)
+def _gdal(driver: str, **options: Any) -> Writer:
+    def write(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
+        _write_gdal(_projected(frame, crs), path, origin, driver, options)
 
     return write
 
@@ -54,8 +58,8 @@ def _geometry_type(frame: geopandas.GeoDataFrame) -> str:
     return "MultiPolygon" if _is_mixed(frame) else "Polygon"
 
 
-def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> None:
-    _write_gdal(frame, path, origin, "GPKG", {})
+def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
+    _write_gdal(_projected(frame, crs), path, origin, "GPKG", {})
     columns = "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, useAsDefault"
     with closing(sqlite3.connect(path)) as base, base:
         base.execute(
@@ -67,18 +71,18 @@ def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> No
         base.executemany(f"INSERT INTO layer_styles ({columns}) VALUES ('', '', 'fields', 'geom', ?, ?, ?)", rows)  # noqa: S608  # constants
 
 
-def _write_pmtiles(frame: geopandas.GeoDataFrame, path: Path, origin: Origin) -> None:
+def _write_pmtiles(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
     if frame.empty:
         message = "There are no fields, and PMTiles cannot be empty: write .parquet, .gpkg, .fgb or .geojson."
         raise BadInput(message)
-    _write_gdal(frame, path, origin, "PMTiles", {"MINZOOM": 6, "MAXZOOM": 14, "NAME": "fields"})
+    _write_gdal(_projected(frame, crs), path, origin, "PMTiles", {"MINZOOM": 6, "MAXZOOM": 14, "NAME": "fields"})
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """How fields are written to one kind of file."""
 
-    write: Callable[[geopandas.GeoDataFrame, Path, Origin], None]
+    write: Writer
     crs: str | None
     """The CRS that files of this kind are in unless another is asked for; None: that of the fields."""
     only: bool = False
@@ -144,13 +148,14 @@ def write_fields(
     """
     kind = format_of(path)
     check_output(path, force)
-    frame = _projected(frame, kind, crs, Path(path))
+    wanted = _target(frame, kind, crs, Path(path))
     with whole_file(path, force) as temporary:
-        kind.write(frame, temporary, origin or Origin())
+        kind.write(frame, temporary, origin or Origin(), wanted)
     return Path(path)
 
 
-def _projected(frame: geopandas.GeoDataFrame, kind: Format, crs: str | None, path: Path) -> geopandas.GeoDataFrame:
+def _target(frame: geopandas.GeoDataFrame, kind: Format, crs: str | None, path: Path) -> str | None:
+    """Return the CRS to bring fields to; None: they stay as they are."""
     wanted = kind.crs if crs is None else (None if crs == "keep" else crs)
     if kind.only and wanted != kind.crs:
         message = f"{path} can only be in longitude and latitude: leave the CRS away, or write .parquet, .gpkg or .fgb."
@@ -159,14 +164,17 @@ def _projected(frame: geopandas.GeoDataFrame, kind: Format, crs: str | None, pat
         if kind.only or crs not in (None, "keep"):
             message = f"These fields have no CRS (a photograph?), so {path} cannot be in {wanted}: write .parquet, .gpkg or .fgb."
             raise GridMismatch(message)
-        return frame
-    return frame if wanted is None else _oriented(frame.to_crs(wanted))
+        return None
+    return wanted
 
 
-def _oriented(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
-    """Turn exteriors counter-clockwise again where the projection mirrors."""
+def _projected(frame: geopandas.GeoDataFrame, crs: str | None) -> geopandas.GeoDataFrame:
+    """Bring fields to a CRS; exteriors are turned counter-clockwise again where the projection mirrors."""
     import shapely
 
+    if crs is None:
+        return frame
+    frame = frame.to_crs(crs)
     return frame.set_geometry(shapely.orient_polygons(frame.geometry.to_numpy()), crs=frame.crs)
 
 

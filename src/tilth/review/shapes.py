@@ -205,7 +205,7 @@ def _sound(shape: Any, what: str) -> Any:
     """Refuse what is no simple area, and turn exteriors counter-clockwise."""
     import shapely
 
-    if shape.is_empty or not shape.area > 0:
+    if shape.is_empty or not shape.convex_hull.area > 0:
         message = f"{what} holds no area: draw it again."
         raise BadInput(message)
     if not shapely.is_valid(shape):

@@ -19,7 +19,7 @@ SCHEMES = ("s3", "gs", "az")
 TRIES = 5
 """Times that a request is made; the first pause is PAUSE seconds, each further one twice as long."""
 PAUSE = 0.2
-STALL = 60
+STALL = 60.0
 """Seconds without an answer after which a request counts as failed."""
 PART, WHOLE = 16 * 2**20, 64 * 2**20
 """Bytes of the parts in which a large file is sent, and of the largest that is sent in one piece."""
@@ -65,7 +65,7 @@ class ObjectFolder:
             from tilth.store.identity import object_settings
 
             settings = object_settings(self.url)
-            client = {"timeout": f"{STALL}s"} | settings.pop("client_options", {})
+            client = {"timeout": timedelta(seconds=STALL)} | settings.pop("client_options", {})
             quick = {"max_retries": 3, "backoff": {"init_backoff": timedelta(seconds=PAUSE), "max_backoff": timedelta(seconds=4), "base": 2}}
             self._opened = obstore.store.from_url(self.url, client_options=client, retry_config=quick | {"retry_timeout": timedelta(minutes=2)}, **settings)
         return self._opened

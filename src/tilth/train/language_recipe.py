@@ -45,6 +45,8 @@ class Draws:
     """... and none of them on more than this share of its cells.  Patches that are all field teach to say "field"."""
     step: int = 1
     """Patches begin at multiples of this many pixels."""
+    hidden: float = 0.0
+    """Share of the lessons in which the patch is said but not shown: a model that sees it in all of them never learns to look at the whole image."""
     turn: bool = True
     """One of the eight turns and flips of the square, for image and patch together."""
     tries: int = 200
@@ -52,6 +54,7 @@ class Draws:
 
     def __post_init__(self) -> None:
         share("draws.most_share", self.most_share)
+        share("draws.hidden", self.hidden)
         for name in ("least_classes", "step", "tries"):
             check(getattr(self, name) >= 1, f"draws.{name}", getattr(self, name), "1 or more")
 
@@ -200,6 +203,7 @@ class LanguageRecipe:
         check(len(given) <= 1, "language.base", " and ".join(given), "one of base, start_from and tiny")
         check(len(self.divide) in {1, len(self.bands)}, "divide", list(self.divide), f"one number, or one for each of the {len(self.bands)} bands")
         check(len(self.subtract) in {1, len(self.bands)}, "subtract", list(self.subtract), f"one number, or one for each of the {len(self.bands)} bands")
+        check(not self.draws.hidden or self.language.prompt.coordinates, "draws.hidden", self.draws.hidden, "0, or language.prompt.coordinates = true")
         patch, context = self.language.prompt.patch, self.language.context
         check(context >= patch, "language.context", context, f"at least the patch of {patch} px")
 

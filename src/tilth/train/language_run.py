@@ -55,7 +55,8 @@ class LanguagePlan:
             VALIDATION: self.recipe.inspect.patches,
             REWARDED: max(1, grpo.steps * grpo.prompts * grpo.accumulate),
         }
-        return Talks(self.validation if kind == VALIDATION else self.samples, self.recipe, counts[kind], kind)
+        hidden = self.recipe.draws.hidden if kind == TRAINING else 0.0
+        return Talks(self.validation if kind == VALIDATION else self.samples, self.recipe, counts[kind], kind, hidden)
 
 
 @dataclass(frozen=True, eq=False)

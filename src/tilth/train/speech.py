@@ -57,12 +57,15 @@ class Talks:
     count : int
     seed : int
         Of the draws; validation takes another one than training.
+    hidden : float
+        Share of the talks in which the patch is a blank; never of those by which a model is judged.
     """
 
     samples: Sequence[Sample]
     recipe: LanguageRecipe
     count: int
     seed: int = 0
+    hidden: float = 0.0
 
     def __len__(self) -> int:
         return self.count
@@ -91,7 +94,8 @@ class Talks:
         if best is None:
             message = f"In {wishes.tries} draws no patch was found whose classes are all known: give samples with fewer unknown pixels, or smaller patches."
             raise BadInput(message)
-        return self._talk(*best[1:], int(rng.integers(8)) if wishes.turn else 0)
+        turn = int(rng.integers(8)) if wishes.turn else 0
+        return self._talk(*best[1:], turn, blank=bool(self.hidden) and rng.random() < self.hidden)
 
     def _draw(self, rng: np.random.Generator) -> tuple[Known, Roi, np.ndarray]:
         """Draw a sample, a piece of it that can be shown whole, and a patch in that."""
@@ -105,12 +109,12 @@ class Talks:
             raise BadInput(message)
         return part, roi, coarsen(part.ids[roi], prompt.grid, len(self.recipe.classes))
 
-    def _talk(self, part: Known, roi: Roi, truth: np.ndarray, turn: int) -> Talk:
+    def _talk(self, part: Known, roi: Roi, truth: np.ndarray, turn: int, *, blank: bool) -> Talk:
         prompt, classes = self.recipe.language.prompt, self.recipe.classes
         pixels, truth = turned(part.pixels, turn), turned(truth, turn)
         roi = turned_roi(roi, part.ids.shape, turn)
         place = Place.of(roi, (pixels.shape[1], pixels.shape[2]))
-        images = pictures(pixels, roi, prompt, self.recipe.spec().scaling)
+        images = pictures(pixels, roi, replace(prompt, shown="blank") if blank else prompt, self.recipe.spec().scaling)
         return Talk(images, messages(prompt, classes, place), prompt.answer(truth, classes.names), truth, part.key, place)
 
 
