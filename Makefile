@@ -48,8 +48,13 @@ lint: $(V)/.test
 types: $(V)/.test
 	$(BIN)/mypy
 
-docs: $(V)/.test ## check that the command line reference is what the code says
+$(V)/.docs: $(V)/.test
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(V)/.docs ## check the command line reference, run the tutorials and build the pages: site/index.html
 	$(BIN)/python docs/reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict
 
 bench: $(V)/.test ## print the benchmark table (ratios in one run)
 	$(BIN)/python bench/run.py
@@ -58,4 +63,4 @@ constraints: $(V)/.test ## resolve the versions anew, for every platform, withou
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf $(V) $(SERVICES) demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(V) $(SERVICES) demo site .pytest_cache .mypy_cache .ruff_cache

@@ -5,9 +5,9 @@
     python runs/refine_gain.py score edges/model --scenes 6
     python runs/refine_gain.py score edges/model --dataset FOLDER --split ""       # chips that one has, instead of simulated scenes
 
-Scored are the U-Net that comes with tilth, and class maps in squares: the truth as a language model would write it that makes no mistake, each square one class.
-Such a map knows where fields are and nothing of where one ends, so what is gained behind it is the boundary network's own.  The boundary network has seen the
-simulated countryside and the U-Net has not: read the gain behind the U-Net as that of a network that was trained where the map is made.
+Scored are the U-Net that comes with tilth, and class maps in squares: the truth as a language model would write it that makes no mistake, each square of one
+class.  Such a map knows where fields are and nothing of where one ends, so what is gained behind it is the boundary network's own.  The boundary network has
+seen the simulated countryside and the U-Net has not: read the gain behind the U-Net as that of a network that was trained where the map is made.
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ def write(folder: Path, scenes: int, validation: int, edge: int) -> None:
     """Write scenes as a dataset that recipes take; what is there already stays."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.toml").write_text(DECLARATION, "utf-8")
-    for number in range(scenes):
-        split = folder / ("val" if number >= scenes - validation else "train")
-        paths = [split / what / f"scene_{number:03d}.tif" for what in ("images", "instances")]
+    for k in range(scenes):
+        split = folder / ("val" if k >= scenes - validation else "train")
+        paths = [split / what / f"scene_{k:03d}.tif" for what in ("images", "instances")]
         if paths[1].exists():
             continue
-        made = scene(FIRST_SEED + number, edge)
+        made = scene(FIRST_SEED + k, edge)
         image = made.image.read(whole(made.image.grid))
         for path, bands, values in zip(paths, (image.bands, ("id",)), (image.values, truth_ids(made)[None]), strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ content-free grids are in every table, because the paper has neither and merge-a
 the image beats the paper's best mean IoU.  Read the one-to-one F1.  "seam" is the rate of class changes at the edges of windows over the rate elsewhere.
 
 Of the paper's baselines: Text4Seg is the recipe magseg/text4seg-coarse; LISA, LISAt and GSVA are tilth.models.embedded (runs/embedded.py); LAVT and GRES
-are not here: no maintained library that installs beside a current torch has them (LAVT's code is GPL-3 for mmcv 1.3; GRES needs a compiled detectron2 of 2022).
+are not here, because no maintained library has them: LAVT's code is GPL-3 for torch 1.7, that of GRES is for torch 1.11 and Detectron2 0.6 (docs/language.md).
 Overhead is (parameters of all - of the language model) / of the language model, refiners left out as in the paper's footnote 2, and with them beside it.
 ``--times NAME=FOLDER ...`` of runs' folders prints what training took for each sample, as a multiple of the first one's; what the paper's normalised times
 are multiples of, our copy of it does not say.

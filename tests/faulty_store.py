@@ -118,6 +118,6 @@ class FaultyStore:
                 if sent is not None:
                     self.close_connection = True
 
-            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve
+            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815 - http.server's names
 
         return Handler

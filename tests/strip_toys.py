@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predict_toys import Procedural, Toy, utm_grid
-
 from tilth.errors import UnreadableFile
 from tilth.grid import overlap
 

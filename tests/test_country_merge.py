@@ -221,7 +221,7 @@ def test_tables_collected_elsewhere_find_their_plan(sheets, merged, tmp_path):
 
 
 def test_other_names_times_and_crs_are_brought_together(land, tmp_path):
-    west, south, east, north = land.total_bounds
+    west, _, east, _ = land.total_bounds
     left, right = land[land.geometry.bounds.maxx < (west + east) / 2], land[land.geometry.bounds.minx > (west + east) / 2]
     names = [f"parcel {k}" for k in range(len(left))]
     one = write_table(left.assign(id=names, crop=["rye"] * len(left)), tmp_path / "1.parquet", Origin("a", details="by hand", method="manual"))

@@ -201,10 +201,10 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
     parts, rounds = [labels == 1, labels == 1, labels == 3], 3
     parts[0], parts[1] = parts[0] & (np.arange(40)[:, None] < 22), parts[1] & (np.arange(40)[:, None] > 22)
     assert len(asked) == rounds * len(parts)
-    for k, (points, given, mask) in enumerate(asked):
+    for k, (points, labels_of, mask) in enumerate(asked):
         part = parts[k // rounds]
-        assert [bool(part[y, x]) for x, y in points] == [bool(one) for one in given]
-        assert sorted(given) == [0, 0, 0, 1, 1, 1]
+        assert [bool(part[y, x]) for x, y in points] == [bool(one) for one in labels_of]
+        assert sorted(labels_of) == [0, 0, 0, 1, 1, 1]
         if k % rounds == 0:  # the coarse mask itself: its own cells are sure, others are sure not, the rest of the square is not known
             scale = mask.shape[-1] / max(part.shape)
             rows, columns = (np.arange(length) + 0.5 for length in part.shape)

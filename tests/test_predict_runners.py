@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from predict_toys import Constant, Procedural, Toy, utm_grid
 from strip_toys import Broken, Slow, image
-
 from tilth.errors import BadInput, EmptyImage, OutputFailed, UnreadableFile
 from tilth.predict import Journal, JournalSource, PredictOptions, StripWork, plan, run_blocks, run_plan
 from tilth.predict.parallel import cut_strips

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from tilth import fields, qgis, store
-from tilth.cli.main import VERBS, cli
+from tilth.cli.main import cli
 from tilth.data.landscape import simulate
 from tilth.demo import write_landscape
 from tilth.errors import BadInput, OutputExists, UnknownName, UnreadableFile
@@ -59,15 +59,12 @@ def test_command_lines_are_those_of_the_command_line():
         command.map_area("-1,2,3,4", 2024, "o.gpkg", model="", provider="earth-search", **outlines),
         command.fields("s.tif", "o.gpkg", **outlines),
         command.evaluate("a.gpkg", "b.gpkg", "folder", iou=0.5, reproject=True, extent="e.gpkg"),
+        command.change(("a.gpkg", "a.tif"), ("b.gpkg", ""), "folder", rule="paper"),
     ):
         options_known(words)
     assert command.map_image("a.tif", "o.gpkg", model="", fast=False)[-1] == "--no-preview"
+    assert command.change(("a.gpkg", "a.tif"), ("b.gpkg", ""), "o")[1:3] == ["a.tif,a.gpkg", "b.gpkg"]
     assert command.map_area("-1,2,3,4", 2024, "o")[-2:] == ["--", "-1,2,3,4"]
-
-
-@pytest.mark.skipif("change" not in VERBS, reason="there is no verb 'change' yet")
-def test_change_is_called_as_it_is():
-    options_known(command.change("a.gpkg", "b.gpkg", "o.gpkg"))
 
 
 def test_environment_of_the_process_is_not_that_of_qgis():
@@ -315,7 +312,7 @@ def test_real_qgis_runs_stops_and_draws(scene, tmp_path):
         ],
     )
     mapped, drawn, large, stopped, wrong = found["steps"]
-    assert {"tilth:mapimage", "tilth:maparea", "tilth:fields", "tilth:evaluate"} <= set(found["algorithms"])
+    assert {"tilth:mapimage", "tilth:maparea", "tilth:fields", "tilth:evaluate", "tilth:change"} == set(found["algorithms"])
     assert mapped["results"]["FIELDS"] == drawn["features"] == len(fields.read_fields(tmp_path / "o.gpkg")) > 0
     assert mapped["bar"] == sorted(mapped["bar"])
     assert mapped["bar"][-1] == 100

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from runner_toys import SecondTime, double, moody
 
+from runner_toys import SecondTime, double, moody
 from tilth.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
 from tilth.runners import RunnerOptions, Serial, in_order, open_runner
 from tilth.runners.choose import SCHEME
@@ -112,9 +112,9 @@ def test_blocks_are_taken_only_as_workers_are_free(runner):
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     code = (
-        "import sys, time\nsys.path.insert(0, {tests!r})\nfrom runner_toys import moody\nfrom tilth.runners.processes import Processes\n"
+        f"import sys, time\nsys.path.insert(0, {str(TESTS)!r})\nfrom runner_toys import moody\nfrom tilth.runners.processes import Processes\n"
         "if __name__ == '__main__':\n    run = Processes(1, 1)\n    print(next(run(moody, ['a'])).result[1], flush=True)\n    time.sleep(60)\n"
-    ).format(tests=str(TESTS))
+    )
     script = tmp_path / "driver.py"
     script.write_text(code)
     driver = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)

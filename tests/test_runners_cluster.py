@@ -12,17 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from predict_toys import Toy
 from strip_toys import Slow, image
-
-from tilth.errors import BadInput
 from tilth.predict import Journal, JournalSource, PredictOptions, StripWork, plan, run_blocks
 from tilth.runners import RunnerOptions, Serial, open_runner
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra 'cluster')")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
 ]
 
 TESTS = Path(__file__).resolve().parent
@@ -90,5 +91,7 @@ def test_an_address_without_a_cluster_is_one_sentence():
         "from tilth.runners import RunnerOptions, open_runner\nfrom tilth.errors import BadInput\n"
         "try:\n    with open_runner(RunnerOptions('ray://127.0.0.1:1')) as run: pass\nexcept BadInput as error: print('sentence:', error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"RAY_gcs_rpc_server_connect_timeout_s": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"RAY_gcs_rpc_server_connect_timeout_s": "1"}
+    )
     assert "sentence: There is no Ray cluster at 127.0.0.1:1" in done.stdout, done.stdout + done.stderr

@@ -7,9 +7,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+
 from predict_toys import Toy
 from strip_toys import image
-
 from tilth.errors import FetchFailed, OutputExists, OutputFailed
 from tilth.predict import Journal, PredictOptions, StripWork, plan, run_blocks
 from tilth.runners import Serial

@@ -78,7 +78,7 @@ def test_lessons_in_which_the_patch_is_hidden():
     made = recipe()
     plan = plan_talks(replace(made, draws=replace(made.draws, hidden=0.5)), SAMPLES, [sample(9)])
     assert [plan.talks(kind).hidden for kind in (TRAINING, VALIDATION, REWARDED)] == [0.5, 0.0, 0.0]
-    with pytest.raises(BadInput, match="draws.hidden"):
+    with pytest.raises(BadInput, match=r"draws\.hidden"):
         replace(made, draws=replace(made.draws, hidden=1.5))
 
 

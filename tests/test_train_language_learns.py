@@ -1,4 +1,4 @@
-"""Shown to learn: a tiny model reads patches of the simulated countryside from two images, better than any constant answer and than with other images."""
+"""Shown to learn: a tiny model reads patches of the simulated countryside from two images, and needs both of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tilth.train.language_run import plan_language, train_language  # noqa: E402
 
 
 @pytest.mark.slow
-def test_a_tiny_model_learns_to_read_the_countryside(tmp_path):
-    recipe = read_recipe("magseg-tiny", ["sft.steps=500", "simulate.scenes=16", "inspect.patches=96"])
+def test_a_tiny_model_learns_to_read_patches_with_their_whole_image(tmp_path):
+    """Better than any constant answer, than with the images of others, and than with another whole image or another patch alone."""
+    recipe = read_recipe("magseg-context", ["sft.steps=500", "simulate.scenes=8", "simulate.validation=3", "inspect.patches=128"])
     threads = torch.get_num_threads()
     with still():
         result = train_language(plan_language(recipe), tmp_path / "run")
@@ -24,5 +25,6 @@ def test_a_tiny_model_learns_to_read_the_countryside(tmp_path):
     assert found is not None
     assert found.valid >= 0.95, found
     assert found.dice > found.best_constant + 0.04, found.lines()
-    assert found.dice > found.shuffled + 0.06, found.lines()
-    assert found.dice > found.shuffled_patch + 0.06, found.lines()
+    assert found.dice > found.shuffled + 0.05, found.lines()
+    assert found.dice > found.shuffled_context + 0.03, found.lines()
+    assert found.dice > found.shuffled_patch + 0.01, found.lines()

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -133,14 +134,14 @@ def test_what_only_the_other_map_has_can_be_taken_over(folder, tmp_path):
     with serving(folder, against=tmp_path / "other.parquet") as served:
         assert "3 fields are in other.parquet only" in served.ask("api/state").table["notes"][0]
         items = [item for k in (0, 8, 16) for item in served.ask(f"api/queue?person=Ada&size=8&after={k}").table["items"]]
-        ghosts = [item for item in items if item["status"] == "other"]
+        ghosts = list({item["id"]: item for item in items if item["status"] == "other"}.values())
         assert len(ghosts) == 3
         assert len({item["id"] for item in items}) == 20
         assert ghosts[0]["other"]
         taken = served.act("add", None, "take-01", points=ghosts[0]["parts"][0][0]).table
         assert taken["done"]
         assert taken["counts"]["added"] == 1
-        left = [item for k in (0, 8, 16) for item in served.ask(f"api/queue?person=Ada&size=8&after={k}").table["items"] if item["status"] == "other"]
+        left = {item["id"] for k in (0, 8, 16) for item in served.ask(f"api/queue?person=Ada&size=8&after={k}").table["items"] if item["status"] == "other"}
         assert len(left) == 2
         assert served.ask("api/field?id=other:77").status == 400
 
@@ -179,7 +180,7 @@ def test_nobody_else_can_write(folder):
             served.ask("api/act", body, {"content-type": "text/plain"}),
             served.ask("api/act", body, {"content-type": "application/x-www-form-urlencoded"}),
             served.ask("api/act", body, {"x-tilth": None}),
-            served.ask("api/act?" + "&".join(f"{k}={v}" for k, v in body.items())),
+            served.ask("api/act?" + urllib.parse.urlencode(body)),
             served.ask("api/act", method="PUT"),
             served.ask("api/act", b"x" * 300_000),
         ]
@@ -245,7 +246,7 @@ def test_bodies_that_are_none(folder, text):
 value = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=10) | st.lists(st.lists(st.floats(-200, 200), min_size=2, max_size=2), max_size=5)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_request_breaks_the_server(toy, tmp_path_factory, data):
     global _served  # noqa: PLW0603  # one server for all examples

@@ -17,7 +17,7 @@ from tilth.errors import BadInput, UnreadableFile
 from tilth.web.view import archive, cells, chunks, cut, looks, mvt, place, rasters, seek
 from tilth.web.view.found import find
 from tilth.web.view.shelf import Shelf
-from view_scenes import UTM, frame_of, read_tile, serving, tile_at, write_crops, write_map, write_raster
+from view_scenes import CORNER, UTM, frame_of, read_tile, serving, tile_at, tile_over, write_crops, write_map, write_raster
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +33,24 @@ def scene(tmp_path_factory):
 @pytest.fixture(scope="module")
 def table(scene):
     return chunks.open_parquet([scene / "fields.parquet"])
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    path = tmp_path_factory.mktemp("many") / "many.parquet"
+    frame = frame_of(110)
+    fields.write_fields(frame, path)
+    return chunks.open_parquet([path]), frame
+
+
+@pytest.fixture(scope="module")
+def served(scene, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TILTH_CACHE", str(folder / "cache"))
+        crops, photos = write_crops(folder / "crops", folder / "photos")
+        with serving(scene, crops, photos) as page:
+            yield page
 
 
 def picture(body):
@@ -75,11 +93,11 @@ class TestTiles:
     def test_a_reader_of_others_reads_them(self, table, tmp_path):
         import pyogrio
 
-        tile = tile_at(table.boxes[0], 13)
+        tile = tile_over(table.boxes[0])
         (tmp_path / "0.mvt").write_bytes(cut.cut_tile(table, None, 0, tile))
         frame = pyogrio.read_dataframe(tmp_path / "0.mvt")
         ours = read_tile((tmp_path / "0.mvt").read_bytes())["fields"]
-        assert len(frame) == len(ours) > 100
+        assert len(frame) == len(ours) == 400
         assert frame["confidence"].between(0, 1).all()
         assert sorted(frame["mvt_id"]) == sorted(f["id"] for f in ours)
 
@@ -89,9 +107,11 @@ class TestTiles:
         pixel = tile.edge / 512
         for feature in read_tile(cut.cut_tile(table, None, 0, tile))["fields"]:
             drawn = shapely.union_all([shapely.Polygon(units_to_utm(ring, tile)) for ring in feature["rings"]])
-            window = shapely.box(*np.array(shapely.Polygon(units_to_utm([(0, 0), (4096, 0), (4096, 4096), (0, 4096)], tile)).bounds))
+            window = shapely.Polygon(units_to_utm([(0, 0), (4096, 0), (4096, 4096), (0, 4096)], tile))
             truth = frame.geometry.iloc[[feature["id"]]].to_crs(UTM).iloc[0]
-            assert drawn.intersection(window).hausdorff_distance(truth.intersection(window)) < 3 * pixel or not drawn.intersects(window)
+            if drawn.intersection(window).area < pixel**2:
+                continue
+            assert drawn.intersection(window).hausdorff_distance(truth.intersection(window)) < 2 * pixel
             assert feature["properties"]["confidence"] == pytest.approx(frame["confidence"][feature["id"]], rel=0.006)
             assert feature["properties"]["class"] == frame["class"][feature["id"]]
 
@@ -109,7 +129,7 @@ class TestTiles:
         assert {r for r in large if inside(chunk.boxes[r], tile.box)} <= rows
 
     def test_too_many_fields_leave_the_largest(self, table):
-        tile = tile_at(table.boxes[0], 11)
+        tile = tile_over(table.boxes[0])
         all_ = read_tile(cut.cut_tile(table, None, 0, tile))["fields"]
         few = read_tile(cut.cut_tile(table, None, 0, tile, most=50))["fields"]
         assert len(all_) == 400
@@ -119,8 +139,10 @@ class TestTiles:
 
     def test_giant_and_broken_coordinates_do_no_harm(self, tmp_path):
         frame = frame_of(4).to_crs("OGC:CRS84")
+        unknown = np.zeros(1, dtype=[("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("points", "<u4"), ("xy", "<f8", (4, 2))])
+        unknown["order"], unknown["kind"], unknown["rings"], unknown["points"], unknown["xy"] = 1, 3, 1, 4, [(0, 0), (np.nan, 1), (1, np.inf), (0, 0)]
         odd = [
-            shapely.box(-1e300, -1e300, 1e300, 1e300), shapely.Polygon([(0, 0), (np.nan, 1), (1, 1), (0, 0)]), shapely.Polygon(), shapely.Point(12.29, 48.71),
+            shapely.box(-1e300, -1e300, 1e300, 1e300), unknown.tobytes(), b"\x01\x03no geometry", shapely.Polygon(), shapely.Point(12.29, 48.71),
             shapely.box(-180, -90, 180, 90), shapely.Polygon([(12.28, 48.7), (12.3, 48.71), (12.3, 48.7), (12.28, 48.71)]),
         ]  # fmt: skip
         write_loose(tmp_path / "odd.parquet", [*frame.geometry, *odd])
@@ -129,7 +151,7 @@ class TestTiles:
             layers = read_tile(cut.cut_tile(found, None, 0, tile_at((1367500, 6225000) * 2, zoom)))
             for feature in layers.get("fields", []):
                 assert all(-200 <= value <= 4300 for ring in feature["rings"] for point in ring for value in point)
-        assert found.record(16)["box"] is None or np.isfinite(found.record(16)["box"]).all()
+        assert found.record(17)["box"] is None or np.isfinite(found.record(17)["box"]).all()
 
     def test_holes_and_parts_stay(self):
         shape = shapely.MultiPolygon([shapely.box(100, 100, 2000, 2000).difference(shapely.box(500, 500, 900, 900)), shapely.box(2500, 100, 3000, 600)])
@@ -150,18 +172,11 @@ def write_loose(path, shapes, ids=None, row_group=None):
     import pyarrow.parquet as pq
 
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}}}
-    table = pa.table({"id": ids or [str(k) for k in range(len(shapes))], "geometry": pa.array(shapely.to_wkb(shapes), pa.binary())})
+    table = pa.table({"id": ids or [str(k) for k in range(len(shapes))], "geometry": pa.array([s if isinstance(s, bytes) else shapely.to_wkb(s) for s in shapes], pa.binary())})
     pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path, row_group_size=row_group or len(shapes))
 
 
 class TestFromAfar:
-    @pytest.fixture(scope="class")
-    def many(self, tmp_path_factory):
-        path = tmp_path_factory.mktemp("many") / "many.parquet"
-        frame = frame_of(110)
-        fields.write_fields(frame, path)
-        return chunks.open_parquet([path]), frame
-
     def test_cells_hold_every_field_once(self, many, tmp_path):
         found, frame = many
         zoom = cells.detail_zoom(found)
@@ -205,11 +220,13 @@ class TestRasters:
 
     def test_nodata_is_clear_and_the_rest_is_not(self, scene):
         raster = rasters.open_geotiff(scene / "image.tif")
-        body, kind = raster.tile(raster.looks[0], tile_at(raster.box, 12))
+        tile = tile_over(raster.box)
+        body, kind = raster.tile(raster.looks[0], tile)
         alpha = picture(body)[..., 3]
         assert kind == "image/png"
-        expected = ((raster.box[2] - raster.box[0]) / tile_at(raster.box, 12).edge) ** 2 * (1 - 1600 / 320**2)
-        assert (alpha > 0).mean() == pytest.approx(expected, rel=0.05)
+        corners = place.projection(UTM)(np.array([CORNER, (CORNER[0] + 3200, CORNER[1]), (CORNER[0] + 3200, CORNER[1] - 3200), (CORNER[0], CORNER[1] - 3200)]))
+        expected = shapely.Polygon(corners).area / tile.edge**2 * (1 - 1600 / 320**2)
+        assert (alpha > 0).mean() == pytest.approx(expected, rel=0.15)
 
     def test_shares_are_opacities(self, scene):
         raster = rasters.open_geotiff(scene / "scores.tif")
@@ -233,13 +250,13 @@ class TestRasters:
         values = np.zeros((1, 256, 256), np.uint8)
         values[0, 100:156, 60:200] = 200
         raster = rasters.open_geotiff(write_raster(tmp_path / "one.tif", values, ("amount",)))
-        tile = tile_at(raster.box, 14)
+        tile = tile_over(raster.box)
         shown = picture(raster.tile(raster.looks[0], tile)[0])
         hot = np.argwhere((shown[..., 0] > 200) & (shown[..., 3] > 0))
         west, _, _, north = tile.box
         centre = np.array([west, north]) + (hot.mean(0)[::-1] + 0.5) * tile.edge / 512 * [1, -1]
         corners = place.projection(UTM)(np.array([[300000 + 10 * 130, 5400000 - 10 * 128]]))[0]
-        assert np.abs(centre - corners).max() < 20
+        assert np.abs(centre - corners).max() < 2 * tile.edge / 512 + 15
 
     def test_without_a_place_pixels_lie_flat(self, tmp_path):
         values = np.arange(200 * 200, dtype=np.uint16).reshape(1, 200, 200)
@@ -286,7 +303,7 @@ class TestFinding:
             fields.write_fields(frame, tmp_path / f"f{ending}")
         found = find([tmp_path])
         assert not found.problems
-        tiles = [read_tile(cut.cut_tile(layer.fields, None, 0, tile_at(layer.fields.boxes[0], 12))) for layer in found.fields.values()]
+        tiles = [read_tile(cut.cut_tile(layer.fields, None, 0, tile_over(layer.fields.boxes[0]))) for layer in found.fields.values()]
         assert [len(tile["fields"]) for tile in tiles] == [400] * 3
         row = seek.find_row(found.fields["f0"].fields, "field-9")
         assert found.fields["f0"].fields.record(row)["metrics:area"] == pytest.approx(frame["metrics:area"][frame["id"] == "field-9"].iloc[0])
@@ -312,7 +329,7 @@ class TestFinding:
         found = find([tmp_path / "country"])
         (layer,) = found.fields.values()
         assert sum(p.rows for p in layer.fields.places) == 400
-        assert len(read_tile(cut.cut_tile(layer.fields, None, 0, tile_at(layer.fields.boxes[0], 12)))["fields"]) == 400
+        assert len(read_tile(cut.cut_tile(layer.fields, None, 0, tile_over(layer.fields.boxes[0])))["fields"]) == 400
         assert layer.fields.record(399)["id"].startswith("field-")
 
     def test_nothing_to_see_is_said(self, tmp_path):
@@ -331,16 +348,6 @@ class TestFinding:
 
 
 class TestPage:
-    @pytest.fixture(scope="class")
-    def served(self, scene, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("crops")
-        import os
-
-        os.environ["TILTH_CACHE"] = str(folder / "cache")
-        crops, photos = write_crops(folder / "crops", folder / "photos")
-        with serving(scene, crops, photos) as page:
-            yield page
-
     def test_layers(self, served):
         told = served.table("api/layers")
         assert len(told["rasters"]) == 8

@@ -103,6 +103,16 @@ def tile_at(box, zoom: int) -> Tile:
     return Tile(zoom, int(((box[0] + box[2]) / 2 + EARTH) * n), int((EARTH - (box[1] + box[3]) / 2) * n))
 
 
+def tile_over(box) -> Tile:
+    """Return the smallest tile that holds all of a box of web mercator."""
+    for zoom in range(24, -1, -1):
+        tile = tile_at(box, zoom)
+        west, south, east, north = tile.box
+        if west <= box[0] and south <= box[1] and box[2] <= east and box[3] <= north:
+            return tile
+    raise ValueError(box)
+
+
 @dataclass
 class Served:
     """A page that can be asked."""

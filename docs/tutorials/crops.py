@@ -56,9 +56,9 @@ len(kept.entries)
 # %% [markdown]
 # ## Two stages
 #
-# `tilth label selftrain crops --pseudo pseudo/ -o run/` trains on what was kept, compares its answers with the labels, erases (255) where
-# they differ, and trains again. A tiny network and a handful of steps show it here. Labels of people, where there are some, are put in with
-# `--set data.dataset=FOLDER`.
+# `tilth label selftrain crops --pseudo pseudo/ -o run/` trains on what was kept, compares its answers with the labels, erases (255) where they
+# differ, and trains again. A handful of steps show it here; they begin at the model that ships, which has seen hand-made masks of wheat. Labels of
+# people from this field, where there are some, are put in with `--set data.dataset=FOLDER`.
 
 # %%
 from tilth import selftrained
@@ -70,8 +70,8 @@ recipe = read_recipe(
         "input.window=64",
         "schedule.lr=2e-3",
         "schedule.batch=8",
-        "crops.per_epoch=8",
-        "schedule.epochs=3",
+        "crops.per_epoch=4",
+        "schedule.epochs=2",
         "validate.every=0",
         "schedule.keep=last",
         "hardware.threads=1",
@@ -84,8 +84,9 @@ tilth.load_model(folder).card
 # %% [markdown]
 # ## Is it worth anything?
 #
-# Colour rules cost nothing, so they stand beside every model. A network of seconds need not beat them; the one that ships, `crops-rgb`, does
-# on real wheat ([Weights](../weights.md)).
+# Colour rules cost nothing, so they stand beside every model. Simulated leaves are as green as paint, so here the rules win; on real wheat
+# `crops-rgb` does ([Weights](../weights.md)). Ten photographs and ten steps leave the model about where it was: that is the size of this page, and
+# not of the method.
 
 # %%
 from tilth.evaluate.pixels import evaluate_pixels, photo_systems, segmenter_system
@@ -100,3 +101,7 @@ val = tilth.load_dataset(work / "truth", classes=photos["p00"].labels.classes)
 systems = {"self-trained": segmenter_system(tilth.load_model(folder), val.classes), **photo_systems(["crops-rgb"], val.classes, threads=1)}
 scores = evaluate_pixels(systems, val, val.classes)
 print(scores.to_markdown())
+
+# %%
+miou = {system.name: system.by_image().mean() for system in scores.systems}
+assert miou["self-trained"] > miou["soil everywhere"] + 0.1, miou

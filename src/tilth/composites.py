@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +14,14 @@ from typing import TYPE_CHECKING
 import tilth
 from tilth import imagery, store
 from tilth.areas import OnStep, Survey, make_folder, work_folder
-from tilth.errors import NoScenes
+from tilth.errors import FetchFailed, NoScenes, OutputExists
+from tilth.runners import Runner, Serial
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from tilth.imagery import Mosaic
+    from tilth.imagery.scene import TilePlan
 
 
 INDEX = ".gti.gpkg"
@@ -31,21 +35,71 @@ def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
 class Composites:
     """What was composed: a file per tile and season, and what could not be."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Path | str, ...]
     seasons: tuple[str, ...]
     """Season of each file."""
     failed: tuple[str, ...]
     """One sentence per tile and season that has none."""
 
 
-def compose_tiles(survey: Survey, folder: Path, *, on_step: OnStep = _silent, on_note: Callable[[str], None] | None = None) -> Composites:
+@dataclass(frozen=True)
+class TileWork:
+    """Make the composite of one tile and season; what a worker is given."""
+
+    provider: str
+    excluded: frozenset[int]
+    folder: Path | str
+    """Where it goes: a folder that all workers see, or a prefix on an object store."""
+    readers: int | None = None
+    """Threads that read files; None: as many as there are cores."""
+
+    def name(self, plan: TilePlan) -> str:
+        """Return the name of its file."""
+        return f"{plan.tile}_{plan.season.name}.tif"
+
+    def place(self, plan: TilePlan) -> Path | str:
+        """Return where it lies when it is made."""
+        return self.folder / self.name(plan) if isinstance(self.folder, Path) else f"{self.folder}/{self.name(plan)}"
+
+    def made(self, plan: TilePlan) -> bool:
+        """Say whether it is there."""
+        if isinstance(self.folder, Path):
+            return (self.folder / self.name(plan)).is_file()
+        return store.ObjectFolder(self.folder).has(self.name(plan))
+
+    def __call__(self, plan: TilePlan, on_step: OnStep = _silent) -> str:
+        """Make it, if it is not there; return why there is none, if so."""
+        try:
+            if isinstance(self.folder, Path):
+                self._compose(plan, self.folder / self.name(plan), on_step)
+            else:
+                with tempfile.TemporaryDirectory(prefix="tilth-") as passing, contextlib.suppress(OutputExists):  # somebody else was quicker: it is the same
+                    here = Path(passing) / self.name(plan)
+                    self._compose(plan, here, on_step)
+                    store.ObjectFolder(self.folder).upload(here, here.name)
+        except NoScenes as error:
+            return str(error)
+        return ""
+
+    def _compose(self, plan: TilePlan, path: Path, on_step: OnStep) -> None:
+        provider = imagery.find_provider(self.provider)
+        remote = any("://" in href for scene in plan.scenes for href in scene.hrefs.values())
+        options = imagery.ComposeOptions(readers=None if remote else self.readers, force=True)  # of two that make the same tile, the later one does no harm
+        imagery.compose(plan, path, signers={provider.name: imagery.make_signer(provider)}, excluded=self.excluded, options=options, on_step=on_step)
+
+
+def compose_tiles(
+    survey: Survey, folder: Path | str, *, runner: Runner | None = None, on_step: OnStep = _silent, on_note: Callable[[str], None] | None = None
+) -> Composites:
     """Make the composite of every tile and season of a survey; what a folder holds already is not made again.
 
     Parameters
     ----------
     survey : Survey
-    folder : Path
-        For files ``TILE_SEASON.tif``; it must belong to this survey alone.
+    folder : Path or str
+        For files ``TILE_SEASON.tif``; it must belong to this survey alone.  The address of a place on an object store, for workers that share no disk.
+    runner : Runner, optional
+        Who makes them; None: this process.
     on_step, on_note : callable, optional
 
     Returns
@@ -56,32 +110,49 @@ def compose_tiles(survey: Survey, folder: Path, *, on_step: OnStep = _silent, on
     ------
     NoScenes
         If nothing could be composed.
+    FetchFailed
+        If the archive did not answer for some tiles, three times; the others are made first, and are there for the next run.
     OutputFailed
         If the folder cannot be written; what is finished stays.
     """
-    provider = imagery.find_provider(survey.options.provider)
-    signers = {provider.name: imagery.make_signer(provider)}
-    paths, seasons, failed = [], [], []
-    for number, plan in enumerate(survey.plans):
-        path = folder / f"{plan.tile}_{plan.season.name}.tif"
-        name = f"{plan.tile} {plan.season.name}"
-        if not plan.scenes:
-            failed.append(f"{name} has no scene that shows the area.")
-            continue
-        try:
-            if not path.is_file():
-                imagery.compose(plan, path, signers=signers, excluded=survey.options.excluded, on_step=_within(on_step, number, len(survey.plans), name))
-        except NoScenes as error:
-            failed.append(str(error))
-            continue
-        paths.append(path)
-        seasons.append(plan.season.name)
-    on_step("compose", 1, 1, f"{len(paths)} composites")
-    for sentence in failed if on_note else ():
+    runner = runner or Serial()
+    here = runner.place == "here" or (runner.place == "cluster" and isinstance(folder, Path))
+    work = TileWork(survey.options.provider, frozenset(survey.options.excluded), folder, None if here else runner.threads)
+    wanted = [plan for plan in survey.plans if plan.scenes]
+    pending = [plan for plan in wanted if not work.made(plan)]
+    failed = {name_of(plan): f"{name_of(plan)} has no scene that shows the area." for plan in survey.plans if not plan.scenes}
+    lost: list[BaseException] = []
+
+    def one(plan: TilePlan) -> str:
+        return work(plan, _within(on_step, wanted.index(plan), len(wanted), name_of(plan)))
+
+    for number, done in enumerate(Serial()(one, pending) if here else runner(work, pending), len(wanted) - len(pending) + 1):
+        if done.error is not None:
+            lost.append(done.error)
+        elif done.result:
+            failed[name_of(done.block)] = done.result
+        on_step("compose", number / len(wanted), 1, name_of(done.block))
+    if lost:
+        raise _lost(lost, len(wanted))
+    there = [plan for plan in wanted if name_of(plan) not in failed]
+    on_step("compose", 1, 1, f"{len(there)} composites")
+    sentences = [failed[name_of(plan)] for plan in survey.plans if name_of(plan) in failed]
+    for sentence in sentences if on_note else ():
         on_note(sentence)  # type: ignore[misc]  # on_note is given here
-    if not paths:
-        raise NoScenes(f"No composite could be made of {survey.area.name}: {' '.join(failed)}")
-    return Composites(tuple(paths), tuple(seasons), tuple(failed))
+    if not there:
+        raise NoScenes(f"No composite could be made of {survey.area.name}: {' '.join(sentences)}")
+    return Composites(tuple(work.place(plan) for plan in there), tuple(plan.season.name for plan in there), tuple(sentences))
+
+
+def name_of(plan: TilePlan) -> str:
+    """Return what a tile and season is called."""
+    return f"{plan.tile} {plan.season.name}"
+
+
+def _lost(errors: Sequence[BaseException], count: int) -> FetchFailed:
+    if len(errors) == 1 and isinstance(errors[0], FetchFailed):
+        return errors[0]
+    return FetchFailed(f"{len(errors)} of {count} tiles and seasons could not be composed; the others are kept. The last one says: {errors[-1]}")
 
 
 def _within(on_step: OnStep, number: int, of: int, name: str) -> OnStep:
@@ -94,8 +165,16 @@ def _within(on_step: OnStep, number: int, of: int, name: str) -> OnStep:
 
 
 def join_composites(
-    survey: Survey, folder: Path, *, out: Path | None = None, force: bool = False, on_step: OnStep = _silent, on_note: Callable[[str], None] | None = None
-) -> Path:
+    survey: Survey,
+    folder: Path,
+    *,
+    out: Path | None = None,
+    force: bool = False,
+    runner: Runner | None = None,
+    far: str | None = None,
+    on_step: OnStep = _silent,
+    on_note: Callable[[str], None] | None = None,
+) -> Path | str:
     """Compose the tiles of a survey and join them on one grid.
 
     Parameters
@@ -107,12 +186,16 @@ def join_composites(
         Where the mosaic goes (``.zarr`` or ``.tif``); None: a Zarr in the work folder, which is taken up if it is there.
     force : bool
         Whether an existing ``out`` is replaced.
+    runner : Runner, optional
+        Who makes tiles and blocks; None: this process.
+    far : str, optional
+        A prefix on an object store for the tiles' composites, and for the mosaic where ``out`` is None: for workers that share no disk.
     on_step, on_note : callable, optional
 
     Returns
     -------
-    Path
-        The mosaic.
+    Path or str
+        The mosaic, or its address.
 
     Raises
     ------
@@ -122,16 +205,29 @@ def join_composites(
     _check_seasons(
         survey, {plan.season.name for plan in survey.plans if plan.scenes}, [note for plan in survey.plans if not plan.scenes for note in plan.notes]
     )
-    tiles = folder / f"area-{survey.key}" / "tiles"
-    make_folder(tiles)
-    composites = compose_tiles(survey, tiles, on_step=on_step, on_note=on_note)
+    near = folder / f"area-{survey.key}"
+    tiles: Path | str = near / "tiles" if far is None else f"{far.rstrip('/')}/area-{survey.key}/tiles"
+    make_folder(near / "tiles")
+    composites = compose_tiles(survey, tiles, runner=runner, on_step=on_step, on_note=on_note)
     _check_seasons(survey, set(composites.seasons), composites.failed)
     mosaic = mosaic_of(survey, composites.paths)
-    path = out or tiles.parent / f"mosaic-{mosaic.key[:16]}.zarr"
-    if out is None and path.exists():
+    name = f"mosaic-{mosaic.key[:16]}{'.zarr' if far is None else '.tif'}"
+    if far is not None and out is None and store.ObjectFolder(far).has(name):
+        return f"{far.rstrip('/')}/{name}"
+    path = out or near / name
+    if out is None and path.exists() and far is None:
         return path
-    work = tiles.parent / f"{path.name}.blocks"
-    return imagery.write_mosaic(mosaic, path, force=force, tags=_provenance_tags(survey, mosaic), folder=work, on_step=on_step)
+    run = runner if runner is not None and runner.place == "machine" else None
+    made = imagery.write_mosaic(
+        mosaic,
+        path,
+        force=force or far is not None,
+        tags=_provenance_tags(survey, mosaic),
+        folder=near / f"{path.name}.blocks",
+        on_step=on_step,
+        run=run,
+    )
+    return made if far is None or out is not None else store.ObjectFolder(far.rstrip("/")).upload(made, name, force=True)
 
 
 def _check_seasons(survey: Survey, there: Collection[str], why: Iterable[str]) -> None:
@@ -142,7 +238,7 @@ def _check_seasons(survey: Survey, there: Collection[str], why: Iterable[str]) -
         raise NoScenes(message)
 
 
-def mosaic_of(survey: Survey, composites: Iterable[Path]) -> Mosaic:
+def mosaic_of(survey: Survey, composites: Iterable[Path | str]) -> Mosaic:
     """Lay composites on the grid that a survey asks for."""
     options = survey.options
     return imagery.Mosaic(tuple(composites), imagery.target_grid(survey.area, options.crs, options.gsd), options.resampling)
@@ -191,6 +287,8 @@ def write_composite(
     tiles: Path | None = None,
     work: Path | None = None,
     force: bool = False,
+    runner: Runner | None = None,
+    far: str | None = None,
     on_step: OnStep = _silent,
     on_note: Callable[[str], None] | None = None,
 ) -> Written:
@@ -205,6 +303,8 @@ def write_composite(
         Folder for the tiles' composites and ``index.SEASON.gti.gpkg``.
     work : Path, optional
         Keep finished parts here.
+    runner, far
+        As for :func:`join_composites`; with ``far`` the tiles' composites stay there, and ``tiles`` gets none.
 
     Raises
     ------
@@ -217,12 +317,13 @@ def write_composite(
     for target in () if tiles is None else [tiles / name for name in _kept_names(survey)]:
         store.check_output(target, force)
     folder = work_folder(out, work)
-    path = join_composites(survey, folder, out=out, force=force, on_step=on_step, on_note=on_note)
+    path = Path(join_composites(survey, folder, out=out, force=force, runner=runner, far=far, on_step=on_step, on_note=on_note))
     made = sorted((folder / f"area-{survey.key}" / "tiles").glob("*.tif"))
     kept, indices = ((), ()) if tiles is None else _keep_tiles(survey, made, tiles, force=force)
     if work is None:
         shutil.rmtree(folder)
-    return Written(path, store.open_raster(path).grid, len(made), kept if work is None else tuple(made), indices)
+    count = len(made) if far is None else sum(bool(plan.scenes) for plan in survey.plans)
+    return Written(path, store.open_raster(path).grid, count, kept if work is None else tuple(made), indices)
 
 
 def check_name(out: Path, *, force: bool) -> None:

@@ -1,23 +1,40 @@
-"""One look for every report page: self-contained HTML, light and dark, printable, no script needed to read it."""
+"""One look for every report page: self-contained HTML, light and dark, printable, readable with a keyboard and by a screen reader, no script."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 STYLE = """
-:root{--ink:#1c2b1f;--paper:#fbfaf6;--line:#d9d6c8;--soft:#5d6b60;--accent:#2f6b3a}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eee6;--paper:#161b17;--line:#38423a;--soft:#a3b0a5;--accent:#8fd19e}}
+:root{color-scheme:light dark;--ink:#1c2b1f;--paper:#fbfaf6;--line:#d9d6c8;--soft:#566359;--accent:#2f6b3a;--warn:#9c4417}
+@media (prefers-color-scheme:dark){:root{--ink:#e8eee6;--paper:#161b17;--line:#414b43;--soft:#a9b6ab;--accent:#8fd19e;--warn:#f0a878}}
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:72rem;margin:0 auto;padding:2rem 1rem}h1{font-size:1.9rem;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2rem 0 .6rem}
-p{max-width:44rem}figure{margin:0}figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem}
+main{max-width:72rem;margin:0 auto;padding:2rem 1rem}main.wide{max-width:90rem}h1{font-size:1.9rem;line-height:1.2;margin:0 0 .3rem;overflow-wrap:anywhere}
+h2{font-size:1.2rem;margin:2rem 0 .6rem;overflow-wrap:anywhere}p{max-width:44rem}.lead{color:var(--soft)}
+a{color:var(--accent)}a:focus-visible,.scroll:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+figure{margin:0}figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem;overflow-wrap:anywhere}
 img{max-width:100%;height:auto;display:block;border:1px solid var(--line);image-rendering:auto}
-.row{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(24rem,1fr))}
+.row{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));margin:.8rem 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--soft);font-size:.9rem;padding-bottom:.3rem}
-th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}td.n{text-align:right}
-.scroll{overflow-x:auto}code{font-size:.92em}footer{color:var(--soft);font-size:.85rem;margin-top:2.5rem}
-@media print{body{background:#fff;color:#000}main{max-width:none}figure,table{break-inside:avoid}}
+th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}td.n,th.n{text-align:right}
+tbody th{font-weight:400}td{overflow-wrap:break-word;max-width:44rem}
+.scroll{overflow-x:auto;margin:.6rem 0}code{font-size:.92em}
+footer{color:var(--soft);font-size:.85rem;margin-top:2.5rem;border-top:1px solid var(--line);padding-top:.6rem}
+svg{max-width:100%;font-size:11px;fill:currentColor}
+svg.chart{width:100%}svg.bar{width:100%;max-width:44rem;height:22px}svg.square{width:18rem;font-size:12px}
+.key{white-space:nowrap;margin-right:1em}
+.key i{display:inline-block;width:.85em;height:.85em;border:1px solid var(--soft);vertical-align:-.1em;margin-right:.35em}
+.grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
+.card{border:1px solid var(--line);border-radius:5px;overflow:hidden;break-inside:avoid}.card img{width:100%;height:11rem;object-fit:cover;border:0}
+.card p{margin:.35rem .6rem;font-size:.9rem;overflow-wrap:anywhere}.card .bar{position:relative;height:.5rem;background:var(--line)}
+.card .bar i,.card .bar b{position:absolute;top:0;bottom:0}.card .bar i{background:var(--accent);opacity:.4}.card .bar b{width:2px;background:var(--ink)}
+.card.no{border-color:var(--warn)}.why{color:var(--warn)}.soft{color:var(--soft)}
+@page{margin:14mm}
+@media print{:root{color-scheme:light;--ink:#000;--paper:#fff;--line:#bbb;--soft:#444;--accent:#1d5a2a;--warn:#8a3a10}
+body{font-size:10pt}main,main.wide{max-width:none;padding:0}.scroll{overflow:visible}h2{break-after:avoid}figure,tr,.card{break-inside:avoid}
+thead{display:table-header-group}.row{grid-template-columns:repeat(2,1fr)}.grid{grid-template-columns:repeat(3,1fr)}
+i,rect,circle,polyline,img{print-color-adjust:exact;-webkit-print-color-adjust:exact}table{font-size:9pt}th,td{padding-right:.5rem}}
 """
 
 
@@ -34,23 +51,54 @@ class Figure:
 def figures(items: Iterable[Figure]) -> str:
     """Lay figures side by side where there is room."""
     parts = [f'<figure><img src="{f.source}" alt="{escape(f.alternative)}"><figcaption>{escape(f.caption)}</figcaption></figure>' for f in items]
+    return row(parts)
+
+
+def row(parts: Iterable[str]) -> str:
+    """Lay parts side by side where there is room."""
     return f'<div class="row">{"".join(parts)}</div>'
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
-    """Build a table; numbers stand right."""
-    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in header)
-    body = "".join(f"<tr>{''.join(_cell(v) for v in row)}</tr>" for row in rows)
+    """Build a table; numbers stand right.
+
+    The first cell of a row names it.  A header of empty names is left away: then the table is a list of names and facts.
+    """
+    lines = list(rows)
+    numbers = [bool(column) and all(_is_number(value) for value in column) for column in zip(*lines, strict=True)] or [False] * len(header)
+    head = "".join(_head(name, right=right) for name, right in zip(header, numbers, strict=True)) if any(header) else ""
+    body = "".join(f"<tr>{''.join(_cell(v, first=not k) for k, v in enumerate(line))}</tr>" for line in lines)
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    label = escape(caption or " ".join(filter(None, header)) or "Facts")
+    inner = f"{title}{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody>"
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>{inner}</table></div>'
 
 
-def _cell(value: object) -> str:
+def _head(name: str, *, right: bool) -> str:
+    return f'<th scope="col"{" class=n" if right else ""}>{escape(name)}</th>' if name else "<td></td>"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def _cell(value: object, *, first: bool = False) -> str:
     if isinstance(value, float):
         return f'<td class="n">{value:.3f}</td>'
     if isinstance(value, int):
         return f'<td class="n">{value:,}</td>'
-    return f"<td>{escape(str(value))}</td>"
+    text = escape(str(value))
+    return f'<th scope="row">{text}</th>' if first and text else f"<td>{text}</td>"
+
+
+def legend(colours: Mapping[str, str]) -> str:
+    """Explain colours: words beside boxes, so that nothing is said by a colour alone."""
+    return "".join(f'<span class="key"><i style="background:{colour}"></i>{escape(name)}</span> ' for name, colour in colours.items())
+
+
+def chart(svg: str, caption: str) -> str:
+    """Give a drawing its caption, which may hold a legend and is HTML already."""
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
 
 
 def section(title: str, *parts: str) -> str:
@@ -63,8 +111,9 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def page(title: str, lead: str, sections: Iterable[str], footer: str = "") -> str:
+def page(title: str, lead: str, sections: Iterable[str], footer: str = "", *, wide: bool = False) -> str:
     """Put a whole page together."""
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>{STYLE}</style>'
-    body = f"<main><h1>{escape(title)}</h1><p>{escape(lead)}</p>{''.join(sections)}<footer>{escape(footer)}</footer></main>"
+    foot = f"<footer>{escape(footer)}</footer>" if footer else ""
+    body = f'<main{" class=wide" if wide else ""}><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>{"".join(sections)}{foot}</main>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'

@@ -11,6 +11,7 @@ from tilth import areas, composites, fields, imagery, maps, store
 from tilth.areas import AreaOptions, Survey
 from tilth.errors import BadInput
 from tilth.maps import MapOptions, OnStep
+from tilth.runners import open_runner
 from tilth.scoring import RunReport, check_output, work_folder
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class AreaMap:
 
     path: Path
     frame: GeoDataFrame
-    mosaic: Path
+    mosaic: Path | str
     """The composite on one grid; it stays only where the work folder is kept."""
     job: maps.Job
 
@@ -169,7 +170,8 @@ def map_area(
     told, report = report is not None, report or RunReport()
     force = check_output(out, force)
     with work_folder(out, work, report) as folder:
-        mosaic = composites.join_composites(survey, folder, on_step=on_step, on_note=on_note)
+        with open_runner(options.runner) as runner, report.stages.during("composite"):
+            mosaic = composites.join_composites(survey, folder, runner=runner, far=options.journal, on_step=on_step, on_note=on_note)
         job = maps.prepare(mosaic, model, options)
         for note in job.notes:
             on_note(note)

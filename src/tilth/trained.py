@@ -135,7 +135,7 @@ def curves(history: Sequence[dict[str, Any]]) -> list[str]:
         lines = {name: points for name, points in lines.items() if points}
         if lines:
             charts.append(chart(title, lines, (0.0, 1.0) if title == "Validation" else None))
-    return [f'<div class="row">{"".join(charts)}</div>'] if charts else [page.paragraph("Nothing was logged.")]
+    return [page.row(charts)] if charts else [page.paragraph("Nothing was logged.")]
 
 
 def _line_name(name: str) -> str:
@@ -176,12 +176,9 @@ def chart(title: str, lines: dict[str, list[tuple[float, float]]], span: tuple[f
         f'<text x="380" y="166" text-anchor="end">step {right:,.0f}</text>'
     )
     label = f"{title}: " + "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines.items())
-    look = 'style="width:100%;font-size:11px;fill:currentColor"'
-    svg = f'<svg viewBox="0 0 390 172" role="img" aria-label="{escape(label)}" {look}>{axes}{"".join(drawn)}{words}</svg>'
-    legend = " &nbsp; ".join(
-        f'<span style="color:{c}">&#9632;</span> {escape(n)}, last {p[-1][1]:.3g}' for (n, p), c in zip(lines.items(), COLOURS, strict=False)
-    )
-    return f"<figure>{svg}<figcaption>{escape(title)}: {legend}</figcaption></figure>"
+    svg = f'<svg class="chart" viewBox="0 0 390 172" role="img" aria-label="{escape(label)}">{axes}{"".join(drawn)}{words}</svg>'
+    keys = {f"{name}, last {points[-1][1]:.3g}": colour for (name, points), colour in zip(lines.items(), COLOURS, strict=False)}
+    return page.chart(svg, f"{escape(title)}: {page.legend(keys)}")
 
 
 def sample_figures(result: Result) -> list[page.Figure]:

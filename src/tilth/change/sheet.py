@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,16 +56,13 @@ def _step_section(step: StepFiles) -> str:
             (step.change, CHANGES, "Changed pixels.", f"Map of pixels that changed from {one} to {other}"),
         )
     ]
-    maps = "".join(f"<div>{page.figures([figure])}{legend(scheme)}</div>" for figure, scheme in zip(shown_maps, (FATES, CHANGES), strict=True))
-    return page.section(f"{one} to {other}", page.table(header, shown), '<p></p><div class="row">', maps, "</div><p></p>", areas)
+    maps = [f"<div>{page.figures([figure])}{legend(scheme)}</div>" for figure, scheme in zip(shown_maps, (FATES, CHANGES), strict=True)]
+    return page.section(f"{one} to {other}", page.table(header, shown), page.row(maps), areas)
 
 
 def legend(classes: ClassScheme) -> str:
     """Explain the colours of a map of classes."""
-    pairs = [*zip(classes.names, classes.colours, strict=True), ("not known", UNKNOWN_COLOUR)]
-    spot = "display:inline-block;width:.9em;height:.9em;border:1px solid var(--line);vertical-align:-.1em;margin-right:.3em;background:"
-    keys = [f'<span style="white-space:nowrap;margin-right:1em"><span style="{spot}{colour}"></span>{escape(name)}</span> ' for name, colour in pairs]
-    return f"<p>{''.join(keys)}</p>"
+    return f"<p>{page.legend({**dict(zip(classes.names, classes.colours, strict=True)), 'not known': UNKNOWN_COLOUR})}</p>"
 
 
 def small_map(path: Path, classes: ClassScheme, longest: int = LONGEST) -> np.ndarray:

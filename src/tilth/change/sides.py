@@ -23,7 +23,7 @@ from tilth.raster import Raster, Source
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-BLOCK = 2048
+BLOCK = 1024
 """Edge in pixels of the blocks in which maps are compared."""
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tilth.cli import options as opt
+from tilth.cli import running
 from tilth.cli.progress import Reporter, reporter
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ balance = click.option("--balance/--no-balance", default=True, show_default=True
 crs = click.option("--crs", default="auto", show_default=True, help="Grid of the result: auto, utm, equal-area, or any CRS such as EPSG:3857.")
 pixel = click.option("--pixel", type=click.FloatRange(1, 10_000), default=10.0, show_default=True, help="Pixel size of the composite in metres.")
 resampling = click.option("--resampling", type=click.Choice(["nearest", "bilinear", "cubic"]), default="bilinear", show_default=True)
-work = click.option("--work", type=click.Path(path_type=Path), default=None, help="Keep finished parts in this folder, also after the run.")
 
 price = click.option(
     "--price", type=click.FloatRange(0), default=0.05, show_default=True, help="Dollars per core and hour, for the cost that --dry-run prints."
@@ -149,38 +149,66 @@ def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None
 @click.command("composite", cls=AreaCommand, help="Area and year in, cloud-free two-season composite out: .zarr (for prediction) or .tif (a COG).")
 @click.argument("area")
 @click.argument("year", type=int)
-@opt.out
+@running.out
 @click.option("--tiles", type=click.Path(path_type=Path), default=None, help="Also keep the composite of each tile and season, with a GDAL tile index, here.")
 @search_options
 @grid_options
-@work
+@running.work
+@running.options
 @price
 @opt.force
 @opt.dry_run
 @opt.as_json
 @opt.quiet
-def composite_command(area: str, year: int, out: Path, tiles: Path | None, **given: Any) -> None:
+def composite_command(area: str, year: int, out: Path | str, tiles: Path | None, **given: Any) -> None:
     """Search, choose, compose and join."""
     from tilth import areas, composites
     from tilth.cost import estimate_area
+    from tilth.runners import open_runner
+    from tilth.scoring import RunReport
 
-    began = time.monotonic()
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        if not given["dry_run"]:
-            composites.check_name(out, force=given["force"])
-        kept = None if given["dry_run"] else areas.work_folder(out, given["work"])
+    began, report = time.monotonic(), RunReport()
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
+        _check(place, tiles, given)
+        kept = None if given["dry_run"] else areas.work_folder(place.out, place.work)
         survey = areas.survey_area(area, year, area_options(given), work=kept, on_step=say.step)
         if not given["quiet"] or given["dry_run"]:
             print_survey(survey, say, as_json=given["as_json"])
         if given["dry_run"]:
             print_cost(estimate_area(survey, None, None, given["price"]), as_json=given["as_json"])
             return
-        result = composites.write_composite(survey, out, tiles=tiles, work=given["work"], force=given["force"], on_step=say.step, on_note=say.note)
-    facts = result.facts() | {"seconds": round(time.monotonic() - began, 1)}
+        with open_runner(running.runner_options(given)) as runner, report.stages.during("composite"):
+            result = composites.write_composite(
+                survey,
+                place.out,
+                tiles=tiles,
+                work=place.work,
+                force=given["force"],
+                runner=runner,
+                far=place.journal,
+                on_step=say.step,
+                on_note=say.note,
+            )
+        facts = result.facts() | running.tell(report, place, time.monotonic() - began, given) | {"seconds": round(time.monotonic() - began, 1)}
+        address = place.publish(report)
     if given["as_json"]:
-        click.echo(json.dumps({"event": "done", "path": str(out), **facts}))
+        click.echo(json.dumps({"event": "done", "path": address, **facts}))
         return
     if not given["quiet"]:
         for name, value in facts.items():
             click.echo(f"{name.replace('_', ' '):<16} {value}", err=True)
-    click.echo(str(out))
+    click.echo(address)
+
+
+def _check(place: running.Place, tiles: Path | None, given: dict[str, Any]) -> None:
+    """Refuse what cannot be written, before any work is done."""
+    from tilth import composites
+
+    if place.remote is not None and place.out.suffix.lower() == ".zarr":
+        message = "A .zarr is a folder for prediction on this machine: give a name that ends in .tif to write to an object store."
+        raise click.UsageError(message)
+    if place.journal is not None and tiles is not None:
+        message = "--tiles was given, but the tiles' composites go to an object store: leave it out."
+        raise click.UsageError(message)
+    if not given["dry_run"]:
+        composites.check_name(place.out, force=given["force"])

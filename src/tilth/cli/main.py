@@ -6,6 +6,9 @@ import importlib
 import os
 import signal
 import sys
+import warnings
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -108,9 +111,23 @@ def _stop_as_asked() -> None:
             signal.signal(getattr(signal, name), signal.default_int_handler)
 
 
+def _warn_in_a_sentence() -> None:
+    """Show warnings of ours as one sentence, as errors are; those of the libraries as ever."""
+    ours, before = str(Path(__file__).resolve().parents[1]), warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+        if issubclass(category, UserWarning) and filename.startswith(ours):
+            click.echo(f"Warning: {message}", err=True)
+        else:
+            before(message, category, filename, *rest)
+
+    warnings.showwarning = show  # type: ignore[assignment]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors of ours are one sentence and exit code 2, others keep their traceback."""
     _stop_as_asked()
+    _warn_in_a_sentence()
     try:
         cli.main(arguments, prog_name="tilth", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -51,7 +51,7 @@ def places_of(ids: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     known : (n,) bool ndarray
         Whether the id is such a geohash; x and y mean nothing where it is none.
     """
-    text = np.array([str(name) for name in ids], dtype="S").astype("S24")
+    text = np.array([str(name).encode("ascii", "replace") for name in ids], dtype="S24")
     known = np.array([NAME.fullmatch(name) is not None for name in text.tolist()], bool)
     letters = np.frombuffer(text.tobytes(), np.uint8).reshape(len(text), 24)[:, :12]
     code = np.zeros(len(text), np.uint64)

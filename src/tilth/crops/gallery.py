@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 INDEX = "index.html"
 MOST = 5000
 """Photographs on the page; the table has all."""
-STYLE = """
-.grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
-.card img{width:100%;height:11rem;object-fit:cover;border-radius:4px 4px 0 0}.card{border:1px solid var(--line);border-radius:5px;overflow:hidden}
-.card p{margin:.35rem .6rem;font-size:.9rem;overflow-wrap:anywhere}.card .bar{position:relative;height:.5rem;background:var(--line)}
-.card .bar i,.card .bar b{position:absolute;top:0;bottom:0}.card .bar i{background:var(--accent);opacity:.4}.card .bar b{width:2px;background:var(--ink)}
-.card.no{border-color:#c0642b}.card .why{color:#c0642b}.card .soft{color:var(--soft)}main{max-width:90rem}
-@media (prefers-color-scheme:dark){.card.no{border-color:#e29a6b}.card .why{color:#e29a6b}}
-"""
 
 
 def write_gallery(run: CropRun) -> Path:
@@ -38,7 +30,7 @@ def to_html(run: CropRun) -> str:
     """Lay a run out as a page."""
     rows = sorted(run.rows, key=lambda row: (row["trust"] == "yes", row["file"]))
     doubted = [row for row in rows if row["trust"] != "yes"]
-    sections = [f"<style>{STYLE}</style>", page.section("What was measured", page.table(["", ""], _facts(run)), _links(run), _reading())]
+    sections = [page.section("What was measured", page.table(["", ""], _facts(run)), _links(run), _reading())]
     if run.failed:
         sections.append(page.section("Could not be measured", page.table(["photograph", "why"], run.failed)))
     if doubted:
@@ -47,7 +39,7 @@ def to_html(run: CropRun) -> str:
     if trusted:
         sections.append(page.section(f"Nothing speaks against these ({len(trusted):,})", _grid(trusted[: max(MOST - len(doubted), 0)])))
     lead = f"{_count(len(rows), 'photograph')} measured with the model {run.model}. Yellow outlines are what was taken for plants."
-    return page.page("Cover and traits", lead, sections, f"tilth {run.version}")
+    return page.page("Cover and traits", lead, sections, f"tilth {run.version}", wide=True)
 
 
 def _facts(run: CropRun) -> list[list[object]]:

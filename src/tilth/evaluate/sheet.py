@@ -106,17 +106,16 @@ def kinds_chart(side: str, kinds: Mapping[str, int]) -> str:
     total = sum(kinds.values())
     if not total:
         return page.paragraph(f"No {side} objects.")
-    left, bars, legend = 0.0, [], []
+    left, bars, legend = 0.0, [], {}
     for kind, count in kinds.items():
         width = 600 * count / total
         colour = KIND_COLOURS[kind]
         bars.append(f'<rect x="{left:.1f}" y="0" width="{width:.1f}" height="22" fill="{colour}"><title>{escape(kind)}: {count:,}</title></rect>')
-        legend.append(f'<span style="white-space:nowrap"><span style="color:{colour}">&#9632;</span> {escape(kind)} {count:,} ({count / total:.0%})</span>')
+        legend[f"{kind} {count:,} ({count / total:.0%})"] = colour
         left += width
     label = f"{side} objects by kind: {', '.join(f'{k} {c}' for k, c in kinds.items())}"
-    look = 'style="width:100%;max-width:44rem;height:22px" preserveAspectRatio="none"'
-    svg = f'<svg viewBox="0 0 600 22" role="img" aria-label="{escape(label)}" {look}>{"".join(bars)}</svg>'
-    return f"<figure>{svg}<figcaption>{escape(side)} objects: {' &nbsp; '.join(legend)}</figcaption></figure>"
+    svg = f'<svg class="bar" viewBox="0 0 600 22" role="img" aria-label="{escape(label)}" preserveAspectRatio="none">{"".join(bars)}</svg>'
+    return page.chart(svg, f"{escape(side)} objects: {page.legend(legend)}")
 
 
 def reliability_chart(run: RunScores) -> str:
@@ -134,10 +133,10 @@ def reliability_chart(run: RunScores) -> str:
         '<path d="M30 20V260H270" fill="none" stroke="currentColor"/><path d="M30 260L270 20" stroke="currentColor" stroke-opacity=".3" stroke-dasharray="4"/>'
     )
     words = '<text x="150" y="285" text-anchor="middle">confidence</text><text x="12" y="140" text-anchor="middle" transform="rotate(-90 12 140)">right</text>'
-    look = 'role="img" aria-label="Reliability diagram" style="width:18rem;font-size:12px;fill:currentColor"'
+    look = 'class="square" role="img" aria-label="Reliability diagram: confidence against the share that was right"'
     svg = f'<svg viewBox="0 0 290 295" {look}>{axes}{"".join(marks)}{words}</svg>'
     caption = f"Confidence of {found.n:,} objects: expected calibration error {found.ece:.3f}, Brier {found.brier:.3f}."
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+    return page.chart(svg, escape(caption))
 
 
 def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list[page.Figure]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilth.errors import BadInput
 from tilth.grid import Roi
 from tilth.imagery.mosaic import Mosaic
+from tilth.runners import Runner, in_order
 
 if TYPE_CHECKING:
     from tilth.store import GrowingCube
@@ -33,6 +35,7 @@ def write_mosaic(
     tags: Mapping[str, str] | None = None,
     folder: str | os.PathLike[str] | None = None,
     shard: int = SHARD,
+    run: Runner | None = None,
 ) -> Path:
     """Write a mosaic block by block.
 
@@ -53,6 +56,8 @@ def write_mosaic(
         Where finished blocks are kept until all are there; by default a hidden folder beside ``path``.
     shard : int
         Edge of a block, and of a file of the Zarr, in pixels; a multiple of 256.
+    run : Runner, optional
+        Workers of this machine that make the blocks instead of threads.
 
     Returns
     -------
@@ -83,7 +88,7 @@ def write_mosaic(
     said = {**mosaic.tags, **(tags or {})}
     told = on_step or _silent
     cube = GrowingCube(path, mosaic.grid, mosaic.bands, mosaic.dtype, key=mosaic.key, nodata=0, tags=said, chunk=CHUNK, shard=shard, folder=folder)
-    _fill(cube, mosaic, threads, told)
+    _fill(cube, mosaic, threads, told, run)
     if ending == ".zarr":
         return cube.publish(force)
     _copy(cube, path, said, told, force=force)
@@ -115,11 +120,16 @@ def _silent(_stage: str, _done: float, _of: float, _note: str) -> None:
     """Tell nobody."""
 
 
-def _fill(cube: GrowingCube, mosaic: Mosaic, threads: int, told: OnStep) -> None:
+def _fill(cube: GrowingCube, mosaic: Mosaic, threads: int, told: OnStep, run: Runner | None) -> None:
     """Make the blocks that are not there."""
     pending = [roi for roi in cube.shards if not cube.finished(roi)]
     done, total = len(cube.shards) - len(pending), len(cube.shards)
     told("mosaic", done, total, f"{done} were there" if done else "")
+    if run is not None:
+        for _ in in_order(run)(partial(_make, cube, mosaic), pending):
+            done += 1
+            told("mosaic", done, total, "")
+        return
     with ThreadPoolExecutor(threads, thread_name_prefix="tilth-mosaic") as pool:
         works = [pool.submit(_make, cube, mosaic, roi) for roi in pending]
         try:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ import numpy as np
 
 from tilth.errors import BadInput, FetchFailed, UnknownName, UnreadableFile, UnsafeFile
 from tilth.extras import require
+from tilth.models.hub import ask_hub
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +23,6 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet."""
 FILES = ("config.json", "model.safetensors")
 """Of a published checkpoint, what is needed."""
-ANSWER = 10
-"""Seconds that the hub has for its first answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,21 +202,8 @@ def _fetched(address: str) -> str:
     kept = [huggingface_hub.try_to_load_from_cache(address, name) for name in FILES]
     if all(isinstance(path, str) for path in kept):
         return str(Path(str(kept[0])).parent)
-    _ask_hub()
+    ask_hub()
     return str(huggingface_hub.snapshot_download(address, allow_patterns=list(FILES)))
-
-
-def _ask_hub() -> None:
-    """See whether the hub answers, whatever it says; OSError if it does not."""
-    from huggingface_hub import constants
-
-    try:
-        urllib.request.urlopen(constants.ENDPOINT, timeout=ANSWER).close()  # noqa: S310  # the hub's own address
-    except urllib.error.HTTPError:
-        return
-    except urllib.error.URLError as error:
-        if not isinstance(error.reason, ssl.SSLError):  # its certificates may be known to the hub's client, which has its own
-            raise OSError(f"no answer: {error.reason}") from error
 
 
 def _explained(source: str, error: Exception) -> FetchFailed | UnreadableFile:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilth.errors import BadInput, FetchFailed, UnknownName
 from tilth.models.architectures import build, find_family
+from tilth.models.hub import ask_hub, cache_only
 
 if TYPE_CHECKING:
     import torch
@@ -48,16 +49,26 @@ def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pre
         raise UnknownName.among("set of pretrained weights", pretrained, PRETRAINED)
     if not pretrained:
         return build(architecture, bands, classes)
-    name = architecture.get("encoder", "")
     try:
-        return build(architecture, bands, classes, pretrained)
+        with cache_only():
+            return build(architecture, bands, classes, pretrained)
     except KeyError as error:
-        raise _no_weights(pretrained, name) from error
+        raise _no_weights(pretrained, architecture) from error
     except (OSError, RuntimeError) as error:
         if "No pretrained weights exist" in str(error):  # timm's words; it has no error of its own for this
-            raise _no_weights(pretrained, name) from error
+            raise _no_weights(pretrained, architecture) from error
+    return _fetched(architecture, bands, classes, pretrained)
+
+
+def _fetched(architecture: Mapping[str, Any], bands: int, classes: int, pretrained: str) -> torch.nn.Module:
+    """Build a network whose weights are not in the cache; a hub that does not answer is asked once."""
+    try:
+        ask_hub()
+        return build(architecture, bands, classes, pretrained)
+    except (OSError, RuntimeError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:160]
         message = (
-            f"The {pretrained} weights of {name} are not on this machine and could not be downloaded ({type(error).__name__}): "
+            f"The {pretrained} weights of {architecture.get('encoder', '')} are not on this machine and could not be downloaded ({first}): "
             "go online once, or take model.pretrained = ''."
         )
         raise FetchFailed(message) from error
@@ -72,5 +83,5 @@ def _from_checkpoint(architecture: Mapping[str, Any], bands: int, classes: int, 
     return build(architecture, bands, classes, checkpoint)
 
 
-def _no_weights(pretrained: str, encoder: object) -> BadInput:
-    return BadInput(f"There are no {pretrained} weights for the encoder {encoder!r}: take model.pretrained = '' or another encoder.")
+def _no_weights(pretrained: str, architecture: Mapping[str, Any]) -> BadInput:
+    return BadInput(f"There are no {pretrained} weights for the encoder {architecture.get('encoder', '')!r}: take model.pretrained = '' or another encoder.")

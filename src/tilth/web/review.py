@@ -288,13 +288,24 @@ def _shown(desk: Desk, name: str, view: View) -> JSON | None:
     box = desk.frame.box_of(desk.frame.to_pixels(shapely.get_coordinates(shape)), view.wide, view.aspect)
     around = _around(desk, name, shape, box)
     shown = rings.noded(shape, [other.shape for other in around if other.there], desk.log.mapped.reach)
-    reach = desk.log.mapped.reach
-    near = [
-        {"id": other.id, "version": other.version, "status": other.status, "touches": other.there and bool(shapely.dwithin(other.shape, shape, reach)),
-         "parts": _pixels(desk, other.shape)} for other in around
-    ]  # fmt: skip
+    near = _neighbours(desk, shape, around)
     about["place"] = desk.frame.degrees(shape.bounds)
     return {**about, "box": box, "parts": _pixels(desk, shown), "near": near, "other": _other(desk, box)}
+
+
+def _neighbours(desk: Desk, shape: Any, around: list[Field]) -> list[JSON]:
+    """Describe fields around a shape: whether they touch it, so that they follow a vertex, and whether they share an edge with it, so that they can be united."""
+    import shapely
+
+    reach = desk.log.mapped.reach
+    band = shapely.buffer(shapely.boundary(shape), 2 * reach)
+    found = []
+    for one in around:
+        touches = one.there and bool(shapely.dwithin(one.shape, shape, reach))
+        joins = touches and shapely.length(shapely.intersection(shapely.boundary(one.shape), band)) > 20 * reach
+        parts = _pixels(desk, one.shape)
+        found.append({"id": one.id, "version": one.version, "status": one.status, "touches": touches, "joins": bool(joins), "parts": parts})
+    return found
 
 
 def _around(desk: Desk, name: str, shape: Any, box: tuple[int, int, int, int]) -> list[Field]:

@@ -181,6 +181,14 @@ def detail(patch: Image, shown: str) -> Image:
     return patch.convert("L").convert("RGB") if shown == "grey" else patch
 
 
+def shrink(image: Image, longest: int) -> Image:
+    """Average an image down so that its longer edge is at most ``longest`` pixels; 0: as it is."""
+    if not longest or max(image.size) <= longest:
+        return image
+    width, height = (max(1, round(edge * longest / max(image.size))) for edge in image.size)
+    return image.resize((width, height), reducing_gap=3.0)
+
+
 def cut(values: np.ndarray, roi: Roi, margin: int) -> np.ndarray:
     """Cut a region with a margin; where the margin leaves the image, its edge is repeated."""
     rows, columns = pad_roi(roi, margin, values.shape[1:])

@@ -16,7 +16,7 @@ from tilth.errors import BadInput, MissingExtra, UnreadableFile
 from tilth.extras import available, require
 from tilth.grid import Roi
 from tilth.models.card import ModelCard, check_listed
-from tilth.models.language.chat import Place, Prompt, cut, detail, messages, picture, refine
+from tilth.models.language.chat import Place, Prompt, cut, detail, messages, picture, refine, shrink
 from tilth.models.language.quiet import quiet
 from tilth.models.language.rrle import Misread, decode
 from tilth.models.language.speak import Prefix, Question, Speaker, Speaking
@@ -80,6 +80,7 @@ class LanguageSegmenter:
         self.misread: list[Misread] = []
         """One for each answer of the last call."""
         self._prefix: tuple[Raster, Prefix | None] | None = None
+        self._said = False
         self._longest = int(str(card.architecture.get("longest", 0)))
 
     @property
@@ -116,8 +117,9 @@ class LanguageSegmenter:
             for k, texts in enumerate(self._texts(views[first:last]), start=first):
                 answers[k] = self._votes(texts)
         cut_off = sum(found.truncated for found in self.misread)
-        if cut_off:
-            message = f"{cut_off} of {len(self.misread)} answers were cut off before their end; what was not said counts as not known."
+        if cut_off and not self._said:
+            self._said = True  # once: a large image has thousands of answers
+            message = f"{cut_off} of {len(self.misread)} answers were cut off before their end; what was not said counts as not known, here and from here on."
             warnings.warn(message, stacklevel=2)
         return answers
 
@@ -200,14 +202,6 @@ def located(view: View) -> tuple[tuple[int, int], Roi]:
     height, width = view.pixels.shape[1:]
     frame = tuple(view.context.grid.shape)
     return (int(frame[0]), int(frame[1])), (slice(top, top + height), slice(left, left + width))
-
-
-def shrink(image: Any, longest: int) -> Any:
-    """Average an image down so that its longer edge is at most ``longest`` pixels; 0: as it is."""
-    if not longest or max(image.size) <= longest:
-        return image
-    width, height = (max(1, round(edge * longest / max(image.size))) for edge in image.size)
-    return image.resize((width, height), reducing_gap=3.0)
 
 
 def lacks(card: ModelCard) -> str:  # noqa: ARG001  # the signature of an engine

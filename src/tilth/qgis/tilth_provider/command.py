@@ -81,9 +81,10 @@ def evaluate(found: str, truth: str, out: str, **options: Any) -> list[str]:
     return ["evaluate", "--pred", found, "--truth", truth, "--out", out, "--force", "--json", *options_of(options)]
 
 
-def change(before: str, after: str, out: str, **options: Any) -> list[str]:
-    """``tilth change``."""
-    return ["change", before, after, "--out", out, "--force", "--json", *options_of(options)]
+def change(before: tuple[str, str], after: tuple[str, str], out: str, **options: Any) -> list[str]:
+    """``tilth change``; each year is a table of fields and its probabilities, which may be "" where they lie beside it under the same name."""
+    years = [f"{scores},{table}" if scores else table for table, scores in (before, after)]
+    return ["change", *years, "--out", out, "--force", "--json", *options_of(options)]
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     """Return the facts of a finished run as lines; tables within them are indented."""
     lines = []
     for name, value in result.items():
-        if name in ("event", "path") or value is None:
+        if name in ("event", "path", "steps") or value is None:
             continue
         words = name.replace("_", " ")
         if isinstance(value, Mapping):

@@ -13,9 +13,13 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingOutputHtml,
+    QgsProcessingOutputRasterLayer,
+    QgsProcessingParameterEnum,
     QgsProcessingParameterExtent,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFileDestination,
+    QgsProcessingParameterFolderDestination,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
@@ -185,25 +189,46 @@ class Evaluate(Called):
         return {OUTPUT: str(out)}
 
 
+RULES = ("fixed", "paper")
+
+
 class Change(Called):
     """``tilth change``."""
 
     NAME, LABEL = "change", "Change between two years"
-    HELP = "Compares two maps of the same place: which fields stayed, split, merged, appeared and went."
+    HELP = "What became of the fields: kept, moved, split, merged, gone, new. Needs the probabilities of both maps ('Map the fields of an image' writes them)."
 
     def initAlgorithm(self, _configuration: Any = None) -> None:  # noqa: N802
         """Declare the form."""
-        self.addParameter(QgsProcessingParameterVectorLayer("BEFORE", "Fields before", POLYGONS))
-        self.addParameter(QgsProcessingParameterVectorLayer("AFTER", "Fields after", POLYGONS))
-        self.addParameter(_fields_destination())
+        for name, words in (("BEFORE", "Fields of the earlier year"), ("AFTER", "Fields of the later year")):
+            self.addParameter(QgsProcessingParameterVectorLayer(name, words, POLYGONS))
+            beside = "Their probabilities (empty: the .scores.tif beside them)"
+            self.addParameter(QgsProcessingParameterRasterLayer(f"{name}_SCORES", beside, optional=True))
+        self.advanced(QgsProcessingParameterEnum("RULE", "When a pixel has changed", ["on a fixed scale", "on that of the map (PRUE)"], defaultValue=0))
+        self.addParameter(QgsProcessingParameterFolderDestination(OUTPUT, "Folder of the results"))
+        self.addOutput(QgsProcessingOutputRasterLayer("OUTCOMES", "What became of the fields"))
+        self.addOutput(QgsProcessingOutputRasterLayer("CHANGE", "Changed pixels"))
+        self.addOutput(QgsProcessingOutputHtml("REPORT", "Report"))
 
     def processAlgorithm(self, given: Any, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> dict[str, Any]:  # noqa: N802
-        """Run."""
-        before = _vector_path(self.parameterAsVectorLayer(given, "BEFORE", context), "The first map")
-        after = _vector_path(self.parameterAsVectorLayer(given, "AFTER", context), "The second map")
-        out = self.parameterAsOutputLayer(given, OUTPUT, context)
-        result = self.call(command.change(before, after, out), out, feedback)
-        return {OUTPUT: out} if result else {}
+        """Run, and add the two rasters, which bring their colours."""
+        before, after = (self._year(given, name, context) for name in ("BEFORE", "AFTER"))
+        out = self.parameterAsString(given, OUTPUT, context)
+        rule = RULES[self.parameterAsEnum(given, "RULE", context)]
+        result = self.call(command.change(before, after, out, rule=rule), out, feedback)
+        if not result:
+            return {}
+        files = result["steps"][0]["files"]
+        found = {"OUTCOMES": str(Path(out) / files["outcomes"]), "CHANGE": str(Path(out) / files["change"])}
+        for path in found.values():
+            details = QgsProcessingContext.LayerDetails(Path(path).stem, context.project(), Path(path).stem)
+            context.addLayerToLoadOnCompletion(path, details)
+        return {OUTPUT: out, "REPORT": result["path"], **found}
+
+    def _year(self, given: Any, name: str, context: QgsProcessingContext) -> tuple[str, str]:
+        table = _vector_path(self.parameterAsVectorLayer(given, name, context), "A layer of fields")
+        scores = self.parameterAsRasterLayer(given, f"{name}_SCORES", context)
+        return table, "" if scores is None else _raster_path(scores, "The raster of probabilities")
 
 
-ALGORITHMS = (MapImage, MapArea, FieldsFromScores, Evaluate)
+ALGORITHMS = (MapImage, MapArea, FieldsFromScores, Evaluate, Change)

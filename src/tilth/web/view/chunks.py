@@ -263,7 +263,8 @@ def boxed(shapes: Any) -> np.ndarray:
     """Return (row, 4) boxes of WKB; NaN where it is none."""
     import shapely
 
-    return np.asarray(shapely.bounds(shapely.from_wkb(shapes.to_numpy(zero_copy_only=False), on_invalid="ignore")))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(shapely.bounds(shapely.from_wkb(shapes.to_numpy(zero_copy_only=False), on_invalid="ignore")))
 
 
 def open_parquet(paths: Sequence[Path]) -> ParquetFields:

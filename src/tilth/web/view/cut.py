@@ -72,7 +72,8 @@ def draw(fields: Fields, picked: list[Picked], tile: Tile) -> Features:
     """Return rows as features of a tile."""
     import shapely
 
-    drawn = [shapes_of(each, fields.project, tile) for each in picked]
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # coordinates may be anything
+        drawn = [shapes_of(each, fields.project, tile) for each in picked]
     shapes = np.concatenate(drawn)
     numbers = np.concatenate([each.first + each.rows for each in picked])
     table = {}
@@ -95,9 +96,8 @@ def shapes_of(picked: Picked, project: Projection, tile: Tile) -> np.ndarray:
     west, _, _, north = tile.box
 
     def to_units(points: np.ndarray) -> Any:
-        with np.errstate(invalid="ignore", over="ignore"):
-            units = (project(points) - [west, north]) * np.array([1, -1]) * (EXTENT / tile.edge)
-            return np.clip(np.nan_to_num(units, nan=0.0, posinf=1e9, neginf=-1e9), -1e9, 1e9)  # giant fields: cut below, never overflowing
+        units = (project(points) - [west, north]) * np.array([1, -1]) * (EXTENT / tile.edge)
+        return np.clip(np.nan_to_num(units, nan=0.0, posinf=1e9, neginf=-1e9), -1e9, 1e9)  # giant fields: cut below, never overflowing
 
     shapes = shapely.simplify(shapely.transform(shapes, to_units), SEEN, preserve_topology=False)
     low, high = -BUFFER, EXTENT + BUFFER

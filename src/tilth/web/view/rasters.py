@@ -31,6 +31,8 @@ MOST_BANDS = 256
 SAMPLE = 512
 """Edge in pixels of the picture that brightness is judged from."""
 NUMBERS = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"}
+DOTS = 8
+"""Pixels of a tile along the edge of a raster up to which it is not warped."""
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
@@ -130,7 +132,11 @@ class RasterFile:
         top, bottom = (math.floor((north - edge) / unit) for edge in (self.box[3], self.box[1]))
         columns, rows = (max(first, 0), min(last + 1, EDGE)), (max(top, 0), min(bottom + 1, EDGE))
         part = (west + columns[0] * unit, north - rows[1] * unit, west + columns[1] * unit, north - rows[0] * unit)
-        seen, known = read_warped(dataset, look.bands, part, (rows[1] - rows[0], columns[1] - columns[0]), smooth)
+        shape = (rows[1] - rows[0], columns[1] - columns[0])
+        if max(shape) <= DOTS:  # its edge would lie far within a pixel
+            seen, known = read_window(dataset, look.bands, ((0, self.shape[0]), (0, self.shape[1])), shape)
+        else:
+            seen, known = read_warped(dataset, look.bands, part, shape, smooth)
         values, valid = np.zeros((len(look.bands), EDGE, EDGE), seen.dtype), np.zeros((EDGE, EDGE), bool)
         values[:, slice(*rows), slice(*columns)], valid[slice(*rows), slice(*columns)] = seen, known
         return values, valid

@@ -46,7 +46,7 @@ export class Stage {
 
   lines() {
     const { own, near, ghosts } = this.groups;
-    near.replaceChildren(...this.item.near.map((one) => make("path", { d: outline(one.parts), "data-status": one.status, "data-id": one.id, class: one.touches ? "touches" : "" })));
+    near.replaceChildren(...this.item.near.map((one) => make("path", { d: outline(one.parts), "data-status": one.status, "data-id": one.id, class: one.joins ? "joins" : "" })));
     ghosts.replaceChildren(...this.item.other.map((parts) => make("path", { d: outline(parts) })));
     const d = outline(this.item.parts);
     own.replaceChildren(make("path", { d, class: "under" }), make("path", { d, "data-status": this.item.status }));

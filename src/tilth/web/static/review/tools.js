@@ -52,7 +52,7 @@ export class Tools {
   get neighbours() {
     const [x, y] = centre(this.stage.item.parts);
     const angle = (one) => { const [a, b] = centre(one.parts); return Math.atan2(b - y, a - x); };
-    return this.stage.item.near.filter((one) => one.touches).sort((a, b) => angle(a) - angle(b)).slice(0, 9);
+    return this.stage.item.near.filter((one) => one.joins).sort((a, b) => angle(a) - angle(b)).slice(0, 9);
   }
 
   draw() {
@@ -169,9 +169,9 @@ export class Tools {
       this.points.push(at);
       this.draw();
     } else if (this.mode === "merge") {
-      const under = this.stage.item.near.find((one) => one.touches && holds(one.parts, at));
+      const under = this.stage.item.near.find((one) => one.joins && holds(one.parts, at));
       if (under) this.unite(under);
-      else this.say("That is no neighbour that touches this field.");
+      else this.say("That is no neighbour that shares an edge with this field.");
     }
   }
 

@@ -1,0 +1,92 @@
+"""The pages: every verb has one, the tutorials run, the site is whole and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tilth
+from tilth.cli.main import VERBS
+
+REPO = Path(__file__).resolve().parents[1]
+DOCS = REPO / "docs"
+sys.path.insert(0, str(DOCS))
+import api  # noqa: E402
+import notebooks  # noqa: E402
+
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
+
+
+def test_every_verb_is_explained_outside_the_reference():
+    pages = "\n".join(path.read_text("utf-8") for path in DOCS.glob("*.md") if path.name != "cli.md")
+    assert not [verb for verb in VERBS if f"tilth {verb}" not in pages]
+
+
+def test_python_reference_has_every_public_name_and_its_sections():
+    page = api.page()
+    for name in tilth.__all__:
+        assert f"### tilth.{name}\n" in page or name == "__version__"
+    assert "**Raises**" in page
+    assert "- `year` (int, optional)" in page
+    assert ":func:" not in page
+    assert "0x" not in page
+    assert "``" not in re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+
+
+def test_docstrings_become_markdown():
+    text = "Do it.\n\nParameters\n----------\na : int\n    What :func:`~tilth.x` takes.\nb, c : str\n\nReturns\n-------\nstr\n    ``x``.\n"
+    shown = api.prose(text)
+    assert "- `a` (int)\n  What `tilth.x` takes." in shown
+    assert "- `b, c` (str)" in shown
+    assert "**Returns**\n\n- `str`\n  `x`." in shown
+
+
+def test_scripts_become_notebooks(tmp_path):
+    pytest.importorskip("nbformat")
+    (tmp_path / "a.py").write_text("# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nx = 1  # %% no cell\n\n# %%\nx\n")
+    made = notebooks.read_script(tmp_path / "a.py")
+    assert [(c.cell_type, c.source) for c in made.cells] == [("markdown", "# Title\n\ntext"), ("code", "x = 1  # %% no cell"), ("code", "x")]
+    assert notebooks.to_markdown(made).startswith("# Title\n\ntext\n\n```python\nx = 1")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what a kernel's libraries say is not ours
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorials_run(path):
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    if path.stem != "fields":
+        pytest.importorskip("torch")
+    if path.stem == "landscapes":
+        pytest.importorskip("trl")
+    made = notebooks.execute(path)
+    shown = notebooks.to_markdown(made)
+    assert shown.count('<div class="shown">') >= 3
+    assert "Traceback" not in shown
+
+
+def test_tutorials_hold_no_outputs():
+    assert len(TUTORIALS) == 3
+    assert not list((DOCS / "tutorials").rglob("*.ipynb"))
+    for path in TUTORIALS:
+        assert "base64" not in path.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
+    pytest.importorskip("material", reason="mkdocs-material is not installed: pip install 'tilth[docs]'")
+    own = {"TILTH_DOCS_QUICK": "1", "NO_MKDOCS_2_WARNING": "1"}
+    words = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-d", str(tmp_path / "site")]
+    done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, env={**os.environ, **own}, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert {"index.html", "api.html", "numbers.html", "cli.html"} <= {page.name for page in pages}
+    for page in pages:
+        text = page.read_text("utf-8")
+        loaded = re.findall(r'<(?:script|img|iframe|source|video)[^>]*?\ssrc="([^"]+)"', text) + re.findall(r'<link[^>]*?\shref="([^"]+)"', text)
+        assert not [address for address in loaded if re.match(r"(https?:)?//", address)], page.name
