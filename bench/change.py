@@ -93,13 +93,15 @@ def pixel_rows(places: list[Place]) -> list[Row]:
     tried = {t: f1([(place.told(RULES["fixed"].at(t)), place.changed) for place in first]) for t in np.arange(0.3, 0.96, 0.05).round(2)}
     best = max(tried, key=lambda t: tried[t])
     near = ", ".join(f"{t:g}: {tried[t]:.3f}" for t in (0.5, 0.6, 0.7, 0.75, 0.8, 0.9))
-    rows = [Row(NAME, "fixed rule: threshold that is best on the first half", float(best), "", note=f"F1 there by threshold: {near}")]
+    rows = [Row(NAME, "fixed rule: threshold that is best on the first half", 100 * float(best), "%", note=f"F1 there by threshold: {near}")]
     for name, rule in RULES.items():
         each = [f1([(place.told(rule), place.changed)]) for place in rest]
         pooled = f1([(place.told(rule), place.changed) for place in rest])
-        rows.append(Row(NAME, f"{name} rule: F1 of changed area, second half", pooled, "", note=f"{min(each):.2f} to {max(each):.2f} over {len(each)} places"))
+        rows.append(
+            Row(NAME, f"{name} rule: F1 of changed area, second half", 100 * pooled, "%", note=f"{min(each):.2f} to {max(each):.2f} over {len(each)} places")
+        )
         small = [f1([(np.concatenate([place.told(rule, roi).ravel() for roi in rois]), flat(place, rois))]) for place in rest for rois in [windows(place)]]
-        rows.append(Row(NAME, f"{name} rule: the same, each map cut into windows of 640 m", float(np.mean(small)), "", note="mean over the places"))
+        rows.append(Row(NAME, f"{name} rule: the same, each map cut into windows of 640 m", 100 * float(np.mean(small)), "%", note="mean over the places"))
         calm = [place.told(rule, roi).mean() for place in rest for roi in windows(place) if not place.changed[roi].any()]
         note = f"{len(calm)} windows of 640 m without any change, each a map of its own"
         rows.append(Row(NAME, f"{name} rule: area said to have changed where nothing has", 100 * float(np.mean(calm)), "%", note=note))

@@ -117,7 +117,7 @@ def scored(name: str, model: Any, samples: Sequence[Sample]) -> list[str]:
     table = score.join_tables(image.table for image in images)
     half, strict = score.object_scores(table), score.object_scores(table, 0.75)
     both = [sum(image.edge[k] for image in images) for k in range(2)]
-    merged = [score.merged_scores(table, reading) for reading in ("any", "largest")]  # type: ignore[arg-type]
+    merged = [score.merged_scores(table, reading) for reading in ("any", "largest")]
     cells = [half.f1, strict.f1, half.panoptic_quality, both[0] / max(both[1], 1), merged[0].mean_iou, merged[1].mean_iou, 100 * merged[1].fpr]
     return [name, str(len(table.guess_ids)), *(number(value) for value in cells)]
 

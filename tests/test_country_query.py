@@ -104,7 +104,7 @@ def test_others_prune_row_groups_by_the_bbox_column(maps):
         & (pc.field("bbox", "ymin") <= box[3])
         & (pc.field("bbox", "ymax") >= box[1])
     )
-    table = pq.read_table(pa.PythonFile(file), filters=near)
+    table = pq.read_table(pa.PythonFile(file, mode="r"), filters=near)
     assert len(table) == len(query(maps, box).frame) > 10
     assert file.taken < 0.4 * part.bytes, "pyarrow skips row groups"
     where = f"bbox.xmin <= {box[2]} AND bbox.xmax >= {box[0]} AND bbox.ymin <= {box[3]} AND bbox.ymax >= {box[1]}"
@@ -175,7 +175,7 @@ def units(tmp_path_factory):
 def test_statistics_are_those_of_the_fields_inside(frame, maps, units):
     rows = count_fields(maps, units)
     assert [row.unit for row in rows] == ["west", "east", "sea|side"]
-    inside = frame[frame.geometry.centroid.within(shapely.box(10.003, 49.0033, 11.003, 50.0033))]
+    inside = frame[shapely.within(shapely.centroid(frame.geometry.to_numpy()), shapely.box(10.003, 49.0033, 11.003, 50.0033))]
     area = fields.measure(inside.geometry.to_numpy(), CRS84)[0] / 1e4
     west = rows[0]
     assert west.fields == len(inside)
@@ -225,8 +225,8 @@ def test_all_fields_are_in_the_finest_tiles_and_others_read_them(frame, tiled):
     assert set(found["id"]) == set(frame["id"])
     assert set(found.columns) >= {"id", "hectares", "confidence", "class"}
     truth = frame.to_crs(3857).set_index("id")
-    one = found.drop_duplicates("id").set_index("id")
-    away = np.abs(shapely.bounds(one.geometry.to_numpy()) - shapely.bounds(truth.geometry.loc[one.index].to_numpy())).max()
+    sides = found.geometry.bounds.groupby(found["id"]).agg({"minx": "min", "miny": "min", "maxx": "max", "maxy": "max"})  # GDAL cuts at the tiles' edges
+    away = np.abs(sides.to_numpy() - shapely.bounds(truth.geometry.loc[sides.index].to_numpy())).max()
     assert away < 40_075_016.686 / 2**10 / 4096 * 1.01, "one step of the finest tiles"
     assert found["hectares"].max() == pytest.approx(fields.measure(frame.geometry.to_numpy(), CRS84)[0].max() / 1e4, abs=0.01)
 
@@ -309,7 +309,7 @@ def test_the_commands_answer(maps, units, tmp_path):
     done = tilth("query", "10.5,49.5,10.6,49.57", maps.folder, "-o", tmp_path / "some.gpkg", "--clip", "--columns", "confidence,metrics:area", "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
-    assert len(pyogrio.read_dataframe(tmp_path / "some.gpkg")) == facts["fields"] > 50
+    assert len(pyogrio.read_dataframe(tmp_path / "some.gpkg", layer="fields")) == facts["fields"] > 50
     assert facts["bytes_read"] < facts["bytes_of_map"]
     done = tilth("stats", maps.folder, "--by", units, "--format", "csv")
     assert done.stdout.splitlines()[1].startswith("west,")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilth.classes import FTW2, FTW3
-from tilth.errors import BadInput, MissingExtra, UnknownName
+from tilth.errors import BadInput, FetchFailed, MissingExtra, UnknownName
 from tilth.models import ModelCard, build_network, load_model, read_card, write_card
 from tilth.models.architectures import FAMILIES, check_window, find_family
 from tilth.segmenter import InputSpec, Scaling, View
@@ -234,6 +234,35 @@ def test_pretrained_weights_are_refused_where_there_are_none():
         build_network({"family": "fcn"}, 8, 3, "imagenet")
     with pytest.raises(UnknownName, match="set of pretrained weights"):
         build_network({"family": "fcn"}, 8, 3, "imagnet")
+
+
+def test_a_dead_hub_is_asked_once_and_the_cache_not_at_all(monkeypatch):
+    from huggingface_hub import constants
+
+    from tilth.models import network
+
+    tried, asked = [], []
+
+    def build_from(*_arguments):
+        tried.append(constants.HF_HUB_OFFLINE)
+        raise OSError("the file is not in the cache")
+
+    def no_answer():
+        asked.append(1)
+        raise OSError("no answer: name not known")
+
+    monkeypatch.setattr(network, "build", build_from)
+    monkeypatch.setattr(network, "ask_hub", no_answer)
+    with pytest.raises(FetchFailed, match=r"weights of .* are not on this machine .*no answer: name not known.*go online once"):
+        build_network(small("unet"), 8, 3, "imagenet")
+    assert (tried, asked, constants.HF_HUB_OFFLINE) == ([True], [1], False)
+    monkeypatch.setattr(network, "ask_hub", lambda: asked.append(2))
+    with pytest.raises(FetchFailed, match="not in the cache"):
+        build_network(small("unet"), 8, 3, "imagenet")
+    assert (tried, asked) == ([True, True, False], [1, 2])
+    monkeypatch.setattr(network, "build", lambda *_: "found")
+    assert build_network(small("unet"), 8, 3, "imagenet") == "found"
+    assert asked == [1, 2]
 
 
 def test_an_odd_number_of_bands_is_not_two_dates():

@@ -156,8 +156,12 @@ def test_prefill_behind_the_prefix_has_the_same_logits(toy):
     assert not torch.allclose(behind, shared.speaker.first_logits(shared.speaker.together([questions[0]])), atol=1e-4)
 
 
-def test_another_family_shares_its_prefix_too():
-    other = pair("qwen2_5_vl")
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "idefics3", "smolvlm"])
+def test_another_family_shares_its_prefix_too(family, monkeypatch):
+    from transformers.models.smolvlm import processing_smolvlm
+
+    monkeypatch.setattr(processing_smolvlm, "num2words", str, raising=False)  # for videos, of which there are none here
+    other = pair(family)
     shared, alone = segmenter(other, batch=2), segmenter(other, share=False)
     questions = shared.questions(views(4))
     prefix = shared.speaker.prefix(questions[0])
@@ -165,6 +169,14 @@ def test_another_family_shares_its_prefix_too():
     behind = shared.speaker.first_logits(shared.speaker.behind([questions[3]], prefix))
     assert torch.allclose(behind, shared.speaker.first_logits(shared.speaker.together([questions[3]])), atol=1e-4)
     assert np.array_equal(shared(views(4)), alone(views(4)))
+
+
+def test_a_processor_that_wants_a_package_of_its_own(monkeypatch):
+    from transformers.models.smolvlm import processing_smolvlm
+
+    monkeypatch.setattr(processing_smolvlm, "num2words", None)
+    with pytest.raises(MissingExtra, match="SmolVLMProcessor wants a package that is not installed .*num2words"):
+        pair("smolvlm")
 
 
 def test_a_cache_that_cannot_be_gone_on_from_is_not(toy, monkeypatch):

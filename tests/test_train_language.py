@@ -80,6 +80,11 @@ def test_lessons_in_which_the_patch_is_hidden():
     assert [plan.talks(kind).hidden for kind in (TRAINING, VALIDATION, REWARDED)] == [0.5, 0.0, 0.0]
     with pytest.raises(BadInput, match=r"draws\.hidden"):
         replace(made, draws=replace(made.draws, hidden=1.5))
+    with pytest.raises(BadInput, match=r"draws\.hidden.*coordinates"):
+        unsaid = replace(made.language, prompt=replace(made.language.prompt, coordinates=False))
+        replace(made, language=unsaid, draws=replace(made.draws, hidden=0.5))
+    with pytest.raises(BadInput, match=r"'fi\|eld' holds"):
+        replace(made, classes=ClassScheme(("others", "fi|eld"), ("fi|eld",)))
 
 
 def test_turns_keep_regions_with_their_pixels():
@@ -178,6 +183,7 @@ def test_recipes_of_language_models():
     assert not found["magseg-paper"].language.prompt.coordinates
     assert found["magseg-paper"].spec().overlap == 0
     assert found["magseg-fast"].language.prompt.grid == 32
+    assert (found["magseg-context"].language.prompt.shown, found["magseg-context"].draws.hidden) == ("grey", 0.5)
     with pytest.raises(UnknownName, match=r"did you mean 'language.prompt.codec'"):
         read_recipe("magseg", ["language.prompt.codek=rrle"])
     with pytest.raises(BadInput, match=r"one of base, start_from and tiny"):
@@ -205,8 +211,11 @@ def test_from_words_to_rewards_and_back_into_the_socket(tmp_path):
     plan = plan_talks(made, SAMPLES, [sample(9)], source="toys", licence="CC0")
     result = train_language(plan, tmp_path / "run")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "recipe.toml", "model", "supervised", "sft-checkpoints", "grpo-checkpoints", "standing.json", "rewards.json",
+        "recipe.toml", "model", "supervised", "sft-checkpoints", "grpo-checkpoints", "standing.json", "rewards.json", "times.json",
     }  # fmt: skip
+    took = json.loads((tmp_path / "run" / "times.json").read_text())
+    assert {name: stage["samples"] for name, stage in took.items()} == {"supervised": 4, "by_reward": 2}
+    assert all(stage["processor_seconds"] > 0 for stage in took.values())
     assert result.supervised is not None
     assert result.reinforced is not None
     assert any("By reward: Mean Dice" in note for note in result.notes)

@@ -113,9 +113,16 @@ def test_the_report_stands_alone_and_shows_curves_and_samples(run):
 def test_a_second_run_needs_resume_or_force(run, capsys):
     folder, spec = run
     assert "holds a run already: go on with --resume, begin anew with --force" in refused(capsys, "train", spec, "-o", folder)
-    before = (folder / "model" / "model.safetensors").read_bytes()
-    main_ok("train", spec, "-o", folder, "--resume", "-q")
-    assert (folder / "model" / "model.safetensors").read_bytes() == before
+    kept = [folder / name for name in ("model/model.safetensors", "report.html", "report.json", "state.safetensors")]
+    before = [path.read_bytes() for path in kept]
+    capsys.readouterr()
+    main_ok("train", spec, "-o", folder, "--resume")
+    said = capsys.readouterr()
+    assert f"{folder} is finished: all 2 epochs are done" in said.err
+    assert said.out.strip() == str(folder / "report.html")
+    assert [path.read_bytes() for path in kept] == before
+    trained.run(train.plan_training(train.read_recipe(spec)), folder, resume=True)
+    assert json.loads((folder / "report.json").read_text())["images_per_second"] > 0
     assert "made with another recipe: schedule.lr was 0.001 and is now 0.1" in refused(
         capsys, "train", spec, "-o", folder, "--resume", "--set", "schedule.lr=0.1"
     )

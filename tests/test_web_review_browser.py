@@ -78,7 +78,11 @@ class Person:
         )
 
     def wait(self, other_than):
-        return self.tab.ready(other_than)
+        try:
+            return self.tab.ready(other_than)
+        except playwright.TimeoutError as late:
+            message = f"after {self.meant[-1:]} the page says {self.page.inner_text('#said')!r}, {self.page.inner_text('#saved')!r}, console {self.tab.said}"
+            raise AssertionError(message) from late
 
     def word(self, key):
         shown = self.page.get_attribute("body", "data-ready")

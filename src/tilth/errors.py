@@ -60,7 +60,7 @@ class UnknownName(BadInput):
     def among(cls, kind: str, given: str, known: Iterable[str]) -> UnknownName:
         """Build the sentence that names the nearest known value."""
         known = list(known)
-        near = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}."
         return cls(f"There is no {kind} called {given!r}: {hint}")
 

@@ -71,7 +71,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str 
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     label = escape(caption or " ".join(filter(None, header)) or "Facts")
     inner = f"{title}{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody>"
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>{inner}</table></div>'
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{label}"><table>{inner}</table></div>'
 
 
 def _head(name: str, *, right: bool) -> str:

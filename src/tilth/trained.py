@@ -37,10 +37,18 @@ def run(plan: Plan, folder: Path, *, resume: bool = False, force: bool = False, 
     OutputExists, OutputFailed, BadInput
         See :func:`tilth.train.train`.
     """
+    done = resume and is_finished(plan, folder)
     result = train.train(plan, folder, resume=resume, force=force, on_step=on_step)
-    if result.trained.leads:
+    if result.trained.leads and not done:  # of a run that was finished before nothing new is known, and its pace would be that of doing nothing
         write_report(result, folder)
     return result
+
+
+def is_finished(plan: Plan, folder: Path) -> bool:
+    """Say whether a folder holds the model and the report of this very plan; raises BadInput if it holds another run."""
+    from tilth.train.run import is_finished as all_done
+
+    return (folder / REPORT).is_file() and all_done(plan, folder)
 
 
 def write_report(result: Result, folder: Path) -> Path:

@@ -149,6 +149,16 @@ def _with_preview(image: Path | str, frame: Any, out: Path, *, wanted: bool) -> 
     return {"preview": str(maps.write_preview(store.open_raster(image), frame, target))}
 
 
+def _with_page(job: Job, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
+    from tilth import mapped, maps
+
+    if not wanted:
+        return {}
+    target = out.with_name(f"{out.stem}.report.html")
+    made = {"image": str(job.image), "model": f"{job.model.card.name}: {job.model.card.summary}", "licence": job.model.card.licence}
+    return {"page": str(mapped.write_report(job.source, frame, target, facts=maps.summarise(frame), notes=job.notes, details=made))}
+
+
 AREAS = (".geojson", ".json", ".parquet", ".geoparquet", ".fgb", ".shp")
 """Endings of files that hold polygons, and never pixels."""
 MAP_HELP = """Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or URL -> .parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.
@@ -172,6 +182,7 @@ With --year IMAGE is an area (polygons in a file, or west,south,east,north): its
 @running.work
 @running.options
 @area.price
+@opt.page
 @opt.run_options
 def map_command(image: str, out: Path | str, model: str | None, year: int | None, scores: Path | None, save_scores: bool, **given: Any) -> None:
     """Run the whole road."""
@@ -243,7 +254,7 @@ def _map_image(image: str, wish: Wish) -> None:
     _, frame = maps.map_image(job, out, wish.options, scores=wish.scores, force=given["force"], on_step=say.step, report=wish.report)
     if given["fast"]:
         say.note(maps.compare_precision(job))
-    wish.finish(frame, _with_preview(image, frame, out, wanted=given["preview"]))
+    wish.finish(frame, _with_preview(image, frame, out, wanted=given["preview"]) | _with_page(job, frame, out, wanted=given["page"]))
 
 
 def _refuse_area(image: str) -> None:
@@ -279,6 +290,7 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
 
     def use(result: road.AreaMap) -> None:
         extra.update(_with_preview(result.mosaic, result.frame, out, wanted=given["preview"]))
+        extra.update(_with_page(result.job, result.frame, out, wanted=given["page"]))
         if given["fast"]:
             say.note(maps.compare_precision(result.job))
 

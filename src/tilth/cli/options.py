@@ -19,6 +19,7 @@ dry_run = click.option("--dry-run", is_flag=True, help="Print the plan and an es
 as_json = click.option("--json", "as_json", is_flag=True, help="Print progress and the summary as JSON lines.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the path of the result.")
 preview = click.option("--preview/--no-preview", default=True, show_default=True, help="Write a PNG of the result beside the output.")
+page = click.option("--page", is_flag=True, help="Also write OUT.report.html: picture, sizes, confidences, what it was made from.")
 
 model = click.option("-m", "--model", default=None, help="Model name or folder; without it the packaged model that fits the bands is taken.")
 refine = click.option("--refine", "refiner", default=None, help="Part objects by a boundary model (of 'tilth train epoc'), or by the model's 'own' boundary.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
         _estimate(plan, say)
         return
     folder = given["out"] or Path(plan.recipe.name)
+    if given["resume"] and trained.is_finished(plan, folder):
+        say.note(f"{folder} is finished: all {plan.recipe.schedule.epochs} epochs are done. Begin anew with --force, or in another folder.")
+        facts = json.loads((folder / trained.NUMBERS).read_text("utf-8")) | {"model": str(folder / "model")}
+        click.echo(str(folder / trained.REPORT) if not given["as_json"] else _json(facts))
+        return
     result = trained.run(plan, folder, resume=given["resume"], force=given["force"], on_step=say.step)
     if not result.trained.leads:
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilth.errors import BadInput
-from tilth.imagery.globe import polygons_of, square_kilometres
+from tilth.imagery.globe import cut, polygons_of, square_kilometres
 
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
@@ -108,12 +108,12 @@ def _in_zone(area: Area, part: MultiPolygon, strip: Polygon, zone: tuple[int, bo
     for column in range(x0 - 1, x1 + 2):
         for row in range(y0 - 1, y1 + 2):
             square = _square(column, row, edge)
-            core = shapely.intersection(_moved(square, back), strip)
+            core = shapely.intersection(_running(_moved(square, back), zone[0]), strip)
             mine = shapely.intersection(part, core)
             if shapely.is_empty(mine) or square_kilometres(_many(mine)) < SMALLEST:
                 continue
-            around = _moved(shapely.buffer(_moved(core, there), halo, join_style="mitre"), back)
-            seen = _many(shapely.intersection(area.geometry, around))
+            around = _running(_moved(shapely.buffer(_moved(core, there), halo, join_style="mitre"), back), zone[0])
+            seen = _many(shapely.intersection(area.geometry, shapely.union_all(cut(polygons_of(np.array([around], object))))))
             bounds = shapely.bounds(_moved(shapely.segmentize(seen, 0.02), there)).tolist()
             name = f"{zone[0]:02}{'S' if zone[1] else 'N'}_e{column:02}_n{row:03}"
             yield Cell(name, crs, _many(core), seen, square_kilometres(_many(mine)), tuple(bounds))
@@ -127,6 +127,14 @@ def _square(column: int, row: int, edge: float) -> Polygon:
     west, east, south, north = x[0], x[-1], y[0], y[-1]
     ring = [*((a, south) for a in x), *((east, b) for b in y[1:]), *((a, north) for a in x[::-1][1:]), *((west, b) for b in y[::-1][1:])]
     return shapely.Polygon(ring)
+
+
+def _running(shape: Any, zone: int) -> Any:
+    """Write longitudes so that they go on beyond the antimeridian, near a zone."""
+    import shapely
+
+    middle = 6.0 * zone - 183
+    return shapely.transform(shape, lambda xy: np.stack([(xy[:, 0] - middle + 180) % 360 - 180 + middle, xy[:, 1]], axis=1))
 
 
 def _moved(shape: Any, mover: Any) -> Any:

@@ -171,7 +171,9 @@ def _total(path: Path) -> Sequence[float]:
     import shapely
 
     with pq.ParquetFile(path) as file:
-        found = [shapely.total_bounds(shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))) for batch in file.iter_batches(BATCH, columns=["geometry"])]
+        found = [
+            shapely.total_bounds(shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))) for batch in file.iter_batches(BATCH, columns=["geometry"])
+        ]
     low, high = np.min([one[:2] for one in found] or [[np.nan] * 2], axis=0), np.max([one[2:] for one in found] or [[np.nan] * 2], axis=0)
     return [*low.tolist(), *high.tolist()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ STORE = 128 * 2**20
 """Bytes of Ray's object store on this machine: what goes through it is small."""
 AHEAD = 2
 """Blocks that are given out for each one that there is room for, so that no worker waits for the next."""
+CLIENT = 10001
+"""Port of Ray Client, by which a machine that is no node of the cluster may speak to it; at any other port the cluster's own address is meant."""
+ANSWER = 10.0
+"""Seconds that an address may take to answer."""
 LOOK = 5.0
 """Seconds after which the cluster is asked again how large it is."""
 
@@ -131,10 +136,15 @@ def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
         ray.init(address="local", num_cpus=cores, object_store_memory=STORE, include_dashboard=False, **quiet)
         return
     address = options.name.removeprefix(SCHEME)
+    host, _, port = address.rpartition(":")
     try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        message = f"There is no Ray cluster at {address} that this machine belongs to ({_first_line(error)}): start one with 'ray start --address={address}'."
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()  # Ray itself waits for minutes, and then ends the process
+        ray.init(address=options.name if int(port) == CLIENT else address, **({} if int(port) == CLIENT else quiet))
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        message = (
+            f"There is no Ray cluster at {address} that this machine can use ({_first_line(error)}): give the address that 'ray start --head' prints, "
+            f"on a machine of the cluster, or HOST:{CLIENT}, where Ray Client listens, from outside."
+        )
         raise BadInput(message) from error
 
 

@@ -96,6 +96,19 @@ def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise UnreadableFile(message) from error
 
 
+def load_facts(path: Path) -> dict[str, Any]:
+    """Read what a checkpoint says of itself, without its weights; raises UnreadableFile."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as found:
+            facts: dict[str, Any] = json.loads((found.metadata() or {}).get("tilth", ""))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        message = f"{path} cannot be read as a checkpoint ({error}): start the run anew in another folder."
+        raise UnreadableFile(message) from error
+    return facts
+
+
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     """Refuse to go on with a recipe or data that are not those of the checkpoint.
 

@@ -204,6 +204,7 @@ class LanguageRecipe:
         check(len(self.divide) in {1, len(self.bands)}, "divide", list(self.divide), f"one number, or one for each of the {len(self.bands)} bands")
         check(len(self.subtract) in {1, len(self.bands)}, "subtract", list(self.subtract), f"one number, or one for each of the {len(self.bands)} bands")
         check(not self.draws.hidden or self.language.prompt.coordinates, "draws.hidden", self.draws.hidden, "0, or language.prompt.coordinates = true")
+        self.language.prompt.spelling.labels(self.classes.names)  # names that collide with the codec are refused before anything is read
         patch, context = self.language.prompt.patch, self.language.context
         check(context >= patch, "language.context", context, f"at least the patch of {patch} px")
 

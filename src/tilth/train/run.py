@@ -14,7 +14,7 @@ from tilth.models import ModelCard, build_network, export
 from tilth.models.architectures import check_window
 from tilth.models.toml import to_toml
 from tilth.sample import Sample
-from tilth.train.checkpoint import BEST, STATE
+from tilth.train.checkpoint import BEST, STATE, check_same, load_facts
 from tilth.train.datasets import check_samples, fingerprint, open_samples
 from tilth.train.log import LOG
 from tilth.train.mixture import Mixture, epoch_length
@@ -202,6 +202,21 @@ def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
         message = f"{folder} holds a run already: go on with --resume, begin anew with --force, or choose another folder."
         raise OutputExists(message)
     return False
+
+
+def is_finished(plan: Plan, folder: Path) -> bool:
+    """Say whether a folder holds the model of this very plan, all its epochs done.
+
+    Raises
+    ------
+    BadInput
+        If its checkpoint is of another recipe or of other data.
+    """
+    if not ((folder / STATE).is_file() and (folder / MODEL).is_dir()):
+        return False
+    facts = load_facts(folder / STATE)
+    check_same(facts, {"recipe": recipe_table(plan.recipe), "data": fingerprint(plan.samples)}, folder / STATE)
+    return int(facts["epoch"]) >= plan.recipe.schedule.epochs
 
 
 def _begin(folder: Path, recipe: Recipe) -> None:

@@ -294,7 +294,7 @@ def _shown(desk: Desk, name: str, view: View) -> JSON | None:
 
 
 def _neighbours(desk: Desk, shape: Any, around: list[Field]) -> list[JSON]:
-    """Describe fields around a shape: whether they touch it, so that they follow a vertex, and whether they share an edge with it, so that they can be united."""
+    """Describe fields around a shape: whether they touch it and so follow its vertices, and whether they share an edge and so can be united with it."""
     import shapely
 
     reach = desk.log.mapped.reach

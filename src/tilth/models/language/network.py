@@ -334,6 +334,8 @@ def load_pair(base: Any, folder: Path | None, dtype: Any, name: str, *, trainabl
 
     Raises
     ------
+    MissingExtra
+        If its processor wants a package that is not installed.
     UnreadableFile
         If there is no model, or not all of it.
     BadInput
@@ -349,6 +351,9 @@ def load_pair(base: Any, folder: Path | None, dtype: Any, name: str, *, trainabl
             check_eyes(config, str(name))
             model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype, use_safetensors=True)
             processor = AutoProcessor.from_pretrained(folder if own else base)
+    except ImportError as error:  # some processors want a package of their own, SmolVLM's num2words
+        message = f"The language model of {name} wants a package that is not installed ({str(error).strip().splitlines()[0]})"
+        raise MissingExtra(message) from error
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0][:200]
         message = f"The language model of {name} cannot be loaded from {base} ({first}): give a folder that holds one, or an id that can be downloaded."

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tilth.errors import BadInput, UnknownName
+from tilth.errors import BadInput, MissingExtra, UnknownName
 
 PAD, START, END, TURN = "<pad>", "<bos>", "<end_of_turn>", "<start_of_turn>"
 IMAGE, BEGIN_IMAGE, END_IMAGE = "<image>", "<boi>", "<eoi>"
@@ -129,6 +129,8 @@ def make_tiny(family: str, texts: Sequence[str], size: TinySize = TinySize(), se
     ------
     UnknownName
         If the family is not known.
+    MissingExtra
+        If its processor wants a package that is not installed.
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
@@ -183,9 +185,13 @@ def places(edge: int, size: int) -> np.ndarray:
 def _processor(kind: Family, tokenizer: Any, size: TinySize) -> Any:
     transformers = importlib.import_module("transformers")
     images = getattr(transformers, kind.image_processor)(**kind.images(size))
-    return getattr(transformers, kind.processor)(
-        image_processor=images, tokenizer=tokenizer, chat_template=tokenizer.chat_template, **kind.options(size, transformers)
-    )
+    try:
+        return getattr(transformers, kind.processor)(
+            image_processor=images, tokenizer=tokenizer, chat_template=tokenizer.chat_template, **kind.options(size, transformers)
+        )
+    except ImportError as error:
+        message = f"{kind.processor} wants a package that is not installed ({str(error).strip().splitlines()[0]})"
+        raise MissingExtra(message) from error
 
 
 def _text(size: TinySize, tokenizer: Any) -> dict[str, Any]:
@@ -258,6 +264,29 @@ def _qwen2_5_vl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
     }
 
 
+def _idefics3(size: TinySize, tokenizer: Any) -> dict[str, Any]:
+    return {
+        "text_config": _text(size, tokenizer) | {"model_type": "llama", "head_dim": size.hidden // size.heads},
+        "vision_config": {
+            "hidden_size": size.vision_hidden,
+            "intermediate_size": 2 * size.vision_hidden,
+            "num_hidden_layers": size.vision_layers,
+            "num_attention_heads": size.heads,
+            "image_size": size.image,
+            "patch_size": size.patch,
+            "initializer_range": size.vision_hidden**-0.5,
+        },
+        "scale_factor": 1,  # tokens that are pooled into one, along each edge
+        "image_token_id": tokenizer.convert_tokens_to_ids(IMAGE),
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def _longest(size: TinySize) -> dict[str, Any]:
+    edge = {"longest_edge": size.image}
+    return {"size": edge, "max_image_size": edge, "do_image_splitting": False}
+
+
 def _square(size: TinySize) -> dict[str, Any]:
     return {"size": {"height": size.image, "width": size.image}}
 
@@ -285,6 +314,24 @@ FAMILIES: Mapping[str, Family] = {
         _qwen2_5_vl,
         _area,
         lambda _, library: {"video_processor": library.Qwen2VLVideoProcessor()},
+    ),
+    "idefics3": Family(
+        IMAGE,
+        {"image_token": IMAGE, "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>"},
+        "Idefics3Processor",
+        "Idefics3ImageProcessor",
+        _idefics3,
+        _longest,
+        lambda size, _: {"image_seq_len": size.tokens},
+    ),
+    "smolvlm": Family(
+        IMAGE,
+        {"image_token": IMAGE, "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>"},
+        "SmolVLMProcessor",
+        "SmolVLMImageProcessor",
+        _idefics3,
+        _longest,
+        lambda size, library: {"image_seq_len": size.tokens, "video_processor": library.SmolVLMVideoProcessor()},
     ),
 }
 """Model type (as in the library's configs) -> what it takes to make a tiny one."""

@@ -17,6 +17,8 @@ POLL = 0.1
 """Seconds between two looks at the cancel button."""
 PATIENCE = ((getattr(signal, "SIGINT", None), 20.0), (getattr(signal, "SIGTERM", None), 5.0))
 """How long each way of asking may take before the next; after the last the process is killed.  An inference step is finished first."""
+INCOMPLETE = 3
+"""The code with which tilth ends where a part of an image could not be worked on; the result is written all the same."""
 TAIL = 20
 """Lines of standard error that an error shows."""
 
@@ -73,7 +75,8 @@ def run(command: Sequence[str], ears: Ears, listener: Listener | None = None) ->
     except BaseException:
         stop(process)
         raise
-    if process.wait() != 0:
+    incomplete = process.wait() == INCOMPLETE and listener.result  # the result is there, and what it lacks was said
+    if process.returncode != 0 and not incomplete:
         raise Failed(_message(errors, process.returncode))
     return listener.result
 

@@ -2,7 +2,7 @@
 
 const EMPTY = { type: "FeatureCollection", features: [] };
 const dark = matchMedia("(prefers-color-scheme: dark)");
-export const WORDS = { kept: "#4d9e5a", same: "#4d9e5a", stable: "#4d9e5a", grown: "#7cc36a", shrunk: "#b8b84a", split: "#f08a24", merged: "#8d5fd3", moved: "#3f7fd0", appeared: "#2f7fe0", gone: "#d8344a", field: "#5ac85a" };
+export const WORDS = { kept: "#4d9e5a", same: "#4d9e5a", stable: "#4d9e5a", grown: "#7cc36a", shrunk: "#b8b84a", split: "#f08a24", merged: "#8d5fd3", moved: "#3f7fd0", appeared: "#2f7fe0", gone: "#d8344a", redrawn: "#2fa7a0", gained: "#2f7fe0", lost: "#d8344a", none: "#9aa3a8", field: "#5ac85a" };
 const PALETTE = ["#3f7fd0", "#f08a24", "#2fa7a0", "#d84b8a", "#8d5fd3", "#b8b84a", "#c2693c", "#5ac85a", "#9aa3a8", "#ffd500"];
 const UNKNOWN = "#9aa3a8";
 
@@ -94,7 +94,7 @@ export function addFields(map, layer, { opacity = 1, colouring = null, words = [
   const metadata = { fields: true };
   if (!map.getSource(layer.id)) {
     map.addSource(layer.id, { type: "vector", tiles: [`${address(layer.tiles)}?v=0`], bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: layer.maxzoom });
-    map.addLayer({ id: cells, type: "fill", source: layer.id, "source-layer": "cells", metadata, paint: {} });
+    map.addLayer({ id: cells, type: "fill", source: layer.id, "source-layer": layer.cells || "cells", metadata, paint: {} });
     map.addLayer({ id: fill, type: "fill", source: layer.id, "source-layer": layer.inner, metadata, paint: {} });
     map.addLayer({ id: edge, type: "line", source: layer.id, "source-layer": layer.inner, metadata, paint: {} });
     map.addLayer({ id: chosen, type: "line", source: layer.id, "source-layer": layer.inner, metadata, paint: { "line-color": ink().accent, "line-width": 3.5 }, filter: ["==", ["id"], -1] });
@@ -107,10 +107,11 @@ export function addFields(map, layer, { opacity = 1, colouring = null, words = [
   map.setPaintProperty(edge, "line-width", ["interpolate", ["linear"], ["zoom"], 9, 0.3, 12, 0.8, 16, 2]);
   const afar = colouring?.kind === "numbers" ? colour : amount();
   map.setPaintProperty(cells, "fill-color", ["case", ["has", "rough"], "#7d8a80", afar]);
-  map.setPaintProperty(cells, "fill-opacity", ["*", opacity, ["case", ["has", "rough"], 0.25, ["interpolate", ["linear"], ["log10", ["get", "n"]], 0, 0.35, 1, 0.6, 2, 0.85]]]);
+  map.setPaintProperty(cells, "fill-opacity", ["*", opacity, ["case", ["has", "rough"], 0.25, ["interpolate", ["linear"], ["log10", ["max", COUNT, 1]], 0, 0.35, 1, 0.6, 2, 0.85]]]);
 }
 
-const amount = () => ["interpolate", ["linear"], ["log10", ["max", ["get", "n"], 1]], 0, "#3b528b", 1.5, "#21918c", 3, "#5ec962", 4.5, "#fde725"];
+const COUNT = ["coalesce", ["get", "n"], ["get", "fields"], 1];
+const amount = () => ["interpolate", ["linear"], ["log10", ["max", COUNT, 1]], 0, "#3b528b", 1.5, "#21918c", 3, "#5ec962", 4.5, "#fde725"];
 
 let ramp = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"];
 export const setRamp = (colours) => { ramp = colours; };

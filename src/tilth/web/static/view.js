@@ -136,7 +136,7 @@ function open(panel, button) {
   const opened = toggle(panel, button);
   if (opened && small) for (const [other, its] of [["side", "show-layers"], ["photos", "show-photos"]]) if (other !== panel) toggle(other, its, false);
   if (opened && panel === "photos") state.photos.begin();
-  if (opened) $(panel).querySelector("input, select, button")?.focus();
+  if (opened) [...$(panel).querySelectorAll("input, select, button")].find((each) => each.offsetParent)?.focus();
 }
 
 const KEYS = {

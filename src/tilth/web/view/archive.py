@@ -42,8 +42,18 @@ class Archive:
     head: dict[str, Any]
     layers: tuple[str, ...]
     columns: dict[str, str]
-    """Property -> "number" or "text", of the first layer."""
+    """Property -> "number" or "text", of the layer that is drawn."""
     size: int
+
+    @property
+    def inner(self) -> str:
+        """The layer that is drawn."""
+        return inner_of(self.layers)
+
+    @property
+    def cells(self) -> str:
+        """The layer of many fields from afar, as ``tilth tiles`` writes it; empty where there is none."""
+        return "density" if "density" in self.layers and self.inner != "density" else ""
 
     @property
     def zooms(self) -> tuple[int, int]:
@@ -109,8 +119,13 @@ def open_archive(path: Path) -> Archive:
     return Archive(path, head, layers, columns, size)
 
 
+def inner_of(layers: tuple[str, ...]) -> str:
+    """Return the layer of fields, the first where none is called so."""
+    return "fields" if "fields" in layers else layers[0]
+
+
 def described(metadata: bytes, path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the layers that the metadata tell of, and the properties of the first.
+    """Return the layers that the metadata tell of, and the properties of the one that is drawn.
 
     Raises
     ------
@@ -121,7 +136,8 @@ def described(metadata: bytes, path: Path) -> tuple[tuple[str, ...], dict[str, s
         table = json.loads(metadata)
         layers = table.get("vector_layers") or json.loads(table["json"])["vector_layers"]
         names = tuple(str(layer["id"])[:80] for layer in layers)
-        columns = {str(k)[:80]: "number" if v == "Number" else "text" for k, v in layers[0].get("fields", {}).items()}
+        drawn = layers[names.index(inner_of(names))]
+        columns = {str(k)[:80]: "number" if v == "Number" else "text" for k, v in drawn.get("fields", {}).items()}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         message = f"{path.name} does not say which layers it holds: write it again, for example with tilth."
         raise UnreadableFile(message) from error

@@ -64,7 +64,7 @@ def archive_table(key: str, archive: Archive, name: str) -> dict[str, Any]:
     """Return what the page must know of a PMTiles file."""
     return {
         "id": key, "label": name, "kind": "fields", "rows": None, "bounds": to_degrees(archive.box), "flat": False, "minzoom": archive.zooms[0],
-        "maxzoom": archive.zooms[1], "detail": archive.zooms[0], "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}", "inner": archive.layers[0], "records": False,
+        "maxzoom": archive.zooms[1], "detail": archive.zooms[0], "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}", "inner": archive.inner, "cells": archive.cells, "records": False,
         "colourings": colourings({c: k for c, k in archive.columns.items() if c != "id"}, {}), "ready": True,
     }  # fmt: skip
 

@@ -80,8 +80,24 @@ function element(kind, text) {
   return made;
 }
 
+// What was pressed before a field is on the screen was not meant for it.
+let turning = 0;
+async function turned(promise) {
+  turning += 1;
+  document.body.dataset.ready = "";
+  try {
+    return await promise;
+  } finally {
+    turning -= 1;
+  }
+}
+
 async function next() {
-  show(await queue.next(stage.layer));
+  show(await turned(queue.next(stage.layer)));
+}
+
+async function back() {
+  show(await turned(queue.back()));
 }
 
 // A word needs no answer to go on; what changes outlines is shown as the server has it.
@@ -89,17 +105,16 @@ async function act(kind, given = {}) {
   const item = queue.current;
   if (!item && kind !== "add") return;
   if (item?.pending) await item.pending;
-  const now = queue.items.find((one) => one.id === item?.id) || item;
-  if (now?.status === "other" && kind !== "add") {
-    if (kind === "accept") return act("add", { points: now.parts[0][0], on: {} });
+  if (item?.status === "other" && kind !== "add") {
+    if (kind === "accept") return act("add", { points: item.parts[0][0], on: {} });
     if (SIMPLE.includes(kind)) return next();
     return say("This outline is in the other map only: accept it to take it over, or draw another one.");
   }
-  const on = given.on ?? { [now.id]: now.version };
+  const on = given.on ?? { [item.id]: item.version };
   const sent = link.send("api/act", { id: unique(), kind, person: name, on, points: given.points || [], seconds: Math.round(clock.take() * 1000) / 1000, aspect: stage.aspect });
   if (!SIMPLE.includes(kind)) return shown(kind, sent);
-  now.pending = sent.then((table) => settle(kind, table, now), (problem) => { now.pending = null; say(problem.message, 8); });
-  now.status = { accept: "accepted", reject: "rejected", unsure: "unsure" }[kind];
+  item.pending = sent.then((table) => settle(kind, table, item), (problem) => { item.pending = null; say(problem.message, 8); });
+  item.status = { accept: "accepted", reject: "rejected", unsure: "unsure" }[kind];
   await next();
 }
 
@@ -111,13 +126,13 @@ function settle(kind, table, item) {
   if (table.done) return;
   say(table.why, 8);
   const again = table.fields.find((one) => one.id === item.id) || table.fields[0];
-  if (again?.parts) show(queue.visit(again));
+  if (again?.parts) show(queue.visit(again)); // with what has become of it
 }
 
 async function shown(kind, sent) {
   const mode = tools.mode;
   try {
-    const table = await sent;
+    const table = await turned(sent);
     showCounts(table.counts);
     queue.update(table.fields);
     if (!table.done) say(table.why, 8);
@@ -133,7 +148,7 @@ async function shown(kind, sent) {
 }
 
 async function undo() {
-  await link.idle();
+  await turned(link.idle());
   await shown("undo", link.send("api/act", { id: unique(), kind: "undo", person: name, on: {}, points: [], seconds: clock.take(), aspect: stage.aspect }));
 }
 
@@ -150,11 +165,12 @@ async function smaller() {
 }
 
 function run(what) {
+  if (turning) return;
   if (SIMPLE.includes(what)) act(what);
   else if (TOOLS.includes(what)) take(what);
   else if (what === "undo") undo();
   else if (what === "next") next();
-  else if (what === "back") show(queue.back());
+  else if (what === "back") back();
 }
 
 function take(tool) {
