@@ -25,7 +25,7 @@ from table import Row, load, markdown, save
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("model", "map", "memory", "polygons", "objects", "offline", "composite", "mosaic", "areas", "choose", "training", "crops", "adapter")
-SECTIONS += ("screening", "language", "pseudo_masks")
+SECTIONS += ("screening", "view", "review", "language", "pseudo_masks", "scale", "faults", "country")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,12 @@ QUICK = Size(
         "adapter": ("--quick",),
         "crops": ("--count", "3", "--large", "0"),
         "screening": ("--images", "500", "--sheets", "4"),
+        "review": ("--fields", "2000", "--actions", "20"),
+        "view": ("--fields", "100000", "--tiles", "3", "--pans", "2"),
+        "country": ("--fields", "20000", "--tiles", "20000"),
         "pseudo_masks": ("--photos", "6", "--edge", "160"),
+        "scale": ("--edge", "512", "--block", "256", "--sizes", "512,1024", "--blocks", "200"),
+        "faults": ("--moments", "2"),
         "training": ("--steps", "2", "--rounds", "1", "--window", "64", "--batch", "2"),
     },
 )
@@ -130,7 +135,10 @@ def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_roun
             scene = raster(work, size.map_edge, size.map_edge)
             section("map.py", scene, model, ckpt, "--rounds", rounds, "--rebuilt-rounds", rebuilt_rounds, "--json", rows)
             found += load(rows)
-        elif name in ("composite", "mosaic", "areas", "language", "crops", "adapter", "screening"):
+        elif name == "scale":
+            section("scale.py", "--work", work, *size.smaller.get(name, ()), "--json", rows)
+            found += load(rows)
+        elif name in ("faults", "country", "composite", "mosaic", "areas", "language", "crops", "adapter", "screening", "view", "review"):
             section(f"{name}.py", *size.smaller.get(name, ()), "--json", rows)
             found += load(rows)
         elif name in ("choose", "training", "pseudo_masks"):

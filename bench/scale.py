@@ -60,7 +60,7 @@ def block_seconds(raster: Path, block: int) -> float:
     predict.predict_block(source, model, plan, roi)  # the engine compiles
     begin = time.perf_counter()
     predict.predict_block(source, model, plan, roi)
-    windows = len({position for position in plan.lattice.touching(roi)})
+    windows = len(set(plan.lattice.touching(roi)))
     return (time.perf_counter() - begin) / windows * (block / plan.lattice.stride) ** 2
 
 

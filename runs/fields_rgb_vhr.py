@@ -23,7 +23,7 @@ from fit import Batch, boundary_labels, fit, options, random_grid, sample
 from satellite import DISPLAY, Chip, boundary_width, draw_colour, draw_gsd, draw_pseudo, read_looks, read_pseudo
 
 FINEST, COARSEST = 0.5, 6.0
-"""Ground sampling distances that are drawn, in metres.  The card says 2 to 5, where half of the windows lie; the others are for those who say another."""
+"""Ground sampling distances that are drawn, in metres.  The card says 2 to 5, where most of the windows lie; the others are for those who say another."""
 DECODER = (128, 64, 32, 24, 16)
 
 
@@ -53,7 +53,7 @@ def read_chip(path: Path) -> Chip:
 def draw_view(chip: Chip, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """A random window at a random ground sampling distance and sharpness."""
     levels, ids = chip
-    gsd = draw_gsd(rng, (1.7, 2.6), (FINEST, COARSEST), 0.4)
+    gsd = draw_gsd(rng, (1.7, 2.6), (FINEST, COARSEST), 0.3)
     blur = gsd * float(np.exp(rng.uniform(math.log(0.7), math.log(max(2.2, 2.5 / gsd)))))
     level = int(np.clip(round(math.log2(blur)), 0, len(levels) - 1))
     image, found = sample(levels[level], ids, random_grid(size, gsd, 1.0, tuple(ids.shape), rng))
@@ -92,7 +92,7 @@ def draw_scene(scene: Chip, size: int, rng: np.random.Generator) -> tuple[torch.
     """A random window of one date as 8-bit colour at 3.5 to 6.5 m: as dark as a true-colour product (reflectance / 14), or stretched."""
     dates, ids = scene
     image = dates[rng.integers(2)]
-    gsd = draw_gsd(rng, (4.0, 6.0), (1.7, 10.0), 0.7)
+    gsd = draw_gsd(rng, (4.0, 6.0), (1.5, 12.0), 0.5)
     pixels, found = sample(image, ids, random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2))
     white = 3570.0 if rng.random() < 0.4 else rng.uniform(1200, 3200)
     return (pixels / white).clamp(0, 1), boundary_labels(found, boundary_width(gsd))

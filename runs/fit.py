@@ -75,19 +75,26 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return entropy + dice.mean()
 
 
-def second_look(
-    images: torch.Tensor, crop: int, rng: np.random.Generator, misread: Misread | None = None
-) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-    """Cut a smaller window out of images, turn or flip it, read half of them by another convention; also return what does the same cut and turn to answers.
+def second_look(images: torch.Tensor, side: int, rng: np.random.Generator, misread: Misread | None = None) -> tuple[torch.Tensor, Move]:
+    """Cut a smaller window out of images, turn or flip it, read half of them by another convention and half of the batches at another scale.
 
-    The same ground in another window, pose and light: an answer that changes with them is wrong in one of the two (D4 and translation consistency).
+    The same ground in another window, pose, light and scale: an answer that changes with them is wrong in one of the two.
+
+    Returns
+    -------
+    (view, band, side', side') images with a side' of at most ``side``, and what cuts, turns and scales answers (view, class, y, x) or labels (view, y, x) so.
     """
-    size = images.shape[-1]
-    top, left = rng.integers(0, size - crop + 1, 2)
+    factor = float(np.exp(rng.uniform(math.log(0.5), math.log(3.0)))) if rng.random() < 0.5 else 1.0
+    crop, out = (round(side / factor), side) if factor > 1 else (side, max(32, round(side * factor / 32) * 32))
+    top, left = rng.integers(0, images.shape[-1] - crop + 1, 2)
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
 
     def moved(values: torch.Tensor) -> torch.Tensor:
         cut = values[..., top : top + crop, left : left + crop]
+        if crop != out and values.ndim == 4:
+            cut = F.interpolate(cut, (out, out), mode="bilinear", align_corners=False, antialias=True)
+        elif crop != out:
+            cut = F.interpolate(cut[:, None].float(), (out, out), mode="nearest-exact")[:, 0].long()
         return torch.rot90(cut.flip(-1) if flip else cut, turns, (-2, -1))
 
     looked = moved(images).clone()

@@ -83,7 +83,7 @@ def satellite_view(chip: Chip, size: int, rng: np.random.Generator) -> tuple[tor
     """
     levels, ids = chip
     native = float(np.exp(rng.uniform(math.log(7.0), math.log(13.0))))
-    coarse = max(8, round(size * draw_gsd(rng, (4.0, 6.0), (1.7, 10.0), 0.7) / native))
+    coarse = max(8, round(size * draw_gsd(rng, (4.0, 6.0), (1.5, 12.0), 0.5) / native))
     gsd, seed = coarse * native / size, int(rng.integers(2**31))
     half = random_grid(2 * coarse, native / 2, 1.0, tuple(ids.shape), np.random.default_rng(seed))
     fine = random_grid(size, gsd, 1.0, tuple(ids.shape), np.random.default_rng(seed))
@@ -159,6 +159,6 @@ def read_pseudo(path: Path) -> tuple[list[torch.Tensor], torch.Tensor]:
 
 def draw_pseudo(image: torch.Tensor, classes: torch.Tensor, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """A random window of a scene with classes on a grid twice as fine."""
-    gsd = draw_gsd(rng, (4.2, 5.8), (1.5, 12.0), 0.6)
+    gsd = draw_gsd(rng, (4.2, 5.8), (1.5, 12.0), 0.5)
     pixels, found = sample(image, classes, random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2))
     return pixels, torch.where(found < 0, 255, found).long()

@@ -179,11 +179,14 @@ def test_a_merge_that_was_stopped_goes_on(sheets, merged, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         merge_maps(sheets.paths, out)
     assert not out.exists()
+    (tmp_path / ".maps.tilth-merge" / "maps" / "cell=u2b").mkdir(parents=True)
+    (tmp_path / ".maps.tilth-merge" / "maps" / "cell=u2b" / ".0a.part.parquet").write_bytes(b"killed here")
     monkeypatch.setattr(merging, "_spread_sheet", lambda run, number, sheet: seen.append(number) or real(run, number, sheet))
     again = merge_maps(sheets.paths, out)
     assert sorted(seen) == list(range(len(sheets.paths))), "no sheet was done twice"
     assert bytes_of(again) == bytes_of(merged)
     assert [path.name for path in tmp_path.iterdir()] == ["maps"]
+    assert not list(out.rglob(".*"))
 
 
 def test_a_merge_that_fails_while_writing_leaves_nothing_and_restarts(sheets, merged, tmp_path, monkeypatch):
@@ -195,6 +198,21 @@ def test_a_merge_that_fails_while_writing_leaves_nothing_and_restarts(sheets, me
     assert not out.exists()
     monkeypatch.setattr(merging, "in_order", real)
     assert bytes_of(merge_maps(sheets.paths, out)) == bytes_of(merged), "other tables: the finished parts are not taken up"
+
+
+def test_a_plan_is_merged_by_its_folder_and_says_what_is_missing(sheets, merged, tmp_path):
+    plan = tmp_path / "plan"
+    shutil.copytree(sheets.paths[0].parents[2], plan)
+    names = [path.parent.name for path in sheets.paths]
+    (plan / "jobs.json").write_text(json.dumps([{"name": name} for name in names]))
+    assert bytes_of(merge_maps([plan], tmp_path / "all", MergeOptions(collection="maps"))) == bytes_of(merged)
+    for name in names[2:]:
+        (plan / "jobs" / name / "fields.parquet").unlink()
+    assert merge_maps([plan], tmp_path / "some").facts["unfinished_jobs"] == names[2:]
+    for name in names[:2]:
+        (plan / "jobs" / name / "fields.parquet").unlink()
+    with pytest.raises(UnreadableFile, match=f"None of the {len(names)} jobs"):
+        merge_maps([plan], tmp_path / "none")
 
 
 def test_what_is_there_is_replaced_by_force_alone(sheets, tmp_path):
@@ -226,8 +244,7 @@ def test_other_names_times_and_crs_are_brought_together(land, tmp_path):
     names = [f"parcel {k}" for k in range(len(left))]
     one = write_table(left.assign(id=names, crop=["rye"] * len(left)), tmp_path / "1.parquet", Origin("a", details="by hand", method="manual"))
     when = geopandas.pd.Timestamp("2024-08-17T10:00:00Z").to_pydatetime()
-    area, perimeter = measure(right.geometry.to_numpy(), CRS84)
-    utm = right.assign(**{"metrics:area": area.astype(np.float32), "metrics:perimeter": perimeter.astype(np.float32)}).to_crs(32633)
+    utm = right.drop(columns=["metrics:area", "metrics:perimeter"]).to_crs(32633)  # nobody has measured them
     two = fields.write_fields(utm, tmp_path / "2.parquet", Origin("b", when, "model x"), crs="keep")
     maps = merge_maps([one, two], tmp_path / "maps")
     found = read(maps)
@@ -238,6 +255,8 @@ def test_other_names_times_and_crs_are_brought_together(land, tmp_path):
     assert found["determination:datetime"].notna().sum() == len(right)
     assert set(right["id"]) <= set(found["id"])
     assert best_match(right, found).min() > 0.9999
+    assert found["metrics:area"].sum() == pytest.approx(measure(land.geometry.to_numpy(), CRS84)[0].sum(), rel=0.2)
+    assert found["metrics:area"].notna().all()
 
 
 def test_what_cannot_be_merged_is_said(land, tmp_path):

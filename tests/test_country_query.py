@@ -109,7 +109,7 @@ def test_others_prune_row_groups_by_the_bbox_column(maps):
     assert file.taken < 0.4 * part.bytes, "pyarrow skips row groups"
     where = f"bbox.xmin <= {box[2]} AND bbox.xmax >= {box[0]} AND bbox.ymin <= {box[3]} AND bbox.ymax >= {box[1]}"
     plan = duckdb.sql(f"SELECT count(*) FROM '{maps.folder}/*/*.parquet' WHERE {where}")
-    assert plan.fetchone()[0] == len(table)
+    assert plan.fetchall()[0][0] == len(table)
     assert len(geopandas.read_parquet(maps.folder, bbox=box)) == len(table)
 
 

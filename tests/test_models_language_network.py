@@ -175,7 +175,7 @@ def test_a_processor_that_wants_a_package_of_its_own(monkeypatch):
     from transformers.models.smolvlm import processing_smolvlm
 
     monkeypatch.setattr(processing_smolvlm, "num2words", None)
-    with pytest.raises(MissingExtra, match="SmolVLMProcessor wants a package that is not installed .*num2words"):
+    with pytest.raises(MissingExtra, match=r"SmolVLMProcessor wants a package that is not installed .*num2words"):
         pair("smolvlm")
 
 

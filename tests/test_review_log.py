@@ -230,9 +230,11 @@ def test_no_table_breaks_the_reading_of_actions(table):
     try:
         action = read_action(table, now())
     except BadInput as error:
-        assert 10 < len(str(error)) < 300
+        said = str(error)
     else:
-        assert parse_line(action.to_line().encode()) == action
+        said = action.to_line()
+        assert parse_line(said.encode()) == action
+    assert 10 < len(said) < 2000
 
 
 @settings(max_examples=100, deadline=None)
@@ -242,7 +244,12 @@ def test_no_line_breaks_the_log(line):
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["accept", "reject", "split", "merge", "move", "insert", "drop", "undo"]), st.integers(0, 99)), max_size=14))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.sampled_from(["accept", "reject", "split", "merge", "move", "insert", "drop", "undo"]), st.integers(0, 99)),
+        max_size=14,
+    )
+)
 def test_whatever_people_do_the_map_stays_sound_and_replays(folder, deeds):
     import shapely
 

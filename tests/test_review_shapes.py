@@ -42,7 +42,7 @@ def test_a_split_keeps_the_land_and_a_merge_gives_it_back(left, right, bend):
 @given(st.sampled_from(sorted(SQUARES)), st.integers(0, 3), st.floats(-4, 4), st.floats(-4, 4))
 def test_a_moved_vertex_moves_in_all_fields_that_share_it(name, corner, dx, dy):
     at = rings.rings_of(SQUARES[name])[0][0][corner]
-    changed = shapes.move(SQUARES, name, at, at + (dx, dy), REACH)
+    changed = shapes.move(SQUARES, name, at, at + np.array([dx, dy]), REACH)
     owners = {other for other, shape in SQUARES.items() if (shapely.get_coordinates(shape) == at).all(1).any()}
     assert set(changed) == owners
     after = {**SQUARES, **changed}

@@ -10,8 +10,8 @@ import pytest
 
 from predict_toys import Toy
 from strip_toys import image
-from tilth.errors import FetchFailed, OutputExists, OutputFailed
-from tilth.predict import Journal, PredictOptions, StripWork, plan, run_blocks
+from tilth.errors import BadInput, FetchFailed, OutputExists, OutputFailed
+from tilth.predict import Journal, JournalSource, PredictOptions, StripWork, plan, run_blocks
 from tilth.runners import Serial
 from tilth.runners.processes import Processes
 from tilth.store import ObjectFolder, is_object_url, objects
@@ -119,6 +119,20 @@ def test_a_block_belongs_to_who_came_first(store, folder):
     assert one.load(ROI, SHAPE) is None
     assert other.save(ROI, block()), "what is broken is replaced"
     assert one.has(ROI, SHAPE)
+
+
+def test_a_block_that_broke_on_the_store_is_made_again_by_the_next_run(store, folder):
+    decided = plan(image(), Toy(), PredictOptions(block=200))
+    job = StripWork(image(), decided, Journal(folder, decided.key), Toy, Toy())
+    assert run_blocks(job, Serial()) == ()
+    place = ObjectFolder(folder)
+    name = min(name for name in place.names() if name.endswith(".block"))
+    sound = place.get(name)
+    place.put(name, sound[:-9], replace=True)
+    with pytest.raises(BadInput, match="run the same command again"):
+        JournalSource(job.journal, decided).stored((slice(0, 10), slice(0, 10)))
+    assert run_blocks(job, Serial()) == ()
+    assert place.get(name) == sound
 
 
 def test_a_journal_of_another_key_is_cleared(store, folder):

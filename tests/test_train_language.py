@@ -80,8 +80,8 @@ def test_lessons_in_which_the_patch_is_hidden():
     assert [plan.talks(kind).hidden for kind in (TRAINING, VALIDATION, REWARDED)] == [0.5, 0.0, 0.0]
     with pytest.raises(BadInput, match=r"draws\.hidden"):
         replace(made, draws=replace(made.draws, hidden=1.5))
+    unsaid = replace(made.language, prompt=replace(made.language.prompt, coordinates=False))
     with pytest.raises(BadInput, match=r"draws\.hidden.*coordinates"):
-        unsaid = replace(made.language, prompt=replace(made.language.prompt, coordinates=False))
         replace(made, language=unsaid, draws=replace(made.draws, hidden=0.5))
     with pytest.raises(BadInput, match=r"'fi\|eld' holds"):
         replace(made, classes=ClassScheme(("others", "fi|eld"), ("fi|eld",)))
@@ -264,8 +264,9 @@ def test_the_tokenizer_is_looked_at_before_anything_is_learnt(tmp_path):
     made = recipe()
     made = replace(made, language=replace(made.language, tiny="", base=str(tmp_path / "base")))
     plan = plan_talks(made, SAMPLES, [sample(9)])
-    tokens = next(line for line in forecast(plan) if line.startswith("Tokens of an answer"))
-    assert all(f"{name} " in tokens for name in CODECS)
+    tokens = [line for line in forecast(plan) if line.startswith("Tokens of an answer")]
+    assert [line.partition(":")[0][21:] for line in tokens] == [f"patches of {patch} px in {grid} rows" for patch, grid in ((16, 4), (16, 2), (32, 4), (32, 2))]
+    assert all(f"{name} " in line for name in CODECS for line in tokens)
     assert find_tokenizer(recipe()) is None
     with pytest.raises(BadInput, match="no token that ends an answer"):
         train_language(plan, tmp_path / "run")

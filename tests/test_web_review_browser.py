@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from review_scenes import ReviewProcess, write_map
-from test_web_browser import CHROMIUM, Tab, contrast
+from test_web_browser import CHROMIUM, READY, Tab, contrast
 from tilth import review
 from tilth.review.actions import Action, parse_line
 
@@ -79,10 +79,11 @@ class Person:
 
     def wait(self, other_than):
         try:
-            return self.tab.ready(other_than)
+            self.page.wait_for_selector(f'{READY}:not([data-ready="{other_than}"])', timeout=90_000)  # starting again takes a while on a busy machine
         except playwright.TimeoutError as late:
             message = f"after {self.meant[-1:]} the page says {self.page.inner_text('#said')!r}, {self.page.inner_text('#saved')!r}, console {self.tab.said}"
             raise AssertionError(message) from late
+        return self.page.get_attribute("body", "data-ready")
 
     def word(self, key):
         shown = self.page.get_attribute("body", "data-ready")

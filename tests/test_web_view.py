@@ -66,7 +66,9 @@ def units_to_utm(ring, tile):
 
 
 class TestPlace:
-    @pytest.mark.parametrize("given", [("25", "0", "0"), ("3", "8", "0"), ("-1", "0", "0"), ("1", "0", "9" * 30), ("1", "٣", "0"), ("1e3", "0", "0"), ("", "", "")])
+    @pytest.mark.parametrize(
+        "given", [("25", "0", "0"), ("3", "8", "0"), ("-1", "0", "0"), ("1", "0", "9" * 30), ("1", "٣", "0"), ("1e3", "0", "0"), ("", "", "")]
+    )
     def test_tiles_that_are_none(self, given):
         with pytest.raises(BadInput, match="no tile"):
             place.read_tile(*given)
@@ -172,7 +174,12 @@ def write_loose(path, shapes, ids=None, row_group=None):
     import pyarrow.parquet as pq
 
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}}}
-    table = pa.table({"id": ids or [str(k) for k in range(len(shapes))], "geometry": pa.array([s if isinstance(s, bytes) else shapely.to_wkb(s) for s in shapes], pa.binary())})
+    table = pa.table(
+        {
+            "id": ids or [str(k) for k in range(len(shapes))],
+            "geometry": pa.array([s if isinstance(s, bytes) else shapely.to_wkb(s) for s in shapes], pa.binary()),
+        }
+    )
     pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path, row_group_size=row_group or len(shapes))
 
 
@@ -395,7 +402,8 @@ class TestPage:
         "path",
         [
             "fields/f0/25/0/0", "fields/f0/3/9/0", "fields/f0/3/-1/0", "fields/f9/3/0/0", "fields/f0/nan/0/0", "raster/r0/nothing/3/0/0", "raster/../r0/3/0/0",
-            "raster/r9/true/3/0/0", "api/record/f0/99999999999999999999", "api/record/f0/-1", "api/record/f0/1e5", "api/record/f0/400", "api/values/f0?column=geometry",
+            "raster/r9/true/3/0/0", "api/record/f0/99999999999999999999", "api/record/f0/-1", "api/record/f0/1e5", "api/record/f0/400",
+            "api/values/f0?column=geometry",
             "api/photos/p7", "api/photos/p0?after=-4", "photo/p0/99/photo", "photo/p0/0/mask", "api/find/f0", "fields/f0/3/%D9%A3/0",
         ],
     )  # fmt: skip
@@ -406,7 +414,10 @@ class TestPage:
         assert b"Traceback" not in answer.body
         assert b"/tmp" not in answer.body
 
-    @pytest.mark.parametrize("path", ["../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "..%2f..%2fetc%2fpasswd", "photo/p0/..%2f..%2f0/photo", "static/view.html", "//etc/passwd", "view.py"])
+    @pytest.mark.parametrize(
+        "path",
+        ["../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "..%2f..%2fetc%2fpasswd", "photo/p0/..%2f..%2f0/photo", "static/view.html", "//etc/passwd", "view.py"],
+    )
     def test_no_path_is_ever_a_file(self, served, path):
         assert served.ask(path).status in (400, 404)
 

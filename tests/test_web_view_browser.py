@@ -17,7 +17,10 @@ CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrom
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium")]
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 GOLDEN = Path(__file__).parent / "golden"
-STILL = "async () => { const { state } = await import('./view.js'); const all = state.maps; await Promise.all(all.map(m => m.loaded() && !m.isMoving() ? 0 : m.once('idle'))); }"
+STILL = """async () => {
+    const { state } = await import('./view.js');
+    await Promise.all(state.maps.map(m => m.loaded() && !m.isMoving() ? 0 : m.once('idle')));
+}"""
 
 
 @pytest.fixture(scope="module")

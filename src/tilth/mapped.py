@@ -59,7 +59,9 @@ def write_report(
 def to_html(source: Source, frame: GeoDataFrame, name: str, facts: Mapping[str, Any], notes: Sequence[str], details: Mapping[str, Any]) -> str:
     """Lay a map out as a self-contained page."""
     shown, step = picture.thumbnail(source, LONGEST)
-    found = picture.draw_outlines(shown, frame, source.grid, step)
+    factor = max(1, LONGEST // (2 * max(shown.shape[:2]))) if step == 1 else 1
+    shown = picture.enlarge(shown, factor)
+    found = picture.draw_outlines(shown, frame, picture.zoomed(source.grid, factor), step)
     pictures = [
         page.Figure(picture.data_uri(found), "The fields that were found.", "The image with the outlines of the fields"),
         page.Figure(picture.data_uri(shown), "The image.", "The image in the colours of its bands"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+NUMBER = re.compile(r"([-+]?[\d,]+(\.\d+)?( ?%)?|-)( !)?|")
+"""What is set to the right: a number that was written already, the dash that stands for one, with the mark that it may bear, or nothing."""
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2b1f;--paper:#fbfaf6;--line:#d9d6c8;--soft:#566359;--accent:#2f6b3a;--warn:#9c4417}
 @media (prefers-color-scheme:dark){:root{--ink:#e8eee6;--paper:#161b17;--line:#414b43;--soft:#a9b6ab;--accent:#8fd19e;--warn:#f0a878}}
@@ -13,10 +16,10 @@ STYLE = """
 main{max-width:72rem;margin:0 auto;padding:2rem 1rem}main.wide{max-width:90rem}h1{font-size:1.9rem;line-height:1.2;margin:0 0 .3rem;overflow-wrap:anywhere}
 h2{font-size:1.2rem;margin:2rem 0 .6rem;overflow-wrap:anywhere}p{max-width:44rem}.lead{color:var(--soft)}
 a{color:var(--accent)}a:focus-visible,.scroll:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
-figure{margin:0}figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem;overflow-wrap:anywhere}
+figure{margin:0 0 .8rem}figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem;overflow-wrap:anywhere}
 img{max-width:100%;height:auto;display:block;border:1px solid var(--line);image-rendering:auto}
 .row{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));margin:.8rem 0}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--soft);font-size:.9rem;padding-bottom:.3rem}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--soft);font-size:.9rem;padding-bottom:.3rem;min-width:min(24rem,80vw)}
 th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}td.n,th.n{text-align:right}
 tbody th{font-weight:400}td{overflow-wrap:break-word;max-width:44rem}
 .scroll{overflow-x:auto;margin:.6rem 0}code{font-size:.92em}
@@ -65,9 +68,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str 
     The first cell of a row names it.  A header of empty names is left away: then the table is a list of names and facts.
     """
     lines = list(rows)
-    numbers = [bool(column) and all(_is_number(value) for value in column) for column in zip(*lines, strict=True)] or [False] * len(header)
+    columns = list(zip(*lines, strict=True)) or [()] * len(header)
+    numbers = [any(str(value) for value in column) and all(map(_is_number, column)) for column in columns]
     head = "".join(_head(name, right=right) for name, right in zip(header, numbers, strict=True)) if any(header) else ""
-    body = "".join(f"<tr>{''.join(_cell(v, first=not k) for k, v in enumerate(line))}</tr>" for line in lines)
+    body = "".join(f"<tr>{''.join(_cell(v, first=not k, right=numbers[k]) for k, v in enumerate(line))}</tr>" for line in lines)
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     label = escape(caption or " ".join(filter(None, header)) or "Facts")
     inner = f"{title}{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody>"
@@ -79,16 +83,18 @@ def _head(name: str, *, right: bool) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
+    return isinstance(value, int | float) or NUMBER.fullmatch(str(value)) is not None
 
 
-def _cell(value: object, *, first: bool = False) -> str:
+def _cell(value: object, *, first: bool, right: bool) -> str:
     if isinstance(value, float):
         return f'<td class="n">{value:.3f}</td>'
     if isinstance(value, int):
         return f'<td class="n">{value:,}</td>'
     text = escape(str(value))
-    return f'<th scope="row">{text}</th>' if first and text else f"<td>{text}</td>"
+    if first and text and not right:
+        return f'<th scope="row">{text}</th>'
+    return f'<td class="n">{text}</td>' if right else f"<td>{text}</td>"
 
 
 def legend(colours: Mapping[str, str]) -> str:

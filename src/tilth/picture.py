@@ -14,9 +14,11 @@ from tilth.grid import tiles, whole
 from tilth.raster import Source
 
 if TYPE_CHECKING:
-    from geopandas import GeoDataFrame
+    from geopandas import GeoDataFrame, GeoSeries
     from odc.geo.geobox import GeoBox
 
+DRAWN = 16384
+"""Polygons whose points are taken out at once."""
 COLOURS = {"fields": (255, 222, 0), "truth": (0, 229, 255)}
 """Outline colours: bright on crops, soil and forest alike."""
 
@@ -78,23 +80,29 @@ def draw_outlines(image: np.ndarray, frame: GeoDataFrame, grid: GeoBox, step: in
     frame : GeoDataFrame
         Polygons in any CRS; they are brought to the grid's.
     """
-    import shapely
     from PIL import Image, ImageDraw
 
-    geometry = frame.geometry
-    if grid.crs is not None and frame.crs is not None:
+    canvas = Image.fromarray(image)
+    pen = ImageDraw.Draw(canvas)
+    for start in range(0, len(frame), DRAWN):
+        for ring in _rings(frame.geometry.iloc[start : start + DRAWN], grid, step):
+            if len(ring) > 1:
+                pen.line([(float(x), float(y)) for x, y in ring], fill=colour, width=1)
+    return np.asarray(canvas)
+
+
+def _rings(geometry: GeoSeries, grid: GeoBox, step: int) -> list[np.ndarray]:
+    """Return the (x, y) points of all rings, in pixels of the picture."""
+    import shapely
+
+    if grid.crs is not None and geometry.crs is not None:
         geometry = geometry.to_crs(str(grid.crs))
     rings = shapely.get_rings(shapely.get_parts(geometry.to_numpy()))
     points, owner = shapely.get_coordinates(rings, return_index=True)
     inverse = ~grid.transform
     columns = (inverse.a * points[:, 0] + inverse.b * points[:, 1] + inverse.c) / step
     rows = (inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f) / step
-    canvas = Image.fromarray(image)
-    pen = ImageDraw.Draw(canvas)
-    for ring in np.split(np.column_stack([columns, rows]), np.flatnonzero(np.diff(owner)) + 1):
-        if len(ring) > 1:
-            pen.line([(float(x), float(y)) for x, y in ring], fill=colour, width=1)
-    return np.asarray(canvas)
+    return np.split(np.column_stack([columns, rows]), np.flatnonzero(np.diff(owner)) + 1)
 
 
 def compared(source: Source, truth: np.ndarray, guess: np.ndarray, longest: int = 448) -> np.ndarray:

@@ -123,6 +123,8 @@ def score_blocks(
     work: predict.StripWork, runner: Runner, report: RunReport, progress: Callable[[predict.Progress], None] | None = None
 ) -> predict.JournalSource:
     """Predict all blocks of a plan; those that cannot be done are noted in the report and read as no data."""
+    if runner.place == "cluster" and not store.is_object_url(work.journal.folder):
+        report.on_note(f"The cluster's workers write finished blocks to {work.journal.folder}: if they do not see it, give --work s3://BUCKET/PREFIX.")
     aside = predict.run_blocks(work, runner, progress=progress, stages=report.stages, on_note=report.on_note)
     report.aside += [_listed(one, work.plan.grid) for one in aside]
     return predict.JournalSource(work.journal, work.plan, frozenset((one.roi[0].start, one.roi[1].start) for one in aside))

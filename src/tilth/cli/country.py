@@ -30,7 +30,9 @@ def finish(path: Path | None, facts: dict[str, Any], given: dict[str, Any]) -> N
         click.echo(str(path))
 
 
-@click.command("merge", help="Tables of jobs in, one map out: seams closed, in partitions that readers can skip. TABLES: files, or folders of jobs.")
+@click.command(
+    "merge", help="Tables of jobs in, one map out: seams closed, in partitions that readers can skip. TABLES: files, folders of jobs, or the folder of a plan."
+)
 @click.argument("tables", nargs=-1, required=True, type=folder)
 @click.option("-o", "--out", type=folder, required=True, help="Folder of the map.")
 @click.option("--plan", type=folder, default=None, help="Folder of 'tilth plan', where the tables do not lie in it.")
@@ -53,7 +55,14 @@ def merge_command(tables: tuple[Path, ...], out: Path, plan: Path | None, cell: 
             say.note(
                 "These tables belong to no plan: what two of them saw is kept once, what the edge of an image cut stays cut. 'tilth plan' makes jobs that join."
             )
-    finish(maps.folder, maps.facts | {"partitions": len(maps.parts), "seconds": round(time.monotonic() - began, 1)}, given)
+        if missing := maps.facts.get("unfinished_jobs"):
+            say.note(f"{len(missing)} jobs of the plan are not finished and not in this map: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}.")
+    facts = {name: value for name, value in maps.facts.items() if name != "unfinished_jobs"}
+    finish(
+        maps.folder,
+        facts | {"unfinished_jobs": len(maps.facts["unfinished_jobs"]), "partitions": len(maps.parts), "seconds": round(time.monotonic() - began, 1)},
+        given,
+    )
 
 
 QUERY_HELP = """AREA and a merged map in, the fields of the area out (.parquet, .gpkg, .geojson, .fgb, .pmtiles).

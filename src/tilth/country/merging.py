@@ -20,7 +20,7 @@ from tilth.country.joining import Borders, Tally, group_rows, join_rows
 from tilth.country.parts import PART, Maps, Part, PartWriter, open_maps, write_index
 from tilth.country.runs import KEY, Runs, RunWriter, boxes_of, open_runs, place
 from tilth.country.seams import find_pieces, write_seam
-from tilth.country.sheets import Sheet, conformed, merged_schema, open_sheets
+from tilth.country.sheets import JOBS, Sheet, conformed, finished_jobs, measured, merged_schema, open_sheets
 from tilth.country.territory import Territories
 from tilth.errors import BadInput, OutputExists, OutputFailed
 from tilth.fields.schema import Origin
@@ -71,7 +71,7 @@ def merge_maps(
     Parameters
     ----------
     tables : iterable of path
-        GeoParquet files or folders of jobs; the order does not matter.
+        GeoParquet files, folders of jobs, or the folder of a plan, whose finished jobs are taken; the order does not matter.
     out : path
         A folder.
     options : MergeOptions, optional
@@ -98,17 +98,32 @@ def merge_maps(
     if out.is_file():
         raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
     store.check_output(out, force)
-    sheets = open_sheets(tables, plan)
+    paths, missing = _expanded(tables)
+    sheets = open_sheets(paths, plan)
     run = _open_run(sheets, out, options, None if work is None else Path(work))
     with explained(out):
         facts = _spread(run, on_step)
-        facts |= _close(run, on_step)
+        facts |= _close(run, on_step) | {"unfinished_jobs": missing}
         _write(run, facts, on_step)
         if out.exists() and not force:
             raise OutputExists(f"{out} exists already: choose another name, or replace it with --force.")
         publish_folder(run.folder / "maps", out, force)
     shutil.rmtree(run.folder, ignore_errors=True)
     return open_maps(out)
+
+
+def _expanded(tables: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
+    """Put the finished jobs of a plan in its place; return the tables, and the names of jobs that are not finished."""
+    paths: list[Path] = []
+    missing: list[str] = []
+    for table in map(Path, tables):
+        if (table / JOBS).is_file():
+            done, left = finished_jobs(table)
+            paths += done
+            missing += left
+        else:
+            paths.append(table)
+    return paths, missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +235,7 @@ def _spread_sheet(run: Run, number: int, sheet: Sheet) -> dict[str, int]:
     other = run.territories.others(number)
     seams = [find_pieces(run.schema.empty_table(), None)[0]]
     for batch in sheet.batches():
-        table = conformed(batch, run.schema, sheet.origin.determined)
+        table = measured(conformed(batch, run.schema, sheet.origin.determined))
         inside = run.territories.inside(number, boxes_of(table))
         writer.add(place(table.filter(inside)))
         border, gone = find_pieces(table.filter(~inside), other)
@@ -273,6 +288,8 @@ def _write(run: Run, facts: dict[str, Any], on_step: OnStep) -> None:
                 temporary.write_text(json.dumps(kept), "utf-8")
         kept = json.loads(note.read_text("utf-8"))
         parts.append(Part(name, folder / f"cell={name}" / PART, kept["rows"], tuple(kept["box"]), kept["bytes"], kept["area"]))
+    for left in folder.rglob(".*"):  # what a process that was killed had begun to write
+        left.unlink()
     facts |= {"fields": sum(part.rows for part in parts), "collection": run.origin.collection, "tilth": tilth.__version__}
     write_index(folder, run.options.level, sorted(parts, key=lambda part: part.name), facts)
     on_step("write", 1, 1, f"{facts['fields']:,} fields in {len(parts)} partitions")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LONLAT = "OGC:CRS84"
 AREA = "area.geojson"
 """Beside the table of a job: where it looked, and in its properties ``core``, what it answers for."""
+JOBS = "jobs.json"
+"""In the folder of a plan: its jobs."""
 BATCH = 50_000
 """Rows that are read at once."""
 
@@ -134,6 +136,25 @@ def open_sheets(paths: Iterable[Path | str], plan: Path | str | None = None) -> 
     return sorted(unique.values(), key=lambda sheet: (*(sheet.core.bounds if sheet.core is not None else sheet.box), sheet.key))
 
 
+def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the tables of a plan's finished jobs, and the names of the jobs that have none.
+
+    Raises
+    ------
+    UnreadableFile
+        If the folder holds no plan, or none of its jobs is finished.
+    """
+    try:
+        names = [str(job["name"]) for job in json.loads((folder / JOBS).read_text("utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnreadableFile(f"{folder / JOBS} is no list of jobs ({error!r}): make the plan again.") from error
+    tables = {name: folder / "jobs" / name / "fields.parquet" for name in names}
+    done = [path for path in tables.values() if path.is_file()]
+    if not done:
+        raise UnreadableFile(f"None of the {len(names)} jobs of {folder} is finished: run them first ('sh {folder}/run.sh').")
+    return done, [name for name, path in tables.items() if not path.is_file()]
+
+
 def _table(path: Path | str) -> Path:
     path = Path(path).expanduser()
     inner = path / "fields.parquet"
@@ -232,6 +253,23 @@ def merged_schema(sheets: Sequence[Sheet]) -> pa.Schema:
     others = [pa.field(name, found[name]) for name in sorted(found) if name not in known]
     box = pa.struct([pa.field(side, pa.float64(), nullable=False) for side in fiboa.SIDES])
     return pa.schema([*own, *others, pa.field("bbox", box), pa.field("geometry", pa.binary(), nullable=False)])
+
+
+def measured(table: pa.Table) -> pa.Table:
+    """Measure the fields of a table that nobody has measured."""
+    import pyarrow as pa
+    import shapely
+
+    missing = np.flatnonzero(table["metrics:area"].is_null().to_numpy() | table["metrics:perimeter"].is_null().to_numpy())
+    if not len(missing):
+        return table
+    found = fields.measure(shapely.from_wkb(table["geometry"].take(pa.array(missing)).to_numpy()), LONLAT)
+    for name, values in zip(("metrics:area", "metrics:perimeter"), found, strict=True):
+        column = table[name].to_numpy(zero_copy_only=False).astype(np.float32)
+        column[missing] = values
+        number = table.column_names.index(name)
+        table = table.set_column(number, table.schema.field(number), pa.array(column))
+    return table
 
 
 def conformed(table: pa.Table, schema: pa.Schema, moment: Any = None) -> pa.Table:

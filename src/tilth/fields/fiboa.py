@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilth.errors import BadInput, UnreadableFile
+from tilth.fields.memory import give_back
 from tilth.fields.schema import COLUMNS, Origin
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs
     import pyarrow.parquet as pq
 
     drawn = _draw(frame, crs)
+    give_back()
     order = _along_hilbert(frame["id"].to_numpy(), drawn.bounds)
     plain = frame.drop(columns=[frame.geometry.name, "bbox"], errors="ignore")
     fields = _column_fields(plain)
@@ -56,15 +58,15 @@ def write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=9, use_dictionary=dictionary, write_page_index=True) as file:
         for start in range(0, max(len(order), 1), ROWS):
             rows = order[start : start + ROWS]
-            file.write_table(_arrow(plain.iloc[rows], drawn.bounds[rows], drawn.outlines[rows], schema), row_group_size=ROWS)
+            file.write_table(_arrow(plain.iloc[rows], drawn.bounds[rows], drawn.outlines.take(rows), schema), row_group_size=ROWS)
 
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
     """Outlines as they are written."""
 
-    outlines: np.ndarray
-    """(n,) object: WKB."""
+    outlines: pa.ChunkedArray
+    """(n,) WKB."""
     bounds: np.ndarray
     """(n, 4) float64."""
     kinds: tuple[str, ...]
@@ -74,18 +76,20 @@ class _Drawn:
 def _draw(frame: geopandas.GeoDataFrame, crs: str | None) -> _Drawn:
     """Project outlines (exteriors counter-clockwise, also where the projection mirrors) and turn them into bytes, some at a time."""
     import geopandas
+    import pyarrow as pa
     import shapely
 
     shapes = frame.geometry.to_numpy()
-    outlines, bounds, kinds = np.empty(len(shapes), object), np.empty((len(shapes), 4)), set()
+    outlines, bounds, kinds = [], np.empty((len(shapes), 4)), set()
     for start in range(0, len(shapes), CHUNK):
         rows = slice(start, start + CHUNK)
         part = shapes[rows]
         if crs is not None:
             part = shapely.orient_polygons(geopandas.GeoSeries(part, crs=frame.crs).to_crs(crs).to_numpy())
-        outlines[rows], bounds[rows] = shapely.to_wkb(part), shapely.bounds(part)
+        outlines.append(pa.array(shapely.to_wkb(part), pa.binary()))
+        bounds[rows] = shapely.bounds(part)
         kinds |= set(geopandas.GeoSeries(part).geom_type.unique())
-    return _Drawn(outlines, bounds, tuple(sorted(kinds)))
+    return _Drawn(pa.chunked_array(outlines, pa.binary()), bounds, tuple(sorted(kinds)))
 
 
 def _along_hilbert(ids: np.ndarray, bounds: np.ndarray) -> np.ndarray:
@@ -121,14 +125,14 @@ def _drawn_fields() -> list[pa.Field]:
     return [pa.field("bbox", pa.struct(box)), pa.field("geometry", pa.binary(), nullable=False)]
 
 
-def _arrow(plain: pd.DataFrame, bounds: np.ndarray, outlines: np.ndarray, schema: pa.Schema) -> pa.Table:
+def _arrow(plain: pd.DataFrame, bounds: np.ndarray, outlines: pa.ChunkedArray, schema: pa.Schema) -> pa.Table:
     """Build the columns of some rows."""
     import pyarrow as pa
 
     arrays = [pa.array(plain[field.name], field.type, from_pandas=True) for field in list(schema)[:-2]]
     parts = [pa.array(bounds[:, k]) for k in range(4)]
     box = pa.StructArray.from_arrays(parts, fields=list(schema.field("bbox").type))
-    return pa.table([*arrays, box, pa.array(outlines, pa.binary())], schema=schema)
+    return pa.table([*arrays, box, outlines], schema=schema)
 
 
 def _geo(drawn: _Drawn, crs: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 from tilth.classes import ClassScheme
 from tilth.errors import BadInput, OutputFailed, UnreadableFile
 from tilth.fields.instances import InstanceOptions, Scene, conclude, cut, prepare
+from tilth.fields.memory import give_back
 from tilth.fields.polygonise import Run
 from tilth.fields.seams import Block
 from tilth.grid import Roi, pad_roi, tiles
@@ -92,9 +93,12 @@ def map_instances(
     blocks = list(run(partial(_cut_block, probs, scene, path), tiles(scene.shape, block)))
     lut, table = conclude(blocks, scene, classes, method, options)
     starts = np.cumsum([0, *(len(one.basins) for one in blocks)])
+    give_back()
     jobs = [(one.roi, np.concatenate([lut[:1], lut[1 + start : 1 + start + len(one.basins)]])) for one, start in zip(blocks, starts, strict=False)]
     renumber_blocks(path, jobs)
     save_table(folder, probs.grid, table)
+    del blocks, jobs, lut
+    give_back()
     return InstanceMap(path, probs.grid, table)
 
 

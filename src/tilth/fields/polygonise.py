@@ -59,6 +59,12 @@ class Rings:
         coordinates, offsets, exteriors = self.ragged(grid)
         return shapely.from_ragged_array(shapely.GeometryType.POLYGON, coordinates, (offsets, exteriors))
 
+    def part(self, rows: slice) -> Rings:
+        """Return some of the polygons."""
+        exteriors = self.exteriors[rows.start : rows.stop + 1]
+        rings = slice(exteriors[0], exteriors[-1])
+        return Rings(self.points, self.starts[rings], self.lengths[rings], exteriors - exteriors[0], self.ids[rows])
+
     def ragged(self, grid: GeoBox | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (n, 2) coordinates of closed rings, where each ring starts, and the ring that is each polygon's exterior."""
         from tilth.fields.cracks import close_rings

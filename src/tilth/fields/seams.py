@@ -51,10 +51,19 @@ def join(blocks: list[Block], width: int) -> Basins:
     rows = np.concatenate([block.basins for block in blocks])
     groups = _groups(len(rows), links)
     pieces, rows = _gather(groups, rows)
-    inner = [np.column_stack([block.passes[:, :2] + start, block.passes[:, 2:]]) for block, start in zip(blocks, offsets, strict=False)]
-    found = np.concatenate([*inner, *seams])
-    found[:, :2] = pieces[found[:, :2]]
-    return Basins(rows, sum_passes(found), pieces)
+    return Basins(rows, sum_passes(_all_passes(blocks, offsets, seams, pieces)), pieces)
+
+
+def _all_passes(blocks: list[Block], offsets: np.ndarray, seams: list[np.ndarray], pieces: np.ndarray) -> np.ndarray:
+    """Return the passes of all blocks and across all seams, between basins of the raster."""
+    parts = [*(block.passes for block in blocks), *seams]
+    found, at = np.empty((sum(map(len, parts)), 5), np.int64), 0
+    for k, part in enumerate(parts):
+        here = found[at : at + len(part)]
+        here[:] = part
+        here[:, :2] = pieces[part[:, :2] + (offsets[k] if k < len(blocks) else 0)]
+        at += len(part)
+    return found
 
 
 def _seams(blocks: list[Block], offsets: np.ndarray, width: int) -> tuple[np.ndarray, list[np.ndarray]]:

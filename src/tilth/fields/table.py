@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from tilth.errors import BadInput
-from tilth.fields.polygonise import Ids, Run, outline, pixel_counts
+from tilth.fields.memory import give_back
+from tilth.fields.polygonise import Ids, Rings, Run, outline, pixel_counts
 from tilth.grid import Roi, ground_sampling_distance
 from tilth.labels import Instances
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import geopandas
     from odc.geo.geobox import GeoBox
 
+PART = 16384
+"""Polygons that are brought to the grid's CRS at once."""
 BASE32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 
 
@@ -61,16 +64,15 @@ def to_fields(instances: Ids, options: FieldOptions | None = None, *, run: Run =
     """
     import geopandas
 
-    from tilth.fields.tidy import measure_rings
-
     options = options or FieldOptions()
     grid = instances.grid
     pixel = ground_sampling_distance(grid) or 1.0
     crs = None if grid.crs is None else grid.crs.to_wkt()
     chosen = _in_range(instances, options)
     rings = outline(chosen, simplify=1.5 if options.simplify is None else options.simplify / pixel, nodes=True, run=run)
-    area, perimeter = measure_rings(*rings.ragged(grid), crs)
-    ids, polygons, area, perimeter = _one_each(rings.ids, rings.polygons(grid), area, perimeter)
+    ids, polygons, area, perimeter = _one_each(rings.ids, *_drawn(rings, grid, crs))
+    del rings
+    give_back()
     keep = (area >= options.min_area) & (area <= options.max_area)
     ids, polygons, area, perimeter = ids[keep], polygons[keep], area[keep], perimeter[keep]
     known = instances.read((slice(0, 0), slice(0, 0))).table.set_index("id").reindex(ids)
@@ -82,6 +84,20 @@ def to_fields(instances: Ids, options: FieldOptions | None = None, *, run: Run =
         "confidence": (known["score"].to_numpy(np.float32, na_value=np.nan) if "score" in known else np.full(len(ids), np.nan)).astype(np.float32),
     }
     return geopandas.GeoDataFrame(columns, geometry=polygons, crs=crs)
+
+
+def _drawn(rings: Rings, grid: GeoBox, crs: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return polygons, areas and perimeters, some polygons at a time: a point takes twice the room in the grid's CRS that it takes on the lattice."""
+    from tilth.fields.tidy import measure_rings
+
+    count = len(rings.ids)
+    polygons, area, perimeter = np.empty(count, object), np.empty(count), np.empty(count)
+    for start in range(0, count, PART):
+        rows = slice(start, min(start + PART, count))
+        part = rings.part(rows)
+        area[rows], perimeter[rows] = measure_rings(*part.ragged(grid), crs)
+        polygons[rows] = part.polygons(grid)
+    return polygons, area, perimeter
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,6 +72,7 @@ def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
             return np.full((len(source.bands), *roi_shape(roi)), NODATA, np.uint8)
         stored = source.journal.load(roi, (len(source.bands), *roi_shape(roi)))
         if stored is None:
+            source.journal.drop(roi)  # broken on an object store: the next run must not take it for finished
             raise BadInput(f"A finished block vanished from {source.journal.folder} while it was in use: run the same command again.")
         return stored
 

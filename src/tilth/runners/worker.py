@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import signal
 import threading
 import traceback
 from collections.abc import Callable
@@ -32,6 +33,7 @@ def serve(pipe: Connection, threads: int) -> None:
     """Do what comes through a pipe until nothing comes any more: ``(payload or None, block)`` in, ``(result, error)`` out."""
     from tilth.runners.agenda import FAULTS
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the driver stops us when it wants
     limit_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     payload = b""

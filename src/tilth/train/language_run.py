@@ -309,21 +309,30 @@ def forecast(plan: LanguagePlan) -> tuple[str, ...]:
     return (
         f"Supervised: {sft.steps:,} steps of {sft.batch * sft.accumulate} conversations, {lessons:,} in all.",
         f"Right answers have {sum(answers) / len(answers):.0f} characters.",
-        *_tokens(recipe, [talk.truth for talk in drawn]),
+        *_tokens(plan),
         f"By reward: {grpo.steps:,} steps, {written:,} answers to be written." if grpo.steps else "By reward: nothing (grpo.steps = 0).",
         "Nothing was written.",
     )
 
 
-def _tokens(recipe: LanguageRecipe, truths: Sequence[np.ndarray]) -> tuple[str, ...]:
-    """Say what right answers cost in tokens of the recipe's model, in each codec that can spell its classes; nothing where its tokenizer is not at hand."""
-    tokenizer = find_tokenizer(recipe)
+def _tokens(plan: LanguagePlan) -> Iterator[str]:
+    """Say what right answers cost in tokens of the recipe's model, by patch, rows and codec; nothing where its tokenizer is not at hand."""
+    tokenizer, prompt = find_tokenizer(plan.recipe), plan.recipe.language.prompt
     if tokenizer is None:
-        return ()
-    prompt, names, costs = recipe.language.prompt, recipe.classes.names, []
+        return
+    for patch, grid in ((prompt.patch, prompt.grid), (prompt.patch, prompt.grid // 2), (2 * prompt.patch, prompt.grid), (2 * prompt.patch, prompt.grid // 2)):
+        with suppress(BadInput):  # larger than the images, or no rows left
+            asked = replace(plan.recipe.language, prompt=replace(prompt, patch=patch, grid=grid))
+            talks = Talks(plan.samples, replace(plan.recipe, language=asked), 32)
+            truths = [talks[k].truth for k in range(len(talks))]
+            yield f"Tokens of an answer, patches of {patch} px in {grid} rows: {_costs(tokenizer, truths, plan.recipe.classes.names, patch)}."
+
+
+def _costs(tokenizer: Any, truths: Sequence[np.ndarray], names: tuple[str, ...], patch: int) -> str:
+    costs = []
     for codec in CODECS.values():
         with suppress(BadInput):  # names that this codec cannot spell
             texts = [encode(truth, names, codec) for truth in truths]
             mean = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) / len(texts)
-            costs.append(f"{codec.name} {mean:.0f} ({mean * (1024 / prompt.patch) ** 2:,.0f} for 1024 x 1024 px)")
-    return (f"Tokens of an answer: {'; '.join(costs)}.",)
+            costs.append(f"{codec.name} {mean:.0f} ({mean * (1024 / patch) ** 2:,.0f} for 1024 x 1024 px)")
+    return "; ".join(costs)

@@ -52,10 +52,11 @@ def legend(look: Look) -> list[list[str]]:
 def fields_table(key: str, layer: FieldsLayer, name: str) -> dict[str, Any]:
     """Return what the page must know of fields."""
     box: Box = around(layer.fields.boxes) or (-EARTH, -EARTH, EARTH, EARTH)
+    rows = sum(place.rows for place in layer.fields.places)
     return {
-        "id": key, "label": name, "kind": "fields", "rows": sum(place.rows for place in layer.fields.places), "bounds": to_degrees(box),
-        "flat": layer.fields.flat,
-        "minzoom": 0, "maxzoom": FINEST, "detail": layer.zoom, "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}", "inner": "fields", "records": True,
+        "id": key, "label": name, "kind": "fields", "rows": rows, "bounds": to_degrees(box),
+        "flat": layer.fields.flat, "minzoom": 0, "maxzoom": FINEST, "detail": layer.zoom, "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}",
+        "inner": "fields", "records": True,
         "colourings": colourings(layer.fields.columns, layer.fields.ranges), "ready": layer.overview is None or layer.overview.ready,
     }  # fmt: skip
 
@@ -64,7 +65,8 @@ def archive_table(key: str, archive: Archive, name: str) -> dict[str, Any]:
     """Return what the page must know of a PMTiles file."""
     return {
         "id": key, "label": name, "kind": "fields", "rows": None, "bounds": to_degrees(archive.box), "flat": False, "minzoom": archive.zooms[0],
-        "maxzoom": archive.zooms[1], "detail": archive.zooms[0], "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}", "inner": archive.inner, "cells": archive.cells, "records": False,
+        "maxzoom": archive.zooms[1], "detail": archive.zooms[0], "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}", "inner": archive.inner,
+        "cells": archive.cells, "records": False,
         "colourings": colourings({c: k for c, k in archive.columns.items() if c != "id"}, {}), "ready": True,
     }  # fmt: skip
 

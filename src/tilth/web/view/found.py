@@ -82,6 +82,8 @@ def find(given: Sequence[Path]) -> Found:
         found.albums[key] = open_photos(photos, photos[0].parent)
         found.names[key] = photos[0].parent.name
     if not (found.rasters or found.fields or found.archives or any(album.photos for album in found.albums.values())):
+        if len(found.problems) == len(given) == 1:
+            raise UnreadableFile(found.problems[0])
         why = found.problems[0] if found.problems else "wanted are GeoTIFF, GeoParquet, PMTiles, GeoPackage, or the folder of tilth map, demo or crops."
         message = f"There is nothing to see in {', '.join(map(str, given))}: {why}"
         raise BadInput(message)

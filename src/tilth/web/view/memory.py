@@ -11,7 +11,8 @@ import numpy as np
 
 from tilth import fields as rooms
 from tilth.errors import UnreadableFile
-from tilth.web.view.chunks import FEW, MOST_COLUMNS, UNSHOWN, Chunk, Place, place_of, plain, row_box
+from tilth.web.view.chunks import FEW, Chunk, Place, place_of, plain, row_box
+from tilth.web.view.feet import MOST_COLUMNS, UNSHOWN
 from tilth.web.view.place import EARTH, Projection, project_boxes, projection
 
 TABLES = (".gpkg", ".fgb", ".geojson")

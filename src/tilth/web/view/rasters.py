@@ -17,6 +17,7 @@ import numpy as np
 from tilth.errors import BadInput, GridMismatch, UnreadableFile
 from tilth.extras import require
 from tilth.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly
+from tilth.web.view.feet import in_short
 from tilth.web.view.looks import Head, Look, looks_of
 from tilth.web.view.paint import empty, paint
 from tilth.web.view.place import DEEPEST, EARTH, PIXEL, Box, Tile, around, project_boxes, projection
@@ -126,7 +127,7 @@ class RasterFile:
         Of the whole tile GDAL would be asked for pixels far outside the raster, and rasterio's reading beyond the edge takes minutes where a tile is
         thousands of times larger than the raster.
         """
-        west, south, east, north = tile.box
+        west, _, _, north = tile.box
         unit = tile.edge / EDGE
         first, last = (math.floor((edge - west) / unit) for edge in (self.box[0], self.box[2]))
         top, bottom = (math.floor((north - edge) / unit) for edge in (self.box[3], self.box[1]))
@@ -172,7 +173,7 @@ def opened(path: Path) -> Iterator[Any]:
         with gdal_settings(remote=False, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_quietly(str(path), driver="GTiff") as dataset:
             yield dataset
     except (*GDAL_ERRORS, OSError, ValueError, OverflowError, MemoryError) as error:
-        message = f"{path.name} cannot be read ({str(error)[:160].rstrip('.')}): it is truncated or corrupt; copy it again."
+        message = f"{path.name} cannot be read ({in_short(error)}): it is truncated or corrupt; copy it again."
         raise UnreadableFile(message) from error
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tilth.errors import BadInput
-from tilth.web.view.chunks import Fields, ParquetFields, read_foot, read_groups
+from tilth.web.view.chunks import Fields, ParquetFields
+from tilth.web.view.feet import read_foot, read_groups
 from tilth.web.view.memory import TableFields
 from tilth.web.view.place import EARTH, from_degrees, touching
 

@@ -160,6 +160,7 @@ async function smaller() {
   if (stage.place.width < (right - left) * 0.999) return stage.zoom(1 / 1.5);
   if (item.status === "other" || (item.wide || 1) >= 5) return;
   const answer = await link.get("api/field", { id: item.id, wide: (item.wide || 1) + 1, aspect: stage.aspect });
+  if (!answer.item) return;
   queue.update([{ ...answer.item, wide: (item.wide || 1) + 1 }]);
   if (queue.current?.id === item.id) stage.show(queue.current);
 }

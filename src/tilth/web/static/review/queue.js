@@ -51,14 +51,10 @@ export class Queue {
   async renew() {
     const item = this.current;
     if (item.epoch === this.epoch || item.status === "other") return true;
-    const epoch = this.epoch;
-    try {
-      const answer = await this.link.get("api/field", { id: item.id, aspect: this.aspect() });
-      Object.assign(item, answer.item, { epoch });
-      return true;
-    } catch {
-      return false;
-    }
+    const { epoch } = this;
+    const answer = await this.link.get("api/field", { id: item.id, aspect: this.aspect() });
+    if (answer.item) Object.assign(item, answer.item, { epoch });
+    return Boolean(answer.item);
   }
 
   // Ask for the next ones, once at a time; their pictures begin to load.
