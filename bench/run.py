@@ -25,7 +25,7 @@ from table import Row, load, markdown, save
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("model", "map", "memory", "polygons", "objects", "offline", "composite", "mosaic", "areas", "choose", "training", "crops", "adapter")
-SECTIONS += ("screening", "view", "review", "language", "pseudo_masks", "scale", "faults", "country")
+SECTIONS += ("screening", "view", "review", "language", "pseudo_masks", "scale", "faults", "country", "change")
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ QUICK = Size(
         "pseudo_masks": ("--photos", "6", "--edge", "160"),
         "scale": ("--edge", "512", "--block", "256", "--sizes", "512,1024", "--blocks", "200"),
         "faults": ("--moments", "2"),
+        "change": ("--quick",),
         "training": ("--steps", "2", "--rounds", "1", "--window", "64", "--batch", "2"),
     },
 )
@@ -134,6 +135,9 @@ def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_roun
         elif name == "map":
             scene = raster(work, size.map_edge, size.map_edge)
             section("map.py", scene, model, ckpt, "--rounds", rounds, "--rebuilt-rounds", rebuilt_rounds, "--json", rows)
+            found += load(rows)
+        elif name == "change":
+            section("change.py", work / ("change_quick" if size.smaller else "change"), *size.smaller.get(name, ()), "--json", rows)
             found += load(rows)
         elif name == "scale":
             section("scale.py", "--work", work, *size.smaller.get(name, ()), "--json", rows)

@@ -18,7 +18,7 @@ from tilth.change.pixels import EMPTY, RULES, Scale, classify, compare_pixels, f
 from tilth.classes import FTW3
 from tilth.data.landscape import simulate
 from tilth.errors import BadInput, OutputExists, UnknownName
-from tilth.grid import whole
+from tilth.grid import photo_grid, whole
 from tilth.raster import Raster
 
 ONE = boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 75), (3, 50, 10, 80, 25), (4, 50, 25, 80, 40), (5, 50, 60, 80, 90), (6, 90, 90, 110, 120))
@@ -187,6 +187,14 @@ def test_another_grid_is_resampled_with_a_sentence(pair, tmp_path):
     assert table.loc["unknown", "fields_before"] == 3
 
 
+def test_degrees(tmp_path):
+    grid = GeoBox((120, 160), Affine(1e-4, 0, 15.0, 0, -1e-4, 48.0), "EPSG:4326")
+    given = [write_year(tmp_path / name, ids, grid) for name, ids in (("a", ONE), ("b", TWO))]
+    frame = fields.read_fields(tilth.compare_years(given, tmp_path / "out").steps[0].fields).set_index("change:outcome")
+    assert frame.loc["moved", "change:shift"] == pytest.approx(6 * 7.45, rel=0.02)
+    assert frame.loc["moved", "change:iou"] == pytest.approx(30 / 42, abs=0.01)
+
+
 def test_output_is_not_overwritten(pair):
     given, result = pair
     with pytest.raises(OutputExists, match="change_2023_2024"):
@@ -252,3 +260,18 @@ def test_the_verb(pair, tmp_path):
     assert again.returncode == 2
     assert "--force" in again.stderr
     assert "Traceback" not in again.stderr
+
+
+def test_photographs_and_other_tables(pair, tmp_path):
+    grid = photo_grid((120, 160))
+    shots = [write_year(tmp_path / name, ids, grid) for name, ids in (("a", ONE), ("b", TWO))]
+    result = tilth.compare_years(shots, tmp_path / "out")
+    assert result.steps[0].summary.set_index("outcome").loc["split", "fields_after"] == 2
+    assert result.steps[0].pixels["gained"] == (TWO == 6).sum() + 12 * 30
+    given, _ = pair
+    frame = fields.read_fields(given[0] / "fields.parquet").drop(columns=["id", "metrics:area"])
+    fields.write_fields(frame.assign(id=1.5), tmp_path / "own.gpkg")
+    notes = []
+    own = tilth.compare_years([(given[0] / "fields.scores.tif", tmp_path / "own.gpkg"), given[1]], tmp_path / "own", on_note=notes.append)
+    assert own.steps[0].summary.set_index("outcome").loc["kept", "fields_after"] == 1
+    assert own.lineage["from_id"].nunique() == 6, "ids that are not unique are made so"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -321,6 +322,19 @@ def test_on_the_command_line(tmp_path):
     assert done.output.strip().endswith("model")
     again = CliRunner().invoke(cli, ["train", "magseg-tiny", *tiny, "-o", str(folder), "--quiet"])
     assert again.exit_code == 1
+
+
+def test_warnings_of_ours_are_one_sentence(capsys, monkeypatch):
+    from tilth.cli import main as module
+
+    others = []
+    monkeypatch.setattr(warnings, "showwarning", lambda *given: others.append(given))
+    module._warn_in_a_sentence()
+    warnings.showwarning("The tokenizer splits ' *'.", UserWarning, sft.__file__, 3)
+    assert capsys.readouterr().err == "Warning: The tokenizer splits ' *'.\n"
+    warnings.showwarning("theirs", UserWarning, torch.__file__, 3)
+    warnings.showwarning("ours, of another kind", DeprecationWarning, sft.__file__, 3)
+    assert [str(given[0]) for given in others] == ["theirs", "ours, of another kind"]
 
 
 def test_plans_say_what_is_missing():

@@ -116,7 +116,7 @@ def place(year: Year, grid: GeoBox, first: Year, folder: Path) -> tuple[Mapped, 
     path = make_ids(folder / year.label, (int(grid.shape[0]), int(grid.shape[1])))
     pixels = burn_ids(frame, grid, path)
     area, perimeter = _measures(frame)
-    inside = frame.geometry.centroid
+    inside = frame.geometry.set_crs(None, allow_override=True).centroid  # over a field degrees are as good as metres: geopandas need not warn
     x, y = ~grid.transform * (inside.x.to_numpy(), inside.y.to_numpy())
     mapped = Mapped(year, origin_of(year), scores, classes, path, frame["id"].to_numpy(object), pixels, area, perimeter, np.column_stack([y, x]))
     return mapped, [*([note] if note else []), *notes]

@@ -109,7 +109,7 @@ def _in_zone(area: Area, part: MultiPolygon, strip: Polygon, zone: tuple[int, bo
         for row in range(y0 - 1, y1 + 2):
             square = _square(column, row, edge)
             core = shapely.intersection(_running(_moved(square, back), zone[0]), strip)
-            mine = shapely.intersection(part, core)
+            mine = shapely.intersection(part, core) if shapely.intersects(part, core) else shapely.Polygon()
             if shapely.is_empty(mine) or square_kilometres(_many(mine)) < SMALLEST:
                 continue
             around = _running(_moved(shapely.buffer(_moved(core, there), halo, join_style="mitre"), back), zone[0])

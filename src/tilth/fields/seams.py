@@ -136,11 +136,13 @@ def sum_passes(found: np.ndarray) -> np.ndarray:
     found = found[found[:, ONE] != found[:, OTHER]]
     if not len(found):
         return found
-    low, high = found[:, :2].min(axis=1), found[:, :2].max(axis=1)
-    key = low * (high.max() + 1) + high
+    count = found[:, :2].max() + 1
+    key = found[:, :2].min(axis=1) * count + found[:, :2].max(axis=1)
     order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
-    columns = [low[order][starts], high[order][starts], np.minimum.reduceat(found[order, PASS], starts)]
+    key = key[order]
+    starts = np.flatnonzero(np.diff(key, prepend=-1))
+    columns = [*np.divmod(key[starts], count), np.minimum.reduceat(found[order, PASS], starts)]
+    del key  # these tables are the largest that there are: no column is there twice for longer than it must
     columns += [np.add.reduceat(found[order, column], starts) for column in (LENGTH, LINES)]
     return np.column_stack(columns)
 
@@ -166,12 +168,17 @@ def by_depth(basins: Basins, depth: int, small: int = 0, absorb: int = 0, shut: 
     """
     from tilth.fields.basins import flood
 
-    level = basins.passes[_open(basins)]
-    level = level[np.argsort(level[:, PASS])]
-    columns = [np.ascontiguousarray(level[:, k]) for k in (ONE, OTHER, PASS)]
     rows = basins.rows
     shut = np.ones(len(rows), bool) if shut is None else shut
-    return merge(basins, flood(rows[:, LOW].copy(), rows[:, AREA].copy(), shut, *columns, depth, small, absorb))  # type: ignore[call-arg]
+    groups = flood(rows[:, LOW].copy(), rows[:, AREA].copy(), shut, *_rising(basins), depth, small, absorb)
+    return merge(basins, groups)
+
+
+def _rising(basins: Basins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return both ends and the name of each pass within a class, lowest first."""
+    chosen = np.flatnonzero(_open(basins))
+    chosen = chosen[np.argsort(basins.passes[chosen, PASS])]
+    return basins.passes[chosen, ONE], basins.passes[chosen, OTHER], basins.passes[chosen, PASS]
 
 
 def by_depth_inside(block: Block, shape: tuple[int, int], depth: int, small: int, absorb: int) -> tuple[Block, np.ndarray]:

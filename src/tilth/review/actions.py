@@ -62,9 +62,11 @@ class Action:
         if not all(math.isfinite(value) for point in self.points for value in point):
             message = "A coordinate is no finite number: draw it again."
             raise BadInput(message)
-        fields = {ADD: 0, UNDO: 0, MERGE: 2}.get(self.kind, 1)
-        if not fields <= len(self.on) <= MOST_FIELDS:
-            message = f"'{self.kind}' names {len(self.on)} fields; wanted are {fields} to {MOST_FIELDS}."
+        fewest, many = {ADD: (0, 0), UNDO: (0, 0), MERGE: (2, 2), MOVE: (1, MOST_FIELDS), INSERT: (1, MOST_FIELDS), DROP: (1, MOST_FIELDS)}.get(
+            self.kind, (1, 1)
+        )
+        if not fewest <= len(self.on) <= many or "" in self.on:
+            message = f"'{self.kind}' names {len(self.on)} fields; wanted are {fewest if fewest == many else f'{fewest} to {many}'}."
             raise BadInput(message)
 
     @property

@@ -77,7 +77,8 @@ class Truths:
 
         box = shapely.box(*grid.extent.boundingbox)
         rows = np.flatnonzero(shapely.intersects(self.shapes, box))
-        rows = rows[np.argsort(self.codes[rows] != UNDECIDED, kind="stable")]
+        above = np.select([self.codes[rows] == UNDECIDED, self.codes[rows] == REFUSED], [0, 1], 2)
+        rows = rows[np.argsort(above, kind="stable")]
         values = self.codes[rows]
         return store.burn(list(self.shapes[rows]), values.tolist(), grid)
 

@@ -16,7 +16,7 @@ import numpy as np
 from tilth.errors import BadInput
 from tilth.review import actions as a
 from tilth.review import shapes
-from tilth.review.actions import Action
+from tilth.review.actions import LONGEST, Action
 
 if TYPE_CHECKING:
     import geopandas
@@ -85,6 +85,9 @@ class Mapped:
         self.ids = pd.Index(np.asarray(ids, dtype=object))
         if not self.ids.is_unique:
             message = "Some fields of the map share an id: write it again with 'tilth map', whose ids say where."
+            raise BadInput(message)
+        if any(not 0 < len(name) <= LONGEST or not name.isprintable() for name in self.ids):
+            message = f"Some ids of the map are empty, longer than {LONGEST} characters or not printable: give its polygons short unique ids."
             raise BadInput(message)
         self.outlines = np.asarray(outlines, dtype=object)
         self.reach = shapes.reach_of(geographic)
@@ -188,10 +191,16 @@ class State:
         """
         if action.kind == a.UNDO:
             return self._judge_undo(action)
+        unknown = [name for name in action.on if self.get(name) is None and name not in self.standing]
+        if unknown:
+            message = f"There is no field {unknown[0]!r} on this map: look at it again."
+            raise BadInput(message)
         stale = tuple(name for name, version in action.on.items() if self._version(name) != version)
         if stale:
             return Outcome(stale=stale, why=self._stale(stale)), {}
         after = self._made(action)
+        if any(one.status == REJECTED for name in action.on if (one := self.get(name))):
+            self._refuse_covered(after)
         missing = tuple(name for name in after if name not in action.on and self._version(name) is not None)
         if missing:
             return Outcome(stale=missing, why="A neighbour shares this edge and was not on the screen: look at it again."), {}
@@ -218,9 +227,7 @@ class State:
         if acted is None:
             return self._added(action, mark)
         if action.kind in SIMPLE:
-            made: dict[str, Field | None] = {acted.id: replace(acted, status=SIMPLE[action.kind], **mark)}
-            self._refuse_covered(made)
-            return made
+            return {acted.id: replace(acted, status=SIMPLE[action.kind], **mark)}
         if action.kind == a.SPLIT:
             return self._split(acted, action, mark)
         if action.kind == a.MERGE:

@@ -295,7 +295,7 @@ def _neighbours(desk: Desk, shape: Any, around: list[Field]) -> list[JSON]:
 
     reach = desk.log.mapped.reach
     band = shapely.buffer(shapely.boundary(shape), 2 * reach)
-    found = []
+    found: list[JSON] = []
     for one in around:
         touches = one.there and bool(shapely.dwithin(one.shape, shape, reach))
         joins = touches and shapely.length(shapely.intersection(shapely.boundary(one.shape), band)) > 20 * reach

@@ -149,14 +149,16 @@ export class LayerList {
     const how = this.on[this.side].get(layer.id);
     if (layer.kind !== "fields") return layer.legend.length ? [make("p", { className: "soft", textContent: layer.label }), list(layer.legend)] : [];
     const colouring = layer.colourings.find((each) => each.column === how.by);
-    if (!colouring) return [list([[LINES[this.state.all.fields.indexOf(layer) % LINES.length], `${layer.label}, outlines`]])];
+    const afar = (layer.records ? layer.detail > 0 : layer.cells) && colouring?.kind !== "numbers" ? [make("p", { className: "soft", textContent: "From afar, cells: the lighter, the more fields." }), patch(AFAR)] : [];
+    if (!colouring) return [list([[LINES[this.state.all.fields.indexOf(layer) % LINES.length], `${layer.label}, outlines`]]), ...afar];
     const title = make("p", { className: "soft", textContent: `${layer.label}, ${colouring.label}` });
-    if (colouring.kind === "words") return [title, list((this.words.get(`${layer.id} ${how.by}`) || []).map((word, k) => [colourOf(word, k), word]))];
+    if (colouring.kind === "words") return [title, list((this.words.get(`${layer.id} ${how.by}`) || []).map((word, k) => [colourOf(word, k), word])), ...afar];
     return [title, ...bar(colouring)];
   }
 }
 
 const LINES = ["#ffd500", "#00e5ff", "#ff7ad9", "#b6ff5c"];
+const AFAR = ["#3b528b", "#21918c", "#5ec962", "#fde725"];
 const SVG = "http://www.w3.org/2000/svg";
 
 // The words that the tiles in view hold.

@@ -17,7 +17,15 @@ export async function ask(path) {
   return table;
 }
 
-export const loadLayers = () => ask("api/layers");
+// Pictures and tiles are named by the run of the server that made them, so that the browser keeps none beyond it.
+let run = "";
+export const stamped = (path, version = "") => `${address(path)}?v=${run}${version}`;
+
+export async function loadLayers() {
+  const all = await ask("api/layers");
+  run = all.run;
+  return all;
+}
 
 function ink() {
   const style = getComputedStyle(document.documentElement);
@@ -80,7 +88,7 @@ function graticule(bounds, zoom) {
 // A raster of api/layers.  Fields stay above imagery, whatever is added first.
 export function addRaster(map, layer, opacity = 1) {
   if (map.getLayer(layer.id)) return setOpacity(map, layer, opacity);
-  map.addSource(layer.id, { type: "raster", tiles: [address(layer.tiles)], tileSize: 512, bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: Math.min(layer.maxzoom, 22) });
+  map.addSource(layer.id, { type: "raster", tiles: [stamped(layer.tiles)], tileSize: 512, bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: Math.min(layer.maxzoom, 22) });
   const sharp = layer.kind === "ids" || layer.kind === "classes";
   const above = map.getStyle().layers.find((each) => each.metadata?.fields || (layer.kind === "colour" && each.type === "raster" && each.metadata?.kind !== "colour"));
   map.addLayer({ id: layer.id, type: "raster", source: layer.id, metadata: { kind: layer.kind }, paint: { "raster-opacity": opacity, "raster-fade-duration": 0, "raster-resampling": sharp ? "nearest" : "linear" } }, above?.id);
@@ -93,7 +101,7 @@ export function addFields(map, layer, { opacity = 1, colouring = null, words = [
   const [cells, fill, edge, chosen] = parts(layer);
   const metadata = { fields: true };
   if (!map.getSource(layer.id)) {
-    map.addSource(layer.id, { type: "vector", tiles: [`${address(layer.tiles)}?v=0`], bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: layer.maxzoom });
+    map.addSource(layer.id, { type: "vector", tiles: [stamped(layer.tiles)], bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: layer.maxzoom });
     map.addLayer({ id: cells, type: "fill", source: layer.id, "source-layer": layer.cells || "cells", metadata, paint: {} });
     map.addLayer({ id: fill, type: "fill", source: layer.id, "source-layer": layer.inner, metadata, paint: {} });
     map.addLayer({ id: edge, type: "line", source: layer.id, "source-layer": layer.inner, metadata, paint: {} });
@@ -159,14 +167,14 @@ export function fieldAt(map, point, layers) {
 
 // Ask for the tiles of fields again, because more of the overview is known.
 export function refresh(map, layer, version) {
-  map.getSource(layer.id)?.setTiles([`${address(layer.tiles)}?v=${version}`]);
+  map.getSource(layer.id)?.setTiles([stamped(layer.tiles, `-${version}`)]);
 }
 
 // A photograph, flat: layers is a list of { id, url, opacity } from the lowest up.
 export function addPicture(map, bounds, layers) {
   const [west, south, east, north] = bounds;
   for (const { id, url, opacity } of layers) {
-    map.addSource(id, { type: "image", url: address(url), coordinates: [[west, north], [east, north], [east, south], [west, south]] });
+    map.addSource(id, { type: "image", url: stamped(url), coordinates: [[west, north], [east, north], [east, south], [west, south]] });
     map.addLayer({ id, type: "raster", source: id, paint: { "raster-opacity": opacity, "raster-fade-duration": 0 } });
   }
 }

@@ -1,6 +1,6 @@
 // Photographs of the close-range side: a list, and one of them flat on the map with its mask and traits.
 
-import { addPicture, ask, address, flyTo, removePicture } from "./map.js";
+import { addPicture, ask, flyTo, removePicture, stamped } from "./map.js";
 import { showPhoto } from "./panels.js";
 
 const LAYERS = [["photo", "Photograph", 1], ["shade", "What is no crop, darker", 0.45], ["outline", "Outline of the mask", 1]];
@@ -34,7 +34,7 @@ export class Photos {
 
   shot(album, photo) {
     const button = Object.assign(document.createElement("button"), { className: "shot" });
-    const image = Object.assign(document.createElement("img"), { src: address(`photo/${album.id}/${photo.index}/thumb`), alt: "", loading: "lazy" });
+    const image = Object.assign(document.createElement("img"), { src: stamped(`photo/${album.id}/${photo.index}/thumb`), alt: "", loading: "lazy" });
     const traits = [photo.cover && `cover ${(100 * photo.cover).toFixed(1)} %`, photo.trust === "no" && "look at it", photo.time].filter(Boolean).join(" · ");
     const text = document.createElement("span");
     text.append(photo.name, document.createElement("br"), Object.assign(document.createElement("span"), { className: "soft", textContent: traits }));

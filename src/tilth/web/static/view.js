@@ -14,7 +14,7 @@ async function begin() {
   setRamp(state.all.ramp);
   const left = makeMap("left", state.all.bounds, { label: "Map: arrow keys move it, plus and minus zoom, Enter chooses what lies under the cross" });
   state.maps = [left];
-  left.on("error", (event) => say(event.error?.message || "A tile could not be read."));
+  left.on("error", async (event) => say((await event.error?.body?.text?.()) || event.error?.message || "A tile could not be read."));
   state.swipe = new Swipe($("stage"), $("handle"), () => makeMap("right", state.all.bounds, { controls: false, label: "Right map" }), state.maps, onRight);
   state.list = new LayerList(state, $("layers"), $("legend"));
   $("stage").classList.toggle("flat", [...state.all.rasters, ...state.all.fields].every((layer) => layer.flat));

@@ -90,7 +90,7 @@ def scale(name: str, kind: str, known: tuple[float, float] | None) -> dict[str, 
         return {"kind": "numbers", "domain": [0, 1], "log": False}
     low, high = known or (0.0, 1.0)
     if name == SIZES:
-        return {"kind": "numbers", "domain": [max(low, 100.0), max(high, 1000.0)] if known else [1000.0, 300_000.0], "log": True}
+        return {"kind": "numbers", "domain": [max(low, 1000.0), max(min(high, 300_000.0), 2000.0)] if known else [1000.0, 300_000.0], "log": True}
     if not (math.isfinite(low) and math.isfinite(high) and high > low):
         high = low + 1
     return {"kind": "numbers", "domain": [low, high], "log": False}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Desk:
 
     found: Found
     shelf: Shelf = field(default_factory=Shelf)
+    run: str = field(default_factory=lambda: secrets.token_hex(4))
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(2, os.cpu_count() or 2)))
     """As many tiles are cut at once; the others wait, and those that nobody waits for any more are not cut."""
 
@@ -148,7 +150,7 @@ def _bytes(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], tuple[bytes, 
 
 def layers(desk: Desk, _given: Mapping[str, str]) -> Any:
     """Answer what there is to see."""
-    return describe(desk.found)
+    return {**describe(desk.found), "run": desk.run}
 
 
 def state(desk: Desk, _given: Mapping[str, str]) -> Any:
