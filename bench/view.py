@@ -121,6 +121,11 @@ class Server:
         text = Path(f"/proc/{self.child.pid}/status").read_text()
         return int(re.search(rf"{mark}:\s+(\d+)", text)[1]) / 1024
 
+    def cpu(self) -> float:
+        """Return seconds of processor that the server has used: they hold on a busy machine too."""
+        used = Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
+
     def get(self, path: str, connection: http.client.HTTPConnection | None = None) -> bytes:
         connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         connection.request("GET", self.path + path)
@@ -209,19 +214,32 @@ def measure(folder: Path, count: int, viewers: int, tiles: int, pans: int) -> li
     said = f"{written / 1e6:g} million fields"
     server = Server([path, folder / "image.tif"], folder / f"cache{count}")
     try:
-        rows = [Row(NAME, f"{said}: command to a page that answers", server.opened, "s", 3.0, at_most=True, note=f"{server.memory():.0f} MB of memory then")]
+        rows = [
+            Row(
+                NAME,
+                f"{said}: command to a page that answers",
+                server.opened,
+                "s",
+                3.0,
+                at_most=True,
+                note=f"{server.memory():.0f} MB and {server.cpu():.1f} s of processor",
+            )
+        ]
         first, times, heap = in_chromium(server, pans)
         rows.append(Row(NAME, f"{said}: page to the first whole map, in Chromium", first, "s", 3.0, at_most=True, note="the overview being gathered meanwhile"))
         rows.append(Row(NAME, f"{said}: overview gathered", server.settled(), "s", note="after that; once for a file, then kept"))
         rows.append(
             Row(NAME, f"{said}: one pan to a whole map, in Chromium, median", statistics.median(times), "s", note=f"{min(times):.2f} to {max(times):.2f}")
         )
+        used = server.cpu()
         found = latencies(server, {"fields": "fields/f0/", "imagery": f"raster/r0/{look(server)}/"}, bounds_of(server), viewers, tiles)
         for kind, seconds in found.items():
             seconds.sort()
             p50, p95 = (1000 * seconds[int(len(seconds) * q)] for q in (0.5, 0.95))
             note = f"p95 {p95:.0f} ms, {len(seconds)} tiles, none twice"
             rows.append(Row(NAME, f"{said}: tile of {kind}, {viewers} viewers, p50", p50, "ms", note=note))
+        each = 1000 * (server.cpu() - used) / sum(map(len, found.values()))
+        rows.append(Row(NAME, f"{said}: processor per tile, both kinds", each, "ms"))
         rows.append(Row(NAME, f"{said}: memory of the server, highest", server.memory("VmHWM"), "MB", note=f"page: {heap:.0f} MB of JavaScript"))
     finally:
         server.stop()

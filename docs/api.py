@@ -50,7 +50,12 @@ def meant(name: str) -> Any:
 def entry(name: str, thing: Any) -> str:
     """Return heading, signature and text of one name."""
     text = inspect.getdoc(thing) or ""
-    return f"### {name}\n\n```python\n{signature(name.rpartition('.')[2], thing)}\n```\n\n{prose(text)}\n"
+    return f"### {name}\n\n```python\n{unquoted(signature(name.rpartition('.')[2], thing))}\n```\n\n{prose(text)}\n"
+
+
+def unquoted(text: str) -> str:
+    """Write annotations as they are in the code: Python keeps them as texts."""
+    return re.sub(r"(: |-> )'([^'\n]*)'", r"\1\2", text)
 
 
 def signature(name: str, thing: Any) -> str:

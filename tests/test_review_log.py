@@ -83,7 +83,7 @@ def test_killed_at_any_byte(folder):
     data = log.path.read_bytes()
     ends = [k + 1 for k, byte in enumerate(data) if byte == 10]
     frame = review.find_map(folder).read()
-    for cut in sorted({*range(ends[-2] - 2, len(data) + 1, 9), *ends, *(e - 1 for e in ends), 0, 5, *range(ends[1], len(data), 211)}):
+    for cut in sorted({*range(ends[-2] - 2, len(data) + 1, 17), *ends, *(e - 1 for e in ends), 0, 5, *range(ends[1], len(data), 409)}):
         log.path.write_bytes(data[:cut])
         seen = review.replay(frame, log.path)
         again = open_log(folder)
@@ -224,7 +224,7 @@ junk = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(["id", "kind", "on", "points", "person", "undo", "seconds", "x"]), junk, max_size=7))
 def test_no_table_breaks_the_reading_of_actions(table):
     try:
@@ -237,13 +237,13 @@ def test_no_table_breaks_the_reading_of_actions(table):
     assert 10 < len(said) < 2000
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=80))
 def test_no_line_breaks_the_log(line):
     assert parse_line(line) is None or isinstance(parse_line(line), Action)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.integers(0, 30), st.sampled_from(["accept", "reject", "split", "merge", "move", "insert", "drop", "undo"]), st.integers(0, 99)),

@@ -26,7 +26,7 @@ def sound(found):
     return sum(shape.area for shape in all_shapes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(inside, inside, st.floats(0.1, 0.9))
 def test_a_split_keeps_the_land_and_a_merge_gives_it_back(left, right, bend):
     square = SQUARES["11"]
@@ -38,7 +38,7 @@ def test_a_split_keeps_the_land_and_a_merge_gives_it_back(left, right, bend):
     assert shapes.merge(parts[1], parts[0], REACH).symmetric_difference(square).area < 1e-9
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(SQUARES)), st.integers(0, 3), st.floats(-4, 4), st.floats(-4, 4))
 def test_a_moved_vertex_moves_in_all_fields_that_share_it(name, corner, dx, dy):
     at = rings.rings_of(SQUARES[name])[0][0][corner]
@@ -52,7 +52,7 @@ def test_a_moved_vertex_moves_in_all_fields_that_share_it(name, corner, dx, dy):
         assert shapely.coverage_is_valid(np.array(list(after.values())))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(inside, inside)
 def test_a_bent_edge_bends_for_both(x, y):
     changed = shapes.insert(SQUARES, "11", np.array([(10.0, 10.0), (10.0, 20.0)]), np.array([10 + (x - 5) / 2, 10 + y]), REACH)

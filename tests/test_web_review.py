@@ -266,7 +266,7 @@ value = (
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_request_breaks_the_server(toy, tmp_path_factory, data):
     global _served  # noqa: PLW0603  # one server for all examples

@@ -210,6 +210,17 @@ class TestFromAfar:
         assert feature["properties"]["n"] == len(frame)
         assert feature["properties"]["rough"] == 1
 
+    @pytest.mark.parametrize("zoom", [3, 12, 19, 24])
+    def test_a_file_whose_rows_lie_anyhow_is_cells_at_every_zoom(self, many, zoom, monkeypatch):
+        found, frame = many
+        monkeypatch.setattr(cut, "MOST_ROWS", 1000)
+        overview = cells.Overview(found, 8, "anyhow")
+        overview._run()
+        layers = read_tile(cut.cut_tile(found, overview, 8, tile_at(found.boxes[0], zoom)))
+        assert set(layers) == {"cells"}
+        assert 0 < sum(f["properties"]["n"] for f in layers["cells"]) <= len(frame)
+        assert all(0 <= v <= 4096 for f in layers["cells"] for ring in f["rings"] for point in ring for v in point)
+
     def test_small_files_need_no_overview(self, table):
         assert cells.detail_zoom(table) == 0
 
@@ -338,6 +349,14 @@ class TestFinding:
         assert sum(p.rows for p in layer.fields.places) == 400
         assert len(read_tile(cut.cut_tile(layer.fields, None, 0, tile_over(layer.fields.boxes[0])))["fields"]) == 400
         assert layer.fields.record(399)["id"].startswith("field-")
+
+    def test_two_years_have_two_names(self, scene, tmp_path):
+        for year in ("2023", "2024"):
+            (tmp_path / year).mkdir()
+            (tmp_path / year / "fields.parquet").write_bytes((scene / "fields.parquet").read_bytes())
+        paths = [tmp_path / year / "fields.parquet" for year in ("2023", "2024")]
+        assert list(find(paths).names.values()) == ["2023/fields.parquet", "2024/fields.parquet"]
+        assert list(find([tmp_path / "2023", tmp_path / "2024"]).names.values()) == ["2023/fields.parquet", "2024/fields.parquet"]
 
     def test_nothing_to_see_is_said(self, tmp_path):
         (tmp_path / "notes.txt").write_text("x")

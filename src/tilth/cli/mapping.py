@@ -166,6 +166,17 @@ MAP_HELP = """Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or U
 With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes are searched, chosen and composed first."""
 
 
+def _compared(job: Job) -> str:
+    """Say how much --fast changes; where a place of the image cannot be read, that is not what stops a map."""
+    from tilth import maps
+    from tilth.errors import UnreadableFile
+
+    try:
+        return maps.compare_precision(job)
+    except UnreadableFile as error:
+        return f"--fast was not compared with float32: {error}"
+
+
 @click.command("map", cls=area.AreaCommand, help=MAP_HELP)
 @click.argument("image")
 @running.out
@@ -251,9 +262,9 @@ def _map_image(image: str, wish: Wish) -> None:
         return
     for note in job.notes:
         say.note(note)
+    if given["fast"]:  # first: later the second network would stand beside a table of all fields
+        say.note(_compared(job))
     _, frame = maps.map_image(job, out, wish.options, scores=wish.scores, force=given["force"], on_step=say.step, report=wish.report)
-    if given["fast"]:
-        say.note(maps.compare_precision(job))
     wish.finish(frame, _with_preview(image, frame, out, wanted=given["preview"]) | _with_page(job, frame, out, wanted=given["page"]))
 
 

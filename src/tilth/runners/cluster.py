@@ -132,8 +132,7 @@ def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
 def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.name == "ray":
-        cores = (options.workers or max(usable_cores() // threads, 1)) * threads
-        ray.init(address="local", num_cpus=cores, object_store_memory=STORE, include_dashboard=False, **quiet)
+        _start(ray, (options.workers or max(usable_cores() // threads, 1)) * threads, quiet)
         return
     address = options.name.removeprefix(SCHEME)
     host, _, port = address.rpartition(":")
@@ -146,6 +145,20 @@ def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
             f"on a machine of the cluster, or HOST:{CLIENT}, where Ray Client listens, from outside."
         )
         raise BadInput(message) from error
+
+
+def _start(ray: Any, cores: int, quiet: dict[str, Any]) -> None:
+    """Start Ray on this machine; it gives itself 30 seconds, which a busy machine may not have, so it gets a second chance."""
+    for last in (False, True):
+        try:
+            ray.init(address="local", num_cpus=cores, object_store_memory=STORE, include_dashboard=False, **quiet)
+        except Exception as error:  # Ray raises a bare Exception when it did not start in time
+            ray.shutdown()
+            if last:
+                message = f"Ray did not start on this machine ({_first_line(error)}): try again when it is less busy, or use --runner processes."
+                raise BadInput(message) from error
+        else:
+            return
 
 
 _: type[Runner] = Cluster

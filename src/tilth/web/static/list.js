@@ -39,9 +39,20 @@ export class LayerList {
         this.on[1].delete(shown.id);
         this.on[1].set(other.id, { opacity: 1, by: "" });
       }
+      this.swap();
     }
     this.apply(1);
     this.turn(1);
+  }
+
+  // Two years or two models: the right map shows the other table of the same name.
+  swap() {
+    const name = (layer) => layer.label.split("/").pop();
+    const shown = this.state.all.fields.find((layer) => this.on[1].has(layer.id));
+    const other = shown && this.state.all.fields.find((layer) => layer !== shown && name(layer) === name(shown));
+    if (!other) return;
+    this.on[1].set(other.id, this.on[1].get(shown.id));
+    this.on[1].delete(shown.id);
   }
 
   turn(side) {

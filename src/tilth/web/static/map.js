@@ -2,7 +2,8 @@
 
 const EMPTY = { type: "FeatureCollection", features: [] };
 const dark = matchMedia("(prefers-color-scheme: dark)");
-export const WORDS = { kept: "#4d9e5a", same: "#4d9e5a", stable: "#4d9e5a", grown: "#7cc36a", shrunk: "#b8b84a", split: "#f08a24", merged: "#8d5fd3", moved: "#3f7fd0", appeared: "#2f7fe0", gone: "#d8344a", redrawn: "#2fa7a0", gained: "#2f7fe0", lost: "#d8344a", none: "#9aa3a8", field: "#5ac85a" };
+// Words that mean the same in every file: the colours of tilth change, and the field of our own class schemes.
+export const WORDS = { kept: "#7fae76", moved: "#e6ab02", split: "#7b3294", merged: "#b35806", redrawn: "#e78ac3", appeared: "#1f78b4", gone: "#d7301f", gained: "#1f78b4", lost: "#d7301f", none: "#9aa3a8", field: "#5ac85a" };
 const PALETTE = ["#3f7fd0", "#f08a24", "#2fa7a0", "#d84b8a", "#8d5fd3", "#b8b84a", "#c2693c", "#5ac85a", "#9aa3a8", "#ffd500"];
 const UNKNOWN = "#9aa3a8";
 

@@ -21,6 +21,8 @@ MOST = 5000
 """Fields of a tile; where there are more, the largest are shown and the tile says so."""
 FINEST = 16
 """Level of the finest cells that are gathered: 600 m at the equator."""
+MOST_CELLS = 600_000
+"""Cells of one file, about: 30 MB."""
 LONG = 200_000
 """Cells gathered before they are summed up."""
 BATCH = 120_000
@@ -90,6 +92,14 @@ def detail_zoom(fields: Fields, most: int = MOST) -> int:
     return int(np.clip(np.ceil(np.log2(2 * EARTH / edge)), 0, FINEST - FINER + 1))
 
 
+def finest_level(fields: Fields, zoom: int) -> int:
+    """Return the level of the finest cells: as fine as tiles show them, but no more than :data:`MOST_CELLS` of them."""
+    west, south, east, north = fields.boxes.T
+    covered = min(float(((east - west) * (north - south)).sum()), (2 * EARTH) ** 2)
+    affordable = np.log2(2 * EARTH / np.sqrt(max(covered, 1.0) / MOST_CELLS))
+    return int(max(min(max(zoom - 1, 0) + FINER, affordable), 1))
+
+
 def batches(places: Sequence[Place]) -> Iterator[tuple[int, int]]:
     """Cut chunks into runs of one file that are worth reading at once."""
     begin, rows = 0, 0
@@ -106,7 +116,7 @@ class Overview:
     """The cells of some fields: gathered by a thread of its own, shown as far as they are."""
 
     def __init__(self, fields: Fields, zoom: int, key: str) -> None:
-        self.fields, self.level = fields, max(zoom - 1, 0) + FINER
+        self.fields, self.level = fields, finest_level(fields, zoom)
         self.done, self.failed = 0, ""
         self._place = store.cache_folder() / "cells" / f"{key}-{self.level}.npz"
         self._levels: dict[int, Cells] = {}
@@ -188,15 +198,22 @@ def load_cells(place: Path, level: int) -> Cells | None:
 def cell_features(cells: Cells, tile: Tile) -> Features:
     """Return the cells that lie in a tile, as squares."""
     down = cells.level - tile.z
+    if down < 0:  # nearer than cells were gathered: one of them fills the tile
+        at = np.flatnonzero(cells.keys == ((tile.y >> -down) << 32 | tile.x >> -down))
+        return squares(np.tile([0, 0, EXTENT, EXTENT], (len(at), 1)), told(cells, at))
     first, last = tile.x << down, (tile.x + 1) << down
     rows = np.arange(tile.y << down, (tile.y + 1) << down, dtype=np.int64)
     begins, ends = np.searchsorted(cells.keys, rows << 32 | first), np.searchsorted(cells.keys, rows << 32 | last)
     at = np.concatenate([np.arange(b, e) for b, e in zip(begins, ends, strict=True)]) if len(rows) else np.zeros(0, np.int64)
     side = EXTENT >> down
     x, y = ((cells.keys[at] & 0xFFFFFFFF) - first) * side, ((cells.keys[at] >> 32) - rows[0]) * side
+    return squares(np.column_stack([x, y, x + side, y + side]), told(cells, at))
+
+
+def told(cells: Cells, at: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what some cells say of themselves."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = {name: np.round(s[at] / n[at], 3) for name, (s, n) in cells.sums.items()}
-    return squares(np.column_stack([x, y, x + side, y + side]), {"n": cells.count[at], **means})
+        return {"n": cells.count[at], **{name: np.round(s[at] / n[at], 3) for name, (s, n) in cells.sums.items()}}
 
 
 def rough_features(fields: Fields, done: int, tile: Tile) -> Features:

@@ -16,7 +16,7 @@ BUFFER = 64
 """Units beyond the edge of a tile that outlines are drawn to, so that no seam is seen."""
 SEEN = 4.0
 """Units of a tile, half a pixel of the screen: what is simplified away is smaller."""
-MOST_ROWS = 1_000_000
+MOST_ROWS = 2_500_000
 """Rows whose chunks are read for one tile; a file whose rows lie anyhow is shown by cells only."""
 
 

@@ -16,6 +16,8 @@ from tilth.web.view.rasters import RasterFile
 SHARES = ("confidence", "consistency", "probability", "score", "overlap", "iou")
 """Words in the names of columns whose numbers run from 0 to 1."""
 SIZES = "metrics:area"
+FIRST = ("confidence", SIZES, "change:outcome")
+"""Columns by which fields are coloured most."""
 FINEST = 17
 """Zoom of the finest tiles of fields that are cut; the browser enlarges them."""
 
@@ -72,9 +74,9 @@ def archive_table(key: str, archive: Archive, name: str) -> dict[str, Any]:
 
 
 def colourings(columns: Mapping[str, str], ranges: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
-    """Return how fields can be coloured: by confidence first, by size, then by what else the table holds."""
+    """Return how fields can be coloured: by confidence first, by size, by change, then by what else the table holds."""
     found = [{"column": name, "label": said(name), **scale(name, kind, ranges.get(name))} for name, kind in columns.items()]
-    return sorted(found, key=lambda each: (each["column"] != "confidence", each["column"] != SIZES))
+    return sorted(found, key=lambda each: FIRST.index(each["column"]) if each["column"] in FIRST else len(FIRST))
 
 
 def said(column: str) -> str:

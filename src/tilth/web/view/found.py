@@ -75,6 +75,7 @@ def find(given: Sequence[Path]) -> Found:
     for path, root in zip(given, roots, strict=True):
         for each in [root] if root.is_file() else listed(root):
             name = each.name if root.is_file() else str(Path(path.name or root.name) / each.relative_to(root))
+            name = f"{root.parent.name}/{name}" if root.is_file() and len(given) > 1 else name  # 2023/fields.parquet and 2024/fields.parquet
             add(found, each, name, roots, photos)
     alone = not (found.rasters or found.fields or found.archives)
     if photos and (alone or any(root.is_file() and root in photos for root in roots)):
