@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from xml.sax.saxutils import escape, quoteattr
 
 LINE, FILL = "255,213,0,255", "90,200,90,40"
@@ -59,7 +60,7 @@ def field_styles() -> dict[str, str]:
     tenths = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0)
     hectares = (0.0, 0.5, 2.0, 5.0, 20.0, 1e9)
     sizes = ("below 0.5 ha", "0.5 to 2 ha", "2 to 5 ha", "5 to 20 ha", "20 ha and more")
-    sure = [f"{low:g} to {high:g}" for low, high in zip(tenths[:-1], tenths[1:], strict=True)]
+    sure = [f"{low:g} to {high:g}" for low, high in pairwise(tenths)]
     return {
         "fields": outline_style(),
         "confidence": graded_style("confidence", tenths, sure),
