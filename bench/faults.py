@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import psutil
+
 from table import Row, save
 
 SECTION = "Faults: kill -9 at random moments"

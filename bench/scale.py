@@ -18,8 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import command
 import numpy as np
+
+import command
 import scene
 from table import Row, save
 
