@@ -15,7 +15,7 @@ $(V)/.core: pyproject.toml constraints.txt
 	touch $@
 
 $(V)/.test: $(V)/.core
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,test,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,test,grammar,docs,dev]'
 	touch $@
 
 demo: $(V)/.core ## install tilth and map a simulated scene: demo/report.html

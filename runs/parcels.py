@@ -25,8 +25,8 @@ SIDE, FINE = 256, 5.0
 GAP = 15.0
 """Metres from a parcel that are surely no other: tracks, hedges, ditches."""
 LEAST_COVER, LEAST_COUNT = 1 / 3, 8
-FREE = ("brazil_lem", "france_lpis_4km", "usa_cultionet_1km_grids_2022", "azerbaijan_crops", "australia_wa_paddocks", "tanzania_gafco", "uganda_2017")
-"""Sources whose licences allow redistribution; the scattered extracts of fiboa give no window."""
+FREE = ("brazil_lem", "france_lpis_4km", "australia_wa_paddocks")
+"""Sources that lie dense enough for a window, and their licences: CC BY 4.0, Licence Ouverte 2.0, MIT."""
 
 
 @dataclass(frozen=True, eq=False)

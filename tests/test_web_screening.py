@@ -22,6 +22,7 @@ from tilth.web.gallery import Gallery
 from tilth.web.screening import STATIC, screening_page
 from tilth.web.server import STATIC as FOLDER
 from tilth.web.server import TYPES
+from tilth.web.view.page import STATIC as VIEW
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +82,7 @@ def test_pictures_over_the_wire(scene):
 
 
 def test_static_files_are_a_fixed_list_and_come_from_here(scene):
-    assert sorted(STATIC) == sorted(path.name for path in FOLDER.iterdir() if path.suffix in TYPES)
+    assert sorted([*STATIC, *VIEW]) == sorted(path.name for path in FOLDER.iterdir() if path.suffix in TYPES)
     for name in STATIC:
         assert not re.search(r"https?:|@import|//cdn|innerHTML|eval\(|\son\w+=\"", (FOLDER / name).read_text()), name
     with serving(*scene) as served:

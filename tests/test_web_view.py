@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from PIL import Image
 
 from tilth import fields
 from tilth.errors import BadInput, UnreadableFile
-from tilth.web.view import archive, cells, chunks, cut, looks, mvt, place, rasters, seek
+from tilth.web import server
+from tilth.web.view import archive, cells, chunks, cut, looks, mvt, page, place, rasters, seek
 from tilth.web.view.found import find
 from tilth.web.view.shelf import Shelf
 from view_scenes import CORNER, UTM, frame_of, read_tile, serving, tile_at, tile_over, write_crops, write_map, write_raster
@@ -432,6 +434,12 @@ class TestPage:
         assert len(answer.body) < 400
         assert b"Traceback" not in answer.body
         assert b"/tmp" not in answer.body
+
+    def test_static_files_load_nothing_from_elsewhere(self, served):
+        for name in page.STATIC:
+            text = (server.STATIC / name).read_text()
+            assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg)|@import|innerHTML|eval\(|\son\w+=\"|\sstyle=\"", text), name
+            assert served.ask("" if name == "view.html" else name).body == (server.STATIC / name).read_bytes()
 
     @pytest.mark.parametrize(
         "path",

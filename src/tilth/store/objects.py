@@ -65,8 +65,8 @@ class ObjectFolder:
             from tilth.store.identity import object_settings
 
             settings = object_settings(self.url)
-            client = {"timeout": timedelta(seconds=STALL)} | settings.pop("client_options", {})
-            quick = {"max_retries": 3, "backoff": {"init_backoff": timedelta(seconds=PAUSE), "max_backoff": timedelta(seconds=4), "base": 2}}
+            client: Any = {"timeout": timedelta(seconds=STALL)} | settings.pop("client_options", {})
+            quick: Any = {"max_retries": 3, "backoff": {"init_backoff": timedelta(seconds=PAUSE), "max_backoff": timedelta(seconds=4), "base": 2}}
             self._opened = obstore.store.from_url(self.url, client_options=client, retry_config=quick | {"retry_timeout": timedelta(minutes=2)}, **settings)
         return self._opened
 
