@@ -90,7 +90,10 @@ def _from_review(recipe: str, changes: tuple[str, ...], given: dict[str, Any], s
     files = review.find_map(given["review"], given["image"])
     folder = given["out"] or Path(f"{files.table.stem}-reviewed")
     given["out"] = folder
-    say.note(f"Corrected map and labels go to {folder / review.FOLDER}.")
+    say.note(f"Corrected map and labels {'would go' if given['dry_run'] else 'go'} to {folder / review.FOLDER}.")
+    if given["dry_run"]:
+        # The probe needs the labels, and the run that follows must find its folder as it was.
+        folder = Path(click.get_current_context().with_resource(TemporaryDirectory(prefix="tilth-review-")))
     return review.plan_from_review(files, folder, recipe, changes, model=given["model"], force=given["force"], keep=given["resume"])
 
 
