@@ -5,7 +5,9 @@ python docs/notebooks.py FOLDER     # writes executed notebooks there
 
 from __future__ import annotations
 
+import re
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ TUTORIALS = Path(__file__).with_name("tutorials")
 LIMIT = 300
 """Seconds a cell may take."""
 CELL = "# %%"
+WORK = re.compile(re.escape(tempfile.gettempdir()) + r"[/\\]tmp\w+[/\\]")
+"""The temporary folder of a tutorial, which is ``work`` in its code and another one each time that the pages are built."""
 
 
 def read_script(path: Path) -> Any:
@@ -56,7 +60,7 @@ def to_markdown(notebook: Any) -> str:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
-        parts += [text for text in map(_shown, cell.outputs) if text]
+        parts += [WORK.sub("work/", text) for text in map(_shown, cell.outputs) if text]
     return "\n\n".join(parts) + "\n"
 
 

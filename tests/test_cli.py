@@ -290,6 +290,7 @@ def test_simulate(tmp_path):
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "s").iterdir()} == {"image.tif", "instances.tif", "labels.tif", "cover.tif", "scl.tif", "truth.parquet"}
     refused(tilth("simulate", "-o", tmp_path / "s", "--size", 64), "--force")
+    refused(tilth("simulate", "-o", tmp_path / "t", "--seed", -1), "x>=0")
 
 
 def test_evaluate_a_map_against_its_truth(mapped, scene, tmp_path):

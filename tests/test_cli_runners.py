@@ -111,6 +111,15 @@ def test_wrong_runner_is_refused(image, tmp_path, capsys):
     assert "no runner called 'spark'" in err
 
 
+@pytest.mark.parametrize("option", ["-o", "--work"])
+def test_an_address_without_a_bucket_is_refused(image, tmp_path, capsys, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "map", image, "-o", "f.parquet", option, "s3://")
+    assert code == 2
+    assert "names no bucket" in err
+    assert not list(tmp_path.iterdir())
+
+
 def test_output_on_an_object_store(image, alone, monkeypatch, capsys):
     pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
     from faulty_store import FaultyStore

@@ -208,7 +208,10 @@ def test_a_plan_is_merged_by_its_folder_and_says_what_is_missing(sheets, merged,
     assert bytes_of(merge_maps([plan], tmp_path / "all", MergeOptions(collection="maps"))) == bytes_of(merged)
     for name in names[2:]:
         (plan / "jobs" / name / "fields.parquet").unlink()
-    assert merge_maps([plan], tmp_path / "some").facts["unfinished_jobs"] == names[2:]
+    (plan / "jobs" / names[1] / "fields.parquet.aside.json").write_text("{}")
+    some = merge_maps([plan], tmp_path / "some").facts
+    assert some["unfinished_jobs"] == names[2:]
+    assert some["incomplete_tables"] == [f"{names[1]}/fields.parquet"]
     for name in names[:2]:
         (plan / "jobs" / name / "fields.parquet").unlink()
     with pytest.raises(UnreadableFile, match=f"None of the {len(names)} jobs"):

@@ -253,6 +253,9 @@ def test_the_script_does_what_is_not_done_and_notes_what_failed(plan, tmp_path):
     done = list(folder.glob("jobs/*/fields.parquet"))
     assert len(done) + len(failed) == len(plan.cells)
     assert {path.read_text() for path in done} == {"done\n"}
+    done[0].with_name("fields.parquet.aside.json").write_text("{}")
+    subprocess.run(["sh", str(folder / "run.sh"), "3"], check=False, env={"PATH": f"{program.parent}:/usr/bin:/bin"})
+    assert [path.read_text() for path in done] == ["done\ntwice\ndone\n"] + ["done\n"] * (len(done) - 1), "only a table that lacks blocks is made again"
 
 
 def test_a_probe_that_is_none_is_refused(tmp_path):
@@ -293,6 +296,6 @@ def test_a_probe_runs_the_road_and_times_it(tmp_path):
     assert 1 <= probe.scenes <= 10
     for name in ("startup", "choosing", "megabytes_per_second", "composing", "km2_per_second", "drawing"):
         assert 0 < getattr(probe, name) < 1e6, name
-    assert np.mean(probe.spread) == pytest.approx(1)
+    assert np.mean(probe.spread) == pytest.approx(1, abs=1e-3)
     assert len(probe.spread) > 3
     assert make_plan(area, 2024, probe, read_prices(), edge=1000.0, halo=200.0).costs()["dollars"] > 0

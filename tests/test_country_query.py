@@ -138,6 +138,22 @@ def test_one_table_is_a_map_of_one_partition(frame, tmp_path):
         open_maps(tmp_path)
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:5000])], ids=["gone", "cut short"])
+def test_a_damaged_partition_is_named_by_whoever_reads_it(frame, tmp_path, damage):
+    table = write_table(frame.head(100), tmp_path / "few.parquet")
+    made = merge_maps([table], tmp_path / "maps")
+    damage(made.parts[0].path)
+    for read in (
+        lambda: query(made, made.box),
+        lambda: query(made, (0, 0, 1, 1)),
+        lambda: count_fields(made),
+        lambda: write_tiles(made, tmp_path / "x.pmtiles"),
+    ):
+        with pytest.raises(UnreadableFile, match=r"part\.parquet cannot be read"):
+            read()
+    assert not (tmp_path / "x.pmtiles").exists()
+
+
 def test_an_area_without_fields_is_an_empty_table_with_the_same_columns(maps):
     empty, some = query(maps, (0, 0, 1, 1)), query(maps, (10.5, 49.5, 10.6, 49.57))
     assert len(empty.frame) == 0

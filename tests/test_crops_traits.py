@@ -39,7 +39,7 @@ def as_raster(values, valid=None):
 # ---------------------------------------------------------------------------------------------------------------------------------------------- cover
 
 
-@given(st.integers(0, 2**31), st.floats(0.05, 8))
+@given(st.integers(0, 2**31), st.floats(0.2, 8))
 @settings(max_examples=15, deadline=None)
 def test_interval_of_cover_holds_mask_and_mean_of_thresholds(seed, power):
     """The distribution that the docstring names: one threshold for all pixels; its mean is the expected cover, its 5 % and 95 % points the interval."""

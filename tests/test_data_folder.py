@@ -163,7 +163,7 @@ def test_wholly_covered_photographs(tmp_path):
         ("classes = 4", "wanted is fields-2"),
         ("classes =", "cannot be read as TOML"),
         ('classes = "crop"\nvalues = { all = "crop" }', "wanted is a number"),
-        ('classes = "crop"\nvalues = { 0 = "corn" }', "did you mean"),
+        ('classes = "crop"\nvalues = { 0 = "corn" }', "known: crop, soil"),
         ('files = { image = "images/{key}.png", split = { fold = 1 } }', "is not understood"),
         ('files = { image = "images/{key}.png", split = { by = "plot" } }', "no part of the image's pattern"),
         ('files = { image = "images/{key:[}.png" }', "cannot be understood"),

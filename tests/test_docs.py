@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,12 @@ def test_docstrings_become_markdown():
 
 
 def test_scripts_become_notebooks(tmp_path):
-    pytest.importorskip("nbformat")
+    nbformat = pytest.importorskip("nbformat")
     (tmp_path / "a.py").write_text("# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nx = 1  # %% no cell\n\n# %%\nx\n")
     made = notebooks.read_script(tmp_path / "a.py")
     assert [(c.cell_type, c.source) for c in made.cells] == [("markdown", "# Title\n\ntext"), ("code", "x = 1  # %% no cell"), ("code", "x")]
+    made.cells[1]["outputs"] = [nbformat.v4.new_output("stream", text=f"{tempfile.gettempdir()}/tmpx1_y/out.tif")]
+    assert "```text\nwork/out.tif\n```" in notebooks.to_markdown(made), "no folder of the machine that built the pages"
     assert notebooks.to_markdown(made).startswith("# Title\n\ntext\n\n```python\nx = 1")
 
 

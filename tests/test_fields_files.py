@@ -13,7 +13,7 @@ import pytest
 import shapely
 
 from fields_scenes import blobs, instances
-from tilth.errors import BadInput, GridMismatch, OutputExists, UnknownName, UnreadableFile
+from tilth.errors import BadInput, GridMismatch, OutputExists, OutputFailed, UnknownName, UnreadableFile
 from tilth.fields import FORMATS, FieldOptions, Origin, check_fiboa, find_instances, read_fields, read_origin, to_fields, write_fields
 from tilth.grid import photo_grid
 from tilth.labels import Instances
@@ -217,6 +217,22 @@ def test_bad_outputs_and_inputs_are_explained(frame, tmp_path):
         read_fields(tmp_path / "f.gpkg")
     with pytest.raises(BadInput, match="auto-operation"):
         Origin(method="guess")
+
+
+@pytest.mark.parametrize("ending", [".fgb", ".geojson", ".gpkg", ".pmtiles"])
+def test_what_gdal_cannot_write_is_one_sentence_and_leaves_nothing(frame, ending, tmp_path, monkeypatch):
+    import pyogrio
+
+    def full(_frame, path, **_):
+        Path(path).write_bytes(b"half")
+        raise pyogrio.errors.FeatureError(f"cannot add to {path}")
+
+    monkeypatch.setattr(pyogrio, "write_dataframe", full)
+    path = tmp_path / f"f{ending}"
+    with pytest.raises(OutputFailed, match=f"was not written .GDAL says: cannot add to {path}") as caught:
+        write_fields(frame, path)
+    assert "space left" in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_probabilities_become_a_checked_file(tmp_path):

@@ -316,7 +316,7 @@ def test_bad_input_is_explained(tmp_path):
     with pytest.raises(BadInput, match="min_area"):
         InstanceOptions(min_area=-1)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputFailed, match="workspace"):
+    with pytest.raises(OutputFailed, match="workspace with 1 MB"):
         map_instances(probs, FTW2, tmp_path / "file" / "below")
     with pytest.raises(BadInput, match="64"):
         map_instances(probs, FTW2, tmp_path, block=8)

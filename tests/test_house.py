@@ -52,6 +52,7 @@ SIDEWAYS = {
     ("country", "cost"),
     ("country", "composites"),
     ("country", "areas"),
+    ("country", "scoring"),
     ("fields", "store"),
     ("maps", "picture"),
     ("maps", "scoring"),

@@ -25,6 +25,7 @@ from tilth.grid import photo_grid
 from tilth.labels import Instances, LabelMap, class_labels
 from tilth.models import load_model, packaged_models
 from tilth.raster import Raster
+from tilth.store import create_cog, open_raster
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,23 @@ def test_faces_cost_nothing_before_somebody_looks():
 
 def test_what_has_no_face_has_none():
     assert notebook.html(object()) is None
+
+
+def test_words_of_a_file_are_never_markup():
+    hostile = '"><script>alert(1)</script>'
+    shown = ClassScheme((hostile, "b"), colours=(hostile, "#000000"))._repr_html_()
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+
+
+def test_a_torn_file_shows_its_facts_and_says_why_there_is_no_picture(scene, tmp_path):
+    path = tmp_path / "torn.tif"
+    image = scene.image
+    with create_cog(path, image.grid, image.bands, image.values.dtype, block=128) as sink:
+        sink.write(np.s_[0:96, 0:80], image.values)
+    path.write_bytes(path.read_bytes()[:-20_000])
+    shown = open_raster(path)._repr_html_()
+    assert "<img" not in shown
+    assert "96 x 80 pixels" in shown
+    assert "not shown" in shown
+    assert "cannot be read" in shown

@@ -71,6 +71,8 @@ def test_too_little_is_refused_and_nothing_is_left(image, model, tmp_path):
     views = draw_windows(store.open_raster(image), load_model(model, threads=1), 3, 0)
     with pytest.raises(BadInput, match="3 windows to calibrate and 3 to judge"):
         quantise(find_card(model), views, views, tmp_path / "small")
+    with pytest.raises(BadInput, match="6 windows were asked for; wanted are 16"):
+        quantise_model(model, image, tmp_path / "small", windows=6)
     assert not list(tmp_path.iterdir())
 
 

@@ -174,7 +174,11 @@ def test_a_model_learns_from_a_review(folder, tmp_path, tiny_model, capsys):
     worked(folder)
     steps = ["schedule.epochs=1", "schedule.batch=2", "hardware.threads=1", "hardware.workers=0", "hardware.precision=float32", "validate.method=components"]
     given = [part for step in steps for part in ("--set", step)]
-    main(["train", "--from-review", str(folder), "-m", str(tiny_model), "-o", str(tmp_path / "run"), *given, "-q"])
+    asked = ["train", "--from-review", str(folder), "-m", str(tiny_model), "-o", str(tmp_path / "run"), *given]
+    main([*asked, "--dry-run"])
+    assert "Nothing was written." in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()  # nor is it in the way of the run itself
+    main([*asked, "-q"])
     card = models.read_card(tmp_path / "run" / "model")
     assert card.inputs.bands == BANDS
     assert card.inputs == models.read_card(tiny_model).inputs

@@ -483,3 +483,17 @@ def test_a_table_of_crops_points_nowhere_else(tmp_path):
     assert album.photos[1].picture is None
     assert album.photos[2].mask is not None
     assert not album.photos[2].bare, "the photographs' folder was not given"
+
+
+def test_photographs_beside_a_map_and_beside_their_own_crops(tmp_path):
+    crops, photos = write_crops(tmp_path / "crops", tmp_path / "photos")
+    names = ["leaf0.jpg", "leaf1.jpg", "leaf2.jpg"]
+    assert [[p.name for p in album.photos] for album in find([crops, photos]).albums.values()] == [names], "once each"
+    scene = write_map(tmp_path / "map", 2)
+    (scene / "preview.png").write_bytes(b"a picture of the map is no photograph")
+    found = find([scene, photos])
+    assert [[p.name for p in album.photos] for album in found.albums.values()] == [names]
+    assert found.problems == []
+    (photos / "torn.jpg").write_bytes(b"x")
+    assert find([scene, photos]).problems == ["torn.jpg cannot be read as a photograph: copy it again."]
+    assert not find([scene]).albums

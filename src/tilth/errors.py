@@ -61,7 +61,7 @@ class UnknownName(BadInput):
         """Build the sentence that names the nearest known value."""
         known = list(known)
         near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}."
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}." if known else "there is none."
         return cls(f"There is no {kind} called {given!r}: {hint}")
 
 

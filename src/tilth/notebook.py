@@ -13,7 +13,7 @@ import numpy as np
 
 from tilth import picture
 from tilth.classes import IGNORE
-from tilth.errors import BadInput
+from tilth.errors import BadInput, TilthError
 from tilth.extras import require
 from tilth.grid import ground_sampling_distance
 
@@ -82,12 +82,15 @@ def _thinned(ids: np.ndarray) -> np.ndarray:
 def _raster(thing: Any) -> str:
     """Show a Raster or any Source."""
     height, width = thing.grid.shape
-    image = None
+    image, broken = None, ""
     if height and width and height * width * len(thing.bands) <= MOST_NUMBERS and "://" not in str(getattr(thing, "path", "")):
-        image, _ = picture.thumbnail(thing, LONGEST)
+        try:
+            image, _ = picture.thumbnail(thing, LONGEST)
+        except TilthError as error:  # whoever looks at a torn file wants its facts and a sentence, not a traceback
+            broken = str(error)
     valid = getattr(thing, "valid", None)
     facts = {"bands": ", ".join(thing.bands), "type": str(thing.dtype), **_place(thing.grid)}
-    facts |= {"valid": "" if valid is None else f"{np.mean(valid):.1%} of the pixels", "file": str(getattr(thing, "path", ""))}
+    facts |= {"valid": "" if valid is None else f"{np.mean(valid):.1%} of the pixels", "file": str(getattr(thing, "path", "")), "not shown": broken}
     return _card(type(thing).__name__, facts, image, f"The raster's bands {', '.join(thing.bands[:3])} as a picture")
 
 
@@ -95,7 +98,7 @@ def _swatches(names: Sequence[str], colours: Sequence[str], counts: Sequence[str
     """Name classes beside their colours."""
     box = '<span style="display:inline-block;width:.8em;height:.8em;border:1px solid #888;background:{}"></span> {}'
     parts = [
-        box.format(colour or "transparent", escape(f"{name} {count}".strip()))
+        box.format(escape(colour or "transparent"), escape(f"{name} {count}".strip()))
         for name, colour, count in zip(names, colours or [""] * len(names), counts, strict=True)
     ]
     return f"<div>{' &nbsp; '.join(parts)}</div>"

@@ -99,7 +99,7 @@ def _cell(value: object, *, first: bool, right: bool) -> str:
 
 def legend(colours: Mapping[str, str]) -> str:
     """Explain colours: words beside boxes, so that nothing is said by a colour alone."""
-    return "".join(f'<span class="key"><i style="background:{colour}"></i>{escape(name)}</span> ' for name, colour in colours.items())
+    return "".join(f'<span class="key"><i style="background:{escape(colour)}"></i>{escape(name)}</span> ' for name, colour in colours.items())
 
 
 def chart(svg: str, caption: str) -> str:

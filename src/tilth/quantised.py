@@ -9,7 +9,7 @@ import numpy as np
 from tilth import predict, store
 from tilth.errors import BadInput
 from tilth.models import ModelCard, find_card, load_model
-from tilth.models.quantise import Fidelity, quantise
+from tilth.models.quantise import LEAST, Fidelity, quantise
 from tilth.predict.windows import cut_window
 from tilth.raster import Source
 from tilth.segmenter import Segmenter, View
@@ -45,8 +45,11 @@ def quantise_model(
     Raises
     ------
     BadInput
-        If the image has too few windows that are seen, or the model has no graph.
+        If fewer than 16 windows are asked for, the image has too few that are seen, or the model has no graph.
     """
+    if windows < 2 * LEAST:
+        message = f"{windows} windows were asked for; wanted are {2 * LEAST} or more, half of them to calibrate and half to judge."
+        raise BadInput(message)
     store.check_output(folder, force)
     card = find_card(name)
     source = store.open_raster(image)

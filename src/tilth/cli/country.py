@@ -57,10 +57,15 @@ def merge_command(tables: tuple[Path, ...], out: Path, plan: Path | None, cell: 
             )
         if missing := maps.facts.get("unfinished_jobs"):
             say.note(f"{len(missing)} jobs of the plan are not finished and not in this map: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}.")
-    facts = {name: value for name, value in maps.facts.items() if name != "unfinished_jobs"}
+        if missing := maps.facts["incomplete_tables"]:
+            say.note(
+                f"{len(missing)} tables lack blocks that could not be done (their .aside.json says which), and so does this map: "
+                f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
+            )
+    counts = {name: len(value) for name, value in maps.facts.items() if isinstance(value, list)}
     finish(
         maps.folder,
-        facts | {"unfinished_jobs": len(maps.facts["unfinished_jobs"]), "partitions": len(maps.parts), "seconds": round(time.monotonic() - began, 1)},
+        maps.facts | counts | {"partitions": len(maps.parts), "seconds": round(time.monotonic() - began, 1)},
         given,
     )
 

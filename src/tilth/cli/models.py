@@ -79,8 +79,8 @@ def import_command(checkpoint: Path, out: Path, like: str | None, half: bool, fo
 @click.argument("name")
 @click.argument("image")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
-@click.option("--windows", default=48, show_default=True, help="Windows drawn from the image; half of them calibrate, half judge.")
-@click.option("--seed", default=0, show_default=True, help="Which windows.")
+@click.option("--windows", type=click.IntRange(16), default=48, show_default=True, help="Windows drawn from the image; half of them calibrate, half judge.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Which windows.")
 @click.option("-f", "--force", is_flag=True, help="Replace the folder.")
 def quantise_command(name: str, image: str, out: Path, windows: int, seed: int, force: bool) -> None:
     """Quantise a model."""

@@ -28,11 +28,15 @@ class Anywhere(click.ParamType):
 
     name = "path or URL"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:  # noqa: ARG002 - click's signature
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
         """Return a Path, or the address as it was given."""
         from tilth.store import is_object_url
 
-        return str(value) if is_object_url(value) else Path(value)
+        if not is_object_url(value):
+            return Path(value)
+        if not str(value).partition("://")[2].partition("/")[0]:
+            self.fail(f"{value} names no bucket: wanted is for example s3://BUCKET/PREFIX.", param, ctx)
+        return str(value)
 
 
 out = click.option("-o", "--out", type=Anywhere(), required=True, help="Output file, its ending decides the format; or s3://, gs:// or az:// BUCKET/NAME.")

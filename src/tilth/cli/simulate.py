@@ -12,7 +12,7 @@ from tilth.cli.progress import reporter
 
 @click.command("simulate", help="Write a simulated countryside with its truth: image.tif, instances.tif, labels.tif, cover.tif, truth.parquet.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder.")
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--size", type=click.IntRange(8, 20_000), default=1024, show_default=True, help="Edge in pixels.")
 @click.option("--gsd", type=click.FloatRange(0.1, 60), default=10.0, show_default=True, help="Ground sampling distance in metres.")
 @click.option("--style", default="mixed", show_default=True, help="smallholder, europe, prairie, pivots, bocage or mixed.")
@@ -52,7 +52,7 @@ def _write_archive(out: Path, seed: int, size: int, centre: tuple[float, float],
 
 @click.command("demo", help="Map a simulated scene, score it against its truth and write a report that one can open.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder.")
-@click.option("--seed", type=int, default=11, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=11, show_default=True)
 @click.option("--size", type=click.IntRange(128, 20_000), default=768, show_default=True, help="Edge of the scene in pixels of 10 m.")
 @click.option("--image", default=None, help="Also map this image, for example a real two-season pair.")
 @opt.force

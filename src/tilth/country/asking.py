@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tilth.fields.fiboa import SIDES
 if TYPE_CHECKING:
     import pyarrow as pa
     from geopandas import GeoDataFrame
+    from pyarrow.parquet import ParquetFile
 
     from tilth.imagery import Area
 
@@ -98,9 +100,7 @@ def _stacked(frames: list[GeoDataFrame], maps: Maps, columns: Sequence[str] | No
         return geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=LONLAT)
     if not maps.parts:
         return geopandas.GeoDataFrame({"id": pd.array([], dtype="string")}, geometry=[], crs=LONLAT)
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(maps.parts[0].path) as file:
+    with opened(maps.parts[0]) as file:
         return to_frame(file.read_row_groups([], _wanted(file.schema_arrow.names, columns, maps.parts[0].path)))
 
 
@@ -162,30 +162,45 @@ def scan(maps: Maps, boxes: Sequence[Box] | None = None, columns: Sequence[str] 
         yield from _scan_part(part, boxes, columns, reading)
 
 
-def _scan_part(part: Part, boxes: Sequence[Box] | None, columns: Sequence[str] | None, reading: Reading) -> Iterator[pa.Table]:
+@contextmanager
+def opened(part: Part) -> Iterator[ParquetFile]:
+    """Open a partition's file.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is gone or damaged, also where that shows within the block only.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(part.path) as file:
-            names = _wanted(file.schema_arrow.names, columns, part.path)
-            reading.parts += 1
-            reading.of_groups += file.num_row_groups
-            for group in range(file.num_row_groups):
-                data = file.metadata.row_group(group)
-                if boxes is not None and not _may_touch(data, boxes):
-                    continue
-                table = file.read_row_group(group, names)
-                reading.groups += 1
-                reading.rows += len(table)
-                reading.bytes += sum(column.total_compressed_size for k in range(data.num_columns) if _root(column := data.column(k)) in names)
-                if boxes is not None:
-                    here = boxes_of(table)
-                    table = table.filter(pa.array(np.any([_touch(here, box) for box in boxes], axis=0)))
-                if len(table):
-                    yield table
+            yield file
     except (OSError, pa.ArrowInvalid) as error:
         raise UnreadableFile(f"{part.path} cannot be read ({error}): merge again.") from error
+
+
+def _scan_part(part: Part, boxes: Sequence[Box] | None, columns: Sequence[str] | None, reading: Reading) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    with opened(part) as file:
+        names = _wanted(file.schema_arrow.names, columns, part.path)
+        reading.parts += 1
+        reading.of_groups += file.num_row_groups
+        for group in range(file.num_row_groups):
+            data = file.metadata.row_group(group)
+            if boxes is not None and not _may_touch(data, boxes):
+                continue
+            table = file.read_row_group(group, names)
+            reading.groups += 1
+            reading.rows += len(table)
+            reading.bytes += sum(column.total_compressed_size for k in range(data.num_columns) if _root(column := data.column(k)) in names)
+            if boxes is not None:
+                here = boxes_of(table)
+                table = table.filter(pa.array(np.any([_touch(here, box) for box in boxes], axis=0)))
+            if len(table):
+                yield table
 
 
 def _wanted(there: Sequence[str], columns: Sequence[str] | None, path: Path) -> list[str]:

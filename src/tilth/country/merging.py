@@ -24,6 +24,7 @@ from tilth.country.sheets import JOBS, Sheet, conformed, finished_jobs, measured
 from tilth.country.territory import Territories
 from tilth.errors import BadInput, OutputExists, OutputFailed
 from tilth.fields.schema import Origin
+from tilth.scoring import list_of
 from tilth.store.whole import explained, publish_folder
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def merge_maps(
     run = _open_run(sheets, out, options, None if work is None else Path(work))
     with explained(out):
         facts = _spread(run, on_step)
-        facts |= _close(run, on_step) | {"unfinished_jobs": missing}
+        facts |= _close(run, on_step) | {"unfinished_jobs": missing, "incomplete_tables": _incomplete(sheets)}
         _write(run, facts, on_step)
         if out.exists() and not force:
             raise OutputExists(f"{out} exists already: choose another name, or replace it with --force.")
@@ -124,6 +125,11 @@ def _expanded(tables: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
         else:
             paths.append(table)
     return paths, missing
+
+
+def _incomplete(sheets: Iterable[Sheet]) -> list[str]:
+    """Name the tables beside which a list of blocks lies that could not be done."""
+    return sorted(f"{sheet.path.parent.name}/{sheet.path.name}" for sheet in sheets if list_of(sheet.path).exists())
 
 
 @dataclass(frozen=True, eq=False)

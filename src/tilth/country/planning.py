@@ -20,6 +20,7 @@ from tilth.country.prices import Prices
 from tilth.country.probe import BANDS, BLOCK, Probe, write_probe
 from tilth.country.simulation import Outcome, Work, sweep
 from tilth.errors import OutputExists
+from tilth.scoring import ASIDE
 
 if TYPE_CHECKING:
     from tilth.imagery import Area
@@ -186,7 +187,7 @@ def write_plan(plan: Plan, folder: Path, *, force: bool = False) -> Path:
 
 def _script(plan: Plan, cell: Cell) -> str:
     target = f"jobs/{cell.name}/fields.parquet"
-    go = f'cd "$(dirname "$0")/../.." || exit 1\n[ -e {target} ] && exit 0\n'
+    go = f'cd "$(dirname "$0")/../.." || exit 1\n[ -e {target} ] && [ ! -e {target}{ASIDE} ] && exit 0\n'
     return f"#!/bin/sh\n{go}{shlex.join(command_of(plan, cell))} || {{ echo {cell.name} >> failed.txt; exit 1; }}\n"
 
 

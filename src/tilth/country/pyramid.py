@@ -16,7 +16,7 @@ import numpy as np
 import tilth
 from tilth import store
 from tilth.country.archive import TileStore, tile_ids, write_archive
-from tilth.country.asking import scan
+from tilth.country.asking import opened, scan
 from tilth.country.cells import degrees, places_of
 from tilth.country.parts import Maps, open_maps
 from tilth.country.vectortile import EXTENT, Shapes, encode_layer
@@ -104,9 +104,8 @@ def _draw(maps: Maps, tiles: TileStore, finest: int, on_step: OnStep) -> dict[tu
 
 
 def _has(maps: Maps) -> bool:
-    import pyarrow.parquet as pq
-
-    return set(COLUMNS) <= set(pq.read_schema(maps.parts[0].path).names)
+    with opened(maps.parts[0]) as file:
+        return set(COLUMNS) <= set(file.schema_arrow.names)
 
 
 def _chunks(maps: Maps) -> list[tuple[int, int]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilth.errors import BadInput, GridMismatch, UnknownName, UnreadableFile
+from tilth.errors import BadInput, GridMismatch, OutputFailed, UnknownName, UnreadableFile
 from tilth.fields.schema import Origin
 from tilth.fields.style import field_styles
 from tilth.store.whole import check_output, whole_file
@@ -149,9 +149,22 @@ def write_fields(
     kind = format_of(path)
     check_output(path, force)
     wanted = _target(frame, kind, crs, Path(path))
-    with whole_file(path, force) as temporary:
+    with whole_file(path, force) as temporary, _explained(Path(path), temporary):
         kind.write(frame, temporary, origin or Origin(), wanted)
     return Path(path)
+
+
+@contextmanager
+def _explained(path: Path, temporary: Path) -> Iterator[None]:
+    """Turn what GDAL and SQLite say of a file that they cannot write into one sentence; they do not tell a full disk from the rest."""
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        yield
+    except (DataLayerError, DataSourceError, sqlite3.Error) as error:
+        said = str(error).replace(str(temporary), str(path))
+        message = f"{path} was not written (GDAL says: {said}): check that there is space left in {path.absolute().parent}, or choose another place."
+        raise OutputFailed(message) from error
 
 
 def _target(frame: geopandas.GeoDataFrame, kind: Format, crs: str | None, path: Path) -> str | None:

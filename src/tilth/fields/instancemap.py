@@ -115,9 +115,8 @@ def make_ids(folder: Path, shape: tuple[int, int]) -> Path:
     except OSError as error:
         if path.is_file():
             path.unlink()
-        message = (
-            f"The ids of {shape[0]} x {shape[1]} px cannot be kept in {folder} ({error.strerror}): give a workspace with {4e-9 * shape[0] * shape[1]:.1f} GB."
-        )
+        wanted = max(1, round(4e-6 * shape[0] * shape[1]))
+        message = f"The ids of {shape[0]} x {shape[1]} px cannot be kept in {folder} ({error.strerror}): give a workspace with {wanted:,} MB."
         raise OutputFailed(message) from error
     return path
 

@@ -72,16 +72,19 @@ def find(given: Sequence[Path]) -> Found:
     roots = [real_root(path) for path in given]
     found = Found()
     photos: list[Path] = []
+    albums: list[Path] = []  # photographs of which nobody doubts that they are meant: single files, and folders that hold nothing else
     for path, root in zip(given, roots, strict=True):
-        for each in [root] if root.is_file() else listed(root):
+        files = [root] if root.is_file() else listed(root)
+        albums += files if all(each.suffix.lower() in ENDINGS for each in files) else []
+        for each in files:
             name = each.name if root.is_file() else str(Path(path.name or root.name) / each.relative_to(root))
             name = f"{root.parent.name}/{name}" if root.is_file() and len(given) > 1 else name  # 2023/fields.parquet and 2024/fields.parquet
             add(found, each, name, roots, photos)
     alone = not (found.rasters or found.fields or found.archives)
-    if photos and (alone or any(root.is_file() and root in photos for root in roots)):
-        key = f"p{len(found.albums)}"
-        found.albums[key] = open_photos(photos, photos[0].parent)
-        found.names[key] = photos[0].parent.name
+    known = {photo.picture for album in found.albums.values() for photo in album.photos if photo.bare}
+    photos = [each for each in (photos if alone else albums) if each not in known]
+    if photos:
+        add_photos(found, photos)
     if not (found.rasters or found.fields or found.archives or any(album.photos for album in found.albums.values())):
         if len(found.problems) == len(given) == 1:
             raise UnreadableFile(found.problems[0])
@@ -155,6 +158,16 @@ def add(found: Found, path: Path, name: str, roots: Sequence[Path], photos: list
             found.names[key] = name
     except TilthError as error:
         found.problems.append(str(error))
+
+
+def add_photos(found: Found, paths: Sequence[Path]) -> None:
+    """Take up photographs without a table; those that cannot be read are told on the page."""
+    key = f"p{len(found.albums)}"
+    found.albums[key] = open_photos(paths, paths[0].parent)
+    found.names[key] = paths[0].parent.name
+    read = {photo.picture for photo in found.albums[key].photos}
+    if lost := [path.name for path in paths if path not in read]:
+        found.problems.append(f"{lost[0]}{f' and {len(lost) - 1:,} more' if len(lost) > 1 else ''} cannot be read as a photograph: copy it again.")
 
 
 def add_raster(found: Found, path: Path) -> str:
