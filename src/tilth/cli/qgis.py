@@ -24,7 +24,10 @@ def install_command(profile: Path | None, *, force: bool) -> None:
     from tilth import qgis
 
     folder = qgis.install_plugin(profile, force=force)
-    click.echo("Now tick 'tilth' in QGIS under Plugins > Manage and Install Plugins > Installed; or: qgis_process plugins enable tilth_provider", err=True)
+    click.echo(
+        "Now tick 'tilth' in QGIS under Plugins > Manage and Install Plugins > Installed; or: qgis_process plugins enable tilth_provider (Debian 12: qgis_process.bin)",
+        err=True,
+    )
     click.echo(str(folder))
 
 
