@@ -25,7 +25,8 @@ def install_command(profile: Path | None, *, force: bool) -> None:
 
     folder = qgis.install_plugin(profile, force=force)
     click.echo(
-        "Now tick 'tilth' in QGIS under Plugins > Manage and Install Plugins > Installed; or: qgis_process plugins enable tilth_provider (Debian 12: qgis_process.bin)",
+        "Now tick 'tilth' in QGIS under Plugins > Manage and Install Plugins > Installed; "
+        "or: qgis_process plugins enable tilth_provider (Debian 12: qgis_process.bin).",
         err=True,
     )
     click.echo(str(folder))
