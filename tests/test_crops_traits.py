@@ -39,7 +39,7 @@ def as_raster(values, valid=None):
 # ---------------------------------------------------------------------------------------------------------------------------------------------- cover
 
 
-@given(st.integers(0, 2**31), st.floats(0.2, 8))
+@given(st.integers(0, 2**31), st.floats(0.05, 8))
 @settings(max_examples=15, deadline=None)
 def test_interval_of_cover_holds_mask_and_mean_of_thresholds(seed, power):
     """The distribution that the docstring names: one threshold for all pixels; its mean is the expected cover, its 5 % and 95 % points the interval."""
@@ -49,8 +49,9 @@ def test_interval_of_cover_holds_mask_and_mean_of_thresholds(seed, power):
     levels = (np.arange(2000) + 0.5) / 2000
     shares = np.array([(p > level).mean() for level in levels])
     assert cover.expected == pytest.approx(shares.mean(), abs=1e-3)
-    assert cover.low == pytest.approx(np.quantile(shares, 0.05), abs=3e-3)
-    assert cover.high == pytest.approx(np.quantile(shares, 0.95), abs=3e-3)
+    near = 2e-3  # levels that far apart may have many pixels between them
+    assert (p > 0.95 + near).mean() - 1e-6 <= cover.low <= (p > 0.95 - near).mean() + 1e-6
+    assert (p > 0.05 + near).mean() - 1e-6 <= cover.high <= (p > 0.05 - near).mean() + 1e-6
     assert cover.cover == (p > 0.5).mean()
     mixed = np.random.default_rng(seed).permutation(p.ravel()).reshape(p.shape)
     assert measure_cover(mixed, mixed > 0.5).cover == cover.cover
