@@ -25,6 +25,6 @@ def test_a_tiny_model_learns_to_read_patches_with_their_whole_image(tmp_path):
     assert found is not None
     assert found.valid >= 0.95, found
     assert found.dice > found.best_constant + 0.04, found.lines()
-    assert found.dice > found.shuffled + 0.05, found.lines()
+    assert found.dice > found.shuffled + 0.08, found.lines()
     assert found.dice > found.shuffled_context + 0.03, found.lines()
-    assert found.dice > found.shuffled_patch + 0.01, found.lines()
+    assert found.dice > found.shuffled_patch + 0.02, found.lines()

@@ -7,7 +7,6 @@ lost answer, because the page names what it sends.  All coordinates on the wire 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import time
@@ -27,6 +26,7 @@ from tilth.review import rings
 from tilth.review.log import Log
 from tilth.review.order import OnStep, Ranking, rank
 from tilth.review.state import DOUBTED, UNDECIDED, Field, Mapped, Outcome
+from tilth.web.answers import JSON, reading, writing
 from tilth.web.review_frame import Frame
 from tilth.web.screening import check_batch, check_person
 from tilth.web.server import PageModule
@@ -58,7 +58,6 @@ SHOWS = ("undecided", "unsure", "all")
 BOX = re.compile(r"(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})\.png")
 OTHER = "other:"
 """Ids of outlines that only the other map has begin with this."""
-JSON = Mapping[str, Any]
 
 
 @dataclass
@@ -130,45 +129,15 @@ def review_page(desk: Desk, policy: str = "") -> PageModule:
     require("starlette", "web")
     from starlette.routing import Route
 
+    # the state is one, threads are many: each answer holds the lock of the log
     routes = [
-        Route("/api/state", _reading(desk, state)),
-        Route("/api/queue", _reading(desk, queue)),
-        Route("/api/field", _reading(desk, one_field)),
-        Route("/api/act", _writing(desk, act), methods=["POST"]),
+        Route("/api/state", reading(desk, state, desk.log.lock)),
+        Route("/api/queue", reading(desk, queue, desk.log.lock)),
+        Route("/api/field", reading(desk, one_field, desk.log.lock)),
+        Route("/api/act", writing(desk, act, desk.log.lock), methods=["POST"]),
         Route("/chip/{layer}/{box}", _chip(desk)),
     ]
     return PageModule("review", routes, STATIC, policy)
-
-
-def _reading(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], JSON]) -> Callable[[Request], Response]:
-    def endpoint(request: Request) -> Response:
-        return _json(answer, desk, request.query_params)
-
-    return endpoint
-
-
-def _writing(desk: Desk, answer: Callable[[Desk, JSON], JSON]) -> Callable[[Request], Any]:
-    from starlette.concurrency import run_in_threadpool
-
-    async def endpoint(request: Request) -> Response:
-        try:
-            table = json.loads(await request.body())
-        except (ValueError, RecursionError):
-            table = None
-        return await run_in_threadpool(_json, answer, desk, table if isinstance(table, dict) else {})
-
-    return endpoint
-
-
-def _json(answer: Callable[[Desk, Any], JSON], desk: Desk, given: Any) -> Response:
-    from starlette.responses import JSONResponse
-
-    headers = {"cache-control": "no-store"}
-    try:
-        with desk.log.lock:  # the state is one, threads are many
-            return JSONResponse(answer(desk, given), headers=headers)
-    except TilthError as error:
-        return JSONResponse({"error": str(error)}, 400 if isinstance(error, BadInput) else 507, headers)
 
 
 def _chip(desk: Desk) -> Callable[[Request], Response]:

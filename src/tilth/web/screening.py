@@ -7,17 +7,17 @@ again after a lost answer, because the page names what it sends.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tilth.errors import BadInput, TilthError, UnknownName
+from tilth.errors import BadInput, UnknownName
 from tilth.extras import require
 from tilth.labelling.order import Item
 from tilth.labelling.screen import Page, Screening, Word, is_conflict, restat, version
+from tilth.web.answers import JSON, reading, writing
 from tilth.web.gallery import FOLDER, Gallery
 from tilth.web.pictures import EDGE, sign
 from tilth.web.server import PageModule
@@ -33,7 +33,6 @@ SIZES = (24, 40, 60)
 AHEAD = 2
 """Sheets beyond the one asked for whose pictures are made meanwhile."""
 BATCH = re.compile(r"[A-Za-z0-9_-]{6,64}")
-JSON = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -63,44 +62,14 @@ def screening_page(photos: Path, pseudo: Path, person: str = "", repeats: float 
     screening = Screening(photos, pseudo, repeats, gallery.hashes)
     desk = Desk(screening, gallery, person)
     routes = [
-        Route("/api/state", _reading(desk, state)),
-        Route("/api/sheet", _reading(desk, sheet)),
-        Route("/api/fine", _reading(desk, fine)),
-        Route("/api/commit", _writing(desk, commit), methods=["POST"]),
-        Route("/api/undo", _writing(desk, undo), methods=["POST"]),
+        Route("/api/state", reading(desk, state)),
+        Route("/api/sheet", reading(desk, sheet)),
+        Route("/api/fine", reading(desk, fine)),
+        Route("/api/commit", writing(desk, commit), methods=["POST"]),
+        Route("/api/undo", writing(desk, undo), methods=["POST"]),
         Route("/image/{item}/{kind}", _picture(desk)),
     ]
     return PageModule("screen", routes, STATIC), screening
-
-
-def _reading(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], JSON]) -> Callable[[Request], Response]:
-    def endpoint(request: Request) -> Response:
-        return _json(answer, desk, request.query_params)
-
-    return endpoint
-
-
-def _writing(desk: Desk, answer: Callable[[Desk, JSON], JSON]) -> Callable[[Request], Any]:
-    from starlette.concurrency import run_in_threadpool
-
-    async def endpoint(request: Request) -> Response:
-        try:
-            table = json.loads(await request.body())
-        except (ValueError, RecursionError):
-            table = None
-        return await run_in_threadpool(_json, answer, desk, table if isinstance(table, dict) else {})
-
-    return endpoint
-
-
-def _json(answer: Callable[[Desk, Any], JSON], desk: Desk, given: Any) -> Response:
-    from starlette.responses import JSONResponse
-
-    headers = {"cache-control": "no-store"}
-    try:
-        return JSONResponse(answer(desk, given), headers=headers)
-    except TilthError as error:
-        return JSONResponse({"error": str(error)}, 400 if isinstance(error, BadInput) else 507, headers)
 
 
 def _picture(desk: Desk) -> Callable[[Request], Response]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tilth import store
 from tilth.errors import BadInput, TilthError
 from tilth.extras import require
+from tilth.web.answers import status
 from tilth.web.guard import Application, Guard
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _handlers() -> Mapping[Any, Callable[..., Any]]:
     from starlette.responses import JSONResponse
 
     async def explain(request: Request, error: Exception) -> Response:  # noqa: ARG001
-        return JSONResponse({"error": str(error)}, 400 if isinstance(error, BadInput) else 507)
+        return JSONResponse({"error": str(error)}, status(error))
 
     return {TilthError: explain}
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilth.errors import BadInput, MissingExtra, TilthError, UnknownName
 from tilth.extras import require
+from tilth.web.answers import reading, status
 from tilth.web.server import PageModule
 from tilth.web.view.chunks import plain
 from tilth.web.view.cut import cut_tile
@@ -78,13 +79,13 @@ def view_routes(desk: Desk) -> list[Any]:
     from starlette.routing import Route
 
     return [
-        Route("/api/layers", _table(desk, layers)),
-        Route("/api/state", _table(desk, state)),
-        Route("/api/record/{layer}/{row}", _table(desk, record)),
-        Route("/api/find/{layer}", _table(desk, seek)),
-        Route("/api/values/{layer}", _table(desk, values)),
-        Route("/api/photos/{album}", _table(desk, photos)),
-        Route("/api/photo/{album}/{index}", _table(desk, traits)),
+        Route("/api/layers", reading(desk, layers)),
+        Route("/api/state", reading(desk, state)),
+        Route("/api/record/{layer}/{row}", reading(desk, record)),
+        Route("/api/find/{layer}", reading(desk, seek)),
+        Route("/api/values/{layer}", reading(desk, values)),
+        Route("/api/photos/{album}", reading(desk, photos)),
+        Route("/api/photo/{album}/{index}", reading(desk, traits)),
         Route("/raster/{layer}/{look}/{z}/{x}/{y}", _bytes(desk, raster_tile)),
         Route("/fields/{layer}/{z}/{x}/{y}", _bytes(desk, fields_tile)),
         Route("/photo/{album}/{index}/{kind}", _bytes(desk, photo)),
@@ -118,19 +119,6 @@ def _library(name: str, kind: str) -> Callable[[Request], Response]:
     return endpoint
 
 
-def _table(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], Any]) -> Callable[[Request], Response]:
-    from starlette.responses import JSONResponse
-
-    def endpoint(request: Request) -> Response:
-        given = {**request.query_params, **request.path_params}
-        try:
-            return JSONResponse(answer(desk, given), headers={"cache-control": "no-store"})
-        except TilthError as error:
-            return JSONResponse({"error": str(error)}, 400 if isinstance(error, BadInput) else 507, {"cache-control": "no-store"})
-
-    return endpoint
-
-
 def _bytes(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], tuple[bytes, str, bool]]) -> Callable[[Request], Awaitable[Response]]:
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import PlainTextResponse, Response
@@ -142,7 +130,7 @@ def _bytes(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], tuple[bytes, 
             try:
                 body, kind, keep = await run_in_threadpool(answer, desk, request.path_params)
             except TilthError as error:
-                return PlainTextResponse(str(error), 400 if isinstance(error, BadInput) else 507, {"cache-control": "no-store"})
+                return PlainTextResponse(str(error), status(error), {"cache-control": "no-store"})
         return Response(body, media_type=kind, headers={"cache-control": "private, max-age=600" if keep else "no-store"})
 
     return endpoint
