@@ -103,7 +103,7 @@ def rows(done: dict[str, list[Done]], size: str) -> list[Row]:
     section = f"Whole command, raster to polygons, {size} px, 8 bands, B3"
     walls = {name: [d.wall for d in each] for name, each in done.items()}
     name = next(key for key in done if key.startswith("ftw-tools") and "malloc" not in key)
-    goals = {("float32", name): 2.0, ("fast", name): 6.0, ("fast", f"{name}, tuned malloc"): 3.5}
+    goals = {("float32", name): 3.0, ("fast", name): 10.0, ("fast", f"{name}, tuned malloc"): 5.0}
     table = [seconds(section, key, walls[key], _detail(done[key])) for key in done]
     peers = (name, f"{name}, tuned malloc")
     pairs = [(mine, theirs) for mine in ("float32", "fast") for theirs in peers]

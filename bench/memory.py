@@ -16,7 +16,7 @@ import command
 from map import ours
 from table import Row, save
 
-LIMIT_MB = 1500.0
+LIMIT_MB = 1200.0
 
 
 def peak(raster: Path, model: Path, *options: str) -> command.Finished:

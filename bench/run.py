@@ -167,7 +167,7 @@ def polygon_rows(printed: str) -> list[Row]:
     edge, objects, large = what.groups()
     scene = f"{objects} objects, {large} of 500 m2 or more; {rounds}"
     return [
-        Row(name, f"against ftw-tools' way, {edge} px", float(median[2]), "x", 4.0, note=scene),
+        Row(name, f"against ftw-tools' way, {edge} px", float(median[2]), "x", 8.0, note=scene),
         Row(name, "rings equal to GDAL's", 100 * int(rings[1]) / int(rings[2]), "%", 100.0, note=f"{rings[1]} of {rings[2]}"),
         Row(name, "fields split at a seam, ours", float(seams[3]), "", 0.0, at_most=True, note=f"of {seams[1]} that cross one"),
         Row(name, "fields split at a seam, ftw-tools' way", float(seams[2]), "", note=f"of {seams[1]} that cross one"),

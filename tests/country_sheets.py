@@ -34,9 +34,9 @@ class Sheets:
     cells: list
 
 
-def write_sheets(frame, folder, edge=1500.0, halo=200.0, *, keep=lambda cell: True, moved=None):
+def write_sheets(frame, folder, edge=1500.0, halo=200.0, *, area=None, keep=lambda cell: True, moved=None):
     """Write what each job of a plan would have seen of a countryside; ``moved`` changes the outlines of each."""
-    area = read_area([float(v) for v in frame.total_bounds], name="valley")
+    area = area or read_area([float(v) for v in frame.total_bounds], name="valley")
     cells = [cell for cell in lattice.cut_area(area, edge, halo) if keep(cell)]
     paths = []
     for cell in cells:

@@ -20,8 +20,8 @@ class FaultyStore:
     "cut" sends half of the answer, "slow" waits 1.5 seconds first.
     """
 
-    def __init__(self, bucket="bucket"):
-        self.bucket = bucket
+    def __init__(self, bucket="bucket", host="127.0.0.1"):
+        self.bucket, self._host = bucket, host
         self.faults = deque()
         self.asked = Counter()
         self._lock = threading.Lock()
@@ -33,10 +33,10 @@ class FaultyStore:
         self._moto.start()
         _, port = self._moto.get_host_and_port()
         self._behind = f"127.0.0.1:{port}"
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer((self._host, 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
+        self.host = f"{self._host}:{self._server.server_address[1]}"
         with urlopen(Request(f"http://{self._behind}/{self.bucket}", method="PUT")):
             pass
         return self

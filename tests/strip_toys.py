@@ -41,5 +41,29 @@ class Slow(Toy):
         return super().__call__(views)
 
 
+def network():
+    """Name the network namespace of this process."""
+    return Path("/proc/self/ns/net").readlink().name
+
+
+@dataclass
+class Signing(Slow):
+    """A slow toy that leaves the name of its network in a folder."""
+
+    folder: str = ""
+
+    def __call__(self, views):
+        (Path(self.folder) / network()).touch()
+        return super().__call__(views)
+
+
+def dying(mark):
+    """Load a toy, in a worker that dies when it does so for the first time."""
+    if Path(mark).exists():
+        Path(mark).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Toy()
+
+
 def image(edge=300):
     return Procedural(utm_grid((edge, edge)), holes=40)

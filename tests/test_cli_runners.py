@@ -111,6 +111,27 @@ def test_wrong_runner_is_refused(image, tmp_path, capsys):
     assert "no runner called 'spark'" in err
 
 
+def test_a_run_that_did_not_begin_leaves_nothing(image, tmp_path, capsys):
+    pytest.importorskip("ray", reason="Ray is not installed (extra 'cluster')")
+    code, _, err = run(capsys, "map", image, "-o", tmp_path / "f.parquet", "--runner", "ray://127.0.0.1:1", *COMMON)
+    assert code == 2
+    assert "no Ray cluster" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_quiet_profile_is_only_written(image, tmp_path, capsys):
+    code, out, err = run(capsys, "predict", image, "-o", tmp_path / "s.tif", "-q", "--profile", *COMMON[:-2])
+    assert (code, out.strip(), err) == (0, str(tmp_path / "s.tif"), "")
+    assert json.loads((tmp_path / "s.tif.profile.json").read_text())["stages"]["network"] > 0
+
+
+def test_a_cube_on_an_object_store_is_refused_before_anybody_is_asked(capsys, monkeypatch):
+    monkeypatch.setattr(store.ObjectFolder, "has", None)
+    code, _, err = run(capsys, "composite", "13,51,13.1,51.1", "2024", "-o", "s3://bucket/x.zarr")
+    assert code == 2
+    assert "ends in .tif" in err
+
+
 @pytest.mark.parametrize("option", ["-o", "--work"])
 def test_an_address_without_a_bucket_is_refused(image, tmp_path, capsys, monkeypatch, option):
     monkeypatch.chdir(tmp_path)

@@ -13,13 +13,15 @@ import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyproj import Transformer
 
 from country_sheets import CRS84, countryside, write_sheets, write_table
 from tilth import fields
-from tilth.country import MergeOptions, cells, merge_maps, merging, open_maps
+from tilth.country import MergeOptions, cells, lattice, merge_maps, merging, open_maps
 from tilth.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
 from tilth.fields.schema import Origin
 from tilth.fields.tidy import measure
+from tilth.imagery import read_area
 
 VALIDATOR = Path(__file__).resolve().parents[2] / "shared" / "tools" / "fiboa" / "fiboa-validate"
 
@@ -141,6 +143,25 @@ def test_where_sheets_disagree_nothing_is_lost_doubled_or_laid_over_another(land
     assert shapely.area(found.geometry.to_numpy()).sum() == pytest.approx(whole, rel=5e-3)
 
 
+def test_beyond_all_squares_nothing_is_laid_over_another_either(land, tmp_path):
+    eastern = [cell for cell in lattice.cut_area(read_area(land.total_bounds.tolist()), 1000.0, 150.0) if cell.crs == "EPSG:32633"]
+    first = max(eastern, key=lambda cell: cell.km2)
+    column, row = (int(part[1:]) for part in first.name.split("_")[1:])
+    strip = shapely.segmentize(shapely.box(1000 * column - 900, 1000 * row + 30, 1000 * column + 900, 1000 * row + 600), 50)
+    back = Transformer.from_crs(first.crs, CRS84, always_xy=True)
+    strip = shapely.transform(strip, lambda xy: np.stack(back.transform(xy[:, 0], xy[:, 1]), axis=1))
+
+    def moved(cell, geometry):
+        return geometry.translate(9e-4 * (cell.crs == first.crs), 0)
+
+    area = read_area({"type": "Polygon", "coordinates": [[list(point) for point in strip.exterior.coords]]}, "strip")
+    two = write_sheets(land, tmp_path, edge=1000.0, halo=150.0, area=area, moved=moved)
+    assert len(two.cells) > 2
+    found = read(merge_maps(two.paths, tmp_path / "maps", MergeOptions(min_area=0)))
+    assert (shapely.area(shapely.difference(found.geometry.to_numpy(), strip)) > 1e-8).sum() > 10
+    assert overlap(found) < 1e-6 * shapely.area(found.geometry.to_numpy()).sum()
+
+
 def test_a_job_that_is_missing_leaves_its_fields_out_and_nothing_else(land, sheets, tmp_path):
     less = merge_maps(sheets.paths[1:], tmp_path / "maps")
     found = read(less)
@@ -214,7 +235,7 @@ def test_a_plan_is_merged_by_its_folder_and_says_what_is_missing(sheets, merged,
     assert some["incomplete_tables"] == [f"{names[1]}/fields.parquet"]
     for name in names[:2]:
         (plan / "jobs" / name / "fields.parquet").unlink()
-    with pytest.raises(UnreadableFile, match=f"None of the {len(names)} jobs"):
+    with pytest.raises(UnreadableFile, match="No job of the plan"):
         merge_maps([plan], tmp_path / "none")
 
 
@@ -237,7 +258,7 @@ def test_tables_collected_elsewhere_find_their_plan(sheets, merged, tmp_path):
     root = sheets.paths[0].parents[2]
     collected = [shutil.copy(path, tmp_path / f"{path.parent.name}.parquet") for path in sheets.paths]
     assert bytes_of(merge_maps(collected, tmp_path / "maps", plan=root)) == bytes_of(merged)
-    with pytest.raises(BadInput, match="belong to no job"):
+    with pytest.raises(BadInput, match="others to none"):
         merge_maps([collected[0], sheets.paths[1]], tmp_path / "mixed")
 
 
@@ -273,6 +294,10 @@ def test_what_cannot_be_merged_is_said(land, tmp_path):
     photo = fields.write_fields(land.head(3).set_crs(None, allow_override=True), tmp_path / "photo.parquet")
     with pytest.raises(BadInput, match="no CRS"):
         merge_maps([photo], tmp_path / "maps")
+    merged = merge_maps([write_table(land.head(3), tmp_path / "0.parquet")], tmp_path / "merged")
+    with pytest.raises(BadInput, match="a merged map already"):
+        merge_maps([merged.folder], tmp_path / "maps")
+    assert merge_maps(merged.folder.glob("*/*.parquet"), tmp_path / "again").rows == 3
     one = write_table(land.head(3).assign(crop=["a", "b", "c"]), tmp_path / "1.parquet")
     two = write_table(land.tail(3).assign(crop=[1, 2, 3]), tmp_path / "2.parquet")
     with pytest.raises(BadInput, match="Column crop"):

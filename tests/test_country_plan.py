@@ -181,6 +181,13 @@ def test_a_price_sheet_that_is_wrong_is_refused(tmp_path, text, error, words):
         read_prices(tmp_path / "prices.toml")
 
 
+def test_files_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(UnreadableFile, match=r"no price sheet .*none\.toml"):
+        read_prices(tmp_path / "none.toml")
+    with pytest.raises(UnreadableFile, match=r"no file .*probe\.json"):
+        read_probe(tmp_path / "probe.json")
+
+
 def test_the_paper_areas_are_web_mercators():
     for name, latitude in (("Switzerland", 46.8), ("Japan", 37.6), ("South Africa", -29.0), ("Mexico", 23.9)):
         row = next(one for one in TABLE_3 if one.name == name)
@@ -218,9 +225,8 @@ def test_a_plan_on_disk_holds_jobs_that_can_be_run(plan, tmp_path):
     jobs = json.loads((folder / "jobs.json").read_text())
     assert len(jobs) == len(plan.cells)
     for job, cell in zip(jobs, plan.cells, strict=True):
-        core, seen = read_job(folder / "jobs" / cell.name / "area.geojson")
-        assert core.equals(cell.core)
-        assert seen.equals(cell.seen)
+        read = read_job(folder / "jobs" / cell.name / "area.geojson")
+        assert all(getattr(read, name).equals(getattr(cell, name)) for name in ("core", "seen", "area"))
         area = imagery.read_area(folder / "jobs" / cell.name / "area.geojson")
         assert area.km2 >= cell.km2 - 1e-3
         assert job["command"][:4] == ["tilth", "map", f"jobs/{cell.name}/area.geojson", "--year"]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import shapely
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmtiles.reader import MemorySource, Reader
@@ -24,6 +25,7 @@ from pmtiles.tile import zxy_to_tileid
 
 from country_sheets import CRS84, write_table
 from tilth import fields
+from tilth.cli.country import stats_command
 from tilth.country import archive, count_fields, find_field, merge_maps, open_maps, parts, query, read_units, scan, shown, write_tiles, write_units
 from tilth.country.asking import Reading
 from tilth.country.counting import mercator_km2
@@ -327,6 +329,9 @@ def test_the_commands_answer(maps, units, tmp_path):
     facts = json.loads(done.stdout)
     assert len(pyogrio.read_dataframe(tmp_path / "some.gpkg", layer="fields")) == facts["fields"] > 50
     assert facts["bytes_read"] < facts["bytes_of_map"]
+    refused = CliRunner().invoke(stats_command, [str(maps.folder), "--name", "district"])
+    assert refused.exit_code == 2
+    assert "--by" in refused.output
     done = tilth("stats", maps.folder, "--by", units, "--format", "csv")
     assert done.stdout.splitlines()[1].startswith("west,")
     done = tilth("stats", maps.folder, "--by", tmp_path / "none.geojson")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,7 @@ from tilth.classes import CROP, FTW3, IGNORE, ClassScheme
 from tilth.data.landscape import simulate
 from tilth.errors import BadInput, GridMismatch, OutputExists
 from tilth.grid import photo_grid, whole
-from tilth.labelling import ConfidenceOptions, SceneOptions, known_labels, label_scenes, read_labels, read_rows
+from tilth.labelling import ConfidenceOptions, SceneOptions, keep_pseudo, known_labels, label_scenes, read_labels, read_rows
 from tilth.labelling.confidence import onto
 from tilth.labelling.scenes import average, label_dates, predicted_labels
 from tilth.labels import class_labels
@@ -29,6 +30,7 @@ class Reader:
     """A model for images whose bands are already what it answers, from 0 to 255."""
 
     classes: ClassScheme = FTW3
+    engine: str = "by hand"
     inputs: InputSpec = field(default_factory=lambda: InputSpec(("red", "green", "blue"), Scaling((255.0,)), window=64, multiple=8))
 
     def __call__(self, views):
@@ -147,3 +149,60 @@ def test_a_scene_of_which_nothing_is_known_has_no_mask(tmp_path):
     (row,) = label_scenes(tmp_path / "scenes", tmp_path / "out", Reader(CROP))
     assert (row.routed, row.quality) == ("none", 0)
     assert "sure of no pixel" in row.why
+
+
+FINE = Reader(inputs=InputSpec(("red", "green", "blue"), Scaling((255.0,)), gsd=(5.0, 5.0), window=64, multiple=8))
+"""Works at 5 m whatever the image's pixels are."""
+
+
+def test_labels_lie_on_the_grid_that_the_model_works_on_where_it_is_finer(country):
+    scene = date_of(country, 0, 0.0)
+    found = label_dates([scene], FINE, OPTIONS)
+    assert found.grid == country.grid.zoom_out(0.5)
+    edges = {finer: label_dates([scene], FINE, SceneOptions(finer=finer)) for finer in (True, False)}
+    assert edges[False].grid == country.grid
+    share = {finer: (labels.ids == 2).mean() for finer, labels in edges.items()}
+    assert share[True] < 0.75 * share[False]  # half the width, on the same outlines
+    photo = Raster(scene.values, photo_grid((128, 128)), scene.bands)
+    assert label_dates([photo], FINE, SceneOptions(predict=PredictOptions(scale=2.0))).ids.shape == (128, 128)
+    assert predicted_labels(scene, FINE, grid=found.grid).grid == found.grid
+
+
+def test_a_student_sees_the_bands_that_the_teacher_saw(country, tmp_path):
+    scene = date_of(country, 0, 0.0)
+    image = Raster(np.concatenate([scene.values[::-1], scene.values[:1] * 0 + 7]), scene.grid, ("B02", "red", "B04", "B08"))  # blue, green, red, infrared
+    write(image, tmp_path / "scenes" / "d.tif")
+    asked = SceneOptions(predict=PredictOptions(bands=(3, "red", 1)))
+    (row,) = label_scenes(tmp_path / "scenes", tmp_path / "out", FINE, asked)
+    (entry,) = keep_pseudo(tmp_path / "out", least=0.0).entries
+    sample = entry.open()
+    assert sample.image.bands == ("blue", "green", "red", "B08")
+    np.testing.assert_array_equal(sample.image.read(whole(scene.grid)).values[2::-1], scene.values)
+    assert sample.labels.grid == scene.grid.zoom_out(0.5)
+    assert row.quality == pytest.approx((sample.labels.ids != IGNORE).mean())
+    strange = Raster(scene.values[:, :, :120], scene.grid[:, :120], scene.bands)
+    (tmp_path / "scenes" / "d.tif").unlink()
+    write(Raster(np.concatenate([strange.values, strange.values[:1]]), strange.grid, image.bands), tmp_path / "scenes" / "d.tif")
+    with pytest.raises(GridMismatch, match=r"its mask d\.tif"):
+        entry.open()
+
+
+def test_the_verb_takes_bands_and_fails_where_nothing_is_labelled(country, tmp_path, monkeypatch, capsys):
+    from tilth import models
+    from tilth.cli.main import main
+
+    monkeypatch.setattr(models, "load_model", lambda _name, _engine: FINE)
+    scene = date_of(country, 0, 0.0)
+    for day in ("d1", "d2"):
+        write(Raster(scene.values[[0, 1, 2, 2]], scene.grid, ("R", "G", "B", "N")), tmp_path / "scenes" / f"{day}.tif")
+    words = ["label", "pseudo", str(tmp_path / "scenes"), "-m", "fine", "--dates", "--no-flips"]
+    with pytest.raises(SystemExit) as left:
+        main([*words, "-o", str(tmp_path / "none")])
+    assert left.value.code != 0
+    said = capsys.readouterr().err
+    assert "None of the 2 images got labels; d1: The image has 4 bands (R, G, B, N)" in said
+    assert said.count("--bands 1,2,3") == 1
+    main([*words, "--bands", "1,G, 3", "-o", str(tmp_path / "out")])
+    assert [row.has_mask for row in read_rows(tmp_path / "out" / "quality.csv")] == [True, True]
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert (settings["bands"], settings["predict"]["bands"]) == (["red", "green", "blue"], [1, "G", 3])

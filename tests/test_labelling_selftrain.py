@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from tilth.classes import CROP, FTW3, IGNORE
+from tilth import store
+from tilth.classes import CROP, FTW3, IGNORE, ClassScheme
 from tilth.data.landscape import simulate_photo
 from tilth.errors import BadInput, OutputExists, UnreadableFile
-from tilth.grid import photo_grid
-from tilth.labelling import ComputedDepths, DepthOptions, TrimapOptions, keep_pseudo, label_photos, plan_selftraining, write_mask
-from tilth.labelling.selftrain import make_trimaps, self_train, trimapped
+from tilth.grid import photo_grid, whole
+from tilth.labelling import (
+    ComputedDepths,
+    DepthOptions,
+    DrawOptions,
+    SceneOptions,
+    TrimapOptions,
+    keep_pseudo,
+    label_photos,
+    label_scenes,
+    plan_selftraining,
+    write_mask,
+)
+from tilth.labelling.selftrain import make_trimaps, self_train, stage_plan, trimapped
 from tilth.labels import LabelMap
+from tilth.predict import PredictOptions
 from tilth.segmenter import InputSpec, Scaling
+from tilth.selftrained import triptych
 from tilth.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Recipe, Schedule, Validate
 
 SIZE = (64, 96)
@@ -143,6 +159,64 @@ def test_what_cannot_be_joined_is_refused(made, tmp_path):
             make_trimaps(alone, Half(), tmp_path)
     finally:
         mask.write_bytes(kept_bytes)
+
+
+def test_pseudo_labels_get_the_share_of_windows_that_is_wished(made, tmp_path):
+    kept = keep_pseudo(made / "pseudo", least=0.0)
+    plain = plan_selftraining(recipe(made / "labelled"), kept)
+    assert stage_plan(plain, plain.training, 1).samples is plain.training
+    plan = plan_selftraining(recipe(made / "labelled"), kept, drawn=DrawOptions(share=0.25))
+    samples = stage_plan(plan, plan.training, 1).samples
+    assert samples.shares == (0.75, 0.25)
+    pseudo = [samples.keys[k].startswith("pseudo-labels/pseudo/") for k in samples.order(0, 0, 40)]
+    assert sum(pseudo) == 10
+    alone = plan_selftraining(recipe(), kept, drawn=DrawOptions(share=0.25))
+    assert stage_plan(alone, alone.training, 1).samples is alone.training
+    with pytest.raises(BadInput, match=r"share of pseudo-labels of 1"):
+        DrawOptions(share=1)
+    with pytest.raises(BadInput, match="the finer one first"):
+        DrawOptions(gsd=(6, 4))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A model that works at 5 m and finds a field of 40 m in every 60 m, whatever it sees; or the same, ``moved`` by some of its pixels."""
+
+    moved: int = 0
+    classes: ClassScheme = FTW3
+    inputs: InputSpec = field(
+        default_factory=lambda: InputSpec(("red", "green", "blue"), Scaling((255.0,)), gsd=(5.0, 5.0), window=64, overlap=0.0, multiple=8)
+    )
+
+    def __call__(self, views):
+        table = np.array([0, 0, 2, 1, 1, 1, 1, 1, 1, 2, 0, 0])
+        said = [np.broadcast_to(table[(np.arange(v.roi[1].start, v.roi[1].stop) + self.moved) % 12], v.pixels.shape[1:]) for v in views]
+        return np.eye(3, dtype=np.float32)[np.stack(said)].transpose(0, 3, 1, 2)
+
+
+def test_scenes_with_finer_labels_go_through_both_stages(tmp_path):
+    grid = GeoBox((60, 90), Affine(10, 0, 4e5, 0, -10, 6e6), "EPSG:32635")
+    path = tmp_path / "scenes" / "d.tif"
+    path.parent.mkdir()
+    with store.create_cog(path, grid, ("R", "G", "B", "N"), "uint8") as sink:
+        sink.write(whole(grid), np.random.default_rng(0).integers(0, 255, (4, 60, 90), np.uint8))
+    label_scenes(path.parent, tmp_path / "pseudo", Columns(), SceneOptions(predict=PredictOptions(bands=(1, 2, 3))))
+    kept = keep_pseudo(tmp_path / "pseudo", least=0.0)
+    fields = replace(recipe(), classes=FTW3)
+    with pytest.raises(BadInput, match=r"pixels of 5 m, finer than their images.*input\.gsd=\[5, 5\]"):
+        plan_selftraining(fields, kept)
+    plan = plan_selftraining(replace(fields, input=Inputs(window=32, gsd=(5.0, 5.0))), kept, drawn=DrawOptions(gsd=(5.0, 5.0)))
+    samples = stage_plan(plan, plan.training, 1).samples
+    assert [(part.crops.gsd, share) for part, share in zip(samples.recipes, samples.shares, strict=True)] == [((5.0, 5.0), 1.0)]
+    before = plan.training.entries[0].open()
+    found = make_trimaps(plan, Columns(moved=1), tmp_path / "trimap")
+    after = trimapped(plan, tmp_path / "trimap").entries[0].open()
+    assert after.labels.grid == before.labels.grid == grid.zoom_out(0.5)
+    kept_share = (after.labels.ids != IGNORE).mean() / (before.labels.ids != IGNORE).mean()
+    assert found["pseudo/d"].share == pytest.approx(kept_share)
+    assert 0.5 < kept_share < 0.8  # four columns of twelve differ
+    assert set(np.unique(after.labels.ids)) == {0, 1, IGNORE}
+    assert triptych(before, after.labels).shape == (60, 3 * 90 + 8, 3)
 
 
 class Killed(Exception):

@@ -11,6 +11,7 @@ from tilth.classes import FTW3
 from tilth.data.landscape import simulate
 from tilth.errors import BadInput, BandMismatch
 from tilth.grid import whole
+from tilth.preview import write_preview
 from tilth.raster import Raster
 
 
@@ -96,7 +97,7 @@ def test_preview_of_a_small_image_is_enlarged(image, tmp_path):
     from PIL import Image
 
     frame = tilth.map_fields(image, tmp_path / "f.parquet")
-    path = maps.write_preview(store.open_raster(image), frame, tmp_path / "p.png")
+    path = write_preview(store.open_raster(image), frame, tmp_path / "p.png")
     with Image.open(path) as shown:
         assert shown.size == (192, 192)
 

@@ -77,7 +77,7 @@ def test_the_registry_holds_the_released_models_with_their_licences():
         assert len(card.inputs.bands) == (3 if name in anything else 4 if "single" in name else 8), name
         if name not in anything:
             assert card.inputs.scaling == Scaling((3000.0,)), name
-            assert (card.inputs.window, card.inputs.gsd) == (256, (10.0, 10.0)), name
+            assert (card.inputs.window, card.inputs.overlap, card.inputs.gsd) == (512, 0.125, (10.0, 10.0)), name
     two_seasons = [f"{season}:{band}" for season in ("harvest", "planting") for band in ("red", "green", "blue", "nir")]
     assert list(cards["FTW_PRUE_EFNET_B5"].inputs.bands) == two_seasons
     assert cards["FTW_PRUE_EFNET_B7_CCBY"].url.endswith("/v3.1/prue_efnetb7_ccby_checkpoint.ckpt")

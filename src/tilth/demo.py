@@ -84,8 +84,8 @@ def run_demo(out: Path, *, seed: int = 11, size: int = 768, image: str | None = 
     for note in job.notes:
         on_note(note)
     scores_path = out / "fields.scores.tif"
-    path, frame = maps.map_image(job, out / "fields.parquet", options, scores=scores_path, force=True, on_step=on_step)
-    preview = maps.write_preview(job.source, frame, out / "preview.png")
+    preview = out / "preview.png"
+    path, frame = maps.map_image(job, out / "fields.parquet", options, scores=scores_path, preview=preview, force=True, on_step=on_step)
     rows = score_scene(scene, frame)
     sections = [_scene_section(scene, job.source, frame), _score_section(rows, job.model.card.name), _outputs_section(out, path, scores_path, preview)]
     if image is not None:

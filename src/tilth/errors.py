@@ -99,3 +99,14 @@ class UnsafeFile(TilthError):
 
 class MissingExtra(TilthError):
     """An optional dependency is not installed."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts, as a sentence says it.
+
+    Examples
+    --------
+    >>> counted(1, "job"), counted(1200, "job")
+    ('1 job', '1,200 jobs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

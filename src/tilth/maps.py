@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tilth
-from tilth import fields, models, picture, predict, store
+from tilth import fields, models, predict, store
 from tilth.classes import ClassScheme
 from tilth.errors import BadInput, BandMismatch
 from tilth.grid import ground_sampling_distance
 from tilth.landcover import LandCover, keep_cropland
 from tilth.models.refine import load_exact, load_refined
+from tilth.preview import Sketch
 from tilth.raster import Source
 from tilth.runners import Runner, RunnerOptions, Serial, open_runner
 from tilth.scoring import RunReport, block_map, check_output, conclude, journal_in, score_blocks, work_folder, write_scores
@@ -152,6 +153,7 @@ def map_image(
     options: MapOptions,
     *,
     scores: Path | None = None,
+    preview: Path | None = None,
     force: bool = False,
     on_step: OnStep = _silent,
     refine: Refine | None = None,
@@ -168,6 +170,8 @@ def map_image(
         The table; its ending decides the format.
     scores : path, optional
         Also write the class probabilities to this COG.
+    preview : path, optional
+        Also draw the fields over the image, as this PNG (an older one is replaced); where the image cannot be read there is none, and a note.
     refine : callable, optional
         Changes the table before it is written.
     work : path, optional
@@ -191,15 +195,19 @@ def map_image(
         store.check_output(scores, force)
         _refuse_objects(job)
     fields.format_of(out)
-    with work_folder(out, work or options.work, report) as folder:
+    with work_folder(out, work or options.work, report) as folder, Sketch(job.source, preview) as sketch:
         if gives_objects(job.model):
-            frame, method = _objects_to_table(job, folder, options, on_step, report), "objects"
+            frame, method = _objects_to_table(job, folder, options, on_step, report, sketch), "objects"
         else:
-            frame, method = _scores_to_table(job, folder, options, on_step, scores, report, force=force), options.method
+            frame, method = _scores_to_table(job, folder, options, on_step, scores, report, sketch, force=force), options.method
         frame = _refined(frame, options, refine, on_step)
         details = f"{job.model.card.name}, {method}, tilth {tilth.__version__}"
         with report.stages.during("table"):
             fields.write_fields(frame, out, _origin(out, options, job.source, details, _provenance(job)), force=force)
+        with report.stages.during("preview"):
+            lacking = sketch.finish(frame)
+    if lacking:
+        report.on_note(lacking)
     conclude(out, report, told=told)
     return out, frame
 
@@ -211,17 +219,20 @@ def _refuse_objects(job: Job) -> None:
         raise BadInput(message)
 
 
-def _scores_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, scores: Path | None, report: RunReport, *, force: bool) -> GeoDataFrame:
+def _scores_to_table(
+    job: Job, folder: Path, options: MapOptions, on_step: OnStep, scores: Path | None, report: RunReport, sketch: Sketch, *, force: bool
+) -> GeoDataFrame:
     """Probabilities, which may be written too, then objects and outlines."""
     with open_runner(options.runner) as runner:
         probabilities = score_blocks(_work(job, folder, options, runner), runner, report, _progress(on_step))
         job.model.rest()
+        sketch.begin()
         if scores is not None:
             write_scores(probabilities, scores, _score_tags(job), report, force=force, on_step=on_step)
         return _to_table(probabilities, job.plan.classes, folder, options, _image_gsd(job.source), on_step, runner, report)
 
 
-def _objects_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, report: RunReport) -> GeoDataFrame:
+def _objects_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, report: RunReport, sketch: Sketch) -> GeoDataFrame:
     """Objects as the model gives them, then outlines."""
     if options.runner.name != "serial":
         report.on_note(f"{job.model.card.name} answers with objects, which this process looks for alone: --runner is for models of probabilities.")
@@ -229,6 +240,7 @@ def _objects_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnSt
     with report.stages.during("network"):
         found = predict.predict_objects(job.source, job.model, job.plan, folder / "objects", journal=seen, progress=_progress(on_step))
     job.model.rest()
+    sketch.begin()
     on_step("objects", 1, 1, f"{len(found.table):,}")
     outlines = replace(options.outlines, min_area=least_area(options, _image_gsd(job.source)))
     with block_map(Serial(options.threads)) as run:
@@ -340,17 +352,6 @@ def _acquired(given: str | None, source: Source) -> datetime | None:
     return None
 
 
-def write_preview(source: Source, frame: GeoDataFrame, path: Path) -> Path:
-    """Draw the fields over the image; a large image is shown whole and, beside it, its middle at full size."""
-    image, step = picture.thumbnail(source)
-    shown = picture.draw_outlines(image, frame, source.grid, step)
-    if step == 1 and max(image.shape[:2]) <= 700:
-        shown = picture.draw_outlines(picture.enlarge(image, 2), frame, picture.zoomed(source.grid, 2))
-    with store.whole_file(path, force=True) as temporary:
-        picture.save_png(shown, temporary)
-    return path
-
-
 def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
     """Return count, total and median area in hectares, and mean confidence; areas are None for a photograph."""
     facts: dict[str, float | int | None] = {"fields": len(frame), "total_ha": None, "median_ha": None, "mean_confidence": None}
@@ -360,17 +361,6 @@ def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
         hectares = frame["metrics:area"].astype(float) / 10_000
         facts |= {"total_ha": round(float(hectares.sum()), 2), "median_ha": round(float(hectares.median()), 4)}
     return facts
-
-
-def write_score_preview(path: Path) -> Path:
-    """Draw the probabilities of a score raster as colours: the first three classes are red, green and blue."""
-    source = store.open_raster(path)
-    last = len(source.bands) - 1
-    image, _ = picture.thumbnail(source, bands=(0, min(1, last), min(2, last)))
-    target = path.with_name(f"{path.stem}.preview.png")
-    with store.whole_file(target, force=True) as temporary:
-        picture.save_png(image, temporary)
-    return target
 
 
 SMALLEST, SMALLEST_PIXELS = 500.0, 20

@@ -37,13 +37,14 @@ def thumbnail(source: Source, longest: int = 1400, bands: tuple[int, int, int] |
     step = max(1, -(-max(height, width) // longest))
     pick = list(bands or colour_bands(source.bands))
     picture = np.full((-(-height // step), -(-width // step), 3), np.nan, np.float32)
-    for roi in tiles((height, width), max(1024 // step, 1) * step):
+    for roi in tiles((height, width), 1024):  # on the tiles of usual files, so that none is decoded twice
         part = source.read(roi)
-        values = part.values[pick, ::step, ::step].astype(np.float32)
+        rows, columns = (slice(-side.start % step, None, step) for side in roi)
+        values = part.values[pick, rows, columns].astype(np.float32)
         if part.valid is not None:
-            values[:, ~part.valid[::step, ::step]] = np.nan
-        rows, columns = values.shape[1:]
-        picture[roi[0].start // step :, roi[1].start // step :][:rows, :columns] = np.moveaxis(values, 0, -1)
+            values[:, ~part.valid[rows, columns]] = np.nan
+        top, left = (-(-side.start // step) for side in roi)
+        picture[top:, left:][: values.shape[1], : values.shape[2]] = np.moveaxis(values, 0, -1)
     return stretch(picture), step
 
 

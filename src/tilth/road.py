@@ -135,6 +135,7 @@ def map_area(
     options: MapOptions | None = None,
     *,
     scores: Path | None = None,
+    preview: Path | None = None,
     work: Path | None = None,
     force: bool = False,
     on_step: OnStep = _silent,
@@ -148,7 +149,7 @@ def map_area(
     ----------
     survey : Survey
         From :func:`tilth.areas.survey_area`.
-    out, model, options, scores, force
+    out, model, options, scores, preview, force
         As in :func:`tilth.maps.map_image`.
     work : path, optional
         Keep finished parts in this folder: the next run with other outlines finds composites and probabilities there.
@@ -176,7 +177,9 @@ def map_area(
         for note in job.notes:
             on_note(note)
         options = replace(options, collection=options.collection or out.stem)
-        path, frame = maps.map_image(job, out, options, scores=scores, force=force, on_step=on_step, refine=_refiner(survey, job), work=folder, report=report)
+        path, frame = maps.map_image(
+            job, out, options, scores=scores, preview=preview, force=force, on_step=on_step, refine=_refiner(survey, job), work=folder, report=report
+        )
         result = AreaMap(path, frame, mosaic, job)
         if use is not None:
             use(result)

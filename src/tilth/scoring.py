@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -95,7 +96,12 @@ def work_folder(out: Path, keep: Path | None = None, report: RunReport | None = 
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputFailed(f"The folder {folder} for finished parts cannot be made ({error.strerror}): give one that can be written.") from error
-    yield folder
+    try:
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):  # it goes only if nothing was finished
+            folder.rmdir()
+        raise
     if keep is None and not (report and report.aside):
         shutil.rmtree(folder, ignore_errors=True)  # a worker of a run that was killed may still write there: what is left does no harm
 

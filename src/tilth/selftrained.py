@@ -113,10 +113,11 @@ def _figures(plan: SelfTraining, folder: Path, rows: list[dict[str, str]]) -> li
 
 def triptych(sample: Sample, left: LabelMap | None) -> np.ndarray:
     """Put image, label and trimap side by side, (y, x, 3) uint8."""
-    image, step = picture.thumbnail(sample.image, LONGEST)
+    image, _ = picture.thumbnail(sample.image, LONGEST)
     parts: list[Any] = [image]
     for labels in (sample.labels, left):
-        ids = np.full(tuple(sample.image.grid.shape), 255, np.uint8) if labels is None else labels.ids
-        parts.append(picture.class_picture(ids[::step, ::step], sample.labels.classes if sample.labels else left.classes))  # type: ignore[union-attr]
+        ids = np.full((1, 1), 255, np.uint8) if labels is None else labels.ids
+        rows, columns = (np.arange(size) * have // size for size, have in zip(image.shape[:2], ids.shape, strict=True))  # labels may be finer than the image
+        parts.append(picture.class_picture(ids[np.ix_(rows, columns)], sample.labels.classes if sample.labels else left.classes))  # type: ignore[union-attr]
     gap = np.full((image.shape[0], 4, 3), 255, np.uint8)
     return np.concatenate([parts[0], gap, parts[1], gap, parts[2]], 1)

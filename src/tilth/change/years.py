@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tilth.errors import BadInput, UnreadableFile
+from tilth.errors import BadInput, UnreadableFile, counted
 
 TABLES = (".parquet", ".gpkg", ".fgb", ".geojson")
 """Endings of tables of fields, in the order in which they are taken where one year has several."""
@@ -52,7 +52,7 @@ def find_years(given: Sequence[Given]) -> list[Year]:
         If a file is missing.
     """
     if len(given) < 2:
-        message = f"{len(given)} map was given; wanted are two or more, the earliest first: tilth change 2023/ 2024/ -o out/"
+        message = f"Maps of {counted(len(given), 'year')} were given; wanted are two or more, the earliest first: tilth change 2023/ 2024/ -o out/"
         raise BadInput(message)
     return _labelled([_find(_parts(one)) for one in given])
 

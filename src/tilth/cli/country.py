@@ -12,6 +12,7 @@ import click
 from tilth.cli import options as opt
 from tilth.cli.imagery import AreaCommand
 from tilth.cli.progress import reporter
+from tilth.errors import counted
 
 folder = click.Path(path_type=Path)
 ENDINGS = {"markdown": ".md", "csv": ".csv", "json": ".json"}
@@ -28,6 +29,11 @@ def finish(path: Path | None, facts: dict[str, Any], given: dict[str, Any]) -> N
                 click.echo(f"{name.replace('_', ' '):<18} {value}", err=True)
     if path is not None:
         click.echo(str(path))
+
+
+def some(names: list[str]) -> str:
+    """Return the first of many names."""
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 @click.command(
@@ -56,12 +62,10 @@ def merge_command(tables: tuple[Path, ...], out: Path, plan: Path | None, cell: 
                 "These tables belong to no plan: what two of them saw is kept once, what the edge of an image cut stays cut. 'tilth plan' makes jobs that join."
             )
         if missing := maps.facts.get("unfinished_jobs"):
-            say.note(f"{len(missing)} jobs of the plan are not finished and not in this map: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}.")
+            say.note(f"Not in this map, because not finished: {counted(len(missing), 'job')} of the plan ({some(missing)}).")
         if missing := maps.facts["incomplete_tables"]:
-            say.note(
-                f"{len(missing)} tables lack blocks that could not be done (their .aside.json says which), and so does this map: "
-                f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
-            )
+            count = counted(len(missing), "table")
+            say.note(f"This map lacks blocks that could not be done in {count} ({some(missing)}): the .aside.json beside each says which.")
     counts = {name: len(value) for name, value in maps.facts.items() if isinstance(value, list)}
     finish(
         maps.folder,
@@ -116,6 +120,8 @@ def stats_command(maps: Path, by: Path | None, name: str | None, out: Path | Non
     """Count."""
     from tilth import country, store
 
+    if name is not None and by is None:
+        raise click.UsageError(f"The column {name!r} was named, but no file of units that has it: add --by UNITS, or leave out --name.")
     if out is not None:
         store.check_output(out, given["force"])
     units = None if by is None else country.read_units(by, name)

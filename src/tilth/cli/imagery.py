@@ -168,6 +168,7 @@ def composite_command(area: str, year: int, out: Path | str, tiles: Path | None,
     from tilth.scoring import RunReport
 
     began, report = time.monotonic(), RunReport()
+    _refuse_cube(out)
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
         _check(place, tiles, given)
         kept = None if given["dry_run"] else areas.work_folder(place.out, place.work)
@@ -200,13 +201,17 @@ def composite_command(area: str, year: int, out: Path | str, tiles: Path | None,
     click.echo(address)
 
 
+def _refuse_cube(out: Path | str) -> None:
+    """Refuse a .zarr on an object store, before the store is asked for anything."""
+    if isinstance(out, str) and out.lower().rstrip("/").endswith(".zarr"):
+        message = "A .zarr is a folder for prediction on this machine: give a name that ends in .tif to write to an object store."
+        raise click.UsageError(message)
+
+
 def _check(place: running.Place, tiles: Path | None, given: dict[str, Any]) -> None:
     """Refuse what cannot be written, before any work is done."""
     from tilth import composites
 
-    if place.remote is not None and place.out.suffix.lower() == ".zarr":
-        message = "A .zarr is a folder for prediction on this machine: give a name that ends in .tif to write to an object store."
-        raise click.UsageError(message)
     if place.journal is not None and tiles is not None:
         message = "--tiles was given, but the tiles' composites go to an object store: leave it out."
         raise click.UsageError(message)

@@ -123,8 +123,11 @@ def _tell(rows: list[Any], say: Reporter) -> None:
 
 def _name_missing(rows: list[Any], say: Reporter) -> None:
     missing = [row for row in rows if not row.has_mask]
+    reasons: dict[str, list[str]] = {}
     for row in missing[:BAD_SHOWN]:
-        say.note(f"No mask: {row.key}: {row.why}")
+        reasons.setdefault(row.why, []).append(row.key)
+    for why, keys in reasons.items():
+        say.note(f"No mask: {', '.join(keys)}: {why}")
     if len(missing) > BAD_SHOWN:
         say.note(f"... and {len(missing) - BAD_SHOWN:,} more, see the table.")
 
@@ -150,21 +153,28 @@ def _result(path: Path, given: dict[str, Any], facts: dict[str, Any]) -> None:
 @click.option("--least-score", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="Objects of a lower mean probability are not known.")
 @opt.engine
 @click.option("--flips/--no-flips", default=True, show_default=True, help="Average over the eight flips and rotations: slower, surer.")
-@opt.group(opt.window, opt.gsd, opt.scale)
+@opt.group(opt.window, opt.gsd, opt.scale, opt.bands)
+@click.option(
+    "--finer/--no-finer", default=True, show_default=True, help="Where the model works on a finer grid than the image's, write labels on that grid too."
+)
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def pseudo_command(images: Path, out: Path, **given: Any) -> None:
     """Label images by a model."""
     from tilth import models
+    from tilth.errors import BadInput
     from tilth.labelling.ledger import QUALITY
     from tilth.labelling.scenes import SceneOptions, label_scenes
 
-    options = SceneOptions(_confidence(given), _predicting(given), given["dates"])
+    options = SceneOptions(_confidence(given), _predicting(given), given["dates"], given["finer"])
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         model = models.load_model(given["model"], given["engine"])
         rows = label_scenes(images, out, model, options, force=given["force"], on_step=say.step)
         made = [row for row in rows if row.has_mask]
         known = sum(row.quality for row in made) / max(len(made), 1)
         say.note(f"{len(rows):,} images: {len(made):,} labelled, {known:.0%} of their pixels known; {model.engine}.")
+        if not made:
+            message = f"None of the {len(rows):,} images got labels; {rows[0].key}: {rows[0].why}"
+            raise BadInput(message)
         _name_missing(rows, say)
     _result(out / QUALITY, given, {"images": len(rows), "masks": len(made)})
 
@@ -178,7 +188,8 @@ def _confidence(given: dict[str, Any]) -> Any:
 def _predicting(given: dict[str, Any]) -> Any:
     from tilth.predict import PredictOptions
 
-    return PredictOptions(window=given["window"], gsd=given["gsd"], scale=given["scale"], flips=given["flips"])
+    asked = None if given["bands"] is None else tuple(int(part) if part.isdecimal() else part for part in map(str.strip, given["bands"].split(",")))
+    return PredictOptions(window=given["window"], gsd=given["gsd"], scale=given["scale"], flips=given["flips"], bands=asked)
 
 
 @label_group.command("trimap", help="Two masks, or two folders of masks, in; what they agree on out, 255 elsewhere; with the shares agreed, class by class.")
@@ -225,6 +236,10 @@ def _scheme(given: str) -> Any:
     "--decisions", type=click.Path(path_type=Path), default=None, help="Log of `tilth label screen` [default: decisions.jsonl in the folder of pseudo-labels]."
 )
 @click.option("--least", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least quality, where nobody has screened.")
+@click.option("--share", type=click.FloatRange(0, 1, True, True), default=None, help="Share of the windows cut from pseudo-labels [default: images alike].")
+@click.option(
+    "--gsd", type=(float, float), default=None, help="Metres at which windows of pseudo-labels are drawn, finest and coarsest [default: the recipe's]."
+)
 @click.option("--trimap-human", is_flag=True, help="Let the first stage erase labels of people too.")
 @click.option("--trimap-full", is_flag=True, help="Let it erase masks that are all crop too.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, for example schedule.epochs=20; repeatable.")
@@ -234,7 +249,7 @@ def selftrain_command(recipe: str, pseudo: Path, out: Path, **given: Any) -> Non
     from tilth import selftrained
     from tilth.labelling.decisions import LOG
     from tilth.labelling.kept import keep_pseudo
-    from tilth.labelling.selftrain import TrimapOptions, plan_selftraining
+    from tilth.labelling.selftrain import DrawOptions, TrimapOptions, plan_selftraining
     from tilth.train import read_recipe
 
     named = [f"data.{key}={given[option]}" for key, option in (("dataset", "labelled"), ("root", "root")) if given[option]]
@@ -244,6 +259,7 @@ def selftrain_command(recipe: str, pseudo: Path, out: Path, **given: Any) -> Non
             read_recipe(recipe, [*given["changes"], *named]),
             keep_pseudo(pseudo, log, given["least"]),
             TrimapOptions(given["trimap_human"], given["trimap_full"]),
+            DrawOptions(given["share"], given["gsd"]),
         )
         for note in plan.notes:
             say.note(note)

@@ -36,7 +36,7 @@ def _map_options(given: dict[str, Any]) -> MapOptions:
             gsd=given.get("gsd"),
             scale=given.get("scale"),
             flips=given.get("flips", False),
-            batch=given.get("batch", 4),
+            batch=given.get("batch"),
             bands=_bands(given.get("bands")),
         ),
         method=given.get("method", "watershed"),
@@ -140,13 +140,15 @@ def _finish(result: Path | str, facts: dict[str, Any], *, as_json: bool, quiet: 
     click.echo(str(result))
 
 
-def _with_preview(image: Path | str, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
-    from tilth import maps, store
+def _preview(out: Path, *, wanted: bool) -> Path | None:
+    from tilth.preview import preview_of
 
-    if not wanted:
-        return {}
-    target = out.with_name(f"{out.stem}.preview.png")
-    return {"preview": str(maps.write_preview(store.open_raster(image), frame, target))}
+    return preview_of(out) if wanted else None
+
+
+def _drawn(path: Path | None) -> dict[str, str]:
+    """Return the preview as a fact, if there is one."""
+    return {"preview": str(path)} if path is not None and path.is_file() else {}
 
 
 def _with_page(job: Job, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
@@ -264,8 +266,9 @@ def _map_image(image: str, wish: Wish) -> None:
         say.note(note)
     if given["fast"]:  # first: later the second network would stand beside a table of all fields
         say.note(_compared(job))
-    _, frame = maps.map_image(job, out, wish.options, scores=wish.scores, force=given["force"], on_step=say.step, report=wish.report)
-    wish.finish(frame, _with_preview(image, frame, out, wanted=given["preview"]) | _with_page(job, frame, out, wanted=given["page"]))
+    preview = _preview(out, wanted=given["preview"])
+    _, frame = maps.map_image(job, out, wish.options, scores=wish.scores, preview=preview, force=given["force"], on_step=say.step, report=wish.report)
+    wish.finish(frame, _drawn(preview) | _with_page(job, frame, out, wanted=given["page"]))
 
 
 def _refuse_area(image: str) -> None:
@@ -298,9 +301,9 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
         area.print_cost(estimate_area(survey, wish.model, wish.options, given["price"]), as_json=given["as_json"])
         return
     extra: dict[str, Any] = {}
+    preview = _preview(out, wanted=given["preview"])
 
     def use(result: road.AreaMap) -> None:
-        extra.update(_with_preview(result.mosaic, result.frame, out, wanted=given["preview"]))
         extra.update(_with_page(result.job, result.frame, out, wanted=given["page"]))
         if given["fast"]:
             say.note(maps.compare_precision(result.job))
@@ -311,6 +314,7 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
         wish.model,
         wish.options,
         scores=wish.scores,
+        preview=preview,
         work=kept,
         force=given["force"],
         on_step=say.step,
@@ -318,7 +322,7 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
         use=use,
         report=wish.report,
     )
-    wish.finish(result.frame, extra)
+    wish.finish(result.frame, _drawn(preview) | extra)
 
 
 @click.command("predict", help="Image in, class probabilities out, as a COG that says what its bands mean.")
@@ -333,6 +337,7 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
 def predict_command(image: str, out: Path | str, model: str | None, **given: Any) -> None:
     """Run the first half."""
     from tilth import maps, scoring
+    from tilth.preview import write_score_preview
 
     began = time.monotonic()
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
@@ -349,7 +354,7 @@ def predict_command(image: str, out: Path | str, model: str | None, **given: Any
         path = maps.predict_image(job, place.out, options, force=given["force"], on_step=say.step, report=report)
         if given["fast"]:
             say.note(maps.compare_precision(job))
-        extra = {"preview": str(maps.write_score_preview(path))} if given["preview"] else {}
+        extra = {"preview": str(write_score_preview(path))} if given["preview"] else {}
         _conclude(report, place, extra, began, given)
 
 
@@ -366,11 +371,15 @@ def predict_command(image: str, out: Path | str, model: str | None, **given: Any
 @click.option("--image", default=None, help="Draw the preview over this image.")
 def fields_command(scores: str, out: Path | str, image: str | None, **given: Any) -> None:
     """Run the second half."""
-    from tilth import maps, scoring
+    from tilth import maps, scoring, store
+    from tilth.preview import write_preview
 
     began = time.monotonic()
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, None, force=given["force"]) as place:
         report = scoring.RunReport(on_note=say.note)
         path, frame = maps.fields_from_scores(scores, place.out, _map_options(given), force=given["force"], on_step=say.step, report=report)
-        extra = _with_preview(image or scores, frame, path, wanted=given["preview"])
+        preview = _preview(path, wanted=given["preview"])
+        if preview is not None:
+            write_preview(store.open_raster(image or scores), frame, preview)
+        extra = _drawn(preview)
         _conclude(report, place, maps.summarise(frame) | extra, began, given)

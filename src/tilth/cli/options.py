@@ -46,7 +46,7 @@ window = click.option("--window", "--patch_size", "-ps", type=click.IntRange(32)
 overlap = click.option("--overlap", type=click.FloatRange(0, 0.75), default=None, help="Share of a window shared with its neighbour [default: the model's].")
 padding = click.option("--padding", "-p", type=click.IntRange(0), default=None, hidden=True, help="ftw alias: half of the overlap, in pixels.")
 block = click.option("--block", type=click.IntRange(64), default=2048, show_default=True, help="Edge of a block in pixels; decides memory, never the result.")
-batch = click.option("--batch", "--batch_size", "-bs", type=click.IntRange(1), default=4, show_default=True, help="Windows given to the network at once.")
+batch = click.option("--batch", "--batch_size", "-bs", type=click.IntRange(1), default=None, help="Windows given to the network at once [default: its own].")
 gsd = click.option("--gsd", type=click.FloatRange(min=0, min_open=True), default=None, help="Work at this ground sampling distance in metres.")
 scale = click.option(
     "--scale", "--resize_factor", "-r", "scale", type=click.FloatRange(min=0, min_open=True), default=None, help="Upsample the image by this factor instead."

@@ -18,7 +18,7 @@ OWN = ("area", "year", "out", "prices", "probe", "probe_file", "probe_km", "prob
 HELP = """An area and a year in, a folder of jobs out that 'tilth map' does one by one, and what they will take.
 
 AREA is a file of polygons (a country), or west,south,east,north. Times are measured on this machine: --probe runs the whole road over a small window in
-the middle of the area, --probe-file takes up an earlier probe. Prices come from a price sheet. 'sh plan/run.sh' does the jobs, 'tilth merge plan/jobs/*'
+the middle of the area, --probe-file takes up an earlier probe. Prices come from a price sheet. 'sh plan/run.sh' does the jobs, 'tilth merge plan/ -o maps/'
 joins them."""
 
 

@@ -133,13 +133,13 @@ def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator
 
 
 def tell(report: RunReport, place: Place, seconds: float, given: dict[str, Any]) -> dict[str, Any]:
-    """Print where the seconds went, if that is wanted, and write it beside the output; return what the summary says."""
+    """Write where the seconds went beside the output, if that is wanted, and print it unless all is to be quiet; return what the summary says."""
     if not given.get("profile"):
         return {}
     stages = {name: round(spent, 3) for name, spent in report.stages.seconds.items()}
     path = place.out.with_name(f"{place.out.name}.profile.json")
     path.write_text(json.dumps({"seconds": round(seconds, 3), "stages": stages, "cores": os.cpu_count()}, indent=1) + "\n", "utf-8")
-    if not given["as_json"]:
+    if not (given["as_json"] or given["quiet"]):
         click.echo(f"{seconds:.1f} s passed; seconds of work by stage, all threads and workers together (stages overlap):", err=True)
         for name, spent in stages.items():
             click.echo(f"  {name:<16} {spent:10.2f} s  {spent / max(seconds, 1e-9):6.1%}", err=True)

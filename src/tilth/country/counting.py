@@ -13,6 +13,7 @@ import numpy as np
 from tilth import store as files
 from tilth.country.asking import Reading, scan
 from tilth.country.cells import degrees, places_of
+from tilth.country.lattice import many
 from tilth.country.parts import Maps, open_maps
 from tilth.errors import BadInput, UnknownName
 from tilth.fields import read_fields
@@ -142,7 +143,7 @@ def _unit(units: Units | None, number: int, area: np.ndarray) -> Unit:
     area = area[np.isfinite(area)].astype(np.float64)
     total, count = float(area.sum()), len(area)
     shape = None if units is None else units.shapes[number]
-    land = None if shape is None else square_kilometres(_multi(shape))
+    land = None if shape is None else square_kilometres(many(shape))
     return Unit(
         unit="all" if units is None else units.names[number],
         land_km2=None if land is None else round(land, 3),
@@ -154,12 +155,6 @@ def _unit(units: Units | None, number: int, area: np.ndarray) -> Unit:
         fields_per_km2=None if not land else round(count / land, 3),
         mercator_km2=None if shape is None else round(mercator_km2(shape), 3),
     )
-
-
-def _multi(shape: Any) -> Any:
-    import shapely
-
-    return shapely.multipolygons(polygons_of(np.array([shape], object)))
 
 
 def mercator_km2(shape: Any) -> float:

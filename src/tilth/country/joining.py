@@ -12,7 +12,7 @@ import numpy as np
 
 from tilth import fields
 from tilth.country.seams import NONE, Seam, match, polygons_only, read_seam
-from tilth.country.sheets import LONLAT, with_shapes
+from tilth.country.sheets import LONLAT, with_column, with_shapes
 from tilth.country.territory import Territories
 
 if TYPE_CHECKING:
@@ -128,25 +128,32 @@ def join_rows(groups: Groups, sizes: list[int], load: Callable[[int], Seam], lea
     tally : Tally
         Is counted up.
     """
-    import pyarrow as pa
-
     for sheet in range(len(sizes)):
         rows = groups.members(sheet)
-        if not len(rows):
-            continue
-        owner = np.searchsorted(groups.offsets, rows, side="right") - 1
-        tables, pieces, clipped = [], [], []
-        for one in np.unique(owner):
-            seam, here = load(int(one)), rows[owner == one] - groups.offsets[one]
-            tables.append(seam.table.take(pa.array(here)))
-            left, less = _given_way(groups, load, seam, int(one), here)
-            pieces.append(left)
-            clipped.append(less)
-        yield _joined(pa.concat_tables(tables), np.concatenate(pieces), np.concatenate(clipped), groups.group[rows], least, tally)
+        if len(rows):
+            yield _joined(*_gathered(groups, load, rows), least, tally)
+
+
+def _gathered(groups: Groups, load: Callable[[int], Seam], rows: np.ndarray) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows of several sheets: their records, pieces, whether these are less than the outlines, and groups; rows of which nothing is left are gone."""
+    import pyarrow as pa
+    import shapely
+
+    owner = np.searchsorted(groups.offsets, rows, side="right") - 1
+    tables, pieces, clipped = [], [], []
+    for one in np.unique(owner):
+        seam, here = load(int(one)), rows[owner == one] - groups.offsets[one]
+        tables.append(seam.table.take(pa.array(here)))
+        left, less = _given_way(groups, load, seam, int(one), here)
+        pieces.append(left)
+        clipped.append(less)
+    left, less = np.concatenate(pieces), np.concatenate(clipped)
+    some = ~shapely.is_empty(left)
+    return pa.concat_tables(tables).filter(pa.array(some)), left[some], less[some], groups.group[rows][some]
 
 
 def _given_way(groups: Groups, load: Callable[[int], Seam], seam: Seam, sheet: int, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pieces without what earlier tables have, and whether they are less than the outline; where sheets have cores nothing is to be taken away here."""
+    """Return pieces without what earlier tables have, and whether they are less than the outline."""
     import shapely
 
     pieces, clipped = seam.pieces[here].copy(), seam.clipped[here].copy()
@@ -156,7 +163,7 @@ def _given_way(groups: Groups, load: Callable[[int], Seam], seam: Seam, sheet: i
     for k in np.flatnonzero(np.isin(here + start, cuts[:, 1])):
         rivals = cuts[cuts[:, 1] == here[k] + start, 0]
         owners = np.searchsorted(groups.offsets, rivals, side="right") - 1
-        shapes = [load(int(s)).shapes[r - groups.offsets[s]] for s, r in zip(owners, rivals, strict=True)]
+        shapes = [load(int(s)).pieces[r - groups.offsets[s]] for s, r in zip(owners, rivals, strict=True)]
         pieces[k] = polygons_only(np.array([shapely.difference(pieces[k], shapely.union_all(shapes))], object))[0]
         clipped[k] = True
     return pieces, clipped
@@ -179,11 +186,8 @@ def _joined(table: pa.Table, pieces: np.ndarray, clipped: np.ndarray, group: np.
     tally.scraps += int(dropped.sum())
     tally.scrap_area += float(area[dropped].sum())
     records = _records(table.take(pa.array(rest)), starts)
-    columns = {"id": [""] * len(starts), "metrics:area": area.astype(np.float32), "metrics:perimeter": perimeter.astype(np.float32)}
-    for name, values in columns.items():
-        if name in records.column_names:
-            field = records.schema.field(name)
-            records = records.set_column(records.column_names.index(name), field, pa.array(values, field.type))
+    for name, values in {"id": [""] * len(starts), "metrics:area": area, "metrics:perimeter": perimeter}.items():
+        records = with_column(records, name, values)
     records = with_shapes(records, shapes).select(table.column_names).filter(pa.array(~dropped))
     return pa.concat_tables([table.filter(pa.array(whole)), records.cast(table.schema)])
 
@@ -213,15 +217,13 @@ def _records(table: pa.Table, starts: np.ndarray) -> pa.Table:
     import pyarrow as pa
 
     out = table.take(pa.array(starts))
-    if "confidence" in table.column_names and "metrics:area" in table.column_names:
+    if "confidence" in table.column_names:
         sure, weight = (table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in ("confidence", "metrics:area"))
         known = np.isfinite(sure) & np.isfinite(weight)
         total = np.add.reduceat(np.where(known, weight, 0), starts)
         mean = np.add.reduceat(np.where(known, weight * sure, 0), starts) / np.where(total > 0, total, np.nan)
-        field = out.schema.field("confidence")
-        out = out.set_column(out.column_names.index("confidence"), field, pa.array(np.minimum(mean, 1), field.type, from_pandas=True))
+        out = with_column(out, "confidence", np.minimum(mean, 1))
     if (name := "determination:datetime") in table.column_names:
         moments = table[name].to_numpy(zero_copy_only=False).astype("datetime64[ms]")
-        last = np.fmax.reduceat(moments, starts)
-        out = out.set_column(out.column_names.index(name), out.schema.field(name), pa.array(last).cast(out.schema.field(name).type))
+        out = with_column(out, name, np.fmax.reduceat(moments, starts))
     return out

@@ -24,6 +24,8 @@ HALO = 1_000.0
 """Metres that a job looks beyond its square: most fields are smaller."""
 LEAST = 100.0
 """Metres of a halo: with less nobody would see what goes on beyond a border."""
+ROUGH = 50
+"""The area is simplified to a fiftieth of the halo before it grows by it: jobs need no rocks along a coast."""
 STEPS = 8
 """Points per edge of a square; neighbours compute the same ones, so any number closes without a gap."""
 SMALLEST = 0.01
@@ -39,8 +41,10 @@ class Cell:
     crs: str
     core: MultiPolygon
     """Longitude and latitude."""
+    area: MultiPolygon
+    """The area in the core and twice the halo around it: fields that do not touch it are none of its."""
     seen: MultiPolygon
-    """The area in the core and the halo around it."""
+    """The core and the halo around it, as far as they lie within the halo of the area: fields at the area's edge are seen whole."""
     km2: float
     """The area in the core alone, on the ellipsoid."""
     bounds: tuple[float, float, float, float]
@@ -57,7 +61,7 @@ def cut_area(area: Area, edge: float = EDGE, halo: float = HALO) -> list[Cell]:
     edge : float
         Metres along a square.
     halo : float
-        Metres that each job looks further.
+        Metres that each job looks further, beyond its square and beyond the area; a field that is longer may be cut.
 
     Returns
     -------
@@ -81,6 +85,8 @@ def cut_area(area: Area, edge: float = EDGE, halo: float = HALO) -> list[Cell]:
         part = shapely.intersection(area.geometry, strip)
         if not shapely.is_empty(part):
             cells += _in_zone(area, part, strip, (zone, south), edge, halo)
+    if not cells and area.km2 < SMALLEST:
+        raise BadInput(f"The area {area.name} has {1e6 * area.km2:,.0f} m2; a plan is for areas from {1e6 * SMALLEST:,.0f} m2 up: give it to 'tilth map'.")
     if not cells:
         raise BadInput(f"The area {area.name} lies where there are no UTM zones (beyond 80 degrees south or 84 north): there are no fields to map.")
     return cells
@@ -110,13 +116,30 @@ def _in_zone(area: Area, part: MultiPolygon, strip: Polygon, zone: tuple[int, bo
             square = _square(column, row, edge)
             core = shapely.intersection(_running(_moved(square, back), zone[0]), strip)
             mine = shapely.intersection(part, core) if shapely.intersects(part, core) else shapely.Polygon()
-            if shapely.is_empty(mine) or square_kilometres(_many(mine)) < SMALLEST:
+            if shapely.is_empty(mine) or square_kilometres(many(mine)) < SMALLEST:
                 continue
-            around = _running(_moved(shapely.buffer(_moved(core, there), halo, join_style="mitre"), back), zone[0])
-            seen = _many(shapely.intersection(area.geometry, shapely.union_all(cut(polygons_of(np.array([around], object))))))
+            flat_core = _moved(core, there)
+            reach, wide = (shapely.buffer(flat_core, times * halo, join_style="mitre") for times in (1, 2))
+            near = shapely.intersection(area.geometry, _on_globe(wide, back, zone[0]))
+            seen = _on_globe(shapely.intersection(reach, _grown(_running(near, zone[0]), there, halo)), back, zone[0])
             bounds = shapely.bounds(_moved(shapely.segmentize(seen, 0.02), there)).tolist()
             name = f"{zone[0]:02}{'S' if zone[1] else 'N'}_e{column:02}_n{row:03}"
-            yield Cell(name, crs, _many(core), seen, square_kilometres(_many(mine)), tuple(bounds))
+            yield Cell(name, crs, many(core), many(near), seen, square_kilometres(many(mine)), tuple(bounds))
+
+
+def _grown(shape: Any, there: Any, halo: float) -> Any:
+    """Return an area grown by the halo, in metres."""
+    import shapely
+
+    slack = halo / ROUGH
+    return shapely.buffer(shapely.simplify(_moved(shapely.segmentize(shape, 0.05), there), slack), halo + slack, quad_segs=4)
+
+
+def _on_globe(flat: Any, back: Any, zone: int) -> MultiPolygon:
+    """Return what lies in metres in longitude and latitude, cut at the antimeridian."""
+    import shapely
+
+    return many(shapely.union_all(cut(polygons_of(np.array([_running(_moved(flat, back), zone)], object)))))
 
 
 def _square(column: int, row: int, edge: float) -> Polygon:
@@ -143,7 +166,7 @@ def _moved(shape: Any, mover: Any) -> Any:
     return shapely.transform(shape, lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1))
 
 
-def _many(shape: object) -> MultiPolygon:
+def many(shape: object) -> MultiPolygon:
     """Return a geometry's polygons as one multipolygon."""
     import shapely
 
@@ -151,8 +174,8 @@ def _many(shape: object) -> MultiPolygon:
 
 
 def to_feature(cell: Cell) -> dict[str, Any]:
-    """Return a job as a GeoJSON feature: its geometry is where to look, its property ``core`` what it answers for."""
+    """Return a job as a GeoJSON feature: its geometry is where to look, its properties ``core`` what it answers for and ``area`` what its fields touch."""
     from shapely.geometry import mapping
 
-    facts = {"name": cell.name, "crs": cell.crs, "km2": round(cell.km2, 4), "core": mapping(cell.core)}
+    facts = {"name": cell.name, "crs": cell.crs, "km2": round(cell.km2, 4), "core": mapping(cell.core), "area": mapping(cell.area)}
     return {"type": "Feature", "properties": facts, "geometry": mapping(cell.seen)}

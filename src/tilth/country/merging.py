@@ -20,9 +20,9 @@ from tilth.country.joining import Borders, Tally, group_rows, join_rows
 from tilth.country.parts import PART, Maps, Part, PartWriter, open_maps, write_index
 from tilth.country.runs import KEY, Runs, RunWriter, boxes_of, open_runs, place
 from tilth.country.seams import find_pieces, write_seam
-from tilth.country.sheets import JOBS, Sheet, conformed, finished_jobs, measured, merged_schema, open_sheets
+from tilth.country.sheets import JOBS, Sheet, conformed, finished_jobs, measured, merged_schema, open_sheets, with_column
 from tilth.country.territory import Territories
-from tilth.errors import BadInput, OutputExists, OutputFailed
+from tilth.errors import BadInput, OutputExists, OutputFailed, counted
 from tilth.fields.schema import Origin
 from tilth.scoring import list_of
 from tilth.store.whole import explained, publish_folder
@@ -170,11 +170,10 @@ def _open_run(sheets: list[Sheet], out: Path, options: MergeOptions, work: Path 
     with explained(out):
         if folder.is_dir() and any(folder.iterdir()) and not _is_ours(note):
             raise OutputFailed(f"The folder {folder} holds something that is no unfinished merge: give another one with --work.")
-        if not _is_ours(note) or json.loads(note.read_text("utf-8")).get("key") != wanted:
+        if not _is_ours(note) or _read_note(note).get("key") != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
-            with store.whole_file(note, force=True) as temporary:
-                temporary.write_text(json.dumps({"what": "finished parts of an interrupted tilth merge", "key": wanted}), "utf-8")
+            _write_note(note, {"what": "finished parts of an interrupted tilth merge", "key": wanted})
     schema = merged_schema(sheets)
     return Run(folder, Territories(sheets), _used(schema, sheets), _origin(sheets, str(options.collection)), options)
 
@@ -184,6 +183,16 @@ def _is_ours(note: Path) -> bool:
         return "key" in json.loads(note.read_text("utf-8"))
     except (OSError, ValueError):
         return False
+
+
+def _write_note(path: Path, facts: dict[str, Any]) -> None:
+    """Say that a part is finished; it is not before."""
+    with store.whole_file(path, force=True) as temporary:
+        temporary.write_text(json.dumps(facts), "utf-8")
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text("utf-8")))
 
 
 def _used(schema: pa.Schema, sheets: list[Sheet]) -> pa.Schema:
@@ -221,15 +230,15 @@ def _spread(run: Run, on_step: OnStep) -> dict[str, Any]:
             run.runs(sheet).mkdir(parents=True)
             run.seam(sheet).parent.mkdir(exist_ok=True)
             counts = _spread_sheet(run, number, sheet)
-            with store.whole_file(note, force=True) as temporary:
-                temporary.write_text(json.dumps(counts), "utf-8")
-        for name, value in json.loads(note.read_text("utf-8")).items():
+            _write_note(note, counts)
+        for name, value in _read_note(note).items():
             total[name] = total.get(name, 0) + value
-    on_step("spread", 1, 1, f"{total['rows']:,} rows of {len(run.sheets)} tables")
+    on_step("spread", 1, 1, f"{counted(total['rows'], 'row')} of {counted(len(run.sheets), 'table')}")
     return {
         "sheets": len(run.sheets),
         "planned": run.territories.planned,
         "rows_read": total["rows"],
+        "beyond_the_area": total["beyond"],
         "along_borders": total["border"],
         "seen_twice": total["gone"],
     }
@@ -237,16 +246,18 @@ def _spread(run: Run, on_step: OnStep) -> dict[str, Any]:
 
 def _spread_sheet(run: Run, number: int, sheet: Sheet) -> dict[str, int]:
     writer = RunWriter(run.runs(sheet))
-    counts = {"rows": 0, "border": 0, "gone": 0}
+    counts = {"rows": 0, "beyond": 0, "border": 0, "gone": 0}
     other = run.territories.others(number)
     seams = [find_pieces(run.schema.empty_table(), None)[0]]
     for batch in sheet.batches():
-        table = measured(conformed(batch, run.schema, sheet.origin.determined))
+        country, mine = run.territories.touching(number, batch)
+        table = measured(conformed(batch.filter(country & mine), run.schema, sheet.origin.determined))
         inside = run.territories.inside(number, boxes_of(table))
         writer.add(place(table.filter(inside)))
         border, gone = find_pieces(table.filter(~inside), other)
         seams.append(border)
-        counts = {"rows": counts["rows"] + len(table), "border": counts["border"] + len(border), "gone": counts["gone"] + gone}
+        found = {"rows": len(batch), "beyond": int((~country).sum()), "border": len(border), "gone": gone + int((country & ~mine).sum())}
+        counts = {name: value + found[name] for name, value in counts.items()}
     writer.flush()
     write_seam(run.seam(sheet), seams)
     return counts
@@ -256,11 +267,11 @@ def _close(run: Run, on_step: OnStep) -> dict[str, Any]:
     """Join what the borders cut."""
     note = run.joined / DONE
     if note.is_file():
-        return dict(json.loads(note.read_text("utf-8")))
+        return _read_note(note)
     shutil.rmtree(run.joined, ignore_errors=True)
     run.joined.mkdir(parents=True)
     borders = Borders([run.seam(sheet) for sheet in run.sheets])
-    sizes = [json.loads((run.runs(sheet) / DONE).read_text("utf-8"))["border"] for sheet in run.sheets]
+    sizes = [_read_note(run.runs(sheet) / DONE)["border"] for sheet in run.sheets]
     groups = group_rows(run.territories, sizes, borders.load, lambda done, of: on_step("seams", done, 2 * of, ""))
     tally, writer = Tally(), RunWriter(run.joined)
     for number, table in enumerate(join_rows(groups, sizes, borders.load, run.options.min_area, tally)):
@@ -268,10 +279,9 @@ def _close(run: Run, on_step: OnStep) -> dict[str, Any]:
         on_step("seams", len(sizes) + number, 2 * len(sizes), "")
     writer.flush()
     joining.forget()
-    on_step("seams", 1, 1, f"{tally.joined:,} fields joined")
+    on_step("seams", 1, 1, f"{counted(tally.joined, 'field')} joined")
     facts = {"joined": tally.joined, "cut": tally.cut, "scraps": tally.scraps, "scraps_m2": round(tally.scrap_area, 1)}
-    with store.whole_file(note, force=True) as temporary:
-        temporary.write_text(json.dumps(facts), "utf-8")
+    _write_note(note, facts)
     return facts
 
 
@@ -289,16 +299,14 @@ def _write(run: Run, facts: dict[str, Any], on_step: OnStep) -> None:
         on_step("write", number, len(by_part), "")
         note = notes / f"{name}.json"
         if not note.is_file():
-            kept = _write_part(run, runs, cells, folder / f"cell={name}" / PART)
-            with store.whole_file(note, force=True) as temporary:
-                temporary.write_text(json.dumps(kept), "utf-8")
-        kept = json.loads(note.read_text("utf-8"))
+            _write_note(note, _write_part(run, runs, cells, folder / f"cell={name}" / PART))
+        kept = _read_note(note)
         parts.append(Part(name, folder / f"cell={name}" / PART, kept["rows"], tuple(kept["box"]), kept["bytes"], kept["area"]))
     for left in folder.rglob(".*"):  # what a process that was killed had begun to write
         left.unlink()
     facts |= {"fields": sum(part.rows for part in parts), "collection": run.origin.collection, "tilth": tilth.__version__}
     write_index(folder, run.options.level, sorted(parts, key=lambda part: part.name), facts)
-    on_step("write", 1, 1, f"{facts['fields']:,} fields in {len(parts)} partitions")
+    on_step("write", 1, 1, f"{counted(facts['fields'], 'field')} in {counted(len(parts), 'partition')}")
 
 
 def _write_part(run: Run, runs: Runs, cells: list[int], target: Path) -> dict[str, Any]:
@@ -325,5 +333,5 @@ def in_order(table: pa.Table) -> pa.Table:
             stem = str(ids[k]).partition("-")[0]
             ids[k] = next(new for number in range(2, len(ids) + 2) if (new := f"{stem}-{number}") not in known)
             known.add(ids[k])
-        table = table.set_column(table.column_names.index("id"), table.schema.field("id"), pa.array(ids, pa.string()))
+        table = with_column(table, "id", ids)
     return table

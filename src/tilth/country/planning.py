@@ -19,7 +19,7 @@ from tilth.country.paper import MEXICO, TABLE_3
 from tilth.country.prices import Prices
 from tilth.country.probe import BANDS, BLOCK, Probe, write_probe
 from tilth.country.simulation import Outcome, Work, sweep
-from tilth.errors import OutputExists
+from tilth.errors import OutputExists, counted
 from tilth.scoring import ASIDE
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Plan:
         dollars = hours * prices.cpu.dollars_per_hour + gigabytes * prices.archive.dollars_per_gigabyte
         km2 = sum(cell.km2 for cell in self.cells)
         return {
-            "area_km2": round(km2, 1),
+            "area_km2": round(km2, 3),
             "jobs": len(self.cells),
             "scenes": round(self.tiles * SEASONS * self.probe.scenes),
             "gigabytes": round(gigabytes, 2),
@@ -157,22 +157,14 @@ def write_plan(plan: Plan, folder: Path, *, force: bool = False) -> Path:
     """
     finished = list(folder.glob("jobs/*/fields.parquet")) if folder.is_dir() else []
     if finished:
-        raise OutputExists(f"{folder} holds {len(finished)} finished jobs: choose another folder, or move them away first.")
+        raise OutputExists(f"{folder} holds {counted(len(finished), 'finished job')}: choose another folder, or move what is there away first.")
     with store.whole_folder(folder, force) as temporary:
-        jobs = []
-        for cell, km2, gigabytes, reading, computing in zip(plan.cells, plan.looked, plan.gigabytes, plan.work.reading, plan.work.computing, strict=True):
+        for cell in plan.cells:
             place = temporary / "jobs" / cell.name / "area.geojson"
             place.parent.mkdir(parents=True)
             place.write_text(json.dumps(to_feature(cell)), "utf-8")
             place.with_name("job.sh").write_text(_script(plan, cell), "utf-8")
-            seconds = reading + computing + plan.work.startup
-            facts = {
-                "km2": round(cell.km2, 3),
-                "composed_km2": round(float(km2), 3),
-                "gigabytes": round(float(gigabytes), 4),
-                "seconds": round(float(seconds), 1),
-            }
-            jobs.append({"name": cell.name, "crs": cell.crs, **facts, "command": command_of(plan, cell)})
+        jobs = [_listed(plan, number) for number in range(len(plan.cells))]
         (temporary / "jobs.json").write_text(json.dumps(jobs, indent=1) + "\n", "utf-8")
         script = temporary / "run.sh"
         script.write_text(_all(plan), "utf-8")
@@ -183,6 +175,18 @@ def write_plan(plan: Plan, folder: Path, *, force: bool = False) -> Path:
         (temporary / "plan.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
         (temporary / "plan.md").write_text(shown_plan(plan), "utf-8")
     return folder
+
+
+def _listed(plan: Plan, number: int) -> dict[str, object]:
+    """Return a job as ``jobs.json`` has it."""
+    cell, work = plan.cells[number], plan.work
+    facts = {
+        "km2": round(cell.km2, 3),
+        "composed_km2": round(float(plan.looked[number]), 3),
+        "gigabytes": round(float(plan.gigabytes[number]), 4),
+        "seconds": round(float(work.reading[number] + work.computing[number] + work.startup), 1),
+    }
+    return {"name": cell.name, "crs": cell.crs, **facts, "command": command_of(plan, cell)}
 
 
 def _script(plan: Plan, cell: Cell) -> str:

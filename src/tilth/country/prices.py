@@ -88,15 +88,18 @@ def read_prices(path: Path | str | None = None) -> Prices:
     Raises
     ------
     UnreadableFile
-        If it is no TOML file.
+        If it is missing or no TOML file.
     UnknownName, BadInput
         If a name or a value in it is wrong.
     """
     packaged = tomllib.loads(resources.files("tilth.country").joinpath("prices.toml").read_text("utf-8"))
     given: dict[str, Any] = {}
     if path is not None:
+        path = Path(path).expanduser()
+        if not path.is_file():
+            raise UnreadableFile(f"There is no price sheet {path}: check the name, or leave out --prices for the packaged one.")
         try:
-            given = tomllib.loads(Path(path).expanduser().read_text("utf-8"))
+            given = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise UnreadableFile(f"{path} is no price sheet ({error}): copy the packaged prices.toml and change its numbers.") from error
     for name in given:

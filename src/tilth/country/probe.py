@@ -19,7 +19,7 @@ import numpy as np
 
 import tilth
 from tilth import areas, imagery, maps, predict, road, store
-from tilth.errors import BadInput, NoScenes, UnreadableFile
+from tilth.errors import BadInput, NoScenes, UnreadableFile, counted
 from tilth.grid import overlap, tiles, whole
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Probe:
     def facts(self) -> dict[str, object]:
         """Return what is printed."""
         return {
-            "machine": f"{self.machine}, {self.cores} cores",
+            "machine": f"{self.machine}, {counted(self.cores, 'core')}",
             "model": f"{self.model}, {self.engine}",
             "place": f"{self.place[0]:.4f}, {self.place[1]:.4f} ({self.km2:.2f} km2)",
             "startup_s": round(self.startup, 2),
@@ -88,7 +88,7 @@ class Probe:
             "model_km2_per_s": round(self.km2_per_second, 3),
             "outlines_s_per_km2": round(self.drawing, 4),
             "fields_per_km2": round(self.fields_per_km2, 2),
-            "spread": f"{min(self.spread):.2f} to {max(self.spread):.2f} of the mean over {len(self.spread)} timings",
+            "spread": f"{min(self.spread):.2f} to {max(self.spread):.2f} of the mean over {counted(len(self.spread), 'timing')}",
         }
 
 
@@ -107,8 +107,11 @@ def read_probe(path: Path | str) -> Probe:
     UnreadableFile
         If it is none.
     """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UnreadableFile(f"There is no file {path}: name the probe.json of an earlier plan, or measure with --probe.")
     try:
-        table: dict[str, Any] = json.loads(Path(path).expanduser().read_text("utf-8"))
+        table: dict[str, Any] = json.loads(path.read_text("utf-8"))
         known = table.pop("kind") == KIND and table.pop("tilth") is not None
         return Probe(**{**table, "place": tuple(table["place"]), "spread": tuple(table["spread"])} if known else {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -20,7 +20,7 @@ from tilth.country.asking import opened, scan
 from tilth.country.cells import degrees, places_of
 from tilth.country.parts import Maps, open_maps
 from tilth.country.vectortile import EXTENT, Shapes, encode_layer
-from tilth.errors import BadInput
+from tilth.errors import BadInput, counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,15 +91,15 @@ def _draw(maps: Maps, tiles: TileStore, finest: int, on_step: OnStep) -> dict[tu
     chunks = _chunks(maps)
     density: dict[tuple[int, int], np.ndarray] = {}
     for number, (x, y) in enumerate(chunks):
-        on_step("tiles", number, len(chunks), f"{len(tiles.ids):,} tiles")
+        on_step("tiles", number, len(chunks), counted(len(tiles.ids), "tile"))
         tables = list(scan(maps, [_tile_box(CHUNK, x, y)], COLUMNS if _has(maps) else None))
         if tables:
             chunk = _read(tables)
-            counted = _count(chunk, x, y)
-            if counted.any():
-                density[x, y] = counted
+            held = _count(chunk, x, y)
+            if held.any():
+                density[x, y] = held
             _draw_chunk(chunk, (x, y), tiles, finest)
-    on_step("tiles", 1, 1, f"{len(tiles.ids):,} tiles")
+    on_step("tiles", 1, 1, counted(len(tiles.ids), "tile"))
     return density
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from tilth import store
 from tilth.country.cells import SHIFT, degrees, fine_cell, hilbert, places_of, steps
+from tilth.country.parts import box_around
+from tilth.country.sheets import with_column
 from tilth.fields.fiboa import SIDES
 from tilth.fields.table import geohash
 
@@ -48,7 +50,7 @@ def place(table: pa.Table) -> pa.Table:
         wrong = np.flatnonzero(~right)
         ids = np.array(table["id"].to_pylist(), object)
         ids[wrong], x[wrong], y[wrong] = _named(table["geometry"].take(pa.array(wrong)))
-        table = table.set_column(table.column_names.index("id"), table.schema.field("id"), pa.array(ids, pa.string()))
+        table = with_column(table, "id", ids)
     table = table.add_column(0, pa.field(KIND, pa.int32()), pa.array(wkb_kinds(table["geometry"]).astype(np.int32)))
     return table.add_column(0, pa.field(KEY, pa.int64()), pa.array(hilbert(x, y)))
 
@@ -126,9 +128,7 @@ class Runs:
     def around(self, cells: list[int]) -> tuple[list[float], list[str]]:
         """Return the box and the types of geometry of some fine cells."""
         here = np.isin(self.cells, cells)
-        boxes = self.boxes[here]
-        box = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
-        return box, [KINDS[code] for code in np.unique(self.kinds[here]).tolist()]
+        return box_around(self.boxes[here]), [KINDS[code] for code in np.unique(self.kinds[here]).tolist()]
 
     def read(self, cell: int) -> pa.Table:
         """Read all rows of a fine cell."""

@@ -2,7 +2,7 @@
 
 Each sheet is clipped to what it answers for, so nothing is there twice and no area is lost or gained; then the pieces of one field are joined again.  Two
 outlines are one field if they agree where both sheets looked: intersection over union above one half, so each has at most one partner per neighbour and no
-chain of fields can form along a border.  Sheets that nobody planned have no such agreement: there the earlier keeps what both have.
+chain of fields can form along a border.  Beyond all cores, and everywhere for sheets that nobody planned, the earlier keeps what two fields both have.
 """
 
 from __future__ import annotations
@@ -127,12 +127,14 @@ class Pairs:
     same: np.ndarray
     """(n, 2) int64 rows of the one and the other that are one field."""
     cut: np.ndarray
-    """(m, 2) int64 rows that are two fields of which the second gives way to the first; none where the sheets have cores."""
+    """(m, 2) int64 rows that are two fields of which the second gives way to the first."""
 
 
 POLYGON = 3
 """GEOS's number of the type."""
 NONE = np.empty((0, 2), np.int64)
+SPECK = 1e-12
+"""Square degrees, a square decimetre: what two pieces share by rounding along a border is less."""
 
 
 def match(territories: Territories, first: int, second: int, one: Seam, other: Seam) -> Pairs:
@@ -150,11 +152,10 @@ def match(territories: Territories, first: int, second: int, one: Seam, other: S
 
     if not (len(one.shapes) and len(other.shapes)):
         return Pairs(NONE, NONE)
-    a, b = (territories.sheets[number] for number in (first, second))
-    if not territories.planned:
+    a, b = (territories.sheets[number].job for number in (first, second))
+    if a is None or b is None:
         return _by_order(one, other)
-    zone = shapely.intersection(a.seen, b.seen)
-    return Pairs(_by_sight(one, other, zone), NONE)
+    return _by_sight(one, other, shapely.intersection(a.seen, b.seen))
 
 
 def _crossing(one: Seam, other: Seam) -> tuple[np.ndarray, np.ndarray]:
@@ -166,25 +167,28 @@ def _crossing(one: Seam, other: Seam) -> tuple[np.ndarray, np.ndarray]:
     return i[order], j[order]
 
 
-def _by_sight(one: Seam, other: Seam, zone: BaseGeometry) -> np.ndarray:
-    """Pairs that agree where both looked."""
+def _by_sight(one: Seam, other: Seam, zone: BaseGeometry) -> Pairs:
+    """Pairs that agree where both looked; of two others the later gives way, where neither's core is."""
     import shapely
 
     shapely.prepare(zone)
     i, j = _crossing(one, other)
-    shared = shapely.area(shapely.intersection(one.shapes[i], other.shapes[j]))
-    inside = [_area_within(shapes, zone) for shapes in (one.shapes, other.shapes)]
-    union = inside[0][i] + inside[1][j] - shared
-    keep = (union > 0) & (shared > AGREE * union) & (one.kind[i] == other.kind[j])
-    return np.column_stack([i[keep], j[keep]]).astype(np.int64)
+    a, b = _within(one.shapes, zone)[i], _within(other.shapes, zone)[j]
+    shared = shapely.area(shapely.intersection(a, b))
+    union = shapely.area(a) + shapely.area(b) - shared
+    same = (shared > AGREE * union) & (one.kind[i] == other.kind[j])
+    both = np.zeros(len(i), bool)
+    both[~same] = shapely.area(shapely.intersection(one.pieces[i[~same]], other.pieces[j[~same]])) > SPECK
+    pairs = np.column_stack([i, j]).astype(np.int64)
+    return Pairs(pairs[same], pairs[both])
 
 
-def _area_within(shapes: np.ndarray, zone: BaseGeometry) -> np.ndarray:
+def _within(shapes: np.ndarray, zone: BaseGeometry) -> np.ndarray:
     import shapely
 
-    out = shapely.area(shapes)
+    out = shapes.copy()
     across = ~shapely.covers(zone, shapes)
-    out[across] = shapely.area(shapely.intersection(shapes[across], zone))
+    out[across] = shapely.intersection(shapes[across], zone)
     return out
 
 

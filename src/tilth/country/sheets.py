@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilth import fields
+from tilth.country.parts import INDEX, PART
 from tilth.errors import BadInput, UnreadableFile
 from tilth.fields import fiboa
 from tilth.fields.schema import COLUMNS, Origin
@@ -23,11 +24,23 @@ if TYPE_CHECKING:
 
 LONLAT = "OGC:CRS84"
 AREA = "area.geojson"
-"""Beside the table of a job: where it looked, and in its properties ``core``, what it answers for."""
+"""Beside the table of a job: where it looked, and in its properties ``core``, what it answers for, and ``area``, what its fields touch."""
 JOBS = "jobs.json"
 """In the folder of a plan: its jobs."""
 BATCH = 50_000
 """Rows that are read at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class JobArea:
+    """The places of a job, in longitude and latitude."""
+
+    core: BaseGeometry
+    """What it answers for."""
+    seen: BaseGeometry
+    """Where it looked, the core and around it."""
+    area: BaseGeometry | None = None
+    """The country, near it: fields that do not touch it are dropped; None: none are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +54,8 @@ class Sheet:
     box: tuple[float, float, float, float]
     """Longitude and latitude around its fields."""
     origin: Origin
-    core: BaseGeometry | None = None
-    """What the job answers for; None: nobody said."""
-    seen: BaseGeometry | None = None
-    """Where it looked, the core and around it."""
+    job: JobArea | None = None
+    """Of the job that made it; None: nobody planned it."""
 
     @cached_property
     def key(self) -> str:
@@ -53,7 +64,7 @@ class Sheet:
         with self.path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-        for part in (self.core, self.seen):
+        for part in () if self.job is None else (self.job.core, self.job.seen, self.job.area):
             digest.update(b"" if part is None else part.wkb)
         return digest.hexdigest()[:16]
 
@@ -95,6 +106,15 @@ def with_shapes(table: pa.Table, shapes: np.ndarray) -> pa.Table:
     return table.append_column(pa.field("geometry", pa.binary(), nullable=False), pa.array(shapely.to_wkb(shapes), pa.binary()))
 
 
+def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
+    """Return a table with other values in a column, in its type; NaN is none."""
+    import pyarrow as pa
+
+    number = table.column_names.index(name)
+    kind = table.schema.field(number)
+    return table.set_column(number, kind, pa.array(values, kind.type, from_pandas=True))
+
+
 def is_lonlat(crs: str) -> bool:
     """Tell whether a CRS is longitude and latitude on WGS 84."""
     from pyproj import CRS
@@ -123,17 +143,17 @@ def open_sheets(paths: Iterable[Path | str], plan: Path | str | None = None) -> 
     UnreadableFile
         If one is missing or no GeoParquet.
     BadInput
-        If one has no CRS, or some belong to jobs and others do not.
+        If one has no CRS or is a merged map, or some belong to jobs and others do not.
     """
     sheets = [_open(path, None if plan is None else Path(plan)) for path in dict.fromkeys(map(_table, paths))]
     if not sheets:
         raise BadInput("No table of fields was given: name the fields.parquet of the jobs.")
-    plain = [sheet.path for sheet in sheets if sheet.core is None]
+    plain = [sheet.path for sheet in sheets if sheet.job is None]
     if plain and len(plain) < len(sheets):
-        message = f"{len(plain)} of {len(sheets)} tables belong to no job of a plan ({plain[0]}): merge them apart, or say where their plan lies with --plan."
+        message = f"Some tables belong to jobs of a plan, others to none (such as {plain[0]}): merge them apart, or say where their plan lies with --plan."
         raise BadInput(message)
     unique = {sheet.key: sheet for sheet in sheets}
-    return sorted(unique.values(), key=lambda sheet: (*(sheet.core.bounds if sheet.core is not None else sheet.box), sheet.key))
+    return sorted(unique.values(), key=lambda sheet: (*(sheet.box if sheet.job is None else sheet.job.core.bounds), sheet.key))
 
 
 def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
@@ -151,13 +171,18 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
     tables = {name: folder / "jobs" / name / "fields.parquet" for name in names}
     done = [path for path in tables.values() if path.is_file()]
     if not done:
-        raise UnreadableFile(f"None of the {len(names)} jobs of {folder} is finished: run them first ('sh {folder}/run.sh').")
+        raise UnreadableFile(f"No job of the plan {folder} is finished: run them first ('sh {folder}/run.sh').")
     return done, [name for name, path in tables.items() if not path.is_file()]
 
 
 def _table(path: Path | str) -> Path:
     path = Path(path).expanduser()
     inner = path / "fields.parquet"
+    if (path / INDEX).is_file():
+        raise BadInput(
+            f"{path} is a merged map already: 'tilth query', 'stats' and 'tiles' take it as it is. "
+            f"To merge it with other maps, name its partitions ({path}/*/{PART})."
+        )
     if path.is_dir() and not inner.is_file():
         raise UnreadableFile(f"The folder {path} holds no fields.parquet: its job is not finished; run it, or leave it out.")
     if not path.exists():
@@ -171,8 +196,7 @@ def _open(path: Path, plan: Path | None) -> Sheet:
     crs = fiboa.file_crs(path)
     if crs is None:
         raise BadInput(f"{path} has no CRS (a photograph?), so it has no place on a map: merge tables of maps only.")
-    core, seen = _job(path, plan)
-    return Sheet(path, pq.read_metadata(path).num_rows, crs, _box(path, crs), fields.read_origin(path), core, seen)
+    return Sheet(path, pq.read_metadata(path).num_rows, crs, _box(path, crs), fields.read_origin(path), _job(path, plan))
 
 
 def _box(path: Path, crs: str) -> tuple[float, float, float, float]:
@@ -199,19 +223,19 @@ def _total(path: Path) -> Sequence[float]:
     return [*low.tolist(), *high.tolist()]
 
 
-def _job(path: Path, plan: Path | None) -> tuple[BaseGeometry | None, BaseGeometry | None]:
-    """Return core and area of the job that a table belongs to."""
+def _job(path: Path, plan: Path | None) -> JobArea | None:
+    """Return the places of the job that a table belongs to."""
     beside = [path.with_name(AREA)]
     if plan is not None:
         beside += [plan / "jobs" / name / AREA for name in (path.stem, path.parent.name)]
     for candidate in beside:
         if candidate.is_file():
             return read_job(candidate)
-    return None, None
+    return None
 
 
-def read_job(path: Path) -> tuple[BaseGeometry | None, BaseGeometry | None]:
-    """Read ``area.geojson`` of a job: core and area; (None, None) for one that is of no job.
+def read_job(path: Path) -> JobArea | None:
+    """Read ``area.geojson`` of a job; None for one that is of no job.
 
     Raises
     ------
@@ -224,8 +248,10 @@ def read_job(path: Path) -> tuple[BaseGeometry | None, BaseGeometry | None]:
     try:
         feature: dict[str, Any] = json.loads(path.read_text("utf-8"))
         feature = feature["features"][0] if feature.get("type") == "FeatureCollection" else feature
-        core = (feature.get("properties") or {}).get("core")
-        return (None, None) if core is None else (shape(core), shape(feature["geometry"]))
+        facts = feature.get("properties") or {}
+        if facts.get("core") is None:
+            return None
+        return JobArea(shape(facts["core"]), shape(feature["geometry"]), None if facts.get("area") is None else shape(facts["area"]))
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
         raise UnreadableFile(f"{path} is no area of a job ({error}): write the plan again, or delete the file.") from error
 
@@ -267,8 +293,7 @@ def measured(table: pa.Table) -> pa.Table:
     for name, values in zip(("metrics:area", "metrics:perimeter"), found, strict=True):
         column = table[name].to_numpy(zero_copy_only=False).astype(np.float32)
         column[missing] = values
-        number = table.column_names.index(name)
-        table = table.set_column(number, table.schema.field(number), pa.array(column))
+        table = with_column(table, name, column)
     return table
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tilth.country.prices import Faults
-from tilth.errors import BadInput
+from tilth.errors import BadInput, counted
 
 HOPELESS = 100
 """Losses per job, on the mean, after which jobs are set aside: workers that live shorter than a job never end."""
@@ -108,7 +108,7 @@ def simulate(work: Work, workers: int, faults: Faults, seed: int = 0) -> Outcome
     """
     jobs = len(work.reading)
     if workers < 1 or jobs < 1:
-        raise BadInput(f"{workers} workers and {jobs} jobs were given; wanted are one of each at least.")
+        raise BadInput(f"{counted(workers, 'worker')} and {counted(jobs, 'job')} were given; wanted are one of each at least.")
     order = np.argsort(-(work.reading + work.computing), kind="stable")
     cluster = _Cluster(work, faults, np.random.default_rng([seed, workers]), deque(order.tolist()), np.zeros(jobs, int), free=work.readers, left=jobs)
     for worker in range(workers):

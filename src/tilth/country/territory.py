@@ -1,4 +1,4 @@
-"""Who answers for what: each sheet has its core, and around all cores the first sheet that looked."""
+"""Who answers for what: each sheet for its core, and beyond all cores whoever looked."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tilth.country.runs import boxes_of
 from tilth.country.sheets import Sheet
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from shapely.geometry.base import BaseGeometry
 
 TOUCH = 1e-7
@@ -27,13 +29,13 @@ class Territories:
     @cached_property
     def planned(self) -> bool:
         """Whether the sheets are jobs of a plan."""
-        return self.sheets[0].core is not None
+        return self.sheets[0].job is not None
 
     @cached_property
     def _extents(self) -> np.ndarray:
         import shapely
 
-        return np.array([sheet.seen if self.planned else shapely.box(*sheet.box) for sheet in self.sheets], object)
+        return np.array([shapely.box(*sheet.box) if sheet.job is None else sheet.job.seen for sheet in self.sheets], object)
 
     @cached_property
     def _tree(self) -> Any:
@@ -49,30 +51,47 @@ class Territories:
         return [int(k) for k in np.sort(self._tree.query(reach)) if k != number]
 
     def others(self, number: int) -> BaseGeometry | None:
-        """Return what a sheet does not answer for, near it: its neighbours' cores, and where no core is, what an earlier sheet has seen."""
+        """Return what others answer for, near a sheet: its neighbours' cores."""
         import shapely
 
-        mine = self.sheets[number].core
-        parts = []
-        for k in self.beside(number) if self.planned else ():
-            parts.append(self.sheets[k].core)
-            if k < number:
-                parts.append(shapely.difference(self.sheets[k].seen, mine))
-        return shapely.union_all(parts) if parts else None
+        cores = [job.core for k in self.beside(number) if (job := self.sheets[k].job) is not None]
+        return shapely.union_all(cores) if cores else None
+
+    def touching(self, number: int, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """Tell which (n,) rows of a sheet touch the country, and which what no other job answers for; all do where nobody said what the country is."""
+        import shapely
+
+        job = self.sheets[number].job
+        if job is None or job.area is None:
+            return np.ones(len(table), bool), np.ones(len(table), bool)
+        mine = shapely.union(job.core, shapely.difference(job.area, self.others(number) or shapely.Polygon()))
+        return _touch(job.area, table), _touch(mine, table)
 
     def inside(self, number: int, boxes: np.ndarray) -> np.ndarray:
         """Tell which of (n, 4) boxes lie where no other sheet has a say."""
         import shapely
 
-        sheet = self.sheets[number]
-        shapes = shapely.box(*boxes.T)
-        if not self.planned:
+        job, shapes = self.sheets[number].job, shapely.box(*boxes.T)
+        if job is None:
             near = shapely.union_all([shapely.box(*_grown(np.array(self.sheets[k].box), 10 * TOUCH)) for k in self.beside(number)])
             shapely.prepare(near)
             return ~shapely.intersects(near, shapes)
-        core = shapely.buffer(sheet.core, -2 * TOUCH, join_style="mitre")
+        core = shapely.buffer(job.core, -2 * TOUCH, join_style="mitre")
         shapely.prepare(core)
         return shapely.contains_properly(core, shapes)
+
+
+def _touch(place: BaseGeometry, table: pa.Table) -> np.ndarray:
+    """Tell which (n,) rows touch a place; outlines are read only where boxes do not tell."""
+    import pyarrow as pa
+    import shapely
+
+    shapely.prepare(place)
+    boxes = shapely.box(*boxes_of(table).T)
+    keep = np.asarray(shapely.contains_properly(place, boxes))
+    doubtful = np.flatnonzero(~keep & shapely.intersects(place, boxes))
+    keep[doubtful] = shapely.intersects(place, shapely.from_wkb(table["geometry"].take(pa.array(doubtful)).to_numpy()))
+    return keep
 
 
 def _grown(box: np.ndarray, margin: float) -> tuple[float, float, float, float]:

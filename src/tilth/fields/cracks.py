@@ -279,3 +279,11 @@ def lengths(coordinates, offsets, exteriors, metric):  # type: ignore[no-untyped
                 dx, dy = coordinates[i + 1, 0] - coordinates[i, 0], coordinates[i + 1, 1] - coordinates[i, 1]
                 out[k] += np.hypot(metric[k, 0, 0] * dx + metric[k, 0, 1] * dy, metric[k, 1, 0] * dx + metric[k, 1, 1] * dy)
     return out
+
+
+@njit(cache=True, nogil=True)
+def count_ids(ids, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add the pixels of each id of (y, x) whole numbers from 0 to (k,) float64 ``counts``, in place."""
+    for i in range(ids.shape[0]):
+        for j in range(ids.shape[1]):
+            counts[ids[i, j]] += 1.0

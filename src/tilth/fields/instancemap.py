@@ -91,15 +91,25 @@ def map_instances(
     folder = Path(workspace)
     path = make_ids(folder, scene.shape)
     blocks = list(run(partial(_cut_block, probs, scene, path), tiles(scene.shape, block)))
+    _rest(probs)
+    sizes = [(one.roi, len(one.basins)) for one in blocks]
     lut, table = conclude(blocks, scene, classes, method, options)
-    starts = np.cumsum([0, *(len(one.basins) for one in blocks)])
     give_back()
-    jobs = [(one.roi, np.concatenate([lut[:1], lut[1 + start : 1 + start + len(one.basins)]])) for one, start in zip(blocks, starts, strict=False)]
+    ends = np.cumsum([1, *(count for _, count in sizes)])
+    jobs = [(roi, np.concatenate([lut[:1], lut[end : end + count]])) for (roi, count), end in zip(sizes, ends, strict=False)]
     renumber_blocks(path, jobs)
     save_table(folder, probs.grid, table)
-    del blocks, jobs, lut
+    del jobs, lut
     give_back()
     return InstanceMap(path, probs.grid, table)
+
+
+def _rest(probs: Source) -> None:
+    """Let a source go of what it keeps in memory, if it says that it can."""
+    rest = getattr(probs, "rest", None)
+    if rest is not None:
+        rest()
+    give_back()
 
 
 def make_ids(folder: Path, shape: tuple[int, int]) -> Path:

@@ -110,15 +110,17 @@ def polygonise(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, ru
     return rings.ids, rings.polygons(instances.grid)
 
 
-def outline(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, run: Run = map) -> Rings:
-    """Do the work of :func:`polygonise` on the pixel lattice; same parameters and errors."""
+def outline(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, run: Run = map, counts: np.ndarray | None = None) -> Rings:
+    """Do the work of :func:`polygonise` on the pixel lattice; same parameters and errors.  ``counts`` are :func:`pixel_counts`, where the caller has them."""
     check_north_up(instances.grid, "the grid of the objects")
     if not simplify >= 0:
         message = f"A simplification of {simplify} px was given; wanted is a number from 0 up."
         raise BadInput(message)
     shape = (int(instances.grid.shape[0]), int(instances.grid.shape[1]))
     nodes = nodes or simplify > 0
-    caps = 2 * SMALL * pixel_counts(instances) if simplify > 0 else np.empty(0)
+    caps = np.empty(0)
+    if simplify > 0:
+        caps = 2 * SMALL * (pixel_counts(instances) if counts is None else counts)
     drawn = list(run(partial(_outline_tile, instances, shape=shape, limit=2 * simplify**2, caps=caps, nodes=nodes), tiles(shape, TILE)))
     done, cut = [one for one, _ in drawn], [other for _, other in drawn if len(other.ids)]
     if cut:
@@ -129,6 +131,8 @@ def outline(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, run: 
 
 def pixel_counts(instances: Ids) -> np.ndarray:
     """Return (k,) float64 pixels of each id, from the table if it knows them; infinitely many for 0, which is no object."""
+    from tilth.fields.cracks import count_ids
+
     table = instances.read((slice(0, 0), slice(0, 0))).table
     if "pixels" in table:
         counts = np.zeros(int(table["id"].max() if len(table) else 0) + 1)
@@ -136,9 +140,9 @@ def pixel_counts(instances: Ids) -> np.ndarray:
     else:
         counts = np.zeros(1)
         for roi in tiles((int(instances.grid.shape[0]), int(instances.grid.shape[1])), TILE):
-            found = np.bincount(instances.read(roi).ids.ravel())
-            counts = np.pad(counts, (0, max(len(found) - len(counts), 0)))
-            counts[: len(found)] += found
+            found = instances.read(roi).ids
+            counts = np.pad(counts, (0, max(int(found.max(initial=0)) + 1 - len(counts), 0)))
+            count_ids(found, counts)
     counts[0] = np.inf
     return counts
 

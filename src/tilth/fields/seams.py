@@ -45,13 +45,18 @@ class Basins:
 
 
 def join(blocks: list[Block], width: int) -> Basins:
-    """Join blocks that tile a raster (:func:`tilth.grid.tiles`) of ``width`` px into one table of basins."""
+    """Join blocks that tile a raster (:func:`tilth.grid.tiles`) of ``width`` px into one table of basins.
+
+    The list is emptied: what comes after is the most that a map has in memory, and needs them no more.
+    """
     offsets = np.cumsum([0, *(len(block.basins) for block in blocks)])
     links, seams = _seams(blocks, offsets, width)
     rows = np.concatenate([block.basins for block in blocks])
     groups = _groups(len(rows), links)
     pieces, rows = _gather(groups, rows)
-    return Basins(rows, sum_passes(_all_passes(blocks, offsets, seams, pieces)), pieces)
+    found = _all_passes(blocks, offsets, seams, pieces)
+    blocks.clear()
+    return Basins(rows, sum_passes(found), pieces)
 
 
 def _all_passes(blocks: list[Block], offsets: np.ndarray, seams: list[np.ndarray], pieces: np.ndarray) -> np.ndarray:
@@ -133,7 +138,8 @@ def sum_passes(found: np.ndarray) -> np.ndarray:
     found : (m, 5) int64 ndarray
         Passes in any order, basins in any order.
     """
-    found = found[found[:, ONE] != found[:, OTHER]]
+    between = found[:, ONE] != found[:, OTHER]
+    found = found if between.all() else found[between]
     if not len(found):
         return found
     count = found[:, :2].max() + 1
@@ -150,8 +156,10 @@ def sum_passes(found: np.ndarray) -> np.ndarray:
 def merge(basins: Basins, groups: np.ndarray) -> Basins:
     """Join basins whose entry in ``groups`` is the same."""
     place, rows = _gather(groups, basins.rows)
-    found = basins.passes.copy()
-    found[:, :2] = place[found[:, :2]]
+    ends = place[basins.passes[:, :2]]
+    between = ends[:, 0] != ends[:, 1]
+    found = basins.passes[between]
+    found[:, :2] = ends[between]
     return Basins(rows, sum_passes(found), place[basins.pieces])
 
 

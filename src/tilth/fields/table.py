@@ -68,8 +68,9 @@ def to_fields(instances: Ids, options: FieldOptions | None = None, *, run: Run =
     grid = instances.grid
     pixel = ground_sampling_distance(grid) or 1.0
     crs = None if grid.crs is None else grid.crs.to_wkt()
-    chosen = _in_range(instances, options)
-    rings = outline(chosen, simplify=1.5 if options.simplify is None else options.simplify / pixel, nodes=True, run=run)
+    counts = pixel_counts(instances)
+    simplify = 1.5 if options.simplify is None else options.simplify / pixel
+    rings = outline(_in_range(instances, counts * pixel**2, options), simplify=simplify, nodes=True, run=run, counts=counts)
     ids, polygons, area, perimeter = _one_each(rings.ids, *_drawn(rings, grid, crs))
     del rings
     give_back()
@@ -105,8 +106,8 @@ class Chosen:
     """Ids of which some are left out."""
 
     instances: Ids
-    keep: np.ndarray
-    """(k,) bool by id."""
+    ids: np.ndarray
+    """(k,) int32: of each id itself, or 0."""
 
     @property
     def grid(self) -> GeoBox:
@@ -116,16 +117,13 @@ class Chosen:
     def read(self, roi: Roi) -> Instances:
         """Read a region."""
         found = self.instances.read(roi)
-        return Instances(np.where(self.keep[found.ids], found.ids, 0), found.grid, found.table)
+        return Instances(self.ids[found.ids], found.grid, found.table)
 
 
-def _in_range(instances: Ids, options: FieldOptions) -> Ids:
-    """Leave out what is clearly too small or too large before any line is drawn: it would only hold its neighbours' corners."""
-    if options.min_area <= 0 and options.max_area == np.inf:
-        return instances
-    pixels, pixel = pixel_counts(instances), (ground_sampling_distance(instances.grid) or 1.0) ** 2
-    keep = (pixels * pixel >= 0.9 * options.min_area) & (pixels * pixel <= options.max_area / 0.9)
-    return instances if keep[1:].all() else Chosen(instances, keep)
+def _in_range(instances: Ids, areas: np.ndarray, options: FieldOptions) -> Ids:
+    """Leave out what is, by its ``areas`` (k,), clearly too small or too large before any line is drawn: it would only hold its neighbours' corners."""
+    keep = (areas >= 0.9 * options.min_area) & (areas <= options.max_area / 0.9)
+    return instances if keep[1:].all() else Chosen(instances, np.where(keep, np.arange(len(keep)), 0).astype(np.int32))
 
 
 def _one_each(ids: np.ndarray, polygons: np.ndarray, area: np.ndarray, perimeter: np.ndarray) -> tuple[np.ndarray, ...]:

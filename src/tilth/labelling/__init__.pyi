@@ -16,6 +16,7 @@ from .quality import judge as judge
 from .scenes import SceneOptions as SceneOptions
 from .scenes import label_scenes as label_scenes
 from .segmenter import DepthSegmenter as DepthSegmenter
+from .selftrain import DrawOptions as DrawOptions
 from .selftrain import TrimapOptions as TrimapOptions
 from .selftrain import plan_selftraining as plan_selftraining
 from .selftrain import self_train as self_train

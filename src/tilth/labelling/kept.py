@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,16 @@ from odc.geo.geobox import GeoBox
 from tilth import store
 from tilth.classes import CROP, ClassScheme
 from tilth.data.dataset import Entry, Truth
+from tilth.data.stacked import stack
 from tilth.errors import BadInput, UnreadableFile
 from tilth.grid import same_grid
 from tilth.labelling.decisions import FULL as SAID_FULL
 from tilth.labelling.decisions import KEEP, Decision, read_decisions
-from tilth.labelling.ledger import FULL, MASKS, QUALITY, SETTINGS, Row, read_rows
+from tilth.labelling.ledger import BANDS, FULL, MASKS, QUALITY, SETTINGS, Row, read_rows
 from tilth.labelling.masks import read_labels
 from tilth.labels import LabelMap
+from tilth.predict.bands import choose_bands
+from tilth.raster import Source
 
 PREFIX = "pseudo/"
 """What the keys of pseudo-labelled samples begin with."""
@@ -62,21 +65,23 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
         message = f"There is no log of decisions {decisions}: check the name, or leave it away to go by quality."
         raise UnreadableFile(message)
     rows = [row for row in read_rows(pseudo / QUALITY) if row.has_mask]
-    classes = _classes(pseudo / SETTINGS)
+    settings = _settings(pseudo / SETTINGS)
+    classes = ClassScheme.from_dict(settings["classes"]) if "classes" in settings else CROP
     chosen, how = _by_quality(rows, least) if decisions is None else _by_decisions(rows, read_decisions(decisions, pseudo / MASKS))
     if not chosen:
         cure = "lower --least, or screen them" if decisions is None else "screen them"
         message = f"None of the {len(rows)} pseudo-labels of {pseudo} is left ({how}): {cure} with 'tilth label screen'."
         raise BadInput(message)
-    entries = tuple(_entry(row, pseudo, classes, fill=fill) for row, fill in chosen)
+    read = partial(open_image, names=tuple(settings.get(BANDS, ())), asked=settings.get("predict", {}).get("bands"))
+    entries = tuple(_entry(row, pseudo, classes, read, fill=fill) for row, fill in chosen)
     full = frozenset(PREFIX + row.key for row, fill in chosen if fill or row.routed == FULL)
     return Kept(entries, full, classes, (f"{len(chosen):,} of {len(rows):,} pseudo-labels are used, {len(full):,} of them all crop: {how}.",))
 
 
-def _classes(path: Path) -> ClassScheme:
-    """Return the classes of a folder's masks; soil and crop where nothing is said."""
+def _settings(path: Path) -> dict[str, Any]:
+    """Return how a folder's masks were made; nothing where nothing is said."""
     found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return ClassScheme.from_dict(found["classes"]) if "classes" in found else CROP
+    return found
 
 
 def _by_quality(rows: Sequence[Row], least: float) -> tuple[list[tuple[Row, bool]], str]:
@@ -89,15 +94,33 @@ def _by_decisions(rows: Sequence[Row], decisions: Mapping[str, Decision]) -> tup
     return kept, f"{len(said):,} were decided by people"
 
 
-def _entry(row: Row, pseudo: Path, classes: ClassScheme, *, fill: bool) -> Entry:
+def _entry(row: Row, pseudo: Path, classes: ClassScheme, read: Callable[[Path], Source], *, fill: bool) -> Entry:
     image = Path(row.image) if Path(row.image).is_absolute() else pseudo / row.image
     found = (pseudo / MASKS / f"{row.key}{ending}" for ending in (".png", ".tif"))
     mask = next((path for path in found if path.is_file()), pseudo / MASKS / f"{row.key}.png")
-    return Entry(PREFIX + row.key, partial(store.open_raster, image), partial(read_truth, mask, classes, fill), "train", "pseudo", (image, mask))
+    return Entry(PREFIX + row.key, partial(read, image), partial(read_truth, mask, classes, fill), "train", "pseudo", (image, mask))
+
+
+def open_image(path: Path, names: tuple[str, ...], asked: Sequence[int | str] | None) -> Source:
+    """Open an image whose bands are called as the model that labelled it calls them, whatever the file says; bands that it did not look at stay.
+
+    Raises
+    ------
+    BandMismatch
+        If the file no longer has these bands.
+    """
+    source = store.open_raster(path)
+    if not names:
+        return source
+    seen, _ = choose_bands(source.bands, names, None if asked is None else tuple(asked))
+    renamed = [f"{name} of the file" if name in names else name for name in source.bands]
+    for index, name in zip(seen, names, strict=True):
+        renamed[index] = name
+    return stack([source], renamed, path.name)
 
 
 def read_truth(mask: Path, classes: ClassScheme, fill: bool, grid: GeoBox) -> Truth:  # a partial's
-    """Read the mask of an image whose grid is given; all ones where it is fully covered.
+    """Read the mask of an image whose grid is given; all ones where it is fully covered.  It may have a whole number of pixels in each of the image's.
 
     Raises
     ------
@@ -109,5 +132,7 @@ def read_truth(mask: Path, classes: ClassScheme, fill: bool, grid: GeoBox) -> Tr
     if fill:
         return LabelMap(np.ones(tuple(grid.shape), np.uint8), grid, classes), None
     labels = read_labels(mask, classes)
-    same_grid(grid, labels.grid, ("the image", f"its mask {mask.name}"))
+    fold = labels.grid.shape[0] // grid.shape[0]
+    wanted = grid if grid.crs is None or fold < 2 else grid.zoom_out(1 / fold)
+    same_grid(wanted, labels.grid, ("the image", f"its mask {mask.name}"))
     return labels, None

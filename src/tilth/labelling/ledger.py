@@ -21,6 +21,8 @@ from tilth.errors import BadInput, OutputExists, UnreadableFile
 from tilth.store.whole import explained
 
 QUALITY, MASKS, DONE, SETTINGS = "quality.csv", "masks", "done.jsonl", "settings.json"
+BANDS = "bands"
+"""In the settings: what the model calls its bands."""
 FULL, NONE, BAD = "full", "none", "bad"
 """How an image was routed: all crop, no mask because there is no step, no mask because it cannot be read."""
 

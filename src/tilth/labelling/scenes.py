@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 import tilth
 from tilth import predict, store
@@ -21,7 +22,7 @@ from tilth.data.photos import PhotoFile, find_photos
 from tilth.errors import OutputExists, OutputFailed, TilthError
 from tilth.grid import same_grid
 from tilth.labelling.confidence import ConfidenceOptions, known_labels
-from tilth.labelling.ledger import BAD, DONE, MASKS, NONE, QUALITY, Row, append, begin, beside, digest, finished, row_from, write_rows
+from tilth.labelling.ledger import BAD, BANDS, DONE, MASKS, NONE, QUALITY, Row, append, begin, beside, digest, finished, row_from, write_rows
 from tilth.labelling.masks import write_mask
 from tilth.labels import LabelMap
 from tilth.predict.plan import PredictOptions, identity
@@ -39,6 +40,8 @@ class SceneOptions:
     predict: PredictOptions = field(default_factory=lambda: PredictOptions(flips=True))
     dates: bool = False
     """Images in one folder are dates of one place."""
+    finer: bool = True
+    """Where the model works on a finer grid than the image's, labels lie on it too: a boundary of one pixel of 10 m leaves little of a field of 50 m."""
 
 
 def label_scenes(
@@ -84,7 +87,8 @@ def label_scenes(
 
 
 def _settings(model: Segmenter, options: SceneOptions) -> dict[str, Any]:
-    facts = {"command": "label pseudo", "model": identity(model), "classes": model.classes.to_dict(), **asdict(options), "version": tilth.__version__}
+    facts = {"command": "label pseudo", "model": identity(model), "classes": model.classes.to_dict(), BANDS: list(model.inputs.bands), **asdict(options)}
+    facts["version"] = tilth.__version__
     found: dict[str, Any] = json.loads(json.dumps(facts))
     return found
 
@@ -130,6 +134,11 @@ def label_dates(sources: Sequence[Source], model: Segmenter, options: SceneOptio
     model : Segmenter
     options : SceneOptions, optional
 
+    Returns
+    -------
+    LabelMap
+        On the grid of the dates, or with a whole number of its pixels in each of theirs (``options.finer``).
+
     Raises
     ------
     GridMismatch
@@ -141,7 +150,14 @@ def label_dates(sources: Sequence[Source], model: Segmenter, options: SceneOptio
     for other in sources[1:]:
         same_grid(sources[0].grid, other.grid, ("the first date", "another"))
     said = average([predict.predict(source, model, options=options.predict) for source in sources])
-    return known_labels(said, model.classes, sources[0].grid, options.confidence)
+    grid = finer_grid(sources[0].grid, said.grid) if options.finer else sources[0].grid
+    return known_labels(said, model.classes, grid, options.confidence)
+
+
+def finer_grid(grid: GeoBox, working: GeoBox) -> GeoBox:
+    """Return an image's grid with a whole number of pixels in each of its own, about as fine as the working grid; photographs keep theirs."""
+    fold = min(round(have / wanted) for have, wanted in zip(working.shape, grid.shape, strict=True))
+    return grid if grid.crs is None or fold < 2 else grid.zoom_out(1 / fold)
 
 
 def average(dates: Sequence[Raster | None]) -> Raster:
@@ -153,10 +169,10 @@ def average(dates: Sequence[Raster | None]) -> Raster:
     return Raster((total / np.maximum(count, 1)).astype(np.float32), seen[0].grid, seen[0].bands, count > 0)
 
 
-def predicted_labels(source: Source, model: Segmenter, options: PredictOptions | None = None) -> LabelMap:
-    """Return what a model says of an image, on the image's grid: the likeliest class everywhere, 255 where the image has no data."""
+def predicted_labels(source: Source, model: Segmenter, options: PredictOptions | None = None, grid: GeoBox | None = None) -> LabelMap:
+    """Return what a model says of an image, on the image's grid or another one of its extent: the likeliest class, 255 where the image has no data."""
     said = average([predict.predict(source, model, options=options)])
-    return known_labels(said, _plain(model.classes), source.grid, ConfidenceOptions(sure=0.0))
+    return known_labels(said, _plain(model.classes), grid or source.grid, ConfidenceOptions(sure=0.0))
 
 
 def _plain(classes: ClassScheme) -> ClassScheme:

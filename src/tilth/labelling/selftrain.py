@@ -22,24 +22,25 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from tilth import data, models, store, train
-from tilth.classes import IGNORE, ClassScheme
-from tilth.data.dataset import Dataset, Entry, Truth
+from tilth.classes import IGNORE
+from tilth.data.dataset import Dataset, Entry
 from tilth.errors import BadInput, EmptyImage, OutputExists
-from tilth.labelling.kept import PREFIX, Kept
-from tilth.labelling.masks import ending, read_labels, write_mask
+from tilth.grid import ground_sampling_distance
+from tilth.labelling.kept import PREFIX, Kept, read_truth
+from tilth.labelling.masks import ending, write_mask
 from tilth.labelling.scenes import predicted_labels
 from tilth.labelling.trimap import AGREEMENT, Agreement, agree, measure_agreement, write_agreement
 from tilth.labels import LabelMap
 from tilth.segmenter import Segmenter
+from tilth.train.mixture import Mixture
 
 if TYPE_CHECKING:
     from tilth.train.recipe import Recipe
@@ -59,6 +60,24 @@ class TrimapOptions:
     """Masks that are all crop."""
 
 
+@dataclass(frozen=True, slots=True)
+class DrawOptions:
+    """How often pseudo-labelled images are drawn, and how finely; without a wish each image counts as much as any other, under the recipe's own settings."""
+
+    share: float | None = None
+    """Of the windows of each epoch."""
+    gsd: tuple[float, float] | None = None
+    """Metres at which their windows are drawn."""
+
+    def __post_init__(self) -> None:
+        if self.share is not None and not 0 < self.share < 1:
+            message = f"A share of pseudo-labels of {self.share:g} was given; wanted is a number above 0 and below 1."
+            raise BadInput(message)
+        if self.gsd is not None and not 0 < self.gsd[0] <= self.gsd[1]:
+            message = f"Ground sampling distances of {self.gsd[0]:g} and {self.gsd[1]:g} m were given; wanted are two above 0, the finer one first."
+            raise BadInput(message)
+
+
 @dataclass(frozen=True, eq=False)
 class SelfTraining:
     """A two-stage run that could begin."""
@@ -69,6 +88,7 @@ class SelfTraining:
     validation: Dataset
     kept: Kept
     options: TrimapOptions = TrimapOptions()
+    drawn: DrawOptions = DrawOptions()
     notes: tuple[str, ...] = ()
 
     def erasable(self, entry: Entry) -> bool:
@@ -78,7 +98,7 @@ class SelfTraining:
         return self.options.full or entry.key not in self.kept.full
 
 
-def plan_selftraining(recipe: Recipe, kept: Kept, options: TrimapOptions | None = None) -> SelfTraining:
+def plan_selftraining(recipe: Recipe, kept: Kept, options: TrimapOptions | None = None, drawn: DrawOptions | None = None) -> SelfTraining:
     """Join human labels and pseudo-labels.
 
     Parameters
@@ -87,11 +107,12 @@ def plan_selftraining(recipe: Recipe, kept: Kept, options: TrimapOptions | None 
         Its ``data`` names the labelled dataset; without one there are only pseudo-labels, and nothing to validate on.
     kept : Kept
     options : TrimapOptions, optional
+    drawn : DrawOptions, optional
 
     Raises
     ------
     BadInput
-        If the pseudo-labels have classes that the recipe does not know.
+        If the pseudo-labels have classes that the recipe does not know, or pixels that it would not work on.
     UnknownName, UnreadableFile
         If the dataset is not there.
     """
@@ -101,7 +122,9 @@ def plan_selftraining(recipe: Recipe, kept: Kept, options: TrimapOptions | None 
         raise BadInput(message)
     if recipe.data.truth == "instances":  # pseudo-labels are masks
         recipe = replace(recipe, data=replace(recipe.data, truth="auto"))
+    _check_fineness(recipe, kept)
     notes = list(kept.notes)
+    drawn = drawn or DrawOptions()
     if recipe.data.dataset or recipe.data.image:
         from tilth.train.datasets import open_samples
 
@@ -112,9 +135,23 @@ def plan_selftraining(recipe: Recipe, kept: Kept, options: TrimapOptions | None 
     else:
         notes.append("No labelled dataset was given: training is on pseudo-labels alone, and the model will have no scores.")
         human = validation = data.Dataset("none", recipe.classes, ())
+        drawn = replace(drawn, share=None)
     name = f"{human.name} and pseudo-labels" if len(human) else "pseudo-labels"
     joined = replace(human, name=name, entries=(*human.entries, *kept.entries))
-    return SelfTraining(recipe, joined, validation, kept, options or TrimapOptions(), tuple(notes))
+    return SelfTraining(recipe, joined, validation, kept, options or TrimapOptions(), drawn, tuple(notes))
+
+
+def _check_fineness(recipe: Recipe, kept: Kept) -> None:
+    """Refuse labels finer than their images where the model would work on the pixels of its images: it would learn at one size and be used at another."""
+    sample = kept.entries[0].open()
+    if sample.labels is None or sample.labels.grid.shape == sample.image.grid.shape or recipe.input.gsd is not None:
+        return
+    fine = ground_sampling_distance(sample.labels.grid) or 0.0
+    message = (
+        f"The pseudo-labels have pixels of {fine:.3g} m, finer than their images, but the recipe {recipe.name} works on pixels as they are: "
+        f"add --set 'input.gsd=[{fine:.2g}, {fine:.2g}]' or take a recipe with such metres (fields-rgb-vhr), or make labels with --no-finer."
+    )
+    raise BadInput(message)
 
 
 def self_train(plan: SelfTraining, folder: Path, run: Callable[..., Any] = train.train, *, force: bool = False, on_step: OnStep | None = None) -> Path:
@@ -151,7 +188,8 @@ def self_train(plan: SelfTraining, folder: Path, run: Callable[..., Any] = train
 
 def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
     """Make the folder, or see that it holds the same run; with force another one is removed."""
-    about = {"recipe": train.recipe_table(plan.recipe), "trimap": {"human": plan.options.human, "full": plan.options.full}, "samples": stamp(plan.training)}
+    about = {"recipe": train.recipe_table(plan.recipe), "trimap": asdict(plan.options), "samples": stamp(plan.training)}
+    about |= {"drawn": asdict(plan.drawn)} if plan.drawn != DrawOptions() else {}
     path, about = folder / ABOUT, json.loads(json.dumps(about))
     store.check_output(path, force=True)
     if path.is_file() and json.loads(path.read_text("utf-8")) == about and not force:
@@ -180,7 +218,20 @@ def stage_plan(plan: SelfTraining, samples: Dataset, stage: int) -> Plan:
     """Return the training plan of a stage; only the name of the model tells them apart."""
     recipe = replace(plan.recipe, name=f"{plan.recipe.name}-stage-{stage}")
     notes = (*samples.problems, *plan.notes)
-    return train.plan_samples(recipe, samples, plan.validation, source=samples.name, licence=samples.licence, citation=samples.citation, notes=notes)
+    texts = {"source": samples.name, "licence": samples.licence, "citation": samples.citation}
+    return train.plan_samples(recipe, mixed(samples, recipe, plan.drawn), plan.validation, notes=notes, **texts)
+
+
+def mixed(samples: Dataset, recipe: Recipe, drawn: DrawOptions) -> Dataset | Mixture:
+    """Part a training set into labels of people and pseudo-labels, each with its share of the windows; as it is where nothing was wished."""
+    if drawn == DrawOptions():
+        return samples
+    ours = replace(samples, name="pseudo-labels", entries=tuple(e for e in samples.entries if e.key.startswith(PREFIX)))
+    theirs = replace(samples, name="labels of people", entries=tuple(e for e in samples.entries if not e.key.startswith(PREFIX)))
+    share = len(ours) / len(samples) if drawn.share is None else drawn.share
+    parts = [(theirs, recipe, 1 - share), (ours, replace(recipe, crops=replace(recipe.crops, gsd=drawn.gsd or recipe.crops.gsd)), share)]
+    there = [part for part in parts if len(part[0])]
+    return Mixture(tuple(p for p, _, _ in there), tuple(r for _, r, _ in there), tuple(s for _, _, s in there))
 
 
 def train_stage(plan: Plan, folder: Path, run: Callable[..., Any], on_step: OnStep | None) -> None:
@@ -221,7 +272,7 @@ def _look_again(plan: SelfTraining, entry: Entry, model: Segmenter, folder: Path
         return None
     labels = in_scheme(sample.labels, model)
     try:
-        said = predicted_labels(sample.image, model)
+        said = predicted_labels(sample.image, model, grid=labels.grid)
     except EmptyImage:
         return None
     target = trimap_path(folder, entry.key, labels)
@@ -251,11 +302,7 @@ def trimapped(plan: SelfTraining, folder: Path) -> Dataset:
 def _with_trimap(entry: Entry, folder: Path, plan: SelfTraining) -> Entry:
     paths = [folder / "masks" / f"{entry.key}{suffix}" for suffix in (".png", ".tif")]
     path = next((p for p in paths if p.is_file()), None)
-    return entry if path is None else replace(entry, truth=partial(_read_trimap, path, plan.recipe.classes), files=(*entry.files[:1], path))
-
-
-def _read_trimap(path: Path, classes: ClassScheme, grid: GeoBox) -> Truth:
-    return LabelMap(read_labels(path, classes).ids, grid, classes), None
+    return entry if path is None else replace(entry, truth=partial(read_truth, path, plan.recipe.classes, False), files=(*entry.files[:1], path))
 
 
 def _publish(folder: Path) -> Path:

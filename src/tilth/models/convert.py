@@ -175,7 +175,8 @@ def _ftw_card(described: Mapping[str, Any], path: Path) -> ModelCard:
         )
         raise BadInput(message)
     loss = f"loss {described['loss']}" if described.get("loss") else ""
-    return ModelCard(path.stem, InputSpec(bands, Scaling((3000.0,)), (10.0, 10.0)), classes, licence="not stated", notes=loss)
+    inputs = InputSpec(bands, Scaling((3000.0,)), (10.0, 10.0), window=512, overlap=0.125)  # as the published ones in cards.toml
+    return ModelCard(path.stem, inputs, classes, licence="not stated", notes=loss)
 
 
 def _check_counts(card: ModelCard, described: Mapping[str, Any], path: Path) -> None:

@@ -28,6 +28,8 @@ from tilth.segmenter import InputSpec, Segmenter, View
 
 Run = Callable[[np.ndarray], np.ndarray]
 """(1, band, y, x) float32 -> (1, class, y, x) float32 logits; safe to call from several threads."""
+_VIEWS = 2
+"""Views of a call.  It is the same on every machine, and small: several calls are under way at once instead, so memory grows with the threads only."""
 _SHAPES_KEPT = 3
 """How many window sizes stay compiled: the window of the run, and two for those who compare sizes."""
 
@@ -39,8 +41,10 @@ class GraphSegmenter:
         self.card = card
         self.engine = engine
         """What runs the model, and why that one."""
-        self.parallel = threads
-        """How many views run at once: calls with a multiple of this many waste nothing."""
+        self.parallel = _VIEWS
+        """How many views a call is best made with."""
+        self.calls = -(-threads // _VIEWS) + 1
+        """How many calls may be under way at once; with one more than there are threads for, no thread waits for the next call."""
         self._run = run
         self._rest = rest
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="tilth-model")

@@ -34,7 +34,7 @@ class TorchSegmenter:
         self.card = card
         self.network = network.to(device).to(memory_format=torch.channels_last).eval()
         self.parallel = _BATCH[device]
-        """How many views run at once: calls with a multiple of this many waste nothing."""
+        """How many views a call is best made with: those that lack are padded."""
         self._device = device
         self._fast = fast and device != "mps"
         where = torch.cuda.get_device_name() if device == "cuda" else device.upper()

@@ -7,8 +7,8 @@ the lattice, so that an engine whose rounding depends on the size of the batch s
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -165,40 +165,82 @@ class Computation:
     """Wider images that were read, see :func:`add_context`."""
     stages: Stages = field(default_factory=Stages)
     """Where the seconds go."""
+    network: Executor | None = None
+    """Threads that ask the model, while groups before are blended; None: one thing after the other."""
+    ahead: int = 1
+    """How many groups the model is asked about before the answer for one is waited for."""
 
 
 def compute(run: Computation, task: Task, part: Raster | None, cache: WindowCache) -> tuple[np.ndarray, np.ndarray]:
     """Compute a task's groups from what was read, and blend its region from all windows that touch it, in lattice order."""
     plan, roi = run.plan, task.roi
-    begin, network = time.perf_counter(), run.stages.seconds.get(NETWORK, 0.0)
     scores = np.zeros((len(plan.classes), *roi_shape(roi)), np.float32)
     valid = np.zeros(roi_shape(roi), bool)
-    waiting = {position: group for group in task.groups for position in group.positions}
+    groups = _score_groups(run, task, part)
     for position in plan.lattice.touching(roi):
-        if position not in cache.done and task.frame is not None and part is not None:
-            cache.done |= score_group(run, waiting[position], part, task.frame)
-        scored = cache.done[position]
-        if scored is not None:
-            _add(scores, valid, scored, plan.lattice_roi(*position), roi)
+        if position not in cache.done:
+            cache.done |= next(groups)
+        with run.stages.during(BLEND):
+            scored = cache.done[position]
+            if scored is not None:
+                _add(scores, valid, scored, plan.lattice_roi(*position), roi)
         if not needed_later(plan, position, roi):
             del cache.done[position]
     cache.sweep(roi)
     scores[:, ~valid] = 0
-    run.stages.add(BLEND, time.perf_counter() - begin - (run.stages.seconds.get(NETWORK, 0.0) - network))
     return scores, valid
+
+
+def _score_groups(run: Computation, task: Task, part: Raster | None) -> Iterator[dict[Position, Scored | None]]:
+    """Score a task's groups in their order; the model is asked about the next ones while the caller has the one before."""
+    asked: list[_Asked] = []
+    for group in task.groups:
+        asked.append(_ask(run, group, part, task.frame))
+        if len(asked) > run.ahead:
+            yield _answered(run, asked.pop(0))
+    while asked:
+        yield _answered(run, asked.pop(0))
 
 
 def score_group(run: Computation, group: Group, part: Raster, frame: Roi) -> dict[Position, Scored | None]:
     """Run the model over a group; windows without a valid pixel are not shown to it."""
-    windows = [w for p in group.positions if (w := cut_window(part, frame, p, run.plan)) is not None]
-    found: dict[Position, Scored | None] = dict.fromkeys(group.positions)
-    if windows:
-        seen = [add_context(window, run.working, run.plan, run.contexts) for window in windows]
-        with run.stages.during(NETWORK):
-            answers = segment(run.model, seen, run.plan)
-        for window, scores in zip(windows, answers, strict=True):
+    return _answered(run, _ask(run, group, part, frame))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Asked:
+    """A group of which the model has been asked."""
+
+    group: Group
+    windows: list[Window]
+    answers: Future[np.ndarray]
+
+
+def _ask(run: Computation, group: Group, part: Raster | None, frame: Roi | None) -> _Asked:
+    """Cut the windows of a group out of what was read and ask the model about those that have a valid pixel."""
+    answers: Future[np.ndarray] = Future()
+    with run.stages.during(BLEND):
+        found = [] if part is None or frame is None else [cut_window(part, frame, position, run.plan) for position in group.positions]
+        windows = [add_context(window, run.working, run.plan, run.contexts) for window in found if window is not None]
+    if run.network is not None:
+        answers = run.network.submit(_segment, run, windows)
+    else:
+        answers.set_result(_segment(run, windows))
+    return _Asked(group, windows, answers)
+
+
+def _segment(run: Computation, windows: list[Window]) -> np.ndarray:
+    with run.stages.while_any(NETWORK):
+        return segment(run.model, windows, run.plan) if windows else np.empty(0, np.float32)
+
+
+def _answered(run: Computation, asked: _Asked) -> dict[Position, Scored | None]:
+    found: dict[Position, Scored | None] = dict.fromkeys(asked.group.positions)
+    answers = asked.answers.result()
+    with run.stages.during(BLEND):
+        for window, scores in zip(asked.windows, answers, strict=True):
             found[window.position] = _weighted(window, scores, run.weights)
-    run.on_windows(len(group.positions))
+    run.on_windows(len(found))
     return found
 
 

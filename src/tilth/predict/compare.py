@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tilth.grid import Roi
-from tilth.predict.block import predict_block
+import numpy as np
+
 from tilth.predict.plan import Plan
+from tilth.predict.windows import Window, add_context, cut_window, segment
 from tilth.raster import Source
 from tilth.segmenter import Segmenter
 
@@ -14,20 +15,27 @@ PROBES = 4
 
 def changed_pixels(source: Source, model: Segmenter, exact: Segmenter, plan: Plan) -> tuple[int, int, int]:
     """Count the pixels whose class differs between two models on a few windows spread over the image; return (changed, compared, places)."""
+    windows = _windows(source, plan)
+    if not windows:
+        return 0, 0, 0
+    fast, slow = (segment(each, windows, plan).argmax(1) for each in (model, exact))
     changed = total = 0
-    rows, columns = (len(starts) for starts in plan.lattice.starts)
-    for k in range(PROBES):
-        roi = _core(plan, int(rows * (k + 0.5) / PROBES), int(columns * (k + 0.5) / PROBES))
-        fast, valid = predict_block(source, model, plan, roi)
-        slow, _ = predict_block(source, exact, plan, roi)
-        changed += int((fast.argmax(0) != slow.argmax(0))[valid].sum())
-        total += int(valid.sum())
-    return changed, total, PROBES
+    for window, one, other in zip(windows, fast, slow, strict=True):
+        rows, columns = (slice(0, size) for size in window.valid.shape)
+        changed += int((one != other)[rows, columns][window.valid].sum())
+        total += int(window.valid.sum())
+    return changed, total, len(windows)
 
 
-def _core(plan: Plan, row: int, column: int) -> Roi:
-    """Return the middle of a window, which no other window touches as long as they overlap by less than half."""
-    rows, columns = plan.lattice_roi(row, column)
-    margin = min(plan.lattice.window - plan.lattice.stride, plan.lattice.window // 2 - 1)
-    trim = [min(margin, (side.stop - side.start - 1) // 2) for side in (rows, columns)]
-    return slice(rows.start + trim[0], rows.stop - trim[0]), slice(columns.start + trim[1], columns.stop - trim[1])
+def _windows(source: Source, plan: Plan) -> list[Window]:
+    """Cut out windows along the diagonal of the lattice, those that hold something."""
+    working = plan.working(source)
+    places = np.linspace(0, 1, 2 * PROBES + 1)[1::2]  # the middles of as many equal parts
+    positions = dict.fromkeys(tuple(int(share * len(starts)) for starts in plan.lattice.starts) for share in places)
+    found = []
+    for row, column in positions:
+        roi = plan.lattice_roi(row, column)
+        window = cut_window(working.read(roi), roi, (row, column), plan)
+        if window is not None:
+            found.append(add_context(window, working, plan))
+    return found

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +17,7 @@ from tilth import store
 from tilth.errors import OutputFailed
 from tilth.grid import Roi, roi_shape
 
-MAGIC = b"tilthblk"
+MAGIC = b"tilthbl2"
 HEAD = struct.Struct("<8s32s4q3q")
 """Magic, SHA-256 of the key, bounds of the region, shape; then a BLAKE2b digest of 16 bytes over head and payload, then the payload."""
 DIGEST = 16
@@ -168,7 +167,7 @@ class Journal:
             If there is no space left, or no permission.
         """
         head = self._head(roi, stored.shape)
-        payload = zlib.compress(np.ascontiguousarray(stored).data, level=1)
+        payload = store.pack(np.ascontiguousarray(stored))
         content = head + _digest(head, payload) + payload
         if self.shelf.put(_name(roi), content):
             return True
@@ -178,7 +177,7 @@ class Journal:
     def load(self, roi: Roi, shape: tuple[int, int, int]) -> np.ndarray | None:
         """Return the (class, y, x) uint8 scores of a block, or None if there is no whole and unchanged one of this key."""
         payload = self._payload(roi, shape)
-        return None if payload is None else np.frombuffer(zlib.decompress(payload), np.uint8).reshape(shape)
+        return None if payload is None else np.frombuffer(store.unpack(payload), np.uint8).reshape(shape)
 
     def has(self, roi: Roi, shape: tuple[int, int, int]) -> bool:
         """Say whether :meth:`load` returns a block; every byte is checked."""

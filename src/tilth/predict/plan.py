@@ -17,7 +17,7 @@ from tilth.classes import ClassScheme
 from tilth.errors import BadInput, GridMismatch
 from tilth.grid import Lattice, Roi, check_north_up, ground_sampling_distance, pixel_metres, tiles
 from tilth.predict.bands import choose_bands
-from tilth.predict.blend import SIGMA
+from tilth.predict.blend import spread
 from tilth.predict.resample import Resampled, scale_to, snap, working_grid
 from tilth.raster import Source
 from tilth.segmenter import InputSpec, InstanceSegmenter, Segmenter, gives_objects
@@ -26,6 +26,8 @@ SAME = 0.03
 """Pixel sizes that differ by less than this share are taken as the same: nothing is resampled for UTM's scale factor."""
 THREADS = re.compile(r", \d+ threads?\b")
 """How an engine says how many threads it uses, which decides no bit: a run may go on with more or fewer of them."""
+USUAL_BATCH = 4
+"""Windows given at once to a model that does not say how many it likes."""
 OBLONG = 1.2
 """Pixels that are this much longer than wide on the ground (degrees far from the equator) are made square for a model that knows metres."""
 
@@ -46,7 +48,7 @@ class PredictOptions:
     """Work on this many times as many pixels along each axis instead; 1 takes pixels as they are."""
     flips: bool = False
     """Average over the eight flips and rotations of the square (D4)."""
-    batch: int = 4
+    batch: int | None = None
     """Windows given to the model at once."""
     bands: tuple[int | str, ...] | None = None
     """Bands of the image in the model's order: numbers from 1, or names."""
@@ -158,7 +160,7 @@ def plan(source: Source, model: Segmenter | InstanceSegmenter, options: PredictO
         scale=scale,
         lattice=lattice,
         block=options.block,
-        batch=options.batch,
+        batch=_batch(model, options),
         flips=_flips(model, options),
         bands=bands,
         context=inputs.context,
@@ -166,6 +168,10 @@ def plan(source: Source, model: Segmenter | InstanceSegmenter, options: PredictO
         decided=_decided(source.grid, model, lattice, options, bands) | {"input": fingerprint},
         notes=tuple(note for note in notes if note),
     )
+
+
+def _batch(model: Segmenter | InstanceSegmenter, options: PredictOptions) -> int:
+    return options.batch or int(getattr(model, "parallel", USUAL_BATCH))
 
 
 def _scale(grid: GeoBox, inputs: InputSpec, options: PredictOptions) -> tuple[tuple[float, float] | None, str]:
@@ -253,9 +259,9 @@ def _decided(grid: GeoBox, model: Segmenter | InstanceSegmenter, lattice: Lattic
         "working_shape": list(lattice.shape),
         "window": lattice.window,
         "overlap": lattice.overlap,
-        "sigma": SIGMA,
+        "sigma": spread(lattice.overlap),
         "flips": options.flips,
-        "batch": options.batch,
+        "batch": _batch(model, options),
         "bands": list(bands),
         "version": tilth.__version__,
     }

@@ -124,8 +124,9 @@ NOWHERE: Sink = _Nowhere()
 class Run:
     """One run through the blocks of a plan, or through some of them.
 
-    While the model works on a block, one background thread writes the block before it and reads the block after it, one thing at a time;
-    blocks are written in their order.  The result does not depend on who is faster.
+    Three things go on at once: the model is asked about a group of windows, or about as many groups as it takes at once; this thread blends the group
+    before and cuts out the one after; another writes the block before and reads the block after, one thing at a time.  Blocks are written in their order,
+    and who is faster decides nothing.
     """
 
     source: Source
@@ -150,9 +151,10 @@ class Run:
         agenda = tasks(self.plan, pending)
         clock = Clock(self.plan, sum(task.windows for task in agenda), self.listener)
         working = self.plan.working(Timed(self.source, self.stages))
-        computation = Computation(self.model, self.plan, working, LatticeWeights(self.plan.lattice), clock, stages=self.stages)
         clock(0)
-        with _background() as worker:
+        calls = int(getattr(self.model, "calls", 1))
+        with _background("blocks") as worker, _background("network", calls) as network:
+            computation = Computation(self.model, self.plan, working, LatticeWeights(self.plan.lattice), clock, {}, self.stages, network, calls)
             self._in_order(computation, agenda, worker)
             self._settle(0)
         return self.something
@@ -220,9 +222,9 @@ def _corner(roi: Roi) -> tuple[int, int]:
 
 
 @contextmanager
-def _background() -> Iterator[ThreadPoolExecutor]:
-    """One thread; what it has not begun when the run fails or is stopped is dropped."""
-    worker = ThreadPoolExecutor(1, thread_name_prefix="tilth-blocks")
+def _background(name: str, threads: int = 1) -> Iterator[ThreadPoolExecutor]:
+    """Threads; what they have not begun when the run fails or is stopped is dropped."""
+    worker = ThreadPoolExecutor(threads, thread_name_prefix=f"tilth-{name}")
     try:
         yield worker
     finally:

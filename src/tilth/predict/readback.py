@@ -55,6 +55,10 @@ class JournalSource:
                 values[:, *inside(common, roi)] = self._block(number)[:, *inside(common, block)]
         return values
 
+    def rest(self) -> None:
+        """Let go of the blocks that are kept in memory; the next read loads them again."""
+        _block_reader.cache_clear()
+
     @property
     def _block(self) -> Callable[[int], np.ndarray]:
         return _block_reader(self)

@@ -23,6 +23,8 @@ class Stages:
 
     seconds: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _busy: dict[str, tuple[int, float]] = field(default_factory=dict, repr=False)
+    """How many threads are in a stage, and since when somebody is."""
 
     @contextmanager
     def during(self, stage: str) -> Iterator[None]:
@@ -32,6 +34,21 @@ class Stages:
             yield
         finally:
             self.add(stage, time.perf_counter() - begin)
+
+    @contextmanager
+    def while_any(self, stage: str) -> Iterator[None]:
+        """Count the time during which any thread is in this block: calls that wait for one another are not counted twice."""
+        with self._lock:
+            count, since = self._busy.get(stage, (0, 0.0))
+            self._busy[stage] = (count + 1, since if count else time.perf_counter())
+        try:
+            yield
+        finally:
+            with self._lock:
+                count, since = self._busy[stage]
+                self._busy[stage] = (count - 1, since)
+                passed = 0.0 if count > 1 else time.perf_counter() - since
+            self.add(stage, passed)
 
     def add(self, stage: str, seconds: float) -> None:
         """Count seconds of a stage."""
@@ -47,7 +64,7 @@ class Stages:
         return {"seconds": dict(self.seconds)}
 
     def __setstate__(self, state: dict[str, dict[str, float]]) -> None:
-        self.seconds, self._lock = state["seconds"], threading.Lock()
+        self.seconds, self._lock, self._busy = state["seconds"], threading.Lock(), {}
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tilth.errors import BadInput
+from tilth.errors import BadInput, MissingExtra
 from tilth.extras import require
 from tilth.runners.agenda import FAULTS, TRIES, Agenda, Done, Job, Runner
 from tilth.runners.choose import SCHEME, RunnerOptions, usable_cores
@@ -25,13 +28,24 @@ CLIENT = 10001
 """Port of Ray Client, by which a machine that is no node of the cluster may speak to it; at any other port the cluster's own address is meant."""
 ANSWER = 10.0
 """Seconds that an address may take to answer."""
+FRAME = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""A frame of HTTP/2: no content, kind 4 (SETTINGS), no flags, stream 0."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray reports its use to its makers unless it is told not to
+    # a machine whose cable is cut sends no farewell: without these milliseconds Ray waits for its answers for seven minutes
+    "RAY_grpc_client_keepalive_time_ms": "20000",
+    "RAY_grpc_client_keepalive_timeout_ms": "10000",
+}
+"""What Ray is told by its environment, as far as the user has not."""
 LOOK = 5.0
 """Seconds after which the cluster is asked again how large it is."""
 
 
-def far(payload: bytes, threads: int, block: Any) -> tuple[Any, BaseException | None]:
+def far(payload: bytes, threads: int, folder: str, block: Any) -> tuple[Any, BaseException | None]:
     """Do a block in a worker of Ray; return (result, error)."""
     limit_threads(threads)
+    with contextlib.suppress(OSError):  # a machine that does not have the driver's folder has none of the files that are named from there either
+        os.chdir(folder)
     try:
         return unpacked(payload)(block), None
     except FAULTS as error:
@@ -59,7 +73,7 @@ class Cluster:
     def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
         """Do all blocks; those of a node that is lost are done by the others."""
         remote = self.ray.remote(num_cpus=self.threads, max_retries=0)(far)
-        payload, agenda = pickle.dumps(function), Agenda(blocks, tries)
+        payload, agenda, folder = pickle.dumps(function), Agenda(blocks, tries), str(Path.cwd())
         flying: dict[Any, Job] = {}
         room, looked = self.workers, time.monotonic()
         try:
@@ -67,10 +81,13 @@ class Cluster:
                 if time.monotonic() - looked > LOOK:
                     room, looked = self.workers, time.monotonic()
                 while len(flying) < AHEAD * room and (job := agenda.take()) is not None:
-                    flying[remote.remote(payload, self.threads, job.block)] = job
+                    flying[remote.remote(payload, self.threads, folder, job.block)] = job
                 if not flying and agenda.over:
                     return
                 yield from self._landed(flying, agenda)
+        except ConnectionError as lost:  # of Ray Client; a driver on the cluster is ended by Ray itself
+            flying.clear()
+            raise BadInput(f"The connection to the cluster was lost ({_first_line(lost)}): run the same command again, finished blocks are kept.") from lost
         finally:
             for reference in flying:
                 self.ray.cancel(reference, force=True)
@@ -93,6 +110,8 @@ class Cluster:
         """Return (result, error); that a worker or a node is gone is an error of the block, which is then tried again."""
         try:
             result, error = self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as bug:
+            return None, RuntimeError(f"A worker of the cluster came upon a fault of the program itself ({_first_line(bug.cause)}).")
         except self.ray.exceptions.RayError as lost:
             return None, RuntimeError(f"A worker of the cluster was lost in the middle of a block ({_first_line(lost)}).")
         return result, error
@@ -113,7 +132,8 @@ def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
     BadInput
         If there is no cluster at the address, or a user's own connection leads elsewhere.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports its use to its makers unless it is told not to
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     local = options.name == "ray"
     if local:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # tokens are for clusters that others can reach; this one listens on this machine only
@@ -137,14 +157,38 @@ def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
     address = options.name.removeprefix(SCHEME)
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER).close()  # Ray itself waits for minutes, and then ends the process
-        ray.init(address=options.name if int(port) == CLIENT else address, **({} if int(port) == CLIENT else quiet))
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        _knock(host, int(port))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Ray warns of is said by its error too
+            ray.init(address=options.name if int(port) == CLIENT else address, **quiet)
+    except ImportError as error:
+        message = "Port 10001 means Ray Client, whose gRPC is not installed: pip install 'ray[client]'."
+        raise MissingExtra(message) from error
+    except (OSError, RuntimeError, ValueError) as error:
         message = (
             f"There is no Ray cluster at {address} that this machine can use ({_first_line(error)}): give the address that 'ray start --head' prints, "
             f"on a machine of the cluster, or HOST:{CLIENT}, where Ray Client listens, from outside."
         )
         raise BadInput(message) from error
+
+
+def _knock(host: str, port: int) -> None:
+    """Look whether gRPC is spoken at an address: it answers an empty HTTP/2 SETTINGS frame with its own (RFC 9113, 3.4).
+
+    Ray itself waits for minutes, and then ends the process.
+
+    Raises
+    ------
+    OSError
+        If not.
+    """
+    with socket.create_connection((host, port), timeout=ANSWER) as line:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return  # behind TLS anything may be
+        line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + FRAME)
+        if line.recv(4)[3:] != FRAME[3:4]:
+            message = "what listens there is not Ray"
+            raise OSError(message)
 
 
 def _start(ray: Any, cores: int, quiet: dict[str, Any]) -> None:

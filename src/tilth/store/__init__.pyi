@@ -17,6 +17,8 @@ from .identity import fingerprint as fingerprint
 from .objects import ObjectFolder as ObjectFolder
 from .objects import is_object_url as is_object_url
 from .open import open_raster as open_raster
+from .pack import pack as pack
+from .pack import unpack as unpack
 from .photo import PhotoSource as PhotoSource
 from .remote import BUSY as BUSY
 from .remote import REFUSED as REFUSED

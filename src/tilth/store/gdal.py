@@ -20,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from tilth.errors import GridMismatch
 from tilth.grid import check_north_up
+from tilth.store.clouds import gdal_clouds
 
 LOCAL: Mapping[str, str | int] = {
     "GDAL_CACHEMAX": 64 * 2**20,  # bytes; the default is a share of the machine, which is not "a few blocks"
@@ -92,7 +93,7 @@ def shown(path: str) -> str:
 @contextmanager
 def gdal_settings(*, remote: bool, patience: Patience | None = None, **more: str | int) -> Iterator[None]:
     """Hold our settings for GDAL in this thread; what the user set in the process' environment wins."""
-    settings = {**LOCAL, **({**REMOTE, **(patience or Patience()).settings()} if remote else {}), **more}
+    settings = {**LOCAL, **({**REMOTE, **gdal_clouds(), **(patience or Patience()).settings()} if remote else {}), **more}
     with rasterio.Env(**{key: value for key, value in settings.items() if key not in os.environ}):
         yield
 

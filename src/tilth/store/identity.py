@@ -135,6 +135,8 @@ def _of_object(url: str) -> list[Any]:
     import obstore
     from obstore.exceptions import BaseError
 
+    from tilth.store.clouds import object_settings
+
     folder, _, key = url.rpartition("/")
     try:
         store = obstore.store.from_url(folder, **object_settings(url))
@@ -143,19 +145,6 @@ def _of_object(url: str) -> list[Any]:
     except (BaseError, OSError) as error:
         raise UnreadableFile(_unreachable(url, error)) from error
     return [about["e_tag"], about["size"], about["last_modified"], bytes(first)]
-
-
-def object_settings(url: str) -> dict[str, Any]:
-    """Translate the variables that GDAL knows and obstore does not."""
-    host = os.environ.get("AWS_S3_ENDPOINT")
-    if not url.startswith("s3://"):
-        return {}
-    signed = {} if os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() not in ("YES", "TRUE") else {"skip_signature": True}
-    if not host:
-        return signed
-    plain = os.environ.get("AWS_HTTPS", "YES").upper() in ("NO", "FALSE")
-    endpoint = host if "://" in host else f"{'http' if plain else 'https'}://{host}"
-    return signed | {"endpoint": endpoint, "client_options": {"allow_http": plain}}
 
 
 def _unreachable(url: str, error: Exception) -> str:

@@ -40,8 +40,7 @@ def is_object_url(place: str | os.PathLike[str]) -> bool:
 class ObjectFolder:
     """A prefix on an object store; picklable, thread-safe.
 
-    Credentials and regions come from the environment, as those libraries read them (``AWS_ACCESS_KEY_ID``, ``GOOGLE_SERVICE_ACCOUNT``,
-    ``AZURE_STORAGE_ACCOUNT_NAME`` ...); ``AWS_S3_ENDPOINT``, ``AWS_HTTPS`` and ``AWS_NO_SIGN_REQUEST`` mean what they mean to GDAL.
+    Credentials, regions and other addresses of a store come from the environment, in the words of obstore or of GDAL (:mod:`tilth.store.clouds`).
     A request that fails is made again, with pauses; what comes over the network is the caller's to check, who knows its checksum.
     """
 
@@ -62,7 +61,7 @@ class ObjectFolder:
         if self._opened is None:
             import obstore
 
-            from tilth.store.identity import object_settings
+            from tilth.store.clouds import object_settings
 
             settings = object_settings(self.url)
             client: Any = {"timeout": timedelta(seconds=STALL)} | settings.pop("client_options", {})
