@@ -43,7 +43,7 @@ class GraphSegmenter:
         """What runs the model, and why that one."""
         self.parallel = _VIEWS
         """How many views a call is best made with."""
-        self.calls = -(-threads // _VIEWS) + 1
+        self.at_once = -(-threads // _VIEWS) + 1
         """How many calls may be under way at once; with one more than there are threads for, no thread waits for the next call."""
         self._run = run
         self._rest = rest

@@ -152,7 +152,7 @@ class Run:
         clock = Clock(self.plan, sum(task.windows for task in agenda), self.listener)
         working = self.plan.working(Timed(self.source, self.stages))
         clock(0)
-        calls = int(getattr(self.model, "calls", 1))
+        calls = int(getattr(self.model, "at_once", 1))
         with _background("blocks") as worker, _background("network", calls) as network:
             computation = Computation(self.model, self.plan, working, LatticeWeights(self.plan.lattice), clock, {}, self.stages, network, calls)
             self._in_order(computation, agenda, worker)
