@@ -12,7 +12,7 @@ import rasterio
 from tilth import fields, store
 from tilth.cli.main import main
 from tilth.data.landscape import simulate
-from tilth.errors import Incomplete
+from tilth.errors import Incomplete, UnreadableFile
 from tilth.grid import whole
 
 
@@ -166,3 +166,15 @@ def test_output_on_an_object_store(image, alone, monkeypatch, capsys):
         code, out, err = run(capsys, "fields", "s3://bucket/s.tif", "-o", "s3://bucket/again.parquet", "--collection", "c", "--no-preview")
         assert code == 0, err
     assert len(fields.read_fields(alone / "f.parquet"))
+
+
+def test_what_cannot_be_compared_stops_no_prediction(image, tmp_path, capsys, monkeypatch):
+    from tilth import maps
+
+    def broken(_job):
+        raise UnreadableFile("the tile is torn")
+
+    monkeypatch.setattr(maps, "compare_precision", broken)
+    code, out, err = run(capsys, "predict", image, "-o", tmp_path / "s.tif", "--fast", *COMMON[:-2])
+    assert (code, out.strip()) == (0, str(tmp_path / "s.tif")), err
+    assert "--fast was not compared with float32: the tile is torn" in err

@@ -56,6 +56,7 @@ SIDEWAYS = {
     ("country", "scoring"),
     ("fields", "store"),
     ("maps", "preview"),
+    ("maps", "picture"),
     ("preview", "picture"),
     ("maps", "scoring"),
     ("road", "scoring"),

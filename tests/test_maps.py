@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import tilth
-from tilth import fields, maps, picture, predict, store
+from tilth import fields, maps, picture, predict, scoring, store
 from tilth.classes import FTW3
 from tilth.data.landscape import simulate
-from tilth.errors import BadInput, BandMismatch
-from tilth.grid import whole
+from tilth.errors import BadInput, BandMismatch, UnreadableFile
+from tilth.grid import roi_shape, whole
 from tilth.preview import write_preview
 from tilth.raster import Raster
 
@@ -107,3 +109,66 @@ def test_summary_of_nothing(image):
     nothing[0] = 1
     found = tilth.find_instances(Raster(nothing, store.open_raster(image).grid[:9, :9], FTW3.names), FTW3)
     assert maps.summarise(tilth.to_fields(found)) == {"fields": 0, "total_ha": None, "median_ha": None, "mean_confidence": None}
+
+
+def test_the_preview_of_a_map_is_that_of_its_table(image, tmp_path):
+    job = maps.prepare(image, None, maps.MapOptions())
+    path, frame = maps.map_image(job, tmp_path / "f.parquet", maps.MapOptions(), preview=tmp_path / "f.preview.png")
+    assert (tmp_path / "f.preview.png").read_bytes() == write_preview(store.open_raster(image), frame, tmp_path / "p.png").read_bytes()
+    assert path.is_file()
+
+
+def test_an_image_that_cannot_be_shown_costs_no_map_and_leaves_no_old_preview(image, tmp_path, monkeypatch):
+    def broken(_source):
+        raise UnreadableFile("the tile is torn")
+
+    monkeypatch.setattr(picture.Glimpse, "picture", broken)
+    old, said = tmp_path / "f.preview.png", []
+    old.write_bytes(b"of an older map")
+    job = maps.prepare(image, None, maps.MapOptions())
+    path, frame = maps.map_image(job, tmp_path / "f.parquet", maps.MapOptions(), preview=old, report=scoring.RunReport(on_note=said.append))
+    assert path.is_file()
+    assert len(frame)
+    assert said == ["There is no preview: the tile is torn"]
+    assert not old.exists()
+
+
+class Counted:
+    """A source that counts the pixels that are read."""
+
+    def __init__(self, source):
+        self.source, self.grid, self.bands, self.dtype, self.tags, self.pixels = source, source.grid, source.bands, source.dtype, source.tags, 0
+
+    def read(self, roi):
+        self.pixels += roi_shape(roi)[0] * roi_shape(roi)[1]
+        return self.source.read(roi)
+
+
+def test_a_preview_costs_no_reading(image, tmp_path):
+    job = maps.prepare(image, None, maps.MapOptions())
+    counts = []
+    for preview in (None, tmp_path / "f.preview.png"):
+        source = Counted(job.source)
+        maps.map_image(replace(job, source=source), tmp_path / "f.parquet", maps.MapOptions(), preview=preview, force=True)
+        counts.append(source.pixels)
+    assert counts[0] == counts[1] > 0
+
+
+def test_a_glimpse_is_the_thumbnail_whoever_read_how_much(image):
+    source = store.open_raster(image)
+    glimpse = picture.Glimpse(source, longest=40)
+    for roi in ((slice(3, 50), slice(0, 31)), (slice(40, 96), slice(7, 96))):
+        assert np.array_equal(glimpse.read(roi).values, source.read(roi).values)
+    shown, step = glimpse.picture()
+    plain, same = picture.thumbnail(source, longest=40)
+    assert step == same == 3
+    assert np.array_equal(shown, plain)
+
+
+def test_a_work_folder_that_was_given_stays(tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for keep in (kept, None):
+        with pytest.raises(BadInput), scoring.work_folder(tmp_path / "f.parquet", keep):
+            raise BadInput("before anything was finished")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

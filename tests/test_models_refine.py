@@ -263,3 +263,9 @@ def test_the_whole_road(tmp_path):
     assert np.allclose(table.area, again.area)
     assert models.find_card(name).classes.names == ("background", "field", "boundary")
     assert maps.score_classes(store.open_raster(tmp_path / "scores.tif"), "").names == ("background", "field", "boundary", "outline")
+
+
+def test_a_call_of_a_pair_keeps_several_threads_at_work():
+    """It is asked one call at a time, because it remembers the last wider image."""
+    assert Refined(BASE, EDGE).parallel == 4
+    assert not hasattr(Refined(BASE, EDGE), "at_once")

@@ -52,3 +52,15 @@ def test_resampled_gigabytes_are_the_sources():
     source, model = Procedural(utm_grid((400, 400))), Toy()
     guess = estimate(source, model, plan(source, model, PredictOptions(scale=2.0)))
     assert 1.0 <= guess.gigabytes_read / (400 * 400 * 2 * 2 / 1e9) < 1.2
+
+
+def test_calls_at_once_are_timed_at_once():
+    class Many(Slow):
+        at_once = 9
+
+    source, model = Procedural(utm_grid((800, 800))), Many()
+    guess = estimate(source, model, plan(source, model))
+    begin = time.perf_counter()
+    predict(source, model)
+    truth = time.perf_counter() - begin
+    assert guess.seconds < 3 * truth, "one call after the other would take nine times as long"

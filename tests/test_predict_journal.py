@@ -109,3 +109,12 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OutputFailed, match="No space left"):
         journal.save(ROI, block())
+
+
+def test_blocks_of_another_form_are_cleared(tmp_path):
+    """On an object store what is listed counts as finished: a block that an older program wrote under the same key must not be there."""
+    Journal(tmp_path, "key").save(ROI, block())
+    manifest = tmp_path / "journal.json"
+    manifest.write_text(json.dumps({name: value for name, value in json.loads(manifest.read_text()).items() if name != "form"}))
+    Journal(tmp_path, "key")
+    assert not list(tmp_path.glob("*.block"))

@@ -4,7 +4,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -352,3 +354,60 @@ def test_a_raster_is_its_own_source():
     result = predict(with_nan, Toy())
     assert (~result.valid).sum() == 100
     assert np.isfinite(result.values).all()
+
+
+@dataclass
+class Many(Toy):
+    """May be asked by several threads at once; later questions are answered first."""
+
+    at_once: int = 3
+    under_way: int = 0
+    most: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __call__(self, views):
+        with self.lock:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            number = len(self.calls)
+            self.calls.append(len(views))
+        time.sleep(0.002 * (3 - number % 3))
+        answers = np.stack([self._one(view, len(views)) for view in views])
+        with self.lock:
+            self.under_way -= 1
+        return answers
+
+
+def test_calls_at_once_change_no_byte_and_are_not_more_than_the_model_takes():
+    source, options = Procedural(utm_grid((210, 190)), holes=41), PredictOptions(block=100, batch=2)
+    wanted, model = predict(source, Toy(), options=options), Many()
+    found = predict(source, model, options=options)
+    assert found.values.tobytes() == wanted.values.tobytes()
+    assert np.array_equal(found.valid, wanted.valid)
+    assert 1 < model.most <= model.at_once
+    assert len(model.seen) == len(set(model.seen))
+
+
+def test_an_error_among_calls_at_once_is_told_and_ends_the_threads():
+    class Failing(Many):
+        def __call__(self, views):
+            if len(self.calls) == 5:
+                raise BadInput("the sixth")
+            return super().__call__(views)
+
+    with pytest.raises(BadInput, match="the sixth"):
+        predict(Procedural(utm_grid((210, 190))), Failing(), options=PredictOptions(block=100, batch=2))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tilth-")]
+
+
+def test_a_model_that_says_nothing_of_threads_is_asked_by_the_callers():
+    """So Ctrl-C reaches it: an answer of a language model takes minutes."""
+    where = set()
+
+    class Here(Toy):
+        def __call__(self, views):
+            where.add(threading.get_ident())
+            return super().__call__(views)
+
+    predict(Procedural(utm_grid((210, 190))), Here(), options=PredictOptions(block=100))
+    assert where == {threading.get_ident()}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tilth
-from tilth import fields, models, predict, store
+from tilth import fields, models, picture, predict, store
 from tilth.classes import ClassScheme
 from tilth.errors import BadInput, BandMismatch
 from tilth.grid import ground_sampling_distance
@@ -195,17 +195,21 @@ def map_image(
         store.check_output(scores, force)
         _refuse_objects(job)
     fields.format_of(out)
-    with work_folder(out, work or options.work, report) as folder, Sketch(job.source, preview) as sketch:
+    sketch = Sketch(preview, picture.Glimpse(job.source)) if preview else None
+    job = replace(job, source=sketch.glimpse) if sketch and options.runner.name == "serial" else job
+    lacking = ""
+    with work_folder(out, work or options.work, report) as folder:
         if gives_objects(job.model):
-            frame, method = _objects_to_table(job, folder, options, on_step, report, sketch), "objects"
+            frame, method = _objects_to_table(job, folder, options, on_step, report), "objects"
         else:
-            frame, method = _scores_to_table(job, folder, options, on_step, scores, report, sketch, force=force), options.method
+            frame, method = _scores_to_table(job, folder, options, on_step, scores, report, force=force), options.method
         frame = _refined(frame, options, refine, on_step)
         details = f"{job.model.card.name}, {method}, tilth {tilth.__version__}"
         with report.stages.during("table"):
             fields.write_fields(frame, out, _origin(out, options, job.source, details, _provenance(job)), force=force)
-        with report.stages.during("preview"):
-            lacking = sketch.finish(frame)
+        if sketch:
+            with report.stages.during("preview"):
+                lacking = sketch.finish(frame)
     if lacking:
         report.on_note(lacking)
     conclude(out, report, told=told)
@@ -219,20 +223,17 @@ def _refuse_objects(job: Job) -> None:
         raise BadInput(message)
 
 
-def _scores_to_table(
-    job: Job, folder: Path, options: MapOptions, on_step: OnStep, scores: Path | None, report: RunReport, sketch: Sketch, *, force: bool
-) -> GeoDataFrame:
+def _scores_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, scores: Path | None, report: RunReport, *, force: bool) -> GeoDataFrame:
     """Probabilities, which may be written too, then objects and outlines."""
     with open_runner(options.runner) as runner:
         probabilities = score_blocks(_work(job, folder, options, runner), runner, report, _progress(on_step))
         job.model.rest()
-        sketch.begin()
         if scores is not None:
             write_scores(probabilities, scores, _score_tags(job), report, force=force, on_step=on_step)
         return _to_table(probabilities, job.plan.classes, folder, options, _image_gsd(job.source), on_step, runner, report)
 
 
-def _objects_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, report: RunReport, sketch: Sketch) -> GeoDataFrame:
+def _objects_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnStep, report: RunReport) -> GeoDataFrame:
     """Objects as the model gives them, then outlines."""
     if options.runner.name != "serial":
         report.on_note(f"{job.model.card.name} answers with objects, which this process looks for alone: --runner is for models of probabilities.")
@@ -240,7 +241,6 @@ def _objects_to_table(job: Job, folder: Path, options: MapOptions, on_step: OnSt
     with report.stages.during("network"):
         found = predict.predict_objects(job.source, job.model, job.plan, folder / "objects", journal=seen, progress=_progress(on_step))
     job.model.rest()
-    sketch.begin()
     on_step("objects", 1, 1, f"{len(found.table):,}")
     outlines = replace(options.outlines, min_area=least_area(options, _image_gsd(job.source)))
     with block_map(Serial(options.threads)) as run:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tilth.classes import ClassScheme
-from tilth.grid import tiles, whole
-from tilth.raster import Source
+from tilth.grid import Roi, tiles, whole
+from tilth.raster import Raster, Source
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries
     from odc.geo.geobox import GeoBox
 
-DRAWN = 16384
+DRAWN = 4096
 """Polygons whose points are taken out at once."""
 COLOURS = {"fields": (255, 222, 0), "truth": (0, 229, 255)}
 """Outline colours: bright on crops, soil and forest alike."""
@@ -33,19 +34,56 @@ def thumbnail(source: Source, longest: int = 1400, bands: tuple[int, int, int] |
     step : int
         One pixel of the picture is ``step`` pixels of the source.
     """
-    height, width = source.grid.shape
-    step = max(1, -(-max(height, width) // longest))
-    pick = list(bands or colour_bands(source.bands))
-    picture = np.full((-(-height // step), -(-width // step), 3), np.nan, np.float32)
-    for roi in tiles((height, width), 1024):  # on the tiles of usual files, so that none is decoded twice
-        part = source.read(roi)
-        rows, columns = (slice(-side.start % step, None, step) for side in roi)
-        values = part.values[pick, rows, columns].astype(np.float32)
+    return Glimpse(source, longest, bands).picture()
+
+
+class Glimpse:
+    """A Source that remembers, of what is read through it, the pixels that a thumbnail needs: whoever reads the whole image anyway has its picture for nothing.
+
+    Parameters
+    ----------
+    source : Source
+    longest : int
+        Longest edge of the picture in pixels.
+    bands : (int, int, int), optional
+        Red, green and blue.
+    """
+
+    def __init__(self, source: Source, longest: int = 1400, bands: tuple[int, int, int] | None = None) -> None:
+        self.source, self.grid, self.bands, self.dtype = source, source.grid, source.bands, source.dtype
+        self.tags: Mapping[str, str] = getattr(source, "tags", {})
+        height, width = source.grid.shape
+        self._step = max(1, -(-max(height, width) // longest))
+        self._pick = list(bands or colour_bands(source.bands))
+        self._kept = np.full((-(-height // self._step), -(-width // self._step), 3), np.nan, np.float32)
+        self._seen = np.zeros(self._kept.shape[:2], bool)
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region."""
+        part = self.source.read(roi)
+        rows, columns = (slice(-side.start % self._step, None, self._step) for side in roi)
+        values = part.values[self._pick, rows, columns].astype(np.float32)
         if part.valid is not None:
             values[:, ~part.valid[rows, columns]] = np.nan
-        top, left = (-(-side.start // step) for side in roi)
-        picture[top:, left:][: values.shape[1], : values.shape[2]] = np.moveaxis(values, 0, -1)
-    return stretch(picture), step
+        place = self._place(roi)
+        self._kept[place], self._seen[place] = np.moveaxis(values, 0, -1), True
+        return part
+
+    def picture(self) -> tuple[np.ndarray, int]:
+        """Return what :func:`thumbnail` does; what nobody has read yet is read now."""
+        height, width = self.grid.shape
+        for roi in tiles((height, width), 1024):  # on the tiles of usual files, so that none is decoded twice
+            if not self._seen[self._place(roi)].all():
+                self.read(roi)
+        return stretch(self._kept), self._step
+
+    def _place(self, roi: Roi) -> Roi:
+        """Return the pixels of the picture that are pixels of a region."""
+        rows, columns = (slice(-(-side.start // self._step), -(-side.stop // self._step)) for side in roi)
+        return rows, columns
+
+
+_: type[Source] = Glimpse
 
 
 def colour_bands(names: tuple[str, ...]) -> tuple[int, int, int]:
@@ -81,19 +119,16 @@ def draw_outlines(image: np.ndarray, frame: GeoDataFrame, grid: GeoBox, step: in
     frame : GeoDataFrame
         Polygons in any CRS; they are brought to the grid's.
     """
-    from PIL import Image, ImageDraw
-
-    canvas = Image.fromarray(image)
-    pen = ImageDraw.Draw(canvas)
+    canvas = image.copy()
     for start in range(0, len(frame), DRAWN):
-        for ring in _rings(frame.geometry.iloc[start : start + DRAWN], grid, step):
-            if len(ring) > 1:
-                pen.line([(float(x), float(y)) for x, y in ring], fill=colour, width=1)
-    return np.asarray(canvas)
+        rows, columns = _traced(*_edges_of(frame.geometry.iloc[start : start + DRAWN], grid, step))
+        seen = (rows >= 0) & (columns >= 0) & (rows < canvas.shape[0]) & (columns < canvas.shape[1])
+        canvas[rows[seen], columns[seen]] = colour
+    return canvas
 
 
-def _rings(geometry: GeoSeries, grid: GeoBox, step: int) -> list[np.ndarray]:
-    """Return the (x, y) points of all rings, in pixels of the picture."""
+def _edges_of(geometry: GeoSeries, grid: GeoBox, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, 2) begins and ends of all edges of all rings, (x, y) in pixels of the picture."""
     import shapely
 
     if grid.crs is not None and geometry.crs is not None:
@@ -101,9 +136,20 @@ def _rings(geometry: GeoSeries, grid: GeoBox, step: int) -> list[np.ndarray]:
     rings = shapely.get_rings(shapely.get_parts(geometry.to_numpy()))
     points, owner = shapely.get_coordinates(rings, return_index=True)
     inverse = ~grid.transform
-    columns = (inverse.a * points[:, 0] + inverse.b * points[:, 1] + inverse.c) / step
-    rows = (inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f) / step
-    return np.split(np.column_stack([columns, rows]), np.flatnonzero(np.diff(owner)) + 1)
+    x, y = inverse.a * points[:, 0] + inverse.b * points[:, 1] + inverse.c, inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f
+    places = np.column_stack([x, y]) / step
+    same = owner[1:] == owner[:-1]
+    return places[:-1][same], places[1:][same]
+
+
+def _traced(begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and columns of the pixels that straight lines pass, one per row or column that they cross."""
+    steps = np.ceil(np.abs(ends - begins).max(axis=1, initial=0)).astype(np.int64) + 1
+    line = np.repeat(np.arange(len(steps)), steps)
+    at = np.arange(len(line)) - np.repeat(np.cumsum(steps) - steps, steps)
+    share = at / np.maximum(steps - 1, 1)[line]
+    places = np.floor(begins[line] + (ends - begins)[line] * share[:, None]).astype(np.int64)
+    return places[:, 1], places[:, 0]
 
 
 def compared(source: Source, truth: np.ndarray, guess: np.ndarray, longest: int = 448) -> np.ndarray:

@@ -1,20 +1,17 @@
-"""Previews: the image with its fields.  Of a map, the image is read in a thread of its own while objects are found, and drawn on when outlines are known."""
+"""Previews: the image with its fields.  Of a map, the image is looked at while it is read for the network, and never read twice for it."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from tilth import picture, store
 from tilth.errors import UnreadableFile
-from tilth.grid import Roi
-from tilth.raster import Raster, Source
+from tilth.raster import Source
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -54,71 +51,19 @@ def _save(image: np.ndarray, path: Path) -> Path:
     return path
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Sketch:
-    """The preview of a map that is being made: ``begin`` reads the image in the background, ``finish`` draws.
+    """The preview of a map that is being made: the image is looked at while it is read for the map, and drawn on when the outlines are known."""
 
-    As a context manager it ends the thread with the block, whatever happened.
-    """
-
-    source: Source
-    path: Path | None
-    """Where; None: there is none to make."""
-    _stop: Event = field(default_factory=Event, repr=False)
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="tilth-preview"), repr=False)
-    _seen: Future[tuple[np.ndarray, int]] | None = field(default=None, repr=False)
-
-    def begin(self) -> None:
-        """Start to read, where there is something to make."""
-        if self.path is not None:
-            self._seen = self._pool.submit(picture.thumbnail, _Interruptible(self.source, self._stop))
+    path: Path
+    glimpse: picture.Glimpse
+    """What the map reads the image through."""
 
     def finish(self, frame: GeoDataFrame) -> str:
         """Draw the fields and write the picture; what is returned is a sentence where the image could not be read, which is no reason to lose a map."""
-        if self._seen is None or self.path is None:
-            return ""
         try:
-            _draw(self._seen.result(), self.source.grid, frame, self.path)
+            _draw(self.glimpse.picture(), self.glimpse.grid, frame, self.path)
         except UnreadableFile as error:
             self.path.unlink(missing_ok=True)  # that of an older map
             return f"There is no preview: {error}"
         return ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-@dataclass(frozen=True, eq=False)
-class _Interruptible:
-    """A source that stops to answer."""
-
-    source: Source
-    stop: Event
-
-    @property
-    def grid(self) -> GeoBox:
-        """The source's grid."""
-        return self.source.grid
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """The source's bands."""
-        return self.source.bands
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The source's number type."""
-        return self.source.dtype
-
-    def read(self, roi: Roi) -> Raster:
-        """Read a region, or end the thread."""
-        if self.stop.is_set():
-            raise InterruptedError
-        return self.source.read(roi)
-
-
-_: type[Source] = _Interruptible

@@ -90,7 +90,7 @@ def conclude(out: Path, report: RunReport, *, told: bool) -> None:
 
 @contextmanager
 def work_folder(out: Path, keep: Path | None = None, report: RunReport | None = None) -> Iterator[Path]:
-    """Give the folder of a run's finished parts; it goes when the run ends well and lacks nothing, and stays else, or when it was given as ``keep``."""
+    """Give the folder of a run's finished parts; it goes when the run ends well and lacks nothing, or finished nothing; what was given as ``keep`` stays."""
     folder = keep or out.parent / f".{out.name}.tilth"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,8 +99,9 @@ def work_folder(out: Path, keep: Path | None = None, report: RunReport | None = 
     try:
         yield folder
     except BaseException:
-        with contextlib.suppress(OSError):  # it goes only if nothing was finished
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # only an empty folder can go so
+            if keep is None:
+                folder.rmdir()
         raise
     if keep is None and not (report and report.aside):
         shutil.rmtree(folder, ignore_errors=True)  # a worker of a run that was killed may still write there: what is left does no harm

@@ -286,7 +286,7 @@ def _refuse_area(image: str) -> None:
 
 def _map_area(given_area: str, year: int, wish: Wish) -> None:
     """Run the road from an area and a year."""
-    from tilth import areas, fields, maps, road, scoring
+    from tilth import areas, fields, road, scoring
     from tilth.cost import estimate_area
 
     given, say, out, kept = wish.given, wish.say, wish.place.out, wish.place.work
@@ -306,7 +306,7 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
     def use(result: road.AreaMap) -> None:
         extra.update(_with_page(result.job, result.frame, out, wanted=given["page"]))
         if given["fast"]:
-            say.note(maps.compare_precision(result.job))
+            say.note(_compared(result.job))
 
     result = road.map_area(
         survey,
@@ -353,7 +353,7 @@ def predict_command(image: str, out: Path | str, model: str | None, **given: Any
         report = scoring.RunReport(on_note=say.note)
         path = maps.predict_image(job, place.out, options, force=given["force"], on_step=say.step, report=report)
         if given["fast"]:
-            say.note(maps.compare_precision(job))
+            say.note(_compared(job))
         extra = {"preview": str(write_score_preview(path))} if given["preview"] else {}
         _conclude(report, place, extra, began, given)
 

@@ -127,22 +127,24 @@ def _walk(ids, kinds, flags, chain, i, j, d):  # type: ignore[no-untyped-def]  #
 
 
 @njit(cache=True, nogil=True)
-def _twice_area(a, b, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    return abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]))
+def _twice_area(chain, a, b, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return twice the area of the triangle of three points of a line.  By their numbers: a row taken out of an array costs more than the whole sum."""
+    x, y = chain[a, 0], chain[a, 1]
+    return abs((chain[b, 0] - x) * (chain[c, 1] - y) - (chain[c, 0] - x) * (chain[b, 1] - y))
 
 
 @njit(cache=True, nogil=True)
 def _thin(chain, length, kinds, ids, limit, chords, room):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, C901
     """Remove corners of one line, smallest triangle first."""
     before, after, area, heap = room
-    first, last = chain[0], chain[length - 1]
-    loop = first[0] == last[0] and first[1] == last[1]
+    first, last = (chain[0, 0], chain[0, 1]), (chain[length - 1, 0], chain[length - 1, 1])
+    loop = first == last
     least = 2 if loop else int(_bound(first, last, kinds, ids, chords))
     left, size = length - 2, 0
     for k in range(length):
         before[k], after[k], area[k] = k - 1, k + 1, -1
     for k in range(1, length - 1):
-        area[k] = _twice_area(chain[k - 1], chain[k], chain[k + 1])
+        area[k] = _twice_area(chain, k - 1, k, k + 1)
         if area[k] < limit:
             size = _push(heap, size, (area[k] << 32) | k)
     while size and left > least:
@@ -153,7 +155,7 @@ def _thin(chain, length, kinds, ids, limit, chords, room):  # type: ignore[no-un
             continue
         b, a = before[k], after[k]
         # A triangle of twice the area 1 holds no lattice point but its corners (Pick).
-        if (area[k] > 1 and _occupied(chain[b], chain[k], chain[a], kinds)) or (left - 1 == least and least > 0 and _flat(chain, length, k, after, loop)):
+        if (area[k] > 1 and _occupied(chain, b, k, a, kinds)) or (left - 1 == least and least > 0 and _flat(chain, length, k, after, loop)):
             area[k] = -1  # tried; it comes up again when a neighbour goes
             continue
         kinds[chain[k, 1], chain[k, 0]] = REMOVED
@@ -161,7 +163,7 @@ def _thin(chain, length, kinds, ids, limit, chords, room):  # type: ignore[no-un
         left -= 1
         for n in (b, a):
             if 0 < n < length - 1:
-                area[n] = _twice_area(chain[before[n]], chain[n], chain[after[n]])
+                area[n] = _twice_area(chain, before[n], n, after[n])
                 if area[n] < limit:
                     size = _push(heap, size, (area[n] << 32) | n)
     if left == 0:
@@ -196,32 +198,38 @@ def _flat(chain, length, gone, after, loop):  # type: ignore[no-untyped-def]  # 
     if k == gone:
         k = after[k]
     if not loop:
-        return _twice_area(chain[0], chain[k], chain[length - 1]) == 0
+        return _twice_area(chain, 0, k, length - 1) == 0
     n = after[k]
     if n == gone:
         n = after[n]
-    return _twice_area(chain[0], chain[k], chain[n]) == 0
+    return _twice_area(chain, 0, k, n) == 0
 
 
 @njit(cache=True, nogil=True)
-def _occupied(a, b, c, kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Say whether a point of any line, other than a, b and c, lies in the closed triangle a b c."""
-    top, bottom = min(a[1], b[1], c[1]), max(a[1], b[1], c[1])
-    for y in range(top, bottom + 1):
-        low, high = 1e18, -1e18
-        for p, q in ((a, b), (b, c), (c, a)):
-            if p[1] == q[1]:
-                if p[1] == y:
-                    low, high = min(low, p[0], q[0]), max(high, p[0], q[0])
-            elif min(p[1], q[1]) <= y <= max(p[1], q[1]):
-                x = p[0] + (q[0] - p[0]) * (y - p[1]) / (q[1] - p[1])
-                low, high = min(low, x), max(high, x)
+def _occupied(chain, a, b, c, kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Say whether a point of any line, other than a, b and c, lies in the closed triangle of the points a, b and c of a line."""
+    ax, ay, bx, by, cx, cy = chain[a, 0], chain[a, 1], chain[b, 0], chain[b, 1], chain[c, 0], chain[c, 1]
+    for y in range(min(ay, by, cy), max(ay, by, cy) + 1):
+        low, high = _span(ax, ay, bx, by, y, 1e18, -1e18)
+        low, high = _span(bx, by, cx, cy, y, low, high)
+        low, high = _span(cx, cy, ax, ay, y, low, high)
         for x in range(int(np.ceil(low - 1e-9)), int(np.floor(high + 1e-9)) + 1):
             kind = kinds[y, x]
-            own = (x == a[0] and y == a[1]) or (x == b[0] and y == b[1]) or (x == c[0] and y == c[1])
-            if kind in (CORNER, ANCHOR) and not own:
+            if kind in (CORNER, ANCHOR) and not ((x == ax and y == ay) or (x == bx and y == by) or (x == cx and y == cy)):
                 return True
     return False
+
+
+@njit(cache=True, nogil=True)
+def _span(px, py, qx, qy, y, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Widen the stretch from ``low`` to ``high`` by what an edge has at the height ``y``."""
+    if py == qy:
+        if py == y:
+            low, high = min(low, px, qx), max(high, px, qx)
+    elif min(py, qy) <= y <= max(py, qy):
+        x = px + (qx - px) * (y - py) / (qy - py)
+        low, high = min(low, x), max(high, x)
+    return low, high
 
 
 @njit(cache=True, nogil=True)

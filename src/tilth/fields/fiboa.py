@@ -59,6 +59,8 @@ def write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs
         for start in range(0, max(len(order), 1), ROWS):
             rows = order[start : start + ROWS]
             file.write_table(_arrow(plain.iloc[rows], drawn.bounds[rows], drawn.outlines.take(rows), schema), row_group_size=ROWS)
+    del drawn
+    give_back()
 
 
 @dataclass(frozen=True, eq=False)

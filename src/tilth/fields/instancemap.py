@@ -87,6 +87,7 @@ def map_instances(
     if block < 64:
         message = f"Blocks of {block} px were asked for; wanted are 64 px or more."
         raise BadInput(message)
+    give_back()  # what the network left
     scene = prepare(probs.grid, classes, method, options)
     folder = Path(workspace)
     path = make_ids(folder, scene.shape)
@@ -95,8 +96,8 @@ def map_instances(
     sizes = [(one.roi, len(one.basins)) for one in blocks]
     lut, table = conclude(blocks, scene, classes, method, options)
     give_back()
-    ends = np.cumsum([1, *(count for _, count in sizes)])
-    jobs = [(roi, np.concatenate([lut[:1], lut[end : end + count]])) for (roi, count), end in zip(sizes, ends, strict=False)]
+    starts = np.cumsum([1, *(count for _, count in sizes)])
+    jobs = [(roi, np.concatenate([lut[:1], lut[start : start + count]])) for (roi, count), start in zip(sizes, starts, strict=False)]
     renumber_blocks(path, jobs)
     save_table(folder, probs.grid, table)
     del jobs, lut

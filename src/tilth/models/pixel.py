@@ -35,6 +35,8 @@ class TorchSegmenter:
         self.network = network.to(device).to(memory_format=torch.channels_last).eval()
         self.parallel = _BATCH[device]
         """How many views a call is best made with: those that lack are padded."""
+        self.at_once = 1
+        """How many calls may be under way at once, from any thread."""
         self._device = device
         self._fast = fast and device != "mps"
         where = torch.cuda.get_device_name() if device == "cuda" else device.upper()

@@ -25,6 +25,8 @@ OWN = "own"
 """Instead of a refiner: the model's own boundary class."""
 BOUNDARY = "boundary"
 """What the boundary class is called where the model has none."""
+_VIEWS = 4
+"""Views of a call at least: calls are made one at a time, so each has to keep several threads of the engine at work."""
 
 
 class Refined:
@@ -60,7 +62,7 @@ class Refined:
         self.classes = refined_classes(base.classes)
         self.inputs = _common(base.inputs, refiner.inputs if refiner is not None else base.inputs)
         self.card = _card(self)
-        self.parallel = math.lcm(*(int(getattr(model, "parallel", 1)) for model in self._models))
+        self.parallel = math.lcm(_VIEWS, *(int(getattr(model, "parallel", 1)) for model in self._models))
         self.engine = "; refined by ".join(str(getattr(model, "engine", "")) for model in self._models)
         self._context: tuple[Raster, Raster] | None = None
 

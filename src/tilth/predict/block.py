@@ -167,8 +167,11 @@ class Computation:
     """Where the seconds go."""
     network: Executor | None = None
     """Threads that ask the model, while groups before are blended; None: one thing after the other."""
-    ahead: int = 1
-    """How many groups the model is asked about before the answer for one is waited for."""
+
+    @property
+    def ahead(self) -> int:
+        """How many more groups the model is asked about before the answer for one is waited for; 0: this thread asks it."""
+        return 0 if self.network is None else calls_at_once(self.model)
 
 
 def compute(run: Computation, task: Task, part: Raster | None, cache: WindowCache) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +179,7 @@ def compute(run: Computation, task: Task, part: Raster | None, cache: WindowCach
     plan, roi = run.plan, task.roi
     scores = np.zeros((len(plan.classes), *roi_shape(roi)), np.float32)
     valid = np.zeros(roi_shape(roi), bool)
-    groups = _score_groups(run, task, part)
+    groups = score_groups(run, ((group, part, task.frame) for group in task.groups if part is not None and task.frame is not None))
     for position in plan.lattice.touching(roi):
         if position not in cache.done:
             cache.done |= next(groups)
@@ -191,20 +194,23 @@ def compute(run: Computation, task: Task, part: Raster | None, cache: WindowCach
     return scores, valid
 
 
-def _score_groups(run: Computation, task: Task, part: Raster | None) -> Iterator[dict[Position, Scored | None]]:
-    """Score a task's groups in their order; the model is asked about the next ones while the caller has the one before."""
+def calls_at_once(model: object) -> int:
+    """Return how many calls a model takes at once from other threads; 0: it does not say so, and is called from this one, where Ctrl-C reaches it."""
+    return int(getattr(model, "at_once", 0))
+
+
+def score_groups(run: Computation, cuts: Iterable[tuple[Group, Raster, Roi]]) -> Iterator[dict[Position, Scored | None]]:
+    """Score groups in their order, each from what was read and where that lies; windows without a valid pixel are not shown to the model.
+
+    The model is asked about the next ones while the caller has the one before.
+    """
     asked: list[_Asked] = []
-    for group in task.groups:
-        asked.append(_ask(run, group, part, task.frame))
+    for group, part, frame in cuts:
+        asked.append(_ask(run, group, part, frame))
         if len(asked) > run.ahead:
             yield _answered(run, asked.pop(0))
     while asked:
         yield _answered(run, asked.pop(0))
-
-
-def score_group(run: Computation, group: Group, part: Raster, frame: Roi) -> dict[Position, Scored | None]:
-    """Run the model over a group; windows without a valid pixel are not shown to it."""
-    return _answered(run, _ask(run, group, part, frame))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -216,13 +222,13 @@ class _Asked:
     answers: Future[np.ndarray]
 
 
-def _ask(run: Computation, group: Group, part: Raster | None, frame: Roi | None) -> _Asked:
+def _ask(run: Computation, group: Group, part: Raster, frame: Roi) -> _Asked:
     """Cut the windows of a group out of what was read and ask the model about those that have a valid pixel."""
-    answers: Future[np.ndarray] = Future()
     with run.stages.during(BLEND):
-        found = [] if part is None or frame is None else [cut_window(part, frame, position, run.plan) for position in group.positions]
+        found = [cut_window(part, frame, position, run.plan) for position in group.positions]
         windows = [add_context(window, run.working, run.plan, run.contexts) for window in found if window is not None]
-    if run.network is not None:
+    answers: Future[np.ndarray] = Future()
+    if run.network is not None and run.ahead:
         answers = run.network.submit(_segment, run, windows)
     else:
         answers.set_result(_segment(run, windows))

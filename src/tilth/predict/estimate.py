@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from tilth.grid import Roi, roi_shape
 from tilth.predict.blend import LatticeWeights
-from tilth.predict.block import Computation, Group, group_frame, group_of, score_group, tasks
+from tilth.predict.block import Computation, Group, calls_at_once, group_frame, group_of, score_groups, tasks
 from tilth.predict.objects import look_at
 from tilth.predict.plan import Plan
 from tilth.predict.windows import Position
@@ -19,7 +20,7 @@ from tilth.raster import Raster, Source
 from tilth.segmenter import InstanceSegmenter, Segmenter, gives_objects
 
 PROBES = 3
-"""Groups of windows that are timed."""
+"""Groups of windows that are timed; more for a model that takes more at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,13 @@ def estimate(source: Source, model: Segmenter | InstanceSegmenter, plan: Plan) -
     The model's first call, in which engines compile, is not part of the rate.
     """
     working = plan.working(source)
-    computation = Computation(model, plan, working, LatticeWeights(plan.lattice))  # type: ignore[arg-type]  # who answers with objects is never asked to be blended
-    groups = _spread(plan)
-    _time(computation, groups[len(groups) // 2])
-    reading, computing, seen = np.sum([_time(computation, group) for group in groups], axis=0)
+    calls = calls_at_once(model)
+    groups = _spread(plan, max(PROBES, calls - 1))  # with one less than it takes, each of its threads has one window
+    with ThreadPoolExecutor(max(calls, 1)) as network:
+        # who answers with objects is never asked to be blended
+        computation = Computation(model, plan, working, LatticeWeights(plan.lattice), network=network)  # type: ignore[arg-type]
+        _time(computation, [groups[len(groups) // 2]])
+        reading, computing, seen = _time(computation, groups)
     windows = sum(len(group.positions) for group in groups)
     frames = [roi_shape(task.frame) for task in tasks(plan, plan.blocks) if task.frame]
     pixels = sum(height * width for height, width in frames)
@@ -56,28 +60,28 @@ def estimate(source: Source, model: Segmenter | InstanceSegmenter, plan: Plan) -
     return Estimate(len(plan.lattice), len(plan.blocks), _gigabytes(source, plan, pixels), float(seconds), float(seen / windows))
 
 
-def _spread(plan: Plan) -> list[Group]:
-    """Return up to :data:`PROBES` different groups, evenly spread over the lattice."""
+def _spread(plan: Plan, count: int) -> list[Group]:
+    """Return up to so many different groups, evenly spread over the lattice."""
     columns = len(plan.lattice.starts[1])
-    places = np.linspace(0, len(plan.lattice) - 1, PROBES + 2).round().astype(int)[1:-1]
+    places = np.linspace(0, len(plan.lattice) - 1, count + 2).round().astype(int)[1:-1]
     return list(dict.fromkeys(group_of(plan, (place // columns, place % columns)) for place in places.tolist()))
 
 
-def _time(computation: Computation, group: Group) -> tuple[float, float, int]:
+def _time(computation: Computation, groups: Sequence[Group]) -> tuple[float, float, int]:
     """Return seconds of reading, seconds of computing and the number of windows that hold more than nodata."""
-    frame = group_frame(computation.plan, [group])
+    frames = [group_frame(computation.plan, [group]) for group in groups]
     begin = time.perf_counter()
-    part = computation.working.read(frame)
+    parts = [computation.working.read(frame) for frame in frames]
     middle = time.perf_counter()
-    scored = _answers(computation, group, part, frame)
-    return middle - begin, time.perf_counter() - middle, sum(window is not None for window in scored.values())
+    scored = _answers(computation, list(zip(groups, parts, frames, strict=True)))
+    return middle - begin, time.perf_counter() - middle, sum(window is not None for found in scored for window in found.values())
 
 
-def _answers(run: Computation, group: Group, part: Raster, frame: Roi) -> Mapping[Position, object | None]:
-    """Ask the model for a group of windows, whatever it answers with."""
+def _answers(run: Computation, cuts: Sequence[tuple[Group, Raster, Roi]]) -> Sequence[Mapping[Position, object | None]]:
+    """Ask the model for groups of windows, whatever it answers with."""
     if gives_objects(run.model):
-        return look_at(run.working, cast("InstanceSegmenter", run.model), run.plan, group, part)
-    return score_group(run, group, part, frame)
+        return [look_at(run.working, cast("InstanceSegmenter", run.model), run.plan, group, part) for group, part, _ in cuts]
+    return list(score_groups(run, cuts))
 
 
 def _gigabytes(source: Source, plan: Plan, pixels: int) -> float:

@@ -138,11 +138,13 @@ class Journal:
         if self._manifest_key() != self.key:
             self._clear(BLOCK)
         self._clear(PART)
-        self.shelf.put(MANIFEST, json.dumps({"what": "finished blocks of an interrupted tilth run", "key": self.key}).encode(), replace=True)
+        self.shelf.put(MANIFEST, json.dumps({"what": "finished blocks of an interrupted tilth run", "key": self.key, "form": MAGIC.decode()}).encode(), replace=True)
 
     def _manifest_key(self) -> str:
+        """Return the key of the blocks that are there; empty where another form of block is: on a store such would count as finished."""
         try:
-            return str(json.loads(self.shelf.get(MANIFEST) or b"")["key"])
+            said = json.loads(self.shelf.get(MANIFEST) or b"")
+            return str(said["key"]) if said["form"] == MAGIC.decode() else ""
         except (ValueError, KeyError, TypeError):
             return ""
 

@@ -13,7 +13,7 @@ import numpy as np
 from tilth.errors import BadInput, EmptyImage
 from tilth.grid import Roi, roi_shape
 from tilth.predict.blend import LatticeWeights
-from tilth.predict.block import Computation, Task, WindowCache, compute, tasks
+from tilth.predict.block import Computation, Task, WindowCache, calls_at_once, compute, tasks
 from tilth.predict.journal import Journal
 from tilth.predict.numbers import check_numbers
 from tilth.predict.plan import Plan, PredictOptions, plan
@@ -124,9 +124,9 @@ NOWHERE: Sink = _Nowhere()
 class Run:
     """One run through the blocks of a plan, or through some of them.
 
-    Three things go on at once: the model is asked about a group of windows, or about as many groups as it takes at once; this thread blends the group
-    before and cuts out the one after; another writes the block before and reads the block after, one thing at a time.  Blocks are written in their order,
-    and who is faster decides nothing.
+    Three things go on at once: the model is asked about as many groups of windows as it takes at once; this thread blends the group before and cuts out the
+    one after; another writes the block before and reads the block after, one thing at a time.  A model that does not say that other threads may call it is
+    called by this one.  Blocks are written in their order, and who is faster decides nothing.
     """
 
     source: Source
@@ -152,9 +152,8 @@ class Run:
         clock = Clock(self.plan, sum(task.windows for task in agenda), self.listener)
         working = self.plan.working(Timed(self.source, self.stages))
         clock(0)
-        calls = int(getattr(self.model, "at_once", 1))
-        with _background("blocks") as worker, _background("network", calls) as network:
-            computation = Computation(self.model, self.plan, working, LatticeWeights(self.plan.lattice), clock, {}, self.stages, network, calls)
+        with _background("blocks") as worker, _background("network", max(calls_at_once(self.model), 1)) as network:
+            computation = Computation(self.model, self.plan, working, LatticeWeights(self.plan.lattice), clock, {}, self.stages, network)
             self._in_order(computation, agenda, worker)
             self._settle(0)
         return self.something

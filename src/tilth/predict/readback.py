@@ -66,10 +66,10 @@ class JournalSource:
 
 @lru_cache(maxsize=2)
 def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
-    """Keep as many blocks as two rows of them, sixteen at most: a region with its halo touches no more in the order in which it is read."""
+    """Keep as many blocks as a row of them and two, eight at most: one that a later region's halo needs is loaded again, which takes milliseconds."""
     across = -(-source.plan.lattice.shape[1] // source.plan.block)
 
-    @lru_cache(maxsize=min(2 * across + 1, 16))
+    @lru_cache(maxsize=min(across + 2, 8))
     def load(number: int) -> np.ndarray:
         roi = source.plan.blocks[number]
         if (roi[0].start, roi[1].start) in source.holes:
