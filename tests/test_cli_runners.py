@@ -178,3 +178,10 @@ def test_what_cannot_be_compared_stops_no_prediction(image, tmp_path, capsys, mo
     code, out, err = run(capsys, "predict", image, "-o", tmp_path / "s.tif", "--fast", *COMMON[:-2])
     assert (code, out.strip()) == (0, str(tmp_path / "s.tif")), err
     assert "--fast was not compared with float32: the tile is torn" in err
+
+
+def test_an_image_for_the_preview_that_is_not_there_is_said_before_the_work(alone, tmp_path, capsys):
+    code, _, err = run(capsys, "fields", alone / "s.tif", "-o", tmp_path / "f.parquet", "--image", tmp_path / "none.tif")
+    assert code == 2
+    assert "none.tif" in err
+    assert not list(tmp_path.iterdir())

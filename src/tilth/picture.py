@@ -104,9 +104,12 @@ def stretch(picture: np.ndarray) -> np.ndarray:
     if not known.size:
         return np.full(picture.shape, 128, np.uint8)
     low, high = np.percentile(known, [2, 98], axis=0)
-    shown = np.clip((np.nan_to_num(picture) - low) / np.maximum(high - low, 1e-6), 0, 1) ** 0.9
-    shown[hole] = 0.5
-    return (shown * 255).round().astype(np.uint8)
+    shown = np.empty(picture.shape, np.uint8)
+    for band in range(picture.shape[-1]):  # one after the other: this comes where a map has the most in memory
+        plane = np.clip((np.nan_to_num(picture[..., band]) - low[band]) / max(high[band] - low[band], 1e-6), 0, 1) ** 0.9
+        plane[hole] = 0.5
+        shown[..., band] = (plane * 255).round().astype(np.uint8)
+    return shown
 
 
 def draw_outlines(image: np.ndarray, frame: GeoDataFrame, grid: GeoBox, step: int = 1, colour: tuple[int, int, int] = COLOURS["fields"]) -> np.ndarray:

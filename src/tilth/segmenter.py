@@ -80,7 +80,10 @@ class InputSpec:
 
 
 class Segmenter(Protocol):
-    """A U-Net, a language model that writes masks, a refiner, a depth threshold: one call."""
+    """A U-Net, a language model that writes masks, a refiner, a depth threshold: one call.
+
+    It may say more: ``parallel``, how many views a call is best made with, and ``at_once``, how many calls other threads than the caller's may make at once.
+    """
 
     @property
     def inputs(self) -> InputSpec:

@@ -376,10 +376,10 @@ def fields_command(scores: str, out: Path | str, image: str | None, **given: Any
 
     began = time.monotonic()
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, None, force=given["force"]) as place:
-        report = scoring.RunReport(on_note=say.note)
+        report, shown = scoring.RunReport(on_note=say.note), store.open_raster(image or scores)  # now: a name that is wrong is said before the work
         path, frame = maps.fields_from_scores(scores, place.out, _map_options(given), force=given["force"], on_step=say.step, report=report)
         preview = _preview(path, wanted=given["preview"])
         if preview is not None:
-            write_preview(store.open_raster(image or scores), frame, preview)
+            write_preview(shown, frame, preview)
         extra = _drawn(preview)
         _conclude(report, place, maps.summarise(frame) | extra, began, given)

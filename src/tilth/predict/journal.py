@@ -138,7 +138,8 @@ class Journal:
         if self._manifest_key() != self.key:
             self._clear(BLOCK)
         self._clear(PART)
-        self.shelf.put(MANIFEST, json.dumps({"what": "finished blocks of an interrupted tilth run", "key": self.key, "form": MAGIC.decode()}).encode(), replace=True)
+        said = {"what": "finished blocks of an interrupted tilth run", "key": self.key, "form": MAGIC.decode()}
+        self.shelf.put(MANIFEST, json.dumps(said).encode(), replace=True)
 
     def _manifest_key(self) -> str:
         """Return the key of the blocks that are there; empty where another form of block is: on a store such would count as finished."""
