@@ -150,6 +150,30 @@ class Person:
         self.wait(shown)
 
 
+def test_an_outline_waits_for_the_word_about_its_neighbour(browser, folder):
+    """A corner that two fields share rests on the versions of both, and a word about one may still be on its way."""
+    with process(folder, "--person", "Ada", "--no-map") as served, Tab(browser, served.url) as tab:
+        person = Person(tab)
+        shown = tab.ready()
+        for _ in range(40):
+            before = person.item["id"]
+            shown = person.word("a")
+            tab.saved()
+            if before in person.item["near"]:
+                break
+        else:
+            raise AssertionError("no field beside the one before it")
+        slow = "fetch = ((real) => async (...a) => { if (a[1]?.method) await new Promise((go) => setTimeout(go, 700)); return real(...a); })(fetch)"
+        tab.page.keyboard.press("k")  # back to the neighbour
+        tab.ready(shown)
+        tab.page.evaluate(slow)
+        shown = person.word("a")
+        person.move(shown)
+        tab.saved()
+        assert tab.page.inner_text("#said") == "Vertex moved."
+    assert [action.kind for action in actions(folder)][-2:] == ["accept", "move"]
+
+
 def test_two_hundred_fields_and_a_killed_server(browser, folder):
     with process(folder, "--person", "Ada", "--no-map") as served, Tab(browser, served.url) as tab:
         person = Person(tab)

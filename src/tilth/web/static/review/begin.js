@@ -106,11 +106,15 @@ async function act(kind, given = {}) {
   if (!item && kind !== "add") return;
   if (item?.pending) await item.pending;
   if (item?.status === "other" && kind !== "add") {
-    if (kind === "accept") return act("add", { points: item.parts[0][0], on: {} });
+    if (kind === "accept") return act("add", { points: item.parts[0][0], on: () => ({}) });
     if (SIMPLE.includes(kind)) return next();
     return say("This outline is in the other map only: accept it to take it over, or draw another one.");
   }
-  const on = given.on ?? { [item.id]: item.version };
+  if (!SIMPLE.includes(kind) && link.jobs.length) {
+    await turned(link.idle()); // words about neighbours that are on their way change the versions that this rests on
+    if (queue.current !== item) return;
+  }
+  const on = given.on?.() ?? { [item.id]: item.version };
   const sent = link.send("api/act", { id: unique(), kind, person: name, on, points: given.points || [], seconds: Math.round(clock.take() * 1000) / 1000, aspect: stage.aspect });
   if (!SIMPLE.includes(kind)) return shown(kind, sent);
   item.pending = sent.then((table) => settle(kind, table, item), (problem) => { item.pending = null; say(problem.message, 8); });

@@ -194,19 +194,19 @@ export class Tools {
   drop(corner) {
     const { point } = this.corners[corner];
     this.chosen = null;
-    this.act("drop", { points: [point], on: this.touching() });
+    this.act("drop", { points: [point], on: () => this.touching() });
   }
 
   finishMove(corner, to) {
     const { point } = this.corners[corner];
     this.chosen = this.cursor = null;
-    this.act("move", { points: [point, to], on: this.touching() });
+    this.act("move", { points: [point, to], on: () => this.touching() });
   }
 
   finishInsert(edge, to) {
     const { point, next } = this.corners[edge];
     this.chosen = this.cursor = null;
-    this.act("insert", { points: [point, next, to], on: this.touching() });
+    this.act("insert", { points: [point, next, to], on: () => this.touching() });
   }
 
   finish(points) {
@@ -214,13 +214,13 @@ export class Tools {
     if (points.length < least) return this.say(`${least} points at least: click them first.`);
     const kind = this.mode;
     this.end();
-    this.act(kind, { points, on: kind === "add" ? {} : undefined });
+    this.act(kind, { points, on: kind === "add" ? () => ({}) : undefined });
   }
 
   unite(other) {
     const item = this.stage.item;
     this.end();
-    this.act("merge", { on: { [item.id]: item.version, [other.id]: other.version } });
+    this.act("merge", { on: () => ({ [item.id]: item.version, [other.id]: other.version }) });
   }
 
   touching() {
