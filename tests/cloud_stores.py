@@ -13,9 +13,11 @@ import re
 import threading
 from collections import Counter
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from faulty_store import Quiet
 
 NEVER = formatdate(1_700_000_000, usegmt=True)
 
@@ -31,14 +33,9 @@ class CloudStore:
     def __enter__(self):
         store = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
+        class Handler(Quiet):
             def _serve(self):
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                body = self.body()
                 address = urlsplit(self.path)
                 with store.lock:
                     store.asked[self.command] += 1
@@ -96,6 +93,11 @@ class CloudStore:
             return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
         return 206, headers | {"Content-Range": f"bytes {first}-{last}/{len(content)}"}, content[first : last + 1]
 
+    def listing(self, prefix):
+        names = sorted(name for name in self.objects if name.startswith(prefix))
+        rows = (self.row.format(name=escape(name), tag=tag(self.objects[name]), size=len(self.objects[name]), date=NEVER) for name in names)
+        return self.rows.format(prefix=escape(prefix), rows="".join(rows)).encode()
+
     def keep(self, name, content):
         self.objects[name] = content
         return {"ETag": tag(content), "Last-Modified": NEVER, "x-goog-generation": "1"}
@@ -109,6 +111,8 @@ class GoogleStore(CloudStore):
     """Addresses ``gs://bucket/...``; no signatures are checked, as with the emulators."""
 
     root, deleted = "/", 204
+    row = "<Contents><Key>{name}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>{tag}</ETag><Size>{size}</Size></Contents>"
+    rows = "<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>"
 
     @property
     def environment(self):
@@ -116,15 +120,6 @@ class GoogleStore(CloudStore):
 
     def refused(self, request, path, query):
         return b""
-
-    def listing(self, prefix):
-        names = sorted(name for name in self.objects if name.startswith(prefix))
-        rows = (
-            f"<Contents><Key>{escape(name)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>{tag(self.objects[name])}</ETag>"
-            f"<Size>{len(self.objects[name])}</Size></Contents>"
-            for name in names
-        )
-        return f"<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated>{''.join(rows)}</ListBucketResult>".encode()
 
     def put(self, request, name, query, body):
         if "uploads" in query:
@@ -145,6 +140,11 @@ class BlobStore(CloudStore):
     """Addresses ``az://bucket/...`` of the account ``account``, whose key signs every request."""
 
     root, deleted = "/account", 202
+    row = (
+        "<Blob><Name>{name}</Name><Properties><Last-Modified>{date}</Last-Modified><Etag>{tag}</Etag><Content-Length>{size}</Content-Length>"
+        "<Content-Type>application/octet-stream</Content-Type></Properties></Blob>"
+    )
+    rows = "<EnumerationResults><Prefix>{prefix}</Prefix><Blobs>{rows}</Blobs><NextMarker/></EnumerationResults>"
     key = base64.b64encode(b"a key for tests only").decode()
 
     @property
@@ -161,15 +161,6 @@ class BlobStore(CloudStore):
         lines += [f"/account{urlsplit(request.path).path}", *(f"{name.lower()}:{query[name]}" for name in sorted(query))]
         wanted = base64.b64encode(hmac.new(base64.b64decode(self.key), "\n".join(lines).encode(), "sha256").digest()).decode()
         return b"" if heads.get("authorization") == f"SharedKey account:{wanted}" else b"<Error><Code>AuthenticationFailed</Code></Error>"
-
-    def listing(self, prefix):
-        names = sorted(name for name in self.objects if name.startswith(prefix))
-        rows = (
-            f"<Blob><Name>{escape(name)}</Name><Properties><Last-Modified>{NEVER}</Last-Modified><Etag>{tag(self.objects[name])}</Etag>"
-            f"<Content-Length>{len(self.objects[name])}</Content-Length><Content-Type>application/octet-stream</Content-Type></Properties></Blob>"
-            for name in names
-        )
-        return f"<EnumerationResults><Prefix>{escape(prefix)}</Prefix><Blobs>{''.join(rows)}</Blobs><NextMarker/></EnumerationResults>".encode()
 
     def batch(self, body):
         """Delete many ("Blob Batch"): a request within the request for each, an answer within the answer."""

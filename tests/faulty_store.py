@@ -13,6 +13,18 @@ from urllib.request import Request, urlopen
 HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"}
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """A handler that keeps connections open and says nothing on the terminal."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def body(self):
+        return self.rfile.read(int(self.headers.get("content-length") or 0))
+
+
 class FaultyStore:
     """``with FaultyStore() as store``: environment variables for clients are in ``store.environment``, faults go into ``store.faults``.
 
@@ -73,14 +85,9 @@ class FaultyStore:
     def _handler(self):
         store = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
+        class Handler(Quiet):
             def _serve(self):
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                body = self.body()
                 kind = store._next_fault(self.command, self.path)
                 if kind == "slow":
                     time.sleep(1.5)

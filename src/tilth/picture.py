@@ -141,7 +141,8 @@ def _edges_of(geometry: GeoSeries, grid: GeoBox, step: int) -> tuple[np.ndarray,
     inverse = ~grid.transform
     x, y = inverse.a * points[:, 0] + inverse.b * points[:, 1] + inverse.c, inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f
     places = np.column_stack([x, y]) / step
-    same = owner[1:] == owner[:-1]
+    finite = np.isfinite(places).all(axis=1)  # a corner may lie where the grid's projection ends
+    same = (owner[1:] == owner[:-1]) & finite[1:] & finite[:-1]
     return places[:-1][same], places[1:][same]
 
 

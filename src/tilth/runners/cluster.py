@@ -162,6 +162,8 @@ def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
             warnings.simplefilter("ignore")  # what Ray warns of is said by its error too
             ray.init(address=options.name if int(port) == CLIENT else address, **quiet)
     except ImportError as error:
+        if int(port) != CLIENT:
+            raise
         message = "Port 10001 means Ray Client, whose gRPC is not installed: pip install 'ray[client]'."
         raise MissingExtra(message) from error
     except (OSError, RuntimeError, ValueError) as error:
@@ -186,7 +188,9 @@ def _knock(host: str, port: int) -> None:
         if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
             return  # behind TLS anything may be
         line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + FRAME)
-        if line.recv(4)[3:] != FRAME[3:4]:
+        with line.makefile("rb") as answer:
+            head = answer.read(4)
+        if head[3:] != FRAME[3:4]:
             message = "what listens there is not Ray"
             raise OSError(message)
 

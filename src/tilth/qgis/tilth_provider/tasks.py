@@ -51,7 +51,7 @@ class MapImage(Called):
     """``tilth map IMAGE``."""
 
     NAME, LABEL = "mapimage", "Map the fields of an image"
-    HELP = "An image of 3 bands (red, green, blue, 2 to 5 m) or of 8 (two Sentinel-2 dates) becomes a table of fields with area, perimeter and confidence."
+    HELP = "An image of 3 bands (red, green, blue, 1 to 10 m) or of 8 (two Sentinel-2 dates) becomes a table of fields with area, perimeter and confidence."
 
     def initAlgorithm(self, _configuration: Any = None) -> None:  # noqa: N802
         """Declare the form."""
