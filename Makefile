@@ -18,8 +18,8 @@ $(V)/.test: $(V)/.core
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,test,grammar,docs,dev]'
 	touch $@
 
-demo: $(V)/.core ## install tilth and map a simulated scene: demo/report.html
-	$(BIN)/tilth demo --force
+demo: $(V)/.core ## install selion and map a simulated scene: demo/report.html
+	$(BIN)/selion demo --force
 
 test: $(V)/.test ## install what the tests need and run them
 	$(BIN)/python -m pytest -q -n $(WORKERS)
@@ -29,7 +29,7 @@ test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as 
 
 test-services: $(V)/.test ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
 	@tests/prepare_services.sh $(PY) $(SERVICES)
-	TILTH_SERVICES_PYTHON=$(SERVICES)/bin/python $(BIN)/python -m pytest -q tests/test_imagery_pgstac.py tests/test_services_archive.py
+	SELION_SERVICES_PYTHON=$(SERVICES)/bin/python $(BIN)/python -m pytest -q tests/test_imagery_pgstac.py tests/test_services_archive.py
 
 test-web: $(V)/.test ## test the pages in a real Chromium, installed where it can be
 	@tests/prepare_web.sh

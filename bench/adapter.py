@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from selion.models.adapter.attention import attend
+from selion.models.adapter.upsample import Fade
 from table import Row, markdown, ratio, save
-from tilth.models.adapter.attention import attend
-from tilth.models.adapter.upsample import Fade
 
 PYRAMID = [(56, 56), (28, 28), (14, 14)]
 """Levels of an image of 448 px."""

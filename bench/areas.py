@@ -18,10 +18,10 @@ import geopandas
 import numpy as np
 import shapely
 
+from selion import areas, imagery, road, store
+from selion.data.archive import simulate_archive
+from selion.imagery.mosaic import Sheet
 from table import Row, markdown, save
-from tilth import areas, imagery, road, store
-from tilth.data.archive import simulate_archive
-from tilth.imagery.mosaic import Sheet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from stac_server import StacServer
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=528, help="Pixels of a tile's edge.")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tilth-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="selion-bench-") as folder:
         rows = measure(Path(folder), given.tile)
     if given.json:
         save(rows, given.json)

@@ -1,4 +1,4 @@
-"""``tilth change``: how right it is on simulated countrysides in two years, and what it costs on a large map.
+"""``selion change``: how right it is on simulated countrysides in two years, and what it costs on a large map.
 
     python bench/change.py FOLDER --json rows.json                 ten countrysides, both rules; time and memory at 4096 x 4096 px
     python bench/change.py FOLDER --json rows.json --pixels 10980
@@ -20,12 +20,12 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import command
+from selion import change, demo, fields, maps, score, store
+from selion.change.pixels import EMPTY, RULES, PixelRule, Scale, classify, compare_pixels
+from selion.change.sides import open_scores
+from selion.data.landscape import simulate
+from selion.grid import tiles, whole
 from table import Row, markdown, save
-from tilth import change, demo, fields, maps, score, store
-from tilth.change.pixels import EMPTY, RULES, PixelRule, Scale, classify, compare_pixels
-from tilth.change.sides import open_scores
-from tilth.data.landscape import simulate
-from tilth.grid import tiles, whole
 
 NAME = "Change between years"
 SEEDS = tuple(range(201, 211))
@@ -157,7 +157,7 @@ def _outcomes(place: Place, result: change.ChangeResult) -> list[tuple[str, str]
 def cost_rows(folder: Path, places: list[Place], pixels: int) -> list[Row]:
     """Measure time and memory on a map of many countrysides side by side."""
     given = [large(folder / f"large_{pixels}" / year, places, k, pixels) for k, year in enumerate(YEARS)]
-    done = command.checked([sys.executable, "-m", "tilth.cli.main", "change", *map(str, given), "-o", str(folder / f"large_{pixels}" / "out"), "--force"])
+    done = command.checked([sys.executable, "-m", "selion.cli.main", "change", *map(str, given), "-o", str(folder / f"large_{pixels}" / "out"), "--force"])
     count = sum(len(fields.read_fields(year / "fields.parquet")) for year in given)
     note = f"{pixels} x {pixels} px, {count:,} fields in both years"
     return [

@@ -26,15 +26,15 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from tilth import store
-from tilth.grid import tiles, whole
-from tilth.imagery.area import read_area
-from tilth.imagery.choose import choose
-from tilth.imagery.clouds import widened
-from tilth.imagery.reading import open_band
-from tilth.imagery.scene import BANDS, Scene, Season
-from tilth.imagery.signing import Anonymous
-from tilth.imagery.tiles import PlanOptions, plan_tiles
+from selion import store
+from selion.grid import tiles, whole
+from selion.imagery.area import read_area
+from selion.imagery.choose import choose
+from selion.imagery.clouds import widened
+from selion.imagery.reading import open_band
+from selion.imagery.scene import BANDS, Scene, Season
+from selion.imagery.signing import Anonymous
+from selion.imagery.tiles import PlanOptions, plan_tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))

@@ -69,7 +69,7 @@ def checked(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Finish
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     """The caller's environment without what would help one side: no cache of compiled graphs, no malloc settings of an outer run."""
-    kept = {key: value for key, value in os.environ.items() if key != "TILTH_CACHE" and not key.startswith("MALLOC_")}
+    kept = {key: value for key, value in os.environ.items() if key != "SELION_CACHE" and not key.startswith("MALLOC_")}
     return kept | dict(extra or {})
 
 

@@ -42,7 +42,7 @@ def kernel(dates: int, edge: int, rounds: int, every: int) -> list[Row]:
     import dask
     import xarray
 
-    from tilth.imagery.median import masked_median
+    from selion.imagery.median import masked_median
 
     def of_dask(masked: np.ndarray) -> np.ndarray:
         with dask.config.set(scheduler="single-threaded"):
@@ -185,7 +185,7 @@ def main() -> None:
         given.kernel, given.edge, given.dates, given.rounds = "12x512", 1024, 6, 1
     peers = tuple(name for name in given.peers.split(",") if name)
     rows = []
-    with tempfile.TemporaryDirectory(prefix="tilth-bench-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="selion-bench-") as temporary:
         work = given.work or Path(temporary)
         if given.edge:
             archive = work / f"{given.edge}x{given.dates}"

@@ -2,7 +2,7 @@
 
     python bench/country.py [--fields 500000,1000000,2000000] [--tiles 500000] [--json rows.json]
 
-The fields are simulated: wavy rings of 24 points, 20 to the square kilometre, on sheets of 51.2 km with a halo of 1 km as ``tilth plan`` makes them, in one
+The fields are simulated: wavy rings of 24 points, 20 to the square kilometre, on sheets of 51.2 km with a halo of 1 km as ``selion plan`` makes them, in one
 UTM zone.  Each size runs in processes of its own, so that the memory mark is its own; sizes beyond those named were not run.
 """
 
@@ -37,9 +37,9 @@ def write_sheets(folder: Path, count: int) -> list[Path]:
     import shapely
     from pyproj import Transformer
 
-    from tilth import fields, imagery
-    from tilth.country import lattice
-    from tilth.fields.table import geohash
+    from selion import fields, imagery
+    from selion.country import lattice
+    from selion.fields.table import geohash
 
     side = math.sqrt(count) * SPACING * 1000
     crs, origin = "EPSG:32632", np.array([500_000.0 - side / 2, 5_539_000.0 - side / 2])
@@ -82,7 +82,7 @@ def write_sheets(folder: Path, count: int) -> list[Path]:
 
 def task(folder: Path, name: str, out: Path) -> None:
     """Do one thing in this process, and write how long it took and how much memory."""
-    from tilth import country
+    from selion import country
 
     began = time.perf_counter()
     facts: dict[str, object] = {}
@@ -99,7 +99,7 @@ def task(folder: Path, name: str, out: Path) -> None:
 
 def query(folder: Path) -> dict[str, object]:
     """Cut out districts of 50 by 50 km, here and there."""
-    from tilth import country
+    from selion import country
 
     times, reading, rows = [], [], []
     box = country.open_maps(folder).box
@@ -123,7 +123,7 @@ def apart(folder: Path, name: str) -> dict:
 
 
 def of_size(count: int, *, tiles: bool) -> list[Row]:
-    with tempfile.TemporaryDirectory(prefix="tilth-country-") as name:
+    with tempfile.TemporaryDirectory(prefix="selion-country-") as name:
         folder = Path(name)
         paths = write_sheets(folder, count)
         merged = apart(folder, "merge")
@@ -148,7 +148,7 @@ def of_size(count: int, *, tiles: bool) -> list[Row]:
 
 def cluster() -> list[Row]:
     """Simulate 1 to 256 workers over the jobs of a country of 2 million km2, each of 20 minutes on the mean."""
-    from tilth.country import Work, read_prices, sweep
+    from selion.country import Work, read_prices, sweep
 
     rng = np.random.default_rng(0)
     jobs = 800

@@ -1,4 +1,4 @@
-"""``tilth crops``: photographs a minute at 2 and 20 megapixels on the cores there are, and where the time goes.
+"""``selion crops``: photographs a minute at 2 and 20 megapixels on the cores there are, and where the time goes.
 
     python bench/crops.py                       2 MP x 24 and 20 MP x 6, default model
     python bench/crops.py --model colour --count 8 --large 2
@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from selion.crops import CropOptions, measure_folder
+from selion.crops.pool import usable_cores
+from selion.data.landscape import simulate_photo
 from table import Row, markdown, save
-from tilth.crops import CropOptions, measure_folder
-from tilth.crops.pool import usable_cores
-from tilth.data.landscape import simulate_photo
 
-NAME = "Close range: tilth crops"
+NAME = "Close range: selion crops"
 SMALL, LARGE = (1224, 1632), (3648, 5472)
 STAGES = ("decode", "predict", "traits", "write")
 
@@ -60,14 +60,14 @@ def measure(work: Path, label: str, shape: tuple[int, int], count: int, given: a
 def main() -> None:
     """Measure, print and save the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=None, help="As for tilth crops.")
+    parser.add_argument("--model", default=None, help="As for selion crops.")
     parser.add_argument("--marker", type=float, default=None, help="Look for markers too.")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--count", type=int, default=24, help="Photographs of 2 MP.")
     parser.add_argument("--large", type=int, default=6, help="Photographs of 20 MP.")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tilth-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="selion-bench-") as folder:
         rows = measure(Path(folder), "2 MP", SMALL, given.count, given)
         rows += measure(Path(folder), "20 MP", LARGE, given.large, given) if given.large else []
     if given.json:

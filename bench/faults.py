@@ -31,8 +31,8 @@ sys.path.insert(0, {tests!r})
 from functools import partial
 from predict_toys import Toy
 from strip_toys import Slow, image
-from tilth.predict import Journal, PredictOptions, StripWork, plan, run_blocks
-from tilth.runners.processes import Processes
+from selion.predict import Journal, PredictOptions, StripWork, plan, run_blocks
+from selion.runners.processes import Processes
 
 if __name__ == "__main__":
     source = image(400)
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
     chance, counts, wrong, starts = random.Random(given.seed), {"driver": 0, "worker": 0, "nobody": 0}, 0, 0
-    with tempfile.TemporaryDirectory(prefix="tilth-faults-") as work:
+    with tempfile.TemporaryDirectory(prefix="selion-faults-") as work:
         script = Path(work) / "driver.py"
         script.write_text(DRIVER.format(tests=str(TESTS)), "utf-8")
         truth, takes = undisturbed(script, Path(work) / "truth")
@@ -106,9 +106,7 @@ def main() -> None:
             counts[hit] += 1
             starts += times
             wrong += contents(folder) != truth
-            print(
-                f"  moment {moment + 1}: {hit} killed, {times} start(s), {'equal' if contents(folder) == truth else 'DIFFERENT'}", file=sys.stderr, flush=True
-            )
+            print(f"  moment {moment + 1}: {hit} killed, {times} start(s), {'equal' if contents(folder) == truth else 'DIFFERENT'}", file=sys.stderr, flush=True)
             if time.perf_counter() - begin > given.seconds:
                 break
     done = sum(counts.values())

@@ -20,20 +20,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from selion.data.landscape import simulate
+from selion.grid import photo_grid, whole
+from selion.models.card import ModelCard
+from selion.models.language.chat import Prompt
+from selion.models.language.grammar import MaskGrammar
+from selion.models.language.network import FORMAT, LanguageSegmenter
+from selion.models.language.price import token_costs
+from selion.models.language.rrle import CODECS, decode
+from selion.models.language.speak import Speaker, Speaking
+from selion.models.language.tiny import TinySize, make_tiny
+from selion.raster import Raster
+from selion.segmenter import InputSpec, Scaling, View
+from selion.train.language_recipe import COUNTRYSIDE
 from table import Row, markdown, ratio, save
-from tilth.data.landscape import simulate
-from tilth.grid import photo_grid, whole
-from tilth.models.card import ModelCard
-from tilth.models.language.chat import Prompt
-from tilth.models.language.grammar import MaskGrammar
-from tilth.models.language.network import FORMAT, LanguageSegmenter
-from tilth.models.language.price import token_costs
-from tilth.models.language.rrle import CODECS, decode
-from tilth.models.language.speak import Speaker, Speaking
-from tilth.models.language.tiny import TinySize, make_tiny
-from tilth.raster import Raster
-from tilth.segmenter import InputSpec, Scaling, View
-from tilth.train.language_recipe import COUNTRYSIDE
 
 NAMES = COUNTRYSIDE.names
 EDGE = 1024

@@ -1,4 +1,4 @@
-"""The whole command, raster to polygons: ``tilth map`` beside ftw-tools, same weights, same pixels, interleaved.
+"""The whole command, raster to polygons: ``selion map`` beside ftw-tools, same weights, same pixels, interleaved.
 
     python bench/map.py RASTER MODEL_FOLDER CHECKPOINT --rounds 5 --json rows.json
 
@@ -22,7 +22,7 @@ import command
 import peer
 from table import Row, ratio, save, seconds
 
-OURS = [sys.executable, "-m", "tilth.cli.main", "map"]
+OURS = [sys.executable, "-m", "selion.cli.main", "map"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def ours(raster: Path, model: Path, out: Path, *options: str) -> list[str]:
 
 
 def run_ours(raster: Path, model: Path, *options: str) -> Done:
-    """Run ``tilth map`` once."""
+    """Run ``selion map`` once."""
     with tempfile.TemporaryDirectory(dir=raster.parents[1]) as folder:
         out = Path(folder) / "fields.parquet"
         done = command.checked(ours(raster, model, out, *options))

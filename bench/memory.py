@@ -1,4 +1,4 @@
-"""Peak memory of ``tilth map`` on a whole Sentinel-2 tile, and what a raster of twice the height adds.
+"""Peak memory of ``selion map`` on a whole Sentinel-2 tile, and what a raster of twice the height adds.
 
     python bench/memory.py SHORT_RASTER TALL_RASTER MODEL_FOLDER --json rows.json
 
@@ -20,7 +20,7 @@ LIMIT_MB = 1200.0
 
 
 def peak(raster: Path, model: Path, *options: str) -> command.Finished:
-    """Run ``tilth map`` once."""
+    """Run ``selion map`` once."""
     with tempfile.TemporaryDirectory(dir=raster.parents[1]) as folder:
         done = command.checked(ours(raster, model, Path(folder) / "fields.parquet", *options))
     print(f"  {raster.parent.name} {' '.join(options)}: {done.peak_mb:.0f} MB in {done.wall:.0f} s", file=sys.stderr)

@@ -1,10 +1,10 @@
-"""The network alone: tilth's engines beside warmed eager torch, same weights, same windows, interleaved.
+"""The network alone: selion's engines beside warmed eager torch, same weights, same windows, interleaved.
 
     python bench/model.py MODEL_FOLDER CHECKPOINT --rounds 5 --json rows.json
 
 Eager torch is given its input scaled and as tensors, in the batches that it likes best among three, and answers logits; ours is called through the socket, as
 the road calls it: scaling, padding and softmax included.  The share of equal classes depends on
-how far a network parts its classes, so it is also given for the trained weights that ship with tilth.
+how far a network parts its classes, so it is also given for the trained weights that ship with selion.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch
 from command import TUNED
 from peer import network
 from scene import mirrored, pair
+from selion.models import list_models, load_model
+from selion.segmenter import View
 from table import Row, ratio, save, seconds
-from tilth.models import list_models, load_model
-from tilth.segmenter import View
 
 EAGER = ((4, 256), (1, 512), (2, 1024))
 """(batch, edge) that eager torch is tried with; the last one is the peer's."""
@@ -49,7 +49,7 @@ def eager(unet: torch.nn.Module, batch: int, pixels: np.ndarray) -> Callable[[],
 
 
 def ours(folder: Path, pixels: np.ndarray, *, fast: bool) -> tuple[Callable[[], np.ndarray], str]:
-    """Return a function that runs all windows through tilth and gives probabilities, and the sentence that says what runs."""
+    """Return a function that runs all windows through selion and gives probabilities, and the sentence that says what runs."""
     model = load_model(folder, fast=fast)
     whole = (slice(0, pixels.shape[-2]), slice(0, pixels.shape[-1]))
     views = [View(window, whole) for window in pixels]
@@ -112,7 +112,7 @@ def agreement(section: str, name: str, truth: np.ndarray, plain: np.ndarray, qui
 
 
 def packaged(section: str, pixels: np.ndarray) -> list[Row]:
-    """Compare classes for the trained weights that ship with tilth and take two seasons: what bfloat16 costs a network that has learnt something."""
+    """Compare classes for the trained weights that ship with selion and take two seasons: what bfloat16 costs a network that has learnt something."""
     rows = []
     for card in list_models():
         if card.folder is not None and len(card.inputs.bands) == pixels.shape[1] and len(card.classes) == 3:

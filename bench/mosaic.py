@@ -25,12 +25,12 @@ from pyproj import Transformer
 from rasterio.vrt import WarpedVRT
 
 from scene import mirrored, pair
+from selion.grid import whole
+from selion.imagery import mosaic as room
+from selion.imagery.mosaic import Mosaic
+from selion.imagery.mosaic_file import write_mosaic
+from selion.store import GeoTiffSource, create_cog
 from table import Row, markdown, ratio, save
-from tilth.grid import whole
-from tilth.imagery import mosaic as room
-from tilth.imagery.mosaic import Mosaic
-from tilth.imagery.mosaic_file import write_mosaic
-from tilth.store import GeoTiffSource, create_cog
 
 NAME = "Mosaic"
 MIDDLE = (12.0, 48.0)
@@ -56,7 +56,7 @@ def write_composites(folder: Path, edge: int, level: int | None = None) -> list[
             path = folder / f"{season}-{k}-{level}.tif"
             told = {"tile": f"T{k}", "season": {"name": season}, "scenes": [{"id": "x", "time": "2024-05-01T00:00:00Z"}]}
             values = image if level is None else np.full_like(image, level * (1 + 0.04 * k))
-            about = {"TILTH_COMPOSITE": json.dumps(told)}
+            about = {"SELION_COMPOSITE": json.dumps(told)}
             with create_cog(path, grid_at(crs, edge, east * edge), BANDS, np.uint16, nodata=0, tags=about, block=1024, force=True) as sink:
                 sink.write(whole(sink.grid), np.concatenate([values, np.full((1, edge, edge), 5, np.uint16)]))
             paths.append(path)
@@ -181,7 +181,7 @@ def main() -> None:
     if given.child:
         child(given.child, given.edge)
         return
-    with tempfile.TemporaryDirectory(prefix="tilth-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="selion-bench-") as folder:
         rows = [*step(Path(folder), min(given.edge, 1024)), *speed(Path(folder), given.edge, given.rounds), *memory(Path(folder), 2 * given.edge)]
     if given.json:
         save(rows, given.json)

@@ -1,4 +1,4 @@
-"""The weights of the benchmarks: PRUE's B3 U-Net as a checkpoint in the published layout and as tilth's folder.
+"""The weights of the benchmarks: PRUE's B3 U-Net as a checkpoint in the published layout and as selion's folder.
 
 The released weights cannot be shipped with the repository, and a freshly initialised network answers one class everywhere, which makes every comparison of
 maps vacuous.  So a seeded random network takes its batch statistics from the scene, its last layer is solved by least squares for a gradient's idea of fields,
@@ -170,7 +170,7 @@ def checkpoint(network: torch.nn.Module) -> dict[str, object]:
 
 def ensure(folder: Path, steps: int) -> tuple[Path, Path]:
     """Return the checkpoint and the model's folder, made once."""
-    from tilth.models import import_checkpoint
+    from selion.models import import_checkpoint
 
     ckpt, model = folder / f"bench_b3_{steps}.ckpt", folder / f"bench_b3_{steps}"
     if not ckpt.is_file():

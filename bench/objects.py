@@ -8,7 +8,7 @@
 * The peers' way is rebuilt here from how ftw-tools counts objects: masks to polygons (rasterio.features.shapes), each true polygon against each guessed
   one until one has an IoU of more than 0.5.  The STRtree does the same with an index and vectorised shapely 2.  All three start from the same masks and
   must give the same counts; ours makes its components (4-connected) within the time.
-* Chips: truth and a moved guess of 256 x 256 px, with every measure, boundary distances and 1000 bootstrap draws among them, as ``tilth evaluate`` scores
+* Chips: truth and a moved guess of 256 x 256 px, with every measure, boundary distances and 1000 bootstrap draws among them, as ``selion evaluate`` scores
   them; predicting is not counted.  ``--workers`` processes share the chips.
 """
 
@@ -57,9 +57,9 @@ def stream(folder: Path) -> None:
     """Match the maps of ``folder`` block by block; print counts, seconds and the high-water mark before and after."""
     import pandas as pd
 
-    from tilth.fields.instancemap import InstanceMap
-    from tilth.grid import photo_grid
-    from tilth.score import overlap_of_sources
+    from selion.fields.instancemap import InstanceMap
+    from selion.grid import photo_grid
+    from selion.score import overlap_of_sources
 
     grid = photo_grid(np.load(folder / "truth.npy", mmap_mode="r").shape)
     truth, guess = (InstanceMap(folder / f"{name}.npy", grid, pd.DataFrame()) for name in ("truth", "guess"))
@@ -68,14 +68,14 @@ def stream(folder: Path) -> None:
 
 def hold(folder: Path) -> None:
     """Match the maps of ``folder`` as arrays in memory."""
-    from tilth.score import overlap_table
+    from selion.score import overlap_table
 
     truth, guess = (np.load(folder / f"{name}.npy") for name in ("truth", "guess"))
     _match(lambda: overlap_table(truth, guess))
 
 
 def _match(table_of: Callable) -> None:
-    from tilth.score import object_scores
+    from selion.score import object_scores
 
     before = _peak_mb()
     start = time.perf_counter()
@@ -155,8 +155,8 @@ def strtree(truth: np.ndarray, guess: np.ndarray) -> Counts:
 
 def ours(truth: np.ndarray, guess: np.ndarray) -> Counts:
     """Count from one table of overlaps."""
-    from tilth.score import object_scores, overlap_table
-    from tilth.score.protocol import mask_objects
+    from selion.score import object_scores, overlap_table
+    from selion.score.protocol import mask_objects
 
     found = object_scores(overlap_table(mask_objects(truth), mask_objects(guess)), 0.5, strict=True)
     return found.tp, found.fp, found.fn
@@ -191,7 +191,7 @@ def _time(pair: tuple[np.ndarray, np.ndarray]) -> float:
 def score_chips(numbers: range) -> list:
     """Score the chips of those numbers; a chip's number decides it."""
     from polygons import voronoi
-    from tilth.score import score_ids
+    from selion.score import score_ids
 
     found = []
     for k in numbers:
@@ -210,7 +210,7 @@ def _warm(ready: Barrier) -> None:
 
 def chip_row(chips: int, workers: int) -> Row:
     """Time the scoring of all chips and their summing up."""
-    from tilth.score import Report, summarise
+    from selion.score import Report, summarise
 
     spawn = get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, _warm, (spawn.Barrier(workers),)) as pool:

@@ -1,4 +1,4 @@
-"""Everything works with the network off: ``tilth map`` to every format, in a network namespace that has no interface.
+"""Everything works with the network off: ``selion map`` to every format, in a network namespace that has no interface.
 
     python bench/offline.py RASTER MODEL_FOLDER CHECKPOINT --json rows.json
 
@@ -42,16 +42,16 @@ def _row(what: str, done: command.Finished, path: Path) -> Row:
 def measure(raster: Path, model: Path, checkpoint: Path) -> list[Row]:
     """Try every format; 1 is a file that is there, 0 a failure."""
     if not can_cut():
-        return [Row(SECTION, "tilth map", None, "", 1.0, note="this machine cannot run a command without a network (unshare is missing or refused)")]
+        return [Row(SECTION, "selion map", None, "", 1.0, note="this machine cannot run a command without a network (unshare is missing or refused)")]
     rows = []
     with tempfile.TemporaryDirectory(dir=raster.parents[1]) as name:
         folder = Path(name)
         scores = folder / "scores.tif"
         done = command.run([*_CUT, *ours(raster, model, folder / "fields.parquet", "--scores", str(scores))])
-        rows += [_row("tilth map to .parquet (fiboa)", done, folder / "fields.parquet"), _row("its class probabilities as a COG", done, scores)]
+        rows += [_row("selion map to .parquet (fiboa)", done, folder / "fields.parquet"), _row("its class probabilities as a COG", done, scores)]
         for ending in FORMATS[1:]:
             out = folder / f"{ending[1:]}{ending}"
-            rows.append(_row(f"tilth fields to {ending}", command.run([*_CUT, *OURS[:-1], "fields", str(scores), "--out", str(out)]), out))
+            rows.append(_row(f"selion fields to {ending}", command.run([*_CUT, *OURS[:-1], "fields", str(scores), "--out", str(out)]), out))
         if peer.real():
             rows.append(_peer_row(raster, checkpoint, folder))
     return rows

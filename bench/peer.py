@@ -1,6 +1,6 @@
 """The peer: ``ftw-tools`` itself where it can be had, else its way of working rebuilt.
 
-``TILTH_BENCH_FTW`` names its command (``.../bin/ftw``); without it, this file is run instead.  What is rebuilt, from what its 2.0.0b5 does on a processor:
+``SELION_BENCH_FTW`` names its command (``.../bin/ftw``); without it, this file is run instead.  What is rebuilt, from what its 2.0.0b5 does on a processor:
 a torch data loader with four workers that reads 1024 px patches every 896 px from the lower left corner (zeros beyond the edge), division by 3000, eager
 float32 torch with batches of two, argmax, 64 px cropped from each patch's inner sides, one class array for the whole raster, an LZW GeoTIFF of it; then, in
 a second process, ``rasterio.features.shapes`` over 2048 px windows of the mask without a mask argument, a shapely polygon from each dictionary, simplified by
@@ -27,9 +27,9 @@ Corner = tuple[int, int]
 
 def real() -> str | None:
     """Return the path of the ``ftw`` command, if the environment names one."""
-    given = os.environ.get("TILTH_BENCH_FTW")
+    given = os.environ.get("SELION_BENCH_FTW")
     if given and not Path(given).is_file():
-        raise SystemExit(f"TILTH_BENCH_FTW is {given}, but there is no such file: give the path of the ftw command, or unset it.")
+        raise SystemExit(f"SELION_BENCH_FTW is {given}, but there is no such file: give the path of the ftw command, or unset it.")
     return given or None
 
 
@@ -119,9 +119,7 @@ def run(raster: Path, checkpoint: Path, out: Path) -> None:
         for k, patch in enumerate(answer):
             _place(classes, patch, places[done + k])
         done += len(answer)
-    profile.update(
-        driver="GTiff", count=1, dtype="uint8", compress="lzw", predictor=2, blockxsize=512, blockysize=512, tiled=True, interleave="pixel", nodata=0
-    )
+    profile.update(driver="GTiff", count=1, dtype="uint8", compress="lzw", predictor=2, blockxsize=512, blockysize=512, tiled=True, interleave="pixel", nodata=0)
     with rasterio.open(out, "w", **profile) as sink:
         sink.write(classes[0], 1)
     print(f"Finished inference and saved output to {out} in {time.time() - began:.2f}s")

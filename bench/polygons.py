@@ -25,9 +25,9 @@ from affine import Affine
 from numba import njit
 from odc.geo.geobox import GeoBox
 
-from tilth.fields import FieldOptions, to_fields, write_fields
-from tilth.fields.polygonise import polygonise
-from tilth.labels import Instances
+from selion.fields import FieldOptions, to_fields, write_fields
+from selion.fields.polygonise import polygonise
+from selion.labels import Instances
 
 STRIDE, SIMPLIFY, LEAST = 2048, 15.0, 500.0
 

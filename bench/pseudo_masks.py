@@ -24,11 +24,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy import ndimage, stats
 
-from tilth import score
-from tilth.data.landscape import simulate_photo
-from tilth.labelling.postprocess import refine
-from tilth.labelling.quality import covered, judge
-from tilth.labelling.threshold import ThresholdOptions, depth_mask, fit_sigmoid, histogram_curve, normalise
+from selion import score
+from selion.data.landscape import simulate_photo
+from selion.labelling.postprocess import refine
+from selion.labelling.quality import covered, judge
+from selion.labelling.threshold import ThresholdOptions, depth_mask, fit_sigmoid, histogram_curve, normalise
 
 Truth = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Image (3, y, x), depth (y, x), crop (y, x) bool."""

@@ -27,13 +27,13 @@ import pandas as pd
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from selion import fields, store
+from selion.classes import FTW3
+from selion.grid import tiles, whole
+from selion.labels import Instances, class_labels
 from table import Row, save
-from tilth import fields, store
-from tilth.classes import FTW3
-from tilth.grid import tiles, whole
-from tilth.labels import Instances, class_labels
 
-COMMAND = "import sys; from tilth.cli.main import main; main(sys.argv[1:])"
+COMMAND = "import sys; from selion.cli.main import main; main(sys.argv[1:])"
 NAME = "Review"
 CELL = 20
 
@@ -62,8 +62,8 @@ def simulate(folder: Path, count: int) -> Path:
 
 def queue_seconds(folder: Path) -> list[Row]:
     """Time reading and ordering in this process."""
-    from tilth import maps, review
-    from tilth.predict import ScoreSource
+    from selion import maps, review
+    from selion.predict import ScoreSource
 
     files = review.find_map(folder)
     begun = time.perf_counter()
@@ -106,7 +106,7 @@ def over_http(url: str, actions: int) -> list[Row]:
 
     def ask(path: str, body: object = None) -> bytes:
         line.request(
-            "POST" if body else "GET", at.path + path, json.dumps(body) if body else None, {"content-type": "application/json", "x-tilth": "1"} if body else {}
+            "POST" if body else "GET", at.path + path, json.dumps(body) if body else None, {"content-type": "application/json", "x-selion": "1"} if body else {}
         )
         answer = line.getresponse()
         found = answer.read()
@@ -182,8 +182,8 @@ def main() -> None:
     parser.add_argument("--actions", type=int, default=200)
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tilth-review-") as name:
-        os.environ["TILTH_CACHE"] = str(Path(name) / "cache")
+    with tempfile.TemporaryDirectory(prefix="selion-review-") as name:
+        os.environ["SELION_CACHE"] = str(Path(name) / "cache")
         folder = simulate(Path(name), given.fields)
         rows = queue_seconds(folder)
         child, url, started = start(folder)

@@ -3,7 +3,7 @@
     python bench/run.py                    everything, at the sizes of the issue (about an hour on two cores)
     python bench/run.py --quick            everything, small: does it run, not what is it worth
     python bench/run.py --only model,map   some sections
-    TILTH_BENCH_FTW=.../bin/ftw python bench/run.py      beside the real ftw-tools instead of its way of working rebuilt
+    SELION_BENCH_FTW=.../bin/ftw python bench/run.py      beside the real ftw-tools instead of its way of working rebuilt
 
 This process stays small, because a child's memory mark starts at its parent's: each section is a process of its own and leaves its rows as JSON.
 """
@@ -190,9 +190,9 @@ def machine() -> str:
 
 def peer_line() -> str:
     """Return one line on who the peer is."""
-    if os.environ.get("TILTH_BENCH_FTW"):
+    if os.environ.get("SELION_BENCH_FTW"):
         return "The peer is ftw-tools, run from its own source."
-    return "The peer is ftw-tools' way of working, rebuilt in bench/peer.py (TILTH_BENCH_FTW names the real one)."
+    return "The peer is ftw-tools' way of working, rebuilt in bench/peer.py (SELION_BENCH_FTW names the real one)."
 
 
 def main() -> None:
@@ -211,7 +211,7 @@ def main() -> None:
     size = QUICK if given.quick else FULL
     if given.edge:
         size = replace(size, map_edge=given.edge)
-    with tempfile.TemporaryDirectory(prefix="tilth-bench-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="selion-bench-") as temporary:
         work = given.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         rows = measure(wanted, work.resolve(), size, given.rounds or size.rounds, given.rebuilt_rounds)

@@ -5,7 +5,7 @@
     python bench/scale.py --part overhead --blocks 4096
     python bench/scale.py --part growth --sizes 2048,4096,8192,10980
 
-Growth is wall time and peak memory of the whole command (``tilth map --fast``, serial runner), start-up included, on mirrored copies of one scene, so that
+Growth is wall time and peak memory of the whole command (``selion map --fast``, serial runner), start-up included, on mirrored copies of one scene, so that
 all sizes show the same country; the slope is that of a straight line through the logarithms of pixels, seconds and megabytes.
 """
 
@@ -25,7 +25,7 @@ import scene
 from table import Row, save
 
 SECTION = "Scale: runners, growth"
-TILTH = [sys.executable, "-m", "tilth.cli.main"]
+SELION = [sys.executable, "-m", "selion.cli.main"]
 COMMON = ("--model", "fields-s2-2season", "--scale", "1", "--fast", "--force", "--quiet", "--no-preview")
 
 
@@ -42,7 +42,7 @@ def same_bytes(raster: Path, runners: list[str], block: int) -> list[Row]:
         for name in runners:
             out, scores = Path(folder) / "fields.parquet", Path(folder) / "scores.tif"
             arguments = [str(raster), "-o", str(out), "--scores", str(scores), "--block", str(block), *COMMON, *runner_arguments(name)]
-            done = command.checked([*TILTH, "map", *arguments])
+            done = command.checked([*SELION, "map", *arguments])
             hashes[name] = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in (out, scores))
             scores.unlink()
             walls.append(f"{name} {done.wall:.0f} s, {done.peak_mb:.0f} MB")
@@ -53,7 +53,7 @@ def same_bytes(raster: Path, runners: list[str], block: int) -> list[Row]:
 
 def block_seconds(raster: Path, block: int) -> float:
     """Return what one block of the packaged model takes on one core, from a few windows of it."""
-    from tilth import models, predict, store
+    from selion import models, predict, store
 
     source, model = store.open_raster(raster), models.load_model("fields-s2-2season", fast=True, threads=1)
     plan = predict.plan(source, model, predict.PredictOptions(scale=1.0, block=block))
@@ -67,7 +67,7 @@ def block_seconds(raster: Path, block: int) -> float:
 
 def overhead(raster: Path, blocks: int, block: int, workers: int, runners: list[str]) -> list[Row]:
     """Time blocks that do nothing: all that is left is what a runner costs."""
-    from tilth.runners import RunnerOptions, open_runner
+    from selion.runners import RunnerOptions, open_runner
 
     each, rows = block_seconds(raster, block), []
     for name in runners:
@@ -90,7 +90,7 @@ def growth(work: Path, sizes: list[int]) -> list[Row]:
     with tempfile.TemporaryDirectory(dir=work) as folder:
         for edge in sizes:
             raster = scene.ensure(work, edge, edge)
-            runs.append(command.checked([*TILTH, "map", str(raster), "-o", str(Path(folder) / "f.parquet"), *COMMON]))
+            runs.append(command.checked([*SELION, "map", str(raster), "-o", str(Path(folder) / "f.parquet"), *COMMON]))
             print(f"  {edge} px: {runs[-1].wall:.1f} s, {runs[-1].peak_mb:.0f} MB", file=sys.stderr, flush=True)
     pixels = np.log([float(edge) ** 2 for edge in sizes])
     note = "; ".join(f"{edge} px {run.wall:.1f} s, {run.peak_mb:.0f} MB" for edge, run in zip(sizes, runs, strict=True))
@@ -116,7 +116,7 @@ def main() -> None:
     given = parser.parse_args()
     parts, runners = given.part or ["hash", "overhead", "growth"], given.runners.split(",")
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="tilth-bench-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="selion-bench-") as temporary:
         work = (given.work or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         if "hash" in parts:

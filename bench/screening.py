@@ -28,7 +28,7 @@ from PIL import Image
 
 from table import Row, save
 
-COMMAND = "import sys; from tilth.cli.screen import screen_command; screen_command.main(sys.argv[1:])"
+COMMAND = "import sys; from selion.cli.screen import screen_command; screen_command.main(sys.argv[1:])"
 NAME = "Screening"
 KINDS = 64
 """Different pictures; what makes each file another one stands behind its end."""
@@ -68,7 +68,7 @@ class Person:
     def ask(self, path: str, body: object = None) -> bytes:
         line = http.client.HTTPConnection(self.at.hostname, self.at.port, timeout=60)
         data = None if body is None else json.dumps(body)
-        line.request("POST" if data else "GET", self.at.path + path, data, {"content-type": "application/json", "x-tilth": "1"} if data else {})
+        line.request("POST" if data else "GET", self.at.path + path, data, {"content-type": "application/json", "x-selion": "1"} if data else {})
         answer = line.getresponse()
         found = answer.read()
         line.close()
@@ -174,8 +174,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=40, choices=(24, 40, 60))
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="tilth-screening-") as name:
-        os.environ["TILTH_CACHE"] = str(Path(name) / "cache")
+    with tempfile.TemporaryDirectory(prefix="selion-screening-") as name:
+        os.environ["SELION_CACHE"] = str(Path(name) / "cache")
         photos, pseudo = simulate(Path(name), given.images)
         rows = [*over_http(photos, pseudo, given.size, given.sheets), *in_chromium(photos, pseudo, given.size, given.sheets)]
     print(f"{given.images:,} images, sheets of {given.size}, load {os.getloadavg()[0]:.1f}")

@@ -1,7 +1,7 @@
 """A season's archive of one tile, and two ways to make its composite; each way is a process of its own.
 
     python bench/seasonal.py make FOLDER --edge 4096 --dates 20     the scenes, made once
-    python bench/seasonal.py ours FOLDER OUT [--url http://...]     tilth.imagery.compose
+    python bench/seasonal.py ours FOLDER OUT [--url http://...]     selion.imagery.compose
     python bench/seasonal.py odc FOLDER OUT [--url http://...]      odc-stac, xarray and dask, two threads, as its users write it
     python bench/seasonal.py odc-bottleneck FOLDER OUT              the same with bottleneck's median on each chunk
 
@@ -108,15 +108,15 @@ def href(folder: Path, url: str | None, number: int, band: str) -> str:
 
 
 def ours(folder: Path, out: Path, url: str | None, readers: int | None) -> None:
-    """Compose by tilth."""
+    """Compose by selion."""
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
-    from tilth.grid import whole
-    from tilth.imagery.composite import ComposeOptions, compose
-    from tilth.imagery.radiometry import Radiometry
-    from tilth.imagery.scene import Scene, Season, TilePlan
-    from tilth.imagery.signing import Anonymous
+    from selion.grid import whole
+    from selion.imagery.composite import ComposeOptions, compose
+    from selion.imagery.radiometry import Radiometry
+    from selion.imagery.scene import Scene, Season, TilePlan
+    from selion.imagery.signing import Anonymous
 
     edge, about = told(folder)
     grid = GeoBox((edge, edge), Affine(10, 0, LEFT, 0, -10, TOP), CRS)

@@ -25,12 +25,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from tilth.data.landscape import simulate
-from tilth.models import ModelCard, build_network
-from tilth.sample import Sample
-from tilth.train import fit, read_recipe
-from tilth.train.losses import log_cosh_dice
-from tilth.train.recipe import Crops, Hardware
+from selion.data.landscape import simulate
+from selion.models import ModelCard, build_network
+from selion.sample import Sample
+from selion.train import fit, read_recipe
+from selion.train.losses import log_cosh_dice
+from selion.train.recipe import Crops, Hardware
 
 WEIGHTS = (0.05, 0.2, 0.75)
 
@@ -96,7 +96,7 @@ class PlainLoop:
 
 
 class OurLoop:
-    """tilth.train.fit with PRUE's recipe; a round begins with an empty loader, which counts."""
+    """selion.train.fit with PRUE's recipe; a round begins with an empty loader, which counts."""
 
     def __init__(self, samples: list[Sample], args: argparse.Namespace, precision: str) -> None:
         recipe = read_recipe("prue")
@@ -157,9 +157,7 @@ def main() -> None:
             paces[name].append(side.run(args.steps))
             costs[name].append((processor_seconds() - before) / (args.steps * args.batch))
         print(f"round {number + 1}: " + ", ".join(f"{name} {pace[-1]:.2f}/s" for name, pace in paces.items()), file=sys.stderr)
-    print(
-        f"U-Net {args.encoder}, batch {args.batch} x 8 x {args.window}^2, {args.steps} steps a round, {args.rounds} interleaved rounds, {os.cpu_count()} cores"
-    )
+    print(f"U-Net {args.encoder}, batch {args.batch} x 8 x {args.window}^2, {args.steps} steps a round, {args.rounds} interleaved rounds, {os.cpu_count()} cores")
     print("| loop | images/s (median) | against the plain loop, clock | processor s per image | against the plain loop, processor | waited for data |")
     print("|---|---:|---:|---:|---:|---:|")
     print(f"| plain, eager float32 NCHW | {statistics.median(paces['plain']):.2f} | 1.00 | {statistics.median(costs['plain']):.3f} | 1.00 | |")

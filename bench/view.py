@@ -35,7 +35,7 @@ SIDE = 300
 STEP = (0.0019, 0.00127)
 """Degrees between corners."""
 CORNER = (6.0, 46.0)
-COMMAND = "import sys; from tilth.cli.main import main; main(['view', *sys.argv[1:], '--no-browser'])"
+COMMAND = "import sys; from selion.cli.main import main; main(['view', *sys.argv[1:], '--no-browser'])"
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--js-flags=--expose-gc"]
 WKB = np.dtype([("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("points", "<u4"), ("xy", "<f8", (5, 2))])
 
@@ -91,8 +91,8 @@ def write_image(path: Path, edge: int = 4096) -> None:
     """Write a COG of red, green and blue beside the fields."""
     from odc.geo.geobox import GeoBox
 
-    from tilth import store
-    from tilth.grid import whole
+    from selion import store
+    from selion.grid import whole
 
     grid = GeoBox.from_bbox((CORNER[0], CORNER[1], CORNER[0] + 0.5, CORNER[1] + 0.5), "EPSG:4326", shape=(edge, edge))
     values = np.random.default_rng(1).integers(200, 3000, (3, edge // 8, edge // 8)).astype(np.uint16).repeat(8, 1).repeat(8, 2)
@@ -105,13 +105,13 @@ class Server:
 
     def __init__(self, paths: list[Path], cache: Path) -> None:
         began = time.perf_counter()
-        environment = {**os.environ, "TILTH_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "SELION_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
         self.child = subprocess.Popen([sys.executable, "-c", COMMAND, *map(str, paths)], stdout=subprocess.PIPE, text=True, env=environment)
         found = None
         while found is None:
             line = self.child.stdout.readline()
             if not line:
-                raise SystemExit("tilth view did not start.")
+                raise SystemExit("selion view did not start.")
             found = re.search(r"http://127\.0\.0\.1:(\d+)(/\w+/view/)", line)
         self.port, self.path = int(found[1]), found[2]
         self.opened = time.perf_counter() - began
@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
     rows = []
-    with tempfile.TemporaryDirectory(prefix="tilth-view-") as name:
+    with tempfile.TemporaryDirectory(prefix="selion-view-") as name:
         write_image(Path(name) / "image.tif")
         for count in map(int, given.fields.split(",")):
             rows += measure(Path(name), count, given.viewers, given.tiles, given.pans)

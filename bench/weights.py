@@ -2,7 +2,7 @@
 
     python bench/weights.py ../shared/data [--flips] [--json scores.json] [--pictures folder]
 
-Objects are matched one to one at IoU 0.5 and pooled over a dataset's images; the ids are burnt from the table of fields that `tilth map` writes,
+Objects are matched one to one at IoU 0.5 and pooled over a dataset's images; the ids are burnt from the table of fields that `selion map` writes,
 on the grid of the truth.
 """
 
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tilth import maps, picture, score, store
-from tilth.classes import IGNORE
-from tilth.demo import TWO
-from tilth.grid import whole
+from selion import maps, picture, score, store
+from selion.classes import IGNORE
+from selion.demo import TWO
+from selion.grid import whole
 
 
 @dataclass(frozen=True)

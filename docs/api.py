@@ -1,4 +1,4 @@
-"""The Python reference: signatures and docstrings of what ``import tilth`` offers, as a page."""
+"""The Python reference: signatures and docstrings of what ``import selion`` offers, as a page."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import re
 from types import ModuleType
 from typing import Any
 
-CALLED = {"predict": "tilth.predict.predict", "train": "tilth.train.run", "evaluate": "tilth.evaluate.run"}
+CALLED = {"predict": "selion.predict.predict", "train": "selion.train.run", "evaluate": "selion.evaluate.run"}
 """Rooms that can be called, and where what they call lives."""
 FUNCTIONS = {"predict": "predict", "train": "train_recipe", "evaluate": "evaluate"}
 MORE = (
-    ("tilth.areas", "AreaOptions"),
-    ("tilth.maps", "MapOptions"),
-    ("tilth.predict", "PredictOptions"),
-    ("tilth.fields", "InstanceOptions"),
-    ("tilth.fields", "FieldOptions"),
-    ("tilth.fields", "read_fields"),
-    ("tilth.fields", "write_fields"),
-    ("tilth.evaluate", "evaluate_files"),
-    ("tilth.notebook", "show_fields"),
+    ("selion.areas", "AreaOptions"),
+    ("selion.maps", "MapOptions"),
+    ("selion.predict", "PredictOptions"),
+    ("selion.fields", "InstanceOptions"),
+    ("selion.fields", "FieldOptions"),
+    ("selion.fields", "read_fields"),
+    ("selion.fields", "write_fields"),
+    ("selion.evaluate", "evaluate_files"),
+    ("selion.notebook", "show_fields"),
 )
 """What the public names take or go with."""
 UNDERLINE = re.compile(r"\n(\w[\w ]*)\n-{3,}\n")
@@ -28,10 +28,10 @@ UNDERLINE = re.compile(r"\n(\w[\w ]*)\n-{3,}\n")
 
 def page() -> str:
     """Return the whole page."""
-    import tilth
+    import selion
 
-    parts = ["# Python\n\nGenerated from the code. Everything is imported when it is first used: `import tilth` takes a fraction of a second.\n"]
-    parts += [entry(f"tilth.{name}", meant(name)) for name in sorted(tilth.__all__, key=str.lower) if not name.startswith("__")]
+    parts = ["# Python\n\nGenerated from the code. Everything is imported when it is first used: `import selion` takes a fraction of a second.\n"]
+    parts += [entry(f"selion.{name}", meant(name)) for name in sorted(selion.__all__, key=str.lower) if not name.startswith("__")]
     parts.append("## What they go with\n")
     parts += [entry(f"{module}.{name}", getattr(importlib.import_module(module), name)) for module, name in MORE]
     return "\n".join(parts)
@@ -39,9 +39,9 @@ def page() -> str:
 
 def meant(name: str) -> Any:
     """Return what a public name does: of a room that can be called, the function behind it."""
-    import tilth
+    import selion
 
-    found = getattr(tilth, name)
+    found = getattr(selion, name)
     if isinstance(found, ModuleType):
         found = getattr(importlib.import_module(CALLED[name]), FUNCTIONS[name])
     return found

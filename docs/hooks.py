@@ -12,7 +12,7 @@ import notebooks
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-QUICK = "TILTH_DOCS_QUICK"
+QUICK = "SELION_DOCS_QUICK"
 """Set it to leave the tutorials unexecuted while pages are written."""
 OUTSIDE = {"../bench/README.md": "bench.md", "../PAPERS.md": "papers.md", "../README.md": "index.md", "bench/README.md": "bench.md", "PAPERS.md": "papers.md"}
 
@@ -64,14 +64,14 @@ def numbers() -> str:
 ACCURACY = """Each table stands beside the command that printed it:
 
 * [Weights](weights.md#scores): fields in aerial and Sentinel-2 imagery (`python bench/weights.py DATA`), beside a gradient watershed.
-* [Weights](weights.md#robustness): PRUE's deployment tests (`tilth evaluate MODEL FOLDER --deployment`).
-* [Weights](weights.md#crops-rgb): crops in photographs (`tilth evaluate --pixels`), beside Canopeo's rule.
-* [Language models](language.md): Dice beside the best constant answer and beside shuffled images (`tilth train magseg-tiny`).
+* [Weights](weights.md#robustness): PRUE's deployment tests (`selion evaluate MODEL FOLDER --deployment`).
+* [Weights](weights.md#crops-rgb): crops in photographs (`selion evaluate --pixels`), beside Canopeo's rule.
+* [Language models](language.md): Dice beside the best constant answer and beside shuffled images (`selion train magseg-tiny`).
 * [Benchmarks](bench.md): what each line of `make bench` compares.
 """
 
 
 def tutorial(path: Path) -> str:
-    """Run a tutorial and return it as a page; with TILTH_DOCS_QUICK, without what it shows."""
+    """Run a tutorial and return it as a page; with SELION_DOCS_QUICK, without what it shows."""
     notebook = notebooks.read_script(path) if os.environ.get(QUICK) else notebooks.execute(path)
     return notebooks.to_markdown(notebook)

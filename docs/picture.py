@@ -1,4 +1,4 @@
-"""Make ``docs/demo.png`` anew from a finished demo: ``tilth demo -o demo --force && python docs/picture.py demo``."""
+"""Make ``docs/demo.png`` anew from a finished demo: ``selion demo -o demo --force && python docs/picture.py demo``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from tilth import fields, picture, store
+from selion import fields, picture, store
 
 TARGET = Path(__file__).with_name("demo.png")
 PART, FACTOR = (420, 210), 3

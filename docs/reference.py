@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tilth.cli.main import VERBS, cli
+from selion.cli.main import VERBS, cli
 
 TARGET = Path(__file__).with_name("cli.md")
 
@@ -28,12 +28,12 @@ def children(command: click.Command) -> dict[str, click.Command]:
 
 def reference() -> str:
     """Return the whole page."""
-    parts = ["# Command line\n\nGenerated from the code by `python docs/reference.py`; `make docs` checks it.\n", f"```text\n{help_of(cli, 'tilth')}\n```\n"]
+    parts = ["# Command line\n\nGenerated from the code by `python docs/reference.py`; `make docs` checks it.\n", f"```text\n{help_of(cli, 'selion')}\n```\n"]
     for verb in VERBS:
         command = cli.get_command(click.Context(cli), verb)
-        parts.append(f"## tilth {verb}\n\n```text\n{help_of(command, f'tilth {verb}')}\n```\n")
+        parts.append(f"## selion {verb}\n\n```text\n{help_of(command, f'selion {verb}')}\n```\n")
         for name, child in children(command).items():
-            parts.append(f"### tilth {verb} {name}\n\n```text\n{help_of(child, f'tilth {verb} {name}')}\n```\n")
+            parts.append(f"### selion {verb} {name}\n\n```text\n{help_of(child, f'selion {verb} {name}')}\n```\n")
     return "\n".join(parts)
 
 

@@ -2,7 +2,7 @@
 
     python runs/crops_rgb.py ../shared/data/closerange/ews_wheat checkpoints/crops
 
-A killed run goes on where it was (``--resume``).  ``--pseudo FOLDER`` adds photographs with pseudo-labels (of ``tilth label``),
+A killed run goes on where it was (``--resume``).  ``--pseudo FOLDER`` adds photographs with pseudo-labels (of ``selion label``),
 which is how the second stage gets its own.  ``--by date`` keeps whole trials out of training instead of plots: the harder question, for docs/weights.md only.
 """
 
@@ -13,11 +13,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from tilth.data import load_dataset
-from tilth.data.landscape import simulate_photo
-from tilth.labelling.kept import keep_pseudo
-from tilth.sample import Sample
-from tilth.train import plan_samples, read_recipe, train
+from selion.data import load_dataset
+from selion.data.landscape import simulate_photo
+from selion.labelling.kept import keep_pseudo
+from selion.sample import Sample
+from selion.train import plan_samples, read_recipe, train
 
 FIRST_SEED = 90_000
 """Seeds of the training photographs; tests and benchmarks stay below."""
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--simulated", type=int, default=160)
     parser.add_argument("--times", type=int, default=2, help="how often a wheat photograph stands in the list")
-    parser.add_argument("--pseudo", type=Path, help="folder of 'tilth label pseudo' or 'tilth label depth'")
+    parser.add_argument("--pseudo", type=Path, help="folder of 'selion label pseudo' or 'selion label depth'")
     parser.add_argument("--decisions", type=Path, help="log of its screening")
     parser.add_argument("--lr", type=float)
     parser.add_argument("--start-from", default="")

@@ -1,7 +1,7 @@
 """Train the embedding-as-mask family (LISA, LISAt, GSVA) on the data of an ordinary recipe: one of MAgSeg's baselines.
 
     python runs/embedded.py crops --set data.dataset=FOLDER --vlm llava-hf/llava-1.5-7b-hf --sam facebook/sam-vit-huge --reject -o gsva/
-    tilth map image.tif --model gsva/ -o fields.parquet
+    selion map image.tif --model gsva/ -o fields.parquet
 
 The recipe gives data, classes, windows and augmentation; its network, loss and schedule are not looked at.  What learns is what learns in LISA: an adapter of
 rank 8, the word embeddings and the head, the projection, the mask decoder.  ``--all`` lets everything learn, for tiny models.
@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tilth import train
-from tilth.models.card import ModelCard
-from tilth.models.embedded.learn import fit
-from tilth.models.embedded.segmenter import build_embedded, save_embedded
-from tilth.train.crops import collate, make_view
-from tilth.train.draws import Draw, order
-from tilth.train.language_run import TIMES
-from tilth.train.mixture import recipe_for
-from tilth.train.recipe import Recipe
-from tilth.train.run import Plan
+from selion import train
+from selion.models.card import ModelCard
+from selion.models.embedded.learn import fit
+from selion.models.embedded.segmenter import build_embedded, save_embedded
+from selion.train.crops import collate, make_view
+from selion.train.draws import Draw, order
+from selion.train.language_run import TIMES
+from selion.train.mixture import recipe_for
+from selion.train.recipe import Recipe
+from selion.train.run import Plan
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -38,9 +38,7 @@ def batches(plan: Plan, size: int) -> Iterator[Pair]:
     while True:
         places = np.resize(order(recipe.seed, epoch, len(samples)), -(-len(samples) // size) * size)
         for k in range(0, len(places), size):
-            views = [
-                make_view(samples[int(p)], recipe_for(samples, recipe, int(p)), Draw(recipe.seed, epoch, k + j)) for j, p in enumerate(places[k : k + size])
-            ]
+            views = [make_view(samples[int(p)], recipe_for(samples, recipe, int(p)), Draw(recipe.seed, epoch, k + j)) for j, p in enumerate(places[k : k + size])]
             batch = collate(views)
             yield torch.from_numpy(batch.pixels).clamp(0, 1), torch.from_numpy(batch.labels)
         epoch += 1

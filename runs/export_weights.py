@@ -1,6 +1,6 @@
-"""Turn a training checkpoint into a packaged model: weights, graph and card in ``src/tilth/weights/NAME``.
+"""Turn a training checkpoint into a packaged model: weights, graph and card in ``src/selion/weights/NAME``.
 
-    python runs/export_weights.py checkpoints/vhr/last.pt runs/cards/fields-rgb-vhr.toml src/tilth/weights
+    python runs/export_weights.py checkpoints/vhr/last.pt runs/cards/fields-rgb-vhr.toml src/selion/weights
 
 The card is a ``card.toml`` without ``files``; its architecture says what to build.  The checkpoint holds, under ``mean``, the state of torch's
 ``AveragedModel``: the averaged weights with batch statistics of their own, which are what we ship.
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from tilth.models import export, load_model, read_card
-from tilth.models.architectures import build
+from selion.models import export, load_model, read_card
+from selion.models.architectures import build
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 

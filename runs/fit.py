@@ -31,7 +31,7 @@ def network(bands: int, decoder: tuple[int, ...]) -> nn.Module:
 
 
 def boundary_labels(ids: torch.Tensor, width: int) -> torch.Tensor:
-    """(y, x) ids, -1 outside -> 0 background, 1 field, 2 boundary, 255 outside; as `tilth.labels.class_labels`, in torch for speed."""
+    """(y, x) ids, -1 outside -> 0 background, 1 field, 2 boundary, 255 outside; as `selion.labels.class_labels`, in torch for speed."""
     outside = ids < 0
     known = ids.float()
     high = torch.where(outside, torch.tensor(-1e9), known)[None, None]

@@ -3,7 +3,7 @@
     python runs/pseudo_labels.py checkpoints/rgb1/last.pt ../shared/data/satellite/s2_unlabelled checkpoints/pseudo
 
 The teacher looks at every date in eight poses (rotations and flips); the probabilities of all are averaged, because fields do not move within a season.
-Objects are cut out of them as `tilth map` does, their edges become the boundary class, and whatever the teacher is not sure of becomes 255: it counts in no
+Objects are cut out of them as `selion map` does, their edges become the boundary class, and whatever the teacher is not sure of becomes 255: it counts in no
 loss.  A scene of several dates is far surer than one date, which is what the student of one date learns from it.  With ``--season`` the two-season model
 looks at every ordered pair of dates of the scenes that have a near infrared, and its mean counts as much as that of the RGB model.
 """
@@ -26,9 +26,9 @@ from fields_rgb_vhr import DECODER
 from fields_s2_2season import DECODER as SEASON_DECODER
 from fit import IGNORE, boundary_labels, network
 from satellite import DISPLAY
-from tilth.classes import FTW3
-from tilth.fields import find_instances
-from tilth.raster import Raster
+from selion.classes import FTW3
+from selion.fields import find_instances
+from selion.raster import Raster
 
 TILE, MARGIN = 448, 64
 UNSURE = (0.3, 0.6)

@@ -1,11 +1,11 @@
 """What a boundary network behind another model is worth: train it on simulated scenes by its recipe, score with and without it on scenes of other seeds.
 
     python runs/refine_gain.py write scenes/
-    tilth train epoc --set data.dataset=scenes/ --set model.pretrained="" --set input.window=128 ... -o edges      # docs/language.md has the whole command
+    selion train epoc --set data.dataset=scenes/ --set model.pretrained="" --set input.window=128 ... -o edges      # docs/language.md has the whole command
     python runs/refine_gain.py score edges/model --scenes 6
     python runs/refine_gain.py score edges/model --dataset FOLDER --split ""       # chips that one has, instead of simulated scenes
 
-Scored are the U-Net that comes with tilth, and class maps in squares: the truth as a language model would write it that makes no mistake, each square of one
+Scored are the U-Net that comes with selion, and class maps in squares: the truth as a language model would write it that makes no mistake, each square of one
 class.  Such a map knows where fields are and nothing of where one ends, so what is gained behind it is the boundary network's own.  The boundary network has
 seen the simulated countryside and the U-Net has not: read the gain behind the U-Net as that of a network that was trained where the map is made.
 """
@@ -20,26 +20,26 @@ from typing import Any
 
 import numpy as np
 
-from tilth import score, store
-from tilth.classes import FTW2, ClassScheme
-from tilth.data import load_dataset
-from tilth.data.landscape import simulate
-from tilth.evaluate.answers import EvaluateOptions, answer, truth_ids
-from tilth.grid import pixel_metres, whole
-from tilth.models import load_model
-from tilth.models.card import ModelCard
-from tilth.models.refine import Refined
-from tilth.raster import Raster
-from tilth.sample import Sample
-from tilth.score.report import markdown_table, number
-from tilth.segmenter import InputSpec, View
+from selion import score, store
+from selion.classes import FTW2, ClassScheme
+from selion.data import load_dataset
+from selion.data.landscape import simulate
+from selion.evaluate.answers import EvaluateOptions, answer, truth_ids
+from selion.grid import pixel_metres, whole
+from selion.models import load_model
+from selion.models.card import ModelCard
+from selion.models.refine import Refined
+from selion.raster import Raster
+from selion.sample import Sample
+from selion.score.report import markdown_table, number
+from selion.segmenter import InputSpec, View
 
 FIRST_SEED, HELD_OUT = 40_000, 7_000
 """Seeds of scenes that are written, and of those that are scored."""
 GSD = 2.5
 STYLES = ("smallholder", "europe", "bocage")
 HEADERS = ["system", "objects", "F1@0.5", "F1@0.75", "PQ", "boundary IoU", "merged IoU any", "largest", "FPR %"]
-DECLARATION = 'name = "simulated-rgb"\nlayout = "folder"\nlicence = "Apache-2.0"\nnotes = "tilth.data.landscape: simulated countryside at 2.5 m"\n'
+DECLARATION = 'name = "simulated-rgb"\nlayout = "folder"\nlicence = "Apache-2.0"\nnotes = "selion.data.landscape: simulated countryside at 2.5 m"\n'
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Simulated scenes as a dataset that recipes take: images of two dates at 10 m, objects at 5 m.
 
     python runs/scenes_as_dataset.py scenes/ --scenes 48 --validation 6
-    tilth train fields-s2-2season --set data.dataset=scenes/ -o my-model
+    selion train fields-s2-2season --set data.dataset=scenes/ -o my-model
 
 Scenes, seeds and styles are those of ``fields_s2_2season.py``; the last ones are for validation.  What is there already stays.
 """
@@ -12,14 +12,14 @@ import argparse
 from pathlib import Path
 
 from fields_s2_2season import FIRST_SEED, GSD, SIDE, STYLES
-from tilth import store
-from tilth.data.landscape import simulate
-from tilth.grid import whole
+from selion import store
+from selion.data.landscape import simulate
+from selion.grid import whole
 
 DECLARATION = """name = "simulated"
 layout = "folder"
 licence = "Apache-2.0"
-notes = "tilth.data.landscape: simulated countryside, images at 10 m, objects at 5 m"
+notes = "selion.data.landscape: simulated countryside, images at 10 m, objects at 5 m"
 
 [settings]
 finer = 2

@@ -18,14 +18,14 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 import weights as bench
-from tilth import maps
+from selion import maps
 
 STEPS = ("schedule.epochs=4", "crops.per_epoch=320", "schedule.batch=8", "schedule.lr=3e-4", "validate.every=0")
 """160 steps of 8 windows, from the source model's weights."""
 
 
-def tilth(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "tilth.cli.main", *map(str, words)], check=True)
+def selion(*words: object) -> None:
+    subprocess.run([sys.executable, "-m", "selion.cli.main", *map(str, words)], check=True)
 
 
 def split_chips(chips: Path, folder: Path) -> Path:
@@ -58,16 +58,16 @@ def main() -> None:
     args = parser.parse_args()
     satellite, pseudo, models = args.data / "satellite", args.out / "pseudo", {"source": args.source}
     chips = split_chips(satellite / "vhr_naip_usa", args.out / "chips")
-    tilth("label", "pseudo", satellite / "s2_unlabelled" / "estonia_t35vme_siteB", "-m", args.source, "--dates", "--bands", "1,2,3", "-o", pseudo)
+    selion("label", "pseudo", satellite / "s2_unlabelled" / "estonia_t35vme_siteB", "-m", args.source, "--dates", "--bands", "1,2,3", "-o", pseudo)
     for seed in args.seeds:
         changes = [word for change in (*STEPS, f"model.start_from={args.source}", f"seed={seed}") for word in ("--set", change)]
         control = args.out / f"control-{seed}"
         if not (control / "report.html").is_file():
-            tilth("train", "fields-rgb-vhr", "--set", f"data.dataset={chips}", *changes, "-o", control, "--force")
+            selion("train", "fields-rgb-vhr", "--set", f"data.dataset={chips}", *changes, "-o", control, "--force")
         models[control.name] = control / "model"
         for name, given in (("mixed", ("--labelled", chips, "--share", 0.4)), ("alone", ())):
             run = args.out / f"{name}-{seed}"
-            tilth("label", "selftrain", "fields-rgb-vhr", "--pseudo", pseudo, *given, "--gsd", 4, 6, *changes, "-o", run)
+            selion("label", "selftrain", "fields-rgb-vhr", "--pseudo", pseudo, *given, "--gsd", 4, 6, *changes, "-o", run)
             models |= {f"{run.name}, stage {stage}": run / f"stage-{stage}" / "model" for stage in (1, 2)}
     places = {"Estonia": bench.estonia(args.data), "NAIP": bench.naip(args.data)}
     scores = {name: {place: measure(model, cases) for place, cases in places.items()} for name, model in models.items()}

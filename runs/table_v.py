@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tilth.models import build_network
-from tilth.models.blank import build_meta
-from tilth.train import plan_training, read_recipe, train
+from selion.models import build_network
+from selion.models.blank import build_meta
+from selion.train import plan_training, read_recipe, train
 
 PAPER = {"bilinear": (570.59, 2473.0, 92.88), "carafe": (0.35, 2.0, 92.93), "dysample": (0.10, 0.3, 92.93), "fade": (0.44, 3.0, 93.11)}
 """Parameters in M, GFLOPs (for all but the first: what is added), mIoU in %.  1.44 frames per second and 7.38 GB are given for all four."""

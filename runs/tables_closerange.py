@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tilth.data import load_dataset
-from tilth.evaluate.pixels import PixelOptions, PixelReport, evaluate_pixels, photo_systems
-from tilth.score.statistics import mean_from_rows, paired_bootstrap, pooled_t_test
+from selion.data import load_dataset
+from selion.evaluate.pixels import PixelOptions, PixelReport, evaluate_pixels, photo_systems
+from selion.score.statistics import mean_from_rows, paired_bootstrap, pooled_t_test
 
 PAPER_IV = {
     "semi-supervised": 92.36, "+ depth masks": 92.86, "+ two stages": 92.88, "+ FADE": 93.11,
@@ -60,7 +60,7 @@ def seeds(report: PixelReport, one: list[str], other: list[str]) -> None:
 def main() -> None:
     """Score and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("layout", help="a dataset that 'tilth data list' names")
+    parser.add_argument("layout", help="a dataset that 'selion data list' names")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--split", default="val")
     parser.add_argument("--models", nargs="*", default=[])

@@ -8,7 +8,7 @@ A system is NAME=MODEL or NAME=MODEL+REFINER; REFINER is a boundary network, "ow
 content-free grids are in every table, because the paper has neither and merge-and-match pays for cutting an image into squares: a grid that has not seen
 the image beats the paper's best mean IoU.  Read the one-to-one F1.  "seam" is the rate of class changes at the edges of windows over the rate elsewhere.
 
-Of the paper's baselines: Text4Seg is the recipe magseg/text4seg-coarse; LISA, LISAt and GSVA are tilth.models.embedded (runs/embedded.py); LAVT and GRES
+Of the paper's baselines: Text4Seg is the recipe magseg/text4seg-coarse; LISA, LISAt and GSVA are selion.models.embedded (runs/embedded.py); LAVT and GRES
 are not here, because no maintained library has them: LAVT's code is GPL-3 for torch 1.7, that of GRES is for torch 1.11 and Detectron2 0.6 (docs/language.md).
 Overhead is (parameters of all - of the language model) / of the language model, refiners left out as in the paper's footnote 2, and with them beside it.
 ``--times NAME=FOLDER ...`` of runs' folders prints what training took for each sample, as a multiple of the first one's; what the paper's normalised times
@@ -27,18 +27,18 @@ from typing import Any
 
 import numpy as np
 
-from tilth import score
-from tilth.classes import ClassScheme
-from tilth.data import load_dataset
-from tilth.data.landscape import simulate
-from tilth.evaluate.answers import EvaluateOptions, answer, truth_ids
-from tilth.grid import Lattice, pixel_metres
-from tilth.models import load_model
-from tilth.models.refine import load_refined
-from tilth.sample import Sample
-from tilth.score.report import markdown_table, number
-from tilth.train.language_run import TIMES
-from tilth.train.log import LOG
+from selion import score
+from selion.classes import ClassScheme
+from selion.data import load_dataset
+from selion.data.landscape import simulate
+from selion.evaluate.answers import EvaluateOptions, answer, truth_ids
+from selion.grid import Lattice, pixel_metres
+from selion.models import load_model
+from selion.models.refine import load_refined
+from selion.sample import Sample
+from selion.score.report import markdown_table, number
+from selion.train.language_run import TIMES
+from selion.train.log import LOG
 
 UNET = "fields-rgb-vhr"
 PAPER = {
@@ -228,7 +228,7 @@ def times(given: Sequence[str]) -> list[list[str]]:
 def main() -> None:
     """Score and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", nargs="?", help="a folder, or a dataset that 'tilth data list' names")
+    parser.add_argument("dataset", nargs="?", help="a folder, or a dataset that 'selion data list' names")
     parser.add_argument("--root", type=Path)
     parser.add_argument("--split", default="val")
     parser.add_argument("--simulate", type=int, default=0, help="scenes of the simulated countryside instead of a dataset")

@@ -1,11 +1,11 @@
 """Normalised training times at the scale of a tiny model: what the paper's table gives for models of billions, on a processor.
 
-    tilth train magseg-context -o ctx --set grpo.steps=50
+    selion train magseg-context -o ctx --set grpo.steps=50
     python runs/times_magseg.py ctx
 
 The language model's two stages are taken from its run's ``times.json``.  The others are timed here, each learning patches of the same size: the
 embedding-as-mask family (LISA; with a reject token, GSVA) on the very language model that the run trained, with a Segment Anything of 0.1 million random
-weights, and the U-Net whose weights come with tilth.  Seconds are the processor's, one thread; the supervised stage is 1.  What the paper's times are multiples
+weights, and the U-Net whose weights come with selion.  Seconds are the processor's, one thread; the supervised stage is 1.  What the paper's times are multiples
 of, our copy of it does not say.  A sample is one patch with all of its classes; by reward, one patch with all of its answers.
 """
 
@@ -21,15 +21,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from tilth.models import find_card
-from tilth.models.card import read_card
-from tilth.models.embedded.learn import fit
-from tilth.models.embedded.network import Asking, EmbeddedMasks
-from tilth.models.language.network import load_pair
-from tilth.models.language.quiet import quiet
-from tilth.models.network import build_network
-from tilth.score.report import markdown_table
-from tilth.train.language_run import MODEL, TIMES
+from selion.models import find_card
+from selion.models.card import read_card
+from selion.models.embedded.learn import fit
+from selion.models.embedded.network import Asking, EmbeddedMasks
+from selion.models.language.network import load_pair
+from selion.models.language.quiet import quiet
+from selion.models.network import build_network
+from selion.score.report import markdown_table
+from selion.train.language_run import MODEL, TIMES
 
 STEPS, BATCH = 12, 8
 VISION = {
@@ -73,7 +73,7 @@ def of_embedded(run: Path, *, reject: bool) -> tuple[float, int]:
 
 
 def of_unet(name: str, edge: int) -> tuple[float, int]:
-    """Return seconds for each sample of the U-Net that comes with tilth, and parameters."""
+    """Return seconds for each sample of the U-Net that comes with selion, and parameters."""
     card = find_card(name)
     network = build_network(card.architecture, len(card.inputs.bands), len(card.classes), "")
     optimizer, batches, spent = torch.optim.AdamW(network.parameters()), lessons(edge, len(card.classes)), 0.0

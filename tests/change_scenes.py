@@ -1,4 +1,4 @@
-"""Years that are drawn: ids become probabilities and a table of fields, as 'tilth map --scores' would leave them."""
+"""Years that are drawn: ids become probabilities and a table of fields, as 'selion map --scores' would leave them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from tilth import fields, store
-from tilth.classes import FTW3
-from tilth.grid import whole
-from tilth.labels import Instances, class_labels
+from selion import fields, store
+from selion.classes import FTW3
+from selion.grid import whole
+from selion.labels import Instances, class_labels
 
 GRID = GeoBox((120, 160), Affine(10, 0, 600_000, 0, -10, 5_300_000), "EPSG:32633")
 

@@ -2,5 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile("tilth", deadline=None)
-settings.load_profile("tilth")
+settings.register_profile("selion", deadline=None)
+settings.load_profile("selion")

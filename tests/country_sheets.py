@@ -10,11 +10,11 @@ import numpy as np
 import shapely
 from pyproj import Transformer
 
-from tilth import fields
-from tilth.country import lattice
-from tilth.data.landscape import simulate
-from tilth.fields.schema import Origin
-from tilth.imagery import read_area
+from selion import fields
+from selion.country import lattice
+from selion.data.landscape import simulate
+from selion.fields.schema import Origin
+from selion.imagery import read_area
 
 CRS84 = "OGC:CRS84"
 

@@ -5,8 +5,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from tilth.labels import Instances, class_labels
-from tilth.raster import Raster
+from selion.labels import Instances, class_labels
+from selion.raster import Raster
 
 UTM = Affine(10, 0, 500_000, 0, -10, 5_300_000)
 

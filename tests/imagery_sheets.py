@@ -8,8 +8,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from tilth.grid import whole
-from tilth.store import create_cog
+from selion.grid import whole
+from selion.store import create_cog
 
 BANDS = ("red", "green", "blue", "nir", "count")
 
@@ -38,11 +38,11 @@ def truth(grid, middle, number=0):
 
 
 def write_sheet(path, grid, values, *, tile="33UUP", season="window_a", time="2024-05-05T10:20:30+00:00", counts=None):
-    """Write (4, y, x) values, 0 = never seen, as a composite of tilth."""
+    """Write (4, y, x) values, 0 = never seen, as a composite of selion."""
     values = np.rint(values).astype(np.uint16)
     counts = np.where((values > 0).all(0), 5, 0) if counts is None else counts
     told = {"tile": tile, "season": {"name": season}, "scenes": [{"id": f"S2_{tile}", "time": time, "clear_share": 0.5}]}
-    with create_cog(path, grid, BANDS, np.uint16, nodata=0, tags={"TILTH_COMPOSITE": json.dumps(told)}, block=256) as sink:
+    with create_cog(path, grid, BANDS, np.uint16, nodata=0, tags={"SELION_COMPOSITE": json.dumps(told)}, block=256) as sink:
         sink.write(whole(grid), np.concatenate([values, counts[None].astype(np.uint16)]))
     return Path(path)
 

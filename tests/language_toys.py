@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from tilth.classes import ClassScheme
-from tilth.grid import photo_grid
-from tilth.labels import LabelMap
-from tilth.models.language.chat import Prompt
-from tilth.models.language.tiny import TinySize
-from tilth.raster import Raster
-from tilth.sample import Sample
-from tilth.train.language_recipe import Draws, Grpo, Inspect, Language, LanguageRecipe, Lora, Machine, Sft
+from selion.classes import ClassScheme
+from selion.grid import photo_grid
+from selion.labels import LabelMap
+from selion.models.language.chat import Prompt
+from selion.models.language.tiny import TinySize
+from selion.raster import Raster
+from selion.sample import Sample
+from selion.train.language_recipe import Draws, Grpo, Inspect, Language, LanguageRecipe, Lora, Machine, Sft
 
 CLASSES = ClassScheme(("others", "field", "tree"), ("field",))
 COLOURS = np.array([[200, 190, 150], [90, 200, 80], [20, 60, 30]], np.uint8)
@@ -50,7 +50,7 @@ def recipe(**changes) -> LanguageRecipe:
 
 def pair(family: str = "gemma3", prompt: Prompt = PROMPT, seed: int = 0):
     """A tiny model with random weights, and its processor."""
-    from tilth.models.language.tiny import make_tiny
+    from selion.models.language.tiny import make_tiny
 
     rng = np.random.default_rng(seed)
     texts = [prompt.answer(rng.integers(0, 3, (prompt.grid, prompt.grid)), CLASSES.names) for _ in range(40)]

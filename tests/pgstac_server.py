@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 OWN = Path(__file__).resolve().parents[1] / ".venv-services" / "bin" / "python"
-"""Where ``make test-services`` puts the services, apart from tilth: they run as processes of their own."""
+"""Where ``make test-services`` puts the services, apart from selion: they run as processes of their own."""
 
 
 def binaries():
@@ -33,7 +33,7 @@ def postgis():
 
 def python():
     """Return the Python that has the services: the one that was named, their own environment's, or this one."""
-    given = os.environ.get("TILTH_SERVICES_PYTHON")
+    given = os.environ.get("SELION_SERVICES_PYTHON")
     return str(Path(given).absolute()) if given else str(OWN) if OWN.is_file() else sys.executable
 
 

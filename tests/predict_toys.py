@@ -8,9 +8,9 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from tilth.classes import FTW3, ClassScheme
-from tilth.raster import Raster
-from tilth.segmenter import InputSpec, Scaling
+from selion.classes import FTW3, ClassScheme
+from selion.raster import Raster
+from selion.segmenter import InputSpec, Scaling
 
 UINT16 = np.dtype(np.uint16)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make an environment with the real STAC API (stac-fastapi-pgstac) and see to PostgreSQL with PostGIS.
-# Its packages live apart from tilth's, so that neither constrains the other.  What cannot be had is said in one sentence and is no failure:
+# Its packages live apart from selion's, so that neither constrains the other.  What cannot be had is said in one sentence and is no failure:
 # the tests that need it are skipped, and say so too.
 # usage: prepare_services.sh PYTHON FOLDER
 set -u

@@ -1,4 +1,4 @@
-"""Runs in QGIS' own Python (never in tilth's): loads the installed plugin, runs algorithms headless, says what came of it as JSON.
+"""Runs in QGIS' own Python (never in selion's): loads the installed plugin, runs algorithms headless, says what came of it as JSON.
 
 python3 qgis_driver.py PLUGINS STEPS.json ANSWERS.json
 """
@@ -88,14 +88,14 @@ def main() -> None:
     from processing.core.Processing import Processing
 
     Processing.initialize()
-    import tilth_provider
+    import selion_provider
 
-    plugin = tilth_provider.classFactory(None)
+    plugin = selion_provider.classFactory(None)
     plugin.initProcessing()
     given = json.loads(Path(steps).read_text("utf-8"))
     found = [drawn(step["draw"]) if "draw" in step else restyled(*step["restyle"]) if "restyle" in step else run(step) for step in given]
     registry = application.processingRegistry()
-    facts = {"algorithms": [a.id() for a in registry.providerById("tilth").algorithms()]}
+    facts = {"algorithms": [a.id() for a in registry.providerById("selion").algorithms()]}
     Path(answers).write_text(json.dumps({**facts, "steps": found}, default=str), "utf-8")
     plugin.unload()
     os._exit(0)  # QGIS 3.22 crashes now and then when it takes itself apart

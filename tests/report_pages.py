@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from change_scenes import boxes, write_year
-from tilth.classes import CROP
-from tilth.data.landscape import simulate, simulate_photo
+from selion.classes import CROP
+from selion.data.landscape import simulate, simulate_photo
 
 TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
 SIZE = (64, 96)
@@ -25,7 +25,7 @@ def save(photo, root: Path, key: str, *, mask: bool = True) -> None:
 
 
 def map_page(folder: Path) -> Path:
-    from tilth import fields, mapped, maps
+    from selion import fields, mapped, maps
 
     scene = simulate(3, (96, 128), 10.0, "europe")
     frame = fields.to_fields(scene.instances)
@@ -36,8 +36,8 @@ def map_page(folder: Path) -> Path:
 
 
 def evaluation_page(folder: Path) -> Path:
-    from tilth import fields
-    from tilth.evaluate import evaluate_files, write_report
+    from selion import fields
+    from selion.evaluate import evaluate_files, write_report
 
     scene = simulate(3, (96, 128), 10.0, "europe")
     truth = fields.to_fields(scene.instances)
@@ -51,7 +51,7 @@ def evaluation_page(folder: Path) -> Path:
 
 
 def training_page(folder: Path) -> Path:
-    from tilth import train, trained
+    from selion import train, trained
 
     return trained.run(train.plan_training(_recipe(_photos(folder))), folder / "training", force=True).card.folder.parent / "report.html"
 
@@ -64,7 +64,7 @@ def _photos(folder: Path) -> Path:
 
 
 def _recipe(dataset: Path | str):
-    from tilth.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Recipe, Schedule, Validate
+    from selion.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Recipe, Schedule, Validate
 
     return Recipe(
         name="tiny-crops",
@@ -82,11 +82,11 @@ def _recipe(dataset: Path | str):
 
 
 def sweep_page(folder: Path) -> Path:
-    from tilth import sweep
+    from selion import sweep
 
     spec = _recipe(_photos(folder))
-    from tilth import train
-    from tilth.models.toml import to_toml
+    from selion import train
+    from selion.models.toml import to_toml
 
     (folder / "r.toml").write_text(to_toml(train.recipe_table(replace(spec, schedule=replace(spec.schedule, epochs=1)))), "utf-8")
     rows = sweep.run_sweep(sweep.variants(str(folder / "r.toml"), ["schedule.lr=1e-3,1e-2"]), (), folder / "sweep", force=True)
@@ -94,8 +94,8 @@ def sweep_page(folder: Path) -> Path:
 
 
 def selftraining_page(folder: Path) -> Path:
-    from tilth import selftrained
-    from tilth.labelling import ComputedDepths, DepthOptions, keep_pseudo, label_photos, plan_selftraining
+    from selion import selftrained
+    from selion.labelling import ComputedDepths, DepthOptions, keep_pseudo, label_photos, plan_selftraining
 
     photos = {f"p{seed}": simulate_photo(seed, SIZE) for seed in (5, 8)}
     for key, photo in photos.items():
@@ -108,7 +108,7 @@ def selftraining_page(folder: Path) -> Path:
 
 
 def crops_page(folder: Path) -> Path:
-    from tilth.crops import measure_folder
+    from selion.crops import measure_folder
 
     for seed in (1, 2, 3):
         save(simulate_photo(seed, (320, 400)), folder / "close", f"photo{seed}", mask=False)
@@ -119,8 +119,8 @@ def crops_page(folder: Path) -> Path:
 
 def screening_page(folder: Path) -> Path:
     from screening_scenes import write_scene
-    from tilth.labelling.decisions import Decision, content_hash
-    from tilth.web.report import write_report
+    from selion.labelling.decisions import Decision, content_hash
+    from selion.web.report import write_report
 
     _, pseudo = write_scene(folder / "screening", 12)
     lines = []
@@ -135,11 +135,11 @@ def screening_page(folder: Path) -> Path:
 
 
 def change_page(folder: Path) -> Path:
-    import tilth
+    import selion
 
     one, two = boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 75), (3, 50, 10, 80, 25)), boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 60), (3, 10, 60, 40, 75))
     given = [write_year(folder / "2023", one), write_year(folder / "2024", two, year=2024)]
-    return tilth.compare_years(given, folder / "change").folder / "report.html"
+    return selion.compare_years(given, folder / "change").folder / "report.html"
 
 
 PAGES: dict[str, Callable[[Path], Path]] = {

@@ -12,15 +12,15 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from screening_scenes import Asked, Process, Served
-from tilth import fields, review, store
-from tilth.classes import FTW3
-from tilth.grid import whole
-from tilth.labelling.journal import now
-from tilth.labels import Instances, class_labels
-from tilth.review.log import Log
-from tilth.review.state import Mapped
-from tilth.web import server
-from tilth.web.review import open_desk, review_page
+from selion import fields, review, store
+from selion.classes import FTW3
+from selion.grid import whole
+from selion.labelling.journal import now
+from selion.labels import Instances, class_labels
+from selion.review.log import Log
+from selion.review.state import Mapped
+from selion.web import server
+from selion.web.review import open_desk, review_page
 
 CELL = 12
 BANDS = tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))
@@ -123,11 +123,11 @@ def serving(folder: Path, **options):
 
 
 class ReviewProcess(Process):
-    """``tilth review`` in a process of its own."""
+    """``selion review`` in a process of its own."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         import sys
 
-        code = "import sys; from tilth.cli.main import main; main(sys.argv[1:])"
+        code = "import sys; from selion.cli.main import main; main(sys.argv[1:])"
         self.command = [sys.executable, "-c", code, "review", str(folder), "--no-browser", *options]
         self.start()

@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilth.errors import BandMismatch, UnreadableFile
+from selion.errors import BandMismatch, UnreadableFile
 
 
 def double(block):

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tilth.web import server
-from tilth.web.screening import screening_page
+from selion.web import server
+from selion.web.screening import screening_page
 
 
 def write_scene(folder: Path, count: int, seed: int = 0, edge: int = 40) -> tuple[Path, Path]:
@@ -72,7 +72,7 @@ class Served:
         data = None
         if body is not None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            given |= {"content-type": "application/json", "x-tilth": "1"}
+            given |= {"content-type": "application/json", "x-selion": "1"}
         given |= headers or {}
         connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=20)
         try:
@@ -115,11 +115,11 @@ def serving(photos: Path, pseudo: Path, **options):
         opened.close()
 
 
-COMMAND = "import sys; from tilth.cli.screen import screen_command; screen_command.main(sys.argv[1:])"
+COMMAND = "import sys; from selion.cli.screen import screen_command; screen_command.main(sys.argv[1:])"
 
 
 class Process:
-    """``tilth label screen`` in a process of its own."""
+    """``selion label screen`` in a process of its own."""
 
     def __init__(self, photos: Path, pseudo: Path, *options: str) -> None:
         self.command = [sys.executable, "-c", COMMAND, str(photos), str(pseudo), "--no-browser", *options]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predict_toys import Procedural, Toy, utm_grid
-from tilth.errors import UnreadableFile
-from tilth.grid import overlap
+from selion.errors import UnreadableFile
+from selion.grid import overlap
 
 
 @dataclass

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import shapely
 
+from selion import areas, composites, fields, imagery, maps, road, store
+from selion.data.archive import simulate_archive
+from selion.errors import BadInput, NoScenes, OutputExists, SearchFailed, UnreadableFile
+from selion.grid import whole
 from stac_server import StacServer
-from tilth import areas, composites, fields, imagery, maps, road, store
-from tilth.data.archive import simulate_archive
-from tilth.errors import BadInput, NoScenes, OutputExists, SearchFailed, UnreadableFile
-from tilth.grid import whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
@@ -23,9 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     """Tiles in two UTM zones, cloudy."""
-    return simulate_archive(
-        tmp_path_factory.mktemp("archive") / "a", seed=3, centre=(12.0, 50.0), size_km=(1.6, 4.2), n_dates=4, clouds=(0.1, 0.3), patch_px=640
-    )
+    return simulate_archive(tmp_path_factory.mktemp("archive") / "a", seed=3, centre=(12.0, 50.0), size_km=(1.6, 4.2), n_dates=4, clouds=(0.1, 0.3), patch_px=640)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +47,8 @@ def mosaic(survey, tmp_path_factory):
     return composites.write_composite(survey, folder / "valley.zarr", tiles=folder / "tiles")
 
 
-def tilth(*arguments, timeout=300):
-    command = [sys.executable, "-m", "tilth.cli.main", *map(str, arguments)]
+def selion(*arguments, timeout=300):
+    command = [sys.executable, "-m", "selion.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
@@ -115,7 +113,7 @@ def test_the_mosaic_is_the_countryside_without_clouds(mosaic, archive):
 
 
 def _truth_sheet(archive, season):
-    from tilth.imagery.mosaic import Sheet
+    from selion.imagery.mosaic import Sheet
 
     source = store.open_raster(archive.truth.seasons[season])
     return Sheet(source.path, source.grid, "world", season, tuple(range(len(source.bands))))
@@ -170,17 +168,17 @@ def test_commands_from_area_to_fields(archive, area, tmp_path):
     place = tmp_path / "area.geojson"
     place.write_text(json.dumps(archive.area))
     given = (place, "--year", 2024, "--provider", archive.catalogue, "--no-preview")
-    listed = tilth("scenes", place, 2024, "--provider", archive.catalogue, "--json", "-o", tmp_path / "scenes.json")
+    listed = selion("scenes", place, 2024, "--provider", archive.catalogue, "--json", "-o", tmp_path / "scenes.json")
     assert listed.returncode == 0, listed.stderr
     rows = next(json.loads(line) for line in listed.stdout.splitlines() if '"rows"' in line)["rows"]
     assert json.loads((tmp_path / "scenes.json").read_text())["choice"] == rows
 
-    cost = tilth("map", *given, "-o", tmp_path / "x.parquet", "--dry-run")
+    cost = selion("map", *given, "-o", tmp_path / "x.parquet", "--dry-run")
     assert cost.returncode == 0, cost.stderr
     assert "dollars per km2" in cost.stdout
     assert not list(tmp_path.glob(".x*"))
 
-    whole_run = tilth("map", *given, "-o", tmp_path / "a.parquet", "--work", tmp_path / "work")
+    whole_run = selion("map", *given, "-o", tmp_path / "a.parquet", "--work", tmp_path / "work")
     assert whole_run.returncode == 0, whole_run.stderr
     frame = fields.read_fields(tmp_path / "a.parquet")
     assert fields.check_fiboa(tmp_path / "a.parquet") == []
@@ -188,37 +186,37 @@ def test_commands_from_area_to_fields(archive, area, tmp_path):
     origin = fields.read_origin(tmp_path / "a.parquet")
     assert {scene["id"] for scene in origin.provenance["image"]["scenes"]} <= {item["id"] for item in archive.items}
 
-    command = [sys.executable, "-m", "tilth.cli.main", "map", *map(str, given), "-o", str(tmp_path / "b.parquet"), "--collection", "a"]
+    command = [sys.executable, "-m", "selion.cli.main", "map", *map(str, given), "-o", str(tmp_path / "b.parquet"), "--collection", "a"]
     for moment in (2.5, 4.5):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             process.wait()
     (tmp_path / "b.parquet").unlink(missing_ok=True)
-    assert tilth(*command[3:]).returncode == 0
+    assert selion(*command[3:]).returncode == 0
     assert (tmp_path / "b.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
     assert not list(tmp_path.glob(".b*"))
 
     scores = {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "scores").iterdir()}
-    again = tilth("map", *given, "-o", tmp_path / "c.parquet", "--work", tmp_path / "work", "--min-area", 20_000)
+    again = selion("map", *given, "-o", tmp_path / "c.parquet", "--work", tmp_path / "work", "--min-area", 20_000)
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "scores").iterdir() if path.suffix == ".block"} == {
         path: moment for path, moment in scores.items() if path.suffix == ".block"
     }
     assert len(fields.read_fields(tmp_path / "c.parquet")) < len(frame)
-    refused(tilth("map", *given, "-o", tmp_path / "a.parquet"), "exists", "--force")
+    refused(selion("map", *given, "-o", tmp_path / "a.parquet"), "exists", "--force")
 
 
 def test_bad_areas_and_years_are_one_sentence(archive, tmp_path):
     catalogue = ("--provider", archive.catalogue, "-o", tmp_path / "x.parquet")
-    refused(tilth("map", "0,0,1,1", "--year", 2024, *catalogue), "no scene")
-    refused(tilth("map", "5,5,5,5", "--year", 2024, *catalogue), "size")
-    refused(tilth("map", "11.9,49.9,12.1,50.1", "--year", 1999, *catalogue), "year", "1999")
-    refused(tilth("map", tmp_path / "nowhere.geojson", "--year", 2024, *catalogue), "nowhere.geojson")
-    refused(tilth("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", "http://127.0.0.1:9/stac"), "127.0.0.1:9")
-    refused(tilth("composite", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "-o", tmp_path / "x.jpg"), ".jpg")
-    refused(tilth("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "--mask", "0,99"), "99")
-    refused(tilth("scenes", "11.9,49.9,12.1,50.1", 2024, "--dates", "2024-03-01/2024-02-01", "2024-08-01/2024-09-01"), "2024-03-01")
+    refused(selion("map", "0,0,1,1", "--year", 2024, *catalogue), "no scene")
+    refused(selion("map", "5,5,5,5", "--year", 2024, *catalogue), "size")
+    refused(selion("map", "11.9,49.9,12.1,50.1", "--year", 1999, *catalogue), "year", "1999")
+    refused(selion("map", tmp_path / "nowhere.geojson", "--year", 2024, *catalogue), "nowhere.geojson")
+    refused(selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", "http://127.0.0.1:9/stac"), "127.0.0.1:9")
+    refused(selion("composite", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "-o", tmp_path / "x.jpg"), ".jpg")
+    refused(selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "--mask", "0,99"), "99")
+    refused(selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--dates", "2024-03-01/2024-02-01", "2024-08-01/2024-09-01"), "2024-03-01")
     assert not (tmp_path / "x.parquet").exists()
 
 
@@ -268,11 +266,11 @@ def test_map_options_reach_the_table(survey, tmp_path):
 def test_what_would_not_be_looked_at_is_refused(archive, tmp_path):
     """An area without a year, wishes for scenes beside an image, codes without a raster, a calendar beside the latitude rule."""
     out = ("-o", tmp_path / "x.parquet")
-    refused(tilth("map", "-60,-33,-59,-32", *out), "--year")
-    refused(tilth("map", tmp_path / "a.geojson", *out), "--year")
-    refused(tilth("map", tmp_path / "image.tif", "--crs", "utm", *out), "--crs", "--year")
-    refused(tilth("map", tmp_path / "image.tif", "--land-cover-crops", "40", *out), "--land-cover raster")
-    refused(tilth("map", "-60,-33,-59,-32", "--year", 2024, "--provider", archive.catalogue, *out), "no scene")
+    refused(selion("map", "-60,-33,-59,-32", *out), "--year")
+    refused(selion("map", tmp_path / "a.geojson", *out), "--year")
+    refused(selion("map", tmp_path / "image.tif", "--crs", "utm", *out), "--crs", "--year")
+    refused(selion("map", tmp_path / "image.tif", "--land-cover-crops", "40", *out), "--land-cover raster")
+    refused(selion("map", "-60,-33,-59,-32", "--year", 2024, "--provider", archive.catalogue, *out), "no scene")
     with pytest.raises(BadInput, match="calendar"):
         areas.AreaOptions(crop="winter")
     with pytest.raises(BadInput, match="year"):
@@ -294,13 +292,13 @@ def test_what_cannot_be_written_is_told_before_any_work(area, options, survey, t
 def test_a_dry_composite_leaves_nothing_and_speaks_json(archive, tmp_path):
     place = tmp_path / "area.geojson"
     place.write_text(json.dumps(archive.area))
-    done = tilth("composite", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "x.tif", "--dry-run", "--json")
+    done = selion("composite", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "x.tif", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert events[-1]["event"] == "cost"
     assert events[-1]["seconds_predicting"] == 0
     assert {path.name for path in tmp_path.iterdir()} == {"area.geojson"}
-    done = tilth("scenes", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "s.json", "--json")
+    done = selion("scenes", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "s.json", "--json")
     assert json.loads(done.stdout.splitlines()[-1]) == {"event": "done", "path": str(tmp_path / "s.json")}
 
 

@@ -7,11 +7,11 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from change_scenes import GRID, boxes, write_year
-from tilth.change.grids import Shifted, Warped, on_grid
-from tilth.change.years import find_years
-from tilth.errors import BadInput, GridMismatch, UnreadableFile
-from tilth.grid import photo_grid
-from tilth.raster import Raster
+from selion.change.grids import Shifted, Warped, on_grid
+from selion.change.years import find_years
+from selion.errors import BadInput, GridMismatch, UnreadableFile
+from selion.grid import photo_grid
+from selion.raster import Raster
 
 NAMES = ("B", "A")
 
@@ -99,10 +99,10 @@ def test_files_are_found(tmp_path):
         find_years([tmp_path / "all", other])
     (one / "fields.scores.tif").unlink()
     for bad in (one, one / "fields.parquet"):
-        with pytest.raises(BadInput, match=r"tilth map .*--scores"):
+        with pytest.raises(BadInput, match=r"selion map .*--scores"):
             find_years([bad, other])
     (other / "fields.parquet").unlink()
-    with pytest.raises(BadInput, match="tilth fields"):
+    with pytest.raises(BadInput, match="selion fields"):
         find_years([other / "fields.scores.tif", other])
     with pytest.raises(UnreadableFile, match="no file or folder"):
         find_years([tmp_path / "2030", other])

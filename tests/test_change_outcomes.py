@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from change_scenes import boxes
-from tilth.change import OUTCOMES, OutcomeOptions, Side, judge
-from tilth.change.lineage import first_names, next_names, outcome_names
-from tilth.errors import BadInput
-from tilth.score import overlap_table
+from selion.change import OUTCOMES, OutcomeOptions, Side, judge
+from selion.change.lineage import first_names, next_names, outcome_names
+from selion.errors import BadInput
+from selion.score import overlap_table
 
 OPPOSITE = {"split": "merged", "merged": "split", "appeared": "gone", "gone": "appeared"}
 

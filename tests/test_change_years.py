@@ -10,16 +10,16 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-import tilth
+import selion
 from change_scenes import GRID, boxes, write_year
-from tilth import fields, store
-from tilth.change import CHANGES, ChangeOptions, OutcomeOptions, sides, step
-from tilth.change.pixels import EMPTY, RULES, Scale, classify, compare_pixels, find_rule
-from tilth.classes import FTW3
-from tilth.data.landscape import simulate
-from tilth.errors import BadInput, OutputExists, UnknownName
-from tilth.grid import photo_grid, whole
-from tilth.raster import Raster
+from selion import fields, store
+from selion.change import CHANGES, ChangeOptions, OutcomeOptions, sides, step
+from selion.change.pixels import EMPTY, RULES, Scale, classify, compare_pixels, find_rule
+from selion.classes import FTW3
+from selion.data.landscape import simulate
+from selion.errors import BadInput, OutputExists, UnknownName
+from selion.grid import photo_grid, whole
+from selion.raster import Raster
 
 ONE = boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 75), (3, 50, 10, 80, 25), (4, 50, 25, 80, 40), (5, 50, 60, 80, 90), (6, 90, 90, 110, 120))
 TWO = boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 60), (3, 10, 60, 40, 75), (4, 50, 10, 80, 40), (5, 50, 60, 80, 102), (6, 90, 10, 110, 40))
@@ -35,7 +35,7 @@ def values(path):
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("years")
     given = [write_year(folder / "2023", ONE), write_year(folder / "2024", TWO, year=2024)]
-    return given, tilth.compare_years(given, folder / "out")
+    return given, selion.compare_years(given, folder / "out")
 
 
 def test_outcomes_are_in_the_table(pair):
@@ -103,17 +103,17 @@ def test_summary_and_page(pair):
 
 def test_a_year_against_itself_is_kept(pair, tmp_path):
     given, _ = pair
-    result = tilth.compare_years([given[0], given[0]], tmp_path / "out")
+    result = selion.compare_years([given[0], given[0]], tmp_path / "out")
     assert set(fields.read_fields(result.steps[0].fields)["change:outcome"]) == {"kept"}
     for rule in RULES:
-        again = tilth.compare_years([given[0], given[0]], tmp_path / "out", ChangeOptions(rule), force=True)
+        again = selion.compare_years([given[0], given[0]], tmp_path / "out", ChangeOptions(rule), force=True)
         assert set(np.unique(values(again.steps[0].change))) <= {0, 1}
 
 
 def test_exchanged_years(pair, tmp_path):
     given, forth = pair
     notes = []
-    back = tilth.compare_years(given[::-1], tmp_path / "out", on_note=notes.append)
+    back = selion.compare_years(given[::-1], tmp_path / "out", on_note=notes.append)
     assert "not later" in notes[0]
     there, here = (one.steps[0].summary.set_index("outcome") for one in (forth, back))
     for name, opposite in {"gone": "appeared", "appeared": "gone", "split": "merged", "merged": "split", "kept": "kept", "moved": "moved"}.items():
@@ -127,7 +127,7 @@ def test_blocks_decide_nothing(pair, tmp_path, monkeypatch):
     given, whole_run = pair
     for module in (sides, step):
         monkeypatch.setattr(module, "BLOCK", 64)
-    result = tilth.compare_years(given, tmp_path / "out")
+    result = selion.compare_years(given, tmp_path / "out")
     for name in ("change", "outcomes", "fields"):
         assert getattr(result.steps[0], name).read_bytes() == getattr(whole_run.steps[0], name).read_bytes()
     assert (tmp_path / "out" / "lineage.csv").read_bytes() == (whole_run.folder / "lineage.csv").read_bytes()
@@ -138,7 +138,7 @@ def test_a_cloud_is_no_outcome_and_hides_no_field_for_ever(tmp_path):
     cloud[85:115, 80:130] = True
     cloud[48:84, 5:50] = True
     given = [write_year(tmp_path / "a", ONE), write_year(tmp_path / "b", TWO, unseen=cloud, year=2024), write_year(tmp_path / "c", THREE, year=2025)]
-    result = tilth.compare_years(given, tmp_path / "out")
+    result = selion.compare_years(given, tmp_path / "out")
     first, second = (one.summary.set_index("outcome") for one in result.steps)
     assert first.loc["gone", "fields_before"] == 0
     assert first.loc["unknown", "fields_before"] == 3
@@ -155,7 +155,7 @@ def test_a_cloud_is_no_outcome_and_hides_no_field_for_ever(tmp_path):
 
 def test_three_years_go_on(tmp_path):
     given = [write_year(tmp_path / name, ids, year=year) for name, ids, year in (("2023", ONE, 2023), ("2024", TWO, 2024), ("2025", THREE, 2025))]
-    result = tilth.compare_years(given, tmp_path / "out")
+    result = selion.compare_years(given, tmp_path / "out")
     frames = [fields.read_fields(one.fields).set_index("id") for one in result.steps]
     kept = frames[0].index[frames[0]["change:outcome"] == "kept"]
     assert (frames[1].loc[kept, "change:outcome"] == "kept").all()
@@ -177,11 +177,11 @@ def test_another_grid_is_resampled_with_a_sentence(pair, tmp_path):
     shifted = GeoBox(GRID.shape, GRID.transform * Affine.translation(0.5, 0.5), GRID.crs)
     other = write_year(tmp_path / "shifted", ONE, shifted, year=2024)
     notes = []
-    result = tilth.compare_years([given[0], other], tmp_path / "out", on_note=notes.append)
+    result = selion.compare_years([given[0], other], tmp_path / "out", on_note=notes.append)
     assert any("resampled" in note for note in notes)
     assert set(result.steps[0].summary.set_index("outcome")["fields_after"].loc[["kept"]]) == {6}
     aside = write_year(tmp_path / "aside", ONE[:, 50:], GRID[:, 50:], year=2024)
-    half = tilth.compare_years([given[0], aside], tmp_path / "half")
+    half = selion.compare_years([given[0], aside], tmp_path / "half")
     table = half.steps[0].summary.set_index("outcome")
     assert table.loc["gone", "fields_before"] == 0
     assert table.loc["unknown", "fields_before"] == 3
@@ -190,7 +190,7 @@ def test_another_grid_is_resampled_with_a_sentence(pair, tmp_path):
 def test_degrees(tmp_path):
     grid = GeoBox((120, 160), Affine(1e-4, 0, 15.0, 0, -1e-4, 48.0), "EPSG:4326")
     given = [write_year(tmp_path / name, ids, grid) for name, ids in (("a", ONE), ("b", TWO))]
-    frame = fields.read_fields(tilth.compare_years(given, tmp_path / "out").steps[0].fields).set_index("change:outcome")
+    frame = fields.read_fields(selion.compare_years(given, tmp_path / "out").steps[0].fields).set_index("change:outcome")
     assert frame.loc["moved", "change:shift"] == pytest.approx(6 * 7.45, rel=0.02)
     assert frame.loc["moved", "change:iou"] == pytest.approx(30 / 42, abs=0.01)
 
@@ -198,7 +198,7 @@ def test_degrees(tmp_path):
 def test_output_is_not_overwritten(pair):
     given, result = pair
     with pytest.raises(OutputExists, match="change_2023_2024"):
-        tilth.compare_years(given, result.folder)
+        selion.compare_years(given, result.folder)
 
 
 def test_one_outlier_rescales_the_papers_rule_and_not_the_fixed_one():
@@ -234,7 +234,7 @@ def test_simulated_years_told_from_the_truth(style, tmp_path):
     scene = simulate(21, (320, 320), 10.0, style, years=2)
     grid = scene.instances.grid
     given = [write_year(tmp_path / name, one.instances.ids, grid) for name, one in (("a", scene), ("b", scene.next_year))]
-    result = tilth.compare_years(given, tmp_path / "out", ChangeOptions(outcomes=OutcomeOptions(tolerance=0.2)))
+    result = selion.compare_years(given, tmp_path / "out", ChangeOptions(outcomes=OutcomeOptions(tolerance=0.2)))
     fate = values(result.steps[0].outcomes)
     table = {"same": "kept", "moved": "moved", "merged": "merged", "split": "split", "new": "appeared"}
     right = total = 0
@@ -251,7 +251,7 @@ def test_simulated_years_told_from_the_truth(style, tmp_path):
 
 def test_the_verb(pair, tmp_path):
     given, _ = pair
-    call = [sys.executable, "-m", "tilth.cli.main", "change", *map(str, given), "-o", str(tmp_path / "out")]
+    call = [sys.executable, "-m", "selion.cli.main", "change", *map(str, given), "-o", str(tmp_path / "out")]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "out" / "report.html")
@@ -265,13 +265,13 @@ def test_the_verb(pair, tmp_path):
 def test_photographs_and_other_tables(pair, tmp_path):
     grid = photo_grid((120, 160))
     shots = [write_year(tmp_path / name, ids, grid) for name, ids in (("a", ONE), ("b", TWO))]
-    result = tilth.compare_years(shots, tmp_path / "out")
+    result = selion.compare_years(shots, tmp_path / "out")
     assert result.steps[0].summary.set_index("outcome").loc["split", "fields_after"] == 2
     assert result.steps[0].pixels["gained"] == (TWO == 6).sum() + 12 * 30
     given, _ = pair
     frame = fields.read_fields(given[0] / "fields.parquet").drop(columns=["id", "metrics:area"])
     fields.write_fields(frame.assign(id=1.5), tmp_path / "own.gpkg")
     notes = []
-    own = tilth.compare_years([(given[0] / "fields.scores.tif", tmp_path / "own.gpkg"), given[1]], tmp_path / "own", on_note=notes.append)
+    own = selion.compare_years([(given[0] / "fields.scores.tif", tmp_path / "own.gpkg"), given[1]], tmp_path / "own", on_note=notes.append)
     assert own.steps[0].summary.set_index("outcome").loc["kept", "fields_after"] == 1
     assert own.lineage["from_id"].nunique() == 6, "ids that are not unique are made so"

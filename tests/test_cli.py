@@ -15,16 +15,16 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from tilth import fields, store
-from tilth.data.landscape import simulate
-from tilth.grid import whole
+from selion import fields, store
+from selion.data.landscape import simulate
+from selion.grid import whole
 
 REPO = Path(__file__).resolve().parents[1]
 
 
-def tilth(*arguments, cwd=None, **environment):
+def selion(*arguments, cwd=None, **environment):
     """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "tilth.cli.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "selion.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, check=False, timeout=600)
 
 
@@ -50,7 +50,7 @@ def image(scene, tmp_path_factory):
 @pytest.fixture(scope="module")
 def mapped(image, tmp_path_factory):
     out = tmp_path_factory.mktemp("mapped") / "fields.parquet"
-    done = tilth("map", image, "-o", out, "--scores", out.with_name("scores.tif"))
+    done = selion("map", image, "-o", out, "--scores", out.with_name("scores.tif"))
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -79,7 +79,7 @@ def test_map_writes_a_valid_table_and_a_preview(mapped):
 
 
 def test_map_finds_the_simulated_fields(mapped, scene):
-    from tilth.demo import compare
+    from selion.demo import compare
 
     frame = fields.read_fields(mapped[0]).to_crs(str(scene.image.grid.crs))
     guess = store.burn(frame.geometry.to_numpy(), range(1, len(frame) + 1), scene.instances.grid)
@@ -90,8 +90,8 @@ def test_map_finds_the_simulated_fields(mapped, scene):
 
 def test_two_halves_give_the_same_fields_as_the_whole(mapped, image, tmp_path):
     scores, out = tmp_path / "p.tif", tmp_path / "fields.parquet"
-    assert tilth("predict", image, "-o", scores, "--no-preview").returncode == 0
-    assert tilth("fields", scores, "-o", out).returncode == 0
+    assert selion("predict", image, "-o", scores, "--no-preview").returncode == 0
+    assert selion("fields", scores, "-o", out).returncode == 0
     one, other = fields.read_fields(mapped[0]), fields.read_fields(out)
     assert one.geometry.to_wkb().tolist() == other.geometry.to_wkb().tolist()
     assert one["id"].tolist() == other["id"].tolist()
@@ -100,14 +100,14 @@ def test_two_halves_give_the_same_fields_as_the_whole(mapped, image, tmp_path):
 
 def test_result_does_not_depend_on_the_block(mapped, image, tmp_path):
     out = tmp_path / "fields.parquet"
-    assert tilth("map", image, "-o", out, "--block", 96, "--batch", 3, "--no-preview").returncode == 0
+    assert selion("map", image, "-o", out, "--block", 96, "--batch", 3, "--no-preview").returncode == 0
     assert out.read_bytes() == mapped[0].read_bytes()
 
 
 @pytest.mark.parametrize("ending", [".gpkg", ".fgb", ".geojson", ".pmtiles"])
 def test_fields_in_every_format(mapped, tmp_path, ending):
     out = tmp_path / f"fields{ending}"
-    done = tilth("fields", mapped[0].with_name("scores.tif"), "-o", out)
+    done = selion("fields", mapped[0].with_name("scores.tif"), "-o", out)
     assert done.returncode == 0, done.stderr
     assert out.stat().st_size > 1000
 
@@ -115,7 +115,7 @@ def test_fields_in_every_format(mapped, tmp_path, ending):
 def test_kill_and_go_on(mapped, image, tmp_path):
     """kill -9 at several moments, then the same command: the identical file."""
     out = tmp_path / "fields.parquet"
-    command = [sys.executable, "-m", "tilth.cli.main", "map", str(image), "-o", str(out), "--block", "128", "--no-preview"]
+    command = [sys.executable, "-m", "selion.cli.main", "map", str(image), "-o", str(out), "--block", "128", "--no-preview"]
     for moment in (1.5, 2.5, 3.5):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             time.sleep(moment)
@@ -124,13 +124,13 @@ def test_kill_and_go_on(mapped, image, tmp_path):
         if out.exists():
             assert fields.check_fiboa(out) == []
             out.unlink()
-    assert tilth(*command[3:]).returncode == 0
+    assert selion(*command[3:]).returncode == 0
     assert out.read_bytes() == mapped[0].read_bytes()
 
 
 def test_ftw_names_are_understood(mapped, image, tmp_path):
     out = tmp_path / "fields.parquet"
-    done = tilth(
+    done = selion(
         "map", image, "--out", out, "--resize_factor", 2, "--patch_size", 512, "--padding", 64, "--batch_size", 2, "--gpu", -1, "--save_scores", "--overwrite"
     )
     assert done.returncode == 0, done.stderr
@@ -140,7 +140,7 @@ def test_ftw_names_are_understood(mapped, image, tmp_path):
 
 def test_dry_run_writes_nothing_and_tells_the_cost(image, tmp_path):
     out = tmp_path / "fields.parquet"
-    done = tilth("map", image, "-o", out, "--dry-run", "--json")
+    done = selion("map", image, "-o", out, "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     plan = next(json.loads(line) for line in done.stdout.splitlines() if json.loads(line)["event"] == "plan")
     assert plan["windows"] >= 1
@@ -149,7 +149,7 @@ def test_dry_run_writes_nothing_and_tells_the_cost(image, tmp_path):
 
 
 def test_json_lines(image, tmp_path):
-    done = tilth("map", image, "-o", tmp_path / "f.parquet", "--json", "--no-preview")
+    done = selion("map", image, "-o", tmp_path / "f.parquet", "--json", "--no-preview")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert {event["event"] for event in events} == {"note", "progress", "done"}
     assert events[-1]["fields"] > 10
@@ -158,50 +158,50 @@ def test_json_lines(image, tmp_path):
 def test_existing_output_is_refused_and_force_replaces(image, tmp_path):
     out = tmp_path / "fields.parquet"
     out.write_text("mine")
-    refused(tilth("map", image, "-o", out), "exists", "--force")
+    refused(selion("map", image, "-o", out), "exists", "--force")
     assert out.read_text() == "mine"
-    assert tilth("map", image, "-o", out, "--force", "--no-preview").returncode == 0
+    assert selion("map", image, "-o", out, "--force", "--no-preview").returncode == 0
     assert fields.check_fiboa(out) == []
 
 
 def test_missing_file(tmp_path):
-    refused(tilth("map", tmp_path / "no.tif", "-o", tmp_path / "f.parquet"), "no.tif")
+    refused(selion("map", tmp_path / "no.tif", "-o", tmp_path / "f.parquet"), "no.tif")
 
 
 def test_truncated_file(image, tmp_path):
     path = tmp_path / "half.tif"
     path.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
-    refused(tilth("map", path, "-o", tmp_path / "f.parquet"), "half.tif")
+    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "half.tif")
     assert not (tmp_path / "f.parquet").exists()
 
 
 def test_not_an_image(tmp_path):
     path = tmp_path / "text.tif"
     path.write_text("no image")
-    refused(tilth("map", path, "-o", tmp_path / "f.parquet"), "text.tif")
+    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "text.tif")
 
 
 def test_wrong_band_count(tmp_path):
     path = write(tmp_path / "five.tif", np.full((5, 64, 64), 500, np.uint16))
-    refused(tilth("map", path, "-o", tmp_path / "f.parquet"), "5 bands")
-    refused(tilth("map", path, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2season"), "band")
+    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "5 bands")
+    refused(selion("map", path, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2season"), "band")
 
 
 def test_no_crs_where_the_model_needs_metres(tmp_path):
     grid = GeoBox((64, 64), Affine(1, 0, 0, 0, -1, 0), None)
     path = write(tmp_path / "nocrs.tif", np.full((3, 64, 64), 50, np.uint8), grid=grid)
-    refused(tilth("map", path, "-o", tmp_path / "f.parquet"), "CRS", "scale")
+    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "CRS", "scale")
 
 
 def test_all_nodata(tmp_path):
     path = write(tmp_path / "empty.tif", np.zeros((8, 80, 80), np.uint16), nodata=0)
-    refused(tilth("map", path, "-o", tmp_path / "f.parquet"), "nodata")
+    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "nodata")
     assert not (tmp_path / "f.parquet").exists()
 
 
 def test_smaller_than_a_window(tmp_path, scene):
     path = write(tmp_path / "small.tif", scene.image.values[:, :20, :30])
-    done = tilth("map", path, "-o", tmp_path / "f.parquet")
+    done = selion("map", path, "-o", tmp_path / "f.parquet")
     assert done.returncode == 0, done.stderr
     assert "smaller" in done.stderr
 
@@ -214,27 +214,27 @@ def test_rotated_grid(tmp_path):
         path, "w", driver="GTiff", height=64, width=64, count=3, dtype="uint8", crs="EPSG:32633", transform=Affine(9, 3, 3e5, 3, -9, 5.4e6)
     ) as target:
         target.write(np.full((3, 64, 64), 9, np.uint8))
-    refused(tilth("map", path, "-o", tmp_path / "f.parquet"), "rotated")
+    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "rotated")
 
 
 def test_unknown_model_offers_the_nearest(image, tmp_path):
-    refused(tilth("map", image, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2seasons"), "fields-s2-2season")
+    refused(selion("map", image, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2seasons"), "fields-s2-2season")
 
 
 def test_unknown_format_is_refused_before_any_work(image, tmp_path):
-    refused(tilth("map", image, "-o", tmp_path / "f.shp"), ".shp")
+    refused(selion("map", image, "-o", tmp_path / "f.shp"), ".shp")
 
 
 def test_unwritable_output(image, tmp_path):
     (tmp_path / "file").write_text("")
-    refused(tilth("map", image, "-o", tmp_path / "file" / "f.parquet"), "f.parquet")
+    refused(selion("map", image, "-o", tmp_path / "file" / "f.parquet"), "f.parquet")
 
 
 @pytest.mark.parametrize("room", [4_000, 60_000])
 def test_full_disk(image, tmp_path, room):
     """No file may grow beyond ``room`` bytes, as on a disk that is full: one sentence, and nothing under the final name."""
     out = tmp_path / "f.parquet"
-    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); from tilth.cli.main import main; main()"
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); from selion.cli.main import main; main()"
     command = [sys.executable, "-c", limited, "map", str(image), "-o", str(out), "--block", "256", "--no-preview"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     refused(done, "space")
@@ -242,21 +242,21 @@ def test_full_disk(image, tmp_path, room):
 
 
 def test_unknown_verb_offers_the_nearest():
-    done = tilth("mapp")
+    done = selion("mapp")
     assert done.returncode == 2
     assert "'map'" in done.stderr
 
 
 def test_scores_without_classes(image, tmp_path):
-    refused(tilth("fields", image, "-o", tmp_path / "f.parquet"), "classes")
+    refused(selion("fields", image, "-o", tmp_path / "f.parquet"), "classes")
 
 
 def test_ctrl_c_leaves_finished_blocks_and_a_sentence(image, tmp_path):
     out = tmp_path / "f.parquet"
-    command = [sys.executable, "-m", "tilth.cli.main", "map", str(image), "-o", str(out), "--block", "64", "--flips"]
+    command = [sys.executable, "-m", "selion.cli.main", "map", str(image), "-o", str(out), "--block", "64", "--flips"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".f.parquet.tilth/scores/*.block")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob(".f.parquet.selion/scores/*.block")) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
@@ -266,43 +266,43 @@ def test_ctrl_c_leaves_finished_blocks_and_a_sentence(image, tmp_path):
 
 
 def test_models_verbs(tmp_path):
-    listed = tilth("models", "list")
+    listed = selion("models", "list")
     assert listed.returncode == 0
     assert "fields-rgb-vhr" in listed.stdout
     assert "FTW_PRUE_EFNET_B5" in listed.stdout
-    shown = tilth("models", "show", "fields-rgb-vhr")
+    shown = selion("models", "show", "fields-rgb-vhr")
     assert "licence" in shown.stdout.lower()
-    refused(tilth("models", "show", "fields-rgb-vrh"), "fields-rgb-vhr")
+    refused(selion("models", "show", "fields-rgb-vrh"), "fields-rgb-vhr")
 
 
 def test_fetch_without_network(tmp_path):
-    done = tilth("models", "fetch", "FTW_PRUE_EFNET_B3", TILTH_CACHE=str(tmp_path), HTTPS_PROXY="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+    done = selion("models", "fetch", "FTW_PRUE_EFNET_B3", SELION_CACHE=str(tmp_path), HTTPS_PROXY="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
     refused(done)
 
 
 def test_doctor():
-    done = tilth("doctor", "--json")
+    done = selion("doctor", "--json")
     assert json.loads(done.stdout)["engines"]
 
 
 def test_simulate(tmp_path):
-    done = tilth("simulate", "-o", tmp_path / "s", "--size", 64, "--clouds", 0.3)
+    done = selion("simulate", "-o", tmp_path / "s", "--size", 64, "--clouds", 0.3)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "s").iterdir()} == {"image.tif", "instances.tif", "labels.tif", "cover.tif", "scl.tif", "truth.parquet"}
-    refused(tilth("simulate", "-o", tmp_path / "s", "--size", 64), "--force")
-    refused(tilth("simulate", "-o", tmp_path / "t", "--seed", -1), "x>=0")
+    refused(selion("simulate", "-o", tmp_path / "s", "--size", 64), "--force")
+    refused(selion("simulate", "-o", tmp_path / "t", "--seed", -1), "x>=0")
 
 
 def test_evaluate_a_map_against_its_truth(mapped, scene, tmp_path):
     truth = write(tmp_path / "truth.tif", scene.instances.ids[None].astype(np.int32), grid=scene.instances.grid, nodata=0)
-    done = tilth("evaluate", "--pred", mapped[0], "--truth", truth, "-o", tmp_path / "report", "--bootstrap", 50)
+    done = selion("evaluate", "--pred", mapped[0], "--truth", truth, "-o", tmp_path / "report", "--bootstrap", 50)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "report").iterdir()} >= {"report.json", "report.md", "report.html"}
     assert "regular grid" in done.stderr.lower() or "grid" in done.stderr.lower(), "baselines stand beside the score"
 
 
 def test_evaluate_refuses_options_that_would_do_nothing(mapped, tmp_path):
-    done = tilth("evaluate", "fields-s2-2season", tmp_path, "--reproject", "-o", tmp_path / "report")
+    done = selion("evaluate", "fields-s2-2season", tmp_path, "--reproject", "-o", tmp_path / "report")
     assert done.returncode == 2
     assert "--reproject" in done.stderr
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import rasterio
 
-from tilth import fields, store
-from tilth.cli.main import main
-from tilth.data.landscape import simulate
-from tilth.errors import Incomplete, UnreadableFile
-from tilth.grid import whole
+from selion import fields, store
+from selion.cli.main import main
+from selion.data.landscape import simulate
+from selion.errors import Incomplete, UnreadableFile
+from selion.grid import whole
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_corrupt_image_gives_the_rest_and_says_so(image, alone, tmp_path, caps
 
 
 def test_python_is_told_by_an_error(image, tmp_path, monkeypatch):
-    from tilth import maps, predict, scoring
+    from selion import maps, predict, scoring
 
     monkeypatch.setattr(predict, "run_blocks", lambda *_, **__: (predict.Aside((slice(0, 64), slice(0, 64)), "broken", 3),))
     job = maps.prepare(image, None, maps.MapOptions())
@@ -169,7 +169,7 @@ def test_output_on_an_object_store(image, alone, monkeypatch, capsys):
 
 
 def test_what_cannot_be_compared_stops_no_prediction(image, tmp_path, capsys, monkeypatch):
-    from tilth import maps
+    from selion import maps
 
     def broken(_job):
         raise UnreadableFile("the tile is torn")

@@ -6,11 +6,11 @@ import hashlib
 
 import pytest
 
-from tilth import areas, composites, imagery, store
-from tilth.data.archive import simulate_archive
-from tilth.errors import FetchFailed
-from tilth.runners import Serial
-from tilth.runners.processes import Processes
+from selion import areas, composites, imagery, store
+from selion.data.archive import simulate_archive
+from selion.errors import FetchFailed
+from selion.runners import Serial
+from selion.runners.processes import Processes
 
 
 @pytest.fixture(scope="module")

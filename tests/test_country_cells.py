@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.country import cells
-from tilth.errors import BadInput
-from tilth.fields.table import geohash
+from selion.country import cells
+from selion.errors import BadInput
+from selion.fields.table import geohash
 
 places = st.tuples(st.floats(-180, 179.999), st.floats(-89.999, 89.999))
 

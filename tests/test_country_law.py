@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from country_sheets import CRS84, write_sheets
-from tilth.country import merge_maps
-from tilth.fields.table import geohash
-from tilth.fields.tidy import measure
-from tilth.imagery import read_area
+from selion.country import merge_maps
+from selion.fields.table import geohash
+from selion.fields.tidy import measure
+from selion.imagery import read_area
 
 
 def parcels(rng, length, west):

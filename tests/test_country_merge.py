@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from country_sheets import CRS84, countryside, write_sheets, write_table
-from tilth import fields
-from tilth.country import MergeOptions, cells, lattice, merge_maps, merging, open_maps
-from tilth.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
-from tilth.fields.schema import Origin
-from tilth.fields.tidy import measure
-from tilth.imagery import read_area
+from selion import fields
+from selion.country import MergeOptions, cells, lattice, merge_maps, merging, open_maps
+from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
+from selion.fields.schema import Origin
+from selion.fields.tidy import measure
+from selion.imagery import read_area
 
 VALIDATOR = Path(__file__).resolve().parents[2] / "shared" / "tools" / "fiboa" / "fiboa-validate"
 
@@ -200,8 +200,8 @@ def test_a_merge_that_was_stopped_goes_on(sheets, merged, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         merge_maps(sheets.paths, out)
     assert not out.exists()
-    (tmp_path / ".maps.tilth-merge" / "maps" / "cell=u2b").mkdir(parents=True)
-    (tmp_path / ".maps.tilth-merge" / "maps" / "cell=u2b" / ".0a.part.parquet").write_bytes(b"killed here")
+    (tmp_path / ".maps.selion-merge" / "maps" / "cell=u2b").mkdir(parents=True)
+    (tmp_path / ".maps.selion-merge" / "maps" / "cell=u2b" / ".0a.part.parquet").write_bytes(b"killed here")
     monkeypatch.setattr(merging, "_spread_sheet", lambda run, number, sheet: seen.append(number) or real(run, number, sheet))
     again = merge_maps(sheets.paths, out)
     assert sorted(seen) == list(range(len(sheets.paths))), "no sheet was done twice"
@@ -330,7 +330,7 @@ def test_an_id_that_is_there_twice_gets_a_number(land, tmp_path):
 
 
 def test_the_command_says_what_it_did(sheets, tmp_path):
-    command = [sys.executable, "-m", "tilth.cli.main", "merge", *map(str, sheets.paths[:2]), "-o", str(tmp_path / "maps"), "--json"]
+    command = [sys.executable, "-m", "selion.cli.main", "merge", *map(str, sheets.paths[:2]), "-o", str(tmp_path / "maps"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from tilth import areas, country, imagery
-from tilth.country import cut_area, make_plan, read_prices, read_probe, simulate, sweep, write_plan, write_probe
-from tilth.country.paper import TABLE_3
-from tilth.country.sheets import read_job
-from tilth.country.simulation import Work
-from tilth.errors import BadInput, OutputExists, UnknownName, UnreadableFile
+from selion import areas, country, imagery
+from selion.country import cut_area, make_plan, read_prices, read_probe, simulate, sweep, write_plan, write_probe
+from selion.country.paper import TABLE_3
+from selion.country.sheets import read_job
+from selion.country.simulation import Work
+from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
 
 PROBE = country.Probe(
     when="2026-11-21T00:00:00Z",
@@ -229,7 +229,7 @@ def test_a_plan_on_disk_holds_jobs_that_can_be_run(plan, tmp_path):
         assert all(getattr(read, name).equals(getattr(cell, name)) for name in ("core", "seen", "area"))
         area = imagery.read_area(folder / "jobs" / cell.name / "area.geojson")
         assert area.km2 >= cell.km2 - 1e-3
-        assert job["command"][:4] == ["tilth", "map", f"jobs/{cell.name}/area.geojson", "--year"]
+        assert job["command"][:4] == ["selion", "map", f"jobs/{cell.name}/area.geojson", "--year"]
         assert job["command"][-2:] == ["--model", "fields-s2-2season"]
     text = (folder / "plan.md").read_text()
     assert "| 16 |" in text
@@ -245,7 +245,7 @@ def test_a_plan_on_disk_holds_jobs_that_can_be_run(plan, tmp_path):
 
 def test_the_script_does_what_is_not_done_and_notes_what_failed(plan, tmp_path):
     folder = write_plan(plan, tmp_path / "plan")
-    program = tmp_path / "bin" / "tilth"
+    program = tmp_path / "bin" / "selion"
     program.parent.mkdir()
     program.write_text(
         '#!/bin/sh\ncase "$2" in *n104*) exit 2;; esac\nwhile [ "$1" != -o ]; do shift; done\n[ -e "$2" ] && echo twice >> "$2"\necho done >> "$2"\n'
@@ -267,14 +267,14 @@ def test_the_script_does_what_is_not_done_and_notes_what_failed(plan, tmp_path):
 def test_a_probe_that_is_none_is_refused(tmp_path):
     write_probe(PROBE, tmp_path / "probe.json")
     assert read_probe(tmp_path / "probe.json") == PROBE
-    for text in ("{}", "[]", '{"kind": "tilth probe 1", "tilth": "0"}', "not json"):
+    for text in ("{}", "[]", '{"kind": "selion probe 1", "selion": "0"}', "not json"):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(UnreadableFile, match="no probe"):
             read_probe(tmp_path / "bad.json")
 
 
 def test_without_measured_times_there_is_no_plan(tmp_path):
-    command = [sys.executable, "-m", "tilth.cli.main", "plan", "11,47,12,48", "--year", "2024", "-o", str(tmp_path / "plan")]
+    command = [sys.executable, "-m", "selion.cli.main", "plan", "11,47,12,48", "--year", "2024", "-o", str(tmp_path / "plan")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--probe" in done.stderr
@@ -292,7 +292,7 @@ def test_without_measured_times_there_is_no_plan(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_a_probe_runs_the_road_and_times_it(tmp_path):
-    from tilth.data.archive import simulate_archive
+    from selion.data.archive import simulate_archive
 
     archive = simulate_archive(tmp_path / "archive", seed=3, centre=(12.0, 50.0), size_km=(1.2, 1.2), n_dates=2, patch_px=192)
     area = imagery.read_area(dict(archive.area), name="valley")

@@ -24,14 +24,14 @@ from pmtiles.reader import MemorySource, Reader
 from pmtiles.tile import zxy_to_tileid
 
 from country_sheets import CRS84, write_table
-from tilth import fields
-from tilth.cli.country import stats_command
-from tilth.country import archive, count_fields, find_field, merge_maps, open_maps, parts, query, read_units, scan, shown, write_tiles, write_units
-from tilth.country.asking import Reading
-from tilth.country.counting import mercator_km2
-from tilth.errors import BadInput, OutputExists, UnknownName, UnreadableFile
-from tilth.fields.schema import Origin
-from tilth.fields.table import geohash
+from selion import fields
+from selion.cli.country import stats_command
+from selion.country import archive, count_fields, find_field, merge_maps, open_maps, parts, query, read_units, scan, shown, write_tiles, write_units
+from selion.country.asking import Reading
+from selion.country.counting import mercator_km2
+from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
+from selion.fields.schema import Origin
+from selion.fields.table import geohash
 
 ACROSS = 120
 
@@ -101,10 +101,7 @@ def test_others_prune_row_groups_by_the_bbox_column(maps):
     file = Counting(part.path.read_bytes())
     box = (10.5, 49.5, 10.55, 49.53)
     near = (
-        (pc.field("bbox", "xmin") <= box[2])
-        & (pc.field("bbox", "xmax") >= box[0])
-        & (pc.field("bbox", "ymin") <= box[3])
-        & (pc.field("bbox", "ymax") >= box[1])
+        (pc.field("bbox", "xmin") <= box[2]) & (pc.field("bbox", "xmax") >= box[0]) & (pc.field("bbox", "ymin") <= box[3]) & (pc.field("bbox", "ymax") >= box[1])
     )
     table = pq.read_table(pa.PythonFile(file, mode="r"), filters=near)
     assert len(table) == len(query(maps, box).frame) > 10
@@ -132,10 +129,10 @@ def test_one_table_is_a_map_of_one_partition(frame, tmp_path):
         open_maps(utm)
     with pytest.raises(UnreadableFile, match="no merged map"):
         open_maps(tmp_path)
-    (tmp_path / parts.INDEX).write_text('{"kind": "tilth maps 9"}')
-    with pytest.raises(UnreadableFile, match="tilth maps 9"):
+    (tmp_path / parts.INDEX).write_text('{"kind": "selion maps 9"}')
+    with pytest.raises(UnreadableFile, match="selion maps 9"):
         open_maps(tmp_path)
-    (tmp_path / parts.INDEX).write_text('{"kind": "tilth maps 1"}')
+    (tmp_path / parts.INDEX).write_text('{"kind": "selion maps 1"}')
     with pytest.raises(UnreadableFile, match="cannot be read"):
         open_maps(tmp_path)
 
@@ -297,7 +294,7 @@ def test_an_archive_of_many_tiles_has_leaves(tmp_path):
 
 
 def test_crowded_tiles_are_bounded(maps, tmp_path, monkeypatch):
-    from tilth.country import pyramid
+    from selion.country import pyramid
 
     monkeypatch.setattr(pyramid, "LIMIT", 100)
     path = write_tiles(maps, tmp_path / "few.pmtiles", finest=10)
@@ -319,12 +316,12 @@ def test_what_cannot_be_drawn_is_said(frame, maps, tmp_path):
         write_tiles(empty, tmp_path / "x.pmtiles")
 
 
-def tilth(*arguments):
-    return subprocess.run([sys.executable, "-m", "tilth.cli.main", *map(str, arguments)], capture_output=True, text=True, check=False)
+def selion(*arguments):
+    return subprocess.run([sys.executable, "-m", "selion.cli.main", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
 def test_the_commands_answer(maps, units, tmp_path):
-    done = tilth("query", "10.5,49.5,10.6,49.57", maps.folder, "-o", tmp_path / "some.gpkg", "--clip", "--columns", "confidence,metrics:area", "--json")
+    done = selion("query", "10.5,49.5,10.6,49.57", maps.folder, "-o", tmp_path / "some.gpkg", "--clip", "--columns", "confidence,metrics:area", "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert len(pyogrio.read_dataframe(tmp_path / "some.gpkg", layer="fields")) == facts["fields"] > 50
@@ -332,8 +329,8 @@ def test_the_commands_answer(maps, units, tmp_path):
     refused = CliRunner().invoke(stats_command, [str(maps.folder), "--name", "district"])
     assert refused.exit_code == 2
     assert "--by" in refused.output
-    done = tilth("stats", maps.folder, "--by", units, "--format", "csv")
+    done = selion("stats", maps.folder, "--by", units, "--format", "csv")
     assert done.stdout.splitlines()[1].startswith("west,")
-    done = tilth("stats", maps.folder, "--by", tmp_path / "none.geojson")
+    done = selion("stats", maps.folder, "--by", tmp_path / "none.geojson")
     assert done.returncode == 2
     assert "There is no file" in done.stderr

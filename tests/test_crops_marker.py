@@ -8,10 +8,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage.transform import ProjectiveTransform, warp
 
-from tilth.crops import draw_marker, find_markers, write_marker
-from tilth.crops.marker import DPI, PAPER
-from tilth.data.landscape import simulate_photo
-from tilth.errors import BadInput, OutputExists
+from selion.crops import draw_marker, find_markers, write_marker
+from selion.crops.marker import DPI, PAPER
+from selion.data.landscape import simulate_photo
+from selion.errors import BadInput, OutputExists
 
 FOCAL = 3000.0
 

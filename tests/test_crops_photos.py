@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tilth.crops.exif import Exif, read_exif
-from tilth.data.photos import find_photos, named, read_photo
-from tilth.errors import BandMismatch, UnreadableFile
+from selion.crops.exif import Exif, read_exif
+from selion.data.photos import find_photos, named, read_photo
+from selion.errors import BandMismatch, UnreadableFile
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(50)
 

@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tilth.classes import CROP
-from tilth.cli.main import main
-from tilth.crops import CropOptions, measure_folder, measure_photo, open_model, pool
-from tilth.crops.journal import key_of
-from tilth.crops.measure import working_scale
-from tilth.crops.model import PhotoModel
-from tilth.crops.rule import ColourRule
-from tilth.data.landscape import simulate_photo
-from tilth.data.photos import find_photos
-from tilth.errors import BadInput, OutputExists, OutputFailed, UnknownName, UnreadableFile
-from tilth.models import ModelCard
-from tilth.segmenter import InputSpec
+from selion.classes import CROP
+from selion.cli.main import main
+from selion.crops import CropOptions, measure_folder, measure_photo, open_model, pool
+from selion.crops.journal import key_of
+from selion.crops.measure import working_scale
+from selion.crops.model import PhotoModel
+from selion.crops.rule import ColourRule
+from selion.data.landscape import simulate_photo
+from selion.data.photos import find_photos
+from selion.errors import BadInput, OutputExists, OutputFailed, UnknownName, UnreadableFile
+from selion.models import ModelCard
+from selion.segmenter import InputSpec
 
 MODEL = "colour"
 
@@ -243,12 +243,12 @@ def test_models_by_name(monkeypatch, tmp_path):
         open_model("crops-rbg")
     with pytest.raises(BadInput, match="takes 8 bands"):
         open_model("fields-s2-2season")
-    from tilth.crops.model import default_model
+    from selion.crops.model import default_model
 
     cards = [ModelCard("crops-rgb", InputSpec(("red", "green", "blue")), CROP, folder=tmp_path)]
-    monkeypatch.setattr("tilth.models.list_models", lambda: cards)
+    monkeypatch.setattr("selion.models.list_models", lambda: cards)
     assert default_model() == ("crops-rgb", "")
-    monkeypatch.setattr("tilth.models.list_models", list)
+    monkeypatch.setattr("selion.models.list_models", list)
     name, note = default_model()
     assert name == "colour"
     assert "crops-rgb is not installed" in note
@@ -313,7 +313,7 @@ def test_folders_that_cannot_serve(folder, tmp_path):
         measure_folder(folder, folder, MODEL)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(OutputExists, match="holds no run of tilth crops"):
+    with pytest.raises(OutputExists, match="holds no run of selion crops"):
         measure_folder(folder, tmp_path / "full", MODEL)
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputFailed, match="is a file; wanted is a folder"):
@@ -343,7 +343,7 @@ def test_disk_that_fails_stops_the_run_and_not_the_photograph(folder, tmp_path, 
     def full(*_, **__):
         raise OutputFailed("no space left")
 
-    monkeypatch.setattr("tilth.crops.overlay.write_mask", full)
+    monkeypatch.setattr("selion.crops.overlay.write_mask", full)
     with pytest.raises(OutputFailed, match="no space"):
         measure_folder(folder, tmp_path / "out", MODEL, workers=1)
 
@@ -411,7 +411,7 @@ def test_a_photograph_that_kills_its_process_is_told(tmp_path, monkeypatch):
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "tilth.cli.main", "crops", *map(str, arguments)]
+    return [sys.executable, "-m", "selion.cli.main", "crops", *map(str, arguments)]
 
 
 def refusal(capsys, *arguments):
@@ -449,7 +449,7 @@ def test_command_line_prints_a_marker_and_says_what_is_missing(tmp_path, capsys)
     main(["crops", "--print-marker", str(tmp_path / "m.png"), "--marker", "20"])
     assert capsys.readouterr().out.strip() == str(tmp_path / "m.png")
     assert (tmp_path / "m.png").is_file()
-    assert "tilth crops FOLDER -o OUT" in refusal(capsys, tmp_path)
+    assert "selion crops FOLDER -o OUT" in refusal(capsys, tmp_path)
     assert "exists already" in refusal(capsys, "--print-marker", tmp_path / "m.png")
     assert "no model called 'color': did you mean 'colour'?" in refusal(capsys, photo(tmp_path / "in" / "a.png").parent, "-o", tmp_path / "out", "-m", "color")
     assert not (tmp_path / "out").exists()

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.measure import label, regionprops
 
-from tilth.crops.components import COLUMNS, ellipse, find_components, least_area, measure_components, skeleton_length, to_centimetres
-from tilth.crops.cover import measure_cover
-from tilth.crops.indices import NAMES, colour_indices, hue_saturation_value
-from tilth.crops.quality import Opinion, Quality, compare, measure_quality, reasons
-from tilth.crops.rule import ColourRule, excess_green, otsu_rule
-from tilth.data.landscape import simulate_photo
-from tilth.grid import photo_grid
-from tilth.raster import Raster
-from tilth.score import baselines
-from tilth.score.baselines import canopeo
-from tilth.segmenter import View
+from selion.crops.components import COLUMNS, ellipse, find_components, least_area, measure_components, skeleton_length, to_centimetres
+from selion.crops.cover import measure_cover
+from selion.crops.indices import NAMES, colour_indices, hue_saturation_value
+from selion.crops.quality import Opinion, Quality, compare, measure_quality, reasons
+from selion.crops.rule import ColourRule, excess_green, otsu_rule
+from selion.data.landscape import simulate_photo
+from selion.grid import photo_grid
+from selion.raster import Raster
+from selion.score import baselines
+from selion.score.baselines import canopeo
+from selion.segmenter import View
 
 COLOURS = ("red", "green", "blue")
 

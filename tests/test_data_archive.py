@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from tilth import fields, store
-from tilth.data.archive import BANDS, CLEAR, FAULTS, LAYOUTS, ArchiveOptions, Season, read_archive, simulate_archive, tiles_of
-from tilth.data.archive.footprint import cut
-from tilth.data.archive.layouts import NUMBERS
-from tilth.data.archive.passes import default_seasons, draw_days, parse_baseline
-from tilth.data.archive.tiling import Lattice, corner_of, zones_of
-from tilth.data.archive.truths import reflect
-from tilth.data.archive.world import area_points
-from tilth.errors import BadInput, OutputExists, UnknownName, UnreadableFile
-from tilth.grid import whole
-from tilth.imagery.providers import find_provider
-from tilth.imagery.season import days_of
+from selion import fields, store
+from selion.data.archive import BANDS, CLEAR, FAULTS, LAYOUTS, ArchiveOptions, Season, read_archive, simulate_archive, tiles_of
+from selion.data.archive.footprint import cut
+from selion.data.archive.layouts import NUMBERS
+from selion.data.archive.passes import default_seasons, draw_days, parse_baseline
+from selion.data.archive.tiling import Lattice, corner_of, zones_of
+from selion.data.archive.truths import reflect
+from selion.data.archive.world import area_points
+from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
+from selion.grid import whole
+from selion.imagery.providers import find_provider
+from selion.imagery.season import days_of
 
 SMALL = {"tile_px": 96, "n_dates": 2}
 ONE = {**SMALL, "size_km": 0.3}
@@ -219,8 +219,8 @@ def provided(request, tmp_path_factory):
 
 
 def test_items_are_read_as_the_provider_s(provided):
-    from tilth.imagery.items import scene_of
-    from tilth.imagery.radiometry import decide
+    from selion.imagery.items import scene_of
+    from selion.imagery.radiometry import decide
 
     provider = find_provider(provided.options.layout.removesuffix("-c1"))
     assert provided.collection in provider.collections

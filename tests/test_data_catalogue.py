@@ -17,11 +17,11 @@ import shapely
 from click.testing import CliRunner
 
 from data_folders import ftw, tif
-from tilth.cli.data import data_group
-from tilth.data import catalogue, fetch_dataset, find_dataset, list_datasets, load_dataset
-from tilth.data.declare import Download
-from tilth.data.fetch import parts_of, unpack
-from tilth.errors import BadInput, ChecksumMismatch, FetchFailed, OutputExists, OutputFailed, UnknownName, UnreadableFile
+from selion.cli.data import data_group
+from selion.data import catalogue, fetch_dataset, find_dataset, list_datasets, load_dataset
+from selion.data.declare import Download
+from selion.data.fetch import parts_of, unpack
+from selion.errors import BadInput, ChecksumMismatch, FetchFailed, OutputExists, OutputFailed, UnknownName, UnreadableFile
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
@@ -60,7 +60,7 @@ def test_names_are_helped(tmp_path):
         find_dataset("pasti")
     with pytest.raises(UnknownName, match="did you mean 'cwfid'"):
         load_dataset("cwfd")
-    with pytest.raises(UnreadableFile, match="tilth data fetch ftw -o FOLDER"):
+    with pytest.raises(UnreadableFile, match="selion data fetch ftw -o FOLDER"):
         load_dataset("ftw")
     with pytest.raises(UnreadableFile, match="get it from"):
         load_dataset("ews")
@@ -116,7 +116,7 @@ def served_ftw(server, tmp_path, monkeypatch):
     folder, url, asked = server
     md5 = {"austria": country_zip(folder, tmp_path / "scratch", "austria"), "kenya": country_zip(folder, tmp_path / "scratch", "kenya", top="kenya/")}
     made = replace(find_dataset("ftw"), groups={"austria": "CC-BY-4.0", "kenya": "GPL"}, download=(Download(f"{url}/{{group}}.zip", md5=md5, into="{group}"),))
-    monkeypatch.setattr("tilth.data.fetch.find_dataset", lambda name: made if name == "ftw" else find_dataset(name))
+    monkeypatch.setattr("selion.data.fetch.find_dataset", lambda name: made if name == "ftw" else find_dataset(name))
     return folder, asked, made
 
 
@@ -155,7 +155,7 @@ def test_archives_are_kept_on_request_and_the_rest_goes_beside_what_is_there(ser
     md5 = zipped(folder / "master.zip", {"dataset-master/images/001_image.png": b"x", "dataset-master/README.md": b"y"})
     made = replace(find_dataset("cwfid"), download=(Download(f"{url}/master.zip", md5=md5, into="."), Download(f"{url}/list.csv", into="")))
     (folder / "list.csv").write_text("a,b\n")
-    monkeypatch.setattr("tilth.data.fetch.find_dataset", lambda _: made)
+    monkeypatch.setattr("selion.data.fetch.find_dataset", lambda _: made)
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
@@ -182,7 +182,7 @@ def test_files_that_a_table_lists_arrive_one_by_one(server, tmp_path, monkeypatc
         rows.append(f"{key},train,{url}/{key}_image.tif,{url}/{key}_mask.tif")
     (folder / "list.csv").write_text("\n".join([*rows, "SE_3,NA,NA,NA"]) + "\n")
     download = Download(f"{url}/list.csv", into="s2", columns={"image_url": "s2/images/{group}", "mask_url": "s2/masks/{group}"})
-    monkeypatch.setattr("tilth.data.fetch.find_dataset", lambda _: replace(find_dataset("ai4boundaries"), download=(download,)))
+    monkeypatch.setattr("selion.data.fetch.find_dataset", lambda _: replace(find_dataset("ai4boundaries"), download=(download,)))
     out, steps = tmp_path / "out", []
     paths = fetch_dataset("ai4boundaries", out, ["fr"], on_step=lambda *s: steps.append(s))
     assert paths == [out / "s2" / "list.csv", out / "s2" / "images" / "FR", out / "s2" / "masks" / "FR"]
@@ -250,7 +250,7 @@ def test_tars_single_tops_and_what_is_there_already(tmp_path):
 
 def test_no_space_is_said_before_anything_is_written(tmp_path, monkeypatch):
     zipped(tmp_path / "a.zip", {"a.bin": b"0" * 1000})
-    monkeypatch.setattr("tilth.data.fetch.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr("selion.data.fetch.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(OutputFailed, match="are free"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_folders import SHARED, ftw, png, tif
-from tilth.cli.data import data_group
-from tilth.data import CheckOptions, check_dataset, load_dataset, load_polygons
-from tilth.data.landscape import simulate
-from tilth.data.likeness import look_at, same_pictures, small
-from tilth.data.place import Land
-from tilth.data.polarity import excess_green, mostly_negative
-from tilth.data.polygons import Chips, Labelled
-from tilth.data.shift import label_edges, shift_of, surface
-from tilth.grid import photo_grid
-from tilth.labels import Instances, LabelMap
+from selion.cli.data import data_group
+from selion.data import CheckOptions, check_dataset, load_dataset, load_polygons
+from selion.data.landscape import simulate
+from selion.data.likeness import look_at, same_pictures, small
+from selion.data.place import Land
+from selion.data.polarity import excess_green, mostly_negative
+from selion.data.polygons import Chips, Labelled
+from selion.data.shift import label_edges, shift_of, surface
+from selion.grid import photo_grid
+from selion.labels import Instances, LabelMap
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 NAIP = SHARED / "data" / "satellite" / "vhr_naip_usa"
@@ -241,7 +241,7 @@ def test_any_shift_of_clean_edges_is_measured(seed, down, right):
 
 
 def test_edges_know_ignore_and_boundary_classes():
-    from tilth.classes import FTW2, FTW3
+    from selion.classes import FTW2, FTW3
 
     ids = np.zeros((12, 12), np.uint8)
     ids[3:9, 3:9] = 1

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from data_folders import SHARED, png
-from tilth.classes import CROP
-from tilth.data import check_dataset, load_dataset
-from tilth.errors import BadInput, UnreadableFile
+from selion.classes import CROP
+from selion.data import check_dataset, load_dataset
+from selion.errors import BadInput, UnreadableFile
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 EWS = SHARED / "data" / "closerange" / "ews_wheat"
@@ -106,8 +106,7 @@ def test_vegann_has_a_table_and_255_is_vegetation(tmp_path):
         png(tmp_path / "annotations" / f"VegAnn_{k}.png", np.where(plant, 255, 0))
     rows = ["Name;System;Orientation;Species;TVT-split1;TVT-split2"]
     rows += [
-        f"VegAnn_{k}.png;Handheld;Nadir;{crop};{split};Test"
-        for k, (crop, split) in enumerate((("Wheat", "Training"), ("Wheat", "Validation"), ("Rice", "Test")))
+        f"VegAnn_{k}.png;Handheld;Nadir;{crop};{split};Test" for k, (crop, split) in enumerate((("Wheat", "Training"), ("Wheat", "Validation"), ("Rice", "Test")))
     ]
     (tmp_path / "VegAnn_dataset.csv").write_text("\n".join(rows) + "\n")
     data = one("vegann", tmp_path)

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_folders import field_ids, png, tif
-from tilth.classes import ALU, CROP, FTW2, FTW3, IGNORE, ClassScheme
-from tilth.data import load_dataset
-from tilth.data.patterns import find, partner
-from tilth.data.splits import assign, hashed_split, split_name
-from tilth.data.values import to_classes
-from tilth.errors import BadInput, GridMismatch, UnknownName, UnreadableFile
-from tilth.labels import Instances, class_labels
+from selion.classes import ALU, CROP, FTW2, FTW3, IGNORE, ClassScheme
+from selion.data import load_dataset
+from selion.data.patterns import find, partner
+from selion.data.splits import assign, hashed_split, split_name
+from selion.data.values import to_classes
+from selion.errors import BadInput, GridMismatch, UnknownName, UnreadableFile
+from selion.labels import Instances, class_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 RNG = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def plain(root, names=("a", "b"), ids=None):
 
 
 def grid_of(ids):
-    from tilth.grid import photo_grid
+    from selion.grid import photo_grid
 
     return photo_grid(ids.shape)
 

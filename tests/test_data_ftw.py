@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from data_folders import field_ids, ftw, masks_of, tif
-from tilth.classes import ALU, FTW2, FTW3, IGNORE
-from tilth.data import load_dataset
-from tilth.errors import BadInput, GridMismatch, UnknownName, UnreadableFile
-from tilth.grid import whole
+from selion.classes import ALU, FTW2, FTW3, IGNORE
+from selion.data import load_dataset
+from selion.errors import BadInput, GridMismatch, UnknownName, UnreadableFile
+from selion.grid import whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tilth.classes import CROP, FTW3
-from tilth.data.landscape import COVER, STYLES, simulate, simulate_photo
-from tilth.data.landscape.change import compare_years
-from tilth.data.landscape.noise import make_textures, uniform
-from tilth.data.landscape.season import uniforms
-from tilth.data.landscape.truth import label_equal
-from tilth.errors import BadInput, UnknownName
-from tilth.labels import class_labels
+from selion.classes import CROP, FTW3
+from selion.data.landscape import COVER, STYLES, simulate, simulate_photo
+from selion.data.landscape.change import compare_years
+from selion.data.landscape.noise import make_textures, uniform
+from selion.data.landscape.season import uniforms
+from selion.data.landscape.truth import label_equal
+from selion.errors import BadInput, UnknownName
+from selion.labels import class_labels
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "satellite"
 # Quartiles of real parcels in hectares that each style must lie near, see the table in styles.py: Vietnam and India; France, Catalonia,

@@ -7,12 +7,12 @@ import pytest
 from affine import Affine
 
 from data_folders import field_ids, masks_of, pastis, tif
-from tilth.classes import FTW2, FTW3, IGNORE
-from tilth.data import find_dataset, load_dataset
-from tilth.data.pastis import Season, load_pastis
-from tilth.errors import BadInput, UnknownName, UnreadableFile
-from tilth.grid import whole
-from tilth.labels import Instances, class_labels
+from selion.classes import FTW2, FTW3, IGNORE
+from selion.data import find_dataset, load_dataset
+from selion.data.pastis import Season, load_pastis
+from selion.errors import BadInput, UnknownName, UnreadableFile
+from selion.grid import whole
+from selion.labels import Instances, class_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 

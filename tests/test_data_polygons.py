@@ -14,15 +14,15 @@ from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
 from data_folders import SHARED, tif
-from tilth import store
-from tilth.classes import ALU, FTW2, FTW3, IGNORE
-from tilth.data import Burning, burn_fields, load_dataset, load_polygons, make_dataset
-from tilth.data.burning import outlines_of, read_outlines
-from tilth.data.place import Land, footprint
-from tilth.data.polygons import Chips, Labelled
-from tilth.errors import BadInput, GridMismatch, OutputExists, UnknownName, UnreadableFile
-from tilth.grid import photo_grid, whole
-from tilth.labels import class_labels
+from selion import store
+from selion.classes import ALU, FTW2, FTW3, IGNORE
+from selion.data import Burning, burn_fields, load_dataset, load_polygons, make_dataset
+from selion.data.burning import outlines_of, read_outlines
+from selion.data.place import Land, footprint
+from selion.data.polygons import Chips, Labelled
+from selion.errors import BadInput, GridMismatch, OutputExists, UnknownName, UnreadableFile
+from selion.grid import photo_grid, whole
+from selion.labels import class_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 GRID = GeoBox((96, 96), Affine(10, 0, 500_000, 0, -10, 5_300_000), "EPSG:32633")
@@ -322,7 +322,7 @@ def test_outputs_are_whole_and_others_folders_are_never_replaced(tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    with pytest.raises(BadInput, match="tilth did not make"):
+    with pytest.raises(BadInput, match="selion did not make"):
         make_dataset([image], labelled, mine, chips, force=True)
     assert (mine / "thesis.txt").read_text() == "years of work"
     with pytest.raises(UnreadableFile):

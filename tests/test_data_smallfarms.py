@@ -6,10 +6,10 @@ import pytest
 import shapely
 
 from data_folders import SHARED, UTM, field_ids, png, tif
-from tilth.classes import ALU, FTW2, FTW3
-from tilth.data import load_dataset
-from tilth.errors import UnknownName, UnreadableFile
-from tilth.labels import class_labels
+from selion.classes import ALU, FTW2, FTW3
+from selion.data import load_dataset
+from selion.errors import UnknownName, UnreadableFile
+from selion.labels import class_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 

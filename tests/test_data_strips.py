@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from data_folders import tif
-from tilth.cli.main import cli
-from tilth.data import load_dataset, load_polygons
-from tilth.data.place import Land
-from tilth.data.polygons import Chips, Labelled
-from tilth.data.strips import GAP, Strips
-from tilth.errors import BadInput, UnreadableFile
-from tilth.train.datasets import open_samples
-from tilth.train.reading import read_recipe
+from selion.cli.main import cli
+from selion.data import load_dataset, load_polygons
+from selion.data.place import Land
+from selion.data.polygons import Chips, Labelled
+from selion.data.strips import GAP, Strips
+from selion.errors import BadInput, UnreadableFile
+from selion.train.datasets import open_samples
+from selion.train.reading import read_recipe
 
 PLACE = Affine(1, 0, 500_000, 0, -1, 5_300_000)
 

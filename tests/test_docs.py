@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import tilth
-from tilth.cli.main import VERBS
+import selion
+from selion.cli.main import VERBS
 
 REPO = Path(__file__).resolve().parents[1]
 DOCS = REPO / "docs"
@@ -25,13 +25,13 @@ TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
 
 def test_every_verb_is_explained_outside_the_reference():
     pages = "\n".join(path.read_text("utf-8") for path in DOCS.glob("*.md") if path.name != "cli.md")
-    assert not [verb for verb in VERBS if f"tilth {verb}" not in pages]
+    assert not [verb for verb in VERBS if f"selion {verb}" not in pages]
 
 
 def test_python_reference_has_every_public_name_and_its_sections():
     page = api.page()
-    for name in tilth.__all__:
-        assert f"### tilth.{name}\n" in page or name == "__version__"
+    for name in selion.__all__:
+        assert f"### selion.{name}\n" in page or name == "__version__"
     assert "**Raises**" in page
     assert "- `year` (int, optional)" in page
     assert ":func:" not in page
@@ -40,9 +40,9 @@ def test_python_reference_has_every_public_name_and_its_sections():
 
 
 def test_docstrings_become_markdown():
-    text = "Do it.\n\nParameters\n----------\na : int\n    What :func:`~tilth.x` takes.\nb, c : str\n\nReturns\n-------\nstr\n    ``x``.\n"
+    text = "Do it.\n\nParameters\n----------\na : int\n    What :func:`~selion.x` takes.\nb, c : str\n\nReturns\n-------\nstr\n    ``x``.\n"
     shown = api.prose(text)
-    assert "- `a` (int)\n  What `tilth.x` takes." in shown
+    assert "- `a` (int)\n  What `selion.x` takes." in shown
     assert "- `b, c` (str)" in shown
     assert "**Returns**\n\n- `str`\n  `x`." in shown
 
@@ -82,8 +82,8 @@ def test_tutorials_hold_no_outputs():
 
 @pytest.mark.slow
 def test_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
-    pytest.importorskip("material", reason="mkdocs-material is not installed: pip install 'tilth[docs]'")
-    own = {"TILTH_DOCS_QUICK": "1", "NO_MKDOCS_2_WARNING": "1"}
+    pytest.importorskip("material", reason="mkdocs-material is not installed: pip install 'selion[docs]'")
+    own = {"SELION_DOCS_QUICK": "1", "NO_MKDOCS_2_WARNING": "1"}
     words = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-d", str(tmp_path / "site")]
     done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, env={**os.environ, **own}, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,20 +10,20 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from tilth import fields, store
-from tilth.classes import FTW3, IGNORE, ClassScheme
-from tilth.errors import BadInput, GridMismatch, OutputExists, UnknownName, UnreadableFile
-from tilth.evaluate import EvaluateOptions, deployment_scores, evaluate, evaluate_files, read_folder, score_fields, write_report
-from tilth.evaluate.answers import answer, onto, truth_ids
-from tilth.evaluate.baselines import colours
-from tilth.evaluate.sheet import case_figures
-from tilth.grid import whole
-from tilth.labels import Instances, LabelMap, class_labels
-from tilth.predict import PredictOptions
-from tilth.raster import Raster
-from tilth.sample import Sample
-from tilth.score import ScoreOptions, object_scores, regular_grid
-from tilth.segmenter import InputSpec, Scaling, Segmenter
+from selion import fields, store
+from selion.classes import FTW3, IGNORE, ClassScheme
+from selion.errors import BadInput, GridMismatch, OutputExists, UnknownName, UnreadableFile
+from selion.evaluate import EvaluateOptions, deployment_scores, evaluate, evaluate_files, read_folder, score_fields, write_report
+from selion.evaluate.answers import answer, onto, truth_ids
+from selion.evaluate.baselines import colours
+from selion.evaluate.sheet import case_figures
+from selion.grid import whole
+from selion.labels import Instances, LabelMap, class_labels
+from selion.predict import PredictOptions
+from selion.raster import Raster
+from selion.sample import Sample
+from selion.score import ScoreOptions, object_scores, regular_grid
+from selion.segmenter import InputSpec, Scaling, Segmenter
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 GRID = GeoBox((128, 128), Affine(10, 0, 600000, 0, -10, 5300000), "EPSG:32633")
@@ -310,7 +310,7 @@ def test_deployment_scores_of_a_pixelwise_model():
 def test_the_verb_on_maps_and_its_bad_input(tmp_path):
     from click.testing import CliRunner
 
-    from tilth.cli.evaluate import evaluate_command
+    from selion.cli.evaluate import evaluate_command
 
     ids = sample("x").instances.ids
     truth, guess = write_ids(tmp_path / "truth.tif", ids), write_ids(tmp_path / "map.tif", ids)

@@ -11,15 +11,15 @@ from affine import Affine
 from click.testing import CliRunner
 from odc.geo.geobox import GeoBox
 
-from tilth import store
-from tilth.classes import FTW3
-from tilth.cli.evaluate import evaluate_command
-from tilth.errors import BadInput, GridMismatch, UnknownName
-from tilth.evaluate import evaluate_files, score_fields
-from tilth.grid import whole
-from tilth.models.card import ModelCard, read_card, write_card
-from tilth.score import Correction, ScoreOptions, object_scores, regular_grid
-from tilth.segmenter import InputSpec
+from selion import store
+from selion.classes import FTW3
+from selion.cli.evaluate import evaluate_command
+from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.evaluate import evaluate_files, score_fields
+from selion.grid import whole
+from selion.models.card import ModelCard, read_card, write_card
+from selion.score import Correction, ScoreOptions, object_scores, regular_grid
+from selion.segmenter import InputSpec
 
 GRID = GeoBox((96, 96), Affine(10, 0, 600000, 0, -10, 5300000), "EPSG:32633")
 QUICK = ScoreOptions(draws=0)
@@ -71,9 +71,7 @@ def test_truth_outside_its_extent_is_counted(tmp_path):
 def test_scores_by_any_column_of_the_truth(tmp_path):
     truth = squares(tmp_path / "truth.gpkg", crop=lambda k: "maize" if k % 3 == 0 else "wheat")
     guess = squares(tmp_path / "guess.gpkg", keep=lambda k: k % 3, crop=lambda k: "wheat")
-    burnt = raster(
-        tmp_path / "guess.tif", np.where(np.isin(regular_grid((96, 96), 16), np.arange(1, 37)[np.arange(36) % 3 > 0]), regular_grid((96, 96), 16), 0)
-    )
+    burnt = raster(tmp_path / "guess.tif", np.where(np.isin(regular_grid((96, 96), 16), np.arange(1, 37)[np.arange(36) % 3 > 0]), regular_grid((96, 96), 16), 0))
     for said in (guess, burnt):
         table = evaluate_files([said], truth, QUICK, by=("crop",)).runs[0].strata["crop"]
         assert table["recall"].to_dict() == {"maize": 0.0, "wheat": 1.0}

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tilth.classes import CROP, IGNORE
-from tilth.data.landscape import simulate_photo
-from tilth.errors import BadInput
-from tilth.evaluate.pixels import PixelOptions, constant_system, evaluate_pixels, rule_system, segmenter_system
-from tilth.grid import photo_grid
-from tilth.labels import LabelMap
-from tilth.raster import Raster
-from tilth.sample import Sample
-from tilth.segmenter import InputSpec
+from selion.classes import CROP, IGNORE
+from selion.data.landscape import simulate_photo
+from selion.errors import BadInput
+from selion.evaluate.pixels import PixelOptions, constant_system, evaluate_pixels, rule_system, segmenter_system
+from selion.grid import photo_grid
+from selion.labels import LabelMap
+from selion.raster import Raster
+from selion.sample import Sample
+from selion.segmenter import InputSpec
 
 
 def sample(key, ids, group=""):
@@ -139,7 +139,7 @@ def test_the_verb_compares_colour_rules(tmp_path):
         for name, values in (("images", np.moveaxis(photo.image.values, 0, -1)), ("labels", photo.labels.ids)):
             (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(tmp_path / "set" / name / f"p{k}.png")
-    command = [sys.executable, "-m", "tilth.cli.main", "evaluate", "--pixels", str(tmp_path / "set"), "-o", str(tmp_path / "out"), "--boundary-px", "2"]
+    command = [sys.executable, "-m", "selion.cli.main", "evaluate", "--pixels", str(tmp_path / "set"), "-o", str(tmp_path / "out"), "--boundary-px", "2"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
     assert ended.returncode == 0, ended.stderr
     found = json.loads((tmp_path / "out" / "pixels.json").read_text())

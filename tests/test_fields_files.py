@@ -13,10 +13,10 @@ import pytest
 import shapely
 
 from fields_scenes import blobs, instances
-from tilth.errors import BadInput, GridMismatch, OutputExists, OutputFailed, UnknownName, UnreadableFile
-from tilth.fields import FORMATS, FieldOptions, Origin, check_fiboa, find_instances, read_fields, read_origin, to_fields, write_fields
-from tilth.grid import photo_grid
-from tilth.labels import Instances
+from selion.errors import BadInput, GridMismatch, OutputExists, OutputFailed, UnknownName, UnreadableFile
+from selion.fields import FORMATS, FieldOptions, Origin, check_fiboa, find_instances, read_fields, read_origin, to_fields, write_fields
+from selion.grid import photo_grid
+from selion.labels import Instances
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 VALIDATOR = Path(__file__).resolve().parents[2] / "shared" / "tools" / "fiboa" / "fiboa-validate"
@@ -237,7 +237,7 @@ def test_what_gdal_cannot_write_is_one_sentence_and_leaves_nothing(frame, ending
 
 def test_probabilities_become_a_checked_file(tmp_path):
     from fields_scenes import raster, soft
-    from tilth.classes import FTW3
+    from selion.classes import FTW3
 
     found = find_instances(raster(soft(blobs(100, 14, 6, 0.3))), FTW3)
     frame = to_fields(found)

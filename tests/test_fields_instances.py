@@ -13,12 +13,12 @@ from pyproj import Geod
 from scipy import ndimage
 
 from fields_scenes import blobs, raster, soft
-from tilth.classes import ALU, FTW2, FTW3
-from tilth.errors import BadInput, BandMismatch, OutputFailed, UnknownName, UnreadableFile
-from tilth.fields import METHODS, InstanceOptions, find_instances, map_instances, open_instances
-from tilth.fields.instances import pixel_areas
-from tilth.grid import photo_grid, tiles
-from tilth.raster import Raster
+from selion.classes import ALU, FTW2, FTW3
+from selion.errors import BadInput, BandMismatch, OutputFailed, UnknownName, UnreadableFile
+from selion.fields import METHODS, InstanceOptions, find_instances, map_instances, open_instances
+from selion.fields.instances import pixel_areas
+from selion.grid import photo_grid, tiles
+from selion.raster import Raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 ALL = InstanceOptions(min_area=0, max_hole=0)
@@ -54,8 +54,8 @@ class Blocked:
     """Blocks smaller than what users may ask for, so that Hypothesis finds small counterexamples."""
 
     def __init__(self, probs, method, options, block):
-        from tilth.fields.instances import conclude, cut, prepare
-        from tilth.grid import pad_roi
+        from selion.fields.instances import conclude, cut, prepare
+        from selion.grid import pad_roi
 
         scene = prepare(probs.grid, FTW3, method, options)
         self.ids = np.zeros(scene.shape, np.int32)
@@ -92,8 +92,8 @@ def test_blocks_settle_most_on_their_own_and_nothing_else(scene, method):
     """The table of the whole raster is short because blocks join first what no neighbour can change; the objects are the same as without that."""
     from dataclasses import replace
 
-    from tilth.fields.instances import conclude, cut, prepare
-    from tilth.grid import pad_roi
+    from selion.fields.instances import conclude, cut, prepare
+    from selion.grid import pad_roi
 
     options = InstanceOptions()
     ready = prepare(scene[1].grid, FTW3, method, options)
@@ -267,8 +267,7 @@ def test_areas_are_geodesic_in_any_crs(crs, transform):
     # The least area is on the ground, too: just above it drops the field, just below it does not.
     for factor, count in ((1.001, 0), (0.999, 1)):
         assert (
-            len(find_instances(raster(np.stack([1 - field, field]), crs, transform), FTW2, "components", InstanceOptions(min_area=area * factor)).table)
-            == count
+            len(find_instances(raster(np.stack([1 - field, field]), crs, transform), FTW2, "components", InstanceOptions(min_area=area * factor)).table) == count
         )
 
 
@@ -325,8 +324,8 @@ def test_bad_input_is_explained(tmp_path):
 
 @pytest.mark.parametrize("sigma", [0.0, 0.7, 1.0, 2.0, 2.5, 3.3, 5.0, 12.0])
 def test_smoothing_is_nearly_gaussian_in_whole_numbers(sigma):
-    from tilth.fields import basins
-    from tilth.fields.instances import _kernel
+    from selion.fields import basins
+    from selion.fields.instances import _kernel
 
     passes, radii = _kernel(sigma)
     spread = passes / 2 + sum(r * (r + 1) / 3 for r in radii)
@@ -346,7 +345,7 @@ def test_smoothing_is_nearly_gaussian_in_whole_numbers(sigma):
 
 
 def test_smoothing_is_in_metres():
-    from tilth.fields.instances import prepare
+    from selion.fields.instances import prepare
 
     fine = GeoBox((100, 100), Affine(2, 0, 500_000, 0, -2, 5_300_000), "EPSG:32632")
     coarse = GeoBox((100, 100), Affine(30, 0, 500_000, 0, -30, 5_300_000), "EPSG:32632")

@@ -13,11 +13,11 @@ from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
 
 from fields_scenes import UTM, blobs, instances
-from tilth.errors import BadInput, GridMismatch
-from tilth.fields import polygonise as module
-from tilth.fields.polygonise import outline, polygonise
-from tilth.grid import photo_grid
-from tilth.labels import Instances
+from selion.errors import BadInput, GridMismatch
+from selion.fields import polygonise as module
+from selion.fields.polygonise import outline, polygonise
+from selion.grid import photo_grid
+from selion.labels import Instances
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 few = hnp.arrays(np.int32, st.tuples(st.integers(1, 13), st.integers(1, 13)), elements=st.integers(0, 3))

@@ -11,12 +11,12 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
 from fields_scenes import blobs, instances
-from tilth.errors import BadInput, GridMismatch
-from tilth.fields import FieldOptions, measure, simplify_coverage, to_fields
-from tilth.fields.polygonise import polygonise
-from tilth.fields.table import geohash, place_names
-from tilth.grid import photo_grid
-from tilth.labels import Instances
+from selion.errors import BadInput, GridMismatch
+from selion.fields import FieldOptions, measure, simplify_coverage, to_fields
+from selion.fields.polygonise import polygonise
+from selion.fields.table import geohash, place_names
+from selion.grid import photo_grid
+from selion.labels import Instances
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 PLACES = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[1] / "src" / "tilth"
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "selion"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = ("errors", "extras", "grid", "raster", "classes", "labels", "sample", "segmenter")
@@ -146,7 +146,7 @@ def imports(path: Path) -> list[tuple[str, bool]]:
         if isinstance(node, ast.Import):
             found += [(alias.name, id(node) in typing_only) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "tilth" else [node.module]
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "selion" else [node.module]
             found += [(name, id(node) in typing_only) for name in names]
     return found
 
@@ -158,7 +158,7 @@ def test_imports_go_down(path):
         return
     for module, _ in imports(path):
         parts = module.split(".")
-        if parts[0] != "tilth" or len(parts) == 1 or parts[1].startswith("__"):
+        if parts[0] != "selion" or len(parts) == 1 or parts[1].startswith("__"):
             continue
         there = parts[1]
         if there == here:
@@ -222,20 +222,20 @@ def quickest(arguments: list[str], runs: int = 3) -> float:
 
 def test_import_is_quick():
     bare = quickest([sys.executable, "-c", "pass"])
-    assert quickest([sys.executable, "-c", "import tilth"]) - bare < 0.3
+    assert quickest([sys.executable, "-c", "import selion"]) - bare < 0.3
 
 
 def test_help_is_quick():
     bare = quickest([sys.executable, "-c", "pass"])
-    assert quickest([sys.executable, "-m", "tilth.cli.main", "--help"]) - bare < 0.5
+    assert quickest([sys.executable, "-m", "selion.cli.main", "--help"]) - bare < 0.5
 
 
 def test_public_names_are_inventoried():
-    import tilth
+    import selion
 
-    assert set(tilth.__all__) == PUBLIC
+    assert set(selion.__all__) == PUBLIC
     for name in PUBLIC:
-        assert getattr(tilth, name) is not None
+        assert getattr(selion, name) is not None
 
 
 PUBLIC = {"ClassScheme", "Instances", "LabelMap", "Raster", "find_instances", "load_dataset", "load_model", "map_fields", "open_raster", "predict"}

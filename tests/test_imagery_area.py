@@ -14,9 +14,9 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 from shapely.geometry import mapping, shape
 
-from tilth.errors import BadInput, GridMismatch, UnreadableFile
-from tilth.imagery.area import read_area
-from tilth.imagery.globe import boxes_of, cut, unwrap
+from selion.errors import BadInput, GridMismatch, UnreadableFile
+from selion.imagery.area import read_area
+from selion.imagery.globe import boxes_of, cut, unwrap
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 FARM = shapely.Polygon([(12, 48), (12.3, 48), (12.3, 48.2), (12.1, 48.25), (12, 48.2)], [[(12.1, 48.1), (12.2, 48.1), (12.2, 48.15)]])
@@ -102,9 +102,7 @@ def test_other_shapes_beside_polygons_are_left_out_and_said():
     area = read_area({"type": "GeometryCollection", "geometries": [mapping(FARM), {"type": "Point", "coordinates": [5, 5]}]})
     assert area.boxes[0] == FARM.bounds
     assert area.notes == () or "no polygons" in area.notes[0]
-    features = [
-        {"type": "Feature", "properties": {}, "geometry": mapping(shape)} for shape in (FARM, shapely.Point(0, 0), shapely.LineString([(0, 0), (1, 1)]))
-    ]
+    features = [{"type": "Feature", "properties": {}, "geometry": mapping(shape)} for shape in (FARM, shapely.Point(0, 0), shapely.LineString([(0, 0), (1, 1)]))]
     area = read_area({"type": "FeatureCollection", "features": [*features, {"type": "Feature", "properties": {}, "geometry": None}]})
     assert area.notes == ("2 of its shapes are no polygons and were left out.",)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tilth.imagery.balance import DEAD, MOST, Glance, orbit_gains
+from selion.imagery.balance import DEAD, MOST, Glance, orbit_gains
 
 
 def looks(gains, dates, growth=0.0, noise=0.0, seed=0):

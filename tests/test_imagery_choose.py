@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tilth.errors import BadInput, GridMismatch
-from tilth.grid import whole
-from tilth.imagery.choose import choose
-from tilth.store import open_raster
+from selion.errors import BadInput, GridMismatch
+from selion.grid import whole
+from selion.imagery.choose import choose
+from selion.store import open_raster
 
 CLOUDS = Path(__file__).resolve().parents[2] / "shared" / "data" / "satellite" / "clouds" / "eolearn_slovenia_68dates"
 MASKS = st.tuples(st.integers(0, 9), st.integers(1, 6), st.integers(1, 6)).flatmap(lambda shape: arrays(bool, shape))

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tilth.errors import BadInput
-from tilth.grid import whole
-from tilth.imagery.clouds import CLASSES, CLOUDY, EXCLUDED, clear, names_of, parse_excluded, upsampled, widened
-from tilth.store import open_raster
+from selion.errors import BadInput
+from selion.grid import whole
+from selion.imagery.clouds import CLASSES, CLOUDY, EXCLUDED, clear, names_of, parse_excluded, upsampled, widened
+from selion.store import open_raster
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "satellite" / "clouds" / "s2_l2a_29RKH_overview"
 

@@ -13,16 +13,16 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from tilth.errors import BadInput, FetchFailed, NoScenes, OutputExists, OutputFailed, UnreadableFile
-from tilth.grid import tiles, whole
-from tilth.imagery import composite as composite_module
-from tilth.imagery.composite import COUNT, ComposeOptions, compose, lattice
-from tilth.imagery.provenance import TAG, read_provenance
-from tilth.imagery.radiometry import Radiometry
-from tilth.imagery.reading import Unreachable
-from tilth.imagery.scene import BANDS, Scene, Season, TilePlan
-from tilth.imagery.signing import Anonymous
-from tilth.store import create_cog, open_raster
+from selion.errors import BadInput, FetchFailed, NoScenes, OutputExists, OutputFailed, UnreadableFile
+from selion.grid import tiles, whole
+from selion.imagery import composite as composite_module
+from selion.imagery.composite import COUNT, ComposeOptions, compose, lattice
+from selion.imagery.provenance import TAG, read_provenance
+from selion.imagery.radiometry import Radiometry
+from selion.imagery.reading import Unreachable
+from selion.imagery.scene import BANDS, Scene, Season, TilePlan
+from selion.imagery.signing import Anonymous
+from selion.store import create_cog, open_raster
 
 SEASON = Season("window_a", date(2024, 4, 1), date(2024, 5, 30), "given")
 SIGNERS = {"disk": Anonymous()}
@@ -251,7 +251,7 @@ def test_a_band_without_data_lowers_the_count(tmp_path):
 
 
 def test_margin_around_clouds_does_not_depend_on_blocks(archive, tmp_path):
-    from tilth.imagery.clouds import clear
+    from selion.imagery.clouds import clear
 
     path = compose(archive.plan(), tmp_path / "a.tif", signers=SIGNERS, options=ComposeOptions(margin=65))
     depth = np.zeros(archive.grid.shape, int)
@@ -536,7 +536,7 @@ def test_classes_that_are_none(frail, tmp_path):
 def test_provenance_tells_all(archive, tmp_path):
     plan = replace(archive.plan(), notes=("one scene was refused",))
     told = read_provenance(compose(plan, tmp_path / "a.tif", signers=SIGNERS))
-    assert told["software"].startswith("tilth ")
+    assert told["software"].startswith("selion ")
     assert told["tile"] == "33UUP"
     assert told["season"] == {"name": "window_a", "start": "2024-04-01", "end": "2024-05-30", "why": "given"}
     assert told["excluded_classes"] == [0, 1, 3, 7, 8, 9, 10]
@@ -648,9 +648,9 @@ def test_equals_odc_stac_and_xarray(archive, tmp_path, roi):
 
 def plans_of(archive, base=None):
     """Return one plan per tile and season, all scenes chosen; no choice and no search, which have their own tests."""
-    from tilth.imagery.items import scene_of
-    from tilth.imagery.providers import find_provider
-    from tilth.imagery.radiometry import decide
+    from selion.imagery.items import scene_of
+    from selion.imagery.providers import find_provider
+    from selion.imagery.radiometry import decide
 
     provider = find_provider({"earth-search": "earth-search", "planetary-computer": "planetary-computer"}[archive.options.layout])
     scenes = [scene_of(item, provider) for item in archive.items_at(base or str(archive.folder), broken=False)]
@@ -665,7 +665,7 @@ def plans_of(archive, base=None):
 
 @pytest.fixture(scope="module", params=["earth-search", "planetary-computer"])
 def simulated(request, tmp_path_factory):
-    from tilth.data.archive import simulate_archive
+    from selion.data.archive import simulate_archive
 
     south = request.param == "planetary-computer"
     centre = (30.0, -25.0) if south else (13.0, 51.0)  # 30 degrees east: two zones, southern hemisphere

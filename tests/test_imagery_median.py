@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tilth.errors import BadInput
-from tilth.imagery.median import BOTH, CHUNK, LARGEST, LEAST, masked_median, merge_exchange, needed, network
+from selion.errors import BadInput
+from selion.imagery.median import BOTH, CHUNK, LARGEST, LEAST, masked_median, merge_exchange, needed, network
 
 
 def reference(stack):
@@ -94,9 +94,7 @@ def test_empty_area():
     assert median.shape == count.shape == (0, 4)
 
 
-@pytest.mark.parametrize(
-    "stack", [np.zeros((0, 2, 2), np.uint16), np.zeros((256, 1, 1), np.uint16), np.zeros((2, 2), np.uint16), np.zeros((2, 2, 2), np.int16)]
-)
+@pytest.mark.parametrize("stack", [np.zeros((0, 2, 2), np.uint16), np.zeros((256, 1, 1), np.uint16), np.zeros((2, 2), np.uint16), np.zeros((2, 2, 2), np.int16)])
 def test_what_is_no_stack_is_refused(stack):
     with pytest.raises(BadInput, match="wanted is"):
         masked_median(stack)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rasterio.vrt import WarpedVRT
 
 from imagery_sheets import four_tiles, grid_at, truth, write_sheet
-from tilth.errors import BadInput, BandMismatch, GridMismatch, UnknownName
-from tilth.grid import photo_grid, tiles, whole
-from tilth.imagery.mosaic import Mosaic, read_sheet
-from tilth.raster import Source
+from selion.errors import BadInput, BandMismatch, GridMismatch, UnknownName
+from selion.grid import photo_grid, tiles, whole
+from selion.imagery.mosaic import Mosaic, read_sheet
+from selion.raster import Source
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 MIDDLE = (12.0, 48.0)
@@ -274,12 +274,12 @@ def test_a_country_is_lazy(flat):
 def test_what_is_said_about_it(seasons):
     grid = grid_at("EPSG:32633", *MIDDLE, (100, 100))
     mosaic = Mosaic(seasons, grid)
-    told = json.loads(mosaic.tags["TILTH_MOSAIC"])
+    told = json.loads(mosaic.tags["SELION_MOSAIC"])
     assert mosaic.tags["datetime"] == "2024-05-12T10:00:00+00:00"
     assert [(sheet["tile"], sheet["season"]) for sheet in told["sheets"]] == [(f"T{k}", s) for s, n in (("window_a", 3), ("window_b", 2)) for k in range(n)]
     assert told["sheets"][1]["last"] == "2024-05-11T10:00:00+00:00"
     assert told["sheets"][1]["composite"]["scenes"][0]["id"] == "S2_T1"
-    assert told["software"].startswith("tilth ")
+    assert told["software"].startswith("selion ")
     corner = read_sheet(seasons[1]).grid.boundingbox
     assert [corner.left, corner.top] in told["sheets"][1]["outline"]
     assert Mosaic(seasons[::-1], grid).key == mosaic.key
@@ -296,7 +296,7 @@ def test_refusals(flat, tmp_path):
         Mosaic(flat, photo_grid((5, 5)))
     with pytest.raises(GridMismatch, match="not inside"):
         Mosaic(flat, grid).read((slice(0, 51), slice(0, 5)))
-    from tilth.store import create_cog
+    from selion.store import create_cog
 
     with create_cog(tmp_path / "plain.tif", grid, ("red", "green", "blue", "nir"), np.uint16, nodata=0) as sink:
         sink.write(whole(grid), np.ones((4, 50, 50), np.uint16))

@@ -8,13 +8,13 @@ import rasterio
 import shapely
 
 from imagery_sheets import four_tiles, grid_at, truth, write_sheet
-from tilth.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
-from tilth.grid import whole
-from tilth.imagery.image_times import last_image_times
-from tilth.imagery.mosaic import Mosaic
-from tilth.imagery.mosaic_file import write_mosaic
-from tilth.imagery.tile_index import write_index
-from tilth.store import open_raster
+from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
+from selion.grid import whole
+from selion.imagery.image_times import last_image_times
+from selion.imagery.mosaic import Mosaic
+from selion.imagery.mosaic_file import write_mosaic
+from selion.imagery.tile_index import write_index
+from selion.store import open_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 MIDDLE = (12.0, 48.0)
@@ -210,7 +210,7 @@ def test_times_over_the_antimeridian(tmp_path):
 
 
 def test_times_refusals(mosaic):
-    with pytest.raises(BadInput, match="TILTH_MOSAIC is missing"):
+    with pytest.raises(BadInput, match="SELION_MOSAIC is missing"):
         last_image_times({}, "EPSG:3857")
     with pytest.raises(BadInput, match="without the CRS"):
         last_image_times(mosaic.tags)

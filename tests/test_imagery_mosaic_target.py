@@ -6,10 +6,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from tilth.errors import BadInput, GridMismatch
-from tilth.grid import ground_sampling_distance
-from tilth.imagery.area import read_area
-from tilth.imagery.target import equal_area_crs, period, target_grid, utm_crs
+from selion.errors import BadInput, GridMismatch
+from selion.grid import ground_sampling_distance
+from selion.imagery.area import read_area
+from selion.imagery.target import equal_area_crs, period, target_grid, utm_crs
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 

@@ -8,14 +8,14 @@ import requests
 from pystac_client import Client
 
 from pgstac_server import PgStac, missing
+from selion.errors import NoScenes, SearchFailed
+from selion.imagery.area import read_area
+from selion.imagery.patience import Patience
+from selion.imagery.providers import find_provider
+from selion.imagery.scene import Season
+from selion.imagery.search import find_scenes
 from stac_items import item
 from stac_server import StacServer
-from tilth.errors import NoScenes, SearchFailed
-from tilth.imagery.area import read_area
-from tilth.imagery.patience import Patience
-from tilth.imagery.providers import find_provider
-from tilth.imagery.scene import Season
-from tilth.imagery.search import find_scenes
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "all there")]
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from tilth.data.archive import simulate_archive
-from tilth.grid import whole
-from tilth.imagery.area import read_area
-from tilth.imagery.providers import find_provider
-from tilth.imagery.reading import open_band
-from tilth.imagery.scene import Season
-from tilth.imagery.search import find_scenes
-from tilth.imagery.signing import Anonymous
-from tilth.imagery.tiles import PlanOptions, plan_tiles
-from tilth.store import open_raster
+from selion.data.archive import simulate_archive
+from selion.grid import whole
+from selion.imagery.area import read_area
+from selion.imagery.providers import find_provider
+from selion.imagery.reading import open_band
+from selion.imagery.scene import Season
+from selion.imagery.search import find_scenes
+from selion.imagery.signing import Anonymous
+from selion.imagery.tiles import PlanOptions, plan_tiles
+from selion.store import open_raster
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")]
 FAULTS = ("missing-file", "truncated", "wrong-grid", "wrong-zone")

@@ -4,10 +4,10 @@ import pickle
 
 import pytest
 
+from selion.errors import BadInput, UnknownName
+from selion.imagery.providers import DEFAULT, find_provider, known_providers
+from selion.imagery.signing import SIGNERS
 from stac_items import BANDS
-from tilth.errors import BadInput, UnknownName
-from tilth.imagery.providers import DEFAULT, find_provider, known_providers
-from tilth.imagery.signing import SIGNERS
 
 
 @pytest.mark.parametrize("name", known_providers())

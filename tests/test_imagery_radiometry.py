@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from tilth.errors import BadInput
-from tilth.grid import whole
-from tilth.imagery.providers import find_provider
-from tilth.imagery.radiometry import Radiometry, check_dark, decide, parse_baseline
-from tilth.imagery.scene import Scene
-from tilth.store import open_raster
+from selion.errors import BadInput
+from selion.grid import whole
+from selion.imagery.providers import find_provider
+from selion.imagery.radiometry import Radiometry, check_dark, decide, parse_baseline
+from selion.imagery.scene import Scene
+from selion.store import open_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 SATELLITE = Path(__file__).resolve().parents[2] / "shared" / "data" / "satellite"

@@ -11,15 +11,15 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from selion import store
+from selion.errors import BandMismatch, UnreadableFile
+from selion.grid import whole
+from selion.imagery import reading
+from selion.imagery.patience import Patience
+from selion.imagery.reading import open_band
+from selion.imagery.scene import Scene
+from selion.imagery.signing import Anonymous, SasSigner
 from stac_server import StacServer
-from tilth import store
-from tilth.errors import BandMismatch, UnreadableFile
-from tilth.grid import whole
-from tilth.imagery import reading
-from tilth.imagery.patience import Patience
-from tilth.imagery.reading import open_band
-from tilth.imagery.scene import Scene
-from tilth.imagery.signing import Anonymous, SasSigner
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 GRID = GeoBox((1098, 1098), Affine(20, 0, 300000, 0, -20, 5000040), "EPSG:32633")

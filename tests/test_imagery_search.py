@@ -9,15 +9,15 @@ from datetime import UTC, date, datetime
 import pystac
 import pytest
 
+from selion.errors import BadInput, NoScenes, SearchFailed
+from selion.imagery.area import read_area
+from selion.imagery.items import BrokenItem, scene_from_dict, scene_of, scene_to_dict
+from selion.imagery.patience import Patience
+from selion.imagery.providers import find_provider
+from selion.imagery.scene import Season
+from selion.imagery.search import baseline_number, choose_items, find_scenes
 from stac_items import BANDS, item, square
 from stac_server import CONFORMANCE, StacServer, items_of
-from tilth.errors import BadInput, NoScenes, SearchFailed
-from tilth.imagery.area import read_area
-from tilth.imagery.items import BrokenItem, scene_from_dict, scene_of, scene_to_dict
-from tilth.imagery.patience import Patience
-from tilth.imagery.providers import find_provider
-from tilth.imagery.scene import Season
-from tilth.imagery.search import baseline_number, choose_items, find_scenes
 
 AREA = read_area("12.2,48.2,12.8,48.8", "farm")
 MAY = Season("window_a", date(2024, 5, 1), date(2024, 5, 31))

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from tilth.errors import BadInput, GridMismatch, UnknownName
-from tilth.grid import whole
-from tilth.imagery.area import read_area
-from tilth.imagery.season import circular_median, day_of, days_of, find_seasons, given_seasons, parse_season
-from tilth.store import create_cog
+from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.grid import whole
+from selion.imagery.area import read_area
+from selion.imagery.season import circular_median, day_of, days_of, find_seasons, given_seasons, parse_season
+from selion.store import create_cog
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 

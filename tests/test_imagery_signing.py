@@ -12,11 +12,11 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selion.errors import BadInput, FetchFailed
+from selion.imagery.patience import Patience
+from selion.imagery.providers import find_provider
+from selion.imagery.signing import Anonymous, SasSigner, Signer, is_signed, make_signer, with_token
 from stac_server import StacServer
-from tilth.errors import BadInput, FetchFailed
-from tilth.imagery.patience import Patience
-from tilth.imagery.providers import find_provider
-from tilth.imagery.signing import Anonymous, SasSigner, Signer, is_signed, make_signer, with_token
 
 QUICK = Patience(connect=2, answer=2, tries=3, backoff=0.01, longest=0.2)
 BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/33/U/UP/B04.tif"
@@ -152,7 +152,7 @@ def test_other_addresses_stay_as_they_are(server):
 def test_clock_that_is_wrong_does_not_matter(server, monkeypatch):
     from datetime import UTC, datetime
 
-    import tilth.imagery.signing as room
+    import selion.imagery.signing as room
 
     class Late(datetime):
         @classmethod

@@ -9,18 +9,18 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from selion import store
+from selion.errors import BadInput, FetchFailed, NoScenes, UnreadableFile
+from selion.grid import whole
+from selion.imagery import reading
+from selion.imagery.area import read_area
+from selion.imagery.cut import Part, covering, cut, look_grid, needless, sampled, tile_grid, window_of
+from selion.imagery.patience import Patience
+from selion.imagery.plans import plans_from_json, plans_to_json
+from selion.imagery.scene import BANDS, Scene, Season
+from selion.imagery.signing import Anonymous
+from selion.imagery.tiles import PlanOptions, plan_tiles
 from stac_server import StacServer
-from tilth import store
-from tilth.errors import BadInput, FetchFailed, NoScenes, UnreadableFile
-from tilth.grid import whole
-from tilth.imagery import reading
-from tilth.imagery.area import read_area
-from tilth.imagery.cut import Part, covering, cut, look_grid, needless, sampled, tile_grid, window_of
-from tilth.imagery.patience import Patience
-from tilth.imagery.plans import plans_from_json, plans_to_json
-from tilth.imagery.scene import BANDS, Scene, Season
-from tilth.imagery.signing import Anonymous
-from tilth.imagery.tiles import PlanOptions, plan_tiles
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 SIZE = 600
@@ -150,7 +150,7 @@ def test_plan_goes_through_json(scenes):
     with pytest.raises(UnreadableFile, match="plan again"):
         plans_from_json(text[:-5])
     with pytest.raises(UnreadableFile, match="version 7"):
-        plans_from_json(json.dumps({**json.loads(text), "tilth:plans": 7}))
+        plans_from_json(json.dumps({**json.loads(text), "selion:plans": 7}))
     with pytest.raises(UnreadableFile, match="plan again"):
         plans_from_json("[]")
 

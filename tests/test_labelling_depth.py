@@ -1,4 +1,4 @@
-"""``tilth label depth``: a folder of photographs in, masks and a table out; gone on with after a break; bad input in one sentence."""
+"""``selion label depth``: a folder of photographs in, masks and a table out; gone on with after a break; bad input in one sentence."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tilth.classes import CROP
-from tilth.cli.main import main
-from tilth.data.landscape import simulate_photo
-from tilth.data.photos import find_photos, read_photo
-from tilth.data.values import read_mask
-from tilth.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
-from tilth.labelling import ComputedDepths, DepthFolder, DepthOptions, label_photos, read_labels, read_rows
-from tilth.labelling.depths import fit_shape, read_depth
+from selion.classes import CROP
+from selion.cli.main import main
+from selion.data.landscape import simulate_photo
+from selion.data.photos import find_photos, read_photo
+from selion.data.values import read_mask
+from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
+from selion.labelling import ComputedDepths, DepthFolder, DepthOptions, label_photos, read_labels, read_rows
+from selion.labelling.depths import fit_shape, read_depth
 
 
 def save(values, path):

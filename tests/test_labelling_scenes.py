@@ -11,18 +11,18 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from tilth import store
-from tilth.classes import CROP, FTW3, IGNORE, ClassScheme
-from tilth.data.landscape import simulate
-from tilth.errors import BadInput, GridMismatch, OutputExists
-from tilth.grid import photo_grid, whole
-from tilth.labelling import ConfidenceOptions, SceneOptions, keep_pseudo, known_labels, label_scenes, read_labels, read_rows
-from tilth.labelling.confidence import onto
-from tilth.labelling.scenes import average, label_dates, predicted_labels
-from tilth.labels import class_labels
-from tilth.predict import PredictOptions
-from tilth.raster import Raster
-from tilth.segmenter import InputSpec, Scaling
+from selion import store
+from selion.classes import CROP, FTW3, IGNORE, ClassScheme
+from selion.data.landscape import simulate
+from selion.errors import BadInput, GridMismatch, OutputExists
+from selion.grid import photo_grid, whole
+from selion.labelling import ConfidenceOptions, SceneOptions, keep_pseudo, known_labels, label_scenes, read_labels, read_rows
+from selion.labelling.confidence import onto
+from selion.labelling.scenes import average, label_dates, predicted_labels
+from selion.labels import class_labels
+from selion.predict import PredictOptions
+from selion.raster import Raster
+from selion.segmenter import InputSpec, Scaling
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,8 @@ def test_a_student_sees_the_bands_that_the_teacher_saw(country, tmp_path):
 
 
 def test_the_verb_takes_bands_and_fails_where_nothing_is_labelled(country, tmp_path, monkeypatch, capsys):
-    from tilth import models
-    from tilth.cli.main import main
+    from selion import models
+    from selion.cli.main import main
 
     monkeypatch.setattr(models, "load_model", lambda _name, _engine: FINE)
     scene = date_of(country, 0, 0.0)

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screening_scenes import write_mask, write_scene
-from tilth.errors import BadInput, OutputFailed, UnknownName, UnreadableFile
-from tilth.labelling import order, screen
-from tilth.labelling.agreement import cohen, kept_by_quality, measure_agreement, measure_throughput
-from tilth.labelling.decisions import LOG, Decision, History, Undo, parse_line, read_decisions, read_history
-from tilth.labelling.journal import Journal
-from tilth.labelling.screen import Page, Screening, Word, is_conflict, version
+from selion.errors import BadInput, OutputFailed, UnknownName, UnreadableFile
+from selion.labelling import order, screen
+from selion.labelling.agreement import cohen, kept_by_quality, measure_agreement, measure_throughput
+from selion.labelling.decisions import LOG, Decision, History, Undo, parse_line, read_decisions, read_history
+from selion.labelling.journal import Journal
+from selion.labelling.screen import Page, Screening, Word, is_conflict, version
 
 
 def decision(name, key="a", word="keep", person="Ada", stage="coarse", batch=None, mask="m", seconds=0.2):

@@ -11,12 +11,12 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from tilth import store
-from tilth.classes import CROP, FTW3, IGNORE, ClassScheme
-from tilth.data.landscape import simulate_photo
-from tilth.errors import BadInput, OutputExists, UnreadableFile
-from tilth.grid import photo_grid, whole
-from tilth.labelling import (
+from selion import store
+from selion.classes import CROP, FTW3, IGNORE, ClassScheme
+from selion.data.landscape import simulate_photo
+from selion.errors import BadInput, OutputExists, UnreadableFile
+from selion.grid import photo_grid, whole
+from selion.labelling import (
     ComputedDepths,
     DepthOptions,
     DrawOptions,
@@ -28,12 +28,12 @@ from tilth.labelling import (
     plan_selftraining,
     write_mask,
 )
-from tilth.labelling.selftrain import make_trimaps, self_train, stage_plan, trimapped
-from tilth.labels import LabelMap
-from tilth.predict import PredictOptions
-from tilth.segmenter import InputSpec, Scaling
-from tilth.selftrained import triptych
-from tilth.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Recipe, Schedule, Validate
+from selion.labelling.selftrain import make_trimaps, self_train, stage_plan, trimapped
+from selion.labels import LabelMap
+from selion.predict import PredictOptions
+from selion.segmenter import InputSpec, Scaling
+from selion.selftrained import triptych
+from selion.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Recipe, Schedule, Validate
 
 SIZE = (64, 96)
 TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
@@ -80,7 +80,7 @@ def made(tmp_path_factory):
 
 
 def decide(path, words, pseudo):
-    from tilth.labelling.decisions import Decision, content_hash
+    from selion.labelling.decisions import Decision, content_hash
 
     lines = []
     for k, (key, word) in enumerate(words.items()):
@@ -98,7 +98,7 @@ def test_without_decisions_quality_decides_and_says_so(made):
     assert {e.key for e in keep_pseudo(made / "pseudo", least=1.0).entries} == {"pseudo/p14"}
     with pytest.raises(UnreadableFile, match="no log of decisions"):
         keep_pseudo(made / "pseudo", made / "none.jsonl")
-    with pytest.raises(UnreadableFile, match="tilth label depth"):
+    with pytest.raises(UnreadableFile, match="selion label depth"):
         keep_pseudo(made / "labelled")
 
 
@@ -184,9 +184,7 @@ class Columns:
 
     moved: int = 0
     classes: ClassScheme = FTW3
-    inputs: InputSpec = field(
-        default_factory=lambda: InputSpec(("red", "green", "blue"), Scaling((255.0,)), gsd=(5.0, 5.0), window=64, overlap=0.0, multiple=8)
-    )
+    inputs: InputSpec = field(default_factory=lambda: InputSpec(("red", "green", "blue"), Scaling((255.0,)), gsd=(5.0, 5.0), window=64, overlap=0.0, multiple=8))
 
     def __call__(self, views):
         table = np.array([0, 0, 2, 1, 1, 1, 1, 1, 1, 2, 0, 0])
@@ -248,9 +246,9 @@ def test_a_killed_run_ends_with_the_same_weights(made, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_line_leaves_a_model_and_three_reports(made, tmp_path, capsys):
-    from tilth import models, train
-    from tilth.cli.main import main
-    from tilth.models.toml import to_toml
+    from selion import models, train
+    from selion.cli.main import main
+    from selion.models.toml import to_toml
 
     (tmp_path / "r.toml").write_text(to_toml(train.recipe_table(recipe())), "utf-8")
     arguments = ["label", "selftrain", str(tmp_path / "r.toml"), "--pseudo", str(made / "pseudo"), "--labelled", str(made / "labelled"), "--least", "0"]

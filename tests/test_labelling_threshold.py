@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from tilth import score
-from tilth.data.landscape import simulate_photo
-from tilth.errors import BadInput, GridMismatch
-from tilth.labelling.postprocess import RefineOptions, drop_low_parts, refine
-from tilth.labelling.quality import covered, judge
-from tilth.labelling.threshold import (
+from selion import score
+from selion.data.landscape import simulate_photo
+from selion.errors import BadInput, GridMismatch
+from selion.labelling.postprocess import RefineOptions, drop_low_parts, refine
+from selion.labelling.quality import covered, judge
+from selion.labelling.threshold import (
     KNEE,
     DepthMask,
     Sigmoid,
@@ -75,9 +75,7 @@ def test_weights_are_sobels_gradient():
     depth = np.random.default_rng(0).random((7, 8))
     padded = np.pad(depth, 1, mode="symmetric")
     smooth, step = np.array([1, 2, 1]), np.array([-1, 0, 1])
-    y, x = (
-        np.array([[(padded[i : i + 3, j : j + 3] * k).sum() for j in range(8)] for i in range(7)]) for k in (np.outer(step, smooth), np.outer(smooth, step))
-    )
+    y, x = (np.array([[(padded[i : i + 3, j : j + 3] * k).sum() for j in range(8)] for i in range(7)]) for k in (np.outer(step, smooth), np.outer(smooth, step)))
     slope = np.hypot(y, x)
     np.testing.assert_allclose(gradient_weights(depth), slope / slope.max(), atol=1e-12)
     assert (gradient_weights(np.ones((5, 5))) == 0).all()

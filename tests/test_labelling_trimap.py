@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from tilth.classes import CROP, FTW3, IGNORE
-from tilth.cli.main import main
-from tilth.errors import BadInput, GridMismatch, UnreadableFile
-from tilth.grid import photo_grid
-from tilth.labelling import agree, measure_agreement, read_labels, write_mask
-from tilth.labelling.trimap import pair_masks, total
-from tilth.labels import LabelMap
+from selion.classes import CROP, FTW3, IGNORE
+from selion.cli.main import main
+from selion.errors import BadInput, GridMismatch, UnreadableFile
+from selion.grid import photo_grid
+from selion.labelling import agree, measure_agreement, read_labels, write_mask
+from selion.labelling.trimap import pair_masks, total
+from selion.labels import LabelMap
 
 GEO = GeoBox((12, 14), Affine(10, 0, 3e5, 0, -10, 5e6), "EPSG:32633")
 
@@ -113,10 +113,10 @@ def test_the_command_line(tmp_path, capsys):
 
 
 torch = pytest.importorskip("torch")
-from tilth.models.queries import SetAnswer  # noqa: E402
-from tilth.train.criterion import RAW, make_loss  # noqa: E402
-from tilth.train.losses import LOSSES  # noqa: E402
-from tilth.train.recipe import Loss  # noqa: E402
+from selion.models.queries import SetAnswer  # noqa: E402
+from selion.train.criterion import RAW, make_loss  # noqa: E402
+from selion.train.losses import LOSSES  # noqa: E402
+from selion.train.recipe import Loss  # noqa: E402
 
 
 def answer(kind, seed, shape):

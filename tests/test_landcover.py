@@ -7,9 +7,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
-from tilth import store
-from tilth.errors import BadInput, GridMismatch
-from tilth.landcover import SHARE, LandCover, crop_shares, keep_cropland
+from selion import store
+from selion.errors import BadInput, GridMismatch
+from selion.landcover import SHARE, LandCover, crop_shares, keep_cropland
 
 GRID = GeoBox((60, 80), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633")
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import tilth
-from tilth import fields, maps, picture, predict, scoring, store
-from tilth.classes import FTW3
-from tilth.data.landscape import simulate
-from tilth.errors import BadInput, BandMismatch, UnreadableFile
-from tilth.grid import roi_shape, whole
-from tilth.preview import write_preview
-from tilth.raster import Raster
+import selion
+from selion import fields, maps, picture, predict, scoring, store
+from selion.classes import FTW3
+from selion.data.landscape import simulate
+from selion.errors import BadInput, BandMismatch, UnreadableFile
+from selion.grid import roi_shape, whole
+from selion.preview import write_preview
+from selion.raster import Raster
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +27,19 @@ def image(tmp_path_factory):
 
 
 def test_one_line_is_the_four_stations(image, tmp_path):
-    frame = tilth.map_fields(image, tmp_path / "f.parquet", options=maps.MapOptions(min_area=500))
-    model = tilth.load_model("fields-s2-2season")
-    probabilities = tilth.predict(tilth.open_raster(image), model)
-    by_hand = tilth.to_fields(tilth.find_instances(probabilities, model.classes), fields.FieldOptions(min_area=0))
+    frame = selion.map_fields(image, tmp_path / "f.parquet", options=maps.MapOptions(min_area=500))
+    model = selion.load_model("fields-s2-2season")
+    probabilities = selion.predict(selion.open_raster(image), model)
+    by_hand = selion.to_fields(selion.find_instances(probabilities, model.classes), fields.FieldOptions(min_area=0))
     assert frame.geometry.to_wkb().tolist() == by_hand.geometry.to_wkb().tolist()
     assert frame["id"].is_unique
 
 
 def test_time_of_the_image_becomes_the_time_of_determination(image, tmp_path):
-    tilth.map_fields(image, tmp_path / "f.parquet")
+    selion.map_fields(image, tmp_path / "f.parquet")
     assert fields.read_origin(tmp_path / "f.parquet").to_dict()["determination:datetime"] == "2024-08-17T10:20:00Z"
     with pytest.raises(BadInput, match="ISO 8601"):
-        tilth.map_fields(image, tmp_path / "g.parquet", options=maps.MapOptions(datetime="yesterday"))
+        selion.map_fields(image, tmp_path / "g.parquet", options=maps.MapOptions(datetime="yesterday"))
 
 
 def test_smallest_field_is_what_the_image_can_show():
@@ -79,7 +79,7 @@ def test_fast_says_what_it_changes(image):
 
 
 def test_picture_shows_outlines_where_the_fields_are(image, tmp_path):
-    frame = tilth.map_fields(image, tmp_path / "f.parquet")
+    frame = selion.map_fields(image, tmp_path / "f.parquet")
     source = store.open_raster(image)
     plain, step = picture.thumbnail(source)
     drawn = picture.draw_outlines(plain, frame, source.grid, step)
@@ -98,7 +98,7 @@ def test_picture_shows_outlines_where_the_fields_are(image, tmp_path):
 def test_preview_of_a_small_image_is_enlarged(image, tmp_path):
     from PIL import Image
 
-    frame = tilth.map_fields(image, tmp_path / "f.parquet")
+    frame = selion.map_fields(image, tmp_path / "f.parquet")
     path = write_preview(store.open_raster(image), frame, tmp_path / "p.png")
     with Image.open(path) as shown:
         assert shown.size == (192, 192)
@@ -107,8 +107,8 @@ def test_preview_of_a_small_image_is_enlarged(image, tmp_path):
 def test_summary_of_nothing(image):
     nothing = np.zeros((3, 9, 9), np.float32)
     nothing[0] = 1
-    found = tilth.find_instances(Raster(nothing, store.open_raster(image).grid[:9, :9], FTW3.names), FTW3)
-    assert maps.summarise(tilth.to_fields(found)) == {"fields": 0, "total_ha": None, "median_ha": None, "mean_confidence": None}
+    found = selion.find_instances(Raster(nothing, store.open_raster(image).grid[:9, :9], FTW3.names), FTW3)
+    assert maps.summarise(selion.to_fields(found)) == {"fields": 0, "total_ha": None, "median_ha": None, "mean_confidence": None}
 
 
 def test_the_preview_of_a_map_is_that_of_its_table(image, tmp_path):

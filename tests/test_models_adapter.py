@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.classes import CROP
-from tilth.errors import BadInput, MissingExtra, UnknownName
-from tilth.models import ModelCard, build_network, load_model
-from tilth.segmenter import InputSpec, Scaling, View
+from selion.classes import CROP
+from selion.errors import BadInput, MissingExtra, UnknownName
+from selion.models import ModelCard, build_network, load_model
+from selion.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 timm = pytest.importorskip("timm", reason="the extra 'train' is not installed")
 from torch.nn import functional as F  # noqa: E402
 
-from tilth.models.adapter.attention import DeformableAttention, attend, centres  # noqa: E402
-from tilth.models.adapter.backbone import Backbone, beit_block, distance_bias, pairs, stretch, take_unit_colours  # noqa: E402
-from tilth.models.adapter.interaction import ConvFfn, Extractor, Injector, group_norm, to_maps, to_tokens  # noqa: E402
-from tilth.models.adapter.network import make_adapter  # noqa: E402
-from tilth.models.architectures import check_window, torch_only  # noqa: E402
-from tilth.models.blank import build_meta  # noqa: E402
-from tilth.models.export import export  # noqa: E402
+from selion.models.adapter.attention import DeformableAttention, attend, centres  # noqa: E402
+from selion.models.adapter.backbone import Backbone, beit_block, distance_bias, pairs, stretch, take_unit_colours  # noqa: E402
+from selion.models.adapter.interaction import ConvFfn, Extractor, Injector, group_norm, to_maps, to_tokens  # noqa: E402
+from selion.models.adapter.network import make_adapter  # noqa: E402
+from selion.models.architectures import check_window, torch_only  # noqa: E402
+from selion.models.blank import build_meta  # noqa: E402
+from selion.models.export import export  # noqa: E402
 
 VIT = {"encoder": "vit_tiny_patch16_224", "img_size": 64, "embed_dim": 24, "depth": 4, "num_heads": 2, "hidden": 16}
 BEIT = VIT | {"encoder": "beit_base_patch16_224"}
@@ -275,7 +275,7 @@ def test_the_reference_has_the_parameters_of_table_v():
     assert count(network.head) == 239_501_059
     assert count(network.adapter) == 23_236_800
     assert round(count(network) / 1e6, 3) == 570.593
-    from tilth.models.adapter.upsample import Carafe, DySample, Fade, Stepwise
+    from selion.models.adapter.upsample import Carafe, DySample, Fade, Stepwise
 
     # Table V adds 0.44, 0.35 (here 0.37) and 0.10 M.
     with torch.device("meta"):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tilth.classes import CROP
-from tilth.data.landscape import simulate_photo
-from tilth.models import ModelCard, build_network
-from tilth.sample import Sample
-from tilth.segmenter import View
+from selion.classes import CROP
+from selion.data.landscape import simulate_photo
+from selion.models import ModelCard, build_network
+from selion.sample import Sample
+from selion.segmenter import View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 pytest.importorskip("timm", reason="the extra 'train' is not installed")
-from tilth.models.pixel import TorchSegmenter  # noqa: E402
-from tilth.train import fit, read_recipe  # noqa: E402
+from selion.models.pixel import TorchSegmenter  # noqa: E402
+from selion.train import fit, read_recipe  # noqa: E402
 
 SIZE = 64
 TINY = [

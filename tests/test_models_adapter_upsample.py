@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="the extra 'train' is not installed"
 pytest.importorskip("timm", reason="the extra 'train' is not installed")
 from torch.nn import functional as F  # noqa: E402
 
-from tilth.models.adapter.upsample import Carafe, DySample, Fade, Resized, Stepwise, added, reassemble, resize  # noqa: E402
+from selion.models.adapter.upsample import Carafe, DySample, Fade, Resized, Stepwise, added, reassemble, resize  # noqa: E402
 
 SIZES = st.tuples(st.integers(1, 6), st.integers(1, 7))
 SLOW = settings(max_examples=20, deadline=None)

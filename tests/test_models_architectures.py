@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.classes import FTW2, FTW3
-from tilth.errors import BadInput, FetchFailed, MissingExtra, UnknownName
-from tilth.models import ModelCard, build_network, load_model, read_card, write_card
-from tilth.models.architectures import FAMILIES, check_window, find_family
-from tilth.segmenter import InputSpec, Scaling, View
+from selion.classes import FTW2, FTW3
+from selion.errors import BadInput, FetchFailed, MissingExtra, UnknownName
+from selion.models import ModelCard, build_network, load_model, read_card, write_card
+from selion.models.architectures import FAMILIES, check_window, find_family
+from selion.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
-from tilth.models.blank import build_blank, build_meta  # noqa: E402
-from tilth.models.export import export  # noqa: E402
+from selion.models.blank import build_blank, build_meta  # noqa: E402
+from selion.models.export import export  # noqa: E402
 
 BANDS = tuple(f"{window}:{band}" for window in ("window_b", "window_a") for band in ("red", "green", "blue", "nir"))
 TINY_VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 2}
@@ -198,7 +198,7 @@ def test_engines_agree_where_the_size_is_fixed(family, tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (7, 6), (8, 13)])
 @pytest.mark.parametrize("cells", [(1, 1), (2, 2), (3, 3), (6, 6), (2, 5)])
 def test_cell_means_are_adaptive_pooling(size, cells):
-    from tilth.models.cells import CellMeans
+    from selion.models.cells import CellMeans
 
     features = noise(2, 3, *size)
     assert torch.allclose(CellMeans(*cells)(features), torch.nn.functional.adaptive_avg_pool2d(features, cells), atol=1e-6)
@@ -239,7 +239,7 @@ def test_pretrained_weights_are_refused_where_there_are_none():
 def test_a_dead_hub_is_asked_once_and_the_cache_not_at_all(monkeypatch):
     from huggingface_hub import constants
 
-    from tilth.models import network
+    from selion.models import network
 
     tried, asked = [], []
 
@@ -314,7 +314,7 @@ def test_a_date_that_is_there_twice_has_no_difference(siamese):
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), depth=st.integers(0, 6))
 def test_fractal_tanimoto_is_a_similarity(seed, depth):
-    from tilth.models.fractal import tanimoto
+    from selion.models.fractal import tanimoto
 
     one, other = torch.rand(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
     alike = tanimoto(one, other, (2, 3), depth)
@@ -327,7 +327,7 @@ def test_fractal_tanimoto_is_a_similarity(seed, depth):
 
 
 def test_fractal_tanimoto_by_hand():
-    from tilth.models.fractal import tanimoto
+    from selion.models.fractal import tanimoto
 
     one, other = torch.tensor([[1.0, 0.0, 0.5]]), torch.tensor([[0.5, 0.5, 0.5]])
     terms = []
@@ -380,7 +380,7 @@ def test_decode_refuses_sizes_that_its_levels_do_not_divide():
 
 
 def test_pyramid_means_are_those_of_the_cells():
-    from tilth.models.fractal import _cell_means
+    from selion.models.fractal import _cell_means
 
     features = noise(2, 3, 8, 12)
     means = _cell_means(features, 4)
@@ -436,7 +436,7 @@ def test_the_two_dates_of_a_frozen_encoder_meet_token_by_token():
 
 
 def test_an_encoder_of_ones_own_takes_the_place_of_timm():
-    from tilth.models.frozen import TwoDates
+    from selion.models.frozen import TwoDates
 
     class Means(torch.nn.Module):
         def forward(self, image):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilth.classes import FTW3
-from tilth.errors import BadInput, ChecksumMismatch, UnknownName, UnreadableFile
-from tilth.models.card import ModelCard, check_files, describe, read_card, sha256_of, write_card
-from tilth.models.toml import to_toml
-from tilth.segmenter import InputSpec, Scaling
+from selion.classes import FTW3
+from selion.errors import BadInput, ChecksumMismatch, UnknownName, UnreadableFile
+from selion.models.card import ModelCard, check_files, describe, read_card, sha256_of, write_card
+from selion.models.toml import to_toml
+from selion.segmenter import InputSpec, Scaling
 
 CARD = ModelCard(
     name="toy.one",
@@ -96,7 +96,7 @@ def test_files_are_compared_with_the_card(tmp_path):
         check_files(card)
     with pytest.raises(UnreadableFile, match=r"names no model.onnx"):
         check_files(replace(card, files={}))
-    with pytest.raises(UnreadableFile, match=r"tilth models fetch toy.one"):
+    with pytest.raises(UnreadableFile, match=r"selion models fetch toy.one"):
         check_files(replace(card, folder=None))
 
 

@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tilth.classes import FTW3
-from tilth.errors import BadInput, OutputExists, UnknownName, UnreadableFile, UnsafeFile
-from tilth.models.card import ModelCard, read_card
-from tilth.models.feed import probabilities
-from tilth.models.graph import load_openvino
-from tilth.segmenter import InputSpec, Scaling, View
+from selion.classes import FTW3
+from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile, UnsafeFile
+from selion.models.card import ModelCard, read_card
+from selion.models.feed import probabilities
+from selion.models.graph import load_openvino
+from selion.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 smp = pytest.importorskip("segmentation_models_pytorch", reason="the extra 'train' is not installed")
-from tilth.models.architectures import build  # noqa: E402
-from tilth.models.convert import architecture_of, import_checkpoint, network_state, read_checkpoint  # noqa: E402
-from tilth.models.pixel import fill, load_network, load_torch  # noqa: E402
+from selion.models.architectures import build  # noqa: E402
+from selion.models.convert import architecture_of, import_checkpoint, network_state, read_checkpoint  # noqa: E402
+from selion.models.pixel import fill, load_network, load_torch  # noqa: E402
 
 
 def described(backbone, in_channels=8, num_classes=3, **more):
@@ -181,7 +181,7 @@ def test_files_that_are_no_checkpoints_get_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "sentence"),
     [
-        ({"model": "changestar"}, UnknownName, r"no architecture \(as named by the checkpoint\) that tilth builds called 'changestar'"),
+        ({"model": "changestar"}, UnknownName, r"no architecture \(as named by the checkpoint\) that selion builds called 'changestar'"),
         ({"backbone": "efficientnet-b33"}, UnknownName, "did you mean 'efficientnet-b3'"),
         ({"backbone": None}, BadInput, "name no 'backbone'"),
         ({"in_channels": "eight"}, BadInput, "in_channels = 'eight'"),

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-import tilth.models
-from tilth.errors import BadInput, BandMismatch, MissingExtra, OutputExists, UnreadableFile, UnsafeFile
-from tilth.grid import photo_grid, whole
-from tilth.models.delineate import Delineator, load_delineate, to_instances
-from tilth.segmenter import View, gives_objects
+import selion.models
+from selion.errors import BadInput, BandMismatch, MissingExtra, OutputExists, UnreadableFile, UnsafeFile
+from selion.grid import photo_grid, whole
+from selion.models.delineate import Delineator, load_delineate, to_instances
+from selion.segmenter import View, gives_objects
 
 
 def result(masks, sure):
@@ -62,7 +62,7 @@ def test_nothing_found_and_masks_of_another_size():
 
 def test_it_is_fed_with_bytes_blue_first():
     detector = Detector(result(fields(), [0.6, 0.9, 0.3]))
-    model = Delineator(tilth.models.find_card("DelineateAnything"), detector)
+    model = Delineator(selion.models.find_card("DelineateAnything"), detector)
     assert gives_objects(model)
     pixels = np.stack([np.full((32, 32), value, np.float32) for value in (10, 20, 300)])
     found = model([View(pixels, whole(photo_grid((32, 32))))])
@@ -78,27 +78,27 @@ def test_it_is_fed_with_bytes_blue_first():
 
 
 def test_a_pickle_is_refused_and_a_graph_imported(tmp_path, monkeypatch):
-    card = tilth.models.find_card("DelineateAnything-S")
+    card = selion.models.find_card("DelineateAnything-S")
     (tmp_path / "a.pt").write_bytes(b"x")
     with pytest.raises(UnsafeFile, match="would have to be executed to be read: turn it into ONNX"):
-        tilth.models.import_checkpoint(tmp_path / "a.pt", tmp_path / "model", card)
+        selion.models.import_checkpoint(tmp_path / "a.pt", tmp_path / "model", card)
     with pytest.raises(UnreadableFile, match="There is no file"):
-        tilth.models.import_checkpoint(tmp_path / "a.onnx", tmp_path / "model", card)
+        selion.models.import_checkpoint(tmp_path / "a.onnx", tmp_path / "model", card)
     (tmp_path / "a.onnx").write_bytes(b"graph")
-    made = tilth.models.import_checkpoint(tmp_path / "a.onnx", tmp_path / "model", card)
+    made = selion.models.import_checkpoint(tmp_path / "a.onnx", tmp_path / "model", card)
     assert made.licence == "AGPL-3.0"
     with pytest.raises(OutputExists):
-        tilth.models.import_checkpoint(tmp_path / "a.onnx", tmp_path / "model", card)
-    monkeypatch.setattr("tilth.models.delineate.available", lambda _: False)
-    with pytest.raises(MissingExtra, match=r"ultralytics, which is under AGPL-3.0 and not installed: .* pip install 'tilth\[delineate\]'"):
-        tilth.models.load_model(tmp_path / "model", "torch")
+        selion.models.import_checkpoint(tmp_path / "a.onnx", tmp_path / "model", card)
+    monkeypatch.setattr("selion.models.delineate.available", lambda _: False)
+    with pytest.raises(MissingExtra, match=r"ultralytics, which is under AGPL-3.0 and not installed: .* pip install 'selion\[delineate\]'"):
+        selion.models.load_model(tmp_path / "model", "torch")
 
     detector = Detector(result(fields(), [0.6, 0.9, 0.3]))
     asked = []
     fake = SimpleNamespace(YOLO=lambda path, task: asked.append((path, task)) or detector)
-    monkeypatch.setattr("tilth.models.delineate.available", lambda _: True)
+    monkeypatch.setattr("selion.models.delineate.available", lambda _: True)
     monkeypatch.setitem(sys.modules, "ultralytics", fake)
-    model = tilth.models.load_model(tmp_path / "model", "torch")
+    model = selion.models.load_model(tmp_path / "model", "torch")
     assert asked == [(str(tmp_path / "model" / "model.onnx"), "segment")]
     assert "AGPL-3.0" in model.engine
     (tmp_path / "model" / "model.onnx").unlink()
@@ -107,5 +107,5 @@ def test_a_pickle_is_refused_and_a_graph_imported(tmp_path, monkeypatch):
 
 
 def test_nothing_imports_it_by_default():
-    code = "import sys, tilth.models.zoo, tilth.models.delineate, tilth.cli.models; tilth.models.zoo.list_models(); print('ultralytics' in sys.modules)"
+    code = "import sys, selion.models.zoo, selion.models.delineate, selion.cli.models; selion.models.zoo.list_models(); print('ultralytics' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "False"

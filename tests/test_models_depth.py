@@ -8,15 +8,15 @@ import shutil
 import numpy as np
 import pytest
 
-from tilth import predict
-from tilth.errors import BadInput, FetchFailed, UnknownName, UnreadableFile, UnsafeFile
-from tilth.grid import photo_grid
-from tilth.labelling import DepthSegmenter, depth_mask
-from tilth.raster import Raster
+from selion import predict
+from selion.errors import BadInput, FetchFailed, UnknownName, UnreadableFile, UnsafeFile
+from selion.grid import photo_grid
+from selion.labelling import DepthSegmenter, depth_mask
+from selion.raster import Raster
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-from tilth.models import depth as depths  # noqa: E402
+from selion.models import depth as depths  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,16 @@ import torch
 import language_toys
 import tiny_sam
 from predict_toys import utm_grid
-from tilth import predict
-from tilth.classes import ClassScheme
-from tilth.errors import BadInput, ChecksumMismatch
-from tilth.models import load_model
-from tilth.models.card import ModelCard
-from tilth.models.embedded.learn import fit
-from tilth.models.embedded.network import Asking, EmbeddedMasks, EmbeddedWeights, embedded_loss
-from tilth.models.embedded.segmenter import EmbeddedSegmenter, save_embedded
-from tilth.raster import Raster
-from tilth.segmenter import InputSpec, Scaling, View
+from selion import predict
+from selion.classes import ClassScheme
+from selion.errors import BadInput, ChecksumMismatch
+from selion.models import load_model
+from selion.models.card import ModelCard
+from selion.models.embedded.learn import fit
+from selion.models.embedded.network import Asking, EmbeddedMasks, EmbeddedWeights, embedded_loss
+from selion.models.embedded.segmenter import EmbeddedSegmenter, save_embedded
+from selion.raster import Raster
+from selion.segmenter import InputSpec, Scaling, View
 
 CLASSES = ClassScheme(("others", "field", "tree"), ("field",))
 CARD = ModelCard("tiny-lisa", InputSpec(("red", "green", "blue"), Scaling((255.0,), clip=(0.0, 1.0)), window=32, multiple=16), CLASSES)

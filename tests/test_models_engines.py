@@ -12,20 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.classes import FTW2, FTW3
-from tilth.errors import BadInput, BandMismatch, OutputExists, UnknownName, UnreadableFile
-from tilth.models.card import ModelCard, check_files, read_card
-from tilth.models.feed import feed, probabilities
-from tilth.models.graph import load_onnxruntime, load_openvino
-from tilth.segmenter import InputSpec, Scaling, View
+from selion.classes import FTW2, FTW3
+from selion.errors import BadInput, BandMismatch, OutputExists, UnknownName, UnreadableFile
+from selion.models.card import ModelCard, check_files, read_card
+from selion.models.feed import feed, probabilities
+from selion.models.graph import load_onnxruntime, load_openvino
+from selion.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 from safetensors.torch import load_file  # noqa: E402
 
-from tilth.models.architectures import build  # noqa: E402
-from tilth.models.export import export  # noqa: E402
-from tilth.models.narrow import narrow, widen  # noqa: E402
-from tilth.models.pixel import fill, load_network, load_torch  # noqa: E402
+from selion.models.architectures import build  # noqa: E402
+from selion.models.export import export  # noqa: E402
+from selion.models.narrow import narrow, widen  # noqa: E402
+from selion.models.pixel import fill, load_network, load_torch  # noqa: E402
 
 BANDS = ("red", "green", "blue", "nir")
 UNET = {"family": "unet", "encoder": "mobilenet_v2", "decoder_channels": [32, 24, 16, 16, 8]}
@@ -293,9 +293,9 @@ WATCH = """
 LOAD = """
     from pathlib import Path
     import numpy as np
-    from tilth.models.card import read_card
-    from tilth.models.graph import load_openvino
-    from tilth.segmenter import View
+    from selion.models.card import read_card
+    from selion.models.graph import load_openvino
+    from selion.segmenter import View
     folder = Path(sys.argv[1])
     model = load_openvino(read_card(folder), folder, threads=1)
     assert model([View(np.zeros((4, 64, 64), np.uint16), (slice(0, 64), slice(0, 64)))]).shape == (1, 3, 64, 64)

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tilth.classes import FTW3
-from tilth.errors import BadInput
-from tilth.models import ModelCard, build_network, export, load_model
-from tilth.segmenter import InputSpec, Scaling, View
+from selion.classes import FTW3
+from selion.errors import BadInput
+from selion.models import ModelCard, build_network, export, load_model
+from selion.segmenter import InputSpec, Scaling, View
 
 TINY = {"family": "frozen", "encoder": "vit_tiny_patch16_224", "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "hidden": 16, "detail": 4}
 BANDS = tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tilth.classes import IGNORE
-from tilth.errors import BadInput, UnknownName
-from tilth.models.language.chat import SHOWN, Place, Prompt, coarsen, cut, messages, picture, pictures, refine
-from tilth.models.language.ebnf import to_ebnf
-from tilth.models.language.grammar import Grammar, is_done
-from tilth.models.language.rrle import CODECS, Misread, decode, encode, find_codec
+from selion.classes import IGNORE
+from selion.errors import BadInput, UnknownName
+from selion.models.language.chat import SHOWN, Place, Prompt, coarsen, cut, messages, picture, pictures, refine
+from selion.models.language.ebnf import to_ebnf
+from selion.models.language.grammar import Grammar, is_done
+from selion.models.language.rrle import CODECS, Misread, decode, encode, find_codec
 
 NAMES = ("others", "field", "winter wheat", "tree", "field edge")
 RRLE = CODECS["rrle"]
@@ -203,7 +203,7 @@ def test_the_grammar_as_text():
 
 
 def test_questions_put_first_what_all_patches_share():
-    from tilth.classes import ALU
+    from selion.classes import ALU
 
     prompt = Prompt(patch=64, grid=32)
     said = messages(prompt, ALU, Place((0, 64, 64, 128), (512, 768)))[0]["content"]
@@ -246,7 +246,7 @@ def test_coarse_answers_are_majorities():
 
 
 def test_margins_and_pictures():
-    from tilth.segmenter import Scaling
+    from selion.segmenter import Scaling
 
     values = np.arange(3 * 6 * 6, dtype=np.float32).reshape(3, 6, 6)
     part = cut(values, (slice(0, 4), slice(2, 6)), 1)
@@ -259,7 +259,7 @@ def test_margins_and_pictures():
 
 
 def test_a_patch_is_shown_in_colour_in_grey_or_not_at_all():
-    from tilth.segmenter import Scaling
+    from selion.segmenter import Scaling
 
     values, roi = np.random.default_rng(0).integers(0, 256, (3, 8, 8)).astype(np.float32), (slice(2, 6), slice(4, 8))
     part = values[:, *roi]

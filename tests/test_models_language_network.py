@@ -14,21 +14,21 @@ pytest.importorskip("tokenizers")
 torch = pytest.importorskip("torch")
 
 from language_toys import CLASSES, PROMPT, pair, sample, still  # noqa: E402
-from tilth import predict  # noqa: E402
-from tilth.classes import ClassScheme  # noqa: E402
-from tilth.errors import BadInput, MissingExtra, UnknownName, UnreadableFile  # noqa: E402
-from tilth.grid import photo_grid, whole  # noqa: E402
-from tilth.models import ModelCard, load_model, read_card, write_card  # noqa: E402
-from tilth.models.card import sha256_of  # noqa: E402
-from tilth.models.language.chat import Prompt  # noqa: E402
-from tilth.models.language.grammar import Grammar, MaskGrammar, TokenGrammar, check_tokenizer  # noqa: E402
-from tilth.models.language.network import LanguageSegmenter, spoken  # noqa: E402
-from tilth.models.language.price import cost_table, token_costs  # noqa: E402
-from tilth.models.language.rrle import CODECS, decode, encode  # noqa: E402
-from tilth.models.language.speak import Question, Speaker, Speaking  # noqa: E402
-from tilth.models.language.tiny import save_tiny  # noqa: E402
-from tilth.raster import Raster  # noqa: E402
-from tilth.segmenter import InputSpec, Scaling, View  # noqa: E402
+from selion import predict  # noqa: E402
+from selion.classes import ClassScheme  # noqa: E402
+from selion.errors import BadInput, MissingExtra, UnknownName, UnreadableFile  # noqa: E402
+from selion.grid import photo_grid, whole  # noqa: E402
+from selion.models import ModelCard, load_model, read_card, write_card  # noqa: E402
+from selion.models.card import sha256_of  # noqa: E402
+from selion.models.language.chat import Prompt  # noqa: E402
+from selion.models.language.grammar import Grammar, MaskGrammar, TokenGrammar, check_tokenizer  # noqa: E402
+from selion.models.language.network import LanguageSegmenter, spoken  # noqa: E402
+from selion.models.language.price import cost_table, token_costs  # noqa: E402
+from selion.models.language.rrle import CODECS, decode, encode  # noqa: E402
+from selion.models.language.speak import Question, Speaker, Speaking  # noqa: E402
+from selion.models.language.tiny import save_tiny  # noqa: E402
+from selion.raster import Raster  # noqa: E402
+from selion.segmenter import InputSpec, Scaling, View  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +47,7 @@ def toy():
 
 def card(prompt: Prompt = PROMPT, context: int | None = 64, **architecture) -> ModelCard:
     spec = InputSpec(("red", "green", "blue"), Scaling((255.0,)), None, prompt.patch, 0.25, 1, context)
-    return ModelCard(
-        "toy", spec, CLASSES, architecture={"family": "language", "prompt": prompt.to_dict(), **architecture}, format="transformers", licence="CC0"
-    )
+    return ModelCard("toy", spec, CLASSES, architecture={"family": "language", "prompt": prompt.to_dict(), **architecture}, format="transformers", licence="CC0")
 
 
 def segmenter(toy, prompt: Prompt = PROMPT, **speaking) -> LanguageSegmenter:
@@ -298,7 +296,7 @@ def test_faults_of_cards_and_files_are_one_sentence_each(toy, tmp_path, monkeypa
     assert spoken(found, samples=3).architecture["speaking"] == {"samples": 3}
 
 
-@pytest.mark.parametrize("engine", ["tilth", "none"])
+@pytest.mark.parametrize("engine", ["selion", "none"])
 def test_the_tokenizer_is_looked_at_whatever_the_grammar(toy, tmp_path, engine):
     path = folder(toy, tmp_path / "m")
     write_card(replace(read_card(path), architecture={**card().architecture, "speaking": {"grammar": engine}}), path / "card.toml")
@@ -314,7 +312,7 @@ def test_the_tokenizer_is_looked_at_whatever_the_grammar(toy, tmp_path, engine):
 
 
 def test_a_tokenizer_that_splits_the_separators_is_said_when_it_is_loaded(toy, tmp_path, monkeypatch):
-    from tilth.models.language import speak
+    from selion.models.language import speak
 
     path = folder(toy, tmp_path / "m")
     monkeypatch.setattr(speak, "check_tokenizer", lambda *_: ("The tokenizer splits ' *' (2 tokens): the codec rrle-compact needs fewer tokens.",))
@@ -362,6 +360,6 @@ def test_another_engine_keeps_to_the_grammar_too(codec):
 
 
 def test_an_engine_that_is_not_installed(toy, monkeypatch):
-    monkeypatch.setattr("tilth.extras.available", lambda module: module != "xgrammar")
-    with pytest.raises(MissingExtra, match=r"pip install 'tilth\[grammar\]'"):
+    monkeypatch.setattr("selion.extras.available", lambda module: module != "xgrammar")
+    with pytest.raises(MissingExtra, match=r"pip install 'selion\[grammar\]'"):
         segmenter(toy, grammar="xgrammar")(views(1))

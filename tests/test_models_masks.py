@@ -10,20 +10,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import tilth.models
+import selion.models
 import tiny_sam
-from tilth import predict
-from tilth.errors import BadInput, BandMismatch, GridMismatch, MissingExtra, UnknownName, UnreadableFile
-from tilth.grid import photo_grid, whole
-from tilth.models import objects, zoo
-from tilth.models.card import read_card, write_card
-from tilth.models.prompted.checkpoint import checkpoint_card, edge, is_checkpoint
-from tilth.models.prompted.everything import MaskOptions, SamSegmenter, mask_options, point_grid, segment_everything
-from tilth.models.prompted.masks import boxes_of, clean, layer, stability, suppress
-from tilth.models.prompted.network import Looked, Prompted, load_prompted
-from tilth.models.prompted.oracle import best_of_points, prompt_points
-from tilth.raster import Raster
-from tilth.segmenter import View, gives_objects
+from selion import predict
+from selion.errors import BadInput, BandMismatch, GridMismatch, MissingExtra, UnknownName, UnreadableFile
+from selion.grid import photo_grid, whole
+from selion.models import objects, zoo
+from selion.models.card import read_card, write_card
+from selion.models.prompted.checkpoint import checkpoint_card, edge, is_checkpoint
+from selion.models.prompted.everything import MaskOptions, SamSegmenter, mask_options, point_grid, segment_everything
+from selion.models.prompted.masks import boxes_of, clean, layer, stability, suppress
+from selion.models.prompted.network import Looked, Prompted, load_prompted
+from selion.models.prompted.oracle import best_of_points, prompt_points
+from selion.raster import Raster
+from selion.segmenter import View, gives_objects
 
 KINDS = ("sam", "sam2", "sam2_video", "sam_hq")
 
@@ -294,7 +294,7 @@ def test_a_folder_is_a_model(folders, kind):
     folder = folders[kind]
     assert is_checkpoint(folder)
     assert edge(folder) == 64
-    model = tilth.models.load_model(folder, "torch")
+    model = selion.models.load_model(folder, "torch")
     assert gives_objects(model)
     assert model.card.name == kind
     assert model.card.architecture == {"family": "sam2" if "2" in kind else kind}
@@ -311,24 +311,24 @@ def test_a_folder_with_a_card_is_checked(folders, tmp_path):
     card = checkpoint_card(folder)
     write_card(card, folder / "card.toml")
     assert not is_checkpoint(folder)
-    assert tilth.models.load_model(folder, "torch").card == read_card(folder)
+    assert selion.models.load_model(folder, "torch").card == read_card(folder)
     (folder / "model.safetensors").write_bytes(b"changed")
-    with pytest.raises(tilth.errors.ChecksumMismatch):
-        tilth.models.load_model(folder)
+    with pytest.raises(selion.errors.ChecksumMismatch):
+        selion.models.load_model(folder)
 
 
 def test_engines_that_cannot(folders):
     with pytest.raises(BadInput, match="answers with objects"):
-        tilth.models.load_model(folders["sam"], "openvino")
+        selion.models.load_model(folders["sam"], "openvino")
     with pytest.raises(UnknownName, match="did you mean 'torch'"):
-        tilth.models.load_model(folders["sam"], "torsh")
+        selion.models.load_model(folders["sam"], "torsh")
     if not torch.backends.mps.is_available():
         with pytest.raises(MissingExtra, match="sees no such device"):
-            tilth.models.load_model(folders["sam"], "mps")
+            selion.models.load_model(folders["sam"], "mps")
 
 
 def test_views_that_do_not_fit(folders):
-    model = tilth.models.load_model(folders["sam"], "torch")
+    model = selion.models.load_model(folders["sam"], "torch")
     with pytest.raises(BandMismatch, match="wants 3 bands"):
         model([View(np.zeros((4, 64, 64), np.float32), whole(photo_grid((64, 64))))])
     with pytest.raises(BadInput, match="NaN"):
@@ -353,9 +353,9 @@ def test_a_map_of_windows_equals_the_truth(tmp_path):
 
 
 def checkpoint_card_like():
-    from tilth.classes import FTW2
-    from tilth.models.card import ModelCard
-    from tilth.segmenter import InputSpec, Scaling
+    from selion.classes import FTW2
+    from selion.models.card import ModelCard
+    from selion.segmenter import InputSpec, Scaling
 
     inputs = InputSpec(("red", "green", "blue"), Scaling((255.0,), (0.0,), (0.0, 1.0)), window=64, multiple=1)
     return ModelCard("painted", inputs, FTW2, architecture={"family": "sam", "points_per_side": 24, "small": 3}, format="sam")
@@ -372,15 +372,15 @@ def test_fetching_brings_the_files_and_writes_the_card(folders, tmp_path, monkey
         threading.Thread(target=server.serve_forever, daemon=True).start()
         card = {c.name: c for c in zoo._registry()}["sam-vit-base"]
         card = objects.replace(card, url=f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("TILTH_CACHE", str(tmp_path))
+        monkeypatch.setenv("SELION_CACHE", str(tmp_path))
         monkeypatch.setattr(zoo, "_registry", lambda: (card,))
         with pytest.warns(UserWarning, match="no checksum was published"):
-            fetched = tilth.models.fetch_model("sam-vit-base")
+            fetched = selion.models.fetch_model("sam-vit-base")
         server.shutdown()
     assert fetched.folder == tmp_path / "models" / "sam-vit-base"
     assert set(fetched.files) == {"config.json", "preprocessor_config.json", "model.safetensors"}
-    assert tilth.models.fetch_model("sam-vit-base") == fetched  # what is here is not fetched again
-    assert tilth.models.load_model("sam-vit-base", "torch").card.licence == "Apache-2.0"
+    assert selion.models.fetch_model("sam-vit-base") == fetched  # what is here is not fetched again
+    assert selion.models.load_model("sam-vit-base", "torch").card.licence == "Apache-2.0"
 
 
 # ---------------------------------------------------------------- prompts from the truth
@@ -447,8 +447,8 @@ def test_interpolation_here_is_that_of_torch():
 
 
 def test_an_image_becomes_a_table_of_fields(folders, tmp_path):
-    from tilth import maps, store
-    from tilth.fields import read_fields
+    from selion import maps, store
+    from selion.fields import read_fields
 
     folder = shutil.copytree(folders["sam2"], tmp_path / "mine")
     card = objects.replace(

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predict_toys import utm_grid
-from tilth import fields, predict, score
-from tilth.classes import FTW2, FTW3, ClassScheme
-from tilth.data.landscape import simulate
-from tilth.errors import BadInput, UnknownName
-from tilth.grid import photo_grid
-from tilth.labels import Instances, class_labels
-from tilth.models.refine import Refined, merge_boundary, refined_classes
-from tilth.raster import Raster
-from tilth.segmenter import InputSpec
+from selion import fields, predict, score
+from selion.classes import FTW2, FTW3, ClassScheme
+from selion.data.landscape import simulate
+from selion.errors import BadInput, UnknownName
+from selion.grid import photo_grid
+from selion.labels import Instances, class_labels
+from selion.models.refine import Refined, merge_boundary, refined_classes
+from selion.raster import Raster
+from selion.segmenter import InputSpec
 
 EDGES = ClassScheme(("background", "boundary"), boundary="boundary")
 ALL = ClassScheme(("others", "field", "tree", "pond"), ("field", "pond"))
@@ -180,9 +180,9 @@ def test_own_boundary_needs_no_refiner():
 def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
     """Text4Seg's refinement: every part is asked for once, inside itself, and what the decoder says takes the mask's place."""
     tiny_sam = pytest.importorskip("tiny_sam")
-    from tilth.models import load_model
-    from tilth.models.refine import refine
-    from tilth.models.refine_points import PointRefined, refine_with_points
+    from selion.models import load_model
+    from selion.models.refine import refine
+    from selion.models.refine_points import PointRefined, refine_with_points
 
     sam = load_model(tiny_sam.save("sam", tmp_path), "torch")
     labels = np.zeros((40, 48), int)
@@ -230,7 +230,7 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
 def test_what_does_not_fit_is_refused():
     with pytest.raises(BadInput, match="none of them is a boundary: name a refiner"):
         Refined(BASE)
-    with pytest.raises(BadInput, match="tilth train epoc"):
+    with pytest.raises(BadInput, match="selion train epoc"):
         Refined(BASE, Painted(FTW2))
     with pytest.raises(BadInput, match="answers with objects"):
         Refined(Painted(FTW2, answers="objects"), EDGE)
@@ -246,8 +246,8 @@ def test_what_does_not_fit_is_refused():
 
 def test_the_whole_road(tmp_path):
     """The packaged model behind itself: table and score raster, and the second half from the raster gives the same fields."""
-    from tilth import maps, models, store
-    from tilth.grid import whole
+    from selion import maps, models, store
+    from selion.grid import whole
 
     scene = simulate(5, (96, 96), 3.0, "smallholder", bands="rgb")
     with store.create_cog(tmp_path / "image.tif", scene.image.grid, scene.image.bands, np.uint8) as sink:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-import tilth.models
+import selion.models
 import tiny_sam
-from tilth.classes import FTW3
-from tilth.errors import BadInput, UnknownName
-from tilth.models import build_network
-from tilth.models.blank import build_meta
-from tilth.models.card import ModelCard
-from tilth.models.prompted.semantic import make_sam, make_sam2
-from tilth.segmenter import InputSpec, View
+from selion.classes import FTW3
+from selion.errors import BadInput, UnknownName
+from selion.models import build_network
+from selion.models.blank import build_meta
+from selion.models.card import ModelCard
+from selion.models.prompted.semantic import make_sam, make_sam2
+from selion.segmenter import InputSpec, View
 
 FAMILIES = ("sam", "sam2")
 TINY = {"size": "test", "image_size": 64}
@@ -120,9 +120,9 @@ def test_it_is_exported_and_every_engine_answers_the_same(family, tmp_path):
                 parameter.normal_(0, 0.7 if family == "sam" else 0.4)
     bands = tuple(f"b{k}" for k in range(8))
     card = ModelCard("mine", InputSpec(bands, window=32, multiple=32), FTW3, architecture=architecture)
-    made = tilth.models.export(network, card, tmp_path / "model", half=False)
+    made = selion.models.export(network, card, tmp_path / "model", half=False)
     view = View(np.random.default_rng(0).random((8, 32, 32)).astype(np.float32), (slice(0, 32), slice(0, 32)))
-    answers = {engine: tilth.models.load_model(made.folder, engine, threads=1)([view]) for engine in ("torch", "openvino", "onnxruntime")}
+    answers = {engine: selion.models.load_model(made.folder, engine, threads=1)([view]) for engine in ("torch", "openvino", "onnxruntime")}
     with torch.inference_mode():
         wanted = network(torch.from_numpy(view.pixels[None])).softmax(1).numpy()
     for engine, answer in answers.items():
@@ -154,8 +154,8 @@ def test_positions_at_the_checkpoints_own_size_are_taken_as_they_are(tmp_path):
 
 
 def test_a_recipe_trains_it(tmp_path):
-    from tilth import train
-    from tilth.train.recipe import Crops, Model, Schedule, Validate
+    from selion import train
+    from selion.train.recipe import Crops, Model, Schedule, Validate
     from train_toys import recipe, sample
 
     tiny_sam.save("sam2", tmp_path / "published")
@@ -168,7 +168,7 @@ def test_a_recipe_trains_it(tmp_path):
     spec = replace(spec, input=replace(spec.input, multiple=spec.input.window))
     plan = train.plan_samples(spec, [sample(0), sample(1)], [sample(10)])
     result = train.train(plan, tmp_path / "out")
-    model = tilth.models.load_model(result.card.folder, "torch")
+    model = selion.models.load_model(result.card.folder, "torch")
     assert model.card.architecture == {"family": "sam2", **TINY}
     window = spec.input.window
     answer = model([View(sample(0).image.values[:, :window, :window].astype(np.float32), (slice(0, window), slice(0, window)))])

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tilth.models
-import tilth.store
-from tilth.classes import FTW2, FTW3
-from tilth.errors import BadInput, ChecksumMismatch, MissingExtra, UnknownName, UnreadableFile, UnsafeFile
-from tilth.models import zoo
-from tilth.models.card import ModelCard, check_files, describe, read_card
-from tilth.segmenter import InputSpec, Scaling, View
+import selion.models
+import selion.store
+from selion.classes import FTW2, FTW3
+from selion.errors import BadInput, ChecksumMismatch, MissingExtra, UnknownName, UnreadableFile, UnsafeFile
+from selion.models import zoo
+from selion.models.card import ModelCard, check_files, describe, read_card
+from selion.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
-from tilth.models.architectures import build  # noqa: E402
-from tilth.models.export import export  # noqa: E402
+from selion.models.architectures import build  # noqa: E402
+from selion.models.export import export  # noqa: E402
 
 TINY = ModelCard("tiny.one", InputSpec(("grey",), Scaling((255.0,)), window=16, multiple=8), FTW2, licence="CC0-1.0", summary="tiny")
 VIEW = View(np.full((1, 16, 16), 255, np.uint8), (slice(0, 16), slice(0, 16)))
@@ -26,7 +26,7 @@ VIEW = View(np.full((1, 16, 16), 255, np.uint8), (slice(0, 16), slice(0, 16)))
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -126,11 +126,11 @@ def test_a_wrong_name_gets_the_nearest(packaged):
 
 
 def test_what_is_not_here_says_how_to_get_it():
-    with pytest.raises(UnreadableFile, match="run 'tilth models fetch FTW_PRUE_EFNET_B5'"):
+    with pytest.raises(UnreadableFile, match="run 'selion models fetch FTW_PRUE_EFNET_B5'"):
         zoo.load_model("FTW_PRUE_EFNET_B5")
-    with pytest.raises(UnreadableFile, match="run 'tilth models fetch sam-vit-base'"):
+    with pytest.raises(UnreadableFile, match="run 'selion models fetch sam-vit-base'"):
         zoo.load_model("sam-vit-base")
-    with pytest.raises(UnreadableFile, match=r"DelineateAnything is not on this machine: download .*yolo export .*tilth models import"):
+    with pytest.raises(UnreadableFile, match=r"DelineateAnything is not on this machine: download .*yolo export .*selion models import"):
         zoo.load_model("DelineateAnything")
     with pytest.raises(UnsafeFile, match=r"\(AGPL-3.0\) is published as a pickle"):
         zoo.fetch_model("DelineateAnything")
@@ -138,7 +138,7 @@ def test_what_is_not_here_says_how_to_get_it():
 
 def test_the_best_engine_is_taken_and_said(packaged, monkeypatch):
     lacking(monkeypatch, "cuda", "mps")
-    model = tilth.models.load_model("tiny.one", threads=1)
+    model = selion.models.load_model("tiny.one", threads=1)
     assert model.engine.startswith("OpenVINO ")
     assert model.engine.endswith("1 thread, float32; cuda: not in this test, mps: not in this test")
     assert model([VIEW])[0, 1] == pytest.approx(1 / (1 + np.exp(-2)))
@@ -192,7 +192,7 @@ def test_fetch_imports_into_the_cache_once(tmp_path, monkeypatch, cache):
         asked.append((url, sha256))
         return tmp_path / "prue.ckpt"
 
-    monkeypatch.setattr(tilth.store, "fetch", fetch)
+    monkeypatch.setattr(selion.store, "fetch", fetch)
     with pytest.warns(UserWarning, match=f"no checksum was published, .* sha256 {sha}"):
         card = zoo.fetch_model("FTW_PRUE_EFNET_B3_CCBY")
     assert asked == [(card.url, "")]
@@ -210,7 +210,7 @@ def test_a_fetched_model_that_was_damaged_is_fetched_again_by_force(tmp_path, mo
     sha = published_checkpoint(tmp_path / "prue.ckpt")
     known = tuple(replace(card, sha256=sha) if card.name == "FTW_PRUE_EFNET_B3" else card for card in zoo._registry())
     monkeypatch.setattr(zoo, "_registry", lambda: known)
-    monkeypatch.setattr(tilth.store, "fetch", lambda _url, _sha256: tmp_path / "prue.ckpt")
+    monkeypatch.setattr(selion.store, "fetch", lambda _url, _sha256: tmp_path / "prue.ckpt")
     card = zoo.fetch_model("FTW_PRUE_EFNET_B3")  # a known checksum: no warning, which would be an error here
     (card.folder / "model.onnx").write_bytes(b"")
     with pytest.raises(ChecksumMismatch):
@@ -218,7 +218,7 @@ def test_a_fetched_model_that_was_damaged_is_fetched_again_by_force(tmp_path, mo
     assert check_files(zoo.fetch_model("FTW_PRUE_EFNET_B3", force=True)) == card.folder
 
 
-def test_fetching_what_ships_with_tilth_does_nothing(packaged):
+def test_fetching_what_ships_with_selion_does_nothing(packaged):
     assert zoo.fetch_model("tiny.one") == packaged
     assert zoo.fetch_model("tiny.one", force=True) == packaged
 
@@ -236,10 +236,10 @@ def test_the_door_to_the_store_takes_a_file_without_a_published_checksum(tmp_pat
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/prue.ckpt"
-        here = tilth.store.fetch(url, "")
+        here = selion.store.fetch(url, "")
         assert here.read_bytes() == b"weights"
         assert here.is_relative_to(cache)
         with pytest.raises(ChecksumMismatch):
-            tilth.store.fetch(url, hashlib.sha256(b"other").hexdigest())
+            selion.store.fetch(url, hashlib.sha256(b"other").hexdigest())
         server.shutdown()
-    assert tilth.store.fetch(url, "") == here
+    assert selion.store.fetch(url, "") == here

@@ -1,4 +1,4 @@
-"""Things show themselves in a notebook: a small picture and the facts, without weight on `import tilth`."""
+"""Things show themselves in a notebook: a small picture and the facts, without weight on `import selion`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from tilth import notebook
-from tilth.classes import CROP, FTW3, ClassScheme
-from tilth.data.landscape import simulate
-from tilth.errors import BadInput, MissingExtra
-from tilth.grid import photo_grid
-from tilth.labels import Instances, LabelMap, class_labels
-from tilth.models import load_model, packaged_models
-from tilth.raster import Raster
-from tilth.store import create_cog, open_raster
+from selion import notebook
+from selion.classes import CROP, FTW3, ClassScheme
+from selion.data.landscape import simulate
+from selion.errors import BadInput, MissingExtra
+from selion.grid import photo_grid
+from selion.labels import Instances, LabelMap, class_labels
+from selion.models import load_model, packaged_models
+from selion.raster import Raster
+from selion.store import create_cog, open_raster
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,8 @@ def test_cards_models_and_classes_show_their_facts():
 
 
 def test_report_and_dataset(tmp_path):
-    from tilth.data import load_dataset
-    from tilth.score import Report
+    from selion.data import load_dataset
+    from selion.score import Report
 
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
@@ -125,7 +125,7 @@ def test_report_and_dataset(tmp_path):
 
 def test_fields_on_a_map():
     lonboard = pytest.importorskip("lonboard")
-    from tilth.fields import to_fields
+    from selion.fields import to_fields
 
     frame = to_fields(simulate(3, (64, 64), 10.0, "europe").instances)
     frame["confidence"] = np.linspace(0, 1, len(frame))
@@ -141,16 +141,16 @@ def test_fields_on_a_map():
 
 
 def test_map_without_lonboard_names_the_line(monkeypatch):
-    from tilth import extras
+    from selion import extras
 
     monkeypatch.setattr(extras, "available", lambda _: False)
-    with pytest.raises(MissingExtra, match=r"tilth\[notebook\]"):
+    with pytest.raises(MissingExtra, match=r"selion\[notebook\]"):
         notebook.show_fields(pd.DataFrame({"confidence": []}))
 
 
 def test_faces_cost_nothing_before_somebody_looks():
-    heavy = ("PIL", "tilth.notebook", "tilth.picture", "geopandas", "torch")
-    code = f"import sys, tilth; tilth.Raster, tilth.LabelMap; print([m for m in {heavy} if m in sys.modules])"
+    heavy = ("PIL", "selion.notebook", "selion.picture", "geopandas", "torch")
+    code = f"import sys, selion; selion.Raster, selion.LabelMap; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from report_pages import LEARNT, PAGES
-from tilth import page
+from selion import page
 
 VOID = {"meta", "img", "br", "rect", "path", "line", "circle", "polyline"}
 

@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilth.grid import Lattice
-from tilth.predict.blend import LatticeWeights, gaussian
+from selion.grid import Lattice
+from selion.predict.blend import LatticeWeights, gaussian
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.floats(0, 0.75))

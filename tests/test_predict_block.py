@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predict_toys import Constant, Procedural, Toy, utm_grid
-from tilth.errors import BadInput, GridMismatch
-from tilth.grid import whole
-from tilth.predict import PredictOptions, WindowCache, plan, predict_block
-from tilth.predict.block import block_task, tasks
-from tilth.predict.windows import mirror
-from tilth.raster import Raster
+from selion.errors import BadInput, GridMismatch
+from selion.grid import whole
+from selion.predict import PredictOptions, WindowCache, plan, predict_block
+from selion.predict.block import block_task, tasks
+from selion.predict.windows import mirror
+from selion.raster import Raster
 
 SHAPE = (230, 310)
 

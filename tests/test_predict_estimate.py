@@ -3,7 +3,7 @@ import time
 import pytest
 
 from predict_toys import Constant, Procedural, Toy, utm_grid
-from tilth.predict import PredictOptions, estimate, plan, predict
+from selion.predict import PredictOptions, estimate, plan, predict
 
 
 class Slow(Constant):

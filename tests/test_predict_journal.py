@@ -4,8 +4,8 @@ import os
 import numpy as np
 import pytest
 
-from tilth.errors import OutputFailed
-from tilth.predict import Journal
+from selion.errors import OutputFailed
+from selion.predict import Journal
 
 ROI = (slice(0, 40), slice(64, 100))
 OTHER = (slice(40, 60), slice(0, 36))

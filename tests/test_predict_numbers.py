@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from predict_toys import Procedural, Toy, utm_grid
-from tilth.errors import BadInput
-from tilth.predict import predict
-from tilth.predict.numbers import check_numbers
-from tilth.raster import Raster
-from tilth.segmenter import Scaling
+from selion.errors import BadInput
+from selion.predict import predict
+from selion.predict.numbers import check_numbers
+from selion.raster import Raster
+from selion.segmenter import Scaling
 
 DIGITAL, BYTE = Scaling((3000.0,)), Scaling((255.0,))
 

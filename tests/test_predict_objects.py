@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from predict_toys import utm_grid
-from tilth import predict
-from tilth.classes import FTW2, FTW3
-from tilth.errors import BadInput, EmptyImage, GridMismatch
-from tilth.fields import open_instances, to_fields
-from tilth.grid import photo_grid
-from tilth.labels import Instances
-from tilth.predict.sightings import _neighbours
-from tilth.raster import Raster
-from tilth.segmenter import InputSpec
+from selion import predict
+from selion.classes import FTW2, FTW3
+from selion.errors import BadInput, EmptyImage, GridMismatch
+from selion.fields import open_instances, to_fields
+from selion.grid import photo_grid
+from selion.labels import Instances
+from selion.predict.sightings import _neighbours
+from selion.raster import Raster
+from selion.segmenter import InputSpec
 
 
 @dataclass
@@ -115,7 +115,7 @@ def test_the_order_of_windows_and_of_their_ids_changes_nothing(tmp_path, monkeyp
     truth = discs((170, 150), 20, 5)
     noisy = np.where(np.random.default_rng(1).random(truth.shape) < 0.02, 0, truth)
     first = found(noisy, Finder(), tmp_path, name="a")
-    from tilth.predict import objects
+    from selion.predict import objects
 
     forward = objects._positions
     monkeypatch.setattr(objects, "_look", lambda s, m, p, j, g: _look_backwards(s, m, p, j, forward))
@@ -125,8 +125,8 @@ def test_the_order_of_windows_and_of_their_ids_changes_nothing(tmp_path, monkeyp
 
 
 def _look_backwards(source, model, plan, journal, positions):
-    from tilth.predict import objects
-    from tilth.predict.block import group_frame, group_of
+    from selion.predict import objects
+    from selion.predict.block import group_frame, group_of
 
     for group in reversed(list(dict.fromkeys(group_of(plan, p) for p in positions(plan)))):
         for position, planes in reversed(objects.look_at(source, model, plan, group, source.read(group_frame(plan, [group]))).items()):
@@ -268,7 +268,7 @@ def test_flips_are_refused_and_options_checked():
 
 
 def test_neighbours_are_all_pairs_that_share_pixels():
-    from tilth.grid import Lattice, overlap
+    from selion.grid import Lattice, overlap
 
     lattice = Lattice((150, 200), 48, 0.6)
     positions = [(r, c) for r in range(len(lattice.starts[0])) for c in range(len(lattice.starts[1]))]

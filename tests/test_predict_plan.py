@@ -6,12 +6,12 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-import tilth
+import selion
 from predict_toys import Procedural, Toy, utm_grid
-from tilth.errors import BadInput, BandMismatch, GridMismatch
-from tilth.grid import ground_sampling_distance, photo_grid, pixel_metres
-from tilth.predict import PredictOptions, Resampled, plan
-from tilth.predict.bands import choose_bands
+from selion.errors import BadInput, BandMismatch, GridMismatch
+from selion.grid import ground_sampling_distance, photo_grid, pixel_metres
+from selion.predict import PredictOptions, Resampled, plan
+from selion.predict.bands import choose_bands
 
 
 def test_bands_by_name_then_by_number_then_by_place():
@@ -151,5 +151,5 @@ def test_key_knows_the_card_the_engine_and_the_version(monkeypatch):
         return plan(Procedural(utm_grid((300, 200))), model).key
 
     keys = {key(), key(name="b"), key(sha256="1"), key(engine="torch"), key(fast=True)}
-    monkeypatch.setattr(tilth, "__version__", "99")
+    monkeypatch.setattr(selion, "__version__", "99")
     assert len(keys | {key()}) == 6

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tilth
+import selion
 from predict_toys import Constant, ListSink, Procedural, Toy, utm_grid
-from tilth.classes import ClassScheme
-from tilth.errors import BadInput, EmptyImage
-from tilth.grid import photo_grid, whole
-from tilth.predict import NODATA, Journal, PredictOptions, dequantise, plan, predict, predict_block, quantise, run_plan, score_tags
-from tilth.raster import Raster
+from selion.classes import ClassScheme
+from selion.errors import BadInput, EmptyImage
+from selion.grid import photo_grid, whole
+from selion.predict import NODATA, Journal, PredictOptions, dequantise, plan, predict, predict_block, quantise, run_plan, score_tags
+from selion.raster import Raster
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -55,7 +55,7 @@ def test_result_in_memory():
 
 def test_the_room_can_be_called():
     source, model = Procedural(utm_grid((70, 70))), Constant()
-    assert np.allclose(tilth.predict(source, model).values[1], 0.7, atol=0.002)
+    assert np.allclose(selion.predict(source, model).values[1], 0.7, atol=0.002)
 
 
 @pytest.mark.parametrize("block", [64, 100, 2048])
@@ -171,7 +171,7 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 from predict_toys import ListSink, Procedural, Toy, utm_grid
-from tilth.predict import Journal, PredictOptions, plan, run_plan
+from selion.predict import Journal, PredictOptions, plan, run_plan
 
 class Slow(Toy):
     def __call__(self, views):
@@ -275,7 +275,7 @@ def test_reading_goes_on_while_the_model_works():
     assert where["read"] == where["write"]
     assert len(where["read"]) == 1
     assert main not in where["read"]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tilth-blocks")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("selion-blocks")]
 
 
 @pytest.mark.parametrize("failing", ["read", "write"])
@@ -293,7 +293,7 @@ def test_failures_of_the_background_come_out(failing):
 
     with pytest.raises(BadInput, match="torn tape"):
         predict(Broken(utm_grid((230, 310))), Toy(), sink=BrokenSink((3, 230, 310)), options=PredictOptions(block=100))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tilth-blocks")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("selion-blocks")]
 
 
 def test_hardly_a_pixel_is_read_twice():
@@ -343,7 +343,7 @@ def test_tags_say_what_it_is():
     provenance = json.loads(tags["provenance"])
     assert provenance["key"] == found.key
     assert provenance["input"] == "abc"
-    assert provenance["tilth"] == tilth.__version__
+    assert provenance["selion"] == selion.__version__
     assert all(isinstance(value, str) for value in tags.values())
 
 
@@ -397,7 +397,7 @@ def test_an_error_among_calls_at_once_is_told_and_ends_the_threads():
 
     with pytest.raises(BadInput, match="the sixth"):
         predict(Procedural(utm_grid((210, 190))), Failing(), options=PredictOptions(block=100, batch=2))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tilth-")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("selion-")]
 
 
 def test_a_model_that_says_nothing_of_threads_is_asked_by_the_callers():

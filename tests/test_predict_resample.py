@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predict_toys import Procedural, utm_grid
-from tilth.errors import BadInput, GridMismatch
-from tilth.grid import photo_grid, whole
-from tilth.predict.resample import Axis, Resampled, snap, working_grid
-from tilth.raster import Raster
+from selion.errors import BadInput, GridMismatch
+from selion.grid import photo_grid, whole
+from selion.predict.resample import Axis, Resampled, snap, working_grid
+from selion.raster import Raster
 
 
 def image(values, valid=None, gsd=10.0):

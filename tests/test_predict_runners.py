@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from predict_toys import Constant, Procedural, Toy, utm_grid
+from selion.errors import BadInput, EmptyImage, OutputFailed, UnreadableFile
+from selion.predict import Journal, JournalSource, PredictOptions, StripWork, plan, run_blocks, run_plan
+from selion.predict.parallel import cut_strips
+from selion.predict.scores import NODATA
+from selion.runners import Serial
+from selion.runners.processes import Processes
 from strip_toys import Broken, Slow, image
-from tilth.errors import BadInput, EmptyImage, OutputFailed, UnreadableFile
-from tilth.predict import Journal, JournalSource, PredictOptions, StripWork, plan, run_blocks, run_plan
-from tilth.predict.parallel import cut_strips
-from tilth.predict.scores import NODATA
-from tilth.runners import Serial
-from tilth.runners.processes import Processes
 
 TESTS = Path(__file__).resolve().parent
 OPTIONS = PredictOptions(block=100)
@@ -130,7 +130,7 @@ def test_errors_of_the_whole_run_are_told_at_once(crew, tmp_path, monkeypatch):
         raise OutputFailed("There is no space left.")
 
     job = work(tmp_path / "full")
-    monkeypatch.setattr("tilth.predict.journal.FolderShelf.put", full)
+    monkeypatch.setattr("selion.predict.journal.FolderShelf.put", full)
     with pytest.raises(OutputFailed, match="space"):
         run_blocks(job, Serial())
 
@@ -186,8 +186,8 @@ sys.path.insert(0, {tests!r})
 from functools import partial
 from predict_toys import Toy
 from strip_toys import Slow, image
-from tilth.predict import Journal, PredictOptions, StripWork, plan, run_blocks
-from tilth.runners.processes import Processes
+from selion.predict import Journal, PredictOptions, StripWork, plan, run_blocks
+from selion.runners.processes import Processes
 
 if __name__ == "__main__":
     decided = plan(image(), Toy(), PredictOptions(block=100))

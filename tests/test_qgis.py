@@ -16,14 +16,14 @@ from xml.etree import ElementTree as ET
 import pytest
 from click.testing import CliRunner
 
-from tilth import fields, qgis, store
-from tilth.cli.main import cli
-from tilth.data.landscape import simulate
-from tilth.demo import write_landscape
-from tilth.errors import BadInput, OutputExists, UnknownName, UnreadableFile
-from tilth.fields import style
-from tilth.qgis.install import profile_roots
-from tilth.qgis.tilth_provider import command, process
+from selion import fields, qgis, store
+from selion.cli.main import cli
+from selion.data.landscape import simulate
+from selion.demo import write_landscape
+from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
+from selion.fields import style
+from selion.qgis.install import profile_roots
+from selion.qgis.selion_provider import command, process
 
 DRIVER = Path(__file__).with_name("qgis_driver.py")
 PROVIDER = qgis.plugin_folder()
@@ -74,16 +74,16 @@ def test_environment_of_the_process_is_not_that_of_qgis():
 
 def test_command_comes_from_setting_then_installation_then_path(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(command.NoTilth, match="There is no command"):
+    with pytest.raises(command.NoSelion, match="There is no command"):
         command.read_command("", tmp_path)
-    (tmp_path / "tilth").write_text("#!/bin/sh\n")
-    (tmp_path / "tilth").chmod(0o755)
-    assert command.read_command("", tmp_path) == [str(tmp_path / "tilth")]
-    (tmp_path / command.FOUND).write_text(json.dumps({"command": [sys.executable, "-m", "tilth.cli.main"]}))
-    assert command.read_command("", tmp_path)[1:] == ["-m", "tilth.cli.main"]
-    assert command.read_command(" /elsewhere/tilth ", tmp_path) == ["/elsewhere/tilth"]
+    (tmp_path / "selion").write_text("#!/bin/sh\n")
+    (tmp_path / "selion").chmod(0o755)
+    assert command.read_command("", tmp_path) == [str(tmp_path / "selion")]
+    (tmp_path / command.FOUND).write_text(json.dumps({"command": [sys.executable, "-m", "selion.cli.main"]}))
+    assert command.read_command("", tmp_path)[1:] == ["-m", "selion.cli.main"]
+    assert command.read_command(" /elsewhere/selion ", tmp_path) == ["/elsewhere/selion"]
     (tmp_path / command.FOUND).write_text(json.dumps({"command": ["/gone/python"]}))
-    with pytest.raises(command.NoTilth, match="which is gone"):
+    with pytest.raises(command.NoSelion, match="which is gone"):
         command.read_command("", tmp_path)
 
 
@@ -127,7 +127,7 @@ def ears(said=None, cancelled=lambda: False):
 def test_process_hands_on_progress_and_result(scene, tmp_path):
     said, out = [], tmp_path / "o.gpkg"
     words = command.map_image(str(scene / "image.tif"), str(out))
-    result = process.run([sys.executable, "-m", "tilth.cli.main", *words], ears(said))
+    result = process.run([sys.executable, "-m", "selion.cli.main", *words], ears(said))
     frame = fields.read_fields(out)
     assert result["fields"] == len(frame) > 0
     assert any(s.text.startswith("predict") for s in said)
@@ -137,10 +137,10 @@ def test_process_hands_on_progress_and_result(scene, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["o.gpkg"]
 
 
-def test_errors_are_the_sentence_of_tilth(tmp_path):
+def test_errors_are_the_sentence_of_selion(tmp_path):
     words = command.map_image(str(tmp_path / "none.tif"), str(tmp_path / "o.gpkg"))
     with pytest.raises(process.Failed, match=r"none\.tif") as raised:
-        process.run([sys.executable, "-m", "tilth.cli.main", *words], ears())
+        process.run([sys.executable, "-m", "selion.cli.main", *words], ears())
     assert not str(raised.value).startswith("Error")
     with pytest.raises(process.Failed, match="cannot be started"):
         process.run([str(tmp_path / "nothing")], ears())
@@ -174,7 +174,7 @@ def test_a_stopped_map_leaves_only_finished_parts_and_these_are_known(scene, tmp
     said, out = [], tmp_path / "o.gpkg"
     words = command.map_image(str(scene / "image.tif"), str(out))
     with pytest.raises(process.Cancelled):
-        process.run([sys.executable, "-m", "tilth.cli.main", *words], ears(said, lambda: any(s.text.startswith("predict") for s in said)))
+        process.run([sys.executable, "-m", "selion.cli.main", *words], ears(said, lambda: any(s.text.startswith("predict") for s in said)))
     assert not out.exists()
     assert sorted(tmp_path.iterdir()) == command.leftovers(out)
     command.remove(command.leftovers(out))
@@ -182,17 +182,17 @@ def test_a_stopped_map_leaves_only_finished_parts_and_these_are_known(scene, tmp
 
 
 def test_leftovers_are_ours_alone(tmp_path):
-    names = (".o.gpkg.tilth", ".0a1b2c3d.o.gpkg", ".0a1b2c3d.o.gpkg-journal", "o.gpkg", ".other.gpkg.tilth", ".xyzxyzxy.o.gpkg", ".0a1b2c3d.no.gpkg")
+    names = (".o.gpkg.selion", ".0a1b2c3d.o.gpkg", ".0a1b2c3d.o.gpkg-journal", "o.gpkg", ".other.gpkg.selion", ".xyzxyzxy.o.gpkg", ".0a1b2c3d.no.gpkg")
     for name in names:
         (tmp_path / name).write_text("")
     assert [p.name for p in command.leftovers(tmp_path / "o.gpkg")] == sorted(names[:3])
 
 
-def test_plugin_imports_neither_tilth_nor_numpy():
+def test_plugin_imports_neither_selion_nor_numpy():
     for path in PROVIDER.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {n.split(".")[0] for n in names if not getattr(node, "level", 0)} & {"tilth", "numpy"}, path
+            assert not {n.split(".")[0] for n in names if not getattr(node, "level", 0)} & {"selion", "numpy"}, path
 
 
 # --- installation ---
@@ -201,7 +201,7 @@ def test_plugin_imports_neither_tilth_nor_numpy():
 def test_install_copies_the_plugin_and_notes_this_environment(profile):
     done = CliRunner().invoke(cli, ["qgis", "install", "--profile", str(profile)], standalone_mode=False)
     assert done.exception is None
-    folder = profile / "python" / "plugins" / "tilth_provider"
+    folder = profile / "python" / "plugins" / "selion_provider"
     assert done.stdout.strip() == str(folder)
     assert {p.name for p in PROVIDER.iterdir()} - {"__pycache__"} == {p.name for p in folder.iterdir()} - {command.FOUND}
     assert command.read_command("", folder)[0] == sys.executable
@@ -211,7 +211,7 @@ def test_install_copies_the_plugin_and_notes_this_environment(profile):
 
 
 def test_install_does_not_overwrite_what_is_not_ours(profile, tmp_path):
-    other = profile / "python" / "plugins" / "tilth_provider"
+    other = profile / "python" / "plugins" / "selion_provider"
     other.mkdir(parents=True)
     (other / "mine.py").write_text("")
     with pytest.raises(OutputExists, match="--force"):
@@ -263,8 +263,8 @@ def test_style_lies_beside_a_file(tmp_path, scene):
 
 
 def test_style_of_the_plugin_is_that_of_the_package():
-    from tilth.classes import FTW3
-    from tilth.predict import NODATA
+    from selion.classes import FTW3
+    from selion.predict import NODATA
 
     assert (PROVIDER / "scores.qml").read_text() == style.scores_style(FTW3.names, "field", NODATA - 1)
 
@@ -274,7 +274,7 @@ def test_style_of_the_plugin_is_that_of_the_package():
 
 def qgis_python() -> str | None:
     """A Python that has QGIS, or None."""
-    for name in (os.environ.get("TILTH_QGIS_PYTHON"), "/usr/bin/python3"):
+    for name in (os.environ.get("SELION_QGIS_PYTHON"), "/usr/bin/python3"):
         if name and Path(name).exists():
             done = subprocess.run([name, "-c", "import qgis.core"], capture_output=True, env=command.environment(), timeout=60, check=False)
             if done.returncode == 0:
@@ -285,7 +285,7 @@ def qgis_python() -> str | None:
 def drive(tmp_path: Path, steps: list[dict]) -> dict:
     python = qgis_python()
     if python is None:
-        pytest.skip("no QGIS here: 'make test-qgis' installs it where it can, or name its Python in TILTH_QGIS_PYTHON")
+        pytest.skip("no QGIS here: 'make test-qgis' installs it where it can, or name its Python in SELION_QGIS_PYTHON")
     for name in ("profile", "run"):
         (tmp_path / name).mkdir(mode=0o700)
     plugins = qgis.install_plugin(tmp_path / "profile").parent
@@ -304,15 +304,15 @@ def test_real_qgis_runs_stops_and_draws(scene, tmp_path):
     found = drive(
         tmp_path,
         [
-            {"run": "tilth:mapimage", "given": {"IMAGE": image, "OUTPUT": at("o.gpkg"), "SCORES": at("s.tif")}},
+            {"run": "selion:mapimage", "given": {"IMAGE": image, "OUTPUT": at("o.gpkg"), "SCORES": at("s.tif")}},
             {"draw": at("o.gpkg")},
-            {"run": "tilth:fields", "given": {"SCORES": at("s.tif"), "MIN_AREA": 20000, "OUTPUT": at("large.gpkg")}},
-            {"run": "tilth:mapimage", "given": {"IMAGE": image, "OUTPUT": at("stopped/x.gpkg")}, "cancel_at": "predict"},
-            {"run": "tilth:mapimage", "given": {"IMAGE": image, "MODEL": "nonsense", "OUTPUT": at("wrong/y.gpkg")}},
+            {"run": "selion:fields", "given": {"SCORES": at("s.tif"), "MIN_AREA": 20000, "OUTPUT": at("large.gpkg")}},
+            {"run": "selion:mapimage", "given": {"IMAGE": image, "OUTPUT": at("stopped/x.gpkg")}, "cancel_at": "predict"},
+            {"run": "selion:mapimage", "given": {"IMAGE": image, "MODEL": "nonsense", "OUTPUT": at("wrong/y.gpkg")}},
         ],
     )
     mapped, drawn, large, stopped, wrong = found["steps"]
-    assert {"tilth:mapimage", "tilth:maparea", "tilth:fields", "tilth:evaluate", "tilth:change"} == set(found["algorithms"])
+    assert {"selion:mapimage", "selion:maparea", "selion:fields", "selion:evaluate", "selion:change"} == set(found["algorithms"])
     assert mapped["results"]["FIELDS"] == drawn["features"] == len(fields.read_fields(tmp_path / "o.gpkg")) > 0
     assert mapped["bar"] == sorted(mapped["bar"])
     assert mapped["bar"][-1] == 100

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from tilth import store
-from tilth.classes import FTW3
-from tilth.data.landscape import simulate
-from tilth.errors import BadInput
-from tilth.grid import whole
-from tilth.models import ModelCard, export, find_card, load_model, read_card
-from tilth.models.quantise import quantise
-from tilth.quantised import draw_windows, quantise_model
-from tilth.segmenter import InputSpec, Scaling
+from selion import store
+from selion.classes import FTW3
+from selion.data.landscape import simulate
+from selion.errors import BadInput
+from selion.grid import whole
+from selion.models import ModelCard, export, find_card, load_model, read_card
+from selion.models.quantise import quantise
+from selion.quantised import draw_windows, quantise_model
+from selion.segmenter import InputSpec, Scaling
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_too_little_is_refused_and_nothing_is_left(image, model, tmp_path):
 def test_existing_output_is_kept(image, model, tmp_path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "mine.txt").write_text("mine")
-    command = [sys.executable, "-m", "tilth.cli.main", "models", "quantise", str(model), str(image), "-o", str(tmp_path / "small")]
+    command = [sys.executable, "-m", "selion.cli.main", "models", "quantise", str(model), str(image), "-o", str(tmp_path / "small")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "exists" in done.stderr

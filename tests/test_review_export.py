@@ -10,13 +10,13 @@ import pytest
 import shapely
 
 from review_scenes import CELL, Hand, across, open_log, write_map
-from tilth import fields, models, review, train
-from tilth.cli.main import main
-from tilth.data import load_dataset
-from tilth.errors import BadInput, OutputExists, UnreadableFile
-from tilth.review.labels import LabelOptions, known_labels, truths_of
-from tilth.review.tune import fitted
-from tilth.store import open_raster
+from selion import fields, models, review, train
+from selion.cli.main import main
+from selion.data import load_dataset
+from selion.errors import BadInput, OutputExists, UnreadableFile
+from selion.review.labels import LabelOptions, known_labels, truths_of
+from selion.review.tune import fitted
+from selion.store import open_raster
 from train_toys import BANDS, recipe
 
 TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
@@ -154,10 +154,10 @@ def tiny_model(tmp_path_factory):
     """A network of a few thousand weights that made the toy map, it is said."""
     from safetensors.torch import save_file
 
-    from tilth.models.card import with_files, write_card
+    from selion.models.card import with_files, write_card
 
     folder = tmp_path_factory.mktemp("tiny")
-    from tilth.train.run import make_network, plan_samples
+    from selion.train.run import make_network, plan_samples
     from train_toys import sample
 
     spec = recipe(model=train.recipe.Model(TINY))

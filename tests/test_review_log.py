@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from review_scenes import Hand, across, middle, open_log, write_map
-from tilth import review
-from tilth.errors import BadInput, OutputFailed, UnreadableFile
-from tilth.labelling.journal import now
-from tilth.review.actions import Action, parse_line, read_action
-from tilth.review.state import people
+from selion import review
+from selion.errors import BadInput, OutputFailed, UnreadableFile
+from selion.labelling.journal import now
+from selion.review.actions import Action, parse_line, read_action
+from selion.review.state import people
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_no_half_line(folder, monkeypatch):
         return real(file, data[:20]) if len(data) > 20 else (_ for _ in ()).throw(OSError(28, "No space left on device"))
 
     real = os.write
-    monkeypatch.setattr("tilth.review.log.os.write", full)
+    monkeypatch.setattr("selion.review.log.os.write", full)
     with pytest.raises(OutputFailed, match="No space left"):
         Hand(log).act("accept", log.mapped.ids[0])
     monkeypatch.undo()

@@ -8,8 +8,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.errors import BadInput
-from tilth.review import rings, shapes
+from selion.errors import BadInput
+from selion.review import rings, shapes
 
 REACH = 0.01
 SQUARES = {f"{r}{c}": shapely.box(c * 10, r * 10, c * 10 + 10, r * 10 + 10) for r in range(3) for c in range(3)}

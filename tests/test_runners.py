@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from runner_toys import SecondTime, double, moody
-from tilth.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
-from tilth.runners import RunnerOptions, Serial, in_order, open_runner
-from tilth.runners.choose import SCHEME
-from tilth.runners.processes import Processes, WorkerDied
+from selion.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
+from selion.runners import RunnerOptions, Serial, in_order, open_runner
+from selion.runners.choose import SCHEME
+from selion.runners.processes import Processes, WorkerDied
 
 TESTS = Path(__file__).resolve().parent
 
@@ -112,7 +112,7 @@ def test_blocks_are_taken_only_as_workers_are_free(runner):
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     code = (
-        f"import sys, time\nsys.path.insert(0, {str(TESTS)!r})\nfrom runner_toys import moody\nfrom tilth.runners.processes import Processes\n"
+        f"import sys, time\nsys.path.insert(0, {str(TESTS)!r})\nfrom runner_toys import moody\nfrom selion.runners.processes import Processes\n"
         "if __name__ == '__main__':\n    run = Processes(1, 1)\n    print(next(run(moody, ['a'])).result[1], flush=True)\n    time.sleep(60)\n"
     )
     script = tmp_path / "driver.py"
@@ -150,6 +150,6 @@ def test_wrong_names_and_numbers_are_one_sentence():
 
 
 def test_ray_that_is_not_installed_is_one_sentence(monkeypatch):
-    monkeypatch.setattr("tilth.extras.available", lambda module: False)
-    with pytest.raises(MissingExtra, match=r"tilth\[cluster\]"), open_runner(RunnerOptions("ray", 2)):
+    monkeypatch.setattr("selion.extras.available", lambda module: False)
+    with pytest.raises(MissingExtra, match=r"selion\[cluster\]"), open_runner(RunnerOptions("ray", 2)):
         pass

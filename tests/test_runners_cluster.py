@@ -14,14 +14,14 @@ from types import SimpleNamespace
 import pytest
 
 from predict_toys import Toy
+from selion import store
+from selion.errors import BadInput, MissingExtra
+from selion.grid import whole
+from selion.predict import Journal, JournalSource, PredictOptions, StripWork, plan, run_blocks
+from selion.runners import RunnerOptions, Serial, open_runner
+from selion.runners.cluster import Cluster
+from selion.scoring import RunReport, score_blocks, write_scores
 from strip_toys import Slow, dying, image
-from tilth import store
-from tilth.errors import BadInput, MissingExtra
-from tilth.grid import whole
-from tilth.predict import Journal, JournalSource, PredictOptions, StripWork, plan, run_blocks
-from tilth.runners import RunnerOptions, Serial, open_runner
-from tilth.runners.cluster import Cluster
-from tilth.scoring import RunReport, score_blocks, write_scores
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra 'cluster')")
 pytestmark = [
@@ -123,7 +123,7 @@ def test_two_nodes_of_which_one_is_killed_come_to_the_same_bytes(cluster, truth,
 
 
 def test_ray_client_comes_to_the_same_bytes_though_a_worker_dies_and_paths_are_relative(cluster, truth, tmp_path, monkeypatch):
-    monkeypatch.setattr("tilth.runners.cluster.CLIENT", cluster.door)
+    monkeypatch.setattr("selion.runners.cluster.CLIENT", cluster.door)
     monkeypatch.chdir(tmp_path)
     mark = tmp_path / "die"
     mark.touch()
@@ -184,7 +184,7 @@ def test_ray_client_without_grpc_names_the_line_that_brings_it(monkeypatch):
         raise ImportError("Ray Client requires pip package `ray[client]`")
 
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr("tilth.runners.cluster._knock", lambda *_: None)
+    monkeypatch.setattr("selion.runners.cluster._knock", lambda *_: None)
     with pytest.raises(MissingExtra, match=r"pip install 'ray\[client\]'"), open_runner(RunnerOptions("ray://127.0.0.1:10001")):
         pass
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tilth.errors import BadInput
-from tilth.score import constant, excess_green, gradient_watershed, object_scores, overlap_table, regular_grid
+from selion.errors import BadInput
+from selion.score import constant, excess_green, gradient_watershed, object_scores, overlap_table, regular_grid
 
 
 def mosaic(rng, size=192, step=48):

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from tilth.errors import GridMismatch
-from tilth.score import boundary_distances, boundary_iou, boundary_width, class_boundary_iou, match_objects, overlap_table
-from tilth.score.boundary import boundary_band
+from selion.errors import GridMismatch
+from selion.score import boundary_distances, boundary_iou, boundary_width, class_boundary_iou, match_objects, overlap_table
+from selion.score.boundary import boundary_band
 
 
 def test_hand_cases():

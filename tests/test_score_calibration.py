@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tilth.errors import BadInput
-from tilth.score import Correction, fit_correction, object_outcomes, overlap_table, reliability
+from selion.errors import BadInput
+from selion.score import Correction, fit_correction, object_outcomes, overlap_table, reliability
 
 
 def sample(n=20000, seed=0):

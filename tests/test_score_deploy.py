@@ -3,10 +3,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from tilth.classes import FTW2, ClassScheme
-from tilth.errors import BadInput
-from tilth.grid import Lattice
-from tilth.score import (
+from selion.classes import FTW2, ClassScheme
+from selion.errors import BadInput
+from selion.grid import Lattice
+from selion.score import (
     classify,
     consistency_map,
     consistency_sweep,
@@ -19,8 +19,8 @@ from tilth.score import (
     seam_error,
     sensitivity,
 )
-from tilth.score.deploy import SCALINGS, Perturbed, resize, season_groups
-from tilth.segmenter import InputSpec, Scaling, Segmenter
+from selion.score.deploy import SCALINGS, Perturbed, resize, season_groups
+from selion.segmenter import InputSpec, Scaling, Segmenter
 
 BANDS = ("planting:red", "planting:nir", "harvest:red", "harvest:nir")
 

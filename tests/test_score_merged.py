@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from skimage.segmentation import watershed
 
-from tilth.errors import UnknownName
-from tilth.score import constant, merged_scores, object_scores, overlap_table, regular_grid
+from selion.errors import UnknownName
+from selion.score import constant, merged_scores, object_scores, overlap_table, regular_grid
 
 
 def mosaic(fields=40, size=512, seed=5):

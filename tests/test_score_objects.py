@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 
-from tilth.errors import BadInput, GridMismatch
-from tilth.grid import photo_grid
-from tilth.labels import Instances
-from tilth.score import join_tables, match_objects, object_scores, overlap_table, table_from_pairs
-from tilth.score import overlap as overlap_module
+from selion.errors import BadInput, GridMismatch
+from selion.grid import photo_grid
+from selion.labels import Instances
+from selion.score import join_tables, match_objects, object_scores, overlap_table, table_from_pairs
+from selion.score import overlap as overlap_module
 
 IDS = arrays(np.int32, (7, 8), elements=st.sampled_from([0, 1, 2, 5, 9]))
 

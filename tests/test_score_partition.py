@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from tilth.errors import BadInput
-from tilth.score import area_bias, error_kinds, overlap_table, segmentation_errors, size_classes
-from tilth.score.partition import GUESS_KINDS, TRUTH_KINDS
+from selion.errors import BadInput
+from selion.score import area_bias, error_kinds, overlap_table, segmentation_errors, size_classes
+from selion.score.partition import GUESS_KINDS, TRUTH_KINDS
 
 # truth 1 is found, 2 is split in two, 3 and 4 are merged, 5 is missed, 6 is half found; guess 70 is invented
 TRUTH = np.zeros((6, 24), int)

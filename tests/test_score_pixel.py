@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tilth.classes import FTW3, IGNORE
-from tilth.errors import BadInput, GridMismatch, UnknownName
-from tilth.score import confusion, mean_dice, pixel_scores
+from selion.classes import FTW3, IGNORE
+from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.score import confusion, mean_dice, pixel_scores
 
 LABELS = arrays(np.uint8, (8, 9), elements=st.sampled_from([0, 1, 2, IGNORE]))
 

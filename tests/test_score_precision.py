@@ -4,8 +4,8 @@ import io
 import numpy as np
 import pytest
 
-from tilth.errors import BadInput
-from tilth.score import Detections, average_precision, overlap_table
+from selion.errors import BadInput
+from selion.score import Detections, average_precision, overlap_table
 
 
 def blobs(rng, n, size=48):

@@ -4,9 +4,9 @@ import rasterio.features
 import shapely
 import shapely.geometry
 
-from tilth.errors import GridMismatch
-from tilth.score import object_scores, overlap_table, prue_means, prue_scores
-from tilth.score.protocol import PRUE_DIFFERENCES
+from selion.errors import GridMismatch
+from selion.score import object_scores, overlap_table, prue_means, prue_scores
+from selion.score.protocol import PRUE_DIFFERENCES
 
 
 def patches(seed, size=64, classes=3):

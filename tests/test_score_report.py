@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from tilth.errors import BadInput
-from tilth.score import MEASURES, ImageOptions, Report, ScoreOptions, compare, mask_scores, regular_grid, score_ids, summarise
-from tilth.score.report import MARK, markdown_table
+from selion.errors import BadInput
+from selion.score import MEASURES, ImageOptions, Report, ScoreOptions, compare, mask_scores, regular_grid, score_ids, summarise
+from selion.score.report import MARK, markdown_table
 
 QUICK = ScoreOptions(draws=200)
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tilth.errors import BadInput
-from tilth.score import bootstrap, group_mean, holm, paired_bootstrap, paired_t_test, pooled_t_test, wilcoxon_test
-from tilth.score.statistics import detectable_difference, f1_from_counts, iou_from_counts, mean_from_rows
+from selion.errors import BadInput
+from selion.score import bootstrap, group_mean, holm, paired_bootstrap, paired_t_test, pooled_t_test, wilcoxon_test
+from selion.score.statistics import detectable_difference, f1_from_counts, iou_from_counts, mean_from_rows
 
 PAPER = Path(__file__).resolve().parents[2] / "shared" / "papers" / "prue.txt"
 PRUE_IOU = ".78 .82 .66 .51 .77 .86 .84 .87 .83 .79 .85 .79 .85 .81 .10 .94 .68 .82 .83 .85 .67"

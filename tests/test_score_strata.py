@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from tilth.errors import BadInput
-from tilth.score import Report, score_ids, stratify, summarise
-from tilth.score.image import ImageScores
-from tilth.score.overlap import table_from_pairs
-from tilth.score.summary import ScoreOptions
+from selion.errors import BadInput
+from selion.score import Report, score_ids, stratify, summarise
+from selion.score.image import ImageScores
+from selion.score.overlap import table_from_pairs
+from selion.score.summary import ScoreOptions
 
 
 def image(key, hits, truth_labels, guess_labels=None, misses=0):

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 
-from tilth.errors import BadInput, GridMismatch
-from tilth.fields.instancemap import InstanceMap
-from tilth.grid import photo_grid
-from tilth.labels import Instances
-from tilth.raster import Raster
-from tilth.score import ImageOptions, overlap_of_sources, overlap_table, regular_grid, score_ids, score_sources
-from tilth.score import streamed as streamed_module
+from selion.errors import BadInput, GridMismatch
+from selion.fields.instancemap import InstanceMap
+from selion.grid import photo_grid
+from selion.labels import Instances
+from selion.raster import Raster
+from selion.score import ImageOptions, overlap_of_sources, overlap_table, regular_grid, score_ids, score_sources
+from selion.score import streamed as streamed_module
 
 IDS = arrays(np.int32, (9, 11), elements=st.sampled_from([0, 1, 2, 5, 9]))
 COLUMNS = ("truth_ids", "truth_area", "guess_ids", "guess_area", "guess_ignored", "truth_index", "guess_index", "shared")

@@ -8,15 +8,15 @@ import pytest
 from pystac_client import Client
 
 from pgstac_server import PgStac, missing
+from selion import store
+from selion.data.archive import simulate_archive
+from selion.grid import whole
+from selion.imagery.area import read_area
+from selion.imagery.patience import Patience
+from selion.imagery.providers import find_provider
+from selion.imagery.scene import Season
+from selion.imagery.search import find_scenes
 from stac_server import StacServer
-from tilth import store
-from tilth.data.archive import simulate_archive
-from tilth.grid import whole
-from tilth.imagery.area import read_area
-from tilth.imagery.patience import Patience
-from tilth.imagery.providers import find_provider
-from tilth.imagery.scene import Season
-from tilth.imagery.search import find_scenes
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "all there")]
 
@@ -61,7 +61,7 @@ def _in(archive, name, season):
 
 
 def test_plain_pystac_client_finds_pages_and_reads(offered):
-    """Box, days, cloud cover and paging with a client that knows nothing of tilth, and a COG through HTTP at the end."""
+    """Box, days, cloud cover and paging with a client that knows nothing of selion, and a COG through HTTP at the end."""
     archive, places = offered
     west, south, east, north = archive.bbox
     boxes = [(west, south, east, north)] if west < east else [(west, south, 180, north), (-180, south, east, north)]

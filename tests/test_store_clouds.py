@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from cloud_stores import BlobStore, GoogleStore
-from tilth import store
-from tilth.cli.main import main
-from tilth.data.landscape import simulate
-from tilth.errors import OutputExists, OutputFailed
-from tilth.grid import whole
-from tilth.predict import Journal
-from tilth.store import ObjectFolder, clouds, objects
+from selion import store
+from selion.cli.main import main
+from selion.data.landscape import simulate
+from selion.errors import OutputExists, OutputFailed
+from selion.grid import whole
+from selion.predict import Journal
+from selion.store import ObjectFolder, clouds, objects
 
 NAMES = ("AWS_S3_ENDPOINT", "AWS_HTTPS", "AWS_NO_SIGN_REQUEST", "GOOGLE_BASE_URL", "CPL_GS_ENDPOINT", "GS_NO_SIGN_REQUEST", "GOOGLE_SKIP_SIGNATURE")
 NAMES += ("AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_USE_EMULATOR", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_NO_SIGN_REQUEST")

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
 
-from tilth.errors import BadInput, BandMismatch, GridMismatch, OutputExists, OutputFailed, UnreadableFile
-from tilth.grid import photo_grid, tiles, whole
-from tilth.store import create_cog, open_raster
+from selion.errors import BadInput, BandMismatch, GridMismatch, OutputExists, OutputFailed, UnreadableFile
+from selion.grid import photo_grid, tiles, whole
+from selion.store import create_cog, open_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -474,8 +474,8 @@ warnings.simplefilter("ignore")
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from tilth.errors import OutputFailed
-from tilth.store import create_cog, create_cube, open_raster
+from selion.errors import OutputFailed
+from selion.store import create_cog, create_cube, open_raster
 folder, limits = sys.argv[1], [int(a) for a in sys.argv[2:]]
 grid = GeoBox((700, 700), Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
 values = np.random.default_rng(0).integers(0, 255, (1, 700, 700)).astype("uint8")

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from tilth.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
-from tilth.grid import photo_grid, tiles, whole
-from tilth.store import create_cube, cube, open_raster
+from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
+from selion.grid import photo_grid, tiles, whole
+from selion.store import create_cube, cube, open_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 

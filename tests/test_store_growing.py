@@ -10,9 +10,9 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from tilth.errors import BadInput, GridMismatch, OutputExists, OutputFailed
-from tilth.grid import whole
-from tilth.store import GrowingCube, create_cube, growing, open_raster
+from selion.errors import BadInput, GridMismatch, OutputExists, OutputFailed
+from selion.grid import whole
+from selion.store import GrowingCube, create_cube, growing, open_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 GRID = GeoBox((70, 100), Affine(10, 0, 500000, 0, -10, 5000000), "EPSG:32633")

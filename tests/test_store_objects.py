@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from predict_toys import Toy
+from selion.errors import BadInput, FetchFailed, OutputExists, OutputFailed
+from selion.predict import Journal, JournalSource, PredictOptions, StripWork, plan, run_blocks
+from selion.runners import Serial
+from selion.runners.processes import Processes
+from selion.store import ObjectFolder, is_object_url, objects
 from strip_toys import image
-from tilth.errors import BadInput, FetchFailed, OutputExists, OutputFailed
-from tilth.predict import Journal, JournalSource, PredictOptions, StripWork, plan, run_blocks
-from tilth.runners import Serial
-from tilth.runners.processes import Processes
-from tilth.store import ObjectFolder, is_object_url, objects
 
 pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
 from faulty_store import FaultyStore

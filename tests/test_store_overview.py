@@ -9,9 +9,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from tilth.grid import whole
-from tilth.store import Patience, create_cog, create_cube, open_raster
-from tilth.store.gdal import gdal_settings
+from selion.grid import whole
+from selion.store import Patience, create_cog, create_cube, open_raster
+from selion.store.gdal import gdal_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 GRID = GeoBox((512, 768), Affine(10, 0, 500000, 0, -10, 5000000), "EPSG:32633")
@@ -53,9 +53,7 @@ def test_rows_that_run_northwards(tmp_path):
 
 
 def test_without_overviews_the_full_image_is_read(tmp_path):
-    with rasterio.open(
-        tmp_path / "p.tif", "w", driver="GTiff", count=1, height=64, width=64, dtype="uint8", crs="EPSG:32633", transform=GRID.transform
-    ) as file:
+    with rasterio.open(tmp_path / "p.tif", "w", driver="GTiff", count=1, height=64, width=64, dtype="uint8", crs="EPSG:32633", transform=GRID.transform) as file:
         file.write(VALUES[:1, :64, :64])
     assert open_raster(tmp_path / "p.tif", coarse=1000).grid.shape == (64, 64)
     Image.fromarray(VALUES[0]).save(tmp_path / "p.png")

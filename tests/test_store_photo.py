@@ -11,9 +11,9 @@ import rasterio
 from affine import Affine
 from PIL import Image, ImageOps
 
-from tilth.errors import UnreadableFile
-from tilth.grid import photo_grid, tiles, whole
-from tilth.store import GeoTiffSource, PhotoSource, open_raster
+from selion.errors import UnreadableFile
+from selion.grid import photo_grid, tiles, whole
+from selion.store import GeoTiffSource, PhotoSource, open_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 

@@ -19,9 +19,9 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from tilth.errors import BadInput, ChecksumMismatch, FetchFailed, UnreadableFile
-from tilth.grid import whole
-from tilth.store import cache_folder, create_cog, create_cube, fetch, fingerprint, open_raster
+from selion.errors import BadInput, ChecksumMismatch, FetchFailed, UnreadableFile
+from selion.grid import whole
+from selion.store import cache_folder, create_cog, create_cube, fetch, fingerprint, open_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
 GRID = GeoBox((600, 500), Affine(10, 0, 500000, 0, -10, 5000000), "EPSG:32633")
@@ -98,7 +98,7 @@ def vrt():
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
     monkeypatch.setattr(time, "sleep", lambda _seconds, real=time.sleep: real(0.01))
     return tmp_path / "cache"
@@ -265,7 +265,7 @@ def test_fetch_failures_are_sentences(served, tmp_path):
         with pytest.raises(BadInput):
             fetch(url, sha, tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(FetchFailed, match="TILTH_CACHE"):
+    with pytest.raises(FetchFailed, match="SELION_CACHE"):
         fetch(f"{served.url}/file.bin", SHA, tmp_path / "file" / "cache")
 
 
@@ -320,5 +320,5 @@ def test_importing_the_door_is_cheap():
     import subprocess
     import sys
 
-    code = "import sys, tilth.store; print(sorted({'rasterio', 'zarr', 'pooch', 'obstore', 'PIL', 'numpy'} & set(sys.modules)))"
+    code = "import sys, selion.store; print(sorted({'rasterio', 'zarr', 'pooch', 'obstore', 'PIL', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tilth.errors import OutputExists, OutputFailed
-from tilth.store import check_output, whole_file, whole_folder
+from selion.errors import OutputExists, OutputFailed
+from selion.store import check_output, whole_file, whole_folder
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -164,7 +164,7 @@ warnings.simplefilter("ignore")
 import numpy as np
 from odc.geo.geobox import GeoBox
 from affine import Affine
-from tilth.store import create_cog, create_cube
+from selion.store import create_cog, create_cube
 grid = GeoBox((600, 600), Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
 create = create_cube if sys.argv[1].endswith(".zarr") else create_cog
 with create(sys.argv[1], grid, ("a",), "uint8") as sink:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tilth.segmenter import Scaling
-from tilth.train import augmentation as a
-from tilth.train.draws import Draw, order
-from tilth.train.recipe import Appearance, Augment, Blur, Divisor, Noise, ResizedCrop, Rotate, Sharpness, Swap
-from tilth.train.warp import bilinear, cutting, nearest, turning
+from selion.segmenter import Scaling
+from selion.train import augmentation as a
+from selion.train.draws import Draw, order
+from selion.train.recipe import Appearance, Augment, Blur, Divisor, Noise, ResizedCrop, Rotate, Sharpness, Swap
+from selion.train.warp import bilinear, cutting, nearest, turning
 
 SIZE = 48
 PLAIN = Scaling()

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.classes import FTW2, FTW3, ClassScheme
-from tilth.errors import BadInput, BandMismatch, GridMismatch
-from tilth.labels import LabelMap, class_labels
-from tilth.raster import Raster
-from tilth.sample import Sample
-from tilth.train.crops import cut, make_view, place, takes_objects
-from tilth.train.datasets import check_samples, fingerprint
-from tilth.train.draws import Draw
-from tilth.train.recipe import Augment, Crops, Data, Inputs
+from selion.classes import FTW2, FTW3, ClassScheme
+from selion.errors import BadInput, BandMismatch, GridMismatch
+from selion.labels import LabelMap, class_labels
+from selion.raster import Raster
+from selion.sample import Sample
+from selion.train.crops import cut, make_view, place, takes_objects
+from selion.train.datasets import check_samples, fingerprint
+from selion.train.draws import Draw
+from selion.train.recipe import Augment, Crops, Data, Inputs
 from train_toys import BANDS, grid, recipe, sample
 
 PLAIN = Augment()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tilth.classes import FTW2, FTW3
-from tilth.errors import BadInput
-from tilth.train.criterion import make_loss
-from tilth.train.decode import boundary_targets, decode_loss, distances
-from tilth.train.recipe import Loss
+from selion.classes import FTW2, FTW3
+from selion.errors import BadInput
+from selion.train.criterion import make_loss
+from selion.train.decode import boundary_targets, decode_loss, distances
+from selion.train.recipe import Loss
 
 IGNORE = 255
 
@@ -112,8 +112,7 @@ def test_the_loss_is_the_mean_of_three_similarities(scheme, depth):
     soft = np.moveaxis(soft / soft.sum(1, keepdims=True), 1, -1)[known]
     extent = np.mean([1 - numpy_tanimoto(soft[:, c], (labels[known] == c).astype(float), depth, 1e-5) for c in range(len(scheme))])
     others = [
-        1 - numpy_tanimoto(1 / (1 + np.exp(-values[name][:, 0][known])), target[known], depth, 1e-5)
-        for name, target in (("boundary", edge), ("distance", deep))
+        1 - numpy_tanimoto(1 / (1 + np.exp(-values[name][:, 0][known])), target[known], depth, 1e-5) for name, target in (("boundary", edge), ("distance", deep))
     ]
     assert float(loss.detach()) == pytest.approx((extent + sum(others)) / 3, rel=1e-4)
 
@@ -150,9 +149,9 @@ def test_the_loop_trains_networks_with_answers_of_their_own(kind, targets, tmp_p
     """End to end through the plain loop, killed and resumed: the raw answer is compared, classes are validated."""
     from dataclasses import replace
 
-    from tilth.models import build_network
-    from tilth.train import loop
-    from tilth.train.recipe import Data, Hardware, Inputs, Model, Schedule, Validate
+    from selion.models import build_network
+    from selion.train import loop
+    from selion.train.recipe import Data, Hardware, Inputs, Model, Schedule, Validate
     from train_toys import BANDS, card, recipe, sample
 
     if kind == "decode":
@@ -198,9 +197,9 @@ def test_the_loop_trains_networks_with_answers_of_their_own(kind, targets, tmp_p
 def test_losses_that_want_objects_want_samples_with_objects():
     from dataclasses import replace
 
-    from tilth.train.crops import make_view
-    from tilth.train.draws import Draw
-    from tilth.train.recipe import Data
+    from selion.train.crops import make_view
+    from selion.train.draws import Draw
+    from selion.train.recipe import Data
     from train_toys import recipe, sample
 
     made = recipe(loss=Loss("sets", options={"targets": "instances"}), data=Data(truth="labels"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.train.edges import canny, edge_agreement
+from selion.train.edges import canny, edge_agreement
 
 
 def slow_canny(image, low, high):

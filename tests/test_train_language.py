@@ -17,24 +17,24 @@ torch = pytest.importorskip("torch")
 from click.testing import CliRunner  # noqa: E402
 
 from language_toys import CLASSES, PROMPT, SIZE, pair, recipe, sample, still  # noqa: E402
-from tilth.classes import ALU, FTW2, IGNORE, ClassScheme  # noqa: E402
-from tilth.cli.main import cli  # noqa: E402
-from tilth.errors import BadInput, BandMismatch, OutputExists, UnknownName  # noqa: E402
-from tilth.grid import photo_grid  # noqa: E402
-from tilth.labels import Instances, LabelMap  # noqa: E402
-from tilth.models import load_model, read_card, write_card  # noqa: E402
-from tilth.models.language.rrle import CODECS, decode  # noqa: E402
-from tilth.raster import Raster  # noqa: E402
-from tilth.sample import Sample  # noqa: E402
-from tilth.score import mean_dice  # noqa: E402
-from tilth.train import list_recipes, read_recipe, sft  # noqa: E402
-from tilth.train.grpo import check_gate, make_watch  # noqa: E402
-from tilth.train.inspect_language import inspect  # noqa: E402
-from tilth.train.language_recipe import COUNTRYSIDE, Draws, Grpo, LanguageRecipe, Lora, Sft, Simulated  # noqa: E402
-from tilth.train.language_run import REWARDED, TRAINING, VALIDATION, forecast, plan_language, plan_talks, train_language  # noqa: E402
-from tilth.train.reward import constants, dice_reward, validity_reward  # noqa: E402
-from tilth.train.sft import find_tokenizer, lora_config, make_pair, shared_arguments  # noqa: E402
-from tilth.train.speech import Talks, simulated, true_classes, turned, turned_roi  # noqa: E402
+from selion.classes import ALU, FTW2, IGNORE, ClassScheme  # noqa: E402
+from selion.cli.main import cli  # noqa: E402
+from selion.errors import BadInput, BandMismatch, OutputExists, UnknownName  # noqa: E402
+from selion.grid import photo_grid  # noqa: E402
+from selion.labels import Instances, LabelMap  # noqa: E402
+from selion.models import load_model, read_card, write_card  # noqa: E402
+from selion.models.language.rrle import CODECS, decode  # noqa: E402
+from selion.raster import Raster  # noqa: E402
+from selion.sample import Sample  # noqa: E402
+from selion.score import mean_dice  # noqa: E402
+from selion.train import list_recipes, read_recipe, sft  # noqa: E402
+from selion.train.grpo import check_gate, make_watch  # noqa: E402
+from selion.train.inspect_language import inspect  # noqa: E402
+from selion.train.language_recipe import COUNTRYSIDE, Draws, Grpo, LanguageRecipe, Lora, Sft, Simulated  # noqa: E402
+from selion.train.language_run import REWARDED, TRAINING, VALIDATION, forecast, plan_language, plan_talks, train_language  # noqa: E402
+from selion.train.reward import constants, dice_reward, validity_reward  # noqa: E402
+from selion.train.sft import find_tokenizer, lora_config, make_pair, shared_arguments  # noqa: E402
+from selion.train.speech import Talks, simulated, true_classes, turned, turned_roi  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -275,7 +275,7 @@ def test_the_tokenizer_is_looked_at_before_anything_is_learnt(tmp_path):
 
 
 def view_of(sample):
-    from tilth.segmenter import View
+    from selion.segmenter import View
 
     return View(sample.image.values[:, :16, :16], (slice(0, 16), slice(0, 16)))
 
@@ -325,7 +325,7 @@ def test_on_the_command_line(tmp_path):
 
 
 def test_warnings_of_ours_are_one_sentence(capsys, monkeypatch):
-    from tilth.cli import main as module
+    from selion.cli import main as module
 
     others = []
     monkeypatch.setattr(warnings, "showwarning", lambda *given: others.append(given))

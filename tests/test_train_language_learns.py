@@ -9,8 +9,8 @@ for needed in ("transformers", "tokenizers", "trl", "peft", "datasets"):
 torch = pytest.importorskip("torch")
 
 from language_toys import still  # noqa: E402
-from tilth.train import read_recipe  # noqa: E402
-from tilth.train.language_run import plan_language, train_language  # noqa: E402
+from selion.train import read_recipe  # noqa: E402
+from selion.train.language_run import plan_language, train_language  # noqa: E402
 
 
 @pytest.mark.slow

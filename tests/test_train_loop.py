@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from tilth.errors import BadInput, OutputFailed, UnreadableFile
-from tilth.train import loop
-from tilth.train.checkpoint import BEST, STATE, load_state, save_state
-from tilth.train.draws import Draw
-from tilth.train.loader import Feed, read_ahead
-from tilth.train.recipe import Crops, Hardware, Schedule, Validate
+from selion.errors import BadInput, OutputFailed, UnreadableFile
+from selion.train import loop
+from selion.train.checkpoint import BEST, STATE, load_state, save_state
+from selion.train.draws import Draw
+from selion.train.loader import Feed, read_ahead
+from selion.train.recipe import Crops, Hardware, Schedule, Validate
 from train_toys import card, network, recipe, sample
 
 SAMPLES = [sample(k) for k in range(3)]
@@ -182,7 +182,7 @@ def test_accumulated_batches_make_the_gradient_of_their_mean():
     expected.load_state_dict(start)
     adam = torch.optim.AdamW(expected.parameters(), lr=1e-2, weight_decay=0)
     parts = [feed.batch((0, k)) for k in range(4)]
-    from tilth.train.criterion import make_loss
+    from selion.train.criterion import make_loss
 
     loss = sum(make_loss(made.loss)(expected(torch.from_numpy(b.pixels)), torch.from_numpy(b.labels)) for b in parts) / 4
     loss.backward()
@@ -239,7 +239,7 @@ def test_nothing_to_resume(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_the_last_good_checkpoint_survives(tmp_path, monkeypatch):
-    from tilth.train import checkpoint
+    from selion.train import checkpoint
 
     made = recipe(schedule=Schedule(epochs=4, batch=4))
     good = checkpoint._write
@@ -354,8 +354,8 @@ import sys
 import torch
 from dataclasses import replace
 from train_toys import card, recipe, sample
-from tilth.train import loop
-from tilth.train.recipe import Hardware, Schedule
+from selion.train import loop
+from selion.train.recipe import Hardware, Schedule
 torch.set_num_threads(1)
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1))
@@ -385,9 +385,7 @@ def test_two_processes_are_one_with_twice_the_accumulation(tmp_path):
         "PYTHONPATH": str(Path(__file__).parent),
     }
     runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(tmp_path / f"{k}.pt")], env=shared | {"RANK": str(k), "LOCAL_RANK": str(k)}, stderr=subprocess.PIPE
-        )
+        subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path / f"{k}.pt")], env=shared | {"RANK": str(k), "LOCAL_RANK": str(k)}, stderr=subprocess.PIPE)
         for k in range(2)
     ]
     for process in runs:

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.errors import BadInput, UnknownName
-from tilth.train import losses
-from tilth.train.criterion import make_loss
-from tilth.train.recipe import Loss
+from selion.errors import BadInput, UnknownName
+from selion.train import losses
+from selion.train.criterion import make_loss
+from selion.train.recipe import Loss
 
 W = (0.05, 0.2, 0.75)
 IGNORE = 255

@@ -12,23 +12,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth import store, train
-from tilth.data import load_dataset
-from tilth.errors import BadInput, GridMismatch, UnknownName
-from tilth.grid import whole
-from tilth.labels import Instances
-from tilth.models.toml import to_toml
-from tilth.raster import Raster
-from tilth.sample import Sample
-from tilth.train import loop
-from tilth.train.crops import make_view
-from tilth.train.datasets import check_samples, open_samples
-from tilth.train.draws import Draw
-from tilth.train.loader import Feed, read_ahead
-from tilth.train.mixture import Mixture, whole_counts
-from tilth.train.reading import recipe_from, recipe_table
-from tilth.train.recipe import Augment, Crops, Hardware, Inputs, Recipe, Schedule, Validate
-from tilth.train.sources import Data, Part
+from selion import store, train
+from selion.data import load_dataset
+from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.grid import whole
+from selion.labels import Instances
+from selion.models.toml import to_toml
+from selion.raster import Raster
+from selion.sample import Sample
+from selion.train import loop
+from selion.train.crops import make_view
+from selion.train.datasets import check_samples, open_samples
+from selion.train.draws import Draw
+from selion.train.loader import Feed, read_ahead
+from selion.train.mixture import Mixture, whole_counts
+from selion.train.reading import recipe_from, recipe_table
+from selion.train.recipe import Augment, Crops, Hardware, Inputs, Recipe, Schedule, Validate
+from selion.train.sources import Data, Part
 from train_toys import BANDS, card, grid, network, recipe, sample
 
 
@@ -165,7 +165,7 @@ def test_recipes_with_mixtures_are_written_and_read(chips, tmp_path):
 
 
 def test_a_mixture_trains_from_the_command_line(chips, tmp_path):
-    from tilth.cli.main import main
+    from selion.cli.main import main
 
     tiny = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
     made = mixed(chips, schedule=Schedule(epochs=1, batch=4), validate=Validate(every=1))
@@ -236,7 +236,7 @@ def test_truth_that_is_no_multiple_is_refused():
 
 
 def test_a_folder_says_that_its_truth_is_finer_and_trains_end_to_end(tmp_path):
-    from tilth import trained
+    from selion import trained
 
     for split, seeds in (("train", (0, 1)), ("val", (2,))):
         for seed in seeds:

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tilth import train
-from tilth.classes import FTW3, ClassScheme
-from tilth.labels import class_labels
-from tilth.models import ModelCard
-from tilth.models.pixel import TorchSegmenter
-from tilth.train.crops import make_view
-from tilth.train.datasets import check_samples
-from tilth.train.draws import Draw
-from tilth.train.outlines import placed
-from tilth.train.recipe import Augment, Crops, Data, Loss, Validate
-from tilth.train.scoring import score_samples
+from selion import train
+from selion.classes import FTW3, ClassScheme
+from selion.labels import class_labels
+from selion.models import ModelCard
+from selion.models.pixel import TorchSegmenter
+from selion.train.crops import make_view
+from selion.train.datasets import check_samples
+from selion.train.draws import Draw
+from selion.train.outlines import placed
+from selion.train.recipe import Augment, Crops, Data, Loss, Validate
+from selion.train.scoring import score_samples
 from train_toys import network, recipe, sample
 
 EDGES = ClassScheme(("background", "boundary"), boundary="boundary")

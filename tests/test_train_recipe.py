@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth.classes import FTW3
-from tilth.errors import BadInput, TilthError, UnknownName, UnreadableFile
-from tilth.models.toml import to_toml
-from tilth.train.reading import PACKAGED, changed_keys, find_recipe, list_recipes, read_recipe, recipe_from, recipe_table
-from tilth.train.recipe import Crops, Recipe, Schedule
+from selion.classes import FTW3
+from selion.errors import BadInput, SelionError, UnknownName, UnreadableFile
+from selion.models.toml import to_toml
+from selion.train.reading import PACKAGED, changed_keys, find_recipe, list_recipes, read_recipe, recipe_from, recipe_table
+from selion.train.recipe import Crops, Recipe, Schedule
 
 
 def write(folder, **texts):
@@ -87,14 +87,14 @@ NETWORKS = [name for name in list_recipes() if isinstance(read_recipe(name), Rec
 
 
 def test_losses_of_packaged_recipes_exist():
-    from tilth.train.criterion import make_loss
+    from selion.train.criterion import make_loss
 
     for name in NETWORKS:
         make_loss(read_recipe(name).loss)
 
 
 def test_networks_of_packaged_recipes_exist():
-    from tilth.models.architectures import FAMILIES
+    from selion.models.architectures import FAMILIES
 
     assert {read_recipe(name).model.architecture["family"] for name in NETWORKS} <= set(FAMILIES)
 
@@ -173,7 +173,7 @@ def test_missing_and_misspelt_recipes(tmp_path):
 
 @pytest.mark.parametrize("change", ["schedule.lr", "=3", "nothing.there=3", "schedule=3", "schedule.lr.more=1"])
 def test_changes_that_make_no_sense_are_refused(change):
-    with pytest.raises(TilthError):
+    with pytest.raises(SelionError):
         read_recipe("prue", [change])
 
 

@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
-from tilth.train.recipe import Schedule
-from tilth.train.schedule import learning_rate
+from selion.train.recipe import Schedule
+from selion.train.schedule import learning_rate
 
 
 def optimizer(lr):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tilth.classes import FTW2, FTW3
-from tilth.errors import BadInput
-from tilth.models.queries import SetAnswer
-from tilth.train.criterion import check_network, make_loss
-from tilth.train.recipe import Loss
-from tilth.train.sets import set_loss
+from selion.classes import FTW2, FTW3
+from selion.errors import BadInput
+from selion.models.queries import SetAnswer
+from selion.train.criterion import check_network, make_loss
+from selion.train.recipe import Loss
+from selion.train.sets import set_loss
 
 IGNORE = 255
 

@@ -1,4 +1,4 @@
-"""tilth train from the command line: recipe and folder in, model and report out; sweeps; and what is refused."""
+"""selion train from the command line: recipe and folder in, model and report out; sweeps; and what is refused."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import tilth
-from tilth import models, store, sweep, train, trained
-from tilth.classes import CROP
-from tilth.cli.main import main
-from tilth.errors import BadInput, UnknownName
-from tilth.grid import whole
-from tilth.models.toml import to_toml
-from tilth.train.datasets import open_samples
-from tilth.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Schedule, Validate
-from tilth.train.scoring import Scores, chosen, score_samples
+import selion
+from selion import models, store, sweep, train, trained
+from selion.classes import CROP
+from selion.cli.main import main
+from selion.errors import BadInput, UnknownName
+from selion.grid import whole
+from selion.models.toml import to_toml
+from selion.train.datasets import open_samples
+from selion.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Schedule, Validate
+from selion.train.scoring import Scores, chosen, score_samples
 from train_toys import BANDS, recipe, sample
 
 TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
@@ -88,7 +88,7 @@ def test_a_run_leaves_model_checkpoint_recipe_curves_and_report(run):
 
 
 def test_the_model_maps_and_its_scores_are_those_of_the_report(run):
-    from tilth.train.scoring import score_samples
+    from selion.train.scoring import score_samples
 
     folder, spec = run
     facts = json.loads((folder / "report.json").read_text())
@@ -197,7 +197,7 @@ def test_random_starts_follow_the_seed(chips):
 
 
 def test_own_polygons_in_one_command(tmp_path):
-    from tilth import fields
+    from selion import fields
 
     one = sample(4, size=256, bands=("red", "green", "blue"))
     image = tmp_path / "farm.tif"
@@ -233,14 +233,14 @@ def test_imagery_that_shows_nothing_is_refused_before_and_after(tmp_path):
 
 def test_the_package_trains_in_one_call(chips, tmp_path):
     spec = write_recipe(tmp_path / "tiny.toml", made(chips, schedule=Schedule(epochs=1, batch=3), validate=Validate(every=0)))
-    result = tilth.train(spec, tmp_path / "one", ["seed=3"])
+    result = selion.train(spec, tmp_path / "one", ["seed=3"])
     assert (result.plan.recipe.seed, result.card.folder) == (3, tmp_path / "one" / "model")
-    report = tilth.evaluate({"mine": tilth.load_model(result.card.folder)}, result.plan.validation)
+    report = selion.evaluate({"mine": selion.load_model(result.card.folder)}, result.plan.validation)
     assert report.runs[0].name == "mine"
     with pytest.raises(BadInput, match="was read already"):
-        tilth.train(result.plan.recipe, tmp_path / "two", ["seed=4"])
+        selion.train(result.plan.recipe, tmp_path / "two", ["seed=4"])
     with pytest.raises(BadInput, match="trains a language model"):
-        tilth.train("magseg", tmp_path / "three")
+        selion.train("magseg", tmp_path / "three")
     assert not (tmp_path / "three").exists()
 
 
@@ -319,7 +319,7 @@ def test_a_run_without_validation_says_that_nothing_is_known(tmp_path):
 
 
 def test_prue_scores_touching_fields_as_one_by_its_own_rules(tmp_path):
-    from tilth.train.scoring import true_objects
+    from selion.train.scoring import true_objects
 
     one = sample(1)
     by_parts = true_objects(one, Validate(method="components"))
@@ -391,7 +391,7 @@ def test_photographs_of_crops_are_judged_by_their_pixels(photos, tmp_path, capsy
 
 def test_the_best_weights_are_those_of_the_metric(photos, tmp_path):
     """With a rate that ruins what was learnt, the last weights are not the best ones."""
-    from tilth.train.checkpoint import BEST, load_state
+    from selion.train.checkpoint import BEST, load_state
 
     ruin = crops(photos, schedule=Schedule(epochs=6, batch=4, lr=0.3, shape="constant", per="step", keep="best"), validate=Validate(every=1))
     plan = train.plan_training(ruin)
@@ -410,7 +410,7 @@ def test_metrics_that_a_method_does_not_have_are_refused(photos, tmp_path, capsy
 
 
 def test_labels_of_other_classes_cannot_be_compared_by_class():
-    from tilth.train.scoring import score_samples
+    from selion.train.scoring import score_samples
 
     class Soil:
         inputs, classes = recipe().input.spec(), CROP
@@ -423,8 +423,8 @@ def test_labels_of_other_classes_cannot_be_compared_by_class():
 
 
 def test_the_mean_iou_is_that_of_the_referee_and_absent_classes_are_left_out():
-    from tilth import score
-    from tilth.train.scoring import miou_from_counts
+    from selion import score
+    from selion.train.scoring import miou_from_counts
 
     rng = np.random.default_rng(3)
     confusions = []

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import pytest
 
 from screening_scenes import Process, write_scene
-from tilth.labelling.decisions import read_decisions, read_history
-from tilth.labelling.order import item_id
+from selion.labelling.decisions import read_decisions, read_history
+from selion.labelling.order import item_id
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (path := shutil.which(name))), None)
@@ -30,7 +30,7 @@ def browser():
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
 
 
 @contextmanager
@@ -241,9 +241,7 @@ def test_readable_on_a_phone_and_in_the_dark(browser, tmp_path):
                 assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
                 ink, paper = tab.page.locator("body").evaluate("e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]")
                 assert contrast(ink, paper) > 7
-                assert (
-                    tab.page.locator("button:visible, select:visible").evaluate_all("all => all.filter(b => !(b.innerText || b.ariaLabel).trim()).length") == 0
-                )
+                assert tab.page.locator("button:visible, select:visible").evaluate_all("all => all.filter(b => !(b.innerText || b.ariaLabel).trim()).length") == 0
                 if width < 500:
                     tile = tab.page.locator(".tile").first
                     tile.tap()

@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screening_scenes import serving, write_scene
-from tilth.errors import BadInput
-from tilth.labelling.decisions import LOG, read_decisions
-from tilth.web import server
-from tilth.web.guard import LARGEST_BODY, Guard
+from selion.errors import BadInput
+from selion.labelling.decisions import LOG, read_decisions
+from selion.web import server
+from selion.web.guard import LARGEST_BODY, Guard
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guard")
     patch = pytest.MonkeyPatch()
-    patch.setenv("TILTH_CACHE", str(folder / "cache"))
+    patch.setenv("SELION_CACHE", str(folder / "cache"))
     photos, pseudo = write_scene(folder, 30)
     (folder / "secret.txt").write_text("secret")
     with serving(photos, pseudo, repeats=0) as running:
@@ -55,7 +55,7 @@ FORGED = {
     "a cross-site navigation that posts": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
     "a form": {"content-type": "application/x-www-form-urlencoded"},
     "plain text, which needs no preflight": {"content-type": "text/plain"},
-    "without our header": {"x-tilth": None},
+    "without our header": {"x-selion": None},
 }
 
 
@@ -76,7 +76,7 @@ def test_no_token_no_answer(served, page, token):
     assert served.ask("api/commit", page, whole=f"/screen/api/commit?token={served.address.token}").status == 403
 
 
-@pytest.mark.parametrize("headers", [FORGED[name] for name in FORGED if not ({"content-type", "x-tilth"} & set(FORGED[name]))])
+@pytest.mark.parametrize("headers", [FORGED[name] for name in FORGED if not ({"content-type", "x-selion"} & set(FORGED[name]))])
 def test_no_foreign_request_reads(served, headers):
     forged = {name: value.format(port=served.address.port) if value else None for name, value in headers.items()}
     followed = "Sec-Fetch-Dest" in headers  # a link to the page itself may be followed: it holds the token, and answers cannot be read from outside
@@ -182,7 +182,8 @@ def test_seconds_that_are_no_number(served, page):
 
 @given(
     st.dictionaries(
-        st.sampled_from(["host", "origin", "sec-fetch-site", "content-length", "x-tilth", "content-type"]), st.text(st.characters(codec="latin-1"), max_size=30)
+        st.sampled_from(["host", "origin", "sec-fetch-site", "content-length", "x-selion", "content-type"]),
+        st.text(st.characters(codec="latin-1"), max_size=30),
     ),
     st.text(max_size=40),
 )
@@ -205,7 +206,7 @@ def test_a_header_that_comes_twice():
 
 
 def test_only_loopback_and_a_token_that_cannot_be_guessed(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path))
     opened, address, running = server.listen(tmp_path)
     with opened:
         assert opened.getsockname() == ("127.0.0.1", address.port)
@@ -231,7 +232,7 @@ def test_only_loopback_and_a_token_that_cannot_be_guessed(tmp_path, monkeypatch)
 
 
 def test_a_foreign_server_on_the_old_port_is_not_told_the_token(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path))
     opened, address, _ = server.listen(tmp_path)
     opened.close()
     table = tmp_path / "served" / next((tmp_path / "served").iterdir()).name
@@ -248,7 +249,7 @@ def test_a_foreign_server_on_the_old_port_is_not_told_the_token(tmp_path, monkey
 
 def test_where_the_address_cannot_be_kept(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "file"))
     opened, address, _ = server.listen(tmp_path)
     opened.close()
     assert address.url("screen") == f"http://127.0.0.1:{address.port}/{address.token}/screen/"

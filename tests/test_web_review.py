@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from review_scenes import Hand, open_log, serving, write_map
-from tilth import review
-from tilth.errors import BadInput, GridMismatch
-from tilth.web.review import STATIC, open_desk
-from tilth.web.server import STATIC as FOLDER
+from selion import review
+from selion.errors import BadInput, GridMismatch
+from selion.web.review import STATIC, open_desk
+from selion.web.server import STATIC as FOLDER
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_chips(folder):
 
 
 def test_what_only_the_other_map_has_can_be_taken_over(folder, tmp_path):
-    from tilth import fields
+    from selion import fields
 
     other = fields.read_fields(folder / "fields.parquet")
     mine = other.iloc[3:].copy()
@@ -188,7 +188,7 @@ def test_nobody_else_can_write(folder):
             served.ask("api/act", body, {"Host": f"evil.example:{port}"}),
             served.ask("api/act", body, {"content-type": "text/plain"}),
             served.ask("api/act", body, {"content-type": "application/x-www-form-urlencoded"}),
-            served.ask("api/act", body, {"x-tilth": None}),
+            served.ask("api/act", body, {"x-selion": None}),
             served.ask("api/act?" + urllib.parse.urlencode(body)),
             served.ask("api/act", method="PUT"),
             served.ask("api/act", b"x" * 300_000),
@@ -245,9 +245,7 @@ def test_nonsense_is_refused_with_a_sentence(folder, change, why):
 NOT_NUMBERS = b'{"id": "abcdef", "person": "A", "kind": "add", "points": [[NaN, 1], [Infinity, 2], [3, 3]]}'
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b"null", b"NaN", b'{"points": NaN}', NOT_NUMBERS, b"[" * 5000, b'{"a":' * 3000, b"\xed\xa0\x80", b"1" * 5000]
-)
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"NaN", b'{"points": NaN}', NOT_NUMBERS, b"[" * 5000, b'{"a":' * 3000, b"\xed\xa0\x80", b"1" * 5000])
 def test_bodies_that_are_none(folder, text):
     with serving(folder) as served:
         answer = served.ask("api/act", text)
@@ -324,7 +322,7 @@ def test_a_log_that_grows_beside_the_server(folder):
 
 
 def test_ids_must_tell_fields_apart(folder):
-    from tilth import fields
+    from selion import fields
 
     frame = fields.read_fields(folder / "fields.parquet")
     for ids, why in (("same", "share an id"), ([f"{k}" * 130 for k in range(20)], "longer than 120"), (["", *map(str, range(19))], "empty")):

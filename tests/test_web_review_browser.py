@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from review_scenes import ReviewProcess, write_map
+from selion import review
+from selion.review.actions import Action, parse_line
 from test_web_browser import CHROMIUM, READY, Tab, contrast
-from tilth import review
-from tilth.review.actions import Action, parse_line
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium")]
@@ -30,7 +30,7 @@ def browser():
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

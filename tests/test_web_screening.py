@@ -14,20 +14,20 @@ import pytest
 from PIL import Image
 
 from screening_scenes import Process, serving, write_mask, write_scene
-from tilth.errors import BadInput, MissingExtra
-from tilth.labelling.decisions import LOG, read_decisions
-from tilth.labelling.order import Item
-from tilth.web import pictures, report
-from tilth.web.gallery import Gallery
-from tilth.web.screening import STATIC, screening_page
-from tilth.web.server import STATIC as FOLDER
-from tilth.web.server import TYPES
-from tilth.web.view.page import STATIC as VIEW
+from selion.errors import BadInput, MissingExtra
+from selion.labelling.decisions import LOG, read_decisions
+from selion.labelling.order import Item
+from selion.web import pictures, report
+from selion.web.gallery import Gallery
+from selion.web.screening import STATIC, screening_page
+from selion.web.server import STATIC as FOLDER
+from selion.web.server import TYPES
+from selion.web.view.page import STATIC as VIEW
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_report(tmp_path, scene):
 def test_command_line(tmp_path, scene):
     from click.testing import CliRunner
 
-    from tilth.cli.screen import report_command, screen_command
+    from selion.cli.screen import report_command, screen_command
 
     served = Process(*scene)
     try:
@@ -310,7 +310,7 @@ def test_command_line(tmp_path, scene):
 
 
 def test_without_the_extra(scene, monkeypatch):
-    monkeypatch.setattr("tilth.extras.available", lambda _: False)
-    with pytest.raises(MissingExtra, match=r"tilth\[web\]"):
+    monkeypatch.setattr("selion.extras.available", lambda _: False)
+    with pytest.raises(MissingExtra, match=r"selion\[web\]"):
         screening_page(*scene)
-    assert "tilth.web.report" in sys.modules  # which needs none of it
+    assert "selion.web.report" in sys.modules  # which needs none of it

@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tilth import fields
-from tilth.errors import BadInput, UnreadableFile
-from tilth.web import server
-from tilth.web.view import archive, cells, chunks, cut, looks, mvt, page, place, rasters, seek
-from tilth.web.view.found import find
-from tilth.web.view.shelf import Shelf
+from selion import fields
+from selion.errors import BadInput, UnreadableFile
+from selion.web import server
+from selion.web.view import archive, cells, chunks, cut, looks, mvt, page, place, rasters, seek
+from selion.web.view.found import find
+from selion.web.view.shelf import Shelf
 from view_scenes import CORNER, UTM, frame_of, read_tile, serving, tile_at, tile_over, write_crops, write_map, write_raster
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def many(tmp_path_factory):
 def served(scene, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TILTH_CACHE", str(folder / "cache"))
+        patch.setenv("SELION_CACHE", str(folder / "cache"))
         crops, photos = write_crops(folder / "crops", folder / "photos")
         with serving(scene, crops, photos) as page:
             yield page

@@ -28,7 +28,7 @@ STILL = """async () => {
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TILTH_CACHE", str(folder / "cache"))
+        patch.setenv("SELION_CACHE", str(folder / "cache"))
         crops, photos = write_crops(folder / "crops", folder / "photos")
         with serving(write_map(folder / "map"), crops, photos) as page:
             yield page
@@ -121,9 +121,9 @@ def test_looking_clicking_searching(browser, served):
 
 
 def check_golden(shown, name):
-    """Compare with a golden image, with a tolerance; TILTH_GOLDEN=1 writes it anew."""
+    """Compare with a golden image, with a tolerance; SELION_GOLDEN=1 writes it anew."""
     path = GOLDEN / f"view_{name}.png"
-    if os.environ.get("TILTH_GOLDEN"):
+    if os.environ.get("SELION_GOLDEN"):
         GOLDEN.mkdir(exist_ok=True)
         Image.fromarray(shown.astype(np.uint8)).quantize(64).save(path, optimize=True)
     golden = np.asarray(Image.open(path).convert("RGB")).astype(int)

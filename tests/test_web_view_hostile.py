@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from tilth import fields
-from tilth.errors import BadInput, TilthError, UnreadableFile
-from tilth.web.view import archive, chunks, feet, page, place, rasters
-from tilth.web.view.found import find
-from tilth.web.view.page import Desk
+from selion import fields
+from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.web.view import archive, chunks, feet, page, place, rasters
+from selion.web.view.found import find
+from selion.web.view.page import Desk
 from view_scenes import frame_of, serving, tile_at, write_map, write_raster
 
 pytestmark = [
@@ -31,7 +31,7 @@ KINDS = ("small.tif", "fields.parquet", "fields.pmtiles", "fields.gpkg")
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TILTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def broken(data: bytes, chance: random.Random) -> bytes:
     return bytes(out)
 
 
-def check_sentence(error: TilthError, name: str = "") -> None:
+def check_sentence(error: SelionError, name: str = "") -> None:
     """Say that an error is one line, not too long, and names the file."""
     said = str(error)
     assert len(said) < 700
@@ -81,7 +81,7 @@ def ask_everything(desk: Desk) -> None:
     for answer, given in wanted:
         try:
             answer(desk, given)
-        except TilthError as error:
+        except SelionError as error:
             check_sentence(error)
 
 
@@ -97,7 +97,7 @@ def test_broken_files(name, sound, tmp_path):
         path.write_bytes(broken(sound[name], chance))
         try:
             found = find([path])
-        except TilthError as error:
+        except SelionError as error:
             check_sentence(error, path.name)
             continue
         opened += 1

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from odc.geo.geobox import GeoBox
 
-from tilth.classes import FTW3
-from tilth.labels import Instances, class_labels
-from tilth.models import ModelCard
-from tilth.raster import Raster
-from tilth.sample import Sample
-from tilth.train.recipe import Augment, Crops, Divisor, Hardware, Inputs, Loss, Noise, Recipe, Rotate, Schedule, Swap, Validate
+from selion.classes import FTW3
+from selion.labels import Instances, class_labels
+from selion.models import ModelCard
+from selion.raster import Raster
+from selion.sample import Sample
+from selion.train.recipe import Augment, Crops, Divisor, Hardware, Inputs, Loss, Noise, Recipe, Rotate, Schedule, Swap, Validate
 
 BANDS = tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))
 

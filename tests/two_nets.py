@@ -64,10 +64,10 @@ def start_nodes(folder):
 def main(folder):
     from faulty_store import FaultyStore
     from predict_toys import Toy
+    from selion import store
+    from selion.predict import Journal, PredictOptions, StripWork, plan, run_blocks
+    from selion.runners import RunnerOptions, Serial, cluster, open_runner
     from strip_toys import Signing, image, network
-    from tilth import store
-    from tilth.predict import Journal, PredictOptions, StripWork, plan, run_blocks
-    from tilth.runners import RunnerOptions, Serial, cluster, open_runner
 
     lay_the_link()
     cluster.SETTINGS |= {"RAY_grpc_client_keepalive_time_ms": "10000", "RAY_grpc_client_keepalive_timeout_ms": "5000"}  # half of it, to be quicker

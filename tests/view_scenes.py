@@ -16,12 +16,12 @@ import shapely
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from tilth import fields, store
-from tilth.grid import whole
-from tilth.web import server
-from tilth.web.view.found import Found
-from tilth.web.view.page import view_page
-from tilth.web.view.place import EARTH, Tile
+from selion import fields, store
+from selion.grid import whole
+from selion.web import server
+from selion.web.view.found import Found
+from selion.web.view.page import view_page
+from selion.web.view.place import EARTH, Tile
 
 UTM = "EPSG:32633"
 CORNER = (300000.0, 5400000.0)
@@ -31,7 +31,7 @@ CLASSES = {"names": ["background", "field", "boundary"], "things": ["field"], "b
 def grid_of(edge: int, gsd: float = 10.0, crs: str | None = UTM) -> GeoBox:
     west, north = CORNER if crs else (0.0, 0.0)
     if crs is None:
-        from tilth.grid import photo_grid
+        from selion.grid import photo_grid
 
         return photo_grid((edge, edge))
     return GeoBox.from_bbox((west, north - edge * gsd, west + edge * gsd, north), crs, shape=(edge, edge))
@@ -59,7 +59,7 @@ def frame_of(side: int, seed: int = 0) -> geopandas.GeoDataFrame:
 
 
 def write_map(folder: Path, side: int = 20) -> Path:
-    """Write what ``tilth map`` leaves: an image of two seasons, scores, objects, fields."""
+    """Write what ``selion map`` leaves: an image of two seasons, scores, objects, fields."""
     folder.mkdir(parents=True, exist_ok=True)
     edge = 320
     frame = frame_of(side)
@@ -77,7 +77,7 @@ def write_map(folder: Path, side: int = 20) -> Path:
 
 
 def write_crops(folder: Path, photos: Path, count: int = 3) -> tuple[Path, Path]:
-    """Write what ``tilth crops`` leaves, and the photographs that it was made from."""
+    """Write what ``selion crops`` leaves, and the photographs that it was made from."""
     rows = ["file,width,height,trust,cover,mask,overlay"]
     for name in ("masks", "overlays"):
         (folder / name).mkdir(parents=True)

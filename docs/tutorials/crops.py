@@ -4,7 +4,7 @@
 # DepthCropSeg's idea: crops stand above the soil, so a depth map cut where it steps is a mask that nobody had to draw. People only say which
 # masks are good; a model learns from those, looks at everything again, and learns once more from what both say.
 #
-# The photographs here are simulated, so depth and truth are known. With your own, `tilth label depth photos/ -o pseudo/` computes depth with
+# The photographs here are simulated, so depth and truth are known. With your own, `selion label depth photos/ -o pseudo/` computes depth with
 # Depth Anything V2, or takes depth maps of yours (`--depth FOLDER`).
 
 # %%
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import tilth
-from tilth.data.landscape import simulate_photo
-from tilth.labelling import ComputedDepths, keep_pseudo, label_photos, plan_selftraining
+import selion
+from selion.data.landscape import simulate_photo
+from selion.labelling import ComputedDepths, keep_pseudo, label_photos, plan_selftraining
 
 work = Path(tempfile.mkdtemp())
 photos = {f"p{seed:02d}": simulate_photo(seed, (128, 160)) for seed in range(10)}
@@ -40,12 +40,12 @@ rows = label_photos(work / "photos", work / "pseudo", ComputedDepths(lambda imag
 first = np.asarray(Image.open(work / "pseudo" / "masks" / "p00.png"))
 known = first != 255
 print(f"{np.mean(first[known] == photos['p00'].labels.ids[known]):.1%} of the pixels of p00 are as they truly are")
-tilth.LabelMap(first, photos["p00"].labels.grid, photos["p00"].labels.classes)
+selion.LabelMap(first, photos["p00"].labels.grid, photos["p00"].labels.classes)
 
 # %% [markdown]
 # ## Screening
 #
-# `tilth label screen photos/ pseudo/` shows contact sheets on a local page: most masks are passed or refused at a glance. Without anybody at
+# `selion label screen photos/ pseudo/` shows contact sheets on a local page: most masks are passed or refused at a glance. Without anybody at
 # hand, quality decides.
 
 # %%
@@ -56,13 +56,13 @@ len(kept.entries)
 # %% [markdown]
 # ## Two stages
 #
-# `tilth label selftrain crops --pseudo pseudo/ -o run/` trains on what was kept, compares its answers with the labels, erases (255) where they
+# `selion label selftrain crops --pseudo pseudo/ -o run/` trains on what was kept, compares its answers with the labels, erases (255) where they
 # differ, and trains again. A handful of steps show it here; they begin at the model that ships, which has seen hand-made masks of wheat. Labels of
 # people from this field, where there are some, are put in with `--set data.dataset=FOLDER`.
 
 # %%
-from tilth import selftrained
-from tilth.train import read_recipe
+from selion import selftrained
+from selion.train import read_recipe
 
 recipe = read_recipe(
     "crops",
@@ -79,7 +79,7 @@ recipe = read_recipe(
     ],
 )
 folder = selftrained.run(plan_selftraining(recipe, kept), work / "run")
-tilth.load_model(folder).card
+selion.load_model(folder).card
 
 # %% [markdown]
 # ## Is it worth anything?
@@ -89,7 +89,7 @@ tilth.load_model(folder).card
 # not of the method.
 
 # %%
-from tilth.evaluate.pixels import evaluate_pixels, photo_systems, segmenter_system
+from selion.evaluate.pixels import evaluate_pixels, photo_systems, segmenter_system
 
 for part in ("images", "masks"):
     (work / "truth" / part).mkdir(parents=True)
@@ -97,8 +97,8 @@ for seed in (20, 21):
     photo = simulate_photo(seed, (128, 160))
     Image.fromarray(np.moveaxis(photo.image.values, 0, -1)).save(work / "truth" / "images" / f"v{seed}.png")
     Image.fromarray(photo.labels.ids).save(work / "truth" / "masks" / f"v{seed}.png")
-val = tilth.load_dataset(work / "truth", classes=photos["p00"].labels.classes)
-systems = {"self-trained": segmenter_system(tilth.load_model(folder), val.classes), **photo_systems(["crops-rgb"], val.classes, threads=1)}
+val = selion.load_dataset(work / "truth", classes=photos["p00"].labels.classes)
+systems = {"self-trained": segmenter_system(selion.load_model(folder), val.classes), **photo_systems(["crops-rgb"], val.classes, threads=1)}
 scores = evaluate_pixels(systems, val, val.classes)
 print(scores.to_markdown())
 

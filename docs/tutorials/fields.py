@@ -10,9 +10,9 @@ import json
 import tempfile
 from pathlib import Path
 
-import tilth
-from tilth.areas import AreaOptions
-from tilth.data.archive import simulate_archive
+import selion
+from selion.areas import AreaOptions
+from selion.data.archive import simulate_archive
 
 work = Path(tempfile.mkdtemp())
 archive = simulate_archive(work / "archive", seed=3, centre=(13.0, 50.0), size_km=(1.5, 1.5), n_dates=3, clouds=(0.1, 0.3))
@@ -21,12 +21,12 @@ area = dict(archive.area)  # GeoJSON: a file of polygons or (west, south, east, 
 # %% [markdown]
 # ## The composite
 #
-# `tilth.composite` asks the catalogue, looks at coarse cloud masks before it reads a single band, and writes the median of what is clear.
+# `selion.composite` asks the catalogue, looks at coarse cloud masks before it reads a single band, and writes the median of what is clear.
 # What no scene shows is a mask, not a zero.
 
 # %%
 options = AreaOptions(provider=str(archive.catalogue))
-image = tilth.composite(area, work / "pair.zarr", year=2024, area_options=options)
+image = selion.composite(area, work / "pair.zarr", year=2024, area_options=options)
 image
 
 # %% [markdown]
@@ -36,8 +36,8 @@ image
 # size of a block decides memory and never the result.
 
 # %%
-model = tilth.load_model("fields-s2-2season")
-probabilities = tilth.predict(image, model)
+model = selion.load_model("fields-s2-2season")
+probabilities = selion.predict(image, model)
 probabilities
 
 # %% [markdown]
@@ -47,15 +47,15 @@ probabilities
 # after simplification.
 
 # %%
-instances = tilth.find_instances(probabilities, model.classes)
+instances = selion.find_instances(probabilities, model.classes)
 instances
 
 # %%
-fields = tilth.to_fields(instances)
+fields = selion.to_fields(instances)
 fields[["metrics:area", "metrics:perimeter", "confidence"]].describe().round(2)
 
 # %% [markdown]
-# With `pip install 'tilth[notebook]'` and `from tilth.notebook import show_fields`, `show_fields(fields)` is a map that can be moved and
+# With `pip install 'selion[notebook]'` and `from selion.notebook import show_fields`, `show_fields(fields)` is a map that can be moved and
 # asked.
 #
 # ## In one call
@@ -63,18 +63,18 @@ fields[["metrics:area", "metrics:perimeter", "confidence"]].describe().round(2)
 # The same, with everything resumable beside the output: killed and called again, it goes on and gives the identical file.
 
 # %%
-mapped = tilth.map_fields(area, work / "fields.parquet", year=2024, area_options=options)
+mapped = selion.map_fields(area, work / "fields.parquet", year=2024, area_options=options)
 len(mapped)
 
 # %% [markdown]
 # ## How good is it?
 #
 # The simulation knows its truth. Here a map is compared with polygons, within the area that was mapped; given a model and a folder of images
-# with truth, `tilth.evaluate` also puts answers beside it that have not even seen the image, because a score without a baseline says little.
+# with truth, `selion.evaluate` also puts answers beside it that have not even seen the image, because a score without a baseline says little.
 
 # %%
-from tilth.evaluate import evaluate_files
-from tilth.fields import read_fields, write_fields
+from selion.evaluate import evaluate_files
+from selion.fields import read_fields, write_fields
 
 truth = write_fields(read_fields(archive.truth.fields), work / "truth.gpkg")
 found = write_fields(mapped, work / "found.gpkg")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-import tilth
-from tilth.data.landscape import simulate
+import selion
+from selion.data.landscape import simulate
 
 work = Path(tempfile.mkdtemp())
 scene = simulate(5, (256, 256), 2.0, "smallholder", bands="rgb")
@@ -27,7 +27,7 @@ scene.instances
 # Run-length rows with the classes' names; equal rows are folded. `decode` never fails: what cannot be read is 255, and it says why.
 
 # %%
-from tilth.models.language.rrle import CODECS, decode, encode
+from selion.models.language.rrle import CODECS, decode, encode
 
 names = ("others", "field")
 patch = (scene.instances.ids[:128:8, :128:8] > 0).astype(np.uint8)
@@ -45,16 +45,16 @@ assert (damaged == 255).any()
 # %% [markdown]
 # ## A model that speaks
 #
-# `tilth train magseg-tiny -o tiny` trains it for 900 steps; here are 12, on two scenes. `tilth train magseg --set language.base=FOLDER` takes
+# `selion train magseg-tiny -o tiny` trains it for 900 steps; here are 12, on two scenes. `selion train magseg --set language.base=FOLDER` takes
 # a real vision-language model and LoRA, the same way; rewards (GRPO on the mean Dice) follow with `grpo.steps`.
 
 # %%
-from tilth.train import read_recipe
-from tilth.train.language_run import plan_language, train_language
+from selion.train import read_recipe
+from selion.train.language_run import plan_language, train_language
 
 few = ["sft.steps=12", "sft.batch=8", "sft.save_every=12", "simulate.scenes=2", "simulate.validation=1", "simulate.edge=256", "inspect.patches=4"]
 result = train_language(plan_language(read_recipe("magseg-tiny", few)), work / "tiny")
-model = tilth.load_model(work / "tiny" / "model")
+model = selion.load_model(work / "tiny" / "model")
 model.card
 
 # %% [markdown]
@@ -65,27 +65,27 @@ model.card
 
 # %%
 small = simulate(6, (96, 96), 4.0, "smallholder", bands="rgb")
-probabilities = tilth.predict(small.image, model)
+probabilities = selion.predict(small.image, model)
 assert np.allclose(probabilities.values[:, probabilities.valid].sum(0), 1, atol=1e-3)
 probabilities
 
 # %% [markdown]
 # ## Boundaries from a model that knows them
 #
-# Coarse masks join neighbours. A boundary model parts them (`tilth map IMAGE --model LANGUAGE --refine MODEL`, as MAgSeg does with EPOC):
+# Coarse masks join neighbours. A boundary model parts them (`selion map IMAGE --model LANGUAGE --refine MODEL`, as MAgSeg does with EPOC):
 # here the packaged model of fields takes both parts. It was trained on the large fields of the USA and is out of its depth among fields this
 # small: the score below says so.
 
 # %%
-fields = tilth.load_model("fields-rgb-vhr")
-objects = tilth.find_instances(tilth.predict(scene.image, fields), fields.classes)
+fields = selion.load_model("fields-rgb-vhr")
+objects = selion.find_instances(selion.predict(scene.image, fields), fields.classes)
 objects
 
 # %% [markdown]
 # Merge-and-match, MAgSeg's score, joins what was split before it compares, so that a field in two pieces is not punished twice.
 
 # %%
-from tilth.score import merged_scores, overlap_table
+from selion.score import merged_scores, overlap_table
 
 finer = objects.ids.shape[0] // scene.instances.ids.shape[0]
 truth = scene.instances.ids.repeat(finer, 0).repeat(finer, 1)

@@ -1,0 +1,120 @@
+"""The table of a step: the later year's fields under the ids that follow them, what became of each, and those that are gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+import selion
+from selion import fields
+from selion.change.lineage import outcome_names
+from selion.change.outcomes import GONE
+from selion.change.sides import read_year
+from selion.change.step import Step
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+WHEN = "determination:datetime"
+MEANING = {
+    "change:outcome": "What became of the field, or where it came from.",
+    "change:parents": "Number of related fields of the year before.",
+    "change:before": "Their ids, the one with the largest share first, separated by spaces.",
+    "change:since": "The first year in which the id was seen.",
+    "change:map_id": "The id in the year's own map.",
+    "change:iou": "Intersection over union with the first of the related fields.",
+    "change:share_before": "Share of that field that lies in this one.",
+    "change:share_after": "Share of this field that comes from that one.",
+    "change:edge": "Mean distance in metres between the two outlines (pixels in a photograph).",
+    "change:shift": "Distance in metres between the two centroids (pixels in a photograph).",
+    "change:known": "Share of the field that both years saw.",
+}
+"""Columns beside those of :data:`selion.fields.COLUMNS`."""
+
+
+def change_table(step: Step) -> GeoDataFrame:
+    """Return a row for each field of the later year and, after them, for each that is gone.
+
+    Returns
+    -------
+    GeoDataFrame
+        With the columns of the maps and of :data:`MEANING`; ``id`` is the one that follows the field through the years.  In longitude and latitude,
+        as the maps' GeoParquet is, or in the CRS of the later map.
+    """
+    after, _ = read_year(step.after.year)
+    frame = after.assign(**{"change:map_id": after["id"], "id": step.names.ids}, **_columns(step))
+    gone = _gone_table(step, frame)
+    dates = [step.before.mapped.origin.determined, step.after.origin.determined]
+    if all(dates):
+        frame[WHEN], gone[WHEN] = (_moments(part, date) for part, date in zip((frame, gone), (dates[1], dates[0]), strict=True))
+    if not len(gone):
+        return frame
+    joined = pd.concat([frame, gone[[name for name in frame.columns if name in gone]]], ignore_index=True)
+    return joined.astype({name: kind for name, kind in frame.dtypes.items() if name != joined.geometry.name and name in joined})
+
+
+def _moments(frame: GeoDataFrame, date: object) -> pd.Series:
+    """Return when each field was seen: what its table says, else the time of the whole map."""
+    own = pd.to_datetime(frame[WHEN], utc=True) if WHEN in frame else pd.Series(pd.NaT, frame.index, dtype="datetime64[ms, UTC]")
+    moment = pd.Timestamp(date)  # type: ignore[arg-type]
+    return own.fillna(moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")).astype("datetime64[ms, UTC]")
+
+
+def _columns(step: Step) -> dict[str, object]:
+    """Return what is said of each field of the later year."""
+    pairs, measures, count = step.judged.pairs, step.measures, len(step.judged.after)
+    order = np.lexsort((pairs.one, -pairs.shared, pairs.other))
+    other = pairs.other[order] - 1
+    first = order[np.flatnonzero(np.diff(other, prepend=-1))]
+    numbers = {"iou": pairs.iou, "share_before": measures.share_from, "share_after": measures.share_to, "edge": measures.edge, "shift": measures.shift}
+    columns: dict[str, object] = {
+        "change:outcome": pd.array(outcome_names(step.judged.after), dtype="string"),
+        "change:parents": np.bincount(other, minlength=count).astype(np.int32),
+        "change:before": pd.array(_joined(step.before.names.ids[pairs.one[order] - 1], other, count), dtype="string"),
+        "change:since": pd.array(step.names.since, dtype="string"),
+    }
+    for name, values in numbers.items():
+        column = np.full(count, np.nan, np.float32)
+        column[pairs.other[first] - 1] = values[first]
+        columns[f"change:{name}"] = column
+    columns["change:known"] = np.minimum(step.known_after, 1).astype(np.float32)
+    return columns
+
+
+def _joined(names: np.ndarray, owner: np.ndarray, count: int) -> list[str]:
+    """Join the names of each owner by spaces; names come sorted by owner."""
+    ends = np.cumsum(np.bincount(owner, minlength=count))
+    starts = ends - np.bincount(owner, minlength=count)
+    return [" ".join(names[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _gone_table(step: Step, frame: GeoDataFrame) -> GeoDataFrame:
+    """Return the fields that are gone, with the outlines they had."""
+    before, state = read_year(step.before.mapped.year)[0], step.before
+    gone = np.flatnonzero(step.judged.before[: state.own] == GONE)
+    count = len(gone)
+    part = before.iloc[gone].reset_index(drop=True)
+    columns = {
+        "change:map_id": part["id"],
+        "id": state.names.ids[gone],
+        "change:outcome": pd.array(["gone"] * count, dtype="string"),
+        "change:parents": np.ones(count, np.int32),
+        "change:before": pd.array(state.names.ids[gone], dtype="string"),
+        "change:since": pd.array(state.names.since[gone], dtype="string"),
+        "change:known": np.minimum(step.known_before[gone], 1).astype(np.float32),
+    }
+    missing = {name: np.full(count, np.nan, np.float32) for name in MEANING if name not in columns}
+    part = part.assign(**columns, **missing)
+    return part if part.crs == frame.crs or frame.crs is None else part.to_crs(frame.crs)
+
+
+def write_table(step: Step, path: Path, rule: str, *, force: bool) -> Path:
+    """Write the table as fiboa GeoParquet."""
+    before, after = step.before.mapped, step.after
+    details = f"change from {before.year.label} to {after.year.label}, rule {rule}, selion {selion.__version__}; {after.origin.details}"
+    provenance = {"selion": selion.__version__, "years": {year.year.label: year.origin.to_dict() for year in (before, after)}}
+    origin = fields.Origin(path.stem, after.origin.determined, details.rstrip("; "), after.origin.method, provenance)
+    return fields.write_fields(change_table(step), path, origin, force=force)

@@ -1,0 +1,83 @@
+"""ClassScheme: what the numbers in a label map mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from selion.errors import BadInput, UnknownName
+from selion.extras import face
+
+IGNORE = 255
+"""Not known, not counted: presence-only background, trimap uncertainty, unreadable text.  Never a class."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScheme:
+    """Names of the classes; the index is the class id."""
+
+    names: tuple[str, ...]
+    """Class names; index 0 is what is nothing else (background, soil)."""
+    things: tuple[str, ...] = ()
+    """The classes that come as countable objects ("field", "pond")."""
+    boundary: str | None = None
+    """The class that parts objects, if there is one."""
+    colours: tuple[str, ...] = ()
+    """One ``#rrggbb`` per class, or empty."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.names) <= IGNORE or len(set(self.names)) != len(self.names):
+            message = f"Classes {self.names} were given; wanted are 2 to {IGNORE} different names."
+            raise BadInput(message)
+        for name in (*self.things, *([self.boundary] if self.boundary else [])):
+            if name not in self.names:
+                raise UnknownName.among("class", name, self.names)
+        if self.colours and len(self.colours) != len(self.names):
+            message = f"{len(self.colours)} colours were given for {len(self.names)} classes: give one each, or none."
+            raise BadInput(message)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
+
+    def index(self, name: str) -> int:
+        """Return the id of a class.
+
+        Raises
+        ------
+        UnknownName
+            If the scheme has no such class.
+        """
+        if name not in self.names:
+            raise UnknownName.among("class", name, self.names)
+        return self.names.index(name)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for TOML, JSON and raster tags."""
+        return {"names": list(self.names), "things": list(self.things), "boundary": self.boundary, "colours": list(self.colours)}
+
+    @classmethod
+    def from_dict(cls, table: dict[str, object]) -> ClassScheme:
+        """Inverse of :meth:`to_dict`; keys that are missing take their defaults."""
+
+        def names(key: str) -> tuple[str, ...]:
+            return tuple(str(v) for v in table.get(key) or ())  # type: ignore[attr-defined]
+
+        boundary = table.get("boundary")
+        return cls(names("names"), names("things"), str(boundary) if boundary else None, names("colours"))
+
+
+FTW2 = ClassScheme(("background", "field"), ("field",), None, ("#000000", "#5ac85a"))
+"""Fields of The World, two classes."""
+FTW3 = ClassScheme(("background", "field", "boundary"), ("field",), "boundary", ("#000000", "#5ac85a", "#ffd500"))
+"""Fields of The World, three classes: boundary is the line that parts fields."""
+ALU = ClassScheme(
+    ("others", "field", "tree", "cloud", "pond", "well"),
+    ("field", "tree", "pond", "well"),
+    None,
+    ("#000000", "#5ac85a", "#1b6e2c", "#e6e6e6", "#2e86de", "#b33fb5"),
+)
+"""Agricultural landscape understanding (MAgSeg)."""
+CROP = ClassScheme(("soil", "crop"), ("crop",), None, ("#8a6642", "#3cb44b"))
+"""Close-range photographs (DepthCropSeg)."""

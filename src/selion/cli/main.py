@@ -1,0 +1,153 @@
+"""``selion``: one group, one verb per station of the road."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+import selion
+from selion.errors import Incomplete, SelionError
+
+VERBS = {
+    "map": ("selion.cli.mapping", "map_command"),
+    "predict": ("selion.cli.mapping", "predict_command"),
+    "fields": ("selion.cli.mapping", "fields_command"),
+    "scenes": ("selion.cli.imagery", "scenes_command"),
+    "composite": ("selion.cli.imagery", "composite_command"),
+    "evaluate": ("selion.cli.evaluate", "evaluate_command"),
+    "change": ("selion.cli.change", "change_command"),
+    "plan": ("selion.cli.plan", "plan_command"),
+    "merge": ("selion.cli.country", "merge_command"),
+    "query": ("selion.cli.country", "query_command"),
+    "stats": ("selion.cli.country", "stats_command"),
+    "tiles": ("selion.cli.country", "tiles_command"),
+    "crops": ("selion.cli.crops", "crops_command"),
+    "view": ("selion.cli.view", "view_command"),
+    "review": ("selion.cli.review", "review_group"),
+    "train": ("selion.cli.train", "train_command"),
+    "label": ("selion.cli.label", "label_group"),
+    "models": ("selion.cli.models", "models_group"),
+    "data": ("selion.cli.data", "data_group"),
+    "qgis": ("selion.cli.qgis", "qgis_group"),
+    "simulate": ("selion.cli.simulate", "simulate_command"),
+    "demo": ("selion.cli.simulate", "demo_command"),
+    "doctor": ("selion.cli.doctor", "doctor_command"),
+}
+SUMMARIES = {
+    "map": "Image in, table of fields out.",
+    "predict": "Image in, class probabilities out.",
+    "fields": "Class probabilities in, table of fields out.",
+    "scenes": "Area and year in, the Sentinel-2 scenes that would be used out.",
+    "composite": "Area and year in, cloud-free two-season composite out.",
+    "evaluate": "Score models on a dataset, or maps against a truth.",
+    "change": "Maps of two or more years in, what became of each field out.",
+    "view": "Open a page with a map of imagery, scores, fields and photographs.",
+    "plan": "Country and year in, its jobs and what they will take out.",
+    "merge": "Tables of a country's jobs in, one partitioned map without seams out.",
+    "query": "Area and a merged map in, the fields of the area out.",
+    "stats": "Merged map in, number and size of fields by administrative unit out.",
+    "tiles": "Merged map in, vector tiles for viewing out.",
+    "crops": "Folder of close-range photographs in, masks, cover and traits out.",
+    "review": "Go through a map's doubtful fields on a page; corrected map and labels out.",
+    "train": "Recipe and data in, model out.",
+    "label": "Pseudo-labels: by depth or by a model, screened, compared, trained on.",
+    "models": "List, show, fetch and import models.",
+    "data": "List, fetch, check and make datasets.",
+    "qgis": "Install the QGIS plugin, which calls this selion; write styles.",
+    "simulate": "Write a simulated countryside with its truth.",
+    "demo": "Map a simulated scene and score it.",
+    "doctor": "Say what this installation can do.",
+}
+
+
+class Verbs(click.Group):
+    """Import a verb's module only when that verb is called, so that ``selion --help`` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Return the verbs in the order of the road."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a verb."""
+        if cmd_name not in VERBS:
+            return None
+        module, name = VERBS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in VERBS])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Offer the nearest verb for one that does not exist."""
+        import difflib
+
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(VERBS)}."
+            ctx.fail(f"There is no verb {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(selion.__version__, prog_name="selion")
+def cli() -> None:
+    """Agricultural segmentation from satellite to close range: imagery in, validated fields out."""
+
+
+def _stop_as_asked() -> None:
+    """Let the ways in which schedulers and QGIS stop a process do what Ctrl-C does: tidy up, keep finished blocks."""
+    for name in ("SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+
+
+def _warn_in_a_sentence() -> None:
+    """Show warnings of ours as one sentence, as errors are; those of the libraries as ever."""
+    ours, before = str(Path(__file__).resolve().parents[1]), warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+        if issubclass(category, UserWarning) and filename.startswith(ours):
+            click.echo(f"Warning: {message}", err=True)
+        else:
+            before(message, category, filename, *rest)
+
+    warnings.showwarning = show  # type: ignore[assignment]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors of ours are one sentence and exit code 2, others keep their traceback."""
+    _stop_as_asked()
+    _warn_in_a_sentence()
+    try:
+        cli.main(arguments, prog_name="selion", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(2)
+    except Incomplete as problem:
+        click.echo(f"Incomplete: {problem}", err=True)
+        sys.exit(3)
+    except SelionError as problem:
+        click.echo(f"Error: {problem}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("\nStopped. Finished blocks are kept: the same command goes on from here.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,385 @@
+"""``selion map``, ``selion predict`` and ``selion fields``: the road and its two halves."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from selion.cli import imagery as area
+from selion.cli import options as opt
+from selion.cli import running
+from selion.cli.progress import Reporter, reporter
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+    from selion.landcover import LandCover
+    from selion.maps import Job, MapOptions
+    from selion.scoring import RunReport
+
+
+def _map_options(given: dict[str, Any]) -> MapOptions:
+    """Turn what the command line holds into the options of the road; what a verb does not offer keeps its default."""
+    from selion import fields, maps, predict
+
+    return maps.MapOptions(
+        predict=predict.PredictOptions(
+            window=given.get("window"),
+            overlap=_overlap(given),
+            block=given.get("block", 2048),
+            gsd=given.get("gsd"),
+            scale=given.get("scale"),
+            flips=given.get("flips", False),
+            batch=given.get("batch"),
+            bands=_bands(given.get("bands")),
+        ),
+        method=given.get("method", "watershed"),
+        outlines=fields.FieldOptions(simplify=given.get("simplify"), max_area=given.get("max_area") or float("inf")),
+        min_area=given.get("min_area"),
+        collection=given.get("collection"),
+        datetime=given.get("datetime"),
+        engine=_engine(given),
+        fast=given.get("fast", False),
+        threads=given.get("threads"),
+        runner=running.runner_options(given),
+        land_cover=_land_cover(given),
+        refiner=given.get("refiner"),
+        cover=given.get("cover", "mask"),
+    )
+
+
+def _land_cover(given: dict[str, Any]) -> LandCover | None:
+    from selion.landcover import LandCover
+
+    rasters = given.get("land_cover") or ()
+    if not rasters and given.get("crop_codes"):
+        message = f"--land-cover-crops {given['crop_codes']} was given without the raster that holds these codes: add --land-cover RASTER."
+        raise click.UsageError(message)
+    if not rasters:
+        return None
+    try:
+        crops = frozenset(int(code) for code in (given["crop_codes"] or "").split(",") if code.strip())
+    except ValueError:
+        message = f"--land-cover-crops {given['crop_codes']} was given; wanted are whole numbers such as 40 or 10,20."
+        raise click.UsageError(message) from None
+    return LandCover(tuple(rasters), crops, given["crop_share"])
+
+
+def _overlap(given: dict[str, Any]) -> float | None:
+    """Return the overlap; ftw's ``--padding`` is half of it, in pixels of a window."""
+    padding, window = given.get("padding"), given.get("window")
+    if padding is None:
+        overlap: float | None = given.get("overlap")
+        return overlap
+    if window is None:
+        message = "--padding is a number of pixels and needs --patch_size; or give --overlap as a share."
+        raise click.UsageError(message)
+    return float(min(2 * padding / window, 0.75))
+
+
+def _bands(text: str | None) -> tuple[int | str, ...] | None:
+    if text is None:
+        return None
+    return tuple(int(part) if part.strip().isdigit() else part.strip() for part in text.split(","))
+
+
+def _engine(given: dict[str, Any]) -> str:
+    """Return the engine; ftw's ``--gpu`` and ``--mps_mode`` say the same in other words."""
+    if given.get("mps_mode"):
+        return "mps"
+    if given.get("gpu") is not None and given["gpu"] >= 0:
+        return "cuda"
+    return str(given.get("engine", "auto"))
+
+
+def _print_plan(job: Job, say: Reporter, *, as_json: bool) -> None:
+    from selion import predict
+    from selion.grid import ground_sampling_distance
+
+    cost = predict.estimate(job.source, job.model, job.plan)
+    height, width = job.plan.grid.shape
+    gsd = ground_sampling_distance(job.plan.grid)
+    facts = {
+        "image": str(job.image),
+        "model": job.model.card.name,
+        "engine": job.model.engine,
+        "working_pixels": [int(height), int(width)],
+        "working_gsd_m": None if gsd is None else round(gsd, 3),
+        "windows": cost.windows,
+        "blocks": cost.blocks,
+        "gigabytes_read": round(cost.gigabytes_read, 3),
+        "seconds": round(cost.seconds, 1),
+        **(job.model.price(cost.windows).facts(cost.seconds) if hasattr(job.model, "price") else {}),
+        "notes": list(job.notes),
+    }
+    if as_json:
+        click.echo(json.dumps({"event": "plan", **facts}))
+        return
+    for note in job.notes:
+        say.note(note)
+    for name, value in facts.items():
+        if name != "notes":
+            click.echo(f"{name:<16} {value}")
+
+
+def _finish(result: Path | str, facts: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Print the summary and, last on standard output, the path of the result."""
+    if as_json:
+        click.echo(json.dumps({"event": "done", "path": str(result), **facts}))
+        return
+    if not quiet:
+        for name, value in facts.items():
+            if value is not None:
+                click.echo(f"{name.replace('_', ' '):<16} {value}", err=True)
+    click.echo(str(result))
+
+
+def _preview(out: Path, *, wanted: bool) -> Path | None:
+    from selion.preview import preview_of
+
+    return preview_of(out) if wanted else None
+
+
+def _drawn(path: Path | None) -> dict[str, str]:
+    """Return the preview as a fact, if there is one."""
+    return {"preview": str(path)} if path is not None and path.is_file() else {}
+
+
+def _with_page(job: Job, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
+    from selion import mapped, maps
+
+    if not wanted:
+        return {}
+    target = out.with_name(f"{out.stem}.report.html")
+    made = {"image": str(job.image), "model": f"{job.model.card.name}: {job.model.card.summary}", "licence": job.model.card.licence}
+    return {"page": str(mapped.write_report(job.source, frame, target, facts=maps.summarise(frame), notes=job.notes, details=made))}
+
+
+AREAS = (".geojson", ".json", ".parquet", ".geoparquet", ".fgb", ".shp")
+"""Endings of files that hold polygons, and never pixels."""
+MAP_HELP = """Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or URL -> .parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.
+
+With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes are searched, chosen and composed first."""
+
+
+def _compared(job: Job) -> str:
+    """Say how much --fast changes; where a place of the image cannot be read, that is not what stops a map."""
+    from selion import maps
+    from selion.errors import UnreadableFile
+
+    try:
+        return maps.compare_precision(job)
+    except UnreadableFile as error:
+        return f"--fast was not compared with float32: {error}"
+
+
+@click.command("map", cls=area.AreaCommand, help=MAP_HELP)
+@click.argument("image")
+@running.out
+@opt.model
+@click.option("--year", type=int, default=None, help="IMAGE is an area: map it in this year (of the harvest).")
+@opt.scores
+@opt.save_scores
+@opt.field_options
+@opt.land_cover_options
+@opt.window_options
+@opt.model_options
+@area.search_options
+@area.grid_options
+@running.work
+@running.options
+@area.price
+@opt.page
+@opt.run_options
+def map_command(image: str, out: Path | str, model: str | None, year: int | None, scores: Path | None, save_scores: bool, **given: Any) -> None:
+    """Run the whole road."""
+    began = time.monotonic()
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
+        scores = scores or (place.out.with_name(f"{place.out.stem}.scores.tif") if save_scores else None)
+        wish = Wish(place, model, scores, given, say, began)
+        if year is None:
+            _refuse_area(image)
+            _map_image(image, wish)
+        else:
+            _map_area(image, year, wish)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for."""
+
+    place: running.Place
+    model: str | None
+    scores: Path | None
+    given: dict[str, Any]
+    say: Reporter
+    began: float
+
+    @cached_property
+    def options(self) -> MapOptions:
+        """Options of the road."""
+        return replace(_map_options(self.given), work=self.place.work, journal=self.place.journal)
+
+    @cached_property
+    def report(self) -> RunReport:
+        """What the run has to say."""
+        from selion.scoring import RunReport
+
+        return RunReport(on_note=self.say.note)
+
+    def finish(self, frame: GeoDataFrame, extra: dict[str, Any]) -> None:
+        """Send the result where it was wanted, and print what there is to say."""
+        from selion import maps
+
+        facts = maps.summarise(frame) | extra | ({"scores": str(self.scores)} if self.scores else {})
+        _conclude(self.report, self.place, facts, self.began, self.given)
+
+
+def _conclude(report: RunReport, place: running.Place, facts: dict[str, Any], began: float, given: dict[str, Any]) -> None:
+    seconds = time.monotonic() - began
+    facts |= running.tell(report, place, seconds, given) | {"seconds": round(seconds, 1)}
+    if report.aside:
+        facts |= {"missing_blocks": len(report.aside), "listed_in": str(report.listed)}
+    _finish(place.publish(report), facts, as_json=given["as_json"], quiet=given["quiet"])
+    running.settle(report, place)
+
+
+def _map_image(image: str, wish: Wish) -> None:
+    """Run the road from an image."""
+    from selion import fields, maps, scoring
+
+    given, say, out = wish.given, wish.say, wish.place.out
+    if not given["dry_run"]:
+        scoring.check_output(out, given["force"])
+        fields.format_of(out)
+    job = maps.prepare(image, wish.model, wish.options)
+    if given["dry_run"]:
+        _print_plan(job, say, as_json=given["as_json"])
+        return
+    for note in job.notes:
+        say.note(note)
+    if given["fast"]:  # first: later the second network would stand beside a table of all fields
+        say.note(_compared(job))
+    preview = _preview(out, wanted=given["preview"])
+    _, frame = maps.map_image(job, out, wish.options, scores=wish.scores, preview=preview, force=given["force"], on_step=say.step, report=wish.report)
+    wish.finish(frame, _drawn(preview) | _with_page(job, frame, out, wanted=given["page"]))
+
+
+def _refuse_area(image: str) -> None:
+    """Refuse an area without a year, and wishes for scenes where there is an image already."""
+    if area.BOX.fullmatch(image) or Path(image).suffix.lower() in AREAS:
+        message = f"{image.strip()} is an area, not an image: say of which year its map shall be, for example --year 2024."
+        raise click.UsageError(message)
+    context = click.get_current_context()
+    asked = {option.name: option.opts[0] for option in context.command.params if option.name in area.AREA_ONLY}
+    given = [name for key, name in asked.items() if context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE]
+    if given:
+        message = f"{', '.join(given)} would not be looked at: IMAGE is an image; with --year it is an area whose scenes are searched."
+        raise click.UsageError(message)
+
+
+def _map_area(given_area: str, year: int, wish: Wish) -> None:
+    """Run the road from an area and a year."""
+    from selion import areas, fields, road, scoring
+    from selion.cost import estimate_area
+
+    given, say, out, kept = wish.given, wish.say, wish.place.out, wish.place.work
+    if not given["dry_run"]:
+        scoring.check_output(out, given["force"])
+        fields.format_of(out)
+    work = None if given["dry_run"] else areas.work_folder(out, kept)
+    survey = areas.survey_area(given_area, year, area.area_options(given), work=work, on_step=say.step)
+    if not given["quiet"] or given["dry_run"]:
+        area.print_survey(survey, say, as_json=given["as_json"])
+    if given["dry_run"]:
+        area.print_cost(estimate_area(survey, wish.model, wish.options, given["price"]), as_json=given["as_json"])
+        return
+    extra: dict[str, Any] = {}
+    preview = _preview(out, wanted=given["preview"])
+
+    def use(result: road.AreaMap) -> None:
+        extra.update(_with_page(result.job, result.frame, out, wanted=given["page"]))
+        if given["fast"]:
+            say.note(_compared(result.job))
+
+    result = road.map_area(
+        survey,
+        out,
+        wish.model,
+        wish.options,
+        scores=wish.scores,
+        preview=preview,
+        work=kept,
+        force=given["force"],
+        on_step=say.step,
+        on_note=say.note,
+        use=use,
+        report=wish.report,
+    )
+    wish.finish(result.frame, _drawn(preview) | extra)
+
+
+@click.command("predict", help="Image in, class probabilities out, as a COG that says what its bands mean.")
+@click.argument("image")
+@running.out
+@opt.model
+@opt.window_options
+@opt.model_options
+@running.work
+@running.options
+@opt.run_options
+def predict_command(image: str, out: Path | str, model: str | None, **given: Any) -> None:
+    """Run the first half."""
+    from selion import maps, scoring
+    from selion.preview import write_score_preview
+
+    began = time.monotonic()
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
+        if not given["dry_run"]:
+            scoring.check_output(place.out, given["force"])
+        options = replace(_map_options(given), work=place.work, journal=place.journal)
+        job = maps.prepare(image, model, options)
+        if given["dry_run"]:
+            _print_plan(job, say, as_json=given["as_json"])
+            return
+        for note in job.notes:
+            say.note(note)
+        report = scoring.RunReport(on_note=say.note)
+        path = maps.predict_image(job, place.out, options, force=given["force"], on_step=say.step, report=report)
+        if given["fast"]:
+            say.note(_compared(job))
+        extra = {"preview": str(write_score_preview(path))} if given["preview"] else {}
+        _conclude(report, place, extra, began, given)
+
+
+@click.command("fields", help="Class probabilities (from 'selion predict' or 'selion map --scores') in, table of fields out.")
+@click.argument("scores")
+@running.out
+@opt.field_options
+@opt.land_cover_options
+@running.options
+@opt.force
+@opt.as_json
+@opt.quiet
+@opt.preview
+@click.option("--image", default=None, help="Draw the preview over this image.")
+def fields_command(scores: str, out: Path | str, image: str | None, **given: Any) -> None:
+    """Run the second half."""
+    from selion import maps, scoring, store
+    from selion.preview import write_preview
+
+    began = time.monotonic()
+    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, None, force=given["force"]) as place:
+        report, shown = scoring.RunReport(on_note=say.note), store.open_raster(image or scores)  # now: a name that is wrong is said before the work
+        path, frame = maps.fields_from_scores(scores, place.out, _map_options(given), force=given["force"], on_step=say.step, report=report)
+        preview = _preview(path, wanted=given["preview"])
+        if preview is not None:
+            write_preview(shown, frame, preview)
+        extra = _drawn(preview)
+        _conclude(report, place, maps.summarise(frame) | extra, began, given)

@@ -1,0 +1,164 @@
+"""Options of who does the work and where it lies, once for all verbs that have blocks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from selion.cli import options as opt
+
+if TYPE_CHECKING:
+    from selion.runners import RunnerOptions
+    from selion.scoring import RunReport
+
+JOURNAL = "journal"
+
+
+class Anywhere(click.ParamType):
+    """A path, or the address of a place on an object store."""
+
+    name = "path or URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """Return a Path, or the address as it was given."""
+        from selion.store import is_object_url
+
+        if not is_object_url(value):
+            return Path(value)
+        if not str(value).partition("://")[2].partition("/")[0]:
+            self.fail(f"{value} names no bucket: wanted is for example s3://BUCKET/PREFIX.", param, ctx)
+        return str(value)
+
+
+out = click.option("-o", "--out", type=Anywhere(), required=True, help="Output file, its ending decides the format; or s3://, gs:// or az:// BUCKET/NAME.")
+work = click.option("--work", type=Anywhere(), default=None, help="Keep finished parts in this folder, also after the run; or s3://BUCKET/PREFIX.")
+runner = click.option(
+    "--runner",
+    default="serial",
+    show_default=True,
+    metavar="NAME",
+    help="Who does the blocks: serial, processes, ray (one on this machine) or ray://HOST:PORT (a cluster).",
+)
+workers = click.option(
+    "--workers", type=click.IntRange(1), default=None, help="Workers of processes or ray, the cores shared out among them [default: one per core]."
+)
+profile = click.option("--profile", is_flag=True, help="Print where each second went, and write it beside the output.")
+options = opt.group(runner, workers, profile)
+
+
+def runner_options(given: dict[str, Any]) -> RunnerOptions:
+    """Turn what the command line holds into the choice of a runner."""
+    from selion.runners import RunnerOptions
+
+    return RunnerOptions(given.get("runner", "serial"), given.get("workers"), given.get("threads"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run writes: a file here, and where it goes in the end."""
+
+    out: Path
+    """Here."""
+    work: Path | None
+    journal: str | None
+    """On an object store, for finished blocks."""
+    remote: str | None = None
+    """The folder that the files beside ``out`` are sent to; None: they stay."""
+    force: bool = False
+    passing: bool = False
+    """Whether the journal goes when the run is complete."""
+
+    def publish(self, report: RunReport) -> str:
+        """Send what was written to where it was wanted; return its address."""
+        from selion.store import ObjectFolder
+
+        if self.passing and not report.aside and self.journal is not None:
+            journal = ObjectFolder(self.journal)
+            journal.delete(*journal.names())
+        if self.remote is None:
+            return str(self.out)
+        folder = ObjectFolder(self.remote)
+        for path in sorted(self.out.parent.iterdir(), key=lambda path: path == self.out):  # the output itself last: when it is there, all is
+            if path.is_file() and not path.name.startswith("."):
+                folder.upload(path, path.name, force=self.force or path != self.out)
+        if not report.aside:
+            from selion.scoring import list_of
+
+            folder.delete(list_of(self.out).name)
+        return f"{self.remote}/{self.out.name}"
+
+
+@contextmanager
+def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator[Place]:
+    """Decide where a run writes, before any work is done.
+
+    An output on an object store is made in a folder for the time being, and sent when it is whole; its finished blocks are kept on the store
+    meanwhile, so that another machine can go on.
+
+    Raises
+    ------
+    OutputExists
+        If it is on the store already, complete, and ``force`` is false.
+    """
+    local_work = work if isinstance(work, Path) else None
+    journal = f"{work.rstrip('/')}/{JOURNAL}" if isinstance(work, str) else None
+    if isinstance(out, Path):
+        yield Place(out, local_work, journal, force=force)
+        return
+    from selion.scoring import ASIDE
+    from selion.store import ObjectFolder
+    from selion.store.objects import exists
+
+    prefix, _, name = out.rpartition("/")
+    if not name or prefix.count("/") < 2:
+        raise click.BadParameter(f"{out} names no file: wanted is for example s3://BUCKET/PREFIX/fields.parquet.", param_hint="--out")
+    folder = ObjectFolder(prefix)
+    partial = not force and folder.has(f"{name}{ASIDE}")
+    if not (force or partial) and folder.has(name):
+        raise exists(out)
+    passing = Path(tempfile.mkdtemp(prefix="selion-"))
+    try:
+        yield Place(passing / name, local_work, journal or _remote_work(prefix, name), prefix, force or partial, passing=journal is None)
+    finally:
+        shutil.rmtree(passing, ignore_errors=True)
+
+
+def _remote_work(prefix: str, name: str) -> str:
+    """Return where on a store a run keeps its blocks: under the former name if an unfinished run left some there."""
+    from selion.store import ObjectFolder
+    from selion.store.former import former, note
+
+    here = f"{prefix}/.{name}.selion"
+    if ObjectFolder(former(here)).names() and not ObjectFolder(here).names():
+        note(former(here))
+        return former(here)
+    return here
+
+
+def tell(report: RunReport, place: Place, seconds: float, given: dict[str, Any]) -> dict[str, Any]:
+    """Write where the seconds went beside the output, if that is wanted, and print it unless all is to be quiet; return what the summary says."""
+    if not given.get("profile"):
+        return {}
+    stages = {name: round(spent, 3) for name, spent in report.stages.seconds.items()}
+    path = place.out.with_name(f"{place.out.name}.profile.json")
+    path.write_text(json.dumps({"seconds": round(seconds, 3), "stages": stages, "cores": os.cpu_count()}, indent=1) + "\n", "utf-8")
+    if not (given["as_json"] or given["quiet"]):
+        click.echo(f"{seconds:.1f} s passed; seconds of work by stage, all threads and workers together (stages overlap):", err=True)
+        for name, spent in stages.items():
+            click.echo(f"  {name:<16} {spent:10.2f} s  {spent / max(seconds, 1e-9):6.1%}", err=True)
+    return {"profile": str(path)} if not given["as_json"] else {"stages": stages, "profile": str(path)}
+
+
+def settle(report: RunReport, place: Place) -> None:
+    """End the command with Incomplete if blocks are missing."""
+    if report.aside:
+        raise report.incomplete(place.out if place.remote is None else Path(f"{place.remote}/{place.out.name}"))

@@ -1,0 +1,38 @@
+"""``selion view``: a page on which one looks at imagery, scores, fields and photographs."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    "view",
+    help="Open a page with a map of what lies in PATHS: the folder of `selion map`, `demo` or `crops`, GeoTIFFs (COG), fields (GeoParquet, PMTiles, GeoPackage, "
+    "FlatGeobuf, GeoJSON), photographs. It is served on this machine only, from these files only, and needs no network.",
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [default: the one of last time, or a free one].")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+def view_command(paths: tuple[Path, ...], port: int, browser: bool) -> None:
+    """Serve until the person stops it."""
+    from selion.cli.screen import open_soon
+    from selion.web import server
+    from selion.web.view.page import view_page
+
+    page, found = view_page(paths)
+    opened, address, _running = server.listen(paths[0], port)
+    app = server.make_app([page], address)
+    for problem in found.problems:
+        click.echo(f"Not shown: {problem}", err=True)
+    click.echo(f"{found.said()}  Open {address.url('view')}")
+    if browser:
+        open_soon(address.url("view"))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve(app, opened)
+    finally:
+        found.close()
+    click.echo("Stopped.")

@@ -1,0 +1,229 @@
+"""From pieces to fields: pieces that belong together become one outline, with the record of the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selion import fields
+from selion.country.seams import NONE, Seam, match, polygons_only, read_seam
+from selion.country.sheets import LONLAT, with_column, with_shapes
+from selion.country.territory import Territories
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SNAP = 1e-9
+"""Degrees, a tenth of a millimetre: points of two pieces on their common border that are nearer than this are one."""
+HELD = 12
+"""Borders of sheets that are kept in memory: a sheet and its neighbours."""
+
+
+@dataclass
+class Tally:
+    """What became of the rows along borders."""
+
+    joined: int = 0
+    """Fields made of two pieces or more."""
+    cut: int = 0
+    """Fields of which a part was taken away, because the neighbour sees something else there."""
+    scraps: int = 0
+    """Remnants that were dropped as too small."""
+    scrap_area: float = 0.0
+    """m2 of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Which rows along the borders of all sheets are one field."""
+
+    offsets: np.ndarray
+    """(sheets + 1,) int64: number of each sheet's first row."""
+    group: np.ndarray
+    """(rows,) int64."""
+    home: np.ndarray
+    """(groups,) int64: the first sheet that has a row of the group."""
+    cut: np.ndarray
+    """(m, 2) int64 rows of which the second gives way to the first, by the second."""
+
+    def members(self, sheet: int) -> np.ndarray:
+        """Return the rows of all groups that are at home in a sheet, ascending."""
+        order, starts = self._sorted
+        return order[starts[sheet] : starts[sheet + 1]]
+
+    @property
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        return _by_home(self)
+
+
+@lru_cache(maxsize=1)
+def _by_home(groups: Groups) -> tuple[np.ndarray, np.ndarray]:
+    home = groups.home[groups.group]
+    order = np.argsort(home, kind="stable")
+    return order, np.searchsorted(home[order], np.arange(len(groups.offsets)))
+
+
+def group_rows(territories: Territories, sizes: list[int], load: Callable[[int], Seam], on_pair: Callable[[int, int], None]) -> Groups:
+    """Match each sheet with its neighbours, and bring together what is one field, over as many sheets as it reaches."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    offsets = np.cumsum([0, *sizes])
+    same, cut = [NONE], [NONE]
+    for first in range(len(sizes)):
+        for second in territories.beside(first):
+            if second > first:
+                found = match(territories, first, second, load(first), load(second))
+                start = offsets[[first, second]]
+                same.append(found.same + start)
+                cut.append(found.cut + start)
+        on_pair(first + 1, len(sizes))
+    pairs, count = np.concatenate(same), int(offsets[-1])
+    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    number, group = connected_components(graph, directed=False) if count else (0, np.empty(0, np.int64))
+    home = np.full(number, len(sizes), np.int64)
+    np.minimum.at(home, group, np.repeat(np.arange(len(sizes)), sizes))
+    cuts = np.concatenate(cut)
+    return Groups(offsets, group.astype(np.int64), home, cuts[np.lexsort((cuts[:, 0], cuts[:, 1]))])
+
+
+@dataclass(frozen=True, eq=False)
+class Borders:
+    """The rows along the borders of all sheets, on disk."""
+
+    paths: list[Path]
+
+    def load(self, sheet: int) -> Seam:
+        """Read those of one sheet, or find them in memory."""
+        return _held(self.paths[sheet])
+
+
+@lru_cache(maxsize=HELD)
+def _held(path: Path) -> Seam:
+    return read_seam(path)
+
+
+def forget() -> None:
+    """Let go of what is held in memory."""
+    _held.cache_clear()
+    _by_home.cache_clear()
+
+
+def join_rows(groups: Groups, sizes: list[int], load: Callable[[int], Seam], least: float, tally: Tally) -> Iterator[pa.Table]:
+    """Return the fields that are at home in each sheet, one table per sheet; new and changed outlines have an empty id.
+
+    Parameters
+    ----------
+    groups : Groups
+    sizes : list of int
+        Rows along the border of each sheet.
+    load : callable
+    least : float
+        m2: remnants that are smaller are dropped.
+    tally : Tally
+        Is counted up.
+    """
+    for sheet in range(len(sizes)):
+        rows = groups.members(sheet)
+        if len(rows):
+            yield _joined(*_gathered(groups, load, rows), least, tally)
+
+
+def _gathered(groups: Groups, load: Callable[[int], Seam], rows: np.ndarray) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows of several sheets: their records, pieces, whether these are less than the outlines, and groups; rows of which nothing is left are gone."""
+    import pyarrow as pa
+    import shapely
+
+    owner = np.searchsorted(groups.offsets, rows, side="right") - 1
+    tables, pieces, clipped = [], [], []
+    for one in np.unique(owner):
+        seam, here = load(int(one)), rows[owner == one] - groups.offsets[one]
+        tables.append(seam.table.take(pa.array(here)))
+        left, less = _given_way(groups, load, seam, int(one), here)
+        pieces.append(left)
+        clipped.append(less)
+    left, less = np.concatenate(pieces), np.concatenate(clipped)
+    some = ~shapely.is_empty(left)
+    return pa.concat_tables(tables).filter(pa.array(some)), left[some], less[some], groups.group[rows][some]
+
+
+def _given_way(groups: Groups, load: Callable[[int], Seam], seam: Seam, sheet: int, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pieces without what earlier tables have, and whether they are less than the outline."""
+    import shapely
+
+    pieces, clipped = seam.pieces[here].copy(), seam.clipped[here].copy()
+    start = int(groups.offsets[sheet])
+    low, high = np.searchsorted(groups.cut[:, 1], [start, start + len(seam.shapes)])
+    cuts = groups.cut[low:high]
+    for k in np.flatnonzero(np.isin(here + start, cuts[:, 1])):
+        rivals = cuts[cuts[:, 1] == here[k] + start, 0]
+        owners = np.searchsorted(groups.offsets, rivals, side="right") - 1
+        shapes = [load(int(s)).pieces[r - groups.offsets[s]] for s, r in zip(owners, rivals, strict=True)]
+        pieces[k] = polygons_only(np.array([shapely.difference(pieces[k], shapely.union_all(shapes))], object))[0]
+        clipped[k] = True
+    return pieces, clipped
+
+
+def _joined(table: pa.Table, pieces: np.ndarray, clipped: np.ndarray, group: np.ndarray, least: float, tally: Tally) -> pa.Table:
+    """Unite the pieces of each group."""
+    import pyarrow as pa
+
+    _, group, count = np.unique(group, return_inverse=True, return_counts=True)
+    whole = (count[group] == 1) & ~clipped
+    rest = np.flatnonzero(~whole)
+    if not len(rest):
+        return table
+    rest = rest[np.lexsort((-fields.measure(pieces[rest], LONLAT)[0], group[rest]))]  # within a group the largest first
+    starts = np.flatnonzero(np.diff(group[rest], prepend=-1))
+    shapes, area, perimeter, dropped = _united(pieces[rest], starts, least)
+    tally.joined += int((np.diff([*starts, len(rest)]) > 1).sum())
+    tally.cut += int((np.diff([*starts, len(rest)]) == 1)[~dropped].sum())
+    tally.scraps += int(dropped.sum())
+    tally.scrap_area += float(area[dropped].sum())
+    records = _records(table.take(pa.array(rest)), starts)
+    for name, values in {"id": [""] * len(starts), "metrics:area": area, "metrics:perimeter": perimeter}.items():
+        records = with_column(records, name, values)
+    records = with_shapes(records, shapes).select(table.column_names).filter(pa.array(~dropped))
+    return pa.concat_tables([table.filter(pa.array(whole)), records.cast(table.schema)])
+
+
+def _united(pieces: np.ndarray, starts: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return outlines, area in m2, perimeter in m, and which are remnants too small to keep."""
+    import shapely
+
+    stops = [*starts[1:].tolist(), len(pieces)]
+    unions = [shapely.union_all(pieces[a:b], grid_size=SNAP) if b - a > 1 else pieces[a] for a, b in zip(starts.tolist(), stops, strict=True)]
+    shapes = polygons_only(np.array([*unions, None], object)[:-1])
+    parts, owner = shapely.get_parts(shapes, return_index=True)
+    size = fields.measure(parts, LONLAT)[0]
+    largest = np.zeros(len(shapes))
+    np.maximum.at(largest, owner, size)
+    keep = (size >= least) | (size == largest[owner])
+    for k in np.unique(owner[~keep]):
+        shapes[k] = polygons_only(np.array([shapely.multipolygons(parts[(owner == k) & keep])], object))[0]
+    shapes = shapely.orient_polygons(shapes)
+    area, perimeter = fields.measure(shapes, LONLAT)
+    single = np.diff([*starts, len(pieces)]) == 1
+    return shapes, area, perimeter, (area <= 0) | (single & (area < least))
+
+
+def _records(table: pa.Table, starts: np.ndarray) -> pa.Table:
+    """Return one row per group: that of its first, largest piece; confidence is the mean by area, the time that of the last image."""
+    import pyarrow as pa
+
+    out = table.take(pa.array(starts))
+    if "confidence" in table.column_names:
+        sure, weight = (table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in ("confidence", "metrics:area"))
+        known = np.isfinite(sure) & np.isfinite(weight)
+        total = np.add.reduceat(np.where(known, weight, 0), starts)
+        mean = np.add.reduceat(np.where(known, weight * sure, 0), starts) / np.where(total > 0, total, np.nan)
+        out = with_column(out, "confidence", np.minimum(mean, 1))
+    if (name := "determination:datetime") in table.column_names:
+        moments = table[name].to_numpy(zero_copy_only=False).astype("datetime64[ms]")
+        out = with_column(out, name, np.fmax.reduceat(moments, starts))
+    return out

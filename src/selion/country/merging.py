@@ -1,0 +1,338 @@
+"""``selion merge``: the tables of all jobs become one map, seams closed once, in the memory of a few sheets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import selion
+from selion import store
+from selion.country import joining
+from selion.country.cells import check_level
+from selion.country.joining import Borders, Tally, group_rows, join_rows
+from selion.country.parts import PART, Maps, Part, PartWriter, open_maps, write_index
+from selion.country.runs import KEY, Runs, RunWriter, boxes_of, open_runs, place
+from selion.country.seams import find_pieces, write_seam
+from selion.country.sheets import JOBS, Sheet, conformed, finished_jobs, measured, merged_schema, open_sheets, with_column
+from selion.country.territory import Territories
+from selion.errors import BadInput, OutputExists, OutputFailed, counted
+from selion.fields.schema import Origin
+from selion.scoring import list_of
+from selion.store.former import take_over
+from selion.store.whole import explained, publish_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OnStep = Callable[[str, float, float, str], None]
+"""(stage, done, total, detail)."""
+DONE = "done.json"
+WHEN = "determination:datetime"
+
+
+def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOptions:
+    """What a merge may choose."""
+
+    level: int = 3
+    """Characters of a cell: 2 (1250 km wide at the equator), 3 (156 km) or 4 (39 km)."""
+    min_area: float = 500.0
+    """m2: remnants along seams that are smaller are dropped; whole fields never are."""
+    collection: str | None = None
+    """fiboa collection id; None: the name of the folder."""
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
+        if not self.min_area >= 0:
+            raise BadInput(f"A smallest remnant of {self.min_area} m2 was given; wanted is a number from 0 up.")
+
+
+def merge_maps(
+    tables: Iterable[Path | str],
+    out: Path | str,
+    options: MergeOptions | None = None,
+    *,
+    plan: Path | str | None = None,
+    work: Path | str | None = None,
+    force: bool = False,
+    on_step: OnStep = _silent,
+) -> Maps:
+    """Merge the tables of many jobs into one partitioned map.
+
+    Parameters
+    ----------
+    tables : iterable of path
+        GeoParquet files, folders of jobs, or the folder of a plan, whose finished jobs are taken; the order does not matter.
+    out : path
+        A folder.
+    options : MergeOptions, optional
+    plan : path, optional
+        Folder of the plan, where the tables lie elsewhere.
+    work : path, optional
+        Folder of finished parts; None: hidden beside ``out``.  A merge that was stopped goes on there, and it goes when the merge ends.
+    force : bool
+        Whether an existing map is replaced, once the new one is whole.
+    on_step : callable, optional
+
+    Returns
+    -------
+    Maps
+
+    Raises
+    ------
+    UnreadableFile, BadInput
+        If the tables cannot be used.
+    OutputExists, OutputFailed
+        If the map cannot be written.
+    """
+    options, out = options or MergeOptions(), Path(out).expanduser()
+    if out.is_file():
+        raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
+    store.check_output(out, force)
+    paths, missing = _expanded(tables)
+    sheets = open_sheets(paths, plan)
+    run = _open_run(sheets, out, options, None if work is None else Path(work))
+    with explained(out):
+        facts = _spread(run, on_step)
+        facts |= _close(run, on_step) | {"unfinished_jobs": missing, "incomplete_tables": _incomplete(sheets)}
+        _write(run, facts, on_step)
+        if out.exists() and not force:
+            raise OutputExists(f"{out} exists already: choose another name, or replace it with --force.")
+        publish_folder(run.folder / "maps", out, force)
+    shutil.rmtree(run.folder, ignore_errors=True)
+    return open_maps(out)
+
+
+def _expanded(tables: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
+    """Put the finished jobs of a plan in its place; return the tables, and the names of jobs that are not finished."""
+    paths: list[Path] = []
+    missing: list[str] = []
+    for table in map(Path, tables):
+        if (table / JOBS).is_file():
+            done, left = finished_jobs(table)
+            paths += done
+            missing += left
+        else:
+            paths.append(table)
+    return paths, missing
+
+
+def _incomplete(sheets: Iterable[Sheet]) -> list[str]:
+    """Name the tables beside which a list of blocks lies that could not be done."""
+    return sorted(f"{sheet.path.parent.name}/{sheet.path.name}" for sheet in sheets if list_of(sheet.path).exists())
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A merge that is going on."""
+
+    folder: Path
+    territories: Territories
+    schema: pa.Schema
+    origin: Origin
+    options: MergeOptions
+
+    @property
+    def sheets(self) -> list[Sheet]:
+        """The tables, in the order that follows from what is in them."""
+        return list(self.territories.sheets)
+
+    def runs(self, sheet: Sheet) -> Path:
+        """Return the folder of a sheet's sorted rows."""
+        return self.folder / "runs" / sheet.key
+
+    def seam(self, sheet: Sheet) -> Path:
+        """Return the file of a sheet's rows along its border."""
+        return self.folder / "seams" / f"{sheet.key}.parquet"
+
+    @property
+    def joined(self) -> Path:
+        """The folder of the sorted rows that come from borders."""
+        return self.folder / "runs" / "joined"
+
+
+def _open_run(sheets: list[Sheet], out: Path, options: MergeOptions, work: Path | None) -> Run:
+    """Take up the folder of a merge of the same tables with the same wishes, or begin a new one."""
+    folder = work or take_over(out.absolute().parent / f".{out.name}.selion-merge")
+    options = replace(options, collection=options.collection or out.name)
+    wanted = hashlib.sha256(json.dumps([selion.__version__, asdict(options), [sheet.key for sheet in sheets]]).encode()).hexdigest()
+    note = folder / "merge.json"
+    with explained(out):
+        if folder.is_dir() and any(folder.iterdir()) and not _is_ours(note):
+            raise OutputFailed(f"The folder {folder} holds something that is no unfinished merge: give another one with --work.")
+        if not _is_ours(note) or _read_note(note).get("key") != wanted:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_note(note, {"what": "finished parts of an interrupted selion merge", "key": wanted})
+    schema = merged_schema(sheets)
+    return Run(folder, Territories(sheets), _used(schema, sheets), _origin(sheets, str(options.collection)), options)
+
+
+def _is_ours(note: Path) -> bool:
+    try:
+        return "key" in json.loads(note.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def _write_note(path: Path, facts: dict[str, Any]) -> None:
+    """Say that a part is finished; it is not before."""
+    with store.whole_file(path, force=True) as temporary:
+        temporary.write_text(json.dumps(facts), "utf-8")
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text("utf-8")))
+
+
+def _used(schema: pa.Schema, sheets: list[Sheet]) -> pa.Schema:
+    """Leave out optional columns that no sheet fills."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    there = {name for sheet in sheets for name in pq.read_schema(sheet.path).names} | {"bbox", "class", "metrics:area", "metrics:perimeter"}
+    if any(sheet.origin.determined for sheet in sheets):
+        there.add(WHEN)
+    return pa.schema([column for column in schema if column.name in there])
+
+
+def _origin(sheets: list[Sheet], collection: str) -> Origin:
+    """Return where the fields of all sheets together come from."""
+    origins = [sheet.origin for sheet in sheets]
+    methods, details = {origin.method for origin in origins}, sorted({origin.details for origin in origins if origin.details})
+    said = details[0] if len(details) == 1 else f"{len(details)} ways: " + " | ".join(details[:5])
+    models = sorted({str(dict(found).get("name")) for origin in origins if isinstance(found := (origin.provenance or {}).get("model"), dict)})
+    table: dict[str, object] = {"selion": selion.__version__, "merged": len(sheets), "models": models}
+    return Origin(collection, None, said if details else "", methods.pop() if len(methods) == 1 else "unknown", table)
+
+
+# the three stages
+
+
+def _spread(run: Run, on_step: OnStep) -> dict[str, Any]:
+    """Sort the rows of each sheet: those that nobody else has a say in, and those along its border."""
+    total: dict[str, int] = {}
+    for number, sheet in enumerate(run.sheets):
+        on_step("spread", number, len(run.sheets), sheet.path.parent.name)
+        note = run.runs(sheet) / DONE
+        if not note.is_file():
+            shutil.rmtree(run.runs(sheet), ignore_errors=True)
+            run.runs(sheet).mkdir(parents=True)
+            run.seam(sheet).parent.mkdir(exist_ok=True)
+            counts = _spread_sheet(run, number, sheet)
+            _write_note(note, counts)
+        for name, value in _read_note(note).items():
+            total[name] = total.get(name, 0) + value
+    on_step("spread", 1, 1, f"{counted(total['rows'], 'row')} of {counted(len(run.sheets), 'table')}")
+    return {
+        "sheets": len(run.sheets),
+        "planned": run.territories.planned,
+        "rows_read": total["rows"],
+        "beyond_the_area": total["beyond"],
+        "along_borders": total["border"],
+        "seen_twice": total["gone"],
+    }
+
+
+def _spread_sheet(run: Run, number: int, sheet: Sheet) -> dict[str, int]:
+    writer = RunWriter(run.runs(sheet))
+    counts = {"rows": 0, "beyond": 0, "border": 0, "gone": 0}
+    other = run.territories.others(number)
+    seams = [find_pieces(run.schema.empty_table(), None)[0]]
+    for batch in sheet.batches():
+        country, mine = run.territories.touching(number, batch)
+        table = measured(conformed(batch.filter(country & mine), run.schema, sheet.origin.determined))
+        inside = run.territories.inside(number, boxes_of(table))
+        writer.add(place(table.filter(inside)))
+        border, gone = find_pieces(table.filter(~inside), other)
+        seams.append(border)
+        found = {"rows": len(batch), "beyond": int((~country).sum()), "border": len(border), "gone": gone + int((country & ~mine).sum())}
+        counts = {name: value + found[name] for name, value in counts.items()}
+    writer.flush()
+    write_seam(run.seam(sheet), seams)
+    return counts
+
+
+def _close(run: Run, on_step: OnStep) -> dict[str, Any]:
+    """Join what the borders cut."""
+    note = run.joined / DONE
+    if note.is_file():
+        return _read_note(note)
+    shutil.rmtree(run.joined, ignore_errors=True)
+    run.joined.mkdir(parents=True)
+    borders = Borders([run.seam(sheet) for sheet in run.sheets])
+    sizes = [_read_note(run.runs(sheet) / DONE)["border"] for sheet in run.sheets]
+    groups = group_rows(run.territories, sizes, borders.load, lambda done, of: on_step("seams", done, 2 * of, ""))
+    tally, writer = Tally(), RunWriter(run.joined)
+    for number, table in enumerate(join_rows(groups, sizes, borders.load, run.options.min_area, tally)):
+        writer.add(place(table))
+        on_step("seams", len(sizes) + number, 2 * len(sizes), "")
+    writer.flush()
+    joining.forget()
+    on_step("seams", 1, 1, f"{counted(tally.joined, 'field')} joined")
+    facts = {"joined": tally.joined, "cut": tally.cut, "scraps": tally.scraps, "scraps_m2": round(tally.scrap_area, 1)}
+    _write_note(note, facts)
+    return facts
+
+
+def _write(run: Run, facts: dict[str, Any], on_step: OnStep) -> None:
+    """Write the partitions, each as a whole, and then the index."""
+    runs = open_runs([*(run.runs(sheet) for sheet in run.sheets), run.joined])
+    folder, notes = run.folder / "maps", run.folder / "parts"
+    for made in (folder, notes):
+        made.mkdir(exist_ok=True)
+    by_part: dict[str, list[int]] = {}
+    for cell, name in dict(zip(runs.cells.tolist(), runs.names, strict=True)).items():
+        by_part.setdefault(name[: run.options.level], []).append(cell)
+    parts: list[Part] = []
+    for number, (name, cells) in enumerate(by_part.items()):
+        on_step("write", number, len(by_part), "")
+        note = notes / f"{name}.json"
+        if not note.is_file():
+            _write_note(note, _write_part(run, runs, cells, folder / f"cell={name}" / PART))
+        kept = _read_note(note)
+        parts.append(Part(name, folder / f"cell={name}" / PART, kept["rows"], tuple(kept["box"]), kept["bytes"], kept["area"]))
+    for left in folder.rglob(".*"):  # what a process that was killed had begun to write
+        left.unlink()
+    facts |= {"fields": sum(part.rows for part in parts), "collection": run.origin.collection, "selion": selion.__version__}
+    write_index(folder, run.options.level, sorted(parts, key=lambda part: part.name), facts)
+    on_step("write", 1, 1, f"{counted(facts['fields'], 'field')} in {counted(len(parts), 'partition')}")
+
+
+def _write_part(run: Run, runs: Runs, cells: list[int], target: Path) -> dict[str, Any]:
+    """Write one partition, fine cell after fine cell along the curve."""
+    target.parent.mkdir(exist_ok=True)
+    box, kinds = runs.around(cells)
+    with store.whole_file(target, force=True) as temporary, PartWriter(temporary, run.schema, run.origin, box, kinds) as writer:
+        for cell in cells:
+            writer.add(in_order(runs.read(cell)))
+    return {"rows": writer.rows, "box": box, "bytes": target.stat().st_size, "area": writer.area}
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """Return the rows of a fine cell along the curve, by id where they lie at one place; an id that is there twice gets a number."""
+    import pyarrow as pa
+
+    ids, boxes = np.array(table["id"].to_pylist(), object), boxes_of(table)
+    order = np.lexsort((*boxes.T[::-1], ids.astype(str), table[KEY].to_numpy()))
+    table, ids = table.take(pa.array(order)), ids[order]
+    again = np.flatnonzero(ids[1:] == ids[:-1]) + 1
+    if len(again):
+        known = set(ids.tolist())
+        for k in again:
+            stem = str(ids[k]).partition("-")[0]
+            ids[k] = next(new for number in range(2, len(ids) + 2) if (new := f"{stem}-{number}") not in known)
+            known.add(ids[k])
+        table = with_column(table, "id", ids)
+    return table

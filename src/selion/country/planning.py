@@ -1,0 +1,260 @@
+"""``selion plan``: a country in jobs, and what they will take, from a probe and a price sheet."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import selion
+from selion import store
+from selion.country.lattice import EDGE, HALO, Cell, cut_area, to_feature
+from selion.country.paper import MEXICO, TABLE_3
+from selion.country.prices import Prices
+from selion.country.probe import BANDS, BLOCK, Probe, write_probe
+from selion.country.simulation import Outcome, Work, sweep
+from selion.errors import OutputExists, counted
+from selion.scoring import ASIDE
+
+if TYPE_CHECKING:
+    from selion.imagery import Area
+
+TILE = 100_000.0
+"""Metres: the squares of MGRS that Sentinel-2's tiles are made on."""
+OVERLAP = (109.8 / 100.0) ** 2
+"""Tiles overlap by 9.8 km, where scenes of both are read."""
+PIXEL = 10.0
+SEASONS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The jobs of a country, and what was measured and assumed about them."""
+
+    area: Area
+    year: int
+    cells: tuple[Cell, ...]
+    probe: Probe
+    prices: Prices
+    tiles: int
+    """Squares of MGRS that the area touches."""
+    words: tuple[str, ...] = ()
+    """Options that each job's command gets."""
+    most: int = 256
+    """Workers of the largest simulated cluster."""
+
+    @cached_property
+    def looked(self) -> np.ndarray:
+        """(n,) km2 that each job composes and predicts: the box around its part of the area, halo included."""
+        return np.array([(x1 - x0) * (y1 - y0) / 1e6 for x0, y0, x1, y1 in (cell.bounds for cell in self.cells)])
+
+    @cached_property
+    def gigabytes(self) -> np.ndarray:
+        """(n,) to be read by each job: whole blocks of all bands of the scenes taken, in both seasons."""
+        across = np.array([[(x1 - x0), (y1 - y0)] for x0, y0, x1, y1 in (cell.bounds for cell in self.cells)]) / PIXEL / BLOCK
+        fine = (across + 1).prod(axis=1)
+        coarse = (across / 2 + 1).prod(axis=1)
+        each = {band: coarse if band == "scl" else fine for band in BANDS}
+        per_scene = sum(each[band] * self.probe.bytes_per_block[band] for band in BANDS)
+        return np.asarray(per_scene * self.probe.scenes * SEASONS * OVERLAP / 1e9)
+
+    @cached_property
+    def work(self) -> Work:
+        """The jobs in seconds, on one worker like the probe's machine."""
+        probe, share = self.probe, self.prices.cpu.cores / self.probe.cores
+        reading = self.gigabytes * 1e3 / probe.megabytes_per_second
+        composing = np.maximum(self.gigabytes * probe.composing - reading, 0.0)
+        others = composing + self.looked / probe.km2_per_second + self.looked * probe.drawing
+        readers = max(int(self.prices.archive.megabytes_per_second / probe.megabytes_per_second), 1)
+        return Work(reading, probe.choosing + others / share, probe.startup, np.array(probe.spread), readers)
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """Simulated runs on 1, 2, 4 ... workers."""
+        return sweep(self.work, self.prices.faults, self.most)
+
+    def costs(self) -> dict[str, object]:
+        """Return what the country takes, without faults: reading, computing, money, emissions."""
+        work, prices = self.work, self.prices
+        hours = float((work.reading + work.computing + work.startup).sum()) / 3600
+        gigabytes = float(self.gigabytes.sum())
+        network = float(self.looked.sum()) / self.probe.km2_per_second / 3600 / (prices.cpu.cores / self.probe.cores)
+        rate = self.probe.km2_per_second if self.probe.gpu else prices.gpu.assumed_km2_per_second
+        gpu = float(self.looked.sum()) / rate / 3600
+        dollars = hours * prices.cpu.dollars_per_hour + gigabytes * prices.archive.dollars_per_gigabyte
+        km2 = sum(cell.km2 for cell in self.cells)
+        return {
+            "area_km2": round(km2, 3),
+            "jobs": len(self.cells),
+            "scenes": round(self.tiles * SEASONS * self.probe.scenes),
+            "gigabytes": round(gigabytes, 2),
+            "worker_hours": round(hours, 3),
+            "core_hours": round(hours * prices.cpu.cores, 3),
+            "of_which_network_core_hours": round(network * prices.cpu.cores, 3),
+            "gpu_hours": round(gpu, 4),
+            "gpu_rate": "measured by the probe" if self.probe.gpu else f"ASSUMED {rate:g} km2/s: the probe had no GPU",
+            "dollars": round(dollars, 4),
+            "dollars_per_km2": float(f"{dollars / km2:.3g}"),
+            "dollars_with_gpu": round(dollars - network * prices.cpu.dollars_per_hour + gpu * prices.gpu.dollars_per_hour, 4),
+            "kg_co2": round(self._co2(hours, prices.cpu.watts), 4),
+            "kg_co2_with_gpu": round(self._co2(hours - network, prices.cpu.watts) + self._co2(gpu, prices.gpu.watts), 4),
+        }
+
+    def _co2(self, hours: float, watts: float) -> float:
+        return hours * watts / 1000 * self.prices.energy.pue * self.prices.energy.kg_co2_per_kwh
+
+
+def make_plan(
+    area: Area,
+    year: int,
+    probe: Probe,
+    prices: Prices,
+    *,
+    edge: float = EDGE,
+    halo: float = HALO,
+    words: Sequence[str] = (),
+    most: int = 256,
+) -> Plan:
+    """Cut an area into jobs and work out what they take.
+
+    Parameters
+    ----------
+    area : Area
+    year : int
+    probe : Probe
+    prices : Prices
+    edge, halo : float
+        Metres, see :func:`selion.country.cut_area`.
+    words : sequence of str
+        More options for each job's ``selion map``.
+    most : int
+        Workers of the largest simulated cluster.
+    """
+    tiles = len(cut_area(area, TILE, 100.0))
+    return Plan(area, year, tuple(cut_area(area, edge, halo)), probe, prices, tiles, tuple(words), most)
+
+
+def command_of(plan: Plan, cell: Cell) -> list[str]:
+    """Return the words of a job, to be run in the plan's folder."""
+    folder = f"jobs/{cell.name}"
+    words = ["selion", "map", f"{folder}/area.geojson", "--year", str(plan.year), "--crs", cell.crs, "-o", f"{folder}/fields.parquet"]
+    return [*words, "--no-preview", "--quiet", *plan.words]
+
+
+def write_plan(plan: Plan, folder: Path, *, force: bool = False) -> Path:
+    """Write a plan: ``jobs/NAME/area.geojson`` and ``job.sh``, ``jobs.json``, ``run.sh``, ``probe.json``, ``plan.json`` and ``plan.md``.
+
+    Raises
+    ------
+    OutputExists
+        If the folder is there, unless ``force``; and in any case if a job of it is finished already.
+    """
+    finished = list(folder.glob("jobs/*/fields.parquet")) if folder.is_dir() else []
+    if finished:
+        raise OutputExists(f"{folder} holds {counted(len(finished), 'finished job')}: choose another folder, or move what is there away first.")
+    with store.whole_folder(folder, force) as temporary:
+        for cell in plan.cells:
+            place = temporary / "jobs" / cell.name / "area.geojson"
+            place.parent.mkdir(parents=True)
+            place.write_text(json.dumps(to_feature(cell)), "utf-8")
+            place.with_name("job.sh").write_text(_script(plan, cell), "utf-8")
+        jobs = [_listed(plan, number) for number in range(len(plan.cells))]
+        (temporary / "jobs.json").write_text(json.dumps(jobs, indent=1) + "\n", "utf-8")
+        script = temporary / "run.sh"
+        script.write_text(_all(plan), "utf-8")
+        script.chmod(0o755)
+        write_probe(plan.probe, temporary / "probe.json")
+        workers = [asdict(one) for one in plan.outcomes]
+        whole = {"selion": selion.__version__, "area": plan.area.name, "year": plan.year, "costs": plan.costs(), "workers": workers}
+        (temporary / "plan.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
+        (temporary / "plan.md").write_text(shown_plan(plan), "utf-8")
+    return folder
+
+
+def _listed(plan: Plan, number: int) -> dict[str, object]:
+    """Return a job as ``jobs.json`` has it."""
+    cell, work = plan.cells[number], plan.work
+    facts = {
+        "km2": round(cell.km2, 3),
+        "composed_km2": round(float(plan.looked[number]), 3),
+        "gigabytes": round(float(plan.gigabytes[number]), 4),
+        "seconds": round(float(work.reading[number] + work.computing[number] + work.startup), 1),
+    }
+    return {"name": cell.name, "crs": cell.crs, **facts, "command": command_of(plan, cell)}
+
+
+def _script(plan: Plan, cell: Cell) -> str:
+    target = f"jobs/{cell.name}/fields.parquet"
+    go = f'cd "$(dirname "$0")/../.." || exit 1\n[ -e {target} ] && [ ! -e {target}{ASIDE} ] && exit 0\n'
+    return f"#!/bin/sh\n{go}{shlex.join(command_of(plan, cell))} || {{ echo {cell.name} >> failed.txt; exit 1; }}\n"
+
+
+def _all(plan: Plan) -> str:
+    """Return a script that does all jobs that are not done."""
+    lines = [
+        "#!/bin/sh",
+        "# Jobs that are finished are left alone, so this may be stopped and started again. 'sh run.sh 4' does four at once. What failed is in failed.txt.",
+        'cd "$(dirname "$0")" || exit 1',
+        "rm -f failed.txt",
+        'xargs -P "${1:-1}" -n 1 sh <<JOBS',
+        *(f"jobs/{cell.name}/job.sh" for cell in plan.cells),
+        "JOBS",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def shown_plan(plan: Plan) -> str:
+    """Return the plan as Markdown: costs, what was measured and assumed, the simulated clusters, and Table 3."""
+    parts = [f"# {plan.area.name}, {plan.year}", "", "| what | how much |", "|---|---|"]
+    parts += [f"| {name.replace('_', ' ')} | {value} |" for name, value in plan.costs().items()]
+    parts += ["", f"Prices, watts and faults: {plan.prices.source} ({plan.prices.cpu.name}; {plan.prices.gpu.name}). They are assumptions, not measurements."]
+    parts += ["", f"Measured by the probe of {plan.probe.when}:", "", "| what | measured |", "|---|---|"]
+    parts += [f"| {name.replace('_', ' ')} | {value} |" for name, value in plan.probe.facts().items()]
+    return "\n".join([*parts, "", _clusters(plan), "", table_3(plan)]) + "\n"
+
+
+def _clusters(plan: Plan) -> str:
+    heads = "| workers | wall time | efficiency | worker-hours | dollars | waited for the archive | tried again | workers lost | set aside |"
+    lines = ["Simulated (discrete events, times of the probe, faults of the price sheet):", "", heads, "|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    for one in plan.outcomes:
+        dollars = one.busy_hours * plan.prices.cpu.dollars_per_hour
+        lines.append(
+            f"| {one.workers} | {_clock(one.seconds)} | {one.efficiency:.0%} | {one.busy_hours:.2f} | {dollars:.2f} "
+            f"| {_clock(one.waited)} | {one.retried} | {one.lost} | {one.set_aside} |"
+        )
+    return "\n".join(lines)
+
+
+def table_3(plan: Plan) -> str:
+    """Return the paper's countries at the rates of this plan, areas on the ellipsoid."""
+    costs, km2 = plan.costs(), sum(cell.km2 for cell in plan.cells)
+    rates = {name: float(str(costs[name])) / km2 for name in ("gigabytes", "core_hours", "of_which_network_core_hours", "dollars", "gpu_hours")}
+    heads = (
+        "| country | paper: km2 | true km2 | factor | paper: dollars | per true km2 | here: dollars | per km2 | network core-hours | all core-hours | TB read |"
+    )
+    lines = [heads, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    for country in TABLE_3:
+        true = country.true_km2
+        lines.append(
+            f"| {country.name} | {country.million_km2 * 1e6:,.0f} | {true:,.0f} | {country.factor:.2f} | {country.dollars:.2f} | {country.dollars / true:.2g} "
+            f"| {rates['dollars'] * true:,.2f} | {rates['dollars']:.2g} | {rates['of_which_network_core_hours'] * true:,.0f} "
+            f"| {rates['core_hours'] * true:,.0f} | {rates['gigabytes'] * true / 1e3:,.1f} |"
+        )
+    note = (
+        "The paper's areas (Table 3) are Web Mercator's, too large by the factor shown: one over the cosine of the latitude squared (Rwanda's is "
+        f"a rounded number). Its dollars are for inference alone, on up to {MEXICO['gpus']} A10G; Mexico's {MEXICO['gpu_hours']} GPU-hours and "
+        f"{MEXICO['core_hours']} core-hours are for two years. Here dollars are for one year and the whole road (scenes, composites, network, outlines), "
+        "as if every country were like the probe's window."
+    )
+    return "\n".join(["Table 3 of the paper beside the rates of this plan:", "", *lines, "", note])
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"

@@ -1,0 +1,288 @@
+"""``selion tiles``: a merged map as vector tiles, one chunk of the globe in memory at a time.
+
+Far out, where fields are smaller than a pixel, a tile shows how much of each small square is field (layer ``density``); nearer the fields themselves (layer
+``fields``), those that can be seen at that zoom, the largest first where there are too many.  So no tile grows without limit and none is empty for being far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import selion
+from selion import store
+from selion.country.archive import TileStore, tile_ids, write_archive
+from selion.country.asking import opened, scan
+from selion.country.cells import degrees, places_of
+from selion.country.parts import Maps, open_maps
+from selion.country.vectortile import EXTENT, Shapes, encode_layer
+from selion.errors import BadInput, counted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OnStep = Callable[[str, float, float, str], None]
+CHUNK = 9
+"""Zoom at which fields begin, and whose tiles are worked on one after the other: 78 km wide at the equator."""
+FINEST = 12
+"""Zoom of the finest tiles; viewers enlarge them further."""
+GRID = 32
+"""Squares along a tile of the layer ``density``."""
+VISIBLE = 2.0
+"""Pixels (of 512 along a tile) that a field must cover to be shown at a zoom below the finest."""
+LIMIT = 12_000
+"""Fields per tile at most, below the finest zoom."""
+COLUMNS = ("class", "confidence", "metrics:area")
+EDGE = 85.0511287798
+"""Degrees of latitude where Web Mercator ends."""
+
+
+def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
+    pass
+
+
+def write_tiles(maps: Maps | Path | str, out: Path | str, *, finest: int = FINEST, force: bool = False, on_step: OnStep = _silent) -> Path:
+    """Draw a map as a PMTiles file.
+
+    Parameters
+    ----------
+    maps : Maps or path
+    out : path
+        ``.pmtiles``.
+    finest : int
+        Zoom of the finest tiles, 9 to 15.
+    force : bool
+    on_step : callable, optional
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    BadInput
+        If the map is empty, or the zoom or the ending is none.
+    OutputExists, OutputFailed
+    """
+    maps, out = maps if isinstance(maps, Maps) else open_maps(maps), Path(out).expanduser()
+    if out.suffix.lower() != ".pmtiles":
+        raise BadInput(f"{out} was given; wanted is a name that ends with .pmtiles ('selion query' writes other formats).")
+    if not CHUNK <= finest <= 15:
+        raise BadInput(f"Tiles down to zoom {finest} were asked for; wanted is {CHUNK} to 15.")
+    if maps.box is None:
+        raise BadInput(f"{maps.folder} holds no fields, and PMTiles cannot be empty.")
+    with store.whole_file(out, force) as temporary:
+        tiles = TileStore(temporary.with_name(f"{temporary.name}.tiles"))
+        try:
+            density = _draw(maps, tiles, finest, on_step)
+            _far(density, tiles)
+            write_archive(temporary, tiles, _metadata(maps, finest), maps.box, (0, finest))
+        finally:
+            tiles.close()
+    return out
+
+
+def _draw(maps: Maps, tiles: TileStore, finest: int, on_step: OnStep) -> dict[tuple[int, int], np.ndarray]:
+    """Draw all chunks; return the density of each."""
+    chunks = _chunks(maps)
+    density: dict[tuple[int, int], np.ndarray] = {}
+    for number, (x, y) in enumerate(chunks):
+        on_step("tiles", number, len(chunks), counted(len(tiles.ids), "tile"))
+        tables = list(scan(maps, [_tile_box(CHUNK, x, y)], COLUMNS if _has(maps) else None))
+        if tables:
+            chunk = _read(tables)
+            held = _count(chunk, x, y)
+            if held.any():
+                density[x, y] = held
+            _draw_chunk(chunk, (x, y), tiles, finest)
+    on_step("tiles", 1, 1, counted(len(tiles.ids), "tile"))
+    return density
+
+
+def _has(maps: Maps) -> bool:
+    with opened(maps.parts[0]) as file:
+        return set(COLUMNS) <= set(file.schema_arrow.names)
+
+
+def _chunks(maps: Maps) -> list[tuple[int, int]]:
+    """Return the tiles of the chunk zoom in which partitions may have fields, along the curve."""
+    found = set()
+    for part in maps.parts:
+        west, south, east, north = part.box
+        (x0, x1), (y0, y1) = _mercator(np.array([west, east]), np.array([north, south]))
+        side = 2**CHUNK
+        columns, rows = (range(int(a * side), min(int(b * side), side - 1) + 1) for a, b in ((x0, x1), (y0, y1)))
+        found |= {(x, y) for x in columns for y in rows}
+    places = np.array(sorted(found), np.int64).reshape(-1, 2)
+    order = np.argsort(tile_ids(CHUNK, places[:, 0], places[:, 1]))
+    return [(int(x), int(y)) for x, y in places[order]]
+
+
+def _mercator(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y in shares of the map of the world, 0 to 1, y from the north."""
+    phi = np.radians(np.clip(lat, -EDGE, EDGE))
+    return lon / 360 + 0.5, np.clip(0.5 - np.log(np.tan(np.pi / 4 + phi / 2)) / (2 * np.pi), 0, 1)
+
+
+def _tile_box(zoom: int, x: int, y: int) -> tuple[float, float, float, float]:
+    side = 2**zoom
+    north, south = (float(np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * row / side))))) for row in (y, y + 1))
+    return x / side * 360 - 180, south, (x + 1) / side * 360 - 180, north
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """The fields of a chunk."""
+
+    world: np.ndarray
+    """(n, 2) float64 points, 0 to 1 around the world."""
+    shapes: Shapes
+    """Its points are not filled in."""
+    boxes: np.ndarray
+    """(f, 4) float64 in shares of the world: left, top, right, bottom."""
+    size: np.ndarray
+    """(f,) share of the world's square that a field covers."""
+    place: np.ndarray
+    """(f, 2) float64: the point that the id names."""
+    columns: dict[str, np.ndarray]
+
+
+def _read(tables: list[pa.Table]) -> _Chunk:
+    import pyarrow as pa
+    import shapely
+
+    table = pa.concat_tables(tables)
+    geometries = shapely.from_wkb(table["geometry"].to_numpy())
+    parts, owner = shapely.get_parts(geometries, return_index=True)
+    _, points, (rings, exteriors) = shapely.to_ragged_array(parts)
+    world = np.stack(_mercator(points[:, 0], points[:, 1]), axis=1)
+    starts = np.searchsorted(owner, np.arange(len(geometries) + 1))
+    shapes = Shapes(np.empty((0, 2), np.int64), rings.astype(np.int64), exteriors.astype(np.int64), starts.astype(np.int64))
+    first = rings[exteriors[starts[:-1]]]
+    boxes = np.concatenate([np.minimum.reduceat(world, first), np.maximum.reduceat(world, first)], axis=1)
+    bounds = shapely.bounds(geometries)
+    width, height = np.maximum(bounds[:, 2] - bounds[:, 0], 1e-12), np.maximum(bounds[:, 3] - bounds[:, 1], 1e-12)
+    filled = shapely.area(geometries) / (width * height)
+    size = filled * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    x, y, known = places_of(table["id"].to_pylist())
+    place = np.stack(_mercator(*degrees(x, y)), axis=1)
+    place[~known] = (boxes[~known, :2] + boxes[~known, 2:]) / 2
+    return _Chunk(world, shapes, boxes, size, place, _columns(table))
+
+
+def _columns(table: pa.Table) -> dict[str, np.ndarray]:
+    """Return what each field says of itself: id, hectares, confidence to a hundredth, class."""
+    count = len(table)
+    columns = {"id": np.array(table["id"].to_pylist(), str)}
+    if "metrics:area" in table.column_names:
+        area = np.nan_to_num(table["metrics:area"].to_numpy().astype(np.float64)) / 1e4
+        columns["hectares"] = np.round(area, 2).astype(np.float32)
+    if "confidence" in table.column_names:
+        columns["confidence"] = np.round(np.nan_to_num(table["confidence"].to_numpy().astype(np.float64)), 2).astype(np.float32)
+    if "class" in table.column_names and table["class"].null_count < count:
+        columns["class"] = np.array(["" if name is None else name for name in table["class"].to_pylist()], str)
+    return columns
+
+
+def _count(chunk: _Chunk, x: int, y: int) -> np.ndarray:
+    """Return (GRID, GRID, 3) float64 of a chunk's tile: number, hectares, and hectares times confidence of the fields in each square."""
+    inside = (chunk.place * 2**CHUNK - [x, y]) * GRID
+    here = ((inside >= 0) & (inside < GRID)).all(axis=1)
+    column, row = inside[here].astype(int).T
+    hectares = chunk.columns.get("hectares", np.zeros(len(here), np.float32))[here].astype(np.float64)
+    sure = chunk.columns.get("confidence", np.zeros(len(here), np.float32))[here].astype(np.float64)
+    flat = row * GRID + column
+    sums = [np.bincount(flat, weight, GRID * GRID) for weight in (np.ones(len(flat)), hectares, hectares * sure)]
+    return np.stack(sums, axis=-1).reshape(GRID, GRID, 3)
+
+
+def _draw_chunk(chunk: _Chunk, at: tuple[int, int], tiles: TileStore, finest: int) -> None:
+    """Draw the tiles of a chunk, all zooms."""
+    for zoom in range(CHUNK, finest + 1):
+        side = 2**zoom
+        points = np.floor(chunk.world * (side * EXTENT)).astype(np.int64)
+        shapes = Shapes(points, chunk.shapes.rings, chunk.shapes.parts, chunk.shapes.features)
+        shown = np.flatnonzero(chunk.size * side**2 * 512**2 >= VISIBLE) if zoom < finest else np.arange(len(chunk.size))
+        scale = 2 ** (zoom - CHUNK)
+        low, high = np.array(at) * scale, (np.array(at) + 1) * scale - 1
+        first = np.clip((chunk.boxes[shown, :2] * side).astype(np.int64), low, None)
+        last = np.clip((chunk.boxes[shown, 2:] * side).astype(np.int64), None, high)
+        for x, y, touching in _by_tile(shown, first, last):
+            members = touching if zoom == finest else _largest(touching, chunk.size)
+            layer = encode_layer("fields", shapes, members, {name: values[members] for name, values in chunk.columns.items()}, (x, y))
+            if layer:
+                tiles.add(int(tile_ids(zoom, np.array([x]), np.array([y]))[0]), layer)
+
+
+def _largest(members: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the members, or :data:`LIMIT` of them where there are more; in their order."""
+    if len(members) <= LIMIT:
+        return members
+    return members[np.sort(np.argsort(-size[members], kind="stable")[:LIMIT])]
+
+
+def _by_tile(members: np.ndarray, first: np.ndarray, last: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
+    """Return (column, row, members) of each tile that the boxes of some fields touch; members in their order."""
+    wide, high = np.maximum(last - first + 1, 0).T
+    count = wide * high
+    field = np.repeat(np.arange(len(members)), count)
+    step = np.arange(len(field)) - np.repeat(np.cumsum(count) - count, count)
+    x, y = first[field, 0] + step % np.maximum(wide[field], 1), first[field, 1] + step // np.maximum(wide[field], 1)
+    order = np.lexsort((field, x, y))
+    x, y, field = x[order], y[order], field[order]
+    starts = np.flatnonzero((np.diff(x, prepend=-1) != 0) | (np.diff(y, prepend=-1) != 0))
+    stops = [*starts[1:].tolist(), len(x)]
+    return [(int(x[a]), int(y[a]), members[field[a:b]]) for a, b in zip(starts.tolist(), stops, strict=True)]
+
+
+def _far(density: dict[tuple[int, int], np.ndarray], tiles: TileStore) -> None:
+    """Draw the density of all zooms below the one where fields begin: each square holds four of the next finer zoom."""
+    for zoom in range(CHUNK - 1, -1, -1):
+        coarser: dict[tuple[int, int], np.ndarray] = {}
+        for (x, y), sums in density.items():
+            quarter = sums.reshape(GRID // 2, 2, GRID // 2, 2, 3).sum(axis=(1, 3))
+            whole = coarser.setdefault((x // 2, y // 2), np.zeros((GRID, GRID, 3)))
+            rows, columns = (slice((v % 2) * GRID // 2, (v % 2 + 1) * GRID // 2) for v in (y, x))
+            whole[rows, columns] += quarter
+        density = coarser
+        for (x, y), sums in sorted(density.items()):
+            tiles.add(int(tile_ids(zoom, np.array([x]), np.array([y]))[0]), _squares(sums, zoom, x, y))
+
+
+def _squares(sums: np.ndarray, zoom: int, x: int, y: int) -> bytes:
+    row, column = np.nonzero(sums[..., 0])
+    step = EXTENT // GRID
+    corner = np.stack([x * EXTENT + column * step, y * EXTENT + row * step], axis=1)
+    ring = np.array([[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]) * step  # counter-clockwise with y to the south, as rings of a map are turned
+    points = (corner[:, None] + ring).reshape(-1, 2).astype(np.int64)
+    many = np.arange(len(row) + 1, dtype=np.int64)
+    number, hectares, sure = sums[row, column].T
+    box = _tile_box(zoom, x, y)
+    middle = np.radians(box[1] + (box[3] - box[1]) * (1 - (row + 0.5) / GRID))
+    square = (40_075_016.686 / 2**zoom / GRID * np.cos(middle)) ** 2 / 1e4
+    columns: dict[str, Any] = {
+        "fields": number.astype(np.int64),
+        "share": np.round(np.minimum(hectares / square, 1), 2).astype(np.float32),
+        "hectares": np.round(hectares, 1).astype(np.float32),
+        "confidence": np.round(sure / np.where(hectares > 0, hectares, 1), 2).astype(np.float32),
+    }
+    return encode_layer("density", Shapes(points, 5 * many, many, many), np.arange(len(row)), columns, (x, y))
+
+
+def _metadata(maps: Maps, finest: int) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(maps.parts[0].path).names
+    kinds = {"metrics:area": ("hectares", "Number"), "confidence": ("confidence", "Number"), "class": ("class", "String")}
+    columns = {"id": "String"} | {kinds[name][0]: kinds[name][1] for name in names if name in kinds}
+    far = dict.fromkeys(("fields", "share", "hectares", "confidence"), "Number")
+    layers = [
+        {"id": "density", "fields": far, "minzoom": 0, "maxzoom": CHUNK - 1, "description": "How much of each square is field"},
+        {"id": "fields", "fields": columns, "minzoom": CHUNK, "maxzoom": finest, "description": "Fields"},
+    ]
+    name = str(maps.facts.get("collection", maps.folder.stem))
+    return {"name": name, "format": "pbf", "generator": f"selion {selion.__version__}", "vector_layers": layers}

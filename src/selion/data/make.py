@@ -1,0 +1,189 @@
+"""make_dataset: images and polygons become a folder of chips, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from selion import store
+from selion.classes import IGNORE, ClassScheme
+from selion.data.dataset import Dataset, Entry
+from selion.data.declare import FILE
+from selion.data.polygons import Chips, Labelled, load_polygons
+from selion.errors import BadInput
+from selion.grid import whole
+from selion.labels import LabelMap
+from selion.sample import Sample
+
+OnStep = Callable[[str, float, float], None]
+"""Called with the stage, what is done and what there is to do."""
+WRITERS = 4
+"""Chips that are written at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was written."""
+
+    folder: Path
+    counts: dict[str, int]
+    """Chips by split."""
+    shares: dict[str, float]
+    """Share of the pixels by class, and ``unknown``."""
+    objects: int
+    """Pieces of fields over all chips."""
+    notes: tuple[str, ...]
+
+
+def make_dataset(
+    images: Sequence[str | os.PathLike[str]],
+    labelled: Labelled,
+    out: str | os.PathLike[str],
+    chips: Chips | None = None,
+    *,
+    name: str = "",
+    licence: str = "",
+    group: str = "",
+    force: bool = False,
+    on_step: OnStep | None = None,
+) -> Made:
+    """Write chips with masks, a table of splits and a ``dataset.toml``; :func:`selion.data.load_dataset` opens the folder.
+
+    Parameters
+    ----------
+    images, labelled, chips, name, licence, group
+        As for :func:`selion.data.polygons.load_polygons`.
+    out : path
+        Folder that is made: ``images/``, ``labels/``, ``instances/``, ``splits.csv``, ``dataset.toml``.
+    force : bool
+        Whether a dataset that was made before is replaced; any other folder is never touched.
+    on_step : callable, optional
+        Progress.
+
+    Returns
+    -------
+    Made
+
+    Raises
+    ------
+    OutputExists, OutputFailed
+        If the folder is there, or cannot be written.
+    """
+    out = Path(out).expanduser()
+    if force and out.is_dir() and not (out / FILE).is_file():
+        message = f"{out} is a folder that selion did not make, so --force does not replace it: choose another place, or remove it yourself."
+        raise BadInput(message)
+    store.check_output(out, force)
+    dataset = load_polygons(images, labelled, chips or Chips(), name=name or out.name, licence=licence, group=group)
+    counts: Counter[str] = Counter()
+    objects, rows = 0, []
+    with store.whole_folder(out, force) as folder:
+        for entry, chip in zip(dataset.entries, _chips(dataset, folder, on_step), strict=True):
+            if chip is not None:
+                counts.update(chip.pixels)
+                objects += chip.objects
+                rows.append((entry.key, entry.split, entry.group, entry.files[0].name))
+        _write_table(folder / "splits.csv", rows)
+        (folder / FILE).write_text(_declaration(dataset, labelled), "utf-8")
+    total = max(sum(counts.values()), 1)
+    lost = len(dataset) - len(rows)
+    notes = (*dataset.problems, *([f"{lost:,} chips hold nothing but nodata and were left out."] if lost else []))
+    shares = {key: counts[key] / total for key in (*dataset.classes.names, "unknown")}
+    return Made(out, dict(Counter(row[1] for row in rows)), shares, objects, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chip:
+    """What was counted in one chip."""
+
+    pixels: Counter[str]
+    objects: int
+
+
+def _chips(dataset: Dataset, folder: Path, on_step: OnStep | None) -> Iterator[_Chip | None]:
+    """Write all chips; None for those that show nothing.
+
+    A few are read one after the other and then written at the same time, as writing is mostly waiting for the disk.  They are not read at the same time:
+    geopandas changes the warning filters of the whole process.
+    """
+    with ThreadPoolExecutor(WRITERS) as pool:
+        for start in range(0, len(dataset), 4 * WRITERS):
+            samples = [_masked(entry) for entry in dataset.entries[start : start + 4 * WRITERS]]
+            for k, chip in enumerate(pool.map(partial(_write, folder, dataset.classes), samples)):
+                if on_step:
+                    on_step("chips", start + k + 1, len(dataset))
+                yield chip
+
+
+def _masked(entry: Entry) -> Sample | None:
+    """Open a chip with its image in memory; what the image does not show is not known.  None if it shows nothing."""
+    sample = entry.open()
+    raster = sample.image.read(whole(sample.image.grid))
+    if raster.valid is None:
+        return replace(sample, image=raster)
+    if not raster.valid.any() or sample.labels is None:
+        return None
+    ids = np.where(raster.valid, sample.labels.ids, IGNORE).astype(np.uint8)
+    return replace(sample, image=raster, labels=LabelMap(ids, sample.labels.grid, sample.labels.classes))
+
+
+def _write(folder: Path, classes: ClassScheme, sample: Sample | None) -> _Chip | None:
+    """Write image, labels and instances of a chip; count its pixels by class, and its objects."""
+    if sample is None:
+        return None
+    image = sample.image.read(whole(sample.image.grid))
+    nodata = float("nan") if image.dtype.kind == "f" else None
+    _save(folder / "images" / f"{sample.key}.tif", sample, image.values, image.bands, nodata)
+    if sample.labels is not None:
+        _save(folder / "labels" / f"{sample.key}.tif", sample, sample.labels.ids[None], ("class",), float(IGNORE))
+    if sample.instances is not None:
+        _save(folder / "instances" / f"{sample.key}.tif", sample, sample.instances.ids[None], ("instance",), None)
+    found = np.bincount(sample.labels.ids.ravel(), minlength=256) if sample.labels is not None else np.zeros(256, int)
+    objects = 0 if sample.instances is None else len(np.unique(sample.instances.ids[sample.instances.ids > 0]))
+    pixels = Counter({**{name: int(found[k]) for k, name in enumerate(classes.names)}, "unknown": int(found[IGNORE])})
+    return _Chip(pixels, objects)
+
+
+def _save(path: Path, sample: Sample, values: np.ndarray, bands: Sequence[str], nodata: float | None) -> None:
+    with store.create_cog(path, sample.image.grid, bands, values.dtype, nodata=nodata) as sink:
+        sink.write(whole(sample.image.grid), values)
+
+
+def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("key", "split", "group", "image"))
+        writer.writerows(rows)
+
+
+def _declaration(dataset: Dataset, labelled: Labelled) -> str:
+    """Describe the folder as TOML; JSON's texts and lists are TOML's too."""
+    burning = labelled.burning
+    width = f"{burning.metres:g} m" if burning.metres is not None else f"{burning.width} px"
+    where = "inside the field" if burning.boundary == "inside" else "every pixel that the outline touches"
+    classes = {key: value for key, value in dataset.classes.to_dict().items() if value}
+    inner = ", ".join(f"{key} = {json.dumps(value)}" for key, value in classes.items())
+    return "\n".join(
+        (
+            f"name = {json.dumps(dataset.name)}",
+            f"licence = {json.dumps(dataset.licence or 'not stated')}",
+            f"notes = {json.dumps(f'Made by selion from {labelled.polygons.name}; boundary: {width}, {where}.')}",
+            f"classes = {{ {inner} }}",
+            "",
+            "[files]",
+            'image = "images/{key}.tif"',
+            'labels = "labels/{key}.tif"',
+            'instances = "instances/{key}.tif"',
+            'split = { csv = "splits.csv" }',
+            "",
+        )
+    )

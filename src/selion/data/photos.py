@@ -1,0 +1,206 @@
+"""The photographs of a folder: which files are some, what each is called in the output, and its pixels as 8-bit colours."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selion import store
+from selion.errors import BandMismatch, UnreadableFile
+from selion.grid import ground_sampling_distance, photo_grid, roi_shape, whole
+from selion.raster import Raster, Source
+
+ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp")
+PHONE_ENDINGS = (".heic", ".heif", ".avif", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2")
+"""Formats of cameras and phones: they are photographs, and each is told how to export it."""
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*")
+"""How photographs begin, whatever they are called; BMP and WebP are recognised below, as their first two bytes alone mean little."""
+HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+"""Brands of ISO/IEC 23008-12 files, bytes 8 to 12."""
+RESULTS = {"run.json": (b'"selion crops"', b'"tilth crops"'), "settings.json": (b'"command": "label ',)}
+"""What lies in a folder of results, and what stands at its beginning; such folders are not looked into, as their masks are no photographs."""
+MOST_PIXELS = 178_956_970
+"""As many as Pillow decodes (twice its ``MAX_IMAGE_PIXELS``): a photograph is held in memory, about 30 bytes a pixel while it is measured."""
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras give; 10 to 14 come stored as 16."""
+COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFile:
+    """One photograph of a folder."""
+
+    path: Path
+    file: str
+    """Its path below the folder, with forward slashes."""
+    key: str
+    """``file`` without its ending; with it where two photographs would share the name.  What masks and overlays are called."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Picture:
+    """A photograph, decoded."""
+
+    image: Raster
+    """Red, green, blue, uint8, as one sees it; ``valid`` where there is alpha or nodata."""
+    gsd: float | None
+    """Millimetres a pixel, of an image that lies on the globe."""
+    notes: tuple[str, ...] = ()
+    """What was done to its numbers."""
+
+
+def find_photos(folder: Path, skip: Iterable[Path] = ()) -> list[PhotoFile]:
+    """List the photographs below a folder, by name.
+
+    Parameters
+    ----------
+    folder : path
+        A folder, searched with all that is in it, or one photograph.
+    skip : paths, optional
+        Folders that are not looked into, such as that of the output.
+
+    Returns
+    -------
+    list of PhotoFile
+        Files that end or begin like photographs; hidden files and folders (``._IMG.JPG`` of a Mac too) and the results of earlier runs are none.
+
+    Raises
+    ------
+    UnreadableFile
+        If the folder is missing, cannot be read, or holds no photograph.
+    """
+    if folder.is_file():
+        return [PhotoFile(folder, folder.name, folder.stem)]
+    if not folder.is_dir():
+        raise UnreadableFile(f"{folder} does not exist: give a folder of photographs, or one photograph.")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UnreadableFile(f"{folder} cannot be read: there is no permission.")
+    paths = sorted(_walk(folder, {path.resolve() for path in skip}))
+    if not paths:
+        raise UnreadableFile(f"There is no photograph in {folder} or below it: wanted are JPEG, PNG, TIFF, WebP or BMP files.")
+    return named([path.relative_to(folder).as_posix() for path in paths], folder)
+
+
+def named(files: list[str], folder: Path) -> list[PhotoFile]:
+    """Give photographs their keys: without the ending, unless another one (whatever the case of its letters) would get the same."""
+    stems = [file[: -len(Path(file).suffix)] if Path(file).suffix else file for file in files]
+    taken = Counter(stem.casefold() for stem in stems) + Counter(file.casefold() for file, stem in zip(files, stems, strict=True) if file != stem)
+    return [PhotoFile(folder / file, file, stem if taken[stem.casefold()] == 1 else file) for file, stem in zip(files, stems, strict=True)]
+
+
+def _walk(folder: Path, skip: set[Path]) -> Iterable[Path]:
+    for inner, folders, names in os.walk(folder):
+        below = {name: Path(inner) / name for name in folders if not name.startswith(".")}
+        folders[:] = sorted(name for name, path in below.items() if path.resolve() not in skip and not _holds_results(path))
+        for name in names:
+            path = Path(inner) / name
+            if not name.startswith(".") and (path.suffix.lower() in (*ENDINGS, *PHONE_ENDINGS) or _begins_like_one(path)):
+                yield path
+
+
+def _holds_results(folder: Path) -> bool:
+    return any(begin in _head(folder / name, 64) for name, begins in RESULTS.items() for begin in begins)
+
+
+def _begins_like_one(path: Path) -> bool:
+    head = _head(path)
+    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _is_heif(head)
+
+
+def _head(path: Path, size: int = 16) -> bytes:
+    """Return the first bytes of a regular file; what cannot be read begins with nothing."""
+    if not path.is_file():
+        return b""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+def _is_heif(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in HEIF
+
+
+def read_photo(path: Path, *, gray: bool = False) -> Picture:
+    """Decode a photograph to 8-bit red, green and blue.
+
+    Parameters
+    ----------
+    path : path
+    gray : bool
+        Take a gray photograph too, as three equal colours.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is empty, corrupt, of a format that is not read here (HEIC, raw), or too large.
+    BandMismatch
+        If it has no colours.
+    """
+    check_readable(path)
+    source = store.open_raster(path)
+    height, width = roi_shape(whole(source.grid))
+    if height * width > MOST_PIXELS:
+        size = f"{width:,} x {height:,} pixels, {height * width / 1e6:,.0f} megapixels"
+        raise UnreadableFile(f"{path} has {size}; a photograph has at most {MOST_PIXELS / 1e6:.0f}: cut it, or map it with 'selion predict'.")
+    picked = _colour_bands(source, path, gray=gray)
+    read = source.read(whole(source.grid))
+    values, note = _eight_bits(read.values[picked], read.valid, path)
+    gsd = ground_sampling_distance(source.grid)
+    image = Raster(values, photo_grid((height, width)), COLOURS, read.valid)
+    return Picture(image, None if gsd is None else 1000 * gsd, (note,) if note else ())
+
+
+def check_readable(path: Path) -> None:
+    """Tell in one sentence what no decoder has to be asked about.
+
+    Raises
+    ------
+    UnreadableFile
+        If the file is empty, or in a format of phones.
+    """
+    if not path.is_file():
+        raise UnreadableFile(f"{path} is no file: give a photograph.")
+    if path.stat().st_size == 0:
+        raise UnreadableFile(f"{path} is empty (0 bytes): copy it again from the camera.")
+    if _is_heif(_head(path)) or path.suffix.lower() in (".heic", ".heif", ".avif"):
+        cure = "export it as JPEG (an iPhone takes JPEG with Settings > Camera > Formats > Most Compatible)"
+        raise UnreadableFile(f"{path} is a HEIC/HEIF photograph, which is not read here: {cure}.")
+    if path.suffix.lower() in PHONE_ENDINGS:
+        raise UnreadableFile(f"{path} is a camera's raw file: develop it to JPEG or TIFF first.")
+
+
+def _colour_bands(source: Source, path: Path, *, gray: bool) -> list[int]:
+    names = [name.casefold() for name in source.bands]
+    if all(colour in names for colour in COLOURS):
+        return [names.index(colour) for colour in COLOURS]
+    if len(names) == 3:
+        return [0, 1, 2]
+    if gray and len(names) == 1:
+        return [0, 0, 0]
+    what = "is gray" if len(names) == 1 else f"has {len(names)} bands ({', '.join(source.bands[:8])})"
+    raise BandMismatch(f"{path} {what}; wanted are red, green and blue: give the colour photograph.")
+
+
+def _eight_bits(values: np.ndarray, valid: np.ndarray | None, path: Path) -> tuple[np.ndarray, str]:
+    """Bring (3, y, x) numbers to bytes: 16-bit ones by the camera's bits, those from 0 to 1 by 255."""
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values), ""
+    known = values if valid is None else values[:, valid]
+    known = known[np.isfinite(known)] if values.dtype.kind == "f" else known.ravel()
+    low, top = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    if low < 0 or top > 65535:
+        raise UnreadableFile(f"{path} holds {values.dtype} numbers from {low:.4g} to {top:.4g}, which are no colours: export it with 8 or 16 bits.")
+    if values.dtype.kind == "f" and top <= 1:
+        white, said = 1.0, "numbers from 0 to 1"
+    else:
+        bits = next(bits for bits in DEPTHS if top < 2**bits)
+        white, said = 2.0**bits - 1, f"{bits}-bit numbers"
+    scaled = np.clip(np.nan_to_num(values.astype(np.float32)) * np.float32(255 / white) + np.float32(0.5), 0, 255)
+    return scaled.astype(np.uint8), f"{said} were brought to 8 bits"

@@ -1,0 +1,120 @@
+"""Sources made of others: bands of several files side by side, a piece of a larger image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion.errors import BandMismatch
+from selion.grid import Roi, same_grid
+from selion.raster import Raster, Source
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked:
+    """Bands of several sources on one grid, one after the other."""
+
+    sources: tuple[Source, ...]
+    bands: tuple[str, ...]
+
+    @property
+    def grid(self) -> GeoBox:
+        """That of the first source."""
+        return self.sources[0].grid
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The number type that holds all of them."""
+        return np.result_type(*(source.dtype for source in self.sources))
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region of all bands; a pixel is valid where it is in every source."""
+        parts = [source.read(roi) for source in self.sources]
+        masks = [part.valid for part in parts if part.valid is not None]
+        valid = np.logical_and.reduce(masks) if masks else None
+        values = parts[0].values if len(parts) == 1 else np.concatenate([part.values for part in parts])
+        return Raster(values, parts[0].grid, self.bands, valid)
+
+
+def stack(sources: Sequence[Source], names: Sequence[str], what: str = "the image") -> Stacked:
+    """Put sources on the same grid side by side.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+    names : sequence of str
+        One name per band.
+    what : str
+        What it is, for messages.
+
+    Raises
+    ------
+    GridMismatch, BandMismatch
+        If the grids differ, or the number of bands.
+    """
+    for other in sources[1:]:
+        same_grid(sources[0].grid, other.grid, (f"the first part of {what}", "the next"))
+    count = sum(len(source.bands) for source in sources)
+    if count != len(names):
+        message = f"{what} has {count} bands; wanted are {len(names)}: {', '.join(names)}."
+        raise BandMismatch(message)
+    return Stacked(tuple(sources), tuple(names))
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some bands of a source, under names of their own."""
+
+    source: Source
+    indexes: tuple[int, ...]
+    bands: tuple[str, ...]
+
+    @property
+    def grid(self) -> GeoBox:
+        """That of the source."""
+        return self.source.grid
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the source."""
+        return self.source.dtype
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region of the chosen bands."""
+        raster = self.source.read(roi)
+        return Raster(raster.values[list(self.indexes)], raster.grid, self.bands, raster.valid)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A piece of a source."""
+
+    source: Source
+    roi: Roi
+
+    @property
+    def grid(self) -> GeoBox:
+        """The piece's grid."""
+        return self.source.grid[self.roi]
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """As in the whole."""
+        return self.source.bands
+
+    @property
+    def dtype(self) -> np.dtype:
+        """As in the whole."""
+        return self.source.dtype
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region of the piece."""
+        rows, columns = roi
+        top, left = self.roi[0].start, self.roi[1].start
+        return self.source.read((slice(top + rows.start, top + rows.stop), slice(left + columns.start, left + columns.stop)))
+
+
+_: tuple[type[Source], ...] = (Stacked, Chosen, Cut)

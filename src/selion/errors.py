@@ -1,0 +1,112 @@
+"""Every failure that selion explains instead of showing a traceback.
+
+::
+
+    SelionError
+    ├── BadInput              what was given cannot be used as it is
+    │   ├── UnreadableFile    missing, truncated or of no known format
+    │   ├── BandMismatch      bands or their number do not fit the model
+    │   ├── GridMismatch      two things that must lie on one grid do not; a rotated grid; no CRS where metres are needed
+    │   ├── EmptyImage        nothing but nodata
+    │   └── UnknownName       no model, dataset, class or option value of that name (the nearest one is offered)
+    ├── OutputExists          the output is there already and --force was not given
+    ├── OutputFailed          the output cannot be written: no permission, no space
+    ├── Incomplete            the output is there, but some blocks of it could not be done and are missing
+    ├── SearchFailed          a catalogue did not answer, or with something that is none
+    │   └── NoScenes          it answered, and there is nothing to use
+    ├── FetchFailed           a download did not arrive whole
+    │   └── ChecksumMismatch  it arrived, but it is not what the card says
+    ├── UnsafeFile            a file that would have to be executed to be read (a pickle with code in it)
+    └── MissingExtra          an optional dependency is not installed
+
+One message is one sentence: what was given, what was wanted, what to do.  The command line prints it and exits with 2
+(3 for Incomplete).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SelionError(Exception):
+    """Root of the tree: catch it and you have caught all that selion raises on purpose."""
+
+
+class BadInput(SelionError):
+    """What was given cannot be used as it is."""
+
+
+class UnreadableFile(BadInput):
+    """A file is missing, truncated or of no known format."""
+
+
+class BandMismatch(BadInput):
+    """Bands, or their number, do not fit the model."""
+
+
+class GridMismatch(BadInput):
+    """Two things that must share a grid do not, or a grid cannot serve (rotated, no CRS)."""
+
+
+class EmptyImage(BadInput):
+    """Nothing but nodata."""
+
+
+class UnknownName(BadInput):
+    """No model, dataset or option value of that name."""
+
+    @classmethod
+    def among(cls, kind: str, given: str, known: Iterable[str]) -> UnknownName:
+        """Build the sentence that names the nearest known value."""
+        known = list(known)
+        near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}." if known else "there is none."
+        return cls(f"There is no {kind} called {given!r}: {hint}")
+
+
+class OutputExists(SelionError):
+    """The output is there already."""
+
+
+class OutputFailed(SelionError):
+    """The output cannot be written."""
+
+
+class Incomplete(SelionError):
+    """The output is written, but blocks that could not be done are missing in it; the command line exits with 3."""
+
+
+class SearchFailed(SelionError):
+    """A catalogue did not answer, or with something that is none."""
+
+
+class NoScenes(SearchFailed):
+    """The catalogue answered, and there is nothing to use."""
+
+
+class FetchFailed(SelionError):
+    """A download did not arrive whole."""
+
+
+class ChecksumMismatch(FetchFailed):
+    """What arrived is not what its card says."""
+
+
+class UnsafeFile(SelionError):
+    """Reading the file would execute code that came with it."""
+
+
+class MissingExtra(SelionError):
+    """An optional dependency is not installed."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts, as a sentence says it.
+
+    Examples
+    --------
+    >>> counted(1, "job"), counted(1200, "job")
+    ('1 job', '1,200 jobs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

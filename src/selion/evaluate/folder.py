@@ -1,0 +1,100 @@
+"""A folder of images and their truth as a dataset: what has no partner is listed, never dropped in silence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selion import store
+from selion.classes import FTW3, IGNORE, ClassScheme
+from selion.errors import UnreadableFile
+from selion.grid import same_grid, whole
+from selion.labels import Instances, LabelMap
+from selion.raster import Source
+from selion.sample import Sample
+
+ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr", ".vrt")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What was found."""
+
+    samples: tuple[Sample, ...]
+    problems: tuple[str, ...]
+    """Images without truth and truth without images."""
+
+
+def read_folder(path: Path | str, classes: ClassScheme = FTW3) -> Folder:
+    """Read ``images/`` with ``instances/`` or ``labels/`` (or both), matched by file name.
+
+    The layout may be repeated one folder deeper: ``france/images`` ...; the folder's name is then the group.
+
+    Parameters
+    ----------
+    path : path
+        Folder.
+    classes : ClassScheme
+        What the ids in ``labels/`` mean; 255 is not known.
+
+    Returns
+    -------
+    Folder
+        Images are read when they are used; truth is read now.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is no such folder, or no image in it has a truth.
+    """
+    root = Path(path)
+    places = [root] if (root / "images").is_dir() else sorted(p for p in root.iterdir() if (p / "images").is_dir()) if root.is_dir() else []
+    samples: list[Sample] = []
+    problems: list[str] = []
+    for place in places:
+        found, missing = _read_place(place, classes, "" if place == root else place.name)
+        samples += found
+        problems += missing
+    if not samples:
+        message = f"No image with truth was found under {root}; wanted is a folder with images/ and instances/ or labels/, files of the same name in each."
+        raise UnreadableFile(message)
+    return Folder(tuple(samples), tuple(problems))
+
+
+def _read_place(place: Path, classes: ClassScheme, group: str) -> tuple[list[Sample], list[str]]:
+    images, instances, labels = (_by_stem(place / name) for name in ("images", "instances", "labels"))
+    known = set(instances) | set(labels)
+    both = sorted(set(images) & known)
+    prefix = f"{group}/" if group else ""
+    problems = [
+        f"{len(stems)} {what}: {', '.join(stems[:5])}{' ...' if len(stems) > 5 else ''}"
+        for what, stems in (
+            (f"images of {place.name} have no truth", sorted(set(images) - known)),
+            (f"truths of {place.name} have no image", sorted(known - set(images))),
+        )
+        if stems
+    ]
+    return [_sample(f"{prefix}{stem}", group, images[stem], instances.get(stem), labels.get(stem), classes) for stem in both], problems
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in ENDINGS} if folder.is_dir() else {}
+
+
+def _sample(key: str, group: str, image: Path, instances: Path | None, labels: Path | None, classes: ClassScheme) -> Sample:
+    source = store.open_raster(image)
+    objects = None if instances is None else Instances(_band(instances, source, "instances").astype(np.int32), source.grid)
+    said = None
+    if labels is not None:
+        ids = _band(labels, source, "labels")
+        said = LabelMap(np.where((ids < 0) | (ids >= len(classes)), IGNORE, ids).astype(np.uint8), source.grid, classes)
+    return Sample(key, source, said, objects, group)
+
+
+def _band(path: Path, image: Source, what: str) -> np.ndarray:
+    truth = store.open_raster(path)
+    same_grid(image.grid, truth.grid, ("the image", f"the {what} of {path.name}"))
+    values: np.ndarray = truth.read(whole(truth.grid)).values[0]
+    return values

@@ -1,0 +1,240 @@
+"""Fields in and out of files: the ending says which format."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selion.errors import BadInput, GridMismatch, OutputFailed, UnknownName, UnreadableFile
+from selion.fields.schema import Origin
+from selion.fields.style import field_styles
+from selion.store.whole import check_output, whole_file
+
+if TYPE_CHECKING:
+    import geopandas
+
+LONLAT = "OGC:CRS84"
+
+
+Writer = Callable[["geopandas.GeoDataFrame", Path, Origin, str | None], None]
+"""(fields, file, where they come from, the CRS to bring them to; None: as they are)."""
+
+
+def _write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
+    from selion.fields.fiboa import write_parquet
+
+    write_parquet(frame, path, origin, crs)
+
+
+def _gdal(driver: str, **options: Any) -> Writer:
+    def write(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
+        _write_gdal(_projected(frame, crs), path, origin, driver, options)
+
+    return write
+
+
+def _write_gdal(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, driver: str, options: dict[str, Any]) -> None:
+    import pyogrio
+
+    # One clock for all runs: a GeoPackage holds the time of its writing, and the same fields should give the same file.
+    moment = str(origin.to_dict().get("determination:datetime", "1970-01-01T00:00:00Z")).replace("Z", ".000Z")
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment})
+    try:
+        pyogrio.write_dataframe(frame, path, driver=driver, layer="fields", geometry_type=_geometry_type(frame), promote_to_multi=_is_mixed(frame), **options)
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+def _is_mixed(frame: geopandas.GeoDataFrame) -> bool:
+    return bool((frame.geometry.geom_type == "MultiPolygon").any())
+
+
+def _geometry_type(frame: geopandas.GeoDataFrame) -> str:
+    return "MultiPolygon" if _is_mixed(frame) else "Polygon"
+
+
+def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
+    _write_gdal(_projected(frame, crs), path, origin, "GPKG", {})
+    columns = "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, useAsDefault"
+    with closing(sqlite3.connect(path)) as base, base:
+        base.execute(
+            "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+            "f_table_catalog TEXT, f_table_schema TEXT, f_table_name TEXT, f_geometry_column TEXT, "
+            "styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT, ui TEXT, update_time TEXT)"
+        )
+        rows = [(name, qml, int(not k)) for k, (name, qml) in enumerate(field_styles().items())]
+        base.executemany(f"INSERT INTO layer_styles ({columns}) VALUES ('', '', 'fields', 'geom', ?, ?, ?)", rows)  # noqa: S608  # constants
+
+
+def _write_pmtiles(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
+    if frame.empty:
+        message = "There are no fields, and PMTiles cannot be empty: write .parquet, .gpkg, .fgb or .geojson."
+        raise BadInput(message)
+    _write_gdal(_projected(frame, crs), path, origin, "PMTiles", {"MINZOOM": 6, "MAXZOOM": 14, "NAME": "fields"})
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How fields are written to one kind of file."""
+
+    write: Writer
+    crs: str | None
+    """The CRS that files of this kind are in unless another is asked for; None: that of the fields."""
+    only: bool = False
+    """Whether the kind allows no other CRS."""
+
+
+FORMATS: dict[str, Format] = {
+    ".parquet": Format(_write_parquet, LONLAT),
+    ".gpkg": Format(_write_gpkg, None),
+    ".fgb": Format(_gdal("FlatGeobuf", SPATIAL_INDEX="YES"), None),
+    ".geojson": Format(_gdal("GeoJSON", RFC7946="YES", WRITE_BBOX="YES"), LONLAT, only=True),
+    ".pmtiles": Format(_write_pmtiles, LONLAT, only=True),
+}
+"""By file ending.  GeoParquet is in longitude and latitude, so that files from different UTM zones can be put together and every reader, browsers included,
+understands them; neighbours share their points, so no gap opens on the way.  GeoPackage and FlatGeobuf keep the raster's CRS: they are opened beside it."""
+
+
+def format_of(path: str | os.PathLike[str]) -> Format:
+    """Return the format of a file name.
+
+    Raises
+    ------
+    UnknownName
+        If the ending is not in :data:`FORMATS`.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise UnknownName.among("format of fields", ending or "(no ending)", FORMATS)
+    return FORMATS[ending]
+
+
+def write_fields(
+    frame: geopandas.GeoDataFrame, path: str | os.PathLike[str], origin: Origin | None = None, *, crs: str | None = None, force: bool = False
+) -> Path:
+    """Write fields; the ending of ``path`` says which format.
+
+    Parameters
+    ----------
+    frame : GeoDataFrame
+        From :func:`selion.fields.to_fields`; may be empty.
+    path : path
+        ``.parquet`` (fiboa GeoParquet), ``.gpkg``, ``.fgb``, ``.geojson`` or ``.pmtiles``.
+    origin : Origin, optional
+        Where the fields come from; kept in GeoParquet only.
+    crs : str, optional
+        "keep" for the frame's own, or anything that pyproj understands; None: see :data:`FORMATS`.
+    force : bool
+        Whether an existing file is replaced.
+
+    Returns
+    -------
+    Path
+        The file, whole.
+
+    Raises
+    ------
+    UnknownName
+        If the ending is not known.
+    GridMismatch
+        If the format needs another CRS than the one asked for, or the fields have none.
+    OutputExists, OutputFailed
+        If it cannot be written.
+    """
+    kind = format_of(path)
+    check_output(path, force)
+    wanted = _target(frame, kind, crs, Path(path))
+    with whole_file(path, force) as temporary, _explained(Path(path), temporary):
+        kind.write(frame, temporary, origin or Origin(), wanted)
+    return Path(path)
+
+
+@contextmanager
+def _explained(path: Path, temporary: Path) -> Iterator[None]:
+    """Turn what GDAL and SQLite say of a file that they cannot write into one sentence; they do not tell a full disk from the rest."""
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        yield
+    except (DataLayerError, DataSourceError, sqlite3.Error) as error:
+        said = str(error).replace(str(temporary), str(path))
+        message = f"{path} was not written (GDAL says: {said}): check that there is space left in {path.absolute().parent}, or choose another place."
+        raise OutputFailed(message) from error
+
+
+def _target(frame: geopandas.GeoDataFrame, kind: Format, crs: str | None, path: Path) -> str | None:
+    """Return the CRS to bring fields to; None: they stay as they are."""
+    wanted = kind.crs if crs is None else (None if crs == "keep" else crs)
+    if kind.only and wanted != kind.crs:
+        message = f"{path} can only be in longitude and latitude: leave the CRS away, or write .parquet, .gpkg or .fgb."
+        raise GridMismatch(message)
+    if frame.crs is None:
+        if kind.only or crs not in (None, "keep"):
+            message = f"These fields have no CRS (a photograph?), so {path} cannot be in {wanted}: write .parquet, .gpkg or .fgb."
+            raise GridMismatch(message)
+        return None
+    return wanted
+
+
+def _projected(frame: geopandas.GeoDataFrame, crs: str | None) -> geopandas.GeoDataFrame:
+    """Bring fields to a CRS; exteriors are turned counter-clockwise again where the projection mirrors."""
+    import shapely
+
+    if crs is None:
+        return frame
+    frame = frame.to_crs(crs)
+    return frame.set_geometry(shapely.orient_polygons(frame.geometry.to_numpy()), crs=frame.crs)
+
+
+def read_fields(path: str | os.PathLike[str], bbox: tuple[float, float, float, float] | None = None) -> geopandas.GeoDataFrame:
+    """Read fields.
+
+    Parameters
+    ----------
+    path : path
+        As :func:`write_fields` writes them, or any polygons that GDAL reads.
+    bbox : (west, south, east, north), optional
+        Only fields whose bounding box touches this one; degrees, or the file's units where it has no CRS.
+
+    Returns
+    -------
+    GeoDataFrame
+
+    Raises
+    ------
+    UnreadableFile
+        If the file is missing or cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        message = f"There is no file {path}: check the name."
+        raise UnreadableFile(message)
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path, bbox)
+    import pyogrio
+
+    try:
+        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        layer = "fields" if "fields" in layers else layers[0]
+        crs = pyogrio.read_info(path, layer=layer)["crs"]
+        return pyogrio.read_dataframe(path, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs))
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        message = f"{path} cannot be read as fields ({error}): check that the file is whole."
+        raise UnreadableFile(message) from error
+
+
+def _read_parquet(path: Path, bbox: tuple[float, float, float, float] | None) -> geopandas.GeoDataFrame:
+    from selion.fields import fiboa
+
+    return fiboa.read_parquet(path, None if bbox is None else _bbox_in(bbox, fiboa.file_crs(path)))
+
+
+def _bbox_in(bbox: tuple[float, float, float, float], crs: str | None) -> tuple[float, float, float, float]:
+    from pyproj import Transformer
+
+    return bbox if crs is None else Transformer.from_crs(LONLAT, crs, always_xy=True).transform_bounds(*bbox)

@@ -1,0 +1,276 @@
+"""Joining what was found block by block: basins that a seam cuts are one again, and basins that belong together become objects.
+
+All of this works on tables (one row per basin, one per pass between two basins), never on pixels, and every order in it comes from positions in the
+whole raster.  So it gives the same objects, with the same ids, for any size and order of blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selion.grid import Roi
+
+KIND, LOW, PIXELS, AREA, SURE, FIRST, EDGE = range(7)
+"""Columns of a table of basins."""
+ONE, OTHER, PASS, LENGTH, LINES = range(5)
+"""Columns of a table of passes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """What one block knows about its basins."""
+
+    roi: Roi
+    """Where in the raster."""
+    basins: np.ndarray
+    """(n, 7) int64: class, lowest height, pixels, area, sum of shares, row-major index of the first pixel, whether it touches the raster's edge."""
+    passes: np.ndarray
+    """(m, 5) int64: two basins (0 .. n - 1), lowest pass between them (:func:`selion.fields.basins.name_pass`), pixels of contact, and those on a line."""
+    rims: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    """Pixels along the east, south, west and north side: (5, k) int64 basin, class, height, line, flow."""
+
+
+@dataclass(frozen=True, eq=False)
+class Basins:
+    """All basins of the raster, ordered by their first pixels."""
+
+    rows: np.ndarray
+    """(n, 7) int64, as in :class:`Block`."""
+    passes: np.ndarray
+    """(m, 5) int64, as in :class:`Block`."""
+    pieces: np.ndarray
+    """(k,) int64: the basin of each piece, the pieces of all blocks one after the other."""
+
+
+def join(blocks: list[Block], width: int) -> Basins:
+    """Join blocks that tile a raster (:func:`selion.grid.tiles`) of ``width`` px into one table of basins.
+
+    The list is emptied: what comes after is the most that a map has in memory, and needs them no more.
+    """
+    offsets = np.cumsum([0, *(len(block.basins) for block in blocks)])
+    links, seams = _seams(blocks, offsets, width)
+    rows = np.concatenate([block.basins for block in blocks])
+    groups = _groups(len(rows), links)
+    pieces, rows = _gather(groups, rows)
+    found = _all_passes(blocks, offsets, seams, pieces)
+    blocks.clear()
+    return Basins(rows, sum_passes(found), pieces)
+
+
+def _all_passes(blocks: list[Block], offsets: np.ndarray, seams: list[np.ndarray], pieces: np.ndarray) -> np.ndarray:
+    """Return the passes of all blocks and across all seams, between basins of the raster."""
+    parts = [*(block.passes for block in blocks), *seams]
+    found, at = np.empty((sum(map(len, parts)), 5), np.int64), 0
+    for k, part in enumerate(parts):
+        here = found[at : at + len(part)]
+        here[:] = part
+        here[:, :2] = pieces[part[:, :2] + (offsets[k] if k < len(blocks) else 0)]
+        at += len(part)
+    return found
+
+
+def _seams(blocks: list[Block], offsets: np.ndarray, width: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return pairs of pieces that are one basin, and the passes across seams."""
+    where = {(block.roi[0].start, block.roi[1].start): k for k, block in enumerate(blocks)}
+    links, seams = [np.empty((0, 2), np.int64)], []
+    for k, block in enumerate(blocks):
+        rows, columns = block.roi
+        for side, corner in ((0, (rows.start, columns.stop)), (1, (rows.stop, columns.start))):
+            if corner in where:
+                other = where[corner]
+                link, seam = _across(block.rims[side], blocks[other].rims[side + 2], side, (offsets[k], offsets[other]), _rim_pixels(block.roi, side, width))
+                links.append(link)
+                seams.append(seam)
+    return np.concatenate(links), seams
+
+
+def _rim_pixels(roi: Roi, side: int, width: int) -> np.ndarray:
+    """Return the row-major indices in the raster of the pixels along the east (0) or south (1) side of a block."""
+    rows, columns = roi
+    if side == 0:
+        return np.arange(rows.start, rows.stop) * width + columns.stop - 1
+    return (rows.stop - 1) * width + np.arange(columns.start, columns.stop)
+
+
+def _across(mine: np.ndarray, theirs: np.ndarray, side: int, offsets: tuple[int, int], pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compare the pixels on both sides of one seam; ``side`` is the way from mine, which are ``pixels`` of the raster, to theirs (0 east, 1 south)."""
+    from selion.fields.basins import PLACE
+
+    same = mine[1] == theirs[1]
+    linked = same & ((mine[4] == side) | (theirs[4] == side + 2) | ((mine[2] == 0) & (theirs[2] == 0)))
+    pairs = np.column_stack([mine[0] + offsets[0], theirs[0] + offsets[1]])
+    height = np.where(same, np.maximum(mine[2], theirs[2]), 65535)
+    line = np.where(same, np.where(mine[2] >= theirs[2], mine[3], theirs[3]), 1)
+    return pairs[linked], np.column_stack([pairs, (height << PLACE) | (2 * pixels + side), np.ones_like(height), line])
+
+
+def _groups(count: int, pairs: np.ndarray) -> np.ndarray:
+    from selion.fields.basins import unite_pairs
+
+    return unite_pairs(count, np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
+
+
+def _gather(groups: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the rows of each group; return the place of each old row among the new ones, and the new ones, ordered by first pixel."""
+    _, place = np.unique(groups, return_inverse=True)
+    count = int(place.max(initial=-1)) + 1
+    total = np.zeros((count, rows.shape[1]), np.int64)
+    for column in (PIXELS, AREA, SURE):
+        np.add.at(total[:, column], place, rows[:, column])
+    total[:, LOW] = total[:, FIRST] = np.iinfo(np.int64).max
+    for column in (LOW, FIRST):
+        np.minimum.at(total[:, column], place, rows[:, column])
+    np.maximum.at(total[:, EDGE], place, rows[:, EDGE])
+    total[place, KIND] = rows[:, KIND]
+    order = np.argsort(total[:, FIRST])
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count)
+    return rank[place], total[order]
+
+
+def sum_passes(found: np.ndarray) -> np.ndarray:
+    """Bring passes between the same two basins together: lowest pass, summed lengths; within one basin there is no pass.
+
+    Parameters
+    ----------
+    found : (m, 5) int64 ndarray
+        Passes in any order, basins in any order.
+    """
+    between = found[:, ONE] != found[:, OTHER]
+    found = found if between.all() else found[between]
+    if not len(found):
+        return found
+    count = found[:, :2].max() + 1
+    key = found[:, :2].min(axis=1) * count + found[:, :2].max(axis=1)
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    starts = np.flatnonzero(np.diff(key, prepend=-1))
+    columns = [*np.divmod(key[starts], count), np.minimum.reduceat(found[order, PASS], starts)]
+    del key  # these tables are the largest that there are: no column is there twice for longer than it must
+    columns += [np.add.reduceat(found[order, column], starts) for column in (LENGTH, LINES)]
+    return np.column_stack(columns)
+
+
+def merge(basins: Basins, groups: np.ndarray) -> Basins:
+    """Join basins whose entry in ``groups`` is the same."""
+    place, rows = _gather(groups, basins.rows)
+    ends = place[basins.passes[:, :2]]
+    between = ends[:, 0] != ends[:, 1]
+    found = basins.passes[between]
+    found[:, :2] = ends[between]
+    return Basins(rows, sum_passes(found), place[basins.pieces])
+
+
+def keep_alone(basins: Basins) -> Basins:
+    """Components: what touches is one already; nothing more belongs together."""
+    return basins
+
+
+def by_depth(basins: Basins, depth: int, small: int = 0, absorb: int = 0, shut: np.ndarray | None = None) -> Basins:
+    """Join lakes that are less than ``depth`` deep where they meet, and lakes smaller than ``small`` over passes lower than ``absorb``.
+
+    The same as a watershed flooded from the h-minima of the relief, h = ``depth``.  ``shut`` says which basins are known whole (None: all); see
+    :func:`selion.fields.basins.flood`.
+    """
+    from selion.fields.basins import flood
+
+    rows = basins.rows
+    shut = np.ones(len(rows), bool) if shut is None else shut
+    groups = flood(rows[:, LOW].copy(), rows[:, AREA].copy(), shut, *_rising(basins), depth, small, absorb)
+    return merge(basins, groups)
+
+
+def _rising(basins: Basins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return both ends and the name of each pass within a class, lowest first."""
+    chosen = np.flatnonzero(_open(basins))
+    chosen = chosen[np.argsort(basins.passes[chosen, PASS])]
+    return basins.passes[chosen, ONE], basins.passes[chosen, OTHER], basins.passes[chosen, PASS]
+
+
+def by_depth_inside(block: Block, shape: tuple[int, int], depth: int, small: int, absorb: int) -> tuple[Block, np.ndarray]:
+    """Join within a block what :func:`by_depth` would join whatever lies around it, so that the table of the whole raster stays short.
+
+    A pass once refused stays refused: later ones are higher and its lakes only grow and deepen, so deciding it again with the rest does no harm, and what is
+    joined here is joined there.  The result of the whole is the same to the last bit.
+
+    Parameters
+    ----------
+    block : Block
+    shape : (int, int)
+        Size of the raster (y, x): along its edge there is no neighbour.
+
+    Returns
+    -------
+    Block
+        With fewer basins.
+    (n,) int64 ndarray
+        Where each basin went.
+    """
+    shut = np.ones(len(block.basins), bool)
+    (rows, columns), (height, width) = block.roi, shape
+    for rim, seam in zip(block.rims, (columns.stop < width, rows.stop < height, columns.start > 0, rows.start > 0), strict=True):
+        if seam:
+            shut[rim[0]] = False
+    joined = by_depth(Basins(block.basins, block.passes, np.arange(len(block.basins))), depth, small, absorb, shut)
+    rims = tuple(np.concatenate([joined.pieces[rim[:1]], rim[1:]]) for rim in block.rims)
+    return Block(block.roi, joined.rows, joined.passes, rims), joined.pieces  # type: ignore[arg-type]
+
+
+def by_vote(basins: Basins, share: float) -> Basins:
+    """Join neighbours unless at least ``share`` of the pixels between them lie on a line."""
+    level = basins.passes[_open(basins)]
+    weak = level[level[:, LINES] < share * level[:, LENGTH]]
+    return merge(basins, _groups(len(basins.rows), weak[:, :2]))
+
+
+def _open(basins: Basins) -> np.ndarray:
+    kinds = basins.rows[:, KIND][basins.passes[:, :2]]
+    return kinds[:, 0] == kinds[:, 1]
+
+
+def settle(basins: Basins, least: int, hole: int) -> np.ndarray:
+    """Drop small objects, fill small holes, and number what is left in the order of first pixels.
+
+    Parameters
+    ----------
+    basins : Basins
+        One row per object, or piece of no object.
+    least : int
+        Objects of less area are dropped.
+    hole : int
+        Holes of at most this area are filled, if one object alone surrounds them and they are away from the edge and from nodata.
+
+    Returns
+    -------
+    (n,) int64 ndarray
+        Id of each row; 0 for none.
+    """
+    from selion.fields.basins import OUTSIDE
+
+    rows = basins.rows
+    kept = (rows[:, KIND] > 0) & (rows[:, KIND] < OUTSIDE) & (rows[:, AREA] >= least)
+    ids = np.where(kept, np.cumsum(kept), 0)
+    if hole > 0:
+        ids = np.where(kept, ids, _holes(basins, ids, hole))
+    return ids
+
+
+def _holes(basins: Basins, ids: np.ndarray, hole: int) -> np.ndarray:
+    """Return for each row that is no object the id of the one object that surrounds it, or 0."""
+    from selion.fields.basins import OUTSIDE
+
+    rows, pairs = basins.rows, basins.passes[:, :2]
+    void = (ids == 0) & (rows[:, KIND] < OUTSIDE)
+    groups = _groups(len(rows), pairs[void[pairs].all(axis=1)])
+    area, shut = np.zeros(len(rows), np.int64), np.ones(len(rows), bool)
+    np.add.at(area, groups[void], rows[void, AREA])
+    shut[groups[rows[:, EDGE] > 0]] = False
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    both = both[void[both[:, 0]] & ~void[both[:, 1]]]
+    least, most = np.full(len(rows), np.iinfo(np.int64).max), np.zeros(len(rows), np.int64)
+    np.minimum.at(least, groups[both[:, 0]], ids[both[:, 1]])  # OUTSIDE has id 0, so it never leaves least == most > 0
+    np.maximum.at(most, groups[both[:, 0]], ids[both[:, 1]])
+    filled = shut & (least == most) & (area <= hole)
+    return np.where(void & filled[groups], most[groups], 0)

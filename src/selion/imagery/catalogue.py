@@ -1,0 +1,222 @@
+"""Asking catalogues: a STAC API with pystac-client, or files that link to each other; items as they come, unchecked."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from pystac.errors import STACError
+from pystac.utils import make_absolute_href
+from pystac_client import Client
+from pystac_client.conformance import ConformanceClasses
+from pystac_client.errors import ClientTypeError
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from pystac_client.warnings import PystacClientWarning
+
+from selion.errors import SearchFailed
+from selion.imagery.patience import Patience, retries
+
+if TYPE_CHECKING:
+    from selion.imagery.providers import Provider
+
+Item = Mapping[str, Any]
+PAGE = 100
+"""Items that are asked for at once."""
+LARGEST = 200_000
+"""Documents of a static catalogue after which we give up."""
+FAILURES = (APIError, ClientTypeError, requests.RequestException, STACError, OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What pystac-client raises when a server does not answer, or with something that is no catalogue: it takes the answer apart without looking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a catalogue is asked."""
+
+    outlines: tuple[dict[str, Any], ...]
+    """GeoJSON geometries, asked one after the other."""
+    start: date
+    end: date
+    """Included."""
+    collections: tuple[str, ...]
+    cloud: float | None = None
+    """Percent below which the cover must be; None does not ask."""
+
+    def without_cloud(self) -> Query:
+        """Return the same without a cloud limit."""
+        return replace(self, cloud=None)
+
+    @property
+    def interval(self) -> str:
+        """For ``datetime``."""
+        return f"{self.start}T00:00:00Z/{self.end}T23:59:59Z"
+
+
+def ask(provider: Provider, query: Query, patience: Patience) -> Iterator[Item]:
+    """Yield the items of a catalogue that answer a query, page by page, as the server sent them: it may repeat items, and send broken ones.
+
+    Raises
+    ------
+    SearchFailed
+        If it does not answer in the time and number of tries that ``patience`` allows, or is no catalogue.
+    """
+    io = _SteadyIO(patience)
+    try:
+        if _is_url(provider.url):
+            root = io.read_json(provider.url)
+            yield from _search(provider, query, io) if "conformsTo" in root else _walk(provider.url, root, query, io)
+        else:
+            yield from _files(Path(provider.url), query, io)
+    except FAILURES as error:
+        raise SearchFailed(_why(provider, error, patience)) from error
+    finally:
+        io.session.close()
+
+
+class _SteadyIO(StacApiIO):
+    """pystac-client's reader, which also asks again when an answer breaks off in the middle: that is beyond urllib3's repetitions."""
+
+    def __init__(self, patience: Patience) -> None:
+        super().__init__(timeout=patience.timeouts, max_retries=retries(patience))
+        self.tries = patience.tries
+
+    def request(self, *args: Any, **named: Any) -> str:
+        """Send a request and read the answer to its end."""
+        left = self.tries
+        while True:
+            try:
+                return super().request(*args, **named)
+            except APIError as error:
+                left -= 1
+                if left < 1 or not isinstance(error.__context__, requests.exceptions.ChunkedEncodingError):
+                    raise
+
+
+def _is_url(text: str) -> bool:
+    return urlsplit(text).scheme in ("http", "https")
+
+
+def _search(provider: Provider, query: Query, io: StacApiIO) -> Iterator[Item]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PystacClientWarning)
+        client = Client.open(provider.url, stac_io=io, timeout=io.timeout)  # it would set the timeout of io to None
+        if not client.conforms_to(ConformanceClasses.ITEM_SEARCH):
+            message = "says that it cannot be searched (no item-search among its conformance classes)"
+            raise SearchFailed(f"{provider.url} {message}: give the address of a STAC API with search, or of a static catalog.json.")
+        can_query = client.conforms_to(ConformanceClasses.QUERY)
+    asked: dict[str, Any] = {"query": {"eo:cloud_cover": {"lt": query.cloud}}} if query.cloud is not None and can_query else {}
+    if query.collections:
+        asked["collections"] = list(query.collections)
+    for outline in query.outlines:
+        search = client.search(intersects=outline, datetime=query.interval, limit=PAGE, **asked)
+        yield from _pages(search.pages_as_dicts(), provider)
+
+
+def _pages(pages: Iterator[dict[str, Any]], provider: Provider) -> Iterator[Item]:
+    seen: set[tuple[object, object]] = set()
+    for page in pages:
+        fresh = [item for item in page.get("features") or () if (item.get("collection"), item.get("id")) not in seen]
+        if not fresh:  # its next link leads back: without end, and nobody knows what is missing
+            raise SearchFailed(f"{provider.url} sends the same page again and again: its paging is broken; take another provider.")
+        seen.update((item.get("collection"), item.get("id")) for item in fresh)
+        yield from fresh
+
+
+# catalogues of files
+
+
+def _files(path: Path, query: Query, io: StacApiIO) -> Iterator[Item]:
+    if path.is_dir():
+        for item in sorted(path.glob("*.json")):
+            yield from _walk(str(item), json.loads(item.read_text(encoding="utf-8")), query, io)
+    else:
+        yield from _walk(str(path), io.read_json(str(path)), query, io)
+
+
+def _walk(href: str, root: Mapping[str, Any], query: Query, io: StacApiIO) -> Iterator[Item]:
+    """Yield the items below a document: an item, a FeatureCollection of them, or a catalogue whose links are followed."""
+    waiting: list[tuple[str, Mapping[str, Any] | None]] = [(href, root)]
+    seen = {href}
+    while waiting:
+        place, found = waiting.pop()
+        document = io.read_json(place) if found is None else found
+        kind = document.get("type")
+        if kind == "Feature":
+            yield from _fitting([document], place, query)
+        elif kind == "FeatureCollection":
+            yield from _fitting(document.get("features") or [], place, query)
+        elif kind in ("Catalog", "Collection") or "links" in document:
+            waiting += [(link, None) for link in _below(document, place, query) if not (link in seen or seen.add(link))]  # type: ignore[func-returns-value]
+        else:
+            message = f"{place} is no STAC document (type {kind!r})"
+            raise ValueError(message)
+        if len(seen) > LARGEST:
+            message = f"it has more than {LARGEST:,} documents: give a STAC API, or a smaller part of it"
+            raise ValueError(message)
+
+
+def _below(document: Mapping[str, Any], place: str, query: Query) -> list[str]:
+    """Return where the children and items of a catalogue are; of a collection that ends before the season, nothing."""
+    if document.get("type") == "Collection" and not _may_hold(document, query):
+        return []
+    links = [link for link in document.get("links") or () if link.get("rel") in ("child", "item")]
+    return [make_absolute_href(link["href"], place, start_is_dir=False) for link in reversed(links)]
+
+
+def _may_hold(collection: Mapping[str, Any], query: Query) -> bool:
+    if query.collections and collection.get("id") not in query.collections:
+        return False
+    intervals = ((collection.get("extent") or {}).get("temporal") or {}).get("interval") or [[None, None]]
+    start, end = (str(moment)[:10] if moment else None for moment in intervals[0][:2])
+    return (start is None or start <= query.end.isoformat()) and (end is None or end >= query.start.isoformat())
+
+
+def _fitting(items: list[Item], place: str, query: Query) -> Iterator[Item]:
+    """Yield items of the season, with absolute addresses; where something is missing the item goes on, so that it is refused with a reason."""
+    for item in items:
+        if query.collections and item.get("collection") not in (None, *query.collections):
+            continue
+        day = _day(item)
+        if day is None or query.start <= day <= query.end:
+            yield {**item, "assets": _absolute(item.get("assets"), place)}
+
+
+def _day(item: Item) -> date | None:
+    said = item.get("properties") or {}
+    try:
+        moment = datetime.fromisoformat(str(said.get("datetime") or said.get("start_datetime")))
+    except ValueError:
+        return None
+    return (moment.astimezone(UTC) if moment.tzinfo else moment).date()
+
+
+def _absolute(assets: object, place: str) -> object:
+    if not isinstance(assets, Mapping):
+        return assets
+    return {
+        name: {**asset, "href": make_absolute_href(asset["href"], place, start_is_dir=False)} if isinstance(asset, Mapping) and asset.get("href") else asset
+        for name, asset in assets.items()
+    }
+
+
+def _why(provider: Provider, error: BaseException, patience: Patience) -> str:
+    status = getattr(error, "status_code", None)
+    if status is not None:
+        cure = {429: "it asks for fewer requests; wait a while", 401: "it wants an account", 403: "it wants an account", 404: "check the address"}
+        what = f"answers {status} after {patience.tries} tries" if status == 429 or status >= 500 else f"answers {status}"
+        return f"{provider.url} {what}: {cure.get(status, 'try again later')}, or take another provider."
+    if isinstance(error, (APIError, requests.RequestException, OSError)):
+        return f"{provider.url} does not answer ({_short(error)}): check the address and the network, or take another provider."
+    return f"{provider.url} answers with something that is no STAC catalogue ({_short(error)}): check the address."
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,198 @@
+"""Items of a catalogue become scenes; broken ones say what is missing.  Scenes to JSON and back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from selion.errors import BadInput
+from selion.imagery.globe import normalised
+from selion.imagery.scene import BANDS, Scene
+
+if TYPE_CHECKING:
+    from selion.imagery.providers import Provider
+
+ASSETS = (*BANDS, "scl")
+TILE = re.compile(r"(?:^|[_\-T])(\d{1,2})([C-HJ-NP-X])([A-HJ-NP-Z]{2})(?=$|_)")
+COMMON = {"red": "red", "green": "green", "blue": "blue", "nir": "nir"}
+"""Our bands and their ``eo:common_name``; 8A is ``nir08``."""
+NUMBERS = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08", "scl": "SCL"}
+
+
+class BrokenItem(Exception):  # it is caught in this room and never reaches a user
+    """An item lacks something without which it cannot be used; the message is a clause."""
+
+
+def scene_of(item: Mapping[str, Any], provider: Provider) -> Scene:
+    """Make a scene of a STAC item.
+
+    Parameters
+    ----------
+    item : mapping
+        As it came, checked here and not before.
+    provider : Provider
+        Whose names of assets and properties hold.
+
+    Raises
+    ------
+    BrokenItem
+        If there is no time, footprint, tile, or one of the five assets.
+    """
+    said = item.get("properties")
+    if not isinstance(said, Mapping) or not isinstance(item.get("id"), str):
+        message = "it has no id or no properties"
+        raise BrokenItem(message)
+    assets = _assets(item, provider)
+    first = {what: next((said[name] for name in names if said.get(name) is not None), None) for what, names in provider.properties.items()}
+    product = " ".join(str(said.get(name) or "") for name in ("s2:product_uri", "title")) + " " + item["id"]
+    scales, offsets = _radiometry(assets)
+    more = {"collection": item.get("collection"), "scales": scales, "offsets": offsets}
+    return Scene(
+        id=item["id"],
+        tile=_tile(first.get("tile"), said, item["id"]),
+        time=_time(said),
+        provider=provider.name,
+        hrefs={band: asset["href"] for band, asset in assets.items()},
+        footprint=_footprint(item.get("geometry")),
+        cloud=_number(first.get("cloud")),
+        baseline=_baseline(first.get("baseline"), product),
+        orbit=_orbit(first.get("orbit"), product),
+        platform=_platform(said.get("platform"), item["id"]),
+        properties={**said, **more},
+    )
+
+
+def _assets(item: Mapping[str, Any], provider: Provider) -> dict[str, Mapping[str, Any]]:
+    assets = item.get("assets")
+    assets = {name: asset for name, asset in assets.items() if isinstance(asset, Mapping) and asset.get("href")} if isinstance(assets, Mapping) else {}
+    found = {}
+    for band in ASSETS:
+        name = next((name for name in provider.assets[band] if name in assets), None) or _guess(assets, band)
+        if name is None:
+            message = f"it has no asset for {band} (there are: {', '.join(sorted(assets)[:12]) or 'none'})"
+            raise BrokenItem(message)
+        found[band] = assets[name]
+    return found
+
+
+def _guess(assets: Mapping[str, Mapping[str, Any]], band: str) -> str | None:
+    """Find a band by what the asset says of itself: one band, of that common name or number; the finest pixels first."""
+    fitting = [
+        (float(asset.get("gsd") or (bands[0].get("gsd") if bands else 0) or 10), name)
+        for name, asset in assets.items()
+        if len(bands := _bands(asset)) == 1
+        and (bands[0].get("common_name", bands[0].get("eo:common_name")) == COMMON.get(band, band) or str(bands[0].get("name")).upper() == NUMBERS[band])
+    ]
+    return min(fitting)[1] if fitting else None
+
+
+def _bands(asset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    bands = asset.get("eo:bands") or asset.get("bands") or []
+    return [band for band in bands if isinstance(band, Mapping)] if isinstance(bands, list) else []
+
+
+def _radiometry(assets: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return what the assets declare: factors and offsets to reflectance, by band (raster extension 1 and 2)."""
+    scales: dict[str, float] = {}
+    offsets: dict[str, float] = {}
+    for band in BANDS:
+        asset = assets[band]
+        rasters = asset.get("raster:bands")
+        old = rasters[0] if isinstance(rasters, list) and rasters and isinstance(rasters[0], Mapping) else {}
+        new = next(iter(_bands(asset)), {})
+        for found, key in ((scales, "scale"), (offsets, "offset")):
+            value = _number(next((place[name] for place, name in ((old, key), (asset, f"raster:{key}"), (new, f"raster:{key}")) if name in place), None))
+            if value is not None:
+                found[band] = value
+    return scales, offsets
+
+
+def _tile(given: object, said: Mapping[str, Any], name: str) -> str:
+    parts = [said.get(f"mgrs:{part}") for part in ("utm_zone", "latitude_band", "grid_square")]
+    for text in (given, "".join(str(part) for part in parts) if all(parts) else None, name):
+        found = TILE.search(str(text or "").upper())
+        if found:
+            return f"{int(found[1]):02}{found[2]}{found[3]}"
+    message = "it names no MGRS tile"
+    raise BrokenItem(message)
+
+
+def _time(said: Mapping[str, Any]) -> datetime:
+    text = said.get("datetime") or said.get("start_datetime")
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        message = f"it has no time that can be read ({text!r})"
+        raise BrokenItem(message) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _footprint(geometry: object) -> dict[str, object]:
+    """Return the footprint cut at the antimeridian, with lists as in JSON."""
+    import shapely
+
+    try:
+        polygons = list(normalised(geometry)) if geometry else []
+    except (shapely.errors.ShapelyError, BadInput, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        message = f"its footprint cannot be read ({error})"
+        raise BrokenItem(message) from error
+    if not len(polygons):
+        message = "it has no footprint"
+        raise BrokenItem(message)
+    whole = polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
+    return dict(json.loads(shapely.to_geojson(whole)))
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if number == number else None  # noqa: PLR0124 - NaN
+
+
+def _baseline(value: object, product: str) -> str | None:
+    """Return ``05.09`` from a property (also 5.09, ``0509``) or from ``_N0509_`` in the product's name."""
+    text = str(value) if value not in (None, "") else ""
+    found = re.fullmatch(r"[NV]?0?(\d)\.(\d{1,2})", text) or re.fullmatch(r"[NV]?0?(\d)(\d{2})", text) or re.search(r"_N0?(\d)(\d{2})_", product)
+    return f"{int(found[1]):02}.{found[2]:0<2}" if found else None
+
+
+def _orbit(value: object, product: str) -> int | None:
+    number = _number(value)
+    found = re.search(r"_R(\d{3})_", product)
+    return int(number) if number is not None else int(found[1]) if found else None
+
+
+def _platform(value: object, name: str) -> str:
+    found = re.match(r"S2([A-D])[_-]", name)
+    return str(value).lower().replace(" ", "-") if value else f"sentinel-2{found[1].lower()}" if found else ""
+
+
+# to JSON and back
+
+
+def scene_to_dict(scene: Scene) -> dict[str, Any]:
+    """Return plain values that JSON can hold."""
+    plain = {item.name: getattr(scene, item.name) for item in fields(scene)}
+    return {**plain, "time": scene.time.isoformat(), "hrefs": dict(scene.hrefs), "footprint": dict(scene.footprint), "properties": dict(scene.properties)}
+
+
+def scene_from_dict(plain: Mapping[str, Any]) -> Scene:
+    """Return the scene that :func:`scene_to_dict` wrote.
+
+    Raises
+    ------
+    BadInput
+        If something is missing.
+    """
+    try:
+        read = {key: dict(plain[key]) for key in ("hrefs", "footprint", "properties")}
+        return Scene(**{**plain, **read, "time": datetime.fromisoformat(plain["time"])})
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"A list of scenes cannot be read ({error!r}): it was written by another version; search anew."
+        raise BadInput(message) from error

@@ -1,0 +1,362 @@
+"""One image of an area from the composites of many tiles: on one grid, both seasons side by side, without an edge where tiles or UTM zones meet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion.errors import BadInput, BandMismatch, GridMismatch, UnknownName
+from selion.grid import Roi, check_north_up, overlap, pad_roi, pixel_metres, roi_shape, whole
+from selion.imagery.feather import REACH, seen_depth
+from selion.imagery.gather import CUBIC, KINDS, NEAREST, add, finish
+from selion.imagery.placement import Placement, place
+from selion.imagery.provenance import TAG
+from selion.imagery.scene import BANDS
+from selion.raster import Raster, Source
+from selion.store.former import value_of
+
+COUNT = "count"
+FADE = 2000.0
+"""Metres from the edge of a composite over which it fades in; tiles of one zone share 9.8 km."""
+METHOD = 1
+"""Number of the way in which pixels are made: part of :attr:`Mosaic.key`."""
+MOSAIC_TAG = "SELION_MOSAIC"
+"""Tag that holds a mosaic's provenance as JSON."""
+OPEN = 24
+"""Composites that a mosaic keeps open."""
+OUTLINE_STEP = 16
+"""Every so many points of a composite's edge go into the tags."""
+Resampling = Literal["nearest", "bilinear", "cubic"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sheet:
+    """The composite of one tile and season, as a sheet of the mosaic."""
+
+    path: str
+    grid: GeoBox
+    tile: str
+    season: str
+    """Prefix of the mosaic's bands: ``window_a`` or ``window_b``."""
+    bands: tuple[int, ...]
+    """Where red, green, blue and nir lie in the file, and the count of views, if it has one."""
+    last: datetime | None = None
+    """When the last of its scenes was taken, UTC."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """What the composite says about itself."""
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sheets are blended in this order, however they are given."""
+        return self.season, self.tile, str(self.grid.crs), tuple(self.grid.transform[:6]), tuple(self.grid.shape), os.path.basename(self.path)  # noqa: PTH119 - may be a URL
+
+
+def read_sheet(path: str | os.PathLike[str], *, tile: str | None = None, season: str | None = None, last: datetime | None = None) -> Sheet:
+    """Read what a composite says about itself.
+
+    Parameters
+    ----------
+    path : str or path
+        Composite with the bands red, green, blue, nir and, if it has it, count; uint16, 0 = never seen.
+    tile, season, last : optional
+        For a file that does not say it in its tags.
+
+    Raises
+    ------
+    BandMismatch
+        If a band is missing, or the numbers are not uint16.
+    BadInput
+        If neither the file nor the caller says which season it is.
+    GridMismatch
+        If it has no CRS.
+    """
+    from selion.store import open_raster
+
+    source = open_raster(path)
+    told = _told(value_of(source.tags, TAG, source.path), source.path)
+    season = season or told.get("season", {}).get("name")
+    if not season:
+        message = f"{path} does not say of which season it is: give composites of selion (tag {TAG})."
+        raise BadInput(message)
+    if source.grid.crs is None:
+        message = f"{path} has no CRS: a mosaic needs to know where it lies."
+        raise GridMismatch(message)
+    check_north_up(source.grid, source.path)
+    missing = [name for name in BANDS if name not in source.bands]
+    if missing or source.dtype != np.uint16:
+        message = f"{path} has the bands {', '.join(source.bands)} of {source.dtype}; wanted are {', '.join(BANDS)} of uint16."
+        raise BandMismatch(message)
+    names = [*BANDS, *([COUNT] if COUNT in source.bands else [])]
+    bands = tuple(source.bands.index(name) for name in names)
+    return Sheet(source.path, source.grid, tile or told.get("tile") or _stem(source.path), season, bands, last or _last(told), told)
+
+
+def _told(text: str | None, path: str) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        message = f"The tag {TAG} of {path} is no JSON: make the composite again."
+        raise BadInput(message) from error
+
+
+def _last(told: Mapping[str, Any]) -> datetime | None:
+    """Return the time of the last scene that gave a pixel."""
+    times = [datetime.fromisoformat(scene["time"]) for scene in told.get("scenes", ()) if scene.get("clear_share", 1) > 0]
+    return max((time if time.tzinfo else time.replace(tzinfo=UTC) for time in times), default=None)
+
+
+def _stem(path: str) -> str:
+    return os.path.basename(path).partition(".")[0]  # noqa: PTH119 - may be a URL
+
+
+@dataclass(frozen=True, eq=False)
+class Mosaic:
+    """Composites of many tiles and of one or two seasons as one Source; picklable and thread-safe.
+
+    Parameters
+    ----------
+    composites : sequence of path or Sheet
+        In any order.
+    grid : GeoBox
+        :func:`selion.imagery.target.target_grid`; with a CRS, north up, of any size.
+    resampling : "nearest", "bilinear" or "cubic"
+        Where the mosaic's pixels are more than 1.2 times as large as the composites', bilinear and cubic average over them.
+    counts : bool
+        Whether the number of views is a band of each season: the largest of the composites that show the pixel.
+    fade : float
+        Metres from its edge over which a composite fades in.
+
+    Raises
+    ------
+    UnknownName, BadInput, GridMismatch
+        If there is no such resampling, no composite, or the grid has no CRS.
+
+    Notes
+    -----
+    Bands are ``season:red``, ``season:green``, ``season:blue``, ``season:nir`` (and ``season:count``) by season; uint16, reflectance x 10000, 0 = never
+    seen.  A pixel is valid if every season saw it.
+
+    Each composite is resampled with its own pixels only: those that were not seen have no weight, and at least half of a kernel must be seen (cubic falls
+    back to bilinear where any is missing, and never goes below 1).  Where composites overlap, their mean is weighted with the distance to where each of
+    them ends: its edge, fading over ``fade`` metres, times the nearest pixel that it never saw, fading over 64 pixels.  A pixel that one composite shows
+    is that composite's.  All of this is fixed by the grid and the composites: any region read alone equals the same region of the whole, bit for bit, and
+    the order in which composites are given does not matter.
+    """
+
+    composites: Sequence[str | os.PathLike[str] | Sheet]
+    grid: GeoBox
+    resampling: Resampling = "bilinear"
+    counts: bool = False
+    fade: float = FADE
+    _files: _Files = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.resampling not in KINDS:
+            raise UnknownName.among("resampling", self.resampling, KINDS)
+        if not self.composites or not self.fade > 0:
+            message = f"A mosaic of {len(self.composites)} composites that fade over {self.fade} m was asked for; wanted are one or more, and more than 0 m."
+            raise BadInput(message)
+        if self.grid.crs is None:
+            message = "The mosaic's grid has no CRS: take one from target_grid."
+            raise GridMismatch(message)
+        check_north_up(self.grid, "The mosaic's grid")
+        object.__setattr__(self, "_files", _Files())
+
+    @cached_property
+    def sheets(self) -> tuple[Sheet, ...]:
+        """The composites in the order in which they are blended."""
+        sheets = sorted((given if isinstance(given, Sheet) else read_sheet(given) for given in self.composites), key=lambda sheet: sheet.order)
+        for sheet in sheets:
+            if self.counts and len(sheet.bands) == len(BANDS):
+                message = f"{sheet.path} has no count of views: leave the counts out, or make the composite again."
+                raise BandMismatch(message)
+        return tuple(sheets)
+
+    @cached_property
+    def placements(self) -> tuple[Placement, ...]:
+        """Where the grid lies on each sheet."""
+        return tuple(place(self.grid, sheet.grid) for sheet in self.sheets)
+
+    @cached_property
+    def seasons(self) -> tuple[str, ...]:
+        """Seasons in the order of their bands."""
+        return tuple(dict.fromkeys(sheet.season for sheet in self.sheets))
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """``season:band``."""
+        names = (*BANDS, COUNT) if self.counts else BANDS
+        return tuple(f"{season}:{name}" for season in self.seasons for name in names)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Always uint16."""
+        return np.dtype(np.uint16)
+
+    @property
+    def nodata(self) -> float:
+        """Always 0."""
+        return 0.0
+
+    @cached_property
+    def key(self) -> str:
+        """Stands for all that decides a pixel: the composites' contents, the grid, and how they are blended."""
+        from selion.store import fingerprint
+
+        said = {
+            "method": [METHOD, REACH, self.fade, self.resampling, self.counts],
+            "grid": [list(self.grid.shape), list(self.grid.transform[:6]), str(self.grid.crs)],
+            "sheets": [[sheet.season, sheet.tile, fingerprint(sheet.path)] for sheet in self.sheets],
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """Provenance: ``SELION_MOSAIC`` (JSON) and ``datetime``, when the last image was taken (ISO 8601)."""
+        told = {
+            "software": f"selion {version('selion')}",
+            "method": f"{self.resampling} resampling of seasonal composites, blended over {self.fade:g} m; reflectance x 10000, 0 = never seen",
+            "sheets": [_about(sheet, placement) for sheet, placement in zip(self.sheets, self.placements, strict=True)],
+        }
+        lasts = [sheet.last for sheet in self.sheets if sheet.last is not None]
+        latest = {"datetime": max(lasts).isoformat()} if lasts else {}
+        return {MOSAIC_TAG: json.dumps(told, ensure_ascii=False, sort_keys=True), **latest}
+
+    def touching(self, roi: Roi, season: str | None = None) -> list[tuple[Sheet, Placement]]:
+        """Return the sheets that may show something of a region, in their order."""
+        pairs = zip(self.sheets, self.placements, strict=True)
+        return [(sheet, at) for sheet, at in pairs if season in (None, sheet.season) and at.bounds is not None and overlap(at.bounds, roi) is not None]
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region; only the composites that touch it are opened, and only what lies there is read.
+
+        Returns
+        -------
+        Raster
+            (band, y, x) uint16, 0 where never seen; ``valid`` where every season saw the pixel.
+
+        Raises
+        ------
+        GridMismatch
+            If the region is not inside the grid.
+        UnreadableFile
+            If a composite cannot be read.
+        """
+        if overlap(roi, whole(self.grid)) != roi:
+            message = f"Region {roi} is not inside the mosaic ({self.grid.shape[0]} rows, {self.grid.shape[1]} columns): give explicit bounds inside it."
+            raise GridMismatch(message)
+        share = len(self.bands) // len(self.seasons)
+        values = np.zeros((len(self.bands), *roi_shape(roi)), np.uint16)
+        valid: np.ndarray | None = None
+        for number, season in enumerate(self.seasons):
+            part = values[number * share : (number + 1) * share]
+            seen = self._season(roi, season, part)
+            if seen is not None:
+                valid = seen if valid is None else valid & seen
+        return Raster(values, self.grid[roi], self.bands, valid)
+
+    def _season(self, roi: Roi, season: str, out: np.ndarray) -> np.ndarray | None:
+        """Fill the bands of one season; return what was seen, None if all was."""
+        touching = self.touching(roi, season)
+        if not touching:
+            return np.zeros(out.shape[1:], bool)
+        block = _Block.empty(out.shape[1:], counts=self.counts)
+        for sheet, at in touching:
+            self._add(sheet, at, roi, block, alone=len(touching) == 1)
+        complete = finish(block.value, block.weight, out[: len(BANDS)])
+        if self.counts:
+            out[len(BANDS)] = block.count
+        return None if complete else block.weight > 0
+
+    def _add(self, sheet: Sheet, at: Placement, roi: Roi, block: _Block, *, alone: bool) -> None:
+        """Blend one sheet into a block; where it is the only one, it needs no weights."""
+        kind = NEAREST if at.shift is not None else KINDS[self.resampling]
+        nodes = at.nodes(roi)
+        frame = at.needed(nodes, 2 + (2 if kind == CUBIC else 1) * at.reach)
+        if frame is None:
+            return
+        if not alone:
+            frame = pad_roi(frame, REACH, (sheet.grid.shape[0], sheet.grid.shape[1]))
+        window = self._files.open(sheet.path).read(frame).values
+        wanted = sheet.bands[: len(BANDS) + self.counts]
+        if wanted != tuple(range(len(window))):
+            window = window[: len(wanted)] if wanted == tuple(range(len(wanted))) else window[list(wanted)]
+        depth, gaps = seen_depth(window[: len(BANDS)], feather=not alone)
+        size = tuple(float(v) for v in sheet.grid.shape)
+        first = roi[0].start // at.step, roi[1].start // at.step
+        origin, start = (frame[0].start, frame[1].start), (roi[0].start, roi[1].start)
+        ramp = (0.0, 0.0) if alone else tuple(edge / self.fade for edge in _pixel(sheet.grid))
+        add(window, depth, gaps, origin, size, np.stack(nodes), first, at.step, start, kind, at.reach, ramp, block.value, block.weight, block.count)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_files"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _files=_Files())
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Block:
+    """One season of a block while sheets are blended into it."""
+
+    value: np.ndarray
+    """(band, y, x) float32."""
+    weight: np.ndarray
+    """(y, x) float32, 0 = not seen."""
+    count: np.ndarray
+    """(y, x) uint16, or nothing."""
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], *, counts: bool) -> _Block:
+        return cls(np.zeros((len(BANDS), *shape), np.float32), np.zeros(shape, np.float32), np.zeros(shape if counts else (0, 0), np.uint16))
+
+
+class _Files:
+    """The composites that were read last, open."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, Source] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, path: str) -> Source:
+        from selion.store import open_raster
+
+        with self._lock:
+            source = self._open.pop(path, None)
+        source = source or open_raster(path)
+        with self._lock:
+            self._open[path] = source
+            while len(self._open) > OPEN:
+                self._open.popitem(last=False)
+        return source
+
+
+def _pixel(grid: GeoBox) -> tuple[float, float]:
+    """Return the (y, x) edges of a composite's pixel in metres."""
+    if grid.crs is not None and grid.crs.projected:
+        return abs(grid.transform.e), abs(grid.transform.a)
+    return pixel_metres(grid) or (1.0, 1.0)
+
+
+def _about(sheet: Sheet, at: Placement) -> dict[str, Any]:
+    digits = 7 if at.mosaic.crs is not None and at.mosaic.crs.geographic else 1
+    outline = [[round(float(x), digits), round(float(y), digits)] for x, y in at.outline[::OUTLINE_STEP]]
+    last = None if sheet.last is None else sheet.last.isoformat()
+    return {"tile": sheet.tile, "season": sheet.season, "last": last, "outline": outline, "composite": dict(sheet.provenance)}
+
+
+_: type[Source] = Mosaic

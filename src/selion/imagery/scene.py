@@ -1,0 +1,82 @@
+"""The nouns of the room: a scene of the archive, a season of the year, and what was chosen for one tile in one season."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion.grid import Roi
+
+if TYPE_CHECKING:
+    from selion.imagery.radiometry import Radiometry
+
+BANDS = ("red", "green", "blue", "nir")
+"""Sentinel-2 B04, B03, B02 and B08, in the order of Fields of The World."""
+
+
+@dataclass(frozen=True, slots=True)
+class Season:
+    """A stretch of days, both ends included, in which scenes are looked for."""
+
+    name: str
+    """``window_a`` (planting, the earlier date) or ``window_b`` (harvest): the prefix of the composite's bands."""
+    start: date
+    end: date
+    why: str = ""
+    """One clause for the log: latitude rule, crop calendar, or given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One Sentinel-2 L2A product of one tile, as a catalogue tells of it."""
+
+    id: str
+    tile: str
+    """MGRS tile without a prefix, ``33UUP``."""
+    time: datetime
+    """Acquisition, UTC."""
+    provider: str
+    """Name of the provider (:mod:`selion.imagery.providers`), which decides signing and radiometry."""
+    hrefs: Mapping[str, str]
+    """``red, green, blue, nir, scl`` -> address, not signed."""
+    footprint: Mapping[str, object]
+    """GeoJSON geometry in longitude and latitude."""
+    cloud: float | None = None
+    """Cloud cover of the whole scene in percent; None when the catalogue does not say."""
+    baseline: str | None = None
+    """Processing baseline, ``05.09``; None when the catalogue does not say."""
+    orbit: int | None = None
+    """Relative orbit."""
+    platform: str = ""
+    properties: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    """All that the item said, for the radiometry to look at (``earthsearch:boa_offset_applied``, ``raster:bands`` offsets under ``offsets``)."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TilePlan:
+    """What one tile contributes in one season: where, from which scenes, and how deep the view is before a band is read at full resolution."""
+
+    tile: str
+    season: Season
+    grid: GeoBox
+    """The part of the tile's 10 m grid that the area touches (cut on multiples of 6 px, so that 20 m and 60 m pixels are whole)."""
+    roi: Roi
+    """Where ``grid`` lies in the tile's full grid."""
+    scenes: tuple[Scene, ...]
+    """Chosen, in the order in which they were chosen."""
+    radiometry: tuple[Radiometry, ...]
+    """One per scene."""
+    candidates: tuple[Scene, ...] = ()
+    """All that were looked at."""
+    depth: np.ndarray | None = None
+    """(y, x) uint8, clear views per coarse pixel of the chosen scenes."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user: what was refused and why."""
+    shares: tuple[float, ...] = ()
+    """Shares of the area's pixels in this tile with 0, 1, ... and with the target number of clear views or more."""

@@ -1,0 +1,314 @@
+"""What each tile contributes: cut to the area, scenes chosen on coarse cloud masks, radiometry checked, before a band is read at full resolution."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion.errors import BadInput, FetchFailed, NoScenes, UnreadableFile
+from selion.imagery.area import Area
+from selion.imagery.balance import Glance, orbit_gains
+from selion.imagery.choose import LIMIT, TARGET, Choice, choose
+from selion.imagery.clouds import EXCLUDED, parse_excluded
+from selion.imagery.cut import Part, covering, cut, needless
+from selion.imagery.look import Archive, find_grid, look_at, look_closely
+from selion.imagery.patience import Patience
+from selion.imagery.providers import Provider, find_provider, known_providers
+from selion.imagery.radiometry import Radiometry
+from selion.imagery.reading import Unreachable
+from selion.imagery.scene import Scene, Season, TilePlan
+from selion.imagery.signing import Signer
+
+OnStep = Callable[[str, float, float, str], None]
+"""(stage, done, total, detail)."""
+Pair = tuple[Season, Season]
+STAGE = "choose"
+IN_VAIN = 12
+"""Scenes that are tried before anything was read; when the server answered none of them it is dead, and a hundred more would take an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """How scenes are chosen; the defaults are PRUE's."""
+
+    target: int = TARGET
+    """Clear views wanted per pixel."""
+    limit: int = LIMIT
+    """Most scenes per tile and season."""
+    excluded: frozenset[int] = EXCLUDED
+    """Classes of the scene classification that are not clear."""
+    margin: float = 0.0
+    """Metres around cloud and shadow that are not clear either."""
+    around: float = 1280.0
+    """Metres around the area that are composed too: half a window of 256 px, so that a model sees the area's edge as it sees its middle."""
+    coarse: float | None = None
+    """Edge in metres of the pixels on which scenes are chosen; None: 20 to 320, by the size of the part."""
+    threads: int = 8
+    """Readers at once."""
+    patience: Patience | None = None
+    """With servers."""
+    balance: bool = True
+    """Whether orbits that show a tile brighter or darker than the others are brought together (:mod:`selion.imagery.balance`); PRUE does not."""
+
+
+def plan_tiles(
+    area: Area,
+    seasons: Pair | Callable[[float, float], Pair],
+    scenes: Iterable[Scene],
+    signers: Mapping[str, Signer],
+    options: PlanOptions | None = None,
+    *,
+    providers: Mapping[str, Provider] | None = None,
+    on_step: OnStep | None = None,
+) -> list[TilePlan]:
+    """Plan the composites of all tiles that an area needs, in both seasons.
+
+    Parameters
+    ----------
+    area : Area
+    seasons : pair of Season, or callable
+        The same for all tiles, or by longitude and latitude of the middle of a tile's part.
+    scenes : iterable of Scene
+        What the catalogue has; each is looked at in the season that its day lies in.
+    signers : mapping of str to Signer
+        By the scenes' provider.
+    options : PlanOptions, optional
+    providers : mapping of str to Provider, optional
+        What is known of their radiometry; the known ones need not be given.
+    on_step : callable, optional
+        Called with ``"choose"``, scenes looked at, scenes to look at, and tile and season.
+
+    Returns
+    -------
+    list of TilePlan
+        By tile and season.  A plan without scenes says in its notes why; nothing can be composed from it.
+
+    Raises
+    ------
+    NoScenes
+        If no tile has a clear view in any season.
+    UnreadableFile
+        If not one scene can be read.
+    FetchFailed
+        If the server answers none of the first requests.
+    BadInput
+        If a provider has no signer, or the options make no sense.
+
+    Notes
+    -----
+    Tiles whose part lies wholly in other tiles are left out (:func:`selion.imagery.cut.needless`), unless one of those turns out to have no clear
+    view.  Scenes are looked at in the order of time, so that of equal gains the earlier scene wins.
+    """
+    with ThreadPoolExecutor(max((options or PlanOptions()).threads, 1)) as pool:
+        planner = _planner(area, seasons, scenes, signers, options or PlanOptions(), providers or {}, on_step, pool)
+        plans = planner.run()
+    return _checked(plans, planner)
+
+
+@dataclass(eq=False)
+class _Planner:
+    """What is held while planning."""
+
+    area: Area
+    seasons: Callable[[float, float], Pair]
+    scenes: Mapping[str, Sequence[Scene]]
+    """By tile, in the order of time."""
+    archive: Archive
+    options: PlanOptions
+    on_step: OnStep
+    pool: ThreadPoolExecutor
+    broken: dict[str, str] = field(default_factory=dict)
+    """Scene -> why it cannot be read."""
+    answered: bool = False
+    """Whether anything could be read."""
+    in_vain: int = 0
+    """Scenes whose server did not answer."""
+    done: int = 0
+    total: int = 0
+
+    def run(self) -> list[TilePlan]:
+        """Plan tile by tile, and then those that had been thought needless and are not."""
+        parts = self.parts()
+        pairs = {part.tile: self.seasons(*part.centre) for part in parts}
+        made: dict[tuple[str, int], TilePlan] = {}
+        while True:
+            fresh = [(part, number) for number in (0, 1) for part in self._needed(parts, pairs, number, made) if (part.tile, number) not in made]
+            if not fresh:
+                return [made[key] for key in sorted(made)]
+            self.total += sum(len(self.candidates(part, pairs[part.tile][number])) for part, number in fresh)
+            for part, number in fresh:
+                made[part.tile, number] = self.plan(part, pairs[part.tile][number])
+
+    def parts(self) -> list[Part]:
+        """Cut the area out of each tile that has a scene which can be read."""
+        grids = self.pool.map(self._grid, sorted(self.scenes))
+        cuts = [cut(tile, grid, self.area, self.options.around, self.options.coarse) for tile, grid in zip(sorted(self.scenes), grids, strict=True) if grid]
+        return [part for part in cuts if part is not None]
+
+    def _grid(self, tile: str) -> GeoBox | None:
+        for scene in self.scenes[tile]:
+            try:
+                grid = find_grid(scene, self.archive)
+            except BadInput as error:
+                self.broken[scene.id] = str(error)
+                self._give_up(error)
+            else:
+                self.answered = True
+                return grid
+        return None
+
+    def _needed(self, parts: Sequence[Part], pairs: Mapping[str, Pair], number: int, made: Mapping[tuple[str, int], TilePlan]) -> list[Part]:
+        """Return the parts to plan in a season: not those that others cover which have, or may have, a clear view then."""
+        seeing: list[Part] = []
+        blind: list[Part] = []
+        for part in parts:
+            key = part.tile, number
+            sees = made[key].scenes if key in made else self.candidates(part, pairs[part.tile][number])
+            (seeing if sees else blind).append(part)
+        spare = needless(seeing)
+        return [part for part in seeing if part.tile not in spare] + [part for part in blind if not covering(part, seeing)]
+
+    def candidates(self, part: Part, season: Season) -> list[Scene]:
+        """Return the scenes of a tile in a season, in the order of time."""
+        return [scene for scene in self.scenes[part.tile] if season.start <= scene.time.date() <= season.end]
+
+    def plan(self, part: Part, season: Season) -> TilePlan:
+        """Look at the scenes, choose, look closely at those chosen; without the ones that break then, choose again."""
+        scenes = self.candidates(part, season)
+        views = self.look(part, season, scenes)
+        checked: dict[str, tuple[Radiometry, Glance]] = {}
+        while True:
+            usable = [scene for scene in scenes if scene.id in views and scene.id not in self.broken]
+            stack = np.stack([views[scene.id] for scene in usable]) if usable else np.zeros((0, *part.look.shape), bool)
+            choice = choose(stack, self.options.target, self.options.limit, part.inside)
+            chosen = [usable[k] for k in choice.order]
+            asked = {scene.id: self.pool.submit(look_closely, scene, part, self.archive, self.options.excluded) for scene in chosen if scene.id not in checked}
+            checked |= self._gathered(asked)
+            if all(scene.id in checked for scene in chosen):
+                break
+        decided = {scene.id: checked[scene.id][0] for scene in chosen}
+        if self.options.balance:
+            sure = [checked[scene.id][1] for scene in chosen if not decided[scene.id].doubt]  # a wrong offset would look like an orbit's brightness
+            decided = _balanced(chosen, decided, sure)
+        return _plan(part, season, scenes, chosen, decided, choice, self)
+
+    def look(self, part: Part, season: Season, scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
+        """Return where each scene that can be read is clear."""
+        asked = {scene.id: self.pool.submit(look_at, scene, part, self.archive, self.options.excluded, self.options.margin) for scene in scenes}
+        return self._gathered(asked, f"{part.tile} {season.name}")
+
+    def _gathered(self, asked: Mapping[str, Future], detail: str | None = None) -> dict:
+        """Wait for what was asked of each scene, and set those aside that could not answer."""
+        found = {}
+        for name, future in asked.items():
+            try:
+                found[name] = future.result()
+                self.answered = True
+            except BadInput as error:
+                self.broken[name] = str(error)
+                self._give_up(error)
+            if detail is not None:
+                self.done += 1
+                self.on_step(STAGE, self.done, self.total, detail)
+        return found
+
+    def _give_up(self, error: BadInput) -> None:
+        """Raise when the server seems to be dead."""
+        self.in_vain += isinstance(error, Unreachable)
+        if self.in_vain >= IN_VAIN and not self.answered:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            message = f"{self.in_vain} scenes were tried, and the server answered none of them; the last one said: {error} Try again later."
+            raise FetchFailed(message) from error
+
+
+def _planner(
+    area: Area,
+    seasons: Pair | Callable[[float, float], Pair],
+    scenes: Iterable[Scene],
+    signers: Mapping[str, Signer],
+    options: PlanOptions,
+    providers: Mapping[str, Provider],
+    on_step: OnStep | None,
+    pool: ThreadPoolExecutor,
+) -> _Planner:
+    by_tile: dict[str, dict[str, Scene]] = defaultdict(dict)
+    for scene in sorted(scenes, key=lambda scene: (scene.time, scene.id)):
+        by_tile[scene.tile].setdefault(scene.id, scene)
+    if not by_tile:
+        message = f"There is no scene to plan {area.name} from: widen the seasons or raise the cloud limit."
+        raise NoScenes(message)
+    used = {scene.provider for found in by_tile.values() for scene in found.values()}
+    missing = sorted(used - signers.keys())
+    if missing:
+        message = f"Scenes of {', '.join(missing)} were given without a signer for them: make one with make_signer."
+        raise BadInput(message)
+    known = {name: find_provider(name) for name in used & set(known_providers())} | dict(providers)
+    options = PlanOptions(**{**{name: getattr(options, name) for name in PlanOptions.__slots__}, "excluded": parse_excluded(options.excluded)})
+    archive = Archive(signers, known, options.patience)
+    of = seasons if callable(seasons) else lambda _lon, _lat: seasons
+    ordered = {tile: list(found.values()) for tile, found in by_tile.items()}
+    return _Planner(area, of, ordered, archive, options, on_step or _silent, pool)
+
+
+def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
+    pass
+
+
+def _plan(
+    part: Part, season: Season, scenes: Sequence[Scene], chosen: Sequence[Scene], checked: Mapping[str, Radiometry], choice: Choice, planner: _Planner
+) -> TilePlan:
+    radiometry = tuple(checked[scene.id] for scene in chosen)
+    shares = _shares(choice.depth[part.inside], planner.options.target)
+    notes = _notes(part, season, scenes, chosen, shares, planner.broken)
+    notes += [f"Scene {scene.id}: {how.why}." for scene, how in zip(chosen, radiometry, strict=True) if "contradict" in how.doubt]
+    return TilePlan(part.tile, season, part.grid, part.roi, tuple(chosen), radiometry, tuple(scenes), choice.depth, tuple(notes), shares)
+
+
+def _balanced(scenes: Sequence[Scene], decided: Mapping[str, Radiometry], glances: Sequence[Glance]) -> dict[str, Radiometry]:
+    """Divide each scene by how much brighter its orbit is."""
+    gains, balanced = orbit_gains(glances), dict(decided)
+    for scene in scenes:
+        gain = gains.get(scene.orbit, 1.0) if scene.orbit is not None else 1.0
+        if gain != 1:
+            how = decided[scene.id]
+            balanced[scene.id] = replace(how, scale=how.scale / gain, why=f"{how.why}; divided by {gain:.4f}, by which orbit {scene.orbit} is brighter here")
+    return balanced
+
+
+def _shares(depth: np.ndarray, target: int) -> tuple[float, ...]:
+    counts = np.bincount(np.minimum(depth, target), minlength=target + 1)
+    return tuple((counts / max(depth.size, 1)).tolist())
+
+
+def _notes(part: Part, season: Season, scenes: Sequence[Scene], chosen: Sequence[Scene], shares: Sequence[float], broken: Mapping[str, str]) -> list[str]:
+    span = f"{season.name} ({season.start} to {season.end})"
+    notes = [f"Scene {scene.id} was set aside: {broken[scene.id]}" for scene in scenes if scene.id in broken]
+    if not scenes:
+        notes.append(f"Tile {part.tile} has no scene in {span}: widen the season or raise the cloud limit.")
+    elif not chosen:
+        notes.append(f"None of the {len(scenes)} scenes of tile {part.tile} shows the area clearly in {span}: widen the season.")
+    elif shares[0] > 0:
+        notes.append(f"{max(shares[0], 0.0001):.2%} of the area in tile {part.tile} is not seen clearly in {span}.")
+    return notes
+
+
+def _checked(plans: list[TilePlan], planner: _Planner) -> list[TilePlan]:
+    """Return the plans, if there is anything in them."""
+    if any(plan.scenes for plan in plans):
+        return plans
+    count = sum(len(scenes) for scenes in planner.scenes.values())
+    if len(planner.broken) == count:
+        last = next(reversed(planner.broken.values()))
+        message = f"None of the {count} scenes found for {planner.area.name} can be read; the last one said: {last}"
+        raise UnreadableFile(message)
+    if not plans:
+        message = f"None of the {count} scenes found for {planner.area.name} lies on it: check the area and the catalogue's footprints."
+        raise NoScenes(message)
+    reasons = " ".join(dict.fromkeys(note for plan in plans for note in plan.notes))
+    message = f"Nothing of {planner.area.name} is seen clearly in any season. {reasons}"
+    raise NoScenes(message)

@@ -1,0 +1,70 @@
+"""Folders of masks compared: trimaps with a table of what was agreed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from selion import store
+from selion.classes import ClassScheme
+from selion.errors import OutputExists
+from selion.labelling.masks import ending, read_labels, write_mask
+from selion.labelling.trimap import AGREEMENT, Agreement, agree, masks_of, measure_agreement, pair_masks, total, write_agreement
+
+OnStep = Callable[[str, float, float, str], None]
+
+
+def write_trimaps(
+    one: Path, other: Path, out: Path, classes: ClassScheme, *, force: bool = False, on_step: OnStep | None = None
+) -> tuple[Agreement, tuple[str, ...]]:
+    """Write what two masks, or the masks of two folders, agree on.
+
+    Parameters
+    ----------
+    one, other : path
+        Two files, or two folders; masks are paired by their place and name.
+    out : path
+        Gets ``masks/<key>.png`` (``.tif`` for what has a place) and ``agreement.csv``.
+    classes : ClassScheme
+        What the ids mean.
+    force : bool
+        Replace what is there.
+    on_step : callable, optional
+        (stage, done, total, detail).
+
+    Returns
+    -------
+    Agreement
+        Over all masks.
+    notes : tuple of str
+        Masks without a partner.
+
+    Raises
+    ------
+    BadInput, UnreadableFile, GridMismatch
+        If masks cannot be read or paired, hold other values, or lie on different grids.
+    OutputExists, OutputFailed
+        As for every output.
+    """
+    pairs = pair_masks(one, other)
+    store.check_output(out / AGREEMENT, force)
+    if (out / "masks").exists() and not force:
+        message = f"{out} holds masks already: choose another folder, or replace them with --force."
+        raise OutputExists(message)
+    found: dict[str, Agreement] = {}
+    for done, (key, (first, second)) in enumerate(pairs.items()):
+        if on_step:
+            on_step("compare", done, len(pairs), key)
+        labels, others = read_labels(first, classes), read_labels(second, classes)
+        kept = agree(labels, others)
+        write_mask(kept, out / "masks" / f"{key}{ending(kept)}", force=True)
+        found[key] = measure_agreement(labels, others)
+    write_agreement(found, classes.names, out / AGREEMENT)
+    return total(found, classes), _alone(one, other, len(pairs))
+
+
+def _alone(one: Path, other: Path, paired: int) -> tuple[str, ...]:
+    if one.is_file():
+        return ()
+    counts = [(path, len(masks_of(path)) - paired) for path in (one, other)]
+    return tuple(f"{count:,} masks of {path} have no partner and were left out." for path, count in counts if count)

@@ -1,0 +1,161 @@
+"""Where depth comes from: a network, or a folder of maps that the user has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from scipy import ndimage
+
+from selion import store
+from selion.data.photos import PhotoFile
+from selion.data.values import read_mask
+from selion.errors import BadInput, GridMismatch, UnreadableFile
+
+ENDINGS = (".npy", ".png", ".tif", ".tiff")
+"""Of depth maps."""
+ASPECT = 0.01
+"""Depth maps of another size are resampled if their aspect differs by at most this share."""
+
+
+class Depths(Protocol):
+    """Whatever gives the depth of a photograph."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for the record."""
+        ...
+
+    def source(self, photo: PhotoFile) -> Path | None:
+        """Return the file that the depth is read from; None if it is computed."""
+        ...
+
+    def __call__(self, photo: PhotoFile, image: np.ndarray) -> np.ndarray:
+        """Return (y, x) depth on the pixels of a (3, y, x) photograph; larger is nearer."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ComputedDepths:
+    """Depth from a network."""
+
+    network: Callable[[np.ndarray], np.ndarray]
+    """(3, y, x) uint8 -> (y, x) float."""
+    name: str
+
+    def source(self, photo: PhotoFile) -> Path | None:  # noqa: ARG002
+        """There is none."""
+        return None
+
+    def __call__(self, photo: PhotoFile, image: np.ndarray) -> np.ndarray:  # noqa: ARG002
+        """Compute it."""
+        return self.network(image)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthFolder:
+    """Depth maps with the names of the photographs."""
+
+    folder: Path
+    distance: bool = False
+    """Numbers are distances (larger is farther) instead of inverse depths or heights."""
+    _names: dict[str, list[Path]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            message = f"There is no folder of depth maps {self.folder}: check the name."
+            raise UnreadableFile(message)
+        for path in sorted(self.folder.rglob("*")):
+            if path.suffix.lower() in ENDINGS and path.is_file():
+                self._names.setdefault(path.stem, []).append(path)
+        if not self._names:
+            message = f"{self.folder} holds no depth map; wanted are files {', '.join(f'*{e}' for e in ENDINGS)} with the names of the photographs."
+            raise BadInput(message)
+
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        return f"{self.folder.resolve().name}{' (distances)' if self.distance else ''}"
+
+    def source(self, photo: PhotoFile) -> Path | None:
+        """Find the map of a photograph: in the same place below the folder, or the only one of its name.
+
+        Raises
+        ------
+        UnreadableFile
+            If there is none.
+        BadInput
+            If several could be meant.
+        """
+        stem = photo.path.stem
+        found = self._names.get(Path(photo.key).name) or self._names.get(stem, [])
+        same_place = [p for p in found if p.relative_to(self.folder).parent == Path(photo.key).parent]
+        if len(same_place) == 1:
+            return same_place[0]
+        if not found:
+            message = f"{photo.path.name} has no depth map in {self.folder.name}; wanted is {stem} with one of the endings {', '.join(ENDINGS)}."
+            raise UnreadableFile(message)
+        if len(found) > 1:
+            message = f"{photo.path.name} has {len(found)} depth maps in {self.folder.name}: keep one, in the same subfolder as the photograph."
+            raise BadInput(message)
+        return found[0]
+
+    def __call__(self, photo: PhotoFile, image: np.ndarray) -> np.ndarray:
+        """Read it and bring it to the photograph's pixels."""
+        path = self.source(photo)
+        depth = read_depth(path) if path is not None else np.zeros(image.shape[1:], np.float32)
+        fitted = fit_shape(depth, (image.shape[1], image.shape[2]), path.name if path else photo.key)
+        return -fitted if self.distance else fitted
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """Read a depth map: PNG of 8 or 16 bits, TIFF of any number type, or ``.npy``.
+
+    Returns
+    -------
+    (y, x) float32 ndarray
+
+    Raises
+    ------
+    UnreadableFile, BadInput
+        If it cannot be read, or has several bands.
+    """
+    values = read_mask(path)
+    if len(values) > 1:
+        message = f"{path.name} has {len(values)} bands; wanted is one of depths: a coloured picture of depth has lost its numbers."
+        raise BadInput(message)
+    return values[0].astype(np.float32)
+
+
+def fit_shape(depth: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
+    """Bring a depth map to the pixels of its photograph, bilinearly, if both show the same frame.
+
+    Raises
+    ------
+    GridMismatch
+        If the aspect differs by more than 1 %.
+    """
+    if depth.shape == shape:
+        return depth
+    if depth.ndim != 2 or not depth.size or abs(depth.shape[1] / depth.shape[0] * shape[0] / shape[1] - 1) > ASPECT:
+        sizes = " and ".join(" x ".join(str(v) for v in s) for s in (depth.shape, shape))
+        message = f"The depth map {name} and its photograph differ in shape ({sizes} pixels): give one that shows the whole photograph, not turned, not cut."
+        raise GridMismatch(message)
+    rows, columns = (((np.arange(new) + 0.5) * old / new - 0.5) for new, old in zip(shape, depth.shape, strict=True))
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    found: np.ndarray = ndimage.map_coordinates(depth.astype(np.float32), grid, order=1, mode="nearest")
+    return found
+
+
+def write_depth(depth: np.ndarray, path: Path, *, force: bool = False) -> None:
+    """Write normalised (y, x) depth, 0 .. 1, as a 16-bit PNG."""
+    from PIL import Image
+
+    with store.whole_file(path, force=force) as temporary:
+        Image.fromarray((np.clip(depth, 0, 1) * 65535).round().astype(np.uint16)).save(temporary, "PNG")
+
+
+_: tuple[type[Depths], ...] = (ComputedDepths, DepthFolder)

@@ -1,0 +1,108 @@
+"""LabelMap and Instances: truth, or a guess, per pixel and per object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from odc.geo.geobox import GeoBox
+from scipy import ndimage
+
+from selion.classes import FTW3, IGNORE, ClassScheme
+from selion.errors import BadInput, GridMismatch
+from selion.extras import face
+from selion.grid import Roi
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LabelMap:
+    """One class per pixel."""
+
+    ids: np.ndarray
+    """(y, x) uint8 class ids; 255 (IGNORE) is not known."""
+    grid: GeoBox
+    classes: ClassScheme
+
+    def __post_init__(self) -> None:
+        _check_ids(self.ids, self.grid)
+        if self.ids.dtype != np.uint8:
+            message = f"Class ids came as {self.ids.dtype}; wanted is uint8."
+            raise BadInput(message)
+
+    def __repr__(self) -> str:
+        return f"<LabelMap {self.ids.shape[0]} x {self.ids.shape[1]}, {', '.join(self.classes.names)}, {self.grid.crs or 'a photograph'}>"
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
+
+    def read(self, roi: Roi) -> LabelMap:
+        """Cut out a region."""
+        return LabelMap(self.ids[roi], self.grid[roi], self.classes)
+
+
+def _no_table() -> pd.DataFrame:
+    return pd.DataFrame({"id": pd.Series(dtype="int64"), "class": pd.Series(dtype="string"), "score": pd.Series(dtype="float32")})
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Instances:
+    """One object id per pixel, and a row per object."""
+
+    ids: np.ndarray
+    """(y, x) int32; 0 is no object."""
+    grid: GeoBox
+    table: pd.DataFrame = field(default_factory=_no_table)
+    """Columns ``id``, ``class``, ``score`` (0..1); may be empty, and may have more columns."""
+
+    def __post_init__(self) -> None:
+        _check_ids(self.ids, self.grid)
+
+    def __repr__(self) -> str:
+        return f"<Instances {self.ids.shape[0]} x {self.ids.shape[1]}, {len(self.table):,} objects in the table, {self.grid.crs or 'a photograph'}>"
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
+
+    def read(self, roi: Roi) -> Instances:
+        """Cut out a region; the table stays whole."""
+        return Instances(self.ids[roi], self.grid[roi], self.table)
+
+
+def _check_ids(ids: np.ndarray, grid: GeoBox) -> None:
+    if ids.shape != tuple(grid.shape):
+        message = f"Ids of shape {ids.shape} do not fit a grid of {tuple(grid.shape)}: wanted (y, x)."
+        raise GridMismatch(message)
+
+
+def class_labels(instances: Instances, width: int = 1, ignore: np.ndarray | None = None) -> LabelMap:
+    """Turn object ids into background, field and boundary.
+
+    The boundary is the outermost ``width`` pixels *inside* each object, so that field and boundary together are exactly the object.
+    (Fields of The World burns a line over both sides instead; there field and boundary together are half a line too wide.)
+
+    Parameters
+    ----------
+    instances : Instances
+        (y, x) ids.
+    width : int
+        Boundary width in pixels, counted in 8-neighbour steps; 0 gives no boundary.
+    ignore : (y, x) bool ndarray, optional
+        Pixels that become IGNORE.  They do not count as another object for the boundary of their neighbours.
+
+    Returns
+    -------
+    LabelMap
+        Classes of :data:`selion.classes.FTW3`.
+    """
+    ids = instances.ids
+    labels = (ids > 0).astype(np.uint8)
+    if width > 0:
+        size = 2 * width + 1
+        known = np.ones(ids.shape, bool) if ignore is None else ~ignore
+        top = ndimage.maximum_filter(np.where(known, ids, 0), size, mode="nearest")
+        bottom = ndimage.minimum_filter(np.where(known, ids, np.iinfo(ids.dtype).max), size, mode="nearest")
+        labels[(ids > 0) & (top != bottom)] = 2
+    if ignore is not None:
+        labels[ignore] = IGNORE
+    return LabelMap(labels, instances.grid, FTW3)

@@ -1,0 +1,277 @@
+"""ModelCard: everything that inference needs to know about weights, written beside them as ``card.toml``."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from selion.classes import ClassScheme
+from selion.errors import BadInput, ChecksumMismatch, UnknownName, UnreadableFile
+from selion.extras import face
+from selion.models.toml import to_toml
+from selion.segmenter import InputSpec, Scaling
+from selion.store.former import is_ours
+
+CARD, GRAPH, WEIGHTS = "card.toml", "model.onnx", "model.safetensors"
+"""The files of a model's folder: the card, the graph, and the weights that the graph points into."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model eats, what it answers, where it comes from and what may be done with it."""
+
+    name: str
+    """``family.tag`` of weights that ship with selion, or the id under which they were published."""
+    inputs: InputSpec
+    classes: ClassScheme
+    summary: str = ""
+    """One sentence for lists."""
+    architecture: Mapping[str, object] = field(default_factory=dict)
+    """``family``, ``encoder`` and the family's options (``decoder_channels``): enough to build the network in torch."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """File name -> sha256, of the files beside the card."""
+    format: str = "selion"
+    """What ``url`` holds: ``selion`` (graph, weights, card), ``lightning`` (a checkpoint that is imported on fetch); others are listed only."""
+    url: str = ""
+    sha256: str = ""
+    """Of what ``url`` holds; empty: none was published."""
+    licence: str = ""
+    attribution: str = ""
+    training: str = ""
+    """Training data, and how."""
+    scores: Mapping[str, object] = field(default_factory=dict)
+    """Reported scores; tables are allowed."""
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    """A correction of the per-object confidence, ``sigmoid(slope logit(p) + offset)``, as ``selion evaluate --fit-calibration`` writes it: ``slope``,
+    ``offset``, and what they were fitted on.  Nothing applies it by itself: it is read with ``selion.score.Correction.from_dict(card.calibration)``."""
+    citation: str = ""
+    notes: str = ""
+    folder: Path | None = field(default=None, compare=False)
+    """Where the card was read from; not written.  None: the weights are not on this machine."""
+
+    def __post_init__(self) -> None:
+        bands = len(self.inputs.bands)
+        for what, values in (("divide", self.inputs.scaling.divide), ("subtract", self.inputs.scaling.subtract)):
+            if len(values) not in {1, bands}:
+                message = f"{self.name}: scaling.{what} has {len(values)} values for {bands} bands: give one, or one per band."
+                raise BadInput(message)
+        if self.inputs.window % self.inputs.multiple:
+            message = f"{self.name}: a window of {self.inputs.window} px is not a multiple of {self.inputs.multiple} px."
+            raise BadInput(message)
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for TOML; what is empty is left out."""
+        scaling = self.inputs.scaling
+        inputs: dict[str, object] = {f.name: getattr(self.inputs, f.name) for f in fields(self.inputs) if f.name != "scaling"}
+        inputs["scaling"] = {f.name: getattr(scaling, f.name) for f in fields(scaling)}
+        table = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
+        table |= {"inputs": inputs, "classes": self.classes.to_dict()}
+        return {key: value for key, value in table.items() if value not in ("", {}, None)}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, object], where: str = "the card", folder: Path | None = None) -> ModelCard:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        UnknownName
+            If a key is not known; the nearest known one is offered.
+        BadInput
+            If a key is missing or its value is of another kind.
+        """
+        return cls(**_take(table, _CARD, ("name", "inputs", "classes"), where), folder=folder)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("a number")
+    return float(value)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise TypeError("a whole number above 0")
+    return value
+
+
+def _table(value: object) -> dict[str, object]:
+    if not isinstance(value, Mapping):
+        raise TypeError("a table")
+    return dict(value)
+
+
+def _several(of: Callable[[object], Any], count: int | None = None) -> Callable[[object], tuple[Any, ...]]:
+    def convert(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple) or not value or (count and len(value) != count):
+            raise TypeError(f"a list of {count or 'one or more'} values")
+        return tuple(of(item) for item in value)
+
+    return convert
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return _several(_text)(value) if value else ()
+
+
+_Reader = Callable[[Any], Any]
+_SCALING: dict[str, _Reader] = {"divide": _several(_number), "subtract": _several(_number), "clip": _several(_number, 2)}
+_INPUTS: dict[str, _Reader] = {
+    "bands": _several(_text),
+    "scaling": lambda value: Scaling(**_take(_table(value), _SCALING, (), "scaling")),
+    "gsd": _several(_number, 2),
+    "window": _count,
+    "overlap": _number,
+    "multiple": _count,
+    "context": _count,
+}
+_CLASSES: dict[str, _Reader] = {"names": _several(_text), "things": _names, "boundary": lambda value: _text(value) or None, "colours": _names}
+_CARD: dict[str, _Reader] = {
+    "name": _text,
+    "summary": _text,
+    "format": _text,
+    "url": _text,
+    "sha256": _text,
+    "licence": _text,
+    "attribution": _text,
+    "training": _text,
+    "citation": _text,
+    "notes": _text,
+    "inputs": lambda value: InputSpec(**_take(_table(value), _INPUTS, ("bands",), "inputs")),
+    "classes": lambda value: ClassScheme(**_take(_table(value), _CLASSES, ("names",), "classes")),
+    "architecture": _table,
+    "files": lambda value: {name: _text(sha) for name, sha in _table(value).items()},
+    "scores": _table,
+    "calibration": lambda value: {name: _number(number) for name, number in _table(value).items()},
+}
+
+
+def _take(table: Mapping[str, object], readers: Mapping[str, _Reader], required: tuple[str, ...], where: str) -> dict[str, Any]:
+    """Read a table strictly: known keys only, each of its kind, none of the required ones missing."""
+    for key in required:
+        if key not in table:
+            message = f"{where} has no {key!r}: it is required."
+            raise BadInput(message)
+    taken = {}
+    for key, value in table.items():
+        if key not in readers:
+            raise UnknownName.among(f"key in {where}", key, readers)
+        try:
+            taken[key] = readers[key](value)
+        except TypeError as error:
+            message = f"{where} says {key} = {value!r}; wanted is {error}."
+            raise BadInput(message) from error
+    return taken
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """Read ``card.toml``, or the one in a folder.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is no card, or it is no TOML.
+    BadInput, UnknownName
+        If it holds something else than a card; see :meth:`ModelCard.from_dict`.
+    """
+    path = Path(path)
+    path = path / CARD if path.is_dir() else path
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        if is_ours(table.get("format"), "selion", path):
+            table["format"] = "selion"
+    except (FileNotFoundError, NotADirectoryError):
+        message = f"There is no model card at {path}: give a model's name, or a folder that holds {CARD}."
+        raise UnreadableFile(message) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        message = f"{path} cannot be read as a model card ({error}): give a model's name, or a folder that holds {CARD}."
+        raise UnreadableFile(message) from error
+    return ModelCard.from_dict(table, str(path), path.parent)
+
+
+def write_card(card: ModelCard, path: str | Path) -> None:
+    """Write a card as TOML; the same card always gives the same bytes."""
+    Path(path).write_text(to_toml(card.to_dict()), encoding="utf-8", newline="\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def with_files(card: ModelCard, folder: Path, names: tuple[str, ...]) -> ModelCard:
+    """Return the card with the checksums of the files in ``folder``."""
+    return replace(card, files={name: sha256_of(folder / name) for name in names}, format="selion")
+
+
+def check_files(card: ModelCard) -> Path:
+    """Compare the files beside a card with its checksums, and return their folder.
+
+    Raises
+    ------
+    UnreadableFile
+        If a file is missing, or the card names none.
+    ChecksumMismatch
+        If a file is not the one that the card describes.
+    """
+    if card.folder is None:
+        message = f"The weights of {card.name} are not on this machine: run 'selion models fetch {card.name}'."
+        raise UnreadableFile(message)
+    if GRAPH not in card.files:
+        message = f"The card of {card.name} in {card.folder} names no {GRAPH}: export or import the model again."
+        raise UnreadableFile(message)
+    return check_listed(card, card.folder)
+
+
+def check_listed(card: ModelCard, folder: Path) -> Path:
+    """Compare the files that a card names with its checksums, and return their folder; raises as :func:`check_files`."""
+    for name, wanted in card.files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            message = f"{card.name} wants the file {name!r} beside its card, but {path} is not there: fetch or export the model again."
+            raise UnreadableFile(message)
+        found = sha256_of(path)
+        if found != wanted:
+            message = f"{path} has sha256 {found[:16]}..., but its card says {wanted[:16]}...: the file was changed or damaged; fetch or export it again."
+            raise ChecksumMismatch(message)
+    return folder
+
+
+def describe(card: ModelCard) -> dict[str, str]:
+    """Return what a reader wants to know about a model, label -> one line each, in the order of reading."""
+    spec, scaling = card.inputs, card.inputs.scaling
+    metres = "any" if spec.gsd is None else " to ".join(f"{v:g} m" for v in dict.fromkeys(spec.gsd))
+    clip = f", clipped to {scaling.clip[0]:g}..{scaling.clip[1]:g}" if scaling.clip else ""
+    numbers = [", ".join(f"{v:g}" for v in values) for values in (scaling.subtract, scaling.divide)]
+    rows = {
+        "name": card.name,
+        "summary": card.summary,
+        "licence": card.licence,
+        "bands": ", ".join(spec.bands),
+        "scaling": f"(value - {numbers[0]}) / {numbers[1]}{clip}",
+        "ground sampling distance": metres,
+        "window": f"{spec.window} px, overlap {spec.overlap:.0%}",
+        "classes": ", ".join(card.classes.names),
+        "architecture": ", ".join(f"{key} {value}" for key, value in card.architecture.items()),
+        "training": card.training,
+        "attribution": card.attribution,
+        "scores": ", ".join(f"{key} {value}" for key, value in card.scores.items()),
+        "calibration": ", ".join(f"{key} {value:g}" for key, value in card.calibration.items()),
+        "citation": card.citation,
+        "notes": card.notes,
+        "weights": str(card.folder) if card.folder else f"not on this machine ({card.url or 'no address'})",
+    }
+    return {label: text for label, text in rows.items() if text}

@@ -1,0 +1,72 @@
+"""What a network is fed and what it answers: scale, pad, and back to probabilities, the same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from selion.errors import BadInput, BandMismatch
+from selion.models.card import ModelCard
+from selion.segmenter import View
+
+
+def check_views(views: Sequence[View], card: ModelCard) -> None:
+    """Refuse views that the network cannot take.
+
+    Raises
+    ------
+    BandMismatch
+        If the number of bands is not the card's.
+    BadInput
+        If views differ in size, or hold NaN or infinity.
+    """
+    bands = card.inputs.bands
+    for view in views:
+        if view.pixels.ndim != 3 or view.pixels.shape[0] != len(bands):
+            message = f"{card.name} wants {len(bands)} bands ({', '.join(bands)}); pixels of shape {view.pixels.shape} were given: choose or order the bands."
+            raise BandMismatch(message)
+        if view.pixels.shape != views[0].pixels.shape:
+            message = f"Views of {views[0].pixels.shape} and {view.pixels.shape} came in one call; wanted is one size."
+            raise BadInput(message)
+
+
+def feed(view: View, card: ModelCard) -> np.ndarray:
+    """Scale one view by its card and pad it at the bottom and right, by reflection, to the card's multiple.
+
+    Returns
+    -------
+    (1, band, y, x) float32 ndarray
+
+    Raises
+    ------
+    BadInput
+        If there is NaN or infinity: the caller fills nodata.
+    """
+    scaled = card.inputs.scaling(view.pixels)
+    if not np.isfinite(scaled).all():
+        message = f"NaN or infinity reached {card.name}: fill nodata pixels before prediction."
+        raise BadInput(message)
+    pads = [-size % card.inputs.multiple for size in scaled.shape[1:]]
+    if any(pads):
+        scaled = np.pad(scaled, ((0, 0), (0, pads[0]), (0, pads[1])), mode="reflect")
+    return np.ascontiguousarray(scaled[None])
+
+
+def probabilities(logits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Softmax over the classes, cut to the first ``shape`` (y, x) pixels.
+
+    Parameters
+    ----------
+    logits : (class, y, x) float32 ndarray
+    shape : (y, x)
+
+    Returns
+    -------
+    (class, y, x) float32 ndarray
+        Sums to one over the classes.
+    """
+    cut = logits[:, : shape[0], : shape[1]]
+    shares = np.exp(cut - cut.max(axis=0))
+    shares /= shares.sum(axis=0)
+    return shares

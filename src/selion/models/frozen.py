@@ -1,0 +1,221 @@
+"""PRUE's protocol for foundation models: a frozen encoder sees each date, a small head that learns fuses both and answers.
+
+PRUE (arXiv 2603.27101, section 3.2 and supplements A and B): tokens of both dates are put together along their features and go through an MLP of three
+layers; then either a linear probe (1 x 1 convolution and bilinear upsampling, Table 4) or a convolutional decoder (3 x 3 projection, two residual
+blocks, a multi-scale module, pixel shuffle; Table 1).  Widths that the paper does not give are those of its code: 2 D in the MLP, 512 in the decoder,
+64 after the shuffle, dilations 6, 12, 18.
+
+Which encoders there are, and what they are fed, is in docs/encoders.md.  Those of timm are named in a card (:func:`frozen_timm`); any other module
+that turns (view, band, y, x) into (view, token, feature) goes into :class:`TwoDates` directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.models.segmentation.deeplabv3 import ASPP
+
+from selion.errors import BadInput
+
+_DILATIONS = (6, 12, 18)
+DETAIL = 64
+"""Channels of the convolutional decoder at the pixels' resolution."""
+
+
+class Tokens(nn.Module):
+    """A timm vision transformer without its class and register tokens: (view, band, y, x) -> (view, token, feature), row by row."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        self.transformer: Any = transformer
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the tokens of the last layer, normalised."""
+        return self.transformer.forward_features(image)[:, self.transformer.num_prefix_tokens :]
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        convs = [layer for _ in range(2) for layer in (nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())]
+        self.block = nn.Sequential(*convs[:-1])
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return F.relu(features + self.block(features))
+
+
+def linear_probe(width: int, patch: int, classes: int) -> nn.Module:
+    """Return Table 4's head: a 1 x 1 convolution, then bilinear upsampling to pixels."""
+    return nn.Sequential(nn.Conv2d(width, classes, 1), nn.Upsample(scale_factor=float(patch), mode="bilinear", align_corners=False))
+
+
+def shuffle_decoder(width: int, patch: int, classes: int, hidden: int = 512, detail: int = DETAIL) -> nn.Module:
+    """Return Table 1's head: projection, two residual blocks, dilated convolutions side by side, pixel shuffle.
+
+    Parameters
+    ----------
+    width, patch, classes : int
+        Features of a token, its edge in pixels, channels of the answer.
+    hidden : int
+        Channels at the tokens' resolution.
+    detail : int
+        Channels at the pixels' resolution.
+    """
+    return nn.Sequential(
+        nn.Conv2d(width, hidden, 3, padding=1),
+        _Residual(hidden),
+        _Residual(hidden),
+        ASPP(hidden, _DILATIONS, hidden),
+        nn.Conv2d(hidden, detail * patch**2, 3, padding=1),
+        nn.PixelShuffle(patch),
+        nn.Conv2d(detail, classes, 1),
+    )
+
+
+class _Upsampling(nn.Module):
+    """Learnt upsampling by any factor: features are enlarged bilinearly, and a 3 x 3 convolution makes of them what lies between."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.learnt = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, classes, 1))
+
+    def forward(self, features: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+        return self.learnt(F.interpolate(features, size=size, mode="bilinear", align_corners=False))
+
+
+class TwoDates(nn.Module):
+    """A frozen encoder for each date, fusion by token, a head.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        (view, band, y, x) -> (view, token, feature), tokens row by row.  It is frozen: no gradients, and always as in evaluation.
+    width, patch : int
+        Features of a token, and its edge in pixels.
+    classes : int
+    head : {"linear", "convolutional"}
+    fused : int
+        Features within the MLP; 0: twice ``width``.
+    encoder_bands : ints, optional
+        Which bands of a date the encoder is fed, by position; default all.
+    seen : int
+        Edge in pixels of the image that the encoder is shown, for encoders of one size (120, 224): windows are brought to it bilinearly, and the answer
+        back to the window's size: by a learnt upsampling after the convolutional decoder, bilinearly after the linear probe.  0: the window as it is.
+    **options
+        Of :func:`shuffle_decoder`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such head.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        width: int,
+        patch: int,
+        classes: int,
+        head: str = "convolutional",
+        fused: int = 0,
+        encoder_bands: Sequence[int] = (),
+        seen: int = 0,
+        **options: int,
+    ) -> None:
+        super().__init__()
+        if seen % patch:
+            message = f"seen = {seen} px was given for tokens of {patch} px; wanted is a multiple"
+            raise ValueError(message)
+        if head not in HEADS:
+            message = f"there is no head called {head!r}; known are {', '.join(HEADS)}"
+            raise ValueError(message)
+        self.encoder = encoder.requires_grad_(requires_grad=False).eval()
+        fused = fused or 2 * width
+        self.fuse = nn.Sequential(nn.Linear(2 * width, fused), nn.ReLU(), nn.Linear(fused, fused), nn.ReLU(), nn.Linear(fused, width))
+        learnt = bool(seen) and head == "convolutional"
+        detail = options.get("detail", DETAIL)
+        self.head = HEADS[head](width, patch, detail if learnt else classes, **options)
+        self.upsampling = _Upsampling(detail, classes) if learnt else None
+        self._patch, self._bands, self._seen = patch, list(encoder_bands), seen
+
+    def train(self, mode: bool = True) -> TwoDates:  # torch's own signature
+        """Set the mode of all but the encoder: its dropout stays off and its statistics stay."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(view, bands of the first date then of the second, y, x) -> (view, class, y, x) logits.
+
+        Raises
+        ------
+        BadInput
+            If height or width is not a multiple of a token's edge, or the encoder answers another number of tokens than fit.
+        """
+        if not self._seen:
+            return self._answer(image)
+        size = [int(extent) for extent in image.shape[2:]]
+        answer = self._answer(F.interpolate(image, size=(self._seen, self._seen), mode="bilinear", align_corners=False))
+        if self.upsampling is not None:
+            return self.upsampling(answer, size)
+        return F.interpolate(answer, size=size, mode="bilinear", align_corners=False)
+
+    def _answer(self, image: torch.Tensor) -> torch.Tensor:
+        """Answer at the size that the encoder sees."""
+        rows, columns = image.shape[2] // self._patch, image.shape[3] // self._patch
+        if not torch.jit.is_tracing() and (rows * self._patch, columns * self._patch) != tuple(image.shape[2:]):
+            message = f"The encoder's tokens are {self._patch} px wide; {tuple(image.shape[2:])} px was given: take a multiple."
+            raise BadInput(message)
+        tokens = torch.cat([self._see(date) for date in image.chunk(2, 1)], 2)
+        if not torch.jit.is_tracing() and tokens.shape[1] != rows * columns:
+            message = f"The encoder answered {tokens.shape[1]} tokens for {rows} x {columns} patches of {self._patch} px: give the patch size that it has."
+            raise BadInput(message)
+        fused = self.fuse(tokens)
+        return self.head(fused.transpose(1, 2).reshape(image.shape[0], -1, rows, columns))
+
+    def _see(self, date: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self.encoder(date[:, self._bands] if self._bands else date)
+
+
+HEADS = {"linear": linear_probe, "convolutional": shuffle_decoder}
+
+
+def frozen_timm(bands: int, classes: int, encoder: str, *, pretrained: bool, encoder_bands: Sequence[int] = (), **options: Any) -> TwoDates:
+    """Build the protocol over a vision transformer of timm.
+
+    Parameters
+    ----------
+    bands : int
+        Of both dates together.
+    classes : int
+    encoder : str
+        timm's name, with the tag of its weights: ``vit_large_patch16_dinov3.sat493m``.
+    pretrained : bool
+        Load the weights that the tag names; where more than three bands are fed, timm repeats the first layer's weights over them and scales them.
+    encoder_bands : ints, optional
+        See :class:`TwoDates`.
+    **options
+        ``head``, ``fused``, ``hidden``, ``detail``, ``seen`` of :class:`TwoDates`; the rest is timm's (``img_size``, ``patch_size``, ``embed_dim``,
+        ``depth``, ...).
+
+    Raises
+    ------
+    ValueError
+        If the bands do not divide into two dates, or the encoder is no vision transformer.
+    """
+    if bands % 2 or any(not 0 <= band < bands // 2 for band in encoder_bands):
+        message = "wanted are the bands of two dates, and encoder_bands that are positions among the bands of one"
+        raise ValueError(message)
+    own = {key: options.pop(key) for key in ("head", "fused", "hidden", "detail", "seen") if key in options}
+    if own.get("seen"):
+        options.setdefault("img_size", own["seen"])
+    channels = len(encoder_bands) or bands // 2
+    transformer: Any = timm.create_model(encoder, pretrained=pretrained, in_chans=channels, num_classes=0, dynamic_img_size=True, **options)
+    patch = transformer.patch_embed.patch_size[0]
+    return TwoDates(Tokens(transformer), transformer.embed_dim, patch, classes, encoder_bands=encoder_bands, **own)

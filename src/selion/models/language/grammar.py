@@ -1,0 +1,287 @@
+"""Only masks: a grammar that lets a language model write nothing but text that decodes, every row exactly as wide as it must be.
+
+The grammar is an automaton over characters.  Which tokens of a vocabulary it lets through follows from walking the vocabulary's prefix tree and the automaton
+together; the answer for a state is kept, so that a token costs a look-up and not a walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from selion.errors import BadInput
+from selion.models.language.rrle import CLOSE, OPEN, Codec, encode
+
+ROW, RUN, COUNT, TIMES, DONE = "row", "run", "count", "times", "done"
+
+
+class State(NamedTuple):
+    """A place in a mask's text."""
+
+    literal: str
+    """Characters that must come next, whatever the phase."""
+    phase: str
+    typed: str = ""
+    """Of the label, or of the number, that is being written."""
+    rows: int = 0
+    """Rows still to be written, the present one included."""
+    cells: int = 0
+    """Pixels still to be written in the present row."""
+    last: int = -1
+    """Class of the last run of the present row; a run of the same class may not follow."""
+    above: bool = False
+    """Whether "=k" may come: there is a row above, and the last line was a row."""
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """The texts of one codec for masks of one shape."""
+
+    codec: Codec
+    names: tuple[str, ...]
+    shape: tuple[int, int]
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """How each class is spelled, with the mark before its count."""
+        return tuple(label + self.codec.mark for label in self.codec.labels(self.names))
+
+    @property
+    def start(self) -> State:
+        """Where each text begins."""
+        return State(OPEN, ROW, "", self.shape[0], self.shape[1])
+
+    @cached_property
+    def alphabet(self) -> frozenset[str]:
+        """Every character that may occur."""
+        return frozenset(OPEN + CLOSE + "\n0123456789" + self.codec.join + self.codec.indent + "".join(self.labels) + ("=" if self.codec.repeat else ""))
+
+    def step(self, state: State, char: str) -> State | None:
+        """Return the state after one more character, or None if it may not come."""
+        if state.literal:
+            return state._replace(literal=state.literal[1:]) if char == state.literal[0] else None
+        if state.phase == COUNT:
+            return self._count(state, char)
+        if state.phase == TIMES:
+            return self._times(state, char)
+        if state.phase == DONE:
+            return None
+        if state.phase == ROW and char == "=" and self.codec.repeat and state.above:
+            return state._replace(phase=TIMES, typed="")
+        return self._run(state, char)
+
+    def _run(self, state: State, char: str) -> State | None:
+        """Write a label; it is whole with its mark, which no label holds, or as a letter."""
+        typed = state.typed + char
+        fitting = [k for k, label in enumerate(self.labels) if k != state.last and label.startswith(typed)]
+        if not fitting:
+            return None
+        whole = next((k for k in fitting if self.labels[k] == typed), None)
+        if whole is None:
+            return state._replace(phase=RUN, typed=typed)
+        return state._replace(phase=COUNT, typed="", last=whole)
+
+    def _count(self, state: State, char: str) -> State | None:
+        number = int(state.typed or 0)
+        if char in "0123456789":
+            longer = number * 10 + int(char)
+            return state._replace(typed=str(longer)) if 1 <= longer <= state.cells else None
+        if not number:
+            return None
+        if number == state.cells:
+            return self._end_row(state, 1) if char == "\n" else None
+        after = state._replace(phase=RUN, typed="", cells=state.cells - number)
+        if self.codec.join:
+            return after._replace(literal=self.codec.join[1:]) if char == self.codec.join[0] else None
+        return self._run(after, char)
+
+    def _times(self, state: State, char: str) -> State | None:
+        number = int(state.typed or 0)
+        if char in "0123456789":
+            longer = number * 10 + int(char)
+            return state._replace(typed=str(longer)) if 1 <= longer <= state.rows else None
+        return self._end_row(state, number)._replace(above=False) if number and char == "\n" else None
+
+    def _end_row(self, state: State, rows: int) -> State:
+        left = state.rows - rows
+        return State(self.codec.indent, ROW, "", left, self.shape[1], -1, self.codec.repeat) if left else State(CLOSE, DONE)
+
+    def accepts(self, text: str) -> bool:
+        """Say whether a text is a whole mask."""
+        state: State | None = self.start
+        for char in text:
+            state = self.step(state, char) if state else None
+        return state is not None and is_done(state)
+
+    def longest(self) -> str:
+        """Return a text as long as any: each pixel a run of its own, the two longest labels by turns."""
+        import numpy as np
+
+        first, second = sorted(range(len(self.names)), key=lambda k: -len(self.labels[k]))[:2]
+        rows, columns = np.indices(self.shape)
+        return encode(np.where((rows + columns) % 2, second, first), self.names, self.codec)
+
+
+def is_done(state: State) -> bool:
+    """Say whether a text may end here."""
+    return state.phase == DONE and not state.literal
+
+
+def spell(tokenizer: Any, alphabet: Collection[str]) -> dict[int, str]:
+    """Return the text that each token of a vocabulary adds, for tokens that are made of an alphabet's characters and are not special.
+
+    A token is decoded behind another one, because many tokenizers drop a space at the beginning.
+    """
+    special = set(tokenizer.all_special_ids)
+    anchor = tokenizer.encode("a", add_special_tokens=False)
+    before = tokenizer.decode(anchor)
+    ids = [k for k in range(len(tokenizer)) if k not in special]
+    texts = tokenizer.batch_decode([[*anchor, k] for k in ids], clean_up_tokenization_spaces=False)
+    allowed = set(alphabet)
+    added = ((k, text[len(before) :]) for k, text in zip(ids, texts, strict=True) if text.startswith(before))
+    return {k: text for k, text in added if text and allowed.issuperset(text)}
+
+
+def check_tokenizer(tokenizer: Any, grammar: Grammar) -> tuple[str, ...]:
+    """Look whether a tokenizer can write a grammar's masks.
+
+    Returns
+    -------
+    tuple of str
+        Sentences on what costs more tokens than it needs.
+
+    Raises
+    ------
+    BadInput
+        If a mask does not come back from the tokenizer as it went in, a character cannot be written by itself, or there is no token that ends an answer.
+    """
+    text = grammar.longest()
+    back = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False), clean_up_tokenization_spaces=False)
+    if back.strip() != text:
+        place = next((k for k, (a, b) in enumerate(zip(text, back.strip(), strict=False)) if a != b), min(len(text), len(back)))
+        message = (
+            f"The tokenizer changes masks: {text[max(place - 8, 0) : place + 8]!r} comes back as {back.strip()[max(place - 8, 0) : place + 8]!r}; "
+            "take another codec, rename the classes, or take another model."
+        )
+        raise BadInput(message)
+    single = {spelled for spelled in spell(tokenizer, grammar.alphabet).values() if len(spelled) == 1}
+    missing = sorted(grammar.alphabet - single)
+    if missing:
+        message = f"The tokenizer has no token for {missing[0]!r} alone, so that some masks could not be written: rename the class, or take another codec."
+        raise BadInput(message)
+    if tokenizer.eos_token_id is None:
+        message = "The tokenizer has no token that ends an answer: set its eos_token."
+        raise BadInput(message)
+    signs = [sign for sign in (grammar.codec.mark, grammar.codec.join.strip(), OPEN, CLOSE) if sign]
+    split = [(sign, len(tokenizer.encode(f"a{sign}", add_special_tokens=False)) - len(tokenizer.encode("a", add_special_tokens=False))) for sign in signs]
+    dear = [f"{sign!r} ({count} tokens)" for sign, count in split if count > 1 and sign not in (OPEN, CLOSE)]
+    return (f"The tokenizer splits {', '.join(dear)}: the codec rrle-compact needs fewer tokens.",) if dear else ()
+
+
+@dataclass
+class _Node:
+    """A node of the vocabulary's prefix tree."""
+
+    ids: list[int] = field(default_factory=list)
+    below: dict[str, _Node] = field(default_factory=dict)
+
+
+class TokenGrammar:
+    """A grammar over the tokens of one tokenizer; made once, used for any number of answers."""
+
+    def __init__(self, grammar: Grammar, tokenizer: Any, ends: Sequence[int] = ()) -> None:
+        check_tokenizer(tokenizer, grammar)
+        self.grammar = grammar
+        self.ends = tuple(ends) or (tokenizer.eos_token_id,)
+        """Tokens that end an answer."""
+        spelled = spell(tokenizer, grammar.alphabet)
+        self._root = _Node()
+        for token, text in spelled.items():
+            node = self._root
+            for char in text:
+                node = node.below.setdefault(char, _Node())
+            node.ids.append(token)
+        self._cap = 2 + max((text.count("\n") for text in spelled.values()), default=0)
+        self._known: dict[State, dict[int, State]] = {}
+
+    def near(self, state: State) -> State:
+        """Return the state that stands for another in all that comes next: how many rows are left matters only near the end."""
+        return state if self.grammar.codec.repeat or state.rows <= self._cap else state._replace(rows=self._cap)
+
+    def tokens(self, state: State) -> Collection[int]:
+        """Return the tokens that may come in a state."""
+        return self._following(self.near(state)).keys()
+
+    def after(self, state: State, token: int) -> State | None:
+        """Return the state after a token, or None if it may not come."""
+        near = self.near(state)
+        found = self._following(near).get(token)
+        return found._replace(rows=found.rows + state.rows - near.rows) if found and state.rows > near.rows else found
+
+    def _following(self, state: State) -> dict[int, State]:
+        if state not in self._known:
+            self._known[state] = dict.fromkeys(self.ends, state) if is_done(state) else self._walk(state)
+        return self._known[state]
+
+    def _walk(self, state: State) -> dict[int, State]:
+        found: dict[int, State] = {}
+        waiting = [(self._root, state)]
+        while waiting:
+            node, here = waiting.pop()
+            for char, below in node.below.items():
+                there = self.grammar.step(here, char)
+                if there is not None:
+                    found.update(dict.fromkeys(below.ids, there))
+                    waiting.append((below, there))
+        return found
+
+
+class MaskGrammar:
+    """A logits processor for one call of ``generate``: every answer of the batch follows the grammar.
+
+    Beam search moves answers between rows of the batch, which this does not follow: sample, or take the likeliest token.
+
+    Parameters
+    ----------
+    tokens : TokenGrammar
+    """
+
+    def __init__(self, tokens: TokenGrammar) -> None:
+        self._tokens = tokens
+        self._states: list[State] = []
+        self._kept: dict[State, Any] = {}
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Set the scores of tokens that may not come to minus infinity.
+
+        Parameters
+        ----------
+        input_ids : (answer, token) int64 tensor
+            Prompt and what was written so far; the first call is taken as the end of the prompt.
+        scores : (answer, vocabulary) float tensor
+
+        Returns
+        -------
+        (answer, vocabulary) float tensor
+        """
+        import torch
+
+        if not self._states:
+            self._states = [self._tokens.grammar.start] * len(input_ids)
+        else:
+            self._states = [self._tokens.after(state, token) or state for state, token in zip(self._states, input_ids[:, -1].tolist(), strict=True)]
+        limited = torch.full_like(scores, -torch.inf)
+        for row, state in enumerate(self._states):
+            allowed = self._allowed(state, scores.device)
+            limited[row, allowed] = scores[row, allowed]
+        return limited
+
+    def _allowed(self, state: State, device: Any) -> Any:
+        import torch
+
+        key = self._tokens.near(state)
+        if key not in self._kept:
+            self._kept[key] = torch.tensor(sorted(self._tokens.tokens(state)), device=device)
+        return self._kept[key]

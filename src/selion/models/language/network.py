@@ -1,0 +1,396 @@
+"""A language model that sees + card -> the same Segmenter as any other: views in, probabilities out."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selion.classes import ClassScheme
+from selion.errors import BadInput, MissingExtra, UnreadableFile
+from selion.extras import available, require
+from selion.grid import Roi
+from selion.models.card import ModelCard, check_listed
+from selion.models.language.chat import Place, Prompt, cut, detail, messages, picture, refine, shrink
+from selion.models.language.quiet import quiet
+from selion.models.language.rrle import Misread, decode
+from selion.models.language.speak import Prefix, Question, Speaker, Speaking
+from selion.raster import Raster
+from selion.segmenter import InputSpec, Segmenter, View
+
+FORMAT = "transformers"
+"""What the card of a language model says of its files: the library's own layout, flat, beside the card."""
+KEYS = ("prompt", "speaking", "base", "longest")
+"""Of the card's architecture table."""
+WATTS = {"cpu": 65.0, "cuda": 350.0, "mps": 30.0}
+"""What a processor is assumed to draw where an estimate speaks of energy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a run of a language model takes, before it runs."""
+
+    questions: int
+    tokens_written: int
+    """Of answers, as a mask of large fields needs them."""
+    tokens_read: int
+    """Of questions, the image that they share counted each time."""
+    watts: float
+    """Assumed draw of the processor, see :data:`WATTS`."""
+
+    def facts(self, seconds: float) -> dict[str, float]:
+        """Return what a user wants to know before a run of so many seconds."""
+        return {
+            "questions": self.questions,
+            "tokens_written": self.tokens_written,
+            "tokens_read": self.tokens_read,
+            "watt_hours": round(seconds * self.watts / 3600, 2),
+            "assumed_watts": self.watts,
+        }
+
+
+class LanguageSegmenter:
+    """A model card and a language model that writes masks.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Its architecture table holds the prompt.
+    speaker : Speaker
+    engine : str
+        What runs it, as a sentence's beginning.
+
+    Notes
+    -----
+    MAgSeg (arXiv 2605.16179), inference, with three departures: patches overlap and are blended, the whole image is encoded once for all of its
+    patches, and a grammar lets only masks be written.
+    """
+
+    def __init__(self, card: ModelCard, speaker: Speaker, engine: str = "") -> None:
+        self.card = card
+        self.speaker = speaker
+        self.engine = engine
+        self.parallel = speaker.speaking.batch
+        """How many views run at once."""
+        self.misread: list[Misread] = []
+        """One for each answer of the last call."""
+        self._prefix: tuple[Raster, Prefix | None] | None = None
+        self._said = False
+        self._longest = int(str(card.architecture.get("longest", 0)))
+
+    @property
+    def inputs(self) -> InputSpec:
+        """What it expects to be fed."""
+        return self.card.inputs
+
+    @property
+    def classes(self) -> ClassScheme:
+        """What it answers."""
+        return self.card.classes
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What decides its answers beside its name: the question, how answers are drawn, and the files; part of the key of a run that is resumed."""
+        return {"architecture": dict(self.card.architecture), "files": dict(self.card.files), "speaking": self.speaker.speaking}
+
+    def rest(self) -> None:
+        """Let go of the image that is encoded."""
+        self._prefix = None
+
+    def __call__(self, views: Sequence[View]) -> np.ndarray:
+        """Return (view, class, y, x) float32 probabilities: the share of the answers that say a class; all classes alike where none can be read.
+
+        Raises
+        ------
+        BadInput
+            If a view is not of the patch's size.
+        """
+        prompt = self.speaker.prompt
+        answers = np.empty((len(views), len(self.classes), prompt.patch, prompt.patch), np.float32)
+        self.misread = []
+        for first, last in _runs(views):
+            for k, texts in enumerate(self._texts(views[first:last]), start=first):
+                answers[k] = self._votes(texts)
+        cut_off = sum(found.truncated for found in self.misread)
+        if cut_off and not self._said:
+            self._said = True  # once: a large image has thousands of answers
+            message = f"{cut_off} of {len(self.misread)} answers were cut off before their end; what was not said counts as not known, here and from here on."
+            warnings.warn(message, stacklevel=2)
+        return answers
+
+    def questions(self, views: Sequence[View]) -> list[Question]:
+        """Return the question about each view."""
+        return [self._question(view) for view in views]
+
+    def _texts(self, views: Sequence[View]) -> list[list[str]]:
+        """Answers about views of one image."""
+        asked = self.questions(views)
+        prefix = self._prefix_of(views[0], asked[0]) if self.speaker.speaking.share else None
+        torch = require("torch", "language")
+        with torch.random.fork_rng():
+            # Draws follow from the place: the same windows give the same map, resumed or not, block by block or whole.
+            torch.manual_seed(zlib.crc32(repr([(view.roi[0].start, view.roi[1].start) for view in views]).encode()))
+            return self.speaker.ask(asked) if prefix is None else self.speaker.ask_about(asked, prefix)
+
+    def _prefix_of(self, view: View, question: Question) -> Prefix | None:
+        """Encode the image of a view, or take it as it was encoded for the view before: the same image is the same object."""
+        if view.context is None:
+            return None
+        if self._prefix is None or self._prefix[0] is not view.context:
+            self._prefix = view.context, self.speaker.prefix(question)
+        return self._prefix[1]
+
+    def _question(self, view: View) -> Question:
+        prompt = self.speaker.prompt
+        if view.pixels.shape[1:] != (prompt.patch, prompt.patch):
+            message = f"{self.card.name} speaks of patches of {prompt.patch} px; {view.pixels.shape[2]} x {view.pixels.shape[1]} were given: leave --window out."
+            raise BadInput(message)
+        frame, inside = located(view)
+        context = view.pixels if view.context is None else view.context.values
+        patch = view.pixels if not prompt.margin else cut(context, inside, prompt.margin)
+        scaling = self.inputs.scaling
+        shown = shrink(picture(context, scaling), self._longest)
+        place = Place.of(inside, frame)
+        return Question(messages(prompt, self.classes, place), (shown, detail(picture(patch, scaling), prompt.shown)))
+
+    def _votes(self, texts: Sequence[str]) -> np.ndarray:
+        """Count the answers to one question, (class, patch, patch)."""
+        prompt, count = self.speaker.prompt, len(self.classes)
+        votes = np.zeros((count, prompt.grid, prompt.grid), np.float32)
+        for text in texts:
+            mask, misread = decode(text, (prompt.grid, prompt.grid), self.classes.names, prompt.spelling)
+            self.misread.append(misread)
+            votes += mask[None] == np.arange(count)[:, None, None]
+        said = votes.sum(0)
+        shares = np.where(said > 0, votes / np.maximum(said, 1), np.float32(1 / count))
+        return np.stack([refine(share, prompt.patch) for share in shares.astype(np.float32)])
+
+    def price(self, windows: int) -> Price:
+        """Return the tokens that a number of windows takes, by the answers that a mask of large fields needs and by one question's length."""
+        prompt = self.speaker.prompt
+        edge = np.indices((prompt.grid, prompt.grid)).sum(0) // max(1, prompt.grid // 2) % len(self.classes)
+        answer = len(self.speaker.processor.tokenizer.encode(prompt.answer(edge, self.classes.names), add_special_tokens=False)) + 1
+        blank = View(np.zeros((len(self.inputs.bands), prompt.patch, prompt.patch), np.float32), (slice(0, prompt.patch), slice(0, prompt.patch)))
+        asked = self.speaker.together(self.questions([blank]))["input_ids"].shape[1]
+        samples = self.speaker.speaking.samples
+        return Price(windows, windows * samples * answer, windows * asked, WATTS[self.speaker.device.type])
+
+
+_: type[Segmenter] = LanguageSegmenter
+
+
+def _runs(views: Sequence[View]) -> list[tuple[int, int]]:
+    """Split views into runs that share an image: (first, last + 1) of each."""
+    starts = [k for k, view in enumerate(views) if k == 0 or view.context is None or view.context is not views[k - 1].context]
+    return list(zip(starts, [*starts[1:], len(views)], strict=True))
+
+
+def located(view: View) -> tuple[tuple[int, int], Roi]:
+    """Return the (y, x) size of the image that a view's model is shown whole, and where in it the view lies."""
+    if view.context is None or view.context_roi is None:
+        height, width = view.pixels.shape[1:]
+        return (height, width), (slice(0, height), slice(0, width))
+    rows, columns = view.context_roi
+    top, left = view.roi[0].start - rows.start, view.roi[1].start - columns.start
+    height, width = view.pixels.shape[1:]
+    frame = tuple(view.context.grid.shape)
+    return (int(frame[0]), int(frame[1])), (slice(top, top + height), slice(left, left + width))
+
+
+def lacks(card: ModelCard) -> str:  # noqa: ARG001  # the signature of an engine
+    """Say why no language model can run here; empty if one can."""
+    missing = [module for module in ("torch", "transformers") if not available(module)]
+    return f"{missing[0]} is not installed" if missing else ""
+
+
+def load(card: ModelCard, folder: Path | None = None, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> LanguageSegmenter:
+    """Load a card's language model.
+
+    Parameters
+    ----------
+    card : ModelCard
+    folder : path, optional
+        Where its files lie; the card's own folder without it.
+    engine : {"auto", "cuda", "mps", "torch"}
+        Where it runs; "torch" is the processor.
+    fast : bool
+        Compute in bfloat16.
+    threads : int, optional
+        Of a processor.
+
+    Raises
+    ------
+    MissingExtra
+        If the libraries, or the device that was asked for, are not there.
+    BadInput
+        If the model cannot see, the card's prompt makes no sense, or the tokenizer cannot write the answers.
+    UnreadableFile
+        If the model's files are not where the card says.
+    """
+    lack = lacks(card)
+    if lack:
+        message = f"{card.name} is a language model, which needs the extra 'language' ({lack}): pip install 'selion[language]'."
+        raise MissingExtra(message)
+    torch = require("torch", "language")
+    folder = folder or check_listed(card, here(card))
+    device = choose_device(engine, card.name)
+    if threads:
+        torch.set_num_threads(threads)
+    model, processor = load_pair(card.architecture.get("base") or folder, folder, torch.bfloat16 if fast else torch.float32, card.name)
+    prompt = Prompt.from_dict(_table(card, "prompt"))
+    check_card(card, prompt)
+    speaker = Speaker(model.to(device).eval(), processor, prompt, card.classes.names, _speaking(_table(card, "speaking")))
+    for sentence in speaker.advice:
+        warnings.warn(sentence, stacklevel=2)
+    where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
+    return LanguageSegmenter(card, speaker, f"torch {torch.__version__} on {where}, {'bfloat16' if fast else 'float32'}")
+
+
+def here(card: ModelCard) -> Path:
+    """Return a card's folder.
+
+    Raises
+    ------
+    UnreadableFile
+        If its files are not on this machine.
+    """
+    if card.folder is None:
+        message = f"The language model {card.name} is not on this machine: give the folder that holds its card and its files."
+        raise UnreadableFile(message)
+    return card.folder
+
+
+def _table(card: ModelCard, key: str) -> dict[str, Any]:
+    table = card.architecture.get(key, {})
+    if not isinstance(table, Mapping):
+        message = f"The card of {card.name} says {key} = {table!r}; wanted is a table."
+        raise BadInput(message)
+    return dict(table)
+
+
+def check_card(card: ModelCard, prompt: Prompt) -> None:
+    """Refuse a card whose window is not the patch that its model speaks of, or whose classes are not those it was trained on.
+
+    Raises
+    ------
+    BadInput
+    """
+    if card.inputs.window != prompt.patch:
+        message = f"The card of {card.name} has a window of {card.inputs.window} px, but its model speaks of patches of {prompt.patch}: correct the window."
+        raise BadInput(message)
+    taught = card.architecture.get("taught", card.classes.names)
+    if tuple(taught) != card.classes.names:  # type: ignore[arg-type]
+        said, wanted = ", ".join(map(str, taught)), ", ".join(card.classes.names)  # type: ignore[call-overload]
+        message = f"{card.name} was trained to write the classes {said}, but its card has {wanted}: take an adapter for these classes, or train one."
+        raise BadInput(message)
+
+
+def choose_device(engine: str, name: str) -> str:
+    """Return torch's name of the device for an engine's.
+
+    Raises
+    ------
+    MissingExtra
+        If it is not there.
+    BadInput
+        If the engine cannot run language models.
+    """
+    torch = require("torch", "language")
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if engine in ("auto", ""):
+        return next((device for device, there in has.items() if there), "cpu")
+    if engine in has:
+        if not has[engine]:
+            message = f"The engine {engine} was asked for, but torch sees no such device: take --engine torch."
+            raise MissingExtra(message)
+        return engine
+    if engine in ("torch", "cpu"):
+        return "cpu"
+    message = f"{name} is a language model, which the engine {engine} cannot run: take cuda, mps or torch."
+    raise BadInput(message)
+
+
+def load_pair(base: Any, folder: Path | None, dtype: Any, name: str, *, trainable: bool = False) -> tuple[Any, Any]:
+    """Load a model that sees, with the adapter that lies in a folder if there is one, and its processor.
+
+    Parameters
+    ----------
+    base : path or str
+        A folder, or the id of a published model.
+    folder : path, optional
+        Where an adapter and the processor may lie.
+    dtype : torch dtype
+    name : str
+        For messages.
+    trainable : bool
+        Whether the adapter goes on learning.
+
+    Raises
+    ------
+    MissingExtra
+        If its processor wants a package that is not installed.
+    UnreadableFile
+        If there is no model, or not all of it.
+    BadInput
+        If it cannot see.
+    """
+    require("transformers", "language")
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+    own = folder is not None and any((folder / file).is_file() for file in ("processor_config.json", "preprocessor_config.json"))
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(base)
+            check_eyes(config, str(name))
+            model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype, use_safetensors=True)
+            processor = AutoProcessor.from_pretrained(folder if own else base)
+    except ImportError as error:  # some processors want a package of their own, SmolVLM's num2words
+        message = f"The language model of {name} wants a package that is not installed ({str(error).strip().splitlines()[0]})"
+        raise MissingExtra(message) from error
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0][:200]
+        message = f"The language model of {name} cannot be loaded from {base} ({first}): give a folder that holds one, or an id that can be downloaded."
+        raise UnreadableFile(message) from error
+    if folder is not None and (folder / "adapter_config.json").is_file():
+        peft = require("peft", "language")
+        model = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    return model, processor
+
+
+def check_eyes(config: Any, name: str) -> None:
+    """Refuse a model without vision.
+
+    Raises
+    ------
+    BadInput
+    """
+    if getattr(config, "vision_config", None) is None:
+        message = f"{name} ({config.model_type}) has no vision: wanted is a model that takes images and text."
+        raise BadInput(message)
+
+
+def spoken(card: ModelCard, **changes: Any) -> ModelCard:
+    """Return a card whose model is asked otherwise: ``samples=8``, ``grammar="none"`` ...
+
+    Raises
+    ------
+    BadInput, UnknownName
+        If such an option does not exist, or has no such value.
+    """
+    table = {**_table(card, "speaking"), **changes}
+    _speaking(table)
+    return replace(card, architecture={**card.architecture, "speaking": table})
+
+
+def _speaking(table: Mapping[str, Any]) -> Speaking:
+    """Read how a card's model is asked; a key that there is not is named."""
+    unknown = [key for key in table if key not in Speaking.__slots__]
+    if unknown:
+        message = f"{', '.join(unknown)} was given; a language model knows {', '.join(Speaking.__slots__)}."
+        raise BadInput(message)
+    return Speaking(**table)

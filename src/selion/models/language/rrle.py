@@ -1,0 +1,311 @@
+r"""Masks as text, row by row, and back: run-length codecs with a decoder that can read anything.
+
+::
+
+    rrle           <seg>others *7| field *9\n field *16\n</seg>      Text4Seg and MAgSeg, to the letter
+    rrle-compact   <seg>o7f9\nf16\n</seg>                            one letter for each class
+    rrle-delta     <seg>o7f9\nf16\n=3\n</seg>                       and "=3": the row above three times more
+
+All three are one form with other separators (:class:`Codec`), so there is one encoder, one decoder and one grammar.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from selion.classes import IGNORE
+from selion.errors import BadInput, UnknownName
+
+OPEN, CLOSE = "<seg>", "</seg>"
+"""Ordinary text around a mask, no special tokens."""
+_DIGITS = 6
+"""Longer counts than this many digits are taken as "more than any row"."""
+_LETTERED = re.compile(r"\s*([A-Za-z])\s*([0-9]+)\s*")
+_REPEAT = re.compile(r"=\s*([0-9]+)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a mask is spelled."""
+
+    name: str
+    mark: str
+    """Between a label and its count."""
+    join: str
+    """Between the runs of a row."""
+    indent: str
+    """Before each row but the first."""
+    letters: bool
+    """Whether a class is written as one letter instead of its name."""
+    repeat: bool
+    """Whether "=k" stands for the row above k times more."""
+
+    def labels(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return how each class is spelled.
+
+        Raises
+        ------
+        BadInput
+            If a name holds what parts runs and rows, or there are more classes than letters.
+        """
+        if self.letters:
+            return _letters(names)
+        for name in names:
+            collisions = [sign for sign in ("*", "|", "\n", "\r", OPEN, CLOSE) if sign in name]
+            if collisions or not name.strip() or name != name.strip():
+                why = f"holds {collisions[0]!r}, which parts the runs of a mask" if collisions else "is empty, or begins or ends with a space"
+                message = f"The class name {name!r} {why}: rename the class, or take the codec rrle-compact, which writes letters."
+                raise BadInput(message)
+        return tuple(names)
+
+
+def _letters(names: Sequence[str]) -> tuple[str, ...]:
+    """Give each class its first letter that is still free, or any free one."""
+    found: list[str] = []
+    for name in names:
+        wishes = [c for c in name.lower() if c in string.ascii_lowercase] + list(string.ascii_letters)
+        free = next((letter for letter in wishes if letter not in found), None)
+        if free is None:
+            message = f"{len(names)} classes were given, but there are letters for {len(string.ascii_letters)} only: take the codec rrle, which writes names."
+            raise BadInput(message)
+        found.append(free)
+    return tuple(found)
+
+
+CODECS: Mapping[str, Codec] = {
+    codec.name: codec
+    for codec in (
+        Codec("rrle", " *", "| ", " ", letters=False, repeat=False),
+        Codec("rrle-compact", "", "", "", letters=True, repeat=False),
+        Codec("rrle-delta", "", "", "", letters=True, repeat=True),
+    )
+}
+"""By name."""
+
+
+def find_codec(name: str) -> Codec:
+    """Return a codec by its name.
+
+    Raises
+    ------
+    UnknownName
+        If there is none of that name.
+    """
+    if name not in CODECS:
+        raise UnknownName.among("codec", name, CODECS)
+    return CODECS[name]
+
+
+def encode(mask: np.ndarray, names: Sequence[str], codec: Codec = CODECS["rrle"]) -> str:
+    r"""Spell a mask.
+
+    Parameters
+    ----------
+    mask : (y, x) integer ndarray
+        Class ids, each an index of ``names``.
+    names : sequence of str
+    codec : Codec
+
+    Raises
+    ------
+    BadInput
+        If the mask is empty, holds another id (255 too: what is not known cannot be spelled), or the names collide with the codec.
+
+    Notes
+    -----
+    Text4Seg (arXiv 2410.09855), row-wise run-length encoding; MAgSeg (arXiv 2605.16179), appendix A.
+
+    Examples
+    --------
+    >>> encode(np.array([[0, 0, 1], [1, 1, 1]]), ("others", "field"))
+    '<seg>others *2| field *1\n field *3\n</seg>'
+    """
+    labels = codec.labels(names)
+    if mask.ndim != 2 or not mask.size:
+        message = f"A mask of shape {mask.shape} was given; wanted is (y, x) with at least one pixel."
+        raise BadInput(message)
+    if mask.min() < 0 or mask.max() >= len(labels):
+        wrong = int(mask.min() if mask.min() < 0 else mask.max())
+        message = f"The mask holds the id {wrong}; wanted are 0 to {len(labels) - 1}: what is not known ({IGNORE}) cannot be spelled."
+        raise BadInput(message)
+    rows = [_row(row, labels, codec) for row in mask]
+    lines = _folded(rows) if codec.repeat else rows
+    body = f"\n{codec.indent}".join(lines)
+    return f"{OPEN}{body}\n{CLOSE}"
+
+
+def _row(row: np.ndarray, labels: Sequence[str], codec: Codec) -> str:
+    starts = np.flatnonzero(np.concatenate([[True], row[1:] != row[:-1]]))
+    counts = np.diff(np.append(starts, len(row)))
+    return codec.join.join(f"{labels[k]}{codec.mark}{n}" for k, n in zip(row[starts].tolist(), counts.tolist(), strict=True))
+
+
+def _folded(rows: Sequence[str]) -> list[str]:
+    """Replace rows that equal the one above by "=k"."""
+    lines: list[str] = []
+    last, count = None, 0
+    for row in [*rows, None]:
+        if row is not None and row == last:
+            count += 1
+            continue
+        if count:
+            lines.append(f"={count}")
+        if row is not None:
+            lines.append(row)
+        last, count = row, 0
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Misread:
+    """What was wrong with a text; all 0 and False: nothing."""
+
+    rows_missing: int = 0
+    """Rows of which nothing was said."""
+    rows_short: int = 0
+    """Rows that end early, or cannot be read from some place on."""
+    rows_long: int = 0
+    """Rows that are longer than the mask is wide; what is beyond was dropped."""
+    rows_extra: int = 0
+    """Rows below the mask, dropped; and repetitions where there is no row above."""
+    unknown: int = 0
+    """Runs of no known class."""
+    truncated: bool = False
+    """The text has no end: the model was cut off, or wrote no mask at all."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether there was nothing wrong."""
+        return self == Misread()
+
+    def __str__(self) -> str:
+        """One sentence."""
+        parts = [
+            (self.truncated, "the text was cut off before its end"),
+            (self.rows_missing, f"{self.rows_missing} rows are missing"),
+            (self.rows_short, f"{self.rows_short} rows are too short or not readable"),
+            (self.rows_long, f"{self.rows_long} rows are too long"),
+            (self.rows_extra, f"{self.rows_extra} rows are too many"),
+            (self.unknown, f"{self.unknown} runs are of no known class"),
+        ]
+        return "; ".join(text for wrong, text in parts if wrong) or "nothing was wrong"
+
+
+def decode(text: str, shape: tuple[int, int], names: Sequence[str], codec: Codec = CODECS["rrle"]) -> tuple[np.ndarray, Misread]:
+    """Read a mask out of any text; it never raises for what the text holds.
+
+    Parameters
+    ----------
+    text : str
+        Whatever a model wrote: words before the mask, other spaces (``*8``, ``* 8``, ``|``, ``| ``) and capitals are taken as they are meant.
+    shape : (y, x)
+        Size of the mask.
+    names : sequence of str
+    codec : Codec
+
+    Returns
+    -------
+    mask : (y, x) uint8 ndarray
+        Class ids; 255 where the text cannot be read.  Each row stands for itself: a fault costs the rest of its row, not what is below.
+    misread : Misread
+        What was wrong.
+    """
+    labels = _meanings(codec.labels(names), codec)
+    lines, truncated = _lines(text, shape[0])
+    mask = np.full(shape, IGNORE, np.uint8)
+    found = Misread(truncated=truncated)
+    row = 0
+    for number, line in enumerate(lines):
+        times = _times(line) if codec.repeat else None
+        if row >= shape[0]:
+            found = replace(found, rows_extra=found.rows_extra + 1)
+            continue
+        if times is not None:
+            fitting = min(times, shape[0] - row) if row else 0
+            mask[row : row + fitting] = mask[row - 1]
+            row += fitting
+            found = replace(found, rows_extra=found.rows_extra + times - fitting)
+            continue
+        cut = truncated and number == len(lines) - 1
+        found = _read_row(line, mask[row], labels, codec, found, cut=cut)
+        row += 1
+    return mask, replace(found, rows_missing=shape[0] - row)
+
+
+def _meanings(labels: Sequence[str], codec: Codec) -> dict[str, int]:
+    """Return the class that each spelling means: the exact one before one with other capitals, because classes may differ in these alone."""
+    exact = {label: k for k, label in enumerate(labels)}
+    return exact if codec.letters else {label.casefold(): k for label, k in exact.items()} | exact
+
+
+def _lines(text: str, rows: int) -> tuple[list[str], bool]:
+    """Return the lines of a mask that hold something, a few more than rows at most, and whether the text has no end."""
+    _, opened, body = text.partition(OPEN)
+    body, closed, _ = (body if opened else text).partition(CLOSE)
+    lines = body.split("\n", 2 * rows + 8)
+    whole = [line.strip() for line in lines if line.strip()]
+    return whole[: 2 * rows + 8], not closed
+
+
+def _times(line: str) -> int | None:
+    """Return how often a line repeats the row above, or None if it is a row."""
+    match = _REPEAT.fullmatch(line)
+    return _count(match[1]) if match else None
+
+
+def _count(digits: str) -> int:
+    return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
+
+
+def _read_row(line: str, into: np.ndarray, labels: Mapping[str, int], codec: Codec, found: Misread, *, cut: bool) -> Misread:
+    """Write what a line says into a row of the mask; ``cut``: its last count may lack digits, and is believed only if it ends the row."""
+    runs, readable = _lettered(line, len(into)) if codec.letters else _named(line, len(into))
+    place, unknown = 0, 0
+    for number, (label, count) in enumerate(runs):
+        doubtful = cut and number == len(runs) - 1 and place + count != len(into)
+        if doubtful:
+            break
+        known = labels.get(label, labels.get(label if codec.letters else label.casefold(), IGNORE))
+        unknown += known == IGNORE
+        into[place : place + count] = known
+        place += count
+    return replace(
+        found,
+        rows_short=found.rows_short + (place < len(into)),
+        rows_long=found.rows_long + (place > len(into) or (place == len(into) and not readable)),
+        unknown=found.unknown + unknown,
+    )
+
+
+def _lettered(line: str, width: int) -> tuple[list[tuple[str, int]], bool]:
+    """Split ``f12b4``; stop where it cannot be read, or the row is full."""
+    runs: list[tuple[str, int]] = []
+    place, end = 0, 0
+    while end < len(line) and place <= width:
+        match = _LETTERED.match(line, end)
+        if not match:
+            return runs, False
+        runs.append((match[1], _count(match[2])))
+        place, end = place + runs[-1][1], match.end()
+    return runs, True
+
+
+def _named(line: str, width: int) -> tuple[list[tuple[str, int]], bool]:
+    """Split ``field *12| tree *4``; stop where it cannot be read, or the row is full."""
+    runs: list[tuple[str, int]] = []
+    place = 0
+    for piece in line.split("|", width + 1):
+        label, _, digits = piece.rpartition("*")
+        digits = digits.strip()
+        if not (digits.isascii() and digits.isdigit()) or not label.strip():
+            return runs, False
+        runs.append((label.strip(), _count(digits)))
+        place += runs[-1][1]
+        if place > width:
+            break
+    return runs, True

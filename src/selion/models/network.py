@@ -1,0 +1,85 @@
+"""One door to every network: what a card says of its architecture, and what its encoder starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from selion.errors import BadInput, FetchFailed, UnknownName
+from selion.models.architectures import build, find_family
+from selion.models.hub import ask_hub, cache_only
+
+if TYPE_CHECKING:
+    import torch
+
+PRETRAINED = ("", "imagenet")
+
+
+def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pretrained: str = "") -> torch.nn.Module:
+    """Build the network of an architecture.
+
+    Parameters
+    ----------
+    architecture : mapping
+        As in a model card: ``family``, ``encoder``, and the family's options; see :data:`selion.models.architectures.FAMILIES`.
+    bands, classes : int
+        Channels in and out.
+    pretrained : {"", "imagenet"}, or a checkpoint
+        Start the encoder from random weights, or from those published for ImageNet (for a name of timm: those that its tag names); the first
+        convolution is then repeated over the bands and scaled.  The families ``sam`` and ``sam2`` start from a whole checkpoint instead: the name of a
+        fetched model (``sam-vit-base``), or a folder.
+
+    Returns
+    -------
+    torch.nn.Module
+        (view, band, y, x) float32 -> (view, class, y, x) logits.
+
+    Raises
+    ------
+    UnknownName
+        If family, encoder, option or weights are not known.
+    BadInput
+        If a value cannot be used, or the encoder has no such weights.
+    FetchFailed
+        If the weights are not in the cache and cannot be downloaded.
+    """
+    if pretrained and find_family(architecture).checkpoints:
+        return _from_checkpoint(architecture, bands, classes, pretrained)
+    if pretrained not in PRETRAINED:
+        raise UnknownName.among("set of pretrained weights", pretrained, PRETRAINED)
+    if not pretrained:
+        return build(architecture, bands, classes)
+    try:
+        with cache_only():
+            return build(architecture, bands, classes, pretrained)
+    except KeyError as error:
+        raise _no_weights(pretrained, architecture) from error
+    except (OSError, RuntimeError) as error:
+        if "No pretrained weights exist" in str(error):  # timm's words; it has no error of its own for this
+            raise _no_weights(pretrained, architecture) from error
+    return _fetched(architecture, bands, classes, pretrained)
+
+
+def _fetched(architecture: Mapping[str, Any], bands: int, classes: int, pretrained: str) -> torch.nn.Module:
+    """Build a network whose weights are not in the cache; a hub that does not answer is asked once."""
+    try:
+        ask_hub()
+        return build(architecture, bands, classes, pretrained)
+    except (OSError, RuntimeError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:160]
+        message = (
+            f"The {pretrained} weights of {architecture.get('encoder', '')} are not on this machine and could not be downloaded ({first}): "
+            "go online once, or take model.pretrained = ''."
+        )
+        raise FetchFailed(message) from error
+
+
+def _from_checkpoint(architecture: Mapping[str, Any], bands: int, classes: int, checkpoint: str) -> torch.nn.Module:
+    if checkpoint in PRETRAINED:
+        message = f"The family {architecture['family']!r} has no {checkpoint} weights: name a fetched model such as sam-vit-base, or the folder of a checkpoint."
+        raise BadInput(message)
+    return build(architecture, bands, classes, checkpoint)
+
+
+def _no_weights(pretrained: str, architecture: Mapping[str, Any]) -> BadInput:
+    return BadInput(f"There are no {pretrained} weights for the encoder {architecture.get('encoder', '')!r}: take model.pretrained = '' or another encoder.")

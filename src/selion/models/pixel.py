@@ -1,0 +1,190 @@
+"""A torch network + card -> the same Segmenter, on CUDA, MPS or (as the reference) the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selion.classes import ClassScheme
+from selion.errors import BadInput
+from selion.extras import available, face, require
+from selion.models.card import WEIGHTS, ModelCard
+from selion.models.feed import check_views, feed, probabilities
+from selion.models.narrow import widen
+from selion.segmenter import InputSpec, Segmenter, View
+
+if TYPE_CHECKING:
+    import torch
+
+_BATCH = {"cuda": 16, "mps": 4, "cpu": 1}
+"""Views per call of the network.  It is kept fixed by padding with zeros, as kernels, and with them the last bits, depend on it."""
+
+
+class TorchSegmenter:
+    """A model card and a torch network."""
+
+    def __init__(self, card: ModelCard, network: torch.nn.Module, device: str, *, fast: bool = False) -> None:
+        torch = require("torch", "train")
+        self.card = card
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+        self.parallel = _BATCH[device]
+        """How many views a call is best made with: those that lack are padded."""
+        self.at_once = 1
+        """How many calls may be under way at once, from any thread."""
+        self._device = device
+        self._fast = fast and device != "mps"
+        where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
+        precision = "bfloat16" if self._fast else "float32 (fast was asked for, but is not used on MPS)" if fast else "float32"
+        self.engine = f"torch {torch.__version__} on {where}, {precision}"
+        """What runs the model, and why that one."""
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
+
+    @property
+    def inputs(self) -> InputSpec:
+        """What it expects to be fed."""
+        return self.card.inputs
+
+    @property
+    def classes(self) -> ClassScheme:
+        """What it answers."""
+        return self.card.classes
+
+    def rest(self) -> None:
+        """Nothing is compiled here that could be let go of."""
+
+    def __call__(self, views: Sequence[View]) -> np.ndarray:
+        """Return (view, class, y, x) float32 probabilities.
+
+        Raises
+        ------
+        BandMismatch, BadInput
+            See :mod:`selion.models.feed`.
+        """
+        check_views(views, self.card)
+        shape = views[0].pixels.shape[1:] if views else (0, 0)
+        answers = np.empty((len(views), len(self.classes), *shape), np.float32)  # (view, class, y, x)
+        for first in range(0, len(views), self.parallel):
+            group = views[first : first + self.parallel]
+            logits = self._logits(np.concatenate([feed(view, self.card) for view in group]))
+            for k in range(len(group)):
+                answers[first + k] = probabilities(logits[k], shape)
+        return answers
+
+    def _logits(self, pixels: np.ndarray) -> np.ndarray:
+        """(view, band, y, x) -> (view or more, class, y, x)."""
+        torch = require("torch", "train")
+        missing = self.parallel - len(pixels)
+        if missing:
+            pixels = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.float32)])
+        with ExitStack() as stack:
+            for context in self._contexts():
+                stack.enter_context(context)
+            batch = torch.from_numpy(pixels).to(self._device, memory_format=torch.channels_last)
+            return self.network(batch).float().cpu().numpy()
+
+    def _contexts(self) -> list[AbstractContextManager]:
+        torch = require("torch", "train")
+        contexts: list[AbstractContextManager] = [torch.inference_mode()]
+        if self._device == "cuda":
+            # cuDNN would take TF32 (10 bits of mantissa) for float32 without saying so.
+            contexts.append(torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=self._fast))
+        if self._fast:
+            contexts.append(torch.autocast(self._device, torch.bfloat16))
+        return contexts
+
+
+_: type[Segmenter] = TorchSegmenter
+
+
+def load_network(card: ModelCard, folder: Path) -> torch.nn.Module:
+    """Build a card's network and fill it with its weights, as float32 on the CPU.
+
+    Raises
+    ------
+    BadInput
+        If the weights do not fit the architecture.
+    """
+    require("torch", "train")
+    from safetensors.torch import load_file
+
+    from selion.models.blank import build_blank
+
+    network = build_blank(card.architecture, len(card.inputs.bands), len(card.classes))
+    return fill(network, widen(load_file(folder / WEIGHTS)), card.name)
+
+
+def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], name: str) -> torch.nn.Module:
+    """Put a state dict into a network, which may be built without memory (on the meta device): every key, and every shape, must fit.
+
+    Raises
+    ------
+    BadInput
+        If one is missing, too many, or of another shape.
+    """
+    try:
+        network.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        message = f"The weights of {name} do not fit its architecture ({lines[min(1, len(lines) - 1)][:200]}): correct encoder, bands or classes."
+        raise BadInput(message) from error
+    return network.eval()
+
+
+def _torch_lacks(card: ModelCard) -> str:
+    for module in ("torch", "segmentation_models_pytorch"):
+        if not available(module):
+            return f"{module} is not installed"
+    return "" if WEIGHTS in card.files and card.architecture else "the model has no weights for torch"
+
+
+def _has_nvidia_driver() -> bool:
+    """Look for the driver's library: importing torch to ask takes seconds that a machine without one should not spend."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def cuda_lacks(card: ModelCard) -> str:
+    """Say why CUDA cannot run a card here; empty if it can."""
+    if not _has_nvidia_driver():
+        return "no NVIDIA driver"
+    return _torch_lacks(card) or ("" if require("torch", "train").cuda.is_available() else "torch sees no CUDA device")
+
+
+def mps_lacks(card: ModelCard) -> str:
+    """Say why Apple's GPU cannot run a card here; empty if it can."""
+    if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
+        return "no Apple processor"
+    return _torch_lacks(card) or ("" if require("torch", "train").backends.mps.is_available() else "torch sees no MPS device")
+
+
+def torch_lacks(card: ModelCard) -> str:
+    """Say why torch cannot run a card on the CPU; empty if it can."""
+    return _torch_lacks(card)
+
+
+def load_cuda(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> TorchSegmenter:  # noqa: ARG001
+    """Load a card's network on the first CUDA device; ``threads`` says nothing there."""
+    return TorchSegmenter(card, load_network(card, folder), "cuda", fast=fast)
+
+
+def load_mps(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> TorchSegmenter:  # noqa: ARG001
+    """Load a card's network on Apple's GPU; ``threads`` says nothing there."""
+    return TorchSegmenter(card, load_network(card, folder), "mps", fast=fast)
+
+
+def load_torch(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> TorchSegmenter:
+    """Load a card's network on the CPU; ``threads`` sets torch's number of threads for the whole process."""
+    if threads:
+        require("torch", "train").set_num_threads(threads)
+    return TorchSegmenter(card, load_network(card, folder), "cpu", fast=fast)

@@ -1,0 +1,156 @@
+"""Eight-bit integers instead of floats: a graph calibrated on a user's own windows, and how often it still says the same.
+
+The quantiser is ONNX Runtime's (static, per channel, quantise-dequantise nodes), which OpenVINO runs in integers too.  The first and the last convolution stay
+float: they see the image and speak the answer.  Whether it pays is for the numbers to say: they are measured on windows that calibration never saw, and go
+into the card.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from selion.errors import BadInput
+from selion.extras import require
+from selion.models.architectures import torch_only
+from selion.models.card import CARD, GRAPH, ModelCard, check_files, with_files, write_card
+from selion.models.feed import check_views, feed
+from selion.models.zoo import load_model
+from selion.segmenter import View
+from selion.store import whole_folder
+
+LEAST = 8
+"""Windows below which neither ranges nor agreement mean anything."""
+KINDS = ["Conv", "ConvTranspose", "Add", "Concat", "Resize", "MatMul"]
+"""Nodes that are computed in integers."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """What the integers cost and give, on windows that calibration did not see."""
+
+    agreement: float
+    """Share of pixels with the same class as float32."""
+    worst: float
+    """The same of the worst window."""
+    speed: float
+    """Seconds of float32 by seconds of the integers, the median over windows, one thread each."""
+    windows: int
+
+
+def quantise(card: ModelCard, calibration: Sequence[View], judged: Sequence[View], folder: str | Path, *, force: bool = False) -> tuple[ModelCard, Fidelity]:
+    """Write a model's folder with an 8-bit graph.
+
+    Parameters
+    ----------
+    card : ModelCard
+        A model whose graph is on this machine.
+    calibration : sequence of View
+        Windows as the model will be shown them, in the image's own numbers: they decide the ranges.
+    judged : sequence of View
+        Other windows: they say what it costs.
+    folder : path
+        To write: ``model.onnx`` and ``card.toml``.
+    force : bool
+        Replace an existing folder.
+
+    Returns
+    -------
+    ModelCard, Fidelity
+
+    Raises
+    ------
+    BadInput
+        If there are fewer than 8 windows of a kind, or the model has no graph.
+    MissingExtra
+        If ``onnx`` or ``onnxruntime`` is missing.
+    OutputExists, OutputFailed
+        See :func:`selion.store.whole_folder`.
+    """
+    if min(len(calibration), len(judged)) < LEAST:
+        message = f"{len(calibration)} windows to calibrate and {len(judged)} to judge were given; wanted are {LEAST} of each: give a larger image."
+        raise BadInput(message)
+    if torch_only(card.architecture) or GRAPH not in card.files:
+        message = f"{card.name} has no graph that could be computed in integers; wanted is a model with {GRAPH}."
+        raise BadInput(message)
+    source = check_files(card)
+    check_views(calibration, card)
+    with whole_folder(folder, force) as part:
+        _write_graph(source / GRAPH, [feed(view, card) for view in calibration], part / GRAPH)
+        small = with_files(replace(card, name=f"{card.name}-int8", url="", sha256="", scores={}), part, (GRAPH,))
+        write_card(small, part / CARD)
+        fidelity = judge(card, replace(small, folder=part), judged)
+        sentence = f"8-bit; same class as float32 on {fidelity.agreement:.2%} of the pixels of {fidelity.windows} windows that calibration did not see"
+        small = replace(small, notes="; ".join(filter(None, [card.notes, sentence])))
+        write_card(small, part / CARD)
+    return replace(small, folder=Path(folder).expanduser()), fidelity
+
+
+def _write_graph(graph: Path, inputs: Sequence[np.ndarray], out: Path) -> None:
+    quantization = require("onnxruntime.quantization", "ort")
+    onnx = require("onnx", "train")
+    with tempfile.TemporaryDirectory() as scratch:
+        plain, prepared = Path(scratch) / "plain.onnx", Path(scratch) / "prepared.onnx"
+        onnx.save(onnx.load(str(graph), load_external_data=True), str(plain))
+        quantization.shape_inference.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        with contextlib.redirect_stdout(sys.stderr):  # it prints its percentiles, and standard output is the caller's
+            _quantise(quantization, prepared, out, inputs)
+
+
+def _quantise(quantization: ModuleType, prepared: Path, out: Path, inputs: Sequence[np.ndarray]) -> None:
+    nodes = require("onnx", "train").load(str(prepared)).graph
+    quantization.quantize_static(
+        str(prepared),
+        str(out),
+        _reader(quantization.CalibrationDataReader, nodes.input[0].name, inputs),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        op_types_to_quantize=KINDS,
+        nodes_to_exclude=_ends([node for node in nodes.node if node.op_type == "Conv"]),
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        calibrate_method=quantization.CalibrationMethod.Percentile,
+    )
+
+
+def _ends(convolutions: Sequence[Any]) -> list[str]:
+    """Names of the first and the last convolution."""
+    return [convolutions[0].name, convolutions[-1].name] if convolutions else []
+
+
+def _reader(kind: type, name: str, inputs: Sequence[np.ndarray]) -> Any:
+    """Make the quantiser's iterator: it asks for one dictionary after another, and for None at the end."""
+    rows = iter([{name: pixels} for pixels in inputs])
+    return type("Windows", (kind,), {"get_next": lambda _: next(rows, None)})()
+
+
+def judge(card: ModelCard, small: ModelCard, views: Sequence[View]) -> Fidelity:
+    """Compare two models on windows, one thread each, in turn."""
+    check_views(views, card)
+    plain, integer = (load_model(one.folder or one.name, _engine(card), threads=1) for one in (card, small))
+    shares, ratios = [], []
+    for view in [views[0], *views]:  # the first call compiles
+        answers, seconds = [], []
+        for model in (plain, integer):
+            begin = time.perf_counter()
+            answers.append(model([view])[0].argmax(0))
+            seconds.append(time.perf_counter() - begin)
+        shares.append(float((answers[0] == answers[1]).mean()))
+        ratios.append(seconds[0] / seconds[1])
+    return Fidelity(float(np.mean(shares[1:])), min(shares[1:]), float(np.median(ratios[1:])), len(views))
+
+
+def _engine(card: ModelCard) -> str:
+    """Both are run by one engine of graphs: OpenVINO, and ONNX Runtime where it is missing."""
+    from selion.models.graph import openvino_lacks
+
+    return "onnxruntime" if openvino_lacks(card) else "openvino"

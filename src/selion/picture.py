@@ -1,0 +1,231 @@
+"""Pictures of a result: imagery with outlines, truth beside guess, class maps.  Pixels only; nothing here decides anything."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selion.classes import ClassScheme
+from selion.grid import Roi, tiles, whole
+from selion.raster import Raster, Source
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame, GeoSeries
+    from odc.geo.geobox import GeoBox
+
+DRAWN = 4096
+"""Polygons whose points are taken out at once."""
+COLOURS = {"fields": (255, 222, 0), "truth": (0, 229, 255)}
+"""Outline colours: bright on crops, soil and forest alike."""
+
+
+def thumbnail(source: Source, longest: int = 1400, bands: tuple[int, int, int] | None = None) -> tuple[np.ndarray, int]:
+    """Read a Source decimated, block by block, and stretch it for the eye.
+
+    Returns
+    -------
+    image : (y, x, 3) uint8 ndarray
+        Stretched from the 2nd to the 98th percentile of all valid pixels.
+    step : int
+        One pixel of the picture is ``step`` pixels of the source.
+    """
+    return Glimpse(source, longest, bands).picture()
+
+
+class Glimpse:
+    """A Source that remembers, of what is read through it, the pixels that a thumbnail needs: whoever reads the whole image anyway has its picture for nothing.
+
+    Parameters
+    ----------
+    source : Source
+    longest : int
+        Longest edge of the picture in pixels.
+    bands : (int, int, int), optional
+        Red, green and blue.
+    """
+
+    def __init__(self, source: Source, longest: int = 1400, bands: tuple[int, int, int] | None = None) -> None:
+        self.source, self.grid, self.bands, self.dtype = source, source.grid, source.bands, source.dtype
+        self.tags: Mapping[str, str] = getattr(source, "tags", {})
+        height, width = source.grid.shape
+        self._step = max(1, -(-max(height, width) // longest))
+        self._pick = list(bands or colour_bands(source.bands))
+        self._kept = np.full((-(-height // self._step), -(-width // self._step), 3), np.nan, np.float32)
+        self._seen = np.zeros(self._kept.shape[:2], bool)
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region."""
+        part = self.source.read(roi)
+        rows, columns = (slice(-side.start % self._step, None, self._step) for side in roi)
+        values = part.values[self._pick, rows, columns].astype(np.float32)
+        if part.valid is not None:
+            values[:, ~part.valid[rows, columns]] = np.nan
+        place = self._place(roi)
+        self._kept[place], self._seen[place] = np.moveaxis(values, 0, -1), True
+        return part
+
+    def picture(self) -> tuple[np.ndarray, int]:
+        """Return what :func:`thumbnail` does; what nobody has read yet is read now."""
+        height, width = self.grid.shape
+        for roi in tiles((height, width), 1024):  # on the tiles of usual files, so that none is decoded twice
+            if not self._seen[self._place(roi)].all():
+                self.read(roi)
+        return stretch(self._kept), self._step
+
+    def _place(self, roi: Roi) -> Roi:
+        """Return the pixels of the picture that are pixels of a region."""
+        rows, columns = (slice(-(-side.start // self._step), -(-side.stop // self._step)) for side in roi)
+        return rows, columns
+
+
+_: type[Source] = Glimpse
+
+
+def colour_bands(names: tuple[str, ...]) -> tuple[int, int, int]:
+    """Return the indexes of red, green and blue among band names; the first three bands where the names do not say."""
+    found = []
+    for colour in ("red", "green", "blue"):
+        matches = [k for k, name in enumerate(names) if name.lower().rpartition(":")[2] in (colour, colour[0]) or name.lower().startswith(f"{colour[0]}_")]
+        found.append(matches[0] if matches else -1)
+    if -1 in found:
+        return (0, 1, 2) if len(names) >= 3 else (0, 0, 0)
+    return found[0], found[1], found[2]
+
+
+def stretch(picture: np.ndarray) -> np.ndarray:
+    """Map (y, x, band) numbers to uint8: 2nd percentile to black, 98th to white, per band, NaN to a flat grey."""
+    hole = ~np.isfinite(picture).all(-1)
+    known = picture[~hole]
+    if not known.size:
+        return np.full(picture.shape, 128, np.uint8)
+    low, high = np.percentile(known, [2, 98], axis=0)
+    shown = np.empty(picture.shape, np.uint8)
+    for band in range(picture.shape[-1]):  # one after the other: this comes where a map has the most in memory
+        plane = np.clip((np.nan_to_num(picture[..., band]) - low[band]) / max(high[band] - low[band], 1e-6), 0, 1) ** 0.9
+        plane[hole] = 0.5
+        shown[..., band] = (plane * 255).round().astype(np.uint8)
+    return shown
+
+
+def draw_outlines(image: np.ndarray, frame: GeoDataFrame, grid: GeoBox, step: int = 1, colour: tuple[int, int, int] = COLOURS["fields"]) -> np.ndarray:
+    """Draw the rings of polygons over a picture.
+
+    Parameters
+    ----------
+    image : (y, x, 3) uint8 ndarray
+        A picture of ``grid`` in which one pixel is ``step`` pixels of the grid.
+    frame : GeoDataFrame
+        Polygons in any CRS; they are brought to the grid's.
+    """
+    canvas = image.copy()
+    for start in range(0, len(frame), DRAWN):
+        rows, columns = _traced(*_edges_of(frame.geometry.iloc[start : start + DRAWN], grid, step))
+        seen = (rows >= 0) & (columns >= 0) & (rows < canvas.shape[0]) & (columns < canvas.shape[1])
+        canvas[rows[seen], columns[seen]] = colour
+    return canvas
+
+
+def _edges_of(geometry: GeoSeries, grid: GeoBox, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, 2) begins and ends of all edges of all rings, (x, y) in pixels of the picture."""
+    import shapely
+
+    if grid.crs is not None and geometry.crs is not None:
+        geometry = geometry.to_crs(str(grid.crs))
+    rings = shapely.get_rings(shapely.get_parts(geometry.to_numpy()))
+    points, owner = shapely.get_coordinates(rings, return_index=True)
+    inverse = ~grid.transform
+    x, y = inverse.a * points[:, 0] + inverse.b * points[:, 1] + inverse.c, inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f
+    places = np.column_stack([x, y]) / step
+    finite = np.isfinite(places).all(axis=1)  # a corner may lie where the grid's projection ends
+    same = (owner[1:] == owner[:-1]) & finite[1:] & finite[:-1]
+    return places[:-1][same], places[1:][same]
+
+
+def _traced(begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and columns of the pixels that straight lines pass, one per row or column that they cross."""
+    steps = np.ceil(np.abs(ends - begins).max(axis=1, initial=0)).astype(np.int64) + 1
+    line = np.repeat(np.arange(len(steps)), steps)
+    at = np.arange(len(line)) - np.repeat(np.cumsum(steps) - steps, steps)
+    share = at / np.maximum(steps - 1, 1)[line]
+    places = np.floor(begins[line] + (ends - begins)[line] * share[:, None]).astype(np.int64)
+    return places[:, 1], places[:, 0]
+
+
+def compared(source: Source, truth: np.ndarray, guess: np.ndarray, longest: int = 448) -> np.ndarray:
+    """Draw the outlines of true and guessed objects over an image.
+
+    Parameters
+    ----------
+    truth, guess : (y, x) int ndarray
+        Object ids on the image's grid, or on one that is a whole number of times finer.
+    longest : int
+        Small images are enlarged by a whole number up to this edge in pixels; those of more than twice as much are thinned.
+
+    Returns
+    -------
+    (y, x, 3) uint8 ndarray
+        Truth in :data:`COLOURS` ``truth``, guess in ``fields``, both in white.
+    """
+    part = source.read(whole(source.grid))
+    values = np.moveaxis(part.values[list(colour_bands(part.bands))].astype(np.float32), 0, -1)
+    if part.valid is not None:
+        values[~part.valid] = np.nan
+    drawn = enlarge(stretch(values), max(1, truth.shape[0] // values.shape[0]))
+    factor = max(1, longest // max(drawn.shape[:2]))
+    image = enlarge(drawn, factor)
+    lines = [_edges(enlarge(ids, factor)) for ids in (truth, guess)]
+    image[lines[0]] = COLOURS["truth"]
+    image[lines[1]] = COLOURS["fields"]
+    image[lines[0] & lines[1]] = (255, 255, 255)
+    step = max(1, -(-max(image.shape[:2]) // (2 * longest)))
+    return np.ascontiguousarray(image[::step, ::step])
+
+
+def _edges(ids: np.ndarray) -> np.ndarray:
+    """Mark pixels whose right or lower neighbour has another id."""
+    edges = np.zeros(ids.shape, bool)
+    edges[:, :-1] |= ids[:, 1:] != ids[:, :-1]
+    edges[:-1] |= ids[1:] != ids[:-1]
+    return edges
+
+
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    """Repeat pixels, so that a small picture can be looked at."""
+    return image.repeat(factor, 0).repeat(factor, 1)
+
+
+def zoomed(grid: GeoBox, factor: int) -> GeoBox:
+    """Return the grid of a picture that was enlarged."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox as Box
+
+    return Box((grid.shape[0] * factor, grid.shape[1] * factor), grid.transform * Affine.scale(1 / factor), grid.crs)
+
+
+def class_picture(ids: np.ndarray, classes: ClassScheme) -> np.ndarray:
+    """Colour (y, x) class ids by their scheme; what is not a class is grey."""
+    palette = np.full((256, 3), 128, np.uint8)
+    for k, colour in enumerate(classes.colours):
+        palette[k] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return palette[ids]
+
+
+def save_png(image: np.ndarray, path: Path) -> None:
+    """Write a (y, x, 3) uint8 picture; the caller hands in a temporary name."""
+    from PIL import Image
+
+    Image.fromarray(image).save(path, "PNG", compress_level=4)
+
+
+def data_uri(image: np.ndarray, quality: int = 88) -> str:
+    """Encode a (y, x, 3) uint8 picture for a self-contained page."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,213 @@
+"""The working grid: finer imagery is averaged down, coarser imagery is interpolated up, and every region read alone equals the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from selion.errors import BadInput, GridMismatch
+from selion.grid import Roi, pixel_metres
+from selion.raster import Raster, Source
+
+SNAP = 0.01
+"""A scale this close, relatively, to n or 1/n is taken as n or 1/n: UTM's scale factor must not turn 2x into 1.9992x."""
+
+
+def valid_pixels(part: Raster) -> np.ndarray | None:
+    """Return the (y, x) bool mask of the pixels that can be used: marked valid, and finite in every band; None if all can."""
+    valid = part.valid
+    if np.issubdtype(part.dtype, np.floating):
+        finite = np.isfinite(part.values).all(0)
+        valid = finite if valid is None else valid & finite
+    return None if valid is None or valid.all() else valid
+
+
+def snap(scale: float) -> float:
+    """Return the whole number, or one over it, that is within :data:`SNAP` of a scale, else the scale.
+
+    Examples
+    --------
+    >>> snap(1.9992), snap(0.3334) == 1 / 3, snap(0.6)
+    (2.0, True, 0.6)
+    """
+    near = float(round(scale)) if scale >= 1 else 1 / round(1 / scale)
+    return near if abs(near / scale - 1) <= SNAP else scale
+
+
+def working_grid(grid: GeoBox, scale: tuple[float, float]) -> GeoBox:
+    """Return the grid of the same extent with (y, x) times ``scale`` as many pixels.
+
+    The number of pixels is rounded (at least 1) and the pixel is stretched by the remainder, less than half a pixel over the whole image, so
+    that the extent, and with it every corner, stays where it was.
+
+    Raises
+    ------
+    BadInput
+        If a scale is not positive and finite.
+    """
+    if not all(0 < v < 1e4 for v in scale):
+        message = f"A scale of {scale} (y, x) was asked for; wanted are positive factors such as 2 or 0.5."
+        raise BadInput(message)
+    height, width = (max(1, round(size * factor)) for size, factor in zip(grid.shape, scale, strict=True))
+    across, down = grid.shape[1] / width, grid.shape[0] / height
+    a, b, c, d, e, f = grid.transform[:6]
+    return GeoBox((height, width), Affine(a * across, b * down, c, d * across, e * down, f), grid.crs)
+
+
+def scale_to(grid: GeoBox, gsd: float) -> tuple[float, float]:
+    """Return the (y, x) scale that gives pixels of ``gsd`` metres, square on the ground.
+
+    Raises
+    ------
+    GridMismatch
+        If the grid has no CRS, so that metres mean nothing.
+    """
+    size = pixel_metres(grid)
+    if size is None:
+        message = f"Pixels of {gsd:g} m were asked for, but the image has no CRS: give the factor to resample by (--scale) instead of --gsd."
+        raise GridMismatch(message)
+    return snap(size[0] / gsd), snap(size[1] / gsd)
+
+
+LINEAR_TAPS = 2
+"""Input pixels that an interpolated pixel is made of."""
+Steps = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Taps along y and along x: (tap, output) indexes and weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Which input pixels make an output pixel along one axis, and with which weights.
+
+    All positions are whole numbers in units of ``1 / (2 * size_out)`` input pixels, so the taps of an output pixel depend on its global
+    index alone and not on where a reading begins.
+    """
+
+    size_in: int
+    size_out: int
+
+    def taps(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return indexes (tap, output) int64, cut to the axis, and weights (tap, output) float32 that sum to one."""
+        here = np.arange(start, stop, dtype=np.int64)
+        index, weights = self._mean(here) if self.size_in >= self.size_out else self._linear(here)
+        return index.clip(0, self.size_in - 1), weights.astype(np.float32)
+
+    def _mean(self, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Area average: the weight is the share of the output pixel that the input pixel covers."""
+        count = self.size_in // self.size_out if self.size_in % self.size_out == 0 else -(-self.size_in // self.size_out) + 1
+        index = here * self.size_in // self.size_out + np.arange(count)[:, None]
+        low = np.maximum(index * self.size_out, here * self.size_in)
+        high = np.minimum((index + 1) * self.size_out, (here + 1) * self.size_in)
+        return index, (high - low).clip(0) / self.size_in
+
+    def _linear(self, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Linear interpolation between pixel centres; beyond the outermost centres the outermost pixel is repeated."""
+        first, rest = np.divmod((2 * here + 1) * self.size_in - self.size_out, 2 * self.size_out)
+        share = rest / (2 * self.size_out)
+        return np.stack([first, first + 1]), np.stack([1 - share, share])
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A source seen on its working grid; it is itself a source, of float32.
+
+    An axis that gets fewer pixels is area-averaged, one that gets more is interpolated linearly, with pixel centres (not corners) aligned.
+    Pixels that are not valid have no weight: the others share it.  An output pixel is valid if at least half of its weight is.
+    A region read alone equals the same region of the whole, bit for bit: each output pixel is a sum over the same taps in the same order.
+    """
+
+    source: Source
+    scale: tuple[float, float]
+    """(y, x) factors; 2 is twice as many pixels."""
+
+    @classmethod
+    def to_gsd(cls, source: Source, gsd: float) -> Resampled:
+        """Resample to ``gsd`` metres on the ground.
+
+        Raises
+        ------
+        GridMismatch
+            If the source has no CRS.
+        """
+        return cls(source, scale_to(source.grid, gsd))
+
+    @cached_property
+    def grid(self) -> GeoBox:
+        """The working grid: the source's extent and CRS."""
+        return working_grid(self.source.grid, self.scale)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The source's bands."""
+        return self.source.bands
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Always float32."""
+        return np.dtype(np.float32)
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region of the working grid.
+
+        Returns
+        -------
+        Raster
+            (band, y, x) float32, 0 where not valid.
+        """
+        axes = [Axis(size_in, size_out) for size_in, size_out in zip(self.source.grid.shape, self.grid.shape, strict=True)]
+        taps = [axis.taps(part.start, part.stop) for axis, part in zip(axes, roi, strict=True)]
+        rows, columns = (slice(int(index.min()), int(index.max()) + 1) for index, _ in taps)
+        part = self.source.read((rows, columns))
+        steps = (taps[0][0] - rows.start, taps[0][1]), (taps[1][0] - columns.start, taps[1][1])
+        values = part.values.astype(np.float32)
+        known = valid_pixels(part)
+        if known is None:
+            return Raster(_gather(values, steps), self.grid[roi], self.bands)
+        values[:, ~known] = 0
+        missing = _gather((~known)[None].astype(np.float32), steps)[0]
+        return _normalised(_gather(values, steps), missing, self.grid[roi], self.bands)
+
+
+def _gather(planes: np.ndarray, steps: Steps) -> np.ndarray:
+    """Sum the taps of (band, y, x) float32 planes along both axes; elementwise steps only, whose rounding knows no position.
+
+    The order of the axes is fixed by the taps of the rows: rows first where two or more are averaged into one, else columns first, so that
+    the larger pass meets fewer pixels.  Band by band and into buffers that are reused, so that the memory stays in the cache.
+    """
+    (rows, row_weights), (columns, column_weights) = steps
+    out = np.empty((len(planes), rows.shape[1], columns.shape[1]), np.float32)
+    for plane, result in zip(planes, out, strict=True):
+        if len(rows) > LINEAR_TAPS:
+            middle = _sum_taps(plane, 0, rows, row_weights[:, :, None])
+            _sum_taps(middle, 1, columns, column_weights[:, None], result)
+        else:
+            middle = _sum_taps(plane, 1, columns, column_weights[:, None])
+            _sum_taps(middle, 0, rows, row_weights[:, :, None], result)
+    return out
+
+
+def _sum_taps(plane: np.ndarray, axis: int, index: np.ndarray, weights: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Sum the taps of a (y, x) plane along one axis, first to last.  ``clip`` only tells numpy that it need not buffer: no index is beyond."""
+    total = np.take(plane, index[0], axis, out=out, mode="clip")
+    total *= weights[0]
+    for tap in range(1, len(index)):
+        part = np.take(plane, index[tap], axis, mode="clip")
+        part *= weights[tap]
+        total += part
+    return total
+
+
+def _normalised(values: np.ndarray, missing: np.ndarray, grid: GeoBox, bands: tuple[str, ...]) -> Raster:
+    """Give the missing (y, x) share of the weight to the rest; where nothing is missing not a bit is touched."""
+    valid = missing <= 0.5 + 1e-6
+    mixed = valid & (missing > 0)
+    values[:, mixed] /= 1 - missing[mixed]
+    values[:, ~valid] = 0
+    return Raster(values, grid, bands, valid)
+
+
+_: type[Source] = Resampled

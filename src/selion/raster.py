@@ -1,0 +1,90 @@
+"""Raster: bands of pixels on a grid; Source: anything that a Raster can be read from; Sink: anything that one can be written to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion.errors import BandMismatch, GridMismatch
+from selion.extras import face
+from selion.grid import Roi
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Raster:
+    """Pixels with their place.  A photograph, a composite and a probability map are all this."""
+
+    values: np.ndarray
+    """(band, y, x), any number type."""
+    grid: GeoBox
+    """Where; ``grid.crs is None`` means a photograph."""
+    bands: tuple[str, ...]
+    """One name per band: ``"planting:red"`` ..., or class names."""
+    valid: np.ndarray | None = None
+    """(y, x) bool; None means that every pixel is valid."""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3 or self.values.shape[1:] != tuple(self.grid.shape):
+            message = f"Values of shape {self.values.shape} do not fit a grid of {tuple(self.grid.shape)}: wanted (band, y, x)."
+            raise GridMismatch(message)
+        if len(self.bands) != self.values.shape[0]:
+            message = f"{len(self.bands)} band names were given for {self.values.shape[0]} bands: give one name per band."
+            raise BandMismatch(message)
+        if self.valid is not None and self.valid.shape != self.values.shape[1:]:
+            message = f"A valid mask of shape {self.valid.shape} does not fit values of shape {self.values.shape}."
+            raise GridMismatch(message)
+
+    def __repr__(self) -> str:
+        height, width = self.grid.shape
+        return f"<Raster {len(self.bands)} x {height} x {width} {self.dtype}, {', '.join(self.bands)}, {self.grid.crs or 'a photograph'}>"
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Number type of the values."""
+        return self.values.dtype
+
+    def read(self, roi: Roi) -> Raster:
+        """Cut out a region, so that a Raster is its own Source.  No copy is made."""
+        valid = None if self.valid is None else self.valid[roi]
+        return Raster(self.values[:, *roi], self.grid[roi], self.bands, valid)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A COG, a Zarr array, a photo on disk, a Raster: read by region, never whole."""
+
+    @property
+    def grid(self) -> GeoBox:
+        """The whole grid."""
+        ...
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Band names."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Number type of the values that ``read`` returns."""
+        ...
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region that lies inside the grid."""
+        ...
+
+
+class Sink(Protocol):
+    """A raster that is being written block by block.  Regions may come in any order; each pixel is written once."""
+
+    def write(self, roi: Roi, values: np.ndarray) -> None:
+        """Write (band, y, x) values at a region."""
+        ...
+
+
+_: type[Source] = Raster

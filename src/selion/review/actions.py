@@ -1,0 +1,158 @@
+"""What people do to a map: one line of JSON per action, only ever appended.
+
+::
+
+    {"id": "k3f0a1", "kind": "split", "on": {"u28szdjpf1gq": 0}, "points": [[12.28, 48.65], [12.29, 48.66]], "person": "Ada", "seconds": 4.2,
+     "time": "2025-06-01T09:30:12.000Z"}
+    {"id": "k3f0a2", "kind": "undo", "undo": "k3f0a1", "on": {}, "points": [], "person": "Ada", "seconds": 0.8, "time": "2025-06-01T09:30:20.000Z"}
+
+``on`` names the fields and the version of each that the person saw; the first is the one that is acted on.  Coordinates are in the CRS of the map's file.
+A line that is torn (the machine stopped while it was written) counts as not written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from selion.errors import BadInput, UnknownName
+from selion.store.former import FORMER
+
+ACCEPT, REJECT, UNSURE, UNDO = "accept", "reject", "unsure", "undo"
+SPLIT, MERGE, MOVE, INSERT, DROP, RESHAPE, ADD = "split", "merge", "move", "insert", "drop", "reshape", "add"
+KINDS = {ACCEPT: (0, 0), REJECT: (0, 0), UNSURE: (0, 0), UNDO: (0, 0), SPLIT: (2, 2000), MERGE: (0, 0), MOVE: (2, 2), INSERT: (3, 3), DROP: (1, 1)}
+KINDS |= {RESHAPE: (3, 2000), ADD: (3, 2000)}
+"""Kind -> least and most points: a line (split); from, to (move); both ends of the edge and the vertex (insert, drop); the ring (reshape, add)."""
+MOST_FIELDS = 400
+"""Fields that one action may name."""
+LONGEST = 120
+"""Characters of an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that one person did."""
+
+    id: str
+    """Made by the page: what is sent twice is written once."""
+    kind: str
+    """One of :data:`KINDS`."""
+    on: Mapping[str, int]
+    """Field -> version that was seen."""
+    person: str
+    time: str
+    """When it was written, ISO 8601 in UTC."""
+    points: tuple[tuple[float, float], ...] = ()
+    undo: str = ""
+    """Action that no longer counts."""
+    seconds: float = 0.0
+    """Time that it took."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UnknownName.among("action", str(self.kind)[:40], KINDS)
+        least, most = KINDS[self.kind]
+        if not least <= len(self.points) <= most:
+            message = f"{len(self.points)} points were given for '{self.kind}'; wanted are {least if least == most else f'{least} to {most}'}."
+            raise BadInput(message)
+        if not all(math.isfinite(value) for point in self.points for value in point):
+            message = "A coordinate is no finite number: draw it again."
+            raise BadInput(message)
+        fewest, many = {ADD: (0, 0), UNDO: (0, 0), MERGE: (2, 2), MOVE: (1, MOST_FIELDS), INSERT: (1, MOST_FIELDS), DROP: (1, MOST_FIELDS)}.get(self.kind, (1, 1))
+        if not fewest <= len(self.on) <= many or "" in self.on:
+            message = f"'{self.kind}' names {len(self.on)} fields; wanted are {fewest if fewest == many else f'{fewest} to {many}'}."
+            raise BadInput(message)
+
+    @property
+    def field(self) -> str:
+        """The field that is acted on; empty for ``add`` and ``undo``."""
+        return next(iter(self.on), "")
+
+    @property
+    def xy(self) -> np.ndarray:
+        """The points as an (n, 2) float64 array."""
+        return np.asarray(self.points, np.float64).reshape(-1, 2)
+
+    def to_line(self) -> str:
+        """Return the line of the log, without its end."""
+        table: dict[str, Any] = {"id": self.id, "kind": self.kind, "on": dict(self.on)}
+        table |= ({"points": [list(p) for p in self.points]} if self.points else {}) | ({"undo": self.undo} if self.undo else {})
+        return json.dumps(table | {"person": self.person, "seconds": self.seconds, "time": self.time}, ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """First line of a log: which map it is about."""
+
+    map: str
+    """Name of the file."""
+    fields: int
+    fingerprint: str = field(default="")
+    """Hash of ids and outlines."""
+
+    def to_line(self) -> str:
+        """Return the line of the log, without its end."""
+        return json.dumps({"selion": "review", "map": self.map, "fields": self.fields, "fingerprint": self.fingerprint}, ensure_ascii=False)
+
+
+def parse_line(line: bytes) -> Action | Header | None:
+    """Read one line of the log; None for what is torn or was never one of ours."""
+    try:
+        table = json.loads(line)
+        if table.get("selion", table.get(FORMER)) == "review":
+            return Header(str(table["map"]), int(table["fields"]), str(table["fingerprint"]))
+        return read_action(table, str(table["time"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, BadInput):
+        return None
+
+
+def read_action(table: Mapping[str, Any], time: str) -> Action:
+    """Make an action of plain values.
+
+    Raises
+    ------
+    BadInput, UnknownName
+        If it is none.
+    """
+    seconds = table.get("seconds", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        message = "The seconds of an action are a number, 0 or more."
+        raise BadInput(message)
+    texts = {name: _text(name, table.get(name, "")) for name in ("id", "kind", "person", "undo")}
+    if not texts["id"] or not texts["person"]:
+        message = "An action has an id and the name of a person."
+        raise BadInput(message)
+    return Action(**texts, on=_fields(table.get("on", {})), points=_points(table.get("points", [])), seconds=round(float(min(seconds, 3600.0)), 3), time=time)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST or not (value.isprintable()):
+        message = f"'{name}' of an action is a text of at most {LONGEST} characters."
+        raise BadInput(message)
+    return value
+
+
+def _fields(value: Any) -> dict[str, int]:
+    good = isinstance(value, Mapping) and len(value) <= MOST_FIELDS
+    if not good or not all(isinstance(k, str) and len(k) <= LONGEST and type(v) is int and 0 <= v < 2**53 for k, v in value.items()):
+        message = f"'on' of an action is a table of at most {MOST_FIELDS} fields with the versions that were seen."
+        raise BadInput(message)
+    return dict(value)
+
+
+def _points(value: Any) -> tuple[tuple[float, float], ...]:
+    most = max(most for _, most in KINDS.values())
+    if not isinstance(value, list | tuple) or len(value) > most:
+        message = f"'points' of an action is a list of at most {most:,} points."
+        raise BadInput(message)
+    for point in value:
+        good = isinstance(point, list | tuple) and len(point) == 2
+        if not good or not all(type(v) in (int, float) and abs(v) < 1e12 for v in point):
+            message = "A point is two finite numbers, x and y."
+            raise BadInput(message)
+    return tuple((float(x), float(y)) for x, y in value)

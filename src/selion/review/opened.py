@@ -1,0 +1,126 @@
+"""A map as it lies on disk: the table of fields, and beside it the image, the probabilities and the log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selion import fields, store
+from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.review.log import log_of
+
+if TYPE_CHECKING:
+    import geopandas
+
+ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
+"""Tables of fields, the preferred first."""
+IMAGES = ("scene/image.tif", "image.tif", "mosaic.tif", "image.zarr", "mosaic.zarr")
+"""Where the image of a map may lie beside it, when the map does not say."""
+NOT_MAPS = ("truth", "rejected", "tiles", "area")
+
+
+@dataclass(frozen=True)
+class MapFiles:
+    """Where a map and what belongs to it lie."""
+
+    table: Path
+    image: Path | None = None
+    scores: Path | None = None
+    """Class probabilities."""
+
+    @property
+    def log(self) -> Path:
+        """The log of its review."""
+        return log_of(self.table)
+
+    def read(self) -> geopandas.GeoDataFrame:
+        """Read the fields.
+
+        Raises
+        ------
+        BadInput, UnreadableFile
+            If they cannot be reviewed.
+        """
+        frame = fields.read_fields(self.table).reset_index(drop=True)
+        if frame.empty:
+            message = f"{self.table} holds no fields: there is nothing to review."
+            raise BadInput(message)
+        kinds = set(frame.geometry.geom_type.dropna())
+        if frame.geometry.isna().any() or not kinds <= {"Polygon", "MultiPolygon"}:
+            message = f"{self.table} holds other things than polygons ({', '.join(sorted(kinds)) or 'nothing'}): give a table of fields."
+            raise BadInput(message)
+        return frame
+
+
+def find_map(given: Path, image: Path | None = None, scores: Path | None = None) -> MapFiles:
+    """Find what belongs to a map.
+
+    Parameters
+    ----------
+    given : path
+        The table of fields, or the folder in which it lies.
+    image, scores : path, optional
+        Where image and probabilities lie; without them they are looked for: as the map says, and beside it.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is no table, or a file that was named is not there.
+    """
+    table = _table(given.expanduser())
+    for named in (image, scores):
+        if named is not None and not named.expanduser().exists():
+            message = f"There is no file {named}: check the name."
+            raise UnreadableFile(message)
+    beside = table.with_name(f"{table.stem}.scores.tif")
+    return MapFiles(table, image or _image(table), scores or (beside if beside.is_file() else None))
+
+
+def _table(given: Path) -> Path:
+    if given.is_file():
+        return given
+    if not given.is_dir():
+        message = f"There is no map {given}: give the table of fields that 'selion map' wrote, or its folder."
+        raise UnreadableFile(message)
+    found = [path for ending in ENDINGS for path in sorted(given.glob(f"*{ending}")) if path.stem not in NOT_MAPS]
+    named = [path for path in found if path.stem == "fields"]
+    if len(found) != 1 and not named:
+        what = f"several tables ({', '.join(path.name for path in found[:5])}): name one of them" if found else "no table of fields"
+        message = f"The folder {given} holds {what}."
+        raise UnreadableFile(message)
+    return (named or found)[0]
+
+
+def _image(table: Path) -> Path | None:
+    """Find the image that a map was made of."""
+    noted = provenance(table).get("image")
+    named = [Path(noted), table.parent / Path(noted).name] if isinstance(noted, str) else []
+    stems = [table.parent / f"{table.stem}.{ending}" for ending in ("image.tif", "tif")]
+    return next((path for path in (*named, *stems, *(table.parent / name for name in IMAGES)) if path.exists()), None)
+
+
+def provenance(table: Path) -> dict[str, Any]:
+    """Return what a map says of its making; empty where it says nothing."""
+    if table.suffix.lower() != ".parquet":
+        return {}
+    try:
+        return dict(fields.read_origin(table).provenance or {})
+    except SelionError:
+        return {}
+
+
+def model_of(files: MapFiles) -> str:
+    """Return the name of the model that made a map, as far as map or probabilities say; empty if they do not."""
+    noted = provenance(files.table).get("model")
+    if isinstance(noted, dict) and noted.get("name"):
+        return str(noted["name"])
+    if files.scores is not None:
+        card = json.loads(getattr(store.open_raster(files.scores), "tags", {}).get("model", "{}"))
+        if card.get("name"):
+            return str(card["name"])
+    try:
+        return fields.read_origin(files.table).details.partition(",")[0].strip() if files.table.suffix.lower() == ".parquet" else ""
+    except SelionError:
+        return ""

@@ -1,0 +1,217 @@
+"""What has to be done, what is being done, and what did not work: the book that all runners keep, and the runner that needs nobody else."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from selion.errors import FetchFailed, SelionError, UnreadableFile
+
+TRIES = 3
+"""Times that a block is tried before it is set aside."""
+PAUSE = 0.25
+"""Seconds before the second try; each further one waits twice as long.  What comes over a network has been patient on its own before it fails."""
+FAULTS = (SelionError, OSError, ValueError, RuntimeError, MemoryError, ArithmeticError, LookupError)
+"""What a block may raise without taking its worker along.  Whatever else it raises is a bug: it ends a worker as a crash would, its traceback is printed."""
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Say whether an error concerns the whole run and not one block: a model that does not fit, a full disk, a missing library."""
+    return isinstance(error, SelionError) and not isinstance(error, UnreadableFile | FetchFailed)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Done:
+    """A block that is done, or set aside."""
+
+    number: int
+    """Its place among the blocks that were given."""
+    block: Any
+    result: Any = None
+    error: BaseException | None = None
+    """Why it was set aside; None: it is done."""
+    tries: int = 1
+
+
+class Runner(Protocol):
+    """Whoever does blocks."""
+
+    @property
+    def workers(self) -> int:
+        """Blocks that are in work at once."""
+        ...
+
+    @property
+    def threads(self) -> int | None:
+        """Threads that each worker should use; None: all cores."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where workers are: ``here`` (this process), ``machine`` (other processes that see its files) or ``cluster`` (they may not)."""
+        ...
+
+    def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
+        """Do all blocks, in any order.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(block) -> result``; it may be called more than once for a block, also at the same time, and must not mind.
+            Beyond this process it must be picklable, and so must blocks and results.
+        blocks : iterable
+            Taken as workers become free.
+        tries : int
+            Times that a block is tried: one that raises (:data:`FAULTS`) or whose worker dies is tried again.
+
+        Yields
+        ------
+        Done
+            Each block once.
+
+        Raises
+        ------
+        SelionError
+            At once, where an error concerns all blocks (:func:`is_fatal`).
+        """
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A block on its way."""
+
+    number: int
+    block: Any
+    tries: int = 0
+    not_before: float = 0.0
+    """Time (monotonic) of its next try."""
+
+
+@dataclass(eq=False)
+class Agenda:
+    """Blocks that wait, and blocks that are to be tried again."""
+
+    blocks: Iterable[Any]
+    tries: int = TRIES
+    again: deque[Job] = field(default_factory=deque)
+    open: int = 0
+    """Jobs that were taken and are neither done nor waiting."""
+    _coming: Iterator[tuple[int, Any]] = field(init=False)
+    _exhausted: bool = False
+
+    def __post_init__(self) -> None:
+        self._coming = enumerate(self.blocks)
+
+    def take(self) -> Job | None:
+        """Return the next job, its try counted; None: there is none at present."""
+        job = self._fresh() or self._due()
+        if job is not None:
+            job.tries += 1
+            self.open += 1
+        return job
+
+    def _fresh(self) -> Job | None:
+        if self._exhausted:
+            return None
+        for number, block in self._coming:
+            return Job(number, block)
+        self._exhausted = True
+        return None
+
+    def _due(self) -> Job | None:
+        if self.again and self.again[0].not_before <= time.monotonic():
+            return self.again.popleft()
+        return None
+
+    def done(self, job: Job, result: Any) -> Done:
+        """Take a result."""
+        self.open -= 1
+        return Done(job.number, job.block, result, tries=job.tries)
+
+    def failed(self, job: Job, error: BaseException) -> Done | None:
+        """Take a failure: None while the block is to be tried again, else how it is set aside.
+
+        Raises
+        ------
+        SelionError
+            If the error concerns all blocks.
+        """
+        self.open -= 1
+        if is_fatal(error):
+            raise error
+        if job.tries >= self.tries:
+            return Done(job.number, job.block, error=error, tries=job.tries)
+        job.not_before = time.monotonic() + PAUSE * 2 ** (job.tries - 1)
+        self.again.append(job)
+        return None
+
+    @property
+    def waiting(self) -> float | None:
+        """Seconds until a block may be tried again, if any waits for that."""
+        return max(self.again[0].not_before - time.monotonic(), 0.0) if self.again else None
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left; true only after :meth:`take` had nothing to give."""
+        return self._exhausted and not self.again and not self.open
+
+
+@dataclass(frozen=True)
+class Serial:
+    """One block after the other, in this process."""
+
+    threads: int | None = None
+    workers: int = 1
+    place: str = "here"
+
+    def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
+        """Do all blocks in their order; those that failed come last."""
+        agenda = Agenda(blocks, tries)
+        while True:
+            job = agenda.take()
+            if job is not None:
+                done = self._one(agenda, job, function)
+                if done is not None:
+                    yield done
+            elif agenda.over:
+                return
+            else:
+                time.sleep(agenda.waiting or 0.0)
+
+    @staticmethod
+    def _one(agenda: Agenda, job: Job, function: Callable[[Any], Any]) -> Done | None:
+        try:
+            result = function(job.block)
+        except FAULTS as error:
+            return agenda.failed(job, error)
+        return agenda.done(job, result)
+
+
+def in_order(run: Runner, *, tries: int = TRIES) -> Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]:
+    """Return what can be called like ``map``: results in the order of the blocks, and the first block that was set aside raises.
+
+    Examples
+    --------
+    >>> list(in_order(Serial())(abs, [-1, 2, -3]))
+    [1, 2, 3]
+    """
+
+    def mapped(function: Callable[[Any], Any], blocks: Iterable[Any]) -> Iterator[Any]:
+        early: dict[int, Any] = {}
+        following = 0
+        for done in run(function, blocks, tries=tries):
+            if done.error is not None:
+                raise done.error
+            early[done.number] = done.result
+            while following in early:
+                yield early.pop(following)
+                following += 1
+
+    return mapped
+
+
+_: type[Runner] = Serial

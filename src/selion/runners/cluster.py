@@ -1,0 +1,212 @@
+"""Ray: one that is started on this machine, or a cluster that is there.  The only module that knows Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selion.errors import BadInput, MissingExtra
+from selion.extras import require
+from selion.runners.agenda import FAULTS, TRIES, Agenda, Done, Job, Runner
+from selion.runners.choose import SCHEME, RunnerOptions, usable_cores
+from selion.runners.worker import limit_threads, portable, unpacked
+
+STORE = 128 * 2**20
+"""Bytes of Ray's object store on this machine: what goes through it is small."""
+AHEAD = 2
+"""Blocks that are given out for each one that there is room for, so that no worker waits for the next."""
+CLIENT = 10001
+"""Port of Ray Client, by which a machine that is no node of the cluster may speak to it; at any other port the cluster's own address is meant."""
+ANSWER = 10.0
+"""Seconds that an address may take to answer."""
+FRAME = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""A frame of HTTP/2: no content, kind 4 (SETTINGS), no flags, stream 0."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray reports its use to its makers unless it is told not to
+    # a machine whose cable is cut sends no farewell: without these milliseconds Ray waits for its answers for seven minutes
+    "RAY_grpc_client_keepalive_time_ms": "20000",
+    "RAY_grpc_client_keepalive_timeout_ms": "10000",
+}
+"""What Ray is told by its environment, as far as the user has not."""
+LOOK = 5.0
+"""Seconds after which the cluster is asked again how large it is."""
+
+
+def far(payload: bytes, threads: int, folder: str, block: Any) -> tuple[Any, BaseException | None]:
+    """Do a block in a worker of Ray; return (result, error)."""
+    limit_threads(threads)
+    with contextlib.suppress(OSError):  # a machine that does not have the driver's folder has none of the files that are named from there either
+        os.chdir(folder)
+    try:
+        return unpacked(payload)(block), None
+    except FAULTS as error:
+        return None, portable(error)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that this process is connected to."""
+
+    ray: Any
+    """The module."""
+    most: int | None
+    """Workers that may be used; None: all that there is room for."""
+    threads: int
+    """Cores that each block takes."""
+    place: str
+
+    @property
+    def workers(self) -> int:
+        """Blocks that there is room for at present."""
+        room = max(int(self.ray.cluster_resources().get("CPU", 1) // self.threads), 1)
+        return room if self.most is None else min(room, self.most)
+
+    def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
+        """Do all blocks; those of a node that is lost are done by the others."""
+        remote = self.ray.remote(num_cpus=self.threads, max_retries=0)(far)
+        payload, agenda, folder = pickle.dumps(function), Agenda(blocks, tries), str(Path.cwd())
+        flying: dict[Any, Job] = {}
+        room, looked = self.workers, time.monotonic()
+        try:
+            while True:
+                if time.monotonic() - looked > LOOK:
+                    room, looked = self.workers, time.monotonic()
+                while len(flying) < AHEAD * room and (job := agenda.take()) is not None:
+                    flying[remote.remote(payload, self.threads, folder, job.block)] = job
+                if not flying and agenda.over:
+                    return
+                yield from self._landed(flying, agenda)
+        except ConnectionError as lost:  # of Ray Client; a driver on the cluster is ended by Ray itself
+            flying.clear()
+            raise BadInput(f"The connection to the cluster was lost ({_first_line(lost)}): run the same command again, finished blocks are kept.") from lost
+        finally:
+            for reference in flying:
+                self.ray.cancel(reference, force=True)
+
+    def _landed(self, flying: dict[Any, Job], agenda: Agenda) -> Iterator[Done]:
+        """Wait for a block or more."""
+        patience = LOOK if agenda.waiting is None else agenda.waiting
+        if not flying:
+            time.sleep(patience)
+            return
+        ready, _ = self.ray.wait(list(flying), num_returns=1, timeout=patience)
+        for reference in ready:
+            job = flying.pop(reference)
+            result, error = self._answer(reference)
+            done = agenda.done(job, result) if error is None else agenda.failed(job, error)
+            if done is not None:
+                yield done
+
+    def _answer(self, reference: Any) -> tuple[Any, BaseException | None]:
+        """Return (result, error); that a worker or a node is gone is an error of the block, which is then tried again."""
+        try:
+            result, error = self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as bug:
+            return None, RuntimeError(f"A worker of the cluster came upon a fault of the program itself ({_first_line(bug.cause)}).")
+        except self.ray.exceptions.RayError as lost:
+            return None, RuntimeError(f"A worker of the cluster was lost in the middle of a block ({_first_line(lost)}).")
+        return result, error
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200]
+
+
+@contextmanager
+def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
+    """Connect to Ray, or start one here; what was started here ends with the block.
+
+    Raises
+    ------
+    MissingExtra
+        If Ray is not installed.
+    BadInput
+        If there is no cluster at the address, or a user's own connection leads elsewhere.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    local = options.name == "ray"
+    if local:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # tokens are for clusters that others can reach; this one listens on this machine only
+    ray = require("ray", "cluster")
+    mine = not ray.is_initialized()
+    threads = options.share if local else options.threads or 1
+    if mine:
+        _connect(ray, options, threads)
+    try:
+        yield Cluster(ray, options.workers, threads, "machine" if local else "cluster")
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if options.name == "ray":
+        _start(ray, (options.workers or max(usable_cores() // threads, 1)) * threads, quiet)
+        return
+    address = options.name.removeprefix(SCHEME)
+    host, _, port = address.rpartition(":")
+    try:
+        _knock(host, int(port))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Ray warns of is said by its error too
+            ray.init(address=options.name if int(port) == CLIENT else address, **quiet)
+    except ImportError as error:
+        if int(port) != CLIENT:
+            raise
+        message = "Port 10001 means Ray Client, whose gRPC is not installed: pip install 'ray[client]'."
+        raise MissingExtra(message) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        message = (
+            f"There is no Ray cluster at {address} that this machine can use ({_first_line(error)}): give the address that 'ray start --head' prints, "
+            f"on a machine of the cluster, or HOST:{CLIENT}, where Ray Client listens, from outside."
+        )
+        raise BadInput(message) from error
+
+
+def _knock(host: str, port: int) -> None:
+    """Look whether gRPC is spoken at an address: it answers an empty HTTP/2 SETTINGS frame with its own (RFC 9113, 3.4).
+
+    Ray itself waits for minutes, and then ends the process.
+
+    Raises
+    ------
+    OSError
+        If not.
+    """
+    with socket.create_connection((host, port), timeout=ANSWER) as line:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return  # behind TLS anything may be
+        line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + FRAME)
+        with line.makefile("rb") as answer:
+            head = answer.read(4)
+        if head[3:] != FRAME[3:4]:
+            message = "what listens there is not Ray"
+            raise OSError(message)
+
+
+def _start(ray: Any, cores: int, quiet: dict[str, Any]) -> None:
+    """Start Ray on this machine; it gives itself 30 seconds, which a busy machine may not have, so it gets a second chance."""
+    for last in (False, True):
+        try:
+            ray.init(address="local", num_cpus=cores, object_store_memory=STORE, include_dashboard=False, **quiet)
+        except Exception as error:  # Ray raises a bare Exception when it did not start in time
+            ray.shutdown()
+            if last:
+                message = f"Ray did not start on this machine ({_first_line(error)}): try again when it is less busy, or use --runner processes."
+                raise BadInput(message) from error
+        else:
+            return
+
+
+_: type[Runner] = Cluster

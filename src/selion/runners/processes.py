@@ -1,0 +1,162 @@
+"""Processes of this machine.  One that dies is replaced, and its block is done again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, Self
+
+from selion.runners.agenda import TRIES, Agenda, Done, Job, Runner
+from selion.runners.worker import serve
+
+PATIENCE = 5.0
+"""Seconds that a worker without work gets to end by itself."""
+
+
+class WorkerDied(RuntimeError):
+    """A worker ended in the middle of a block: killed, out of memory, or crashed."""
+
+
+@dataclass(eq=False)
+class _Hand:
+    """A worker process and what it works on."""
+
+    process: Any
+    pipe: Connection
+    payload: bytes = b""
+    """The function that it knows."""
+    job: Job | None = None
+
+    @classmethod
+    def hired(cls, threads: int) -> _Hand:
+        # spawned, not forked: engines and GDAL keep threads and locks that do not survive a fork
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, threads), daemon=True, name="selion-worker")
+        process.start()
+        theirs.close()
+        return cls(process, ours)
+
+    def give(self, payload: bytes, job: Job) -> bool:
+        """Give it a block; say whether it is alive to take it."""
+        try:
+            self.pipe.send_bytes(pickle.dumps((None if payload == self.payload else payload, job.block)))
+        except OSError:
+            return False
+        self.payload, self.job = payload, job
+        return True
+
+    def answer(self) -> tuple[Any, BaseException | None]:
+        """Return (result, error); a worker that died is an error."""
+        try:
+            result, error = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(PATIENCE)
+            return None, WorkerDied(f"A worker died in the middle of a block ({_fate(self.process.exitcode)}).")
+        return result, error
+
+    def leave(self) -> None:
+        self.pipe.close()
+        if self.job is not None:
+            self.process.kill()
+        self.process.join(PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _fate(code: int | None) -> str:
+    if code is None:
+        return "it does not answer"
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"{name}: out of memory, or killed" if -code == getattr(signal, "SIGKILL", 9) else name
+
+
+@dataclass(eq=False)
+class Processes:
+    """Worker processes of this machine, started when they are first needed, kept until :meth:`close`."""
+
+    workers: int
+    threads: int
+    """Threads of each."""
+    place: str = "machine"
+    _hands: list[_Hand] = field(default_factory=list, repr=False)
+
+    def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
+        """Do all blocks."""
+        payload, agenda = pickle.dumps(function), Agenda(blocks, tries)
+        try:
+            while True:
+                self._hand_out(agenda, payload)
+                busy = {hand.pipe: hand for hand in self._hands if hand.job is not None}
+                if not busy and agenda.over:
+                    return
+                for pipe in wait(list(busy), agenda.waiting) if busy else _slept(agenda):
+                    done = self._taken(agenda, busy[pipe])  # type: ignore[index]  # only pipes were waited for
+                    if done is not None:
+                        yield done
+        finally:
+            self._dismiss_busy()
+
+    def _hand_out(self, agenda: Agenda, payload: bytes) -> None:
+        """Give every free worker a block, as long as there are any."""
+        while sum(hand.job is not None for hand in self._hands) < self.workers:
+            job = agenda.take()
+            if job is None:
+                return
+            while not self._free().give(payload, job):
+                self._dismiss([hand for hand in self._hands if not hand.process.is_alive()])
+
+    def _free(self) -> _Hand:
+        """Return a worker without work; hire one if there is none."""
+        for hand in self._hands:
+            if hand.job is None and hand.process.is_alive():
+                return hand
+        self._dismiss([hand for hand in self._hands if hand.job is None])
+        self._hands.append(_Hand.hired(self.threads))
+        return self._hands[-1]
+
+    def _taken(self, agenda: Agenda, hand: _Hand) -> Done | None:
+        job, (result, error) = hand.job, hand.answer()
+        hand.job = None
+        if isinstance(error, WorkerDied):
+            self._dismiss([hand])
+        if job is None:
+            return None
+        return agenda.done(job, result) if error is None else agenda.failed(job, error)
+
+    def _dismiss(self, hands: list[_Hand]) -> None:
+        for hand in hands:
+            self._hands.remove(hand)
+            hand.leave()
+
+    def _dismiss_busy(self) -> None:
+        """Stop those whose work nobody wants any more."""
+        self._dismiss([hand for hand in self._hands if hand.job is not None])
+
+    def close(self) -> None:
+        """Let all workers go."""
+        self._dismiss(list(self._hands))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _slept(agenda: Agenda) -> list[Connection]:
+    """Wait until a block may be tried again; nobody works."""
+    time.sleep(agenda.waiting or 0.0)
+    return []
+
+
+_: type[Runner] = Processes

@@ -1,0 +1,295 @@
+"""Zarr v3 in shards: the working store of large rasters, written block by block and read by region."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+
+from selion.errors import BadInput, UnreadableFile
+from selion.extras import face
+from selion.grid import Roi, check_north_up, overlap, roi_shape
+from selion.raster import Raster, Sink, Source
+from selion.store.regions import checked_bands, checked_block, checked_nodata, checked_region
+from selion.store.valid import valid_pixels
+from selion.store.whole import whole_folder
+
+CONVENTIONS = (
+    {"uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f", "name": "proj:", "description": "Coordinate reference system"},
+    {"uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "name": "spatial:", "description": "Place and size of pixels"},
+)
+PENDING_BYTES = 256 * 2**20
+"""Shards that wait for their other blocks may take this much memory; then the oldest is written as far as it is."""
+
+
+class CubeSink:
+    """Takes (band, y, x) blocks in any order and from any thread; each pixel once, and one writer for the whole cube.
+
+    A shard is one object that can only be written whole, so blocks wait in memory until their shard is full.  Blocks whose edge is a
+    multiple of the shard's never wait.
+    """
+
+    def __init__(self, path: Path, array: Any, grid: GeoBox, bands: tuple[str, ...], shard: int) -> None:
+        self.path = path
+        self.grid = grid
+        self.bands = bands
+        self.dtype = np.dtype(array.dtype)
+        self._array = array
+        self._shard = shard
+        self._pending: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
+        self._spilled: set[tuple[int, int]] = set()
+        self._lock = threading.Lock()
+
+    def write(self, roi: Roi, values: np.ndarray) -> None:
+        """Write (band, y, x) values at a region.
+
+        Raises
+        ------
+        GridMismatch, BandMismatch, BadInput
+            If region, bands or number type do not fit.
+        """
+        roi = checked_region(roi, self.grid, str(self.path))
+        values = checked_block(roi, values, self.bands, self.dtype, str(self.path))
+        rows, columns = ((part.start // self._shard, (part.stop - 1) // self._shard + 1) for part in roi)
+        with self._lock:
+            for row in range(*rows):
+                for column in range(*columns):
+                    self._put((row, column), roi, values)
+            while sum(buffer.nbytes for buffer, _ in self._pending.values()) > PENDING_BYTES:
+                self._write_out(next(iter(self._pending)))
+
+    def finish(self) -> None:
+        """Write what still waits."""
+        with self._lock:
+            for key in list(self._pending):
+                self._write_out(key)
+
+    def _put(self, key: tuple[int, int], roi: Roi, values: np.ndarray) -> None:
+        place = self._place(key)
+        common = overlap(place, roi)
+        if common is None:
+            return
+        buffer, missing = self._pending.pop(key) if key in self._pending else self._begun(key)
+        target = tuple(slice(part.start - at.start, part.stop - at.start) for part, at in zip(common, place, strict=True))
+        source = tuple(slice(part.start - at.start, part.stop - at.start) for part, at in zip(common, roi, strict=True))
+        buffer[:, *target] = values[:, *source]
+        self._pending[key] = buffer, missing - int(np.prod(roi_shape(common)))
+        if self._pending[key][1] <= 0:
+            self._write_out(key)
+
+    def _begun(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
+        place = self._place(key)
+        height, width = roi_shape(place)
+        if key in self._spilled:
+            return self._array[:, *place], height * width
+        return np.full((len(self.bands), height, width), self._array.fill_value, self.dtype), height * width
+
+    def _write_out(self, key: tuple[int, int]) -> None:
+        buffer, missing = self._pending.pop(key)
+        self._array[:, *self._place(key)] = buffer
+        if missing > 0:
+            self._spilled.add(key)
+
+    def _place(self, key: tuple[int, int]) -> Roi:
+        top, left = key[0] * self._shard, key[1] * self._shard
+        return slice(top, min(top + self._shard, self.grid.shape[0])), slice(left, min(left + self._shard, self.grid.shape[1]))
+
+
+@contextmanager
+def create_cube(
+    path: str | os.PathLike[str],
+    grid: GeoBox,
+    bands: Sequence[str],
+    dtype: np.dtype | type | str,
+    *,
+    nodata: float | None = None,
+    tags: Mapping[str, str] | None = None,
+    chunk: int = 256,
+    shard: int = 2048,
+    force: bool = False,
+) -> Iterator[CubeSink]:
+    """Write a sharded Zarr v3 array (band, y, x) block by block; the folder appears when the block of code ends well.
+
+    Parameters
+    ----------
+    path : str or path
+        Final name, by habit ending in ``.zarr``.
+    grid : GeoBox
+        Where; north up.
+    bands : sequence of str
+        Band names.
+    dtype : number type
+        Any number type.
+    nodata : float, optional
+        Also what pixels hold that are never written (0 without it).
+    tags : mapping of str to str, optional
+        Kept with the array.
+    chunk, shard : int
+        Edge in pixels of what is compressed, and of what is one file; ``shard`` is a multiple of ``chunk``.
+    force : bool
+        Whether an existing folder is replaced.
+
+    Raises
+    ------
+    OutputExists, OutputFailed
+        If it may not, or cannot, be written.
+    BadInput
+        If the number type cannot hold nodata, or ``shard`` is no multiple of ``chunk``.
+    """
+    bands, dtype = checked_bands(grid, bands, str(path)), np.dtype(dtype)
+    check_north_up(grid, str(path))
+    checked_nodata(nodata, dtype, str(path))
+    checked_shard(chunk, shard, str(path))
+    with whole_folder(path, force) as temporary:
+        attributes = attributes_of(grid, bands, nodata, dict(tags or {}))
+        array = create_array(temporary, grid, dtype, 0 if nodata is None else nodata, chunk=chunk, shard=shard, attributes=attributes)
+        sink = CubeSink(Path(path), array, grid, bands, shard)
+        yield sink
+        sink.finish()
+
+
+def checked_shard(chunk: int, shard: int, path: str) -> None:
+    """Check the edges of chunks and shards.
+
+    Raises
+    ------
+    BadInput
+        If ``shard`` is no multiple of ``chunk``.
+    """
+    if chunk < 1 or shard % chunk:
+        message = f"Shards of {shard} px and chunks of {chunk} px were given for {path}: shards must be a multiple of chunks."
+        raise BadInput(message)
+
+
+def create_array(path: Path, grid: GeoBox, dtype: np.dtype, fill: float, *, chunk: int, shard: int, attributes: dict[str, Any]) -> Any:
+    """Create an empty array (band, y, x) in a folder."""
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    count = len(attributes["bands"])
+    return zarr.create_array(
+        store=path,
+        shape=(count, *grid.shape),
+        chunks=(count, chunk, chunk),
+        shards=(count, shard, shard),
+        dtype=dtype,
+        compressors=ZstdCodec(level=1),
+        fill_value=fill,
+        dimension_names=("band", "y", "x"),
+        attributes=attributes,
+        overwrite=True,
+    )
+
+
+def attributes_of(grid: GeoBox, bands: tuple[str, ...], nodata: float | None, tags: dict[str, str]) -> dict[str, Any]:
+    """Return what an array says about its place, bands and origin."""
+    place: dict[str, Any] = {"spatial:dimensions": ["y", "x"], "spatial:shape": list(grid.shape), "spatial:transform": list(grid.transform[:6])}
+    if grid.crs is not None:
+        epsg = grid.crs.to_epsg()
+        place |= {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:wkt2": grid.crs.to_wkt()}
+    missing = nodata if nodata is None or np.isfinite(nodata) else str(nodata)
+    return {"zarr_conventions": [dict(one) for one in CONVENTIONS], **place, "bands": list(bands), "nodata": missing, "tags": tags}
+
+
+@dataclass(frozen=True, eq=False)
+class CubeSource:
+    """A Zarr v3 array (band, y, x) as a Source; picklable and thread-safe."""
+
+    path: str
+    grid: GeoBox
+    bands: tuple[str, ...]
+    dtype: np.dtype
+    nodata: float | None
+    tags: Mapping[str, str]
+    _array: Any = field(repr=False)
+
+    @property
+    def descriptions(self) -> tuple[str | None, ...]:
+        """The band names."""
+        return self.bands
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> CubeSource:
+        """Open a cube.
+
+        Raises
+        ------
+        UnreadableFile
+            If it is no Zarr v3 array of (band, y, x), or says nothing about its place.
+        """
+        path = os.fspath(path)
+        array = _opened(path)
+        if getattr(array, "ndim", 0) != 3:
+            message = f"{path} is no single array of (band, y, x): give the array inside it."
+            raise UnreadableFile(message)
+        said = dict(array.attrs)
+        bands = tuple(said.get("bands") or (f"band{k + 1}" for k in range(array.shape[0])))
+        nodata = said.get("nodata")
+        return cls(
+            path=path,
+            grid=_grid(path, said, array.shape[1:]),
+            bands=bands,
+            dtype=np.dtype(array.dtype),
+            nodata=None if nodata is None else float(nodata),
+            tags=dict(said.get("tags") or {}),
+            _array=array,
+        )
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region; pixels that are nodata or not finite are not valid.
+
+        Raises
+        ------
+        UnreadableFile
+            If a shard is damaged.
+        """
+        roi = checked_region(roi, self.grid, self.path)
+        try:
+            values = self._array[:, *roi]
+        except (OSError, ValueError, RuntimeError) as error:
+            message = f"{self.path} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns {roi[1].start}:{roi[1].stop} ({error}): write it again."
+            raise UnreadableFile(message) from error
+        return Raster(values, self.grid[roi], self.bands, valid_pixels(values, self.bands, (self.nodata,) * len(self.bands)))
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_array"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _array=_opened(state["path"]))
+
+
+def _opened(path: str) -> Any:
+    import zarr
+
+    try:
+        return zarr.open(path, mode="r", zarr_format=3)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{path} cannot be opened as a Zarr of version 3 ({error}): write it again."
+        raise UnreadableFile(message) from error
+
+
+def _grid(path: str, said: dict[str, Any], shape: tuple[int, ...]) -> GeoBox:
+    transform = said.get("spatial:transform")
+    if transform is None or len(transform) != 6:
+        message = f"{path} says nothing about its place: wanted is the attribute spatial:transform."
+        raise UnreadableFile(message)
+    crs = said.get("proj:code") or said.get("proj:wkt2")
+    grid = GeoBox((shape[0], shape[1]), Affine(*transform), CRS(crs) if crs else None)
+    check_north_up(grid, path)
+    return grid
+
+
+_source: type[Source] = CubeSource
+_sink: type[Sink] = CubeSink

@@ -1,0 +1,171 @@
+"""How we speak to GDAL: its settings, its grids, its paths."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import rasterio
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from selion.errors import GridMismatch
+from selion.grid import check_north_up
+from selion.store.clouds import gdal_clouds
+
+LOCAL: Mapping[str, str | int] = {
+    "GDAL_CACHEMAX": 64 * 2**20,  # bytes; the default is a share of the machine, which is not "a few blocks"
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",  # otherwise a truncated JPEG is read as grey
+}
+REMOTE: Mapping[str, str] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no guessing of sidecar files: one request opens a COG
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "CPL_VSIL_CURL_CACHE_SIZE": "67108864",
+    "VSI_CACHE": "TRUE",
+    "VSI_CACHE_SIZE": "4194304",  # bytes per handle, beside the cache of all: the default of 25 MB is a lot for 40 files in 8 threads
+}
+SCHEMES: Mapping[str, str] = {
+    "http": "/vsicurl/http://",
+    "https": "/vsicurl/https://",
+    "s3": "/vsis3/",
+    "gs": "/vsigs/",
+    "az": "/vsiaz/",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server is waited for, and how often it is asked again (429, 5xx, broken connections) before that is a failure."""
+
+    retries: int = 4
+    """Times that one request is repeated."""
+    delay: float = 0.5
+    """Seconds before the first repetition; each further one waits about twice as long."""
+    connect: float = 15.0
+    """Seconds until a connection must stand."""
+    stall: float = 60.0
+    """Seconds without a byte after which an answer counts as broken off."""
+
+    def settings(self) -> dict[str, str]:
+        """Return what GDAL calls this."""
+        return {
+            "GDAL_HTTP_MAX_RETRY": str(self.retries),
+            "GDAL_HTTP_RETRY_DELAY": str(self.delay),
+            "GDAL_HTTP_CONNECTTIMEOUT": str(max(round(self.connect), 1)),
+            "GDAL_HTTP_LOW_SPEED_TIME": str(max(round(self.stall), 1)),
+            "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+        }
+
+
+GDAL_ERRORS = (RasterioError, CPLE_BaseError)
+"""What rasterio raises: mostly its own errors, but GDAL's as they are while it copies a file."""
+_filters = threading.RLock()
+
+
+def remote_scheme(path: str | os.PathLike[str]) -> str | None:
+    """Return ``https``, ``s3`` ... if the path is a URL that GDAL can read, else None (``C:/x.tif`` is a file)."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", os.fspath(path))
+    return found.group(1).lower() if found else None
+
+
+def gdal_name(path: str) -> str:
+    """Return GDAL's name of a path or URL: ``s3://bucket/key`` becomes ``/vsis3/bucket/key``."""
+    scheme = remote_scheme(path)
+    return SCHEMES[scheme] + path.partition("://")[2] if scheme and scheme in SCHEMES else path
+
+
+def shown(path: str) -> str:
+    """Return a path or URL as it may be printed: what follows ``?`` in a URL may be a signature, and that is a key."""
+    return re.sub(r"[?#].*", "", path, flags=re.DOTALL) if remote_scheme(path) else path
+
+
+@contextmanager
+def gdal_settings(*, remote: bool, patience: Patience | None = None, **more: str | int) -> Iterator[None]:
+    """Hold our settings for GDAL in this thread; what the user set in the process' environment wins."""
+    settings = {**LOCAL, **({**REMOTE, **gdal_clouds(), **(patience or Patience()).settings()} if remote else {}), **more}
+    with rasterio.Env(**{key: value for key, value in settings.items() if key not in os.environ}):
+        yield
+
+
+@contextmanager
+def quiet(category: type[Warning] = Warning) -> Iterator[None]:
+    """Hold warnings back; the filters belong to the whole process, hence one lock for all who do so."""
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore", category)
+        yield
+
+
+def open_quietly(name: str, mode: str = "r", **options: Any) -> Any:
+    """Open a dataset; an image without georeference is no reason for a warning, for us it is a photograph."""
+    with quiet(NotGeoreferencedWarning):
+        return rasterio.open(name, mode, **options)
+
+
+def grid_of(dataset: Any, name: str) -> GeoBox:
+    """Return the grid of an open dataset as it lies in the file.
+
+    Raises
+    ------
+    GridMismatch
+        If it is rotated, mirrored, placed by ground control points only, or has a CRS that PROJ does not know.
+    """
+    if dataset.transform.is_identity and dataset.gcps[0]:
+        message = f"{name} is placed by {len(dataset.gcps[0])} ground control points: warp it first, for example with gdalwarp."
+        raise GridMismatch(message)
+    grid = GeoBox((dataset.height, dataset.width), dataset.transform, _crs_of(dataset, name))
+    check_north_up(grid, name)
+    if dataset.transform.a <= 0 or dataset.transform.e == 0:
+        message = f"{name} has a mirrored or empty geotransform ({tuple(dataset.transform[:6])}): warp it first, for example with gdalwarp."
+        raise GridMismatch(message)
+    return grid
+
+
+def turned_north_up(grid: GeoBox) -> GeoBox:
+    """Return the grid whose first row is the northernmost, for a grid whose rows run northwards."""
+    transform = grid.transform
+    return GeoBox(grid.shape, Affine(transform.a, 0, transform.c, 0, -transform.e, transform.f + transform.e * grid.shape[0]), grid.crs)
+
+
+def last_word(error: Exception) -> str:
+    """Return what GDAL said first about a failure, in one line."""
+    return str(error.__cause__ or error).strip().partition("\n")[0].rstrip(".")
+
+
+def said_of(path: str, error: Exception) -> str:
+    """Return what GDAL said about a path or URL, without its own name of it and without what must not be printed."""
+    said = last_word(error)
+    if remote_scheme(path) is None:
+        return said.replace(gdal_name(path), path)
+    return re.sub(r"[?#][^\s'\"`,]*", "", said).replace(gdal_name(shown(path)), shown(path))
+
+
+def _crs_of(dataset: Any, name: str) -> CRS | None:
+    from pyproj.exceptions import ProjError
+
+    if not dataset.crs:
+        return None
+    try:
+        epsg = dataset.crs.to_epsg(confidence_threshold=100)
+        return CRS(f"EPSG:{epsg}" if epsg else dataset.crs.to_wkt())
+    except (ProjError, ValueError) as error:
+        message = f"{name} has a CRS that PROJ cannot read ({dataset.crs.to_string()[:80]}): assign the right one with gdal_edit or gdal_translate -a_srs."
+        raise GridMismatch(message) from error
+
+
+def gdal_version() -> str:
+    """Return the version of the GDAL that rasterio brought."""
+    from rasterio import __gdal_version__
+
+    version: str = __gdal_version__
+    return version

@@ -1,0 +1,262 @@
+"""Whatever GDAL reads, by window: GeoTIFF, COG, VRT, GTI, JPEG 2000, from disk, http(s) and object stores."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.windows import Window
+
+from selion.errors import BadInput, UnreadableFile
+from selion.extras import face
+from selion.grid import Roi
+from selion.raster import Raster, Source
+from selion.store.gdal import GDAL_ERRORS, Patience, gdal_name, gdal_settings, grid_of, open_quietly, remote_scheme, said_of, shown, turned_north_up
+from selion.store.regions import checked_region
+from selion.store.valid import combine, valid_pixels
+
+ALPHA_SAMPLE = 256
+"""Edge in pixels of the central window that shows whether an alpha band is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which of the file's bands are what."""
+
+    indexes: tuple[int, ...]
+    """GDAL's numbers, from 1, of the bands that are pixels."""
+    alpha: int | None
+    """GDAL's number of the alpha band, which becomes ``valid`` and is no band."""
+    masked: bool
+    """Whether the file has a mask band."""
+    flipped: bool
+    """Whether rows run northwards in the file."""
+    overview: int | None = None
+    """GDAL's number, from 0, of the overview that is read instead of the full image."""
+
+
+@dataclass(frozen=True, eq=False)
+class GeoTiffSource:
+    """A raster that GDAL reads, as a Source: picklable, and safe to read from many threads and processes at once.
+
+    Every thread of every process opens its own handle at its first read.  A grid whose rows run northwards is turned; an alpha band is no
+    band but tells which pixels are valid.
+    """
+
+    path: str
+    """As given: a path or a URL."""
+    grid: GeoBox
+    bands: tuple[str, ...]
+    """The file's descriptions, else its colours (red, green, blue, nir ...), else ``band1`` ..."""
+    dtype: np.dtype
+    nodata: float | None
+    """Of the first band."""
+    tags: Mapping[str, str]
+    descriptions: tuple[str | None, ...]
+    """As they are in the file, one per band."""
+    nodatas: tuple[float | None, ...]
+    """One per band."""
+    layout: _Layout
+    patience: Patience | None = None
+    """With a server; None means the usual."""
+    _handles: threading.local = field(default_factory=threading.local, repr=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, coarse: float | None = None, patience: Patience | None = None) -> GeoTiffSource:
+        """Open a raster, or one of its overviews, and read what stands in its head.
+
+        Parameters
+        ----------
+        path : str or path
+            File or URL.
+        coarse : float, optional
+            Edge of a pixel, in units of the CRS, that is fine enough: the smallest overview is taken whose pixels are not larger (1 % is let
+            pass, because an overview of 5490 pixels by 16 has pixels of 320.1 m); without such an overview the full image is.
+        patience : Patience, optional
+            With a server.
+
+        Raises
+        ------
+        UnreadableFile
+            If GDAL cannot open it, or it holds no bands of plain numbers.
+        GridMismatch
+            If its grid is rotated or it has none.
+        """
+        path = os.fspath(path)
+        with gdal_settings(remote=remote_scheme(path) is not None, patience=patience):
+            try:
+                with open_quietly(gdal_name(path)) as dataset:
+                    level = None if coarse is None else _overview(dataset, coarse)
+                    if level is None:
+                        return _described(cls, path, dataset, patience=patience)
+                    with open_quietly(gdal_name(path), overview_level=level) as overview:
+                        return _described(cls, path, overview, level, patience)
+            except GDAL_ERRORS as error:
+                raise UnreadableFile(_why_not(path, error)) from error
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region.
+
+        Parameters
+        ----------
+        roi : Roi
+            Inside the grid.
+
+        Returns
+        -------
+        Raster
+            (band, y, x) values in the file's type, and ``valid`` from nodata, mask band, alpha and numbers that are not finite.
+
+        Raises
+        ------
+        UnreadableFile
+            If the file ends too early, or a server does not answer.
+        """
+        roi = checked_region(roi, self.grid, shown(self.path))
+        with gdal_settings(remote=remote_scheme(self.path) is not None, patience=self.patience):
+            try:
+                values, mask = self._pixels(self._handle(), roi)
+            except GDAL_ERRORS as error:
+                message = f"{shown(self.path)} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns {roi[1].start}:{roi[1].stop}" + _cure(
+                    self.path, error
+                )
+                raise UnreadableFile(message) from error
+        valid = combine(mask, valid_pixels(values, self.bands, self.nodatas))
+        return Raster(values, self.grid[roi], self.bands, valid)
+
+    def _repr_html_(self) -> str | None:
+        return face(self)
+
+    def _pixels(self, dataset: Any, roi: Roi) -> tuple[np.ndarray, np.ndarray | None]:
+        rows, columns = roi
+        top = self.grid.shape[0] - rows.stop if self.layout.flipped else rows.start
+        window = Window(columns.start, top, columns.stop - columns.start, rows.stop - rows.start)
+        if len({dataset.dtypes[k - 1] for k in self.layout.indexes}) > 1:
+            values = np.stack([dataset.read(k, window=window).astype(self.dtype) for k in self.layout.indexes])
+        else:
+            values = dataset.read(list(self.layout.indexes), window=window)
+        mask = None
+        if self.layout.alpha:
+            mask = dataset.read(self.layout.alpha, window=window) > 0
+        elif self.layout.masked:
+            mask = dataset.read_masks(self.layout.indexes[0], window=window) > 0
+        if mask is not None and mask.all():
+            mask = None
+        if self.layout.flipped:
+            values, mask = values[:, ::-1], mask if mask is None else mask[::-1]
+        return values, mask
+
+    def _handle(self) -> Any:
+        if getattr(self._handles, "process", None) != os.getpid():  # GDAL handles do not survive a fork
+            options: dict[str, Any] = {} if self.layout.overview is None else {"overview_level": self.layout.overview}
+            self._handles.dataset = open_quietly(gdal_name(self.path), **options)
+            self._handles.process = os.getpid()
+        return self._handles.dataset
+
+    def close(self) -> None:
+        """Close this thread's file, which holds the tile that was read last and its share of GDAL's cache; the next read opens it again."""
+        if getattr(self._handles, "process", None) == os.getpid():
+            self._handles.dataset.close()
+        self._handles.__dict__.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_handles"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _handles=threading.local())
+
+
+def _overview(dataset: Any, coarse: float) -> int | None:
+    """Return the number of the smallest overview with pixels up to ``coarse``, or None if only the full image is fine enough."""
+    factors = dataset.overviews(1) if dataset.count else []
+    fitting = [(factor, level) for level, factor in enumerate(factors) if factor * max(abs(dataset.transform.a), abs(dataset.transform.e)) <= 1.01 * coarse]
+    return max(fitting)[1] if fitting else None
+
+
+def _described(cls: type[GeoTiffSource], path: str, dataset: Any, overview: int | None = None, patience: Patience | None = None) -> GeoTiffSource:
+    if dataset.count == 0:
+        inner = f" (it holds {', '.join(dataset.subdatasets[:4])})" if dataset.subdatasets else ""
+        message = f"{shown(path)} holds no bands of its own{inner}: give the one that is meant, or convert it to GeoTIFF."
+        raise UnreadableFile(message)
+    grid = grid_of(dataset, shown(path))
+    flipped = grid.crs is not None and grid.transform.e > 0
+    alpha = _alpha(dataset)
+    indexes = tuple(k for k in dataset.indexes if k != alpha)
+    dtype = np.result_type(*(_dtype(shown(path), dataset.dtypes[k - 1]) for k in indexes))
+    nodatas = tuple(dataset.nodatavals[k - 1] for k in indexes)
+    masked = MaskFlags.per_dataset in dataset.mask_flag_enums[indexes[0] - 1] and alpha is None
+    return cls(
+        path=path,
+        grid=turned_north_up(grid) if flipped else grid,
+        bands=_names(dataset, indexes),
+        dtype=dtype,
+        nodata=nodatas[0],
+        tags=dict(dataset.tags()),
+        descriptions=tuple(dataset.descriptions[k - 1] for k in indexes),
+        nodatas=nodatas,
+        layout=_Layout(indexes, alpha, masked, flipped, overview),
+        patience=patience,
+    )
+
+
+def _dtype(path: str, name: str) -> np.dtype:
+    if name.startswith("complex"):
+        message = f"{path} holds complex numbers ({name}): give an image of amplitudes or intensities."
+        raise BadInput(message)
+    return np.dtype(name)
+
+
+def _alpha(dataset: Any) -> int | None:
+    """Return the number of the alpha band, if there is one.
+
+    GDAL calls the fourth of four uint8 bands alpha unless it is told otherwise, so many red-green-blue-infrared files lie about it: a band
+    with another description, or whose values at the centre of the image are mostly shades, is an image band.
+    """
+    found = [k for k, colour in zip(dataset.indexes, dataset.colorinterp, strict=True) if colour == ColorInterp.alpha]
+    if len(found) != 1 or dataset.count == 1:
+        return None
+    description = dataset.descriptions[found[0] - 1]
+    if description and description.lower() not in ("alpha", "mask"):
+        return None
+    height, width = dataset.shape
+    window = Window(max(width - ALPHA_SAMPLE, 0) // 2, max(height - ALPHA_SAMPLE, 0) // 2, min(width, ALPHA_SAMPLE), min(height, ALPHA_SAMPLE))
+    sample = dataset.read(found[0], window=window)
+    shades = (sample != 0) & (sample != sample.max())
+    return None if shades.mean() > 0.5 else found[0]
+
+
+def _names(dataset: Any, indexes: Sequence[int]) -> tuple[str, ...]:
+    descriptions = [dataset.descriptions[k - 1] for k in indexes]
+    colours = [_colour(dataset.colorinterp[k - 1], len(indexes)) for k in indexes]
+    once = Counter(colours)
+    return tuple(text or (colour if colour and once[colour] == 1 else f"band{k}") for k, text, colour in zip(indexes, descriptions, colours, strict=True))
+
+
+def _colour(colour: ColorInterp, count: int) -> str | None:
+    """Return a colour's name; the first of many bands is called grey by GDAL only because it had to be called something."""
+    if colour == ColorInterp.gray:
+        return "gray" if count == 1 else None
+    return None if colour in (ColorInterp.undefined, ColorInterp.palette, ColorInterp.alpha) else colour.name
+
+
+def _why_not(path: str, error: Exception) -> str:
+    if remote_scheme(path) is None and Path(path).stat().st_size == 0:
+        return f"{path} is empty (0 bytes): copy it again."
+    return f"{shown(path)} cannot be opened as a raster" + _cure(path, error)
+
+
+def _cure(path: str, error: Exception) -> str:
+    said = said_of(path, error)
+    cure = "check the address, the network and your credentials" if remote_scheme(path) else "it is truncated or of no known format; copy it again"
+    return f" (GDAL says: {said}): {cure}."
+
+
+_: type[Source] = GeoTiffSource

@@ -1,0 +1,154 @@
+"""fingerprint: a short text that changes when the content of a file, a folder or a URL changes."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from selion.errors import UnreadableFile
+
+SAMPLE = 64 * 1024
+"""Bytes that are read at each of the sampled places."""
+PLACES = 16
+"""How many places of a large file are sampled."""
+LISTS = (".vrt", ".gti")
+"""Endings of files that only point to others."""
+
+
+def fingerprint(path: str | os.PathLike[str]) -> str:
+    """Say which content a path or URL has, without reading all of it.
+
+    Parameters
+    ----------
+    path : str or path
+        A file (size, time of change and sampled bytes; for a VRT those of its sources too), a folder (names, sizes and times of all
+        files), or a URL (ETag, size, time of change and first bytes).
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is missing or the server does not answer.
+    """
+    from selion.store.gdal import SCHEMES, remote_scheme
+
+    path = os.fspath(path)
+    scheme = remote_scheme(path)
+    if scheme in ("http", "https"):
+        parts: Iterable[object] = _of_url(path)
+    elif scheme in SCHEMES:
+        parts = _of_object(path)
+    else:
+        local = Path(path).expanduser()
+        parts = _of_folder(local) if local.is_dir() else _of_files(_sources(local))
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        text = part if isinstance(part, bytes) else str(part).encode()
+        digest.update(len(text).to_bytes(8, "little") + text)
+    return digest.hexdigest()
+
+
+def byte_size(path: str | os.PathLike[str]) -> int:
+    """Return the size in bytes of a file or URL, without reading it.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is missing, or the server does not answer or does not say.
+    """
+    from selion.store.gdal import SCHEMES, remote_scheme, shown
+
+    path = os.fspath(path)
+    scheme = remote_scheme(path)
+    if scheme in ("http", "https"):
+        size = _of_url(path)[1]
+    elif scheme in SCHEMES:
+        size = _of_object(path)[1]
+    else:
+        local = Path(path).expanduser()
+        if not local.is_file():
+            message = f"There is no file {path}: check the name."
+            raise UnreadableFile(message)
+        size = local.stat().st_size
+    if size is None or not str(size).isdigit():
+        message = f"The server of {shown(path)} does not say how large the file is: it may not be an object store; download the file first."
+        raise UnreadableFile(message)
+    return int(size)
+
+
+def _sources(path: Path) -> list[Path]:
+    """Return the file, and what it points to."""
+    if path.suffix.lower() not in LISTS and not path.name.lower().endswith((".gti.gpkg", ".gti.fgb")):
+        return [path]
+    from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly
+
+    try:
+        with gdal_settings(remote=False), open_quietly(str(path)) as dataset:
+            return [path, *sorted(Path(name) for name in dataset.files if Path(name) != path)]
+    except GDAL_ERRORS as error:
+        message = f"{path} cannot be opened: {error}."
+        raise UnreadableFile(message) from error
+
+
+def _of_files(paths: list[Path]) -> Iterable[object]:
+    for path in paths:
+        try:
+            about = path.stat()
+            with path.open("rb") as file:
+                yield from (about.st_size, about.st_mtime_ns)
+                for place in range(PLACES):  # the first and the last bytes are among them
+                    file.seek(max(about.st_size - SAMPLE, 0) * place // (PLACES - 1))
+                    yield file.read(SAMPLE)
+        except OSError as error:
+            message = f"{path} cannot be read ({error.strerror}): check the name."
+            raise UnreadableFile(message) from error
+
+
+def _of_folder(path: Path) -> Iterable[object]:
+    for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
+        about = file.stat()
+        yield from (file.relative_to(path).as_posix(), about.st_size, about.st_mtime_ns)
+
+
+def _of_url(url: str) -> list[Any]:
+    """Ask for the first bytes: signed addresses refuse HEAD."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes=0-{SAMPLE - 1}"})  # noqa: S310 - http(s) only, see the caller
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            size = (answer.headers.get("Content-Range") or "").partition("/")[2] or answer.headers.get("Content-Length")
+            return [answer.headers.get("ETag"), size, answer.headers.get("Last-Modified"), answer.read(SAMPLE)]
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise UnreadableFile(_unreachable(url, error)) from error
+
+
+def _of_object(url: str) -> list[Any]:
+    import obstore
+    from obstore.exceptions import BaseError
+
+    from selion.store.clouds import object_settings
+
+    folder, _, key = url.rpartition("/")
+    try:
+        store = obstore.store.from_url(folder, **object_settings(url))
+        about = obstore.head(store, key)
+        first = obstore.get_range(store, key, start=0, length=min(SAMPLE, about["size"])) if about["size"] else b""
+    except (BaseError, OSError) as error:
+        raise UnreadableFile(_unreachable(url, error)) from error
+    return [about["e_tag"], about["size"], about["last_modified"], bytes(first)]
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    from selion.store.gdal import shown
+
+    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"{shown(url)} does not answer ({said}): check the address, the network and your credentials."

@@ -1,0 +1,196 @@
+"""A folder on an object store (s3, gs, az): small whole objects, put there once, whoever comes first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from selion.errors import FetchFailed, OutputExists, OutputFailed
+
+T = TypeVar("T")
+SCHEMES = ("s3", "gs", "az")
+"""Stores that can be written to."""
+TRIES = 5
+"""Times that a request is made; the first pause is PAUSE seconds, each further one twice as long."""
+PAUSE = 0.2
+STALL = 60.0
+"""Seconds without an answer after which a request counts as failed."""
+PART, WHOLE = 16 * 2**20, 64 * 2**20
+"""Bytes of the parts in which a large file is sent, and of the largest that is sent in one piece."""
+
+
+def is_object_url(place: str | os.PathLike[str]) -> bool:
+    """Say whether a place is on an object store that can be written to.
+
+    Examples
+    --------
+    >>> is_object_url("s3://bucket/map.parquet"), is_object_url("map.parquet")
+    (True, False)
+    """
+    return os.fspath(place).partition("://")[0] in SCHEMES and "://" in os.fspath(place)
+
+
+@dataclass
+class ObjectFolder:
+    """A prefix on an object store; picklable, thread-safe.
+
+    Credentials, regions and other addresses of a store come from the environment, in the words of obstore or of GDAL (:mod:`selion.store.clouds`).
+    A request that fails is made again, with pauses; what comes over the network is the caller's to check, who knows its checksum.
+    """
+
+    url: str
+    _opened: Any = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"url": self.url}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.url, self._opened = state["url"], None
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def _store(self) -> Any:
+        if self._opened is None:
+            import obstore
+
+            from selion.store.clouds import object_settings
+
+            settings = object_settings(self.url)
+            client: Any = {"timeout": timedelta(seconds=STALL)} | settings.pop("client_options", {})
+            quick: Any = {"max_retries": 3, "backoff": {"init_backoff": timedelta(seconds=PAUSE), "max_backoff": timedelta(seconds=4), "base": 2}}
+            self._opened = obstore.store.from_url(self.url, client_options=client, retry_config=quick | {"retry_timeout": timedelta(minutes=2)}, **settings)
+        return self._opened
+
+    def get(self, name: str) -> bytes | None:
+        """Return what an object holds; None if there is none.
+
+        Raises
+        ------
+        FetchFailed
+            If the store does not answer.
+        """
+        import obstore
+
+        def fetch() -> bytes | None:
+            try:
+                return bytes(obstore.get(self._store, name).bytes())
+            except (obstore.exceptions.NotFoundError, FileNotFoundError):
+                return None
+
+        return self._patiently(fetch, f"{name} cannot be read", FetchFailed)
+
+    def put(self, name: str, content: bytes, *, replace: bool = False) -> bool:
+        """Put an object there, whole or not at all; without ``replace`` only if there is none.
+
+        Returns
+        -------
+        bool
+            Whether it is ours: False if one was there before, which stays as it is.
+
+        Raises
+        ------
+        OutputFailed
+            If the store does not take it.
+        """
+        import obstore
+
+        def send() -> bool:
+            try:
+                obstore.put(self._store, name, content, mode="overwrite" if replace else "create", use_multipart=False)
+            except (obstore.exceptions.AlreadyExistsError, FileExistsError):
+                return False
+            return True
+
+        return self._patiently(send, f"{name} cannot be written", OutputFailed)
+
+    def has(self, name: str) -> bool:
+        """Say whether there is an object of that name; raises FetchFailed if the store does not answer."""
+        import obstore
+
+        def ask() -> bool:
+            try:
+                obstore.head(self._store, name)
+            except (obstore.exceptions.NotFoundError, FileNotFoundError):
+                return False
+            return True
+
+        return self._patiently(ask, f"{name} cannot be looked up", FetchFailed)
+
+    def names(self) -> dict[str, int]:
+        """Return name and size in bytes of all objects, those in folders below by their path.
+
+        Raises
+        ------
+        FetchFailed
+            If the store does not answer.
+        """
+        import obstore
+
+        def ask() -> dict[str, int]:
+            return {item["path"]: item["size"] for batch in obstore.list(self._store) for item in batch}
+
+        return self._patiently(ask, "what it holds cannot be listed", FetchFailed)
+
+    def delete(self, *names: str) -> None:
+        """Delete objects; those that are not there do not matter."""
+        import obstore
+
+        def drop(name: str) -> None:
+            with contextlib.suppress(obstore.exceptions.NotFoundError, FileNotFoundError):
+                obstore.delete(self._store, name)
+
+        for name in names:
+            self._patiently(lambda name=name: drop(name), f"{name} cannot be deleted", OutputFailed)  # type: ignore[misc]  # mypy loses the type of the default
+
+    def upload(self, path: Path, name: str, *, force: bool = False) -> str:
+        """Send a file; return its address.
+
+        Raises
+        ------
+        OutputExists
+            If an object of that name is there and ``force`` is false; up to 64 MB also if it appeared meanwhile: only an object that is sent in one
+            piece can be refused by the store.
+        OutputFailed
+            If the store does not take it.
+        """
+        import obstore
+
+        address = f"{self.url.rstrip('/')}/{name}"
+        if path.stat().st_size <= WHOLE:
+            if not self.put(name, path.read_bytes(), replace=force):
+                raise exists(address)
+            return address
+        if not force and self.has(name):
+            raise exists(address)
+        self._patiently(lambda: obstore.put(self._store, name, path, mode="overwrite", chunk_size=PART), f"{name} cannot be written", OutputFailed)
+        return address
+
+    def _patiently(self, request: Callable[[], T], what: str, kind: type[FetchFailed | OutputFailed]) -> T:
+        """Make a request again until it works."""
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+        from selion.store.gdal import shown
+
+        for attempt in range(1, TRIES + 1):
+            try:
+                return request()
+            except (BaseError, OSError) as error:
+                final = isinstance(error, PermissionDeniedError | UnauthenticatedError) or attempt == TRIES
+                if final:
+                    said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                    raise kind(f"{shown(self.url)}: {what} ({said}): check address, network and credentials, then run the same command again.") from error
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+        raise AssertionError("unreachable")
+
+
+def exists(address: str) -> OutputExists:
+    """Return the error of an object that is there already."""
+    return OutputExists(f"{address} exists already: choose another name, or replace it with --force.")

@@ -1,0 +1,105 @@
+"""open_raster: whatever lies there, as a Source."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selion.errors import UnreadableFile
+
+if TYPE_CHECKING:
+    from selion.store.cube import CubeSource
+    from selion.store.gdal import Patience
+    from selion.store.geotiff import GeoTiffSource
+    from selion.store.photo import PhotoSource
+
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
+PHONE_ENDINGS = (".heic", ".heif", ".dng", ".nef", ".cr2", ".arw")
+
+
+def open_raster(path: str | os.PathLike[str], *, coarse: float | None = None, patience: Patience | None = None) -> GeoTiffSource | PhotoSource | CubeSource:
+    """Open an image, whatever it is.
+
+    Parameters
+    ----------
+    path : str or path
+        A GeoTIFF, COG, VRT, GTI or JPEG 2000 file, a ``.zarr`` folder (version 3), a photograph (JPEG, PNG), or the ``https://``, ``s3://``,
+        ``gs://`` or ``az://`` address of a raster.
+    coarse : float, optional
+        Edge of a pixel, in units of the CRS, that is fine enough: a GeoTIFF is read from its smallest overview whose pixels are not larger,
+        and ``grid`` is that overview's.  Photographs and cubes have none and come at full resolution.
+    patience : Patience, optional
+        How long a server is waited for and how often it is asked again.
+
+    Returns
+    -------
+    Source
+        With ``path``, ``nodata``, ``tags`` and ``descriptions``.  An image without georeference has ``grid.crs`` None, and is turned as
+        its EXIF orientation says.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is missing, truncated or of no known format.
+    GridMismatch
+        If its grid is rotated.
+    """
+    from selion.store.gdal import SCHEMES, remote_scheme, shown
+
+    path = os.fspath(path)
+    scheme = remote_scheme(path)
+    if scheme is None and not path.startswith("/vsi"):
+        return _open_local(Path(path).expanduser(), coarse)
+    if scheme is not None and scheme not in SCHEMES:
+        message = f"{shown(path)} has the unknown scheme {scheme}://; known: {', '.join(f'{known}://' for known in SCHEMES)}."
+        raise UnreadableFile(message)
+    return _open_remote(path, coarse, patience)
+
+
+def _open_local(path: Path, coarse: float | None) -> GeoTiffSource | PhotoSource | CubeSource:
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.exists():
+        raise UnreadableFile(_missing(path))
+    if not os.access(path, os.R_OK):
+        message = f"{path} cannot be read: there is no permission."
+        raise UnreadableFile(message)
+    if path.suffix.lower() in PHONE_ENDINGS:
+        message = f"{path} is a camera's own format: export it as JPEG or TIFF first."
+        raise UnreadableFile(message)
+    from selion.store.geotiff import GeoTiffSource
+    from selion.store.photo import PhotoSource, is_photo
+
+    return PhotoSource.open(path) if is_photo(path) else GeoTiffSource.open(path, coarse=coarse)
+
+
+def _open_folder(path: Path) -> CubeSource:
+    if not (path / "zarr.json").is_file():
+        old = (path / ".zarray").is_file() or (path / ".zgroup").is_file() or (path / ".zattrs").is_file()
+        what = "a Zarr of version 2: rewrite it as version 3" if old else "a folder: give one image, or a .zarr folder"
+        message = f"{path} is {what}."
+        raise UnreadableFile(message)
+    from selion.store.cube import CubeSource
+
+    return CubeSource.open(path)
+
+
+def _open_remote(path: str, coarse: float | None, patience: Patience | None) -> GeoTiffSource:
+    from selion.store.gdal import shown
+    from selion.store.geotiff import GeoTiffSource
+
+    source = GeoTiffSource.open(path, coarse=coarse, patience=patience)
+    if source.grid.crs is None and shown(path).lower().endswith(PHOTO_ENDINGS):
+        message = f"{shown(path)} is a photograph, which has to be turned as its EXIF says: download it first and give the file."
+        raise UnreadableFile(message)
+    return source
+
+
+def _missing(path: Path) -> str:
+    import difflib
+
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7)
+    hint = f"did you mean {path.with_name(near[0])}?" if near else "check the name."
+    return f"{path} does not exist: {hint}"

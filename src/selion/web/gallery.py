@@ -1,0 +1,149 @@
+"""Small pictures made ahead by threads, kept in memory and in a hidden folder; large ones made when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from pathlib import Path
+
+from selion.labelling.order import Item
+from selion.labelling.screen import hash_files, version
+from selion.web.pictures import Large, Made, make_large, make_small
+
+FOLDER = ".screen"
+"""Hidden folder beside the log; it may be deleted at any time."""
+MEMORY = 96 << 20
+"""Bytes of small pictures that are kept in memory."""
+LARGE = 12
+"""Large pictures that are kept in memory."""
+
+
+class Gallery:
+    """Pictures of items, by item and version; safe to be used by several threads."""
+
+    def __init__(self, folder: Path | None, threads: int | None = None) -> None:
+        self.folder = folder
+        self._pool = ThreadPoolExecutor(threads or max(2, os.cpu_count() or 2), "pictures")
+        self._lock = threading.Lock()
+        self._small: OrderedDict[tuple[str, str], Made] = OrderedDict()
+        self._held = 0
+        self._making: dict[tuple[str, str], Future[Made]] = {}
+        self._large: OrderedDict[tuple[str, str, int], Future[Large]] = OrderedDict()
+
+    def ahead(self, items: Sequence[Item]) -> None:
+        """Begin to make small pictures; what was begun before and is in nobody's hands yet is let go."""
+        wanted = {(item.id, version(item)): item for item in items}
+        with self._lock:
+            stale = [(name, future) for name, future in self._making.items() if name not in wanted]
+        for name, future in stale:
+            if future.cancel():
+                with self._lock:
+                    self._making.pop(name, None)
+        for item in wanted.values():
+            self._begin(item)
+
+    def small(self, item: Item) -> Made:
+        """Return the small pictures of an item.
+
+        Raises
+        ------
+        OSError
+            If a file is gone.
+        """
+        found = self._begin(item)
+        if isinstance(found, Made):
+            return found
+        try:
+            return found.result()
+        except CancelledError:  # let go in the same moment
+            return self._make(item, version(item))
+
+    def _begin(self, item: Item) -> Made | Future[Made]:
+        name = (item.id, version(item))
+        with self._lock:
+            if name in self._small:
+                self._small.move_to_end(name)
+                return self._small[name]
+            if name not in self._making:
+                self._making[name] = self._pool.submit(self._make, item, name[1])
+            return self._making[name]
+
+    def _make(self, item: Item, seen: str) -> Made:
+        name = (item.id, seen)
+        try:
+            made = self._read(item, seen)
+            if made is None:
+                made = make_small(Path(item.photo), Path(item.mask), seen)
+                self._write(item, made)
+            self._keep(name, made)
+            return made
+        finally:
+            with self._lock:
+                self._making.pop(name, None)
+
+    def _keep(self, name: tuple[str, str], made: Made) -> None:
+        with self._lock:
+            if name not in self._small:
+                self._held += len(made.overlay) + len(made.photo)
+            self._small[name] = made
+            while self._held > MEMORY and len(self._small) > 1:
+                _, old = self._small.popitem(last=False)
+                self._held -= len(old.overlay) + len(old.photo)
+
+    def _place(self, item: Item) -> Path | None:
+        return self.folder / item.id[:2] / f"{item.id}.bin" if self.folder else None
+
+    def _read(self, item: Item, seen: str) -> Made | None:
+        place = self._place(item)
+        try:
+            made = Made.from_bytes(place.read_bytes()) if place else None
+        except OSError:
+            return None
+        return made if made is not None and made.version == seen else None
+
+    def _write(self, item: Item, made: Made) -> None:
+        """Keep on disk; where that cannot be done the picture is made again next time."""
+        place = self._place(item)
+        if place is None:
+            return
+        temporary = place.with_name(f"{place.stem}.{secrets.token_hex(4)}")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(made.to_bytes())
+            temporary.replace(place)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    def hashes(self, item: Item) -> tuple[str, str]:
+        """Return the hashes of photograph and mask, from the pictures that were shown if they are still known.
+
+        Raises
+        ------
+        OSError
+            If a file is gone.
+        """
+        seen = version(item)
+        with self._lock:
+            made = self._small.get((item.id, seen))
+        made = made or self._read(item, seen)
+        return (made.image, made.mask) if made else hash_files(item)
+
+    def large(self, item: Item, edge: int) -> Large:
+        """Return the layers of an item for looking closely."""
+        name = (item.id, version(item), edge)
+        with self._lock:
+            if name not in self._large:
+                self._large[name] = self._pool.submit(make_large, Path(item.photo), Path(item.mask), edge)
+            self._large.move_to_end(name)
+            while len(self._large) > LARGE:
+                self._large.popitem(last=False)
+            made = self._large[name]
+        return made.result()
+
+    def close(self) -> None:
+        """Stop the threads; what they have begun is not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

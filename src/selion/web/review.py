@@ -1,0 +1,368 @@
+"""The page of ``selion review``: what it asks for and what it sends.
+
+All under ``/TOKEN/review/``.  Reading: ``api/state``, ``api/queue``, ``api/field``, ``chip/LAYER/BOX``.  Writing: ``api/act``, which may be sent again after a
+lost answer, because the page names what it sends.  All coordinates on the wire are pixels of the map's image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selion import fields, maps, store
+from selion.errors import BadInput, SelionError
+from selion.extras import require
+from selion.labelling.journal import now
+from selion.predict import ScoreSource
+from selion.review import actions as a
+from selion.review import rings
+from selion.review.log import Log
+from selion.review.order import OnStep, Ranking, rank
+from selion.review.state import DOUBTED, UNDECIDED, Field, Mapped, Outcome
+from selion.web.answers import JSON, reading, writing
+from selion.web.review_frame import Frame
+from selion.web.screening import check_batch, check_person
+from selion.web.server import PageModule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import geopandas
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from selion.review.opened import MapFiles
+
+STATIC = (
+    "review/review.html", "review/review.css", "review/begin.js", "review/stage.js", "review/tools.js", "review/queue.js", "review/beside.js",
+    "screen.css", "link.js", "marks.js",
+)  # fmt: skip
+LEASE = 120.0
+"""Seconds for which what one person was handed is not handed to another."""
+MOST = 16
+"""Fields that are handed out at once."""
+NEAR = 300
+"""Neighbours that are drawn at most."""
+SNAP = 0.5
+"""Pixels within which a vertex that the page names is found."""
+HALF = 0.5
+"""Doubt from which on a field stands before the outlines that only the other map has."""
+SHOWS = ("undecided", "unsure", "all")
+BOX = re.compile(r"(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})\.png")
+OTHER = "other:"
+"""Ids of outlines that only the other map has begin with this."""
+
+
+@dataclass
+class Desk:
+    """What the routes work on."""
+
+    title: str
+    log: Log
+    frame: Frame
+    ranking: Ranking
+    person: str
+    """Name that the page begins with."""
+    facts: geopandas.GeoDataFrame
+    """The map as it was."""
+    against: Any = None
+    """Tree of the other map's outlines."""
+    handed: dict[str, tuple[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    pages: tuple[tuple[str, str], ...] = ()
+    """Name and title of the other pages of the same server; where one is "view", its map is shown beside the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a person wants to see around a field."""
+
+    wide: int = 1
+    """Each further one is twice as wide."""
+    aspect: float = 1.0
+
+
+def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep | None = None) -> Desk:
+    """Read a map, order its fields and open its log.
+
+    Raises
+    ------
+    BadInput, UnreadableFile, OutputFailed
+        If the files cannot be used.
+    """
+    import shapely
+
+    facts = files.read()
+    mapped = Mapped.of(facts)
+    scores = None if files.scores is None else store.open_raster(files.scores)
+    classes = None if scores is None else maps.score_classes(scores, str(files.scores))
+    other = None if against is None else fields.read_fields(against)
+    if other is not None and facts.crs is not None and other.crs is not None:
+        other = other.to_crs(facts.crs)
+    ranking = rank(facts, None if scores is None else ScoreSource(scores), classes, other, on_step)
+    notes = [] if files.image else ["There is no image beside the map: name one with --image."]
+    if ranking.missing:
+        notes.append(f"{len(ranking.missing):,} fields are in {against.name if against else 'the other map'} only: they are shown too, and can be taken over.")
+    log = Log(files.log, mapped, files.table.name)
+    if log.state.skipped:
+        notes.append(f"{log.state.skipped:,} lines of {files.log.name} do not fit and are left out.")
+    tree = None if other is None else shapely.STRtree(other.geometry.to_numpy())
+    title = files.table.resolve().parent.name if files.table.stem == "fields" else files.table.stem
+    return Desk(title, log, Frame(facts, files.image, files.scores), ranking, person, facts, tree, notes=tuple(notes))
+
+
+def review_page(desk: Desk, policy: str = "") -> PageModule:
+    """Set up the page; ``policy`` is that of the view page where its map is to be shown beside the field.
+
+    Raises
+    ------
+    MissingExtra
+        If Starlette is not installed.
+    """
+    require("starlette", "web")
+    from starlette.routing import Route
+
+    # the state is one, threads are many: each answer holds the lock of the log
+    routes = [
+        Route("/api/state", reading(desk, state, desk.log.lock)),
+        Route("/api/queue", reading(desk, queue, desk.log.lock)),
+        Route("/api/field", reading(desk, one_field, desk.log.lock)),
+        Route("/api/act", writing(desk, act, desk.log.lock), methods=["POST"]),
+        Route("/chip/{layer}/{box}", _chip(desk)),
+    ]
+    return PageModule("review", routes, STATIC, policy)
+
+
+def _chip(desk: Desk) -> Callable[[Request], Response]:
+    from starlette.responses import Response
+
+    def endpoint(request: Request) -> Response:
+        found = BOX.fullmatch(request.path_params["box"])
+        try:
+            if found is None:
+                message = "A chip is asked for by its box in pixels."
+                raise BadInput(message)
+            left, top, right, bottom = (int(value) for value in found.groups())
+            data = desk.frame.chip(request.path_params["layer"], (left, top, right, bottom))
+        except SelionError as error:
+            return Response(str(error), 400, {"cache-control": "no-store"}, "text/plain; charset=utf-8")
+        return Response(data, headers={"cache-control": "private, max-age=3600"}, media_type="image/png")
+
+    return endpoint
+
+
+def state(desk: Desk, given: Mapping[str, str]) -> JSON:  # noqa: ARG001
+    """Return what the page needs to begin: names, numbers, layers, notes."""
+    now_ = desk.log.sync()
+    folder = hashlib.blake2b(str(desk.log.path.resolve()).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    layers = [{"name": layer.name, "title": layer.title} for layer in desk.frame.layers]
+    return {
+        "folder": folder, "title": desk.title, "person": desk.person, "layers": layers, "notes": desk.notes, "counts": now_.counts(), "pages": desk.pages,
+    }  # fmt: skip
+
+
+def queue(desk: Desk, given: Mapping[str, str]) -> JSON:
+    """Hand out the next doubtful fields."""
+    person, size = check_person(given.get("person")), min(max(_whole(given.get("size"), 6), 1), MOST)
+    show, after = given.get("show", SHOWS[0]), _whole(given.get("after"), 0)
+    if show not in SHOWS:
+        message = f"'{show[:20]}' cannot be shown; known: {', '.join(SHOWS)}."
+        raise BadInput(message)
+    desk.log.sync()
+    found, end, held = _hand(desk, person, show, after, size)
+    view = View(aspect=_aspect(given))
+    return {"items": [item for name in found if (item := _shown(desk, name, view))], "after": end, "held": held, "counts": desk.log.state.counts()}
+
+
+def _hand(desk: Desk, person: str, show: str, after: int, size: int) -> tuple[list[str], int, int]:
+    """Return the next ids from a place in the queue on, where to go on, and how many somebody else has on the screen."""
+    clock, found, held = time.monotonic(), [], 0
+    end = len(desk.ranking.missing) + len(desk.ranking.order)
+    first = int((desk.ranking.doubt >= HALF).sum())
+    for place in range(max(after, 0), end):
+        name = _name(desk, place, first)
+        if not _due(desk, name, show):
+            continue
+        holder, until = desk.handed.get(name, ("", 0.0))
+        if holder not in ("", person) and until > clock and show != "all":
+            held += 1
+            continue
+        desk.handed[name] = (person, clock + LEASE)
+        found.append(name)
+        if len(found) >= size:
+            return found, place + 1, held
+    return found, end, held
+
+
+def _name(desk: Desk, place: int, first: int) -> str:
+    """Return who stands at a place of the queue: doubtful fields, then outlines that only the other map has, then all others."""
+    missing = len(desk.ranking.missing)
+    if first <= place < first + missing:
+        return f"{OTHER}{place - first}"
+    return str(desk.log.mapped.ids[desk.ranking.order[place if place < first else place - missing]])
+
+
+def _due(desk: Desk, name: str, show: str) -> bool:
+    current = desk.log.state
+    if name.startswith(OTHER):
+        outline = desk.ranking.missing[int(name.removeprefix(OTHER))]
+        covered = sum(one.shape.intersection(outline).area for one in current.near(outline))
+        return show != "unsure" and covered < 0.1 * outline.area
+    status = current.status(name)
+    return {"undecided": status == UNDECIDED, "unsure": status == DOUBTED, "all": status != "merged"}[show]
+
+
+def one_field(desk: Desk, given: Mapping[str, str]) -> JSON:
+    """Return one field as it is now; null for one that is not there (any more), which is what a page may well ask for after two were united."""
+    desk.log.sync()
+    found = _shown(desk, given.get("id", "")[: a.LONGEST], View(min(max(_whole(given.get("wide"), 1), 1), 6), _aspect(given)))
+    return {"item": found, "counts": desk.log.state.counts()}
+
+
+def _aspect(given: Mapping[str, Any]) -> float:
+    """Return how many times as wide as high the page's view is; 1 where it does not say."""
+    try:
+        value = float(given.get("aspect", 1))
+    except (TypeError, ValueError, OverflowError):
+        return 1.0
+    return min(max(value, 0.4), 2.5) if math.isfinite(value) else 1.0
+
+
+def _shown(desk: Desk, name: str, view: View) -> JSON | None:
+    """Describe a field, or an outline that only the other map has, with what lies around it."""
+    import shapely
+
+    if name.startswith(OTHER):
+        number = _whole(name.removeprefix(OTHER), len(desk.ranking.missing))
+        if number >= len(desk.ranking.missing):
+            return None
+        shape = shapely.get_parts(desk.ranking.missing[number])[0]
+        about: dict[str, Any] = {"id": name, "version": 0, "status": "other", "reasons": ["only the other map has a field here"], "doubt": None}
+    else:
+        one = desk.log.state.get(name)
+        if one is None or one.status == "merged":
+            return None
+        shape, about = one.shape, _about(desk, one)
+    box = desk.frame.box_of(desk.frame.to_pixels(shapely.get_coordinates(shape)), view.wide, view.aspect)
+    around = _around(desk, name, shape, box)
+    shown = rings.noded(shape, [other.shape for other in around if other.there], desk.log.mapped.reach)
+    near = _neighbours(desk, shape, around)
+    about["place"] = desk.frame.degrees(shape.bounds)
+    return {**about, "box": box, "parts": _pixels(desk, shown), "near": near, "other": _other(desk, box)}
+
+
+def _neighbours(desk: Desk, shape: Any, around: list[Field]) -> list[JSON]:
+    """Describe fields around a shape: whether they touch it and so follow its vertices, and whether they share an edge and so can be united with it."""
+    import shapely
+
+    reach = desk.log.mapped.reach
+    band = shapely.buffer(shapely.boundary(shape), 2 * reach)
+    found: list[JSON] = []
+    for one in around:
+        touches = one.there and bool(shapely.dwithin(one.shape, shape, reach))
+        joins = touches and shapely.length(shapely.intersection(shapely.boundary(one.shape), band)) > 20 * reach
+        parts = _pixels(desk, one.shape)
+        found.append({"id": one.id, "version": one.version, "status": one.status, "touches": touches, "joins": bool(joins), "parts": parts})
+    return found
+
+
+def _around(desk: Desk, name: str, shape: Any, box: tuple[int, int, int, int]) -> list[Field]:
+    """Return the fields in a box, those that touch the shape first."""
+    import shapely
+
+    seen = _seen(desk, box)
+    around = [other for other in desk.log.state.near(seen, rejected=True) if other.id != name]
+    if len(around) > NEAR:
+        away = shapely.distance(np.array([other.shape for other in around], dtype=object), shape)
+        around = [around[k] for k in np.argsort(away, kind="stable")[:NEAR]]
+    return around
+
+
+def _seen(desk: Desk, box: tuple[int, int, int, int]) -> Any:
+    """Return a box of pixels as a polygon in the map's coordinates."""
+    import shapely
+
+    left, top, right, bottom = box
+    height, width = desk.frame.grid.shape
+    x, y = np.clip([left, right, right, left], -width, 2 * width), np.clip([top, top, bottom, bottom], -height, 2 * height)
+    return shapely.Polygon(desk.frame.to_map(np.column_stack([x, y]).astype(float)))
+
+
+def _other(desk: Desk, box: tuple[int, int, int, int]) -> list[Any]:
+    if desk.against is None:
+        return []
+    seen = _seen(desk, box)
+    rows = desk.against.query(seen, predicate="intersects")[:NEAR]
+    return [_pixels(desk, desk.against.geometries[row]) for row in rows]
+
+
+def _pixels(desk: Desk, shape: Any) -> list[list[list[list[float]]]]:
+    """Return the rings of a shape in pixels: part, ring, point, (x, y)."""
+    return [[np.round(desk.frame.to_pixels(ring), 4).tolist() for ring in part] for part in rings.rings_of(shape)]
+
+
+def _about(desk: Desk, one: Field) -> dict[str, Any]:
+    row = desk.log.mapped.row(one.id)
+    row = row if row is not None else next((r for name in one.origin if (r := desk.log.mapped.row(name)) is not None), None)
+    area = fields.measure(np.array([one.shape], dtype=object), None if desk.facts.crs is None else desk.facts.crs.to_wkt())[0][0]
+    known = row is not None and "confidence" in desk.facts
+    confidence = float(desk.facts["confidence"].to_numpy(np.float64, na_value=np.nan)[row]) if known else np.nan
+    said = [desk.log.state.applied[name].action for name in desk.log.state.standing.get(one.id, [])[-6:]]
+    return {
+        "id": one.id, "row": row if one.id in desk.log.mapped.ids else None, "version": one.version, "status": one.status, "person": one.person,
+        "time": one.time, "area": round(float(area), 1), "unit": "px2" if desk.facts.crs is None else "m2",
+        "confidence": None if np.isnan(confidence) else round(confidence, 3),
+        "doubt": None if row is None else round(float(desk.ranking.doubt[row]), 3),
+        "reasons": [] if row is None else desk.ranking.reasons(row),
+        "said": [{"kind": action.kind, "person": action.person, "time": action.time} for action in said],
+    }  # fmt: skip
+
+
+def act(desk: Desk, given: JSON) -> JSON:
+    """Do what a person did: answered when it is on the disk, or refused with the reason."""
+    action = a.read_action({**given, "id": check_batch(given.get("id")), "person": check_person(given.get("person"))}, now())
+    if action.points:
+        pixels = np.asarray(action.points)
+        action = a.read_action({**given, "person": action.person, "points": _placed(desk, action, pixels).tolist()}, action.time)
+    outcome = desk.log.act(action)
+    return {"done": outcome.done, "why": outcome.why, "fields": _after(desk, action, outcome, View(aspect=_aspect(given))), "counts": desk.log.state.counts()}
+
+
+def _placed(desk: Desk, action: a.Action, pixels: np.ndarray) -> np.ndarray:
+    """Turn pixels into the map's coordinates; a vertex that is named becomes exactly that vertex."""
+    import shapely
+
+    made = desk.frame.to_map(pixels)
+    named = {a.MOVE: 1, a.DROP: 1, a.INSERT: 2}.get(action.kind, 0)
+    one = desk.log.sync().get(action.field) if named else None
+    if one is None:
+        return made
+    around = [other.shape for other in desk.log.state.near(one.shape, desk.log.mapped.reach)]
+    corners = shapely.get_coordinates(rings.noded(one.shape, around, desk.log.mapped.reach))
+    away = np.hypot(*(desk.frame.to_pixels(corners)[None] - pixels[:named, None]).transpose(2, 0, 1))
+    for k in range(named):
+        nearest = int(np.argmin(away[k]))
+        if away[k, nearest] <= SNAP:
+            made[k] = corners[nearest]
+    return made
+
+
+def _after(desk: Desk, action: a.Action, outcome: Outcome, view: View) -> list[JSON]:
+    """Describe the fields that changed, or that were others than the person thought; the one to look at first."""
+    names = list(dict.fromkeys((*([action.field] if action.field else []), *outcome.changed, *outcome.stale)))
+    names = sorted(names, key=lambda name: name not in outcome.changed and name not in outcome.stale)[:MOST]
+    if action.kind in (a.ACCEPT, a.REJECT, a.UNSURE) and outcome.done:
+        one = desk.log.state.get(action.field)
+        return [] if one is None else [{"id": one.id, "version": one.version, "status": one.status, "person": one.person, "time": one.time}]
+    return [item for name in names if (item := _shown(desk, name, view)) is not None]
+
+
+def _whole(given: str | None, otherwise: int) -> int:
+    return int(given) if given and given.isascii() and given.isdigit() and len(given) < 10 else otherwise

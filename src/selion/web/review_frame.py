@@ -1,0 +1,250 @@
+"""Where the page of a review draws: everything it sees and sends is in pixels of the map's image; chips are cut from it."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selion import store
+from selion.errors import BadInput, GridMismatch
+from selion.picture import colour_bands, stretch
+
+if TYPE_CHECKING:
+    import geopandas
+    from odc.geo.geobox import GeoBox
+
+    from selion.raster import Source
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels of the image."""
+LARGEST = 8192
+"""Edge in pixels of the largest chip that can be asked for; what is larger than SHARP is read coarser."""
+SHARP = 768
+KEPT = 256
+"""Chips that are kept in memory."""
+FAR = 2.0
+"""A point lies at most so many image sizes away from the image."""
+PLAIN = 10.0
+"""Metres of a pixel where there is no image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One way to look at the image."""
+
+    name: str
+    title: str
+    path: Path
+    bands: tuple[int, int, int]
+    fixed: bool = False
+    """Whether numbers are shown as they are (probabilities), and not stretched."""
+
+
+class Frame:
+    """The grid of the page, its way to the map's coordinates and back, and its chips; safe to be used by several threads."""
+
+    def __init__(self, frame: geopandas.GeoDataFrame, image: Path | None, scores: Path | None) -> None:
+        self._lock = threading.Lock()
+        self._chips: OrderedDict[tuple[str, Box], bytes] = OrderedDict()
+        self._sources: dict[tuple[Path, int], Source] = {}
+        self.layers: tuple[Layer, ...] = ()
+        if image is not None:
+            source = store.open_raster(image)
+            self.grid: GeoBox = source.grid
+            self.layers = tuple(layers_of(image, source.bands))
+        else:
+            self.grid = _plain_grid(frame)
+        if scores is not None:
+            self.layers += tuple(_of_scores(scores))
+        if (frame.crs is None) != (self.grid.crs is None):
+            message = "The map cannot be laid on the image: one of them has a CRS and the other has none; name another with --image."
+            raise GridMismatch(message)
+        self._there, self._back = _ways(frame.crs, self.grid)
+        self._globe = _globe(frame.crs)
+
+    def to_pixels(self, points: np.ndarray) -> np.ndarray:
+        """Turn (n, 2) x, y of the map into column, row of the image."""
+        with self._lock:
+            x, y = self._there(points[:, 0], points[:, 1])
+        inverse = ~self.grid.transform
+        return np.column_stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f])
+
+    def to_map(self, pixels: np.ndarray) -> np.ndarray:
+        """Turn (n, 2) column, row of the image into x, y of the map.
+
+        Raises
+        ------
+        BadInput
+            If a point lies far away from the image.
+        """
+        height, width = self.grid.shape
+        size = np.array([width, height], float)
+        if not (np.isfinite(pixels).all() and (pixels >= -FAR * size - 64).all() and (pixels <= (1 + FAR) * size + 64).all()):
+            message = "A point lies far away from the image: draw it again."
+            raise BadInput(message)
+        place = self.grid.transform
+        x = place.a * pixels[:, 0] + place.b * pixels[:, 1] + place.c
+        y = place.d * pixels[:, 0] + place.e * pixels[:, 1] + place.f
+        with self._lock:
+            made = np.column_stack(self._back(x, y))
+        if not np.isfinite(made).all():
+            message = "A point cannot be placed on the globe: draw it again."
+            raise BadInput(message)
+        return made
+
+    def degrees(self, bounds: tuple[float, float, float, float]) -> tuple[float, ...] | None:
+        """Return west, south, east, north of bounds of the map; None where it has no place."""
+        if self._globe is None:
+            return None
+        with self._lock:
+            x, y = self._globe(np.array(bounds[::2]), np.array(bounds[1::2]))
+        return float(x[0]), float(y[0]), float(x[1]), float(y[1])
+
+    def box_of(self, pixels: np.ndarray, wide: int = 1, aspect: float = 1.0) -> Box:
+        """Return what to show around points: their box with its surroundings, so many times as wide as high, in whole pixels."""
+        low, high = pixels.min(0), pixels.max(0)
+        shape = np.array([aspect, 1.0])
+        reach = shape * max(float(((high - low) / shape).max()) * 0.8, 24.0) * 2.0 ** (wide - 1)
+        middle = (low + high) / 2
+        step = _step(2 * float(reach.max()))
+        corners = np.concatenate([np.floor((middle - reach) / step), np.ceil((middle + reach) / step)]) * step
+        left, top, right, bottom = (int(v) for v in np.clip(corners, -(2**31), 2**31))
+        return left, top, right, bottom
+
+    def chip(self, name: str, box: Box) -> bytes:
+        """Draw a piece of the image as a PNG.
+
+        Raises
+        ------
+        BadInput
+            If there is no such layer, or the box is none.
+        """
+        left, top, right, bottom = box
+        if not (0 < right - left <= LARGEST and 0 < bottom - top <= LARGEST):
+            message = f"A chip of {right - left} x {bottom - top} pixels was asked for; wanted are 1 to {LARGEST}."
+            raise BadInput(message)
+        layer = next((each for each in self.layers if each.name == name), None)
+        if layer is None:
+            message = f"There is no layer {name[:20]!r}."
+            raise BadInput(message)
+        with self._lock:
+            made = self._chips.get((name, box))
+            if made is None:
+                made = self._chips[name, box] = _png(self._drawn(layer, box))
+            self._chips.move_to_end((name, box))
+            while len(self._chips) > KEPT:
+                self._chips.popitem(last=False)
+        return made
+
+    def _drawn(self, layer: Layer, box: Box) -> np.ndarray:
+        """Read and stretch a box of the image's pixels; grey outside of the image."""
+        left, top, right, bottom = box
+        step = _step(max(right - left, bottom - top))
+        source = self._source(layer.path, step)
+        scale = source.grid.shape[1] / self.grid.shape[1]  # probabilities may be finer than the image
+        edges = np.round(np.array([left, right, top, bottom]) * scale).astype(int)
+        height, width = source.grid.shape
+        columns, rows = (slice(int(np.clip(a, 0, most)), int(np.clip(b, 0, most))) for a, b, most in ((edges[0], edges[1], width), (edges[2], edges[3], height)))
+        shown = np.full((max(int(edges[3] - edges[2]), 1), max(int(edges[1] - edges[0]), 1), 3), np.nan, np.float32)
+        if rows.start < rows.stop and columns.start < columns.stop:
+            part = source.read((rows, columns))
+            values = np.moveaxis(part.values[list(layer.bands)].astype(np.float32), 0, -1)
+            if part.valid is not None:
+                values[~part.valid] = np.nan
+            shown[rows.start - edges[2] : rows.stop - edges[2], columns.start - edges[0] : columns.stop - edges[0]] = values
+        if layer.fixed:
+            return np.nan_to_num(shown, nan=128).clip(0, 255).astype(np.uint8)
+        return stretch(shown)
+
+    def _source(self, path: Path, step: int) -> Source:
+        if (path, step) not in self._sources:
+            source: Source = store.open_raster(path)
+            if step > 1:
+                source = store.open_raster(path, coarse=abs(source.grid.transform.a) * step * 1.01)
+            self._sources[path, step] = source
+        return self._sources[path, step]
+
+
+def _step(edge: float) -> int:
+    """Return how many pixels of the image become one where a box is large."""
+    step = 1
+    while edge / step > SHARP:
+        step *= 2
+    return step
+
+
+def _png(picture: np.ndarray) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def layers_of(image: Path, bands: Sequence[str]) -> list[Layer]:
+    """Return the ways to look at an image: true colour of each date, and false colour where there is near infrared."""
+    dates = list(dict.fromkeys(name.rpartition(":")[0] for name in bands)) if any(":" in name for name in bands) else [""]
+    found = []
+    for k, date in enumerate(dates):
+        names = tuple(name if name.rpartition(":")[0] == date else "" for name in bands)
+        title = "Colour" if len(dates) == 1 else f"Colour, date {k + 1}"
+        found.append(Layer(f"colour{k + 1}", title, image, colour_bands(names) if date else colour_bands(tuple(bands))))
+    last = dates[-1]
+    near = [k for k, name in enumerate(bands) if name.rpartition(":")[2].lower() in ("nir", "nir08", "b08") and name.rpartition(":")[0] == last]
+    if near:
+        red, green, _ = found[-1].bands
+        found.append(Layer("infrared", "Infrared", image, (near[0], red, green)))
+    return found
+
+
+def _of_scores(scores: Path) -> list[Layer]:
+    source = store.open_raster(scores)
+    last = len(source.bands) - 1
+    return [Layer("scores", "Probabilities", scores, (0, min(1, last), min(2, last)), fixed=True)]
+
+
+def _plain_grid(frame: geopandas.GeoDataFrame) -> GeoBox:
+    """Lay a grid under fields that have no image."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    placed = frame if frame.crs is None else frame.to_crs(frame.estimate_utm_crs())
+    left, bottom, right, top = placed.total_bounds
+    pixel = 1.0 if frame.crs is None else PLAIN
+    shape = (max(1, int(np.ceil((top - bottom) / pixel))), max(1, int(np.ceil((right - left) / pixel))))
+    if frame.crs is None:
+        return GeoBox(shape, Affine.translation(left, bottom), None)
+    return GeoBox(shape, Affine(pixel, 0, left, 0, -pixel, top), placed.crs.to_wkt())
+
+
+Way = Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]
+
+
+def _ways(crs: Any, grid: GeoBox) -> tuple[Way, Way]:
+    """Return how x, y of the map become x, y of the image's CRS, and back."""
+    if grid.crs is None or crs is None:
+        return _same, _same
+    from pyproj import Transformer
+
+    there = Transformer.from_crs(crs, grid.crs.to_wkt(), always_xy=True)
+    back = Transformer.from_crs(grid.crs.to_wkt(), crs, always_xy=True)
+    return there.transform, back.transform
+
+
+def _globe(crs: Any) -> Way | None:
+    if crs is None:
+        return None
+    from pyproj import Transformer
+
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform
+
+
+def _same(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return x, y

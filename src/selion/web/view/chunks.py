@@ -1,0 +1,306 @@
+"""Fields of a file as chunks of rows that lie together: what stands in the file's foot is enough to open it, rows are read when a tile needs them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from selion.errors import UnreadableFile
+from selion.web.view.feet import (
+    SIDES,
+    columns_of,
+    covering_of,
+    crs_of,
+    group_box,
+    group_rows,
+    is_binary,
+    ranges_of,
+    read_foot,
+    read_groups,
+)
+from selion.web.view.place import EARTH, Box, Projection, around, project_boxes, projection
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MEMORY = 256 << 20
+"""Bytes of rows that are kept, over all files."""
+FEW = 32
+"""A column of text with no more values than this in a chunk can colour fields."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Rows that lie together, in memory."""
+
+    boxes: np.ndarray
+    """(row, 4) west, south, east, north in metres of web mercator; NaN where a row has none."""
+    shapes: Any
+    """(row,) arrow array of WKB."""
+    table: Mapping[str, np.ndarray]
+    """Column -> (row,) float64, or object array of text."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return self.boxes.nbytes + int(self.shapes.nbytes) + sum(8 * len(column) for column in self.table.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk lies in its file, as the file's foot says."""
+
+    file: int
+    group: int
+    first: int
+    """Number of its first row, over all files."""
+    rows: int
+
+
+class Fields(Protocol):
+    """Fields of one or many files."""
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """The chunks, in order."""
+        ...
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(chunk, 4) metres of web mercator."""
+        ...
+
+    @property
+    def project(self) -> Projection:
+        """How coordinates come to web mercator."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Column -> "number" or "text": what may travel in tiles."""
+        ...
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Column of numbers -> lowest and highest, where the file says so."""
+        ...
+
+    @property
+    def flat(self) -> bool:
+        """Whether the file has no CRS, so that its units are pixels."""
+        ...
+
+    def chunk(self, index: int) -> Chunk:
+        """Read a chunk, or find it in memory."""
+        ...
+
+    def light(self, begin: int, end: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """Read boxes and numbers of some chunks of one file without their shapes, and keep nothing."""
+        ...
+
+    def record(self, row: int) -> dict[str, Any]:
+        """Return all columns of one row, plain values, with the geometry's box."""
+        ...
+
+
+class Kept:
+    """Chunks in memory, the least used of which go first; safe for several threads."""
+
+    def __init__(self, memory: int = MEMORY) -> None:
+        self.memory = memory
+        self._lock = threading.Lock()
+        self._reading: dict[tuple[str, int], threading.Lock] = {}
+        self._held: OrderedDict[tuple[str, int], Chunk] = OrderedDict()
+
+    def get(self, name: tuple[str, int], read: Any) -> Chunk:
+        """Return a chunk; where two ask at once, one reads and the other waits."""
+        with self._lock:
+            if name in self._held:
+                self._held.move_to_end(name)
+                return self._held[name]
+            gate = self._reading.setdefault(name, threading.Lock())
+        with gate:
+            with self._lock:
+                if name in self._held:
+                    return self._held[name]
+            made: Chunk = read()
+            with self._lock:
+                self._held[name] = made
+                self._reading.pop(name, None)
+                while len(self._held) > 1 and sum(each.size for each in self._held.values()) > self.memory:
+                    self._held.popitem(last=False)
+            return made
+
+
+KEPT = Kept()
+
+
+@dataclass(frozen=True, eq=False)
+class ParquetFields:
+    """GeoParquet files with WKB polygons and a bbox covering; only their feet are read until a tile is asked for."""
+
+    paths: tuple[Path, ...]
+    places: tuple[Place, ...]
+    boxes: np.ndarray
+    project: Projection
+    columns: Mapping[str, str]
+    ranges: Mapping[str, tuple[float, float]]
+    flat: bool
+    geometry: str
+    covering: str | None
+    """Name of the bbox column; None where the file has none: then rows are boxed when they are read."""
+    kept: Kept = field(default_factory=lambda: KEPT)
+
+    def chunk(self, index: int) -> Chunk:
+        """Read a row group.
+
+        Raises
+        ------
+        UnreadableFile
+            If it is not what the file's foot says.
+        """
+        place = self.places[index]
+        return self.kept.get((str(self.paths[place.file]), place.group), lambda: self._read(place))
+
+    def _read(self, place: Place) -> Chunk:
+        path = self.paths[place.file]
+        names = [*self.columns, self.geometry, *([self.covering] if self.covering else [])]
+        table = read_groups(path, [place.group], names)
+        shapes = table.column(self.geometry).combine_chunks()
+        if table.num_rows != place.rows:
+            message = f"{path.name} has {table.num_rows:,} rows where its foot says {place.rows:,}: it is corrupt; write it again."
+            raise UnreadableFile(message)
+        boxes = project_boxes(covered(table.column(self.covering)) if self.covering else boxed(shapes), self.project)
+        return Chunk(boxes, shapes, {name: plain_column(table.column(name), kind) for name, kind in self.columns.items()})
+
+    def light(self, begin: int, end: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """Read boxes and numbers of row groups of one file without their shapes.
+
+        Raises
+        ------
+        UnreadableFile
+            If they are corrupt.
+        """
+        names = [name for name, kind in self.columns.items() if kind == "number"]
+        extra = self.covering or self.geometry
+        table = read_groups(self.paths[self.places[begin].file], [place.group for place in self.places[begin:end]], [*names, extra])
+        boxes = covered(table.column(extra)) if self.covering else boxed(table.column(extra))
+        return project_boxes(boxes, self.project), {name: plain_column(table.column(name), "number") for name in names}
+
+    def record(self, row: int) -> dict[str, Any]:
+        """Return all columns of one row.
+
+        Raises
+        ------
+        UnreadableFile
+            If the file is corrupt there.
+        """
+        index = place_of(self.places, row)
+        place = self.places[index]
+        path = self.paths[place.file]
+        names = [name for name in read_foot(path).schema.names if name not in (self.geometry, self.covering)]
+        table = read_groups(path, [place.group], names)
+        values = table.slice(row - place.first, 1).to_pylist()[0]
+        return {name: plain(value) for name, value in values.items()} | {"box": row_box(self.chunk(index), row - place.first)}
+
+
+def row_box(chunk: Chunk, row: int) -> Box | None:
+    """Return the box of one row in metres of web mercator."""
+    return around(chunk.boxes[row : row + 1])
+
+
+def place_of(places: Sequence[Place], row: int) -> int:
+    """Return the chunk that holds a row.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is no such row.
+    """
+    index = int(np.searchsorted([place.first for place in places], row, side="right")) - 1
+    if not 0 <= index < len(places) or row >= places[index].first + places[index].rows:
+        message = f"There is no row {row:,} in this file: load the page again, the file has changed."
+        raise UnreadableFile(message)
+    return index
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON can hold."""
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value[:100]]
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in list(value.items())[:100]}
+    return str(value)[:2000]
+
+
+def plain_column(column: pa.ChunkedArray, kind: str) -> np.ndarray:
+    """Return a column for tiles: numbers as float64; text as objects, all None where there are too many different ones."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if kind == "number":
+        return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    return np.full(len(column), None, object) if len(pc.unique(column)) > FEW else np.asarray(column.to_numpy(zero_copy_only=False), object)
+
+
+def covered(column: pa.ChunkedArray) -> np.ndarray:
+    """Return (row, 4) boxes of a bbox column."""
+    import pyarrow as pa
+
+    struct = column.combine_chunks()
+    sides = [struct.field(side).cast(pa.float64()).to_numpy(zero_copy_only=False) for side in SIDES]
+    return np.column_stack(sides)
+
+
+def boxed(shapes: Any) -> np.ndarray:
+    """Return (row, 4) boxes of WKB; NaN where it is none."""
+    import shapely
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(shapely.bounds(shapely.from_wkb(shapes.to_numpy(zero_copy_only=False), on_invalid="ignore")))
+
+
+def open_parquet(paths: Sequence[Path]) -> ParquetFields:
+    """Open files with the same columns, by their feet.
+
+    Raises
+    ------
+    UnreadableFile
+        If one is no GeoParquet with WKB polygons.
+    """
+    feet = [read_foot(path) for path in paths]
+    geo, schema = feet[0].geo, feet[0].schema
+    name = str(geo.get("primary_column", "geometry"))
+    about = geo["columns"].get(name)
+    if not isinstance(about, dict) or name not in schema.names or about.get("encoding", "WKB") != "WKB" or not is_binary(schema.field(name).type):
+        message = f"{paths[0].name} holds no WKB geometry: write it as GeoParquet 1.1, for example with selion."
+        raise UnreadableFile(message)
+    crs = crs_of(about, name)
+    project = projection(crs)
+    covering = covering_of(about, schema)
+    places, boxes, first = [], [], 0
+    for k, foot in enumerate(feet):
+        if foot.schema.names != schema.names:
+            message = f"{paths[k].name} has other columns than {paths[0].name}: open them one by one."
+            raise UnreadableFile(message)
+        for group in range(foot.metadata.num_row_groups):
+            rows = group_rows(foot.metadata, group, paths[k])
+            places.append(Place(k, group, first, rows))
+            boxes.append(group_box(foot.metadata, group, covering))
+            first += rows
+    found = np.array(boxes, float).reshape(-1, 4)
+    known = project_boxes(found, project)
+    known[~np.isfinite(known).all(1)] = (-EARTH, -EARTH, EARTH, EARTH)  # without statistics a group may lie anywhere
+    columns = columns_of(schema, name, covering)
+    ranges = ranges_of([foot.metadata for foot in feet], [column for column, kind in columns.items() if kind == "number"])
+    return ParquetFields(tuple(paths), tuple(places), known, project, columns, ranges, crs is None, name, covering)

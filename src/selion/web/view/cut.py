@@ -1,0 +1,125 @@
+"""Fields of one tile: only the chunks that touch it are read, only so many fields are shown, and each only as fine as it can be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from selion.web.view.cells import MOST, Overview
+from selion.web.view.chunks import Chunk, Fields
+from selion.web.view.mvt import EXTENT, Features, encode_tile
+from selion.web.view.place import Box, Projection, Tile, touching
+
+BUFFER = 64
+"""Units beyond the edge of a tile that outlines are drawn to, so that no seam is seen."""
+SEEN = 4.0
+"""Units of a tile, half a pixel of the screen: what is simplified away is smaller."""
+MOST_ROWS = 2_500_000
+"""Rows whose chunks are read for one tile; a file whose rows lie anyhow is shown by cells only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """Rows of a chunk."""
+
+    chunk: Chunk
+    first: int
+    rows: np.ndarray
+
+    @property
+    def areas(self) -> np.ndarray:
+        """(row,) area of the boxes."""
+        west, south, east, north = self.chunk.boxes[self.rows].T
+        return (east - west) * (north - south)
+
+
+def cut_tile(fields: Fields, overview: Overview | None, zoom: int, tile: Tile, most: int = MOST) -> bytes:
+    """Return a vector tile: layer ``fields`` from ``zoom`` on, and where a tile would need too much of the file, ``cells`` otherwise."""
+    box = widened(tile)
+    near = np.flatnonzero(touching(fields.boxes, box))
+    if overview is not None and (tile.z < zoom or sum(fields.places[k].rows for k in near.tolist()) > MOST_ROWS):
+        return encode_tile([("cells", overview.cut(tile))])
+    picked = pick(fields, near, box, most)
+    return encode_tile([("fields", draw(fields, picked, tile))]) if picked else b""
+
+
+def widened(tile: Tile) -> Box:
+    """Return the box of a tile with its buffer."""
+    west, south, east, north = tile.box
+    more = tile.edge * BUFFER / EXTENT
+    return west - more, south - more, east + more, north + more
+
+
+def pick(fields: Fields, near: np.ndarray, box: Box, most: int) -> list[Picked]:
+    """Return the rows that touch a box; of too many, the largest."""
+    found = []
+    for index in near.tolist():
+        chunk = fields.chunk(index)
+        rows = np.flatnonzero(touching(chunk.boxes, box))
+        if len(rows):
+            found.append(Picked(chunk, fields.places[index].first, rows))
+    count = sum(len(each.rows) for each in found)
+    if count <= most:
+        return found
+    least = np.partition(np.concatenate([each.areas for each in found]), count - most)[count - most]
+    thinned = [Picked(each.chunk, each.first, each.rows[each.areas >= least][:most]) for each in found]
+    return [each for each in thinned if len(each.rows)]
+
+
+def draw(fields: Fields, picked: list[Picked], tile: Tile) -> Features:
+    """Return rows as features of a tile."""
+    import shapely
+
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # coordinates may be anything
+        drawn = [shapes_of(each, fields.project, tile) for each in picked]
+    shapes = np.concatenate(drawn)
+    numbers = np.concatenate([each.first + each.rows for each in picked])
+    table = {}
+    for name, kind in fields.columns.items():
+        column = np.concatenate([each.chunk.table[name][each.rows] for each in picked])
+        table[name] = rounded(column) if kind == "number" else column
+    parts, owner = shapely.get_parts(shapes, return_index=True)
+    sound = shapely.get_type_id(parts) == 3
+    return Features(shapely.orient_polygons(parts[sound]), owner[sound], numbers, table)
+
+
+def shapes_of(picked: Picked, project: Projection, tile: Tile) -> np.ndarray:
+    """Return the polygons of rows in units of the tile: simplified to what is seen, cut where they leave it."""
+    import shapely
+
+    wkb = picked.chunk.shapes.take(picked.rows).to_numpy(zero_copy_only=False)
+    shapes = shapely.from_wkb(wkb, on_invalid="ignore")
+    shapes = shapely.force_2d(shapes)
+    shapes[~np.isin(shapely.get_type_id(shapes), (3, 6))] = None
+    west, _, _, north = tile.box
+
+    def to_units(points: np.ndarray) -> Any:
+        units = (project(points) - [west, north]) * np.array([1, -1]) * (EXTENT / tile.edge)
+        return np.clip(np.nan_to_num(units, nan=0.0, posinf=1e9, neginf=-1e9), -1e9, 1e9)  # giant fields: cut below, never overflowing
+
+    shapes = shapely.simplify(shapely.transform(shapes, to_units), SEEN, preserve_topology=False)
+    low, high = -BUFFER, EXTENT + BUFFER
+    bounds = shapely.bounds(shapes)
+    out = np.flatnonzero((bounds[:, :2] < low).any(1) | (bounds[:, 2:] > high).any(1))
+    shapes[out] = [clipped(shape, low, high) for shape in shapes[out]]
+    return np.asarray(shapes)
+
+
+def clipped(shape: Any, low: float, high: float) -> Any:
+    """Cut a shape to the tile; one that crosses itself so that GEOS gives up is not drawn."""
+    import shapely
+
+    try:
+        return shapely.clip_by_rect(shape, low, low, high, high)
+    except shapely.errors.GEOSException:
+        return None
+
+
+def rounded(column: np.ndarray) -> np.ndarray:
+    """Round to three digits, so that values repeat and tiles stay small."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        digits = np.where(column == 0, 0, np.floor(np.log10(np.abs(column))))
+    scale = 10.0 ** np.nan_to_num(np.clip(2 - digits, -15, 15), nan=0.0)
+    return np.asarray(np.round(column * scale) / scale)

@@ -1,0 +1,249 @@
+"""The page of ``selion view``: what it asks for and what it is answered.
+
+All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``, ``api/find/LAYER``, ``api/values/LAYER``,
+``api/photos/ALBUM``, ``raster/LAYER/LOOK/Z/X/Y``, ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No request
+names a file: layers are named by what :mod:`selion.web.view.found` gave them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selion.errors import BadInput, MissingExtra, SelionError, UnknownName
+from selion.extras import require
+from selion.web.answers import reading, status
+from selion.web.server import PageModule
+from selion.web.view.chunks import plain
+from selion.web.view.cut import cut_tile
+from selion.web.view.describe import describe
+from selion.web.view.found import FieldsLayer, Found, find
+from selion.web.view.photos import KINDS, drawn
+from selion.web.view.place import read_tile, to_degrees
+from selion.web.view.seek import find_row
+from selion.web.view.shelf import Shelf
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+STATIC = ("view.html", "view.css", "view.js", "map.js", "list.js", "panels.js", "photos.js", "swipe.js")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; worker-src blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""As the other pages', and besides: MapLibre cuts tiles in workers that it makes from its own text."""
+LIBRARY = {"maplibre-gl.js": "text/javascript; charset=utf-8", "maplibre-gl.css": "text/css; charset=utf-8"}
+Answer = tuple[bytes, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Desk:
+    """What the routes work on."""
+
+    found: Found
+    shelf: Shelf = field(default_factory=Shelf)
+    run: str = field(default_factory=lambda: secrets.token_hex(4))
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(2, os.cpu_count() or 2)))
+    """As many tiles are cut at once; the others wait, and those that nobody waits for any more are not cut."""
+
+
+def view_page(given: Sequence[Path]) -> tuple[PageModule, Found]:
+    """Set up the page for files and folders.
+
+    Raises
+    ------
+    MissingExtra
+        If Starlette, rio-tiler or MapLibre is not installed.
+    BadInput, UnreadableFile
+        If there is nothing to see in them.
+    """
+    require("starlette", "web")
+    library_folder()
+    found = find(given)
+    if found.rasters:
+        threading.Thread(target=import_module, args=("rio_tiler.reader",), name="warming", daemon=True).start()
+    return PageModule("view", view_routes(Desk(found)), STATIC, POLICY), found
+
+
+def view_routes(desk: Desk) -> list[Any]:
+    """Return the routes, for this page and for others that show its map."""
+    from starlette.routing import Route
+
+    return [
+        Route("/api/layers", reading(desk, layers)),
+        Route("/api/state", reading(desk, state)),
+        Route("/api/record/{layer}/{row}", reading(desk, record)),
+        Route("/api/find/{layer}", reading(desk, seek)),
+        Route("/api/values/{layer}", reading(desk, values)),
+        Route("/api/photos/{album}", reading(desk, photos)),
+        Route("/api/photo/{album}/{index}", reading(desk, traits)),
+        Route("/raster/{layer}/{look}/{z}/{x}/{y}", _bytes(desk, raster_tile)),
+        Route("/fields/{layer}/{z}/{x}/{y}", _bytes(desk, fields_tile)),
+        Route("/photo/{album}/{index}/{kind}", _bytes(desk, photo)),
+        *(Route(f"/{name}", _library(name, kind)) for name, kind in LIBRARY.items()),
+    ]
+
+
+def library_folder() -> Path:
+    """Return where MapLibre lies; it is served from there and not imported.
+
+    Raises
+    ------
+    MissingExtra
+        If it is not installed.
+    """
+    spec = find_spec("maplibre")
+    if spec is None or not spec.submodule_search_locations:
+        message = "MapLibre is not installed: pip install 'selion[web]'."
+        raise MissingExtra(message)
+    return Path(next(iter(spec.submodule_search_locations))) / "srcjs"
+
+
+def _library(name: str, kind: str) -> Callable[[Request], Response]:
+    from starlette.responses import Response
+
+    body = (library_folder() / name).read_bytes()
+
+    def endpoint(request: Request) -> Response:  # noqa: ARG001  # Starlette's signature
+        return Response(body, media_type=kind, headers={"cache-control": "private, max-age=86400"})
+
+    return endpoint
+
+
+def _bytes(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], tuple[bytes, str, bool]]) -> Callable[[Request], Awaitable[Response]]:
+    from starlette.concurrency import run_in_threadpool
+    from starlette.responses import PlainTextResponse, Response
+
+    async def endpoint(request: Request) -> Response:
+        async with desk.gate:
+            if await request.is_disconnected():
+                return Response(status_code=499)
+            try:
+                body, kind, keep = await run_in_threadpool(answer, desk, request.path_params)
+            except SelionError as error:
+                return PlainTextResponse(str(error), status(error), {"cache-control": "no-store"})
+        return Response(body, media_type=kind, headers={"cache-control": "private, max-age=600" if keep else "no-store"})
+
+    return endpoint
+
+
+def layers(desk: Desk, _given: Mapping[str, str]) -> Any:
+    """Answer what there is to see."""
+    return {**describe(desk.found), "run": desk.run}
+
+
+def state(desk: Desk, _given: Mapping[str, str]) -> Any:
+    """Answer how far the overviews are."""
+    found = {key: layer.overview for key, layer in desk.found.fields.items() if layer.overview is not None}
+    return {key: {"done": o.done, "of": len(o.fields.places), "ready": o.ready, "failed": o.failed} for key, o in found.items()}
+
+
+def fields_of(desk: Desk, name: str) -> FieldsLayer:
+    """Return a layer of fields.
+
+    Raises
+    ------
+    UnknownName
+        If there is none of that name.
+    """
+    if name not in desk.found.fields:
+        raise UnknownName.among("layer of fields", name[:40], desk.found.fields)
+    return desk.found.fields[name]
+
+
+def whole(given: str, most: int = 1 << 53) -> int:
+    """Return a whole number.
+
+    Raises
+    ------
+    BadInput
+        If it is none, or too large.
+    """
+    if not (given.isascii() and given.isdigit() and len(given) < 17 and int(given) < most):
+        message = f"A whole number is wanted, not {given[:20]!r}."
+        raise BadInput(message)
+    return int(given)
+
+
+def record(desk: Desk, given: Mapping[str, str]) -> Any:
+    """Answer all columns of one field, and where it lies."""
+    layer = fields_of(desk, given["layer"])
+    table = layer.fields.record(whole(given["row"]))
+    box = table.pop("box")
+    return {"row": whole(given["row"]), "bounds": to_degrees(box) if box else None, "columns": table}
+
+
+def seek(desk: Desk, given: Mapping[str, str]) -> Any:
+    """Answer the field with an id."""
+    row = find_row(fields_of(desk, given["layer"]).fields, given.get("id", ""))
+    return {"row": None} if row is None else record(desk, {"layer": given["layer"], "row": str(row)})
+
+
+def values(desk: Desk, given: Mapping[str, str]) -> Any:
+    """Answer the words that occur in a column, as far as a few chunks tell."""
+    layer, name = fields_of(desk, given["layer"]), given.get("column", "")
+    if layer.fields.columns.get(name) != "text":
+        raise UnknownName.among("column of words", name[:40], [c for c, kind in layer.fields.columns.items() if kind == "text"])
+    count = len(layer.fields.places)
+    chosen = sorted({0, count // 2, count - 1}) if count else []
+    words = {str(word) for index in chosen for word in layer.fields.chunk(index).table[name] if word is not None}
+    return {"values": sorted(words)[:64]}
+
+
+def photos(desk: Desk, given: Mapping[str, str]) -> Any:
+    """Answer a part of the list of photographs."""
+    if given["album"] not in desk.found.albums:
+        raise UnknownName.among("album", given["album"][:40], desk.found.albums)
+    album = desk.found.albums[given["album"]]
+    return {"photos": album.listed(whole(given.get("after", "0"))), "count": len(album.photos)}
+
+
+def traits(desk: Desk, given: Mapping[str, str]) -> Any:
+    """Answer what is known of a photograph."""
+    if given["album"] not in desk.found.albums:
+        raise UnknownName.among("album", given["album"][:40], desk.found.albums)
+    found = desk.found.albums[given["album"]].photo(whole(given["index"]))
+    about = {"size": found.size, "mask": found.mask is not None, "bare": found.bare}
+    return {"name": found.name, "bounds": to_degrees(found.box), "columns": {k: plain(v) for k, v in found.traits.items()}} | about
+
+
+def raster_tile(desk: Desk, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
+    """Draw a tile of a raster."""
+    name = given["layer"]
+    if name not in desk.found.rasters:
+        raise UnknownName.among("raster", name[:40], desk.found.rasters)
+    raster, tile = desk.found.rasters[name], read_tile(given["z"], given["x"], given["y"])
+    look = raster.look(given["look"])
+    return *desk.shelf.get((name, look.name, tile), lambda: raster.tile(look, tile)), True
+
+
+def fields_tile(desk: Desk, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
+    """Cut a tile of fields."""
+    name, tile = given["layer"], read_tile(given["z"], given["x"], given["y"])
+    kind = "application/vnd.mapbox-vector-tile"
+    if name in desk.found.archives:
+        return desk.found.archives[name].tile(tile), kind, True
+    layer = fields_of(desk, name)
+    ready = layer.overview is None or layer.overview.ready
+
+    def cut() -> Answer:
+        return cut_tile(layer.fields, layer.overview, layer.zoom, tile), kind
+
+    return (*desk.shelf.get((name, "", tile), cut), True) if ready else (*cut(), False)
+
+
+def photo(desk: Desk, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
+    """Draw a photograph, or a layer of it."""
+    if given["album"] not in desk.found.albums or given["kind"] not in KINDS:
+        raise UnknownName.among("kind of picture", given["kind"][:40], KINDS)
+    found = desk.found.albums[given["album"]].photo(whole(given["index"]))
+    return *desk.shelf.get((given["album"], given["kind"], given["index"]), lambda: drawn(found, given["kind"])), True

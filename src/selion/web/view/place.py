@@ -1,0 +1,134 @@
+"""Where things lie on the page: web mercator, its tiles, and the flat ground that things without a place are laid on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from selion.errors import BadInput
+
+Box = tuple[float, float, float, float]
+"""West, south, east, north; degrees or metres, as said."""
+EARTH = math.pi * 6378137.0
+"""Half the width of web mercator in metres."""
+TOP = 85.051129
+"""Latitude at which web mercator ends."""
+DEEPEST = 24
+"""Zoom beyond which no tile is answered."""
+PIXEL = 2 * EARTH / (256 << 20)
+"""Metres of web mercator that one pixel of a flat image is laid on: 15 cm, so that 100,000 pixels stay near the equator, where the map is true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A square of web mercator."""
+
+    z: int
+    x: int
+    y: int
+
+    @property
+    def box(self) -> Box:
+        """Its edges in metres of web mercator."""
+        edge = 2 * EARTH / (1 << self.z)
+        west, north = self.x * edge - EARTH, EARTH - self.y * edge
+        return west, north - edge, west + edge, north
+
+    @property
+    def edge(self) -> float:
+        """Its width in metres of web mercator."""
+        return 2 * EARTH / (1 << self.z)
+
+
+def read_tile(z: str, x: str, y: str) -> Tile:
+    """Return the tile that a request names.
+
+    Raises
+    ------
+    BadInput
+        If there is no such tile.
+    """
+    numbers = [int(given) if given.isascii() and given.isdigit() and len(given) < 9 else -1 for given in (z, x, y)]
+    if not 0 <= numbers[0] <= DEEPEST or not all(0 <= k < 1 << numbers[0] for k in numbers[1:]):
+        message = f"There is no tile {z[:12]}/{x[:12]}/{y[:12]}: zoom is 0 to {DEEPEST}, x and y are 0 to 2^zoom - 1."
+        raise BadInput(message)
+    return Tile(*numbers)
+
+
+Projection = Callable[[np.ndarray], np.ndarray]
+"""(n, 2) coordinates of a file -> (n, 2) metres of web mercator; what cannot be projected becomes infinite."""
+
+
+def from_degrees(points: np.ndarray) -> np.ndarray:
+    """Project longitude and latitude; latitudes beyond the map are laid on its edge."""
+    latitude = np.radians(np.clip(points[:, 1], -TOP, TOP))
+    return np.column_stack([points[:, 0] * (EARTH / 180), np.arcsinh(np.tan(latitude)) * (EARTH / math.pi)])
+
+
+def from_pixels(points: np.ndarray) -> np.ndarray:
+    """Lay pixels, y down, on the flat ground."""
+    return points * np.array([PIXEL, -PIXEL])
+
+
+def to_degrees(box: Box) -> Box:
+    """Turn edges in metres of web mercator into degrees, within the map."""
+    west, south, east, north = np.clip(box, -EARTH, EARTH)
+    degrees = [math.degrees(math.atan(math.sinh(float(y) * math.pi / EARTH))) for y in (south, north)]
+    return float(west) * 180 / EARTH, degrees[0], float(east) * 180 / EARTH, degrees[1]
+
+
+@lru_cache(maxsize=64)
+def projection(crs: str | None) -> Projection:
+    """Return how coordinates of a CRS come to web mercator; None is the flat ground.
+
+    Raises
+    ------
+    BadInput
+        If PROJ does not know the CRS.
+    """
+    if crs is None:
+        return from_pixels
+    import pyproj
+
+    try:
+        given = pyproj.CRS.from_user_input(crs)
+        if given.equals(pyproj.CRS.from_user_input("OGC:CRS84"), ignore_axis_order=True):
+            return from_degrees
+        transformer = pyproj.Transformer.from_crs(given, "EPSG:3857", always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        message = f"The coordinate system {crs[:80]!r} is not known to PROJ: write the file again with another."
+        raise BadInput(message) from error
+
+    def project(points: np.ndarray) -> np.ndarray:
+        return np.column_stack(transformer.transform(points[:, 0], points[:, 1], errcheck=False))
+
+    return project
+
+
+def project_boxes(boxes: np.ndarray, project: Projection) -> np.ndarray:
+    """Project (n, 4) west, south, east, north; the four corners of each are taken, and what is not finite stays so."""
+    west, south, east, north = boxes.T
+    corners = np.stack([np.column_stack(pair) for pair in ((west, south), (west, north), (east, south), (east, north))])
+    with np.errstate(invalid="ignore", over="ignore"):
+        there = project(corners.reshape(-1, 2)).reshape(4, -1, 2)
+    return np.concatenate([there.min(0), there.max(0)], axis=1)
+
+
+def touching(boxes: np.ndarray, box: Box) -> Any:
+    """Return which of (n, 4) boxes touch one; NaN touches nothing."""
+    west, south, east, north = box
+    return (boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south)
+
+
+def around(boxes: np.ndarray) -> Box | None:
+    """Return the box around the finite ones of (n, 4) boxes, within the map."""
+    sound = boxes[np.isfinite(boxes).all(1)]
+    if not len(sound):
+        return None
+    west, south, east, north = np.clip([*sound[:, :2].min(0), *sound[:, 2:].max(0)], -EARTH, EARTH)
+    return float(west), float(south), float(east), float(north)
