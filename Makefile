@@ -29,15 +29,15 @@ test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as 
 
 test-services: $(V)/.test ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
 	@tests/prepare_services.sh $(PY) $(SERVICES)
-	SELION_SERVICES_PYTHON=$(SERVICES)/bin/python $(BIN)/python -m pytest -q tests/test_imagery_pgstac.py tests/test_services_archive.py
+	SELION_SERVICES_PYTHON=$(SERVICES)/bin/python $(BIN)/python -m pytest -q tests/imagery/test_pgstac.py tests/imagery/test_services_archive.py
 
 test-web: $(V)/.test ## test the pages in a real Chromium, installed where it can be
 	@tests/prepare_web.sh
-	$(BIN)/python -m pytest -q tests/test_web_*.py
+	$(BIN)/python -m pytest -q tests/web
 
 test-qgis: $(V)/.test ## test the plugin in the real QGIS, installed where it can be
 	@tests/prepare_qgis.sh
-	$(BIN)/python -m pytest -q tests/test_qgis.py
+	$(BIN)/python -m pytest -q tests/qgis/test_qgis.py
 
 check: lint types docs test ## everything that must be green before a change lands
 

@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from selion.models.adapter.attention import attend
-from selion.models.adapter.upsample import Fade
+from selion.models.vit_adapter.attention import attend
+from selion.models.vit_adapter.upsample import Fade
 from table import Row, markdown, ratio, save
 
 PYRAMID = [(56, 56), (28, 28), (14, 14)]

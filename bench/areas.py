@@ -18,9 +18,10 @@ import geopandas
 import numpy as np
 import shapely
 
-from selion import areas, imagery, road, store
-from selion.data.archive import simulate_archive
-from selion.imagery.mosaic import Sheet
+from selion import imagery, store
+from selion.imagery.mosaic import MosaicLayer
+from selion.pipeline import areas, run
+from selion.simulation.archive import simulate_archive
 from table import Row, markdown, save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -29,10 +30,10 @@ from stac_server import StacServer
 NAME = "Area and year to fields, served scenes"
 
 
-def one_grid(archive, season: str) -> Sheet:
+def one_grid(archive, season: str) -> MosaicLayer:
     """Return the truth of a season as one sheet."""
     source = store.open_raster(archive.truth.seasons[season])
-    return Sheet(source.path, source.grid, "world", season, tuple(range(len(source.bands))))
+    return MosaicLayer(source.path, source.grid, "world", season, tuple(range(len(source.bands))))
 
 
 def edges(archive, crs: object) -> object:
@@ -58,11 +59,11 @@ def measure(work: Path, tile: int) -> list[Row]:
     with StacServer(list(archive.items), archive.folder) as server:
         began = time.perf_counter()
         survey = areas.survey_area(dict(archive.area), archive.options.year, areas.AreaOptions(provider=server.url))
-        found = road.map_area(survey, work / "found.parquet", work=work / "work").frame
+        found = run.map_area(survey, work / "found.parquet", work=work / "work").frame
         spent, sent = time.perf_counter() - began, sum(server.sent.values()) / 1e6
     grid = store.open_raster(next((work / "work").glob("area-*/mosaic-*.zarr"))).grid
     imagery.write_mosaic(imagery.Mosaic([one_grid(archive, season) for season in ("window_a", "window_b")], grid), work / "truth.zarr")
-    wanted = road.map_fields(work / "truth.zarr", work / "wanted.parquet")
+    wanted = run.map_fields(work / "truth.zarr", work / "wanted.parquet")
     wanted = wanted[wanted.geometry.intersects(shapely.union_all(survey.area.on(grid)))]
     crossing = wanted[wanted.geometry.intersects(edges(archive, found.crs))]
     same, area = matches(crossing, found)

@@ -20,11 +20,12 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import command
-from selion import change, demo, fields, maps, score, store
+from selion import change, fields, metrics, store
 from selion.change.pixels import EMPTY, RULES, PixelRule, Scale, classify, compare_pixels
 from selion.change.sides import open_scores
-from selion.data.landscape import simulate
 from selion.grid import tiles, whole
+from selion.pipeline import demo, maps
+from selion.simulation.landscape import simulate
 from table import Row, markdown, save
 
 NAME = "Change between years"
@@ -97,9 +98,7 @@ def pixel_rows(places: list[Place]) -> list[Row]:
     for name, rule in RULES.items():
         each = [f1([(place.told(rule), place.changed)]) for place in rest]
         pooled = f1([(place.told(rule), place.changed) for place in rest])
-        rows.append(
-            Row(NAME, f"{name} rule: F1 of changed area, second half", 100 * pooled, "%", note=f"{min(each):.2f} to {max(each):.2f} over {len(each)} places")
-        )
+        rows.append(Row(NAME, f"{name} rule: F1 of changed area, second half", 100 * pooled, "%", note=f"{min(each):.2f} to {max(each):.2f} over {len(each)} places"))
         small = [f1([(np.concatenate([place.told(rule, roi).ravel() for roi in rois]), flat(place, rois))]) for place in rest for rois in [windows(place)]]
         rows.append(Row(NAME, f"{name} rule: the same, each map cut into windows of 640 m", 100 * float(np.mean(small)), "%", note="mean over the places"))
         calm = [place.told(rule, roi).mean() for place in rest for roi in windows(place) if not place.changed[roi].any()]
@@ -146,7 +145,7 @@ def _outcomes(place: Place, result: change.ChangeResult) -> list[tuple[str, str]
     for k, (year, names, side) in enumerate(zip(place.years, (before, told), ("before", "after"), strict=True)):
         table = fields.read_fields(year.table).to_crs(str(place.grid.crs))
         ids = store.burn(table.geometry.to_numpy(), range(1, len(table) + 1), place.grid)
-        overlap = score.overlap_table(place.truth[k], ids)
+        overlap = metrics.overlap_table(place.truth[k], ids)
         true = place.changes[place.changes[side] > 0].drop_duplicates(side).set_index(side)["change"]
         matched = overlap.iou > 0.5
         found = zip(overlap.truth_ids[overlap.truth_index[matched]], overlap.guess_ids[overlap.guess_index[matched]], strict=True)

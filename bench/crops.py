@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from selion.crops import CropOptions, measure_folder
-from selion.crops.pool import usable_cores
-from selion.data.landscape import simulate_photo
+from selion.closerange import CropOptions, measure_folder
+from selion.closerange.pool import usable_cores
+from selion.simulation.landscape import simulate_photo
 from table import Row, markdown, save
 
 NAME = "Close range: selion crops"

@@ -20,19 +20,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selion.data.landscape import simulate
 from selion.grid import photo_grid, whole
 from selion.models.card import ModelCard
 from selion.models.language.chat import Prompt
+from selion.models.language.generation import Speaker, Speaking
 from selion.models.language.grammar import MaskGrammar
 from selion.models.language.network import FORMAT, LanguageSegmenter
 from selion.models.language.price import token_costs
 from selion.models.language.rrle import CODECS, decode
-from selion.models.language.speak import Speaker, Speaking
 from selion.models.language.tiny import TinySize, make_tiny
 from selion.raster import Raster
 from selion.segmenter import InputSpec, Scaling, View
-from selion.train.language_recipe import COUNTRYSIDE
+from selion.simulation.landscape import simulate
+from selion.training.language_recipe import COUNTRYSIDE
 from table import Row, markdown, ratio, save
 
 NAMES = COUNTRYSIDE.names

@@ -59,7 +59,7 @@ def stream(folder: Path) -> None:
 
     from selion.fields.instancemap import InstanceMap
     from selion.grid import photo_grid
-    from selion.score import overlap_of_sources
+    from selion.metrics import overlap_of_sources
 
     grid = photo_grid(np.load(folder / "truth.npy", mmap_mode="r").shape)
     truth, guess = (InstanceMap(folder / f"{name}.npy", grid, pd.DataFrame()) for name in ("truth", "guess"))
@@ -68,14 +68,14 @@ def stream(folder: Path) -> None:
 
 def hold(folder: Path) -> None:
     """Match the maps of ``folder`` as arrays in memory."""
-    from selion.score import overlap_table
+    from selion.metrics import overlap_table
 
     truth, guess = (np.load(folder / f"{name}.npy") for name in ("truth", "guess"))
     _match(lambda: overlap_table(truth, guess))
 
 
 def _match(table_of: Callable) -> None:
-    from selion.score import object_scores
+    from selion.metrics import object_scores
 
     before = _peak_mb()
     start = time.perf_counter()
@@ -155,8 +155,8 @@ def strtree(truth: np.ndarray, guess: np.ndarray) -> Counts:
 
 def ours(truth: np.ndarray, guess: np.ndarray) -> Counts:
     """Count from one table of overlaps."""
-    from selion.score import object_scores, overlap_table
-    from selion.score.protocol import mask_objects
+    from selion.metrics import object_scores, overlap_table
+    from selion.metrics.protocol import mask_objects
 
     found = object_scores(overlap_table(mask_objects(truth), mask_objects(guess)), 0.5, strict=True)
     return found.tp, found.fp, found.fn
@@ -176,9 +176,7 @@ def against(way: Callable[[np.ndarray, np.ndarray], Counts], name: str, edge: in
         quick.append(statistics.median(_time(pair) for _ in range(3)))
     mine = ours(*pair)
     row = ratio(SECTION, f"against {name}, {edge} px, {mine[0] + mine[2]:,} x {mine[0] + mine[1]:,} objects", slow, quick, goal)
-    equal = Row(
-        SECTION, f"counts (TP, FP, FN) that differ, {name}", sum(a != b for a, b in zip(mine, theirs, strict=True)), "", 0.0, at_most=True, note=f"{theirs}"
-    )
+    equal = Row(SECTION, f"counts (TP, FP, FN) that differ, {name}", sum(a != b for a, b in zip(mine, theirs, strict=True)), "", 0.0, at_most=True, note=f"{theirs}")
     return [row, equal]
 
 
@@ -191,7 +189,7 @@ def _time(pair: tuple[np.ndarray, np.ndarray]) -> float:
 def score_chips(numbers: range) -> list:
     """Score the chips of those numbers; a chip's number decides it."""
     from polygons import voronoi
-    from selion.score import score_ids
+    from selion.metrics import score_ids
 
     found = []
     for k in numbers:
@@ -210,7 +208,7 @@ def _warm(ready: Barrier) -> None:
 
 def chip_row(chips: int, workers: int) -> Row:
     """Time the scoring of all chips and their summing up."""
-    from selion.score import Report, summarise
+    from selion.metrics import Report, summarise
 
     spawn = get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, _warm, (spawn.Barrier(workers),)) as pool:

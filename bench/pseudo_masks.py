@@ -24,11 +24,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy import ndimage, stats
 
-from selion import score
-from selion.data.landscape import simulate_photo
+from selion import metrics
 from selion.labelling.postprocess import refine
 from selion.labelling.quality import covered, judge
 from selion.labelling.threshold import ThresholdOptions, depth_mask, fit_sigmoid, histogram_curve, normalise
+from selion.simulation.landscape import simulate_photo
 
 Truth = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Image (3, y, x), depth (y, x), crop (y, x) bool."""
@@ -60,7 +60,7 @@ def seen_as(depth: np.ndarray, kind: str, seed: int) -> np.ndarray:
 
 def miou(mask: np.ndarray, crop: np.ndarray) -> float:
     """Return the mean of the IoU of soil and of crop."""
-    return float(score.pixel_scores(score.confusion(crop.astype(np.uint8), mask.astype(np.uint8), 2), "zero").iou.mean())
+    return float(metrics.pixel_scores(metrics.confusion(crop.astype(np.uint8), mask.astype(np.uint8), 2), "zero").iou.mean())
 
 
 def from_depth(depth: np.ndarray, options: ThresholdOptions) -> np.ndarray:
@@ -94,7 +94,7 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "histogram, slope": lambda depth, _: from_depth(depth, ThresholdOptions("histogram")),
     "histogram, knee": lambda depth, _: from_depth(depth, ThresholdOptions("histogram", "knee")),
     "histogram, not weighted": lambda depth, _: unweighted(depth),
-    "Otsu on depth": lambda depth, _: score.otsu_depth(depth) > 0,
+    "Otsu on depth": lambda depth, _: metrics.otsu_depth(depth) > 0,
     "best threshold there is": best,
 }
 
@@ -137,7 +137,7 @@ def main() -> None:
             found = [miou(method(seen_as(depth, kind, k), crop), crop) for k, (_, depth, crop) in enumerate(photos)]
             cells.append(f"{np.mean(found):.3f} ({np.min(found):.2f})")
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    for name, rule in (("excess green and Otsu", score.excess_green), ("Canopeo", score.canopeo)):
+    for name, rule in (("excess green and Otsu", metrics.excess_green), ("Canopeo", metrics.canopeo)):
         found = [miou(rule(image) > 0, crop) for image, _, crop in photos]
         print(f"| {name} (colour alone) | {np.mean(found):.3f} ({np.min(found):.2f}) | | | |")
     ranks(photos)

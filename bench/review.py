@@ -62,8 +62,9 @@ def simulate(folder: Path, count: int) -> Path:
 
 def queue_seconds(folder: Path) -> list[Row]:
     """Time reading and ordering in this process."""
-    from selion import maps, review
-    from selion.predict import ScoreSource
+    from selion import review
+    from selion.pipeline import maps
+    from selion.prediction import ScoreSource
 
     files = review.find_map(folder)
     begun = time.perf_counter()
@@ -90,9 +91,7 @@ def queue_seconds(folder: Path) -> list[Row]:
 
 def start(folder: Path) -> tuple[subprocess.Popen, str, float]:
     begun = time.perf_counter()
-    child = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "review", str(folder), "--no-browser", "--no-map", "--person", "Ada"], stdout=subprocess.PIPE, text=True
-    )
+    child = subprocess.Popen([sys.executable, "-c", COMMAND, "review", str(folder), "--no-browser", "--no-map", "--person", "Ada"], stdout=subprocess.PIPE, text=True)
     for line in child.stdout:
         if found := re.search(r"Open (http\S+)", line):
             return child, found[1], time.perf_counter() - begun
@@ -105,9 +104,7 @@ def over_http(url: str, actions: int) -> list[Row]:
     line = http.client.HTTPConnection(at.hostname, at.port, timeout=60)
 
     def ask(path: str, body: object = None) -> bytes:
-        line.request(
-            "POST" if body else "GET", at.path + path, json.dumps(body) if body else None, {"content-type": "application/json", "x-selion": "1"} if body else {}
-        )
+        line.request("POST" if body else "GET", at.path + path, json.dumps(body) if body else None, {"content-type": "application/json", "x-selion": "1"} if body else {})
         answer = line.getresponse()
         found = answer.read()
         if answer.status != 200:

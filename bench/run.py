@@ -113,9 +113,7 @@ def raster(work: Path, height: int, width: int) -> str:
 def measure(wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_rounds: int) -> list[Row]:
     """Run the wanted sections, keeping the rows of each in ``work`` as soon as they are there."""
     rows = work / "rows.json"
-    ckpt, model = (
-        section("network.py", work, "--steps", size.steps).strip().splitlines()[-2:] if set(wanted) & {"model", "map", "memory", "offline"} else ("", "")
-    )
+    ckpt, model = section("network.py", work, "--steps", size.steps).strip().splitlines()[-2:] if set(wanted) & {"model", "map", "memory", "offline"} else ("", "")
     found: list[Row] = []
     for name in wanted:
         if name == "model":

@@ -53,14 +53,14 @@ def same_bytes(raster: Path, runners: list[str], block: int) -> list[Row]:
 
 def block_seconds(raster: Path, block: int) -> float:
     """Return what one block of the packaged model takes on one core, from a few windows of it."""
-    from selion import models, predict, store
+    from selion import models, prediction, store
 
     source, model = store.open_raster(raster), models.load_model("fields-s2-2season", fast=True, threads=1)
-    plan = predict.plan(source, model, predict.PredictOptions(scale=1.0, block=block))
+    plan = prediction.plan(source, model, prediction.PredictOptions(scale=1.0, block=block))
     roi = slice(0, plan.lattice.stride * 2), slice(0, plan.lattice.stride * 3)
-    predict.predict_block(source, model, plan, roi)  # the engine compiles
+    prediction.predict_block(source, model, plan, roi)  # the engine compiles
     begin = time.perf_counter()
-    predict.predict_block(source, model, plan, roi)
+    prediction.predict_block(source, model, plan, roi)
     windows = len(set(plan.lattice.touching(roi)))
     return (time.perf_counter() - begin) / windows * (block / plan.lattice.stride) ** 2
 

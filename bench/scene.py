@@ -20,7 +20,7 @@ def pair() -> tuple[np.ndarray, str]:
     if PAIR.is_file():
         with rasterio.open(PAIR) as source:
             return source.read(), "a real Sentinel-2 pair (Inn valley), mirrored"
-    from selion.data.landscape import simulate
+    from selion.simulation.landscape import simulate
 
     image = simulate((1024, 1024), seed=7).image
     return np.clip(np.rint(image.values), 0, 65535).astype(np.uint16), "a simulated landscape, mirrored"

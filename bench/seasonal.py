@@ -121,8 +121,7 @@ def ours(folder: Path, out: Path, url: str | None, readers: int | None) -> None:
     edge, about = told(folder)
     grid = GeoBox((edge, edge), Affine(10, 0, LEFT, 0, -10, TOP), CRS)
     scenes = tuple(
-        Scene(one["id"], "33UUP", datetime.fromisoformat(one["time"]), "bench", {b: href(folder, url, k, b) for b in (*BANDS, "scl")}, {})
-        for k, one in enumerate(about)
+        Scene(one["id"], "33UUP", datetime.fromisoformat(one["time"]), "bench", {b: href(folder, url, k, b) for b in (*BANDS, "scl")}, {}) for k, one in enumerate(about)
     )
     season = Season("window_a", date(2024, 4, 1), date(2024, 5, 31))
     plan = TilePlan("33UUP", season, grid, whole(grid), scenes, (Radiometry(-1000),) * len(scenes))

@@ -25,12 +25,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from selion.data.landscape import simulate
 from selion.models import ModelCard, build_network
 from selion.sample import Sample
-from selion.train import fit, read_recipe
-from selion.train.losses import log_cosh_dice
-from selion.train.recipe import Crops, Hardware
+from selion.simulation.landscape import simulate
+from selion.training import fit, read_recipe
+from selion.training.losses import log_cosh_dice
+from selion.training.recipe import Crops, Hardware
 
 WEIGHTS = (0.05, 0.2, 0.75)
 
@@ -50,9 +50,7 @@ class PlainDataset(Dataset):
     def __init__(self, samples: list[Sample], size: int, length: int) -> None:
         self.arrays = [(s.image.values, s.labels.ids) for s in samples]
         self.length = length
-        self.geometry = v2.Compose(
-            [v2.RandomApply([v2.RandomRotation(90, v2.InterpolationMode.BILINEAR)], 0.5), v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
-        )
+        self.geometry = v2.Compose([v2.RandomApply([v2.RandomRotation(90, v2.InterpolationMode.BILINEAR)], 0.5), v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()])
         self.crop = v2.RandomApply([v2.RandomResizedCrop(size, (0.3, 0.9), (0.75, 1.33), antialias=False)], 0.5)
         self.kernel = (torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13).expand(8, 1, 3, 3)
 
@@ -96,7 +94,7 @@ class PlainLoop:
 
 
 class OurLoop:
-    """selion.train.fit with PRUE's recipe; a round begins with an empty loader, which counts."""
+    """selion.training.fit with PRUE's recipe; a round begins with an empty loader, which counts."""
 
     def __init__(self, samples: list[Sample], args: argparse.Namespace, precision: str) -> None:
         recipe = read_recipe("prue")

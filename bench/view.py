@@ -228,9 +228,7 @@ def measure(folder: Path, count: int, viewers: int, tiles: int, pans: int) -> li
         first, times, heap = in_chromium(server, pans)
         rows.append(Row(NAME, f"{said}: page to the first whole map, in Chromium", first, "s", 3.0, at_most=True, note="the overview being gathered meanwhile"))
         rows.append(Row(NAME, f"{said}: overview gathered", server.settled(), "s", note="after that; once for a file, then kept"))
-        rows.append(
-            Row(NAME, f"{said}: one pan to a whole map, in Chromium, median", statistics.median(times), "s", note=f"{min(times):.2f} to {max(times):.2f}")
-        )
+        rows.append(Row(NAME, f"{said}: one pan to a whole map, in Chromium, median", statistics.median(times), "s", note=f"{min(times):.2f} to {max(times):.2f}"))
         used = server.cpu()
         found = latencies(server, {"fields": "fields/f0/", "imagery": f"raster/r0/{look(server)}/"}, bounds_of(server), viewers, tiles)
         for kind, seconds in found.items():

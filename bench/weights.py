@@ -16,10 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from selion import maps, picture, score, store
+from selion import metrics as score
+from selion import store
 from selion.classes import IGNORE
-from selion.demo import TWO
 from selion.grid import whole
+from selion.pipeline import maps
+from selion.pipeline.demo import TWO
+from selion.reports import picture
 
 
 @dataclass(frozen=True)

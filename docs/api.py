@@ -8,19 +8,19 @@ import re
 from types import ModuleType
 from typing import Any
 
-CALLED = {"predict": "selion.predict.predict", "train": "selion.train.run", "evaluate": "selion.evaluate.run"}
+CALLED = {"predict": "selion.prediction.predict", "train": "selion.training.run", "evaluate": "selion.evaluation.run"}
 """Rooms that can be called, and where what they call lives."""
-FUNCTIONS = {"predict": "predict", "train": "train_recipe", "evaluate": "evaluate"}
+FUNCTIONS = {"predict": "predict", "train": "train", "evaluate": "evaluate"}
 MORE = (
-    ("selion.areas", "AreaOptions"),
-    ("selion.maps", "MapOptions"),
+    ("selion.pipeline.areas", "AreaOptions"),
+    ("selion.pipeline.maps", "MapOptions"),
     ("selion.predict", "PredictOptions"),
     ("selion.fields", "InstanceOptions"),
     ("selion.fields", "FieldOptions"),
     ("selion.fields", "read_fields"),
     ("selion.fields", "write_fields"),
     ("selion.evaluate", "evaluate_files"),
-    ("selion.notebook", "show_fields"),
+    ("selion.reports.notebook", "show_fields"),
 )
 """What the public names take or go with."""
 UNDERLINE = re.compile(r"\n(\w[\w ]*)\n-{3,}\n")

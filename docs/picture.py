@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from selion import fields, picture, store
+from selion import fields, store
+from selion.reports import picture
 
 TARGET = Path(__file__).with_name("demo.png")
 PART, FACTOR = (420, 210), 3

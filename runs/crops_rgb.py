@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from selion.data import load_dataset
-from selion.data.landscape import simulate_photo
-from selion.labelling.kept import keep_pseudo
+from selion.labelling.selection import keep_pseudo
 from selion.sample import Sample
-from selion.train import plan_samples, read_recipe, train
+from selion.simulation.landscape import simulate_photo
+from selion.training import plan_samples, read_recipe, train
 
 FIRST_SEED = 90_000
 """Seeds of the training photographs; tests and benchmarks stay below."""

@@ -18,21 +18,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selion import train
+from selion import training
 from selion.models.card import ModelCard
 from selion.models.embedded.learn import fit
 from selion.models.embedded.segmenter import build_embedded, save_embedded
-from selion.train.crops import collate, make_view
-from selion.train.draws import Draw, order
-from selion.train.language_run import TIMES
-from selion.train.mixture import recipe_for
-from selion.train.recipe import Recipe
-from selion.train.run import Plan
+from selion.training.crops import collate, make_view
+from selion.training.draws import Draw, order
+from selion.training.language_run import TIMES
+from selion.training.mixture import recipe_for
+from selion.training.recipe import Recipe
+from selion.training.run import TrainingPlan
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-def batches(plan: Plan, size: int) -> Iterator[Pair]:
+def batches(plan: TrainingPlan, size: int) -> Iterator[Pair]:
     """Give augmented windows without end: (view, 3, y, x) from 0 to 1, (view, y, x) class ids."""
     recipe, samples, epoch = plan.recipe, plan.samples, 0
     while True:
@@ -59,10 +59,10 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
-    recipe = train.read_recipe(args.recipe, args.changes)
+    recipe = training.read_recipe(args.recipe, args.changes)
     if not isinstance(recipe, Recipe):
         parser.error(f"{args.recipe} is a recipe of a language model that writes masks; give an ordinary one, such as crops or fields-rgb-vhr")
-    plan = train.plan_training(recipe)
+    plan = training.plan_training(recipe)
     torch.manual_seed(recipe.seed)
     network = build_embedded(args.vlm, args.sam, recipe.classes, reject=args.reject, lora=0 if args.all else args.lora)
     if not args.all:

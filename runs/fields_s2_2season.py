@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from fields_rgb_vhr import read_chip, split
 from fit import Batch, boundary_labels, fit, options, random_grid, sample
 from satellite import boundary_width, draw_gsd, draw_pair, draw_pseudo, read_looks, read_pseudo
-from selion.data.landscape import simulate
+from selion.simulation.landscape import simulate
 
 DECODER = (64, 48, 32, 24, 16)
 GSD, SIDE = 10.0, 512

@@ -128,9 +128,7 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--decay", type=float, default=0.998, help="of the averaged weights")
-    parser.add_argument(
-        "--agree", type=int, default=0, help="windows of each batch that are looked at twice: cut, turned, in another light; the answers are to agree"
-    )
+    parser.add_argument("--agree", type=int, default=0, help="windows of each batch that are looked at twice: cut, turned, in another light; the answers are to agree")
     parser.add_argument("--agree-weight", type=float, default=2.0)
     parser.add_argument("--start-from", type=Path, nargs="+", help="checkpoint whose weights are taken where the shapes fit; of several, the mean")
     parser.add_argument("--start-key", default="model", choices=("model", "mean"), help="which of its weights: the last or the averaged ones")

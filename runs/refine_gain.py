@@ -20,26 +20,26 @@ from typing import Any
 
 import numpy as np
 
-from selion import score, store
+from selion import metrics, store
 from selion.classes import FTW2, ClassScheme
 from selion.data import load_dataset
-from selion.data.landscape import simulate
-from selion.evaluate.answers import EvaluateOptions, answer, truth_ids
+from selion.evaluation.answers import EvaluateOptions, answer, truth_ids
 from selion.grid import pixel_metres, whole
+from selion.metrics.report import markdown_table, number
 from selion.models import load_model
 from selion.models.card import ModelCard
-from selion.models.refine import Refined
+from selion.models.refine.segmenter import Refined
 from selion.raster import Raster
 from selion.sample import Sample
-from selion.score.report import markdown_table, number
 from selion.segmenter import InputSpec, View
+from selion.simulation.landscape import simulate
 
 FIRST_SEED, HELD_OUT = 40_000, 7_000
 """Seeds of scenes that are written, and of those that are scored."""
 GSD = 2.5
 STYLES = ("smallholder", "europe", "bocage")
 HEADERS = ["system", "objects", "F1@0.5", "F1@0.75", "PQ", "boundary IoU", "merged IoU any", "largest", "FPR %"]
-DECLARATION = 'name = "simulated-rgb"\nlayout = "folder"\nlicence = "Apache-2.0"\nnotes = "selion.data.landscape: simulated countryside at 2.5 m"\n'
+DECLARATION = 'name = "simulated-rgb"\nlayout = "folder"\nlicence = "Apache-2.0"\nnotes = "selion.simulation.landscape: simulated countryside at 2.5 m"\n'
 
 
 @dataclass
@@ -112,12 +112,12 @@ def scored(name: str, model: Any, samples: Sequence[Sample]) -> list[str]:
     images = []
     for sample in samples:
         said, pixel = answer(model, sample, EvaluateOptions()), pixel_metres(sample.image.grid)
-        options = score.ImageOptions(edge_width=2, distances=False)
-        images.append(score.score_ids(sample.key, truth_ids(sample), said.ids, ignore=sample.ignore, pixel=pixel, options=options))
-    table = score.join_tables(image.table for image in images)
-    half, strict = score.object_scores(table), score.object_scores(table, 0.75)
+        options = metrics.ImageOptions(edge_width=2, distances=False)
+        images.append(metrics.score_ids(sample.key, truth_ids(sample), said.ids, ignore=sample.ignore, pixel=pixel, options=options))
+    table = metrics.join_tables(image.table for image in images)
+    half, strict = metrics.object_scores(table), metrics.object_scores(table, 0.75)
     both = [sum(image.edge[k] for image in images) for k in range(2)]
-    merged = [score.merged_scores(table, reading) for reading in ("any", "largest")]
+    merged = [metrics.merged_scores(table, reading) for reading in ("any", "largest")]
     cells = [half.f1, strict.f1, half.panoptic_quality, both[0] / max(both[1], 1), merged[0].mean_iou, merged[1].mean_iou, 100 * merged[1].fpr]
     return [name, str(len(table.guess_ids)), *(number(value) for value in cells)]
 
@@ -146,7 +146,7 @@ def main() -> None:
     for size in args.squares:
         said = [squared(sample, size) for sample in samples]
         rows += [scored(f"squares of {size} px", coarse, said), scored(f"squares of {size} px, refined", Refined(coarse, edges), said)]
-    print(f"{len(samples)} images, {len(score.join_tables(score.score_ids('', truth_ids(s), truth_ids(s)).table for s in samples).truth_ids)} true objects")
+    print(f"{len(samples)} images, {len(metrics.join_tables(metrics.score_ids('', truth_ids(s), truth_ids(s)).table for s in samples).truth_ids)} true objects")
     print(markdown_table(HEADERS, rows))
 
 

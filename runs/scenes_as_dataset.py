@@ -13,13 +13,13 @@ from pathlib import Path
 
 from fields_s2_2season import FIRST_SEED, GSD, SIDE, STYLES
 from selion import store
-from selion.data.landscape import simulate
 from selion.grid import whole
+from selion.simulation.landscape import simulate
 
 DECLARATION = """name = "simulated"
 layout = "folder"
 licence = "Apache-2.0"
-notes = "selion.data.landscape: simulated countryside, images at 10 m, objects at 5 m"
+notes = "selion.simulation.landscape: simulated countryside, images at 10 m, objects at 5 m"
 
 [settings]
 finer = 2

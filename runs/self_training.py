@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 import weights as bench
-from selion import maps
+from selion.pipeline import maps
 
 STEPS = ("schedule.epochs=4", "crops.per_epoch=320", "schedule.batch=8", "schedule.lr=3e-4", "validate.every=0")
 """160 steps of 8 windows, from the source model's weights."""

@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selion.models import build_network
 from selion.models.blank import build_meta
-from selion.train import plan_training, read_recipe, train
+from selion.training import plan_training, read_recipe, train
 
 PAPER = {"bilinear": (570.59, 2473.0, 92.88), "carafe": (0.35, 2.0, 92.93), "dysample": (0.10, 0.3, 92.93), "fade": (0.44, 3.0, 93.11)}
 """Parameters in M, GFLOPs (for all but the first: what is added), mIoU in %.  1.44 frames per second and 7.38 GB are given for all four."""

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from selion.data import load_dataset
-from selion.evaluate.pixels import PixelOptions, PixelReport, evaluate_pixels, photo_systems
-from selion.score.statistics import mean_from_rows, paired_bootstrap, pooled_t_test
+from selion.evaluation.pixels import PixelOptions, PixelReport, evaluate_pixels, photo_systems
+from selion.metrics.statistics import mean_from_rows, paired_bootstrap, pooled_t_test
 
 PAPER_IV = {
     "semi-supervised": 92.36, "+ depth masks": 92.86, "+ two stages": 92.88, "+ FADE": 93.11,

@@ -27,18 +27,18 @@ from typing import Any
 
 import numpy as np
 
-from selion import score
+from selion import metrics
 from selion.classes import ClassScheme
 from selion.data import load_dataset
-from selion.data.landscape import simulate
-from selion.evaluate.answers import EvaluateOptions, answer, truth_ids
+from selion.evaluation.answers import EvaluateOptions, answer, truth_ids
 from selion.grid import Lattice, pixel_metres
+from selion.metrics.report import markdown_table, number
 from selion.models import load_model
-from selion.models.refine import load_refined
+from selion.models.refine.segmenter import load_refined
 from selion.sample import Sample
-from selion.score.report import markdown_table, number
-from selion.train.language_run import TIMES
-from selion.train.log import LOG
+from selion.simulation.landscape import simulate
+from selion.training.language_run import TIMES
+from selion.training.log import LOG
 
 UNET = "fields-rgb-vhr"
 PAPER = {
@@ -72,9 +72,9 @@ class Said:
     """One system's objects on all samples."""
 
     name: str
-    images: tuple[score.ImageScores, ...]
+    images: tuple[metrics.ImageScores, ...]
     seams: float = float("nan")
-    classes: dict[str, tuple[score.OverlapTable, ...]] = field(default_factory=dict)
+    classes: dict[str, tuple[metrics.OverlapTable, ...]] = field(default_factory=dict)
     """Class -> overlaps of the objects of that class, for tables by class."""
 
 
@@ -95,11 +95,11 @@ def load_system(text: str) -> tuple[str, Any]:
     return name or given, load_refined(base, refiner or None)
 
 
-def scored(name: str, sample: Sample, ids: np.ndarray, by: Sequence[str]) -> score.ImageScores:
+def scored(name: str, sample: Sample, ids: np.ndarray, by: Sequence[str]) -> metrics.ImageScores:
     """Score one answer, with what the table is given by."""
     truth = truth_ids(sample)
     pixel = pixel_metres(sample.image.grid)
-    image = score.score_ids(f"{name}: {sample.key}", truth, ids, group=sample.group, ignore=sample.ignore, pixel=pixel)
+    image = metrics.score_ids(f"{name}: {sample.key}", truth, ids, group=sample.group, ignore=sample.ignore, pixel=pixel)
     unit = (pixel[0] * pixel[1] / 1e4) if pixel else 1e-3
     labels: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"size": (sizes(image.table.truth_area * unit), sizes(image.table.guess_area * unit))}
     for column in by:
@@ -113,7 +113,7 @@ def sizes(area: np.ndarray) -> np.ndarray:
     return names[np.clip(np.searchsorted(SIZES, area, "right") - 1, 0, len(names) - 1)]
 
 
-def of_sample(sample: Sample, column: str, image: score.ImageScores) -> tuple[np.ndarray, np.ndarray | None]:
+def of_sample(sample: Sample, column: str, image: metrics.ImageScores) -> tuple[np.ndarray, np.ndarray | None]:
     """Return a column of the objects' table (climate, ecoregion, crop), or the sample's group."""
     table = sample.instances.table if sample.instances is not None else None
     if table is not None and column in table:
@@ -144,10 +144,10 @@ def things(classes: ClassScheme) -> list[int]:
     return [classes.index(name) for name in classes.things]
 
 
-def by_class(sample: Sample, ids: np.ndarray, said: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> dict[str, score.OverlapTable]:
+def by_class(sample: Sample, ids: np.ndarray, said: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> dict[str, metrics.OverlapTable]:
     """Compare the objects of each class with the true ones of that class."""
     truth, real, guessed = truth_ids(sample), true_classes(sample), classes_of(ids, said, names)
-    return {name: score.overlap_table(np.where(real[truth] == name, truth, 0), np.where(guessed[ids] == name, ids, 0), sample.ignore) for name in wanted}
+    return {name: metrics.overlap_table(np.where(real[truth] == name, truth, 0), np.where(guessed[ids] == name, ids, 0), sample.ignore) for name in wanted}
 
 
 def of_model(name: str, model: Any, samples: Sequence[Sample], by: Sequence[str]) -> Said:
@@ -162,7 +162,7 @@ def of_model(name: str, model: Any, samples: Sequence[Sample], by: Sequence[str]
             tables.append(by_class(sample, said.ids, only, model.classes.names, wanted))
         lattice = Lattice((int(sample.image.grid.shape[0]), int(sample.image.grid.shape[1])), model.inputs.window, model.inputs.overlap)
         if said.classes is not None and said.classes.shape == lattice.shape:
-            seams.append(score.seam_error(said.classes, *score.lattice_seams(lattice)))
+            seams.append(metrics.seam_error(said.classes, *metrics.lattice_seams(lattice)))
     known = [value for value in seams if np.isfinite(value)]
     classes = {kind: tuple(table[kind] for table in tables) for kind in wanted} if tables else {}
     return Said(name, tuple(images), float(np.mean(known)) if known else float("nan"), classes)
@@ -170,16 +170,16 @@ def of_model(name: str, model: Any, samples: Sequence[Sample], by: Sequence[str]
 
 def row(said: Said) -> list[str]:
     """Return one line of the table: both readings, then what is one to one."""
-    return [said.name, *cells_of(score.join_tables(image.table for image in said.images)), number(said.seams)]
+    return [said.name, *cells_of(metrics.join_tables(image.table for image in said.images)), number(said.seams)]
 
 
-def cells_of(table: score.OverlapTable) -> list[str]:
+def cells_of(table: metrics.OverlapTable) -> list[str]:
     """Return the scores of one table of overlaps."""
     cells = [str(len(table.truth_ids))]
     for reading in ("any", "largest"):
-        merged = score.merged_scores(table, reading)
+        merged = metrics.merged_scores(table, reading)
         cells += [number(merged.mean_iou), number(merged.median_iou), number(100 * merged.fnr), number(100 * merged.fpr)]
-    half, strict = score.object_scores(table), score.object_scores(table, 0.75)
+    half, strict = metrics.object_scores(table), metrics.object_scores(table, 0.75)
     return [*cells, number(half.f1), number(strict.f1), number(half.panoptic_quality)]
 
 
@@ -248,14 +248,14 @@ def main() -> None:
     loaded = systems(args.models, args.unet)
     said = [of_model(name, model, samples, args.by) for name, model in loaded.items()]
     for size in args.grids:
-        images = [scored("grid", s, score.regular_grid(truth_ids(s).shape, size), args.by) for s in samples]
+        images = [scored("grid", s, metrics.regular_grid(truth_ids(s).shape, size), args.by) for s in samples]
         said.append(Said(f"grid of {size} px, image not seen", tuple(images)))
     print(markdown_table(HEADERS, [row(one) for one in said]))
     for one in said:
-        rows = [[f"{one.name}: {kind}", *cells_of(score.join_tables(tables)), "-"] for kind, tables in one.classes.items()]
+        rows = [[f"{one.name}: {kind}", *cells_of(metrics.join_tables(tables)), "-"] for kind, tables in one.classes.items()]
         print(f"\n{markdown_table(HEADERS, rows)}" if rows else "")
         for column in ("size", *args.by):
-            print(f"\n{one.name}, by {column}{' (ha)' if column == 'size' else ''}:\n{score.stratify(one.images, column).round(3).to_string()}")
+            print(f"\n{one.name}, by {column}{' (ha)' if column == 'size' else ''}:\n{metrics.stratify(one.images, column).round(3).to_string()}")
     for name, model in loaded.items():
         share = overhead(model)
         print(f"\nOverhead of {name}:", "no language model" if share is None else f"{share[0]:.4f}, with its refiner {share[1]:.4f}", end="")

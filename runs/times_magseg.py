@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from selion.metrics.report import markdown_table
 from selion.models import find_card
 from selion.models.card import read_card
 from selion.models.embedded.learn import fit
@@ -28,8 +29,7 @@ from selion.models.embedded.network import Asking, EmbeddedMasks
 from selion.models.language.network import load_pair
 from selion.models.language.quiet import quiet
 from selion.models.network import build_network
-from selion.score.report import markdown_table
-from selion.train.language_run import MODEL, TIMES
+from selion.training.language_run import MODEL, TIMES
 
 STEPS, BATCH = 12, 8
 VISION = {

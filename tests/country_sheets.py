@@ -12,9 +12,9 @@ from pyproj import Transformer
 
 from selion import fields
 from selion.country import lattice
-from selion.data.landscape import simulate
 from selion.fields.schema import Origin
 from selion.imagery import read_area
+from selion.simulation.landscape import simulate
 
 CRS84 = "OGC:CRS84"
 

@@ -15,7 +15,7 @@ from selion.models.language.chat import Prompt
 from selion.models.language.tiny import TinySize
 from selion.raster import Raster
 from selion.sample import Sample
-from selion.train.language_recipe import Draws, Grpo, Inspect, Language, LanguageRecipe, Lora, Machine, Sft
+from selion.training.language_recipe import Draws, Grpo, Inspect, Language, LanguageRecipe, Lora, Machine, Sft
 
 CLASSES = ClassScheme(("others", "field", "tree"), ("field",))
 COLOURS = np.array([[200, 190, 150], [90, 200, 80], [20, 60, 30]], np.uint8)

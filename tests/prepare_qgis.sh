@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make sure that there is a QGIS for tests/test_qgis.py; where there is none and none can be had, say so: those tests skip with the reason.
+# Make sure that there is a QGIS for tests/qgis/test_qgis.py; where there is none and none can be had, say so: those tests skip with the reason.
 # Debian's packages are about 180 and take a minute or more, so this is 'make test-qgis' and no part of 'make test'.
 set -u
 /usr/bin/python3 -c 'import qgis.core' 2>/dev/null && exit 0

@@ -11,7 +11,7 @@ from PIL import Image
 
 from change_scenes import boxes, write_year
 from selion.classes import CROP
-from selion.data.landscape import simulate, simulate_photo
+from selion.simulation.landscape import simulate, simulate_photo
 
 TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
 SIZE = (64, 96)
@@ -25,7 +25,9 @@ def save(photo, root: Path, key: str, *, mask: bool = True) -> None:
 
 
 def map_page(folder: Path) -> Path:
-    from selion import fields, mapped, maps
+    from selion import fields
+    from selion.pipeline import maps
+    from selion.reports import maps as mapped
 
     scene = simulate(3, (96, 128), 10.0, "europe")
     frame = fields.to_fields(scene.instances)
@@ -37,7 +39,8 @@ def map_page(folder: Path) -> Path:
 
 def evaluation_page(folder: Path) -> Path:
     from selion import fields
-    from selion.evaluate import evaluate_files, write_report
+    from selion.evaluation import evaluate_files
+    from selion.reports.evaluation import write_report
 
     scene = simulate(3, (96, 128), 10.0, "europe")
     truth = fields.to_fields(scene.instances)
@@ -51,9 +54,10 @@ def evaluation_page(folder: Path) -> Path:
 
 
 def training_page(folder: Path) -> Path:
-    from selion import train, trained
+    from selion import training
+    from selion.reports import training_run
 
-    return trained.run(train.plan_training(_recipe(_photos(folder))), folder / "training", force=True).card.folder.parent / "report.html"
+    return training_run.run(training.plan_training(_recipe(_photos(folder))), folder / "training", force=True).card.folder.parent / "report.html"
 
 
 def _photos(folder: Path) -> Path:
@@ -64,7 +68,7 @@ def _photos(folder: Path) -> Path:
 
 
 def _recipe(dataset: Path | str):
-    from selion.train.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Recipe, Schedule, Validate
+    from selion.training.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Recipe, Schedule, Validate
 
     return Recipe(
         name="tiny-crops",
@@ -82,20 +86,20 @@ def _recipe(dataset: Path | str):
 
 
 def sweep_page(folder: Path) -> Path:
-    from selion import sweep
+    from selion.reports import sweep
 
     spec = _recipe(_photos(folder))
-    from selion import train
+    from selion import training
     from selion.models.toml import to_toml
 
-    (folder / "r.toml").write_text(to_toml(train.recipe_table(replace(spec, schedule=replace(spec.schedule, epochs=1)))), "utf-8")
+    (folder / "r.toml").write_text(to_toml(training.recipe_table(replace(spec, schedule=replace(spec.schedule, epochs=1)))), "utf-8")
     rows = sweep.run_sweep(sweep.variants(str(folder / "r.toml"), ["schedule.lr=1e-3,1e-2"]), (), folder / "sweep", force=True)
     return sweep.write_sweep(rows, folder / "sweep")
 
 
 def selftraining_page(folder: Path) -> Path:
-    from selion import selftrained
     from selion.labelling import ComputedDepths, DepthOptions, keep_pseudo, label_photos, plan_selftraining
+    from selion.reports import self_training
 
     photos = {f"p{seed}": simulate_photo(seed, SIZE) for seed in (5, 8)}
     for key, photo in photos.items():
@@ -103,12 +107,12 @@ def selftraining_page(folder: Path) -> Path:
     depth = {photo.image.values.tobytes(): photo.depth for photo in photos.values()}
     label_photos(folder / "photos" / "images", folder / "pseudo", ComputedDepths(lambda image: depth[image.tobytes()], "truth"), DepthOptions(find_full=False))
     spec = replace(_recipe(_photos(folder)), schedule=replace(_recipe("").schedule, epochs=1))
-    selftrained.run(plan_selftraining(spec, keep_pseudo(folder / "pseudo", least=0.0)), folder / "selftraining", force=True)
+    self_training.run(plan_selftraining(spec, keep_pseudo(folder / "pseudo", least=0.0)), folder / "selftraining", force=True)
     return folder / "selftraining" / "report.html"
 
 
 def crops_page(folder: Path) -> Path:
-    from selion.crops import measure_folder
+    from selion.closerange import measure_folder
 
     for seed in (1, 2, 3):
         save(simulate_photo(seed, (320, 400)), folder / "close", f"photo{seed}", mask=False)
@@ -120,7 +124,7 @@ def crops_page(folder: Path) -> Path:
 def screening_page(folder: Path) -> Path:
     from screening_scenes import write_scene
     from selion.labelling.decisions import Decision, content_hash
-    from selion.web.report import write_report
+    from selion.reports.screening import write_report
 
     _, pseudo = write_scene(folder / "screening", 12)
     lines = []

@@ -15,10 +15,10 @@ from screening_scenes import Asked, Process, Served
 from selion import fields, review, store
 from selion.classes import FTW3
 from selion.grid import whole
-from selion.labelling.journal import now
+from selion.labelling.decision_log import now
 from selion.labels import Instances, class_labels
-from selion.review.log import Log
-from selion.review.state import Mapped
+from selion.review.log import ReviewLog
+from selion.review.state import ReviewedMap
 from selion.web import server
 from selion.web.review import open_desk, review_page
 
@@ -57,15 +57,15 @@ def write_map(folder: Path, rows: int = 4, columns: int = 5, seed: int = 0, crs:
     return folder
 
 
-def open_log(folder: Path) -> Log:
+def open_log(folder: Path) -> ReviewLog:
     files = review.find_map(folder)
-    return Log(files.log, Mapped.of(files.read()), files.table.name)
+    return ReviewLog(files.log, ReviewedMap.of(files.read()), files.table.name)
 
 
 class Hand:
     """A person who acts on a log without a page."""
 
-    def __init__(self, log: Log, person: str = "Ada") -> None:
+    def __init__(self, log: ReviewLog, person: str = "Ada") -> None:
         self.log, self.person, self.count = log, person, 0
 
     def act(self, kind: str, name: str = "", points=(), on=None, **given):

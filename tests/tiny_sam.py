@@ -55,9 +55,7 @@ def make(kind):
         backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
         fpn_hidden_size=16,
     )
-    return Sam2Model(
-        Sam2Config(vision_config=vision, prompt_encoder_config=Sam2PromptEncoderConfig(**PROMPT), mask_decoder_config=Sam2MaskDecoderConfig(**DECODER))
-    )
+    return Sam2Model(Sam2Config(vision_config=vision, prompt_encoder_config=Sam2PromptEncoderConfig(**PROMPT), mask_decoder_config=Sam2MaskDecoderConfig(**DECODER)))
 
 
 def save(kind, folder):

@@ -11,7 +11,7 @@ from selion.labels import Instances, class_labels
 from selion.models import ModelCard
 from selion.raster import Raster
 from selion.sample import Sample
-from selion.train.recipe import Augment, Crops, Divisor, Hardware, Inputs, Loss, Noise, Recipe, Rotate, Schedule, Swap, Validate
+from selion.training.recipe import Augment, Crops, Divisor, Hardware, Inputs, Loss, Noise, Recipe, Rotate, Schedule, Swap, Validate
 
 BANDS = tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))
 

@@ -65,7 +65,7 @@ def main(folder):
     from faulty_store import FaultyStore
     from predict_toys import Toy
     from selion import store
-    from selion.predict import Journal, PredictOptions, StripWork, plan, run_blocks
+    from selion.prediction import BlockJournal, PredictOptions, StripWork, plan, run_blocks
     from selion.runners import RunnerOptions, Serial, cluster, open_runner
     from strip_toys import Signing, image, network
 
@@ -73,7 +73,7 @@ def main(folder):
     cluster.SETTINGS |= {"RAY_grpc_client_keepalive_time_ms": "10000", "RAY_grpc_client_keepalive_timeout_ms": "5000"}  # half of it, to be quicker
     os.environ.update(SETTINGS)
     decided = plan(image(), Toy(), PredictOptions(block=100))
-    alone = Journal(folder / "alone", decided.key)
+    alone = BlockJournal(folder / "alone", decided.key)
     run_blocks(StripWork(image(), decided, alone, Toy, Toy()), Serial())
     with FaultyStore(host=HERE) as far:
         os.environ.update(far.environment)
@@ -93,7 +93,7 @@ def main(folder):
             seen["workers"] = run.workers
             scissors = threading.Thread(target=cut)
             scissors.start()
-            work = StripWork(image(), decided, Journal("s3://bucket/journal", decided.key), partial(Signing, pause=0.2, folder=str(signs)), Toy())
+            work = StripWork(image(), decided, BlockJournal("s3://bucket/journal", decided.key), partial(Signing, pause=0.2, folder=str(signs)), Toy())
             seen["aside"] = len(run_blocks(work, run))
             scissors.join()
         names = sorted(path.name for path in (folder / "alone").glob("*.block"))

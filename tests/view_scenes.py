@@ -19,9 +19,9 @@ from PIL import Image
 from selion import fields, store
 from selion.grid import whole
 from selion.web import server
-from selion.web.view.found import Found
+from selion.web.view.discovery import Discovery
 from selion.web.view.page import view_page
-from selion.web.view.place import EARTH, Tile
+from selion.web.view.place import EARTH, WebTile
 
 UTM = "EPSG:32633"
 CORNER = (300000.0, 5400000.0)
@@ -97,13 +97,13 @@ def write_crops(folder: Path, photos: Path, count: int = 3) -> tuple[Path, Path]
     return folder, photos
 
 
-def tile_at(box, zoom: int) -> Tile:
+def tile_at(box, zoom: int) -> WebTile:
     """Return the tile in the middle of a box of web mercator."""
     n = (1 << zoom) / (2 * EARTH)
-    return Tile(zoom, int(((box[0] + box[2]) / 2 + EARTH) * n), int((EARTH - (box[1] + box[3]) / 2) * n))
+    return WebTile(zoom, int(((box[0] + box[2]) / 2 + EARTH) * n), int((EARTH - (box[1] + box[3]) / 2) * n))
 
 
-def tile_over(box) -> Tile:
+def tile_over(box) -> WebTile:
     """Return the smallest tile that holds all of a box of web mercator."""
     for zoom in range(24, -1, -1):
         tile = tile_at(box, zoom)
@@ -118,7 +118,7 @@ class Served:
     """A page that can be asked."""
 
     address: server.Address
-    found: Found
+    found: Discovery
 
     def ask(self, path: str, headers: dict[str, str] | None = None, whole: str | None = None) -> SimpleNamespace:
         connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=30)

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 import selion
-from selion.data.landscape import simulate_photo
 from selion.labelling import ComputedDepths, keep_pseudo, label_photos, plan_selftraining
+from selion.simulation.landscape import simulate_photo
 
 work = Path(tempfile.mkdtemp())
 photos = {f"p{seed:02d}": simulate_photo(seed, (128, 160)) for seed in range(10)}
@@ -61,8 +61,8 @@ len(kept.entries)
 # people from this field, where there are some, are put in with `--set data.dataset=FOLDER`.
 
 # %%
-from selion import selftrained
-from selion.train import read_recipe
+from selion.reports import self_training
+from selion.training import read_recipe
 
 recipe = read_recipe(
     "crops",
@@ -78,7 +78,7 @@ recipe = read_recipe(
         "hardware.workers=0",
     ],
 )
-folder = selftrained.run(plan_selftraining(recipe, kept), work / "run")
+folder = self_training.run(plan_selftraining(recipe, kept), work / "run")
 selion.load_model(folder).card
 
 # %% [markdown]
@@ -89,7 +89,7 @@ selion.load_model(folder).card
 # not of the method.
 
 # %%
-from selion.evaluate.pixels import evaluate_pixels, photo_systems, segmenter_system
+from selion.evaluation.pixels import evaluate_pixels, photo_systems, segmenter_system
 
 for part in ("images", "masks"):
     (work / "truth" / part).mkdir(parents=True)

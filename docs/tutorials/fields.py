@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 import selion
-from selion.areas import AreaOptions
-from selion.data.archive import simulate_archive
+from selion.pipeline.areas import AreaOptions
+from selion.simulation.archive import simulate_archive
 
 work = Path(tempfile.mkdtemp())
 archive = simulate_archive(work / "archive", seed=3, centre=(13.0, 50.0), size_km=(1.5, 1.5), n_dates=3, clouds=(0.1, 0.3))
@@ -55,7 +55,7 @@ fields = selion.to_fields(instances)
 fields[["metrics:area", "metrics:perimeter", "confidence"]].describe().round(2)
 
 # %% [markdown]
-# With `pip install 'selion[notebook]'` and `from selion.notebook import show_fields`, `show_fields(fields)` is a map that can be moved and
+# With `pip install 'selion[notebook]'` and `from selion.reports.notebook import show_fields`, `show_fields(fields)` is a map that can be moved and
 # asked.
 #
 # ## In one call
@@ -73,7 +73,7 @@ len(mapped)
 # with truth, `selion.evaluate` also puts answers beside it that have not even seen the image, because a score without a baseline says little.
 
 # %%
-from selion.evaluate import evaluate_files
+from selion.evaluation import evaluate_files
 from selion.fields import read_fields, write_fields
 
 truth = write_fields(read_fields(archive.truth.fields), work / "truth.gpkg")

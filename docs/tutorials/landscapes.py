@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import selion
-from selion.data.landscape import simulate
+from selion.simulation.landscape import simulate
 
 work = Path(tempfile.mkdtemp())
 scene = simulate(5, (256, 256), 2.0, "smallholder", bands="rgb")
@@ -49,8 +49,8 @@ assert (damaged == 255).any()
 # a real vision-language model and LoRA, the same way; rewards (GRPO on the mean Dice) follow with `grpo.steps`.
 
 # %%
-from selion.train import read_recipe
-from selion.train.language_run import plan_language, train_language
+from selion.training import read_recipe
+from selion.training.language_run import plan_language, train_language
 
 few = ["sft.steps=12", "sft.batch=8", "sft.save_every=12", "simulate.scenes=2", "simulate.validation=1", "simulate.edge=256", "inspect.patches=4"]
 result = train_language(plan_language(read_recipe("magseg-tiny", few)), work / "tiny")
@@ -85,7 +85,7 @@ objects
 # Merge-and-match, MAgSeg's score, joins what was split before it compares, so that a field in two pieces is not punished twice.
 
 # %%
-from selion.score import merged_scores, overlap_table
+from selion.metrics import merged_scores, overlap_table
 
 finer = objects.ids.shape[0] // scene.instances.ids.shape[0]
 truth = scene.instances.ids.repeat(finer, 0).repeat(finer, 1)

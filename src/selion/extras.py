@@ -12,9 +12,9 @@ from selion.errors import MissingExtra
 def face(thing: object) -> str | None:
     """Return the HTML with which a notebook shows one of our types.
 
-    The ground knows no face: pictures are a whole's business (:mod:`selion.notebook`), which is looked up by name when somebody looks, and not before.
+    The ground knows no face: pictures are a whole's business (:mod:`selion.reports.notebook`), which is looked up by name when somebody looks, and not before.
     """
-    shown: str | None = importlib.import_module("selion.notebook").html(thing)
+    shown: str | None = importlib.import_module("selion.reports.notebook").html(thing)
     return shown
 
 

@@ -103,9 +103,7 @@ def lineage(years: tuple[np.ndarray, str], before: Names, after: Names, judged: 
     lone_before = np.setdiff1d(np.arange(len(before.ids)), one)
     lone_after = np.setdiff1d(np.arange(len(after.ids)), other)
     alone = [
-        pd.DataFrame(
-            {"from_year": seen[lone_before], "to_year": label, "from_id": before.ids[lone_before], "outcome": outcome_names(judged.before[lone_before])}
-        ),
+        pd.DataFrame({"from_year": seen[lone_before], "to_year": label, "from_id": before.ids[lone_before], "outcome": outcome_names(judged.before[lone_before])}),
         pd.DataFrame({"to_year": label, "to_id": after.ids[lone_after], "outcome": outcome_names(judged.after[lone_after])}),
     ]
     parts = [part.reindex(columns=list(COLUMNS)).astype(_KINDS) for part in (related, *alone)]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from selion.errors import BadInput
-from selion.score.overlap import OverlapTable
+from selion.metrics.overlap import OverlapTable
 
 NONE, KEPT, MOVED, SPLIT, MERGED, REDRAWN, APPEARED, GONE = range(8)
 UNKNOWN = 255

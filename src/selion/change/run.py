@@ -16,7 +16,7 @@ import pandas as pd
 
 import selion
 from selion import store
-from selion.change import lineage, sheet
+from selion.change import lineage
 from selion.change.outcomes import OutcomeOptions
 from selion.change.pixels import CHANGES, PixelRule, find_rule
 from selion.change.sides import mean_pixel, open_scores, place, without_file
@@ -24,18 +24,8 @@ from selion.change.step import Step, compare, first_state, next_state, write_map
 from selion.change.tables import write_table
 from selion.change.years import Given, Year, find_years
 from selion.errors import OutputFailed
-
-OnStep = Callable[[str, float, float, str], None]
-"""(stage, done, total, detail)."""
-OnNote = Callable[[str], None]
-
-
-def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
-    pass
-
-
-def _unsaid(_text: str) -> None:
-    pass
+from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.reports import change as sheet
 
 
 @dataclass(frozen=True)
@@ -90,8 +80,8 @@ def compare_years(
     options: ChangeOptions | None = None,
     *,
     force: bool = False,
-    on_step: OnStep = _silent,
-    on_note: OnNote = _unsaid,
+    on_step: OnStep = silent,
+    on_note: OnNote = unsaid,
 ) -> ChangeResult:
     """Compare maps of the same place in two or more years.
 
@@ -130,7 +120,7 @@ def compare_years(
     rule, found = find_rule(options.rule, options.threshold), find_years(years)
     for name in _all_names(found):
         store.check_output(out / name, force)
-    run = _Run(out, rule, options, force, on_step, on_note)
+    run = _Comparison(out, rule, options, force, on_step, on_note)
     work = out / ".change"
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -154,7 +144,7 @@ def _all_names(years: list[Year]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Comparison:
     out: Path
     rule: PixelRule
     options: ChangeOptions
@@ -207,7 +197,7 @@ class _Run:
         summary = pd.concat([step.summary.assign(years=f"{step.years[0]}-{step.years[1]}") for step in result.steps], ignore_index=True)
         summary = summary[["years", *(name for name in summary.columns if name != "years")]]
         for name, table in (("lineage.csv", result.lineage), ("summary.csv", summary)):
-            with store.whole_file(self.out / name, self.force) as temporary:
+            with store.atomic_write(self.out / name, self.force) as temporary:
                 table.to_csv(temporary, index=False, float_format="%.4g" if name == "lineage.csv" else "%.2f", lineterminator=os.linesep)
         facts = {
             "selion": selion.__version__,
@@ -218,7 +208,7 @@ class _Run:
         }
         texts = {"change.json": json.dumps(facts, indent=1), "report.html": sheet.report(result, self.rule)}
         for name, text in texts.items():
-            with store.whole_file(self.out / name, self.force) as temporary:
+            with store.atomic_write(self.out / name, self.force) as temporary:
                 temporary.write_text(text, "utf-8")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
-from selion import fields, maps, predict, store
+from selion import fields, prediction, store
 from selion.change.grids import on_grid
 from selion.change.outcomes import Side
 from selion.change.years import Year
@@ -18,6 +18,7 @@ from selion.classes import ClassScheme
 from selion.errors import BadInput, GridMismatch
 from selion.fields.instancemap import make_ids
 from selion.grid import Roi, check_north_up, pixel_metres, tiles
+from selion.pipeline import maps
 from selion.raster import Raster, Source
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped:
+class YearOnGrid:
     """What is kept of one year while it is compared: everything but its outlines."""
 
     year: Year
@@ -84,10 +85,10 @@ def open_scores(year: Year) -> tuple[Source, ClassScheme, float]:
         raise BadInput(message)
     noted = source.tags.get("image_gsd")
     pixel = max(1.0, float(noted) / mean_pixel(source.grid)) if noted else 1.0
-    return predict.ScoreSource(source), classes, pixel
+    return prediction.ScoreSource(source), classes, pixel
 
 
-def place(year: Year, grid: GeoBox, first: Year, folder: Path) -> tuple[Mapped, list[str]]:
+def place(year: Year, grid: GeoBox, first: Year, folder: Path) -> tuple[YearOnGrid, list[str]]:
     """Bring a year to the common grid.
 
     Parameters
@@ -118,7 +119,7 @@ def place(year: Year, grid: GeoBox, first: Year, folder: Path) -> tuple[Mapped, 
     area, perimeter = _measures(frame)
     inside = frame.geometry.set_crs(None, allow_override=True).centroid  # over a field degrees are as good as metres: geopandas need not warn
     x, y = ~grid.transform * (inside.x.to_numpy(), inside.y.to_numpy())
-    mapped = Mapped(year, origin_of(year), scores, classes, path, frame["id"].to_numpy(object), pixels, area, perimeter, np.column_stack([y, x]))
+    mapped = YearOnGrid(year, origin_of(year), scores, classes, path, frame["id"].to_numpy(object), pixels, area, perimeter, np.column_stack([y, x]))
     return mapped, [*([note] if note else []), *notes]
 
 
@@ -166,7 +167,7 @@ def _measures(frame: GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
     return fields.measure(frame.geometry.to_numpy(), None if frame.crs is None else frame.crs.to_wkt())
 
 
-def without_file(mapped: Mapped) -> Mapped:
+def without_file(mapped: YearOnGrid) -> YearOnGrid:
     """Drop the ids of a year that is done with."""
     mapped.ids.unlink(missing_ok=True)
     return replace(mapped, ids=Path())

@@ -16,10 +16,10 @@ from selion import store
 from selion.change.lineage import Measures, Names, first_names, next_names
 from selion.change.outcomes import GONE, MOVED, OUTCOMES, UNKNOWN, Judged, OutcomeOptions, Side, judge
 from selion.change.pixels import CHANGES, EMPTY, PixelRule, Scale, classify, compare_pixels
-from selion.change.sides import BLOCK, Mapped, mean_pixel
+from selion.change.sides import BLOCK, YearOnGrid, mean_pixel
 from selion.classes import IGNORE, ClassScheme
 from selion.grid import Roi, pixel_metres, tiles
-from selion.score.overlap import OverlapTable, overlap_of_blocks
+from selion.metrics.overlap import OverlapTable, overlap_of_blocks
 
 COLOURS = ("#f2efe4", "#a9c9a0", "#e6ab02", "#7b3294", "#b35806", "#e78ac3", "#1f78b4", "#d7301f")
 FATES = ClassScheme(OUTCOMES, (), None, COLOURS)
@@ -28,10 +28,10 @@ OnBlock = Callable[[float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class ChangeState:
     """What is known before a year is looked at: the fields of the year before, and those that it did not see."""
 
-    mapped: Mapped
+    mapped: YearOnGrid
     """The year before.  Its file of ids also holds the hidden fields, numbered after its own, where that year saw nothing."""
     names: Names
     """Of all fields, hidden ones last."""
@@ -41,7 +41,7 @@ class State:
     area: np.ndarray
     perimeter: np.ndarray
     centroid: np.ndarray
-    """As in :class:`selion.change.sides.Mapped`, hidden fields last."""
+    """As in :class:`selion.change.sides.YearOnGrid`, hidden fields last."""
 
     @property
     def own(self) -> int:
@@ -53,19 +53,19 @@ class State:
         return Side(self.pixels, self.perimeter / mean_pixel(grid), seen)
 
 
-def first_state(mapped: Mapped) -> State:
+def first_state(mapped: YearOnGrid) -> ChangeState:
     """Begin with the first year."""
     names = first_names(mapped.names, mapped.year.label)
     labels = np.full(len(mapped.names), mapped.year.label, object)
-    return State(mapped, names, labels, mapped.pixels, mapped.area, mapped.perimeter, mapped.centroid)
+    return ChangeState(mapped, names, labels, mapped.pixels, mapped.area, mapped.perimeter, mapped.centroid)
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
     """One year compared with the one before."""
 
-    before: State
-    after: Mapped
+    before: ChangeState
+    after: YearOnGrid
     names: Names
     """Of the later year's fields."""
     judged: Judged
@@ -78,7 +78,7 @@ class Step:
     """(256,) int64 pixels of each class of changed pixels."""
 
 
-def compare(before: State, after: Mapped, grid: GeoBox, rule: PixelRule, options: OutcomeOptions, pixel: float, on_block: OnBlock) -> Step:
+def compare(before: ChangeState, after: YearOnGrid, grid: GeoBox, rule: PixelRule, options: OutcomeOptions, pixel: float, on_block: OnBlock) -> Step:
     """Compare two years, without writing anything; the counts of changed pixels come with :func:`write_maps`."""
     seen = _Seen(before, after, grid, rule, on_block)
     table = overlap_of_blocks(seen.blocks())
@@ -94,7 +94,7 @@ def _areas(table: OverlapTable, earlier: int, later: int) -> tuple[tuple[np.ndar
     return (table.truth_ids, table.truth_area, earlier), (table.guess_ids, table.guess_area, later)
 
 
-def _measures(judged: Judged, before: State, after: Mapped, seen: list[np.ndarray], grid: GeoBox) -> Measures:
+def _measures(judged: Judged, before: ChangeState, after: YearOnGrid, seen: list[np.ndarray], grid: GeoBox) -> Measures:
     """Measure each related pair on the ground."""
     pairs = judged.pairs
     one, other = pairs.one - 1, pairs.other - 1
@@ -105,7 +105,7 @@ def _measures(judged: Judged, before: State, after: Mapped, seen: list[np.ndarra
 class _Seen:
     """Blocks of ids and of what is not known, and on the way the scale of the differences."""
 
-    def __init__(self, before: State, after: Mapped, grid: GeoBox, rule: PixelRule, on_block: OnBlock) -> None:
+    def __init__(self, before: ChangeState, after: YearOnGrid, grid: GeoBox, rule: PixelRule, on_block: OnBlock) -> None:
         self.before, self.after, self.rule, self.on_block = before, after, rule, on_block
         self.rois = tiles((int(grid.shape[0]), int(grid.shape[1])), BLOCK)
         self.scale = EMPTY
@@ -120,7 +120,7 @@ class _Seen:
             self.on_block(number, len(self.rois))
 
 
-def _known(before: State, after: Mapped, roi: Roi, ids: np.ndarray, both: np.ndarray) -> np.ndarray:
+def _known(before: ChangeState, after: YearOnGrid, roi: Roi, ids: np.ndarray, both: np.ndarray) -> np.ndarray:
     """Return (y, x) bool: where fields can be compared.  A hidden field was seen by an earlier year."""
     hidden = ids > before.own
     if not hidden.any():
@@ -162,7 +162,7 @@ def _fates(step: Step, roi: Roi, both: np.ndarray) -> np.ndarray:
     return out
 
 
-def next_state(step: Step) -> State:
+def next_state(step: Step) -> ChangeState:
     """Remember the later year, and with it the fields that it did not see and that nothing in it continues."""
     before, after = step.before, step.after
     lost = step.judged.before == UNKNOWN
@@ -176,10 +176,10 @@ def next_state(step: Step) -> State:
     names = Names(with_hidden(step.names.ids, before.names.ids), with_hidden(step.names.since, before.names.since), step.names.used)
     labels = with_hidden(np.full(len(after.names), after.year.label, object), before.seen_in)
     arrays = [with_hidden(getattr(after, name), getattr(before, name)) for name in ("pixels", "area", "perimeter", "centroid")]
-    return State(after, names, labels, *arrays)
+    return ChangeState(after, names, labels, *arrays)
 
 
-def _hide(before: State, after: Mapped, hidden: np.ndarray) -> None:
+def _hide(before: ChangeState, after: YearOnGrid, hidden: np.ndarray) -> None:
     """Write hidden fields into the later year's file of ids where that year saw nothing."""
     if not len(hidden):
         return

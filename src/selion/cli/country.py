@@ -36,9 +36,7 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
-@click.command(
-    "merge", help="Tables of jobs in, one map out: seams closed, in partitions that readers can skip. TABLES: files, folders of jobs, or the folder of a plan."
-)
+@click.command("merge", help="Tables of jobs in, one map out: seams closed, in partitions that readers can skip. TABLES: files, folders of jobs, or the folder of a plan.")
 @click.argument("tables", nargs=-1, required=True, type=folder)
 @click.option("-o", "--out", type=folder, required=True, help="Folder of the map.")
 @click.option("--plan", type=folder, default=None, help="Folder of 'selion plan', where the tables do not lie in it.")
@@ -58,9 +56,7 @@ def merge_command(tables: tuple[Path, ...], out: Path, plan: Path | None, cell: 
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         maps = merge_maps(tables, out, options, plan=plan, work=given["work"], force=given["force"], on_step=say.step)
         if not maps.facts.get("planned", True):
-            say.note(
-                "These tables belong to no plan: what two of them saw is kept once, what the edge of an image cut stays cut. 'selion plan' makes jobs that join."
-            )
+            say.note("These tables belong to no plan: what two of them saw is kept once, what the edge of an image cut stays cut. 'selion plan' makes jobs that join.")
         if missing := maps.facts.get("unfinished_jobs"):
             say.note(f"Not in this map, because not finished: {counted(len(missing), 'job')} of the plan ({some(missing)}).")
         if missing := maps.facts["incomplete_tables"]:
@@ -91,7 +87,7 @@ AREA is a file of polygons, or west,south,east,north. MAPS is a folder of 'selio
 def query_command(area: str, maps: Path, out: Path, columns: str | None, whole: bool, **given: Any) -> None:
     """Cut out."""
     from selion import country, fields, store
-    from selion.maps import summarise
+    from selion.pipeline.maps import summarise
 
     began = time.monotonic()
     store.check_output(out, given["force"])
@@ -132,9 +128,7 @@ def stats_command(maps: Path, by: Path | None, name: str | None, out: Path | Non
     click.echo(str(country.write_units(rows, out, force=given["force"])))
 
 
-TILES_HELP = (
-    """A merged map in, vector tiles for viewing out (.pmtiles): layer "fields" from zoom 9, and farther out "density", how much of each square is field."""
-)
+TILES_HELP = """A merged map in, vector tiles for viewing out (.pmtiles): layer "fields" from zoom 9, and farther out "density", how much of each square is field."""
 
 
 @click.command("tiles", help=TILES_HELP)

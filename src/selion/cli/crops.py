@@ -12,7 +12,7 @@ from selion.cli import options as opt
 from selion.cli.progress import reporter
 
 if TYPE_CHECKING:
-    from selion.crops import CropRun
+    from selion.closerange import CropRun
 
 SHOWN = 10
 """Failed photographs that are named at the end; all are in ``failed.csv``."""
@@ -34,9 +34,7 @@ positive = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--gsd", "--mm-per-pixel", "gsd", type=positive, default=None, help="Millimetres a pixel on the ground: sizes come in cm and cm2 as well.")
 @click.option("--marker", type=positive, default=None, help="Diameter in mm of the black disc of the printed marker in each photograph: the scale comes from it.")
-@click.option(
-    "--print-marker", type=click.Path(path_type=Path), default=None, help="Write that marker to this .png or .pdf, to be printed at 100 % [default: 50 mm]."
-)
+@click.option("--print-marker", type=click.Path(path_type=Path), default=None, help="Write that marker to this .png or .pdf, to be printed at 100 % [default: 50 mm].")
 @click.option("--scale", type=positive, default=None, help="Show the model the photographs at this many times as many pixels (0.5: half).")
 @opt.window
 @opt.overlap
@@ -56,7 +54,7 @@ positive = click.FloatRange(min=0, min_open=True)
 @opt.quiet
 def crops_command(folder: Path | None, out: Path | None, print_marker: Path | None, **given: Any) -> None:
     """Measure a folder, or print a marker, or both."""
-    from selion.crops import measure_folder, write_marker
+    from selion.closerange import measure_folder, write_marker
 
     if print_marker is not None:
         click.echo(str(write_marker(print_marker, given["marker"] or 50.0, force=given["force"])))
@@ -73,7 +71,7 @@ def crops_command(folder: Path | None, out: Path | None, print_marker: Path | No
 
 
 def _options(given: dict[str, Any]) -> Any:
-    from selion.crops import CropOptions
+    from selion.closerange import CropOptions
 
     names = ("gsd", "marker", "scale", "window", "overlap", "flips", "min_area", "overlays")
     return CropOptions(**{name: given[name] for name in names})

@@ -62,9 +62,7 @@ def show_command(name: str, as_json: bool) -> None:
             click.echo(f"{key:<14} {value}")
 
 
-@data_group.command(
-    "fetch", help="Download a dataset, check it and unpack it. What is there already is left as it is, and the same command goes on after a break."
-)
+@data_group.command("fetch", help="Download a dataset, check it and unpack it. What is there already is left as it is, and the same command goes on after a break.")
 @click.argument("name")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset; nothing in it is ever removed.")
 @click.option("-c", "--countries", "--groups", "groups", multiple=True, help="Only these, for example -c belgium -c kenya or -c belgium,kenya [default: all].")
@@ -107,9 +105,7 @@ def check_command(folder: str, root: Path | None, split: str | None, groups: tup
         sys.exit(FAULTY)
 
 
-@data_group.command(
-    "make", help="Cut images and their polygons into chips with masks, split by place: a folder that `selion train` and `selion data check` read."
-)
+@data_group.command("make", help="Cut images and their polygons into chips with masks, split by place: a folder that `selion train` and `selion data check` read.")
 @click.argument("images", nargs=-1, required=True)
 @click.option("-p", "--polygons", type=click.Path(path_type=Path), required=True, help="GeoPackage, GeoParquet, GeoJSON ... of fields, in any CRS.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder that is made.")

@@ -11,7 +11,7 @@ def doctor_command(as_json: bool) -> None:
     """Print what was found."""
     import json
 
-    from selion.doctor import examine
+    from selion.reports.doctor import examine
 
     findings = examine()
     if as_json:

@@ -40,9 +40,7 @@ from selion.cli.progress import reporter
 @click.option("--deployment", is_flag=True, help="Also measure consistency, input order, radiometry and scale (about 18 predictions a sample).")
 @click.option("--pixels", is_flag=True, help="Compare class maps pixel by pixel, in every averaging (crops in photographs); without a model: the colour rules.")
 @click.option("--layout", default="folder", show_default=True, metavar="NAME", help="With --pixels: how the dataset lies on disk ('selion data list').")
-@click.option(
-    "--classes", type=click.Choice(["crop", "fields-2", "fields-3", "alu"]), default="crop", show_default=True, help="With --pixels: of a plain folder."
-)
+@click.option("--classes", type=click.Choice(["crop", "fields-2", "fields-3", "alu"]), default="crop", show_default=True, help="With --pixels: of a plain folder.")
 @click.option("--split", default=None, help="With --pixels: only this split.")
 @click.option("--boundary-ratio", "ratios", type=float, multiple=True, help="With --pixels: boundary IoU at this share of the diagonal  [default: 0.02].")
 @click.option("--boundary-px", "widths", type=click.IntRange(1), multiple=True, help="With --pixels: the same in pixels.")
@@ -50,7 +48,7 @@ from selion.cli.progress import reporter
 @opt.group(opt.force, opt.as_json, opt.quiet, opt.engine, opt.threads, opt.method)
 def evaluate_command(**given: Any) -> None:
     """Evaluate and write the report."""
-    from selion import evaluate, store
+    from selion import store
 
     if given["pixels"]:
         _pixels(given)
@@ -66,7 +64,9 @@ def evaluate_command(**given: Any) -> None:
         store.check_output(given["calibration"], given["force"])
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         report, figures = _of_files(given) if files else _of_models(given, say)
-    paths = evaluate.write_report(report, given["out"], figures=figures, force=given["force"])
+    from selion.reports.evaluation import write_report
+
+    paths = write_report(report, given["out"], figures=figures, force=given["force"])
     if given["calibration"]:
         _write_calibration(report, given["calibration"], force=given["force"])
     if given["as_json"]:
@@ -91,13 +91,13 @@ def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
         message = f"No calibration can be written to {path}: {reason}; wanted is one run with confidences, right and wrong ones."
         raise BadInput(message)
     numbers = {name: value for name, value in found.to_dict().items() if not math.isnan(value)}
-    with store.whole_file(path, force) as temporary:
+    with store.atomic_write(path, force) as temporary:
         temporary.write_text(to_toml({"calibration": numbers}), "utf-8")
 
 
 def _of_files(given: dict[str, Any]) -> tuple[Any, list[Any]]:
-    from selion.evaluate import evaluate_files
-    from selion.score import ImageOptions, ScoreOptions
+    from selion.evaluation import evaluate_files
+    from selion.metrics import ImageOptions, ScoreOptions
 
     options = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
     image = ImageOptions(iou=given["iou"])
@@ -107,11 +107,11 @@ def _of_files(given: dict[str, Any]) -> tuple[Any, list[Any]]:
 def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
     import dataclasses
 
-    from selion.evaluate import EvaluateOptions, deployment_scores, evaluate, read_folder
-    from selion.evaluate.answers import answer, truth_ids
-    from selion.evaluate.sheet import case_figures
+    from selion.evaluation import EvaluateOptions, deployment_scores, evaluate, read_folder
+    from selion.evaluation.answers import answer, truth_ids
+    from selion.metrics import ImageOptions, ScoreOptions
     from selion.models import load_model
-    from selion.score import ImageOptions, ScoreOptions
+    from selion.reports.evaluation import case_figures
 
     if not given["models"]:
         message = "Name a model before the dataset: selion evaluate MODEL DATASET."
@@ -136,7 +136,7 @@ def _pixels(given: dict[str, Any]) -> None:
     from selion import store
     from selion.data import load_dataset
     from selion.data.declare import SCHEMES
-    from selion.evaluate.pixels import PixelOptions, evaluate_pixels, photo_systems
+    from selion.evaluation.pixels import PixelOptions, evaluate_pixels, photo_systems
 
     if not given["dataset"]:
         message = "Name the dataset: selion evaluate --pixels [MODEL ...] DATASET."
@@ -153,7 +153,7 @@ def _pixels(given: dict[str, Any]) -> None:
         report = evaluate_pixels(systems, samples, dataset.classes, options, title=f"{', '.join(systems)} on {dataset.name}", on_step=say.step)
     given["out"].mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, (report.to_json(), report.to_markdown()), strict=True):
-        with store.whole_file(path, given["force"]) as temporary:
+        with store.atomic_write(path, given["force"]) as temporary:
             temporary.write_text(text, "utf-8")
     if not given["quiet"]:
         click.echo(report.to_markdown(), err=True)

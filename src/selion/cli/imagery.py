@@ -15,8 +15,8 @@ from selion.cli import running
 from selion.cli.progress import Reporter, reporter
 
 if TYPE_CHECKING:
-    from selion.areas import AreaOptions, Survey
-    from selion.cost import Cost
+    from selion.pipeline.areas import AreaOptions, Survey
+    from selion.pipeline.cost import Cost
 
 BOX = re.compile(r"\s*-?[\d.]+(\s*[,;]\s*-?[\d.]+){3}\s*")
 """west,south,east,north"""
@@ -63,7 +63,7 @@ grid_options = opt.group(crs, pixel, resampling)
 def area_options(given: dict[str, Any]) -> AreaOptions:
     """Turn what the command line holds into the options of a composite."""
     from selion import imagery
-    from selion.areas import AreaOptions
+    from selion.pipeline.areas import AreaOptions
 
     return AreaOptions(
         provider=given["provider"],
@@ -94,8 +94,7 @@ def print_survey(survey: Survey, say: Reporter, *, as_json: bool) -> None:
     for row in rows:
         taken = " ".join(row["dates"])
         click.echo(
-            f"{row['tile']:<7} {row['season']:<9} {row['start']} {row['end']} {row['candidates']:>6} {row['taken']:>5} "
-            f"{row['seen']:>6.1%} {row['deep']:>6.1%}  {taken}"
+            f"{row['tile']:<7} {row['season']:<9} {row['start']} {row['end']} {row['candidates']:>6} {row['taken']:>5} {row['seen']:>6.1%} {row['deep']:>6.1%}  {taken}"
         )
     for season, why in dict.fromkeys((row["season"], row["why"]) for row in rows):
         click.echo(f"{season}: {why}")
@@ -132,7 +131,8 @@ class AreaCommand(click.Command):
 @opt.quiet
 def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None:
     """Search and choose."""
-    from selion import areas, store
+    from selion import store
+    from selion.pipeline import areas
 
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         if out is not None:
@@ -160,10 +160,10 @@ def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None
 @opt.quiet
 def composite_command(area: str, year: int, out: Path | str, tiles: Path | None, **given: Any) -> None:
     """Search, choose, compose and join."""
-    from selion import areas, composites
-    from selion.cost import estimate_area
+    from selion.pipeline import areas, composites
+    from selion.pipeline.cost import estimate_area
+    from selion.pipeline.probabilities import RunReport
     from selion.runners import open_runner
-    from selion.scoring import RunReport
 
     began, report = time.monotonic(), RunReport()
     _refuse_cube(out)
@@ -206,9 +206,9 @@ def _refuse_cube(out: Path | str) -> None:
         raise click.UsageError(message)
 
 
-def _check(place: running.Place, tiles: Path | None, given: dict[str, Any]) -> None:
+def _check(place: running.OutputPlace, tiles: Path | None, given: dict[str, Any]) -> None:
     """Refuse what cannot be written, before any work is done."""
-    from selion import composites
+    from selion.pipeline import composites
 
     if place.journal is not None and tiles is not None:
         message = "--tiles was given, but the tiles' composites go to an object store: leave it out."

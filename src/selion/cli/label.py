@@ -68,20 +68,16 @@ out_folder = click.option("-o", "--out", type=click.Path(path_type=Path), requir
     show_default=True,
     help="Maximum gradient change: the largest first or second derivative.",
 )
-@click.option(
-    "--clip", type=click.FloatRange(0, 49), default=0.0, show_default=True, help="Percentile of depth that is cut off at both ends, for maps with outliers."
-)
+@click.option("--clip", type=click.FloatRange(0, 49), default=0.0, show_default=True, help="Percentile of depth that is cut off at both ends, for maps with outliers.")
 @click.option("--refine", is_flag=True, help="Drop parts as deep as the soil and draw the edge again by depth.")
-@click.option(
-    "--full", multiple=True, metavar="PATTERN", help="These photographs are fully covered: their masks are all ones; for example 'canopy/*'; repeatable."
-)
+@click.option("--full", multiple=True, metavar="PATTERN", help="These photographs are fully covered: their masks are all ones; for example 'canopy/*'; repeatable.")
 @click.option("--find-full/--no-find-full", default=True, show_default=True, help="Find fully covered photographs by their colours.")
 @click.option("--keep-depth", is_flag=True, help="Keep depth as 16-bit PNG.")
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def depth_command(photos: Path, out: Path, **given: Any) -> None:
     """Label photographs by depth."""
     from selion.data.photos import find_photos
-    from selion.labelling.ledger import QUALITY
+    from selion.labelling.manifest import QUALITY
     from selion.labelling.pseudo import DepthOptions, label_photos
     from selion.labelling.threshold import ThresholdOptions
 
@@ -100,7 +96,7 @@ def _depths(given: dict[str, Any], say: Reporter) -> Any:
 
     if given["depths"] is not None:
         return DepthFolder(given["depths"], given["distance"])
-    from selion.models.depth import load_depth
+    from selion.models.depth.network import load_depth
 
     network, notes = load_depth(given["model"], edge=given["edge"], device=given["device"])
     for note in notes:
@@ -146,23 +142,19 @@ def _result(path: Path, given: dict[str, Any], facts: dict[str, Any]) -> None:
 @click.option("-m", "--model", required=True, help="Model name or folder.")
 @out_folder
 @click.option("--dates", is_flag=True, help="Images in one folder are dates of one place: their probabilities are averaged.")
-@click.option(
-    "--sure", type=click.FloatRange(0, 1), default=0.8, show_default=True, help="Least probability that counts as known, for classes without a boundary."
-)
+@click.option("--sure", type=click.FloatRange(0, 1), default=0.8, show_default=True, help="Least probability that counts as known, for classes without a boundary.")
 @click.option("--unsure", type=(float, float), default=(0.3, 0.6), show_default=True, help="Objects: probabilities between these two are not known.")
 @click.option("--least-score", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="Objects of a lower mean probability are not known.")
 @opt.engine
 @click.option("--flips/--no-flips", default=True, show_default=True, help="Average over the eight flips and rotations: slower, surer.")
 @opt.group(opt.window, opt.gsd, opt.scale, opt.bands)
-@click.option(
-    "--finer/--no-finer", default=True, show_default=True, help="Where the model works on a finer grid than the image's, write labels on that grid too."
-)
+@click.option("--finer/--no-finer", default=True, show_default=True, help="Where the model works on a finer grid than the image's, write labels on that grid too.")
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def pseudo_command(images: Path, out: Path, **given: Any) -> None:
     """Label images by a model."""
     from selion import models
     from selion.errors import BadInput
-    from selion.labelling.ledger import QUALITY
+    from selion.labelling.manifest import QUALITY
     from selion.labelling.scenes import SceneOptions, label_scenes
 
     options = SceneOptions(_confidence(given), _predicting(given), given["dates"], given["finer"])
@@ -186,7 +178,7 @@ def _confidence(given: dict[str, Any]) -> Any:
 
 
 def _predicting(given: dict[str, Any]) -> Any:
-    from selion.predict import PredictOptions
+    from selion.prediction import PredictOptions
 
     asked = None if given["bands"] is None else tuple(int(part) if part.isdecimal() else part for part in map(str.strip, given["bands"].split(",")))
     return PredictOptions(window=given["window"], gsd=given["gsd"], scale=given["scale"], flips=given["flips"], bands=asked)
@@ -232,9 +224,7 @@ def _scheme(given: str) -> Any:
 @out_folder
 @click.option("--labelled", default=None, help="Dataset with labels of people: a folder or a name [default: the recipe's].")
 @click.option("--root", default=None, help="Where a dataset lies that is known by name.")
-@click.option(
-    "--decisions", type=click.Path(path_type=Path), default=None, help="Log of `selion label screen` [default: decisions.jsonl in the folder of pseudo-labels]."
-)
+@click.option("--decisions", type=click.Path(path_type=Path), default=None, help="Log of `selion label screen` [default: decisions.jsonl in the folder of pseudo-labels].")
 @click.option("--least", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least quality, where nobody has screened.")
 @click.option("--share", type=click.FloatRange(0, 1, True, True), default=None, help="Share of the windows cut from pseudo-labels [default: images alike].")
 @click.option("--gsd", type=(float, float), default=None, help="Metres at which windows of pseudo-labels are drawn, finest and coarsest [default: the recipe's].")
@@ -244,11 +234,11 @@ def _scheme(given: str) -> Any:
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def selftrain_command(recipe: str, pseudo: Path, out: Path, **given: Any) -> None:
     """Run both stages."""
-    from selion import selftrained
     from selion.labelling.decisions import LOG
-    from selion.labelling.kept import keep_pseudo
+    from selion.labelling.selection import keep_pseudo
     from selion.labelling.selftrain import DrawOptions, TrimapOptions, plan_selftraining
-    from selion.train import read_recipe
+    from selion.reports import self_training
+    from selion.training import read_recipe
 
     named = [f"data.{key}={given[option]}" for key, option in (("dataset", "labelled"), ("root", "root")) if given[option]]
     log = given["decisions"] or (pseudo / LOG if (pseudo / LOG).is_file() else None)
@@ -261,5 +251,5 @@ def selftrain_command(recipe: str, pseudo: Path, out: Path, **given: Any) -> Non
         )
         for note in plan.notes:
             say.note(note)
-        model = selftrained.run(plan, out, force=given["force"], on_step=say.step)
-    _result(model, given, {"report": str(out / selftrained.REPORT)})
+        model = self_training.run(plan, out, force=given["force"], on_step=say.step)
+    _result(model, given, {"report": str(out / self_training.REPORT)})

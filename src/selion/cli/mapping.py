@@ -19,17 +19,18 @@ from selion.cli.progress import Reporter, reporter
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-    from selion.landcover import LandCover
-    from selion.maps import Job, MapOptions
-    from selion.scoring import RunReport
+    from selion.pipeline.land_cover import LandCover
+    from selion.pipeline.maps import MapJob, MapOptions
+    from selion.pipeline.probabilities import RunReport
 
 
 def _map_options(given: dict[str, Any]) -> MapOptions:
     """Turn what the command line holds into the options of the road; what a verb does not offer keeps its default."""
-    from selion import fields, maps, predict
+    from selion import fields, prediction
+    from selion.pipeline import maps
 
     return maps.MapOptions(
-        predict=predict.PredictOptions(
+        predict=prediction.PredictOptions(
             window=given.get("window"),
             overlap=_overlap(given),
             block=given.get("block", 2048),
@@ -55,7 +56,7 @@ def _map_options(given: dict[str, Any]) -> MapOptions:
 
 
 def _land_cover(given: dict[str, Any]) -> LandCover | None:
-    from selion.landcover import LandCover
+    from selion.pipeline.land_cover import LandCover
 
     rasters = given.get("land_cover") or ()
     if not rasters and given.get("crop_codes"):
@@ -98,11 +99,11 @@ def _engine(given: dict[str, Any]) -> str:
     return str(given.get("engine", "auto"))
 
 
-def _print_plan(job: Job, say: Reporter, *, as_json: bool) -> None:
-    from selion import predict
+def _print_plan(job: MapJob, say: Reporter, *, as_json: bool) -> None:
+    from selion import prediction
     from selion.grid import ground_sampling_distance
 
-    cost = predict.estimate(job.source, job.model, job.plan)
+    cost = prediction.estimate(job.source, job.model, job.plan)
     height, width = job.plan.grid.shape
     gsd = ground_sampling_distance(job.plan.grid)
     facts = {
@@ -141,7 +142,7 @@ def _finish(result: Path | str, facts: dict[str, Any], *, as_json: bool, quiet: 
 
 
 def _preview(out: Path, *, wanted: bool) -> Path | None:
-    from selion.preview import preview_of
+    from selion.reports.preview import preview_of
 
     return preview_of(out) if wanted else None
 
@@ -151,8 +152,9 @@ def _drawn(path: Path | None) -> dict[str, str]:
     return {"preview": str(path)} if path is not None and path.is_file() else {}
 
 
-def _with_page(job: Job, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
-    from selion import mapped, maps
+def _with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
+    from selion.pipeline import maps
+    from selion.reports import maps as mapped
 
     if not wanted:
         return {}
@@ -168,10 +170,10 @@ MAP_HELP = """Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or U
 With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes are searched, chosen and composed first."""
 
 
-def _compared(job: Job) -> str:
+def _compared(job: MapJob) -> str:
     """Say how much --fast changes; where a place of the image cannot be read, that is not what stops a map."""
-    from selion import maps
     from selion.errors import UnreadableFile
+    from selion.pipeline import maps
 
     try:
         return maps.compare_precision(job)
@@ -214,7 +216,7 @@ def map_command(image: str, out: Path | str, model: str | None, year: int | None
 class Wish:
     """What was asked for."""
 
-    place: running.Place
+    place: running.OutputPlace
     model: str | None
     scores: Path | None
     given: dict[str, Any]
@@ -229,19 +231,19 @@ class Wish:
     @cached_property
     def report(self) -> RunReport:
         """What the run has to say."""
-        from selion.scoring import RunReport
+        from selion.pipeline.probabilities import RunReport
 
         return RunReport(on_note=self.say.note)
 
     def finish(self, frame: GeoDataFrame, extra: dict[str, Any]) -> None:
         """Send the result where it was wanted, and print what there is to say."""
-        from selion import maps
+        from selion.pipeline import maps
 
         facts = maps.summarise(frame) | extra | ({"scores": str(self.scores)} if self.scores else {})
         _conclude(self.report, self.place, facts, self.began, self.given)
 
 
-def _conclude(report: RunReport, place: running.Place, facts: dict[str, Any], began: float, given: dict[str, Any]) -> None:
+def _conclude(report: RunReport, place: running.OutputPlace, facts: dict[str, Any], began: float, given: dict[str, Any]) -> None:
     seconds = time.monotonic() - began
     facts |= running.tell(report, place, seconds, given) | {"seconds": round(seconds, 1)}
     if report.aside:
@@ -252,11 +254,12 @@ def _conclude(report: RunReport, place: running.Place, facts: dict[str, Any], be
 
 def _map_image(image: str, wish: Wish) -> None:
     """Run the road from an image."""
-    from selion import fields, maps, scoring
+    from selion import fields
+    from selion.pipeline import maps, probabilities
 
     given, say, out = wish.given, wish.say, wish.place.out
     if not given["dry_run"]:
-        scoring.check_output(out, given["force"])
+        probabilities.check_output(out, given["force"])
         fields.format_of(out)
     job = maps.prepare(image, wish.model, wish.options)
     if given["dry_run"]:
@@ -286,12 +289,13 @@ def _refuse_area(image: str) -> None:
 
 def _map_area(given_area: str, year: int, wish: Wish) -> None:
     """Run the road from an area and a year."""
-    from selion import areas, fields, road, scoring
-    from selion.cost import estimate_area
+    from selion import fields
+    from selion.pipeline import areas, probabilities, run
+    from selion.pipeline.cost import estimate_area
 
     given, say, out, kept = wish.given, wish.say, wish.place.out, wish.place.work
     if not given["dry_run"]:
-        scoring.check_output(out, given["force"])
+        probabilities.check_output(out, given["force"])
         fields.format_of(out)
     work = None if given["dry_run"] else areas.work_folder(out, kept)
     survey = areas.survey_area(given_area, year, area.area_options(given), work=work, on_step=say.step)
@@ -303,12 +307,12 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
     extra: dict[str, Any] = {}
     preview = _preview(out, wanted=given["preview"])
 
-    def use(result: road.AreaMap) -> None:
+    def use(result: run.AreaMap) -> None:
         extra.update(_with_page(result.job, result.frame, out, wanted=given["page"]))
         if given["fast"]:
             say.note(_compared(result.job))
 
-    result = road.map_area(
+    result = run.map_area(
         survey,
         out,
         wish.model,
@@ -336,13 +340,13 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
 @opt.run_options
 def predict_command(image: str, out: Path | str, model: str | None, **given: Any) -> None:
     """Run the first half."""
-    from selion import maps, scoring
-    from selion.preview import write_score_preview
+    from selion.pipeline import maps, probabilities
+    from selion.reports.preview import write_score_preview
 
     began = time.monotonic()
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
         if not given["dry_run"]:
-            scoring.check_output(place.out, given["force"])
+            probabilities.check_output(place.out, given["force"])
         options = replace(_map_options(given), work=place.work, journal=place.journal)
         job = maps.prepare(image, model, options)
         if given["dry_run"]:
@@ -350,7 +354,7 @@ def predict_command(image: str, out: Path | str, model: str | None, **given: Any
             return
         for note in job.notes:
             say.note(note)
-        report = scoring.RunReport(on_note=say.note)
+        report = probabilities.RunReport(on_note=say.note)
         path = maps.predict_image(job, place.out, options, force=given["force"], on_step=say.step, report=report)
         if given["fast"]:
             say.note(_compared(job))
@@ -371,12 +375,13 @@ def predict_command(image: str, out: Path | str, model: str | None, **given: Any
 @click.option("--image", default=None, help="Draw the preview over this image.")
 def fields_command(scores: str, out: Path | str, image: str | None, **given: Any) -> None:
     """Run the second half."""
-    from selion import maps, scoring, store
-    from selion.preview import write_preview
+    from selion import store
+    from selion.pipeline import maps, probabilities
+    from selion.reports.preview import write_preview
 
     began = time.monotonic()
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, None, force=given["force"]) as place:
-        report, shown = scoring.RunReport(on_note=say.note), store.open_raster(image or scores)  # now: a name that is wrong is said before the work
+        report, shown = probabilities.RunReport(on_note=say.note), store.open_raster(image or scores)  # now: a name that is wrong is said before the work
         path, frame = maps.fields_from_scores(scores, place.out, _map_options(given), force=given["force"], on_step=say.step, report=report)
         preview = _preview(path, wanted=given["preview"])
         if preview is not None:

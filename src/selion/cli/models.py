@@ -56,9 +56,7 @@ def fetch_command(name: str, force: bool) -> None:
     click.echo(str(models.fetch_model(name, force=force).folder))
 
 
-@models_group.command(
-    "import", help="Convert a published .ckpt checkpoint, or a detector exported to .onnx, into a model folder, without ever executing what is in it."
-)
+@models_group.command("import", help="Convert a published .ckpt checkpoint, or a detector exported to .onnx, into a model folder, without ever executing what is in it.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
 @click.option("--like", default=None, help="Registry model whose card is taken over (bands, scaling, licence).")
@@ -84,7 +82,7 @@ def import_command(checkpoint: Path, out: Path, like: str | None, half: bool, fo
 @click.option("-f", "--force", is_flag=True, help="Replace the folder.")
 def quantise_command(name: str, image: str, out: Path, windows: int, seed: int, force: bool) -> None:
     """Quantise a model."""
-    from selion.quantised import quantise_model
+    from selion.pipeline.quantisation import quantise_model
 
     card, found = quantise_model(name, image, out, windows=windows, seed=seed, force=force)
     click.echo(

@@ -48,19 +48,13 @@ padding = click.option("--padding", "-p", type=click.IntRange(0), default=None, 
 block = click.option("--block", type=click.IntRange(64), default=2048, show_default=True, help="Edge of a block in pixels; decides memory, never the result.")
 batch = click.option("--batch", "--batch_size", "-bs", type=click.IntRange(1), default=None, help="Windows given to the network at once [default: its own].")
 gsd = click.option("--gsd", type=click.FloatRange(min=0, min_open=True), default=None, help="Work at this ground sampling distance in metres.")
-scale = click.option(
-    "--scale", "--resize_factor", "-r", "scale", type=click.FloatRange(min=0, min_open=True), default=None, help="Upsample the image by this factor instead."
-)
+scale = click.option("--scale", "--resize_factor", "-r", "scale", type=click.FloatRange(min=0, min_open=True), default=None, help="Upsample the image by this factor instead.")
 flips = click.option("--flips/--no-flips", default=False, show_default=True, help="Average over the eight flips and rotations (8 times slower, more stable).")
 bands = click.option("--bands", default=None, help="Band numbers of the image in the model's order, for example 1,2,3.")
 
-method = click.option(
-    "--method", type=click.Choice(["watershed", "components", "vote"]), default="watershed", show_default=True, help="How probabilities become objects."
-)
+method = click.option("--method", type=click.Choice(["watershed", "components", "vote"]), default="watershed", show_default=True, help="How probabilities become objects.")
 simplify = click.option("--simplify", "-s", type=click.FloatRange(0), default=None, help="Simplify outlines by this many metres [default: 1 pixel].")
-min_area = click.option(
-    "--min-area", "--min_size", "-sn", type=click.FloatRange(0), default=None, help="Smallest field in m2 [default: 500 or 20 pixels of the image]."
-)
+min_area = click.option("--min-area", "--min_size", "-sn", type=click.FloatRange(0), default=None, help="Smallest field in m2 [default: 500 or 20 pixels of the image].")
 max_area = click.option("--max-area", "--max_size", "-sx", type=click.FloatRange(0), default=None, help="Largest field in m2 [default: no limit].")
 scores = click.option("--scores", type=click.Path(path_type=Path), default=None, help="Also write the class probabilities to this COG.")
 save_scores = click.option("--save_scores", is_flag=True, hidden=True, help="ftw alias: write the probabilities beside the output.")

@@ -67,7 +67,8 @@ def plan_command(area: str, year: int, out: Path, prices: Path | None, probe: bo
 
 
 def _probe(place: Any, year: int, given: dict[str, Any]) -> Any:
-    from selion import country, imagery, maps
+    from selion import country, imagery
+    from selion.pipeline import maps
 
     options = maps.MapOptions(engine=given["engine"], fast=given["fast"], threads=given["threads"])
     where = place if given["probe_at"] is None else imagery.read_area(given["probe_at"])

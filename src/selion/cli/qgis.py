@@ -15,9 +15,7 @@ def qgis_group() -> None:
 
 
 @qgis_group.command("install")
-@click.option(
-    "--profile", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder of a QGIS profile [default: the one that QGIS starts with]."
-)
+@click.option("--profile", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder of a QGIS profile [default: the one that QGIS starts with].")
 @opt.force
 def install_command(profile: Path | None, *, force: bool) -> None:
     """Copy the plugin into a QGIS profile; run it again after an update or a move of this environment."""
@@ -25,8 +23,7 @@ def install_command(profile: Path | None, *, force: bool) -> None:
 
     folder = qgis.install_plugin(profile, force=force)
     click.echo(
-        "Now tick 'selion' in QGIS under Plugins > Manage and Install Plugins > Installed; "
-        "or: qgis_process plugins enable selion_provider (Debian 12: qgis_process.bin).",
+        "Now tick 'selion' in QGIS under Plugins > Manage and Install Plugins > Installed; or: qgis_process plugins enable selion_provider (Debian 12: qgis_process.bin).",
         err=True,
     )
     click.echo(str(folder))

@@ -12,7 +12,7 @@ from selion.cli.progress import reporter
 
 if TYPE_CHECKING:
     from selion.review.opened import MapFiles
-    from selion.web.review import Desk
+    from selion.web.review import ReviewSession
     from selion.web.server import PageModule
 
 image = click.option("--image", type=click.Path(path_type=Path), default=None, help="The image of the map, where the map does not say it.")
@@ -96,7 +96,7 @@ def open_command(
     click.echo(f"Stopped.  What was done is in {desk.log.path}; the same command goes on from here.")
 
 
-def _other_pages(desk: Desk, files: MapFiles, photos: tuple[Path, Path] | None, *, beside: bool) -> tuple[list[PageModule], str, Any]:
+def _other_pages(desk: ReviewSession, files: MapFiles, photos: tuple[Path, Path] | None, *, beside: bool) -> tuple[list[PageModule], str, Any]:
     """Return the pages that the same server shows: the map, and the screening of photographs; also the map's policy, and what is to be closed."""
     from selion.errors import BadInput, MissingExtra
     from selion.web.screening import screening_page

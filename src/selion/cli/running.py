@@ -17,8 +17,8 @@ import click
 from selion.cli import options as opt
 
 if TYPE_CHECKING:
+    from selion.pipeline.probabilities import RunReport
     from selion.runners import RunnerOptions
-    from selion.scoring import RunReport
 
 JOURNAL = "journal"
 
@@ -48,9 +48,7 @@ runner = click.option(
     metavar="NAME",
     help="Who does the blocks: serial, processes, ray (one on this machine) or ray://HOST:PORT (a cluster).",
 )
-workers = click.option(
-    "--workers", type=click.IntRange(1), default=None, help="Workers of processes or ray, the cores shared out among them [default: one per core]."
-)
+workers = click.option("--workers", type=click.IntRange(1), default=None, help="Workers of processes or ray, the cores shared out among them [default: one per core].")
 profile = click.option("--profile", is_flag=True, help="Print where each second went, and write it beside the output.")
 options = opt.group(runner, workers, profile)
 
@@ -63,7 +61,7 @@ def runner_options(given: dict[str, Any]) -> RunnerOptions:
 
 
 @dataclass(frozen=True)
-class Place:
+class OutputPlace:
     """Where a run writes: a file here, and where it goes in the end."""
 
     out: Path
@@ -91,14 +89,14 @@ class Place:
             if path.is_file() and not path.name.startswith("."):
                 folder.upload(path, path.name, force=self.force or path != self.out)
         if not report.aside:
-            from selion.scoring import list_of
+            from selion.pipeline.probabilities import list_of
 
             folder.delete(list_of(self.out).name)
         return f"{self.remote}/{self.out.name}"
 
 
 @contextmanager
-def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator[Place]:
+def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator[OutputPlace]:
     """Decide where a run writes, before any work is done.
 
     An output on an object store is made in a folder for the time being, and sent when it is whole; its finished blocks are kept on the store
@@ -112,11 +110,11 @@ def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator
     local_work = work if isinstance(work, Path) else None
     journal = f"{work.rstrip('/')}/{JOURNAL}" if isinstance(work, str) else None
     if isinstance(out, Path):
-        yield Place(out, local_work, journal, force=force)
+        yield OutputPlace(out, local_work, journal, force=force)
         return
-    from selion.scoring import ASIDE
+    from selion.pipeline.probabilities import ASIDE
     from selion.store import ObjectFolder
-    from selion.store.objects import exists
+    from selion.store.object_store import exists
 
     prefix, _, name = out.rpartition("/")
     if not name or prefix.count("/") < 2:
@@ -127,7 +125,7 @@ def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator
         raise exists(out)
     passing = Path(tempfile.mkdtemp(prefix="selion-"))
     try:
-        yield Place(passing / name, local_work, journal or _remote_work(prefix, name), prefix, force or partial, passing=journal is None)
+        yield OutputPlace(passing / name, local_work, journal or _remote_work(prefix, name), prefix, force or partial, passing=journal is None)
     finally:
         shutil.rmtree(passing, ignore_errors=True)
 
@@ -144,7 +142,7 @@ def _remote_work(prefix: str, name: str) -> str:
     return here
 
 
-def tell(report: RunReport, place: Place, seconds: float, given: dict[str, Any]) -> dict[str, Any]:
+def tell(report: RunReport, place: OutputPlace, seconds: float, given: dict[str, Any]) -> dict[str, Any]:
     """Write where the seconds went beside the output, if that is wanted, and print it unless all is to be quiet; return what the summary says."""
     if not given.get("profile"):
         return {}
@@ -158,7 +156,7 @@ def tell(report: RunReport, place: Place, seconds: float, given: dict[str, Any])
     return {"profile": str(path)} if not given["as_json"] else {"stages": stages, "profile": str(path)}
 
 
-def settle(report: RunReport, place: Place) -> None:
+def settle(report: RunReport, place: OutputPlace) -> None:
     """End the command with Incomplete if blocks are missing."""
     if report.aside:
         raise report.incomplete(place.out if place.remote is None else Path(f"{place.remote}/{place.out.name}"))

@@ -57,7 +57,7 @@ def open_soon(url: str) -> None:
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Where to write the page [default: PSEUDO/screening.html].")
 def report_command(pseudo: Path, out: Path | None) -> None:
     """Print the report and write it as a page."""
-    from selion.web.report import to_text, write_report
+    from selion.reports.screening import to_text, write_report
 
     found, place = write_report(pseudo, out)
     click.echo(to_text(found))

@@ -21,15 +21,13 @@ from selion.cli.progress import reporter
 @click.option("--archive", is_flag=True, help="Write a Sentinel-2 archive instead: a STAC catalogue with tiles, dates and clouds, for 'selion map --year'.")
 @click.option("--centre", nargs=2, type=float, default=(12.0, 50.0), show_default=True, metavar="LON LAT", help="Of the archive.")
 @opt.force
-def simulate_command(
-    out: Path, seed: int, size: int, gsd: float, style: str, bands: str, clouds: float, archive: bool, centre: tuple[float, float], force: bool
-) -> None:
+def simulate_command(out: Path, seed: int, size: int, gsd: float, style: str, bands: str, clouds: float, archive: bool, centre: tuple[float, float], force: bool) -> None:
     """Simulate and write."""
     if archive:
         _write_archive(out, seed, size, centre, force=force)
         return
-    from selion import demo
-    from selion.data.landscape import simulate
+    from selion.pipeline import demo
+    from selion.simulation.landscape import simulate
 
     scene = simulate(seed, (size, size), gsd, style, bands=bands, clouds=clouds)
     for path in demo.write_landscape(scene, out, force=force):
@@ -40,7 +38,7 @@ def _write_archive(out: Path, seed: int, size: int, centre: tuple[float, float],
     """Write an archive, and its area as GeoJSON beside the catalogue."""
     import json
 
-    from selion.data.archive import simulate_archive
+    from selion.simulation.archive import simulate_archive
 
     written = simulate_archive(out, seed=seed, centre=centre, tile_px=max(size // 2 // 6, 20) * 6, force=force)
     area = out / "area.geojson"
@@ -59,7 +57,7 @@ def _write_archive(out: Path, seed: int, size: int, centre: tuple[float, float],
 @opt.quiet
 def demo_command(out: Path, seed: int, size: int, image: str | None, force: bool, quiet: bool) -> None:
     """Run the demo."""
-    from selion import demo
+    from selion.pipeline import demo
 
     with reporter(quiet=quiet, as_json=False) as say:
         result = demo.run_demo(out, seed=seed, size=size, image=image, force=force, on_step=say.step, on_note=say.note)

@@ -18,9 +18,7 @@ from selion.cli.progress import Reporter, reporter
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Folder of the run [default: the recipe's name].")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, for example schedule.lr=3e-4; repeatable.")
 @click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint.")
-@click.option(
-    "--sweep", "sweeps", multiple=True, metavar="KEY=A,B,C", help="Train once with each value and print the table; recipe=A,B sweeps over recipes; repeatable."
-)
+@click.option("--sweep", "sweeps", multiple=True, metavar="KEY=A,B,C", help="Train once with each value and print the table; recipe=A,B sweeps over recipes; repeatable.")
 @click.option(
     "--from-review", "review", type=click.Path(path_type=Path), default=None, metavar="MAP", help="Learn from what people decided with 'selion review MAP': "
     "the model that made the map goes on from its weights. RECIPE is then 'review' unless another is given.",
@@ -31,10 +29,10 @@ from selion.cli.progress import Reporter, reporter
 @opt.group(opt.force, opt.dry_run, opt.as_json, opt.quiet)
 def train_command(recipe: str | None, changes: tuple[str, ...], **given: Any) -> None:
     """Train, or sweep, or say what would be done."""
-    from selion import train
+    from selion import training
 
     if given["listing"]:
-        for name, summary in train.list_recipes().items():
+        for name, summary in training.list_recipes().items():
             click.echo(f"{name:<40} {summary}".rstrip())
         return
     if given["review"] and not given["sweeps"]:
@@ -50,30 +48,31 @@ def train_command(recipe: str | None, changes: tuple[str, ...], **given: Any) ->
 
 
 def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> None:
-    from selion import train, trained
-    from selion.train.scoring import MEASURES
+    from selion import training
+    from selion.reports import training_run
+    from selion.training.scoring import MEASURES
 
     plan: Any
     if given["review"]:
         plan = _from_review(recipe, changes, given, say)
     else:
-        chosen = train.read_recipe(recipe, changes)
-        if isinstance(chosen, train.LanguageRecipe):
+        chosen = training.read_recipe(recipe, changes)
+        if isinstance(chosen, training.LanguageRecipe):
             _language(chosen, given, say)
             return
-        plan = train.plan_training(chosen)
+        plan = training.plan_training(chosen)
     for note in plan.notes:
         say.note(note)
     if given["dry_run"]:
         _estimate(plan, say)
         return
     folder = given["out"] or Path(plan.recipe.name)
-    if given["resume"] and trained.is_finished(plan, folder):
+    if given["resume"] and training_run.is_finished(plan, folder):
         say.note(f"{folder} is finished: all {plan.recipe.schedule.epochs} epochs are done. Begin anew with --force, or in another folder.")
-        facts = json.loads((folder / trained.NUMBERS).read_text("utf-8")) | {"model": str(folder / "model")}
-        click.echo(str(folder / trained.REPORT) if not given["as_json"] else _json(facts))
+        facts = json.loads((folder / training_run.NUMBERS).read_text("utf-8")) | {"model": str(folder / "model")}
+        click.echo(str(folder / training_run.REPORT) if not given["as_json"] else _json(facts))
         return
-    result = trained.run(plan, folder, resume=given["resume"], force=given["force"], on_step=say.step)
+    result = training_run.run(plan, folder, resume=given["resume"], force=given["force"], on_step=say.step)
     if not result.trained.leads:
         return
     if result.trained.scores is not None:
@@ -81,7 +80,7 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
         measured = ", ".join(f"{MEASURES[name]} {found.interval(name)}" for name in found.measures)
         say.note(f"Validation: {measured} ({len(found.keys)} samples).")
     say.note(f"{result.trained.images_per_second:.3g} windows/s, {result.trained.waited:.1%} of the time waited for data; {result.trained.engine}.")
-    click.echo(str(folder / trained.REPORT) if not given["as_json"] else _json(trained.numbers(result) | {"model": str(result.card.folder)}))
+    click.echo(str(folder / training_run.REPORT) if not given["as_json"] else _json(training_run.numbers(result) | {"model": str(result.card.folder)}))
 
 
 def _from_review(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> Any:
@@ -100,7 +99,7 @@ def _from_review(recipe: str, changes: tuple[str, ...], given: dict[str, Any], s
 
 def _language(recipe: Any, given: dict[str, Any], say: Reporter) -> None:
     """Train a language model: supervised, then by reward."""
-    from selion.train import language_run
+    from selion.training import language_run
 
     plan = language_run.plan_language(recipe)
     for note in plan.notes:
@@ -116,7 +115,7 @@ def _language(recipe: Any, given: dict[str, Any], say: Reporter) -> None:
 
 
 def _estimate(plan: Any, say: Reporter) -> None:
-    from selion.train.run import make_network, probe
+    from selion.training.run import make_network, probe
 
     _, start = make_network(plan.recipe)
     pace = probe(plan)
@@ -125,7 +124,7 @@ def _estimate(plan: Any, say: Reporter) -> None:
 
 
 def _sweep(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> None:
-    from selion import sweep
+    from selion.reports import sweep
 
     chosen = sweep.variants(recipe, given["sweeps"])
     folder = given["out"] or Path(f"{Path(recipe).stem}-sweep")

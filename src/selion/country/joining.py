@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selion import fields
+from selion.country.job_tables import LONLAT, with_column, with_shapes
 from selion.country.seams import NONE, Seam, match, polygons_only, read_seam
-from selion.country.sheets import LONLAT, with_column, with_shapes
 from selion.country.territory import Territories
 
 if TYPE_CHECKING:

@@ -74,9 +74,7 @@ def cut_area(area: Area, edge: float = EDGE, halo: float = HALO) -> list[Cell]:
         If the sizes make no sense.
     """
     if not (1000 <= edge <= 500_000 and LEAST <= halo <= edge / 4):
-        raise BadInput(
-            f"Squares of {edge:g} m with a halo of {halo:g} m were asked for; wanted are 1000 to 500000 m, and a halo of {LEAST:g} m to a quarter of that."
-        )
+        raise BadInput(f"Squares of {edge:g} m with a halo of {halo:g} m were asked for; wanted are 1000 to 500000 m, and a halo of {LEAST:g} m to a quarter of that.")
     import shapely
 
     cells: list[Cell] = []

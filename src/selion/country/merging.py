@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +16,24 @@ import selion
 from selion import store
 from selion.country import joining
 from selion.country.cells import check_level
+from selion.country.job_tables import JOBS, JobTable, conformed, finished_jobs, measured, merged_schema, open_sheets, with_column
 from selion.country.joining import Borders, Tally, group_rows, join_rows
-from selion.country.parts import PART, Maps, Part, PartWriter, open_maps, write_index
-from selion.country.runs import KEY, Runs, RunWriter, boxes_of, open_runs, place
+from selion.country.partitions import PART, Maps, Partition, PartWriter, open_maps, write_index
 from selion.country.seams import find_pieces, write_seam
-from selion.country.sheets import JOBS, Sheet, conformed, finished_jobs, measured, merged_schema, open_sheets, with_column
+from selion.country.sorted_runs import KEY, Runs, RunWriter, boxes_of, open_runs, place
 from selion.country.territory import Territories
 from selion.errors import BadInput, OutputExists, OutputFailed, counted
 from selion.fields.schema import Origin
-from selion.scoring import list_of
+from selion.pipeline.probabilities import list_of
+from selion.progress import OnStep, silent
+from selion.store.atomic import explained, publish_folder
 from selion.store.former import take_over
-from selion.store.whole import explained, publish_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OnStep = Callable[[str, float, float, str], None]
-"""(stage, done, total, detail)."""
 DONE = "done.json"
 WHEN = "determination:datetime"
-
-
-def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +61,7 @@ def merge_maps(
     plan: Path | str | None = None,
     work: Path | str | None = None,
     force: bool = False,
-    on_step: OnStep = _silent,
+    on_step: OnStep = silent,
 ) -> Maps:
     """Merge the tables of many jobs into one partitioned map.
 
@@ -128,13 +123,13 @@ def _expanded(tables: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
     return paths, missing
 
 
-def _incomplete(sheets: Iterable[Sheet]) -> list[str]:
+def _incomplete(sheets: Iterable[JobTable]) -> list[str]:
     """Name the tables beside which a list of blocks lies that could not be done."""
     return sorted(f"{sheet.path.parent.name}/{sheet.path.name}" for sheet in sheets if list_of(sheet.path).exists())
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class MergeRun:
     """A merge that is going on."""
 
     folder: Path
@@ -144,15 +139,15 @@ class Run:
     options: MergeOptions
 
     @property
-    def sheets(self) -> list[Sheet]:
+    def sheets(self) -> list[JobTable]:
         """The tables, in the order that follows from what is in them."""
         return list(self.territories.sheets)
 
-    def runs(self, sheet: Sheet) -> Path:
+    def runs(self, sheet: JobTable) -> Path:
         """Return the folder of a sheet's sorted rows."""
         return self.folder / "runs" / sheet.key
 
-    def seam(self, sheet: Sheet) -> Path:
+    def seam(self, sheet: JobTable) -> Path:
         """Return the file of a sheet's rows along its border."""
         return self.folder / "seams" / f"{sheet.key}.parquet"
 
@@ -162,7 +157,7 @@ class Run:
         return self.folder / "runs" / "joined"
 
 
-def _open_run(sheets: list[Sheet], out: Path, options: MergeOptions, work: Path | None) -> Run:
+def _open_run(sheets: list[JobTable], out: Path, options: MergeOptions, work: Path | None) -> MergeRun:
     """Take up the folder of a merge of the same tables with the same wishes, or begin a new one."""
     folder = work or take_over(out.absolute().parent / f".{out.name}.selion-merge")
     options = replace(options, collection=options.collection or out.name)
@@ -176,7 +171,7 @@ def _open_run(sheets: list[Sheet], out: Path, options: MergeOptions, work: Path 
             folder.mkdir(parents=True, exist_ok=True)
             _write_note(note, {"what": "finished parts of an interrupted selion merge", "key": wanted})
     schema = merged_schema(sheets)
-    return Run(folder, Territories(sheets), _used(schema, sheets), _origin(sheets, str(options.collection)), options)
+    return MergeRun(folder, Territories(sheets), _used(schema, sheets), _origin(sheets, str(options.collection)), options)
 
 
 def _is_ours(note: Path) -> bool:
@@ -188,7 +183,7 @@ def _is_ours(note: Path) -> bool:
 
 def _write_note(path: Path, facts: dict[str, Any]) -> None:
     """Say that a part is finished; it is not before."""
-    with store.whole_file(path, force=True) as temporary:
+    with store.atomic_write(path, force=True) as temporary:
         temporary.write_text(json.dumps(facts), "utf-8")
 
 
@@ -196,7 +191,7 @@ def _read_note(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8")))
 
 
-def _used(schema: pa.Schema, sheets: list[Sheet]) -> pa.Schema:
+def _used(schema: pa.Schema, sheets: list[JobTable]) -> pa.Schema:
     """Leave out optional columns that no sheet fills."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -207,7 +202,7 @@ def _used(schema: pa.Schema, sheets: list[Sheet]) -> pa.Schema:
     return pa.schema([column for column in schema if column.name in there])
 
 
-def _origin(sheets: list[Sheet], collection: str) -> Origin:
+def _origin(sheets: list[JobTable], collection: str) -> Origin:
     """Return where the fields of all sheets together come from."""
     origins = [sheet.origin for sheet in sheets]
     methods, details = {origin.method for origin in origins}, sorted({origin.details for origin in origins if origin.details})
@@ -220,7 +215,7 @@ def _origin(sheets: list[Sheet], collection: str) -> Origin:
 # the three stages
 
 
-def _spread(run: Run, on_step: OnStep) -> dict[str, Any]:
+def _spread(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
     """Sort the rows of each sheet: those that nobody else has a say in, and those along its border."""
     total: dict[str, int] = {}
     for number, sheet in enumerate(run.sheets):
@@ -245,7 +240,7 @@ def _spread(run: Run, on_step: OnStep) -> dict[str, Any]:
     }
 
 
-def _spread_sheet(run: Run, number: int, sheet: Sheet) -> dict[str, int]:
+def _spread_sheet(run: MergeRun, number: int, sheet: JobTable) -> dict[str, int]:
     writer = RunWriter(run.runs(sheet))
     counts = {"rows": 0, "beyond": 0, "border": 0, "gone": 0}
     other = run.territories.others(number)
@@ -264,7 +259,7 @@ def _spread_sheet(run: Run, number: int, sheet: Sheet) -> dict[str, int]:
     return counts
 
 
-def _close(run: Run, on_step: OnStep) -> dict[str, Any]:
+def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
     """Join what the borders cut."""
     note = run.joined / DONE
     if note.is_file():
@@ -286,7 +281,7 @@ def _close(run: Run, on_step: OnStep) -> dict[str, Any]:
     return facts
 
 
-def _write(run: Run, facts: dict[str, Any], on_step: OnStep) -> None:
+def _write(run: MergeRun, facts: dict[str, Any], on_step: OnStep) -> None:
     """Write the partitions, each as a whole, and then the index."""
     runs = open_runs([*(run.runs(sheet) for sheet in run.sheets), run.joined])
     folder, notes = run.folder / "maps", run.folder / "parts"
@@ -295,14 +290,14 @@ def _write(run: Run, facts: dict[str, Any], on_step: OnStep) -> None:
     by_part: dict[str, list[int]] = {}
     for cell, name in dict(zip(runs.cells.tolist(), runs.names, strict=True)).items():
         by_part.setdefault(name[: run.options.level], []).append(cell)
-    parts: list[Part] = []
+    parts: list[Partition] = []
     for number, (name, cells) in enumerate(by_part.items()):
         on_step("write", number, len(by_part), "")
         note = notes / f"{name}.json"
         if not note.is_file():
             _write_note(note, _write_part(run, runs, cells, folder / f"cell={name}" / PART))
         kept = _read_note(note)
-        parts.append(Part(name, folder / f"cell={name}" / PART, kept["rows"], tuple(kept["box"]), kept["bytes"], kept["area"]))
+        parts.append(Partition(name, folder / f"cell={name}" / PART, kept["rows"], tuple(kept["box"]), kept["bytes"], kept["area"]))
     for left in folder.rglob(".*"):  # what a process that was killed had begun to write
         left.unlink()
     facts |= {"fields": sum(part.rows for part in parts), "collection": run.origin.collection, "selion": selion.__version__}
@@ -310,11 +305,11 @@ def _write(run: Run, facts: dict[str, Any], on_step: OnStep) -> None:
     on_step("write", 1, 1, f"{counted(facts['fields'], 'field')} in {counted(len(parts), 'partition')}")
 
 
-def _write_part(run: Run, runs: Runs, cells: list[int], target: Path) -> dict[str, Any]:
+def _write_part(run: MergeRun, runs: Runs, cells: list[int], target: Path) -> dict[str, Any]:
     """Write one partition, fine cell after fine cell along the curve."""
     target.parent.mkdir(exist_ok=True)
     box, kinds = runs.around(cells)
-    with store.whole_file(target, force=True) as temporary, PartWriter(temporary, run.schema, run.origin, box, kinds) as writer:
+    with store.atomic_write(target, force=True) as temporary, PartWriter(temporary, run.schema, run.origin, box, kinds) as writer:
         for cell in cells:
             writer.add(in_order(runs.read(cell)))
     return {"rows": writer.rows, "box": box, "bytes": target.stat().st_size, "area": writer.area}

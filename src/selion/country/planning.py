@@ -14,13 +14,13 @@ import numpy as np
 
 import selion
 from selion import store
+from selion.country.cluster_model import SimulatedRun, Work, sweep
 from selion.country.lattice import EDGE, HALO, Cell, cut_area, to_feature
-from selion.country.paper import MEXICO, TABLE_3
+from selion.country.paper_table import MEXICO, TABLE_3
 from selion.country.prices import Prices
 from selion.country.probe import BANDS, BLOCK, Probe, write_probe
-from selion.country.simulation import Outcome, Work, sweep
 from selion.errors import OutputExists, counted
-from selion.scoring import ASIDE
+from selion.pipeline.probabilities import ASIDE
 
 if TYPE_CHECKING:
     from selion.imagery import Area
@@ -34,7 +34,7 @@ SEASONS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class CountryPlan:
     """The jobs of a country, and what was measured and assumed about them."""
 
     area: Area
@@ -75,7 +75,7 @@ class Plan:
         return Work(reading, probe.choosing + others / share, probe.startup, np.array(probe.spread), readers)
 
     @cached_property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[SimulatedRun]:
         """Simulated runs on 1, 2, 4 ... workers."""
         return sweep(self.work, self.prices.faults, self.most)
 
@@ -120,7 +120,7 @@ def make_plan(
     halo: float = HALO,
     words: Sequence[str] = (),
     most: int = 256,
-) -> Plan:
+) -> CountryPlan:
     """Cut an area into jobs and work out what they take.
 
     Parameters
@@ -137,17 +137,17 @@ def make_plan(
         Workers of the largest simulated cluster.
     """
     tiles = len(cut_area(area, TILE, 100.0))
-    return Plan(area, year, tuple(cut_area(area, edge, halo)), probe, prices, tiles, tuple(words), most)
+    return CountryPlan(area, year, tuple(cut_area(area, edge, halo)), probe, prices, tiles, tuple(words), most)
 
 
-def command_of(plan: Plan, cell: Cell) -> list[str]:
+def command_of(plan: CountryPlan, cell: Cell) -> list[str]:
     """Return the words of a job, to be run in the plan's folder."""
     folder = f"jobs/{cell.name}"
     words = ["selion", "map", f"{folder}/area.geojson", "--year", str(plan.year), "--crs", cell.crs, "-o", f"{folder}/fields.parquet"]
     return [*words, "--no-preview", "--quiet", *plan.words]
 
 
-def write_plan(plan: Plan, folder: Path, *, force: bool = False) -> Path:
+def write_plan(plan: CountryPlan, folder: Path, *, force: bool = False) -> Path:
     """Write a plan: ``jobs/NAME/area.geojson`` and ``job.sh``, ``jobs.json``, ``run.sh``, ``probe.json``, ``plan.json`` and ``plan.md``.
 
     Raises
@@ -158,7 +158,7 @@ def write_plan(plan: Plan, folder: Path, *, force: bool = False) -> Path:
     finished = list(folder.glob("jobs/*/fields.parquet")) if folder.is_dir() else []
     if finished:
         raise OutputExists(f"{folder} holds {counted(len(finished), 'finished job')}: choose another folder, or move what is there away first.")
-    with store.whole_folder(folder, force) as temporary:
+    with store.atomic_folder(folder, force) as temporary:
         for cell in plan.cells:
             place = temporary / "jobs" / cell.name / "area.geojson"
             place.parent.mkdir(parents=True)
@@ -177,7 +177,7 @@ def write_plan(plan: Plan, folder: Path, *, force: bool = False) -> Path:
     return folder
 
 
-def _listed(plan: Plan, number: int) -> dict[str, object]:
+def _listed(plan: CountryPlan, number: int) -> dict[str, object]:
     """Return a job as ``jobs.json`` has it."""
     cell, work = plan.cells[number], plan.work
     facts = {
@@ -189,13 +189,13 @@ def _listed(plan: Plan, number: int) -> dict[str, object]:
     return {"name": cell.name, "crs": cell.crs, **facts, "command": command_of(plan, cell)}
 
 
-def _script(plan: Plan, cell: Cell) -> str:
+def _script(plan: CountryPlan, cell: Cell) -> str:
     target = f"jobs/{cell.name}/fields.parquet"
     go = f'cd "$(dirname "$0")/../.." || exit 1\n[ -e {target} ] && [ ! -e {target}{ASIDE} ] && exit 0\n'
     return f"#!/bin/sh\n{go}{shlex.join(command_of(plan, cell))} || {{ echo {cell.name} >> failed.txt; exit 1; }}\n"
 
 
-def _all(plan: Plan) -> str:
+def _all(plan: CountryPlan) -> str:
     """Return a script that does all jobs that are not done."""
     lines = [
         "#!/bin/sh",
@@ -209,7 +209,7 @@ def _all(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shown_plan(plan: Plan) -> str:
+def shown_plan(plan: CountryPlan) -> str:
     """Return the plan as Markdown: costs, what was measured and assumed, the simulated clusters, and Table 3."""
     parts = [f"# {plan.area.name}, {plan.year}", "", "| what | how much |", "|---|---|"]
     parts += [f"| {name.replace('_', ' ')} | {value} |" for name, value in plan.costs().items()]
@@ -219,7 +219,7 @@ def shown_plan(plan: Plan) -> str:
     return "\n".join([*parts, "", _clusters(plan), "", table_3(plan)]) + "\n"
 
 
-def _clusters(plan: Plan) -> str:
+def _clusters(plan: CountryPlan) -> str:
     heads = "| workers | wall time | efficiency | worker-hours | dollars | waited for the archive | tried again | workers lost | set aside |"
     lines = ["Simulated (discrete events, times of the probe, faults of the price sheet):", "", heads, "|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     for one in plan.outcomes:
@@ -231,13 +231,11 @@ def _clusters(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def table_3(plan: Plan) -> str:
+def table_3(plan: CountryPlan) -> str:
     """Return the paper's countries at the rates of this plan, areas on the ellipsoid."""
     costs, km2 = plan.costs(), sum(cell.km2 for cell in plan.cells)
     rates = {name: float(str(costs[name])) / km2 for name in ("gigabytes", "core_hours", "of_which_network_core_hours", "dollars", "gpu_hours")}
-    heads = (
-        "| country | paper: km2 | true km2 | factor | paper: dollars | per true km2 | here: dollars | per km2 | network core-hours | all core-hours | TB read |"
-    )
+    heads = "| country | paper: km2 | true km2 | factor | paper: dollars | per true km2 | here: dollars | per km2 | network core-hours | all core-hours | TB read |"
     lines = [heads, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     for country in TABLE_3:
         true = country.true_km2

@@ -33,7 +33,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class ArchivePrices:
     """Where the images come from."""
 
     dollars_per_gigabyte: float
@@ -67,14 +67,14 @@ class Prices:
 
     cpu: Cpu
     gpu: Gpu
-    archive: Archive
+    archive: ArchivePrices
     energy: Energy
     faults: Faults
     source: str
     """Where it was read."""
 
 
-TABLES = {"cpu": Cpu, "gpu": Gpu, "archive": Archive, "energy": Energy, "faults": Faults}
+TABLES = {"cpu": Cpu, "gpu": Gpu, "archive": ArchivePrices, "energy": Energy, "faults": Faults}
 
 
 def read_prices(path: Path | str | None = None) -> Prices:

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import selion
-from selion import areas, imagery, maps, predict, road, store
+from selion import imagery, prediction, store
 from selion.errors import BadInput, NoScenes, UnreadableFile, counted
 from selion.grid import overlap, tiles, whole
+from selion.pipeline import areas, maps, run
 from selion.store.former import former, is_ours
 
 if TYPE_CHECKING:
-    from selion.areas import AreaOptions, Survey
     from selion.imagery import Area, TilePlan
-    from selion.maps import MapOptions
+    from selion.pipeline.areas import AreaOptions, Survey
+    from selion.pipeline.maps import MapOptions
 
 BLOCK = 1024
 """Pixels: the archive's files are decoded in blocks of this edge."""
@@ -95,7 +96,7 @@ class Probe:
 
 def write_probe(probe: Probe, path: Path, *, force: bool = True) -> Path:
     """Write a probe as JSON."""
-    with store.whole_file(path, force) as temporary:
+    with store.atomic_write(path, force) as temporary:
         temporary.write_text(json.dumps({"kind": KIND, "selion": selion.__version__, **asdict(probe)}, indent=1) + "\n", "utf-8")
     return path
 
@@ -120,9 +121,7 @@ def read_probe(path: Path | str) -> Probe:
         raise UnreadableFile(f"{path} is no probe of selion ({error}): make one with 'selion plan --probe', which writes probe.json into the plan.") from error
 
 
-def probe_road(
-    area: Area, year: int, area_options: AreaOptions, map_options: MapOptions | None = None, model: str | Path | None = None, *, km: float = 5.0
-) -> Probe:
+def probe_road(area: Area, year: int, area_options: AreaOptions, map_options: MapOptions | None = None, model: str | Path | None = None, *, km: float = 5.0) -> Probe:
     """Run the road over a window in the middle of an area, and time it.
 
     Parameters
@@ -154,11 +153,11 @@ def probe_road(
         survey = areas.survey_area(window, year, area_options)
         choosing = time.perf_counter() - began
         sizes, reading, rate = _read(survey)
-        clock, seen = _Clock(), _Seen()
-        road.map_area(survey, folder / "probe.parquet", model, map_options, work=folder / "work", on_step=clock, use=seen)
+        clock, seen = _Clock(), _ProbedWindow()
+        run.map_area(survey, folder / "probe.parquet", model, map_options, work=folder / "work", on_step=clock, use=seen)
         clock("end", 0, 1, "")
         again = _Clock()  # composites and scores are taken up; the first time has compiled the loops of the outlines, which no job but the first pays
-        road.map_area(survey, folder / "probe.parquet", model, map_options, work=folder / "work", force=True, on_step=again)
+        run.map_area(survey, folder / "probe.parquet", model, map_options, work=folder / "work", force=True, on_step=again)
         again("end", 0, 1, "")
     gigabytes = sum(len(plan.scenes) * blocks_under(plan) for plan in survey.plans) * sum(sizes.values()) / 1e9
     composing, drawing = clock.seconds("compose", "mosaic"), again.seconds("objects", "outlines", "land cover")
@@ -242,7 +241,7 @@ class _Clock:
         self.stage = "compose"
         self.since = time.perf_counter()
 
-    def __call__(self, stage: str, done: float, total: float, _detail: str) -> None:
+    def __call__(self, stage: str, done: float, total: float, _detail: str = "") -> None:
         now = time.perf_counter()
         self.total[self.stage] = self.total.get(self.stage, 0.0) + now - self.since
         self.stage, self.since = f"after {stage}" if stage == "mosaic" and done >= total else stage, now  # what follows is the model being loaded
@@ -251,7 +250,7 @@ class _Clock:
         return sum(self.total.get(stage, 0.0) for stage in stages)
 
 
-class _Seen:
+class _ProbedWindow:
     """Times the network on the window's composite, while that is there."""
 
     def __init__(self) -> None:
@@ -260,14 +259,14 @@ class _Seen:
         self.fields = 0
         self.engine = self.model = ""
 
-    def __call__(self, result: road.AreaMap) -> None:
+    def __call__(self, result: run.AreaMap) -> None:
         job = result.job
         height, width = job.plan.grid.shape
         gsd = job.plan.grid.resolution
         self.km2 = height * width * abs(gsd.x * gsd.y) / 1e6
         self.fields = len(result.frame)
         self.engine, self.model = job.model.engine, job.model.card.name
-        self.seconds = [predict.estimate(job.source, job.model, job.plan).seconds for _ in range(ROUNDS)]
+        self.seconds = [prediction.estimate(job.source, job.model, job.plan).seconds for _ in range(ROUNDS)]
 
 
 def _startup() -> float:

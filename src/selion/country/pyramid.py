@@ -6,7 +6,6 @@ Far out, where fields are smaller than a pixel, a tile shows how much of each sm
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,17 @@ import numpy as np
 
 import selion
 from selion import store
-from selion.country.archive import TileStore, tile_ids, write_archive
-from selion.country.asking import opened, scan
 from selion.country.cells import degrees, places_of
-from selion.country.parts import Maps, open_maps
+from selion.country.lookup import opened, scan
+from selion.country.partitions import Maps, open_maps
+from selion.country.pmtiles import TileStore, tile_ids, write_archive
 from selion.country.vectortile import EXTENT, Shapes, encode_layer
 from selion.errors import BadInput, counted
+from selion.progress import OnStep, silent
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OnStep = Callable[[str, float, float, str], None]
 CHUNK = 9
 """Zoom at which fields begin, and whose tiles are worked on one after the other: 78 km wide at the equator."""
 FINEST = 12
@@ -41,11 +40,7 @@ EDGE = 85.0511287798
 """Degrees of latitude where Web Mercator ends."""
 
 
-def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
-    pass
-
-
-def write_tiles(maps: Maps | Path | str, out: Path | str, *, finest: int = FINEST, force: bool = False, on_step: OnStep = _silent) -> Path:
+def write_tiles(maps: Maps | Path | str, out: Path | str, *, finest: int = FINEST, force: bool = False, on_step: OnStep = silent) -> Path:
     """Draw a map as a PMTiles file.
 
     Parameters
@@ -75,7 +70,7 @@ def write_tiles(maps: Maps | Path | str, out: Path | str, *, finest: int = FINES
         raise BadInput(f"Tiles down to zoom {finest} were asked for; wanted is {CHUNK} to 15.")
     if maps.box is None:
         raise BadInput(f"{maps.folder} holds no fields, and PMTiles cannot be empty.")
-    with store.whole_file(out, force) as temporary:
+    with store.atomic_write(out, force) as temporary:
         tiles = TileStore(temporary.with_name(f"{temporary.name}.tiles"))
         try:
             density = _draw(maps, tiles, finest, on_step)

@@ -104,7 +104,7 @@ def write_seam(path: Path, tables: list[pa.Table]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with store.whole_file(path, force=True) as temporary:
+    with store.atomic_write(path, force=True) as temporary:
         pq.write_table(pa.concat_tables(tables), temporary, compression="lz4")
 
 
@@ -121,7 +121,7 @@ def read_seam(path: Path) -> Seam:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class SeamPairs:
     """What two sheets have in common."""
 
     same: np.ndarray
@@ -137,7 +137,7 @@ SPECK = 1e-12
 """Square degrees, a square decimetre: what two pieces share by rounding along a border is less."""
 
 
-def match(territories: Territories, first: int, second: int, one: Seam, other: Seam) -> Pairs:
+def match(territories: Territories, first: int, second: int, one: Seam, other: Seam) -> SeamPairs:
     """Find which fields of two neighbours are one.
 
     Parameters
@@ -151,7 +151,7 @@ def match(territories: Territories, first: int, second: int, one: Seam, other: S
     import shapely
 
     if not (len(one.shapes) and len(other.shapes)):
-        return Pairs(NONE, NONE)
+        return SeamPairs(NONE, NONE)
     a, b = (territories.sheets[number].job for number in (first, second))
     if a is None or b is None:
         return _by_order(one, other)
@@ -167,7 +167,7 @@ def _crossing(one: Seam, other: Seam) -> tuple[np.ndarray, np.ndarray]:
     return i[order], j[order]
 
 
-def _by_sight(one: Seam, other: Seam, zone: BaseGeometry) -> Pairs:
+def _by_sight(one: Seam, other: Seam, zone: BaseGeometry) -> SeamPairs:
     """Pairs that agree where both looked; of two others the later gives way, where neither's core is."""
     import shapely
 
@@ -180,7 +180,7 @@ def _by_sight(one: Seam, other: Seam, zone: BaseGeometry) -> Pairs:
     both = np.zeros(len(i), bool)
     both[~same] = shapely.area(shapely.intersection(one.pieces[i[~same]], other.pieces[j[~same]])) > SPECK
     pairs = np.column_stack([i, j]).astype(np.int64)
-    return Pairs(pairs[same], pairs[both])
+    return SeamPairs(pairs[same], pairs[both])
 
 
 def _within(shapes: np.ndarray, zone: BaseGeometry) -> np.ndarray:
@@ -192,7 +192,7 @@ def _within(shapes: np.ndarray, zone: BaseGeometry) -> np.ndarray:
     return out
 
 
-def _by_order(one: Seam, other: Seam) -> Pairs:
+def _by_order(one: Seam, other: Seam) -> SeamPairs:
     """Pairs of two tables that nobody planned: one field where the smaller lies in the larger by more than half, else the later gives way."""
     import shapely
 
@@ -201,4 +201,4 @@ def _by_order(one: Seam, other: Seam) -> Pairs:
     smaller = np.minimum(shapely.area(one.shapes)[i], shapely.area(other.shapes)[j])
     same = (shared > AGREE * smaller) & (one.kind[i] == other.kind[j])
     pairs = np.column_stack([i, j]).astype(np.int64)
-    return Pairs(pairs[same], pairs[~same & (shared > 0)])
+    return SeamPairs(pairs[same], pairs[~same & (shared > 0)])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selion.country.runs import boxes_of
-from selion.country.sheets import Sheet
+from selion.country.job_tables import JobTable
+from selion.country.sorted_runs import boxes_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +24,7 @@ TOUCH = 1e-7
 class Territories:
     """The sheets of a country, and who lies beside whom."""
 
-    sheets: Sequence[Sheet]
+    sheets: Sequence[JobTable]
 
     @cached_property
     def planned(self) -> bool:

@@ -188,9 +188,7 @@ def encode_layer(name: str, shapes: Shapes, chosen: np.ndarray, columns: dict[st
         unique, inverse = np.unique(np.asarray(column), return_inverse=True)
         tags[:, 2 * number], tags[:, 2 * number + 1] = number, inverse + len(values)
         values += _values(unique)
-    body, there = _features(
-        shapes.points, shapes.rings, shapes.parts, shapes.features, np.asarray(chosen, np.int64), tags, tile[0] * EXTENT, tile[1] * EXTENT, *REACH
-    )
+    body, there = _features(shapes.points, shapes.rings, shapes.parts, shapes.features, np.asarray(chosen, np.int64), tags, tile[0] * EXTENT, tile[1] * EXTENT, *REACH)
     if not there.any():
         return b""
     head = _field(1, name.encode())

@@ -27,7 +27,7 @@ from selion.data.dataset import SPLIT_NAMES, Dataset, Entry, Truth
 from selion.data.declare import Declaration
 from selion.data.files import open_image
 from selion.data.splits import read_table, split_name
-from selion.data.stacked import Chosen, stack
+from selion.data.stacked import BandSubset, stack
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.grid import same_grid, whole
 from selion.labels import Instances, LabelMap
@@ -62,7 +62,7 @@ def open_months(path: Path, months: tuple[str, ...]) -> Source:
     every = stack(parts, [f"{month}:{colour}" for colour in VARIABLES.values() for month in MONTHS], path.name)
     windows = ("window_a", "window_b") if len(months) == 2 else months
     pairs = [(f"{window}:{colour}", f"{month}:{colour}") for window, month in zip(windows, months, strict=True) for colour in VARIABLES.values()]
-    return Chosen(every, tuple(every.bands.index(name) for _, name in pairs), tuple(name for name, _ in pairs))
+    return BandSubset(every, tuple(every.bands.index(name) for _, name in pairs), tuple(name for name, _ in pairs))
 
 
 def read_labels(path: Path, classes: ClassScheme, grid: GeoBox) -> Truth:
@@ -76,9 +76,7 @@ def read_labels(path: Path, classes: ClassScheme, grid: GeoBox) -> Truth:
     source = store.GeoTiffSource.open(path)
     mask = source.read(whole(source.grid)).values
     if len(mask) != 4 or mask.shape[1:] != tuple(grid.shape):
-        message = (
-            f"{path.name} has {len(mask)} bands of {mask.shape[1]} x {mask.shape[2]} pixels; wanted are 4 of {grid.shape[0]} x {grid.shape[1]}, as the image."
-        )
+        message = f"{path.name} has {len(mask)} bands of {mask.shape[1]} x {mask.shape[2]} pixels; wanted are 4 of {grid.shape[0]} x {grid.shape[1]}, as the image."
         raise BadInput(message)
     if grid.crs is not None and source.grid.crs is not None:
         placed = GeoBox(source.grid.shape, source.grid.transform, grid.crs)  # netCDF and GeoTIFF write the one CRS in two ways

@@ -179,9 +179,7 @@ def _overlapping(parts: np.ndarray) -> int:
     return int((common > 0.01 * smaller).sum())
 
 
-def burn_fields(
-    outlines: Outlines, grid: GeoBox, burning: Burning | None = None, classes: ClassScheme = FTW3, roi: Roi | None = None
-) -> tuple[LabelMap, Instances]:
+def burn_fields(outlines: Outlines, grid: GeoBox, burning: Burning | None = None, classes: ClassScheme = FTW3, roi: Roi | None = None) -> tuple[LabelMap, Instances]:
     """Burn outlines onto a grid, or onto a region of it; a region burnt alone equals the same region cut from the whole.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -16,14 +16,14 @@ from selion.classes import IGNORE
 from selion.data.catalogue import load_dataset
 from selion.data.dataset import Dataset, Entry
 from selion.data.declare import FILE
-from selion.data.likeness import COMMON, Look, common_land, look_at, same_pictures
+from selion.data.likeness import COMMON, ImageDigest, common_land, look_at, same_pictures
 from selion.data.polarity import Polarity, mostly_negative, polarity
 from selion.data.shift import Shift, Surface, common_shift, label_edges, shift_of, surface
 from selion.errors import BadInput, SelionError
 from selion.grid import Roi, whole
+from selion.progress import OnStep
 from selion.sample import Sample
 
-OnStep = Callable[[str, float, float], None]
 SURE = 4.0
 """Standard errors from which on a shift of a whole dataset is one."""
 SURER = 5.0
@@ -99,10 +99,10 @@ def _share_lines(shares: dict[str, dict[str, float]]) -> list[str]:
 
 
 @dataclass(eq=False)
-class _Seen:
+class _SeenSamples:
     """What one walk through the dataset gathers."""
 
-    looks: list[tuple[Entry, Look]] = field(default_factory=list)
+    looks: list[tuple[Entry, ImageDigest]] = field(default_factory=list)
     counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     surfaces: list[tuple[str, Surface]] = field(default_factory=list)
     polarities: list[tuple[str, Polarity]] = field(default_factory=list)
@@ -146,7 +146,7 @@ def check_dataset(
     options = options or CheckOptions()
     dataset = given if isinstance(given, Dataset) else load_dataset(given, root)
     chosen = set(np.linspace(0, len(dataset) - 1, min(options.shifts, len(dataset))).round().astype(int).tolist()) if len(dataset) else set()
-    seen = _Seen()
+    seen = _SeenSamples()
     for k, entry in enumerate(dataset.entries):
         _look(entry, dataset, seen, options, shifts=k in chosen)
         if on_step:
@@ -158,7 +158,7 @@ def check_dataset(
     return CheckReport(dataset.name, len(dataset), ordered, _shares(dataset, seen), shift, tuple(sorted(findings, key=lambda f: not f.fault)))
 
 
-def _look(entry: Entry, dataset: Dataset, seen: _Seen, options: CheckOptions, *, shifts: bool) -> None:
+def _look(entry: Entry, dataset: Dataset, seen: _SeenSamples, options: CheckOptions, *, shifts: bool) -> None:
     """Open one sample and gather what it says; what cannot be opened is noted."""
     try:
         sample = entry.open()
@@ -197,7 +197,7 @@ def _kind(error: Exception) -> str:
     return "values" if isinstance(error, BadInput) and not isinstance(error, UnreadableFile) else "unreadable"
 
 
-def _count(sample: Sample, dataset: Dataset, split: str, seen: _Seen) -> None:
+def _count(sample: Sample, dataset: Dataset, split: str, seen: _SeenSamples) -> None:
     if sample.labels is None:
         return
     found = np.bincount(sample.labels.ids.ravel(), minlength=256)
@@ -206,7 +206,7 @@ def _count(sample: Sample, dataset: Dataset, split: str, seen: _Seen) -> None:
         seen.counts[split][name] += int(found[k])
 
 
-def _shares(dataset: Dataset, seen: _Seen) -> dict[str, dict[str, float]]:
+def _shares(dataset: Dataset, seen: _SeenSamples) -> dict[str, dict[str, float]]:
     names = (*dataset.classes.names, "unknown")
     sums = {split: seen.counts[split] for split in sorted(seen.counts, key=(*dataset.splits, "").index)}
     total: Counter[str] = Counter()
@@ -222,7 +222,7 @@ def _listing(dataset: Dataset) -> list[Finding]:
     return [Finding("missing" if any(word in text for word in lost) else "listing", any(word in text for word in lost), text) for text in dataset.problems]
 
 
-def _broken(seen: _Seen) -> list[Finding]:
+def _broken(seen: _SeenSamples) -> list[Finding]:
     said = {
         "values": "masks hold values that nothing is known of",
         "grid": "masks do not fit their images",
@@ -236,7 +236,7 @@ def _broken(seen: _Seen) -> list[Finding]:
     ]
 
 
-def _inverted(seen: _Seen) -> list[Finding]:
+def _inverted(seen: _SeenSamples) -> list[Finding]:
     findings = []
     green = [(key, p.greener) for key, p in seen.polarities if p.greener is not None]
     if mostly_negative([v for _, v in green]):
@@ -261,7 +261,7 @@ def _inverted(seen: _Seen) -> list[Finding]:
     return findings
 
 
-def _shifted(seen: _Seen, shift: Shift | None, options: CheckOptions) -> list[Finding]:
+def _shifted(seen: _SeenSamples, shift: Shift | None, options: CheckOptions) -> list[Finding]:
     if shift is not None and shift.pixels >= options.least_shift - 0.25 and shift.significance >= SURE:
         text = f"labels lie beside the image's edges: they fit best {_moved(shift)} ({shift.significance:.1f} standard errors over {shift.units} units)."
         return [Finding("shifted", True, text)]
@@ -279,8 +279,8 @@ def _moved(shift: Shift) -> str:
     return f"{across} and {along}"
 
 
-def _leaks(seen: _Seen) -> list[Finding]:
-    by_split: dict[str, list[tuple[Entry, Look]]] = defaultdict(list)
+def _leaks(seen: _SeenSamples) -> list[Finding]:
+    by_split: dict[str, list[tuple[Entry, ImageDigest]]] = defaultdict(list)
     for entry, look in seen.looks:
         by_split[entry.split].append((entry, look))
     findings = _twice(seen.looks)
@@ -289,7 +289,7 @@ def _leaks(seen: _Seen) -> list[Finding]:
     return findings
 
 
-def _twice(looks: Sequence[tuple[Entry, Look]]) -> list[Finding]:
+def _twice(looks: Sequence[tuple[Entry, ImageDigest]]) -> list[Finding]:
     """Find images with the same pixels."""
     by_digest: dict[str, list[Entry]] = defaultdict(list)
     for entry, look in looks:
@@ -304,7 +304,7 @@ def _twice(looks: Sequence[tuple[Entry, Look]]) -> list[Finding]:
     ]
 
 
-def _between(one: tuple[str, Sequence[tuple[Entry, Look]]], other: tuple[str, Sequence[tuple[Entry, Look]]]) -> list[Finding]:
+def _between(one: tuple[str, Sequence[tuple[Entry, ImageDigest]]], other: tuple[str, Sequence[tuple[Entry, ImageDigest]]]) -> list[Finding]:
     """Find what two splits have in common, beside the same pixels."""
     (name, mine), (their_name, theirs) = one, other
     names = f"{name} and {their_name}"
@@ -330,7 +330,7 @@ def _between(one: tuple[str, Sequence[tuple[Entry, Look]]], other: tuple[str, Se
     ]
 
 
-def _classes(dataset: Dataset, seen: _Seen) -> list[Finding]:
+def _classes(dataset: Dataset, seen: _SeenSamples) -> list[Finding]:
     """Say which classes never occur, and where 255 may have been meant as a class."""
     if not seen.values:
         return []

@@ -9,7 +9,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,16 +19,15 @@ from selion.data.catalogue import find_dataset
 from selion.data.declare import Declaration, Download
 from selion.data.splits import read_table
 from selion.errors import BadInput, ChecksumMismatch, OutputFailed, UnknownName, UnreadableFile
+from selion.progress import OnNote, OnStep
 
-OnStep = Callable[[str, float, float], None]
-OnNote = Callable[[str], None]
 PIECE = 1 << 20
 KEPT = ".downloads"
 """Where archives wait, in the dataset's folder."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ArchivePart:
     """One file to fetch."""
 
     url: str
@@ -110,7 +109,7 @@ def _fetch_listed(table: Path, download: Download, root: Path, groups: set[str],
     return sorted({path.parent for path in wanted})
 
 
-def parts_of(made: Declaration, groups: Sequence[str] = ()) -> list[Part]:
+def parts_of(made: Declaration, groups: Sequence[str] = ()) -> list[ArchivePart]:
     """Return what is to be fetched of a dataset.
 
     Raises
@@ -132,13 +131,12 @@ def parts_of(made: Declaration, groups: Sequence[str] = ()) -> list[Part]:
     return [part for download in made.download for part in _parts(download, tuple(groups) or tuple(made.groups))]
 
 
-def _parts(download: Download, groups: Sequence[str]) -> list[Part]:
+def _parts(download: Download, groups: Sequence[str]) -> list[ArchivePart]:
     if "{group}" not in download.url:
         name = download.url.rpartition("/")[2]
-        return [Part(download.url, _sum(download.md5, ""), _sum(download.sha256, ""), download.into, name)]
+        return [ArchivePart(download.url, _sum(download.md5, ""), _sum(download.sha256, ""), download.into, name)]
     return [
-        Part(download.url.replace("{group}", g), _sum(download.md5, g), _sum(download.sha256, g), download.into.replace("{group}", g), g)
-        for g in dict.fromkeys(groups)
+        ArchivePart(download.url.replace("{group}", g), _sum(download.md5, g), _sum(download.sha256, g), download.into.replace("{group}", g), g) for g in dict.fromkeys(groups)
     ]
 
 
@@ -146,7 +144,7 @@ def _sum(given: object, group: str) -> str:
     return given if isinstance(given, str) else str(given.get(group, "")) if isinstance(given, dict) else ""
 
 
-def _fetch_part(part: Part, root: Path, *, keep_archives: bool, on_step: OnStep | None, tell: OnNote) -> Path:
+def _fetch_part(part: ArchivePart, root: Path, *, keep_archives: bool, on_step: OnStep | None, tell: OnNote) -> Path:
     target = root / part.into if part.into not in ("", ".") else root
     archive = part.url.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
     final = target if archive else target / part.url.rpartition("/")[2]
@@ -224,7 +222,7 @@ def unpack(archive: Path, folder: Path, *, into_existing: bool = False) -> None:
         If something of it is there already.
     """
     if not into_existing:
-        with store.whole_folder(folder) as temporary:
+        with store.atomic_folder(folder) as temporary:
             _extract(archive, temporary)
             _lift(temporary)
         return
@@ -232,7 +230,7 @@ def unpack(archive: Path, folder: Path, *, into_existing: bool = False) -> None:
     aside = folder / f".{archive.name}.unpacking"
     if aside.exists():  # ours, left by a process that was killed
         shutil.rmtree(aside)
-    with store.whole_folder(aside) as temporary:
+    with store.atomic_folder(aside) as temporary:
         _extract(archive, temporary)
         _lift(temporary)
     try:
@@ -292,7 +290,5 @@ def _check_members(archive: Path, members: Sequence[tuple[str, bool]]) -> None:
 def _check_space(archive: Path, folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if wanted > free:
-        message = (
-            f"{archive.name} unpacks to {wanted / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free at {folder.parent}: free some, or choose another place."
-        )
+        message = f"{archive.name} unpacks to {wanted / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free at {folder.parent}: free some, or choose another place."
         raise OutputFailed(message)

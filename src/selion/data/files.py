@@ -15,7 +15,7 @@ from selion import store
 from selion.classes import ClassScheme
 from selion.data.dataset import SPLIT_NAMES, Dataset, Entry, Truth
 from selion.data.declare import Declaration, Files
-from selion.data.patterns import Found, fill, find, partner
+from selion.data.patterns import FoundFile, fill, find, partner
 from selion.data.splits import assign, split_name
 from selion.data.stacked import stack
 from selion.data.truths import can_become, truth_in
@@ -33,7 +33,7 @@ TAILS = ("_mask", "_masks", "_label", "_labels", "_annotation", "_gt", "_instanc
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class FileLayout:
     """How the truth of a sample is read: the part that all samples of a dataset share."""
 
     classes: ClassScheme
@@ -51,7 +51,7 @@ def open_image(path: Path, bands: tuple[str, ...]) -> Source:
     return stack([source], bands, path.name) if bands else source
 
 
-def read_truth(labels: Path | None, instances: Path | None, recipe: Recipe, grid: GeoBox) -> Truth:
+def read_truth(labels: Path | None, instances: Path | None, recipe: FileLayout, grid: GeoBox) -> Truth:
     """Read masks and objects of one image.
 
     Raises
@@ -99,7 +99,7 @@ def load_files(made: Declaration, root: Path, wanted: ClassScheme | None, bounda
         If no image is found where the declaration says.
     """
     files, found = _first_that_is_there(made, root)
-    recipe = Recipe(made.classes, wanted or made.classes, files.values, files.fill, boundary)
+    recipe = FileLayout(made.classes, wanted or made.classes, files.values, files.fill, boundary)
     if wanted is not None and not can_become(made.classes, wanted, objects=bool(files.instances)):
         truth_in(wanted, _empty(made.classes), None)  # says why not
     entries, problems = _entries(root, files, found, recipe)
@@ -110,7 +110,7 @@ def _empty(classes: ClassScheme) -> LabelMap:
     return LabelMap(np.zeros((1, 1), np.uint8), GeoBox.from_bbox((0, 0, 1, 1), shape=(1, 1)), classes)
 
 
-def _first_that_is_there(made: Declaration, root: Path) -> tuple[Files, list[Found]]:
+def _first_that_is_there(made: Declaration, root: Path) -> tuple[Files, list[FoundFile]]:
     for files in made.files:
         found = find(root, files.image)
         if found:
@@ -121,7 +121,7 @@ def _first_that_is_there(made: Declaration, root: Path) -> tuple[Files, list[Fou
     raise UnreadableFile(message)
 
 
-def _entries(root: Path, files: Files, found: Sequence[Found], recipe: Recipe) -> tuple[list[Entry], list[str]]:
+def _entries(root: Path, files: Files, found: Sequence[FoundFile], recipe: FileLayout) -> tuple[list[Entry], list[str]]:
     partners = {name: [partner(root, pattern, f.parts) for f in found] for name, pattern in (("labels", files.labels), ("instances", files.instances)) if pattern}
     alone = [not any(paths[k] for paths in partners.values()) for k in range(len(found))] if partners else [False] * len(found)
     problems = _listed([f.path for f, is_alone in zip(found, alone, strict=True) if is_alone], root, "images have no truth")
@@ -138,12 +138,12 @@ def _entries(root: Path, files: Files, found: Sequence[Found], recipe: Recipe) -
     return entries, [*problems, *said]
 
 
-def _entry(key: str, image: Path, labels: Path | None, instances: Path | None, recipe: Recipe, bands: tuple[str, ...], split: str, group: str) -> Entry:
+def _entry(key: str, image: Path, labels: Path | None, instances: Path | None, recipe: FileLayout, bands: tuple[str, ...], split: str, group: str) -> Entry:
     paths = tuple(path for path in (image, labels, instances) if path is not None)
     return Entry(key, partial(open_image, image, bands), partial(read_truth, labels, instances, recipe), split, group, paths)
 
 
-def _without_image(root: Path, files: Files, found: Sequence[Found]) -> list[str]:
+def _without_image(root: Path, files: Files, found: Sequence[FoundFile]) -> list[str]:
     """List truths that no image belongs to."""
     problems = []
     for what, pattern in (("masks", files.labels), ("instance masks", files.instances)):
@@ -179,7 +179,7 @@ def load_folder(made: Declaration, root: Path, wanted: ClassScheme | None, bound
     UnreadableFile
         If no image with truth is found.
     """
-    recipe = Recipe(made.classes, wanted or made.classes, made.values, "", boundary, _finer(made))
+    recipe = FileLayout(made.classes, wanted or made.classes, made.values, "", boundary, _finer(made))
     entries: list[Entry] = []
     problems: list[str] = []
     for place in _places(root):
@@ -261,7 +261,7 @@ def _bare(stem: str) -> str:
     return next((stem.removesuffix(tail) for tail in TAILS if stem.endswith(tail)), stem)
 
 
-def _read_place(root: Path, place: Path, below: tuple[str, ...], recipe: Recipe) -> tuple[list[Entry], list[str]]:
+def _read_place(root: Path, place: Path, below: tuple[str, ...], recipe: FileLayout) -> tuple[list[Entry], list[str]]:
     images = _by_name(place.joinpath("images", *below))
     labels, objects = (_truths(place, names, below, images) for names in (LABELS, OBJECTS))
     steps = (*place.relative_to(root).parts, *below)
@@ -274,6 +274,5 @@ def _read_place(root: Path, place: Path, below: tuple[str, ...], recipe: Recipe)
     problems += _listed(lost, root, f"truths beside {here.relative_to(root).as_posix()} have no image")
     prefix = "/".join(steps)
     return [
-        _entry(f"{prefix}/{name}" if prefix else name, images[name], labels.get(name), objects.get(name), recipe, (), split, group)
-        for name in sorted(known & set(images))
+        _entry(f"{prefix}/{name}" if prefix else name, images[name], labels.get(name), objects.get(name), recipe, (), split, group) for name in sorted(known & set(images))
     ], problems

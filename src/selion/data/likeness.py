@@ -21,7 +21,7 @@ ROWS = 512
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Look:
+class ImageDigest:
     """What is remembered of an image."""
 
     digest: str
@@ -32,7 +32,7 @@ class Look:
     """Longitude and latitude of the corners; None for photographs."""
 
 
-def look_at(values: np.ndarray, grid: GeoBox) -> Look:
+def look_at(values: np.ndarray, grid: GeoBox) -> ImageDigest:
     """Remember an image.
 
     Parameters
@@ -41,7 +41,7 @@ def look_at(values: np.ndarray, grid: GeoBox) -> Look:
     grid : GeoBox
     """
     digest = hashlib.blake2b(np.ascontiguousarray(values).tobytes() + repr(values.shape).encode(), digest_size=16).hexdigest()
-    return Look(digest, small(values), corners_of(grid))
+    return ImageDigest(digest, small(values), corners_of(grid))
 
 
 def small(values: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def same_pictures(one: np.ndarray, other: np.ndarray) -> list[tuple[int, int, fl
     return [(i, j, alike) for (i, j), alike in sorted(found.items())]
 
 
-def common_land(one: Sequence[Look], other: Sequence[Look]) -> list[tuple[int, int, float]]:
+def common_land(one: Sequence[ImageDigest], other: Sequence[ImageDigest]) -> list[tuple[int, int, float]]:
     """Find pairs of images that show common land, as (index in one, index in other, share of the smaller)."""
     import shapely
 

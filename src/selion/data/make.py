@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,16 +22,15 @@ from selion.data.polygons import Chips, Labelled, load_polygons
 from selion.errors import BadInput
 from selion.grid import whole
 from selion.labels import LabelMap
+from selion.progress import OnStep
 from selion.sample import Sample
 
-OnStep = Callable[[str, float, float], None]
-"""Called with the stage, what is done and what there is to do."""
 WRITERS = 4
 """Chips that are written at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeDataset:
     """What was written."""
 
     folder: Path
@@ -55,7 +54,7 @@ def make_dataset(
     group: str = "",
     force: bool = False,
     on_step: OnStep | None = None,
-) -> Made:
+) -> MadeDataset:
     """Write chips with masks, a table of splits and a ``dataset.toml``; :func:`selion.data.load_dataset` opens the folder.
 
     Parameters
@@ -71,7 +70,7 @@ def make_dataset(
 
     Returns
     -------
-    Made
+    MadeDataset
 
     Raises
     ------
@@ -86,7 +85,7 @@ def make_dataset(
     dataset = load_polygons(images, labelled, chips or Chips(), name=name or out.name, licence=licence, group=group)
     counts: Counter[str] = Counter()
     objects, rows = 0, []
-    with store.whole_folder(out, force) as folder:
+    with store.atomic_folder(out, force) as folder:
         for entry, chip in zip(dataset.entries, _chips(dataset, folder, on_step), strict=True):
             if chip is not None:
                 counts.update(chip.pixels)
@@ -98,7 +97,7 @@ def make_dataset(
     lost = len(dataset) - len(rows)
     notes = (*dataset.problems, *([f"{lost:,} chips hold nothing but nodata and were left out."] if lost else []))
     shares = {key: counts[key] / total for key in (*dataset.classes.names, "unknown")}
-    return Made(out, dict(Counter(row[1] for row in rows)), shares, objects, notes)
+    return MadeDataset(out, dict(Counter(row[1] for row in rows)), shares, objects, notes)
 
 
 @dataclass(frozen=True, slots=True)

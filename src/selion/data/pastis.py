@@ -43,7 +43,7 @@ WINDOWS = {"window_a": ("03-15", "05-15"), "window_b": ("07-01", "09-15")}
 
 
 @dataclass(frozen=True, slots=True)
-class Season:
+class PastisDates:
     """Month and day of the first and the last date, which count; a window may pass the year's end."""
 
     name: str
@@ -56,7 +56,7 @@ class Season:
         return self.first <= day <= self.last if self.first <= self.last else day >= self.first or day <= self.last
 
 
-def open_seasons(path: Path, dates: tuple[str, ...], seasons: tuple[Season, ...]) -> Source:
+def open_seasons(path: Path, dates: tuple[str, ...], seasons: tuple[PastisDates, ...]) -> Source:
     """Open a time series as one image: the median of each season, or every date where no season is given.
 
     Raises
@@ -115,7 +115,7 @@ def load_pastis(made: Declaration, root: Path, wanted: ClassScheme | None, bound
     if classes.names not in (FTW2.names, FTW3.names):
         raise UnknownName.among("class scheme of PASTIS", ", ".join(classes.names), [", ".join(FTW2.names), ", ".join(FTW3.names)])
     home = next((folder for folder in (root, root / "PASTIS-R", root / "PASTIS") if (folder / "metadata.geojson").is_file()), root)
-    seasons = tuple(Season(name, str(first), str(last)) for name, (first, last) in made.settings.get("windows", WINDOWS).items())
+    seasons = tuple(PastisDates(name, str(first), str(last)) for name, (first, last) in made.settings.get("windows", WINDOWS).items())
     entries, lost = [], []
     for patch in _patches(home / "metadata.geojson"):
         entry = _entry(home, patch, seasons, classes, boundary)
@@ -139,7 +139,7 @@ def _patches(path: Path) -> Sequence[Mapping[str, Any]]:
         raise UnreadableFile(message) from error
 
 
-def _entry(home: Path, patch: Mapping[str, Any], seasons: tuple[Season, ...], classes: ClassScheme, boundary: int) -> Entry:
+def _entry(home: Path, patch: Mapping[str, Any], seasons: tuple[PastisDates, ...], classes: ClassScheme, boundary: int) -> Entry:
     key = str(patch["ID_PATCH"])
     image = home / "DATA_S2" / f"S2_{key}.npy"
     crops, parcels = home / "ANNOTATIONS" / f"TARGET_{key}.npy", home / "INSTANCE_ANNOTATIONS" / f"INSTANCES_{key}.npy"

@@ -15,7 +15,7 @@ _PART = re.compile(r"\{(\w+)(?::((?:[^{}]|\{\d[\d,]*\})+))?\}|\*")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFile:
     """A file that fits a pattern."""
 
     path: Path
@@ -43,7 +43,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
         raise BadInput(message) from error
 
 
-def find(root: Path, pattern: str) -> list[Found]:
+def find(root: Path, pattern: str) -> list[FoundFile]:
     """Find the files below ``root`` that fit, sorted by path.
 
     Raises
@@ -59,7 +59,7 @@ def find(root: Path, pattern: str) -> list[Found]:
     for path in _walk(root / start, None if depth is None else depth - start.count("/") - (1 if start else 0)):
         match = regex.fullmatch(path.relative_to(root).as_posix())
         if match is not None:
-            found.append(Found(path, {name: text for name, text in match.groupdict().items() if text is not None}))
+            found.append(FoundFile(path, {name: text for name, text in match.groupdict().items() if text is not None}))
     return sorted(found, key=lambda f: f.path.relative_to(root).as_posix())
 
 

@@ -62,9 +62,7 @@ class Labelled:
     classes: ClassScheme = FTW3
 
 
-def load_polygons(
-    images: Sequence[str | os.PathLike[str]], labelled: Labelled, chips: Chips | None = None, *, name: str = "", licence: str = "", group: str = ""
-) -> Dataset:
+def load_polygons(images: Sequence[str | os.PathLike[str]], labelled: Labelled, chips: Chips | None = None, *, name: str = "", licence: str = "", group: str = "") -> Dataset:
     """Make a dataset of images and polygons without writing anything.
 
     Parameters

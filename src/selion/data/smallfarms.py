@@ -22,7 +22,7 @@ from selion.classes import FTW2, FTW3, ClassScheme
 from selion.data.burning import Burning, burn_fields, read_outlines
 from selion.data.dataset import Dataset, Entry, Truth
 from selion.data.declare import Declaration
-from selion.data.files import Recipe, open_image, read_truth
+from selion.data.files import FileLayout, open_image, read_truth
 from selion.data.splits import split_name
 from selion.data.values import UNKNOWN
 from selion.errors import UnknownName, UnreadableFile
@@ -71,7 +71,7 @@ def _entry(home: Path, image: Path, classes: ClassScheme, burning: Burning) -> E
     if polygons is not None:
         return Entry(stem, opened, partial(burnt_truth, polygons, classes, burning), split, group, (image, polygons))
     if masks and classes.names == FTW2.names:
-        recipe = Recipe(FTW2, FTW2, VALUES, "", 0)
+        recipe = FileLayout(FTW2, FTW2, VALUES, "", 0)
         return Entry(stem, opened, partial(read_truth, masks[0], None, recipe), split, group, (image, masks[0]))
     return None
 

@@ -65,7 +65,7 @@ def stack(sources: Sequence[Source], names: Sequence[str], what: str = "the imag
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class BandSubset:
     """Some bands of a source, under names of their own."""
 
     source: Source
@@ -117,4 +117,4 @@ class Cut:
         return self.source.read((slice(top + rows.start, top + rows.stop), slice(left + columns.start, left + columns.stop)))
 
 
-_: tuple[type[Source], ...] = (Stacked, Chosen, Cut)
+_: tuple[type[Source], ...] = (Stacked, BandSubset, Cut)

@@ -37,7 +37,7 @@ def write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs
     frame : GeoDataFrame
         With the columns of :data:`selion.fields.schema.COLUMNS` (others are kept).
     path : Path
-        Where; written in place, so give the temporary name of :func:`selion.store.whole.whole_file`.
+        Where; written in place, so give the temporary name of :func:`selion.store.atomic.whole_file`.
     origin : Origin
     crs : str, optional
         That of the file; None: that of the frame, whose outlines are then written as they are.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from selion.errors import BadInput, GridMismatch, OutputFailed, UnknownName, UnreadableFile
 from selion.fields.schema import Origin
 from selion.fields.style import field_styles
-from selion.store.whole import check_output, whole_file
+from selion.store.atomic import atomic_write, check_output
 
 if TYPE_CHECKING:
     import geopandas
@@ -114,9 +114,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     return FORMATS[ending]
 
 
-def write_fields(
-    frame: geopandas.GeoDataFrame, path: str | os.PathLike[str], origin: Origin | None = None, *, crs: str | None = None, force: bool = False
-) -> Path:
+def write_fields(frame: geopandas.GeoDataFrame, path: str | os.PathLike[str], origin: Origin | None = None, *, crs: str | None = None, force: bool = False) -> Path:
     """Write fields; the ending of ``path`` says which format.
 
     Parameters
@@ -149,7 +147,7 @@ def write_fields(
     kind = format_of(path)
     check_output(path, force)
     wanted = _target(frame, kind, crs, Path(path))
-    with whole_file(path, force) as temporary, _explained(Path(path), temporary):
+    with atomic_write(path, force) as temporary, _explained(Path(path), temporary):
         kind.write(frame, temporary, origin or Origin(), wanted)
     return Path(path)
 

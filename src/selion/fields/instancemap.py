@@ -16,10 +16,10 @@ from odc.geo.geobox import GeoBox
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput, OutputFailed, UnreadableFile
-from selion.fields.instances import InstanceOptions, Scene, conclude, cut, prepare
+from selion.fields.instances import InstanceInput, InstanceOptions, conclude, cut, prepare
 from selion.fields.memory import give_back
 from selion.fields.polygonise import Run
-from selion.fields.seams import Block
+from selion.fields.seams import BasinBlock
 from selion.grid import Roi, pad_roi, tiles
 from selion.labels import Instances
 from selion.raster import Source
@@ -132,7 +132,7 @@ def make_ids(folder: Path, shape: tuple[int, int]) -> Path:
     return path
 
 
-def _cut_block(probs: Source, scene: Scene, path: Path, roi: Roi) -> Block:
+def _cut_block(probs: Source, scene: InstanceInput, path: Path, roi: Roi) -> BasinBlock:
     frame = pad_roi(roi, scene.halo, scene.shape)
     labels, block = cut(probs.read(frame), roi, scene, frame)
     np.load(path, mmap_mode="r+")[roi] = labels

@@ -18,7 +18,7 @@ from selion.labels import Instances
 from selion.raster import Raster
 
 if TYPE_CHECKING:
-    from selion.fields.seams import Basins, Block
+    from selion.fields.seams import BasinBlock, Basins
 
 FULL = 65535
 """Probabilities are counted in this many steps, in whole numbers, so that sums do not depend on their order."""
@@ -69,7 +69,7 @@ class InstanceOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class InstanceInput:
     """What all blocks of one raster have in common: options in whole numbers, and how large pixels are."""
 
     shape: tuple[int, int]
@@ -166,7 +166,7 @@ def find_instances(probs: Raster, classes: ClassScheme, method: str = "watershed
     return Instances(lut[labels], probs.grid, table)
 
 
-def prepare(grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOptions) -> Scene:
+def prepare(grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOptions) -> InstanceInput:
     """Turn options into whole numbers of this grid."""
     if method not in METHODS:
         raise UnknownName.among("method", method, METHODS)
@@ -178,7 +178,7 @@ def prepare(grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOp
     pixel = ground_sampling_distance(grid) or 1.0
     small = _small(options, unit)
     passes, radii = _kernel(max(options.smoothing / pixel, 1.0) if options.smoothing > 0 and not flat else 0.0)
-    return Scene(
+    return InstanceInput(
         shape=(int(grid.shape[0]), int(grid.shape[1])),
         things=np.array([classes.index(name) for name in classes.things], np.int64),
         boundary=classes.index(classes.boundary) if classes.boundary else -1,
@@ -227,7 +227,7 @@ def pixel_areas(grid: GeoBox) -> tuple[np.ndarray, float]:
     return np.round(area / unit).astype(np.int64), unit
 
 
-def cut(probs: Raster, core: Roi, scene: Scene, frame: Roi | None = None) -> tuple[np.ndarray, Block]:
+def cut(probs: Raster, core: Roi, scene: InstanceInput, frame: Roi | None = None) -> tuple[np.ndarray, BasinBlock]:
     """Cut one block into basins.
 
     Parameters
@@ -236,7 +236,7 @@ def cut(probs: Raster, core: Roi, scene: Scene, frame: Roi | None = None) -> tup
         Probabilities of the region ``frame``.
     core : Roi
         The block.
-    scene : Scene
+    scene : InstanceInput
         What :func:`prepare` made of the whole raster.
     frame : Roi, optional
         The block with ``scene.halo`` pixels around it, cut to the raster; None: the block itself is the whole raster.
@@ -245,7 +245,7 @@ def cut(probs: Raster, core: Roi, scene: Scene, frame: Roi | None = None) -> tup
     -------
     labels : (y, x) int32 ndarray
         Basins of the block, 1 .. n.
-    block : Block
+    block : BasinBlock
         What they are like.
     """
     from selion.fields import basins
@@ -263,7 +263,7 @@ def cut(probs: Raster, core: Roi, scene: Scene, frame: Roi | None = None) -> tup
     found = basins.passes(labels, kind, relief, line, core[0].start, core[1].start, scene.shape[1])
     found[:, :2] -= 1
     found = np.column_stack([found[:, :3], np.ones(len(found), np.int64), found[:, 3]])
-    block = seams.Block(core, rows, seams.sum_passes(found), _rims(labels, kind, relief, line, flow))
+    block = seams.BasinBlock(core, rows, seams.sum_passes(found), _rims(labels, kind, relief, line, flow))
     if scene.first is None:
         return labels, block
     block, place = seams.by_depth_inside(block, scene.shape, *scene.first)
@@ -288,7 +288,7 @@ def _with_rim(values: np.ndarray, core: Roi, frame: Roi, rim: int) -> np.ndarray
     return out
 
 
-def _evidence(probs: Raster, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _evidence(probs: Raster, scene: InstanceInput) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return class, relief, share and line of each pixel, see :func:`selion.fields.basins.weigh`."""
     from selion.fields import basins
 
@@ -342,7 +342,7 @@ def _opened(kind: np.ndarray, radius: int) -> np.ndarray:
     return out
 
 
-def conclude(blocks: list[Block], scene: Scene, classes: ClassScheme, method: str, options: InstanceOptions) -> tuple[np.ndarray, pd.DataFrame]:
+def conclude(blocks: list[BasinBlock], scene: InstanceInput, classes: ClassScheme, method: str, options: InstanceOptions) -> tuple[np.ndarray, pd.DataFrame]:
     """Decide which basins are one object.
 
     Returns
@@ -359,7 +359,7 @@ def conclude(blocks: list[Block], scene: Scene, classes: ClassScheme, method: st
     return lut, _table(objects.rows, ids, scene, classes)
 
 
-def _table(rows: np.ndarray, ids: np.ndarray, scene: Scene, classes: ClassScheme) -> pd.DataFrame:
+def _table(rows: np.ndarray, ids: np.ndarray, scene: InstanceInput, classes: ClassScheme) -> pd.DataFrame:
     from selion.fields.basins import OUTSIDE
 
     own = (rows[:, seams.KIND] > 0) & (rows[:, seams.KIND] < OUTSIDE)

@@ -19,7 +19,7 @@ ONE, OTHER, PASS, LENGTH, LINES = range(5)
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class BasinBlock:
     """What one block knows about its basins."""
 
     roi: Roi
@@ -37,14 +37,14 @@ class Basins:
     """All basins of the raster, ordered by their first pixels."""
 
     rows: np.ndarray
-    """(n, 7) int64, as in :class:`Block`."""
+    """(n, 7) int64, as in :class:`BasinBlock`."""
     passes: np.ndarray
-    """(m, 5) int64, as in :class:`Block`."""
+    """(m, 5) int64, as in :class:`BasinBlock`."""
     pieces: np.ndarray
     """(k,) int64: the basin of each piece, the pieces of all blocks one after the other."""
 
 
-def join(blocks: list[Block], width: int) -> Basins:
+def join(blocks: list[BasinBlock], width: int) -> Basins:
     """Join blocks that tile a raster (:func:`selion.grid.tiles`) of ``width`` px into one table of basins.
 
     The list is emptied: what comes after is the most that a map has in memory, and needs them no more.
@@ -59,7 +59,7 @@ def join(blocks: list[Block], width: int) -> Basins:
     return Basins(rows, sum_passes(found), pieces)
 
 
-def _all_passes(blocks: list[Block], offsets: np.ndarray, seams: list[np.ndarray], pieces: np.ndarray) -> np.ndarray:
+def _all_passes(blocks: list[BasinBlock], offsets: np.ndarray, seams: list[np.ndarray], pieces: np.ndarray) -> np.ndarray:
     """Return the passes of all blocks and across all seams, between basins of the raster."""
     parts = [*(block.passes for block in blocks), *seams]
     found, at = np.empty((sum(map(len, parts)), 5), np.int64), 0
@@ -71,7 +71,7 @@ def _all_passes(blocks: list[Block], offsets: np.ndarray, seams: list[np.ndarray
     return found
 
 
-def _seams(blocks: list[Block], offsets: np.ndarray, width: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def _seams(blocks: list[BasinBlock], offsets: np.ndarray, width: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return pairs of pieces that are one basin, and the passes across seams."""
     where = {(block.roi[0].start, block.roi[1].start): k for k, block in enumerate(blocks)}
     links, seams = [np.empty((0, 2), np.int64)], []
@@ -189,7 +189,7 @@ def _rising(basins: Basins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return basins.passes[chosen, ONE], basins.passes[chosen, OTHER], basins.passes[chosen, PASS]
 
 
-def by_depth_inside(block: Block, shape: tuple[int, int], depth: int, small: int, absorb: int) -> tuple[Block, np.ndarray]:
+def by_depth_inside(block: BasinBlock, shape: tuple[int, int], depth: int, small: int, absorb: int) -> tuple[BasinBlock, np.ndarray]:
     """Join within a block what :func:`by_depth` would join whatever lies around it, so that the table of the whole raster stays short.
 
     A pass once refused stays refused: later ones are higher and its lakes only grow and deepen, so deciding it again with the rest does no harm, and what is
@@ -197,13 +197,13 @@ def by_depth_inside(block: Block, shape: tuple[int, int], depth: int, small: int
 
     Parameters
     ----------
-    block : Block
+    block : BasinBlock
     shape : (int, int)
         Size of the raster (y, x): along its edge there is no neighbour.
 
     Returns
     -------
-    Block
+    BasinBlock
         With fewer basins.
     (n,) int64 ndarray
         Where each basin went.
@@ -215,7 +215,7 @@ def by_depth_inside(block: Block, shape: tuple[int, int], depth: int, small: int
             shut[rim[0]] = False
     joined = by_depth(Basins(block.basins, block.passes, np.arange(len(block.basins))), depth, small, absorb, shut)
     rims = tuple(np.concatenate([joined.pieces[rim[:1]], rim[1:]]) for rim in block.rims)
-    return Block(block.roi, joined.rows, joined.passes, rims), joined.pieces  # type: ignore[arg-type]
+    return BasinBlock(block.roi, joined.rows, joined.passes, rims), joined.pieces  # type: ignore[arg-type]
 
 
 def by_vote(basins: Basins, share: float) -> Basins:

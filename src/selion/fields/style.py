@@ -30,9 +30,7 @@ def graded_style(attribute: str, bounds: Sequence[float], labels: Sequence[str],
         One per class; colours are ``#rrggbb``.
     """
     steps = list(zip(bounds[:-1], bounds[1:], labels, strict=True))
-    ranges = "".join(
-        f'<range symbol="{k}" render="true" lower="{low:.15f}" upper="{high:.15f}" label={quoteattr(label)}/>' for k, (low, high, label) in enumerate(steps)
-    )
+    ranges = "".join(f'<range symbol="{k}" render="true" lower="{low:.15f}" upper="{high:.15f}" label={quoteattr(label)}/>' for k, (low, high, label) in enumerate(steps))
     symbols = _symbols([("35,35,35,255", _rgba(colour)) for colour, _ in zip(colours, steps, strict=True)])
     return _document(f'<renderer-v2 type="graduatedSymbol" attr={quoteattr(attribute)} symbollevels="0"><ranges>{ranges}</ranges>{symbols}</renderer-v2>')
 
@@ -47,9 +45,7 @@ def sorted_style(attribute: str, colours: Mapping[str, str]) -> str:
     colours : mapping
         Word -> ``#rrggbb``.
     """
-    categories = "".join(
-        f'<category symbol="{k}" render="true" type="string" value={quoteattr(word)} label={quoteattr(word)}/>' for k, word in enumerate(colours)
-    )
+    categories = "".join(f'<category symbol="{k}" render="true" type="string" value={quoteattr(word)} label={quoteattr(word)}/>' for k, word in enumerate(colours))
     symbols = _symbols([("35,35,35,255", _rgba(colour)) for colour in colours.values()])
     body = f"<categories>{categories}</categories>{symbols}"
     return _document(f'<renderer-v2 type="categorizedSymbol" attr={quoteattr(attribute)} symbollevels="0">{body}</renderer-v2>')

@@ -12,7 +12,6 @@ from .median import masked_median as masked_median
 from .mosaic import Mosaic as Mosaic
 from .mosaic_file import mosaic_format as mosaic_format
 from .mosaic_file import write_mosaic as write_mosaic
-from .patience import Patience as Patience
 from .plans import plans_from_json as plans_from_json
 from .plans import plans_to_json as plans_to_json
 from .provenance import read_provenance as read_provenance
@@ -21,6 +20,7 @@ from .providers import find_provider as find_provider
 from .radiometry import Radiometry as Radiometry
 from .radiometry import decide as decide
 from .reading import open_band as open_band
+from .retry import RetryPolicy as RetryPolicy
 from .scene import BANDS as BANDS
 from .scene import Scene as Scene
 from .scene import Season as Season

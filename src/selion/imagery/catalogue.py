@@ -22,7 +22,7 @@ from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
 
 from selion.errors import SearchFailed
-from selion.imagery.patience import Patience, retries
+from selion.imagery.retry import RetryPolicy, retries
 
 if TYPE_CHECKING:
     from selion.imagery.providers import Provider
@@ -59,7 +59,7 @@ class Query:
         return f"{self.start}T00:00:00Z/{self.end}T23:59:59Z"
 
 
-def ask(provider: Provider, query: Query, patience: Patience) -> Iterator[Item]:
+def ask(provider: Provider, query: Query, patience: RetryPolicy) -> Iterator[Item]:
     """Yield the items of a catalogue that answer a query, page by page, as the server sent them: it may repeat items, and send broken ones.
 
     Raises
@@ -83,7 +83,7 @@ def ask(provider: Provider, query: Query, patience: Patience) -> Iterator[Item]:
 class _SteadyIO(StacApiIO):
     """pystac-client's reader, which also asks again when an answer breaks off in the middle: that is beyond urllib3's repetitions."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: RetryPolicy) -> None:
         super().__init__(timeout=patience.timeouts, max_retries=retries(patience))
         self.tries = patience.tries
 
@@ -206,7 +206,7 @@ def _absolute(assets: object, place: str) -> object:
     }
 
 
-def _why(provider: Provider, error: BaseException, patience: Patience) -> str:
+def _why(provider: Provider, error: BaseException, patience: RetryPolicy) -> str:
     status = getattr(error, "status_code", None)
     if status is not None:
         cure = {429: "it asks for fewer requests; wait a while", 401: "it wants an account", 403: "it wants an account", 404: "check the address"}

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,21 +15,20 @@ import numpy as np
 
 from selion.errors import FetchFailed, NoScenes, OutputFailed
 from selion.grid import Roi, overlap
+from selion.imagery.block_cache import Block, KeptBlocks
 from selion.imagery.clouds import EXCLUDED, parse_excluded
-from selion.imagery.kept import Block, KeptBlocks
-from selion.imagery.pipeline import Broken, Piece, Pipeline
+from selion.imagery.pipeline import Broken, Pipeline, ReadPiece
 from selion.imagery.provenance import composite_tags
 from selion.imagery.scene import BANDS, TilePlan
 from selion.imagery.signing import Signer
 from selion.imagery.views import ClearRule, OpenBand, SceneView
+from selion.progress import OnStep, silent
 
 log = logging.getLogger(__name__)
 WAITING = 12
 """Readers of what comes over a network: most of them wait."""
 STACKS = 96 * 2**20
 """Bytes for stacks of pixels: 48 scenes' worth of blocks, so two stacks of 20 scenes, or five of 10."""
-OnStep = Callable[[str, float, float, str], None]
-"""``on_step(stage, done, of, note)``."""
 COUNT = "count"
 """Name of the band that holds the number of views."""
 BLOCK = 1024
@@ -116,17 +115,13 @@ def compose(
         message = f"Tile {plan.tile} has no scenes for {plan.season.name} ({plan.season.start} to {plan.season.end}): widen the season or the cloud limit."
         raise NoScenes(message)
     rule = ClearRule(parse_excluded(excluded), options.margin)
-    work = _Work(plan, rule, open_band or _opener(signers), options, on_step or _silent)
+    work = _Work(plan, rule, open_band or _opener(signers), options, on_step or silent)
     kept = KeptBlocks.open(options.folder or path.with_name(f".{path.name}.blocks"), work.key, len(BANDS) + 1)
     while broken := work.make(kept):
         work.set_aside(kept, broken)
     _write(work, kept, path)
     kept.remove()
     return path
-
-
-def _silent(stage: str, done: float, of: float, note: str) -> None:
-    """Tell nobody."""
 
 
 def _opener(signers: Mapping[str, Signer]) -> OpenBand:
@@ -157,14 +152,14 @@ class _Work:
     open_band: OpenBand
     options: ComposeOptions
     on_step: OnStep
-    cells: list[Piece] = field(init=False)
+    cells: list[ReadPiece] = field(init=False)
     blocks: list[Roi] = field(init=False)
     doubted: set[str] = field(default_factory=set)
     """Scenes that were set aside because a server did not answer: forgiven if it turns out that none does."""
 
     def __post_init__(self) -> None:
         blocks = lattice(self.plan.roi, BLOCK)
-        self.cells = [Piece(cell, tuple(block for block in blocks if overlap(cell, block))) for cell in lattice(self.plan.roi, CELL)]
+        self.cells = [ReadPiece(cell, tuple(block for block in blocks if overlap(cell, block))) for cell in lattice(self.plan.roi, CELL)]
         self.blocks = [block for cell in self.cells for block in cell.blocks]
 
     @property
@@ -176,15 +171,13 @@ class _Work:
             "grid": [list(grid.shape), list(grid.transform[:6]), str(grid.crs)],
             "roi": [self.plan.roi[0].start, self.plan.roi[1].start],
             "rule": [sorted(self.rule.excluded), self.rule.margin],
-            "scenes": sorted(
-                [s.id, s.provider, sorted(s.hrefs.items()), how.offset, how.scale] for s, how in zip(self.plan.scenes, self.plan.radiometry, strict=True)
-            ),
+            "scenes": sorted([s.id, s.provider, sorted(s.hrefs.items()), how.offset, how.scale] for s, how in zip(self.plan.scenes, self.plan.radiometry, strict=True)),
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def make(self, kept: KeptBlocks) -> list[Broken]:
         """Make all blocks that are not there yet; return the scenes that broke, when one did."""
-        missing = [Piece(piece.cell, tuple(block for block in piece.blocks if not kept.has(block))) for piece in self.cells]
+        missing = [ReadPiece(piece.cell, tuple(block for block in piece.blocks if not kept.has(block))) for piece in self.cells]
         pending = [piece for piece in missing if piece.blocks]
         done = len(self.blocks) - sum(len(piece.blocks) for piece in pending)
         self._told(done)

@@ -24,7 +24,7 @@ ENOUGH = 256
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Part:
+class TilePart:
     """What an area needs of one tile."""
 
     tile: str
@@ -67,7 +67,7 @@ def same_place(grid: GeoBox, full: GeoBox) -> bool:
     return grid.crs == full.crs and all(abs(a - b) <= 20 for a, b in zip(_bounds(grid), _bounds(full), strict=True))
 
 
-def cut(tile: str, full: GeoBox, area: Area, around: float = 0.0, coarse: float | None = None) -> Part | None:
+def cut(tile: str, full: GeoBox, area: Area, around: float = 0.0, coarse: float | None = None) -> TilePart | None:
     """Cut the box around an area out of a tile.
 
     Parameters
@@ -83,7 +83,7 @@ def cut(tile: str, full: GeoBox, area: Area, around: float = 0.0, coarse: float 
 
     Returns
     -------
-    Part or None
+    TilePart or None
         None if the area does not touch the tile.
     """
     height, width = full.shape
@@ -95,7 +95,7 @@ def cut(tile: str, full: GeoBox, area: Area, around: float = 0.0, coarse: float 
     roi = _spanned(np.nonzero(touched.any(1))[0], pad, height), _spanned(np.nonzero(touched.any(0))[0], pad, width)
     look = look_grid(full[roi], coarse or fine_enough(full[roi]))
     inside = area.mask(look)
-    return Part(tile, full, roi, look, inside)
+    return TilePart(tile, full, roi, look, inside)
 
 
 def fine_enough(grid: GeoBox) -> float:
@@ -132,7 +132,7 @@ def window_of(grid: GeoBox, look: GeoBox) -> Roi | None:
     return parts[0], parts[1]
 
 
-def needless(parts: Sequence[Part]) -> dict[str, str]:
+def needless(parts: Sequence[TilePart]) -> dict[str, str]:
     """Say which parts can be left out because other tiles cover all that the area needs of them.
 
     Neighbouring tiles overlap by 9.8 km, and tiles of neighbouring UTM zones by more; an overpass is cut into all of them, so that the same
@@ -155,11 +155,11 @@ def needless(parts: Sequence[Part]) -> dict[str, str]:
     return found
 
 
-def _size(part: Part) -> float:
+def _size(part: TilePart) -> float:
     return float(part.inside.sum()) * part.coarse**2
 
 
-def covering(part: Part, others: Sequence[Part]) -> list[str]:
+def covering(part: TilePart, others: Sequence[TilePart]) -> list[str]:
     """Return the tiles that together cover all pixels of the area in a part, or an empty list."""
     rows, columns = np.nonzero(part.inside)
     place = part.look.transform
@@ -181,7 +181,7 @@ def covering(part: Part, others: Sequence[Part]) -> list[str]:
     return []
 
 
-def _near(part: Part, other: Part) -> bool:
+def _near(part: TilePart, other: TilePart) -> bool:
     """Say whether two tiles may overlap: their middles lie less than a diagonal apart."""
     from pyproj import Geod
 

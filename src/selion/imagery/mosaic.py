@@ -42,7 +42,7 @@ Resampling = Literal["nearest", "bilinear", "cubic"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sheet:
+class MosaicLayer:
     """The composite of one tile and season, as a sheet of the mosaic."""
 
     path: str
@@ -63,7 +63,7 @@ class Sheet:
         return self.season, self.tile, str(self.grid.crs), tuple(self.grid.transform[:6]), tuple(self.grid.shape), os.path.basename(self.path)  # noqa: PTH119 - may be a URL
 
 
-def read_sheet(path: str | os.PathLike[str], *, tile: str | None = None, season: str | None = None, last: datetime | None = None) -> Sheet:
+def read_sheet(path: str | os.PathLike[str], *, tile: str | None = None, season: str | None = None, last: datetime | None = None) -> MosaicLayer:
     """Read what a composite says about itself.
 
     Parameters
@@ -100,7 +100,7 @@ def read_sheet(path: str | os.PathLike[str], *, tile: str | None = None, season:
         raise BandMismatch(message)
     names = [*BANDS, *([COUNT] if COUNT in source.bands else [])]
     bands = tuple(source.bands.index(name) for name in names)
-    return Sheet(source.path, source.grid, tile or told.get("tile") or _stem(source.path), season, bands, last or _last(told), told)
+    return MosaicLayer(source.path, source.grid, tile or told.get("tile") or _stem(source.path), season, bands, last or _last(told), told)
 
 
 def _told(text: str | None, path: str) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Mosaic:
     the order in which composites are given does not matter.
     """
 
-    composites: Sequence[str | os.PathLike[str] | Sheet]
+    composites: Sequence[str | os.PathLike[str] | MosaicLayer]
     grid: GeoBox
     resampling: Resampling = "bilinear"
     counts: bool = False
@@ -177,9 +177,9 @@ class Mosaic:
         object.__setattr__(self, "_files", _Files())
 
     @cached_property
-    def sheets(self) -> tuple[Sheet, ...]:
+    def sheets(self) -> tuple[MosaicLayer, ...]:
         """The composites in the order in which they are blended."""
-        sheets = sorted((given if isinstance(given, Sheet) else read_sheet(given) for given in self.composites), key=lambda sheet: sheet.order)
+        sheets = sorted((given if isinstance(given, MosaicLayer) else read_sheet(given) for given in self.composites), key=lambda sheet: sheet.order)
         for sheet in sheets:
             if self.counts and len(sheet.bands) == len(BANDS):
                 message = f"{sheet.path} has no count of views: leave the counts out, or make the composite again."
@@ -236,7 +236,7 @@ class Mosaic:
         latest = {"datetime": max(lasts).isoformat()} if lasts else {}
         return {MOSAIC_TAG: json.dumps(told, ensure_ascii=False, sort_keys=True), **latest}
 
-    def touching(self, roi: Roi, season: str | None = None) -> list[tuple[Sheet, Placement]]:
+    def touching(self, roi: Roi, season: str | None = None) -> list[tuple[MosaicLayer, Placement]]:
         """Return the sheets that may show something of a region, in their order."""
         pairs = zip(self.sheets, self.placements, strict=True)
         return [(sheet, at) for sheet, at in pairs if season in (None, sheet.season) and at.bounds is not None and overlap(at.bounds, roi) is not None]
@@ -282,7 +282,7 @@ class Mosaic:
             out[len(BANDS)] = block.count
         return None if complete else block.weight > 0
 
-    def _add(self, sheet: Sheet, at: Placement, roi: Roi, block: _Block, *, alone: bool) -> None:
+    def _add(self, sheet: MosaicLayer, at: Placement, roi: Roi, block: _Block, *, alone: bool) -> None:
         """Blend one sheet into a block; where it is the only one, it needs no weights."""
         kind = NEAREST if at.shift is not None else KINDS[self.resampling]
         nodes = at.nodes(roi)
@@ -352,7 +352,7 @@ def _pixel(grid: GeoBox) -> tuple[float, float]:
     return pixel_metres(grid) or (1.0, 1.0)
 
 
-def _about(sheet: Sheet, at: Placement) -> dict[str, Any]:
+def _about(sheet: MosaicLayer, at: Placement) -> dict[str, Any]:
     digits = 7 if at.mosaic.crs is not None and at.mosaic.crs.geographic else 1
     outline = [[round(float(x), digits), round(float(y), digits)] for x, y in at.outline[::OUTLINE_STEP]]
     last = None if sheet.last is None else sheet.last.isoformat()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from selion.errors import BadInput
 from selion.grid import Roi
 from selion.imagery.mosaic import Mosaic
+from selion.progress import OnStep, silent
 from selion.runners import Runner, in_order
 
 if TYPE_CHECKING:
     from selion.store import GrowingCube
 
-    OnStep = Callable[[str, float, float, str], None]
 
 SHARD, CHUNK = 2048, 256
 BLOCK = 1024
@@ -86,7 +86,7 @@ def write_mosaic(
         message = f"{threads} threads and blocks of {shard} px were asked for; wanted are one thread or more, and a multiple of {CHUNK} px."
         raise BadInput(message)
     said = {**mosaic.tags, **(tags or {})}
-    told = on_step or _silent
+    told = on_step or silent
     cube = GrowingCube(path, mosaic.grid, mosaic.bands, mosaic.dtype, key=mosaic.key, nodata=0, tags=said, chunk=CHUNK, shard=shard, folder=folder)
     _fill(cube, mosaic, threads, told, run)
     if ending == ".zarr":
@@ -114,10 +114,6 @@ def mosaic_format(path: str | os.PathLike[str]) -> str:
         message = f"A mosaic was to be written to {path}; wanted is a name that ends in .zarr or .tif."
         raise BadInput(message)
     return ending
-
-
-def _silent(_stage: str, _done: float, _of: float, _note: str) -> None:
-    """Tell nobody."""
 
 
 def _fill(cube: GrowingCube, mosaic: Mosaic, threads: int, told: OnStep, run: Runner | None) -> None:

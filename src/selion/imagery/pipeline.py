@@ -13,7 +13,7 @@ import numpy as np
 
 from selion.errors import BadInput, FetchFailed, SelionError
 from selion.grid import Roi, roi_shape
-from selion.imagery.kept import Block
+from selion.imagery.block_cache import Block
 from selion.imagery.median import masked_median
 from selion.imagery.reading import Unreachable
 from selion.imagery.scene import BANDS, Scene
@@ -28,7 +28,7 @@ Asked = tuple[SceneView, Future[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ReadPiece:
     """A cell of the composite, for which the scene classification is read at once, and the blocks in it that are to be made."""
 
     cell: Roi
@@ -118,7 +118,7 @@ class Pipeline:
         for thread in self._threads:
             thread.shutdown(wait=True)
 
-    def blocks(self, pieces: Sequence[Piece]) -> Iterator[tuple[Roi, Block]]:
+    def blocks(self, pieces: Sequence[ReadPiece]) -> Iterator[tuple[Roi, Block]]:
         """Make the blocks of each piece, all of them band by band; end early when a scene breaks."""
         flying: deque[_Stack] = deque()
         asked = self._ask(pieces[0]) if pieces else []
@@ -138,10 +138,10 @@ class Pipeline:
         except _SomeBroke:
             self._drain([*asked, *(read for stack in flying for read in stack.reads)])
 
-    def _ask(self, piece: Piece) -> list[Asked]:
+    def _ask(self, piece: ReadPiece) -> list[Asked]:
         return [(view, self._thread(view).submit(view.clear_pixels, piece.blocks, piece.cell)) for view in self.views]
 
-    def _begin(self, piece: Piece, answers: list[Asked]) -> list[_Making]:
+    def _begin(self, piece: ReadPiece, answers: list[Asked]) -> list[_Making]:
         self._wait(answers)
         making = []
         for number, roi in enumerate(piece.blocks):
@@ -156,9 +156,7 @@ class Pipeline:
         if buffer.size < np.prod(shape):
             buffer = np.empty(int(np.prod(shape)), np.uint16)
         pixels = buffer[: np.prod(shape)].reshape(shape)
-        reads = [
-            (view, self._thread(view).submit(view.read, BANDS[band], making.roi, making.cell, layer)) for view, layer in zip(making.views, pixels, strict=True)
-        ]
+        reads = [(view, self._thread(view).submit(view.read, BANDS[band], making.roi, making.cell, layer)) for view, layer in zip(making.views, pixels, strict=True)]
         return _Stack(making, band, buffer, pixels, reads)
 
     def _land(self, stack: _Stack) -> Iterator[tuple[Roi, Block]]:

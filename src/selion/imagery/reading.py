@@ -16,12 +16,12 @@ from odc.geo.geobox import GeoBox
 from selion import store
 from selion.errors import BandMismatch, UnreadableFile
 from selion.grid import Roi
-from selion.imagery.patience import Patience
+from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import Scene
 from selion.imagery.signing import Signer
 from selion.raster import Raster, Source
 
-READING = Patience(connect=10.0, answer=20.0, tries=3)
+READING = RetryPolicy(connect=10.0, answer=20.0, tries=3)
 """Shorter than a catalogue's: one band of many can be set aside."""
 ROUNDS = {"refused": 2, "busy": 2, "silent": 1, "whole": 1}
 """Further times that a band is opened or a region read, by what the server says of it; each of them repeats its requests by itself.  ``whole``:
@@ -34,7 +34,7 @@ class Unreachable(UnreadableFile):
     """A band cannot be read because its server does not answer, or is too busy: the band itself may be fine."""
 
 
-def open_band(scene: Scene, band: str, signer: Signer, coarse: float | None = None, patience: Patience | None = None) -> BandSource:
+def open_band(scene: Scene, band: str, signer: Signer, coarse: float | None = None, patience: RetryPolicy | None = None) -> BandSource:
     """Open one band of a scene.
 
     Parameters
@@ -46,7 +46,7 @@ def open_band(scene: Scene, band: str, signer: Signer, coarse: float | None = No
         Makes addresses that can be read now.
     coarse : float, optional
         Edge of a pixel in metres that is fine enough: the smallest overview is read whose pixels are not larger, and nothing else of the file.
-    patience : Patience, optional
+    patience : RetryPolicy, optional
         How long a server is waited for.
 
     Returns
@@ -81,10 +81,10 @@ class _Place:
     href: str
     signer: Signer
     coarse: float | None
-    patience: Patience
+    patience: RetryPolicy
 
     def open(self, address: str) -> Any:
-        waits = store.Patience(max(self.patience.tries - 1, 0), self.patience.backoff, self.patience.connect, self.patience.answer)
+        waits = store.ReadRetryPolicy(max(self.patience.tries - 1, 0), self.patience.backoff, self.patience.connect, self.patience.answer)
         return store.open_raster(address, coarse=self.coarse, patience=waits)
 
     def failed(self, kind: str, status: int | None) -> UnreadableFile:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput, NoScenes
 from selion.imagery.items import BrokenItem, scene_of
-from selion.imagery.patience import Patience
+from selion.imagery.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -61,9 +61,7 @@ class SearchResult(Sequence["Scene"]):
         return tuple(sorted({scene.tile for scene in self.scenes}))
 
 
-def find_scenes(
-    area: Area, season: Season, provider: Provider, cloud: float = CLOUD, *, patience: Patience | None = None, collections: Sequence[str] = ()
-) -> SearchResult:
+def find_scenes(area: Area, season: Season, provider: Provider, cloud: float = CLOUD, *, patience: RetryPolicy | None = None, collections: Sequence[str] = ()) -> SearchResult:
     """Search a catalogue for the scenes that see an area in a season.
 
     Parameters
@@ -73,7 +71,7 @@ def find_scenes(
     provider : Provider
     cloud : float
         Scenes must have less percent of cloud than this; 100 takes all.  Scenes of which the catalogue does not say it stay.
-    patience : Patience, optional
+    patience : RetryPolicy, optional
     collections : sequence of str, optional
         Instead of the provider's.
 
@@ -96,16 +94,14 @@ def find_scenes(
 
     wanted = tuple(collections) or provider.collections
     query = Query(area.outlines, season.start, season.end, wanted, cloud if cloud < 100 else None)
-    items = list(ask(provider, query, patience or Patience()))
+    items = list(ask(provider, query, patience or RetryPolicy()))
     result = choose_items(items, area, season, provider, cloud, wanted)
     if not result.scenes:
         raise NoScenes(_nothing(area, season, provider, cloud, _cloudy_ones(result, area, season, provider, query, patience), result))
     return result
 
 
-def choose_items(
-    items: Iterable[Mapping[str, Any]], area: Area, season: Season, provider: Provider, cloud: float, collections: Sequence[str] = ()
-) -> SearchResult:
+def choose_items(items: Iterable[Mapping[str, Any]], area: Area, season: Season, provider: Provider, cloud: float, collections: Sequence[str] = ()) -> SearchResult:
     """Make scenes of the items that are usable, and keep one per pass and tile.
 
     Whatever the server filtered is filtered again: some servers ignore what they do not know.
@@ -210,13 +206,13 @@ def _same_piece(one: Scene, other: Scene) -> bool:
 # nothing found
 
 
-def _cloudy_ones(result: SearchResult, area: Area, season: Season, provider: Provider, query: Query, patience: Patience | None) -> int:
+def _cloudy_ones(result: SearchResult, area: Area, season: Season, provider: Provider, query: Query, patience: RetryPolicy | None) -> int:
     """Count the passes above the cloud limit: ask once more, for clouds as well."""
     from selion.imagery.catalogue import ask
 
     if query.cloud is None:
         return 0
-    items = ask(provider, query.without_cloud(), patience or Patience())
+    items = ask(provider, query.without_cloud(), patience or RetryPolicy())
     return max(len(choose_items(items, area, season, provider, 100, query.collections)), result.cloudy)
 
 

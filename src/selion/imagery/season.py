@@ -34,7 +34,7 @@ FINE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class LatitudeBand:
     """Latitudes between the next band's and this one, and their seasons."""
 
     above: float
@@ -46,15 +46,15 @@ class Band:
 
 
 BANDS = (
-    Band(45, "high latitudes", ((91, 151), (274, 334)), ((244, 304), (60, 151))),
-    Band(20, "mid-latitudes", ((60, 120), (244, 334)), ((213, 304), (32, 120))),
-    Band(5, "subtropics", ((121, 212), (305, 365)), ((274, 365), (91, 181))),
-    Band(-1, "the equator", ((60, 121), (60, 121)), ((182, 243), (182, 243))),
+    LatitudeBand(45, "high latitudes", ((91, 151), (274, 334)), ((244, 304), (60, 151))),
+    LatitudeBand(20, "mid-latitudes", ((60, 120), (244, 334)), ((213, 304), (32, 120))),
+    LatitudeBand(5, "subtropics", ((121, 212), (305, 365)), ((274, 365), (91, 181))),
+    LatitudeBand(-1, "the equator", ((60, 121), (60, 121)), ((182, 243), (182, 243))),
 )
 """PRUE, appendix D, Algorithms 1 and 2."""
 
 
-def band_of(latitude: float) -> Band:
+def band_of(latitude: float) -> LatitudeBand:
     """Return the band of a latitude; 45, 20 and 5 themselves belong to the band nearer to the equator."""
     return next(band for band in BANDS if abs(latitude) > band.above)
 

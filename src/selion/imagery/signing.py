@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from selion.errors import BadInput, FetchFailed
-from selion.imagery.patience import Patience, session_of
+from selion.imagery.retry import RetryPolicy, session_of
 
 if TYPE_CHECKING:
     from selion.imagery.providers import Provider
@@ -72,12 +72,12 @@ class SasSigner:
         ``<endpoint>/<account>/<container>`` answers ``{"token": "...", "msft:expiry": "2024-05-01T12:00:00Z"}``.
     hosts : tuple of str
         Ends of the host names that want a token; addresses elsewhere are left as they are.
-    patience : Patience, optional
+    patience : RetryPolicy, optional
     """
 
     endpoint: str
     hosts: tuple[str, ...]
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     _tokens: dict[tuple[str, str], Token] = field(default_factory=dict, repr=False, compare=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -126,7 +126,7 @@ class SasSigner:
         self.__dict__.update(state, _tokens={}, _lock=threading.Lock())
 
 
-def _ask(url: str, headers: dict[str, str], patience: Patience) -> Token:
+def _ask(url: str, headers: dict[str, str], patience: RetryPolicy) -> Token:
     import requests
 
     try:
@@ -186,7 +186,7 @@ def with_token(href: str, query: str) -> str:
     return urlunsplit(parts._replace(query="&".join(filter(None, [urlencode(others), query]))))
 
 
-def make_signer(provider: Provider, patience: Patience | None = None) -> Signer:
+def make_signer(provider: Provider, patience: RetryPolicy | None = None) -> Signer:
     """Make the signer that a provider's addresses need.
 
     Raises
@@ -194,18 +194,18 @@ def make_signer(provider: Provider, patience: Patience | None = None) -> Signer:
     BadInput
         If reading needs keys of the user that are not there; searching does not.
     """
-    return SIGNERS[provider.signing](provider, patience or Patience())
+    return SIGNERS[provider.signing](provider, patience or RetryPolicy())
 
 
-def _anonymous(_provider: Provider, _patience: Patience) -> Signer:
+def _anonymous(_provider: Provider, _patience: RetryPolicy) -> Signer:
     return Anonymous()
 
 
-def _sas(provider: Provider, patience: Patience) -> Signer:
+def _sas(provider: Provider, patience: RetryPolicy) -> Signer:
     return SasSigner(provider.sas, provider.signed_hosts, patience)
 
 
-def _s3(provider: Provider, _patience: Patience) -> Signer:
+def _s3(provider: Provider, _patience: RetryPolicy) -> Signer:
     keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     missing = sorted(name for name in keys if not os.environ.get(name))
     if missing and (os.environ.get("AWS_PROFILE") or Path("~/.aws/credentials").expanduser().is_file()):
@@ -222,4 +222,4 @@ def _s3(provider: Provider, _patience: Patience) -> Signer:
     return Anonymous()  # GDAL signs by itself, with the keys of the environment
 
 
-SIGNERS: dict[str, Callable[[Provider, Patience], Signer]] = {"none": _anonymous, "sas": _sas, "s3": _s3}
+SIGNERS: dict[str, Callable[[Provider, RetryPolicy], Signer]] = {"none": _anonymous, "sas": _sas, "s3": _s3}

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import BadInput
 from selion.grid import check_north_up
-from selion.imagery.mosaic import Mosaic, Sheet
+from selion.imagery.mosaic import Mosaic, MosaicLayer
 from selion.imagery.scene import BANDS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ENDING = ".gti.gpkg"
 
 
-def write_index(composites: Sequence[str | os.PathLike[str] | Sheet], path: str | os.PathLike[str], grid: GeoBox, *, force: bool = False) -> dict[str, Path]:
+def write_index(composites: Sequence[str | os.PathLike[str] | MosaicLayer], path: str | os.PathLike[str], grid: GeoBox, *, force: bool = False) -> dict[str, Path]:
     """Write a GDAL tile index for each season of some composites.
 
     Parameters
@@ -99,7 +99,7 @@ def _location(composite: str, index: Path) -> str:
 
 
 def _write(features: GeoDataFrame, path: Path, grid: GeoBox, colours: str, *, force: bool) -> None:
-    from selion.store import whole_file
+    from selion.store import atomic_write
 
     left, bottom, right, top = grid.boundingbox.bbox
     about = {
@@ -108,5 +108,5 @@ def _write(features: GeoDataFrame, path: Path, grid: GeoBox, colours: str, *, fo
         "COLOR_INTERPRETATION": colours, "LOCATION_FIELD": "location", "SORT_FIELD": "last_image", "SORT_FIELD_ASC": "YES",
     }  # fmt: skip
     metadata = {key: repr(value) if isinstance(value, float) else str(value) for key, value in about.items()}
-    with whole_file(path, force) as temporary:
+    with atomic_write(path, force) as temporary:
         features.to_file(temporary, layer="composites", driver="GPKG", layer_metadata=metadata, index=False)

@@ -15,17 +15,16 @@ from selion.imagery.area import Area
 from selion.imagery.balance import Glance, orbit_gains
 from selion.imagery.choose import LIMIT, TARGET, Choice, choose
 from selion.imagery.clouds import EXCLUDED, parse_excluded
-from selion.imagery.cut import Part, covering, cut, needless
-from selion.imagery.look import Archive, find_grid, look_at, look_closely
-from selion.imagery.patience import Patience
+from selion.imagery.cut import TilePart, covering, cut, needless
+from selion.imagery.overview import OverviewSource, find_grid, look_at, look_closely
 from selion.imagery.providers import Provider, find_provider, known_providers
 from selion.imagery.radiometry import Radiometry
 from selion.imagery.reading import Unreachable
+from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import Scene, Season, TilePlan
 from selion.imagery.signing import Signer
+from selion.progress import OnStep, silent
 
-OnStep = Callable[[str, float, float, str], None]
-"""(stage, done, total, detail)."""
 Pair = tuple[Season, Season]
 STAGE = "choose"
 IN_VAIN = 12
@@ -50,7 +49,7 @@ class PlanOptions:
     """Edge in metres of the pixels on which scenes are chosen; None: 20 to 320, by the size of the part."""
     threads: int = 8
     """Readers at once."""
-    patience: Patience | None = None
+    patience: RetryPolicy | None = None
     """With servers."""
     balance: bool = True
     """Whether orbits that show a tile brighter or darker than the others are brought together (:mod:`selion.imagery.balance`); PRUE does not."""
@@ -118,7 +117,7 @@ class _Planner:
     seasons: Callable[[float, float], Pair]
     scenes: Mapping[str, Sequence[Scene]]
     """By tile, in the order of time."""
-    archive: Archive
+    archive: OverviewSource
     options: PlanOptions
     on_step: OnStep
     pool: ThreadPoolExecutor
@@ -144,7 +143,7 @@ class _Planner:
             for part, number in fresh:
                 made[part.tile, number] = self.plan(part, pairs[part.tile][number])
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[TilePart]:
         """Cut the area out of each tile that has a scene which can be read."""
         grids = self.pool.map(self._grid, sorted(self.scenes))
         cuts = [cut(tile, grid, self.area, self.options.around, self.options.coarse) for tile, grid in zip(sorted(self.scenes), grids, strict=True) if grid]
@@ -162,10 +161,10 @@ class _Planner:
                 return grid
         return None
 
-    def _needed(self, parts: Sequence[Part], pairs: Mapping[str, Pair], number: int, made: Mapping[tuple[str, int], TilePlan]) -> list[Part]:
+    def _needed(self, parts: Sequence[TilePart], pairs: Mapping[str, Pair], number: int, made: Mapping[tuple[str, int], TilePlan]) -> list[TilePart]:
         """Return the parts to plan in a season: not those that others cover which have, or may have, a clear view then."""
-        seeing: list[Part] = []
-        blind: list[Part] = []
+        seeing: list[TilePart] = []
+        blind: list[TilePart] = []
         for part in parts:
             key = part.tile, number
             sees = made[key].scenes if key in made else self.candidates(part, pairs[part.tile][number])
@@ -173,11 +172,11 @@ class _Planner:
         spare = needless(seeing)
         return [part for part in seeing if part.tile not in spare] + [part for part in blind if not covering(part, seeing)]
 
-    def candidates(self, part: Part, season: Season) -> list[Scene]:
+    def candidates(self, part: TilePart, season: Season) -> list[Scene]:
         """Return the scenes of a tile in a season, in the order of time."""
         return [scene for scene in self.scenes[part.tile] if season.start <= scene.time.date() <= season.end]
 
-    def plan(self, part: Part, season: Season) -> TilePlan:
+    def plan(self, part: TilePart, season: Season) -> TilePlan:
         """Look at the scenes, choose, look closely at those chosen; without the ones that break then, choose again."""
         scenes = self.candidates(part, season)
         views = self.look(part, season, scenes)
@@ -197,7 +196,7 @@ class _Planner:
             decided = _balanced(chosen, decided, sure)
         return _plan(part, season, scenes, chosen, decided, choice, self)
 
-    def look(self, part: Part, season: Season, scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
+    def look(self, part: TilePart, season: Season, scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
         """Return where each scene that can be read is clear."""
         asked = {scene.id: self.pool.submit(look_at, scene, part, self.archive, self.options.excluded, self.options.margin) for scene in scenes}
         return self._gathered(asked, f"{part.tile} {season.name}")
@@ -249,19 +248,13 @@ def _planner(
         raise BadInput(message)
     known = {name: find_provider(name) for name in used & set(known_providers())} | dict(providers)
     options = PlanOptions(**{**{name: getattr(options, name) for name in PlanOptions.__slots__}, "excluded": parse_excluded(options.excluded)})
-    archive = Archive(signers, known, options.patience)
+    archive = OverviewSource(signers, known, options.patience)
     of = seasons if callable(seasons) else lambda _lon, _lat: seasons
     ordered = {tile: list(found.values()) for tile, found in by_tile.items()}
-    return _Planner(area, of, ordered, archive, options, on_step or _silent, pool)
+    return _Planner(area, of, ordered, archive, options, on_step or silent, pool)
 
 
-def _silent(_stage: str, _done: float, _total: float, _detail: str) -> None:
-    pass
-
-
-def _plan(
-    part: Part, season: Season, scenes: Sequence[Scene], chosen: Sequence[Scene], checked: Mapping[str, Radiometry], choice: Choice, planner: _Planner
-) -> TilePlan:
+def _plan(part: TilePart, season: Season, scenes: Sequence[Scene], chosen: Sequence[Scene], checked: Mapping[str, Radiometry], choice: Choice, planner: _Planner) -> TilePlan:
     radiometry = tuple(checked[scene.id] for scene in chosen)
     shares = _shares(choice.depth[part.inside], planner.options.target)
     notes = _notes(part, season, scenes, chosen, shares, planner.broken)
@@ -285,7 +278,7 @@ def _shares(depth: np.ndarray, target: int) -> tuple[float, ...]:
     return tuple((counts / max(depth.size, 1)).tolist())
 
 
-def _notes(part: Part, season: Season, scenes: Sequence[Scene], chosen: Sequence[Scene], shares: Sequence[float], broken: Mapping[str, str]) -> list[str]:
+def _notes(part: TilePart, season: Season, scenes: Sequence[Scene], chosen: Sequence[Scene], shares: Sequence[float], broken: Mapping[str, str]) -> list[str]:
     span = f"{season.name} ({season.start} to {season.end})"
     notes = [f"Scene {scene.id} was set aside: {broken[scene.id]}" for scene in scenes if scene.id in broken]
     if not scenes:

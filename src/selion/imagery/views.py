@@ -49,7 +49,7 @@ class ClearRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class ViewAxis:
     """Where the pixels of our grid lie on another one along one axis: the centre ``k + 0.5`` of ours is ``(k + 0.5) * step + offset`` of theirs."""
 
     step: float
@@ -68,14 +68,14 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class ViewPlacement:
     """Where our grid lies on another one; pixels are found by nearest neighbour."""
 
-    axes: tuple[Axis, Axis]
+    axes: tuple[ViewAxis, ViewAxis]
     """Along y and along x."""
 
     @classmethod
-    def of(cls, ours: GeoBox, theirs: GeoBox, name: str) -> Placement:
+    def of(cls, ours: GeoBox, theirs: GeoBox, name: str) -> ViewPlacement:
         """Say where our grid lies on theirs.
 
         Raises
@@ -87,7 +87,7 @@ class Placement:
             message = f"{name} lies in {theirs.crs}, the tile in {ours.crs}: the item is broken, or of another tile."
             raise GridMismatch(message)
         a, b = ours.transform, theirs.transform
-        return cls((Axis(a.e / b.e, (a.f - b.f) / b.e, theirs.shape[0]), Axis(a.a / b.a, (a.c - b.c) / b.a, theirs.shape[1])))
+        return cls((ViewAxis(a.e / b.e, (a.f - b.f) / b.e, theirs.shape[0]), ViewAxis(a.a / b.a, (a.c - b.c) / b.a, theirs.shape[1])))
 
     def frame(self, roi: Roi) -> Roi | None:
         """Return the region of theirs that a region of ours touches; None if it lies beyond."""
@@ -101,10 +101,10 @@ class Placement:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Cell:
+class ViewCell:
     """Where a scene is clear in a part of the tile, as it lies in the file."""
 
-    placement: Placement
+    placement: ViewPlacement
     frame: Roi
     """Of the file."""
     seen: np.ndarray
@@ -137,8 +137,8 @@ class SceneView:
     open_band: OpenBand
     keep_open: bool = True
     """Whether a file stays open until another band is read: opening a local one again takes a millisecond, a remote one a request."""
-    _open: tuple[str, Band, Placement] | None = None
-    _cells: dict[tuple[int, int], Cell] = field(default_factory=dict)
+    _open: tuple[str, Band, ViewPlacement] | None = None
+    _cells: dict[tuple[int, int], ViewCell] = field(default_factory=dict)
     _table: np.ndarray | None = None
 
     def clear_pixels(self, rois: Sequence[Roi], cell: Roi) -> list[int]:
@@ -182,17 +182,17 @@ class SceneView:
             self._table = self.radiometry(NUMBERS)
         return self._table
 
-    def _read_cell(self, cell: Roi) -> Cell:
+    def _read_cell(self, cell: Roi) -> ViewCell:
         source, placement = self._opened("scl")
         frame = placement.frame(cell)
         if frame is None:
-            return Cell(placement, (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.uint8))
+            return ViewCell(placement, (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.uint8))
         gsd = abs(source.grid.transform.a)
         wide = pad_roi(frame, math.ceil(self.rule.margin / gsd), (placement.axes[0].size, placement.axes[1].size))
         seen = clear(source.read(wide).values[0], self.rule.excluded, self.rule.margin, gsd)
-        return Cell(placement, frame, np.packbits(seen[inside(frame, wide)], axis=1))
+        return ViewCell(placement, frame, np.packbits(seen[inside(frame, wide)], axis=1))
 
-    def _band(self, band: str) -> tuple[Band, Placement]:
+    def _band(self, band: str) -> tuple[Band, ViewPlacement]:
         if self._open is None or self._open[0] != band:
             self._open = None  # closed before the next one is opened
             source, placement = self._opened(band)
@@ -202,9 +202,9 @@ class SceneView:
             self._open = band, source, placement
         return self._open[1:]
 
-    def _opened(self, band: str) -> tuple[Band, Placement]:
+    def _opened(self, band: str) -> tuple[Band, ViewPlacement]:
         source = self.open_band(self.scene, band)
-        return source, Placement.of(self.grid, source.grid, f"{band} of {self.scene.id}")
+        return source, ViewPlacement.of(self.grid, source.grid, f"{band} of {self.scene.id}")
 
 
 def _extent(index: np.ndarray, size: int) -> slice | None:

@@ -2,9 +2,8 @@ from .confidence import ConfidenceOptions as ConfidenceOptions
 from .confidence import known_labels as known_labels
 from .depths import ComputedDepths as ComputedDepths
 from .depths import DepthFolder as DepthFolder
-from .kept import keep_pseudo as keep_pseudo
-from .ledger import Row as Row
-from .ledger import read_rows as read_rows
+from .manifest import ManifestRow as ManifestRow
+from .manifest import read_rows as read_rows
 from .masks import read_labels as read_labels
 from .masks import write_mask as write_mask
 from .postprocess import RefineOptions as RefineOptions
@@ -16,6 +15,7 @@ from .quality import judge as judge
 from .scenes import SceneOptions as SceneOptions
 from .scenes import label_scenes as label_scenes
 from .segmenter import DepthSegmenter as DepthSegmenter
+from .selection import keep_pseudo as keep_pseudo
 from .selftrain import DrawOptions as DrawOptions
 from .selftrain import TrimapOptions as TrimapOptions
 from .selftrain import plan_selftraining as plan_selftraining

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from selion import store
 from selion.classes import ClassScheme
 from selion.errors import OutputExists
 from selion.labelling.masks import ending, read_labels, write_mask
-from selion.labelling.trimap import AGREEMENT, Agreement, agree, masks_of, measure_agreement, pair_masks, total, write_agreement
+from selion.labelling.trimap import AGREEMENT, TrimapAgreement, agree, masks_of, measure_agreement, pair_masks, total, write_agreement
+from selion.progress import OnStep
 
-OnStep = Callable[[str, float, float, str], None]
 
-
-def write_trimaps(
-    one: Path, other: Path, out: Path, classes: ClassScheme, *, force: bool = False, on_step: OnStep | None = None
-) -> tuple[Agreement, tuple[str, ...]]:
+def write_trimaps(one: Path, other: Path, out: Path, classes: ClassScheme, *, force: bool = False, on_step: OnStep | None = None) -> tuple[TrimapAgreement, tuple[str, ...]]:
     """Write what two masks, or the masks of two folders, agree on.
 
     Parameters
@@ -34,7 +30,7 @@ def write_trimaps(
 
     Returns
     -------
-    Agreement
+    TrimapAgreement
         Over all masks.
     notes : tuple of str
         Masks without a partner.
@@ -51,7 +47,7 @@ def write_trimaps(
     if (out / "masks").exists() and not force:
         message = f"{out} holds masks already: choose another folder, or replace them with --force."
         raise OutputExists(message)
-    found: dict[str, Agreement] = {}
+    found: dict[str, TrimapAgreement] = {}
     for done, (key, (first, second)) in enumerate(pairs.items()):
         if on_step:
             on_step("compare", done, len(pairs), key)

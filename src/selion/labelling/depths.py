@@ -154,7 +154,7 @@ def write_depth(depth: np.ndarray, path: Path, *, force: bool = False) -> None:
     """Write normalised (y, x) depth, 0 .. 1, as a 16-bit PNG."""
     from PIL import Image
 
-    with store.whole_file(path, force=force) as temporary:
+    with store.atomic_write(path, force=force) as temporary:
         Image.fromarray((np.clip(depth, 0, 1) * 65535).round().astype(np.uint16)).save(temporary, "PNG")
 
 

@@ -39,7 +39,7 @@ def write_mask(labels: LabelMap, path: Path, *, force: bool = False) -> Path:
     """
     colours = palette(labels.classes)
     if labels.grid.crs is None:
-        with store.whole_file(path, force=force) as temporary:
+        with store.atomic_write(path, force=force) as temporary:
             _save_palette(labels.ids, colours, temporary)
         return path
     names = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours[: len(labels.classes)]]

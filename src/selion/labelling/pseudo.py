@@ -14,7 +14,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,14 @@ from selion.data.photos import PhotoFile, find_photos, read_photo
 from selion.errors import OutputExists, OutputFailed, SelionError
 from selion.grid import photo_grid
 from selion.labelling.depths import Depths, write_depth
-from selion.labelling.ledger import BAD, DONE, FULL, MASKS, NONE, QUALITY, Row, append, begin, beside, digest, finished, row_from, write_rows
+from selion.labelling.manifest import BAD, DONE, FULL, MASKS, NONE, QUALITY, ManifestRow, append, begin, beside, digest, finished, row_from, write_rows
 from selion.labelling.masks import write_mask
 from selion.labelling.postprocess import RefineOptions, refine
 from selion.labelling.quality import covered, judge
 from selion.labelling.threshold import DepthMask, ThresholdOptions, depth_mask
 from selion.labels import LabelMap
+from selion.progress import OnStep
 
-OnStep = Callable[[str, float, float, str], None]
 DEPTH = "depth"
 
 
@@ -53,9 +53,7 @@ class DepthOptions:
     keep_depth: bool = False
 
 
-def label_photos(
-    photos: Path, out: Path, depths: Depths, options: DepthOptions | None = None, *, force: bool = False, on_step: OnStep | None = None
-) -> list[Row]:
+def label_photos(photos: Path, out: Path, depths: Depths, options: DepthOptions | None = None, *, force: bool = False, on_step: OnStep | None = None) -> list[ManifestRow]:
     """Label a folder of photographs by depth.
 
     Parameters
@@ -107,9 +105,9 @@ def _settings(depths: Depths, options: DepthOptions) -> dict[str, Any]:
     return found
 
 
-def _one(photo: PhotoFile, out: Path, depths: Depths, options: DepthOptions, known: Mapping[str, dict[str, Any]]) -> Row:
+def _one(photo: PhotoFile, out: Path, depths: Depths, options: DepthOptions, known: Mapping[str, dict[str, Any]]) -> ManifestRow:
     """Label one photograph, or take what is finished; whatever is wrong with it becomes a row, save that the output cannot be written."""
-    blank = Row(photo.key, beside(photo.path, out))
+    blank = ManifestRow(photo.key, beside(photo.path, out))
     target = out / MASKS / f"{photo.key}.png"
     try:
         stamp = _stamp(photo, depths)
@@ -131,7 +129,7 @@ def _stamp(photo: PhotoFile, depths: Depths) -> str:
     return store.fingerprint(photo.path) + (store.fingerprint(path) if path is not None else "")
 
 
-def _label(photo: PhotoFile, blank: Row, out: Path, depths: Depths, options: DepthOptions) -> Row:
+def _label(photo: PhotoFile, blank: ManifestRow, out: Path, depths: Depths, options: DepthOptions) -> ManifestRow:
     seen, target = read_photo(photo.path, gray=True).image, out / MASKS / f"{photo.key}.png"
     image, valid = seen.values, seen.valid
     why = _full(photo, image, options)
@@ -164,7 +162,7 @@ def _save(ids: np.ndarray, valid: np.ndarray | None, target: Path) -> None:
     write_mask(LabelMap(ids, photo_grid((ids.shape[0], ids.shape[1])), CROP), target, force=True)
 
 
-def _measured(blank: Row, found: DepthMask, image: np.ndarray) -> Row:
+def _measured(blank: ManifestRow, found: DepthMask, image: np.ndarray) -> ManifestRow:
     quality = judge(found, image)
     k, residual = (found.sigmoid.k, found.sigmoid.residual) if found.sigmoid is not None else (math.nan, math.nan)
     return replace(blank, threshold=found.threshold, k=k, residual=residual, quality=quality.score)

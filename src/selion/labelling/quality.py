@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from selion import score
+from selion import metrics
 from selion.errors import BadInput
 from selion.labelling.threshold import DepthMask
 
@@ -25,7 +25,7 @@ SMALLEST = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class MaskQuality:
     """Signs of a good mask, each 0 to 1, higher is better."""
 
     contrast: float
@@ -39,11 +39,11 @@ class Quality:
         return math.sqrt(self.contrast * self.colour) if math.isfinite(self.colour) else self.contrast
 
 
-NONE = Quality(0.0, math.nan)
+NONE = MaskQuality(0.0, math.nan)
 """Of a photograph that gave no mask."""
 
 
-def judge(found: DepthMask, image: np.ndarray | None = None) -> Quality:
+def judge(found: DepthMask, image: np.ndarray | None = None) -> MaskQuality:
     """Judge a mask by what is at hand without a truth.
 
     Parameters
@@ -62,8 +62,8 @@ def judge(found: DepthMask, image: np.ndarray | None = None) -> Quality:
     if image is not None and image.shape[1:] != found.mask.shape:
         message = f"A photograph of {image.shape[1:]} pixels was given for a mask of {found.mask.shape}: bring both to one size."
         raise BadInput(message)
-    colour = math.nan if image is None else _overlap(found.mask, score.excess_green(image) > 0)
-    return Quality(_contrast(found.mask, found.depth), colour)
+    colour = math.nan if image is None else _overlap(found.mask, metrics.excess_green(image) > 0)
+    return MaskQuality(_contrast(found.mask, found.depth), colour)
 
 
 def _contrast(mask: np.ndarray, depth: np.ndarray) -> float:
@@ -99,7 +99,7 @@ def covered(image: np.ndarray) -> bool:
     index = _smooth_excess_green(image)
     if float((index > GREEN).mean()) < FULL:
         return False
-    greener = score.otsu_depth(index) > 0
+    greener = metrics.otsu_depth(index) > 0
     if not greener.any():
         return True
     return float(index[~greener].mean()) >= LESS_GREEN and _between(index, greener) <= PARTED

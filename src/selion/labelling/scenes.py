@@ -7,7 +7,7 @@ labels of the place, which is what a student of one date learns from.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,19 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 import selion
-from selion import predict, store
+from selion import prediction, store
 from selion.classes import IGNORE, ClassScheme
 from selion.data.photos import PhotoFile, find_photos
 from selion.errors import OutputExists, OutputFailed, SelionError
 from selion.grid import same_grid
 from selion.labelling.confidence import ConfidenceOptions, known_labels
-from selion.labelling.ledger import BAD, BANDS, DONE, MASKS, NONE, QUALITY, Row, append, begin, beside, digest, finished, row_from, write_rows
+from selion.labelling.manifest import BAD, BANDS, DONE, MASKS, NONE, QUALITY, ManifestRow, append, begin, beside, digest, finished, row_from, write_rows
 from selion.labelling.masks import write_mask
 from selion.labels import LabelMap
-from selion.predict.plan import PredictOptions, identity
+from selion.prediction.planning import PredictOptions, identity
+from selion.progress import OnStep
 from selion.raster import Raster, Source
 from selion.segmenter import Segmenter
-
-OnStep = Callable[[str, float, float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,7 @@ class SceneOptions:
     """Where the model works on a finer grid than the image's, labels lie on it too: a boundary of one pixel of 10 m leaves little of a field of 50 m."""
 
 
-def label_scenes(
-    images: Path, out: Path, model: Segmenter, options: SceneOptions | None = None, *, force: bool = False, on_step: OnStep | None = None
-) -> list[Row]:
+def label_scenes(images: Path, out: Path, model: Segmenter, options: SceneOptions | None = None, *, force: bool = False, on_step: OnStep | None = None) -> list[ManifestRow]:
     """Label a folder of images by a model.
 
     Parameters
@@ -75,7 +72,7 @@ def label_scenes(
     places = _places(find_photos(images, skip=(out, out / MASKS)), together=options.dates)
     begin(out, _settings(model, options), force=force)
     known, total = finished(out / DONE), sum(len(dates) for dates in places.values())
-    rows: list[Row] = []
+    rows: list[ManifestRow] = []
     for dates in places.values():
         if on_step:
             on_step("label", len(rows), total, dates[0].key)
@@ -100,8 +97,8 @@ def _places(photos: Sequence[PhotoFile], *, together: bool) -> dict[str, list[Ph
     return found
 
 
-def _one_place(dates: Sequence[PhotoFile], out: Path, model: Segmenter, options: SceneOptions, known: Mapping[str, dict[str, Any]]) -> list[Row]:
-    blanks = [Row(photo.key, beside(photo.path, out)) for photo in dates]
+def _one_place(dates: Sequence[PhotoFile], out: Path, model: Segmenter, options: SceneOptions, known: Mapping[str, dict[str, Any]]) -> list[ManifestRow]:
+    blanks = [ManifestRow(photo.key, beside(photo.path, out)) for photo in dates]
     try:
         sources = [store.open_raster(photo.path) for photo in dates]
         stamp = "".join(store.fingerprint(photo.path) for photo in dates)
@@ -149,7 +146,7 @@ def label_dates(sources: Sequence[Source], model: Segmenter, options: SceneOptio
     options = options or SceneOptions()
     for other in sources[1:]:
         same_grid(sources[0].grid, other.grid, ("the first date", "another"))
-    said = average([predict.predict(source, model, options=options.predict) for source in sources])
+    said = average([prediction.predict(source, model, options=options.predict) for source in sources])
     grid = finer_grid(sources[0].grid, said.grid) if options.finer else sources[0].grid
     return known_labels(said, model.classes, grid, options.confidence)
 
@@ -171,7 +168,7 @@ def average(dates: Sequence[Raster | None]) -> Raster:
 
 def predicted_labels(source: Source, model: Segmenter, options: PredictOptions | None = None, grid: GeoBox | None = None) -> LabelMap:
     """Return what a model says of an image, on the image's grid or another one of its extent: the likeliest class, 255 where the image has no data."""
-    said = average([predict.predict(source, model, options=options)])
+    said = average([prediction.predict(source, model, options=options)])
     return known_labels(said, _plain(model.classes), grid or source.grid, ConfidenceOptions(sure=0.0))
 
 
@@ -180,7 +177,7 @@ def _plain(classes: ClassScheme) -> ClassScheme:
     return replace(classes, boundary=None)
 
 
-def _kept(labels: LabelMap, blank: Row, target: Path) -> Row:
+def _kept(labels: LabelMap, blank: ManifestRow, target: Path) -> ManifestRow:
     known = labels.ids != IGNORE
     if not known.any():
         target.unlink(missing_ok=True)

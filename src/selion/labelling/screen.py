@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selion.errors import BadInput, UnknownName
+from selion.labelling.decision_log import DecisionLog, now
 from selion.labelling.decisions import LOG, STAGES, WORDS, Decision, Entry, History, Undo, content_hash, mask_folder
-from selion.labelling.journal import Journal, now
-from selion.labelling.order import QUALITY, Item, Listing, Showing, arrange, item_id, list_items
+from selion.labelling.queue import QUALITY, Item, Listing, Showing, arrange, item_id, list_items
 
 LEASE = 120.0
 """Seconds for which what one person was handed is not handed to another."""
@@ -74,7 +74,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class ContactSheet:
     """What to show next."""
 
     items: tuple[Item, ...]
@@ -98,7 +98,7 @@ class Screening:
         self._handed: dict[str, tuple[str, float]] = {}
         self._judged: dict[tuple[str, tuple[int, int], str], bool] = {}
         self.refresh()
-        self.journal = Journal(pseudo / LOG)  # after the folders were read: a wrong name makes no folder
+        self.journal = DecisionLog(pseudo / LOG)  # after the folders were read: a wrong name makes no folder
 
     def refresh(self, older_than: float = 0.0) -> Listing:
         """Look at the folders again: masks come, go and change while people work.  Nothing is done if that was less than so many seconds ago."""
@@ -151,7 +151,7 @@ class Screening:
                 return False
         return self._judged[question]
 
-    def sheet(self, person: str, size: int, order: str = "best", after: int = 0) -> Sheet:
+    def sheet(self, person: str, size: int, order: str = "best", after: int = 0) -> ContactSheet:
         """Return the next images of the coarse pass.
 
         Parameters
@@ -161,7 +161,7 @@ class Screening:
         order : str
             ``best`` or ``worst`` quality first.
         after : int
-            Where to look from: 0, or :attr:`Sheet.after` of the sheet before, so that sheets can be asked for before earlier ones are decided.
+            Where to look from: 0, or :attr:`ContactSheet.after` of the sheet before, so that sheets can be asked for before earlier ones are decided.
         """
         self.journal.sync()
         showings = self._showings(order)
@@ -179,7 +179,7 @@ class Screening:
         words = self.words(showing.item)
         return not any(word.stage != "coarse" for word in words) and len(words) == showing.turn
 
-    def fine(self, person: str, scope: str = "kept", size: int = 8, after: int = 0) -> Sheet:
+    def fine(self, person: str, scope: str = "kept", size: int = 8, after: int = 0) -> ContactSheet:
         """Return the next images of the fine pass: those of a scope that nobody has looked at one at a time (for ``conflicts``: that nobody has settled)."""
         if scope not in SCOPES:
             raise UnknownName.among("scope", scope, SCOPES)
@@ -197,7 +197,7 @@ class Screening:
             return scope == "unsure" and words[-1].decision == "unsure" and words[-1].stage == "fine"
         return scope == "all" or (bool(words) and words[-1].decision in (("keep", "full") if scope == "kept" else ("unsure",)))
 
-    def _hand(self, waiting: Iterator[tuple[int, Item]], person: str, size: int, end: int) -> Sheet:
+    def _hand(self, waiting: Iterator[tuple[int, Item]], person: str, size: int, end: int) -> ContactSheet:
         clock, found, held = time.monotonic(), [], 0
         for place, item in waiting:
             holder, until = self._handed.get(item.id, ("", 0.0))
@@ -207,8 +207,8 @@ class Screening:
             self._handed[item.id] = (person, clock + LEASE)
             found.append(restat(item))
             if len(found) >= min(max(size, 1), LARGEST):
-                return Sheet(tuple(found), place + 1, held)
-        return Sheet(tuple(found), end, held)
+                return ContactSheet(tuple(found), place + 1, held)
+        return ContactSheet(tuple(found), end, held)
 
     def commit(self, page: Page) -> Committed:
         """Write a page of decisions; when this returns they are on the disk.

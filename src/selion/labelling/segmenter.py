@@ -27,7 +27,7 @@ class DepthSegmenter:
     """
 
     network: Callable[[np.ndarray], np.ndarray]
-    """(3, y, x) uint8 -> (y, x) depth, larger is nearer; see :func:`selion.models.depth.load_depth`."""
+    """(3, y, x) uint8 -> (y, x) depth, larger is nearer; see :func:`selion.models.depth.network.load_depth`."""
     options: ThresholdOptions = field(default_factory=ThresholdOptions)
     inputs: InputSpec = field(default_factory=lambda: InputSpec(("red", "green", "blue"), window=WINDOW, overlap=0.0, multiple=MULTIPLE, context=WHOLE))
     classes: ClassScheme = CROP

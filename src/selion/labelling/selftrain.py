@@ -29,24 +29,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selion import data, models, store, train
+from selion import data, models, store
+from selion import training as train
 from selion.classes import IGNORE
 from selion.data.dataset import Dataset, Entry
 from selion.errors import BadInput, EmptyImage, OutputExists
 from selion.grid import ground_sampling_distance
-from selion.labelling.kept import PREFIX, Kept, read_truth
 from selion.labelling.masks import ending, write_mask
 from selion.labelling.scenes import predicted_labels
-from selion.labelling.trimap import AGREEMENT, Agreement, agree, measure_agreement, write_agreement
+from selion.labelling.selection import PREFIX, Selection, read_truth
+from selion.labelling.trimap import AGREEMENT, TrimapAgreement, agree, measure_agreement, write_agreement
 from selion.labels import LabelMap
+from selion.progress import OnStep
 from selion.segmenter import Segmenter
-from selion.train.mixture import Mixture
+from selion.training.mixture import Mixture
 
 if TYPE_CHECKING:
-    from selion.train.recipe import Recipe
-    from selion.train.run import Plan
+    from selion.training.recipe import Recipe
+    from selion.training.run import TrainingPlan
 
-OnStep = Callable[[str, float, float, str], None]
 STAGE_1, TRIMAP, STAGE_2, MODEL = "stage-1", "trimap", "stage-2", "model"
 ABOUT = "selftrain.json"
 
@@ -86,7 +87,7 @@ class SelfTraining:
     training: Dataset
     """Human labels and pseudo-labels, in the recipe's classes."""
     validation: Dataset
-    kept: Kept
+    kept: Selection
     options: TrimapOptions = TrimapOptions()
     drawn: DrawOptions = DrawOptions()
     notes: tuple[str, ...] = ()
@@ -98,14 +99,14 @@ class SelfTraining:
         return self.options.full or entry.key not in self.kept.full
 
 
-def plan_selftraining(recipe: Recipe, kept: Kept, options: TrimapOptions | None = None, drawn: DrawOptions | None = None) -> SelfTraining:
+def plan_selftraining(recipe: Recipe, kept: Selection, options: TrimapOptions | None = None, drawn: DrawOptions | None = None) -> SelfTraining:
     """Join human labels and pseudo-labels.
 
     Parameters
     ----------
     recipe : Recipe
         Its ``data`` names the labelled dataset; without one there are only pseudo-labels, and nothing to validate on.
-    kept : Kept
+    kept : Selection
     options : TrimapOptions, optional
     drawn : DrawOptions, optional
 
@@ -126,7 +127,7 @@ def plan_selftraining(recipe: Recipe, kept: Kept, options: TrimapOptions | None 
     notes = list(kept.notes)
     drawn = drawn or DrawOptions()
     if recipe.data.dataset or recipe.data.image:
-        from selion.train.datasets import open_samples
+        from selion.training.datasets import open_samples
 
         human, validation = open_samples(recipe)
         if not isinstance(human, data.Dataset) or not isinstance(validation, data.Dataset):
@@ -141,7 +142,7 @@ def plan_selftraining(recipe: Recipe, kept: Kept, options: TrimapOptions | None 
     return SelfTraining(recipe, joined, validation, kept, options or TrimapOptions(), drawn, tuple(notes))
 
 
-def _check_fineness(recipe: Recipe, kept: Kept) -> None:
+def _check_fineness(recipe: Recipe, kept: Selection) -> None:
     """Refuse labels finer than their images where the model would work on the pixels of its images: it would learn at one size and be used at another."""
     sample = kept.entries[0].open()
     if sample.labels is None or sample.labels.grid.shape == sample.image.grid.shape or recipe.input.gsd is not None:
@@ -154,7 +155,7 @@ def _check_fineness(recipe: Recipe, kept: Kept) -> None:
     raise BadInput(message)
 
 
-def self_train(plan: SelfTraining, folder: Path, run: Callable[..., Any] = train.train, *, force: bool = False, on_step: OnStep | None = None) -> Path:
+def self_train(plan: SelfTraining, folder: Path, run: Callable[..., Any] = train.train_plan, *, force: bool = False, on_step: OnStep | None = None) -> Path:
     """Run both stages, or what is left of them.
 
     Parameters
@@ -162,7 +163,7 @@ def self_train(plan: SelfTraining, folder: Path, run: Callable[..., Any] = train
     plan : SelfTraining
     folder : path
     run : callable
-        Trains a stage: :func:`selion.train.train`, or one that writes a report besides.
+        Trains a stage: :func:`selion.training.train_plan`, or one that writes a report besides.
     force : bool
         Begin anew in a folder that holds another run.
     on_step : callable, optional
@@ -200,7 +201,7 @@ def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
             raise OutputExists(message)
         for name in (STAGE_1, TRIMAP, STAGE_2, MODEL):
             shutil.rmtree(folder / name, ignore_errors=True)
-    with store.whole_file(path, force=True) as temporary:
+    with store.atomic_write(path, force=True) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
 
@@ -214,7 +215,7 @@ def stamp(samples: Dataset) -> str:
     return digest.hexdigest()
 
 
-def stage_plan(plan: SelfTraining, samples: Dataset, stage: int) -> Plan:
+def stage_plan(plan: SelfTraining, samples: Dataset, stage: int) -> TrainingPlan:
     """Return the training plan of a stage; only the name of the model tells them apart."""
     recipe = replace(plan.recipe, name=f"{plan.recipe.name}-stage-{stage}")
     notes = (*samples.problems, *plan.notes)
@@ -234,17 +235,17 @@ def mixed(samples: Dataset, recipe: Recipe, drawn: DrawOptions) -> Dataset | Mix
     return Mixture(tuple(p for p, _, _ in there), tuple(r for _, r, _ in there), tuple(s for _, _, s in there))
 
 
-def train_stage(plan: Plan, folder: Path, run: Callable[..., Any], on_step: OnStep | None) -> None:
+def train_stage(plan: TrainingPlan, folder: Path, run: Callable[..., Any], on_step: OnStep | None) -> None:
     """Train a stage, go on with it, or leave it as it is when it is done."""
     if (folder / "done").is_file():
         return
     resume = (folder / train.STATE).is_file()
     run(plan, folder, resume=resume, force=not resume, on_step=on_step)
-    with store.whole_file(folder / "done", force=True) as temporary:
+    with store.atomic_write(folder / "done", force=True) as temporary:
         temporary.write_text("The model of this stage is complete.\n", "utf-8")
 
 
-def make_trimaps(plan: SelfTraining, model: Segmenter, folder: Path, on_step: OnStep | None = None) -> dict[str, Agreement]:
+def make_trimaps(plan: SelfTraining, model: Segmenter, folder: Path, on_step: OnStep | None = None) -> dict[str, TrimapAgreement]:
     """Look at the whole training set again and write what label and prediction agree on, for the samples whose labels may be erased.
 
     Returns
@@ -252,7 +253,7 @@ def make_trimaps(plan: SelfTraining, model: Segmenter, folder: Path, on_step: On
     dict
         Key -> agreement, of all samples with labels; also in ``agreement.csv``.
     """
-    found: dict[str, Agreement] = {}
+    found: dict[str, TrimapAgreement] = {}
     for done, entry in enumerate(plan.training.entries):
         if on_step:
             on_step("look again", done, len(plan.training.entries), entry.key)
@@ -265,7 +266,7 @@ def make_trimaps(plan: SelfTraining, model: Segmenter, folder: Path, on_step: On
     return found
 
 
-def _look_again(plan: SelfTraining, entry: Entry, model: Segmenter, folder: Path) -> Agreement | None:
+def _look_again(plan: SelfTraining, entry: Entry, model: Segmenter, folder: Path) -> TrimapAgreement | None:
     """Compare one sample with the model; its trimap is written where it is wanted and not there yet."""
     sample = entry.open()
     if sample.labels is None:
@@ -307,6 +308,6 @@ def _with_trimap(entry: Entry, folder: Path, plan: SelfTraining) -> Entry:
 
 def _publish(folder: Path) -> Path:
     """Copy the second stage's model to the run's own."""
-    with store.whole_folder(folder / MODEL, force=True) as temporary:
+    with store.atomic_folder(folder / MODEL, force=True) as temporary:
         shutil.copytree(folder / STAGE_2 / MODEL, temporary, dirs_exist_ok=True)
     return folder / MODEL

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selion import score, store
+from selion import metrics, store
 from selion.classes import IGNORE, ClassScheme
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import same_grid
@@ -23,15 +23,15 @@ AGREEMENT = "agreement.csv"
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
+class TrimapAgreement:
     """How much two label maps have in common; adds up over images."""
 
-    confusion: score.Confusion
+    confusion: metrics.Confusion
     """Pixels by class of the first and of the second, where both are known; the others are its ``ignored``."""
 
-    def __add__(self, other: Agreement) -> Agreement:
+    def __add__(self, other: TrimapAgreement) -> TrimapAgreement:
         """Join the counts of two images."""
-        return Agreement(self.confusion + other.confusion)
+        return TrimapAgreement(self.confusion + other.confusion)
 
     @property
     def pixels(self) -> int:
@@ -84,11 +84,11 @@ def agree(one: LabelMap, other: LabelMap) -> LabelMap:
     return LabelMap(ids, one.grid, one.classes)
 
 
-def measure_agreement(one: LabelMap, other: LabelMap) -> Agreement:
+def measure_agreement(one: LabelMap, other: LabelMap) -> TrimapAgreement:
     """Count on what two label maps agree; refusals as :func:`agree`."""
     _check(one, other)
     known = (one.ids != IGNORE) & (other.ids != IGNORE)
-    return Agreement(score.confusion(np.where(known, one.ids, IGNORE).astype(np.uint8), other.ids, one.classes))
+    return TrimapAgreement(metrics.confusion(np.where(known, one.ids, IGNORE).astype(np.uint8), other.ids, one.classes))
 
 
 def _check(one: LabelMap, other: LabelMap) -> None:
@@ -132,17 +132,17 @@ def masks_of(folder: Path) -> dict[str, Path]:
     return {p.relative_to(root).with_suffix("").as_posix(): p for p in paths}
 
 
-def total(found: Mapping[str, Agreement] | Sequence[Agreement], classes: ClassScheme) -> Agreement:
+def total(found: Mapping[str, TrimapAgreement] | Sequence[TrimapAgreement], classes: ClassScheme) -> TrimapAgreement:
     """Add up agreements; zero counts for none."""
-    result = Agreement(score.Confusion(np.zeros((len(classes), len(classes) + 1), np.int64), classes.names))
+    result = TrimapAgreement(metrics.Confusion(np.zeros((len(classes), len(classes) + 1), np.int64), classes.names))
     for item in found.values() if isinstance(found, Mapping) else found:
         result = result + item
     return result
 
 
-def write_agreement(found: dict[str, Agreement], names: Sequence[str], path: Path) -> None:
+def write_agreement(found: dict[str, TrimapAgreement], names: Sequence[str], path: Path) -> None:
     """Write shares agreed, image by image and class by class."""
-    with store.whole_file(path, force=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with store.atomic_write(path, force=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["key", "agreed", *names])
         for key, agreement in found.items():

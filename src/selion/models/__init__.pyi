@@ -5,10 +5,10 @@ from .card import write_card as write_card
 from .convert import import_checkpoint as import_checkpoint
 from .export import export as export
 from .network import build_network as build_network
-from .zoo import ENGINES as ENGINES
-from .zoo import engines_available as engines_available
-from .zoo import fetch_model as fetch_model
-from .zoo import find_card as find_card
-from .zoo import list_models as list_models
-from .zoo import load_model as load_model
-from .zoo import packaged_models as packaged_models
+from .registry import ENGINES as ENGINES
+from .registry import engines_available as engines_available
+from .registry import fetch_model as fetch_model
+from .registry import find_card as find_card
+from .registry import list_models as list_models
+from .registry import load_model as load_model
+from .registry import packaged_models as packaged_models

@@ -1,9 +1,9 @@
 """Architectures as data: a family's name -> what builds it, the options it knows, and the window sizes it takes.
 
 segmentation_models_pytorch gives U-Net and its kin, FPN, DeepLabV3+, UPerNet and SegFormer (from 0.4), DPT (from 0.5) and, through the prefix
-``tu-``, the encoders of timm.  It has no FCN, no UNETR and no network for two dates; those are :mod:`~selion.models.plain`,
-:mod:`~selion.models.unetr`, :mod:`~selion.models.siamese`, :mod:`~selion.models.fractal`, :mod:`~selion.models.frozen`,
-:mod:`~selion.models.queries` and :mod:`~selion.models.adapter`, each in a few lines over its library.
+``tu-``, the encoders of timm.  It has no FCN, no UNETR and no network for two dates; those are :mod:`~selion.models.fcn.network`,
+:mod:`~selion.models.unetr.network`, :mod:`~selion.models.siamese.network`, :mod:`~selion.models.fractal.network`, :mod:`~selion.models.foundation.network`,
+:mod:`~selion.models.mask2former.network` and :mod:`~selion.models.vit_adapter`, each in a few lines over its library.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def encoder_weights(encoder: str, weights: str) -> str | bool | None:
 
 def _siamese(fusion: str, bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
     require("segmentation_models_pytorch", "train")
-    from selion.models.siamese import make_siamese
+    from selion.models.siamese.network import make_siamese
 
     return make_siamese(fusion, bands, classes, encoder, encoder_weights(encoder, weights), **options)
 
@@ -65,14 +65,14 @@ def _siamese(fusion: str, bands: int, classes: int, weights: str, encoder: str, 
 def _fcn(bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
     _refuse_weights("fcn", weights)
     require("torch", "train")
-    from selion.models.plain import Fcn
+    from selion.models.fcn.network import Fcn
 
     return Fcn(bands, classes, **options)
 
 
 def _unetr(bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
     require("timm", "train")
-    from selion.models.unetr import Unetr
+    from selion.models.unetr.network import Unetr
 
     return Unetr(bands, classes, encoder, pretrained=bool(weights), **options)
 
@@ -80,20 +80,20 @@ def _unetr(bands: int, classes: int, weights: str, encoder: str, **options: Any)
 def _decode(bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
     _refuse_weights("decode", weights)
     require("torch", "train")
-    from selion.models.fractal import FracTalResUnet
+    from selion.models.fractal.network import FracTalResUnet
 
     return FracTalResUnet(bands, classes, **options)
 
 
 def _decode_multiple(architecture: Mapping[str, Any]) -> int:
-    from selion.models.fractal import decode_multiple
+    from selion.models.fractal.network import decode_multiple
 
     return decode_multiple(int(architecture.get("depth", 6)), int(architecture.get("pyramid", 4)))
 
 
 def _frozen(bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
     require("timm", "train")
-    from selion.models.frozen import frozen_timm
+    from selion.models.foundation.network import frozen_timm
 
     return frozen_timm(bands, classes, encoder, pretrained=bool(weights), **options)
 
@@ -101,21 +101,21 @@ def _frozen(bands: int, classes: int, weights: str, encoder: str, **options: Any
 def _mask2former(bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
     _refuse_weights("mask2former", weights)
     require("transformers", "train")
-    from selion.models.queries import make_mask2former
+    from selion.models.mask2former.network import make_mask2former
 
     return make_mask2former(bands, classes, **options)
 
 
 def _adapter(bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
     require("timm", "train")
-    from selion.models.adapter.network import make_adapter
+    from selion.models.vit_adapter.network import make_adapter
 
     return make_adapter(bands, classes, encoder, pretrained=bool(weights), **options)
 
 
 def _segment_anything(kind: Literal["sam", "sam2"], bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
     require("transformers", "train")
-    from selion.models.prompted.semantic import make_class_prompts
+    from selion.models.sam.semantic import make_class_prompts
 
     return make_class_prompts(kind, bands, classes, weights, **options)
 

@@ -47,7 +47,7 @@ class ModelCard:
     """Reported scores; tables are allowed."""
     calibration: Mapping[str, float] = field(default_factory=dict)
     """A correction of the per-object confidence, ``sigmoid(slope logit(p) + offset)``, as ``selion evaluate --fit-calibration`` writes it: ``slope``,
-    ``offset``, and what they were fitted on.  Nothing applies it by itself: it is read with ``selion.score.Correction.from_dict(card.calibration)``."""
+    ``offset``, and what they were fitted on.  Nothing applies it by itself: it is read with ``selion.metrics.Correction.from_dict(card.calibration)``."""
     citation: str = ""
     notes: str = ""
     folder: Path | None = field(default=None, compare=False)

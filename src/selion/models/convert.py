@@ -67,7 +67,7 @@ def import_checkpoint(path: str | Path, out: str | Path, card: ModelCard | None 
     """
     path = Path(path)
     if card is not None and card.format == "ultralytics":
-        from selion.models.delineate import import_graph
+        from selion.models.delineate.segmenter import import_graph
 
         return import_graph(path, Path(out).expanduser(), card, force=force)
     require("torch", "train")
@@ -175,7 +175,7 @@ def _ftw_card(described: Mapping[str, Any], path: Path) -> ModelCard:
         )
         raise BadInput(message)
     loss = f"loss {described['loss']}" if described.get("loss") else ""
-    inputs = InputSpec(bands, Scaling((3000.0,)), (10.0, 10.0), window=512, overlap=0.125)  # as the published ones in cards.toml
+    inputs = InputSpec(bands, Scaling((3000.0,)), (10.0, 10.0), window=512, overlap=0.125)  # as the published ones in registry.toml
     return ModelCard(path.stem, inputs, classes, licence="not stated", notes=loss)
 
 

@@ -20,7 +20,7 @@ from selion.extras import require
 from selion.models.architectures import check_window, find_family
 from selion.models.card import CARD, GRAPH, WEIGHTS, ModelCard, with_files, write_card
 from selion.models.narrow import SCALE, narrow, widen
-from selion.store import whole_folder
+from selion.store import atomic_folder
 
 if TYPE_CHECKING:
     import torch
@@ -60,10 +60,10 @@ def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, hal
     """
     if card.architecture:
         check_window(card.architecture, card.inputs)
-    from selion.models.cells import replace_adaptive_pooling
+    from selion.models.pooling import replace_adaptive_pooling
 
     network = replace_adaptive_pooling(copy.deepcopy(network).cpu().float().eval())
-    with whole_folder(folder, force) as part:
+    with atomic_folder(folder, force) as part:
         card = _write(network, card, part, half=half, small=small)
     return replace(card, folder=Path(folder).expanduser())
 

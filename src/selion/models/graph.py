@@ -24,6 +24,7 @@ from selion.extras import available, face, require
 from selion.models.architectures import torch_only
 from selion.models.card import GRAPH, ModelCard
 from selion.models.feed import check_views, feed, probabilities
+from selion.runners import usable_cores
 from selion.segmenter import InputSpec, Segmenter, View
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -89,11 +90,6 @@ class GraphSegmenter:
 
 
 _: type[Segmenter] = GraphSegmenter
-
-
-def usable_cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def import_openvino() -> ModuleType:

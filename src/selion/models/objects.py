@@ -15,8 +15,8 @@ from selion.extras import require
 from selion.models.card import CARD, WEIGHTS, ModelCard, check_listed, sha256_of, write_card
 
 LOADERS: Mapping[str, tuple[str, str]] = {
-    "sam": ("selion.models.prompted.everything", "load_sam"),
-    "ultralytics": ("selion.models.delineate", "load_delineate"),
+    "sam": ("selion.models.sam.everything", "load_sam"),
+    "ultralytics": ("selion.models.delineate.segmenter", "load_delineate"),
     "embedded": ("selion.models.embedded.segmenter", "load_embedded"),
 }
 """A card's format -> module and function: (card, folder, device, fast=) -> InstanceSegmenter; the last one is a Segmenter.
@@ -117,7 +117,7 @@ def fetch_checkpoint(card: ModelCard, folder: Path) -> ModelCard:
     FetchFailed, ChecksumMismatch
         If a file does not arrive whole, or is not what the card says.
     """
-    with selion.store.whole_folder(folder, force=True) as part:
+    with selion.store.atomic_folder(folder, force=True) as part:
         for name in CHECKPOINT:
             selion.store.fetch(f"{card.url}/{name}", card.sha256 if name == WEIGHTS else "", part)
         found = sha256_of(part / WEIGHTS)

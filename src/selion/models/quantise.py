@@ -24,9 +24,9 @@ from selion.extras import require
 from selion.models.architectures import torch_only
 from selion.models.card import CARD, GRAPH, ModelCard, check_files, with_files, write_card
 from selion.models.feed import check_views, feed
-from selion.models.zoo import load_model
+from selion.models.registry import load_model
 from selion.segmenter import View
-from selion.store import whole_folder
+from selion.store import atomic_folder
 
 LEAST = 8
 """Windows below which neither ranges nor agreement mean anything."""
@@ -84,7 +84,7 @@ def quantise(card: ModelCard, calibration: Sequence[View], judged: Sequence[View
         raise BadInput(message)
     source = check_files(card)
     check_views(calibration, card)
-    with whole_folder(folder, force) as part:
+    with atomic_folder(folder, force) as part:
         _write_graph(source / GRAPH, [feed(view, card) for view in calibration], part / GRAPH)
         small = with_files(replace(card, name=f"{card.name}-int8", url="", sha256="", scores={}), part, (GRAPH,))
         write_card(small, part / CARD)

@@ -84,7 +84,7 @@ def install_plugin(profile: Path | None = None, command: list[str] | None = None
     if target.exists() and not (target / FOUND).is_file() and not force:
         message = f"{target} is there and was not put there by 'selion qgis install': move it away, or replace it with --force."
         raise OutputExists(message)
-    with store.whole_folder(target, force=True) as temporary:
+    with store.atomic_folder(target, force=True) as temporary:
         shutil.copytree(plugin_folder(), temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         facts = {"command": command or [sys.executable, "-m", "selion.cli.main"]}
         (temporary / FOUND).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 from selion import store
 from selion.errors import BadInput, UnknownName
 from selion.fields.style import field_styles, scores_style
-from selion.predict import NODATA
+from selion.prediction import NODATA
 
 TABLES = (".parquet", ".gpkg", ".fgb", ".geojson", ".pmtiles")
 
@@ -42,7 +42,7 @@ def write_style(path: Path, name: str | None = None, *, force: bool = False) -> 
     target = path.with_suffix(".qml")
     store.check_output(target, force)
     text = _of_table(name) if path.suffix.lower() in TABLES else _of_scores(path, name)
-    with store.whole_file(target, force) as temporary:
+    with store.atomic_write(target, force) as temporary:
         temporary.write_text(text, "utf-8")
     return target
 

@@ -13,12 +13,12 @@ from selion.errors import SelionError
 from selion.fields.table import geohash
 from selion.review import rings
 from selion.review.log import replay
-from selion.review.state import REJECTED, UNDECIDED, Field, State
+from selion.review.state import REJECTED, UNDECIDED, Field, ReviewState
 
 if TYPE_CHECKING:
     import geopandas
 
-    from selion.review.labels import LabelOptions, Written
+    from selion.review.labels import LabelOptions, WrittenLabels
     from selion.review.opened import MapFiles
 
 STATUS, PERSON, TIME = "review:status", "review:person", "review:time"
@@ -34,19 +34,19 @@ class Exported:
     rejected: Path | None
     """Fields that are none; None where there is no such field."""
     counts: dict[str, int]
-    labels: Written | None
+    labels: WrittenLabels | None
     """Training labels; None where there is no image to make them from."""
     notes: tuple[str, ...] = ()
 
 
-def corrected(frame: geopandas.GeoDataFrame, state: State) -> geopandas.GeoDataFrame:
+def corrected(frame: geopandas.GeoDataFrame, state: ReviewState) -> geopandas.GeoDataFrame:
     """Return a map as it was corrected, rejected fields included.
 
     Parameters
     ----------
     frame : GeoDataFrame
         The map as it was.
-    state : State
+    state : ReviewState
         What was done to it, see :func:`selion.review.replay`.
 
     Returns
@@ -77,7 +77,7 @@ def corrected(frame: geopandas.GeoDataFrame, state: State) -> geopandas.GeoDataF
     return both
 
 
-def _rows(frame: geopandas.GeoDataFrame, state: State, changed: list[Field]) -> geopandas.GeoDataFrame:
+def _rows(frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Field]) -> geopandas.GeoDataFrame:
     """Return the rows of fields that people have touched."""
     import geopandas
 
@@ -97,14 +97,14 @@ def _rows(frame: geopandas.GeoDataFrame, state: State, changed: list[Field]) -> 
     return made[[*frame.columns, STATUS, PERSON, TIME]]
 
 
-def _mean(frame: geopandas.GeoDataFrame, state: State, rows: list[int]) -> float:
+def _mean(frame: geopandas.GeoDataFrame, state: ReviewState, rows: list[int]) -> float:
     if not rows:
         return float("nan")
     areas = [state.mapped.outlines[row].area for row in rows]
     return float(np.average(frame["confidence"].to_numpy(np.float64, na_value=np.nan)[rows], weights=areas))
 
 
-def _names(state: State, changed: list[Field], crs: Any) -> list[str]:
+def _names(state: ReviewState, changed: list[Field], crs: Any) -> list[str]:
     """Keep the ids of mapped fields; name new ones by where they are."""
     import geopandas
     import shapely
@@ -130,7 +130,7 @@ def _names(state: State, changed: list[Field], crs: Any) -> list[str]:
     return names
 
 
-def _noded(frame: geopandas.GeoDataFrame, state: State, changed: list[Field]) -> np.ndarray:
+def _noded(frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Field]) -> np.ndarray:
     """Give changed outlines and those that touch them each other's vertices, so that neighbours still have the same points on a shared edge."""
     import shapely
 
@@ -196,7 +196,7 @@ def export_review(files: MapFiles, out: Path, options: LabelOptions | None = Non
     return Exported(table, rejected, state.counts(), written, tuple(notes))
 
 
-def _origin(files: MapFiles, state: State) -> fields.Origin:
+def _origin(files: MapFiles, state: ReviewState) -> fields.Origin:
     try:
         origin = fields.read_origin(files.table) if files.table.suffix.lower() == ".parquet" else fields.Origin(files.table.stem)
     except SelionError:

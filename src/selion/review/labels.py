@@ -53,7 +53,7 @@ class LabelOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenLabels:
     """What was written."""
 
     folder: Path
@@ -131,7 +131,7 @@ def known_labels(truths: Truths, grid: GeoBox, roi: Roi, options: LabelOptions) 
     return LabelMap(labels[cut], grid[roi], FTW3), Instances(ids[cut], grid[roi])
 
 
-def write_labels(image: Path, frame: geopandas.GeoDataFrame, out: Path, options: LabelOptions | None = None, *, force: bool = False) -> Written:
+def write_labels(image: Path, frame: geopandas.GeoDataFrame, out: Path, options: LabelOptions | None = None, *, force: bool = False) -> WrittenLabels:
     """Write chips of an image with the labels of a corrected map; :func:`selion.data.load_dataset` opens the folder.
 
     Parameters
@@ -159,7 +159,7 @@ def write_labels(image: Path, frame: geopandas.GeoDataFrame, out: Path, options:
         message = "Nobody has decided anything on this map yet: open it with 'selion review', and come back."
         raise BadInput(message)
     rows, pixels = [], Counter[int]()
-    with store.whole_folder(out, force) as folder:
+    with store.atomic_folder(out, force) as folder:
         for roi, split in _chips(source.grid, decided, options):
             found = _write_chip(folder, source, truths, roi, options)
             if found is not None:
@@ -172,7 +172,7 @@ def write_labels(image: Path, frame: geopandas.GeoDataFrame, out: Path, options:
         _write_tables(folder, rows, image.stem)
     total = max(sum(pixels.values()), 1)
     shares = {name: pixels[k] / total for k, name in enumerate(FTW3.names)} | {"unknown": pixels[IGNORE] / total}
-    return Written(out, dict(Counter(row[1] for row in rows)), shares)
+    return WrittenLabels(out, dict(Counter(row[1] for row in rows)), shares)
 
 
 def _chips(grid: GeoBox, decided: geopandas.GeoDataFrame, options: LabelOptions) -> Iterator[tuple[Roi, str]]:

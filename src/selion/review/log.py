@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selion.errors import BadInput, OutputFailed, UnreadableFile
-from selion.labelling.journal import keep_name, locked
+from selion.labelling.decision_log import keep_name, locked
 from selion.review.actions import UNDO, Action, Header, parse_line
-from selion.review.state import Mapped, Outcome, State
+from selion.review.state import ReviewedMap, ReviewOutcome, ReviewState
 
 if TYPE_CHECKING:
     import geopandas
 
 
-class Log:
+class ReviewLog:
     """A map and the file of what was done to it; several threads, processes and servers may write it at the same time.
 
     An action counts when :meth:`act` has returned: then it is on the disk.  The same id is written once, however often it is sent.
     """
 
-    def __init__(self, path: Path, mapped: Mapped, name: str) -> None:
+    def __init__(self, path: Path, mapped: ReviewedMap, name: str) -> None:
         self.path, self.mapped = path, mapped
-        self.state = State(mapped)
+        self.state = ReviewState(mapped)
         self.header = Header(name, len(mapped.ids), mapped.fingerprint())
         self._read = 0  # bytes of the file that are in the state
         self._inode = 0
@@ -39,7 +39,7 @@ class Log:
         with self.lock, self._opened() as file:
             self._catch_up(file)
 
-    def sync(self) -> State:
+    def sync(self) -> ReviewState:
         """Take in what other servers have written since."""
         with self.lock:
             try:
@@ -51,7 +51,7 @@ class Log:
                     self._catch_up(file)
             return self.state
 
-    def act(self, action: Action) -> Outcome:
+    def act(self, action: Action) -> ReviewOutcome:
         """Do an action and write it down; one that is known already is answered as before.
 
         Raises
@@ -65,7 +65,7 @@ class Log:
             self._catch_up(file)
             known = self.state.applied.get(action.id)
             if known is not None:
-                return Outcome(tuple(known.before) or self._undone_by(known.action))
+                return ReviewOutcome(tuple(known.before) or self._undone_by(known.action))
             if action.kind == UNDO and not action.undo:
                 action = replace(action, undo=self.state.last_of(action.person))
             outcome, after = self.state.judge(action)
@@ -95,7 +95,7 @@ class Log:
         """Read what is new; a torn end is cut off, because whoever wrote it never said that it was done."""
         found = os.fstat(file)
         if found.st_ino != self._inode or found.st_size < self._read:  # somebody put another file in its place: start again
-            self.state, self._read, self._inode = State(self.mapped), 0, found.st_ino
+            self.state, self._read, self._inode = ReviewState(self.mapped), 0, found.st_ino
         os.lseek(file, self._read, os.SEEK_SET)
         pieces = []
         while piece := os.read(file, 1 << 20):
@@ -156,7 +156,7 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}.review.jsonl")
 
 
-def replay(frame: geopandas.GeoDataFrame, path: Path) -> State:
+def replay(frame: geopandas.GeoDataFrame, path: Path) -> ReviewState:
     """Do to a map all that its log says, without writing anything; what is torn or does not fit is left out and counted.
 
     Raises
@@ -166,8 +166,8 @@ def replay(frame: geopandas.GeoDataFrame, path: Path) -> State:
     UnreadableFile
         If it cannot be read.
     """
-    mapped = Mapped.of(frame)
-    state = State(mapped)
+    mapped = ReviewedMap.of(frame)
+    state = ReviewState(mapped)
     try:
         whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
     except OSError as error:

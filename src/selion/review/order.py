@@ -7,13 +7,14 @@ near the greatest sign and grows with each further one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selion.grid import Roi, pad_roi, tiles
+from selion.progress import OnStep
 
 if TYPE_CHECKING:
     import geopandas
@@ -29,7 +30,6 @@ BLOCK = 2048
 """Edge in pixels of the pieces in which probabilities are read."""
 ROUND = 0.12
 """Isoperimetric quotient (4 pi area / perimeter^2; a square has 0.79, a strip of 1 x 20 0.14) below which a shape is odd."""
-OnStep = Callable[[str, float, float, str], None]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReviewOutcome:
     """What became of an action."""
 
     changed: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Applied:
     before: Mapping[str, Field | None]
 
 
-class Mapped:
+class ReviewedMap:
     """The fields of a map as they were found: ids, outlines, and where they are."""
 
     def __init__(self, ids: Sequence[str] | np.ndarray, outlines: np.ndarray, geographic: bool) -> None:
@@ -94,7 +94,7 @@ class Mapped:
         self.tree = shapely.STRtree(self.outlines)
 
     @classmethod
-    def of(cls, frame: geopandas.GeoDataFrame) -> Mapped:
+    def of(cls, frame: geopandas.GeoDataFrame) -> ReviewedMap:
         """Take the fields of a table.
 
         Raises
@@ -126,10 +126,10 @@ class Mapped:
 
 
 @dataclass
-class State:
+class ReviewState:
     """The map with all that was done to it."""
 
-    mapped: Mapped
+    mapped: ReviewedMap
     changed: dict[str, Field] = field(default_factory=dict)
     """Fields that are not as they were mapped, and new ones."""
     applied: dict[str, Applied] = field(default_factory=dict)
@@ -175,12 +175,12 @@ class State:
         found[UNDECIDED] += untouched
         return {"total": sum(found.values()), "decided": sum(found[name] for name in DECIDED), **found}
 
-    def judge(self, action: Action) -> tuple[Outcome, dict[str, Field | None]]:
+    def judge(self, action: Action) -> tuple[ReviewOutcome, dict[str, Field | None]]:
         """Say what an action would do, and do nothing.
 
         Returns
         -------
-        Outcome
+        ReviewOutcome
         dict
             The fields after it; None for one that is not there then.  Empty if it would not be done.
 
@@ -197,14 +197,14 @@ class State:
             raise BadInput(message)
         stale = tuple(name for name, version in action.on.items() if self._version(name) != version)
         if stale:
-            return Outcome(stale=stale, why=self._stale(stale)), {}
+            return ReviewOutcome(stale=stale, why=self._stale(stale)), {}
         after = self._made(action)
         if any(one.status == REJECTED for name in action.on if (one := self.get(name))):
             self._refuse_covered(after)
         missing = tuple(name for name in after if name not in action.on and self._version(name) is not None)
         if missing:
-            return Outcome(stale=missing, why="A neighbour shares this edge and was not on the screen: look at it again."), {}
-        return Outcome(tuple(after)), after
+            return ReviewOutcome(stale=missing, why="A neighbour shares this edge and was not on the screen: look at it again."), {}
+        return ReviewOutcome(tuple(after)), after
 
     def _version(self, name: str) -> int | None:
         found = self.get(name)
@@ -285,20 +285,20 @@ class State:
         name = f"{action.id}.{number}"
         return name if self.get(name) is None else f"{action.id}.{number}.{self.count}"
 
-    def _judge_undo(self, action: Action) -> tuple[Outcome, dict[str, Field | None]]:
+    def _judge_undo(self, action: Action) -> tuple[ReviewOutcome, dict[str, Field | None]]:
         target = self.applied.get(action.undo)
         if target is None or action.undo in self.undone or target.action.kind == a.UNDO:
-            return Outcome(why="There is nothing to take back."), {}
+            return ReviewOutcome(why="There is nothing to take back."), {}
         if target.action.person != action.person:
-            return Outcome(why="Only who did it can take it back: correct it again instead."), {}
+            return ReviewOutcome(why="Only who did it can take it back: correct it again instead."), {}
         covered = tuple(name for name in target.before if self.standing[name][-1] != action.undo)
         if covered:
             who = self.applied[self.standing[covered[0]][-1]].action.person
-            return Outcome(stale=covered, why=f"{who} went on from there: taking it back would lose that. Correct the field again instead."), {}
+            return ReviewOutcome(stale=covered, why=f"{who} went on from there: taking it back would lose that. Correct the field again instead."), {}
         version = self.count + 1
         after = {name: None if old is None else replace(old, version=version) for name, old in target.before.items()}
         self._refuse_covered(after)
-        return Outcome(tuple(after)), after
+        return ReviewOutcome(tuple(after)), after
 
     def _refuse_covered(self, after: Mapping[str, Field | None]) -> None:
         """Refuse that a field comes back to land which another was given meanwhile."""
@@ -334,15 +334,15 @@ class State:
             else:
                 self.changed[name] = made
 
-    def take(self, action: Action) -> Outcome:
+    def take(self, action: Action) -> ReviewOutcome:
         """Do an action of the log; what does not fit is counted and left out."""
         if action.id in self.applied:
-            return Outcome(why="It is known already.")
+            return ReviewOutcome(why="It is known already.")
         try:
             outcome, after = self.judge(action)
         except BadInput as error:
             self.skipped += 1
-            return Outcome(why=str(error))
+            return ReviewOutcome(why=str(error))
         if outcome.done:
             self.commit(action, after)
         else:
@@ -367,7 +367,7 @@ def _hull(points: np.ndarray) -> Any:
     return shapely.MultiPoint(points).convex_hull
 
 
-def people(state: State) -> dict[str, dict[str, float]]:
+def people(state: ReviewState) -> dict[str, dict[str, float]]:
     """Return what each person did: actions by kind that stand, all of them as ``actions``, and the minutes that they took."""
     found: dict[str, dict[str, float]] = {}
     for name, applied in state.applied.items():

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from selion.errors import BadInput, UnknownName
-from selion.runners.agenda import Runner, Serial
+from selion.runners.work_queue import Runner, Serial
 
 NAMES = ("serial", "processes", "ray")
 SCHEME = "ray://"

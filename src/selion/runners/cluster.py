@@ -16,8 +16,8 @@ from typing import Any
 
 from selion.errors import BadInput, MissingExtra
 from selion.extras import require
-from selion.runners.agenda import FAULTS, TRIES, Agenda, Done, Job, Runner
 from selion.runners.choose import SCHEME, RunnerOptions, usable_cores
+from selion.runners.work_queue import FAULTS, TRIES, Agenda, Done, Job, Runner
 from selion.runners.worker import limit_threads, portable, unpacked
 
 STORE = 128 * 2**20

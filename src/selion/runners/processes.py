@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
-from selion.runners.agenda import TRIES, Agenda, Done, Job, Runner
+from selion.runners.work_queue import TRIES, Agenda, Done, Job, Runner
 from selion.runners.worker import serve
 
 PATIENCE = 5.0

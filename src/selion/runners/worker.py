@@ -31,7 +31,7 @@ def unpacked(payload: bytes) -> Callable[[Any], Any]:
 
 def serve(pipe: Connection, threads: int) -> None:
     """Do what comes through a pipe until nothing comes any more: ``(payload or None, block)`` in, ``(result, error)`` out."""
-    from selion.runners.agenda import FAULTS
+    from selion.runners.work_queue import FAULTS
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the driver stops us when it wants
     limit_threads(threads)

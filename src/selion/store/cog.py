@@ -16,11 +16,11 @@ from rasterio.windows import Window
 from selion.errors import BadInput, OutputFailed
 from selion.grid import Roi, roi_shape, whole
 from selion.raster import Sink
+from selion.store.atomic import atomic_write
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, last_word, open_quietly
 from selion.store.regions import checked_bands, checked_block, checked_nodata, checked_region
 from selion.store.tiles import TileFile
 from selion.store.vrt import vrt_of
-from selion.store.whole import whole_file
 
 COPY_CACHE = 32 * 2**20
 """Bytes; a larger cache makes the copy no faster, but peak memory grow with the raster (measured at 5490 and 10980 rows)."""
@@ -106,7 +106,7 @@ def create_cog(
     bands, dtype = checked_bands(grid, bands, str(path)), np.dtype(dtype)
     _check(str(path), bands, dtype, nodata, colours)
     palette = _palette(colours, nodata) if colours else {}
-    with whole_file(path, force) as temporary:
+    with atomic_write(path, force) as temporary:
         plain = temporary.with_name(f"{temporary.name}.tiles.tif")
         with TileFile(plain, (len(bands), *roi_shape(whole(grid))), dtype, nodata, block) as tiles:
             yield CogSink(path, tiles, grid, bands)

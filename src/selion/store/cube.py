@@ -19,9 +19,9 @@ from selion.errors import BadInput, UnreadableFile
 from selion.extras import face
 from selion.grid import Roi, check_north_up, overlap, roi_shape
 from selion.raster import Raster, Sink, Source
+from selion.store.atomic import atomic_folder
 from selion.store.regions import checked_bands, checked_block, checked_nodata, checked_region
 from selion.store.valid import valid_pixels
-from selion.store.whole import whole_folder
 
 CONVENTIONS = (
     {"uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f", "name": "proj:", "description": "Coordinate reference system"},
@@ -149,7 +149,7 @@ def create_cube(
     check_north_up(grid, str(path))
     checked_nodata(nodata, dtype, str(path))
     checked_shard(chunk, shard, str(path))
-    with whole_folder(path, force) as temporary:
+    with atomic_folder(path, force) as temporary:
         attributes = attributes_of(grid, bands, nodata, dict(tags or {}))
         array = create_array(temporary, grid, dtype, 0 if nodata is None else nodata, chunk=chunk, shard=shard, attributes=attributes)
         sink = CubeSink(Path(path), array, grid, bands, shard)

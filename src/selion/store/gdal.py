@@ -45,7 +45,7 @@ SCHEMES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ReadRetryPolicy:
     """How long a server is waited for, and how often it is asked again (429, 5xx, broken connections) before that is a failure."""
 
     retries: int = 4
@@ -91,9 +91,9 @@ def shown(path: str) -> str:
 
 
 @contextmanager
-def gdal_settings(*, remote: bool, patience: Patience | None = None, **more: str | int) -> Iterator[None]:
+def gdal_settings(*, remote: bool, patience: ReadRetryPolicy | None = None, **more: str | int) -> Iterator[None]:
     """Hold our settings for GDAL in this thread; what the user set in the process' environment wins."""
-    settings = {**LOCAL, **({**REMOTE, **gdal_clouds(), **(patience or Patience()).settings()} if remote else {}), **more}
+    settings = {**LOCAL, **({**REMOTE, **gdal_clouds(), **(patience or ReadRetryPolicy()).settings()} if remote else {}), **more}
     with rasterio.Env(**{key: value for key, value in settings.items() if key not in os.environ}):
         yield
 

@@ -19,7 +19,7 @@ from selion.errors import BadInput, UnreadableFile
 from selion.extras import face
 from selion.grid import Roi
 from selion.raster import Raster, Source
-from selion.store.gdal import GDAL_ERRORS, Patience, gdal_name, gdal_settings, grid_of, open_quietly, remote_scheme, said_of, shown, turned_north_up
+from selion.store.gdal import GDAL_ERRORS, ReadRetryPolicy, gdal_name, gdal_settings, grid_of, open_quietly, remote_scheme, said_of, shown, turned_north_up
 from selion.store.regions import checked_region
 from selion.store.valid import combine, valid_pixels
 
@@ -65,12 +65,12 @@ class GeoTiffSource:
     nodatas: tuple[float | None, ...]
     """One per band."""
     layout: _Layout
-    patience: Patience | None = None
+    patience: ReadRetryPolicy | None = None
     """With a server; None means the usual."""
     _handles: threading.local = field(default_factory=threading.local, repr=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, coarse: float | None = None, patience: Patience | None = None) -> GeoTiffSource:
+    def open(cls, path: str | os.PathLike[str], *, coarse: float | None = None, patience: ReadRetryPolicy | None = None) -> GeoTiffSource:
         """Open a raster, or one of its overviews, and read what stands in its head.
 
         Parameters
@@ -80,7 +80,7 @@ class GeoTiffSource:
         coarse : float, optional
             Edge of a pixel, in units of the CRS, that is fine enough: the smallest overview is taken whose pixels are not larger (1 % is let
             pass, because an overview of 5490 pixels by 16 has pixels of 320.1 m); without such an overview the full image is.
-        patience : Patience, optional
+        patience : ReadRetryPolicy, optional
             With a server.
 
         Raises
@@ -125,9 +125,7 @@ class GeoTiffSource:
             try:
                 values, mask = self._pixels(self._handle(), roi)
             except GDAL_ERRORS as error:
-                message = f"{shown(self.path)} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns {roi[1].start}:{roi[1].stop}" + _cure(
-                    self.path, error
-                )
+                message = f"{shown(self.path)} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns {roi[1].start}:{roi[1].stop}" + _cure(self.path, error)
                 raise UnreadableFile(message) from error
         valid = combine(mask, valid_pixels(values, self.bands, self.nodatas))
         return Raster(values, self.grid[roi], self.bands, valid)
@@ -181,7 +179,7 @@ def _overview(dataset: Any, coarse: float) -> int | None:
     return max(fitting)[1] if fitting else None
 
 
-def _described(cls: type[GeoTiffSource], path: str, dataset: Any, overview: int | None = None, patience: Patience | None = None) -> GeoTiffSource:
+def _described(cls: type[GeoTiffSource], path: str, dataset: Any, overview: int | None = None, patience: ReadRetryPolicy | None = None) -> GeoTiffSource:
     if dataset.count == 0:
         inner = f" (it holds {', '.join(dataset.subdatasets[:4])})" if dataset.subdatasets else ""
         message = f"{shown(path)} holds no bands of its own{inner}: give the one that is meant, or convert it to GeoTIFF."

@@ -10,7 +10,7 @@ from selion.errors import UnreadableFile
 
 if TYPE_CHECKING:
     from selion.store.cube import CubeSource
-    from selion.store.gdal import Patience
+    from selion.store.gdal import ReadRetryPolicy
     from selion.store.geotiff import GeoTiffSource
     from selion.store.photo import PhotoSource
 
@@ -18,7 +18,7 @@ PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
 PHONE_ENDINGS = (".heic", ".heif", ".dng", ".nef", ".cr2", ".arw")
 
 
-def open_raster(path: str | os.PathLike[str], *, coarse: float | None = None, patience: Patience | None = None) -> GeoTiffSource | PhotoSource | CubeSource:
+def open_raster(path: str | os.PathLike[str], *, coarse: float | None = None, patience: ReadRetryPolicy | None = None) -> GeoTiffSource | PhotoSource | CubeSource:
     """Open an image, whatever it is.
 
     Parameters
@@ -29,7 +29,7 @@ def open_raster(path: str | os.PathLike[str], *, coarse: float | None = None, pa
     coarse : float, optional
         Edge of a pixel, in units of the CRS, that is fine enough: a GeoTIFF is read from its smallest overview whose pixels are not larger,
         and ``grid`` is that overview's.  Photographs and cubes have none and come at full resolution.
-    patience : Patience, optional
+    patience : ReadRetryPolicy, optional
         How long a server is waited for and how often it is asked again.
 
     Returns
@@ -85,7 +85,7 @@ def _open_folder(path: Path) -> CubeSource:
     return CubeSource.open(path)
 
 
-def _open_remote(path: str, coarse: float | None, patience: Patience | None) -> GeoTiffSource:
+def _open_remote(path: str, coarse: float | None, patience: ReadRetryPolicy | None) -> GeoTiffSource:
     from selion.store.gdal import shown
     from selion.store.geotiff import GeoTiffSource
 

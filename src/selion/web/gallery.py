@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
-from selion.labelling.order import Item
+from selion.labelling.queue import Item
 from selion.labelling.screen import hash_files, version
-from selion.web.pictures import Large, Made, make_large, make_small
+from selion.web.pictures import Large, SmallPicture, make_large, make_small
 
 FOLDER = ".screen"
 """Hidden folder beside the log; it may be deleted at any time."""
@@ -29,9 +29,9 @@ class Gallery:
         self.folder = folder
         self._pool = ThreadPoolExecutor(threads or max(2, os.cpu_count() or 2), "pictures")
         self._lock = threading.Lock()
-        self._small: OrderedDict[tuple[str, str], Made] = OrderedDict()
+        self._small: OrderedDict[tuple[str, str], SmallPicture] = OrderedDict()
         self._held = 0
-        self._making: dict[tuple[str, str], Future[Made]] = {}
+        self._making: dict[tuple[str, str], Future[SmallPicture]] = {}
         self._large: OrderedDict[tuple[str, str, int], Future[Large]] = OrderedDict()
 
     def ahead(self, items: Sequence[Item]) -> None:
@@ -46,7 +46,7 @@ class Gallery:
         for item in wanted.values():
             self._begin(item)
 
-    def small(self, item: Item) -> Made:
+    def small(self, item: Item) -> SmallPicture:
         """Return the small pictures of an item.
 
         Raises
@@ -55,14 +55,14 @@ class Gallery:
             If a file is gone.
         """
         found = self._begin(item)
-        if isinstance(found, Made):
+        if isinstance(found, SmallPicture):
             return found
         try:
             return found.result()
         except CancelledError:  # let go in the same moment
             return self._make(item, version(item))
 
-    def _begin(self, item: Item) -> Made | Future[Made]:
+    def _begin(self, item: Item) -> SmallPicture | Future[SmallPicture]:
         name = (item.id, version(item))
         with self._lock:
             if name in self._small:
@@ -72,7 +72,7 @@ class Gallery:
                 self._making[name] = self._pool.submit(self._make, item, name[1])
             return self._making[name]
 
-    def _make(self, item: Item, seen: str) -> Made:
+    def _make(self, item: Item, seen: str) -> SmallPicture:
         name = (item.id, seen)
         try:
             made = self._read(item, seen)
@@ -85,7 +85,7 @@ class Gallery:
             with self._lock:
                 self._making.pop(name, None)
 
-    def _keep(self, name: tuple[str, str], made: Made) -> None:
+    def _keep(self, name: tuple[str, str], made: SmallPicture) -> None:
         with self._lock:
             if name not in self._small:
                 self._held += len(made.overlay) + len(made.photo)
@@ -97,15 +97,15 @@ class Gallery:
     def _place(self, item: Item) -> Path | None:
         return self.folder / item.id[:2] / f"{item.id}.bin" if self.folder else None
 
-    def _read(self, item: Item, seen: str) -> Made | None:
+    def _read(self, item: Item, seen: str) -> SmallPicture | None:
         place = self._place(item)
         try:
-            made = Made.from_bytes(place.read_bytes()) if place else None
+            made = SmallPicture.from_bytes(place.read_bytes()) if place else None
         except OSError:
             return None
         return made if made is not None and made.version == seen else None
 
-    def _write(self, item: Item, made: Made) -> None:
+    def _write(self, item: Item, made: SmallPicture) -> None:
         """Keep on disk; where that cannot be done the picture is made again next time."""
         place = self._place(item)
         if place is None:

@@ -21,10 +21,7 @@ LARGEST_BODY = 256 * 1024
 """Bytes; a page of 240 decisions has a tenth of it."""
 OWN_HEADER = b"x-selion"
 METHODS = ("GET", "HEAD", "POST")
-POLICY = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+POLICY = b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """What a page of ours may load: nothing from elsewhere, no script or style within the page, no code made from text."""
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),

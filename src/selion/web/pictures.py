@@ -36,7 +36,7 @@ BROKEN = (
 
 
 @dataclass(frozen=True)
-class Made:
+class SmallPicture:
     """Small pictures of one item, and the hashes of the files that they were made from."""
 
     version: str
@@ -53,7 +53,7 @@ class Made:
         return struct.pack("<I", len(head)) + head + self.overlay + self.photo
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Made | None:
+    def from_bytes(cls, data: bytes) -> SmallPicture | None:
         """Unpack; None if it is not what :meth:`to_bytes` packs."""
         try:
             (length,) = struct.unpack_from("<I", data)
@@ -65,7 +65,7 @@ class Made:
             return None
 
 
-def make_small(photo: Path, mask: Path, version: str, edge: int = EDGE) -> Made:
+def make_small(photo: Path, mask: Path, version: str, edge: int = EDGE) -> SmallPicture:
     """Draw the small pictures of a photograph and its mask; what cannot be read becomes a picture that says so.
 
     Raises
@@ -78,12 +78,12 @@ def make_small(photo: Path, mask: Path, version: str, edge: int = EDGE) -> Made:
         bare = read_photo(photo, edge)
     except BROKEN as error:
         said = sign(edge, f"The photograph cannot be read: {_reason(error)}")
-        return Made(version, image_hash, mask_hash, said, said)
+        return SmallPicture(version, image_hash, mask_hash, said, said)
     try:
         overlay, note = draw_overlay(bare, mask)
     except BROKEN as error:
-        return Made(version, image_hash, mask_hash, sign(edge, f"The mask cannot be read: {_reason(error)}"), _jpeg(bare))
-    return Made(version, image_hash, mask_hash, _jpeg(overlay, note), _jpeg(bare))
+        return SmallPicture(version, image_hash, mask_hash, sign(edge, f"The mask cannot be read: {_reason(error)}"), _jpeg(bare))
+    return SmallPicture(version, image_hash, mask_hash, _jpeg(overlay, note), _jpeg(bare))
 
 
 def _reason(error: BaseException) -> str:
@@ -114,7 +114,7 @@ def read_photo(path: Path, edge: int) -> np.ndarray:
 def _read_deep(path: Path, edge: int) -> np.ndarray:
     """Read a photograph with more than 8 bits, stretched for the eye."""
     from selion import store
-    from selion.picture import thumbnail
+    from selion.reports.picture import thumbnail
 
     return thumbnail(store.open_raster(path), edge)[0]
 

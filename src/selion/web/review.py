@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selion import fields, maps, store
+from selion import fields, store
 from selion.errors import BadInput, SelionError
 from selion.extras import require
-from selion.labelling.journal import now
-from selion.predict import ScoreSource
+from selion.labelling.decision_log import now
+from selion.pipeline import maps
+from selion.prediction import ScoreSource
+from selion.progress import OnStep
 from selion.review import actions as a
 from selion.review import rings
-from selion.review.log import Log
-from selion.review.order import OnStep, Ranking, rank
-from selion.review.state import DOUBTED, UNDECIDED, Field, Mapped, Outcome
+from selion.review.log import ReviewLog
+from selion.review.order import Ranking, rank
+from selion.review.state import DOUBTED, UNDECIDED, Field, ReviewedMap, ReviewOutcome
 from selion.web.answers import JSON, reading, writing
 from selion.web.review_frame import Frame
 from selion.web.screening import check_batch, check_person
@@ -61,11 +63,11 @@ OTHER = "other:"
 
 
 @dataclass
-class Desk:
+class ReviewSession:
     """What the routes work on."""
 
     title: str
-    log: Log
+    log: ReviewLog
     frame: Frame
     ranking: Ranking
     person: str
@@ -81,7 +83,7 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ReviewView:
     """What a person wants to see around a field."""
 
     wide: int = 1
@@ -89,7 +91,7 @@ class View:
     aspect: float = 1.0
 
 
-def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep | None = None) -> Desk:
+def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep | None = None) -> ReviewSession:
     """Read a map, order its fields and open its log.
 
     Raises
@@ -100,7 +102,7 @@ def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on
     import shapely
 
     facts = files.read()
-    mapped = Mapped.of(facts)
+    mapped = ReviewedMap.of(facts)
     scores = None if files.scores is None else store.open_raster(files.scores)
     classes = None if scores is None else maps.score_classes(scores, str(files.scores))
     other = None if against is None else fields.read_fields(against)
@@ -110,15 +112,15 @@ def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on
     notes = [] if files.image else ["There is no image beside the map: name one with --image."]
     if ranking.missing:
         notes.append(f"{len(ranking.missing):,} fields are in {against.name if against else 'the other map'} only: they are shown too, and can be taken over.")
-    log = Log(files.log, mapped, files.table.name)
+    log = ReviewLog(files.log, mapped, files.table.name)
     if log.state.skipped:
         notes.append(f"{log.state.skipped:,} lines of {files.log.name} do not fit and are left out.")
     tree = None if other is None else shapely.STRtree(other.geometry.to_numpy())
     title = files.table.resolve().parent.name if files.table.stem == "fields" else files.table.stem
-    return Desk(title, log, Frame(facts, files.image, files.scores), ranking, person, facts, tree, notes=tuple(notes))
+    return ReviewSession(title, log, Frame(facts, files.image, files.scores), ranking, person, facts, tree, notes=tuple(notes))
 
 
-def review_page(desk: Desk, policy: str = "") -> PageModule:
+def review_page(desk: ReviewSession, policy: str = "") -> PageModule:
     """Set up the page; ``policy`` is that of the view page where its map is to be shown beside the field.
 
     Raises
@@ -140,7 +142,7 @@ def review_page(desk: Desk, policy: str = "") -> PageModule:
     return PageModule("review", routes, STATIC, policy)
 
 
-def _chip(desk: Desk) -> Callable[[Request], Response]:
+def _chip(desk: ReviewSession) -> Callable[[Request], Response]:
     from starlette.responses import Response
 
     def endpoint(request: Request) -> Response:
@@ -158,7 +160,7 @@ def _chip(desk: Desk) -> Callable[[Request], Response]:
     return endpoint
 
 
-def state(desk: Desk, given: Mapping[str, str]) -> JSON:  # noqa: ARG001
+def state(desk: ReviewSession, given: Mapping[str, str]) -> JSON:  # noqa: ARG001
     """Return what the page needs to begin: names, numbers, layers, notes."""
     now_ = desk.log.sync()
     folder = hashlib.blake2b(str(desk.log.path.resolve()).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
@@ -168,7 +170,7 @@ def state(desk: Desk, given: Mapping[str, str]) -> JSON:  # noqa: ARG001
     }  # fmt: skip
 
 
-def queue(desk: Desk, given: Mapping[str, str]) -> JSON:
+def queue(desk: ReviewSession, given: Mapping[str, str]) -> JSON:
     """Hand out the next doubtful fields."""
     person, size = check_person(given.get("person")), min(max(_whole(given.get("size"), 6), 1), MOST)
     show, after = given.get("show", SHOWS[0]), _whole(given.get("after"), 0)
@@ -177,11 +179,11 @@ def queue(desk: Desk, given: Mapping[str, str]) -> JSON:
         raise BadInput(message)
     desk.log.sync()
     found, end, held = _hand(desk, person, show, after, size)
-    view = View(aspect=_aspect(given))
+    view = ReviewView(aspect=_aspect(given))
     return {"items": [item for name in found if (item := _shown(desk, name, view))], "after": end, "held": held, "counts": desk.log.state.counts()}
 
 
-def _hand(desk: Desk, person: str, show: str, after: int, size: int) -> tuple[list[str], int, int]:
+def _hand(desk: ReviewSession, person: str, show: str, after: int, size: int) -> tuple[list[str], int, int]:
     """Return the next ids from a place in the queue on, where to go on, and how many somebody else has on the screen."""
     clock, found, held = time.monotonic(), [], 0
     end = len(desk.ranking.missing) + len(desk.ranking.order)
@@ -201,7 +203,7 @@ def _hand(desk: Desk, person: str, show: str, after: int, size: int) -> tuple[li
     return found, end, held
 
 
-def _name(desk: Desk, place: int, first: int) -> str:
+def _name(desk: ReviewSession, place: int, first: int) -> str:
     """Return who stands at a place of the queue: doubtful fields, then outlines that only the other map has, then all others."""
     missing = len(desk.ranking.missing)
     if first <= place < first + missing:
@@ -209,7 +211,7 @@ def _name(desk: Desk, place: int, first: int) -> str:
     return str(desk.log.mapped.ids[desk.ranking.order[place if place < first else place - missing]])
 
 
-def _due(desk: Desk, name: str, show: str) -> bool:
+def _due(desk: ReviewSession, name: str, show: str) -> bool:
     current = desk.log.state
     if name.startswith(OTHER):
         outline = desk.ranking.missing[int(name.removeprefix(OTHER))]
@@ -219,10 +221,10 @@ def _due(desk: Desk, name: str, show: str) -> bool:
     return {"undecided": status == UNDECIDED, "unsure": status == DOUBTED, "all": status != "merged"}[show]
 
 
-def one_field(desk: Desk, given: Mapping[str, str]) -> JSON:
+def one_field(desk: ReviewSession, given: Mapping[str, str]) -> JSON:
     """Return one field as it is now; null for one that is not there (any more), which is what a page may well ask for after two were united."""
     desk.log.sync()
-    found = _shown(desk, given.get("id", "")[: a.LONGEST], View(min(max(_whole(given.get("wide"), 1), 1), 6), _aspect(given)))
+    found = _shown(desk, given.get("id", "")[: a.LONGEST], ReviewView(min(max(_whole(given.get("wide"), 1), 1), 6), _aspect(given)))
     return {"item": found, "counts": desk.log.state.counts()}
 
 
@@ -235,7 +237,7 @@ def _aspect(given: Mapping[str, Any]) -> float:
     return min(max(value, 0.4), 2.5) if math.isfinite(value) else 1.0
 
 
-def _shown(desk: Desk, name: str, view: View) -> JSON | None:
+def _shown(desk: ReviewSession, name: str, view: ReviewView) -> JSON | None:
     """Describe a field, or an outline that only the other map has, with what lies around it."""
     import shapely
 
@@ -258,7 +260,7 @@ def _shown(desk: Desk, name: str, view: View) -> JSON | None:
     return {**about, "box": box, "parts": _pixels(desk, shown), "near": near, "other": _other(desk, box)}
 
 
-def _neighbours(desk: Desk, shape: Any, around: list[Field]) -> list[JSON]:
+def _neighbours(desk: ReviewSession, shape: Any, around: list[Field]) -> list[JSON]:
     """Describe fields around a shape: whether they touch it and so follow its vertices, and whether they share an edge and so can be united with it."""
     import shapely
 
@@ -273,7 +275,7 @@ def _neighbours(desk: Desk, shape: Any, around: list[Field]) -> list[JSON]:
     return found
 
 
-def _around(desk: Desk, name: str, shape: Any, box: tuple[int, int, int, int]) -> list[Field]:
+def _around(desk: ReviewSession, name: str, shape: Any, box: tuple[int, int, int, int]) -> list[Field]:
     """Return the fields in a box, those that touch the shape first."""
     import shapely
 
@@ -285,7 +287,7 @@ def _around(desk: Desk, name: str, shape: Any, box: tuple[int, int, int, int]) -
     return around
 
 
-def _seen(desk: Desk, box: tuple[int, int, int, int]) -> Any:
+def _seen(desk: ReviewSession, box: tuple[int, int, int, int]) -> Any:
     """Return a box of pixels as a polygon in the map's coordinates."""
     import shapely
 
@@ -295,7 +297,7 @@ def _seen(desk: Desk, box: tuple[int, int, int, int]) -> Any:
     return shapely.Polygon(desk.frame.to_map(np.column_stack([x, y]).astype(float)))
 
 
-def _other(desk: Desk, box: tuple[int, int, int, int]) -> list[Any]:
+def _other(desk: ReviewSession, box: tuple[int, int, int, int]) -> list[Any]:
     if desk.against is None:
         return []
     seen = _seen(desk, box)
@@ -303,12 +305,12 @@ def _other(desk: Desk, box: tuple[int, int, int, int]) -> list[Any]:
     return [_pixels(desk, desk.against.geometries[row]) for row in rows]
 
 
-def _pixels(desk: Desk, shape: Any) -> list[list[list[list[float]]]]:
+def _pixels(desk: ReviewSession, shape: Any) -> list[list[list[list[float]]]]:
     """Return the rings of a shape in pixels: part, ring, point, (x, y)."""
     return [[np.round(desk.frame.to_pixels(ring), 4).tolist() for ring in part] for part in rings.rings_of(shape)]
 
 
-def _about(desk: Desk, one: Field) -> dict[str, Any]:
+def _about(desk: ReviewSession, one: Field) -> dict[str, Any]:
     row = desk.log.mapped.row(one.id)
     row = row if row is not None else next((r for name in one.origin if (r := desk.log.mapped.row(name)) is not None), None)
     area = fields.measure(np.array([one.shape], dtype=object), None if desk.facts.crs is None else desk.facts.crs.to_wkt())[0][0]
@@ -325,17 +327,17 @@ def _about(desk: Desk, one: Field) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def act(desk: Desk, given: JSON) -> JSON:
+def act(desk: ReviewSession, given: JSON) -> JSON:
     """Do what a person did: answered when it is on the disk, or refused with the reason."""
     action = a.read_action({**given, "id": check_batch(given.get("id")), "person": check_person(given.get("person"))}, now())
     if action.points:
         pixels = np.asarray(action.points)
         action = a.read_action({**given, "person": action.person, "points": _placed(desk, action, pixels).tolist()}, action.time)
     outcome = desk.log.act(action)
-    return {"done": outcome.done, "why": outcome.why, "fields": _after(desk, action, outcome, View(aspect=_aspect(given))), "counts": desk.log.state.counts()}
+    return {"done": outcome.done, "why": outcome.why, "fields": _after(desk, action, outcome, ReviewView(aspect=_aspect(given))), "counts": desk.log.state.counts()}
 
 
-def _placed(desk: Desk, action: a.Action, pixels: np.ndarray) -> np.ndarray:
+def _placed(desk: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.ndarray:
     """Turn pixels into the map's coordinates; a vertex that is named becomes exactly that vertex."""
     import shapely
 
@@ -354,7 +356,7 @@ def _placed(desk: Desk, action: a.Action, pixels: np.ndarray) -> np.ndarray:
     return made
 
 
-def _after(desk: Desk, action: a.Action, outcome: Outcome, view: View) -> list[JSON]:
+def _after(desk: ReviewSession, action: a.Action, outcome: ReviewOutcome, view: ReviewView) -> list[JSON]:
     """Describe the fields that changed, or that were others than the person thought; the one to look at first."""
     names = list(dict.fromkeys((*([action.field] if action.field else []), *outcome.changed, *outcome.stale)))
     names = sorted(names, key=lambda name: name not in outcome.changed and name not in outcome.stale)[:MOST]

@@ -14,7 +14,7 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, GridMismatch
-from selion.picture import colour_bands, stretch
+from selion.reports.picture import colour_bands, stretch
 
 if TYPE_CHECKING:
     import geopandas

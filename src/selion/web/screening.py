@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from selion.errors import BadInput, UnknownName
 from selion.extras import require
-from selion.labelling.order import Item
+from selion.labelling.queue import Item
 from selion.labelling.screen import Page, Screening, Word, is_conflict, restat, version
 from selion.web.answers import JSON, reading, writing
 from selion.web.gallery import FOLDER, Gallery
@@ -36,7 +36,7 @@ BATCH = re.compile(r"[A-Za-z0-9_-]{6,64}")
 
 
 @dataclass(frozen=True)
-class Desk:
+class ScreeningSession:
     """What the routes work on."""
 
     screening: Screening
@@ -60,7 +60,7 @@ def screening_page(photos: Path, pseudo: Path, person: str = "", repeats: float 
 
     gallery = Gallery(pseudo / FOLDER, threads)
     screening = Screening(photos, pseudo, repeats, gallery.hashes)
-    desk = Desk(screening, gallery, person)
+    desk = ScreeningSession(screening, gallery, person)
     routes = [
         Route("/api/state", reading(desk, state)),
         Route("/api/sheet", reading(desk, sheet)),
@@ -72,7 +72,7 @@ def screening_page(photos: Path, pseudo: Path, person: str = "", repeats: float 
     return PageModule("screen", routes, STATIC), screening
 
 
-def _picture(desk: Desk) -> Callable[[Request], Response]:
+def _picture(desk: ScreeningSession) -> Callable[[Request], Response]:
     from starlette.responses import Response
 
     def endpoint(request: Request) -> Response:
@@ -99,7 +99,7 @@ def _drawn(gallery: Gallery, item: Item, kind: str, edge: str) -> bytes:
     return {"large": large.photo, "shade": large.shade, "outline": large.outline}[kind]
 
 
-def state(desk: Desk, given: Mapping[str, str]) -> JSON:
+def state(desk: ScreeningSession, given: Mapping[str, str]) -> JSON:
     """Return what the page needs to begin: names, numbers, notes.  The folders are looked at again when it is loaded."""
     if given.get("fresh"):
         desk.screening.refresh(older_than=5)
@@ -117,7 +117,7 @@ def _people(screening: Screening) -> list[str]:
     return sorted(names)
 
 
-def sheet(desk: Desk, given: Mapping[str, str]) -> JSON:
+def sheet(desk: ScreeningSession, given: Mapping[str, str]) -> JSON:
     """Return the next contact sheet and begin to draw it and those after it."""
     person, size = check_person(given.get("person")), _whole(given.get("size"), 40)
     order, after = given.get("order", "best"), _whole(given.get("after"), 0)
@@ -126,13 +126,13 @@ def sheet(desk: Desk, given: Mapping[str, str]) -> JSON:
     return {"items": [_shown(desk, item) for item in found.items], "after": found.after, "held": found.held, "counts": desk.screening.counts()}
 
 
-def fine(desk: Desk, given: Mapping[str, str]) -> JSON:
+def fine(desk: ScreeningSession, given: Mapping[str, str]) -> JSON:
     """Return the next images of the fine pass."""
     found = desk.screening.fine(check_person(given.get("person")), given.get("scope", "kept"), _whole(given.get("size"), 6), _whole(given.get("after"), 0))
     return {"items": [_shown(desk, item) for item in found.items], "after": found.after, "held": found.held, "counts": desk.screening.counts()}
 
 
-def _shown(desk: Desk, item: Item) -> JSON:
+def _shown(desk: ScreeningSession, item: Item) -> JSON:
     words = desk.screening.words(item)
     said = [{"person": word.person, "decision": word.decision, "pass": word.stage} for word in words[-6:]]
     quality = None if item.quality is None else round(item.quality, 3)
@@ -142,7 +142,7 @@ def _shown(desk: Desk, item: Item) -> JSON:
     }  # fmt: skip
 
 
-def commit(desk: Desk, given: JSON) -> JSON:
+def commit(desk: ScreeningSession, given: JSON) -> JSON:
     """Write a page of decisions: answered when they are on the disk."""
     words = given.get("items")
     if not isinstance(words, list) or not all(isinstance(w, dict) for w in words):
@@ -154,7 +154,7 @@ def commit(desk: Desk, given: JSON) -> JSON:
     return {"written": done.written, "known": done.known, "stale": done.stale, "counts": desk.screening.counts()}
 
 
-def undo(desk: Desk, given: JSON) -> JSON:
+def undo(desk: ScreeningSession, given: JSON) -> JSON:
     """Take back the latest page of a person and return it, so that it can be shown again."""
     stages = ("coarse",) if given.get("pass") == "coarse" else ("fine", "settle")
     decisions = desk.screening.undo(check_batch(given.get("id")), check_person(given.get("person")), stages)

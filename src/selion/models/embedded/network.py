@@ -165,10 +165,7 @@ class EmbeddedMasks(nn.Module):
 
         bytes_of = (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         text = self.asking.instruction.format(classes=", ".join(self.asked))
-        asked = [
-            [{"role": "user", "content": [{"type": "image", "image": Image.fromarray(np.ascontiguousarray(one))}, {"type": "text", "text": text}]}]
-            for one in bytes_of
-        ]
+        asked = [[{"role": "user", "content": [{"type": "image", "image": Image.fromarray(np.ascontiguousarray(one))}, {"type": "text", "text": text}]}] for one in bytes_of]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # processors speak of their own options here
             inputs = self.processor.apply_chat_template(asked, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt")

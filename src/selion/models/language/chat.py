@@ -62,7 +62,7 @@ class Prompt:
             raise BadInput(message)
         try:
             self.instruct(("others", "field"))
-            self.locate(Place((0, 0, 1, 1), (1, 1)))
+            self.locate(PatchPlace((0, 0, 1, 1), (1, 1)))
         except (KeyError, IndexError, ValueError) as error:
             message = f"The question {self.instruction!r} / {self.place!r} has a placeholder that is not known ({error}): use classes, grid, top, bottom ..."
             raise BadInput(message) from error
@@ -78,7 +78,7 @@ class Prompt:
         said = [f"{label} {name}" if self.spelling.letters else name for label, name in zip(labels, names, strict=True)]
         return self.instruction.format(classes="|".join(said), grid=self.grid)
 
-    def locate(self, place: Place) -> str:
+    def locate(self, place: PatchPlace) -> str:
         """Return what is said after the patch."""
         if not self.coordinates:
             return self.placeless
@@ -115,7 +115,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PatchPlace:
     """Where a patch lies in the image that is shown whole."""
 
     box: tuple[int, int, int, int]
@@ -124,12 +124,12 @@ class Place:
     """(y, x) size of the image."""
 
     @classmethod
-    def of(cls, roi: Roi, frame: tuple[int, int]) -> Place:
+    def of(cls, roi: Roi, frame: tuple[int, int]) -> PatchPlace:
         """Return the place of a region that is given in the image's own pixels."""
         return cls((roi[0].start, roi[1].start, roi[0].stop, roi[1].stop), frame)
 
 
-def messages(prompt: Prompt, classes: ClassScheme, place: Place) -> list[Message]:
+def messages(prompt: Prompt, classes: ClassScheme, place: PatchPlace) -> list[Message]:
     """Return the question about a patch: two images with slots, and the words between them.
 
     What all patches of an image share comes first: the image and the instruction; then the patch.

@@ -17,7 +17,7 @@ from selion.models.language.rrle import CLOSE, OPEN, Codec, encode
 ROW, RUN, COUNT, TIMES, DONE = "row", "run", "count", "times", "done"
 
 
-class State(NamedTuple):
+class GrammarState(NamedTuple):
     """A place in a mask's text."""
 
     literal: str
@@ -49,16 +49,16 @@ class Grammar:
         return tuple(label + self.codec.mark for label in self.codec.labels(self.names))
 
     @property
-    def start(self) -> State:
+    def start(self) -> GrammarState:
         """Where each text begins."""
-        return State(OPEN, ROW, "", self.shape[0], self.shape[1])
+        return GrammarState(OPEN, ROW, "", self.shape[0], self.shape[1])
 
     @cached_property
     def alphabet(self) -> frozenset[str]:
         """Every character that may occur."""
         return frozenset(OPEN + CLOSE + "\n0123456789" + self.codec.join + self.codec.indent + "".join(self.labels) + ("=" if self.codec.repeat else ""))
 
-    def step(self, state: State, char: str) -> State | None:
+    def step(self, state: GrammarState, char: str) -> GrammarState | None:
         """Return the state after one more character, or None if it may not come."""
         if state.literal:
             return state._replace(literal=state.literal[1:]) if char == state.literal[0] else None
@@ -72,7 +72,7 @@ class Grammar:
             return state._replace(phase=TIMES, typed="")
         return self._run(state, char)
 
-    def _run(self, state: State, char: str) -> State | None:
+    def _run(self, state: GrammarState, char: str) -> GrammarState | None:
         """Write a label; it is whole with its mark, which no label holds, or as a letter."""
         typed = state.typed + char
         fitting = [k for k, label in enumerate(self.labels) if k != state.last and label.startswith(typed)]
@@ -83,7 +83,7 @@ class Grammar:
             return state._replace(phase=RUN, typed=typed)
         return state._replace(phase=COUNT, typed="", last=whole)
 
-    def _count(self, state: State, char: str) -> State | None:
+    def _count(self, state: GrammarState, char: str) -> GrammarState | None:
         number = int(state.typed or 0)
         if char in "0123456789":
             longer = number * 10 + int(char)
@@ -97,20 +97,20 @@ class Grammar:
             return after._replace(literal=self.codec.join[1:]) if char == self.codec.join[0] else None
         return self._run(after, char)
 
-    def _times(self, state: State, char: str) -> State | None:
+    def _times(self, state: GrammarState, char: str) -> GrammarState | None:
         number = int(state.typed or 0)
         if char in "0123456789":
             longer = number * 10 + int(char)
             return state._replace(typed=str(longer)) if 1 <= longer <= state.rows else None
         return self._end_row(state, number)._replace(above=False) if number and char == "\n" else None
 
-    def _end_row(self, state: State, rows: int) -> State:
+    def _end_row(self, state: GrammarState, rows: int) -> GrammarState:
         left = state.rows - rows
-        return State(self.codec.indent, ROW, "", left, self.shape[1], -1, self.codec.repeat) if left else State(CLOSE, DONE)
+        return GrammarState(self.codec.indent, ROW, "", left, self.shape[1], -1, self.codec.repeat) if left else GrammarState(CLOSE, DONE)
 
     def accepts(self, text: str) -> bool:
         """Say whether a text is a whole mask."""
-        state: State | None = self.start
+        state: GrammarState | None = self.start
         for char in text:
             state = self.step(state, char) if state else None
         return state is not None and is_done(state)
@@ -124,7 +124,7 @@ class Grammar:
         return encode(np.where((rows + columns) % 2, second, first), self.names, self.codec)
 
 
-def is_done(state: State) -> bool:
+def is_done(state: GrammarState) -> bool:
     """Say whether a text may end here."""
     return state.phase == DONE and not state.literal
 
@@ -204,29 +204,29 @@ class TokenGrammar:
                 node = node.below.setdefault(char, _Node())
             node.ids.append(token)
         self._cap = 2 + max((text.count("\n") for text in spelled.values()), default=0)
-        self._known: dict[State, dict[int, State]] = {}
+        self._known: dict[GrammarState, dict[int, GrammarState]] = {}
 
-    def near(self, state: State) -> State:
+    def near(self, state: GrammarState) -> GrammarState:
         """Return the state that stands for another in all that comes next: how many rows are left matters only near the end."""
         return state if self.grammar.codec.repeat or state.rows <= self._cap else state._replace(rows=self._cap)
 
-    def tokens(self, state: State) -> Collection[int]:
+    def tokens(self, state: GrammarState) -> Collection[int]:
         """Return the tokens that may come in a state."""
         return self._following(self.near(state)).keys()
 
-    def after(self, state: State, token: int) -> State | None:
+    def after(self, state: GrammarState, token: int) -> GrammarState | None:
         """Return the state after a token, or None if it may not come."""
         near = self.near(state)
         found = self._following(near).get(token)
         return found._replace(rows=found.rows + state.rows - near.rows) if found and state.rows > near.rows else found
 
-    def _following(self, state: State) -> dict[int, State]:
+    def _following(self, state: GrammarState) -> dict[int, GrammarState]:
         if state not in self._known:
             self._known[state] = dict.fromkeys(self.ends, state) if is_done(state) else self._walk(state)
         return self._known[state]
 
-    def _walk(self, state: State) -> dict[int, State]:
-        found: dict[int, State] = {}
+    def _walk(self, state: GrammarState) -> dict[int, GrammarState]:
+        found: dict[int, GrammarState] = {}
         waiting = [(self._root, state)]
         while waiting:
             node, here = waiting.pop()
@@ -250,8 +250,8 @@ class MaskGrammar:
 
     def __init__(self, tokens: TokenGrammar) -> None:
         self._tokens = tokens
-        self._states: list[State] = []
-        self._kept: dict[State, Any] = {}
+        self._states: list[GrammarState] = []
+        self._kept: dict[GrammarState, Any] = {}
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """Set the scores of tokens that may not come to minus infinity.
@@ -278,7 +278,7 @@ class MaskGrammar:
             limited[row, allowed] = scores[row, allowed]
         return limited
 
-    def _allowed(self, state: State, device: Any) -> Any:
+    def _allowed(self, state: GrammarState, device: Any) -> Any:
         import torch
 
         key = self._tokens.near(state)

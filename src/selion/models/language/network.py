@@ -16,10 +16,10 @@ from selion.errors import BadInput, MissingExtra, UnreadableFile
 from selion.extras import available, require
 from selion.grid import Roi
 from selion.models.card import ModelCard, check_listed
-from selion.models.language.chat import Place, Prompt, cut, detail, messages, picture, refine, shrink
+from selion.models.language.chat import PatchPlace, Prompt, cut, detail, messages, picture, refine, shrink
+from selion.models.language.generation import Prefix, Question, Speaker, Speaking
 from selion.models.language.quiet import quiet
 from selion.models.language.rrle import Misread, decode
-from selion.models.language.speak import Prefix, Question, Speaker, Speaking
 from selion.raster import Raster
 from selion.segmenter import InputSpec, Segmenter, View
 
@@ -155,7 +155,7 @@ class LanguageSegmenter:
         patch = view.pixels if not prompt.margin else cut(context, inside, prompt.margin)
         scaling = self.inputs.scaling
         shown = shrink(picture(context, scaling), self._longest)
-        place = Place.of(inside, frame)
+        place = PatchPlace.of(inside, frame)
         return Question(messages(prompt, self.classes, place), (shown, detail(picture(patch, scaling), prompt.shown)))
 
     def _votes(self, texts: Sequence[str]) -> np.ndarray:

@@ -42,9 +42,7 @@ def token_costs(tokenizer: Any, masks: Sequence[np.ndarray], names: Sequence[str
         cells = [coarsen(part, grid, len(names)) for mask in masks for part in _patches(mask, patch)]
         for codec in CODECS.values():
             counts = [len(ids) for ids in tokenizer([encode(cell, names, codec) for cell in cells], add_special_tokens=False)["input_ids"]]
-            found.append(
-                TokenCost(codec.name, patch, grid, float(np.mean(counts)), float(np.percentile(counts, 95)), float(np.mean(counts)) * (1024 / patch) ** 2)
-            )
+            found.append(TokenCost(codec.name, patch, grid, float(np.mean(counts)), float(np.percentile(counts, 95)), float(np.mean(counts)) * (1024 / patch) ** 2))
     return found
 
 

@@ -31,7 +31,7 @@ TEMPLATE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class TinyFamily:
     """What a family of models needs beside its config."""
 
     slot: str
@@ -75,7 +75,7 @@ class TinySize:
         return (self.image // self.patch) ** 2
 
 
-def train_tokenizer(texts: Iterable[str], family: Family, vocabulary: int = 512) -> Any:
+def train_tokenizer(texts: Iterable[str], family: TinyFamily, vocabulary: int = 512) -> Any:
     """Train a byte-pair tokenizer; digits stay apart, as in the large families.
 
     Returns
@@ -91,9 +91,7 @@ def train_tokenizer(texts: Iterable[str], family: Family, vocabulary: int = 512)
     raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     raw.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=max(vocabulary, len(alphabet) + len(special)), special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=max(vocabulary, len(alphabet) + len(special)), special_tokens=special, initial_alphabet=alphabet, show_progress=False)
     raw.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw,
@@ -182,13 +180,11 @@ def places(edge: int, size: int) -> np.ndarray:
     return found
 
 
-def _processor(kind: Family, tokenizer: Any, size: TinySize) -> Any:
+def _processor(kind: TinyFamily, tokenizer: Any, size: TinySize) -> Any:
     transformers = importlib.import_module("transformers")
     images = getattr(transformers, kind.image_processor)(**kind.images(size))
     try:
-        return getattr(transformers, kind.processor)(
-            image_processor=images, tokenizer=tokenizer, chat_template=tokenizer.chat_template, **kind.options(size, transformers)
-        )
+        return getattr(transformers, kind.processor)(image_processor=images, tokenizer=tokenizer, chat_template=tokenizer.chat_template, **kind.options(size, transformers))
     except ImportError as error:
         message = f"{kind.processor} wants a package that is not installed ({str(error).strip().splitlines()[0]})"
         raise MissingExtra(message) from error
@@ -241,8 +237,7 @@ def _gemma3(size: TinySize, tokenizer: Any) -> dict[str, Any]:
 def _qwen2_5_vl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
     head = size.hidden // size.heads
     return {
-        "text_config": _text(size, tokenizer)
-        | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [head // 8, head // 8, head // 4]}},
+        "text_config": _text(size, tokenizer) | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [head // 8, head // 8, head // 4]}},
         "vision_config": {
             "hidden_size": size.vision_hidden,
             "intermediate_size": 2 * size.vision_hidden,
@@ -296,8 +291,8 @@ def _area(size: TinySize) -> dict[str, Any]:
     return {"size": {"shortest_edge": pixels, "longest_edge": pixels}, "patch_size": size.patch // 2, "merge_size": 2, "temporal_patch_size": 2}
 
 
-FAMILIES: Mapping[str, Family] = {
-    "gemma3": Family(
+FAMILIES: Mapping[str, TinyFamily] = {
+    "gemma3": TinyFamily(
         BEGIN_IMAGE,
         {"image_token": IMAGE, "boi_token": BEGIN_IMAGE, "eoi_token": END_IMAGE},
         "Gemma3Processor",
@@ -306,7 +301,7 @@ FAMILIES: Mapping[str, Family] = {
         _square,
         lambda size, _: {"image_seq_length": size.tokens},
     ),
-    "qwen2_5_vl": Family(
+    "qwen2_5_vl": TinyFamily(
         "<|vision_start|><|image_pad|><|vision_end|>",
         {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>"},
         "Qwen2_5_VLProcessor",
@@ -315,7 +310,7 @@ FAMILIES: Mapping[str, Family] = {
         _area,
         lambda _, library: {"video_processor": library.Qwen2VLVideoProcessor()},
     ),
-    "idefics3": Family(
+    "idefics3": TinyFamily(
         IMAGE,
         {"image_token": IMAGE, "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>"},
         "Idefics3Processor",
@@ -324,7 +319,7 @@ FAMILIES: Mapping[str, Family] = {
         _longest,
         lambda size, _: {"image_seq_len": size.tokens},
     ),
-    "smolvlm": Family(
+    "smolvlm": TinyFamily(
         IMAGE,
         {"image_token": IMAGE, "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>"},
         "SmolVLMProcessor",

@@ -20,7 +20,7 @@ from qgis.core import (
 )
 
 from .command import Listener, NoSelion, Said, leftovers, remove, summary
-from .process import Cancelled, Ears, Failed, run
+from .process import Cancelled, CommandFailed, Ears, run
 from .provider import HERE, command_of_settings
 
 OUTPUT, MODEL, FAST, KEEP, SIMPLIFY, MIN_AREA, METHOD = "OUTPUT", "MODEL", "FAST", "KEEP", "SIMPLIFY", "MIN_AREA", "METHOD"
@@ -70,7 +70,7 @@ class Called(QgsProcessingAlgorithm):
         except Cancelled:
             self._tidy(out, keep=keep)
             return {}
-        except (NoSelion, Failed) as problem:
+        except (NoSelion, CommandFailed) as problem:
             self._tidy(out, keep=keep)
             raise QgsProcessingException(str(problem)) from problem
         for line in summary(result):

@@ -23,7 +23,7 @@ TAIL = 20
 """Lines of standard error that an error shows."""
 
 
-class Failed(Exception):
+class CommandFailed(Exception):
     """The command ended badly; the message is what it said last."""
 
 
@@ -50,7 +50,7 @@ def run(command: Sequence[str], ears: Ears, listener: Listener | None = None) ->
 
     Raises
     ------
-    Failed
+    CommandFailed
         If it cannot be started or ends with another code than 0.
     Cancelled
         If ``ears.cancelled()`` came true; the process and its children have ended.
@@ -77,7 +77,7 @@ def run(command: Sequence[str], ears: Ears, listener: Listener | None = None) ->
         raise
     incomplete = process.wait() == INCOMPLETE and listener.result  # the result is there, and what it lacks was said
     if process.returncode != 0 and not incomplete:
-        raise Failed(_message(errors, process.returncode))
+        raise CommandFailed(_message(errors, process.returncode))
     return listener.result
 
 
@@ -95,7 +95,7 @@ def _start(command: Sequence[str]) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(list(command), text=True, encoding="utf-8", errors="replace", bufsize=1, **own)  # noqa: S603  # the person's own setting
     except OSError as error:
-        raise Failed(f"{command[0]} cannot be started ({error.strerror}): check the command of selion in the settings of Processing.") from error
+        raise CommandFailed(f"{command[0]} cannot be started ({error.strerror}): check the command of selion in the settings of Processing.") from error
 
 
 def _read(stream: Any, name: str, lines: queue.Queue[tuple[str, str | None]]) -> None:

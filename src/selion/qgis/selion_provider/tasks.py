@@ -78,9 +78,7 @@ class MapArea(Called):
     """``selion map AREA --year``."""
 
     NAME, LABEL = "maparea", "Map the fields of an area and a year"
-    HELP = (
-        "The Sentinel-2 scenes of the area are searched, chosen and composed, then mapped. Needs the network, unless the catalogue is a folder on this machine."
-    )
+    HELP = "The Sentinel-2 scenes of the area are searched, chosen and composed, then mapped. Needs the network, unless the catalogue is a folder on this machine."
 
     def initAlgorithm(self, _configuration: Any = None) -> None:  # noqa: N802
         """Declare the form."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from selion import store
 from selion.errors import SelionError
-from selion.web.view.chunks import Fields, Place
+from selion.web.view.chunks import Fields, RowGroupPlace
 from selion.web.view.mvt import EXTENT, Features
-from selion.web.view.place import EARTH, Tile, touching
+from selion.web.view.place import EARTH, WebTile, touching
 
 FINER = 5
 """A tile has 2^5 cells along its edge."""
@@ -100,7 +100,7 @@ def finest_level(fields: Fields, zoom: int) -> int:
     return int(max(min(max(zoom - 1, 0) + FINER, affordable), 1))
 
 
-def batches(places: Sequence[Place]) -> Iterator[tuple[int, int]]:
+def batches(places: Sequence[RowGroupPlace]) -> Iterator[tuple[int, int]]:
     """Cut chunks into runs of one file that are worth reading at once."""
     begin, rows = 0, 0
     for k, place in enumerate(places):
@@ -165,7 +165,7 @@ class Overview:
                 self._levels[level] = self._levels[self.level].coarser(level)
             return self._levels.get(level), self.done
 
-    def cut(self, tile: Tile) -> Features:
+    def cut(self, tile: WebTile) -> Features:
         """Return the cells of a tile; chunks that are not gathered yet are shown as their boxes."""
         cells, done = self.at(min(tile.z + FINER, self.level))
         parts = [] if cells is None else [cell_features(cells, tile)]
@@ -178,7 +178,7 @@ def save_cells(place: Path, cells: Cells) -> None:
     arrays = {f"{kind}{k}": cells.sums[name][j] for k, name in enumerate(names) for j, kind in enumerate(("sum", "known"))}
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with store.whole_file(place, force=True) as temporary, temporary.open("wb") as out:
+        with store.atomic_write(place, force=True) as temporary, temporary.open("wb") as out:
             np.savez(out, keys=cells.keys, count=cells.count, names=np.array(names, dtype=np.str_), **arrays)  # type: ignore[arg-type]
     except (OSError, SelionError):
         return
@@ -195,7 +195,7 @@ def load_cells(place: Path, level: int) -> Cells | None:
         return None
 
 
-def cell_features(cells: Cells, tile: Tile) -> Features:
+def cell_features(cells: Cells, tile: WebTile) -> Features:
     """Return the cells that lie in a tile, as squares."""
     down = cells.level - tile.z
     if down < 0:  # nearer than cells were gathered: one of them fills the tile
@@ -216,7 +216,7 @@ def told(cells: Cells, at: np.ndarray) -> dict[str, np.ndarray]:
         return {"n": cells.count[at], **{name: np.round(s[at] / n[at], 3) for name, (s, n) in cells.sums.items()}}
 
 
-def rough_features(fields: Fields, done: int, tile: Tile) -> Features:
+def rough_features(fields: Fields, done: int, tile: WebTile) -> Features:
     """Return the boxes of chunks that are not gathered yet."""
     west, _, _, north = tile.box
     boxes = fields.boxes[done:]
@@ -238,9 +238,6 @@ def joined(parts: Sequence[Features]) -> Features:
     """Put features together; columns that one lacks are not known there."""
     names = list(dict.fromkeys(name for part in parts for name in part.table))
     sizes = [len(part.numbers) for part in parts]
-    table = {
-        name: np.concatenate([part.table[name] if name in part.table else np.full(size, np.nan) for part, size in zip(parts, sizes, strict=True)])
-        for name in names
-    }
+    table = {name: np.concatenate([part.table[name] if name in part.table else np.full(size, np.nan) for part, size in zip(parts, sizes, strict=True)]) for name in names}
     owner = np.concatenate([part.owner + sum(sizes[:k]) for k, part in enumerate(parts)])
     return Features(np.concatenate([part.polygons for part in parts]), owner, np.arange(sum(sizes)), table)

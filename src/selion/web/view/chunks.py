@@ -12,18 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from selion.errors import UnreadableFile
-from selion.web.view.feet import (
-    SIDES,
-    columns_of,
-    covering_of,
-    crs_of,
-    group_box,
-    group_rows,
-    is_binary,
-    ranges_of,
-    read_foot,
-    read_groups,
-)
+from selion.web.view.parquet_footers import SIDES, columns_of, covering_of, crs_of, group_box, group_rows, is_binary, ranges_of, read_foot, read_groups
 from selion.web.view.place import EARTH, Box, Projection, around, project_boxes, projection
 
 if TYPE_CHECKING:
@@ -53,7 +42,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowGroupPlace:
     """Where a chunk lies in its file, as the file's foot says."""
 
     file: int
@@ -67,7 +56,7 @@ class Fields(Protocol):
     """Fields of one or many files."""
 
     @property
-    def places(self) -> Sequence[Place]:
+    def places(self) -> Sequence[RowGroupPlace]:
         """The chunks, in order."""
         ...
 
@@ -109,7 +98,7 @@ class Fields(Protocol):
         ...
 
 
-class Kept:
+class RowGroupCache:
     """Chunks in memory, the least used of which go first; safe for several threads."""
 
     def __init__(self, memory: int = MEMORY) -> None:
@@ -138,7 +127,7 @@ class Kept:
             return made
 
 
-KEPT = Kept()
+KEPT = RowGroupCache()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +135,7 @@ class ParquetFields:
     """GeoParquet files with WKB polygons and a bbox covering; only their feet are read until a tile is asked for."""
 
     paths: tuple[Path, ...]
-    places: tuple[Place, ...]
+    places: tuple[RowGroupPlace, ...]
     boxes: np.ndarray
     project: Projection
     columns: Mapping[str, str]
@@ -155,7 +144,7 @@ class ParquetFields:
     geometry: str
     covering: str | None
     """Name of the bbox column; None where the file has none: then rows are boxed when they are read."""
-    kept: Kept = field(default_factory=lambda: KEPT)
+    kept: RowGroupCache = field(default_factory=lambda: KEPT)
 
     def chunk(self, index: int) -> Chunk:
         """Read a row group.
@@ -168,7 +157,7 @@ class ParquetFields:
         place = self.places[index]
         return self.kept.get((str(self.paths[place.file]), place.group), lambda: self._read(place))
 
-    def _read(self, place: Place) -> Chunk:
+    def _read(self, place: RowGroupPlace) -> Chunk:
         path = self.paths[place.file]
         names = [*self.columns, self.geometry, *([self.covering] if self.covering else [])]
         table = read_groups(path, [place.group], names)
@@ -215,7 +204,7 @@ def row_box(chunk: Chunk, row: int) -> Box | None:
     return around(chunk.boxes[row : row + 1])
 
 
-def place_of(places: Sequence[Place], row: int) -> int:
+def place_of(places: Sequence[RowGroupPlace], row: int) -> int:
     """Return the chunk that holds a row.
 
     Raises
@@ -295,7 +284,7 @@ def open_parquet(paths: Sequence[Path]) -> ParquetFields:
             raise UnreadableFile(message)
         for group in range(foot.metadata.num_row_groups):
             rows = group_rows(foot.metadata, group, paths[k])
-            places.append(Place(k, group, first, rows))
+            places.append(RowGroupPlace(k, group, first, rows))
             boxes.append(group_box(foot.metadata, group, covering))
             first += rows
     found = np.array(boxes, float).reshape(-1, 4)

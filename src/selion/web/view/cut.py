@@ -10,7 +10,7 @@ import numpy as np
 from selion.web.view.cells import MOST, Overview
 from selion.web.view.chunks import Chunk, Fields
 from selion.web.view.mvt import EXTENT, Features, encode_tile
-from selion.web.view.place import Box, Projection, Tile, touching
+from selion.web.view.place import Box, Projection, WebTile, touching
 
 BUFFER = 64
 """Units beyond the edge of a tile that outlines are drawn to, so that no seam is seen."""
@@ -35,7 +35,7 @@ class Picked:
         return (east - west) * (north - south)
 
 
-def cut_tile(fields: Fields, overview: Overview | None, zoom: int, tile: Tile, most: int = MOST) -> bytes:
+def cut_tile(fields: Fields, overview: Overview | None, zoom: int, tile: WebTile, most: int = MOST) -> bytes:
     """Return a vector tile: layer ``fields`` from ``zoom`` on, and where a tile would need too much of the file, ``cells`` otherwise."""
     box = widened(tile)
     near = np.flatnonzero(touching(fields.boxes, box))
@@ -45,7 +45,7 @@ def cut_tile(fields: Fields, overview: Overview | None, zoom: int, tile: Tile, m
     return encode_tile([("fields", draw(fields, picked, tile))]) if picked else b""
 
 
-def widened(tile: Tile) -> Box:
+def widened(tile: WebTile) -> Box:
     """Return the box of a tile with its buffer."""
     west, south, east, north = tile.box
     more = tile.edge * BUFFER / EXTENT
@@ -68,7 +68,7 @@ def pick(fields: Fields, near: np.ndarray, box: Box, most: int) -> list[Picked]:
     return [each for each in thinned if len(each.rows)]
 
 
-def draw(fields: Fields, picked: list[Picked], tile: Tile) -> Features:
+def draw(fields: Fields, picked: list[Picked], tile: WebTile) -> Features:
     """Return rows as features of a tile."""
     import shapely
 
@@ -85,7 +85,7 @@ def draw(fields: Fields, picked: list[Picked], tile: Tile) -> Features:
     return Features(shapely.orient_polygons(parts[sound]), owner[sound], numbers, table)
 
 
-def shapes_of(picked: Picked, project: Projection, tile: Tile) -> np.ndarray:
+def shapes_of(picked: Picked, project: Projection, tile: WebTile) -> np.ndarray:
     """Return the polygons of rows in units of the tile: simplified to what is seen, cut where they leave it."""
     import shapely
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from selion.web.view.archive import Archive
-from selion.web.view.found import FieldsLayer, Found
-from selion.web.view.looks import Look
+from selion.web.view.discovery import Discovery, FieldsLayer
 from selion.web.view.paint import RAMP
 from selion.web.view.place import EARTH, Box, around, to_degrees
+from selion.web.view.pmtiles import PMTilesFile
 from selion.web.view.rasters import RasterFile
+from selion.web.view.renderings import Rendering
 
 SHARES = ("confidence", "consistency", "probability", "score", "overlap", "iou")
 """Words in the names of columns whose numbers run from 0 to 1."""
@@ -22,7 +22,7 @@ FINEST = 17
 """Zoom of the finest tiles of fields that are cut; the browser enlarges them."""
 
 
-def describe(found: Found) -> dict[str, Any]:
+def describe(found: Discovery) -> dict[str, Any]:
     """Return all layers, imagery first."""
     rasters = [raster_table(key, raster, look, found.names[key]) for key, raster in found.rasters.items() for look in raster.looks]
     fields = [fields_table(key, layer, found.names[key]) for key, layer in found.fields.items()]
@@ -36,7 +36,7 @@ def describe(found: Found) -> dict[str, Any]:
     return {"bounds": to_degrees(whole), "rasters": rasters, "fields": [*fields, *archives], "albums": albums, "problems": found.problems[:20], "ramp": ramp}
 
 
-def raster_table(key: str, raster: RasterFile, look: Look, name: str) -> dict[str, Any]:
+def raster_table(key: str, raster: RasterFile, look: Rendering, name: str) -> dict[str, Any]:
     """Return what the page must know of one look of a raster."""
     return {
         "id": f"{key}-{look.name}", "group": name, "label": look.label, "kind": look.kind, "bounds": to_degrees(raster.box), "flat": raster.crs is None,
@@ -44,7 +44,7 @@ def raster_table(key: str, raster: RasterFile, look: Look, name: str) -> dict[st
     }  # fmt: skip
 
 
-def legend(look: Look) -> list[list[str]]:
+def legend(look: Rendering) -> list[list[str]]:
     """Return pairs of colour and word."""
     if look.kind == "classes" and look.words:
         return [[look.colours[k % len(look.colours)], word] for k, word in enumerate(look.words)]
@@ -63,7 +63,7 @@ def fields_table(key: str, layer: FieldsLayer, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def archive_table(key: str, archive: Archive, name: str) -> dict[str, Any]:
+def archive_table(key: str, archive: PMTilesFile, name: str) -> dict[str, Any]:
     """Return what the page must know of a PMTiles file."""
     return {
         "id": key, "label": name, "kind": "fields", "rows": None, "bounds": to_degrees(archive.box), "flat": False, "minzoom": archive.zooms[0],

@@ -11,8 +11,8 @@ import numpy as np
 
 from selion import fields as rooms
 from selion.errors import UnreadableFile
-from selion.web.view.chunks import FEW, Chunk, Place, place_of, plain, row_box
-from selion.web.view.feet import MOST_COLUMNS, UNSHOWN
+from selion.web.view.chunks import FEW, Chunk, RowGroupPlace, place_of, plain, row_box
+from selion.web.view.parquet_footers import MOST_COLUMNS, UNSHOWN
 from selion.web.view.place import EARTH, Projection, project_boxes, projection
 
 TABLES = (".gpkg", ".fgb", ".geojson")
@@ -28,7 +28,7 @@ class TableFields:
 
     frame: Any
     chunks: tuple[Chunk, ...]
-    places: Sequence[Place]
+    places: Sequence[RowGroupPlace]
     boxes: np.ndarray
     project: Projection
     columns: Mapping[str, str]
@@ -76,7 +76,7 @@ def open_table(path: Path) -> TableFields:
     shapes, bounds = frame.geometry.to_wkb().to_numpy(object), project_boxes(frame.geometry.bounds.to_numpy(), project)
     cuts = list(range(0, len(frame), GROUP))
     chunks = tuple(cut(frame, shapes, bounds, columns, first) for first in cuts)
-    places = tuple(Place(0, k, first, min(GROUP, len(frame) - first)) for k, first in enumerate(cuts))
+    places = tuple(RowGroupPlace(0, k, first, min(GROUP, len(frame) - first)) for k, first in enumerate(cuts))
     boxes = np.array([around_all(chunk.boxes) for chunk in chunks], float).reshape(-1, 4)
     numbers = [name for name, kind in columns.items() if kind == "number"]
     ranges = {name: (float(frame[name].min()), float(frame[name].max())) for name in numbers if np.isfinite(frame[name]).any()}

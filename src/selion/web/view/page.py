@@ -2,7 +2,7 @@
 
 All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``, ``api/find/LAYER``, ``api/values/LAYER``,
 ``api/photos/ALBUM``, ``raster/LAYER/LOOK/Z/X/Y``, ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No request
-names a file: layers are named by what :mod:`selion.web.view.found` gave them.
+names a file: layers are named by what :mod:`selion.web.view.discovery` gave them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from selion.web.server import PageModule
 from selion.web.view.chunks import plain
 from selion.web.view.cut import cut_tile
 from selion.web.view.describe import describe
-from selion.web.view.found import FieldsLayer, Found, find
+from selion.web.view.discovery import Discovery, FieldsLayer, find
+from selion.web.view.find import find_row
 from selion.web.view.photos import KINDS, drawn
 from selion.web.view.place import read_tile, to_degrees
-from selion.web.view.seek import find_row
-from selion.web.view.shelf import Shelf
+from selion.web.view.tile_cache import TileCache
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -46,17 +46,17 @@ Answer = tuple[bytes, str]
 
 
 @dataclass(frozen=True, eq=False)
-class Desk:
+class ViewSession:
     """What the routes work on."""
 
-    found: Found
-    shelf: Shelf = field(default_factory=Shelf)
+    found: Discovery
+    shelf: TileCache = field(default_factory=TileCache)
     run: str = field(default_factory=lambda: secrets.token_hex(4))
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(2, os.cpu_count() or 2)))
     """As many tiles are cut at once; the others wait, and those that nobody waits for any more are not cut."""
 
 
-def view_page(given: Sequence[Path]) -> tuple[PageModule, Found]:
+def view_page(given: Sequence[Path]) -> tuple[PageModule, Discovery]:
     """Set up the page for files and folders.
 
     Raises
@@ -71,10 +71,10 @@ def view_page(given: Sequence[Path]) -> tuple[PageModule, Found]:
     found = find(given)
     if found.rasters:
         threading.Thread(target=import_module, args=("rio_tiler.reader",), name="warming", daemon=True).start()
-    return PageModule("view", view_routes(Desk(found)), STATIC, POLICY), found
+    return PageModule("view", view_routes(ViewSession(found)), STATIC, POLICY), found
 
 
-def view_routes(desk: Desk) -> list[Any]:
+def view_routes(desk: ViewSession) -> list[Any]:
     """Return the routes, for this page and for others that show its map."""
     from starlette.routing import Route
 
@@ -119,7 +119,7 @@ def _library(name: str, kind: str) -> Callable[[Request], Response]:
     return endpoint
 
 
-def _bytes(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], tuple[bytes, str, bool]]) -> Callable[[Request], Awaitable[Response]]:
+def _bytes(desk: ViewSession, answer: Callable[[ViewSession, Mapping[str, str]], tuple[bytes, str, bool]]) -> Callable[[Request], Awaitable[Response]]:
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import PlainTextResponse, Response
 
@@ -136,18 +136,18 @@ def _bytes(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], tuple[bytes, 
     return endpoint
 
 
-def layers(desk: Desk, _given: Mapping[str, str]) -> Any:
+def layers(desk: ViewSession, _given: Mapping[str, str]) -> Any:
     """Answer what there is to see."""
     return {**describe(desk.found), "run": desk.run}
 
 
-def state(desk: Desk, _given: Mapping[str, str]) -> Any:
+def state(desk: ViewSession, _given: Mapping[str, str]) -> Any:
     """Answer how far the overviews are."""
     found = {key: layer.overview for key, layer in desk.found.fields.items() if layer.overview is not None}
     return {key: {"done": o.done, "of": len(o.fields.places), "ready": o.ready, "failed": o.failed} for key, o in found.items()}
 
 
-def fields_of(desk: Desk, name: str) -> FieldsLayer:
+def fields_of(desk: ViewSession, name: str) -> FieldsLayer:
     """Return a layer of fields.
 
     Raises
@@ -174,7 +174,7 @@ def whole(given: str, most: int = 1 << 53) -> int:
     return int(given)
 
 
-def record(desk: Desk, given: Mapping[str, str]) -> Any:
+def record(desk: ViewSession, given: Mapping[str, str]) -> Any:
     """Answer all columns of one field, and where it lies."""
     layer = fields_of(desk, given["layer"])
     table = layer.fields.record(whole(given["row"]))
@@ -182,13 +182,13 @@ def record(desk: Desk, given: Mapping[str, str]) -> Any:
     return {"row": whole(given["row"]), "bounds": to_degrees(box) if box else None, "columns": table}
 
 
-def seek(desk: Desk, given: Mapping[str, str]) -> Any:
+def seek(desk: ViewSession, given: Mapping[str, str]) -> Any:
     """Answer the field with an id."""
     row = find_row(fields_of(desk, given["layer"]).fields, given.get("id", ""))
     return {"row": None} if row is None else record(desk, {"layer": given["layer"], "row": str(row)})
 
 
-def values(desk: Desk, given: Mapping[str, str]) -> Any:
+def values(desk: ViewSession, given: Mapping[str, str]) -> Any:
     """Answer the words that occur in a column, as far as a few chunks tell."""
     layer, name = fields_of(desk, given["layer"]), given.get("column", "")
     if layer.fields.columns.get(name) != "text":
@@ -199,7 +199,7 @@ def values(desk: Desk, given: Mapping[str, str]) -> Any:
     return {"values": sorted(words)[:64]}
 
 
-def photos(desk: Desk, given: Mapping[str, str]) -> Any:
+def photos(desk: ViewSession, given: Mapping[str, str]) -> Any:
     """Answer a part of the list of photographs."""
     if given["album"] not in desk.found.albums:
         raise UnknownName.among("album", given["album"][:40], desk.found.albums)
@@ -207,7 +207,7 @@ def photos(desk: Desk, given: Mapping[str, str]) -> Any:
     return {"photos": album.listed(whole(given.get("after", "0"))), "count": len(album.photos)}
 
 
-def traits(desk: Desk, given: Mapping[str, str]) -> Any:
+def traits(desk: ViewSession, given: Mapping[str, str]) -> Any:
     """Answer what is known of a photograph."""
     if given["album"] not in desk.found.albums:
         raise UnknownName.among("album", given["album"][:40], desk.found.albums)
@@ -216,7 +216,7 @@ def traits(desk: Desk, given: Mapping[str, str]) -> Any:
     return {"name": found.name, "bounds": to_degrees(found.box), "columns": {k: plain(v) for k, v in found.traits.items()}} | about
 
 
-def raster_tile(desk: Desk, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
+def raster_tile(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
     """Draw a tile of a raster."""
     name = given["layer"]
     if name not in desk.found.rasters:
@@ -226,7 +226,7 @@ def raster_tile(desk: Desk, given: Mapping[str, str]) -> tuple[bytes, str, bool]
     return *desk.shelf.get((name, look.name, tile), lambda: raster.tile(look, tile)), True
 
 
-def fields_tile(desk: Desk, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
+def fields_tile(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
     """Cut a tile of fields."""
     name, tile = given["layer"], read_tile(given["z"], given["x"], given["y"])
     kind = "application/vnd.mapbox-vector-tile"
@@ -241,7 +241,7 @@ def fields_tile(desk: Desk, given: Mapping[str, str]) -> tuple[bytes, str, bool]
     return (*desk.shelf.get((name, "", tile), cut), True) if ready else (*cut(), False)
 
 
-def photo(desk: Desk, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
+def photo(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
     """Draw a photograph, or a layer of it."""
     if given["album"] not in desk.found.albums or given["kind"] not in KINDS:
         raise UnknownName.among("kind of picture", given["kind"][:40], KINDS)

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from selion.web.view.looks import Look
+from selion.web.view.renderings import Rendering
 
 RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 """Purple, blue, teal, green, yellow: rises in lightness, told apart by the colour-blind."""
@@ -31,7 +31,7 @@ def ramp(steps: int = 255) -> np.ndarray:
     return np.column_stack([np.interp(at, range(len(RAMP)), channel) for channel in np.array(RAMP).T]).round().astype(np.uint8)
 
 
-def paint(look: Look, values: np.ndarray, valid: np.ndarray, stretch: np.ndarray) -> tuple[bytes, str]:
+def paint(look: Rendering, values: np.ndarray, valid: np.ndarray, stretch: np.ndarray) -> tuple[bytes, str]:
     """Return a picture and its media type.
 
     Parameters
@@ -78,14 +78,14 @@ def encode(pixels: np.ndarray, mode: str, kind: str, **options: int) -> bytes:
     return out.getvalue()
 
 
-def share(look: Look, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001  # one signature for all
+def share(look: Rendering, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001  # one signature for all
     """Paint a probability: the more, the more opaque."""
     ids = np.nan_to_num(values.astype(np.float32) * (254 / look.top)).clip(0, 254).round()
     alpha = np.arange(256) * (235 / 254)
     return ids, with_alpha(np.tile(np.array(rgb(look.colours[0])), (256, 1)), alpha)
 
 
-def objects(look: Look, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
+def objects(look: Rendering, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
     """Paint objects: neighbours mostly differ in colour; 0 is none."""
     mixed = values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     ids = np.where(values == 0, 255, (mixed >> np.uint64(56)).astype(np.int64) % 255)
@@ -94,13 +94,13 @@ def objects(look: Look, values: np.ndarray, stretch: np.ndarray) -> tuple[np.nda
     return ids, with_alpha(150 + 95 * wheel, np.full(256, 200))
 
 
-def classes(look: Look, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
+def classes(look: Rendering, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
     """Paint classes; 255 is not known."""
     drawn = [rgb(look.colours[k % len(look.colours)]) for k in range(256)]
     return values, with_alpha(np.array(drawn), np.full(256, 230))
 
 
-def number(look: Look, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
+def number(look: Rendering, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
     """Paint numbers from low to high."""
     low, high = stretch[0]
     ids = np.where(np.isfinite(values), np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 254, 255)

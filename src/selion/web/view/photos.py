@@ -25,7 +25,7 @@ SHOWN = ("cover", "trust", "reasons", "components", "exg", "time")
 
 
 @dataclass(frozen=True)
-class Photo:
+class ViewedPhoto:
     """One photograph."""
 
     name: str
@@ -49,9 +49,9 @@ class Album:
     """Photographs of one folder."""
 
     folder: Path
-    photos: tuple[Photo, ...]
+    photos: tuple[ViewedPhoto, ...]
 
-    def photo(self, index: int) -> Photo:
+    def photo(self, index: int) -> ViewedPhoto:
         """Return a photograph.
 
         Raises
@@ -96,7 +96,7 @@ def open_album(folder: Path, roots: Sequence[Path]) -> Album:
     return Album(folder, tuple(found for row in rows if (found := photo_of(row, folder, roots)) is not None))
 
 
-def photo_of(row: Mapping[str, str | None], folder: Path, roots: Sequence[Path]) -> Photo | None:
+def photo_of(row: Mapping[str, str | None], folder: Path, roots: Sequence[Path]) -> ViewedPhoto | None:
     """Return the photograph of a row; what it points at must lie in the given folders."""
     traits = {str(key): str(value) for key, value in row.items() if key and value}
     width, height = (int(traits.get(k, "")) if traits.get(k, "").isascii() and traits.get(k, "").isdigit() else 0 for k in ("width", "height"))
@@ -104,7 +104,7 @@ def photo_of(row: Mapping[str, str | None], folder: Path, roots: Sequence[Path])
         return None
     found = next((real for root in roots if (real := within(root / traits["file"], roots)) is not None), None)
     overlay, mask = (within(folder / traits[key], (folder,)) if key in traits else None for key in ("overlay", "mask"))
-    return Photo(traits["file"], (width, height), found or overlay, found is not None, mask, traits)
+    return ViewedPhoto(traits["file"], (width, height), found or overlay, found is not None, mask, traits)
 
 
 def open_photos(paths: Sequence[Path], folder: Path) -> Album:
@@ -113,7 +113,7 @@ def open_photos(paths: Sequence[Path], folder: Path) -> Album:
     for path in paths:
         size = size_of(path)
         if size is not None:
-            found.append(Photo(path.name, size, path, True, None, {"width": str(size[0]), "height": str(size[1])}))
+            found.append(ViewedPhoto(path.name, size, path, True, None, {"width": str(size[0]), "height": str(size[1])}))
     return Album(folder, tuple(found))
 
 
@@ -130,7 +130,7 @@ def size_of(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def drawn(photo: Photo, kind: str) -> tuple[bytes, str]:
+def drawn(photo: ViewedPhoto, kind: str) -> tuple[bytes, str]:
     """Return a picture of a photograph; what cannot be read becomes a picture that says so."""
     if photo.picture is None:
         return sign(640, "This photograph is not in the folders that were given: name its folder too."), "image/jpeg"

@@ -25,7 +25,7 @@ PIXEL = 2 * EARTH / (256 << 20)
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class WebTile:
     """A square of web mercator."""
 
     z: int
@@ -45,7 +45,7 @@ class Tile:
         return 2 * EARTH / (1 << self.z)
 
 
-def read_tile(z: str, x: str, y: str) -> Tile:
+def read_tile(z: str, x: str, y: str) -> WebTile:
     """Return the tile that a request names.
 
     Raises
@@ -57,7 +57,7 @@ def read_tile(z: str, x: str, y: str) -> Tile:
     if not 0 <= numbers[0] <= DEEPEST or not all(0 <= k < 1 << numbers[0] for k in numbers[1:]):
         message = f"There is no tile {z[:12]}/{x[:12]}/{y[:12]}: zoom is 0 to {DEEPEST}, x and y are 0 to 2^zoom - 1."
         raise BadInput(message)
-    return Tile(*numbers)
+    return WebTile(*numbers)
 
 
 Projection = Callable[[np.ndarray], np.ndarray]

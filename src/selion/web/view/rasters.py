@@ -17,10 +17,10 @@ import numpy as np
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.extras import require
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly
-from selion.web.view.feet import in_short
-from selion.web.view.looks import Head, Look, looks_of
 from selion.web.view.paint import empty, paint
-from selion.web.view.place import DEEPEST, EARTH, PIXEL, Box, Tile, around, project_boxes, projection
+from selion.web.view.parquet_footers import in_short
+from selion.web.view.place import DEEPEST, EARTH, PIXEL, Box, WebTile, around, project_boxes, projection
+from selion.web.view.renderings import Head, Rendering, looks_of
 
 EDGE = 512
 """Pixels along the edge of a tile."""
@@ -43,7 +43,7 @@ class RasterFile:
 
     path: Path
     head: Head
-    looks: tuple[Look, ...]
+    looks: tuple[Rendering, ...]
     box: Box
     """Metres of web mercator."""
     shape: tuple[int, int]
@@ -56,7 +56,7 @@ class RasterFile:
     _stretches: dict[str, np.ndarray] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
 
-    def look(self, name: str) -> Look:
+    def look(self, name: str) -> Rendering:
         """Return a look.
 
         Raises
@@ -70,7 +70,7 @@ class RasterFile:
             raise BadInput(message)
         return found
 
-    def stretch(self, look: Look) -> np.ndarray:
+    def stretch(self, look: Rendering) -> np.ndarray:
         """Return (band, 2): the 2nd and 98th percentile of the smallest overview, or of windows where there is none.
 
         Raises
@@ -85,7 +85,7 @@ class RasterFile:
                 self._stretches[look.name] = self._measured(look)
             return self._stretches[look.name]
 
-    def _measured(self, look: Look) -> np.ndarray:
+    def _measured(self, look: Rendering) -> np.ndarray:
         samples = []
         with opened(self.path) as dataset:
             for window in self._windows():
@@ -104,7 +104,7 @@ class RasterFile:
         rows, columns = (np.linspace(0, size - min(edge, size), 3).astype(int).tolist() for size in (height, width))
         return [((r, min(r + edge, height)), (c, min(c + edge, width))) for r in rows for c in columns]
 
-    def tile(self, look: Look, tile: Tile) -> tuple[bytes, str]:
+    def tile(self, look: Rendering, tile: WebTile) -> tuple[bytes, str]:
         """Draw a tile; one that the raster does not touch, or that would need too much of it, is empty.
 
         Raises
@@ -121,7 +121,7 @@ class RasterFile:
             values, valid = self._flat(dataset, look, tile) if self.crs is None else self._placed(dataset, look, tile, smooth)
         return paint(look, values, valid, stretch) if valid.any() else (empty(), "image/png")
 
-    def _placed(self, dataset: Any, look: Look, tile: Tile, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _placed(self, dataset: Any, look: Rendering, tile: WebTile, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
         """Read the part of a tile that the raster lies in.
 
         Of the whole tile GDAL would be asked for pixels far outside the raster, and rasterio's reading beyond the edge takes minutes where a tile is
@@ -142,7 +142,7 @@ class RasterFile:
         values[:, slice(*rows), slice(*columns)], valid[slice(*rows), slice(*columns)] = seen, known
         return values, valid
 
-    def _flat(self, dataset: Any, look: Look, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+    def _flat(self, dataset: Any, look: Rendering, tile: WebTile) -> tuple[np.ndarray, np.ndarray]:
         """Read a tile of an image without a place: its pixels, as they are."""
         west, south, east, north = tile.box
         height, width = self.shape

@@ -1,0 +1,191 @@
+"""What a run has finished: one line per photograph, so that the same command goes on after a break and does nothing twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import selion
+from selion import store
+from selion.closerange.measure import Measured
+from selion.data.photos import PhotoFile
+from selion.errors import OutputExists, OutputFailed, UnreadableFile
+from selion.store.atomic import explained
+from selion.store.former import value_of
+
+RUN, LINES = "run.json", ".finished.jsonl"
+OUTPUTS = ("mask", "overlay", "thumb")
+"""Columns of a row that name files below the output folder."""
+
+
+@dataclass
+class PhotoJournal:
+    """The folder of a run and what is finished in it."""
+
+    folder: Path
+    decided: dict[str, Any]
+    """All that decides the numbers: model, options, version."""
+    finished: dict[str, Measured] = field(default_factory=dict)
+    """By fingerprint of the photograph and its name."""
+
+    @property
+    def key(self) -> str:
+        """Name of all that decides the numbers."""
+        return key_of(self.decided)
+
+    def find(self, photo: PhotoFile) -> Measured | None:
+        """Return what was found in a photograph before, if it is the same file still, has the same name in the output, and its mask is there."""
+        found = self.finished.get(_stamp(photo))
+        if found is None or any(name in found.row and not (self.folder / found.row[name]).is_file() for name in OUTPUTS):
+            return None
+        return found
+
+    @contextmanager
+    def writer(self) -> Iterator[Writer]:
+        """Open the journal for more lines."""
+        with explained(self.folder / LINES), (self.folder / LINES).open("a", encoding="utf-8") as file:
+            yield Writer(file)
+
+
+@dataclass
+class Writer:
+    """Appends lines; one that a killed process left half is skipped by the reader."""
+
+    file: IO[str]
+
+    def add(self, photo: PhotoFile, found: Measured) -> None:
+        """Write down a finished photograph, once its mask lies on disk."""
+        line = {"stamp": _stamp(photo), "row": found.row, "components": found.components}
+        self.file.write("\n" + json.dumps(line))
+        self.file.flush()
+
+
+def key_of(decided: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits for what decides a run."""
+    return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _stamp(photo: PhotoFile) -> str:
+    about = photo.path.stat()
+    return f"{photo.file}|{photo.key}|{about.st_size}|{about.st_mtime_ns}"
+
+
+def open_journal(folder: Path, decided: Mapping[str, Any], *, force: bool = False) -> PhotoJournal:
+    """Begin a run in a folder, or go on with the one that is there.
+
+    Parameters
+    ----------
+    folder : path
+    decided : mapping
+        Plain values: all that decides the numbers.
+    force : bool
+        Start anew where another run is: its masks, overlays and tables are removed; other files stay.
+
+    Raises
+    ------
+    OutputExists
+        If the folder holds another run, or something else.
+    OutputFailed
+        If it cannot be written to.
+    """
+    plain: dict[str, Any] = json.loads(json.dumps(dict(decided), default=str))
+    folder = store.check_output(folder, force=True)
+    if folder.exists() and not folder.is_dir():
+        raise OutputFailed(f"{folder} is a file; wanted is a folder for masks, overlays and tables.")
+    journal = PhotoJournal(folder, plain)
+    if folder.is_dir():
+        _check_writable(folder)
+        _look(journal, force=force)
+    with store.atomic_write(folder / RUN, force=True) as temporary:
+        temporary.write_text(json.dumps(run_facts(journal), indent=1) + "\n", "utf-8")
+    return journal
+
+
+def run_facts(journal: PhotoJournal) -> dict[str, Any]:
+    """Return what ``run.json`` holds when a run begins."""
+    return {"selion crops": selion.__version__, "key": journal.key, "begun": _now(), "finished": None, "decided": journal.decided}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def close_journal(journal: PhotoJournal, facts: Mapping[str, Any]) -> None:
+    """Write into ``run.json`` that the run is finished, and what it gave."""
+    known = _known(journal.folder) or run_facts(journal)
+    with store.atomic_write(journal.folder / RUN, force=True) as temporary:
+        temporary.write_text(json.dumps(known | {"finished": _now()} | dict(facts), indent=1) + "\n", "utf-8")
+
+
+def _check_writable(folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputFailed(f"{folder} cannot be written to: there is no permission; choose another folder.")
+
+
+def _look(journal: PhotoJournal, *, force: bool) -> None:
+    """Take up what is finished, or refuse, or by force clear away."""
+    known = _known(journal.folder)
+    if known is None:
+        if any(journal.folder.iterdir()) and not force:
+            raise OutputExists(f"{journal.folder} is there already and holds no run of selion crops: choose a new folder, or write into it with --force.")
+        return
+    finished = dict(_read_lines(journal.folder / LINES))
+    if not force and known.get("key") == journal.key:
+        journal.finished = finished
+        return
+    if not force:
+        raise OutputExists(f"{journal.folder} holds a run with {_difference(known.get('decided'), journal.decided)}: choose another folder, or start anew with --force.")
+    _clear(journal.folder, finished)
+
+
+def _known(folder: Path) -> dict[str, Any] | None:
+    try:
+        known = json.loads((folder / RUN).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(f"{folder / RUN} cannot be read ({error}): delete it, or choose another folder.") from error
+    return known if isinstance(known, dict) and value_of(known, "selion crops", folder) else None
+
+
+def _difference(before: Any, now: Mapping[str, Any]) -> str:
+    """Say in words what differs between two runs."""
+    before = before if isinstance(before, dict) else {}
+    parts = [f"{name} {_short(before.get(name))} instead of {_short(value)}" for name, value in now.items() if before.get(name) != value]
+    return "another " + ", ".join(parts) if parts else "other options"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("name") or value.get("rule") or "")
+    return "none" if value is None else str(value)
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, Measured]]:
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
+        try:
+            plain = json.loads(line)
+            yield plain["stamp"], Measured(plain["row"], plain["components"])
+        except (ValueError, KeyError, TypeError):  # the end of a killed run
+            continue
+
+
+def _clear(folder: Path, finished: Mapping[str, Measured]) -> None:
+    """Remove what a run wrote, as its journal lists it, and nothing else."""
+    for found in finished.values():
+        for name in OUTPUTS:
+            target = folder / str(found.row.get(name) or ".")
+            if target.is_file() and target.resolve().is_relative_to(folder.resolve()):
+                target.unlink()
+    (folder / LINES).unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""Pictures of one photograph: the mask as numbers with a palette, and the mask drawn over the photograph for the eye."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from selion import store
+from selion.classes import IGNORE, ClassScheme
+
+LONGEST, SHORTEST = 1600, 700
+"""Pixels of the longer side of an overlay: larger photographs are made smaller, smaller ones are enlarged by a whole number."""
+THUMB = 360
+OUTLINE = (255, 232, 0)
+TINTS = ((0, 210, 255), (255, 64, 160), (255, 140, 0), (150, 90, 255), (255, 60, 60), (0, 255, 170))
+"""Tint of class 1, 2 ...: colours that neither plants nor soil have."""
+TINT, HIDDEN = 0.22, 0.55
+"""How much of the tint lies over plants, and of gray over what does not count."""
+QUALITY = 88
+
+
+def draw_overlay(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Draw class ids over a photograph: a light tint, and an outline around each patch of vegetation.
+
+    Parameters
+    ----------
+    image : (3, y, x) uint8 ndarray
+        Red, green, blue.
+    ids : (y, x) uint8 ndarray
+        Class ids; 0 is ground, 255 does not count.
+
+    Returns
+    -------
+    (y, x, 3) uint8 ndarray
+        At most 1,600 pixels along a side; enlarged where the photograph is small.
+    """
+    picture, labels = _sized(image, ids)
+    shown = picture.astype(np.float32)
+    for number in range(1, int(labels[labels != IGNORE].max(initial=0)) + 1):
+        tint = np.asarray(TINTS[(number - 1) % len(TINTS)], np.float32)
+        where = labels == number
+        shown[where] += TINT * (tint - shown[where])
+    hidden = labels == IGNORE
+    shown[hidden] += HIDDEN * (128 - shown[hidden])
+    shown[_outline(labels)] = OUTLINE
+    return np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+
+
+def _sized(image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bring a photograph and its ids to the size of an overlay; (y, x, 3) and (y, x) uint8."""
+    height, width = ids.shape
+    longest = max(height, width)
+    picture = np.ascontiguousarray(np.moveaxis(image, 0, -1))
+    if longest <= LONGEST:
+        factor = max(1, -(-SHORTEST // longest)) if longest >= 16 else SHORTEST // longest
+        return picture.repeat(factor, 0).repeat(factor, 1), ids.repeat(factor, 0).repeat(factor, 1)
+    size = max(round(width * LONGEST / longest), 1), max(round(height * LONGEST / longest), 1)
+    small = Image.fromarray(picture).resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+    return np.asarray(small), np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+
+
+def _outline(labels: np.ndarray) -> np.ndarray:
+    """Return where the border of vegetation runs, on its inner side; thicker in large pictures."""
+    plants = (labels > 0) & (labels != IGNORE)
+    width = 2 if max(labels.shape) >= 1000 else 1
+    edge: np.ndarray = plants & ~ndimage.binary_erosion(plants, iterations=width, border_value=1)
+    return edge
+
+
+def palette(classes: ClassScheme) -> bytes:
+    """Return 768 bytes: the scheme's colours, grays for what has none, white for 255."""
+    colours = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
+    for k, colour in enumerate(classes.colours):
+        colours[k] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    colours[IGNORE] = 255
+    return colours.tobytes()
+
+
+def write_mask(ids: np.ndarray, classes: ClassScheme, path: Path) -> None:
+    """Write (y, x) uint8 class ids as a PNG with a palette: its numbers are the ids, 255 is not known."""
+    picture = Image.fromarray(np.ascontiguousarray(ids))
+    picture.putpalette(palette(classes))
+    with store.atomic_write(path, force=True) as temporary:
+        picture.save(temporary, "PNG", compress_level=3)
+
+
+def write_picture(picture: np.ndarray, path: Path, longest: int | None = None) -> None:
+    """Write a (y, x, 3) uint8 picture as JPEG, made smaller first if ``longest`` says so."""
+    image = Image.fromarray(picture)
+    if longest is not None:
+        image.thumbnail((longest, longest), Image.Resampling.BOX, reducing_gap=2.0)
+    with store.atomic_write(path, force=True) as temporary:
+        image.save(temporary, "JPEG", quality=QUALITY)

@@ -1,0 +1,192 @@
+"""A folder of photographs: every one measured, whatever is wrong with some; masks, overlays, tables and a page."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import selion
+from selion import store
+from selion.closerange.journal import PhotoJournal, close_journal, open_journal
+from selion.closerange.measure import CropOptions, Measured
+from selion.closerange.model import PhotoModel, given_name, open_model
+from selion.closerange.pool import FailedPhoto, PhotoJob, choose_workers, measure_all, usable_cores
+from selion.closerange.tables import write_tables
+from selion.data.photos import PhotoFile, find_photos
+from selion.errors import BadInput
+from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.reports.photographs import write_gallery
+
+
+@dataclass(frozen=True)
+class CropRun:
+    """What a run gave."""
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    """One per photograph that was measured, by file; see ``crops.csv``."""
+    components: list[dict[str, Any]]
+    failed: list[tuple[str, str]]
+    """(file, why)."""
+    model: str
+    about: str
+    notes: tuple[str, ...] = ()
+    """Sentences that the user should read."""
+    reused: int = 0
+    """Photographs that an earlier run had finished."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By stage, summed over photographs of this run; ``wall`` is the time on the clock."""
+    version: str = selion.__version__
+
+    @property
+    def untrusted(self) -> int:
+        """How many photographs should be looked at."""
+        return sum(row["trust"] != "yes" for row in self.rows)
+
+
+def measure_folder(
+    folder: Path,
+    out: Path,
+    model: str | None = None,
+    options: CropOptions | None = None,
+    *,
+    workers: int | None = None,
+    engine: str = "auto",
+    fast: bool = False,
+    threads: int | None = None,
+    force: bool = False,
+    on_step: OnStep = silent,
+    on_note: OnNote = unsaid,
+) -> CropRun:
+    """Measure every photograph of a folder.
+
+    Parameters
+    ----------
+    folder : path
+        Searched with all that is in it; or one photograph.
+    out : path
+        Folder of the results.  The same call goes on where a stopped one was; a photograph that has changed is measured again.
+    model : str, optional
+        See :func:`selion.closerange.open_model`; the shipped model without it, or the colour rule where that is not installed.
+    options : CropOptions, optional
+    workers : int, optional
+        Processes; one per core (at most 8) without it.
+    engine, fast, threads
+        See :func:`selion.models.load_model`; threads are per worker.
+    force : bool
+        Start anew in a folder that holds another run, or something else.
+    on_step, on_note : callable, optional
+
+    Returns
+    -------
+    CropRun
+
+    Raises
+    ------
+    UnreadableFile
+        If there is no photograph, or if none could be read.
+    OutputExists
+        If ``out`` holds a run with another model or other options.
+    OutputFailed
+        If ``out`` cannot be written.
+    BadInput, UnknownName, MissingExtra
+        If model or options cannot be used.
+    """
+    start = time.perf_counter()
+    folder, out, options = folder.expanduser(), out.expanduser(), options or CropOptions()
+    _check_apart(folder, out)
+    photos = find_photos(folder, skip=(out,))
+    name, note = given_name(model)
+    workers = choose_workers(workers, len(photos))
+    threads = threads or max(1, usable_cores() // workers)
+    opened = open_model(name, engine, fast=fast, threads=threads)
+    journal = open_journal(out, decided_by(opened, options), force=force)
+    job = PhotoJob(name, engine, fast, threads, options, journal.folder)
+    if note:
+        on_note(note)
+    measured, failed, reused, seconds = _measured(photos, journal, job, opened, workers, on_step)
+    seconds["wall"] = time.perf_counter() - start
+    later = _notes(photos, journal, measured, options)
+    for text in later:
+        on_note(text)
+    notes = tuple(text for text in (note, *later) if text)
+    return _finish(CropRun(journal.folder, *_sorted(measured), sorted(failed), opened.name, opened.about, notes, reused, seconds), journal, workers)
+
+
+def _check_apart(folder: Path, out: Path) -> None:
+    source = folder if folder.is_dir() else folder.parent
+    if out.resolve() == source.resolve():
+        raise BadInput(f"The results would lie among the photographs in {out}: give another folder, for example {out / 'crops'}.")
+
+
+def decided_by(model: PhotoModel, options: CropOptions) -> dict[str, Any]:
+    """Return all that decides the numbers of a run, as plain values."""
+    return {"model": {"name": model.name} | model.key, **asdict(options), "version": selion.__version__}
+
+
+Found = dict[str, Measured]
+
+
+def _measured(
+    photos: list[PhotoFile], journal: PhotoJournal, job: PhotoJob, model: PhotoModel, workers: int, on_step: OnStep
+) -> tuple[Found, list[tuple[str, str]], int, dict[str, float]]:
+    """Measure what is not finished; return what was found by file, what failed, how many were finished before, and seconds by stage."""
+    found: Found = {photo.file: known for photo in photos if (known := journal.find(photo)) is not None}
+    waiting = [photo for photo in photos if photo.file not in found]
+    reused = len(found)
+    failed: list[tuple[str, str]] = []
+    seconds: dict[str, float] = {}
+    on_step("photographs", reused, len(photos), "")
+    with journal.writer() as writer, closing(measure_all(waiting, job, model, min(workers, max(len(waiting), 1)))) as outcomes:
+        for photo, outcome in outcomes:
+            if isinstance(outcome, FailedPhoto):
+                failed.append((photo.file, outcome.why))
+            else:
+                found[photo.file] = outcome
+                writer.add(photo, outcome)
+                for stage, spent in outcome.seconds.items():
+                    seconds[stage] = seconds.get(stage, 0.0) + spent
+            on_step("photographs", len(found) + len(failed), len(photos), photo.file)
+    return found, failed, reused, seconds
+
+
+def _sorted(measured: Found) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    ordered = [measured[file] for file in sorted(measured)]
+    return [one.row for one in ordered], [row for one in ordered for row in one.components]
+
+
+def _notes(photos: list[PhotoFile], journal: PhotoJournal, measured: Found, options: CropOptions) -> list[str]:
+    notes = []
+    if options.marker is not None:
+        without = sum(one.row["gsd_mm"] is None for one in measured.values())
+        if without:
+            notes.append(f"In {without:,} of {len(measured):,} photographs no marker was found: their sizes are in pixels only.")
+    gone = {one.row["file"] for one in journal.finished.values()} - {photo.file for photo in photos}
+    if gone:
+        notes.append(f"{len(gone):,} photographs of an earlier run are not in the folder any more: they are not in the tables, and their masks stay.")
+    return notes
+
+
+def _finish(run: CropRun, journal: PhotoJournal, workers: int) -> CropRun:
+    """Write the tables and the page; a run in which nothing could be measured is an error, told after its list of failures is written."""
+    write_tables(run.rows, run.components, run.failed, run.folder)
+    facts = {
+        "photographs": len(run.rows), "components": len(run.components), "failed": len(run.failed), "untrusted": run.untrusted, "reused": run.reused,
+        "engine": run.about, "workers": workers, "notes": list(run.notes), "seconds": {stage: round(spent, 2) for stage, spent in run.seconds.items()},
+        "versions": _versions(),
+    }  # fmt: skip
+    close_journal(journal, facts)
+    write_gallery(run)
+    if not run.rows:
+        first = f"{run.failed[0][0]}: {run.failed[0][1]}"
+        raise BadInput(f"None of {len(run.failed):,} photographs could be measured (see {run.folder / 'failed.csv'}); the first one: {first}")
+    return run
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"selion": selion.__version__, "gdal": store.gdal_version()} | {name: version(name) for name in ("numpy", "scipy", "scikit-image", "pillow")}

@@ -1,0 +1,257 @@
+"""``selion query``: the fields of an area out of a map of any size, reading only what lies near."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selion import fields, imagery
+from selion.country.job_tables import LONLAT
+from selion.country.partitions import Maps, Partition, open_maps
+from selion.country.seams import polygons_only
+from selion.country.sorted_runs import boxes_of
+from selion.errors import BadInput, UnknownName, UnreadableFile
+from selion.fields.fiboa import SIDES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from geopandas import GeoDataFrame
+    from pyarrow.parquet import ParquetFile
+
+    from selion.imagery import Area
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass
+class Reading:
+    """How much of a map was touched."""
+
+    parts: int = 0
+    groups: int = 0
+    """Row groups that were read."""
+    of_groups: int = 0
+    """Row groups of the partitions that were opened."""
+    bytes: int = 0
+    """Compressed bytes of the columns that were read."""
+    of_bytes: int = 0
+    """Bytes of the whole map."""
+    rows: int = 0
+    """Rows that were decoded."""
+
+    def facts(self) -> dict[str, int]:
+        """Return what is printed."""
+        return {"parts_read": self.parts, "row_groups_read": self.groups, "bytes_read": self.bytes, "bytes_of_map": self.of_bytes}
+
+
+@dataclass(frozen=True, eq=False)
+class QueryResult:
+    """The fields of an area."""
+
+    frame: GeoDataFrame
+    """Longitude and latitude."""
+    reading: Reading = field(default_factory=Reading)
+
+
+def query(maps: Maps | Path | str, area: Any, columns: Sequence[str] | None = None, *, clip: bool = False) -> QueryResult:
+    """Cut an area out of a map.
+
+    Parameters
+    ----------
+    maps : Maps or path
+        A folder of ``selion merge``, or one table of fields.
+    area : path, bounding box, GeoJSON or Area
+        See :func:`selion.imagery.read_area`.
+    columns : sequence of str, optional
+        Columns to take; id and geometry always come.  None: all.
+    clip : bool
+        Whether fields are cut at the area's edge, and measured anew, or come whole.
+
+    Returns
+    -------
+    QueryResult
+        Fields that share more than an edge with the area, in the map's order.
+
+    Raises
+    ------
+    UnreadableFile, BadInput
+        If map or area cannot be read.
+    UnknownName
+        If there is no such column.
+    """
+    maps = maps if isinstance(maps, Maps) else open_maps(maps)
+    area = area if isinstance(area, imagery.Area) else imagery.read_area(area)
+    reading = Reading(of_bytes=sum(part.bytes for part in maps.parts))
+    frames = [_inside(table, area) for table in scan(maps, area.boxes, columns, reading)]
+    frame = _stacked(frames, maps, columns)
+    return QueryResult(_clipped(frame, area) if clip else frame, reading)
+
+
+def _stacked(frames: list[GeoDataFrame], maps: Maps, columns: Sequence[str] | None) -> GeoDataFrame:
+    import geopandas
+    import pandas as pd
+
+    if frames:
+        return geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=LONLAT)
+    if not maps.parts:
+        return geopandas.GeoDataFrame({"id": pd.array([], dtype="string")}, geometry=[], crs=LONLAT)
+    with opened(maps.parts[0]) as file:
+        return to_frame(file.read_row_groups([], _wanted(file.schema_arrow.names, columns, maps.parts[0].path)))
+
+
+def _inside(table: pa.Table, area: Area) -> GeoDataFrame:
+    """Keep the rows that share more than an edge with an area."""
+    import shapely
+
+    frame = to_frame(table)
+    shapely.prepare(area.geometry)
+    shapes = frame.geometry.to_numpy()
+    return frame[shapely.intersects(area.geometry, shapes) & ~shapely.touches(area.geometry, shapes)]
+
+
+def _clipped(frame: GeoDataFrame, area: Area) -> GeoDataFrame:
+    import shapely
+
+    shapes = frame.geometry.to_numpy().copy()
+    across = ~shapely.covers(area.geometry, shapes)
+    shapes[across] = shapely.orient_polygons(polygons_only(shapely.intersection(shapes[across], area.geometry)))
+    frame = frame.set_geometry(shapes, crs=frame.crs)
+    size = fields.measure(shapes, LONLAT)
+    for name, values in zip(("metrics:area", "metrics:perimeter"), size, strict=True):
+        if name in frame:
+            frame[name] = np.where(across, values, frame[name]).astype(np.float32)
+    return frame[~frame.geometry.is_empty & (size[0] > 0)]
+
+
+def to_frame(table: pa.Table) -> GeoDataFrame:
+    """Turn rows of a map into a table of fields."""
+    import geopandas
+    import shapely
+
+    shapes = shapely.from_wkb(table["geometry"].to_numpy())
+    plain = table.drop_columns([name for name in ("geometry", "bbox") if name in table.column_names])
+    return geopandas.GeoDataFrame(plain.to_pandas(types_mapper=fields.fiboa._pandas_type), geometry=shapes, crs=LONLAT)  # noqa: SLF001  # one reader's types
+
+
+def scan(maps: Maps, boxes: Sequence[Box] | None = None, columns: Sequence[str] | None = None, reading: Reading | None = None) -> Iterator[pa.Table]:
+    """Read a map row group by row group.
+
+    Parameters
+    ----------
+    maps : Maps
+    boxes : sequence of (west, south, east, north), optional
+        Only rows whose box touches one of these; row groups that have none are not read.  None: all.
+    columns : sequence of str, optional
+    reading : Reading, optional
+        Is counted up.
+
+    Returns
+    -------
+    iterator of Table
+        With id, bbox and geometry, in the map's order; none is empty.
+    """
+    reading = reading or Reading()
+    for part in maps.parts:
+        if boxes is not None and not any(_touch(np.array([part.box]), box)[0] for box in boxes):
+            continue
+        yield from _scan_part(part, boxes, columns, reading)
+
+
+@contextmanager
+def opened(part: Partition) -> Iterator[ParquetFile]:
+    """Open a partition's file.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is gone or damaged, also where that shows within the block only.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(part.path) as file:
+            yield file
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UnreadableFile(f"{part.path} cannot be read ({error}): merge again.") from error
+
+
+def _scan_part(part: Partition, boxes: Sequence[Box] | None, columns: Sequence[str] | None, reading: Reading) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    with opened(part) as file:
+        names = _wanted(file.schema_arrow.names, columns, part.path)
+        reading.parts += 1
+        reading.of_groups += file.num_row_groups
+        for group in range(file.num_row_groups):
+            data = file.metadata.row_group(group)
+            if boxes is not None and not _may_touch(data, boxes):
+                continue
+            table = file.read_row_group(group, names)
+            reading.groups += 1
+            reading.rows += len(table)
+            reading.bytes += sum(column.total_compressed_size for k in range(data.num_columns) if _root(column := data.column(k)) in names)
+            if boxes is not None:
+                here = boxes_of(table)
+                table = table.filter(pa.array(np.any([_touch(here, box) for box in boxes], axis=0)))
+            if len(table):
+                yield table
+
+
+def _wanted(there: Sequence[str], columns: Sequence[str] | None, path: Path) -> list[str]:
+    if columns is None:
+        return list(there)
+    for name in columns:
+        if name not in there:
+            raise UnknownName.among(f"column in {path.name}", name, there)
+    return [name for name in there if name in {*columns, "id", "bbox", "geometry"}]
+
+
+def _root(column: Any) -> str:
+    return str(column.path_in_schema).partition(".")[0]
+
+
+def _may_touch(data: Any, boxes: Sequence[Box]) -> bool:
+    """Tell from the statistics of a row group whether a row of it may touch a box."""
+    found = {}
+    for k in range(data.num_columns):
+        column = data.column(k)
+        if column.path_in_schema.startswith("bbox.") and column.is_stats_set:
+            found[column.path_in_schema[5:]] = (column.statistics.min, column.statistics.max)
+    if set(found) != set(SIDES):
+        return True
+    around = np.array([[found["xmin"][0], found["ymin"][0], found["xmax"][1], found["ymax"][1]]])
+    return any(_touch(around, box)[0] for box in boxes)
+
+
+def _touch(boxes: np.ndarray, box: Box) -> np.ndarray:
+    """Tell which of (n, 4) boxes touch a box."""
+    west, south, east, north = box
+    return np.asarray((boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south))
+
+
+def find_field(maps: Maps | Path | str, name: str) -> GeoDataFrame:
+    """Return the field of an id, as a table of one row; the id says in which partition it lies.
+
+    Raises
+    ------
+    BadInput
+        If there is no field of that id.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    maps = maps if isinstance(maps, Maps) else open_maps(maps)
+    for part in maps.parts:
+        if part.name != name[: maps.level]:
+            continue
+        for table in _scan_part(part, None, None, Reading()):
+            found = table.filter(pc.equal(table["id"], pa.scalar(name)))
+            if len(found):
+                return to_frame(found)
+    raise BadInput(f"There is no field {name!r} in {maps.folder}: an id has twelve letters and digits, as the column id holds them.")

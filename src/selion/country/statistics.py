@@ -1,0 +1,200 @@
+"""``selion stats``: how many fields each administrative unit has and how large they are, as in Table 3 of the paper, but on the ellipsoid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selion import store as files
+from selion.country.cells import degrees, places_of
+from selion.country.lattice import many
+from selion.country.lookup import Reading, scan
+from selion.country.partitions import Maps, open_maps
+from selion.errors import BadInput, UnknownName
+from selion.fields import read_fields
+from selion.imagery.globe import polygons_of, repaired, square_kilometres
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMATS = (".csv", ".json", ".md")
+COLUMNS = ("metrics:area",)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The fields of one unit."""
+
+    unit: str
+    land_km2: float | None
+    """The unit itself, on the ellipsoid."""
+    fields: int
+    total_ha: float
+    share: float | None
+    """Fields' area over the unit's."""
+    median_ha: float | None
+    mean_ha: float | None
+    fields_per_km2: float | None
+    mercator_km2: float | None
+    """The unit as published tables measure it, in Web Mercator: for comparison only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Administrative units."""
+
+    names: tuple[str, ...]
+    shapes: np.ndarray
+    """(n,) shapely geometries in longitude and latitude."""
+
+
+def read_units(path: Path | str, name: str | None = None) -> Units:
+    """Read administrative units from a file of polygons in any CRS.
+
+    Parameters
+    ----------
+    path : path
+    name : str, optional
+        Column of the names; None: the first of name, NAME, id and the like that is there, else the row's number.
+
+    Raises
+    ------
+    UnreadableFile, UnknownName, BadInput
+        If it cannot be used.
+    """
+    import shapely
+
+    frame = read_fields(path)
+    if not hasattr(frame, "to_crs") or frame.geometry.isna().all():
+        raise BadInput(f"{path} holds no polygons: give a file of administrative units.")
+    if frame.crs is None:
+        raise BadInput(f"{path} says no CRS: write its CRS into it, for example with ogr2ogr -a_srs.")
+    frame = frame[frame.geometry.notna()].to_crs("OGC:CRS84")
+    shapes = np.array([_many(shape) for shape in frame.geometry], object)
+    if shapely.is_empty(shapes).all():
+        raise BadInput(f"{path} holds no polygons: give a file of administrative units.")
+    if name is not None and name not in frame:
+        raise UnknownName.among(f"column in {Path(path).name}", name, [str(column) for column in frame.columns])
+    likely = [column for column in ("name", "NAME", "shapeName", "NAME_2", "NAME_1", "NUTS_NAME", "id", "ID") if column in frame]
+    column = name or (likely[0] if likely else None)
+    names = [str(k) for k in range(1, len(frame) + 1)] if column is None else [str(value) for value in frame[column]]
+    return Units(tuple(names), shapes)
+
+
+def _many(shape: Any) -> Any:
+    import shapely
+
+    parts, _ = repaired(polygons_of(np.array([shape], object)))
+    return shapely.union_all(parts) if len(parts) else shapely.Polygon()
+
+
+def count_fields(maps: Maps | Path | str, units: Units | Path | str | None = None, reading: Reading | None = None) -> list[Unit]:
+    """Count the fields of a map, by unit.
+
+    Parameters
+    ----------
+    maps : Maps or path
+    units : Units or path, optional
+        None: the map as a whole.
+    reading : Reading, optional
+        Is counted up.
+
+    Returns
+    -------
+    list of Unit
+        In the order of the units.  A field belongs to the unit in which the point lies that its id names, whole: fields on a border count once.
+    """
+    import shapely
+
+    maps = maps if isinstance(maps, Maps) else open_maps(maps)
+    units = units if isinstance(units, Units) or units is None else read_units(units)
+    sizes: list[list[np.ndarray]] = [[] for _ in (units.names if units else ("all",))]
+    boxes = None if units is None else [tuple(box) for box in shapely.bounds(units.shapes).tolist()]
+    tree = None if units is None else shapely.STRtree(units.shapes)
+    for table in scan(maps, boxes, COLUMNS, reading):
+        area = table["metrics:area"].to_numpy().astype(np.float32)
+        if tree is None:
+            sizes[0].append(area)
+            continue
+        unit, row = _owners(tree, table)
+        for k in np.unique(unit):
+            sizes[k].append(area[row[unit == k]])
+    return [_unit(units, k, np.concatenate([np.empty(0, np.float32), *found])) for k, found in enumerate(sizes)]
+
+
+def _owners(tree: Any, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs of unit and row."""
+    import shapely
+
+    x, y, known = places_of(table["id"].to_pylist())
+    points = shapely.points(*degrees(x, y))
+    if not known.all():  # a table that was never merged may have ids of its own
+        points[~known] = shapely.point_on_surface(shapely.from_wkb(table["geometry"].to_numpy()[~known]))
+    row, unit = tree.query(points, predicate="intersects")
+    return unit, row
+
+
+def _unit(units: Units | None, number: int, area: np.ndarray) -> Unit:
+    area = area[np.isfinite(area)].astype(np.float64)
+    total, count = float(area.sum()), len(area)
+    shape = None if units is None else units.shapes[number]
+    land = None if shape is None else square_kilometres(many(shape))
+    return Unit(
+        unit="all" if units is None else units.names[number],
+        land_km2=None if land is None else round(land, 3),
+        fields=count,
+        total_ha=round(total / 1e4, 3),
+        share=None if not land else round(total / 1e6 / land, 5),
+        median_ha=round(float(np.median(area)) / 1e4, 4) if count else None,
+        mean_ha=round(total / count / 1e4, 4) if count else None,
+        fields_per_km2=None if not land else round(count / land, 3),
+        mercator_km2=None if shape is None else round(mercator_km2(shape), 3),
+    )
+
+
+def mercator_km2(shape: Any) -> float:
+    """Return the area that a shape in longitude and latitude has in Web Mercator (EPSG:3857): too large by 1 / cos(latitude) squared."""
+    import shapely
+    from pyproj import Transformer
+
+    mover = Transformer.from_crs("OGC:CRS84", "EPSG:3857", always_xy=True)
+    moved = shapely.transform(shapely.segmentize(shape, 0.05), lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1))
+    return float(shapely.area(moved)) / 1e6
+
+
+def write_units(rows: Sequence[Unit], path: Path, *, force: bool = False) -> Path:
+    """Write the table as ``.csv``, ``.json`` or ``.md``.
+
+    Raises
+    ------
+    UnknownName
+        If the ending is another one.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UnknownName.among("format of a table", path.suffix or "(no ending)", FORMATS)
+    with files.atomic_write(path, force) as temporary:
+        temporary.write_text(shown(rows, path.suffix.lower()), "utf-8")
+    return path
+
+
+def shown(rows: Sequence[Unit], ending: str) -> str:
+    """Return the table as text: ".csv", ".json" or ".md"."""
+    names = [column.name for column in fields(Unit)]
+    lines = [["" if (value := getattr(row, name)) is None else str(value) for name in names] for row in rows]
+    if ending == ".json":
+        return json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
+    if ending == ".csv":
+        import csv
+        import io
+
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([names, *lines])
+        return out.getvalue()
+    heads = [name.replace("_", " ") for name in names]
+    body = [f"| {' | '.join(value.replace('|', '/') for value in line)} |" for line in lines]
+    return "\n".join([f"| {' | '.join(heads)} |", "|" + "---|" * len(names), *body]) + "\n"

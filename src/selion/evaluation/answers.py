@@ -1,0 +1,106 @@
+"""What a model says about a sample, on the sample's own grid, and what is true there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion import fields, prediction
+from selion.classes import IGNORE
+from selion.errors import BadInput
+from selion.metrics.image import ImageOptions
+from selion.metrics.summary import ScoreOptions
+from selion.sample import Sample
+from selion.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What an evaluation may choose."""
+
+    score: ScoreOptions = field(default_factory=ScoreOptions)
+    image: ImageOptions = field(default_factory=ImageOptions)
+    predict: prediction.PredictOptions = field(default_factory=prediction.PredictOptions)
+    method: str = "watershed"
+    instances: fields.InstanceOptions = field(default_factory=fields.InstanceOptions)
+    baselines: bool = True
+    protocol: str | None = None
+    """``"prue"`` adds the scores by PRUE's rules."""
+    by: tuple[str, ...] = ()
+    """Columns that scores are also given by: ``group`` or ``split`` of the samples, or columns of the tables of their instances."""
+
+    def __post_init__(self) -> None:
+        if self.protocol not in (None, "prue"):
+            message = f"Protocol {self.protocol!r} was asked for; known is 'prue'."
+            raise BadInput(message)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What was said about one sample, on the sample's own grid."""
+
+    ids: np.ndarray
+    """(y, x) int32."""
+    confidence: np.ndarray | None = None
+    """(object,) 0..1, ids ascending."""
+    labels: np.ndarray | None = None
+    """(y, x) uint8: 0 background, 1 object, 2 boundary; for PRUE's rules."""
+    classes: np.ndarray | None = None
+    """(y, x) uint8 class ids of the model, 255 where it gave none; for the confusion of classes."""
+
+
+def truth_ids(sample: Sample) -> np.ndarray:
+    """Return (y, x) int32 ids of the true objects; without instances, the 4-connected components of the thing classes.
+
+    Raises
+    ------
+    BadInput
+        If the sample has neither instances nor labels.
+    """
+    from scipy import ndimage
+
+    if sample.instances is not None:
+        return sample.instances.ids
+    if sample.labels is None:
+        message = f"{sample.key} has neither instances nor labels: there is nothing to compare with."
+        raise BadInput(message)
+    wanted = [sample.labels.classes.index(name) for name in sample.labels.classes.things]
+    ids: np.ndarray = ndimage.label(np.isin(sample.labels.ids, wanted))[0].astype(np.int32)
+    return ids
+
+
+def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer:
+    """Predict one sample and find its objects; the result lies on the sample's grid, whatever the model's resolution."""
+    probabilities = prediction.predict(sample.image, model, options=options.predict)
+    if probabilities is None:
+        message = f"{sample.key}: the prediction was written elsewhere."
+        raise BadInput(message)
+    find = fields.find_basins if fields.is_refined(model.classes) else fields.find_instances
+    objects = find(probabilities, model.classes, options.method, options.instances)
+    ids = onto(objects.ids, sample.image.grid)
+    present = np.unique(ids[ids > 0])
+    by_id = objects.table.set_index("id")["score"]
+    said = probabilities.values.argmax(0).astype(np.uint8)
+    if probabilities.valid is not None:
+        said[~probabilities.valid] = IGNORE
+    three = onto(_three(probabilities.values, model), sample.image.grid)
+    return Answer(ids, by_id.loc[present].to_numpy(float), three, onto(said, sample.image.grid))
+
+
+def _three(probabilities: np.ndarray, model: Segmenter) -> np.ndarray:
+    """Turn class probabilities into 0 background, 1 thing, 2 boundary."""
+    kinds = np.zeros(len(model.classes), np.uint8)
+    kinds[[model.classes.index(name) for name in model.classes.things]] = 1
+    if model.classes.boundary:
+        kinds[model.classes.index(model.classes.boundary)] = 2
+    return kinds[probabilities.argmax(0)]
+
+
+def onto(ids: np.ndarray, grid: GeoBox) -> np.ndarray:
+    """Bring (y, x) ids of the same extent onto a grid of another pixel size: the id under each pixel's centre."""
+    if ids.shape == tuple(grid.shape):
+        return ids
+    rows, columns = (np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1) for new, old in zip(grid.shape, ids.shape, strict=True))
+    return ids[np.ix_(rows, columns)]

@@ -1,0 +1,324 @@
+"""Segmenters of photographs and other class maps, compared pixel by pixel in every averaging that a paper may have meant."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selion import metrics, prediction
+from selion.classes import CROP, IGNORE, ClassScheme
+from selion.errors import BadInput, SelionError
+from selion.grid import whole
+from selion.labels import LabelMap
+from selion.metrics.pixel import Confusion
+from selion.metrics.report import markdown_table, number
+from selion.metrics.statistics import Comparison, Interval, bootstrap, mean_from_rows, paired_bootstrap
+from selion.progress import OnStep, silent
+from selion.sample import Sample
+from selion.segmenter import Segmenter
+
+System = Callable[[Sample], np.ndarray]
+"""From a sample to (y, x) uint8 class ids of the comparison; 255 where nothing is said."""
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "absent from truth and guess: skipped": {"absent": "skip", "absent_from": "both"},
+    "absent from truth: skipped": {"absent": "skip", "absent_from": "truth"},
+    "absent counts 0": {"absent": "zero", "absent_from": "both"},
+    "absent counts 1": {"absent": "one", "absent_from": "both"},
+}
+"""What becomes of a class that an image, or the dataset, does not have; the papers do not say (DepthCropSeg++, Tables IV and VII)."""
+
+
+@dataclass(frozen=True)
+class PixelOptions:
+    """What a comparison may choose."""
+
+    ratios: tuple[float, ...] = (0.02,)
+    """Widths of the boundary band of boundary IoU, as shares of the image's diagonal."""
+    widths: tuple[int, ...] = ()
+    """The same in pixels."""
+    draws: int = 1000
+    """Bootstrap samples over images."""
+
+
+@dataclass(frozen=True, eq=False)
+class SystemScores:
+    """One system on all samples."""
+
+    name: str
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    confusions: tuple[Confusion, ...]
+    boundaries: dict[str, np.ndarray]
+    """Band -> (sample, class) boundary IoU; NaN where neither truth nor guess has a boundary."""
+
+    def select(self, group: str) -> SystemScores:
+        """Take the samples of a group."""
+        at = [k for k, found in enumerate(self.groups) if found == group]
+        bands = {name: values[at] for name, values in self.boundaries.items()}
+        return SystemScores(self.name, tuple(self.keys[k] for k in at), (group,) * len(at), tuple(self.confusions[k] for k in at), bands)
+
+    def values(self) -> dict[str, float]:
+        """Return every averaging: IoU of the classes, mIoU over the dataset and over images under each policy, boundary IoU."""
+        whole_set = sum(self.confusions[1:], self.confusions[0])
+        found = {f"IoU {name}": float(value) for name, value in zip(whole_set.names, metrics.pixel_scores(whole_set).iou, strict=True)}
+        for said, policy in POLICIES.items():
+            found[f"mIoU of the dataset, {said}"] = metrics.pixel_scores(whole_set, **policy).mean["iou"]
+        for said in POLICIES:
+            found[f"mIoU by image, {said}"] = _mean(self.by_image(said))
+        for band, values in self.boundaries.items():
+            found[f"boundary IoU, {band}"] = _mean(np.array([_mean(row) for row in values]))
+        return found
+
+    def by_image(self, policy: str = "absent from truth and guess: skipped") -> np.ndarray:
+        """Return the (sample,) mIoU of each image by itself."""
+        return np.array([metrics.pixel_scores(counts, **POLICIES[policy]).mean["iou"] for counts in self.confusions])
+
+
+@dataclass(frozen=True, eq=False)
+class PixelReport:
+    """Systems side by side."""
+
+    title: str
+    systems: tuple[SystemScores, ...]
+    differences: dict[str, Comparison]
+    """``"a - b"`` -> difference of mIoU by image, paired over images."""
+    intervals: dict[str, Interval]
+    """System -> mIoU by image with its bootstrap interval."""
+    settings: dict[str, object]
+    problems: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values; NaN becomes None."""
+        groups = sorted({group for group in self.systems[0].groups if group})
+        return {
+            "title": self.title,
+            "settings": self.settings,
+            "problems": list(self.problems),
+            "systems": {s.name: _plain(s.values()) for s in self.systems},
+            "groups": {group: {s.name: _plain(s.select(group).values()) for s in self.systems} for group in groups},
+            "images": {s.name: _plain(dict(zip(s.keys, s.by_image().tolist(), strict=True))) for s in self.systems},
+            "intervals": {name: found.to_dict() for name, found in self.intervals.items()},
+            "differences": {name: found.to_dict() for name, found in self.differences.items()},
+        }
+
+    def to_json(self) -> str:
+        """Write strict JSON."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+
+    def to_markdown(self) -> str:
+        """Write tables: measures down, systems across; then by group, differences and what was left out."""
+        names = [s.name for s in self.systems]
+        parts = [f"# {self.title}\n", "\n".join(f"- {k}: {v}" for k, v in self.settings.items()) + "\n", _table(self.systems)]
+        rows = [[f"{name}", str(found)] for name, found in self.intervals.items()]
+        parts.append(markdown_table(["mIoU by image", "95 % interval over images"], rows))
+        for group in sorted({group for group in self.systems[0].groups if group}):
+            parts += [f"## {group}\n", _table([s.select(group) for s in self.systems])]
+        if self.differences:
+            header = ["difference of mIoU by image", "value", "95 % interval", "p"]
+            rows = [[name, f"{d.difference:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}", f"{d.p_value:.3g}"] for name, d in self.differences.items()]
+            parts.append(markdown_table(header, rows))
+        if self.problems:
+            parts.append(f"## Left out ({', '.join(names)})\n\n" + "\n".join(f"- {p}" for p in self.problems) + "\n")
+        return "\n".join(parts)
+
+
+def evaluate_pixels(
+    systems: Mapping[str, System],
+    samples: Sequence[Sample],
+    classes: ClassScheme,
+    options: PixelOptions | None = None,
+    *,
+    title: str = "Pixels",
+    on_step: OnStep = silent,
+) -> PixelReport:
+    """Compare systems on the same samples.
+
+    Parameters
+    ----------
+    systems : mapping
+        Name to :data:`System`; the first is compared with each other one.
+    samples : sequence of Sample
+        With labels; pixels of 255 are not counted.
+    classes : ClassScheme
+        Of the comparison; labels are brought to it by the classes' names.
+    options : PixelOptions, optional
+
+    Returns
+    -------
+    PixelReport
+        Samples that a system cannot answer are left out for all, and listed.
+
+    Raises
+    ------
+    BadInput
+        If there is nothing to compare.
+
+    Notes
+    -----
+    DepthCropSeg++, Tables IV, VI and VII: neither the averaging of mIoU nor the ratio of boundary IoU is stated, so all are printed.  Boundary IoU:
+    Cheng et al., CVPR 2021.
+    """
+    options = options or PixelOptions()
+    answers: dict[str, dict[str, np.ndarray]] = {name: {} for name in systems}
+    truths: dict[str, np.ndarray] = {}
+    problems: list[str] = []
+    kept: list[Sample] = []
+    for done, sample in enumerate(samples):
+        on_step("compare", done, len(samples))
+        try:
+            truths[sample.key] = true_classes(sample, classes)
+            for name, system in systems.items():
+                answers[name][sample.key] = system(sample)
+        except SelionError as problem:
+            problems.append(f"{sample.key}: {problem}")
+            continue
+        kept.append(sample)
+    if not kept or not systems:
+        message = f"None of {len(samples)} samples could be compared: {problems[0] if problems else 'give a system and samples with labels.'}"
+        raise BadInput(message)
+    scored = tuple(_scores(name, kept, truths, found, classes, options) for name, found in answers.items())
+    rows = {s.name: _rows(s) for s in scored}
+    first = scored[0].name
+    differences = {f"{first} - {s.name}": paired_bootstrap(rows[first], rows[s.name], mean_from_rows, draws=max(options.draws, 1)) for s in scored[1:]}
+    intervals = {name: bootstrap(found, mean_from_rows, draws=max(options.draws, 1)) for name, found in rows.items()}
+    settings: dict[str, object] = {"images": len(kept), "classes": ", ".join(classes.names), "pixels not counted": sum(c.ignored for c in scored[0].confusions)}
+    missing = _never_true(truths, classes)
+    if missing:
+        settings["beware"] = f"no pixel of the truth is {', '.join(missing)}; 255 counts as not known, also in black and white masks ('selion data check' tells)"
+    return PixelReport(title, scored, differences, intervals, settings, tuple(problems))
+
+
+def _never_true(truths: Mapping[str, np.ndarray], classes: ClassScheme) -> list[str]:
+    """Return the classes that no truth has."""
+    present = {int(value) for truth in truths.values() for value in np.unique(truth)}
+    return [name for k, name in enumerate(classes.names) if k not in present]
+
+
+def photo_systems(names: Sequence[str], classes: ClassScheme, *, engine: str = "auto", threads: int | None = None, oracles: Sequence[Path] = ()) -> dict[str, System]:
+    """Return models by name or folder, prompted models that are told the truth, and beside them what needs no model: colour rules and constants.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of models.
+    classes : ClassScheme
+        Of the comparison; the colour rules stand in it where it is soil and crop.
+    oracles : sequence of path
+        Checkpoint folders of SAM, SAM 2 or SAM-HQ: asked with 1 to 10 random points inside the true crop, the best answer kept (DepthCropSeg++, Table VII).
+    """
+    from selion.models import load_model
+
+    found: dict[str, System] = {name: segmenter_system(load_model(name, engine, threads=threads), classes) for name in names}
+    found |= {f"{path.name} (points from the truth)": oracle_system(path) for path in oracles}
+    if classes.names == CROP.names:
+        found |= {"excess green + Otsu": rule_system(metrics.excess_green), "Canopeo's rule": rule_system(metrics.canopeo)}
+    return found | {f"{name} everywhere": constant_system(k) for k, name in enumerate(classes.names[:2])}
+
+
+def oracle_system(path: Path) -> System:
+    """Answer as a prompted model does that is given points inside the true crop: an oracle, as the papers' tables have it."""
+    from selion.models.sam.network import load_prompted
+    from selion.models.sam.oracle import best_of_points
+
+    network = load_prompted(path)
+
+    def system(sample: Sample) -> np.ndarray:
+        truth = true_classes(sample, CROP) == 1
+        image = sample.image.read(whole(sample.image.grid)).values[:3].astype(np.float32) / 255
+        return best_of_points(network, image, truth).mask.astype(np.uint8)
+
+    return system
+
+
+def segmenter_system(model: Segmenter, classes: ClassScheme) -> System:
+    """Answer with the most likely class of a model, by name; classes that the comparison does not have are said to be its first."""
+    move = np.array([classes.index(name) if name in classes.names else 0 for name in model.classes.names], np.uint8)
+
+    def system(sample: Sample) -> np.ndarray:
+        found = prediction.predict(sample.image, model)
+        if found is None:
+            message = "it was not predicted."
+            raise BadInput(message)
+        ids: np.ndarray = move[found.values.argmax(0)]
+        if found.valid is not None:
+            ids[~found.valid] = IGNORE
+        return ids
+
+    return system
+
+
+def rule_system(rule: Callable[[np.ndarray], np.ndarray]) -> System:
+    """Answer with a rule of three colours, such as :func:`selion.metrics.excess_green`."""
+
+    def system(sample: Sample) -> np.ndarray:
+        values = sample.image.read(whole(sample.image.grid)).values
+        if values.shape[0] < 3:
+            message = f"a colour rule wants red, green and blue; {sample.key} has {values.shape[0]} band."
+            raise BadInput(message)
+        return rule(values[:3]).astype(np.uint8)
+
+    return system
+
+
+def constant_system(value: int) -> System:
+    """Answer one class everywhere."""
+    return lambda sample: np.full(tuple(sample.image.grid.shape), value, np.uint8)
+
+
+def true_classes(sample: Sample, classes: ClassScheme) -> np.ndarray:
+    """Return the (y, x) uint8 truth of a sample in the classes of the comparison.
+
+    Raises
+    ------
+    BadInput
+        If the sample has no labels, or a class that the comparison has not.
+    """
+    labels: LabelMap | None = sample.labels
+    if labels is None:
+        message = "it has no labels: pixels are compared by class."
+        raise BadInput(message)
+    unknown = [name for name in labels.classes.names if name not in classes.names]
+    if unknown:
+        message = f"its labels have the class {unknown[0]!r}, but compared are {', '.join(classes.names)}."
+        raise BadInput(message)
+    table = np.full(256, IGNORE, np.uint8)
+    table[: len(labels.classes)] = [classes.index(name) for name in labels.classes.names]
+    return table[labels.ids]
+
+
+def _scores(
+    name: str, samples: Sequence[Sample], truths: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], classes: ClassScheme, options: PixelOptions
+) -> SystemScores:
+    pairs = [(truths[s.key], found[s.key]) for s in samples]
+    confusions = tuple(metrics.confusion(truth, guess, classes) for truth, guess in pairs)
+    bands = {f"{ratio:g} of the diagonal": {"ratio": ratio} for ratio in options.ratios} | {f"{width} px": {"width": width} for width in options.widths}
+    boundaries = {band: np.array([metrics.class_boundary_iou(t, g, len(classes), **given) for t, g in pairs]) for band, given in bands.items()}
+    return SystemScores(name, tuple(s.key for s in samples), tuple(s.group for s in samples), confusions, boundaries)
+
+
+def _rows(scores: SystemScores) -> np.ndarray:
+    """Return (sample, 2): mIoU and 1, or zeros where an image says nothing."""
+    values = scores.by_image()
+    said = np.isfinite(values)
+    return np.stack([np.where(said, values, 0), said], 1)
+
+
+def _mean(values: np.ndarray) -> float:
+    said = values[np.isfinite(values)]
+    return float(said.mean()) if said.size else math.nan
+
+
+def _table(systems: Sequence[SystemScores]) -> str:
+    values = [s.values() for s in systems]
+    return markdown_table(["measure", *(s.name for s in systems)], [[name, *(number(v[name]) for v in values)] for name in values[0]])
+
+
+def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in values.items()}

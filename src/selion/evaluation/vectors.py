@@ -1,0 +1,205 @@
+"""Polygons against polygons: the same overlap table, measured in m2 instead of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.metrics.image import ImageScores
+from selion.metrics.objects import match_objects
+from selion.metrics.overlap import OverlapTable, table_from_pairs
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame, GeoSeries
+    from shapely.geometry.base import BaseGeometry
+
+
+@dataclass(frozen=True, eq=False)
+class FieldComparison:
+    """Two sets of polygons, compared."""
+
+    scores: ImageScores
+    problems: tuple[str, ...]
+    """Repaired, dropped and overlapping polygons."""
+
+
+def score_fields(
+    truth: GeoDataFrame,
+    guess: GeoDataFrame,
+    *,
+    key: str = "map",
+    group: str = "",
+    reproject: bool = False,
+    step: float | None = None,
+    iou: float = 0.5,
+    extent: BaseGeometry | None = None,
+    by: Sequence[str] = (),
+) -> FieldComparison:
+    """Compare polygons with polygons.
+
+    Parameters
+    ----------
+    truth, guess : GeoDataFrame
+        Polygons; a column ``confidence`` (0..1) of the guess is used if it is there.
+    key, group : str
+        Name of the place.
+    reproject : bool
+        Bring the guess to the CRS of the truth if they differ.
+    step : float, optional
+        Distance in metres between the points of an outline whose distance is measured; None measures none.
+    iou : float
+        IoU of a match, for the distances.
+    extent : shapely geometry, optional
+        Where the truth was mapped, in the CRS of the truth; only area inside counts, and guesses that lie outside for more than half are ignored.
+    by : sequence of str
+        Columns of the truth that scores are also given by.
+
+    Raises
+    ------
+    GridMismatch
+        If the CRSs differ and ``reproject`` is not set, or only one has one.
+    BadInput
+        If no polygon is left in either.
+    UnknownName
+        If the truth has no such column.
+    """
+    for column in by:
+        fields_column(truth, column)
+    guess = _same_crs(truth, guess, reproject=reproject)
+    parts, problems = [], []
+    truth_m, guess_m, extent = _equal_area(truth, guess, extent)
+    for name, frame in (("truth", truth_m), ("guess", guess_m)):
+        repaired, found = tidy(frame, name)
+        parts.append(repaired)
+        problems += found
+    if not any(map(len, parts)):
+        message = "Neither truth nor guess holds a polygon: there is nothing to compare."
+        raise BadInput(message)
+    if extent is not None:
+        parts[0], lost = _within(parts[0], extent)
+        problems += lost
+    real, said = parts[0].geometry, parts[1].geometry
+    problems += [line for name, shapes in (("truth", real), ("guess", said)) for line in overlaps(name, shapes)]
+    table = overlap_of(real, said, extent)
+    both = float(table.shared.sum())
+    area = (both, max(float(table.guess_area.sum()) - both, 0.0), max(float(table.truth_area.sum()) - both, 0.0))
+    distances = None if step is None else outline_distances(real, said, table, step, iou)
+    sure = parts[1]["confidence"].to_numpy(float) if "confidence" in parts[1] else None
+    unit = None if truth.crs is None else 1.0
+    labels = {c: (parts[0][c].to_numpy(object), parts[1][c].to_numpy(object) if c in parts[1] else None) for c in by}
+    return FieldComparison(ImageScores(key, group, table, area, unit, sure, distances=distances, labels=labels), tuple(problems))
+
+
+def fields_column(frame: Any, column: str) -> Any:
+    """Return a column, or raise UnknownName with the nearest one that there is."""
+    if column not in frame or column == frame.geometry.name:
+        raise UnknownName.among("column of the truth", column, [str(c) for c in frame.columns if c != frame.geometry.name])
+    return frame[column]
+
+
+def _same_crs(truth: GeoDataFrame, guess: GeoDataFrame, *, reproject: bool) -> GeoDataFrame:
+    if truth.crs == guess.crs:
+        return guess
+    if truth.crs is None or guess.crs is None:
+        message = f"The truth has CRS {crs_name(truth)} and the guess {crs_name(guess)}: without both they cannot be laid on each other; set the missing one."
+        raise GridMismatch(message)
+    if not reproject:
+        message = f"The truth is in {crs_name(truth)} and the guess in {crs_name(guess)}: say --reproject (reproject=True) to bring the guess to the truth's CRS."
+        raise GridMismatch(message)
+    return guess.to_crs(truth.crs)
+
+
+def crs_name(frame: GeoDataFrame) -> str:
+    """Return the short name of a table's CRS."""
+    if frame.crs is None:
+        return "none"
+    authority = frame.crs.to_authority()
+    return ":".join(authority) if authority else str(frame.crs.name)
+
+
+def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
+    """Repair invalid polygons, and drop what is no polygon; say how many of each."""
+    shapes = frame.geometry
+    broken = ~shapes.is_valid & shapes.notna() & ~shapes.is_empty
+    if broken.any():
+        frame = frame.set_geometry(shapes.where(~broken, shapes.make_valid()))
+    usable = frame.geometry.notna() & ~frame.geometry.is_empty & (frame.geometry.area > 0)
+    counted = {"invalid polygons were repaired": int(broken.sum()), "rows without an area were left out": int((~usable).sum())}
+    return frame[usable.to_numpy()].reset_index(drop=True), [f"{name}: {count:,} {what}." for what, count in counted.items() if count]
+
+
+def _equal_area(truth: GeoDataFrame, guess: GeoDataFrame, extent: BaseGeometry | None) -> tuple[GeoDataFrame, GeoDataFrame, BaseGeometry | None]:
+    """Project all to an equal-area CRS around them (metres); photographs stay as they are."""
+    from geopandas import GeoSeries
+
+    if truth.crs is None:
+        return truth, guess, extent
+    bounds = np.array([frame.to_crs("OGC:CRS84").total_bounds for frame in (truth, guess)])
+    bounds = bounds[np.isfinite(bounds).all(1)]
+    lon, lat = (bounds[:, :2].min(0) + bounds[:, 2:].max(0)) / 2 if len(bounds) else (0.0, 0.0)
+    crs = f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m"
+    area = None if extent is None else GeoSeries([extent], crs=truth.crs).to_crs(crs).iloc[0]
+    return truth.to_crs(crs), guess.to_crs(crs), area
+
+
+def _within(frame: GeoDataFrame, extent: BaseGeometry) -> tuple[GeoDataFrame, list[str]]:
+    """Leave out true polygons of which less than a thousandth lies in the extent: slivers of the projection are no fields."""
+    inside = (frame.geometry.intersection(extent).area > 1e-3 * frame.geometry.area).to_numpy()
+    lost = int((~inside).sum())
+    return frame[inside].reset_index(drop=True), [f"truth: {lost:,} polygons lie outside the extent and were left out."] if lost else []
+
+
+def overlaps(name: str, shapes: GeoSeries, what: str = "their common area counts once for each") -> list[str]:
+    """Say if polygons of one side lie on each other by more than a thousandth of the smaller."""
+    one, other = shapes.sindex.query(shapes, predicate="intersects")
+    keep = one < other
+    one, other = one[keep], other[keep]
+    common = shapes.iloc[one].reset_index(drop=True).intersection(shapes.iloc[other].reset_index(drop=True), align=False).area.to_numpy()
+    smaller = np.minimum(shapes.area.to_numpy()[one], shapes.area.to_numpy()[other])
+    pairs = int((common > 1e-3 * smaller).sum())
+    return [f"{name}: {pairs:,} pairs of polygons overlap; {what}."] if pairs else []
+
+
+def overlap_of(truth: GeoSeries, guess: GeoSeries, extent: BaseGeometry | None = None) -> OverlapTable:
+    """Measure the common area of every pair of polygons that touch; ids are positions from 1.
+
+    With an ``extent`` only area inside it counts, and ``guess_ignored`` holds what of each guess lies outside.
+    """
+    seen = [side if extent is None else side.intersection(extent) for side in (truth, guess)]
+    columns, rows = seen[0].sindex.query(seen[1], predicate="intersects")
+    one, other = seen[0].iloc[rows].reset_index(drop=True), seen[1].iloc[columns].reset_index(drop=True)
+    shared = one.intersection(other, align=False).area.to_numpy()
+    sides = [(np.arange(1, len(side) + 1), side.area.to_numpy()) for side in seen]
+    table = table_from_pairs(sides[0], sides[1], (rows, columns, shared))
+    return replace(table, guess_ignored=np.maximum(guess.area.to_numpy() - table.guess_area, 0.0))
+
+
+def outline_distances(truth: GeoSeries, guess: GeoSeries, table: OverlapTable, step: float, iou: float = 0.5) -> pd.DataFrame:
+    """Measure distances between the outlines of matches at points every ``step`` metres, in both directions.
+
+    Returns
+    -------
+    DataFrame
+        Columns truth, guess (ids), distance (average symmetric), hausdorff_95.
+    """
+    matches = match_objects(table, iou)
+    real = truth.iloc[matches.truth_index].reset_index(drop=True).boundary
+    said = guess.iloc[matches.guess_index].reset_index(drop=True).boundary
+    both = pd.concat([_point_distances(real, said, step), _point_distances(said, real, step)])
+    found = both.groupby("match")["distance"]
+    each = {"truth": table.truth_ids[matches.truth_index], "guess": table.guess_ids[matches.guess_index]}
+    return pd.DataFrame({**each, "distance": found.mean().to_numpy(), "hausdorff_95": found.quantile(0.95).to_numpy()})
+
+
+def _point_distances(one: GeoSeries, other: GeoSeries, step: float) -> pd.DataFrame:
+    from geopandas import GeoSeries, points_from_xy
+
+    points = one.segmentize(step).get_coordinates()
+    places = GeoSeries(points_from_xy(points["x"], points["y"]), crs=one.crs)
+    lines = other.iloc[points.index.to_numpy()].reset_index(drop=True)
+    return pd.DataFrame({"match": points.index.to_numpy(), "distance": places.distance(lines, align=False).to_numpy()})

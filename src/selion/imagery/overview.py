@@ -1,0 +1,125 @@
+"""The first, coarse look at scenes: where they are clear, and whether their numbers are what the catalogue says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion.errors import UnreadableFile
+from selion.imagery.balance import Glance
+from selion.imagery.clouds import EXCLUDED, clear
+from selion.imagery.cut import TilePart, fine_enough, look_grid, same_place, sampled, tile_grid, window_of
+from selion.imagery.providers import Provider
+from selion.imagery.radiometry import Radiometry, check_dark, decide
+from selion.imagery.reading import BandSource, open_band
+from selion.imagery.retry import RetryPolicy
+from selion.imagery.scene import Scene
+from selion.imagery.signing import Signer
+
+WATER = 6
+"""Code of the scene classification."""
+WIDEST = 2048
+"""Pixels along an edge that are read for a check; of a band without overviews the middle is."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewSource:
+    """How scenes are reached."""
+
+    signers: Mapping[str, Signer]
+    """By the scene's provider."""
+    providers: Mapping[str, Provider]
+    """What is known of them; a provider that is missing here is judged by its scenes alone."""
+    patience: RetryPolicy | None = None
+
+    def open(self, scene: Scene, band: str, coarse: float | None = None) -> BandSource:
+        """Open a band, as :func:`~selion.imagery.reading.open_band` does."""
+        return open_band(scene, band, self.signers[scene.provider], coarse, self.patience)
+
+
+def find_grid(scene: Scene, archive: OverviewSource) -> GeoBox:
+    """Return the 10 m grid of a scene's tile, from the head of one file."""
+    return tile_grid(archive.open(scene, "scl").grid)
+
+
+def look_at(scene: Scene, part: TilePart, archive: OverviewSource, excluded: frozenset[int] = EXCLUDED, margin: float = 0.0) -> np.ndarray:
+    """Say where a scene is clear.
+
+    Returns
+    -------
+    (y, x) bool ndarray
+        On ``part.look``.
+
+    Raises
+    ------
+    UnreadableFile
+        If its scene classification cannot be read, or lies elsewhere than its tile.
+    """
+    source = archive.open(scene, "scl", part.coarse)
+    _check_place(scene, source, part.full)
+    return clear(_on(source, part.look), excluded, margin, part.coarse)
+
+
+def look_closely(scene: Scene, part: TilePart, archive: OverviewSource, excluded: frozenset[int] = EXCLUDED) -> tuple[Radiometry, Glance]:
+    """Decide a scene's radiometry from what the catalogue and its darkest pixels say, and see that its bands are there.
+
+    Returns
+    -------
+    Radiometry
+    Glance
+        What was seen on the way, for comparing orbits.
+
+    The whole tile is looked at, a real one in pixels of 320 m: a small area may hold nothing dark.
+
+    Raises
+    ------
+    BandMismatch, UnreadableFile
+        If a band is missing, cannot be opened or lies elsewhere than its tile.
+    """
+    coarse = fine_enough(part.full)
+    look = look_grid(part.full, coarse)
+    _check_place(scene, archive.open(scene, "green"), part.full)
+    values = {}
+    for band in ("red", "nir", "blue"):
+        source = archive.open(scene, band, coarse)
+        _check_place(scene, source, part.full)
+        values[band] = _on(source, look, sample=True)
+    codes = _on(archive.open(scene, "scl", coarse), look, sample=True)
+    seen = clear(codes, excluded)
+    radiometry = check_dark(values, decide(scene, archive.providers.get(scene.provider)), seen, codes == WATER)
+    return radiometry, Glance(scene.orbit, _reflectance(values.values(), radiometry, seen))
+
+
+def _reflectance(values: Iterable[np.ndarray], radiometry: Radiometry, seen: np.ndarray) -> np.ndarray:
+    """Return (band, y, x) float32 reflectance x 10000, NaN where it is not clear or has no data."""
+    bands = np.stack([radiometry(numbers) for numbers in values]).astype(np.float32)
+    bands[:, ~seen] = np.nan
+    bands[bands == 0] = np.nan
+    return bands
+
+
+def _check_place(scene: Scene, source: BandSource, full: GeoBox) -> None:
+    if not same_place(source.grid, full):
+        message = f"Band {source.bands[0]} of scene {scene.id} lies elsewhere than the other scenes of tile {scene.tile}: it is set aside."
+        raise UnreadableFile(message)
+
+
+def _on(source: BandSource, look: GeoBox, *, sample: bool = False) -> np.ndarray:
+    """Read what lies under a coarse grid, and take its pixels; as a sample, the middle of it is enough where there are no overviews."""
+    roi = window_of(source.grid, look)
+    if roi is None:
+        return np.zeros(look.shape, source.dtype)
+    if sample:
+        roi = _middle(roi[0]), _middle(roi[1])
+    return sampled(source.read(roi).values[0], source.grid[roi], look)
+
+
+def _middle(span: slice) -> slice:
+    size = span.stop - span.start
+    if size <= WIDEST:
+        return span
+    start = span.start + (size - WIDEST // 2) // 2
+    return slice(start, start + WIDEST // 2)

@@ -1,0 +1,165 @@
+"""The ledger of a folder of masks: what each was made from, how good it may be, what is finished.
+
+``quality.csv`` is for people and for screening; ``done.jsonl`` and ``settings.json`` let the same command go on after a break, and refuse to mix two ways
+of work.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from selion import store
+from selion.errors import BadInput, OutputExists, UnreadableFile
+from selion.store.atomic import explained
+
+QUALITY, MASKS, DONE, SETTINGS = "quality.csv", "masks", "done.jsonl", "settings.json"
+BANDS = "bands"
+"""In the settings: what the model calls its bands."""
+FULL, NONE, BAD = "full", "none", "bad"
+"""How an image was routed: all crop, no mask because there is no step, no mask because it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """What is known of one mask: a row of ``quality.csv``."""
+
+    key: str
+    image: str
+    """Path of the photograph, relative to the folder of the table where that is possible."""
+    cover: float = math.nan
+    threshold: float = math.nan
+    """In normalised depth."""
+    k: float = math.nan
+    """Slope of the fitted sigmoid."""
+    residual: float = math.nan
+    quality: float = 0.0
+    """0 to 1, higher is better."""
+    routed: str = ""
+    """"" from depth, "full", "none" or "bad"; the last two have no mask."""
+    why: str = ""
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether there is a mask."""
+        return self.routed not in (NONE, BAD)
+
+
+def beside(path: Path, folder: Path) -> str:
+    """Return a path as it is written down in a folder: relative to it where that is possible, so that both can be moved together."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive
+        return str(path.resolve())
+
+
+def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> None:
+    """Make the folder of a run, or see that it holds the same one.
+
+    Raises
+    ------
+    OutputExists
+        If it holds a run with other settings, or something else, and ``force`` is not given.
+    OutputFailed
+        If it cannot be written.
+    """
+    store.check_output(out / SETTINGS, force=True)
+    before = out / SETTINGS
+    if before.is_file() and not force and (was := _read_settings(before)) != dict(settings):
+        changed = ", ".join(sorted(key for key in {*was, *settings} if was.get(key) != settings.get(key)))
+        message = f"{out} holds masks that were made with other settings ({changed}): choose another folder, or make them anew with --force."
+        raise OutputExists(message)
+    if not before.is_file() and (out / MASKS).exists() and not force:
+        message = f"{out} holds masks of another origin: choose another folder, or replace them with --force."
+        raise OutputExists(message)
+    if not before.is_file() or _read_settings(before) != dict(settings):
+        (out / DONE).unlink(missing_ok=True)
+        with store.atomic_write(before, force=True) as temporary:
+            temporary.write_text(json.dumps(dict(settings), indent=1) + "\n", "utf-8")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        message = f"{path} cannot be read ({error}): begin anew with --force."
+        raise UnreadableFile(message) from error
+    return found if isinstance(found, dict) else {}
+
+
+def finished(path: Path) -> dict[str, dict[str, Any]]:
+    """Read what is finished, key -> entry; a last line that was cut off by a kill is left out."""
+    if not path.is_file():
+        return {}
+    found = {}
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        found[entry["row"]["key"]] = entry
+    return found
+
+
+def digest(path: Path) -> str:
+    """Return a hash of a mask; empty if there is none."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() if path.is_file() else ""
+
+
+def append(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add a line to what is finished."""
+    with explained(path), path.open("a", encoding="utf-8") as stream:
+        stream.write("\n" + json.dumps(dict(entry)))  # the break comes first, so that a line that a kill has cut off spoils none after it
+
+
+def row_from(values: Mapping[str, Any]) -> ManifestRow:
+    """Read a row from plain values, as in ``done.jsonl`` or the table: empty numbers are NaN."""
+    made: dict[str, Any] = {}
+    for item in fields(ManifestRow):
+        value = values.get(item.name, "")
+        numeric = item.type in ("float", float)
+        made[item.name] = (math.nan if value in ("", None) else float(value)) if numeric else str(value)
+    return ManifestRow(**made)
+
+
+def write_rows(rows: Sequence[ManifestRow], path: Path) -> None:
+    """Write the table; numbers that are not known stay empty."""
+    with store.atomic_write(path, force=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([item.name for item in fields(ManifestRow)])
+        for row in rows:
+            writer.writerow([_cell(value) for value in asdict(row).values()])
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else ""
+    return value
+
+
+def read_rows(path: Path) -> list[ManifestRow]:
+    """Read ``quality.csv``.
+
+    Raises
+    ------
+    UnreadableFile, BadInput
+        If it is not there, or has other columns.
+    """
+    if not path.is_file():
+        message = f"There is no {path.name} in {path.parent}: make the masks with 'selion label depth' first."
+        raise UnreadableFile(message)
+    with path.open(newline="", encoding="utf-8") as stream:
+        table = csv.DictReader(stream)
+        wanted = [item.name for item in fields(ManifestRow)]
+        missing = [name for name in wanted if name not in (table.fieldnames or ())]
+        if missing:
+            message = f"{path} has no column {missing[0]}; wanted are {', '.join(wanted)}."
+            raise BadInput(message)
+        return [row_from(row) for row in table]

@@ -1,0 +1,138 @@
+"""Which pseudo-labels are trained on: what people kept, or what is good enough by its own score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion import store
+from selion.classes import CROP, ClassScheme
+from selion.data.dataset import Entry, Truth
+from selion.data.stacked import stack
+from selion.errors import BadInput, UnreadableFile
+from selion.grid import same_grid
+from selion.labelling.decisions import FULL as SAID_FULL
+from selion.labelling.decisions import KEEP, Decision, read_decisions
+from selion.labelling.manifest import BANDS, FULL, MASKS, QUALITY, SETTINGS, ManifestRow, read_rows
+from selion.labelling.masks import read_labels
+from selion.labels import LabelMap
+from selion.prediction.bands import choose_bands
+from selion.raster import Source
+
+PREFIX = "pseudo/"
+"""What the keys of pseudo-labelled samples begin with."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Selection:
+    """The pseudo-labels that are trained on."""
+
+    entries: tuple[Entry, ...]
+    full: frozenset[str]
+    """Keys of the entries whose labels are all crop, because somebody or something said so."""
+    classes: ClassScheme
+    notes: tuple[str, ...]
+    """Sentences on how they were chosen."""
+
+
+def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5) -> Selection:
+    """Choose pseudo-labels of a folder.
+
+    Parameters
+    ----------
+    pseudo : path
+        As ``selion label depth`` or ``selion label pseudo`` leaves it.
+    decisions : path, optional
+        Log of a screening: "keep" keeps a mask, "full" makes it all crop, everything else drops it.
+    least : float
+        Least quality without a log.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is no table or no log.
+    BadInput
+        If nothing is left.
+    """
+    if decisions is not None and not decisions.exists():
+        message = f"There is no log of decisions {decisions}: check the name, or leave it away to go by quality."
+        raise UnreadableFile(message)
+    rows = [row for row in read_rows(pseudo / QUALITY) if row.has_mask]
+    settings = _settings(pseudo / SETTINGS)
+    classes = ClassScheme.from_dict(settings["classes"]) if "classes" in settings else CROP
+    chosen, how = _by_quality(rows, least) if decisions is None else _by_decisions(rows, read_decisions(decisions, pseudo / MASKS))
+    if not chosen:
+        cure = "lower --least, or screen them" if decisions is None else "screen them"
+        message = f"None of the {len(rows)} pseudo-labels of {pseudo} is left ({how}): {cure} with 'selion label screen'."
+        raise BadInput(message)
+    read = partial(open_image, names=tuple(settings.get(BANDS, ())), asked=settings.get("predict", {}).get("bands"))
+    entries = tuple(_entry(row, pseudo, classes, read, fill=fill) for row, fill in chosen)
+    full = frozenset(PREFIX + row.key for row, fill in chosen if fill or row.routed == FULL)
+    return Selection(entries, full, classes, (f"{len(chosen):,} of {len(rows):,} pseudo-labels are used, {len(full):,} of them all crop: {how}.",))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """Return how a folder's masks were made; nothing where nothing is said."""
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return found
+
+
+def _by_quality(rows: Sequence[ManifestRow], least: float) -> tuple[list[tuple[ManifestRow, bool]], str]:
+    return [(row, False) for row in rows if row.quality >= least], f"quality of {least:g} or more, as no decisions were given"
+
+
+def _by_decisions(rows: Sequence[ManifestRow], decisions: Mapping[str, Decision]) -> tuple[list[tuple[ManifestRow, bool]], str]:
+    said = {row.key: decisions[row.key].decision for row in rows if row.key in decisions}
+    kept = [(row, said[row.key] == SAID_FULL) for row in rows if said.get(row.key) in (KEEP, SAID_FULL)]
+    return kept, f"{len(said):,} were decided by people"
+
+
+def _entry(row: ManifestRow, pseudo: Path, classes: ClassScheme, read: Callable[[Path], Source], *, fill: bool) -> Entry:
+    image = Path(row.image) if Path(row.image).is_absolute() else pseudo / row.image
+    found = (pseudo / MASKS / f"{row.key}{ending}" for ending in (".png", ".tif"))
+    mask = next((path for path in found if path.is_file()), pseudo / MASKS / f"{row.key}.png")
+    return Entry(PREFIX + row.key, partial(read, image), partial(read_truth, mask, classes, fill), "train", "pseudo", (image, mask))
+
+
+def open_image(path: Path, names: tuple[str, ...], asked: Sequence[int | str] | None) -> Source:
+    """Open an image whose bands are called as the model that labelled it calls them, whatever the file says; bands that it did not look at stay.
+
+    Raises
+    ------
+    BandMismatch
+        If the file no longer has these bands.
+    """
+    source = store.open_raster(path)
+    if not names:
+        return source
+    seen, _ = choose_bands(source.bands, names, None if asked is None else tuple(asked))
+    renamed = [f"{name} of the file" if name in names else name for name in source.bands]
+    for index, name in zip(seen, names, strict=True):
+        renamed[index] = name
+    return stack([source], renamed, path.name)
+
+
+def read_truth(mask: Path, classes: ClassScheme, fill: bool, grid: GeoBox) -> Truth:  # a partial's
+    """Read the mask of an image whose grid is given; all ones where it is fully covered.  It may have a whole number of pixels in each of the image's.
+
+    Raises
+    ------
+    GridMismatch
+        If mask and image differ.
+    BadInput
+        If the mask holds values that are no class.
+    """
+    if fill:
+        return LabelMap(np.ones(tuple(grid.shape), np.uint8), grid, classes), None
+    labels = read_labels(mask, classes)
+    fold = labels.grid.shape[0] // grid.shape[0]
+    wanted = grid if grid.crs is None or fold < 2 else grid.zoom_out(1 / fold)
+    same_grid(wanted, labels.grid, ("the image", f"its mask {mask.name}"))
+    return labels, None

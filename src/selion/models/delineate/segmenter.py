@@ -1,0 +1,196 @@
+"""Delineate Anything: a YOLO that draws fields, through ultralytics, which is under AGPL-3.0 and therefore kept apart.
+
+Nothing of selion imports ultralytics until a user names a model of this kind; it comes with its own extra, ``pip install 'selion[delineate]'``, and whoever
+distributes a work with it, or offers one over a network, has to keep to the AGPL-3.0.  The published weights are pickles; they are taken as ONNX only.
+
+Lavreniuk et al., Delineate Anything: Resolution-Agnostic Field Boundary Delineation on Satellite Imagery, arXiv 2504.02534.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from selion.classes import ClassScheme
+from selion.errors import BadInput, MissingExtra, UnreadableFile, UnsafeFile
+from selion.extras import available
+from selion.grid import photo_grid
+from selion.labels import Instances
+from selion.models.card import CARD, GRAPH, ModelCard, sha256_of, write_card
+from selion.models.feed import check_views
+from selion.segmenter import InputSpec, InstanceSegmenter, View
+from selion.store import atomic_folder
+
+FORMAT = "ultralytics"
+
+
+@dataclass(frozen=True, slots=True)
+class DelineateOptions:
+    """What is asked of the detector.  The confidence is that of the authors' own inference, the rest are ultralytics' defaults."""
+
+    confidence: float = 0.175
+    """Least confidence of a field."""
+    overlap: float = 0.7
+    """Most intersection over union of two boxes."""
+    at_most: int = 300
+    """Fields per window."""
+
+
+def to_instances(result: Any, shape: tuple[int, int], kind: str) -> Instances:
+    """Turn what ultralytics found in one window into objects.
+
+    Parameters
+    ----------
+    result : ultralytics.engine.results.Results
+        ``result.masks`` is None where nothing was found; else ``result.masks.data`` is (n, y, x), 0 or 1, and ``result.boxes.conf`` (n,).
+    shape : (y, x)
+        Of the window: masks must be on its pixels (``retina_masks=True``).
+    kind : str
+        The class that objects have.
+
+    Returns
+    -------
+    Instances
+        Where fields lie on each other, the surer one has the pixel.
+
+    Raises
+    ------
+    BadInput
+        If the masks are not on the window's pixels.
+    """
+    ids = np.zeros(shape, np.int32)
+    if result.masks is None:
+        return Instances(ids, photo_grid(shape))
+    masks = _array(result.masks.data) > 0.5
+    sure = _array(result.boxes.conf).astype(np.float64)
+    if masks.shape != (len(sure), *shape):
+        message = f"The detector answered masks of shape {masks.shape} with {len(sure)} confidences; wanted is (object, y, x) on a window of {shape} pixels."
+        raise BadInput(message)
+    for k in np.argsort(sure, kind="stable"):
+        ids[masks[k]] = k + 1
+    names = np.unique(ids[ids > 0])
+    table = pd.DataFrame({"id": names.astype(np.int64), "class": pd.array([kind] * len(names), dtype="string"), "score": sure[names - 1]})
+    return Instances(ids, photo_grid(shape), table)
+
+
+def _array(values: Any) -> np.ndarray:
+    """Return a tensor, on whatever device, as an array."""
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+
+
+class Delineator:
+    """A card and a detector.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Its ``inputs.scaling`` brings pixels to 0 .. 1.
+    detector : ultralytics.YOLO
+    device : str
+    options : DelineateOptions, optional
+    """
+
+    answers: Literal["objects"] = "objects"
+    parallel = 1
+    """Views that run at once."""
+
+    def __init__(self, card: ModelCard, detector: Any, device: str = "cpu", options: DelineateOptions | None = None) -> None:
+        self.card, self.options = card, options or DelineateOptions()
+        self._detector, self._device = detector, device
+        self.engine = f"ultralytics (AGPL-3.0) on {device.upper()}"
+        """What runs the model."""
+
+    @property
+    def inputs(self) -> InputSpec:
+        """What it expects to be fed."""
+        return self.card.inputs
+
+    @property
+    def classes(self) -> ClassScheme:
+        """What its objects can be: the first of things."""
+        return self.card.classes
+
+    def rest(self) -> None:
+        """Nothing is compiled here that could be let go of."""
+
+    def __call__(self, views: Sequence[View]) -> list[Instances]:
+        """Return the objects of each view.
+
+        Raises
+        ------
+        BandMismatch, BadInput
+            If views have not three bands, or the answer does not fit them.
+        """
+        check_views(views, self.card)
+        return [self._one(view) for view in views]
+
+    def _one(self, view: View) -> Instances:
+        shares = np.clip(self.card.inputs.scaling(view.pixels), 0, 1)
+        pixels = np.ascontiguousarray(np.rint(255 * shares[::-1]).astype(np.uint8).transpose(1, 2, 0))  # ultralytics wants (y, x, band), blue first
+        found = self._detector.predict(
+            pixels,
+            imgsz=self.card.inputs.window,
+            conf=self.options.confidence,
+            iou=self.options.overlap,
+            max_det=self.options.at_most,
+            retina_masks=True,
+            device=self._device,
+            verbose=False,
+        )
+        return to_instances(found[0], (view.pixels.shape[1], view.pixels.shape[2]), (self.classes.things or self.classes.names[1:])[0])
+
+
+_: type[InstanceSegmenter] = Delineator
+
+
+def load_delineate(card: ModelCard, folder: Path, device: str, *, fast: bool = False) -> Delineator:  # noqa: ARG001
+    """Load the detector of a card, in float32 whatever ``fast`` says.
+
+    Raises
+    ------
+    MissingExtra
+        If ultralytics is not installed.
+    UnreadableFile
+        If the folder has no ONNX graph.
+    """
+    if not (folder / GRAPH).is_file():
+        message = f"{folder} has no {GRAPH}: make it with 'yolo export' and 'selion models import', as 'selion models show {card.name}' says."
+        raise UnreadableFile(message)
+    if not available("ultralytics"):
+        message = f"{card.name} needs ultralytics, which is under AGPL-3.0 and not installed: if its terms suit you, pip install 'selion[delineate]'."
+        raise MissingExtra(message)
+    detector = importlib.import_module("ultralytics").YOLO(str(folder / GRAPH), task="segment")
+    return Delineator(card, detector, device)
+
+
+def import_graph(path: Path, folder: Path, card: ModelCard, *, force: bool = False) -> ModelCard:
+    """Make a model's folder out of a detector that was exported to ONNX.
+
+    Raises
+    ------
+    UnsafeFile
+        If it is a pickle.
+    UnreadableFile
+        If it is not there.
+    OutputExists, OutputFailed
+        If the folder is there and ``force`` is not given, or it cannot be written.
+    """
+    if path.suffix != ".onnx":
+        message = f"{path} would have to be executed to be read: turn it into ONNX where you trust it ('yolo export model={path.name} format=onnx')."
+        raise UnsafeFile(message)
+    if not path.is_file():
+        message = f"There is no file {path}: give the ONNX file that 'yolo export' wrote."
+        raise UnreadableFile(message)
+    with atomic_folder(folder, force) as part:
+        shutil.copyfile(path, part / GRAPH)
+        sha256 = sha256_of(part / GRAPH)
+        card = replace(card, files={GRAPH: sha256}, sha256=sha256)
+        write_card(card, part / CARD)
+    return replace(card, folder=folder)

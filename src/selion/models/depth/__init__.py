@@ -1,0 +1,1 @@
+"""Relative depth from one photograph."""

@@ -1,0 +1,1 @@
+"""A fully convolutional network without a pyramid."""

@@ -1,0 +1,1 @@
+"""Foundation models, frozen, under PRUE's protocol."""

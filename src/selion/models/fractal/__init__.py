@@ -1,0 +1,1 @@
+"""FracTAL ResUNet, the network of DECODE."""

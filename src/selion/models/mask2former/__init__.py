@@ -1,0 +1,1 @@
+"""Mask2Former: queries, each a class and a mask."""

@@ -1,0 +1,158 @@
+"""Mask2Former of transformers as a segmenter: queries, each a class and a mask, become class probabilities per pixel, or instances.
+
+Cheng et al.: Masked-attention mask transformer for universal image segmentation (CVPR 2022).  PRUE fine-tunes it with a Swin-S backbone on both dates
+(Table 1: 68.8 M parameters); its weights start from COCO, which here would be for the user to convert: random weights are built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+
+_LEAST = 1e-6
+"""Added to a class's evidence: logits are its logarithm."""
+
+
+class SetAnswer(NamedTuple):
+    """What a network of queries answers before it is turned into classes per pixel: each query a class and a mask."""
+
+    classes: torch.Tensor
+    """(view, query, class + 1) logits, "no object" the last."""
+    masks: torch.Tensor
+    """(view, query, y, x) logits, at the pixels' resolution or a coarser one of the same extent."""
+    auxiliary: tuple[SetAnswer, ...] = ()
+    """What the layers before the last one answer: they learn from the same truth."""
+
+
+class Queries(nn.Module):
+    """A Mask2Former that answers as any other network does.
+
+    Parameters
+    ----------
+    model : Mask2FormerForUniversalSegmentation
+        With a label per class of the card; the "no object" label is its own.
+    """
+
+    def __init__(self, model: Mask2FormerForUniversalSegmentation) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor, raw: bool = False) -> torch.Tensor | SetAnswer:
+        """(view, band, y, x) -> (view, class, y, x) logits, whose softmax is the share of each class in the queries' evidence for the pixel.
+
+        The evidence is that of the paper's semantic inference: the sum over queries of class probability times mask probability.  With ``raw`` the
+        queries themselves, of all layers, for :func:`selion.training.sets.set_loss`.
+        """
+        if raw:
+            return self.answer(image)
+        classes, masks = self.queries(image)
+        evidence = torch.einsum("bqc,bqhw->bchw", classes, masks)
+        return torch.log(evidence + _LEAST)
+
+    def answer(self, image: torch.Tensor) -> SetAnswer:
+        """Return the queries of all layers as logits, masks at the decoder's resolution of y / 4, x / 4."""
+        found = self.model(pixel_values=image, output_auxiliary_logits=True)
+        before = tuple(SetAnswer(layer["class_queries_logits"], layer["masks_queries_logits"]) for layer in found.auxiliary_logits)
+        return SetAnswer(found.class_queries_logits, found.masks_queries_logits, before)
+
+    def queries(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Answer the queries themselves.
+
+        Returns
+        -------
+        (view, query, class) float tensor
+            Probability of each class; what is missing to one is "no object".
+        (view, query, y, x) float tensor
+            Probability that a pixel belongs to the query's object.
+        """
+        answer = self.model(pixel_values=image)
+        masks = F.interpolate(answer.masks_queries_logits, size=image.shape[2:], mode="bilinear", align_corners=False)
+        return answer.class_queries_logits.softmax(2)[..., :-1], masks.sigmoid()
+
+    def instances(self, image: torch.Tensor, things: Sequence[int], least: float = 0.5) -> torch.Tensor:
+        """Answer which object each pixel belongs to, by the paper's panoptic rule without its overlap test.
+
+        Parameters
+        ----------
+        image : (view, band, y, x) float tensor
+        things : ints
+            Classes that come as objects.
+        least : float
+            Queries whose best class is less probable are left out.
+
+        Returns
+        -------
+        (view, y, x) int64 tensor
+            Ids from 1, local to the view; 0 where no object is.  Not counted through: a query without a pixel leaves its id unused.
+        """
+        classes, masks = self.queries(image)
+        score, best = classes.max(2)
+        kept = score >= least
+        claim = torch.where(kept[..., None, None], score[..., None, None] * masks, 0.0)
+        strongest, owner = claim.max(1)
+        inside = torch.gather(masks, 1, owner[:, None])[:, 0] >= 0.5
+        thing = torch.isin(torch.gather(best, 1, owner.flatten(1)).view_as(owner), torch.tensor(list(things), device=best.device))
+        return torch.where(inside & thing & (strongest > 0), owner + 1, 0)
+
+
+def make_mask2former(
+    bands: int,
+    classes: int,
+    queries: int = 100,
+    hidden: int = 256,
+    embed_dim: int = 96,
+    depths: Sequence[int] = (2, 2, 18, 2),
+    num_heads: Sequence[int] = (3, 6, 12, 24),
+    window_size: int = 7,
+    decoder_layers: int = 10,
+    encoder_layers: int = 6,
+    feedforward: int = 0,
+    mask_feature_size: int = 0,
+) -> Queries:
+    """Build Mask2Former over a Swin transformer from its configuration, with random weights; defaults are Swin-S, as PRUE's.
+
+    Parameters
+    ----------
+    bands, classes : int
+    queries : int
+        Objects per window at most.
+    hidden : int
+        Width of the pixel decoder and of the queries.
+    embed_dim, depths, num_heads, window_size
+        Of Swin.
+    decoder_layers, encoder_layers : int
+        Layers of the transformer decoder (as transformers counts them: one more than run) and of the pixel decoder.
+    feedforward : int
+        Inner width of the transformer decoder; 0: eight times ``hidden``.
+    mask_feature_size : int
+        Width of the masks' embeddings; 0: ``hidden``.
+    """
+    shape: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}  # taken by a parent of the configuration
+    swin = SwinConfig(
+        num_channels=bands,
+        embed_dim=embed_dim,
+        depths=list(depths),
+        num_heads=list(num_heads),
+        window_size=window_size,
+        drop_path_rate=0.3,
+        **shape,
+    )
+    labels: dict[str, Any] = {"num_labels": classes}
+    config = Mask2FormerConfig(
+        backbone_config=swin,
+        **labels,
+        num_queries=queries,
+        feature_size=hidden,
+        hidden_dim=hidden,
+        mask_feature_size=mask_feature_size or hidden,
+        encoder_feedforward_dim=4 * hidden,
+        dim_feedforward=feedforward or 8 * hidden,
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
+    )
+    return Queries(Mask2FormerForUniversalSegmentation(config))

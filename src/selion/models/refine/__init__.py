@@ -1,0 +1,1 @@
+"""Refiners behind any model: a boundary network, or prompted masks."""

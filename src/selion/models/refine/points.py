@@ -1,0 +1,157 @@
+"""Refinement after Text4Seg: a coarse mask, and points drawn inside and outside it, prompt Segment Anything, whose masks take its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from selion.classes import ClassScheme
+from selion.errors import BadInput
+from selion.models.card import ModelCard
+from selion.models.registry import load_model
+from selion.segmenter import InputSpec, Segmenter, View, gives_objects
+
+if TYPE_CHECKING:
+    from selion.models.sam.network import Looked, Prompted
+
+POINTS = 10
+"""Points inside each part, and as many outside."""
+ROUNDS = 3
+"""How often a part is asked about: first with the coarse mask, then with the answer before."""
+SURE = 8.0
+"""Logits are cut at plus and minus this much: a mask decoder is sure of itself, and a softmax of logits of hundreds has no second class."""
+
+
+def refine_with_points(network: Prompted, image: np.ndarray, labels: np.ndarray, classes: ClassScheme, *, points: int = POINTS, seed: int = 0) -> np.ndarray:
+    """Replace a coarse class map by the masks that Segment Anything gives for points inside it.
+
+    Parameters
+    ----------
+    network : Prompted
+    image : (3, y, x) float32 ndarray
+        0 to 1.
+    labels : (y, x) integer ndarray
+        Coarse class ids; 0 is background.
+    classes : ClassScheme
+    points : int
+        Drawn inside each 4-connected part of a class, and as many outside it.
+    seed : int
+
+    Returns
+    -------
+    (class, y, x) float32 ndarray
+        Probabilities: a softmax over the largest logit of each class's parts, the background's being 0.
+
+    Notes
+    -----
+    Text4Seg (Lan et al., ICLR 2025, arXiv 2410.09855): its masks of 16 x 16 cells are refined by SAM, which is given the coarse mask as logits and ten points
+    inside and outside of it, and asked twice more with its own answer instead of the mask.  There a mask is of one object that was referred to; here each
+    part of a class is asked for by itself.
+    """
+    scores = np.full((len(classes), *labels.shape), -SURE, np.float32)
+    scores[0] = 0
+    looked = network.look(image)
+    rng = np.random.default_rng(seed)
+    for kind in range(1, len(classes)):
+        parts, count = ndimage.label(labels == kind)
+        for part in range(1, count + 1):
+            found = _ask_about(network, looked, parts == part, points, rng)
+            np.maximum(scores[kind], np.clip(found, -SURE, SURE), out=scores[kind])
+    power = np.exp(scores - scores.max(0))
+    return (power / power.sum(0)).astype(np.float32)
+
+
+def _ask_about(network: Prompted, looked: Looked, mask: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarray:
+    """Ask for the object that a coarse mask means; (y, x) float32 logits."""
+    inside, outside = _within(mask, points, rng), _within(~mask, points, rng)
+    places, given = np.concatenate([inside, outside]), np.repeat([1, 0], [len(inside), len(outside)])
+    known = network.coarse(looked, mask)
+    for _ in range(ROUNDS):
+        known = network.ask(looked, places[None], given[None], several=False, mask=known)[0][0]
+    found: np.ndarray = network.enlarge(looked, known)[0].cpu().numpy()
+    return found
+
+
+def _within(mask: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw up to so many different pixels of a mask; (point, 2) x and y."""
+    places = np.flatnonzero(mask)
+    chosen = rng.choice(places, min(points, len(places)), replace=False)
+    return np.stack([chosen % mask.shape[1], chosen // mask.shape[1]], 1).astype(np.float64)
+
+
+class PointRefined:
+    """A model of coarse masks and Segment Anything as one Segmenter; the points of a window follow from its place.
+
+    Parameters
+    ----------
+    base : Segmenter
+    prompted : SamSegmenter
+        As :func:`selion.models.load_model` gives it for a checkpoint of Segment Anything.
+
+    Raises
+    ------
+    BadInput
+        If the base answers with objects, or the two want other bands.
+    """
+
+    def __init__(self, base: Any, prompted: Any) -> None:
+        if gives_objects(base) or base.inputs.bands != prompted.inputs.bands:
+            message = (
+                f"Segment Anything looks at {', '.join(prompted.inputs.bands)} and refines what answers with probabilities; "
+                f"the model looks at {', '.join(base.inputs.bands)}: take another refiner."
+            )
+            raise BadInput(message)
+        self.base, self.prompted = base, prompted
+        self.parallel = 1
+        self.engine = f"{base.engine}; refined by {prompted.engine}"
+        self.card: ModelCard = _card(base.card, prompted.card)
+
+    @property
+    def inputs(self) -> InputSpec:
+        """What the base expects to be fed."""
+        inputs: InputSpec = self.base.inputs
+        return inputs
+
+    @property
+    def classes(self) -> ClassScheme:
+        """What the base answers."""
+        classes: ClassScheme = self.base.classes
+        return classes
+
+    @property
+    def options(self) -> tuple[object, ...]:
+        """What tells this pair from another."""
+        return dict(self.card.files), POINTS
+
+    def rest(self) -> None:
+        """Let go of what was compiled or kept."""
+        self.base.rest()
+        self.prompted.rest()
+
+    def exact(self) -> PointRefined:
+        """Load both again in float32."""
+        base, prompted = (load_model(model.card.folder, fast=False) for model in (self.base, self.prompted))
+        return PointRefined(base, prompted)
+
+    def __call__(self, views: Sequence[View]) -> np.ndarray:
+        """Return (view, class, y, x) float32 probabilities."""
+        said = self.base(views).argmax(1)
+        scaling = self.prompted.inputs.scaling
+        found = [
+            refine_with_points(self.prompted.network, scaling(view.pixels), labels, self.classes, seed=view.roi[0].start * 100_003 + view.roi[1].start)
+            for view, labels in zip(views, said, strict=True)
+        ]
+        return np.stack(found)
+
+
+_: type[Segmenter] = PointRefined
+
+
+def _card(base: ModelCard, prompted: ModelCard) -> ModelCard:
+    files = {f"{part}: {name}": value for part, card in (("base", base), ("refiner", prompted)) for name, value in card.files.items()}
+    licences = dict.fromkeys(card.licence or "licence not stated" for card in (base, prompted))
+    return replace(base, name=f"{base.name} refined by {prompted.name}", licence="; ".join(licences), files=files, scores={}, calibration={})

@@ -1,0 +1,1 @@
+"""FC-Siam: two dates, one encoder."""

@@ -1,0 +1,1 @@
+"""UNETR in two dimensions."""

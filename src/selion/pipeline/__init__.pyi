@@ -1,0 +1,15 @@
+from .areas import AreaOptions as AreaOptions
+from .areas import Survey as Survey
+from .areas import survey_area as survey_area
+from .land_cover import LandCover as LandCover
+from .maps import MapJob as MapJob
+from .maps import MapOptions as MapOptions
+from .maps import fields_from_scores as fields_from_scores
+from .maps import map_image as map_image
+from .maps import predict_image as predict_image
+from .maps import prepare as prepare
+from .probabilities import RunReport as RunReport
+from .run import AreaMap as AreaMap
+from .run import composite as composite
+from .run import map_area as map_area
+from .run import map_fields as map_fields

@@ -1,0 +1,157 @@
+"""What the map of an area would take, before it is made: bytes to read, time, core-hours, dollars; from a short probe."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selion import imagery, prediction, store
+from selion.grid import Roi, overlap, roi_shape, tiles, whole
+from selion.models.refine.segmenter import load_refined
+from selion.pipeline import areas, maps
+from selion.raster import Raster
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+BLOCK = 1024
+"""Pixels: files are decoded in blocks of this edge."""
+BANDS = (*imagery.BANDS, "scl")
+COMPOSE_RATE = 25e6
+"""Pixels and bands per second and core that the median of ten views makes: bench/composite.py, kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a map would take."""
+
+    km2: float
+    scenes: int
+    """Products that are opened, each counted once per tile and season."""
+    gigabytes: float
+    """To be read from the archive."""
+    reading: float
+    """Seconds, at the rate of the probe and as many readers as a composite has."""
+    composing: float
+    """Seconds."""
+    predicting: float
+    """Seconds."""
+    cores: int
+    price: float
+    """Dollars per core and hour."""
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole: reading goes on beside the medians, the network comes after."""
+        return max(self.reading, self.composing) + self.predicting
+
+    @property
+    def core_hours(self) -> float:
+        """Time of the whole on all cores."""
+        return self.seconds * self.cores / 3600
+
+    def facts(self) -> dict[str, object]:
+        """Return what is printed."""
+        dollars = self.core_hours * self.price
+        return {
+            "area_km2": round(self.km2, 2),
+            "scenes": self.scenes,
+            "gigabytes_to_read": round(self.gigabytes, 3),
+            "seconds_reading": round(self.reading, 1),
+            "seconds_composing": round(self.composing, 1),
+            "seconds_predicting": round(self.predicting, 1),
+            "core_hours": round(self.core_hours, 4),
+            "dollars": round(dollars, 4),
+            "dollars_per_km2": float(f"{dollars / self.km2:.3g}") if self.km2 else None,
+        }
+
+
+def estimate_area(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions | None, price: float, readers: int = 12) -> Cost:
+    """Estimate what the map of a survey would take, or its composite alone.
+
+    Parameters
+    ----------
+    survey : Survey
+    model : str or path, optional
+    options : MapOptions, optional
+        None: nothing is predicted.
+    price : float
+        Dollars per core and hour.
+    readers : int
+        Bands that are read at once.
+
+    Returns
+    -------
+    Cost
+        Reading is probed on one block of one scene, the network on a few windows of noise on the mosaic's grid.
+    """
+    blocks = {name: sum(len(plan.scenes) * _blocks(plan, name) for plan in survey.plans) for name in BANDS}
+    seconds, sizes = _probe(survey)
+    cores = (options and options.threads) or os.cpu_count() or 1
+    pixels = sum(len(plan.scenes) * plan.grid.shape[0] * plan.grid.shape[1] for plan in survey.plans) * len(imagery.BANDS)
+    return Cost(
+        km2=survey.area.km2,
+        scenes=sum(len(plan.scenes) for plan in survey.plans),
+        gigabytes=sum(count * sizes[name] for name, count in blocks.items()) / 1e9,
+        reading=sum(blocks.values()) * seconds / min(readers, max(sum(len(plan.scenes) for plan in survey.plans), 1)),
+        composing=pixels / (COMPOSE_RATE * cores),
+        predicting=0.0 if options is None else _predicting(survey, model, options),
+        cores=cores,
+        price=price,
+    )
+
+
+def _predicting(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions) -> float:
+    """Return the seconds that the network would take."""
+    grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.gsd)
+    source = NoiseSource(grid, tuple(f"{season}:{band}" for season in ("window_a", "window_b") for band in imagery.BANDS))
+    segmenter = load_refined(model or maps.choose_model(source), options.refiner, options.engine, fast=options.fast, threads=options.threads)
+    return prediction.estimate(source, segmenter, prediction.plan(source, segmenter, options.predict, "estimate")).seconds
+
+
+def _blocks(plan: imagery.TilePlan, band: str) -> float:
+    """Return how many blocks of a file lie under a plan's part, counted as they lie in the file; SCL has twice as large pixels."""
+    edge = 2 * BLOCK if band == "scl" else BLOCK
+    rows, columns = plan.roi
+    return (-(-rows.stop // edge) - rows.start // edge) * (-(-columns.stop // edge) - columns.start // edge)
+
+
+def _probe(survey: areas.Survey) -> tuple[float, dict[str, float]]:
+    """Return seconds per block, read one at a time, and bytes per block of each band, from one scene."""
+    plan = next(plan for plan in survey.plans if plan.scenes)
+    scene, provider = plan.scenes[0], imagery.find_provider(survey.options.provider)
+    signer = imagery.make_signer(provider)
+    sizes, times = {}, []
+    for band in BANDS:
+        source = imagery.open_band(scene, band, signer)
+        height, width = source.grid.shape
+        parts = tiles((height, width), BLOCK)
+        sizes[band] = store.byte_size(signer(scene.hrefs[band])) / len(parts)
+        began = time.perf_counter()
+        source.read(overlap(parts[len(parts) // 2], whole(source.grid)) or parts[0])
+        times.append(time.perf_counter() - began)
+    return float(np.mean(times)), sizes
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSource:
+    """A source on a grid of any size with something on it, for timing a network before there is an image."""
+
+    grid: GeoBox
+    bands: tuple[str, ...]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """uint16."""
+        return np.dtype(np.uint16)
+
+    def read(self, roi: Roi) -> Raster:
+        """Return noise, the same for the same region."""
+        generator = np.random.default_rng([roi[0].start, roi[1].start])
+        values: Any = generator.integers(200, 4000, (len(self.bands), *roi_shape(roi)), dtype=np.uint16)
+        return Raster(values, self.grid[roi], self.bands)

@@ -1,0 +1,126 @@
+"""A land cover raster as a second opinion on fields: share of crop under each, and which fields it speaks against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selion import store
+from selion.errors import BadInput, GridMismatch
+from selion.grid import tiles
+from selion.progress import OnStep, silent
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+    from selion.raster import Source
+
+SHARE = "land_cover:crop_share"
+"""The column that the filter adds."""
+BLOCK = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class LandCover:
+    """Rasters of land cover codes, and which codes are crops."""
+
+    rasters: tuple[Path | str, ...]
+    """All tiles; where two overlap, both count."""
+    crops: frozenset[int]
+    """Codes under which fields may lie, for example 40 in ESA WorldCover."""
+    least: float = 0.5
+    """Fields with a smaller share of crop are dropped; 0 drops none and only adds the column."""
+
+    def __post_init__(self) -> None:
+        if not self.rasters or not self.crops or not 0 <= self.least <= 1:
+            message = (
+                f"A land cover of {len(self.rasters)} rasters, crop codes {sorted(self.crops)} and least share {self.least} was given; "
+                "wanted are a raster, the codes of its crops (--land-cover-crops) and a share of 0 to 1."
+            )
+            raise BadInput(message)
+
+
+def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent) -> np.ndarray:
+    """Return the share of crop among the land cover pixels of each field.
+
+    Parameters
+    ----------
+    frame : GeoDataFrame
+        Fields in any CRS.
+    cover : LandCover
+    on_step : callable, optional
+
+    Returns
+    -------
+    (n,) float64 ndarray
+        NaN where no raster has data.  A field in which no pixel has its centre is judged by the pixel under a point of it.
+
+    Raises
+    ------
+    GridMismatch
+        If fields or a raster have no CRS.
+    """
+    counts = np.zeros((2, len(frame)), np.int64)
+    for number, path in enumerate(cover.rasters, 1):
+        source = store.open_raster(path)
+        if source.grid.crs is None or frame.crs is None:
+            message = f"{path if source.grid.crs is None else 'The table of fields'} has no CRS: fields and land cover cannot be laid over each other."
+            raise GridMismatch(message)
+        counts += _count(frame.geometry.to_crs(source.grid.crs.to_wkt()), source, cover.crops)
+        on_step("land cover", number, len(cover.rasters), str(path))
+    seen, crop = counts
+    return np.where(seen > 0, crop / np.maximum(seen, 1), np.nan)
+
+
+def _count(geometry: object, source: Source, crops: frozenset[int]) -> np.ndarray:
+    """Return (2, n) counts of pixels with data and of crop pixels, block by block."""
+    counts = np.zeros((2, len(geometry)), np.int64)  # type: ignore[arg-type]
+    tree, shapes = geometry.sindex, geometry.to_numpy()  # type: ignore[attr-defined]
+    height, width = source.grid.shape
+    for roi in tiles((height, width), BLOCK):
+        near = np.sort(tree.query(source.grid[roi].extent.geom))
+        if not len(near):
+            continue
+        part = source.read(roi)
+        seen = np.ones(part.values.shape[1:], bool) if part.valid is None else part.valid
+        is_crop = np.isin(part.values[0], sorted(crops)) & seen
+        ids = store.burn(shapes[near], range(1, len(near) + 1), part.grid)
+        ids = _with_points(ids, shapes[near], part.grid)
+        counts[0, near] += np.bincount(ids[seen], minlength=len(near) + 1)[1:]
+        counts[1, near] += np.bincount(ids[is_crop], minlength=len(near) + 1)[1:]
+    return counts
+
+
+def _with_points(ids: np.ndarray, shapes: np.ndarray, grid: object) -> np.ndarray:
+    """Give each field that holds no pixel's centre the pixel under a point of it."""
+    missing = np.flatnonzero(np.bincount(ids.ravel(), minlength=len(shapes) + 1)[1:] == 0)
+    if not len(missing):
+        return ids
+    to_pixel = ~grid.transform  # type: ignore[attr-defined]
+    height, width = ids.shape
+    for k in missing:
+        point = shapes[k].representative_point()
+        column, row = (int(np.floor(v)) for v in to_pixel * (point.x, point.y))
+        if 0 <= row < height and 0 <= column < width:
+            ids[row, column] = k + 1
+    return ids
+
+
+def keep_cropland(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent) -> tuple[GeoDataFrame, str]:
+    """Drop the fields that a land cover speaks against, and say how many.
+
+    Returns
+    -------
+    (GeoDataFrame, str)
+        The fields that stay, with the column :data:`SHARE`, and one sentence.  Fields where the land cover has no data stay.
+    """
+    shares = crop_shares(frame, cover, on_step)
+    unknown = np.isnan(shares)
+    stay = unknown | (shares >= cover.least)
+    kept = frame.assign(**{SHARE: shares.astype(np.float32)})[stay]
+    dropped = int((~stay).sum())
+    note = f"Land cover: {dropped:,} of {len(frame):,} fields dropped, less than {cover.least:.0%} of their pixels are crop"
+    return kept, note + (f"; {int(unknown.sum()):,} fields lie where it has no data and stay." if unknown.any() else ".")

@@ -1,0 +1,75 @@
+"""A model in 8-bit integers, calibrated on windows of a user's own image: `selion models quantise`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from selion import prediction, store
+from selion.errors import BadInput
+from selion.models import ModelCard, find_card, load_model
+from selion.models.quantise import LEAST, Fidelity, quantise
+from selion.prediction.windows import cut_window
+from selion.raster import Source
+from selion.segmenter import Segmenter, View
+
+LEAST_VALID = 0.9
+"""Share of a window that must be seen."""
+
+
+def quantise_model(name: str | Path, image: str | Path, folder: str | Path, *, windows: int = 48, seed: int = 0, force: bool = False) -> tuple[ModelCard, Fidelity]:
+    """Write a model's 8-bit form, calibrated and judged on one image.
+
+    Parameters
+    ----------
+    name : str or path
+        The model.
+    image : path or address
+        An image like those that will be mapped; half of the windows drawn from it calibrate, the others judge.
+    folder : path
+        The new model's.
+    windows : int
+        How many are drawn.
+    seed : int
+        Which.
+    force : bool
+        Replace the folder.
+
+    Returns
+    -------
+    ModelCard, Fidelity
+
+    Raises
+    ------
+    BadInput
+        If fewer than 16 windows are asked for, the image has too few that are seen, or the model has no graph.
+    """
+    if windows < 2 * LEAST:
+        message = f"{windows} windows were asked for; wanted are {2 * LEAST} or more, half of them to calibrate and half to judge."
+        raise BadInput(message)
+    store.check_output(folder, force)
+    card = find_card(name)
+    source = store.open_raster(image)
+    views = draw_windows(source, load_model(name, threads=1), windows, seed)
+    if not views:
+        message = f"{image} has no window of which {LEAST_VALID:.0%} are seen: give another image."
+        raise BadInput(message)
+    return quantise(card, views[::2], views[1::2], folder, force=force)
+
+
+def draw_windows(source: Source, model: Segmenter, count: int, seed: int) -> list[View]:
+    """Draw windows of a source as a model would be shown them, in an order that the seed decides."""
+    plan = prediction.plan(source, model, prediction.PredictOptions(overlap=0.75))  # a fine lattice: small images have many windows too
+    working = plan.working(source)
+    rows, columns = (len(starts) for starts in plan.lattice.starts)
+    views: list[View] = []
+    for number in np.random.default_rng(seed).permutation(rows * columns):
+        position = (int(number) // columns, int(number) % columns)
+        roi = plan.lattice_roi(*position)
+        window = cut_window(working.read(roi), roi, position, plan)
+        if window is not None and window.valid.mean() >= LEAST_VALID:
+            views.append(window.view)
+        if len(views) == count:
+            break
+    return views

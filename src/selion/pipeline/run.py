@@ -1,0 +1,194 @@
+"""The whole road in one call: an image, or an area and a year, becomes a table of fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selion import fields, imagery, store
+from selion.errors import BadInput
+from selion.pipeline import areas, composites, maps
+from selion.pipeline.areas import AreaOptions, Survey
+from selion.pipeline.maps import MapOptions
+from selion.pipeline.probabilities import RunReport, check_output, work_folder
+from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.runners import open_runner
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+    from selion.raster import Source
+
+MOSAIC = "mosaic.zarr"
+WHEN = "determination:datetime"
+
+
+def map_fields(
+    image: Any,
+    out: Path | str,
+    model: str | Path | None = None,
+    options: MapOptions | None = None,
+    *,
+    year: int | None = None,
+    area_options: AreaOptions | None = None,
+    work: Path | str | None = None,
+    force: bool = False,
+) -> GeoDataFrame:
+    """Map the fields of an image, or of an area in a year: the whole road in one call.
+
+    Parameters
+    ----------
+    image : path or URL; with ``year`` an area
+        GeoTIFF, COG, VRT, Zarr or photograph; or a file of polygons, a bounding box or GeoJSON (:func:`selion.imagery.read_area`).
+    out : path
+        The table: ``.parquet`` (fiboa), ``.gpkg``, ``.fgb``, ``.geojson`` or ``.pmtiles``.
+    model : str or path, optional
+        Name or folder; None takes the packaged model that fits the bands.
+    options : MapOptions, optional
+    year : int, optional
+        Of the harvest: scenes are searched, chosen, composed and joined first.
+    area_options : AreaOptions, optional
+        How, with ``year``.
+    work : path, optional
+        Keep finished parts in this folder.
+    force : bool
+        Whether an existing table is replaced.
+
+    Returns
+    -------
+    GeoDataFrame
+        The fields, in the CRS of the image.
+
+    Raises
+    ------
+    SelionError
+        One sentence that says what was given, what was wanted and what to do.
+    """
+    options, out, work = options or MapOptions(), Path(out), None if work is None else Path(work)
+    if year is None:
+        if area_options is not None:
+            message = f"Options of an area were given, but no year for {image}: give year=2024, or an image without them."
+            raise BadInput(message)
+        return maps.map_image(maps.prepare(image, model, options), out, options, force=force, work=work)[1]
+    store.check_output(out, force)
+    fields.format_of(out)
+    survey = areas.survey_area(image, year, area_options, work=areas.work_folder(out, work))
+    return map_area(survey, out, model, options, work=work, force=force).frame
+
+
+def composite(area: Any, out: Path | str, *, year: int, area_options: AreaOptions | None = None, work: Path | str | None = None, force: bool = False) -> Source:
+    """Write the cloud-free two-season composite of an area in a year, and open it.
+
+    Parameters
+    ----------
+    area : path, bounding box or GeoJSON
+        See :func:`selion.imagery.read_area`.
+    out : path
+        ``.zarr`` or ``.tif``.
+    year : int
+        Of the harvest.
+    area_options : AreaOptions, optional
+    work : path, optional
+        Keep finished parts in this folder.
+    force : bool
+        Whether an existing composite is replaced.
+
+    Returns
+    -------
+    Source
+        What :func:`selion.predict` takes.
+
+    Raises
+    ------
+    SelionError
+        One sentence that says what was given, what was wanted and what to do.
+    """
+    out, work = Path(out), None if work is None else Path(work)
+    composites.check_name(out, force=force)
+    survey = areas.survey_area(area, year, area_options, work=areas.work_folder(out, work))
+    return store.open_raster(composites.write_composite(survey, out, work=work, force=force).path)
+
+
+@dataclass(frozen=True, eq=False)
+class AreaMap:
+    """The fields of an area, and what they were made from."""
+
+    path: Path
+    frame: GeoDataFrame
+    mosaic: Path | str
+    """The composite on one grid; it stays only where the work folder is kept."""
+    job: maps.MapJob
+
+
+def map_area(
+    survey: Survey,
+    out: Path,
+    model: str | Path | None = None,
+    options: MapOptions | None = None,
+    *,
+    scores: Path | None = None,
+    preview: Path | None = None,
+    work: Path | None = None,
+    force: bool = False,
+    on_step: OnStep = silent,
+    on_note: OnNote = unsaid,
+    use: Callable[[AreaMap], None] | None = None,
+    report: RunReport | None = None,
+) -> AreaMap:
+    """Map the fields of a survey: compose, join, predict, outline.
+
+    Parameters
+    ----------
+    survey : Survey
+        From :func:`selion.pipeline.areas.survey_area`.
+    out, model, options, scores, preview, force
+        As in :func:`selion.pipeline.maps.map_image`.
+    work : path, optional
+        Keep finished parts in this folder: the next run with other outlines finds composites and probabilities there.
+    on_step, on_note : callable, optional
+    use : callable, optional
+        Called with the result while the composite is still there, for example to draw it.
+    report : RunReport, optional
+        As in :func:`selion.pipeline.maps.map_image`.
+
+    Returns
+    -------
+    AreaMap
+        Fields that touch the area, with ``determination:datetime`` of the last image of the tiles they lie in.
+    """
+    options = options or MapOptions()
+    if scores is not None:
+        store.check_output(scores, force)
+    fields.format_of(out)
+    told, report = report is not None, report or RunReport()
+    force = check_output(out, force)
+    with work_folder(out, work, report) as folder:
+        with open_runner(options.runner) as runner, report.stages.during("composite"):
+            mosaic = composites.join_composites(survey, folder, runner=runner, far=options.journal, on_step=on_step, on_note=on_note)
+        job = maps.prepare(mosaic, model, options)
+        for note in job.notes:
+            on_note(note)
+        options = replace(options, collection=options.collection or out.stem)
+        path, frame = maps.map_image(job, out, options, scores=scores, preview=preview, force=force, on_step=on_step, refine=_refiner(survey, job), work=folder, report=report)
+        result = AreaMap(path, frame, mosaic, job)
+        if use is not None:
+            use(result)
+    if report.aside and not told:
+        raise report.incomplete(out)
+    return result
+
+
+def _refiner(survey: Survey, job: maps.MapJob) -> maps.Refine:
+    """Return what keeps the fields that touch the area and gives each the time of its last image."""
+    import shapely
+
+    place = shapely.union_all(survey.area.on(job.source.grid))
+    times = imagery.last_image_times(getattr(job.source, "tags", {}), job.source.grid.crs)
+
+    def refine(frame: GeoDataFrame) -> GeoDataFrame:
+        inside = frame[frame.geometry.intersects(place)]
+        return inside.assign(**{WHEN: times(inside)})
+
+    return refine

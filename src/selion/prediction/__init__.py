@@ -1,0 +1,5 @@
+"""Prediction: a source and any segmenter in, class probabilities out, block by block; it knows no model."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

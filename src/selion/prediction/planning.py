@@ -1,0 +1,292 @@
+"""What a prediction will do, decided before the first pixel is read: working grid, lattice, blocks, bands, and the key of it all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from odc.geo.geobox import GeoBox
+
+import selion
+from selion.classes import ClassScheme
+from selion.errors import BadInput, GridMismatch
+from selion.grid import Lattice, Roi, check_north_up, ground_sampling_distance, pixel_metres, tiles
+from selion.prediction.bands import choose_bands
+from selion.prediction.blend import spread
+from selion.prediction.resample import Resampled, scale_to, snap, working_grid
+from selion.raster import Source
+from selion.segmenter import InputSpec, InstanceSegmenter, Segmenter, gives_objects
+from selion.store.former import former
+
+SAME = 0.03
+"""Pixel sizes that differ by less than this share are taken as the same: nothing is resampled for UTM's scale factor."""
+THREADS = re.compile(r", \d+ threads?\b")
+"""How an engine says how many threads it uses, which decides no bit: a run may go on with more or fewer of them."""
+USUAL_BATCH = 4
+"""Windows given at once to a model that does not say how many it likes."""
+OBLONG = 1.2
+"""Pixels that are this much longer than wide on the ground (degrees far from the equator) are made square for a model that knows metres."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """What a user may choose; None takes the model's own value."""
+
+    window: int | None = None
+    """Edge of a window in working pixels."""
+    overlap: float | None = None
+    """Share of a window shared with its neighbour, 0 to 0.75."""
+    block: int = 2048
+    """Edge of a block in working pixels: decides memory, never the result."""
+    gsd: float | None = None
+    """Work at this ground sampling distance in metres, whatever the model's range."""
+    scale: float | None = None
+    """Work on this many times as many pixels along each axis instead; 1 takes pixels as they are."""
+    flips: bool = False
+    """Average over the eight flips and rotations of the square (D4)."""
+    batch: int | None = None
+    """Windows given to the model at once."""
+    bands: tuple[int | str, ...] | None = None
+    """Bands of the image in the model's order: numbers from 1, or names."""
+
+    def __post_init__(self) -> None:
+        if self.gsd is not None and self.scale is not None:
+            message = f"Both a ground sampling distance ({self.gsd:g} m) and a scale ({self.scale:g}) were given: give one of them."
+            raise BadInput(message)
+        for name in ("window", "block", "gsd", "scale", "batch"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                message = f"A {name} of {value} was given; wanted is a number above 0."
+                raise BadInput(message)
+
+
+@dataclass(frozen=True)
+class PredictionPlan:
+    """A prediction, decided.  Make it with :func:`plan`."""
+
+    grid: GeoBox
+    """The working grid, on which the result lies."""
+    scale: tuple[float, float] | None
+    """(y, x) factors from the source's grid to the working grid; None: they are the same."""
+    lattice: Lattice
+    """All windows."""
+    block: int
+    """Edge of a block in pixels."""
+    batch: int
+    """Windows a call of the model gets at most."""
+    flips: bool
+    """Whether eight orientations are averaged."""
+    bands: tuple[int, ...]
+    """Index into the source's bands for each channel."""
+    context: int | None
+    """Edge in pixels of the wider image that each view carries; None: none."""
+    classes: ClassScheme
+    """What the result's bands mean."""
+    decided: dict[str, Any]
+    """All that decides the result, as plain values: what ``key`` is the hash of."""
+    notes: tuple[str, ...]
+    """Sentences that the user should read before the result."""
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of what decides the result: input, model, parameters, version.  The size of a block is not among it."""
+        return hashlib.sha256(json.dumps(self.decided, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def former_key(self) -> str:
+        """What ``key`` was under the project's former name, by which unfinished work is known."""
+        return hashlib.sha256(former(json.dumps(self.decided, sort_keys=True)).encode()).hexdigest()
+
+    @cached_property
+    def blocks(self) -> list[Roi]:
+        """Disjoint regions of the working grid, row-major, in the order in which they are predicted."""
+        return tiles(self.lattice.shape, self.block)
+
+    @cached_property
+    def contexts(self) -> Lattice:
+        """The lattice of wider images, each half over its neighbour: a window lies well inside the one that is nearest to it."""
+        return Lattice(self.lattice.shape, max(self.context or 1, self.lattice.window), 0.5)
+
+    def working(self, source: Source) -> Source:
+        """Return the source as it looks on the working grid."""
+        return source if self.scale is None else Resampled(source, self.scale)
+
+    def lattice_roi(self, row: int, column: int) -> Roi:
+        """Region of a window, cut to the grid."""
+        rows, columns = self.lattice.window_roi(row, column)
+        height, width = self.lattice.shape
+        return slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
+
+
+def plan(source: Source, model: Segmenter | InstanceSegmenter, options: PredictOptions | None = None, fingerprint: str = "") -> PredictionPlan:
+    """Decide how a source is predicted by a model; no pixel is read.
+
+    Parameters
+    ----------
+    source : Source
+        The image.
+    model : Segmenter
+        Its ``inputs`` say which bands, window and ground sampling distance it wants.
+    options : PredictOptions, optional
+        What the user chose instead.
+    fingerprint : str
+        Stands for the source's content in the key (``store.fingerprint``).
+
+    Returns
+    -------
+    PredictionPlan
+        The decisions; ``notes`` holds the sentences that the user should read.
+
+    Raises
+    ------
+    BandMismatch
+        If the bands do not fit.
+    GridMismatch
+        If the grid is rotated, or has no CRS where the model wants metres.
+    BadInput
+        If the window does not fit the model.
+    """
+    options = options or PredictOptions()
+    inputs = model.inputs
+    check_north_up(source.grid)
+    bands, band_note = choose_bands(source.bands, inputs.bands, options.bands)
+    scale, scale_note = _scale(source.grid, inputs, options)
+    grid = source.grid if scale is None else working_grid(source.grid, scale)
+    height, width = grid.shape
+    overlap = inputs.overlap if options.overlap is None else options.overlap
+    lattice = Lattice((height, width), _window(inputs, options), overlap)
+    notes = [band_note, scale_note, _small_note(lattice), _context_note(lattice, inputs.context)]
+    return PredictionPlan(
+        grid=grid,
+        scale=scale,
+        lattice=lattice,
+        block=options.block,
+        batch=_batch(model, options),
+        flips=_flips(model, options),
+        bands=bands,
+        context=inputs.context,
+        classes=model.classes,
+        decided=_decided(source.grid, model, lattice, options, bands) | {"input": fingerprint},
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def _batch(model: Segmenter | InstanceSegmenter, options: PredictOptions) -> int:
+    return options.batch or int(getattr(model, "parallel", USUAL_BATCH))
+
+
+def _scale(grid: GeoBox, inputs: InputSpec, options: PredictOptions) -> tuple[tuple[float, float] | None, str]:
+    """Return the (y, x) factors to the working grid (None: as it is) and the sentence that says so."""
+    if options.scale is not None:
+        factor = snap(options.scale)
+        return (None, "") if factor == 1 else ((factor, factor), f"The image is resampled by a factor of {factor:g}, as asked{_sizes(grid, factor, factor)}.")
+    if options.gsd is None and inputs.gsd is None:
+        return None, ""
+    if grid.crs is None:
+        raise GridMismatch(_no_crs(inputs, options))
+    native = ground_sampling_distance(grid) or 0.0
+    target = options.gsd or inputs.working_gsd(native) or native
+    size = pixel_metres(grid) or (native, native)
+    oblong = max(size) / min(size) > OBLONG
+    if abs(target / native - 1) < SAME and not oblong:
+        return None, ""
+    scale = scale_to(grid, target) if oblong else (snap(native / target),) * 2
+    return (None, "") if scale == (1, 1) else (scale, _gsd_note(grid, inputs, options, target, scale))
+
+
+def _no_crs(inputs: InputSpec, options: PredictOptions) -> str:
+    wish = f"the model wants {_range(inputs.gsd)}" if options.gsd is None and inputs.gsd else f"{options.gsd:g} m was asked for"
+    return f"The image has no CRS, so the size of its pixels is not known, but {wish}: give --scale 1 to take its pixels as they are, or the factor that fits."
+
+
+def _range(gsd: tuple[float, float]) -> str:
+    return f"{gsd[0]:g} m pixels" if gsd[0] == gsd[1] else f"pixels of {gsd[0]:g} to {gsd[1]:g} m"
+
+
+def _gsd_note(grid: GeoBox, inputs: InputSpec, options: PredictOptions, target: float, scale: tuple[float, float]) -> str:
+    size = pixel_metres(grid) or (0.0, 0.0)
+    shown = f"{size[0]:.3g} m" if max(size) / min(size) <= OBLONG else f"{size[1]:.3g} x {size[0]:.3g} m"
+    why = "as asked" if options.gsd is not None or inputs.gsd is None else f"the model was trained on {_range(inputs.gsd)}"
+    beyond = ""
+    if options.gsd is not None and inputs.gsd is not None and abs(target / (inputs.working_gsd(target) or target) - 1) > SAME:
+        beyond = f"; the model was trained on {_range(inputs.gsd)}, expect less there"
+    how = "averaged down" if max(scale) <= 1 else "interpolated up" if min(scale) >= 1 else "resampled"
+    return f"The image's pixels are {shown} on the ground: {how} to {target:.3g} m ({why}{beyond}){_sizes(grid, *scale)}."
+
+
+def _sizes(grid: GeoBox, y: float, x: float) -> str:
+    before, after = grid.shape, working_grid(grid, (y, x)).shape
+    return f", from {before[1]} x {before[0]} to {after[1]} x {after[0]} pixels"
+
+
+def _window(inputs: InputSpec, options: PredictOptions) -> int:
+    window = options.window or inputs.window
+    if window % inputs.multiple:
+        low = max(window // inputs.multiple, 1) * inputs.multiple
+        message = f"A window of {window} px was asked for; the model wants a multiple of {inputs.multiple}: try {low} or {low + inputs.multiple}."
+        raise BadInput(message)
+    return window
+
+
+def _flips(model: Segmenter | InstanceSegmenter, options: PredictOptions) -> bool:
+    if options.flips and gives_objects(model):
+        message = "Flips were asked for, but this model answers with objects, which cannot be averaged: leave --flips out."
+        raise BadInput(message)
+    if options.flips and model.inputs.context is not None:
+        message = "Flips were asked for, but this model looks at a wider image, which is not turned with the window: leave --flips out."
+        raise BadInput(message)
+    return options.flips
+
+
+def _small_note(lattice: Lattice) -> str:
+    height, width = lattice.shape
+    if min(height, width) >= lattice.window:
+        return ""
+    return f"The image ({width} x {height} working pixels) is smaller than a window of {lattice.window}: it is mirrored beyond its edge."
+
+
+def _context_note(lattice: Lattice, context: int | None) -> str:
+    height, width = lattice.shape
+    if context is None or max(height, width) <= context:
+        return ""
+    return f"The image ({width} x {height} working pixels) is larger than the model can look at: each window is seen with {context} px around it, not with all."
+
+
+def _decided(grid: GeoBox, model: Segmenter | InstanceSegmenter, lattice: Lattice, options: PredictOptions, bands: tuple[int, ...]) -> dict[str, Any]:
+    """All that decides the result, save the input's content.  The batch is among it: engines may round differently for another batch."""
+    return {
+        "model": identity(model),
+        "grid": {"shape": list(grid.shape), "transform": list(grid.transform[:6]), "crs": str(grid.crs)},
+        "working_shape": list(lattice.shape),
+        "window": lattice.window,
+        "overlap": lattice.overlap,
+        "sigma": spread(lattice.overlap),
+        "flips": options.flips,
+        "batch": _batch(model, options),
+        "bands": list(bands),
+        "version": selion.__version__,
+    }
+
+
+def identity(model: Segmenter | InstanceSegmenter) -> dict[str, Any]:
+    """Return what tells one model from another: its type, inputs and classes, and of a loaded one the card's name and hash and the engine."""
+    card = getattr(model, "card", None)
+    found = {
+        "type": f"{type(model).__module__}.{type(model).__qualname__}",
+        "inputs": repr(model.inputs),
+        "classes": model.classes.to_dict(),
+        "name": str(getattr(card, "name", "")),
+        "sha256": str(getattr(card, "sha256", "")),
+    }
+    for name in ("engine", "fast", "flips"):
+        found[name] = THREADS.sub("", str(getattr(model, name, "")))
+    if hasattr(model, "options"):
+        found["options"] = repr(model.options)
+    if card is None and dataclasses.is_dataclass(model):
+        found["values"] = repr(model)
+    return found

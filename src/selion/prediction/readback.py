@@ -1,0 +1,117 @@
+"""Probabilities read back as a Source: from the finished blocks of a run, or from a score raster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion.errors import BadInput
+from selion.grid import Roi, inside, overlap, roi_shape
+from selion.prediction.journal import BlockJournal
+from selion.prediction.planning import PredictionPlan
+from selion.prediction.scores import NODATA, dequantise
+from selion.raster import Raster, Source
+
+
+@dataclass(frozen=True, eq=False)
+class JournalSource:
+    """Probabilities read from the finished blocks of a prediction: the journal is the working raster, nothing is written twice."""
+
+    journal: BlockJournal
+    plan: PredictionPlan
+    holes: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    """First row and column of the blocks that were set aside: they are read as no data."""
+
+    @property
+    def grid(self) -> GeoBox:
+        """The working grid."""
+        return self.plan.grid
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.plan.classes.names
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Probabilities are read as float32."""
+        return np.dtype(np.float32)
+
+    def read(self, roi: Roi) -> Raster:
+        """Put a region together from the blocks that it touches."""
+        scores, valid = dequantise(self.stored(roi))
+        return Raster(scores, self.grid[roi], self.bands, valid)
+
+    def stored(self, roi: Roi) -> np.ndarray:
+        """Return the (class, y, x) uint8 scores of a region."""
+        values = np.empty((len(self.bands), *roi_shape(roi)), np.uint8)
+        for number, block in enumerate(self.plan.blocks):
+            common = overlap(roi, block)
+            if common:
+                values[:, *inside(common, roi)] = self._block(number)[:, *inside(common, block)]
+        return values
+
+    def rest(self) -> None:
+        """Let go of the blocks that are kept in memory; the next read loads them again."""
+        _block_reader.cache_clear()
+
+    @property
+    def _block(self) -> Callable[[int], np.ndarray]:
+        return _block_reader(self)
+
+
+@lru_cache(maxsize=2)
+def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
+    """Keep as many blocks as a row of them and two, eight at most: one that a later region's halo needs is loaded again, which takes milliseconds."""
+    across = -(-source.plan.lattice.shape[1] // source.plan.block)
+
+    @lru_cache(maxsize=min(across + 2, 8))
+    def load(number: int) -> np.ndarray:
+        roi = source.plan.blocks[number]
+        if (roi[0].start, roi[1].start) in source.holes:
+            return np.full((len(source.bands), *roi_shape(roi)), NODATA, np.uint8)
+        stored = source.journal.load(roi, (len(source.bands), *roi_shape(roi)))
+        if stored is None:
+            source.journal.drop(roi)  # broken on an object store: the next run must not take it for finished
+            raise BadInput(f"A finished block vanished from {source.journal.folder} while it was in use: run the same command again.")
+        return stored
+
+    return load
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreSource:
+    """Probabilities read from a score raster that ``selion predict`` wrote."""
+
+    source: Source
+
+    @property
+    def grid(self) -> GeoBox:
+        """Grid of the score raster."""
+        return self.source.grid
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.source.bands
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Probabilities are read as float32."""
+        return np.dtype(np.float32)
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region as probabilities."""
+        part = self.source.read(roi)
+        if part.values.dtype != np.uint8:
+            valid = np.isfinite(part.values).all(0) if part.valid is None else part.valid
+            return Raster(np.where(valid, part.values, 0).astype(np.float32), part.grid, part.bands, valid)
+        scores, valid = dequantise(part.values)
+        return Raster(scores, part.grid, part.bands, valid)
+
+
+_: type[Source] = JournalSource

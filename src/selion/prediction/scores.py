@@ -1,0 +1,67 @@
+"""Scores as bytes: what a probability raster holds on disk, in the journal and in memory."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+import selion
+from selion.prediction.planning import PredictionPlan
+
+STEPS = 254
+"""A probability p is stored as round(254 p)."""
+NODATA = 255
+"""No score at this pixel.  It is not 0, because 0 is a score: surely not this class."""
+
+
+def quantise(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Turn probabilities into bytes.
+
+    Parameters
+    ----------
+    scores : (class, y, x) float32 ndarray
+        Probabilities; rounding beyond 0 and 1 is cut.
+    valid : (y, x) bool ndarray
+        Where there is a score.
+
+    Returns
+    -------
+    (class, y, x) uint8 ndarray
+        ``round(254 p)``, and 255 in every class where not valid.
+    """
+    stored = np.empty(scores.shape, np.uint8)
+    for plane, score in zip(stored, scores, strict=True):
+        plane[...] = np.rint(score.clip(0, 1) * np.float32(STEPS))
+        plane[~valid] = NODATA
+    return stored
+
+
+def dequantise(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn bytes back into probabilities; off by at most 1/508.
+
+    Parameters
+    ----------
+    stored : (class, y, x) uint8 ndarray
+        What :func:`quantise` returned, or what a score raster holds.
+
+    Returns
+    -------
+    scores : (class, y, x) float32 ndarray
+        Probabilities; 0 where not valid.
+    valid : (y, x) bool ndarray
+        Where there is a score.
+    """
+    valid = (stored != NODATA).all(0)
+    scores = stored.astype(np.float32) / np.float32(STEPS)
+    scores[:, ~valid] = 0
+    return scores, valid
+
+
+def score_tags(plan: PredictionPlan) -> dict[str, str]:
+    """Return the tags that travel with a score raster: the classes, so that later steps need no model, and where it came from."""
+    return {
+        "classes": json.dumps(plan.classes.to_dict()),
+        "scores": json.dumps({"steps": STEPS, "nodata": NODATA, "meaning": "value / 254 = probability; 255 = no data"}),
+        "provenance": json.dumps({"selion": selion.__version__, "key": plan.key, **plan.decided}, sort_keys=True),
+    }

@@ -1,0 +1,26 @@
+"""How long work tells where it is: one way to report a step, and one to say a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class OnStep(Protocol):
+    """Is called while work goes on; whoever wants to stop the work raises KeyboardInterrupt here."""
+
+    def __call__(self, stage: str, done: float, total: float, detail: str = "", /) -> None:
+        """Take note that ``done`` of ``total`` parts of a stage are finished."""
+        ...
+
+
+OnNote = Callable[[str], None]
+"""Is called with each sentence that a user should read."""
+
+
+def silent(_stage: str, _done: float, _total: float, _detail: str = "", /) -> None:
+    """Tell nobody about a step."""
+
+
+def unsaid(_text: str) -> None:
+    """Tell nobody a sentence."""

@@ -1,0 +1,1 @@
+"""What shows results: pages, pictures, notebooks.  Nothing here decides anything."""

@@ -1,0 +1,169 @@
+"""The report as a page that needs nothing else: tables, charts, and the best, the median and the worst case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import selion
+from selion import store
+from selion.errors import BadInput
+from selion.metrics.report import (
+    MARK,
+    Report,
+    class_table,
+    comparison_table,
+    confusion_table,
+    correction_line,
+    group_table,
+    setting_text,
+    size_table,
+    stratum_table,
+)
+from selion.metrics.summary import RunScores
+from selion.reports import page, picture
+from selion.sample import Sample
+
+KIND_COLOURS = {
+    "matched": "#3c8c4a",
+    "split": "#d9902f",
+    "merged": "#b0562c",
+    "partial": "#c9b037",
+    "missed": "#8a8a8a",
+    "fragment": "#d9902f",
+    "merger": "#b0562c",
+    "false": "#8a8a8a",
+    "ignored": "#cfcfcf",
+}
+
+
+def write_report(report: Report, out: Path | str, *, figures: Sequence[page.Figure] = (), force: bool = False) -> list[Path]:
+    """Write ``report.json``, ``report.md`` and ``report.html`` into a folder.
+
+    Raises
+    ------
+    OutputExists
+        If one of them is there and ``force`` is false; nothing is written then.
+    """
+    folder = Path(out)
+    texts = {"report.json": report.to_json(), "report.md": report.to_markdown(), "report.html": to_html(report, figures)}
+    for name in texts:
+        store.check_output(folder / name, force)
+    for name, text in texts.items():
+        with store.atomic_write(folder / name, force) as temporary:
+            temporary.write_text(text, "utf-8")
+    return [folder / name for name in texts]
+
+
+def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
+    """Lay a report out as a self-contained page."""
+    header, rows = report.score_table()
+    sections = [page.section("Scores", page.table(header, rows), *_warnings(report))]
+    if report.settings:
+        sections.append(page.section("How it was measured", page.table(["", ""], [[k, setting_text(v)] for k, v in report.settings.items()])))
+    if figures:
+        sections.append(page.section("Best, median and worst case", page.figures(figures)))
+    sections += [page.section(run.name, *_run_parts(run)) for run in report.runs]
+    for pair, found in (report.comparisons or {}).items():
+        sections.append(page.section(f"Difference: {pair}", page.table(*comparison_table(found))))
+    if report.problems:
+        sections.append(page.section("Left out", *(page.paragraph(p) for p in report.problems)))
+    lead = f"{len(report.runs)} run{'s' if len(report.runs) != 1 else ''}, {len(report.baselines)} baselines that need no training."
+    return page.page(report.title, lead, sections, f"selion {selion.__version__}")
+
+
+def _warnings(report: Report) -> list[str]:
+    lines = []
+    for run in report.runs:
+        won = report.won_by_content_free(run)
+        labels = [f"{m.label} ({won[m.name]})" for m in report.measures if m.name in won]
+        if labels:
+            lines.append(page.paragraph(f"{MARK} A content-free answer does as well as {run.name} or better in: {', '.join(labels)}. Do not judge by these alone."))
+    return lines
+
+
+def _run_parts(run: RunScores) -> list[str]:
+    parts = [page.paragraph(note) for note in run.notes]
+    parts += [kinds_chart(side, kinds) for side, kinds in run.kinds.items()]
+    parts.append(page.table(*size_table(run), "By size"))
+    if run.groups:
+        parts.append(page.table(*group_table(run), "By group"))
+    parts += [page.table(*stratum_table(run, column), f"By {column}") for column in run.strata]
+    if run.classes is not None:
+        parts += [page.table(*confusion_table(run.classes), "Pixels by class"), page.table(*class_table(run.classes), "Pixel scores by class")]
+    if run.calibration is not None and run.calibration.n:
+        parts.append(reliability_chart(run))
+    if run.correction is not None:
+        parts.append(page.paragraph(correction_line(run.correction)))
+    return parts
+
+
+def kinds_chart(side: str, kinds: Mapping[str, int]) -> str:
+    """Draw the kinds of error of one side as a bar; the numbers stand in the legend."""
+    total = sum(kinds.values())
+    if not total:
+        return page.paragraph(f"No {side} objects.")
+    left, bars, legend = 0.0, [], {}
+    for kind, count in kinds.items():
+        width = 600 * count / total
+        colour = KIND_COLOURS[kind]
+        bars.append(f'<rect x="{left:.1f}" y="0" width="{width:.1f}" height="22" fill="{colour}"><title>{escape(kind)}: {count:,}</title></rect>')
+        legend[f"{kind} {count:,} ({count / total:.0%})"] = colour
+        left += width
+    label = f"{side} objects by kind: {', '.join(f'{k} {c}' for k, c in kinds.items())}"
+    svg = f'<svg class="bar" viewBox="0 0 600 22" role="img" aria-label="{escape(label)}" preserveAspectRatio="none">{"".join(bars)}</svg>'
+    return page.chart(svg, f"{escape(side)} objects: {page.legend(legend)}")
+
+
+def reliability_chart(run: RunScores) -> str:
+    """Draw confidence against the share that was right, with Wilson intervals; the diagonal is honesty."""
+    found = run.calibration
+    if found is None:
+        return ""
+    marks = []
+    for row in found.table.to_dict("records"):
+        x, y = 30 + 240 * row["confidence"], 260 - 240 * row["right"]
+        low, high = 260 - 240 * row["low95"], 260 - 240 * row["high95"]
+        marks.append(f'<line x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}" stroke="currentColor" stroke-opacity=".5"/>')
+        marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--accent)"><title>{row["n"]:,} objects</title></circle>')
+    axes = '<path d="M30 20V260H270" fill="none" stroke="currentColor"/><path d="M30 260L270 20" stroke="currentColor" stroke-opacity=".3" stroke-dasharray="4"/>'
+    words = '<text x="150" y="285" text-anchor="middle">confidence</text><text x="12" y="140" text-anchor="middle" transform="rotate(-90 12 140)">right</text>'
+    look = 'class="square" role="img" aria-label="Reliability diagram: confidence against the share that was right"'
+    svg = f'<svg viewBox="0 0 290 295" {look}>{axes}{"".join(marks)}{words}</svg>'
+    caption = f"Confidence of {found.n:,} objects: expected calibration error {found.ece:.3f}, Brier {found.brier:.3f}."
+    return page.chart(svg, escape(caption))
+
+
+def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list[page.Figure]:
+    """Show the best, the median and the worst sample by object F1.
+
+    Parameters
+    ----------
+    run : RunScores
+        Of these samples.
+    samples : sequence of Sample
+    answer : callable
+        From a sample to (truth ids, guessed ids), each (y, x).
+
+    Raises
+    ------
+    BadInput
+        If a scored image is not among the samples.
+    """
+    by_key = {sample.key: sample for sample in samples}
+    rows = run.images.dropna(subset=["object_f1"]).sort_values("object_f1", kind="stable")
+    if not len(rows):
+        return []
+    places = {"Worst": 0, "Median": len(rows) // 2, "Best": len(rows) - 1}
+    found = []
+    for name, place in places.items():
+        row = rows.iloc[place]
+        if row["key"] not in by_key:
+            message = f"{row['key']} was scored but is not among the samples: hand in the same samples."
+            raise BadInput(message)
+        truth, guess = answer(by_key[row["key"]])
+        caption = f"{name}: {row['key']}, object F1 {row['object_f1']:.2f}, pixel IoU {row['pixel_iou']:.2f}. Truth in cyan, guess in yellow, both in white."
+        found.append(page.Figure(picture.data_uri(picture.compared(by_key[row["key"]].image, truth, guess)), caption, f"{name} case with true and guessed outlines"))
+    return found

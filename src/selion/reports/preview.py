@@ -1,0 +1,70 @@
+"""Previews: the image with its fields.  Of a map, the image is looked at while it is read for the network, and never read twice for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from selion import store
+from selion.errors import UnreadableFile
+from selion.raster import Source
+from selion.reports import picture
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+SMALL = 700
+"""Images of up to so many pixels along an edge are shown twice as large."""
+
+
+def preview_of(out: Path) -> Path:
+    """Return the name of the preview of an output."""
+    return out.with_name(f"{out.stem}.preview.png")
+
+
+def write_preview(source: Source, frame: GeoDataFrame, path: Path) -> Path:
+    """Draw the fields over the image; a large image is shown whole, thinned out."""
+    return _draw(picture.thumbnail(source), source.grid, frame, path)
+
+
+def write_score_preview(path: Path) -> Path:
+    """Draw the probabilities of a score raster as colours: the first three classes are red, green and blue."""
+    source = store.open_raster(path)
+    last = len(source.bands) - 1
+    image, _ = picture.thumbnail(source, bands=(0, min(1, last), min(2, last)))
+    return _save(image, preview_of(path))
+
+
+def _draw(seen: tuple[np.ndarray, int], grid: GeoBox, frame: GeoDataFrame, path: Path) -> Path:
+    image, step = seen
+    if step == 1 and max(image.shape[:2]) <= SMALL:
+        return _save(picture.draw_outlines(picture.enlarge(image, 2), frame, picture.zoomed(grid, 2)), path)
+    return _save(picture.draw_outlines(image, frame, grid, step), path)
+
+
+def _save(image: np.ndarray, path: Path) -> Path:
+    with store.atomic_write(path, force=True) as temporary:
+        picture.save_png(image, temporary)
+    return path
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """The preview of a map that is being made: the image is looked at while it is read for the map, and drawn on when the outlines are known."""
+
+    path: Path
+    glimpse: picture.Glimpse
+    """What the map reads the image through."""
+
+    def finish(self, frame: GeoDataFrame) -> str:
+        """Draw the fields and write the picture; what is returned is a sentence where the image could not be read, which is no reason to lose a map."""
+        try:
+            _draw(self.glimpse.picture(), self.glimpse.grid, frame, self.path)
+        except UnreadableFile as error:
+            self.path.unlink(missing_ok=True)  # that of an older map
+            return f"There is no preview: {error}"
+        return ""

@@ -1,0 +1,1 @@
+"""Landscapes, photographs and archives that do not exist and know their truth."""

@@ -1,0 +1,114 @@
+"""What stands on the ground: trees and crowns, streams, buildings, and what grows or lies between parcels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from selion.simulation.landscape.noise import cell_key, sample, uniform
+from selion.simulation.landscape.parcels import DITCH, HEDGE, LANE, PLOT, RAIL, ROAD, TRACK, WORKS
+
+# What a point is made of.
+M_ROUGH, M_FIELD, M_TREE, M_BUSH, M_WATER, M_ASPHALT, M_GRAVEL, M_ROOF, M_PAVED, M_LAWN, M_MARGIN, M_SAND = range(12)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def tree_at(x: float, y: float, salt: np.uint64, cell: float, chance: float, low: float, high: float) -> float:
+    """Return the height in metres of a lone tree's crown at (x, y), 0 where there is none.  Trees stay inside their cell."""
+    i, j = int(np.floor(y / cell)), int(np.floor(x / cell))
+    key = cell_key(salt, i, j)
+    if uniform(key, 0) >= chance:
+        return 0.0
+    radius = min(low + (high - low) * uniform(key, 1) ** 2, 0.48 * cell)
+    cx = (j * cell) + radius + (cell - 2 * radius) * uniform(key, 2)
+    cy = (i * cell) + radius + (cell - 2 * radius) * uniform(key, 3)
+    d2 = ((x - cx) ** 2 + (y - cy) ** 2) / (radius * radius)
+    return 0.0 if d2 >= 1 else (1.2 + 1.6 * radius) * np.sqrt(1 - 0.75 * d2)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def crown(x: float, y: float, salt: np.uint64, cell: float) -> tuple[float, float, float, float, float]:
+    """Return (dome 0..1, offset east, offset south in radii, east and south of the centre) of the nearest crown in a closed canopy."""
+    i, j = int(np.floor(y / cell)), int(np.floor(x / cell))
+    best, bx, by, radius_best = 1e9, 0.0, 0.0, 1.0
+    for di in range(-1, 2):
+        for dj in range(-1, 2):
+            key = cell_key(salt, i + di, j + dj)
+            cx, cy = (j + dj + uniform(key, 2)) * cell, (i + di + uniform(key, 3)) * cell
+            radius = cell * (0.45 + 0.4 * uniform(key, 1))
+            d = ((x - cx) ** 2 + (y - cy) ** 2) / (radius * radius)
+            if d < best:
+                best, bx, by, radius_best = d, (x - cx) / radius, (y - cy) / radius, radius
+    return max(0.0, 1.0 - 0.8 * best), bx, by, x - bx * radius_best, y - by * radius_best
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def contour(texture: np.ndarray, x: float, y: float, scale: float, limit: float) -> float:
+    """Return the distance in metres to the zero line of a noise, or 1e9 where it is certainly further than ``limit``."""
+    f = sample(texture, x / scale, y / scale)
+    if abs(f) > limit * 0.16 / scale:
+        return 1e9
+    fx = sample(texture, (x + scale) / scale, y / scale) - f
+    fy = sample(texture, x / scale, (y + scale) / scale) - f
+    slope = np.hypot(fx, fy)
+    # Around a summit the zero line would be a small ring, which no stream is.
+    return abs(f) * scale / slope if slope > 0.016 else 1e9
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _building(s: float, t: float, half_s: float, half_t: float, key: np.uint64, count: int, size: float) -> tuple[int, float]:
+    """Return (index, height) of the building at frame coordinates (s, t) of a plot, or (-1, 0)."""
+    for b in range(count):
+        bs, bt = size * (0.7 + 0.6 * uniform(key, 200 + b)), size * (0.45 + 0.35 * uniform(key, 210 + b))
+        if uniform(key, 220 + b) < 0.5:
+            bs, bt = bt, bs
+        bs, bt = min(bs, 0.8 * half_s), min(bt, 0.8 * half_t)
+        cs = (2 * uniform(key, 230 + b) - 1) * max(half_s - bs - 2, 0.0)
+        ct = (2 * uniform(key, 240 + b) - 1) * max(half_t - bt - 2, 0.0)
+        if abs(s - cs) < bs and abs(t - ct) < bt:
+            ridge = min(bs - abs(s - cs), bt - abs(t - ct)) / min(bs, bt)
+            return b, 3.5 + 2.0 * uniform(key, 250 + b) + 2.5 * ridge
+    return -1, 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def built_up(kind: int, s: float, t: float, hs: float, ht: float, key: np.uint64, x: float, y: float, salt: np.uint64) -> tuple[int, int, float]:
+    """Return (material, part, height in metres) on plots, works and farmsteads."""
+    if kind == PLOT:
+        b, h = _building(s, t, hs, ht, key, 1 + (uniform(key, 199) < 0.6), 8.0)
+    elif kind == WORKS:
+        b, h = _building(s, t, hs, ht, key, 1 + int(6 * uniform(key, 199)), 34.0)
+    else:
+        b, h = _building(s, t, hs, ht, key, 2 + int(4 * uniform(key, 199)), 0.42 * hs)
+    if b >= 0:
+        return M_ROOF, b, h
+    leafy = 0.42 if kind == PLOT else 0.12
+    tree = tree_at(x, y, salt, 11.0, leafy, 1.5, 5.0)
+    if tree > 0:
+        return M_TREE, 0, tree
+    if kind == PLOT:
+        if abs(s - (2 * uniform(key, 260) - 1) * 0.7 * hs) < 1.8:
+            return M_PAVED, 0, 0.0
+        return M_LAWN, 0, 0.0
+    return (
+        (M_PAVED if kind == WORKS or uniform(key, 261) < 0.5 else M_GRAVEL) if uniform(cell_key(key, int(s // 14), int(t // 14)), 3) < 0.75 else M_LAWN,
+        0,
+        0.0,
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def on_cut(what: int, x: float, y: float, salt: np.uint64, ragged: float) -> tuple[int, float]:
+    """Return (material, height) of what lies on a cut."""
+    if what == HEDGE:
+        tree = tree_at(x, y, salt, 9.0, 0.55, 2.0, 4.5)
+        return (M_TREE, tree) if tree > 0 else (M_BUSH, max(0.5, 2.0 + ragged))
+    if what == TRACK:
+        return (M_GRAVEL, 0.0)
+    if what == DITCH:
+        return (M_MARGIN if ragged > -0.3 else M_BUSH, 0.2)
+    if what in (LANE, ROAD):
+        return M_ASPHALT, 0.0
+    if what == RAIL:
+        return M_GRAVEL, 0.3
+    return M_MARGIN, 0.2

@@ -1,0 +1,213 @@
+"""The simulated countryside: :func:`simulate` and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from selion.errors import BadInput, UnknownName
+from selion.labels import Instances, LabelMap, class_labels
+from selion.raster import Raster
+from selion.simulation.landscape import sensor
+from selion.simulation.landscape.change import compare_years, next_plan
+from selion.simulation.landscape.clouds import add_clouds
+from selion.simulation.landscape.cover import SUBS, Ground, LandscapeCover, survey, wood_at_leaves
+from selion.simulation.landscape.noise import make_textures
+from selion.simulation.landscape.render import render
+from selion.simulation.landscape.season import CROP_NAMES, Phenology, make_season
+from selion.simulation.landscape.styles import NAMES, style_index, style_table
+from selion.simulation.landscape.subdivide import grow
+from selion.simulation.landscape.truth import COVER, find_truth
+
+S2_BANDS = tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))
+RGB_BANDS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Landscape:
+    """An image of a countryside that does not exist, and all that is true about it."""
+
+    image: Raster
+    """``bands="s2"``: 8 bands uint16, reflectance x 10000; ``bands="rgb"``: red, green, blue uint8."""
+    labels: LabelMap
+    """Background, field, boundary (:data:`selion.classes.FTW3`)."""
+    instances: Instances
+    """Fields; the table has ``id, class, score, crop, style, area_m2``."""
+    cover: LabelMap
+    """Land cover, :data:`selion.simulation.landscape.COVER`."""
+    scl: Raster | None
+    """Scene classification per date, when clouds were asked for."""
+    dates: tuple[float, ...]
+    """Days of the (northern) year."""
+    seed: int
+    style: str
+    next_year: Landscape | None = None
+    """The same place a year later, when two years were asked for."""
+    changes: pd.DataFrame | None = None
+    """What became of each field: ``before, after, change``."""
+
+
+def simulate(
+    seed: int,
+    shape: tuple[int, int] = (1024, 1024),
+    gsd: float = 10.0,
+    style: str = "mixed",
+    *,
+    crs: str = "EPSG:32633",
+    origin: tuple[float, float] = (300_000.0, 5_400_000.0),
+    bands: str = "s2",
+    clouds: float = 0.0,
+    years: int = 1,
+) -> Landscape:
+    """Simulate a countryside.
+
+    Parameters
+    ----------
+    seed : int
+        Everything follows from it: equal seeds give equal bytes.
+    shape : tuple of int
+        (y, x) size in pixels.
+    gsd : float
+        Ground sampling distance in metres.
+    style : str
+        One of :data:`selion.simulation.landscape.styles.NAMES`.
+    crs : str
+        A CRS in metres.
+    origin : tuple of float
+        Easting and northing of the upper left corner.
+    bands : {"s2", "rgb"}
+        Two dates at red, green, blue, near infrared as Sentinel-2 sees them, or one aerial photograph.
+    clouds : float
+        Share of each date that is under clouds, 0 to 1.
+    years : int
+        1, or 2 for the next year too, with fields merged, parted, given up and newly broken.
+
+    Returns
+    -------
+    Landscape
+
+    Raises
+    ------
+    UnknownName
+        If style or bands are not known.
+    BadInput
+        If a number makes no sense.
+    """
+    _check(shape, gsd, bands, clouds, years)
+    world, fold = _make_world(seed, shape, gsd, style), 2
+    dates = _draw_dates(np.random.default_rng([seed, 2]), bands)
+    grid = GeoBox(shape, Affine(gsd, 0, origin[0], 0, -gsd, origin[1]), crs)
+    view = _View(seed, style, grid, gsd, fold, bands, clouds, dates)
+    first = _photograph(world, view, 0)
+    if years == 1:
+        return first
+    later = replace(view, dates=dates + np.random.default_rng([seed, 5]).normal(0, 6, len(dates)))
+    second = _photograph(replace(world, tree=next_plan(world.tree)), later, 1)
+    return replace(first, next_year=second, changes=compare_years(first.instances.ids, second.instances.ids))
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How a landscape is looked at."""
+
+    seed: int
+    style: str
+    grid: GeoBox
+    gsd: float
+    fold: int
+    bands: str
+    clouds: float
+    dates: np.ndarray
+
+
+def _check(shape: tuple[int, int], gsd: float, bands: str, clouds: float, years: int) -> None:
+    if bands not in ("s2", "rgb"):
+        raise UnknownName.among("set of bands", bands, ("s2", "rgb"))
+    if min(shape) < 8 or not 0.1 <= gsd <= 60 or not 0 <= clouds <= 1 or years not in (1, 2):
+        message = f"A landscape of {shape} pixels of {gsd} m, clouds {clouds}, {years} years was asked for; wanted are 8 px or more, 0.1 to 60 m, clouds 0 to 1, years 1 or 2."
+        raise BadInput(message)
+
+
+def _make_world(seed: int, shape: tuple[int, int], gsd: float, style: str) -> LandscapeCover:
+    rng = np.random.default_rng([seed, 1])
+    row = style_index(style)
+    textures, table = make_textures(rng), style_table(rng)
+    warp = table[row, 18] if row >= 0 else np.exp(rng.uniform(np.log(15), np.log(220)))
+    straight = warp < 40
+    river = rng.uniform(8, 90) if rng.random() < 0.45 else 0.0
+    stream = rng.uniform(0.7, 3.0) if rng.random() < 0.85 else 0.0
+    ragged, density = rng.uniform(0.15, 0.7), rng.exponential(0.7)
+    ox, oy = rng.uniform(0, 50_000, 2)
+    numbers = np.array([warp, 3.0 if straight else rng.uniform(6, 16), river, stream, ragged, ox, oy, density])
+    salt = int(rng.integers(1, 2**62))
+    tree = grow(salt, table, row, (shape[0] * gsd, shape[1] * gsd), 4 * warp + 60)
+    wooded = wood_at_leaves(tree.leaves, textures.smooth, textures.rough, ox, oy)
+    return LandscapeCover(tree, table, textures, numbers, np.uint64(salt), wooded)
+
+
+def _draw_dates(rng: np.random.Generator, bands: str) -> np.ndarray:
+    """Draw a day in summer, or two days of one growing season."""
+    if bands == "rgb":
+        return np.array([rng.uniform(150, 265)])
+    first = rng.uniform(92, 195)
+    pair = np.array([first, min(first + rng.uniform(30, 95), 275)])
+    return pair[::-1].copy() if rng.random() < 0.35 else pair
+
+
+def _photograph(world: LandscapeCover, view: _View, year: int) -> Landscape:
+    """Take the images and the truth of one year."""
+    shape = tuple(view.grid.shape)
+    ground = survey(world, (shape[0] * view.fold, shape[1] * view.fold), view.gsd / view.fold)
+    season = make_season(world, view.dates, np.random.default_rng([view.seed, 3]), year)
+    rng = np.random.default_rng([view.seed, 4, year])
+    image, scl = _expose(world, ground, season, view, rng)
+    smallest = max(4, round(300 / view.gsd**2))
+    ids, key_of, cover = find_truth(ground, view.fold, smallest)
+    instances = Instances(ids, view.grid, _table(world, season, ids, key_of, view.gsd))
+    labels = class_labels(instances)
+    return Landscape(image, labels, instances, LabelMap(cover, view.grid, COVER), scl, tuple(float(d) for d in view.dates), view.seed, view.style)
+
+
+def _expose(world: LandscapeCover, ground: Ground, season: Phenology, view: _View, rng: np.random.Generator) -> tuple[Raster, Raster | None]:
+    count = 3 if view.bands == "rgb" else 4
+    azimuth = np.deg2rad(rng.uniform(120, 200))
+    sun = float(azimuth), float(np.deg2rad(rng.uniform(38, 62)))
+    light = render(world, ground, season, view.fold, count, sun, rng)
+    values, classes = [], []
+    for k in range(len(view.dates)):
+        date = light[k * count : (k + 1) * count]
+        date = sensor.air(date, rng, rng.uniform(0, 0.9))
+        date, scl = add_clouds(date, view.gsd, view.clouds, sun, rng)
+        if view.bands == "rgb":
+            date = sensor.noise(sensor.spread(date, rng.uniform(0.3, 0.6), (0.0, 0.0)), rng, rng.uniform(0.01, 0.05), 0.001)
+            values.append(sensor.to_aerial(date, rng))
+        else:
+            shift = rng.normal(0, 0.15, 2)
+            date = sensor.noise(sensor.spread(date, rng.uniform(0.48, 0.66), (shift[0], shift[1])), rng, rng.uniform(0.006, 0.015), 0.0008)
+            values.append(sensor.to_sentinel(date))
+        classes.append(scl)
+    names = RGB_BANDS if view.bands == "rgb" else S2_BANDS
+    image = Raster(np.concatenate(values), view.grid, names)
+    if view.clouds <= 0:
+        return image, None
+    scl_names = tuple(f"window_{w}:scl" for w in "ab")[: len(classes)]
+    return image, Raster(np.stack(classes), view.grid, scl_names)
+
+
+def _table(world: LandscapeCover, season: Phenology, ids: np.ndarray, key_of: np.ndarray, gsd: float) -> pd.DataFrame:
+    leaf, part = (key_of[1:] - 1) // SUBS, (key_of[1:] - 1) % SUBS
+    area = np.bincount(ids.ravel(), minlength=len(key_of))[1:] * gsd**2
+    return pd.DataFrame(
+        {
+            "id": np.arange(1, len(key_of), dtype=np.int64),
+            "class": pd.array(["field"] * len(leaf), dtype="string"),
+            "score": np.ones(len(leaf), np.float32),
+            "crop": pd.array(np.array(CROP_NAMES)[season.crops[leaf, part % 2]], dtype="string"),
+            "style": pd.array(np.array(NAMES)[world.tree.leaves[leaf, 6].astype(int)], dtype="string"),
+            "area_m2": area.astype(np.float64),
+        }
+    )

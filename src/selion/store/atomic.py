@@ -1,0 +1,214 @@
+"""Whole or not at all: an output appears under its final name only when every byte of it is on the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selion.errors import OutputExists, OutputFailed
+
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EIO, errno.ENOENT, errno.EEXIST}
+NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EINVAL}
+
+
+def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
+    """Refuse an output that cannot or must not be written, before any work is done.
+
+    Parameters
+    ----------
+    path : str or path
+        Final name of a file or folder.  Missing parent folders are fine: they are made when it is written.
+    force : bool
+        Whether what is there already may be replaced.
+
+    Returns
+    -------
+    Path
+        The final name with ``~`` expanded.
+
+    Raises
+    ------
+    OutputExists
+        If it is there and ``force`` is false.
+    OutputFailed
+        If its folder cannot be written to.
+    """
+    path = Path(path).expanduser()
+    if os.path.lexists(path) and not force:
+        raise _exists(path)
+    folder = path.absolute().parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        message = f"{path} cannot be written because {folder} is not a folder: choose another place."
+        raise OutputFailed(message)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        message = f"{path} cannot be written because there is no permission to write in {folder}: choose another place."
+        raise OutputFailed(message)
+    return path
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
+    """Write a file under a temporary name beside ``path`` and give it its final name when the block ends well.
+
+    The temporary name starts with a dot and keeps the ending, so that libraries that choose the format by the ending work.  It is removed,
+    with whatever a library put beside it (``-journal``, ``.aux.xml``), when the block ends badly; a killed process may leave it behind,
+    but never anything under ``path``.
+
+    Raises
+    ------
+    OutputExists
+        If ``path`` is there (also when it appears while we write) and ``force`` is false.
+    OutputFailed
+        If the disk is full or the place cannot be written to.
+    """
+    path = check_output(path, force)
+    if path.is_dir():
+        message = f"{path} is a folder; wanted is the name of a file."
+        raise OutputFailed(message)
+    with explained(path), _temporary(path) as temporary:
+        yield temporary
+        if not temporary.is_file():
+            message = f"Nothing was written for {path}: report this as a bug of the writer."
+            raise OutputFailed(message)
+        _sync(temporary)
+        _publish(temporary, path, force)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
+    """Do for a folder (a Zarr) what :func:`atomic_write` does for a file; the folder exists and is empty when the block begins.
+
+    A folder that is replaced by force is moved aside, and only then removed: no file system swaps two folders in one step everywhere, so a
+    process killed in between leaves the old one under a hidden name and nothing, but nothing half, under the final one.
+
+    Raises
+    ------
+    OutputExists, OutputFailed
+        As for files.
+    """
+    path = check_output(path, force)
+    if path.is_file():
+        message = f"{path} is a file; wanted is the name of a folder."
+        raise OutputFailed(message)
+    with explained(path), _temporary(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        _sync_files(temporary)
+        _publish_folder(temporary, path, force)
+
+
+def publish_folder(folder: Path, path: Path, force: bool) -> None:
+    """Give a finished folder its final name; call it within :func:`explained`.
+
+    Raises
+    ------
+    OutputExists
+        If something is there and ``force`` is false.
+    OutputFailed
+        If a file is there.
+    """
+    if path.is_file():
+        message = f"{path} is a file; wanted is the name of a folder."
+        raise OutputFailed(message)
+    _sync_files(folder)
+    _publish_folder(folder, path, force)
+    shutil.rmtree(folder.with_name(f"{folder.name}.old"), ignore_errors=True)
+
+
+def _sync_files(folder: Path) -> None:
+    for inner, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(inner, name))
+
+
+def _exists(path: Path) -> OutputExists:
+    return OutputExists(f"{path} exists already: choose another name, or replace it with --force.")
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    try:
+        yield temporary
+    finally:
+        for left in temporary.parent.glob(f"{temporary.name.translate(_GLOB)}*"):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+_GLOB = str.maketrans({letter: f"[{letter}]" for letter in "*?["})
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system that concern the output's folder into one sentence; leave all others alone."""
+    try:
+        yield
+    except OSError as error:
+        concerns_us = error.filename is None or Path(os.fsdecode(error.filename)).absolute().is_relative_to(path.absolute().parent)
+        if error.errno in FULL:
+            message = f"{path} was not written because there is no space left ({error.strerror}): free some, or choose another place."
+        elif error.errno in REFUSED and error.filename is not None and concerns_us:
+            message = f"{path} was not written ({error.strerror}): check the folder's permissions, or choose another place."
+        else:
+            raise
+        raise OutputFailed(message) from error
+
+
+def _publish(temporary: Path, path: Path, force: bool) -> None:
+    """Give the final name in one step; without force a file that appeared meanwhile is not overwritten."""
+    if force:
+        temporary.replace(path)
+    else:
+        _link(temporary, path)
+    _sync_folder(path.absolute().parent)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(path):  # a file system without hard links (FAT, some network mounts): the check is not atomic there
+            raise _exists(path) from None
+        temporary.replace(path)
+
+
+def _publish_folder(temporary: Path, path: Path, force: bool) -> None:
+    if os.path.lexists(path):
+        if not force:
+            raise _exists(path)
+        path.replace(temporary.with_name(f"{temporary.name}.old"))
+    temporary.replace(path)
+    _sync_folder(path.absolute().parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    opened: Callable[..., int] = os.open
+    try:
+        handle = opened(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

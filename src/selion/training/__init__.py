@@ -1,0 +1,8 @@
+"""Learning: a recipe and samples in, a trained model with its card out.
+
+Torch and the rest of the ``train`` extra are imported when something is trained; reading a recipe needs neither.
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

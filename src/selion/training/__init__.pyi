@@ -1,0 +1,16 @@
+from .augmentation import augment as augment
+from .checkpoint import STATE as STATE
+from .criterion import make_loss as make_loss
+from .language_recipe import LanguageRecipe as LanguageRecipe
+from .loop import Trained as Trained
+from .loop import fit as fit
+from .reading import find_recipe as find_recipe
+from .reading import list_recipes as list_recipes
+from .reading import read_recipe as read_recipe
+from .reading import recipe_table as recipe_table
+from .recipe import Recipe as Recipe
+from .run import make_network as make_network
+from .run import plan_samples as plan_samples
+from .run import plan_training as plan_training
+from .run import train as train
+from .run import train_plan as train_plan

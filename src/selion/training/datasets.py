@@ -1,0 +1,211 @@
+"""The samples that a recipe asks for, and whether one can learn from them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selion import data
+from selion.classes import FTW2, FTW3, IGNORE
+from selion.errors import BadInput
+from selion.sample import Sample
+from selion.training.class_mapping import is_outlines, placed
+from selion.training.crops import make_view, object_classes, takes_objects
+from selion.training.draws import Draw
+from selion.training.mixture import Mixture, part_recipe, recipe_for
+from selion.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from selion.data.dataset import Dataset
+
+DRAWS = 20
+"""Own polygons: so many draws of splits are tried until both have a chip."""
+TRIES = 64
+"""Windows that are cut, at most, until one holds a pixel to learn from; nearly always the first does."""
+SCAN = 2000
+"""At most so many samples are looked through for a class before it counts as absent."""
+
+
+def open_samples(recipe: Recipe) -> tuple[Dataset | Mixture, Dataset | Mixture]:
+    """Return the training and the validation samples.
+
+    Raises
+    ------
+    BadInput
+        If the recipe names no data.
+    UnreadableFile, UnknownName
+        If it is not there, or has no such split or group.
+    """
+    spec = recipe.data
+    if bool(spec.image) != bool(spec.polygons):
+        message = f"data.image = {spec.image!r} and data.polygons = {spec.polygons!r} were given: own polygons want both."
+        raise BadInput(message)
+    if spec.mix:
+        return _mixtures(recipe)
+    return _single(recipe)
+
+
+def _mixtures(recipe: Recipe) -> tuple[Mixture, Dataset | Mixture]:
+    """Open every part of a mixture; see :attr:`selion.training.recipe.Data.mix` for what is validated on."""
+    spec = recipe.data
+    recipes, shares = [part_recipe(recipe, part) for part in spec.mix], [part.share for part in spec.mix]
+    own = bool(spec.dataset or spec.image)
+    if own:
+        recipes, shares = [replace(recipe, data=replace(spec, mix=())), *recipes], [1 - sum(shares), *shares]
+    opened = [_single(made) for made in recipes]
+    for made, (part, _) in zip(recipes, opened, strict=True):
+        if not len(part):
+            message = f"{part.name} of data.mix has no samples to train on: check its folder, split ({made.data.train_split!r}) and groups."
+            raise BadInput(message)
+    total = sum(shares)
+    training = Mixture(tuple(t for t, _ in opened), tuple(recipes), tuple(share / total for share in shares))
+    if own and len(opened[0][1]):
+        return training, opened[0][1]
+    fed_alike = [(part, made) for made, (_, part) in zip(recipes, opened, strict=True) if len(part) and made.input == recipe.input]
+    if not fed_alike:
+        return training, opened[0][1][:0]
+    return training, Mixture(tuple(p for p, _ in fed_alike), tuple(r for _, r in fed_alike), (1 / len(fed_alike),) * len(fed_alike))
+
+
+def _single(recipe: Recipe) -> tuple[Dataset, Dataset]:
+    spec = recipe.data
+    if not spec.image and not spec.dataset:
+        message = f"The recipe {recipe.name} names no data: add --set data.dataset=FOLDER, or --set data.image=IMAGE --set data.polygons=TABLE."
+        raise BadInput(message)
+    whole = _own_polygons(recipe) if spec.image else _by_name(recipe)
+    return _part(whole, spec.train_split, spec.groups), _part(whole, spec.validation_split, spec.validation_groups or spec.groups, optional=True)
+
+
+def _by_name(recipe: Recipe) -> Dataset:
+    spec = recipe.data
+    asked = FTW3 if is_outlines(recipe.classes) else recipe.classes
+    wanted = asked if asked.names in (FTW2.names, FTW3.names) or data.is_bare(spec.dataset) else None
+    return data.load_dataset(spec.dataset, spec.root or None, classes=wanted, boundary=spec.boundary_width)
+
+
+def _own_polygons(recipe: Recipe) -> Dataset:
+    """Cut an image with polygons into chips, whose splits are made by place: strips across the image, or blocks of land where the recipe says how large.
+
+    Blocks are drawn by lot: the first draw from the recipe's seed on that gives both splits a chip.
+    """
+    from selion.data.burning import Burning
+    from selion.data.place import Land
+    from selion.data.polygons import Chips, Labelled, load_polygons
+    from selion.data.strips import Strips
+
+    spec = recipe.data
+    image, polygons = Path(spec.image).expanduser(), Path(spec.polygons).expanduser()
+    area = Path(spec.area).expanduser() if spec.area else None
+    classes = FTW3 if is_outlines(recipe.classes) else recipe.classes
+    labelled = Labelled(polygons, area, burning=Burning(width=spec.boundary_width), classes=classes)
+    name = f"{image.stem} with {polygons.stem}"
+    if not spec.block_km:
+        return load_polygons([image], labelled, Chips(recipe.window, land=Strips(spec.validation_share)), name=name)
+    lands = (Land(spec.block_km, spec.validation_share, 0.0, recipe.seed + k) for k in range(DRAWS if spec.validation_share else 1))
+    drawn = (load_polygons([image], labelled, Chips(recipe.window, land=land), name=name) for land in lands)
+    first = next(drawn)
+    return next((found for found in (first, *drawn) if {"train", "val"} <= set(found.splits)), first)
+
+
+def _part(whole: Dataset, split: str, groups: tuple[str, ...], *, optional: bool = False) -> Dataset:
+    """Take a split; of a dataset without splits everything is for training and nothing for validation."""
+    if not whole.splits:
+        part = whole[:0] if optional else whole
+        return part.select(groups=groups or None) if len(part) else part
+    if optional and split not in whole.splits:
+        return whole[:0]
+    return whole.select(split, groups or None)
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """Say which samples these are: their number and a hash of their names."""
+    keys = getattr(samples, "keys", None) or [str(k) for k in range(len(samples))]
+    digest = hashlib.blake2b("\n".join(keys).encode(), digest_size=6).hexdigest()
+    return f"{len(samples)} samples {digest}"
+
+
+def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
+    """Make sure that there is something of every class to learn, and that a sample fits the recipe.
+
+    Returns
+    -------
+    list of float
+        Shares of the classes in the samples that were looked at: as many as it took to see every class.
+
+    Raises
+    ------
+    BadInput
+        If a class does not occur, or nothing is seen or known anywhere.
+    BandMismatch, GridMismatch
+        If the first sample does not fit.
+    """
+    if not len(samples):
+        message = "There are no samples to train on: check data.dataset, data.train_split and data.groups."
+        raise BadInput(message)
+    starts = [int(first) for first in samples.starts] if isinstance(samples, Mixture) else [0, len(samples)]
+    for first in starts[:-1]:
+        make_view(samples[first], recipe_for(samples, recipe, first), Draw(recipe.seed, 0, 0))
+    counts = np.zeros(256, np.int64)
+    step = max(1, math.ceil(len(samples) / SCAN))
+    for k in range(0, len(samples), step):
+        counts += _classes(samples[k], recipe_for(samples, recipe, k))
+        if (counts[: len(recipe.classes)] > 0).all():
+            break
+    known = counts[: len(recipe.classes)]
+    absent = [name for name, count in zip(recipe.classes.names, known, strict=True) if count == 0]
+    if absent:
+        raise _nothing_of(absent, recipe, len(samples), unknown=int(counts[IGNORE]))
+    for first, end in itertools.pairwise(starts):
+        _check_seen(samples, recipe, first, end)
+    return [float(v) for v in known / known.sum()]
+
+
+def _check_seen(samples: Sequence[Sample], recipe: Recipe, first: int, end: int) -> None:
+    """Make sure that something is both seen and known in some window of the samples ``first`` to ``end``."""
+    for k in range(TRIES):
+        number = first + k % (end - first)
+        _, labels = make_view(samples[number], recipe_for(samples, recipe, number), Draw(recipe.seed, 0, k))
+        if ((labels if labels.ndim == 2 else labels[0]) != IGNORE).any():
+            return
+    message = (
+        f"In {TRIES} windows of {end - first} training samples, {samples[first].key} the first, no pixel is both seen and known: "
+        "their images hold nodata or NaN, or their masks 255; check them with 'selion data check'."
+    )
+    raise BadInput(message)
+
+
+def _classes(sample: Sample, recipe: Recipe) -> np.ndarray:
+    """Count pixels by class id of the recipe, (256,)."""
+    if takes_objects(sample, recipe) and sample.instances is not None:
+        width = recipe.data.boundary_width if recipe.classes.boundary else 0
+        return np.bincount(object_classes(sample.instances, width, sample.ignore, recipe.classes).ravel(), minlength=256)
+    if sample.labels is None:
+        return np.zeros(256, np.int64)
+    counts = np.bincount(sample.labels.ids.ravel(), minlength=256)
+    moved = np.zeros(256, np.int64)
+    for old, new in placed(sample.labels.classes, recipe.classes).items():
+        moved[new] += counts[old]
+    moved[IGNORE] = counts[IGNORE]
+    return moved
+
+
+def _nothing_of(absent: list[str], recipe: Recipe, count: int, *, unknown: int) -> BadInput:
+    if len(absent) == len(recipe.classes):
+        return BadInput(f"None of the {count} training samples has a pixel whose class is known: check the masks with 'selion data check'.")
+    names = ", ".join(repr(name) for name in absent)
+    if unknown and "field" not in recipe.classes.names:
+        return BadInput(
+            f"No training sample holds the class {names} ({count} samples), but the masks hold 255, which is read as not known: if it stands for a class, "
+            f"write a dataset.toml into the folder that says so, for example classes = 'crop' and values = {{ '0' = 'soil', '255' = 'crop' }}."
+        )
+    return BadInput(
+        f"No training sample holds the class {names} ({count} samples, classes {', '.join(recipe.classes.names)}): a network cannot learn it; "
+        "give classes without it, or masks with it."
+    )

@@ -1,0 +1,144 @@
+"""Learning by reward: groups of answers to one question, each compared with its group; the library's trainer, our rewards."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selion.errors import BadInput
+from selion.extras import require
+from selion.models.language.quiet import quiet
+from selion.progress import OnStep, silent
+from selion.training.conversations import Talks
+from selion.training.language_recipe import LanguageRecipe
+from selion.training.reward import Standing, dice_reward, validity_reward
+from selion.training.sft import dataset, fresh, listener, run, shared_arguments
+
+WATCHED = 50
+"""Steps over which the alarm looks."""
+
+
+def check_gate(standing: Standing, gate: float) -> None:
+    """Refuse to begin with a model that does not write masks yet: all its answers would be worth the same, and nothing could be learnt.
+
+    Raises
+    ------
+    BadInput
+    """
+    if standing.valid < gate:
+        message = (
+            f"Only {standing.valid:.0%} of the supervised model's answers are masks without a fault, and rewards begin at {gate:.0%}: "
+            "train longer with sft.steps, or lower grpo.gate."
+        )
+        raise BadInput(message)
+
+
+def prompt_row(talk: Any) -> dict[str, Any]:
+    """Return the row of a talk that is to be answered."""
+    return {"images": list(talk.images), "prompt": fresh(talk.question), "truth": talk.truth.tolist()}
+
+
+def reinforce(model: Any, processor: Any, talks: Talks, recipe: LanguageRecipe, folder: Path, *, resume: bool = False, on_step: OnStep = silent) -> Reinforced:
+    """Let a model write, and strengthen what is worth more than its group.
+
+    Parameters
+    ----------
+    model, processor
+        The supervised model; with a trainable adapter, the divergence is measured from that adapter as it is now.
+    talks : Talks
+        At least ``steps * prompts * accumulate``.
+    recipe : LanguageRecipe
+    folder : path
+        Of checkpoints.
+    resume : bool
+    on_step : callable
+
+    Returns
+    -------
+    Reinforced
+
+    Notes
+    -----
+    Shao et al., DeepSeekMath (arXiv 2402.03300), equation 3; as MAgSeg (arXiv 2605.16179) has it, with the divergence from the supervised model.
+    The library's defaults are others (loss "dapo", no divergence).
+    """
+    trl = require("trl", "language")
+    spec, prompt, classes = recipe.grpo, recipe.language.prompt, recipe.classes
+    rewards = [dice_reward(prompt, classes, spec.over, spec.smooth), validity_reward(prompt, classes)]
+    weights = [1.0, spec.validity]
+    arguments = trl.GRPOConfig(
+        **shared_arguments(recipe, folder, spec.steps, spec.save_every),
+        per_device_train_batch_size=spec.prompts * spec.answers,
+        gradient_accumulation_steps=spec.accumulate,
+        num_generations=spec.answers,
+        max_completion_length=_room(processor, recipe),
+        learning_rate=spec.lr,
+        weight_decay=spec.weight_decay,
+        warmup_steps=spec.warmup,
+        lr_scheduler_type="cosine",
+        loss_type="grpo",
+        scale_rewards="group",
+        beta=spec.beta,
+        epsilon=spec.epsilon,
+        temperature=spec.temperature,
+        reward_weights=weights,
+    )
+    watch = make_watch(spec.alarm)
+    with quiet():
+        trainer = trl.GRPOTrainer(
+            model=model,
+            args=arguments,
+            reward_funcs=rewards,
+            train_dataset=dataset(talks, prompt_row),
+            processing_class=processor,
+            callbacks=[listener("grpo", on_step), watch],
+        )
+        run(trainer, folder, resume=resume)
+    return Reinforced(trainer.model, tuple(watch.history), watch.alarmed)
+
+
+class Reinforced:
+    """What learning by reward gave."""
+
+    def __init__(self, model: Any, history: tuple[Mapping[str, float], ...], alarm: str) -> None:
+        self.model = model
+        self.history = history
+        """One entry for each logged step: reward, its spread, the share of groups without one, the divergence."""
+        self.alarm = alarm
+        """Why it ended early; empty if it did not."""
+
+
+def _room(processor: Any, recipe: LanguageRecipe) -> int:
+    """Return the tokens of the longest right answer, with some to spare: a model that does not end is cut there."""
+    from selion.models.language.grammar import Grammar
+
+    prompt = recipe.language.prompt
+    longest = Grammar(prompt.spelling, recipe.classes.names, (prompt.grid, prompt.grid)).longest()
+    return int(1.1 * len(processor.tokenizer.encode(longest, add_special_tokens=False))) + 4
+
+
+def make_watch(share: float) -> Any:
+    """Return a callback that keeps the curves, and stops a run in which all answers of most groups are worth the same."""
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def __init__(self) -> None:
+            self.history: list[dict[str, float]] = []
+            self.alarmed = ""
+            self.flat: deque[float] = deque(maxlen=WATCHED)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+            if not logs or "reward" not in logs:
+                return
+            kept = {name: float(logs[name]) for name in ("reward", "reward_std", "frac_reward_zero_std", "kl", "loss") if name in logs}
+            self.history.append({"step": state.global_step, **kept})
+            self.flat.extend([kept.get("frac_reward_zero_std", 0.0)] * max(1, args.logging_steps))
+            mean = sum(self.flat) / len(self.flat)
+            if len(self.flat) == WATCHED and mean > share:
+                groups = f"In {mean:.0%} of the groups of the last {WATCHED} steps all answers were worth the same"
+                self.alarmed = f"{groups}: the answers have collapsed, or there is nothing left to learn."
+                control.should_training_stop = True
+
+    return Watch()

@@ -1,0 +1,220 @@
+"""Recipe of a language model: what :class:`~selion.training.recipe.Recipe` is to a network.  A recipe file with a ``[language]`` table is one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from selion.classes import ClassScheme
+from selion.models.language.chat import Prompt
+from selion.models.language.tiny import TinySize
+from selion.segmenter import InputSpec, Scaling
+from selion.training.sources import Data, Pair, check, share
+
+COUNTRYSIDE = ClassScheme(("others", "field", "tree", "water", "built"), ("field", "water"), None, ("#000000", "#5ac85a", "#1b6e2c", "#2e86de", "#c0392b"))
+"""Five classes of the simulated countryside; roads, rough and bare ground are others."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Scenes of the simulated countryside instead of a dataset."""
+
+    scenes: int = 0
+    """0: none; the data comes from [data]."""
+    validation: int = 4
+    """Further scenes, of other seeds, for validation."""
+    edge: int = 512
+    """Pixels."""
+    gsd: float = 4.0
+    style: str = "mixed"
+    seed: int = 1000
+    """Of the first scene; validation begins 100000 later."""
+
+    def __post_init__(self) -> None:
+        check(self.scenes >= 0, "simulate.scenes", self.scenes, "0 or more")
+        check(self.scenes < 100_000, "simulate.scenes", self.scenes, "fewer than 100000")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How patches are drawn from images."""
+
+    least_classes: int = 1
+    """A patch holds at least so many classes ..."""
+    most_share: float = 1.0
+    """... and none of them on more than this share of its cells.  Patches that are all field teach to say "field"."""
+    step: int = 1
+    """Patches begin at multiples of this many pixels."""
+    hidden: float = 0.0
+    """Share of the lessons in which the patch is said but not shown: a model that sees it in all of them never learns to look at the whole image."""
+    turn: bool = True
+    """One of the eight turns and flips of the square, for image and patch together."""
+    tries: int = 200
+    """Draws after which a patch is taken that is as close to the wishes as was seen."""
+
+    def __post_init__(self) -> None:
+        share("draws.most_share", self.most_share)
+        share("draws.hidden", self.hidden)
+        for name in ("least_classes", "step", "tries"):
+            check(getattr(self, name) >= 1, f"draws.{name}", getattr(self, name), "1 or more")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A low-rank adapter on the language tower."""
+
+    r: int = 64
+    """Rank; 0: no adapter, all parameters learn (tiny models)."""
+    alpha: int = 128
+    dropout: float = 0.05
+    targets: str = r".*(language_model|text_model).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    """Regular expression of the layers: linear ones of the language tower, so that the eyes stay as they are."""
+
+    def __post_init__(self) -> None:
+        check(self.r >= 0, "language.lora.r", self.r, "a rank, or 0 for all parameters")
+        share("language.lora.dropout", self.dropout)
+
+
+@dataclass(frozen=True)
+class Language:
+    """Which model, and how it is asked."""
+
+    base: str = ""
+    """A folder, or the id of a published model that the library can find."""
+    start_from: str = ""
+    """The folder of a language model of selion to go on from, instead of ``base``."""
+    tiny: str = ""
+    """Instead of ``base``: build a tiny model of this family, with a tokenizer trained on the recipe's own answers."""
+    size: TinySize = field(default_factory=TinySize)
+    prompt: Prompt = field(default_factory=Prompt)
+    context: int = 1024
+    """Edge in pixels of the image that is shown whole; larger images are shown in parts of this size."""
+    lora: Lora = Lora()
+
+
+@dataclass(frozen=True)
+class Sft:
+    """Supervised fine-tuning: learn to write the right answers."""
+
+    steps: int = 1000
+    batch: int = 4
+    accumulate: int = 32
+    """Batches to a step: 4 x 32 = 128, as Text4Seg has it."""
+    lr: float = 2e-4
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip: float = 1.0
+    save_every: int = 200
+    """Steps between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        check(self.steps >= 0, "sft.steps", self.steps, "0 or more")
+        for name in ("batch", "accumulate", "save_every"):
+            check(getattr(self, name) >= 1, f"sft.{name}", getattr(self, name), "1 or more")
+
+
+@dataclass(frozen=True)
+class Grpo:
+    """Group-relative policy optimisation: learn from the score of what was written."""
+
+    steps: int = 0
+    """0: none."""
+    prompts: int = 4
+    """Questions to a step."""
+    answers: int = 8
+    """Answers to each question: the group."""
+    accumulate: int = 1
+    lr: float = 1e-6
+    beta: float = 0.04
+    """Weight of the divergence from the supervised model (DeepSeekMath's; the paper does not print its own)."""
+    epsilon: float = 0.2
+    temperature: float = 1.0
+    over: Literal["union", "truth", "all"] = "union"
+    """Classes over which the Dice of the reward is averaged.  "all" is the paper's, which pays a constant answer for each class that is absent."""
+    smooth: float = 1.0
+    validity: float = 0.0
+    """Weight of a second reward: 1 for an answer without a fault."""
+    gate: float = 0.95
+    """Share of the supervised model's answers that must be without a fault before this begins."""
+    alarm: float = 0.5
+    """Stop when in more than this share of the groups of the last 50 steps all answers had the same reward: there is nothing to learn any more."""
+    weight_decay: float = 0.0
+    warmup: float = 0.03
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("gate", "alarm"):
+            share(f"grpo.{name}", getattr(self, name))
+        check(self.steps >= 0, "grpo.steps", self.steps, "0 or more")
+        check(self.answers >= 2, "grpo.answers", self.answers, "2 or more: answers are compared with each other")
+        for name in ("prompts", "accumulate", "save_every"):
+            check(getattr(self, name) >= 1, f"grpo.{name}", getattr(self, name), "1 or more")
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """How the model is looked at before, between and after."""
+
+    patches: int = 64
+    """Of the validation samples; drawn like the training patches, always the same ones."""
+    samples: int = 1
+    """Answers to each that vote; 1: the likeliest one."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What runs it."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int = 0
+    keep: int = 2
+    """Checkpoints that are kept."""
+
+
+@dataclass(frozen=True)
+class LanguageRecipe:
+    """A training run of a language model before it is run: supervised, then by reward."""
+
+    name: str = "magseg"
+    summary: str = ""
+    licence: str = ""
+    attribution: str = ""
+    seed: int = 7
+    classes: ClassScheme = COUNTRYSIDE
+    bands: tuple[str, ...] = ("red", "green", "blue")
+    divide: tuple[float, ...] = (255.0,)
+    subtract: tuple[float, ...] = (0.0,)
+    gsd: Pair | None = None
+    overlap: float = 0.25
+    """Of neighbouring patches when the model is used; the paper's patches do not overlap, and show seams."""
+    data: Data = field(default_factory=Data)
+    simulate: Simulated = Simulated()
+    language: Language = field(default_factory=Language)
+    draws: Draws = Draws()
+    sft: Sft = Sft()
+    grpo: Grpo = Grpo()
+    inspect: Inspect = Inspect()
+    hardware: Machine = Machine()
+
+    def __post_init__(self) -> None:
+        given = [key for key in ("base", "start_from", "tiny") if getattr(self.language, key)]
+        check(len(given) <= 1, "language.base", " and ".join(given), "one of base, start_from and tiny")
+        check(len(self.divide) in {1, len(self.bands)}, "divide", list(self.divide), f"one number, or one for each of the {len(self.bands)} bands")
+        check(len(self.subtract) in {1, len(self.bands)}, "subtract", list(self.subtract), f"one number, or one for each of the {len(self.bands)} bands")
+        check(not self.draws.hidden or self.language.prompt.coordinates, "draws.hidden", self.draws.hidden, "0, or language.prompt.coordinates = true")
+        self.language.prompt.spelling.labels(self.classes.names)  # names that collide with the codec are refused before anything is read
+        patch, context = self.language.prompt.patch, self.language.context
+        check(context >= patch, "language.context", context, f"at least the patch of {patch} px")
+
+    @property
+    def window(self) -> int:
+        """Edge in pixels of the chips that are cut from own polygons: the image that is shown whole."""
+        return self.language.context
+
+    def spec(self) -> InputSpec:
+        """Return the card's InputSpec."""
+        patch = self.language.prompt.patch
+        scaling = Scaling(self.divide, self.subtract, (0.0, 1.0))
+        return InputSpec(self.bands, scaling, self.gsd, patch, self.overlap, 1, self.language.context)

@@ -1,0 +1,245 @@
+"""Validation: the network of the moment, through the road that maps take, beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from selion import fields, metrics, prediction
+from selion.classes import IGNORE, ClassScheme
+from selion.errors import BadInput, EmptyImage
+from selion.grid import pixel_metres
+from selion.metrics.statistics import f1_from_counts, iou_from_counts
+from selion.sample import Sample
+from selion.segmenter import Segmenter
+from selion.training.class_mapping import placed
+from selion.training.recipe import Validate
+
+if TYPE_CHECKING:
+    from selion.metrics import Interval
+    from selion.raster import Raster
+
+COLUMNS = ("object_tp", "object_fp", "object_fn", "pixel_tp", "pixel_fp", "pixel_fn")
+MEASURES = {"object_f1": "object F1", "pixel_iou": "pixel IoU", "miou": "mIoU"}
+"""What a run can be judged by: name in recipes and logs -> name for people."""
+
+
+def miou_from_counts(sums: np.ndarray) -> np.ndarray:
+    """Turn (draw, class (class + 1)) sums of a flattened confusion into (draw,) means of IoU over the classes that truth or guess has.
+
+    It is the dataset-level mIoU of :func:`selion.metrics.pixel_scores`, for many draws at once.
+    """
+    classes = round((np.sqrt(1 + 4 * sums.shape[1]) - 1) / 2)
+    square = sums.reshape(len(sums), classes, classes + 1)
+    hit = np.diagonal(square, axis1=1, axis2=2)
+    union = square.sum(2) + square[:, :, :-1].sum(1) - hit
+    iou = np.divide(hit, union, out=np.zeros_like(hit), where=union > 0)
+    present = (union > 0).sum(1)
+    return np.divide(iou.sum(1), present, out=np.full(len(sums), np.nan), where=present > 0)
+
+
+STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"object_f1": f1_from_counts, "pixel_iou": iou_from_counts, "miou": miou_from_counts}
+"""Measure -> from (draw, count) sums of :meth:`Scores.rows` to (draw,) scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What validation found, sample by sample."""
+
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    counts: np.ndarray
+    """(sample, 6) float64, :data:`COLUMNS`; objects are all 0 where none were looked for."""
+    confusions: tuple[metrics.Confusion, ...] = ()
+    """Pixels by true and guessed class, one for each sample; empty where some sample has no labels of the model's classes."""
+    metric: str = "object_f1"
+    """What these scores are judged by."""
+
+    @property
+    def confusion(self) -> metrics.Confusion | None:
+        """The confusion of the whole split."""
+        return reduce(add, self.confusions) if self.confusions else None
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Which of :data:`MEASURES` these scores hold, that which they are judged by first."""
+        there = {"object_f1": bool(self.counts[:, :3].any()), "pixel_iou": True, "miou": bool(self.confusions)}
+        return tuple(sorted((name for name, found in there.items() if found or name == self.metric), key=lambda name: name != self.metric))
+
+    @property
+    def object_f1(self) -> float:
+        """2 TP / (2 TP + FP + FN) over all samples."""
+        return self.value("object_f1")
+
+    @property
+    def pixel_iou(self) -> float:
+        """TP / (TP + FP + FN) of objects against the rest, over all samples."""
+        return self.value("pixel_iou")
+
+    @property
+    def miou(self) -> float:
+        """IoU of each class over the pixels of all samples, averaged over the classes that truth or guess has."""
+        return self.value("miou")
+
+    @property
+    def judged(self) -> float:
+        """The measure that decides which weights are best."""
+        return self.value(self.metric)
+
+    def value(self, measure: str) -> float:
+        """Return one of :data:`MEASURES` over all samples, NaN where it says nothing."""
+        rows = self.rows(measure)
+        return float(STATISTICS[measure](rows.sum(0, keepdims=True))[0]) if rows.shape[1] else float("nan")
+
+    def rows(self, measure: str) -> np.ndarray:
+        """Return the (sample, count) numbers that a measure is read from."""
+        if measure == "miou":
+            return np.array([c.counts.ravel() for c in self.confusions], float) if self.confusions else np.zeros((len(self.keys), 0))
+        return self.counts[:, :3] if measure == "object_f1" else self.counts[:, 3:]
+
+    def of_samples(self) -> np.ndarray:
+        """Return the measure that decides, of each sample by itself, (sample,) float64; NaN where it says nothing."""
+        return STATISTICS[self.metric](self.rows(self.metric))
+
+    def interval(self, measure: str, draws: int = 1000) -> Interval:
+        """Return one of :data:`MEASURES` with its bootstrap interval over samples."""
+        return metrics.bootstrap(self.rows(measure), STATISTICS[measure], draws=max(draws, 1))
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain values for the log."""
+        tp, fp, fn = (float(v) for v in self.counts[:, :3].sum(0))
+        found = {name: self.value(name) for name in self.measures}
+        if "object_f1" in found:
+            found |= {"object_precision": tp / max(tp + fp, 1), "object_recall": tp / max(tp + fn, 1)}
+        if self.confusion is not None:
+            table = metrics.pixel_scores(self.confusion).iou
+            found |= {f"iou_{name}": float(value) for name, value in zip(self.confusion.names, table, strict=True)}
+        return {name: round(value, 6) for name, value in found.items() if np.isfinite(value)}
+
+
+def chosen(samples: Sequence[Sample], limit: int) -> list[int]:
+    """Return which samples are scored: all, or ``limit`` of them, evenly spread."""
+    if not limit or limit >= len(samples):
+        return list(range(len(samples)))
+    return sorted({int(k) for k in np.linspace(0, len(samples) - 1, limit).round()})
+
+
+def score_samples(model: Segmenter, samples: Sequence[Sample], spec: Validate, limit: int = 0, on_done: Any = None) -> Scores:
+    """Predict samples and count their pixels and, unless the recipe asks for pixels alone, their objects against the truth.
+
+    Raises
+    ------
+    BadInput
+        If a sample has no truth that fits, or there is none.
+    """
+    spec = spec.resolved(model.classes)
+    rows, keys, groups, confusions = [], [], [], []
+    places = chosen(samples, limit)
+    for done, k in enumerate(places, 1):
+        sample = samples[k]
+        try:
+            counts, confusion = _score(model, sample, spec)
+        except EmptyImage:
+            continue  # nothing was seen there, so nothing can be found
+        rows.append(counts)
+        keys.append(sample.key)
+        groups.append(sample.group)
+        confusions += [] if confusion is None else [confusion]
+        if on_done:
+            on_done(done, len(places))
+    if not rows:
+        seen = f"none of the {len(places)} validation samples shows a valid pixel: all is nodata or NaN; check the images with 'selion data check'."
+        message = f"There is nothing to validate on: {seen if places else 'give the dataset a validation split.'}"
+        raise BadInput(message)
+    complete = tuple(confusions) if len(confusions) == len(keys) else ()
+    return Scores(tuple(keys), tuple(groups), np.array(rows, float), complete, spec.metric)
+
+
+def _score(model: Segmenter, sample: Sample, spec: Validate) -> tuple[list[float], metrics.Confusion | None]:
+    probabilities = prediction.predict(sample.image, model)
+    if probabilities is None:
+        message = f"{sample.key} was not predicted."
+        raise BadInput(message)
+    confusion = _confusion(probabilities, model.classes, sample)
+    if confusion is None and "miou" in (spec.metric, "miou" if spec.method == "pixels" else ""):
+        have = ", ".join(sample.labels.classes.names) if sample.labels is not None else "no labels"
+        message = f"{sample.key} has {have}, and the model answers {', '.join(model.classes.names)}: pixels are compared by class, so give it such labels."
+        raise BadInput(message)
+    if spec.method == "pixels" and confusion is not None:
+        return [0, 0, 0, *_covered(confusion, model.classes)], confusion
+    truth = true_objects(sample, spec)
+    guess = found_objects(probabilities, model, spec, truth.shape)
+    ignore = sample.ignore
+    where = sample.instances or sample.labels  # its grid may be finer than the image's
+    pixel = pixel_metres(where.grid if where is not None else sample.image.grid)
+    image = metrics.score_ids(sample.key, truth, guess, ignore=ignore, pixel=pixel, options=metrics.ImageOptions(distances=False))
+    objects = metrics.object_scores(image.table, spec.iou, strict=spec.method == "components")
+    return [objects.tp, objects.fp, objects.fn, *image.area], confusion
+
+
+def _covered(confusion: metrics.Confusion, classes: ClassScheme) -> list[float]:
+    """Return TP, FP, FN of what is not ground: the classes that come as things and their boundary, or all but the first where none do."""
+    names = {*classes.things, classes.boundary} if classes.things else set(classes.names[1:])
+    inside = np.array([name in names for name in classes.names])
+    counts = confusion.counts
+    hit = counts[inside][:, :-1][:, inside].sum()
+    return [float(hit), float(counts[~inside][:, :-1][:, inside].sum()), float(counts[inside].sum() - hit)]
+
+
+def found_objects(probabilities: Raster, model: Segmenter, spec: Validate, shape: tuple[int, ...]) -> np.ndarray:
+    """Return (y, x) int32 object ids on a grid of ``shape``; for "pixels" the class ids, 0 being ground."""
+    spec = spec.resolved(model.classes)
+    if spec.method == "pixels":
+        return _onto(_said(probabilities), shape).astype(np.int32)
+    plain = fields.InstanceOptions(extent="field", min_area=0, max_hole=0)  # PRUE counts what touches, as it is
+    objects = fields.find_instances(probabilities, model.classes, spec.method, plain if spec.method == "components" else None)
+    return _onto(objects.ids, shape)
+
+
+def true_objects(sample: Sample, spec: Validate) -> np.ndarray:
+    """Return (y, x) int32 true objects: ids where there are any; for "components", or without ids, the 4-connected parts of the thing classes.
+
+    For "pixels" they are the class ids.
+    """
+    by_labels = spec.method in ("components", "pixels") and sample.labels is not None
+    if sample.instances is not None and not by_labels:
+        return sample.instances.ids
+    if sample.labels is None:
+        message = f"{sample.key} has neither instances nor labels: there is nothing to validate with."
+        raise BadInput(message)
+    if spec.method == "pixels":
+        return sample.labels.ids.astype(np.int32)
+    wanted = [sample.labels.classes.index(name) for name in sample.labels.classes.things]
+    ids: np.ndarray = ndimage.label(np.isin(sample.labels.ids, wanted))[0].astype(np.int32)
+    return ids
+
+
+def _confusion(probabilities: Raster, classes: ClassScheme, sample: Sample) -> metrics.Confusion | None:
+    """Count pixels by class; None where the labels have a class that the model has not."""
+    known = {} if sample.labels is None else placed(sample.labels.classes, classes)
+    if sample.labels is None or len(known) < len(sample.labels.classes):
+        return None
+    moved = np.arange(256, dtype=np.uint8)  # a value that is no class stays, and is refused by name
+    moved[: len(sample.labels.classes)] = [known[k] for k in range(len(sample.labels.classes))]
+    return metrics.confusion(moved[sample.labels.ids], _onto(_said(probabilities), sample.labels.ids.shape), classes)
+
+
+def _said(probabilities: Raster) -> np.ndarray:
+    said = probabilities.values.argmax(0).astype(np.uint8)
+    if probabilities.valid is not None:
+        said[~probabilities.valid] = IGNORE
+    return said
+
+
+def _onto(ids: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Bring (y, x) ids of the same extent onto another shape: the id under each pixel's centre."""
+    if ids.shape == shape:
+        return ids
+    rows, columns = (np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1) for new, old in zip(shape, ids.shape, strict=True))
+    return ids[np.ix_(rows, columns)]

@@ -1,0 +1,93 @@
+"""The state of a run as tensors: network, optimiser, average of the weights, scaler of the gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from selion.training.recipe import Recipe
+
+
+@dataclass(eq=False)
+class TrainingState:
+    """What changes from step to step."""
+
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: dict[str, torch.Tensor] | None
+    """Moving average of the parameters by name, or None."""
+    epoch: int = 0
+    done: int = 0
+    """Steps done in this epoch."""
+    best: float = -1.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry for each logged step and each validation."""
+
+
+def make_state(network: torch.nn.Module, recipe: Recipe, device: torch.device, half: bool) -> TrainingState:
+    """Prepare a network for its first step."""
+    schedule = recipe.schedule
+    network = network.to(device).to(memory_format=torch.channels_last)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, amsgrad=schedule.amsgrad)
+    average = {name: value.detach().clone() for name, value in network.named_parameters()} if schedule.average else None
+    return TrainingState(network, optimizer, torch.amp.GradScaler(device.type, enabled=half), average)
+
+
+def update_average(state: TrainingState, decay: float, step: int) -> None:
+    """Move the average of the weights towards the live ones.  Early in a run it forgets faster, so that the random start is gone by its end."""
+    if state.average is None:
+        return
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    live = dict(state.network.named_parameters())
+    with torch.no_grad():
+        torch._foreach_lerp_(list(state.average.values()), [live[name].detach() for name in state.average], share)  # it has no public name
+
+
+def weights_of(state: TrainingState) -> dict[str, torch.Tensor]:
+    """Return the state dict to export: the averaged parameters if there are any, always with the live batch statistics.
+
+    Averaged statistics are not to be trusted: they hold a rest of the variance 1 that batch norm starts with, which can be more than the truth.
+    """
+    found = dict(state.network.state_dict())
+    if state.average is not None:
+        found |= state.average
+    return {name: tensor.detach().clone() for name, tensor in found.items()}
+
+
+def to_tensors(state: TrainingState) -> dict[str, torch.Tensor]:
+    """Return all tensors under flat names."""
+    found = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    for name, tensor in (state.average or {}).items():
+        found[f"average.{name}"] = tensor
+    for number, values in state.optimizer.state_dict()["state"].items():
+        for key, value in values.items():
+            found[f"optimizer.{number}.{key}"] = torch.as_tensor(value)
+    return found
+
+
+def from_tensors(state: TrainingState, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put tensors of :func:`to_tensors` back."""
+    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    state.network.load_state_dict(parts["network"])
+    if state.average is not None:
+        for name, value in state.average.items():
+            value.copy_(parts["average"][name])
+    _restore_optimizer(state.optimizer, parts["optimizer"])
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Fill the optimiser's state, in the memory layout of its parameters."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for name, tensor in tensors.items():
+        number, _, key = name.partition(".")
+        parameter = parameters[int(number)]
+        moment = tensor.shape == parameter.shape and tensor.ndim > 0
+        optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor) if moment else tensor.clone()

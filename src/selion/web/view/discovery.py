@@ -1,0 +1,211 @@
+"""What there is to see in the files and folders that were given; nothing else is ever opened."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.web.view.cells import Overview, detail_zoom
+from selion.web.view.chunks import Fields, open_parquet
+from selion.web.view.memory import TABLES, open_table
+from selion.web.view.photos import ENDINGS, TABLE, Album, open_album, open_photos, within
+from selion.web.view.pmtiles import PMTilesFile, open_archive
+from selion.web.view.rasters import RasterFile, open_geotiff
+
+TIFFS = (".tif", ".tiff")
+MOST_FILES = 500
+DEEPEST = 4
+"""Folders in folders that are looked into."""
+MOST_PARTS = 5000
+UNSEEN = ("preview.png", "overlays", "masks", "thumbs", "__pycache__")
+
+
+@dataclass(frozen=True, eq=False)
+class FieldsLayer:
+    """Fields, and how they are seen from afar."""
+
+    fields: Fields
+    zoom: int
+    overview: Overview | None
+    path: Path
+
+
+@dataclass
+class Discovery:
+    """Layers by their names in addresses, and what could not be opened."""
+
+    rasters: dict[str, RasterFile] = field(default_factory=dict)
+    fields: dict[str, FieldsLayer] = field(default_factory=dict)
+    archives: dict[str, PMTilesFile] = field(default_factory=dict)
+    albums: dict[str, Album] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    """What each layer is called on the page."""
+
+    def said(self) -> str:
+        """Return how much there is, in one sentence."""
+        rows = sum(place.rows for layer in self.fields.values() for place in layer.fields.places)
+        photos = sum(len(album.photos) for album in self.albums.values())
+        tables = len(self.fields) + len(self.archives)
+        return f"{len(self.rasters):,} rasters, {tables:,} tables with {rows:,} fields, {photos:,} photographs."
+
+    def close(self) -> None:
+        """Stop what works in the background."""
+        for layer in self.fields.values():
+            if layer.overview is not None:
+                layer.overview.stop()
+
+
+def find(given: Sequence[Path]) -> Discovery:
+    """Open what was given, by heads and feet only.
+
+    Raises
+    ------
+    BadInput
+        If nothing of it can be shown.
+    """
+    roots = [real_root(path) for path in given]
+    found = Discovery()
+    photos: list[Path] = []
+    albums: list[Path] = []  # photographs of which nobody doubts that they are meant: single files, and folders that hold nothing else
+    for path, root in zip(given, roots, strict=True):
+        files = [root] if root.is_file() else listed(root)
+        albums += files if all(each.suffix.lower() in ENDINGS for each in files) else []
+        for each in files:
+            name = each.name if root.is_file() else str(Path(path.name or root.name) / each.relative_to(root))
+            name = f"{root.parent.name}/{name}" if root.is_file() and len(given) > 1 else name  # 2023/fields.parquet and 2024/fields.parquet
+            add(found, each, name, roots, photos)
+    alone = not (found.rasters or found.fields or found.archives)
+    known = {photo.picture for album in found.albums.values() for photo in album.photos if photo.bare}
+    photos = [each for each in (photos if alone else albums) if each not in known]
+    if photos:
+        add_photos(found, photos)
+    if not (found.rasters or found.fields or found.archives or any(album.photos for album in found.albums.values())):
+        if len(found.problems) == len(given) == 1:
+            raise UnreadableFile(found.problems[0])
+        why = found.problems[0] if found.problems else "wanted are GeoTIFF, GeoParquet, PMTiles, GeoPackage, or the folder of selion map, demo or crops."
+        message = f"There is nothing to see in {', '.join(map(str, given))}: {why}"
+        raise BadInput(message)
+    for layer in found.fields.values():
+        if layer.overview is not None:
+            layer.overview.start()
+    return found
+
+
+def real_root(path: Path) -> Path:
+    """Return the real path of what was given.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is none.
+    """
+    try:
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        message = f"{path} does not exist: give a file or a folder."
+        raise UnreadableFile(message) from error
+
+
+def listed(root: Path) -> list[Path]:
+    """List the files below a folder that may be shown, folders of parts as one, and never what a link leads out of it to."""
+    found: list[Path] = []
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        if TABLE in files:
+            found.append(here)
+            folders[:] = []
+            continue
+        if any("=" in name for name in folders) and parts_of(here):
+            found.append(here)
+            folders[:] = []
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")) and name not in UNSEEN and not name.endswith(".zarr"))
+        if len(here.relative_to(root).parts) >= DEEPEST:
+            folders[:] = []
+        kept = sorted(name for name in files if not name.startswith((".", "_")) and name not in UNSEEN and Path(name).suffix.lower() in (*OPENERS, *ENDINGS))
+        found += [real for name in kept if (real := within(here / name, (root,))) is not None]
+        if len(found) > MOST_FILES:
+            break
+    return found[:MOST_FILES]
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """List the parts of a map that is partitioned, as ``selion merge`` leaves it: ``name=value/*.parquet``."""
+    return [real for part in sorted(folder.glob("*=*/*.parquet"))[:MOST_PARTS] if (real := within(part, (folder,))) is not None]
+
+
+def add(found: Discovery, path: Path, name: str, roots: Sequence[Path], photos: list[Path]) -> None:
+    """Open one file; what cannot be opened is told on the page."""
+    ending = path.suffix.lower()
+    if ending in ENDINGS:
+        photos.append(path)
+        return
+    try:
+        if path.is_dir() and not (path / TABLE).is_file():
+            key = add_fields(found, open_parquet(parts_of(path)), parts_of(path)[0])
+        elif path.is_dir():
+            key = f"p{len(found.albums)}"
+            found.albums[key] = open_album(path, roots)
+        else:
+            key = OPENERS[ending](found, path) if ending in OPENERS else ""
+        if key:
+            found.names[key] = name
+    except SelionError as error:
+        found.problems.append(str(error))
+
+
+def add_photos(found: Discovery, paths: Sequence[Path]) -> None:
+    """Take up photographs without a table; those that cannot be read are told on the page."""
+    key = f"p{len(found.albums)}"
+    found.albums[key] = open_photos(paths, paths[0].parent)
+    found.names[key] = paths[0].parent.name
+    read = {photo.picture for photo in found.albums[key].photos}
+    if lost := [path.name for path in paths if path not in read]:
+        found.problems.append(f"{lost[0]}{f' and {len(lost) - 1:,} more' if len(lost) > 1 else ''} cannot be read as a photograph: copy it again.")
+
+
+def add_raster(found: Discovery, path: Path) -> str:
+    """Open a GeoTIFF."""
+    key = f"r{len(found.rasters)}"
+    found.rasters[key] = open_geotiff(path)
+    return key
+
+
+def add_archive(found: Discovery, path: Path) -> str:
+    """Open a PMTiles file."""
+    key = f"t{len(found.archives)}"
+    found.archives[key] = open_archive(path)
+    return key
+
+
+def add_parquet(found: Discovery, path: Path) -> str:
+    """Open a GeoParquet file."""
+    return add_fields(found, open_parquet([path]), path)
+
+
+def add_table(found: Discovery, path: Path) -> str:
+    """Open a GeoPackage, FlatGeobuf or GeoJSON file."""
+    return add_fields(found, open_table(path), path)
+
+
+def add_fields(found: Discovery, fields: Fields, path: Path) -> str:
+    """Take fields up; many of them get an overview."""
+    key, zoom = f"f{len(found.fields)}", detail_zoom(fields)
+    found.fields[key] = FieldsLayer(fields, zoom, Overview(fields, zoom, identity(fields, path)) if zoom else None, path)
+    return key
+
+
+def identity(fields: Fields, path: Path) -> str:
+    """Return what changes when the files do."""
+    told = [f"{each.name}:{each.stat().st_size}:{each.stat().st_mtime_ns}" for each in (*getattr(fields, "paths", ()), path)]
+    return hashlib.blake2b("\n".join([str(path), *told]).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+OPENERS: dict[str, Any] = dict.fromkeys(TIFFS, add_raster) | {".parquet": add_parquet, ".pmtiles": add_archive} | dict.fromkeys(TABLES, add_table)
+"""By file ending."""

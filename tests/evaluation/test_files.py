@@ -1,0 +1,180 @@
+"""Maps against a truth from files: extents, columns, calibration, and every bad input of the referee's list."""
+
+import tomllib
+from dataclasses import replace
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from click.testing import CliRunner
+from odc.geo.geobox import GeoBox
+
+from selion import store
+from selion.classes import FTW3
+from selion.cli.evaluate import evaluate_command
+from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.evaluation import evaluate_files, score_fields
+from selion.grid import whole
+from selion.metrics import Correction, ScoreOptions, object_scores, regular_grid
+from selion.models.card import ModelCard, read_card, write_card
+from selion.segmenter import InputSpec
+
+GRID = GeoBox((96, 96), Affine(10, 0, 600000, 0, -10, 5300000), "EPSG:32633")
+QUICK = ScoreOptions(draws=0)
+
+
+def raster(path, ids, grid=GRID, dtype=np.int32):
+    with store.create_cog(path, grid, ("instance",), dtype, nodata=0, overviews="nearest") as sink:
+        sink.write(whole(grid), np.asarray(ids, dtype)[None])
+    return path
+
+
+def squares(path, step=160, keep=lambda k: True, crs="EPSG:32633", **columns):
+    """Write polygons over the grid, row by row from the upper left, edges ``step`` metres apart."""
+    boxes = [shapely.box(x, y - step, x + step, y) for y in range(5300000, 5299040, -step) for x in range(600000, 600960, step)]
+    chosen = [k for k in range(len(boxes)) if keep(k)]
+    values = {name: [make(k) for k in chosen] for name, make in columns.items()}
+    geopandas.GeoDataFrame(values, geometry=[boxes[k] for k in chosen], crs=crs).to_file(path)
+    return path
+
+
+def test_what_is_found_where_nobody_mapped_is_not_false(tmp_path):
+    guess = squares(tmp_path / "guess.gpkg")
+    truth = squares(tmp_path / "truth.gpkg", keep=lambda k: k < 12)  # the upper third
+    area = geopandas.GeoDataFrame(geometry=[shapely.box(600000, 5299680, 600960, 5300000)], crs="EPSG:32633")
+    area.to_crs("EPSG:4326").to_file(tmp_path / "area.gpkg")
+    raster(tmp_path / "area.tif", np.arange(96)[:, None].repeat(96, 1) < 32, dtype=np.uint8)
+    raster(tmp_path / "guess.tif", regular_grid((96, 96), 16))
+    for said, extents in ((guess, ["area.gpkg"]), (tmp_path / "guess.tif", ["area.gpkg", "area.tif"])):
+        plain = evaluate_files([said], truth, QUICK).runs[0]
+        assert plain.values["object_precision"] == pytest.approx(1 / 3)
+        for extent in extents:
+            report = evaluate_files([said], truth, QUICK, extent=tmp_path / extent)
+            assert report.runs[0].values["object_precision"] == 1
+            assert report.runs[0].values["object_recall"] == 1
+            assert report.runs[0].values["pixel_iou"] == pytest.approx(1, abs=2e-3)
+            assert report.runs[0].kinds["guess"]["ignored"] == 24
+            assert report.settings["mapped area of the truth"] == extent
+    with pytest.raises(BadInput, match="as polygons too"):
+        evaluate_files([guess], truth, QUICK, extent=tmp_path / "area.tif")
+
+
+def test_truth_outside_its_extent_is_counted(tmp_path):
+    truth = geopandas.read_file(squares(tmp_path / "truth.gpkg"))
+    found = score_fields(truth, truth, extent=shapely.box(600000, 5299680, 600960, 5300000))
+    assert any("24 polygons lie outside the extent" in line for line in found.problems)
+    assert object_scores(found.scores.table).tp == 12
+
+
+def test_scores_by_any_column_of_the_truth(tmp_path):
+    truth = squares(tmp_path / "truth.gpkg", crop=lambda k: "maize" if k % 3 == 0 else "wheat")
+    guess = squares(tmp_path / "guess.gpkg", keep=lambda k: k % 3, crop=lambda k: "wheat")
+    burnt = raster(tmp_path / "guess.tif", np.where(np.isin(regular_grid((96, 96), 16), np.arange(1, 37)[np.arange(36) % 3 > 0]), regular_grid((96, 96), 16), 0))
+    for said in (guess, burnt):
+        table = evaluate_files([said], truth, QUICK, by=("crop",)).runs[0].strata["crop"]
+        assert table["recall"].to_dict() == {"maize": 0.0, "wheat": 1.0}
+    assert evaluate_files([guess], truth, QUICK, by=("crop",)).runs[0].strata["crop"].loc["wheat", "precision"] == 1
+    with pytest.raises(UnknownName, match="crop"):
+        evaluate_files([guess], truth, QUICK, by=("crops",))
+    with pytest.raises(BadInput, match="is a raster"):
+        evaluate_files([guess], burnt, QUICK, by=("crop",))
+
+
+def run(*arguments):
+    return CliRunner().invoke(evaluate_command, [*map(str, arguments), "--bootstrap", "0", "-q"])
+
+
+def test_a_fitted_calibration_goes_onto_a_card_and_back(tmp_path):
+    truth = squares(tmp_path / "truth.gpkg", keep=lambda k: k % 2)
+    guess = squares(tmp_path / "guess.gpkg", confidence=lambda k: 0.9 + 0.05 * (k % 2) - 0.002 * k)
+    arguments = ("--pred", guess, "--truth", truth, "-o", tmp_path / "out")
+    done = run(*arguments, "--fit-calibration", tmp_path / "calibration.toml")
+    assert done.exit_code == 0, done.output
+    table = tomllib.loads((tmp_path / "calibration.toml").read_text())["calibration"]
+    assert table["objects"] == 36
+    correction = Correction.from_dict(table)
+    assert correction(np.array([0.9])) < 0.9
+    card = ModelCard("toy", InputSpec(("red",)), FTW3, calibration=table)
+    write_card(card, tmp_path / "card.toml")
+    again = read_card(tmp_path / "card.toml")
+    assert again == card
+    assert Correction.from_dict(again.calibration) == correction
+    assert "calibration" not in replace(card, calibration={}).to_dict()
+    with pytest.raises(BadInput, match="a number"):
+        ModelCard.from_dict({**tomllib.loads((tmp_path / "card.toml").read_text()), "calibration": {"slope": "steep"}})
+    bare = squares(tmp_path / "bare.gpkg")
+    refused = run("--pred", bare, "--truth", truth, "-o", tmp_path / "other", "--fit-calibration", tmp_path / "no.toml").exception
+    assert isinstance(refused, BadInput)
+    assert not (tmp_path / "no.toml").exists()
+
+
+def test_other_crs_is_said_and_reprojection_is_offered(tmp_path):
+    truth = squares(tmp_path / "truth.gpkg")
+    geopandas.read_file(truth).to_crs("EPSG:4326").to_file(tmp_path / "lonlat.gpkg")
+    ids = raster(tmp_path / "ids.tif", regular_grid((96, 96), 16))
+    lonlat = tmp_path / "lonlat.gpkg"
+    with pytest.raises(GridMismatch, match="--reproject"):
+        evaluate_files([lonlat], truth, QUICK)
+    assert evaluate_files([lonlat], truth, QUICK, reproject=True).runs[0].values["object_f1"] == 1
+    for said, real in ((lonlat, ids), (ids, lonlat)):
+        report = evaluate_files([said], real, QUICK)
+        assert report.runs[0].values["object_f1"] == 1
+        assert any("from EPSG:4326 to the raster's EPSG:32633" in line for line in report.problems)
+    moved = raster(tmp_path / "moved.tif", regular_grid((96, 96), 16), GeoBox((96, 96), Affine(10, 0, 600005, 0, -10, 5300000), "EPSG:32633"))
+    with pytest.raises(GridMismatch, match="grid"):
+        evaluate_files([moved], ids, QUICK)
+    photo = raster(tmp_path / "photo.tif", regular_grid((96, 96), 16), GeoBox((96, 96), Affine.identity(), None))
+    with pytest.raises(GridMismatch, match="CRS"):
+        evaluate_files([truth], photo, QUICK)
+
+
+def test_empty_truth_and_empty_prediction_are_said(tmp_path):
+    nothing, full = raster(tmp_path / "nothing.tif", np.zeros((96, 96))), raster(tmp_path / "full.tif", regular_grid((96, 96), 16))
+    truthless = evaluate_files([full], nothing, QUICK).runs[0]
+    assert truthless.values["object_precision"] == 0
+    assert np.isnan(truthless.values["object_recall"])
+    assert any("no true object" in note for note in truthless.notes)
+    silent = evaluate_files([nothing], full, QUICK).runs[0]
+    assert silent.values["object_recall"] == 0
+    assert np.isnan(silent.values["object_precision"])
+    assert any("no guessed object" in note for note in silent.notes)
+    both = evaluate_files([nothing], nothing, QUICK)
+    assert np.isnan(both.runs[0].values["object_f1"])
+    assert "NaN" not in both.to_json()
+
+
+def test_nothing_known_at_all(tmp_path):
+    full, none = raster(tmp_path / "full.tif", regular_grid((96, 96), 16)), raster(tmp_path / "none.tif", np.zeros((96, 96)), dtype=np.uint8)
+    report = evaluate_files([full], full, QUICK, extent=none)
+    assert np.isnan(report.runs[0].values["object_f1"])
+    assert any("no known pixel" in note for note in report.runs[0].notes)
+    assert report.runs[0].kinds["guess"]["ignored"] == 36
+
+
+def test_bad_polygons_are_repaired_dropped_and_counted_on_a_grid_too(tmp_path):
+    bow = shapely.Polygon([(600000, 5300000), (600320, 5299680), (600320, 5300000), (600000, 5299680)])
+    shapes = [bow, shapely.Point(600000, 5300000), shapely.box(600100, 5299700, 600400, 5299990), shapely.box(600500, 5299700, 600800, 5299990)]
+    geopandas.GeoDataFrame(geometry=shapes, crs="EPSG:32633").to_file(tmp_path / "truth.geojson", driver="GeoJSON")
+    ids = raster(tmp_path / "ids.tif", regular_grid((96, 96), 16))
+    report = evaluate_files([ids], tmp_path / "truth.geojson", QUICK)
+    for expected in ("1 invalid polygons were repaired", "1 rows without an area", "1 pairs of polygons overlap; the later one stands"):
+        assert any(expected in line for line in report.problems), report.problems
+    tiny = geopandas.GeoDataFrame(geometry=[shapely.box(600001, 5299991, 600003, 5299993), shapes[3]], crs="EPSG:32633")
+    tiny.to_file(tmp_path / "tiny.gpkg")
+    assert any("1 of 2 polygons hold no pixel centre" in line for line in evaluate_files([ids], tmp_path / "tiny.gpkg", QUICK).problems)
+
+
+def test_values_that_are_no_ids_are_refused(tmp_path):
+    scores = raster(tmp_path / "scores.tif", np.random.default_rng(0).random((96, 96)), dtype=np.float32)
+    ids = raster(tmp_path / "ids.tif", regular_grid((96, 96), 16))
+    with pytest.raises(BadInput, match="object ids"):
+        evaluate_files([scores], ids, QUICK)
+
+
+def test_ids_with_gaps_and_in_any_order_are_the_same_map(tmp_path):
+    ids = regular_grid((96, 96), 16)
+    other = np.random.default_rng(1).permutation(10_000)[ids] + 1
+    one, two = raster(tmp_path / "one.tif", ids), raster(tmp_path / "two.tif", other)
+    assert evaluate_files([two], one, QUICK).runs[0].values["panoptic_quality"] == 1

@@ -1,0 +1,161 @@
+"""The trimap: its laws, its files, and that what it makes 255 leaves every loss unchanged."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from selion.classes import CROP, FTW3, IGNORE
+from selion.cli.main import main
+from selion.errors import BadInput, GridMismatch, UnreadableFile
+from selion.grid import photo_grid
+from selion.labelling import agree, measure_agreement, read_labels, write_mask
+from selion.labelling.trimap import pair_masks, total
+from selion.labels import LabelMap
+
+GEO = GeoBox((12, 14), Affine(10, 0, 3e5, 0, -10, 5e6), "EPSG:32633")
+
+
+def labels(seed, shape=(12, 14), classes=FTW3, grid=None, unknown=0.2):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, len(classes), shape).astype(np.uint8)
+    ids[rng.random(shape) < unknown] = IGNORE
+    return LabelMap(ids, grid or photo_grid(shape), classes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 9999), st.integers(0, 9999), st.floats(0, 1))
+def test_laws(one, other, unknown):
+    a, b = labels(one, unknown=unknown), labels(other)
+    both = agree(a, b)
+    assert (agree(a, a).ids == a.ids).all()
+    assert (both.ids == agree(b, a).ids).all()
+    assert (agree(both, a).ids == both.ids).all()
+    kept = both.ids != IGNORE
+    assert (both.ids[kept] == a.ids[kept]).all()
+    assert (both.ids[kept] == b.ids[kept]).all()
+    assert (both.ids[(a.ids == IGNORE) | (b.ids == IGNORE) | (a.ids != b.ids)] == IGNORE).all()
+
+
+def test_agreement_counts_what_both_know():
+    one = LabelMap(np.array([[0, 0, 1, 1, 255, 2]], np.uint8), photo_grid((1, 6)), FTW3)
+    other = LabelMap(np.array([[0, 1, 1, 255, 2, 2]], np.uint8), photo_grid((1, 6)), FTW3)
+    found = measure_agreement(one, other)
+    assert (found.pixels, found.confusion.ignored) == (6, 2)
+    assert found.share == pytest.approx(3 / 4)
+    assert found.by_class() == {"background": 0.5, "field": 0.5, "boundary": 1.0}
+    twice = total([found, found], FTW3)
+    assert (twice.pixels, twice.share) == (12, found.share)
+    assert np.isnan(total([], FTW3).share)
+
+
+def test_grids_and_classes_must_agree():
+    with pytest.raises(GridMismatch, match="different grids"):
+        agree(labels(0), labels(0, (12, 13)))
+    with pytest.raises(GridMismatch):
+        agree(labels(0, grid=GEO), labels(0))
+    with pytest.raises(BadInput, match="bring both to one scheme"):
+        agree(labels(0), LabelMap(np.zeros((12, 14), np.uint8), photo_grid((12, 14)), CROP))
+
+
+@pytest.mark.parametrize(("grid", "ending"), [(GEO, ".tif"), (None, ".png")])
+def test_masks_come_back_as_they_were(grid, ending, tmp_path):
+    made = labels(3, grid=grid)
+    found = read_labels(write_mask(made, tmp_path / f"x{ending}"), FTW3)
+    assert (found.ids == made.ids).all()
+    assert found.grid == made.grid
+    with pytest.raises(BadInput, match="holds the value 2"):
+        read_labels(tmp_path / f"x{ending}", CROP)
+
+
+def test_folders_are_paired_by_name(tmp_path):
+    for folder, keys in (("a", ("x", "sub/y", "alone")), ("b/masks", ("x", "sub/y"))):
+        for key in keys:
+            path = tmp_path / folder / f"{key}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_mask(labels(len(folder), classes=CROP), path)
+    assert set(pair_masks(tmp_path / "a", tmp_path / "b")) == {"x", "sub/y"}
+    for one, other, error in (("a", "b/masks/x.png", BadInput), ("a", "none", UnreadableFile), ("a/sub", "b/masks/../..", BadInput)):
+        with pytest.raises(error):
+            pair_masks(tmp_path / one, tmp_path / other)
+
+
+def test_the_command_line(tmp_path, capsys):
+    for name, seed in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        write_mask(labels(seed, grid=GEO), tmp_path / name / "field.tif")
+    write_mask(labels(1), tmp_path / "a" / "more.png")
+    arguments = ["label", "trimap", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(tmp_path / "out"), "--classes", "fields-3"]
+    main(arguments)
+    said = capsys.readouterr()
+    assert "1 masks of" in said.err
+    assert "Agreed:" in said.err
+    kept = read_labels(tmp_path / "out" / "masks" / "field.tif", FTW3)
+    assert (kept.ids == agree(labels(1, grid=GEO), labels(2, grid=GEO)).ids).all()
+    assert kept.grid == GEO
+    with (tmp_path / "out" / "agreement.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["agreed"]) == pytest.approx(measure_agreement(labels(1), labels(2)).share, abs=1e-6)
+    for change, words in (
+        (arguments, "exists already"),
+        ([*arguments[:-1], "crop", "-f"], "holds the value"),
+        ([*arguments[:-1], "field-3", "-f"], "did you mean 'fields-3'"),
+    ):
+        with pytest.raises(SystemExit):
+            main(change)
+        assert words in capsys.readouterr().err
+
+
+torch = pytest.importorskip("torch")
+from selion.models.mask2former.network import SetAnswer  # noqa: E402
+from selion.training.criterion import RAW, make_loss  # noqa: E402
+from selion.training.losses import LOSSES  # noqa: E402
+from selion.training.recipe import Loss  # noqa: E402
+
+
+def answer(kind, seed, shape):
+    """What a network for this loss answers, with every number that belongs to a pixel in tensors of (..., y, x)."""
+    make = torch.Generator().manual_seed(seed)
+    height, width = shape
+
+    def draw(*sizes):
+        return torch.randn(*sizes, generator=make, dtype=torch.float64).requires_grad_()
+
+    if kind == "sets":
+        return SetAnswer(draw(1, 6, 4), draw(1, 6, height, width))
+    if kind == "decode":
+        return {"extent": draw(1, 3, height, width), "boundary": draw(1, 1, height, width), "distance": draw(1, 1, height, width)}
+    return draw(1, 3, height, width)
+
+
+def pixel_parts(said):
+    """Return the tensors of an answer that have pixels."""
+    if isinstance(said, SetAnswer):
+        return [said.masks]
+    return list(said.values()) if isinstance(said, dict) else [said]
+
+
+@pytest.mark.parametrize("kind", sorted({*LOSSES, *RAW}))
+def test_what_a_trimap_erases_leaves_every_loss_unchanged(kind):
+    kept = agree(labels(1, (16, 16), unknown=0), labels(1, (16, 16), unknown=0.3))
+    gone = torch.from_numpy(kept.ids == IGNORE)
+    truth = torch.from_numpy(kept.ids.astype(np.int64))[None]
+    options = {"points": 0} if kind == "sets" else {}
+    loss = make_loss(Loss(kind, options=options), FTW3)
+    said = answer(kind, 0, (16, 16))
+    before = loss(said, truth)
+    before.backward()
+    assert float(before.detach()) != 0
+    for part in pixel_parts(said):
+        assert part.grad.abs().max() > 0
+        assert part.grad[..., gone].abs().max() == 0
+    with torch.no_grad():
+        for part in pixel_parts(said):
+            part[..., gone] = 1e3
+    assert float(loss(said, truth).detach()) == float(before.detach())

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from selion.errors import BadInput
+from selion.metrics import Report, score_ids, stratify, summarise
+from selion.metrics.image import ImageScores
+from selion.metrics.overlap import table_from_pairs
+from selion.metrics.summary import ScoreOptions
+
+
+def image(key, hits, truth_labels, guess_labels=None, misses=0):
+    """Make an image whose first objects are found exactly and whose other ones are missed, and ``misses`` false alarms."""
+    n = len(truth_labels)
+    found = np.arange(hits)
+    table = table_from_pairs((np.arange(1, n + 1), np.full(n, 4.0)), (np.arange(1, hits + misses + 1), np.full(hits + misses, 4.0)), (found, found, np.full(hits, 4.0)))
+    said = None if guess_labels is None else np.array(guess_labels, object)
+    return ImageScores(key, "", table, (4.0 * hits, 4.0 * misses, 4.0 * (n - hits)), 100.0, labels={"crop": (np.array(truth_labels, object), said)})
+
+
+def test_by_a_column_of_texts():
+    table = stratify([image("a", 2, ["wheat", "maize", "wheat"]), image("b", 1, ["wheat", None])], "crop")
+    assert table.index.tolist() == ["maize", "wheat", "(none)"]
+    assert table["truth"].tolist() == [1, 3, 1]
+    assert table["found"].tolist() == [1, 2, 0]
+    assert table["recall"].tolist() == pytest.approx([1, 2 / 3, 0])
+    assert table["mean_iou"].iloc[0] == 1
+    assert table["precision"].isna().all()
+
+
+def test_precision_where_guesses_have_the_column():
+    table = stratify([image("a", 1, ["wheat", "maize"], ["wheat", "wheat", "rye"], misses=2)], "crop")
+    assert table["precision"].dropna().to_dict() == {"wheat": 0.5, "rye": 0.0}
+    assert table.loc["rye", "truth"] == 0
+
+
+def test_many_numbers_are_cut_at_quartiles_and_counts_add_up():
+    table = stratify([image("a", 20, list(np.arange(40.0)))], "crop")
+    assert len(table) == 4
+    assert table["truth"].sum() == 40
+    assert table["recall"].tolist() == pytest.approx([1, 1, 0, 0], abs=0.1)
+    assert stratify([image("a", 1, [10, 2, 2])], "crop").index.tolist() == ["2", "10"]
+
+
+def test_strata_are_in_the_report_and_a_missing_column_is_said():
+    images = [image("a", 2, ["wheat", "maize", "wheat"])]
+    run = summarise("run", images, ScoreOptions(draws=0))
+    assert "| wheat" in Report("t", (run,)).to_markdown()
+    assert Report("t", (run,)).to_dict()["runs"][0]["strata"]["crop"][1]["crop"] == "wheat"
+    with pytest.raises(BadInput, match="no column"):
+        stratify([score_ids("x", np.eye(3, dtype=int), np.eye(3, dtype=int))], "crop")
+    empty = stratify([image("a", 0, [])], "crop")
+    assert len(empty) == 0

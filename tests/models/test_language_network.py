@@ -1,0 +1,365 @@
+"""Language models in the socket: grammar over tokens, the shared prefix, votes, cards, faults."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("tokenizers")
+torch = pytest.importorskip("torch")
+
+from language_toys import CLASSES, PROMPT, pair, sample, still  # noqa: E402
+from selion import prediction  # noqa: E402
+from selion.classes import ClassScheme  # noqa: E402
+from selion.errors import BadInput, MissingExtra, UnknownName, UnreadableFile  # noqa: E402
+from selion.grid import photo_grid, whole  # noqa: E402
+from selion.models import ModelCard, load_model, read_card, write_card  # noqa: E402
+from selion.models.card import sha256_of  # noqa: E402
+from selion.models.language.chat import Prompt  # noqa: E402
+from selion.models.language.generation import Question, Speaker, Speaking  # noqa: E402
+from selion.models.language.grammar import Grammar, MaskGrammar, TokenGrammar, check_tokenizer  # noqa: E402
+from selion.models.language.network import LanguageSegmenter, spoken  # noqa: E402
+from selion.models.language.price import cost_table, token_costs  # noqa: E402
+from selion.models.language.rrle import CODECS, decode, encode  # noqa: E402
+from selion.models.language.tiny import save_tiny  # noqa: E402
+from selion.raster import Raster  # noqa: E402
+from selion.segmenter import InputSpec, Scaling, View  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with still():
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return pair()
+
+
+def card(prompt: Prompt = PROMPT, context: int | None = 64, **architecture) -> ModelCard:
+    spec = InputSpec(("red", "green", "blue"), Scaling((255.0,)), None, prompt.patch, 0.25, 1, context)
+    return ModelCard("toy", spec, CLASSES, architecture={"family": "language", "prompt": prompt.to_dict(), **architecture}, format="transformers", licence="CC0")
+
+
+def segmenter(toy, prompt: Prompt = PROMPT, **speaking) -> LanguageSegmenter:
+    return LanguageSegmenter(card(prompt), Speaker(*toy, prompt, CLASSES.names, Speaking(**speaking)), "toy")
+
+
+def views(count: int, edge: int = 64) -> list[View]:
+    image = sample(3, edge).image
+    context = Raster(image.values.astype(np.float32), image.grid, image.bands)
+    rois = [(slice(8 * k, 8 * k + 16), slice(16, 32)) for k in range(count)]
+    return [View(context.values[:, *roi], roi, context, whole(context.grid)) for roi in rois]
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_a_random_model_writes_100_of_100_masks(toy, codec):
+    model, processor = toy
+    tokenizer = processor.tokenizer
+    grammar = Grammar(codec, CLASSES.names, (4, 4))
+    tokens = TokenGrammar(grammar, tokenizer)
+    ids = torch.tensor([tokenizer.encode("Segment")] * 100)
+    room = len(grammar.longest()) + 20
+    torch.manual_seed(0)
+    written = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, max_new_tokens=room, logits_processor=[MaskGrammar(tokens)])
+    texts = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+    assert sum(grammar.accepts(text) and decode(text, (4, 4), CLASSES.names, codec)[1].clean for text in texts) == 100
+    assert len(set(texts)) > 50
+
+
+def test_every_path_through_the_tokens_is_a_path_through_the_grammar(toy):
+    tokenizer = toy[1].tokenizer
+    grammar = Grammar(CODECS["rrle"], CLASSES.names, (3, 12))
+    tokens, rng = TokenGrammar(grammar, tokenizer), np.random.default_rng(0)
+    for _ in range(20):
+        state, written = grammar.start, []
+        while True:
+            token = int(rng.choice(sorted(tokens.tokens(state))))
+            if token in tokens.ends:
+                break
+            written.append(token)
+            state = tokens.after(state, token)
+        assert grammar.accepts(tokenizer.decode(written))
+    assert tokens.after(grammar.start, tokenizer.encode("field")[0]) is None
+
+
+def test_tokenizers_that_cannot_write_masks(toy):
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    grammar = Grammar(CODECS["rrle"], ("others", "Field"), (2, 2))
+    assert check_tokenizer(toy[1].tokenizer, grammar) == ()
+    words = {text: k for k, text in enumerate(["[UNK]", *"<seg>/", "a", "</s>", " ", "\n", "|", "*", "others", "field", *"0123456789"])}
+    raw = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    raw.normalizer = normalizers.Lowercase()
+    raw.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    with pytest.raises(BadInput, match="The tokenizer changes masks"):
+        check_tokenizer(PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", eos_token="</s>"), grammar)
+    with pytest.raises(BadInput, match="no token for 'é' alone"):
+        check_tokenizer(toy[1].tokenizer, Grammar(CODECS["rrle"], ("others", "blé"), (2, 2)))
+    plain = pair()[1].tokenizer
+    plain.eos_token = None
+    with pytest.raises(BadInput, match="no token that ends"):
+        check_tokenizer(plain, grammar)
+
+
+def test_separators_that_cost_more_than_a_token_are_said(toy):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = {char: k for k, char in enumerate(["</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    raw = Tokenizer(models.BPE(alphabet, []))
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    letters = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>")
+    assert "splits ' *' (2 tokens)" in check_tokenizer(letters, Grammar(CODECS["rrle"], CLASSES.names, (2, 2)))[0]
+    costs = token_costs(letters, [np.kron(np.eye(4, dtype=np.uint8), np.ones((16, 16), np.uint8))], CLASSES.names, [(64, 64), (64, 32)])
+    by_codec = {(cost.codec, cost.grid): cost.mean for cost in costs}
+    assert by_codec["rrle", 64] > by_codec["rrle-compact", 64] > by_codec["rrle-delta", 64]
+    assert by_codec["rrle", 64] == len(encode(np.kron(np.eye(4, dtype=np.uint8), np.ones((16, 16), np.uint8)), CLASSES.names))
+    assert "| rrle-delta | 64 | 32 |" in cost_table(costs)
+
+
+@pytest.mark.parametrize("margin", [0, 4])
+def test_the_shared_prefix_gives_the_same_answers(toy, margin):
+    prompt = replace(PROMPT, margin=margin)
+    shared, alone = segmenter(toy, prompt, batch=3), segmenter(toy, prompt, batch=3, share=False)
+    asked = views(6)
+    prefix = shared.speaker.prefix(shared.questions(asked)[0])
+    assert prefix is not None
+    assert len(prefix.ids) > 16
+    assert np.array_equal(shared(asked), alone(asked))
+    kept = shared._prefix[1]
+    shared(asked[:2])
+    assert shared._prefix[1] is kept
+    shared.rest()
+    assert shared._prefix is None
+
+
+def test_prefill_behind_the_prefix_has_the_same_logits(toy):
+    shared = segmenter(toy)
+    questions = shared.questions(views(5))
+    prefix = shared.speaker.prefix(questions[0])
+    behind = shared.speaker.first_logits(shared.speaker.behind([questions[4]], prefix))
+    wholly = shared.speaker.first_logits(shared.speaker.together([questions[4]]))
+    assert torch.allclose(behind, wholly, atol=1e-4)
+    assert not torch.allclose(behind, shared.speaker.first_logits(shared.speaker.together([questions[0]])), atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "idefics3", "smolvlm"])
+def test_another_family_shares_its_prefix_too(family, monkeypatch):
+    from transformers.models.smolvlm import processing_smolvlm
+
+    monkeypatch.setattr(processing_smolvlm, "num2words", str, raising=False)  # for videos, of which there are none here
+    other = pair(family)
+    shared, alone = segmenter(other, batch=2), segmenter(other, share=False)
+    questions = shared.questions(views(4))
+    prefix = shared.speaker.prefix(questions[0])
+    assert prefix is not None
+    behind = shared.speaker.first_logits(shared.speaker.behind([questions[3]], prefix))
+    assert torch.allclose(behind, shared.speaker.first_logits(shared.speaker.together([questions[3]])), atol=1e-4)
+    assert np.array_equal(shared(views(4)), alone(views(4)))
+
+
+def test_a_processor_that_wants_a_package_of_its_own(monkeypatch):
+    from transformers.models.smolvlm import processing_smolvlm
+
+    monkeypatch.setattr(processing_smolvlm, "num2words", None)
+    with pytest.raises(MissingExtra, match=r"SmolVLMProcessor wants a package that is not installed .*num2words"):
+        pair("smolvlm")
+
+
+def test_a_cache_that_cannot_be_gone_on_from_is_not(toy, monkeypatch):
+    made = segmenter(toy)
+    whole_scores = segmenter(toy, share=False)(views(2))
+    monkeypatch.setattr(Speaker, "_places", lambda *_: (_ for _ in ()).throw(ValueError("other places")))
+    assert np.array_equal(made(views(2)), whole_scores)
+    assert made._prefix[1] is None
+    monkeypatch.undo()
+    monkeypatch.setattr(Speaker, "first_logits", lambda self, inputs: torch.arange(4.0)[None] * len(inputs))
+    assert segmenter(toy).speaker.prefix(made.questions(views(1))[0]) is None
+
+
+def test_votes_become_probabilities(toy):
+    several = segmenter(toy, samples=5, temperature=1.5)(views(2))
+    assert np.allclose(several.sum(1), 1, atol=1e-6)
+    assert set(np.unique((several * 5).round(3)).tolist()) <= set(range(6))
+    assert 0.2 < several.max(1).mean() < 1
+    again = segmenter(toy, samples=5, temperature=1.5)
+    state = torch.get_rng_state()
+    assert np.array_equal(again(views(2)), several)
+    assert torch.equal(torch.get_rng_state(), state)
+    one = segmenter(toy)(views(2))
+    assert set(np.unique(one).tolist()) == {0.0, 1.0}
+
+
+def test_what_cannot_be_read_is_not_known(toy):
+    made = segmenter(toy, grammar="none")
+    with pytest.warns(UserWarning, match="2 of 2 answers were cut off"):
+        scores = made(views(2))
+    assert np.allclose(scores, 1 / 3)
+    assert all(found.truncated for found in made.misread)
+    assert np.allclose(made._votes(["<seg>tree *4\n cow *4\n field *4\n field *4\n</seg>"])[:, 4, 0], 1 / 3)
+
+
+def folder(toy, path, **changes):
+    save_tiny(*toy, path)
+    files = {file.name: sha256_of(file) for file in path.iterdir()}
+    write_card(replace(card(), files=files, **changes), path / "card.toml")
+    return path
+
+
+def test_the_same_sentence_as_with_any_other_model(toy, tmp_path):
+    model = load_model(folder(toy, tmp_path / "m"), "torch", threads=1)
+    assert model.card.name == "toy"
+    assert "CPU, float32" in model.engine
+    image = sample(5, 40).image
+    other = LanguageSegmenter(spoken(model.card, samples=2), model.speaker, model.engine)
+    assert prediction.plan(image, model).key != prediction.plan(image, other).key
+    found = prediction.predict(image, model)
+    assert found.bands == CLASSES.names
+    assert np.allclose(found.values.sum(0), 1, atol=0.02)
+    again = prediction.predict(image, model, options=prediction.PredictOptions(block=16))
+    assert np.array_equal(found.values, again.values)
+    price = model.price(10)
+    assert price.questions == 10
+    assert price.tokens_written % 10 == 0
+    assert price.tokens_read > price.tokens_written
+
+
+def test_larger_images_are_seen_in_parts_and_that_is_said(toy):
+    model = segmenter(toy)
+    seen = []
+
+    class Spy:
+        inputs, classes = model.inputs, model.classes
+
+        def __call__(self, views):
+            seen.extend(views)
+            return np.full((len(views), 3, 16, 16), 1 / 3, np.float32)
+
+    image = Raster(np.full((3, 100, 150), 90, np.uint8), photo_grid((100, 150)), ("red", "green", "blue"))
+    plan = prediction.plan(image, Spy())
+    assert any("larger than the model can look at: each window is seen with 64 px around it" in note for note in plan.notes)
+    prediction.predict(image, Spy())
+    assert {view.context.values.shape for view in seen} == {(3, 64, 64)}
+    for view in seen:
+        rows, columns = view.context_roi
+        assert rows.start <= view.roi[0].start
+        assert view.roi[1].stop <= columns.stop
+    assert len({id(view.context) for view in seen}) <= 15 < len(seen)
+    small = prediction.plan(Raster(np.zeros((3, 60, 60), np.uint8), photo_grid((60, 60)), ("red", "green", "blue")), Spy())
+    assert not any("larger than" in note for note in small.notes)
+
+
+def test_faults_of_cards_and_files_are_one_sentence_each(toy, tmp_path, monkeypatch):
+    good = folder(toy, tmp_path / "good")
+    with pytest.raises(BadInput, match="the engine openvino cannot run"):
+        load_model(good, "openvino")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MissingExtra, match="torch sees no such device"):
+        load_model(good, "cuda")
+    found = read_card(good)
+    write_card(replace(found, architecture={**found.architecture, "taught": ["others", "road"]}), good / "card.toml")
+    with pytest.raises(BadInput, match="trained to write the classes others, road, but its card has others, field, tree"):
+        load_model(good)
+    names = ["others", "fi|eld", "tree"]
+    write_card(replace(found, classes=ClassScheme(tuple(names)), architecture={**found.architecture, "taught": names}), good / "card.toml")
+    with pytest.raises(BadInput, match=r"'fi\|eld' holds '\|'"):
+        load_model(good)
+    write_card(replace(found, architecture={**found.architecture, "prompt": {**PROMPT.to_dict(), "patch": 32}}), good / "card.toml")
+    with pytest.raises(BadInput, match="window of 16 px, but its model speaks of patches of 32"):
+        load_model(good)
+    write_card(replace(found, architecture={**found.architecture, "speaking": {"samples": 0}}), good / "card.toml")
+    with pytest.raises(BadInput, match="0 samples"):
+        load_model(good)
+    write_card(replace(found, architecture={**found.architecture, "speaking": {"sampels": 3}}), good / "card.toml")
+    with pytest.raises(BadInput, match="sampels was given; a language model knows samples"):
+        load_model(good)
+    with pytest.raises(BadInput, match="samples = '3' was given"):
+        spoken(found, samples="3")
+    write_card(replace(found, architecture={**found.architecture, "base": str(tmp_path / "nowhere")}), good / "card.toml")
+    with pytest.raises(UnreadableFile, match="cannot be loaded from"):
+        load_model(good)
+    with pytest.raises(UnknownName, match="grammar engine"):
+        spoken(found, grammar="tilt")
+    with pytest.raises(BadInput, match="samples, temperature"):
+        spoken(found, sample=3)
+    assert spoken(found, samples=3).architecture["speaking"] == {"samples": 3}
+
+
+@pytest.mark.parametrize("engine", ["selion", "none"])
+def test_the_tokenizer_is_looked_at_whatever_the_grammar(toy, tmp_path, engine):
+    path = folder(toy, tmp_path / "m")
+    write_card(replace(read_card(path), architecture={**card().architecture, "speaking": {"grammar": engine}}), path / "card.toml")
+    settings = json.loads((path / "tokenizer.json").read_text("utf-8"))
+    settings["normalizer"] = {"type": "Lowercase"}
+    settings["added_tokens"] = [token for token in settings["added_tokens"] if token["content"] != "<seg>"]
+    names = ["others", "Field", "tree"]
+    made = replace(read_card(path), classes=ClassScheme(tuple(names)), architecture={**read_card(path).architecture, "taught": names})
+    (path / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    write_card(replace(made, files={**made.files, "tokenizer.json": sha256_of(path / "tokenizer.json")}), path / "card.toml")
+    with pytest.raises(BadInput, match="The tokenizer changes masks"):
+        load_model(path)
+
+
+def test_a_tokenizer_that_splits_the_separators_is_said_when_it_is_loaded(toy, tmp_path, monkeypatch):
+    from selion.models.language import generation
+
+    path = folder(toy, tmp_path / "m")
+    monkeypatch.setattr(generation, "check_tokenizer", lambda *_: ("The tokenizer splits ' *' (2 tokens): the codec rrle-compact needs fewer tokens.",))
+    with pytest.warns(UserWarning, match="The tokenizer splits"):
+        load_model(path)
+
+
+def test_a_model_without_vision(toy, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    path = folder(toy, tmp_path / "m")
+    blind = LlamaForCausalLM(LlamaConfig(vocab_size=16, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2))
+    blind.save_pretrained(tmp_path / "blind")
+    write_card(replace(read_card(path), architecture={**card().architecture, "base": str(tmp_path / "blind")}), path / "card.toml")
+    with pytest.raises(BadInput, match=r"toy \(llama\) has no vision"):
+        load_model(path)
+
+
+def test_patches_of_another_size_and_calls_without_context(toy):
+    model = segmenter(toy)
+    with pytest.raises(BadInput, match="patches of 16 px; 20 x 20 were given"):
+        model([View(np.zeros((3, 20, 20), np.float32), (slice(0, 20), slice(0, 20)))])
+    alone = model([View(np.zeros((3, 16, 16), np.float32), (slice(0, 16), slice(0, 16)))])
+    assert alone.shape == (1, 3, 16, 16)
+
+
+def test_questions_are_answered_in_their_order(toy):
+    speaker = segmenter(toy, batch=2, samples=1).speaker
+    questions = segmenter(toy).questions(views(5))
+    assert [answer for question in questions for answer in speaker.ask([question])] == speaker.ask(questions)
+    assert isinstance(questions[0], Question)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert speaker.room >= len(speaker.processor.tokenizer.encode(speaker.grammar.longest()))
+
+
+@pytest.mark.parametrize("codec", ["rrle", "rrle-compact"])
+def test_another_engine_keeps_to_the_grammar_too(codec):
+    pytest.importorskip("xgrammar", reason="the extra 'grammar' is not installed")
+    prompt = replace(PROMPT, codec=codec)
+    made = segmenter(pair(prompt=prompt), prompt, samples=4, grammar="xgrammar", batch=8)
+    made(views(2))
+    assert len(made.misread) == 8
+    assert all(found.clean for found in made.misread)
+
+
+def test_an_engine_that_is_not_installed(toy, monkeypatch):
+    monkeypatch.setattr("selion.extras.available", lambda module: module != "xgrammar")
+    with pytest.raises(MissingExtra, match=r"pip install 'selion\[grammar\]'"):
+        segmenter(toy, grammar="xgrammar")(views(1))

@@ -1,0 +1,314 @@
+"""An area and a year, end to end over a simulated archive: choice, composite, mosaic, map; stopped and gone on; and what cannot be done is said."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import shapely
+
+from selion import fields, imagery, store
+from selion.errors import BadInput, NoScenes, OutputExists, SearchFailed, UnreadableFile
+from selion.grid import whole
+from selion.pipeline import areas, composites, maps, run
+from selion.simulation.archive import simulate_archive
+from stac_server import StacServer
+
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Tiles in two UTM zones, cloudy."""
+    return simulate_archive(tmp_path_factory.mktemp("archive") / "a", seed=3, centre=(12.0, 50.0), size_km=(1.6, 4.2), n_dates=4, clouds=(0.1, 0.3), patch_px=640)
+
+
+@pytest.fixture(scope="module")
+def area(archive):
+    return imagery.read_area(dict(archive.area), name="valley")
+
+
+@pytest.fixture(scope="module")
+def options(archive):
+    return areas.AreaOptions(provider=str(archive.catalogue))
+
+
+@pytest.fixture(scope="module")
+def survey(area, options):
+    return areas.survey_area(area, 2024, options)
+
+
+@pytest.fixture(scope="module")
+def mosaic(survey, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mosaic")
+    return composites.write_composite(survey, folder / "valley.zarr", tiles=folder / "tiles")
+
+
+def selion(*arguments, timeout=300):
+    command = [sys.executable, "-m", "selion.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def refused(done, *words):
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, done.stderr
+    for word in words:
+        assert word.lower() in errors[0].lower(), errors[0]
+
+
+def test_a_composite_in_one_call_is_that_of_the_verb(archive, options, mosaic, tmp_path):
+    image = run.composite(dict(archive.area), tmp_path / "valley.zarr", year=2024, area_options=options)
+    same = store.open_raster(mosaic.path)
+    assert (image.grid, image.bands) == (same.grid, same.bands)
+    roi = (slice(0, 64), slice(0, 64))
+    assert np.array_equal(image.read(roi).values, same.read(roi).values, equal_nan=True)
+    with pytest.raises(OutputExists):
+        run.composite(dict(archive.area), tmp_path / "valley.zarr", year=2024, area_options=options)
+
+
+def test_the_survey_says_what_is_taken_and_why(survey, archive):
+    rows = survey.rows()
+    used = {row["tile"] for row in rows}
+    assert used <= set(archive.tiles)
+    assert {name[:2] for name in used} == {"32", "33"}, "two zones are needed"
+    assert {row["season"] for row in rows} == {"window_a", "window_b"}
+    for row in rows:
+        assert 0 < row["taken"] <= row["candidates"] <= 4
+        assert 0.5 < row["seen"] <= 1
+        assert "latitude rule" in row["why"]
+        assert len(row["radiometry"]) == row["taken"]
+
+
+def test_a_choice_once_made_is_taken_up(survey, area, options, tmp_path):
+    first = areas.survey_area(area, 2024, options, work=tmp_path)
+    gone = replace(options, provider=options.provider)
+    again = areas.survey_area(area, 2024, gone, work=tmp_path)
+    assert again.rows() == first.rows() == survey.rows()
+    assert again.key == survey.key
+    assert areas.survey_area(area, 2024, replace(options, limit=1), work=tmp_path).key != survey.key
+    kept = next(tmp_path.glob(f"area-{survey.key}/survey.json"))
+    kept.write_text("{}")
+    with pytest.raises(UnreadableFile, match="delete it"):
+        areas.survey_area(area, 2024, options, work=tmp_path)
+
+
+def test_the_mosaic_is_the_countryside_without_clouds(mosaic, archive):
+    """Where a pixel was seen, tiles of two zones joined differ from the truth by resampling alone."""
+    source = store.open_raster(mosaic.path)
+    image = source.read(whole(source.grid))
+    assert image.bands == tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))
+    assert 0.5 < image.valid.mean() <= 1
+    truth = imagery.Mosaic([_truth_sheet(archive, season) for season in ("window_a", "window_b")], source.grid).read(whole(source.grid))
+    both = image.valid if truth.valid is None else image.valid & truth.valid
+    error = np.abs(image.values[:, both].astype(float) - truth.values[:, both])
+    contrast = truth.values[:, both].std()
+    assert np.median(error) < 0.02 * contrast
+    assert np.percentile(error, 95) < 0.5 * contrast
+    assert json.loads(source.tags["provenance"])["scenes"][0]["baseline"] in ("05.11", "03.01")
+
+
+def _truth_sheet(archive, season):
+    from selion.imagery.mosaic import MosaicLayer
+
+    source = store.open_raster(archive.truth.seasons[season])
+    return MosaicLayer(source.path, source.grid, "world", season, tuple(range(len(source.bands))))
+
+
+def test_tiles_and_their_index_are_kept(mosaic, survey):
+    assert len(mosaic.tiles) == 2 * len({row["tile"] for row in survey.rows()}) >= 6
+    assert len(mosaic.indices) == 2
+    for path in mosaic.indices:
+        assert store.open_raster(path).read((slice(0, 8), slice(0, 8))).values.shape[0] == 5
+
+
+def test_the_map_has_no_seam(archive, survey, tmp_path):
+    """Fields over tile and zone edges are one polygon each, as in the map of an image that never was in tiles."""
+    clear = simulate_archive(tmp_path / "clear", archive.options, n_dates=2, clouds=(0.0, 0.0), cirrus=0.0, defects=False, orbits=1)
+    plain = areas.survey_area(dict(clear.area), 2024, areas.AreaOptions(provider=str(clear.catalogue)))
+    found = run.map_area(plain, tmp_path / "found.parquet", work=tmp_path / "work").frame
+    grid = store.open_raster(next((tmp_path / "work").glob("area-*/mosaic-*.zarr"))).grid
+    imagery.write_mosaic(imagery.Mosaic([_truth_sheet(clear, season) for season in ("window_a", "window_b")], grid), tmp_path / "truth.zarr")
+    wanted = run.map_fields(tmp_path / "truth.zarr", tmp_path / "wanted.parquet")
+    wanted = wanted[wanted.geometry.intersects(shapely.union_all(plain.area.on(grid)))]
+    edges = _tile_edges(clear, found.crs)
+    crossing = wanted[wanted.geometry.intersects(edges)]
+    assert len(crossing) > 10
+    same, area = _best_match(crossing, found)
+    assert np.median(same) > 0.97
+    assert (same > 0.5).mean() > 0.9
+    assert np.median(np.abs(area[same > 0.5] - 1)) < 0.01
+    assert found["metrics:area"].sum() == pytest.approx(wanted["metrics:area"].sum(), rel=0.01)
+
+
+def _best_match(frame, others):
+    """IoU of each field with the one of the others that it is most like, and how large that is beside it."""
+    same, area = np.zeros(len(frame)), np.zeros(len(frame))
+    for mine, theirs in others.sindex.query(frame.geometry.to_numpy(), predicate="intersects").T:
+        one, other = frame.geometry.iloc[mine], others.geometry.iloc[theirs]
+        iou = one.intersection(other).area / one.union(other).area
+        if iou > same[mine]:
+            same[mine], area[mine] = iou, other.area / one.area
+    return same, area
+
+
+def _tile_edges(archive, crs):
+    import geopandas
+
+    lines = [geopandas.GeoSeries([grid.extent.geom.boundary.segmentize(200)], crs=str(grid.crs)).to_crs(crs).iloc[0] for grid in archive.tiles.values()]
+    return shapely.unary_union(lines)
+
+
+def test_commands_from_area_to_fields(archive, area, tmp_path):
+    """scenes, composite and map say the same; a map that is killed goes on to the same bytes; other outlines need no new prediction."""
+    place = tmp_path / "area.geojson"
+    place.write_text(json.dumps(archive.area))
+    given = (place, "--year", 2024, "--provider", archive.catalogue, "--no-preview")
+    listed = selion("scenes", place, 2024, "--provider", archive.catalogue, "--json", "-o", tmp_path / "scenes.json")
+    assert listed.returncode == 0, listed.stderr
+    rows = next(json.loads(line) for line in listed.stdout.splitlines() if '"rows"' in line)["rows"]
+    assert json.loads((tmp_path / "scenes.json").read_text())["choice"] == rows
+
+    cost = selion("map", *given, "-o", tmp_path / "x.parquet", "--dry-run")
+    assert cost.returncode == 0, cost.stderr
+    assert "dollars per km2" in cost.stdout
+    assert not list(tmp_path.glob(".x*"))
+
+    whole_run = selion("map", *given, "-o", tmp_path / "a.parquet", "--work", tmp_path / "work")
+    assert whole_run.returncode == 0, whole_run.stderr
+    frame = fields.read_fields(tmp_path / "a.parquet")
+    assert fields.check_fiboa(tmp_path / "a.parquet") == []
+    assert frame["determination:datetime"].dt.year.eq(2024).all()
+    origin = fields.read_origin(tmp_path / "a.parquet")
+    assert {scene["id"] for scene in origin.provenance["image"]["scenes"]} <= {item["id"] for item in archive.items}
+
+    command = [sys.executable, "-m", "selion.cli.main", "map", *map(str, given), "-o", str(tmp_path / "b.parquet"), "--collection", "a"]
+    for moment in (2.5, 4.5):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            time.sleep(moment)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    (tmp_path / "b.parquet").unlink(missing_ok=True)
+    assert selion(*command[3:]).returncode == 0
+    assert (tmp_path / "b.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
+    assert not list(tmp_path.glob(".b*"))
+
+    scores = {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "scores").iterdir()}
+    again = selion("map", *given, "-o", tmp_path / "c.parquet", "--work", tmp_path / "work", "--min-area", 20_000)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "scores").iterdir() if path.suffix == ".block"} == {
+        path: moment for path, moment in scores.items() if path.suffix == ".block"
+    }
+    assert len(fields.read_fields(tmp_path / "c.parquet")) < len(frame)
+    refused(selion("map", *given, "-o", tmp_path / "a.parquet"), "exists", "--force")
+
+
+def test_bad_areas_and_years_are_one_sentence(archive, tmp_path):
+    catalogue = ("--provider", archive.catalogue, "-o", tmp_path / "x.parquet")
+    refused(selion("map", "0,0,1,1", "--year", 2024, *catalogue), "no scene")
+    refused(selion("map", "5,5,5,5", "--year", 2024, *catalogue), "size")
+    refused(selion("map", "11.9,49.9,12.1,50.1", "--year", 1999, *catalogue), "year", "1999")
+    refused(selion("map", tmp_path / "nowhere.geojson", "--year", 2024, *catalogue), "nowhere.geojson")
+    refused(selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", "http://127.0.0.1:9/stac"), "127.0.0.1:9")
+    refused(selion("composite", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "-o", tmp_path / "x.jpg"), ".jpg")
+    refused(selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "--mask", "0,99"), "99")
+    refused(selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--dates", "2024-03-01/2024-02-01", "2024-08-01/2024-09-01"), "2024-03-01")
+    assert not (tmp_path / "x.parquet").exists()
+
+
+def test_an_output_that_exists_is_not_touched(survey, tmp_path):
+    (tmp_path / "x.zarr").mkdir()
+    with pytest.raises(OutputExists):
+        composites.write_composite(survey, tmp_path / "x.zarr")
+
+
+def test_one_season_without_scenes_is_told(area, options):
+    seasons = imagery.given_seasons("2024-03-31/2024-05-30", "2024-12-01/2024-12-20")
+    survey = areas.survey_area(area, 2024, replace(options, seasons=seasons))
+    assert any("window_b" in note or "2024-12" in note for note in survey.notes)
+    with pytest.raises(NoScenes, match="window_b"):
+        composites.write_composite(survey, area_path(options))
+
+
+def area_path(options):
+    from pathlib import Path
+
+    return Path(options.provider).parent / "never.zarr"
+
+
+def test_served_archive_with_a_bad_hour(archive, area, tmp_path):
+    """The same over HTTP: a busy server, signatures that run out, and one file that breaks off are lived with, and told."""
+    with StacServer(list(archive.items), archive.folder) as server:
+        server.inject("/search", times=2, status=503)
+        served = areas.survey_area(area, 2024, areas.AreaOptions(provider=server.url))
+        local = areas.survey_area(area, 2024, areas.AreaOptions(provider=str(archive.catalogue)))
+        assert [row["scenes"] for row in served.rows()] == [row["scenes"] for row in local.rows()]
+        one = composites.write_composite(served, tmp_path / "served.zarr")
+        other = composites.write_composite(local, tmp_path / "local.zarr")
+        first, second = (store.open_raster(path.path) for path in (one, other))
+        assert np.array_equal(first.read(whole(first.grid)).values, second.read(whole(second.grid)).values)
+        server.stop()
+        with pytest.raises(SearchFailed):
+            areas.survey_area(area, 2024, areas.AreaOptions(provider=server.url, patience=imagery.RetryPolicy(connect=1, answer=1, tries=1)))
+
+
+def test_map_options_reach_the_table(survey, tmp_path):
+    result = run.map_area(survey, tmp_path / "f.gpkg", options=maps.MapOptions(min_area=10_000.0))
+    assert result.frame["metrics:area"].min() >= 9_000
+    with pytest.raises(BadInput):
+        run.map_area(survey, tmp_path / "f.xyz")
+
+
+def test_what_would_not_be_looked_at_is_refused(archive, tmp_path):
+    """An area without a year, wishes for scenes beside an image, codes without a raster, a calendar beside the latitude rule."""
+    out = ("-o", tmp_path / "x.parquet")
+    refused(selion("map", "-60,-33,-59,-32", *out), "--year")
+    refused(selion("map", tmp_path / "a.geojson", *out), "--year")
+    refused(selion("map", tmp_path / "image.tif", "--crs", "utm", *out), "--crs", "--year")
+    refused(selion("map", tmp_path / "image.tif", "--land-cover-crops", "40", *out), "--land-cover raster")
+    refused(selion("map", "-60,-33,-59,-32", "--year", 2024, "--provider", archive.catalogue, *out), "no scene")
+    with pytest.raises(BadInput, match="calendar"):
+        areas.AreaOptions(crop="winter")
+    with pytest.raises(BadInput, match="year"):
+        run.map_fields(tmp_path / "image.tif", tmp_path / "x.parquet", area_options=areas.AreaOptions())
+
+
+def test_what_cannot_be_written_is_told_before_any_work(area, options, survey, tmp_path):
+    with pytest.raises(BadInput, match="EPSG:99999"):
+        areas.survey_area(area, 2024, replace(options, crs="EPSG:99999", provider="http://127.0.0.1:9/stac"))
+    with pytest.raises(BadInput, match=r"\.jpg"):
+        composites.write_composite(survey, tmp_path / "x.jpg")
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / "index.window_a.gti.gpkg").write_text("")
+    with pytest.raises(OutputExists, match="index"):
+        composites.write_composite(survey, tmp_path / "x.zarr", tiles=tmp_path / "tiles")
+    assert {path.name for path in tmp_path.iterdir()} == {"tiles"}
+
+
+def test_a_dry_composite_leaves_nothing_and_speaks_json(archive, tmp_path):
+    place = tmp_path / "area.geojson"
+    place.write_text(json.dumps(archive.area))
+    done = selion("composite", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "x.tif", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["event"] == "cost"
+    assert events[-1]["seconds_predicting"] == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"area.geojson"}
+    done = selion("scenes", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "s.json", "--json")
+    assert json.loads(done.stdout.splitlines()[-1]) == {"event": "done", "path": str(tmp_path / "s.json")}
+
+
+def test_a_calendar_is_asked_from_west_to_east():
+    wide = imagery.read_area((10.0, 45.5, 14.0, 46.0))
+    places = areas._places(wide, across=True)
+    assert {lon for lon, _ in places} >= {10.0, 14.0}
+    assert np.diff(sorted({lon for lon, _ in places})).max() <= areas.STEP
+    assert len({lon for lon, _ in areas._places(wide, across=False)}) == 1
+    part = wide.within(imagery.read_area((9.0, 45.0, 10.5, 47.0)))
+    assert part.boxes[0] == pytest.approx((10.0, 45.5, 10.5, 46.0))
+    assert wide.within(imagery.read_area((0.0, 0.0, 1.0, 1.0))) is None

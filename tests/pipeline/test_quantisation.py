@@ -1,0 +1,86 @@
+"""Eight-bit graphs: they load like any model, say nearly the same, and their card says how nearly."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from selion import store
+from selion.classes import FTW3
+from selion.errors import BadInput
+from selion.grid import whole
+from selion.models import ModelCard, export, find_card, load_model, read_card
+from selion.models.quantise import quantise
+from selion.pipeline.quantisation import draw_windows, quantise_model
+from selion.segmenter import InputSpec, Scaling
+from selion.simulation.landscape import simulate
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("image") / "scene.tif"
+    picture = simulate(7, (300, 300), 2.0, "europe", bands="rgb").image
+    with store.create_cog(path, picture.grid, picture.bands, np.uint8) as sink:
+        sink.write(whole(picture.grid), picture.values.astype(np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A small network of random weights, exported as any other."""
+    torch.manual_seed(2)
+    layers = [
+        torch.nn.Conv2d(3, 8, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 8, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 3, 1),
+        torch.nn.InstanceNorm2d(3),
+    ]
+    spec = InputSpec(("red", "green", "blue"), Scaling((255.0,), (0.0,)), gsd=(2.0, 2.0), window=64, overlap=0.25, multiple=32)
+    return export(torch.nn.Sequential(*layers), ModelCard("toy", spec, FTW3, notes="a toy"), tmp_path_factory.mktemp("toy") / "toy").folder
+
+
+def test_it_is_written_judged_and_loaded(image, model, tmp_path):
+    card, found = quantise_model(model, image, tmp_path / "small", windows=24)
+    assert card.name == "toy-int8"
+    assert 0.8 < found.worst <= found.agreement < 1
+    assert found.windows == 12
+    notes = read_card(tmp_path / "small").notes
+    assert notes.startswith("a toy; ")
+    assert f"{found.agreement:.2%}" in notes
+    assert set(card.files) == {"model.onnx"}
+    small, plain = load_model(tmp_path / "small", threads=1), load_model(model, threads=1)
+    view = draw_windows(store.open_raster(image), plain, 1, seed=3)
+    said = small(view)
+    np.testing.assert_allclose(said.sum(1), 1, rtol=1e-5)
+    assert len(np.unique(said.argmax(1))) > 1
+    assert 0.8 < (said.argmax(1) == plain(view).argmax(1)).mean() < 1
+
+
+def test_windows_are_drawn_by_the_seed(image, model):
+    model, source = load_model(model, threads=1), store.open_raster(image)
+    rois = [[view.roi for view in draw_windows(source, model, 5, seed)] for seed in (1, 1, 2)]
+    assert rois[0] == rois[1] != rois[2]
+    assert len(set(map(str, rois[0]))) == 5
+
+
+def test_too_little_is_refused_and_nothing_is_left(image, model, tmp_path):
+    views = draw_windows(store.open_raster(image), load_model(model, threads=1), 3, 0)
+    with pytest.raises(BadInput, match="3 windows to calibrate and 3 to judge"):
+        quantise(find_card(model), views, views, tmp_path / "small")
+    with pytest.raises(BadInput, match="6 windows were asked for; wanted are 16"):
+        quantise_model(model, image, tmp_path / "small", windows=6)
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing_output_is_kept(image, model, tmp_path):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "mine.txt").write_text("mine")
+    command = [sys.executable, "-m", "selion.cli.main", "models", "quantise", str(model), str(image), "-o", str(tmp_path / "small")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "exists" in done.stderr
+    assert (tmp_path / "small" / "mine.txt").read_text() == "mine"

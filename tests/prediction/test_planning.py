@@ -1,0 +1,155 @@
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+import selion
+from predict_toys import Procedural, Toy, utm_grid
+from selion.errors import BadInput, BandMismatch, GridMismatch
+from selion.grid import ground_sampling_distance, photo_grid, pixel_metres
+from selion.prediction import PredictOptions, Resampled, plan
+from selion.prediction.bands import choose_bands
+
+
+def test_bands_by_name_then_by_number_then_by_place():
+    wanted = ("red", "green", "blue")
+    assert choose_bands(("Blue", "green", "RED", "nir"), wanted) == ((2, 1, 0), "")
+    assert choose_bands(("a", "b", "c", "d"), wanted, (4, "2", "a")) == ((3, 1, 0), "")
+    indexes, note = choose_bands(("a", "b", "c"), wanted)
+    assert indexes == (0, 1, 2)
+    assert "order of the file" in note
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "words"),
+    [
+        (("a", "b"), None, "2 bands .* the model wants 3 .*--bands 1,2,3"),
+        (("red", "green", "nir", "swir"), None, "4 bands"),
+        (("a", "b", "c"), (1, 2), "2 bands were named"),
+        (("a", "b", "c"), (1, 2, 4), "no band 4"),
+        (("a", "b", "c"), (0, 1, 2), "no band 0"),
+        (("a", "b", "c"), ("a", "b", "x"), "no band 'x'"),
+    ],
+)
+def test_bands_that_do_not_fit(given, asked, words):
+    with pytest.raises(BandMismatch, match=words):
+        choose_bands(given, ("red", "green", "blue"), asked)
+
+
+def decided(grid=None, options=None, fingerprint="f", **toy):
+    return plan(Procedural(grid or utm_grid((300, 200))), Toy(**toy), options, fingerprint)
+
+
+def test_pixels_as_they_are():
+    found = decided()
+    assert found.scale is None
+    assert found.grid == utm_grid((300, 200))
+    assert found.notes == ()
+    assert found.lattice.window == 64
+    assert len(found.blocks) == 1
+
+
+@pytest.mark.parametrize(
+    ("gsd", "model", "options", "shape", "words"),
+    [
+        (10.0, (2.0, 5.0), {}, (600, 400), "interpolated up to 5 m .*2 to 5 m.*from 200 x 300 to 400 x 600"),
+        (1.0, (2.0, 5.0), {}, (150, 100), "averaged down to 2 m"),
+        (3.0, (2.0, 5.0), {}, (300, 200), ""),
+        (10.05, (10.0, 10.0), {}, (300, 200), ""),
+        (3.0, (2.0, 5.0), {"gsd": 6.0}, (150, 100), "as asked; the model was trained on pixels of 2 to 5 m"),
+        (10.0, None, {"gsd": 5.0}, (600, 400), "as asked"),
+        (3.0, (2.0, 5.0), {"scale": 2.0}, (600, 400), "factor of 2, as asked"),
+        (30.0, (2.0, 5.0), {"scale": 1.0}, (300, 200), ""),
+    ],
+)
+def test_working_grid(gsd, model, options, shape, words):
+    found = decided(utm_grid((300, 200), gsd), PredictOptions(**options), gsd=model)
+    assert found.grid.shape == shape
+    assert len(found.notes) == (1 if words else 0)
+    assert np.allclose(found.grid.extent.boundingbox.bbox, utm_grid((300, 200), gsd).extent.boundingbox.bbox)
+    if words:
+        assert re.search(words, found.notes[0])
+        assert isinstance(found.working(Procedural(utm_grid((300, 200), gsd))), Resampled)
+
+
+def test_degrees_become_square():
+    grid = GeoBox((400, 400), Affine(1e-4, 0, 13.0, 0, -1e-4, 60.0), "EPSG:4326")
+    found = decided(grid, gsd=(5.0, 10.0))
+    y, x = pixel_metres(found.grid)
+    assert abs(y / x - 1) < 0.02
+    assert 5 <= ground_sampling_distance(found.grid) <= 10
+    assert decided(grid).scale is None  # a model that does not ask for metres gets pixels
+
+
+def test_no_crs_needs_a_scale():
+    with pytest.raises(GridMismatch, match=r"no CRS.*pixels of 2 to 5 m.*--scale 1"):
+        decided(photo_grid((300, 200)), gsd=(2.0, 5.0))
+    with pytest.raises(GridMismatch, match=r"no CRS.*4 m was asked for"):
+        decided(photo_grid((300, 200)), PredictOptions(gsd=4.0))
+    assert decided(photo_grid((300, 200)), PredictOptions(scale=2.0), gsd=(2.0, 5.0)).grid.shape == (600, 400)
+    assert decided(photo_grid((300, 200))).grid.shape == (300, 200)
+
+
+def test_rotated_grid_is_refused():
+    with pytest.raises(GridMismatch, match="rotated"):
+        decided(GeoBox((100, 100), Affine(10, 2, 0, 2, -10, 0), "EPSG:32633"))
+
+
+def test_window_must_be_a_multiple():
+    with pytest.raises(BadInput, match="try 64 or 96"):
+        decided(options=PredictOptions(window=70), multiple=32)
+    assert decided(options=PredictOptions(window=96, overlap=0.5), multiple=32).lattice.stride == 48
+
+
+@pytest.mark.parametrize("options", [{"block": 0}, {"batch": 0}, {"gsd": -1.0}, {"scale": 0.0}, {"window": -3}, {"gsd": 1.0, "scale": 2.0}])
+def test_options_that_make_no_sense(options):
+    with pytest.raises(BadInput):
+        PredictOptions(**options)
+
+
+def test_small_image_is_told():
+    assert "mirrored" in decided(utm_grid((20, 300))).notes[0]
+
+
+def test_flips_and_context_do_not_mix():
+    with pytest.raises(BadInput, match="wider image"):
+        decided(options=PredictOptions(flips=True), context=128)
+
+
+def test_key_knows_what_decides_and_nothing_else():
+    key = decided().key
+    assert len(key) == 64
+    assert decided(options=PredictOptions(block=100)).key == key
+    assert decided(options=PredictOptions(window=64, overlap=0.25)).key == key
+    others = [
+        decided(fingerprint="g"),
+        decided(utm_grid((300, 201))),
+        decided(utm_grid((300, 200), 5.0)),
+        decided(gain=2.0),
+        decided(window=32),
+        decided(options=PredictOptions(overlap=0.5)),
+        decided(options=PredictOptions(flips=True)),
+        decided(options=PredictOptions(scale=2.0)),
+        decided(options=PredictOptions(bands=(2, 1))),
+        decided(options=PredictOptions(batch=8)),
+    ]
+    assert len({key, *(other.key for other in others)}) == len(others) + 1
+
+
+def test_key_knows_the_card_the_engine_and_the_version(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Card:
+        name: str
+        sha256: str
+
+    def key(name="a", sha256="0", engine="openvino", fast=False):
+        model = Toy()
+        model.card, model.engine, model.fast = Card(name, sha256), engine, fast
+        return plan(Procedural(utm_grid((300, 200))), model).key
+
+    keys = {key(), key(name="b"), key(sha256="1"), key(engine="torch"), key(fast=True)}
+    monkeypatch.setattr(selion, "__version__", "99")
+    assert len(keys | {key()}) == 6

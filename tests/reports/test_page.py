@@ -1,0 +1,114 @@
+"""The look of every report page: words and numbers escaped and aligned, no script, nothing from elsewhere; in Chromium clean for axe-core in light and dark."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from report_pages import LEARNT, PAGES
+from selion.reports import page
+
+VOID = {"meta", "img", "br", "rect", "path", "line", "circle", "polyline"}
+
+
+class Balanced(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.headings = [], []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "img":
+            assert given.get("alt")
+        if tag == "svg":
+            assert given["role"] == "img"
+            assert given["aria-label"]
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def test_tables_escape_and_set_numbers_right():
+    html = page.table(["name", "<n>", "share", "text"], [["<a>", 12345, "50.0%", "x"], ["b", 0.5, "-", ""]], "A & B")
+    assert '<th scope="row">&lt;a&gt;</th><td class="n">12,345</td><td class="n">50.0%</td><td>x</td>' in html
+    assert '<th scope="col" class=n>&lt;n&gt;</th>' in html
+    assert '<th scope="col">text</th>' in html
+    assert "<caption>A &amp; B</caption>" in html
+    assert 'tabindex="0"' in html
+
+
+def test_facts_have_no_empty_header():
+    assert "<thead>" not in page.table(["", ""], [["name", "value"]])
+    assert page.table(["", "n"], [["a", 1]]).count("<th ") == 2
+    assert page.table(["a", "b"], []).count("<th ") == 2
+
+
+def test_colours_are_never_alone():
+    assert page.legend({"kept <5>": "#00ff00"}) == '<span class="key"><i style="background:#00ff00"></i>kept &lt;5&gt;</span> '
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    found = {}
+
+    def make(name):
+        if name in LEARNT:
+            pytest.importorskip("torch")
+        if name not in found:
+            found[name] = PAGES[name](tmp_path_factory.mktemp(name))
+        return found[name]
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_stand_alone_in_one_look(made, name):
+    text = made(name).read_text("utf-8")
+    parser = Balanced()
+    parser.feed(text)
+    assert not parser.open
+    assert parser.headings[0] == "h1"
+    assert parser.headings.count("h1") == 1
+    assert text.count("<style>") == 1
+    assert page.STYLE in text
+    assert "<script" not in text
+    linked = re.findall(r'(?:src|href)="((?!data:)[^"]+)"', text)
+    assert not linked or name == "crops", linked
+    assert not [address for address in linked if "//" in address or not (made(name).parent / address).exists()]
+
+
+@pytest.mark.slow
+def test_pages_are_clean_for_axe_in_light_dark_and_on_a_phone(made):
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    chromium = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    if chromium is None:
+        pytest.skip("no Chromium or Chrome on the PATH: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        tab = browser.new_page()
+        said = []
+        tab.on("console", lambda message: said.append(message.text))
+        for name in PAGES:
+            tab.set_viewport_size({"width": 1200, "height": 900})
+            tab.goto(made(name).as_uri())
+            for scheme in ("light", "dark"):
+                tab.emulate_media(color_scheme=scheme)
+                found = axe.Axe().run(tab)
+                assert found.violations_count == 0, f"{name}, {scheme}: {found.generate_report()}"
+            tab.set_viewport_size({"width": 360, "height": 700})
+            assert tab.evaluate("document.documentElement.scrollWidth") <= 360, name
+            tab.emulate_media(media="print", color_scheme="dark")
+            assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)", name
+            tab.emulate_media(media="screen")
+        browser.close()
+    assert not said

@@ -1,0 +1,155 @@
+"""Runners: the same answers from all of them, and what happens when workers or blocks fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runner_toys import SecondTime, double, moody
+from selion.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
+from selion.runners import RunnerOptions, Serial, in_order, open_runner
+from selion.runners.choose import SCHEME
+from selion.runners.processes import Processes, WorkerDied
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def crew():
+    with Processes(2, 1) as runner:
+        yield runner
+
+
+@pytest.fixture(params=["serial", "processes"])
+def runner(request, crew):
+    return Serial() if request.param == "serial" else crew
+
+
+def test_all_blocks_come_back_once_and_in_order_if_wanted(runner):
+    found = list(runner(double, range(20)))
+    assert sorted(done.number for done in found) == list(range(20))
+    assert all(done.result == 2 * done.block and done.error is None and done.tries == 1 for done in found)
+    assert list(in_order(runner)(double, iter(range(7)))) == [0, 2, 4, 6, 8, 10, 12]
+    assert list(runner(double, [])) == []
+
+
+def test_a_poisoned_block_is_set_aside_after_three_tries_and_the_rest_is_done(runner):
+    found = {done.number: done for done in runner(moody, ["a", "poison", "b", "c"])}
+    assert sorted(found) == [0, 1, 2, 3]
+    assert isinstance(found[1].error, UnreadableFile)
+    assert found[1].tries == 3
+    assert [found[k].result[0] for k in (0, 2, 3)] == ["a", "b", "c"]
+    with pytest.raises(UnreadableFile, match="broken"):
+        list(in_order(runner)(moody, ["a", "poison"]))
+
+
+def test_what_fails_once_is_done_the_second_time(runner, tmp_path):
+    found = list(runner(SecondTime(tmp_path), range(4)))
+    assert sorted((done.block, done.result, done.tries) for done in found) == [(k, k, 2) for k in range(4)]
+
+
+def test_an_error_of_the_whole_run_ends_it_at_once(runner):
+    with pytest.raises(BandMismatch, match="No block"):
+        list(runner(moody, ["fatal", "a", "b"]))
+    assert next(iter(runner(double, [4]))).result == 8, "the runner can be used again"
+
+
+def test_a_worker_that_dies_is_replaced_and_its_block_done_again(crew, tmp_path):
+    found = list(crew(SecondTime(tmp_path, die=True), range(3)))
+    assert sorted((done.result, done.tries) for done in found) == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_a_block_that_kills_its_worker_three_times_is_set_aside(crew):
+    found = {done.number: done for done in crew(moody, ["a", "die", "b", "c"])}
+    assert isinstance(found[1].error, WorkerDied)
+    assert "SIGKILL" in str(found[1].error)
+    assert [found[k].result[0] for k in (0, 2, 3)] == ["a", "b", "c"]
+
+
+def test_a_bug_ends_its_worker_but_not_the_run(crew):
+    found = {done.number: done for done in crew(moody, ["bug", "a"], tries=1)}
+    assert isinstance(found[0].error, WorkerDied)
+    assert found[1].result[0] == "a"
+
+
+def test_workers_killed_while_they_wait_are_replaced(crew):
+    pids = {done.result[1] for done in crew(moody, list("abcdef"))}
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    again = {done.result[1] for done in crew(moody, list("abcdef"))}
+    assert not pids & again
+
+
+def test_workers_share_the_cores(crew):
+    assert {done.result[2] for done in crew(moody, list("ab"))} <= {"1", os.environ.get("OMP_NUM_THREADS")}
+    cores = RunnerOptions("processes", 1).share
+    assert RunnerOptions("processes", 2).share == max(cores // 2, 1)
+    assert RunnerOptions("processes", 2, 3).share == 3
+    assert RunnerOptions("processes").share == 1
+
+
+def test_blocks_are_taken_only_as_workers_are_free(runner):
+    taken = []
+
+    def endless():
+        k = 0
+        while True:
+            taken.append(k)
+            yield k
+            k += 1
+
+    run = runner(double, endless())
+    assert next(run).result in (0, 2)
+    run.close()
+    assert len(taken) <= 6
+
+
+def test_workers_end_with_a_driver_that_is_killed(tmp_path):
+    code = (
+        f"import sys, time\nsys.path.insert(0, {str(TESTS)!r})\nfrom runner_toys import moody\nfrom selion.runners.processes import Processes\n"
+        "if __name__ == '__main__':\n    run = Processes(1, 1)\n    print(next(run(moody, ['a'])).result[1], flush=True)\n    time.sleep(60)\n"
+    )
+    script = tmp_path / "driver.py"
+    script.write_text(code)
+    driver = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    worker = int(driver.stdout.readline())
+    os.kill(worker, 0)
+    driver.kill()
+    driver.wait()
+    driver.stdout.close()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and _lives(worker):
+        time.sleep(0.05)
+    assert not _lives(worker)
+
+
+def _lives(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_wrong_names_and_numbers_are_one_sentence():
+    with pytest.raises(UnknownName, match="did you mean 'processes'"):
+        RunnerOptions("process")
+    with pytest.raises(UnknownName):
+        RunnerOptions(SCHEME)
+    with pytest.raises(BadInput, match="1 or more"):
+        RunnerOptions("processes", 0)
+    with pytest.raises(BadInput, match="add --runner processes"):
+        RunnerOptions("serial", 2)
+    assert RunnerOptions("ray://10.0.0.1:10001").name == "ray://10.0.0.1:10001"
+
+
+def test_ray_that_is_not_installed_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("selion.extras.available", lambda module: False)
+    with pytest.raises(MissingExtra, match=r"selion\[cluster\]"), open_runner(RunnerOptions("ray", 2)):
+        pass

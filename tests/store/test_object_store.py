@@ -1,0 +1,162 @@
+"""Object stores: whole objects, put once, whatever the network does; and journals of finished blocks on them."""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+
+from predict_toys import Toy
+from selion.errors import BadInput, FetchFailed, OutputExists, OutputFailed
+from selion.prediction import BlockJournal, JournalSource, PredictOptions, StripWork, plan, run_blocks
+from selion.runners import Serial
+from selion.runners.processes import Processes
+from selion.store import ObjectFolder, is_object_url, object_store
+from strip_toys import image
+
+pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
+from faulty_store import FaultyStore
+
+ROI, SHAPE = (slice(0, 40), slice(64, 100)), (3, 40, 36)
+
+
+@pytest.fixture(scope="module")
+def faulty():
+    with FaultyStore() as store:
+        yield store
+
+
+@pytest.fixture
+def store(faulty, monkeypatch):
+    for name, value in faulty.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(object_store, "PAUSE", 0.01)
+    monkeypatch.setattr(object_store, "STALL", 1.0)
+    faulty.faults.clear()
+    faulty.asked.clear()
+    return faulty
+
+
+@pytest.fixture
+def folder(store, request):
+    return f"s3://bucket/{request.node.name.partition('[')[0]}"
+
+
+def test_an_object_is_put_once(store, folder):
+    place = ObjectFolder(folder)
+    assert place.put("a", b"first")
+    assert not place.put("a", b"second")
+    assert (place.get("a"), place.get("b"), place.has("a"), place.has("b")) == (b"first", None, True, False)
+    assert place.put("a", b"third", replace=True)
+    assert place.put("deep/b", b"12")
+    assert place.names() == {"a": 5, "deep/b": 2}
+    place.delete("a", "never there")
+    assert pickle.loads(pickle.dumps(place)).names() == {"deep/b": 2}
+    assert is_object_url("gs://b/x")
+    assert not is_object_url("https://b/x")
+
+
+def test_a_file_is_sent_whole_or_refused(store, folder, tmp_path, monkeypatch):
+    file = tmp_path / "map.bin"
+    file.write_bytes(bytes(range(256)) * 4096)
+    place = ObjectFolder(folder)
+    assert place.upload(file, "map.bin") == f"{folder}/map.bin"
+    with pytest.raises(OutputExists, match="--force"):
+        place.upload(file, "map.bin")
+    monkeypatch.setattr(object_store, "WHOLE", 1000)
+    with pytest.raises(OutputExists):
+        place.upload(file, "map.bin")
+    place.upload(file, "map.bin", force=True)
+    assert place.get("map.bin") == file.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["503", "slow", "cut"])
+def test_a_read_that_fails_is_made_again(store, folder, kind):
+    place = ObjectFolder(folder)
+    content = np.random.default_rng(0).bytes(200_000)
+    place.put("a", content)
+    store.fault("GET", "/a", kind, 2)
+    assert place.get("a") == content
+    assert store.asked[kind] == 2
+
+
+@pytest.mark.parametrize("kind", ["503", "slow", "lost"])
+def test_a_write_that_fails_is_made_again_and_never_doubled(store, folder, kind):
+    place = ObjectFolder(folder)
+    place.delete("a")
+    store.fault("PUT", "/a", kind, 2)
+    ours = place.put("a", b"first")
+    assert ours or kind != "503", "whose answer was lost, or came too late, may find his own"
+    assert place.get("a") == b"first"
+    assert not place.put("a", b"second")
+
+
+def test_a_store_that_does_not_answer_is_one_sentence(store, folder, monkeypatch):
+    monkeypatch.setattr(object_store, "TRIES", 2)
+    store.fault("GET", "/a", "503", 1000)
+    store.fault("PUT", "/a", "503", 1000)
+    with pytest.raises(FetchFailed, match="a cannot be read"):
+        ObjectFolder(folder).get("a")
+    with pytest.raises(OutputFailed, match="credentials"):
+        ObjectFolder(folder).put("a", b"1")
+
+
+def block(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, SHAPE).astype(np.uint8)
+
+
+def test_a_block_belongs_to_who_came_first(store, folder):
+    one, other = BlockJournal(folder, "key"), pickle.loads(pickle.dumps(BlockJournal(folder, "key")))
+    assert one.save(ROI, block())
+    assert not other.save(ROI, block())
+    assert np.array_equal(other.load(ROI, SHAPE), block())
+    assert one.finished(lambda roi: SHAPE, [ROI, (slice(40, 80), slice(64, 100))]) == [True, False]
+    name = next(name for name in ObjectFolder(folder).names() if name.endswith(".block"))
+    content = ObjectFolder(folder).get(name)
+    ObjectFolder(folder).put(name, content[: len(content) // 2], replace=True)
+    assert one.load(ROI, SHAPE) is None
+    assert other.save(ROI, block()), "what is broken is replaced"
+    assert one.has(ROI, SHAPE)
+
+
+def test_a_block_that_broke_on_the_store_is_made_again_by_the_next_run(store, folder):
+    decided = plan(image(), Toy(), PredictOptions(block=200))
+    job = StripWork(image(), decided, BlockJournal(folder, decided.key), Toy, Toy())
+    assert run_blocks(job, Serial()) == ()
+    place = ObjectFolder(folder)
+    name = min(name for name in place.names() if name.endswith(".block"))
+    sound = place.get(name)
+    place.put(name, sound[:-9], replace=True)
+    with pytest.raises(BadInput, match="run the same command again"):
+        JournalSource(job.journal, decided).stored((slice(0, 10), slice(0, 10)))
+    assert run_blocks(job, Serial()) == ()
+    assert place.get(name) == sound
+
+
+def test_a_journal_of_another_key_is_cleared(store, folder):
+    BlockJournal(folder, "key").save(ROI, block())
+    assert not BlockJournal(folder, "other").has(ROI, SHAPE)
+    assert set(ObjectFolder(folder).names()) == {"journal.json"}
+    journal = BlockJournal(folder, "other")
+    journal.save(ROI, block())
+    journal.remove()
+    assert ObjectFolder(folder).names() == {}
+
+
+def test_a_run_on_a_store_that_fails_comes_to_the_same_bytes(store, folder, tmp_path):
+    decided = plan(image(), Toy(), PredictOptions(block=100))
+    here = BlockJournal(tmp_path, decided.key)
+    assert run_blocks(StripWork(image(), decided, here, Toy, Toy()), Serial()) == ()
+    for method, kind, times in (("PUT", "503", 4), ("PUT", "lost", 2), ("GET", "503", 3), ("GET", "cut", 3), ("GET", "slow", 2)):
+        store.fault(method, ".block", kind, times)
+    there = BlockJournal(folder, decided.key)
+    with Processes(2, 1) as run:
+        assert run_blocks(StripWork(image(), decided, there, partial(Toy), Toy()), run) == ()
+    names = sorted(path.name for path in tmp_path.glob("*.block"))
+    assert sorted(name for name in ObjectFolder(folder).names() if name.endswith(".block")) == names
+    for name in names:
+        assert ObjectFolder(folder).get(name) == (tmp_path / name).read_bytes()
+    assert store.asked["503"] >= 4
+    assert store.asked["lost"] == 2

@@ -1,0 +1,264 @@
+"""A scripted person in a real Chromium: a thousand images, and the server killed in the middle."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from screening_scenes import Process, write_scene
+from selion.labelling.decisions import read_decisions, read_history
+from selion.labelling.queue import item_id
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (path := shutil.which(name))), None)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium")]
+READY = 'body[data-ready]:not([data-ready=""])'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
+
+
+@contextmanager
+def process(*arguments):
+    served = Process(*arguments)
+    try:
+        yield served
+    finally:
+        served.kill()
+
+
+class Tab:
+    """A tab with what its console said."""
+
+    def __init__(self, browser, url, **context):
+        self.context = browser.new_context(viewport={"width": 1440, "height": 900}, **context)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}") if message.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda problem: self.said.append(f"pageerror: {problem}"))
+        self.page.goto(url)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+    def ready(self, other_than=""):
+        self.page.wait_for_selector(f'{READY}:not([data-ready="{other_than}"])')
+        return self.page.get_attribute("body", "data-ready")
+
+    def tiles(self):
+        found = self.page.locator(".tile").evaluate_all(
+            "all => all.map(t => [t.dataset.id, t.dataset.word, ...['x','y','width','height'].map(k => t.getBoundingClientRect()[k])])"
+        )
+        return [(each[0], each[1], each[2] + each[4] / 2, each[3] + each[5] / 2) for each in found]
+
+    def saved(self):
+        self.page.wait_for_selector("#saved:text-is('saved')")
+
+
+def last_words(pseudo):
+    return {key: decision.decision for key, decision in read_decisions(pseudo).items()}
+
+
+def mark(tab, chance):
+    """Click one, drag over some, keep one by keys; return what the person meant by id."""
+    tiles = tab.tiles()
+    meant = {each[0]: "reject" for each in tiles}
+    way = chance.random()
+    if way < 0.15:
+        tab.page.keyboard.press("a")
+        meant = dict.fromkeys(meant, "keep")
+        if way < 0.05:
+            tab.page.keyboard.press("x")
+            meant = dict.fromkeys(meant, "reject")
+    else:
+        one = chance.choice(tiles)
+        tab.page.mouse.click(one[2], one[3])
+        meant[one[0]] = "keep"
+        start = chance.randrange(len(tiles) - 1)
+        row = [each for each in tiles[start : start + 4] if each[3] == tiles[start][3]]
+        if all(meant[each[0]] == "reject" for each in row):
+            tab.page.mouse.move(row[0][2], row[0][3])
+            tab.page.mouse.down()
+            tab.page.mouse.move(row[-1][2], row[-1][3], steps=8)
+            tab.page.mouse.up()
+            meant |= {each[0]: "keep" for each in row}
+        full = chance.randrange(len(tiles))
+        tab.page.locator(".tile").nth(full).focus()
+        tab.page.keyboard.press("f")
+        meant[tiles[full][0]] = "full"
+    return meant
+
+
+def test_a_thousand_images_and_a_killed_server(browser, tmp_path):
+    photos, pseudo = write_scene(tmp_path, 1000)
+    chance, meant = random.Random(3), {}
+    with process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served, Tab(browser, served.url) as tab:
+        first = served.url
+        begun, shown, page, down = time.monotonic(), tab.ready(), 0, 0.0
+        while shown != "finished":
+            meant |= mark(tab, chance)
+            if page in (7, 15):  # killed while this page is on its way, and the person goes on
+                stopped = time.monotonic()
+                tab.page.keyboard.press("Enter")
+                served.child.kill()
+                starting = threading.Thread(target=served.again, kwargs={"pause": 0.3})
+                starting.start()
+                shown = tab.ready(shown)
+                meant |= mark(tab, chance)
+                starting.join()
+                down += time.monotonic() - stopped
+            tab.page.keyboard.press("Enter")
+            shown = tab.ready(shown)
+            page += 1
+        seconds = time.monotonic() - begun
+        tab.saved()
+        assert served.url == first  # the same port and token, so that an open page goes on
+        ours = [line for line in tab.said if "Failed to load resource: net::ERR_" not in line]  # what Chromium says while there is no server
+        assert ours == []
+        assert 0 < len(tab.said) - len(ours) < 250
+    history = read_history(pseudo / "decisions.jsonl")
+    assert len(meant) == 1000
+    assert {item_id(key): word for key, word in last_words(pseudo).items()} == meant
+    assert sum(map(len, history.batches.values())) == 1000  # what was sent twice is written once
+    assert 1000 / seconds > 6, f"{1000 / seconds:.1f} images per second, {down:.1f} s without a server"
+
+
+def test_reload_undo_and_drafts(browser, tmp_path):
+    photos, pseudo = write_scene(tmp_path, 130)
+    with process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served, Tab(browser, served.url) as tab:
+        shown = tab.ready()
+        firsts = []
+        for k in range(3):
+            ids = [each[0] for each in tab.tiles()]
+            firsts.append(ids)
+            tab.page.locator(".tile").nth(k).click()
+            tab.page.keyboard.press("Enter")
+            shown = tab.ready(shown)
+        tab.page.locator(".tile").nth(5).click()  # not written yet
+        tab.saved()
+        tab.page.reload()
+        tab.ready()
+        tiles = tab.tiles()
+        assert [each[1] for each in tiles].index("keep") == 5
+        assert not {each[0] for each in tiles} & {name for ids in firsts for name in ids}
+        for k in (2, 1):  # twice back
+            tab.page.keyboard.press("z")
+            tab.page.wait_for_selector(f'body[data-ready="{firsts[k][0]}"]')
+            back = tab.tiles()
+            assert [each[0] for each in back] == firsts[k]
+            assert [each[1] for each in back].index("keep") == k
+        assert len(read_decisions(pseudo)) == 40
+        tab.page.keyboard.press("x")
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_selector(f'body[data-ready="{firsts[2][0]}"]')
+        tab.page.keyboard.press("Enter")
+        tab.ready(firsts[2][0])
+        assert [each[1] for each in tab.tiles()].index("keep") == 5  # the page in hand kept its marks
+        tab.saved()
+        assert len(read_decisions(pseudo)) == 120
+        assert sum(word == "keep" for word in last_words(pseudo).values()) == 2
+        assert tab.said == []
+
+
+def test_fine_pass(browser, tmp_path):
+    photos, pseudo = write_scene(tmp_path, 30)
+    with process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served, Tab(browser, served.url) as tab:
+        shown = tab.ready()
+        tab.page.keyboard.press("a")
+        tab.page.keyboard.press("Enter")
+        assert tab.ready(shown) == "finished"
+        tab.page.keyboard.press("2")
+        shown = tab.ready("finished")
+        meant = []
+        for key, word in (("k", "keep"), ("r", "reject"), ("f", "full"), ("u", "unsure"), ("r", "reject")):
+            tab.page.keyboard.press(key)
+            meant.append((shown, word))
+            shown = tab.ready(shown)
+        tab.page.keyboard.press("z")
+        tab.page.wait_for_selector(f'body[data-ready="{meant[-1][0]}"]')
+        assert "rejected" in tab.page.inner_text("#said")
+        tab.page.keyboard.press("z")
+        tab.page.wait_for_selector(f'body[data-ready="{meant[-2][0]}"]')
+        assert tab.page.is_visible("#edge")
+        tab.page.keyboard.press("o")
+        assert not tab.page.is_visible("#edge")
+        before = float(tab.page.locator("#shade").evaluate("e => getComputedStyle(e).opacity"))
+        tab.page.keyboard.press("]")
+        assert float(tab.page.locator("#shade").evaluate("e => getComputedStyle(e).opacity")) == pytest.approx(before + 0.1)
+        tab.page.keyboard.press("+")
+        assert "scale(1.5)" in tab.page.get_attribute("#layers", "style")
+        tab.saved()
+        said = [entry for entry in read_decisions(pseudo).values() if entry.stage == "fine"]
+        assert sorted(entry.decision for entry in said) == ["full", "keep", "reject"]
+        assert tab.said == []
+
+
+def test_two_people_on_one_folder(browser, tmp_path):
+    photos, pseudo = write_scene(tmp_path, 250)
+    with process(photos, pseudo, "--repeats", "0") as served:
+        tabs = [Tab(browser, served.url) for _ in range(2)]
+        for tab, name in zip(tabs, ("Ada", "Ben"), strict=True):
+            tab.page.wait_for_selector("#who[open]")
+            tab.page.fill("#name", name)
+            tab.page.keyboard.press("Enter")
+            tab.ready()
+        seen = [{each[0] for each in tab.tiles()} for tab in tabs]
+        assert not seen[0] & seen[1]  # nobody does another's work
+        for tab in tabs:
+            tab.page.keyboard.press("a")
+            tab.page.keyboard.press("Enter")
+            tab.saved()
+            assert tab.said == []
+            tab.context.close()
+    assert {decision.person for decision in read_decisions(pseudo).values()} == {"Ada", "Ben"}
+
+
+def test_readable_on_a_phone_and_in_the_dark(browser, tmp_path):
+    photos, pseudo = write_scene(tmp_path, 30)
+    with process(photos, pseudo, "--person", "Ada") as served:
+        for scheme, width in (("light", 390), ("dark", 390), ("dark", 1440)):
+            with Tab(browser, served.url, color_scheme=scheme, has_touch=width < 500) as tab:
+                tab.page.set_viewport_size({"width": width, "height": 844})
+                tab.ready()
+                assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+                ink, paper = tab.page.locator("body").evaluate("e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]")
+                assert contrast(ink, paper) > 7
+                assert tab.page.locator("button:visible, select:visible").evaluate_all("all => all.filter(b => !(b.innerText || b.ariaLabel).trim()).length") == 0
+                if width < 500:
+                    tile = tab.page.locator(".tile").first
+                    tile.tap()
+                    assert tile.get_attribute("data-word") == "keep"
+                    tile.tap()
+                    assert tile.get_attribute("data-word") == "reject"
+                    assert tile.bounding_box()["width"] > 100
+                assert tab.said == []
+
+
+def contrast(first, second):
+    """WCAG contrast of two rgb() colours."""
+
+    def light(colour):
+        parts = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((light(first), light(second)))
+    return (high + 0.05) / (low + 0.05)

@@ -1,0 +1,248 @@
+"""The viewer in a real Chromium: what a person does with hands and keys, and what a screen reader would complain about."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from view_scenes import serving, write_crops, write_map
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (path := shutil.which(name))), None)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium")]
+FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+GOLDEN = Path(__file__).parents[1] / "golden"
+STILL = """async () => {
+    const { state } = await import('./view.js');
+    await Promise.all(state.maps.map(m => m.loaded() && !m.isMoving() ? 0 : m.once('idle')));
+}"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELION_CACHE", str(folder / "cache"))
+        crops, photos = write_crops(folder / "crops", folder / "photos")
+        with serving(write_map(folder / "map"), crops, photos) as page:
+            yield page
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+class Tab:
+    """A tab with what its console said and what it asked for."""
+
+    def __init__(self, browser, url, width=1100, height=700, **context):
+        self.context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **context)
+        self.context.set_default_timeout(120_000)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}") if message.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda problem: self.said.append(f"pageerror: {problem}"))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(url)
+        self.page.wait_for_selector('body[data-ready="1"]')
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+    def still(self):
+        self.page.evaluate(STILL)
+
+    def of_map(self, code):
+        return self.page.evaluate(f"async () => {{ const {{ state }} = await import('./view.js'); const map = state.maps[0]; return {code}; }}")
+
+    def picture(self):
+        self.still()
+        return np.asarray(Image.open(io.BytesIO(self.page.locator("#left").screenshot())).convert("RGB")).astype(int)
+
+    def complaints(self):
+        from axe_playwright_python.sync_playwright import Axe
+
+        # MapLibre's own canvas is a region that is moved by keys: its name and role are ours.
+        found = Axe().run(self.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
+        return [(each["id"], [node["target"] for node in each["nodes"]]) for each in found.response["violations"]]
+
+
+def test_looking_clicking_searching(browser, served):
+    with Tab(browser, served.url) as tab:
+        page = tab.page
+        before = tab.picture()
+        assert np.unique(before.reshape(-1, 3), axis=0).shape[0] > 50, "imagery and outlines are drawn"
+        box = page.locator("#left").bounding_box()
+        middle = (box["x"] + box["width"] / 2 + 30, box["y"] + box["height"] / 2 + 30)
+        page.mouse.move(*middle)
+        page.mouse.down()
+        page.mouse.move(middle[0] + 120, middle[1] + 60, steps=4)
+        page.mouse.up()
+        assert np.abs(tab.picture() - before).mean() > 2, "the map was moved"
+        page.keyboard.press("f")
+        tab.still()
+        for k in range(12):  # a lane lies between fields
+            page.mouse.click(middle[0] + 3 * k, middle[1] + 2 * k)
+            page.wait_for_timeout(150)
+            if page.locator("#record").is_visible():
+                break
+        page.wait_for_selector("#record:not([hidden])")
+        assert page.inner_text("#record-title").startswith("Field field-")
+        assert "ha (" in page.inner_text("#columns")
+        page.keyboard.press("Escape")
+        assert page.locator("#record").is_hidden()
+        page.keyboard.press("/")
+        page.keyboard.type("field-123")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#record:not([hidden])")
+        assert page.inner_text("#record-title") == "Field field-123"
+        tab.still()
+        assert tab.of_map("map.getZoom()") > 14, "flown there"
+        page.fill("#wanted", "nobody")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#state:has-text('no field with the id nobody')")
+        assert tab.complaints() == []
+        assert all(url.startswith((served.address.url(), "data:", "blob:")) for url in tab.asked)
+        assert not tab.said
+
+
+def check_golden(shown, name):
+    """Compare with a golden image, with a tolerance; SELION_GOLDEN=1 writes it anew."""
+    path = GOLDEN / f"view_{name}.png"
+    if os.environ.get("SELION_GOLDEN"):
+        GOLDEN.mkdir(exist_ok=True)
+        Image.fromarray(shown.astype(np.uint8)).quantize(64).save(path, optimize=True)
+    golden = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert shown.shape == golden.shape
+    apart = np.abs(shown - golden).max(-1)
+    assert (apart > 60).mean() < 0.02
+    assert apart.mean() < 8
+
+
+def test_layers_and_colours(browser, served):
+    with Tab(browser, served.url, 760, 520) as tab:
+        page = tab.page
+        page.evaluate("() => document.querySelectorAll('.maplibregl-control-container').forEach(e => e.remove())")  # letters differ from machine to machine
+        before = tab.picture()
+        page.select_option("#by-f0", "confidence")
+        by_confidence = tab.picture()
+        assert np.abs(by_confidence - before).mean() > 5
+        assert page.locator("#legend .ends span").all_inner_texts() == ["0", "0.5", "1"]
+        check_golden(by_confidence, "confidence")
+        page.select_option("#by-f0", "class")
+        page.wait_for_selector("#legend li:has-text('pond')")
+        by_class = tab.picture()
+        assert np.abs(by_class - by_confidence).mean() > 5
+        check_golden(by_class, "class")
+        page.check("#on-r2-class2")
+        assert page.locator("#opacity-r2-class2").is_visible()
+        page.keyboard.press("1")
+        assert not page.is_checked("#on-f0")
+        assert not tab.of_map("Boolean(map.getLayer('f0-fill'))")
+        assert not tab.said
+
+
+def test_swipe(browser, served):
+    with Tab(browser, served.url) as tab:
+        page = tab.page
+        page.keyboard.press("c")
+        page.wait_for_selector("#right canvas")
+        page.wait_for_function("async () => (await import('./view.js')).state.maps[1]?.getLayer('r0-truewindowb')")
+        tab.still()
+        assert page.is_checked("#on-r0-truewindowb"), "the right map shows the other season"
+        handle = page.locator("#handle")
+        box = handle.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(box["x"] - 200, box["y"] + 60, steps=3)
+        page.mouse.up()
+        assert int(handle.get_attribute("aria-valuenow")) < 30
+        handle.focus()
+        page.keyboard.press("End")
+        assert handle.get_attribute("aria-valuenow") == "100"
+        page.keyboard.press("[")
+        assert handle.get_attribute("aria-valuenow") == "95"
+        tab.of_map("map.jumpTo({ zoom: 13 })")
+        assert abs(tab.of_map("state.maps[1].getZoom()") - 13) < 1e-6, "both maps move"
+        assert tab.complaints() == []
+        page.keyboard.press("c")
+        assert page.locator("#right").is_hidden()
+        assert not tab.said
+
+
+def test_in_the_dark(browser, served):
+    with Tab(browser, served.url, color_scheme="dark") as tab:
+        assert tab.complaints() == []
+        tab.page.keyboard.press("?")
+        assert tab.complaints() == []
+        tab.page.keyboard.press("Escape")
+        assert tab.of_map("map.getPaintProperty('ground', 'background-color')") == "#0d110e"
+        assert not tab.said
+
+
+def test_by_keys_alone(browser, served):
+    with Tab(browser, served.url) as tab:
+        page = tab.page
+        page.keyboard.press("m")
+        assert page.evaluate("document.activeElement.tagName") == "CANVAS"
+        start = tab.of_map("map.getCenter().lng")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(f"async () => (await import('./view.js')).state.maps[0].getCenter().lng > {start}")
+        tab.still()
+        for _ in range(14):
+            page.keyboard.press("Enter")
+            page.wait_for_timeout(200)
+            if page.locator("#record").is_visible():
+                break
+            page.keyboard.press("ArrowDown")
+            tab.still()
+        assert page.locator("#record").is_visible(), "what lies under the cross is chosen"
+        assert float(page.evaluate("getComputedStyle(document.getElementById('cross')).opacity")) == 1
+        page.keyboard.press("Escape")
+        page.keyboard.press("l")
+        page.keyboard.press("l")
+        assert page.evaluate("document.getElementById('side').contains(document.activeElement)")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        assert not tab.said
+
+
+def test_on_a_phone(browser, served):
+    with Tab(browser, served.url, 390, 780, has_touch=True, is_mobile=True, device_scale_factor=2) as tab:
+        page = tab.page
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.locator("#side").is_hidden()
+        page.tap("#show-layers")
+        assert page.locator("#side").bounding_box()["height"] <= 0.5 * 780
+        assert tab.complaints() == []
+        assert not tab.said
+
+
+def test_photographs(browser, served):
+    with Tab(browser, served.url) as tab:
+        page = tab.page
+        page.keyboard.press("p")
+        page.locator(".shot").nth(1).click()
+        page.wait_for_selector("#record:not([hidden])")
+        assert page.inner_text("#record-title") == "leaf1.jpg"
+        assert "cover" in page.inner_text("#columns")
+        shown = tab.picture()
+        page.evaluate("() => { const r = document.getElementById('photo-opacity-outline'); r.value = 0; r.dispatchEvent(new Event('input')); }")
+        assert np.abs(tab.picture() - shown).mean() > 0.5, "the outline of the mask is gone"
+        assert tab.complaints() == []
+        page.keyboard.press("Escape")
+        assert not tab.of_map("Boolean(map.getLayer('photo-photo'))")
+        assert not tab.said
