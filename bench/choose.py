@@ -1,13 +1,17 @@
-"""Choosing before reading: bytes from the server, time of the choice, and whether a margin around clouds helps.
+"""Choosing before reading.
+
+Bytes from the server, time of the choice, and whether a margin around clouds helps.
 
     python bench/choose.py [--size 2745] [--dates 30] [--margin]
 
-One tile and season are written as COGs (bands share their pixels by hard links; every date has its own clouds) and served over HTTP with ranges.  What is
-counted is what leaves the server:
+One tile and season are written as COGs (bands share their pixels by hard links; every date has its
+own clouds) and served over HTTP with ranges.  What is counted is what leaves the server:
 
-* look: coarse scene classifications of all candidates, and coarse bands of the chosen ones for the radiometry
+* look: coarse scene classifications of all candidates, and coarse bands of the chosen ones for the
+  radiometry
 * chosen: the four bands and the scene classification of the chosen scenes at full resolution
-* all: the same of all candidates, which is what a median of everything that the catalogue lists reads
+* all: the same of all candidates, which is what a median of everything that the catalogue lists
+  reads
 """
 
 from __future__ import annotations
@@ -60,23 +64,50 @@ def archive(folder: Path, size: int, dates: int) -> list[Scene]:
     random = np.random.default_rng(5)
     grid = GeoBox((size, size), Affine(10, 0, 600000, 0, -10, 5400000), "EPSG:32633")
     half = GeoBox((size // 2, size // 2), grid.transform * Affine.scale(2), grid.crs)
-    fields = np.kron(random.random((size // 24 + 1, size // 24 + 1)), np.ones((24, 24)))[:size, :size]
-    for band, dark, bright in zip(BANDS, (400, 600, 300, 3600), (1800, 1400, 1000, 2400), strict=True):
-        values = 1000 + dark + (bright - dark) * np.clip(1.5 * fields - 0.5, 0, 1) + random.normal(0, 60, fields.shape)
-        with store.create_cog(folder / f"{band}.tif", grid, (band,), "uint16", nodata=0, block=512, overviews="average") as sink:
+    fields = np.kron(random.random((size // 24 + 1, size // 24 + 1)), np.ones((24, 24)))[
+        :size, :size
+    ]
+    for band, dark, bright in zip(
+        BANDS, (400, 600, 300, 3600), (1800, 1400, 1000, 2400), strict=True
+    ):
+        values = (
+            1000
+            + dark
+            + (bright - dark) * np.clip(1.5 * fields - 0.5, 0, 1)
+            + random.normal(0, 60, fields.shape)
+        )
+        with store.create_cog(
+            folder / f"{band}.tif",
+            grid,
+            (band,),
+            "uint16",
+            nodata=0,
+            block=512,
+            overviews="average",
+        ) as sink:
             sink.write(whole(grid), values.astype(np.uint16)[None])
     scenes = []
     for number in range(dates):
         clouds = smooth(random, size // 2, 120) < random.beta(1, 1.5)
-        codes = np.where(clouds, random.choice([8, 9], clouds.shape), np.where(fields[::2, ::2][: size // 2, : size // 2] < 0.5, 4, 5)).astype(np.uint8)
-        day = datetime.combine(SEASON.start, datetime.min.time(), UTC) + timedelta(days=2 * number % 60)
+        codes = np.where(
+            clouds,
+            random.choice([8, 9], clouds.shape),
+            np.where(fields[::2, ::2][: size // 2, : size // 2] < 0.5, 4, 5),
+        ).astype(np.uint8)
+        day = datetime.combine(SEASON.start, datetime.min.time(), UTC) + timedelta(
+            days=2 * number % 60
+        )
         name = f"S2_33UXP_{number:02}"
-        with store.create_cog(folder / f"{name}_scl.tif", half, ("scl",), "uint8", nodata=0, block=512) as sink:
+        with store.create_cog(
+            folder / f"{name}_scl.tif", half, ("scl",), "uint8", nodata=0, block=512
+        ) as sink:
             sink.write(whole(half), codes[None])
         for band in BANDS:
             os.link(folder / f"{band}.tif", folder / f"{name}_{band}.tif")
         hrefs = {band: f"{name}_{band}.tif" for band in (*BANDS, "scl")}
-        scenes.append(Scene(name, "33UXP", day, "simulated", hrefs, {}, 100 * float(clouds.mean()), "05.10"))
+        scenes.append(
+            Scene(name, "33UXP", day, "simulated", hrefs, {}, 100 * float(clouds.mean()), "05.10")
+        )
     return scenes
 
 
@@ -89,9 +120,16 @@ def read_all(scenes: list[Scene]) -> None:
 
 
 def sent_by(folder: Path, scenes: list[Scene], work) -> tuple[int, float, object]:
-    """Bytes that leave a fresh server (another port: nothing is in GDAL's memory), seconds, and the result."""
+    """Bytes that leave a fresh server (another port: nothing is in GDAL's memory), seconds, and the
+    result.
+    """
     with StacServer(folder=folder) as server:
-        served = [replace(scene, hrefs={band: f"{server.cogs}/{name}" for band, name in scene.hrefs.items()}) for scene in scenes]
+        served = [
+            replace(
+                scene, hrefs={band: f"{server.cogs}/{name}" for band, name in scene.hrefs.items()}
+            )
+            for scene in scenes
+        ]
         begun = time.perf_counter()
         result = work(served)
         return sum(server.sent.values()), time.perf_counter() - begun, result
@@ -102,15 +140,27 @@ def show_bytes(size: int, dates: int) -> None:
         folder = Path(name)
         scenes = archive(folder, size, dates)
         area = read_area((15.5, 47.5, 18.5, 49.5))
-        look, seconds, plans = sent_by(folder, scenes, lambda served: plan_tiles(area, (SEASON, AUTUMN), served, {"simulated": Anonymous()}, PlanOptions()))
+        look, seconds, plans = sent_by(
+            folder,
+            scenes,
+            lambda served: plan_tiles(
+                area, (SEASON, AUTUMN), served, {"simulated": Anonymous()}, PlanOptions()
+            ),
+        )
         order = [scene.id for scene in plans[0].scenes]
         chosen, _, _ = sent_by(folder, [scene for scene in scenes if scene.id in order], read_all)
         everything, _, _ = sent_by(folder, scenes, read_all)
     deep = plans[0].shares[-1]
-    print(f"one tile of {size} x {size} px: {len(order)} of {dates} chosen in {seconds:.1f} s, {deep:.1%} of the pixels with 5 clear views or more")
+    print(
+        f"one tile of {size} x {size} px: {len(order)} of {dates} chosen in {seconds:.1f} s, "
+        f"{deep:.1%} of the pixels with 5 clear views or more"
+    )
     for what, count in (("look", look), ("chosen", chosen), ("all", everything)):
         print(f"  {what:8} {count / 1e6:9.1f} MB")
-    print(f"  choose before read: {(look + chosen) / everything:.3f} of the bytes of reading all candidates ({everything / (look + chosen):.1f} times fewer)")
+    print(
+        f"  choose before read: {(look + chosen) / everything:.3f} of the bytes of reading all "
+        f"candidates ({everything / (look + chosen):.1f} times fewer)"
+    )
     print(f"  the look itself: {look / everything:.4f} of them")
 
 
@@ -126,10 +176,14 @@ def show_time() -> None:
 
 
 def show_margin() -> None:
-    """NDVI of the composite of partly cloudy dates against the median of the clear ones, in windows of two months."""
+    """NDVI of the composite of partly cloudy dates against the median of the clear ones, in windows
+    of two months.
+    """
     import json
 
-    masks, ndvi = (store.open_raster(SLOVENIA / name) for name in ("cloud_mask.tif", "ndvi_x10000.tif"))
+    masks, ndvi = (
+        store.open_raster(SLOVENIA / name) for name in ("cloud_mask.tif", "ndvi_x10000.tif")
+    )
     clouds = masks.read(whole(masks.grid)).values.astype(bool)
     values = ndvi.read(whole(ndvi.grid)).values / 1e4
     days = np.array(json.loads((SLOVENIA / "timestamps.json").read_text()), "datetime64[D]")
@@ -137,9 +191,14 @@ def show_margin() -> None:
     print("margin  windows  mean |NDVI error|  seen at all")
     for margin in (0, 20, 40, 60, 100):
         errors, seen = [], []
-        for start in np.arange(np.datetime64("2015-07-01"), np.datetime64("2017-11-01"), np.timedelta64(30, "D")):
+        for start in np.arange(
+            np.datetime64("2015-07-01"), np.datetime64("2017-11-01"), np.timedelta64(30, "D")
+        ):
             window = np.flatnonzero((days >= start) & (days < start + np.timedelta64(61, "D")))
-            clear, partly = window[share[window] < 0.001], window[(share[window] >= 0.001) & (share[window] < 0.95)]
+            clear, partly = (
+                window[share[window] < 0.001],
+                window[(share[window] >= 0.001) & (share[window] < 0.95)],
+            )
             if not len(clear) or not len(partly):
                 continue
             valid = ~widened(clouds[partly], margin / 10)
@@ -147,15 +206,31 @@ def show_margin() -> None:
             median = np.nanmedian(np.where(valid[order], values[partly[order]], np.nan), 0)
             found = np.isfinite(median)
             seen.append(found.mean())
-            errors.append(np.abs(median - np.median(values[clear], 0))[found].mean() if found.any() else np.nan)
-        print(f"{margin:4} m   {len(errors):5}   {np.nanmean(errors):.4f}             {np.mean(seen):.3f}")
+            errors.append(
+                np.abs(median - np.median(values[clear], 0))[found].mean()
+                if found.any()
+                else np.nan
+            )
+        print(
+            f"{margin:4} m   {len(errors):5}   {np.nanmean(errors):.4f}             "
+            f"{np.mean(seen):.3f}"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--size", type=int, default=2745, help="edge of the tile in pixels of 10 m; a real one has 10980")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=2745,
+        help="edge of the tile in pixels of 10 m; a real one has 10980",
+    )
     parser.add_argument("--dates", type=int, default=30)
-    parser.add_argument("--margin", action="store_true", help="measure a margin around clouds on the real masks instead")
+    parser.add_argument(
+        "--margin",
+        action="store_true",
+        help="measure a margin around clouds on the real masks instead",
+    )
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     if given.margin:

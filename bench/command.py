@@ -1,4 +1,6 @@
-"""Run a command and measure it: wall time, processor time, and the peak memory of all its processes."""
+"""Run a command and measure it: wall time, processor time, and the peak memory of all its
+processes.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,13 @@ from dataclasses import dataclass
 
 import psutil
 
-TUNED = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "500000000"}
-"""glibc's malloc told to keep big blocks: torch then does not fault its activations in again for every batch."""
+TUNED = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "MALLOC_TOP_PAD_": "500000000",
+}
+"""glibc's malloc told to keep big blocks: torch then does not fault its activations in again for
+every batch."""
 _SAMPLE = 0.2
 """Seconds between two looks at the memory of the process tree."""
 
@@ -27,8 +34,9 @@ class Finished:
     processor: float
     """Seconds of user and system time, children included."""
     peak_mb: float
-    """Largest resident memory in MB of the biggest process, or of all processes together where a sample caught more (shared pages count once
-    per process, which is only right for commands of one process)."""
+    """Largest resident memory in MB of the biggest process, or of all processes together where a
+    sample caught more (shared pages count once per process, which is only right for commands of one
+    process)."""
     biggest_mb: float
     """Largest resident memory of any single process, from the kernel's own mark."""
     output: str
@@ -43,7 +51,13 @@ def run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Finished:
     """
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
-        child = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(env))
+        child = subprocess.Popen(
+            argv,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=_environment(env),
+        )
         seen: list[float] = [0.0]
         stop = threading.Event()
         watcher = threading.Thread(target=_watch, args=(child.pid, seen, stop), daemon=True)
@@ -56,7 +70,14 @@ def run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Finished:
         log.seek(0)
         output = log.read().decode(errors="replace")
     biggest = usage.ru_maxrss / 1024
-    return Finished(wall, usage.ru_utime + usage.ru_stime, max(biggest, seen[0]), biggest, output, child.returncode)
+    return Finished(
+        wall,
+        usage.ru_utime + usage.ru_stime,
+        max(biggest, seen[0]),
+        biggest,
+        output,
+        child.returncode,
+    )
 
 
 def checked(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Finished:
@@ -68,8 +89,14 @@ def checked(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Finish
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
-    """The caller's environment without what would help one side: no cache of compiled graphs, no malloc settings of an outer run."""
-    kept = {key: value for key, value in os.environ.items() if key != "SELION_CACHE" and not key.startswith("MALLOC_")}
+    """The caller's environment without what would help one side: no cache of compiled graphs, no
+    malloc settings of an outer run.
+    """
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key != "SELION_CACHE" and not key.startswith("MALLOC_")
+    }
     return kept | dict(extra or {})
 
 

@@ -1,9 +1,11 @@
-"""A country: merging millions of fields in bounded memory, a district out of them, vector tiles, and what a cluster would do with the jobs.
+"""A country: merging millions of fields in bounded memory, a district out of them, vector tiles,
+and what a cluster would do with the jobs.
 
     python bench/country.py [--fields 500000,1000000,2000000] [--tiles 500000] [--json rows.json]
 
-The fields are simulated: wavy rings of 24 points, 20 to the square kilometre, on sheets of 51.2 km with a halo of 1 km as ``selion plan`` makes them, in one
-UTM zone.  Each size runs in processes of its own, so that the memory mark is its own; sizes beyond those named were not run.
+The fields are simulated: wavy rings of 24 points, 20 to the square kilometre, on sheets of 51.2 km
+with a halo of 1 km as ``selion plan`` makes them, in one UTM zone.  Each size runs in processes of
+its own, so that the memory mark is its own; sizes beyond those named were not run.
 """
 
 from __future__ import annotations
@@ -45,20 +47,35 @@ def write_sheets(folder: Path, count: int) -> list[Path]:
     crs, origin = "EPSG:32632", np.array([500_000.0 - side / 2, 5_539_000.0 - side / 2])
     back = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
     west, south, east, north = back.transform_bounds(*origin, *(origin + side))
-    cells = [cell for cell in lattice.cut_area(imagery.read_area((west, south, east, north), "square")) if cell.crs == crs]
+    cells = [
+        cell
+        for cell in lattice.cut_area(imagery.read_area((west, south, east, north), "square"))
+        if cell.crs == crs
+    ]
     angle = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
     paths = []
     for cell in cells:
         x0, y0, x1, y1 = cell.bounds
         low = np.floor((np.array([x0, y0]) - origin) / (SPACING * 1000)).astype(int)
         high = np.ceil((np.array([x1, y1]) - origin) / (SPACING * 1000)).astype(int)
-        column, row = (v.ravel() for v in np.meshgrid(np.arange(max(low[0], 0), high[0]), np.arange(max(low[1], 0), high[1])))
+        column, row = (
+            v.ravel()
+            for v in np.meshgrid(
+                np.arange(max(low[0], 0), high[0]), np.arange(max(low[1], 0), high[1])
+            )
+        )
         keep = (column * SPACING * 1000 < side) & (row * SPACING * 1000 < side)
         column, row = column[keep], row[keep]
         middle = origin + np.stack([column, row], axis=1) * SPACING * 1000 + SPACING * 500
-        inside = (middle[:, 0] > x0 - 80) & (middle[:, 0] < x1 + 80) & (middle[:, 1] > y0 - 80) & (middle[:, 1] < y1 + 80)
+        inside = (
+            (middle[:, 0] > x0 - 80)
+            & (middle[:, 0] < x1 + 80)
+            & (middle[:, 1] > y0 - 80)
+            & (middle[:, 1] < y1 + 80)
+        )
         column, row, middle = column[inside], row[inside], middle[inside]
-        seed = (column * 7919 + row * 104_729) % 1000 / 1000  # the same field in every sheet that sees it
+        # the same field in every sheet that sees it
+        seed = (column * 7919 + row * 104_729) % 1000 / 1000
         radius = 100 * (0.8 + 0.15 * np.sin(angle * 3 + 6 * seed[:, None]))
         ring = middle[:, None] + np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
         lon, lat = back.transform(ring[..., 0], ring[..., 1])
@@ -87,13 +104,27 @@ def task(folder: Path, name: str, out: Path) -> None:
     began = time.perf_counter()
     facts: dict[str, object] = {}
     if name == "merge":
-        maps = country.merge_maps(sorted(folder.glob("jobs/*/fields.parquet")), folder / "maps", force=True)
-        facts = {**maps.facts, "bytes": sum(part.bytes for part in maps.parts), "partitions": len(maps.parts)}
+        maps = country.merge_maps(
+            sorted(folder.glob("jobs/*/fields.parquet")), folder / "maps", force=True
+        )
+        facts = {
+            **maps.facts,
+            "bytes": sum(part.bytes for part in maps.parts),
+            "partitions": len(maps.parts),
+        }
     elif name == "tiles":
-        facts = {"bytes": country.write_tiles(folder / "maps", folder / "fields.pmtiles", force=True).stat().st_size}
+        facts = {
+            "bytes": country.write_tiles(folder / "maps", folder / "fields.pmtiles", force=True)
+            .stat()
+            .st_size
+        }
     elif name == "query":
         facts = query(folder / "maps")
-    facts |= {"seconds": time.perf_counter() - began, "cpu": time.process_time(), "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    facts |= {
+        "seconds": time.perf_counter() - began,
+        "cpu": time.process_time(),
+        "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
     out.write_text(json.dumps(facts))
 
 
@@ -118,7 +149,10 @@ def query(folder: Path) -> dict[str, object]:
 
 def apart(folder: Path, name: str) -> dict:
     out = folder / f"{name}.json"
-    subprocess.run([sys.executable, __file__, "--task", name, "--folder", str(folder), "--out", str(out)], check=True)
+    subprocess.run(
+        [sys.executable, __file__, "--task", name, "--folder", str(folder), "--out", str(out)],
+        check=True,
+    )
     return json.loads(out.read_text())
 
 
@@ -128,31 +162,60 @@ def of_size(count: int, *, tiles: bool) -> list[Row]:
         paths = write_sheets(folder, count)
         merged = apart(folder, "merge")
         millions = f"{merged['fields'] / 1e6:.2f} M fields"
-        note = f"{len(paths)} sheets, {merged['rows_read']:,} rows read, {merged['joined']:,} joined over seams, {merged['partitions']} partitions"
+        note = (
+            f"{len(paths)} sheets, {merged['rows_read']:,} rows read, {merged['joined']:,} joined "
+            f"over seams, {merged['partitions']} partitions"
+        )
         rows = [
-            Row(NAME, f"Merge, {millions}", merged["seconds"], "s", note=f"{note}; {merged['cpu']:.0f} s of processor"),
-            Row(NAME, f"Merge, {millions}: peak memory of the process", merged["mb"], "MB", note="libraries included"),
+            Row(
+                NAME,
+                f"Merge, {millions}",
+                merged["seconds"],
+                "s",
+                note=f"{note}; {merged['cpu']:.0f} s of processor",
+            ),
+            Row(
+                NAME,
+                f"Merge, {millions}: peak memory of the process",
+                merged["mb"],
+                "MB",
+                note="libraries included",
+            ),
         ]
         asked = apart(folder, "query")
-        district = f"{statistics.median(asked['rows']):,.0f} fields; {statistics.median(asked['shares']):.1%} of the map's bytes read"
+        district = (
+            f"{statistics.median(asked['rows']):,.0f} fields; "
+            f"{statistics.median(asked['shares']):.1%} of the map's bytes read"
+        )
         rows += [
             seconds(NAME, f"District of 50 x 50 km out of {millions}", asked["times"], district),
             Row(NAME, f"Statistics of {millions}", asked["stats"], "s"),
         ]
         if tiles:
             drawn = apart(folder, "tiles")
-            said = f"{drawn['cpu']:.0f} s of processor; {drawn['bytes'] / 1e6:.0f} MB, peak {drawn['mb']:,.0f} MB"
+            said = (
+                f"{drawn['cpu']:.0f} s of processor; {drawn['bytes'] / 1e6:.0f} MB, peak "
+                f"{drawn['mb']:,.0f} MB"
+            )
             rows.append(Row(NAME, f"PMTiles, {millions}", drawn["seconds"], "s", note=said))
         return rows
 
 
 def cluster() -> list[Row]:
-    """Simulate 1 to 256 workers over the jobs of a country of 2 million km2, each of 20 minutes on the mean."""
+    """Simulate 1 to 256 workers over the jobs of a country of 2 million km2, each of 20 minutes on
+    the mean.
+    """
     from selion.country import Work, read_prices, sweep
 
     rng = np.random.default_rng(0)
     jobs = 800
-    work = Work(rng.gamma(4, 75, jobs), rng.gamma(4, 225, jobs), 5.0, np.array([0.8, 0.9, 1.0, 1.1, 1.2]), 125)
+    work = Work(
+        rng.gamma(4, 75, jobs),
+        rng.gamma(4, 225, jobs),
+        5.0,
+        np.array([0.8, 0.9, 1.0, 1.1, 1.2]),
+        125,
+    )
     faults = read_prices().faults
     rows = []
     for name, kind in (
@@ -161,15 +224,31 @@ def cluster() -> list[Row]:
     ):
         for one in sweep(work, kind):
             if one.workers in (1, 16, 64, 256):
-                note = f"{one.seconds / 3600:.2f} h; {one.retried} tried again, {one.lost} workers lost, {one.set_aside} set aside"
-                rows.append(Row(NAME, f"Simulated cluster of {one.workers}, {jobs} jobs of 20 min, {name}: efficiency", 100 * one.efficiency, "%", note=note))
+                note = (
+                    f"{one.seconds / 3600:.2f} h; {one.retried} tried again, {one.lost} workers "
+                    f"lost, {one.set_aside} set aside"
+                )
+                rows.append(
+                    Row(
+                        NAME,
+                        (
+                            f"Simulated cluster of {one.workers}, {jobs} jobs of 20 min, {name}: "
+                            "efficiency"
+                        ),
+                        100 * one.efficiency,
+                        "%",
+                        note=note,
+                    )
+                )
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fields", default="500000,1000000,2000000")
-    parser.add_argument("--tiles", type=int, default=1_000_000, help="largest size that is drawn as PMTiles")
+    parser.add_argument(
+        "--tiles", type=int, default=1_000_000, help="largest size that is drawn as PMTiles"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--task")
     parser.add_argument("--folder", type=Path)
@@ -182,10 +261,20 @@ def main() -> None:
     for count in (int(text) for text in given.fields.split(",")):
         rows += of_size(count, tiles=count <= given.tiles)
         for row in rows[-5:]:
-            print(f"{row.what}: {row.value:.2f} {row.unit} ({row.note})", file=sys.stderr, flush=True)
+            print(
+                f"{row.what}: {row.value:.2f} {row.unit} ({row.note})", file=sys.stderr, flush=True
+            )
     peaks = [row.value for row in rows if row.what.endswith("memory of the process")]
     if len(peaks) > 1:
-        rows.append(Row(NAME, "Peak memory of the largest merge over that of the smallest", peaks[-1] / peaks[0], "x", note=f"{given.fields} fields"))
+        rows.append(
+            Row(
+                NAME,
+                "Peak memory of the largest merge over that of the smallest",
+                peaks[-1] / peaks[0],
+                "x",
+                note=f"{given.fields} fields",
+            )
+        )
     rows += cluster()
     if given.json:
         save(rows, given.json)

@@ -1,10 +1,12 @@
-"""Language models: what sharing the encoded image saves, what the grammar costs, what masks cost in tokens, how the decoder takes nonsense.
+"""Language models: what sharing the encoded image saves, what the grammar costs, what masks cost in
+tokens, how the decoder takes nonsense.
 
     python bench/language.py                 # some minutes on one core
     python bench/language.py --quick
 
-Models are tiny ones of real families with random weights: ratios carry over as far as tokens do.  A family that turns every image into the same number of
-tokens cannot save more than half by sharing one of two; one whose tokens follow the image's size saves nearly all of the whole image's.
+Models are tiny ones of real families with random weights: ratios carry over as far as tokens do.  A
+family that turns every image into the same number of tokens cannot save more than half by sharing
+one of two; one whose tokens follow the image's size saves nearly all of the whole image's.
 """
 
 from __future__ import annotations
@@ -42,49 +44,98 @@ EDGE = 1024
 def scene(edge: int) -> tuple[np.ndarray, np.ndarray]:
     """Pixels and classes of a simulated aerial photograph at 0.5 m."""
     land = simulate(7, (edge, edge), 0.5, bands="rgb")
-    merge = np.array([COUNTRYSIDE.index(name) if name in NAMES else 0 for name in land.cover.classes.names], np.uint8)
+    merge = np.array(
+        [COUNTRYSIDE.index(name) if name in NAMES else 0 for name in land.cover.classes.names],
+        np.uint8,
+    )
     return land.image.values, merge[land.cover.ids]
 
 
-def segmenter(family: str, ids: np.ndarray, size: TinySize, prompt: Prompt, largest: int | None) -> LanguageSegmenter:
-    """A tiny model in the socket; ``largest``: edge in pixels to which images are reduced, where the family takes any size."""
-    texts = [prompt.answer(part, NAMES) for part in (ids[k : k + prompt.grid, :: len(ids) // prompt.grid][:, : prompt.grid] for k in range(0, 512, 16))]
-    model, processor = make_tiny(family, [*texts, prompt.instruct(NAMES), prompt.place, "user assistant 0123456789"], size)
+def segmenter(
+    family: str, ids: np.ndarray, size: TinySize, prompt: Prompt, largest: int | None
+) -> LanguageSegmenter:
+    """A tiny model in the socket; ``largest``: edge in pixels to which images are reduced, where
+    the family takes any size.
+    """
+    texts = [
+        prompt.answer(part, NAMES)
+        for part in (
+            ids[k : k + prompt.grid, :: len(ids) // prompt.grid][:, : prompt.grid]
+            for k in range(0, 512, 16)
+        )
+    ]
+    model, processor = make_tiny(
+        family, [*texts, prompt.instruct(NAMES), prompt.place, "user assistant 0123456789"], size
+    )
     if largest:
-        processor.image_processor.size = {"shortest_edge": size.image**2, "longest_edge": largest**2}
+        processor.image_processor.size = {
+            "shortest_edge": size.image**2,
+            "longest_edge": largest**2,
+        }
     spec = InputSpec(("red", "green", "blue"), Scaling((255.0,)), None, prompt.patch, 0.0, 1, EDGE)
-    card = ModelCard("bench", spec, COUNTRYSIDE, architecture={"family": "language", "prompt": prompt.to_dict()}, format=FORMAT)
-    return LanguageSegmenter(card, Speaker(model.eval(), processor, prompt, NAMES, Speaking(batch=8)), "bench")
+    card = ModelCard(
+        "bench",
+        spec,
+        COUNTRYSIDE,
+        architecture={"family": "language", "prompt": prompt.to_dict()},
+        format=FORMAT,
+    )
+    return LanguageSegmenter(
+        card, Speaker(model.eval(), processor, prompt, NAMES, Speaking(batch=8)), "bench"
+    )
 
 
-def prefill(made: LanguageSegmenter, pixels: np.ndarray, count: int, rounds: int, what: str, goal: float | None) -> list[Row]:
-    """Time the prefill of the patches of one image: each encoded whole, and all behind one prefix."""
+def prefill(
+    made: LanguageSegmenter,
+    pixels: np.ndarray,
+    count: int,
+    rounds: int,
+    what: str,
+    goal: float | None,
+) -> list[Row]:
+    """Time the prefill of the patches of one image: each encoded whole, and all behind one
+    prefix.
+    """
     context = Raster(pixels.astype(np.float32), photo_grid((EDGE, EDGE)), ("red", "green", "blue"))
     edge = made.inputs.window
     places = [(y, x) for y in range(0, EDGE, edge) for x in range(0, EDGE, edge)][:count]
     rois = [(slice(y, y + edge), slice(x, x + edge)) for y, x in places]
-    questions = made.questions([View(context.values[:, *roi], roi, context, whole(context.grid)) for roi in rois])
+    questions = made.questions(
+        [View(context.values[:, *roi], roi, context, whole(context.grid)) for roi in rois]
+    )
     speaker = made.speaker
     slow, quick, worst = [], [], 0.0
     for _ in range(rounds):
         began = time.process_time()
-        alone = [speaker.first_logits(speaker.together(questions[k : k + 8])) for k in range(0, count, 8)]
+        alone = [
+            speaker.first_logits(speaker.together(questions[k : k + 8])) for k in range(0, count, 8)
+        ]
         slow.append(time.process_time() - began)
         began = time.process_time()
         prefix = speaker.prefix(questions[0])
-        behind = [speaker.first_logits(speaker.behind(questions[k : k + 8], prefix)) for k in range(0, count, 8)]
+        behind = [
+            speaker.first_logits(speaker.behind(questions[k : k + 8], prefix))
+            for k in range(0, count, 8)
+        ]
         quick.append(time.process_time() - began)
-        worst = max(worst, *(float((a - b).abs().max()) for a, b in zip(alone, behind, strict=True)))
+        worst = max(
+            worst, *(float((a - b).abs().max()) for a, b in zip(alone, behind, strict=True))
+        )
     tokens = speaker.together(questions[:1])["input_ids"].shape[1]
     row = ratio("Language model, prefill", what, slow, quick, goal)
-    note = f"{count} patches, {tokens} tokens each, {len(prefix.ids)} of them shared; logits differ by {worst:.1e} at most; processor seconds: {row.note}"
+    note = (
+        f"{count} patches, {tokens} tokens each, {len(prefix.ids)} of them shared; logits differ "
+        f"by {worst:.1e} at most; processor seconds: {row.note}"
+    )
     return [Row(row.section, row.what, row.value, row.unit, row.goal, note=note)]
 
 
 def grammar(made: LanguageSegmenter, steps: int, rounds: int) -> list[Row]:
     """Time answers with and without the grammar, token by token, from the same question."""
     speaker = made.speaker
-    ids = torch.tensor([speaker.processor.tokenizer.encode("The whole image. Segment the patch.")] * 8)
+    ids = torch.tensor(
+        [speaker.processor.tokenizer.encode("The whole image. Segment the patch.")] * 8
+    )
     config = speaker.config(steps)
     config.eos_token_id, config.min_new_tokens = None, steps
     cost: dict[bool, list[float]] = {True: [], False: []}
@@ -94,18 +145,58 @@ def grammar(made: LanguageSegmenter, steps: int, rounds: int) -> list[Row]:
             processors = [MaskGrammar(speaker.tokens)] if held else []
             began = time.process_time()
             with torch.inference_mode():
-                written = speaker.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config, logits_processor=processors)
+                written = speaker.model.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    generation_config=config,
+                    logits_processor=processors,
+                )
             cost[held].append((time.process_time() - began) / (written.shape[1] - ids.shape[1]))
     free, held = statistics.median(cost[False]), statistics.median(cost[True])
     millions = sum(p.numel() for p in speaker.model.parameters()) / 1e6
-    note = f"{1000 * free:.2f} ms free, {1000 * held:.2f} ms held, for 8 answers at once; model of {millions:.0f} M parameters"
-    return [Row("Language model, grammar", "added time for a token", 100 * (held / free - 1), "%", 10.0, at_most=True, note=note)]
+    note = (
+        f"{1000 * free:.2f} ms free, {1000 * held:.2f} ms held, for 8 answers at once; model of "
+        f"{millions:.0f} M parameters"
+    )
+    return [
+        Row(
+            "Language model, grammar",
+            "added time for a token",
+            100 * (held / free - 1),
+            "%",
+            10.0,
+            at_most=True,
+            note=note,
+        )
+    ]
 
 
 def hostile(count: int) -> list[Row]:
     """Feed the decoder with nonsense."""
     rng = np.random.default_rng(0)
-    pieces = ["<seg>", "</seg>", *NAMES, " *", "|", "| ", "\n", "\n ", "=", "=3", "0", "7", "64", "-1", "9" * 30, "٣", "\x00", "f12", "é", " ", "field *64\n"]
+    pieces = [
+        "<seg>",
+        "</seg>",
+        *NAMES,
+        " *",
+        "|",
+        "| ",
+        "\n",
+        "\n ",
+        "=",
+        "=3",
+        "0",
+        "7",
+        "64",
+        "-1",
+        "9" * 30,
+        "٣",
+        "\x00",
+        "f12",
+        "é",
+        " ",
+        "field *64\n",
+    ]
     texts = ["".join(rng.choice(pieces, rng.integers(0, 400))) for _ in range(count)]
     times = []
     for codec in CODECS.values():
@@ -129,14 +220,27 @@ def hostile(count: int) -> list[Row]:
 
 def tokens(made: LanguageSegmenter, ids: np.ndarray) -> list[Row]:
     """Count tokens of answers for a 1024 x 1024 image."""
-    costs = token_costs(made.speaker.processor.tokenizer, [ids], NAMES, [(64, 64), (64, 32), (128, 32)])
+    costs = token_costs(
+        made.speaker.processor.tokenizer, [ids], NAMES, [(64, 64), (64, 32), (128, 32)]
+    )
     section = "Language model, tokens written for 1024 x 1024 px at 0.5 m"
     note = "{mean:.0f} a patch, 95 %: {p95:.0f}; tokenizer trained on such answers"
-    return [Row(section, f"{c.codec}, patch {c.patch}, grid {c.grid}", c.per_image, "tokens", note=note.format(mean=c.mean, p95=c.p95)) for c in costs]
+    return [
+        Row(
+            section,
+            f"{c.codec}, patch {c.patch}, grid {c.grid}",
+            c.per_image,
+            "tokens",
+            note=note.format(mean=c.mean, p95=c.p95),
+        )
+        for c in costs
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, default=None)
@@ -147,9 +251,13 @@ def main() -> None:
     rounds, count = (1, 8) if given.quick else (given.rounds, 32)
     pixels, ids = scene(EDGE)
     prompt = Prompt(patch=64, grid=64)
-    wide = TinySize(image=64, patch=8, hidden=128, layers=3, heads=4, vision_hidden=128, vision_layers=3)
+    wide = TinySize(
+        image=64, patch=8, hidden=128, layers=3, heads=4, vision_hidden=128, vision_layers=3
+    )
     any_size = segmenter("qwen2_5_vl", ids, wide, prompt, 256)
-    rows = prefill(any_size, pixels, count, rounds, "tokens by the image's size (256 px shown of 1024)", 3.0)
+    rows = prefill(
+        any_size, pixels, count, rounds, "tokens by the image's size (256 px shown of 1024)", 3.0
+    )
     rows += prefill(
         segmenter("gemma3", ids, replace(wide, image=128), prompt, None),
         pixels,
@@ -158,8 +266,18 @@ def main() -> None:
         "as many tokens for the patch as for the image (at most 2)",
         None,
     )
-    large = TinySize(image=64, patch=8, hidden=512, layers=2 if given.quick else 8, heads=8, vision_hidden=64, vision_layers=1)
-    rows += grammar(segmenter("gemma3", ids, large, prompt, None), 16 if given.quick else 64, rounds)
+    large = TinySize(
+        image=64,
+        patch=8,
+        hidden=512,
+        layers=2 if given.quick else 8,
+        heads=8,
+        vision_hidden=64,
+        vision_layers=1,
+    )
+    rows += grammar(
+        segmenter("gemma3", ids, large, prompt, None), 16 if given.quick else 64, rounds
+    )
     rows += tokens(any_size, ids) + hostile(500 if given.quick else 10_000)
     if given.json:
         save(rows, given.json)

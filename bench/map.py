@@ -1,10 +1,12 @@
-"""The whole command, raster to polygons: ``selion map`` beside ftw-tools, same weights, same pixels, interleaved.
+"""The whole command, raster to polygons: ``selion map`` beside ftw-tools, same weights, same
+pixels, interleaved.
 
     python bench/map.py RASTER MODEL_FOLDER CHECKPOINT --rounds 5 --json rows.json
 
-Wall time of everything from the shell: start-up, reading, network, polygons, file.  Ours does what a user gets by default (blended windows with 25 % overlap,
-watershed, shared lines simplified together, fiboa GeoParquet, a preview); theirs hard-stitches patches, takes components and writes FlatGeobuf.  Neither
-resamples (``--resize_factor 1``).  The order turns by one in each round.
+Wall time of everything from the shell: start-up, reading, network, polygons, file.  Ours does what
+a user gets by default (blended windows with 25 % overlap, watershed, shared lines simplified
+together, fiboa GeoParquet, a preview); theirs hard-stitches patches, takes components and writes
+FlatGeobuf.  Neither resamples (``--resize_factor 1``).  The order turns by one in each round.
 """
 
 from __future__ import annotations
@@ -39,7 +41,22 @@ class Done:
 
 def ours(raster: Path, model: Path, out: Path, *options: str) -> list[str]:
     """Return our command."""
-    return [*OURS, str(raster), "--out", str(out), "--model", str(model), "--scale", "1", "--simplify", "15", "--min-area", "500", "--force", *options]
+    return [
+        *OURS,
+        str(raster),
+        "--out",
+        str(out),
+        "--model",
+        str(model),
+        "--scale",
+        "1",
+        "--simplify",
+        "15",
+        "--min-area",
+        "500",
+        "--force",
+        *options,
+    ]
 
 
 def run_ours(raster: Path, model: Path, *options: str) -> Done:
@@ -56,7 +73,13 @@ def run_peer(raster: Path, checkpoint: Path, ftw: str | None, *, tuned: bool) ->
         steps = peer.steps(raster, checkpoint, Path(folder), command=ftw)
         done = [command.checked(step, command.TUNED if tuned else None) for step in steps]
         own = sum(peer.own_seconds(step.output) for step in done)
-        return Done(sum(d.wall for d in done), sum(d.processor for d in done), max(d.biggest_mb for d in done), own, _count(Path(folder) / "fields.fgb"))
+        return Done(
+            sum(d.wall for d in done),
+            sum(d.processor for d in done),
+            max(d.biggest_mb for d in done),
+            own,
+            _count(Path(folder) / "fields.fgb"),
+        )
 
 
 def _count(path: Path) -> int:
@@ -69,8 +92,12 @@ def _count(path: Path) -> int:
     return int(pyogrio.read_info(path)["features"])
 
 
-def contestants(raster: Path, model: Path, checkpoint: Path, *, rebuilt: bool) -> dict[str, Callable[[], Done]]:
-    """Return name -> run.  The peer is the real one where there is one; ``rebuilt`` adds the rebuilt one beside it."""
+def contestants(
+    raster: Path, model: Path, checkpoint: Path, *, rebuilt: bool
+) -> dict[str, Callable[[], Done]]:
+    """Return name -> run.  The peer is the real one where there is one; ``rebuilt`` adds the
+    rebuilt one beside it.
+    """
     ftw = peer.real()
     name = "ftw-tools" if ftw else "ftw-tools' way rebuilt"
     found: dict[str, Callable[[], Done]] = {
@@ -81,11 +108,15 @@ def contestants(raster: Path, model: Path, checkpoint: Path, *, rebuilt: bool) -
     }
     if ftw and rebuilt:
         found["its way rebuilt"] = lambda: run_peer(raster, checkpoint, None, tuned=False)
-        found["its way rebuilt, tuned malloc"] = lambda: run_peer(raster, checkpoint, None, tuned=True)
+        found["its way rebuilt, tuned malloc"] = lambda: run_peer(
+            raster, checkpoint, None, tuned=True
+        )
     return found
 
 
-def measure(raster: Path, model: Path, checkpoint: Path, rounds: int, rebuilt_rounds: int) -> dict[str, list[Done]]:
+def measure(
+    raster: Path, model: Path, checkpoint: Path, rounds: int, rebuilt_rounds: int
+) -> dict[str, list[Done]]:
     """Run all contestants in turn."""
     done: dict[str, list[Done]] = {}
     for k in range(rounds):
@@ -107,15 +138,38 @@ def rows(done: dict[str, list[Done]], size: str) -> list[Row]:
     table = [seconds(section, key, walls[key], _detail(done[key])) for key in done]
     peers = (name, f"{name}, tuned malloc")
     pairs = [(mine, theirs) for mine in ("float32", "fast") for theirs in peers]
-    table += [ratio(section, f"{_shown(mine)} against {theirs}", walls[theirs], walls[mine], goals.get((mine, theirs))) for mine, theirs in pairs]
+    table += [
+        ratio(
+            section,
+            f"{_shown(mine)} against {theirs}",
+            walls[theirs],
+            walls[mine],
+            goals.get((mine, theirs)),
+        )
+        for mine, theirs in pairs
+    ]
     for theirs in peers:
         own = [d.working for d in done[theirs]]
         if all(math.isfinite(v) for v in own):
-            table.append(ratio(section, f"`--fast`, start-up included, against {theirs}, start-up left out", own, walls["fast"]))
+            table.append(
+                ratio(
+                    section,
+                    f"`--fast`, start-up included, against {theirs}, start-up left out",
+                    own,
+                    walls["fast"],
+                )
+            )
     for theirs in [key for key in done if key.startswith("its way")]:
         twin = theirs.replace("its way rebuilt", name)
         count = len(walls[theirs])
-        table.append(ratio(section, f"{theirs}: {twin} takes this many times as long", walls[twin][:count], walls[theirs]))
+        table.append(
+            ratio(
+                section,
+                f"{theirs}: {twin} takes this many times as long",
+                walls[twin][:count],
+                walls[theirs],
+            )
+        )
     return table
 
 
@@ -126,20 +180,32 @@ def _shown(mine: str) -> str:
 def _detail(each: list[Done]) -> str:
     middle = sorted(each, key=lambda d: d.wall)[len(each) // 2]
     own = f", {middle.working:.1f} s by its own clock" if math.isfinite(middle.working) else ""
-    return f"{middle.processor:.0f} s of processor{own}, {middle.peak_mb:,.0f} MB in the biggest process, {middle.fields:,} fields"
+    return (
+        f"{middle.processor:.0f} s of processor{own}, {middle.peak_mb:,.0f} MB in the biggest "
+        f"process, {middle.fields:,} fields"
+    )
 
 
 def main() -> None:
     """Measure and save the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("raster", "model", "checkpoint"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rebuilt-rounds", type=int, default=1, help="Rounds in which the rebuilt peer runs beside the real one.")
+    parser.add_argument(
+        "--rebuilt-rounds",
+        type=int,
+        default=1,
+        help="Rounds in which the rebuilt peer runs beside the real one.",
+    )
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
     if shutil.disk_usage(given.raster.parent).free < 2e9:
-        raise SystemExit(f"Less than 2 GB are free beside {given.raster}: choose another folder with --work.")
+        raise SystemExit(
+            f"Less than 2 GB are free beside {given.raster}: choose another folder with --work."
+        )
     done = measure(given.raster, given.model, given.checkpoint, given.rounds, given.rebuilt_rounds)
     save(rows(done, given.raster.parent.name.rpartition("_")[2].replace("x", " x ")), given.json)
 

@@ -1,8 +1,10 @@
-"""Peak memory of ``selion map`` on a whole Sentinel-2 tile, and what a raster of twice the height adds.
+"""Peak memory of ``selion map`` on a whole Sentinel-2 tile, and what a raster of twice the height
+adds.
 
     python bench/memory.py SHORT_RASTER TALL_RASTER MODEL_FOLDER --json rows.json
 
-The short raster is 10980 x 10980 px, the tall one 21960 x 10980.  The peak is the kernel's high-water mark of the process, page cache not counted.
+The short raster is 10980 x 10980 px, the tall one 21960 x 10980.  The peak is the kernel's
+high-water mark of the process, page cache not counted.
 """
 
 from __future__ import annotations
@@ -23,12 +25,17 @@ def peak(raster: Path, model: Path, *options: str) -> command.Finished:
     """Run ``selion map`` once."""
     with tempfile.TemporaryDirectory(dir=raster.parents[1]) as folder:
         done = command.checked(ours(raster, model, Path(folder) / "fields.parquet", *options))
-    print(f"  {raster.parent.name} {' '.join(options)}: {done.peak_mb:.0f} MB in {done.wall:.0f} s", file=sys.stderr)
+    print(
+        f"  {raster.parent.name} {' '.join(options)}: {done.peak_mb:.0f} MB in {done.wall:.0f} s",
+        file=sys.stderr,
+    )
     return done
 
 
 def measure(short: Path, tall: Path, model: Path, *, float32: bool) -> list[Row]:
-    """Return the rows; float32 on the tall raster is left out, because the growth is the same and takes four times as long."""
+    """Return the rows; float32 on the tall raster is left out, because the growth is the same and
+    takes four times as long.
+    """
     section = "Memory of the whole command, 8 bands, B3"
     low, high = (peak(path, model, "--fast") for path in (short, tall))
     names = [path.parent.name.rpartition("_")[2].replace("x", " x ") for path in (short, tall)]
@@ -36,18 +43,39 @@ def measure(short: Path, tall: Path, model: Path, *, float32: bool) -> list[Row]
     if float32:
         rows.insert(0, _row(section, f"float32, {names[0]}", peak(short, model), short))
     rows.append(_row(section, f"`--fast`, {names[1]}", high, tall, None))
-    rows.append(Row(section, "growth when the height doubles", high.peak_mb / low.peak_mb, "x", 1.1, at_most=True))
+    rows.append(
+        Row(
+            section,
+            "growth when the height doubles",
+            high.peak_mb / low.peak_mb,
+            "x",
+            1.1,
+            at_most=True,
+        )
+    )
     return rows
 
 
-def _row(section: str, what: str, done: command.Finished, raster: Path, goal: float | None = LIMIT_MB) -> Row:
+def _row(
+    section: str, what: str, done: command.Finished, raster: Path, goal: float | None = LIMIT_MB
+) -> Row:
     height, width = (int(size) for size in raster.parent.name.rpartition("_")[2].split("x"))
-    return Row(section, what, done.peak_mb, "MB", goal, at_most=True, note=f"{done.wall:.0f} s, {height * width * 1e-4 / done.wall:,.0f} km2/s")
+    return Row(
+        section,
+        what,
+        done.peak_mb,
+        "MB",
+        goal,
+        at_most=True,
+        note=f"{done.wall:.0f} s, {height * width * 1e-4 / done.wall:,.0f} km2/s",
+    )
 
 
 def main() -> None:
     """Measure and save the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("short", "tall", "model"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--no-float32", action="store_true", help="Leave out the float32 run.")

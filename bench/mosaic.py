@@ -1,9 +1,12 @@
-"""Mosaic of two UTM zones and two seasons against GDAL's warp: time, processor time, memory, and the step that is left where tiles meet.
+"""Mosaic of two UTM zones and two seasons against GDAL's warp: time, processor time, memory, and
+the step that is left where tiles meet.
 
     python bench/mosaic.py [--edge 2048] [--rounds 5] [--json rows.json]
 
-Both read the same composites (real Sentinel-2 pixels, mirrored), warp bilinearly to EPSG:3857 and give the same eight bands of one block.  GDAL's way is a
-``WarpedVRT`` per composite and the later one on top, as a tile index does it: nothing is blended there.  Rounds are interleaved; one thread each.
+Both read the same composites (real Sentinel-2 pixels, mirrored), warp bilinearly to EPSG:3857 and
+give the same eight bands of one block.  GDAL's way is a ``WarpedVRT`` per composite and the later
+one on top, as a tile index does it: nothing is blended there.  Rounds are interleaved; one thread
+each.
 """
 
 from __future__ import annotations
@@ -46,7 +49,9 @@ def grid_at(crs: str, edge: int, east: float = 0) -> GeoBox:
 
 
 def write_composites(folder: Path, edge: int, level: int | None = None) -> list[Path]:
-    """Write one composite per zone and season; with ``level``, a flat one that is 4 % brighter in the second zone."""
+    """Write one composite per zone and season; with ``level``, a flat one that is 4 % brighter in
+    the second zone.
+    """
     pixels, _ = pair()
     rows, columns = mirrored(pixels.shape[1], edge), mirrored(pixels.shape[2], edge)
     paths = []
@@ -54,11 +59,27 @@ def write_composites(folder: Path, edge: int, level: int | None = None) -> list[
         image = np.maximum(pixels[4 * number : 4 * number + 4, rows][:, :, columns], 1)
         for k, (crs, east) in enumerate(ZONES):
             path = folder / f"{season}-{k}-{level}.tif"
-            told = {"tile": f"T{k}", "season": {"name": season}, "scenes": [{"id": "x", "time": "2024-05-01T00:00:00Z"}]}
+            told = {
+                "tile": f"T{k}",
+                "season": {"name": season},
+                "scenes": [{"id": "x", "time": "2024-05-01T00:00:00Z"}],
+            }
             values = image if level is None else np.full_like(image, level * (1 + 0.04 * k))
             about = {"SELION_COMPOSITE": json.dumps(told)}
-            with create_cog(path, grid_at(crs, edge, east * edge), BANDS, np.uint16, nodata=0, tags=about, block=1024, force=True) as sink:
-                sink.write(whole(sink.grid), np.concatenate([values, np.full((1, edge, edge), 5, np.uint16)]))
+            with create_cog(
+                path,
+                grid_at(crs, edge, east * edge),
+                BANDS,
+                np.uint16,
+                nodata=0,
+                tags=about,
+                block=1024,
+                force=True,
+            ) as sink:
+                sink.write(
+                    whole(sink.grid),
+                    np.concatenate([values, np.full((1, edge, edge), 5, np.uint16)]),
+                )
             paths.append(path)
     return paths
 
@@ -68,8 +89,18 @@ def by_gdal(paths: list[Path], grid: GeoBox, **more: float) -> np.ndarray:
     out = np.zeros((8, *grid.shape), np.uint16)
     for number in (0, 1):
         for path in paths[2 * number : 2 * number + 2]:
-            with rasterio.open(path) as file, WarpedVRT(file, crs=str(grid.crs), transform=grid.transform, height=grid.shape[0], width=grid.shape[1],
-                                                        resampling=rasterio.enums.Resampling.bilinear, **more) as warped:  # fmt: skip
+            with (
+                rasterio.open(path) as file,
+                WarpedVRT(
+                    file,
+                    crs=str(grid.crs),
+                    transform=grid.transform,
+                    height=grid.shape[0],
+                    width=grid.shape[1],
+                    resampling=rasterio.enums.Resampling.bilinear,
+                    **more,
+                ) as warped,
+            ):
                 values = warped.read([1, 2, 3, 4])
             np.copyto(out[4 * number : 4 * number + 4], values, where=(values > 0).all(0))
     return out
@@ -114,14 +145,30 @@ def speed(folder: Path, edge: int, rounds: int) -> list[Row]:
         theirs.append(timed(lambda: by_gdal(paths, grid)))
         ours.append(timed(lambda: Mosaic(paths, grid).read(whole(grid)).values))
     off = np.abs(ours[-1][2].astype(int) - by_gdal(paths, grid, tolerance=0.001))
-    only = (Mosaic(paths[:1], grid).read(whole(grid)).values > 0).all(0) & ~(Mosaic(paths[1:2], grid).read(whole(grid)).values > 0).all(0)
+    only = (Mosaic(paths[:1], grid).read(whole(grid)).values > 0).all(0) & ~(
+        Mosaic(paths[1:2], grid).read(whole(grid)).values > 0
+    ).all(0)
     megapixels = edge * edge / 1e6
     processor = [cpu for _, cpu, _ in ours]
-    shares = "; ".join(f"{what} {100 * spent / sum(processor):.0f} %" for what, spent in sorted(clock.spent.items()))
+    shares = "; ".join(
+        f"{what} {100 * spent / sum(processor):.0f} %"
+        for what, spent in sorted(clock.spent.items())
+    )
     return [
-        ratio(NAME, f"GDAL's warp against ours, {edge} px, wall", [wall for wall, _, _ in theirs], [wall for wall, _, _ in ours]),
+        ratio(
+            NAME,
+            f"GDAL's warp against ours, {edge} px, wall",
+            [wall for wall, _, _ in theirs],
+            [wall for wall, _, _ in ours],
+        ),
         ratio(NAME, "the same, processor time", [cpu for _, cpu, _ in theirs], processor),
-        Row(NAME, "ours, processor time per megapixel of 8 bands", statistics.median(processor) / megapixels, "s", note=shares),
+        Row(
+            NAME,
+            "ours, processor time per megapixel of 8 bands",
+            statistics.median(processor) / megapixels,
+            "s",
+            note=shares,
+        ),
         Row(
             NAME,
             "same values where one composite is alone",
@@ -138,15 +185,35 @@ def step(folder: Path, edge: int) -> list[Row]:
     paths = write_composites(folder, edge, level=2000)
     grid = grid_at("EPSG:3857", edge)
     ours, theirs = Mosaic(paths, grid).read(whole(grid)).values, by_gdal(paths, grid)
-    found = [max(int(np.abs(np.diff(values[:4].astype(int), axis=axis)).max()) for axis in (1, 2)) for values in (ours, theirs)]
-    return [Row(NAME, "largest step between neighbours, zones 80 apart, ours", found[0], "", 2, at_most=True), Row(NAME, "the same, GDAL's", found[1], "")]
+    found = [
+        max(int(np.abs(np.diff(values[:4].astype(int), axis=axis)).max()) for axis in (1, 2))
+        for values in (ours, theirs)
+    ]
+    return [
+        Row(
+            NAME,
+            "largest step between neighbours, zones 80 apart, ours",
+            found[0],
+            "",
+            2,
+            at_most=True,
+        ),
+        Row(NAME, "the same, GDAL's", found[1], ""),
+    ]
 
 
 def memory(folder: Path, edge: int) -> list[Row]:
     """Peak memory of writing a Zarr with one thread: twice the mosaic must not take more."""
     write_composites(folder, edge)
     peaks = [
-        float(subprocess.run([sys.executable, __file__, "--child", folder, "--edge", str(size)], capture_output=True, text=True, check=True).stdout)
+        float(
+            subprocess.run(
+                [sys.executable, __file__, "--child", folder, "--edge", str(size)],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
         for size in (edge, 2 * edge)
     ]
     return [
@@ -167,12 +234,15 @@ def child(folder: Path, edge: int) -> None:
     grid = grid_at("EPSG:3857", edge)
     paths = sorted(folder.glob("window_*-None.tif"))
     write_mosaic(Mosaic(paths, grid), folder / f"{edge}.zarr", threads=1, force=True)
-    marks = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())  # getrusage's mark starts at the parent's
+    # getrusage's mark starts at the parent's
+    marks = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     print(int(marks["VmHWM"].split()[0]) / 1024)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--edge", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
@@ -182,7 +252,11 @@ def main() -> None:
         child(given.child, given.edge)
         return
     with tempfile.TemporaryDirectory(prefix="selion-bench-") as folder:
-        rows = [*step(Path(folder), min(given.edge, 1024)), *speed(Path(folder), given.edge, given.rounds), *memory(Path(folder), 2 * given.edge)]
+        rows = [
+            *step(Path(folder), min(given.edge, 1024)),
+            *speed(Path(folder), given.edge, given.rounds),
+            *memory(Path(folder), 2 * given.edge),
+        ]
     if given.json:
         save(rows, given.json)
     print(markdown(rows))

@@ -1,9 +1,12 @@
-"""The weights of the benchmarks: PRUE's B3 U-Net as a checkpoint in the published layout and as selion's folder.
+"""The weights of the benchmarks: PRUE's B3 U-Net as a checkpoint in the published layout and as
+selion's folder.
 
-The released weights cannot be shipped with the repository, and a freshly initialised network answers one class everywhere, which makes every comparison of
-maps vacuous.  So a seeded random network takes its batch statistics from the scene, its last layer is solved by least squares for a gradient's idea of fields,
-and a few quick steps of training on crops of that scene part the classes as far as a trained network does; the biases then give the classes the shares of a
-real map.  It knows nothing of fields elsewhere: it serves to compare speed, and engines with each other.
+The released weights cannot be shipped with the repository, and a freshly initialised network
+answers one class everywhere, which makes every comparison of maps vacuous.  So a seeded random
+network takes its batch statistics from the scene, its last layer is solved by least squares for a
+gradient's idea of fields, and a few quick steps of training on crops of that scene part the classes
+as far as a trained network does; the biases then give the classes the shares of a real map.  It
+knows nothing of fields elsewhere: it serves to compare speed, and engines with each other.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ STEPS = 120
 _CROP = 192
 _RIDGE = 1e-3
 _SHARPNESS = 6.0
-"""Standard deviation, over pixels, of the distance between the two largest logits; softmax then saturates as in a trained network."""
+"""Standard deviation, over pixels, of the distance between the two largest logits; softmax then
+saturates as in a trained network."""
 
 
 def random_unet() -> torch.nn.Module:
@@ -37,7 +41,9 @@ def random_unet() -> torch.nn.Module:
 
 
 def scene_tensor() -> tuple[torch.Tensor, np.ndarray]:
-    """Return the scene as the network sees it, (1, 8, y, x) float32, and a gradient's idea of its classes, (y, x) uint8."""
+    """Return the scene as the network sees it, (1, 8, y, x) float32, and a gradient's idea of its
+    classes, (y, x) uint8.
+    """
     pixels, _ = pair()
     height, width = (min(size, 768) // 32 * 32 for size in pixels.shape[1:])
     scaled = pixels[:, :height, :width].astype(np.float32) / 3000
@@ -45,10 +51,15 @@ def scene_tensor() -> tuple[torch.Tensor, np.ndarray]:
 
 
 def _gradient_classes(scaled: np.ndarray) -> np.ndarray:
-    """Strong edges are boundary, even ground between them is field, the rest (and the least green of it) is background."""
+    """Strong edges are boundary, even ground between them is field, the rest (and the least green
+    of it) is background.
+    """
     smooth = ndi.gaussian_filter(scaled, (0, 1, 1))
     edges = sum(ndi.gaussian_gradient_magnitude(band / band.std(), 1) for band in smooth)
-    green = np.maximum((smooth[3] - smooth[0]) / (smooth[3] + smooth[0] + 1e-6), (smooth[7] - smooth[4]) / (smooth[7] + smooth[4] + 1e-6))
+    green = np.maximum(
+        (smooth[3] - smooth[0]) / (smooth[3] + smooth[0] + 1e-6),
+        (smooth[7] - smooth[4]) / (smooth[7] + smooth[4] + 1e-6),
+    )
     classes = np.ones(edges.shape, np.uint8)
     classes[green < np.quantile(green, SHARES[0])] = 0
     classes[edges > np.quantile(edges, 1 - SHARES[2])] = 2
@@ -71,10 +82,14 @@ def _norms(network: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
 
 
 def fit_head(network: torch.nn.Module, pixels: torch.Tensor, classes: np.ndarray) -> None:
-    """Solve the last convolution by ridge regression of the decoder's features on one-hot classes; scale it, and balance its biases."""
+    """Solve the last convolution by ridge regression of the decoder's features on one-hot classes;
+    scale it, and balance its biases.
+    """
     head = network.segmentation_head[0]
     captured: list[torch.Tensor] = []
-    hook = network.segmentation_head.register_forward_pre_hook(lambda _module, inputs: captured.append(inputs[0]))
+    hook = network.segmentation_head.register_forward_pre_hook(
+        lambda _module, inputs: captured.append(inputs[0])
+    )
     with torch.no_grad():
         network(pixels)
     hook.remove()
@@ -84,7 +99,8 @@ def fit_head(network: torch.nn.Module, pixels: torch.Tensor, classes: np.ndarray
     wanted = torch.nn.functional.one_hot(torch.from_numpy(classes.ravel()).long(), 3).double()
     gram = centred.T @ centred / len(centred)
     gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
-    solution = torch.linalg.solve(gram, centred.T @ (wanted - wanted.mean(0)) / len(centred))  # (144, 3)
+    # (144, 3)
+    solution = torch.linalg.solve(gram, centred.T @ (wanted - wanted.mean(0)) / len(centred))
     logits = centred @ solution
     top = logits.topk(2, dim=1).values
     scale = _SHARPNESS / float((top[:, 0] - top[:, 1]).std())
@@ -114,7 +130,9 @@ def train(network: torch.nn.Module, pixels: torch.Tensor, classes: np.ndarray, s
     network.eval()
 
 
-def _crops(pixels: torch.Tensor, classes: torch.Tensor, draw: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _crops(
+    pixels: torch.Tensor, classes: torch.Tensor, draw: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (4, 8, 192, 192) pixels and (4, 192, 192) classes."""
     images, wanted = [], []
     for _ in range(4):
@@ -150,7 +168,9 @@ def shares_of(network: torch.nn.Module, pixels: torch.Tensor) -> np.ndarray:
 
 
 def checkpoint(network: torch.nn.Module) -> dict[str, object]:
-    """Return what a Lightning trainer of ftw-tools would have saved: hyper-parameters and a state dict with keys ``model.<key>``."""
+    """Return what a Lightning trainer of ftw-tools would have saved: hyper-parameters and a state
+    dict with keys ``model.<key>``.
+    """
     described = {
         "model": "unet",
         "backbone": "efficientnet-b3",
@@ -165,7 +185,13 @@ def checkpoint(network: torch.nn.Module) -> dict[str, object]:
         "model_kwargs": {},
     }
     state = {f"model.{key}": value.clone() for key, value in network.state_dict().items()}
-    return {"epoch": 0, "global_step": 0, "pytorch-lightning_version": "2.5.4", "hyper_parameters": described, "state_dict": state}
+    return {
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": "2.5.4",
+        "hyper_parameters": described,
+        "state_dict": state,
+    }
 
 
 def ensure(folder: Path, steps: int) -> tuple[Path, Path]:
@@ -181,7 +207,9 @@ def ensure(folder: Path, steps: int) -> tuple[Path, Path]:
         if steps:
             train(network, pixels, classes, steps)
             balance_bias(network, pixels)
-        print("shares of background, field, boundary:", shares_of(network, pixels).round(3).tolist())
+        print(
+            "shares of background, field, boundary:", shares_of(network, pixels).round(3).tolist()
+        )
         part = ckpt.with_suffix(".part")
         torch.save(checkpoint(network), part)
         part.replace(ckpt)

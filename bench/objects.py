@@ -1,15 +1,21 @@
-"""Object matching: one table of overlaps, beside pairwise polygons and an STRtree of polygons; and the scoring of many chips.
+"""Object matching: one table of overlaps, beside pairwise polygons and an STRtree of polygons; and
+the scoring of many chips.
 
     python bench/objects.py --edge 10980 --peer-edge 1024 --tree-edge 4096 --chips 1000 --rounds 3 --json rows.json
 
-* The large map is a Voronoi diagram with cells of 23 px (some 200,000 fields at 10980 px) as truth; the guess is the same map moved by (3, 2) px in which
-  each eleventh field is lost and each seventh is one with its neighbour.  A process of its own reads both from disk, block by block; its high-water mark is
-  the kernel's.  The same table is made once more from arrays in memory, and must be equal.
-* The peers' way is rebuilt here from how ftw-tools counts objects: masks to polygons (rasterio.features.shapes), each true polygon against each guessed
-  one until one has an IoU of more than 0.5.  The STRtree does the same with an index and vectorised shapely 2.  All three start from the same masks and
-  must give the same counts; ours makes its components (4-connected) within the time.
-* Chips: truth and a moved guess of 256 x 256 px, with every measure, boundary distances and 1000 bootstrap draws among them, as ``selion evaluate`` scores
-  them; predicting is not counted.  ``--workers`` processes share the chips.
+* The large map is a Voronoi diagram with cells of 23 px (some 200,000 fields at 10980 px) as truth;
+  the guess is the same map moved by (3, 2) px in which each eleventh field is lost and each seventh
+  is one with its neighbour.  A process of its own reads both from disk, block by block; its
+  high-water mark is the kernel's.  The same table is made once more from arrays in memory, and must
+  be equal.
+* The peers' way is rebuilt here from how ftw-tools counts objects: masks to polygons
+  (rasterio.features.shapes), each true polygon against each guessed one until one has an IoU of
+  more than 0.5.  The STRtree does the same with an index and vectorised shapely 2.  All three start
+  from the same masks and must give the same counts; ours makes its components (4-connected) within
+  the time.
+* Chips: truth and a moved guess of 256 x 256 px, with every measure, boundary distances and 1000
+  bootstrap draws among them, as ``selion evaluate`` scores them; predicting is not counted.
+  ``--workers`` processes share the chips.
 """
 
 from __future__ import annotations
@@ -48,13 +54,17 @@ def large_pair(edge: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make(folder: Path, edge: int) -> None:
-    """Write the maps; a process of its own, as are the two below: a child's high-water mark starts at its parent's, so the parent holds no map."""
+    """Write the maps; a process of its own, as are the two below: a child's high-water mark starts
+    at its parent's, so the parent holds no map.
+    """
     for name, ids in zip(("truth", "guess"), large_pair(edge), strict=True):
         np.save(folder / f"{name}.npy", ids)
 
 
 def stream(folder: Path) -> None:
-    """Match the maps of ``folder`` block by block; print counts, seconds and the high-water mark before and after."""
+    """Match the maps of ``folder`` block by block; print counts, seconds and the high-water mark
+    before and after.
+    """
     import pandas as pd
 
     from selion.fields.instancemap import InstanceMap
@@ -62,7 +72,9 @@ def stream(folder: Path) -> None:
     from selion.metrics import overlap_of_sources
 
     grid = photo_grid(np.load(folder / "truth.npy", mmap_mode="r").shape)
-    truth, guess = (InstanceMap(folder / f"{name}.npy", grid, pd.DataFrame()) for name in ("truth", "guess"))
+    truth, guess = (
+        InstanceMap(folder / f"{name}.npy", grid, pd.DataFrame()) for name in ("truth", "guess")
+    )
     _match(lambda: overlap_of_sources(truth, guess))
 
 
@@ -82,15 +94,31 @@ def _match(table_of: Callable) -> None:
     table = table_of()
     found = object_scores(table)
     wall = time.perf_counter() - start
-    print(found.tp, found.fp, found.fn, len(table.truth_ids), len(table.guess_ids), wall, before, _peak_mb())
+    print(
+        found.tp,
+        found.fp,
+        found.fn,
+        len(table.truth_ids),
+        len(table.guess_ids),
+        wall,
+        before,
+        _peak_mb(),
+    )
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1024 if sys.platform != "darwin" else 2**20
+    )
 
 
 def _child(*arguments: object) -> list[float]:
-    done = subprocess.run([sys.executable, __file__, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, *map(str, arguments)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     return [float(word) for word in done.stdout.split()]
 
 
@@ -101,15 +129,32 @@ def large_rows(edge: int, rounds: int) -> list[Row]:
         found = [(_child("--stream", folder), _child("--hold", folder)) for _ in range(rounds)]
     disk, memory = zip(*found, strict=True)
     if len({tuple(run[:5]) for run in (*disk, *memory)}) != 1:
-        raise SystemExit(f"From disk {disk[0][:5]}, from memory {memory[0][:5]}: the counts differ.")
+        raise SystemExit(
+            f"From disk {disk[0][:5]}, from memory {memory[0][:5]}: the counts differ."
+        )
     tp, _, _, truths, guesses = (int(v) for v in disk[0][:5])
     scene = f"{truths:,} x {guesses:,} objects, {tp:,} matched"
     rows = []
     for name, runs in (("read from disk by block", disk), ("arrays in memory", memory)):
-        rows.append(seconds(SECTION, f"table and matching, {edge} x {edge} px, {name}", [run[5] for run in runs], scene))
+        rows.append(
+            seconds(
+                SECTION,
+                f"table and matching, {edge} x {edge} px, {name}",
+                [run[5] for run in runs],
+                scene,
+            )
+        )
         base = max(run[6] for run in runs)
         note = f"kernel's high-water mark; {base:.0f} MB before it began"
-        rows.append(Row(SECTION, f"peak memory, {edge} x {edge} px, {name}", max(run[7] for run in runs), "MB", note=note))
+        rows.append(
+            Row(
+                SECTION,
+                f"peak memory, {edge} x {edge} px, {name}",
+                max(run[7] for run in runs),
+                "MB",
+                note=note,
+            )
+        )
     return rows
 
 
@@ -119,7 +164,9 @@ def masks(edge: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     rng = np.random.default_rng(seed)
     one, other = (ndimage.gaussian_filter(rng.normal(size=(edge, edge)), 3) for _ in range(2))
-    return (one > 0.3 * one.std()).astype(np.uint8), (one + 0.1 * other > 0.3 * one.std()).astype(np.uint8)
+    return (one > 0.3 * one.std()).astype(np.uint8), (one + 0.1 * other > 0.3 * one.std()).astype(
+        np.uint8
+    )
 
 
 def _polygons(mask: np.ndarray) -> list:
@@ -162,7 +209,9 @@ def ours(truth: np.ndarray, guess: np.ndarray) -> Counts:
     return found.tp, found.fp, found.fn
 
 
-def against(way: Callable[[np.ndarray, np.ndarray], Counts], name: str, edge: int, rounds: int, goal: float) -> list[Row]:
+def against(
+    way: Callable[[np.ndarray, np.ndarray], Counts], name: str, edge: int, rounds: int, goal: float
+) -> list[Row]:
     """Interleave another way with ours; counts must be equal."""
     pair = masks(edge)
     small = masks(128)
@@ -175,8 +224,22 @@ def against(way: Callable[[np.ndarray, np.ndarray], Counts], name: str, edge: in
         slow.append(time.perf_counter() - start)
         quick.append(statistics.median(_time(pair) for _ in range(3)))
     mine = ours(*pair)
-    row = ratio(SECTION, f"against {name}, {edge} px, {mine[0] + mine[2]:,} x {mine[0] + mine[1]:,} objects", slow, quick, goal)
-    equal = Row(SECTION, f"counts (TP, FP, FN) that differ, {name}", sum(a != b for a, b in zip(mine, theirs, strict=True)), "", 0.0, at_most=True, note=f"{theirs}")
+    row = ratio(
+        SECTION,
+        f"against {name}, {edge} px, {mine[0] + mine[2]:,} x {mine[0] + mine[1]:,} objects",
+        slow,
+        quick,
+        goal,
+    )
+    equal = Row(
+        SECTION,
+        f"counts (TP, FP, FN) that differ, {name}",
+        sum(a != b for a, b in zip(mine, theirs, strict=True)),
+        "",
+        0.0,
+        at_most=True,
+        note=f"{theirs}",
+    )
     return [row, equal]
 
 
@@ -196,7 +259,16 @@ def score_chips(numbers: range) -> list:
         truth = voronoi(256, CELL, 0.0, k)
         guess = np.roll(truth, (1 + k % 3, 2), (0, 1))
         confidence = np.random.default_rng(k).random(len(np.unique(guess[guess > 0])))
-        found.append(score_ids(f"chip {k}", truth, guess, group=f"country {k % 20}", confidence=confidence, pixel=(10.0, 10.0)))
+        found.append(
+            score_ids(
+                f"chip {k}",
+                truth,
+                guess,
+                group=f"country {k % 20}",
+                confidence=confidence,
+                pixel=(10.0, 10.0),
+            )
+        )
     return found
 
 
@@ -215,19 +287,40 @@ def chip_row(chips: int, workers: int) -> Row:
         list(pool.map(abs, range(workers)))
         start = time.perf_counter()
         step = -(-chips // (4 * workers))
-        images = [image for part in pool.map(score_chips, [range(k, min(k + step, chips)) for k in range(0, chips, step)]) for image in part]
+        images = [
+            image
+            for part in pool.map(
+                score_chips, [range(k, min(k + step, chips)) for k in range(0, chips, step)]
+            )
+            for image in part
+        ]
     summed = time.perf_counter()
     text = Report("chips", (summarise("moved", images),)).to_markdown()
     wall = time.perf_counter() - start
-    note = f"{workers} processes, {wall - (summed - start):.1f} s of it to sum up; {len(text.splitlines())} lines of report; chips are made within the time"
-    return Row(SECTION, f"scoring {chips:,} chips of 256 x 256 px", wall, "s", 60.0, at_most=True, note=note)
+    note = (
+        f"{workers} processes, {wall - (summed - start):.1f} s of it to sum up; "
+        f"{len(text.splitlines())} lines of report; chips are made within the time"
+    )
+    return Row(
+        SECTION,
+        f"scoring {chips:,} chips of 256 x 256 px",
+        wall,
+        "s",
+        60.0,
+        at_most=True,
+        note=note,
+    )
 
 
 def main() -> None:
     """Measure and save the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--edge", type=int, default=10980, help="Of the large map, px.")
-    parser.add_argument("--peer-edge", type=int, default=1024, help="Where the pairwise way still ends, px.")
+    parser.add_argument(
+        "--peer-edge", type=int, default=1024, help="Where the pairwise way still ends, px."
+    )
     parser.add_argument("--tree-edge", type=int, default=4096, help="For the STRtree, px.")
     parser.add_argument("--chips", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)

@@ -1,12 +1,15 @@
-"""Polygon stage: ids on a grid to a file of simplified fields, ours beside the way of ftw-tools, like for like.
+"""Polygon stage: ids on a grid to a file of simplified fields, ours beside the way of ftw-tools,
+like for like.
 
     python bench/polygons.py --size 10980 --rounds 3
 
-The scene is a Voronoi diagram with ragged edges: fields of about 23 x 23 px at 10 m that touch each other, a tenth of them not fields.  Both sides get the
-same ids in memory, simplify with 15 m (theirs: Douglas-Peucker per polygon, as ftw-tools does; ours: Visvalingam-Whyatt per shared line), drop what is
-smaller than 500 m2, and write FlatGeobuf with pyogrio.  Ours also gives every field a stable id, its geodesic area and perimeter.  Theirs is rebuilt here
-from its way of working (rasterio.features.shapes per 2048 px stride, a shapely polygon from each dictionary, one simplify call per polygon).
-Rounds are interleaved; times are CPU seconds of one process.
+The scene is a Voronoi diagram with ragged edges: fields of about 23 x 23 px at 10 m that touch each
+other, a tenth of them not fields.  Both sides get the same ids in memory, simplify with 15 m
+(theirs: Douglas-Peucker per polygon, as ftw-tools does; ours: Visvalingam-Whyatt per shared line),
+drop what is smaller than 500 m2, and write FlatGeobuf with pyogrio.  Ours also gives every field a
+stable id, its geodesic area and perimeter.  Theirs is rebuilt here from its way of working
+(rasterio.features.shapes per 2048 px stride, a shapely polygon from each dictionary, one simplify
+call per polygon).  Rounds are interleaved; times are CPU seconds of one process.
 """
 
 import argparse
@@ -39,7 +42,10 @@ def voronoi(size, cell, ragged, seed):
     sy, sx = np.empty((n, n), np.float32), np.empty((n, n), np.float32)
     for i in range(n):
         for j in range(n):
-            sy[i, j], sx[i, j] = (i - 1 + np.random.random()) * cell, (j - 1 + np.random.random()) * cell
+            sy[i, j], sx[i, j] = (
+                (i - 1 + np.random.random()) * cell,
+                (j - 1 + np.random.random()) * cell,
+            )
     out = np.empty((size, size), np.int32)
     for y in range(size):
         for x in range(size):
@@ -55,18 +61,26 @@ def voronoi(size, cell, ragged, seed):
 
 
 def scene(size, ragged=0.6, seed=0):
-    ids = cc3d.connected_components(voronoi(size, 23, ragged, seed), connectivity=4).astype(np.int32)
-    return Instances(ids, GeoBox((size, size), Affine(10, 0, 600000, 0, -10, 5500000), "EPSG:32633"))
+    ids = cc3d.connected_components(voronoi(size, 23, ragged, seed), connectivity=4).astype(
+        np.int32
+    )
+    return Instances(
+        ids, GeoBox((size, size), Affine(10, 0, 600000, 0, -10, 5500000), "EPSG:32633")
+    )
 
 
 def theirs(instances, path):
-    """One shapes call per window, one shapely polygon per dictionary, one simplify call per polygon."""
+    """One shapes call per window, one shapely polygon per dictionary, one simplify call per
+    polygon.
+    """
     rows = []
     for top in range(0, instances.ids.shape[0], STRIDE):
         for left in range(0, instances.ids.shape[1], STRIDE):
             part = instances.ids[top : top + STRIDE, left : left + STRIDE]
             transform = instances.grid.transform @ Affine.translation(left, top)
-            for geometry, value in rasterio.features.shapes(part, mask=part > 0, connectivity=4, transform=transform):
+            for geometry, value in rasterio.features.shapes(
+                part, mask=part > 0, connectivity=4, transform=transform
+            ):
                 polygon = shapely.geometry.shape(geometry).simplify(SIMPLIFY)
                 if polygon.area >= LEAST:
                     rows.append({"id": str(int(value)), "area": polygon.area, "geometry": polygon})
@@ -94,7 +108,9 @@ def split(instances, polygons, crossing):
     """Count crossing objects that more than one polygon lies in."""
     inside = shapely.get_coordinates(shapely.point_on_surface(polygons))
     x, y = ~instances.grid.transform @ (inside[:, 0], inside[:, 1])
-    at = instances.ids[np.clip(np.floor(y), 0, None).astype(int), np.clip(np.floor(x), 0, None).astype(int)]
+    at = instances.ids[
+        np.clip(np.floor(y), 0, None).astype(int), np.clip(np.floor(x), 0, None).astype(int)
+    ]
     return int((np.bincount(at, minlength=instances.ids.max() + 1)[crossing] > 1).sum())
 
 
@@ -102,7 +118,9 @@ def rings_equal(instances):
     """Compare our raw rings with GDAL's on a window, as normalised WKB."""
     part = instances.read((slice(0, STRIDE), slice(0, STRIDE)))
     _, mine = polygonise(part)
-    shapes = rasterio.features.shapes(part.ids, mask=part.ids > 0, connectivity=4, transform=part.grid.transform)
+    shapes = rasterio.features.shapes(
+        part.ids, mask=part.ids > 0, connectivity=4, transform=part.grid.transform
+    )
     gdal = np.array([shapely.geometry.shape(geometry) for geometry, _ in shapes])
     mine, gdal = (set(shapely.to_wkb(shapely.normalize(polygons))) for polygons in (mine, gdal))
     return len(mine & gdal), len(gdal)
@@ -123,7 +141,10 @@ def main():
     small = scene(256, arguments.ragged)
     instances = scene(arguments.size, arguments.ragged)
     crossing = seams(instances)
-    print(f"{arguments.size} px, {instances.ids.max()} objects, {(np.bincount(instances.ids.ravel())[1:] >= 5).sum()} of 500 m2 or more")
+    print(
+        f"{arguments.size} px, {instances.ids.max()} objects, "
+        f"{(np.bincount(instances.ids.ravel())[1:] >= 5).sum()} of 500 m2 or more"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for function in (theirs, ours):
             function(small, Path(folder) / f"{function.__name__}_small.fgb")  # compiled and warm
@@ -132,15 +153,26 @@ def main():
             a, a_cpu, a_wall = timed(theirs, instances, Path(folder) / f"theirs{k}.fgb")
             b, b_cpu, b_wall = timed(ours, instances, Path(folder) / f"ours{k}.fgb")
             ratios.append(a_cpu / b_cpu)
-            for name, cpu, wall, frame in (("theirs", a_cpu, a_wall, a), ("ours", b_cpu, b_wall, b)):
-                print(f"round {k} {name:6}: {cpu:6.1f} s cpu {wall:6.1f} s wall {len(frame)} fields", flush=True)
+            for name, cpu, wall, frame in (
+                ("theirs", a_cpu, a_wall, a),
+                ("ours", b_cpu, b_wall, b),
+            ):
+                print(
+                    f"round {k} {name:6}: {cpu:6.1f} s cpu {wall:6.1f} s wall {len(frame)} fields",
+                    flush=True,
+                )
             print(f"round {k} ratio : {ratios[-1]:.2f}", flush=True)
     same, all_of_them = rings_equal(instances)
     print(f"ratio (median of {arguments.rounds}): {statistics.median(ratios):.2f}")
     print(f"raw rings equal to GDAL's: {same} of {all_of_them}")
     cut = [split(instances, frame.geometry.to_numpy(), crossing) for frame in (a, b)]
-    print(f"crossing a {STRIDE} px seam: {len(crossing)}; split by theirs {cut[0]}, by ours {cut[1]}")
-    sound = ["no" if shapely.coverage_is_valid(frame.geometry.to_numpy()[:5000]) else "yes" for frame in (a, b)]
+    print(
+        f"crossing a {STRIDE} px seam: {len(crossing)}; split by theirs {cut[0]}, by ours {cut[1]}"
+    )
+    sound = [
+        "no" if shapely.coverage_is_valid(frame.geometry.to_numpy()[:5000]) else "yes"
+        for frame in (a, b)
+    ]
     print(f"gaps or overlaps among the first 5000 fields: theirs {sound[0]}, ours {sound[1]}")
 
 

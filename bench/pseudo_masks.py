@@ -1,15 +1,19 @@
-"""Masks out of depth against the truth of simulated photographs: every curve and reading, the baselines, the quality score, and fully covered photographs.
+"""Masks out of depth against the truth of simulated photographs: every curve and reading, the
+baselines, the quality score, and fully covered photographs.
 
     python bench/pseudo_masks.py [--photos 40] [--first 4000] [--edge 320]
 
-The method was chosen on seeds below 60 and its cut-off partly on seeds 1000 to 1059; seeds from 4000 on had no part in either.  Depth comes in four kinds:
+The method was chosen on seeds below 60 and its cut-off partly on seeds 1000 to 1059; seeds from
+4000 on had no part in either.  Depth comes in four kinds:
 
 * true: height above the ground, as simulated
 * soft: blurred by one pixel, as a network's upsampled answer is
-* network: clods and thin leaves lost (median over 5 px), blurred, tilted by 10 %, with slow waves and noise
+* network: clods and thin leaves lost (median over 5 px), blurred, tilted by 10 %, with slow waves
+  and noise
 * camera: inverse distance to a camera three plant heights above the ground
 
-mIoU is the mean over soil and crop within a photograph, averaged over photographs; "worst" is the worst photograph.
+mIoU is the mean over soil and crop within a photograph, averaged over photographs; "worst" is the
+worst photograph.
 """
 
 from __future__ import annotations
@@ -27,7 +31,13 @@ from scipy import ndimage, stats
 from selion import metrics
 from selion.labelling.postprocess import refine
 from selion.labelling.quality import covered, judge
-from selion.labelling.threshold import ThresholdOptions, depth_mask, fit_sigmoid, histogram_curve, normalise
+from selion.labelling.threshold import (
+    ThresholdOptions,
+    depth_mask,
+    fit_sigmoid,
+    histogram_curve,
+    normalise,
+)
 from selion.simulation.landscape import simulate_photo
 
 Truth = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -55,12 +65,21 @@ def seen_as(depth: np.ndarray, kind: str, seed: int) -> np.ndarray:
     y, x = np.meshgrid(*(np.linspace(-0.5, 0.5, size) for size in depth.shape), indexing="ij")
     waves = ndimage.gaussian_filter(random.standard_normal(depth.shape), 40)
     blurred = ndimage.gaussian_filter(ndimage.median_filter(depth, 5), 1.2)
-    return blurred + 0.02 * waves / waves.std() + 0.1 * (0.54 * x + 0.84 * y) + 0.003 * random.standard_normal(depth.shape)
+    return (
+        blurred
+        + 0.02 * waves / waves.std()
+        + 0.1 * (0.54 * x + 0.84 * y)
+        + 0.003 * random.standard_normal(depth.shape)
+    )
 
 
 def miou(mask: np.ndarray, crop: np.ndarray) -> float:
     """Return the mean of the IoU of soil and of crop."""
-    return float(metrics.pixel_scores(metrics.confusion(crop.astype(np.uint8), mask.astype(np.uint8), 2), "zero").iou.mean())
+    return float(
+        metrics.pixel_scores(
+            metrics.confusion(crop.astype(np.uint8), mask.astype(np.uint8), 2), "zero"
+        ).iou.mean()
+    )
 
 
 def from_depth(depth: np.ndarray, options: ThresholdOptions) -> np.ndarray:
@@ -72,7 +91,11 @@ def from_depth(depth: np.ndarray, options: ThresholdOptions) -> np.ndarray:
 def refined(depth: np.ndarray) -> np.ndarray:
     """Return the default's mask after postprocessing."""
     found = depth_mask(depth)
-    return np.zeros(depth.shape, bool) if found.mask is None or found.depth is None else refine(found.mask, found.depth, found.threshold)
+    return (
+        np.zeros(depth.shape, bool)
+        if found.mask is None or found.depth is None
+        else refine(found.mask, found.depth, found.threshold)
+    )
 
 
 def unweighted(depth: np.ndarray) -> np.ndarray:
@@ -100,7 +123,9 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def canopy(seed: int, photos: list[Truth]) -> tuple[np.ndarray, np.ndarray]:
-    """Paint plants of many photographs over each other; return image and depth of the largest square without soil."""
+    """Paint plants of many photographs over each other; return image and depth of the largest
+    square without soil.
+    """
     random = np.random.default_rng(seed)
     image, depth = np.zeros_like(photos[0][0]), np.zeros(photos[0][1].shape)
     soil = np.ones(depth.shape, bool)
@@ -123,21 +148,32 @@ def without(soil: np.ndarray) -> tuple[slice, slice]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--photos", type=int, default=40)
     parser.add_argument("--first", type=int, default=4000)
     parser.add_argument("--edge", type=int, default=320)
     args = parser.parse_args()
     photos = truths(args.first, args.photos, args.edge)
-    print(f"{len(photos)} photographs of {args.edge} x {args.edge * 4 // 3} px, seeds from {args.first}\n")
+    print(
+        f"{len(photos)} photographs of {args.edge} x {args.edge * 4 // 3} px, seeds from "
+        f"{args.first}\n"
+    )
     print(f"| mIoU (worst) | {' | '.join(KINDS)} |\n|---|---|---|---|---|")
     for name, method in METHODS.items():
         cells = []
         for kind in KINDS:
-            found = [miou(method(seen_as(depth, kind, k), crop), crop) for k, (_, depth, crop) in enumerate(photos)]
+            found = [
+                miou(method(seen_as(depth, kind, k), crop), crop)
+                for k, (_, depth, crop) in enumerate(photos)
+            ]
             cells.append(f"{np.mean(found):.3f} ({np.min(found):.2f})")
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    for name, rule in (("excess green and Otsu", metrics.excess_green), ("Canopeo", metrics.canopeo)):
+    for name, rule in (
+        ("excess green and Otsu", metrics.excess_green),
+        ("Canopeo", metrics.canopeo),
+    ):
         found = [miou(rule(image) > 0, crop) for image, _, crop in photos]
         print(f"| {name} (colour alone) | {np.mean(found):.3f} ({np.min(found):.2f}) | | | |")
     ranks(photos)
@@ -145,16 +181,27 @@ def main() -> None:
     began = time.perf_counter()
     for _, depth, _ in photos:
         depth_mask(depth)
-    print(f"\n{(time.perf_counter() - began) / len(photos) * 1000:.0f} ms a photograph for the threshold")
+    print(
+        f"\n{(time.perf_counter() - began) / len(photos) * 1000:.0f} ms a photograph for the "
+        "threshold"
+    )
 
 
 def ranks(photos: list[Truth]) -> None:
-    """Say whether the quality score ranks masks as the truth does, and what it says of the worst."""
-    print("\n| depth | rank correlation of quality and mIoU | without colours | mIoU of the better half by quality | of the other | worst three: mIoU (rank) |")
+    """Say whether the quality score ranks masks as the truth does, and what it says of the
+    worst.
+    """
+    print(
+        "\n| depth | rank correlation of quality and mIoU | without colours | mIoU of the better "
+        "half by quality | of the other | worst three: mIoU (rank) |"
+    )
     print("|---|---|---|---|---|---|")
     everything: list[tuple[float, float, float]] = []
     for kind in KINDS:
-        rows = [measured(image, seen_as(depth, kind, k), crop) for k, (image, depth, crop) in enumerate(photos)]
+        rows = [
+            measured(image, seen_as(depth, kind, k), crop)
+            for k, (image, depth, crop) in enumerate(photos)
+        ]
         everything += rows
         print(f"| {kind} | {line(np.array(rows))} |")
     print(f"| all | {line(np.array(everything))} |")
@@ -175,7 +222,10 @@ def line(rows: np.ndarray) -> str:
     place[order] = np.arange(1, len(order) + 1)
     worst = ", ".join(f"{rows[k, 0]:.2f} ({place[k]})" for k in rows[:, 0].argsort()[:3])
     one, other = (float(stats.spearmanr(rows[:, k], rows[:, 0]).statistic) for k in (1, 2))
-    return f"{one:.2f} | {other:.2f} | {rows[order[half:], 0].mean():.3f} | {rows[order[:half], 0].mean():.3f} | {worst}"
+    return (
+        f"{one:.2f} | {other:.2f} | {rows[order[half:], 0].mean():.3f} | "
+        f"{rows[order[:half], 0].mean():.3f} | {worst}"
+    )
 
 
 def coverage(photos: list[Truth]) -> None:
@@ -183,7 +233,10 @@ def coverage(photos: list[Truth]) -> None:
     wrong = sum(covered(image) for image, *_ in photos)
     canopies = [canopy(seed, photos) for seed in range(len(photos))]
     missed = [k for k, (image, _) in enumerate(canopies) if not covered(image)]
-    print(f"\nTaken for fully covered: {wrong} of {len(photos)} photographs with soil; {len(canopies) - len(missed)} of {len(canopies)} without.")
+    print(
+        f"\nTaken for fully covered: {wrong} of {len(photos)} photographs with soil; "
+        f"{len(canopies) - len(missed)} of {len(canopies)} without."
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""The review page: time of the queue for many fields, of one action on the disk, and what a scripted person does a minute.
+"""The review page.
+
+Time of the queue for many fields, of one action on the disk, and what a scripted person does a
+minute.
 
     python bench/review.py [--fields 100000] [--actions 200] [--json rows.json]
 
-The map is simulated: squares of 20 x 20 pixels that share their edges, with probabilities on the same grid.  The person presses a key as soon as a field is on
-the screen: what is measured is the page, not the looking.
+The map is simulated: squares of 20 x 20 pixels that share their edges, with probabilities on the
+same grid.  The person presses a key as soon as a field is on the screen: what is measured is the
+page, not the looking.
 """
 
 from __future__ import annotations
@@ -46,14 +50,29 @@ def simulate(folder: Path, count: int) -> Path:
     grid = GeoBox((edge, edge), Affine(10.0, 0, 300_000.0, 0, -10.0, 5_400_000.0), "EPSG:32633")
     numbers = np.minimum(np.arange(1, across * across + 1), count).reshape(across, across)
     ids = numbers.repeat(CELL, 0).repeat(CELL, 1).astype(np.int32)
-    table = pd.DataFrame({"id": np.arange(1, count + 1), "class": "field", "score": random.uniform(0.4, 1, count)})
+    table = pd.DataFrame(
+        {"id": np.arange(1, count + 1), "class": "field", "score": random.uniform(0.4, 1, count)}
+    )
     objects = Instances(ids, grid, table)
-    fields.write_fields(fields.to_fields(objects, fields.FieldOptions(simplify=0)), folder / "fields.parquet", fields.Origin("bench"))
+    fields.write_fields(
+        fields.to_fields(objects, fields.FieldOptions(simplify=0)),
+        folder / "fields.parquet",
+        fields.Origin("bench"),
+    )
     likely = class_labels(objects).ids
-    with store.create_cog(folder / "fields.scores.tif", grid, FTW3.names, np.uint8, nodata=255, tags={"classes": json.dumps(FTW3.to_dict())}) as sink:
+    with store.create_cog(
+        folder / "fields.scores.tif",
+        grid,
+        FTW3.names,
+        np.uint8,
+        nodata=255,
+        tags={"classes": json.dumps(FTW3.to_dict())},
+    ) as sink:
         for roi in tiles(grid.shape, 2048):
             noise = random.integers(0, 60, (3, *likely[roi].shape), np.uint8)
-            sink.write(roi, np.stack([likely[roi] == k for k in range(3)]).astype(np.uint8) * 180 + noise)
+            sink.write(
+                roi, np.stack([likely[roi] == k for k in range(3)]).astype(np.uint8) * 180 + noise
+            )
     small = (random.random((3, across, across)) * 200 + 30).astype(np.uint8)
     with store.create_cog(folder / "image.tif", grid, ("red", "green", "blue"), np.uint8) as sink:
         sink.write(whole(grid), small.repeat(CELL, 1).repeat(CELL, 2))
@@ -91,7 +110,21 @@ def queue_seconds(folder: Path) -> list[Row]:
 
 def start(folder: Path) -> tuple[subprocess.Popen, str, float]:
     begun = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-c", COMMAND, "review", str(folder), "--no-browser", "--no-map", "--person", "Ada"], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            COMMAND,
+            "review",
+            str(folder),
+            "--no-browser",
+            "--no-map",
+            "--person",
+            "Ada",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     for line in child.stdout:
         if found := re.search(r"Open (http\S+)", line):
             return child, found[1], time.perf_counter() - begun
@@ -104,7 +137,12 @@ def over_http(url: str, actions: int) -> list[Row]:
     line = http.client.HTTPConnection(at.hostname, at.port, timeout=60)
 
     def ask(path: str, body: object = None) -> bytes:
-        line.request("POST" if body else "GET", at.path + path, json.dumps(body) if body else None, {"content-type": "application/json", "x-selion": "1"} if body else {})
+        line.request(
+            "POST" if body else "GET",
+            at.path + path,
+            json.dumps(body) if body else None,
+            {"content-type": "application/json", "x-selion": "1"} if body else {},
+        )
         answer = line.getresponse()
         found = answer.read()
         if answer.status != 200:
@@ -122,13 +160,30 @@ def over_http(url: str, actions: int) -> list[Row]:
             ask(f"chip/colour1/{'_'.join(map(str, item['box']))}.png")
             chips.append(time.perf_counter() - begun)
             begun = time.perf_counter()
-            ask("api/act", {"id": f"bench-{number:06}", "kind": "accept", "person": "Bench", "on": {item["id"]: item["version"]}, "points": [], "seconds": 1})
+            ask(
+                "api/act",
+                {
+                    "id": f"bench-{number:06}",
+                    "kind": "accept",
+                    "person": "Bench",
+                    "on": {item["id"]: item["version"]},
+                    "points": [],
+                    "seconds": 1,
+                },
+            )
             acted.append(time.perf_counter() - begun)
             number += 1
     return [
         Row(NAME, "next six fields, median", 1000 * statistics.median(asked), "ms"),
         Row(NAME, "piece of the image, median", 1000 * statistics.median(chips), "ms"),
-        Row(NAME, "one action on the disk, median", 1000 * statistics.median(acted), "ms", 100.0, at_most=True),
+        Row(
+            NAME,
+            "one action on the disk, median",
+            1000 * statistics.median(acted),
+            "ms",
+            100.0,
+            at_most=True,
+        ),
     ]
 
 
@@ -137,11 +192,20 @@ def in_chromium(url: str, actions: int) -> list[Row]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         return []
-    chromium = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    chromium = next(
+        (
+            path
+            for name in ("chromium", "chromium-browser", "google-chrome")
+            if (path := shutil.which(name))
+        ),
+        None,
+    )
     if chromium is None:
         return []
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         opened = time.perf_counter()
         page.goto(url)
@@ -155,7 +219,9 @@ def in_chromium(url: str, actions: int) -> list[Row]:
                 page.keyboard.press("s")
                 page.mouse.move(box["x"] - 10, box["y"] + box["height"] / 2)
                 page.mouse.down()
-                page.mouse.move(box["x"] + box["width"] + 10, box["y"] + box["height"] / 2 + 5, steps=2)
+                page.mouse.move(
+                    box["x"] + box["width"] + 10, box["y"] + box["height"] / 2 + 5, steps=2
+                )
                 page.mouse.up()
                 page.wait_for_selector(f'{ready}:not([data-ready="{shown}"])')
                 shown = page.get_attribute("body", "data-ready")
@@ -169,7 +235,14 @@ def in_chromium(url: str, actions: int) -> list[Row]:
         browser.close()
     return [
         Row(NAME, "page opened to the first field, in Chromium", first, "s"),
-        Row(NAME, "the scripted person, one split in ten, in Chromium", speed, "/min", 60.0, note="one field a second is more than people look at"),
+        Row(
+            NAME,
+            "the scripted person, one split in ten, in Chromium",
+            speed,
+            "/min",
+            60.0,
+            note="one field a second is more than people look at",
+        ),
     ]
 
 
@@ -184,7 +257,11 @@ def main() -> None:
         folder = simulate(Path(name), given.fields)
         rows = queue_seconds(folder)
         child, url, started = start(folder)
-        rows += [Row(NAME, "start to the address, whole command", started, "s"), *over_http(url, given.actions), *in_chromium(url, given.actions)]
+        rows += [
+            Row(NAME, "start to the address, whole command", started, "s"),
+            *over_http(url, given.actions),
+            *in_chromium(url, given.actions),
+        ]
         child.kill()
         child.wait()
     print(f"{given.fields:,} fields, load {os.getloadavg()[0]:.1f}")

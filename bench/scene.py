@@ -1,6 +1,8 @@
-"""The raster of the benchmarks: a real two-season Sentinel-2 pair, mirrored to any size, else a simulated one.
+"""The raster of the benchmarks: a real two-season Sentinel-2 pair, mirrored to any size, else a
+simulated one.
 
-Mirrored tiles join without a seam, and the statistics of fields, edges and noise are those of the real scene.
+Mirrored tiles join without a seam, and the statistics of fields, edges and noise are those of the
+real scene.
 """
 
 from __future__ import annotations
@@ -11,7 +13,15 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-PAIR = Path(__file__).resolve().parents[2] / "shared" / "data" / "satellite" / "s2_unlabelled" / "ftw_inn_pair" / "s2_pair_8band.tif"
+PAIR = (
+    Path(__file__).resolve().parents[2]
+    / "shared"
+    / "data"
+    / "satellite"
+    / "s2_unlabelled"
+    / "ftw_inn_pair"
+    / "s2_pair_8band.tif"
+)
 _STRIP = 512
 
 
@@ -23,7 +33,9 @@ def pair() -> tuple[np.ndarray, str]:
     from selion.simulation.landscape import simulate
 
     image = simulate((1024, 1024), seed=7).image
-    return np.clip(np.rint(image.values), 0, 65535).astype(np.uint16), "a simulated landscape, mirrored"
+    return np.clip(np.rint(image.values), 0, 65535).astype(
+        np.uint16
+    ), "a simulated landscape, mirrored"
 
 
 def mirrored(length: int, size: int) -> np.ndarray:
@@ -33,7 +45,9 @@ def mirrored(length: int, size: int) -> np.ndarray:
 
 
 def write(path: Path, height: int, width: int) -> str:
-    """Write a GeoTIFF of ``height`` x ``width`` px at 10 m, laid out as ftw-tools' download lays out its own; return what it shows."""
+    """Write a GeoTIFF of ``height`` x ``width`` px at 10 m, laid out as ftw-tools' download lays
+    out its own; return what it shows.
+    """
     pixels, what = pair()
     rows, columns = mirrored(pixels.shape[1], height), mirrored(pixels.shape[2], width)
     profile = {
@@ -62,7 +76,9 @@ def write(path: Path, height: int, width: int) -> str:
 
 
 def ensure(folder: Path, height: int, width: int) -> Path:
-    """Return the raster of that size in a folder of its own (ftw-tools scans the folder of its input), writing it once."""
+    """Return the raster of that size in a folder of its own (ftw-tools scans the folder of its
+    input), writing it once.
+    """
     source = "real" if PAIR.is_file() else "simulated"
     path = folder / f"scene_{source}_{height}x{width}" / "scene.tif"
     if not path.is_file():

@@ -32,17 +32,30 @@ class Row:
         return self.value <= self.goal if self.at_most else self.value >= self.goal
 
 
-def ratio(section: str, what: str, slow: Sequence[float], quick: Sequence[float], goal: float | None = None) -> Row:
-    """Median of the ratios of interleaved pairs; the note gives their range and the two medians in seconds."""
+def ratio(
+    section: str,
+    what: str,
+    slow: Sequence[float],
+    quick: Sequence[float],
+    goal: float | None = None,
+) -> Row:
+    """Median of the ratios of interleaved pairs; the note gives their range and the two medians in
+    seconds.
+    """
     pairs = [a / b for a, b in zip(slow, quick, strict=True)]
-    note = f"{min(pairs):.2f} to {max(pairs):.2f} over {len(pairs)}; {statistics.median(slow):.2f} s against {statistics.median(quick):.2f} s"
+    note = (
+        f"{min(pairs):.2f} to {max(pairs):.2f} over {len(pairs)}; {statistics.median(slow):.2f} s "
+        f"against {statistics.median(quick):.2f} s"
+    )
     return Row(section, what, statistics.median(pairs), "x", goal, note=note)
 
 
 def seconds(section: str, what: str, walls: Sequence[float], note: str = "") -> Row:
     """Median of wall times."""
     spread = f"{min(walls):.2f} to {max(walls):.2f} over {len(walls)}"
-    return Row(section, what, statistics.median(walls), "s", note=f"{spread}; {note}" if note else spread)
+    return Row(
+        section, what, statistics.median(walls), "s", note=f"{spread}; {note}" if note else spread
+    )
 
 
 def save(rows: Iterable[Row], path: Path) -> None:
@@ -79,6 +92,14 @@ def markdown(rows: Iterable[Row]) -> str:
     for row in rows:
         if row.section != section:
             section = row.section
-            parts += ["", f"### {section}", "", "| what | measured | goal | detail |", "|---|---:|---|---|"]
-        parts.append(f"| {row.what} | {_number(row)} | {_goal(row)} | {row.note.replace('|', '·')} |")
+            parts += [
+                "",
+                f"### {section}",
+                "",
+                "| what | measured | goal | detail |",
+                "|---|---:|---|---|",
+            ]
+        parts.append(
+            f"| {row.what} | {_number(row)} | {_goal(row)} | {row.note.replace('|', '·')} |"
+        )
     return "\n".join(parts).strip() + "\n"

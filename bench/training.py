@@ -1,12 +1,15 @@
 """Training speed: our loop beside a plain one, the same network on the same chips in one run.
 
-    python bench/training.py                       # U-Net + EfficientNet-B3, 8 bands, 256 px, PRUE's augmentations
+    python bench/training.py                       # U-Net + EfficientNet-B3, 8 bands, 256 px,
+                                                   PRUE's augmentations
     python bench/training.py --encoder mobilenet_v2 --rounds 7
 
-The plain loop is what one writes with torchgeo and Lightning, without their overhead: a DataLoader with worker processes, each sample transformed by
-itself with torch and torchvision, eager float32 in NCHW.  Both train with log-cosh Dice and AdamW.  Rounds are interleaved, so that what else the machine
-does hits both alike; the ratio is the median of the rounds' ratios.  On a machine that does other things, look at the processor seconds (workers included)
-rather than at the clock.  "float32" is our loop without bfloat16: what layout, loader and memory give.
+The plain loop is what one writes with torchgeo and Lightning, without their overhead: a DataLoader
+with worker processes, each sample transformed by itself with torch and torchvision, eager float32
+in NCHW.  Both train with log-cosh Dice and AdamW.  Rounds are interleaved, so that what else the
+machine does hits both alike; the ratio is the median of the rounds' ratios.  On a machine that does
+other things, look at the processor seconds (workers included) rather than at the clock.  "float32"
+is our loop without bfloat16: what layout, loader and memory give.
 """
 
 from __future__ import annotations
@@ -45,13 +48,23 @@ def chips(count: int, size: int) -> list[Sample]:
 
 
 class PlainDataset(Dataset):
-    """Per-sample transforms on tensors, as a torchgeo dataset with torchvision's would have them."""
+    """Per-sample transforms on tensors, as a torchgeo dataset with torchvision's would have
+    them.
+    """
 
     def __init__(self, samples: list[Sample], size: int, length: int) -> None:
         self.arrays = [(s.image.values, s.labels.ids) for s in samples]
         self.length = length
-        self.geometry = v2.Compose([v2.RandomApply([v2.RandomRotation(90, v2.InterpolationMode.BILINEAR)], 0.5), v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()])
-        self.crop = v2.RandomApply([v2.RandomResizedCrop(size, (0.3, 0.9), (0.75, 1.33), antialias=False)], 0.5)
+        self.geometry = v2.Compose(
+            [
+                v2.RandomApply([v2.RandomRotation(90, v2.InterpolationMode.BILINEAR)], 0.5),
+                v2.RandomHorizontalFlip(),
+                v2.RandomVerticalFlip(),
+            ]
+        )
+        self.crop = v2.RandomApply(
+            [v2.RandomResizedCrop(size, (0.3, 0.9), (0.75, 1.33), antialias=False)], 0.5
+        )
         self.kernel = (torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13).expand(8, 1, 3, 3)
 
     def __len__(self) -> int:
@@ -59,10 +72,14 @@ class PlainDataset(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         pixels, ids = self.arrays[index % len(self.arrays)]
-        image = tv_tensors.Image(torch.from_numpy(pixels.astype(np.float32)) / float(torch.empty(1).uniform_(1500, 4500)))
+        image = tv_tensors.Image(
+            torch.from_numpy(pixels.astype(np.float32)) / float(torch.empty(1).uniform_(1500, 4500))
+        )
         image, mask = self.geometry(image, tv_tensors.Mask(torch.from_numpy(ids).long()[None]))
         if torch.rand(1) < 0.5:
-            smooth = torch.nn.functional.conv2d(image[None], self.kernel, groups=8, padding=1)[0].clamp(0, 1)
+            smooth = torch.nn.functional.conv2d(image[None], self.kernel, groups=8, padding=1)[
+                0
+            ].clamp(0, 1)
             image = tv_tensors.Image(smooth + 0.5 * torch.rand(1) * (image - smooth))
         image, mask = self.crop(image, mask)
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)[0]
@@ -76,7 +93,15 @@ class PlainLoop:
         self.network = build_network({"family": "unet", "encoder": args.encoder}, 8, 3)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3, amsgrad=True)
         data = PlainDataset(samples, args.window, args.batch * args.steps * (args.rounds + 2))
-        self.batches = iter(DataLoader(data, args.batch, shuffle=True, num_workers=args.workers, persistent_workers=args.workers > 0))
+        self.batches = iter(
+            DataLoader(
+                data,
+                args.batch,
+                shuffle=True,
+                num_workers=args.workers,
+                persistent_workers=args.workers > 0,
+            )
+        )
 
     def run(self, steps: int) -> float:
         """Return images per second."""
@@ -101,7 +126,11 @@ class OurLoop:
         hardware = Hardware("cpu", precision, workers=args.workers, threads=args.threads)
         self.recipe = replace(
             recipe,
-            model=replace(recipe.model, pretrained="", architecture={"family": "unet", "encoder": args.encoder}),
+            model=replace(
+                recipe.model,
+                pretrained="",
+                architecture={"family": "unet", "encoder": args.encoder},
+            ),
             input=replace(recipe.input, window=args.window),
             schedule=replace(recipe.schedule, epochs=1, batch=args.batch),
             crops=Crops("chip"),
@@ -115,7 +144,9 @@ class OurLoop:
 
     def run(self, steps: int) -> float:
         """Return images per second."""
-        samples = (self.samples * (1 + steps * self.batch // len(self.samples)))[: steps * self.batch]
+        samples = (self.samples * (1 + steps * self.batch // len(self.samples)))[
+            : steps * self.batch
+        ]
         card = ModelCard("bench", self.recipe.input.spec(), self.recipe.classes)
         trained = fit(self.network, samples, self.recipe, card)
         self.waited.append(trained.waited)
@@ -130,7 +161,9 @@ def processor_seconds() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--encoder", default="efficientnet-b3")
     parser.add_argument("--window", type=int, default=256)
     parser.add_argument("--batch", type=int, default=4)
@@ -143,7 +176,10 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     samples = chips(8, args.window)
     plain = PlainLoop(samples, args)
-    ours = {"ours, auto": OurLoop(samples, args, "auto"), "ours, float32": OurLoop(samples, args, "float32")}
+    ours = {
+        "ours, auto": OurLoop(samples, args, "auto"),
+        "ours, float32": OurLoop(samples, args, "float32"),
+    }
     sides = {"plain": plain, **ours}
     for side in sides.values():
         side.run(args.steps)  # warm up
@@ -154,15 +190,35 @@ def main() -> None:
             before = processor_seconds()
             paces[name].append(side.run(args.steps))
             costs[name].append((processor_seconds() - before) / (args.steps * args.batch))
-        print(f"round {number + 1}: " + ", ".join(f"{name} {pace[-1]:.2f}/s" for name, pace in paces.items()), file=sys.stderr)
-    print(f"U-Net {args.encoder}, batch {args.batch} x 8 x {args.window}^2, {args.steps} steps a round, {args.rounds} interleaved rounds, {os.cpu_count()} cores")
-    print("| loop | images/s (median) | against the plain loop, clock | processor s per image | against the plain loop, processor | waited for data |")
+        print(
+            f"round {number + 1}: "
+            + ", ".join(f"{name} {pace[-1]:.2f}/s" for name, pace in paces.items()),
+            file=sys.stderr,
+        )
+    print(
+        f"U-Net {args.encoder}, batch {args.batch} x 8 x {args.window}^2, {args.steps} steps a "
+        f"round, {args.rounds} interleaved rounds, {os.cpu_count()} cores"
+    )
+    print(
+        "| loop | images/s (median) | against the plain loop, clock | processor s per image | "
+        "against the plain loop, processor | waited for data |"
+    )
     print("|---|---:|---:|---:|---:|---:|")
-    print(f"| plain, eager float32 NCHW | {statistics.median(paces['plain']):.2f} | 1.00 | {statistics.median(costs['plain']):.3f} | 1.00 | |")
+    print(
+        f"| plain, eager float32 NCHW | {statistics.median(paces['plain']):.2f} | 1.00 | "
+        f"{statistics.median(costs['plain']):.3f} | 1.00 | |"
+    )
     for name, side in ours.items():
-        clock = spread([mine / theirs for mine, theirs in zip(paces[name], paces["plain"], strict=True)])
-        processor = spread([theirs / mine for mine, theirs in zip(costs[name], costs["plain"], strict=True)])
-        numbers = f"{statistics.median(paces[name]):.2f} | {clock} | {statistics.median(costs[name]):.3f} | {processor}"
+        clock = spread(
+            [mine / theirs for mine, theirs in zip(paces[name], paces["plain"], strict=True)]
+        )
+        processor = spread(
+            [theirs / mine for mine, theirs in zip(costs[name], costs["plain"], strict=True)]
+        )
+        numbers = (
+            f"{statistics.median(paces[name]):.2f} | {clock} | "
+            f"{statistics.median(costs[name]):.3f} | {processor}"
+        )
         print(f"| {name}: {side.engine} | {numbers} | {statistics.median(side.waited[1:]):.1%} |")
 
 

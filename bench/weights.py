@@ -1,9 +1,10 @@
-"""Score the shipped weights on the real, labelled imagery beside the checkout, the gradient watershed beside each.
+"""Score the shipped weights on the real, labelled imagery beside the checkout, the gradient
+watershed beside each.
 
     python bench/weights.py ../shared/data [--flips] [--json scores.json] [--pictures folder]
 
-Objects are matched one to one at IoU 0.5 and pooled over a dataset's images; the ids are burnt from the table of fields that `selion map` writes,
-on the grid of the truth.
+Objects are matched one to one at IoU 0.5 and pooled over a dataset's images; the ids are burnt from
+the table of fields that `selion map` writes, on the grid of the truth.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def naip(data: Path) -> list[Case]:
 def estonia(data: Path) -> list[Case]:
     """One Sentinel-2 place on three dates, 8-bit true colour."""
     folder = data / "satellite" / "s2_fields" / "estonia_t35vme_west"
-    return [Case(path.stem, path, folder / "instances.tif", folder / "mask3.tif", (1, 2, 3)) for path in sorted(folder.glob("s2_*.tif"))]
+    return [
+        Case(path.stem, path, folder / "instances.tif", folder / "mask3.tif", (1, 2, 3))
+        for path in sorted(folder.glob("s2_*.tif"))
+    ]
 
 
 def truth_of(case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +63,9 @@ def truth_of(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return ids, mask.read(whole(mask.grid)).values[0] == IGNORE
 
 
-def guess_of(case: Case, image: Path, model: str, options: maps.MapOptions, folder: Path) -> tuple[np.ndarray, object]:
+def guess_of(
+    case: Case, image: Path, model: str, options: maps.MapOptions, folder: Path
+) -> tuple[np.ndarray, object]:
     """Map an image and burn its fields onto the truth's grid."""
     grid = store.open_raster(case.truth).grid
     job = maps.prepare(image, model, options)
@@ -72,7 +78,9 @@ def tally(pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> dict[str, f
     objects, pixels = None, None
     for truth, guess, ignore in pairs:
         one = score.object_scores(score.overlap_table(truth, guess, ignore), 0.5)
-        two = score.confusion((truth > 0).astype(np.uint8), (guess > 0).astype(np.uint8), TWO, mask=~ignore)
+        two = score.confusion(
+            (truth > 0).astype(np.uint8), (guess > 0).astype(np.uint8), TWO, mask=~ignore
+        )
         objects, pixels = (one, two) if objects is None else (objects + one, pixels + two)
     return {
         "object F1": round(objects.f1, 3),
@@ -83,20 +91,28 @@ def tally(pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> dict[str, f
 
 
 def baseline(case: Case) -> np.ndarray:
-    """Gradient watershed on the truth's grid (2 m for the aerial chips: averaged down, ids repeated); at 10 m with the parameters that suit it best there."""
+    """Gradient watershed on the truth's grid (2 m for the aerial chips: averaged down, ids
+    repeated); at 10 m with the parameters that suit it best there.
+    """
     source = store.open_raster(case.image)
     image = source.read(whole(source.grid)).values[:3].astype(np.float32)
     step = 2 if image.shape[1] >= 1000 else 1
-    small = image.reshape(3, image.shape[1] // step, step, image.shape[2] // step, step).mean((2, 4))
+    small = image.reshape(3, image.shape[1] // step, step, image.shape[2] // step, step).mean(
+        (2, 4)
+    )
     settings = {} if step > 1 else {"sigma": 0.7, "min_area": 20}
     return score.gradient_watershed(small, **settings).repeat(step, 0).repeat(step, 1)
 
 
 def two_dates(cases: list[Case], folder: Path) -> list[Case]:
-    """Make eight-band pairs of the first and the last Estonian date; the 8-bit true colour is brought back to reflectance by S2's 1/10 display rule."""
+    """Make eight-band pairs of the first and the last Estonian date; the 8-bit true colour is
+    brought back to reflectance by S2's 1/10 display rule.
+    """
     first, last = (store.open_raster(case.image) for case in (cases[0], cases[-1]))
     parts = [source.read(whole(source.grid)).values.astype(np.float32) for source in (first, last)]
-    stacked = np.concatenate([np.concatenate([part[:3] * 14.0, part[3:4]]) for part in parts]).astype(np.uint16)
+    stacked = np.concatenate(
+        [np.concatenate([part[:3] * 14.0, part[3:4]]) for part in parts]
+    ).astype(np.uint16)
     bands = tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))
     path = folder / "estonia_pair.tif"
     with store.create_cog(path, first.grid, bands, np.uint16, force=True) as sink:
@@ -105,7 +121,9 @@ def two_dates(cases: list[Case], folder: Path) -> list[Case]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--flips", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -116,13 +134,21 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        runs = {"NAIP, 7 unseen chips": (args.aerial, naip(args.data)), "Estonia, Sentinel-2 RGB, 3 dates": (args.aerial, estonia(args.data))}
-        runs["Estonia, Sentinel-2, two dates"] = (args.season, two_dates(estonia(args.data), folder))
+        runs = {
+            "NAIP, 7 unseen chips": (args.aerial, naip(args.data)),
+            "Estonia, Sentinel-2 RGB, 3 dates": (args.aerial, estonia(args.data)),
+        }
+        runs["Estonia, Sentinel-2, two dates"] = (
+            args.season,
+            two_dates(estonia(args.data), folder),
+        )
         for name, (model, cases) in runs.items():
             found, plain = [], []
             for case in cases:
                 truth, ignore = truth_of(case)
-                options = maps.MapOptions(predict=replace(maps.MapOptions().predict, bands=case.bands, flips=args.flips))
+                options = maps.MapOptions(
+                    predict=replace(maps.MapOptions().predict, bands=case.bands, flips=args.flips)
+                )
                 guess, frame = guess_of(case, case.image, model, options, folder)
                 found.append((truth, guess, ignore))
                 plain.append((truth, baseline(case), ignore))
@@ -133,7 +159,10 @@ def main() -> None:
                     grid = source.grid
                     if max(image.shape[:2]) <= 700:
                         image, grid = picture.enlarge(image, 2), picture.zoomed(grid, 2)
-                    picture.save_png(picture.draw_outlines(image, frame, grid, step), args.pictures / f"{case.name}.{Path(model).name}.png")
+                    picture.save_png(
+                        picture.draw_outlines(image, frame, grid, step),
+                        args.pictures / f"{case.name}.{Path(model).name}.png",
+                    )
             rows[f"{name}: {Path(model).name}"] = tally(found)
             rows[f"{name}: gradient watershed"] = tally(plain)
     width = max(map(len, rows))

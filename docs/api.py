@@ -8,7 +8,11 @@ import re
 from types import ModuleType
 from typing import Any
 
-CALLED = {"predict": "selion.prediction.predict", "train": "selion.training.run", "evaluate": "selion.evaluation.run"}
+CALLED = {
+    "predict": "selion.prediction.predict",
+    "train": "selion.training.run",
+    "evaluate": "selion.evaluation.run",
+}
 """Rooms that can be called, and where what they call lives."""
 FUNCTIONS = {"predict": "predict", "train": "train", "evaluate": "evaluate"}
 MORE = (
@@ -30,10 +34,22 @@ def page() -> str:
     """Return the whole page."""
     import selion
 
-    parts = ["# Python\n\nGenerated from the code. Everything is imported when it is first used: `import selion` takes a fraction of a second.\n"]
-    parts += [entry(f"selion.{name}", meant(name)) for name in sorted(selion.__all__, key=str.lower) if not name.startswith("__")]
+    parts = [
+        (
+            "# Python\n\nGenerated from the code. Everything is imported when it is first used: "
+            "`import selion` takes a fraction of a second.\n"
+        )
+    ]
+    parts += [
+        entry(f"selion.{name}", meant(name))
+        for name in sorted(selion.__all__, key=str.lower)
+        if not name.startswith("__")
+    ]
     parts.append("## What they go with\n")
-    parts += [entry(f"{module}.{name}", getattr(importlib.import_module(module), name)) for module, name in MORE]
+    parts += [
+        entry(f"{module}.{name}", getattr(importlib.import_module(module), name))
+        for module, name in MORE
+    ]
     return "\n".join(parts)
 
 
@@ -50,7 +66,10 @@ def meant(name: str) -> Any:
 def entry(name: str, thing: Any) -> str:
     """Return heading, signature and text of one name."""
     text = inspect.getdoc(thing) or ""
-    return f"### {name}\n\n```python\n{unquoted(signature(name.rpartition('.')[2], thing))}\n```\n\n{prose(text)}\n"
+    return (
+        f"### {name}\n\n```python\n{unquoted(signature(name.rpartition('.')[2], thing))}\n```\n\n"
+        f"{prose(text)}\n"
+    )
 
 
 def unquoted(text: str) -> str:
@@ -61,11 +80,17 @@ def unquoted(text: str) -> str:
 def signature(name: str, thing: Any) -> str:
     """Return the signature, one parameter a line where it is long."""
     found = inspect.signature(thing)
-    line = f"{'class ' if inspect.isclass(thing) else ''}{name}{found}".replace(" -> None", "" if inspect.isclass(thing) else " -> None")
+    line = f"{'class ' if inspect.isclass(thing) else ''}{name}{found}".replace(
+        " -> None", "" if inspect.isclass(thing) else " -> None"
+    )
     if len(line) <= 100:
         return line
     inner = "".join(f"    {part},\n" for part in _parameters(found))
-    back = "" if found.return_annotation in (inspect.Signature.empty, None) or inspect.isclass(thing) else f" -> {found.return_annotation}"
+    back = (
+        ""
+        if found.return_annotation in (inspect.Signature.empty, None) or inspect.isclass(thing)
+        else f" -> {found.return_annotation}"
+    )
     return f"{'class ' if inspect.isclass(thing) else ''}{name}(\n{inner}){back}"
 
 

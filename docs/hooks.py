@@ -1,4 +1,8 @@
-"""What MkDocs makes besides the pages that lie here: the Python reference, the numbers of the README, the benchmarks, and the tutorials with what they show."""
+"""What MkDocs makes besides the pages that lie here.
+
+The Python reference, the numbers of the README, the benchmarks, and the tutorials with what they
+show.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,22 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 QUICK = "SELION_DOCS_QUICK"
 """Set it to leave the tutorials unexecuted while pages are written."""
-OUTSIDE = {"../bench/README.md": "bench.md", "../PAPERS.md": "papers.md", "../README.md": "index.md", "bench/README.md": "bench.md", "PAPERS.md": "papers.md"}
+OUTSIDE = {
+    "../bench/README.md": "bench.md",
+    "../PAPERS.md": "papers.md",
+    "../README.md": "index.md",
+    "bench/README.md": "bench.md",
+    "PAPERS.md": "papers.md",
+}
 
 
 def on_config(config: Any) -> Any:
     """Put pages that the navigation does not know yet under 'How to', by name."""
     known = set(re.findall(r"[\w/-]+\.md", str(config["nav"])))
     how_to: list[Any] = next(part["How to"] for part in config["nav"] if "How to" in part)
-    how_to += [{_title(path): path.name} for path in sorted(HERE.glob("*.md")) if path.name not in known]
+    how_to += [
+        {_title(path): path.name} for path in sorted(HERE.glob("*.md")) if path.name not in known
+    ]
     return config
 
 
@@ -34,7 +46,11 @@ def on_files(files: Any, *, config: Any) -> Any:
     """Add the generated pages."""
     from mkdocs.structure.files import File
 
-    pages = {"api.md": api.page(), "numbers.md": numbers(), "bench.md": (ROOT / "bench" / "README.md").read_text("utf-8")}
+    pages = {
+        "api.md": api.page(),
+        "numbers.md": numbers(),
+        "bench.md": (ROOT / "bench" / "README.md").read_text("utf-8"),
+    }
     pages["papers.md"] = (ROOT / "PAPERS.md").read_text("utf-8")
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
@@ -51,9 +67,14 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def numbers() -> str:
-    """Return the numbers of the README, which say with which command they were measured, and where the others are."""
+    """Return the numbers of the README.
+
+    They say with which command they were measured, and where the others are.
+    """
     text = (ROOT / "README.md").read_text("utf-8")
-    found = re.search(r"^## Numbers\n(.*?)(?=^Weights, how|^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    found = re.search(
+        r"^## Numbers\n(.*?)(?=^Weights, how|^## |\Z)", text, re.MULTILINE | re.DOTALL
+    )
     if found is None:
         message = "README.md has no section '## Numbers': docs/numbers.md is made from it."
         raise ValueError(message)

@@ -1,4 +1,6 @@
-"""Tutorials: percent scripts that become notebooks, are run, and become pages.  No output is kept in the repository, so none can go stale.
+"""Tutorials: percent scripts that become notebooks, are run, and become pages.
+
+No output is kept in the repository, so none can go stale.
 
 python docs/notebooks.py FOLDER     # writes executed notebooks there
 """
@@ -17,11 +19,15 @@ LIMIT = 300
 """Seconds a cell may take."""
 CELL = "# %%"
 WORK = re.compile(re.escape(tempfile.gettempdir()) + r"[/\\]tmp\w+[/\\]")
-"""The temporary folder of a tutorial, which is ``work`` in its code and another one each time that the pages are built."""
+"""The temporary folder of a tutorial, which is ``work`` in its code and another one each time that
+the pages are built."""
 
 
 def read_script(path: Path) -> Any:
-    """Return the notebook of a script whose cells begin with ``# %%``, or with ``# %% [markdown]`` for text."""
+    """Return the notebook of a script.
+
+    Its cells begin with ``# %%``, or with ``# %% [markdown]`` for text.
+    """
     import nbformat
 
     cells = []
@@ -65,7 +71,10 @@ def to_markdown(notebook: Any) -> str:
 
 
 def _shown(output: Any) -> str:
-    """Return one output: HTML where there is some, else text; progress and warnings on standard error are left out."""
+    """Return one output: HTML where there is some, else text.
+
+    Progress and warnings on standard error are left out.
+    """
     if output.output_type == "stream":
         return f"```text\n{output.text.rstrip()}\n```" if output.name == "stdout" else ""
     data = output.get("data", {})
@@ -73,8 +82,15 @@ def _shown(output: Any) -> str:
         html = " ".join(line.strip() for line in data["text/html"].splitlines())
         return f'<div class="shown">{html}</div>'
     if "image/png" in data:
-        return f'<img alt="What the cell shows" src="data:image/png;base64,{data["image/png"].strip()}">'
-    return f"```text\n{textwrap.shorten(data['text/plain'], 2000, placeholder=' ...')}\n```" if "text/plain" in data else ""
+        return (
+            '<img alt="What the cell shows" '
+            f'src="data:image/png;base64,{data["image/png"].strip()}">'
+        )
+    return (
+        f"```text\n{textwrap.shorten(data['text/plain'], 2000, placeholder=' ...')}\n```"
+        if "text/plain" in data
+        else ""
+    )
 
 
 def main() -> None:

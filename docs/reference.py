@@ -1,4 +1,7 @@
-"""Write ``docs/cli.md`` from the command line itself; ``--check`` fails if the file is not what the code says."""
+"""Write ``docs/cli.md`` from the command line itself.
+
+``--check`` fails if the file is not what the code says.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,29 @@ def children(command: click.Command) -> dict[str, click.Command]:
     if not isinstance(command, click.Group):
         return {}
     context = click.Context(command)
-    return {**command.commands, **{name: command.get_command(context, name) for name in command.list_commands(context)}}
+    return {
+        **command.commands,
+        **{name: command.get_command(context, name) for name in command.list_commands(context)},
+    }
 
 
 def reference() -> str:
     """Return the whole page."""
-    parts = ["# Command line\n\nGenerated from the code by `python docs/reference.py`; `make docs` checks it.\n", f"```text\n{help_of(cli, 'selion')}\n```\n"]
+    parts = [
+        (
+            "# Command line\n\nGenerated from the code by `python docs/reference.py`; `make docs` "
+            "checks it.\n"
+        ),
+        f"```text\n{help_of(cli, 'selion')}\n```\n",
+    ]
     for verb in VERBS:
         command = cli.get_command(click.Context(cli), verb)
         parts.append(f"## selion {verb}\n\n```text\n{help_of(command, f'selion {verb}')}\n```\n")
         for name, child in children(command).items():
-            parts.append(f"### selion {verb} {name}\n\n```text\n{help_of(child, f'selion {verb} {name}')}\n```\n")
+            parts.append(
+                f"### selion {verb} {name}\n\n```text\n{help_of(child, f'selion {verb} {name}')}\n"
+                "```\n"
+            )
     return "\n".join(parts)
 
 

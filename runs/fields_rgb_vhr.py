@@ -1,12 +1,16 @@
-"""Train ``fields-rgb-vhr``: RGB imagery of 1 to 5 m, and Sentinel-2 true colour upsampled to 5 m -> background, field, boundary.
+"""Train ``fields-rgb-vhr``: RGB imagery of 1 to 5 m, and Sentinel-2 true colour upsampled to 5 m ->
+background, field, boundary.
 
-Real NAIP chips (USDA, public domain; polygons MIT) are cut at random places, angles, ground sampling distances and sharpness; a share of each batch can be
-the same chips as Sentinel-2 would show them, simulated Sentinel-2 scenes, and real ones that the run before has labelled.  Everything is drawn from the seed;
-a killed run goes on from its last checkpoint with the same samples.  docs/weights.md names the runs that make what ships; the first is
+Real NAIP chips (USDA, public domain; polygons MIT) are cut at random places, angles, ground
+sampling distances and sharpness; a share of each batch can be the same chips as Sentinel-2 would
+show them, simulated Sentinel-2 scenes, and real ones that the run before has labelled.  Everything
+is drawn from the seed; a killed run goes on from its last checkpoint with the same samples.
+docs/weights.md names the runs that make what ships; the first is
 
     python runs/fields_rgb_vhr.py ../shared/data/satellite/vhr_naip_usa checkpoints/vhr --steps 2500
 
-Split by place: of the chips sorted by name every fourth, from the third, is validation and is never seen in training.
+Split by place: of the chips sorted by name every fourth, from the third, is validation and is never
+seen in training.
 """
 
 from __future__ import annotations
@@ -20,17 +24,29 @@ import torch
 import torch.nn.functional as F
 
 from fit import Batch, boundary_labels, fit, options, random_grid, sample
-from satellite import DISPLAY, Chip, boundary_width, draw_colour, draw_gsd, draw_pseudo, read_looks, read_pseudo
+from satellite import (
+    DISPLAY,
+    Chip,
+    boundary_width,
+    draw_colour,
+    draw_gsd,
+    draw_pseudo,
+    read_looks,
+    read_pseudo,
+)
 
 FINEST, COARSEST = 0.5, 6.0
-"""Ground sampling distances that are drawn, in metres.  The card says 2 to 5, where most of the windows lie; the others are for those who say another."""
+"""Ground sampling distances that are drawn, in metres.  The card says 2 to 5, where most of the
+windows lie; the others are for those who say another."""
 DECODER = (128, 64, 32, 24, 16)
 
 
 def split(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return training and validation chips."""
     chips = sorted((folder / "images").glob("*.tif"))
-    return [c for k, c in enumerate(chips) if k % 4 != 2], [c for k, c in enumerate(chips) if k % 4 == 2]
+    return [c for k, c in enumerate(chips) if k % 4 != 2], [
+        c for k, c in enumerate(chips) if k % 4 == 2
+    ]
 
 
 def pyramid(image: torch.Tensor) -> list[torch.Tensor]:
@@ -61,7 +77,9 @@ def draw_view(chip: Chip, size: int, rng: np.random.Generator) -> tuple[torch.Te
 
 
 def misread(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Another convention of numbers: a divisor far too large or too small, or an offset of up to a third of the range forgotten or taken twice."""
+    """Another convention of numbers: a divisor far too large or too small, or an offset of up to a
+    third of the range forgotten or taken twice.
+    """
     if rng.random() < 0.5:
         return image * float(np.exp(rng.uniform(math.log(0.2), math.log(2.2))))
     return image + float(rng.uniform(0.4, 1.0)) * float(rng.choice([-1.0, 1.0])) / 3
@@ -70,35 +88,56 @@ def misread(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 def jitter(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Appearance of other sensors and days: gamma, gain and offset per band, saturation, noise."""
     image = image.clamp(1e-4, 1) ** float(np.exp(rng.normal(0, 0.25)))
-    gain = float(np.exp(rng.normal(-0.1, 0.3))) * torch.from_numpy(np.exp(rng.normal(0, 0.08, (3, 1, 1)))).float()
+    gain = (
+        float(np.exp(rng.normal(-0.1, 0.3)))
+        * torch.from_numpy(np.exp(rng.normal(0, 0.08, (3, 1, 1)))).float()
+    )
     offset = torch.from_numpy(rng.normal(0, 0.02, (3, 1, 1))).float() + float(rng.normal(0, 0.03))
     grey = image.mean(0, keepdim=True)
     saturation = float(np.clip(np.exp(rng.normal(0, 0.35)), 0, 2)) if rng.random() > 0.04 else 0.0
     image = (grey + saturation * (image - grey)) * gain + offset
     if rng.random() < 0.3:
         image = misread(image, rng)
-        return (image + torch.from_numpy(rng.standard_normal(tuple(image.shape), np.float32)) * float(rng.uniform(0, 0.01))).clamp(min=0)
-    return (image + torch.from_numpy(rng.standard_normal(tuple(image.shape), np.float32)) * float(rng.uniform(0, 0.02))).clamp(0, 1)
+        return (
+            image
+            + torch.from_numpy(rng.standard_normal(tuple(image.shape), np.float32))
+            * float(rng.uniform(0, 0.01))
+        ).clamp(min=0)
+    return (
+        image
+        + torch.from_numpy(rng.standard_normal(tuple(image.shape), np.float32))
+        * float(rng.uniform(0, 0.02))
+    ).clamp(0, 1)
 
 
 def read_scene(path: Path) -> Chip:
-    """Read a simulated Sentinel-2 scene of ``fields_s2_2season.py``: both dates in one list, ids at 5 m."""
+    """Read a simulated Sentinel-2 scene of ``fields_s2_2season.py``: both dates in one list, ids at
+    5 m.
+    """
     with np.load(path) as scene:
         image = torch.from_numpy(scene["image"].astype(np.float32))
         return [image[:3], image[4:7]], torch.from_numpy(scene["ids"])
 
 
-def draw_scene(scene: Chip, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random window of one date as 8-bit colour at 3.5 to 6.5 m: as dark as a true-colour product (reflectance / 14), or stretched."""
+def draw_scene(
+    scene: Chip, size: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random window of one date as 8-bit colour at 3.5 to 6.5 m: as dark as a true-colour product
+    (reflectance / 14), or stretched.
+    """
     dates, ids = scene
     image = dates[rng.integers(2)]
     gsd = draw_gsd(rng, (4.0, 6.0), (1.5, 12.0), 0.5)
-    pixels, found = sample(image, ids, random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2))
+    pixels, found = sample(
+        image, ids, random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2)
+    )
     white = 3570.0 if rng.random() < 0.4 else rng.uniform(1200, 3200)
     return (pixels / white).clamp(0, 1), boundary_labels(found, boundary_width(gsd))
 
 
-def draw_known(scene: Chip, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_known(
+    scene: Chip, size: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A random window of one date of a real scene that the model of the run before has labelled."""
     dates, classes = scene
     image, found = draw_pseudo(dates[rng.integers(len(dates))][:3], classes, size, rng)
@@ -109,18 +148,40 @@ def draw_known(scene: Chip, size: int, rng: np.random.Generator) -> tuple[torch.
 def main() -> None:
     """Train."""
     parser = options(__doc__)
-    parser.add_argument("--scenes", type=Path, nargs="*", default=[], help="folders of simulated Sentinel-2 scenes (fields_s2_2season.py --render-only)")
-    parser.add_argument("--share", type=float, default=0.35, help="share of windows from the simulated scenes")
-    parser.add_argument("--looks", type=Path, help="folder of real Sentinel-2 scenes without labels, for their colours")
-    parser.add_argument("--satellite", type=float, default=0.0, help="share of windows of the chips drawn as Sentinel-2 would show them")
-    parser.add_argument("--pseudo", type=Path, help="folder of real scenes that a teacher labelled (pseudo_labels.py)")
+    parser.add_argument(
+        "--scenes",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of simulated Sentinel-2 scenes (fields_s2_2season.py --render-only)",
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.35, help="share of windows from the simulated scenes"
+    )
+    parser.add_argument(
+        "--looks",
+        type=Path,
+        help="folder of real Sentinel-2 scenes without labels, for their colours",
+    )
+    parser.add_argument(
+        "--satellite",
+        type=float,
+        default=0.0,
+        help="share of windows of the chips drawn as Sentinel-2 would show them",
+    )
+    parser.add_argument(
+        "--pseudo",
+        type=Path,
+        help="folder of real scenes that a teacher labelled (pseudo_labels.py)",
+    )
     parser.add_argument("--known", type=float, default=0.0, help="share of windows from those")
     args = parser.parse_args()
     looks = read_looks(args.looks) if args.looks else None
     chips = [read_chip(path) for path in split(args.data)[0]]
     scenes = [read_scene(path) for folder in args.scenes for path in sorted(folder.glob("*.npz"))]
     known = [read_pseudo(path) for path in sorted(args.pseudo.glob("*.npz"))] if args.pseudo else []
-    area = np.array([classes.numel() * len(dates) ** 2 for dates, classes in known], float)  # many dates: more views, and surer labels
+    # many dates: more views, and surer labels
+    area = np.array([classes.numel() * len(dates) ** 2 for dates, classes in known], float)
 
     def view(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         kind, chip = rng.random(), chips[rng.integers(len(chips))]

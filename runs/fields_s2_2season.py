@@ -1,12 +1,16 @@
-"""Train ``fields-s2-2season``: two Sentinel-2 dates, eight bands, upsampled to 5 m -> background, field, boundary.
+"""Train ``fields-s2-2season``: two Sentinel-2 dates, eight bands, upsampled to 5 m -> background,
+field, boundary.
 
-Three sources: the simulated countryside, images at 10 m and truth at 5 m from the same seeds, rendered once into the data folder; real fields of aerial chips
-drawn as two dates of Sentinel-2 (``satellite.py``); real pairs of dates that the RGB model has labelled (``pseudo_labels.py``).  A killed run goes on where it
-was.  docs/weights.md names the runs that make what ships; the first, on simulation alone, is
+Three sources: the simulated countryside, images at 10 m and truth at 5 m from the same seeds,
+rendered once into the data folder; real fields of aerial chips drawn as two dates of Sentinel-2
+(``satellite.py``); real pairs of dates that the RGB model has labelled (``pseudo_labels.py``).  A
+killed run goes on where it was.  docs/weights.md names the runs that make what ships; the first, on
+simulation alone, is
 
     python runs/fields_s2_2season.py checkpoints/scenes checkpoints/s2 --scenes 48 --start-from checkpoints/vhr/last.pt
 
-``--start-from`` takes over the weights of another run where shapes fit (of the RGB run all but the first convolution).
+``--start-from`` takes over the weights of another run where shapes fit (of the RGB run all but the
+first convolution).
 """
 
 from __future__ import annotations
@@ -24,7 +28,20 @@ from selion.simulation.landscape import simulate
 
 DECODER = (64, 48, 32, 24, 16)
 GSD, SIDE = 10.0, 512
-STYLES = ("europe", "europe", "europe", "mixed", "mixed", "bocage", "prairie", "mixed", "smallholder", "europe", "pivots", "mixed")
+STYLES = (
+    "europe",
+    "europe",
+    "europe",
+    "mixed",
+    "mixed",
+    "bocage",
+    "prairie",
+    "mixed",
+    "smallholder",
+    "europe",
+    "pivots",
+    "mixed",
+)
 """Drawn in turn: the fields that 10 m can show more often than those it cannot."""
 FIRST_SEED = 50_000
 """Seeds of the training scenes; the demo and the tests stay below."""
@@ -53,8 +70,12 @@ def read_scene(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.from_numpy(scene["image"].astype(np.float32)), torch.from_numpy(scene["ids"])
 
 
-def draw_view(scene: tuple[torch.Tensor, torch.Tensor], size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random window at 3.5 to 7 m, any angle; a third is looked at through a wider point-spread function."""
+def draw_view(
+    scene: tuple[torch.Tensor, torch.Tensor], size: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random window at 3.5 to 7 m, any angle; a third is looked at through a wider point-spread
+    function.
+    """
     image, ids = scene
     gsd = draw_gsd(rng, (4.0, 6.0), (1.7, 10.0), 0.7)
     grid = random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2)
@@ -67,27 +88,48 @@ def draw_view(scene: tuple[torch.Tensor, torch.Tensor], size: int, rng: np.rando
 def jitter(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Digital numbers -> input.
 
-    PRUE's divisor drawn from 1500 to 4500 (a tenth up to 10000), window order swapped; gain and offset per date and per band, the offset of 1000 forgotten
-    or taken twice, a thin haze that is thicker on one side, noise.
+    PRUE's divisor drawn from 1500 to 4500 (a tenth up to 10000), window order swapped; gain and
+    offset per date and per band, the offset of 1000 forgotten or taken twice, a thin haze that is
+    thicker on one side, noise.
     """
     if rng.random() < 0.5:
         pixels = torch.cat([pixels[4:], pixels[:4]])
     kind = rng.random()
-    divisor = 3000.0 if kind < 0.3 else rng.uniform(1500, 4500) if kind < 0.9 else rng.uniform(4500, 10000)
-    gain = np.exp(np.repeat(rng.normal(0, 0.10, 2), 4) + rng.normal(0, 0.08, 8)).astype(np.float32)[:, None, None]
-    haze = (np.repeat(rng.normal(0, 60, 2), 4) + rng.normal(0, 40, 8)).astype(np.float32)[:, None, None]
+    divisor = (
+        3000.0
+        if kind < 0.3
+        else rng.uniform(1500, 4500)
+        if kind < 0.9
+        else rng.uniform(4500, 10000)
+    )
+    gain = np.exp(np.repeat(rng.normal(0, 0.10, 2), 4) + rng.normal(0, 0.08, 8)).astype(np.float32)[
+        :, None, None
+    ]
+    haze = (np.repeat(rng.normal(0, 60, 2), 4) + rng.normal(0, 40, 8)).astype(np.float32)[
+        :, None, None
+    ]
     pixels = pixels * torch.from_numpy(gain) + torch.from_numpy(haze)
     if rng.random() < 0.2:
         pixels = pixels + float(rng.choice([-1000.0, 1000.0])) * float(rng.uniform(0.2, 1.0))
     if rng.random() < 0.15:
-        side = torch.linspace(0, 1, pixels.shape[2]) if rng.random() < 0.5 else torch.linspace(0, 1, pixels.shape[1])[:, None]
+        side = (
+            torch.linspace(0, 1, pixels.shape[2])
+            if rng.random() < 0.5
+            else torch.linspace(0, 1, pixels.shape[1])[:, None]
+        )
         date = slice(0, 4) if rng.random() < 0.5 else slice(4, 8)
-        pixels[date] += side * torch.tensor([1.0, 1.1, 1.3, 0.7])[:, None, None] * float(rng.uniform(100, 700))
-    noise = torch.from_numpy(rng.standard_normal(tuple(pixels.shape), np.float32)) * float(rng.uniform(0, 60))
+        pixels[date] += (
+            side * torch.tensor([1.0, 1.1, 1.3, 0.7])[:, None, None] * float(rng.uniform(100, 700))
+        )
+    noise = torch.from_numpy(rng.standard_normal(tuple(pixels.shape), np.float32)) * float(
+        rng.uniform(0, 60)
+    )
     return ((pixels + noise) / divisor).clamp(0, 3)
 
 
-def draw_known(scene: tuple[list[torch.Tensor], torch.Tensor], size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_known(
+    scene: tuple[list[torch.Tensor], torch.Tensor], size: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A random window of two dates of a real scene that the RGB model has labelled."""
     dates, classes = scene
     first, second = rng.choice(len(dates), 2, replace=False)
@@ -100,10 +142,25 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=48)
     parser.add_argument("--render-only", action="store_true")
     parser.add_argument("--more-scenes", type=Path, help="a second folder of rendered scenes")
-    parser.add_argument("--chips", type=Path, help="aerial chips with fields, drawn as two dates of Sentinel-2")
-    parser.add_argument("--looks", type=Path, help="folder of real Sentinel-2 scenes without labels, for the chips' colours")
-    parser.add_argument("--satellite", type=float, default=0.0, help="share of windows from the chips")
-    parser.add_argument("--pseudo", type=Path, help="folder of real scenes that the RGB model labelled (pseudo_labels.py): those of two dates and more")
+    parser.add_argument(
+        "--chips", type=Path, help="aerial chips with fields, drawn as two dates of Sentinel-2"
+    )
+    parser.add_argument(
+        "--looks",
+        type=Path,
+        help="folder of real Sentinel-2 scenes without labels, for the chips' colours",
+    )
+    parser.add_argument(
+        "--satellite", type=float, default=0.0, help="share of windows from the chips"
+    )
+    parser.add_argument(
+        "--pseudo",
+        type=Path,
+        help=(
+            "folder of real scenes that the RGB model labelled (pseudo_labels.py): those of two "
+            "dates and more"
+        ),
+    )
     parser.add_argument("--known", type=float, default=0.0, help="share of windows from those")
     args = parser.parse_args()
     paths = render(args.data, args.scenes)
@@ -113,7 +170,11 @@ def main() -> None:
     scenes = [read_scene(path) for path in paths]
     chips = [read_chip(path) for path in split(args.chips)[0]] if args.chips else []
     looks = read_looks(args.looks) if args.looks else None
-    known = [scene for path in (sorted(args.pseudo.glob("*.npz")) if args.pseudo else []) if len((scene := read_pseudo(path))[0]) > 1]
+    known = [
+        scene
+        for path in (sorted(args.pseudo.glob("*.npz")) if args.pseudo else [])
+        if len((scene := read_pseudo(path))[0]) > 1
+    ]
 
     def view(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         kind = rng.random()

@@ -1,4 +1,6 @@
-"""One plain training loop for the weights that ship: weighted cross-entropy + soft Dice, AdamW, one cycle, bfloat16, exact resume."""
+"""One plain training loop for the weights that ship: weighted cross-entropy + soft Dice, AdamW, one
+cycle, bfloat16, exact resume.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,21 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 DrawBatch = Callable[[int], Batch]
 Move = Callable[[torch.Tensor], torch.Tensor]
 Misread = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
-"""From the number of a step to images (view, band, y, x) and labels (view, y, x): the same number gives the same batch."""
+"""From the number of a step to images (view, band, y, x) and labels (view, y, x): the same number
+gives the same batch."""
 
 
 def network(bands: int, decoder: tuple[int, ...]) -> nn.Module:
     """Build the U-Nets that ship: MobileNet-V2 encoder, narrow decoder, 3 to 4 M parameters."""
-    return smp.Unet("mobilenet_v2", encoder_weights=None, in_channels=bands, classes=3, decoder_channels=decoder)
+    return smp.Unet(
+        "mobilenet_v2", encoder_weights=None, in_channels=bands, classes=3, decoder_channels=decoder
+    )
 
 
 def boundary_labels(ids: torch.Tensor, width: int) -> torch.Tensor:
-    """(y, x) ids, -1 outside -> 0 background, 1 field, 2 boundary, 255 outside; as `selion.labels.class_labels`, in torch for speed."""
+    """(y, x) ids, -1 outside -> 0 background, 1 field, 2 boundary, 255 outside; as
+    `selion.labels.class_labels`, in torch for speed.
+    """
     outside = ids < 0
     known = ids.float()
     high = torch.where(outside, torch.tensor(-1e9), known)[None, None]
@@ -45,23 +52,46 @@ def boundary_labels(ids: torch.Tensor, width: int) -> torch.Tensor:
     return classes
 
 
-def random_grid(size: int, gsd: float, native: float, shape: tuple[int, int], rng: np.random.Generator, margin: float = 20) -> torch.Tensor:
+def random_grid(
+    size: int,
+    gsd: float,
+    native: float,
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    margin: float = 20,
+) -> torch.Tensor:
     """Sampling grid of a random window: any place, angle, flip and a little stretch."""
     height, width = shape
     angle, stretch = rng.uniform(0, 2 * math.pi), float(np.exp(rng.uniform(-0.12, 0.12)))
     half = size * gsd / native / 2
-    cy, cx = (rng.uniform(-1, 1) * (max(extent / 2 - half, 0) + margin) * 2 / extent for extent in (height, width))
+    cy, cx = (
+        rng.uniform(-1, 1) * (max(extent / 2 - half, 0) + margin) * 2 / extent
+        for extent in (height, width)
+    )
     cos, sin = math.cos(angle), math.sin(angle)
     flip = -1.0 if rng.random() < 0.5 else 1.0
     a, b = half * 2 / width, half * 2 / height
-    theta = torch.tensor([[flip * a * cos * stretch, -a * sin / stretch, cx], [flip * b * sin * stretch, b * cos / stretch, cy]])[None].float()
+    theta = torch.tensor(
+        [
+            [flip * a * cos * stretch, -a * sin / stretch, cx],
+            [flip * b * sin * stretch, b * cos / stretch, cy],
+        ]
+    )[None].float()
     return F.affine_grid(theta, [1, 1, size, size], align_corners=False)
 
 
-def sample(image: torch.Tensor, ids: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sample (band, y, x) pixels bilinearly and (y, x) ids by nearest neighbour; ids outside are -1."""
-    pixels = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False)[0]
-    found = F.grid_sample(ids[None, None].float() + 1, grid, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
+def sample(
+    image: torch.Tensor, ids: torch.Tensor, grid: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sample (band, y, x) pixels bilinearly and (y, x) ids by nearest neighbour; ids outside are
+    -1.
+    """
+    pixels = F.grid_sample(
+        image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )[0]
+    found = F.grid_sample(
+        ids[None, None].float() + 1, grid, mode="nearest", padding_mode="zeros", align_corners=False
+    )[0, 0]
     return pixels, (found.round() - 1).to(torch.int32)
 
 
@@ -71,28 +101,40 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     known = (labels != IGNORE)[:, None]
     share = logits.softmax(1) * known
     truth = F.one_hot(labels.clamp(max=2), 3).permute(0, 3, 1, 2) * known
-    dice = 1 - (2 * (share * truth).sum((0, 2, 3)) + 1) / (share.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
+    dice = 1 - (2 * (share * truth).sum((0, 2, 3)) + 1) / (
+        share.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1
+    )
     return entropy + dice.mean()
 
 
-def second_look(images: torch.Tensor, side: int, rng: np.random.Generator, misread: Misread | None = None) -> tuple[torch.Tensor, Move]:
-    """Cut a smaller window out of images, turn or flip it, read half of them by another convention and half of the batches at another scale.
+def second_look(
+    images: torch.Tensor, side: int, rng: np.random.Generator, misread: Misread | None = None
+) -> tuple[torch.Tensor, Move]:
+    """Cut a smaller window out of images, turn or flip it, read half of them by another convention
+    and half of the batches at another scale.
 
-    The same ground in another window, pose, light and scale: an answer that changes with them is wrong in one of the two.
+    The same ground in another window, pose, light and scale: an answer that changes with them is
+    wrong in one of the two.
 
     Returns
     -------
     (view, band, side', side') images with a side' of at most ``side``, and what cuts, turns and scales answers (view, class, y, x) or labels (view, y, x) so.
     """
     factor = float(np.exp(rng.uniform(math.log(0.5), math.log(3.0)))) if rng.random() < 0.5 else 1.0
-    crop, out = (round(side / factor), side) if factor > 1 else (side, max(32, round(side * factor / 32) * 32))
+    crop, out = (
+        (round(side / factor), side)
+        if factor > 1
+        else (side, max(32, round(side * factor / 32) * 32))
+    )
     top, left = rng.integers(0, images.shape[-1] - crop + 1, 2)
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
 
     def moved(values: torch.Tensor) -> torch.Tensor:
         cut = values[..., top : top + crop, left : left + crop]
         if crop != out and values.ndim == 4:
-            cut = F.interpolate(cut, (out, out), mode="bilinear", align_corners=False, antialias=True)
+            cut = F.interpolate(
+                cut, (out, out), mode="bilinear", align_corners=False, antialias=True
+            )
         elif crop != out:
             cut = F.interpolate(cut[:, None].float(), (out, out), mode="nearest-exact")[:, 0].long()
         return torch.rot90(cut.flip(-1) if flip else cut, turns, (-2, -1))
@@ -128,24 +170,60 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--decay", type=float, default=0.998, help="of the averaged weights")
-    parser.add_argument("--agree", type=int, default=0, help="windows of each batch that are looked at twice: cut, turned, in another light; the answers are to agree")
+    parser.add_argument(
+        "--agree",
+        type=int,
+        default=0,
+        help=(
+            "windows of each batch that are looked at twice: cut, turned, in another light; the "
+            "answers are to agree"
+        ),
+    )
     parser.add_argument("--agree-weight", type=float, default=2.0)
-    parser.add_argument("--start-from", type=Path, nargs="+", help="checkpoint whose weights are taken where the shapes fit; of several, the mean")
-    parser.add_argument("--start-key", default="model", choices=("model", "mean"), help="which of its weights: the last or the averaged ones")
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        nargs="+",
+        help="checkpoint whose weights are taken where the shapes fit; of several, the mean",
+    )
+    parser.add_argument(
+        "--start-key",
+        default="model",
+        choices=("model", "mean"),
+        help="which of its weights: the last or the averaged ones",
+    )
     return parser
 
 
 def take_weights(model: nn.Module, paths: list[Path], key: str) -> None:
-    """Start from the mean of the weights of other runs; tensors of another shape keep their random start."""
-    runs = [{name.removeprefix("module."): value for name, value in torch.load(path, weights_only=True)[key].items()} for path in paths]
-    theirs = {name: torch.stack([run[name].float() for run in runs]).mean(0).to(value.dtype) for name, value in runs[0].items()}
+    """Start from the mean of the weights of other runs; tensors of another shape keep their random
+    start.
+    """
+    runs = [
+        {
+            name.removeprefix("module."): value
+            for name, value in torch.load(path, weights_only=True)[key].items()
+        }
+        for path in paths
+    ]
+    theirs = {
+        name: torch.stack([run[name].float() for run in runs]).mean(0).to(value.dtype)
+        for name, value in runs[0].items()
+    }
     ours = model.state_dict()
-    model.load_state_dict({name: theirs[name] if name in theirs and theirs[name].shape == value.shape else value for name, value in ours.items()})
+    model.load_state_dict(
+        {
+            name: theirs[name] if name in theirs and theirs[name].shape == value.shape else value
+            for name, value in ours.items()
+        }
+    )
 
 
 @torch.no_grad()
 def settle(model: nn.Module, draw: DrawBatch, first: int, count: int = 40) -> None:
-    """Measure the batch statistics of averaged weights: the mean over fresh batches, none of the weights' own past."""
+    """Measure the batch statistics of averaged weights: the mean over fresh batches, none of the
+    weights' own past.
+    """
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     kept = [layer.momentum for layer in norms]
     for layer in norms:
@@ -159,19 +237,37 @@ def settle(model: nn.Module, draw: DrawBatch, first: int, count: int = 40) -> No
         layer.momentum = momentum
 
 
-def agreement(model: nn.Module, batch: Batch, first: torch.Tensor, rng: np.random.Generator, misread: Misread | None) -> Batch:
-    """Squared difference of the probabilities of two looks, at known pixels or not, and the loss of the second look."""
+def agreement(
+    model: nn.Module,
+    batch: Batch,
+    first: torch.Tensor,
+    rng: np.random.Generator,
+    misread: Misread | None,
+) -> Batch:
+    """Squared difference of the probabilities of two looks, at known pixels or not, and the loss of
+    the second look.
+    """
     images, labels = batch
     looked, moved = second_look(images, 3 * images.shape[-1] // 4, rng, misread)
     with torch.autocast("cpu", torch.bfloat16):
         second = model(looked.to(memory_format=torch.channels_last)).float()
-    return ((moved(first).softmax(1) - second.softmax(1)) ** 2).sum(1).mean(), loss_of(second, moved(labels))
+    return ((moved(first).softmax(1) - second.softmax(1)) ** 2).sum(1).mean(), loss_of(
+        second, moved(labels)
+    )
 
 
-def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Namespace, misread: Misread | None = None) -> None:
-    """Train until ``args.steps``; going on from ``args.out/last.pt`` if it is there.  At the end the averaged weights get statistics of their own.
+def fit(
+    draw: DrawBatch,
+    bands: int,
+    decoder: tuple[int, ...],
+    args: argparse.Namespace,
+    misread: Misread | None = None,
+) -> None:
+    """Train until ``args.steps``; going on from ``args.out/last.pt`` if it is there.  At the end
+    the averaged weights get statistics of their own.
 
-    With no steps this is what becomes of the weights it starts from, for example the mean of two runs.
+    With no steps this is what becomes of the weights it starts from, for example the mean of two
+    runs.
     """
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
@@ -181,7 +277,9 @@ def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Na
         take_weights(model, args.start_from, args.start_key)
     mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.decay))
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps + 1, pct_start=0.08)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, total_steps=args.steps + 1, pct_start=0.08
+    )
     parts = {"model": model, "mean": mean, "optimizer": optimizer, "schedule": schedule}
     state, start = args.out / "last.pt", 0
     if state.exists():
@@ -189,7 +287,9 @@ def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Na
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         start = saved["step"]
-    loader = torch.utils.data.DataLoader(Batches(draw, start, args.steps), batch_size=None, num_workers=1, prefetch_factor=4)
+    loader = torch.utils.data.DataLoader(
+        Batches(draw, start, args.steps), batch_size=None, num_workers=1, prefetch_factor=4
+    )
     began, smooth = time.time(), None
     model.train()
     for step, (images, labels) in enumerate(loader, start + 1):
@@ -200,7 +300,9 @@ def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Na
         if args.agree:
             rng = np.random.default_rng((args.seed, step, 1 << 20))
             n = args.agree
-            gap, again = agreement(model, (images[-n:], labels[-n:]), logits[-n:].float(), rng, misread)
+            gap, again = agreement(
+                model, (images[-n:], labels[-n:]), logits[-n:].float(), rng, misread
+            )
             share = n / (args.batch + n)
             loss, apart = (1 - share) * loss + share * again + args.agree_weight * gap, gap.item()
         optimizer.zero_grad()
@@ -212,7 +314,17 @@ def fit(draw: DrawBatch, bands: int, decoder: tuple[int, ...], args: argparse.Na
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         if step % 25 == 0:
             pace = (step - start) * args.batch / (time.time() - began)
-            print(json.dumps({"step": step, "loss": round(smooth, 4), "apart": round(apart, 4), "images_per_s": round(pace, 1)}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "step": step,
+                        "loss": round(smooth, 4),
+                        "apart": round(apart, 4),
+                        "images_per_s": round(pace, 1),
+                    }
+                ),
+                flush=True,
+            )
         if step % 100 == 0:
             save(parts, step, state)
     settle(mean.module, draw, args.steps)

@@ -1,11 +1,15 @@
-"""Real parcels as two dates of Sentinel-2 would show them: official and hand-drawn polygons, painted with the seasons of simulated fields.
+"""Real parcels as two dates of Sentinel-2 would show them: official and hand-drawn polygons,
+painted with the seasons of simulated fields.
 
     python runs/parcels.py checkpoints/scenes ../shared/data/satellite/polygons checkpoints/parcels
 
-What is real: the shapes and the neighbours of the parcels.  What is made: every parcel gets the eight means of one simulated field, so both dates belong to
-one crop, and the texture of the simulated scene; between the parcels lies the nearest ground of that scene that is no field.  What is more than 15 m from
-every parcel counts in no loss: nobody has declared it, which does not say that it is no field.  Places come from a file's own polygons: windows with many of
-them that cover at least a third.  The files written have the form of ``fields_s2_2season.py --render-only``: image at 10 m, ids at 5 m.
+What is real: the shapes and the neighbours of the parcels.  What is made: every parcel gets the
+eight means of one simulated field, so both dates belong to one crop, and the texture of the
+simulated scene; between the parcels lies the nearest ground of that scene that is no field.  What
+is more than 15 m from every parcel counts in no loss: nobody has declared it, which does not say
+that it is no field.  Places come from a file's own polygons: windows with many of them that cover
+at least a third.  The files written have the form of ``fields_s2_2season.py --render-only``: image
+at 10 m, ids at 5 m.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ GAP = 15.0
 """Metres from a parcel that are surely no other: tracks, hedges, ditches."""
 LEAST_COVER, LEAST_COUNT = 1 / 3, 8
 FREE = ("brazil_lem", "france_lpis_4km", "australia_wa_paddocks")
-"""Sources that lie dense enough for a window, and their licences: CC BY 4.0, Licence Ouverte 2.0, MIT."""
+"""Sources that lie dense enough for a window, and their licences: CC BY 4.0, Licence Ouverte 2.0,
+MIT."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +41,8 @@ class Palette:
     means: np.ndarray
     """(field, 8) digital numbers."""
     texture: np.ndarray
-    """(8, 2y, 2x) what is left of the scene's fields without their means, at 5 m; 0 outside fields."""
+    """(8, 2y, 2x) what is left of the scene's fields without their means, at 5 m; 0 outside
+    fields."""
     ground: np.ndarray
     """(8, 2y, 2x) the nearest ground that is no field, at 5 m."""
 
@@ -47,10 +53,14 @@ def read_palette(path: Path) -> Palette:
         image, ids = scene["image"].astype(np.float32), scene["ids"].astype(np.int64)
     fine = image.repeat(2, 1).repeat(2, 2)
     sizes = np.bincount(ids.ravel()).clip(1)
-    means = np.stack([np.bincount(ids.ravel(), band.ravel()) / sizes for band in fine], 1).astype(np.float32)
+    means = np.stack([np.bincount(ids.ravel(), band.ravel()) / sizes for band in fine], 1).astype(
+        np.float32
+    )
     inner = ndimage.minimum_filter(ids, 5) == ndimage.maximum_filter(ids, 5)
     texture = np.where((ids > 0) & inner, fine - means[ids].transpose(2, 0, 1), 0)
-    nearest = ndimage.distance_transform_edt((ids > 0) | ~inner, return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(
+        (ids > 0) | ~inner, return_distances=False, return_indices=True
+    )
     keep = np.bincount(ids[inner], minlength=len(means)) > 40
     keep[0] = False
     return Palette(means[keep], texture, fine[:, nearest[0], nearest[1]])
@@ -68,7 +78,12 @@ def windows(path: Path) -> list[np.ndarray]:
         west, north = column * step, (row + 1) * step
         near = frame.cx[west : west + step, north - step : north]
         shapes = [(shape, k) for k, shape in enumerate(near.geometry, 1)]
-        ids = rasterize(shapes, (2 * SIDE, 2 * SIDE), transform=Affine(FINE, 0, west, 0, -FINE, north), dtype="int32")
+        ids = rasterize(
+            shapes,
+            (2 * SIDE, 2 * SIDE),
+            transform=Affine(FINE, 0, west, 0, -FINE, north),
+            dtype="int32",
+        )
         if (ids > 0).mean() >= LEAST_COVER and len(np.unique(ids)) > LEAST_COUNT:
             found.append(ids)
     return found
@@ -77,7 +92,10 @@ def windows(path: Path) -> list[np.ndarray]:
 def paint(ids: np.ndarray, palette: Palette, rng: np.random.Generator) -> np.ndarray:
     """(8, SIDE, SIDE) uint16 digital numbers."""
     height, width = ids.shape
-    top, left = rng.integers(0, palette.ground.shape[1] - height + 1), rng.integers(0, palette.ground.shape[2] - width + 1)
+    top, left = (
+        rng.integers(0, palette.ground.shape[1] - height + 1),
+        rng.integers(0, palette.ground.shape[2] - width + 1),
+    )
     cut = np.s_[:, top : top + height, left : left + width]
     colours = palette.means[rng.integers(0, len(palette.means), int(ids.max()) + 1)]
     strength = np.exp(rng.normal(0, 0.4, len(colours))).astype(np.float32)
@@ -90,14 +108,20 @@ def paint(ids: np.ndarray, palette: Palette, rng: np.random.Generator) -> np.nda
 
 def main() -> None:
     """Paint every window several times."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenes", type=Path, help="simulated scenes (fields_s2_2season.py --render-only)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "scenes", type=Path, help="simulated scenes (fields_s2_2season.py --render-only)"
+    )
     parser.add_argument("polygons", type=Path, help="folder of sources, each with fields.parquet")
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=72)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    places = [window for name in FREE for window in windows(args.polygons / name / "fields.parquet")]
+    places = [
+        window for name in FREE for window in windows(args.polygons / name / "fields.parquet")
+    ]
     scenes = sorted(args.scenes.glob("*.npz"))
     print(len(places), "places", flush=True)
     rng = np.random.default_rng(5)

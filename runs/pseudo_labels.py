@@ -1,11 +1,14 @@
-"""Label the real Sentinel-2 scenes that have no labels with the RGB model of a run: self-training, and the teacher of the two-season model.
+"""Label the real Sentinel-2 scenes that have no labels with the RGB model of a run: self-training,
+and the teacher of the two-season model.
 
     python runs/pseudo_labels.py checkpoints/rgb1/last.pt ../shared/data/satellite/s2_unlabelled checkpoints/pseudo
 
-The teacher looks at every date in eight poses (rotations and flips); the probabilities of all are averaged, because fields do not move within a season.
-Objects are cut out of them as `selion map` does, their edges become the boundary class, and whatever the teacher is not sure of becomes 255: it counts in no
-loss.  A scene of several dates is far surer than one date, which is what the student of one date learns from it.  With ``--season`` the two-season model
-looks at every ordered pair of dates of the scenes that have a near infrared, and its mean counts as much as that of the RGB model.
+The teacher looks at every date in eight poses (rotations and flips); the probabilities of all are
+averaged, because fields do not move within a season.  Objects are cut out of them as `selion map`
+does, their edges become the boundary class, and whatever the teacher is not sure of becomes 255: it
+counts in no loss.  A scene of several dates is far surer than one date, which is what the student
+of one date learns from it.  With ``--season`` the two-season model looks at every ordered pair of
+dates of the scenes that have a near infrared, and its mean counts as much as that of the RGB model.
 """
 
 from __future__ import annotations
@@ -42,7 +45,10 @@ def read_dates(folder: Path) -> dict[str, list[np.ndarray]]:
     scenes: dict[str, list[np.ndarray]] = {}
     pair = _read(folder / "ftw_inn_pair" / "s2_pair_8band.tif")
     scenes["inn"] = [pair[:4], pair[4:]]
-    scenes["siteb"] = [np.concatenate([image[:3] * DISPLAY, image[3:4]]) for image in map(_read, sorted(folder.glob("*siteB/s2_*.tif")))]
+    scenes["siteb"] = [
+        np.concatenate([image[:3] * DISPLAY, image[3:4]])
+        for image in map(_read, sorted(folder.glob("*siteB/s2_*.tif")))
+    ]
     scenes["muensterland"] = [_read(path) * DISPLAY for path in sorted(folder.glob("*/*rgb8.tif"))]
     for path in sorted(folder.glob("*/cnn_*.jpg"))[::3]:
         scenes[path.stem] = [_read(path) * DISPLAY]
@@ -56,12 +62,16 @@ def _read(path: Path) -> np.ndarray:
 
 @torch.inference_mode()
 def teach(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
-    """(band, y, x) image at 5 m -> (class, y, x) probabilities, averaged over eight poses, tile by tile."""
+    """(band, y, x) image at 5 m -> (class, y, x) probabilities, averaged over eight poses, tile by
+    tile.
+    """
     height, width = image.shape[1:]
     step = TILE - 2 * MARGIN
     rows, columns = -(-height // step), -(-width // step)
     pads = (MARGIN, columns * step - width + MARGIN, MARGIN, rows * step - height + MARGIN)
-    padded = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (pads[2], pads[3]), (pads[0], pads[1])), mode="symmetric"))
+    padded = torch.from_numpy(
+        np.pad(image.numpy(), ((0, 0), (pads[2], pads[3]), (pads[0], pads[1])), mode="symmetric")
+    )
     out = torch.zeros(3, rows * step, columns * step)
     for row in range(rows):
         for column in range(columns):
@@ -75,13 +85,26 @@ def load(path: Path, key: str, bands: int, decoder: tuple[int, ...]) -> torch.nn
     """Build a network with the weights of a checkpoint."""
     model = network(bands, decoder)
     saved = torch.load(path, weights_only=True)[key]
-    model.load_state_dict({name.removeprefix("module."): value for name, value in saved.items() if name != "n_averaged"})
+    model.load_state_dict(
+        {
+            name.removeprefix("module."): value
+            for name, value in saved.items()
+            if name != "n_averaged"
+        }
+    )
     return model.eval().to(memory_format=torch.channels_last)
 
 
 def mean_said(model: torch.nn.Module, images: list[np.ndarray]) -> np.ndarray:
-    """Mean probabilities at 5 m over several (band, y, x) images at 10 m that are scaled as the model wants them."""
-    fine = [F.interpolate(torch.from_numpy(image)[None], scale_factor=2, mode="bilinear", align_corners=False)[0] for image in images]
+    """Mean probabilities at 5 m over several (band, y, x) images at 10 m that are scaled as the
+    model wants them.
+    """
+    fine = [
+        F.interpolate(
+            torch.from_numpy(image)[None], scale_factor=2, mode="bilinear", align_corners=False
+        )[0]
+        for image in images
+    ]
     return torch.stack([teach(model, image) for image in fine]).mean(0).numpy()
 
 
@@ -89,7 +112,10 @@ def poses(model: torch.nn.Module, tile: torch.Tensor) -> torch.Tensor:
     """Mean probabilities over the eight symmetries of the square."""
     views = [torch.rot90(flipped, k, (1, 2)) for flipped in (tile, tile.flip(2)) for k in range(4)]
     with torch.autocast("cpu", torch.bfloat16):
-        said = [model(view[None].to(memory_format=torch.channels_last)).float().softmax(1)[0] for view in views]
+        said = [
+            model(view[None].to(memory_format=torch.channels_last)).float().softmax(1)[0]
+            for view in views
+        ]
     turned = [torch.rot90(p, -k % 4, (1, 2)) for p, k in zip(said, [0, 1, 2, 3] * 2, strict=True)]
     return torch.stack(turned[:4] + [p.flip(2) for p in turned[4:]]).mean(0)
 
@@ -110,7 +136,9 @@ def known_classes(probs: np.ndarray) -> np.ndarray:
 
 
 def dry(classes: np.ndarray, dates: list[np.ndarray]) -> np.ndarray:
-    """Water is no field, whatever it looks like in colour: where every date's near infrared is darker than its green (NDWI above 0, McFeeters 1996)."""
+    """Water is no field, whatever it looks like in colour: where every date's near infrared is
+    darker than its green (NDWI above 0, McFeeters 1996).
+    """
     if dates[0].shape[0] < 4:
         return classes
     water = np.logical_and.reduce([date[1] > date[3] for date in dates])
@@ -122,12 +150,18 @@ def dry(classes: np.ndarray, dates: list[np.ndarray]) -> np.ndarray:
 
 def main() -> None:
     """Label every scene."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--key", default="mean")
-    parser.add_argument("--season", type=Path, help="checkpoint of the two-season model, a second teacher where a scene has two dates")
+    parser.add_argument(
+        "--season",
+        type=Path,
+        help="checkpoint of the two-season model, a second teacher where a scene has two dates",
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -141,7 +175,13 @@ def main() -> None:
         classes = dry(known_classes(said), dates)
         np.savez(args.out / f"{name}.npz", dates=np.stack(dates), classes=classes)
         shares = [round(float((classes == k).mean()), 3) for k in (0, 1, 2, 255)]
-        print(name, len(dates), "dates; shares of background, field, boundary, not known:", shares, flush=True)
+        print(
+            name,
+            len(dates),
+            "dates; shares of background, field, boundary, not known:",
+            shares,
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python runs/scenes_as_dataset.py scenes/ --scenes 48 --validation 6
     selion train fields-s2-2season --set data.dataset=scenes/ -o my-model
 
-Scenes, seeds and styles are those of ``fields_s2_2season.py``; the last ones are for validation.  What is there already stays.
+Scenes, seeds and styles are those of ``fields_s2_2season.py``; the last ones are for validation.
+What is there already stays.
 """
 
 from __future__ import annotations
@@ -28,14 +29,19 @@ finer = 2
 
 def write(folder: Path, number: int, side: int) -> None:
     """Simulate one scene twice, from one seed: its image at 10 m, its objects at 5 m."""
-    image_path, ids_path = (folder / what / f"scene_{number:03d}.tif" for what in ("images", "instances"))
+    image_path, ids_path = (
+        folder / what / f"scene_{number:03d}.tif" for what in ("images", "instances")
+    )
     if ids_path.exists():
         return
     style = STYLES[number % len(STYLES)]
     image = simulate(FIRST_SEED + number, (side, side), GSD, style).image
     fine = simulate(FIRST_SEED + number, (2 * side, 2 * side), GSD / 2, style).instances
     grid = image.grid.zoom_out(0.5)
-    for path, place, bands, values in ((image_path, image.grid, image.bands, image.values), (ids_path, grid, ("id",), fine.ids[None])):
+    for path, place, bands, values in (
+        (image_path, image.grid, image.bands, image.values),
+        (ids_path, grid, ("id",), fine.ids[None]),
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         with store.create_cog(path, place, bands, values.dtype, force=True) as sink:
             sink.write(whole(place), values)
@@ -53,7 +59,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "dataset.toml").write_text(DECLARATION, "utf-8")
     for number in range(args.scenes):
-        write(args.out / ("val" if number >= args.scenes - args.validation else "train"), number, args.side)
+        write(
+            args.out / ("val" if number >= args.scenes - args.validation else "train"),
+            number,
+            args.side,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Years that are drawn: ids become probabilities and a table of fields, as 'selion map --scores' would leave them."""
+"""Years that are drawn: ids become probabilities and a table of fields, as 'selion map --scores'
+would leave them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from selion.labels import Instances, class_labels
 GRID = GeoBox((120, 160), Affine(10, 0, 600_000, 0, -10, 5_300_000), "EPSG:32633")
 
 
-def boxes(*given: tuple[int, int, int, int, int], shape: tuple[int, int] = (120, 160)) -> np.ndarray:
+def boxes(
+    *given: tuple[int, int, int, int, int], shape: tuple[int, int] = (120, 160)
+) -> np.ndarray:
     """Return ids with each rectangle (id, top, left, bottom, right)."""
     ids = np.zeros(shape, np.int32)
     for number, top, left, bottom, right in given:
@@ -26,8 +30,18 @@ def boxes(*given: tuple[int, int, int, int, int], shape: tuple[int, int] = (120,
     return ids
 
 
-def write_year(folder: Path, ids: np.ndarray, grid: GeoBox = GRID, *, unseen: np.ndarray | None = None, name: str = "fields", year: int = 2023) -> Path:
-    """Write ``fields.parquet`` and ``fields.scores.tif`` of one year; nothing is found where it was not seen."""
+def write_year(
+    folder: Path,
+    ids: np.ndarray,
+    grid: GeoBox = GRID,
+    *,
+    unseen: np.ndarray | None = None,
+    name: str = "fields",
+    year: int = 2023,
+) -> Path:
+    """Write ``fields.parquet`` and ``fields.scores.tif`` of one year; nothing is found where it was
+    not seen.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     hidden = np.zeros(ids.shape, bool) if unseen is None else unseen
     instances = Instances(np.where(hidden, 0, ids).astype(np.int32), grid)
@@ -37,8 +51,15 @@ def write_year(folder: Path, ids: np.ndarray, grid: GeoBox = GRID, *, unseen: np
         scores[code][labels == code] = 244
     scores[:, hidden] = 255
     tags = {"classes": json.dumps(FTW3.to_dict()), "image_gsd": repr(10.0)}
-    with store.create_cog(folder / f"{name}.scores.tif", grid, FTW3.names, np.uint8, nodata=255, tags=tags, force=True) as sink:
+    with store.create_cog(
+        folder / f"{name}.scores.tif", grid, FTW3.names, np.uint8, nodata=255, tags=tags, force=True
+    ) as sink:
         sink.write(whole(grid), scores)
     frame = fields.to_fields(instances, fields.FieldOptions(simplify=0))
-    fields.write_fields(frame, folder / f"{name}.parquet", fields.Origin(name, datetime(year, 8, 1, tzinfo=UTC)), force=True)
+    fields.write_fields(
+        frame,
+        folder / f"{name}.parquet",
+        fields.Origin(name, datetime(year, 8, 1, tzinfo=UTC)),
+        force=True,
+    )
     return folder

@@ -1,4 +1,6 @@
-"""An object store that sometimes fails: moto behind a server that answers 503, is slow, cuts answers off, or loses what it did."""
+"""An object store that sometimes fails: moto behind a server that answers 503, is slow, cuts
+answers off, or loses what it did.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,12 @@ class Quiet(BaseHTTPRequestHandler):
 
 
 class FaultyStore:
-    """``with FaultyStore() as store``: environment variables for clients are in ``store.environment``, faults go into ``store.faults``.
+    """``with FaultyStore() as store``: environment variables for clients are in
+    ``store.environment``, faults go into ``store.faults``.
 
-    A fault is (method, part of the path, kind, times): kind "503" is answered without asking, "lost" after the store has done it,
-    "cut" sends half of the answer, "slow" waits 1.5 seconds first.
+    A fault is (method, part of the path, kind, times): kind "503" is answered without asking,
+    "lost" after the store has done it, "cut" sends half of the answer, "slow" waits 1.5 seconds
+    first.
     """
 
     def __init__(self, bucket="bucket", host="127.0.0.1"):
@@ -104,7 +108,16 @@ class FaultyStore:
 
             def _forward(self, body):
                 link = http.client.HTTPConnection(store._behind, timeout=30)
-                link.request(self.command, self.path, body, {name: value for name, value in self.headers.items() if name.lower() != "connection"})
+                link.request(
+                    self.command,
+                    self.path,
+                    body,
+                    {
+                        name: value
+                        for name, value in self.headers.items()
+                        if name.lower() != "connection"
+                    },
+                )
                 answer = link.getresponse()
                 try:
                     return answer.status, answer.getheaders(), answer.read()
@@ -116,7 +129,10 @@ class FaultyStore:
                 for name, value in headers:
                     if name.lower() not in HOP:
                         self.send_header(name, value)
-                length = next((value for name, value in headers if name.lower() == "content-length"), len(body))
+                length = next(
+                    (value for name, value in headers if name.lower() == "content-length"),
+                    len(body),
+                )
                 self.send_header("Content-Length", length if self.command == "HEAD" else len(body))
                 self.end_headers()
                 if self.command != "HEAD":

@@ -27,7 +27,9 @@ def blobs(size=90, cell=9, seed=0, ragged=0.8):
 
 def raster(values, crs="EPSG:32632", transform=UTM, valid=None):
     values = np.asarray(values)
-    return Raster(values, GeoBox(values.shape[1:], transform, crs), tuple("abcdefgh"[: len(values)]), valid)
+    return Raster(
+        values, GeoBox(values.shape[1:], transform, crs), tuple("abcdefgh"[: len(values)]), valid
+    )
 
 
 def soft(ids, seed=0, noise=0.6):

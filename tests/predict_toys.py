@@ -36,14 +36,20 @@ class Procedural:
         assert 0 <= roi[0].start < roi[0].stop <= self.grid.shape[0], roi
         assert 0 <= roi[1].start < roi[1].stop <= self.grid.shape[1], roi
         self.pixels_read += y.size * x.size
-        planes = [((y * 7919 + x * 104729 + y * x * 31 + k * 911) % 1000 + 40 * ((y // 17 + x // 23) % 9)) for k in range(len(self.bands))]
+        planes = [
+            ((y * 7919 + x * 104729 + y * x * 31 + k * 911) % 1000 + 40 * ((y // 17 + x // 23) % 9))
+            for k in range(len(self.bands))
+        ]
         values = np.stack(planes).astype(self.dtype)
         return Raster(values, self.grid[roi], self.bands, self._valid(values, y, x))
 
     def _valid(self, values, y, x):
         if self.holes == 0:
             return None
-        hole = np.broadcast_to(True if self.holes < 0 else ((y // self.holes) % 3 == 0) & ((x // self.holes) % 2 == 0), values.shape[1:])
+        hole = np.broadcast_to(
+            True if self.holes < 0 else ((y // self.holes) % 3 == 0) & ((x // self.holes) % 2 == 0),
+            values.shape[1:],
+        )
         if np.issubdtype(self.dtype, np.floating):
             values[:, hole] = np.nan
             return None
@@ -53,7 +59,9 @@ class Procedural:
 
 @dataclass
 class Toy:
-    """Answers differently at each place of a window, for each content, for each place of the window and for each size of the batch."""
+    """Answers differently at each place of a window, for each content, for each place of the window
+    and for each size of the batch.
+    """
 
     window: int = 64
     gsd: tuple[float, float] | None = None
@@ -68,7 +76,15 @@ class Toy:
 
     @property
     def inputs(self):
-        return InputSpec(self.bands, Scaling((1000.0,)), self.gsd, self.window, self.overlap, self.multiple, self.context)
+        return InputSpec(
+            self.bands,
+            Scaling((1000.0,)),
+            self.gsd,
+            self.window,
+            self.overlap,
+            self.multiple,
+            self.context,
+        )
 
     def __call__(self, views):
         self.calls.append(len(views))
@@ -82,7 +98,13 @@ class Toy:
         scaled = self.inputs.scaling(view.pixels) * np.float32(self.gain)
         ramp = np.linspace(0, 1, self.window, dtype=np.float32)
         place = np.float32((view.roi[0].start * 13 + view.roi[1].start * 7) % 29 / 29)
-        logits = np.stack([scaled[0] + ramp, scaled[-1] * ramp[:, None] + place, np.full_like(scaled[0], company / 7) + scaled.mean()])
+        logits = np.stack(
+            [
+                scaled[0] + ramp,
+                scaled[-1] * ramp[:, None] + place,
+                np.full_like(scaled[0], company / 7) + scaled.mean(),
+            ]
+        )
         if view.context is not None:
             logits[0] += view.context.values.mean() / 1000
         power = np.exp(logits - logits.max(0))
@@ -104,7 +126,9 @@ class Constant:
 
     def __call__(self, views):
         scores = np.asarray(self.answer, np.float32)[:, None, None]
-        return np.broadcast_to(scores, (len(views), len(self.answer), self.window, self.window)).copy()
+        return np.broadcast_to(
+            scores, (len(views), len(self.answer), self.window, self.window)
+        ).copy()
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""Runs in QGIS' own Python (never in selion's): loads the installed plugin, runs algorithms headless, says what came of it as JSON.
+"""Runs in QGIS' own Python (never in selion's): loads the installed plugin, runs algorithms
+headless, says what came of it as JSON.
 
 python3 qgis_driver.py PLUGINS STEPS.json ANSWERS.json
 """
@@ -13,7 +14,15 @@ from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from qgis.core import QgsApplication, QgsProcessingContext, QgsProcessingException, QgsProcessingFeedback, QgsProject, QgsRasterLayer, QgsVectorLayer
+from qgis.core import (
+    QgsApplication,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
 
 PLUGINS = "/usr/share/qgis/python/plugins"
 
@@ -61,7 +70,11 @@ def restyled(path: str, qml: str) -> dict:
     layer = QgsVectorLayer(path, "fields", "ogr")
     _, good = layer.loadNamedStyle(qml)
     renderer = layer.renderer()
-    return {"good": good, "renderer": renderer.type(), "legend": [item.label() for item in renderer.legendSymbolItems()]}
+    return {
+        "good": good,
+        "renderer": renderer.type(),
+        "legend": [item.label() for item in renderer.legendSymbolItems()],
+    }
 
 
 def run(step: dict) -> dict:
@@ -71,7 +84,9 @@ def run(step: dict) -> dict:
     context.setProject(QgsProject.instance())
     answer: dict = {}
     try:
-        answer["results"] = processing.run(step["run"], step["given"], context=context, feedback=feedback)
+        answer["results"] = processing.run(
+            step["run"], step["given"], context=context, feedback=feedback
+        )
     except QgsProcessingException as problem:
         answer["error"] = str(problem)
     answer |= {"lines": feedback.lines, "bar": feedback.bar}
@@ -93,7 +108,14 @@ def main() -> None:
     plugin = selion_provider.classFactory(None)
     plugin.initProcessing()
     given = json.loads(Path(steps).read_text("utf-8"))
-    found = [drawn(step["draw"]) if "draw" in step else restyled(*step["restyle"]) if "restyle" in step else run(step) for step in given]
+    found = [
+        drawn(step["draw"])
+        if "draw" in step
+        else restyled(*step["restyle"])
+        if "restyle" in step
+        else run(step)
+        for step in given
+    ]
     registry = application.processingRegistry()
     facts = {"algorithms": [a.id() for a in registry.providerById("selion").algorithms()]}
     Path(answers).write_text(json.dumps({**facts, "steps": found}, default=str), "utf-8")

@@ -13,12 +13,20 @@ from change_scenes import boxes, write_year
 from selion.classes import CROP
 from selion.simulation.landscape import simulate, simulate_photo
 
-TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
+TINY = {
+    "family": "unet",
+    "encoder": "mobilenet_v2",
+    "encoder_depth": 3,
+    "decoder_channels": [8, 8, 8],
+}
 SIZE = (64, 96)
 
 
 def save(photo, root: Path, key: str, *, mask: bool = True) -> None:
-    for folder, values in (("images", np.moveaxis(photo.image.values, 0, -1)), ("masks", photo.labels.ids)):
+    for folder, values in (
+        ("images", np.moveaxis(photo.image.values, 0, -1)),
+        ("masks", photo.labels.ids),
+    ):
         if folder == "images" or mask:
             (root / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(root / folder / f"{key}.png")
@@ -33,8 +41,18 @@ def map_page(folder: Path) -> Path:
     frame = fields.to_fields(scene.instances)
     frame["confidence"] = np.linspace(0.3, 0.99, len(frame))
     notes = ("Model toy (Apache-2.0).", "The image's pixels are 10 m on the ground.")
-    details = {"image": "a/very/long/name/" * 12 + "image.tif", "model": {"name": "toy", "files": {"model.onnx": "0" * 64}}}
-    return mapped.write_report(scene.image, frame, folder / "map.report.html", facts=maps.summarise(frame), notes=notes, details=details)
+    details = {
+        "image": "a/very/long/name/" * 12 + "image.tif",
+        "model": {"name": "toy", "files": {"model.onnx": "0" * 64}},
+    }
+    return mapped.write_report(
+        scene.image,
+        frame,
+        folder / "map.report.html",
+        facts=maps.summarise(frame),
+        notes=notes,
+        details=details,
+    )
 
 
 def evaluation_page(folder: Path) -> Path:
@@ -57,7 +75,12 @@ def training_page(folder: Path) -> Path:
     from selion import training
     from selion.reports import training_run
 
-    return training_run.run(training.plan_training(_recipe(_photos(folder))), folder / "training", force=True).card.folder.parent / "report.html"
+    return (
+        training_run.run(
+            training.plan_training(_recipe(_photos(folder))), folder / "training", force=True
+        ).card.folder.parent
+        / "report.html"
+    )
 
 
 def _photos(folder: Path) -> Path:
@@ -68,7 +91,18 @@ def _photos(folder: Path) -> Path:
 
 
 def _recipe(dataset: Path | str):
-    from selion.training.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Recipe, Schedule, Validate
+    from selion.training.recipe import (
+        Augment,
+        Crops,
+        Data,
+        Hardware,
+        Inputs,
+        Loss,
+        Model,
+        Recipe,
+        Schedule,
+        Validate,
+    )
 
     return Recipe(
         name="tiny-crops",
@@ -92,22 +126,45 @@ def sweep_page(folder: Path) -> Path:
     from selion import training
     from selion.models.toml import to_toml
 
-    (folder / "r.toml").write_text(to_toml(training.recipe_table(replace(spec, schedule=replace(spec.schedule, epochs=1)))), "utf-8")
-    rows = sweep.run_sweep(sweep.variants(str(folder / "r.toml"), ["schedule.lr=1e-3,1e-2"]), (), folder / "sweep", force=True)
+    (folder / "r.toml").write_text(
+        to_toml(training.recipe_table(replace(spec, schedule=replace(spec.schedule, epochs=1)))),
+        "utf-8",
+    )
+    rows = sweep.run_sweep(
+        sweep.variants(str(folder / "r.toml"), ["schedule.lr=1e-3,1e-2"]),
+        (),
+        folder / "sweep",
+        force=True,
+    )
     return sweep.write_sweep(rows, folder / "sweep")
 
 
 def selftraining_page(folder: Path) -> Path:
-    from selion.labelling import ComputedDepths, DepthOptions, keep_pseudo, label_photos, plan_selftraining
+    from selion.labelling import (
+        ComputedDepths,
+        DepthOptions,
+        keep_pseudo,
+        label_photos,
+        plan_selftraining,
+    )
     from selion.reports import self_training
 
     photos = {f"p{seed}": simulate_photo(seed, SIZE) for seed in (5, 8)}
     for key, photo in photos.items():
         save(photo, folder / "photos", key, mask=False)
     depth = {photo.image.values.tobytes(): photo.depth for photo in photos.values()}
-    label_photos(folder / "photos" / "images", folder / "pseudo", ComputedDepths(lambda image: depth[image.tobytes()], "truth"), DepthOptions(find_full=False))
+    label_photos(
+        folder / "photos" / "images",
+        folder / "pseudo",
+        ComputedDepths(lambda image: depth[image.tobytes()], "truth"),
+        DepthOptions(find_full=False),
+    )
     spec = replace(_recipe(_photos(folder)), schedule=replace(_recipe("").schedule, epochs=1))
-    self_training.run(plan_selftraining(spec, keep_pseudo(folder / "pseudo", least=0.0)), folder / "selftraining", force=True)
+    self_training.run(
+        plan_selftraining(spec, keep_pseudo(folder / "pseudo", least=0.0)),
+        folder / "selftraining",
+        force=True,
+    )
     return folder / "selftraining" / "report.html"
 
 
@@ -132,7 +189,18 @@ def screening_page(folder: Path) -> Path:
         key = path.relative_to(pseudo / "masks").with_suffix("").as_posix()
         for person in ("Ada", "Ben"):
             word = "keep" if k % 2 or person == "Ada" else "reject"
-            said = Decision(f"{person}{k}", f"b{k}", key, word, person, "coarse", 0.2, "2025-06-01T09:30:12Z", "", content_hash(path))
+            said = Decision(
+                f"{person}{k}",
+                f"b{k}",
+                key,
+                word,
+                person,
+                "coarse",
+                0.2,
+                "2025-06-01T09:30:12Z",
+                "",
+                content_hash(path),
+            )
             lines.append(said.to_line())
     (pseudo / "decisions.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     return write_report(pseudo)[1]
@@ -141,7 +209,10 @@ def screening_page(folder: Path) -> Path:
 def change_page(folder: Path) -> Path:
     import selion
 
-    one, two = boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 75), (3, 50, 10, 80, 25)), boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 60), (3, 10, 60, 40, 75))
+    one, two = (
+        boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 75), (3, 50, 10, 80, 25)),
+        boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 60), (3, 10, 60, 40, 75)),
+    )
     given = [write_year(folder / "2023", one), write_year(folder / "2024", two, year=2024)]
     return selion.compare_years(given, folder / "change").folder / "report.html"
 

@@ -1,4 +1,6 @@
-"""A tiny map to review: squares that share their edges, with image and probabilities; and a server for its page that can be asked or killed."""
+"""A tiny map to review: squares that share their edges, with image and probabilities; and a server
+for its page that can be asked or killed.
+"""
 
 from __future__ import annotations
 
@@ -31,29 +33,52 @@ def grid_of(rows: int, columns: int, crs: str | None = "EPSG:32633") -> GeoBox:
     return GeoBox((rows * CELL + 8, columns * CELL + 8), place, crs)
 
 
-def write_map(folder: Path, rows: int = 4, columns: int = 5, seed: int = 0, crs: str | None = "EPSG:32633") -> Path:
+def write_map(
+    folder: Path, rows: int = 4, columns: int = 5, seed: int = 0, crs: str | None = "EPSG:32633"
+) -> Path:
     """Write fields.parquet, image.tif and fields.scores.tif; return the folder."""
     random = np.random.default_rng(seed)
     grid = grid_of(rows, columns, crs)
     ids = np.zeros(grid.shape, np.int32)
     for k in range(rows * columns):
         row, column = divmod(k, columns)
-        ids[4 + row * CELL : 4 + (row + 1) * CELL, 4 + column * CELL : 4 + (column + 1) * CELL] = k + 1
+        ids[4 + row * CELL : 4 + (row + 1) * CELL, 4 + column * CELL : 4 + (column + 1) * CELL] = (
+            k + 1
+        )
     import pandas as pd
 
     confidence = np.round(random.uniform(0.5, 0.99, rows * columns), 3)
-    table = pd.DataFrame({"id": np.arange(1, rows * columns + 1), "class": "field", "score": confidence})
+    table = pd.DataFrame(
+        {"id": np.arange(1, rows * columns + 1), "class": "field", "score": confidence}
+    )
     objects = Instances(ids, grid, table)
     folder.mkdir(parents=True, exist_ok=True)
     bright = random.uniform(800, 3000, (len(BANDS), rows * columns + 1))
-    image = (bright[:, ids] * (ids > 0) + 300 * (ids == 0) + random.normal(0, 30, (len(BANDS), *ids.shape))).clip(0).astype(np.uint16)
+    image = (
+        (
+            bright[:, ids] * (ids > 0)
+            + 300 * (ids == 0)
+            + random.normal(0, 30, (len(BANDS), *ids.shape))
+        )
+        .clip(0)
+        .astype(np.uint16)
+    )
     with store.create_cog(folder / "image.tif", grid, BANDS, image.dtype) as sink:
         sink.write(whole(grid), image)
     likely = np.stack([class_labels(objects).ids == k for k in range(3)]).astype(np.uint8) * 230
-    with store.create_cog(folder / "fields.scores.tif", grid, FTW3.names, np.uint8, nodata=255, tags={"classes": json.dumps(FTW3.to_dict())}) as sink:
+    with store.create_cog(
+        folder / "fields.scores.tif",
+        grid,
+        FTW3.names,
+        np.uint8,
+        nodata=255,
+        tags={"classes": json.dumps(FTW3.to_dict())},
+    ) as sink:
         sink.write(whole(grid), likely)
     found = fields.to_fields(objects, fields.FieldOptions(simplify=0))
-    fields.write_fields(found, folder / "fields.parquet", fields.Origin("toy", None, "toy, watershed"))
+    fields.write_fields(
+        found, folder / "fields.parquet", fields.Origin("toy", None, "toy, watershed")
+    )
     return folder
 
 
@@ -75,10 +100,18 @@ class Hand:
         one = state.get(name) if name else None
         seen = on if on is not None else {}
         if on is None and one is not None:
-            near = {other.id: other.version for other in state.near(one.shape, 1e-7)} if kind in ("move", "insert", "drop") else {}
+            near = (
+                {other.id: other.version for other in state.near(one.shape, 1e-7)}
+                if kind in ("move", "insert", "drop")
+                else {}
+            )
             seen = {one.id: one.version} | near
         points = tuple((float(x), float(y)) for x, y in points)
-        return self.log.act(review.Action(f"{self.person}-{self.count:04}", kind, seen, self.person, now(), points, **given))
+        return self.log.act(
+            review.Action(
+                f"{self.person}-{self.count:04}", kind, seen, self.person, now(), points, **given
+            )
+        )
 
 
 def middle(shape) -> np.ndarray:
@@ -96,14 +129,37 @@ class ReviewServed(Served):
     """A page of a review that can be asked."""
 
     def ask(self, path: str, body: object = None, headers=None, method=None, whole=None) -> Asked:
-        return super().ask(path, body, headers, method, whole or f"/{self.address.token}/review/{path}")
+        return super().ask(
+            path, body, headers, method, whole or f"/{self.address.token}/review/{path}"
+        )
 
     def items(self, person: str = "Ada", size: int = 6, **query) -> list[dict]:
-        return self.ask("api/queue?" + "&".join(f"{k}={v}" for k, v in {"person": person, "size": size, **query}.items())).table["items"]
+        return self.ask(
+            "api/queue?"
+            + "&".join(f"{k}={v}" for k, v in {"person": person, "size": size, **query}.items())
+        ).table["items"]
 
-    def act(self, kind: str, item: dict | None = None, name: str = "action-1", person: str = "Ada", **given) -> Asked:
+    def act(
+        self,
+        kind: str,
+        item: dict | None = None,
+        name: str = "action-1",
+        person: str = "Ada",
+        **given,
+    ) -> Asked:
         on = {} if item is None else {item["id"]: item["version"]}
-        return self.ask("api/act", {"id": name, "kind": kind, "person": person, "on": on, "points": [], "seconds": 1.5, **given})
+        return self.ask(
+            "api/act",
+            {
+                "id": name,
+                "kind": kind,
+                "person": person,
+                "on": on,
+                "points": [],
+                "seconds": 1.5,
+                **given,
+            },
+        )
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""Functions that worker processes can import, for the tests of runners; it imports nothing heavy."""
+"""Functions that worker processes can import, for the tests of runners; it imports nothing
+heavy.
+"""
 
 from __future__ import annotations
 

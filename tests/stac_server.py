@@ -2,7 +2,8 @@
 
 In a test::
 
-    with StacServer(items, folder) as server:  # items: STAC item dicts; relative hrefs are resolved under ``/cogs``, which is ``folder``
+    with StacServer(items, folder) as server:  # items: STAC item dicts; relative hrefs are resolved
+                                               under ``/cogs``, which is ``folder``
         server.inject("/search", times=2, status=429, retry_after=0.1)
         Client.open(server.url).search(...)
         server.sent["/cogs/a.tif"]  # bytes of body sent so far
@@ -11,8 +12,9 @@ By hand, over a folder with ``items/*.json`` (hrefs relative to the items) and C
 
     python tests/stac_server.py FOLDER [PORT]
 
-Routes: ``/`` ``/conformance`` ``/collections`` ``/collections/ID`` ``/search`` (GET, POST), ``/cogs/...`` (with HTTP ranges),
-``/api/sas/v1/sign?href=`` and ``/api/sas/v1/token/...`` as at the Planetary Computer.
+Routes: ``/`` ``/conformance`` ``/collections`` ``/collections/ID`` ``/search`` (GET, POST),
+``/cogs/...`` (with HTTP ranges), ``/api/sas/v1/sign?href=`` and ``/api/sas/v1/token/...`` as at the
+Planetary Computer.
 """
 
 import asyncio
@@ -35,7 +37,10 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-CONFORMANCE = [f"https://api.stacspec.org/v1.0.0/{part}" for part in ("core", "collections", "item-search", "item-search#query")]
+CONFORMANCE = [
+    f"https://api.stacspec.org/v1.0.0/{part}"
+    for part in ("core", "collections", "item-search", "item-search#query")
+]
 COMPARE = {
     "lt": lambda a, b: a < b,
     "lte": lambda a, b: a <= b,
@@ -85,7 +90,19 @@ class StacServer:
         What the API says that it can.
     """
 
-    def __init__(self, items=(), folder=None, *, page=100, overlap=0, signed=False, lifetime=3600.0, reported=None, conformance=CONFORMANCE, port=0):
+    def __init__(
+        self,
+        items=(),
+        folder=None,
+        *,
+        page=100,
+        overlap=0,
+        signed=False,
+        lifetime=3600.0,
+        reported=None,
+        conformance=CONFORMANCE,
+        port=0,
+    ):
         self.items = list(items)
         self.folder = folder
         self.page, self.overlap = page, overlap
@@ -100,9 +117,13 @@ class StacServer:
         self.host = "{}:{}".format(*self.socket.getsockname())
         self.url = f"http://{self.host}"
         self.cogs = f"{self.url}/cogs"
-        config = uvicorn.Config(self.app(), log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            self.app(), log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1
+        )
         self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True
+        )
 
     def __enter__(self):
         self.thread.start()
@@ -120,13 +141,26 @@ class StacServer:
         self.thread.join(10)
         self.socket.close()
 
-    def inject(self, path, *, times=1, status=None, retry_after=None, delay=0.0, body=None, cut=None):
-        """Let requests whose path starts so fail: a status (429 with Retry-After, 500), a delay in seconds, garbage, or an answer that breaks off.
+    def inject(
+        self, path, *, times=1, status=None, retry_after=None, delay=0.0, body=None, cut=None
+    ):
+        """Let requests whose path starts so fail: a status (429 with Retry-After, 500), a delay in
+        seconds, garbage, or an answer that breaks off.
 
         ``times=None`` is for ever, until :meth:`heal`.
         """
         retry_after = None if retry_after is None else str(retry_after)
-        self.faults.append(Fault(path, float("inf") if times is None else times, status, retry_after, delay, body, cut))
+        self.faults.append(
+            Fault(
+                path,
+                float("inf") if times is None else times,
+                status,
+                retry_after,
+                delay,
+                body,
+                cut,
+            )
+        )
 
     def heal(self):
         """Forget all faults."""
@@ -140,7 +174,12 @@ class StacServer:
 
     def token(self, lifetime=None):
         """Return the query of a signature."""
-        return urlencode({"se": "simulated", "sig": f"{time.time() + (self.lifetime if lifetime is None else lifetime):.3f}"})
+        return urlencode(
+            {
+                "se": "simulated",
+                "sig": f"{time.time() + (self.lifetime if lifetime is None else lifetime):.3f}",
+            }
+        )
 
     # routes
 
@@ -160,48 +199,111 @@ class StacServer:
         return Troubled(Starlette(routes=routes), self)
 
     def landing(self, _request):
-        links = [{"rel": "self", "href": self.url}, {"rel": "root", "href": self.url, "type": "application/json"}]
+        links = [
+            {"rel": "self", "href": self.url},
+            {"rel": "root", "href": self.url, "type": "application/json"},
+        ]
         links += [{"rel": "data", "href": f"{self.url}/collections", "type": "application/json"}]
-        links += [{"rel": "search", "href": f"{self.url}/search", "type": "application/geo+json", "method": method} for method in ("GET", "POST")]
-        about = {"type": "Catalog", "id": "simulated", "stac_version": "1.0.0", "description": "a simulated archive"}
+        links += [
+            {
+                "rel": "search",
+                "href": f"{self.url}/search",
+                "type": "application/geo+json",
+                "method": method,
+            }
+            for method in ("GET", "POST")
+        ]
+        about = {
+            "type": "Catalog",
+            "id": "simulated",
+            "stac_version": "1.0.0",
+            "description": "a simulated archive",
+        }
         return JSONResponse({**about, "conformsTo": self.conformance, "links": links})
 
     def names(self):
         return sorted({item["collection"] for item in self.items if item.get("collection")})
 
     def about(self, name):
-        extent = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
-        links = [{"rel": "root", "href": self.url}, {"rel": "self", "href": f"{self.url}/collections/{name}"}]
-        about = {"type": "Collection", "id": name, "stac_version": "1.0.0", "description": name, "license": "other"}
+        extent = {
+            "spatial": {"bbox": [[-180, -90, 180, 90]]},
+            "temporal": {"interval": [[None, None]]},
+        }
+        links = [
+            {"rel": "root", "href": self.url},
+            {"rel": "self", "href": f"{self.url}/collections/{name}"},
+        ]
+        about = {
+            "type": "Collection",
+            "id": name,
+            "stac_version": "1.0.0",
+            "description": name,
+            "license": "other",
+        }
         return {**about, "extent": extent, "links": links}
 
     def collections(self, _request):
-        return JSONResponse({"collections": [self.about(name) for name in self.names()], "links": [{"rel": "root", "href": self.url}]})
+        return JSONResponse(
+            {
+                "collections": [self.about(name) for name in self.names()],
+                "links": [{"rel": "root", "href": self.url}],
+            }
+        )
 
     def collection(self, request):
         name = request.path_params["name"]
-        return JSONResponse(self.about(name)) if name in self.names() else JSONResponse({"code": "NotFound"}, 404)
+        return (
+            JSONResponse(self.about(name))
+            if name in self.names()
+            else JSONResponse({"code": "NotFound"}, 404)
+        )
 
     async def search(self, request):
-        asked = await request.json() if request.method == "POST" else from_query(dict(request.query_params))
+        asked = (
+            await request.json()
+            if request.method == "POST"
+            else from_query(dict(request.query_params))
+        )
         self.searches.append(asked)
         found = [item for item in self.items if fits(item, asked)]
         start, limit = int(asked.get("token") or 0), min(int(asked.get("limit") or 10), self.page)
         page = [self.resolved(item) for item in found[start : start + limit]]
         links = [{"rel": "root", "href": self.url}, {"rel": "self", "href": str(request.url)}]
         if start + limit < len(found):
-            links.append(self.next_link(request.method, {**asked, "token": str(max(start + limit - self.overlap, start + 1))}))
-        return JSONResponse({"type": "FeatureCollection", "features": page, "links": links, "numberMatched": len(found), "numberReturned": len(page)})
+            links.append(
+                self.next_link(
+                    request.method,
+                    {**asked, "token": str(max(start + limit - self.overlap, start + 1))},
+                )
+            )
+        return JSONResponse(
+            {
+                "type": "FeatureCollection",
+                "features": page,
+                "links": links,
+                "numberMatched": len(found),
+                "numberReturned": len(page),
+            }
+        )
 
     def next_link(self, method, asked):
         if method == "POST":
             return {"rel": "next", "href": f"{self.url}/search", "method": "POST", "body": asked}
-        return {"rel": "next", "href": f"{self.url}/search?{urlencode(to_query(asked))}", "method": "GET"}
+        return {
+            "rel": "next",
+            "href": f"{self.url}/search?{urlencode(to_query(asked))}",
+            "method": "GET",
+        }
 
     def resolved(self, item):
         """Make relative hrefs absolute: they lie under ``/cogs``."""
         assets = item.get("assets") or {}
-        assets = {name: {**asset, "href": urljoin(f"{self.cogs}/", asset["href"])} if "href" in asset else asset for name, asset in assets.items()}
+        assets = {
+            name: {**asset, "href": urljoin(f"{self.cogs}/", asset["href"])}
+            if "href" in asset
+            else asset
+            for name, asset in assets.items()
+        }
         return {**item, "assets": assets} if "assets" in item else item
 
     def expiry(self):
@@ -210,7 +312,11 @@ class StacServer:
 
     def signing(self, request):
         href = request.query_params.get("href")
-        return JSONResponse({"href": self.sign(href), "msft:expiry": self.expiry()}) if href else JSONResponse({"detail": "no href"}, 400)
+        return (
+            JSONResponse({"href": self.sign(href), "msft:expiry": self.expiry()})
+            if href
+            else JSONResponse({"detail": "no href"}, 400)
+        )
 
     def tokens(self, _request):
         return JSONResponse({"token": self.token(), "msft:expiry": self.expiry()})
@@ -234,7 +340,14 @@ class Troubled:
     async def __call__(self, scope, receive, send):
         path = scope["path"]
         self.owner.asked[path] += 1
-        fault = next((fault for fault in self.owner.faults if path.startswith(fault.path) and fault.times > 0), None)
+        fault = next(
+            (
+                fault
+                for fault in self.owner.faults
+                if path.startswith(fault.path) and fault.times > 0
+            ),
+            None,
+        )
         app = self.owner.refusal(scope) or self.app
         if fault is not None:
             fault.times -= 1
@@ -252,7 +365,11 @@ class Troubled:
             if message["type"] == "http.response.body":
                 body = message.get("body", b"")
                 broken = len(body) > left
-                message = {**message, "body": body[: int(left)] if broken else body, "more_body": broken or message.get("more_body", False)}
+                message = {
+                    **message,
+                    "body": body[: int(left)] if broken else body,
+                    "more_body": broken or message.get("more_body", False),
+                }
                 left -= len(message["body"])
                 self.owner.sent[path] += len(message["body"])
                 await send(message)
@@ -298,7 +415,10 @@ def fits(item, asked):
         and (not asked.get("ids") or item["id"] in asked["ids"])
         and in_time(item, asked.get("datetime"))
         and in_place(item, asked)
-        and all(passes(item.get("properties", {}).get(name), tests) for name, tests in (asked.get("query") or {}).items())
+        and all(
+            passes(item.get("properties", {}).get(name), tests)
+            for name, tests in (asked.get("query") or {}).items()
+        )
     )
 
 
@@ -317,7 +437,9 @@ def in_time(item, wanted):
         return True
     start, _, end = wanted.partition("/")
     end = end or start
-    return (start in ("", "..") or moment(start) <= moment(taken)) and (end in ("", "..") or moment(taken) <= moment(end))
+    return (start in ("", "..") or moment(start) <= moment(taken)) and (
+        end in ("", "..") or moment(taken) <= moment(end)
+    )
 
 
 def in_place(item, asked):
@@ -328,7 +450,11 @@ def in_place(item, asked):
         return shape.intersects(from_geojson(json.dumps(asked["intersects"])))
     if asked.get("bbox"):
         west, south, east, north = asked["bbox"]
-        boxes = [box(west, south, east, north)] if west <= east else [box(west, south, 180, north), box(-180, south, east, north)]
+        boxes = (
+            [box(west, south, east, north)]
+            if west <= east
+            else [box(west, south, 180, north), box(-180, south, east, north)]
+        )
         return shape.intersects(union_all(boxes))
     return True
 
@@ -343,7 +469,9 @@ def items_of(folder):
         item = json.loads(path.read_text())
         for asset in item.get("assets", {}).values():
             if not urlsplit(asset["href"]).scheme:
-                asset["href"] = quote(os.path.relpath(path.parent / asset["href"], folder).replace(os.sep, "/"))
+                asset["href"] = quote(
+                    os.path.relpath(path.parent / asset["href"], folder).replace(os.sep, "/")
+                )
         items.append(item)
     return items
 

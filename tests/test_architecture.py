@@ -108,7 +108,18 @@ HOMES = {
     "dask": (),
     "accelerate": ("train",),
     "tensorboard": ("train",),
-    "geopandas": ("fields", "picture", "maps", "road", "landcover", "evaluate", "data", "imagery", "country", "review"),
+    "geopandas": (
+        "fields",
+        "picture",
+        "maps",
+        "road",
+        "landcover",
+        "evaluate",
+        "data",
+        "imagery",
+        "country",
+        "review",
+    ),
     "pyogrio": ("fields",),
     "skimage": ("fields", "score", "crops"),
     "cc3d": ("fields", "score"),
@@ -140,13 +151,22 @@ def floor(name: str) -> int:
 def imports(path: Path) -> list[tuple[str, bool]]:
     """Every module that a file imports, and whether only for types."""
     tree = ast.parse(path.read_text())
-    typing_only = {id(node) for block in ast.walk(tree) if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test) for node in ast.walk(block)}
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for node in ast.walk(block)
+    }
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [(alias.name, id(node) in typing_only) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "selion" else [node.module]
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "selion"
+                else [node.module]
+            )
             found += [(name, id(node) in typing_only) for name in names]
     return found
 
@@ -166,7 +186,9 @@ def test_imports_go_down(path):
         if here in GROUND and there in GROUND:
             assert GROUND.index(there) != GROUND.index(here)
             continue
-        assert floor(there) < floor(here) or (here, there) in SIDEWAYS, f"{path.name} ({here}) imports {module}"
+        assert floor(there) < floor(here) or (here, there) in SIDEWAYS, (
+            f"{path.name} ({here}) imports {module}"
+        )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
@@ -174,7 +196,9 @@ def test_heavy_libraries_have_one_home(path):
     for module, for_types in imports(path):
         top = module.split(".")[0]
         if top in HOMES and not for_types:
-            assert room(path) in HOMES[top], f"{path.relative_to(SOURCE)} imports {module}: its home is {HOMES[top]}"
+            assert room(path) in HOMES[top], (
+                f"{path.relative_to(SOURCE)} imports {module}: its home is {HOMES[top]}"
+            )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
@@ -188,7 +212,10 @@ def test_lengths(path):
 
 def test_functions_are_small_on_the_whole():
     sizes = sorted(
-        node.end_lineno - node.lineno + 1 for path in FILES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node.end_lineno - node.lineno + 1
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     assert sizes[len(sizes) // 2] <= 14
     assert sizes[int(len(sizes) * 0.95)] <= 60
@@ -206,13 +233,26 @@ def test_no_print_no_broad_except(path):
             assert node.func.id != "print", f"{path.name}:{node.lineno}"
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"{path.name}:{node.lineno} catches everything"
-            assert ast.unparse(node.type) not in ("Exception", "BaseException") or any(isinstance(child, ast.Raise) for child in ast.walk(node)), f"{path.name}:{node.lineno}"
+            assert ast.unparse(node.type) not in ("Exception", "BaseException") or any(
+                isinstance(child, ast.Raise) for child in ast.walk(node)
+            ), f"{path.name}:{node.lineno}"
 
 
 def quickest(arguments: list[str], runs: int = 3) -> float:
     """Best of a few runs: a busy machine makes one run slow, never fast."""
-    code = "import subprocess,sys,time;t=time.perf_counter();subprocess.run(sys.argv[1:],check=True,capture_output=True);print(time.perf_counter()-t)"
-    return min(float(subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True).stdout) for _ in range(runs))
+    code = (
+        "import "
+        "subprocess,sys,time;t=time.perf_counter();subprocess.run(sys.argv[1:],check=True,"
+        "capture_output=True);print(time.perf_counter()-t)"
+    )
+    return min(
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True
+            ).stdout
+        )
+        for _ in range(runs)
+    )
 
 
 def test_import_is_quick():
@@ -233,6 +273,17 @@ def test_public_names_are_inventoried():
         assert getattr(selion, name) is not None
 
 
-PUBLIC = {"ClassScheme", "Instances", "LabelMap", "Raster", "find_instances", "load_dataset", "load_model", "map_fields", "open_raster", "predict"}
+PUBLIC = {
+    "ClassScheme",
+    "Instances",
+    "LabelMap",
+    "Raster",
+    "find_instances",
+    "load_dataset",
+    "load_model",
+    "map_fields",
+    "open_raster",
+    "predict",
+}
 PUBLIC |= {"compare_years", "composite", "evaluate", "to_fields", "train"}
 """Taking a name away is a decision: it is taken away here in the same change."""

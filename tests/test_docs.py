@@ -1,4 +1,6 @@
-"""The pages: every verb has one, the tutorials run, the site is whole and loads nothing from elsewhere."""
+"""The pages: every verb has one, the tutorials run, the site is whole and loads nothing from
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
 
 
 def test_every_verb_is_explained_outside_the_reference():
-    pages = "\n".join(path.read_text("utf-8") for path in DOCS.glob("*.md") if path.name != "cli.md")
+    pages = "\n".join(
+        path.read_text("utf-8") for path in DOCS.glob("*.md") if path.name != "cli.md"
+    )
     assert not [verb for verb in VERBS if f"selion {verb}" not in pages]
 
 
@@ -40,7 +44,10 @@ def test_python_reference_has_every_public_name_and_its_sections():
 
 
 def test_docstrings_become_markdown():
-    text = "Do it.\n\nParameters\n----------\na : int\n    What :func:`~selion.x` takes.\nb, c : str\n\nReturns\n-------\nstr\n    ``x``.\n"
+    text = (
+        "Do it.\n\nParameters\n----------\na : int\n    What :func:`~selion.x` takes.\n"
+        "b, c : str\n\nReturns\n-------\nstr\n    ``x``.\n"
+    )
     shown = api.prose(text)
     assert "- `a` (int)\n  What `selion.x` takes." in shown
     assert "- `b, c` (str)" in shown
@@ -49,11 +56,21 @@ def test_docstrings_become_markdown():
 
 def test_scripts_become_notebooks(tmp_path):
     nbformat = pytest.importorskip("nbformat")
-    (tmp_path / "a.py").write_text("# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nx = 1  # %% no cell\n\n# %%\nx\n")
+    (tmp_path / "a.py").write_text(
+        "# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nx = 1  # %% no cell\n\n# %%\nx\n"
+    )
     made = notebooks.read_script(tmp_path / "a.py")
-    assert [(c.cell_type, c.source) for c in made.cells] == [("markdown", "# Title\n\ntext"), ("code", "x = 1  # %% no cell"), ("code", "x")]
-    made.cells[1]["outputs"] = [nbformat.v4.new_output("stream", text=f"{tempfile.gettempdir()}/tmpx1_y/out.tif")]
-    assert "```text\nwork/out.tif\n```" in notebooks.to_markdown(made), "no folder of the machine that built the pages"
+    assert [(c.cell_type, c.source) for c in made.cells] == [
+        ("markdown", "# Title\n\ntext"),
+        ("code", "x = 1  # %% no cell"),
+        ("code", "x"),
+    ]
+    made.cells[1]["outputs"] = [
+        nbformat.v4.new_output("stream", text=f"{tempfile.gettempdir()}/tmpx1_y/out.tif")
+    ]
+    assert "```text\nwork/out.tif\n```" in notebooks.to_markdown(made), (
+        "no folder of the machine that built the pages"
+    )
     assert notebooks.to_markdown(made).startswith("# Title\n\ntext\n\n```python\nx = 1")
 
 
@@ -82,14 +99,29 @@ def test_tutorials_hold_no_outputs():
 
 @pytest.mark.slow
 def test_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
-    pytest.importorskip("material", reason="mkdocs-material is not installed: pip install 'selion[docs]'")
+    pytest.importorskip(
+        "material", reason="mkdocs-material is not installed: pip install 'selion[docs]'"
+    )
     own = {"SELION_DOCS_QUICK": "1", "NO_MKDOCS_2_WARNING": "1"}
-    words = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-d", str(tmp_path / "site")]
-    done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, env={**os.environ, **own}, check=False)
+    words = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "-q",
+        "--strict",
+        "-d",
+        str(tmp_path / "site"),
+    ]
+    done = subprocess.run(
+        words, cwd=REPO, capture_output=True, text=True, env={**os.environ, **own}, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     pages = sorted((tmp_path / "site").rglob("*.html"))
     assert {"index.html", "api.html", "numbers.html", "cli.html"} <= {page.name for page in pages}
     for page in pages:
         text = page.read_text("utf-8")
-        loaded = re.findall(r'<(?:script|img|iframe|source|video)[^>]*?\ssrc="([^"]+)"', text) + re.findall(r'<link[^>]*?\shref="([^"]+)"', text)
+        loaded = re.findall(
+            r'<(?:script|img|iframe|source|video)[^>]*?\ssrc="([^"]+)"', text
+        ) + re.findall(r'<link[^>]*?\shref="([^"]+)"', text)
         assert not [address for address in loaded if re.match(r"(https?:)?//", address)], page.name

@@ -1,4 +1,6 @@
-"""Tiny Segment Anything models with random weights, built from a configuration and saved as transformers saves them."""
+"""Tiny Segment Anything models with random weights, built from a configuration and saved as
+transformers saves them.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,19 @@ DECODER = {"hidden_size": 16, "mlp_dim": 128, "iou_head_hidden_dim": 16}
 def make(kind):
     torch.manual_seed(0)
     if kind == "sam":
-        return SamModel(SamConfig(vision_config=VISION, prompt_encoder_config=PROMPT, mask_decoder_config=DECODER))
+        return SamModel(
+            SamConfig(
+                vision_config=VISION, prompt_encoder_config=PROMPT, mask_decoder_config=DECODER
+            )
+        )
     if kind == "sam_hq":
-        return SamHQModel(SamHQConfig(vision_config=VISION, prompt_encoder_config=PROMPT, mask_decoder_config={**DECODER, "vit_dim": 32}))
+        return SamHQModel(
+            SamHQConfig(
+                vision_config=VISION,
+                prompt_encoder_config=PROMPT,
+                mask_decoder_config={**DECODER, "vit_dim": 32},
+            )
+        )
     backbone = Sam2HieraDetConfig(
         hidden_size=8,
         image_size=[64, 64],
@@ -55,13 +67,25 @@ def make(kind):
         backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
         fpn_hidden_size=16,
     )
-    return Sam2Model(Sam2Config(vision_config=vision, prompt_encoder_config=Sam2PromptEncoderConfig(**PROMPT), mask_decoder_config=Sam2MaskDecoderConfig(**DECODER)))
+    return Sam2Model(
+        Sam2Config(
+            vision_config=vision,
+            prompt_encoder_config=Sam2PromptEncoderConfig(**PROMPT),
+            mask_decoder_config=Sam2MaskDecoderConfig(**DECODER),
+        )
+    )
 
 
 def save(kind, folder):
-    """Write a checkpoint of a kind: ``sam``, ``sam2``, ``sam2_video`` (as SAM 2.1 is published), ``sam_hq``."""
+    """Write a checkpoint of a kind: ``sam``, ``sam2``, ``sam2_video`` (as SAM 2.1 is published),
+    ``sam_hq``.
+    """
     make(kind).save_pretrained(folder)
-    processor = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "size": {"longest_edge": 64}}
+    processor = {
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "size": {"longest_edge": 64},
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     if kind == "sam2_video":
         config = json.loads((folder / "config.json").read_text())

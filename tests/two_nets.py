@@ -1,6 +1,8 @@
-"""A map by two Ray nodes in two network namespaces whose link is cut in the middle.  Run by test_runners_cut.py in namespaces of its own, as their root.
+"""A map by two Ray nodes in two network namespaces whose link is cut in the middle.  Run by
+test_runners_cut.py in namespaces of its own, as their root.
 
-Usage: python two_nets.py FOLDER.  Prints one JSON object: what there was before the cut, what came of it.
+Usage: python two_nets.py FOLDER.  Prints one JSON object: what there was before the cut, what came
+of it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,17 @@ from functools import partial
 from pathlib import Path
 
 HERE, THERE, PORT = "10.77.0.1", "10.77.0.2", "6379"
-RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus", "1", "--object-store-memory", str(80 * 2**20), "--disable-usage-stats"]
+RAY = [
+    sys.executable,
+    "-m",
+    "ray.scripts.scripts",
+    "start",
+    "--num-cpus",
+    "1",
+    "--object-store-memory",
+    str(80 * 2**20),
+    "--disable-usage-stats",
+]
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
@@ -55,7 +67,17 @@ def start_nodes(folder):
         "--temp-dir",
         "/run/ray",
     ]  # in a folder with a short name: sockets lie there
-    node = ["ip", "netns", "exec", "far", *RAY, "--address", f"{HERE}:{PORT}", "--node-ip-address", THERE]
+    node = [
+        "ip",
+        "netns",
+        "exec",
+        "far",
+        *RAY,
+        "--address",
+        f"{HERE}:{PORT}",
+        "--node-ip-address",
+        THERE,
+    ]
     for command in (head, node):
         with (folder / "ray.log").open("a") as log:
             subprocess.run(command, check=True, stdout=log, stderr=log, timeout=120)
@@ -70,7 +92,11 @@ def main(folder):
     from strip_toys import Signing, image, network
 
     lay_the_link()
-    cluster.SETTINGS |= {"RAY_grpc_client_keepalive_time_ms": "10000", "RAY_grpc_client_keepalive_timeout_ms": "5000"}  # half of it, to be quicker
+    # half of it, to be quicker
+    cluster.SETTINGS |= {
+        "RAY_grpc_client_keepalive_time_ms": "10000",
+        "RAY_grpc_client_keepalive_timeout_ms": "5000",
+    }
     os.environ.update(SETTINGS)
     decided = plan(image(), Toy(), PredictOptions(block=100))
     alone = BlockJournal(folder / "alone", decided.key)
@@ -84,7 +110,9 @@ def main(folder):
 
         def cut():
             deadline = time.monotonic() + 120
-            while time.monotonic() < deadline and not {path.name for path in signs.iterdir()} - {network()}:
+            while time.monotonic() < deadline and not {path.name for path in signs.iterdir()} - {
+                network()
+            }:
                 time.sleep(0.02)  # the far node has begun its first block, and never puts it there
             ip("link set here down")
             seen["before"] = done(place)
@@ -93,11 +121,19 @@ def main(folder):
             seen["workers"] = run.workers
             scissors = threading.Thread(target=cut)
             scissors.start()
-            work = StripWork(image(), decided, BlockJournal("s3://bucket/journal", decided.key), partial(Signing, pause=0.2, folder=str(signs)), Toy())
+            work = StripWork(
+                image(),
+                decided,
+                BlockJournal("s3://bucket/journal", decided.key),
+                partial(Signing, pause=0.2, folder=str(signs)),
+                Toy(),
+            )
             seen["aside"] = len(run_blocks(work, run))
             scissors.join()
         names = sorted(path.name for path in (folder / "alone").glob("*.block"))
-        seen["same"] = all(place.get(name) == (folder / "alone" / name).read_bytes() for name in names)
+        seen["same"] = all(
+            place.get(name) == (folder / "alone" / name).read_bytes() for name in names
+        )
         seen["blocks"] = done(place)
     sys.stdout.write(json.dumps(seen) + "\n")
 

@@ -1,4 +1,6 @@
-"""Small things to look at, and a server that shows them: rasters, fields, photographs, and files that are not what they say."""
+"""Small things to look at, and a server that shows them: rasters, fields, photographs, and files
+that are not what they say.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,12 @@ from selion.web.view.place import EARTH, WebTile
 
 UTM = "EPSG:32633"
 CORNER = (300000.0, 5400000.0)
-CLASSES = {"names": ["background", "field", "boundary"], "things": ["field"], "boundary": "boundary", "colours": ["#000000", "#5ac85a", "#ffd500"]}
+CLASSES = {
+    "names": ["background", "field", "boundary"],
+    "things": ["field"],
+    "boundary": "boundary",
+    "colours": ["#000000", "#5ac85a", "#ffd500"],
+}
 
 
 def grid_of(edge: int, gsd: float = 10.0, crs: str | None = UTM) -> GeoBox:
@@ -34,13 +41,19 @@ def grid_of(edge: int, gsd: float = 10.0, crs: str | None = UTM) -> GeoBox:
         from selion.grid import photo_grid
 
         return photo_grid((edge, edge))
-    return GeoBox.from_bbox((west, north - edge * gsd, west + edge * gsd, north), crs, shape=(edge, edge))
+    return GeoBox.from_bbox(
+        (west, north - edge * gsd, west + edge * gsd, north), crs, shape=(edge, edge)
+    )
 
 
-def write_raster(path: Path, values: np.ndarray, bands, nodata=None, tags=None, crs: str | None = UTM) -> Path:
+def write_raster(
+    path: Path, values: np.ndarray, bands, nodata=None, tags=None, crs: str | None = UTM
+) -> Path:
     """Write (band, y, x) values as a COG."""
     grid = grid_of(values.shape[-1], crs=crs)
-    with store.create_cog(path, grid, bands, values.dtype, nodata=nodata, tags=tags or {}, block=128, force=True) as sink:
+    with store.create_cog(
+        path, grid, bands, values.dtype, nodata=nodata, tags=tags or {}, block=128, force=True
+    ) as sink:
         sink.write(whole(grid), values)
     return path
 
@@ -50,10 +63,17 @@ def frame_of(side: int, seed: int = 0) -> geopandas.GeoDataFrame:
     chance = np.random.default_rng(seed)
     step = 3200 / side
     x, y = (each.ravel() * step for each in np.meshgrid(np.arange(side), np.arange(side)))
-    shapes = shapely.box(CORNER[0] + x + 8, CORNER[1] - y - step + 8, CORNER[0] + x + step - 8, CORNER[1] - y - 8)
-    frame = geopandas.GeoDataFrame({"id": [f"field-{k}" for k in range(side**2)]}, geometry=shapes, crs=UTM)
+    shapes = shapely.box(
+        CORNER[0] + x + 8, CORNER[1] - y - step + 8, CORNER[0] + x + step - 8, CORNER[1] - y - 8
+    )
+    frame = geopandas.GeoDataFrame(
+        {"id": [f"field-{k}" for k in range(side**2)]}, geometry=shapes, crs=UTM
+    )
     frame["class"] = np.array(["field", "pond"])[(chance.random(side**2) < 0.2).astype(int)]
-    frame["metrics:area"], frame["metrics:perimeter"] = frame.area.astype("float32"), frame.length.astype("float32")
+    frame["metrics:area"], frame["metrics:perimeter"] = (
+        frame.area.astype("float32"),
+        frame.length.astype("float32"),
+    )
     frame["confidence"] = chance.beta(6, 2, side**2).astype("float32")
     return frame
 
@@ -63,14 +83,28 @@ def write_map(folder: Path, side: int = 20) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     edge = 320
     frame = frame_of(side)
-    ids = store.burn(frame.geometry.to_numpy(), range(1, len(frame) + 1), grid_of(edge)).astype(np.int32)
+    ids = store.burn(frame.geometry.to_numpy(), range(1, len(frame) + 1), grid_of(edge)).astype(
+        np.int32
+    )
     shade = np.random.default_rng(3).integers(300, 2500, side**2 + 1)[ids]
-    bands = [f"{season}:{colour}" for season in ("window_a", "window_b") for colour in ("red", "green", "blue", "nir")]
+    bands = [
+        f"{season}:{colour}"
+        for season in ("window_a", "window_b")
+        for colour in ("red", "green", "blue", "nir")
+    ]
     image = np.stack([shade * (0.5 + 0.1 * k) for k in range(8)]).astype(np.uint16)
     image[:, :40, :40] = 0
-    scores = np.stack([np.where(ids > 0, 20, 220), np.where(ids > 0, 230, 10), np.full(ids.shape, 4)]).astype(np.uint8)
+    scores = np.stack(
+        [np.where(ids > 0, 20, 220), np.where(ids > 0, 230, 10), np.full(ids.shape, 4)]
+    ).astype(np.uint8)
     write_raster(folder / "image.tif", image, bands, nodata=0)
-    write_raster(folder / "scores.tif", scores, CLASSES["names"], nodata=255, tags={"classes": json.dumps(CLASSES), "scores": "{}"})
+    write_raster(
+        folder / "scores.tif",
+        scores,
+        CLASSES["names"],
+        nodata=255,
+        tags={"classes": json.dumps(CLASSES), "scores": "{}"},
+    )
     write_raster(folder / "instances.tif", ids[None], ("instance",), nodata=0)
     fields.write_fields(frame, folder / "fields.parquet", force=True)
     return folder
@@ -92,7 +126,9 @@ def write_crops(folder: Path, photos: Path, count: int = 3) -> tuple[Path, Path]
         mask.putdata(ids.ravel().tolist())
         mask.putpalette([138, 102, 66, 60, 180, 75] + [128] * 762)
         mask.save(folder / "masks" / f"leaf{k}.png")
-        rows.append(f"leaf{k}.jpg,160,120,yes,{ids.mean():.3f},masks/leaf{k}.png,overlays/leaf{k}.jpg")
+        rows.append(
+            f"leaf{k}.jpg,160,120,yes,{ids.mean():.3f},masks/leaf{k}.png,overlays/leaf{k}.jpg"
+        )
     (folder / "crops.csv").write_text("\n".join(rows) + "\n")
     return folder, photos
 
@@ -100,7 +136,9 @@ def write_crops(folder: Path, photos: Path, count: int = 3) -> tuple[Path, Path]
 def tile_at(box, zoom: int) -> WebTile:
     """Return the tile in the middle of a box of web mercator."""
     n = (1 << zoom) / (2 * EARTH)
-    return WebTile(zoom, int(((box[0] + box[2]) / 2 + EARTH) * n), int((EARTH - (box[1] + box[3]) / 2) * n))
+    return WebTile(
+        zoom, int(((box[0] + box[2]) / 2 + EARTH) * n), int((EARTH - (box[1] + box[3]) / 2) * n)
+    )
 
 
 def tile_over(box) -> WebTile:
@@ -120,15 +158,25 @@ class Served:
     address: server.Address
     found: Discovery
 
-    def ask(self, path: str, headers: dict[str, str] | None = None, whole: str | None = None) -> SimpleNamespace:
+    def ask(
+        self, path: str, headers: dict[str, str] | None = None, whole: str | None = None
+    ) -> SimpleNamespace:
         connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=30)
         try:
-            connection.putrequest("GET", whole or f"/{self.address.token}/view/{path}", skip_host=True)
-            for name, value in ({"Host": f"127.0.0.1:{self.address.port}"} | (headers or {})).items():
+            connection.putrequest(
+                "GET", whole or f"/{self.address.token}/view/{path}", skip_host=True
+            )
+            for name, value in (
+                {"Host": f"127.0.0.1:{self.address.port}"} | (headers or {})
+            ).items():
                 connection.putheader(name, value)
             connection.endheaders()
             answer = connection.getresponse()
-            return SimpleNamespace(status=answer.status, body=answer.read(), headers={k.lower(): v for k, v in answer.getheaders()})
+            return SimpleNamespace(
+                status=answer.status,
+                body=answer.read(),
+                headers={k.lower(): v for k, v in answer.getheaders()},
+            )
         finally:
             connection.close()
 
@@ -158,7 +206,9 @@ def serving(*paths: Path):
 
 
 def read_tile(data: bytes) -> dict[str, list[dict]]:
-    """Decode a vector tile: layer -> features with id, properties and rings; an own reading of the specification."""
+    """Decode a vector tile: layer -> features with id, properties and rings; an own reading of the
+    specification.
+    """
     layers = {}
     for number, _, layer in messages(data):
         assert number == 3
@@ -204,7 +254,13 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 def value_of(body: bytes):
     number, _, value = next(messages(body))
-    return value.decode() if number == 1 else float(np.frombuffer(value, "<f8")[0]) if number == 3 else value
+    return (
+        value.decode()
+        if number == 1
+        else float(np.frombuffer(value, "<f8")[0])
+        if number == 3
+        else value
+    )
 
 
 def feature_of(body: bytes, keys, values) -> dict:
@@ -214,7 +270,9 @@ def feature_of(body: bytes, keys, values) -> dict:
             found["id"] = value
         elif number == 2:
             pairs = all_varints(value)
-            found["properties"] = {keys[k]: values[v] for k, v in zip(pairs[::2], pairs[1::2], strict=True)}
+            found["properties"] = {
+                keys[k]: values[v] for k, v in zip(pairs[::2], pairs[1::2], strict=True)
+            }
         elif number == 4:
             found["rings"] = rings_of(all_varints(value))
     return found

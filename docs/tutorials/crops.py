@@ -1,11 +1,13 @@
 # %% [markdown]
 # # Crops in photographs, without hand labels
 #
-# DepthCropSeg's idea: crops stand above the soil, so a depth map cut where it steps is a mask that nobody had to draw. People only say which
-# masks are good; a model learns from those, looks at everything again, and learns once more from what both say.
+# DepthCropSeg's idea: crops stand above the soil, so a depth map cut where it steps is a mask that
+# nobody had to draw. People only say which masks are good; a model learns from those, looks at
+# everything again, and learns once more from what both say.
 #
-# The photographs here are simulated, so depth and truth are known. With your own, `selion label depth photos/ -o pseudo/` computes depth with
-# Depth Anything V2, or takes depth maps of yours (`--depth FOLDER`).
+# The photographs here are simulated, so depth and truth are known. With your own,
+# `selion label depth photos/ -o pseudo/` computes depth with Depth Anything V2, or takes depth maps
+# of yours (`--depth FOLDER`).
 
 # %%
 import tempfile
@@ -28,25 +30,32 @@ photos["p00"].image
 # %% [markdown]
 # ## Masks out of depth
 #
-# The threshold lies where the mean step along the contour of a depth is largest; `quality` says how sharply, and is what the screening page
-# sorts by.
+# The threshold lies where the mean step along the contour of a depth is largest; `quality` says how
+# sharply, and is what the screening page sorts by.
 
 # %%
 depths = {photo.image.values.tobytes(): photo.depth for photo in photos.values()}
-rows = label_photos(work / "photos", work / "pseudo", ComputedDepths(lambda image: depths[image.tobytes()], "simulated"))
+rows = label_photos(
+    work / "photos",
+    work / "pseudo",
+    ComputedDepths(lambda image: depths[image.tobytes()], "simulated"),
+)
 [(row.key, round(row.cover, 2), round(row.quality, 2)) for row in rows[:4]]
 
 # %%
 first = np.asarray(Image.open(work / "pseudo" / "masks" / "p00.png"))
 known = first != 255
-print(f"{np.mean(first[known] == photos['p00'].labels.ids[known]):.1%} of the pixels of p00 are as they truly are")
+print(
+    f"{np.mean(first[known] == photos['p00'].labels.ids[known]):.1%} of the pixels of p00 are as "
+    "they truly are"
+)
 selion.LabelMap(first, photos["p00"].labels.grid, photos["p00"].labels.classes)
 
 # %% [markdown]
 # ## Screening
 #
-# `selion label screen photos/ pseudo/` shows contact sheets on a local page: most masks are passed or refused at a glance. Without anybody at
-# hand, quality decides.
+# `selion label screen photos/ pseudo/` shows contact sheets on a local page: most masks are passed
+# or refused at a glance. Without anybody at hand, quality decides.
 
 # %%
 kept = keep_pseudo(work / "pseudo", least=0.3)
@@ -56,8 +65,9 @@ len(kept.entries)
 # %% [markdown]
 # ## Two stages
 #
-# `selion label selftrain crops --pseudo pseudo/ -o run/` trains on what was kept, compares its answers with the labels, erases (255) where they
-# differ, and trains again. A handful of steps show it here; they begin at the model that ships, which has seen hand-made masks of wheat. Labels of
+# `selion label selftrain crops --pseudo pseudo/ -o run/` trains on what was kept, compares its
+# answers with the labels, erases (255) where they differ, and trains again. A handful of steps show
+# it here; they begin at the model that ships, which has seen hand-made masks of wheat. Labels of
 # people from this field, where there are some, are put in with `--set data.dataset=FOLDER`.
 
 # %%
@@ -84,8 +94,9 @@ selion.load_model(folder).card
 # %% [markdown]
 # ## Is it worth anything?
 #
-# Colour rules cost nothing, so they stand beside every model. Simulated leaves are as green as paint, so here the rules win; on real wheat
-# `crops-rgb` does ([Weights](../weights.md)). Ten photographs and ten steps leave the model about where it was: that is the size of this page, and
+# Colour rules cost nothing, so they stand beside every model. Simulated leaves are as green as
+# paint, so here the rules win; on real wheat `crops-rgb` does ([Weights](../weights.md)). Ten
+# photographs and ten steps leave the model about where it was: that is the size of this page, and
 # not of the method.
 
 # %%
@@ -95,10 +106,15 @@ for part in ("images", "masks"):
     (work / "truth" / part).mkdir(parents=True)
 for seed in (20, 21):
     photo = simulate_photo(seed, (128, 160))
-    Image.fromarray(np.moveaxis(photo.image.values, 0, -1)).save(work / "truth" / "images" / f"v{seed}.png")
+    Image.fromarray(np.moveaxis(photo.image.values, 0, -1)).save(
+        work / "truth" / "images" / f"v{seed}.png"
+    )
     Image.fromarray(photo.labels.ids).save(work / "truth" / "masks" / f"v{seed}.png")
 val = selion.load_dataset(work / "truth", classes=photos["p00"].labels.classes)
-systems = {"self-trained": segmenter_system(selion.load_model(folder), val.classes), **photo_systems(["crops-rgb"], val.classes, threads=1)}
+systems = {
+    "self-trained": segmenter_system(selion.load_model(folder), val.classes),
+    **photo_systems(["crops-rgb"], val.classes, threads=1),
+}
 scores = evaluate_pixels(systems, val, val.classes)
 print(scores.to_markdown())
 

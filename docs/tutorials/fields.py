@@ -1,9 +1,11 @@
 # %% [markdown]
 # # Fields at scale
 #
-# From an area and a year to a table of fields, as in PRUE (arXiv 2603.27101): scenes are searched and chosen, composed to two cloud-free
-# seasons, segmented window by window, and drawn as one seamless table. Everything here runs on a simulated Sentinel-2 archive, so that the
-# truth is known and no network is needed; with `provider="earth-search"`, the default, the same lines map a real place.
+# From an area and a year to a table of fields, as in PRUE (arXiv 2603.27101): scenes are searched
+# and chosen, composed to two cloud-free seasons, segmented window by window, and drawn as one
+# seamless table. Everything here runs on a simulated Sentinel-2 archive, so that the truth is known
+# and no network is needed; with `provider="earth-search"`, the default, the same lines map a real
+# place.
 
 # %%
 import json
@@ -15,14 +17,16 @@ from selion.pipeline.areas import AreaOptions
 from selion.simulation.archive import simulate_archive
 
 work = Path(tempfile.mkdtemp())
-archive = simulate_archive(work / "archive", seed=3, centre=(13.0, 50.0), size_km=(1.5, 1.5), n_dates=3, clouds=(0.1, 0.3))
+archive = simulate_archive(
+    work / "archive", seed=3, centre=(13.0, 50.0), size_km=(1.5, 1.5), n_dates=3, clouds=(0.1, 0.3)
+)
 area = dict(archive.area)  # GeoJSON: a file of polygons or (west, south, east, north) do as well
 
 # %% [markdown]
 # ## The composite
 #
-# `selion.composite` asks the catalogue, looks at coarse cloud masks before it reads a single band, and writes the median of what is clear.
-# What no scene shows is a mask, not a zero.
+# `selion.composite` asks the catalogue, looks at coarse cloud masks before it reads a single band,
+# and writes the median of what is clear. What no scene shows is a mask, not a zero.
 
 # %%
 options = AreaOptions(provider=str(archive.catalogue))
@@ -32,8 +36,8 @@ image
 # %% [markdown]
 # ## Probabilities
 #
-# The model brings its scaling, its bands and its ground sampling distance with it. Windows overlap and are blended on one lattice, so the
-# size of a block decides memory and never the result.
+# The model brings its scaling, its bands and its ground sampling distance with it. Windows overlap
+# and are blended on one lattice, so the size of a block decides memory and never the result.
 
 # %%
 model = selion.load_model("fields-s2-2season")
@@ -43,8 +47,8 @@ probabilities
 # %% [markdown]
 # ## Objects and outlines
 #
-# Objects are basins of a watershed that are joined over every block's edge; outlines share their corners, so that neighbours stay neighbours
-# after simplification.
+# Objects are basins of a watershed that are joined over every block's edge; outlines share their
+# corners, so that neighbours stay neighbours after simplification.
 
 # %%
 instances = selion.find_instances(probabilities, model.classes)
@@ -55,12 +59,13 @@ fields = selion.to_fields(instances)
 fields[["metrics:area", "metrics:perimeter", "confidence"]].describe().round(2)
 
 # %% [markdown]
-# With `pip install 'selion[notebook]'` and `from selion.reports.notebook import show_fields`, `show_fields(fields)` is a map that can be moved and
-# asked.
+# With `pip install 'selion[notebook]'` and `from selion.reports.notebook import show_fields`,
+# `show_fields(fields)` is a map that can be moved and asked.
 #
 # ## In one call
 #
-# The same, with everything resumable beside the output: killed and called again, it goes on and gives the identical file.
+# The same, with everything resumable beside the output: killed and called again, it goes on and
+# gives the identical file.
 
 # %%
 mapped = selion.map_fields(area, work / "fields.parquet", year=2024, area_options=options)
@@ -69,8 +74,9 @@ len(mapped)
 # %% [markdown]
 # ## How good is it?
 #
-# The simulation knows its truth. Here a map is compared with polygons, within the area that was mapped; given a model and a folder of images
-# with truth, `selion.evaluate` also puts answers beside it that have not even seen the image, because a score without a baseline says little.
+# The simulation knows its truth. Here a map is compared with polygons, within the area that was
+# mapped; given a model and a folder of images with truth, `selion.evaluate` also puts answers
+# beside it that have not even seen the image, because a score without a baseline says little.
 
 # %%
 from selion.evaluation import evaluate_files

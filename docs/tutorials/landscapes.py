@@ -1,9 +1,11 @@
 # %% [markdown]
 # # Smallholder landscapes with a language model
 #
-# Fields of a tenth of a hectare, trees and ponds between them, imagery of half a metre: MAgSeg writes the mask of a patch as text, row by
-# row, while it looks at the whole image. Here a tiny model does the same on a processor, from simulated scenes, in seconds: it shows the road
-# and not the quality. What it reaches after fifteen minutes, and what that is worth, is in [Language models](../language.md).
+# Fields of a tenth of a hectare, trees and ponds between them, imagery of half a metre: MAgSeg
+# writes the mask of a patch as text, row by row, while it looks at the whole image. Here a tiny
+# model does the same on a processor, from simulated scenes, in seconds: it shows the road and not
+# the quality. What it reaches after fifteen minutes, and what that is worth, is in [Language
+# models](../language.md).
 
 # %%
 import tempfile
@@ -24,7 +26,8 @@ scene.instances
 # %% [markdown]
 # ## A mask is a text
 #
-# Run-length rows with the classes' names; equal rows are folded. `decode` never fails: what cannot be read is 255, and it says why.
+# Run-length rows with the classes' names; equal rows are folded. `decode` never fails: what cannot
+# be read is 255, and it says why.
 
 # %%
 from selion.models.language.rrle import CODECS, decode, encode
@@ -45,14 +48,23 @@ assert (damaged == 255).any()
 # %% [markdown]
 # ## A model that speaks
 #
-# `selion train magseg-tiny -o tiny` trains it for 900 steps; here are 12, on two scenes. `selion train magseg --set language.base=FOLDER` takes
-# a real vision-language model and LoRA, the same way; rewards (GRPO on the mean Dice) follow with `grpo.steps`.
+# `selion train magseg-tiny -o tiny` trains it for 900 steps; here are 12, on two scenes.
+# `selion train magseg --set language.base=FOLDER` takes a real vision-language model and LoRA, the
+# same way; rewards (GRPO on the mean Dice) follow with `grpo.steps`.
 
 # %%
 from selion.training import read_recipe
 from selion.training.language_run import plan_language, train_language
 
-few = ["sft.steps=12", "sft.batch=8", "sft.save_every=12", "simulate.scenes=2", "simulate.validation=1", "simulate.edge=256", "inspect.patches=4"]
+few = [
+    "sft.steps=12",
+    "sft.batch=8",
+    "sft.save_every=12",
+    "simulate.scenes=2",
+    "simulate.validation=1",
+    "simulate.edge=256",
+    "inspect.patches=4",
+]
 result = train_language(plan_language(read_recipe("magseg-tiny", few)), work / "tiny")
 model = selion.load_model(work / "tiny" / "model")
 model.card
@@ -60,8 +72,8 @@ model.card
 # %% [markdown]
 # ## The same sentence as with a U-Net
 #
-# The reply is decoded to classes, one-hot and 255 where it could not be read; so windows, blending, objects and outlines are those of every
-# other model.
+# The reply is decoded to classes, one-hot and 255 where it could not be read; so windows, blending,
+# objects and outlines are those of every other model.
 
 # %%
 small = simulate(6, (96, 96), 4.0, "smallholder", bands="rgb")
@@ -72,8 +84,9 @@ probabilities
 # %% [markdown]
 # ## Boundaries from a model that knows them
 #
-# Coarse masks join neighbours. A boundary model parts them (`selion map IMAGE --model LANGUAGE --refine MODEL`, as MAgSeg does with EPOC):
-# here the packaged model of fields takes both parts. It was trained on the large fields of the USA and is out of its depth among fields this
+# Coarse masks join neighbours. A boundary model parts them (`selion map IMAGE --model
+# LANGUAGE --refine MODEL`, as MAgSeg does with EPOC): here the packaged model of fields takes both
+# parts. It was trained on the large fields of the USA and is out of its depth among fields this
 # small: the score below says so.
 
 # %%
@@ -82,7 +95,8 @@ objects = selion.find_instances(selion.predict(scene.image, fields), fields.clas
 objects
 
 # %% [markdown]
-# Merge-and-match, MAgSeg's score, joins what was split before it compares, so that a field in two pieces is not punished twice.
+# Merge-and-match, MAgSeg's score, joins what was split before it compares, so that a field in two
+# pieces is not punished twice.
 
 # %%
 from selion.metrics import merged_scores, overlap_table
@@ -91,5 +105,7 @@ finer = objects.ids.shape[0] // scene.instances.ids.shape[0]
 truth = scene.instances.ids.repeat(finer, 0).repeat(finer, 1)
 merged = merged_scores(overlap_table(truth, objects.ids))
 print(f"mean IoU {merged.iou.mean():.2f}, median {np.median(merged.iou):.2f}")
-print(f"{merged.missed} of {len(merged.iou)} fields missed, {merged.false} found where there is none")
+print(
+    f"{merged.missed} of {len(merged.iou)} fields missed, {merged.false} found where there is none"
+)
 assert len(merged.iou) == scene.instances.ids.max()

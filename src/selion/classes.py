@@ -8,7 +8,8 @@ from selion.errors import BadInput, UnknownName
 from selion.extras import face
 
 IGNORE = 255
-"""Not known, not counted: presence-only background, trimap uncertainty, unreadable text.  Never a class."""
+"""Not known, not counted: presence-only background, trimap uncertainty, unreadable text.  Never a
+class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,10 @@ class ClassScheme:
             if name not in self.names:
                 raise UnknownName.among("class", name, self.names)
         if self.colours and len(self.colours) != len(self.names):
-            message = f"{len(self.colours)} colours were given for {len(self.names)} classes: give one each, or none."
+            message = (
+                f"{len(self.colours)} colours were given for {len(self.names)} classes: give one "
+                "each, or none."
+            )
             raise BadInput(message)
 
     def __len__(self) -> int:
@@ -55,7 +59,12 @@ class ClassScheme:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for TOML, JSON and raster tags."""
-        return {"names": list(self.names), "things": list(self.things), "boundary": self.boundary, "colours": list(self.colours)}
+        return {
+            "names": list(self.names),
+            "things": list(self.things),
+            "boundary": self.boundary,
+            "colours": list(self.colours),
+        }
 
     @classmethod
     def from_dict(cls, table: dict[str, object]) -> ClassScheme:
@@ -65,12 +74,16 @@ class ClassScheme:
             return tuple(str(v) for v in table.get(key) or ())  # type: ignore[attr-defined]
 
         boundary = table.get("boundary")
-        return cls(names("names"), names("things"), str(boundary) if boundary else None, names("colours"))
+        return cls(
+            names("names"), names("things"), str(boundary) if boundary else None, names("colours")
+        )
 
 
 FTW2 = ClassScheme(("background", "field"), ("field",), None, ("#000000", "#5ac85a"))
 """Fields of The World, two classes."""
-FTW3 = ClassScheme(("background", "field", "boundary"), ("field",), "boundary", ("#000000", "#5ac85a", "#ffd500"))
+FTW3 = ClassScheme(
+    ("background", "field", "boundary"), ("field",), "boundary", ("#000000", "#5ac85a", "#ffd500")
+)
 """Fields of The World, three classes: boundary is the line that parts fields."""
 ALU = ClassScheme(
     ("others", "field", "tree", "cloud", "pond", "well"),

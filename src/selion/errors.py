@@ -6,21 +6,25 @@
     ├── BadInput              what was given cannot be used as it is
     │   ├── UnreadableFile    missing, truncated or of no known format
     │   ├── BandMismatch      bands or their number do not fit the model
-    │   ├── GridMismatch      two things that must lie on one grid do not; a rotated grid; no CRS where metres are needed
+    │   ├── GridMismatch      two things that must lie on one grid do not; a rotated grid; no CRS
+    │   │                     where metres are needed
     │   ├── EmptyImage        nothing but nodata
-    │   └── UnknownName       no model, dataset, class or option value of that name (the nearest one is offered)
+    │   └── UnknownName       no model, dataset, class or option value of that name (the nearest one
+    │                         is offered)
     ├── OutputExists          the output is there already and --force was not given
     ├── OutputFailed          the output cannot be written: no permission, no space
-    ├── Incomplete            the output is there, but some blocks of it could not be done and are missing
+    ├── Incomplete            the output is there, but some blocks of it could not be done and are
+    │                         missing
     ├── SearchFailed          a catalogue did not answer, or with something that is none
     │   └── NoScenes          it answered, and there is nothing to use
     ├── FetchFailed           a download did not arrive whole
     │   └── ChecksumMismatch  it arrived, but it is not what the card says
-    ├── UnsafeFile            a file that would have to be executed to be read (a pickle with code in it)
+    ├── UnsafeFile            a file that would have to be executed to be read (a pickle with code
+    │                         in it)
     └── MissingExtra          an optional dependency is not installed
 
-One message is one sentence: what was given, what was wanted, what to do.  The command line prints it and exits with 2
-(3 for Incomplete).
+One message is one sentence: what was given, what was wanted, what to do.  The command line prints
+it and exits with 2 (3 for Incomplete).
 """
 
 from __future__ import annotations
@@ -61,7 +65,13 @@ class UnknownName(BadInput):
         """Build the sentence that names the nearest known value."""
         known = list(known)
         near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}." if known else "there is none."
+        hint = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"known: {', '.join(sorted(known))}."
+            if known
+            else "there is none."
+        )
         return cls(f"There is no {kind} called {given!r}: {hint}")
 
 
@@ -74,7 +84,10 @@ class OutputFailed(SelionError):
 
 
 class Incomplete(SelionError):
-    """The output is written, but blocks that could not be done are missing in it; the command line exits with 3."""
+    """The output is written, but blocks that could not be done are missing in it.
+
+    The command line exits with 3.
+    """
 
 
 class SearchFailed(SelionError):

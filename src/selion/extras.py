@@ -12,7 +12,8 @@ from selion.errors import MissingExtra
 def face(thing: object) -> str | None:
     """Return the HTML with which a notebook shows one of our types.
 
-    The ground knows no face: pictures are a whole's business (:mod:`selion.reports.notebook`), which is looked up by name when somebody looks, and not before.
+    The ground knows no face: pictures are a whole's business (:mod:`selion.reports.notebook`),
+    which is looked up by name when somebody looks, and not before.
     """
     shown: str | None = importlib.import_module("selion.reports.notebook").html(thing)
     return shown
@@ -32,6 +33,9 @@ def require(module: str, extra: str) -> ModuleType:
         If it is not installed; the message holds the ``pip install`` line.
     """
     if not available(module.partition(".")[0]):
-        message = f"This needs {module.partition('.')[0]}, which is not installed: pip install 'selion[{extra}]'."
+        message = (
+            f"This needs {module.partition('.')[0]}, which is not installed: pip install "
+            f"'selion[{extra}]'."
+        )
         raise MissingExtra(message)
     return importlib.import_module(module)

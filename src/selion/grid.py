@@ -1,7 +1,9 @@
-"""Where things are: grids, regions of a grid, and the lattice of windows that every prediction shares.
+"""Where things are.
 
-A grid is an :class:`odc.geo.geobox.GeoBox`: a shape, an affine transform and a CRS in one hashable value.  A photograph is a grid
-without a CRS whose unit is the pixel.
+Grids, regions of a grid, and the lattice of windows that every prediction shares.
+
+A grid is an :class:`odc.geo.geobox.GeoBox`: a shape, an affine transform and a CRS in one hashable
+value.  A photograph is a grid without a CRS whose unit is the pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from pyproj import Geod
 from selion.errors import BadInput, GridMismatch
 
 Roi = tuple[slice, slice]
-"""Rows and columns: it indexes arrays (``values[:, *roi]``) and grids (``grid[roi]``) alike.  Always explicit non-negative bounds."""
+"""Rows and columns: it indexes arrays (``values[:, *roi]``) and grids (``grid[roi]``) alike.
+Always explicit non-negative bounds."""
 
 
 def photo_grid(shape: tuple[int, int]) -> GeoBox:
@@ -62,9 +65,16 @@ def roi_shape(roi: Roi) -> tuple[int, int]:
 
 
 def tiles(shape: tuple[int, int], size: int) -> list[Roi]:
-    """Cut ``shape`` (y, x) into a row-major list of disjoint square regions of ``size`` px; the last ones are smaller."""
+    """Cut ``shape`` (y, x) into a row-major list of disjoint square regions of ``size`` px.
+
+    The last ones are smaller.
+    """
     height, width = shape
-    return [(slice(top, min(top + size, height)), slice(left, min(left + size, width))) for top in range(0, height, size) for left in range(0, width, size)]
+    return [
+        (slice(top, min(top + size, height)), slice(left, min(left + size, width)))
+        for top in range(0, height, size)
+        for left in range(0, width, size)
+    ]
 
 
 def check_north_up(grid: GeoBox, name: str = "the image") -> None:
@@ -77,11 +87,16 @@ def check_north_up(grid: GeoBox, name: str = "the image") -> None:
     """
     transform = grid.transform
     if abs(transform.b) > 1e-9 * abs(transform.a) or abs(transform.d) > 1e-9 * abs(transform.e):
-        message = f"{name} has a rotated geotransform ({tuple(round(v, 6) for v in transform[:6])}): warp it north-up first, for example with gdalwarp."
+        message = (
+            f"{name} has a rotated geotransform ({tuple(round(v, 6) for v in transform[:6])}): "
+            "warp it north-up first, for example with gdalwarp."
+        )
         raise GridMismatch(message)
 
 
-def same_grid(one: GeoBox, other: GeoBox, names: tuple[str, str] = ("the first", "the second")) -> None:
+def same_grid(
+    one: GeoBox, other: GeoBox, names: tuple[str, str] = ("the first", "the second")
+) -> None:
     """Check that two grids are the same to a hundredth of a pixel.
 
     Raises
@@ -93,31 +108,46 @@ def same_grid(one: GeoBox, other: GeoBox, names: tuple[str, str] = ("the first",
         what = f"{tuple(one.shape)} and {tuple(other.shape)} pixels"
     elif one.crs != other.crs:
         what = f"CRS {one.crs} and {other.crs}"
-    elif any(abs(a - b) > 0.01 * abs(one.transform.a) for a, b in zip(one.transform[:6], other.transform[:6], strict=True)):
+    elif any(
+        abs(a - b) > 0.01 * abs(one.transform.a)
+        for a, b in zip(one.transform[:6], other.transform[:6], strict=True)
+    ):
         what = f"transforms {tuple(one.transform[:6])} and {tuple(other.transform[:6])}"
     else:
         return
-    message = f"{names[0]} and {names[1]} lie on different grids ({what}): resample one onto the other."
+    message = (
+        f"{names[0]} and {names[1]} lie on different grids ({what}): resample one onto the other."
+    )
     raise GridMismatch(message)
 
 
 def ground_sampling_distance(grid: GeoBox) -> float | None:
-    """Return the mean pixel size on the ground, in metres, at the centre of the grid; None without a CRS.
+    """Return the mean pixel size on the ground, in metres, at the centre of the grid.
 
-    Measured on the ellipsoid, so it is right in degrees, in feet and in Web Mercator, whose metres are not metres.
+    None without a CRS.
+
+    Measured on the ellipsoid, so it is right in degrees, in feet and in Web Mercator, whose metres
+    are not metres.
     """
     size = pixel_metres(grid)
     return None if size is None else math.sqrt(size[0] * size[1])
 
 
 def pixel_metres(grid: GeoBox) -> tuple[float, float] | None:
-    """Return the (y, x) edges of a pixel on the ground, in metres, at the centre of the grid; None without a CRS."""
+    """Return the (y, x) edges of a pixel on the ground, in metres, at the centre of the grid.
+
+    None without a CRS.
+    """
     if grid.crs is None:
         return None
     height, width = grid.shape
     step_y, step_x = max(height // 8, 1), max(width // 8, 1)
     transform = grid.transform
-    points = [transform * (width / 2, height / 2), transform * (width / 2 + step_x, height / 2), transform * (width / 2, height / 2 + step_y)]
+    points = [
+        transform * (width / 2, height / 2),
+        transform * (width / 2 + step_x, height / 2),
+        transform * (width / 2, height / 2 + step_y),
+    ]
     lons, lats = _lonlat(grid, points)
     geod = Geod(ellps="WGS84")
     _, _, east = geod.inv(lons[0], lats[0], lons[1], lats[1])
@@ -128,20 +158,28 @@ def pixel_metres(grid: GeoBox) -> tuple[float, float] | None:
 def _lonlat(grid: GeoBox, points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
     from pyproj import CRS, Transformer
 
-    to_lonlat = Transformer.from_crs(CRS.from_user_input(str(grid.crs)), "EPSG:4326", always_xy=True)
+    to_lonlat = Transformer.from_crs(
+        CRS.from_user_input(str(grid.crs)), "EPSG:4326", always_xy=True
+    )
     lons, lats = to_lonlat.transform([p[0] for p in points], [p[1] for p in points])
     if not all(math.isfinite(v) for v in (*lons, *lats)):
-        message = f"The grid's centre cannot be placed on the globe (CRS {grid.crs}): check the CRS of the image."
+        message = (
+            f"The grid's centre cannot be placed on the globe (CRS {grid.crs}): check the CRS of "
+            "the image."
+        )
         raise GridMismatch(message)
     return list(lons), list(lats)
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """The global lattice of windows over a grid: it depends on nothing but the grid's shape, the window and the overlap.
+    """The global lattice of windows over a grid.
 
-    Windows start every ``stride`` pixels; the last one in each direction is moved back so that it ends at the edge.  Because the lattice
-    is global, any block can work out which windows touch it, and all blocks agree.
+    It depends on nothing but the grid's shape, the window and the overlap.
+
+    Windows start every ``stride`` pixels; the last one in each direction is moved back so that it
+    ends at the edge.  Because the lattice is global, any block can work out which windows touch it,
+    and all blocks agree.
     """
 
     shape: tuple[int, int]
@@ -153,7 +191,10 @@ class Lattice:
 
     def __post_init__(self) -> None:
         if self.window < 1 or not 0 <= self.overlap <= 0.75:
-            message = f"A window of {self.window} px with overlap {self.overlap} was asked for; wanted is a positive window and an overlap from 0 to 0.75."
+            message = (
+                f"A window of {self.window} px with overlap {self.overlap} was asked for; wanted "
+                "is a positive window and an overlap from 0 to 0.75."
+            )
             raise BadInput(message)
 
     @property
@@ -176,12 +217,26 @@ class Lattice:
         return len(self.starts[0]) * len(self.starts[1])
 
     def window_roi(self, row: int, column: int) -> Roi:
-        """Region of the window in lattice row ``row``, column ``column``; it passes the edge if the grid is smaller than a window."""
+        """Region of the window in lattice row ``row``, column ``column``.
+
+        It passes the edge if the grid is smaller than a window.
+        """
         top, left = self.starts[0][row], self.starts[1][column]
         return slice(top, top + self.window), slice(left, left + self.window)
 
     def touching(self, roi: Roi) -> Iterator[tuple[int, int]]:
-        """Lattice positions (row, column), row-major, of all windows that share a pixel with ``roi``."""
-        rows = [k for k, top in enumerate(self.starts[0]) if top < roi[0].stop and top + self.window > roi[0].start]
-        columns = [k for k, left in enumerate(self.starts[1]) if left < roi[1].stop and left + self.window > roi[1].start]
+        """Lattice positions of all windows that share a pixel with ``roi``.
+
+        They are (row, column), row-major.
+        """
+        rows = [
+            k
+            for k, top in enumerate(self.starts[0])
+            if top < roi[0].stop and top + self.window > roi[0].start
+        ]
+        columns = [
+            k
+            for k, left in enumerate(self.starts[1])
+            if left < roi[1].stop and left + self.window > roi[1].start
+        ]
         return ((row, column) for row in rows for column in columns)

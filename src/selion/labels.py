@@ -31,7 +31,10 @@ class LabelMap:
             raise BadInput(message)
 
     def __repr__(self) -> str:
-        return f"<LabelMap {self.ids.shape[0]} x {self.ids.shape[1]}, {', '.join(self.classes.names)}, {self.grid.crs or 'a photograph'}>"
+        return (
+            f"<LabelMap {self.ids.shape[0]} x {self.ids.shape[1]}, "
+            f"{', '.join(self.classes.names)}, {self.grid.crs or 'a photograph'}>"
+        )
 
     def _repr_html_(self) -> str | None:
         return face(self)
@@ -42,7 +45,13 @@ class LabelMap:
 
 
 def _no_table() -> pd.DataFrame:
-    return pd.DataFrame({"id": pd.Series(dtype="int64"), "class": pd.Series(dtype="string"), "score": pd.Series(dtype="float32")})
+    return pd.DataFrame(
+        {
+            "id": pd.Series(dtype="int64"),
+            "class": pd.Series(dtype="string"),
+            "score": pd.Series(dtype="float32"),
+        }
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,7 +68,10 @@ class Instances:
         _check_ids(self.ids, self.grid)
 
     def __repr__(self) -> str:
-        return f"<Instances {self.ids.shape[0]} x {self.ids.shape[1]}, {len(self.table):,} objects in the table, {self.grid.crs or 'a photograph'}>"
+        return (
+            f"<Instances {self.ids.shape[0]} x {self.ids.shape[1]}, {len(self.table):,} objects in "
+            f"the table, {self.grid.crs or 'a photograph'}>"
+        )
 
     def _repr_html_(self) -> str | None:
         return face(self)
@@ -71,15 +83,20 @@ class Instances:
 
 def _check_ids(ids: np.ndarray, grid: GeoBox) -> None:
     if ids.shape != tuple(grid.shape):
-        message = f"Ids of shape {ids.shape} do not fit a grid of {tuple(grid.shape)}: wanted (y, x)."
+        message = (
+            f"Ids of shape {ids.shape} do not fit a grid of {tuple(grid.shape)}: wanted (y, x)."
+        )
         raise GridMismatch(message)
 
 
-def class_labels(instances: Instances, width: int = 1, ignore: np.ndarray | None = None) -> LabelMap:
+def class_labels(
+    instances: Instances, width: int = 1, ignore: np.ndarray | None = None
+) -> LabelMap:
     """Turn object ids into background, field and boundary.
 
-    The boundary is the outermost ``width`` pixels *inside* each object, so that field and boundary together are exactly the object.
-    (Fields of The World burns a line over both sides instead; there field and boundary together are half a line too wide.)
+    The boundary is the outermost ``width`` pixels *inside* each object, so that field and boundary
+    together are exactly the object.  (Fields of The World burns a line over both sides instead;
+    there field and boundary together are half a line too wide.)
 
     Parameters
     ----------
@@ -88,7 +105,8 @@ def class_labels(instances: Instances, width: int = 1, ignore: np.ndarray | None
     width : int
         Boundary width in pixels, counted in 8-neighbour steps; 0 gives no boundary.
     ignore : (y, x) bool ndarray, optional
-        Pixels that become IGNORE.  They do not count as another object for the boundary of their neighbours.
+        Pixels that become IGNORE.  They do not count as another object for the boundary of their
+        neighbours.
 
     Returns
     -------
@@ -101,7 +119,9 @@ def class_labels(instances: Instances, width: int = 1, ignore: np.ndarray | None
         size = 2 * width + 1
         known = np.ones(ids.shape, bool) if ignore is None else ~ignore
         top = ndimage.maximum_filter(np.where(known, ids, 0), size, mode="nearest")
-        bottom = ndimage.minimum_filter(np.where(known, ids, np.iinfo(ids.dtype).max), size, mode="nearest")
+        bottom = ndimage.minimum_filter(
+            np.where(known, ids, np.iinfo(ids.dtype).max), size, mode="nearest"
+        )
         labels[(ids > 0) & (top != bottom)] = 2
     if ignore is not None:
         labels[ignore] = IGNORE

@@ -7,7 +7,10 @@ from typing import Protocol
 
 
 class OnStep(Protocol):
-    """Is called while work goes on; whoever wants to stop the work raises KeyboardInterrupt here."""
+    """Is called while work goes on.
+
+    Whoever wants to stop the work raises KeyboardInterrupt here.
+    """
 
     def __call__(self, stage: str, done: float, total: float, detail: str = "", /) -> None:
         """Take note that ``done`` of ``total`` parts of a stage are finished."""

@@ -1,4 +1,7 @@
-"""Raster: bands of pixels on a grid; Source: anything that a Raster can be read from; Sink: anything that one can be written to."""
+"""Raster: bands of pixels on a grid; Source: anything that a Raster can be read from.
+
+Sink: anything that one can be written to.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +31,30 @@ class Raster:
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.values.shape[1:] != tuple(self.grid.shape):
-            message = f"Values of shape {self.values.shape} do not fit a grid of {tuple(self.grid.shape)}: wanted (band, y, x)."
+            message = (
+                f"Values of shape {self.values.shape} do not fit a grid of "
+                f"{tuple(self.grid.shape)}: wanted (band, y, x)."
+            )
             raise GridMismatch(message)
         if len(self.bands) != self.values.shape[0]:
-            message = f"{len(self.bands)} band names were given for {self.values.shape[0]} bands: give one name per band."
+            message = (
+                f"{len(self.bands)} band names were given for {self.values.shape[0]} bands: give "
+                "one name per band."
+            )
             raise BandMismatch(message)
         if self.valid is not None and self.valid.shape != self.values.shape[1:]:
-            message = f"A valid mask of shape {self.valid.shape} does not fit values of shape {self.values.shape}."
+            message = (
+                f"A valid mask of shape {self.valid.shape} does not fit values of shape "
+                f"{self.values.shape}."
+            )
             raise GridMismatch(message)
 
     def __repr__(self) -> str:
         height, width = self.grid.shape
-        return f"<Raster {len(self.bands)} x {height} x {width} {self.dtype}, {', '.join(self.bands)}, {self.grid.crs or 'a photograph'}>"
+        return (
+            f"<Raster {len(self.bands)} x {height} x {width} {self.dtype}, "
+            f"{', '.join(self.bands)}, {self.grid.crs or 'a photograph'}>"
+        )
 
     def _repr_html_(self) -> str | None:
         return face(self)
@@ -80,7 +95,10 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """A raster that is being written block by block.  Regions may come in any order; each pixel is written once."""
+    """A raster that is being written block by block.
+
+    Regions may come in any order; each pixel is written once.
+    """
 
     def write(self, roi: Roi, values: np.ndarray) -> None:
         """Write (band, y, x) values at a region."""

@@ -17,10 +17,14 @@ from selion.raster import Raster
 
 @dataclass(frozen=True, eq=False, slots=True)
 class View:
-    """One window of an image, as it lies in the source: not scaled, not padded away from the window's size."""
+    """One window of an image, as it lies in the source.
+
+    Not scaled, not padded away from the window's size.
+    """
 
     pixels: np.ndarray
-    """(band, y, x) in the source's numbers; the segmenter applies its own scaling.  Finite: nodata is already filled."""
+    """(band, y, x) in the source's numbers; the segmenter applies its own scaling.  Finite: nodata
+    is already filled."""
     roi: Roi
     """Where in the source."""
     context: Raster | None = None
@@ -31,9 +35,12 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """From the source's numbers to what the network was trained on: ``(value - subtract) / divide``, then clipped.
+    """From the source's numbers to what the network was trained on.
 
-    One value for all bands, or one per band.  This is the only place where scaling is written down, and it travels with the weights.
+    ``(value - subtract) / divide``, then clipped.
+
+    One value for all bands, or one per band.  This is the only place where scaling is written down,
+    and it travels with the weights.
     """
 
     divide: tuple[float, ...] = (1.0,)
@@ -42,7 +49,10 @@ class Scaling:
 
     def __post_init__(self) -> None:
         if any(v == 0 for v in self.divide):
-            message = f"A scaling that divides by {self.divide} was given; wanted are values other than 0."
+            message = (
+                f"A scaling that divides by {self.divide} was given; wanted are values other than "
+                "0."
+            )
             raise BadInput(message)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -61,8 +71,9 @@ class InputSpec:
     """Band names in the order of the network's channels."""
     scaling: Scaling = Scaling()
     gsd: tuple[float, float] | None = None
-    """Finest and coarsest ground sampling distance in metres that it was trained at; finer imagery is averaged down to the first, coarser
-    imagery is upsampled to the second.  None: pixels are pixels."""
+    """Finest and coarsest ground sampling distance in metres that it was trained at; finer imagery
+    is averaged down to the first, coarser imagery is upsampled to the second.  None: pixels are
+    pixels."""
     window: int = 256
     """Edge of a window in pixels."""
     overlap: float = 0.25
@@ -73,7 +84,10 @@ class InputSpec:
     """Edge in pixels of the wider image that the model looks at; None: it sees its window only."""
 
     def working_gsd(self, native: float | None) -> float | None:
-        """Return the ground sampling distance, in metres, at which an image of ``native`` metres is to be fed; None: as it is."""
+        """Return the ground sampling distance, in metres, at which an image is to be fed.
+
+        The image is of ``native`` metres; None: as it is.
+        """
         if self.gsd is None or native is None:
             return None
         return min(max(native, self.gsd[0]), self.gsd[1])
@@ -82,7 +96,8 @@ class InputSpec:
 class Segmenter(Protocol):
     """A U-Net, a language model that writes masks, a refiner, a depth threshold: one call.
 
-    It may say more: ``parallel``, how many views a call is best made with, and ``at_once``, how many calls other threads than the caller's may make at once.
+    It may say more: ``parallel``, how many views a call is best made with, and ``at_once``, how
+    many calls other threads than the caller's may make at once.
     """
 
     @property
@@ -124,5 +139,8 @@ class InstanceSegmenter(Protocol):
 
 
 def gives_objects(model: Any) -> bool:
-    """Say whether a model answers with objects; one that does not say what it answers gives probabilities."""
+    """Say whether a model answers with objects.
+
+    One that does not say what it answers gives probabilities.
+    """
     return getattr(model, "answers", "probabilities") == "objects"

@@ -74,7 +74,9 @@ def test_another_zone_is_resampled_and_holes_stay_holes():
     assert 1 <= (~seen).sum() <= 9
     # a region read alone is the region cut out of the whole
     part = found.read((slice(40, 64), slice(50, 130)))
-    assert np.allclose(part.values, found.read((slice(0, 120), slice(0, 160))).values[:, 40:64, 50:130], atol=1e-3)
+    assert np.allclose(
+        part.values, found.read((slice(0, 120), slice(0, 160))).values[:, 40:64, 50:130], atol=1e-3
+    )
 
 
 def test_a_photograph_is_no_map():
@@ -90,11 +92,16 @@ def test_files_are_found(tmp_path):
     assert [year.label for year in find_years([one, other])] == ["2023", "2024"]
     given = [one / "fields.parquet", other / "fields.scores.tif"]
     assert find_years(given) == find_years([one, other])
-    assert find_years([f"{one}/fields.scores.tif,{one}/fields.parquet", (given[1], other / "fields.parquet")]) == find_years([one, other])
+    assert find_years(
+        [f"{one}/fields.scores.tif,{one}/fields.parquet", (given[1], other / "fields.parquet")]
+    ) == find_years([one, other])
     assert [year.label for year in find_years([one, one])] == ["2023-1", "2023-2"]
     write_year(tmp_path / "all", ids, name="a b")
     write_year(tmp_path / "all", ids, name="c")
-    assert [year.label for year in find_years([tmp_path / "all" / "a b.parquet", tmp_path / "all" / "c.parquet"])] == ["a-b", "c"]
+    assert [
+        year.label
+        for year in find_years([tmp_path / "all" / "a b.parquet", tmp_path / "all" / "c.parquet"])
+    ] == ["a-b", "c"]
     with pytest.raises(BadInput, match="several maps"):
         find_years([tmp_path / "all", other])
     (one / "fields.scores.tif").unlink()

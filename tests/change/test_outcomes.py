@@ -23,7 +23,9 @@ def perimeters(ids, count):
     out = np.zeros(count + 1)
     for one, other in ((wide[:, 1:], wide[:, :-1]), (wide[1:], wide[:-1])):
         edge = one != other
-        out += np.bincount(one[edge], minlength=count + 1) + np.bincount(other[edge], minlength=count + 1)
+        out += np.bincount(one[edge], minlength=count + 1) + np.bincount(
+            other[edge], minlength=count + 1
+        )
     return out[1:]
 
 
@@ -44,8 +46,24 @@ def names(outcome):
     return outcome_names(outcome).tolist()
 
 
-BEFORE = boxes((1, 5, 5, 25, 25), (2, 5, 30, 25, 50), (3, 5, 55, 15, 75), (4, 15, 55, 25, 75), (5, 5, 80, 25, 100), (6, 40, 5, 60, 25), (7, 40, 30, 60, 60))
-AFTER = boxes((1, 5, 5, 25, 25), (2, 5, 30, 25, 40), (3, 5, 40, 25, 50), (4, 5, 55, 25, 75), (5, 40, 5, 60, 32), (6, 40, 32, 60, 60), (7, 80, 80, 100, 100))
+BEFORE = boxes(
+    (1, 5, 5, 25, 25),
+    (2, 5, 30, 25, 50),
+    (3, 5, 55, 15, 75),
+    (4, 15, 55, 25, 75),
+    (5, 5, 80, 25, 100),
+    (6, 40, 5, 60, 25),
+    (7, 40, 30, 60, 60),
+)
+AFTER = boxes(
+    (1, 5, 5, 25, 25),
+    (2, 5, 30, 25, 40),
+    (3, 5, 40, 25, 50),
+    (4, 5, 55, 25, 75),
+    (5, 40, 5, 60, 32),
+    (6, 40, 32, 60, 60),
+    (7, 80, 80, 100, 100),
+)
 
 
 def test_each_outcome_on_a_drawn_map():
@@ -58,7 +76,9 @@ def test_many_to_many_is_redrawn():
     before = boxes((1, 0, 0, 10, 40), (2, 10, 0, 40, 40))
     after = boxes((1, 0, 0, 40, 9), (2, 0, 9, 40, 40))
     assert names(told(before, after).before)[1:] == ["redrawn"]
-    chain = told(boxes((1, 0, 0, 30, 30), (2, 0, 30, 30, 50)), boxes((1, 0, 0, 30, 12), (2, 0, 12, 30, 55)))
+    chain = told(
+        boxes((1, 0, 0, 30, 30), (2, 0, 30, 30, 50)), boxes((1, 0, 0, 30, 12), (2, 0, 12, 30, 55))
+    )
     assert names(chain.before) == ["redrawn", "redrawn"]
     assert names(chain.after) == ["redrawn", "redrawn"]
 
@@ -78,7 +98,9 @@ def test_what_was_not_seen_is_unknown():
     assert names(found.before)[:4] == ["kept", "split", "merged", "merged"]
     corner = np.zeros(BEFORE.shape, bool)
     corner[0:28, 78:88] = True
-    assert names(told(BEFORE, AFTER, corner).before)[4] == "gone", "more than half of it was seen, and is no field"
+    assert names(told(BEFORE, AFTER, corner).before)[4] == "gone", (
+        "more than half of it was seen, and is no field"
+    )
 
 
 def test_an_outline_that_trembles_has_not_moved():
@@ -93,7 +115,9 @@ def test_options_that_make_no_sense_are_refused(wrong):
         OutcomeOptions(**wrong)
 
 
-MAPS = hnp.arrays(np.int32, st.tuples(st.integers(3, 12), st.integers(3, 12)), elements=st.integers(0, 6))
+MAPS = hnp.arrays(
+    np.int32, st.tuples(st.integers(3, 12), st.integers(3, 12)), elements=st.integers(0, 6)
+)
 
 
 @st.composite
@@ -141,7 +165,9 @@ def test_outcomes_fit_each_other(maps):
     assert after["merged"] * 2 <= before["merged"]
     same = found.pairs.same
     for side in (found.pairs.one, found.pairs.other):
-        assert len(np.unique(side[same])) == same.sum(), "an id goes to one field, and comes from one"
+        assert len(np.unique(side[same])) == same.sum(), (
+            "an id goes to one field, and comes from one"
+        )
 
 
 @given(two_maps())
@@ -152,6 +178,12 @@ def test_ids_are_unique_and_never_given_twice(maps):
     found = told(one, other, cloud)
     second = next_names(first, [f"f{k % 3}" for k in range(int(other.max()))], found, "b")
     assert len(set(second.ids)) == len(second.ids)
-    carried = {first.ids[a - 1]: second.ids[b - 1] for a, b, same in zip(found.pairs.one, found.pairs.other, found.pairs.same, strict=True) if same}
+    carried = {
+        first.ids[a - 1]: second.ids[b - 1]
+        for a, b, same in zip(found.pairs.one, found.pairs.other, found.pairs.same, strict=True)
+        if same
+    }
     assert all(a == b for a, b in carried.items())
-    assert not (set(first.ids) - set(carried)) & set(second.ids), "the id of a field that ended names nobody else"
+    assert not (set(first.ids) - set(carried)) & set(second.ids), (
+        "the id of a field that ended names nobody else"
+    )

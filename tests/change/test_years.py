@@ -21,9 +21,30 @@ from selion.grid import photo_grid, whole
 from selion.raster import Raster
 from selion.simulation.landscape import simulate
 
-ONE = boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 75), (3, 50, 10, 80, 25), (4, 50, 25, 80, 40), (5, 50, 60, 80, 90), (6, 90, 90, 110, 120))
-TWO = boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 60), (3, 10, 60, 40, 75), (4, 50, 10, 80, 40), (5, 50, 60, 80, 102), (6, 90, 10, 110, 40))
-THREE = boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 60), (3, 10, 60, 40, 75), (4, 50, 10, 80, 40), (5, 50, 60, 80, 102), (6, 90, 90, 110, 120))
+ONE = boxes(
+    (1, 10, 10, 40, 40),
+    (2, 10, 45, 40, 75),
+    (3, 50, 10, 80, 25),
+    (4, 50, 25, 80, 40),
+    (5, 50, 60, 80, 90),
+    (6, 90, 90, 110, 120),
+)
+TWO = boxes(
+    (1, 10, 10, 40, 40),
+    (2, 10, 45, 40, 60),
+    (3, 10, 60, 40, 75),
+    (4, 50, 10, 80, 40),
+    (5, 50, 60, 80, 102),
+    (6, 90, 10, 110, 40),
+)
+THREE = boxes(
+    (1, 10, 10, 40, 40),
+    (2, 10, 45, 40, 60),
+    (3, 10, 60, 40, 75),
+    (4, 50, 10, 80, 40),
+    (5, 50, 60, 80, 102),
+    (6, 90, 90, 110, 120),
+)
 
 
 def values(path):
@@ -58,7 +79,10 @@ def test_outcomes_are_in_the_table(pair):
 
 def test_ids_follow_and_the_lineage_tells_of_the_rest(pair):
     given, result = pair
-    before, after = fields.read_fields(given[0] / "fields.parquet"), fields.read_fields(result.steps[0].fields)
+    before, after = (
+        fields.read_fields(given[0] / "fields.parquet"),
+        fields.read_fields(result.steps[0].fields),
+    )
     stays = after[after["change:outcome"].isin(["kept", "moved", "gone"])]
     assert set(stays["id"]) <= set(before["id"])
     assert (stays["change:since"] == "2023").all()
@@ -106,7 +130,9 @@ def test_a_year_against_itself_is_kept(pair, tmp_path):
     result = selion.compare_years([given[0], given[0]], tmp_path / "out")
     assert set(fields.read_fields(result.steps[0].fields)["change:outcome"]) == {"kept"}
     for rule in RULES:
-        again = selion.compare_years([given[0], given[0]], tmp_path / "out", ChangeOptions(rule), force=True)
+        again = selion.compare_years(
+            [given[0], given[0]], tmp_path / "out", ChangeOptions(rule), force=True
+        )
         assert set(np.unique(values(again.steps[0].change))) <= {0, 1}
 
 
@@ -116,7 +142,14 @@ def test_exchanged_years(pair, tmp_path):
     back = selion.compare_years(given[::-1], tmp_path / "out", on_note=notes.append)
     assert "not later" in notes[0]
     there, here = (one.steps[0].summary.set_index("outcome") for one in (forth, back))
-    for name, opposite in {"gone": "appeared", "appeared": "gone", "split": "merged", "merged": "split", "kept": "kept", "moved": "moved"}.items():
+    for name, opposite in {
+        "gone": "appeared",
+        "appeared": "gone",
+        "split": "merged",
+        "merged": "split",
+        "kept": "kept",
+        "moved": "moved",
+    }.items():
         assert there.loc[name, "fields_before"] == here.loc[opposite, "fields_after"]
         assert there.loc[name, "ha_after"] == here.loc[opposite, "ha_before"]
     swap = np.array([0, 1, 3, 2], np.uint8)
@@ -129,22 +162,33 @@ def test_blocks_decide_nothing(pair, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "BLOCK", 64)
     result = selion.compare_years(given, tmp_path / "out")
     for name in ("change", "outcomes", "fields"):
-        assert getattr(result.steps[0], name).read_bytes() == getattr(whole_run.steps[0], name).read_bytes()
-    assert (tmp_path / "out" / "lineage.csv").read_bytes() == (whole_run.folder / "lineage.csv").read_bytes()
+        assert (
+            getattr(result.steps[0], name).read_bytes()
+            == getattr(whole_run.steps[0], name).read_bytes()
+        )
+    assert (tmp_path / "out" / "lineage.csv").read_bytes() == (
+        whole_run.folder / "lineage.csv"
+    ).read_bytes()
 
 
 def test_a_cloud_is_no_outcome_and_hides_no_field_for_ever(tmp_path):
     cloud = np.zeros(ONE.shape, bool)
     cloud[85:115, 80:130] = True
     cloud[48:84, 5:50] = True
-    given = [write_year(tmp_path / "a", ONE), write_year(tmp_path / "b", TWO, unseen=cloud, year=2024), write_year(tmp_path / "c", THREE, year=2025)]
+    given = [
+        write_year(tmp_path / "a", ONE),
+        write_year(tmp_path / "b", TWO, unseen=cloud, year=2024),
+        write_year(tmp_path / "c", THREE, year=2025),
+    ]
     result = selion.compare_years(given, tmp_path / "out")
     first, second = (one.summary.set_index("outcome") for one in result.steps)
     assert first.loc["gone", "fields_before"] == 0
     assert first.loc["unknown", "fields_before"] == 3
     fate = values(result.steps[0].outcomes)
     assert (fate[cloud] == 255).all()
-    assert second.loc["merged", ["fields_before", "fields_after"]].tolist() == [2, 1], "two fields under the cloud have become one since"
+    assert second.loc["merged", ["fields_before", "fields_after"]].tolist() == [2, 1], (
+        "two fields under the cloud have become one since"
+    )
     last = fields.read_fields(result.steps[1].fields)
     back = result.lineage[(result.lineage["from_year"] == "a") & (result.lineage["to_year"] == "c")]
     assert set(back["outcome"]) == {"kept", "merged"}
@@ -154,7 +198,10 @@ def test_a_cloud_is_no_outcome_and_hides_no_field_for_ever(tmp_path):
 
 
 def test_three_years_go_on(tmp_path):
-    given = [write_year(tmp_path / name, ids, year=year) for name, ids, year in (("2023", ONE, 2023), ("2024", TWO, 2024), ("2025", THREE, 2025))]
+    given = [
+        write_year(tmp_path / name, ids, year=year)
+        for name, ids, year in (("2023", ONE, 2023), ("2024", TWO, 2024), ("2025", THREE, 2025))
+    ]
     result = selion.compare_years(given, tmp_path / "out")
     frames = [fields.read_fields(one.fields).set_index("id") for one in result.steps]
     kept = frames[0].index[frames[0]["change:outcome"] == "kept"]
@@ -163,7 +210,9 @@ def test_three_years_go_on(tmp_path):
     split = frames[0].index[frames[0]["change:outcome"] == "split"]
     assert (frames[1].loc[split, "change:outcome"] == "kept").all()
     gone = frames[0].index[frames[0]["change:outcome"] == "gone"]
-    assert not set(gone) & set(frames[1].index), "a field that comes back has a new id: nobody knows that it is the same"
+    assert not set(gone) & set(frames[1].index), (
+        "a field that comes back has a new id: nobody knows that it is the same"
+    )
     new = frames[1].index[frames[1]["change:outcome"] == "appeared"]
     assert new[0] == f"{gone[0]}-2"
     assert [(step.years, step.change.name) for step in result.steps] == [
@@ -190,7 +239,9 @@ def test_another_grid_is_resampled_with_a_sentence(pair, tmp_path):
 def test_degrees(tmp_path):
     grid = GeoBox((120, 160), Affine(1e-4, 0, 15.0, 0, -1e-4, 48.0), "EPSG:4326")
     given = [write_year(tmp_path / name, ids, grid) for name, ids in (("a", ONE), ("b", TWO))]
-    frame = fields.read_fields(selion.compare_years(given, tmp_path / "out").steps[0].fields).set_index("change:outcome")
+    frame = fields.read_fields(
+        selion.compare_years(given, tmp_path / "out").steps[0].fields
+    ).set_index("change:outcome")
     assert frame.loc["moved", "change:shift"] == pytest.approx(6 * 7.45, rel=0.02)
     assert frame.loc["moved", "change:iou"] == pytest.approx(30 / 42, abs=0.01)
 
@@ -215,7 +266,10 @@ def test_one_outlier_rescales_the_papers_rule_and_not_the_fixed_one():
 
 
 def _changed(before, after, rule):
-    parts = [(Raster(np.stack([1 - p, p, 0 * p]).astype(np.float32), GRID[:40, :40], FTW3.names), FTW3) for p in (before, after)]
+    parts = [
+        (Raster(np.stack([1 - p, p, 0 * p]).astype(np.float32), GRID[:40, :40], FTW3.names), FTW3)
+        for p in (before, after)
+    ]
     change = compare_pixels(*parts, rule)
     scale = EMPTY.wider(change) if rule.scaled else Scale()
     return int((classify(change, rule, scale) > 1).sum())
@@ -233,10 +287,21 @@ def test_rules_are_named():
 def test_simulated_years_told_from_the_truth(style, tmp_path):
     scene = simulate(21, (320, 320), 10.0, style, years=2)
     grid = scene.instances.grid
-    given = [write_year(tmp_path / name, one.instances.ids, grid) for name, one in (("a", scene), ("b", scene.next_year))]
-    result = selion.compare_years(given, tmp_path / "out", ChangeOptions(outcomes=OutcomeOptions(tolerance=0.2)))
+    given = [
+        write_year(tmp_path / name, one.instances.ids, grid)
+        for name, one in (("a", scene), ("b", scene.next_year))
+    ]
+    result = selion.compare_years(
+        given, tmp_path / "out", ChangeOptions(outcomes=OutcomeOptions(tolerance=0.2))
+    )
     fate = values(result.steps[0].outcomes)
-    table = {"same": "kept", "moved": "moved", "merged": "merged", "split": "split", "new": "appeared"}
+    table = {
+        "same": "kept",
+        "moved": "moved",
+        "merged": "merged",
+        "split": "split",
+        "new": "appeared",
+    }
     right = total = 0
     for row in scene.changes[scene.changes["after"] > 0].itertuples():
         if row.change in table:
@@ -251,7 +316,15 @@ def test_simulated_years_told_from_the_truth(style, tmp_path):
 
 def test_the_verb(pair, tmp_path):
     given, _ = pair
-    call = [sys.executable, "-m", "selion.cli.main", "change", *map(str, given), "-o", str(tmp_path / "out")]
+    call = [
+        sys.executable,
+        "-m",
+        "selion.cli.main",
+        "change",
+        *map(str, given),
+        "-o",
+        str(tmp_path / "out"),
+    ]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "out" / "report.html")
@@ -272,6 +345,10 @@ def test_photographs_and_other_tables(pair, tmp_path):
     frame = fields.read_fields(given[0] / "fields.parquet").drop(columns=["id", "metrics:area"])
     fields.write_fields(frame.assign(id=1.5), tmp_path / "own.gpkg")
     notes = []
-    own = selion.compare_years([(given[0] / "fields.scores.tif", tmp_path / "own.gpkg"), given[1]], tmp_path / "own", on_note=notes.append)
+    own = selion.compare_years(
+        [(given[0] / "fields.scores.tif", tmp_path / "own.gpkg"), given[1]],
+        tmp_path / "own",
+        on_note=notes.append,
+    )
     assert own.steps[0].summary.set_index("outcome").loc["kept", "fields_after"] == 1
     assert own.lineage["from_id"].nunique() == 6, "ids that are not unique are made so"

@@ -25,7 +25,15 @@ REPO = Path(__file__).resolve().parents[2]
 def selion(*arguments, cwd=None, **environment):
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "selion.cli.main", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, check=False, timeout=600)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | environment,
+        check=False,
+        timeout=600,
+    )
 
 
 def write(path, values, *, grid=None, crs="EPSG:32633", gsd=10.0, bands=None, nodata=None):
@@ -74,7 +82,9 @@ def test_map_writes_a_valid_table_and_a_preview(mapped):
     assert frame["metrics:area"].min() >= 500
     assert frame["confidence"].between(0, 1).all()
     assert (out.parent / "fields.preview.png").stat().st_size > 10_000
-    assert not [path for path in out.parent.iterdir() if path.name.startswith(".")], "work folders stay behind"
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".")], (
+        "work folders stay behind"
+    )
     assert "fields-s2-2season" in done.stderr, "the model that was taken is named"
 
 
@@ -95,12 +105,19 @@ def test_two_halves_give_the_same_fields_as_the_whole(mapped, image, tmp_path):
     one, other = fields.read_fields(mapped[0]), fields.read_fields(out)
     assert one.geometry.to_wkb().tolist() == other.geometry.to_wkb().tolist()
     assert one["id"].tolist() == other["id"].tolist()
-    assert np.array_equal(*(store.open_raster(path).read(whole(store.open_raster(path).grid)).values for path in (scores, mapped[0].with_name("scores.tif"))))
+    assert np.array_equal(
+        *(
+            store.open_raster(path).read(whole(store.open_raster(path).grid)).values
+            for path in (scores, mapped[0].with_name("scores.tif"))
+        )
+    )
 
 
 def test_result_does_not_depend_on_the_block(mapped, image, tmp_path):
     out = tmp_path / "fields.parquet"
-    assert selion("map", image, "-o", out, "--block", 96, "--batch", 3, "--no-preview").returncode == 0
+    assert (
+        selion("map", image, "-o", out, "--block", 96, "--batch", 3, "--no-preview").returncode == 0
+    )
     assert out.read_bytes() == mapped[0].read_bytes()
 
 
@@ -115,9 +132,22 @@ def test_fields_in_every_format(mapped, tmp_path, ending):
 def test_kill_and_go_on(mapped, image, tmp_path):
     """kill -9 at several moments, then the same command: the identical file."""
     out = tmp_path / "fields.parquet"
-    command = [sys.executable, "-m", "selion.cli.main", "map", str(image), "-o", str(out), "--block", "128", "--no-preview"]
+    command = [
+        sys.executable,
+        "-m",
+        "selion.cli.main",
+        "map",
+        str(image),
+        "-o",
+        str(out),
+        "--block",
+        "128",
+        "--no-preview",
+    ]
     for moment in (1.5, 2.5, 3.5):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -130,17 +160,38 @@ def test_kill_and_go_on(mapped, image, tmp_path):
 
 def test_ftw_names_are_understood(mapped, image, tmp_path):
     out = tmp_path / "fields.parquet"
-    done = selion("map", image, "--out", out, "--resize_factor", 2, "--patch_size", 512, "--padding", 64, "--batch_size", 2, "--gpu", -1, "--save_scores", "--overwrite")
+    done = selion(
+        "map",
+        image,
+        "--out",
+        out,
+        "--resize_factor",
+        2,
+        "--patch_size",
+        512,
+        "--padding",
+        64,
+        "--batch_size",
+        2,
+        "--gpu",
+        -1,
+        "--save_scores",
+        "--overwrite",
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "fields.scores.tif").exists()
-    assert len(fields.read_fields(out)) == len(fields.read_fields(mapped[0])), "2 times 10 m pixels is the model's own working grid; 2 * 64 / 512 its overlap"
+    assert len(fields.read_fields(out)) == len(fields.read_fields(mapped[0])), (
+        "2 times 10 m pixels is the model's own working grid; 2 * 64 / 512 its overlap"
+    )
 
 
 def test_dry_run_writes_nothing_and_tells_the_cost(image, tmp_path):
     out = tmp_path / "fields.parquet"
     done = selion("map", image, "-o", out, "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
-    plan = next(json.loads(line) for line in done.stdout.splitlines() if json.loads(line)["event"] == "plan")
+    plan = next(
+        json.loads(line) for line in done.stdout.splitlines() if json.loads(line)["event"] == "plan"
+    )
     assert plan["windows"] >= 1
     assert plan["seconds"] > 0
     assert list(tmp_path.iterdir()) == []
@@ -182,7 +233,9 @@ def test_not_an_image(tmp_path):
 def test_wrong_band_count(tmp_path):
     path = write(tmp_path / "five.tif", np.full((5, 64, 64), 500, np.uint16))
     refused(selion("map", path, "-o", tmp_path / "f.parquet"), "5 bands")
-    refused(selion("map", path, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2season"), "band")
+    refused(
+        selion("map", path, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2season"), "band"
+    )
 
 
 def test_no_crs_where_the_model_needs_metres(tmp_path):
@@ -208,13 +261,26 @@ def test_rotated_grid(tmp_path):
     import rasterio
 
     path = tmp_path / "rotated.tif"
-    with rasterio.open(path, "w", driver="GTiff", height=64, width=64, count=3, dtype="uint8", crs="EPSG:32633", transform=Affine(9, 3, 3e5, 3, -9, 5.4e6)) as target:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=64,
+        width=64,
+        count=3,
+        dtype="uint8",
+        crs="EPSG:32633",
+        transform=Affine(9, 3, 3e5, 3, -9, 5.4e6),
+    ) as target:
         target.write(np.full((3, 64, 64), 9, np.uint8))
     refused(selion("map", path, "-o", tmp_path / "f.parquet"), "rotated")
 
 
 def test_unknown_model_offers_the_nearest(image, tmp_path):
-    refused(selion("map", image, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2seasons"), "fields-s2-2season")
+    refused(
+        selion("map", image, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2seasons"),
+        "fields-s2-2season",
+    )
 
 
 def test_unknown_format_is_refused_before_any_work(image, tmp_path):
@@ -228,10 +294,26 @@ def test_unwritable_output(image, tmp_path):
 
 @pytest.mark.parametrize("room", [4_000, 60_000])
 def test_full_disk(image, tmp_path, room):
-    """No file may grow beyond ``room`` bytes, as on a disk that is full: one sentence, and nothing under the final name."""
+    """No file may grow beyond ``room`` bytes, as on a disk that is full: one sentence, and nothing
+    under the final name.
+    """
     out = tmp_path / "f.parquet"
-    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); from selion.cli.main import main; main()"
-    command = [sys.executable, "-c", limited, "map", str(image), "-o", str(out), "--block", "256", "--no-preview"]
+    limited = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); from "
+        "selion.cli.main import main; main()"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        limited,
+        "map",
+        str(image),
+        "-o",
+        str(out),
+        "--block",
+        "256",
+        "--no-preview",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     refused(done, "space")
     assert not out.exists()
@@ -249,10 +331,26 @@ def test_scores_without_classes(image, tmp_path):
 
 def test_ctrl_c_leaves_finished_blocks_and_a_sentence(image, tmp_path):
     out = tmp_path / "f.parquet"
-    command = [sys.executable, "-m", "selion.cli.main", "map", str(image), "-o", str(out), "--block", "64", "--flips"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "selion.cli.main",
+        "map",
+        str(image),
+        "-o",
+        str(out),
+        "--block",
+        "64",
+        "--flips",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".f.parquet.selion/scores/*.block")) and time.monotonic() < deadline:
+        while (
+            not list(tmp_path.glob(".f.parquet.selion/scores/*.block"))
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
@@ -272,7 +370,14 @@ def test_models_verbs(tmp_path):
 
 
 def test_fetch_without_network(tmp_path):
-    done = selion("models", "fetch", "FTW_PRUE_EFNET_B3", SELION_CACHE=str(tmp_path), HTTPS_PROXY="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+    done = selion(
+        "models",
+        "fetch",
+        "FTW_PRUE_EFNET_B3",
+        SELION_CACHE=str(tmp_path),
+        HTTPS_PROXY="http://127.0.0.1:9",
+        https_proxy="http://127.0.0.1:9",
+    )
     refused(done)
 
 
@@ -284,25 +389,60 @@ def test_doctor():
 def test_simulate(tmp_path):
     done = selion("simulate", "-o", tmp_path / "s", "--size", 64, "--clouds", 0.3)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "s").iterdir()} == {"image.tif", "instances.tif", "labels.tif", "cover.tif", "scl.tif", "truth.parquet"}
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {
+        "image.tif",
+        "instances.tif",
+        "labels.tif",
+        "cover.tif",
+        "scl.tif",
+        "truth.parquet",
+    }
     refused(selion("simulate", "-o", tmp_path / "s", "--size", 64), "--force")
     refused(selion("simulate", "-o", tmp_path / "t", "--seed", -1), "x>=0")
 
 
 def test_evaluate_a_map_against_its_truth(mapped, scene, tmp_path):
-    truth = write(tmp_path / "truth.tif", scene.instances.ids[None].astype(np.int32), grid=scene.instances.grid, nodata=0)
-    done = selion("evaluate", "--pred", mapped[0], "--truth", truth, "-o", tmp_path / "report", "--bootstrap", 50)
+    truth = write(
+        tmp_path / "truth.tif",
+        scene.instances.ids[None].astype(np.int32),
+        grid=scene.instances.grid,
+        nodata=0,
+    )
+    done = selion(
+        "evaluate",
+        "--pred",
+        mapped[0],
+        "--truth",
+        truth,
+        "-o",
+        tmp_path / "report",
+        "--bootstrap",
+        50,
+    )
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "report").iterdir()} >= {"report.json", "report.md", "report.html"}
-    assert "regular grid" in done.stderr.lower() or "grid" in done.stderr.lower(), "baselines stand beside the score"
+    assert {path.name for path in (tmp_path / "report").iterdir()} >= {
+        "report.json",
+        "report.md",
+        "report.html",
+    }
+    assert "regular grid" in done.stderr.lower() or "grid" in done.stderr.lower(), (
+        "baselines stand beside the score"
+    )
 
 
 def test_evaluate_refuses_options_that_would_do_nothing(mapped, tmp_path):
-    done = selion("evaluate", "fields-s2-2season", tmp_path, "--reproject", "-o", tmp_path / "report")
+    done = selion(
+        "evaluate", "fields-s2-2season", tmp_path, "--reproject", "-o", tmp_path / "report"
+    )
     assert done.returncode == 2
     assert "--reproject" in done.stderr
 
 
 def test_reference_page_is_what_the_code_says():
-    done = subprocess.run([sys.executable, str(REPO / "docs" / "reference.py"), "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(REPO / "docs" / "reference.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr

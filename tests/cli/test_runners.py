@@ -1,4 +1,6 @@
-"""Runners on the command line: the same bytes, what is missing is told, outputs on object stores."""
+"""Runners on the command line: the same bytes, what is missing is told, outputs on object
+stores.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +38,36 @@ def run(capsys, *arguments):
     return code, said.out, said.err
 
 
-COMMON = ("--block", "64", "--window", "64", "--batch", "1", "--scale", "1", "--no-preview", "--collection", "c")
+COMMON = (
+    "--block",
+    "64",
+    "--window",
+    "64",
+    "--batch",
+    "1",
+    "--scale",
+    "1",
+    "--no-preview",
+    "--collection",
+    "c",
+)
 
 
 @pytest.fixture(scope="module")
 def alone(image, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    main(["map", str(image), "-o", str(folder / "f.parquet"), "--scores", str(folder / "s.tif"), "-q", *COMMON])
+    main(
+        [
+            "map",
+            str(image),
+            "-o",
+            str(folder / "f.parquet"),
+            "--scores",
+            str(folder / "s.tif"),
+            "-q",
+            *COMMON,
+        ]
+    )
     return folder
 
 
@@ -51,7 +76,21 @@ def sha(path):
 
 
 def test_processes_give_the_same_bytes_and_a_profile(image, alone, tmp_path, capsys):
-    code, out, err = run(capsys, "map", image, "-o", tmp_path / "f.parquet", "--scores", tmp_path / "s.tif", "--runner", "processes", "--workers", "2", "--profile", *COMMON)
+    code, out, err = run(
+        capsys,
+        "map",
+        image,
+        "-o",
+        tmp_path / "f.parquet",
+        "--scores",
+        tmp_path / "s.tif",
+        "--runner",
+        "processes",
+        "--workers",
+        "2",
+        "--profile",
+        *COMMON,
+    )
     assert code == 0, err
     assert out.strip() == str(tmp_path / "f.parquet")
     assert sha(tmp_path / "f.parquet") == sha(alone / "f.parquet")
@@ -60,7 +99,11 @@ def test_processes_give_the_same_bytes_and_a_profile(image, alone, tmp_path, cap
     assert {"read", "network", "blend", "write", "instances", "polygons", "table"} <= set(stages)
     assert all(seconds > 0 for seconds in stages.values())
     assert "network" in err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.parquet", "f.parquet.profile.json", "s.tif"], "nothing else is left"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "f.parquet",
+        "f.parquet.profile.json",
+        "s.tif",
+    ], "nothing else is left"
 
 
 def test_a_corrupt_image_gives_the_rest_and_says_so(image, alone, tmp_path, capsys):
@@ -76,7 +119,10 @@ def test_a_corrupt_image_gives_the_rest_and_says_so(image, alone, tmp_path, caps
     assert "Incomplete: " in err
     missing = json.loads((tmp_path / "s.tif.aside.json").read_text())["missing"]
     assert 0 < len(missing) <= 4, "the broken tile's block, and those whose windows reach it"
-    assert all(one["rows"][0] >= 128 and one["columns"][0] >= 128 and one["tries"] == 3 and one["bounds"] for one in missing)
+    assert all(
+        one["rows"][0] >= 128 and one["columns"][0] >= 128 and one["tries"] == 3 and one["bounds"]
+        for one in missing
+    )
     values = store.open_raster(out).read((slice(0, 224), slice(0, 224))).values
     hole = values[:, 192:, 192:]
     assert (hole == 255).all()
@@ -86,7 +132,9 @@ def test_a_corrupt_image_gives_the_rest_and_says_so(image, alone, tmp_path, caps
     code, said, err = run(capsys, "predict", broken, "-o", out, *COMMON[:-2])
     assert code == 0, err
     assert not (tmp_path / "s.tif.aside.json").exists()
-    assert np.array_equal(store.open_raster(out).read((slice(0, 224), slice(0, 224))).values, whole_map)
+    assert np.array_equal(
+        store.open_raster(out).read((slice(0, 224), slice(0, 224))).values, whole_map
+    )
     code, said, err = run(capsys, "predict", broken, "-o", out, *COMMON[:-2])
     assert code == 2
     assert "--force" in err, "a complete output is not replaced"
@@ -96,7 +144,11 @@ def test_python_is_told_by_an_error(image, tmp_path, monkeypatch):
     from selion import prediction
     from selion.pipeline import maps, probabilities
 
-    monkeypatch.setattr(prediction, "run_blocks", lambda *_, **__: (prediction.Aside((slice(0, 64), slice(0, 64)), "broken", 3),))
+    monkeypatch.setattr(
+        prediction,
+        "run_blocks",
+        lambda *_, **__: (prediction.Aside((slice(0, 64), slice(0, 64)), "broken", 3),),
+    )
     job = maps.prepare(image, None, maps.MapOptions())
     monkeypatch.setattr(probabilities, "write_scores", lambda *_, **__: None)
     monkeypatch.setattr(maps, "write_scores", lambda *_, **__: None)
@@ -112,14 +164,18 @@ def test_wrong_runner_is_refused(image, tmp_path, capsys):
 
 def test_a_run_that_did_not_begin_leaves_nothing(image, tmp_path, capsys):
     pytest.importorskip("ray", reason="Ray is not installed (extra 'cluster')")
-    code, _, err = run(capsys, "map", image, "-o", tmp_path / "f.parquet", "--runner", "ray://127.0.0.1:1", *COMMON)
+    code, _, err = run(
+        capsys, "map", image, "-o", tmp_path / "f.parquet", "--runner", "ray://127.0.0.1:1", *COMMON
+    )
     assert code == 2
     assert "no Ray cluster" in err
     assert not list(tmp_path.iterdir())
 
 
 def test_a_quiet_profile_is_only_written(image, tmp_path, capsys):
-    code, out, err = run(capsys, "predict", image, "-o", tmp_path / "s.tif", "-q", "--profile", *COMMON[:-2])
+    code, out, err = run(
+        capsys, "predict", image, "-o", tmp_path / "s.tif", "-q", "--profile", *COMMON[:-2]
+    )
     assert (code, out.strip(), err) == (0, str(tmp_path / "s.tif"), "")
     assert json.loads((tmp_path / "s.tif.profile.json").read_text())["stages"]["network"] > 0
 
@@ -158,11 +214,32 @@ def test_output_on_an_object_store(image, alone, monkeypatch, capsys):
         code, _, err = run(capsys, "map", image, "-o", target, *COMMON)
         assert code == 2
         assert "exists already" in err
-        code, out, err = run(capsys, "predict", image, "-o", "s3://bucket/s.tif", "--work", "s3://bucket/work", *COMMON[:-2])
+        code, out, err = run(
+            capsys,
+            "predict",
+            image,
+            "-o",
+            "s3://bucket/s.tif",
+            "--work",
+            "s3://bucket/work",
+            *COMMON[:-2],
+        )
         assert code == 0, err
-        assert any(name.startswith("journal/scores/") for name in store.ObjectFolder("s3://bucket/work").names()), "what was asked for stays"
+        assert any(
+            name.startswith("journal/scores/")
+            for name in store.ObjectFolder("s3://bucket/work").names()
+        ), "what was asked for stays"
         assert store.ObjectFolder("s3://bucket").get("s.tif") == (alone / "s.tif").read_bytes()
-        code, out, err = run(capsys, "fields", "s3://bucket/s.tif", "-o", "s3://bucket/again.parquet", "--collection", "c", "--no-preview")
+        code, out, err = run(
+            capsys,
+            "fields",
+            "s3://bucket/s.tif",
+            "-o",
+            "s3://bucket/again.parquet",
+            "--collection",
+            "c",
+            "--no-preview",
+        )
         assert code == 0, err
     assert len(fields.read_fields(alone / "f.parquet"))
 
@@ -179,8 +256,18 @@ def test_what_cannot_be_compared_stops_no_prediction(image, tmp_path, capsys, mo
     assert "--fast was not compared with float32: the tile is torn" in err
 
 
-def test_an_image_for_the_preview_that_is_not_there_is_said_before_the_work(alone, tmp_path, capsys):
-    code, _, err = run(capsys, "fields", alone / "s.tif", "-o", tmp_path / "f.parquet", "--image", tmp_path / "none.tif")
+def test_an_image_for_the_preview_that_is_not_there_is_said_before_the_work(
+    alone, tmp_path, capsys
+):
+    code, _, err = run(
+        capsys,
+        "fields",
+        alone / "s.tif",
+        "-o",
+        tmp_path / "f.parquet",
+        "--image",
+        tmp_path / "none.tif",
+    )
     assert code == 2
     assert "none.tif" in err
     assert not list(tmp_path.iterdir())

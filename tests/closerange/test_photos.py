@@ -1,4 +1,6 @@
-"""Which files are photographs, what they are called in the output, and every odd one: read right, or told in one sentence."""
+"""Which files are photographs, what they are called in the output, and every odd one: read right,
+or told in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -34,47 +36,102 @@ def save(path, values=None, **options):
 
 
 def tiff(path, values, **options):
-    with rasterio.open(path, "w", count=len(values), height=values.shape[1], width=values.shape[2], dtype=values.dtype, **options) as dataset:
+    with rasterio.open(
+        path,
+        "w",
+        count=len(values),
+        height=values.shape[1],
+        width=values.shape[2],
+        dtype=values.dtype,
+        **options,
+    ) as dataset:
         dataset.write(values)
     return path
 
 
 def png_head(path, height, width):
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
     return path
 
 
-# ------------------------------------------------------------------------------------------------------------------------------------------- finding
+# ------------------------------------------------------------------------------------------ finding
 
 
 def test_what_is_a_photograph(tmp_path):
     for name in ("a.JPG", "b/c.Jpeg", "b/d.png", "b/e.TIF", "e.webp", "f.bmp", "deep/er/g.jpg"):
-        save(tmp_path / name, format={"jpeg": "JPEG", "jpg": "JPEG", "tif": "TIFF"}.get(name.rpartition(".")[2].lower()))
+        save(
+            tmp_path / name,
+            format={"jpeg": "JPEG", "jpg": "JPEG", "tif": "TIFF"}.get(
+                name.rpartition(".")[2].lower()
+            ),
+        )
     (tmp_path / "no ending").write_bytes((tmp_path / "a.JPG").read_bytes())
     (tmp_path / "wrong.dat").write_bytes((tmp_path / "b" / "d.png").read_bytes())
     (tmp_path / "phone.HEIC").write_bytes(HEIC)
     (tmp_path / "phone.bin").write_bytes(HEIC)
     for name in ("notes.txt", "._a.JPG", ".hidden/h.jpg", "out/masks/a.png", "table.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes((tmp_path / "a.JPG").read_bytes() if name.endswith(("jpg", "png", "JPG")) else b"BM is no bitmap")
+        (tmp_path / name).write_bytes(
+            (tmp_path / "a.JPG").read_bytes()
+            if name.endswith(("jpg", "png", "JPG"))
+            else b"BM is no bitmap"
+        )
     found = [photo.file for photo in find_photos(tmp_path, skip=(tmp_path / "out",))]
     assert found == sorted(
-        ["a.JPG", "b/c.Jpeg", "b/d.png", "b/e.TIF", "deep/er/g.jpg", "e.webp", "f.bmp", "no ending", "phone.HEIC", "phone.bin", "wrong.dat"],
+        [
+            "a.JPG",
+            "b/c.Jpeg",
+            "b/d.png",
+            "b/e.TIF",
+            "deep/er/g.jpg",
+            "e.webp",
+            "f.bmp",
+            "no ending",
+            "phone.HEIC",
+            "phone.bin",
+            "wrong.dat",
+        ],
         key=Path,
     )
 
 
 def test_names_in_the_output():
-    photos = named(["a.jpg", "b/a.jpg", "b/a.PNG", "B/c.jpg", "b/C.tif", "d.v1.jpg", "plain"], Path("in"))
-    assert [photo.key for photo in photos] == ["a", "b/a.jpg", "b/a.PNG", "B/c.jpg", "b/C.tif", "d.v1", "plain"]
+    photos = named(
+        ["a.jpg", "b/a.jpg", "b/a.PNG", "B/c.jpg", "b/C.tif", "d.v1.jpg", "plain"], Path("in")
+    )
+    assert [photo.key for photo in photos] == [
+        "a",
+        "b/a.jpg",
+        "b/a.PNG",
+        "B/c.jpg",
+        "b/C.tif",
+        "d.v1",
+        "plain",
+    ]
     assert photos[1].path == Path("in/b/a.jpg")
 
 
-@given(st.lists(st.from_regex(r"[aA]{1,2}(/[aA])?(\.jpg)?(\.(jpg|png|JPG))?", fullmatch=True), unique_by=str.casefold, max_size=12))
+@given(
+    st.lists(
+        st.from_regex(r"[aA]{1,2}(/[aA])?(\.jpg)?(\.(jpg|png|JPG))?", fullmatch=True),
+        unique_by=str.casefold,
+        max_size=12,
+    )
+)
 def test_no_two_photographs_share_a_name(files):
     keys = [photo.key.casefold() for photo in named(files, Path("in"))]
     assert len(set(keys)) == len(keys)
@@ -90,14 +147,16 @@ def test_one_file_empty_folder_no_folder(tmp_path):
         find_photos(tmp_path / "nowhere")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the super-user may read everything")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the super-user may read everything"
+)
 def test_folder_without_permission(tmp_path):
     (tmp_path / "closed").mkdir(mode=0)
     with pytest.raises(UnreadableFile, match="no permission"):
         find_photos(tmp_path / "closed")
 
 
-# -------------------------------------------------------------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------ reading
 
 
 def same(path, wanted=None, tolerance=0, note=""):
@@ -114,15 +173,30 @@ def same(path, wanted=None, tolerance=0, note=""):
 def test_numbers_of_every_kind_become_bytes(tmp_path):
     image = colours().transpose(2, 0, 1)
     same(save(tmp_path / "a.png"))
-    same(tiff(tmp_path / "b.tif", image.astype("uint16") * 257, photometric="RGB"), note="16-bit numbers")
-    same(tiff(tmp_path / "c.png", (image.astype("uint16") * 16 + 15).clip(0, 4095), driver="PNG"), tolerance=1, note="12-bit numbers")
-    same(tiff(tmp_path / "d.tif", image.astype("float32") / 255, photometric="RGB"), note="numbers from 0 to 1")
+    same(
+        tiff(tmp_path / "b.tif", image.astype("uint16") * 257, photometric="RGB"),
+        note="16-bit numbers",
+    )
+    same(
+        tiff(tmp_path / "c.png", (image.astype("uint16") * 16 + 15).clip(0, 4095), driver="PNG"),
+        tolerance=1,
+        note="12-bit numbers",
+    )
+    same(
+        tiff(tmp_path / "d.tif", image.astype("float32") / 255, photometric="RGB"),
+        note="numbers from 0 to 1",
+    )
     same(tiff(tmp_path / "e.tif", image.astype("uint16"), photometric="RGB"), note="8-bit numbers")
 
 
 def test_printing_colours_palette_alpha(tmp_path):
     Image.fromarray(colours()).convert("CMYK").save(tmp_path / "a.jpg", quality=98)
-    assert np.abs(read_photo(tmp_path / "a.jpg").image.values.astype(int) - colours().transpose(2, 0, 1)).mean() < 4
+    assert (
+        np.abs(
+            read_photo(tmp_path / "a.jpg").image.values.astype(int) - colours().transpose(2, 0, 1)
+        ).mean()
+        < 4
+    )
     Image.fromarray(colours() // 128 * 200).quantize(8).save(tmp_path / "b.png")
     same(tmp_path / "b.png", colours() // 128 * 200)
     alpha = np.full((40, 56, 1), 255, "uint8")
@@ -147,7 +221,13 @@ def test_sizes(tmp_path):
 
 def test_place_on_the_globe_gives_the_pixel_size(tmp_path):
     image = colours().transpose(2, 0, 1)
-    path = tiff(tmp_path / "ortho.tif", image, photometric="RGB", crs="EPSG:32633", transform=Affine(0.002, 0, 5e5, 0, -0.002, 5.4e6))
+    path = tiff(
+        tmp_path / "ortho.tif",
+        image,
+        photometric="RGB",
+        crs="EPSG:32633",
+        transform=Affine(0.002, 0, 5e5, 0, -0.002, 5.4e6),
+    )
     assert same(path).gsd == pytest.approx(2.0, rel=1e-3)
     assert read_photo(save(tmp_path / "plain.png")).gsd is None
 
@@ -156,13 +236,33 @@ def test_place_on_the_globe_gives_the_pixel_size(tmp_path):
     ("make", "error", "words"),
     [
         (lambda p: p.write_bytes(b""), UnreadableFile, "is empty"),
-        (lambda p: p.write_bytes(HEIC), UnreadableFile, "HEIC/HEIF photograph, which is not read here: export it as JPEG"),
+        (
+            lambda p: p.write_bytes(HEIC),
+            UnreadableFile,
+            "HEIC/HEIF photograph, which is not read here: export it as JPEG",
+        ),
         (lambda p: p.write_text("hello"), UnreadableFile, "copy it again"),
-        (lambda p: save(p, format="JPEG", quality=95) and p.write_bytes(p.read_bytes()[:900]), UnreadableFile, "truncated or corrupt"),
-        (lambda p: save(p, colours()[..., 0]), BandMismatch, "is gray; wanted are red, green and blue"),
+        (
+            lambda p: save(p, format="JPEG", quality=95) and p.write_bytes(p.read_bytes()[:900]),
+            UnreadableFile,
+            "truncated or corrupt",
+        ),
+        (
+            lambda p: save(p, colours()[..., 0]),
+            BandMismatch,
+            "is gray; wanted are red, green and blue",
+        ),
         (lambda p: png_head(p, 100_000, 100_000), UnreadableFile, "too many pixels"),
-        (lambda p: tiff(p, colours().transpose(2, 0, 1).astype("int16") * -1, driver="GTiff"), UnreadableFile, "which are no colours"),
-        (lambda p: tiff(p, np.zeros((5, 8, 8), "uint8"), driver="GTiff"), BandMismatch, r"has 5 bands \(band1, band2"),
+        (
+            lambda p: tiff(p, colours().transpose(2, 0, 1).astype("int16") * -1, driver="GTiff"),
+            UnreadableFile,
+            "which are no colours",
+        ),
+        (
+            lambda p: tiff(p, np.zeros((5, 8, 8), "uint8"), driver="GTiff"),
+            BandMismatch,
+            r"has 5 bands \(band1, band2",
+        ),
     ],
     ids=["empty", "heic", "text", "cut", "gray", "huge", "negative", "bands"],
 )
@@ -177,7 +277,18 @@ def test_told_in_one_sentence(tmp_path, make, error, words):
 
 def test_huge_tiff_is_refused_by_its_head(tmp_path):
     path = tmp_path / "huge.tif"
-    with rasterio.open(path, "w", driver="GTiff", count=3, height=100_000, width=100_000, dtype="uint8", tiled=True, sparse_ok=True, BIGTIFF="YES"):
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=3,
+        height=100_000,
+        width=100_000,
+        dtype="uint8",
+        tiled=True,
+        sparse_ok=True,
+        BIGTIFF="YES",
+    ):
         pass
     with pytest.raises(UnreadableFile, match=r"10,000 megapixels; a photograph has at most 179"):
         read_photo(path)
@@ -189,10 +300,12 @@ def test_formats_of_phones_and_cameras(tmp_path, ending):
     path.write_bytes(b"II*\0" + bytes(60))
     with pytest.raises(UnreadableFile, match=r"export it as JPEG|develop it to JPEG"):
         read_photo(path)
-    assert [photo.path for photo in find_photos(tmp_path)] == [path], "it is a photograph, and it is told"
+    assert [photo.path for photo in find_photos(tmp_path)] == [path], (
+        "it is a photograph, and it is told"
+    )
 
 
-# ----------------------------------------------------------------------------------------------------------------------------------------------- EXIF
+# --------------------------------------------------------------------------------------------- EXIF
 
 
 def test_exif(tmp_path):
@@ -200,7 +313,9 @@ def test_exif(tmp_path):
     exif[271], exif[272], exif[306] = "Canon", "EOS 5D\0", "2020:01:01 00:00:00"
     exif.get_ifd(0x8769).update({36867: "2021:06:05 10:11:12", 36881: "+02:00"})
     exif.get_ifd(0x8825).update({1: "S", 2: (10.0, 30.0, 0.0), 3: "W", 4: (70.0, 0.0, 36.0)})
-    assert read_exif(save(tmp_path / "a.jpg", exif=exif)) == Exif("2021-06-05T10:11:12+02:00", -10.5, -70.01, "Canon EOS 5D")
+    assert read_exif(save(tmp_path / "a.jpg", exif=exif)) == Exif(
+        "2021-06-05T10:11:12+02:00", -10.5, -70.01, "Canon EOS 5D"
+    )
 
 
 @pytest.mark.parametrize("clock", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""])

@@ -1,4 +1,6 @@
-"""A folder from photographs to tables: every stage real, runs that stop and go on, folders that cannot serve, and the command line."""
+"""A folder from photographs to tables: every stage real, runs that stop and go on, folders that
+cannot serve, and the command line.
+"""
 
 from __future__ import annotations
 
@@ -59,29 +61,48 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
-    return measure_folder(folder, tmp_path_factory.mktemp("run") / "out", MODEL, CropOptions(gsd=0.5), workers=1)
+    return measure_folder(
+        folder, tmp_path_factory.mktemp("run") / "out", MODEL, CropOptions(gsd=0.5), workers=1
+    )
 
 
 def files_of(root):
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
-# -------------------------------------------------------------------------------------------------------------------------------------------- results
+# ------------------------------------------------------------------------------------------ results
 
 
 def test_everything_is_there_and_what_failed_is_listed(run):
     assert files_of(run.folder) == sorted(
         [".finished.jsonl", "components.csv", "crops.csv", "failed.csv", "index.html", "run.json"]
-        + [f"masks/{key}.png" for key in ("one", "plot a/same", "plot b/same.jpg", "plot b/same.png")]
-        + [f"{kind}/{key}.jpg" for kind in ("overlays", "thumbs") for key in ("one", "plot a/same", "plot b/same.jpg", "plot b/same.png")]
+        + [
+            f"masks/{key}.png"
+            for key in ("one", "plot a/same", "plot b/same.jpg", "plot b/same.png")
+        ]
+        + [
+            f"{kind}/{key}.jpg"
+            for kind in ("overlays", "thumbs")
+            for key in ("one", "plot a/same", "plot b/same.jpg", "plot b/same.png")
+        ]
     )
-    assert [row["file"] for row in read(run.folder / "crops.csv")] == ["one.JPG", "plot a/same.jpg", "plot b/same.jpg", "plot b/same.png"]
+    assert [row["file"] for row in read(run.folder / "crops.csv")] == [
+        "one.JPG",
+        "plot a/same.jpg",
+        "plot b/same.jpg",
+        "plot b/same.png",
+    ]
     failed = read(run.folder / "failed.csv")
     assert [row["file"] for row in failed] == ["empty.png", "plot b/cut.jpg"]
     assert "is empty" in failed[0]["why"]
     assert "truncated" in failed[1]["why"]
     facts = json.loads((run.folder / "run.json").read_text())
-    assert (facts["photographs"], facts["failed"], facts["decided"]["model"]["name"], facts["decided"]["gsd"]) == (4, 2, "colour", 0.5)
+    assert (
+        facts["photographs"],
+        facts["failed"],
+        facts["decided"]["model"]["name"],
+        facts["decided"]["gsd"],
+    ) == (4, 2, "colour", 0.5)
     assert facts["finished"]
 
 
@@ -89,7 +110,9 @@ def test_the_mask_is_the_rule_and_the_table_is_the_mask(run, folder):
     row = next(row for row in read(run.folder / "crops.csv") if row["file"] == "plot b/same.png")
     with Image.open(run.folder / row["mask"]) as image:
         assert image.mode == "P"
-        assert bytes(image.getpalette()[:6]) == bytes.fromhex("".join(CROP.colours).replace("#", ""))
+        assert bytes(image.getpalette()[:6]) == bytes.fromhex(
+            "".join(CROP.colours).replace("#", "")
+        )
         ids = np.asarray(image)
     photograph = np.asarray(Image.open(folder / "plot b" / "same.png")).transpose(2, 0, 1)
     assert np.array_equal(ids, ColourRule().mask(photograph))
@@ -99,9 +122,13 @@ def test_the_mask_is_the_rule_and_the_table_is_the_mask(run, folder):
     assert float(row["ground_cm2"]) == pytest.approx(ids.size * 0.0025, rel=1e-5)
     assert float(row["cover_low"]) <= float(row["cover"]) <= float(row["cover_high"])
     assert (int(row["width"]), int(row["height"])) == (160, 120)
-    pieces = [piece for piece in read(run.folder / "components.csv") if piece["file"] == "plot b/same.png"]
+    pieces = [
+        piece for piece in read(run.folder / "components.csv") if piece["file"] == "plot b/same.png"
+    ]
     assert len(pieces) == int(row["components"]) > 0
-    assert sum(int(piece["area"]) for piece in pieces) == pytest.approx(ids.sum() * (1 - float(row["specks"])), abs=1)
+    assert sum(int(piece["area"]) for piece in pieces) == pytest.approx(
+        ids.sum() * (1 - float(row["specks"])), abs=1
+    )
     assert float(pieces[0]["area_cm2"]) == pytest.approx(int(pieces[0]["area"]) * 0.0025, rel=1e-5)
 
 
@@ -152,12 +179,16 @@ def test_odd_sizes_alpha_and_marker(tmp_path):
     run = measure_folder(source, tmp_path / "out", MODEL, CropOptions(marker=50.0), workers=1)
     rows = {row["file"]: row for row in run.rows}
     assert sorted(rows) == ["1.png", "5.png", "63.png", "alpha.png"]
-    assert run.failed == [("through.png", "The image holds nothing but nodata: there is nothing to predict.")]
+    assert run.failed == [
+        ("through.png", "The image holds nothing but nodata: there is nothing to predict.")
+    ]
     assert all("too small" in rows[f"{size}.png"]["reasons"] for size in (1, 5, 63))
     ids = np.asarray(Image.open(run.folder / "masks" / "alpha.png"))
     assert (ids[:32] == 255).all()
     assert rows["alpha.png"]["cover"] == pytest.approx((ids[32:] == 1).mean())
-    assert run.notes == ("In 4 of 4 photographs no marker was found: their sizes are in pixels only.",)
+    assert run.notes == (
+        "In 4 of 4 photographs no marker was found: their sizes are in pixels only.",
+    )
     assert "no marker" in rows["alpha.png"]["notes"]
 
 
@@ -167,17 +198,21 @@ def test_marker_gives_the_scale_and_is_no_ground(tmp_path):
     values = place(simulate_photo(2, (300, 400)).image.values, 60, (200, 150), 30)
     (tmp_path / "in").mkdir()
     Image.fromarray(np.ascontiguousarray(values.transpose(1, 2, 0))).save(tmp_path / "in" / "a.png")
-    run = measure_folder(tmp_path / "in", tmp_path / "out", MODEL, CropOptions(marker=30.0), workers=1)
+    run = measure_folder(
+        tmp_path / "in", tmp_path / "out", MODEL, CropOptions(marker=30.0), workers=1
+    )
     row = run.rows[0]
     assert row["scale_from"] == "marker"
     assert row["gsd_mm"] == pytest.approx(0.5, rel=0.015)
     ids = np.asarray(Image.open(run.folder / "masks" / "a.png"))
     assert ids[150, 200] == 255
     assert row["ground_cm2"] == pytest.approx((ids != 255).sum() * row["gsd_mm"] ** 2 / 100)
-    assert run.components[0]["area_cm2"] == pytest.approx(run.components[0]["area"] * row["gsd_mm"] ** 2 / 100)
+    assert run.components[0]["area_cm2"] == pytest.approx(
+        run.components[0]["area"] * row["gsd_mm"] ** 2 / 100
+    )
 
 
-# --------------------------------------------------------------------------------------------------------------------------------------------- models
+# ------------------------------------------------------------------------------------------- models
 
 
 class Sides:
@@ -190,7 +225,9 @@ class Sides:
         scores = np.full((len(views), 3, 64, 64), 0.1, np.float32)
         for k, view in enumerate(views):
             column = np.broadcast_to(np.arange(64) + view.roi[1].start, (64, 64))
-            for name, where in enumerate((column < 40, (column >= 40) & (column < 120), column >= 120)):
+            for name, where in enumerate(
+                (column < 40, (column >= 40) & (column < 120), column >= 120)
+            ):
                 scores[k, name][where] = 0.8
         return scores
 
@@ -203,14 +240,21 @@ def test_more_classes_and_a_second_opinion(tmp_path):
     path = photo(tmp_path / "a.png", 2, (100, 160))
     found = measure_photo(find_photos(path)[0], fixed(Sides()))
     assert found.row["cover"] == pytest.approx(0.75, abs=0.01)
-    assert (found.row["cover_crop"], found.row["cover_weed"]) == (pytest.approx(0.5, abs=0.01), pytest.approx(0.25, abs=0.01))
-    assert found.row["rule_cover"] == pytest.approx(ColourRule().mask(np.asarray(Image.open(path)).transpose(2, 0, 1)).mean())
+    assert (found.row["cover_crop"], found.row["cover_weed"]) == (
+        pytest.approx(0.5, abs=0.01),
+        pytest.approx(0.25, abs=0.01),
+    )
+    assert found.row["rule_cover"] == pytest.approx(
+        ColourRule().mask(np.asarray(Image.open(path)).transpose(2, 0, 1)).mean()
+    )
     assert "disagrees with the colour rule" in found.row["reasons"]
     assert found.row["trust"] == "no"
     assert set(found.seconds) == {"decode", "predict", "traits", "write"}
     assert len(found.components) == 1
     flipped = measure_photo(find_photos(path)[0], fixed(Sides()), CropOptions(scale=0.5, window=64))
-    assert flipped.row["height"] == 100, "whatever the model's scale, masks lie on the photograph's pixels"
+    assert flipped.row["height"] == 100, (
+        "whatever the model's scale, masks lie on the photograph's pixels"
+    )
 
 
 class Scaled(Sides):
@@ -254,7 +298,7 @@ def test_models_by_name(monkeypatch, tmp_path):
     assert "crops-rgb is not installed" in note
 
 
-# ----------------------------------------------------------------------------------------------------------------------------- stopping and going on
+# ---------------------------------------------------------------------------- stopping and going on
 
 
 def stamps(folder):
@@ -280,7 +324,9 @@ def test_changed_new_and_vanished_photographs(tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     photo(source / "a.png", 2)
     photo(source / "b.png", 3)
-    cover = {row["file"]: row["cover"] for row in measure_folder(source, out, MODEL, workers=1).rows}
+    cover = {
+        row["file"]: row["cover"] for row in measure_folder(source, out, MODEL, workers=1).rows
+    }
     photo(source / "a.png", 5, (120, 168))
     photo(source / "c.png", 2)
     (source / "b.png").unlink()
@@ -296,11 +342,15 @@ def test_another_model_or_option_is_refused_and_forced(folder, tmp_path):
     out = tmp_path / "out"
     measure_folder(folder, out, MODEL, workers=1)
     (out / "mine.txt").write_text("keep")
-    with pytest.raises(OutputExists, match=r"a run with another model colour instead of colour-otsu.*--force"):
+    with pytest.raises(
+        OutputExists, match=r"a run with another model colour instead of colour-otsu.*--force"
+    ):
         measure_folder(folder, out, "colour-otsu", workers=1)
     with pytest.raises(OutputExists, match=r"gsd none instead of 0\.3"):
         measure_folder(folder, out, MODEL, CropOptions(gsd=0.3), workers=1)
-    run = measure_folder(folder, out, MODEL, CropOptions(gsd=0.3, overlays=False), workers=1, force=True)
+    run = measure_folder(
+        folder, out, MODEL, CropOptions(gsd=0.3, overlays=False), workers=1, force=True
+    )
     assert run.reused == 0
     assert (out / "mine.txt").read_text() == "keep"
     assert not list((out / "overlays").rglob("*.jpg")), "what the other run wrote is gone"
@@ -330,7 +380,9 @@ def test_folders_that_cannot_serve(folder, tmp_path):
         measure_folder(folder, tmp_path / "odd", MODEL)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the super-user may write everything")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the super-user may write everything"
+)
 def test_unwritable_output(folder, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(OutputFailed, match="no permission"):
@@ -351,7 +403,13 @@ def test_disk_that_fails_stops_the_run_and_not_the_photograph(folder, tmp_path, 
 def test_nothing_could_be_measured(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(b"")
-    with pytest.raises(BadInput, match=r"None of 1 photographs could be measured \(see .*failed.csv\); the first one: a.jpg: a.jpg is empty"):
+    with pytest.raises(
+        BadInput,
+        match=(
+            r"None of 1 photographs could be measured \(see .*failed.csv\); the first one: a.jpg: "
+            r"a.jpg is empty"
+        ),
+    ):
         measure_folder(tmp_path / "in", tmp_path / "out", MODEL)
     assert len(read(tmp_path / "out" / "failed.csv")) == 1
 
@@ -361,12 +419,23 @@ def test_photographs_beside_their_results_are_not_measured_twice(tmp_path):
     run = measure_folder(tmp_path, tmp_path / "crops", MODEL, workers=1)
     again = measure_folder(tmp_path, tmp_path / "crops", MODEL, workers=1)
     assert len(run.rows) == len(again.rows) == 1
-    assert len(measure_folder(tmp_path, tmp_path / "other", MODEL, workers=1).rows) == 1, "results of other runs are no photographs either"
+    assert len(measure_folder(tmp_path, tmp_path / "other", MODEL, workers=1).rows) == 1, (
+        "results of other runs are no photographs either"
+    )
     single = measure_folder(tmp_path / "a.png", tmp_path / "single", MODEL)
     assert single.rows[0]["cover"] == run.rows[0]["cover"]
 
 
-@pytest.mark.parametrize("bad", [{"gsd": 0.2, "marker": 50.0}, {"gsd": 0.0}, {"marker": -1.0}, {"scale": float("nan")}, {"min_area": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"gsd": 0.2, "marker": 50.0},
+        {"gsd": 0.0},
+        {"marker": -1.0},
+        {"scale": float("nan")},
+        {"min_area": 0},
+    ],
+)
 def test_options_that_cannot_be(bad):
     with pytest.raises(BadInput):
         CropOptions(**bad)
@@ -383,7 +452,7 @@ def test_key_is_of_plain_values():
     assert key_of({"a": 1, "b": None}) == key_of({"b": None, "a": 1}) != key_of({"a": 1, "b": 0})
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------------- processes
+# ---------------------------------------------------------------------------------------- processes
 
 
 def deadly(photo, model, options, out):
@@ -392,7 +461,9 @@ def deadly(photo, model, options, out):
     return measure_photo(photo, model, options, out)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="processes that inherit a patched function are forked")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="processes that inherit a patched function are forked"
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_photograph_that_kills_its_process_is_told(tmp_path, monkeypatch):
     for k in range(5):
@@ -400,14 +471,18 @@ def test_a_photograph_that_kills_its_process_is_told(tmp_path, monkeypatch):
     photo(tmp_path / "in" / "killer.png", 2, (48, 64))
     fork = multiprocessing.get_context("fork")
     monkeypatch.setattr(pool, "measure_photo", deadly)
-    monkeypatch.setattr(pool, "_executor", lambda job, workers, stop: ProcessPoolExecutor(workers, fork, pool._begin, (job, stop)))
+    monkeypatch.setattr(
+        pool,
+        "_executor",
+        lambda job, workers, stop: ProcessPoolExecutor(workers, fork, pool._begin, (job, stop)),
+    )
     run = measure_folder(tmp_path / "in", tmp_path / "out", MODEL, workers=2)
     assert [row["file"] for row in run.rows] == [f"{k}.png" for k in range(5)]
     assert run.failed[0][0] == "killer.png"
     assert "ended the process" in run.failed[0][1]
 
 
-# -------------------------------------------------------------------------------------------------------------------------------------- command line
+# ------------------------------------------------------------------------------------- command line
 
 
 def command(*arguments):
@@ -437,12 +512,19 @@ def test_command_line_in_two_processes_is_the_same_table(run, folder, tmp_path, 
 
 
 def test_command_line_says_what_it_did(folder, tmp_path, capsys):
-    main(["crops", str(folder), "-o", str(tmp_path / "out"), "-m", MODEL, "--workers", "1", "--json"])
+    main(
+        ["crops", str(folder), "-o", str(tmp_path / "out"), "-m", MODEL, "--workers", "1", "--json"]
+    )
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {event["event"] for event in events} == {"progress", "done"}
     assert events[-1]["photographs"] == 4
-    assert [failure["file"] for failure in events[-1]["failures"]] == ["empty.png", "plot b/cut.jpg"]
-    assert [event["done"] for event in events[:-1]] == list(range(7)), "one step for each photograph"
+    assert [failure["file"] for failure in events[-1]["failures"]] == [
+        "empty.png",
+        "plot b/cut.jpg",
+    ]
+    assert [event["done"] for event in events[:-1]] == list(range(7)), (
+        "one step for each photograph"
+    )
 
 
 def test_command_line_prints_a_marker_and_says_what_is_missing(tmp_path, capsys):
@@ -451,7 +533,9 @@ def test_command_line_prints_a_marker_and_says_what_is_missing(tmp_path, capsys)
     assert (tmp_path / "m.png").is_file()
     assert "selion crops FOLDER -o OUT" in refusal(capsys, tmp_path)
     assert "exists already" in refusal(capsys, "--print-marker", tmp_path / "m.png")
-    assert "no model called 'color': did you mean 'colour'?" in refusal(capsys, photo(tmp_path / "in" / "a.png").parent, "-o", tmp_path / "out", "-m", "color")
+    assert "no model called 'color': did you mean 'colour'?" in refusal(
+        capsys, photo(tmp_path / "in" / "a.png").parent, "-o", tmp_path / "out", "-m", "color"
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -464,17 +548,28 @@ def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
             image.resize((1000, 750)).save(tmp_path / "in" / f"{k}.png", compress_level=1)
     out = tmp_path / "out"
     with subprocess.Popen(
-        command(tmp_path / "in", "-o", out, "-m", MODEL, "--workers", 2), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        command(tmp_path / "in", "-o", out, "-m", MODEL, "--workers", 2),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
     ) as process:
         limit = time.monotonic() + 120
-        while not list(out.glob("masks/[0-9]*.png")) and time.monotonic() < limit and process.poll() is None:
+        while (
+            not list(out.glob("masks/[0-9]*.png"))
+            and time.monotonic() < limit
+            and process.poll() is None
+        ):
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 130, said
     assert "goes on from here" in said
     assert "Traceback" not in said
-    assert not [name for name in files_of(out) if Path(name).name.startswith(".") and name != ".finished.jsonl"], "no temporary files"
+    assert not [
+        name
+        for name in files_of(out)
+        if Path(name).name.startswith(".") and name != ".finished.jsonl"
+    ], "no temporary files"
     assert not (out / "crops.csv").exists()
     for path in out.rglob("*.png"):
         with Image.open(path) as image:

@@ -1,4 +1,6 @@
-"""Cover, components, colours, quality: against cases that can be worked out, and against scikit-image."""
+"""Cover, components, colours, quality: against cases that can be worked out, and against
+scikit-image.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.measure import label, regionprops
 
-from selion.closerange.components import COLUMNS, ellipse, find_components, least_area, measure_components, skeleton_length, to_centimetres
+from selion.closerange.components import (
+    COLUMNS,
+    ellipse,
+    find_components,
+    least_area,
+    measure_components,
+    skeleton_length,
+    to_centimetres,
+)
 from selion.closerange.cover import measure_cover
 from selion.closerange.indices import NAMES, colour_indices, hue_saturation_value
 from selion.closerange.quality import Opinion, PhotoQuality, compare, measure_quality, reasons
@@ -36,13 +46,15 @@ def as_raster(values, valid=None):
     return Raster(values, photo_grid(values.shape[1:]), COLOURS, valid)
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------------------- cover
+# -------------------------------------------------------------------------------------------- cover
 
 
 @given(st.integers(0, 2**31), st.floats(0.05, 8))
 @settings(max_examples=15, deadline=None)
 def test_interval_of_cover_holds_mask_and_mean_of_thresholds(seed, power):
-    """The distribution that the docstring names: one threshold for all pixels; its mean is the expected cover, its 5 % and 95 % points the interval."""
+    """The distribution that the docstring names: one threshold for all pixels; its mean is the
+    expected cover, its 5 % and 95 % points the interval.
+    """
     p = (np.random.default_rng(seed).random((30, 40)) ** power).astype(np.float32)
     cover = measure_cover(p, p > 0.5)
     assert 0 <= cover.low <= cover.cover <= cover.high <= 1
@@ -74,7 +86,7 @@ def test_sure_model_has_a_thin_interval_and_an_unsure_one_a_wide_one():
     assert (unsure.low, unsure.high, unsure.unsure, unsure.width) == (0, 1, 1, 1)
 
 
-# ----------------------------------------------------------------------------------------------------------------------------------------- components
+# --------------------------------------------------------------------------------------- components
 
 
 @given(st.integers(0, 2**31))
@@ -83,23 +95,42 @@ def test_components_as_scikit_image_has_them(seed):
     mask = blobs(seed)
     image = np.random.default_rng(seed).integers(0, 256, (3, *mask.shape)).astype(np.uint8)
     ours = measure_components(image, mask, 12)
-    theirs = [region for region in regionprops(label(mask, connectivity=2), np.moveaxis(image, 0, -1)) if region.area >= 12]
+    theirs = [
+        region
+        for region in regionprops(label(mask, connectivity=2), np.moveaxis(image, 0, -1))
+        if region.area >= 12
+    ]
     assert [row["component"] for row in ours] == list(range(1, len(ours) + 1))
     assert len(ours) == len(theirs)
-    by_place = {(row["top"], row["left"], row["bottom"], row["right"], row["area"]): row for row in ours}
+    by_place = {
+        (row["top"], row["left"], row["bottom"], row["right"], row["area"]): row for row in ours
+    }
     for region in theirs:
         row = by_place[(*region.bbox, region.area)]
         assert row["perimeter"] == pytest.approx(region.perimeter)
-        axes = [math.sqrt(axis**2 + 16 / 12) for axis in (region.axis_major_length, region.axis_minor_length)]  # theirs takes pixels for points
+        # theirs takes pixels for points
+        axes = [
+            math.sqrt(axis**2 + 16 / 12)
+            for axis in (region.axis_major_length, region.axis_minor_length)
+        ]
         assert [row["major_axis"], row["minor_axis"]] == pytest.approx(axes)
-        assert row["eccentricity"] == pytest.approx(math.sqrt(max(1 - (axes[1] / axes[0]) ** 2, 0)), abs=1e-6)
+        assert row["eccentricity"] == pytest.approx(
+            math.sqrt(max(1 - (axes[1] / axes[0]) ** 2, 0)), abs=1e-6
+        )
         assert (row["y"] - 0.5, row["x"] - 0.5) == pytest.approx(region.centroid)
         assert [row[c] for c in COLOURS] == pytest.approx(region.intensity_mean)
         assert 0 < row["solidity"] <= 1 + 1e-9
-        assert row["convex_area"] == pytest.approx(region.area_convex, rel=0.25, abs=6), "theirs counts pixels, ours is the polygon"
-        turn = (row["orientation"] - (math.degrees(region.orientation) + 90)) % 180  # theirs is counted from the vertical
+        assert row["convex_area"] == pytest.approx(region.area_convex, rel=0.25, abs=6), (
+            "theirs counts pixels, ours is the polygon"
+        )
+        # theirs is counted from the vertical
+        turn = (row["orientation"] - (math.degrees(region.orientation) + 90)) % 180
         assert min(turn, 180 - turn) < 1e-6 or row["eccentricity"] < 1e-3
-        assert row["touches_edge"] == int(0 in region.bbox[:2] or region.bbox[2] == mask.shape[0] or region.bbox[3] == mask.shape[1])
+        assert row["touches_edge"] == int(
+            0 in region.bbox[:2]
+            or region.bbox[2] == mask.shape[0]
+            or region.bbox[3] == mask.shape[1]
+        )
 
 
 def test_orientation_is_seen_counter_clockwise():
@@ -117,8 +148,19 @@ def test_shapes_that_can_be_worked_out():
     mask = np.zeros((60, 90), bool)
     mask[10:20, 5:45] = True
     row = measure_components(np.zeros((3, 60, 90), np.uint8), mask, 1)[0]
-    assert (row["area"], row["convex_area"], row["solidity"]) == (400, pytest.approx(400), pytest.approx(1))
-    assert (row["left"], row["top"], row["right"], row["bottom"], row["x"], row["y"]) == (5, 10, 45, 20, 25, 15)
+    assert (row["area"], row["convex_area"], row["solidity"]) == (
+        400,
+        pytest.approx(400),
+        pytest.approx(1),
+    )
+    assert (row["left"], row["top"], row["right"], row["bottom"], row["x"], row["y"]) == (
+        5,
+        10,
+        45,
+        20,
+        25,
+        15,
+    )
     assert row["major_axis"] == pytest.approx(4 * math.sqrt(40**2 / 12))
     size = to_centimetres(row, 0.5)
     assert size["area_cm2"] == pytest.approx(1.0)  # 20 mm x 5 mm
@@ -133,7 +175,9 @@ def test_skeleton_lengths():
     leaf = np.zeros((30, 220), bool)
     leaf[10:19, 10:210] = True
     assert skeleton_length(leaf) == pytest.approx(192, abs=8)
-    assert skeleton_length(leaf.repeat(6, 0).repeat(6, 1)) == pytest.approx(6 * skeleton_length(leaf), rel=0.05), "also where it is thinned out first"
+    assert skeleton_length(leaf.repeat(6, 0).repeat(6, 1)) == pytest.approx(
+        6 * skeleton_length(leaf), rel=0.05
+    ), "also where it is thinned out first"
     assert skeleton_length(np.ones((1, 1), bool)) == 0
 
 
@@ -154,7 +198,7 @@ def test_plants_that_touch_at_a_corner_are_one():
     assert len(list(find_components(mask, 1))) == 1
 
 
-# -------------------------------------------------------------------------------------------------------------------------------------------- colours
+# ------------------------------------------------------------------------------------------ colours
 
 
 def test_indices_of_one_colour():
@@ -180,7 +224,9 @@ def test_indices_of_one_colour():
 def test_hue_saturation_value_as_the_standard_library(colour):
     hue, saturation, value = hue_saturation_value(np.array(colour, np.float32)[:, None])
     wanted = colorsys.rgb_to_hsv(*(c / 255 for c in colour))
-    assert (float(hue[0]) / 360, float(saturation[0]), float(value[0])) == pytest.approx(wanted, abs=1e-5)
+    assert (float(hue[0]) / 360, float(saturation[0]), float(value[0])) == pytest.approx(
+        wanted, abs=1e-5
+    )
 
 
 def test_indices_look_at_the_plants_only_and_hue_goes_round():
@@ -190,11 +236,13 @@ def test_indices_look_at_the_plants_only_and_hue_goes_round():
     assert min(colour_indices(image, mask)["hue"], 360 - colour_indices(image, mask)["hue"]) < 1
 
 
-# --------------------------------------------------------------------------------------------------------------------------------------------- quality
+# ------------------------------------------------------------------------------------------ quality
 
 
 def blurred(image, sigma):
-    return np.rint(ndimage.gaussian_filter(image.astype(np.float32), (0, sigma, sigma))).astype(np.uint8)
+    return np.rint(ndimage.gaussian_filter(image.astype(np.float32), (0, sigma, sigma))).astype(
+        np.uint8
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 3, 5])
@@ -217,12 +265,18 @@ def test_blur_exposure_and_colour_are_flagged(seed):
 def test_sharpness_does_not_depend_on_gain_or_light_noise():
     image = simulate_photo(1, (300, 400)).image.values
     plain = measure_quality(image).sharpness
-    noisy = np.clip(image + np.random.default_rng(0).normal(0, 3, image.shape), 0, 255).astype(np.uint8)
-    assert measure_quality((image * 0.6).astype(np.uint8)).sharpness == pytest.approx(plain, rel=0.03)
+    noisy = np.clip(image + np.random.default_rng(0).normal(0, 3, image.shape), 0, 255).astype(
+        np.uint8
+    )
+    assert measure_quality((image * 0.6).astype(np.uint8)).sharpness == pytest.approx(
+        plain, rel=0.03
+    )
     assert measure_quality(noisy).sharpness == pytest.approx(plain, rel=0.05)
     assert measure_quality(blurred(image, 2)).sharpness < 0.3 * plain
     double = image.repeat(2, 1).repeat(2, 2)
-    assert measure_quality(double, sigma=2.0).sharpness == pytest.approx(plain, rel=0.15), "at the model's scale it is the same photograph"
+    assert measure_quality(double, sigma=2.0).sharpness == pytest.approx(plain, rel=0.15), (
+        "at the model's scale it is the same photograph"
+    )
 
 
 def test_reasons_of_the_model():
@@ -232,10 +286,15 @@ def test_reasons_of_the_model():
     half = measure_cover(np.eye(2, dtype=np.float32), np.eye(2) > 0)
     assert reasons(fine, none, 0.0, Opinion(0.0, 1.0), (500, 500), 256) == []
     assert "model unsure (cover 0% to 100%)" in reasons(fine, unsure, 0.0, None, (500, 500), 256)
-    few = measure_cover(np.repeat(np.array([[0.01, 0.2, 0.99]], np.float32), [150, 30, 5], 1), np.repeat(np.array([[False, False, True]]), [150, 30, 5], 1))
+    few = measure_cover(
+        np.repeat(np.array([[0.01, 0.2, 0.99]], np.float32), [150, 30, 5], 1),
+        np.repeat(np.array([[False, False, True]]), [150, 30, 5], 1),
+    )
     assert few.width < 0.3
     assert "model unsure (cover 3% to 19%)" in reasons(fine, few, 0.0, None, (500, 500), 256)
-    assert "disagrees with the colour rule (50% against 5%)" in reasons(fine, half, 0.0, Opinion(0.05, 0.1), (500, 500), 256)
+    assert "disagrees with the colour rule (50% against 5%)" in reasons(
+        fine, half, 0.0, Opinion(0.05, 0.1), (500, 500), 256
+    )
     assert "speckled" in " ".join(reasons(fine, half, 0.6, None, (500, 500), 256))
     assert "smaller than a window" in " ".join(reasons(fine, none, 0.0, None, (70, 500), 512))
 
@@ -248,13 +307,15 @@ def test_compare_masks():
     assert compare(one, other, np.arange(4)[:, None] * np.ones((1, 4)) == 1) == Opinion(1.0, 1.0)
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------------- colour rules
+# ------------------------------------------------------------------------------------- colour rules
 
 
 @given(st.lists(st.tuples(*(st.integers(0, 255),) * 3), min_size=1, max_size=20))
 def test_half_is_exactly_the_canopeo_rule(colours):
     pixels = np.array(colours, np.uint8).T[:, None, :]
-    scores = ColourRule()([View(pixels.astype(np.float32), (slice(0, 1), slice(0, pixels.shape[2])))])
+    scores = ColourRule()(
+        [View(pixels.astype(np.float32), (slice(0, 1), slice(0, pixels.shape[2])))]
+    )
     assert scores.shape == (1, 2, *pixels.shape[1:])
     assert np.allclose(scores.sum(1), 1)
     assert np.array_equal(scores[0, 1] > 0.5, canopeo(pixels) == 1)
@@ -267,7 +328,9 @@ def test_otsu_rule_is_the_baseline():
     agree = (rule.mask(image.values) == (baselines.excess_green(image.values) > 0)).mean()
     assert agree > 0.999
     assert otsu_rule(as_raster(np.full((3, 5, 5), 90, np.uint8))).chromatic == 0
-    assert otsu_rule(as_raster(np.zeros((3, 5, 5), np.uint8), np.zeros((5, 5), bool))).chromatic == 0
+    assert (
+        otsu_rule(as_raster(np.zeros((3, 5, 5), np.uint8), np.zeros((5, 5), bool))).chromatic == 0
+    )
     assert excess_green(np.zeros((3, 1, 1), np.uint8)) == 0
 
 

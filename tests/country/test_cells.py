@@ -58,7 +58,18 @@ def test_rows_of_one_partition_lie_in_its_box_and_in_one_fine_cell_each(point, l
     assert cells.fine_cell(cells.hilbert(x, y)) == cells.fine_cell(cells.hilbert(*corners))
 
 
-@pytest.mark.parametrize("name", ["", "u4pruydqqvj", "u4pruydqqvja", "U4PRUYDQQVJ8", "x10.5y20.0", "u4pruydqqvj8-", "u4pruydqqvj8é"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "u4pruydqqvj",
+        "u4pruydqqvja",
+        "U4PRUYDQQVJ8",
+        "x10.5y20.0",
+        "u4pruydqqvj8-",
+        "u4pruydqqvj8é",
+    ],
+)
 def test_other_names_say_nothing(name):
     assert not cells.places_of([name])[2][0]
 

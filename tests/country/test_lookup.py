@@ -1,4 +1,6 @@
-"""Asking a map: the same answer as reading all of it, little read; statistics; vector tiles that other readers understand."""
+"""Asking a map: the same answer as reading all of it, little read; statistics; vector tiles that
+other readers understand.
+"""
 
 import gzip
 import io
@@ -26,7 +28,20 @@ from pmtiles.tile import zxy_to_tileid
 from country_sheets import CRS84, write_table
 from selion import fields
 from selion.cli.country import stats_command
-from selion.country import count_fields, find_field, merge_maps, open_maps, partitions, pmtiles, query, read_units, scan, shown, write_tiles, write_units
+from selion.country import (
+    count_fields,
+    find_field,
+    merge_maps,
+    open_maps,
+    partitions,
+    pmtiles,
+    query,
+    read_units,
+    scan,
+    shown,
+    write_tiles,
+    write_units,
+)
 from selion.country.lookup import Reading
 from selion.country.statistics import mercator_km2
 from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
@@ -40,10 +55,17 @@ ACROSS = 120
 def frame():
     """14,400 fields in rows and columns over 1.2 by 0.8 degrees, in two partitions."""
     rng = np.random.default_rng(0)
-    x, y = (v.ravel() for v in np.meshgrid(10.0 + np.arange(ACROSS) * 0.01, 49.0 + np.arange(ACROSS) * 0.007))
+    x, y = (
+        v.ravel()
+        for v in np.meshgrid(10.0 + np.arange(ACROSS) * 0.01, 49.0 + np.arange(ACROSS) * 0.007)
+    )
     size = rng.uniform(0.002, 0.0045, (2, x.size))
     boxes = shapely.box(x - size[0], y - size[1] * 0.7, x + size[0], y + size[1] * 0.7, ccw=True)
-    columns = {"id": geohash(x, y), "class": np.where(rng.random(x.size) < 0.1, "pond", "field"), "confidence": rng.uniform(0.3, 1, x.size).astype(np.float32)}
+    columns = {
+        "id": geohash(x, y),
+        "class": np.where(rng.random(x.size) < 0.1, "pond", "field"),
+        "confidence": rng.uniform(0.3, 1, x.size).astype(np.float32),
+    }
     return geopandas.GeoDataFrame(columns, geometry=boxes, crs=CRS84)
 
 
@@ -52,7 +74,10 @@ def maps(frame, tmp_path_factory):
     folder = tmp_path_factory.mktemp("query")
     patch = pytest.MonkeyPatch()
     patch.setattr(partitions, "ROWS", 256)
-    made = merge_maps([write_table(frame, folder / "all.parquet", Origin("plain", details="squares"))], folder / "maps")
+    made = merge_maps(
+        [write_table(frame, folder / "all.parquet", Origin("plain", details="squares"))],
+        folder / "maps",
+    )
     patch.undo()
     return made
 
@@ -63,12 +88,16 @@ def test_a_query_finds_what_reading_all_finds(frame, maps, west, south, width, h
     box = (west, south, west + width, south + height)
     found = query(maps, box).frame
     there = frame.geometry.to_numpy()
-    wanted = shapely.intersects(shapely.box(*box), there) & ~shapely.touches(shapely.box(*box), there)
+    wanted = shapely.intersects(shapely.box(*box), there) & ~shapely.touches(
+        shapely.box(*box), there
+    )
     assert sorted(found["id"]) == sorted(frame["id"][wanted])
     cut = query(maps, box, clip=True).frame
     assert set(cut["id"]) <= set(found["id"])
     assert cut.geometry.within(shapely.box(*box).buffer(1e-9)).all()
-    assert shapely.area(cut.geometry.to_numpy()).sum() == pytest.approx(shapely.area(shapely.intersection(there, shapely.box(*box))).sum(), rel=1e-6)
+    assert shapely.area(cut.geometry.to_numpy()).sum() == pytest.approx(
+        shapely.area(shapely.intersection(there, shapely.box(*box))).sum(), rel=1e-6
+    )
 
 
 class Counting(io.BytesIO):
@@ -89,7 +118,9 @@ def test_a_district_reads_few_row_groups_and_few_bytes(maps):
     assert len(found.frame) > 50
     reading = found.reading
     assert reading.parts < len(maps.parts)
-    assert reading.groups <= 0.2 * sum(pq.read_metadata(part.path).num_row_groups for part in maps.parts)
+    assert reading.groups <= 0.2 * sum(
+        pq.read_metadata(part.path).num_row_groups for part in maps.parts
+    )
     assert reading.bytes < 0.2 * reading.of_bytes
     narrow = query(maps, (10.5, 49.5, 10.6, 49.57), ["confidence"])
     assert list(narrow.frame.columns) == ["id", "confidence", "geometry"]
@@ -100,11 +131,19 @@ def test_others_prune_row_groups_by_the_bbox_column(maps):
     part = max(maps.parts, key=lambda one: one.rows)
     file = Counting(part.path.read_bytes())
     box = (10.5, 49.5, 10.55, 49.53)
-    near = (pc.field("bbox", "xmin") <= box[2]) & (pc.field("bbox", "xmax") >= box[0]) & (pc.field("bbox", "ymin") <= box[3]) & (pc.field("bbox", "ymax") >= box[1])
+    near = (
+        (pc.field("bbox", "xmin") <= box[2])
+        & (pc.field("bbox", "xmax") >= box[0])
+        & (pc.field("bbox", "ymin") <= box[3])
+        & (pc.field("bbox", "ymax") >= box[1])
+    )
     table = pq.read_table(pa.PythonFile(file, mode="r"), filters=near)
     assert len(table) == len(query(maps, box).frame) > 10
     assert file.taken < 0.4 * part.bytes, "pyarrow skips row groups"
-    where = f"bbox.xmin <= {box[2]} AND bbox.xmax >= {box[0]} AND bbox.ymin <= {box[3]} AND bbox.ymax >= {box[1]}"
+    where = (
+        f"bbox.xmin <= {box[2]} AND bbox.xmax >= {box[0]} AND bbox.ymin <= {box[3]} AND bbox.ymax "
+        f">= {box[1]}"
+    )
     plan = duckdb.sql(f"SELECT count(*) FROM '{maps.folder}/*/*.parquet' WHERE {where}")
     assert plan.fetchall()[0][0] == len(table)
     assert len(geopandas.read_parquet(maps.folder, bbox=box)) == len(table)
@@ -114,7 +153,10 @@ def test_readers_take_the_folder_as_one_table(frame, maps):
     dataset = pyarrow.dataset.dataset(maps.folder, format="parquet", partitioning="hive")
     assert dataset.count_rows() == len(frame)
     assert "cell" in dataset.schema.names
-    rows = duckdb.sql(f"SELECT cell, count(*) FROM read_parquet('{maps.folder}/*/*.parquet', hive_partitioning = true) GROUP BY cell ORDER BY cell").fetchall()
+    rows = duckdb.sql(
+        f"SELECT cell, count(*) FROM read_parquet('{maps.folder}/*/*.parquet', hive_partitioning "
+        "= true) GROUP BY cell ORDER BY cell"
+    ).fetchall()
     assert rows == [(part.name, part.rows) for part in maps.parts]
     assert len(geopandas.read_parquet(maps.folder)) == len(frame)
 
@@ -122,7 +164,9 @@ def test_readers_take_the_folder_as_one_table(frame, maps):
 def test_one_table_is_a_map_of_one_partition(frame, tmp_path):
     path = write_table(frame.head(500), tmp_path / "one.parquet")
     assert len(query(path, (9, 48, 13, 52)).frame) == 500
-    utm = fields.write_fields(fields.read_fields(path).to_crs(32632), tmp_path / "utm.parquet", crs="keep")
+    utm = fields.write_fields(
+        fields.read_fields(path).to_crs(32632), tmp_path / "utm.parquet", crs="keep"
+    )
     with pytest.raises(UnreadableFile, match="longitude and latitude"):
         open_maps(utm)
     with pytest.raises(UnreadableFile, match="no merged map"):
@@ -135,7 +179,11 @@ def test_one_table_is_a_map_of_one_partition(frame, tmp_path):
         open_maps(tmp_path)
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:5000])], ids=["gone", "cut short"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:5000])],
+    ids=["gone", "cut short"],
+)
 def test_a_damaged_partition_is_named_by_whoever_reads_it(frame, tmp_path, damage):
     table = write_table(frame.head(100), tmp_path / "few.parquet")
     made = merge_maps([table], tmp_path / "maps")
@@ -168,7 +216,14 @@ def test_a_field_is_found_by_its_id(frame, maps):
 
 
 def test_scanning_by_two_boxes_gives_each_row_once(maps):
-    tables = list(scan(maps, [(10.5, 49.5, 10.6, 49.57), (10.55, 49.5, 10.7, 49.57)], ["confidence"], reading := Reading()))
+    tables = list(
+        scan(
+            maps,
+            [(10.5, 49.5, 10.6, 49.57), (10.55, 49.5, 10.7, 49.57)],
+            ["confidence"],
+            reading := Reading(),
+        )
+    )
     ids = pa.concat_tables(tables)["id"].to_pylist()
     assert len(ids) == len(set(ids)) > 50
     assert reading.rows >= len(ids)
@@ -180,24 +235,39 @@ def test_scanning_by_two_boxes_gives_each_row_once(maps):
 @pytest.fixture(scope="module")
 def units(tmp_path_factory):
     path = tmp_path_factory.mktemp("units") / "admin.geojson"
-    shapes = [shapely.box(10.003, 49.0033, 11.003, 50.0033), shapely.box(11.003, 49.0033, 11.503, 50.0033), shapely.box(0, 0, 1, 1)]
-    geopandas.GeoDataFrame({"name": ["west", "east", "sea|side"]}, geometry=shapes, crs=4326).to_file(path)
+    shapes = [
+        shapely.box(10.003, 49.0033, 11.003, 50.0033),
+        shapely.box(11.003, 49.0033, 11.503, 50.0033),
+        shapely.box(0, 0, 1, 1),
+    ]
+    geopandas.GeoDataFrame(
+        {"name": ["west", "east", "sea|side"]}, geometry=shapes, crs=4326
+    ).to_file(path)
     return path
 
 
 def test_statistics_are_those_of_the_fields_inside(frame, maps, units):
     rows = count_fields(maps, units)
     assert [row.unit for row in rows] == ["west", "east", "sea|side"]
-    inside = frame[shapely.within(shapely.centroid(frame.geometry.to_numpy()), shapely.box(10.003, 49.0033, 11.003, 50.0033))]
+    inside = frame[
+        shapely.within(
+            shapely.centroid(frame.geometry.to_numpy()),
+            shapely.box(10.003, 49.0033, 11.003, 50.0033),
+        )
+    ]
     area = fields.measure(inside.geometry.to_numpy(), CRS84)[0] / 1e4
     west = rows[0]
     assert west.fields == len(inside)
     assert west.total_ha == pytest.approx(area.sum(), rel=1e-5)
     assert west.median_ha == pytest.approx(np.median(area), abs=1e-3)
     assert west.mean_ha == pytest.approx(area.mean(), abs=1e-3)
-    assert west.land_km2 == pytest.approx(8052.6, rel=2e-3), "one degree by one at 49.5 degrees north"
+    assert west.land_km2 == pytest.approx(8052.6, rel=2e-3), (
+        "one degree by one at 49.5 degrees north"
+    )
     assert west.share == pytest.approx(area.sum() / 100 / west.land_km2, rel=1e-3)
-    assert west.mercator_km2 / west.land_km2 == pytest.approx(1 / np.cos(np.radians(49.5)) ** 2, rel=1e-2), "the inflation of published tables"
+    assert west.mercator_km2 / west.land_km2 == pytest.approx(
+        1 / np.cos(np.radians(49.5)) ** 2, rel=1e-2
+    ), "the inflation of published tables"
     assert (rows[2].fields, rows[2].median_ha) == (0, None)
     (whole,) = count_fields(maps)
     assert whole.fields == len(frame)
@@ -207,10 +277,16 @@ def test_statistics_are_those_of_the_fields_inside(frame, maps, units):
 def test_the_table_comes_as_csv_json_and_markdown(maps, units, tmp_path):
     rows = count_fields(maps, units)
     table = pd.read_csv(write_units(rows, tmp_path / "t.csv"))
-    assert table["fields"].tolist() == [row["fields"] for row in json.loads(shown(rows, ".json"))] == [row.fields for row in rows]
+    assert (
+        table["fields"].tolist()
+        == [row["fields"] for row in json.loads(shown(rows, ".json"))]
+        == [row.fields for row in rows]
+    )
     markdown = write_units(rows, tmp_path / "t.md").read_text().splitlines()
     assert len(markdown) == 5
-    assert len({line.count("|") for line in markdown}) == 1, "a bar in a name does not open a column"
+    assert len({line.count("|") for line in markdown}) == 1, (
+        "a bar in a name does not open a column"
+    )
     with pytest.raises(OutputExists):
         write_units(rows, tmp_path / "t.csv")
     with pytest.raises(UnknownName, match="format"):
@@ -238,10 +314,17 @@ def test_all_fields_are_in_the_finest_tiles_and_others_read_them(frame, tiled):
     assert set(found["id"]) == set(frame["id"])
     assert set(found.columns) >= {"id", "hectares", "confidence", "class"}
     truth = frame.to_crs(3857).set_index("id")
-    sides = found.geometry.bounds.groupby(found["id"]).agg({"minx": "min", "miny": "min", "maxx": "max", "maxy": "max"})  # GDAL cuts at the tiles' edges
-    away = np.abs(sides.to_numpy() - shapely.bounds(truth.geometry.loc[sides.index].to_numpy())).max()
+    # GDAL cuts at the tiles' edges
+    sides = found.geometry.bounds.groupby(found["id"]).agg(
+        {"minx": "min", "miny": "min", "maxx": "max", "maxy": "max"}
+    )
+    away = np.abs(
+        sides.to_numpy() - shapely.bounds(truth.geometry.loc[sides.index].to_numpy())
+    ).max()
     assert away < 40_075_016.686 / 2**10 / 4096 * 1.01, "one step of the finest tiles"
-    assert found["hectares"].max() == pytest.approx(fields.measure(frame.geometry.to_numpy(), CRS84)[0].max() / 1e4, abs=0.01)
+    assert found["hectares"].max() == pytest.approx(
+        fields.measure(frame.geometry.to_numpy(), CRS84)[0].max() / 1e4, abs=0.01
+    )
 
 
 def test_far_out_squares_hold_the_sums(frame, tiled):
@@ -250,7 +333,13 @@ def test_far_out_squares_hold_the_sums(frame, tiled):
         assert squares["fields"].sum() == len(frame)
         assert squares["share"].between(0, 1).all()
     near = pyogrio.read_dataframe(tiled, layer="density", ZOOM_LEVEL=8)
-    middle = near[near.intersects(shapely.Point(*geopandas.GeoSeries([shapely.Point(11, 49.7)], crs=CRS84).to_crs(3857)[0].coords[0]))]
+    middle = near[
+        near.intersects(
+            shapely.Point(
+                *geopandas.GeoSeries([shapely.Point(11, 49.7)], crs=CRS84).to_crs(3857)[0].coords[0]
+            )
+        )
+    ]
     assert 0.2 < middle["share"].iloc[0] < 0.7
 
 
@@ -301,7 +390,9 @@ def test_crowded_tiles_are_bounded(maps, tmp_path, monkeypatch):
     chunks = len(pyramid._chunks(maps))
     assert 0 < len(coarse) <= 100 * chunks
     assert reader.header()["max_zoom"] == 10
-    assert len(set(pyogrio.read_dataframe(path, layer="fields", ZOOM_LEVEL=10)["id"])) == maps.rows, "the finest zoom has them all"
+    assert (
+        len(set(pyogrio.read_dataframe(path, layer="fields", ZOOM_LEVEL=10)["id"])) == maps.rows
+    ), "the finest zoom has them all"
 
 
 def test_what_cannot_be_drawn_is_said(frame, maps, tmp_path):
@@ -315,14 +406,31 @@ def test_what_cannot_be_drawn_is_said(frame, maps, tmp_path):
 
 
 def selion(*arguments):
-    return subprocess.run([sys.executable, "-m", "selion.cli.main", *map(str, arguments)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "selion.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_commands_answer(maps, units, tmp_path):
-    done = selion("query", "10.5,49.5,10.6,49.57", maps.folder, "-o", tmp_path / "some.gpkg", "--clip", "--columns", "confidence,metrics:area", "--json")
+    done = selion(
+        "query",
+        "10.5,49.5,10.6,49.57",
+        maps.folder,
+        "-o",
+        tmp_path / "some.gpkg",
+        "--clip",
+        "--columns",
+        "confidence,metrics:area",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
-    assert len(pyogrio.read_dataframe(tmp_path / "some.gpkg", layer="fields")) == facts["fields"] > 50
+    assert (
+        len(pyogrio.read_dataframe(tmp_path / "some.gpkg", layer="fields")) == facts["fields"] > 50
+    )
     assert facts["bytes_read"] < facts["bytes_of_map"]
     refused = CliRunner().invoke(stats_command, [str(maps.folder), "--name", "district"])
     assert refused.exit_code == 2

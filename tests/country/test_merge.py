@@ -1,4 +1,6 @@
-"""Merging: a countryside cut into jobs of two UTM zones comes back whole, in whatever order the jobs are given."""
+"""Merging: a countryside cut into jobs of two UTM zones comes back whole, in whatever order the
+jobs are given.
+"""
 
 import json
 import shutil
@@ -42,7 +44,12 @@ def merged(sheets, tmp_path_factory):
 
 
 def read(maps):
-    return geopandas.GeoDataFrame(geopandas.pd.concat([geopandas.read_parquet(part.path) for part in maps.parts], ignore_index=True), crs=CRS84)
+    return geopandas.GeoDataFrame(
+        geopandas.pd.concat(
+            [geopandas.read_parquet(part.path) for part in maps.parts], ignore_index=True
+        ),
+        crs=CRS84,
+    )
 
 
 def bytes_of(maps):
@@ -50,7 +57,9 @@ def bytes_of(maps):
 
 
 def best_match(truth, found):
-    """Return the best intersection over union of each true field, and how many fields of the map hold most of it."""
+    """Return the best intersection over union of each true field, and how many fields of the map
+    hold most of it.
+    """
     a, b = truth.geometry.to_numpy(), found.geometry.to_numpy()
     i, j = shapely.STRtree(b).query(a, predicate="intersects")
     shared = shapely.area(shapely.intersection(a[i], b[j]))
@@ -61,7 +70,9 @@ def best_match(truth, found):
 
 
 def overlap(frame):
-    return shapely.area(frame.geometry.to_numpy()).sum() - shapely.area(shapely.union_all(frame.geometry.to_numpy()))
+    return shapely.area(frame.geometry.to_numpy()).sum() - shapely.area(
+        shapely.union_all(frame.geometry.to_numpy())
+    )
 
 
 def test_two_zones_and_many_seams_come_back_as_the_uncut_map(land, sheets, merged):
@@ -86,7 +97,9 @@ def test_fields_away_from_seams_are_not_touched_and_ids_say_where(land, merged):
     same = land.set_index("id").loc[sorted(set(land["id"]) & set(found.index))]
     assert len(same) > 0.6 * len(land)
     here = found.loc[same.index]
-    unchanged = shapely.equals_exact(same.geometry.to_numpy(), here.geometry.to_numpy(), normalize=True)
+    unchanged = shapely.equals_exact(
+        same.geometry.to_numpy(), here.geometry.to_numpy(), normalize=True
+    )
     assert unchanged.mean() > 0.95, "a joined field may have the point of the old one inside"
     assert np.array_equal(here["confidence"].to_numpy(), same["confidence"].to_numpy())
     x, y, known = cells.places_of(found.index)
@@ -112,17 +125,24 @@ def test_each_partition_is_valid_fiboa_sorted_along_the_curve(merged):
 def test_the_official_validator_agrees(merged):
     if not VALIDATOR.is_file():
         pytest.skip("the official fiboa validator is not here (shared/tools/fiboa)")
-    done = subprocess.run([str(VALIDATOR), str(merged.parts[0].path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(VALIDATOR), str(merged.parts[0].path)], capture_output=True, text=True, check=False
+    )
     assert done.stdout.startswith("VALID"), done.stdout + done.stderr
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_the_order_of_jobs_does_not_matter(data, sheets, tmp_path_factory):
     some = data.draw(st.lists(st.sampled_from(sheets.paths), min_size=2, max_size=4, unique=True))
     other = data.draw(st.permutations(some))
     work = tmp_path_factory.mktemp("order")
-    one, two = (merge_maps(paths, work / name / "maps") for name, paths in (("a", some), ("b", [*other, other[0]])))
+    one, two = (
+        merge_maps(paths, work / name / "maps")
+        for name, paths in (("a", some), ("b", [*other, other[0]]))
+    )
     assert bytes_of(one) == bytes_of(two)
     assert one.facts == two.facts
 
@@ -144,17 +164,28 @@ def test_where_sheets_disagree_nothing_is_lost_doubled_or_laid_over_another(land
 
 
 def test_beyond_all_squares_nothing_is_laid_over_another_either(land, tmp_path):
-    eastern = [cell for cell in lattice.cut_area(read_area(land.total_bounds.tolist()), 1000.0, 150.0) if cell.crs == "EPSG:32633"]
+    eastern = [
+        cell
+        for cell in lattice.cut_area(read_area(land.total_bounds.tolist()), 1000.0, 150.0)
+        if cell.crs == "EPSG:32633"
+    ]
     first = max(eastern, key=lambda cell: cell.km2)
     column, row = (int(part[1:]) for part in first.name.split("_")[1:])
-    strip = shapely.segmentize(shapely.box(1000 * column - 900, 1000 * row + 30, 1000 * column + 900, 1000 * row + 600), 50)
+    strip = shapely.segmentize(
+        shapely.box(1000 * column - 900, 1000 * row + 30, 1000 * column + 900, 1000 * row + 600), 50
+    )
     back = Transformer.from_crs(first.crs, CRS84, always_xy=True)
-    strip = shapely.transform(strip, lambda xy: np.stack(back.transform(xy[:, 0], xy[:, 1]), axis=1))
+    strip = shapely.transform(
+        strip, lambda xy: np.stack(back.transform(xy[:, 0], xy[:, 1]), axis=1)
+    )
 
     def moved(cell, geometry):
         return geometry.translate(9e-4 * (cell.crs == first.crs), 0)
 
-    area = read_area({"type": "Polygon", "coordinates": [[list(point) for point in strip.exterior.coords]]}, "strip")
+    area = read_area(
+        {"type": "Polygon", "coordinates": [[list(point) for point in strip.exterior.coords]]},
+        "strip",
+    )
     two = write_sheets(land, tmp_path, edge=1000.0, halo=150.0, area=area, moved=moved)
     assert len(two.cells) > 2
     found = read(merge_maps(two.paths, tmp_path / "maps", MergeOptions(min_area=0)))
@@ -174,7 +205,10 @@ def test_a_job_that_is_missing_leaves_its_fields_out_and_nothing_else(land, shee
 def test_two_tables_that_nobody_planned_are_kept_once(land, tmp_path):
     west, south, east, north = land.total_bounds
     middle = (west + east) / 2
-    halves = [land[land.intersects(shapely.box(west, south, middle, north))], land[land.intersects(shapely.box(middle, south, east, north))]]
+    halves = [
+        land[land.intersects(shapely.box(west, south, middle, north))],
+        land[land.intersects(shapely.box(middle, south, east, north))],
+    ]
     both = len(halves[0]) + len(halves[1]) - len(land)
     assert both > 5
     paths = [write_table(half, tmp_path / f"{k}.parquet") for k, half in enumerate(halves)]
@@ -201,8 +235,14 @@ def test_a_merge_that_was_stopped_goes_on(sheets, merged, tmp_path, monkeypatch)
         merge_maps(sheets.paths, out)
     assert not out.exists()
     (tmp_path / ".maps.selion-merge" / "maps" / "cell=u2b").mkdir(parents=True)
-    (tmp_path / ".maps.selion-merge" / "maps" / "cell=u2b" / ".0a.part.parquet").write_bytes(b"killed here")
-    monkeypatch.setattr(merging, "_spread_sheet", lambda run, number, sheet: seen.append(number) or real(run, number, sheet))
+    (tmp_path / ".maps.selion-merge" / "maps" / "cell=u2b" / ".0a.part.parquet").write_bytes(
+        b"killed here"
+    )
+    monkeypatch.setattr(
+        merging,
+        "_spread_sheet",
+        lambda run, number, sheet: seen.append(number) or real(run, number, sheet),
+    )
     again = merge_maps(sheets.paths, out)
     assert sorted(seen) == list(range(len(sheets.paths))), "no sheet was done twice"
     assert bytes_of(again) == bytes_of(merged)
@@ -210,15 +250,23 @@ def test_a_merge_that_was_stopped_goes_on(sheets, merged, tmp_path, monkeypatch)
     assert not list(out.rglob(".*"))
 
 
-def test_a_merge_that_fails_while_writing_leaves_nothing_and_restarts(sheets, merged, tmp_path, monkeypatch):
+def test_a_merge_that_fails_while_writing_leaves_nothing_and_restarts(
+    sheets, merged, tmp_path, monkeypatch
+):
     out = tmp_path / "maps"
     real = merging.in_order
-    monkeypatch.setattr(merging, "in_order", lambda _table: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        merging,
+        "in_order",
+        lambda _table: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+    )
     with pytest.raises(OutputFailed, match="no space"):
         merge_maps(sheets.paths[:3], out)
     assert not out.exists()
     monkeypatch.setattr(merging, "in_order", real)
-    assert bytes_of(merge_maps(sheets.paths, out)) == bytes_of(merged), "other tables: the finished parts are not taken up"
+    assert bytes_of(merge_maps(sheets.paths, out)) == bytes_of(merged), (
+        "other tables: the finished parts are not taken up"
+    )
 
 
 def test_a_plan_is_merged_by_its_folder_and_says_what_is_missing(sheets, merged, tmp_path):
@@ -226,7 +274,9 @@ def test_a_plan_is_merged_by_its_folder_and_says_what_is_missing(sheets, merged,
     shutil.copytree(sheets.paths[0].parents[2], plan)
     names = [path.parent.name for path in sheets.paths]
     (plan / "jobs.json").write_text(json.dumps([{"name": name} for name in names]))
-    assert bytes_of(merge_maps([plan], tmp_path / "all", MergeOptions(collection="maps"))) == bytes_of(merged)
+    assert bytes_of(
+        merge_maps([plan], tmp_path / "all", MergeOptions(collection="maps"))
+    ) == bytes_of(merged)
     for name in names[2:]:
         (plan / "jobs" / name / "fields.parquet").unlink()
     (plan / "jobs" / names[1] / "fields.parquet.aside.json").write_text("{}")
@@ -256,7 +306,9 @@ def test_partitions_of_other_sizes_hold_the_same_rows(sheets, merged, tmp_path):
 
 def test_tables_collected_elsewhere_find_their_plan(sheets, merged, tmp_path):
     root = sheets.paths[0].parents[2]
-    collected = [shutil.copy(path, tmp_path / f"{path.parent.name}.parquet") for path in sheets.paths]
+    collected = [
+        shutil.copy(path, tmp_path / f"{path.parent.name}.parquet") for path in sheets.paths
+    ]
     assert bytes_of(merge_maps(collected, tmp_path / "maps", plan=root)) == bytes_of(merged)
     with pytest.raises(BadInput, match="others to none"):
         merge_maps([collected[0], sheets.paths[1]], tmp_path / "mixed")
@@ -264,11 +316,19 @@ def test_tables_collected_elsewhere_find_their_plan(sheets, merged, tmp_path):
 
 def test_other_names_times_and_crs_are_brought_together(land, tmp_path):
     west, _, east, _ = land.total_bounds
-    left, right = land[land.geometry.bounds.maxx < (west + east) / 2], land[land.geometry.bounds.minx > (west + east) / 2]
+    left, right = (
+        land[land.geometry.bounds.maxx < (west + east) / 2],
+        land[land.geometry.bounds.minx > (west + east) / 2],
+    )
     names = [f"parcel {k}" for k in range(len(left))]
-    one = write_table(left.assign(id=names, crop=["rye"] * len(left)), tmp_path / "1.parquet", Origin("a", details="by hand", method="manual"))
+    one = write_table(
+        left.assign(id=names, crop=["rye"] * len(left)),
+        tmp_path / "1.parquet",
+        Origin("a", details="by hand", method="manual"),
+    )
     when = geopandas.pd.Timestamp("2024-08-17T10:00:00Z").to_pydatetime()
-    utm = right.drop(columns=["metrics:area", "metrics:perimeter"]).to_crs(32633)  # nobody has measured them
+    # nobody has measured them
+    utm = right.drop(columns=["metrics:area", "metrics:perimeter"]).to_crs(32633)
     two = fields.write_fields(utm, tmp_path / "2.parquet", Origin("b", when, "model x"), crs="keep")
     maps = merge_maps([one, two], tmp_path / "maps")
     found = read(maps)
@@ -279,7 +339,9 @@ def test_other_names_times_and_crs_are_brought_together(land, tmp_path):
     assert found["determination:datetime"].notna().sum() == len(right)
     assert set(right["id"]) <= set(found["id"])
     assert best_match(right, found).min() > 0.9999
-    assert found["metrics:area"].sum() == pytest.approx(measure(land.geometry.to_numpy(), CRS84)[0].sum(), rel=0.2)
+    assert found["metrics:area"].sum() == pytest.approx(
+        measure(land.geometry.to_numpy(), CRS84)[0].sum(), rel=0.2
+    )
     assert found["metrics:area"].notna().all()
 
 
@@ -291,7 +353,9 @@ def test_what_cannot_be_merged_is_said(land, tmp_path):
         merge_maps([tmp_path / "empty"], tmp_path / "maps")
     with pytest.raises(BadInput, match="No table"):
         merge_maps([], tmp_path / "maps")
-    photo = fields.write_fields(land.head(3).set_crs(None, allow_override=True), tmp_path / "photo.parquet")
+    photo = fields.write_fields(
+        land.head(3).set_crs(None, allow_override=True), tmp_path / "photo.parquet"
+    )
     with pytest.raises(BadInput, match="no CRS"):
         merge_maps([photo], tmp_path / "maps")
     merged = merge_maps([write_table(land.head(3), tmp_path / "0.parquet")], tmp_path / "merged")
@@ -302,7 +366,9 @@ def test_what_cannot_be_merged_is_said(land, tmp_path):
     two = write_table(land.tail(3).assign(crop=[1, 2, 3]), tmp_path / "2.parquet")
     with pytest.raises(BadInput, match="Column crop"):
         merge_maps([one, two], tmp_path / "maps")
-    (tmp_path / "area.geojson").write_text('{"type": "Feature", "properties": {"core": {"type": "Nothing"}}, "geometry": null}')
+    (tmp_path / "area.geojson").write_text(
+        '{"type": "Feature", "properties": {"core": {"type": "Nothing"}}, "geometry": null}'
+    )
     with pytest.raises(UnreadableFile, match="no area of a job"):
         merge_maps([one], tmp_path / "maps")
     with pytest.raises(BadInput, match="remnant"):
@@ -315,22 +381,43 @@ def test_a_table_without_fields_is_no_error(land, tmp_path):
     maps = merge_maps([empty], tmp_path / "none")
     assert maps.rows == 0
     assert maps.box is None
-    assert merge_maps([empty, write_table(land.head(5), tmp_path / "1.parquet")], tmp_path / "some").rows == 5
+    assert (
+        merge_maps(
+            [empty, write_table(land.head(5), tmp_path / "1.parquet")], tmp_path / "some"
+        ).rows
+        == 5
+    )
 
 
 def test_an_id_that_is_there_twice_gets_a_number(land, tmp_path):
     one = land.iloc[[0]]
     far = one.translate(0, 0.5e-7)
-    paths = [write_table(one, tmp_path / "1.parquet"), write_table(one.set_geometry(far, crs=CRS84), tmp_path / "2.parquet")]
+    paths = [
+        write_table(one, tmp_path / "1.parquet"),
+        write_table(one.set_geometry(far, crs=CRS84), tmp_path / "2.parquet"),
+    ]
     assert merge_maps(paths, tmp_path / "maps").rows == 1, "they are one field"
     other = one.assign(**{"class": "pond"})
-    maps = merge_maps([paths[0], write_table(other, tmp_path / "3.parquet")], tmp_path / "both", MergeOptions(min_area=0))
+    maps = merge_maps(
+        [paths[0], write_table(other, tmp_path / "3.parquet")],
+        tmp_path / "both",
+        MergeOptions(min_area=0),
+    )
     ids = sorted(read(maps)["id"])
     assert len(set(ids)) == len(ids)
 
 
 def test_the_command_says_what_it_did(sheets, tmp_path):
-    command = [sys.executable, "-m", "selion.cli.main", "merge", *map(str, sheets.paths[:2]), "-o", str(tmp_path / "maps"), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "selion.cli.main",
+        "merge",
+        *map(str, sheets.paths[:2]),
+        "-o",
+        str(tmp_path / "maps"),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,6 @@
-"""Plans: squares that tile a country, what it takes, clusters that do not exist, and the probe that all of it hangs on."""
+"""Plans: squares that tile a country, what it takes, clusters that do not exist, and the probe that
+all of it hangs on.
+"""
 
 import json
 import subprocess
@@ -14,7 +16,16 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from selion import country, imagery
-from selion.country import cut_area, make_plan, read_prices, read_probe, simulate, sweep, write_plan, write_probe
+from selion.country import (
+    cut_area,
+    make_plan,
+    read_prices,
+    read_probe,
+    simulate,
+    sweep,
+    write_plan,
+    write_probe,
+)
 from selion.country.cluster_model import Work
 from selion.country.job_tables import read_job
 from selion.country.paper_table import TABLE_3
@@ -42,13 +53,27 @@ PROBE = country.Probe(
     fields_per_km2=12.0,
     spread=(0.8, 1.0, 1.2),
 )
-CALM = replace(read_prices().faults, boot_seconds=0.0, failures_per_job=0.0, losses_per_worker_hour=0.0, stragglers_per_job=0.0)
+CALM = replace(
+    read_prices().faults,
+    boot_seconds=0.0,
+    failures_per_job=0.0,
+    losses_per_worker_hour=0.0,
+    stragglers_per_job=0.0,
+)
 
 
 @pytest.fixture(scope="module")
 def valley():
     """Around 12 degrees east: two zones; and over the equator, far away, a piece more."""
-    return imagery.read_area({"type": "MultiPolygon", "coordinates": [shapely.geometry.mapping(shapely.box(11.2, 47.3, 12.9, 48.4))["coordinates"]]}, "valley")
+    return imagery.read_area(
+        {
+            "type": "MultiPolygon",
+            "coordinates": [
+                shapely.geometry.mapping(shapely.box(11.2, 47.3, 12.9, 48.4))["coordinates"]
+            ],
+        },
+        "valley",
+    )
 
 
 # the lattice
@@ -69,10 +94,14 @@ def test_neighbours_see_each_other_by_the_halo(valley):
     cells = cut_area(valley, halo=2000.0)
     geod = Geod(ellps="WGS84")
     for cell in cells:
-        assert shapely.covers(shapely.buffer(cell.seen, 1e-9), shapely.intersection(valley.geometry, cell.core))
+        assert shapely.covers(
+            shapely.buffer(cell.seen, 1e-9), shapely.intersection(valley.geometry, cell.core)
+        )
         x0, y0, x1, y1 = cell.bounds
         assert max(x1 - x0, y1 - y0) <= 51_200 + 2 * 2000 + 60
-    one = next(cell for cell in cells if cell.crs == "EPSG:32632" and shapely.bounds(cell.core)[2] == 12.0)
+    one = next(
+        cell for cell in cells if cell.crs == "EPSG:32632" and shapely.bounds(cell.core)[2] == 12.0
+    )
     beyond = shapely.bounds(one.seen)[2]
     assert geod.line_length([12.0, beyond], [48.0, 48.0]) == pytest.approx(2000, rel=0.02)
 
@@ -97,7 +126,9 @@ def test_sizes_that_make_no_sense_are_refused(valley):
 
 def work(jobs=40, seed=0, readers=1000, spread=(1.0,)):
     rng = np.random.default_rng(seed)
-    return Work(rng.uniform(5, 50, jobs), rng.uniform(50, 500, jobs), 2.0, np.array(spread), readers)
+    return Work(
+        rng.uniform(5, 50, jobs), rng.uniform(50, 500, jobs), 2.0, np.array(spread), readers
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -107,7 +138,9 @@ def test_without_faults_a_cluster_takes_what_its_jobs_take(jobs, workers, seed):
     outcome = simulate(one, workers, CALM)
     each = one.reading + one.computing + one.startup
     assert outcome.seconds >= max(each.sum() / workers, each.max()) * (1 - 1e-9)
-    assert outcome.seconds <= each.sum() / workers + each.max() + 1e-6, "no worker idles while there are jobs (Graham)"
+    assert outcome.seconds <= each.sum() / workers + each.max() + 1e-6, (
+        "no worker idles while there are jobs (Graham)"
+    )
     assert outcome.efficiency <= 1 + 1e-9
     assert (outcome.retried, outcome.lost, outcome.set_aside, outcome.waited) == (0, 0, 0, 0)
     if workers == 1:
@@ -122,7 +155,14 @@ def test_a_narrow_archive_makes_workers_wait():
 
 
 def test_faults_cost_time_and_lose_no_job():
-    faults = replace(CALM, boot_seconds=60.0, failures_per_job=0.2, tries=30, losses_per_worker_hour=2.0, stragglers_per_job=0.1)
+    faults = replace(
+        CALM,
+        boot_seconds=60.0,
+        failures_per_job=0.2,
+        tries=30,
+        losses_per_worker_hour=2.0,
+        stragglers_per_job=0.1,
+    )
     calm, rough = simulate(work(200), 16, CALM), simulate(work(200), 16, faults)
     assert rough.seconds > calm.seconds
     assert rough.efficiency < calm.efficiency
@@ -190,7 +230,12 @@ def test_files_that_are_not_there_are_named(tmp_path):
 
 
 def test_the_paper_areas_are_web_mercators():
-    for name, latitude in (("Switzerland", 46.8), ("Japan", 37.6), ("South Africa", -29.0), ("Mexico", 23.9)):
+    for name, latitude in (
+        ("Switzerland", 46.8),
+        ("Japan", 37.6),
+        ("South Africa", -29.0),
+        ("Mexico", 23.9),
+    ):
         row = next(one for one in TABLE_3 if one.name == name)
         assert row.factor == pytest.approx(1 / np.cos(np.radians(latitude)) ** 2, rel=0.08), name
 
@@ -200,7 +245,9 @@ def test_the_paper_areas_are_web_mercators():
 
 @pytest.fixture(scope="module")
 def plan(valley):
-    return make_plan(valley, 2024, PROBE, read_prices(), words=("--model", "fields-s2-2season"), most=16)
+    return make_plan(
+        valley, 2024, PROBE, read_prices(), words=("--model", "fields-s2-2season"), most=16
+    )
 
 
 def test_costs_follow_from_probe_and_prices(plan, valley):
@@ -211,11 +258,15 @@ def test_costs_follow_from_probe_and_prices(plan, valley):
     assert looked > valley.km2
     assert costs["of_which_network_core_hours"] == pytest.approx(2 * looked / 10 / 3600, abs=1e-3)
     assert costs["gpu_rate"].startswith("ASSUMED")
-    assert costs["dollars"] == pytest.approx(costs["worker_hours"] * plan.prices.cpu.dollars_per_hour, rel=1e-2)
+    assert costs["dollars"] == pytest.approx(
+        costs["worker_hours"] * plan.prices.cpu.dollars_per_hour, rel=1e-2
+    )
     measured = make_plan(valley, 2024, replace(PROBE, gpu=True), read_prices())
     assert measured.costs()["gpu_rate"] == "measured by the probe"
     twice = make_plan(valley, 2024, replace(PROBE, km2_per_second=5.0), read_prices()).costs()
-    assert twice["of_which_network_core_hours"] == pytest.approx(2 * costs["of_which_network_core_hours"], rel=1e-3)
+    assert twice["of_which_network_core_hours"] == pytest.approx(
+        2 * costs["of_which_network_core_hours"], rel=1e-3
+    )
     dear = replace(plan.prices, archive=replace(plan.prices.archive, dollars_per_gigabyte=0.09))
     extra = make_plan(valley, 2024, PROBE, dear).costs()["dollars"] - costs["dollars"]
     assert extra == pytest.approx(0.09 * costs["gigabytes"], rel=1e-2)
@@ -227,7 +278,9 @@ def test_a_plan_on_disk_holds_jobs_that_can_be_run(plan, tmp_path):
     assert len(jobs) == len(plan.cells)
     for job, cell in zip(jobs, plan.cells, strict=True):
         read = read_job(folder / "jobs" / cell.name / "area.geojson")
-        assert all(getattr(read, name).equals(getattr(cell, name)) for name in ("core", "seen", "area"))
+        assert all(
+            getattr(read, name).equals(getattr(cell, name)) for name in ("core", "seen", "area")
+        )
         area = imagery.read_area(folder / "jobs" / cell.name / "area.geojson")
         assert area.km2 >= cell.km2 - 1e-3
         assert job["command"][:4] == ["selion", "map", f"jobs/{cell.name}/area.geojson", "--year"]
@@ -248,10 +301,17 @@ def test_the_script_does_what_is_not_done_and_notes_what_failed(plan, tmp_path):
     folder = write_plan(plan, tmp_path / "plan")
     program = tmp_path / "bin" / "selion"
     program.parent.mkdir()
-    program.write_text('#!/bin/sh\ncase "$2" in *n104*) exit 2;; esac\nwhile [ "$1" != -o ]; do shift; done\n[ -e "$2" ] && echo twice >> "$2"\necho done >> "$2"\n')
+    program.write_text(
+        '#!/bin/sh\ncase "$2" in *n104*) exit 2;; esac\nwhile [ "$1" != -o ]; do shift; done\n'
+        '[ -e "$2" ] && echo twice >> "$2"\necho done >> "$2"\n'
+    )
     program.chmod(0o755)
     for _ in range(2):
-        subprocess.run(["sh", str(folder / "run.sh"), "3"], check=False, env={"PATH": f"{program.parent}:/usr/bin:/bin"})
+        subprocess.run(
+            ["sh", str(folder / "run.sh"), "3"],
+            check=False,
+            env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+        )
     failed = (folder / "failed.txt").read_text().split()
     assert failed
     assert all("n104" in name for name in failed)
@@ -259,8 +319,14 @@ def test_the_script_does_what_is_not_done_and_notes_what_failed(plan, tmp_path):
     assert len(done) + len(failed) == len(plan.cells)
     assert {path.read_text() for path in done} == {"done\n"}
     done[0].with_name("fields.parquet.aside.json").write_text("{}")
-    subprocess.run(["sh", str(folder / "run.sh"), "3"], check=False, env={"PATH": f"{program.parent}:/usr/bin:/bin"})
-    assert [path.read_text() for path in done] == ["done\ntwice\ndone\n"] + ["done\n"] * (len(done) - 1), "only a table that lacks blocks is made again"
+    subprocess.run(
+        ["sh", str(folder / "run.sh"), "3"],
+        check=False,
+        env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+    )
+    assert [path.read_text() for path in done] == ["done\ntwice\ndone\n"] + ["done\n"] * (
+        len(done) - 1
+    ), "only a table that lacks blocks is made again"
 
 
 def test_a_probe_that_is_none_is_refused(tmp_path):
@@ -273,12 +339,35 @@ def test_a_probe_that_is_none_is_refused(tmp_path):
 
 
 def test_without_measured_times_there_is_no_plan(tmp_path):
-    command = [sys.executable, "-m", "selion.cli.main", "plan", "11,47,12,48", "--year", "2024", "-o", str(tmp_path / "plan")]
+    command = [
+        sys.executable,
+        "-m",
+        "selion.cli.main",
+        "plan",
+        "11,47,12,48",
+        "--year",
+        "2024",
+        "-o",
+        str(tmp_path / "plan"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--probe" in done.stderr
     write_probe(PROBE, tmp_path / "probe.json")
-    done = subprocess.run([*command, "--probe-file", str(tmp_path / "probe.json"), "--max-cloud", "40", "--no-balance", "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [
+            *command,
+            "--probe-file",
+            str(tmp_path / "probe.json"),
+            "--max-cloud",
+            "40",
+            "--no-balance",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["jobs"] > 3
     words = json.loads((tmp_path / "plan" / "jobs.json").read_text())[0]["command"]
@@ -291,14 +380,32 @@ def test_without_measured_times_there_is_no_plan(tmp_path):
 def test_a_probe_runs_the_road_and_times_it(tmp_path):
     from selion.simulation.archive import simulate_archive
 
-    archive = simulate_archive(tmp_path / "archive", seed=3, centre=(12.0, 50.0), size_km=(1.2, 1.2), n_dates=2, patch_px=192)
+    archive = simulate_archive(
+        tmp_path / "archive",
+        seed=3,
+        centre=(12.0, 50.0),
+        size_km=(1.2, 1.2),
+        n_dates=2,
+        patch_px=192,
+    )
     area = imagery.read_area(dict(archive.area), name="valley")
-    probe = country.probe_road(area, 2024, areas.AreaOptions(provider=str(archive.catalogue)), km=1.0)
+    probe = country.probe_road(
+        area, 2024, areas.AreaOptions(provider=str(archive.catalogue)), km=1.0
+    )
     assert probe.km2 == pytest.approx(1.0, rel=0.1)
     assert not probe.gpu
     assert 1 <= probe.scenes <= 10
-    for name in ("startup", "choosing", "megabytes_per_second", "composing", "km2_per_second", "drawing"):
+    for name in (
+        "startup",
+        "choosing",
+        "megabytes_per_second",
+        "composing",
+        "km2_per_second",
+        "drawing",
+    ):
         assert 0 < getattr(probe, name) < 1e6, name
     assert np.mean(probe.spread) == pytest.approx(1, abs=1e-3)
     assert len(probe.spread) > 3
-    assert make_plan(area, 2024, probe, read_prices(), edge=1000.0, halo=200.0).costs()["dollars"] > 0
+    assert (
+        make_plan(area, 2024, probe, read_prices(), edge=1000.0, halo=200.0).costs()["dollars"] > 0
+    )

@@ -21,15 +21,43 @@ from selion.cli.data import data_group
 from selion.data import catalogue, fetch_dataset, find_dataset, list_datasets, load_dataset
 from selion.data.declare import Download
 from selion.data.fetch import parts_of, unpack
-from selion.errors import BadInput, ChecksumMismatch, FetchFailed, OutputExists, OutputFailed, UnknownName, UnreadableFile
+from selion.errors import (
+    BadInput,
+    ChecksumMismatch,
+    FetchFailed,
+    OutputExists,
+    OutputFailed,
+    UnknownName,
+    UnreadableFile,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 
 def test_every_declaration_is_whole():
     names = [made.name for made in list_datasets()]
-    wanted = {"ftw", "ai4boundaries", "ai4smallfarms", "pastis", "alu", "cwfid", "ews", "cvppp", "phenobench", "vegann", "cropandweed", "cwd30", "deepweeds"}
-    assert wanted | {"plant-seedlings", "apple-leaf", "pdd271", "night-rice", "night-soybean"} <= set(names)
+    wanted = {
+        "ftw",
+        "ai4boundaries",
+        "ai4smallfarms",
+        "pastis",
+        "alu",
+        "cwfid",
+        "ews",
+        "cvppp",
+        "phenobench",
+        "vegann",
+        "cropandweed",
+        "cwd30",
+        "deepweeds",
+    }
+    assert wanted | {
+        "plant-seedlings",
+        "apple-leaf",
+        "pdd271",
+        "night-rice",
+        "night-soybean",
+    } <= set(names)
     for made in list_datasets():
         assert made.title, made.name
         assert made.licence, made.name
@@ -107,16 +135,29 @@ def zipped(path, files):
 
 def country_zip(folder, scratch, country, top=""):
     home = ftw(scratch, country)
-    files = {f"{top}{p.relative_to(home).as_posix()}": p.read_bytes() for p in home.rglob("*") if p.is_file()}
+    files = {
+        f"{top}{p.relative_to(home).as_posix()}": p.read_bytes()
+        for p in home.rglob("*")
+        if p.is_file()
+    }
     return zipped(folder / f"{country}.zip", files)
 
 
 @pytest.fixture
 def served_ftw(server, tmp_path, monkeypatch):
     folder, url, asked = server
-    md5 = {"austria": country_zip(folder, tmp_path / "scratch", "austria"), "kenya": country_zip(folder, tmp_path / "scratch", "kenya", top="kenya/")}
-    made = replace(find_dataset("ftw"), groups={"austria": "CC-BY-4.0", "kenya": "GPL"}, download=(Download(f"{url}/{{group}}.zip", md5=md5, into="{group}"),))
-    monkeypatch.setattr("selion.data.fetch.find_dataset", lambda name: made if name == "ftw" else find_dataset(name))
+    md5 = {
+        "austria": country_zip(folder, tmp_path / "scratch", "austria"),
+        "kenya": country_zip(folder, tmp_path / "scratch", "kenya", top="kenya/"),
+    }
+    made = replace(
+        find_dataset("ftw"),
+        groups={"austria": "CC-BY-4.0", "kenya": "GPL"},
+        download=(Download(f"{url}/{{group}}.zip", md5=md5, into="{group}"),),
+    )
+    monkeypatch.setattr(
+        "selion.data.fetch.find_dataset", lambda name: made if name == "ftw" else find_dataset(name)
+    )
     return folder, asked, made
 
 
@@ -124,7 +165,9 @@ def test_countries_arrive_checked_and_unpacked(served_ftw, tmp_path):
     _, asked, _ = served_ftw
     steps, notes = [], []
     out = tmp_path / "out"
-    paths = fetch_dataset("ftw", out, ["austria", "kenya"], on_step=lambda *s: steps.append(s), on_note=notes.append)
+    paths = fetch_dataset(
+        "ftw", out, ["austria", "kenya"], on_step=lambda *s: steps.append(s), on_note=notes.append
+    )
     assert paths == [out / "austria", out / "kenya"]
     assert load_dataset("ftw", out).groups == ("austria", "kenya")
     assert {s[0] for s in steps} == {"austria", "kenya"}
@@ -150,10 +193,21 @@ def test_another_archive_than_the_publisher_says_is_refused(served_ftw, tmp_path
         fetch_dataset("ftw", tmp_path / "out", ["kenya"])
 
 
-def test_archives_are_kept_on_request_and_the_rest_goes_beside_what_is_there(server, tmp_path, monkeypatch):
+def test_archives_are_kept_on_request_and_the_rest_goes_beside_what_is_there(
+    server, tmp_path, monkeypatch
+):
     folder, url, _ = server
-    md5 = zipped(folder / "master.zip", {"dataset-master/images/001_image.png": b"x", "dataset-master/README.md": b"y"})
-    made = replace(find_dataset("cwfid"), download=(Download(f"{url}/master.zip", md5=md5, into="."), Download(f"{url}/list.csv", into="")))
+    md5 = zipped(
+        folder / "master.zip",
+        {"dataset-master/images/001_image.png": b"x", "dataset-master/README.md": b"y"},
+    )
+    made = replace(
+        find_dataset("cwfid"),
+        download=(
+            Download(f"{url}/master.zip", md5=md5, into="."),
+            Download(f"{url}/list.csv", into=""),
+        ),
+    )
     (folder / "list.csv").write_text("a,b\n")
     monkeypatch.setattr("selion.data.fetch.find_dataset", lambda _: made)
     out = tmp_path / "out"
@@ -181,11 +235,22 @@ def test_files_that_a_table_lists_arrive_one_by_one(server, tmp_path, monkeypatc
             (folder / f"{key}_{what}.tif").write_bytes(b"x")
         rows.append(f"{key},train,{url}/{key}_image.tif,{url}/{key}_mask.tif")
     (folder / "list.csv").write_text("\n".join([*rows, "SE_3,NA,NA,NA"]) + "\n")
-    download = Download(f"{url}/list.csv", into="s2", columns={"image_url": "s2/images/{group}", "mask_url": "s2/masks/{group}"})
-    monkeypatch.setattr("selion.data.fetch.find_dataset", lambda _: replace(find_dataset("ai4boundaries"), download=(download,)))
+    download = Download(
+        f"{url}/list.csv",
+        into="s2",
+        columns={"image_url": "s2/images/{group}", "mask_url": "s2/masks/{group}"},
+    )
+    monkeypatch.setattr(
+        "selion.data.fetch.find_dataset",
+        lambda _: replace(find_dataset("ai4boundaries"), download=(download,)),
+    )
     out, steps = tmp_path / "out", []
     paths = fetch_dataset("ai4boundaries", out, ["fr"], on_step=lambda *s: steps.append(s))
-    assert paths == [out / "s2" / "list.csv", out / "s2" / "images" / "FR", out / "s2" / "masks" / "FR"]
+    assert paths == [
+        out / "s2" / "list.csv",
+        out / "s2" / "images" / "FR",
+        out / "s2" / "masks" / "FR",
+    ]
     assert (out / "s2" / "images" / "FR" / "FR_2_image.tif").read_bytes() == b"x"
     assert not (out / "s2" / "images" / "AT").exists()
     assert ("files", 2, 2) in steps
@@ -196,11 +261,15 @@ def test_files_that_a_table_lists_arrive_one_by_one(server, tmp_path, monkeypatc
 
 
 def test_what_no_program_can_fetch_says_where_it_is():
-    with pytest.raises(BadInput, match=r"ai4smallfarms cannot be fetched by a program: get it from https://doi.org"):
+    with pytest.raises(
+        BadInput, match=r"ai4smallfarms cannot be fetched by a program: get it from https://doi.org"
+    ):
         fetch_dataset("ai4smallfarms", "anywhere")
 
 
-@pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "..\\out.txt", "C:/out.txt"])
+@pytest.mark.parametrize(
+    "name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "..\\out.txt", "C:/out.txt"]
+)
 def test_names_that_lead_out_are_refused(tmp_path, name):
     zipped(tmp_path / "bad.zip", {"good.txt": b"1", name: b"2"})
     with pytest.raises(UnreadableFile, match="leads out of the folder"):
@@ -250,7 +319,9 @@ def test_tars_single_tops_and_what_is_there_already(tmp_path):
 
 def test_no_space_is_said_before_anything_is_written(tmp_path, monkeypatch):
     zipped(tmp_path / "a.zip", {"a.bin": b"0" * 1000})
-    monkeypatch.setattr("selion.data.fetch.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr(
+        "selion.data.fetch.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})()
+    )
     with pytest.raises(OutputFailed, match="are free"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -276,7 +347,13 @@ def test_list_and_show():
 
 
 def test_fetch_takes_several_countries_in_either_way(served_ftw, tmp_path):
-    for k, given in enumerate((("-c", "austria", "-c", "kenya"), ("--countries", "austria,kenya"), ("--groups", "Austria, kenya"))):
+    for k, given in enumerate(
+        (
+            ("-c", "austria", "-c", "kenya"),
+            ("--countries", "austria,kenya"),
+            ("--groups", "Austria, kenya"),
+        )
+    ):
         found = run("fetch", "ftw", "-o", tmp_path / str(k), "-q", *given)
         assert found.exit_code == 0, found.exception
         assert found.output.split() == [str(tmp_path / str(k) / c) for c in ("austria", "kenya")]
@@ -288,12 +365,48 @@ def test_fetch_takes_several_countries_in_either_way(served_ftw, tmp_path):
 
 def test_make_then_check_then_load(tmp_path):
     rng = np.random.default_rng(0)
-    tif(tmp_path / "scene.tif", rng.integers(1, 3000, (4, 96, 96)).astype("uint16"), descriptions=("red", "green", "blue", "nir"))
-    squares = [shapely.box(500_000 + 160 * k, 5_300_000 - 160 * j - 130, 500_130 + 160 * k, 5_300_000 - 160 * j) for k in range(8) for j in range(8)]
-    frame = geopandas.GeoDataFrame({"klass": [k % 2 for k in range(64)]}, geometry=squares, crs="EPSG:32633")
+    tif(
+        tmp_path / "scene.tif",
+        rng.integers(1, 3000, (4, 96, 96)).astype("uint16"),
+        descriptions=("red", "green", "blue", "nir"),
+    )
+    squares = [
+        shapely.box(
+            500_000 + 160 * k, 5_300_000 - 160 * j - 130, 500_130 + 160 * k, 5_300_000 - 160 * j
+        )
+        for k in range(8)
+        for j in range(8)
+    ]
+    frame = geopandas.GeoDataFrame(
+        {"klass": [k % 2 for k in range(64)]}, geometry=squares, crs="EPSG:32633"
+    )
     frame.to_file(tmp_path / "fields.gpkg")
-    base = ("make", tmp_path / "scene.tif", "-p", tmp_path / "fields.gpkg", "--size", 32, "--block-km", 0.6, "--val", 0.2, "--test", 0.2, "-q")
-    made = run(*base, "-o", tmp_path / "out", "--licence", "CC0-1.0", "--where", "klass=1", "--boundary", "20m")
+    base = (
+        "make",
+        tmp_path / "scene.tif",
+        "-p",
+        tmp_path / "fields.gpkg",
+        "--size",
+        32,
+        "--block-km",
+        0.6,
+        "--val",
+        0.2,
+        "--test",
+        0.2,
+        "-q",
+    )
+    made = run(
+        *base,
+        "-o",
+        tmp_path / "out",
+        "--licence",
+        "CC0-1.0",
+        "--where",
+        "klass=1",
+        "--boundary",
+        "20m",
+    )
     assert made.exit_code == 0, made.exception
     assert made.output.strip() == str(tmp_path / "out")
     data = load_dataset(tmp_path / "out")
@@ -304,10 +417,19 @@ def test_make_then_check_then_load(tmp_path):
     assert sum(summary["counts"].values()) == len(load_dataset(tmp_path / "all"))
     assert summary["shares"]["field"] > 0.2
     assert run("check", tmp_path / "out", "-q", "--shifts", 0).exit_code == 0
-    for wrong, said in ((("--where", "klass"), "COLUMN=VALUE"), (("--boundary", "wide"), "neither pixels"), (("--boundary", "xm"), "neither pixels")):
+    for wrong, said in (
+        (("--where", "klass"), "COLUMN=VALUE"),
+        (("--boundary", "wide"), "neither pixels"),
+        (("--boundary", "xm"), "neither pixels"),
+    ):
         failed = run(*base, "-o", tmp_path / "no", *wrong)
         assert failed.exit_code == 2
         assert said in failed.output
     assert isinstance(run(*base, "-o", tmp_path / "out").exception, OutputExists)
-    assert run(*base, "-o", tmp_path / "out", "--force", "--boundary-as", "line", "--classes", "2").exit_code == 0
+    assert (
+        run(
+            *base, "-o", tmp_path / "out", "--force", "--boundary-as", "line", "--classes", "2"
+        ).exit_code
+        == 0
+    )
     assert load_dataset(tmp_path / "out").classes.names == ("background", "field")

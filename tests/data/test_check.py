@@ -82,7 +82,9 @@ def test_shifted_labels_are_found_with_their_direction(tmp_path, scenes, down, r
 
 def test_one_shifted_image_is_a_warning(tmp_path, scenes):
     def moved(k, image, labels, ids):
-        return (image, np.roll(labels, 5, 1), np.roll(ids, 5, 1)) if k == 1 else (image, labels, ids)
+        return (
+            (image, np.roll(labels, 5, 1), np.roll(ids, 5, 1)) if k == 1 else (image, labels, ids)
+        )
 
     report = check_dataset(dataset(tmp_path, scenes, moved))
     assert report.faults == ()
@@ -122,7 +124,14 @@ def test_a_turned_and_noisy_copy_in_two_splits(tmp_path, scenes, turns):
         if k != 7:
             return image, labels, ids
         noisy = scenes[1][0] + np.random.default_rng(0).normal(0, 30, scenes[1][0].shape)
-        return tuple(np.rot90(part, turns, (-2, -1)) for part in (noisy.clip(0).astype(image.dtype)[:, :, ::-1], scenes[1][1][:, ::-1], scenes[1][2][:, ::-1]))
+        return tuple(
+            np.rot90(part, turns, (-2, -1))
+            for part in (
+                noisy.clip(0).astype(image.dtype)[:, :, ::-1],
+                scenes[1][1][:, ::-1],
+                scenes[1][2][:, ::-1],
+            )
+        )
 
     report = check_dataset(dataset(tmp_path, scenes, copied))
     assert kinds(report) == {"leak"}
@@ -131,8 +140,13 @@ def test_a_turned_and_noisy_copy_in_two_splits(tmp_path, scenes, turns):
 
 def test_land_that_two_splits_share(tmp_path, scenes):
     dataset(tmp_path, scenes)
-    for folder in ("images", "labels", "instances"):  # another date of the land of train/0, half a chip beside it
-        for name, values in (("images", scenes[6][0]), ("labels", scenes[6][1]), ("instances", scenes[6][2])):
+    # another date of the land of train/0, half a chip beside it
+    for folder in ("images", "labels", "instances"):
+        for name, values in (
+            ("images", scenes[6][0]),
+            ("labels", scenes[6][1]),
+            ("instances", scenes[6][2]),
+        ):
             if name == folder:
                 tif(
                     tmp_path / "test" / folder / "6.tif",
@@ -187,7 +201,13 @@ def test_nan_and_empty_images(tmp_path, scenes):
 
 
 def test_255_that_means_a_class(tmp_path, scenes):
-    report = check_dataset(dataset(tmp_path, scenes, lambda _, image, labels, ids: (image, np.where(labels > 0, 255, 0), None)))
+    report = check_dataset(
+        dataset(
+            tmp_path,
+            scenes,
+            lambda _, image, labels, ids: (image, np.where(labels > 0, 255, 0), None),
+        )
+    )
     assert kinds(report) == {"values"}
     assert "dataset.toml" in report.faults[0].text
 
@@ -196,8 +216,12 @@ def leafy(k, inverted=False, size=48):
     """A photograph of green discs on brown, and its mask."""
     rng = np.random.default_rng(k)
     y, x = np.mgrid[:size, :size]
-    plants = np.logical_or.reduce([(y - a) ** 2 + (x - b) ** 2 < 40 for a, b in rng.integers(5, size - 5, (6, 2))])
-    image = np.where(plants[..., None], [60, 140, 50], [140, 110, 80]) + rng.normal(0, 12, (size, size, 3))
+    plants = np.logical_or.reduce(
+        [(y - a) ** 2 + (x - b) ** 2 < 40 for a, b in rng.integers(5, size - 5, (6, 2))]
+    )
+    image = np.where(plants[..., None], [60, 140, 50], [140, 110, 80]) + rng.normal(
+        0, 12, (size, size, 3)
+    )
     return image.clip(0, 255).astype("uint8"), np.where(plants != inverted, 255, 0).astype("uint8")
 
 
@@ -207,7 +231,9 @@ def test_plants_that_are_not_green(tmp_path, inverted):
         image, mask = leafy(k, inverted)
         png(tmp_path / "images" / f"{k}.png", image)
         png(tmp_path / "masks" / f"{k}.png", mask)
-    (tmp_path / "dataset.toml").write_text('classes = "crop"\nvalues = { 0 = "soil", 255 = "crop" }\n')
+    (tmp_path / "dataset.toml").write_text(
+        'classes = "crop"\nvalues = { 0 = "soil", 255 = "crop" }\n'
+    )
     report = check_dataset(tmp_path)
     assert kinds(report) == ({"inverted"} if inverted else set())
     if inverted:
@@ -215,7 +241,9 @@ def test_plants_that_are_not_green(tmp_path, inverted):
 
 
 def test_the_command_prints_and_exits(tmp_path, scenes):
-    clean = CliRunner().invoke(data_group, ["check", str(dataset(tmp_path / "clean", scenes)), "-q"])
+    clean = CliRunner().invoke(
+        data_group, ["check", str(dataset(tmp_path / "clean", scenes)), "-q"]
+    )
     assert clean.exit_code == 0
     assert "boundary" in clean.output
     dataset(tmp_path / "bad", [*scenes[:7], scenes[0]])
@@ -225,7 +253,12 @@ def test_the_command_prints_and_exits(tmp_path, scenes):
     assert told["faults"] == 1
     assert told["findings"][0]["kind"] == "leak"
     assert told["splits"] == {"train": 6, "test": 2}
-    assert CliRunner().invoke(data_group, ["check", str(tmp_path / "bad"), "--split", "train", "-q"]).exit_code == 0
+    assert (
+        CliRunner()
+        .invoke(data_group, ["check", str(tmp_path / "bad"), "--split", "train", "-q"])
+        .exit_code
+        == 0
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -236,8 +269,13 @@ def test_any_shift_of_clean_edges_is_measured(seed, down, right):
     image = rng.random((3, 60))[:, ids] + rng.normal(0, 0.02, (3, 128, 128))
     moved = Instances(np.roll(ids, (down, right), (0, 1)), photo_grid((128, 128)))
     found = shift_of(surface(image, label_edges(None, moved)))
-    wrapped = [(d + 4) % 8 - 4 for d in (found.down + down, found.right + right)]  # the pattern repeats every 8 pixels
-    assert np.abs(wrapped).max() < 0.6 or abs(abs(wrapped[0]) - 4) < 0.6 or abs(abs(wrapped[1]) - 4) < 0.6
+    # the pattern repeats every 8 pixels
+    wrapped = [(d + 4) % 8 - 4 for d in (found.down + down, found.right + right)]
+    assert (
+        np.abs(wrapped).max() < 0.6
+        or abs(abs(wrapped[0]) - 4) < 0.6
+        or abs(abs(wrapped[1]) - 4) < 0.6
+    )
 
 
 def test_edges_know_ignore_and_boundary_classes():
@@ -270,7 +308,9 @@ def test_pictures_of_other_places_are_not_alike():
 
 def test_small_helpers():
     assert excess_green(np.zeros((1, 2, 2)), ("gray",)) is None
-    assert excess_green(np.array([[[10]], [[80]], [[10]]]), ("red", "green", "blue"))[0, 0] == pytest.approx(1.4)
+    assert excess_green(np.array([[[10]], [[80]], [[10]]]), ("red", "green", "blue"))[
+        0, 0
+    ] == pytest.approx(1.4)
     assert not mostly_negative([])
     assert mostly_negative([-0.1])
     assert not mostly_negative([-0.01])
@@ -283,37 +323,57 @@ def test_small_helpers():
 
 def turned(truth, grid):
     labels, instances = truth(grid)
-    return LabelMap(np.where(labels.ids <= 1, 1 - labels.ids, labels.ids).astype(np.uint8), grid, labels.classes), instances
+    return LabelMap(
+        np.where(labels.ids <= 1, 1 - labels.ids, labels.ids).astype(np.uint8), grid, labels.classes
+    ), instances
 
 
 def moved(truth, down, right, grid):
     labels, instances = truth(grid)
     return (
         LabelMap(np.roll(labels.ids, (down, right), (0, 1)), grid, labels.classes),
-        None if instances is None else Instances(np.roll(instances.ids, (down, right), (0, 1)), grid),
+        None
+        if instances is None
+        else Instances(np.roll(instances.ids, (down, right), (0, 1)), grid),
     )
 
 
-@pytest.mark.skipif(not EWS.is_dir(), reason="the wheat photographs are not here (shared/data/closerange/ews_wheat)")
+@pytest.mark.skipif(
+    not EWS.is_dir(), reason="the wheat photographs are not here (shared/data/closerange/ews_wheat)"
+)
 def test_real_wheat_is_clean_and_turned_wheat_is_found():
     data = load_dataset("ews", EWS)[::7]
     assert check_dataset(data).faults == ()
-    wrong = replace(data, entries=tuple(replace(e, truth=partial(turned, e.truth)) for e in data.entries))
+    wrong = replace(
+        data, entries=tuple(replace(e, truth=partial(turned, e.truth)) for e in data.entries)
+    )
     assert kinds(check_dataset(wrong, CheckOptions(shifts=0))) == {"inverted"}
-    shifted = replace(data, entries=tuple(replace(e, truth=partial(moved, e.truth, 0, 4)) for e in data.entries))
+    shifted = replace(
+        data, entries=tuple(replace(e, truth=partial(moved, e.truth, 0, 4)) for e in data.entries)
+    )
     report = check_dataset(shifted)
     assert kinds(report) == {"shifted"}
     assert report.shift.right == pytest.approx(-4, abs=0.5)
 
 
-@pytest.mark.skipif(not NAIP.is_dir(), reason="the real aerial chips are not here (shared/data/satellite/vhr_naip_usa)")
+@pytest.mark.skipif(
+    not NAIP.is_dir(),
+    reason="the real aerial chips are not here (shared/data/satellite/vhr_naip_usa)",
+)
 def test_real_aerial_chips_are_clean_and_shifted_ones_are_found():
     images = sorted((NAIP / "images").glob("*.tif"))[:4]
-    data = load_polygons(images, Labelled(NAIP / "fields.parquet"), Chips(512, land=Land(val=0, test=0)))
+    data = load_polygons(
+        images, Labelled(NAIP / "fields.parquet"), Chips(512, land=Land(val=0, test=0))
+    )
     report = check_dataset(data)
     assert report.faults == (), report.to_text()
     assert report.shift.pixels < 0.75
-    wrong = replace(data, entries=tuple(replace(e, truth=partial(moved, e.truth, 2, -3)) for e in data.entries))
+    wrong = replace(
+        data, entries=tuple(replace(e, truth=partial(moved, e.truth, 2, -3)) for e in data.entries)
+    )
     report = check_dataset(wrong)
     assert kinds(report) == {"shifted"}
-    assert (report.shift.down, report.shift.right) == (pytest.approx(-2, abs=0.75), pytest.approx(3, abs=0.75))
+    assert (report.shift.down, report.shift.right) == (
+        pytest.approx(-2, abs=0.75),
+        pytest.approx(3, abs=0.75),
+    )

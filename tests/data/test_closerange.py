@@ -17,7 +17,9 @@ def leaf(seed=0):
     """A green photograph of a disc on soil, and where the disc is."""
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     plant = (y - 9) ** 2 + (x - 5 - seed % 10) ** 2 < 20
-    image = np.where(plant[..., None], [50, 150, 40], [150, 120, 90]) + np.random.default_rng(seed).normal(0, 5, (*SIZE, 3))
+    image = np.where(plant[..., None], [50, 150, 40], [150, 120, 90]) + np.random.default_rng(
+        seed
+    ).normal(0, 5, (*SIZE, 3))
     return image.clip(0, 255).astype("uint8"), plant
 
 
@@ -42,7 +44,12 @@ def test_cwfid_is_inverted_and_leaks(tmp_path):
         png(tmp_path / "annotations" / f"{k:03d}_annotation.png", colours)
     (tmp_path / "train_test_split.yaml").write_text("train: [2, 5, 28]\ntest: [1, 28]\n")
     data = one("cwfid", tmp_path)
-    assert [(e.key, e.split) for e in data.entries] == [("001", "test"), ("002", "train"), ("005", "train"), ("028", "test")]
+    assert [(e.key, e.split) for e in data.entries] == [
+        ("001", "test"),
+        ("002", "train"),
+        ("005", "train"),
+        ("028", "test"),
+    ]
     assert data.problems == ("028 stands in train and in test: it is kept in test only.",)
     apart = one("cwfid-weeds", tmp_path)
     assert sorted(np.unique(apart[0].labels.ids)) == [0, 1]
@@ -59,12 +66,19 @@ def test_ews_is_inverted_as_published_and_not_as_converted(tmp_path):
         png(tmp_path / "a" / split / f"FPWW{k}.png", image)
         png(tmp_path / "a" / split / f"FPWW{k}_mask.png", np.where(plant, 0, 255))
     data = one("ews", tmp_path / "a")
-    assert [(e.key, e.split) for e in data.entries] == [("FPWW3", "test"), ("FPWW1", "train"), ("FPWW2", "val")]
+    assert [(e.key, e.split) for e in data.entries] == [
+        ("FPWW3", "test"),
+        ("FPWW1", "train"),
+        ("FPWW2", "val"),
+    ]
     for plot in range(12):
         for date in ("20180101", "20180201"):
             image, plant = leaf(plot)
             png(tmp_path / "b" / "images" / f"FPWW022{plot:04d}_RGB1_{date}_6.png", image)
-            png(tmp_path / "b" / "masks" / f"FPWW022{plot:04d}_RGB1_{date}_6.png", np.where(plant, 255, 0))
+            png(
+                tmp_path / "b" / "masks" / f"FPWW022{plot:04d}_RGB1_{date}_6.png",
+                np.where(plant, 255, 0),
+            )
     data = one("ews", tmp_path / "b")
     for plot in range(12):
         assert len({e.split for e in data.entries if f"FPWW022{plot:04d}" in e.key}) == 1
@@ -92,8 +106,14 @@ def test_phenobench_counts_weeds_and_parts_as_vegetation(tmp_path):
         image, plant = leaf(6)
         png(tmp_path / split / "images" / "05-15_00028_P0030852.png", image)
         if split != "test":
-            png(tmp_path / split / "semantics" / "05-15_00028_P0030852.png", np.where(plant, 1 + np.arange(SIZE[1]) % 4, 0).astype("uint16"))
-            png(tmp_path / split / "plant_instances" / "05-15_00028_P0030852.png", (plant * 700).astype("uint16"))
+            png(
+                tmp_path / split / "semantics" / "05-15_00028_P0030852.png",
+                np.where(plant, 1 + np.arange(SIZE[1]) % 4, 0).astype("uint16"),
+            )
+            png(
+                tmp_path / split / "plant_instances" / "05-15_00028_P0030852.png",
+                (plant * 700).astype("uint16"),
+            )
     data = one("phenobench", tmp_path)
     assert data.splits == ("train", "val")
     assert data[0].instances.ids.max() == 700
@@ -105,10 +125,20 @@ def test_vegann_has_a_table_and_255_is_vegetation(tmp_path):
         png(tmp_path / "images" / f"VegAnn_{k}.png", image)
         png(tmp_path / "annotations" / f"VegAnn_{k}.png", np.where(plant, 255, 0))
     rows = ["Name;System;Orientation;Species;TVT-split1;TVT-split2"]
-    rows += [f"VegAnn_{k}.png;Handheld;Nadir;{crop};{split};Test" for k, (crop, split) in enumerate((("Wheat", "Training"), ("Wheat", "Validation"), ("Rice", "Test")))]
+    rows += [
+        f"VegAnn_{k}.png;Handheld;Nadir;{crop};{split};Test"
+        for k, (crop, split) in enumerate(
+            (("Wheat", "Training"), ("Wheat", "Validation"), ("Rice", "Test"))
+        )
+    ]
     (tmp_path / "VegAnn_dataset.csv").write_text("\n".join(rows) + "\n")
     data = one("vegann", tmp_path)
-    assert [(e.split, e.group) for e in data.entries] == [("train", "Wheat"), ("val", "Wheat"), ("test", "Rice"), ("", "")]
+    assert [(e.split, e.group) for e in data.entries] == [
+        ("train", "Wheat"),
+        ("val", "Wheat"),
+        ("test", "Rice"),
+        ("", ""),
+    ]
     assert data.problems == ("1 samples stand in no split of VegAnn_dataset.csv: VegAnn_3",)
 
 
@@ -118,10 +148,18 @@ def test_cropandweed_keeps_sessions_together_and_255_is_vegetation(tmp_path, pre
         for shot in range(2):
             image, plant = leaf(session)
             png(tmp_path / f"{prefix}images" / f"ave-{session:04d}-{shot:04d}.jpg", image)
-            png(tmp_path / f"{prefix}labelIds" / "CropAndWeed" / f"ave-{session:04d}-{shot:04d}.png", np.where(plant, (1, 99, 255)[session % 3], 0))
+            png(
+                tmp_path
+                / f"{prefix}labelIds"
+                / "CropAndWeed"
+                / f"ave-{session:04d}-{shot:04d}.png",
+                np.where(plant, (1, 99, 255)[session % 3], 0),
+            )
     data = load_dataset("cropandweed", tmp_path)
     assert len(data) == 24
-    assert {len({e.split for e in data.entries if f"ave-{s:04d}" in e.key}) for s in range(12)} == {1}
+    assert {len({e.split for e in data.entries if f"ave-{s:04d}" in e.key}) for s in range(12)} == {
+        1
+    }
     assert ((data[5].labels.ids == 1) == leaf(2)[1]).all()
     assert not (data[5].labels.ids == 255).any()
 
@@ -148,7 +186,9 @@ def test_photographs_without_masks(tmp_path, name, path, group):
     assert check_dataset(data).faults == ()
 
 
-@pytest.mark.parametrize(("name", "splits"), [("night-rice", ("train", "test")), ("night-soybean", ("test",))])
+@pytest.mark.parametrize(
+    ("name", "splits"), [("night-rice", ("train", "test")), ("night-soybean", ("test",))]
+)
 def test_night_photographs(tmp_path, name, splits):
     for split in splits:
         image, plant = leaf(3)
@@ -175,7 +215,9 @@ def test_wrong_folders_name_what_was_wanted(tmp_path):
         load_dataset("ews", tmp_path)
 
 
-@pytest.mark.skipif(not EWS.is_dir(), reason="the wheat photographs are not here (shared/data/closerange/ews_wheat)")
+@pytest.mark.skipif(
+    not EWS.is_dir(), reason="the wheat photographs are not here (shared/data/closerange/ews_wheat)"
+)
 def test_real_wheat():
     data = load_dataset("ews", EWS)
     assert len(data) == 142

@@ -1,4 +1,6 @@
-"""Any folder of images and masks, with and without a dataset.toml: pairs, values, splits, and what is refused."""
+"""Any folder of images and masks, with and without a dataset.toml: pairs, values, splits, and what
+is refused.
+"""
 
 import numpy as np
 import pytest
@@ -25,7 +27,11 @@ def photo(size=(20, 24)):
 def plain(root, names=("a", "b"), ids=None):
     ids = field_ids(24) if ids is None else ids
     for name in names:
-        tif(root / "images" / f"{name}.tif", RNG.integers(0, 255, (3, *ids.shape)).astype("uint8"), descriptions=("red", "green", "blue"))
+        tif(
+            root / "images" / f"{name}.tif",
+            RNG.integers(0, 255, (3, *ids.shape)).astype("uint8"),
+            descriptions=("red", "green", "blue"),
+        )
         tif(root / "instances" / f"{name}.tif", ids)
         tif(root / "labels" / f"{name}.tif", class_labels(Instances(ids, None or grid_of(ids))).ids)
     return ids
@@ -46,12 +52,17 @@ def test_images_labels_and_instances_are_paired_by_name(tmp_path):
     assert data.name == tmp_path.name
 
 
-@pytest.mark.parametrize("layout", ["{split}/{group}/{what}", "{what}/{split}/{group}", "{group}/{split}/{what}"])
+@pytest.mark.parametrize(
+    "layout", ["{split}/{group}/{what}", "{what}/{split}/{group}", "{group}/{split}/{what}"]
+)
 def test_folders_tell_split_and_group(tmp_path, layout):
     for split in ("training", "validation", "test"):
         for group in ("france", "kenya"):
             for what in ("images", "masks"):
-                png(tmp_path / layout.format(split=split, group=group, what=what) / "1.png", photo() if what == "images" else np.ones((20, 24), np.uint8))
+                png(
+                    tmp_path / layout.format(split=split, group=group, what=what) / "1.png",
+                    photo() if what == "images" else np.ones((20, 24), np.uint8),
+                )
     data = load_dataset(tmp_path)
     assert len(data) == 6
     assert (data.splits, data.groups) == (("train", "val", "test"), ("france", "kenya"))
@@ -70,7 +81,10 @@ def test_what_has_no_partner_is_listed(tmp_path):
     (tmp_path / "images" / "c.tif").unlink()
     data = load_dataset(tmp_path)
     assert data.keys == ("a",)
-    assert data.problems == ("1 images of images have no truth: images/b.tif", "2 truths beside images have no image: labels/c.tif, instances/c.tif")
+    assert data.problems == (
+        "1 images of images have no truth: images/b.tif",
+        "2 truths beside images have no image: labels/c.tif, instances/c.tif",
+    )
 
 
 def test_names_may_differ_in_their_tails(tmp_path):
@@ -85,7 +99,11 @@ def test_a_table_of_splits_wins(tmp_path):
     plain(tmp_path, ("a", "b", "c"))
     (tmp_path / "splits.csv").write_text("key,split,group\na,training,x\nb,val,y\n")
     data = load_dataset(tmp_path)
-    assert [(e.key, e.split, e.group) for e in data.entries] == [("a", "train", "x"), ("b", "val", "y"), ("c", "", "")]
+    assert [(e.key, e.split, e.group) for e in data.entries] == [
+        ("a", "train", "x"),
+        ("b", "val", "y"),
+        ("c", "", ""),
+    ]
     assert data.problems == ("1 samples stand in no split of splits.csv: c",)
 
 
@@ -116,7 +134,10 @@ def test_a_declaration_says_what_values_mean(tmp_path):
     png(tmp_path / "masks" / "a.png", mask)
     with pytest.raises(BadInput, match=r"a.png holds the values 7, 128, known are 0 to 2 and 255"):
         load_dataset(tmp_path)[0]
-    (tmp_path / "dataset.toml").write_text('name = "mine"\nclasses = "crop"\nlicence = "CC0"\nvalues = { 0 = "soil", 1-9 = "crop", 255 = "crop", 128 = "unknown" }\n')
+    (tmp_path / "dataset.toml").write_text(
+        'name = "mine"\nclasses = "crop"\nlicence = "CC0"\n'
+        'values = { 0 = "soil", 1-9 = "crop", 255 = "crop", 128 = "unknown" }\n'
+    )
     data = load_dataset(tmp_path)
     assert (data.name, data.licence, data.classes) == ("mine", "CC0", CROP)
     ids = data[0].labels.ids
@@ -131,7 +152,8 @@ def test_patterns_of_a_declaration(tmp_path):
             png(tmp_path / crop / f"{k:03d}_shot.png", photo())
             png(tmp_path / crop / "truth" / f"{k:03d}.png", np.full((20, 24), k, np.uint8))
     (tmp_path / "dataset.toml").write_text(
-        'classes = { names = ["soil", "crop", "weed"], things = ["crop"] }\n[files]\nimage = "{group}/{key}_shot.png"\nlabels = "{group}/truth/{key}.png"\n'
+        'classes = { names = ["soil", "crop", "weed"], things = ["crop"] }\n[files]\n'
+        'image = "{group}/{key}_shot.png"\nlabels = "{group}/truth/{key}.png"\n'
         'split = { by = "group", train = ["maize"], test = ["beet"] }\n'
     )
     data = load_dataset(tmp_path)
@@ -143,9 +165,13 @@ def test_patterns_of_a_declaration(tmp_path):
 
 def test_wholly_covered_photographs(tmp_path):
     png(tmp_path / "leaf" / "a.jpg", photo())
-    (tmp_path / "dataset.toml").write_text('classes = "crop"\nfiles = { image = "{group}/{key}.jpg", fill = "crop" }\n')
+    (tmp_path / "dataset.toml").write_text(
+        'classes = "crop"\nfiles = { image = "{group}/{key}.jpg", fill = "crop" }\n'
+    )
     assert (load_dataset(tmp_path)[0].labels.ids == 1).all()
-    (tmp_path / "dataset.toml").write_text('classes = "crop"\nfiles = { image = "{group}/{key}.jpg" }\n')
+    (tmp_path / "dataset.toml").write_text(
+        'classes = "crop"\nfiles = { image = "{group}/{key}.jpg" }\n'
+    )
     assert load_dataset(tmp_path)[0].labels is None
 
 
@@ -163,7 +189,10 @@ def test_wholly_covered_photographs(tmp_path):
         ('classes = "crop"\nvalues = { all = "crop" }', "wanted is a number"),
         ('classes = "crop"\nvalues = { 0 = "corn" }', "known: crop, soil"),
         ('files = { image = "images/{key}.png", split = { fold = 1 } }', "is not understood"),
-        ('files = { image = "images/{key}.png", split = { by = "plot" } }', "no part of the image's pattern"),
+        (
+            'files = { image = "images/{key}.png", split = { by = "plot" } }',
+            "no part of the image's pattern",
+        ),
         ('files = { image = "images/{key:[}.png" }', "cannot be understood"),
         ('files = { image = "images/{key}.png", split = { csv = "no.csv" } }', "is missing"),
     ],
@@ -183,7 +212,11 @@ def test_masks_of_another_size_or_place_are_refused(tmp_path):
         load_dataset(tmp_path)[0]
     from affine import Affine
 
-    tif(tmp_path / "labels" / "a.tif", np.zeros((24, 24), np.uint8), transform=Affine(10, 0, 500_300, 0, -10, 5_300_000))
+    tif(
+        tmp_path / "labels" / "a.tif",
+        np.zeros((24, 24), np.uint8),
+        transform=Affine(10, 0, 500_300, 0, -10, 5_300_000),
+    )
     with pytest.raises(GridMismatch, match="different grids"):
         load_dataset(tmp_path)[0]
 
@@ -215,7 +248,10 @@ def test_colours_are_classes_or_objects(tmp_path):
     png(tmp_path / "images" / "a.png", photo())
     png(tmp_path / "masks" / "a.png", colours)
     png(tmp_path / "instances" / "a.png", colours)
-    (tmp_path / "dataset.toml").write_text('classes = { names = ["soil", "crop", "weed"] }\nvalues = { "#000000" = "soil", "#00ff00" = "crop", "#ff0000" = "weed" }\n')
+    (tmp_path / "dataset.toml").write_text(
+        'classes = { names = ["soil", "crop", "weed"] }\n'
+        'values = { "#000000" = "soil", "#00ff00" = "crop", "#ff0000" = "weed" }\n'
+    )
     sample = load_dataset(tmp_path)[0]
     assert sample.labels.ids[[0, 5, 9], 0].tolist() == [2, 1, 0]
     assert len(np.unique(sample.instances.ids)) == 3
@@ -250,22 +286,43 @@ def test_folders_that_are_none(tmp_path):
 
 
 def test_patterns_find_and_pair(tmp_path):
-    for name in ("x/1_a.png", "x/2_a.png", "x/2_b.png", "y/deep/1_a.png", ".x/1_a.png", "x/.1_a.png"):
+    for name in (
+        "x/1_a.png",
+        "x/2_a.png",
+        "x/2_b.png",
+        "y/deep/1_a.png",
+        ".x/1_a.png",
+        "x/.1_a.png",
+    ):
         png(tmp_path / name, photo())
     found = find(tmp_path, "{folder}/{key:[0-9]+}_a.png")
-    assert [dict(f.parts) for f in found] == [{"folder": "x", "key": "1"}, {"folder": "x", "key": "2"}]
+    assert [dict(f.parts) for f in found] == [
+        {"folder": "x", "key": "1"},
+        {"folder": "x", "key": "2"},
+    ]
     assert partner(tmp_path, "{folder}/{key}_*.png", {"folder": "x", "key": "2"}).name == "2_a.png"
     assert partner(tmp_path, "{folder}/{key}_b.png", {"folder": "x", "key": "1"}) is None
-    assert [f.path.name for f in find(tmp_path, "{p:.*/}{key}_a.png")] == ["1_a.png", "2_a.png", "1_a.png"]
+    assert [f.path.name for f in find(tmp_path, "{p:.*/}{key}_a.png")] == [
+        "1_a.png",
+        "2_a.png",
+        "1_a.png",
+    ]
 
 
 def test_lists_and_leaks_of_lists(tmp_path):
     (tmp_path / "lists.yaml").write_text("train: [2, 28, 3]\ntest: [1, 28]\nval:\n  - 4\n")
-    splits, _, problems = assign(tmp_path, {"lists": "lists.yaml"}, ["001", "002", "003", "004", "028", "029"], [{}] * 6)
+    splits, _, problems = assign(
+        tmp_path, {"lists": "lists.yaml"}, ["001", "002", "003", "004", "028", "029"], [{}] * 6
+    )
     assert splits == ["test", "train", "train", "val", "test", ""]
-    assert problems == ["028 stands in train and in test: it is kept in test only.", "1 samples stand in no split of the lists of splits: 029"]
+    assert problems == [
+        "028 stands in train and in test: it is kept in test only.",
+        "1 samples stand in no split of the lists of splits: 029",
+    ]
     (tmp_path / "t.txt").write_text("a/1.png\nb/2.png\n")
-    assert assign(tmp_path, {"files": {"training": "t.txt"}}, ["a/1", "b/2", "b/3"], [{}] * 3)[0] == ["train", "train", ""]
+    assert assign(tmp_path, {"files": {"training": "t.txt"}}, ["a/1", "b/2", "b/3"], [{}] * 3)[
+        0
+    ] == ["train", "train", ""]
 
 
 @given(st.text(min_size=1, max_size=20), st.floats(0, 0.5), st.floats(0, 0.5), st.integers(0, 5))
@@ -283,7 +340,13 @@ def test_lots_have_their_shares():
     assert hashed_split("plot 7", 0.15, 0.15) == hashed_split("plot 7", 0.15, 0.15)
     with pytest.raises(BadInput, match="leave something"):
         hashed_split("x", 0.9, 0.2)
-    assert [split_name(s) for s in ("Training", "validate", "VAL ", "testing", "fold3")] == ["train", "val", "val", "test", "fold3"]
+    assert [split_name(s) for s in ("Training", "validate", "VAL ", "testing", "fold3")] == [
+        "train",
+        "val",
+        "val",
+        "test",
+        "fold3",
+    ]
 
 
 @settings(max_examples=50)

@@ -19,7 +19,12 @@ def test_a_country_is_read_whole(tmp_path):
     ftw(tmp_path)
     data = load_dataset("ftw", tmp_path)
     assert data.keys == ("austria/g1", "austria/g2", "austria/g3")
-    assert (data.splits, data.groups, data.problems, data.licence) == (("train", "val", "test"), ("austria",), (), "CC-BY-4.0")
+    assert (data.splits, data.groups, data.problems, data.licence) == (
+        ("train", "val", "test"),
+        ("austria",),
+        (),
+        "CC-BY-4.0",
+    )
     sample = data[0]
     three, _, instance = masks_of(field_ids())
     assert (sample.labels.ids == three).all()
@@ -31,7 +36,10 @@ def test_a_country_is_read_whole(tmp_path):
 def test_bands_are_named_a_then_b_and_hold_what_the_files_hold(tmp_path):
     home = ftw(tmp_path)
     for k, window in enumerate(("window_a", "window_b")):
-        tif(home / "s2_images" / window / "g1.tif", np.stack([np.full((32, 32), 10 * k + b, np.uint16) for b in range(4)]))
+        tif(
+            home / "s2_images" / window / "g1.tif",
+            np.stack([np.full((32, 32), 10 * k + b, np.uint16) for b in range(4)]),
+        )
     sample = load_dataset("ftw", tmp_path)[0]
     assert sample.image.bands[0] == "window_a:red"
     assert sample.image.bands[7] == "window_b:nir"
@@ -107,7 +115,9 @@ def test_a_table_that_is_none(tmp_path):
     (home / "chips_austria.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(UnreadableFile, match="table of chips"):
         load_dataset("ftw", tmp_path)
-    pd.DataFrame({"aoi_id": ["g1", "g1"], "split": ["train", "test"]}).to_parquet(home / "chips_austria.parquet")
+    pd.DataFrame({"aoi_id": ["g1", "g1"], "split": ["train", "test"]}).to_parquet(
+        home / "chips_austria.parquet"
+    )
     with pytest.raises(BadInput, match="twice"):
         load_dataset("ftw", tmp_path)
     with pytest.raises(UnreadableFile, match="No country"):

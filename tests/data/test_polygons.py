@@ -1,4 +1,6 @@
-"""Images and polygons: masks that are exact, blocks that equal the whole, chips that never touch a chip of another split."""
+"""Images and polygons: masks that are exact, blocks that equal the whole, chips that never touch a
+chip of another split.
+"""
 
 import pickle
 
@@ -40,11 +42,20 @@ def random_fields(seed, count=12):
     rng = np.random.default_rng(seed)
     centres = rng.uniform((500_000, 5_299_040), (500_960, 5_300_000), (count, 2))
     cells = shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(centres)))
-    return frame_of(list(shapely.intersection(cells, shapely.box(499_900, 5_298_900, 501_100, 5_300_100)))[: count - 3])
+    return frame_of(
+        list(shapely.intersection(cells, shapely.box(499_900, 5_298_900, 501_100, 5_300_100)))[
+            : count - 3
+        ]
+    )
 
 
 def touched(shape, grid):
-    return rasterio.features.rasterize([(shape, 1)], out_shape=tuple(grid.shape), transform=grid.transform, all_touched=True) > 0
+    return (
+        rasterio.features.rasterize(
+            [(shape, 1)], out_shape=tuple(grid.shape), transform=grid.transform, all_touched=True
+        )
+        > 0
+    )
 
 
 def test_a_pixel_belongs_to_the_field_that_holds_its_centre():
@@ -64,7 +75,10 @@ def test_two_classes_and_widths():
     assert two.classes is FTW2
     by_metres = burn_fields(outlines, GRID, Burning(metres=28))[0]
     assert (by_metres.ids == burn_fields(outlines, GRID, Burning(width=3))[0].ids).all()
-    assert (burn_fields(outlines, GRID, Burning(metres=1))[0].ids == burn_fields(outlines, GRID, Burning(width=1))[0].ids).all()
+    assert (
+        burn_fields(outlines, GRID, Burning(metres=1))[0].ids
+        == burn_fields(outlines, GRID, Burning(width=1))[0].ids
+    ).all()
     assert not (burn_fields(outlines, GRID, Burning(width=0))[0].ids == 2).any()
     with pytest.raises(UnknownName, match="class scheme for polygons"):
         burn_fields(outlines, GRID, classes=ALU)
@@ -74,7 +88,9 @@ def test_the_line_of_fields_of_the_world():
     """Every pixel that an outline touches is boundary, on both sides, and belongs to nobody."""
     outlines = outlines_of(random_fields(2), GRID)
     labels, instances = burn_fields(outlines, GRID, Burning(boundary="line"))
-    line = np.logical_or.reduce([touched(shape.boundary, GRID) for shape in outlines.frame.geometry])
+    line = np.logical_or.reduce(
+        [touched(shape.boundary, GRID) for shape in outlines.frame.geometry]
+    )
     filled, _ = burn_fields(outlines, GRID, Burning(width=0))
     assert ((labels.ids == 2) == line).all()
     assert ((labels.ids == 1) == ((filled.ids == 1) & ~line)).all()
@@ -87,12 +103,22 @@ def test_the_line_of_fields_of_the_world():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 80), st.integers(0, 80), st.sampled_from(["inside", "line"]), st.integers(1, 3))
+@given(
+    st.integers(0, 10_000),
+    st.integers(0, 80),
+    st.integers(0, 80),
+    st.sampled_from(["inside", "line"]),
+    st.integers(1, 3),
+)
 def test_a_piece_equals_the_same_piece_of_the_whole(seed, top, left, boundary, width):
     outlines = outlines_of(random_fields(seed, 9), GRID)
     roi = slice(top, min(top + 24, 96)), slice(left, min(left + 24, 96))
     burning = Burning(width=width, boundary=boundary)
-    for piece, all_of_it in zip(burn_fields(outlines, GRID, burning, roi=roi), burn_fields(outlines, GRID, burning), strict=True):
+    for piece, all_of_it in zip(
+        burn_fields(outlines, GRID, burning, roi=roi),
+        burn_fields(outlines, GRID, burning),
+        strict=True,
+    ):
         assert (piece.ids == all_of_it.ids[roi]).all()
         assert piece.grid == GRID[roi]
 
@@ -108,12 +134,20 @@ def test_outside_the_mapped_area_nothing_is_known():
     differ = inside & (labels.ids != free.ids)
     blank = ndimage.binary_dilation(~inside & (free.ids == 0), np.ones((3, 3)))
     assert (labels.ids[differ] == 1).all()
-    assert blank[differ].all(), "a field that meets land of which nothing is known has no boundary there, and nothing else changes"
+    assert blank[differ].all(), (
+        "a field that meets land of which nothing is known has no boundary there, and nothing "
+        "else changes"
+    )
 
 
 def test_fields_that_were_cut_off_at_the_area_have_no_boundary_there():
-    area = geopandas.GeoSeries([shapely.box(500_200, 5_299_300, 500_700, 5_299_800)], crs="EPSG:32633")
-    labels, _ = burn_fields(outlines_of(frame_of([shapely.box(500_300, 5_299_400, 500_700, 5_299_700)]), GRID, area), GRID)
+    area = geopandas.GeoSeries(
+        [shapely.box(500_200, 5_299_300, 500_700, 5_299_800)], crs="EPSG:32633"
+    )
+    labels, _ = burn_fields(
+        outlines_of(frame_of([shapely.box(500_300, 5_299_400, 500_700, 5_299_700)]), GRID, area),
+        GRID,
+    )
     row = labels.ids[45]  # through the field, from west to east
     assert row[20:30].tolist() == [0] * 10
     assert row[30:70].tolist() == [2] + [1] * 39
@@ -121,10 +155,30 @@ def test_fields_that_were_cut_off_at_the_area_have_no_boundary_there():
 
 
 def test_broken_parted_empty_and_overlapping_polygons():
-    bow = shapely.Polygon([(500_100, 5_299_900), (500_300, 5_299_700), (500_300, 5_299_900), (500_100, 5_299_700)])
-    parts = shapely.MultiPolygon([shapely.box(500_400, 5_299_700, 500_500, 5_299_900), shapely.box(500_600, 5_299_700, 500_700, 5_299_900)])
-    large, small = shapely.box(500_100, 5_299_100, 500_500, 5_299_500), shapely.box(500_200, 5_299_200, 500_300, 5_299_300)
-    frame = frame_of([bow, parts, small, large, shapely.Polygon(), None, shapely.Point(500_300, 5_299_600).buffer(0.2)])
+    bow = shapely.Polygon(
+        [(500_100, 5_299_900), (500_300, 5_299_700), (500_300, 5_299_900), (500_100, 5_299_700)]
+    )
+    parts = shapely.MultiPolygon(
+        [
+            shapely.box(500_400, 5_299_700, 500_500, 5_299_900),
+            shapely.box(500_600, 5_299_700, 500_700, 5_299_900),
+        ]
+    )
+    large, small = (
+        shapely.box(500_100, 5_299_100, 500_500, 5_299_500),
+        shapely.box(500_200, 5_299_200, 500_300, 5_299_300),
+    )
+    frame = frame_of(
+        [
+            bow,
+            parts,
+            small,
+            large,
+            shapely.Polygon(),
+            None,
+            shapely.Point(500_300, 5_299_600).buffer(0.2),
+        ]
+    )
     outlines = outlines_of(frame, GRID)
     assert not shapely.is_valid(bow)
     assert shapely.is_valid(outlines.frame.geometry.to_numpy()).all()
@@ -156,10 +210,16 @@ def test_polygons_in_another_crs_fall_on_the_same_pixels(tmp_path):
 
 def test_photographs_take_polygons_in_pixels():
     grid = photo_grid((20, 20))
-    _, instances = burn_fields(outlines_of(frame_of([shapely.box(2, 3, 8, 9)], crs=None), grid), grid)
+    _, instances = burn_fields(
+        outlines_of(frame_of([shapely.box(2, 3, 8, 9)], crs=None), grid), grid
+    )
     assert (instances.ids == (np.pad(np.ones((6, 6), int), ((3, 11), (2, 12))))).all()
     with pytest.raises(GridMismatch, match="no CRS: give its width in pixels"):
-        burn_fields(outlines_of(frame_of([shapely.box(2, 3, 8, 9)], crs=None), grid), grid, Burning(metres=5))
+        burn_fields(
+            outlines_of(frame_of([shapely.box(2, 3, 8, 9)], crs=None), grid),
+            grid,
+            Burning(metres=5),
+        )
     with pytest.raises(BadInput, match="inside or line"):
         Burning(boundary="both")
 
@@ -186,7 +246,13 @@ def chip(x, y, size, crs="EPSG:32633", gsd=10.0):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.floats(166_000, 833_000), st.floats(100_000, 8_900_000), st.floats(-4000, 4000), st.floats(-4000, 4000), st.integers(0, 9))
+@given(
+    st.floats(166_000, 833_000),
+    st.floats(100_000, 8_900_000),
+    st.floats(-4000, 4000),
+    st.floats(-4000, 4000),
+    st.integers(0, 9),
+)
 def test_pieces_of_two_splits_never_touch(x, y, right, down, seed):
     land = Land(block_km=3, val=0.3, test=0.3, seed=seed)
     one, other = chip(x, y, 64), chip(x + right, y + down, 64)
@@ -201,7 +267,9 @@ def test_the_same_land_is_in_one_split_whatever_the_image():
     land = Land(block_km=20, val=0.3, test=0.3)
     utm = chip(500_000, 5_300_000, 64)
     west, south, east, north = footprint(utm, 0)
-    degrees = GeoBox((50, 60), Affine((east - west) / 60, 0, west, 0, -(north - south) / 50, north), "EPSG:4326")
+    degrees = GeoBox(
+        (50, 60), Affine((east - west) / 60, 0, west, 0, -(north - south) / 50, north), "EPSG:4326"
+    )
     assert land.split_of(utm) == land.split_of(degrees) is not None
 
 
@@ -222,8 +290,20 @@ def scene(tmp_path, size=160):
     transform = Affine(10, 0, 500_000, 0, -10, 5_300_000)
     values = rng.integers(1, 3000, (4, size, size)).astype("uint16")
     values[:, :10] = 0
-    tif(tmp_path / "in" / "scene.tif", values, transform=transform, nodata=0, descriptions=("red", "green", "blue", "nir"))
-    squares = [shapely.box(500_000 + 200 * k, 5_300_000 - 200 * j - 170, 500_170 + 200 * k, 5_300_000 - 200 * j) for k in range(8) for j in range(8)]
+    tif(
+        tmp_path / "in" / "scene.tif",
+        values,
+        transform=transform,
+        nodata=0,
+        descriptions=("red", "green", "blue", "nir"),
+    )
+    squares = [
+        shapely.box(
+            500_000 + 200 * k, 5_300_000 - 200 * j - 170, 500_170 + 200 * k, 5_300_000 - 200 * j
+        )
+        for k in range(8)
+        for j in range(8)
+    ]
     frame_of(squares, klass=[k % 2 for k in range(64)]).to_file(tmp_path / "in" / "fields.gpkg")
     return tmp_path / "in" / "scene.tif", Labelled(tmp_path / "in" / "fields.gpkg")
 
@@ -234,7 +314,12 @@ def test_a_dataset_is_read_lazily_or_written_and_says_the_same(tmp_path):
     lazy = load_polygons([image], labelled, chips)
     made = make_dataset([image], labelled, tmp_path / "out", chips, licence="CC0-1.0", group="here")
     data = load_dataset(tmp_path / "out")
-    assert (data.name, data.licence, data.groups, data.classes) == ("out", "CC0-1.0", ("here",), FTW3)
+    assert (data.name, data.licence, data.groups, data.classes) == (
+        "out",
+        "CC0-1.0",
+        ("here",),
+        FTW3,
+    )
     assert data.keys == tuple(sorted(lazy.keys))
     assert len(data.splits) > 1
     assert made.counts == {split: len(data.select(split)) for split in data.splits}
@@ -243,7 +328,10 @@ def test_a_dataset_is_read_lazily_or_written_and_says_the_same(tmp_path):
     for sample in data:
         one = by_key[sample.key].open()
         assert (sample.split, sample.image.bands) == (one.split, ("red", "green", "blue", "nir"))
-        raster, same = sample.image.read(whole(sample.image.grid)), one.image.read(whole(one.image.grid))
+        raster, same = (
+            sample.image.read(whole(sample.image.grid)),
+            one.image.read(whole(one.image.grid)),
+        )
         assert (raster.values == same.values).all()
         unseen = np.zeros(raster.grid.shape, bool) if same.valid is None else ~same.valid
         assert (sample.labels.ids == np.where(unseen, IGNORE, one.labels.ids)).all()
@@ -258,14 +346,17 @@ def test_chips_off_the_lattice_fill_what_the_lattice_leaves(tmp_path):
     image, labelled = scene(tmp_path)
     off = 0
     for seed in range(4):
-        data = load_polygons([image], labelled, Chips(24, land=Land(block_km=0.5, val=0.3, test=0.3, seed=seed)))
+        data = load_polygons(
+            [image], labelled, Chips(24, land=Land(block_km=0.5, val=0.3, test=0.3, seed=seed))
+        )
         places = [tuple(map(int, key.split("_")[1:])) for key in data.keys]
         lattice = {*range(0, 136, 24), 136}
         off += sum(top not in lattice or left not in lattice for top, left in places)
         for k, (top, left) in enumerate(places):
             for j, (other_top, other_left) in enumerate(places[:k]):
                 apart = max(abs(top - other_top), abs(left - other_left))
-                edge = 136 in (top, left, other_top, other_left)  # the last chips of a lattice are moved back over their neighbours
+                # the last chips of a lattice are moved back over their neighbours
+                edge = 136 in (top, left, other_top, other_left)
                 assert apart >= 24 or (edge and data.entries[k].split == data.entries[j].split)
                 assert apart > 24 or data.entries[k].split == data.entries[j].split
     assert off > 0
@@ -297,10 +388,23 @@ def test_whole_images_and_images_of_one_name(tmp_path):
 
 def test_two_seasons_are_one_image(tmp_path):
     image, labelled = scene(tmp_path)
-    other = tif(tmp_path / "in" / "summer.tif", np.full((2, 160, 160), 7, np.uint16), descriptions=("red", "nir"))
-    data = load_polygons([f"window_a={image},window_b={other}"], labelled, Chips(64, land=Land(val=0, test=0)))
+    other = tif(
+        tmp_path / "in" / "summer.tif",
+        np.full((2, 160, 160), 7, np.uint16),
+        descriptions=("red", "nir"),
+    )
+    data = load_polygons(
+        [f"window_a={image},window_b={other}"], labelled, Chips(64, land=Land(val=0, test=0))
+    )
     sample = pickle.loads(pickle.dumps(data))[4]
-    assert sample.image.bands == ("window_a:red", "window_a:green", "window_a:blue", "window_a:nir", "window_b:red", "window_b:nir")
+    assert sample.image.bands == (
+        "window_a:red",
+        "window_a:green",
+        "window_a:blue",
+        "window_a:nir",
+        "window_b:red",
+        "window_b:nir",
+    )
     raster = sample.image.read(whole(sample.image.grid))
     assert (raster.values[4:] == 7).all()
     assert data.entries[0].files[:2] == (image, other)
@@ -317,7 +421,9 @@ def test_outputs_are_whole_and_others_folders_are_never_replaced(tmp_path):
     make_dataset([image], labelled, tmp_path / "out", chips)
     with pytest.raises(OutputExists):
         make_dataset([image], labelled, tmp_path / "out", chips)
-    make_dataset([image], labelled, tmp_path / "out", Chips(80, land=Land(val=0, test=0)), force=True)
+    make_dataset(
+        [image], labelled, tmp_path / "out", Chips(80, land=Land(val=0, test=0)), force=True
+    )
     assert len(load_dataset(tmp_path / "out")) == 4
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -335,7 +441,9 @@ def test_outputs_are_whole_and_others_folders_are_never_replaced(tmp_path):
 def test_empty_splits_and_images_without_polygons_are_said(tmp_path):
     image, _ = scene(tmp_path)
     frame_of([shapely.box(0, 0, 100, 100)]).to_file(tmp_path / "elsewhere.gpkg")
-    data = load_polygons([image], Labelled(tmp_path / "elsewhere.gpkg"), Chips(64, land=Land(block_km=2000)))
+    data = load_polygons(
+        [image], Labelled(tmp_path / "elsewhere.gpkg"), Chips(64, land=Land(block_km=2000))
+    )
     assert "scene: no polygon lies on it." in data.problems
     assert any("left val and test empty" in p or "empty" in p for p in data.problems)
 
@@ -343,34 +451,52 @@ def test_empty_splits_and_images_without_polygons_are_said(tmp_path):
 # Real data
 
 
-@pytest.mark.skipif(not NAIP.is_dir(), reason="the real aerial chips are not here (shared/data/satellite/vhr_naip_usa)")
+@pytest.mark.skipif(
+    not NAIP.is_dir(),
+    reason="the real aerial chips are not here (shared/data/satellite/vhr_naip_usa)",
+)
 def test_real_aerial_chips_burn_to_the_shipped_instances():
     images = sorted((NAIP / "images").glob("*.tif"))[:6]
-    for path, sample in zip(images, load_polygons(images, Labelled(NAIP / "fields.parquet")), strict=True):
+    for path, sample in zip(
+        images, load_polygons(images, Labelled(NAIP / "fields.parquet")), strict=True
+    ):
         shipped = store.open_raster(NAIP / "instances" / path.name)
         ids = shipped.read(whole(shipped.grid)).values[0]
         assert ((sample.instances.ids > 0) != (ids > 0)).mean() < 0.001
         assert abs(len(np.unique(sample.instances.ids)) - len(np.unique(ids))) <= 1
 
 
-@pytest.mark.skipif(not ESTONIA.is_dir(), reason="the Estonian tile is not here (shared/data/satellite/s2_fields)")
+@pytest.mark.skipif(
+    not ESTONIA.is_dir(), reason="the Estonian tile is not here (shared/data/satellite/s2_fields)"
+)
 def test_three_dates_of_the_estonian_tile_fall_into_the_same_splits():
-    data = load_polygons(sorted(ESTONIA.glob("s2_*.tif")), Labelled(ESTONIA / "fields.parquet"), Chips(64, land=Land(block_km=1, val=0.3, test=0.3)))
+    data = load_polygons(
+        sorted(ESTONIA.glob("s2_*.tif")),
+        Labelled(ESTONIA / "fields.parquet"),
+        Chips(64, land=Land(block_km=1, val=0.3, test=0.3)),
+    )
     place = {}
     for entry in data.entries:
         place.setdefault(entry.key[-11:], set()).add(entry.split)
     assert len(place) > 3
     assert all(len(splits) == 1 for splits in place.values())
-    sample = load_polygons(sorted(ESTONIA.glob("s2_*.tif"))[:1], Labelled(ESTONIA / "fields.parquet"))[0]
+    sample = load_polygons(
+        sorted(ESTONIA.glob("s2_*.tif"))[:1], Labelled(ESTONIA / "fields.parquet")
+    )[0]
     shipped = store.open_raster(ESTONIA / "instances.tif")
     ids = shipped.read(whole(shipped.grid)).values[0]
     both = (sample.instances.ids > 0) & (ids > 0)
     assert both.sum() / ((sample.instances.ids > 0) | (ids > 0)).sum() > 0.97
 
 
-@pytest.mark.skipif(not USA.is_dir(), reason="the real parcels are not here (shared/data/satellite/polygons)")
+@pytest.mark.skipif(
+    not USA.is_dir(), reason="the real parcels are not here (shared/data/satellite/polygons)"
+)
 def test_real_parcels_with_broken_geometries_and_a_mapped_area():
-    frame, cells = geopandas.read_parquet(USA / "fields.parquet"), geopandas.read_parquet(USA / "grids.parquet")
+    frame, cells = (
+        geopandas.read_parquet(USA / "fields.parquet"),
+        geopandas.read_parquet(USA / "grids.parquet"),
+    )
     broken = (~frame.geometry.is_valid).mean()
     assert 0.05 < broken < 0.15
     cell = cells.geometry.iloc[10]

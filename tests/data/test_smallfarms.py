@@ -29,9 +29,17 @@ def tiles(root, with_masks=True):
     home = root / "sentinel-2-asia"
     (home / "reference").mkdir(parents=True)
     for split, tile in (("train", "1_vietnam"), ("validate", "2_cambodia"), ("test", "3_cambodia")):
-        tif(home / split / "images" / f"{tile}.tif", np.arange(4 * 32 * 32).reshape(4, 32, 32).astype("float32"), "EPSG:32648")
+        tif(
+            home / split / "images" / f"{tile}.tif",
+            np.arange(4 * 32 * 32).reshape(4, 32, 32).astype("float32"),
+            "EPSG:32648",
+        )
         if with_masks:
-            tif(home / split / "masks" / f"{tile}.tif", (field_ids() > 0).astype("uint8"), "EPSG:32648")
+            tif(
+                home / split / "masks" / f"{tile}.tif",
+                (field_ids() > 0).astype("uint8"),
+                "EPSG:32648",
+            )
     for tile in ("1_vietnam", "2_cambodia"):
         squares(field_ids()).to_file(home / "reference" / f"{tile}_areas.gpkg")
     return root
@@ -39,7 +47,10 @@ def tiles(root, with_masks=True):
 
 def test_polygons_become_objects_with_boundaries(tmp_path):
     data = load_dataset("ai4smallfarms", tiles(tmp_path))
-    assert [(e.key, e.split, e.group) for e in data.entries] == [("1_vietnam", "train", "vietnam"), ("2_cambodia", "val", "cambodia")]
+    assert [(e.key, e.split, e.group) for e in data.entries] == [
+        ("1_vietnam", "train", "vietnam"),
+        ("2_cambodia", "val", "cambodia"),
+    ]
     assert data.problems == ("1 tiles have neither polygons nor a mask: 3_cambodia.tif",)
     sample = data[0]
     assert sample.image.bands == ("blue", "green", "red", "nir")
@@ -74,14 +85,24 @@ def test_the_real_polygons_of_vietnam_are_burnt(tmp_path):
     frame = geopandas.read_parquet(path)
     west, _, _, north = frame.total_bounds
     home = tmp_path / "sentinel-2-asia"
-    width, height = (int(np.ceil(side / 10)) for side in (frame.total_bounds[2] - west, north - frame.total_bounds[1]))
+    width, height = (
+        int(np.ceil(side / 10))
+        for side in (frame.total_bounds[2] - west, north - frame.total_bounds[1])
+    )
     transform = UTM.translation(west, north) * UTM.scale(10, -10)
-    tif(home / "train" / "images" / "1_vietnam.tif", np.zeros((4, height, width), "uint16"), frame.crs.to_string(), transform)
+    tif(
+        home / "train" / "images" / "1_vietnam.tif",
+        np.zeros((4, height, width), "uint16"),
+        frame.crs.to_string(),
+        transform,
+    )
     (home / "reference").mkdir()
     frame.to_file(home / "reference" / "1_vietnam_areas.gpkg")
     sample = load_dataset("ai4smallfarms", tmp_path, classes=FTW3)[0]
     burnt = (sample.instances.ids > 0).sum() * 100.0
-    assert burnt == pytest.approx(shapely.union_all(shapely.make_valid(frame.geometry.to_numpy())).area, rel=0.05)
+    assert burnt == pytest.approx(
+        shapely.union_all(shapely.make_valid(frame.geometry.to_numpy())).area, rel=0.05
+    )
 
 
 def test_landscape_understanding(tmp_path):
@@ -89,11 +110,20 @@ def test_landscape_understanding(tmp_path):
     ids = rng.integers(0, 6, (20, 24)).astype("uint8")
     ids[0, 0] = 255
     for split in ("train", "validation"):
-        png(tmp_path / split / "images" / "a.png", rng.integers(0, 255, (20, 24, 3)).astype("uint8"))
+        png(
+            tmp_path / split / "images" / "a.png", rng.integers(0, 255, (20, 24, 3)).astype("uint8")
+        )
         png(tmp_path / split / "masks" / "a.png", ids)
-        png(tmp_path / split / "instances" / "a.png", np.arange(480).reshape(20, 24).astype("uint16"))
+        png(
+            tmp_path / split / "instances" / "a.png",
+            np.arange(480).reshape(20, 24).astype("uint16"),
+        )
     data = load_dataset("alu", tmp_path)
-    assert (data.splits, data.keys, data.classes) == (("train", "val"), ("train/a", "validation/a"), ALU)
+    assert (data.splits, data.keys, data.classes) == (
+        ("train", "val"),
+        ("train/a", "validation/a"),
+        ALU,
+    )
     sample = data.select("val")[0]
     assert (sample.labels.ids == ids).all()
     assert sample.instances.ids.max() == 479

@@ -1,4 +1,6 @@
-"""Strips across an image: nothing is lost but the cut, no two splits touch, and each gets its share of the fields."""
+"""Strips across an image: nothing is lost but the cut, no two splits touch, and each gets its share
+of the fields.
+"""
 
 import geopandas
 import numpy as np
@@ -25,23 +27,44 @@ PLACE = Affine(1, 0, 500_000, 0, -1, 5_300_000)
 
 def squares(height, width, step=20):
     """Fields of a village: a square every ``step`` metres."""
-    boxes = [shapely.box(500_000 + x + 2, 5_300_000 - y - step + 2, 500_000 + x + step - 2, 5_300_000 - y - 2)
-             for y in range(0, height, step) for x in range(0, width, step)]  # fmt: skip
+    boxes = [
+        shapely.box(
+            500_000 + x + 2, 5_300_000 - y - step + 2, 500_000 + x + step - 2, 5_300_000 - y - 2
+        )
+        for y in range(0, height, step)
+        for x in range(0, width, step)
+    ]
     return geopandas.GeoDataFrame(geometry=boxes, crs="EPSG:32633")
 
 
 def farm(folder, height, width):
-    tif(folder / "farm.tif", np.random.default_rng(0).integers(1, 255, (3, height, width)).astype("uint8"), transform=PLACE)
+    tif(
+        folder / "farm.tif",
+        np.random.default_rng(0).integers(1, 255, (3, height, width)).astype("uint8"),
+        transform=PLACE,
+    )
     squares(height, width).to_file(folder / "farm.gpkg", driver="GPKG")
     return folder / "farm.tif", Labelled(folder / "farm.gpkg")
 
 
-@given(st.integers(12, 90), st.integers(12, 90), st.sampled_from([(0.2, 0.0), (0.3, 0.2), (0.0, 0.0)]), st.integers(1, 40), st.integers(2, 64))
+@given(
+    st.integers(12, 90),
+    st.integers(12, 90),
+    st.sampled_from([(0.2, 0.0), (0.3, 0.2), (0.0, 0.0)]),
+    st.integers(1, 40),
+    st.integers(2, 64),
+)
 def test_strips_part_an_image_and_only_the_cuts_are_lost(height, width, shares, count, chip):
     grid = GeoBox((height, width), PLACE, "EPSG:32633")
     rng = np.random.default_rng(count)
-    points = shapely.points(500_000 + rng.uniform(0, width, count), 5_300_000 - rng.uniform(0, height, count))
-    found = Strips(*shares).regions(grid, geopandas.GeoDataFrame(geometry=list(shapely.buffer(points, 3)), crs="EPSG:32633"), chip)
+    points = shapely.points(
+        500_000 + rng.uniform(0, width, count), 5_300_000 - rng.uniform(0, height, count)
+    )
+    found = Strips(*shares).regions(
+        grid,
+        geopandas.GeoDataFrame(geometry=list(shapely.buffer(points, 3)), crs="EPSG:32633"),
+        chip,
+    )
     seen = np.zeros((height, width), int)
     number = {"train": 1, "val": 2, "test": 3}
     for roi, split in found:
@@ -51,9 +74,15 @@ def test_strips_part_an_image_and_only_the_cuts_are_lost(height, width, shares, 
         lines = np.moveaxis(seen, axis, 0)
         other = (lines[1:] != lines[:-1]) & (lines[1:] > 0) & (lines[:-1] > 0)
         assert not other.any(), "pixels of two splits touch"
-    cuts = max(len(found), sum(share > 0 for share in (1, *shares))) * max(1, round(max(height, width) / (12 * chip)))
+    cuts = max(len(found), sum(share > 0 for share in (1, *shares))) * max(
+        1, round(max(height, width) / (12 * chip))
+    )
     assert (seen == 0).sum() <= 2 * GAP * cuts * max(height, width)
-    assert {split for _, split in found} <= {"train", *(["val"] * bool(shares[0])), *(["test"] * bool(shares[1]))}
+    assert {split for _, split in found} <= {
+        "train",
+        *(["val"] * bool(shares[0])),
+        *(["test"] * bool(shares[1])),
+    }
 
 
 def test_each_split_gets_its_share_of_the_fields():
@@ -61,7 +90,10 @@ def test_each_split_gets_its_share_of_the_fields():
     grid = GeoBox((400, 600), PLACE, "EPSG:32633")
     for frame in (squares(400, 600), squares(100, 200)):
         middle = 500_000 + (frame.bounds["minx"] + frame.bounds["maxx"]) / 2 - 1_000_000
-        shares = {split: float(((middle >= roi[1].start) & (middle < roi[1].stop)).mean()) for roi, split in Strips(0.2, 0.1).regions(grid, frame, 64)}
+        shares = {
+            split: float(((middle >= roi[1].start) & (middle < roi[1].stop)).mean())
+            for roi, split in Strips(0.2, 0.1).regions(grid, frame, 64)
+        }
         assert shares["val"] == pytest.approx(0.2, abs=0.11)
         assert shares["test"] == pytest.approx(0.1, abs=0.11)
         assert shares["train"] == pytest.approx(0.7, abs=0.11)
@@ -78,7 +110,10 @@ def test_a_large_image_has_several_strips_and_a_tall_one_is_cut_across():
 def test_small_images_of_a_team_give_both_splits_and_use_every_pixel(tmp_path, size):
     """Blocks of land left nothing of an image of two chips, and half of one of four."""
     image, labelled = farm(tmp_path, size, size)
-    recipe = read_recipe("own-polygons", (f"data.image={image}", f"data.polygons={labelled.polygons}", "input.window=64"))
+    recipe = read_recipe(
+        "own-polygons",
+        (f"data.image={image}", f"data.polygons={labelled.polygons}", "input.window=64"),
+    )
     training, validation = open_samples(recipe)
     assert len(training) >= 1 <= len(validation)
     covered = np.zeros((size, size), int)
@@ -93,9 +128,17 @@ def test_small_images_of_a_team_give_both_splits_and_use_every_pixel(tmp_path, s
 
 def test_what_lies_outside_the_area_is_not_known(tmp_path):
     image, labelled = farm(tmp_path, 96, 96)
-    area = geopandas.GeoDataFrame(geometry=[shapely.box(500_000, 5_300_000 - 96, 500_048, 5_300_000)], crs="EPSG:32633")
+    area = geopandas.GeoDataFrame(
+        geometry=[shapely.box(500_000, 5_300_000 - 96, 500_048, 5_300_000)], crs="EPSG:32633"
+    )
     area.to_file(tmp_path / "area.gpkg", driver="GPKG")
-    changes = (f"data.image={image}", f"data.polygons={labelled.polygons}", "input.window=96", "data.validation_share=0", f"data.area={tmp_path / 'area.gpkg'}")
+    changes = (
+        f"data.image={image}",
+        f"data.polygons={labelled.polygons}",
+        "input.window=96",
+        "data.validation_share=0",
+        f"data.area={tmp_path / 'area.gpkg'}",
+    )
     (sample,) = open_samples(read_recipe("own-polygons", changes))[0]
     assert (sample.labels.ids[:, 48:] == 255).all()
     assert (sample.labels.ids[:, :48] != 255).all()
@@ -103,7 +146,13 @@ def test_what_lies_outside_the_area_is_not_known(tmp_path):
 
 def test_where_blocks_leave_nothing_the_sentence_says_what_helps(tmp_path):
     image, labelled = farm(tmp_path, 120, 120)
-    with pytest.raises(UnreadableFile, match=r"lie in two splits.*Take larger blocks than 0\.06 km, smaller chips than 60 px, or split by strips"):
+    with pytest.raises(
+        UnreadableFile,
+        match=(
+            r"lie in two splits.*Take larger blocks than 0\.06 km, smaller chips than 60 px, or "
+            r"split by strips"
+        ),
+    ):
         load_polygons([image], labelled, Chips(60, land=Land(0.06, 0.4, 0.2)))
     with pytest.raises(BadInput, match="leave something for training"):
         Strips(0.8, 0.4)
@@ -111,7 +160,20 @@ def test_where_blocks_leave_nothing_the_sentence_says_what_helps(tmp_path):
 
 def test_make_splits_by_strips(tmp_path):
     image, labelled = farm(tmp_path, 120, 120)
-    asked = ["data", "make", str(image), "-p", str(labelled.polygons), "-o", str(tmp_path / "d"), "--size", "48", "--split-by", "strips", "-q"]
+    asked = [
+        "data",
+        "make",
+        str(image),
+        "-p",
+        str(labelled.polygons),
+        "-o",
+        str(tmp_path / "d"),
+        "--size",
+        "48",
+        "--split-by",
+        "strips",
+        "-q",
+    ]
     done = CliRunner().invoke(cli, asked, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert load_dataset(tmp_path / "d").splits == ("train", "val", "test")

@@ -13,7 +13,14 @@ from scipy import ndimage
 from selion import fields, store
 from selion.classes import FTW3, IGNORE, ClassScheme
 from selion.errors import BadInput, GridMismatch, OutputExists, UnknownName, UnreadableFile
-from selion.evaluation import EvaluateOptions, deployment_scores, evaluate, evaluate_files, read_folder, score_fields
+from selion.evaluation import (
+    EvaluateOptions,
+    deployment_scores,
+    evaluate,
+    evaluate_files,
+    read_folder,
+    score_fields,
+)
 from selion.evaluation.answers import answer, onto, truth_ids
 from selion.evaluation.baselines import colours
 from selion.grid import whole
@@ -35,7 +42,11 @@ class Painter:
     """Reads the classes straight from the picture: band 0 holds 100 times the class."""
 
     wrong: float = 0.0
-    inputs: InputSpec = field(default_factory=lambda: InputSpec(("red", "green", "blue"), Scaling((1.0,)), window=64, multiple=16))
+    inputs: InputSpec = field(
+        default_factory=lambda: InputSpec(
+            ("red", "green", "blue"), Scaling((1.0,)), window=64, multiple=16
+        )
+    )
     classes: object = FTW3
 
     def __call__(self, views):
@@ -43,7 +54,9 @@ class Painter:
         for view in views:
             said = np.round(view.pixels[0] / 100).clip(0, 2).astype(int)
             hot = np.eye(3, dtype=np.float32)[said].transpose(2, 0, 1)
-            noise = np.random.default_rng(int(view.pixels.sum()) % 1000).random(said.shape) < self.wrong
+            noise = (
+                np.random.default_rng(int(view.pixels.sum()) % 1000).random(said.shape) < self.wrong
+            )
             hot[:, noise] = np.array([1, 0, 0], np.float32)[:, None]
             out.append(hot * 0.9 + 0.1 / 3)
         return np.stack(out)
@@ -57,7 +70,9 @@ def sample(key, step=32, group="", grid=GRID, keep=True):
     ids = np.where(ids % 5 == 0, 0, ids).astype(np.int32)
     instances = Instances(ids, grid)
     labels = class_labels(instances)
-    image = Raster(np.stack([labels.ids * 100] * 3).astype(np.uint8), grid, ("red", "green", "blue"))
+    image = Raster(
+        np.stack([labels.ids * 100] * 3).astype(np.uint8), grid, ("red", "green", "blue")
+    )
     return Sample(key, image, labels, instances if keep else None, group)
 
 
@@ -69,7 +84,11 @@ def test_a_model_that_knows_is_right_and_beats_every_baseline():
     assert run.values["pixel_iou"] > 0.97
     assert run.calibration.n > 0
     assert report.baselines[0].name == "gradient watershed"
-    assert {b.name for b in report.baselines if b.content_free} >= {"one object everywhere", "nothing anywhere", "answers of other images"}
+    assert {b.name for b in report.baselines if b.content_free} >= {
+        "one object everywhere",
+        "nothing anywhere",
+        "answers of other images",
+    }
     assert "object_f1" not in report.won_by_content_free(run)
     assert noisy.values["pixel_iou"] < run.values["pixel_iou"]
     assert "painter - noisy" in report.comparisons
@@ -80,7 +99,11 @@ def test_a_model_that_knows_is_right_and_beats_every_baseline():
 class Onlooker(Painter):
     """Says field only where its surroundings are as bright as the window itself."""
 
-    inputs: InputSpec = field(default_factory=lambda: InputSpec(("red", "green", "blue"), Scaling((1.0,)), window=64, multiple=16, context=96))
+    inputs: InputSpec = field(
+        default_factory=lambda: InputSpec(
+            ("red", "green", "blue"), Scaling((1.0,)), window=64, multiple=16, context=96
+        )
+    )
 
     def __call__(self, views):
         out = super().__call__(views)
@@ -92,7 +115,9 @@ class Onlooker(Painter):
 
 def test_shuffled_context_and_the_colour_rule_stand_beside_the_scores():
     blank = sample("blank")
-    dark = replace(blank, key="dark", image=Raster(np.zeros((3, 128, 128), np.uint8), GRID, blank.image.bands))
+    dark = replace(
+        blank, key="dark", image=Raster(np.zeros((3, 128, 128), np.uint8), GRID, blank.image.bands)
+    )
     report = evaluate({"onlooker": Onlooker()}, [sample("one", 32), dark], QUICK)
     values = {b.name: b.values["object_recall"] for b in report.baselines}
     assert report.runs[0].values["object_recall"] > 0.45
@@ -100,7 +125,12 @@ def test_shuffled_context_and_the_colour_rule_stand_beside_the_scores():
     assert "onlooker - context of other images" in report.comparisons
     green = np.zeros((3, 128, 128), np.uint8) + 90
     green[1][sample("x").instances.ids > 0] = 200
-    plants = Sample("plants", Raster(green, GRID, ("red", "green", "blue")), None, Instances(ndimage.label(green[1] == 200)[0].astype(np.int32), GRID))
+    plants = Sample(
+        "plants",
+        Raster(green, GRID, ("red", "green", "blue")),
+        None,
+        Instances(ndimage.label(green[1] == 200)[0].astype(np.int32), GRID),
+    )
     rule = {b.name: b for b in evaluate({"painter": Painter()}, [plants], QUICK).baselines}
     assert rule["colour rule (excess green)"].values["object_f1"] == 1
     assert not rule["colour rule (excess green)"].content_free
@@ -113,9 +143,15 @@ def test_classes_are_counted_where_both_name_the_same_ones_and_columns_are_follo
     one = sample("one")
     crops = pd.DataFrame({"id": np.arange(1, 17), "crop": ["wheat", "maize"] * 8})
     known = replace(one, instances=Instances(one.instances.ids, GRID, crops), split="test")
-    report = evaluate({"painter": Painter()}, [known], EvaluateOptions(score=ScoreOptions(draws=0), baselines=False, by=("crop", "split")))
+    report = evaluate(
+        {"painter": Painter()},
+        [known],
+        EvaluateOptions(score=ScoreOptions(draws=0), baselines=False, by=("crop", "split")),
+    )
     run = report.runs[0]
-    np.testing.assert_array_equal(run.classes.counts[:, :3].sum(1), np.bincount(one.labels.ids.ravel(), minlength=3))
+    np.testing.assert_array_equal(
+        run.classes.counts[:, :3].sum(1), np.bincount(one.labels.ids.ravel(), minlength=3)
+    )
     assert np.trace(run.classes.counts[:, :3]) == 128 * 128
     assert set(run.strata["crop"].index) == {"wheat", "maize"}
     assert run.strata["split"].loc["test", "precision"] > 0.9
@@ -125,13 +161,21 @@ def test_classes_are_counted_where_both_name_the_same_ones_and_columns_are_follo
         evaluate({"painter": Painter()}, [known], EvaluateOptions(by=("crops",)))
     two = ClassScheme(("soil", "crop"), ("crop",))
     other = replace(one, labels=LabelMap((one.labels.ids > 0).astype(np.uint8), GRID, two))
-    mixed = evaluate({"painter": Painter()}, [other], EvaluateOptions(score=ScoreOptions(draws=0), baselines=False))
+    mixed = evaluate(
+        {"painter": Painter()},
+        [other],
+        EvaluateOptions(score=ScoreOptions(draws=0), baselines=False),
+    )
     assert mixed.runs[0].classes is None
     assert any("soil, crop" in line for line in mixed.problems)
 
 
 def test_protocol_prue_is_reported_with_its_differences():
-    report = evaluate({"painter": Painter()}, [sample("one")], EvaluateOptions(score=ScoreOptions(draws=0), protocol="prue", baselines=False))
+    report = evaluate(
+        {"painter": Painter()},
+        [sample("one")],
+        EvaluateOptions(score=ScoreOptions(draws=0), protocol="prue", baselines=False),
+    )
     line = report.settings["painter by PRUE's rules"]
     assert float(line["object_f1"]) > 0.95
     assert float(line["pixel_iou"]) > 0.95
@@ -141,9 +185,18 @@ def test_protocol_prue_is_reported_with_its_differences():
 
 
 def test_samples_that_fail_are_listed():
-    holes = Raster(np.zeros((3, 128, 128), np.uint8), GRID, ("red", "green", "blue"), np.zeros((128, 128), bool))
+    holes = Raster(
+        np.zeros((3, 128, 128), np.uint8),
+        GRID,
+        ("red", "green", "blue"),
+        np.zeros((128, 128), bool),
+    )
     bad = Sample("empty", holes, None, sample("x").instances)
-    report = evaluate({"painter": Painter()}, [sample("one"), bad], EvaluateOptions(score=ScoreOptions(draws=0), baselines=False))
+    report = evaluate(
+        {"painter": Painter()},
+        [sample("one"), bad],
+        EvaluateOptions(score=ScoreOptions(draws=0), baselines=False),
+    )
     assert report.runs[0].images.key.tolist() == ["one"]
     assert any("empty" in line and "nodata" in line for line in report.problems)
     with pytest.raises(BadInput, match="None of 1 samples"):
@@ -159,7 +212,11 @@ def test_truth_from_labels_alone_and_unknown_pixels():
     hidden[:64] = IGNORE
     known = sample("one")
     part = Sample("part", known.image, LabelMap(hidden, GRID, FTW3), known.instances)
-    report = evaluate({"painter": Painter()}, [part], EvaluateOptions(score=ScoreOptions(draws=0), baselines=False))
+    report = evaluate(
+        {"painter": Painter()},
+        [part],
+        EvaluateOptions(score=ScoreOptions(draws=0), baselines=False),
+    )
     assert report.runs[0].images.ignored.iloc[0] == 64 * 128
     assert report.runs[0].values["object_precision"] > 0.95
 
@@ -170,22 +227,34 @@ def test_answers_come_back_on_the_grid_of_the_truth():
     assert said.ids.shape == (128, 128)
     assert len(said.confidence) == len(np.unique(said.ids[said.ids > 0]))
     ids = np.arange(16).reshape(4, 4)
-    np.testing.assert_array_equal(onto(ids.repeat(2, 0).repeat(2, 1), GeoBox((4, 4), Affine.identity(), None)), ids)
+    np.testing.assert_array_equal(
+        onto(ids.repeat(2, 0).repeat(2, 1), GeoBox((4, 4), Affine.identity(), None)), ids
+    )
 
 
 def boxes(*bounds, crs="EPSG:32633", **columns):
     return geopandas.GeoDataFrame(columns, geometry=[shapely.box(*b) for b in bounds], crs=crs)
 
 
-TRUTH = boxes((600000, 5300000, 600100, 5300100), (600100, 5300000, 600200, 5300100), (600300, 5300000, 600400, 5300100))
+TRUTH = boxes(
+    (600000, 5300000, 600100, 5300100),
+    (600100, 5300000, 600200, 5300100),
+    (600300, 5300000, 600400, 5300100),
+)
 
 
 def test_polygons_against_polygons():
-    guess = boxes((600000, 5300000, 600100, 5300090), (600300, 5300000, 600400, 5300100), (600500, 5300000, 600600, 5300100), confidence=[0.9, 0.8, 0.3])
+    guess = boxes(
+        (600000, 5300000, 600100, 5300090),
+        (600300, 5300000, 600400, 5300100),
+        (600500, 5300000, 600600, 5300100),
+        confidence=[0.9, 0.8, 0.3],
+    )
     found = score_fields(TRUTH, guess, step=5.0)
     scores = object_scores(found.scores.table)
     assert (scores.tp, scores.fp, scores.fn) == (2, 1, 1)
-    assert found.scores.area == pytest.approx((19000, 10000, 11000), rel=2e-3)  # UTM's scale factor is not in these
+    # UTM's scale factor is not in these
+    assert found.scores.area == pytest.approx((19000, 10000, 11000), rel=2e-3)
     assert found.scores.table.iou.max() == pytest.approx(1, abs=1e-6)
     distance = found.scores.distances.set_index("truth")["distance"]
     assert distance[3] == pytest.approx(0, abs=1e-6)
@@ -195,8 +264,12 @@ def test_polygons_against_polygons():
 
 
 def test_polygons_that_need_care_are_counted():
-    bow = shapely.Polygon([(600000, 5300000), (600100, 5300100), (600100, 5300000), (600000, 5300100)])
-    truth = geopandas.GeoDataFrame(geometry=[bow, None, shapely.Point(600000, 5300000), TRUTH.geometry[0]], crs="EPSG:32633")
+    bow = shapely.Polygon(
+        [(600000, 5300000), (600100, 5300100), (600100, 5300000), (600000, 5300100)]
+    )
+    truth = geopandas.GeoDataFrame(
+        geometry=[bow, None, shapely.Point(600000, 5300000), TRUTH.geometry[0]], crs="EPSG:32633"
+    )
     found = score_fields(truth, TRUTH)
     assert any("1 invalid" in line for line in found.problems)
     assert any("2 rows without an area" in line for line in found.problems)
@@ -214,7 +287,9 @@ def test_polygons_that_need_care_are_counted():
 
 
 def write_ids(path, ids, grid=GRID):
-    with store.create_cog(path, grid, ("instance",), np.int32, nodata=0, overviews="nearest") as sink:
+    with store.create_cog(
+        path, grid, ("instance",), np.int32, nodata=0, overviews="nearest"
+    ) as sink:
         sink.write(whole(grid), ids[None])
     return path
 
@@ -227,11 +302,15 @@ def test_vector_and_raster_in_every_pairing_agree(tmp_path):
         paths[name, "raster"] = write_ids(tmp_path / f"{name}.tif", ids)
         frame = fields.to_fields(Instances(ids, GRID), fields.FieldOptions(simplify=0))
         paths[name, "vector"] = tmp_path / f"{name}.parquet"
-        fields.write_fields(frame, paths[name, "vector"], fields.Origin("test", None, "test", "unknown"))
+        fields.write_fields(
+            frame, paths[name, "vector"], fields.Origin("test", None, "test", "unknown")
+        )
     found = {}
     for one in ("raster", "vector"):
         for other in ("raster", "vector"):
-            report = evaluate_files([paths["map", one]], paths["truth", other], ScoreOptions(draws=0))
+            report = evaluate_files(
+                [paths["map", one]], paths["truth", other], ScoreOptions(draws=0)
+            )
             found[one, other] = report.runs[0].values
     first = found["raster", "raster"]
     assert 0 < first["object_f1"] <= 1
@@ -243,12 +322,17 @@ def test_vector_and_raster_in_every_pairing_agree(tmp_path):
 def test_several_maps_side_by_side_and_other_grids_are_refused(tmp_path):
     ids = sample("x").instances.ids
     truth = write_ids(tmp_path / "truth.tif", ids)
-    maps = [write_ids(tmp_path / "good.tif", ids), write_ids(tmp_path / "poor.tif", np.where(ids < 8, 0, ids).astype(np.int32))]
+    maps = [
+        write_ids(tmp_path / "good.tif", ids),
+        write_ids(tmp_path / "poor.tif", np.where(ids < 8, 0, ids).astype(np.int32)),
+    ]
     report = evaluate_files(maps, truth)
     assert [run.name for run in report.runs] == ["good", "poor"]
     assert report.runs[0].values["object_f1"] == 1 > report.runs[1].values["object_f1"]
     assert any(b.content_free for b in report.baselines)
-    far = write_ids(tmp_path / "far.tif", ids, GeoBox((128, 128), Affine(10, 0, 0, 0, -10, 0), "EPSG:32633"))
+    far = write_ids(
+        tmp_path / "far.tif", ids, GeoBox((128, 128), Affine(10, 0, 0, 0, -10, 0), "EPSG:32633")
+    )
     with pytest.raises(GridMismatch, match="different grids"):
         evaluate_files([far], truth)
     with pytest.raises(BadInput, match="No map"):
@@ -260,7 +344,9 @@ def test_folder_lists_what_has_no_partner(tmp_path):
         (tmp_path / name).mkdir()
     for key in ("a", "b", "lonely"):
         made = sample(key)
-        with store.create_cog(tmp_path / "images" / f"{key}.tif", GRID, made.image.bands, np.uint8) as sink:
+        with store.create_cog(
+            tmp_path / "images" / f"{key}.tif", GRID, made.image.bands, np.uint8
+        ) as sink:
             sink.write(whole(GRID), made.image.values)
         if key != "lonely":
             write_ids(tmp_path / "instances" / f"{key}.tif", made.instances.ids)
@@ -279,7 +365,9 @@ def test_report_files_are_whole_and_self_contained(tmp_path):
     samples = [sample("one", 32), sample("two", 16), sample("three", 24)]
     report = evaluate({"painter <1>": Painter(0.3)}, samples, QUICK)
     truths = {s.key: truth_ids(s) for s in samples}
-    figures = case_figures(report.runs[0], samples, lambda s: (truths[s.key], answer(Painter(0.3), s, QUICK).ids))
+    figures = case_figures(
+        report.runs[0], samples, lambda s: (truths[s.key], answer(Painter(0.3), s, QUICK).ids)
+    )
     assert [f.caption.split(":")[0] for f in figures] == ["Worst", "Median", "Best"]
     paths = write_report(report, tmp_path / "out", figures=figures)
     html = (tmp_path / "out" / "report.html").read_text()
@@ -288,7 +376,10 @@ def test_report_files_are_whole_and_self_contained(tmp_path):
     assert "<svg" in html
     assert "http://" not in html
     assert "https://" not in html
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["runs"][0]["name"] == "painter <1>"
+    assert (
+        json.loads((tmp_path / "out" / "report.json").read_text())["runs"][0]["name"]
+        == "painter <1>"
+    )
     assert len(paths) == 3
     with pytest.raises(OutputExists):
         write_report(report, tmp_path / "out")
@@ -314,11 +405,25 @@ def test_the_verb_on_maps_and_its_bad_input(tmp_path):
 
     ids = sample("x").instances.ids
     truth, guess = write_ids(tmp_path / "truth.tif", ids), write_ids(tmp_path / "map.tif", ids)
-    arguments = ["--pred", str(guess), "--truth", str(truth), "-o", str(tmp_path / "out"), "--bootstrap", "0"]
+    arguments = [
+        "--pred",
+        str(guess),
+        "--truth",
+        str(truth),
+        "-o",
+        str(tmp_path / "out"),
+        "--bootstrap",
+        "0",
+    ]
     done = CliRunner().invoke(evaluate_command, arguments, catch_exceptions=False)
     assert done.exit_code == 0
     assert done.stdout.strip().endswith("report.html")
     assert (tmp_path / "out" / "report.md").read_text().startswith("# map against truth.tif")
     assert isinstance(CliRunner().invoke(evaluate_command, arguments).exception, OutputExists)
-    for wrong in (["--pred", str(guess)], [], ["--pred", str(guess), "--truth", str(truth), "model", str(tmp_path)], [str(tmp_path)]):
+    for wrong in (
+        ["--pred", str(guess)],
+        [],
+        ["--pred", str(guess), "--truth", str(truth), "model", str(tmp_path)],
+        [str(tmp_path)],
+    ):
         assert CliRunner().invoke(evaluate_command, wrong).exit_code == 2

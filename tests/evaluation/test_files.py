@@ -1,4 +1,6 @@
-"""Maps against a truth from files: extents, columns, calibration, and every bad input of the referee's list."""
+"""Maps against a truth from files: extents, columns, calibration, and every bad input of the
+referee's list.
+"""
 
 import tomllib
 from dataclasses import replace
@@ -33,7 +35,11 @@ def raster(path, ids, grid=GRID, dtype=np.int32):
 
 def squares(path, step=160, keep=lambda k: True, crs="EPSG:32633", **columns):
     """Write polygons over the grid, row by row from the upper left, edges ``step`` metres apart."""
-    boxes = [shapely.box(x, y - step, x + step, y) for y in range(5300000, 5299040, -step) for x in range(600000, 600960, step)]
+    boxes = [
+        shapely.box(x, y - step, x + step, y)
+        for y in range(5300000, 5299040, -step)
+        for x in range(600000, 600960, step)
+    ]
     chosen = [k for k in range(len(boxes)) if keep(k)]
     values = {name: [make(k) for k in chosen] for name, make in columns.items()}
     geopandas.GeoDataFrame(values, geometry=[boxes[k] for k in chosen], crs=crs).to_file(path)
@@ -43,11 +49,16 @@ def squares(path, step=160, keep=lambda k: True, crs="EPSG:32633", **columns):
 def test_what_is_found_where_nobody_mapped_is_not_false(tmp_path):
     guess = squares(tmp_path / "guess.gpkg")
     truth = squares(tmp_path / "truth.gpkg", keep=lambda k: k < 12)  # the upper third
-    area = geopandas.GeoDataFrame(geometry=[shapely.box(600000, 5299680, 600960, 5300000)], crs="EPSG:32633")
+    area = geopandas.GeoDataFrame(
+        geometry=[shapely.box(600000, 5299680, 600960, 5300000)], crs="EPSG:32633"
+    )
     area.to_crs("EPSG:4326").to_file(tmp_path / "area.gpkg")
     raster(tmp_path / "area.tif", np.arange(96)[:, None].repeat(96, 1) < 32, dtype=np.uint8)
     raster(tmp_path / "guess.tif", regular_grid((96, 96), 16))
-    for said, extents in ((guess, ["area.gpkg"]), (tmp_path / "guess.tif", ["area.gpkg", "area.tif"])):
+    for said, extents in (
+        (guess, ["area.gpkg"]),
+        (tmp_path / "guess.tif", ["area.gpkg", "area.tif"]),
+    ):
         plain = evaluate_files([said], truth, QUICK).runs[0]
         assert plain.values["object_precision"] == pytest.approx(1 / 3)
         for extent in extents:
@@ -71,11 +82,24 @@ def test_truth_outside_its_extent_is_counted(tmp_path):
 def test_scores_by_any_column_of_the_truth(tmp_path):
     truth = squares(tmp_path / "truth.gpkg", crop=lambda k: "maize" if k % 3 == 0 else "wheat")
     guess = squares(tmp_path / "guess.gpkg", keep=lambda k: k % 3, crop=lambda k: "wheat")
-    burnt = raster(tmp_path / "guess.tif", np.where(np.isin(regular_grid((96, 96), 16), np.arange(1, 37)[np.arange(36) % 3 > 0]), regular_grid((96, 96), 16), 0))
+    burnt = raster(
+        tmp_path / "guess.tif",
+        np.where(
+            np.isin(regular_grid((96, 96), 16), np.arange(1, 37)[np.arange(36) % 3 > 0]),
+            regular_grid((96, 96), 16),
+            0,
+        ),
+    )
     for said in (guess, burnt):
         table = evaluate_files([said], truth, QUICK, by=("crop",)).runs[0].strata["crop"]
         assert table["recall"].to_dict() == {"maize": 0.0, "wheat": 1.0}
-    assert evaluate_files([guess], truth, QUICK, by=("crop",)).runs[0].strata["crop"].loc["wheat", "precision"] == 1
+    assert (
+        evaluate_files([guess], truth, QUICK, by=("crop",))
+        .runs[0]
+        .strata["crop"]
+        .loc["wheat", "precision"]
+        == 1
+    )
     with pytest.raises(UnknownName, match="crop"):
         evaluate_files([guess], truth, QUICK, by=("crops",))
     with pytest.raises(BadInput, match="is a raster"):
@@ -103,9 +127,23 @@ def test_a_fitted_calibration_goes_onto_a_card_and_back(tmp_path):
     assert Correction.from_dict(again.calibration) == correction
     assert "calibration" not in replace(card, calibration={}).to_dict()
     with pytest.raises(BadInput, match="a number"):
-        ModelCard.from_dict({**tomllib.loads((tmp_path / "card.toml").read_text()), "calibration": {"slope": "steep"}})
+        ModelCard.from_dict(
+            {
+                **tomllib.loads((tmp_path / "card.toml").read_text()),
+                "calibration": {"slope": "steep"},
+            }
+        )
     bare = squares(tmp_path / "bare.gpkg")
-    refused = run("--pred", bare, "--truth", truth, "-o", tmp_path / "other", "--fit-calibration", tmp_path / "no.toml").exception
+    refused = run(
+        "--pred",
+        bare,
+        "--truth",
+        truth,
+        "-o",
+        tmp_path / "other",
+        "--fit-calibration",
+        tmp_path / "no.toml",
+    ).exception
     assert isinstance(refused, BadInput)
     assert not (tmp_path / "no.toml").exists()
 
@@ -122,16 +160,27 @@ def test_other_crs_is_said_and_reprojection_is_offered(tmp_path):
         report = evaluate_files([said], real, QUICK)
         assert report.runs[0].values["object_f1"] == 1
         assert any("from EPSG:4326 to the raster's EPSG:32633" in line for line in report.problems)
-    moved = raster(tmp_path / "moved.tif", regular_grid((96, 96), 16), GeoBox((96, 96), Affine(10, 0, 600005, 0, -10, 5300000), "EPSG:32633"))
+    moved = raster(
+        tmp_path / "moved.tif",
+        regular_grid((96, 96), 16),
+        GeoBox((96, 96), Affine(10, 0, 600005, 0, -10, 5300000), "EPSG:32633"),
+    )
     with pytest.raises(GridMismatch, match="grid"):
         evaluate_files([moved], ids, QUICK)
-    photo = raster(tmp_path / "photo.tif", regular_grid((96, 96), 16), GeoBox((96, 96), Affine.identity(), None))
+    photo = raster(
+        tmp_path / "photo.tif",
+        regular_grid((96, 96), 16),
+        GeoBox((96, 96), Affine.identity(), None),
+    )
     with pytest.raises(GridMismatch, match="CRS"):
         evaluate_files([truth], photo, QUICK)
 
 
 def test_empty_truth_and_empty_prediction_are_said(tmp_path):
-    nothing, full = raster(tmp_path / "nothing.tif", np.zeros((96, 96))), raster(tmp_path / "full.tif", regular_grid((96, 96), 16))
+    nothing, full = (
+        raster(tmp_path / "nothing.tif", np.zeros((96, 96))),
+        raster(tmp_path / "full.tif", regular_grid((96, 96), 16)),
+    )
     truthless = evaluate_files([full], nothing, QUICK).runs[0]
     assert truthless.values["object_precision"] == 0
     assert np.isnan(truthless.values["object_recall"])
@@ -146,7 +195,10 @@ def test_empty_truth_and_empty_prediction_are_said(tmp_path):
 
 
 def test_nothing_known_at_all(tmp_path):
-    full, none = raster(tmp_path / "full.tif", regular_grid((96, 96), 16)), raster(tmp_path / "none.tif", np.zeros((96, 96)), dtype=np.uint8)
+    full, none = (
+        raster(tmp_path / "full.tif", regular_grid((96, 96), 16)),
+        raster(tmp_path / "none.tif", np.zeros((96, 96)), dtype=np.uint8),
+    )
     report = evaluate_files([full], full, QUICK, extent=none)
     assert np.isnan(report.runs[0].values["object_f1"])
     assert any("no known pixel" in note for note in report.runs[0].notes)
@@ -154,20 +206,40 @@ def test_nothing_known_at_all(tmp_path):
 
 
 def test_bad_polygons_are_repaired_dropped_and_counted_on_a_grid_too(tmp_path):
-    bow = shapely.Polygon([(600000, 5300000), (600320, 5299680), (600320, 5300000), (600000, 5299680)])
-    shapes = [bow, shapely.Point(600000, 5300000), shapely.box(600100, 5299700, 600400, 5299990), shapely.box(600500, 5299700, 600800, 5299990)]
-    geopandas.GeoDataFrame(geometry=shapes, crs="EPSG:32633").to_file(tmp_path / "truth.geojson", driver="GeoJSON")
+    bow = shapely.Polygon(
+        [(600000, 5300000), (600320, 5299680), (600320, 5300000), (600000, 5299680)]
+    )
+    shapes = [
+        bow,
+        shapely.Point(600000, 5300000),
+        shapely.box(600100, 5299700, 600400, 5299990),
+        shapely.box(600500, 5299700, 600800, 5299990),
+    ]
+    geopandas.GeoDataFrame(geometry=shapes, crs="EPSG:32633").to_file(
+        tmp_path / "truth.geojson", driver="GeoJSON"
+    )
     ids = raster(tmp_path / "ids.tif", regular_grid((96, 96), 16))
     report = evaluate_files([ids], tmp_path / "truth.geojson", QUICK)
-    for expected in ("1 invalid polygons were repaired", "1 rows without an area", "1 pairs of polygons overlap; the later one stands"):
+    for expected in (
+        "1 invalid polygons were repaired",
+        "1 rows without an area",
+        "1 pairs of polygons overlap; the later one stands",
+    ):
         assert any(expected in line for line in report.problems), report.problems
-    tiny = geopandas.GeoDataFrame(geometry=[shapely.box(600001, 5299991, 600003, 5299993), shapes[3]], crs="EPSG:32633")
+    tiny = geopandas.GeoDataFrame(
+        geometry=[shapely.box(600001, 5299991, 600003, 5299993), shapes[3]], crs="EPSG:32633"
+    )
     tiny.to_file(tmp_path / "tiny.gpkg")
-    assert any("1 of 2 polygons hold no pixel centre" in line for line in evaluate_files([ids], tmp_path / "tiny.gpkg", QUICK).problems)
+    assert any(
+        "1 of 2 polygons hold no pixel centre" in line
+        for line in evaluate_files([ids], tmp_path / "tiny.gpkg", QUICK).problems
+    )
 
 
 def test_values_that_are_no_ids_are_refused(tmp_path):
-    scores = raster(tmp_path / "scores.tif", np.random.default_rng(0).random((96, 96)), dtype=np.float32)
+    scores = raster(
+        tmp_path / "scores.tif", np.random.default_rng(0).random((96, 96)), dtype=np.float32
+    )
     ids = raster(tmp_path / "ids.tif", regular_grid((96, 96), 16))
     with pytest.raises(BadInput, match="object ids"):
         evaluate_files([scores], ids, QUICK)

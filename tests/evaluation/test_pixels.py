@@ -13,7 +13,13 @@ from PIL import Image
 
 from selion.classes import CROP, IGNORE
 from selion.errors import BadInput
-from selion.evaluation.pixels import PixelOptions, constant_system, evaluate_pixels, rule_system, segmenter_system
+from selion.evaluation.pixels import (
+    PixelOptions,
+    constant_system,
+    evaluate_pixels,
+    rule_system,
+    segmenter_system,
+)
 from selion.grid import photo_grid
 from selion.labels import LabelMap
 from selion.raster import Raster
@@ -25,7 +31,13 @@ from selion.simulation.landscape import simulate_photo
 def sample(key, ids, group=""):
     ids = np.asarray(ids, np.uint8)
     grid = photo_grid(ids.shape)
-    return Sample(key, Raster(np.zeros((3, *ids.shape), np.uint8), grid, ("red", "green", "blue")), LabelMap(ids, grid, CROP), None, group)
+    return Sample(
+        key,
+        Raster(np.zeros((3, *ids.shape), np.uint8), grid, ("red", "green", "blue")),
+        LabelMap(ids, grid, CROP),
+        None,
+        group,
+    )
 
 
 def answers(**found):
@@ -38,21 +50,38 @@ FULL = sample("full", [[1, 1], [1, 1]], "cover")
 
 def test_every_averaging_by_hand():
     said = answers(half=[[0, 1], [1, 1]], full=[[1, 1], [1, 0]])
-    values = evaluate_pixels({"one": said}, [HALF, FULL], CROP, PixelOptions(draws=50)).systems[0].values()
+    values = (
+        evaluate_pixels({"one": said}, [HALF, FULL], CROP, PixelOptions(draws=50))
+        .systems[0]
+        .values()
+    )
     # half: soil 1 / 2, crop 2 / 3; full: soil 0 / 1, crop 3 / 4; together: soil 1 / 3, crop 5 / 7
     assert values["IoU soil"] == pytest.approx(1 / 3)
     assert values["IoU crop"] == pytest.approx(5 / 7)
     half, both = (1 / 2 + 2 / 3) / 2, (1 / 3 + 5 / 7) / 2
-    assert values["mIoU of the dataset, absent from truth and guess: skipped"] == pytest.approx(both)
-    assert values["mIoU by image, absent from truth and guess: skipped"] == pytest.approx((half + 3 / 8) / 2)
+    assert values["mIoU of the dataset, absent from truth and guess: skipped"] == pytest.approx(
+        both
+    )
+    assert values["mIoU by image, absent from truth and guess: skipped"] == pytest.approx(
+        (half + 3 / 8) / 2
+    )
     assert values["mIoU by image, absent from truth: skipped"] == pytest.approx((half + 3 / 4) / 2)
     assert values["mIoU by image, absent counts 0"] == pytest.approx((half + 3 / 8) / 2)
 
 
 def test_a_full_cover_under_each_policy():
-    """Nothing but crop, and rightly so: the policies differ by half the scale; with one false pixel 99.86 is possible under one policy only."""
-    values = evaluate_pixels({"right": constant_system(1)}, [FULL], CROP, PixelOptions(draws=10)).systems[0].values()
-    assert [values[f"mIoU of the dataset, {said}"] for said in ("absent from truth and guess: skipped", "absent counts 0", "absent counts 1")] == [
+    """Nothing but crop, and rightly so: the policies differ by half the scale; with one false pixel
+    99.86 is possible under one policy only.
+    """
+    values = (
+        evaluate_pixels({"right": constant_system(1)}, [FULL], CROP, PixelOptions(draws=10))
+        .systems[0]
+        .values()
+    )
+    assert [
+        values[f"mIoU of the dataset, {said}"]
+        for said in ("absent from truth and guess: skipped", "absent counts 0", "absent counts 1")
+    ] == [
         1.0,
         0.5,
         1.0,
@@ -60,24 +89,47 @@ def test_a_full_cover_under_each_policy():
     near = sample("full", np.ones((10, 10)))
     off = np.ones((10, 10))
     off[0, 0] = 0
-    values = evaluate_pixels({"near": answers(full=off)}, [near], CROP, PixelOptions(draws=10)).systems[0].values()
+    values = (
+        evaluate_pixels({"near": answers(full=off)}, [near], CROP, PixelOptions(draws=10))
+        .systems[0]
+        .values()
+    )
     assert values["mIoU of the dataset, absent from truth: skipped"] == pytest.approx(0.99)
-    assert values["mIoU of the dataset, absent from truth and guess: skipped"] == pytest.approx(0.495)
+    assert values["mIoU of the dataset, absent from truth and guess: skipped"] == pytest.approx(
+        0.495
+    )
 
 
 def test_unknown_pixels_are_counted_and_change_nothing():
     known = sample("half", [[0, IGNORE], [1, 1]])
-    report = evaluate_pixels({"a": answers(half=[[0, 0], [1, 1]]), "b": answers(half=[[0, 1], [1, 1]])}, [known], CROP, PixelOptions(draws=10))
+    report = evaluate_pixels(
+        {"a": answers(half=[[0, 0], [1, 1]]), "b": answers(half=[[0, 1], [1, 1]])},
+        [known],
+        CROP,
+        PixelOptions(draws=10),
+    )
     assert report.settings["pixels not counted"] == 1
     assert [s.values()["IoU crop"] for s in report.systems] == [1.0, 1.0]
     assert report.differences["a - b"].difference == 0
 
 
 def test_a_class_that_no_truth_has_is_told():
-    """Black and white masks whose white was meant for crop: all that counts is soil, and the constant looks perfect."""
-    found = evaluate_pixels({"soil": constant_system(0)}, [sample("half", [[0, 255], [0, 255]])], CROP, PixelOptions(draws=10))
+    """Black and white masks whose white was meant for crop: all that counts is soil, and the
+    constant looks perfect.
+    """
+    found = evaluate_pixels(
+        {"soil": constant_system(0)},
+        [sample("half", [[0, 255], [0, 255]])],
+        CROP,
+        PixelOptions(draws=10),
+    )
     assert "no pixel of the truth is crop" in str(found.settings["beware"])
-    assert "beware" not in evaluate_pixels({"soil": constant_system(0)}, [HALF], CROP, PixelOptions(draws=10)).settings
+    assert (
+        "beware"
+        not in evaluate_pixels(
+            {"soil": constant_system(0)}, [HALF], CROP, PixelOptions(draws=10)
+        ).settings
+    )
 
 
 def test_bands_of_boundary_iou_are_chosen():
@@ -85,8 +137,17 @@ def test_bands_of_boundary_iou_are_chosen():
     truth[10:30, 10:30] = 1
     guess = np.zeros((40, 40))
     guess[11:30, 10:30] = 1
-    found = evaluate_pixels({"a": answers(x=guess)}, [sample("x", truth)], CROP, PixelOptions((0.02, 0.1), (1,), 10)).systems[0].values()
-    one, two, three = (found[f"boundary IoU, {band}"] for band in ("1 px", "0.02 of the diagonal", "0.1 of the diagonal"))
+    found = (
+        evaluate_pixels(
+            {"a": answers(x=guess)}, [sample("x", truth)], CROP, PixelOptions((0.02, 0.1), (1,), 10)
+        )
+        .systems[0]
+        .values()
+    )
+    one, two, three = (
+        found[f"boundary IoU, {band}"]
+        for band in ("1 px", "0.02 of the diagonal", "0.1 of the diagonal")
+    )
     assert one == two < three < 1  # 0.02 of a diagonal of 57 px is 1 px
 
 
@@ -97,7 +158,12 @@ def test_groups_stand_apart_and_what_cannot_be_answered_is_left_out():
             raise BadInput(message)
         return np.ones((2, 2), np.uint8)
 
-    report = evaluate_pixels({"easy": constant_system(1), "stubborn": stubborn}, [HALF, FULL], CROP, PixelOptions(draws=10))
+    report = evaluate_pixels(
+        {"easy": constant_system(1), "stubborn": stubborn},
+        [HALF, FULL],
+        CROP,
+        PixelOptions(draws=10),
+    )
     assert report.problems == ("half: it is too hard.",)
     assert [s.keys for s in report.systems] == [("full",), ("full",)]
     table = json.loads(report.to_json())
@@ -108,7 +174,9 @@ def test_groups_stand_apart_and_what_cannot_be_answered_is_left_out():
 
 
 def test_a_gray_photograph_has_no_colour_rule():
-    gray = Sample("gray", Raster(np.zeros((1, 2, 2), np.uint8), photo_grid((2, 2)), ("gray",)), HALF.labels)
+    gray = Sample(
+        "gray", Raster(np.zeros((1, 2, 2), np.uint8), photo_grid((2, 2)), ("gray",)), HALF.labels
+    )
     with pytest.raises(BadInput, match="wants red, green and blue; gray has 1 band"):
         evaluate_pixels({"rule": rule_system(lambda image: image[0] > 0)}, [gray], CROP)
 
@@ -128,22 +196,47 @@ def test_a_segmenter_goes_down_the_ordinary_road():
     ids = np.zeros((50, 70), np.uint8)
     ids[10:30, 20:60] = 1
     grid = photo_grid(ids.shape)
-    photo = Sample("p", Raster(np.stack([ids * 0, ids * 200, ids * 0]), grid, ("red", "green", "blue")), LabelMap(ids, grid, CROP))
-    report = evaluate_pixels({"bright": segmenter_system(Bright(), CROP)}, [photo], CROP, PixelOptions(draws=10))
+    photo = Sample(
+        "p",
+        Raster(np.stack([ids * 0, ids * 200, ids * 0]), grid, ("red", "green", "blue")),
+        LabelMap(ids, grid, CROP),
+    )
+    report = evaluate_pixels(
+        {"bright": segmenter_system(Bright(), CROP)}, [photo], CROP, PixelOptions(draws=10)
+    )
     assert report.systems[0].values()["IoU crop"] == 1.0
 
 
 def test_the_verb_compares_colour_rules(tmp_path):
     for k in range(3):
         photo = simulate_photo(k, (96, 128))
-        for name, values in (("images", np.moveaxis(photo.image.values, 0, -1)), ("labels", photo.labels.ids)):
+        for name, values in (
+            ("images", np.moveaxis(photo.image.values, 0, -1)),
+            ("labels", photo.labels.ids),
+        ):
             (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(tmp_path / "set" / name / f"p{k}.png")
-    command = [sys.executable, "-m", "selion.cli.main", "evaluate", "--pixels", str(tmp_path / "set"), "-o", str(tmp_path / "out"), "--boundary-px", "2"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
+    command = [
+        sys.executable,
+        "-m",
+        "selion.cli.main",
+        "evaluate",
+        "--pixels",
+        str(tmp_path / "set"),
+        "-o",
+        str(tmp_path / "out"),
+        "--boundary-px",
+        "2",
+    ]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"}
+    )
     assert ended.returncode == 0, ended.stderr
     found = json.loads((tmp_path / "out" / "pixels.json").read_text())
-    rule, nothing = (found["systems"][name]["mIoU of the dataset, absent from truth and guess: skipped"] for name in ("excess green + Otsu", "soil everywhere"))
+    rule, nothing = (
+        found["systems"][name]["mIoU of the dataset, absent from truth and guess: skipped"]
+        for name in ("excess green + Otsu", "soil everywhere")
+    )
     assert rule > 0.5
     assert nothing < rule
     again = subprocess.run(command, capture_output=True, text=True, check=False)

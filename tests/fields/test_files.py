@@ -1,4 +1,6 @@
-"""Files: fiboa GeoParquet that the official validator passes, the other formats, and whole or not at all."""
+"""Files: fiboa GeoParquet that the official validator passes, the other formats, and whole or not
+at all.
+"""
 
 import json
 import os
@@ -13,12 +15,30 @@ import pytest
 import shapely
 
 from fields_scenes import blobs, instances
-from selion.errors import BadInput, GridMismatch, OutputExists, OutputFailed, UnknownName, UnreadableFile
-from selion.fields import FORMATS, FieldOptions, Origin, check_fiboa, find_instances, read_fields, read_origin, to_fields, write_fields
+from selion.errors import (
+    BadInput,
+    GridMismatch,
+    OutputExists,
+    OutputFailed,
+    UnknownName,
+    UnreadableFile,
+)
+from selion.fields import (
+    FORMATS,
+    FieldOptions,
+    Origin,
+    check_fiboa,
+    find_instances,
+    read_fields,
+    read_origin,
+    to_fields,
+    write_fields,
+)
 from selion.grid import photo_grid
 from selion.labels import Instances
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 VALIDATOR = Path(__file__).resolve().parents[3] / "shared" / "tools" / "fiboa" / "fiboa-validate"
 ORIGIN = Origin("valley", datetime(2024, 8, 1, 10, 30, tzinfo=UTC), "watershed, depth 0.1")
 EMPTY = instances(np.zeros((4, 4)))
@@ -78,7 +98,11 @@ def test_no_fields_make_a_proper_file(ending, tmp_path):
 def test_the_same_fields_make_the_same_file(frame, tmp_path):
     for ending in (".parquet", ".gpkg", ".fgb", ".geojson"):
         one = write_fields(frame, tmp_path / f"one{ending}", ORIGIN).read_bytes()
-        other = write_fields(frame.sample(frac=1, random_state=1) if ending == ".parquet" else frame, tmp_path / f"other{ending}", ORIGIN)
+        other = write_fields(
+            frame.sample(frac=1, random_state=1) if ending == ".parquet" else frame,
+            tmp_path / f"other{ending}",
+            ORIGIN,
+        )
         assert one == other.read_bytes(), ending
 
 
@@ -102,19 +126,33 @@ def test_geoparquet_is_what_fiboa_asks_for(frame, tmp_path):
     assert check_fiboa(tmp_path / "utm.parquet") == []
 
 
-@pytest.mark.skipif(not VALIDATOR.exists(), reason="the official fiboa validator is not here (../shared/tools/fiboa)")
+@pytest.mark.skipif(
+    not VALIDATOR.exists(),
+    reason="the official fiboa validator is not here (../shared/tools/fiboa)",
+)
 @pytest.mark.slow
 def test_the_official_validator_agrees(frame, tmp_path):
     def verdict(path):
-        done = subprocess.run([VALIDATOR, path], capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(
+            [VALIDATOR, path], capture_output=True, text=True, check=False, timeout=300
+        )
         return done.returncode, done.stdout + done.stderr
 
     good = write_fields(frame, tmp_path / "fields.parquet", ORIGIN)
-    for path in (good, write_fields(frame, tmp_path / "utm.parquet", crs="keep"), write_fields(to_fields(EMPTY), tmp_path / "none.parquet")):
+    for path in (
+        good,
+        write_fields(frame, tmp_path / "utm.parquet", crs="keep"),
+        write_fields(to_fields(EMPTY), tmp_path / "none.parquet"),
+    ):
         code, said = verdict(path)
         assert code == 0, said
         assert said.startswith("VALID")
-    bad = changed(good, tmp_path / "bad.parquet", "metrics:area", pa.array(np.full(len(frame), -1, np.float32)))
+    bad = changed(
+        good,
+        tmp_path / "bad.parquet",
+        "metrics:area",
+        pa.array(np.full(len(frame), -1, np.float32)),
+    )
     assert verdict(bad)[0] == 1
 
 
@@ -133,19 +171,29 @@ def test_the_checker_finds_each_fault(frame, tmp_path):
     assert "more than once" in faults("id", pa.array(["a"] * n))
     assert "are empty" in faults("id", pa.array(["", *map(str, range(n - 1))]))
     assert "not valid" in faults("geometry", pa.array([bow, *geometries[1:]]))
-    assert "no polygons" in faults("geometry", pa.array([shapely.to_wkb(shapely.Point(0, 0)), *geometries[1:]]))
+    assert "no polygons" in faults(
+        "geometry", pa.array([shapely.to_wkb(shapely.Point(0, 0)), *geometries[1:]])
+    )
     assert "cannot be read" in faults("geometry", pa.array([b"\x01\x02", *geometries[1:]]))
-    clockwise = shapely.to_wkb(shapely.orient_polygons(shapely.from_wkb(geometries[0]), exterior_cw=True))
+    clockwise = shapely.to_wkb(
+        shapely.orient_polygons(shapely.from_wkb(geometries[0]), exterior_cw=True)
+    )
     assert "counter-clockwise" in faults("geometry", pa.array([clockwise, *geometries[1:]]))
     assert "bounds" in faults("geometry", pa.array([*geometries[1:], geometries[0]]))
     assert "has no schemas" in faults(collection=lambda m: m.pop("schemas"))
-    assert "lack https://fiboa.org" in faults(collection=lambda m: m["schemas"].update(valley=m["schemas"]["valley"][:1]))
+    assert "lack https://fiboa.org" in faults(
+        collection=lambda m: m["schemas"].update(valley=m["schemas"]["valley"][:1])
+    )
     assert "'valleys' has no schemas" in faults(collection=lambda m: m.update(collection="valleys"))
-    assert "wanted is one of manual" in faults(collection=lambda m: m.update({"determination:method": "auto"}))
+    assert "wanted is one of manual" in faults(
+        collection=lambda m: m.update({"determination:method": "auto"})
+    )
     assert "must be a column" in faults(collection=lambda m: m.update(id="1"))
     assert "version '0.4'" in faults(geo=lambda m: m.update(version="0.4"))
     assert "encoding" in faults(geo=lambda m: m["columns"]["geometry"].update(encoding="point"))
-    assert "Geometry types" in faults(geo=lambda m: m["columns"]["geometry"].update(geometry_types=["Point"]))
+    assert "Geometry types" in faults(
+        geo=lambda m: m["columns"]["geometry"].update(geometry_types=["Point"])
+    )
     pq.write_table(pq.read_table(good).drop_columns(["bbox", "id"]), bad)
     assert "promises a bbox" in " ".join(check_fiboa(bad))
     assert "Column id is missing" in " ".join(check_fiboa(bad))
@@ -153,7 +201,9 @@ def test_the_checker_finds_each_fault(frame, tmp_path):
 
 @pytest.mark.parametrize("ending", [".parquet", ".gpkg", ".fgb", ".geojson"])
 def test_a_bbox_in_degrees_cuts_out(frame, ending, tmp_path):
-    path = write_fields(frame, tmp_path / f"f{ending}", crs="keep" if ending == ".parquet" else None)
+    path = write_fields(
+        frame, tmp_path / f"f{ending}", crs="keep" if ending == ".parquet" else None
+    )
     lonlat = frame.to_crs("OGC:CRS84")
     x0, y0, x1, y1 = lonlat.total_bounds
     box = (x0, y0, x0 + 0.3 * (x1 - x0), y0 + 0.3 * (y1 - y0))
@@ -169,7 +219,9 @@ def test_a_geopackage_brings_its_style(frame, tmp_path):
 
     path = write_fields(frame, tmp_path / "f.gpkg")
     with closing(sqlite3.connect(path)) as base:
-        (style,) = base.execute("SELECT styleQML FROM layer_styles WHERE f_table_name = 'fields'").fetchone()
+        (style,) = base.execute(
+            "SELECT styleQML FROM layer_styles WHERE f_table_name = 'fields'"
+        ).fetchone()
         (column,) = base.execute("SELECT column_name FROM gpkg_geometry_columns").fetchone()
         (named,) = base.execute("SELECT f_geometry_column FROM layer_styles").fetchone()
     assert "outline_color" in style
@@ -177,7 +229,9 @@ def test_a_geopackage_brings_its_style(frame, tmp_path):
 
 
 def test_photographs_have_no_crs(tmp_path):
-    photo = to_fields(Instances(np.array([[1, 1, 0, 2]], np.int32), photo_grid((1, 4))), FieldOptions(simplify=0))
+    photo = to_fields(
+        Instances(np.array([[1, 1, 0, 2]], np.int32), photo_grid((1, 4))), FieldOptions(simplify=0)
+    )
     path = write_fields(photo, tmp_path / "photo.parquet")
     back = read_fields(path)
     assert back.crs is None
@@ -220,7 +274,9 @@ def test_bad_outputs_and_inputs_are_explained(frame, tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".fgb", ".geojson", ".gpkg", ".pmtiles"])
-def test_what_gdal_cannot_write_is_one_sentence_and_leaves_nothing(frame, ending, tmp_path, monkeypatch):
+def test_what_gdal_cannot_write_is_one_sentence_and_leaves_nothing(
+    frame, ending, tmp_path, monkeypatch
+):
     import pyogrio
 
     def full(_frame, path, **_):
@@ -229,7 +285,9 @@ def test_what_gdal_cannot_write_is_one_sentence_and_leaves_nothing(frame, ending
 
     monkeypatch.setattr(pyogrio, "write_dataframe", full)
     path = tmp_path / f"f{ending}"
-    with pytest.raises(OutputFailed, match=f"was not written .GDAL says: cannot add to {path}") as caught:
+    with pytest.raises(
+        OutputFailed, match=f"was not written .GDAL says: cannot add to {path}"
+    ) as caught:
         write_fields(frame, path)
     assert "space left" in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -249,16 +307,27 @@ def test_probabilities_become_a_checked_file(tmp_path):
 
 
 def test_times_by_field_and_provenance(tmp_path):
-    """What differs by field is a column and not said again for the whole file; what it was made from travels along."""
+    """What differs by field is a column and not said again for the whole file; what it was made
+    from travels along.
+    """
     import geopandas
     import pandas as pd
 
     frame = geopandas.GeoDataFrame(
-        {"id": ["a", "b"], "determination:datetime": pd.to_datetime(["2024-05-01T10:00:00Z", "2024-06-01T10:00:00Z"], utc=True)},
+        {
+            "id": ["a", "b"],
+            "determination:datetime": pd.to_datetime(
+                ["2024-05-01T10:00:00Z", "2024-06-01T10:00:00Z"], utc=True
+            ),
+        },
         geometry=[shapely.box(0, 0, 1e-4, 1e-4), shapely.box(1e-3, 0, 1.1e-3, 1e-4)],
         crs="OGC:CRS84",
     )
-    origin = Origin("x", datetime(2024, 6, 1, tzinfo=UTC), provenance={"scenes": [{"id": "S2A", "baseline": "05.09"}]})
+    origin = Origin(
+        "x",
+        datetime(2024, 6, 1, tzinfo=UTC),
+        provenance={"scenes": [{"id": "S2A", "baseline": "05.09"}]},
+    )
     path = write_fields(frame, tmp_path / "f.parquet", origin)
     collection = json.loads(pq.read_schema(path).metadata[b"collection"])
     assert "determination:datetime" not in collection

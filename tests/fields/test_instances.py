@@ -1,4 +1,6 @@
-"""Objects: blocks equal the whole, fields are parted where the boundary is, small things and holes."""
+"""Objects: blocks equal the whole, fields are parted where the boundary is, small things and
+holes.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +22,8 @@ from selion.fields.instances import pixel_areas
 from selion.grid import photo_grid, tiles
 from selion.raster import Raster
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 ALL = InstanceOptions(min_area=0, max_hole=0)
 
 
@@ -51,7 +54,9 @@ def test_blocks_equal_the_whole(scene, method, block, tmp_path):
 
 
 class Blocked:
-    """Blocks smaller than what users may ask for, so that Hypothesis finds small counterexamples."""
+    """Blocks smaller than what users may ask for, so that Hypothesis finds small
+    counterexamples.
+    """
 
     def __init__(self, probs, method, options, block):
         from selion.fields.instances import conclude, cut, prepare
@@ -71,7 +76,11 @@ class Blocked:
 
 
 @given(
-    hnp.arrays(np.uint8, st.tuples(st.just(3), st.integers(1, 14), st.integers(1, 14)), elements=st.sampled_from([0, 60, 120, 200, 255])),
+    hnp.arrays(
+        np.uint8,
+        st.tuples(st.just(3), st.integers(1, 14), st.integers(1, 14)),
+        elements=st.sampled_from([0, 60, 120, 200, 255]),
+    ),
     st.integers(1, 6),
     st.sampled_from(sorted(METHODS)),
     st.sampled_from([0.0, 10.0, 25.0]),
@@ -89,7 +98,9 @@ def test_blocks_of_any_size_equal_the_whole(values, block, method, smoothing, ar
 
 @pytest.mark.parametrize("method", ["watershed", "vote"])
 def test_blocks_settle_most_on_their_own_and_nothing_else(scene, method):
-    """The table of the whole raster is short because blocks join first what no neighbour can change; the objects are the same as without that."""
+    """The table of the whole raster is short because blocks join first what no neighbour can
+    change; the objects are the same as without that.
+    """
     from dataclasses import replace
 
     from selion.fields.instances import conclude, cut, prepare
@@ -113,7 +124,9 @@ def test_blocks_settle_most_on_their_own_and_nothing_else(scene, method):
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 @settings(max_examples=100, deadline=None)
 def test_components_are_scipys(mask):
-    found = find_instances(raster(np.stack([~mask, mask]).astype(np.float32)), FTW2, "components", ALL)
+    found = find_instances(
+        raster(np.stack([~mask, mask]).astype(np.float32)), FTW2, "components", ALL
+    )
     expected, count = ndimage.label(mask)
     assert len(found.table) == count
     assert np.array_equal(found.ids, expected)  # scipy, too, counts in row-major order
@@ -123,7 +136,9 @@ def test_components_are_scipys(mask):
 def test_watershed_parts_what_components_leave_together(scene):
     truth, probs = scene
     kept = truth * np.isin(truth, np.flatnonzero(np.bincount(truth.ravel()) >= 5))
-    shares = {method: share_found(kept, find_instances(probs, FTW3, method).ids) for method in METHODS}
+    shares = {
+        method: share_found(kept, find_instances(probs, FTW3, method).ids) for method in METHODS
+    }
     assert shares["watershed"] > 0.93
     assert shares["vote"] > 0.85
     assert shares["watershed"] > shares["components"] + 0.02
@@ -134,7 +149,9 @@ def test_boundary_pixels_are_given_to_fields(scene):
     found = find_instances(probs, FTW3, "watershed", ALL)
     extent = probs.values[1:].sum(axis=0) > 0.5
     assert (found.ids > 0)[extent].mean() > 0.999
-    narrow = find_instances(probs, FTW3, "watershed", InstanceOptions(extent="field", min_area=0, max_hole=0))
+    narrow = find_instances(
+        probs, FTW3, "watershed", InstanceOptions(extent="field", min_area=0, max_hole=0)
+    )
     assert not (narrow.ids > 0)[probs.values[2] > 0.5].any()
     assert 0.4 < (narrow.ids > 0).sum() / (found.ids > 0).sum() < 0.9
 
@@ -204,7 +221,11 @@ def test_holes_are_filled_below_their_size_only():
     assert (found.ids[8:12, 8:12] == 0).all()  # 1600 m2
     assert found.ids[0, 9] == 0  # open to the edge
     assert found.ids[15, 15] == 0  # not known
-    assert find_instances(probs, FTW2, "components", InstanceOptions(max_hole=2000, min_area=0)).ids[8:12, 8:12].all()
+    assert (
+        find_instances(probs, FTW2, "components", InstanceOptions(max_hole=2000, min_area=0))
+        .ids[8:12, 8:12]
+        .all()
+    )
 
 
 def test_a_hole_between_two_fields_or_with_an_island_stays():
@@ -215,15 +236,20 @@ def test_a_hole_between_two_fields_or_with_an_island_stays():
     found = find_instances(probs, FTW2, "components", InstanceOptions(max_hole=1e6, min_area=0))
     assert len(found.table) == 2
     assert found.ids[3, 3] == 0
-    filled = find_instances(probs, FTW2, "components", InstanceOptions(max_hole=1e6, min_area=200))  # the island is too small to be kept
+    # the island is too small to be kept
+    filled = find_instances(probs, FTW2, "components", InstanceOptions(max_hole=1e6, min_area=200))
     assert (filled.ids == 1).all()
     assert filled.table["pixels"].tolist() == [81]
 
 
 def test_spurs_are_cut():
     probs = field_of((20, 30), (slice(4, 16), slice(4, 16)), (slice(9, 10), slice(16, 30)))
-    assert find_instances(probs, FTW2, "components", InstanceOptions(spur=0)).table["pixels"].tolist() == [144 + 14]
-    assert find_instances(probs, FTW2, "components", InstanceOptions(spur=30)).table["pixels"].tolist() == [144]
+    assert find_instances(probs, FTW2, "components", InstanceOptions(spur=0)).table[
+        "pixels"
+    ].tolist() == [144 + 14]
+    assert find_instances(probs, FTW2, "components", InstanceOptions(spur=30)).table[
+        "pixels"
+    ].tolist() == [144]
 
 
 def test_classes_do_not_mix():
@@ -259,21 +285,38 @@ def test_areas_are_geodesic_in_any_crs(crs, transform):
     field[100:200, 50:250] = 1
     found = find_instances(raster(np.stack([1 - field, field]), crs, transform), FTW2, "components")
     corners = np.array([(50, 100), (250, 100), (250, 200), (50, 200), (50, 100)], float)
-    ring = np.column_stack([np.interp(np.linspace(0, 4, 801), range(5), corners[:, k]) for k in range(2)])
+    ring = np.column_stack(
+        [np.interp(np.linspace(0, 4, 801), range(5), corners[:, k]) for k in range(2)]
+    )
     x, y = transform @ (ring[:, 0], ring[:, 1])
     lon, lat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform(x, y)
     area = abs(Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)[0])
     assert found.table["area"].item() == pytest.approx(area, rel=2e-4)
     # The least area is on the ground, too: just above it drops the field, just below it does not.
     for factor, count in ((1.001, 0), (0.999, 1)):
-        assert len(find_instances(raster(np.stack([1 - field, field]), crs, transform), FTW2, "components", InstanceOptions(min_area=area * factor)).table) == count
+        assert (
+            len(
+                find_instances(
+                    raster(np.stack([1 - field, field]), crs, transform),
+                    FTW2,
+                    "components",
+                    InstanceOptions(min_area=area * factor),
+                ).table
+            )
+            == count
+        )
 
 
 def test_photographs_count_pixels():
     grid = photo_grid((30, 40))
     field = np.zeros((30, 40), np.float32)
     field[5:15, 5:15] = 1
-    found = find_instances(Raster(np.stack([1 - field, field]), grid, ("soil", "crop")), FTW2, "components", InstanceOptions(min_area=99))
+    found = find_instances(
+        Raster(np.stack([1 - field, field]), grid, ("soil", "crop")),
+        FTW2,
+        "components",
+        InstanceOptions(min_area=99),
+    )
     assert found.table["area"].tolist() == [100]
     assert pixel_areas(grid)[1] * pixel_areas(grid)[0][0, 0] == 1
 
@@ -291,7 +334,9 @@ def test_a_map_is_opened_again_and_an_unfinished_one_is_not(scene, tmp_path):
     again = open_instances(tmp_path / "a")
     assert again.grid == made.grid
     assert again.table.equals(made.table)
-    assert np.array_equal(again.read((slice(10, 90), slice(3, 50))).ids, made.read((slice(10, 90), slice(3, 50))).ids)
+    assert np.array_equal(
+        again.read((slice(10, 90), slice(3, 50))).ids, made.read((slice(10, 90), slice(3, 50))).ids
+    )
     (tmp_path / "a" / "instances.json").unlink()
     with pytest.raises(UnreadableFile, match="no finished map"):
         open_instances(tmp_path / "a")

@@ -19,17 +19,28 @@ from selion.fields.polygonise import outline, polygonise
 from selion.grid import photo_grid
 from selion.labels import Instances
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
-few = hnp.arrays(np.int32, st.tuples(st.integers(1, 13), st.integers(1, 13)), elements=st.integers(0, 3))
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+few = hnp.arrays(
+    np.int32, st.tuples(st.integers(1, 13), st.integers(1, 13)), elements=st.integers(0, 3)
+)
 
 
 def gdal(given_):
-    shapes = rasterio.features.shapes(given_.ids, mask=given_.ids > 0, connectivity=4, transform=given_.grid.transform)
+    shapes = rasterio.features.shapes(
+        given_.ids, mask=given_.ids > 0, connectivity=4, transform=given_.grid.transform
+    )
     return [(int(value), shapely.geometry.shape(geometry)) for geometry, value in shapes]
 
 
 def canonical(ids, polygons):
-    return sorted(zip((int(k) for k in ids), shapely.to_wkb(shapely.normalize(np.asarray(polygons, dtype=object))), strict=True))
+    return sorted(
+        zip(
+            (int(k) for k in ids),
+            shapely.to_wkb(shapely.normalize(np.asarray(polygons, dtype=object))),
+            strict=True,
+        )
+    )
 
 
 @pytest.fixture
@@ -47,7 +58,9 @@ def small_tiles(monkeypatch):
 def test_rings_are_gdals(ids):
     given_ = instances(ids)
     expected = gdal(given_)
-    assert canonical(*polygonise(given_)) == canonical([k for k, _ in expected], [p for _, p in expected])
+    assert canonical(*polygonise(given_)) == canonical(
+        [k for k, _ in expected], [p for _, p in expected]
+    )
 
 
 @given(few, st.integers(2, 7))
@@ -77,7 +90,10 @@ def test_lines_make_a_coverage(ids, tile, simplify):
     assert shapely.is_ccw(shapely.get_exterior_ring(polygons)).all()
     if len(polygons):
         assert shapely.coverage_is_valid(polygons)
-        assert shapely.get_num_interior_rings(polygons).sum() == shapely.get_num_interior_rings(raw[1]).sum()
+        assert (
+            shapely.get_num_interior_rings(polygons).sum()
+            == shapely.get_num_interior_rings(raw[1]).sum()
+        )
 
 
 def test_simplified_scene_is_a_coverage_and_stays_near():
@@ -112,7 +128,9 @@ def test_rasterised_polygons_are_the_ids(ids):
     assert shapely.area(polygons).sum() == (ids > 0).sum() * 100
     back = np.zeros_like(given_.ids)
     if len(found):
-        back = rasterio.features.rasterize(zip(polygons, found, strict=True), ids.shape, transform=UTM, dtype=np.int32)
+        back = rasterio.features.rasterize(
+            zip(polygons, found, strict=True), ids.shape, transform=UTM, dtype=np.int32
+        )
     assert np.array_equal(back, given_.ids)
 
 
@@ -125,7 +143,8 @@ def test_touching_diagonals_stay_apart_and_a_ring_closes_over_one():
     assert one.is_valid
     assert len(one.interiors) == 1
     assert one.area == 700
-    two_holes = [[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 1]]  # two holes touch in a point
+    # two holes touch in a point
+    two_holes = [[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 1]]
     (one,) = polygonise(instances(two_holes))[1]
     assert one.is_valid
     assert len(one.interiors) == 2
@@ -151,7 +170,8 @@ def test_small_objects_keep_their_shape():
 
 
 def test_a_lens_on_a_seam_does_not_vanish(small_tiles):
-    # Two lines between the same two points, one on each side of a tile's border: neither may fall onto the border.
+    # Two lines between the same two points, one on each side of a tile's border: neither may fall
+    # onto the border.
     small_tiles(8)
     module_small, module.SMALL = module.SMALL, 1e9
     try:
@@ -183,6 +203,10 @@ def test_photographs_and_bad_input():
     assert polygons[0].equals(shapely.box(0, 0, 3, 2))
     assert shapely.is_ccw(shapely.get_exterior_ring(polygons[0]))
     with pytest.raises(GridMismatch, match="rotated"):
-        polygonise(Instances(np.ones((2, 3), np.int32), GeoBox((2, 3), UTM @ Affine.rotation(20), "EPSG:32632")))
+        polygonise(
+            Instances(
+                np.ones((2, 3), np.int32), GeoBox((2, 3), UTM @ Affine.rotation(20), "EPSG:32632")
+            )
+        )
     with pytest.raises(BadInput, match="simplification"):
         polygonise(instances([[1]]), simplify=-1)

@@ -18,7 +18,8 @@ from selion.fields.table import geohash, place_names
 from selion.grid import photo_grid
 from selion.labels import Instances
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 PLACES = [
     ("EPSG:32632", 500_000, 5_300_000, 1),
     ("EPSG:32632", 250_000, 9_000_000, 1),
@@ -33,11 +34,20 @@ PLACES = [
 
 
 def truth(polygon, crs):
-    """Geodesic area and perimeter with many points per edge, so that edges stay straight in the CRS."""
+    """Geodesic area and perimeter with many points per edge, so that edges stay straight in the
+    CRS.
+    """
     dense = shapely.segmentize(polygon, polygon.length / 2000)
     to_lonlat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-    found = [Geod(ellps="WGS84").polygon_area_perimeter(*to_lonlat.transform(*shapely.get_coordinates(ring).T)) for ring in shapely.get_rings(dense)]
-    return abs(found[0][0]) - sum(abs(area) for area, _ in found[1:]), sum(length for _, length in found)
+    found = [
+        Geod(ellps="WGS84").polygon_area_perimeter(
+            *to_lonlat.transform(*shapely.get_coordinates(ring).T)
+        )
+        for ring in shapely.get_rings(dense)
+    ]
+    return abs(found[0][0]) - sum(abs(area) for area, _ in found[1:]), sum(
+        length for _, length in found
+    )
 
 
 @pytest.mark.parametrize(("crs", "x", "y", "unit"), PLACES)
@@ -46,7 +56,9 @@ def test_measures_are_geodesic(crs, x, y, unit, size):
     size = min(size, 5000) if x == 179.999 else size
     s = size * unit
     outer, hole = [(0, 0), (1, 0.2), (0.8, 1), (0, 0.6)], [(0.2, 0.3), (0.3, 0.5), (0.4, 0.3)]
-    polygon = shapely.Polygon(np.array([x, y]) + s * np.array(outer), [np.array([x, y]) + s * np.array(hole)])
+    polygon = shapely.Polygon(
+        np.array([x, y]) + s * np.array(outer), [np.array([x, y]) + s * np.array(hole)]
+    )
     area, perimeter = measure(np.array([polygon]), crs)
     wanted = truth(polygon, crs)
     assert area[0] == pytest.approx(wanted[0], rel=2e-5)
@@ -66,20 +78,33 @@ def test_what_lies_nowhere_is_refused():
         measure(np.array([shapely.box(1e9, 1e9, 1e9 + 10, 1e9 + 10)]), "EPSG:32632")
 
 
-@given(st.integers(0, 50), st.sampled_from([("EPSG:32632", 10.0), ("EPSG:4326", 1e-4), ("EPSG:2263", 32.8)]))
+@given(
+    st.integers(0, 50),
+    st.sampled_from([("EPSG:32632", 10.0), ("EPSG:4326", 1e-4), ("EPSG:2263", 32.8)]),
+)
 @settings(max_examples=15, deadline=None)
 def test_any_coverage_is_simplified_without_gap_or_overlap(seed, place):
     crs, pixel = place
     ids = blobs(40, 8, seed, 0.4)
-    origin = (10, 48) if crs == "EPSG:4326" else (1_000_000, 200_000) if crs == "EPSG:2263" else (500_000, 5_300_000)
+    origin = (
+        (10, 48)
+        if crs == "EPSG:4326"
+        else (1_000_000, 200_000)
+        if crs == "EPSG:2263"
+        else (500_000, 5_300_000)
+    )
     grid = GeoBox(ids.shape, Affine(pixel, 0, origin[0], 0, -pixel, origin[1]), crs)
     _, polygons = polygonise(Instances(ids, grid), nodes=True)
     frame = geopandas.GeoDataFrame(geometry=polygons, crs=crs)
     simple = simplify_coverage(frame, 12)
     assert shapely.coverage_is_valid(simple.geometry.to_numpy())
     assert shapely.is_valid(simple.geometry.to_numpy()).all()
-    share = shapely.get_num_coordinates(simple.geometry.to_numpy()).sum() / shapely.get_num_coordinates(polygons).sum()
-    assert 0.2 < share < 0.8  # the tolerance is in metres: none, or all, would go if it were in degrees or feet
+    share = (
+        shapely.get_num_coordinates(simple.geometry.to_numpy()).sum()
+        / shapely.get_num_coordinates(polygons).sum()
+    )
+    # the tolerance is in metres: none, or all, would go if it were in degrees or feet
+    assert 0.2 < share < 0.8
     with pytest.raises(BadInput, match="tolerance"):
         simplify_coverage(frame, -1)
 
@@ -87,7 +112,11 @@ def test_any_coverage_is_simplified_without_gap_or_overlap(seed, place):
 def test_the_unit_of_simplification_is_the_metre():
     ids = blobs(60, 12, 5, 0.5)
     counts = []
-    for crs, pixel, x, y in (("EPSG:32632", 10, 500_000, 5_300_000), ("EPSG:2263", 32.80833, 1_000_000, 200_000), ("EPSG:4326", 10 / 111_195, 10, 0.01)):
+    for crs, pixel, x, y in (
+        ("EPSG:32632", 10, 500_000, 5_300_000),
+        ("EPSG:2263", 32.80833, 1_000_000, 200_000),
+        ("EPSG:4326", 10 / 111_195, 10, 0.01),
+    ):
         grid = GeoBox(ids.shape, Affine(pixel, 0, x, 0, -pixel, y), crs)
         frame = to_fields(Instances(ids, grid), FieldOptions(simplify=14.7))
         counts.append(int(shapely.get_num_coordinates(frame.geometry.to_numpy()).sum()))
@@ -100,10 +129,19 @@ def test_columns_and_order_of_fields():
 
     ids = np.zeros((30, 30), np.int32)
     ids[2:10, 2:10], ids[2:10, 10:20], ids[20:22, 20:22] = 1, 2, 3
-    table = pd.DataFrame({"id": [1, 2, 3], "class": ["field", "field", "pond"], "score": [0.9, 0.8, 0.7]})
+    table = pd.DataFrame(
+        {"id": [1, 2, 3], "class": ["field", "field", "pond"], "score": [0.9, 0.8, 0.7]}
+    )
     given_ = Instances(ids, instances(ids).grid, table)
     frame = to_fields(given_, FieldOptions(simplify=0))
-    assert frame.columns.tolist() == ["id", "class", "metrics:area", "metrics:perimeter", "confidence", "geometry"]
+    assert frame.columns.tolist() == [
+        "id",
+        "class",
+        "metrics:area",
+        "metrics:perimeter",
+        "confidence",
+        "geometry",
+    ]
     assert frame["class"].tolist() == ["field", "field", "pond"]
     assert frame["confidence"].tolist() == pytest.approx([0.9, 0.8, 0.7])
     assert frame["metrics:area"].to_numpy() == pytest.approx([6400, 8000, 400], rel=1e-3)
@@ -130,8 +168,13 @@ def test_names_say_where_and_are_unique():
     assert frame["id"].is_unique
     lonlat = frame.representative_point().to_crs("EPSG:4326")
     assert frame["id"].tolist() == geohash(lonlat.x.to_numpy(), lonlat.y.to_numpy())
-    assert geohash(np.array([-5.60302734375, 112.5584]), np.array([42.60498046875, 37.8324]))[0] == "ezs42s000000"
-    photo = to_fields(Instances(np.array([[1, 1, 0, 2]], np.int32), photo_grid((1, 4))), FieldOptions(simplify=0))
+    assert (
+        geohash(np.array([-5.60302734375, 112.5584]), np.array([42.60498046875, 37.8324]))[0]
+        == "ezs42s000000"
+    )
+    photo = to_fields(
+        Instances(np.array([[1, 1, 0, 2]], np.int32), photo_grid((1, 4))), FieldOptions(simplify=0)
+    )
     assert photo["id"].tolist() == ["x1.0y0.5", "x3.5y0.5"]
     assert photo.crs is None
     twins = np.array([shapely.box(0, 0, 1, 1)] * 2)
@@ -141,4 +184,11 @@ def test_names_say_where_and_are_unique():
 def test_no_objects_make_an_empty_table():
     frame = to_fields(instances(np.zeros((4, 4))))
     assert len(frame) == 0
-    assert frame.columns.tolist() == ["id", "class", "metrics:area", "metrics:perimeter", "confidence", "geometry"]
+    assert frame.columns.tolist() == [
+        "id",
+        "class",
+        "metrics:area",
+        "metrics:perimeter",
+        "confidence",
+        "geometry",
+    ]

@@ -1,4 +1,6 @@
-"""Areas: files, boxes and GeoJSON in any CRS, on both sides of the antimeridian, broken and absurd ones."""
+"""Areas: files, boxes and GeoJSON in any CRS, on both sides of the antimeridian, broken and absurd
+ones.
+"""
 
 import json
 import time
@@ -18,15 +20,21 @@ from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.imagery.area import read_area
 from selion.imagery.globe import boxes_of, cut, unwrap
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
-FARM = shapely.Polygon([(12, 48), (12.3, 48), (12.3, 48.2), (12.1, 48.25), (12, 48.2)], [[(12.1, 48.1), (12.2, 48.1), (12.2, 48.15)]])
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+FARM = shapely.Polygon(
+    [(12, 48), (12.3, 48), (12.3, 48.2), (12.1, 48.25), (12, 48.2)],
+    [[(12.1, 48.1), (12.2, 48.1), (12.2, 48.15)]],
+)
 RING = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
 REACH = 5 + 0.3 * np.sin(200 * RING) + 0.02 * np.sin(5000 * RING)
 COUNTRY = shapely.Polygon(np.c_[10 + REACH * np.cos(RING), 48 + REACH * np.sin(RING)])
 
 
 def frame(*shapes, crs="OGC:CRS84"):
-    return geopandas.GeoDataFrame({"name": [str(k) for k in range(len(shapes))]}, geometry=list(shapes), crs=crs)
+    return geopandas.GeoDataFrame(
+        {"name": [str(k) for k in range(len(shapes))]}, geometry=list(shapes), crs=crs
+    )
 
 
 # whatever describes an area
@@ -49,8 +57,18 @@ def test_files_in_any_crs(tmp_path, ending, crs):
 
 def test_long_edges_of_another_crs_are_bent():
     corners = [(2e6, 2e6), (5e6, 2e6), (5e6, 4e6), (2e6, 4e6)]
-    whole = read_area({**mapping(shapely.Polygon(corners)), "crs": {"type": "name", "properties": {"name": "EPSG:3035"}}})
-    fine = read_area({**mapping(shapely.segmentize(shapely.Polygon(corners), 1000)), "crs": {"type": "name", "properties": {"name": "EPSG:3035"}}})
+    whole = read_area(
+        {
+            **mapping(shapely.Polygon(corners)),
+            "crs": {"type": "name", "properties": {"name": "EPSG:3035"}},
+        }
+    )
+    fine = read_area(
+        {
+            **mapping(shapely.segmentize(shapely.Polygon(corners), 1000)),
+            "crs": {"type": "name", "properties": {"name": "EPSG:3035"}},
+        }
+    )
     assert whole.km2 == pytest.approx(fine.km2, rel=2e-4)  # EPSG:3035 keeps areas: 6 million km2
     assert whole.km2 == pytest.approx(6e6, rel=2e-3)
 
@@ -72,7 +90,18 @@ def test_geojson_in_all_its_forms(tmp_path):
         assert read_area(form).geometry.equals(shapely.MultiPolygon([FARM]))
 
 
-@pytest.mark.parametrize("given", ["12,48,13,49", " 12, 48, 13, 49 ", "[12,48,13,49]", "12 48 13 49", "12;48;13;49", (12, 48, 13, 49), [12, 48, 0, 13, 49, 9]])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "12,48,13,49",
+        " 12, 48, 13, 49 ",
+        "[12,48,13,49]",
+        "12 48 13 49",
+        "12;48;13;49",
+        (12, 48, 13, 49),
+        [12, 48, 0, 13, 49, 9],
+    ],
+)
 def test_boxes(given):
     area = read_area(given)
     assert area.boxes == ((12, 48, 13, 49),)
@@ -81,9 +110,16 @@ def test_boxes(given):
 
 
 def test_km2_is_that_of_the_ellipsoid():
-    # An edge along a parallel is no geodesic: without densifying, ten degrees at 60 N are 1.3 % too large.
+    # An edge along a parallel is no geodesic: without densifying, ten degrees at 60 N are 1.3 % too
+    # large.
     ellipsoid = Geod(ellps="WGS84")
-    strips = sum(abs(ellipsoid.geometry_area_perimeter(shapely.box(0 + k / 8, 60, 0.125 + k / 8, 61))[0]) for k in range(80)) / 1e6
+    strips = (
+        sum(
+            abs(ellipsoid.geometry_area_perimeter(shapely.box(0 + k / 8, 60, 0.125 + k / 8, 61))[0])
+            for k in range(80)
+        )
+        / 1e6
+    )
     assert read_area("0,60,10,61").km2 == pytest.approx(strips, rel=1e-5)
     assert read_area("-180,-90,180,90").km2 == pytest.approx(510_065_622, rel=1e-5)
 
@@ -91,19 +127,42 @@ def test_km2_is_that_of_the_ellipsoid():
 def test_holes_overlaps_and_islands():
     hole = read_area(mapping(FARM))
     assert hole.km2 < read_area(mapping(shapely.Polygon(FARM.exterior))).km2 - 10
-    twice = read_area({"type": "GeometryCollection", "geometries": [mapping(shapely.box(0, 50, 1, 51)), mapping(shapely.box(0.5, 50, 1.5, 51))]})
+    twice = read_area(
+        {
+            "type": "GeometryCollection",
+            "geometries": [
+                mapping(shapely.box(0, 50, 1, 51)),
+                mapping(shapely.box(0.5, 50, 1.5, 51)),
+            ],
+        }
+    )
     assert twice.km2 == pytest.approx(read_area("0,50,1.5,51").km2, rel=1e-9)
-    islands = read_area(mapping(shapely.MultiPolygon([shapely.box(0, 50, 1, 51), shapely.box(5, 50, 6, 51)])))
+    islands = read_area(
+        mapping(shapely.MultiPolygon([shapely.box(0, 50, 1, 51), shapely.box(5, 50, 6, 51)]))
+    )
     assert len(islands.geometry.geoms) == 2
     assert islands.boxes == ((0, 50, 6, 51),)
 
 
 def test_other_shapes_beside_polygons_are_left_out_and_said():
-    area = read_area({"type": "GeometryCollection", "geometries": [mapping(FARM), {"type": "Point", "coordinates": [5, 5]}]})
+    area = read_area(
+        {
+            "type": "GeometryCollection",
+            "geometries": [mapping(FARM), {"type": "Point", "coordinates": [5, 5]}],
+        }
+    )
     assert area.boxes[0] == FARM.bounds
     assert area.notes == () or "no polygons" in area.notes[0]
-    features = [{"type": "Feature", "properties": {}, "geometry": mapping(shape)} for shape in (FARM, shapely.Point(0, 0), shapely.LineString([(0, 0), (1, 1)]))]
-    area = read_area({"type": "FeatureCollection", "features": [*features, {"type": "Feature", "properties": {}, "geometry": None}]})
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": mapping(shape)}
+        for shape in (FARM, shapely.Point(0, 0), shapely.LineString([(0, 0), (1, 1)]))
+    ]
+    area = read_area(
+        {
+            "type": "FeatureCollection",
+            "features": [*features, {"type": "Feature", "properties": {}, "geometry": None}],
+        }
+    )
     assert area.notes == ("2 of its shapes are no polygons and were left out.",)
 
 
@@ -131,7 +190,9 @@ def back(longitude):
 def test_three_ways_to_write_a_box_are_one(west, south, width, height, clockwise):
     east, north = round(west + width, 3), round(south + height, 3)
     box = read_area((west, south, back(east), north))
-    ring = [(west, south), (east, south), (east, north), (west, north), (west, south)][:: -1 if clockwise else 1]
+    ring = [(west, south), (east, south), (east, north), (west, north), (west, south)][
+        :: -1 if clockwise else 1
+    ]
     on = read_area({"type": "Polygon", "coordinates": [ring]})
     before = read_area({"type": "Polygon", "coordinates": [[(x - 360, y) for x, y in ring]]})
     jump = read_area({"type": "Polygon", "coordinates": [[(back(x), y) for x, y in ring]]})
@@ -152,20 +213,38 @@ def test_three_ways_to_write_a_box_are_one(west, south, width, height, clockwise
 
 def test_hole_across_the_antimeridian():
     shell = [(179, -17), (-179, -17), (-179, -16), (179, -16), (179, -17)]
-    for hole in ([(179.5, -16.7), (-179.5, -16.7), (-179.5, -16.3), (179.5, -16.3)], [(-179.8, -16.7), (-179.2, -16.7), (-179.2, -16.3), (-179.8, -16.3)]):
+    for hole in (
+        [(179.5, -16.7), (-179.5, -16.7), (-179.5, -16.3), (179.5, -16.3)],
+        [(-179.8, -16.7), (-179.2, -16.7), (-179.2, -16.3), (-179.8, -16.3)],
+    ):
         area = read_area({"type": "Polygon", "coordinates": [shell, [*hole, hole[0]]]})
         inside = (hole[1][0] - hole[0][0]) % 360 * 0.4
         assert area.geometry.area == pytest.approx(2 - inside)
 
 
 def test_islands_on_both_sides_make_no_box_around_the_globe():
-    area = read_area(mapping(shapely.MultiPolygon([shapely.box(177, -19, 179, -17), shapely.box(-179.5, -17, -179, -16), shapely.box(-180, -18, -179.8, -17)])))
+    area = read_area(
+        mapping(
+            shapely.MultiPolygon(
+                [
+                    shapely.box(177, -19, 179, -17),
+                    shapely.box(-179.5, -17, -179, -16),
+                    shapely.box(-180, -18, -179.8, -17),
+                ]
+            )
+        )
+    )
     assert area.boxes == ((177, -19, 180, -16), (-180, -19, -179, -16))
     # America and Asia, but not around the Pacific: the widest gap is outside
-    area = read_area(mapping(shapely.MultiPolygon([shapely.box(-100, 0, -40, 10), shapely.box(20, 0, 80, 10)])))
+    area = read_area(
+        mapping(shapely.MultiPolygon([shapely.box(-100, 0, -40, 10), shapely.box(20, 0, 80, 10)]))
+    )
     assert area.boxes == ((-100, 0, 80, 10),)
     assert read_area("-180,10,180,20").boxes == ((-180, 10, 180, 20),)
-    assert boxes_of(np.array([shapely.box(179, 0, 180, 1), shapely.box(-180, 0, -179, 1)])) == ((179, 0, 180, 1), (-180, 0, -179, 1))
+    assert boxes_of(np.array([shapely.box(179, 0, 180, 1), shapely.box(-180, 0, -179, 1)])) == (
+        (179, 0, 180, 1),
+        (-180, 0, -179, 1),
+    )
 
 
 def test_around_a_pole_is_refused():
@@ -175,14 +254,20 @@ def test_around_a_pole_is_refused():
 
 
 def test_utm_across_the_antimeridian(tmp_path):
-    frame(shapely.box(780000, 8100000, 880000, 8150000), crs="EPSG:32760").to_file(tmp_path / "fiji.gpkg")
+    frame(shapely.box(780000, 8100000, 880000, 8150000), crs="EPSG:32760").to_file(
+        tmp_path / "fiji.gpkg"
+    )
     area = read_area(tmp_path / "fiji.gpkg")
     assert len(area.boxes) == 2
     assert area.km2 == pytest.approx(5000, rel=0.02)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.floats(100, 260), st.floats(-40, 40)), min_size=3, max_size=8, unique=True))
+@given(
+    st.lists(
+        st.tuples(st.floats(100, 260), st.floats(-40, 40)), min_size=3, max_size=8, unique=True
+    )
+)
 def test_cut_keeps_the_area(points):
     hull = shapely.MultiPoint(points).convex_hull
     if hull.geom_type != "Polygon" or hull.area < 1e-6:
@@ -223,7 +308,10 @@ def test_outlines_cover_the_area(seed, islands):
     angles = np.sort(random.uniform(0, 2 * np.pi, (islands, 60)), axis=1)
     reach = random.uniform(0.2, 1, (islands, 60))
     x, y = random.uniform(165, 195, (islands, 1)), random.uniform(-30, 30, (islands, 1))
-    shapes = [shapely.Polygon(np.c_[a, b]) for a, b in zip(x + reach * np.cos(angles), y + reach * np.sin(angles), strict=True)]
+    shapes = [
+        shapely.Polygon(np.c_[a, b])
+        for a, b in zip(x + reach * np.cos(angles), y + reach * np.sin(angles), strict=True)
+    ]
     area = read_area(mapping(shapely.MultiPolygon(shapes)))
     cover = shapely.union_all([shape(outline) for outline in area.outlines])
     assert cover.buffer(1e-9).covers(area.geometry)
@@ -234,20 +322,35 @@ def test_outlines_cover_the_area(seed, islands):
 
 GRIDS = {
     "utm": (FARM, GeoBox((300, 260), Affine(100, 0, 275000, 0, -100, 5_346_000), "EPSG:32633")),
-    "neighbouring zone": (FARM, GeoBox((300, 260), Affine(100, 0, 720000, 0, -100, 5_352_000), "EPSG:32632")),
+    "neighbouring zone": (
+        FARM,
+        GeoBox((300, 260), Affine(100, 0, 720000, 0, -100, 5_352_000), "EPSG:32632"),
+    ),
     "degrees": (FARM, GeoBox((150, 200), Affine(0.002, 0, 11.95, 0, -0.002, 48.27), "EPSG:4326")),
-    "mercator": (FARM, GeoBox((300, 300), Affine(150, 0, 1_330_000, 0, -150, 6_155_000), "EPSG:3857")),
-    "equal area": (FARM, GeoBox((300, 300), Affine(100, 0, 4_460_000, 0, -100, 2_790_000), "EPSG:3035")),
+    "mercator": (
+        FARM,
+        GeoBox((300, 300), Affine(150, 0, 1_330_000, 0, -150, 6_155_000), "EPSG:3857"),
+    ),
+    "equal area": (
+        FARM,
+        GeoBox((300, 300), Affine(100, 0, 4_460_000, 0, -100, 2_790_000), "EPSG:3035"),
+    ),
 }
 FIJI = shapely.Polygon([(179.7, -17), (180.2, -17.1), (180.3, -16.6), (179.8, -16.5)])
 OVER = {
     "zone 60": GeoBox((800, 800), Affine(100, 0, 780000, 0, -100, 8_180_000), "EPSG:32760"),
     "zone 1": GeoBox((800, 800), Affine(100, 0, 140000, 0, -100, 8_180_000), "EPSG:32701"),
-    "mercator beyond its edge": GeoBox((400, 500), Affine(200, 0, 20037508 - 50000, 0, -200, -1_850_000), "EPSG:3857"),
-    "mercator before its edge": GeoBox((400, 500), Affine(200, 0, -20037508 - 50000, 0, -200, -1_850_000), "EPSG:3857"),
+    "mercator beyond its edge": GeoBox(
+        (400, 500), Affine(200, 0, 20037508 - 50000, 0, -200, -1_850_000), "EPSG:3857"
+    ),
+    "mercator before its edge": GeoBox(
+        (400, 500), Affine(200, 0, -20037508 - 50000, 0, -200, -1_850_000), "EPSG:3857"
+    ),
     "degrees on": GeoBox((400, 400), Affine(0.002, 0, 179.6, 0, -0.002, -16.4), "EPSG:4326"),
     "degrees back": GeoBox((400, 400), Affine(0.002, 0, -180.4, 0, -0.002, -16.4), "EPSG:4326"),
-    "degrees, eastern edge": GeoBox((400, 400), Affine(0.002, 0, 179.2, 0, -0.002, -16.4), "EPSG:4326"),
+    "degrees, eastern edge": GeoBox(
+        (400, 400), Affine(0.002, 0, 179.2, 0, -0.002, -16.4), "EPSG:4326"
+    ),
 }
 
 
@@ -296,7 +399,9 @@ def test_mask_holds_long_edges_where_they_are():
 
 def test_mask_far_away_is_empty_and_a_touched_pixel_is_in():
     area = read_area(mapping(FARM))
-    assert not area.mask(GeoBox((10, 10), Affine(10, 0, 500000, 0, -10, 5_000_000), "EPSG:32719")).any()
+    assert not area.mask(
+        GeoBox((10, 10), Affine(10, 0, 500000, 0, -10, 5_000_000), "EPSG:32719")
+    ).any()
     tiny = read_area((12.00001, 48.00001, 12.0002, 48.0002))
     mask = tiny.mask(GeoBox((3, 3), Affine(0.1, 0, 11.95, 0, -0.1, 48.15), "EPSG:4326"))
     assert mask.sum() == 1
@@ -328,14 +433,35 @@ def test_mask_far_away_is_empty_and_a_touched_pixel_is_in():
         ({"type": "Nonsense"}, "cannot be read"),
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "cannot be read"),
         ({"type": "Polygon", "coordinates": "here"}, "cannot be read"),
-        ({"type": "Point", "coordinates": [5, 50]}, "holds Point, and no polygon: draw the area, or buffer"),
+        (
+            {"type": "Point", "coordinates": [5, 50]},
+            "holds Point, and no polygon: draw the area, or buffer",
+        ),
         ({"type": "LineString", "coordinates": [[5, 50], [6, 50]]}, "holds LineString"),
         ({"type": "Polygon", "coordinates": [[[5, 50], [6, 50], [7, 50], [5, 50]]]}, "no size"),
-        ({"type": "Polygon", "coordinates": [[[5, 50], [5.00001, 50], [5.00001, 50.00001], [5, 50]]]}, "no size"),
-        ({"type": "Polygon", "coordinates": [[[10, 120], [11, 120], [11, 121], [10, 120]]]}, "swapped"),
-        ({"type": "Polygon", "coordinates": [[[5e5, 5e6], [6e5, 5e6], [6e5, 6e6], [5e5, 5e6]]]}, "outside of the globe"),
-        ({**mapping(FARM), "crs": {"type": "name", "properties": {"name": "EPSG:999999"}}}, "PROJ does not know"),
-        ({"type": "Polygon", "coordinates": [[[1, 50], [2, float("inf")], [2, 51], [1, 50]]]}, "nowhere on the globe"),
+        (
+            {
+                "type": "Polygon",
+                "coordinates": [[[5, 50], [5.00001, 50], [5.00001, 50.00001], [5, 50]]],
+            },
+            "no size",
+        ),
+        (
+            {"type": "Polygon", "coordinates": [[[10, 120], [11, 120], [11, 121], [10, 120]]]},
+            "swapped",
+        ),
+        (
+            {"type": "Polygon", "coordinates": [[[5e5, 5e6], [6e5, 5e6], [6e5, 6e6], [5e5, 5e6]]]},
+            "outside of the globe",
+        ),
+        (
+            {**mapping(FARM), "crs": {"type": "name", "properties": {"name": "EPSG:999999"}}},
+            "PROJ does not know",
+        ),
+        (
+            {"type": "Polygon", "coordinates": [[[1, 50], [2, float("inf")], [2, 51], [1, 50]]]},
+            "nowhere on the globe",
+        ),
     ],
 )
 def test_what_is_no_area_is_said_in_one_sentence(given, says):
@@ -357,7 +483,9 @@ def test_files_that_are_no_area(tmp_path):
         (tmp_path / name).write_text("no shapes at all")
         with pytest.raises(UnreadableFile, match=name.replace(".", r"\.")):
             read_area(tmp_path / name)
-    (tmp_path / "empty.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
+    (tmp_path / "empty.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": []})
+    )
     with pytest.raises(BadInput, match=r"empty|without geometry"):
         read_area(tmp_path / "empty.geojson")
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")

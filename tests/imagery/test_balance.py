@@ -7,16 +7,25 @@ from selion.imagery.balance import DEAD, MOST, Glance, orbit_gains
 
 
 def looks(gains, dates, growth=0.0, noise=0.0, seed=0):
-    """Orbits in turn over one ground; each sees its own part, and they overlap; growth brightens it with time."""
+    """Orbits in turn over one ground; each sees its own part, and they overlap; growth brightens it
+    with time.
+    """
     rng = np.random.default_rng(seed)
     ground = rng.uniform(300, 4000, (3, 20, 30))
     found = []
     for date in range(dates):
         orbit = sorted(gains)[date % len(gains)]
-        values = ground * gains[orbit] * (1 + growth * date / dates) * np.exp(noise * rng.normal(size=ground.shape))
+        values = (
+            ground
+            * gains[orbit]
+            * (1 + growth * date / dates)
+            * np.exp(noise * rng.normal(size=ground.shape))
+        )
         position = sorted(gains).index(orbit)
         values[:, :, : 5 * position] = np.nan
-        values[:, :, 30 - 5 * (len(gains) - 1 - position) :] = np.nan if position < len(gains) - 1 else values[:, :, 30:]
+        values[:, :, 30 - 5 * (len(gains) - 1 - position) :] = (
+            np.nan if position < len(gains) - 1 else values[:, :, 30:]
+        )
         found.append(Glance(orbit, values.astype(np.float32)))
     return found
 

@@ -15,8 +15,17 @@ from selion.grid import whole
 from selion.imagery.choose import choose
 from selion.store import open_raster
 
-CLOUDS = Path(__file__).resolve().parents[3] / "shared" / "data" / "satellite" / "clouds" / "eolearn_slovenia_68dates"
-MASKS = st.tuples(st.integers(0, 9), st.integers(1, 6), st.integers(1, 6)).flatmap(lambda shape: arrays(bool, shape))
+CLOUDS = (
+    Path(__file__).resolve().parents[3]
+    / "shared"
+    / "data"
+    / "satellite"
+    / "clouds"
+    / "eolearn_slovenia_68dates"
+)
+MASKS = st.tuples(st.integers(0, 9), st.integers(1, 6), st.integers(1, 6)).flatmap(
+    lambda shape: arrays(bool, shape)
+)
 
 
 def literal(valid_mask, target_coverage=5, max_scenes=10):
@@ -54,15 +63,23 @@ def test_equals_the_papers_pseudo_code(valid, target, limit):
 def test_laws(valid, data):
     inside = data.draw(st.none() | arrays(bool, valid.shape[1:]))
     target = data.draw(st.integers(1, 4))
-    prefer = data.draw(st.none() | st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=len(valid), max_size=len(valid)))
+    prefer = data.draw(
+        st.none()
+        | st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=len(valid), max_size=len(valid))
+    )
     found = choose(valid, target, 5, inside, prefer)
     assert len(set(found.order)) == len(found.order) == len(found.gains) <= 5
     assert all(gain > 0 for gain in found.gains)
     assert list(found.gains) == sorted(found.gains, reverse=True)
     assert np.array_equal(found.depth, valid[list(found.order)].sum(0))
-    counted = np.minimum(found.depth, target) if inside is None else np.minimum(found.depth, target) * inside
+    counted = (
+        np.minimum(found.depth, target)
+        if inside is None
+        else np.minimum(found.depth, target) * inside
+    )
     assert counted.sum() == sum(found.gains)
-    if len(found.order) < min(5, len(valid)):  # it stopped by itself: no other scene would bring anything
+    # it stopped by itself: no other scene would bring anything
+    if len(found.order) < min(5, len(valid)):
         lacking = (found.depth < target) & (True if inside is None else inside)
         rest = [k for k in range(len(valid)) if k not in found.order]
         assert not (valid[rest] & lacking).any()
@@ -73,7 +90,11 @@ def test_laws(valid, data):
 def test_outside_does_not_count(valid, data):
     inside = data.draw(arrays(bool, valid.shape[1:]))
     noise = data.draw(arrays(bool, valid.shape))
-    assert choose(valid, inside=inside).order == choose(np.where(inside, valid, noise), inside=inside).order == choose(valid & inside).order
+    assert (
+        choose(valid, inside=inside).order
+        == choose(np.where(inside, valid, noise), inside=inside).order
+        == choose(valid & inside).order
+    )
 
 
 def test_ties():

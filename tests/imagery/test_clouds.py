@@ -10,10 +10,26 @@ from hypothesis.extra.numpy import arrays
 
 from selion.errors import BadInput
 from selion.grid import whole
-from selion.imagery.clouds import CLASSES, CLOUDY, EXCLUDED, clear, names_of, parse_excluded, upsampled, widened
+from selion.imagery.clouds import (
+    CLASSES,
+    CLOUDY,
+    EXCLUDED,
+    clear,
+    names_of,
+    parse_excluded,
+    upsampled,
+    widened,
+)
 from selion.store import open_raster
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "satellite" / "clouds" / "s2_l2a_29RKH_overview"
+REAL = (
+    Path(__file__).resolve().parents[3]
+    / "shared"
+    / "data"
+    / "satellite"
+    / "clouds"
+    / "s2_l2a_29RKH_overview"
+)
 
 
 def test_codes_of_the_paper():
@@ -29,7 +45,9 @@ def test_unknown_codes_are_not_clear_in_any_type(dtype):
     codes = np.array([[-1, 4, 12, 120, 5, 0]]).astype(dtype)
     if dtype in ("int16", "uint16", "int64", "int32"):
         codes = np.concatenate([codes, np.array([[256 + 4, 260, 4, 4, 4, 300]]).astype(dtype)], 1)
-    assert np.flatnonzero(clear(codes)).tolist() == [k for k, code in enumerate(codes[0]) if code in (4, 5)]
+    assert np.flatnonzero(clear(codes)).tolist() == [
+        k for k, code in enumerate(codes[0]) if code in (4, 5)
+    ]
 
 
 def test_floats_are_refused():
@@ -68,7 +86,9 @@ def test_a_wider_margin_never_shows_more(codes, one, other):
 
 def test_stacks():
     codes = np.random.default_rng(0).integers(0, 12, (3, 8, 8)).astype(np.uint8)
-    assert np.array_equal(clear(codes, margin=30), np.stack([clear(layer, margin=30) for layer in codes]))
+    assert np.array_equal(
+        clear(codes, margin=30), np.stack([clear(layer, margin=30) for layer in codes])
+    )
     assert not widened(np.zeros((2, 3, 3), bool), 2).any()
 
 
@@ -104,4 +124,5 @@ def test_real_scene():
     assert (codes[~seen][:, None] == sorted(CLOUDY)).any(1).all()
     red = open_raster(REAL / "B04.tif")
     numbers = red.read(whole(red.grid)).values[0]
-    assert np.median(numbers[upsampled(seen)]) < np.median(numbers[~upsampled(seen)])  # what is left out is brighter
+    # what is left out is brighter
+    assert np.median(numbers[upsampled(seen)]) < np.median(numbers[~upsampled(seen)])

@@ -13,7 +13,14 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from selion.errors import BadInput, FetchFailed, NoScenes, OutputExists, OutputFailed, UnreadableFile
+from selion.errors import (
+    BadInput,
+    FetchFailed,
+    NoScenes,
+    OutputExists,
+    OutputFailed,
+    UnreadableFile,
+)
 from selion.grid import tiles, whole
 from selion.imagery import composite as composite_module
 from selion.imagery.composite import COUNT, ComposeOptions, compose, lattice
@@ -44,7 +51,11 @@ def tile_grid(edge=EDGE, crs="EPSG:32633", corner=(300000.0, 5700000.0), gsd=10.
 
 def coarse(grid, factor=2):
     a = grid.transform
-    return GeoBox((grid.shape[0] // factor, grid.shape[1] // factor), Affine(a.a * factor, 0, a.c, 0, a.e * factor, a.f), grid.crs)
+    return GeoBox(
+        (grid.shape[0] // factor, grid.shape[1] // factor),
+        Affine(a.a * factor, 0, a.c, 0, a.e * factor, a.f),
+        grid.crs,
+    )
 
 
 def save(path, grid, values, dtype):
@@ -69,7 +80,9 @@ class Archive:
     """What each scene shows, clouds included."""
 
     def add(self, scl, *, offset=0, cloud=8000, orbit=22, noise=0, gone=None):
-        """Add a scene; ``scl`` is (y, x) at 20 m, ``gone`` (y, x) bool at 10 m is beyond the swath."""
+        """Add a scene; ``scl`` is (y, x) at 20 m, ``gone`` (y, x) bool at 10 m is beyond the
+        swath.
+        """
         number = len(self.scenes)
         name = f"S2_{number:02d}"
         clear = ~np.isin(scl.repeat(2, 0).repeat(2, 1), [0, 1, 3, 7, 8, 9, 10])
@@ -77,13 +90,29 @@ class Archive:
         hrefs = {"scl": save(self.folder / f"{name}_scl.tif", coarse(self.grid), scl, np.uint8)}
         shown = {}
         for band in BANDS:
-            shown[band] = np.where(clear, self.ground[band] + rng.integers(-noise, noise + 1, self.grid.shape), cloud + number).astype(np.uint16)
+            shown[band] = np.where(
+                clear,
+                self.ground[band] + rng.integers(-noise, noise + 1, self.grid.shape),
+                cloud + number,
+            ).astype(np.uint16)
             numbers = shown[band].astype(int) - offset
             if gone is not None:
                 numbers, shown[band] = np.where(gone, 0, numbers), np.where(gone, 0, shown[band])
             hrefs[band] = save(self.folder / f"{name}_{band}.tif", self.grid, numbers, np.uint16)
         time = datetime(2024, 4, 1 + number, 10, 0, tzinfo=UTC)
-        self.scenes.append(Scene(name, "33UUP", time, "disk", hrefs, {}, baseline="05.10", orbit=orbit, platform="sentinel-2a"))
+        self.scenes.append(
+            Scene(
+                name,
+                "33UUP",
+                time,
+                "disk",
+                hrefs,
+                {},
+                baseline="05.10",
+                orbit=orbit,
+                platform="sentinel-2a",
+            )
+        )
         self.radiometry.append(Radiometry(offset, why="for the test"))
         self.clear.append(clear if gone is None else clear & ~gone)
         self.seen.append(shown)
@@ -92,7 +121,15 @@ class Archive:
         roi = roi or whole(self.grid)
         chosen = range(len(self.scenes)) if chosen is None else chosen
         picked = tuple(self.scenes[k] for k in chosen)
-        return TilePlan("33UUP", SEASON, self.grid[roi], roi, picked, tuple(self.radiometry[k] for k in chosen), tuple(self.scenes))
+        return TilePlan(
+            "33UUP",
+            SEASON,
+            self.grid[roi],
+            roi,
+            picked,
+            tuple(self.radiometry[k] for k in chosen),
+            tuple(self.scenes),
+        )
 
     def expected(self, roi=None, chosen=None):
         """Return (band and count, y, x) by NumPy's masked median of the whole stack."""
@@ -101,7 +138,9 @@ class Archive:
         clear = np.stack([self.clear[k][roi] for k in chosen])
         layers = []
         for band in BANDS:
-            stack = np.ma.masked_array(np.stack([self.seen[k][band][roi] for k in chosen]).astype(float), ~clear)
+            stack = np.ma.masked_array(
+                np.stack([self.seen[k][band][roi] for k in chosen]).astype(float), ~clear
+            )
             layers.append(np.floor(np.ma.median(stack, axis=0).filled(0) + 0.5))
         return np.stack([*layers, clear.sum(0)]).astype(np.uint16)
 
@@ -112,11 +151,15 @@ def ground(grid, seed=1):
 
 
 def cloudy(grid, seed, share=0.4):
-    """Return an (y, x) classification at 20 m: patches of cloud and shadow over vegetation, soil and water."""
+    """Return an (y, x) classification at 20 m: patches of cloud and shadow over vegetation, soil
+    and water.
+    """
     rng = np.random.default_rng(seed)
     height, width = grid.shape[0] // 2, grid.shape[1] // 2
     scl = rng.choice([2, 4, 5, 6, 11], (height, width))
-    patches = rng.random((height // 8 + 1, width // 8 + 1)).repeat(8, 0).repeat(8, 1)[:height, :width]
+    patches = (
+        rng.random((height // 8 + 1, width // 8 + 1)).repeat(8, 0).repeat(8, 1)[:height, :width]
+    )
     scl[patches < share] = rng.choice([3, 7, 8, 9, 10, 1])
     return scl
 
@@ -152,7 +195,9 @@ def test_equals_the_median_of_the_whole_stack(archive, tmp_path):
 
 
 def test_reproduces_the_cloud_free_ground(tmp_path):
-    """Without noise the composite is the ground wherever anything was seen; clouds ignored would show."""
+    """Without noise the composite is the ground wherever anything was seen; clouds ignored would
+    show.
+    """
     grid = tile_grid(120)
     made = Archive(tmp_path, grid, ground(grid, 3))
     for number in range(5):
@@ -186,11 +231,18 @@ def test_any_number_of_threads_gives_the_same_bytes(archive, tmp_path):
     files = []
     for readers, ahead in [(1, 0), (3, 1), (12, 5)]:
         path = tmp_path / f"{readers}.tif"
-        compose(archive.plan(), path, signers=SIGNERS, options=ComposeOptions(readers=readers, ahead=ahead))
+        compose(
+            archive.plan(),
+            path,
+            signers=SIGNERS,
+            options=ComposeOptions(readers=readers, ahead=ahead),
+        )
         files.append(path.read_bytes())
     assert files[0] == files[1] == files[2]
     shuffled = archive.plan(chosen=[3, 0, 6, 1, 5, 2, 4])
-    np.testing.assert_array_equal(read(compose(shuffled, tmp_path / "s.tif", signers=SIGNERS)), archive.expected())
+    np.testing.assert_array_equal(
+        read(compose(shuffled, tmp_path / "s.tif", signers=SIGNERS)), archive.expected()
+    )
 
 
 def test_southern_hemisphere(tmp_path):
@@ -238,11 +290,15 @@ def test_a_band_without_data_lowers_the_count(tmp_path):
     for number, band in enumerate(("red", "nir")):
         numbers = made.ground[band].copy()
         numbers[number, :] = 0
-        made.scenes[number].hrefs[band] = save(tmp_path / f"hole{number}.tif", grid, numbers, np.uint16)
+        made.scenes[number].hrefs[band] = save(
+            tmp_path / f"hole{number}.tif", grid, numbers, np.uint16
+        )
     both = made.ground["green"].copy()
     both[5, 5] = 0
     for number in range(2):
-        made.scenes[number].hrefs["green"] = save(tmp_path / f"green{number}.tif", grid, both, np.uint16)
+        made.scenes[number].hrefs["green"] = save(
+            tmp_path / f"green{number}.tif", grid, both, np.uint16
+        )
     values = read(compose(made.plan(), tmp_path / "a.tif", signers=SIGNERS))
     assert (values[-1, :2] == 1).all()
     assert (values[-1, 2:].ravel() == 2).sum() == 22 * 24 - 1
@@ -253,7 +309,9 @@ def test_a_band_without_data_lowers_the_count(tmp_path):
 def test_margin_around_clouds_does_not_depend_on_blocks(archive, tmp_path):
     from selion.imagery.clouds import clear
 
-    path = compose(archive.plan(), tmp_path / "a.tif", signers=SIGNERS, options=ComposeOptions(margin=65))
+    path = compose(
+        archive.plan(), tmp_path / "a.tif", signers=SIGNERS, options=ComposeOptions(margin=65)
+    )
     depth = np.zeros(archive.grid.shape, int)
     for number, scene in enumerate(archive.scenes):
         scl = read(scene.hrefs["scl"])[0]
@@ -262,14 +320,20 @@ def test_margin_around_clouds_does_not_depend_on_blocks(archive, tmp_path):
 
 
 def test_files_larger_or_smaller_than_the_tile_and_60_m_masks(tmp_path):
-    """A scene whose files begin elsewhere is placed by its coordinates; beyond them nothing is seen."""
+    """A scene whose files begin elsewhere is placed by its coordinates; beyond them nothing is
+    seen.
+    """
     grid = tile_grid(120)
     made = Archive(tmp_path, grid, ground(grid))
     made.add(np.full((60, 60), 4))
     part = grid[24:90, 36:120]
     for band in BANDS:
-        made.scenes[0].hrefs[band] = save(tmp_path / f"part_{band}.tif", part, made.ground[band][24:90, 36:120], np.uint16)
-    made.scenes[0].hrefs["scl"] = save(tmp_path / "scl60.tif", coarse(grid, 6), np.full((20, 20), 4), np.uint8)
+        made.scenes[0].hrefs[band] = save(
+            tmp_path / f"part_{band}.tif", part, made.ground[band][24:90, 36:120], np.uint16
+        )
+    made.scenes[0].hrefs["scl"] = save(
+        tmp_path / "scl60.tif", coarse(grid, 6), np.full((20, 20), 4), np.uint8
+    )
     values = read(compose(made.plan(), tmp_path / "a.tif", signers=SIGNERS))
     inside = np.zeros((120, 120), bool)
     inside[24:90, 36:120] = True
@@ -298,11 +362,18 @@ def whole_scenes(tmp_path_factory):
 def frail(whole_scenes, tmp_path):
     """Five scenes whose files may be damaged."""
     folder = shutil.copytree(whole_scenes.folder, tmp_path / "archive")
-    scenes = [replace(scene, hrefs={band: str(folder / Path(href).name) for band, href in scene.hrefs.items()}) for scene in whole_scenes.scenes]
+    scenes = [
+        replace(
+            scene, hrefs={band: str(folder / Path(href).name) for band, href in scene.hrefs.items()}
+        )
+        for scene in whole_scenes.scenes
+    ]
     return replace(whole_scenes, folder=folder, scenes=scenes)
 
 
-@pytest.mark.parametrize(("band", "keep"), [("nir", 0.5), ("scl", 0.3), ("red", 0.0), ("blue", 0.9)])
+@pytest.mark.parametrize(
+    ("band", "keep"), [("nir", 0.5), ("scl", 0.3), ("red", 0.0), ("blue", 0.9)]
+)
 def test_a_truncated_file_sets_its_scene_aside_everywhere(frail, tmp_path, band, keep):
     cut(frail.scenes[2].hrefs[band], keep)
     path = compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS)
@@ -319,9 +390,18 @@ def test_a_missing_asset_sets_its_scene_aside(frail, tmp_path):
     np.testing.assert_array_equal(read(path), frail.expected(chosen=[0, 1, 2, 3]))
 
 
-@pytest.mark.parametrize("other", [tile_grid(240, "EPSG:32634"), tile_grid(240, corner=(300004.0, 5700000.0)), tile_grid(120, gsd=20.0)])
+@pytest.mark.parametrize(
+    "other",
+    [
+        tile_grid(240, "EPSG:32634"),
+        tile_grid(240, corner=(300004.0, 5700000.0)),
+        tile_grid(120, gsd=20.0),
+    ],
+)
 def test_a_band_of_another_grid_sets_its_scene_aside(frail, tmp_path, other):
-    frail.scenes[1].hrefs["red"] = save(tmp_path / "other.tif", other, np.full(other.shape, 500), np.uint16)
+    frail.scenes[1].hrefs["red"] = save(
+        tmp_path / "other.tif", other, np.full(other.shape, 500), np.uint16
+    )
     path = compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS)
     np.testing.assert_array_equal(read(path), frail.expected(chosen=[0, 2, 3, 4]))
 
@@ -330,7 +410,13 @@ class Breaking:
     """Opens bands whose reads fail for some scenes from the given number of reads on."""
 
     def __init__(self, scenes, after, error=UnreadableFile):
-        self.scenes, self.after, self.error, self.reads, self.lock = set(scenes), after, error, 0, threading.Lock()
+        self.scenes, self.after, self.error, self.reads, self.lock = (
+            set(scenes),
+            after,
+            error,
+            0,
+            threading.Lock(),
+        )
 
     def __call__(self, scene, band):
         return _Counted(open_raster(scene.hrefs[band]), self, scene.id)
@@ -341,7 +427,13 @@ class Breaking:
 
 class _Counted:
     def __init__(self, source, breaking, scene):
-        self.source, self.breaking, self.scene, self.grid, self.dtype = source, breaking, scene, source.grid, source.dtype
+        self.source, self.breaking, self.scene, self.grid, self.dtype = (
+            source,
+            breaking,
+            scene,
+            source.grid,
+            source.dtype,
+        )
 
     def read(self, roi):
         with self.breaking.lock:
@@ -364,25 +456,39 @@ def test_when_a_scene_breaks_does_not_matter(frail, tmp_path, after):
     gone = {scene["id"] for scene in told["set_aside"]}
     assert gone <= {"S2_01", "S2_03"}
     assert gone or after > 80
-    np.testing.assert_array_equal(read(path), frail.expected(chosen=[k for k in range(5) if f"S2_{k:02d}" not in gone]))
-    assert sum(scene["clear_share"] for scene in told["scenes"]) == pytest.approx(read(path)[-1].mean(), abs=1e-5)
+    np.testing.assert_array_equal(
+        read(path), frail.expected(chosen=[k for k in range(5) if f"S2_{k:02d}" not in gone])
+    )
+    assert sum(scene["clear_share"] for scene in told["scenes"]) == pytest.approx(
+        read(path)[-1].mean(), abs=1e-5
+    )
 
 
 def test_same_bytes_whenever_it_breaks(frail, tmp_path):
     def made(name, after):
-        return compose(frail.plan(), tmp_path / name, signers={}, open_band=Breaking(["S2_01"], after)).read_bytes()
+        return compose(
+            frail.plan(), tmp_path / name, signers={}, open_band=Breaking(["S2_01"], after)
+        ).read_bytes()
 
     assert made("a.tif", 0) == made("b.tif", 11) == made("c.tif", 50)
 
 
-@pytest.mark.parametrize(("error", "after"), [(Unreachable, 100), (FetchFailed, 125), (Unreachable, 150)])
+@pytest.mark.parametrize(
+    ("error", "after"), [(Unreachable, 100), (FetchFailed, 125), (Unreachable, 150)]
+)
 def test_a_dead_archive_is_no_reason_to_set_scenes_aside(frail, tmp_path, error, after):
     """The blocks that were finished are kept, and the next run has all scenes."""
     every = [scene.id for scene in frail.scenes]
     folder = tmp_path / "kept"
     options = ComposeOptions(folder=folder, ahead=1)
     with pytest.raises(FetchFailed, match="scenes of tile 33UUP in window_a cannot be read"):
-        compose(frail.plan(), tmp_path / "a.tif", signers={}, open_band=Breaking(every, after, error), options=options)
+        compose(
+            frail.plan(),
+            tmp_path / "a.tif",
+            signers={},
+            open_band=Breaking(every, after, error),
+            options=options,
+        )
     assert not (tmp_path / "a.tif").exists()
     finished = len(list(folder.glob("*.block")))
     assert 0 < finished < 9
@@ -409,7 +515,9 @@ def test_all_scenes_are_damaged(frail, tmp_path):
 
 
 def test_forgiven_scenes_come_back_into_all_blocks(frail, tmp_path):
-    """One scene falls silent, blocks are made without it, then all do: afterwards nothing tells of it."""
+    """One scene falls silent, blocks are made without it, then all do: afterwards nothing tells of
+    it.
+    """
     folder = tmp_path / "kept"
 
     class Worse(Breaking):
@@ -417,9 +525,17 @@ def test_forgiven_scenes_come_back_into_all_blocks(frail, tmp_path):
             return super().gone(scene, reads) or reads > 120
 
     with pytest.raises(FetchFailed):
-        compose(frail.plan(), tmp_path / "a.tif", signers={}, open_band=Worse(["S2_00"], 40, Unreachable), options=ComposeOptions(folder=folder))
+        compose(
+            frail.plan(),
+            tmp_path / "a.tif",
+            signers={},
+            open_band=Worse(["S2_00"], 40, Unreachable),
+            options=ComposeOptions(folder=folder),
+        )
     assert list(folder.glob("*.block"))
-    path = compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS, options=ComposeOptions(folder=folder))
+    path = compose(
+        frail.plan(), tmp_path / "a.tif", signers=SIGNERS, options=ComposeOptions(folder=folder)
+    )
     np.testing.assert_array_equal(read(path), frail.expected())
 
 
@@ -446,9 +562,12 @@ def test_a_killed_composite_goes_on_to_the_same_bytes(frail, tmp_path, after):
         compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS, on_step=killer(after))
     assert not (tmp_path / "a.tif").exists()
     steps = []
-    again = compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS, on_step=lambda *step: steps.append(step))
+    again = compose(
+        frail.plan(), tmp_path / "a.tif", signers=SIGNERS, on_step=lambda *step: steps.append(step)
+    )
     assert again.read_bytes() == straight.read_bytes()
-    assert steps[0] == ("composite", after, 9, "33UUP window_a")  # nothing that was finished is made again
+    # nothing that was finished is made again
+    assert steps[0] == ("composite", after, 9, "33UUP window_a")
     assert not list(tmp_path.glob(".a.tif*"))
 
 
@@ -456,13 +575,25 @@ def test_a_killed_composite_goes_on_to_the_same_bytes(frail, tmp_path, after):
 def test_damaged_blocks_are_made_again(frail, tmp_path, harm):
     folder = tmp_path / "kept"
     with pytest.raises(Killed):
-        compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS, on_step=killer(6), options=ComposeOptions(folder=folder))
+        compose(
+            frail.plan(),
+            tmp_path / "a.tif",
+            signers=SIGNERS,
+            on_step=killer(6),
+            options=ComposeOptions(folder=folder),
+        )
     for block in sorted(folder.glob("*.block"))[:3]:
         content = bytearray(block.read_bytes())
         content[-7] ^= 255
         block.write_bytes(content if harm is None else harm)
     steps = []
-    path = compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS, on_step=lambda *step: steps.append(step), options=ComposeOptions(folder=folder))
+    path = compose(
+        frail.plan(),
+        tmp_path / "a.tif",
+        signers=SIGNERS,
+        on_step=lambda *step: steps.append(step),
+        options=ComposeOptions(folder=folder),
+    )
     assert steps[0][1] == 3
     np.testing.assert_array_equal(read(path), frail.expected())
 
@@ -485,7 +616,14 @@ def test_blocks_of_another_plan_are_not_taken(frail, tmp_path, change):
     else:
         plan = frail.plan((slice(6, 240), slice(0, 240)))
     steps = []
-    compose(plan, tmp_path / "a.tif", signers=SIGNERS, excluded=excluded, options=options, on_step=lambda *step: steps.append(step))
+    compose(
+        plan,
+        tmp_path / "a.tif",
+        signers=SIGNERS,
+        excluded=excluded,
+        options=options,
+        on_step=lambda *step: steps.append(step),
+    )
     assert steps[0][1] == 0
 
 
@@ -501,13 +639,25 @@ def test_a_full_disk_keeps_what_is_finished(frail, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", runs_full)
     with pytest.raises(OutputFailed, match="No space left"):
-        compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS, options=ComposeOptions(folder=folder))
+        compose(
+            frail.plan(), tmp_path / "a.tif", signers=SIGNERS, options=ComposeOptions(folder=folder)
+        )
     monkeypatch.undo()
     assert len(list(folder.glob("*.block"))) == 4  # and the manifest
     assert not list(folder.glob("*.part"))
     monkeypatch.setattr(composite_module, "BLOCK", SHRUNK)
     monkeypatch.setattr(composite_module, "CELL", 2 * SHRUNK)
-    np.testing.assert_array_equal(read(compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS, options=ComposeOptions(folder=folder))), frail.expected())
+    np.testing.assert_array_equal(
+        read(
+            compose(
+                frail.plan(),
+                tmp_path / "a.tif",
+                signers=SIGNERS,
+                options=ComposeOptions(folder=folder),
+            )
+        ),
+        frail.expected(),
+    )
 
 
 def test_an_output_that_is_there_is_not_touched(frail, tmp_path):
@@ -538,7 +688,12 @@ def test_provenance_tells_all(archive, tmp_path):
     told = read_provenance(compose(plan, tmp_path / "a.tif", signers=SIGNERS))
     assert told["software"].startswith("selion ")
     assert told["tile"] == "33UUP"
-    assert told["season"] == {"name": "window_a", "start": "2024-04-01", "end": "2024-05-30", "why": "given"}
+    assert told["season"] == {
+        "name": "window_a",
+        "start": "2024-04-01",
+        "end": "2024-05-30",
+        "why": "given",
+    }
     assert told["excluded_classes"] == [0, 1, 3, 7, 8, 9, 10]
     assert told["candidates"] == 7
     assert told["notes"] == ["one scene was refused"]
@@ -546,7 +701,12 @@ def test_provenance_tells_all(archive, tmp_path):
     assert first["id"] == "S2_01"
     assert first["time"] == "2024-04-02T10:00:00+00:00"
     assert (first["baseline"], first["orbit"], first["platform"]) == ("05.10", 23, "sentinel-2a")
-    assert first["radiometry"] == {"offset": -1000, "scale": 0.0001, "why": "for the test", "doubt": ""}
+    assert first["radiometry"] == {
+        "offset": -1000,
+        "scale": 0.0001,
+        "why": "for the test",
+        "doubt": "",
+    }
     assert first["clear_share"] == pytest.approx(archive.clear[1].mean(), abs=1e-6)
     assert sum(told["views"].values()) == EDGE * EDGE
     assert str(tmp_path) not in json.dumps(told)
@@ -557,12 +717,22 @@ def test_provenance_of_something_else(archive):
         read_provenance(archive.scenes[0].hrefs["red"])
 
 
-@pytest.mark.parametrize("roi", [(slice(0, 348), slice(0, 348)), (slice(60, 300), slice(90, 348)), (slice(6, 12), slice(200, 206))])
+@pytest.mark.parametrize(
+    "roi",
+    [
+        (slice(0, 348), slice(0, 348)),
+        (slice(60, 300), slice(90, 348)),
+        (slice(6, 12), slice(200, 206)),
+    ],
+)
 def test_lattice_is_the_tiles_own(roi):
     cover = np.zeros((roi[0].stop - roi[0].start, roi[1].stop - roi[1].start), int)
     for block in lattice(roi, 96):
         cover[block] += 1
-        assert all((part.start + frame.start) // 96 == (part.stop - 1 + frame.start) // 96 for part, frame in zip(block, roi, strict=True))
+        assert all(
+            (part.start + frame.start) // 96 == (part.stop - 1 + frame.start) // 96
+            for part, frame in zip(block, roi, strict=True)
+        )
     assert (cover == 1).all()
     assert lattice(whole(tile_grid()), 96) == tiles((348, 348), 96)
 
@@ -588,7 +758,12 @@ def test_scenes_without_a_clear_pixel_are_not_read(tmp_path):
             self.source.close()
 
     path = tmp_path / "a.tif"
-    compose(made.plan(), path, signers={}, open_band=lambda scene, band: Watched(open_raster(scene.hrefs[band]), f"{scene.id} {band}"))
+    compose(
+        made.plan(),
+        path,
+        signers={},
+        open_band=lambda scene, band: Watched(open_raster(scene.hrefs[band]), f"{scene.id} {band}"),
+    )
     assert sorted(place for place in asked if place[0].startswith("S2_01")) == [
         ("S2_01 blue", 96, 96),
         ("S2_01 green", 96, 96),
@@ -608,12 +783,25 @@ def stac_item(scene, grid):
     import pystac
 
     box = grid.geographic_extent
-    item = pystac.Item(scene.id, box.json, list(box.boundingbox.bbox), scene.time, {"proj:code": str(grid.crs)}, collection="sentinel-2-l2a")
+    item = pystac.Item(
+        scene.id,
+        box.json,
+        list(box.boundingbox.bbox),
+        scene.time,
+        {"proj:code": str(grid.crs)},
+        collection="sentinel-2-l2a",
+    )
     for band, href in scene.hrefs.items():
         source = open_raster(href)
-        about = {"proj:shape": list(source.grid.shape), "proj:transform": list(source.grid.transform[:6]), "proj:code": str(grid.crs)}
+        about = {
+            "proj:shape": list(source.grid.shape),
+            "proj:transform": list(source.grid.transform[:6]),
+            "proj:code": str(grid.crs),
+        }
         about["raster:bands"] = [{"data_type": str(source.dtype), "nodata": 0}]
-        asset = pystac.Asset(href, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=about)
+        asset = pystac.Asset(
+            href, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=about
+        )
         item.add_asset(band, asset)
     return item
 
@@ -627,15 +815,30 @@ def test_equals_odc_stac_and_xarray(archive, tmp_path, roi):
 
     items = [stac_item(scene, archive.grid) for scene in archive.scenes]
     plan = archive.plan(roi)
-    cube = odc.stac.load(items, bands=[*BANDS, "scl"], geobox=plan.grid, resampling="nearest", chunks={"x": 128, "y": 128}, groupby="id")
+    cube = odc.stac.load(
+        items,
+        bands=[*BANDS, "scl"],
+        geobox=plan.grid,
+        resampling="nearest",
+        chunks={"x": 128, "y": 128},
+        groupby="id",
+    )
     assert dict(cube.sizes) == {"time": 7, "y": plan.grid.shape[0], "x": plan.grid.shape[1]}
     order = [
-        {scene.time.replace(tzinfo=None): how for scene, how in zip(plan.scenes, plan.radiometry, strict=True)}[time]
+        {
+            scene.time.replace(tzinfo=None): how
+            for scene, how in zip(plan.scenes, plan.radiometry, strict=True)
+        }[time]
         for time in cube.time.values.astype("datetime64[us]").tolist()
     ]
     offset = xarray.DataArray([how.offset for how in order], dims="time")
     clear = ~cube.scl.isin([0, 1, 3, 7, 8, 9, 10])
-    median = (cube[list(BANDS)] + offset).where(clear & (cube[list(BANDS)] > 0)).median("time").compute(scheduler="single-threaded")
+    median = (
+        (cube[list(BANDS)] + offset)
+        .where(clear & (cube[list(BANDS)] > 0))
+        .median("time")
+        .compute(scheduler="single-threaded")
+    )
     values = read(compose(plan, tmp_path / "a.tif", signers=SIGNERS))
     for band, layer in zip(BANDS, values, strict=False):
         np.testing.assert_array_equal(layer, np.floor(np.nan_to_num(median[band].values) + 0.5))
@@ -647,19 +850,40 @@ def test_equals_odc_stac_and_xarray(archive, tmp_path, roi):
 
 
 def plans_of(archive, base=None):
-    """Return one plan per tile and season, all scenes chosen; no choice and no search, which have their own tests."""
+    """Return one plan per tile and season, all scenes chosen; no choice and no search, which have
+    their own tests.
+    """
     from selion.imagery.items import scene_of
     from selion.imagery.providers import find_provider
     from selion.imagery.radiometry import decide
 
-    provider = find_provider({"earth-search": "earth-search", "planetary-computer": "planetary-computer"}[archive.options.layout])
-    scenes = [scene_of(item, provider) for item in archive.items_at(base or str(archive.folder), broken=False)]
+    provider = find_provider(
+        {"earth-search": "earth-search", "planetary-computer": "planetary-computer"}[
+            archive.options.layout
+        ]
+    )
+    scenes = [
+        scene_of(item, provider)
+        for item in archive.items_at(base or str(archive.folder), broken=False)
+    ]
     plans = []
     for tile, grid in archive.tiles.items():
         for season in archive.seasons:
-            chosen = tuple(s for s in scenes if s.tile == tile and season.start <= s.time.date() <= season.end)
+            chosen = tuple(
+                s for s in scenes if s.tile == tile and season.start <= s.time.date() <= season.end
+            )
             how = tuple(decide(scene, provider) for scene in chosen)
-            plans.append(TilePlan(tile, Season(season.name, season.start, season.end), grid, whole(grid), chosen, how, chosen))
+            plans.append(
+                TilePlan(
+                    tile,
+                    Season(season.name, season.start, season.end),
+                    grid,
+                    whole(grid),
+                    chosen,
+                    how,
+                    chosen,
+                )
+            )
     return plans, {provider.name: Anonymous()}
 
 
@@ -668,21 +892,38 @@ def simulated(request, tmp_path_factory):
     from selion.simulation.archive import simulate_archive
 
     south = request.param == "planetary-computer"
-    centre = (30.0, -25.0) if south else (13.0, 51.0)  # 30 degrees east: two zones, southern hemisphere
-    return simulate_archive(tmp_path_factory.mktemp("simulated") / "archive", seed=5, centre=centre, layout=request.param, tile_px=132, n_dates=7, kept=0.5)
+    # 30 degrees east: two zones, southern hemisphere
+    centre = (30.0, -25.0) if south else (13.0, 51.0)
+    return simulate_archive(
+        tmp_path_factory.mktemp("simulated") / "archive",
+        seed=5,
+        centre=centre,
+        layout=request.param,
+        tile_px=132,
+        n_dates=7,
+        kept=0.5,
+    )
 
 
 def test_composites_of_the_simulated_archive_are_its_truth(simulated, tmp_path):
-    """Old and new baselines, partial swaths, clouds: where anything was seen, the composite is the ground without clouds."""
+    """Old and new baselines, partial swaths, clouds: where anything was seen, the composite is the
+    ground without clouds.
+    """
     plans, signers = plans_of(simulated)
     assert len(plans) == 8
-    assert simulated.options.layout != "planetary-computer" or {str(plan.grid.crs) for plan in plans} == {"EPSG:32735", "EPSG:32736"}
+    assert simulated.options.layout != "planetary-computer" or {
+        str(plan.grid.crs) for plan in plans
+    } == {"EPSG:32735", "EPSG:32736"}
     seen = []
     for plan in plans:
-        values = read(compose(plan, tmp_path / f"{plan.tile}_{plan.season.name}.tif", signers=signers))
+        values = read(
+            compose(plan, tmp_path / f"{plan.tile}_{plan.season.name}.tif", signers=signers)
+        )
         truth = read(simulated.truth.tiles[plan.tile, plan.season.name])
         np.testing.assert_array_equal(values[:-1], np.where(values[-1] > 0, truth, 0))
-        clear = read(simulated.truth.clear[plan.tile, plan.season.name])[0].repeat(2, 0).repeat(2, 1)
+        clear = (
+            read(simulated.truth.clear[plan.tile, plan.season.name])[0].repeat(2, 0).repeat(2, 1)
+        )
         np.testing.assert_array_equal(values[-1], clear)
         seen.append((values[-1] > 0).mean())
     assert min(seen) > 0.7

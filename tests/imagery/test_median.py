@@ -9,13 +9,24 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from selion.errors import BadInput
-from selion.imagery.median import BOTH, CHUNK, LARGEST, LEAST, masked_median, merge_exchange, needed, network
+from selion.imagery.median import (
+    BOTH,
+    CHUNK,
+    LARGEST,
+    LEAST,
+    masked_median,
+    merge_exchange,
+    needed,
+    network,
+)
 
 
 def reference(stack):
     """The same by NumPy's masked arrays; halves rounded up."""
     seen = np.ma.masked_equal(stack, 0).astype(np.float64)
-    return np.floor(np.ma.median(seen, axis=0).filled(0) + 0.5).astype(np.uint16), (stack > 0).sum(0).astype(np.uint8)
+    return np.floor(np.ma.median(seen, axis=0).filled(0) + 0.5).astype(np.uint16), (stack > 0).sum(
+        0
+    ).astype(np.uint8)
 
 
 def agrees(stack, **options):
@@ -45,12 +56,25 @@ def test_deep_stacks(views):
     agrees(noise(views, 1, 40, seed=views))
 
 
-@given(arrays(np.uint16, st.tuples(st.integers(1, 45), st.integers(1, 3), st.integers(1, 5)), elements=st.sampled_from([0, 0, 1, 2, 3, 9999, 65534, 65535])))
+@given(
+    arrays(
+        np.uint16,
+        st.tuples(st.integers(1, 45), st.integers(1, 3), st.integers(1, 5)),
+        elements=st.sampled_from([0, 0, 1, 2, 3, 9999, 65534, 65535]),
+    )
+)
 def test_law_of_the_median(stack):
     agrees(stack)
 
 
-@given(arrays(np.uint16, st.tuples(st.integers(1, 25), st.integers(1, 4), st.integers(1, 6)), elements=st.integers(0, 65535)), st.randoms())
+@given(
+    arrays(
+        np.uint16,
+        st.tuples(st.integers(1, 25), st.integers(1, 4), st.integers(1, 6)),
+        elements=st.integers(0, 65535),
+    ),
+    st.randoms(),
+)
 def test_order_of_time_does_not_matter(stack, random):
     order = list(range(len(stack)))
     random.shuffle(order)
@@ -58,7 +82,13 @@ def test_order_of_time_does_not_matter(stack, random):
         np.testing.assert_array_equal(one, other)
 
 
-@given(arrays(np.uint16, st.tuples(st.integers(1, 12), st.integers(1, 3), st.integers(1, 4)), elements=st.integers(0, 300)))
+@given(
+    arrays(
+        np.uint16,
+        st.tuples(st.integers(1, 12), st.integers(1, 3), st.integers(1, 4)),
+        elements=st.integers(0, 300),
+    )
+)
 def test_a_view_of_nothing_changes_nothing(stack):
     wider = np.concatenate([stack, np.zeros_like(stack[:1])])
     for one, other in zip(masked_median(stack), masked_median(wider), strict=True):
@@ -94,7 +124,15 @@ def test_empty_area():
     assert median.shape == count.shape == (0, 4)
 
 
-@pytest.mark.parametrize("stack", [np.zeros((0, 2, 2), np.uint16), np.zeros((256, 1, 1), np.uint16), np.zeros((2, 2), np.uint16), np.zeros((2, 2, 2), np.int16)])
+@pytest.mark.parametrize(
+    "stack",
+    [
+        np.zeros((0, 2, 2), np.uint16),
+        np.zeros((256, 1, 1), np.uint16),
+        np.zeros((2, 2), np.uint16),
+        np.zeros((2, 2, 2), np.int16),
+    ],
+)
 def test_what_is_no_stack_is_refused(stack):
     with pytest.raises(BadInput, match="wanted is"):
         masked_median(stack)
@@ -105,7 +143,10 @@ def test_networks_sort_all_zeros_and_ones(lines):
     """The 0-1 principle: a network that sorts all sequences of zeros and ones sorts everything."""
     values = np.array(list(itertools.product([0, 1], repeat=lines))).T
     for first, second in merge_exchange(lines):
-        values[[first, second]] = np.minimum(values[first], values[second]), np.maximum(values[first], values[second])
+        values[[first, second]] = (
+            np.minimum(values[first], values[second]),
+            np.maximum(values[first], values[second]),
+        )
     np.testing.assert_array_equal(values, np.sort(values, axis=0))
 
 
@@ -115,7 +156,10 @@ def test_what_is_left_out_does_not_reach_the_middle(lines):
     expected = np.sort(values, axis=0)
     pairs, middle = network(lines)
     for first, second, what in pairs:
-        low, high = np.minimum(values[first], values[second]), np.maximum(values[first], values[second])
+        low, high = (
+            np.minimum(values[first], values[second]),
+            np.maximum(values[first], values[second]),
+        )
         if what in (BOTH, LEAST):
             values[first] = low
         if what in (BOTH, LARGEST):

@@ -18,12 +18,15 @@ from selion.grid import photo_grid, tiles, whole
 from selion.imagery.mosaic import Mosaic, read_sheet
 from selion.raster import Source
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 MIDDLE = (12.0, 48.0)
 TARGETS = {
     "utm": "EPSG:32633",
     "mercator": "EPSG:3857",
-    "equal-area": "+proj=laea +lat_0=48 +lon_0=12 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs +type=crs",
+    "equal-area": (
+        "+proj=laea +lat_0=48 +lon_0=12 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs +type=crs"
+    ),
 }
 
 
@@ -42,7 +45,10 @@ def uneven(tmp_path_factory):
 @pytest.fixture(scope="module")
 def seasons(tmp_path_factory):
     folder = tmp_path_factory.mktemp("seasons")
-    return [*four_tiles(folder, season="window_b", gains=(1, 1.03)), *four_tiles(folder, gains=(1, 1.03, 0.98))]
+    return [
+        *four_tiles(folder, season="window_b", gains=(1, 1.03)),
+        *four_tiles(folder, gains=(1, 1.03, 0.98)),
+    ]
 
 
 def read(mosaic):
@@ -56,12 +62,17 @@ def test_the_truth_comes_back(flat, target, resampling, noise):
     mosaic = Mosaic(flat, grid, resampling)
     image, known = read(mosaic), truth(grid, MIDDLE)
     assert isinstance(mosaic, Source)
-    assert mosaic.bands == image.bands == tuple(f"window_a:{name}" for name in ("red", "green", "blue", "nir"))
+    assert (
+        mosaic.bands
+        == image.bands
+        == tuple(f"window_a:{name}" for name in ("red", "green", "blue", "nir"))
+    )
     assert (image.values.dtype, image.valid) == (np.uint16, None)
     off = image.values - known
     assert off.std() < noise
     assert abs(off.mean()) < 0.1
-    one = read(Mosaic(flat[:1], grid, resampling))  # a blend of two resampled images is not worse than one of them
+    # a blend of two resampled images is not worse than one of them
+    one = read(Mosaic(flat[:1], grid, resampling))
     assert off.std() < 1.1 * (one.values - known)[:, one.valid].std()
 
 
@@ -78,7 +89,8 @@ def test_no_edge_is_left(uneven, target):
         on_edge = edges[1:] | edges[:-1] if axis == 1 else edges[:, 1:] | edges[:, :-1]
         assert step[:, on_edge].mean() < 1.05 * step[:, ~on_edge].mean() + 1e-4
         assert step[:, on_edge].max() < 1.3 * step[:, ~on_edge].max()
-    hard = read(Mosaic(uneven, grid, "cubic", fade=1e-3)).values / truth(grid, MIDDLE)  # the measure sees an edge where there is one
+    # the measure sees an edge where there is one
+    hard = read(Mosaic(uneven, grid, "cubic", fade=1e-3)).values / truth(grid, MIDDLE)
     step = np.abs(np.diff(hard, axis=2))
     assert step[:, edges[:, 1:]].max() > 5 * np.abs(np.diff(ratio, axis=2)).max()
 
@@ -101,13 +113,20 @@ def test_a_swath_edge_fades_within_its_tile(tmp_path):
     mosaic = Mosaic([cut_tile, whole_tile], grid, fade=1)
     ratio = read(mosaic).values / values
     step = np.abs(np.diff(ratio[:, 5:-5, 5:-5], axis=2))
-    assert ratio[:, 50, 100].mean() == pytest.approx(1.025, abs=1e-3)  # deep inside, both count alike
+    # deep inside, both count alike
+    assert ratio[:, 50, 100].mean() == pytest.approx(1.025, abs=1e-3)
     assert ratio[:, 200, 300].mean() == pytest.approx(1, abs=1e-3)
-    assert step.max() < 0.025 / 20 + 2 * 0.5 / values.min()  # 2.5 % over 64 pixels, plus rounding; 2.5 % at once without
+    # 2.5 % over 64 pixels, plus rounding; 2.5 % at once without
+    assert step.max() < 0.025 / 20 + 2 * 0.5 / values.min()
 
 
 @settings(max_examples=12, deadline=None)
-@given(data=st.data(), resampling=st.sampled_from(["nearest", "bilinear", "cubic"]), target=st.sampled_from(sorted(TARGETS)), gsd=st.sampled_from([10, 23.7]))
+@given(
+    data=st.data(),
+    resampling=st.sampled_from(["nearest", "bilinear", "cubic"]),
+    target=st.sampled_from(sorted(TARGETS)),
+    gsd=st.sampled_from([10, 23.7]),
+)
 def test_blocks_equal_the_whole(holey, data, resampling, target, gsd):
     size = (int(5300 / gsd), int(5000 / gsd))
     grid = grid_at(TARGETS[target], *MIDDLE, size, pixel=gsd)
@@ -115,11 +134,16 @@ def test_blocks_equal_the_whole(holey, data, resampling, target, gsd):
     image = read(mosaic)
     for _ in range(4):
         top, left = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))
-        roi = slice(top, data.draw(st.integers(top + 1, size[0]))), slice(left, data.draw(st.integers(left + 1, size[1])))
+        roi = (
+            slice(top, data.draw(st.integers(top + 1, size[0]))),
+            slice(left, data.draw(st.integers(left + 1, size[1]))),
+        )
         part = mosaic.read(roi)
         assert part.grid == grid[roi]
         assert np.array_equal(part.values, image.values[:, *roi])
-        assert np.array_equal(np.ones(part.grid.shape, bool) if part.valid is None else part.valid, image.valid[roi])
+        assert np.array_equal(
+            np.ones(part.grid.shape, bool) if part.valid is None else part.valid, image.valid[roi]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +152,23 @@ def holey(tmp_path_factory):
     folder = tmp_path_factory.mktemp("holey")
     random_ = np.random.default_rng(3)
     sheets = []
-    for k, (zone, east, south) in enumerate((("EPSG:32632", -900, -700), ("EPSG:32633", 900, -300), ("EPSG:32633", 100, 900))):
+    for k, (zone, east, south) in enumerate(
+        (("EPSG:32632", -900, -700), ("EPSG:32633", 900, -300), ("EPSG:32633", 100, 900))
+    ):
         grid = grid_at(zone, *MIDDLE, (300, 310), east=east, south=south)
         seen = np.add.outer(np.arange(300) * (0.3 + k), np.arange(310)) < 400
         seen[60:150, 120:200] = False
         seen &= random_.random(seen.shape) > 0.002
         counts = np.where(seen, random_.integers(1, 9, seen.shape), 0)
-        sheets.append(write_sheet(folder / f"{k}.tif", grid, random_.integers(1, 4000, (4, 300, 310)) * seen, tile=f"T{k}", counts=counts))
+        sheets.append(
+            write_sheet(
+                folder / f"{k}.tif",
+                grid,
+                random_.integers(1, 4000, (4, 300, 310)) * seen,
+                tile=f"T{k}",
+                counts=counts,
+            )
+        )
     return sheets
 
 
@@ -147,7 +181,9 @@ def test_tilings_and_orders_give_the_same_bytes(seasons, block):
     mosaic = pickle.loads(pickle.dumps(Mosaic(shuffled, grid, "cubic", counts=True)))
     values = np.zeros_like(image.values)
     with ThreadPoolExecutor(3) as pool:
-        for roi, part in zip(tiles((260, 300), block), pool.map(mosaic.read, tiles((260, 300), block)), strict=True):
+        for roi, part in zip(
+            tiles((260, 300), block), pool.map(mosaic.read, tiles((260, 300), block)), strict=True
+        ):
             values[:, *roi] = part.values
     assert np.array_equal(values, image.values)
 
@@ -156,8 +192,13 @@ def test_seasons_side_by_side(seasons):
     grid = grid_at("EPSG:32633", *MIDDLE, (500, 500))
     mosaic = Mosaic(seasons, grid, counts=True)
     image = read(mosaic)
-    assert mosaic.bands == tuple(f"{season}:{name}" for season in ("window_a", "window_b") for name in ("red", "green", "blue", "nir", "count"))
-    assert np.array_equal(image.values[5:9], read(Mosaic(seasons[:2], grid)).values)  # window_b was given first
+    assert mosaic.bands == tuple(
+        f"{season}:{name}"
+        for season in ("window_a", "window_b")
+        for name in ("red", "green", "blue", "nir", "count")
+    )
+    # window_b was given first
+    assert np.array_equal(image.values[5:9], read(Mosaic(seasons[:2], grid)).values)
     assert np.array_equal(image.values[:4], read(Mosaic(seasons[2:], grid)).values)
     both = (image.values[4] > 0) & (image.values[9] > 0)
     assert np.array_equal(image.valid, both)
@@ -175,22 +216,40 @@ def test_a_tile_on_its_own_grid_is_itself(holey, resampling):
     assert np.array_equal(image.values, values)
     assert np.array_equal(image.valid, values[0] > 0)
     padded = sheet.grid.pad(7)
-    assert np.array_equal(read(Mosaic([holey[1]], padded, resampling, counts=True)).values[:, 7:-7, 7:-7], values)
+    assert np.array_equal(
+        read(Mosaic([holey[1]], padded, resampling, counts=True)).values[:, 7:-7, 7:-7], values
+    )
 
 
 def test_north_and_south_of_the_equator_are_one_lattice(tmp_path):
-    north, south = (grid_at(zone, 13.0, 0.0, (200, 200), south=metres) for zone, metres in (("EPSG:32633", -500), ("EPSG:32733", 500)))
-    sheets = [write_sheet(tmp_path / f"{k}.tif", grid, truth(grid, (13.0, 0.0)), tile=str(k)) for k, grid in enumerate((north, south))]
+    north, south = (
+        grid_at(zone, 13.0, 0.0, (200, 200), south=metres)
+        for zone, metres in (("EPSG:32633", -500), ("EPSG:32733", 500))
+    )
+    sheets = [
+        write_sheet(tmp_path / f"{k}.tif", grid, truth(grid, (13.0, 0.0)), tile=str(k))
+        for k, grid in enumerate((north, south))
+    ]
     for zone in ("EPSG:32633", "EPSG:32733"):
         grid = grid_at(zone, 13.0, 0.0, (300, 200))
         mosaic = Mosaic(sheets, grid, "cubic")
-        assert all(at.shift is not None for at in mosaic.placements)  # 10 000 km are a whole number of pixels
+        # 10 000 km are a whole number of pixels
+        assert all(at.shift is not None for at in mosaic.placements)
         image = read(mosaic)
         assert image.valid is None
         assert np.abs(image.values - truth(grid, (13.0, 0.0))).max() <= 0.51
 
 
-@pytest.mark.parametrize("crs", ["EPSG:32660", "EPSG:32601", "EPSG:3857", "EPSG:4326", "+proj=laea +lat_0=10 +lon_0=180 +datum=WGS84 +units=m +type=crs"])
+@pytest.mark.parametrize(
+    "crs",
+    [
+        "EPSG:32660",
+        "EPSG:32601",
+        "EPSG:3857",
+        "EPSG:4326",
+        "+proj=laea +lat_0=10 +lon_0=180 +datum=WGS84 +units=m +type=crs",
+    ],
+)
 def test_over_the_antimeridian(tmp_path, crs):
     middle = (180.0, 10.0)
     sheets = []
@@ -198,7 +257,8 @@ def test_over_the_antimeridian(tmp_path, crs):
         grid = grid_at(zone, *middle, (250, 250), east=east)
         sheets.append(write_sheet(tmp_path / f"{k}.tif", grid, truth(grid, middle), tile=str(k)))
     degrees = crs == "EPSG:4326"
-    grid = grid_at(crs, 179.9999999, 10.0, (200, 330), pixel=9e-5 if degrees else 10)  # x goes on beyond 180 degrees
+    # x goes on beyond 180 degrees
+    grid = grid_at(crs, 179.9999999, 10.0, (200, 330), pixel=9e-5 if degrees else 10)
     image = read(Mosaic(sheets, grid, "cubic"))
     assert image.valid is None
     off = image.values - truth(grid, middle)
@@ -212,7 +272,15 @@ def test_gdal_says_the_same(flat, resampling):
     ours = read(Mosaic(flat[:1], grid, resampling))
     with rasterio.open(flat[0]) as file:
         how = rasterio.enums.Resampling[resampling]
-        with WarpedVRT(file, crs="EPSG:3857", transform=grid.transform, width=200, height=200, resampling=how, tolerance=0.001) as warped:
+        with WarpedVRT(
+            file,
+            crs="EPSG:3857",
+            transform=grid.transform,
+            width=200,
+            height=200,
+            resampling=how,
+            tolerance=0.001,
+        ) as warped:
             theirs = warped.read([1, 2, 3, 4]).astype(float)
     off = ours.values - theirs
     assert ours.valid is None
@@ -276,14 +344,26 @@ def test_what_is_said_about_it(seasons):
     mosaic = Mosaic(seasons, grid)
     told = json.loads(mosaic.tags["SELION_MOSAIC"])
     assert mosaic.tags["datetime"] == "2024-05-12T10:00:00+00:00"
-    assert [(sheet["tile"], sheet["season"]) for sheet in told["sheets"]] == [(f"T{k}", s) for s, n in (("window_a", 3), ("window_b", 2)) for k in range(n)]
+    assert [(sheet["tile"], sheet["season"]) for sheet in told["sheets"]] == [
+        (f"T{k}", s) for s, n in (("window_a", 3), ("window_b", 2)) for k in range(n)
+    ]
     assert told["sheets"][1]["last"] == "2024-05-11T10:00:00+00:00"
     assert told["sheets"][1]["composite"]["scenes"][0]["id"] == "S2_T1"
     assert told["software"].startswith("selion ")
     corner = read_sheet(seasons[1]).grid.boundingbox
     assert [corner.left, corner.top] in told["sheets"][1]["outline"]
     assert Mosaic(seasons[::-1], grid).key == mosaic.key
-    assert len({mosaic.key, Mosaic(seasons, grid, "cubic").key, Mosaic(seasons[1:], grid).key, Mosaic(seasons, grid[1:, :]).key}) == 4
+    assert (
+        len(
+            {
+                mosaic.key,
+                Mosaic(seasons, grid, "cubic").key,
+                Mosaic(seasons[1:], grid).key,
+                Mosaic(seasons, grid[1:, :]).key,
+            }
+        )
+        == 4
+    )
 
 
 def test_refusals(flat, tmp_path):
@@ -298,7 +378,9 @@ def test_refusals(flat, tmp_path):
         Mosaic(flat, grid).read((slice(0, 51), slice(0, 5)))
     from selion.store import create_cog
 
-    with create_cog(tmp_path / "plain.tif", grid, ("red", "green", "blue", "nir"), np.uint16, nodata=0) as sink:
+    with create_cog(
+        tmp_path / "plain.tif", grid, ("red", "green", "blue", "nir"), np.uint16, nodata=0
+    ) as sink:
         sink.write(whole(grid), np.ones((4, 50, 50), np.uint16))
     with pytest.raises(BadInput, match="of which season"):
         read_sheet(tmp_path / "plain.tif")

@@ -11,7 +11,8 @@ from selion.grid import ground_sampling_distance
 from selion.imagery.area import read_area
 from selion.imagery.target import equal_area_crs, period, target_grid, utm_crs
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 
 def epsg(grid):
@@ -59,9 +60,20 @@ def test_the_area_lies_inside_on_the_lattice(west, south, width, height, crs, gs
     assert grid.transform.c / pixel == pytest.approx(round(grid.transform.c / pixel), abs=1e-6)
     assert grid.transform.f / pixel == pytest.approx(round(grid.transform.f / pixel), abs=1e-6)
     along = np.linspace(0, 1, 23)
-    lon = np.concatenate([west + width * along, west + width * along, np.full(23, west), np.full(23, west + width)])
-    lat = np.concatenate([np.full(23, south), np.full(23, south + height), south + height * along, south + height * along])
-    x, y = Transformer.from_crs("OGC:CRS84", grid.crs.to_wkt(), always_xy=True).transform((lon + 180) % 360 - 180, lat)
+    lon = np.concatenate(
+        [west + width * along, west + width * along, np.full(23, west), np.full(23, west + width)]
+    )
+    lat = np.concatenate(
+        [
+            np.full(23, south),
+            np.full(23, south + height),
+            south + height * along,
+            south + height * along,
+        ]
+    )
+    x, y = Transformer.from_crs("OGC:CRS84", grid.crs.to_wkt(), always_xy=True).transform(
+        (lon + 180) % 360 - 180, lat
+    )
     around = period(grid.crs)
     middle = grid.transform.c + pixel * grid.shape[1] / 2
     x = x if around is None else x - around * np.round((x - middle) / around)
@@ -75,11 +87,17 @@ def test_the_area_lies_inside_on_the_lattice(west, south, width, height, crs, gs
 
 
 def test_neighbours_share_the_lattice():
-    one, other = (target_grid(read_area(box)) for box in ((12.1, 47, 12.3, 47.1), (12.2003, 47.05, 12.9, 47.2)))
+    one, other = (
+        target_grid(read_area(box))
+        for box in ((12.1, 47, 12.3, 47.1), (12.2003, 47.05, 12.9, 47.2))
+    )
     assert one.crs == other.crs
     assert (one.transform.c - other.transform.c) % 10 == 0
     assert (one.transform.f - other.transform.f) % 10 == 0
-    one, other = (target_grid(read_area(box), "equal-area") for box in ((12.1, 47, 12.3, 47.1), (12.2003, 47.05, 12.6, 47.2)))
+    one, other = (
+        target_grid(read_area(box), "equal-area")
+        for box in ((12.1, 47, 12.3, 47.1), (12.2003, 47.05, 12.6, 47.2))
+    )
     assert one.crs == other.crs
 
 
@@ -99,11 +117,18 @@ def test_what_ten_metres_are():
         assert ground_sampling_distance(target_grid(area, crs)) == pytest.approx(10, rel=2e-3)
     paper = target_grid(area, "EPSG:3857")
     assert paper.transform.a == 10
-    assert ground_sampling_distance(paper) == pytest.approx(10 * np.cos(np.radians(60.05)), rel=5e-3)
+    assert ground_sampling_distance(paper) == pytest.approx(
+        10 * np.cos(np.radians(60.05)), rel=5e-3
+    )
     for crs in ("EPSG:3857", "EPSG:4326", "EPSG:6933"):
-        assert ground_sampling_distance(target_grid(area, crs, ground=True)) == pytest.approx(10, rel=2e-3)
+        assert ground_sampling_distance(target_grid(area, crs, ground=True)) == pytest.approx(
+            10, rel=2e-3
+        )
     assert target_grid(area, "EPSG:4326").transform.a == pytest.approx(8.983152841e-5)
-    assert target_grid(read_area((-121, 40, -120.9, 40.1)), "EPSG:2225", 9.144).transform.a == pytest.approx(30, rel=1e-5)  # US survey feet
+    # US survey feet
+    assert target_grid(
+        read_area((-121, 40, -120.9, 40.1)), "EPSG:2225", 9.144
+    ).transform.a == pytest.approx(30, rel=1e-5)
 
 
 def test_over_the_antimeridian_x_goes_on():

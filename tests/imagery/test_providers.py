@@ -18,7 +18,10 @@ def test_known_providers_are_complete(name):
     assert provider.url.startswith("https://")
     assert set(provider.assets) == set(BANDS)
     assert {"tile", "baseline", "cloud", "orbit"} <= set(provider.properties)
-    assert all(isinstance(names, tuple) and names for names in (*provider.assets.values(), *provider.properties.values()))
+    assert all(
+        isinstance(names, tuple) and names
+        for names in (*provider.assets.values(), *provider.properties.values())
+    )
     assert set(provider.offset) == set(provider.collections)
     assert set(provider.offset.values()) <= {"kept", "flag"}
     assert "flag" not in provider.offset.values() or provider.properties["offset_applied"]
@@ -50,7 +53,10 @@ def test_addresses():
     assert provider.collections == ()
     assert provider.offset == {}
     assert provider.signing == "none"
-    assert find_provider("http://localhost:8080/catalog.json").url == "http://localhost:8080/catalog.json"
+    assert (
+        find_provider("http://localhost:8080/catalog.json").url
+        == "http://localhost:8080/catalog.json"
+    )
     assert find_provider("cdse", collections=["sentinel-2-l1c"]).collections == ("sentinel-2-l1c",)
 
 
@@ -78,7 +84,10 @@ def test_paths(tmp_path):
     assert find_provider(inner).url == str(inner / "collection.json")
 
 
-@pytest.mark.parametrize(("given", "near"), [("earth-serch", "earth-search"), ("planetary", "planetary-computer"), ("cds", "cdse")])
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [("earth-serch", "earth-search"), ("planetary", "planetary-computer"), ("cds", "cdse")],
+)
 def test_unknown_names_offer_the_nearest(given, near):
     with pytest.raises(UnknownName, match=near):
         find_provider(given)

@@ -1,4 +1,6 @@
-"""Digital numbers to reflectance: baselines, flags of all providers, wrong flags, the darkest pixels, real scenes."""
+"""Digital numbers to reflectance: baselines, flags of all providers, wrong flags, the darkest
+pixels, real scenes.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +18,12 @@ from selion.imagery.radiometry import Radiometry, check_dark, decide, parse_base
 from selion.imagery.scene import Scene
 from selion.store import open_raster
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 SATELLITE = Path(__file__).resolve().parents[3] / "shared" / "data" / "satellite"
-EARTH, PLANETARY, CDSE = (find_provider(name) for name in ("earth-search", "planetary-computer", "cdse"))
+EARTH, PLANETARY, CDSE = (
+    find_provider(name) for name in ("earth-search", "planetary-computer", "cdse")
+)
 APPLIED = "earthsearch:boa_offset_applied"
 
 
@@ -26,13 +31,25 @@ def scene(provider, baseline, collection="sentinel-2-l2a", year=2024, offset=Non
     offsets = {} if offset is None else dict.fromkeys(("red", "green", "blue", "nir"), offset)
     more = {"collection": collection, "offsets": offsets, **properties}
     name = provider.name if provider else "elsewhere"
-    return Scene("S2", "33UUP", datetime(year, 5, 1, tzinfo=UTC), name, {}, {}, baseline=baseline, properties=more)
+    return Scene(
+        "S2",
+        "33UUP",
+        datetime(year, 5, 1, tzinfo=UTC),
+        name,
+        {},
+        {},
+        baseline=baseline,
+        properties=more,
+    )
 
 
 # conversion
 
 
-@given(arrays(np.uint16, array_shapes(max_dims=3), elements=st.integers(0, 65535)), st.sampled_from([0, -1000, -500, 300]))
+@given(
+    arrays(np.uint16, array_shapes(max_dims=3), elements=st.integers(0, 65535)),
+    st.sampled_from([0, -1000, -500, 300]),
+)
 def test_conversion(numbers, offset):
     found = Radiometry(offset)(numbers)
     assert found.dtype == np.uint16
@@ -41,10 +58,15 @@ def test_conversion(numbers, offset):
     assert np.array_equal(found[numbers > 0], expected[numbers > 0])
 
 
-@given(arrays(np.int32, 20, elements=st.integers(-5, 100000)), st.sampled_from([0.0001, 0.00005, 0.0002]))
+@given(
+    arrays(np.int32, 20, elements=st.integers(-5, 100000)),
+    st.sampled_from([0.0001, 0.00005, 0.0002]),
+)
 def test_conversion_of_other_types_and_scales(numbers, scale):
     found = Radiometry(-1000, scale)(numbers)
-    expected = np.where(numbers > 0, np.clip((numbers.astype(float) - 1000) * scale * 10000, 1, 65535), 0)
+    expected = np.where(
+        numbers > 0, np.clip((numbers.astype(float) - 1000) * scale * 10000, 1, 65535), 0
+    )
     assert np.abs(found - expected).max() <= 0.5 + 1e-9
 
 
@@ -60,24 +82,92 @@ def test_reflectances_are_refused():
     ("provider", "given", "offset", "why", "doubt"),
     [
         (EARTH, {"baseline": "02.14", APPLIED: False}, 0, "02.14 adds nothing", ""),
-        (EARTH, {"baseline": "02.14", "offset": -0.1}, 0, "adds nothing", ""),  # what Earth Search declares there is known to be noise
-        (EARTH, {"baseline": "05.09", APPLIED: True, "offset": -0.1}, 0, "subtracted already", "known to be wrong"),
-        (EARTH, {"baseline": "05.11", APPLIED: False, "offset": -0.1}, -1000, "has not been subtracted", "known to be wrong"),
-        (EARTH, {"baseline": "05.10", "collection": "sentinel-2-c1-l2a", "offset": -0.1}, -1000, "delivers the numbers as they are", ""),
-        (EARTH, {"baseline": "05.00", "collection": "sentinel-2-c1-l2a", "year": 2018}, -1000, "delivers the numbers as they are", ""),  # reprocessed
+        # what Earth Search declares there is known to be noise
+        (EARTH, {"baseline": "02.14", "offset": -0.1}, 0, "adds nothing", ""),
+        (
+            EARTH,
+            {"baseline": "05.09", APPLIED: True, "offset": -0.1},
+            0,
+            "subtracted already",
+            "known to be wrong",
+        ),
+        (
+            EARTH,
+            {"baseline": "05.11", APPLIED: False, "offset": -0.1},
+            -1000,
+            "has not been subtracted",
+            "known to be wrong",
+        ),
+        (
+            EARTH,
+            {"baseline": "05.10", "collection": "sentinel-2-c1-l2a", "offset": -0.1},
+            -1000,
+            "delivers the numbers as they are",
+            "",
+        ),
+        # reprocessed
+        (
+            EARTH,
+            {"baseline": "05.00", "collection": "sentinel-2-c1-l2a", "year": 2018},
+            -1000,
+            "delivers the numbers as they are",
+            "",
+        ),
         (PLANETARY, {"baseline": "04.00"}, -1000, "04.00 adds 1000, and planetary-computer", ""),
         (PLANETARY, {"baseline": "05.09", "year": 2019}, -1000, "as they are", ""),
         (PLANETARY, {"baseline": "03.01"}, 0, "adds nothing", ""),
-        (PLANETARY, {"baseline": None, "year": 2023}, -1000, "names no processing baseline", "guess"),
-        (PLANETARY, {"baseline": None, "year": 2020}, 0, "names no processing baseline", "reprocessed"),
+        (
+            PLANETARY,
+            {"baseline": None, "year": 2023},
+            -1000,
+            "names no processing baseline",
+            "guess",
+        ),
+        (
+            PLANETARY,
+            {"baseline": None, "year": 2020},
+            0,
+            "names no processing baseline",
+            "reprocessed",
+        ),
         (CDSE, {"baseline": "05.11", "offset": -0.1}, -1000, "cdse", ""),
-        (CDSE, {"baseline": "05.11", "offset": 0}, -1000, "cdse", "declares that nothing was added"),
-        (CDSE, {"baseline": "02.07", "offset": -0.1}, 0, "adds nothing", "such a baseline has none"),
+        (
+            CDSE,
+            {"baseline": "05.11", "offset": 0},
+            -1000,
+            "cdse",
+            "declares that nothing was added",
+        ),
+        (
+            CDSE,
+            {"baseline": "02.07", "offset": -0.1},
+            0,
+            "adds nothing",
+            "such a baseline has none",
+        ),
         (None, {"baseline": "05.09", "offset": -0.1}, -1000, "declares an offset of -1000", ""),
-        (None, {"baseline": "05.09", "offset": 0}, 0, "declares an offset of 0", "05.09 adds 1000, but"),
+        (
+            None,
+            {"baseline": "05.09", "offset": 0},
+            0,
+            "declares an offset of 0",
+            "05.09 adds 1000, but",
+        ),
         (None, {"baseline": "05.09"}, -1000, "05.09 adds 1000", "not known"),
-        (None, {"baseline": "05.09", APPLIED: "true"}, 0, "subtracted already", "known to be wrong"),
-        (None, {"baseline": "05.09", "sentinel:boa_offset_applied": True}, 0, "subtracted already", ""),
+        (
+            None,
+            {"baseline": "05.09", APPLIED: "true"},
+            0,
+            "subtracted already",
+            "known to be wrong",
+        ),
+        (
+            None,
+            {"baseline": "05.09", "sentinel:boa_offset_applied": True},
+            0,
+            "subtracted already",
+            "",
+        ),
         (None, {"baseline": "garbage", "offset": -0.1}, -1000, "declares", ""),
     ],
 )
@@ -96,7 +186,12 @@ def test_bands_with_different_offsets_are_doubted():
 
 @given(st.integers(0, 12), st.integers(0, 99))
 def test_baselines(major, minor):
-    assert parse_baseline(f"{major:02}.{minor:02}") == parse_baseline(f"N{major:02}{minor:02}") == parse_baseline(f" {major}.{minor:02} ") == (major, minor)
+    assert (
+        parse_baseline(f"{major:02}.{minor:02}")
+        == parse_baseline(f"N{major:02}{minor:02}")
+        == parse_baseline(f" {major}.{minor:02} ")
+        == (major, minor)
+    )
 
 
 def test_baselines_that_are_none():
@@ -129,7 +224,10 @@ def numbers(values, added):
 
 @pytest.mark.parametrize("added", [0, 1000])
 @pytest.mark.parametrize("flag", [0, -1000])
-@pytest.mark.parametrize("kind", [{}, {"green": 0.05, "water": 0}, {"green": 0, "water": 0.1}, {"green": 0.9, "water": 0}])
+@pytest.mark.parametrize(
+    "kind",
+    [{}, {"green": 0.05, "water": 0}, {"green": 0, "water": 0.1}, {"green": 0.9, "water": 0}],
+)
 def test_pixels_confirm_or_correct(added, flag, kind):
     values, wet = landscape(**kind)
     found = check_dark(numbers(values, added), Radiometry(flag, why="the flag says so"), water=wet)
@@ -138,7 +236,11 @@ def test_pixels_confirm_or_correct(added, flag, kind):
         assert "sun glint" in found.doubt
         return
     assert found.offset == -added
-    assert found.why.startswith("the flag says so; the pixels agree") if flag == -added else "although the flag says so" in found.why
+    assert (
+        found.why.startswith("the flag says so; the pixels agree")
+        if flag == -added
+        else "although the flag says so" in found.why
+    )
     assert bool(found.doubt) == (flag != -added)
 
 
@@ -146,9 +248,18 @@ def test_pixels_confirm_or_correct(added, flag, kind):
 @pytest.mark.parametrize("added", [0, 1000])
 @pytest.mark.parametrize("kind", ["desert", "snow", "salt"])
 def test_where_nothing_is_dark_the_flag_stays(kind, added, flag):
-    level = {"desert": (3300, 1500, 4000), "snow": (8500, 9000, 8000), "salt": (5500, 5000, 5800)}[kind]
-    values = {band: RNG.normal(middle, 150, (100, 100)) for band, middle in zip(("red", "blue", "nir"), level, strict=True)}
-    found = check_dark(numbers(values, added), Radiometry(flag, why="flag", doubt="old"), water=np.zeros((100, 100), bool))
+    level = {"desert": (3300, 1500, 4000), "snow": (8500, 9000, 8000), "salt": (5500, 5000, 5800)}[
+        kind
+    ]
+    values = {
+        band: RNG.normal(middle, 150, (100, 100))
+        for band, middle in zip(("red", "blue", "nir"), level, strict=True)
+    }
+    found = check_dark(
+        numbers(values, added),
+        Radiometry(flag, why="flag", doubt="old"),
+        water=np.zeros((100, 100), bool),
+    )
     assert found.offset == flag
     assert found.doubt == "old; there are no dark pixels to check it by"
 
@@ -163,7 +274,10 @@ def test_clouds_and_borders_are_not_looked_at():
     for band in dark:
         dark[band][~clear] = 0
     assert check_dark(dark, Radiometry(0, why="flag"), water=wet).offset == -1000
-    assert "only 0 clear pixels" in check_dark(dark, Radiometry(-1000), clear=np.zeros_like(clear)).doubt
+    assert (
+        "only 0 clear pixels"
+        in check_dark(dark, Radiometry(-1000), clear=np.zeros_like(clear)).doubt
+    )
 
 
 def test_contradicting_witnesses_change_nothing():
@@ -189,7 +303,9 @@ def test_two_providers_agree_whatever_their_flags_say():
         (PLANETARY, "03.00", "sentinel-2-l2a", 0, {}),
     ):
         raw = numbers(values, added)
-        how = check_dark(raw, decide(scene(provider, baseline, collection, **said), provider), water=wet)
+        how = check_dark(
+            raw, decide(scene(provider, baseline, collection, **said), provider), water=wet
+        )
         assert np.array_equal(how(raw["red"]), truth), (provider.name, said)
 
 
@@ -201,28 +317,43 @@ def read(path):
     return source.read(whole(source.grid)).values
 
 
-@pytest.mark.skipif(not (SATELLITE / "s2_unlabelled" / "ftw_inn_pair").is_dir(), reason="shared/data/satellite is not there")
+@pytest.mark.skipif(
+    not (SATELLITE / "s2_unlabelled" / "ftw_inn_pair").is_dir(),
+    reason="shared/data/satellite is not there",
+)
 @pytest.mark.parametrize("window", [0, 4])
 def test_real_pair_of_the_inn_valley(window):
     """Numbers without the offset; with 1000 added it is what another provider sends."""
-    bands = read(SATELLITE / "s2_unlabelled" / "ftw_inn_pair" / "s2_pair_8band.tif")[window : window + 4]
+    bands = read(SATELLITE / "s2_unlabelled" / "ftw_inn_pair" / "s2_pair_8band.tif")[
+        window : window + 4
+    ]
     for added in (0, 1000):
-        raw = {band: np.where(bands[k] > 0, bands[k] + np.uint16(added), 0) for band, k in (("red", 0), ("blue", 2), ("nir", 3))}
+        raw = {
+            band: np.where(bands[k] > 0, bands[k] + np.uint16(added), 0)
+            for band, k in (("red", 0), ("blue", 2), ("nir", 3))
+        }
         for flag in (0, -1000):
             assert check_dark(raw, Radiometry(flag)).offset == -added
             coarse = {band: layer[::16, ::16] for band, layer in raw.items()}
             assert check_dark(coarse, Radiometry(flag)).offset == -added
 
 
-@pytest.mark.skipif(not (SATELLITE / "clouds" / "s2_l2a_29RKH_overview").is_dir(), reason="shared/data/satellite/clouds is not there")
+@pytest.mark.skipif(
+    not (SATELLITE / "clouds" / "s2_l2a_29RKH_overview").is_dir(),
+    reason="shared/data/satellite/clouds is not there",
+)
 def test_real_desert_cannot_tell():
-    """29RKH, Sahara, baseline before 04.00: the darkest of a million pixels is 951, so that nothing may be concluded."""
+    """29RKH, Sahara, baseline before 04.00: the darkest of a million pixels is 951, so that nothing
+    may be concluded.
+    """
     folder = SATELLITE / "clouds" / "s2_l2a_29RKH_overview"
     codes = read(folder / "SCL.tif")[0].repeat(2, 0).repeat(2, 1)
     raw = {"red": read(folder / "B04.tif")[0], "nir": read(folder / "B08.tif")[0]}
     for added in (0, 1000):
         for flag in (0, -1000):
             there = {band: layer + np.uint16(added) for band, layer in raw.items()}
-            found = check_dark(there, Radiometry(flag, why="flag"), np.isin(codes, (2, 4, 5, 6, 11)), codes == 6)
+            found = check_dark(
+                there, Radiometry(flag, why="flag"), np.isin(codes, (2, 4, 5, 6, 11)), codes == 6
+            )
             assert found.offset == flag
             assert "no dark pixels" in found.doubt

@@ -21,7 +21,8 @@ from selion.imagery.scene import Scene
 from selion.imagery.signing import Anonymous, SasSigner
 from stac_server import StacServer
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 GRID = GeoBox((1098, 1098), Affine(20, 0, 300000, 0, -20, 5000040), "EPSG:32633")
 RNG = np.random.default_rng(0)
 CODES = RNG.integers(1, 12, (1, 1098, 1098)).astype("uint8")
@@ -47,7 +48,14 @@ def server(folder):
 
 def scene(root, **hrefs):
     hrefs = {"scl": f"{root}/SCL.tif", **{band: f"{root}/{name}" for band, name in hrefs.items()}}
-    return Scene("S2A_33UUP_20240502", "33UUP", datetime(2024, 5, 2, 10, tzinfo=UTC), "simulated", hrefs, {"type": "Polygon", "coordinates": []})
+    return Scene(
+        "S2A_33UUP_20240502",
+        "33UUP",
+        datetime(2024, 5, 2, 10, tzinfo=UTC),
+        "simulated",
+        hrefs,
+        {"type": "Polygon", "coordinates": []},
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -70,14 +78,25 @@ def test_local_files_need_no_signer(folder):
     assert np.array_equal(source.read(whole(GRID)).values, CODES)
 
 
-@pytest.mark.parametrize(("coarse", "size"), [(20, 1098), (39, 1098), (40, 549), (80, 274), (160, 137), (161, 137), (320, 68), (5000, 68)])
+@pytest.mark.parametrize(
+    ("coarse", "size"),
+    [(20, 1098), (39, 1098), (40, 549), (80, 274), (160, 137), (161, 137), (320, 68), (5000, 68)],
+)
 def test_coarse_takes_the_smallest_overview_that_is_fine_enough(folder, coarse, size):
     found = store.open_raster(folder / "SCL.tif", coarse=coarse)
     assert found.grid.shape == (size, size)
     assert np.allclose(found.grid.extent.boundingbox.bbox, GRID.extent.boundingbox.bbox)
     pixels = found.read(whole(found.grid)).values
-    place = (np.arange(size) * 1098 / size).astype(int)  # nearest: each pixel of the overview is one of those that it covers
-    near = np.stack([CODES[0][np.ix_(place + dy, place + dx)] for dy in range(-(-1098 // size)) for dx in range(-(-1098 // size)) if max(dy, dx) + place[-1] < 1098])
+    # nearest: each pixel of the overview is one of those that it covers
+    place = (np.arange(size) * 1098 / size).astype(int)
+    near = np.stack(
+        [
+            CODES[0][np.ix_(place + dy, place + dx)]
+            for dy in range(-(-1098 // size))
+            for dx in range(-(-1098 // size))
+            if max(dy, dx) + place[-1] < 1098
+        ]
+    )
     assert (near == pixels[0]).any(0).mean() > 0.95
 
 
@@ -92,10 +111,14 @@ def test_coarse_reads_a_fraction_of_the_bytes(server):
 
 
 def test_coarse_source_survives_pickling(server):
-    source = pickle.loads(pickle.dumps(open_band(scene(server.cogs), "scl", Anonymous(), coarse=80)))
+    source = pickle.loads(
+        pickle.dumps(open_band(scene(server.cogs), "scl", Anonymous(), coarse=80))
+    )
     again = open_band(scene(server.cogs), "scl", Anonymous(), coarse=80)
     assert source.grid == again.grid != GRID
-    assert np.array_equal(source.read(whole(source.grid)).values, again.read(whole(source.grid)).values)
+    assert np.array_equal(
+        source.read(whole(source.grid)).values, again.read(whole(source.grid)).values
+    )
 
 
 # signatures
@@ -139,27 +162,41 @@ def test_many_threads_renew_once(folder):
         signer = CountingSigner(server, [0.6, 60])
         source = open_band(scene(server.cogs), "scl", signer, patience=QUICK)
         time.sleep(0.7)
-        rois = [(slice(y, y + 90), slice(x, x + 90)) for y in range(0, 1000, 250) for x in range(0, 1000, 250)]
+        rois = [
+            (slice(y, y + 90), slice(x, x + 90))
+            for y in range(0, 1000, 250)
+            for x in range(0, 1000, 250)
+        ]
         with ThreadPoolExecutor(8) as threads:
             found = list(threads.map(source.read, rois))
-        assert all(np.array_equal(part.values, CODES[:, *roi]) for part, roi in zip(found, rois, strict=True))
+        assert all(
+            np.array_equal(part.values, CODES[:, *roi])
+            for part, roi in zip(found, rois, strict=True)
+        )
         assert signer.calls["renewed"] == 1
 
 
 def test_tokens_of_an_archive(folder):
-    with StacServer(folder=folder, signed=True, lifetime=1.0, reported=3600) as server:  # it promises more than it keeps
+    # it promises more than it keeps
+    with StacServer(folder=folder, signed=True, lifetime=1.0, reported=3600) as server:
         signer = SasSigner(f"{server.url}/api/sas/v1/token", hosts=(server.host,))
         source = open_band(scene(server.cogs), "scl", signer, patience=QUICK)
         time.sleep(1.1)
         roi = slice(900, 1098), slice(0, 1098)
         assert np.array_equal(source.read(roi).values, CODES[:, *roi])
-        assert server.asked["/api/sas/v1/token/127/cogs"] + sum(n for path, n in server.asked.items() if "token" in path) >= 2
+        assert (
+            server.asked["/api/sas/v1/token/127/cogs"]
+            + sum(n for path, n in server.asked.items() if "token" in path)
+            >= 2
+        )
 
 
 def test_refused_without_cure_is_said_without_the_signature(folder):
     with StacServer(folder=folder, signed=True) as server:
         for signer in (CountingSigner(server, [-5]), Anonymous()):
-            with pytest.raises(UnreadableFile, match=r"Band scl of scene S2A_33UUP_20240502 .*refuses.*403") as caught:
+            with pytest.raises(
+                UnreadableFile, match=r"Band scl of scene S2A_33UUP_20240502 .*refuses.*403"
+            ) as caught:
                 open_band(scene(server.cogs), "scl", signer, patience=QUICK)
             assert "sig=" not in str(caught.value)
             assert caught.value.__cause__ is None
@@ -178,7 +215,9 @@ def test_store_hides_signatures_too(folder):
 
 
 def test_refusal_is_not_remembered(server):
-    """GDAL keeps failures by name for the life of the process; a server that was busy for a moment must not stay so."""
+    """GDAL keeps failures by name for the life of the process; a server that was busy for a moment
+    must not stay so.
+    """
     server.inject("/cogs/SCL.tif", times=None, status=503)
     with pytest.raises(UnreadableFile, match=r"too busy \(HTTP 503\)"):
         open_band(scene(server.cogs), "scl", Anonymous(), patience=QUICK)

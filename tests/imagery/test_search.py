@@ -1,4 +1,6 @@
-"""Searching catalogues that answer, that answer oddly, late, wrongly or not at all: pystac-client against a real HTTP server."""
+"""Searching catalogues that answer, that answer oddly, late, wrongly or not at all: pystac-client
+against a real HTTP server.
+"""
 
 import json
 import pickle
@@ -50,7 +52,11 @@ def search(server, area=AREA, season=MAY, cloud=75, patience=QUICK, **more):
 
 
 def test_scenes_of_a_season(server):
-    outside = [item(time="2024-04-30T23:59:59Z"), item(time="2024-06-01T00:00:01Z"), item("33UVP", box=(13.5, 48, 14, 49))]
+    outside = [
+        item(time="2024-04-30T23:59:59Z"),
+        item(time="2024-06-01T00:00:01Z"),
+        item("33UVP", box=(13.5, 48, 14, 49)),
+    ]
     last = [item(time="2024-05-31T23:59:40Z", platform="b")]
     server.items = [*outside, *DAYS, *last]
     found = search(server)
@@ -60,7 +66,13 @@ def test_scenes_of_a_season(server):
     scene = found[0]
     assert scene.id == "S2A_33UUP_20240501_0_L2A"
     assert scene.time == datetime(2024, 5, 1, 10, 0, 31, tzinfo=UTC)
-    assert (scene.tile, scene.cloud, scene.baseline, scene.orbit, scene.platform) == ("33UUP", 3.0, "05.10", 22, "sentinel-2a")
+    assert (scene.tile, scene.cloud, scene.baseline, scene.orbit, scene.platform) == (
+        "33UUP",
+        3.0,
+        "05.10",
+        22,
+        "sentinel-2a",
+    )
     assert set(scene.hrefs) == set(BANDS)
     assert scene.hrefs["nir"] == f"{server.cogs}/S2A_33UUP_20240501_0_L2A/nir.tif"
     assert scene.provider == server.url
@@ -91,12 +103,18 @@ def test_paging_brings_all_once(server, page, overlap):
 
 
 def test_the_answer_does_not_depend_on_the_order(server):
-    server.items = [item(tile, time, number=number) for tile in ("33UUP", "33UVP") for time, number in ((f"2024-05-{d:02}T10:00:31Z", 0) for d in range(1, 20))]
+    server.items = [
+        item(tile, time, number=number)
+        for tile in ("33UUP", "33UVP")
+        for time, number in ((f"2024-05-{d:02}T10:00:31Z", 0) for d in range(1, 20))
+    ]
     first = search(server)
     for seed in range(3):
         random.Random(seed).shuffle(server.items)
         assert search(server).scenes == first.scenes
-    assert [(scene.tile, scene.time) for scene in first] == sorted((scene.tile, scene.time) for scene in first)
+    assert [(scene.tile, scene.time) for scene in first] == sorted(
+        (scene.tile, scene.time) for scene in first
+    )
 
 
 def test_server_that_knows_no_query(server):
@@ -108,7 +126,11 @@ def test_server_that_knows_no_query(server):
 
 
 def test_cloud_limit_is_strict_and_unknown_cloud_stays(server):
-    server.items = [item(time="2024-05-01T10:00:00Z", cloud=75.0), item(time="2024-05-02T10:00:00Z", cloud=74.9), item(time="2024-05-03T10:00:00Z")]
+    server.items = [
+        item(time="2024-05-01T10:00:00Z", cloud=75.0),
+        item(time="2024-05-02T10:00:00Z", cloud=74.9),
+        item(time="2024-05-03T10:00:00Z"),
+    ]
     del server.items[2]["properties"]["eo:cloud_cover"]
     assert [(scene.time.day, scene.cloud) for scene in search(server)] == [(2, 74.9), (3, None)]
     for wrong in (0, -5, 101, float("nan")):
@@ -117,14 +139,28 @@ def test_cloud_limit_is_strict_and_unknown_cloud_stays(server):
 
 
 def test_footprint_that_only_the_box_touches_is_left_out(server):
-    triangle = read_area({"type": "Polygon", "coordinates": [[[12, 48], [13, 48], [12, 49], [12, 48]]]})
-    server.items = [item(time="2024-05-01T10:00:00Z", box=(12.8, 48.8, 12.9, 48.9)), item(time="2024-05-02T10:00:00Z", box=(12.1, 48.1, 12.2, 48.2))]
+    triangle = read_area(
+        {"type": "Polygon", "coordinates": [[[12, 48], [13, 48], [12, 49], [12, 48]]]}
+    )
+    server.items = [
+        item(time="2024-05-01T10:00:00Z", box=(12.8, 48.8, 12.9, 48.9)),
+        item(time="2024-05-02T10:00:00Z", box=(12.1, 48.1, 12.2, 48.2)),
+    ]
     assert [scene.time.day for scene in search(server, triangle)] == [2]
 
 
 def test_antimeridian(server):
-    split = {"type": "MultiPolygon", "coordinates": [square(179, -18, 180, -17)["coordinates"], square(-180, -18, -179.5, -17)["coordinates"]]}
-    jump = {"type": "Polygon", "coordinates": [[[179.2, -18], [-179.4, -18], [-179.4, -17], [179.2, -17], [179.2, -18]]]}
+    split = {
+        "type": "MultiPolygon",
+        "coordinates": [
+            square(179, -18, 180, -17)["coordinates"],
+            square(-180, -18, -179.5, -17)["coordinates"],
+        ],
+    }
+    jump = {
+        "type": "Polygon",
+        "coordinates": [[[179.2, -18], [-179.4, -18], [-179.4, -17], [179.2, -17], [179.2, -18]]],
+    }
     server.items = [
         item("60KXF", "2024-05-01T22:00:00Z", box=(178.5, -18, 179.4, -17)),
         item("01KAB", "2024-05-02T22:00:00Z", box=(-180, -18, -179.2, -17)),
@@ -146,7 +182,9 @@ def test_country_is_asked_with_few_points(server):
     ring = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
     reach = 3 + 0.1 * np.sin(300 * ring)
     corners = np.c_[12 + reach * np.cos(ring), 48 + reach * np.sin(ring)]
-    country = read_area({"type": "Polygon", "coordinates": [[*corners.tolist(), corners[0].tolist()]]})
+    country = read_area(
+        {"type": "Polygon", "coordinates": [[*corners.tolist(), corners[0].tolist()]]}
+    )
     assert len(search(server, country, cloud=100)) == len(DAYS)
     assert len(json.dumps(server.searches[0]["intersects"])) < 20_000
 
@@ -164,13 +202,23 @@ def test_newest_processing_of_a_pass(server):
     ]
     for _ in range(3):
         found = search(server)
-        assert [scene.id for scene in found] == ["S2A_33UUP_20240501_1_L2A", "S2A_33UUP_20240506_1_L2A"]
-        assert found.older == ("S2A_33UUP_20240501_0_L2A", "S2A_33UUP_20240501_2_L2A", "S2A_33UUP_20240506_0_L2A")
+        assert [scene.id for scene in found] == [
+            "S2A_33UUP_20240501_1_L2A",
+            "S2A_33UUP_20240506_1_L2A",
+        ]
+        assert found.older == (
+            "S2A_33UUP_20240501_0_L2A",
+            "S2A_33UUP_20240501_2_L2A",
+            "S2A_33UUP_20240506_0_L2A",
+        )
         server.items.reverse()
 
 
 def test_time_of_datatake_and_of_granule_are_one_pass(server):
-    server.items = [item(time="2024-05-01T10:00:31Z", baseline="05.09"), item(time="2024-05-01T10:08:59Z", baseline="05.10", number=1)]
+    server.items = [
+        item(time="2024-05-01T10:00:31Z", baseline="05.09"),
+        item(time="2024-05-01T10:08:59Z", baseline="05.10", number=1),
+    ]
     assert [scene.baseline for scene in search(server)] == ["05.10"]
 
 
@@ -187,7 +235,12 @@ def test_pieces_of_a_pass_both_stay(server):
 
 
 def test_two_satellites_and_neighbouring_tiles_are_not_one_pass(server):
-    server.items = [item(), item(platform="c"), item("33UVP"), item(time="2024-05-01T11:40:31Z", number=1)]
+    server.items = [
+        item(),
+        item(platform="c"),
+        item("33UVP"),
+        item(time="2024-05-01T11:40:31Z", number=1),
+    ]
     assert len(search(server)) == 4
 
 
@@ -203,14 +256,24 @@ def test_preferred_collection_of_earth_search(served, server):
     ]
     provider = replace(find_provider("earth-search"), url=served.url)
     found = find_scenes(AREA, MAY, provider, patience=QUICK)
-    assert [scene.properties["collection"] for scene in found] == ["sentinel-2-c1-l2a", "sentinel-2-l2a", "sentinel-2-l2a"]
+    assert [scene.properties["collection"] for scene in found] == [
+        "sentinel-2-c1-l2a",
+        "sentinel-2-l2a",
+        "sentinel-2-l2a",
+    ]
     assert server.searches[0]["collections"] == ["sentinel-2-c1-l2a", "sentinel-2-l2a"]
     only = find_scenes(AREA, MAY, provider, patience=QUICK, collections=["sentinel-2-l2a"])
     assert {scene.properties["collection"] for scene in only} == {"sentinel-2-l2a"}
 
 
 def test_baselines_are_compared_as_numbers():
-    assert baseline_number("05.10") > baseline_number("05.09") > baseline_number("05.00") > baseline_number("04.00") > baseline_number("02.14")
+    assert (
+        baseline_number("05.10")
+        > baseline_number("05.09")
+        > baseline_number("05.00")
+        > baseline_number("04.00")
+        > baseline_number("02.14")
+    )
     assert baseline_number(None) == baseline_number("") == baseline_number("none") == (0, 0)
 
 
@@ -220,28 +283,60 @@ def test_baselines_are_compared_as_numbers():
 @pytest.mark.parametrize("name", ["earth-search", "planetary-computer", "cdse"])
 def test_items_of_the_known_catalogues(name):
     scene = scene_of(item("05QKB", style=name, platform="b"), find_provider(name))
-    assert (scene.tile, scene.baseline, scene.orbit, scene.platform, scene.cloud) == ("05QKB", "05.10", 22, "sentinel-2b", 5.0)
+    assert (scene.tile, scene.baseline, scene.orbit, scene.platform, scene.cloud) == (
+        "05QKB",
+        "05.10",
+        22,
+        "sentinel-2b",
+        5.0,
+    )
     assert set(scene.hrefs) == set(BANDS)
-    assert scene.properties["offsets"] == ({} if name == "planetary-computer" else dict.fromkeys(BANDS[:4], -0.1))
+    assert scene.properties["offsets"] == (
+        {} if name == "planetary-computer" else dict.fromkeys(BANDS[:4], -0.1)
+    )
     # The same item without knowing where it is from.
-    guessed = scene_of(item("05QKB", style=name, platform="b"), find_provider("https://stac.example.org"))
-    assert (guessed.tile, guessed.hrefs, guessed.baseline, guessed.orbit) == (scene.tile, scene.hrefs, scene.baseline, scene.orbit)
+    guessed = scene_of(
+        item("05QKB", style=name, platform="b"), find_provider("https://stac.example.org")
+    )
+    assert (guessed.tile, guessed.hrefs, guessed.baseline, guessed.orbit) == (
+        scene.tile,
+        scene.hrefs,
+        scene.baseline,
+        scene.orbit,
+    )
 
 
 def test_bands_are_guessed_by_what_assets_say_of_themselves():
     odd = item()
     names = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08"}
     odd["assets"] = {
-        "overview": {"href": "o.tif", "eo:bands": [{"common_name": "red"}, {"common_name": "green"}]},
-        "x-red-20": {"href": "r20.tif", "gsd": 20, "eo:bands": [{"name": "B04", "common_name": "red"}]},
+        "overview": {
+            "href": "o.tif",
+            "eo:bands": [{"common_name": "red"}, {"common_name": "green"}],
+        },
+        "x-red-20": {
+            "href": "r20.tif",
+            "gsd": 20,
+            "eo:bands": [{"name": "B04", "common_name": "red"}],
+        },
         "x-nir08": {"href": "n08.tif", "eo:bands": [{"name": "B8A", "common_name": "nir08"}]},
-        **{f"x-{band}": {"href": f"{band}.tif", "gsd": 10, "eo:bands": [{"name": name, "common_name": band}]} for band, name in names.items()},
+        **{
+            f"x-{band}": {
+                "href": f"{band}.tif",
+                "gsd": 10,
+                "eo:bands": [{"name": name, "common_name": band}],
+            }
+            for band, name in names.items()
+        },
         "x-mask": {"href": "scl.tif", "bands": [{"name": "SCL"}]},
     }
     scene = scene_of(odd, find_provider("https://stac.example.org"))
     assert dict(scene.hrefs) == {**{band: f"{band}.tif" for band in names}, "scl": "scl.tif"}
     new = item()
-    new["assets"] = {f"a{k}": {"href": f"{band}.tif", "bands": [{"eo:common_name": band}]} for k, band in enumerate(names)} | {"SCL": {"href": "scl.tif"}}
+    new["assets"] = {
+        f"a{k}": {"href": f"{band}.tif", "bands": [{"eo:common_name": band}]}
+        for k, band in enumerate(names)
+    } | {"SCL": {"href": "scl.tif"}}
     assert dict(scene_of(new, find_provider("https://stac.example.org")).hrefs) == dict(scene.hrefs)
 
 
@@ -251,7 +346,15 @@ def test_bands_are_guessed_by_what_assets_say_of_themselves():
         ({"grid:code": "MGRS-33UUP"}, "33UUP"),
         ({"grid:code": "MGRS-5QKB"}, "05QKB"),
         ({"s2:mgrs_tile": "5QKB"}, "05QKB"),
-        ({"grid:code": None, "mgrs:utm_zone": 5, "mgrs:latitude_band": "Q", "mgrs:grid_square": "KB"}, "05QKB"),
+        (
+            {
+                "grid:code": None,
+                "mgrs:utm_zone": 5,
+                "mgrs:latitude_band": "Q",
+                "mgrs:grid_square": "KB",
+            },
+            "05QKB",
+        ),
         ({}, "33UUP"),
     ],
 )
@@ -262,7 +365,18 @@ def test_tiles(given, tile):
     assert scene_of(one, find_provider("https://stac.example.org")).tile == tile
 
 
-@pytest.mark.parametrize(("given", "baseline"), [("05.09", "05.09"), (5.09, "05.09"), ("0509", "05.09"), ("V02.14", "02.14"), (None, "05.10"), ("?", "05.10"), (5.1, "05.10")])
+@pytest.mark.parametrize(
+    ("given", "baseline"),
+    [
+        ("05.09", "05.09"),
+        (5.09, "05.09"),
+        ("0509", "05.09"),
+        ("V02.14", "02.14"),
+        (None, "05.10"),
+        ("?", "05.10"),
+        (5.1, "05.10"),
+    ],
+)
 def test_baseline_texts(given, baseline):
     one = item()
     one["properties"]["s2:processing_baseline"] = given
@@ -283,11 +397,20 @@ BREAKS = {
     "no asset for scl": lambda one: one["assets"]["scl"].pop("href"),
     "no asset for red .there are: none": lambda one: one.pop("assets"),
     "no footprint": lambda one: one.update(geometry=None),
-    "footprint cannot be read": lambda one: one.update(geometry={"type": "Polygon", "coordinates": [[[1, 2]]]}),
-    "has no footprint": lambda one: one.update(geometry={"type": "Point", "coordinates": [12.5, 48.5]}),
+    "footprint cannot be read": lambda one: one.update(
+        geometry={"type": "Polygon", "coordinates": [[[1, 2]]]}
+    ),
+    "has no footprint": lambda one: one.update(
+        geometry={"type": "Point", "coordinates": [12.5, 48.5]}
+    ),
     "no time": lambda one: one["properties"].update(datetime=None),
-    "no time that can be read .'yesterday'": lambda one: one["properties"].update(datetime="yesterday"),
-    "names no MGRS tile": lambda one: (one["properties"].pop("grid:code"), one.update(id="product-7")),
+    "no time that can be read .'yesterday'": lambda one: one["properties"].update(
+        datetime="yesterday"
+    ),
+    "names no MGRS tile": lambda one: (
+        one["properties"].pop("grid:code"),
+        one.update(id="product-7"),
+    ),
     "no properties": lambda one: one.update(properties=None),
 }
 
@@ -300,9 +423,15 @@ def test_broken_items_say_what_is_missing(why):
 
 def test_broken_items_are_set_aside(server):
     def tame(text):  # the server itself reads dates
-        return text not in ("no time that can be read .'yesterday'", "no properties", "footprint cannot be read")
+        return text not in (
+            "no time that can be read .'yesterday'",
+            "no properties",
+            "footprint cannot be read",
+        )
 
-    server.items += [broken(k, what) for k, (why, what) in enumerate(BREAKS.items(), 1) if tame(why)]
+    server.items += [
+        broken(k, what) for k, (why, what) in enumerate(BREAKS.items(), 1) if tame(why)
+    ]
     found = search(server)
     assert len(found) == 12
     assert len(found.refused) == 7
@@ -311,7 +440,12 @@ def test_broken_items_are_set_aside(server):
 
 
 def test_wholly_odd_items_do_not_stop_a_search():
-    items = [{}, {"id": 7, "properties": {}}, {"id": "x", "properties": {"datetime": "2024-05-01T00:00:00Z"}, "assets": {"red": None}}, *DAYS[:2]]
+    items = [
+        {},
+        {"id": 7, "properties": {}},
+        {"id": "x", "properties": {"datetime": "2024-05-01T00:00:00Z"}, "assets": {"red": None}},
+        *DAYS[:2],
+    ]
     found = choose_items(items, AREA, MAY, find_provider("https://stac.example.org"), 75)
     assert len(found) == 2
     assert len(found.refused) == 3
@@ -324,7 +458,14 @@ def test_year_without_scenes(server):
     with pytest.raises(NoScenes) as caught:
         search(server, season=Season("window_b", date(2019, 9, 1), date(2019, 10, 1)))
     text = str(caught.value)
-    for part in ("farm", "12.20,48.20,12.80,48.80", "window_b 2019-09-01 to 2019-10-01", "75 %", "nor any cloudier", server.url):
+    for part in (
+        "farm",
+        "12.20,48.20,12.80,48.80",
+        "window_b 2019-09-01 to 2019-10-01",
+        "75 %",
+        "nor any cloudier",
+        server.url,
+    ):
         assert part in text
     with pytest.raises(NoScenes, match="2015"):
         search(server, season=Season("window_a", date(2012, 5, 1), date(2012, 6, 1)))
@@ -338,7 +479,9 @@ def test_area_in_the_sea(server):
 
 
 def test_no_scene_below_the_cloud_limit(server):
-    with pytest.raises(NoScenes, match=r"less than 2 % cloud, but 15 cloudier: raise the limit \(--max-cloud 20\)"):
+    with pytest.raises(
+        NoScenes, match=r"less than 2 % cloud, but 15 cloudier: raise the limit \(--max-cloud 20\)"
+    ):
         search(server, cloud=2)
     assert len(server.searches) == 2  # once more, for the clouds
     server.conformance = [name for name in CONFORMANCE if "query" not in name]
@@ -417,7 +560,18 @@ def test_server_that_stays_broken(server, status, says):
     assert server.asked["/search"] == (4 if status in (500, 429) else 1)
 
 
-@pytest.mark.parametrize("body", ["<html>Welcome to the hotel</html>", "[]", "{}", '"text"', "null", '{"type": "Point"}', '{"conformsTo": 7}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>Welcome to the hotel</html>",
+        "[]",
+        "{}",
+        '"text"',
+        "null",
+        '{"type": "Point"}',
+        '{"conformsTo": 7}',
+    ],
+)
 def test_what_is_no_catalogue(server, body):
     server.inject("/", times=None, body=body)
     with pytest.raises(SearchFailed, match=r"no STAC catalogue|cannot be searched") as caught:
@@ -425,7 +579,9 @@ def test_what_is_no_catalogue(server, body):
     assert server.url in str(caught.value)
 
 
-@pytest.mark.parametrize("body", ["<html>Sorry</html>", "[]", '{"features": 7}', '{"features": [7]}'])
+@pytest.mark.parametrize(
+    "body", ["<html>Sorry</html>", "[]", '{"features": 7}', '{"features": [7]}']
+)
 def test_pages_that_are_none(server, body):
     server.inject("/search", times=None, body=body)
     with pytest.raises(SearchFailed, match="no STAC catalogue"):
@@ -439,7 +595,11 @@ def test_api_without_search(server):
 
 
 def test_paging_that_never_ends(server):
-    page = {"type": "FeatureCollection", "features": [DAYS[0]], "links": [{"rel": "next", "href": f"{server.url}/search", "method": "POST", "body": {}}]}
+    page = {
+        "type": "FeatureCollection",
+        "features": [DAYS[0]],
+        "links": [{"rel": "next", "href": f"{server.url}/search", "method": "POST", "body": {}}],
+    }
     server.inject("/search", times=None, body=json.dumps(page))
     with pytest.raises(SearchFailed, match="same page again"):
         search(server)
@@ -463,8 +623,12 @@ def test_dead_server():
 def folder(tmp_path):
     root = pystac.Catalog("root", "simulated")
     for name, extent in (("sentinel-2-l2a", "2024"), ("old", "2017")):
-        times = [[datetime(int(extent), 1, 1, tzinfo=UTC), datetime(int(extent), 12, 31, tzinfo=UTC)]]
-        about = pystac.Extent(pystac.SpatialExtent([[12, 48, 13, 49]]), pystac.TemporalExtent(times))
+        times = [
+            [datetime(int(extent), 1, 1, tzinfo=UTC), datetime(int(extent), 12, 31, tzinfo=UTC)]
+        ]
+        about = pystac.Extent(
+            pystac.SpatialExtent([[12, 48, 13, 49]]), pystac.TemporalExtent(times)
+        )
         collection = pystac.Collection(name, name, about)
         root.add_child(collection)
         for one in DAYS if name != "old" else []:
@@ -474,20 +638,39 @@ def folder(tmp_path):
 
 
 def test_static_catalogue_on_disk(folder):
-    for given in (folder, folder / "catalog.json", str(folder / "sentinel-2-l2a" / "collection.json")):
+    for given in (
+        folder,
+        folder / "catalog.json",
+        str(folder / "sentinel-2-l2a" / "collection.json"),
+    ):
         found = find_scenes(AREA, MAY, find_provider(given), patience=QUICK)
         assert len(found) == 12
-        assert found[0].hrefs["red"] == str(folder / "sentinel-2-l2a" / "S2A_33UUP_20240501_0_L2A" / "S2A_33UUP_20240501_0_L2A" / "red.tif")
+        assert found[0].hrefs["red"] == str(
+            folder
+            / "sentinel-2-l2a"
+            / "S2A_33UUP_20240501_0_L2A"
+            / "S2A_33UUP_20240501_0_L2A"
+            / "red.tif"
+        )
 
 
 def test_static_catalogue_by_address(folder):
     with StacServer([], folder) as server:
         found = find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), patience=QUICK)
         assert len(found) == 12
-        assert found[0].hrefs["red"].startswith(f"{server.cogs}/sentinel-2-l2a/S2A_33UUP_20240501_0_L2A/")
+        assert (
+            found[0]
+            .hrefs["red"]
+            .startswith(f"{server.cogs}/sentinel-2-l2a/S2A_33UUP_20240501_0_L2A/")
+        )
         assert server.asked["/cogs/sentinel-2-l2a/collection.json"] == 1
         server.inject("/cogs/sentinel-2-l2a/collection.json", times=1, status=503)
-        assert len(find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), patience=QUICK)) == 12
+        assert (
+            len(
+                find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), patience=QUICK)
+            )
+            == 12
+        )
         server.inject("/cogs/sentinel-2-l2a", times=None, status=404)
         with pytest.raises(SearchFailed, match="answers 404"):
             find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), patience=QUICK)
@@ -495,16 +678,27 @@ def test_static_catalogue_by_address(folder):
 
 def test_static_catalogue_skips_what_cannot_fit(folder):
     (folder / "old" / "collection.json").write_text(
-        (folder / "old" / "collection.json").read_text().replace('"links": [', '"links": [{"rel": "item", "href": "./none.json"},')
+        (folder / "old" / "collection.json")
+        .read_text()
+        .replace('"links": [', '"links": [{"rel": "item", "href": "./none.json"},')
     )
     assert len(find_scenes(AREA, MAY, find_provider(folder), patience=QUICK)) == 12
     with pytest.raises(SearchFailed, match=r"none\.json"):
-        find_scenes(AREA, Season("window_a", date(2017, 5, 1), date(2017, 6, 1)), find_provider(folder), patience=QUICK)
+        find_scenes(
+            AREA,
+            Season("window_a", date(2017, 5, 1), date(2017, 6, 1)),
+            find_provider(folder),
+            patience=QUICK,
+        )
 
 
 def test_static_catalogue_that_links_in_circles(folder):
     path = folder / "sentinel-2-l2a" / "collection.json"
-    path.write_text(path.read_text().replace('"links": [', '"links": [{"rel": "child", "href": "../catalog.json"},'))
+    path.write_text(
+        path.read_text().replace(
+            '"links": [', '"links": [{"rel": "child", "href": "../catalog.json"},'
+        )
+    )
     assert len(find_scenes(AREA, MAY, find_provider(folder), patience=QUICK)) == 12
 
 
@@ -521,7 +715,10 @@ def test_folder_of_items_and_collection_of_features(tmp_path):
     (tmp_path / "all.json").write_text(json.dumps({"type": "FeatureCollection", "features": DAYS}))
     assert len(find_scenes(AREA, MAY, find_provider(tmp_path / "all.json"), patience=QUICK)) == 12
     with StacServer(items_of(tmp_path), tmp_path) as server:
-        assert find_scenes(AREA, MAY, find_provider(server.url), patience=QUICK)[0].hrefs["red"] == f"{server.cogs}/cogs/S2A_33UUP_20240501_0_L2A-red.tif"
+        assert (
+            find_scenes(AREA, MAY, find_provider(server.url), patience=QUICK)[0].hrefs["red"]
+            == f"{server.cogs}/cogs/S2A_33UUP_20240501_0_L2A-red.tif"
+        )
     (tmp_path / "items" / "z.json").write_text("{broken")
     with pytest.raises(SearchFailed, match="no STAC catalogue"):
         find_scenes(AREA, MAY, find_provider(tmp_path), patience=QUICK)
@@ -531,7 +728,12 @@ def test_folder_of_items_and_collection_of_features(tmp_path):
 
 
 def test_scenes_go_to_json_and_back(server):
-    server.items.append({**item("60KZF", "2024-05-04T22:00:00.123456Z", box=(12.3, 48.3, 12.4, 48.4)), "collection": None})
+    server.items.append(
+        {
+            **item("60KZF", "2024-05-04T22:00:00.123456Z", box=(12.3, 48.3, 12.4, 48.4)),
+            "collection": None,
+        }
+    )
     found = search(server)
     again = [scene_from_dict(json.loads(json.dumps(scene_to_dict(scene)))) for scene in found]
     assert tuple(again) == found.scenes

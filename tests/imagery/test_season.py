@@ -1,4 +1,6 @@
-"""Seasons: PRUE's Algorithms 1 and 2 in every band of both halves, crop calendars over the whole area, given dates."""
+"""Seasons: PRUE's Algorithms 1 and 2 in every band of both halves, crop calendars over the whole
+area, given dates.
+"""
 
 from datetime import date, timedelta
 
@@ -12,10 +14,18 @@ from odc.geo.geobox import GeoBox
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.grid import whole
 from selion.imagery.area import read_area
-from selion.imagery.season import circular_median, day_of, days_of, find_seasons, given_seasons, parse_season
+from selion.imagery.season import (
+    circular_median,
+    day_of,
+    days_of,
+    find_seasons,
+    given_seasons,
+    parse_season,
+)
 from selion.store import create_cog
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 PAPER = {  # latitude -> planting, harvest: copied from the paper's Algorithms 1 and 2, case by case
     60: ((91, 151), (244, 304)),
@@ -57,7 +67,8 @@ def at(latitude, longitude=10.0):
     ("latitude", "year", "dates"),
     [
         (52, 2023, ("2023-04-01", "2023-05-31", "2023-09-01", "2023-10-31")),
-        (52, 2024, ("2024-03-31", "2024-05-30", "2024-08-31", "2024-10-30")),  # day 91 of a leap year is one earlier
+        # day 91 of a leap year is one earlier
+        (52, 2024, ("2024-03-31", "2024-05-30", "2024-08-31", "2024-10-30")),
         (35, 2023, ("2023-03-01", "2023-04-30", "2023-08-01", "2023-10-31")),
         (12, 2023, ("2023-05-01", "2023-07-31", "2023-10-01", "2023-12-31")),
         (12, 2024, ("2024-04-30", "2024-07-30", "2024-09-30", "2024-12-30")),
@@ -72,7 +83,10 @@ def at(latitude, longitude=10.0):
 def test_dates_of_a_year(latitude, year, dates):
     planting, harvest = find_seasons(at(latitude), year)
     assert (planting.name, harvest.name) == ("window_a", "window_b")
-    assert tuple(str(day) for day in (planting.start, planting.end, harvest.start, harvest.end)) == dates
+    assert (
+        tuple(str(day) for day in (planting.start, planting.end, harvest.start, harvest.end))
+        == dates
+    )
     assert "latitude rule" in planting.why
 
 
@@ -120,7 +134,10 @@ CELLS = GeoBox((286, 720), Affine(0.5, 0, -180, 0, -0.5, 84.5), "EPSG:4326")
 def write_calendar(folder, sign="_", **layers):
     folder.mkdir(exist_ok=True)
     for name, values in layers.items():
-        path = folder / f"{name.replace('_', sign)}{'' if sign == '_' else '-3x3-v2-cog'}.tif{'f' if sign == '-' else ''}"
+        path = folder / (
+            f"{name.replace('_', sign)}{'' if sign == '_' else '-3x3-v2-cog'}.tif"
+            f"{'f' if sign == '-' else ''}"
+        )
         with create_cog(path, CELLS, ("day",), "int16", nodata=0, block=128, force=True) as sink:
             sink.write(whole(CELLS), values[None].astype("int16"))
     return folder
@@ -138,18 +155,26 @@ def layer(value=0, **cells):
 
 
 def test_calendar_of_summer_and_winter_crops(tmp_path):
-    folder = write_calendar(tmp_path / "c", sc_sos=layer(121), sc_eos=layer(274), wc_sos=layer(280), wc_eos=layer(200))
+    folder = write_calendar(
+        tmp_path / "c", sc_sos=layer(121), sc_eos=layer(274), wc_sos=layer(280), wc_eos=layer(200)
+    )
     planting, harvest = find_seasons(at(50), 2023, "calendar", calendar=folder)
     assert (planting.start, planting.end) == (date(2023, 4, 17), date(2023, 5, 15))
     assert (harvest.start, harvest.end) == (date(2023, 9, 17), date(2023, 10, 15))
-    assert planting.why == "calendar of summer crops: sown about day 121, harvested about day 274, 14 days around"
+    assert (
+        planting.why
+        == "calendar of summer crops: sown about day 121, harvested about day 274, 14 days around"
+    )
     planting, harvest = find_seasons(at(50), 2023, "calendar", "winter", folder)
-    assert (planting.start, harvest.start) == (date(2022, 9, 23), date(2023, 7, 5))  # sown in the year before
+    # sown in the year before
+    assert (planting.start, harvest.start) == (date(2022, 9, 23), date(2023, 7, 5))
 
 
 def test_files_as_ftw_tools_names_them(tmp_path):
     folder = write_calendar(tmp_path / "c", "-", sc_sos=layer(121), sc_eos=layer(274))
-    assert find_seasons(at(50), 2023, "calendar", calendar=str(folder))[0].start == date(2023, 4, 17)
+    assert find_seasons(at(50), 2023, "calendar", calendar=str(folder))[0].start == date(
+        2023, 4, 17
+    )
 
 
 def test_calendar_in_the_south_and_over_new_year(tmp_path):
@@ -171,15 +196,29 @@ def test_whole_area_is_read_and_not_its_first_row(tmp_path):
     planting, _ = find_seasons(area, 2024, "calendar", calendar=folder)
     assert "sown about day 271" in planting.why
     assert planting.start == day_of(2023, 271 - 14)
-    assert "sown about day 278" in find_seasons(read_area("-60,-33.6,-59,-33"), 2024, "calendar", calendar=folder)[0].why
+    assert (
+        "sown about day 278"
+        in find_seasons(read_area("-60,-33.6,-59,-33"), 2024, "calendar", calendar=folder)[0].why
+    )
 
 
 def test_cells_count_by_the_area_in_them(tmp_path):
     days = layer(at={(10.25, 50.25): 100, (10.75, 50.25): 140})
     folder = write_calendar(tmp_path / "c", sc_sos=days, sc_eos=layer(250))
-    assert "day 100" in find_seasons(read_area("10.1,50.1,10.6,50.4"), 2024, "calendar", calendar=folder)[0].why
-    assert "day 140" in find_seasons(read_area("10.4,50.1,10.9,50.4"), 2024, "calendar", calendar=folder)[0].why
-    triangle = read_area({"type": "Polygon", "coordinates": [[[10.05, 50.01], [10.95, 50.2], [10.95, 50.49], [10.05, 50.01]]]})
+    assert (
+        "day 100"
+        in find_seasons(read_area("10.1,50.1,10.6,50.4"), 2024, "calendar", calendar=folder)[0].why
+    )
+    assert (
+        "day 140"
+        in find_seasons(read_area("10.4,50.1,10.9,50.4"), 2024, "calendar", calendar=folder)[0].why
+    )
+    triangle = read_area(
+        {
+            "type": "Polygon",
+            "coordinates": [[[10.05, 50.01], [10.95, 50.2], [10.95, 50.49], [10.05, 50.01]]],
+        }
+    )
     assert "day 140" in find_seasons(triangle, 2024, "calendar", calendar=folder)[0].why
     small = find_seasons(read_area("10.01,50.01,10.02,50.02"), 2024, "calendar", calendar=folder)
     assert "day 100" in small[0].why
@@ -194,11 +233,20 @@ def test_days_around_new_year_have_a_median_and_no_mean(tmp_path):
 
 
 def test_calendar_without_data_falls_back_and_says_so(tmp_path):
-    folder = write_calendar(tmp_path / "c", sc_sos=layer(at={(10.25, 50.25): 100}), sc_eos=layer(at={(10.25, 50.25): 250}))
+    folder = write_calendar(
+        tmp_path / "c",
+        sc_sos=layer(at={(10.25, 50.25): 100}),
+        sc_eos=layer(at={(10.25, 50.25): 250}),
+    )
     for area in (at(30), read_area("10,-70,11,-69"), at(84)):  # nodata, and beyond the raster
         planting, harvest = find_seasons(area, 2024, "calendar", calendar=folder)
-        assert planting.why.startswith("the calendar of summer crops has no data here: latitude rule at")
-        assert (planting.start, harvest.end) == (find_seasons(area, 2024)[0].start, find_seasons(area, 2024)[1].end)
+        assert planting.why.startswith(
+            "the calendar of summer crops has no data here: latitude rule at"
+        )
+        assert (planting.start, harvest.end) == (
+            find_seasons(area, 2024)[0].start,
+            find_seasons(area, 2024)[1].end,
+        )
     some, _ = find_seasons(read_area("10,50,11,50.5"), 2024, "calendar", calendar=folder)
     assert "sown about day 100" in some.why
     assert "covers 50% of the area" in some.why
@@ -207,11 +255,21 @@ def test_calendar_without_data_falls_back_and_says_so(tmp_path):
 def test_calendar_across_the_antimeridian(tmp_path):
     days = layer(at={(179.75, -17.25): 300, (-179.75, -17.25): 310, (-179.25, -17.25): 310})
     folder = write_calendar(tmp_path / "c", sc_sos=days, sc_eos=layer(100))
-    assert "sown about day 310" in find_seasons(read_area("179.5,-17.5,-179,-17"), 2024, "calendar", calendar=folder)[0].why
-    assert "sown about day 300" in find_seasons(read_area("179.5,-17.5,-179.9,-17"), 2024, "calendar", calendar=folder)[0].why
+    assert (
+        "sown about day 310"
+        in find_seasons(read_area("179.5,-17.5,-179,-17"), 2024, "calendar", calendar=folder)[0].why
+    )
+    assert (
+        "sown about day 300"
+        in find_seasons(read_area("179.5,-17.5,-179.9,-17"), 2024, "calendar", calendar=folder)[
+            0
+        ].why
+    )
 
 
-@pytest.mark.parametrize("box", ["10,50,11.5,50.5", "-3,50,2,51", "179,-17.5,-179,-17", "-60,-35,-59,-33"])
+@pytest.mark.parametrize(
+    "box", ["10,50,11.5,50.5", "-3,50,2,51", "179,-17.5,-179,-17", "-60,-35,-59,-33"]
+)
 def test_calendar_from_0_to_360_degrees(tmp_path, box):
     random = np.random.default_rng(5)
     layers = {name: random.integers(1, 366, CELLS.shape) for name in ("sc_sos", "sc_eos")}
@@ -219,14 +277,20 @@ def test_calendar_from_0_to_360_degrees(tmp_path, box):
     wrapped = GeoBox(CELLS.shape, Affine(0.5, 0, 0, 0, -0.5, 84.5), "EPSG:4326")
     (tmp_path / "w").mkdir()
     for name, values in layers.items():
-        with create_cog(tmp_path / "w" / f"{name}.tif", wrapped, ("day",), "int16", nodata=0) as sink:
+        with create_cog(
+            tmp_path / "w" / f"{name}.tif", wrapped, ("day",), "int16", nodata=0
+        ) as sink:
             sink.write(whole(wrapped), np.roll(values, 360, axis=1)[None].astype("int16"))
     area = read_area(box)
-    assert find_seasons(area, 2024, "calendar", calendar=tmp_path / "w") == find_seasons(area, 2024, "calendar", calendar=folder)
+    assert find_seasons(area, 2024, "calendar", calendar=tmp_path / "w") == find_seasons(
+        area, 2024, "calendar", calendar=folder
+    )
 
 
 def test_calendar_that_is_missing_or_wrong(tmp_path):
-    with pytest.raises(BadInput, match=r"no folder of a crop calendar was given: .*--calendar FOLDER"):
+    with pytest.raises(
+        BadInput, match=r"no folder of a crop calendar was given: .*--calendar FOLDER"
+    ):
         find_seasons(at(50), 2024, "calendar")
     with pytest.raises(BadInput, match="none does not exist"):
         find_seasons(at(50), 2024, "calendar", calendar=tmp_path / "none")
@@ -244,7 +308,10 @@ def test_calendar_that_is_missing_or_wrong(tmp_path):
         find_seasons(at(50), 2024, "calendar", "winter", folder)
 
 
-@given(st.lists(st.tuples(st.integers(1, 365), st.integers(1, 5)), min_size=1, max_size=9), st.integers(0, 364))
+@given(
+    st.lists(st.tuples(st.integers(1, 365), st.integers(1, 5)), min_size=1, max_size=9),
+    st.integers(0, 364),
+)
 def test_circular_median_turns_with_the_year(days, turn):
     values, weights = np.array(days).T
     median = circular_median(values, weights.astype(float))
@@ -268,10 +335,23 @@ def test_median_is_no_mean():
 # given
 
 
-@pytest.mark.parametrize("text", ["2024-03-01/2024-05-31", " 2024-03-01 / 2024-05-31 ", "2024-03-01..2024-05-31", "2024-03-01,2024-05-31"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-03-01/2024-05-31",
+        " 2024-03-01 / 2024-05-31 ",
+        "2024-03-01..2024-05-31",
+        "2024-03-01,2024-05-31",
+    ],
+)
 def test_given_dates(text):
     season = parse_season(text, "window_a")
-    assert (season.name, season.start, season.end, season.why) == ("window_a", date(2024, 3, 1), date(2024, 5, 31), "given")
+    assert (season.name, season.start, season.end, season.why) == (
+        "window_a",
+        date(2024, 3, 1),
+        date(2024, 5, 31),
+        "given",
+    )
 
 
 def test_given_seasons():

@@ -1,4 +1,6 @@
-"""Signatures: fetched once, kept while they last, renewed before their end and after a refusal, never put on twice."""
+"""Signatures: fetched once, kept while they last, renewed before their end and after a refusal,
+never put on twice.
+"""
 
 import pickle
 import threading
@@ -82,7 +84,8 @@ def test_signature_that_tells_its_end_and_is_past_is_replaced(server):
 
 
 def test_tokens_are_renewed_ahead_of_their_end(server):
-    server.lifetime = server.reported = 8.0  # renewed after four seconds, and whole seconds are told
+    # renewed after four seconds, and whole seconds are told
+    server.lifetime = server.reported = 8.0
     signer = signer_of(server)
     href = f"{server.cogs}/a.tif"
     first = signer(href)
@@ -141,7 +144,13 @@ def test_threads_ask_once(server):
 
 def test_other_addresses_stay_as_they_are(server):
     signer = SasSigner(f"{server.url}/api/sas/v1/token", (".blob.core.windows.net",), QUICK)
-    for href in (f"{server.cogs}/a.tif", "s3://bucket/a.tif", "relative/a.tif", "/a/b.tif", "https://blob.core.windows.net.example.org/a/b.tif"):
+    for href in (
+        f"{server.cogs}/a.tif",
+        "s3://bucket/a.tif",
+        "relative/a.tif",
+        "/a/b.tif",
+        "https://blob.core.windows.net.example.org/a/b.tif",
+    ):
         assert signer(href) == href
         assert signer.renew(href) == href
     assert asked(server) == 0
@@ -171,10 +180,19 @@ def test_endpoint_with_faults(server):
     server.inject("/api/sas", times=1, status=429, retry_after=1)
     server.inject("/api/sas", times=1, status=503)
     assert read(signer(f"{server.cogs}/a.tif")).status_code == 200
-    for fault in ({"status": 500}, {"status": 403}, {"body": "<html>"}, {"body": "{}"}, {"body": "[]"}, {"body": '{"token": "a", "msft:expiry": "soon"}'}):
+    for fault in (
+        {"status": 500},
+        {"status": 403},
+        {"body": "<html>"},
+        {"body": "{}"},
+        {"body": "[]"},
+        {"body": '{"token": "a", "msft:expiry": "soon"}'},
+    ):
         server.heal()
         server.inject("/api/sas", times=None, **fault)
-        with pytest.raises(FetchFailed, match=r"/api/sas/v1/token/.* gave no token .*another provider"):
+        with pytest.raises(
+            FetchFailed, match=r"/api/sas/v1/token/.* gave no token .*another provider"
+        ):
             signer.renew(f"{server.cogs}/a.tif")
     server.heal()
     server.stop()
@@ -185,7 +203,13 @@ def test_endpoint_with_faults(server):
 def test_subscription_key_is_sent(server, monkeypatch):
     seen = []
     real = requests.Session.send
-    monkeypatch.setattr(requests.Session, "send", lambda self, request, **more: (seen.append(request.headers), real(self, request, **more))[1])
+    monkeypatch.setattr(
+        requests.Session,
+        "send",
+        lambda self, request, **more: (seen.append(request.headers), real(self, request, **more))[
+            1
+        ],
+    )
     signer_of(server)(f"{server.cogs}/a.tif")
     assert "Ocp-Apim-Subscription-Key" not in seen[-1]
     monkeypatch.setenv("PC_SDK_SUBSCRIPTION_KEY", "mine")
@@ -205,12 +229,22 @@ def test_signers_travel_to_other_processes(server):
 names = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=6)
 
 
-@given(st.dictionaries(names.map(lambda name: f"x{name}"), st.text(min_size=1, max_size=5), max_size=3), names, names)
+@given(
+    st.dictionaries(
+        names.map(lambda name: f"x{name}"), st.text(min_size=1, max_size=5), max_size=3
+    ),
+    names,
+    names,
+)
 def test_a_token_replaces_a_token_and_keeps_the_rest(others, one, two):
     first = requests.Request("GET", BLOB, params=others).prepare().url
     signed = with_token(with_token(first, f"se=1&sig={one}"), f"se=2&sig={two}")
     query = parse_qs(urlsplit(signed).query, keep_blank_values=True)
-    assert query == {**parse_qs(urlsplit(first).query, keep_blank_values=True), "se": ["2"], "sig": [two]}
+    assert query == {
+        **parse_qs(urlsplit(first).query, keep_blank_values=True),
+        "se": ["2"],
+        "sig": [two],
+    }
     assert urlsplit(signed)._replace(query="") == urlsplit(BLOB)
 
 
@@ -228,11 +262,17 @@ def test_each_provider_has_its_signer(monkeypatch, tmp_path):
     assert planetary.endpoint == "https://planetarycomputer.microsoft.com/api/sas/v1/token"
     assert planetary("https://other.example.org/a.tif") == "https://other.example.org/a.tif"
     cdse = find_provider("cdse")
-    with pytest.raises(BadInput, match=r"AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_S3_ENDPOINT are not set.*earth-search"):
+    with pytest.raises(
+        BadInput,
+        match=r"AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_S3_ENDPOINT are not set.*earth-search",
+    ):
         make_signer(cdse)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with pytest.raises(BadInput, match=r"but AWS_S3_ENDPOINT is not set.*AWS_S3_ENDPOINT=eodata\.dataspace\.copernicus\.eu"):
+    with pytest.raises(
+        BadInput,
+        match=r"but AWS_S3_ENDPOINT is not set.*AWS_S3_ENDPOINT=eodata\.dataspace\.copernicus\.eu",
+    ):
         make_signer(cdse)
     monkeypatch.setenv("AWS_S3_ENDPOINT", "eodata.dataspace.copernicus.eu")
     assert make_signer(cdse)("s3://eodata/a.jp2") == "s3://eodata/a.jp2"

@@ -1,4 +1,6 @@
-"""``selion label depth``: a folder of photographs in, masks and a table out; gone on with after a break; bad input in one sentence."""
+"""``selion label depth``: a folder of photographs in, masks and a table out; gone on with after a
+break; bad input in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from selion.cli.main import main
 from selion.data.photos import find_photos, read_photo
 from selion.data.values import read_mask
 from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
-from selion.labelling import ComputedDepths, DepthFolder, DepthOptions, label_photos, read_labels, read_rows
+from selion.labelling import (
+    ComputedDepths,
+    DepthFolder,
+    DepthOptions,
+    label_photos,
+    read_labels,
+    read_rows,
+)
 from selion.labelling.depths import fit_shape, read_depth
 from selion.simulation.landscape import simulate_photo
 
@@ -27,7 +36,10 @@ def save(values, path):
 def made(tmp_path_factory):
     """Photographs with depth in every format, and some that cannot be used."""
     root = tmp_path_factory.mktemp("photos")
-    photos = {name: simulate_photo(seed, (96, 128)) for name, seed in (("a/p0", 0), ("p1", 5), ("p2", 10), ("p3", 15))}
+    photos = {
+        name: simulate_photo(seed, (96, 128))
+        for name, seed in (("a/p0", 0), ("p1", 5), ("p2", 10), ("p3", 15))
+    }
     for name, photo in photos.items():
         save(photo.image.values, root / "photos" / f"{name}.png")
     sixteen = (photos["p1"].depth * 65535).astype(np.uint16)
@@ -44,7 +56,10 @@ def made(tmp_path_factory):
 
 
 def run(root, out, **options):
-    return {row.key: row for row in label_photos(root / "photos", out, DepthFolder(root / "depth"), **options)}
+    return {
+        row.key: row
+        for row in label_photos(root / "photos", out, DepthFolder(root / "depth"), **options)
+    }
 
 
 def test_masks_are_ids_and_the_table_says_how_good_they_are(made, tmp_path):
@@ -63,7 +78,9 @@ def test_masks_are_ids_and_the_table_says_how_good_they_are(made, tmp_path):
         assert read_labels(path, CROP).ids.dtype == np.uint8
         assert rows[key].cover == pytest.approx(ids.mean())
         assert rows[key].quality > 0.3
-        assert (tmp_path / "pseudo" / rows[key].image).resolve() == (root / "photos" / f"{key}.png").resolve()
+        assert (tmp_path / "pseudo" / rows[key].image).resolve() == (
+            root / "photos" / f"{key}.png"
+        ).resolve()
     assert (rows["p3"].routed, rows["p3"].why) == ("none", "the depth map is constant")
     assert rows["cut"].routed == rows["empty"].routed == "bad"
     assert "differ in shape" in rows["cut"].why
@@ -81,7 +98,11 @@ class Counting:
         self.calls += 1
         if self.calls > self.stop:
             raise KeyboardInterrupt
-        return next(p.depth for p in self.photos.values() if p.image.values.shape == image.shape and (p.image.values == image).all())
+        return next(
+            p.depth
+            for p in self.photos.values()
+            if p.image.values.shape == image.shape and (p.image.values == image).all()
+        )
 
 
 def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(made, tmp_path):
@@ -118,13 +139,26 @@ def test_full_coverage_is_all_ones_by_pattern_or_by_colours(made, tmp_path):
     leaf = np.stack([np.full((40, 50), v, np.uint8) for v in (60, 140, 50)])
     save(leaf, tmp_path / "photos" / "leaf.png")
     save(simulate_photo(0, (40, 50)).image.values, tmp_path / "photos" / "said" / "x.png")
-    rows = {r.key: r for r in label_photos(tmp_path / "photos", tmp_path / "out", ComputedDepths(lambda i: i[0], "toy"), DepthOptions(full=("said/*",)))}
+    rows = {
+        r.key: r
+        for r in label_photos(
+            tmp_path / "photos",
+            tmp_path / "out",
+            ComputedDepths(lambda i: i[0], "toy"),
+            DepthOptions(full=("said/*",)),
+        )
+    }
     assert {key: row.routed for key, row in rows.items()} == {"leaf": "full", "said/x": "full"}
     assert "by its colours" in rows["leaf"].why
     assert "said/*" in rows["said/x"].why
     for key in rows:
         assert (read_mask(tmp_path / "out" / "masks" / f"{key}.png") == 1).all()
-    off = label_photos(tmp_path / "photos", tmp_path / "off", ComputedDepths(lambda i: i[0], "toy"), DepthOptions(find_full=False))
+    off = label_photos(
+        tmp_path / "photos",
+        tmp_path / "off",
+        ComputedDepths(lambda i: i[0], "toy"),
+        DepthOptions(find_full=False),
+    )
     assert off[0].routed == "none"
     assert root.exists()
 
@@ -134,14 +168,19 @@ def test_names_that_two_photographs_share_keep_their_endings(tmp_path):
         save(np.zeros((3, 8, 8), np.uint8), tmp_path / name)
     assert [p.key for p in find_photos(tmp_path)] == ["x.jpg", "x.png", "y"]
     save(np.zeros((3, 8, 8), np.uint8), tmp_path / "x.jpg.png")
-    rows = label_photos(tmp_path, tmp_path / "out", ComputedDepths(lambda i: i[0], "toy"), DepthOptions(full=("*",)))
-    assert len({row.key for row in rows}) == len(list((tmp_path / "out" / "masks").iterdir())) == 4, "no mask is written over another"
+    rows = label_photos(
+        tmp_path, tmp_path / "out", ComputedDepths(lambda i: i[0], "toy"), DepthOptions(full=("*",))
+    )
+    assert (
+        len({row.key for row in rows}) == len(list((tmp_path / "out" / "masks").iterdir())) == 4
+    ), "no mask is written over another"
 
 
 def test_results_within_the_photographs_are_none_of_them(tmp_path):
     save(simulate_photo(0, (40, 50)).image.values, tmp_path / "p.png")
     given = (ComputedDepths(lambda i: i[0], "toy"), DepthOptions(full=("*",)))
-    for out in ("out", "out", "other", "."):  # the second time there are masks, the third time those of another run, and then both
+    # the second time there are masks, the third time those of another run, and then both
+    for out in ("out", "out", "other", "."):
         assert [row.key for row in label_photos(tmp_path, tmp_path / out, *given)] == ["p"]
     assert [row.key for row in label_photos(tmp_path, tmp_path, *given)] == ["p"]
 
@@ -150,7 +189,9 @@ def test_grey_and_deep_photographs_come_as_eight_bit_colours(tmp_path):
     save(np.arange(64, dtype=np.uint8).reshape(8, 8), tmp_path / "grey.png")
     save((np.arange(64).reshape(8, 8) * 64).astype(np.uint16), tmp_path / "twelve.png")
     assert read_photo(tmp_path / "grey.png", gray=True).image.values.shape == (3, 8, 8)
-    assert read_photo(tmp_path / "twelve.png", gray=True).image.values.max() == round(63 * 64 / 4095 * 255), "12 bits of a camera are not nearly black"
+    assert read_photo(tmp_path / "twelve.png", gray=True).image.values.max() == round(
+        63 * 64 / 4095 * 255
+    ), "12 bits of a camera are not nearly black"
 
 
 def test_what_a_photograph_leaves_transparent_is_not_known(tmp_path):
@@ -158,12 +199,19 @@ def test_what_a_photograph_leaves_transparent_is_not_known(tmp_path):
     alpha = np.full((96, 128), 255, np.uint8)
     alpha[:, :30] = 0
     save(np.concatenate([photo.image.values, alpha[None]]), tmp_path / "photos" / "p.png")
-    (row,) = label_photos(tmp_path / "photos", tmp_path / "out", ComputedDepths(lambda _: photo.depth, "truth"))
+    (row,) = label_photos(
+        tmp_path / "photos", tmp_path / "out", ComputedDepths(lambda _: photo.depth, "truth")
+    )
     ids = read_mask(tmp_path / "out" / "masks" / "p.png")[0]
     assert (ids[:, :30] == 255).all()
     assert set(np.unique(ids[:, 30:])) == {0, 1}
     assert row.cover == pytest.approx((ids[:, 30:] == 1).mean())
-    (full,) = label_photos(tmp_path / "photos", tmp_path / "full", ComputedDepths(lambda _: photo.depth, "truth"), DepthOptions(full=("*",)))
+    (full,) = label_photos(
+        tmp_path / "photos",
+        tmp_path / "full",
+        ComputedDepths(lambda _: photo.depth, "truth"),
+        DepthOptions(full=("*",)),
+    )
     assert set(np.unique(read_mask(tmp_path / "full" / "masks" / "p.png"))) == {1, 255}
     assert full.cover == 1
 
@@ -171,9 +219,15 @@ def test_what_a_photograph_leaves_transparent_is_not_known(tmp_path):
 def test_depth_maps_of_photographs_that_share_a_name(tmp_path):
     for k, name in enumerate(("x.png", "x.jpg", "y.jpg.jpg")):
         save(np.zeros((3, 8, 8), np.uint8), tmp_path / "photos" / name)
-        save(np.full((8, 8), k, np.uint8), tmp_path / "depth" / f"{name if name[0] == 'x' else 'y.jpg'}.png")
+        save(
+            np.full((8, 8), k, np.uint8),
+            tmp_path / "depth" / f"{name if name[0] == 'x' else 'y.jpg'}.png",
+        )
     depths, image = DepthFolder(tmp_path / "depth"), np.zeros((3, 8, 8), np.uint8)
-    assert {photo.path.name: int(depths(photo, image).max()) for photo in find_photos(tmp_path / "photos")} == {"x.png": 0, "x.jpg": 1, "y.jpg.jpg": 2}
+    assert {
+        photo.path.name: int(depths(photo, image).max())
+        for photo in find_photos(tmp_path / "photos")
+    } == {"x.png": 0, "x.jpg": 1, "y.jpg.jpg": 2}
 
 
 def test_depth_of_another_size_is_resampled_and_of_another_frame_refused():
@@ -192,7 +246,10 @@ def test_depth_folders_that_cannot_serve(made, tmp_path):
         DepthFolder(tmp_path / "none")
     with pytest.raises(BadInput, match="holds no depth map"):
         DepthFolder(tmp_path)
-    save(np.random.default_rng(0).integers(0, 255, (3, 9, 9), dtype=np.uint8), tmp_path / "coloured.png")
+    save(
+        np.random.default_rng(0).integers(0, 255, (3, 9, 9), dtype=np.uint8),
+        tmp_path / "coloured.png",
+    )
     with pytest.raises(BadInput, match="has lost its numbers"):
         read_depth(tmp_path / "coloured.png")
     photo = find_photos(root / "photos")[-1]
@@ -211,19 +268,46 @@ def refused(capsys, *arguments):
 def test_the_command_line(made, tmp_path, capsys):
     root, _ = made
     out = tmp_path / "pseudo"
-    main(["label", "depth", str(root / "photos"), "-o", str(out), "--depth", str(root / "depth"), "--keep-depth", "--refine"])
+    main(
+        [
+            "label",
+            "depth",
+            str(root / "photos"),
+            "-o",
+            str(out),
+            "--depth",
+            str(root / "depth"),
+            "--keep-depth",
+            "--refine",
+        ]
+    )
     said = capsys.readouterr()
     assert said.out.strip() == str(out / "quality.csv")
-    assert "6 photographs: 3 masks from depth, 0 all crop, 1 without a step, 2 not read." in said.err
+    assert (
+        "6 photographs: 3 masks from depth, 0 all crop, 1 without a step, 2 not read." in said.err
+    )
     assert "No mask: p3: the depth map is constant" in said.err
     kept = read_depth(out / "depth" / "p1.png")
     assert (kept.min(), kept.max()) == (0, 65535)
     arguments = ("label", "depth", root / "photos", "--depth", root / "depth", "-o")
     assert "other settings (keep_depth, refine)" in refused(capsys, *arguments, out)
-    assert "no photograph" in refused(capsys, "label", "depth", root / "depth" / "a", "--depth", root / "depth", "-o", tmp_path / "x")
+    assert "no photograph" in refused(
+        capsys,
+        "label",
+        "depth",
+        root / "depth" / "a",
+        "--depth",
+        root / "depth",
+        "-o",
+        tmp_path / "x",
+    )
     (tmp_path / "file").write_text("")
     assert "is not a folder" in refused(capsys, *arguments, tmp_path / "file" / "x")
-    assert "no depth network or folder called 'smal'" in refused(capsys, "label", "depth", root / "photos", "-m", "smal", "-o", tmp_path / "x")
+    assert "no depth network or folder called 'smal'" in refused(
+        capsys, "label", "depth", root / "photos", "-m", "smal", "-o", tmp_path / "x"
+    )
     main(["label", "--help"])
     shown = capsys.readouterr().out
-    assert all(f"  {name} " in shown for name in ("depth", "screen", "pseudo", "trimap", "selftrain"))
+    assert all(
+        f"  {name} " in shown for name in ("depth", "screen", "pseudo", "trimap", "selftrain")
+    )

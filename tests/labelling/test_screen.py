@@ -19,47 +19,79 @@ from selion.errors import BadInput, OutputFailed, UnknownName, UnreadableFile
 from selion.labelling import queue, screen
 from selion.labelling.agreement import cohen, kept_by_quality, measure_agreement, measure_throughput
 from selion.labelling.decision_log import DecisionLog
-from selion.labelling.decisions import LOG, Decision, History, Undo, parse_line, read_decisions, read_history
+from selion.labelling.decisions import (
+    LOG,
+    Decision,
+    History,
+    Undo,
+    parse_line,
+    read_decisions,
+    read_history,
+)
 from selion.labelling.screen import Page, Screening, Word, is_conflict, version
 
 
-def decision(name, key="a", word="keep", person="Ada", stage="coarse", batch=None, mask="m", seconds=0.2):
-    return Decision(name, batch or name, key, word, person, stage, seconds, "2025-06-01T09:30:12Z", "i", mask)
+def decision(
+    name, key="a", word="keep", person="Ada", stage="coarse", batch=None, mask="m", seconds=0.2
+):
+    return Decision(
+        name, batch or name, key, word, person, stage, seconds, "2025-06-01T09:30:12Z", "i", mask
+    )
 
 
 def page_of(sheet, batch, person="Ada", stage="coarse", seconds=4.0, **words):
-    said = tuple(Word(item.id, words.get(item.key.rpartition("/")[2], "reject"), version(item)) for item in sheet.items)
+    said = tuple(
+        Word(item.id, words.get(item.key.rpartition("/")[2], "reject"), version(item))
+        for item in sheet.items
+    )
     return Page(batch, person, stage, seconds, said)
 
 
 # The log
 
 
-@given(st.lists(st.one_of(st.tuples(st.sampled_from("abcde"), st.sampled_from("kruf")), st.integers(0, 30)), max_size=40))
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.sampled_from("abcde"), st.sampled_from("kruf")), st.integers(0, 30)),
+        max_size=40,
+    )
+)
 def test_last_word_wins_and_undo_takes_back(steps):
     history, batches, undone = History(), [], set()
     for k, step in enumerate(steps):
         if isinstance(step, tuple):
             key, word = step
             batches.append((f"b{k}", key, word))
-            history.add(decision(f"b{k}", key, {"k": "keep", "r": "reject", "u": "unsure", "f": "full"}[word]))
+            history.add(
+                decision(
+                    f"b{k}", key, {"k": "keep", "r": "reject", "u": "unsure", "f": "full"}[word]
+                )
+            )
         elif batches:
             name = batches[step % len(batches)][0]
             undone.add(name)
             history.add(Undo(f"u{k}", name, "Ada", "coarse", "t"))
         for entry in list(history.batches.values())[-1:]:
             history.add(entry[0])  # what is sent twice counts once
-    wanted = {key: {"k": "keep", "r": "reject", "u": "unsure", "f": "full"}[word] for name, key, word in batches if name not in undone}
+    wanted = {
+        key: {"k": "keep", "r": "reject", "u": "unsure", "f": "full"}[word]
+        for name, key, word in batches
+        if name not in undone
+    }
     assert {key: said[-1].decision for key, said in history.keys.items()} == wanted
     left = [name for name, _, _ in batches if name not in undone]
     assert history.last_batch("Ada", ("coarse",)) == (left[-1] if left else None)
     assert history.last_batch("Ben", ("coarse",)) is None
 
 
-@given(st.text(max_size=20), st.text(min_size=1, max_size=20), st.floats(0, 1e6), st.integers(0, 2**62))
+@given(
+    st.text(max_size=20), st.text(min_size=1, max_size=20), st.floats(0, 1e6), st.integers(0, 2**62)
+)
 def test_a_line_is_read_as_it_was_written(key, person, seconds, stat):
     key, person = (text.encode("utf-8", "ignore").decode() for text in (key, person))
-    entry = Decision("id-1", "id", key, "unsure", person, "settle", seconds, "t", "i", "m", (3, stat))
+    entry = Decision(
+        "id-1", "id", key, "unsure", person, "settle", seconds, "t", "i", "m", (3, stat)
+    )
     line = entry.to_line().encode()
     assert b"\n" not in line
     assert parse_line(line) == entry
@@ -131,7 +163,11 @@ def test_a_full_disk_writes_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "write", half)
     with pytest.raises(OutputFailed, match="No space left on device"):
-        journal.append(lambda _: [Decision("b", "b", "k" * 9, "keep", "p", "fine", 1, "t", "i", "m") for _ in range(1)])
+        journal.append(
+            lambda _: [
+                Decision("b", "b", "k" * 9, "keep", "p", "fine", 1, "t", "i", "m") for _ in range(1)
+            ]
+        )
     monkeypatch.undo()
     assert (tmp_path / LOG).read_bytes() == before
     journal.append(lambda _: [decision("b", "later")])
@@ -141,7 +177,9 @@ def test_a_full_disk_writes_nothing(tmp_path, monkeypatch):
 def test_an_entry_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
     journal, synced = DecisionLog(tmp_path / LOG), []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_size), real(file))[1])
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (synced.append(os.fstat(file).st_size), real(file))[1]
+    )
     journal.append(lambda _: [decision("a")])
     assert synced == [(tmp_path / LOG).stat().st_size]
 
@@ -158,13 +196,20 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 def write_many(path, person, count):
     journal = DecisionLog(Path(path))
     for k in range(count):
-        journal.append(lambda _, k=k: [decision(f"{person}-{k}-{j}", f"{j}", person=person, batch=f"{person}-{k}") for j in range(5)])
+        journal.append(
+            lambda _, k=k: [
+                decision(f"{person}-{k}-{j}", f"{j}", person=person, batch=f"{person}-{k}")
+                for j in range(5)
+            ]
+        )
 
 
 def test_several_servers_write_one_log(tmp_path):
     path = tmp_path / LOG
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=write_many, args=(str(path), name, 60)) for name in ("Ada", "Ben")]
+    workers = [
+        context.Process(target=write_many, args=(str(path), name, 60)) for name in ("Ada", "Ben")
+    ]
     watching = DecisionLog(path)
     for worker in workers:
         worker.start()
@@ -192,10 +237,16 @@ def test_read_decisions_follows_the_mask(tmp_path):
         "plot0/img_00003": "reject", "plot1/img_00004": "reject", "plot2/img_00005": "reject",
     }  # fmt: skip
     assert read_decisions(pseudo / LOG).keys() == read_decisions(pseudo).keys()
-    os.utime(pseudo / "masks/plot0/img_00000.png", (1, 1))  # copied elsewhere: other times, the same bytes
+    # copied elsewhere: other times, the same bytes
+    os.utime(pseudo / "masks/plot0/img_00000.png", (1, 1))
     write_mask(pseudo / "masks/plot1/img_00001.png", np.ones((40, 40), np.uint8))
     (pseudo / "masks/plot2/img_00002.png").unlink()
-    assert sorted(read_decisions(pseudo)) == ["plot0/img_00000", "plot0/img_00003", "plot1/img_00004", "plot2/img_00005"]
+    assert sorted(read_decisions(pseudo)) == [
+        "plot0/img_00000",
+        "plot0/img_00003",
+        "plot1/img_00004",
+        "plot2/img_00005",
+    ]
     work.refresh()
     assert [item.key for item in work.sheet("Ada", 24).items] == ["plot1/img_00001"]
     again = Screening(photos, pseudo, repeats=0)
@@ -207,7 +258,9 @@ def test_a_log_without_a_folder_of_masks(tmp_path):
     assert read_decisions(tmp_path) == {}
     assert read_decisions(tmp_path / "nowhere" / LOG) == {}
     (tmp_path / "a.png").write_bytes(b"mask")
-    entry = Decision("a", "a", "a", "keep", "Ada", "fine", 1, "t", "i", screen.content_hash(tmp_path / "a.png"))
+    entry = Decision(
+        "a", "a", "a", "keep", "Ada", "fine", 1, "t", "i", screen.content_hash(tmp_path / "a.png")
+    )
     (tmp_path / LOG).write_text(entry.to_line() + "\n")
     assert read_decisions(tmp_path)["a"] == entry
 
@@ -217,19 +270,54 @@ def test_a_log_without_a_folder_of_masks(tmp_path):
 
 def test_pairs_by_name(tmp_path):
     photos, masks = tmp_path / "p", tmp_path / "m"
-    for name in ("a.jpg", "sub/a.JPG", "b.jpg", "b.png", "c.tif", "e.jpg", "e.jpg.png", "notes.txt", ".hidden.jpg", "mäis.jpeg", "f.jfif"):
+    for name in (
+        "a.jpg",
+        "sub/a.JPG",
+        "b.jpg",
+        "b.png",
+        "c.tif",
+        "e.jpg",
+        "e.jpg.png",
+        "notes.txt",
+        ".hidden.jpg",
+        "mäis.jpeg",
+        "f.jfif",
+    ):
         (photos / name).parent.mkdir(parents=True, exist_ok=True)
         (photos / name).write_bytes(b"x")
-    for name in ("a.png", "sub/a.png", "b.jpg.png", "b.png.png", "b.png", "d.png", "c.txt", "e.jpg.png", "mäis.png", "f.png"):
+    for name in (
+        "a.png",
+        "sub/a.png",
+        "b.jpg.png",
+        "b.png.png",
+        "b.png",
+        "d.png",
+        "c.txt",
+        "e.jpg.png",
+        "mäis.png",
+        "f.png",
+    ):
         (masks / name).parent.mkdir(parents=True, exist_ok=True)
         (masks / name).write_bytes(b"x")
     found = queue.list_items(photos, masks)
     pairs = {item.key: Path(item.photo).relative_to(photos).as_posix() for item in found.items}
-    assert pairs == {"a": "a.jpg", "sub/a": "sub/a.JPG", "b.jpg": "b.jpg", "b.png": "b.png", "e.jpg": "e.jpg", "mäis": "mäis.jpeg", "f": "f.jfif"}
+    assert pairs == {
+        "a": "a.jpg",
+        "sub/a": "sub/a.JPG",
+        "b.jpg": "b.jpg",
+        "b.png": "b.png",
+        "e.jpg": "e.jpg",
+        "mäis": "mäis.jpeg",
+        "f": "f.jfif",
+    }
     assert found.lonely == 2  # d, and b, which could be either
     assert "2 masks have no photograph" in found.notes[0]
-    (tmp_path / "quality.csv").write_text("key,image,quality\nb,p/b.jpg,0.5\na,p/a.jpg,nan\nd,/etc/hostname,1\nsub/a,,x\n")
-    rated = {item.key: item for item in queue.list_items(photos, masks, tmp_path / "quality.csv").items}
+    (tmp_path / "quality.csv").write_text(
+        "key,image,quality\nb,p/b.jpg,0.5\na,p/a.jpg,nan\nd,/etc/hostname,1\nsub/a,,x\n"
+    )
+    rated = {
+        item.key: item for item in queue.list_items(photos, masks, tmp_path / "quality.csv").items
+    }
     assert Path(rated["b"].photo).name == "b.jpg"
     assert (rated["b"].quality, rated["a"].quality, rated["sub/a"].quality) == (0.5, None, None)
     assert "d" not in rated
@@ -249,7 +337,12 @@ def test_links_that_lead_out_are_left_out(tmp_path):
     write_mask(pseudo / "masks" / "folder" / "far.png", np.zeros((4, 4), np.uint8))
     (pseudo / "masks" / "out.png").symlink_to(tmp_path / "secret.jpg")
     found = queue.list_items(photos, pseudo / "masks")
-    assert {item.key for item in found.items} == {"plot0/img_00000", "plot1/img_00001", "plot2/img_00002", "inside"}
+    assert {item.key for item in found.items} == {
+        "plot0/img_00000",
+        "plot1/img_00001",
+        "plot2/img_00002",
+        "inside",
+    }
     assert found.outside == 2
     assert any("links that lead out" in note for note in found.notes)
 
@@ -265,7 +358,11 @@ def test_folders_that_cannot_be_used(tmp_path):
         queue.list_items(pseudo / "masks" / "plot0", pseudo / "masks")
     with pytest.raises(BadInput, match="share of 2"):
         Screening(photos, pseudo, repeats=2)
-    for broken, match in ((b"a,b\n1,2\n", "no column 'key'"), (b"\xff\xff", "cannot be read as a table"), (b"", "no column 'key'")):
+    for broken, match in (
+        (b"a,b\n1,2\n", "no column 'key'"),
+        (b"\xff\xff", "cannot be read as a table"),
+        (b"", "no column 'key'"),
+    ):
         (pseudo / "quality.csv").write_bytes(broken)
         with pytest.raises(UnreadableFile, match=match):
             Screening(photos, pseudo)
@@ -275,7 +372,10 @@ def test_folders_that_cannot_be_used(tmp_path):
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=60), st.booleans(), st.floats(0, 1))
 def test_order_and_repeats(qualities, best, share):
-    items = [queue.Item(queue.item_id(str(k)), str(k), "p", "m", quality) for k, quality in enumerate(qualities)]
+    items = [
+        queue.Item(queue.item_id(str(k)), str(k), "p", "m", quality)
+        for k, quality in enumerate(qualities)
+    ]
     showings = queue.arrange(items, best, share)
     once = [showing.item for showing in showings if showing.turn == 0]
     assert sorted(item.key for item in once) == sorted(item.key for item in items)
@@ -283,7 +383,9 @@ def test_order_and_repeats(qualities, best, share):
     assert rated == sorted(rated, reverse=best)
     assert [item.quality is None for item in once] == sorted(item.quality is None for item in once)
     twice = {showing.item.key for showing in showings if showing.turn == 1}
-    assert twice == {showing.item.key for showing in queue.arrange(items, not best, share) if showing.turn}
+    assert twice == {
+        showing.item.key for showing in queue.arrange(items, not best, share) if showing.turn
+    }
     places = {(showing.item.key, showing.turn): k for k, showing in enumerate(showings)}
     assert all(places[key, 1] > places[key, 0] for key in twice)
     assert len(twice) == {0.0: 0, 1.0: len(items)}.get(share, len(twice))
@@ -294,7 +396,11 @@ def test_share_of_repeats():
     showings = queue.arrange(items, repeats=0.02)
     assert 300 < len(showings) - 20_000 < 500
     places = {(showing.item.key, showing.turn): k for k, showing in enumerate(showings)}
-    apart = [place - places[key, 0] for (key, turn), place in places.items() if turn and places[key, 0] < 19_000]
+    apart = [
+        place - places[key, 0]
+        for (key, turn), place in places.items()
+        if turn and places[key, 0] < 19_000
+    ]
     assert min(apart) >= queue.GAP
 
 
@@ -304,7 +410,9 @@ def test_sheets_follow_each_other(tmp_path):
     second = work.sheet("Ada", 40, after=first.after)
     assert not {item.key for item in first.items} & {item.key for item in second.items}
     assert first.items == work.sheet("Ada", 40).items  # a reload shows what is not decided
-    assert [item.quality for item in first.items] == sorted((item.quality for item in first.items), reverse=True)
+    assert [item.quality for item in first.items] == sorted(
+        (item.quality for item in first.items), reverse=True
+    )
     worst = work.sheet("Ada", 40, "worst")
     assert worst.items[0].quality == min(item.quality for item in work.listing.items)
     work.commit(page_of(first, "batch-1"))
@@ -321,7 +429,8 @@ def test_nobody_does_another_ones_work(tmp_path, monkeypatch):
     assert (len(ben.items), ben.held) == (20, 40)
     clock = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: clock + screen.LEASE + 1)
-    assert {item.key for item in ada.items} <= {item.key for item in work.sheet("Ben", 60).items}  # Ada has gone home
+    # Ada has gone home
+    assert {item.key for item in ada.items} <= {item.key for item in work.sheet("Ben", 60).items}
 
 
 def test_what_is_shown_twice(tmp_path):
@@ -335,7 +444,12 @@ def test_what_is_shown_twice(tmp_path):
     work.commit(page_of(again, "batch-2", img_00000="keep", img_00001="keep"))
     assert work.sheet("Ada", 24).items == ()
     (row,) = measure_agreement(read_history(pseudo / LOG))
-    assert (row.who, row.stage, row.pairs, row.observed) == ("Ada, shown twice", "coarse", 12, 11 / 12)
+    assert (row.who, row.stage, row.pairs, row.observed) == (
+        "Ada, shown twice",
+        "coarse",
+        12,
+        11 / 12,
+    )
     assert row.kappa == pytest.approx((11 / 12 - 112 / 144) / (1 - 112 / 144))
 
 
@@ -374,7 +488,8 @@ def test_undo_in_steps(tmp_path):
     work.commit(page_of(work.sheet("Ben", 24), "batch-b", person="Ben"))
     back = work.undo("undo-1", "Ada", ("coarse",))
     assert {d.batch for d in back} == {"batch-2"}
-    assert work.undo("undo-1", "Ada", ("coarse",)) == back  # the answer was lost, and the page asks again
+    # the answer was lost, and the page asks again
+    assert work.undo("undo-1", "Ada", ("coarse",)) == back
     assert {d.batch for d in work.undo("undo-2", "Ada", ("coarse",))} == {"batch-1"}
     assert {d.batch for d in work.undo("undo-3", "Ada", ("coarse",))} == {"batch-0"}
     assert work.undo("undo-4", "Ada", ("coarse",)) == []
@@ -391,7 +506,15 @@ def test_fine_pass_and_disagreements(tmp_path):
     assert [item.key[-1] for item in work.fine("Ada", "kept").items] == ["0", "1"]
     assert [item.key[-1] for item in work.fine("Ada", "unsure").items] == ["2"]
     assert len(work.fine("Ada", "all").items) == 6
-    work.commit(Page("batch-2", "Ben", "coarse", 1, page_of(first, "x", img_00001="full", img_00002="unsure", img_00004="keep").words))
+    work.commit(
+        Page(
+            "batch-2",
+            "Ben",
+            "coarse",
+            1,
+            page_of(first, "x", img_00001="full", img_00002="unsure", img_00004="keep").words,
+        )
+    )
     assert [item.key[-1] for item in work.fine("Ada", "conflicts").items] == ["0", "4"]
     assert work.counts()["conflicts"] == 2
     one = next(item for item in first.items if item.key.endswith("0"))
@@ -406,8 +529,11 @@ def test_fine_pass_and_disagreements(tmp_path):
 def test_conflict_rule():
     assert not is_conflict([decision("a")])
     assert is_conflict([decision("a"), decision("b", word="reject", person="Ben")])
-    assert not is_conflict([decision("a"), decision("b", word="reject")])  # one person may change their mind
-    assert not is_conflict([decision("a"), decision("b", word="reject", person="Ben"), decision("c", stage="settle")])
+    # one person may change their mind
+    assert not is_conflict([decision("a"), decision("b", word="reject")])
+    assert not is_conflict(
+        [decision("a"), decision("b", word="reject", person="Ben"), decision("c", stage="settle")]
+    )
 
 
 # Numbers
@@ -417,12 +543,22 @@ def test_kappa_by_hand():
     assert cohen([("keep", "keep")] * 10) == (1.0, None, None)
     observed, kappa, _ = cohen([("keep", "keep")] * 5 + [("reject", "reject")] * 5)
     assert (observed, kappa) == (1, 1)
-    observed, kappa, margin = cohen([("keep", "reject"), ("reject", "keep"), ("keep", "keep"), ("reject", "reject")])
+    observed, kappa, margin = cohen(
+        [("keep", "reject"), ("reject", "keep"), ("keep", "keep"), ("reject", "reject")]
+    )
     assert (observed, kappa) == (0.5, 0)
     assert margin == pytest.approx(1.96 * (0.25 / 4) ** 0.5 / 0.5)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["keep", "reject", "full"]), st.sampled_from(["keep", "reject", "full"])), min_size=1, max_size=50))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["keep", "reject", "full"]), st.sampled_from(["keep", "reject", "full"])
+        ),
+        min_size=1,
+        max_size=50,
+    )
+)
 def test_kappa_is_symmetric_and_bounded(pairs):
     observed, kappa, _ = cohen(pairs)
     assert cohen([pair[::-1] for pair in pairs])[:2] == (observed, kappa)
@@ -439,7 +575,13 @@ def test_throughput_counts_time_of_what_was_undone():
     history.add(decision("f", "0", "full", stage="fine", seconds=10))
     history.add(Undo("u", "b", "Ben", "coarse", "t"))
     ada, fine, ben, both = measure_throughput(history)
-    assert (ada.person, ada.seen, ada.kept, ada.seen_per_hour, ada.kept_per_hour) == ("Ada", 6, 2, 3600, 1200)
+    assert (ada.person, ada.seen, ada.kept, ada.seen_per_hour, ada.kept_per_hour) == (
+        "Ada",
+        6,
+        2,
+        3600,
+        1200,
+    )
     assert (fine.stage, fine.seen_per_hour) == ("fine", 360)
     assert (ben.seen, ben.seconds, ben.seen_per_hour) == (0, 4, 0)
     assert (both.person, both.stage, both.seen, both.seconds) == ("all", "coarse", 6, 10)
@@ -449,7 +591,11 @@ def test_agreement_of_two_persons_on_the_same_mask_only():
     history = History()
     for k in range(4):
         history.add(decision(f"a{k}", f"{k}", "keep", mask="1"))
-        history.add(decision(f"b{k}", f"{k}", "keep" if k else "reject", person="Ben", mask="1" if k < 3 else "2"))
+        history.add(
+            decision(
+                f"b{k}", f"{k}", "keep" if k else "reject", person="Ben", mask="1" if k < 3 else "2"
+            )
+        )
     (row,) = measure_agreement(history)
     assert (row.who, row.pairs, row.observed) == ("Ada and Ben", 3, 2 / 3)
 

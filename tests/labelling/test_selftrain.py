@@ -1,4 +1,6 @@
-"""Two stages: what is trained on, what may be erased, and that a killed run ends with the same weights."""
+"""Two stages: what is trained on, what may be erased, and that a killed run ends with the same
+weights.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,26 @@ from selion.prediction import PredictOptions
 from selion.reports.self_training import triptych
 from selion.segmenter import InputSpec, Scaling
 from selion.simulation.landscape import simulate_photo
-from selion.training.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Recipe, Schedule, Validate
+from selion.training.recipe import (
+    Augment,
+    Crops,
+    Data,
+    Hardware,
+    Inputs,
+    Loss,
+    Model,
+    Recipe,
+    Schedule,
+    Validate,
+)
 
 SIZE = (64, 96)
-TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
+TINY = {
+    "family": "unet",
+    "encoder": "mobilenet_v2",
+    "encoder_depth": 3,
+    "decoder_channels": [8, 8, 8],
+}
 
 
 def recipe(dataset="", **parts):
@@ -57,7 +75,10 @@ def recipe(dataset="", **parts):
 
 
 def save(photo, root, key, *, mask):
-    for folder, values in (("images", np.moveaxis(photo.image.values, 0, -1)), ("masks", photo.labels.ids)):
+    for folder, values in (
+        ("images", np.moveaxis(photo.image.values, 0, -1)),
+        ("masks", photo.labels.ids),
+    ):
         if folder == "images" or mask:
             (root / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(root / folder / f"{key}.png")
@@ -75,7 +96,12 @@ def made(tmp_path_factory):
         save(photo, root / "photos", key, mask=False)
     depth = {photo.image.values.tobytes(): photo.depth for photo in photos.values()}
     options = DepthOptions(full=("p14",), find_full=False)
-    label_photos(root / "photos" / "images", root / "pseudo", ComputedDepths(lambda image: depth[image.tobytes()], "truth"), options)
+    label_photos(
+        root / "photos" / "images",
+        root / "pseudo",
+        ComputedDepths(lambda image: depth[image.tobytes()], "truth"),
+        options,
+    )
     return root
 
 
@@ -85,7 +111,11 @@ def decide(path, words, pseudo):
     lines = []
     for k, (key, word) in enumerate(words.items()):
         mask = content_hash(pseudo / "masks" / f"{key}.png")
-        lines.append(Decision(f"i{k}", "b", key, word, "Ada", "coarse", 0.2, "2025-06-01T09:30:12Z", "", mask).to_line())
+        lines.append(
+            Decision(
+                f"i{k}", "b", key, word, "Ada", "coarse", 0.2, "2025-06-01T09:30:12Z", "", mask
+            ).to_line()
+        )
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
 
@@ -103,7 +133,11 @@ def test_without_decisions_quality_decides_and_says_so(made):
 
 
 def test_only_what_people_kept_is_used_and_full_is_all_ones(made, tmp_path):
-    log = decide(tmp_path / "decisions.jsonl", {"p5": "keep", "p8": "full", "p11": "unsure", "p14": "reject"}, made / "pseudo")
+    log = decide(
+        tmp_path / "decisions.jsonl",
+        {"p5": "keep", "p8": "full", "p11": "unsure", "p14": "reject"},
+        made / "pseudo",
+    )
     kept = keep_pseudo(made / "pseudo", log)
     assert {e.key for e in kept.entries} == {"pseudo/p5", "pseudo/p8"}
     samples = {e.key: e.open() for e in kept.entries}
@@ -119,18 +153,40 @@ class Half:
     """A model that says soil on the left and crop on the right."""
 
     classes = CROP
-    inputs = InputSpec(("red", "green", "blue"), Scaling((255.0,)), window=32, overlap=0.0, multiple=8)
+    inputs = InputSpec(
+        ("red", "green", "blue"), Scaling((255.0,)), window=32, overlap=0.0, multiple=8
+    )
 
     def __call__(self, views):
-        right = np.stack([np.broadcast_to(np.arange(v.roi[1].start, v.roi[1].stop) >= SIZE[1] // 2, v.pixels.shape[1:]) for v in views])
+        right = np.stack(
+            [
+                np.broadcast_to(
+                    np.arange(v.roi[1].start, v.roi[1].stop) >= SIZE[1] // 2, v.pixels.shape[1:]
+                )
+                for v in views
+            ]
+        )
         return np.stack([~right, right], 1).astype(np.float32)
 
 
 @pytest.mark.parametrize("human", [False, True])
-def test_the_trimap_erases_where_label_and_model_differ_and_spares_what_it_must(made, tmp_path, human):
-    plan = plan_selftraining(recipe(made / "labelled"), keep_pseudo(made / "pseudo", least=0.0), TrimapOptions(human=human))
+def test_the_trimap_erases_where_label_and_model_differ_and_spares_what_it_must(
+    made, tmp_path, human
+):
+    plan = plan_selftraining(
+        recipe(made / "labelled"),
+        keep_pseudo(made / "pseudo", least=0.0),
+        TrimapOptions(human=human),
+    )
     found = make_trimaps(plan, Half(), tmp_path)
-    assert set(found) == {"train/train0", "train/train6", "pseudo/p5", "pseudo/p8", "pseudo/p11", "pseudo/p14"}
+    assert set(found) == {
+        "train/train0",
+        "train/train6",
+        "pseudo/p5",
+        "pseudo/p8",
+        "pseudo/p11",
+        "pseudo/p14",
+    }
     said = np.zeros(SIZE, np.uint8)
     said[:, SIZE[1] // 2 :] = 1
     before = {e.key: e.open().labels.ids for e in plan.training.entries}
@@ -150,7 +206,11 @@ def test_what_cannot_be_joined_is_refused(made, tmp_path):
     alone = plan_selftraining(recipe(), kept)
     assert "pseudo-labels alone" in " ".join(alone.notes)
     assert len(alone.validation) == 0
-    stray = LabelMap(np.full(SIZE, 7, np.uint8), photo_grid(SIZE), replace(CROP, names=tuple("abcdefgh"), things=(), colours=()))
+    stray = LabelMap(
+        np.full(SIZE, 7, np.uint8),
+        photo_grid(SIZE),
+        replace(CROP, names=tuple("abcdefgh"), things=(), colours=()),
+    )
     mask = made / "pseudo" / "masks" / "p11.png"
     kept_bytes = mask.read_bytes()
     try:
@@ -180,15 +240,32 @@ def test_pseudo_labels_get_the_share_of_windows_that_is_wished(made, tmp_path):
 
 @dataclass(frozen=True)
 class Columns:
-    """A model that works at 5 m and finds a field of 40 m in every 60 m, whatever it sees; or the same, ``moved`` by some of its pixels."""
+    """A model that works at 5 m and finds a field of 40 m in every 60 m, whatever it sees; or the
+    same, ``moved`` by some of its pixels.
+    """
 
     moved: int = 0
     classes: ClassScheme = FTW3
-    inputs: InputSpec = field(default_factory=lambda: InputSpec(("red", "green", "blue"), Scaling((255.0,)), gsd=(5.0, 5.0), window=64, overlap=0.0, multiple=8))
+    inputs: InputSpec = field(
+        default_factory=lambda: InputSpec(
+            ("red", "green", "blue"),
+            Scaling((255.0,)),
+            gsd=(5.0, 5.0),
+            window=64,
+            overlap=0.0,
+            multiple=8,
+        )
+    )
 
     def __call__(self, views):
         table = np.array([0, 0, 2, 1, 1, 1, 1, 1, 1, 2, 0, 0])
-        said = [np.broadcast_to(table[(np.arange(v.roi[1].start, v.roi[1].stop) + self.moved) % 12], v.pixels.shape[1:]) for v in views]
+        said = [
+            np.broadcast_to(
+                table[(np.arange(v.roi[1].start, v.roi[1].stop) + self.moved) % 12],
+                v.pixels.shape[1:],
+            )
+            for v in views
+        ]
         return np.eye(3, dtype=np.float32)[np.stack(said)].transpose(0, 3, 1, 2)
 
 
@@ -198,14 +275,27 @@ def test_scenes_with_finer_labels_go_through_both_stages(tmp_path):
     path.parent.mkdir()
     with store.create_cog(path, grid, ("R", "G", "B", "N"), "uint8") as sink:
         sink.write(whole(grid), np.random.default_rng(0).integers(0, 255, (4, 60, 90), np.uint8))
-    label_scenes(path.parent, tmp_path / "pseudo", Columns(), SceneOptions(predict=PredictOptions(bands=(1, 2, 3))))
+    label_scenes(
+        path.parent,
+        tmp_path / "pseudo",
+        Columns(),
+        SceneOptions(predict=PredictOptions(bands=(1, 2, 3))),
+    )
     kept = keep_pseudo(tmp_path / "pseudo", least=0.0)
     fields = replace(recipe(), classes=FTW3)
-    with pytest.raises(BadInput, match=r"pixels of 5 m, finer than their images.*input\.gsd=\[5, 5\]"):
+    with pytest.raises(
+        BadInput, match=r"pixels of 5 m, finer than their images.*input\.gsd=\[5, 5\]"
+    ):
         plan_selftraining(fields, kept)
-    plan = plan_selftraining(replace(fields, input=Inputs(window=32, gsd=(5.0, 5.0))), kept, drawn=DrawOptions(gsd=(5.0, 5.0)))
+    plan = plan_selftraining(
+        replace(fields, input=Inputs(window=32, gsd=(5.0, 5.0))),
+        kept,
+        drawn=DrawOptions(gsd=(5.0, 5.0)),
+    )
     samples = stage_plan(plan, plan.training, 1).samples
-    assert [(part.crops.gsd, share) for part, share in zip(samples.recipes, samples.shares, strict=True)] == [((5.0, 5.0), 1.0)]
+    assert [
+        (part.crops.gsd, share) for part, share in zip(samples.recipes, samples.shares, strict=True)
+    ] == [((5.0, 5.0), 1.0)]
     before = plan.training.entries[0].open()
     found = make_trimaps(plan, Columns(moved=1), tmp_path / "trimap")
     after = trimapped(plan, tmp_path / "trimap").entries[0].open()
@@ -233,12 +323,20 @@ def kill_at(stage, step):
 def test_a_killed_run_ends_with_the_same_weights(made, tmp_path):
     plan = plan_selftraining(recipe(made / "labelled"), keep_pseudo(made / "pseudo", least=0.0))
     self_train(plan, tmp_path / "whole")
-    for stage in ("train", "look again", "train"):  # in the second epoch of stage 1, among the samples, and in the second epoch of stage 2
+    # in the second epoch of stage 1, among the samples, and in the second epoch of stage 2
+    for stage in ("train", "look again", "train"):
         with pytest.raises(Killed):
             self_train(plan, tmp_path / "parts", on_step=kill_at(stage, 3))
     self_train(plan, tmp_path / "parts")
-    for name in ("stage-1/model/model.safetensors", "trimap/agreement.csv", "trimap/masks/pseudo/p5.png", "model/model.safetensors"):
-        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    for name in (
+        "stage-1/model/model.safetensors",
+        "trimap/agreement.csv",
+        "trimap/masks/pseudo/p5.png",
+        "model/model.safetensors",
+    ):
+        assert (tmp_path / "parts" / name).read_bytes() == (
+            tmp_path / "whole" / name
+        ).read_bytes(), name
     other = plan_selftraining(recipe(made / "labelled", seed=8), plan.kept)
     with pytest.raises(OutputExists, match="another recipe"):
         self_train(other, tmp_path / "parts")
@@ -251,7 +349,17 @@ def test_the_command_line_leaves_a_model_and_three_reports(made, tmp_path, capsy
     from selion.models.toml import to_toml
 
     (tmp_path / "r.toml").write_text(to_toml(training.recipe_table(recipe())), "utf-8")
-    arguments = ["label", "selftrain", str(tmp_path / "r.toml"), "--pseudo", str(made / "pseudo"), "--labelled", str(made / "labelled"), "--least", "0"]
+    arguments = [
+        "label",
+        "selftrain",
+        str(tmp_path / "r.toml"),
+        "--pseudo",
+        str(made / "pseudo"),
+        "--labelled",
+        str(made / "labelled"),
+        "--least",
+        "0",
+    ]
     main([*arguments, "-o", str(tmp_path / "run")])
     said = capsys.readouterr()
     assert said.out.strip() == str(tmp_path / "run" / "model")
@@ -261,6 +369,14 @@ def test_the_command_line_leaves_a_model_and_three_reports(made, tmp_path, capsy
         text = (tmp_path / "run" / name).read_text()
         assert "<script" not in text
     text = (tmp_path / "run" / "report.html").read_text()
-    for words in ("stage 2", "Kept as they were: labels of people and masks that are all crop", "agreed. Image, label", "miou"):
+    for words in (
+        "stage 2",
+        "Kept as they were: labels of people and masks that are all crop",
+        "agreed. Image, label",
+        "miou",
+    ):
         assert words in text
-    assert json.loads((tmp_path / "run" / "selftrain.json").read_text())["trimap"] == {"human": False, "full": False}
+    assert json.loads((tmp_path / "run" / "selftrain.json").read_text())["trimap"] == {
+        "human": False,
+        "full": False,
+    }

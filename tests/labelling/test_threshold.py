@@ -1,4 +1,6 @@
-"""Depth to mask: each step against a computation of its own, and the whole against the truth of simulated photographs."""
+"""Depth to mask: each step against a computation of its own, and the whole against the truth of
+simulated photographs.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,10 @@ def test_weights_are_sobels_gradient():
     depth = np.random.default_rng(0).random((7, 8))
     padded = np.pad(depth, 1, mode="symmetric")
     smooth, step = np.array([1, 2, 1]), np.array([-1, 0, 1])
-    y, x = (np.array([[(padded[i : i + 3, j : j + 3] * k).sum() for j in range(8)] for i in range(7)]) for k in (np.outer(step, smooth), np.outer(smooth, step)))
+    y, x = (
+        np.array([[(padded[i : i + 3, j : j + 3] * k).sum() for j in range(8)] for i in range(7)])
+        for k in (np.outer(step, smooth), np.outer(smooth, step))
+    )
     slope = np.hypot(y, x)
     np.testing.assert_allclose(gradient_weights(depth), slope / slope.max(), atol=1e-12)
     assert (gradient_weights(np.ones((5, 5))) == 0).all()
@@ -91,7 +96,8 @@ def test_the_histogram_counts_each_pixel_as_its_weight():
 
 
 def test_the_contour_curve_is_the_mean_step_along_each_contour():
-    depth = plateau(0.1, 0.8) + np.indices((40, 40)).sum(0) % 2 * 0.02  # soil whose every step is 0.02
+    # soil whose every step is 0.02
+    depth = plateau(0.1, 0.8) + np.indices((40, 40)).sum(0) % 2 * 0.02
     depths, curve = contour_curve(normalise(depth))
     step = 0.7 / np.ptp(depth)
     assert curve[np.searchsorted(depths, 0.5)] == pytest.approx(1, abs=0.02)
@@ -154,12 +160,21 @@ def test_options_are_checked():
 
 def test_on_simulated_photographs_the_gradient_weighs_more_than_otsu(photos):
     truths = [photo.labels.ids == 1 for photo in photos]
-    ours = [miou(depth_mask(photo.depth).mask, truth) for photo, truth in zip(photos, truths, strict=True)]
-    otsu = [miou(metrics.otsu_depth(photo.depth) > 0, truth) for photo, truth in zip(photos, truths, strict=True)]
+    ours = [
+        miou(depth_mask(photo.depth).mask, truth)
+        for photo, truth in zip(photos, truths, strict=True)
+    ]
+    otsu = [
+        miou(metrics.otsu_depth(photo.depth) > 0, truth)
+        for photo, truth in zip(photos, truths, strict=True)
+    ]
     assert np.mean(ours) >= 0.95
     assert min(ours) >= 0.85
     assert np.mean(ours) > np.mean(otsu) + 0.1
-    histogram = [miou(depth_mask(photo.depth, ThresholdOptions("histogram")).mask, truth) for photo, truth in zip(photos, truths, strict=True)]
+    histogram = [
+        miou(depth_mask(photo.depth, ThresholdOptions("histogram")).mask, truth)
+        for photo, truth in zip(photos, truths, strict=True)
+    ]
     assert np.mean(histogram) > np.mean(otsu) - 0.1
 
 
@@ -169,7 +184,9 @@ def test_quality_tells_a_good_mask_from_a_bad_one(photos):
         good = depth_mask(photo.depth)
         for threshold in (0.05, good.threshold, 0.6):
             mask = DepthMask(good.depth > threshold, good.depth, threshold, good.sigmoid)
-            found.append((judge(mask, photo.image.values).score, miou(mask.mask, photo.labels.ids == 1)))
+            found.append(
+                (judge(mask, photo.image.values).score, miou(mask.mask, photo.labels.ids == 1))
+            )
     assert stats.spearmanr(np.array(found)).statistic > 0.7
     good, photo = depth_mask(photos[0].depth), photos[0]
     assert 0 <= judge(good).score <= 1
@@ -186,7 +203,9 @@ def canopy(photos, seed=0, layers=60):
         photo = photos[int(rng.integers(len(photos)))]
         shift = rng.integers(0, 180, 2)
         crop = np.roll(photo.labels.ids, shift, (0, 1)) == 1
-        image[:, crop] = np.roll(photo.image.values, shift, (1, 2))[:, crop] * (0.6 + 0.4 * layer / layers)
+        image[:, crop] = np.roll(photo.image.values, shift, (1, 2))[:, crop] * (
+            0.6 + 0.4 * layer / layers
+        )
         soil &= ~crop
     return image, soil
 
@@ -233,9 +252,15 @@ def test_colour_rules(photos):
     image[:, 1, 0] = (10, 12, 9)  # dark: its excess green is 5
     assert metrics.canopeo(image).tolist() == [[1, 0], [0, 0]]
     assert metrics.canopeo(image, excess=4).tolist() == [[1, 0], [1, 0]]
-    assert np.mean([iou(metrics.canopeo(p.image.values) > 0, p.labels.ids == 1) for p in photos]) > 0.6
+    assert (
+        np.mean([iou(metrics.canopeo(p.image.values) > 0, p.labels.ids == 1) for p in photos]) > 0.6
+    )
     assert not metrics.otsu_depth(np.ones((4, 4))).any()
     assert (metrics.otsu_depth(plateau()) > 0).sum() == 400
-    for call in (lambda: metrics.canopeo(image[:2]), lambda: metrics.otsu_depth(image), lambda: metrics.otsu_depth(np.full((2, 2), np.nan))):
+    for call in (
+        lambda: metrics.canopeo(image[:2]),
+        lambda: metrics.otsu_depth(image),
+        lambda: metrics.otsu_depth(np.full((2, 2), np.nan)),
+    ):
         with pytest.raises(BadInput):
             call()

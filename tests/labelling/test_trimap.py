@@ -81,7 +81,11 @@ def test_folders_are_paired_by_name(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_mask(labels(len(folder), classes=CROP), path)
     assert set(pair_masks(tmp_path / "a", tmp_path / "b")) == {"x", "sub/y"}
-    for one, other, error in (("a", "b/masks/x.png", BadInput), ("a", "none", UnreadableFile), ("a/sub", "b/masks/../..", BadInput)):
+    for one, other, error in (
+        ("a", "b/masks/x.png", BadInput),
+        ("a", "none", UnreadableFile),
+        ("a/sub", "b/masks/../..", BadInput),
+    ):
         with pytest.raises(error):
             pair_masks(tmp_path / one, tmp_path / other)
 
@@ -91,7 +95,16 @@ def test_the_command_line(tmp_path, capsys):
         (tmp_path / name).mkdir()
         write_mask(labels(seed, grid=GEO), tmp_path / name / "field.tif")
     write_mask(labels(1), tmp_path / "a" / "more.png")
-    arguments = ["label", "trimap", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(tmp_path / "out"), "--classes", "fields-3"]
+    arguments = [
+        "label",
+        "trimap",
+        str(tmp_path / "a"),
+        str(tmp_path / "b"),
+        "-o",
+        str(tmp_path / "out"),
+        "--classes",
+        "fields-3",
+    ]
     main(arguments)
     said = capsys.readouterr()
     assert "1 masks of" in said.err
@@ -101,7 +114,9 @@ def test_the_command_line(tmp_path, capsys):
     assert kept.grid == GEO
     with (tmp_path / "out" / "agreement.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert float(row["agreed"]) == pytest.approx(measure_agreement(labels(1), labels(2)).share, abs=1e-6)
+    assert float(row["agreed"]) == pytest.approx(
+        measure_agreement(labels(1), labels(2)).share, abs=1e-6
+    )
     for change, words in (
         (arguments, "exists already"),
         ([*arguments[:-1], "crop", "-f"], "holds the value"),
@@ -120,7 +135,9 @@ from selion.training.recipe import Loss  # noqa: E402
 
 
 def answer(kind, seed, shape):
-    """What a network for this loss answers, with every number that belongs to a pixel in tensors of (..., y, x)."""
+    """What a network for this loss answers, with every number that belongs to a pixel in tensors of
+    (..., y, x).
+    """
     make = torch.Generator().manual_seed(seed)
     height, width = shape
 
@@ -130,7 +147,11 @@ def answer(kind, seed, shape):
     if kind == "sets":
         return SetAnswer(draw(1, 6, 4), draw(1, 6, height, width))
     if kind == "decode":
-        return {"extent": draw(1, 3, height, width), "boundary": draw(1, 1, height, width), "distance": draw(1, 1, height, width)}
+        return {
+            "extent": draw(1, 3, height, width),
+            "boundary": draw(1, 1, height, width),
+            "distance": draw(1, 1, height, width),
+        }
     return draw(1, 3, height, width)
 
 

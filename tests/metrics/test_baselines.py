@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from selion.errors import BadInput
-from selion.metrics import constant, excess_green, gradient_watershed, object_scores, overlap_table, regular_grid
+from selion.metrics import (
+    constant,
+    excess_green,
+    gradient_watershed,
+    object_scores,
+    overlap_table,
+    regular_grid,
+)
 
 
 def mosaic(rng, size=192, step=48):

@@ -6,7 +6,14 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from selion.errors import GridMismatch
-from selion.metrics import boundary_distances, boundary_iou, boundary_width, class_boundary_iou, match_objects, overlap_table
+from selion.metrics import (
+    boundary_distances,
+    boundary_iou,
+    boundary_width,
+    class_boundary_iou,
+    match_objects,
+    overlap_table,
+)
 from selion.metrics.boundary import boundary_band
 
 
@@ -17,7 +24,11 @@ def test_hand_cases():
     # bands of 20 px each; they share the five columns 3 to 7 above and below
     one, other = boundary_band(square, 1), boundary_band(moved, 1)
     assert (one.sum(), other.sum()) == (20, 20)
-    assert boundary_iou(square, moved, 1) == pytest.approx((one & other).sum() / 30) == pytest.approx(10 / 30)
+    assert (
+        boundary_iou(square, moved, 1)
+        == pytest.approx((one & other).sum() / 30)
+        == pytest.approx(10 / 30)
+    )
     assert np.isnan(boundary_iou(square & False, square & False))
 
 
@@ -27,7 +38,8 @@ def test_the_border_of_the_image_is_a_boundary_and_of_the_unknown_is_not():
     known = np.ones((10, 10), bool)
     known[:, 5:] = False
     mask = full & known
-    assert boundary_band(mask, 1, known).sum() == 10 + 4 + 4  # left, top and bottom of the known part
+    # left, top and bottom of the known part
+    assert boundary_band(mask, 1, known).sum() == 10 + 4 + 4
 
 
 def test_width_is_two_per_cent_of_the_diagonal():
@@ -67,11 +79,17 @@ def test_distances_in_metres():
     summary, each = boundary_distances(truth, guess, table, match_objects(table), (10.0, 10.0))
     assert summary.matches == 2
     assert each.set_index("truth").loc[9, "distance"] == 0
-    assert each.set_index("truth").loc[4, "distance"] == pytest.approx(10, abs=0.5)  # the corners are sqrt(2) away
+    # the corners are sqrt(2) away
+    assert each.set_index("truth").loc[4, "distance"] == pytest.approx(10, abs=0.5)
     assert summary.mean == pytest.approx(each.distance.mean())
     pixels, _ = boundary_distances(truth, guess, table, match_objects(table))
     assert summary.mean == pytest.approx(10 * pixels.mean)
-    nothing, _ = boundary_distances(truth, guess * 0, overlap_table(truth, guess * 0), match_objects(overlap_table(truth, guess * 0)))
+    nothing, _ = boundary_distances(
+        truth,
+        guess * 0,
+        overlap_table(truth, guess * 0),
+        match_objects(overlap_table(truth, guess * 0)),
+    )
     assert nothing.matches == 0
     assert np.isnan(nothing.mean)
 
@@ -93,7 +111,10 @@ def test_distances_equal_distance_transforms_of_each_pair():
     _, each = boundary_distances(truth, guess, table, matches, (2.0, 3.0))
     assert len(each) > 2
     for row in each.itertuples():
-        edges = [(ids == key) & ~ndimage.binary_erosion(ids == key, border_value=1) for ids, key in ((truth, row.truth), (guess, row.guess))]
+        edges = [
+            (ids == key) & ~ndimage.binary_erosion(ids == key, border_value=1)
+            for ids, key in ((truth, row.truth), (guess, row.guess))
+        ]
         away = [ndimage.distance_transform_edt(~edge, (2.0, 3.0)) for edge in edges]
         both = np.concatenate([away[1][edges[0]], away[0][edges[1]]])
         assert row.distance == pytest.approx(both.mean())

@@ -48,14 +48,18 @@ def test_fitted_correction_undoes_what_was_done():
 
 
 def test_separable_sample_stays_finite():
-    found = fit_correction(np.linspace(0.05, 0.95, 20), (np.linspace(0.05, 0.95, 20) > 0.5).astype(float))
+    found = fit_correction(
+        np.linspace(0.05, 0.95, 20), (np.linspace(0.05, 0.95, 20) > 0.5).astype(float)
+    )
     assert 1 < found.slope < 100
 
 
 def test_outcomes_of_objects():
     truth, guess = np.array([[1, 1, 0, 2, 2]]), np.array([[5, 5, 7, 0, 9]])
     assert object_outcomes(overlap_table(truth, guess)).tolist() == [1, 0, 1]
-    hidden = object_outcomes(overlap_table(truth * 0, guess, np.array([[True, True, False, False, False]])))
+    hidden = object_outcomes(
+        overlap_table(truth * 0, guess, np.array([[True, True, False, False, False]]))
+    )
     assert np.isnan(hidden[0])
     assert hidden[1:].tolist() == [0, 0]
 

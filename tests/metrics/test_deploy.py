@@ -30,7 +30,9 @@ class Toy:
     """Says field where ``score`` of the scaled window is positive."""
 
     score: object
-    inputs: InputSpec = field(default_factory=lambda: InputSpec(BANDS, Scaling((3000.0,)), window=64, multiple=16))
+    inputs: InputSpec = field(
+        default_factory=lambda: InputSpec(BANDS, Scaling((3000.0,)), window=64, multiple=16)
+    )
     classes: ClassScheme = FTW2
 
     def __call__(self, views):
@@ -45,7 +47,8 @@ class Toy:
 
 _: Segmenter = Toy(lambda x: x[0])
 per_pixel = Toy(lambda x: x[0] - 0.5)
-contrast = Toy(lambda x: x[0] - x[0].mean())  # knows the window it stands in, not the scale of the numbers
+# knows the window it stands in, not the scale of the numbers
+contrast = Toy(lambda x: x[0] - x[0].mean())
 late = Toy(lambda x: x[2] - 0.5)
 
 
@@ -80,7 +83,11 @@ def test_crops_are_192_for_256_and_128_and_the_centre_is_the_centre():
     found = corner_consistency(pixels, Toy(spy))
     assert seen == [(192, 192)] * 4
     assert found.share == 1
-    said = [classify(Toy(spy), pixels[:, t : t + 192, u : u + 192]).argmax(0)[64 - t, 64 - u] for t in (0, 64) for u in (0, 64)]
+    said = [
+        classify(Toy(spy), pixels[:, t : t + 192, u : u + 192]).argmax(0)[64 - t, 64 - u]
+        for t in (0, 64)
+        for u in (0, 64)
+    ]
     assert said == [1, 1, 1, 1]
     for wrong in (127, 256, 0):
         with pytest.raises(BadInput, match="square"):
@@ -93,7 +100,9 @@ def test_order():
     pixels = scene(1)
     truth = classify(late, pixels).argmax(0).astype(np.uint8)
     either = Toy(lambda x: x[0] + x[2] - 1)
-    blind = sensitivity([(pixels, classify(either, pixels).argmax(0).astype(np.uint8))], either, reordered(either))
+    blind = sensitivity(
+        [(pixels, classify(either, pixels).argmax(0).astype(np.uint8))], either, reordered(either)
+    )
     assert blind.summary()["sensitivity"] == 0
     fussy = sensitivity([(pixels, truth)], late, reordered(late))
     assert fussy.samples["reference"].iloc[0] == 1
@@ -108,7 +117,11 @@ def test_radiometry():
     assert found.conditions == tuple(name for name, _, _ in SCALINGS)
     assert found.summary()["divisor x 10/3"] == 0
     assert found.summary()["sensitivity"] > 0.2
-    steady = sensitivity([(pixels, classify(contrast, pixels).argmax(0).astype(np.uint8))], contrast, rescaled(contrast)[:4])
+    steady = sensitivity(
+        [(pixels, classify(contrast, pixels).argmax(0).astype(np.uint8))],
+        contrast,
+        rescaled(contrast)[:4],
+    )
     assert steady.summary()["sensitivity"] < 0.02
     shifted = rescaled(per_pixel)[4].before(pixels)
     np.testing.assert_allclose(shifted, pixels + 1000.0)
@@ -146,7 +159,9 @@ def test_seam_error():
     smooth[:, 10:20] = 1
     stepped = smooth.copy()
     stepped[32:] = np.roll(smooth, 3, 1)[32:]
-    assert seam_error(stepped, [32], []) > seam_error(smooth | (rng.random((64, 64)) < 0.001), [32], [])
+    assert seam_error(stepped, [32], []) > seam_error(
+        smooth | (rng.random((64, 64)) < 0.001), [32], []
+    )
 
 
 def test_seams_of_a_lattice():

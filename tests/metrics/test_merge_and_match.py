@@ -14,7 +14,9 @@ def mosaic(fields=40, size=512, seed=5):
     seeds.ravel()[places] = np.arange(1, fields + 1)
     distance = np.full((size, size), 0.0)
     ids = watershed(distance, seeds)
-    edge = (np.diff(ids, axis=0, append=ids[-1:]) != 0) | (np.diff(ids, axis=1, append=ids[:, -1:]) != 0)
+    edge = (np.diff(ids, axis=0, append=ids[-1:]) != 0) | (
+        np.diff(ids, axis=1, append=ids[:, -1:]) != 0
+    )
     from scipy import ndimage
 
     return np.where(ndimage.binary_dilation(edge, iterations=2), 0, ids)
@@ -44,7 +46,10 @@ def test_perfect_is_one_and_nothing_is_missed():
     assert np.isnan(nothing.fpr)
 
 
-@pytest.mark.parametrize(("step", "any_", "largest"), [(64, 0.26, 0.40), (32, 0.44, 0.63), (16, 0.63, 0.74), (8, 0.78, 0.80)])
+@pytest.mark.parametrize(
+    ("step", "any_", "largest"),
+    [(64, 0.26, 0.40), (32, 0.44, 0.63), (16, 0.63, 0.74), (8, 0.78, 0.80)],
+)
 def test_a_grid_that_saw_nothing_scores_what_the_reference_says(step, any_, largest):
     """text-as-mask.md, section 1: measured on another 40-field mosaic, so within 0.1."""
     truth = mosaic()

@@ -9,14 +9,23 @@ from odc.geo.geobox import GeoBox
 from selion.errors import BadInput, GridMismatch
 from selion.grid import photo_grid
 from selion.labels import Instances
-from selion.metrics import join_tables, match_objects, object_scores, overlap_table, table_from_pairs
+from selion.metrics import (
+    join_tables,
+    match_objects,
+    object_scores,
+    overlap_table,
+    table_from_pairs,
+)
 from selion.metrics import overlap as overlap_module
 
 IDS = arrays(np.int32, (7, 8), elements=st.sampled_from([0, 1, 2, 5, 9]))
 
 
 def pairs(table):
-    return {(int(table.truth_ids[t]), int(table.guess_ids[g])): float(s) for t, g, s in zip(table.truth_index, table.guess_index, table.shared, strict=True)}
+    return {
+        (int(table.truth_ids[t]), int(table.guess_ids[g])): float(s)
+        for t, g, s in zip(table.truth_index, table.guess_index, table.shared, strict=True)
+    }
 
 
 def test_table_against_counting_by_hand():
@@ -43,7 +52,9 @@ def test_table_equals_brute_force_and_blocks_equal_the_whole(truth, guess, ignor
     assert dict(zip(table.truth_ids.tolist(), table.truth_area.tolist(), strict=True)) == {
         t: ((truth == t) & ~ignore).sum() for t in (1, 2, 5, 9) if ((truth == t) & ~ignore).any()
     }
-    for g, known, hidden in zip(table.guess_ids, table.guess_area, table.guess_ignored, strict=True):
+    for g, known, hidden in zip(
+        table.guess_ids, table.guess_area, table.guess_ignored, strict=True
+    ):
         assert known == ((guess == g) & ~ignore).sum()
         assert hidden == ((guess == g) & ignore).sum()
     rows, overlap_module.ROWS = overlap_module.ROWS, 2
@@ -62,7 +73,13 @@ def test_laws_of_matching(truth, guess, iou):
     assert one.fp == other.fn or iou < 0.5  # greedy ties may differ below one half
     assert one.tp + one.fn == len(np.unique(truth[truth > 0]))
     assert one.tp + one.fp == len(np.unique(guess[guess > 0]))
-    renamed = object_scores(overlap_table(np.where(truth > 0, truth.astype(np.int64) + 10**10, 0), np.where(guess > 0, guess * 3, 0)), iou)
+    renamed = object_scores(
+        overlap_table(
+            np.where(truth > 0, truth.astype(np.int64) + 10**10, 0),
+            np.where(guess > 0, guess * 3, 0),
+        ),
+        iou,
+    )
     assert renamed == one
     perfect = object_scores(overlap_table(truth, truth), 1.0)
     assert (perfect.fp, perfect.fn) == (0, 0)
@@ -84,7 +101,9 @@ def test_low_thresholds_still_match_one_to_one():
 
 
 def test_scores_and_their_sum():
-    scores = object_scores(overlap_table(np.array([[1, 1, 2, 2, 0, 3]]), np.array([[1, 1, 2, 0, 4, 0]])))
+    scores = object_scores(
+        overlap_table(np.array([[1, 1, 2, 2, 0, 3]]), np.array([[1, 1, 2, 0, 4, 0]]))
+    )
     assert (scores.tp, scores.fp, scores.fn) == (2, 1, 1)
     assert scores.f1 == pytest.approx(2 / 3)
     assert scores.mean_iou == pytest.approx(0.75)
@@ -112,7 +131,10 @@ def test_guesses_on_unknown_ground_are_no_false_alarms():
 
 def test_joined_tables_score_as_summed_counts():
     rng = np.random.default_rng(3)
-    tables = [overlap_table(*(np.kron(rng.integers(0, 5, (2, 4, 4)), np.ones((1, 3, 3), int)))) for _ in range(4)]
+    tables = [
+        overlap_table(*(np.kron(rng.integers(0, 5, (2, 4, 4)), np.ones((1, 3, 3), int))))
+        for _ in range(4)
+    ]
     total = object_scores(tables[0])
     for table in tables[1:]:
         total += object_scores(table)
@@ -122,7 +144,11 @@ def test_joined_tables_score_as_summed_counts():
 
 
 def test_table_from_measured_areas():
-    table = table_from_pairs((np.array([1, 2]), np.array([4.0, 2.0])), (np.array([1]), np.array([5.0])), (np.array([1, 0]), np.array([0, 0]), np.array([0.0, 3.5])))
+    table = table_from_pairs(
+        (np.array([1, 2]), np.array([4.0, 2.0])),
+        (np.array([1]), np.array([5.0])),
+        (np.array([1, 0]), np.array([0, 0]), np.array([0.0, 3.5])),
+    )
     assert pairs(table) == {(1, 1): 3.5}
     assert table.iou[0] == pytest.approx(3.5 / 5.5)
 

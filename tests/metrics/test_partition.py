@@ -5,7 +5,8 @@ from selion.errors import BadInput
 from selion.metrics import area_bias, error_kinds, overlap_table, segmentation_errors, size_classes
 from selion.metrics.partition import GUESS_KINDS, TRUTH_KINDS
 
-# truth 1 is found, 2 is split in two, 3 and 4 are merged, 5 is missed, 6 is half found; guess 70 is invented
+# truth 1 is found, 2 is split in two, 3 and 4 are merged, 5 is missed, 6 is half found; guess 70 is
+# invented
 TRUTH = np.zeros((6, 24), int)
 GUESS = np.zeros((6, 24), int)
 TRUTH[0:4, 0:4], GUESS[0:4, 0:4] = 1, 10
@@ -22,8 +23,21 @@ def test_kinds_of_error():
     truth = {int(i): TRUTH_KINDS[k] for i, k in zip(table.truth_ids, kinds.truth, strict=True)}
     guess = {int(i): GUESS_KINDS[k] for i, k in zip(table.guess_ids, kinds.guess, strict=True)}
     assert truth == {1: "matched", 2: "split", 3: "merged", 4: "merged", 5: "missed", 6: "partial"}
-    assert guess == {10: "matched", 20: "fragment", 21: "fragment", 30: "merger", 60: "partial", 70: "false"}
-    assert kinds.counts()["truth"] == {"matched": 1, "split": 1, "merged": 2, "partial": 1, "missed": 1}
+    assert guess == {
+        10: "matched",
+        20: "fragment",
+        21: "fragment",
+        30: "merger",
+        60: "partial",
+        70: "false",
+    }
+    assert kinds.counts()["truth"] == {
+        "matched": 1,
+        "split": 1,
+        "merged": 2,
+        "partial": 1,
+        "missed": 1,
+    }
 
 
 def test_over_and_under_segmentation():

@@ -31,16 +31,25 @@ def test_hand_counted_case():
 def test_absent_class_policies():
     truth, guess = np.ones((4, 4), np.uint8), np.ones((4, 4), np.uint8)
     assert pixel_scores(confusion(truth, guess, 3)).mean["iou"] == 1
-    assert pixel_scores(confusion(truth, guess, 3), absent="zero").mean["iou"] == pytest.approx(1 / 3)
+    assert pixel_scores(confusion(truth, guess, 3), absent="zero").mean["iou"] == pytest.approx(
+        1 / 3
+    )
     assert pixel_scores(confusion(truth, guess, 3), absent="one").mean["iou"] == 1
-    guess[0, 0] = 0  # one false background pixel where the truth has none: the full-cover case of DepthCropSeg++
+    # one false background pixel where the truth has none: the full-cover case of DepthCropSeg++
+    guess[0, 0] = 0
     assert pixel_scores(confusion(truth, guess, 2)).mean["iou"] == pytest.approx((15 / 16) / 2)
-    assert pixel_scores(confusion(truth, guess, 2), absent_from="truth").mean["iou"] == pytest.approx(15 / 16)
-    assert pixel_scores(confusion(truth, guess, 2), "one", "truth").mean["iou"] == pytest.approx((15 / 16 + 1) / 2)
+    assert pixel_scores(confusion(truth, guess, 2), absent_from="truth").mean[
+        "iou"
+    ] == pytest.approx(15 / 16)
+    assert pixel_scores(confusion(truth, guess, 2), "one", "truth").mean["iou"] == pytest.approx(
+        (15 / 16 + 1) / 2
+    )
 
 
 def test_nothing_known_is_nan_and_counted():
-    scores = pixel_scores(confusion(np.full((3, 3), IGNORE, np.uint8), np.zeros((3, 3), np.uint8), 2))
+    scores = pixel_scores(
+        confusion(np.full((3, 3), IGNORE, np.uint8), np.zeros((3, 3), np.uint8), 2)
+    )
     assert np.isnan(scores.accuracy)
     assert np.isnan(scores.mean["iou"])
     assert (scores.counted, scores.ignored) == (0, 9)
@@ -55,7 +64,9 @@ def test_laws(truth, guess):
     perfect = pixel_scores(confusion(truth, truth, 3))
     assert perfect.table[["iou", "f1", "precision", "recall"]].stack().dropna().eq(1).all()
     both = (truth != IGNORE) & (guess != IGNORE)
-    one, other = (pixel_scores(confusion(a, b, 3, both)).table for a, b in ((truth, guess), (guess, truth)))
+    one, other = (
+        pixel_scores(confusion(a, b, 3, both)).table for a, b in ((truth, guess), (guess, truth))
+    )
     for symmetric in ("iou", "dice", "accuracy"):
         np.testing.assert_allclose(one[symmetric], other[symmetric])
     np.testing.assert_allclose(one.precision, other.recall)
@@ -66,7 +77,9 @@ def test_equal_to_scikit_style_formulas_on_random_maps():
     truth, guess = rng.integers(0, 4, (2, 50, 50)).astype(np.uint8)
     scores = pixel_scores(confusion(truth, guess, 4)).table
     for c in range(4):
-        assert scores.iou.iloc[c] == pytest.approx(((truth == c) & (guess == c)).sum() / ((truth == c) | (guess == c)).sum())
+        assert scores.iou.iloc[c] == pytest.approx(
+            ((truth == c) & (guess == c)).sum() / ((truth == c) | (guess == c)).sum()
+        )
         assert scores.accuracy.iloc[c] == pytest.approx(((truth == c) == (guess == c)).mean())
 
 
@@ -77,7 +90,9 @@ def test_mean_dice_readings_pay_constants_differently():
     assert mean_dice(truth, truth, 5) == 1
     assert mean_dice(truth, field, 5, "all") > mean_dice(truth, field, 5, "union")
     assert mean_dice(truth, field, 5, "all", smooth=0) == pytest.approx((2 * 70 / 170) / 5)
-    assert mean_dice(truth, field, 2, "truth", smooth=1) == pytest.approx(((2 * 70 + 1) / 171 + 1 / 31) / 2)
+    assert mean_dice(truth, field, 2, "truth", smooth=1) == pytest.approx(
+        ((2 * 70 + 1) / 171 + 1 / 31) / 2
+    )
 
 
 def test_bad_input_is_refused():
@@ -86,6 +101,10 @@ def test_bad_input_is_refused():
     with pytest.raises(BadInput, match="guess holds class ids"):
         confusion(np.zeros((2, 2), np.uint8), np.full((2, 2), 7, np.uint8), 2)
     with pytest.raises(UnknownName, match="skip"):
-        pixel_scores(confusion(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), 2), absent="skp")
+        pixel_scores(
+            confusion(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), 2), absent="skp"
+        )
     with pytest.raises(BadInput, match="cannot be added"):
-        confusion(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), 2) + confusion(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), 3)
+        confusion(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), 2) + confusion(
+            np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), 3
+        )

@@ -34,7 +34,8 @@ def images(seed, count=6):
         truth = blobs(rng, n)
         guess = shaken(rng, truth, max(n, 1))
         ids = np.unique(guess[guess > 0])
-        made.append((truth, guess, np.round(rng.random(len(ids)), 1)))  # rounded: ties are the hard part
+        # rounded: ties are the hard part
+        made.append((truth, guess, np.round(rng.random(len(ids)), 1)))
     return made
 
 
@@ -43,8 +44,12 @@ def detections(made):
 
 
 def coco_result(made, cap, area):
-    """The same numbers from pycocotools: precision (threshold, recall) for one class, one size, one cap."""
-    coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is the oracle for average precision")
+    """The same numbers from pycocotools: precision (threshold, recall) for one class, one size, one
+    cap.
+    """
+    coco = pytest.importorskip(
+        "pycocotools.coco", reason="pycocotools is the oracle for average precision"
+    )
     from pycocotools import mask as masks
     from pycocotools.cocoeval import COCOeval
 
@@ -55,9 +60,25 @@ def coco_result(made, cap, area):
     for image, (truth, guess, scores) in enumerate(made, 1):
         for i in np.unique(truth[truth > 0]):
             rle = encode(truth == i)
-            truths.append({"id": len(truths) + 1, "image_id": image, "category_id": 1, "iscrowd": 0, "segmentation": rle, "area": float((truth == i).sum())})
+            truths.append(
+                {
+                    "id": len(truths) + 1,
+                    "image_id": image,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "segmentation": rle,
+                    "area": float((truth == i).sum()),
+                }
+            )
         for i, score in zip(np.unique(guess[guess > 0]), scores, strict=True):
-            guesses.append({"image_id": image, "category_id": 1, "segmentation": encode(guess == i), "score": float(score)})
+            guesses.append(
+                {
+                    "image_id": image,
+                    "category_id": 1,
+                    "segmentation": encode(guess == i),
+                    "score": float(score),
+                }
+            )
     with contextlib.redirect_stdout(io.StringIO()):
         reference = coco.COCO()
         reference.dataset = {
@@ -91,10 +112,14 @@ def test_equal_to_pycocotools(seed, cap, area):
 def test_perfect_is_one_and_nothing_is_zero():
     truth = blobs(np.random.default_rng(2), 9)
     n = len(np.unique(truth)) - 1
-    assert average_precision([Detections(overlap_table(truth, truth), np.ones(n))]).ap == pytest.approx(1)
+    assert average_precision(
+        [Detections(overlap_table(truth, truth), np.ones(n))]
+    ).ap == pytest.approx(1)
     none = average_precision([Detections(overlap_table(truth, np.zeros_like(truth)), np.zeros(0))])
     assert (none.ap, none.at(0.5)) == (0, 0)
-    assert np.isnan(average_precision([Detections(overlap_table(np.zeros_like(truth), truth), np.ones(n))]).ap)
+    assert np.isnan(
+        average_precision([Detections(overlap_table(np.zeros_like(truth), truth), np.ones(n))]).ap
+    )
 
 
 def test_a_cap_cuts_smallholder_chips_and_says_so():

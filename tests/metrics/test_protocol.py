@@ -10,20 +10,30 @@ from selion.metrics.protocol import PRUE_DIFFERENCES
 
 
 def patches(seed, size=64, classes=3):
-    """Smooth random label maps, so that there are objects with holes, diagonal touches and single pixels."""
+    """Smooth random label maps, so that there are objects with holes, diagonal touches and single
+    pixels.
+    """
     from scipy import ndimage
 
     rng = np.random.default_rng(seed)
     field = ndimage.gaussian_filter(rng.normal(size=(classes, size, size)), (0, 2, 2))
     labels = field.argmax(0).astype(np.uint8)
-    return np.where(rng.random((size, size)) < 0.02, rng.integers(0, classes, (size, size)), labels).astype(np.uint8)
+    return np.where(
+        rng.random((size, size)) < 0.02, rng.integers(0, classes, (size, size)), labels
+    ).astype(np.uint8)
 
 
 def by_polygons(truth, guess, iou):
-    """Counts by polygon geometry, the way of the peers: every component a polygon, the first guess above the threshold wins."""
+    """Counts by polygon geometry, the way of the peers: every component a polygon, the first guess
+    above the threshold wins.
+    """
 
     def polygons(mask):
-        return [shapely.geometry.shape(geometry) for geometry, value in rasterio.features.shapes(mask) if value == 1]
+        return [
+            shapely.geometry.shape(geometry)
+            for geometry, value in rasterio.features.shapes(mask)
+            if value == 1
+        ]
 
     real, said = polygons(truth), polygons(guess)
     used = set()
@@ -46,21 +56,31 @@ def test_objects_equal_polygon_matching(seed, iou):
     guess = truth.copy()
     guess[10:40, 10:40] = patches(seed + 100)[10:40, 10:40]
     scores = prue_scores(truth, guess, iou).objects
-    assert (scores.tp, scores.fp, scores.fn) == by_polygons((truth == 1).astype(np.uint8), (guess == 1).astype(np.uint8), iou)
+    assert (scores.tp, scores.fp, scores.fn) == by_polygons(
+        (truth == 1).astype(np.uint8), (guess == 1).astype(np.uint8), iou
+    )
     assert scores.tp > 0
 
 
 @pytest.mark.slow  # importing torch and torchmetrics takes its time
 def test_pixels_equal_torchmetrics():
-    metrics = pytest.importorskip("torchmetrics", reason="torchmetrics is the oracle for pixel scores")
+    metrics = pytest.importorskip(
+        "torchmetrics", reason="torchmetrics is the oracle for pixel scores"
+    )
     import torch
 
     truth, guess = patches(1, classes=2), patches(2, classes=2)
     truth[:9, :9] = 255
     ours = prue_scores(truth, guess).to_dict()
     real, said = torch.from_numpy(truth.astype(np.int64)), torch.from_numpy(guess.astype(np.int64))
-    for name, judge in (("pixel_iou", "JaccardIndex"), ("pixel_precision", "Precision"), ("pixel_recall", "Recall")):
-        theirs = getattr(metrics, judge)(task="multiclass", average="none", num_classes=2, ignore_index=255)(said, real)
+    for name, judge in (
+        ("pixel_iou", "JaccardIndex"),
+        ("pixel_precision", "Precision"),
+        ("pixel_recall", "Recall"),
+    ):
+        theirs = getattr(metrics, judge)(
+            task="multiclass", average="none", num_classes=2, ignore_index=255
+        )(said, real)
         assert ours[name] == pytest.approx(float(theirs[1]), abs=1e-6)
 
 
@@ -76,14 +96,17 @@ def test_what_the_protocol_does_otherwise():
     assert np.isnan(prue_scores(unknown, labels).to_dict()["object_f1"])
     half = np.zeros((1, 4), np.uint8)
     half[0, :2] = 1
-    assert prue_scores(half, np.array([[1, 0, 0, 0]], np.uint8)).objects.tp == 0  # IoU of exactly one half
+    # IoU of exactly one half
+    assert prue_scores(half, np.array([[1, 0, 0, 0]], np.uint8)).objects.tp == 0
     assert len(PRUE_DIFFERENCES) >= 5
 
 
 def test_countries_are_pooled_then_averaged():
     a, b = np.ones((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     b[0, 0] = 1
-    countries, means = prue_means([("x", prue_scores(a, a)), ("x", prue_scores(a, b)), ("y", prue_scores(b, b))])
+    countries, means = prue_means(
+        [("x", prue_scores(a, a)), ("x", prue_scores(a, b)), ("y", prue_scores(b, b))]
+    )
     assert countries["x"]["pixel_iou"] == pytest.approx(17 / 32)
     assert countries["x"]["object_f1"] == pytest.approx(0.5)
     assert means["pixel_iou"].value == pytest.approx((17 / 32 + 1) / 2)

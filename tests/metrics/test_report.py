@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from selion.errors import BadInput
-from selion.metrics import MEASURES, ImageOptions, Report, ScoreOptions, compare, mask_scores, regular_grid, score_ids, summarise
+from selion.metrics import (
+    MEASURES,
+    ImageOptions,
+    Report,
+    ScoreOptions,
+    compare,
+    mask_scores,
+    regular_grid,
+    score_ids,
+    summarise,
+)
 from selion.metrics.report import MARK, markdown_table
 
 QUICK = ScoreOptions(draws=200)
@@ -34,17 +44,45 @@ def images(loss=0.2, seeds=range(6), pixel=(10.0, 10.0)):
         ids = truth(seed)
         said = guess(ids, seed + 50, loss)
         count = len(np.unique(said[said > 0]))
-        made.append(score_ids(f"chip {seed}", ids, said, group="ab"[seed % 2], confidence=np.linspace(0.4, 0.9, count), pixel=pixel))
+        made.append(
+            score_ids(
+                f"chip {seed}",
+                ids,
+                said,
+                group="ab"[seed % 2],
+                confidence=np.linspace(0.4, 0.9, count),
+                pixel=pixel,
+            )
+        )
     return made
 
 
 def baseline(step, seeds=range(6)):
     quick = ImageOptions(distances=False)
-    return [score_ids(f"chip {seed}", truth(seed), regular_grid((96, 96), step), group="ab"[seed % 2], pixel=(10.0, 10.0), options=quick) for seed in seeds]
+    return [
+        score_ids(
+            f"chip {seed}",
+            truth(seed),
+            regular_grid((96, 96), step),
+            group="ab"[seed % 2],
+            pixel=(10.0, 10.0),
+            options=quick,
+        )
+        for seed in seeds
+    ]
 
 
 def test_summary_of_a_perfect_answer():
-    perfect = [score_ids(str(k), truth(k), truth(k), confidence=np.ones(len(np.unique(truth(k))) - 1), pixel=(10.0, 10.0)) for k in range(3)]
+    perfect = [
+        score_ids(
+            str(k),
+            truth(k),
+            truth(k),
+            confidence=np.ones(len(np.unique(truth(k))) - 1),
+            pixel=(10.0, 10.0),
+        )
+        for k in range(3)
+    ]
     run = summarise("perfect", perfect, QUICK)
     for measure in MEASURES:
         wanted = 1 if measure.better == "high" else 0
@@ -58,13 +96,21 @@ def test_summary_pools_counts_and_averages_groups():
     made = images()
     run = summarise("model", made, QUICK)
     rows = run.images
-    assert run.values["object_f1"] == pytest.approx(2 * rows.tp.sum() / (2 * rows.tp.sum() + rows.fp.sum() + rows.fn.sum()))
-    assert run.values["pixel_iou"] == pytest.approx(rows.area_tp.sum() / rows[["area_tp", "area_fp", "area_fn"]].to_numpy().sum())
+    assert run.values["object_f1"] == pytest.approx(
+        2 * rows.tp.sum() / (2 * rows.tp.sum() + rows.fp.sum() + rows.fn.sum())
+    )
+    assert run.values["pixel_iou"] == pytest.approx(
+        rows.area_tp.sum() / rows[["area_tp", "area_fp", "area_fn"]].to_numpy().sum()
+    )
     assert 0 < run.values["boundary_distance"] <= 10
     assert set(run.groups) == {"a", "b"}
-    assert run.group_means["object_f1"].value == pytest.approx(np.mean([g["object_f1"] for g in run.groups.values()]))
+    assert run.group_means["object_f1"].value == pytest.approx(
+        np.mean([g["object_f1"] for g in run.groups.values()])
+    )
     assert run.sizes.truth.sum() == rows.truth.sum()
-    assert run.intervals["object_f1"].low < run.values["object_f1"] < run.intervals["object_f1"].high
+    assert (
+        run.intervals["object_f1"].low < run.values["object_f1"] < run.intervals["object_f1"].high
+    )
 
 
 def test_photographs_are_scored_in_pixels_by_quartile():
@@ -91,9 +137,17 @@ def test_what_a_content_free_answer_wins_is_marked():
 
 
 def test_report_is_strict_json_and_says_what_is_missing():
-    empty = score_ids("empty", np.zeros((20, 20), int), np.zeros((20, 20), int), group="a", pixel=(1.0, 1.0))
+    empty = score_ids(
+        "empty", np.zeros((20, 20), int), np.zeros((20, 20), int), group="a", pixel=(1.0, 1.0)
+    )
     blind = score_ids("blind", truth(1), np.zeros((96, 96), int), group="b", pixel=(1.0, 1.0))
-    hidden = score_ids("hidden", np.zeros((9, 9), int), np.ones((9, 9), int), ignore=np.ones((9, 9), bool), pixel=(1.0, 1.0))
+    hidden = score_ids(
+        "hidden",
+        np.zeros((9, 9), int),
+        np.ones((9, 9), int),
+        ignore=np.ones((9, 9), bool),
+        pixel=(1.0, 1.0),
+    )
     run = summarise("model", [empty, blind, hidden], QUICK)
     assert any("no true object" in note and "empty" in note for note in run.notes)
     assert any("no guessed object" in note and "blind" in note for note in run.notes)
@@ -111,7 +165,9 @@ def test_runs_are_compared_on_the_same_images():
     found = compare(good, poor)
     assert found["object_f1"].difference > 0.2
     assert found["object_f1"].low > 0
-    assert "good - poor" in Report("t", (good, poor), comparisons={"good - poor": found}).to_markdown()
+    assert (
+        "good - poor" in Report("t", (good, poor), comparisons={"good - poor": found}).to_markdown()
+    )
     with pytest.raises(BadInput, match="different images"):
         compare(good, summarise("less", images(0.1, range(3)), QUICK))
 
@@ -119,7 +175,11 @@ def test_runs_are_compared_on_the_same_images():
 def test_masks_without_objects():
     square = np.zeros((30, 30), bool)
     square[5:25, 5:25] = True
-    run = summarise("crop", [mask_scores("a", square, np.roll(square, 1, 0)), mask_scores("b", square, square)], QUICK)
+    run = summarise(
+        "crop",
+        [mask_scores("a", square, np.roll(square, 1, 0)), mask_scores("b", square, square)],
+        QUICK,
+    )
     assert run.values["pixel_iou"] == pytest.approx((380 + 400) / (420 + 400))
     assert 0.6 < run.values["boundary_iou"] < 1
 
@@ -134,7 +194,16 @@ def test_cutting_a_map_into_images_at_lanes_changes_nothing():
     said[np.arange(96) % 24 < 2] = 0
     quick = ImageOptions(distances=False)
     one = summarise("one", [score_ids("all", whole, said, pixel=(1.0, 1.0), options=quick)], QUICK)
-    parts = [score_ids(f"{t}", whole[t : t + 48], said[t : t + 48], pixel=(1.0, 1.0), options=quick) for t in (0, 48)]
+    parts = [
+        score_ids(f"{t}", whole[t : t + 48], said[t : t + 48], pixel=(1.0, 1.0), options=quick)
+        for t in (0, 48)
+    ]
     cut = summarise("cut", parts, QUICK)
-    for name in ("pixel_iou", "object_f1", "panoptic_quality", "over_segmentation", "merged_iou_any"):
+    for name in (
+        "pixel_iou",
+        "object_f1",
+        "panoptic_quality",
+        "over_segmentation",
+        "merged_iou_any",
+    ):
         assert one.values[name] == pytest.approx(cut.values[name]), name

@@ -6,8 +6,21 @@ import pytest
 from scipy import stats
 
 from selion.errors import BadInput
-from selion.metrics import bootstrap, group_mean, holm, paired_bootstrap, paired_t_test, pooled_t_test, wilcoxon_test
-from selion.metrics.statistics import detectable_difference, f1_from_counts, iou_from_counts, mean_from_rows
+from selion.metrics import (
+    bootstrap,
+    group_mean,
+    holm,
+    paired_bootstrap,
+    paired_t_test,
+    pooled_t_test,
+    wilcoxon_test,
+)
+from selion.metrics.statistics import (
+    detectable_difference,
+    f1_from_counts,
+    iou_from_counts,
+    mean_from_rows,
+)
 
 PAPER = Path(__file__).resolve().parents[3] / "shared" / "papers" / "prue.txt"
 PRUE_IOU = ".78 .82 .66 .51 .77 .86 .84 .87 .83 .79 .85 .79 .85 .81 .10 .94 .68 .82 .83 .85 .67"
@@ -60,7 +73,9 @@ def test_equal_to_scipy():
     assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval()))
     assert wilcoxon_test(a, b).p_value == pytest.approx(stats.wilcoxon(a - b).pvalue)
     ours = group_mean(a, method="t")
-    assert (ours.low, ours.high) == pytest.approx(stats.t.interval(0.95, 29, a.mean(), stats.sem(a)))
+    assert (ours.low, ours.high) == pytest.approx(
+        stats.t.interval(0.95, 29, a.mean(), stats.sem(a))
+    )
 
 
 def test_nan_groups_are_left_out_and_counted():
@@ -72,9 +87,13 @@ def test_nan_groups_are_left_out_and_counted():
 
 def test_bootstrap_of_counts():
     rng = np.random.default_rng(1)
-    counts = np.column_stack([rng.integers(3, 9, 60), rng.integers(0, 5, 60), rng.integers(0, 5, 60)])
+    counts = np.column_stack(
+        [rng.integers(3, 9, 60), rng.integers(0, 5, 60), rng.integers(0, 5, 60)]
+    )
     found = bootstrap(counts, f1_from_counts)
-    assert found.value == pytest.approx(2 * counts[:, 0].sum() / (2 * counts[:, 0].sum() + counts[:, 1:].sum()))
+    assert found.value == pytest.approx(
+        2 * counts[:, 0].sum() / (2 * counts[:, 0].sum() + counts[:, 1:].sum())
+    )
     assert found.low < found.value < found.high
     assert bootstrap(counts, f1_from_counts) == found
     assert iou_from_counts(np.array([[1, 1, 2], [0, 0, 0]]))[0] == 0.25

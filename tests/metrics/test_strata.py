@@ -9,16 +9,31 @@ from selion.metrics.summary import ScoreOptions
 
 
 def image(key, hits, truth_labels, guess_labels=None, misses=0):
-    """Make an image whose first objects are found exactly and whose other ones are missed, and ``misses`` false alarms."""
+    """Make an image whose first objects are found exactly and whose other ones are missed, and
+    ``misses`` false alarms.
+    """
     n = len(truth_labels)
     found = np.arange(hits)
-    table = table_from_pairs((np.arange(1, n + 1), np.full(n, 4.0)), (np.arange(1, hits + misses + 1), np.full(hits + misses, 4.0)), (found, found, np.full(hits, 4.0)))
+    table = table_from_pairs(
+        (np.arange(1, n + 1), np.full(n, 4.0)),
+        (np.arange(1, hits + misses + 1), np.full(hits + misses, 4.0)),
+        (found, found, np.full(hits, 4.0)),
+    )
     said = None if guess_labels is None else np.array(guess_labels, object)
-    return ImageScores(key, "", table, (4.0 * hits, 4.0 * misses, 4.0 * (n - hits)), 100.0, labels={"crop": (np.array(truth_labels, object), said)})
+    return ImageScores(
+        key,
+        "",
+        table,
+        (4.0 * hits, 4.0 * misses, 4.0 * (n - hits)),
+        100.0,
+        labels={"crop": (np.array(truth_labels, object), said)},
+    )
 
 
 def test_by_a_column_of_texts():
-    table = stratify([image("a", 2, ["wheat", "maize", "wheat"]), image("b", 1, ["wheat", None])], "crop")
+    table = stratify(
+        [image("a", 2, ["wheat", "maize", "wheat"]), image("b", 1, ["wheat", None])], "crop"
+    )
     assert table.index.tolist() == ["maize", "wheat", "(none)"]
     assert table["truth"].tolist() == [1, 3, 1]
     assert table["found"].tolist() == [1, 2, 0]
@@ -28,7 +43,9 @@ def test_by_a_column_of_texts():
 
 
 def test_precision_where_guesses_have_the_column():
-    table = stratify([image("a", 1, ["wheat", "maize"], ["wheat", "wheat", "rye"], misses=2)], "crop")
+    table = stratify(
+        [image("a", 1, ["wheat", "maize"], ["wheat", "wheat", "rye"], misses=2)], "crop"
+    )
     assert table["precision"].dropna().to_dict() == {"wheat": 0.5, "rye": 0.0}
     assert table.loc["rye", "truth"] == 0
 

@@ -11,12 +11,28 @@ from selion.errors import BadInput, GridMismatch
 from selion.fields.instancemap import InstanceMap
 from selion.grid import photo_grid
 from selion.labels import Instances
-from selion.metrics import ImageOptions, overlap_of_sources, overlap_table, regular_grid, score_ids, score_sources
+from selion.metrics import (
+    ImageOptions,
+    overlap_of_sources,
+    overlap_table,
+    regular_grid,
+    score_ids,
+    score_sources,
+)
 from selion.metrics import streamed as streamed_module
 from selion.raster import Raster
 
 IDS = arrays(np.int32, (9, 11), elements=st.sampled_from([0, 1, 2, 5, 9]))
-COLUMNS = ("truth_ids", "truth_area", "guess_ids", "guess_area", "guess_ignored", "truth_index", "guess_index", "shared")
+COLUMNS = (
+    "truth_ids",
+    "truth_area",
+    "guess_ids",
+    "guess_area",
+    "guess_ignored",
+    "truth_index",
+    "guess_index",
+    "shared",
+)
 
 
 class Mask:
@@ -36,19 +52,36 @@ def assert_equal_tables(one, other):
 @given(IDS, IDS, arrays(bool, (9, 11)), st.integers(1, 12))
 def test_cutting_into_blocks_gives_the_same_table(truth, guess, known, block):
     grid = photo_grid(truth.shape)
-    streamed = overlap_of_sources(Instances(truth, grid), Raster(guess[None], grid, ("id",)), Mask(known), block=block)
+    streamed = overlap_of_sources(
+        Instances(truth, grid), Raster(guess[None], grid, ("id",)), Mask(known), block=block
+    )
     assert_equal_tables(streamed, overlap_table(truth, guess, ~known))
-    assert_equal_tables(overlap_of_sources(Instances(truth, grid), Instances(guess, grid), block=block), overlap_table(truth, guess))
+    assert_equal_tables(
+        overlap_of_sources(Instances(truth, grid), Instances(guess, grid), block=block),
+        overlap_table(truth, guess),
+    )
 
 
 @settings(deadline=None, max_examples=50)
 @given(IDS, IDS, arrays(bool, (9, 11)), st.integers(1, 12), st.integers(1, 2))
 def test_scores_by_block_equal_the_whole(truth, guess, known, block, width):
     grid, options = photo_grid(truth.shape), ImageOptions(edge_width=width)
-    one = score_sources("x", Instances(truth, grid), Instances(guess, grid), Mask(known), options=options, block=block)
+    one = score_sources(
+        "x",
+        Instances(truth, grid),
+        Instances(guess, grid),
+        Mask(known),
+        options=options,
+        block=block,
+    )
     other = score_ids("x", truth, guess, ignore=~known, options=options)
     assert_equal_tables(one.table, other.table)
-    assert (one.area, one.edge, one.ignored, one.unit) == (other.area, other.edge, other.ignored, other.unit)
+    assert (one.area, one.edge, one.ignored, one.unit) == (
+        other.area,
+        other.edge,
+        other.ignored,
+        other.unit,
+    )
     pd.testing.assert_frame_equal(one.distances, other.distances)
 
 

@@ -1,4 +1,6 @@
-"""ViT-Adapter with FADE: each part equals its definition, the counts are the paper's, and the whole learns, exports and predicts."""
+"""ViT-Adapter with FADE: each part equals its definition, the counts are the paper's, and the whole
+learns, exports and predicts.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,41 @@ from selion.models.architectures import check_window, torch_only  # noqa: E402
 from selion.models.blank import build_meta  # noqa: E402
 from selion.models.export import export  # noqa: E402
 from selion.models.vit_adapter.attention import DeformableAttention, attend, centres  # noqa: E402
-from selion.models.vit_adapter.backbone import Backbone, beit_block, distance_bias, pairs, stretch, take_unit_colours  # noqa: E402
-from selion.models.vit_adapter.interaction import ConvFfn, Extractor, Injector, group_norm, to_maps, to_tokens  # noqa: E402
+from selion.models.vit_adapter.backbone import (  # noqa: E402
+    Backbone,
+    beit_block,
+    distance_bias,
+    pairs,
+    stretch,
+    take_unit_colours,
+)
+from selion.models.vit_adapter.interaction import (  # noqa: E402
+    ConvFfn,
+    Extractor,
+    Injector,
+    group_norm,
+    to_maps,
+    to_tokens,
+)
 from selion.models.vit_adapter.network import make_adapter  # noqa: E402
 
-VIT = {"encoder": "vit_tiny_patch16_224", "img_size": 64, "embed_dim": 24, "depth": 4, "num_heads": 2, "hidden": 16}
+VIT = {
+    "encoder": "vit_tiny_patch16_224",
+    "img_size": 64,
+    "embed_dim": 24,
+    "depth": 4,
+    "num_heads": 2,
+    "hidden": 16,
+}
 BEIT = VIT | {"encoder": "beit_base_patch16_224"}
 DINO = VIT | {"encoder": "vit_small_patch14_reg4_dinov2", "img_size": 56}
-QUERIES = VIT | {"head": "mask2former", "hidden": 32, "queries": 5, "encoder_layers": 1, "decoder_layers": 2}
+QUERIES = VIT | {
+    "head": "mask2former",
+    "hidden": 32,
+    "queries": 5,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+}
 REFERENCE = {
     "family": "vit-adapter",
     "encoder": "beit_large_patch16_224",
@@ -57,7 +86,9 @@ def stirred(network, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in network.named_parameters():
-            if name.endswith(("gamma", "offsets.weight", "weights.weight", "kernels.weight", "bias_table")):
+            if name.endswith(
+                ("gamma", "offsets.weight", "weights.weight", "kernels.weight", "bias_table")
+            ):
                 value.normal_(0, 0.3, generator=generator)
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -75,22 +106,39 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
-# Deformable attention --------------------------------------------------------------------------------------------------------------------------------
+# Deformable attention -----------------------------------------------------------------------------
 
 
 def given_places(seed, shapes, heads=2, features=3, queries=7, points=4):
     values = noise(2, sum(r * c for r, c in shapes), heads, features, seed=seed).requires_grad_()
-    places = (0.5 + 0.5 * noise(2, queries, heads, len(shapes), points, 2, seed=seed + 1)).requires_grad_()  # also outside
-    weights = noise(2, queries, heads, len(shapes), points, seed=seed + 2).flatten(3).softmax(-1).unflatten(-1, (len(shapes), points)).requires_grad_()
+    # also outside
+    places = (
+        0.5 + 0.5 * noise(2, queries, heads, len(shapes), points, 2, seed=seed + 1)
+    ).requires_grad_()
+    weights = (
+        noise(2, queries, heads, len(shapes), points, seed=seed + 2)
+        .flatten(3)
+        .softmax(-1)
+        .unflatten(-1, (len(shapes), points))
+        .requires_grad_()
+    )
     return values, places, weights
 
 
 @settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 10_000), shapes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3))
+@given(
+    seed=st.integers(0, 10_000),
+    shapes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3),
+)
 def test_attention_equals_that_of_transformers_forward_and_backward(seed, shapes):
-    theirs = pytest.importorskip("transformers.models.mask2former.modeling_mask2former").multi_scale_deformable_attention
+    theirs = pytest.importorskip(
+        "transformers.models.mask2former.modeling_mask2former"
+    ).multi_scale_deformable_attention
     found = []
-    for function in (lambda v, p, w: attend(v, shapes, p, w), lambda v, p, w: theirs(v, shapes, p, w)):
+    for function in (
+        lambda v, p, w: attend(v, shapes, p, w),
+        lambda v, p, w: theirs(v, shapes, p, w),
+    ):
         inputs = given_places(seed, shapes)
         answer = function(*inputs)
         (answer * noise(*answer.shape, seed=5)).sum().backward()
@@ -103,11 +151,18 @@ def test_a_place_at_a_cells_centre_reads_that_cell():
     shapes = [(3, 5)]
     values = noise(1, 15, 1, 2)
     places = centres(shapes, values).reshape(1, 15, 1, 1, 1, 2)
-    assert torch.allclose(attend(values, shapes, places, torch.ones(1, 15, 1, 1, 1)), values[:, :, 0], atol=1e-6)
+    assert torch.allclose(
+        attend(values, shapes, places, torch.ones(1, 15, 1, 1, 1)), values[:, :, 0], atol=1e-6
+    )
 
 
 def test_centres_run_row_by_row_in_x_and_y():
-    assert centres([(1, 2), (2, 1)], torch.zeros(1)).tolist() == [[0.25, 0.5], [0.75, 0.5], [0.5, 0.25], [0.5, 0.75]]
+    assert centres([(1, 2), (2, 1)], torch.zeros(1)).tolist() == [
+        [0.25, 0.5],
+        [0.75, 0.5],
+        [0.5, 0.25],
+        [0.5, 0.75],
+    ]
 
 
 def test_the_ratio_narrows_the_values_only():
@@ -127,7 +182,7 @@ def test_attention_starts_at_the_papers_places():
     assert not layer.weights.weight.any()
 
 
-# Interactions ----------------------------------------------------------------------------------------------------------------------------------------
+# Interactions -------------------------------------------------------------------------------------
 
 
 def test_an_injector_starts_at_nearly_nothing():
@@ -137,7 +192,9 @@ def test_an_injector_starts_at_nearly_nothing():
     assert 0 < moved.abs().max() < 1e-5
     with torch.no_grad():
         layer.gamma.fill_(1.0)
-    seen = layer.attention(layer.query_norm(tokens), centres([(2, 3)], tokens), layer.value_norm(pyramid), shapes)
+    seen = layer.attention(
+        layer.query_norm(tokens), centres([(2, 3)], tokens), layer.value_norm(pyramid), shapes
+    )
     assert torch.allclose(layer(tokens, (2, 3), pyramid, shapes), tokens + seen)
 
 
@@ -145,8 +202,12 @@ def test_an_extractor_adds_what_it_sees_and_then_its_feed_forward():
     layer = Extractor(24, 2, 4, 0.5).eval()
     assert layer.ffn.widen.weight.shape == (6, 24)
     tokens, pyramid, shapes = noise(1, 6, 24), noise(1, 21, 24, seed=2), [(4, 4), (2, 2), (1, 1)]
-    seen = pyramid + layer.attention(layer.query_norm(pyramid), centres(shapes, pyramid), layer.value_norm(tokens), [(2, 3)])
-    assert torch.allclose(layer(pyramid, shapes, tokens, (2, 3)), seen + layer.ffn(layer.ffn_norm(seen), shapes))
+    seen = pyramid + layer.attention(
+        layer.query_norm(pyramid), centres(shapes, pyramid), layer.value_norm(tokens), [(2, 3)]
+    )
+    assert torch.allclose(
+        layer(pyramid, shapes, tokens, (2, 3)), seen + layer.ffn(layer.ffn_norm(seen), shapes)
+    )
 
 
 def test_the_feed_forward_convolves_each_level_by_itself():
@@ -172,7 +233,7 @@ def test_groups_of_normalisation_divide_any_width():
     assert group_norm(24).num_groups == 1
 
 
-# Backbones -------------------------------------------------------------------------------------------------------------------------------------------
+# Backbones ----------------------------------------------------------------------------------------
 
 
 def plain(options):
@@ -184,14 +245,18 @@ def plain(options):
 def test_tokens_of_any_size_are_timms(options, cells):
     torch.manual_seed(0)
     backbone = Backbone(options["encoder"], 3, **plain(options)).eval()
-    model = timm.create_model(options["encoder"], num_classes=0, dynamic_img_size=True, **plain(options)).eval()
+    model = timm.create_model(
+        options["encoder"], num_classes=0, dynamic_img_size=True, **plain(options)
+    ).eval()
     model.load_state_dict(backbone.transformer.state_dict(), strict=False)  # all but the last norm
     model.norm = torch.nn.Identity()
     image = noise(2, 3, *(n * backbone.patch for n in cells))
     with torch.inference_mode():
         tokens, grid = backbone.embed(image)
         assert grid == cells
-        assert torch.allclose(backbone.run(tokens, 0, 4, grid), model.forward_features(image), atol=1e-5)
+        assert torch.allclose(
+            backbone.run(tokens, 0, 4, grid), model.forward_features(image), atol=1e-5
+        )
 
 
 def beit_pair(size):
@@ -206,9 +271,13 @@ def beit_pair(size):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of timm's own interpolator
-@pytest.mark.parametrize(("size", "within"), [((64, 64), 1e-5), ((96, 64), 2e-2), ((48, 80), 2e-2)], ids=str)
+@pytest.mark.parametrize(
+    ("size", "within"), [((64, 64), 1e-5), ((96, 64), 2e-2), ((48, 80), 2e-2)], ids=str
+)
 def test_beit_of_any_size_is_timms(size, within):
-    """Exactly at its own size; elsewhere up to timm's search for the spread of its table, which stops at 1e-6 and above 1.01."""
+    """Exactly at its own size; elsewhere up to timm's search for the spread of its table, which
+    stops at 1e-6 and above 1.01.
+    """
     backbone, model = beit_pair(size)
     image = noise(2, 3, *size)
     with torch.inference_mode():
@@ -260,13 +329,21 @@ def test_weights_for_normalised_colours_take_colours_from_0_to_1():
     assert torch.allclose(layer(colours), want, atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "swin_tiny_patch4_window7_224", "vit_small_patch16_dinov3", "deit_tiny_distilled_patch16_224"])
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        "resnet18",
+        "swin_tiny_patch4_window7_224",
+        "vit_small_patch16_dinov3",
+        "deit_tiny_distilled_patch16_224",
+    ],
+)
 def test_what_is_no_plain_transformer_is_refused(encoder):
     with pytest.raises(BadInput, match="cannot be built for 3 bands"):
         build_meta({"family": "vit-adapter", "encoder": encoder}, 3, 2)
 
 
-# The whole -------------------------------------------------------------------------------------------------------------------------------------------
+# The whole ----------------------------------------------------------------------------------------
 
 
 def test_the_reference_has_the_parameters_of_table_v():
@@ -279,7 +356,11 @@ def test_the_reference_has_the_parameters_of_table_v():
 
     # Table V adds 0.44, 0.35 (here 0.37) and 0.10 M.
     with torch.device("meta"):
-        assert [count(Stepwise(kind, 1024)) for kind in (Fade, Carafe, DySample)] == [439_758, 369_900, 98_400]
+        assert [count(Stepwise(kind, 1024)) for kind in (Fade, Carafe, DySample)] == [
+            439_758,
+            369_900,
+            98_400,
+        ]
 
 
 @pytest.mark.parametrize("options", [VIT, BEIT, DINO], ids=["vit", "beit", "dinov2"])
@@ -290,14 +371,24 @@ def test_any_multiple_of_the_patch_is_answered_and_everything_learns(options, up
     patch = network.backbone.patch
     image = noise(2, 3, 3 * patch, 5 * patch)
     maps = network.adapter(image, network.backbone)
-    assert [m.shape[2:] for m in maps] == [(-(-3 * patch // k), -(-5 * patch // k)) for k in (4, 8, 16, 32)]
+    assert [m.shape[2:] for m in maps] == [
+        (-(-3 * patch // k), -(-5 * patch // k)) for k in (4, 8, 16, 32)
+    ]
     logits = network(image)
     assert logits.shape == (2, 2, 3 * patch, 5 * patch)
     F.cross_entropy(logits, torch.randint(0, 2, logits.shape[2:]).expand(2, -1, -1)).backward()
-    assert not [name for name, value in network.named_parameters() if value.grad is None or not torch.isfinite(value.grad).all()]
+    assert not [
+        name
+        for name, value in network.named_parameters()
+        if value.grad is None or not torch.isfinite(value.grad).all()
+    ]
 
 
-@pytest.mark.parametrize("options", [VIT, BEIT | {"upsampler": "carafe"}, DINO | {"upsampler": "dysample"}, QUERIES], ids=["vit", "beit", "dinov2", "queries"])
+@pytest.mark.parametrize(
+    "options",
+    [VIT, BEIT | {"upsampler": "carafe"}, DINO | {"upsampler": "dysample"}, QUERIES],
+    ids=["vit", "beit", "dinov2", "queries"],
+)
 def test_bfloat16_learns_and_answers_nearly_the_same(options):
     network = tiny(**options)
     image = noise(1, 3, network.backbone.patch * 4, network.backbone.patch * 4)
@@ -307,7 +398,9 @@ def test_bfloat16_learns_and_answers_nearly_the_same(options):
     if "head" not in options:  # Mask2Former's masks are cut at one half, which is a step
         assert (answer.float() - want).abs().mean() < 0.1 * want.std()
     answer.float().square().mean().backward()
-    assert all(torch.isfinite(value.grad).all() for value in network.parameters() if value.grad is not None)
+    assert all(
+        torch.isfinite(value.grad).all() for value in network.parameters() if value.grad is not None
+    )
 
 
 def test_sizes_that_are_no_multiple_are_refused():
@@ -316,14 +409,19 @@ def test_sizes_that_are_no_multiple_are_refused():
 
 
 def test_the_transformers_maps_go_to_the_levels_of_the_paper():
-    """Bilinear, by hand: the first map to 1/4, the second to 1/8, the third to 1/16, the fourth to 1/32."""
+    """Bilinear, by hand: the first map to 1/4, the second to 1/8, the third to 1/16, the fourth to
+    1/32.
+    """
     network = tiny(upsampler="bilinear")
     adapter = network.adapter
     maps = [noise(1, 24, n, n, seed=n) for n in (16, 8, 4, 2)]
     seen = [noise(1, 24, 4, 4, seed=20 + k) for k in range(4)]
     with torch.inference_mode():
         got = adapter._merge(maps[0], maps[1:], seen)
-        moved = [F.interpolate(s, scale_factor=f, mode="bilinear", align_corners=False) for s, f in zip(seen, (4, 2, 1, 0.5), strict=True)]
+        moved = [
+            F.interpolate(s, scale_factor=f, mode="bilinear", align_corners=False)
+            for s, f in zip(seen, (4, 2, 1, 0.5), strict=True)
+        ]
         bases = [maps[0] + adapter.up(maps[1]), *maps[1:]]
         for k in range(4):
             assert torch.allclose(got[k], adapter.norms[k](bases[k] + moved[k]), atol=1e-5)
@@ -390,7 +488,7 @@ def test_windows_must_be_multiples_of_the_patch():
         check_window(architecture, InputSpec(("r", "g", "b"), window=256, multiple=256))
 
 
-# Mask2Former's head ----------------------------------------------------------------------------------------------------------------------------------
+# Mask2Former's head -------------------------------------------------------------------------------
 
 
 def test_queries_answer_raw_what_the_set_loss_wants():
@@ -403,9 +501,13 @@ def test_queries_answer_raw_what_the_set_loss_wants():
         assert len(answer.auxiliary) == 2
         assert all(layer.masks.shape == answer.masks.shape for layer in answer.auxiliary)
         logits = network(image)
-        masks = F.interpolate(answer.masks, size=(64, 48), mode="bilinear", align_corners=False).sigmoid()
+        masks = F.interpolate(
+            answer.masks, size=(64, 48), mode="bilinear", align_corners=False
+        ).sigmoid()
         evidence = (answer.classes.softmax(2)[:, :, :2, None, None] * masks[:, :, None]).sum(1)
-        assert torch.allclose(logits.softmax(1), evidence / evidence.sum(1, keepdim=True), atol=1e-4)
+        assert torch.allclose(
+            logits.softmax(1), evidence / evidence.sum(1, keepdim=True), atol=1e-4
+        )
 
 
 def test_a_head_per_pixel_has_no_raw_answer():
@@ -418,15 +520,23 @@ def test_only_the_queries_are_kept_from_other_engines():
     assert "Mask2Former looks only" in torch_only({"family": "vit-adapter", **QUERIES})
 
 
-# Export and the socket -------------------------------------------------------------------------------------------------------------------------------
+# Export and the socket ----------------------------------------------------------------------------
 
 
 def card_of(architecture, window):
-    return ModelCard("toy.adapter", InputSpec(("red", "green", "blue"), Scaling((255.0,)), window=window, multiple=window), CROP, architecture=architecture)
+    return ModelCard(
+        "toy.adapter",
+        InputSpec(("red", "green", "blue"), Scaling((255.0,)), window=window, multiple=window),
+        CROP,
+        architecture=architecture,
+    )
 
 
 def photo(height, width):
-    return View(np.random.default_rng(3).integers(0, 256, (3, height, width), dtype=np.uint8), (slice(0, height), slice(0, width)))
+    return View(
+        np.random.default_rng(3).integers(0, 256, (3, height, width), dtype=np.uint8),
+        (slice(0, height), slice(0, width)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -438,9 +548,16 @@ def test_engines_agree(options, tmp_path):
     window = 64 if options["encoder"] != DINO["encoder"] else 56
     architecture = {"family": "vit-adapter", **options}
     torch.manual_seed(0)
-    card = export(stirred(build_network(architecture, 3, 2)), card_of(architecture, window), tmp_path / "model")
+    card = export(
+        stirred(build_network(architecture, 3, 2)),
+        card_of(architecture, window),
+        tmp_path / "model",
+    )
     views = [photo(window - 9, window - 3), photo(window - 9, window - 3)]
-    want, *others = (load_model(card.folder, engine, threads=1)(views) for engine in ("torch", "openvino", "onnxruntime"))
+    want, *others = (
+        load_model(card.folder, engine, threads=1)(views)
+        for engine in ("torch", "openvino", "onnxruntime")
+    )
     assert want.shape == (2, 2, window - 9, window - 3)
     assert want.std() > 1e-3
     for other in others:

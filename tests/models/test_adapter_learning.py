@@ -1,4 +1,6 @@
-"""A tiny ViT-Adapter learns simulated photographs, per pixel and by queries, through the same loop as every network; and from the command line."""
+"""A tiny ViT-Adapter learns simulated photographs, per pixel and by queries, through the same loop
+as every network; and from the command line.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ TINY = [
     "schedule.epochs=1",
     "validate.every=0",
 ]
-QUERIES = ["model.architecture.head=mask2former", "model.architecture.queries=6", "model.architecture.encoder_layers=1", "model.architecture.decoder_layers=2"]
+QUERIES = [
+    "model.architecture.head=mask2former",
+    "model.architecture.queries=6",
+    "model.architecture.encoder_layers=1",
+    "model.architecture.decoder_layers=2",
+]
 
 
 def photos(first, count, size=(96, 128)):
@@ -49,12 +56,19 @@ def photos(first, count, size=(96, 128)):
 
 
 def crop_iou(network, recipe, samples):
-    """IoU of crop over windows of photographs that were not learnt from, and that of the answer "all is crop"."""
+    """IoU of crop over windows of photographs that were not learnt from, and that of the answer
+    "all is crop".
+    """
     model = TorchSegmenter(ModelCard("toy", recipe.input.spec(), CROP), network, "cpu")
     both = either = crop = pixels = 0
     for sample in samples:
         truth = sample.labels.ids[:SIZE, :SIZE] == 1
-        said = model([View(sample.image.values[:, :SIZE, :SIZE], (slice(0, SIZE), slice(0, SIZE)))])[0].argmax(0) == 1
+        said = (
+            model([View(sample.image.values[:, :SIZE, :SIZE], (slice(0, SIZE), slice(0, SIZE)))])[
+                0
+            ].argmax(0)
+            == 1
+        )
         both, either = both + (truth & said).sum(), either + (truth | said).sum()
         crop, pixels = crop + truth.sum(), pixels + truth.size
     return both / either, crop / pixels
@@ -85,7 +99,11 @@ def test_one_step_of_the_set_loss_moves_all_layers():
     network = build_network(recipe.model.architecture, 3, 2)
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     fit(network, photos(0, 2), recipe, ModelCard("toy", recipe.input.spec(), CROP))
-    still = [name for name, value in network.named_parameters() if torch.equal(value, before[name]) and before[name].abs().sum() > 0]
+    still = [
+        name
+        for name, value in network.named_parameters()
+        if torch.equal(value, before[name]) and before[name].abs().sum() > 0
+    ]
     assert not [name for name in still if "head.model.decoder.layers" in name or "backbone" in name]
 
 

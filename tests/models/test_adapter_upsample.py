@@ -1,4 +1,6 @@
-"""FADE, CARAFE, DySample: equal to their textbook definitions on odd, non-square inputs, with the papers' counts, without the unfolded tensor."""
+"""FADE, CARAFE, DySample: equal to their textbook definitions on odd, non-square inputs, with the
+papers' counts, without the unfolded tensor.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ torch = pytest.importorskip("torch", reason="the extra 'train' is not installed"
 pytest.importorskip("timm", reason="the extra 'train' is not installed")
 from torch.nn import functional as F  # noqa: E402
 
-from selion.models.vit_adapter.upsample import Carafe, DySample, Fade, Resized, Stepwise, added, reassemble, resize  # noqa: E402
+from selion.models.vit_adapter.upsample import (  # noqa: E402
+    Carafe,
+    DySample,
+    Fade,
+    Resized,
+    Stepwise,
+    added,
+    reassemble,
+    resize,
+)
 
 SIZES = st.tuples(st.integers(1, 6), st.integers(1, 7))
 SLOW = settings(max_examples=20, deadline=None)
@@ -33,7 +44,9 @@ def nearest(features, times=2):
 
 
 def unfolded(features, kernels):
-    """The textbook: 25 neighbours of each cell as one tensor, upsampled by nearest neighbour, weighted by (view, 25, 2 y, 2 x) kernels."""
+    """The textbook: 25 neighbours of each cell as one tensor, upsampled by nearest neighbour,
+    weighted by (view, 25, 2 y, 2 x) kernels.
+    """
     views, channels, rows, columns = features.shape
     neighbours = F.unfold(features, 5, padding=2).reshape(views, channels * 25, rows, columns)
     neighbours = nearest(neighbours).reshape(views, channels, 25, 2 * rows, 2 * columns)
@@ -41,7 +54,9 @@ def unfolded(features, kernels):
 
 
 def textbook_fade(fade, guide, features):
-    """Sections 3.3 and 3.4 word by word: everything at the high resolution, the decoder's part by nearest upsampling of its own convolution."""
+    """Sections 3.3 and 3.4 word by word: everything at the high resolution, the decoder's part by
+    nearest upsampling of its own convolution.
+    """
     of_encoder = F.conv2d(fade.encoder(guide), fade.kernels.weight, fade.kernels.bias, padding=1)
     of_decoder = F.conv2d(fade.decoder(features), fade.kernels.weight, fade.kernels.bias, padding=1)
     kernels = (of_encoder + nearest(of_decoder)).softmax(1)
@@ -56,10 +71,20 @@ def test_fade_equals_its_definition_and_so_do_its_gradients(size, seed):
     grads = []
     for function in (fade, lambda en, de: textbook_fade(fade, en, de)):
         fade.zero_grad()
-        guide, features = noise(2, 5, 2 * size[0], 2 * size[1], seed=seed).requires_grad_(), noise(2, 5, *size, seed=seed + 1).requires_grad_()
+        guide, features = (
+            noise(2, 5, 2 * size[0], 2 * size[1], seed=seed).requires_grad_(),
+            noise(2, 5, *size, seed=seed + 1).requires_grad_(),
+        )
         answer = function(guide, features)
         (answer * noise(*answer.shape, seed=7)).sum().backward()
-        grads.append([answer.detach(), guide.grad, features.grad, *(p.grad.clone() for p in fade.parameters())])
+        grads.append(
+            [
+                answer.detach(),
+                guide.grad,
+                features.grad,
+                *(p.grad.clone() for p in fade.parameters()),
+            ]
+        )
     for ours, want in zip(*grads, strict=True):
         assert torch.allclose(ours, want, atol=1e-4, rtol=1e-4)
 
@@ -75,7 +100,9 @@ def test_without_gradients_the_answer_is_the_same():
 @SLOW
 @given(size=SIZES, odd=st.tuples(st.booleans(), st.booleans()))
 def test_a_guide_of_odd_size_lacks_the_last_row_or_column_only(size, odd):
-    """The cell below pixel (y, x) is (y // 2, x // 2): only the two pixels next to what is missing may see it, through the 3 x 3 convolution."""
+    """The cell below pixel (y, x) is (y // 2, x // 2): only the two pixels next to what is missing
+    may see it, through the 3 x 3 convolution.
+    """
     fade = stirred(Fade(5))
     guide, features = noise(1, 5, 2 * size[0], 2 * size[1]), noise(1, 5, *size, seed=2)
     cut = guide[:, :, : 2 * size[0] - odd[0], : 2 * size[1] - odd[1]]
@@ -92,8 +119,13 @@ def test_carafe_equals_its_definition(size, seed):
     carafe = stirred(Carafe(5), seed)
     features = noise(2, 5, *size, seed=seed)
     with torch.inference_mode():
-        kernels = F.pixel_shuffle(carafe.kernels(carafe.compress(features)), 2).softmax(1)  # (view, 25, 2 y, 2 x)
-        assert torch.allclose(carafe(noise(2, 9, 2 * size[0], 2 * size[1]), features), unfolded(features, kernels), atol=1e-5)
+        # (view, 25, 2 y, 2 x)
+        kernels = F.pixel_shuffle(carafe.kernels(carafe.compress(features)), 2).softmax(1)
+        assert torch.allclose(
+            carafe(noise(2, 9, 2 * size[0], 2 * size[1]), features),
+            unfolded(features, kernels),
+            atol=1e-5,
+        )
 
 
 @SLOW
@@ -104,7 +136,11 @@ def test_dysample_without_offsets_is_bilinear(size):
         layer.offsets.weight.zero_()
     features = noise(2, 8, *size)
     answer = layer(noise(2, 1, 2 * size[0], 2 * size[1]), features)
-    assert torch.allclose(answer, F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False), atol=1e-5)
+    assert torch.allclose(
+        answer,
+        F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False),
+        atol=1e-5,
+    )
 
 
 def test_an_offset_of_dysample_moves_one_group_of_one_pixel():
@@ -112,7 +148,8 @@ def test_an_offset_of_dysample_moves_one_group_of_one_pixel():
     with torch.no_grad():
         layer.offsets.weight.zero_()
         layer.offsets.bias.zero_()
-        layer.offsets.bias.view(2, 4, 4)[0, 1, 2] = 4.0  # x, second group, lower left pixel: one cell to the right
+        # x, second group, lower left pixel: one cell to the right
+        layer.offsets.bias.view(2, 4, 4)[0, 1, 2] = 4.0
     features = noise(1, 8, 4, 5)
     guide = torch.zeros(1, 1, 8, 10)
     with torch.inference_mode():
@@ -128,12 +165,16 @@ def test_an_offset_of_dysample_moves_one_group_of_one_pixel():
 def test_even_weights_average_constants_away_from_the_border(layer):
     features = torch.ones(1, 4, 7, 8)
     answer = layer(4)(torch.ones(1, 4, 14, 16), features)
-    assert torch.allclose(answer[..., 4:-4, 4:-4], torch.ones(()), atol=1e-5)  # constant in, constant out
+    # constant in, constant out
+    assert torch.allclose(answer[..., 4:-4, 4:-4], torch.ones(()), atol=1e-5)
 
 
 def test_counts_of_three_at_1024_channels():
     with torch.device("meta"):
-        counts = [sum(p.numel() for p in Stepwise(kind, 1024).parameters()) for kind in (Fade, Carafe, DySample)]
+        counts = [
+            sum(p.numel() for p in Stepwise(kind, 1024).parameters())
+            for kind in (Fade, Carafe, DySample)
+        ]
     assert counts == [439_758, 369_900, 98_400]
     assert not list(Resized(1024).parameters())
 
@@ -148,8 +189,13 @@ def test_one_kernel_picks_one_neighbour():
 
 
 def test_memory_does_not_hold_25_times_the_features():
-    """What autograd keeps for the backward pass of the reassembly: the features and the kernels, not their products."""
-    features, kernels = noise(1, 64, 16, 16).requires_grad_(), noise(1, 25, 4, 16, 16, seed=2).requires_grad_()
+    """What autograd keeps for the backward pass of the reassembly: the features and the kernels,
+    not their products.
+    """
+    features, kernels = (
+        noise(1, 64, 16, 16).requires_grad_(),
+        noise(1, 25, 4, 16, 16, seed=2).requires_grad_(),
+    )
     kept: dict[int, int] = {}
 
     def pack(tensor):
@@ -168,7 +214,12 @@ def test_recomputed_upsamplers_learn_the_same():
     grads = []
     for recompute in (False, True):
         layer = stirred(Stepwise(Fade, 4, recompute=recompute))
-        finest, finer = layer(noise(1, 4, 8, 12), noise(1, 4, 4, 6, seed=2), noise(1, 4, 2, 3, seed=3), noise(1, 4, 2, 3, seed=4))
+        finest, finer = layer(
+            noise(1, 4, 8, 12),
+            noise(1, 4, 4, 6, seed=2),
+            noise(1, 4, 2, 3, seed=3),
+            noise(1, 4, 2, 3, seed=4),
+        )
         (finest.square().sum() + finer.square().sum()).backward()
         grads.append([p.grad for p in layer.parameters()])
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*grads, strict=True))

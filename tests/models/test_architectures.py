@@ -1,4 +1,6 @@
-"""Architectures as data: what the tables of PRUE name is built, counted, exported, and answers the same in every engine."""
+"""Architectures as data: what the tables of PRUE name is built, counted, exported, and answers the
+same in every engine.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ torch = pytest.importorskip("torch", reason="the extra 'train' is not installed"
 from selion.models.blank import build_blank, build_meta  # noqa: E402
 from selion.models.export import export  # noqa: E402
 
-BANDS = tuple(f"{window}:{band}" for window in ("window_b", "window_a") for band in ("red", "green", "blue", "nir"))
+BANDS = tuple(
+    f"{window}:{band}"
+    for window in ("window_b", "window_a")
+    for band in ("red", "green", "blue", "nir")
+)
 TINY_VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 2}
 TINY = {
     "unet": {"encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [16, 8, 8]},
@@ -25,7 +31,11 @@ TINY = {
     "unet++": {"encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [16, 8, 8]},
     "manet": {"encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [16, 8, 8]},
     "linknet": {"encoder": "mobilenet_v2"},
-    "fpn": {"encoder": "mobilenet_v2", "decoder_pyramid_channels": 16, "decoder_segmentation_channels": 64},
+    "fpn": {
+        "encoder": "mobilenet_v2",
+        "decoder_pyramid_channels": 16,
+        "decoder_segmentation_channels": 64,
+    },
     "deeplabv3+": {"encoder": "mobilenet_v2", "decoder_channels": 16},
     "upernet": {"encoder": "tu-efficientnet_b0", "decoder_channels": 16},
     "segformer": {"encoder": "mit_b0", "decoder_segmentation_channels": 16},
@@ -45,7 +55,15 @@ TINY = {
     "fcsiamavg": {"encoder": "mobilenet_v2", "decoder_channels": [16, 16, 8, 8, 8]},
     "decode": {"filters": 8, "depth": 3, "heads": 2, "pyramid": 2},
     "frozen": {"encoder": "vit_tiny_patch16_224", "hidden": 16, "detail": 4, **TINY_VIT},
-    "mask2former": {"queries": 5, "hidden": 64, "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "decoder_layers": 2, "encoder_layers": 1},
+    "mask2former": {
+        "queries": 5,
+        "hidden": 64,
+        "embed_dim": 8,
+        "depths": [1, 1, 1, 1],
+        "num_heads": [1, 1, 2, 2],
+        "decoder_layers": 2,
+        "encoder_layers": 1,
+    },
     "vit-adapter": {"encoder": "vit_tiny_patch16_224", "hidden": 16, **TINY_VIT},
     "sam": {"size": "test", "image_size": 64},
     "sam2": {"size": "test", "image_size": 64},
@@ -61,7 +79,12 @@ def small(family):
 
 def card_of(architecture, multiple=32, window=64):
     window = multiple if find_family(architecture).fixed else window
-    return ModelCard("toy.net", InputSpec(BANDS, Scaling((3000.0,)), window=window, multiple=multiple), FTW3, architecture=architecture)
+    return ModelCard(
+        "toy.net",
+        InputSpec(BANDS, Scaling((3000.0,)), window=window, multiple=multiple),
+        FTW3,
+        architecture=architecture,
+    )
 
 
 def seeded(architecture, bands=8, classes=3, seed=0):
@@ -83,7 +106,7 @@ def parameters(architecture, bands=8, classes=3):
     return sum(p.numel() for p in build_meta(architecture, bands, classes).parameters()) / 1e6
 
 
-# Counts ----------------------------------------------------------------------------------------------------------------------------------------------
+# Counts -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,13 +145,21 @@ def test_count_of_decode_in_table_1():
     ],
 )
 def test_encoders_of_tables_2_and_5_are_there(encoder, millions):
-    """The paper gives no counts for these: they are smp 0.6's, so that a change of its networks is seen."""
+    """The paper gives no counts for these: they are smp 0.6's, so that a change of its networks is
+    seen.
+    """
     assert parameters({"family": "unet", "encoder": encoder}) == pytest.approx(millions, abs=0.06)
 
 
 def test_what_the_code_of_prue_calls_unet_r_is_a_u_net_with_reversed_widths():
-    reversed_widths = {"family": "unet", "encoder": "efficientnet-b3", "decoder_channels": [16, 32, 64, 128, 256]}
-    assert parameters({"family": "unet_r", "encoder": "efficientnet-b3"}) == parameters(reversed_widths)
+    reversed_widths = {
+        "family": "unet",
+        "encoder": "efficientnet-b3",
+        "decoder_channels": [16, 32, 64, 128, 256],
+    }
+    assert parameters({"family": "unet_r", "encoder": "efficientnet-b3"}) == parameters(
+        reversed_widths
+    )
 
 
 def test_the_shared_encoder_costs_less_than_the_u_net():
@@ -139,7 +170,7 @@ def test_the_shared_encoder_costs_less_than_the_u_net():
     assert parameters({"family": "fcsiamconc", "encoder": "efficientnet-b3"}) > average
 
 
-# Every family ----------------------------------------------------------------------------------------------------------------------------------------
+# Every family -------------------------------------------------------------------------------------
 
 
 def test_every_family_has_a_small_form_here():
@@ -172,7 +203,9 @@ def test_cards_round_trip_and_weights_fit_the_network_built_from_the_card(family
         assert torch.equal(network(image), other.eval()(image))
 
 
-@pytest.mark.parametrize("family", ["unet", "fcsiamavg", "fcsiamconc", "segformer", "upernet", "fcn", "decode"])
+@pytest.mark.parametrize(
+    "family", ["unet", "fcsiamavg", "fcsiamconc", "segformer", "upernet", "fcn", "decode"]
+)
 def test_engines_agree_at_sizes_that_were_not_traced(family, tmp_path):
     card = export(seeded(small(family)), card_of(small(family)), tmp_path / "model")
     engines = [load_model(card.folder, engine, threads=1) for engine in ("torch", "openvino")]
@@ -189,7 +222,10 @@ def test_engines_agree_at_sizes_that_were_not_traced(family, tmp_path):
 def test_engines_agree_where_the_size_is_fixed(family, tmp_path):
     card = export(seeded(small(family)), card_of(small(family)), tmp_path / "model")
     pixels = np.random.default_rng(3).integers(0, 6000, (8, 32, 32), dtype=np.uint16)
-    views = [View(pixels, (slice(0, 32), slice(0, 32))), View(pixels[:, :20, :25], (slice(0, 20), slice(0, 25)))]
+    views = [
+        View(pixels, (slice(0, 32), slice(0, 32))),
+        View(pixels[:, :20, :25], (slice(0, 20), slice(0, 25))),
+    ]
     ours, theirs = (load_model(card.folder, engine, threads=1) for engine in ("torch", "openvino"))
     for view in views:  # the smaller one is padded to the window
         assert np.abs(ours([view]) - theirs([view])).max() < 1e-4
@@ -201,10 +237,14 @@ def test_cell_means_are_adaptive_pooling(size, cells):
     from selion.models.pooling import CellMeans
 
     features = noise(2, 3, *size)
-    assert torch.allclose(CellMeans(*cells)(features), torch.nn.functional.adaptive_avg_pool2d(features, cells), atol=1e-6)
+    assert torch.allclose(
+        CellMeans(*cells)(features),
+        torch.nn.functional.adaptive_avg_pool2d(features, cells),
+        atol=1e-6,
+    )
 
 
-# What is refused -------------------------------------------------------------------------------------------------------------------------------------
+# What is refused ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -212,16 +252,48 @@ def test_cell_means_are_adaptive_pooling(size, cells):
     [
         ({"family": "fcsiam-avg", "encoder": "resnet18"}, UnknownName, "did you mean 'fcsiamavg'"),
         ({"family": "segfromer", "encoder": "mit_b2"}, UnknownName, "did you mean 'segformer'"),
-        ({"family": "unet", "encoder": "efficientnet-b9"}, UnknownName, "did you mean 'efficientnet-b"),
-        ({"family": "upernet", "encoder": "tu-vit_smoll_patch16_224"}, UnknownName, "did you mean 'tu-vit_small_patch16_224'"),
-        ({"family": "frozen", "encoder": "vit_smal_patch16_224"}, UnknownName, "did you mean 'vit_small_patch16_224'"),
-        ({"family": "unet", "encoder": "resnet18", "decoder_chanels": [1]}, UnknownName, "did you mean 'decoder_channels'"),
-        ({"family": "fcn", "encoder": "resnet18"}, UnknownName, "no architecture key called 'encoder'"),
+        (
+            {"family": "unet", "encoder": "efficientnet-b9"},
+            UnknownName,
+            "did you mean 'efficientnet-b",
+        ),
+        (
+            {"family": "upernet", "encoder": "tu-vit_smoll_patch16_224"},
+            UnknownName,
+            "did you mean 'tu-vit_small_patch16_224'",
+        ),
+        (
+            {"family": "frozen", "encoder": "vit_smal_patch16_224"},
+            UnknownName,
+            "did you mean 'vit_small_patch16_224'",
+        ),
+        (
+            {"family": "unet", "encoder": "resnet18", "decoder_chanels": [1]},
+            UnknownName,
+            "did you mean 'decoder_channels'",
+        ),
+        (
+            {"family": "fcn", "encoder": "resnet18"},
+            UnknownName,
+            "no architecture key called 'encoder'",
+        ),
         ({"family": "segformer"}, BadInput, "names no encoder"),
-        ({"family": "unet", "encoder": "resnet18", "decoder_channels": [8, 8]}, BadInput, "cannot be built for 8 bands"),
+        (
+            {"family": "unet", "encoder": "resnet18", "decoder_channels": [8, 8]},
+            BadInput,
+            "cannot be built for 8 bands",
+        ),
         ({"family": "decode", "filters": 6}, BadInput, "filters must divide"),
-        ({"family": "frozen", "encoder": "vit_tiny_patch16_224", "head": "square"}, BadInput, "no head called 'square'"),
-        ({"family": "frozen", "encoder": "vit_tiny_patch16_224", "encoder_bands": [4]}, BadInput, "positions among the bands of one"),
+        (
+            {"family": "frozen", "encoder": "vit_tiny_patch16_224", "head": "square"},
+            BadInput,
+            "no head called 'square'",
+        ),
+        (
+            {"family": "frozen", "encoder": "vit_tiny_patch16_224", "encoder_bands": [4]},
+            BadInput,
+            "positions among the bands of one",
+        ),
     ],
 )
 def test_what_cannot_be_built_gets_a_sentence(architecture, error, said):
@@ -253,7 +325,10 @@ def test_a_dead_hub_is_asked_once_and_the_cache_not_at_all(monkeypatch):
 
     monkeypatch.setattr(network, "build", build_from)
     monkeypatch.setattr(network, "ask_hub", no_answer)
-    with pytest.raises(FetchFailed, match=r"weights of .* are not on this machine .*no answer: name not known.*go online once"):
+    with pytest.raises(
+        FetchFailed,
+        match=r"weights of .* are not on this machine .*no answer: name not known.*go online once",
+    ):
         build_network(small("unet"), 8, 3, "imagenet")
     assert (tried, asked, constants.HF_HUB_OFFLINE) == ([True], [1], False)
     monkeypatch.setattr(network, "ask_hub", lambda: asked.append(2))
@@ -278,11 +353,15 @@ def test_windows_that_do_not_fit_are_refused_before_export(tmp_path):
     with pytest.raises(BadInput, match="one size only"):
         check_window(small("frozen"), spec)
     with pytest.raises(BadInput, match="one size only"):
-        export(build_network(small("frozen"), 8, 3), ModelCard("toy.net", spec, FTW3, architecture=small("frozen")), tmp_path / "model")
+        export(
+            build_network(small("frozen"), 8, 3),
+            ModelCard("toy.net", spec, FTW3, architecture=small("frozen")),
+            tmp_path / "model",
+        )
     assert not (tmp_path / "model").exists()
 
 
-# FC-Siam ---------------------------------------------------------------------------------------------------------------------------------------------
+# FC-Siam ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +387,7 @@ def test_a_date_that_is_there_twice_has_no_difference(siamese):
     assert torch.equal(one, other)  # nothing is left of the image
 
 
-# DECODE ----------------------------------------------------------------------------------------------------------------------------------------------
+# DECODE -------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=30, deadline=None)
@@ -334,7 +413,9 @@ def test_fractal_tanimoto_by_hand():
     for p, q in ((one, other), (1 - one, 1 - other)):
         both, sums = float((p * q).sum()), float((p * p).sum() + (q * q).sum())
         terms += [both / (sums - both), both / (2 * sums - 3 * both)]
-    assert float(tanimoto(one, other, 1, depth=2, smooth=0)) == pytest.approx(sum(terms) / 4, rel=1e-6)
+    assert float(tanimoto(one, other, 1, depth=2, smooth=0)) == pytest.approx(
+        sum(terms) / 4, rel=1e-6
+    )
 
 
 def test_decode_answers_three_heads_and_the_extent_alone_when_called():
@@ -384,11 +465,15 @@ def test_pyramid_means_are_those_of_the_cells():
 
     features = noise(2, 3, 8, 12)
     means = _cell_means(features, 4)
-    want = torch.nn.functional.adaptive_avg_pool2d(features, 4).repeat_interleave(2, 2).repeat_interleave(3, 3)
+    want = (
+        torch.nn.functional.adaptive_avg_pool2d(features, 4)
+        .repeat_interleave(2, 2)
+        .repeat_interleave(3, 3)
+    )
     assert torch.allclose(means, want, atol=1e-6)
 
 
-# Frozen encoders -------------------------------------------------------------------------------------------------------------------------------------
+# Frozen encoders ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("head", ["linear", "convolutional"])
@@ -400,19 +485,28 @@ def test_only_the_head_of_a_frozen_encoder_learns(head):
     optimizer.step()
     for name, value in network.named_parameters():
         assert (value.grad is None) == name.startswith("encoder."), name
-    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    moved = {
+        name for name, value in network.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert moved
     assert not [name for name in moved if name.startswith("encoder.")]
     assert not network.encoder.training
 
 
 def test_count_of_dinov3_in_table_1():
-    architecture = {"family": "frozen", "encoder": "vit_large_patch16_dinov3.sat493m", "encoder_bands": [0, 1, 2], "img_size": 256}
+    architecture = {
+        "family": "frozen",
+        "encoder": "vit_large_patch16_dinov3.sat493m",
+        "encoder_bands": [0, 1, 2],
+        "img_size": 256,
+    }
     assert round(parameters(architecture), 1) == 412.2
 
 
 def test_frozen_head_has_the_widths_of_the_paper():
-    """Table 1: 30 M to 110 M parameters that learn.  By hand, for 768 features and 16 px patches."""
+    """Table 1: 30 M to 110 M parameters that learn.  By hand, for 768 features and 16 px
+    patches.
+    """
     network = build_meta({"family": "frozen", "encoder": "vit_base_patch16_224"}, 8, 3)
     learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
     width, hidden, detail, patch = 768, 512, 64, 16
@@ -456,10 +550,15 @@ def test_an_encoder_of_ones_own_takes_the_place_of_timm():
 
 def test_two_classes_are_possible_everywhere():
     assert len(FTW2) == 2
-    assert build_meta(small("decode"), 8, 2)(torch.zeros(1, 8, 16, 16, device="meta")).shape == (1, 2, 16, 16)
+    assert build_meta(small("decode"), 8, 2)(torch.zeros(1, 8, 16, 16, device="meta")).shape == (
+        1,
+        2,
+        16,
+        16,
+    )
 
 
-# Mask2Former -----------------------------------------------------------------------------------------------------------------------------------------
+# Mask2Former --------------------------------------------------------------------------------------
 
 
 def test_count_of_mask2former_in_table_1():
@@ -476,7 +575,9 @@ def test_mask2former_answers_shares_of_evidence_and_instances():
         assert masks.shape == (2, 5, 32, 32)
         assert (classes.sum(2) < 1).all()  # the rest is "no object"
         evidence = (classes[:, :, :, None, None] * masks[:, :, None]).sum(1)
-        assert torch.allclose(network(image).softmax(1), evidence / evidence.sum(1, keepdim=True), atol=1e-4)
+        assert torch.allclose(
+            network(image).softmax(1), evidence / evidence.sum(1, keepdim=True), atol=1e-4
+        )
         ids = network.instances(image, things=(0, 1, 2), least=0.0)
         assert ids.shape == (2, 32, 32)
         assert ids.max() <= 5
@@ -488,12 +589,17 @@ def test_mask2former_answers_shares_of_evidence_and_instances():
 
 
 def test_mask2former_is_run_by_torch_and_says_why(tmp_path):
-    card = export(seeded(small("mask2former")), card_of(small("mask2former")), tmp_path / "model", half=False)
+    card = export(
+        seeded(small("mask2former")), card_of(small("mask2former")), tmp_path / "model", half=False
+    )
     with pytest.raises(MissingExtra, match="only where its last mask is above one half"):
         load_model(card.folder, "openvino")
     segmenter = load_model(card.folder, threads=1)
     assert "openvino: Mask2Former looks only" in segmenter.engine
-    view = View(np.random.default_rng(3).integers(0, 6000, (8, 20, 32), dtype=np.uint16), (slice(0, 20), slice(0, 32)))
+    view = View(
+        np.random.default_rng(3).integers(0, 6000, (8, 20, 32), dtype=np.uint16),
+        (slice(0, 20), slice(0, 32)),
+    )
     answer = segmenter([view])
     assert answer.shape == (1, 3, 20, 32)
     assert np.allclose(answer.sum(1), 1, atol=1e-5)
@@ -508,7 +614,14 @@ def test_mask2former_answers_its_queries_of_all_layers():
     assert raw.classes.shape == (2, 5, 4)  # three classes and "no object"
     assert raw.masks.shape == (2, 5, 8, 8)
     assert torch.allclose(raw.classes.softmax(2)[..., :-1], classes, atol=1e-6)
-    finer = torch.nn.functional.interpolate(raw.masks, size=(32, 32), mode="bilinear", align_corners=False)
+    finer = torch.nn.functional.interpolate(
+        raw.masks, size=(32, 32), mode="bilinear", align_corners=False
+    )
     assert torch.allclose(finer.sigmoid(), masks, atol=1e-6)
     assert len(raw.auxiliary) >= 1
-    assert all(layer.classes.shape == raw.classes.shape and layer.masks.shape == raw.masks.shape and not layer.auxiliary for layer in raw.auxiliary)
+    assert all(
+        layer.classes.shape == raw.classes.shape
+        and layer.masks.shape == raw.masks.shape
+        and not layer.auxiliary
+        for layer in raw.auxiliary
+    )

@@ -15,7 +15,15 @@ from selion.segmenter import InputSpec, Scaling
 
 CARD = ModelCard(
     name="toy.one",
-    inputs=InputSpec(("red", "green", "blue"), Scaling((255.0, 250.0, 240.0), (1.0,), (0.0, 1.5)), (1.5, 5.0), 64, 0.25, 32, 256),
+    inputs=InputSpec(
+        ("red", "green", "blue"),
+        Scaling((255.0, 250.0, 240.0), (1.0,), (0.0, 1.5)),
+        (1.5, 5.0),
+        64,
+        0.25,
+        32,
+        256,
+    ),
     classes=FTW3,
     summary='A "toy" of two lines\nwith a tab\t and \\ and é',
     architecture={"family": "unet", "encoder": "mobilenet_v2", "decoder_channels": [8, 8, 8, 8, 8]},
@@ -27,7 +35,11 @@ CARD = ModelCard(
 text = st.text(st.characters(codec="utf-8"))
 scalar = text | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 plain = scalar | st.lists(scalar, max_size=3)
-tables = st.dictionaries(text, plain | st.dictionaries(text, plain | st.dictionaries(text, plain, max_size=2), max_size=3), max_size=4)
+tables = st.dictionaries(
+    text,
+    plain | st.dictionaries(text, plain | st.dictionaries(text, plain, max_size=2), max_size=3),
+    max_size=4,
+)
 
 
 @given(tables)
@@ -56,21 +68,47 @@ def test_card_survives_the_disk(tmp_path):
     ("change", "sentence"),
     [
         ('licens = "x"', r"no key in .*card.toml called 'licens': did you mean 'licence'"),
-        ("[inputs]\nwindows = 3\nbands = ['a']", r"no key in inputs called 'windows': did you mean 'window'"),
-        ("[inputs]\nwindow = '256'\nbands = ['a']", r"inputs says window = '256'; wanted is a whole number above 0"),
-        ("[inputs]\nbands = ['a']\ngsd = [1.0]", r"inputs says gsd = \[1.0\]; wanted is a list of 2 values"),
+        (
+            "[inputs]\nwindows = 3\nbands = ['a']",
+            r"no key in inputs called 'windows': did you mean 'window'",
+        ),
+        (
+            "[inputs]\nwindow = '256'\nbands = ['a']",
+            r"inputs says window = '256'; wanted is a whole number above 0",
+        ),
+        (
+            "[inputs]\nbands = ['a']\ngsd = [1.0]",
+            r"inputs says gsd = \[1.0\]; wanted is a list of 2 values",
+        ),
         ("[inputs]\nbands = ['a']\nwindow = 100", "a window of 100 px is not a multiple of 32 px"),
-        ("[inputs]\nbands = ['a']\nscaling.divide = [1.0, 2.0]", "scaling.divide has 2 values for 1 bands"),
+        (
+            "[inputs]\nbands = ['a']\nscaling.divide = [1.0, 2.0]",
+            "scaling.divide has 2 values for 1 bands",
+        ),
         ("[inputs]\nbands = ['a']\nscaling.divide = [0]", "divides by"),
         ("[inputs]\nbands = ['a']\nscaling.divid = [1]", "did you mean 'divide'"),
         ("[inputs]\nwindow = 256", "inputs has no 'bands'"),
-        ("[inputs]\nbands = ['a']\n[classes]\nnames = ['a', 'b']\nboundary = 'c'", "no class called 'c'"),
-        ("[inputs]\nbands = 'red'", r"inputs says bands = 'red'; wanted is a list of one or more values"),
+        (
+            "[inputs]\nbands = ['a']\n[classes]\nnames = ['a', 'b']\nboundary = 'c'",
+            "no class called 'c'",
+        ),
+        (
+            "[inputs]\nbands = 'red'",
+            r"inputs says bands = 'red'; wanted is a list of one or more values",
+        ),
     ],
 )
 def test_a_wrong_card_gets_a_sentence(tmp_path, change, sentence):
-    good = {"name": "name = 'x'\n", "inputs": "[inputs]\nbands = ['a']\n", "classes": "[classes]\nnames = ['a', 'b']\n"}
-    parts = [good["name"], change + "\n", *(block for key, block in good.items() if key != "name" and f"[{key}]" not in change)]
+    good = {
+        "name": "name = 'x'\n",
+        "inputs": "[inputs]\nbands = ['a']\n",
+        "classes": "[classes]\nnames = ['a', 'b']\n",
+    }
+    parts = [
+        good["name"],
+        change + "\n",
+        *(block for key, block in good.items() if key != "name" and f"[{key}]" not in change),
+    ]
     (tmp_path / "card.toml").write_text("".join(parts))
     with pytest.raises((BadInput, UnknownName), match=sentence):
         read_card(tmp_path)
@@ -106,7 +144,11 @@ def test_a_card_cannot_point_out_of_its_folder(tmp_path):
     (tmp_path / "model" / "model.onnx").write_bytes(b"")
     empty = sha256_of(tmp_path / "secret")
     with pytest.raises(UnreadableFile, match="secret"):
-        check_files(replace(CARD, files={"model.onnx": empty, "../secret": empty}, folder=tmp_path / "model"))
+        check_files(
+            replace(
+                CARD, files={"model.onnx": empty, "../secret": empty}, folder=tmp_path / "model"
+            )
+        )
 
 
 def test_describe_says_what_a_reader_needs():

@@ -1,4 +1,6 @@
-"""Delineate Anything's adapter.  ultralytics (AGPL-3.0) is not installed here: its results are stood in for by objects of the recorded shape."""
+"""Delineate Anything's adapter.  ultralytics (AGPL-3.0) is not installed here: its results are
+stood in for by objects of the recorded shape.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,23 @@ import pytest
 import torch
 
 import selion.models
-from selion.errors import BadInput, BandMismatch, MissingExtra, OutputExists, UnreadableFile, UnsafeFile
+from selion.errors import (
+    BadInput,
+    BandMismatch,
+    MissingExtra,
+    OutputExists,
+    UnreadableFile,
+    UnsafeFile,
+)
 from selion.grid import photo_grid, whole
 from selion.models.delineate.segmenter import Delineator, load_delineate, to_instances
 from selion.segmenter import View, gives_objects
 
 
 def result(masks, sure):
-    """As ``ultralytics.engine.results.Results``: float masks of 0 and 1 on the window's pixels, and the confidences of the boxes."""
+    """As ``ultralytics.engine.results.Results``: float masks of 0 and 1 on the window's pixels, and
+    the confidences of the boxes.
+    """
     return SimpleNamespace(
         masks=SimpleNamespace(data=torch.from_numpy(masks.astype(np.float32))),
         boxes=SimpleNamespace(conf=torch.tensor(sure), cls=torch.zeros(len(sure))),
@@ -90,7 +101,13 @@ def test_a_pickle_is_refused_and_a_graph_imported(tmp_path, monkeypatch):
     with pytest.raises(OutputExists):
         selion.models.import_checkpoint(tmp_path / "a.onnx", tmp_path / "model", card)
     monkeypatch.setattr("selion.models.delineate.segmenter.available", lambda _: False)
-    with pytest.raises(MissingExtra, match=r"ultralytics, which is under AGPL-3.0 and not installed: .* pip install 'selion\[delineate\]'"):
+    with pytest.raises(
+        MissingExtra,
+        match=(
+            r"ultralytics, which is under AGPL-3.0 and not installed: .* pip install "
+            r"'selion\[delineate\]'"
+        ),
+    ):
         selion.models.load_model(tmp_path / "model", "torch")
 
     detector = Detector(result(fields(), [0.6, 0.9, 0.3]))
@@ -108,6 +125,12 @@ def test_a_pickle_is_refused_and_a_graph_imported(tmp_path, monkeypatch):
 
 def test_nothing_imports_it_by_default():
     code = (
-        "import sys, selion.models.registry, selion.models.delineate.segmenter, selion.cli.models; selion.models.registry.list_models(); print('ultralytics' in sys.modules)"
+        "import sys, selion.models.registry, selion.models.delineate.segmenter, selion.cli.models; "
+        "selion.models.registry.list_models(); print('ultralytics' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        == "False"
+    )

@@ -1,4 +1,6 @@
-"""Depth Anything V2 through transformers: a tiny network of the same architecture stands for the published ones, which cannot be had without a hub."""
+"""Depth Anything V2 through transformers: a tiny network of the same architecture stands for the
+published ones, which cannot be had without a hub.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,17 @@ def folder(tmp_path_factory):
 
 def tiny(width):
     backbone = transformers.Dinov2Config(
-        hidden_size=width, num_hidden_layers=4, num_attention_heads=2, intermediate_size=2 * width, image_size=56, patch_size=14,
-        out_indices=[1, 2, 3, 4], apply_layernorm=True, reshape_hidden_states=False,
+        hidden_size=width, num_hidden_layers=4, num_attention_heads=2, intermediate_size=2 * width,
+        image_size=56, patch_size=14, out_indices=[1, 2, 3, 4], apply_layernorm=True,
+        reshape_hidden_states=False,
     )  # fmt: skip
     config = transformers.DepthAnythingConfig(
-        backbone_config=backbone, reassemble_hidden_size=width, neck_hidden_sizes=[8, 16, 32, 32], fusion_hidden_size=8, head_hidden_size=8, patch_size=14
+        backbone_config=backbone,
+        reassemble_hidden_size=width,
+        neck_hidden_sizes=[8, 16, 32, 32],
+        fusion_hidden_size=8,
+        head_hidden_size=8,
+        patch_size=14,
     )
     return transformers.DepthAnythingForDepthEstimation(config)
 
@@ -43,7 +51,15 @@ def photo(height=60, width=90, seed=0):
     return np.random.default_rng(seed).integers(0, 255, (3, height, width), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("shape", "fed"), [((480, 640), (518, 686)), ((640, 480), (686, 518)), ((100, 100), (518, 518)), ((3000, 4000), (518, 686))])
+@pytest.mark.parametrize(
+    ("shape", "fed"),
+    [
+        ((480, 640), (518, 686)),
+        ((640, 480), (686, 518)),
+        ((100, 100), (518, 518)),
+        ((3000, 4000), (518, 686)),
+    ],
+)
 def test_the_shorter_side_is_518_and_both_are_multiples_of_14(shape, fed):
     assert depths.fed_shape(shape) == fed
 
@@ -52,7 +68,12 @@ def test_the_shorter_side_is_518_and_both_are_multiples_of_14(shape, fed):
 def test_a_photograph_is_fed_as_transformers_feeds_it():
     image = photo(150, 210)
     processor = transformers.DPTImageProcessor(
-        size={"height": 56, "width": 56}, keep_aspect_ratio=True, ensure_multiple_of=14, resample=3, image_mean=list(depths.MEAN), image_std=list(depths.STD)
+        size={"height": 56, "width": 56},
+        keep_aspect_ratio=True,
+        ensure_multiple_of=14,
+        resample=3,
+        image_mean=list(depths.MEAN),
+        image_std=list(depths.STD),
     )
     theirs = processor(images=image.transpose(1, 2, 0), return_tensors="pt")["pixel_values"]
     ours = depths.prepare(image, 56, 14)
@@ -85,7 +106,9 @@ def test_what_is_no_photograph_is_refused(folder):
 def test_licences_are_told():
     class Of:
         def __init__(self, width):
-            self.config = type("C", (), {"backbone_config": type("B", (), {"hidden_size": width})()})()
+            self.config = type(
+                "C", (), {"backbone_config": type("B", (), {"hidden_size": width})()}
+            )()
 
     assert depths.licence_notes("small", Of(384)) == ()
     assert depths.licence_notes("/my/folder", Of(384)) == ()
@@ -119,9 +142,14 @@ def test_a_hub_that_is_not_there_is_one_sentence(monkeypatch, tmp_path):
         raise AssertionError
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
-    monkeypatch.setattr("huggingface_hub.snapshot_download", leave)  # it is not even begun: it would ask again and again
-    with pytest.raises(FetchFailed, match=r"cannot be downloaded \(no answer: .* give its folder, or give depth maps"):
+    # where nobody listens
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    # it is not even begun: it would ask again and again
+    monkeypatch.setattr("huggingface_hub.snapshot_download", leave)
+    with pytest.raises(
+        FetchFailed,
+        match=r"cannot be downloaded \(no answer: .* give its folder, or give depth maps",
+    ):
         depths.load_depth("small")
 
 
@@ -160,6 +188,8 @@ def test_the_depth_labeller_predicts_like_any_model_and_windows_do_not_matter():
 
 
 def test_a_photograph_without_a_step_is_half_and_half():
-    source = Raster(np.full((3, 40, 40), 9, np.uint8), photo_grid((40, 40)), ("red", "green", "blue"))
+    source = Raster(
+        np.full((3, 40, 40), 9, np.uint8), photo_grid((40, 40)), ("red", "green", "blue")
+    )
     found = prediction.predict(source, DepthSegmenter(lambda image: image[0].astype(np.float32)))
     np.testing.assert_allclose(found.values, 0.5, atol=0.003)

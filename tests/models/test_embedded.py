@@ -1,4 +1,6 @@
-"""Embedding-as-mask: a tiny language model and a tiny Segment Anything learn two images, reject what is not there, and come back from their folder."""
+"""Embedding-as-mask: a tiny language model and a tiny Segment Anything learn two images, reject
+what is not there, and come back from their folder.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ from selion.raster import Raster
 from selion.segmenter import InputSpec, Scaling, View
 
 CLASSES = ClassScheme(("others", "field", "tree"), ("field",))
-CARD = ModelCard("tiny-lisa", InputSpec(("red", "green", "blue"), Scaling((255.0,), clip=(0.0, 1.0)), window=32, multiple=16), CLASSES)
+CARD = ModelCard(
+    "tiny-lisa",
+    InputSpec(("red", "green", "blue"), Scaling((255.0,), clip=(0.0, 1.0)), window=32, multiple=16),
+    CLASSES,
+)
 COLOURS = torch.tensor([[0.8, 0.7, 0.6], [0.3, 0.8, 0.3], [0.1, 0.2, 0.1]])
 
 
@@ -42,7 +48,9 @@ def tiny(family="gemma3", **asking):
 
 
 def two_images():
-    """A field on the left in one, in the lower half in the other, which also holds trees; a strip is not known."""
+    """A field on the left in one, in the lower half in the other, which also holds trees; a strip
+    is not known.
+    """
     labels = torch.zeros((2, 32, 32), dtype=torch.int64)
     labels[0, :, :16], labels[1, 16:], labels[1, :12, 20:] = 1, 1, 2
     images = COLOURS[labels].permute(0, 3, 1, 2).contiguous()
@@ -73,7 +81,8 @@ def test_two_images_are_learned_and_what_is_not_there_is_rejected():
     assert losses[-1] < losses[0] / 5
     assert accuracy(network) > max(0.88, before + 0.2)  # masks are 16 x 16: their edges are soft
     images, _ = two_images()
-    assert network.rejections(images).tolist() == [[False, True], [False, False]]  # the first image has no tree
+    # the first image has no tree
+    assert network.rejections(images).tolist() == [[False, True], [False, False]]
     assert float(network.probabilities(images)[0, 2].max()) == 0
 
 
@@ -93,7 +102,9 @@ def test_weights_of_the_loss_are_those_of_the_paper():
     network = tiny().eval()
     batch = two_images()
     parts = [value_of(network, *batch, text=a, bce=b, dice=c) for a, b, c in np.eye(3)]
-    assert value_of(network, *batch) == pytest.approx(parts[0] + 2 * parts[1] + 0.5 * parts[2], rel=1e-5)
+    assert value_of(network, *batch) == pytest.approx(
+        parts[0] + 2 * parts[1] + 0.5 * parts[2], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("family", ["gemma3", "qwen2_5_vl"])
@@ -101,11 +112,18 @@ def test_gradients_reach_what_learns_and_nothing_else(family):
     network = tiny(family, lora=2)
     network.freeze()
     embedded_loss(network, *two_images()).backward()
-    touched = {name for name, p in network.named_parameters() if p.grad is not None and float(p.grad.abs().sum()) > 0}
+    touched = {
+        name
+        for name, p in network.named_parameters()
+        if p.grad is not None and float(p.grad.abs().sum()) > 0
+    }
     assert any("lora_" in name for name in touched)
     assert any(name.startswith("sam.mask_decoder") for name in touched)
     assert any(name.startswith("project") for name in touched)
-    assert not any(name.startswith(("sam.vision_encoder", "sam.prompt_encoder")) or "vision_tower" in name for name in touched)
+    assert not any(
+        name.startswith(("sam.vision_encoder", "sam.prompt_encoder")) or "vision_tower" in name
+        for name in touched
+    )
 
 
 def test_folder_gives_the_same_answers_through_the_socket(tmp_path):
@@ -113,7 +131,11 @@ def test_folder_gives_the_same_answers_through_the_socket(tmp_path):
     card = save_embedded(network, CARD, tmp_path / "model")
     model = load_model(tmp_path / "model", "torch")
     rng = np.random.default_rng(0)
-    image = Raster(rng.integers(0, 255, (3, 40, 48)).astype(np.uint8), utm_grid((40, 48)), ("red", "green", "blue"))
+    image = Raster(
+        rng.integers(0, 255, (3, 40, 48)).astype(np.uint8),
+        utm_grid((40, 48)),
+        ("red", "green", "blue"),
+    )
     scores = prediction.predict(image, model)
     assert scores.values.shape == (3, 40, 48)
     assert np.allclose(scores.values.sum(0), 1, atol=0.01)

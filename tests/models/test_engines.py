@@ -1,4 +1,6 @@
-"""Export and the engines: one file of weights, the same logits everywhere, and a view's answer is its own."""
+"""Export and the engines: one file of weights, the same logits everywhere, and a view's answer is
+its own.
+"""
 
 import hashlib
 import importlib.metadata
@@ -29,12 +31,19 @@ from selion.models.pixel import fill, load_network, load_torch  # noqa: E402
 
 BANDS = ("red", "green", "blue", "nir")
 UNET = {"family": "unet", "encoder": "mobilenet_v2", "decoder_channels": [32, 24, 16, 16, 8]}
-CARD = ModelCard("toy.unet", InputSpec(BANDS, Scaling((3000.0,), (100.0, 50.0, 0.0, 0.0)), window=64), FTW3, architecture=UNET)
+CARD = ModelCard(
+    "toy.unet",
+    InputSpec(BANDS, Scaling((3000.0,), (100.0, 50.0, 0.0, 0.0)), window=64),
+    FTW3,
+    architecture=UNET,
+)
 LOADERS = {"openvino": load_openvino, "onnxruntime": load_onnxruntime, "torch": load_torch}
 
 
 def trained_looking(network, seed=1):
-    """Batch statistics and scales as after training, so that every layer matters and all classes win somewhere."""
+    """Batch statistics and scales as after training, so that every layer matters and all classes
+    win somewhere.
+    """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -44,13 +53,17 @@ def trained_looking(network, seed=1):
             module.bias.data.normal_(0, 0.2, generator=generator)
     network.eval()
     with torch.inference_mode():
-        logits = network(torch.from_numpy(np.concatenate([feed(view, CARD) for view in draw_views(2)])))
+        logits = network(
+            torch.from_numpy(np.concatenate([feed(view, CARD) for view in draw_views(2)]))
+        )
     network.segmentation_head[0].bias.data[:] = -logits.transpose(0, 1).flatten(1).median(1).values
     return network
 
 
 def draw_views(count, size=64, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 6000, (count, len(BANDS), *np.broadcast_to(size, 2)), dtype=np.uint16)
+    pixels = np.random.default_rng(seed).integers(
+        0, 6000, (count, len(BANDS), *np.broadcast_to(size, 2)), dtype=np.uint16
+    )
     return [View(p, (slice(0, p.shape[1]), slice(0, p.shape[2]))) for p in pixels]
 
 
@@ -69,7 +82,9 @@ def card(network, tmp_path_factory):
 def reference(card):
     """Logits of the stored weights by plain torch, for four views."""
     with torch.inference_mode():
-        return load_network(card, card.folder)(torch.from_numpy(np.concatenate([feed(v, card) for v in draw_views(4)]))).numpy()
+        return load_network(card, card.folder)(
+            torch.from_numpy(np.concatenate([feed(v, card) for v in draw_views(4)]))
+        ).numpy()
 
 
 def test_weights_lie_on_disk_once_and_as_float16(card, network):
@@ -113,18 +128,33 @@ def test_full_precision_keeps_every_bit(network, card, tmp_path):
 def test_large_weights_are_not_lost_in_float16(tmp_path):
     network = torch.nn.Conv2d(1, 2, 1)
     network.weight.data[:] = torch.tensor([1e5, -1e5]).reshape(2, 1, 1, 1)
-    card = export(network, ModelCard("toy.large", InputSpec(("a",), multiple=4, window=8), FTW2), tmp_path / "large")
-    answer = load_openvino(card, card.folder, threads=1)([View(np.ones((1, 8, 8), np.float32), (slice(0, 8), slice(0, 8)))])
+    card = export(
+        network,
+        ModelCard("toy.large", InputSpec(("a",), multiple=4, window=8), FTW2),
+        tmp_path / "large",
+    )
+    answer = load_openvino(card, card.folder, threads=1)(
+        [View(np.ones((1, 8, 8), np.float32), (slice(0, 8), slice(0, 8)))]
+    )
     assert np.allclose(answer[0, 0], 1)
 
 
 def test_the_largest_tensors_can_be_stored_as_int8(tmp_path):
     torch.manual_seed(2)
-    network = torch.nn.Sequential(torch.nn.Conv2d(4, 512, 1), torch.nn.ReLU(), torch.nn.Conv2d(512, 128, 3, padding=1), torch.nn.Conv2d(128, 3, 1))
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(4, 512, 1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(512, 128, 3, padding=1),
+        torch.nn.Conv2d(128, 3, 1),
+    )
     network[2].weight.data[7] = 0  # a channel without a scale of its own
-    card = export(network, ModelCard("toy.small", CARD.inputs, FTW3), tmp_path / "small", small=True)
+    card = export(
+        network, ModelCard("toy.small", CARD.inputs, FTW3), tmp_path / "small", small=True
+    )
     stored = load_file(card.folder / "model.safetensors")
-    assert {name: str(t.dtype).removeprefix("torch.") for name, t in stored.items() if t.ndim > 1} == {
+    assert {
+        name: str(t.dtype).removeprefix("torch.") for name, t in stored.items() if t.ndim > 1
+    } == {
         "0.weight": "float16",
         "2.weight": "int8",
         "2.weight:scale": "float32",
@@ -140,14 +170,23 @@ def test_the_largest_tensors_can_be_stored_as_int8(tmp_path):
     with torch.inference_mode():
         want = network(torch.from_numpy(feed(view, CARD))).numpy()[0]
     for loader in (load_openvino, load_onnxruntime):
-        assert np.abs(loader(card, card.folder, threads=1)([view])[0] - probabilities(want, (64, 64))).max() < 1e-5
+        assert (
+            np.abs(
+                loader(card, card.folder, threads=1)([view])[0] - probabilities(want, (64, 64))
+            ).max()
+            < 1e-5
+        )
 
 
 @given(st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_what_is_stored_without_narrowing_is_exact(half, small, seed):
     generator = torch.Generator().manual_seed(seed)
-    state = {"a": torch.randn(3, 5, generator=generator), "b": torch.randn(7, generator=generator), "n": torch.tensor(5)}
+    state = {
+        "a": torch.randn(3, 5, generator=generator),
+        "b": torch.randn(7, generator=generator),
+        "n": torch.tensor(5),
+    }
     back = widen(narrow(state, half=half, small=small))
     assert set(back) == set(state)
     assert torch.equal(back["b"], state["b"])
@@ -159,7 +198,9 @@ def test_export_refuses_an_existing_folder_and_a_wrong_card(network, card, tmp_p
     with pytest.raises(OutputExists, match="--force"):
         export(network, CARD, card.folder)
     wrong = ModelCard("toy.unet", CARD.inputs, FTW2, architecture=UNET)
-    with pytest.raises(BadInput, match=r"answers 3 channels, but the card of toy.unet has 2 classes"):
+    with pytest.raises(
+        BadInput, match=r"answers 3 channels, but the card of toy.unet has 2 classes"
+    ):
         export(network, wrong, tmp_path / "wrong")
     assert list(tmp_path.iterdir()) == []
 
@@ -238,7 +279,10 @@ def test_scaling_is_the_cards():
 @pytest.mark.parametrize("name", LOADERS)
 def test_wrong_views_get_a_sentence(card, name):
     model = LOADERS[name](card, card.folder, threads=1)
-    with pytest.raises(BandMismatch, match=r"wants 4 bands \(red, green, blue, nir\); pixels of shape \(3, 64, 64\)"):
+    with pytest.raises(
+        BandMismatch,
+        match=r"wants 4 bands \(red, green, blue, nir\); pixels of shape \(3, 64, 64\)",
+    ):
         model([View(np.zeros((3, 64, 64)), (slice(0, 64), slice(0, 64)))])
     with pytest.raises(BadInput, match="wanted is one size"):
         model([*draw_views(1, 64), *draw_views(1, 32)])
@@ -308,10 +352,19 @@ REPORT = """
 
 
 def watched(tmp_path, body, *arguments):
-    """Run code in a process whose home is empty and whose network calls are recorded and refused."""
+    """Run code in a process whose home is empty and whose network calls are recorded and
+    refused.
+    """
     script = "\n".join(textwrap.dedent(part) for part in (WATCH, body, REPORT))
     home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", script, *arguments], env=home, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=home,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -329,7 +382,10 @@ def test_the_watch_above_would_see_the_telemetry(tmp_path):
 
 
 def test_loading_needs_no_torch(card, tmp_path):
-    body = LOAD + "    assert 'torch' not in sys.modules and 'onnxruntime' not in sys.modules and 'rasterio' not in sys.modules\n"
+    body = LOAD + (
+        "    assert 'torch' not in sys.modules and 'onnxruntime' not in sys.modules and "
+        "'rasterio' not in sys.modules\n"
+    )
     watched(tmp_path, body, str(card.folder))
 
 

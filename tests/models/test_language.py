@@ -12,15 +12,35 @@ from hypothesis.extra import numpy as hnp
 
 from selion.classes import IGNORE
 from selion.errors import BadInput, UnknownName
-from selion.models.language.chat import SHOWN, PatchPlace, Prompt, coarsen, cut, messages, picture, pictures, refine
+from selion.models.language.chat import (
+    SHOWN,
+    PatchPlace,
+    Prompt,
+    coarsen,
+    cut,
+    messages,
+    picture,
+    pictures,
+    refine,
+)
 from selion.models.language.ebnf import to_ebnf
 from selion.models.language.grammar import Grammar, is_done
 from selion.models.language.rrle import CODECS, Misread, decode, encode, find_codec
 
 NAMES = ("others", "field", "winter wheat", "tree", "field edge")
 RRLE = CODECS["rrle"]
-masks = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20), elements=st.integers(0, 4))
-names = st.lists(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Z"], blacklist_characters="*|<>"), min_size=1, max_size=8), min_size=5, max_size=5)
+masks = hnp.arrays(
+    np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20), elements=st.integers(0, 4)
+)
+names = st.lists(
+    st.text(
+        st.characters(blacklist_categories=["Cs", "Cc", "Z"], blacklist_characters="*|<>"),
+        min_size=1,
+        max_size=8,
+    ),
+    min_size=5,
+    max_size=5,
+)
 
 
 def hostile(rng: np.random.Generator, count: int) -> list[str]:
@@ -73,10 +93,14 @@ def test_decode_is_the_inverse_of_encode(codec, mask):
 @given(mask=masks, given_names=names)
 @settings(max_examples=60, deadline=None)
 def test_any_class_names(mask, given_names):
-    if len({name.casefold() for name in given_names}) < 5 or any(name != name.strip() for name in given_names):
+    if len({name.casefold() for name in given_names}) < 5 or any(
+        name != name.strip() for name in given_names
+    ):
         return
     for codec in CODECS.values():
-        assert np.array_equal(decode(encode(mask, given_names, codec), mask.shape, given_names, codec)[0], mask)
+        assert np.array_equal(
+            decode(encode(mask, given_names, codec), mask.shape, given_names, codec)[0], mask
+        )
 
 
 @given(text=st.text(max_size=300), codec=st.sampled_from(list(CODECS.values())))
@@ -94,12 +118,23 @@ def test_hostile_texts_are_quick(codec):
     began = time.process_time()
     for text in hostile(np.random.default_rng(0), 500):
         decode(text, (64, 64), NAMES, codec)
-    for long in ("field *1| " * 200_000, "f1" * 500_000, "\n" * 1_000_000, "=" * 1_000_000, "9" * 1_000_000, "*" * 300_000 + "1"):
+    for long in (
+        "field *1| " * 200_000,
+        "f1" * 500_000,
+        "\n" * 1_000_000,
+        "=" * 1_000_000,
+        "9" * 1_000_000,
+        "*" * 300_000 + "1",
+    ):
         decode(long, (64, 64), NAMES, codec)
     assert time.process_time() - began < 5
 
 
-@given(mask=masks, place=st.floats(0, 1, exclude_max=True), codec=st.sampled_from(list(CODECS.values())))
+@given(
+    mask=masks,
+    place=st.floats(0, 1, exclude_max=True),
+    codec=st.sampled_from(list(CODECS.values())),
+)
 @settings(max_examples=150, deadline=None)
 def test_what_a_cut_text_says_is_true(mask, place, codec):
     text = encode(mask, NAMES, codec)
@@ -114,18 +149,32 @@ def test_what_a_cut_text_says_is_true(mask, place, codec):
 
 
 def test_faults_cost_their_row_only():
-    text = "Sure, here it is: <seg>others*2|FIELD * 2\n others *1| cow *3\n field *9\n field *2\n nonsense\n others *4\n</seg> Anything else?"
+    text = (
+        "Sure, here it is: <seg>others*2|FIELD * 2\n others *1| cow *3\n field *9\n field *2\n"
+        " nonsense\n others *4\n</seg> Anything else?"
+    )
     mask, misread = decode(text, (6, 4), NAMES, RRLE)
-    assert mask.tolist() == [[0, 0, 1, 1], [0, 255, 255, 255], [1] * 4, [1, 1, 255, 255], [255] * 4, [0] * 4]
+    assert mask.tolist() == [
+        [0, 0, 1, 1],
+        [0, 255, 255, 255],
+        [1] * 4,
+        [1, 1, 255, 255],
+        [255] * 4,
+        [0] * 4,
+    ]
     assert misread == Misread(rows_short=2, rows_long=1, unknown=1)
     assert "1 runs are of no known class" in str(misread)
     mask, misread = decode("<seg>field *4\n field *1", (3, 4), NAMES, RRLE)
     assert mask.tolist() == [[1] * 4, [255] * 4, [255] * 4]
     assert misread == Misread(rows_missing=1, rows_short=1, truncated=True)
-    assert decode("<seg>f4\n=9\nf4\n</seg>", (3, 4), NAMES, CODECS["rrle-delta"])[1].rows_extra == 8  # seven repetitions below the mask, and a row
+    # seven repetitions below the mask, and a row
+    assert decode("<seg>f4\n=9\nf4\n</seg>", (3, 4), NAMES, CODECS["rrle-delta"])[1].rows_extra == 8
 
 
-@pytest.mark.parametrize(("text", "extra"), [("<seg>f4\n=2\n</seg>", 0), ("<seg>f4\n=3\n</seg>", 1), ("<seg>=1\nf4\n=2\n</seg>", 1)])
+@pytest.mark.parametrize(
+    ("text", "extra"),
+    [("<seg>f4\n=2\n</seg>", 0), ("<seg>f4\n=3\n</seg>", 1), ("<seg>=1\nf4\n=2\n</seg>", 1)],
+)
 def test_repetitions_that_do_not_fit_are_faults(text, extra):
     mask, misread = decode(text, (3, 4), NAMES, CODECS["rrle-delta"])
     assert (mask == NAMES.index("field")).all()
@@ -133,7 +182,9 @@ def test_repetitions_that_do_not_fit_are_faults(text, extra):
     assert misread.clean is (extra == 0)
 
 
-@pytest.mark.parametrize("names", [("Field", "field"), ("straße", "strasse"), ("FIELD", "Field", "field")])
+@pytest.mark.parametrize(
+    "names", [("Field", "field"), ("straße", "strasse"), ("FIELD", "Field", "field")]
+)
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 def test_classes_that_differ_in_capitals_alone(names, codec):
     mask = np.arange(4).reshape(2, 2) % len(names)
@@ -185,7 +236,9 @@ def test_a_walk_along_the_grammar_never_ends_in_a_dead_end(codec, seed, shape):
     state, text = grammar.start, ""
     alphabet = sorted(grammar.alphabet)
     while not is_done(state):
-        following = [(char, after) for char in alphabet if (after := grammar.step(state, char)) is not None]
+        following = [
+            (char, after) for char in alphabet if (after := grammar.step(state, char)) is not None
+        ]
         char, state = following[rng.integers(len(following))]
         text += char
     mask, misread = decode(text, shape, NAMES, codec)
@@ -211,8 +264,16 @@ def test_questions_put_first_what_all_patches_share():
     assert "others|field|tree|cloud|pond|well" in said[1]["text"]
     assert said[3]["text"] == "This is the patch: rows 0-64, columns 64-128 of 512 x 768."
     blind = Prompt(patch=64, grid=32, coordinates=False)
-    assert messages(blind, ALU, PatchPlace((0, 64, 64, 128), (512, 768)))[0]["content"][3]["text"] == "This is the patch."
-    assert "o others|f field" in messages(Prompt(codec="rrle-delta"), ALU, PatchPlace((0, 0, 64, 64), (64, 64)))[0]["content"][1]["text"]
+    assert (
+        messages(blind, ALU, PatchPlace((0, 64, 64, 128), (512, 768)))[0]["content"][3]["text"]
+        == "This is the patch."
+    )
+    assert (
+        "o others|f field"
+        in messages(Prompt(codec="rrle-delta"), ALU, PatchPlace((0, 0, 64, 64), (64, 64)))[0][
+            "content"
+        ][1]["text"]
+    )
     assert Prompt.from_dict(prompt.to_dict()) == prompt
     with pytest.raises(BadInput, match="patch = '64'; wanted is a value of type int"):
         Prompt.from_dict({"patch": "64"})
@@ -261,11 +322,24 @@ def test_margins_and_pictures():
 def test_a_patch_is_shown_in_colour_in_grey_or_not_at_all():
     from selion.segmenter import Scaling
 
-    values, roi = np.random.default_rng(0).integers(0, 256, (3, 8, 8)).astype(np.float32), (slice(2, 6), slice(4, 8))
+    values, roi = (
+        np.random.default_rng(0).integers(0, 256, (3, 8, 8)).astype(np.float32),
+        (slice(2, 6), slice(4, 8)),
+    )
     part = values[:, *roi]
-    shown = {name: [np.asarray(image) for image in pictures(values, roi, Prompt(patch=4, grid=4, shown=name), Scaling((255.0,)))] for name in SHOWN}
+    shown = {
+        name: [
+            np.asarray(image)
+            for image in pictures(
+                values, roi, Prompt(patch=4, grid=4, shown=name), Scaling((255.0,))
+            )
+        ]
+        for name in SHOWN
+    }
     assert all(np.array_equal(whole, np.moveaxis(values, 0, -1)) for whole, _ in shown.values())
     assert np.array_equal(shown["colour"][1], np.moveaxis(part, 0, -1))
     assert np.ptp(shown["grey"][1], axis=-1).max() == 0
-    assert np.abs(shown["grey"][1][..., 0] - np.tensordot([0.299, 0.587, 0.114], part, 1)).max() <= 1
+    assert (
+        np.abs(shown["grey"][1][..., 0] - np.tensordot([0.299, 0.587, 0.114], part, 1)).max() <= 1
+    )
     assert (shown["blank"][1] == 128).all()

@@ -46,12 +46,23 @@ def toy():
 
 
 def card(prompt: Prompt = PROMPT, context: int | None = 64, **architecture) -> ModelCard:
-    spec = InputSpec(("red", "green", "blue"), Scaling((255.0,)), None, prompt.patch, 0.25, 1, context)
-    return ModelCard("toy", spec, CLASSES, architecture={"family": "language", "prompt": prompt.to_dict(), **architecture}, format="transformers", licence="CC0")
+    spec = InputSpec(
+        ("red", "green", "blue"), Scaling((255.0,)), None, prompt.patch, 0.25, 1, context
+    )
+    return ModelCard(
+        "toy",
+        spec,
+        CLASSES,
+        architecture={"family": "language", "prompt": prompt.to_dict(), **architecture},
+        format="transformers",
+        licence="CC0",
+    )
 
 
 def segmenter(toy, prompt: Prompt = PROMPT, **speaking) -> LanguageSegmenter:
-    return LanguageSegmenter(card(prompt), Speaker(*toy, prompt, CLASSES.names, Speaking(**speaking)), "toy")
+    return LanguageSegmenter(
+        card(prompt), Speaker(*toy, prompt, CLASSES.names, Speaking(**speaking)), "toy"
+    )
 
 
 def views(count: int, edge: int = 64) -> list[View]:
@@ -70,9 +81,22 @@ def test_a_random_model_writes_100_of_100_masks(toy, codec):
     ids = torch.tensor([tokenizer.encode("Segment")] * 100)
     room = len(grammar.longest()) + 20
     torch.manual_seed(0)
-    written = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, max_new_tokens=room, logits_processor=[MaskGrammar(tokens)])
+    written = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=True,
+        top_k=0,
+        max_new_tokens=room,
+        logits_processor=[MaskGrammar(tokens)],
+    )
     texts = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
-    assert sum(grammar.accepts(text) and decode(text, (4, 4), CLASSES.names, codec)[1].clean for text in texts) == 100
+    assert (
+        sum(
+            grammar.accepts(text) and decode(text, (4, 4), CLASSES.names, codec)[1].clean
+            for text in texts
+        )
+        == 100
+    )
     assert len(set(texts)) > 50
 
 
@@ -98,12 +122,20 @@ def test_tokenizers_that_cannot_write_masks(toy):
 
     grammar = Grammar(CODECS["rrle"], ("others", "Field"), (2, 2))
     assert check_tokenizer(toy[1].tokenizer, grammar) == ()
-    words = {text: k for k, text in enumerate(["[UNK]", *"<seg>/", "a", "</s>", " ", "\n", "|", "*", "others", "field", *"0123456789"])}
+    words = {
+        text: k
+        for k, text in enumerate(
+            ["[UNK]", *"<seg>/", "a", "</s>", " ", "\n", "|", "*", "others", "field", *"0123456789"]
+        )
+    }
     raw = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     raw.normalizer = normalizers.Lowercase()
     raw.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     with pytest.raises(BadInput, match="The tokenizer changes masks"):
-        check_tokenizer(PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", eos_token="</s>"), grammar)
+        check_tokenizer(
+            PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", eos_token="</s>"),
+            grammar,
+        )
     with pytest.raises(BadInput, match="no token for 'é' alone"):
         check_tokenizer(toy[1].tokenizer, Grammar(CODECS["rrle"], ("others", "blé"), (2, 2)))
     plain = pair()[1].tokenizer
@@ -116,15 +148,30 @@ def test_separators_that_cost_more_than_a_token_are_said(toy):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    alphabet = {char: k for k, char in enumerate(["</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    alphabet = {
+        char: k for k, char in enumerate(["</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    }
     raw = Tokenizer(models.BPE(alphabet, []))
-    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    raw.pre_tokenizer, raw.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
     letters = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>")
-    assert "splits ' *' (2 tokens)" in check_tokenizer(letters, Grammar(CODECS["rrle"], CLASSES.names, (2, 2)))[0]
-    costs = token_costs(letters, [np.kron(np.eye(4, dtype=np.uint8), np.ones((16, 16), np.uint8))], CLASSES.names, [(64, 64), (64, 32)])
+    assert (
+        "splits ' *' (2 tokens)"
+        in check_tokenizer(letters, Grammar(CODECS["rrle"], CLASSES.names, (2, 2)))[0]
+    )
+    costs = token_costs(
+        letters,
+        [np.kron(np.eye(4, dtype=np.uint8), np.ones((16, 16), np.uint8))],
+        CLASSES.names,
+        [(64, 64), (64, 32)],
+    )
     by_codec = {(cost.codec, cost.grid): cost.mean for cost in costs}
     assert by_codec["rrle", 64] > by_codec["rrle-compact", 64] > by_codec["rrle-delta", 64]
-    assert by_codec["rrle", 64] == len(encode(np.kron(np.eye(4, dtype=np.uint8), np.ones((16, 16), np.uint8)), CLASSES.names))
+    assert by_codec["rrle", 64] == len(
+        encode(np.kron(np.eye(4, dtype=np.uint8), np.ones((16, 16), np.uint8)), CLASSES.names)
+    )
     assert "| rrle-delta | 64 | 32 |" in cost_table(costs)
 
 
@@ -151,21 +198,26 @@ def test_prefill_behind_the_prefix_has_the_same_logits(toy):
     behind = shared.speaker.first_logits(shared.speaker.behind([questions[4]], prefix))
     wholly = shared.speaker.first_logits(shared.speaker.together([questions[4]]))
     assert torch.allclose(behind, wholly, atol=1e-4)
-    assert not torch.allclose(behind, shared.speaker.first_logits(shared.speaker.together([questions[0]])), atol=1e-4)
+    assert not torch.allclose(
+        behind, shared.speaker.first_logits(shared.speaker.together([questions[0]])), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "idefics3", "smolvlm"])
 def test_another_family_shares_its_prefix_too(family, monkeypatch):
     from transformers.models.smolvlm import processing_smolvlm
 
-    monkeypatch.setattr(processing_smolvlm, "num2words", str, raising=False)  # for videos, of which there are none here
+    # for videos, of which there are none here
+    monkeypatch.setattr(processing_smolvlm, "num2words", str, raising=False)
     other = pair(family)
     shared, alone = segmenter(other, batch=2), segmenter(other, share=False)
     questions = shared.questions(views(4))
     prefix = shared.speaker.prefix(questions[0])
     assert prefix is not None
     behind = shared.speaker.first_logits(shared.speaker.behind([questions[3]], prefix))
-    assert torch.allclose(behind, shared.speaker.first_logits(shared.speaker.together([questions[3]])), atol=1e-4)
+    assert torch.allclose(
+        behind, shared.speaker.first_logits(shared.speaker.together([questions[3]])), atol=1e-4
+    )
     assert np.array_equal(shared(views(4)), alone(views(4)))
 
 
@@ -173,18 +225,24 @@ def test_a_processor_that_wants_a_package_of_its_own(monkeypatch):
     from transformers.models.smolvlm import processing_smolvlm
 
     monkeypatch.setattr(processing_smolvlm, "num2words", None)
-    with pytest.raises(MissingExtra, match=r"SmolVLMProcessor wants a package that is not installed .*num2words"):
+    with pytest.raises(
+        MissingExtra, match=r"SmolVLMProcessor wants a package that is not installed .*num2words"
+    ):
         pair("smolvlm")
 
 
 def test_a_cache_that_cannot_be_gone_on_from_is_not(toy, monkeypatch):
     made = segmenter(toy)
     whole_scores = segmenter(toy, share=False)(views(2))
-    monkeypatch.setattr(Speaker, "_places", lambda *_: (_ for _ in ()).throw(ValueError("other places")))
+    monkeypatch.setattr(
+        Speaker, "_places", lambda *_: (_ for _ in ()).throw(ValueError("other places"))
+    )
     assert np.array_equal(made(views(2)), whole_scores)
     assert made._prefix[1] is None
     monkeypatch.undo()
-    monkeypatch.setattr(Speaker, "first_logits", lambda self, inputs: torch.arange(4.0)[None] * len(inputs))
+    monkeypatch.setattr(
+        Speaker, "first_logits", lambda self, inputs: torch.arange(4.0)[None] * len(inputs)
+    )
     assert segmenter(toy).speaker.prefix(made.questions(views(1))[0]) is None
 
 
@@ -207,7 +265,9 @@ def test_what_cannot_be_read_is_not_known(toy):
         scores = made(views(2))
     assert np.allclose(scores, 1 / 3)
     assert all(found.truncated for found in made.misread)
-    assert np.allclose(made._votes(["<seg>tree *4\n cow *4\n field *4\n field *4\n</seg>"])[:, 4, 0], 1 / 3)
+    assert np.allclose(
+        made._votes(["<seg>tree *4\n cow *4\n field *4\n field *4\n</seg>"])[:, 4, 0], 1 / 3
+    )
 
 
 def folder(toy, path, **changes):
@@ -246,9 +306,14 @@ def test_larger_images_are_seen_in_parts_and_that_is_said(toy):
             seen.extend(views)
             return np.full((len(views), 3, 16, 16), 1 / 3, np.float32)
 
-    image = Raster(np.full((3, 100, 150), 90, np.uint8), photo_grid((100, 150)), ("red", "green", "blue"))
+    image = Raster(
+        np.full((3, 100, 150), 90, np.uint8), photo_grid((100, 150)), ("red", "green", "blue")
+    )
     plan = prediction.plan(image, Spy())
-    assert any("larger than the model can look at: each window is seen with 64 px around it" in note for note in plan.notes)
+    assert any(
+        "larger than the model can look at: each window is seen with 64 px around it" in note
+        for note in plan.notes
+    )
     prediction.predict(image, Spy())
     assert {view.context.values.shape for view in seen} == {(3, 64, 64)}
     for view in seen:
@@ -256,7 +321,10 @@ def test_larger_images_are_seen_in_parts_and_that_is_said(toy):
         assert rows.start <= view.roi[0].start
         assert view.roi[1].stop <= columns.stop
     assert len({id(view.context) for view in seen}) <= 15 < len(seen)
-    small = prediction.plan(Raster(np.zeros((3, 60, 60), np.uint8), photo_grid((60, 60)), ("red", "green", "blue")), Spy())
+    small = prediction.plan(
+        Raster(np.zeros((3, 60, 60), np.uint8), photo_grid((60, 60)), ("red", "green", "blue")),
+        Spy(),
+    )
     assert not any("larger than" in note for note in small.notes)
 
 
@@ -268,25 +336,52 @@ def test_faults_of_cards_and_files_are_one_sentence_each(toy, tmp_path, monkeypa
     with pytest.raises(MissingExtra, match="torch sees no such device"):
         load_model(good, "cuda")
     found = read_card(good)
-    write_card(replace(found, architecture={**found.architecture, "taught": ["others", "road"]}), good / "card.toml")
-    with pytest.raises(BadInput, match="trained to write the classes others, road, but its card has others, field, tree"):
+    write_card(
+        replace(found, architecture={**found.architecture, "taught": ["others", "road"]}),
+        good / "card.toml",
+    )
+    with pytest.raises(
+        BadInput,
+        match="trained to write the classes others, road, but its card has others, field, tree",
+    ):
         load_model(good)
     names = ["others", "fi|eld", "tree"]
-    write_card(replace(found, classes=ClassScheme(tuple(names)), architecture={**found.architecture, "taught": names}), good / "card.toml")
+    write_card(
+        replace(
+            found,
+            classes=ClassScheme(tuple(names)),
+            architecture={**found.architecture, "taught": names},
+        ),
+        good / "card.toml",
+    )
     with pytest.raises(BadInput, match=r"'fi\|eld' holds '\|'"):
         load_model(good)
-    write_card(replace(found, architecture={**found.architecture, "prompt": {**PROMPT.to_dict(), "patch": 32}}), good / "card.toml")
+    write_card(
+        replace(
+            found, architecture={**found.architecture, "prompt": {**PROMPT.to_dict(), "patch": 32}}
+        ),
+        good / "card.toml",
+    )
     with pytest.raises(BadInput, match="window of 16 px, but its model speaks of patches of 32"):
         load_model(good)
-    write_card(replace(found, architecture={**found.architecture, "speaking": {"samples": 0}}), good / "card.toml")
+    write_card(
+        replace(found, architecture={**found.architecture, "speaking": {"samples": 0}}),
+        good / "card.toml",
+    )
     with pytest.raises(BadInput, match="0 samples"):
         load_model(good)
-    write_card(replace(found, architecture={**found.architecture, "speaking": {"sampels": 3}}), good / "card.toml")
+    write_card(
+        replace(found, architecture={**found.architecture, "speaking": {"sampels": 3}}),
+        good / "card.toml",
+    )
     with pytest.raises(BadInput, match="sampels was given; a language model knows samples"):
         load_model(good)
     with pytest.raises(BadInput, match="samples = '3' was given"):
         spoken(found, samples="3")
-    write_card(replace(found, architecture={**found.architecture, "base": str(tmp_path / "nowhere")}), good / "card.toml")
+    write_card(
+        replace(found, architecture={**found.architecture, "base": str(tmp_path / "nowhere")}),
+        good / "card.toml",
+    )
     with pytest.raises(UnreadableFile, match="cannot be loaded from"):
         load_model(good)
     with pytest.raises(UnknownName, match="grammar engine"):
@@ -299,23 +394,45 @@ def test_faults_of_cards_and_files_are_one_sentence_each(toy, tmp_path, monkeypa
 @pytest.mark.parametrize("engine", ["selion", "none"])
 def test_the_tokenizer_is_looked_at_whatever_the_grammar(toy, tmp_path, engine):
     path = folder(toy, tmp_path / "m")
-    write_card(replace(read_card(path), architecture={**card().architecture, "speaking": {"grammar": engine}}), path / "card.toml")
+    write_card(
+        replace(
+            read_card(path), architecture={**card().architecture, "speaking": {"grammar": engine}}
+        ),
+        path / "card.toml",
+    )
     settings = json.loads((path / "tokenizer.json").read_text("utf-8"))
     settings["normalizer"] = {"type": "Lowercase"}
-    settings["added_tokens"] = [token for token in settings["added_tokens"] if token["content"] != "<seg>"]
+    settings["added_tokens"] = [
+        token for token in settings["added_tokens"] if token["content"] != "<seg>"
+    ]
     names = ["others", "Field", "tree"]
-    made = replace(read_card(path), classes=ClassScheme(tuple(names)), architecture={**read_card(path).architecture, "taught": names})
+    made = replace(
+        read_card(path),
+        classes=ClassScheme(tuple(names)),
+        architecture={**read_card(path).architecture, "taught": names},
+    )
     (path / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
-    write_card(replace(made, files={**made.files, "tokenizer.json": sha256_of(path / "tokenizer.json")}), path / "card.toml")
+    write_card(
+        replace(made, files={**made.files, "tokenizer.json": sha256_of(path / "tokenizer.json")}),
+        path / "card.toml",
+    )
     with pytest.raises(BadInput, match="The tokenizer changes masks"):
         load_model(path)
 
 
-def test_a_tokenizer_that_splits_the_separators_is_said_when_it_is_loaded(toy, tmp_path, monkeypatch):
+def test_a_tokenizer_that_splits_the_separators_is_said_when_it_is_loaded(
+    toy, tmp_path, monkeypatch
+):
     from selion.models.language import generation
 
     path = folder(toy, tmp_path / "m")
-    monkeypatch.setattr(generation, "check_tokenizer", lambda *_: ("The tokenizer splits ' *' (2 tokens): the codec rrle-compact needs fewer tokens.",))
+    monkeypatch.setattr(
+        generation,
+        "check_tokenizer",
+        lambda *_: (
+            "The tokenizer splits ' *' (2 tokens): the codec rrle-compact needs fewer tokens.",
+        ),
+    )
     with pytest.warns(UserWarning, match="The tokenizer splits"):
         load_model(path)
 
@@ -324,9 +441,22 @@ def test_a_model_without_vision(toy, tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     path = folder(toy, tmp_path / "m")
-    blind = LlamaForCausalLM(LlamaConfig(vocab_size=16, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2))
+    blind = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=16,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+        )
+    )
     blind.save_pretrained(tmp_path / "blind")
-    write_card(replace(read_card(path), architecture={**card().architecture, "base": str(tmp_path / "blind")}), path / "card.toml")
+    write_card(
+        replace(
+            read_card(path), architecture={**card().architecture, "base": str(tmp_path / "blind")}
+        ),
+        path / "card.toml",
+    )
     with pytest.raises(BadInput, match=r"toy \(llama\) has no vision"):
         load_model(path)
 
@@ -342,7 +472,9 @@ def test_patches_of_another_size_and_calls_without_context(toy):
 def test_questions_are_answered_in_their_order(toy):
     speaker = segmenter(toy, batch=2, samples=1).speaker
     questions = segmenter(toy).questions(views(5))
-    assert [answer for question in questions for answer in speaker.ask([question])] == speaker.ask(questions)
+    assert [answer for question in questions for answer in speaker.ask([question])] == speaker.ask(
+        questions
+    )
     assert isinstance(questions[0], Question)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -13,12 +13,25 @@ import torch.nn.functional as F
 import selion.models
 import tiny_sam
 from selion import prediction
-from selion.errors import BadInput, BandMismatch, GridMismatch, MissingExtra, UnknownName, UnreadableFile
+from selion.errors import (
+    BadInput,
+    BandMismatch,
+    GridMismatch,
+    MissingExtra,
+    UnknownName,
+    UnreadableFile,
+)
 from selion.grid import photo_grid, whole
 from selion.models import objects, registry
 from selion.models.card import read_card, write_card
 from selion.models.sam.checkpoint import checkpoint_card, edge, is_checkpoint
-from selion.models.sam.everything import MaskOptions, SamSegmenter, mask_options, point_grid, segment_everything
+from selion.models.sam.everything import (
+    MaskOptions,
+    SamSegmenter,
+    mask_options,
+    point_grid,
+    segment_everything,
+)
 from selion.models.sam.masks import boxes_of, clean, layer, stability, suppress
 from selion.models.sam.network import Looked, Prompted, load_prompted
 from selion.models.sam.oracle import best_of_points, prompt_points
@@ -47,7 +60,9 @@ def photo(shape=(48, 80), seed=0):
 
 
 class Painted(Prompted):
-    """A network that knows the discs of an image: asked with a point it answers the disc, the image's background, and a part of the disc."""
+    """A network that knows the discs of an image: asked with a point it answers the disc, the
+    image's background, and a part of the disc.
+    """
 
     def __init__(self, quality=(0.95, 0.5, 0.9)):
         self.fast, self.device, self.edge, self.quality = False, "cpu", 64, quality
@@ -61,7 +76,9 @@ class Painted(Prompted):
         disc = (truth[None] == here[:, None, None]) & (here > 0)[:, None, None]
         part = disc & (np.arange(truth.shape[1]) % 64 < 30)
         masks = np.stack([disc, np.broadcast_to(truth == 0, disc.shape), part], 1)
-        return torch.from_numpy(np.where(masks, 9.0, -9.0)).float(), torch.tensor([self.quality] * len(points))
+        return torch.from_numpy(np.where(masks, 9.0, -9.0)).float(), torch.tensor(
+            [self.quality] * len(points)
+        )
 
     def enlarge(self, looked, logits):
         return logits
@@ -72,7 +89,9 @@ class Painted(Prompted):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_answers_as_transformers_own_road_does(folders, kind):
-    """Preprocessing, embedding, points and masks against the library's processor and forward pass."""
+    """Preprocessing, embedding, points and masks against the library's processor and forward
+    pass.
+    """
     from transformers import Sam2ImageProcessor, SamImageProcessor
 
     network = load_prompted(folders[kind])
@@ -83,10 +102,15 @@ def test_a_checkpoint_answers_as_transformers_own_road_does(folders, kind):
     masks, quality = network.ask(looked, points, labels)
 
     stretch = kind.startswith("sam2")
-    size = {"size": {"height": 64, "width": 64}} if stretch else {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
+    size = (
+        {"size": {"height": 64, "width": 64}}
+        if stretch
+        else {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
+    )
     fed = (Sam2ImageProcessor if stretch else SamImageProcessor)(**size)(image, return_tensors="pt")
     square = network.square(image / np.float32(255))
-    assert torch.allclose(square, fed["pixel_values"], atol=1.5 / 255 / 0.224)  # the processor rounds to bytes, along each axis
+    # the processor rounds to bytes, along each axis
+    assert torch.allclose(square, fed["pixel_values"], atol=1.5 / 255 / 0.224)
     scale = np.array([64 / 80, 64 / 48] if stretch else [64 / 80, 38 / 48])
     with torch.inference_mode():
         answer = network.model(
@@ -100,13 +124,18 @@ def test_a_checkpoint_answers_as_transformers_own_road_does(folders, kind):
     large = network.enlarge(looked, masks[:, 0])
     assert large.shape == (2, 48, 80)
     if not stretch:  # SamProcessor's own way back
-        back = SamImageProcessor(**size).post_process_masks(answer.pred_masks, fed["original_sizes"], fed["reshaped_input_sizes"], binarize=False)
+        back = SamImageProcessor(**size).post_process_masks(
+            answer.pred_masks, fed["original_sizes"], fed["reshaped_input_sizes"], binarize=False
+        )
         assert torch.allclose(large, back[0][:, 0], atol=1e-5)
 
 
 def test_bfloat16_is_near(folders):
     image, points = photo(), np.array([[[20.0, 10.0]]])
-    answers = [network.ask(network.look(image), points, np.ones((1, 1))) for network in (load_prompted(folders["sam2"], fast=fast) for fast in (False, True))]
+    answers = [
+        network.ask(network.look(image), points, np.ones((1, 1)))
+        for network in (load_prompted(folders["sam2"], fast=fast) for fast in (False, True))
+    ]
     assert answers[0][1].numpy() == pytest.approx(answers[1][1].numpy(), abs=0.05)
     assert not torch.equal(answers[0][0], answers[1][0])
 
@@ -120,12 +149,32 @@ def broken(folders, tmp_path, change):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), BadInput, "of the type 'bert'; wanted is one of sam, sam_hq"),
-        (lambda f: (f / "config.json").write_text("{"), UnreadableFile, r"config.json cannot be read"),
-        (lambda f: (f / "preprocessor_config.json").unlink(), UnreadableFile, "no preprocessor_config.json with image_mean"),
-        (lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": [1]}'), UnreadableFile, "no preprocessor_config.json with image_mean"),
+        (
+            lambda f: (f / "config.json").write_text('{"model_type": "bert"}'),
+            BadInput,
+            "of the type 'bert'; wanted is one of sam, sam_hq",
+        ),
+        (
+            lambda f: (f / "config.json").write_text("{"),
+            UnreadableFile,
+            r"config.json cannot be read",
+        ),
+        (
+            lambda f: (f / "preprocessor_config.json").unlink(),
+            UnreadableFile,
+            "no preprocessor_config.json with image_mean",
+        ),
+        (
+            lambda f: (f / "preprocessor_config.json").write_text('{"image_mean": [1]}'),
+            UnreadableFile,
+            "no preprocessor_config.json with image_mean",
+        ),
         (lambda f: (f / "model.safetensors").unlink(), UnreadableFile, "holds no weights"),
-        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), UnreadableFile, r"pickled weights only \(pytorch_model.bin\)"),
+        (
+            lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
+            UnreadableFile,
+            r"pickled weights only \(pytorch_model.bin\)",
+        ),
         (lambda f: (f / "model.safetensors").write_bytes(b"no"), UnreadableFile, "cannot be read"),
     ],
 )
@@ -177,7 +226,9 @@ def test_stability_is_the_iou_of_two_thresholds():
     found = stability(logits, 1.0)
     for k in range(4):
         inner, outer = logits[k] > 1, logits[k] > -1
-        assert float(found[k]) == pytest.approx(float((inner & outer).sum() / (inner | outer).sum()))
+        assert float(found[k]) == pytest.approx(
+            float((inner & outer).sum() / (inner | outer).sum())
+        )
     assert found[4] == 0
 
 
@@ -187,7 +238,12 @@ def test_boxes_and_suppression_against_torchvision():
     rng = np.random.default_rng(0)
     masks = np.zeros((40, 50, 60), bool)
     for mask in masks:
-        y, x, h, w = rng.integers(0, 40), rng.integers(0, 45), rng.integers(1, 25), rng.integers(1, 25)
+        y, x, h, w = (
+            rng.integers(0, 40),
+            rng.integers(0, 45),
+            rng.integers(1, 25),
+            rng.integers(1, 25),
+        )
         mask[y : y + h, x : x + w] = True
     boxes = boxes_of(masks)
     theirs = masks_to_boxes(torch.from_numpy(masks))  # left, top, right, bottom, the ends inclusive
@@ -242,7 +298,15 @@ def test_the_grid_of_points_lies_in_the_middle_of_cells():
 
 def test_defaults_are_the_papers():
     found = MaskOptions()
-    assert (found.points_per_side, found.quality, found.stability, found.offset, found.overlap, found.small, found.most) == (
+    assert (
+        found.points_per_side,
+        found.quality,
+        found.stability,
+        found.offset,
+        found.overlap,
+        found.small,
+        found.most,
+    ) == (
         32,
         0.88,
         0.95,
@@ -264,23 +328,40 @@ def test_everything_finds_what_the_network_knows():
     for k, (cy, cx, r) in enumerate([(15, 15, 9), (40, 20, 12), (30, 48, 8)], 1):
         truth[(y - cy) ** 2 + (x - cx) ** 2 <= r**2] = k / 255
     image = np.stack([truth] * 3)
-    ids, quality = segment_everything(Painted((0.95, 0.5, 0.5)), image, MaskOptions(points_per_side=16, small=5))
+    ids, quality = segment_everything(
+        Painted((0.95, 0.5, 0.5)), image, MaskOptions(points_per_side=16, small=5)
+    )
     assert np.array_equal(ids > 0, truth > 0)
     assert len(np.unique(ids)) == 4
     assert quality == pytest.approx(0.95)
     # Background too, when it is sure enough; it is less than most of the window.
-    ids, _ = segment_everything(Painted((0.95, 0.95, 0.5)), image, MaskOptions(points_per_side=16, small=5))
+    ids, _ = segment_everything(
+        Painted((0.95, 0.95, 0.5)), image, MaskOptions(points_per_side=16, small=5)
+    )
     assert (ids > 0).all()
-    ids, _ = segment_everything(Painted((0.95, 0.95, 0.5)), image, MaskOptions(points_per_side=16, small=5, most=0.5))
+    ids, _ = segment_everything(
+        Painted((0.95, 0.95, 0.5)), image, MaskOptions(points_per_side=16, small=5, most=0.5)
+    )
     assert np.array_equal(ids > 0, truth > 0)
-    ids, quality = segment_everything(Painted((0.5, 0.5, 0.5)), image, MaskOptions(points_per_side=16))
+    ids, quality = segment_everything(
+        Painted((0.5, 0.5, 0.5)), image, MaskOptions(points_per_side=16)
+    )
     assert not ids.any()
     assert not len(quality)
 
 
 def test_how_many_prompts_go_at_once_changes_nothing(folders):
     network, image = load_prompted(folders["sam2"]), photo((64, 64))
-    one, other = (segment_everything(network, image, MaskOptions(points_per_side=4, points_at_once=n, quality=0, stability=0, small=3, overlap=0.95)) for n in (16, 5))
+    one, other = (
+        segment_everything(
+            network,
+            image,
+            MaskOptions(
+                points_per_side=4, points_at_once=n, quality=0, stability=0, small=3, overlap=0.95
+            ),
+        )
+        for n in (16, 5)
+    )
     assert np.array_equal(one[0], other[0])
 
 
@@ -336,14 +417,20 @@ def test_views_that_do_not_fit(folders):
 def test_a_map_of_windows_equals_the_truth(tmp_path):
     truth = np.zeros((150, 170), np.float32)
     y, x = np.mgrid[:150, :170]
-    for k, (cy, cx, r) in enumerate([(30, 30, 14), (60, 60, 20), (110, 40, 25), (100, 120, 40), (20, 140, 17)], 1):
+    for k, (cy, cx, r) in enumerate(
+        [(30, 30, 14), (60, 60, 20), (110, 40, 25), (100, 120, 40), (20, 140, 17)], 1
+    ):
         truth[(y - cy) ** 2 + (x - cx) ** 2 <= r**2] = k
     card = checkpoint_card_like()
     model = SamSegmenter(card, Painted((0.95, 0.5, 0.5)))
-    source = Raster(np.stack([truth] * 3).astype(np.uint8), photo_grid(truth.shape), ("red", "green", "blue"))
+    source = Raster(
+        np.stack([truth] * 3).astype(np.uint8), photo_grid(truth.shape), ("red", "green", "blue")
+    )
     plan = prediction.plan(source, model, prediction.PredictOptions(), "x")
     assert len(plan.lattice) > 6
-    found = prediction.predict_objects(source, model, plan, tmp_path, journal=prediction.BlockJournal(tmp_path / "seen", plan.key))
+    found = prediction.predict_objects(
+        source, model, plan, tmp_path, journal=prediction.BlockJournal(tmp_path / "seen", plan.key)
+    )
     ids = found.read(whole(found.grid)).ids
     assert np.array_equal(ids > 0, truth > 0)
     assert len(found.table) == 5
@@ -355,8 +442,16 @@ def checkpoint_card_like():
     from selion.models.card import ModelCard
     from selion.segmenter import InputSpec, Scaling
 
-    inputs = InputSpec(("red", "green", "blue"), Scaling((255.0,), (0.0,), (0.0, 1.0)), window=64, multiple=1)
-    return ModelCard("painted", inputs, FTW2, architecture={"family": "sam", "points_per_side": 24, "small": 3}, format="sam")
+    inputs = InputSpec(
+        ("red", "green", "blue"), Scaling((255.0,), (0.0,), (0.0, 1.0)), window=64, multiple=1
+    )
+    return ModelCard(
+        "painted",
+        inputs,
+        FTW2,
+        architecture={"family": "sam", "points_per_side": 24, "small": 3},
+        format="sam",
+    )
 
 
 def test_fetching_brings_the_files_and_writes_the_card(folders, tmp_path, monkeypatch):
@@ -440,7 +535,11 @@ def test_interpolation_here_is_that_of_torch():
     network.edge = 64
     looked = Looked({}, (48, 80), (38, 64))
     logits = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
-    wanted = F.interpolate(F.interpolate(logits[:, None], (64, 64), mode="bilinear")[..., :38, :64], (48, 80), mode="bilinear")[:, 0]
+    wanted = F.interpolate(
+        F.interpolate(logits[:, None], (64, 64), mode="bilinear")[..., :38, :64],
+        (48, 80),
+        mode="bilinear",
+    )[:, 0]
     assert torch.equal(Prompted.enlarge(network, looked, logits), wanted)
 
 
@@ -450,13 +549,25 @@ def test_an_image_becomes_a_table_of_fields(folders, tmp_path):
     from selion.pipeline import maps
 
     folder = shutil.copytree(folders["sam2"], tmp_path / "mine")
-    card = objects.replace(checkpoint_card(folder), architecture={"family": "sam2", "points_per_side": 4, "quality": 0.0, "stability": 0.0, "small": 4, "visible": 0.0})
+    card = objects.replace(
+        checkpoint_card(folder),
+        architecture={
+            "family": "sam2",
+            "points_per_side": 4,
+            "quality": 0.0,
+            "stability": 0.0,
+            "small": 4,
+            "visible": 0.0,
+        },
+    )
     write_card(card, folder / "card.toml")
     from predict_toys import utm_grid
 
     image = tmp_path / "image.tif"
     pixels = (255 * photo((100, 90))).astype(np.uint8)
-    with store.create_cog(image, utm_grid((100, 90), 1.0), ("red", "green", "blue"), np.uint8) as sink:
+    with store.create_cog(
+        image, utm_grid((100, 90), 1.0), ("red", "green", "blue"), np.uint8
+    ) as sink:
         sink.write(whole(utm_grid((100, 90))), pixels)
     options = maps.MapOptions(min_area=1.0)
     job = maps.prepare(image, folder, options)

@@ -1,4 +1,6 @@
-"""A refiner behind any model: what touches is parted, where objects lie stays the model's word, and blocks do not matter."""
+"""A refiner behind any model: what touches is parted, where objects lie stays the model's word, and
+blocks do not matter.
+"""
 
 from __future__ import annotations
 
@@ -41,24 +43,38 @@ class Painted:
 
     @property
     def inputs(self):
-        return InputSpec(self.bands or self.classes.names, gsd=self.gsd, window=self.window, overlap=self.overlap, multiple=self.multiple, context=self.context)
+        return InputSpec(
+            self.bands or self.classes.names,
+            gsd=self.gsd,
+            window=self.window,
+            overlap=self.overlap,
+            multiple=self.multiple,
+            context=self.context,
+        )
 
     def __call__(self, views):
         if self.fixed:
             assert {view.pixels.shape[1:] for view in views} == {(self.window, self.window)}
         if self.context:
-            assert all(view.context.bands == self.inputs.bands and view.context_roi is not None for view in views)
+            assert all(
+                view.context.bands == self.inputs.bands and view.context_roi is not None
+                for view in views
+            )
         return np.stack([view.pixels for view in views]).astype(np.float32)
 
 
 def painted(*rasters):
     """Several probability rasters as the bands of one image."""
     values = np.concatenate([r.values for r in rasters])
-    return Raster(values.astype(np.float32), rasters[0].grid, tuple(name for r in rasters for name in r.bands))
+    return Raster(
+        values.astype(np.float32), rasters[0].grid, tuple(name for r in rasters for name in r.bands)
+    )
 
 
 def country(shape=(192, 192)):
-    """A countryside; probabilities of a model that sees fields but not where one ends, and of one that sees outlines."""
+    """A countryside; probabilities of a model that sees fields but not where one ends, and of one
+    that sees outlines.
+    """
     scene = simulate(5, shape, 5.0, "smallholder", bands="rgb")
     truth = class_labels(scene.instances).ids
     inside = np.where(truth > 0, 0.9, 0.1)
@@ -81,7 +97,9 @@ def test_touching_fields_are_parted():
     scene, image = country()
     pair = Refined(BASE, EDGE)
     alone = fields.find_instances(prediction.predict(image, BASE), FTW2, "components", PLAIN)
-    refined = fields.find_basins(prediction.predict(image, pair), pair.classes, "watershed", replace(PLAIN, smoothing=5.0))
+    refined = fields.find_basins(
+        prediction.predict(image, pair), pair.classes, "watershed", replace(PLAIN, smoothing=5.0)
+    )
     before, after = (object_f1(scene.instances.ids, guess.ids) for guess in (alone, refined))
     assert after > before + 0.4
     assert after > 0.7
@@ -96,7 +114,9 @@ def test_blocks_give_the_same(tmp_path, cover):
     options = replace(PLAIN, smoothing=5.0, min_area=300)
     whole = fields.find_basins(probs, pair.classes, "watershed", options, cover)
     for size in (64, 80):
-        parts = fields.map_basins(probs, pair.classes, tmp_path / str(size), "watershed", options, cover=cover, block=size)
+        parts = fields.map_basins(
+            probs, pair.classes, tmp_path / str(size), "watershed", options, cover=cover, block=size
+        )
         ids = parts.read((slice(0, 192), slice(0, 192))).ids
         assert np.array_equal(ids, whole.ids)
         assert parts.table.equals(whole.table)
@@ -110,7 +130,11 @@ def test_blocks_give_the_same(tmp_path, cover):
 def test_probabilities_stay_probabilities(seed, bounded, own):
     rng = np.random.default_rng(seed)
     classes = FTW3 if bounded or own else ALL
-    said = rng.dirichlet(np.full(len(classes), 0.3), (2, 5, 4)).transpose(0, 3, 1, 2).astype(np.float32)
+    said = (
+        rng.dirichlet(np.full(len(classes), 0.3), (2, 5, 4))
+        .transpose(0, 3, 1, 2)
+        .astype(np.float32)
+    )
     said[0, :, 0, 0] = np.eye(len(classes))[-1]  # one pixel is sure of the last class
     edge = None if own else rng.random((2, 5, 4)).astype(np.float32)
     out = merge_boundary(said, classes, edge)
@@ -118,15 +142,22 @@ def test_probabilities_stay_probabilities(seed, bounded, own):
     assert out.shape == (2, len(wanted), 5, 4)
     assert np.allclose(out.sum(1), 1, atol=1e-5)
     assert out.min() >= 0
-    mass = sum(said[:, classes.index(name)] for name in (*classes.things, *([classes.boundary] if classes.boundary else [])))
+    mass = sum(
+        said[:, classes.index(name)]
+        for name in (*classes.things, *([classes.boundary] if classes.boundary else []))
+    )
     after = sum(out[:, wanted.index(name)] for name in (*wanted.things, wanted.boundary))
     assert np.allclose(mass, after, atol=1e-5)  # where objects lie is the model's word
     if edge is not None:
-        assert np.allclose(out[:, wanted.index(wanted.boundary)] + out[:, wanted.index("outline")], edge, atol=1e-5)
+        assert np.allclose(
+            out[:, wanted.index(wanted.boundary)] + out[:, wanted.index("outline")], edge, atol=1e-5
+        )
 
 
 def test_the_majority_decides_the_class_of_a_basin():
-    """Two basins of six columns: the left one mostly field with some pond, the right one mostly tree, which is no thing."""
+    """Two basins of six columns: the left one mostly field with some pond, the right one mostly
+    tree, which is no thing.
+    """
     said = np.zeros((4, 6, 12), np.float32)
     said[1, :, :6], said[3, :, :2], said[1, :, :2] = 1, 1, 0
     said[2, :, 6:], said[1, :, 6:8], said[2, :, 6:8] = 1, 1, 0
@@ -139,7 +170,8 @@ def test_the_majority_decides_the_class_of_a_basin():
     assert (objects.ids[:, :5] == 1).all()
     assert (objects.ids[:, 7:] == 0).all()
     plain = fields.find_instances(probs, pair, "watershed", PLAIN)
-    assert sorted(plain.table["class"]) == ["field", "field", "pond"]  # without the vote there are three
+    # without the vote there are three
+    assert sorted(plain.table["class"]) == ["field", "field", "pond"]
 
 
 def test_cover_all_mends_a_coarse_mask():
@@ -150,11 +182,18 @@ def test_cover_all_mends_a_coarse_mask():
     share = (truth > 0).reshape(6, 8, 6, 8).mean((1, 3)) > 0.5
     inside = np.kron(np.where(share, 0.9, 0.1), np.ones((8, 8)))
     classes = refined_classes(FTW2)
-    merged = merge_boundary(np.stack([1 - inside, inside])[None].astype(np.float32), FTW2, lines[None] * 0.95)
+    merged = merge_boundary(
+        np.stack([1 - inside, inside])[None].astype(np.float32), FTW2, lines[None] * 0.95
+    )
     probs = Raster(merged[0], photo_grid(truth.shape), classes.names)
     ious = {}
     for cover in ("mask", "all"):
-        image = metrics.score_ids("", truth, fields.find_basins(probs, classes, "watershed", PLAIN, cover).ids, options=metrics.ImageOptions(distances=False))
+        image = metrics.score_ids(
+            "",
+            truth,
+            fields.find_basins(probs, classes, "watershed", PLAIN, cover).ids,
+            options=metrics.ImageOptions(distances=False),
+        )
         ious[cover] = metrics.merged_scores(image.table).mean_iou
     assert ious["all"] > ious["mask"] + 0.05
 
@@ -178,7 +217,9 @@ def test_own_boundary_needs_no_refiner():
 
 
 def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
-    """Text4Seg's refinement: every part is asked for once, inside itself, and what the decoder says takes the mask's place."""
+    """Text4Seg's refinement: every part is asked for once, inside itself, and what the decoder says
+    takes the mask's place.
+    """
     tiny_sam = pytest.importorskip("tiny_sam")
     from selion.models import load_model
     from selion.models.refine.points import PointRefined, refine_with_points
@@ -199,20 +240,36 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
 
     found = refine_with_points(Listening(), image, labels, ALL, points=3)
     parts, rounds = [labels == 1, labels == 1, labels == 3], 3
-    parts[0], parts[1] = parts[0] & (np.arange(40)[:, None] < 22), parts[1] & (np.arange(40)[:, None] > 22)
+    parts[0], parts[1] = (
+        parts[0] & (np.arange(40)[:, None] < 22),
+        parts[1] & (np.arange(40)[:, None] > 22),
+    )
     assert len(asked) == rounds * len(parts)
     for k, (points, labels_of, mask) in enumerate(asked):
         part = parts[k // rounds]
         assert [bool(part[y, x]) for x, y in points] == [bool(one) for one in labels_of]
         assert sorted(labels_of) == [0, 0, 0, 1, 1, 1]
-        if k % rounds == 0:  # the coarse mask itself: its own cells are sure, others are sure not, the rest of the square is not known
+        # the coarse mask itself: its own cells are sure, others are sure not, the rest of the
+        # square is not known
+        if k % rounds == 0:
             scale = mask.shape[-1] / max(part.shape)
             rows, columns = (np.arange(length) + 0.5 for length in part.shape)
-            near = mask[0][np.ix_((rows * scale).astype(int), (columns * scale).astype(int))].numpy()
+            near = mask[0][
+                np.ix_((rows * scale).astype(int), (columns * scale).astype(int))
+            ].numpy()
             assert near[part].mean() > 3 > -3 > near[~part].mean()
             assert not mask[0, round(part.shape[0] * scale) :].any()
         else:  # then its own answer
-            assert np.array_equal(mask, sam.network.ask(sam.network.look(image), asked[k - 1][0][None], asked[k - 1][1][None], several=False, mask=asked[k - 1][2])[0][0])
+            assert np.array_equal(
+                mask,
+                sam.network.ask(
+                    sam.network.look(image),
+                    asked[k - 1][0][None],
+                    asked[k - 1][1][None],
+                    several=False,
+                    mask=asked[k - 1][2],
+                )[0][0],
+            )
     assert np.allclose(found.sum(0), 1, atol=1e-5)
     assert found[2].max() < 1e-3  # a class that was not said is not asked for
     again = refine_with_points(sam.network, image, labels, ALL, points=3)
@@ -239,29 +296,45 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(BadInput, match="'outline'"):
         refined_classes(ClassScheme(("a", "outline"), ("a",)))
     with pytest.raises(UnknownName, match="cover"):
-        fields.find_basins(Raster(np.zeros((3, 8, 8), np.float32), utm_grid((8, 8)), FTW3.names), FTW3, cover="some")
+        fields.find_basins(
+            Raster(np.zeros((3, 8, 8), np.float32), utm_grid((8, 8)), FTW3.names),
+            FTW3,
+            cover="some",
+        )
 
 
 def test_the_whole_road(tmp_path):
-    """The packaged model behind itself: table and score raster, and the second half from the raster gives the same fields."""
+    """The packaged model behind itself: table and score raster, and the second half from the raster
+    gives the same fields.
+    """
     from selion import models, store
     from selion.grid import whole
     from selion.pipeline import maps
 
     scene = simulate(5, (96, 96), 3.0, "smallholder", bands="rgb")
-    with store.create_cog(tmp_path / "image.tif", scene.image.grid, scene.image.bands, np.uint8) as sink:
+    with store.create_cog(
+        tmp_path / "image.tif", scene.image.grid, scene.image.bands, np.uint8
+    ) as sink:
         sink.write(whole(scene.image.grid), scene.image.values)
     name = "fields-rgb-vhr"
     options = maps.MapOptions(refiner=name, min_area=0)
     job = maps.prepare(tmp_path / "image.tif", name, options)
-    assert job.plan.key != maps.prepare(tmp_path / "image.tif", name, replace(options, refiner="own")).plan.key
+    assert (
+        job.plan.key
+        != maps.prepare(tmp_path / "image.tif", name, replace(options, refiner="own")).plan.key
+    )
     _, table = maps.map_image(job, tmp_path / "a.parquet", options, scores=tmp_path / "scores.tif")
     _, again = maps.fields_from_scores(tmp_path / "scores.tif", tmp_path / "b.parquet", options)
     assert job.model.card.name == "fields-rgb-vhr refined by fields-rgb-vhr"
     assert len(table) == len(again) > 3
     assert np.allclose(table.area, again.area)
     assert models.find_card(name).classes.names == ("background", "field", "boundary")
-    assert maps.score_classes(store.open_raster(tmp_path / "scores.tif"), "").names == ("background", "field", "boundary", "outline")
+    assert maps.score_classes(store.open_raster(tmp_path / "scores.tif"), "").names == (
+        "background",
+        "field",
+        "boundary",
+        "outline",
+    )
 
 
 def test_a_call_of_a_pair_keeps_several_threads_at_work():

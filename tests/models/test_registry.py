@@ -11,7 +11,14 @@ import pytest
 import selion.models
 import selion.store
 from selion.classes import FTW2, FTW3
-from selion.errors import BadInput, ChecksumMismatch, MissingExtra, UnknownName, UnreadableFile, UnsafeFile
+from selion.errors import (
+    BadInput,
+    ChecksumMismatch,
+    MissingExtra,
+    UnknownName,
+    UnreadableFile,
+    UnsafeFile,
+)
 from selion.models import registry
 from selion.models.card import ModelCard, check_files, describe, read_card
 from selion.segmenter import InputSpec, Scaling, View
@@ -20,7 +27,13 @@ torch = pytest.importorskip("torch", reason="the extra 'train' is not installed"
 from selion.models.architectures import build  # noqa: E402
 from selion.models.export import export  # noqa: E402
 
-TINY = ModelCard("tiny.one", InputSpec(("grey",), Scaling((255.0,)), window=16, multiple=8), FTW2, licence="CC0-1.0", summary="tiny")
+TINY = ModelCard(
+    "tiny.one",
+    InputSpec(("grey",), Scaling((255.0,)), window=16, multiple=8),
+    FTW2,
+    licence="CC0-1.0",
+    summary="tiny",
+)
 VIEW = View(np.full((1, 16, 16), 255, np.uint8), (slice(0, 16), slice(0, 16)))
 
 
@@ -46,7 +59,11 @@ def packaged(tiny, monkeypatch):
 
 def lacking(monkeypatch, *names):
     for name in names:
-        monkeypatch.setitem(registry.ENGINES, name, replace(registry.ENGINES[name], lacks=lambda _card: "not in this test"))
+        monkeypatch.setitem(
+            registry.ENGINES,
+            name,
+            replace(registry.ENGINES[name], lacks=lambda _card: "not in this test"),
+        )
 
 
 def test_the_registry_holds_the_released_models_with_their_licences():
@@ -55,7 +72,9 @@ def test_the_registry_holds_the_released_models_with_their_licences():
     v1 = {f"FTW_v1_{n}_Class_{end}" for n in (2, 3) for end in ("CCBY", "FULL")}
     v2 = {"FTW_v2_3_Class_FULL_multiWindow", "FTW_v2_3_Class_FULL_singleWindow"}
     anything = {"DelineateAnything", "DelineateAnything-S", "DelineateAnythingV2"}
-    sam = {f"sam-vit-{size}" for size in ("base", "large", "huge")} | {f"sam-hq-vit-{size}" for size in ("base", "large", "huge")}
+    sam = {f"sam-vit-{size}" for size in ("base", "large", "huge")} | {
+        f"sam-hq-vit-{size}" for size in ("base", "large", "huge")
+    }
     sam |= {f"sam2.1-hiera-{size}" for size in ("tiny", "small", "base-plus", "large")}
     assert set(cards) == prue | v1 | v2 | anything | sam
     assert len({card.url for card in cards.values()}) == len(cards)
@@ -74,16 +93,30 @@ def test_the_registry_holds_the_released_models_with_their_licences():
         assert describe(card)["licence"] == card.licence
         if name not in anything:
             assert card.classes == (FTW2 if "2_Class" in name else FTW3), name
-        assert len(card.inputs.bands) == (3 if name in anything else 4 if "single" in name else 8), name
+        assert len(card.inputs.bands) == (
+            3 if name in anything else 4 if "single" in name else 8
+        ), name
         if name not in anything:
             assert card.inputs.scaling == Scaling((3000.0,)), name
-            assert (card.inputs.window, card.inputs.overlap, card.inputs.gsd) == (512, 0.125, (10.0, 10.0)), name
-    two_seasons = [f"{season}:{band}" for season in ("harvest", "planting") for band in ("red", "green", "blue", "nir")]
+            assert (card.inputs.window, card.inputs.overlap, card.inputs.gsd) == (
+                512,
+                0.125,
+                (10.0, 10.0),
+            ), name
+    two_seasons = [
+        f"{season}:{band}"
+        for season in ("harvest", "planting")
+        for band in ("red", "green", "blue", "nir")
+    ]
     assert list(cards["FTW_PRUE_EFNET_B5"].inputs.bands) == two_seasons
     assert cards["FTW_PRUE_EFNET_B7_CCBY"].url.endswith("/v3.1/prue_efnetb7_ccby_checkpoint.ckpt")
 
 
-@pytest.mark.parametrize("card", [card for card in registry._registry() if card.format == "lightning"], ids=lambda card: card.name)
+@pytest.mark.parametrize(
+    "card",
+    [card for card in registry._registry() if card.format == "lightning"],
+    ids=lambda card: card.name,
+)
 def test_registered_architectures_can_be_built(card):
     pytest.importorskip("segmentation_models_pytorch", reason="the extra 'train' is not installed")
     with torch.device("meta"):
@@ -92,15 +125,23 @@ def test_registered_architectures_can_be_built(card):
 
 
 def test_packaged_weights_are_whole_and_small():
-    folders = sorted(path for path in registry._PACKAGED.iterdir() if path.is_dir()) if registry._PACKAGED.is_dir() else []
+    folders = (
+        sorted(path for path in registry._PACKAGED.iterdir() if path.is_dir())
+        if registry._PACKAGED.is_dir()
+        else []
+    )
     for folder in folders:
         card = read_card(folder)
         assert card.name == folder.name
         assert check_files(card) == folder
         assert card.licence
-    sizes = {folder.name: sum(path.stat().st_size for path in folder.iterdir()) for folder in folders}
-    assert sum(size for name, size in sizes.items() if name.startswith("fields-")) <= 16e6  # what the two models of fields may weigh
-    assert all(size <= 2e6 for name, size in sizes.items() if not name.startswith("fields-"))  # one of photographs is small
+    sizes = {
+        folder.name: sum(path.stat().st_size for path in folder.iterdir()) for folder in folders
+    }
+    # what the two models of fields may weigh
+    assert sum(size for name, size in sizes.items() if name.startswith("fields-")) <= 16e6
+    # one of photographs is small
+    assert all(size <= 2e6 for name, size in sizes.items() if not name.startswith("fields-"))
 
 
 def test_a_model_is_found_by_name_folder_and_card(packaged, monkeypatch):
@@ -130,7 +171,13 @@ def test_what_is_not_here_says_how_to_get_it():
         registry.load_model("FTW_PRUE_EFNET_B5")
     with pytest.raises(UnreadableFile, match="run 'selion models fetch sam-vit-base'"):
         registry.load_model("sam-vit-base")
-    with pytest.raises(UnreadableFile, match=r"DelineateAnything is not on this machine: download .*yolo export .*selion models import"):
+    with pytest.raises(
+        UnreadableFile,
+        match=(
+            r"DelineateAnything is not on this machine: download .*yolo export .*selion models "
+            r"import"
+        ),
+    ):
         registry.load_model("DelineateAnything")
     with pytest.raises(UnsafeFile, match=r"\(AGPL-3.0\) is published as a pickle"):
         registry.fetch_model("DelineateAnything")
@@ -148,7 +195,10 @@ def test_the_best_engine_is_taken_and_said(packaged, monkeypatch):
     assert fallback.engine.startswith("ONNX Runtime ")
     assert np.allclose(fallback([VIEW]), model([VIEW]), atol=1e-6)
     lacking(monkeypatch, "onnxruntime")
-    with pytest.raises(MissingExtra, match=r"No engine can run tiny.one: .*torch: the model has no weights for torch"):
+    with pytest.raises(
+        MissingExtra,
+        match=r"No engine can run tiny.one: .*torch: the model has no weights for torch",
+    ):
         registry.load_model("tiny.one")
 
 
@@ -158,9 +208,14 @@ def test_engines_of_this_machine_are_named(monkeypatch):
 
 
 def test_an_engine_can_be_asked_for(packaged, monkeypatch):
-    assert registry.load_model("tiny.one", "onnxruntime", threads=2).engine.endswith("2 threads, float32; as asked for")
+    assert registry.load_model("tiny.one", "onnxruntime", threads=2).engine.endswith(
+        "2 threads, float32; as asked for"
+    )
     lacking(monkeypatch, "openvino")
-    with pytest.raises(MissingExtra, match=r"openvino cannot run tiny.one: not in this test; it needs pip install openvino"):
+    with pytest.raises(
+        MissingExtra,
+        match=r"openvino cannot run tiny.one: not in this test; it needs pip install openvino",
+    ):
         registry.load_model("tiny.one", "openvino")
 
 
@@ -173,15 +228,37 @@ def test_damage_is_noticed_at_every_load(packaged, tmp_path):
     raw = bytearray((folder / "model.safetensors").read_bytes())
     raw[-1] ^= 1
     (folder / "model.safetensors").write_bytes(raw)
-    with pytest.raises(ChecksumMismatch, match=r"model.safetensors has sha256 .* but its card says"):
+    with pytest.raises(
+        ChecksumMismatch, match=r"model.safetensors has sha256 .* but its card says"
+    ):
         registry.load_model(folder)
 
 
 def published_checkpoint(path: Path) -> str:
-    smp = pytest.importorskip("segmentation_models_pytorch", reason="the extra 'train' is not installed")
-    network = smp.Unet("mobilenet_v2", encoder_weights=None, in_channels=8, classes=3, decoder_channels=(8, 8, 8, 8, 8))
-    described = {"model": "unet", "backbone": "mobilenet_v2", "in_channels": 8, "num_classes": 3, "model_kwargs": {"decoder_channels": [8, 8, 8, 8, 8]}}
-    torch.save({"hyper_parameters": described, "state_dict": {f"model.{k}": v for k, v in network.state_dict().items()}}, path)
+    smp = pytest.importorskip(
+        "segmentation_models_pytorch", reason="the extra 'train' is not installed"
+    )
+    network = smp.Unet(
+        "mobilenet_v2",
+        encoder_weights=None,
+        in_channels=8,
+        classes=3,
+        decoder_channels=(8, 8, 8, 8, 8),
+    )
+    described = {
+        "model": "unet",
+        "backbone": "mobilenet_v2",
+        "in_channels": 8,
+        "num_classes": 3,
+        "model_kwargs": {"decoder_channels": [8, 8, 8, 8, 8]},
+    }
+    torch.save(
+        {
+            "hyper_parameters": described,
+            "state_dict": {f"model.{k}": v for k, v in network.state_dict().items()},
+        },
+        path,
+    )
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -199,19 +276,28 @@ def test_fetch_imports_into_the_cache_once(tmp_path, monkeypatch, cache):
     assert card.sha256 == sha
     assert card.licence == "CC-BY-4.0"
     assert card.folder == cache / "models" / "FTW_PRUE_EFNET_B3_CCBY"
-    assert tomllib.loads((card.folder / "card.toml").read_text())["architecture"]["encoder"] == "mobilenet_v2"
+    assert (
+        tomllib.loads((card.folder / "card.toml").read_text())["architecture"]["encoder"]
+        == "mobilenet_v2"
+    )
     assert registry.fetch_model("FTW_PRUE_EFNET_B3_CCBY") == card
     assert len(asked) == 1
     assert registry.load_model("FTW_PRUE_EFNET_B3_CCBY", threads=1).card == card
-    assert {c.name: c for c in registry.list_models()}["FTW_PRUE_EFNET_B3_CCBY"].folder == card.folder
+    assert {c.name: c for c in registry.list_models()}[
+        "FTW_PRUE_EFNET_B3_CCBY"
+    ].folder == card.folder
 
 
 def test_a_fetched_model_that_was_damaged_is_fetched_again_by_force(tmp_path, monkeypatch):
     sha = published_checkpoint(tmp_path / "prue.ckpt")
-    known = tuple(replace(card, sha256=sha) if card.name == "FTW_PRUE_EFNET_B3" else card for card in registry._registry())
+    known = tuple(
+        replace(card, sha256=sha) if card.name == "FTW_PRUE_EFNET_B3" else card
+        for card in registry._registry()
+    )
     monkeypatch.setattr(registry, "_registry", lambda: known)
     monkeypatch.setattr(selion.store, "fetch", lambda _url, _sha256: tmp_path / "prue.ckpt")
-    card = registry.fetch_model("FTW_PRUE_EFNET_B3")  # a known checksum: no warning, which would be an error here
+    # a known checksum: no warning, which would be an error here
+    card = registry.fetch_model("FTW_PRUE_EFNET_B3")
     (card.folder / "model.onnx").write_bytes(b"")
     with pytest.raises(ChecksumMismatch):
         registry.fetch_model("FTW_PRUE_EFNET_B3")

@@ -37,11 +37,13 @@ def count(network):
 @pytest.mark.parametrize(
     ("make", "size", "wanted"),
     [
-        # The authors' own code counts 93,735,472, 312,342,832 and 641,090,608; the 256 of the random positions are a buffer there.
+        # The authors' own code counts 93,735,472, 312,342,832 and 641,090,608; the 256 of the
+        # random positions are a buffer there.
         (make_sam, "base", 93_735_472 + 256),
         (make_sam, "large", 312_342_832 + 256),
         (make_sam, "huge", 641_090_608 + 256),
-        # Without the memory of earlier frames, which is 7.5 M of the published 38.9, 46, 80.8 and 224.4 M.
+        # Without the memory of earlier frames, which is 7.5 M of the published 38.9, 46, 80.8 and
+        # 224.4 M.
         (make_sam2, "tiny", 31_440_721),
         (make_sam2, "small", 38_538_577),
         (make_sam2, "base-plus", 73_328_401),
@@ -60,7 +62,9 @@ def test_the_memory_of_frames_is_what_is_missing_to_the_published_count():
         whole = count(Sam2VideoModel(Sam2VideoConfig()))
     for size, published in (("tiny", 38.9), ("small", 46.0), ("base-plus", 80.8), ("large", 224.4)):
         with torch.device("meta"):
-            assert whole - 31_440_721 + count(make_sam2(size)) == pytest.approx(published * 1e6, abs=1e5)
+            assert whole - 31_440_721 + count(make_sam2(size)) == pytest.approx(
+                published * 1e6, abs=1e5
+            )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -86,7 +90,9 @@ def test_gradients_reach_what_learns_and_nothing_else(family, trained):
     answer.square().mean().backward()
     for name, parameter in network.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
-    assert (network.encoder.neck.conv1 if family == "sam" else network.encoder.neck.convs[0]).weight.requires_grad == (trained == "all")
+    assert (
+        network.encoder.neck.conv1 if family == "sam" else network.encoder.neck.convs[0]
+    ).weight.requires_grad == (trained == "all")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -119,10 +125,18 @@ def test_it_is_exported_and_every_engine_answers_the_same(family, tmp_path):
             if parameter.ndim > 1:
                 parameter.normal_(0, 0.7 if family == "sam" else 0.4)
     bands = tuple(f"b{k}" for k in range(8))
-    card = ModelCard("mine", InputSpec(bands, window=32, multiple=32), FTW3, architecture=architecture)
+    card = ModelCard(
+        "mine", InputSpec(bands, window=32, multiple=32), FTW3, architecture=architecture
+    )
     made = selion.models.export(network, card, tmp_path / "model", half=False)
-    view = View(np.random.default_rng(0).random((8, 32, 32)).astype(np.float32), (slice(0, 32), slice(0, 32)))
-    answers = {engine: selion.models.load_model(made.folder, engine, threads=1)([view]) for engine in ("torch", "openvino", "onnxruntime")}
+    view = View(
+        np.random.default_rng(0).random((8, 32, 32)).astype(np.float32),
+        (slice(0, 32), slice(0, 32)),
+    )
+    answers = {
+        engine: selion.models.load_model(made.folder, engine, threads=1)([view])
+        for engine in ("torch", "openvino", "onnxruntime")
+    }
     with torch.inference_mode():
         wanted = network(torch.from_numpy(view.pixels[None])).softmax(1).numpy()
     for engine, answer in answers.items():
@@ -134,23 +148,39 @@ def test_it_is_exported_and_every_engine_answers_the_same(family, tmp_path):
 def test_it_starts_from_a_checkpoint_at_another_size(family, tmp_path):
     tiny_sam.save(family, tmp_path / "published")
     source = tiny_sam.make(family)
-    network = build_network({"family": family, "size": "test", "image_size": 128}, 3, 2, str(tmp_path / "published"))
+    network = build_network(
+        {"family": family, "size": "test", "image_size": 128}, 3, 2, str(tmp_path / "published")
+    )
     mine, theirs = network.decoder.state_dict(), source.mask_decoder.state_dict()
     assert all(torch.equal(mine[name], tensor) for name, tensor in theirs.items())
     fitted, published = network.encoder.state_dict(), source.vision_encoder.state_dict()
-    assert sum(fitted[name].shape != tensor.shape for name, tensor in published.items()) == (3 if family == "sam" else 0)
+    assert sum(fitted[name].shape != tensor.shape for name, tensor in published.items()) == (
+        3 if family == "sam" else 0
+    )
     assert network(torch.rand(1, 3, 32, 32)).shape == (1, 2, 32, 32)
     with pytest.raises(BadInput, match="not of sam" if family == "sam2" else "not of sam2"):
-        build_network({"family": "sam2" if family == "sam" else "sam", **TINY}, 3, 2, str(tmp_path / "published"))
+        build_network(
+            {"family": "sam2" if family == "sam" else "sam", **TINY},
+            3,
+            2,
+            str(tmp_path / "published"),
+        )
     with pytest.raises(BadInput, match="name the size that the weights have"):
-        build_network({"family": family, "size": "base" if family == "sam" else "small", "image_size": 64}, 3, 2, str(tmp_path / "published"))
+        build_network(
+            {"family": family, "size": "base" if family == "sam" else "small", "image_size": 64},
+            3,
+            2,
+            str(tmp_path / "published"),
+        )
 
 
 def test_positions_at_the_checkpoints_own_size_are_taken_as_they_are(tmp_path):
     tiny_sam.save("sam", tmp_path / "published")
     network = build_network({"family": "sam", **TINY}, 3, 2, str(tmp_path / "published"))
     wanted = tiny_sam.make("sam").vision_encoder.state_dict()
-    assert all(torch.equal(network.encoder.state_dict()[name], tensor) for name, tensor in wanted.items())
+    assert all(
+        torch.equal(network.encoder.state_dict()[name], tensor) for name, tensor in wanted.items()
+    )
 
 
 def test_a_recipe_trains_it(tmp_path):
@@ -171,7 +201,14 @@ def test_a_recipe_trains_it(tmp_path):
     model = selion.models.load_model(result.card.folder, "torch")
     assert model.card.architecture == {"family": "sam2", **TINY}
     window = spec.input.window
-    answer = model([View(sample(0).image.values[:, :window, :window].astype(np.float32), (slice(0, window), slice(0, window)))])
+    answer = model(
+        [
+            View(
+                sample(0).image.values[:, :window, :window].astype(np.float32),
+                (slice(0, window), slice(0, window)),
+            )
+        ]
+    )
     assert answer.shape[2:] == (window, window)
 
 

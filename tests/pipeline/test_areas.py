@@ -1,4 +1,6 @@
-"""An area and a year, end to end over a simulated archive: choice, composite, mosaic, map; stopped and gone on; and what cannot be done is said."""
+"""An area and a year, end to end over a simulated archive: choice, composite, mosaic, map; stopped
+and gone on; and what cannot be done is said.
+"""
 
 import json
 import signal
@@ -24,7 +26,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     """Tiles in two UTM zones, cloudy."""
-    return simulate_archive(tmp_path_factory.mktemp("archive") / "a", seed=3, centre=(12.0, 50.0), size_km=(1.6, 4.2), n_dates=4, clouds=(0.1, 0.3), patch_px=640)
+    return simulate_archive(
+        tmp_path_factory.mktemp("archive") / "a",
+        seed=3,
+        centre=(12.0, 50.0),
+        size_km=(1.6, 4.2),
+        n_dates=4,
+        clouds=(0.1, 0.3),
+        patch_px=640,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +73,9 @@ def refused(done, *words):
 
 
 def test_a_composite_in_one_call_is_that_of_the_verb(archive, options, mosaic, tmp_path):
-    image = run.composite(dict(archive.area), tmp_path / "valley.zarr", year=2024, area_options=options)
+    image = run.composite(
+        dict(archive.area), tmp_path / "valley.zarr", year=2024, area_options=options
+    )
     same = store.open_raster(mosaic.path)
     assert (image.grid, image.bands) == (same.grid, same.bands)
     roi = (slice(0, 64), slice(0, 64))
@@ -99,12 +111,18 @@ def test_a_choice_once_made_is_taken_up(survey, area, options, tmp_path):
 
 
 def test_the_mosaic_is_the_countryside_without_clouds(mosaic, archive):
-    """Where a pixel was seen, tiles of two zones joined differ from the truth by resampling alone."""
+    """Where a pixel was seen, tiles of two zones joined differ from the truth by resampling
+    alone.
+    """
     source = store.open_raster(mosaic.path)
     image = source.read(whole(source.grid))
-    assert image.bands == tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))
+    assert image.bands == tuple(
+        f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir")
+    )
     assert 0.5 < image.valid.mean() <= 1
-    truth = imagery.Mosaic([_truth_sheet(archive, season) for season in ("window_a", "window_b")], source.grid).read(whole(source.grid))
+    truth = imagery.Mosaic(
+        [_truth_sheet(archive, season) for season in ("window_a", "window_b")], source.grid
+    ).read(whole(source.grid))
     both = image.valid if truth.valid is None else image.valid & truth.valid
     error = np.abs(image.values[:, both].astype(float) - truth.values[:, both])
     contrast = truth.values[:, both].std()
@@ -128,12 +146,27 @@ def test_tiles_and_their_index_are_kept(mosaic, survey):
 
 
 def test_the_map_has_no_seam(archive, survey, tmp_path):
-    """Fields over tile and zone edges are one polygon each, as in the map of an image that never was in tiles."""
-    clear = simulate_archive(tmp_path / "clear", archive.options, n_dates=2, clouds=(0.0, 0.0), cirrus=0.0, defects=False, orbits=1)
-    plain = areas.survey_area(dict(clear.area), 2024, areas.AreaOptions(provider=str(clear.catalogue)))
+    """Fields over tile and zone edges are one polygon each, as in the map of an image that never
+    was in tiles.
+    """
+    clear = simulate_archive(
+        tmp_path / "clear",
+        archive.options,
+        n_dates=2,
+        clouds=(0.0, 0.0),
+        cirrus=0.0,
+        defects=False,
+        orbits=1,
+    )
+    plain = areas.survey_area(
+        dict(clear.area), 2024, areas.AreaOptions(provider=str(clear.catalogue))
+    )
     found = run.map_area(plain, tmp_path / "found.parquet", work=tmp_path / "work").frame
     grid = store.open_raster(next((tmp_path / "work").glob("area-*/mosaic-*.zarr"))).grid
-    imagery.write_mosaic(imagery.Mosaic([_truth_sheet(clear, season) for season in ("window_a", "window_b")], grid), tmp_path / "truth.zarr")
+    imagery.write_mosaic(
+        imagery.Mosaic([_truth_sheet(clear, season) for season in ("window_a", "window_b")], grid),
+        tmp_path / "truth.zarr",
+    )
     wanted = run.map_fields(tmp_path / "truth.zarr", tmp_path / "wanted.parquet")
     wanted = wanted[wanted.geometry.intersects(shapely.union_all(plain.area.on(grid)))]
     edges = _tile_edges(clear, found.crs)
@@ -147,7 +180,9 @@ def test_the_map_has_no_seam(archive, survey, tmp_path):
 
 
 def _best_match(frame, others):
-    """IoU of each field with the one of the others that it is most like, and how large that is beside it."""
+    """IoU of each field with the one of the others that it is most like, and how large that is
+    beside it.
+    """
     same, area = np.zeros(len(frame)), np.zeros(len(frame))
     for mine, theirs in others.sindex.query(frame.geometry.to_numpy(), predicate="intersects").T:
         one, other = frame.geometry.iloc[mine], others.geometry.iloc[theirs]
@@ -160,16 +195,32 @@ def _best_match(frame, others):
 def _tile_edges(archive, crs):
     import geopandas
 
-    lines = [geopandas.GeoSeries([grid.extent.geom.boundary.segmentize(200)], crs=str(grid.crs)).to_crs(crs).iloc[0] for grid in archive.tiles.values()]
+    lines = [
+        geopandas.GeoSeries([grid.extent.geom.boundary.segmentize(200)], crs=str(grid.crs))
+        .to_crs(crs)
+        .iloc[0]
+        for grid in archive.tiles.values()
+    ]
     return shapely.unary_union(lines)
 
 
 def test_commands_from_area_to_fields(archive, area, tmp_path):
-    """scenes, composite and map say the same; a map that is killed goes on to the same bytes; other outlines need no new prediction."""
+    """scenes, composite and map say the same; a map that is killed goes on to the same bytes; other
+    outlines need no new prediction.
+    """
     place = tmp_path / "area.geojson"
     place.write_text(json.dumps(archive.area))
     given = (place, "--year", 2024, "--provider", archive.catalogue, "--no-preview")
-    listed = selion("scenes", place, 2024, "--provider", archive.catalogue, "--json", "-o", tmp_path / "scenes.json")
+    listed = selion(
+        "scenes",
+        place,
+        2024,
+        "--provider",
+        archive.catalogue,
+        "--json",
+        "-o",
+        tmp_path / "scenes.json",
+    )
     assert listed.returncode == 0, listed.stderr
     rows = next(json.loads(line) for line in listed.stdout.splitlines() if '"rows"' in line)["rows"]
     assert json.loads((tmp_path / "scenes.json").read_text())["choice"] == rows
@@ -185,11 +236,25 @@ def test_commands_from_area_to_fields(archive, area, tmp_path):
     assert fields.check_fiboa(tmp_path / "a.parquet") == []
     assert frame["determination:datetime"].dt.year.eq(2024).all()
     origin = fields.read_origin(tmp_path / "a.parquet")
-    assert {scene["id"] for scene in origin.provenance["image"]["scenes"]} <= {item["id"] for item in archive.items}
+    assert {scene["id"] for scene in origin.provenance["image"]["scenes"]} <= {
+        item["id"] for item in archive.items
+    }
 
-    command = [sys.executable, "-m", "selion.cli.main", "map", *map(str, given), "-o", str(tmp_path / "b.parquet"), "--collection", "a"]
+    command = [
+        sys.executable,
+        "-m",
+        "selion.cli.main",
+        "map",
+        *map(str, given),
+        "-o",
+        str(tmp_path / "b.parquet"),
+        "--collection",
+        "a",
+    ]
     for moment in (2.5, 4.5):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -199,11 +264,22 @@ def test_commands_from_area_to_fields(archive, area, tmp_path):
     assert not list(tmp_path.glob(".b*"))
 
     scores = {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "scores").iterdir()}
-    again = selion("map", *given, "-o", tmp_path / "c.parquet", "--work", tmp_path / "work", "--min-area", 20_000)
+    again = selion(
+        "map",
+        *given,
+        "-o",
+        tmp_path / "c.parquet",
+        "--work",
+        tmp_path / "work",
+        "--min-area",
+        20_000,
+    )
     assert again.returncode == 0, again.stderr
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "scores").iterdir() if path.suffix == ".block"} == {
-        path: moment for path, moment in scores.items() if path.suffix == ".block"
-    }
+    assert {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "work" / "scores").iterdir()
+        if path.suffix == ".block"
+    } == {path: moment for path, moment in scores.items() if path.suffix == ".block"}
     assert len(fields.read_fields(tmp_path / "c.parquet")) < len(frame)
     refused(selion("map", *given, "-o", tmp_path / "a.parquet"), "exists", "--force")
 
@@ -213,11 +289,42 @@ def test_bad_areas_and_years_are_one_sentence(archive, tmp_path):
     refused(selion("map", "0,0,1,1", "--year", 2024, *catalogue), "no scene")
     refused(selion("map", "5,5,5,5", "--year", 2024, *catalogue), "size")
     refused(selion("map", "11.9,49.9,12.1,50.1", "--year", 1999, *catalogue), "year", "1999")
-    refused(selion("map", tmp_path / "nowhere.geojson", "--year", 2024, *catalogue), "nowhere.geojson")
-    refused(selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", "http://127.0.0.1:9/stac"), "127.0.0.1:9")
-    refused(selion("composite", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "-o", tmp_path / "x.jpg"), ".jpg")
-    refused(selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "--mask", "0,99"), "99")
-    refused(selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--dates", "2024-03-01/2024-02-01", "2024-08-01/2024-09-01"), "2024-03-01")
+    refused(
+        selion("map", tmp_path / "nowhere.geojson", "--year", 2024, *catalogue), "nowhere.geojson"
+    )
+    refused(
+        selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", "http://127.0.0.1:9/stac"),
+        "127.0.0.1:9",
+    )
+    refused(
+        selion(
+            "composite",
+            "11.9,49.9,12.1,50.1",
+            2024,
+            "--provider",
+            archive.catalogue,
+            "-o",
+            tmp_path / "x.jpg",
+        ),
+        ".jpg",
+    )
+    refused(
+        selion(
+            "scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "--mask", "0,99"
+        ),
+        "99",
+    )
+    refused(
+        selion(
+            "scenes",
+            "11.9,49.9,12.1,50.1",
+            2024,
+            "--dates",
+            "2024-03-01/2024-02-01",
+            "2024-08-01/2024-09-01",
+        ),
+        "2024-03-01",
+    )
     assert not (tmp_path / "x.parquet").exists()
 
 
@@ -242,7 +349,9 @@ def area_path(options):
 
 
 def test_served_archive_with_a_bad_hour(archive, area, tmp_path):
-    """The same over HTTP: a busy server, signatures that run out, and one file that breaks off are lived with, and told."""
+    """The same over HTTP: a busy server, signatures that run out, and one file that breaks off are
+    lived with, and told.
+    """
     with StacServer(list(archive.items), archive.folder) as server:
         server.inject("/search", times=2, status=503)
         served = areas.survey_area(area, 2024, areas.AreaOptions(provider=server.url))
@@ -251,10 +360,18 @@ def test_served_archive_with_a_bad_hour(archive, area, tmp_path):
         one = composites.write_composite(served, tmp_path / "served.zarr")
         other = composites.write_composite(local, tmp_path / "local.zarr")
         first, second = (store.open_raster(path.path) for path in (one, other))
-        assert np.array_equal(first.read(whole(first.grid)).values, second.read(whole(second.grid)).values)
+        assert np.array_equal(
+            first.read(whole(first.grid)).values, second.read(whole(second.grid)).values
+        )
         server.stop()
         with pytest.raises(SearchFailed):
-            areas.survey_area(area, 2024, areas.AreaOptions(provider=server.url, patience=imagery.RetryPolicy(connect=1, answer=1, tries=1)))
+            areas.survey_area(
+                area,
+                2024,
+                areas.AreaOptions(
+                    provider=server.url, patience=imagery.RetryPolicy(connect=1, answer=1, tries=1)
+                ),
+            )
 
 
 def test_map_options_reach_the_table(survey, tmp_path):
@@ -265,22 +382,34 @@ def test_map_options_reach_the_table(survey, tmp_path):
 
 
 def test_what_would_not_be_looked_at_is_refused(archive, tmp_path):
-    """An area without a year, wishes for scenes beside an image, codes without a raster, a calendar beside the latitude rule."""
+    """An area without a year, wishes for scenes beside an image, codes without a raster, a calendar
+    beside the latitude rule.
+    """
     out = ("-o", tmp_path / "x.parquet")
     refused(selion("map", "-60,-33,-59,-32", *out), "--year")
     refused(selion("map", tmp_path / "a.geojson", *out), "--year")
     refused(selion("map", tmp_path / "image.tif", "--crs", "utm", *out), "--crs", "--year")
-    refused(selion("map", tmp_path / "image.tif", "--land-cover-crops", "40", *out), "--land-cover raster")
-    refused(selion("map", "-60,-33,-59,-32", "--year", 2024, "--provider", archive.catalogue, *out), "no scene")
+    refused(
+        selion("map", tmp_path / "image.tif", "--land-cover-crops", "40", *out),
+        "--land-cover raster",
+    )
+    refused(
+        selion("map", "-60,-33,-59,-32", "--year", 2024, "--provider", archive.catalogue, *out),
+        "no scene",
+    )
     with pytest.raises(BadInput, match="calendar"):
         areas.AreaOptions(crop="winter")
     with pytest.raises(BadInput, match="year"):
-        run.map_fields(tmp_path / "image.tif", tmp_path / "x.parquet", area_options=areas.AreaOptions())
+        run.map_fields(
+            tmp_path / "image.tif", tmp_path / "x.parquet", area_options=areas.AreaOptions()
+        )
 
 
 def test_what_cannot_be_written_is_told_before_any_work(area, options, survey, tmp_path):
     with pytest.raises(BadInput, match="EPSG:99999"):
-        areas.survey_area(area, 2024, replace(options, crs="EPSG:99999", provider="http://127.0.0.1:9/stac"))
+        areas.survey_area(
+            area, 2024, replace(options, crs="EPSG:99999", provider="http://127.0.0.1:9/stac")
+        )
     with pytest.raises(BadInput, match=r"\.jpg"):
         composites.write_composite(survey, tmp_path / "x.jpg")
     (tmp_path / "tiles").mkdir()
@@ -293,14 +422,29 @@ def test_what_cannot_be_written_is_told_before_any_work(area, options, survey, t
 def test_a_dry_composite_leaves_nothing_and_speaks_json(archive, tmp_path):
     place = tmp_path / "area.geojson"
     place.write_text(json.dumps(archive.area))
-    done = selion("composite", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "x.tif", "--dry-run", "--json")
+    done = selion(
+        "composite",
+        place,
+        2024,
+        "--provider",
+        archive.catalogue,
+        "-o",
+        tmp_path / "x.tif",
+        "--dry-run",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert events[-1]["event"] == "cost"
     assert events[-1]["seconds_predicting"] == 0
     assert {path.name for path in tmp_path.iterdir()} == {"area.geojson"}
-    done = selion("scenes", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "s.json", "--json")
-    assert json.loads(done.stdout.splitlines()[-1]) == {"event": "done", "path": str(tmp_path / "s.json")}
+    done = selion(
+        "scenes", place, 2024, "--provider", archive.catalogue, "-o", tmp_path / "s.json", "--json"
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "event": "done",
+        "path": str(tmp_path / "s.json"),
+    }
 
 
 def test_a_calendar_is_asked_from_west_to_east():

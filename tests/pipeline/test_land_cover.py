@@ -30,13 +30,22 @@ def cover(tmp_path):
 
 def fields(*boxes, crs="EPSG:32633"):
     """Boxes in pixels (left, top, right, bottom)."""
-    shapes = [box(500_000 + 10 * left, 5_000_000 - 10 * bottom, 500_000 + 10 * right, 5_000_000 - 10 * top) for left, top, right, bottom in boxes]
-    return geopandas.GeoDataFrame({"id": [str(k) for k in range(len(shapes))]}, geometry=shapes, crs=crs)
+    shapes = [
+        box(
+            500_000 + 10 * left, 5_000_000 - 10 * bottom, 500_000 + 10 * right, 5_000_000 - 10 * top
+        )
+        for left, top, right, bottom in boxes
+    ]
+    return geopandas.GeoDataFrame(
+        {"id": [str(k) for k in range(len(shapes))]}, geometry=shapes, crs=crs
+    )
 
 
 def test_shares_by_hand(cover):
     path, _ = cover
-    frame = fields((0, 0, 10, 10), (30, 0, 50, 10), (60, 0, 70, 10), (0, 52, 10, 58), (35, 45, 45, 55))
+    frame = fields(
+        (0, 0, 10, 10), (30, 0, 50, 10), (60, 0, 70, 10), (0, 52, 10, 58), (35, 45, 45, 55)
+    )
     shares = crop_shares(frame, LandCover((path,), frozenset({40})))
     np.testing.assert_allclose(shares, [1.0, 0.5, 0.0, np.nan, 0.5])
 
@@ -64,14 +73,21 @@ def test_all_tiles_count(tmp_path, cover):
 
 def test_a_field_smaller_than_a_pixel_is_judged_by_the_pixel_under_it(cover):
     path, _ = cover
-    shares = crop_shares(fields((10.1, 10.1, 10.3, 10.3), (70.1, 10.1, 70.3, 10.3)), LandCover((path,), frozenset({40})))
+    shares = crop_shares(
+        fields((10.1, 10.1, 10.3, 10.3), (70.1, 10.1, 70.3, 10.3)),
+        LandCover((path,), frozenset({40})),
+    )
     np.testing.assert_allclose(shares, [1.0, 0.0])
 
 
 def test_another_crs_gives_nearly_the_same(cover):
     path, _ = cover
     frame = fields((5, 5, 35, 40), (45, 5, 75, 40))
-    np.testing.assert_allclose(crop_shares(frame.to_crs("EPSG:4326"), LandCover((path,), frozenset({40}))), [1.0, 0.0], atol=0.02)
+    np.testing.assert_allclose(
+        crop_shares(frame.to_crs("EPSG:4326"), LandCover((path,), frozenset({40}))),
+        [1.0, 0.0],
+        atol=0.02,
+    )
 
 
 def test_bad_input(cover):

@@ -24,7 +24,13 @@ from selion.simulation.landscape import simulate
 def image(tmp_path_factory):
     scene = simulate(4, (96, 96), 10.0, "europe")
     path = tmp_path_factory.mktemp("maps") / "image.tif"
-    with store.create_cog(path, scene.image.grid, scene.image.bands, np.uint16, tags={"datetime": "2024-08-17T10:20:00+00:00"}) as sink:
+    with store.create_cog(
+        path,
+        scene.image.grid,
+        scene.image.bands,
+        np.uint16,
+        tags={"datetime": "2024-08-17T10:20:00+00:00"},
+    ) as sink:
         sink.write(whole(scene.image.grid), scene.image.values)
     return path
 
@@ -33,16 +39,23 @@ def test_one_line_is_the_four_stations(image, tmp_path):
     frame = selion.map_fields(image, tmp_path / "f.parquet", options=maps.MapOptions(min_area=500))
     model = selion.load_model("fields-s2-2season")
     probabilities = selion.predict(selion.open_raster(image), model)
-    by_hand = selion.to_fields(selion.find_instances(probabilities, model.classes), fields.FieldOptions(min_area=0))
+    by_hand = selion.to_fields(
+        selion.find_instances(probabilities, model.classes), fields.FieldOptions(min_area=0)
+    )
     assert frame.geometry.to_wkb().tolist() == by_hand.geometry.to_wkb().tolist()
     assert frame["id"].is_unique
 
 
 def test_time_of_the_image_becomes_the_time_of_determination(image, tmp_path):
     selion.map_fields(image, tmp_path / "f.parquet")
-    assert fields.read_origin(tmp_path / "f.parquet").to_dict()["determination:datetime"] == "2024-08-17T10:20:00Z"
+    assert (
+        fields.read_origin(tmp_path / "f.parquet").to_dict()["determination:datetime"]
+        == "2024-08-17T10:20:00Z"
+    )
     with pytest.raises(BadInput, match="ISO 8601"):
-        selion.map_fields(image, tmp_path / "g.parquet", options=maps.MapOptions(datetime="yesterday"))
+        selion.map_fields(
+            image, tmp_path / "g.parquet", options=maps.MapOptions(datetime="yesterday")
+        )
 
 
 def test_smallest_field_is_what_the_image_can_show():
@@ -55,7 +68,10 @@ def test_smallest_field_is_what_the_image_can_show():
 def test_choice_of_the_model_by_bands(image):
     assert maps.choose_model(store.open_raster(image)) == "fields-s2-2season"
     grid = store.open_raster(image).grid[:8, :8]
-    assert maps.choose_model(Raster(np.zeros((4, 8, 8)), grid, ("red", "green", "blue", "nir"))) == "fields-rgb-vhr"
+    assert (
+        maps.choose_model(Raster(np.zeros((4, 8, 8)), grid, ("red", "green", "blue", "nir")))
+        == "fields-rgb-vhr"
+    )
     with pytest.raises(BandMismatch, match="--model"):
         maps.choose_model(Raster(np.zeros((2, 8, 8)), grid, ("a", "b")))
 
@@ -110,18 +126,31 @@ def test_preview_of_a_small_image_is_enlarged(image, tmp_path):
 def test_summary_of_nothing(image):
     nothing = np.zeros((3, 9, 9), np.float32)
     nothing[0] = 1
-    found = selion.find_instances(Raster(nothing, store.open_raster(image).grid[:9, :9], FTW3.names), FTW3)
-    assert maps.summarise(selion.to_fields(found)) == {"fields": 0, "total_ha": None, "median_ha": None, "mean_confidence": None}
+    found = selion.find_instances(
+        Raster(nothing, store.open_raster(image).grid[:9, :9], FTW3.names), FTW3
+    )
+    assert maps.summarise(selion.to_fields(found)) == {
+        "fields": 0,
+        "total_ha": None,
+        "median_ha": None,
+        "mean_confidence": None,
+    }
 
 
 def test_the_preview_of_a_map_is_that_of_its_table(image, tmp_path):
     job = maps.prepare(image, None, maps.MapOptions())
-    path, frame = maps.map_image(job, tmp_path / "f.parquet", maps.MapOptions(), preview=tmp_path / "f.preview.png")
-    assert (tmp_path / "f.preview.png").read_bytes() == write_preview(store.open_raster(image), frame, tmp_path / "p.png").read_bytes()
+    path, frame = maps.map_image(
+        job, tmp_path / "f.parquet", maps.MapOptions(), preview=tmp_path / "f.preview.png"
+    )
+    assert (tmp_path / "f.preview.png").read_bytes() == write_preview(
+        store.open_raster(image), frame, tmp_path / "p.png"
+    ).read_bytes()
     assert path.is_file()
 
 
-def test_an_image_that_cannot_be_shown_costs_no_map_and_leaves_no_old_preview(image, tmp_path, monkeypatch):
+def test_an_image_that_cannot_be_shown_costs_no_map_and_leaves_no_old_preview(
+    image, tmp_path, monkeypatch
+):
     def broken(_source):
         raise UnreadableFile("the tile is torn")
 
@@ -129,7 +158,13 @@ def test_an_image_that_cannot_be_shown_costs_no_map_and_leaves_no_old_preview(im
     old, said = tmp_path / "f.preview.png", []
     old.write_bytes(b"of an older map")
     job = maps.prepare(image, None, maps.MapOptions())
-    path, frame = maps.map_image(job, tmp_path / "f.parquet", maps.MapOptions(), preview=old, report=scoring.RunReport(on_note=said.append))
+    path, frame = maps.map_image(
+        job,
+        tmp_path / "f.parquet",
+        maps.MapOptions(),
+        preview=old,
+        report=scoring.RunReport(on_note=said.append),
+    )
     assert path.is_file()
     assert len(frame)
     assert said == ["There is no preview: the tile is torn"]
@@ -140,7 +175,14 @@ class Counted:
     """A source that counts the pixels that are read."""
 
     def __init__(self, source):
-        self.source, self.grid, self.bands, self.dtype, self.tags, self.pixels = source, source.grid, source.bands, source.dtype, source.tags, 0
+        self.source, self.grid, self.bands, self.dtype, self.tags, self.pixels = (
+            source,
+            source.grid,
+            source.bands,
+            source.dtype,
+            source.tags,
+            0,
+        )
 
     def read(self, roi):
         self.pixels += roi_shape(roi)[0] * roi_shape(roi)[1]
@@ -152,7 +194,13 @@ def test_a_preview_costs_no_reading(image, tmp_path):
     counts = []
     for preview in (None, tmp_path / "f.preview.png"):
         source = Counted(job.source)
-        maps.map_image(replace(job, source=source), tmp_path / "f.parquet", maps.MapOptions(), preview=preview, force=True)
+        maps.map_image(
+            replace(job, source=source),
+            tmp_path / "f.parquet",
+            maps.MapOptions(),
+            preview=preview,
+            force=True,
+        )
         counts.append(source.pixels)
     assert counts[0] == counts[1] > 0
 

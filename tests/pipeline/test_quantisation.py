@@ -1,4 +1,6 @@
-"""Eight-bit graphs: they load like any model, say nearly the same, and their card says how nearly."""
+"""Eight-bit graphs: they load like any model, say nearly the same, and their card says how
+nearly.
+"""
 
 import subprocess
 import sys
@@ -39,8 +41,19 @@ def model(tmp_path_factory):
         torch.nn.Conv2d(8, 3, 1),
         torch.nn.InstanceNorm2d(3),
     ]
-    spec = InputSpec(("red", "green", "blue"), Scaling((255.0,), (0.0,)), gsd=(2.0, 2.0), window=64, overlap=0.25, multiple=32)
-    return export(torch.nn.Sequential(*layers), ModelCard("toy", spec, FTW3, notes="a toy"), tmp_path_factory.mktemp("toy") / "toy").folder
+    spec = InputSpec(
+        ("red", "green", "blue"),
+        Scaling((255.0,), (0.0,)),
+        gsd=(2.0, 2.0),
+        window=64,
+        overlap=0.25,
+        multiple=32,
+    )
+    return export(
+        torch.nn.Sequential(*layers),
+        ModelCard("toy", spec, FTW3, notes="a toy"),
+        tmp_path_factory.mktemp("toy") / "toy",
+    ).folder
 
 
 def test_it_is_written_judged_and_loaded(image, model, tmp_path):
@@ -79,7 +92,17 @@ def test_too_little_is_refused_and_nothing_is_left(image, model, tmp_path):
 def test_existing_output_is_kept(image, model, tmp_path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "mine.txt").write_text("mine")
-    command = [sys.executable, "-m", "selion.cli.main", "models", "quantise", str(model), str(image), "-o", str(tmp_path / "small")]
+    command = [
+        sys.executable,
+        "-m",
+        "selion.cli.main",
+        "models",
+        "quantise",
+        str(model),
+        str(image),
+        "-o",
+        str(tmp_path / "small"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "exists" in done.stderr

@@ -32,7 +32,9 @@ def test_profile_is_symmetric_and_never_zero():
 
 @given(st.sampled_from([256, 512, 1024]), st.floats(0.1, 0.75))
 def test_a_window_border_is_below_one_step_of_the_scores(window, share):
-    """The choice of sigma, whatever the overlap: at the border of a window its neighbours have all but 1/254 of the score."""
+    """The choice of sigma, whatever the overlap: at the border of a window its neighbours have all
+    but 1/254 of the score.
+    """
     weights = LatticeWeights(Lattice((window, 4 * window), window, share))
     shares = weights.of(0, 1)[0]
     assert 0 < shares[0] < 1 / 254

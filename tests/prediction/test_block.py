@@ -62,7 +62,10 @@ def test_any_region_equals_the_whole(data):
         return
     scores, valid = predict_block(source, model, found, whole(found.grid))
     top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    roi = slice(top, data.draw(st.integers(top + 1, height))), slice(left, data.draw(st.integers(left + 1, width)))
+    roi = (
+        slice(top, data.draw(st.integers(top + 1, height))),
+        slice(left, data.draw(st.integers(left + 1, width))),
+    )
     part, part_valid = predict_block(source, model, found, roi)
     assert part.tobytes() == np.ascontiguousarray(scores[:, *roi]).tobytes()
     assert np.array_equal(part_valid, valid[roi])
@@ -71,7 +74,9 @@ def test_any_region_equals_the_whole(data):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 120), st.integers(1, 120), st.integers(1, 70), st.floats(0, 0.75), st.booleans())
+@given(
+    st.integers(1, 120), st.integers(1, 120), st.integers(1, 70), st.floats(0, 0.75), st.booleans()
+)
 def test_constant_in_constant_out(height, width, window, share, flips):
     model = Constant(window, share)
     source = Procedural(utm_grid((height, width)))
@@ -119,7 +124,12 @@ def test_windows_of_nodata_are_not_shown_to_the_model():
     model = Toy()
     found = plan(source, model)
     scores, seen = predict_block(source, model, found, whole(found.grid))
-    holding = [(r, c) for r in found.lattice.starts[0] for c in found.lattice.starts[1] if r <= 200 < r + 64 and c <= 10 < c + 64]
+    holding = [
+        (r, c)
+        for r in found.lattice.starts[0]
+        for c in found.lattice.starts[1]
+        if r <= 200 < r + 64 and c <= 10 < c + 64
+    ]
     assert sorted(model.seen) == sorted(holding)
     assert 0 < len(holding) < len(found.lattice)
     assert np.array_equal(seen, valid)
@@ -167,15 +177,23 @@ def test_mirror_is_numpys_reflect():
 
 
 def test_flips_make_an_image_and_its_turn_agree():
-    """With all eight orientations a turned image gives the turned map, though the model answers by place."""
+    """With all eight orientations a turned image gives the turned map, though the model answers by
+    place.
+    """
 
     values = np.random.default_rng(0).uniform(0, 900, (2, 64, 64)).astype(np.float32)
     grid = utm_grid((64, 64))
     model = Toy()
     maps = []
     for turns in range(4):
-        source = Raster(np.ascontiguousarray(np.rot90(values, turns, (1, 2))), grid, ("red", "green"))
-        maps.append(predict_block(source, model, plan(source, model, PredictOptions(flips=True)), whole(grid))[0])
+        source = Raster(
+            np.ascontiguousarray(np.rot90(values, turns, (1, 2))), grid, ("red", "green")
+        )
+        maps.append(
+            predict_block(
+                source, model, plan(source, model, PredictOptions(flips=True)), whole(grid)
+            )[0]
+        )
     for turns in range(4):
         assert np.allclose(np.rot90(maps[turns], -turns, (1, 2)), maps[0], atol=1e-6)
     plain = predict_block(source, model, plan(source, model), whole(grid))[0]
@@ -197,8 +215,19 @@ def test_context_is_the_wider_image():
     assert np.isfinite(view.context.values).all()
     assert view.context.grid == source.grid[view.context_roi]
     for seen in shown:
-        around, inner = seen.context_roi, found.lattice_roi(*next(p for p in found.lattice.touching(seen.roi) if found.lattice.window_roi(*p) == seen.roi))
-        assert all(a.start <= b.start and b.stop <= a.stop for a, b in zip(around, inner, strict=True))
+        around, inner = (
+            seen.context_roi,
+            found.lattice_roi(
+                *next(
+                    p
+                    for p in found.lattice.touching(seen.roi)
+                    if found.lattice.window_roi(*p) == seen.roi
+                )
+            ),
+        )
+        assert all(
+            a.start <= b.start and b.stop <= a.stop for a, b in zip(around, inner, strict=True)
+        )
     assert len({id(v.context) for v in shown}) < len(shown) / 2
     part, _ = predict_block(source, model, found, (slice(30, 90), slice(100, 200)))
     assert part.tobytes() == np.ascontiguousarray(scores[:, 30:90, 100:200]).tobytes()

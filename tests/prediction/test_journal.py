@@ -87,7 +87,9 @@ def test_remove_takes_only_what_it_wrote(tmp_path):
     journal.remove()
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
+@pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user"
+)
 def test_a_folder_without_permission_is_one_sentence(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(OutputFailed, match="cannot be written"):
@@ -112,9 +114,19 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_blocks_of_another_form_are_cleared(tmp_path):
-    """On an object store what is listed counts as finished: a block that an older program wrote under the same key must not be there."""
+    """On an object store what is listed counts as finished: a block that an older program wrote
+    under the same key must not be there.
+    """
     BlockJournal(tmp_path, "key").save(ROI, block())
     manifest = tmp_path / "journal.json"
-    manifest.write_text(json.dumps({name: value for name, value in json.loads(manifest.read_text()).items() if name != "form"}))
+    manifest.write_text(
+        json.dumps(
+            {
+                name: value
+                for name, value in json.loads(manifest.read_text()).items()
+                if name != "form"
+            }
+        )
+    )
     BlockJournal(tmp_path, "key")
     assert not list(tmp_path.glob("*.block"))

@@ -24,7 +24,9 @@ from selion.segmenter import InputSpec
 
 @dataclass
 class Finder:
-    """Finds what it is fed: pixels hold the true ids, and each window numbers what it sees in an order of its own."""
+    """Finds what it is fed: pixels hold the true ids, and each window numbers what it sees in an
+    order of its own.
+    """
 
     window: int = 64
     overlap: float = 0.25
@@ -51,7 +53,13 @@ class Finder:
         ids = np.zeros(truth.shape, np.int32)
         for name, k in zip(names, local, strict=True):
             ids[truth == name] = k
-        table = pd.DataFrame({"id": local, "class": pd.array(["field"] * len(names), dtype="string"), "score": 0.5 + (names % 7) / 20})
+        table = pd.DataFrame(
+            {
+                "id": local,
+                "class": pd.array(["field"] * len(names), dtype="string"),
+                "score": 0.5 + (names % 7) / 20,
+            }
+        )
         return Instances(ids, photo_grid(truth.shape), table if self.told else table.iloc[:0])
 
 
@@ -62,7 +70,9 @@ def discs(shape, count, seed, largest=40):
     y, x = np.mgrid[: shape[0], : shape[1]]
     for k in range(1, count + 1):
         radius = rng.uniform(3, largest)
-        disc = (y - rng.uniform(0, shape[0])) ** 2 + (x - rng.uniform(0, shape[1])) ** 2 <= radius**2
+        disc = (y - rng.uniform(0, shape[0])) ** 2 + (
+            x - rng.uniform(0, shape[1])
+        ) ** 2 <= radius**2
         grown = (truth > 0) & disc
         if not grown.any():
             truth[disc] = k
@@ -70,10 +80,16 @@ def discs(shape, count, seed, largest=40):
 
 
 def found(truth, model, tmp_path, options=None, grid=None, block=2048, valid=None, name="work"):
-    source = Raster(truth[None].astype(np.float32), grid or photo_grid(truth.shape), ("truth",), valid)
-    plan = prediction.plan(source, model, prediction.PredictOptions(block=block), sha256(truth.tobytes()).hexdigest())
+    source = Raster(
+        truth[None].astype(np.float32), grid or photo_grid(truth.shape), ("truth",), valid
+    )
+    plan = prediction.plan(
+        source, model, prediction.PredictOptions(block=block), sha256(truth.tobytes()).hexdigest()
+    )
     journal = prediction.BlockJournal(tmp_path / name / "seen", plan.key)
-    return prediction.predict_objects(source, model, plan, tmp_path / name, journal=journal, options=options)
+    return prediction.predict_objects(
+        source, model, plan, tmp_path / name, journal=journal, options=options
+    )
 
 
 def everything(result):
@@ -88,7 +104,9 @@ def canonical(truth):
     return lut[truth]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     seed=st.integers(0, 10**6),
     shape=st.tuples(st.integers(20, 190), st.integers(20, 190)),
@@ -97,7 +115,8 @@ def canonical(truth):
     block=st.sampled_from([64, 100, 2048]),
 )
 def test_many_overlapping_windows_give_the_truth(tmp_path, seed, shape, window, overlap, block):
-    truth = discs(shape, 25, seed)  # discs up to 80 px across: larger than a window, so some are whole nowhere
+    # discs up to 80 px across: larger than a window, so some are whole nowhere
+    truth = discs(shape, 25, seed)
     result = found(truth, Finder(window, overlap), tmp_path, block=block)
     assert np.array_equal(everything(result).ids, canonical(truth))
     assert result.table["pixels"].tolist() == np.bincount(canonical(truth).ravel())[1:].tolist()
@@ -107,7 +126,9 @@ def test_fields_that_touch_and_fill_the_image(tmp_path):
     rng = np.random.default_rng(3)
     sites = rng.uniform(0, 200, (30, 2))
     y, x = np.mgrid[:200, :200]
-    truth = ((y[..., None] - sites[:, 0]) ** 2 + (x[..., None] - sites[:, 1]) ** 2).argmin(-1).astype(np.int32) + 1
+    truth = ((y[..., None] - sites[:, 0]) ** 2 + (x[..., None] - sites[:, 1]) ** 2).argmin(
+        -1
+    ).astype(np.int32) + 1
     assert np.array_equal(everything(found(truth, Finder(), tmp_path)).ids, canonical(truth))
 
 
@@ -118,7 +139,9 @@ def test_the_order_of_windows_and_of_their_ids_changes_nothing(tmp_path, monkeyp
     from selion.prediction import objects
 
     forward = objects._positions
-    monkeypatch.setattr(objects, "_look", lambda s, m, p, j, g: _look_backwards(s, m, p, j, forward))
+    monkeypatch.setattr(
+        objects, "_look", lambda s, m, p, j, g: _look_backwards(s, m, p, j, forward)
+    )
     second = found(noisy, Finder(seed=9), tmp_path, name="b")
     assert np.array_equal(everything(first).ids, everything(second).ids)
     pd.testing.assert_frame_equal(first.table, second.table)
@@ -129,7 +152,11 @@ def _look_backwards(source, model, plan, journal, positions):
     from selion.prediction.block import group_frame, group_of
 
     for group in reversed(list(dict.fromkeys(group_of(plan, p) for p in positions(plan)))):
-        for position, planes in reversed(objects.look_at(source, model, plan, group, source.read(group_frame(plan, [group]))).items()):
+        for position, planes in reversed(
+            objects.look_at(
+                source, model, plan, group, source.read(group_frame(plan, [group]))
+            ).items()
+        ):
             journal.save(plan.lattice_roi(*position), planes)
 
 
@@ -186,9 +213,13 @@ def test_scores_classes_areas_and_the_folder(tmp_path):
     again = open_instances(tmp_path / "work")
     pd.testing.assert_frame_equal(again.table, result.table)
     names = [int(truth[everything(result).ids == k][0]) for k in result.table["id"]]
-    assert result.table["score"].tolist() == pytest.approx([0.5 + (k % 7) / 20 for k in names], abs=1e-4)
+    assert result.table["score"].tolist() == pytest.approx(
+        [0.5 + (k % 7) / 20 for k in names], abs=1e-4
+    )
     assert set(result.table["class"]) == {"field"}
-    assert result.table["area"].tolist() == pytest.approx((result.table["pixels"] * 100).tolist(), rel=1e-2)
+    assert result.table["area"].tolist() == pytest.approx(
+        (result.table["pixels"] * 100).tolist(), rel=1e-2
+    )
     frame = to_fields(result)
     assert len(frame) == len(result.table)
     assert frame["metrics:area"].sum() == pytest.approx(result.table["area"].sum(), rel=0.05)
@@ -228,23 +259,52 @@ def test_an_interrupted_run_goes_on(tmp_path):
     source = Raster(truth[None].astype(np.float32), photo_grid(truth.shape), ("truth",))
     plan = prediction.plan(source, Finder(), prediction.PredictOptions(batch=2), "x")
     with pytest.raises(Stop):
-        prediction.predict_objects(source, Failing(), plan, tmp_path, journal=prediction.BlockJournal(tmp_path / "seen", plan.key))
+        prediction.predict_objects(
+            source,
+            Failing(),
+            plan,
+            tmp_path,
+            journal=prediction.BlockJournal(tmp_path / "seen", plan.key),
+        )
     rest = Finder()
     states = []
-    result = prediction.predict_objects(source, rest, plan, tmp_path, journal=prediction.BlockJournal(tmp_path / "seen", plan.key), progress=states.append)
+    result = prediction.predict_objects(
+        source,
+        rest,
+        plan,
+        tmp_path,
+        journal=prediction.BlockJournal(tmp_path / "seen", plan.key),
+        progress=states.append,
+    )
     assert 0 < len(rest.calls) < len(plan.lattice)
     assert states[-1].done == states[-1].total == len(plan.lattice)
     assert np.array_equal(everything(result).ids, canonical(truth))
     with pytest.raises(BadInput, match="another run"):
-        prediction.predict_objects(source, rest, plan, tmp_path, journal=prediction.BlockJournal(tmp_path / "seen", "other"))
+        prediction.predict_objects(
+            source,
+            rest,
+            plan,
+            tmp_path,
+            journal=prediction.BlockJournal(tmp_path / "seen", "other"),
+        )
 
 
 @pytest.mark.parametrize(
     ("ids", "table", "error", "words"),
     [
         (np.zeros((3, 3), np.int32), {}, GridMismatch, "shape"),
-        (np.full((64, 64), 7, np.int32), {"id": [1], "class": ["field"], "score": [0.5]}, BadInput, "id 7"),
-        (np.full((64, 64), 1, np.int32), {"id": [1], "class": ["background"], "score": [0.5]}, BadInput, "background"),
+        (
+            np.full((64, 64), 7, np.int32),
+            {"id": [1], "class": ["field"], "score": [0.5]},
+            BadInput,
+            "id 7",
+        ),
+        (
+            np.full((64, 64), 1, np.int32),
+            {"id": [1], "class": ["background"], "score": [0.5]},
+            BadInput,
+            "background",
+        ),
     ],
 )
 def test_answers_that_do_not_fit(tmp_path, ids, table, error, words):
@@ -271,8 +331,15 @@ def test_neighbours_are_all_pairs_that_share_pixels():
     from selion.grid import Lattice, overlap
 
     lattice = Lattice((150, 200), 48, 0.6)
-    positions = [(r, c) for r in range(len(lattice.starts[0])) for c in range(len(lattice.starts[1]))]
-    wanted = {(p, q) for p in positions for q in positions if p < q and overlap(lattice.window_roi(*p), lattice.window_roi(*q))}
+    positions = [
+        (r, c) for r in range(len(lattice.starts[0])) for c in range(len(lattice.starts[1]))
+    ]
+    wanted = {
+        (p, q)
+        for p in positions
+        for q in positions
+        if p < q and overlap(lattice.window_roi(*p), lattice.window_roi(*q))
+    }
     pairs = list(_neighbours(lattice, positions))
     assert set(pairs) == wanted
     assert len(pairs) == len(wanted)

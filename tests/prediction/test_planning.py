@@ -55,11 +55,23 @@ def test_pixels_as_they_are():
 @pytest.mark.parametrize(
     ("gsd", "model", "options", "shape", "words"),
     [
-        (10.0, (2.0, 5.0), {}, (600, 400), "interpolated up to 5 m .*2 to 5 m.*from 200 x 300 to 400 x 600"),
+        (
+            10.0,
+            (2.0, 5.0),
+            {},
+            (600, 400),
+            "interpolated up to 5 m .*2 to 5 m.*from 200 x 300 to 400 x 600",
+        ),
         (1.0, (2.0, 5.0), {}, (150, 100), "averaged down to 2 m"),
         (3.0, (2.0, 5.0), {}, (300, 200), ""),
         (10.05, (10.0, 10.0), {}, (300, 200), ""),
-        (3.0, (2.0, 5.0), {"gsd": 6.0}, (150, 100), "as asked; the model was trained on pixels of 2 to 5 m"),
+        (
+            3.0,
+            (2.0, 5.0),
+            {"gsd": 6.0},
+            (150, 100),
+            "as asked; the model was trained on pixels of 2 to 5 m",
+        ),
         (10.0, None, {"gsd": 5.0}, (600, 400), "as asked"),
         (3.0, (2.0, 5.0), {"scale": 2.0}, (600, 400), "factor of 2, as asked"),
         (30.0, (2.0, 5.0), {"scale": 1.0}, (300, 200), ""),
@@ -69,7 +81,9 @@ def test_working_grid(gsd, model, options, shape, words):
     found = decided(utm_grid((300, 200), gsd), PredictOptions(**options), gsd=model)
     assert found.grid.shape == shape
     assert len(found.notes) == (1 if words else 0)
-    assert np.allclose(found.grid.extent.boundingbox.bbox, utm_grid((300, 200), gsd).extent.boundingbox.bbox)
+    assert np.allclose(
+        found.grid.extent.boundingbox.bbox, utm_grid((300, 200), gsd).extent.boundingbox.bbox
+    )
     if words:
         assert re.search(words, found.notes[0])
         assert isinstance(found.working(Procedural(utm_grid((300, 200), gsd))), Resampled)
@@ -89,7 +103,9 @@ def test_no_crs_needs_a_scale():
         decided(photo_grid((300, 200)), gsd=(2.0, 5.0))
     with pytest.raises(GridMismatch, match=r"no CRS.*4 m was asked for"):
         decided(photo_grid((300, 200)), PredictOptions(gsd=4.0))
-    assert decided(photo_grid((300, 200)), PredictOptions(scale=2.0), gsd=(2.0, 5.0)).grid.shape == (600, 400)
+    assert decided(
+        photo_grid((300, 200)), PredictOptions(scale=2.0), gsd=(2.0, 5.0)
+    ).grid.shape == (600, 400)
     assert decided(photo_grid((300, 200))).grid.shape == (300, 200)
 
 
@@ -104,7 +120,17 @@ def test_window_must_be_a_multiple():
     assert decided(options=PredictOptions(window=96, overlap=0.5), multiple=32).lattice.stride == 48
 
 
-@pytest.mark.parametrize("options", [{"block": 0}, {"batch": 0}, {"gsd": -1.0}, {"scale": 0.0}, {"window": -3}, {"gsd": 1.0, "scale": 2.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"block": 0},
+        {"batch": 0},
+        {"gsd": -1.0},
+        {"scale": 0.0},
+        {"window": -3},
+        {"gsd": 1.0, "scale": 2.0},
+    ],
+)
 def test_options_that_make_no_sense(options):
     with pytest.raises(BadInput):
         PredictOptions(**options)

@@ -14,26 +14,41 @@ from selion.raster import Raster
 
 def image(values, valid=None, gsd=10.0):
     values = np.asarray(values)
-    return Raster(values, utm_grid(values.shape[1:], gsd), tuple(f"band{k}" for k in range(len(values))), valid)
+    return Raster(
+        values,
+        utm_grid(values.shape[1:], gsd),
+        tuple(f"band{k}" for k in range(len(values))),
+        valid,
+    )
 
 
 scales = st.sampled_from([0.11, 0.25, 1 / 3, 0.5, 0.6, 0.97, 1.0, 1.3, 2.0, 2.5, 3.7])
 
 
 @settings(max_examples=60, deadline=None)
-@given(scales, scales, st.sampled_from([0, 5, -1]), st.sampled_from(["uint16", "float32"]), st.data())
+@given(
+    scales, scales, st.sampled_from([0, 5, -1]), st.sampled_from(["uint16", "float32"]), st.data()
+)
 def test_a_region_alone_equals_the_whole(scale_y, scale_x, holes, dtype, data):
-    source = Resampled(Procedural(utm_grid((61, 47)), dtype=np.dtype(dtype), holes=holes), (scale_y, scale_x))
+    source = Resampled(
+        Procedural(utm_grid((61, 47)), dtype=np.dtype(dtype), holes=holes), (scale_y, scale_x)
+    )
     full = source.read(whole(source.grid))
     height, width = source.grid.shape
     top = data.draw(st.integers(0, height - 1))
     left = data.draw(st.integers(0, width - 1))
-    roi = slice(top, data.draw(st.integers(top + 1, height))), slice(left, data.draw(st.integers(left + 1, width)))
+    roi = (
+        slice(top, data.draw(st.integers(top + 1, height))),
+        slice(left, data.draw(st.integers(left + 1, width))),
+    )
     part = source.read(roi)
     assert part.values.tobytes() == np.ascontiguousarray(full.values[:, *roi]).tobytes()
     assert part.grid == source.grid[roi]
     ones = np.ones(full.values.shape[1:], bool)
-    assert np.array_equal(part.valid if part.valid is not None else ones[roi], (full.valid if full.valid is not None else ones)[roi])
+    assert np.array_equal(
+        part.valid if part.valid is not None else ones[roi],
+        (full.valid if full.valid is not None else ones)[roi],
+    )
     assert np.isfinite(full.values).all()
 
 
@@ -44,11 +59,20 @@ def test_taps_are_weights_within_the_axis(size_in, size_out):
     assert index.max() < size_in
     assert (weights >= 0).all()
     assert np.abs(weights.sum(0) - 1).max() < 1e-5
-    # pixel centres keep their place: the weighted mean of the input centres is the output centre (away from the clamped edges)
+    # pixel centres keep their place: the weighted mean of the input centres is the output centre
+    # (away from the clamped edges)
     centre = (weights * (index + 0.5)).sum(0) * size_out / size_in
-    inner = slice(None) if size_in >= size_out else slice(-(-size_out // size_in), size_out - -(-size_out // size_in))
-    if size_in >= size_out:  # an average of whole pixels moves the centre of mass by less than half an input pixel
-        assert np.abs(centre - (np.arange(size_out) + 0.5))[inner].max() <= 0.5 * size_out / size_in + 1e-4
+    inner = (
+        slice(None)
+        if size_in >= size_out
+        else slice(-(-size_out // size_in), size_out - -(-size_out // size_in))
+    )
+    # an average of whole pixels moves the centre of mass by less than half an input pixel
+    if size_in >= size_out:
+        assert (
+            np.abs(centre - (np.arange(size_out) + 0.5))[inner].max()
+            <= 0.5 * size_out / size_in + 1e-4
+        )
     elif size_in > 2:
         assert np.abs(centre - (np.arange(size_out) + 0.5))[inner].max(initial=0) < 1e-3
 
@@ -69,7 +93,9 @@ def test_averaging_down_keeps_the_mean(height, width):
     down = Resampled(source, (height / 60, width / 60))
     values = down.read(whole(down.grid)).values
     assert values.shape[1:] == (height, width)
-    assert np.allclose(values.mean((1, 2)), source.read(whole(source.grid)).values.mean((1, 2)), rtol=1e-5)
+    assert np.allclose(
+        values.mean((1, 2)), source.read(whole(source.grid)).values.mean((1, 2)), rtol=1e-5
+    )
 
 
 def test_doubling_interpolates_between_centres():
@@ -83,7 +109,9 @@ def test_doubling_interpolates_between_centres():
 def test_same_scale_changes_nothing():
     source = Procedural(utm_grid((9, 7)))
     same = Resampled(source, (1.0, 1.0))
-    assert np.array_equal(same.read(whole(same.grid)).values, source.read(whole(source.grid)).values)
+    assert np.array_equal(
+        same.read(whole(same.grid)).values, source.read(whole(source.grid)).values
+    )
 
 
 def test_nodata_does_not_bleed():
@@ -99,7 +127,8 @@ def test_nodata_does_not_bleed():
         assert not part.values[:, ~part.valid].any()
         assert 0 < (~part.valid).mean() < 0.3
     double = Resampled(image(values, valid), (2.0, 2.0)).read((slice(0, 16), slice(0, 16)))
-    assert np.array_equal(double.valid[:14, :14], np.kron(valid, np.ones((2, 2), bool))[:14, :14])  # never grows, never shrinks
+    # never grows, never shrinks
+    assert np.array_equal(double.valid[:14, :14], np.kron(valid, np.ones((2, 2), bool))[:14, :14])
     assert not double.valid[14:, 14:].any()
 
 
@@ -109,7 +138,10 @@ def test_working_grid_keeps_the_extent_and_the_crs(scale, height, width):
     work = working_grid(grid, (scale, scale))
     assert work.crs == grid.crs
     assert np.allclose(work.extent.boundingbox.bbox, grid.extent.boundingbox.bbox, rtol=1e-12)
-    assert all(abs(n - max(1, m * scale)) <= 0.5 + 1e-9 for n, m in zip(work.shape, grid.shape, strict=True))
+    assert all(
+        abs(n - max(1, m * scale)) <= 0.5 + 1e-9
+        for n, m in zip(work.shape, grid.shape, strict=True)
+    )
 
 
 def test_to_gsd_measures_on_the_ground():
@@ -130,4 +162,6 @@ def test_snap():
 def test_it_travels():
     source = Resampled(Procedural(utm_grid((9, 7))), (2.0, 2.0))
     roi = slice(3, 9), slice(2, 8)
-    assert np.array_equal(pickle.loads(pickle.dumps(source)).read(roi).values, source.read(roi).values)
+    assert np.array_equal(
+        pickle.loads(pickle.dumps(source)).read(roi).values, source.read(roi).values
+    )

@@ -19,7 +19,18 @@ from predict_toys import Constant, ListSink, Procedural, Toy, utm_grid
 from selion.classes import ClassScheme
 from selion.errors import BadInput, EmptyImage
 from selion.grid import photo_grid, whole
-from selion.prediction import NODATA, BlockJournal, PredictOptions, dequantise, plan, predict, predict_block, quantise, run_plan, score_tags
+from selion.prediction import (
+    NODATA,
+    BlockJournal,
+    PredictOptions,
+    dequantise,
+    plan,
+    predict,
+    predict_block,
+    quantise,
+    run_plan,
+    score_tags,
+)
 from selion.raster import Raster
 
 
@@ -64,7 +75,9 @@ def test_a_sink_gets_the_same_bytes_in_order(block, scale):
     source, model = Procedural(utm_grid((210, 190)), holes=41), Toy()
     wanted = predict(source, model, options=PredictOptions(scale=scale))
     sink = ListSink((3, *wanted.grid.shape))
-    assert predict(source, model, sink=sink, options=PredictOptions(scale=scale, block=block)) is None
+    assert (
+        predict(source, model, sink=sink, options=PredictOptions(scale=scale, block=block)) is None
+    )
     assert (sink.times == 1).all()
     assert sink.order == sorted(sink.order)
     scores, valid = dequantise(sink.stored)
@@ -125,7 +138,13 @@ def test_any_set_of_finished_blocks_gives_the_same(tmp_path, missing):
         (tmp_path / f"{rows.start}-{rows.stop}_{columns.start}-{columns.stop}.block").unlink()
     states = []
     model = Toy()
-    again = predict(source, model, options=options, journal=BlockJournal(tmp_path, found.key), progress=states.append)
+    again = predict(
+        source,
+        model,
+        options=options,
+        journal=BlockJournal(tmp_path, found.key),
+        progress=states.append,
+    )
     assert again.values.tobytes() == wanted.values.tobytes()
     assert 0 < len(model.seen) < len(found.lattice)
     assert states[0].done == len(found.lattice) - len(model.seen)
@@ -148,11 +167,22 @@ def test_a_broken_block_is_computed_again(tmp_path):
 
 def test_a_changed_parameter_never_reuses(tmp_path):
     source = Procedural(utm_grid((150, 150)))
-    for options, gain in (({}, 1.0), ({"overlap": 0.5}, 1.0), ({"flips": True}, 1.0), ({"bands": (2, 1)}, 1.0), ({}, 3.0)):
+    for options, gain in (
+        ({}, 1.0),
+        ({"overlap": 0.5}, 1.0),
+        ({"flips": True}, 1.0),
+        ({"bands": (2, 1)}, 1.0),
+        ({}, 3.0),
+    ):
         model = Toy(gain=gain)
         chosen = PredictOptions(block=100, **options)
         fresh = predict(source, Toy(gain=gain), options=chosen)
-        result = predict(source, model, options=chosen, journal=BlockJournal(tmp_path, plan(source, model, chosen).key))
+        result = predict(
+            source,
+            model,
+            options=chosen,
+            journal=BlockJournal(tmp_path, plan(source, model, chosen).key),
+        )
         assert len(set(model.seen)) == len(plan(source, model, chosen).lattice)
         assert result.values.tobytes() == fresh.values.tobytes()
     with pytest.raises(BadInput, match="belongs to another run"):
@@ -162,8 +192,12 @@ def test_a_changed_parameter_never_reuses(tmp_path):
 def test_another_block_size_may_reuse_but_never_differs(tmp_path):
     source = Procedural(utm_grid((230, 230)))
     key = plan(source, Toy()).key
-    wanted = predict(source, Toy(), options=PredictOptions(block=64), journal=BlockJournal(tmp_path, key))
-    result = predict(source, Toy(), options=PredictOptions(block=100), journal=BlockJournal(tmp_path, key))
+    wanted = predict(
+        source, Toy(), options=PredictOptions(block=64), journal=BlockJournal(tmp_path, key)
+    )
+    result = predict(
+        source, Toy(), options=PredictOptions(block=100), journal=BlockJournal(tmp_path, key)
+    )
     assert result.values.tobytes() == wanted.values.tobytes()
 
 
@@ -217,9 +251,20 @@ print("whole")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_kill_at_any_moment_then_again_gives_the_identical_file(tmp_path):
     """One process forks runs and kills each at another moment; the last one may end."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "journal"), str(tmp_path / "scores.bin")]
-    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONWARNINGS": "ignore",
+    }
+    command = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        str(tmp_path / "journal"),
+        str(tmp_path / "scores.bin"),
+    ]
+    told = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     assert told.pop() == "whole"
     moments = [line.split() for line in told]
     assert len(moments) == 7
@@ -229,7 +274,12 @@ def test_kill_at_any_moment_then_again_gives_the_identical_file(tmp_path):
     assert 11 <= kept[-1] < 20
     assert not (tmp_path / "journal").exists()
     sink = ListSink((3, 400, 330))
-    predict(Procedural(utm_grid((400, 330)), holes=53), Toy(), sink=sink, options=PredictOptions(block=96))
+    predict(
+        Procedural(utm_grid((400, 330)), holes=53),
+        Toy(),
+        sink=sink,
+        options=PredictOptions(block=96),
+    )
     assert (tmp_path / "scores.bin").read_bytes() == sink.stored.tobytes()
 
 
@@ -271,11 +321,18 @@ def test_reading_goes_on_while_the_model_works():
             where["write"].add(threading.get_ident())
             super().write(roi, values)
 
-    predict(Watched(utm_grid((230, 310))), Toy(), sink=WatchedSink((3, 230, 310)), options=PredictOptions(block=100))
+    predict(
+        Watched(utm_grid((230, 310))),
+        Toy(),
+        sink=WatchedSink((3, 230, 310)),
+        options=PredictOptions(block=100),
+    )
     assert where["read"] == where["write"]
     assert len(where["read"]) == 1
     assert main not in where["read"]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("selion-blocks")]
+    assert not [
+        thread for thread in threading.enumerate() if thread.name.startswith("selion-blocks")
+    ]
 
 
 @pytest.mark.parametrize("failing", ["read", "write"])
@@ -292,13 +349,25 @@ def test_failures_of_the_background_come_out(failing):
                 raise BadInput("torn tape")
 
     with pytest.raises(BadInput, match="torn tape"):
-        predict(Broken(utm_grid((230, 310))), Toy(), sink=BrokenSink((3, 230, 310)), options=PredictOptions(block=100))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("selion-blocks")]
+        predict(
+            Broken(utm_grid((230, 310))),
+            Toy(),
+            sink=BrokenSink((3, 230, 310)),
+            options=PredictOptions(block=100),
+        )
+    assert not [
+        thread for thread in threading.enumerate() if thread.name.startswith("selion-blocks")
+    ]
 
 
 def test_hardly_a_pixel_is_read_twice():
     source = Procedural(utm_grid((1000, 1000)))
-    predict(source, Constant(window=100), sink=ListSink((3, 1000, 1000)), options=PredictOptions(block=400))
+    predict(
+        source,
+        Constant(window=100),
+        sink=ListSink((3, 1000, 1000)),
+        options=PredictOptions(block=400),
+    )
     assert source.pixels_read < 1.2 * 1000 * 1000
 
 
@@ -396,7 +465,9 @@ def test_an_error_among_calls_at_once_is_told_and_ends_the_threads():
             return super().__call__(views)
 
     with pytest.raises(BadInput, match="the sixth"):
-        predict(Procedural(utm_grid((210, 190))), Failing(), options=PredictOptions(block=100, batch=2))
+        predict(
+            Procedural(utm_grid((210, 190))), Failing(), options=PredictOptions(block=100, batch=2)
+        )
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("selion-")]
 
 

@@ -16,7 +16,15 @@ import pytest
 
 from predict_toys import Constant, Procedural, Toy, utm_grid
 from selion.errors import BadInput, EmptyImage, OutputFailed, UnreadableFile
-from selion.prediction import BlockJournal, JournalSource, PredictOptions, StripWork, plan, run_blocks, run_plan
+from selion.prediction import (
+    BlockJournal,
+    JournalSource,
+    PredictOptions,
+    StripWork,
+    plan,
+    run_blocks,
+    run_plan,
+)
 from selion.prediction.parallel import cut_strips
 from selion.prediction.scores import NODATA
 from selion.runners import Serial
@@ -36,11 +44,20 @@ def crew():
 def work(folder, source=None, model=None, options=OPTIONS):
     source, model = source or image(), model or Toy()
     decided = plan(source, model, options)
-    return StripWork(source, decided, BlockJournal(folder, decided.key), partial(type(model), **vars(model)), model)
+    return StripWork(
+        source,
+        decided,
+        BlockJournal(folder, decided.key),
+        partial(type(model), **vars(model)),
+        model,
+    )
 
 
 def contents(folder):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(folder).glob("*.block")}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in Path(folder).glob("*.block")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +66,10 @@ def truth(tmp_path_factory):
     job = work(folder)
     whole = run_plan(job.source, job.model, job.plan)
     assert run_blocks(job, Serial()) == ()
-    assert np.array_equal(JournalSource(job.journal, job.plan).read((slice(0, 300), slice(0, 300))).values, whole.values)
+    assert np.array_equal(
+        JournalSource(job.journal, job.plan).read((slice(0, 300), slice(0, 300))).values,
+        whole.values,
+    )
     return contents(folder)
 
 
@@ -83,7 +103,9 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(crew, truth, tmp_
     stored = JournalSource(job.journal, job.plan).stored((slice(0, 300), slice(0, 300)))
     sound = work(tmp_path / "sound")
     assert run_blocks(sound, Serial()) == ()
-    assert np.array_equal(stored, JournalSource(sound.journal, sound.plan).stored((slice(0, 300), slice(0, 300))))
+    assert np.array_equal(
+        stored, JournalSource(sound.journal, sound.plan).stored((slice(0, 300), slice(0, 300)))
+    )
 
 
 @pytest.mark.parametrize("who", ["serial", "processes"])
@@ -92,13 +114,17 @@ def test_a_poisoned_block_is_set_aside_and_tried_again_by_the_next_run(who, crew
     mark = tmp_path / "broken"
     mark.touch()
     options = PredictOptions(block=100, batch=1)
-    source = Broken(utm_grid((300, 300)), holes=40, hole=(slice(10, 11), slice(290, 291)), mark=str(mark))
+    source = Broken(
+        utm_grid((300, 300)), holes=40, hole=(slice(10, 11), slice(290, 291)), mark=str(mark)
+    )
     job = work(tmp_path / "scores", source, options=options)
     aside = run_blocks(job, runner)
     assert [(one.roi, one.tries) for one in aside] == [((slice(0, 100), slice(200, 300)), 3)]
     assert "cannot be read there" in aside[0].why
     assert len(contents(tmp_path / "scores")) == 8, "the rest is done"
-    stored = JournalSource(job.journal, job.plan, frozenset({(0, 200)})).stored((slice(0, 100), slice(150, 300)))
+    stored = JournalSource(job.journal, job.plan, frozenset({(0, 200)})).stored(
+        (slice(0, 100), slice(150, 300))
+    )
     assert (stored[:, :, 50:] == NODATA).all()
     assert not (stored[:, :, :50] == NODATA).all()
     mark.unlink()
@@ -166,10 +192,14 @@ def test_a_driver_killed_at_random_moments_is_gone_on_from(truth, tmp_path):
     moments, folder = random.Random(4), tmp_path / "scores"
     for _ in range(2):
         before = len(contents(folder))
-        driver = subprocess.Popen([sys.executable, str(script), str(folder)], stdout=subprocess.PIPE)
+        driver = subprocess.Popen(
+            [sys.executable, str(script), str(folder)], stdout=subprocess.PIPE
+        )
         deadline = time.monotonic() + 60
         wanted = before + moments.randint(1, 3)
-        while len(contents(folder)) < wanted and driver.poll() is None and time.monotonic() < deadline:
+        while (
+            len(contents(folder)) < wanted and driver.poll() is None and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         driver.send_signal(signal.SIGKILL)
         driver.wait()

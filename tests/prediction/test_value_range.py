@@ -34,7 +34,12 @@ def test_numbers_that_may_be_meant(low, high, dtype, scaling):
 
 @pytest.mark.parametrize(
     ("low", "high", "dtype", "scaling"),
-    [(0, 0.6, "float32", DIGITAL), (10, 250, "uint8", DIGITAL), (3000, 20000, "uint16", BYTE), (500, 6000, "uint16", Scaling((0.25,), (0.1,)))],
+    [
+        (0, 0.6, "float32", DIGITAL),
+        (10, 250, "uint8", DIGITAL),
+        (3000, 20000, "uint16", BYTE),
+        (500, 6000, "uint16", Scaling((0.25,), (0.1,))),
+    ],
 )
 def test_numbers_that_cannot_be_meant(low, high, dtype, scaling):
     with pytest.raises(BadInput, match="not on the scale"):

@@ -1,4 +1,6 @@
-"""The QGIS plugin: command lines, progress and stopping without QGIS; the real QGIS, headless, where there is one (``make test-qgis``)."""
+"""The QGIS plugin: command lines, progress and stopping without QGIS; the real QGIS, headless,
+where there is one (``make test-qgis``).
+"""
 
 from __future__ import annotations
 
@@ -63,13 +65,27 @@ def test_command_lines_are_those_of_the_command_line():
     ):
         options_known(words)
     assert command.map_image("a.tif", "o.gpkg", model="", fast=False)[-1] == "--no-preview"
-    assert command.change(("a.gpkg", "a.tif"), ("b.gpkg", ""), "o")[1:3] == ["a.tif,a.gpkg", "b.gpkg"]
+    assert command.change(("a.gpkg", "a.tif"), ("b.gpkg", ""), "o")[1:3] == [
+        "a.tif,a.gpkg",
+        "b.gpkg",
+    ]
     assert command.map_area("-1,2,3,4", 2024, "o")[-2:] == ["--", "-1,2,3,4"]
 
 
 def test_environment_of_the_process_is_not_that_of_qgis():
-    given = {"PATH": "/bin", "PYTHONHOME": "C:/QGIS/python", "PYTHONPATH": "x", "PROJ_LIB": "y", "GDAL_DATA": "z", "HTTPS_PROXY": "p"}
-    assert command.environment(given) == {"PATH": "/bin", "HTTPS_PROXY": "p", "PYTHONIOENCODING": "utf-8"}
+    given = {
+        "PATH": "/bin",
+        "PYTHONHOME": "C:/QGIS/python",
+        "PYTHONPATH": "x",
+        "PROJ_LIB": "y",
+        "GDAL_DATA": "z",
+        "HTTPS_PROXY": "p",
+    }
+    assert command.environment(given) == {
+        "PATH": "/bin",
+        "HTTPS_PROXY": "p",
+        "PYTHONIOENCODING": "utf-8",
+    }
 
 
 def test_command_comes_from_setting_then_installation_then_path(tmp_path, monkeypatch):
@@ -79,7 +95,9 @@ def test_command_comes_from_setting_then_installation_then_path(tmp_path, monkey
     (tmp_path / "selion").write_text("#!/bin/sh\n")
     (tmp_path / "selion").chmod(0o755)
     assert command.read_command("", tmp_path) == [str(tmp_path / "selion")]
-    (tmp_path / command.FOUND).write_text(json.dumps({"command": [sys.executable, "-m", "selion.cli.main"]}))
+    (tmp_path / command.FOUND).write_text(
+        json.dumps({"command": [sys.executable, "-m", "selion.cli.main"]})
+    )
     assert command.read_command("", tmp_path)[1:] == ["-m", "selion.cli.main"]
     assert command.read_command(" /elsewhere/selion ", tmp_path) == ["/elsewhere/selion"]
     (tmp_path / command.FOUND).write_text(json.dumps({"command": ["/gone/python"]}))
@@ -92,8 +110,16 @@ def test_command_comes_from_setting_then_installation_then_path(tmp_path, monkey
 
 def test_bar_only_moves_forward_and_ends_at_100():
     hear = command.Listener().hear
-    bar = [hear(json.dumps({"event": "progress", "stage": s, "done": d, "total": 4, "detail": ""})).percent for s, d in (("predict", 0), ("predict", 2))]
-    bar += [hear('{"event": "progress", "stage": "objects", "done": 1, "total": 1}').percent, hear('{"event": "progress", "stage": "predict"}').percent]
+    bar = [
+        hear(
+            json.dumps({"event": "progress", "stage": s, "done": d, "total": 4, "detail": ""})
+        ).percent
+        for s, d in (("predict", 0), ("predict", 2))
+    ]
+    bar += [
+        hear('{"event": "progress", "stage": "objects", "done": 1, "total": 1}').percent,
+        hear('{"event": "progress", "stage": "predict"}').percent,
+    ]
     assert bar == [0, 40, 92, 92]
     done = hear('{"event": "done", "path": "o.gpkg", "fields": 3}')
     assert done.percent == 100
@@ -102,19 +128,50 @@ def test_bar_only_moves_forward_and_ends_at_100():
 
 def test_of_an_area_mapping_has_the_second_half():
     area = command.Listener(area=True)
-    assert area.hear('{"event": "progress", "stage": "compose", "done": 1, "total": 2}').percent == 27
-    assert area.hear('{"event": "progress", "stage": "predict", "done": 1, "total": 2}').percent == 70
-    assert command.Listener().hear('{"event": "progress", "stage": "compose", "done": 1, "total": 2}').percent == 0
+    assert (
+        area.hear('{"event": "progress", "stage": "compose", "done": 1, "total": 2}').percent == 27
+    )
+    assert (
+        area.hear('{"event": "progress", "stage": "predict", "done": 1, "total": 2}').percent == 70
+    )
+    assert (
+        command.Listener()
+        .hear('{"event": "progress", "stage": "compose", "done": 1, "total": 2}')
+        .percent
+        == 0
+    )
 
 
-@pytest.mark.parametrize("line", ["", "Traceback", "[1, 2]", '{"event": "progress", "stage": null, "done": "x"}'[:-9] + "0}", "null"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "Traceback",
+        "[1, 2]",
+        '{"event": "progress", "stage": null, "done": "x"}'[:-9] + "0}",
+        "null",
+    ],
+)
 def test_what_is_not_ours_is_no_error(line):
     assert command.Listener().hear(line).done is None
 
 
 def test_facts_are_lines():
-    facts = {"event": "done", "path": "x", "fields": 3, "total_ha": 1.23456, "none": None, "scores": {"map": {"object_f1": 0.5}}}
-    assert command.summary(facts) == ["fields: 3", "total ha: 1.235", "scores:", "    map:", "        object f1: 0.5"]
+    facts = {
+        "event": "done",
+        "path": "x",
+        "fields": 3,
+        "total_ha": 1.23456,
+        "none": None,
+        "scores": {"map": {"object_f1": 0.5}},
+    }
+    assert command.summary(facts) == [
+        "fields: 3",
+        "total ha: 1.235",
+        "scores:",
+        "    map:",
+        "        object f1: 0.5",
+    ]
 
 
 # --- the process ---
@@ -170,11 +227,15 @@ def test_what_does_not_stop_is_killed_with_its_workers(monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX'")
 def test_a_stopped_map_leaves_only_finished_parts_and_these_are_known(scene, tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "PATIENCE", ((signal.SIGTERM, 60.0),))  # which schedulers send; SIGINT is pressed in the real QGIS below
+    # which schedulers send; SIGINT is pressed in the real QGIS below
+    monkeypatch.setattr(process, "PATIENCE", ((signal.SIGTERM, 60.0),))
     said, out = [], tmp_path / "o.gpkg"
     words = command.map_image(str(scene / "image.tif"), str(out))
     with pytest.raises(process.Cancelled):
-        process.run([sys.executable, "-m", "selion.cli.main", *words], ears(said, lambda: any(s.text.startswith("predict") for s in said)))
+        process.run(
+            [sys.executable, "-m", "selion.cli.main", *words],
+            ears(said, lambda: any(s.text.startswith("predict") for s in said)),
+        )
     assert not out.exists()
     assert sorted(tmp_path.iterdir()) == command.leftovers(out)
     command.remove(command.leftovers(out))
@@ -182,7 +243,15 @@ def test_a_stopped_map_leaves_only_finished_parts_and_these_are_known(scene, tmp
 
 
 def test_leftovers_are_ours_alone(tmp_path):
-    names = (".o.gpkg.selion", ".0a1b2c3d.o.gpkg", ".0a1b2c3d.o.gpkg-journal", "o.gpkg", ".other.gpkg.selion", ".xyzxyzxy.o.gpkg", ".0a1b2c3d.no.gpkg")
+    names = (
+        ".o.gpkg.selion",
+        ".0a1b2c3d.o.gpkg",
+        ".0a1b2c3d.o.gpkg-journal",
+        "o.gpkg",
+        ".other.gpkg.selion",
+        ".xyzxyzxy.o.gpkg",
+        ".0a1b2c3d.no.gpkg",
+    )
     for name in names:
         (tmp_path / name).write_text("")
     assert [p.name for p in command.leftovers(tmp_path / "o.gpkg")] == sorted(names[:3])
@@ -191,19 +260,32 @@ def test_leftovers_are_ours_alone(tmp_path):
 def test_plugin_imports_neither_selion_nor_numpy():
     for path in PROVIDER.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {n.split(".")[0] for n in names if not getattr(node, "level", 0)} & {"selion", "numpy"}, path
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            assert not {n.split(".")[0] for n in names if not getattr(node, "level", 0)} & {
+                "selion",
+                "numpy",
+            }, path
 
 
 # --- installation ---
 
 
 def test_install_copies_the_plugin_and_notes_this_environment(profile):
-    done = CliRunner().invoke(cli, ["qgis", "install", "--profile", str(profile)], standalone_mode=False)
+    done = CliRunner().invoke(
+        cli, ["qgis", "install", "--profile", str(profile)], standalone_mode=False
+    )
     assert done.exception is None
     folder = profile / "python" / "plugins" / "selion_provider"
     assert done.stdout.strip() == str(folder)
-    assert {p.name for p in PROVIDER.iterdir()} - {"__pycache__"} == {p.name for p in folder.iterdir()} - {command.FOUND}
+    assert {p.name for p in PROVIDER.iterdir()} - {"__pycache__"} == {
+        p.name for p in folder.iterdir()
+    } - {command.FOUND}
     assert command.read_command("", folder)[0] == sys.executable
     assert "hasProcessingProvider=yes" in (folder / "metadata.txt").read_text()
     qgis.install_plugin(profile, [sys.executable])  # again, after an update
@@ -241,7 +323,10 @@ def test_profile_is_the_default_of_the_newest_version(tmp_path, monkeypatch):
 
 
 def test_styles_are_well_formed_and_cover_every_number():
-    for text in (*style.field_styles().values(), style.sorted_style("kind", {"kept & same": "#00ff00", "gone": "#ff0000"})):
+    for text in (
+        *style.field_styles().values(),
+        style.sorted_style("kind", {"kept & same": "#00ff00", "gone": "#ff0000"}),
+    ):
         tree = ET.fromstring(text)
         symbols = {s.get("name") for s in tree.iter("symbol")}
         assert {r.get("symbol") for r in (*tree.iter("range"), *tree.iter("category"))} <= symbols
@@ -266,7 +351,9 @@ def test_style_of_the_plugin_is_that_of_the_package():
     from selion.classes import FTW3
     from selion.prediction import NODATA
 
-    assert (PROVIDER / "scores.qml").read_text() == style.scores_style(FTW3.names, "field", NODATA - 1)
+    assert (PROVIDER / "scores.qml").read_text() == style.scores_style(
+        FTW3.names, "field", NODATA - 1
+    )
 
 
 # --- the real QGIS ---
@@ -276,7 +363,13 @@ def qgis_python() -> str | None:
     """A Python that has QGIS, or None."""
     for name in (os.environ.get("SELION_QGIS_PYTHON"), "/usr/bin/python3"):
         if name and Path(name).exists():
-            done = subprocess.run([name, "-c", "import qgis.core"], capture_output=True, env=command.environment(), timeout=60, check=False)
+            done = subprocess.run(
+                [name, "-c", "import qgis.core"],
+                capture_output=True,
+                env=command.environment(),
+                timeout=60,
+                check=False,
+            )
             if done.returncode == 0:
                 return name
     return None
@@ -285,14 +378,34 @@ def qgis_python() -> str | None:
 def drive(tmp_path: Path, steps: list[dict]) -> dict:
     python = qgis_python()
     if python is None:
-        pytest.skip("no QGIS here: 'make test-qgis' installs it where it can, or name its Python in SELION_QGIS_PYTHON")
+        pytest.skip(
+            "no QGIS here: 'make test-qgis' installs it where it can, or name its Python in "
+            "SELION_QGIS_PYTHON"
+        )
     for name in ("profile", "run"):
         (tmp_path / name).mkdir(mode=0o700)
     plugins = qgis.install_plugin(tmp_path / "profile").parent
     (tmp_path / "steps.json").write_text(json.dumps(steps))
-    own = {"QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(tmp_path / "run"), "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "config")}
-    words = [python, str(DRIVER), str(plugins), str(tmp_path / "steps.json"), str(tmp_path / "answers.json")]
-    done = subprocess.run(words, capture_output=True, text=True, env={**command.environment(), **own}, timeout=300, check=False)
+    own = {
+        "QT_QPA_PLATFORM": "offscreen",
+        "XDG_RUNTIME_DIR": str(tmp_path / "run"),
+        "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "config"),
+    }
+    words = [
+        python,
+        str(DRIVER),
+        str(plugins),
+        str(tmp_path / "steps.json"),
+        str(tmp_path / "answers.json"),
+    ]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        env={**command.environment(), **own},
+        timeout=300,
+        check=False,
+    )
     assert (tmp_path / "answers.json").exists(), done.stdout + done.stderr
     return json.loads((tmp_path / "answers.json").read_text())
 
@@ -304,19 +417,47 @@ def test_real_qgis_runs_stops_and_draws(scene, tmp_path):
     found = drive(
         tmp_path,
         [
-            {"run": "selion:mapimage", "given": {"IMAGE": image, "OUTPUT": at("o.gpkg"), "SCORES": at("s.tif")}},
+            {
+                "run": "selion:mapimage",
+                "given": {"IMAGE": image, "OUTPUT": at("o.gpkg"), "SCORES": at("s.tif")},
+            },
             {"draw": at("o.gpkg")},
-            {"run": "selion:fields", "given": {"SCORES": at("s.tif"), "MIN_AREA": 20000, "OUTPUT": at("large.gpkg")}},
-            {"run": "selion:mapimage", "given": {"IMAGE": image, "OUTPUT": at("stopped/x.gpkg")}, "cancel_at": "predict"},
-            {"run": "selion:mapimage", "given": {"IMAGE": image, "MODEL": "nonsense", "OUTPUT": at("wrong/y.gpkg")}},
+            {
+                "run": "selion:fields",
+                "given": {"SCORES": at("s.tif"), "MIN_AREA": 20000, "OUTPUT": at("large.gpkg")},
+            },
+            {
+                "run": "selion:mapimage",
+                "given": {"IMAGE": image, "OUTPUT": at("stopped/x.gpkg")},
+                "cancel_at": "predict",
+            },
+            {
+                "run": "selion:mapimage",
+                "given": {"IMAGE": image, "MODEL": "nonsense", "OUTPUT": at("wrong/y.gpkg")},
+            },
         ],
     )
     mapped, drawn, large, stopped, wrong = found["steps"]
-    assert {"selion:mapimage", "selion:maparea", "selion:fields", "selion:evaluate", "selion:change"} == set(found["algorithms"])
-    assert mapped["results"]["FIELDS"] == drawn["features"] == len(fields.read_fields(tmp_path / "o.gpkg")) > 0
+    assert {
+        "selion:mapimage",
+        "selion:maparea",
+        "selion:fields",
+        "selion:evaluate",
+        "selion:change",
+    } == set(found["algorithms"])
+    assert (
+        mapped["results"]["FIELDS"]
+        == drawn["features"]
+        == len(fields.read_fields(tmp_path / "o.gpkg"))
+        > 0
+    )
     assert mapped["bar"] == sorted(mapped["bar"])
     assert mapped["bar"][-1] == 100
-    assert (drawn["renderer"], drawn["line"], drawn["styles"]) == ("singleSymbol", "#ffd500", ["confidence", "fields", "size"])
+    assert (drawn["renderer"], drawn["line"], drawn["styles"]) == (
+        "singleSymbol",
+        "#ffd500",
+        ["confidence", "fields", "size"],
+    )
     assert store.open_raster(tmp_path / "s.tif").bands == ("background", "field", "boundary")
     assert 0 < large["results"]["FIELDS"] < mapped["results"]["FIELDS"]
     assert stopped["results"] == {}
@@ -329,12 +470,24 @@ def test_real_qgis_runs_stops_and_draws(scene, tmp_path):
 @pytest.mark.slow
 def test_real_qgis_reads_every_style(scene, tmp_path):
     frame = fields.read_fields(scene / "truth.parquet")
-    fields.write_fields(frame.assign(confidence=0.85), tmp_path / "t.fgb")  # a GeoPackage would draw with the style within it
-    texts = {**style.field_styles(), "kinds": style.sorted_style("kind", {"kept": "#00ff00", "gone & away": "#ff0000"})}
+    # a GeoPackage would draw with the style within it
+    fields.write_fields(frame.assign(confidence=0.85), tmp_path / "t.fgb")
+    texts = {
+        **style.field_styles(),
+        "kinds": style.sorted_style("kind", {"kept": "#00ff00", "gone & away": "#ff0000"}),
+    }
     for name, text in texts.items():
         (tmp_path / f"{name}.qml").write_text(text)
-    answers = drive(tmp_path, [{"restyle": [str(tmp_path / "t.fgb"), str(tmp_path / f"{name}.qml")]} for name in texts])["steps"]
+    answers = drive(
+        tmp_path,
+        [{"restyle": [str(tmp_path / "t.fgb"), str(tmp_path / f"{name}.qml")]} for name in texts],
+    )["steps"]
     assert [a["good"] for a in answers] == [True] * 4
-    assert [a["renderer"] for a in answers] == ["singleSymbol", "graduatedSymbol", "graduatedSymbol", "categorizedSymbol"]
+    assert [a["renderer"] for a in answers] == [
+        "singleSymbol",
+        "graduatedSymbol",
+        "graduatedSymbol",
+        "categorizedSymbol",
+    ]
     assert answers[2]["legend"][1] == "0.5 to 2 ha"
     assert answers[3]["legend"] == ["kept", "gone & away"]

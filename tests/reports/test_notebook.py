@@ -1,4 +1,6 @@
-"""Things show themselves in a notebook: a small picture and the facts, without weight on `import selion`."""
+"""Things show themselves in a notebook: a small picture and the facts, without weight on
+`import selion`.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,12 @@ def test_raster_shows_itself(scene):
 
 
 def test_large_raster_is_thinned_and_one_without_valid_pixels_is_no_error():
-    large = Raster(np.zeros((1, 2000, 10), np.uint8), GeoBox((2000, 10), Affine(10, 0, 0, 0, -10, 0), "EPSG:32633"), ("<b>",), np.zeros((2000, 10), bool))
+    large = Raster(
+        np.zeros((1, 2000, 10), np.uint8),
+        GeoBox((2000, 10), Affine(10, 0, 0, 0, -10, 0), "EPSG:32633"),
+        ("<b>",),
+        np.zeros((2000, 10), bool),
+    )
     html = checked(large._repr_html_())
     assert max(picture_of(html).shape) <= notebook.LONGEST
     assert "&lt;b&gt;" in html
@@ -85,7 +92,9 @@ def test_label_map_names_colours_and_shares(scene):
     wanted = [int(FTW3.colours[1][k : k + 2], 16) for k in (1, 3, 5)]
     assert (shown[labels.ids == 1] == wanted).all()
     assert f"{np.mean(labels.ids == 2):.1%}" in html
-    grey = LabelMap(np.array([[0, 1], [2, 255]], np.uint8), photo_grid((2, 2)), ClassScheme(("a", "b", "c")))
+    grey = LabelMap(
+        np.array([[0, 1], [2, 255]], np.uint8), photo_grid((2, 2)), ClassScheme(("a", "b", "c"))
+    )
     assert "25.0% of the pixels" in checked(grey._repr_html_())
     assert len(np.unique(picture_of(grey._repr_html_()).reshape(-1, 3), axis=0)) == 4
 
@@ -133,7 +142,9 @@ def test_fields_on_a_map():
     assert isinstance(shown, lonboard.Map)
     (layer,) = shown.layers
     assert len(layer.table) == len(frame)
-    colours = pa.chunked_array(layer.get_fill_color).combine_chunks().flatten().to_numpy().reshape(-1, 4)
+    colours = (
+        pa.chunked_array(layer.get_fill_color).combine_chunks().flatten().to_numpy().reshape(-1, 4)
+    )
     assert tuple(colours[0][:3]) == notebook.RAMP[0]
     assert tuple(colours[-1][:3]) == notebook.RAMP[-1]
     with pytest.raises(BadInput, match="no fields"):
@@ -150,8 +161,16 @@ def test_map_without_lonboard_names_the_line(monkeypatch):
 
 def test_faces_cost_nothing_before_somebody_looks():
     heavy = ("PIL", "selion.reports.notebook", "selion.reports.picture", "geopandas", "torch")
-    code = f"import sys, selion; selion.Raster, selion.LabelMap; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        f"import sys, selion; selion.Raster, selion.LabelMap; print([m for m in {heavy} if m in "
+        "sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_what_has_no_face_has_none():

@@ -1,4 +1,6 @@
-"""The look of every report page: words and numbers escaped and aligned, no script, nothing from elsewhere; in Chromium clean for axe-core in light and dark."""
+"""The look of every report page: words and numbers escaped and aligned, no script, nothing from
+elsewhere; in Chromium clean for axe-core in light and dark.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,15 @@ class Balanced(HTMLParser):
 
 
 def test_tables_escape_and_set_numbers_right():
-    html = page.table(["name", "<n>", "share", "text"], [["<a>", 12345, "50.0%", "x"], ["b", 0.5, "-", ""]], "A & B")
-    assert '<th scope="row">&lt;a&gt;</th><td class="n">12,345</td><td class="n">50.0%</td><td>x</td>' in html
+    html = page.table(
+        ["name", "<n>", "share", "text"],
+        [["<a>", 12345, "50.0%", "x"], ["b", 0.5, "-", ""]],
+        "A & B",
+    )
+    assert (
+        '<th scope="row">&lt;a&gt;</th><td class="n">12,345</td><td class="n">50.0%</td><td>x</td>'
+        in html
+    )
     assert '<th scope="col" class=n>&lt;n&gt;</th>' in html
     assert '<th scope="col">text</th>' in html
     assert "<caption>A &amp; B</caption>" in html
@@ -52,7 +61,10 @@ def test_facts_have_no_empty_header():
 
 
 def test_colours_are_never_alone():
-    assert page.legend({"kept <5>": "#00ff00"}) == '<span class="key"><i style="background:#00ff00"></i>kept &lt;5&gt;</span> '
+    assert (
+        page.legend({"kept <5>": "#00ff00"})
+        == '<span class="key"><i style="background:#00ff00"></i>kept &lt;5&gt;</span> '
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,18 +95,33 @@ def test_pages_stand_alone_in_one_look(made, name):
     assert "<script" not in text
     linked = re.findall(r'(?:src|href)="((?!data:)[^"]+)"', text)
     assert not linked or name == "crops", linked
-    assert not [address for address in linked if "//" in address or not (made(name).parent / address).exists()]
+    assert not [
+        address
+        for address in linked
+        if "//" in address or not (made(name).parent / address).exists()
+    ]
 
 
 @pytest.mark.slow
 def test_pages_are_clean_for_axe_in_light_dark_and_on_a_phone(made):
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    chromium = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    )
+    chromium = next(
+        (
+            path
+            for name in ("chromium", "chromium-browser", "google-chrome")
+            if (path := shutil.which(name))
+        ),
+        None,
+    )
     if chromium is None:
         pytest.skip("no Chromium or Chrome on the PATH: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         tab = browser.new_page()
         said = []
         tab.on("console", lambda message: said.append(message.text))
@@ -108,7 +135,10 @@ def test_pages_are_clean_for_axe_in_light_dark_and_on_a_phone(made):
             tab.set_viewport_size({"width": 360, "height": 700})
             assert tab.evaluate("document.documentElement.scrollWidth") <= 360, name
             tab.emulate_media(media="print", color_scheme="dark")
-            assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)", name
+            assert (
+                tab.evaluate("getComputedStyle(document.body).backgroundColor")
+                == "rgb(255, 255, 255)"
+            ), name
             tab.emulate_media(media="screen")
         browser.close()
     assert not said

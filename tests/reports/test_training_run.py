@@ -1,4 +1,6 @@
-"""selion train from the command line: recipe and folder in, model and report out; sweeps; and what is refused."""
+"""selion train from the command line: recipe and folder in, model and report out; sweeps; and what
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,26 @@ from selion.grid import whole
 from selion.models.toml import to_toml
 from selion.reports import sweep, training_run
 from selion.training.datasets import open_samples
-from selion.training.recipe import Augment, Crops, Data, Hardware, Inputs, Loss, Model, Schedule, Validate
+from selion.training.recipe import (
+    Augment,
+    Crops,
+    Data,
+    Hardware,
+    Inputs,
+    Loss,
+    Model,
+    Schedule,
+    Validate,
+)
 from selion.training.scoring import Scores, chosen, score_samples
 from train_toys import BANDS, recipe, sample
 
-TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
+TINY = {
+    "family": "unet",
+    "encoder": "mobilenet_v2",
+    "encoder_depth": 3,
+    "decoder_channels": [8, 8, 8],
+}
 
 
 def made(path, **parts):
@@ -47,7 +64,10 @@ def chips(tmp_path_factory):
     for split, seeds in (("train", (0, 1, 2)), ("val", (10, 11))):
         for seed in seeds:
             one = sample(seed)
-            for what, values, bands in (("images", one.image.values, BANDS), ("instances", one.instances.ids[None], ("id",))):
+            for what, values, bands in (
+                ("images", one.image.values, BANDS),
+                ("instances", one.instances.ids[None], ("id",)),
+            ):
                 path = root / split / what / f"{split}_{seed}.tif"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with store.create_cog(path, one.image.grid, bands, values.dtype) as sink:
@@ -79,8 +99,19 @@ def refused(capsys, *arguments):
 def test_a_run_leaves_model_checkpoint_recipe_curves_and_report(run):
     folder, _ = run
     names = {p.name for p in folder.iterdir() if not p.name.startswith("events")}
-    assert names == {"model", "recipe.toml", "state.safetensors", "log.jsonl", "report.html", "report.json"}
-    assert {p.name for p in (folder / "model").iterdir()} == {"card.toml", "model.onnx", "model.safetensors"}
+    assert names == {
+        "model",
+        "recipe.toml",
+        "state.safetensors",
+        "log.jsonl",
+        "report.html",
+        "report.json",
+    }
+    assert {p.name for p in (folder / "model").iterdir()} == {
+        "card.toml",
+        "model.onnx",
+        "model.safetensors",
+    }
     card = models.read_card(folder / "model")
     assert card.inputs.bands == BANDS
     assert card.scores["validation"]["pixel_iou"] >= 0
@@ -94,8 +125,11 @@ def test_the_model_maps_and_its_scores_are_those_of_the_report(run):
     folder, spec = run
     facts = json.loads((folder / "report.json").read_text())
     plan = training.plan_training(training.read_recipe(spec))
-    found = score_samples(models.load_model(folder / "model", "torch"), plan.validation, plan.recipe.validate)
-    assert found.pixel_iou == pytest.approx(facts["scores"]["pixel_iou"], abs=0.01)  # the packaged weights are float16
+    found = score_samples(
+        models.load_model(folder / "model", "torch"), plan.validation, plan.recipe.validate
+    )
+    # the packaged weights are float16
+    assert found.pixel_iou == pytest.approx(facts["scores"]["pixel_iou"], abs=0.01)
     assert facts["share_waited_for_data"] < 1
     assert facts["training_samples"] == 3
     assert len(facts["samples"]) == 2
@@ -107,14 +141,25 @@ def test_the_report_stands_alone_and_shows_curves_and_samples(run):
     assert text.count("data:image/jpeg") == 2
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert "<script" not in text
-    for words in ("object F1", "schedule.lr", "waited for data", "val/val_10", "So few samples say little"):
+    for words in (
+        "object F1",
+        "schedule.lr",
+        "waited for data",
+        "val/val_10",
+        "So few samples say little",
+    ):
         assert words in text
 
 
 def test_a_second_run_needs_resume_or_force(run, capsys):
     folder, spec = run
-    assert "holds a run already: go on with --resume, begin anew with --force" in refused(capsys, "train", spec, "-o", folder)
-    kept = [folder / name for name in ("model/model.safetensors", "report.html", "report.json", "state.safetensors")]
+    assert "holds a run already: go on with --resume, begin anew with --force" in refused(
+        capsys, "train", spec, "-o", folder
+    )
+    kept = [
+        folder / name
+        for name in ("model/model.safetensors", "report.html", "report.json", "state.safetensors")
+    ]
     before = [path.read_bytes() for path in kept]
     capsys.readouterr()
     main_ok("train", spec, "-o", folder, "--resume")
@@ -124,9 +169,13 @@ def test_a_second_run_needs_resume_or_force(run, capsys):
     assert [path.read_bytes() for path in kept] == before
     training_run.run(training.plan_training(training.read_recipe(spec)), folder, resume=True)
     assert json.loads((folder / "report.json").read_text())["images_per_second"] > 0
-    assert "made with another recipe: schedule.lr was 0.001 and is now 0.1" in refused(capsys, "train", spec, "-o", folder, "--resume", "--set", "schedule.lr=0.1")
+    assert "made with another recipe: schedule.lr was 0.001 and is now 0.1" in refused(
+        capsys, "train", spec, "-o", folder, "--resume", "--set", "schedule.lr=0.1"
+    )
     assert training.read_recipe(folder / "recipe.toml").schedule.lr == 1e-3
-    assert "holds no run to resume" in refused(capsys, "train", spec, "-o", folder.parent / "none", "--resume")
+    assert "holds no run to resume" in refused(
+        capsys, "train", spec, "-o", folder.parent / "none", "--resume"
+    )
 
 
 def test_bad_input_is_one_sentence(chips, tmp_path, capsys):
@@ -141,7 +190,10 @@ def test_bad_input_is_one_sentence(chips, tmp_path, capsys):
         ("model.architecture.family=unett", "did you mean 'unet'"),
         ("model.start_from=fields-rgb", "did you mean 'fields-rgb-vhr'"),
         ("loss.kind=dise", "did you mean 'dice'"),
-        ("input.bands=['red', 'green', 'blue', 'nir']", "but the recipe wants red, green, blue, nir"),
+        (
+            "input.bands=['red', 'green', 'blue', 'nir']",
+            "but the recipe wants red, green, blue, nir",
+        ),
     ):
         message = refused(capsys, "train", spec, *out, "--set", change, "-q")
         assert words in message, message
@@ -181,16 +233,30 @@ def test_a_warm_start_takes_what_fits_and_says_so(run, chips):
     from safetensors.torch import load_file
 
     theirs = load_file(folder / "model" / "model.safetensors")
-    assert (network.state_dict()["encoder.features.0.0.weight"] == theirs["encoder.features.0.0.weight"].float()).all()
+    assert (
+        network.state_dict()["encoder.features.0.0.weight"]
+        == theirs["encoder.features.0.0.weight"].float()
+    ).all()
     wider = {**TINY, "decoder_channels": [16, 8, 8]}
-    assert "; not decoder" in training.make_network(made(chips, model=Model(wider, start_from=str(folder))))[1]
-    other = {"family": "unet", "encoder": "resnet18", "encoder_depth": 3, "decoder_channels": [8, 8, 4]}
+    assert (
+        "; not decoder"
+        in training.make_network(made(chips, model=Model(wider, start_from=str(folder))))[1]
+    )
+    other = {
+        "family": "unet",
+        "encoder": "resnet18",
+        "encoder_depth": 3,
+        "decoder_channels": [8, 8, 4],
+    }
     with pytest.raises(BadInput, match=r"None of the .* fits the network"):
         training.make_network(made(chips, model=Model(other, start_from="fields-rgb-vhr")))
 
 
 def test_random_starts_follow_the_seed(chips):
-    nets = [training.make_network(made(chips, seed=seed))[0].state_dict()["encoder.features.0.0.weight"] for seed in (1, 1, 2)]
+    nets = [
+        training.make_network(made(chips, seed=seed))[0].state_dict()["encoder.features.0.0.weight"]
+        for seed in (1, 1, 2)
+    ]
     assert (nets[0] == nets[1]).all()
     assert (nets[0] != nets[2]).any()
 
@@ -204,7 +270,14 @@ def test_own_polygons_in_one_command(tmp_path):
         sink.write(whole(one.image.grid), (one.image.values // 16).astype(np.uint8))
     frame = fields.to_fields(one.instances, fields.FieldOptions(simplify=0))
     frame[["geometry"]].to_file(tmp_path / "farm.gpkg", driver="GPKG")
-    changes = ["schedule.epochs=1", "schedule.batch=4", "input.window=32", "hardware.threads=1", "hardware.workers=0", "hardware.precision=float32"]
+    changes = [
+        "schedule.epochs=1",
+        "schedule.batch=4",
+        "input.window=32",
+        "hardware.threads=1",
+        "hardware.workers=0",
+        "hardware.precision=float32",
+    ]
     changes += [f"data.image={image}", f"data.polygons={tmp_path / 'farm.gpkg'}"]
     sets = [part for change in changes for part in ("--set", change)]
     main_ok("train", "own-polygons", *sets, "-o", tmp_path / "model", "-q")
@@ -214,16 +287,23 @@ def test_own_polygons_in_one_command(tmp_path):
 
 
 def test_imagery_that_shows_nothing_is_refused_before_and_after(tmp_path):
-    """NaN everywhere: nothing is learnt from it, and the sentence names the images, not a validation split that is there."""
+    """NaN everywhere: nothing is learnt from it, and the sentence names the images, not a
+    validation split that is there.
+    """
     root = tmp_path / "dark"
     for split, seed in (("train", 0), ("val", 1)):
         one = sample(seed)
-        for what, values, bands in (("images", np.full_like(one.image.values, np.nan, np.float32), BANDS), ("instances", one.instances.ids[None], ("id",))):
+        for what, values, bands in (
+            ("images", np.full_like(one.image.values, np.nan, np.float32), BANDS),
+            ("instances", one.instances.ids[None], ("id",)),
+        ):
             path = root / split / what / f"{split}.tif"
             path.parent.mkdir(parents=True, exist_ok=True)
             with store.create_cog(path, one.image.grid, bands, values.dtype) as sink:
                 sink.write(whole(one.image.grid), values)
-    with pytest.raises(BadInput, match=r"no pixel is both seen and known: their images hold nodata or NaN"):
+    with pytest.raises(
+        BadInput, match=r"no pixel is both seen and known: their images hold nodata or NaN"
+    ):
         training.plan_training(made(root))
     validation = open_samples(made(root))[1]
     with pytest.raises(BadInput, match=r"none of the 1 validation samples shows a valid pixel"):
@@ -231,10 +311,15 @@ def test_imagery_that_shows_nothing_is_refused_before_and_after(tmp_path):
 
 
 def test_the_package_trains_in_one_call(chips, tmp_path):
-    spec = write_recipe(tmp_path / "tiny.toml", made(chips, schedule=Schedule(epochs=1, batch=3), validate=Validate(every=0)))
+    spec = write_recipe(
+        tmp_path / "tiny.toml",
+        made(chips, schedule=Schedule(epochs=1, batch=3), validate=Validate(every=0)),
+    )
     result = selion.train(spec, tmp_path / "one", ["seed=3"])
     assert (result.plan.recipe.seed, result.card.folder) == (3, tmp_path / "one" / "model")
-    report = selion.evaluate({"mine": selion.load_model(result.card.folder)}, result.plan.validation)
+    report = selion.evaluate(
+        {"mine": selion.load_model(result.card.folder)}, result.plan.validation
+    )
     assert report.runs[0].name == "mine"
     with pytest.raises(BadInput, match="was read already"):
         selion.train(result.plan.recipe, tmp_path / "two", ["seed=4"])
@@ -247,17 +332,30 @@ def test_a_run_that_cannot_begin_leaves_the_one_before(chips, tmp_path):
     """--force with a start that is not there: the old checkpoint is still one to go on from."""
     spec = made(chips, schedule=Schedule(epochs=1, batch=3), validate=Validate(every=0))
     training.train_plan(training.plan_training(spec), tmp_path / "run")
-    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    before = {
+        path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()
+    }
     with pytest.raises(UnknownName):
-        training.train_plan(training.plan_training(replace(spec, model=Model(TINY, start_from="no-such-model"))), tmp_path / "run", force=True)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+        training.train_plan(
+            training.plan_training(replace(spec, model=Model(TINY, start_from="no-such-model"))),
+            tmp_path / "run",
+            force=True,
+        )
+    assert {
+        path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()
+    } == before
 
 
 def test_sweeps_are_every_combination():
-    found = sweep.variants("prue", ["schedule.lr=1e-4,1e-3", "recipe=a,b", "loss.weights=[1,2,3],[4,5,6]"])
+    found = sweep.variants(
+        "prue", ["schedule.lr=1e-4,1e-3", "recipe=a,b", "loss.weights=[1,2,3],[4,5,6]"]
+    )
     assert len(found) == 8
     assert found[0].name == "schedule.lr=1e-4, recipe=a, loss.weights=[1,2,3]"
-    assert (found[0].recipe, found[0].changes) == ("a", ("schedule.lr=1e-4", "loss.weights=[1,2,3]"))
+    assert (found[0].recipe, found[0].changes) == (
+        "a",
+        ("schedule.lr=1e-4", "loss.weights=[1,2,3]"),
+    )
     assert len({sweep.folder_name(v) for v in found}) == 8
     for text in ("schedule.lr", "schedule.lr=1", "=1,2"):
         with pytest.raises(BadInput, match=r"wanted is key=a,b"):
@@ -267,7 +365,10 @@ def test_sweeps_are_every_combination():
 
 
 def test_a_sweep_trains_each_and_compares_with_the_first(chips, tmp_path, capsys):
-    spec = write_recipe(tmp_path / "r.toml", made(chips, schedule=Schedule(epochs=1, batch=3), validate=Validate(every=0)))
+    spec = write_recipe(
+        tmp_path / "r.toml",
+        made(chips, schedule=Schedule(epochs=1, batch=3), validate=Validate(every=0)),
+    )
     main_ok("train", spec, "-o", tmp_path / "s", "--sweep", "schedule.lr=1e-4,1e-3")
     said = capsys.readouterr()
     assert said.out.strip() == str(tmp_path / "s" / "sweep.html")
@@ -277,8 +378,12 @@ def test_a_sweep_trains_each_and_compares_with_the_first(chips, tmp_path, capsys
     facts = json.loads((tmp_path / "s" / "sweep.json").read_text())
     assert [f["run"] for f in facts] == ["schedule.lr=1e-4", "schedule.lr=1e-3"]
     before = (tmp_path / "s" / "schedule.lr=1e-3" / "model" / "model.safetensors").read_bytes()
-    main_ok("train", spec, "-o", tmp_path / "s", "--sweep", "schedule.lr=1e-4,1e-3", "--resume", "-q")
-    assert (tmp_path / "s" / "schedule.lr=1e-3" / "model" / "model.safetensors").read_bytes() == before
+    main_ok(
+        "train", spec, "-o", tmp_path / "s", "--sweep", "schedule.lr=1e-4,1e-3", "--resume", "-q"
+    )
+    assert (
+        tmp_path / "s" / "schedule.lr=1e-3" / "model" / "model.safetensors"
+    ).read_bytes() == before
 
 
 def test_the_table_of_a_sweep_finds_a_difference_and_no_difference(tmp_path):
@@ -287,7 +392,9 @@ def test_the_table_of_a_sweep_finds_a_difference_and_no_difference(tmp_path):
 
     def row(name, recall):
         tp = rng.binomial(truth, recall)
-        counts = np.column_stack([tp, truth - tp, truth - tp, 100 * tp, 100 * (truth - tp), np.zeros(50)])
+        counts = np.column_stack(
+            [tp, truth - tp, truth - tp, 100 * tp, 100 * (truth - tp), np.zeros(50)]
+        )
         scores = Scores(tuple(map(str, range(50))), ("",) * 50, counts.astype(float))
         return sweep.SweepRow(sweep.Variant(name, "r", ()), tmp_path, scores, 1.0)
 
@@ -308,7 +415,11 @@ def test_validation_takes_samples_that_are_evenly_spread():
 
 
 def test_a_run_without_validation_says_that_nothing_is_known(tmp_path):
-    spec = made("unused", schedule=Schedule(epochs=1, batch=2), hardware=Hardware("cpu", "float32", threads=1, workers=0))
+    spec = made(
+        "unused",
+        schedule=Schedule(epochs=1, batch=2),
+        hardware=Hardware("cpu", "float32", threads=1, workers=0),
+    )
     plan = training.plan_samples(spec, [sample(k) for k in range(2)])
     assert "no validation split" in " ".join(plan.notes)
     result = training_run.run(plan, tmp_path)
@@ -335,8 +446,13 @@ def photo(path, seed, size=96):
     rng = np.random.default_rng(seed)
     y = np.indices((size, size))[0]
     crop = np.sin(y / (4 + seed % 3) + rng.uniform(0, 6)) > 0.2
-    colour = np.where(crop[..., None], (60, 140, 50), (130, 95, 60)) + rng.normal(0, 12, (size, size, 3))
-    for what, values in (("images", colour.clip(0, 255).astype(np.uint8)), ("masks", crop.astype(np.uint8))):
+    colour = np.where(crop[..., None], (60, 140, 50), (130, 95, 60)) + rng.normal(
+        0, 12, (size, size, 3)
+    )
+    for what, values in (
+        ("images", colour.clip(0, 255).astype(np.uint8)),
+        ("masks", crop.astype(np.uint8)),
+    ):
         place = path / what / f"photo{seed}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(values).save(place)
@@ -373,7 +489,9 @@ def test_photographs_of_crops_are_judged_by_their_pixels(photos, tmp_path, capsy
     assert "object F1" not in said
     facts = json.loads((tmp_path / "out" / "report.json").read_text())
     assert facts["scores"].keys() == {"miou", "pixel_iou", "iou_soil", "iou_crop"}
-    assert facts["scores"]["miou"] == pytest.approx((facts["scores"]["iou_soil"] + facts["scores"]["iou_crop"]) / 2, abs=1e-5)
+    assert facts["scores"]["miou"] == pytest.approx(
+        (facts["scores"]["iou_soil"] + facts["scores"]["iou_crop"]) / 2, abs=1e-5
+    )
     assert facts["scores"]["pixel_iou"] == facts["scores"]["iou_crop"]
     assert facts["scores"]["miou"] > 0.6
     assert facts["intervals"]["miou"]["low"] <= facts["scores"]["miou"] + 1e-5
@@ -392,7 +510,11 @@ def test_the_best_weights_are_those_of_the_metric(photos, tmp_path):
     """With a rate that ruins what was learnt, the last weights are not the best ones."""
     from selion.training.checkpoint import BEST, load_state
 
-    ruin = crops(photos, schedule=Schedule(epochs=6, batch=4, lr=0.3, shape="constant", per="step", keep="best"), validate=Validate(every=1))
+    ruin = crops(
+        photos,
+        schedule=Schedule(epochs=6, batch=4, lr=0.3, shape="constant", per="step", keep="best"),
+        validate=Validate(every=1),
+    )
     plan = training.plan_training(ruin)
     result = training_run.run(plan, tmp_path)
     seen = {e["epoch"]: e["val/miou"] for e in result.trained.history if "val/miou" in e}
@@ -404,8 +526,12 @@ def test_the_best_weights_are_those_of_the_metric(photos, tmp_path):
 
 def test_metrics_that_a_method_does_not_have_are_refused(photos, tmp_path, capsys):
     spec = write_recipe(tmp_path / "crop.toml", crops(photos))
-    assert "'miou' or 'pixel_iou'" in refused(capsys, "train", spec, "--set", "validate.metric=object_f1", "-q")
-    assert "did you mean 'miou'" in refused(capsys, "train", spec, "--set", "validate.metric=mio", "-q")
+    assert "'miou' or 'pixel_iou'" in refused(
+        capsys, "train", spec, "--set", "validate.metric=object_f1", "-q"
+    )
+    assert "did you mean 'miou'" in refused(
+        capsys, "train", spec, "--set", "validate.metric=mio", "-q"
+    )
 
 
 def test_labels_of_other_classes_cannot_be_compared_by_class():
@@ -415,9 +541,13 @@ def test_labels_of_other_classes_cannot_be_compared_by_class():
         inputs, classes = recipe().input.spec(), CROP
 
         def __call__(self, views):
-            return np.tile(np.array([0.9, 0.1], np.float32)[:, None, None], (len(views), 1, 1, 1)) * np.ones((1, 1, *views[0].pixels.shape[1:]), np.float32)
+            return np.tile(
+                np.array([0.9, 0.1], np.float32)[:, None, None], (len(views), 1, 1, 1)
+            ) * np.ones((1, 1, *views[0].pixels.shape[1:]), np.float32)
 
-    with pytest.raises(BadInput, match="toy0 has background, field, boundary, and the model answers soil, crop"):
+    with pytest.raises(
+        BadInput, match="toy0 has background, field, boundary, and the model answers soil, crop"
+    ):
         score_samples(Soil(), [sample(0)], Validate())
 
 
@@ -434,13 +564,17 @@ def test_the_mean_iou_is_that_of_the_referee_and_absent_classes_are_left_out():
         confusions.append(metrics.confusion(truth * (truth != 2) if k < 4 else truth, guess, 4))
     scores = Scores(tuple("abcde"), ("",) * 5, np.zeros((5, 6)), tuple(confusions), "miou")
     assert scores.miou == pytest.approx(metrics.pixel_scores(scores.confusion).mean["iou"])
-    assert scores.of_samples() == pytest.approx([metrics.pixel_scores(c).mean["iou"] for c in confusions])
+    assert scores.of_samples() == pytest.approx(
+        [metrics.pixel_scores(c).mean["iou"] for c in confusions]
+    )
     assert np.isnan(miou_from_counts(np.zeros((1, 6)))).all()
     assert scores.measures == ("miou", "pixel_iou")
 
 
 def test_masks_of_0_and_255_are_explained_and_then_read(photos, tmp_path, capsys):
-    """255 is "not known" here and "crop" to many: nothing is guessed, the sentence says what to write, and that works."""
+    """255 is "not known" here and "crop" to many: nothing is guessed, the sentence says what to
+    write, and that works.
+    """
     from PIL import Image
 
     for path in photos.rglob("*.png"):
@@ -448,10 +582,14 @@ def test_masks_of_0_and_255_are_explained_and_then_read(photos, tmp_path, capsys
         place.parent.mkdir(parents=True, exist_ok=True)
         values = np.asarray(Image.open(path))
         Image.fromarray(values * 255 if values.ndim == 2 else values).save(place)
-    spec = write_recipe(tmp_path / "crop.toml", crops(tmp_path / "p", schedule=Schedule(epochs=1, batch=4)))
+    spec = write_recipe(
+        tmp_path / "crop.toml", crops(tmp_path / "p", schedule=Schedule(epochs=1, batch=4))
+    )
     message = refused(capsys, "train", spec, "--dry-run")
     assert "the masks hold 255, which is read as not known" in message
-    (tmp_path / "p" / "dataset.toml").write_text("classes = 'crop'\nvalues = { '0' = 'soil', '255' = 'crop' }\n")
+    (tmp_path / "p" / "dataset.toml").write_text(
+        "classes = 'crop'\nvalues = { '0' = 'soil', '255' = 'crop' }\n"
+    )
     plan = training.plan_training(training.read_recipe(spec))
     assert "classes soil" in plan.notes[0]
     assert set(np.unique(plan.samples[0].labels.ids)) == {0, 1}

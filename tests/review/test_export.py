@@ -1,4 +1,6 @@
-"""What comes of a review: the corrected table, labels that hold nothing that nobody decided, and a model that learns from them."""
+"""What comes of a review: the corrected table, labels that hold nothing that nobody decided, and a
+model that learns from them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ from selion.review.labels import LabelOptions, known_labels, truths_of
 from selion.store import open_raster
 from train_toys import BANDS, recipe
 
-TINY = {"family": "unet", "encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 8]}
+TINY = {
+    "family": "unet",
+    "encoder": "mobilenet_v2",
+    "encoder_depth": 3,
+    "decoder_channels": [8, 8, 8],
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +71,12 @@ def test_the_corrected_table(folder, tmp_path):
     found, refused = fields.read_fields(done.table), fields.read_fields(done.rejected)
     assert list(refused["id"]) == [ids[1, 1]]
     assert len(found) == 30 - 1 + 1 - 1  # rejected, split, united
-    assert found["review:status"].value_counts().to_dict() == {"undecided": 15, "accepted": 10, "corrected": 3, "unsure": 1}
+    assert found["review:status"].value_counts().to_dict() == {
+        "undecided": 15,
+        "accepted": 10,
+        "corrected": 3,
+        "unsure": 1,
+    }
     rows = found.set_index("id")
     assert rows.loc[ids[4, 2], "review:person"] == "Ben"
     assert rows.loc[ids[2, 2], "review:person"] == "Ada"
@@ -73,14 +85,19 @@ def test_the_corrected_table(folder, tmp_path):
     before = review.find_map(folder).read().set_index("id")
     parts = found[(found["review:status"] == "corrected") & (found["metrics:area"] < 14000)]
     assert len(parts) == 2
-    assert parts["metrics:area"].sum() == pytest.approx(before.loc[ids[3, 0], "metrics:area"], rel=1e-5)
+    assert parts["metrics:area"].sum() == pytest.approx(
+        before.loc[ids[3, 0], "metrics:area"], rel=1e-5
+    )
     assert parts["confidence"].tolist() == pytest.approx([before.loc[ids[3, 0], "confidence"]] * 2)
     both = before.loc[[ids[0, 0], ids[0, 1]]]
     large = rows.loc[[name for name in (ids[0, 0], ids[0, 1]) if name in rows.index]].iloc[0]
-    assert large["confidence"] == pytest.approx(np.average(both["confidence"], weights=both["metrics:area"]), rel=1e-3)
+    assert large["confidence"] == pytest.approx(
+        np.average(both["confidence"], weights=both["metrics:area"]), rel=1e-3
+    )
     untouched = [ids[r, c] for r in range(5) for c in range(4, 6)]
     assert rows.loc[untouched, "metrics:area"].equals(before.loc[untouched, "metrics:area"])
-    assert shapely.coverage_is_valid(found.geometry.to_numpy())  # neighbours have the ends of the line too
+    # neighbours have the ends of the line too
+    assert shapely.coverage_is_valid(found.geometry.to_numpy())
     assert fields.read_origin(done.table).provenance["review"]["people"] == ["Ada", "Ben"]
     assert done.counts == log.state.counts()
     with pytest.raises(OutputExists):
@@ -89,7 +106,9 @@ def test_the_corrected_table(folder, tmp_path):
 
 def test_labels_hold_nothing_that_nobody_decided(folder, tmp_path):
     _, _ids = worked(folder)
-    done = review.export_review(review.find_map(folder), tmp_path / "out", LabelOptions(size=24, val=0.25, around=6))
+    done = review.export_review(
+        review.find_map(folder), tmp_path / "out", LabelOptions(size=24, val=0.25, around=6)
+    )
     data = load_dataset(tmp_path / "out" / "labels")
     assert set(data.splits) == {"train", "val"}
     assert not data.problems
@@ -98,16 +117,21 @@ def test_labels_hold_nothing_that_nobody_decided(folder, tmp_path):
     frame = review.corrected(files.read(), review.replay(files.read(), files.log))
     grid = open_raster(files.image).grid
     truths = truths_of(frame, grid)
-    labels, objects = known_labels(truths, grid, (slice(0, grid.shape[0]), slice(0, grid.shape[1])), LabelOptions(around=6))
+    labels, objects = known_labels(
+        truths, grid, (slice(0, grid.shape[0]), slice(0, grid.shape[1])), LabelOptions(around=6)
+    )
 
     def cell(row, column):
-        return labels.ids[4 + row * CELL : 4 + (row + 1) * CELL, 4 + column * CELL : 4 + (column + 1) * CELL]
+        return labels.ids[
+            4 + row * CELL : 4 + (row + 1) * CELL, 4 + column * CELL : 4 + (column + 1) * CELL
+        ]
 
     assert (cell(1, 4) == 255).all()  # undecided
     assert (cell(2, 1) == 255).all()  # unsure
     assert (cell(1, 1) == 0).all()  # rejected: background
     assert set(np.unique(cell(4, 1))) == {1, 2}
-    assert set(np.unique(cell(0, 0)[:, -1])) == {1, 2}  # united with its neighbour: no boundary between them but at the ends
+    # united with its neighbour: no boundary between them but at the ends
+    assert set(np.unique(cell(0, 0)[:, -1])) == {1, 2}
     assert (cell(0, 0)[4:8, -1] == 1).all()
     assert (cell(3, 0)[4:8, 6] == 2).any()  # split
     assert (labels.ids[4 + 2 * CELL : 4 + 3 * CELL, 0] == 0).all()  # beside decided fields
@@ -163,7 +187,10 @@ def tiny_model(tmp_path_factory):
     spec = recipe(model=training.recipe.Model(TINY))
     network, _ = make_network(spec)
     card = plan_samples(spec, [sample(0)]).card
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in network.state_dict().items()},
+        folder / "model.safetensors",
+    )
     (folder / "model.onnx").write_bytes(b"the graph is not asked for")
     write_card(with_files(card, folder, ("model.onnx", "model.safetensors")), folder / "card.toml")
     return folder
@@ -172,9 +199,25 @@ def tiny_model(tmp_path_factory):
 @pytest.mark.slow
 def test_a_model_learns_from_a_review(folder, tmp_path, tiny_model, capsys):
     worked(folder)
-    steps = ["schedule.epochs=1", "schedule.batch=2", "hardware.threads=1", "hardware.workers=0", "hardware.precision=float32", "validate.method=components"]
+    steps = [
+        "schedule.epochs=1",
+        "schedule.batch=2",
+        "hardware.threads=1",
+        "hardware.workers=0",
+        "hardware.precision=float32",
+        "validate.method=components",
+    ]
     given = [part for step in steps for part in ("--set", step)]
-    asked = ["train", "--from-review", str(folder), "-m", str(tiny_model), "-o", str(tmp_path / "run"), *given]
+    asked = [
+        "train",
+        "--from-review",
+        str(folder),
+        "-m",
+        str(tiny_model),
+        "-o",
+        str(tmp_path / "run"),
+        *given,
+    ]
     main([*asked, "--dry-run"])
     assert "Nothing was written." in capsys.readouterr().err
     assert not (tmp_path / "run").exists()  # nor is it in the way of the run itself
@@ -189,21 +232,37 @@ def test_a_model_learns_from_a_review(folder, tmp_path, tiny_model, capsys):
     spec = training.read_recipe(tmp_path / "run" / "recipe.toml")
     assert spec.model.start_from == str(tiny_model)
     assert spec.data.dataset.endswith("review/labels")
-    before, after = (models.load_model(place, "torch").network.state_dict() for place in (tiny_model, tmp_path / "run" / "model"))
-    moved = [float((after[name].float() - tensor.float()).abs().max()) for name, tensor in before.items() if tensor.ndim > 1]
+    before, after = (
+        models.load_model(place, "torch").network.state_dict()
+        for place in (tiny_model, tmp_path / "run" / "model")
+    )
+    moved = [
+        float((after[name].float() - tensor.float()).abs().max())
+        for name, tensor in before.items()
+        if tensor.ndim > 1
+    ]
     assert max(moved) > 0  # it learned
-    assert np.median(moved) < 0.05  # and went on from there: random weights would differ by far more
+    # and went on from there: random weights would differ by far more
+    assert np.median(moved) < 0.05
 
 
 def test_what_a_review_recipe_takes_from_the_model(tiny_model, tmp_path):
     card = models.read_card(tiny_model)
     made = fitted(training.read_recipe("review"), card, (), tmp_path, 10.0)
-    assert (made.input.bands, made.classes.names, made.model.architecture["encoder"]) == (BANDS, card.classes.names, "mobilenet_v2")
+    assert (made.input.bands, made.classes.names, made.model.architecture["encoder"]) == (
+        BANDS,
+        card.classes.names,
+        "mobilenet_v2",
+    )
     assert (made.window, made.crops.gsd) == (32, None)
-    packaged = fitted(training.read_recipe("review"), models.find_card("fields-s2-2season"), (), tmp_path, 10.0)
+    packaged = fitted(
+        training.read_recipe("review"), models.find_card("fields-s2-2season"), (), tmp_path, 10.0
+    )
     assert (packaged.window, packaged.crops.gsd, packaged.input.window) == (256, (5.0, 5.0), 512)
     assert packaged.schedule.lr == 1e-4
-    ours = fitted(training.read_recipe("review", ["crops.size=64"]), card, ["crops.size=64"], tmp_path, 10.0)
+    ours = fitted(
+        training.read_recipe("review", ["crops.size=64"]), card, ["crops.size=64"], tmp_path, 10.0
+    )
     assert ours.window == 64
     with pytest.raises(BadInput, match="cannot be trained on fields"):
         fitted(training.read_recipe("review"), models.find_card("crops-rgb"), (), tmp_path)
@@ -217,17 +276,34 @@ def refused(capsys, *arguments):
 
 
 def test_status_and_export_on_the_command_line(folder, tmp_path, capsys):
-    assert "which is not known here" in refused(capsys, "train", "--from-review", folder, "-o", tmp_path / "run")
+    assert "which is not known here" in refused(
+        capsys, "train", "--from-review", folder, "-o", tmp_path / "run"
+    )
     worked(folder)
     main(["review", "status", str(folder)])
     said = capsys.readouterr().out
-    assert "14 of 30 fields decided: 15 undecided, 10 accepted, 1 rejected, 3 corrected, 1 unsure." in said
+    assert (
+        "14 of 30 fields decided: 15 undecided, 10 accepted, 1 rejected, 3 corrected, 1 unsure."
+        in said
+    )
     assert "Ben: 1 actions in 0.0 minutes (1 accept)" in said
     main(["review", "status", str(folder), "--json"])
     facts = json.loads(capsys.readouterr().out)
     assert facts["rejected"] == 1
     assert facts["skipped"] == 0
-    main(["review", "export", str(folder / "fields.parquet"), "-o", str(tmp_path / "out"), "--size", "32", "--val", "0"])
+    main(
+        [
+            "review",
+            "export",
+            str(folder / "fields.parquet"),
+            "-o",
+            str(tmp_path / "out"),
+            "--size",
+            "32",
+            "--val",
+            "0",
+        ]
+    )
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "fields.parquet")
     assert load_dataset(tmp_path / "out" / "labels").splits == ("train",)
     assert "--force" in refused(capsys, "review", "export", folder, "-o", tmp_path / "out")

@@ -1,4 +1,6 @@
-"""The log of a review: what counts, who may overwrite what, undo, torn lines, several servers, and replay."""
+"""The log of a review: what counts, who may overwrite what, undo, torn lines, several servers, and
+replay.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +53,17 @@ def a_day(hand):
         hand.act("move", ids[6], [corner, corner + 0.2 * (middle(shape) - corner)]),
     ]
     big = log.state.get(ids[8]).shape
-    touching = max((f for f in log.state.near(big, 1e-7) if f.id != ids[8]), key=lambda f: f.shape.boundary.intersection(big.boundary).length)
-    done.append(hand.act("merge", on={ids[8]: log.state.get(ids[8]).version, touching.id: touching.version}))
+    touching = max(
+        (f for f in log.state.near(big, 1e-7) if f.id != ids[8]),
+        key=lambda f: f.shape.boundary.intersection(big.boundary).length,
+    )
+    done.append(
+        hand.act("merge", on={ids[8]: log.state.get(ids[8]).version, touching.id: touching.version})
+    )
     x0, y0, x1, y1 = log.state.get(ids[1]).shape.bounds
-    done.append(hand.act("add", points=[(x0, y0), (x1, y0), (x1, (y0 + y1) / 2), (x0, (y0 + y1) / 2)]))
+    done.append(
+        hand.act("add", points=[(x0, y0), (x1, y0), (x1, (y0 + y1) / 2), (x0, (y0 + y1) / 2)])
+    )
     done.append(hand.act("accept", ids[14]))
     done.append(hand.act("undo"))
     return done
@@ -65,7 +74,16 @@ def test_a_day_of_work_and_its_replay(folder):
     done = a_day(Hand(log))
     assert all(outcome.done for outcome in done)
     counts = log.state.counts()
-    assert counts == {"total": 21, "decided": 7, "undecided": 13, "accepted": 1, "rejected": 1, "corrected": 4, "unsure": 1, "added": 1}
+    assert counts == {
+        "total": 21,
+        "decided": 7,
+        "undecided": 13,
+        "accepted": 1,
+        "rejected": 1,
+        "corrected": 4,
+        "unsure": 1,
+        "added": 1,
+    }
     files = review.find_map(folder)
     same(review.replay(files.read(), files.log), log.state)
     same(open_log(folder).state, log.state)
@@ -77,13 +95,24 @@ def test_a_day_of_work_and_its_replay(folder):
 
 
 def test_killed_at_any_byte(folder):
-    """Whatever was on the disk when the machine stopped: whole lines count, the torn one is cut, and work goes on."""
+    """Whatever was on the disk when the machine stopped: whole lines count, the torn one is cut,
+    and work goes on.
+    """
     log = open_log(folder)
     a_day(Hand(log))
     data = log.path.read_bytes()
     ends = [k + 1 for k, byte in enumerate(data) if byte == 10]
     frame = review.find_map(folder).read()
-    for cut in sorted({*range(ends[-2] - 2, len(data) + 1, 17), *ends, *(e - 1 for e in ends), 0, 5, *range(ends[1], len(data), 409)}):
+    for cut in sorted(
+        {
+            *range(ends[-2] - 2, len(data) + 1, 17),
+            *ends,
+            *(e - 1 for e in ends),
+            0,
+            5,
+            *range(ends[1], len(data), 409),
+        }
+    ):
         log.path.write_bytes(data[:cut])
         seen = review.replay(frame, log.path)
         again = open_log(folder)
@@ -125,7 +154,11 @@ def test_a_neighbour_that_was_not_on_the_screen_is_not_moved(folder):
     hand, name = Hand(log), log.mapped.ids[7]
     shape = log.state.get(name).shape
     near = [f for f in log.state.near(shape, 1e-7) if f.id != name]
-    corner = np.array(next(p for p in shape.exterior.coords if any(p in set(f.shape.exterior.coords) for f in near)))
+    corner = np.array(
+        next(
+            p for p in shape.exterior.coords if any(p in set(f.shape.exterior.coords) for f in near)
+        )
+    )
     to = corner + 0.2 * (middle(shape) - corner)
     blind = hand.act("move", name, [corner, to], on={name: 0})
     assert not blind.done
@@ -133,13 +166,17 @@ def test_a_neighbour_that_was_not_on_the_screen_is_not_moved(folder):
     seen = hand.act("move", name, [corner, to])
     assert seen.done
     assert len(seen.changed) > 1
-    assert [log.state.get(n).status for n in seen.changed if n != name] == ["undecided"] * (len(seen.changed) - 1)
+    assert [log.state.get(n).status for n in seen.changed if n != name] == ["undecided"] * (
+        len(seen.changed) - 1
+    )
 
 
 def test_sent_twice_is_written_once(folder):
     log = open_log(folder)
     name = log.mapped.ids[0]
-    action = Action("once-1", "split", {name: 0}, "Ada", now(), tuple(across(log.state.get(name).shape)))
+    action = Action(
+        "once-1", "split", {name: 0}, "Ada", now(), tuple(across(log.state.get(name).shape))
+    )
     first, second = log.act(action), log.act(action)
     assert first == second
     assert first.done
@@ -190,7 +227,9 @@ def test_another_map_or_no_log(folder, tmp_path):
         open_log(other)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write everywhere")
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="the superuser may write everywhere"
+)
 def test_a_folder_that_takes_nothing(folder):
     folder.chmod(0o500)
     try:
@@ -205,7 +244,11 @@ def test_a_full_disk_leaves_no_half_line(folder, monkeypatch):
     before = log.path.read_bytes()
 
     def full(file, data):
-        return real(file, data[:20]) if len(data) > 20 else (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        return (
+            real(file, data[:20])
+            if len(data) > 20
+            else (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
 
     real = os.write
     monkeypatch.setattr("selion.review.log.os.write", full)
@@ -218,14 +261,28 @@ def test_a_full_disk_leaves_no_half_line(folder, monkeypatch):
 
 
 junk = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("split") | st.just(10**400),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.just("split")
+    | st.just(10**400),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.dictionaries(st.sampled_from(["id", "kind", "on", "points", "person", "undo", "seconds", "x"]), junk, max_size=7))
+@given(
+    st.dictionaries(
+        st.sampled_from(["id", "kind", "on", "points", "person", "undo", "seconds", "x"]),
+        junk,
+        max_size=7,
+    )
+)
 def test_no_table_breaks_the_reading_of_actions(table):
     try:
         action = read_action(table, now())
@@ -243,10 +300,18 @@ def test_no_line_breaks_the_log(line):
     assert parse_line(line) is None or isinstance(parse_line(line), Action)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 30), st.sampled_from(["accept", "reject", "split", "merge", "move", "insert", "drop", "undo"]), st.integers(0, 99)),
+        st.tuples(
+            st.integers(0, 30),
+            st.sampled_from(
+                ["accept", "reject", "split", "merge", "move", "insert", "drop", "undo"]
+            ),
+            st.integers(0, 99),
+        ),
         max_size=14,
     )
 )
@@ -257,14 +322,33 @@ def test_whatever_people_do_the_map_stays_sound_and_replays(folder, deeds):
     log = open_log(folder)
     hands = [Hand(log), Hand(log, "Ben")]
     for number, kind, draw in deeds:
-        live = [f for f in (log.state.get(n) for n in [*log.mapped.ids, *(n for n in log.state.changed if n not in log.mapped.ids)]) if f and f.there]
+        live = [
+            f
+            for f in (
+                log.state.get(n)
+                for n in [
+                    *log.mapped.ids,
+                    *(n for n in log.state.changed if n not in log.mapped.ids),
+                ]
+            )
+            if f and f.there
+        ]
         one = live[number % len(live)]
         corners = np.array(one.shape.exterior.coords)[:-1]
         a, b = corners[draw % len(corners)], corners[(draw + 1) % len(corners)]
         to = a + 0.15 * (middle(one.shape) - a)
         near = [f for f in log.state.near(one.shape, 1e-7) if f.id != one.id]
-        points = {"split": across(one.shape, 0.1), "move": [a, to], "insert": [a, b, (b + to) / 2], "drop": [a]}.get(kind, ())
-        on = {one.id: one.version, near[draw % len(near)].id: near[draw % len(near)].version} if kind == "merge" and near else None
+        points = {
+            "split": across(one.shape, 0.1),
+            "move": [a, to],
+            "insert": [a, b, (b + to) / 2],
+            "drop": [a],
+        }.get(kind, ())
+        on = (
+            {one.id: one.version, near[draw % len(near)].id: near[draw % len(near)].version}
+            if kind == "merge" and near
+            else None
+        )
         try:
             hands[draw % 2].act(kind, "" if kind == "undo" else one.id, points, on)
         except BadInput:
@@ -272,8 +356,14 @@ def test_whatever_people_do_the_map_stays_sound_and_replays(folder, deeds):
     state = review.replay(review.find_map(folder).read(), log.path)
     same(state, log.state)
     assert state.skipped == 0
-    there = [f.shape for f in (state.get(n) for n in {*log.mapped.ids, *state.changed}) if f and f.there]
+    there = [
+        f.shape for f in (state.get(n) for n in {*log.mapped.ids, *state.changed}) if f and f.there
+    ]
     assert shapely.is_valid(there).all()
     tree = shapely.STRtree(there)
     one, other = tree.query(there, predicate="overlaps")
-    assert all(there[i].intersection(there[j]).area < 1e-4 * min(there[i].area, there[j].area) for i, j in zip(one, other, strict=True) if i < j)
+    assert all(
+        there[i].intersection(there[j]).area < 1e-4 * min(there[i].area, there[j].area)
+        for i, j in zip(one, other, strict=True)
+        if i < j
+    )

@@ -1,4 +1,6 @@
-"""Ray: one that is started here, a cluster of two nodes of which one is killed, and a cluster's address."""
+"""Ray: one that is started here, a cluster of two nodes of which one is killed, and a cluster's
+address.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from selion import store
 from selion.errors import BadInput, MissingExtra
 from selion.grid import whole
 from selion.pipeline.probabilities import RunReport, score_blocks, write_scores
-from selion.prediction import BlockJournal, JournalSource, PredictOptions, StripWork, plan, run_blocks
+from selion.prediction import (
+    BlockJournal,
+    JournalSource,
+    PredictOptions,
+    StripWork,
+    plan,
+    run_blocks,
+)
 from selion.runners import RunnerOptions, Serial, open_runner
 from selion.runners.cluster import Cluster
 from strip_toys import Slow, dying, image
@@ -26,7 +35,12 @@ from strip_toys import Slow, dying, image
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra 'cluster')")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning",
+        "ignore::FutureWarning",
+        "ignore::ResourceWarning",
+        "ignore::pytest.PytestUnraisableExceptionWarning",
+    ),
 ]
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -35,7 +49,9 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": F
 
 @pytest.fixture(scope="module")
 def far():
-    """An object store that is there before the nodes are: they have its keys from their environment."""
+    """An object store that is there before the nodes are: they have its keys from their
+    environment.
+    """
     pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
     from faulty_store import FaultyStore
 
@@ -52,7 +68,9 @@ def _settings(far):
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_health_check_period_ms", "500")
         patch.setenv("RAY_health_check_failure_threshold", "3")
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])))
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+        )
         yield
 
 
@@ -91,7 +109,13 @@ def truth(tmp_path_factory):
 
 def work(folder, pause=0.0):
     decided = plan(image(), Toy(), PredictOptions(block=100))
-    return StripWork(image(), decided, BlockJournal(folder, decided.key), partial(Slow, pause=pause) if pause else Toy, Toy())
+    return StripWork(
+        image(),
+        decided,
+        BlockJournal(folder, decided.key),
+        partial(Slow, pause=pause) if pause else Toy,
+        Toy(),
+    )
 
 
 def blocks(folder):
@@ -120,7 +144,9 @@ def test_two_nodes_of_which_one_is_killed_come_to_the_same_bytes(cluster, truth,
         assert blocks(tmp_path / "cluster") == truth
 
 
-def test_ray_client_comes_to_the_same_bytes_though_a_worker_dies_and_paths_are_relative(cluster, truth, tmp_path, monkeypatch):
+def test_ray_client_comes_to_the_same_bytes_though_a_worker_dies_and_paths_are_relative(
+    cluster, truth, tmp_path, monkeypatch
+):
     monkeypatch.setattr("selion.runners.cluster.CLIENT", cluster.door)
     monkeypatch.chdir(tmp_path)
     mark = tmp_path / "die"
@@ -136,9 +162,13 @@ def test_ray_client_comes_to_the_same_bytes_though_a_worker_dies_and_paths_are_r
 
 def test_image_journal_and_output_on_an_object_store_need_no_shared_disk(cluster, far, tmp_path):
     here = image()
-    with store.create_cog(tmp_path / "image.tif", here.grid, here.bands, "uint16", block=128) as sink:
+    with store.create_cog(
+        tmp_path / "image.tif", here.grid, here.bands, "uint16", block=128
+    ) as sink:
         sink.write(whole(here.grid), here.read(whole(here.grid)).values)
-    address = store.ObjectFolder("s3://bucket").upload(tmp_path / "image.tif", "image.tif", force=True)
+    address = store.ObjectFolder("s3://bucket").upload(
+        tmp_path / "image.tif", "image.tif", force=True
+    )
 
     def job(place, journal, load=Toy):
         source = store.open_raster(place)
@@ -158,10 +188,23 @@ def test_image_journal_and_output_on_an_object_store_need_no_shared_disk(cluster
     assert not mark.exists(), "a worker was killed"
     assert report.aside == []
     assert far.asked["503"] == 2
-    assert {name: store.ObjectFolder("s3://bucket/run/journal").get(name) for name in blocks(tmp_path / "alone")} == blocks(tmp_path / "alone")
-    write_scores(JournalSource(alone.journal, alone.plan), tmp_path / "near.tif", {}, report, force=False, on_step=lambda *_: None)
+    assert {
+        name: store.ObjectFolder("s3://bucket/run/journal").get(name)
+        for name in blocks(tmp_path / "alone")
+    } == blocks(tmp_path / "alone")
+    write_scores(
+        JournalSource(alone.journal, alone.plan),
+        tmp_path / "near.tif",
+        {},
+        report,
+        force=False,
+        on_step=lambda *_: None,
+    )
     store.ObjectFolder("s3://bucket/maps").upload(tmp_path / "far.tif", "far.tif", force=True)
-    assert store.ObjectFolder("s3://bucket/maps").get("far.tif") == (tmp_path / "near.tif").read_bytes()
+    assert (
+        store.ObjectFolder("s3://bucket/maps").get("far.tif")
+        == (tmp_path / "near.tif").read_bytes()
+    )
 
 
 def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch):
@@ -172,7 +215,10 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch):
         raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray does
 
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(BadInput, match="use --runner processes"), open_runner(RunnerOptions("ray", 2)):
+    with (
+        pytest.raises(BadInput, match="use --runner processes"),
+        open_runner(RunnerOptions("ray", 2)),
+    ):
         pass
     assert len(tried) == 2
 
@@ -183,7 +229,10 @@ def test_ray_client_without_grpc_names_the_line_that_brings_it(monkeypatch):
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr("selion.runners.cluster._knock", lambda *_: None)
-    with pytest.raises(MissingExtra, match=r"pip install 'ray\[client\]'"), open_runner(RunnerOptions("ray://127.0.0.1:10001")):
+    with (
+        pytest.raises(MissingExtra, match=r"pip install 'ray\[client\]'"),
+        open_runner(RunnerOptions("ray://127.0.0.1:10001")),
+    ):
         pass
 
 
@@ -191,7 +240,12 @@ def test_a_connection_that_is_lost_ends_the_run_in_one_sentence():
     def gone(*_, **__):
         raise ConnectionError("Client is shutting down.")
 
-    away = SimpleNamespace(cluster_resources=lambda: {"CPU": 1}, remote=lambda **_: lambda function: SimpleNamespace(remote=lambda *_: object()), wait=gone, cancel=gone)
+    away = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 1},
+        remote=lambda **_: lambda function: SimpleNamespace(remote=lambda *_: object()),
+        wait=gone,
+        cancel=gone,
+    )
     with pytest.raises(BadInput, match="finished blocks are kept"):
         list(Cluster(away, None, 1, "cluster")(len, ["a"]))
 
@@ -199,11 +253,17 @@ def test_a_connection_that_is_lost_ends_the_run_in_one_sentence():
 def test_a_door_behind_which_is_no_ray_is_one_sentence_at_once():
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
-        with pytest.raises(BadInput, match="what listens there is not Ray"), open_runner(RunnerOptions(f"ray://127.0.0.1:{server.server_port}")):
+        with (
+            pytest.raises(BadInput, match="what listens there is not Ray"),
+            open_runner(RunnerOptions(f"ray://127.0.0.1:{server.server_port}")),
+        ):
             pass
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1", "nowhere.invalid:6379"])
 def test_an_address_without_a_cluster_is_one_sentence(address):
-    with pytest.raises(BadInput, match="There is no Ray cluster at"), open_runner(RunnerOptions(f"ray://{address}")):
+    with (
+        pytest.raises(BadInput, match="There is no Ray cluster at"),
+        open_runner(RunnerOptions(f"ray://{address}")),
+    ):
         pass

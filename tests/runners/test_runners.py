@@ -34,7 +34,9 @@ def runner(request, crew):
 def test_all_blocks_come_back_once_and_in_order_if_wanted(runner):
     found = list(runner(double, range(20)))
     assert sorted(done.number for done in found) == list(range(20))
-    assert all(done.result == 2 * done.block and done.error is None and done.tries == 1 for done in found)
+    assert all(
+        done.result == 2 * done.block and done.error is None and done.tries == 1 for done in found
+    )
     assert list(in_order(runner)(double, iter(range(7)))) == [0, 2, 4, 6, 8, 10, 12]
     assert list(runner(double, [])) == []
 
@@ -51,7 +53,9 @@ def test_a_poisoned_block_is_set_aside_after_three_tries_and_the_rest_is_done(ru
 
 def test_what_fails_once_is_done_the_second_time(runner, tmp_path):
     found = list(runner(SecondTime(tmp_path), range(4)))
-    assert sorted((done.block, done.result, done.tries) for done in found) == [(k, k, 2) for k in range(4)]
+    assert sorted((done.block, done.result, done.tries) for done in found) == [
+        (k, k, 2) for k in range(4)
+    ]
 
 
 def test_an_error_of_the_whole_run_ends_it_at_once(runner):
@@ -87,7 +91,10 @@ def test_workers_killed_while_they_wait_are_replaced(crew):
 
 
 def test_workers_share_the_cores(crew):
-    assert {done.result[2] for done in crew(moody, list("ab"))} <= {"1", os.environ.get("OMP_NUM_THREADS")}
+    assert {done.result[2] for done in crew(moody, list("ab"))} <= {
+        "1",
+        os.environ.get("OMP_NUM_THREADS"),
+    }
     cores = RunnerOptions("processes", 1).share
     assert RunnerOptions("processes", 2).share == max(cores // 2, 1)
     assert RunnerOptions("processes", 2, 3).share == 3
@@ -112,8 +119,10 @@ def test_blocks_are_taken_only_as_workers_are_free(runner):
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     code = (
-        f"import sys, time\nsys.path.insert(0, {str(TESTS)!r})\nfrom runner_toys import moody\nfrom selion.runners.processes import Processes\n"
-        "if __name__ == '__main__':\n    run = Processes(1, 1)\n    print(next(run(moody, ['a'])).result[1], flush=True)\n    time.sleep(60)\n"
+        f"import sys, time\nsys.path.insert(0, {str(TESTS)!r})\nfrom runner_toys import moody\n"
+        "from selion.runners.processes import Processes\n"
+        "if __name__ == '__main__':\n    run = Processes(1, 1)\n"
+        "    print(next(run(moody, ['a'])).result[1], flush=True)\n    time.sleep(60)\n"
     )
     script = tmp_path / "driver.py"
     script.write_text(code)
@@ -151,5 +160,8 @@ def test_wrong_names_and_numbers_are_one_sentence():
 
 def test_ray_that_is_not_installed_is_one_sentence(monkeypatch):
     monkeypatch.setattr("selion.extras.available", lambda module: False)
-    with pytest.raises(MissingExtra, match=r"selion\[cluster\]"), open_runner(RunnerOptions("ray", 2)):
+    with (
+        pytest.raises(MissingExtra, match=r"selion\[cluster\]"),
+        open_runner(RunnerOptions("ray", 2)),
+    ):
         pass

@@ -15,7 +15,17 @@ from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
 from selion.grid import whole
 from selion.imagery.providers import find_provider
 from selion.imagery.season import days_of
-from selion.simulation.archive import BANDS, CLEAR, FAULTS, LAYOUTS, ArchiveOptions, ArchiveSeason, read_archive, simulate_archive, tiles_of
+from selion.simulation.archive import (
+    BANDS,
+    CLEAR,
+    FAULTS,
+    LAYOUTS,
+    ArchiveOptions,
+    ArchiveSeason,
+    read_archive,
+    simulate_archive,
+    tiles_of,
+)
 from selion.simulation.archive.footprint import cut
 from selion.simulation.archive.layouts import NUMBERS
 from selion.simulation.archive.passes import default_seasons, draw_days, parse_baseline
@@ -56,7 +66,9 @@ def season_of(archive, item):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    return simulate_archive(tmp_path_factory.mktemp("a") / "archive", seed=3, n_dates=4, wrong_flags=0.5, cirrus=0.1)
+    return simulate_archive(
+        tmp_path_factory.mktemp("a") / "archive", seed=3, n_dates=4, wrong_flags=0.5, cirrus=0.1
+    )
 
 
 def test_where_the_classification_says_clear_the_numbers_are_the_truth(archive):
@@ -65,7 +77,9 @@ def test_where_the_classification_says_clear_the_numbers_are_the_truth(archive):
         numbers, scl = pixels(archive, item)
         truth = read(archive.truth.tiles[tile_of(archive, item), season_of(archive, item)])
         seen = np.isin(scl, CLEAR)
-        np.testing.assert_array_equal(numbers[:, seen], truth[:, seen] + archive.offsets[item["id"]])
+        np.testing.assert_array_equal(
+            numbers[:, seen], truth[:, seen] + archive.offsets[item["id"]]
+        )
         clear += seen.sum()
     assert clear > 0.2 * len(archive.items) * 264**2
 
@@ -73,7 +87,9 @@ def test_where_the_classification_says_clear_the_numbers_are_the_truth(archive):
 def test_the_truth_counts_the_clear_views(archive):
     counts = {key: np.zeros(read(path).shape[1:], int) for key, path in archive.truth.clear.items()}
     for item in archive.items:
-        counts[tile_of(archive, item), season_of(archive, item)] += np.isin(read(files(archive, item)["scl"])[0], CLEAR)
+        counts[tile_of(archive, item), season_of(archive, item)] += np.isin(
+            read(files(archive, item)["scl"])[0], CLEAR
+        )
     for key, path in archive.truth.clear.items():
         np.testing.assert_array_equal(read(path)[0], counts[key])
 
@@ -85,7 +101,9 @@ def test_a_composite_without_the_classification_is_visibly_wrong(archive):
     for item in archive.items:
         if tile_of(archive, item) == tile and season_of(archive, item) == "window_a":
             numbers, scl = pixels(archive, item)
-            stack.append(np.where(numbers > 0, numbers.astype(float) - archive.offsets[item["id"]], np.nan))
+            stack.append(
+                np.where(numbers > 0, numbers.astype(float) - archive.offsets[item["id"]], np.nan)
+            )
             clear.append(np.isin(scl, CLEAR))
     stack, clear = np.array(stack), np.array(clear)[:, None]
     naive = np.nanmean(stack, 0)
@@ -100,7 +118,9 @@ def test_clouds_are_bright_and_shadows_dark(archive):
     bright, dark = [], []
     for item in archive.items:
         numbers, scl = pixels(archive, item)
-        truth = read(archive.truth.tiles[tile_of(archive, item), season_of(archive, item)]).astype(int)
+        truth = read(archive.truth.tiles[tile_of(archive, item), season_of(archive, item)]).astype(
+            int
+        )
         off = numbers.astype(int) - archive.offsets[item["id"]] - truth
         bright.append(off[:, scl == 9].ravel())
         dark.append(off[:, scl == 3].ravel())
@@ -120,12 +140,24 @@ def test_two_tiles_of_one_pass_agree_where_they_overlap(archive):
     for group in groups.values():
         for one, other in pairwise(group):
             a, b = archive.tiles[tile_of(archive, one)], archive.tiles[tile_of(archive, other)]
-            down, across = round((a.transform.f - b.transform.f) / 10), round((b.transform.c - a.transform.c) / 10)
+            down, across = (
+                round((a.transform.f - b.transform.f) / 10),
+                round((b.transform.c - a.transform.c) / 10),
+            )
             left, _ = pixels(archive, one)
             right, _ = pixels(archive, other)
-            rows = slice(max(down, 0), min(264, 264 + down)), slice(max(-down, 0), min(264, 264 - down))
-            columns = slice(max(across, 0), min(264, 264 + across)), slice(max(-across, 0), min(264, 264 - across))
-            here, there = left[:, rows[0], columns[0]].astype(int), right[:, rows[1], columns[1]].astype(int)
+            rows = (
+                slice(max(down, 0), min(264, 264 + down)),
+                slice(max(-down, 0), min(264, 264 - down)),
+            )
+            columns = (
+                slice(max(across, 0), min(264, 264 + across)),
+                slice(max(-across, 0), min(264, 264 - across)),
+            )
+            here, there = (
+                left[:, rows[0], columns[0]].astype(int),
+                right[:, rows[1], columns[1]].astype(int),
+            )
             np.testing.assert_allclose(here, there, atol=1)
             compared += here.size
     assert compared > 10_000
@@ -137,12 +169,16 @@ def test_the_truth_of_the_tiles_is_that_of_the_world(archive):
     for tile, grid in archive.tiles.items():
         rows, columns = np.meshgrid(np.arange(5, 259, 9), np.arange(5, 259, 9))
         x, y = grid.transform * (columns + 0.5, rows + 0.5)
-        x, y = Transformer.from_crs(str(grid.crs), str(world.grid.crs), always_xy=True).transform(x, y)
+        x, y = Transformer.from_crs(str(grid.crs), str(world.grid.crs), always_xy=True).transform(
+            x, y
+        )
         u, v = ~world.grid.transform * (x, y)
         u, v = u - 0.5, v - 0.5
         c, r = np.floor(u).astype(int), np.floor(v).astype(int)
         s, t = u - c, v - r
-        wanted = (1 - t) * ((1 - s) * values[:, r, c] + s * values[:, r, c + 1]) + t * ((1 - s) * values[:, r + 1, c] + s * values[:, r + 1, c + 1])
+        wanted = (1 - t) * ((1 - s) * values[:, r, c] + s * values[:, r, c + 1]) + t * (
+            (1 - s) * values[:, r + 1, c] + s * values[:, r + 1, c + 1]
+        )
         found = read(archive.truth.tiles[tile, "window_a"])[:, rows, columns]
         np.testing.assert_allclose(found, wanted, atol=0.52)
 
@@ -164,13 +200,20 @@ def test_footprint_and_cloud_cover_tell_what_the_pixels_show(archive):
         _, scl = pixels(archive, item)
         grid = archive.tiles[tile_of(archive, item)]
         to_utm = Transformer.from_crs("EPSG:4326", str(grid.crs), always_xy=True)
-        outline = shapely.transform(shapely.geometry.shape(item["geometry"]), lambda xy, t=to_utm: np.stack(t.transform(*xy.T), 1))
+        outline = shapely.transform(
+            shapely.geometry.shape(item["geometry"]),
+            lambda xy, t=to_utm: np.stack(t.transform(*xy.T), 1),
+        )
         share = outline.area / (264 * 10) ** 2
         assert share == pytest.approx(np.mean(scl > 0), abs=0.03)
         partial += share < 0.9
         seen = scl > 0
-        assert item["properties"]["eo:cloud_cover"] == pytest.approx(100 * np.isin(scl, (8, 9, 10))[seen].mean(), abs=1e-3)
-        assert item["bbox"] == pytest.approx(shapely.geometry.shape(item["geometry"]).bounds, abs=1e-6)
+        assert item["properties"]["eo:cloud_cover"] == pytest.approx(
+            100 * np.isin(scl, (8, 9, 10))[seen].mean(), abs=1e-3
+        )
+        assert item["bbox"] == pytest.approx(
+            shapely.geometry.shape(item["geometry"]).bounds, abs=1e-6
+        )
     assert partial >= 3
 
 
@@ -185,11 +228,25 @@ def test_fields_of_the_truth(archive):
 def test_an_archive_is_read_again(archive):
     again = read_archive(archive.folder)
     assert again.items == archive.items
-    for name in ("options", "seasons", "tiles", "world", "truth", "bbox", "offsets", "broken", "centre", "collection"):
+    for name in (
+        "options",
+        "seasons",
+        "tiles",
+        "world",
+        "truth",
+        "bbox",
+        "offsets",
+        "broken",
+        "centre",
+        "collection",
+    ):
         assert getattr(again, name) == getattr(archive, name), name
     assert json.loads(json.dumps(again.area)) == json.loads(json.dumps(archive.area))
     at = archive.items_at("https://example.org/cogs/")
-    assert at[0]["assets"]["red"]["href"] == f"https://example.org/cogs/{archive.items[0]['assets']['red']['href']}"
+    assert (
+        at[0]["assets"]["red"]["href"]
+        == f"https://example.org/cogs/{archive.items[0]['assets']['red']['href']}"
+    )
 
 
 def test_no_archive_is_a_sentence(tmp_path):
@@ -201,21 +258,38 @@ def test_no_archive_is_a_sentence(tmp_path):
 
 
 def test_earth_search_flags(archive):
-    """Half of the new items are said wrongly, to both sides; pixels, not flags, decide the offset."""
-    new = [item for item in archive.items if item["properties"]["s2:processing_baseline"] == "05.11"]
-    old = [item for item in archive.items if item["properties"]["s2:processing_baseline"] == "03.01"]
+    """Half of the new items are said wrongly, to both sides; pixels, not flags, decide the
+    offset.
+    """
+    new = [
+        item for item in archive.items if item["properties"]["s2:processing_baseline"] == "05.11"
+    ]
+    old = [
+        item for item in archive.items if item["properties"]["s2:processing_baseline"] == "03.01"
+    ]
     assert new
     assert old
-    assert all(archive.offsets[item["id"]] == 0 and item["properties"]["earthsearch:boa_offset_applied"] is False for item in old)
-    honest = [item["properties"]["earthsearch:boa_offset_applied"] is (archive.offsets[item["id"]] == 0) for item in new]
+    assert all(
+        archive.offsets[item["id"]] == 0
+        and item["properties"]["earthsearch:boa_offset_applied"] is False
+        for item in old
+    )
+    honest = [
+        item["properties"]["earthsearch:boa_offset_applied"] is (archive.offsets[item["id"]] == 0)
+        for item in new
+    ]
     assert 0 < sum(honest) < len(new)
-    assert {archive.offsets[item["id"]] for item, said in zip(new, honest, strict=True) if not said} == {0, 1000}
+    assert {
+        archive.offsets[item["id"]] for item, said in zip(new, honest, strict=True) if not said
+    } == {0, 1000}
     assert {item["assets"]["red"]["raster:bands"][0]["offset"] for item in new} == {-0.1}
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
 def provided(request, tmp_path_factory):
-    return simulate_archive(tmp_path_factory.mktemp("p") / "archive", seed=5, layout=request.param, orbits=1, **ONE)
+    return simulate_archive(
+        tmp_path_factory.mktemp("p") / "archive", seed=5, layout=request.param, orbits=1, **ONE
+    )
 
 
 def test_items_are_read_as_the_provider_s(provided):
@@ -238,7 +312,10 @@ def test_numbers_hold_the_offset_of_their_baseline(provided):
     wanted = 0 if provided.options.layout == "earth-search" else 1000
     for item in provided.items:
         said = item["properties"]
-        new = parse_baseline(said.get("s2:processing_baseline") or said["processing:version"]) >= (4, 0)
+        new = parse_baseline(said.get("s2:processing_baseline") or said["processing:version"]) >= (
+            4,
+            0,
+        )
         assert provided.offsets[item["id"]] == wanted * new
 
 
@@ -250,7 +327,12 @@ def test_pystac_reads_the_static_catalogue(provided):
     assert set(found) == {item["id"] for item in provided.items}
     item = next(iter(found.values()))
     asset = item.assets[LAYOUTS[provided.options.layout].assets["red"]]
-    assert store.open_raster(asset.get_absolute_href()).grid == provided.tiles[tile_of(provided, item.to_dict(include_self_link=False, transform_hrefs=False))]
+    assert (
+        store.open_raster(asset.get_absolute_href()).grid
+        == provided.tiles[
+            tile_of(provided, item.to_dict(include_self_link=False, transform_hrefs=False))
+        ]
+    )
     start, end = collection.extent.temporal.intervals[0]
     assert start == min(i.datetime for i in found.values())
     assert end == max(i.datetime for i in found.values())
@@ -258,11 +340,21 @@ def test_pystac_reads_the_static_catalogue(provided):
 
 @pytest.mark.parametrize("layout", ["earth-search-c1", "cdse"])
 def test_declared_offsets_can_be_wrong_where_there_is_no_flag(tmp_path, layout):
-    made = simulate_archive(tmp_path / "a", seed=1, layout=layout, wrong_flags=1.0, baselines=("05.11",), orbits=1, **ONE)
+    made = simulate_archive(
+        tmp_path / "a",
+        seed=1,
+        layout=layout,
+        wrong_flags=1.0,
+        baselines=("05.11",),
+        orbits=1,
+        **ONE,
+    )
     pairs = set()
     for item in made.items:
         asset = item["assets"][LAYOUTS[layout].assets["red"]]
-        declared = asset["raster:offset"] if layout == "cdse" else asset["raster:bands"][0]["offset"]
+        declared = (
+            asset["raster:offset"] if layout == "cdse" else asset["raster:bands"][0]["offset"]
+        )
         pairs.add((declared, made.offsets[item["id"]]))
     assert pairs == {(-0.1, 0), (0.0, 1000)}
 
@@ -279,10 +371,12 @@ def test_earth_search_can_keep_and_say_so(tmp_path):
 @pytest.mark.parametrize(
     ("longitude", "latitude", "name", "epsg", "left", "top"),
     [
-        (48.68, 18.48, "39QTA", 32639, 199980, 2100000),  # geotransform of S2A_39QTA_20230628_0_L2A on Earth Search
+        # geotransform of S2A_39QTA_20230628_0_L2A on Earth Search
+        (48.68, 18.48, "39QTA", 32639, 199980, 2100000),
         (4.9, 52.37, "31UFU", 32631, 600000, 5900040),
         (-48.1, -1.4, "22MHD", 32722, None, None),  # footprint of S2B_22MHD_20230912_0_L2A
-        (11.0, 46.5, "32TPS", 32632, 600000, 5200020),  # geotransform of a product of 2021-06-27 over 32632
+        # geotransform of a product of 2021-06-27 over 32632
+        (11.0, 46.5, "32TPS", 32632, 600000, 5200020),
     ],
 )
 def test_tiles_of_the_real_size_are_the_real_ones(longitude, latitude, name, epsg, left, top):
@@ -295,14 +389,21 @@ def test_tiles_of_the_real_size_are_the_real_ones(longitude, latitude, name, eps
 def test_a_real_tile_of_the_far_south():
     """S2B_MSIL2A_20191228T210519_R071_T01CCV lies at 300000, 2000020 in EPSG:32701."""
     tile = TileLattice(10980, 10.0).tile((1, False, 3, -81))
-    assert (tile.name, tile.epsg, tile.grid.transform.c, tile.grid.transform.f) == ("01CCV", 32701, 300000, 2000020)
+    assert (tile.name, tile.epsg, tile.grid.transform.c, tile.grid.transform.f) == (
+        "01CCV",
+        32701,
+        300000,
+        2000020,
+    )
 
 
 @given(st.floats(-179.9, 179.9), st.floats(-78, 82), st.sampled_from([96, 264, 1024, 10980]))
 @settings(max_examples=25, deadline=None)
 def test_tiles_cover_the_area_and_overlap_by_a_tenth(longitude, latitude, size):
     lattice = TileLattice(size, 10.0)
-    points = area_points((longitude, latitude), (1.3 * lattice.edge, 1.3 * lattice.edge), lattice.edge / 6)
+    points = area_points(
+        (longitude, latitude), (1.3 * lattice.edge, 1.3 * lattice.edge), lattice.edge / 6
+    )
     tiles = tiles_of(lattice, *points)
     inside = np.zeros(len(points[0]), int)
     for tile in tiles:
@@ -319,7 +420,10 @@ def test_without_a_size_the_area_lies_on_four_tiles(centre):
     lattice = TileLattice(264, 10.0)
     corner = corner_of(lattice, centre)
     assert np.allclose(corner, centre, atol=0.03)
-    assert len(tiles_of(lattice, *area_points(corner, (1.1 * lattice.edge,) * 2, lattice.edge / 6))) == 4
+    assert (
+        len(tiles_of(lattice, *area_points(corner, (1.1 * lattice.edge,) * 2, lattice.edge / 6)))
+        == 4
+    )
 
 
 @given(st.floats(-180, 180), st.integers(1, 60))
@@ -342,22 +446,38 @@ def check_truth(made):
 
 
 def agreement(made, one, other):
-    """Largest-scale agreement of two tiles of different zones: correlation of their near infrared at the same places."""
+    """Largest-scale agreement of two tiles of different zones: correlation of their near infrared
+    at the same places.
+    """
     a, b = made.tiles[one], made.tiles[other]
-    rows, columns = (index.ravel() for index in np.meshgrid(np.arange(96), np.arange(96), indexing="ij"))
+    rows, columns = (
+        index.ravel() for index in np.meshgrid(np.arange(96), np.arange(96), indexing="ij")
+    )
     x, y = a.transform * (columns + 0.5, rows + 0.5)
-    u, v = ~b.transform * tuple(np.array(Transformer.from_crs(str(a.crs), str(b.crs), always_xy=True).transform(x, y)))
+    u, v = ~b.transform * tuple(
+        np.array(Transformer.from_crs(str(a.crs), str(b.crs), always_xy=True).transform(x, y))
+    )
     u, v = np.floor(u).astype(int), np.floor(v).astype(int)
     inside = (u >= 0) & (u < 96) & (v >= 0) & (v < 96)
-    left, right = read(made.truth.tiles[one, "window_a"])[3], read(made.truth.tiles[other, "window_a"])[3]
-    return inside.sum(), np.corrcoef(left[rows[inside], columns[inside]], right[v[inside], u[inside]])[0, 1]
+    left, right = (
+        read(made.truth.tiles[one, "window_a"])[3],
+        read(made.truth.tiles[other, "window_a"])[3],
+    )
+    return inside.sum(), np.corrcoef(
+        left[rows[inside], columns[inside]], right[v[inside], u[inside]]
+    )[0, 1]
 
 
 def test_two_zones(tmp_path):
     made = simulate_archive(tmp_path / "a", seed=2, centre=(12.0, 50.0), clouds=(0.1, 0.2), **SMALL)
     assert {tile[:2] for tile in made.tiles} == {"32", "33"}
     assert made.centre[0] == 12.0
-    pairs = [agreement(made, one, other) for one in made.tiles for other in made.tiles if one[:2] == "32" and other[:2] == "33"]
+    pairs = [
+        agreement(made, one, other)
+        for one in made.tiles
+        for other in made.tiles
+        if one[:2] == "32" and other[:2] == "33"
+    ]
     shared = [(count, alike) for count, alike in pairs if count > 300]
     assert shared
     assert all(alike > 0.9 for _, alike in shared)
@@ -365,7 +485,9 @@ def test_two_zones(tmp_path):
 
 
 def test_the_equator(tmp_path):
-    made = simulate_archive(tmp_path / "a", seed=2, centre=(21.0, 0.001), clouds=(0.1, 0.2), **SMALL)
+    made = simulate_archive(
+        tmp_path / "a", seed=2, centre=(21.0, 0.001), clouds=(0.1, 0.2), **SMALL
+    )
     assert {str(grid.crs) for grid in made.tiles.values()} == {"EPSG:32634", "EPSG:32734"}
     assert {tile[2] for tile in made.tiles} == {"N", "M"}
     north, south = (next(tile for tile in made.tiles if tile[2] == band) for band in "NM")
@@ -378,7 +500,9 @@ def test_the_equator(tmp_path):
 
 
 def test_the_date_line(tmp_path):
-    made = simulate_archive(tmp_path / "a", seed=2, centre=(180.0, 68.0), clouds=(0.1, 0.2), **SMALL)
+    made = simulate_archive(
+        tmp_path / "a", seed=2, centre=(180.0, 68.0), clouds=(0.1, 0.2), **SMALL
+    )
     assert {tile[:2] for tile in made.tiles} == {"60", "01"}
     west, _, east, _ = made.bbox
     assert 179 < west <= 180
@@ -398,8 +522,19 @@ def test_the_date_line(tmp_path):
 
 
 def test_southern_seasons_cross_new_year(tmp_path):
-    seasons = (ArchiveSeason("window_a", date(2023, 12, 10), date(2024, 1, 20)), ArchiveSeason("window_b", date(2024, 3, 2), date(2024, 4, 10)))
-    made = simulate_archive(tmp_path / "a", seed=2, centre=(-62.0, -34.0), seasons=seasons, clouds=(0.1, 0.2), orbits=1, **{**ONE, "n_dates": 3})
+    seasons = (
+        ArchiveSeason("window_a", date(2023, 12, 10), date(2024, 1, 20)),
+        ArchiveSeason("window_b", date(2024, 3, 2), date(2024, 4, 10)),
+    )
+    made = simulate_archive(
+        tmp_path / "a",
+        seed=2,
+        centre=(-62.0, -34.0),
+        seasons=seasons,
+        clouds=(0.1, 0.2),
+        orbits=1,
+        **{**ONE, "n_dates": 3},
+    )
     times = sorted(item["properties"]["datetime"] for item in made.items)
     assert times[0].startswith("2023-12")
     assert any(time.startswith("2024-01") for time in times)
@@ -422,17 +557,31 @@ def test_default_seasons_lie_in_the_windows_of_the_latitude_rule(latitude):
 
 
 def test_equal_seeds_give_equal_bytes(tmp_path):
-    options = ArchiveOptions(seed=9, tile_px=48, n_dates=1, size_km=0.3, noise=0.01, haze=50, faults=("missing-file",))
+    options = ArchiveOptions(
+        seed=9, tile_px=48, n_dates=1, size_km=0.3, noise=0.01, haze=50, faults=("missing-file",)
+    )
     one, two = (simulate_archive(tmp_path / name, options) for name in "ab")
     other = simulate_archive(tmp_path / "c", options, seed=10)
     assert one.items == two.items != other.items
     names = sorted(path.relative_to(one.folder) for path in one.folder.rglob("*.tif"))
     assert names == sorted(path.relative_to(two.folder) for path in two.folder.rglob("*.tif"))
-    assert all((one.folder / name).read_bytes() == (two.folder / name).read_bytes() for name in names)
+    assert all(
+        (one.folder / name).read_bytes() == (two.folder / name).read_bytes() for name in names
+    )
 
 
 def test_gain_haze_and_noise_change_the_clear_pixels_a_little(tmp_path):
-    made = simulate_archive(tmp_path / "a", seed=4, tile_px=96, n_dates=3, gain=0.03, orbit_gain=0.1, noise=0.01, haze=100, clouds=(0, 0.1))
+    made = simulate_archive(
+        tmp_path / "a",
+        seed=4,
+        tile_px=96,
+        n_dates=3,
+        gain=0.03,
+        orbit_gain=0.1,
+        noise=0.01,
+        haze=100,
+        clouds=(0, 0.1),
+    )
     ratios = {}
     for item in made.items:
         numbers, scl = pixels(made, item)
@@ -460,19 +609,37 @@ def test_snow_is_flagged_and_hides_the_ground(tmp_path):
 
 def test_dates_that_are_given(tmp_path):
     days = {"window_a": (date(2024, 5, 1), date(2024, 5, 3)), "window_b": (date(2024, 8, 9),)}
-    seasons = (ArchiveSeason("window_a", date(2024, 5, 1), date(2024, 5, 31)), ArchiveSeason("window_b", date(2024, 8, 1), date(2024, 8, 31)))
-    made = simulate_archive(tmp_path / "a", seed=4, dates=days, seasons=seasons, size_km=0.3, tile_px=96, orbits=1)
-    assert {item["properties"]["datetime"][:10] for item in made.items} == {"2024-05-01", "2024-05-03", "2024-08-09"}
-    assert {datetime.fromisoformat(item["properties"]["datetime"]).astimezone(UTC).hour for item in made.items} == {9}
+    seasons = (
+        ArchiveSeason("window_a", date(2024, 5, 1), date(2024, 5, 31)),
+        ArchiveSeason("window_b", date(2024, 8, 1), date(2024, 8, 31)),
+    )
+    made = simulate_archive(
+        tmp_path / "a", seed=4, dates=days, seasons=seasons, size_km=0.3, tile_px=96, orbits=1
+    )
+    assert {item["properties"]["datetime"][:10] for item in made.items} == {
+        "2024-05-01",
+        "2024-05-03",
+        "2024-08-09",
+    }
+    assert {
+        datetime.fromisoformat(item["properties"]["datetime"]).astimezone(UTC).hour
+        for item in made.items
+    } == {9}
     assert read_archive(made.folder).options == made.options
 
 
 def test_a_world_beyond_the_patch_is_mirrored(tmp_path):
-    made = simulate_archive(tmp_path / "a", seed=4, patch_px=64, orbits=1, clouds=(0.1, 0.1), **SMALL)
+    made = simulate_archive(
+        tmp_path / "a", seed=4, patch_px=64, orbits=1, clouds=(0.1, 0.1), **SMALL
+    )
     assert made.truth.fields is None
     ids = read(made.truth.instances)[0]
     assert min(ids.shape) > 130
-    copies = [set(np.unique(ids[64 * r : 64 * r + 64, 64 * c : 64 * c + 64])) - {0} for r in range(2) for c in range(2)]
+    copies = [
+        set(np.unique(ids[64 * r : 64 * r + 64, 64 * c : 64 * c + 64])) - {0}
+        for r in range(2)
+        for c in range(2)
+    ]
     assert all(copies)
     assert not any(copies[i] & copies[j] for i in range(4) for j in range(i))
     values = read(made.truth.seasons["window_b"])
@@ -491,7 +658,10 @@ def test_reflection(size, index):
 @given(st.floats(-180, 180), st.floats(-70, 70), st.floats(0.01, 3))
 @settings(deadline=None)
 def test_outlines_are_cut_at_the_antimeridian(longitude, latitude, size):
-    ring = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]) * size / 2 + (longitude, latitude)
+    ring = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]) * size / 2 + (
+        longitude,
+        latitude,
+    )
     wrapped = np.stack([(ring[:, 0] + 180) % 360 - 180, ring[:, 1]], 1)
     geometry, box = cut(wrapped)
     shape = shapely.geometry.shape(geometry)
@@ -516,7 +686,9 @@ def test_days_differ_and_lie_in_the_season(count, seed):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    return simulate_archive(tmp_path_factory.mktemp("b") / "archive", seed=6, faults=tuple(FAULTS), orbits=1, **ONE)
+    return simulate_archive(
+        tmp_path_factory.mktemp("b") / "archive", seed=6, faults=tuple(FAULTS), orbits=1, **ONE
+    )
 
 
 def fault(archive, name):
@@ -542,7 +714,10 @@ def test_the_faults_are_as_they_say(broken):
     assert grid.crs == broken.tiles[tile_of(broken, item)].crs
     assert shift % 1 == 0.5
     item = fault(broken, "wrong-zone")
-    assert store.open_raster(broken.folder / item["assets"]["nir"]["href"]).grid.crs != broken.tiles[tile_of(broken, item)].crs
+    assert (
+        store.open_raster(broken.folder / item["assets"]["nir"]["href"]).grid.crs
+        != broken.tiles[tile_of(broken, item)].crs
+    )
     item = fault(broken, "all-cloud")
     assert (read(broken.folder / item["assets"]["scl"]["href"]) == 9).all()
     assert item["properties"]["eo:cloud_cover"] == 12
@@ -574,7 +749,9 @@ def test_the_faults_are_as_they_say(broken):
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(tmp_path, changes, error, words):
     with pytest.raises(error, match=words):
-        simulate_archive(tmp_path / "a", **{"tile_px": 48, "n_dates": 1, "size_km": 0.2, "orbits": 1, **changes})
+        simulate_archive(
+            tmp_path / "a", **{"tile_px": 48, "n_dates": 1, "size_km": 0.2, "orbits": 1, **changes}
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,6 @@
-"""The simulated countryside: it repeats itself, it tells the truth, and it looks like the real one."""
+"""The simulated countryside: it repeats itself, it tells the truth, and it looks like the real
+one.
+"""
 
 import dataclasses
 import time
@@ -18,9 +20,14 @@ from selion.simulation.landscape.season import uniforms
 from selion.simulation.landscape.truth import label_equal
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "satellite"
-# Quartiles of real parcels in hectares that each style must lie near, see the table in styles.py: Vietnam and India; France, Catalonia,
-# Finland and Estonia; US grids of 1 km (cultionet); Ireland.
-REAL_QUARTILES = {"smallholder": (0.20, 0.38, 0.68), "europe": (0.62, 1.6, 3.1), "prairie": (1.26, 2.95, 8.5), "bocage": (1.46, 2.67, 4.45)}
+# Quartiles of real parcels in hectares that each style must lie near, see the table in styles.py:
+# Vietnam and India; France, Catalonia, Finland and Estonia; US grids of 1 km (cultionet); Ireland.
+REAL_QUARTILES = {
+    "smallholder": (0.20, 0.38, 0.68),
+    "europe": (0.62, 1.6, 3.1),
+    "prairie": (1.26, 2.95, 8.5),
+    "bocage": (1.46, 2.67, 4.45),
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +64,19 @@ def test_the_same_place_at_another_resolution():
 def test_shapes_types_and_names(europe, aerial):
     assert europe.image.values.shape == (8, 256, 256)
     assert europe.image.values.dtype == np.uint16
-    assert europe.image.bands[:4] == ("window_a:red", "window_a:green", "window_a:blue", "window_a:nir")
-    assert europe.image.grid == europe.labels.grid == europe.instances.grid == europe.cover.grid == europe.scl.grid
+    assert europe.image.bands[:4] == (
+        "window_a:red",
+        "window_a:green",
+        "window_a:blue",
+        "window_a:nir",
+    )
+    assert (
+        europe.image.grid
+        == europe.labels.grid
+        == europe.instances.grid
+        == europe.cover.grid
+        == europe.scl.grid
+    )
     assert str(europe.image.grid.crs) == "EPSG:32633"
     assert europe.image.values.min() >= 1
     assert aerial.image.values.dtype == np.uint8
@@ -123,7 +141,14 @@ def test_compare_years_on_a_drawn_example():
     before = np.array([[1, 1, 2, 2, 3, 3], [1, 1, 2, 2, 3, 3], [4, 4, 4, 4, 0, 0]])
     after = np.array([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0], [2, 2, 3, 3, 4, 4]])
     found = {(r.before, r.after): r.change for r in compare_years(before, after).itertuples()}
-    assert found == {(1, 1): "merged", (2, 1): "merged", (4, 2): "split", (4, 3): "split", (3, 0): "gone", (0, 4): "new"}
+    assert found == {
+        (1, 1): "merged",
+        (2, 1): "merged",
+        (4, 2): "split",
+        (4, 3): "split",
+        (3, 0): "gone",
+        (0, 4): "new",
+    }
 
 
 def test_clouds_are_bright_and_marked():
@@ -173,7 +198,8 @@ def test_parcel_sizes_lie_near_the_real_ones(style):
 
 
 def test_share_of_fields_and_spectra_are_those_of_real_scenes():
-    # Two dates over the Inn valley (Fields of The World test pair): medians 800/900/600/3300 and 400/560/280/2770, NDVI medians .60 and .77.
+    # Two dates over the Inn valley (Fields of The World test pair): medians 800/900/600/3300 and
+    # 400/560/280/2770, NDVI medians .60 and .77.
     found = scenes()
     shares = [(s.instances.ids > 0).mean() for s in found]
     assert 0.35 < np.mean(shares) < 0.8
@@ -191,7 +217,9 @@ def test_share_of_fields_and_spectra_are_those_of_real_scenes():
     assert (bright < (2900, 2700, 2200, 6800)).all(), bright
 
 
-@pytest.mark.skipif(not (SHARED / "vhr_naip_usa").exists(), reason="the shared NAIP chips are not here")
+@pytest.mark.skipif(
+    not (SHARED / "vhr_naip_usa").exists(), reason="the shared NAIP chips are not here"
+)
 def test_aerial_tones_are_those_of_naip():
     import rasterio
 
@@ -201,7 +229,15 @@ def test_aerial_tones_are_those_of_naip():
         with rasterio.open(chip) as source:
             real.append(np.median(source.read().reshape(3, -1), axis=1))
     real = np.array(real)
-    made = np.array([np.median(simulate(s, (128, 128), 2.0, "prairie", bands="rgb").image.values.reshape(3, -1), axis=1) for s in range(10)])
+    made = np.array(
+        [
+            np.median(
+                simulate(s, (128, 128), 2.0, "prairie", bands="rgb").image.values.reshape(3, -1),
+                axis=1,
+            )
+            for s in range(10)
+        ]
+    )
     assert (made.mean(0) > real.min(0) - 15).all(), made.mean(0)
     assert (made.mean(0) < real.max(0) + 15).all(), made.mean(0)
 
@@ -268,7 +304,10 @@ def test_photo_knows_its_depth():
         red, green, _ = photo.image.values.astype(float)
         assert (green - red)[plants].mean() > 15 + (green - red)[~plants].mean()
         assert len(photo.instances.table) == photo.instances.ids.max()
-    assert simulate_photo(3, (64, 64)).image.values.tobytes() == simulate_photo(3, (64, 64)).image.values.tobytes()
+    assert (
+        simulate_photo(3, (64, 64)).image.values.tobytes()
+        == simulate_photo(3, (64, 64)).image.values.tobytes()
+    )
     with pytest.raises(BadInput, match="32"):
         simulate_photo(1, (16, 100))
 

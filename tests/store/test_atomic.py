@@ -88,7 +88,10 @@ def test_file_system_without_hard_links(tmp_path, monkeypatch):
 
 
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
-    with pytest.raises(OutputFailed, match="Nothing was written"), atomic_write(tmp_path / "out.txt"):
+    with (
+        pytest.raises(OutputFailed, match="Nothing was written"),
+        atomic_write(tmp_path / "out.txt"),
+    ):
         pass
 
 
@@ -120,7 +123,10 @@ def test_check_output(tmp_path):
 
 def test_file_where_a_folder_is(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(OutputFailed, match="is a folder"), atomic_write(tmp_path / "out", force=True):
+    with (
+        pytest.raises(OutputFailed, match="is a folder"),
+        atomic_write(tmp_path / "out", force=True),
+    ):
         pass
 
 
@@ -177,7 +183,9 @@ with create(sys.argv[1], grid, ("a",), "uint8") as sink:
 @pytest.mark.parametrize("name", ["out.tif", "out.zarr"])
 def test_kill_leaves_nothing_under_the_final_name(tmp_path, name):
     target = tmp_path / name
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(target)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(target)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "half\n"
     process.send_signal(signal.SIGKILL)
     process.wait(10)
@@ -187,7 +195,12 @@ def test_kill_leaves_nothing_under_the_final_name(tmp_path, name):
 
 
 def test_interrupt_leaves_nothing_at_all(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "out.tif")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "out.tif")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout.readline() == "half\n"
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)

@@ -20,11 +20,19 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
 
-from selion.errors import BadInput, BandMismatch, GridMismatch, OutputExists, OutputFailed, UnreadableFile
+from selion.errors import (
+    BadInput,
+    BandMismatch,
+    GridMismatch,
+    OutputExists,
+    OutputFailed,
+    UnreadableFile,
+)
 from selion.grid import photo_grid, tiles, whole
 from selion.store import create_cog, open_raster
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 UTM = "EPSG:32633"
 PLACE = Affine(10, 0, 500000, 0, -10, 5000000)
@@ -60,7 +68,14 @@ def noise(*shape, dtype="uint16", seed=0):
 
 @pytest.fixture(scope="module")
 def tiled(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("tiled") / "a.tif", noise(3, 300, 260), tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+    return write(
+        tmp_path_factory.mktemp("tiled") / "a.tif",
+        noise(3, 300, 260),
+        tiled=True,
+        blockxsize=64,
+        blockysize=64,
+        compress="deflate",
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -96,11 +111,17 @@ def test_vrt_of_mixed_types(tmp_path):
     write(tmp_path / "a.tif", noise(1, 8, 8, dtype="uint8"))
     write(tmp_path / "b.tif", noise(1, 8, 8, dtype="float32") + np.float32(0.5))
     bands = "".join(
-        f'<VRTRasterBand dataType="{kind}" band="{k}"><SimpleSource><SourceFilename relativeToVRT="1">{name}.tif</SourceFilename>'
-        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        (
+            f'<VRTRasterBand dataType="{kind}" band="{k}"><SimpleSource><SourceFilename '
+            f'relativeToVRT="1">{name}.tif</SourceFilename>'
+            "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        )
         for k, (kind, name) in enumerate([("Byte", "a"), ("Float32", "b")], 1)
     )
-    (tmp_path / "m.vrt").write_text(f'<VRTDataset rasterXSize="8" rasterYSize="8"><GeoTransform>0,1,0,8,0,-1</GeoTransform>{bands}</VRTDataset>')
+    (tmp_path / "m.vrt").write_text(
+        '<VRTDataset rasterXSize="8" '
+        f'rasterYSize="8"><GeoTransform>0,1,0,8,0,-1</GeoTransform>{bands}</VRTDataset>'
+    )
     source = open_raster(tmp_path / "m.vrt")
     assert source.dtype == source.read(whole(source.grid)).dtype == np.float32
 
@@ -111,8 +132,15 @@ def test_tile_index_over_two_zones(tmp_path):
 
     boxes = []
     for zone, east in ((32, 700000), (33, 260000)):
-        write(tmp_path / f"{zone}.tif", noise(1, 60, 60, seed=zone), crs=f"EPSG:326{zone}", transform=Affine(10, 0, east, 0, -10, 5000000))
-        box = geopandas.GeoSeries([shapely.box(east, 4999400, east + 600, 5000000)], crs=f"EPSG:326{zone}").to_crs(3857)
+        write(
+            tmp_path / f"{zone}.tif",
+            noise(1, 60, 60, seed=zone),
+            crs=f"EPSG:326{zone}",
+            transform=Affine(10, 0, east, 0, -10, 5000000),
+        )
+        box = geopandas.GeoSeries(
+            [shapely.box(east, 4999400, east + 600, 5000000)], crs=f"EPSG:326{zone}"
+        ).to_crs(3857)
         boxes.append({"location": str(tmp_path / f"{zone}.tif"), "geometry": box[0]})
     geopandas.GeoDataFrame(boxes, crs=3857).to_file(tmp_path / "all.gti.gpkg", layer="all")
     source = open_raster(tmp_path / "all.gti.gpkg")
@@ -130,7 +158,10 @@ def test_tile_index_over_two_zones(tmp_path):
     ],
 )
 def test_band_names_without_descriptions(tmp_path, count, dtype, options, wanted):
-    assert open_raster(write(tmp_path / "a.tif", noise(count, 9, 9, dtype=dtype), **options)).bands == wanted
+    assert (
+        open_raster(write(tmp_path / "a.tif", noise(count, 9, 9, dtype=dtype), **options)).bands
+        == wanted
+    )
 
 
 def test_descriptions_and_tags(tmp_path):
@@ -176,9 +207,12 @@ def test_valid_from_nan_and_infinity(tmp_path):
 def test_nodata_that_the_type_cannot_hold_is_no_reason_to_fail(tmp_path):
     write(tmp_path / "a.tif", noise(1, 6, 6, dtype="uint8"))
     (tmp_path / "a.vrt").write_text(
-        '<VRTDataset rasterXSize="6" rasterYSize="6"><GeoTransform>0,1,0,6,0,-1</GeoTransform><VRTRasterBand dataType="Byte" band="1">'
+        '<VRTDataset rasterXSize="6" '
+        'rasterYSize="6"><GeoTransform>0,1,0,6,0,-1</GeoTransform><VRTRasterBand dataType="Byte" '
+        'band="1">'
         "<NoDataValue>-9999</NoDataValue>"
-        '<SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>'
+        "<SimpleSource><SourceFilename "
+        'relativeToVRT="1">a.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>'
     )
     source = open_raster(tmp_path / "a.vrt")
     assert source.read(whole(source.grid)).valid is None
@@ -220,7 +254,9 @@ def test_infrared_that_gdal_calls_alpha_stays_a_band(tmp_path):
 def test_rows_that_run_northwards_are_turned(tmp_path):
     values = noise(2, 30, 20)
     values[:, 4, 5] = 0
-    up = write(tmp_path / "up.tif", values, transform=Affine(10, 0, 500000, 0, 10, 4999700), nodata=0)
+    up = write(
+        tmp_path / "up.tif", values, transform=Affine(10, 0, 500000, 0, 10, 4999700), nodata=0
+    )
     down = write(tmp_path / "down.tif", values[:, ::-1], nodata=0)
     one, other = open_raster(up), open_raster(down)
     assert one.grid == other.grid
@@ -236,7 +272,17 @@ def test_rotated_mirrored_and_gcp_grids_are_refused(tmp_path):
     from rasterio.control import GroundControlPoint
 
     points = [GroundControlPoint(r, c, 10 + c, 50 - r) for r, c in ((0, 0), (0, 5), (5, 0))]
-    with rasterio.open(tmp_path / "g.tif", "w", driver="GTiff", count=1, height=5, width=5, dtype="uint8", gcps=points, crs="EPSG:4326") as dataset:
+    with rasterio.open(
+        tmp_path / "g.tif",
+        "w",
+        driver="GTiff",
+        count=1,
+        height=5,
+        width=5,
+        dtype="uint8",
+        gcps=points,
+        crs="EPSG:4326",
+    ) as dataset:
         dataset.write(noise(1, 5, 5, dtype="uint8"))
     with pytest.raises(GridMismatch, match="ground control points"):
         open_raster(tmp_path / "g.tif")
@@ -269,7 +315,15 @@ def test_complex_numbers_are_refused(tmp_path):
         open_raster(write(tmp_path / "a.tif", np.ones((1, 4, 4), "complex64")))
 
 
-@pytest.mark.parametrize("roi", [(slice(0, 301), slice(0, 5)), (slice(-1, 5), slice(0, 5)), (slice(5, 5), slice(0, 5)), (slice(None), slice(0, 5))])
+@pytest.mark.parametrize(
+    "roi",
+    [
+        (slice(0, 301), slice(0, 5)),
+        (slice(-1, 5), slice(0, 5)),
+        (slice(5, 5), slice(0, 5)),
+        (slice(None), slice(0, 5)),
+    ],
+)
 def test_region_outside_is_refused(tiled, roi):
     with pytest.raises(GridMismatch, match="300 rows"):
         open_raster(tiled).read(roi)
@@ -300,7 +354,9 @@ def test_truncated_file_names_file_and_region(tmp_path, tiled):
     path.write_bytes(tiled.read_bytes()[: tiled.stat().st_size * 2 // 3])
     source = open_raster(path)
     source.read((slice(0, 10), slice(0, 10)))
-    with pytest.raises(UnreadableFile, match=r"cut\.tif cannot be read at rows 200:300, columns 100:260.*truncated"):
+    with pytest.raises(
+        UnreadableFile, match=r"cut\.tif cannot be read at rows 200:300, columns 100:260.*truncated"
+    ):
         source.read((slice(200, 300), slice(100, 260)))
 
 
@@ -365,7 +421,10 @@ def test_blocks_of_any_size_in_any_order(shape, block, tile, dtype, count, seed)
 
 def test_writing_from_threads(tmp_path):
     grid, values = grid_of(200, 170), noise(2, 200, 170)
-    with create_cog(tmp_path / "a.tif", grid, ("a", "b"), "uint16", block=64) as sink, ThreadPoolExecutor(4) as pool:
+    with (
+        create_cog(tmp_path / "a.tif", grid, ("a", "b"), "uint16", block=64) as sink,
+        ThreadPoolExecutor(4) as pool,
+    ):
         list(pool.map(lambda roi: sink.write(roi, values[:, *roi]), tiles((200, 170), 27)))
     assert np.array_equal(open_raster(tmp_path / "a.tif").read(whole(grid)).values, values)
 
@@ -374,11 +433,23 @@ def test_it_is_a_cog(tmp_path):
     grid = grid_of(1200, 1100)
     yy, xx = np.mgrid[:1200, :1100]
     values = np.stack([yy / 1200, xx / 1100]).astype("float32")
-    with create_cog(tmp_path / "a.tif", grid, ("field", "boundary"), "float32", nodata=np.nan, tags={"classes": '{"a": "ü"}'}, overviews="average") as sink:
+    with create_cog(
+        tmp_path / "a.tif",
+        grid,
+        ("field", "boundary"),
+        "float32",
+        nodata=np.nan,
+        tags={"classes": '{"a": "ü"}'},
+        overviews="average",
+    ) as sink:
         sink.write(whole(grid), values)
     with rasterio.open(tmp_path / "a.tif") as dataset:
         structure = dataset.tags(ns="IMAGE_STRUCTURE")
-        assert (structure["LAYOUT"], structure["COMPRESSION"], structure["PREDICTOR"]) == ("COG", "ZSTD", "3")
+        assert (structure["LAYOUT"], structure["COMPRESSION"], structure["PREDICTOR"]) == (
+            "COG",
+            "ZSTD",
+            "3",
+        )
         assert dataset.block_shapes == [(512, 512)] * 2
         assert dataset.overviews(1) == [2, 4]
         assert np.isnan(dataset.nodata)
@@ -400,11 +471,22 @@ def test_overviews_of_ids_are_ids(tmp_path):
 
 def test_labels_have_colours_and_unwritten_pixels_are_nodata(tmp_path):
     grid = grid_of(700, 600)
-    with create_cog(tmp_path / "a.tif", grid, ("class",), "uint8", nodata=255, colours=("#000000", "#5ac85a", "#ffd500")) as sink:
+    with create_cog(
+        tmp_path / "a.tif",
+        grid,
+        ("class",),
+        "uint8",
+        nodata=255,
+        colours=("#000000", "#5ac85a", "#ffd500"),
+    ) as sink:
         sink.write((slice(0, 30), slice(0, 40)), np.ones((1, 30, 40), "uint8"))
     with rasterio.open(tmp_path / "a.tif") as dataset:
         palette = dataset.colormap(1)
-        assert (palette[1], palette[2], palette[255]) == ((0x5A, 0xC8, 0x5A, 255), (255, 213, 0, 255), (0, 0, 0, 0))
+        assert (palette[1], palette[2], palette[255]) == (
+            (0x5A, 0xC8, 0x5A, 255),
+            (255, 213, 0, 255),
+            (0, 0, 0, 0),
+        )
         values = dataset.read(1)
         assert (values[:30, :40] == 1).all()
         assert (values == 255).sum() == values.size - 1200
@@ -440,15 +522,36 @@ def test_photo_grid_and_south_up_can_be_written(tmp_path):
 
 def test_what_does_not_fit_is_refused(tmp_path):
     grid = grid_of(20, 20)
-    for wrong in ({"dtype": "bool"}, {"dtype": "complex64"}, {"nodata": -1}, {"nodata": 0.5}, {"colours": ["red"]}, {"bands": ()}):
-        with pytest.raises(BadInput), create_cog(**({"path": tmp_path / "a.tif", "grid": grid, "bands": ("a",), "dtype": "uint8"} | wrong)):
+    for wrong in (
+        {"dtype": "bool"},
+        {"dtype": "complex64"},
+        {"nodata": -1},
+        {"nodata": 0.5},
+        {"colours": ["red"]},
+        {"bands": ()},
+    ):
+        with (
+            pytest.raises(BadInput),
+            create_cog(
+                **(
+                    {"path": tmp_path / "a.tif", "grid": grid, "bands": ("a",), "dtype": "uint8"}
+                    | wrong
+                )
+            ),
+        ):
             pass
-    with pytest.raises(BadInput, match="float64"), create_cog(tmp_path / "a.tif", grid, ("a",), "uint8") as sink:
+    with (
+        pytest.raises(BadInput, match="float64"),
+        create_cog(tmp_path / "a.tif", grid, ("a",), "uint8") as sink,
+    ):
         sink.write(whole(grid), np.zeros((1, 20, 20)))
     with pytest.raises(BandMismatch), create_cog(tmp_path / "a.tif", grid, ("a",), "uint8") as sink:
         sink.write(whole(grid), np.zeros((2, 20, 20), "uint8"))
     for roi in ((slice(0, 10), slice(0, 10)), (slice(10, 30), slice(0, 20))):
-        with pytest.raises(GridMismatch), create_cog(tmp_path / "a.tif", grid, ("a",), "uint8") as sink:
+        with (
+            pytest.raises(GridMismatch),
+            create_cog(tmp_path / "a.tif", grid, ("a",), "uint8") as sink,
+        ):
             sink.write(roi, np.zeros((1, 20, 20), "uint8"))
     assert list(tmp_path.iterdir()) == []
 
@@ -496,11 +599,22 @@ for limit in limits:
 
 def test_full_disk_is_never_silent(tmp_path):
     limits = [300, 4000, 100_000, 262_000, 500_000, 1_049_000, 1_060_000, 10_000_000]
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path), *map(str, limits)], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path), *map(str, limits)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     lines = [line.split() for line in done.stdout.splitlines()]
     assert len(lines) == 2 * len(limits), done.stderr
     assert {line[2] for line in lines} == {"whole", "refused"}, done.stdout
-    assert [line[2] for line in lines if line[0] in ("300", "10000000")] == ["refused", "refused", "whole", "whole"]
+    assert [line[2] for line in lines if line[0] in ("300", "10000000")] == [
+        "refused",
+        "refused",
+        "whole",
+        "whole",
+    ]
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.95])
@@ -514,7 +628,10 @@ def test_full_disk_while_the_cog_is_copied(tmp_path, monkeypatch, share):
 
     real, grid = rasterio.shutil.copy, grid_of(1100, 1100)
     monkeypatch.setattr(rasterio.shutil, "copy", cut)
-    with pytest.raises(OutputFailed, match="free some disk space"), create_cog(tmp_path / "a.tif", grid, ("a",), "uint8") as sink:
+    with (
+        pytest.raises(OutputFailed, match="free some disk space"),
+        create_cog(tmp_path / "a.tif", grid, ("a",), "uint8") as sink,
+    ):
         sink.write(whole(grid), noise(1, 1100, 1100, dtype="uint8"))
     assert list(tmp_path.iterdir()) == []
 

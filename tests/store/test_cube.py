@@ -18,7 +18,8 @@ from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
 from selion.grid import photo_grid, tiles, whole
 from selion.store import create_cube, cube, open_raster
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 
 def grid_of(height, width, crs="EPSG:32633"):
@@ -43,7 +44,9 @@ def test_blocks_of_any_size_in_any_order(shape, block, dtype, memory, seed):
     random.Random(seed).shuffle(rois)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(cube, "PENDING_BYTES", memory)
-        with create_cube(Path(folder, "a.zarr"), grid, ("a", "b"), dtype, chunk=16, shard=32) as sink:
+        with create_cube(
+            Path(folder, "a.zarr"), grid, ("a", "b"), dtype, chunk=16, shard=32
+        ) as sink:
             for roi in rois:
                 sink.write(roi, values[:, *roi])
         assert np.array_equal(open_raster(Path(folder, "a.zarr")).read(whole(grid)).values, values)
@@ -60,10 +63,24 @@ def test_full_shards_do_not_wait(tmp_path):
 
 def test_what_is_said_about_it(tmp_path):
     grid = grid_of(50, 60)
-    with create_cube(tmp_path / "a.zarr", grid, ("field", "boundary"), "float32", nodata=np.nan, tags={"classes": "x"}, chunk=16, shard=32) as sink:
+    with create_cube(
+        tmp_path / "a.zarr",
+        grid,
+        ("field", "boundary"),
+        "float32",
+        nodata=np.nan,
+        tags={"classes": "x"},
+        chunk=16,
+        shard=32,
+    ) as sink:
         sink.write((slice(0, 32), slice(0, 32)), np.ones((2, 32, 32), "float32"))
     source = open_raster(tmp_path / "a.zarr")
-    assert (source.bands, source.tags, source.dtype, source.grid) == (("field", "boundary"), {"classes": "x"}, np.float32, grid)
+    assert (source.bands, source.tags, source.dtype, source.grid) == (
+        ("field", "boundary"),
+        {"classes": "x"},
+        np.float32,
+        grid,
+    )
     assert np.isnan(source.nodata)
     assert source.read((slice(30, 34), slice(0, 10))).valid.sum(axis=1).tolist() == [10, 10, 0, 0]
     described = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
@@ -80,7 +97,11 @@ def test_without_crs_and_with_a_crs_without_a_number(tmp_path):
     with create_cube(tmp_path / "a.zarr", photo_grid((9, 8)), ("a",), "uint8", chunk=8, shard=8):
         pass
     assert open_raster(tmp_path / "a.zarr").grid == photo_grid((9, 8))
-    odd = GeoBox((9, 8), Affine(10, 0, 0, 0, -10, 0), "+proj=laea +lat_0=12.5 +lon_0=3.25 +datum=WGS84 +units=m")
+    odd = GeoBox(
+        (9, 8),
+        Affine(10, 0, 0, 0, -10, 0),
+        "+proj=laea +lat_0=12.5 +lon_0=3.25 +datum=WGS84 +units=m",
+    )
     with create_cube(tmp_path / "b.zarr", odd, ("a",), "uint8", chunk=8, shard=8):
         pass
     assert open_raster(tmp_path / "b.zarr").grid == odd
@@ -88,18 +109,32 @@ def test_without_crs_and_with_a_crs_without_a_number(tmp_path):
 
 def test_threads_and_pickles(tmp_path):
     grid, values = grid_of(100, 90), noise(1, 100, 90)
-    with create_cube(tmp_path / "a.zarr", grid, ("a",), "uint16", chunk=16, shard=32) as sink, ThreadPoolExecutor(4) as pool:
+    with (
+        create_cube(tmp_path / "a.zarr", grid, ("a",), "uint16", chunk=16, shard=32) as sink,
+        ThreadPoolExecutor(4) as pool,
+    ):
         list(pool.map(lambda roi: sink.write(roi, values[:, *roi]), tiles((100, 90), 13)))
     source = pickle.loads(pickle.dumps(open_raster(tmp_path / "a.zarr")))
     with ThreadPoolExecutor(4) as pool:
         rois = tiles((100, 90), 17)
-        assert all(np.array_equal(part.values, values[:, *roi]) for roi, part in zip(rois, pool.map(source.read, rois), strict=True))
+        assert all(
+            np.array_equal(part.values, values[:, *roi])
+            for roi, part in zip(rois, pool.map(source.read, rois), strict=True)
+        )
 
 
 def test_refusals(tmp_path):
     grid = grid_of(20, 20)
     for wrong in ({"chunk": 16, "shard": 40}, {"nodata": 300}, {"bands": ()}):
-        with pytest.raises(BadInput), create_cube(**({"path": tmp_path / "a.zarr", "grid": grid, "bands": ("a",), "dtype": "uint8"} | wrong)):
+        with (
+            pytest.raises(BadInput),
+            create_cube(
+                **(
+                    {"path": tmp_path / "a.zarr", "grid": grid, "bands": ("a",), "dtype": "uint8"}
+                    | wrong
+                )
+            ),
+        ):
             pass
     rotated = GeoBox((5, 5), Affine(1, 1, 0, 1, -1, 0), "EPSG:32633")
     with pytest.raises(GridMismatch), create_cube(tmp_path / "a.zarr", rotated, ("a",), "uint8"):
@@ -115,7 +150,9 @@ def test_damaged_cube(tmp_path):
     grid = grid_of(40, 40)
     with create_cube(tmp_path / "a.zarr", grid, ("a",), "uint16", chunk=16, shard=32) as sink:
         sink.write(whole(grid), noise(1, 40, 40))
-    shard = next(entry for entry in sorted((tmp_path / "a.zarr" / "c").rglob("*")) if entry.is_file())
+    shard = next(
+        entry for entry in sorted((tmp_path / "a.zarr" / "c").rglob("*")) if entry.is_file()
+    )
     shard.write_bytes(shard.read_bytes()[:-40])
     with pytest.raises(UnreadableFile, match=r"a\.zarr cannot be read at rows 0:40"):
         open_raster(tmp_path / "a.zarr").read(whole(grid))

@@ -1,4 +1,6 @@
-"""What was written under the project's former name is read, with a note; nothing is written under it."""
+"""What was written under the project's former name is read, with a note; nothing is written under
+it.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +52,17 @@ def test_blocks_of_the_former_name_are_finished_blocks(tmp_path, monkeypatch, no
     assert np.array_equal(now.load(ROI, (2, 4, 5)), values)
     assert "called tilth" in notes.text
     assert json.loads((tmp_path / "journal.json").read_text())["form"] == "selionb2"
-    assert np.array_equal(prediction.BlockJournal(tmp_path, "new key", "old key").load(ROI, (2, 4, 5)), values)
+    assert np.array_equal(
+        prediction.BlockJournal(tmp_path, "new key", "old key").load(ROI, (2, 4, 5)), values
+    )
     assert not prediction.BlockJournal(tmp_path, "new key", "another key").has(ROI, (2, 4, 5))
 
 
 def test_a_model_folder_of_the_former_name_is_read(tmp_path, notes):
-    (tmp_path / "card.toml").write_text('name = "a.b"\nformat = "tilth"\n[inputs]\nbands = ["red"]\n[classes]\nnames = ["background", "field"]\n')
+    (tmp_path / "card.toml").write_text(
+        'name = "a.b"\nformat = "tilth"\n[inputs]\nbands = ["red"]\n[classes]\n'
+        'names = ["background", "field"]\n'
+    )
     assert read_card(tmp_path).format == "selion"
     assert "called tilth" in notes.text
 

@@ -1,4 +1,6 @@
-"""Object stores: whole objects, put once, whatever the network does; and journals of finished blocks on them."""
+"""Object stores: whole objects, put once, whatever the network does; and journals of finished
+blocks on them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ import pytest
 
 from predict_toys import Toy
 from selion.errors import BadInput, FetchFailed, OutputExists, OutputFailed
-from selion.prediction import BlockJournal, JournalSource, PredictOptions, StripWork, plan, run_blocks
+from selion.prediction import (
+    BlockJournal,
+    JournalSource,
+    PredictOptions,
+    StripWork,
+    plan,
+    run_blocks,
+)
 from selion.runners import Serial
 from selion.runners.processes import Processes
 from selion.store import ObjectFolder, is_object_url, object_store
@@ -48,7 +57,12 @@ def test_an_object_is_put_once(store, folder):
     place = ObjectFolder(folder)
     assert place.put("a", b"first")
     assert not place.put("a", b"second")
-    assert (place.get("a"), place.get("b"), place.has("a"), place.has("b")) == (b"first", None, True, False)
+    assert (place.get("a"), place.get("b"), place.has("a"), place.has("b")) == (
+        b"first",
+        None,
+        True,
+        False,
+    )
     assert place.put("a", b"third", replace=True)
     assert place.put("deep/b", b"12")
     assert place.names() == {"a": 5, "deep/b": 2}
@@ -108,7 +122,10 @@ def block(seed=0):
 
 
 def test_a_block_belongs_to_who_came_first(store, folder):
-    one, other = BlockJournal(folder, "key"), pickle.loads(pickle.dumps(BlockJournal(folder, "key")))
+    one, other = (
+        BlockJournal(folder, "key"),
+        pickle.loads(pickle.dumps(BlockJournal(folder, "key"))),
+    )
     assert one.save(ROI, block())
     assert not other.save(ROI, block())
     assert np.array_equal(other.load(ROI, SHAPE), block())
@@ -149,7 +166,13 @@ def test_a_run_on_a_store_that_fails_comes_to_the_same_bytes(store, folder, tmp_
     decided = plan(image(), Toy(), PredictOptions(block=100))
     here = BlockJournal(tmp_path, decided.key)
     assert run_blocks(StripWork(image(), decided, here, Toy, Toy()), Serial()) == ()
-    for method, kind, times in (("PUT", "503", 4), ("PUT", "lost", 2), ("GET", "503", 3), ("GET", "cut", 3), ("GET", "slow", 2)):
+    for method, kind, times in (
+        ("PUT", "503", 4),
+        ("PUT", "lost", 2),
+        ("GET", "503", 3),
+        ("GET", "cut", 3),
+        ("GET", "slow", 2),
+    ):
         store.fault(method, ".block", kind, times)
     there = BlockJournal(folder, decided.key)
     with Processes(2, 1) as run:

@@ -15,7 +15,8 @@ from selion.errors import UnreadableFile
 from selion.grid import photo_grid, tiles, whole
 from selion.store import GeoTiffSource, PhotoSource, open_raster
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 
 def picture(height=40, width=56):
@@ -53,7 +54,9 @@ def test_orientation(tmp_path, number, kind):
 
 
 def test_orientation_turns_as_eyes_do(tmp_path):
-    """A camera held upright: the sky, stored at the left, belongs to the top (orientation 6 stores the top at the right)."""
+    """A camera held upright: the sky, stored at the left, belongs to the top (orientation 6 stores
+    the top at the right).
+    """
     seen = np.zeros((30, 20, 3), "uint8")
     seen[:5] = 250
     stored = np.rot90(seen, 1)
@@ -87,7 +90,9 @@ def test_gray_alpha_palette_and_bits(tmp_path):
     assert np.array_equal(all_of(tmp_path / "palette.png")[1].values, small.transpose(2, 0, 1))
 
     Image.fromarray(small[..., 0] > 0).save(tmp_path / "bits.png")
-    assert np.array_equal(all_of(tmp_path / "bits.png")[1].values[0], (small[..., 0] > 0) * np.uint8(255))
+    assert np.array_equal(
+        all_of(tmp_path / "bits.png")[1].values[0], (small[..., 0] > 0) * np.uint8(255)
+    )
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -95,7 +100,9 @@ def test_gray_alpha_palette_and_bits(tmp_path):
 def test_sixteen_bits_are_kept(tmp_path, count):
     values = np.random.default_rng(0).integers(0, 65536, (count, 20, 30)).astype("uint16")
     values[3:] = 65535
-    with rasterio.open(tmp_path / "a.png", "w", driver="PNG", count=count, height=20, width=30, dtype="uint16") as dataset:
+    with rasterio.open(
+        tmp_path / "a.png", "w", driver="PNG", count=count, height=20, width=30, dtype="uint16"
+    ) as dataset:
         dataset.write(values)
     source, raster = all_of(tmp_path / "a.png")
     assert source.dtype == np.uint16
@@ -141,7 +148,9 @@ def test_wrong_ending_is_no_obstacle(tmp_path):
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
 def test_truncated_photo(tmp_path, kind, share):
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3)).astype("uint8")).save(buffer, kind)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3)).astype("uint8")).save(
+        buffer, kind
+    )
     path = tmp_path / "a.jpg"
     path.write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * share)])
     with pytest.raises(UnreadableFile, match=r"a\.jpg cannot be read as a photograph"):

@@ -23,7 +23,8 @@ from selion.errors import BadInput, ChecksumMismatch, FetchFailed, UnreadableFil
 from selion.grid import whole
 from selion.store import cache_folder, create_cog, create_cube, fetch, fingerprint, open_raster
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 GRID = GeoBox((600, 500), Affine(10, 0, 500000, 0, -10, 5000000), "EPSG:32633")
 VALUES = np.random.default_rng(0).integers(1, 255, (2, 600, 500)).astype("uint8")
 CONTENT = np.random.default_rng(1).bytes(300_000)
@@ -37,13 +38,26 @@ class Server:
         self.seen = []
         self.cut = 0
         self.busy = 0
-        routes = [Route("/file.bin", self.file), Route("/whole.bin", self.no_ranges), Route("/{rest:path}gone", self.gone)]
+        routes = [
+            Route("/file.bin", self.file),
+            Route("/whole.bin", self.no_ranges),
+            Route("/{rest:path}gone", self.gone),
+        ]
         app = Starlette(routes=[*routes, Mount("/static", StaticFiles(directory=folder))])
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="critical", lifespan="off", ws="none"))
+        self.server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=self.port,
+                log_level="critical",
+                lifespan="off",
+                ws="none",
+            )
+        )
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
     def __enter__(self):
@@ -69,7 +83,10 @@ class Server:
         def body():
             yield sent
 
-        head = {"Content-Length": str(len(rest)), "Content-Range": f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"}
+        head = {
+            "Content-Length": str(len(rest)),
+            "Content-Range": f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}",
+        }
         return StreamingResponse(body(), 206 if start else 200, head)
 
     def no_ranges(self, _request: Request):
@@ -91,8 +108,15 @@ def served(tmp_path_factory):
 
 
 def vrt():
-    yield '<VRTDataset rasterXSize="500" rasterYSize="600"><SRS>EPSG:32633</SRS><GeoTransform>500000,10,0,5000000,0,-10</GeoTransform>'
-    yield '<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename>'
+    yield (
+        '<VRTDataset rasterXSize="500" '
+        'rasterYSize="600"><SRS>EPSG:32633</SRS><GeoTransform>500000,10,0,5000000,0,'
+        "-10</GeoTransform>"
+    )
+    yield (
+        '<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename '
+        'relativeToVRT="1">a.tif</SourceFilename>'
+    )
     yield "<SourceBand>2</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
 
 
@@ -134,7 +158,16 @@ def test_photo_over_http_is_to_be_downloaded(served):
 def test_server_that_goes_away_in_the_middle(tmp_path):
     values = np.random.default_rng(3).integers(0, 65535, (1, 3000, 3000)).astype("uint16")
     with rasterio.open(
-        tmp_path / "b.tif", "w", driver="GTiff", count=1, height=3000, width=3000, dtype="uint16", tiled=True, crs=GRID.crs.to_wkt(), transform=GRID.transform
+        tmp_path / "b.tif",
+        "w",
+        driver="GTiff",
+        count=1,
+        height=3000,
+        width=3000,
+        dtype="uint16",
+        tiled=True,
+        crs=GRID.crs.to_wkt(),
+        transform=GRID.transform,
     ) as dataset:
         dataset.write(values)
     with Server(tmp_path) as server:
@@ -155,13 +188,22 @@ def bucket(tmp_path, monkeypatch):
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"{host}:{port}"
-    for name, value in {"AWS_S3_ENDPOINT": endpoint, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE", "AWS_REGION": "us-east-1"}.items():
+    for name, value in {
+        "AWS_S3_ENDPOINT": endpoint,
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+        "AWS_REGION": "us-east-1",
+    }.items():
         monkeypatch.setenv(name, value)
     import urllib.request
 
-    with urllib.request.urlopen(urllib.request.Request(f"http://{endpoint}/fields", method="PUT"), timeout=10):
+    with urllib.request.urlopen(
+        urllib.request.Request(f"http://{endpoint}/fields", method="PUT"), timeout=10
+    ):
         pass
-    store = obstore.store.S3Store("fields", endpoint=f"http://{endpoint}", client_options={"allow_http": True})
+    store = obstore.store.S3Store(
+        "fields", endpoint=f"http://{endpoint}", client_options={"allow_http": True}
+    )
     yield store
     server.stop()
 
@@ -196,7 +238,11 @@ def left_in(folder):
 def test_fetch_once(served, cache):
     served.seen.clear()
     steps = []
-    path = fetch(f"{served.url}/file.bin?signature=1", SHA, progress=lambda here, total: steps.append((here, total)))
+    path = fetch(
+        f"{served.url}/file.bin?signature=1",
+        SHA,
+        progress=lambda here, total: steps.append((here, total)),
+    )
     assert path.read_bytes() == CONTENT
     assert path.parent == cache == cache_folder()
     assert path.name == f"{SHA[:12]}-file.bin"
@@ -261,7 +307,12 @@ def test_fetch_failures_are_sentences(served, tmp_path):
         fetch(f"{served.url}/x.gone", SHA, tmp_path)
     with pytest.raises(FetchFailed, match="check the network"):
         fetch("http://127.0.0.1:9/a.bin", SHA, tmp_path)
-    for url, sha in (("ftp://x/a", SHA), ("file:///etc/hosts", SHA), (f"{served.url}/", SHA), (f"{served.url}/file.bin", "abc")):
+    for url, sha in (
+        ("ftp://x/a", SHA),
+        ("file:///etc/hosts", SHA),
+        (f"{served.url}/", SHA),
+        (f"{served.url}/file.bin", "abc"),
+    ):
         with pytest.raises(BadInput):
             fetch(url, sha, tmp_path)
     (tmp_path / "file").write_text("x")
@@ -320,5 +371,13 @@ def test_importing_the_door_is_cheap():
     import subprocess
     import sys
 
-    code = "import sys, selion.store; print(sorted({'rasterio', 'zarr', 'pooch', 'obstore', 'PIL', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, selion.store; print(sorted({'rasterio', 'zarr', 'pooch', 'obstore', 'PIL', "
+        "'numpy'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -1,4 +1,6 @@
-"""Cubes that grow shard by shard: what is finished stays finished, what is damaged is made again, and the bytes are those of one run."""
+"""Cubes that grow shard by shard: what is finished stays finished, what is damaged is made again,
+and the bytes are those of one run.
+"""
 
 import errno
 import os
@@ -14,22 +16,42 @@ from selion.errors import BadInput, GridMismatch, OutputExists, OutputFailed
 from selion.grid import whole
 from selion.store import GrowingCube, create_cube, open_raster, resumable_zarr
 
-pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # affine 3 through odc-geo
+# affine 3 through odc-geo
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 GRID = GeoBox((70, 100), Affine(10, 0, 500000, 0, -10, 5000000), "EPSG:32633")
 NOISE = np.random.default_rng(1).integers(1, 60000, (2, 70, 100)).astype(np.uint16)
 NOISE[:, 32:64, 64:96] = 0  # a shard of nothing
 
 
 def cube_at(path, key="k", **more):
-    return GrowingCube(path, GRID, ("a", "b"), "uint16", **({"key": key, "nodata": 0, "tags": {"t": "x"}, "chunk": 16, "shard": 32} | more))
+    return GrowingCube(
+        path,
+        GRID,
+        ("a", "b"),
+        "uint16",
+        **({"key": key, "nodata": 0, "tags": {"t": "x"}, "chunk": 16, "shard": 32} | more),
+    )
 
 
 def files_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_interrupted_and_in_any_order_it_is_the_cube_of_one_run(tmp_path):
-    with create_cube(tmp_path / "plain.zarr", GRID, ("a", "b"), "uint16", nodata=0, tags={"t": "x"}, chunk=16, shard=32) as sink:
+    with create_cube(
+        tmp_path / "plain.zarr",
+        GRID,
+        ("a", "b"),
+        "uint16",
+        nodata=0,
+        tags={"t": "x"},
+        chunk=16,
+        shard=32,
+    ) as sink:
         sink.write(whole(GRID), NOISE)
     path = tmp_path / "grown.zarr"
     first = cube_at(path)
@@ -67,7 +89,9 @@ def test_damage_is_noticed(tmp_path, harm):
     cube = cube_at(tmp_path / "a.zarr")
     roi = cube.shards[3]
     cube.write(roi, NOISE[:, *roi])
-    file = next(path for path in (cube.folder / resumable_zarr.CUBE / "c").rglob("*") if path.is_file())
+    file = next(
+        path for path in (cube.folder / resumable_zarr.CUBE / "c").rglob("*") if path.is_file()
+    )
     content = file.read_bytes()
     if harm == "cut":
         file.write_bytes(content[:-9])

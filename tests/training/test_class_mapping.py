@@ -24,7 +24,14 @@ EDGES = ClassScheme(("background", "boundary"), boundary="boundary")
 
 
 def made(truth="instances"):
-    return recipe(classes=EDGES, data=Data(truth=truth), loss=Loss("ce"), augment=Augment(), crops=Crops("chip", size=64), validate=Validate(metric="miou"))
+    return recipe(
+        classes=EDGES,
+        data=Data(truth=truth),
+        loss=Loss("ce"),
+        augment=Augment(),
+        crops=Crops("chip", size=64),
+        validate=Validate(metric="miou"),
+    )
 
 
 @pytest.mark.parametrize("truth", ["instances", "labels"])
@@ -40,13 +47,17 @@ def test_what_is_not_known_stays_so():
     given = sample(3)
     ids = given.labels.ids.copy()
     ids[:8] = 255
-    _, labels = make_view(replace(given, labels=replace(given.labels, ids=ids)), made(), Draw(0, 0, 0))
+    _, labels = make_view(
+        replace(given, labels=replace(given.labels, ids=ids)), made(), Draw(0, 0, 0)
+    )
     assert (labels[:8] == 255).all()
     assert set(np.unique(labels[8:])) == {0, 1}
 
 
 def test_scores_are_those_of_two_classes():
-    model = TorchSegmenter(ModelCard("edges", made().input.spec(), EDGES), network(classes=2), "cpu")
+    model = TorchSegmenter(
+        ModelCard("edges", made().input.spec(), EDGES), network(classes=2), "cpu"
+    )
     scores = score_samples(model, [sample(1), sample(2)], made().validate)
     assert scores.confusion.names == EDGES.names
     lines = [int((class_labels(sample(k).instances).ids == 2).sum()) for k in (1, 2)]

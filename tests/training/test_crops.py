@@ -21,7 +21,12 @@ from selion.training.recipe import Augment, Crops, Data, Inputs
 from train_toys import BANDS, grid, recipe, sample
 
 PLAIN = Augment()
-CHIP = recipe(augment=PLAIN, crops=Crops("chip"), input=Inputs(BANDS, (1.0,), window=64), data=Data(truth="labels"))
+CHIP = recipe(
+    augment=PLAIN,
+    crops=Crops("chip"),
+    input=Inputs(BANDS, (1.0,), window=64),
+    data=Data(truth="labels"),
+)
 
 
 def with_labels(one, ids, classes=FTW3):
@@ -38,10 +43,16 @@ def test_a_chip_of_the_windows_size_is_taken_as_it_is():
 
 def test_bands_are_taken_by_name_in_the_recipes_order():
     one, turned = sample(1), (*BANDS[4:], *BANDS[:4])
-    pixels, _ = make_view(one, replace(CHIP, input=replace(CHIP.input, bands=turned)), Draw(1, 0, 0))
+    pixels, _ = make_view(
+        one, replace(CHIP, input=replace(CHIP.input, bands=turned)), Draw(1, 0, 0)
+    )
     assert np.array_equal(pixels[:4], one.image.values[4:].astype(np.float32))
-    unnamed = replace(one, image=Raster(one.image.values, one.image.grid, tuple(f"band{k}" for k in range(8))))
-    assert np.array_equal(make_view(unnamed, CHIP, Draw(1, 0, 0))[0], one.image.values.astype(np.float32))
+    unnamed = replace(
+        one, image=Raster(one.image.values, one.image.grid, tuple(f"band{k}" for k in range(8)))
+    )
+    assert np.array_equal(
+        make_view(unnamed, CHIP, Draw(1, 0, 0))[0], one.image.values.astype(np.float32)
+    )
 
 
 def test_a_larger_image_gives_pieces_of_itself_and_a_smaller_one_is_known_only_where_it_is():
@@ -50,7 +61,12 @@ def test_a_larger_image_gives_pieces_of_itself_and_a_smaller_one_is_known_only_w
     corners = set()
     for k in range(20):
         window = cut(one, small, Draw(1, 0, k))
-        found = [(i, j) for i in range(33) for j in range(33) if np.array_equal(one.image.values[:, i : i + 32, j : j + 32], window.pixels)]
+        found = [
+            (i, j)
+            for i in range(33)
+            for j in range(33)
+            if np.array_equal(one.image.values[:, i : i + 32, j : j + 32], window.pixels)
+        ]
         assert len(found) == 1
         corners.add(found[0])
     assert len(corners) > 15
@@ -67,7 +83,9 @@ def test_what_is_not_valid_or_not_finite_is_not_known_and_filled_with_the_mean()
     values[2, 10, 10], values[:, 11, 11] = np.nan, np.inf
     valid = np.ones((64, 64), bool)
     valid[20:30] = False
-    pixels, labels = make_view(replace(one, image=Raster(values, one.image.grid, BANDS, valid)), CHIP, Draw(1, 0, 0))
+    pixels, labels = make_view(
+        replace(one, image=Raster(values, one.image.grid, BANDS, valid)), CHIP, Draw(1, 0, 0)
+    )
     known = valid.copy()
     known[10, 10] = known[11, 11] = False
     assert np.array_equal(labels == 255, ~known)
@@ -92,22 +110,32 @@ def test_ignored_labels_stay_ignored_whatever_the_truth_comes_from():
 
 def test_boundaries_of_objects_are_drawn_at_the_windows_resolution():
     one = sample(1)
-    _, labels = make_view(one, replace(CHIP, data=Data(truth="instances", boundary_width=2)), Draw(1, 0, 0))
+    _, labels = make_view(
+        one, replace(CHIP, data=Data(truth="instances", boundary_width=2)), Draw(1, 0, 0)
+    )
     assert np.array_equal(labels, class_labels(one.instances, 2).ids)
-    fine = replace(CHIP, crops=Crops("random", gsd=(5.0, 5.0), turn=False), data=Data(truth="instances"))
+    fine = replace(
+        CHIP, crops=Crops("random", gsd=(5.0, 5.0), turn=False), data=Data(truth="instances")
+    )
     _, labels = make_view(one, fine, Draw(1, 0, 3))
     runs = np.diff(np.flatnonzero(np.diff((labels[30] == 2).astype(int))))
     assert 1 in runs  # one pixel of 5 m, where the mask at 10 m would give two
 
 
 def test_two_classes_have_no_boundary():
-    two = replace(CHIP, classes=FTW2, data=Data(truth="instances"), loss=replace(CHIP.loss, weights=()))
+    two = replace(
+        CHIP, classes=FTW2, data=Data(truth="instances"), loss=replace(CHIP.loss, weights=())
+    )
     one = sample(1)
     assert np.array_equal(make_view(one, two, Draw(1, 0, 0))[1], one.instances.ids > 0)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([(64, 64), (30, 200), (20, 20)]), st.sampled_from([None, (5.0, 40.0)]))
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(64, 64), (30, 200), (20, 20)]),
+    st.sampled_from([None, (5.0, 40.0)]),
+)
 def test_random_windows_stay_near_the_image_and_keep_their_scale(index, shape, gsd):
     crops = Crops("random", gsd=gsd, stretch=0.2)
     matrix = place(shape, crops, 32, 10.0 if gsd else None, Draw(1, 0, index))
@@ -128,14 +156,20 @@ def test_random_windows_see_pixels_with_their_truth():
         pixels, labels = make_view(one, spec, Draw(2, 0, k))
         known = labels != 255
         place_ = pixels[0] / 10
-        sure = known & (np.abs(place_ - np.round(place_)) < 0.3) & (place_ > 1) & (place_ < size - 2)
+        sure = (
+            known & (np.abs(place_ - np.round(place_)) < 0.3) & (place_ > 1) & (place_ < size - 2)
+        )
         assert sure.sum() > 100
         assert np.array_equal(np.round(place_[sure]) % 3, labels[sure])
 
 
 def test_coarser_windows_are_averages():
     one = sample(1)
-    spec = replace(CHIP, crops=Crops("random", size=32, gsd=(20.0, 20.0), turn=False), input=replace(CHIP.input, window=32))
+    spec = replace(
+        CHIP,
+        crops=Crops("random", size=32, gsd=(20.0, 20.0), turn=False),
+        input=replace(CHIP.input, window=32),
+    )
     pixels, _ = make_view(one, spec, Draw(2, 0, 4))
     values = one.image.values.astype(np.float32)
     folded = values.reshape(8, 32, 2, 32, 2).mean((2, 4))
@@ -157,10 +191,27 @@ def test_what_does_not_fit_is_refused_in_one_sentence():
     wrong[3, 3] = 7
     cases = [
         (with_labels(one, wrong), CHIP, BadInput, "the mask holds \\[7\\]"),
-        (with_labels(one, one.labels.ids, ClassScheme(("background", "field", "tree"))), CHIP, BadInput, "'tree' is one of them"),
+        (
+            with_labels(one, one.labels.ids, ClassScheme(("background", "field", "tree"))),
+            CHIP,
+            BadInput,
+            "'tree' is one of them",
+        ),
         (replace(one, labels=None), CHIP, BadInput, "no labels to learn from"),
-        (replace(one, instances=None), replace(CHIP, data=Data(truth="instances")), BadInput, "has no instances"),
-        (replace(one, image=Raster(one.image.values[:3], one.image.grid, ("red", "green", "blue"))), CHIP, BandMismatch, "but the recipe wants"),
+        (
+            replace(one, instances=None),
+            replace(CHIP, data=Data(truth="instances")),
+            BadInput,
+            "has no instances",
+        ),
+        (
+            replace(
+                one, image=Raster(one.image.values[:3], one.image.grid, ("red", "green", "blue"))
+            ),
+            CHIP,
+            BandMismatch,
+            "but the recipe wants",
+        ),
         (
             Sample("photo", Raster(one.image.values, grid(crs=None), BANDS), one.labels, None),
             replace(CHIP, crops=Crops("chip", gsd=(5.0, 10.0))),

@@ -35,7 +35,9 @@ def slow_distances(ids, known):
     for number in np.unique(ids[ids > 0]):
         own = np.argwhere(ids == number)
         others = places[ids[tuple(places.T)] != number]
-        reach = [np.sqrt(((others - place) ** 2).sum(1)).min() if len(others) else 1.0 for place in own]
+        reach = [
+            np.sqrt(((others - place) ** 2).sum(1)).min() if len(others) else 1.0 for place in own
+        ]
         depth[tuple(own.T)] = np.array(reach) / max(reach)
     return depth
 
@@ -73,12 +75,16 @@ def test_targets_come_from_classes_or_from_objects():
     edge, deep = boundary_targets(both[0], both[1], (1,), 2)
     assert np.array_equal(edge[0].numpy(), labels == 2)
     objects = np.where(labels != IGNORE, ids, 0)
-    assert deep[0].numpy()[labels != IGNORE] == pytest.approx(slow_distances(objects, known)[labels != IGNORE], abs=1e-6)
+    assert deep[0].numpy()[labels != IGNORE] == pytest.approx(
+        slow_distances(objects, known)[labels != IGNORE], abs=1e-6
+    )
     two = truth_of(ids, known, three=False)
     edge, _ = boundary_targets(torch.from_numpy(two)[None], both[1], (1,), -1)
     for y, x in np.argwhere(known):
         near = (slice(max(y - 1, 0), y + 2), slice(max(x - 1, 0), x + 2))
-        assert bool(edge[0, y, x]) == bool(ids[y, x] and (ids[near][known[near]] != ids[y, x]).any())
+        assert bool(edge[0, y, x]) == bool(
+            ids[y, x] and (ids[near][known[near]] != ids[y, x]).any()
+        )
     parts, _ = boundary_targets(torch.from_numpy(labels)[None], None, (1,), 2)
     assert torch.equal(parts[0] > 0, torch.from_numpy(labels == 2))
 
@@ -87,14 +93,25 @@ def numpy_tanimoto(p, t, depth, smooth):
     value = 0.0
     for one, other in ((p, t), (1 - p, 1 - t)):
         pt, pp, tt = (one * other).sum(), (one * one).sum(), (other * other).sum()
-        value += (pt + smooth) * sum(1 / (2**d * (pp + tt) - (2 ** (d + 1) - 1) * pt + smooth) for d in range(depth)) / depth
+        value += (
+            (pt + smooth)
+            * sum(1 / (2**d * (pp + tt) - (2 ** (d + 1) - 1) * pt + smooth) for d in range(depth))
+            / depth
+        )
     return value / 2
 
 
 def heads(seed, views, classes, size):
     rng = np.random.default_rng(seed)
-    shapes = {"extent": (views, classes, size, size), "boundary": (views, 1, size, size), "distance": (views, 1, size, size)}
-    return {name: torch.from_numpy(rng.normal(0, 1.5, shape).astype(np.float32)).requires_grad_() for name, shape in shapes.items()}
+    shapes = {
+        "extent": (views, classes, size, size),
+        "boundary": (views, 1, size, size),
+        "distance": (views, 1, size, size),
+    }
+    return {
+        name: torch.from_numpy(rng.normal(0, 1.5, shape).astype(np.float32)).requires_grad_()
+        for name, shape in shapes.items()
+    }
 
 
 @pytest.mark.parametrize("scheme", [FTW2, FTW3])
@@ -104,14 +121,27 @@ def test_the_loss_is_the_mean_of_three_similarities(scheme, depth):
     labels = np.stack([truth_of(ids, known, three=len(scheme) == 3) for ids, known in made])
     truth = torch.from_numpy(np.stack([labels, np.stack([ids for ids, _ in made])], 1))
     said = heads(4, 2, len(scheme), 14)
-    loss = make_loss(Loss("decode", options={"targets": "instances", "depth": depth}), scheme)(said, truth)
-    edge, deep = (v.numpy() for v in boundary_targets(truth[:, 0], truth[:, 1], (1,), 2 if scheme is FTW3 else -1))
+    loss = make_loss(Loss("decode", options={"targets": "instances", "depth": depth}), scheme)(
+        said, truth
+    )
+    edge, deep = (
+        v.numpy()
+        for v in boundary_targets(truth[:, 0], truth[:, 1], (1,), 2 if scheme is FTW3 else -1)
+    )
     known = labels != IGNORE
     values = {name: v.detach().numpy().astype(float) for name, v in said.items()}
     soft = np.exp(values["extent"])
     soft = np.moveaxis(soft / soft.sum(1, keepdims=True), 1, -1)[known]
-    extent = np.mean([1 - numpy_tanimoto(soft[:, c], (labels[known] == c).astype(float), depth, 1e-5) for c in range(len(scheme))])
-    others = [1 - numpy_tanimoto(1 / (1 + np.exp(-values[name][:, 0][known])), target[known], depth, 1e-5) for name, target in (("boundary", edge), ("distance", deep))]
+    extent = np.mean(
+        [
+            1 - numpy_tanimoto(soft[:, c], (labels[known] == c).astype(float), depth, 1e-5)
+            for c in range(len(scheme))
+        ]
+    )
+    others = [
+        1 - numpy_tanimoto(1 / (1 + np.exp(-values[name][:, 0][known])), target[known], depth, 1e-5)
+        for name, target in (("boundary", edge), ("distance", deep))
+    ]
     assert float(loss.detach()) == pytest.approx((extent + sum(others)) / 3, rel=1e-4)
 
 
@@ -122,12 +152,18 @@ def test_unknown_pixels_take_no_part():
     found = []
     for filling in (0.0, 60.0, float("inf")):
         said = heads(7, 1, 3, 14)
-        loss = decode_loss({name: v.masked_fill(hidden, filling) for name, v in said.items()}, truth, boundary=2)
+        loss = decode_loss(
+            {name: v.masked_fill(hidden, filling) for name, v in said.items()}, truth, boundary=2
+        )
         loss.backward()
         found.append((loss.detach(), {name: v.grad for name, v in said.items()}))
     for loss, gradients in found:
         assert torch.equal(loss, found[0][0])
-        assert all(torch.equal(gradients[name], found[0][1][name]) and torch.isfinite(gradients[name]).all() for name in gradients)
+        assert all(
+            torch.equal(gradients[name], found[0][1][name])
+            and torch.isfinite(gradients[name]).all()
+            for name in gradients
+        )
 
 
 def test_a_perfect_answer_costs_nothing_and_others_are_refused():
@@ -135,7 +171,11 @@ def test_a_perfect_answer_costs_nothing_and_others_are_refused():
     labels = torch.from_numpy(truth_of(ids, known))[None]
     edge, deep = boundary_targets(labels, None, (1,), 2)
     extent = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1) * 60.0
-    said = {"extent": extent, "boundary": (edge[:, None] - 0.5) * 120, "distance": torch.logit(deep.clamp(1e-6, 1 - 1e-6))[:, None]}
+    said = {
+        "extent": extent,
+        "boundary": (edge[:, None] - 0.5) * 120,
+        "distance": torch.logit(deep.clamp(1e-6, 1 - 1e-6))[:, None],
+    }
     assert float(decode_loss(said, labels, boundary=2).detach()) == pytest.approx(0, abs=1e-4)
     with pytest.raises(BadInput, match="family decode"):
         decode_loss(torch.zeros(1, 3, 4, 4), labels)
@@ -144,7 +184,9 @@ def test_a_perfect_answer_costs_nothing_and_others_are_refused():
 @pytest.mark.parametrize("targets", ["classes", "instances"])
 @pytest.mark.parametrize("kind", ["decode", "sets"])
 def test_the_loop_trains_networks_with_answers_of_their_own(kind, targets, tmp_path):
-    """End to end through the plain loop, killed and resumed: the raw answer is compared, classes are validated."""
+    """End to end through the plain loop, killed and resumed: the raw answer is compared, classes
+    are validated.
+    """
     from dataclasses import replace
 
     from selion.models import build_network
@@ -155,7 +197,15 @@ def test_the_loop_trains_networks_with_answers_of_their_own(kind, targets, tmp_p
     if kind == "decode":
         shape = {"family": "decode", "filters": 8, "depth": 2, "heads": 2, "pyramid": 2}
     else:
-        shape = {"family": "mask2former", "queries": 6, "hidden": 32, "embed_dim": 12, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4}
+        shape = {
+            "family": "mask2former",
+            "queries": 6,
+            "hidden": 32,
+            "embed_dim": 12,
+            "depths": [1, 1, 1, 1],
+            "num_heads": [1, 1, 2, 2],
+            "window_size": 4,
+        }
         shape |= {"decoder_layers": 2, "encoder_layers": 1, "feedforward": 32}
     made = recipe(
         model=Model(shape),
@@ -171,7 +221,15 @@ def test_the_loop_trains_networks_with_answers_of_their_own(kind, targets, tmp_p
     def fit(folder, **options):
         torch.manual_seed(1)
         network = build_network(shape, 8, 3)
-        return loop.fit(network, samples, made, replace(card(made), architecture=shape), folder, validation=samples[:1], **options)
+        return loop.fit(
+            network,
+            samples,
+            made,
+            replace(card(made), architecture=shape),
+            folder,
+            validation=samples[:1],
+            **options,
+        )
 
     whole = fit(tmp_path / "whole")
     assert all(np.isfinite(e["loss"]) for e in whole.history if "loss" in e)

@@ -1,4 +1,6 @@
-"""Canny's edges beside the algorithm written out pixel by pixel, and agreement of labels with them."""
+"""Canny's edges beside the algorithm written out pixel by pixel, and agreement of labels with
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,12 @@ def slow_canny(image, low, high):
     dx, dy = {}, {}
     for i in range(rows):
         for j in range(columns):
-            dx[i, j] = sum(w * (at(i + k, j + 1) - at(i + k, j - 1)) for k, w in ((-1, 1), (0, 2), (1, 1)))
-            dy[i, j] = sum(w * (at(i + 1, j + k) - at(i - 1, j + k)) for k, w in ((-1, 1), (0, 2), (1, 1)))
+            dx[i, j] = sum(
+                w * (at(i + k, j + 1) - at(i + k, j - 1)) for k, w in ((-1, 1), (0, 2), (1, 1))
+            )
+            dy[i, j] = sum(
+                w * (at(i + 1, j + k) - at(i - 1, j + k)) for k, w in ((-1, 1), (0, 2), (1, 1))
+            )
     size = {p: abs(dx[p]) + abs(dy[p]) for p in dx}
     kept = {}
     for (i, j), here in size.items():
@@ -43,7 +49,12 @@ def slow_canny(image, low, high):
         i, j = stack.pop()
         if not found[i, j]:
             found[i, j] = True
-            stack += [(i + a, j + b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (i + a, j + b) in kept and not found[i + a, j + b]]
+            stack += [
+                (i + a, j + b)
+                for a in (-1, 0, 1)
+                for b in (-1, 0, 1)
+                if (i + a, j + b) in kept and not found[i + a, j + b]
+            ]
     return found
 
 
@@ -74,7 +85,9 @@ def test_labels_stay_only_where_some_band_has_an_edge():
     labels = np.ones((20, 20), np.uint8)
     labels[0] = 255
     found = edge_agreement(pixels, labels)
-    lines = canny((pixels[0] / 5000 * 255).astype(np.uint8), 50, 150) | canny((pixels[2] / 3 * 255).astype(np.uint8), 50, 150)
+    lines = canny((pixels[0] / 5000 * 255).astype(np.uint8), 50, 150) | canny(
+        (pixels[2] / 3 * 255).astype(np.uint8), 50, 150
+    )
     assert np.array_equal(found == 1, lines & (labels == 1))
     assert set(np.unique(found)) == {1, 255}
     assert lines.sum() == pytest.approx(39, abs=3)

@@ -1,4 +1,6 @@
-"""Conversations, rewards, recipes; supervised fine-tuning and learning by reward with tiny models."""
+"""Conversations, rewards, recipes; supervised fine-tuning and learning by reward with tiny
+models.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,24 @@ from selion.training import list_recipes, read_recipe, sft  # noqa: E402
 from selion.training.conversations import Talks, simulated, true_classes, turned, turned_roi  # noqa: E402
 from selion.training.grpo import check_gate, make_watch  # noqa: E402
 from selion.training.inspect_language import inspect  # noqa: E402
-from selion.training.language_recipe import COUNTRYSIDE, Draws, Grpo, LanguageRecipe, Lora, Sft, Simulated  # noqa: E402
-from selion.training.language_run import REWARDED, TRAINING, VALIDATION, forecast, plan_language, plan_talks, train_language  # noqa: E402
+from selion.training.language_recipe import (  # noqa: E402
+    COUNTRYSIDE,
+    Draws,
+    Grpo,
+    LanguageRecipe,
+    Lora,
+    Sft,
+    Simulated,
+)
+from selion.training.language_run import (  # noqa: E402
+    REWARDED,
+    TRAINING,
+    VALIDATION,
+    forecast,
+    plan_language,
+    plan_talks,
+    train_language,
+)
 from selion.training.reward import constants, dice_reward, validity_reward  # noqa: E402
 from selion.training.sft import find_tokenizer, lora_config, make_pair, shared_arguments  # noqa: E402
 
@@ -70,12 +88,19 @@ def test_an_answer_says_what_its_pictures_show():
 
 def test_lessons_in_which_the_patch_is_hidden():
     shown = Talks(SAMPLES, recipe(), 60)
-    mixed, never = Talks(SAMPLES, recipe(), 60, hidden=0.5), Talks(SAMPLES, recipe(), 60, hidden=1.0)
+    mixed, never = (
+        Talks(SAMPLES, recipe(), 60, hidden=0.5),
+        Talks(SAMPLES, recipe(), 60, hidden=1.0),
+    )
     blank = [np.ptp(np.asarray(mixed[k].images[1])) == 0 for k in range(60)]
     assert 15 < sum(blank) < 45
     assert all((np.asarray(never[k].images[1]) == 128).all() for k in range(5))
     for k in range(10):  # nothing else is different: the same question, the same answer
-        assert (mixed[k].answer, mixed[k].question, mixed[k].images[0]) == (shown[k].answer, shown[k].question, shown[k].images[0])
+        assert (mixed[k].answer, mixed[k].question, mixed[k].images[0]) == (
+            shown[k].answer,
+            shown[k].question,
+            shown[k].images[0],
+        )
     made = recipe()
     plan = plan_talks(replace(made, draws=replace(made.draws, hidden=0.5)), SAMPLES, [sample(9)])
     assert [plan.talks(kind).hidden for kind in (TRAINING, VALIDATION, REWARDED)] == [0.5, 0.0, 0.0]
@@ -92,7 +117,9 @@ def test_turns_keep_regions_with_their_pixels():
     values = np.arange(3 * 5 * 9).reshape(3, 5, 9)
     roi = (slice(1, 4), slice(2, 8))
     for turn in range(8):
-        assert np.array_equal(turned(values, turn)[:, *turned_roi(roi, (5, 9), turn)], turned(values[:, *roi], turn))
+        assert np.array_equal(
+            turned(values, turn)[:, *turned_roi(roi, (5, 9), turn)], turned(values[:, *roi], turn)
+        )
 
 
 def test_draws_are_balanced_as_wished():
@@ -110,7 +137,15 @@ def test_patches_that_are_not_known_are_not_taught():
     talks = Talks([part], recipe(draws=Draws(step=8, turn=False)), 10)
     assert all(talks[k].place.box[1] >= 40 for k in range(10))
     with pytest.raises(BadInput, match="no patch was found whose classes are all known"):
-        Talks([replace(part, labels=LabelMap(np.full_like(hidden, IGNORE), part.labels.grid, CLASSES))], recipe(), 1)[0]
+        Talks(
+            [
+                replace(
+                    part, labels=LabelMap(np.full_like(hidden, IGNORE), part.labels.grid, CLASSES)
+                )
+            ],
+            recipe(),
+            1,
+        )[0]
 
 
 def test_truth_comes_from_masks_or_objects():
@@ -127,7 +162,11 @@ def test_truth_comes_from_masks_or_objects():
     with pytest.raises(BadInput, match="neither masks nor objects"):
         true_classes(replace(SAMPLES[0], labels=None), recipe())
     with pytest.raises(BandMismatch, match="the recipe wants"):
-        Talks([replace(SAMPLES[0], image=Raster(np.zeros((1, 64, 64), np.uint8), grid, ("grey",)))], recipe(), 1)[0]
+        Talks(
+            [replace(SAMPLES[0], image=Raster(np.zeros((1, 64, 64), np.uint8), grid, ("grey",)))],
+            recipe(),
+            1,
+        )[0]
     with pytest.raises(BadInput, match="wanted is at least a patch of 16"):
         Talks([sample(1, 8)], recipe(), 1)[0]
 
@@ -144,10 +183,20 @@ def test_rewards_are_the_score_itself():
     truth = SAMPLES[0].labels.ids[:16:4, :16:4]
     answer = PROMPT.answer(truth, CLASSES.names)
     wrong = PROMPT.answer((truth + 1) % 3, CLASSES.names)
-    spoken = [answer, [{"role": "assistant", "content": wrong}], [{"role": "assistant", "content": [{"type": "text", "text": "I cannot"}]}], ""]
+    spoken = [
+        answer,
+        [{"role": "assistant", "content": wrong}],
+        [{"role": "assistant", "content": [{"type": "text", "text": "I cannot"}]}],
+        "",
+    ]
     for over in ("union", "truth", "all"):
-        found = dice_reward(PROMPT, CLASSES, over)(completions=spoken, truth=[truth.tolist()] * 4, prompts=None)
-        assert found[:2] == [1.0, mean_dice(truth, ((truth + 1) % 3).astype(np.uint8), CLASSES, over)]
+        found = dice_reward(PROMPT, CLASSES, over)(
+            completions=spoken, truth=[truth.tolist()] * 4, prompts=None
+        )
+        assert found[:2] == [
+            1.0,
+            mean_dice(truth, ((truth + 1) % 3).astype(np.uint8), CLASSES, over),
+        ]
         assert found[2] == found[3] == mean_dice(truth, np.full_like(truth, IGNORE), CLASSES, over)
     assert validity_reward(PROMPT, CLASSES)(completions=spoken) == [1.0, 1.0, 0.0, 0.0]
 
@@ -166,7 +215,11 @@ def test_the_gate_and_the_alarm():
     assert "beside it: always" in standing.lines()[0]
     with pytest.raises(BadInput, match=r"Only 0% .* rewards begin at 95%"):
         check_gate(standing, 0.95)
-    watch, control, state = make_watch(0.5), type("Control", (), {"should_training_stop": False})(), type("State", (), {"global_step": 5})()
+    watch, control, state = (
+        make_watch(0.5),
+        type("Control", (), {"should_training_stop": False})(),
+        type("State", (), {"global_step": 5})(),
+    )
     arguments = type("Arguments", (), {"logging_steps": 5})()
     for share in (0.2,) * 5 + (0.9,) * 5:
         watch.on_log(arguments, state, control, {"reward": 0.4, "frac_reward_zero_std": share})
@@ -176,7 +229,11 @@ def test_the_gate_and_the_alarm():
 
 
 def test_recipes_of_language_models():
-    found = {name: read_recipe(name) for name in list_recipes() if name.startswith("magseg") and "/" not in name}
+    found = {
+        name: read_recipe(name)
+        for name in list_recipes()
+        if name.startswith("magseg") and "/" not in name
+    }
     assert {"magseg", "magseg-fast", "magseg-paper", "magseg-tiny"} <= set(found)
     assert all(isinstance(made, LanguageRecipe) for made in found.values())
     assert found["magseg"].sft.batch * found["magseg"].sft.accumulate == 128
@@ -184,7 +241,10 @@ def test_recipes_of_language_models():
     assert not found["magseg-paper"].language.prompt.coordinates
     assert found["magseg-paper"].spec().overlap == 0
     assert found["magseg-fast"].language.prompt.grid == 32
-    assert (found["magseg-context"].language.prompt.shown, found["magseg-context"].draws.hidden) == ("grey", 0.5)
+    assert (
+        found["magseg-context"].language.prompt.shown,
+        found["magseg-context"].draws.hidden,
+    ) == ("grey", 0.5)
     with pytest.raises(UnknownName, match=r"did you mean 'language.prompt.codec'"):
         read_recipe("magseg", ["language.prompt.codek=rrle"])
     with pytest.raises(BadInput, match=r"one of base, start_from and tiny"):
@@ -212,15 +272,22 @@ def test_from_words_to_rewards_and_back_into_the_socket(tmp_path):
     plan = plan_talks(made, SAMPLES, [sample(9)], source="toys", licence="CC0")
     result = train_language(plan, tmp_path / "run")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "recipe.toml", "model", "supervised", "sft-checkpoints", "grpo-checkpoints", "standing.json", "rewards.json", "times.json",
+        "recipe.toml", "model", "supervised", "sft-checkpoints", "grpo-checkpoints",
+        "standing.json", "rewards.json", "times.json",
     }  # fmt: skip
     took = json.loads((tmp_path / "run" / "times.json").read_text())
-    assert {name: stage["samples"] for name, stage in took.items()} == {"supervised": 4, "by_reward": 2}
+    assert {name: stage["samples"] for name, stage in took.items()} == {
+        "supervised": 4,
+        "by_reward": 2,
+    }
     assert all(stage["processor_seconds"] > 0 for stage in took.values())
     assert result.supervised is not None
     assert result.reinforced is not None
     assert any("By reward: Mean Dice" in note for note in result.notes)
-    assert set(json.loads((tmp_path / "run" / "standing.json").read_text())) == {"supervised", "by_reward"}
+    assert set(json.loads((tmp_path / "run" / "standing.json").read_text())) == {
+        "supervised",
+        "by_reward",
+    }
     card = read_card(tmp_path / "run" / "model")
     assert card.licence == "CC0"
     assert card.scores["validation"]["patches"] == 2
@@ -239,7 +306,9 @@ def test_adapters_are_trained_and_loaded_on_their_base(tmp_path):
     processor.save_pretrained(base)
     made = recipe()
     language = replace(made.language, tiny="", base=str(base), lora=Lora(r=2, alpha=4))
-    made = replace(made, language=language, grpo=Grpo(steps=1, prompts=1, answers=2, gate=0.0, lr=1e-3))
+    made = replace(
+        made, language=language, grpo=Grpo(steps=1, prompts=1, answers=2, gate=0.0, lr=1e-3)
+    )
     train_language(plan_talks(made, SAMPLES, [sample(9)]), tmp_path / "run")
     folder = tmp_path / "run" / "model"
     assert (folder / "adapter_model.safetensors").is_file()
@@ -253,7 +322,10 @@ def test_adapters_are_trained_and_loaded_on_their_base(tmp_path):
     with pytest.raises(BadInput, match="take an adapter for these classes"):
         load_model(folder)
     other = replace(made, language=replace(language, base="", start_from=str(folder)))
-    with pytest.raises(BadInput, match="was trained for the classes others, road, tree, the recipe has others, field, tree"):
+    with pytest.raises(
+        BadInput,
+        match="was trained for the classes others, road, tree, the recipe has others, field, tree",
+    ):
         make_pair(other, Talks(SAMPLES, other, 1))
 
 
@@ -266,7 +338,10 @@ def test_the_tokenizer_is_looked_at_before_anything_is_learnt(tmp_path):
     made = replace(made, language=replace(made.language, tiny="", base=str(tmp_path / "base")))
     plan = plan_talks(made, SAMPLES, [sample(9)])
     tokens = [line for line in forecast(plan) if line.startswith("Tokens of an answer")]
-    assert [line.partition(":")[0][21:] for line in tokens] == [f"patches of {patch} px in {grid} rows" for patch, grid in ((16, 4), (16, 2), (32, 4), (32, 2))]
+    assert [line.partition(":")[0][21:] for line in tokens] == [
+        f"patches of {patch} px in {grid} rows"
+        for patch, grid in ((16, 4), (16, 2), (32, 4), (32, 2))
+    ]
     assert all(f"{name} " in line for name in CODECS for line in tokens)
     assert find_tokenizer(recipe()) is None
     with pytest.raises(BadInput, match="no token that ends an answer"):
@@ -291,7 +366,9 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
         stopped.append(done)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sft, "shared_arguments", lambda *given: {**shared_arguments(*given), "logging_steps": 3})
+    monkeypatch.setattr(
+        sft, "shared_arguments", lambda *given: {**shared_arguments(*given), "logging_steps": 3}
+    )
     with pytest.raises(KeyboardInterrupt):
         train_language(plan, tmp_path / "part", on_step=stop)
     assert stopped == [3]
@@ -310,13 +387,32 @@ def weights(folder: Path):
 
 
 def test_on_the_command_line(tmp_path):
-    small = ["--set", "simulate.scenes=1", "--set", "simulate.validation=1", "--set", "simulate.edge=128", "--set", "sft.steps=1", "--set", "sft.batch=2"]
+    small = [
+        "--set",
+        "simulate.scenes=1",
+        "--set",
+        "simulate.validation=1",
+        "--set",
+        "simulate.edge=128",
+        "--set",
+        "sft.steps=1",
+        "--set",
+        "sft.batch=2",
+    ]
     dry = CliRunner().invoke(cli, ["train", "magseg-tiny", *small, "--dry-run"])
     assert dry.exit_code == 0, dry.output
     assert "1 steps of 2 conversations" in dry.output
     assert "Nothing was written." in dry.output
     folder = tmp_path / "run"
-    tiny = [*small, "--set", "inspect.patches=1", "--set", "language.size.layers=1", "--set", "language.size.hidden=32"]
+    tiny = [
+        *small,
+        "--set",
+        "inspect.patches=1",
+        "--set",
+        "language.size.layers=1",
+        "--set",
+        "language.size.hidden=32",
+    ]
     done = CliRunner().invoke(cli, ["train", "magseg-tiny", *tiny, "-o", str(folder), "--quiet"])
     assert done.exit_code == 0, done.output
     assert done.output.strip().endswith("model")

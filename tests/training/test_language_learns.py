@@ -1,4 +1,6 @@
-"""Shown to learn: a tiny model reads patches of the simulated countryside from two images, and needs both of them."""
+"""Shown to learn: a tiny model reads patches of the simulated countryside from two images, and
+needs both of them.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,13 @@ from selion.training.language_run import plan_language, train_language  # noqa: 
 
 @pytest.mark.slow
 def test_a_tiny_model_learns_to_read_patches_with_their_whole_image(tmp_path):
-    """Better than any constant answer, than with the images of others, and than with another whole image or another patch alone."""
-    recipe = read_recipe("magseg-context", ["sft.steps=500", "simulate.scenes=8", "simulate.validation=3", "inspect.patches=128"])
+    """Better than any constant answer, than with the images of others, and than with another whole
+    image or another patch alone.
+    """
+    recipe = read_recipe(
+        "magseg-context",
+        ["sft.steps=500", "simulate.scenes=8", "simulate.validation=3", "inspect.patches=128"],
+    )
     threads = torch.get_num_threads()
     with still():
         result = train_language(plan_language(recipe), tmp_path / "run")

@@ -55,7 +55,10 @@ def losses_of(trained):
 
 
 def test_it_learns():
-    made = recipe(schedule=Schedule(epochs=25, batch=8, lr=0.03, shape="one-cycle", per="step", warmup=0.2), crops=Crops("random", per_epoch=8))
+    made = recipe(
+        schedule=Schedule(epochs=25, batch=8, lr=0.03, shape="one-cycle", per="step", warmup=0.2),
+        crops=Crops("random", per_epoch=8),
+    )
     found = losses_of(fit(made))
     assert np.mean(found[-4:]) < 0.6 * np.mean(found[:2])
 
@@ -64,12 +67,25 @@ def test_it_learns():
     "schedule",
     [
         Schedule(epochs=3, batch=4, lr=3e-3, per="step"),
-        Schedule(epochs=3, batch=2, lr=3e-3, amsgrad=True, average=0.9, accumulate=3, clip=0.1, shape="one-cycle", per="step", warmup=0.1),
+        Schedule(
+            epochs=3,
+            batch=2,
+            lr=3e-3,
+            amsgrad=True,
+            average=0.9,
+            accumulate=3,
+            clip=0.1,
+            shape="one-cycle",
+            per="step",
+            warmup=0.1,
+        ),
     ],
 )
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_a_killed_run_ends_with_the_same_weights(tmp_path, schedule, step):
-    made = recipe(schedule=schedule, hardware=Hardware("cpu", "float32", threads=1, workers=0, save_every=0))
+    made = recipe(
+        schedule=schedule, hardware=Hardware("cpu", "float32", threads=1, workers=0, save_every=0)
+    )
     whole = fit(made, tmp_path / "whole")
     with pytest.raises(Killed):
         fit(made, tmp_path / "cut", on_step=kill_at(step))
@@ -78,14 +94,22 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, schedule, step):
         return
     resumed = fit(made, tmp_path / "cut", resume=True)
     assert same(whole.weights, resumed.weights)
-    strip = [{k: v for k, v in e.items() if k in ("step", "epoch", "loss", "lr")} for e in resumed.history]
-    assert strip == [{k: v for k, v in e.items() if k in ("step", "epoch", "loss", "lr")} for e in whole.history]
+    strip = [
+        {k: v for k, v in e.items() if k in ("step", "epoch", "loss", "lr")}
+        for e in resumed.history
+    ]
+    assert strip == [
+        {k: v for k, v in e.items() if k in ("step", "epoch", "loss", "lr")} for e in whole.history
+    ]
     lines = [json.loads(line) for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
     assert [e["step"] for e in lines] == [e["step"] for e in whole.history]
 
 
 def test_a_run_killed_twice_and_in_bfloat16_too(tmp_path):
-    made = recipe(hardware=Hardware("cpu", "bfloat16", threads=1, workers=2, save_every=0), schedule=Schedule(epochs=4, batch=4, lr=3e-3, average=0.5))
+    made = recipe(
+        hardware=Hardware("cpu", "bfloat16", threads=1, workers=2, save_every=0),
+        schedule=Schedule(epochs=4, batch=4, lr=3e-3, average=0.5),
+    )
     whole = fit(made)
     with pytest.raises(Killed):
         fit(made, tmp_path, on_step=kill_at(3))
@@ -106,7 +130,11 @@ def compare_workers(**hardware):
     made = recipe(schedule=Schedule(epochs=2, batch=3))
     other = replace(made, hardware=replace(made.hardware, **hardware))
     places = [(epoch, k) for epoch in range(2) for k in range(3)]
-    for one, two in zip(read_ahead(Feed(SAMPLES, made), places), read_ahead(Feed(SAMPLES, other), places), strict=True):
+    for one, two in zip(
+        read_ahead(Feed(SAMPLES, made), places),
+        read_ahead(Feed(SAMPLES, other), places),
+        strict=True,
+    ):
         assert np.array_equal(one.pixels, two.pixels)
         assert np.array_equal(one.labels, two.labels)
 
@@ -118,25 +146,43 @@ def test_threads_change_nothing(workers):
 
 @pytest.mark.slow
 def test_processes_change_nothing():
-    """In a process of its own: twice, on a busy machine, the test runner's worker had gone when torch's loader was done, and left no word."""
-    script = "import test_train_loop; test_train_loop.compare_workers(workers=1, kind='process'); print('the same')"
-    ended = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300, check=False)
+    """In a process of its own: twice, on a busy machine, the test runner's worker had gone when
+    torch's loader was done, and left no word.
+    """
+    script = (
+        "import test_train_loop; test_train_loop.compare_workers(workers=1, kind='process'); "
+        "print('the same')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert (ended.returncode, ended.stdout.strip()) == (0, "the same"), ended.stderr
 
 
 def test_the_batch_size_changes_no_window():
     views = []
     for size in (2, 5):
-        feed = Feed(SAMPLES, recipe(schedule=Schedule(batch=size), augment=replace(recipe().augment)))
+        feed = Feed(
+            SAMPLES, recipe(schedule=Schedule(batch=size), augment=replace(recipe().augment))
+        )
         views.append(np.concatenate([feed.batch((1, k)).pixels for k in range(feed.batches)]))
     assert np.array_equal(*views)
 
 
 def test_an_epoch_has_every_chip_once_and_another_order_each_time():
     feed = Feed(SAMPLES * 5, recipe(crops=Crops("chip"), schedule=Schedule(batch=4)))
-    epochs = [[index for k in range(feed.batches) for index, _ in feed.draws((epoch, k))] for epoch in range(2)]
+    epochs = [
+        [index for k in range(feed.batches) for index, _ in feed.draws((epoch, k))]
+        for epoch in range(2)
+    ]
     assert feed.batches == 4
-    assert [len(Feed(SAMPLES * 3, feed.recipe).draws((0, k))) for k in range(2)] == [4, 5]  # nobody is left alone
+    # nobody is left alone
+    assert [len(Feed(SAMPLES * 3, feed.recipe).draws((0, k))) for k in range(2)] == [4, 5]
     assert [sorted(e) for e in epochs] == [list(range(15))] * 2
     assert epochs[0] != epochs[1]
     assert feed.draws((1, 1))[0][1] == Draw(7, 1, 4, 1)
@@ -176,7 +222,12 @@ def test_accumulated_batches_make_the_gradient_of_their_mean():
     model = torch.nn.Conv2d(8, 3, 1)
     torch.nn.init.constant_(model.bias, 0.1)
     start = {name: value.clone() for name, value in model.state_dict().items()}
-    made = recipe(schedule=Schedule(epochs=1, batch=2, accumulate=4, lr=1e-2, shape="constant", weight_decay=0), augment=replace(recipe().augment))
+    made = recipe(
+        schedule=Schedule(
+            epochs=1, batch=2, accumulate=4, lr=1e-2, shape="constant", weight_decay=0
+        ),
+        augment=replace(recipe().augment),
+    )
     loop.fit(model, SAMPLES, made, card(made))
     feed, expected = Feed(SAMPLES, made), torch.nn.Conv2d(8, 3, 1)
     expected.load_state_dict(start)
@@ -184,7 +235,13 @@ def test_accumulated_batches_make_the_gradient_of_their_mean():
     parts = [feed.batch((0, k)) for k in range(4)]
     from selion.training.criterion import make_loss
 
-    loss = sum(make_loss(made.loss)(expected(torch.from_numpy(b.pixels)), torch.from_numpy(b.labels)) for b in parts) / 4
+    loss = (
+        sum(
+            make_loss(made.loss)(expected(torch.from_numpy(b.pixels)), torch.from_numpy(b.labels))
+            for b in parts
+        )
+        / 4
+    )
     loss.backward()
     adam.step()
     for name, value in expected.state_dict().items():
@@ -202,11 +259,15 @@ def test_the_average_of_the_weights_is_exported_with_live_statistics():
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_samples(tmp_path):
     made = recipe(schedule=Schedule(epochs=3, batch=8, lr=1e30, shape="constant"))
-    with pytest.raises(BadInput, match=r"The loss is (nan|inf) at step \d .*toy\d.*lower schedule.lr") as caught:
+    with pytest.raises(
+        BadInput, match=r"The loss is (nan|inf) at step \d .*toy\d.*lower schedule.lr"
+    ) as caught:
         fit(made, tmp_path)
     assert "\n" not in str(caught.value)
     tensors, facts = load_state(tmp_path / STATE)
-    assert all(torch.isfinite(t).all() for name, t in tensors.items() if name.startswith("network."))
+    assert all(
+        torch.isfinite(t).all() for name, t in tensors.items() if name.startswith("network.")
+    )
     assert str(tmp_path) in str(caught.value)
     assert facts["epoch"] >= 1
 
@@ -217,7 +278,10 @@ def test_a_changed_recipe_or_other_data_is_refused_but_hardware_and_name_may_cha
         fit(made, tmp_path, on_step=kill_at(4), data="3 samples a")
     for change, words in (
         ({"schedule": replace(made.schedule, lr=1.0)}, "schedule.lr was 0.003 and is now 1.0"),
-        ({"seed": 8, "loss": replace(made.loss, kind="dice", weights=())}, "seed was 7 and is now 8; loss.kind was 'ce\\+dice' and is now 'dice'"),
+        (
+            {"seed": 8, "loss": replace(made.loss, kind="dice", weights=())},
+            "seed was 7 and is now 8; loss.kind was 'ce\\+dice' and is now 'dice'",
+        ),
     ):
         with pytest.raises(BadInput, match=words) as caught:
             fit(replace(made, **change), tmp_path, resume=True, data="3 samples a")
@@ -253,18 +317,25 @@ def test_a_full_disk_is_one_sentence_and_the_last_good_checkpoint_survives(tmp_p
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "_write", full)
-    with pytest.raises(OutputFailed, match=r"no space left.*last good checkpoint.*--resume") as caught:
+    with pytest.raises(
+        OutputFailed, match=r"no space left.*last good checkpoint.*--resume"
+    ) as caught:
         fit(made, tmp_path)
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
     assert load_state(tmp_path / STATE)[1]["epoch"] == 2
-    assert {p.name for p in tmp_path.iterdir() if not p.name.startswith("events")} == {STATE, "log.jsonl"}
+    assert {p.name for p in tmp_path.iterdir() if not p.name.startswith("events")} == {
+        STATE,
+        "log.jsonl",
+    }
     whole = fit(made)
     assert same(whole.weights, fit(made, tmp_path, resume=True).weights)
 
 
 def test_a_disk_that_is_full_in_earnest(tmp_path):
-    """A file system with a quota of a few kilobytes, where the machine has one that can be limited."""
+    """A file system with a quota of a few kilobytes, where the machine has one that can be
+    limited.
+    """
     resource = pytest.importorskip("resource")
     import signal
 
@@ -288,7 +359,11 @@ def test_a_disk_that_is_full_in_earnest(tmp_path):
 def test_checkpoints_are_plain_safetensors(tmp_path):
     from safetensors.torch import load_file
 
-    tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor(3), "c": torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)}
+    tensors = {
+        "a": torch.arange(6.0).reshape(2, 3).T,
+        "b": torch.tensor(3),
+        "c": torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    }
     tensors["d"] = torch.tensor([True, False])
     save_state(tmp_path / "x.safetensors", tensors, {"note": "ä"})
     assert same(load_file(tmp_path / "x.safetensors"), tensors)
@@ -298,14 +373,21 @@ def test_checkpoints_are_plain_safetensors(tmp_path):
 
 
 def test_validation_scores_and_the_best_weights_are_kept(tmp_path):
-    made = recipe(schedule=Schedule(epochs=3, batch=4, lr=3e-2, keep="best"), validate=Validate(every=1, limit=2))
+    made = recipe(
+        schedule=Schedule(epochs=3, batch=4, lr=3e-2, keep="best"),
+        validate=Validate(every=1, limit=2),
+    )
     trained = fit(made, tmp_path, validation=SAMPLES)
     seen = [e for e in trained.history if "val/pixel_iou" in e]
     assert [e["epoch"] for e in seen] == [1, 2, 3]
     assert len(trained.scores.keys) == 3
     assert {"val/object_f1", "val/iou_field"} <= seen[0].keys()
     assert (tmp_path / BEST).exists()
-    assert trained.scores.interval("pixel_iou").low <= trained.scores.pixel_iou <= trained.scores.interval("pixel_iou").high
+    assert (
+        trained.scores.interval("pixel_iou").low
+        <= trained.scores.pixel_iou
+        <= trained.scores.interval("pixel_iou").high
+    )
 
 
 def test_validation_leaves_the_training_alone():
@@ -325,9 +407,13 @@ def test_event_files_hold_the_curves(tmp_path):
     trained = fit(recipe(), tmp_path, validation=SAMPLES[:1])
     events = accumulator.EventAccumulator(str(tmp_path))
     events.Reload()
-    assert {"loss", "lr", "images_per_s", "waited", "val/pixel_iou"} <= set(events.Tags()["scalars"])
+    assert {"loss", "lr", "images_per_s", "waited", "val/pixel_iou"} <= set(
+        events.Tags()["scalars"]
+    )
     found = {e.step: e.value for e in events.Scalars("loss")}
-    assert found == pytest.approx({e["step"]: e["loss"] for e in trained.history if "loss" in e}, rel=1e-6)
+    assert found == pytest.approx(
+        {e["step"]: e["loss"] for e in trained.history if "loss" in e}, rel=1e-6
+    )
 
 
 def test_devices_that_are_not_there_are_refused():
@@ -367,7 +453,9 @@ torch.save({"weights": done.weights, "leads": done.leads, "engine": done.engine}
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_accumulation(tmp_path):
-    """Without batch statistics, the mean gradient over two processes is that of two batches added up."""
+    """Without batch statistics, the mean gradient over two processes is that of two batches added
+    up.
+    """
     import os
     import socket
     import sys
@@ -385,7 +473,11 @@ def test_two_processes_are_one_with_twice_the_accumulation(tmp_path):
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
     runs = [
-        subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path / f"{k}.pt")], env=shared | {"RANK": str(k), "LOCAL_RANK": str(k)}, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(tmp_path / f"{k}.pt")],
+            env=shared | {"RANK": str(k), "LOCAL_RANK": str(k)},
+            stderr=subprocess.PIPE,
+        )
         for k in range(2)
     ]
     for process in runs:
@@ -396,8 +488,12 @@ def test_two_processes_are_one_with_twice_the_accumulation(tmp_path):
     assert [f["leads"] for f in found] == [True, False]
     assert "2 processes" in found[0]["engine"]
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1))
-    made = recipe(schedule=Schedule(epochs=2, batch=2, accumulate=2, lr=1e-2, per="step", average=0.5))
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1)
+    )
+    made = recipe(
+        schedule=Schedule(epochs=2, batch=2, accumulate=2, lr=1e-2, per="step", average=0.5)
+    )
     single = loop.fit(model, SAMPLES, made, card(made))
     for name, value in single.weights.items():
         assert found[0]["weights"][name] == pytest.approx(value, abs=1e-6)

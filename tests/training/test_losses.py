@@ -30,7 +30,9 @@ def call(function, logits, labels, **options):
 
 
 def flat(logits, labels):
-    """Known pixels as rows: probabilities (n, c), one-hot truth (n, c), logits (n, c), labels (n,)."""
+    """Known pixels as rows: probabilities (n, c), one-hot truth (n, c), logits (n, c), labels
+    (n,).
+    """
     rows = np.moveaxis(logits, 1, -1)[labels != IGNORE]
     truth = labels[labels != IGNORE]
     p = np.exp(rows - rows.max(1, keepdims=True))
@@ -52,7 +54,9 @@ def numpy_dice_parts(logits, labels):
 def numpy_focal_tversky(logits, labels, w=(1 / 3,) * 3):
     p, t, _, _ = flat(logits, labels)
     tp, fn, fp = (p * t).sum(0), ((1 - p) * t).sum(0), (p * (1 - t)).sum(0)
-    return float((np.asarray(w) * (1 - (tp + 1) / (tp + 0.7 * fn + 0.3 * fp + 1)) ** (1 / 1.33)).sum())
+    return float(
+        (np.asarray(w) * (1 - (tp + 1) / (tp + 0.7 * fn + 0.3 * fp + 1)) ** (1 / 1.33)).sum()
+    )
 
 
 def numpy_ftnmt(logits, labels, w=(1, 1, 1)):
@@ -60,7 +64,11 @@ def numpy_ftnmt(logits, labels, w=(1, 1, 1)):
 
     def tanimoto(a, b):
         ab, aa, bb = (a * b).sum(0), (a * a).sum(0), (b * b).sum(0)
-        return (ab + 1e-5) / 5 * sum(1 / (2**d * (aa + bb) - (2 ** (d + 1) - 1) * ab + 1e-5) for d in range(5))
+        return (
+            (ab + 1e-5)
+            / 5
+            * sum(1 / (2**d * (aa + bb) - (2 ** (d + 1) - 1) * ab + 1e-5) for d in range(5))
+        )
 
     return float(np.mean(np.asarray(w) * (1 - (tanimoto(p, t) + tanimoto(1 - p, 1 - t)) / 2)))
 
@@ -79,7 +87,12 @@ def numpy_pixel_weighted(logits, labels, w=(1, 1, 1), scale=1.0):
     place = np.arange(7) - 3
     line = np.exp(-(place**2) / 18)
     line /= line.sum()
-    near = np.stack([ndimage.correlate((one == 2).astype(float), np.outer(line, line), mode="mirror") for one in labels])
+    near = np.stack(
+        [
+            ndimage.correlate((one == 2).astype(float), np.outer(line, line), mode="mirror")
+            for one in labels
+        ]
+    )
     m = (1 + scale * near)[labels != IGNORE]
     p, _, _, y = flat(logits, labels)
     return float((m * np.asarray(w)[y] * -np.log(p[np.arange(len(y)), y])).sum() / m.sum())
@@ -95,8 +108,12 @@ def numpy_inverse_shares(labels):
 EXPECTED = {
     "ce": lambda z, y: numpy_ce(z, y, W),
     "dice": lambda z, y: float(np.average(numpy_dice_parts(z, y), weights=W)),
-    "log_cosh_dice": lambda z, y: float(np.log(np.cosh(np.mean(numpy_dice_parts(z, y) * W / np.sum(W))))),
-    "jaccard": lambda z, y: float(np.mean([1 - (1 - d) / (1 + d) if d else 0 for d in numpy_dice_parts(z, y)])),
+    "log_cosh_dice": lambda z, y: float(
+        np.log(np.cosh(np.mean(numpy_dice_parts(z, y) * W / np.sum(W))))
+    ),
+    "jaccard": lambda z, y: float(
+        np.mean([1 - (1 - d) / (1 + d) if d else 0 for d in numpy_dice_parts(z, y)])
+    ),
     "tversky": lambda z, y: float(numpy_dice_parts(z, y).mean()),
     "focal": numpy_focal,
     "focal_tversky": lambda z, y: numpy_focal_tversky(z, y, W),
@@ -104,7 +121,9 @@ EXPECTED = {
     "ftnmt": lambda z, y: numpy_ftnmt(z, y, W),
     "pixel_weighted_ce": lambda z, y: numpy_pixel_weighted(z, y, W),
     "ce+dice": lambda z, y: numpy_ce(z, y, W) + float(numpy_dice_parts(z, y).mean()),
-    "ce+log_cosh_dice": lambda z, y: 0.5 * numpy_ce(z, y, W) + 0.5 * float(np.log(np.cosh(np.mean(numpy_dice_parts(z, y) * W)))),
+    "ce+log_cosh_dice": lambda z, y: (
+        0.5 * numpy_ce(z, y, W) + 0.5 * float(np.log(np.cosh(np.mean(numpy_dice_parts(z, y) * W))))
+    ),
     "ce+ftnmt": lambda z, y: 0.5 * numpy_ce(z, y, W) + 0.5 * numpy_ftnmt(z, y, W),
     "tversky_ce": lambda z, y: 0.5 * numpy_ce(z, y, W) + 0.5 * numpy_focal_tversky(z, y, W),
 }
@@ -120,7 +139,9 @@ def test_every_loss_has_an_independent_computation():
 def test_equals_the_formula(name, classes):
     logits, labels = batch(3, classes=classes)
     options = {} if name in WEIGHTLESS else {"weights": W}
-    assert call(losses.LOSSES[name], logits, labels, **options) == pytest.approx(EXPECTED[name](logits, labels), rel=1e-5, abs=1e-7)
+    assert call(losses.LOSSES[name], logits, labels, **options) == pytest.approx(
+        EXPECTED[name](logits, labels), rel=1e-5, abs=1e-7
+    )
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
@@ -167,23 +188,31 @@ def test_gradients_agree_with_differences(name):
     logits, labels = batch(8, (1, 3, 4, 4))
     function = losses.LOSSES[name]
     y = torch.from_numpy(labels)
-    assert torch.autograd.gradcheck(lambda z: function(z, y), (torch.from_numpy(logits).requires_grad_(),), eps=1e-6, atol=1e-5)
+    assert torch.autograd.gradcheck(
+        lambda z: function(z, y), (torch.from_numpy(logits).requires_grad_(),), eps=1e-6, atol=1e-5
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 0.9))
 def test_tversky_with_its_defaults_is_dice(seed, unknown):
     logits, labels = batch(seed, unknown=unknown)
-    assert call(losses.tversky, logits, labels) == pytest.approx(call(losses.dice, logits, labels), rel=1e-12)
+    assert call(losses.tversky, logits, labels) == pytest.approx(
+        call(losses.dice, logits, labels), rel=1e-12
+    )
 
 
 def test_log_cosh_dice_has_an_extra_third_with_weights_and_none_without():
     _, labels = batch(9, unknown=0)
     wrong = np.moveaxis(np.eye(3)[(labels + 1) % 3], -1, 1) * 100.0
-    assert call(losses.log_cosh_dice, wrong, labels, weights=W) == pytest.approx(np.log(np.cosh(1 / 3)), rel=1e-6)
+    assert call(losses.log_cosh_dice, wrong, labels, weights=W) == pytest.approx(
+        np.log(np.cosh(1 / 3)), rel=1e-6
+    )
     assert call(losses.log_cosh_dice, wrong, labels) == pytest.approx(np.log(np.cosh(1)), rel=1e-6)
     scaled = tuple(7 * w for w in W)
-    assert call(losses.log_cosh_dice, wrong, labels, weights=scaled) == pytest.approx(np.log(np.cosh(1 / 3)), rel=1e-6)
+    assert call(losses.log_cosh_dice, wrong, labels, weights=scaled) == pytest.approx(
+        np.log(np.cosh(1 / 3)), rel=1e-6
+    )
 
 
 def test_sums_run_over_the_batch_not_over_views():
@@ -197,18 +226,25 @@ def test_agree_with_the_library_that_prue_used():
     logits, labels = (torch.from_numpy(v) for v in batch(11, classes=(0, 1)))
     pairs = [
         (losses.dice, smp.DiceLoss("multiclass", ignore_index=IGNORE)),
-        (losses.tversky, smp.TverskyLoss("multiclass", ignore_index=IGNORE, alpha=0.3, beta=0.6, gamma=1.5)),
+        (
+            losses.tversky,
+            smp.TverskyLoss("multiclass", ignore_index=IGNORE, alpha=0.3, beta=0.6, gamma=1.5),
+        ),
         (losses.focal, smp.FocalLoss("multiclass", ignore_index=IGNORE, normalized=True)),
     ]
     for ours, theirs in pairs:
         options = {"alpha": 0.3, "beta": 0.6, "gamma": 1.5} if ours is losses.tversky else {}
-        assert float(ours(logits, labels, **options)) == pytest.approx(float(theirs(logits, labels)), rel=1e-5)
+        assert float(ours(logits, labels, **options)) == pytest.approx(
+            float(theirs(logits, labels)), rel=1e-5
+        )
 
 
 def test_focal_divides_by_the_pixels_unless_told_not_to():
     logits, labels = batch(12)
     known = int((labels != IGNORE).sum())
-    assert call(losses.focal, logits, labels, mean=False) == pytest.approx(known * call(losses.focal, logits, labels), rel=1e-9)
+    assert call(losses.focal, logits, labels, mean=False) == pytest.approx(
+        known * call(losses.focal, logits, labels), rel=1e-9
+    )
 
 
 def test_make_loss_takes_options_and_refuses_what_it_does_not_know():

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from selion.classes import FTW3
 from selion.errors import BadInput, SelionError, UnknownName, UnreadableFile
 from selion.models.toml import to_toml
-from selion.training.reading import PACKAGED, changed_keys, find_recipe, list_recipes, read_recipe, recipe_from, recipe_table
+from selion.training.reading import (
+    PACKAGED,
+    changed_keys,
+    find_recipe,
+    list_recipes,
+    read_recipe,
+    recipe_from,
+    recipe_table,
+)
 from selion.training.recipe import Crops, Recipe, Schedule
 
 
@@ -24,7 +32,10 @@ def write(folder, **texts):
 
 def test_prue_is_what_its_code_says():
     prue = read_recipe("prue")
-    assert prue.input.bands == tuple(f"window_{w}:{c}" for w in "ba" for c in ("red", "green", "blue", "nir"))  # B before A
+    # B before A
+    assert prue.input.bands == tuple(
+        f"window_{w}:{c}" for w in "ba" for c in ("red", "green", "blue", "nir")
+    )
     assert prue.input.divide == (3000.0,)
     assert prue.input.clip is None
     assert (prue.loss.kind, prue.loss.weights) == ("log_cosh_dice", (0.05, 0.2, 0.75))
@@ -32,13 +43,24 @@ def test_prue_is_what_its_code_says():
     assert prue.model.pretrained == "imagenet"
     plan = prue.schedule
     assert (plan.lr, plan.floor, plan.shape, plan.per) == (1e-3, 1e-6, "cosine", "epoch")
-    assert (plan.epochs, plan.batch, plan.amsgrad, plan.weight_decay, plan.keep) == (100, 32, True, 0.01, "last")
+    assert (plan.epochs, plan.batch, plan.amsgrad, plan.weight_decay, plan.keep) == (
+        100,
+        32,
+        True,
+        0.01,
+        "last",
+    )
     change = prue.augment
     assert (change.divisor.p, change.divisor.range) == (1.0, (1500.0, 4500.0))
     assert (change.rotate.p, change.rotate.degrees, change.rotate.fill) == (0.5, 90.0, "background")
     assert (change.flip_x, change.flip_y) == (0.5, 0.5)
     assert (change.sharpness.p, change.sharpness.range) == (0.5, (0.0, 0.5))
-    assert (change.crop.p, change.crop.scale, change.crop.ratio, change.crop.per) == (0.5, (0.3, 0.9), (0.75, 1.33), "batch")
+    assert (change.crop.p, change.crop.scale, change.crop.ratio, change.crop.per) == (
+        0.5,
+        (0.3, 0.9),
+        (0.75, 1.33),
+        "batch",
+    )
     assert (change.swap.p, change.swap.per) == (0.5, "batch")
     assert (prue.seed, prue.window, prue.classes) == (7, 256, FTW3)
 
@@ -53,25 +75,38 @@ def test_the_baseline_has_the_base_augmentations_only():
 def test_every_row_of_table_5_is_a_file_of_three_lines_that_changes_one_thing():
     rows = sorted((PACKAGED / "prue").glob("*.toml"))
     assert len(rows) + 2 == 49  # with the rows FTW-v1 and PRUE
-    parents = {name: recipe_table(read_recipe(name)) for name in ("ftw-v1", "prue", "prue/combination-b3")}
+    parents = {
+        name: recipe_table(read_recipe(name)) for name in ("ftw-v1", "prue", "prue/combination-b3")
+    }
     for path in rows:
         assert len(path.read_text().splitlines()) == 3, path.name
         table = tomllib.loads(path.read_text())
         mine = recipe_table(read_recipe(f"prue/{path.stem}"))
-        changed = {key for key, _, _ in changed_keys(parents[table["extends"]], mine)} - {"name", "summary"}
+        changed = {key for key, _, _ in changed_keys(parents[table["extends"]], mine)} - {
+            "name",
+            "summary",
+        }
         rooms = {key.split(".")[0] for key in changed}
         assert mine["name"] == path.stem
         assert len(rooms) == 1 or path.stem == "encoder-b3", (path.name, changed)
 
 
 def test_a_recipe_is_not_called_what_another_one_is(tmp_path):
-    """What extends a recipe and names no summary is said by what it changes: on lists, reports and cards."""
+    """What extends a recipe and names no summary is said by what it changes: on lists, reports and
+    cards.
+    """
     assert list_recipes()["prue/loss-focal"] == "ftw-v1 with loss.kind = focal"
     assert all(list_recipes().values())
     assert len(set(list_recipes().values())) == len(list_recipes())
     mine = tmp_path / "mine.toml"
-    mine.write_text('extends = "prue"\nname = "mine"\nschedule = { epochs = 2, lr = 1e-4, batch = 4, clip = 1.0 }\n')
-    assert read_recipe(mine).summary == "prue with schedule.epochs = 2, schedule.lr = 0.0001, schedule.batch = 4 and 1 more"
+    mine.write_text(
+        'extends = "prue"\nname = "mine"\nschedule = { epochs = 2, lr = 1e-4, batch = 4, clip = '
+        "1.0 }\n"
+    )
+    assert (
+        read_recipe(mine).summary
+        == "prue with schedule.epochs = 2, schedule.lr = 0.0001, schedule.batch = 4 and 1 more"
+    )
     mine.write_text('extends = "prue"\nsummary = "My own"\n')
     assert read_recipe(mine).summary == "My own"
 
@@ -103,20 +138,42 @@ def test_extends_is_relative_to_the_file_and_values_are_laid_over(tmp_path):
     (tmp_path / "deep").mkdir()
     write(tmp_path, a='name = "a"\n[schedule]\nlr = 0.1\nepochs = 3\n')
     write(tmp_path / "deep", b='extends = "../a.toml"\n[schedule]\nlr = 0.2\n')
-    recipe = read_recipe(tmp_path / "deep" / "b.toml", ["seed=5", "augment.rotate.fill=background", "data.groups=['x', 'y']"])
-    assert (recipe.name, recipe.schedule.lr, recipe.schedule.epochs, recipe.seed) == ("a", 0.2, 3, 5)
+    recipe = read_recipe(
+        tmp_path / "deep" / "b.toml",
+        ["seed=5", "augment.rotate.fill=background", "data.groups=['x', 'y']"],
+    )
+    assert (recipe.name, recipe.schedule.lr, recipe.schedule.epochs, recipe.seed) == (
+        "a",
+        0.2,
+        3,
+        5,
+    )
     assert (recipe.augment.rotate.fill, recipe.data.groups) == ("background", ("x", "y"))
 
 
 def test_another_loss_or_family_does_not_inherit_options(tmp_path):
-    write(tmp_path, a='loss = { kind = "ce", weights = [1, 2, 3] }\n[model.architecture]\nfamily = "unet"\nencoder = "resnet18"\nencoder_depth = 3\n')
-    write(tmp_path, b='extends = "a"\nloss.kind = "dice"\nmodel.architecture.family = "fcn"\n', c='extends = "a"\nmodel.architecture.encoder = "mit_b0"\n')
+    write(
+        tmp_path,
+        a=(
+            'loss = { kind = "ce", weights = [1, 2, 3] }\n[model.architecture]\nfamily = "unet"\n'
+            'encoder = "resnet18"\nencoder_depth = 3\n'
+        ),
+    )
+    write(
+        tmp_path,
+        b='extends = "a"\nloss.kind = "dice"\nmodel.architecture.family = "fcn"\n',
+        c='extends = "a"\nmodel.architecture.encoder = "mit_b0"\n',
+    )
     other = read_recipe(tmp_path / "b.toml")
     assert other.loss.weights == ()
     assert dict(other.model.architecture) == {"family": "fcn"}
     same = read_recipe(tmp_path / "c.toml")
     assert same.loss.weights == (1.0, 2.0, 3.0)
-    assert dict(same.model.architecture) == {"family": "unet", "encoder": "mit_b0", "encoder_depth": 3}
+    assert dict(same.model.architecture) == {
+        "family": "unet",
+        "encoder": "mit_b0",
+        "encoder_depth": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -134,7 +191,11 @@ def test_another_loss_or_family_does_not_inherit_options(tmp_path):
         ("[augment.crop]\nscale = [0.9, 0.3]", BadInput, "augment.crop.scale"),
         ("[augment.crop]\nscale = [0.9]", BadInput, "wanted is a list of 2 values"),
         ("[augment.swap]\np = 0.5", BadInput, "bands have no two halves"),
-        ("[augment]\nd4 = 2", BadInput, "augment.d4 = 2.0 was given; wanted is a number from 0 to 1"),
+        (
+            "[augment]\nd4 = 2",
+            BadInput,
+            "augment.d4 = 2.0 was given; wanted is a number from 0 to 1",
+        ),
         ("[input]\nwindow = 100", BadInput, "a multiple of 32 px"),
         ("[input]\ndivide = [1, 2]", BadInput, "one for each of the 3 bands"),
         ("loss = 'dice'", BadInput, "loss = 'dice'; wanted is a table"),
@@ -171,7 +232,9 @@ def test_missing_and_misspelt_recipes(tmp_path):
     assert find_recipe("prue/lr-1e-4").name == "lr-1e-4.toml"
 
 
-@pytest.mark.parametrize("change", ["schedule.lr", "=3", "nothing.there=3", "schedule=3", "schedule.lr.more=1"])
+@pytest.mark.parametrize(
+    "change", ["schedule.lr", "=3", "nothing.there=3", "schedule=3", "schedule.lr.more=1"]
+)
 def test_changes_that_make_no_sense_are_refused(change):
     with pytest.raises(SelionError):
         read_recipe("prue", [change])

@@ -21,15 +21,23 @@ def test_cosine_per_epoch_is_torchs():
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, T_max=10, eta_min=1e-6)
     for epoch in range(10):
         for step in range(steps):
-            assert learning_rate(schedule, epoch * steps + step, steps) == pytest.approx(sgd.param_groups[0]["lr"], rel=1e-9)
+            assert learning_rate(schedule, epoch * steps + step, steps) == pytest.approx(
+                sgd.param_groups[0]["lr"], rel=1e-9
+            )
         sgd.step()
         theirs.step()
 
 
 def test_one_cycle_is_torchs():
-    schedule, steps, total = Schedule(epochs=5, lr=2e-3, shape="one-cycle", per="step", warmup=0.1), 20, 100
+    schedule, steps, total = (
+        Schedule(epochs=5, lr=2e-3, shape="one-cycle", per="step", warmup=0.1),
+        20,
+        100,
+    )
     sgd = optimizer(2e-3)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(sgd, 2e-3, total_steps=total + 1, pct_start=11 / 101, cycle_momentum=False)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        sgd, 2e-3, total_steps=total + 1, pct_start=11 / 101, cycle_momentum=False
+    )
     ours = [learning_rate(schedule, step, steps) for step in range(total)]
     found = []
     for _ in range(total):

@@ -1,4 +1,6 @@
-"""The set loss beside an independent computation, and unknown pixels, which must not be seen by anything."""
+"""The set loss beside an independent computation, and unknown pixels, which must not be seen by
+anything.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def answer(seed=0, views=2, queries=4, classes=3, size=8, layers=1, coarse=1):
 
     def one():
         shapes = ((views, queries, classes + 1), (views, queries, size // coarse, size // coarse))
-        return SetAnswer(*(torch.from_numpy(rng.normal(0, 2, shape)).requires_grad_() for shape in shapes))
+        return SetAnswer(
+            *(torch.from_numpy(rng.normal(0, 2, shape)).requires_grad_() for shape in shapes)
+        )
 
     return one()._replace(auxiliary=tuple(one() for _ in range(layers)))
 
@@ -62,7 +66,10 @@ def numpy_layer(layer, truth, elements_of, no_object=0.1, weights=(1.0, 1.0, 1.0
             bce = -(t * np.log(p[q]) + (1 - t) * np.log(1 - p[q])).mean()
             dice = 1 - (2 * (p[q] * t).sum() + 1) / (p[q].sum() + t.sum() + 1)
             pairs[q, e] = (bce, dice, -2 * p_class[q, elements[e][0]] + 5 * bce + 5 * dice)
-        best = min(itertools.permutations(range(len(p)), len(elements)), key=lambda qs: sum(pairs[q, e][2] for e, q in enumerate(qs)))
+        best = min(
+            itertools.permutations(range(len(p)), len(elements)),
+            key=lambda qs: sum(pairs[q, e][2] for e, q in enumerate(qs)),
+        )
         wanted = [len(weights)] * len(p)
         for e, q in enumerate(best):
             wanted[q] = elements[e][0]
@@ -89,8 +96,13 @@ def by_object(view):
 @pytest.mark.parametrize("weights", [(), (0.2, 1.0, 3.0)])
 def test_all_pixels_beside_every_assignment(seed, weights):
     said, truth = answer(seed, layers=2), labels(seed)
-    expected = sum(numpy_layer(layer, truth, by_class, weights=weights or (1.0,) * 3) for layer in (said, *said.auxiliary))
-    assert value(set_loss(said, truth, weights=weights, points=0)) == pytest.approx(expected, rel=1e-5)
+    expected = sum(
+        numpy_layer(layer, truth, by_class, weights=weights or (1.0,) * 3)
+        for layer in (said, *said.auxiliary)
+    )
+    assert value(set_loss(said, truth, weights=weights, points=0)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -107,46 +119,79 @@ def test_objects_are_elements_of_their_own(seed):
 @pytest.mark.parametrize("points", [0, 40])
 @pytest.mark.parametrize("targets", ["classes", "instances"])
 def test_unknown_pixels_are_seen_by_nothing(points, targets):
-    """The trap: whatever the masks say where nothing is known, loss, matching and gradient stay, to the bit."""
+    """The trap: whatever the masks say where nothing is known, loss, matching and gradient stay, to
+    the bit.
+    """
     ids = labels(5, unknown=0.4)
-    truth = torch.stack([ids, torch.where(ids == 1, torch.arange(64).reshape(8, 8) // 32 + 1, 0)], 1) if targets == "instances" else ids
+    truth = (
+        torch.stack([ids, torch.where(ids == 1, torch.arange(64).reshape(8, 8) // 32 + 1, 0)], 1)
+        if targets == "instances"
+        else ids
+    )
     hidden = (ids == IGNORE)[:, None]
     found = []
     for filling in (None, 50.0, -50.0, float("inf")):
         said = answer(5, queries=6)
         layers = [said, *said.auxiliary]
-        changed = [layer.masks if filling is None else layer.masks.masked_fill(hidden, filling) for layer in layers]
-        given = [layer._replace(masks=masks, auxiliary=()) for layer, masks in zip(layers, changed, strict=True)]
+        changed = [
+            layer.masks if filling is None else layer.masks.masked_fill(hidden, filling)
+            for layer in layers
+        ]
+        given = [
+            layer._replace(masks=masks, auxiliary=())
+            for layer, masks in zip(layers, changed, strict=True)
+        ]
         torch.manual_seed(3)
-        loss = set_loss(given[0]._replace(auxiliary=tuple(given[1:])), truth, targets=targets, things=(1,), points=points)
+        loss = set_loss(
+            given[0]._replace(auxiliary=tuple(given[1:])),
+            truth,
+            targets=targets,
+            things=(1,),
+            points=points,
+        )
         loss.backward()
-        gradients = [gradient for layer in layers for gradient in (layer.classes.grad, layer.masks.grad)]
-        assert all((layer.masks.grad.masked_select(hidden.expand_as(layer.masks)) == 0).all() for layer in layers)
+        gradients = [
+            gradient for layer in layers for gradient in (layer.classes.grad, layer.masks.grad)
+        ]
+        assert all(
+            (layer.masks.grad.masked_select(hidden.expand_as(layer.masks)) == 0).all()
+            for layer in layers
+        )
         found.append((loss.detach(), gradients))
     for loss, gradients in found[1:]:
         assert torch.equal(loss, found[0][0])
-        assert all(torch.equal(one, other) for one, other in zip(gradients, found[0][1], strict=True))
+        assert all(
+            torch.equal(one, other) for one, other in zip(gradients, found[0][1], strict=True)
+        )
     assert any(gradient.any() for gradient in found[0][1])
 
 
 def test_the_published_form_would_teach_unknown_pixels():
-    """Why this loss is ours: in transformers' loss an unknown pixel is "not this class" of every mask."""
+    """Why this loss is ours: in transformers' loss an unknown pixel is "not this class" of every
+    mask.
+    """
     from transformers import Mask2FormerConfig
     from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
     weights = {"loss_cross_entropy": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
-    theirs = Mask2FormerLoss(config=Mask2FormerConfig(num_labels=3, train_num_points=500), weight_dict=weights)
+    theirs = Mask2FormerLoss(
+        config=Mask2FormerConfig(num_labels=3, train_num_points=500), weight_dict=weights
+    )
     ids = labels(5, views=1, unknown=0.4)
     said = answer(5, views=1, queries=4, layers=0)
     masks = torch.stack([(ids[0] == c).float() for c in range(3)])
     torch.manual_seed(0)
     parts = theirs(said.masks.float(), said.classes.float(), [masks], [torch.arange(3)])
     parts["loss_mask"].backward()
-    assert (said.masks.grad.masked_select((ids == IGNORE)[:, None].expand_as(said.masks)) != 0).any()
+    assert (
+        said.masks.grad.masked_select((ids == IGNORE)[:, None].expand_as(said.masks)) != 0
+    ).any()
 
 
 def test_with_everything_known_it_is_the_published_loss():
-    """On blocks, where reading between pixels changes little, beside transformers' loss with evenly drawn points."""
+    """On blocks, where reading between pixels changes little, beside transformers' loss with evenly
+    drawn points.
+    """
     from transformers import Mask2FormerConfig
     from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
@@ -154,11 +199,18 @@ def test_with_everything_known_it_is_the_published_loss():
     classes = torch.from_numpy(rng.normal(0, 2, (1, 4, 4)))
     masks = torch.from_numpy(np.kron(rng.normal(0, 2, (4, 2, 2)), np.ones((32, 32))))[None]
     ids = torch.from_numpy(np.kron([[0, 1], [2, 1]], np.ones((32, 32), np.int64)))[None]
-    config = Mask2FormerConfig(num_labels=3, train_num_points=20_000, importance_sample_ratio=0.0, oversample_ratio=1.0)
+    config = Mask2FormerConfig(
+        num_labels=3, train_num_points=20_000, importance_sample_ratio=0.0, oversample_ratio=1.0
+    )
     weights = {"loss_cross_entropy": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
     theirs = Mask2FormerLoss(config=config, weight_dict=weights)
     torch.manual_seed(0)
-    parts = theirs(masks.float(), classes.float(), [torch.stack([(ids[0] == c).float() for c in range(3)])], [torch.arange(3)])
+    parts = theirs(
+        masks.float(),
+        classes.float(),
+        [torch.stack([(ids[0] == c).float() for c in range(3)])],
+        [torch.arange(3)],
+    )
     said = SetAnswer(classes, masks)
     expected = sum(weights[name] * float(part) for name, part in parts.items())
     assert value(set_loss(said, ids, points=0)) == pytest.approx(expected, rel=0.03)
@@ -166,8 +218,14 @@ def test_with_everything_known_it_is_the_published_loss():
 
 def test_coarse_masks_are_read_at_the_pixels_centres():
     said, truth = answer(2, layers=0, coarse=2), labels(2)
-    finer = said._replace(masks=torch.nn.functional.interpolate(said.masks, size=(8, 8), mode="bilinear", align_corners=False))
-    assert value(set_loss(said, truth, points=0)) == pytest.approx(value(set_loss(finer, truth, points=0)), rel=1e-6)
+    finer = said._replace(
+        masks=torch.nn.functional.interpolate(
+            said.masks, size=(8, 8), mode="bilinear", align_corners=False
+        )
+    )
+    assert value(set_loss(said, truth, points=0)) == pytest.approx(
+        value(set_loss(finer, truth, points=0)), rel=1e-6
+    )
     for points in (16, 64):
         torch.manual_seed(1)
         one = value(set_loss(said, truth, points=points))
@@ -179,12 +237,18 @@ def test_nothing_known_teaches_nothing():
     said = answer(1)
     set_loss(said, torch.full((2, 8, 8), IGNORE), points=16).backward()
     assert value(set_loss(said, torch.full((2, 8, 8), IGNORE))) == 0
-    assert all((grad == 0).all() for layer in (said, *said.auxiliary) for grad in (layer.classes.grad, layer.masks.grad))
+    assert all(
+        (grad == 0).all()
+        for layer in (said, *said.auxiliary)
+        for grad in (layer.classes.grad, layer.masks.grad)
+    )
     half = labels(1)
     half[1] = IGNORE
     alone = answer(1)
     kept = [SetAnswer(layer.classes[:1], layer.masks[:1]) for layer in (alone, *alone.auxiliary)]
-    assert value(set_loss(said, half, points=0)) == pytest.approx(value(set_loss(kept[0]._replace(auxiliary=(kept[1],)), half[:1], points=0)))
+    assert value(set_loss(said, half, points=0)) == pytest.approx(
+        value(set_loss(kept[0]._replace(auxiliary=(kept[1],)), half[:1], points=0))
+    )
 
 
 def test_more_objects_than_queries_and_numbers_that_are_none():
@@ -199,7 +263,10 @@ def test_learning_from_a_set_finds_the_classes():
     """Free logits, a few steps: what was matched becomes the truth, and the rest "no object"."""
     torch.manual_seed(0)
     truth = labels(3, views=1, unknown=0.3)
-    classes, masks = torch.zeros(1, 5, 4, requires_grad=True), torch.randn(1, 5, 8, 8, requires_grad=True)
+    classes, masks = (
+        torch.zeros(1, 5, 4, requires_grad=True),
+        torch.randn(1, 5, 8, 8, requires_grad=True),
+    )
     steps = torch.optim.Adam([classes, masks], lr=0.2)
     for _ in range(80):
         steps.zero_grad()

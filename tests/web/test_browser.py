@@ -14,16 +14,32 @@ from screening_scenes import Process, write_scene
 from selion.labelling.decisions import read_decisions, read_history
 from selion.labelling.queue import item_id
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (path := shutil.which(name))), None)
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium")]
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+)
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium"
+    ),
+]
 READY = 'body[data-ready]:not([data-ready=""])'
 
 
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        running = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield running
         running.close()
 
@@ -49,7 +65,14 @@ class Tab:
         self.context = browser.new_context(viewport={"width": 1440, "height": 900}, **context)
         self.page = self.context.new_page()
         self.said: list[str] = []
-        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}") if message.type in ("error", "warning") else None)
+        self.page.on(
+            "console",
+            lambda message: (
+                self.said.append(f"{message.type}: {message.text}")
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
         self.page.on("pageerror", lambda problem: self.said.append(f"pageerror: {problem}"))
         self.page.goto(url)
 
@@ -65,7 +88,8 @@ class Tab:
 
     def tiles(self):
         found = self.page.locator(".tile").evaluate_all(
-            "all => all.map(t => [t.dataset.id, t.dataset.word, ...['x','y','width','height'].map(k => t.getBoundingClientRect()[k])])"
+            "all => all.map(t => [t.dataset.id, t.dataset.word, "
+            "...['x','y','width','height'].map(k => t.getBoundingClientRect()[k])])"
         )
         return [(each[0], each[1], each[2] + each[4] / 2, each[3] + each[5] / 2) for each in found]
 
@@ -110,7 +134,10 @@ def mark(tab, chance):
 def test_a_thousand_images_and_a_killed_server(browser, tmp_path):
     photos, pseudo = write_scene(tmp_path, 1000)
     chance, meant = random.Random(3), {}
-    with process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served, Tab(browser, served.url) as tab:
+    with (
+        process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served,
+        Tab(browser, served.url) as tab,
+    ):
         first = served.url
         begun, shown, page, down = time.monotonic(), tab.ready(), 0, 0.0
         while shown != "finished":
@@ -131,19 +158,25 @@ def test_a_thousand_images_and_a_killed_server(browser, tmp_path):
         seconds = time.monotonic() - begun
         tab.saved()
         assert served.url == first  # the same port and token, so that an open page goes on
-        ours = [line for line in tab.said if "Failed to load resource: net::ERR_" not in line]  # what Chromium says while there is no server
+        # what Chromium says while there is no server
+        ours = [line for line in tab.said if "Failed to load resource: net::ERR_" not in line]
         assert ours == []
         assert 0 < len(tab.said) - len(ours) < 250
     history = read_history(pseudo / "decisions.jsonl")
     assert len(meant) == 1000
     assert {item_id(key): word for key, word in last_words(pseudo).items()} == meant
     assert sum(map(len, history.batches.values())) == 1000  # what was sent twice is written once
-    assert 1000 / seconds > 6, f"{1000 / seconds:.1f} images per second, {down:.1f} s without a server"
+    assert 1000 / seconds > 6, (
+        f"{1000 / seconds:.1f} images per second, {down:.1f} s without a server"
+    )
 
 
 def test_reload_undo_and_drafts(browser, tmp_path):
     photos, pseudo = write_scene(tmp_path, 130)
-    with process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served, Tab(browser, served.url) as tab:
+    with (
+        process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served,
+        Tab(browser, served.url) as tab,
+    ):
         shown = tab.ready()
         firsts = []
         for k in range(3):
@@ -171,7 +204,8 @@ def test_reload_undo_and_drafts(browser, tmp_path):
         tab.page.wait_for_selector(f'body[data-ready="{firsts[2][0]}"]')
         tab.page.keyboard.press("Enter")
         tab.ready(firsts[2][0])
-        assert [each[1] for each in tab.tiles()].index("keep") == 5  # the page in hand kept its marks
+        # the page in hand kept its marks
+        assert [each[1] for each in tab.tiles()].index("keep") == 5
         tab.saved()
         assert len(read_decisions(pseudo)) == 120
         assert sum(word == "keep" for word in last_words(pseudo).values()) == 2
@@ -180,7 +214,10 @@ def test_reload_undo_and_drafts(browser, tmp_path):
 
 def test_fine_pass(browser, tmp_path):
     photos, pseudo = write_scene(tmp_path, 30)
-    with process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served, Tab(browser, served.url) as tab:
+    with (
+        process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served,
+        Tab(browser, served.url) as tab,
+    ):
         shown = tab.ready()
         tab.page.keyboard.press("a")
         tab.page.keyboard.press("Enter")
@@ -188,7 +225,13 @@ def test_fine_pass(browser, tmp_path):
         tab.page.keyboard.press("2")
         shown = tab.ready("finished")
         meant = []
-        for key, word in (("k", "keep"), ("r", "reject"), ("f", "full"), ("u", "unsure"), ("r", "reject")):
+        for key, word in (
+            ("k", "keep"),
+            ("r", "reject"),
+            ("f", "full"),
+            ("u", "unsure"),
+            ("r", "reject"),
+        ):
             tab.page.keyboard.press(key)
             meant.append((shown, word))
             shown = tab.ready(shown)
@@ -202,7 +245,9 @@ def test_fine_pass(browser, tmp_path):
         assert not tab.page.is_visible("#edge")
         before = float(tab.page.locator("#shade").evaluate("e => getComputedStyle(e).opacity"))
         tab.page.keyboard.press("]")
-        assert float(tab.page.locator("#shade").evaluate("e => getComputedStyle(e).opacity")) == pytest.approx(before + 0.1)
+        assert float(
+            tab.page.locator("#shade").evaluate("e => getComputedStyle(e).opacity")
+        ) == pytest.approx(before + 0.1)
         tab.page.keyboard.press("+")
         assert "scale(1.5)" in tab.page.get_attribute("#layers", "style")
         tab.saved()
@@ -239,9 +284,16 @@ def test_readable_on_a_phone_and_in_the_dark(browser, tmp_path):
                 tab.page.set_viewport_size({"width": width, "height": 844})
                 tab.ready()
                 assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
-                ink, paper = tab.page.locator("body").evaluate("e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]")
+                ink, paper = tab.page.locator("body").evaluate(
+                    "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+                )
                 assert contrast(ink, paper) > 7
-                assert tab.page.locator("button:visible, select:visible").evaluate_all("all => all.filter(b => !(b.innerText || b.ariaLabel).trim()).length") == 0
+                assert (
+                    tab.page.locator("button:visible, select:visible").evaluate_all(
+                        "all => all.filter(b => !(b.innerText || b.ariaLabel).trim()).length"
+                    )
+                    == 0
+                )
                 if width < 500:
                     tile = tab.page.locator(".tile").first
                     tile.tap()
@@ -257,7 +309,9 @@ def contrast(first, second):
 
     def light(colour):
         parts = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        linear = [
+            part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        ]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     low, high = sorted((light(first), light(second)))

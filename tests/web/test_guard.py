@@ -1,4 +1,6 @@
-"""Nobody but a tab that was opened with the secret address may read a photograph or write a decision."""
+"""Nobody but a tab that was opened with the secret address may read a photograph or write a
+decision.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,13 @@ def page(served):
     """A page of decisions that would be taken if it came from the right place."""
     items = served.sheet()["items"]
     words = [{"id": item["id"], "version": item["version"], "decision": "keep"} for item in items]
-    yield {"batch": "batch-of-an-attacker", "person": "Eve", "pass": "coarse", "seconds": 1, "items": words}
+    yield {
+        "batch": "batch-of-an-attacker",
+        "person": "Eve",
+        "pass": "coarse",
+        "seconds": 1,
+        "items": words,
+    }
     assert not read_decisions(served.pseudo), "a decision was written"
 
 
@@ -52,7 +60,11 @@ FORGED = {
     "a host that only begins like ours": {"Host": "127.0.0.1:{port}.evil.example"},
     "cross-site by the browser's own word": {"Sec-Fetch-Site": "cross-site"},
     "same-site, which another port is": {"Sec-Fetch-Site": "same-site"},
-    "a cross-site navigation that posts": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+    "a cross-site navigation that posts": {
+        "Sec-Fetch-Site": "cross-site",
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Dest": "document",
+    },
     "a form": {"content-type": "application/x-www-form-urlencoded"},
     "plain text, which needs no preflight": {"content-type": "text/plain"},
     "without our header": {"x-selion": None},
@@ -61,7 +73,10 @@ FORGED = {
 
 @pytest.mark.parametrize("headers", FORGED.values(), ids=FORGED.keys())
 def test_no_foreign_request_writes(served, page, headers):
-    forged = {name: value.format(port=served.address.port) if value else None for name, value in headers.items()}
+    forged = {
+        name: value.format(port=served.address.port) if value else None
+        for name, value in headers.items()
+    }
     answer = served.ask("api/commit", page, forged)
     assert answer.status in (400, 403, 421)
     assert b"written" not in answer.body
@@ -69,26 +84,65 @@ def test_no_foreign_request_writes(served, page, headers):
 
 @pytest.mark.parametrize("token", ["", "x" * 32, "TOKEN/..", "%00", "screen", "undefined"])
 def test_no_token_no_answer(served, page, token):
-    for path in ("api/commit", "api/undo", "api/state", "api/sheet", "image/x/photo", "main.js", ""):
+    for path in (
+        "api/commit",
+        "api/undo",
+        "api/state",
+        "api/sheet",
+        "image/x/photo",
+        "main.js",
+        "",
+    ):
         whole = f"/{token}/screen/{path}" if token else f"/screen/{path}"
         assert served.ask(path, page if "api/c" in path else None, whole=whole).status == 403
     assert served.ask("", whole="/").status == 403
-    assert served.ask("api/commit", page, whole=f"/screen/api/commit?token={served.address.token}").status == 403
+    assert (
+        served.ask(
+            "api/commit", page, whole=f"/screen/api/commit?token={served.address.token}"
+        ).status
+        == 403
+    )
 
 
-@pytest.mark.parametrize("headers", [FORGED[name] for name in FORGED if not ({"content-type", "x-selion"} & set(FORGED[name]))])
+@pytest.mark.parametrize(
+    "headers",
+    [FORGED[name] for name in FORGED if not ({"content-type", "x-selion"} & set(FORGED[name]))],
+)
 def test_no_foreign_request_reads(served, headers):
-    forged = {name: value.format(port=served.address.port) if value else None for name, value in headers.items()}
-    followed = "Sec-Fetch-Dest" in headers  # a link to the page itself may be followed: it holds the token, and answers cannot be read from outside
-    assert served.ask("api/state", headers=forged).status == (200 if followed else 403 if "Host" not in headers else 400 if headers["Host"] is None else 421)
+    forged = {
+        name: value.format(port=served.address.port) if value else None
+        for name, value in headers.items()
+    }
+    # a link to the page itself may be followed: it holds the token, and answers cannot be read from
+    # outside
+    followed = "Sec-Fetch-Dest" in headers
+    assert served.ask("api/state", headers=forged).status == (
+        200
+        if followed
+        else 403
+        if "Host" not in headers
+        else 400
+        if headers["Host"] is None
+        else 421
+    )
 
 
 def test_our_own_tab_may(served):
     for host in ("127.0.0.1", "localhost"):
         name = f"{host}:{served.address.port}"
         headers = {"Host": name, "Origin": f"http://{name}", "Sec-Fetch-Site": "same-origin"}
-        assert served.ask("api/undo", {"id": "undo-1234", "person": "Ada", "pass": "coarse"}, headers).status == 200
-        assert served.ask("", headers={"Host": name, "Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}).status == 200
+        assert (
+            served.ask(
+                "api/undo", {"id": "undo-1234", "person": "Ada", "pass": "coarse"}, headers
+            ).status
+            == 200
+        )
+        assert (
+            served.ask(
+                "", headers={"Host": name, "Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}
+            ).status
+            == 200
+        )
 
 
 def test_answers_cannot_be_framed_sniffed_or_passed_on(served):
@@ -133,14 +187,16 @@ def test_no_path_leads_out(served, path):
     answer = served.ask(path)
     assert b"secret" not in answer.body
     assert b"root:" not in answer.body
-    assert answer.status in (307, 400, 404) or answer.headers["content-type"] == "image/jpeg"  # a picture that says that there is no such image
+    # a picture that says that there is no such image
+    assert answer.status in (307, 400, 404) or answer.headers["content-type"] == "image/jpeg"
 
 
 def test_bodies_are_bounded(served, page):
     assert served.ask("api/commit", b"[" + b"1," * LARGEST_BODY + b"1]").status == 413
     assert served.ask("api/commit", page, {"content-length": "999999999"}).status == 413
     assert served.ask("api/commit", page, {"content-length": "99999999999999999999"}).status == 400
-    pieces = b"".join(b"10000\r\n" + b" " * 0x10000 + b"\r\n" for _ in range(6)) + b"0\r\n\r\n"  # no length is given at all
+    # no length is given at all
+    pieces = b"".join(b"10000\r\n" + b" " * 0x10000 + b"\r\n" for _ in range(6)) + b"0\r\n\r\n"
     assert served.ask("api/commit", pieces, {"transfer-encoding": "chunked"}).status == 413
     assert served.ask("api/sheet?person=" + "a" * 2000).status == 414
     with socket.create_connection(("127.0.0.1", served.address.port), 10) as line:
@@ -149,7 +205,20 @@ def test_bodies_are_bounded(served, page):
     assert served.ask("api/state").status == 200
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"[" * 20000, b'{"items": 3}', b'{"items": [3]}', b"\xff", b'{"batch": "aaaaaaaa", "items": []}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"[" * 20000,
+        b'{"items": 3}',
+        b'{"items": [3]}',
+        b"\xff",
+        b'{"batch": "aaaaaaaa", "items": []}',
+    ],
+)
 def test_bodies_that_are_no_page(served, body):
     for path in ("api/commit", "api/undo"):
         answer = served.ask(path, body)
@@ -166,7 +235,9 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize("change", [{name: value} for name, values in NONSENSE.items() for value in values], ids=str)
+@pytest.mark.parametrize(
+    "change", [{name: value} for name, values in NONSENSE.items() for value in values], ids=str
+)
 def test_pages_that_make_no_sense(served, page, change):
     answer = served.ask("api/commit", page | change)
     assert answer.status == 400
@@ -175,14 +246,23 @@ def test_pages_that_make_no_sense(served, page, change):
 
 def test_seconds_that_are_no_number(served, page):
     for text in ("NaN", "Infinity", "1e999"):
-        body = json.dumps(page | {"seconds": "HERE", "items": [{"id": "gone", "version": "", "decision": "keep"}]}).replace('"HERE"', text).encode()
+        body = (
+            json.dumps(
+                page
+                | {"seconds": "HERE", "items": [{"id": "gone", "version": "", "decision": "keep"}]}
+            )
+            .replace('"HERE"', text)
+            .encode()
+        )
         answer = served.ask("api/commit", body)
         assert answer.status == 400 or answer.table["written"] == 0
 
 
 @given(
     st.dictionaries(
-        st.sampled_from(["host", "origin", "sec-fetch-site", "content-length", "x-selion", "content-type"]),
+        st.sampled_from(
+            ["host", "origin", "sec-fetch-site", "content-length", "x-selion", "content-type"]
+        ),
         st.text(st.characters(codec="latin-1"), max_size=30),
     ),
     st.text(max_size=40),
@@ -199,7 +279,9 @@ def test_a_header_that_comes_twice():
     guard = Guard(None, 8000, "t" * 32)
     sound = [(b"host", b"127.0.0.1:8000")]
     assert guard.judge({"method": "GET", "path": f"/{'t' * 32}/", "headers": sound}) is None
-    assert guard.judge({"method": "GET", "path": f"/{'t' * 32}/", "headers": sound * 2}).status == 400
+    assert (
+        guard.judge({"method": "GET", "path": f"/{'t' * 32}/", "headers": sound * 2}).status == 400
+    )
 
 
 # The address
@@ -236,7 +318,10 @@ def test_a_foreign_server_on_the_old_port_is_not_told_the_token(tmp_path, monkey
     opened, address, _ = server.listen(tmp_path)
     opened.close()
     table = tmp_path / "served" / next((tmp_path / "served").iterdir()).name
-    table.write_text(json.dumps({"port": address.port, "token": address.token, "process": 2**22 + 1}))  # that process is gone
+    # that process is gone
+    table.write_text(
+        json.dumps({"port": address.port, "token": address.token, "process": 2**22 + 1})
+    )
     with socket.create_server(("127.0.0.1", address.port)) as foreign:
         foreign.settimeout(0.2)
         opened, other, running = server.listen(tmp_path)

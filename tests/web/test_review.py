@@ -1,4 +1,6 @@
-"""The page of a review over the wire: what it hands out and takes, who may write, and hostile requests."""
+"""The page of a review over the wire: what it hands out and takes, who may write, and hostile
+requests.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,12 @@ def test_the_most_doubtful_first_and_words_over_the_wire(folder):
     with serving(folder, person="Ada") as served:
         state = served.ask("api/state").table
         assert (state["title"], state["person"], state["counts"]["total"]) == ("map", "Ada", 20)
-        assert [layer["title"] for layer in state["layers"]] == ["Colour, date 1", "Colour, date 2", "Infrared", "Probabilities"]
+        assert [layer["title"] for layer in state["layers"]] == [
+            "Colour, date 1",
+            "Colour, date 2",
+            "Infrared",
+            "Probabilities",
+        ]
         items = served.items()
         doubts = [item["doubt"] for item in items]
         assert doubts == sorted(doubts, reverse=True)
@@ -52,7 +59,15 @@ def test_the_most_doubtful_first_and_words_over_the_wire(folder):
         assert items[0]["confidence"] < 0.6
         done = served.act("accept", items[0]).table
         assert (done["done"], done["counts"]["accepted"]) == (True, 1)
-        assert done["fields"] == [{"id": items[0]["id"], "version": 1, "status": "accepted", "person": "Ada", "time": done["fields"][0]["time"]}]
+        assert done["fields"] == [
+            {
+                "id": items[0]["id"],
+                "version": 1,
+                "status": "accepted",
+                "person": "Ada",
+                "time": done["fields"][0]["time"],
+            }
+        ]
         assert served.act("accept", items[0]).table["done"]  # the answer was lost: sent again
         assert lines(folder) == 2
         late = served.act("reject", items[0], "action-2", "Ben").table
@@ -63,14 +78,18 @@ def test_the_most_doubtful_first_and_words_over_the_wire(folder):
         back = served.act("undo", None, "action-3").table
         assert back["fields"][0]["status"] == "undecided"
         assert not served.act("undo", None, "action-4").table["done"]
-        assert served.ask(f"api/field?id={items[0]['id']}&wide=3").table["item"]["box"][2] > items[0]["box"][2]
+        assert (
+            served.ask(f"api/field?id={items[0]['id']}&wide=3").table["item"]["box"][2]
+            > items[0]["box"][2]
+        )
 
 
 def test_nobody_is_handed_what_another_has_on_the_screen(folder):
     with serving(folder) as served:
         ada, ben = served.items("Ada", 8), served.items("Ben", 8)
         assert not {item["id"] for item in ada} & {item["id"] for item in ben}
-        assert [item["id"] for item in served.items("Ada", 8)] == [item["id"] for item in ada]  # loaded again
+        # loaded again
+        assert [item["id"] for item in served.items("Ada", 8)] == [item["id"] for item in ada]
         rest = served.ask("api/queue?person=Cleo&size=16&show=undecided").table
         assert len(rest["items"]) == 4
         assert rest["held"] == 16
@@ -82,7 +101,11 @@ def test_nobody_is_handed_what_another_has_on_the_screen(folder):
 
 def test_shapes_go_in_pixels_and_vertices_are_found_exactly(folder):
     with serving(folder) as served:
-        item = next(item for item in served.items(size=16) if sum(one["touches"] for one in item["near"]) == 8)
+        item = next(
+            item
+            for item in served.items(size=16)
+            if sum(one["touches"] for one in item["near"]) == 8
+        )
         ring = item["parts"][0][0]
         corner = ring[0]
         sides = np.ptp(np.array(ring), axis=0)
@@ -90,7 +113,9 @@ def test_shapes_go_in_pixels_and_vertices_are_found_exactly(folder):
         centre = np.mean(ring, axis=0)
         to = (np.array(corner) + 0.25 * (centre - corner)).tolist()
         on = {item["id"]: 0} | {one["id"]: one["version"] for one in item["near"] if one["touches"]}
-        done = served.act("move", None, "move-01", points=[[corner[0] + 0.2, corner[1] - 0.1], to], on=on).table
+        done = served.act(
+            "move", None, "move-01", points=[[corner[0] + 0.2, corner[1] - 0.1], to], on=on
+        ).table
         assert done["done"]
         moved = next(one for one in done["fields"] if one["id"] == item["id"])
         assert min(np.hypot(*(np.array(moved["parts"][0][0]) - to).T)) < 0.01
@@ -101,7 +126,9 @@ def test_shapes_go_in_pixels_and_vertices_are_found_exactly(folder):
         assert parted["done"]
         assert parted["counts"]["total"] == 21
         both = [one for one in parted["fields"] if one["status"] == "corrected"]
-        united = served.act("merge", None, "merge-1", on={one["id"]: one["version"] for one in both}).table
+        united = served.act(
+            "merge", None, "merge-1", on={one["id"]: one["version"] for one in both}
+        ).table
         assert united["done"]
         assert united["counts"]["total"] == 20
         assert served.act("undo", None, "undo-01").table["counts"]["total"] == 21
@@ -118,7 +145,10 @@ def test_chips(folder):
             image = Image.open(io.BytesIO(answer.body))
             assert image.size == (right - left, bottom - top)
             assert np.asarray(image).std() > 5
-        assert Image.open(io.BytesIO(served.ask("chip/colour1/-900_-900_-800_-800.png").body)).size == (100, 100)  # beside the image: grey
+        # beside the image: grey
+        assert Image.open(
+            io.BytesIO(served.ask("chip/colour1/-900_-900_-800_-800.png").body)
+        ).size == (100, 100)
         for bad in (
             "colour1/0_0_0_0.png",
             "colour1/0_0_99999_99999.png",
@@ -140,7 +170,11 @@ def test_what_only_the_other_map_has_can_be_taken_over(folder, tmp_path):
     fields.write_fields(other, tmp_path / "other.parquet", fields.Origin("other"))
     with serving(folder, against=tmp_path / "other.parquet") as served:
         assert "3 fields are in other.parquet only" in served.ask("api/state").table["notes"][0]
-        items = [item for k in (0, 8, 16) for item in served.ask(f"api/queue?person=Ada&size=8&after={k}").table["items"]]
+        items = [
+            item
+            for k in (0, 8, 16)
+            for item in served.ask(f"api/queue?person=Ada&size=8&after={k}").table["items"]
+        ]
         ghosts = list({item["id"]: item for item in items if item["status"] == "other"}.values())
         assert len(ghosts) == 3
         assert len({item["id"] for item in items}) == 20
@@ -148,7 +182,12 @@ def test_what_only_the_other_map_has_can_be_taken_over(folder, tmp_path):
         taken = served.act("add", None, "take-01", points=ghosts[0]["parts"][0][0]).table
         assert taken["done"]
         assert taken["counts"]["added"] == 1
-        left = {item["id"] for k in (0, 8, 16) for item in served.ask(f"api/queue?person=Ada&size=8&after={k}").table["items"] if item["status"] == "other"}
+        left = {
+            item["id"]
+            for k in (0, 8, 16)
+            for item in served.ask(f"api/queue?person=Ada&size=8&after={k}").table["items"]
+            if item["status"] == "other"
+        }
         assert len(left) == 2
         assert served.ask("api/field?id=other:77").table["item"] is None
 
@@ -160,7 +199,15 @@ def test_no_image_no_scores_and_what_does_not_fit(folder, tmp_path):
         assert state["layers"] == []
         assert "no image" in state["notes"][0]
         item = served.items()[0]
-        assert served.act("split", item, "split-1", points=[[item["box"][0], np.mean(item["box"][1::2])], [item["box"][2], np.mean(item["box"][1::2])]]).table["done"]
+        assert served.act(
+            "split",
+            item,
+            "split-1",
+            points=[
+                [item["box"][0], np.mean(item["box"][1::2])],
+                [item["box"][2], np.mean(item["box"][1::2])],
+            ],
+        ).table["done"]
     photo = write_map(tmp_path / "photo", 2, 2, crs=None)
     with pytest.raises(GridMismatch, match="one of them has a CRS"):
         open_desk(review.find_map(folder, photo / "image.tif"))
@@ -172,10 +219,19 @@ def test_no_image_no_scores_and_what_does_not_fit(folder, tmp_path):
 
 
 def test_nobody_else_can_write(folder):
-    """No token, another origin, another site's fetch, a form, a simple request: nothing is written."""
+    """No token, another origin, another site's fetch, a form, a simple request: nothing is
+    written.
+    """
     with serving(folder) as served:
         item = served.items()[0]
-        body = {"id": "forged-1", "kind": "reject", "person": "Eve", "on": {item["id"]: 0}, "points": [], "seconds": 1}
+        body = {
+            "id": "forged-1",
+            "kind": "reject",
+            "person": "Eve",
+            "on": {item["id"]: 0},
+            "points": [],
+            "seconds": 1,
+        }
         port = served.address.port
         tries = [
             served.ask("api/act", body, whole=f"/{'0' * 32}/review/api/act"),
@@ -191,9 +247,24 @@ def test_nobody_else_can_write(folder):
             served.ask("api/act", method="PUT"),
             served.ask("api/act", b"x" * 300_000),
         ]
-        assert [answer.status for answer in tries] == [403, 403, 403, 403, 403, 421, 403, 403, 403, 405, 405, 413]
+        assert [answer.status for answer in tries] == [
+            403,
+            403,
+            403,
+            403,
+            403,
+            421,
+            403,
+            403,
+            403,
+            405,
+            405,
+            413,
+        ]
         assert lines(folder) == 1
-        ours = served.ask("api/act", body, {"Origin": f"http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin"})
+        ours = served.ask(
+            "api/act", body, {"Origin": f"http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin"}
+        )
         assert ours.table["done"]
         assert lines(folder) == 2
 
@@ -233,17 +304,41 @@ def test_nobody_else_can_write(folder):
 def test_nonsense_is_refused_with_a_sentence(folder, change, why):
     with serving(folder) as served:
         item = served.items()[0]
-        body = {"id": "action-1", "kind": "split", "person": "Ada", "on": {item["id"]: 0}, "points": [[-20, 5], [60, 5]], "seconds": 1} | change
+        body = {
+            "id": "action-1",
+            "kind": "split",
+            "person": "Ada",
+            "on": {item["id"]: 0},
+            "points": [[-20, 5], [60, 5]],
+            "seconds": 1,
+        } | change
         answer = served.ask("api/act", body)
         assert answer.status == 400
         assert why in answer.table["error"]
         assert lines(folder) == 1
 
 
-NOT_NUMBERS = b'{"id": "abcdef", "person": "A", "kind": "add", "points": [[NaN, 1], [Infinity, 2], [3, 3]]}'
+NOT_NUMBERS = (
+    b'{"id": "abcdef", "person": "A", "kind": "add", "points": [[NaN, 1], [Infinity, 2], [3, 3]]}'
+)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"NaN", b'{"points": NaN}', NOT_NUMBERS, b"[" * 5000, b'{"a":' * 3000, b"\xed\xa0\x80", b"1" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"NaN",
+        b'{"points": NaN}',
+        NOT_NUMBERS,
+        b"[" * 5000,
+        b'{"a":' * 3000,
+        b"\xed\xa0\x80",
+        b"1" * 5000,
+    ],
+)
 def test_bodies_that_are_none(folder, text):
     with serving(folder) as served:
         answer = served.ask("api/act", text)
@@ -271,18 +366,51 @@ def test_no_request_breaks_the_server(toy, tmp_path_factory, data):
         _served = (scene, scene.__enter__())
     served = _served[1]
     names = [*served.screening.log.mapped.ids[:4]]
-    on = data.draw(st.dictionaries(st.sampled_from([*names, "x"]), st.integers(0, 3), max_size=3) | value)
-    kinds = st.sampled_from(["accept", "reject", "unsure", "split", "merge", "move", "insert", "drop", "reshape", "add", "undo"])
-    body = {"id": data.draw(st.from_regex(r"[a-z]{6,9}", fullmatch=True)), "kind": data.draw(kinds), "person": "Ada", "on": on, "points": data.draw(value)}
-    body |= data.draw(st.dictionaries(st.sampled_from(["seconds", "undo", "aspect", "person", "kind"]), value, max_size=2))
+    on = data.draw(
+        st.dictionaries(st.sampled_from([*names, "x"]), st.integers(0, 3), max_size=3) | value
+    )
+    kinds = st.sampled_from(
+        [
+            "accept",
+            "reject",
+            "unsure",
+            "split",
+            "merge",
+            "move",
+            "insert",
+            "drop",
+            "reshape",
+            "add",
+            "undo",
+        ]
+    )
+    body = {
+        "id": data.draw(st.from_regex(r"[a-z]{6,9}", fullmatch=True)),
+        "kind": data.draw(kinds),
+        "person": "Ada",
+        "on": on,
+        "points": data.draw(value),
+    }
+    body |= data.draw(
+        st.dictionaries(
+            st.sampled_from(["seconds", "undo", "aspect", "person", "kind"]), value, max_size=2
+        )
+    )
     answer = served.ask("api/act", json.dumps(body).encode())
     assert answer.status in (200, 400), answer.body
     assert ("error" in answer.table) == (answer.status == 400)
     query = data.draw(
-        st.dictionaries(st.sampled_from(["person", "size", "after", "show", "id", "wide", "aspect"]), st.from_regex(r"[-a-z0-9:.]{0,12}", fullmatch=True), max_size=5)
+        st.dictionaries(
+            st.sampled_from(["person", "size", "after", "show", "id", "wide", "aspect"]),
+            st.from_regex(r"[-a-z0-9:.]{0,12}", fullmatch=True),
+            max_size=5,
+        )
     )
     for path in ("api/queue", "api/field"):
-        assert served.ask(f"{path}?" + "&".join(f"{k}={v}" for k, v in query.items())).status in (200, 400)
+        assert served.ask(f"{path}?" + "&".join(f"{k}={v}" for k, v in query.items())).status in (
+            200,
+            400,
+        )
 
 
 _served = None
@@ -295,13 +423,17 @@ def _close():
         desk = _served[1].screening
         files = review.find_map(desk.log.path.parent)
         state = review.replay(files.read(), files.log)
-        assert state.changed == desk.log.state.changed  # whatever came, the log says what the server thinks
+        # whatever came, the log says what the server thinks
+        assert state.changed == desk.log.state.changed
         _served[0].__exit__(None, None, None)
 
 
 def test_static_files_come_from_here(folder):
     for name in STATIC:
-        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|//cdn|innerHTML|eval\(|\son\w+=\"", (FOLDER / name).read_text()), name
+        assert not re.search(
+            r"https?://(?!www\.w3\.org/2000/svg)|@import|//cdn|innerHTML|eval\(|\son\w+=\"",
+            (FOLDER / name).read_text(),
+        ), name
     with serving(folder) as served:
         assert "text/html" in served.ask("").headers["content-type"]
         for name in STATIC[1:]:
@@ -321,7 +453,11 @@ def test_ids_must_tell_fields_apart(folder):
     from selion import fields
 
     frame = fields.read_fields(folder / "fields.parquet")
-    for ids, why in (("same", "share an id"), ([f"{k}" * 130 for k in range(20)], "longer than 120"), (["", *map(str, range(19))], "empty")):
+    for ids, why in (
+        ("same", "share an id"),
+        ([f"{k}" * 130 for k in range(20)], "longer than 120"),
+        (["", *map(str, range(19))], "empty"),
+    ):
         frame["id"] = ids
         fields.write_fields(frame, folder / "fields.parquet", fields.Origin("toy"), force=True)
         with pytest.raises(BadInput, match=why):

@@ -1,4 +1,6 @@
-"""A scripted person in a real Chromium: 200 fields with everything that can be done, the server killed in the middle; two persons on one field; axe."""
+"""A scripted person in a real Chromium: 200 fields with everything that can be done, the server
+killed in the middle; two persons on one field; axe.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,23 @@ from selion import review
 from selion.review.actions import Action, parse_line
 from web.test_browser import CHROMIUM, READY, Tab, contrast
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium")]
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        running = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield running
         running.close()
 
@@ -66,7 +77,9 @@ class Person:
 
     @property
     def item(self):
-        """The field on the screen, as the page has drawn it: id, ring in pixels of the screen, neighbours that touch."""
+        """The field on the screen, as the page has drawn it: id, ring in pixels of the screen,
+        neighbours that touch.
+        """
         return self.page.evaluate(
             """() => {
               const svg = document.getElementById("view"), matrix = svg.getScreenCTM();
@@ -79,9 +92,13 @@ class Person:
 
     def wait(self, other_than):
         try:
-            self.page.wait_for_selector(f'{READY}:not([data-ready="{other_than}"])', timeout=90_000)  # starting again takes a while on a busy machine
+            # starting again takes a while on a busy machine
+            self.page.wait_for_selector(f'{READY}:not([data-ready="{other_than}"])', timeout=90_000)
         except playwright.TimeoutError as late:
-            message = f"after {self.meant[-1:]} the page says {self.page.inner_text('#said')!r}, {self.page.inner_text('#saved')!r}, console {self.tab.said}"
+            message = (
+                f"after {self.meant[-1:]} the page says {self.page.inner_text('#said')!r}, "
+                f"{self.page.inner_text('#saved')!r}, console {self.tab.said}"
+            )
             raise AssertionError(message) from late
         return self.page.get_attribute("body", "data-ready")
 
@@ -106,7 +123,11 @@ class Person:
             self.page.mouse.move(high[0] + 15, (low[1] + high[1]) / 2 + 9, steps=3)
             self.page.mouse.up()
         else:  # click by click
-            for x, y in ((low[0] - 12, low[1] + 30), ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2), (high[0] + 12, low[1] + 40)):
+            for x, y in (
+                (low[0] - 12, low[1] + 30),
+                ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2),
+                (high[0] + 12, low[1] + 40),
+            ):
                 self.page.mouse.click(x, y)
             self.page.keyboard.press("Enter")
         self.went("split", shown)
@@ -151,7 +172,9 @@ class Person:
 
 
 def test_an_outline_waits_for_the_word_about_its_neighbour(browser, folder):
-    """A corner that two fields share rests on the versions of both, and a word about one may still be on its way."""
+    """A corner that two fields share rests on the versions of both, and a word about one may still
+    be on its way.
+    """
     with process(folder, "--person", "Ada", "--no-map") as served, Tab(browser, served.url) as tab:
         person = Person(tab)
         shown = tab.ready()
@@ -163,7 +186,10 @@ def test_an_outline_waits_for_the_word_about_its_neighbour(browser, folder):
                 break
         else:
             raise AssertionError("no field beside the one before it")
-        slow = "fetch = ((real) => async (...a) => { if (a[1]?.method) await new Promise((go) => setTimeout(go, 700)); return real(...a); })(fetch)"
+        slow = (
+            "fetch = ((real) => async (...a) => { if (a[1]?.method) await new Promise((go) => "
+            "setTimeout(go, 700)); return real(...a); })(fetch)"
+        )
         tab.page.keyboard.press("k")  # back to the neighbour
         tab.ready(shown)
         tab.page.evaluate(slow)
@@ -181,7 +207,8 @@ def test_two_hundred_fields_and_a_killed_server(browser, folder):
         seen = 0
         while seen < 200 and shown != "finished":
             way = person.chance.random()
-            if seen in (60, 130):  # killed with words on the way, and the person goes on with the fields that are here
+            # killed with words on the way, and the person goes on with the fields that are here
+            if seen in (60, 130):
                 stopped = [person.word("a")]
                 served.child.kill()
                 starting = threading.Thread(target=served.again, kwargs={"pause": 0.2})
@@ -195,7 +222,13 @@ def test_two_hundred_fields_and_a_killed_server(browser, folder):
                     tab.page.reload()  # and loads the page anew
                     shown = tab.ready()
                 continue
-            done = {0.05: person.split, 0.1: person.move, 0.14: person.bend, 0.18: person.redraw, 0.22: person.unite}
+            done = {
+                0.05: person.split,
+                0.1: person.move,
+                0.14: person.bend,
+                0.18: person.redraw,
+                0.22: person.unite,
+            }
             act = next((act for bound, act in done.items() if way < bound), None)
             if act is not None and (act != person.unite or person.item["near"]):
                 act(shown)
@@ -211,15 +244,27 @@ def test_two_hundred_fields_and_a_killed_server(browser, folder):
         seconds = time.monotonic() - begun
         tab.saved()
         assert served.url == first
-        ours = [line for line in tab.said if "Failed to load resource: net::ERR_" not in line]  # what Chromium says while there is no server
+        # what Chromium says while there is no server
+        ours = [line for line in tab.said if "Failed to load resource: net::ERR_" not in line]
         assert ours == []
     written = [action for action in actions(folder) if action.kind != "drop"]
     kinds = [action.kind for action in written]
-    assert kinds == [kind for kind, _ in person.meant]  # exactly what was meant, in order, nothing twice
+    # exactly what was meant, in order, nothing twice
+    assert kinds == [kind for kind, _ in person.meant]
     for action, (kind, field) in zip(written, person.meant, strict=True):
         if kind not in ("undo", "merge"):
             assert action.field == field
-    assert {"accept", "reject", "unsure", "split", "move", "insert", "reshape", "merge", "undo"} <= set(kinds)
+    assert {
+        "accept",
+        "reject",
+        "unsure",
+        "split",
+        "move",
+        "insert",
+        "reshape",
+        "merge",
+        "undo",
+    } <= set(kinds)
     files = review.find_map(folder)
     state = review.replay(files.read(), files.log)
     assert state.skipped == 0
@@ -236,7 +281,9 @@ def test_two_people_on_one_field(browser, folder):
             tab.page.keyboard.press("Enter")
             tab.ready()
         ada, ben = tabs
-        assert ada.page.get_attribute("body", "data-ready") != ben.page.get_attribute("body", "data-ready")
+        assert ada.page.get_attribute("body", "data-ready") != ben.page.get_attribute(
+            "body", "data-ready"
+        )
         for tab in tabs:  # both go through all of them, and look at the same field
             tab.page.select_option("#show", "all")
             tab.page.wait_for_function("document.querySelectorAll('#own path').length > 0")
@@ -249,13 +296,17 @@ def test_two_people_on_one_field(browser, folder):
         ben.page.locator("#view").focus()
         ben.page.keyboard.press("r")
         ben.page.wait_for_selector("#said:has-text('Ada changed this field meanwhile')")
-        ben.page.wait_for_selector("#state:has-text('accepted by Ada')")  # shown again, as it is now
+        # shown again, as it is now
+        ben.page.wait_for_selector("#state:has-text('accepted by Ada')")
         assert [action.kind for action in actions(folder)] == ["accept"]
         shown = ben.ready()
         ben.page.keyboard.press("r")  # and now with open eyes
         ben.ready(shown)
         ben.saved()
-        assert [(action.kind, action.person) for action in actions(folder)] == [("accept", "Ada"), ("reject", "Ben")]
+        assert [(action.kind, action.person) for action in actions(folder)] == [
+            ("accept", "Ada"),
+            ("reject", "Ben"),
+        ]
         for tab in tabs:
             assert tab.said == []
             tab.context.close()
@@ -279,7 +330,15 @@ def test_keys_only(browser, folder):
         back = tab.ready(shown)
         tab.saved()
         tab.page.keyboard.press("n")
-        for key, times in (("ArrowLeft", 2), (" ", 1), ("ArrowUp", 3), (" ", 1), ("ArrowRight", 4), (" ", 1), ("Enter", 1)):
+        for key, times in (
+            ("ArrowLeft", 2),
+            (" ", 1),
+            ("ArrowUp", 3),
+            (" ", 1),
+            ("ArrowRight", 4),
+            (" ", 1),
+            ("Enter", 1),
+        ):
             for _ in range(times):
                 tab.page.keyboard.press(key)
         tab.ready(back)
@@ -291,14 +350,21 @@ def test_keys_only(browser, folder):
 
 
 def test_readable_clean_and_quiet(browser, folder):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed: pip install axe-playwright-python").Axe()
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="axe is not installed: pip install axe-playwright-python",
+    ).Axe()
     with process(folder, "--person", "Ada") as served:
         for scheme, width in (("light", 1440), ("dark", 390)):
-            with Tab(browser, served.url, color_scheme=scheme, has_touch=width < 500, bypass_csp=True) as tab:
+            with Tab(
+                browser, served.url, color_scheme=scheme, has_touch=width < 500, bypass_csp=True
+            ) as tab:
                 tab.page.set_viewport_size({"width": width, "height": 844})
                 tab.ready()
                 assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
-                ink, paper = tab.page.locator("body").evaluate("e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]")
+                ink, paper = tab.page.locator("body").evaluate(
+                    "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+                )
                 assert contrast(ink, paper) > 7
                 for key in ("e", "Escape", "m", "?"):
                     tab.page.keyboard.press(key)

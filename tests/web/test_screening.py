@@ -45,7 +45,12 @@ def opened(data):
 def test_screening_over_the_wire(scene):
     with serving(*scene, person="Ada", repeats=0) as served:
         state = served.ask("api/state?fresh=1").table
-        assert (state["title"], state["person"], state["counts"]["total"], state["rated"]) == ("pseudo", "Ada", 30, 30)
+        assert (state["title"], state["person"], state["counts"]["total"], state["rated"]) == (
+            "pseudo",
+            "Ada",
+            30,
+            30,
+        )
         sheet = served.sheet()
         assert len(sheet["items"]) == 24
         assert opened(served.ask(f"image/{sheet['items'][0]['id']}/overlay").body).size == (40, 40)
@@ -53,10 +58,17 @@ def test_screening_over_the_wire(scene):
         assert (done.status, done.table["written"], done.table["stale"]) == (200, 24, [])
         assert done.table["counts"]["keep"] == 1
         assert served.commit("batch-1", sheet["items"]).table["known"] == 24
-        back = served.ask("api/undo", {"id": "undo-12", "person": "Ada", "pass": "coarse"}).table["items"]
+        back = served.ask("api/undo", {"id": "undo-12", "person": "Ada", "pass": "coarse"}).table[
+            "items"
+        ]
         assert [item["id"] for item in back] == [item["id"] for item in sheet["items"]]
         assert [item["decision"] for item in back] == ["keep"] + ["reject"] * 23
-        assert served.ask("api/undo", {"id": "undo-12", "person": "Ada", "pass": "coarse"}).table["items"] == back
+        assert (
+            served.ask("api/undo", {"id": "undo-12", "person": "Ada", "pass": "coarse"}).table[
+                "items"
+            ]
+            == back
+        )
         assert read_decisions(scene[1]) == {}
         served.commit("batch-2", sheet["items"], {sheet["items"][2]["id"]: "full"})
         fine = served.ask("api/fine?person=Ada&scope=kept").table["items"]
@@ -70,22 +82,39 @@ def test_screening_over_the_wire(scene):
 def test_pictures_over_the_wire(scene):
     with serving(*scene) as served:
         item = served.sheet()["items"][0]
-        for kind, mode in (("overlay", "RGB"), ("photo", "RGB"), ("large", "RGB"), ("shade", "RGBA"), ("outline", "RGBA")):
+        for kind, mode in (
+            ("overlay", "RGB"),
+            ("photo", "RGB"),
+            ("large", "RGB"),
+            ("shade", "RGBA"),
+            ("outline", "RGBA"),
+        ):
             answer = served.ask(f"image/{item['id']}/{kind}?v={item['version']}&edge=800")
             assert (answer.status, opened(answer.body).mode) == (200, mode)
             assert "immutable" in answer.headers["cache-control"]
-            assert served.ask(f"image/{item['id']}/{kind}?v=old").headers["cache-control"] == "no-store"
+            assert (
+                served.ask(f"image/{item['id']}/{kind}?v=old").headers["cache-control"]
+                == "no-store"
+            )
         assert served.ask(f"image/{item['id']}/secret").status == 404
         for edge in ("-1", "99999999", "x", "%00", "1e9"):
             assert served.ask(f"image/{item['id']}/large?edge={edge}").status == 200
         gone = served.ask("image/0123/overlay")
-        assert (gone.status, gone.headers["cache-control"], opened(gone.body).format) == (200, "no-store", "JPEG")
+        assert (gone.status, gone.headers["cache-control"], opened(gone.body).format) == (
+            200,
+            "no-store",
+            "JPEG",
+        )
 
 
 def test_static_files_are_a_fixed_list_and_come_from_here(scene):
-    assert sorted([*STATIC, *VIEW]) == sorted(path.name for path in FOLDER.iterdir() if path.suffix in TYPES)
+    assert sorted([*STATIC, *VIEW]) == sorted(
+        path.name for path in FOLDER.iterdir() if path.suffix in TYPES
+    )
     for name in STATIC:
-        assert not re.search(r"https?:|@import|//cdn|innerHTML|eval\(|\son\w+=\"", (FOLDER / name).read_text()), name
+        assert not re.search(
+            r"https?:|@import|//cdn|innerHTML|eval\(|\son\w+=\"", (FOLDER / name).read_text()
+        ), name
     with serving(*scene) as served:
         assert served.ask("").headers["content-type"] == "text/html; charset=utf-8"
         for name in STATIC[1:]:
@@ -111,9 +140,18 @@ def test_a_mask_that_changes_while_people_look(scene):
 def test_many_ask_at_once(scene):
     with serving(*scene, repeats=0) as served, ThreadPoolExecutor(8) as pool:
         items = served.sheet()["items"]
-        answers = list(pool.map(lambda k: served.ask(f"image/{items[k % 24]['id']}/overlay").status, range(96)))
+        answers = list(
+            pool.map(lambda k: served.ask(f"image/{items[k % 24]['id']}/overlay").status, range(96))
+        )
         assert answers == [200] * 96
-        done = list(pool.map(lambda k: served.commit("batch-1" if k % 2 else "batch-2", items, person=f"P{k % 2}").table["written"], range(8)))
+        done = list(
+            pool.map(
+                lambda k: served.commit(
+                    "batch-1" if k % 2 else "batch-2", items, person=f"P{k % 2}"
+                ).table["written"],
+                range(8),
+            )
+        )
         assert sorted(done) == [0] * 6 + [24, 24]
 
 
@@ -127,7 +165,10 @@ def test_a_disk_that_takes_nothing(scene, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr("os.fsync", full)
             answer = served.commit("batch-1", items)
-            assert (answer.status, answer.table["error"].count("No space left on device")) == (507, 1)
+            assert (answer.status, answer.table["error"].count("No space left on device")) == (
+                507,
+                1,
+            )
         assert (scene[1] / LOG).read_bytes() == b""
         assert served.commit("batch-1", items).table["written"] == 24
 
@@ -138,7 +179,13 @@ def chunk(kind, data):
 
 def png(width, height, depth=8, colour=0, data=b"\x00" * 10, extra=b""):
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + extra
+        + chunk(b"IDAT", zlib.compress(data))
+        + chunk(b"IEND", b"")
+    )
 
 
 HOSTILE = {
@@ -149,7 +196,12 @@ HOSTILE = {
     "100,000 x 100,000": png(100_000, 100_000),
     "4,000,000,000 wide": png(4_000_000_000, 1),
     "no pixels": png(0, 0),
-    "a bomb in a text": png(40, 40, data=b"\x00" * 41 * 40, extra=chunk(b"zTXt", b"a\x00\x00" + zlib.compress(b"\x00" * 80_000_000))),
+    "a bomb in a text": png(
+        40,
+        40,
+        data=b"\x00" * 41 * 40,
+        extra=chunk(b"zTXt", b"a\x00\x00" + zlib.compress(b"\x00" * 80_000_000)),
+    ),
     "colour type that does not exist": png(4, 4, colour=9),
     "depth that does not exist": png(4, 4, depth=3),
     "too few rows": png(40, 40, data=b"\x00" * 7),
@@ -196,9 +248,22 @@ def test_fuzzed_pngs_become_some_picture(tmp_path, count):
 def test_every_kind_of_photograph(tmp_path):
     random = np.random.default_rng(0)
     deep = (random.random((30, 50)) * 60000).astype(np.uint16)
-    plain = {"rgb.jpg": "RGB", "gray.png": "L", "alpha.png": "RGBA", "palette.png": "P", "cmyk.jpg": "CMYK", "bits.png": "1", "la.png": "LA", "web.webp": "RGB"}
+    plain = {
+        "rgb.jpg": "RGB",
+        "gray.png": "L",
+        "alpha.png": "RGBA",
+        "palette.png": "P",
+        "cmyk.jpg": "CMYK",
+        "bits.png": "1",
+        "la.png": "LA",
+        "web.webp": "RGB",
+    }
     photographs = {name: Image.new(mode, (50, 30)) for name, mode in plain.items()}
-    photographs |= {"deep.png": Image.fromarray(deep), "deep.tif": Image.fromarray(deep), "float.tif": Image.fromarray(deep.astype(np.float32))}
+    photographs |= {
+        "deep.png": Image.fromarray(deep),
+        "deep.tif": Image.fromarray(deep),
+        "float.tif": Image.fromarray(deep.astype(np.float32)),
+    }
     for name, image in photographs.items():
         image.save(tmp_path / name)
         found = pictures.read_photo(tmp_path / name, 25)
@@ -233,7 +298,10 @@ def test_what_the_overlay_says(tmp_path):
 def test_what_values_mean():
     ids = np.array([[0, 1, 2, 255]], np.uint8)
     crop, unknown = pictures.part_classes(ids, True)
-    assert (crop.tolist(), unknown.tolist()) == ([[False, True, False, False]], [[False, False, True, True]])
+    assert (crop.tolist(), unknown.tolist()) == (
+        [[False, True, False, False]],
+        [[False, False, True, True]],
+    )
     black_and_white = np.array([[0, 255]], np.uint8)
     assert pictures.part_classes(black_and_white, False)[0].tolist() == [[False, True]]
     assert pictures.part_classes(black_and_white, True)[0].tolist() == [[False, False]]
@@ -246,7 +314,13 @@ def test_kept_pictures_follow_their_files(tmp_path):
 
     def item():
         found = mask.stat()
-        return Item("abcd", "plot0/img_00000", str(photo), str(mask), stat=(found.st_size, found.st_mtime_ns))
+        return Item(
+            "abcd",
+            "plot0/img_00000",
+            str(photo),
+            str(mask),
+            stat=(found.st_size, found.st_mtime_ns),
+        )
 
     gallery = Gallery(pseudo / ".screen", 1)
     first = gallery.small(item())
@@ -274,7 +348,13 @@ def test_report(tmp_path, scene):
     with serving(*scene, repeats=0) as served:
         items = served.sheet(size=30)["items"]
         served.commit("batch-1", items, {item["id"]: "keep" for item in items[:6]}, seconds=6.0)
-        served.commit("batch-2", items, {item["id"]: "keep" for item in items[3:9]}, person="<b>Ben</b>", seconds=10.0)
+        served.commit(
+            "batch-2",
+            items,
+            {item["id"]: "keep" for item in items[3:9]},
+            person="<b>Ben</b>",
+            seconds=10.0,
+        )
     found, place = screening.write_report(pseudo)
     text, html = screening.to_text(found), place.read_text()
     assert "30 masks decided (6 keep, 24 reject" in text
@@ -307,7 +387,9 @@ def test_command_line(tmp_path, scene):
     assert done.exit_code == 0
     assert "screening.html" in done.output
     with pytest.raises(BadInput, match="Who decides"):
-        CliRunner().invoke(screen_command, [*map(str, scene), "--person", "\t"], catch_exceptions=False)
+        CliRunner().invoke(
+            screen_command, [*map(str, scene), "--person", "\t"], catch_exceptions=False
+        )
 
 
 def test_without_the_extra(scene, monkeypatch):

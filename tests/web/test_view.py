@@ -20,7 +20,18 @@ from selion.web.view import cells, chunks, cut, mvt, page, place, pmtiles, raste
 from selion.web.view import find as seek
 from selion.web.view.discovery import find
 from selion.web.view.tile_cache import TileCache
-from view_scenes import CORNER, UTM, frame_of, read_tile, serving, tile_at, tile_over, write_crops, write_map, write_raster
+from view_scenes import (
+    CORNER,
+    UTM,
+    frame_of,
+    read_tile,
+    serving,
+    tile_at,
+    tile_over,
+    write_crops,
+    write_map,
+    write_raster,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -65,16 +76,33 @@ def units_to_utm(ring, tile):
 
     west, _, _, north = tile.box
     points = np.array(ring, float) * tile.edge / mvt.EXTENT * [1, -1] + [west, north]
-    return np.column_stack(pyproj.Transformer.from_crs(3857, UTM, always_xy=True).transform(*points.T))
+    return np.column_stack(
+        pyproj.Transformer.from_crs(3857, UTM, always_xy=True).transform(*points.T)
+    )
 
 
 class TestPlace:
-    @pytest.mark.parametrize("given", [("25", "0", "0"), ("3", "8", "0"), ("-1", "0", "0"), ("1", "0", "9" * 30), ("1", "٣", "0"), ("1e3", "0", "0"), ("", "", "")])
+    @pytest.mark.parametrize(
+        "given",
+        [
+            ("25", "0", "0"),
+            ("3", "8", "0"),
+            ("-1", "0", "0"),
+            ("1", "0", "9" * 30),
+            ("1", "٣", "0"),
+            ("1e3", "0", "0"),
+            ("", "", ""),
+        ],
+    )
     def test_tiles_that_are_none(self, given):
         with pytest.raises(BadInput, match="no tile"):
             place.read_tile(*given)
 
-    @given(st.integers(0, 24).flatmap(lambda z: st.tuples(st.just(z), st.integers(0, 2**z - 1), st.integers(0, 2**z - 1))))
+    @given(
+        st.integers(0, 24).flatmap(
+            lambda z: st.tuples(st.just(z), st.integers(0, 2**z - 1), st.integers(0, 2**z - 1))
+        )
+    )
     def test_children_fill_their_parent(self, zxy):
         z, x, y = zxy
         west, south, east, north = place.WebTile(z, x, y).box
@@ -87,7 +115,9 @@ class TestPlace:
         import pyproj
 
         points = np.array([[12.3, 48.7], [-179.9, -84.9], [0.0, 0.0]])
-        theirs = np.column_stack(pyproj.Transformer.from_crs("OGC:CRS84", 3857, always_xy=True).transform(*points.T))
+        theirs = np.column_stack(
+            pyproj.Transformer.from_crs("OGC:CRS84", 3857, always_xy=True).transform(*points.T)
+        )
         assert np.allclose(place.from_degrees(points), theirs, atol=1e-5)
         assert np.allclose(place.to_degrees((*theirs[1], *theirs[0])), [*points[1], *points[0]])
 
@@ -109,13 +139,22 @@ class TestTiles:
         tile = tile_at(table.boxes[0], 15)
         pixel = tile.edge / 512
         for feature in read_tile(cut.cut_tile(table, None, 0, tile))["fields"]:
-            drawn = shapely.union_all([shapely.Polygon(units_to_utm(ring, tile)) for ring in feature["rings"]])
-            window = shapely.Polygon(units_to_utm([(0, 0), (4096, 0), (4096, 4096), (0, 4096)], tile))
+            drawn = shapely.union_all(
+                [shapely.Polygon(units_to_utm(ring, tile)) for ring in feature["rings"]]
+            )
+            window = shapely.Polygon(
+                units_to_utm([(0, 0), (4096, 0), (4096, 4096), (0, 4096)], tile)
+            )
             truth = frame.geometry.iloc[[feature["id"]]].to_crs(UTM).iloc[0]
             if drawn.intersection(window).area < pixel**2:
                 continue
-            assert drawn.intersection(window).hausdorff_distance(truth.intersection(window)) < 2 * pixel
-            assert feature["properties"]["confidence"] == pytest.approx(frame["confidence"][feature["id"]], rel=0.006)
+            assert (
+                drawn.intersection(window).hausdorff_distance(truth.intersection(window))
+                < 2 * pixel
+            )
+            assert feature["properties"]["confidence"] == pytest.approx(
+                frame["confidence"][feature["id"]], rel=0.006
+            )
             assert feature["properties"]["class"] == frame["class"][feature["id"]]
 
     @settings(max_examples=25, deadline=None)
@@ -137,32 +176,71 @@ class TestTiles:
         few = read_tile(cut.cut_tile(table, None, 0, tile, most=50))["fields"]
         assert len(all_) == 400
         assert 50 <= len(few) <= 60
-        size = {f["id"]: (table.chunk(0).boxes[f["id"]][2:] - table.chunk(0).boxes[f["id"]][:2]).prod() for f in all_}
-        assert min(size[f["id"]] for f in few) >= max(v for k, v in size.items() if k not in {f["id"] for f in few}) * 0.999
+        size = {
+            f["id"]: (table.chunk(0).boxes[f["id"]][2:] - table.chunk(0).boxes[f["id"]][:2]).prod()
+            for f in all_
+        }
+        assert (
+            min(size[f["id"]] for f in few)
+            >= max(v for k, v in size.items() if k not in {f["id"] for f in few}) * 0.999
+        )
 
     def test_giant_and_broken_coordinates_do_no_harm(self, tmp_path):
         frame = frame_of(4).to_crs("OGC:CRS84")
-        unknown = np.zeros(1, dtype=[("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("points", "<u4"), ("xy", "<f8", (4, 2))])
-        unknown["order"], unknown["kind"], unknown["rings"], unknown["points"], unknown["xy"] = 1, 3, 1, 4, [(0, 0), (np.nan, 1), (1, np.inf), (0, 0)]
+        unknown = np.zeros(
+            1,
+            dtype=[
+                ("order", "u1"),
+                ("kind", "<u4"),
+                ("rings", "<u4"),
+                ("points", "<u4"),
+                ("xy", "<f8", (4, 2)),
+            ],
+        )
+        unknown["order"], unknown["kind"], unknown["rings"], unknown["points"], unknown["xy"] = (
+            1,
+            3,
+            1,
+            4,
+            [(0, 0), (np.nan, 1), (1, np.inf), (0, 0)],
+        )
         odd = [
-            shapely.box(-1e300, -1e300, 1e300, 1e300), unknown.tobytes(), b"\x01\x03no geometry", shapely.Polygon(), shapely.Point(12.29, 48.71),
-            shapely.box(-180, -90, 180, 90), shapely.Polygon([(12.28, 48.7), (12.3, 48.71), (12.3, 48.7), (12.28, 48.71)]),
+            shapely.box(-1e300, -1e300, 1e300, 1e300), unknown.tobytes(), b"\x01\x03no geometry",
+            shapely.Polygon(), shapely.Point(12.29, 48.71), shapely.box(-180, -90, 180, 90),
+            shapely.Polygon([(12.28, 48.7), (12.3, 48.71), (12.3, 48.7), (12.28, 48.71)]),
         ]  # fmt: skip
         write_loose(tmp_path / "odd.parquet", [*frame.geometry, *odd])
         found = chunks.open_parquet([tmp_path / "odd.parquet"])
         for zoom in (0, 5, 12, 16, 24):
             layers = read_tile(cut.cut_tile(found, None, 0, tile_at((1367500, 6225000) * 2, zoom)))
             for feature in layers.get("fields", []):
-                assert all(-200 <= value <= 4300 for ring in feature["rings"] for point in ring for value in point)
+                assert all(
+                    -200 <= value <= 4300
+                    for ring in feature["rings"]
+                    for point in ring
+                    for value in point
+                )
         assert found.record(17)["box"] is None or np.isfinite(found.record(17)["box"]).all()
 
     def test_holes_and_parts_stay(self):
-        shape = shapely.MultiPolygon([shapely.box(100, 100, 2000, 2000).difference(shapely.box(500, 500, 900, 900)), shapely.box(2500, 100, 3000, 600)])
+        shape = shapely.MultiPolygon(
+            [
+                shapely.box(100, 100, 2000, 2000).difference(shapely.box(500, 500, 900, 900)),
+                shapely.box(2500, 100, 3000, 600),
+            ]
+        )
         parts, owner = shapely.get_parts([shape], return_index=True)
-        data = mvt.encode_tile([("fields", mvt.Features(shapely.orient_polygons(parts), owner, np.array([7]), {}))])
+        data = mvt.encode_tile(
+            [("fields", mvt.Features(shapely.orient_polygons(parts), owner, np.array([7]), {}))]
+        )
         rings = read_tile(data)["fields"][0]["rings"]
-        areas = [sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(r, r[1:] + r[:1], strict=True)) for r in rings]
-        assert [a > 0 for a in areas] == [True, False, True], "outer rings turn one way, holes the other"
+        areas = [
+            sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(r, r[1:] + r[:1], strict=True))
+            for r in rings
+        ]
+        assert [a > 0 for a in areas] == [True, False, True], (
+            "outer rings turn one way, holes the other"
+        )
 
 
 def inside(box, other):
@@ -174,14 +252,24 @@ def write_loose(path, shapes, ids=None, row_group=None):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}}}
+    geo = {
+        "version": "1.1.0",
+        "primary_column": "geometry",
+        "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}},
+    }
     table = pa.table(
         {
             "id": ids or [str(k) for k in range(len(shapes))],
-            "geometry": pa.array([s if isinstance(s, bytes) else shapely.to_wkb(s) for s in shapes], pa.binary()),
+            "geometry": pa.array(
+                [s if isinstance(s, bytes) else shapely.to_wkb(s) for s in shapes], pa.binary()
+            ),
         }
     )
-    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path, row_group_size=row_group or len(shapes))
+    pq.write_table(
+        table.replace_schema_metadata({"geo": json.dumps(geo)}),
+        path,
+        row_group_size=row_group or len(shapes),
+    )
 
 
 class TestFromAfar:
@@ -195,8 +283,17 @@ class TestFromAfar:
         assert zoom > 5
         for z in range(zoom):
             middle = tile_at(found.boxes[0], z)
-            around = [place.WebTile(z, x, y) for x in range(middle.x - 2, middle.x + 3) for y in range(middle.y - 2, middle.y + 3) if min(x, y) >= 0]
-            features = [f["properties"] for t in around for f in read_tile(cut.cut_tile(found, overview, zoom, t)).get("cells", [])]
+            around = [
+                place.WebTile(z, x, y)
+                for x in range(middle.x - 2, middle.x + 3)
+                for y in range(middle.y - 2, middle.y + 3)
+                if min(x, y) >= 0
+            ]
+            features = [
+                f["properties"]
+                for t in around
+                for f in read_tile(cut.cut_tile(found, overview, zoom, t)).get("cells", [])
+            ]
             assert sum(f["n"] for f in features) == len(frame)
             mean = sum(f["n"] * f["confidence"] for f in features) / len(frame)
             assert mean == pytest.approx(frame["confidence"].mean(), abs=2e-3)
@@ -207,7 +304,9 @@ class TestFromAfar:
     def test_before_they_are_gathered_groups_show_as_boxes(self, many):
         found, frame = many
         overview = cells.Overview(found, 9, "none")
-        (feature,) = read_tile(cut.cut_tile(found, overview, 9, tile_at(found.boxes[0], 8)))["cells"]
+        (feature,) = read_tile(cut.cut_tile(found, overview, 9, tile_at(found.boxes[0], 8)))[
+            "cells"
+        ]
         assert feature["properties"]["n"] == len(frame)
         assert feature["properties"]["rough"] == 1
 
@@ -220,7 +319,13 @@ class TestFromAfar:
         layers = read_tile(cut.cut_tile(found, overview, 8, tile_at(found.boxes[0], zoom)))
         assert set(layers) == {"cells"}
         assert 0 < sum(f["properties"]["n"] for f in layers["cells"]) <= len(frame)
-        assert all(0 <= v <= 4096 for f in layers["cells"] for ring in f["rings"] for point in ring for v in point)
+        assert all(
+            0 <= v <= 4096
+            for f in layers["cells"]
+            for ring in f["rings"]
+            for point in ring
+            for v in point
+        )
 
     def test_small_files_need_no_overview(self, table):
         assert cells.detail_zoom(table) == 0
@@ -229,13 +334,28 @@ class TestFromAfar:
 class TestRasters:
     def test_looks(self, scene):
         assert [look.label for look in rasters.open_geotiff(scene / "image.tif").looks] == [
-            "True colour · window a", "False colour (near infrared) · window a", "True colour · window b", "False colour (near infrared) · window b",
+            "True colour · window a", "False colour (near infrared) · window a",
+            "True colour · window b", "False colour (near infrared) · window b",
         ]  # fmt: skip
-        assert [look.kind for look in rasters.open_geotiff(scene / "scores.tif").looks] == ["share"] * 3
-        assert [look.kind for look in rasters.open_geotiff(scene / "instances.tif").looks] == ["ids"]
-        outcome = renderings.Head(("change",), "uint8", {"classes": '{"names": ["kept", "gone"], "colours": ["#112233", "#445566"]}'}, {})
+        assert [look.kind for look in rasters.open_geotiff(scene / "scores.tif").looks] == [
+            "share"
+        ] * 3
+        assert [look.kind for look in rasters.open_geotiff(scene / "instances.tif").looks] == [
+            "ids"
+        ]
+        outcome = renderings.Head(
+            ("change",),
+            "uint8",
+            {"classes": '{"names": ["kept", "gone"], "colours": ["#112233", "#445566"]}'},
+            {},
+        )
         assert renderings.looks_of(outcome)[0].words == ("kept", "gone")
-        assert renderings.looks_of(renderings.Head(("a", "b"), "float32", {"classes": "[[["}, {}))[0].kind == "number"
+        assert (
+            renderings.looks_of(renderings.Head(("a", "b"), "float32", {"classes": "[[["}, {}))[
+                0
+            ].kind
+            == "number"
+        )
 
     def test_nodata_is_clear_and_the_rest_is_not(self, scene):
         raster = rasters.open_geotiff(scene / "image.tif")
@@ -243,7 +363,16 @@ class TestRasters:
         body, kind = raster.tile(raster.looks[0], tile)
         alpha = picture(body)[..., 3]
         assert kind == "image/png"
-        corners = place.projection(UTM)(np.array([CORNER, (CORNER[0] + 3200, CORNER[1]), (CORNER[0] + 3200, CORNER[1] - 3200), (CORNER[0], CORNER[1] - 3200)]))
+        corners = place.projection(UTM)(
+            np.array(
+                [
+                    CORNER,
+                    (CORNER[0] + 3200, CORNER[1]),
+                    (CORNER[0] + 3200, CORNER[1] - 3200),
+                    (CORNER[0], CORNER[1] - 3200),
+                ]
+            )
+        )
         expected = shapely.Polygon(corners).area / tile.edge**2 * (1 - 1600 / 320**2)
         assert (alpha > 0).mean() == pytest.approx(expected, rel=0.15)
 
@@ -251,7 +380,9 @@ class TestRasters:
         raster = rasters.open_geotiff(scene / "scores.tif")
         shown = picture(raster.tile(raster.look("class2"), tile_at(raster.box, 15))[0])
         assert tuple(shown[..., :3][shown[..., 3] > 200][0]) == (0x5A, 0xC8, 0x5A)
-        assert set(np.unique(shown[..., 3][shown[..., 3] > 0])) >= {9, 213}, "10 / 254 and 230 / 254 of 235"
+        assert set(np.unique(shown[..., 3][shown[..., 3] > 0])) >= {9, 213}, (
+            "10 / 254 and 230 / 254 of 235"
+        )
 
     def test_objects_are_apart(self, scene):
         raster = rasters.open_geotiff(scene / "instances.tif")
@@ -263,7 +394,9 @@ class TestRasters:
     def test_a_raster_far_smaller_than_the_tile_is_quick(self, scene, zoom):
         raster = rasters.open_geotiff(scene / "image.tif")
         body, _ = raster.tile(raster.looks[0], tile_at(raster.box, zoom))
-        assert (picture(body)[..., 3] > 0).sum() >= 1, "rasterio would read beyond the edge for minutes"
+        assert (picture(body)[..., 3] > 0).sum() >= 1, (
+            "rasterio would read beyond the edge for minutes"
+        )
 
     def test_pixels_lie_where_they_should(self, tmp_path):
         values = np.zeros((1, 256, 256), np.uint8)
@@ -279,7 +412,9 @@ class TestRasters:
 
     def test_without_a_place_pixels_lie_flat(self, tmp_path):
         values = np.arange(200 * 200, dtype=np.uint16).reshape(1, 200, 200)
-        raster = rasters.open_geotiff(write_raster(tmp_path / "flat.tif", values, ("amount",), crs=None))
+        raster = rasters.open_geotiff(
+            write_raster(tmp_path / "flat.tif", values, ("amount",), crs=None)
+        )
         assert raster.crs is None
         assert raster.box == pytest.approx((0, -200 * place.PIXEL, 200 * place.PIXEL, 0))
         near = picture(raster.tile(raster.looks[0], tile_at(raster.box, 18))[0])
@@ -311,7 +446,12 @@ class TestFinding:
     def test_any_group(self, tmp_path_factory, row):
         path = tmp_path_factory.getbasetemp() / "groups.parquet"
         if not path.exists():
-            write_loose(path, [shapely.box(k, 0, k + 0.5, 1) for k in range(60)], [f"{k * 7919 % 60:03}" for k in range(60)], 7)
+            write_loose(
+                path,
+                [shapely.box(k, 0, k + 0.5, 1) for k in range(60)],
+                [f"{k * 7919 % 60:03}" for k in range(60)],
+                7,
+            )
         found = chunks.open_parquet([path])
         assert seek.find_row(found, f"{row * 7919 % 60:03}") == row
         assert found.record(row)["id"] == f"{row * 7919 % 60:03}"
@@ -322,10 +462,15 @@ class TestFinding:
             fields.write_fields(frame, tmp_path / f"f{ending}")
         found = find([tmp_path])
         assert not found.problems
-        tiles = [read_tile(cut.cut_tile(layer.fields, None, 0, tile_over(layer.fields.boxes[0]))) for layer in found.fields.values()]
+        tiles = [
+            read_tile(cut.cut_tile(layer.fields, None, 0, tile_over(layer.fields.boxes[0])))
+            for layer in found.fields.values()
+        ]
         assert [len(tile["fields"]) for tile in tiles] == [400] * 3
         row = seek.find_row(found.fields["f0"].fields, "field-9")
-        assert found.fields["f0"].fields.record(row)["metrics:area"] == pytest.approx(frame["metrics:area"][frame["id"] == "field-9"].iloc[0])
+        assert found.fields["f0"].fields.record(row)["metrics:area"] == pytest.approx(
+            frame["metrics:area"][frame["id"] == "field-9"].iloc[0]
+        )
 
     def test_tiles_of_an_archive_are_those_of_pmtiles(self, scene, tmp_path):
         from pmtiles.reader import MmapSource, Reader
@@ -344,20 +489,34 @@ class TestFinding:
         frame = fields.read_fields(scene / "fields.parquet")
         for k, name in enumerate(("u2a", "u2b")):
             (tmp_path / "country" / f"cell={name}").mkdir(parents=True)
-            fields.write_fields(frame.iloc[k::2], tmp_path / "country" / f"cell={name}" / "part.parquet")
+            fields.write_fields(
+                frame.iloc[k::2], tmp_path / "country" / f"cell={name}" / "part.parquet"
+            )
         found = find([tmp_path / "country"])
         (layer,) = found.fields.values()
         assert sum(p.rows for p in layer.fields.places) == 400
-        assert len(read_tile(cut.cut_tile(layer.fields, None, 0, tile_over(layer.fields.boxes[0])))["fields"]) == 400
+        assert (
+            len(
+                read_tile(cut.cut_tile(layer.fields, None, 0, tile_over(layer.fields.boxes[0])))[
+                    "fields"
+                ]
+            )
+            == 400
+        )
         assert layer.fields.record(399)["id"].startswith("field-")
 
     def test_two_years_have_two_names(self, scene, tmp_path):
         for year in ("2023", "2024"):
             (tmp_path / year).mkdir()
-            (tmp_path / year / "fields.parquet").write_bytes((scene / "fields.parquet").read_bytes())
+            (tmp_path / year / "fields.parquet").write_bytes(
+                (scene / "fields.parquet").read_bytes()
+            )
         paths = [tmp_path / year / "fields.parquet" for year in ("2023", "2024")]
         assert list(find(paths).names.values()) == ["2023/fields.parquet", "2024/fields.parquet"]
-        assert list(find([tmp_path / "2023", tmp_path / "2024"]).names.values()) == ["2023/fields.parquet", "2024/fields.parquet"]
+        assert list(find([tmp_path / "2023", tmp_path / "2024"]).names.values()) == [
+            "2023/fields.parquet",
+            "2024/fields.parquet",
+        ]
 
     def test_nothing_to_see_is_said(self, tmp_path):
         (tmp_path / "notes.txt").write_text("x")
@@ -378,14 +537,21 @@ class TestPage:
     def test_layers(self, served):
         told = served.table("api/layers")
         assert len(told["rasters"]) == 8
-        assert [c["column"] for c in told["fields"][0]["colourings"]] == ["confidence", "metrics:area", "class"]
+        assert [c["column"] for c in told["fields"][0]["colourings"]] == [
+            "confidence",
+            "metrics:area",
+            "class",
+        ]
         assert told["albums"][0]["count"] == 3
         assert not told["problems"]
         assert told["bounds"][0] == pytest.approx(12.28, abs=0.02)
 
     def test_everything_is_answered(self, served):
         told = served.table("api/layers")
-        box = (*place.from_degrees(np.array([told["bounds"][:2]]))[0], *place.from_degrees(np.array([told["bounds"][2:]]))[0])
+        box = (
+            *place.from_degrees(np.array([told["bounds"][:2]]))[0],
+            *place.from_degrees(np.array([told["bounds"][2:]]))[0],
+        )
         tile = tile_at(box, 13)
         for layer in [*told["rasters"], *told["fields"]]:
             answer = served.ask(layer["tiles"].format(z=tile.z, x=tile.x, y=tile.y))
@@ -407,7 +573,9 @@ class TestPage:
         assert about["columns"]["width"] == "160"
         shade = picture(served.ask("photo/p0/1/shade").body)
         assert shade.shape == (120, 160, 4)
-        assert (shade[..., 3] == 0).mean() == pytest.approx(float(about["columns"]["cover"]), abs=0.02)
+        assert (shade[..., 3] == 0).mean() == pytest.approx(
+            float(about["columns"]["cover"]), abs=0.02
+        )
         assert served.ask("photo/p0/1/thumb").headers["content-type"] == "image/jpeg"
         assert served.ask("api/photos/p0?after=2").status == 200
 
@@ -416,15 +584,21 @@ class TestPage:
         assert "default-src 'none'" in policy
         assert "http" not in policy
         assert "unsafe" not in policy
-        assert served.ask("api/layers").headers["content-security-policy"].startswith("default-src 'none'")
+        assert (
+            served.ask("api/layers")
+            .headers["content-security-policy"]
+            .startswith("default-src 'none'")
+        )
 
     @pytest.mark.parametrize(
         "path",
         [
-            "fields/f0/25/0/0", "fields/f0/3/9/0", "fields/f0/3/-1/0", "fields/f9/3/0/0", "fields/f0/nan/0/0", "raster/r0/nothing/3/0/0", "raster/../r0/3/0/0",
-            "raster/r9/true/3/0/0", "api/record/f0/99999999999999999999", "api/record/f0/-1", "api/record/f0/1e5", "api/record/f0/400",
-            "api/values/f0?column=geometry",
-            "api/photos/p7", "api/photos/p0?after=-4", "photo/p0/99/photo", "photo/p0/0/mask", "api/find/f0", "fields/f0/3/%D9%A3/0",
+            "fields/f0/25/0/0", "fields/f0/3/9/0", "fields/f0/3/-1/0", "fields/f9/3/0/0",
+            "fields/f0/nan/0/0", "raster/r0/nothing/3/0/0", "raster/../r0/3/0/0",
+            "raster/r9/true/3/0/0", "api/record/f0/99999999999999999999", "api/record/f0/-1",
+            "api/record/f0/1e5", "api/record/f0/400", "api/values/f0?column=geometry",
+            "api/photos/p7", "api/photos/p0?after=-4", "photo/p0/99/photo", "photo/p0/0/mask",
+            "api/find/f0", "fields/f0/3/%D9%A3/0",
         ],
     )  # fmt: skip
     def test_bad_requests_get_one_sentence(self, served, path):
@@ -437,12 +611,29 @@ class TestPage:
     def test_static_files_load_nothing_from_elsewhere(self, served):
         for name in page.STATIC:
             text = (server.STATIC / name).read_text()
-            assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg)|@import|innerHTML|eval\(|\son\w+=\"|\sstyle=\"", text), name
-            assert served.ask("" if name == "view.html" else name).body == (server.STATIC / name).read_bytes()
+            assert not re.search(
+                (
+                    r"https?:(?!//www\.w3\.org/2000/svg)|@import|innerHTML|eval\(|\son\w+=\"|"
+                    r"\sstyle=\""
+                ),
+                text,
+            ), name
+            assert (
+                served.ask("" if name == "view.html" else name).body
+                == (server.STATIC / name).read_bytes()
+            )
 
     @pytest.mark.parametrize(
         "path",
-        ["../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "..%2f..%2fetc%2fpasswd", "photo/p0/..%2f..%2f0/photo", "static/view.html", "//etc/passwd", "view.py"],
+        [
+            "../../etc/passwd",
+            "%2e%2e/%2e%2e/etc/passwd",
+            "..%2f..%2fetc%2fpasswd",
+            "photo/p0/..%2f..%2f0/photo",
+            "static/view.html",
+            "//etc/passwd",
+            "view.py",
+        ],
     )
     def test_no_path_is_ever_a_file(self, served, path):
         assert served.ask(path).status in (400, 404)
@@ -475,7 +666,12 @@ def test_links_out_of_a_folder_are_not_followed(scene, tmp_path):
 def test_a_table_of_crops_points_nowhere_else(tmp_path):
     crops, _ = write_crops(tmp_path / "crops", tmp_path / "photos")
     (tmp_path / "secret.png").write_bytes((crops / "masks" / "leaf0.png").read_bytes())
-    text = (crops / "crops.csv").read_text().replace("masks/leaf0.png", "../secret.png").replace("overlays/leaf1.jpg", str(tmp_path / "secret.png"))
+    text = (
+        (crops / "crops.csv")
+        .read_text()
+        .replace("masks/leaf0.png", "../secret.png")
+        .replace("overlays/leaf1.jpg", str(tmp_path / "secret.png"))
+    )
     (crops / "crops.csv").write_text(text)
     album = find([crops]).albums["p0"]
     assert album.photos[0].mask is None
@@ -487,12 +683,16 @@ def test_a_table_of_crops_points_nowhere_else(tmp_path):
 def test_photographs_beside_a_map_and_beside_their_own_crops(tmp_path):
     crops, photos = write_crops(tmp_path / "crops", tmp_path / "photos")
     names = ["leaf0.jpg", "leaf1.jpg", "leaf2.jpg"]
-    assert [[p.name for p in album.photos] for album in find([crops, photos]).albums.values()] == [names], "once each"
+    assert [[p.name for p in album.photos] for album in find([crops, photos]).albums.values()] == [
+        names
+    ], "once each"
     scene = write_map(tmp_path / "map", 2)
     (scene / "preview.png").write_bytes(b"a picture of the map is no photograph")
     found = find([scene, photos])
     assert [[p.name for p in album.photos] for album in found.albums.values()] == [names]
     assert found.problems == []
     (photos / "torn.jpg").write_bytes(b"x")
-    assert find([scene, photos]).problems == ["torn.jpg cannot be read as a photograph: copy it again."]
+    assert find([scene, photos]).problems == [
+        "torn.jpg cannot be read as a photograph: copy it again."
+    ]
     assert not find([scene]).albums

@@ -1,4 +1,6 @@
-"""The viewer in a real Chromium: what a person does with hands and keys, and what a screen reader would complain about."""
+"""The viewer in a real Chromium: what a person does with hands and keys, and what a screen reader
+would complain about.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,29 @@ from PIL import Image
 
 from view_scenes import serving, write_crops, write_map
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (path := shutil.which(name))), None)
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium")]
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+)
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium or Chrome on the PATH: apt-get install chromium"
+    ),
+]
+FLAGS = [
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+]
 GOLDEN = Path(__file__).parents[1] / "golden"
 STILL = """async () => {
     const { state } = await import('./view.js');
@@ -46,12 +67,21 @@ class Tab:
     """A tab with what its console said and what it asked for."""
 
     def __init__(self, browser, url, width=1100, height=700, **context):
-        self.context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **context)
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, reduced_motion="reduce", **context
+        )
         self.context.set_default_timeout(120_000)
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}") if message.type in ("error", "warning") else None)
+        self.page.on(
+            "console",
+            lambda message: (
+                self.said.append(f"{message.type}: {message.text}")
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
         self.page.on("pageerror", lambda problem: self.said.append(f"pageerror: {problem}"))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(url)
@@ -67,25 +97,38 @@ class Tab:
         self.page.evaluate(STILL)
 
     def of_map(self, code):
-        return self.page.evaluate(f"async () => {{ const {{ state }} = await import('./view.js'); const map = state.maps[0]; return {code}; }}")
+        return self.page.evaluate(
+            "async () => { const { state } = await import('./view.js'); const map = "
+            f"state.maps[0]; return {code}; }}"
+        )
 
     def picture(self):
         self.still()
-        return np.asarray(Image.open(io.BytesIO(self.page.locator("#left").screenshot())).convert("RGB")).astype(int)
+        return np.asarray(
+            Image.open(io.BytesIO(self.page.locator("#left").screenshot())).convert("RGB")
+        ).astype(int)
 
     def complaints(self):
         from axe_playwright_python.sync_playwright import Axe
 
         # MapLibre's own canvas is a region that is moved by keys: its name and role are ours.
-        found = Axe().run(self.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
-        return [(each["id"], [node["target"] for node in each["nodes"]]) for each in found.response["violations"]]
+        found = Axe().run(
+            self.page,
+            options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]},
+        )
+        return [
+            (each["id"], [node["target"] for node in each["nodes"]])
+            for each in found.response["violations"]
+        ]
 
 
 def test_looking_clicking_searching(browser, served):
     with Tab(browser, served.url) as tab:
         page = tab.page
         before = tab.picture()
-        assert np.unique(before.reshape(-1, 3), axis=0).shape[0] > 50, "imagery and outlines are drawn"
+        assert np.unique(before.reshape(-1, 3), axis=0).shape[0] > 50, (
+            "imagery and outlines are drawn"
+        )
         box = page.locator("#left").bounding_box()
         middle = (box["x"] + box["width"] / 2 + 30, box["y"] + box["height"] / 2 + 30)
         page.mouse.move(*middle)
@@ -136,7 +179,11 @@ def check_golden(shown, name):
 def test_layers_and_colours(browser, served):
     with Tab(browser, served.url, 760, 520) as tab:
         page = tab.page
-        page.evaluate("() => document.querySelectorAll('.maplibregl-control-container').forEach(e => e.remove())")  # letters differ from machine to machine
+        # letters differ from machine to machine
+        page.evaluate(
+            "() => document.querySelectorAll('.maplibregl-control-container').forEach(e => "
+            "e.remove())"
+        )
         before = tab.picture()
         page.select_option("#by-f0", "confidence")
         by_confidence = tab.picture()
@@ -161,7 +208,9 @@ def test_swipe(browser, served):
         page = tab.page
         page.keyboard.press("c")
         page.wait_for_selector("#right canvas")
-        page.wait_for_function("async () => (await import('./view.js')).state.maps[1]?.getLayer('r0-truewindowb')")
+        page.wait_for_function(
+            "async () => (await import('./view.js')).state.maps[1]?.getLayer('r0-truewindowb')"
+        )
         tab.still()
         assert page.is_checked("#on-r0-truewindowb"), "the right map shows the other season"
         handle = page.locator("#handle")
@@ -201,7 +250,9 @@ def test_by_keys_alone(browser, served):
         assert page.evaluate("document.activeElement.tagName") == "CANVAS"
         start = tab.of_map("map.getCenter().lng")
         page.keyboard.press("ArrowRight")
-        page.wait_for_function(f"async () => (await import('./view.js')).state.maps[0].getCenter().lng > {start}")
+        page.wait_for_function(
+            f"async () => (await import('./view.js')).state.maps[0].getCenter().lng > {start}"
+        )
         tab.still()
         for _ in range(14):
             page.keyboard.press("Enter")
@@ -211,7 +262,9 @@ def test_by_keys_alone(browser, served):
             page.keyboard.press("ArrowDown")
             tab.still()
         assert page.locator("#record").is_visible(), "what lies under the cross is chosen"
-        assert float(page.evaluate("getComputedStyle(document.getElementById('cross')).opacity")) == 1
+        assert (
+            float(page.evaluate("getComputedStyle(document.getElementById('cross')).opacity")) == 1
+        )
         page.keyboard.press("Escape")
         page.keyboard.press("l")
         page.keyboard.press("l")
@@ -221,7 +274,9 @@ def test_by_keys_alone(browser, served):
 
 
 def test_on_a_phone(browser, served):
-    with Tab(browser, served.url, 390, 780, has_touch=True, is_mobile=True, device_scale_factor=2) as tab:
+    with Tab(
+        browser, served.url, 390, 780, has_touch=True, is_mobile=True, device_scale_factor=2
+    ) as tab:
         page = tab.page
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.locator("#side").is_hidden()
@@ -240,7 +295,10 @@ def test_photographs(browser, served):
         assert page.inner_text("#record-title") == "leaf1.jpg"
         assert "cover" in page.inner_text("#columns")
         shown = tab.picture()
-        page.evaluate("() => { const r = document.getElementById('photo-opacity-outline'); r.value = 0; r.dispatchEvent(new Event('input')); }")
+        page.evaluate(
+            "() => { const r = document.getElementById('photo-opacity-outline'); r.value = 0; "
+            "r.dispatchEvent(new Event('input')); }"
+        )
         assert np.abs(tab.picture() - shown).mean() > 0.5, "the outline of the mask is gone"
         assert tab.complaints() == []
         page.keyboard.press("Escape")

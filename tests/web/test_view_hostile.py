@@ -23,8 +23,10 @@ from selion.web.view.page import ViewSession
 from view_scenes import frame_of, serving, tile_at, write_map, write_raster
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # rasterio's log stumbles over text that is no UTF-8, and goes on
-    pytest.mark.filterwarnings("ignore::RuntimeWarning:pyogrio"),  # GDAL says what is odd about a GeoPackage
+    # rasterio's log stumbles over text that is no UTF-8, and goes on
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # GDAL says what is odd about a GeoPackage
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:pyogrio"),
 ]
 KINDS = ("small.tif", "fields.parquet", "fields.pmtiles", "fields.gpkg")
 
@@ -50,7 +52,11 @@ def broken(data: bytes, chance: random.Random) -> bytes:
     how = chance.choice(("cut", "anywhere", "head", "foot"))
     if how == "cut":
         return data[: chance.randrange(len(data))]
-    low, high = {"anywhere": (0, len(data)), "head": (0, min(600, len(data))), "foot": (max(0, len(data) - 3000), len(data))}[how]
+    low, high = {
+        "anywhere": (0, len(data)),
+        "head": (0, min(600, len(data))),
+        "foot": (max(0, len(data) - 3000), len(data)),
+    }[how]
     out = bytearray(data)
     for _ in range(chance.choice((1, 3, 20))):
         out[chance.randrange(low, high)] = chance.randrange(256)
@@ -72,12 +78,18 @@ def ask_everything(desk: ViewSession) -> None:
     for key, raster in desk.found.rasters.items():
         for zoom in (3, 12, 15):
             tile = tile_at(raster.box, zoom)
-            wanted += [(page.raster_tile, {"layer": key, "look": look.name, **named(tile)}) for look in raster.looks[:2]]
+            wanted += [
+                (page.raster_tile, {"layer": key, "look": look.name, **named(tile)})
+                for look in raster.looks[:2]
+            ]
     for key in (*desk.found.fields, *desk.found.archives):
         tiles = (place.WebTile(0, 0, 0), tile_at((1368900, 6225500) * 2, 13))
         wanted += [(page.fields_tile, {"layer": key, **named(tile)}) for tile in tiles]
     for key in desk.found.fields:
-        wanted += [(page.record, {"layer": key, "row": "7"}), (page.seek, {"layer": key, "id": "field-9"})]
+        wanted += [
+            (page.record, {"layer": key, "row": "7"}),
+            (page.seek, {"layer": key, "id": "field-9"}),
+        ]
     for answer, given in wanted:
         try:
             answer(desk, given)
@@ -109,14 +121,27 @@ def test_broken_files(name, sound, tmp_path):
 def tiff(width: int, height: int, block: int, bands: int = 1) -> bytes:
     """Return the head of a TIFF that says that it has so many pixels, and has none."""
     entries = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, bands), (322, 4, 1, block), (323, 4, 1, block),
-        (324, 4, 1, 8), (325, 4, 1, 8),
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1),
+        (277, 3, 1, bands), (322, 4, 1, block), (323, 4, 1, block), (324, 4, 1, 8), (325, 4, 1, 8),
     ]  # fmt: skip
-    body = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
+    body = (
+        struct.pack("<H", len(entries))
+        + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+        + struct.pack("<I", 0)
+    )
     return b"II*\x00" + struct.pack("<I", 8) + body
 
 
-@pytest.mark.parametrize(("width", "height", "block"), [(2**31 - 16, 2**31 - 16, 512), (10**6, 10**6, 65536), (1, 2**31 - 16, 2**30), (0, 0, 256), (300000, 300000, 1024)])
+@pytest.mark.parametrize(
+    ("width", "height", "block"),
+    [
+        (2**31 - 16, 2**31 - 16, 512),
+        (10**6, 10**6, 65536),
+        (1, 2**31 - 16, 2**30),
+        (0, 0, 256),
+        (300000, 300000, 1024),
+    ],
+)
 def test_huge_tiffs_cost_nothing(width, height, block, tmp_path):
     path = tmp_path / "huge.tif"
     path.write_bytes(tiff(width, height, block))
@@ -130,7 +155,11 @@ def test_huge_tiffs_cost_nothing(width, height, block, tmp_path):
 
 def test_what_ends_like_a_tiff_may_not_point_at_other_files(sound, tmp_path):
     (tmp_path / "secret.tif").write_bytes(sound["small.tif"])
-    band = f'<VRTRasterBand dataType="UInt16" band="1"><SimpleSource><SourceFilename>{tmp_path}/secret.tif</SourceFilename></SimpleSource></VRTRasterBand>'
+    band = (
+        '<VRTRasterBand dataType="UInt16" '
+        f'band="1"><SimpleSource><SourceFilename>{tmp_path}/secret.tif</SourceFilename>'
+        "</SimpleSource></VRTRasterBand>"
+    )
     vrt = f'<VRTDataset rasterXSize="128" rasterYSize="128">{band}</VRTDataset>'
     (tmp_path / "innocent.tif").write_text(vrt)
     with pytest.raises(UnreadableFile, match="does not begin like a TIFF"):
@@ -139,15 +168,24 @@ def test_what_ends_like_a_tiff_may_not_point_at_other_files(sound, tmp_path):
 
 def test_feet_that_lie(tmp_path):
     """GeoParquet whose words about itself are of every wrong kind."""
-    table = pa.table({"id": ["a"], "geometry": pa.array([shapely.to_wkb(shapely.box(0, 0, 1, 1))], pa.binary()), "bbox": [{"xmin": "west"}]})
+    table = pa.table(
+        {
+            "id": ["a"],
+            "geometry": pa.array([shapely.to_wkb(shapely.box(0, 0, 1, 1))], pa.binary()),
+            "bbox": [{"xmin": "west"}],
+        }
+    )
     about = {"encoding": "WKB", "geometry_types": []}
     deep = "[" * 5000 + "]" * 5000
     heads = [
-        "null", "[]", "{}", deep, '{"columns": []}', '{"columns": {"geometry": 3}}', '{"columns": {}, "primary_column": 7}',
-        json.dumps({"columns": {"geometry": {**about, "crs": "EPSG:999999999"}}}), json.dumps({"columns": {"geometry": {**about, "crs": {"a": deep}}}}),
+        "null", "[]", "{}", deep, '{"columns": []}', '{"columns": {"geometry": 3}}',
+        '{"columns": {}, "primary_column": 7}',
+        json.dumps({"columns": {"geometry": {**about, "crs": "EPSG:999999999"}}}),
+        json.dumps({"columns": {"geometry": {**about, "crs": {"a": deep}}}}),
         json.dumps({"columns": {"geometry": {**about, "encoding": "point"}}}),
         json.dumps({"columns": {"geometry": {**about, "covering": {"bbox": {"xmin": [["x"]]}}}}}),
-        json.dumps({"columns": {"id": about}, "primary_column": "id"}), json.dumps({"columns": {"nothing": about}, "primary_column": "nothing"}),
+        json.dumps({"columns": {"id": about}, "primary_column": "id"}),
+        json.dumps({"columns": {"nothing": about}, "primary_column": "nothing"}),
     ]  # fmt: skip
     for k, head in enumerate(heads):
         path = tmp_path / f"{k}.parquet"
@@ -199,7 +237,10 @@ def test_a_file_that_breaks_while_it_is_shown_stops_nothing(tmp_path):
         fields_path.write_bytes(fields_path.read_bytes()[:5000])
         raster_path.write_bytes(b"II*\x00" + bytes(3000))
         tile = tile_at((1368900, 6225500) * 2, 13)
-        answers = [served.ask(layer["tiles"].format(**named(tile))) for layer in (layers["fields"][0], layers["rasters"][0])]
+        answers = [
+            served.ask(layer["tiles"].format(**named(tile)))
+            for layer in (layers["fields"][0], layers["rasters"][0])
+        ]
         assert [answer.status for answer in answers] == [400, 400]
         assert all(b"corrupt" in answer.body for answer in answers)
         assert served.ask(layers["rasters"][-1]["tiles"].format(**named(tile))).status == 200
@@ -211,7 +252,11 @@ def test_many_people_at_once(tmp_path):
     """Eight threads ask for the same and for other tiles; all get the same bytes."""
     with serving(write_map(tmp_path / "map")) as served:
         layers = served.table("api/layers")
-        paths = [layer["tiles"].format(**named(tile_at((1368900, 6225500) * 2, z))) for layer in (layers["fields"][0], layers["rasters"][0]) for z in (12, 13)]
+        paths = [
+            layer["tiles"].format(**named(tile_at((1368900, 6225500) * 2, z)))
+            for layer in (layers["fields"][0], layers["rasters"][0])
+            for z in (12, 13)
+        ]
         got: list[list[bytes]] = []
 
         def person() -> None:

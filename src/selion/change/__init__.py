@@ -1,4 +1,7 @@
-"""Change between years: of pixels by a rule, of fields by what became of each; ids that follow a field."""
+"""Change between years: of pixels by a rule, of fields by what became of each.
+
+Ids that follow a field.
+"""
 
 import lazy_loader as lazy
 

@@ -1,4 +1,7 @@
-"""Two maps on one grid: as they are, cut to what they share, or resampled, and a sentence that says which."""
+"""Two maps on one grid.
+
+As they are, cut to what they share, or resampled, and a sentence that says which.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,16 @@ CLOSE = 0.01
 PROBES = 64
 """Points on each edge of the lattice that tells how much two grids share."""
 STEP = 32
-"""Pixels between the points that are projected exactly; between them places are interpolated (a UTM grid bends by less than 1e-5 px over that)."""
+"""Pixels between the points that are projected exactly; between them places are interpolated (a UTM
+grid bends by less than 1e-5 px over that)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shifted:
-    """A Source on a grid that is whole pixels away from its own; what lies outside of it is not valid."""
+    """A Source on a grid that is whole pixels away from its own.
+
+    What lies outside of it is not valid.
+    """
 
     source: Source
     grid: GeoBox
@@ -41,8 +48,14 @@ class Shifted:
 
     def read(self, roi: Roi) -> Raster:
         """Read a region."""
-        there: Roi = tuple(slice(part.start + by, part.stop + by) for part, by in zip(roi, self.offset, strict=True))  # type: ignore[assignment]
-        values, valid = np.zeros((len(self.bands), *roi_shape(roi)), self.dtype), np.zeros(roi_shape(roi), bool)
+        there: Roi = tuple(
+            slice(part.start + by, part.stop + by)
+            for part, by in zip(roi, self.offset, strict=True)
+        )  # type: ignore[assignment]
+        values, valid = (
+            np.zeros((len(self.bands), *roi_shape(roi)), self.dtype),
+            np.zeros(roi_shape(roi), bool),
+        )
         common = overlap(there, whole(self.source.grid))
         if common:
             part, at = self.source.read(common), inside(common, there)
@@ -53,7 +66,10 @@ class Shifted:
 
 @dataclass(frozen=True, eq=False)
 class Warped:
-    """A Source of floats resampled bilinearly onto another grid; a pixel is valid if all four that it is made of are."""
+    """A Source of floats resampled bilinearly onto another grid.
+
+    A pixel is valid if all four that it is made of are.
+    """
 
     source: Source
     grid: GeoBox
@@ -71,15 +87,26 @@ class Warped:
     def read(self, roi: Roi) -> Raster:
         """Resample a region."""
         rows, columns = self._places(roi)
-        values, valid = np.zeros((len(self.bands), *roi_shape(roi)), np.float32), np.zeros(roi_shape(roi), bool)
+        values, valid = (
+            np.zeros((len(self.bands), *roi_shape(roi)), np.float32),
+            np.zeros(roi_shape(roi), bool),
+        )
         frame = self._frame(rows, columns)
         if frame is not None:
             part = self.source.read(frame)
             at = np.stack([rows - frame[0].start, columns - frame[1].start])
-            seen = np.ones(part.values.shape[1:], np.float32) if part.valid is None else part.valid.astype(np.float32)
+            seen = (
+                np.ones(part.values.shape[1:], np.float32)
+                if part.valid is None
+                else part.valid.astype(np.float32)
+            )
             valid = ndimage.map_coordinates(seen, at, order=1, mode="constant", cval=0.0) > 0.999
             for k, band in enumerate(part.values):
-                values[k] = np.where(valid, ndimage.map_coordinates(band.astype(np.float32), at, order=1, mode="nearest"), 0)
+                values[k] = np.where(
+                    valid,
+                    ndimage.map_coordinates(band.astype(np.float32), at, order=1, mode="nearest"),
+                    0,
+                )
         return Raster(values, self.grid[roi], self.bands, valid)
 
     def _frame(self, rows: np.ndarray, columns: np.ndarray) -> Roi | None:
@@ -89,12 +116,18 @@ class Warped:
         return overlap((slice(low[0], high[0]), slice(low[1], high[1])), whole(self.source.grid))
 
     def _places(self, roi: Roi) -> tuple[np.ndarray, np.ndarray]:
-        """Return the (y, x) centres of a region's pixels in pixels of the source, 0 being the centre of its first."""
+        """Return the (y, x) centres of a region's pixels in pixels of the source.
+
+        0 is the centre of its first pixel.
+        """
         knots = [np.arange(part.start, part.stop + STEP, STEP) for part in roi]
         y, x = np.meshgrid(*(knot + 0.5 for knot in knots), indexing="ij")
         at = np.meshgrid(*(np.arange(part.stop - part.start) / STEP for part in roi), indexing="ij")
         found = places(self.grid, self.source.grid, y, x)
-        between = [ndimage.map_coordinates(np.where(np.isfinite(place), place, -1e6), at, order=1) - 0.5 for place in found]
+        between = [
+            ndimage.map_coordinates(np.where(np.isfinite(place), place, -1e6), at, order=1) - 0.5
+            for place in found
+        ]
         return between[0], between[1]
 
 
@@ -123,7 +156,10 @@ def on_grid(source: Source, grid: GeoBox, names: tuple[str, str]) -> tuple[Sourc
     own, (here, there) = source.grid, names
     if (own.crs is None) != (grid.crs is None) or (own.crs is None and own.shape != grid.shape):
         what = "a photograph" if own.crs is None else "a place on the globe"
-        message = f"{here} has {what} and {tuple(own.shape)} pixels, {there} {tuple(grid.shape)}: photographs are only compared with such of the same size."
+        message = (
+            f"{here} has {what} and {tuple(own.shape)} pixels, {there} {tuple(grid.shape)}: "
+            "photographs are only compared with such of the same size."
+        )
         raise GridMismatch(message)
     offset = _offset(own, grid)
     if offset == (0, 0) and own.shape == grid.shape:
@@ -132,18 +168,33 @@ def on_grid(source: Source, grid: GeoBox, names: tuple[str, str]) -> tuple[Sourc
     if shared <= 0:
         message = f"{here} and {there} have no place in common: give maps of the same area."
         raise GridMismatch(message)
-    rest = "" if shared > 0.9999 else f" {1 - shared:.1%} of {there} lies outside of {here} and is not known."
+    rest = (
+        ""
+        if shared > 0.9999
+        else f" {1 - shared:.1%} of {there} lies outside of {here} and is not known."
+    )
     if offset is not None:
-        return Shifted(source, grid, offset), f"{here} lies whole pixels beside {there}: they are compared where both are.{rest}"
+        return Shifted(
+            source, grid, offset
+        ), f"{here} lies whole pixels beside {there}: they are compared where both are.{rest}"
     what = _difference(own, grid)
-    return Warped(source, grid), f"{here} lies on another grid than {there} ({what}): it was resampled onto it (bilinear), which blurs lines a little.{rest}"
+    return (
+        Warped(source, grid),
+        (
+            f"{here} lies on another grid than {there} ({what}): it was resampled onto it "
+            f"(bilinear), which blurs lines a little.{rest}"
+        ),
+    )
 
 
 def _offset(own: GeoBox, grid: GeoBox) -> tuple[int, int] | None:
     """Return by how many whole pixels a grid lies beside another; None if they differ in more."""
     a, b = own.transform, grid.transform
     reach = max(*own.shape, *grid.shape)
-    if own.crs != grid.crs or any(abs(one - other) * reach > CLOSE * abs(a.a) for one, other in ((a.a, b.a), (a.b, b.b), (a.d, b.d), (a.e, b.e))):
+    if own.crs != grid.crs or any(
+        abs(one - other) * reach > CLOSE * abs(a.a)
+        for one, other in ((a.a, b.a), (a.b, b.b), (a.d, b.d), (a.e, b.e))
+    ):
         return None
     x, y = ~a * (b.c, b.f)
     near = round(y), round(x)
@@ -155,13 +206,22 @@ def _shared(own: GeoBox, grid: GeoBox) -> float:
     if own.crs is None or grid.crs is None:
         return 1.0
     (height, width), (rows, columns) = grid.shape, own.shape
-    y, x = np.meshgrid((np.arange(PROBES) + 0.5) / PROBES * height, (np.arange(PROBES) + 0.5) / PROBES * width, indexing="ij")
+    y, x = np.meshgrid(
+        (np.arange(PROBES) + 0.5) / PROBES * height,
+        (np.arange(PROBES) + 0.5) / PROBES * width,
+        indexing="ij",
+    )
     at_y, at_x = places(grid, own, y, x)
     return float(((at_y >= 0) & (at_y <= rows) & (at_x >= 0) & (at_x <= columns)).mean())
 
 
-def places(grid: GeoBox, own: GeoBox, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where points of one north-up grid, (y, x) in its pixels, lie in the pixels of another; not finite where that cannot be said."""
+def places(
+    grid: GeoBox, own: GeoBox, y: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where points of one north-up grid, (y, x) in its pixels, lie in the pixels of another.
+
+    Not finite where that cannot be said.
+    """
     a, _, c, _, e, f = grid.transform[:6]
     x, y = a * x + c, e * y + f
     if grid.crs != own.crs:

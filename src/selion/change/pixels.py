@@ -1,4 +1,8 @@
-"""Change of pixels: by the paper's rule, which scales by what is in the map, and by a scale that is the same for all maps."""
+"""Change of pixels.
+
+By the paper's rule, which scales by what is in the map, and by a scale that is the same for all
+maps.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,9 @@ from selion.classes import IGNORE, ClassScheme
 from selion.errors import BadInput, UnknownName
 from selion.raster import Raster
 
-CHANGES = ClassScheme(("no field", "field", "gained", "lost"), (), None, ("#f2efe4", "#a9c9a0", "#1f78b4", "#d7301f"))
+CHANGES = ClassScheme(
+    ("no field", "field", "gained", "lost"), (), None, ("#f2efe4", "#a9c9a0", "#1f78b4", "#d7301f")
+)
 """Classes of the map of changed pixels; 255 is not known."""
 LEAST = 1 / 508
 """Probabilities are stored in steps of 1/254: what is below half a step has no known logit."""
@@ -54,21 +60,30 @@ class PixelRule:
         if threshold is None:
             return self
         if not 0 < threshold < 1:
-            message = f"A threshold of {threshold} was given for change; wanted is a number between 0 and 1."
+            message = (
+                f"A threshold of {threshold} was given for change; wanted is a number between 0 "
+                "and 1."
+            )
             raise BadInput(message)
         return PixelRule(self.name, self.evidence, self.scaled, threshold)
 
 
 RULES = {
     "fixed": PixelRule("fixed", _covered, scaled=False, threshold=0.75),
-    "paper": PixelRule("paper", lambda values, classes: _logit(_things(values, classes)), scaled=True, threshold=0.5),
+    "paper": PixelRule(
+        "paper",
+        lambda values, classes: _logit(_things(values, classes)),
+        scaled=True,
+        threshold=0.5,
+    ),
 }
 """By name.
 
-"fixed": the probability of cropland (field and the boundary within it) changed by more than 0.75.  Calibrated on five simulated countrysides in two
-years, measured on five others, see docs/change.md.
-"paper": |difference of the field's logits|, scaled from its least to its largest value in the map, above 0.5 (PRUE, arXiv 2603.27101).  Departure: logits
-come from stored probabilities, so none is beyond 6.2.
+"fixed": the probability of cropland (field and the boundary within it) changed by more than 0.75.
+Calibrated on five simulated countrysides in two years, measured on five others, see docs/change.md.
+"paper": |difference of the field's logits|, scaled from its least to its largest value in the map,
+above 0.5 (PRUE, arXiv 2603.27101).  Departure: logits come from stored probabilities, so none is
+beyond 6.2.
 """
 
 
@@ -91,7 +106,9 @@ class PixelChange:
     """(y, x) bool: both years were seen."""
 
 
-def compare_pixels(one: tuple[Raster, ClassScheme], other: tuple[Raster, ClassScheme], rule: PixelRule) -> PixelChange:
+def compare_pixels(
+    one: tuple[Raster, ClassScheme], other: tuple[Raster, ClassScheme], rule: PixelRule
+) -> PixelChange:
     """Compare the probabilities of a region in two years."""
     known = np.ones(one[0].values.shape[1:], bool)
     for part, _ in (one, other):
@@ -111,7 +128,11 @@ class Scale:
     def wider(self, change: PixelChange) -> Scale:
         """Return the scale with the known pixels of one more region in it."""
         found = np.abs(change.difference[change.known])
-        return Scale(min(self.low, float(found.min())), max(self.high, float(found.max()))) if found.size else self
+        return (
+            Scale(min(self.low, float(found.min())), max(self.high, float(found.max())))
+            if found.size
+            else self
+        )
 
 
 EMPTY = Scale(np.inf, -np.inf)
@@ -121,7 +142,13 @@ EMPTY = Scale(np.inf, -np.inf)
 def classify(change: PixelChange, rule: PixelRule, scale: Scale) -> np.ndarray:
     """Return (y, x) uint8 classes of :data:`CHANGES`, 255 where not known."""
     width = scale.high - scale.low
-    size = (np.abs(change.difference) - scale.low) / width if width > 0 else np.zeros_like(change.difference)
-    out = np.where(size > rule.threshold, np.where(change.difference > 0, 2, 3), change.field).astype(np.uint8)
+    size = (
+        (np.abs(change.difference) - scale.low) / width
+        if width > 0
+        else np.zeros_like(change.difference)
+    )
+    out = np.where(
+        size > rule.threshold, np.where(change.difference > 0, 2, 3), change.field
+    ).astype(np.uint8)
     out[~change.known] = IGNORE
     return out

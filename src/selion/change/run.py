@@ -57,9 +57,17 @@ class StepFiles:
 
     def facts(self) -> dict[str, Any]:
         """Return plain values."""
-        table = {row["outcome"]: {key: row[key] for key in row if key != "outcome"} for row in self.summary.to_dict("records")}
+        table = {
+            row["outcome"]: {key: row[key] for key in row if key != "outcome"}
+            for row in self.summary.to_dict("records")
+        }
         files = {name: getattr(self, name).name for name in ("change", "outcomes", "fields")}
-        return {"years": list(self.years), "files": files, "fields": table, "pixels_ha": self.pixels}
+        return {
+            "years": list(self.years),
+            "files": files,
+            "fields": table,
+            "pixels_ha": self.pixels,
+        }
 
 
 @dataclass(frozen=True)
@@ -90,8 +98,9 @@ def compare_years(
     years : sequence
         The earliest first; see :func:`selion.change.find_years`.
     out : path
-        A folder.  For each step from one year to the next it gets ``change_A_B.tif`` and ``outcomes_A_B.tif`` (COGs), ``fields_A_B.parquet``; and for all
-        ``lineage.csv``, ``summary.csv``, ``change.json`` and ``report.html``.
+        A folder.  For each step from one year to the next it gets ``change_A_B.tif`` and
+        ``outcomes_A_B.tif`` (COGs), ``fields_A_B.parquet``; and for all ``lineage.csv``,
+        ``summary.csv``, ``change.json`` and ``report.html``.
     options : ChangeOptions, optional
     force : bool
         Whether existing files are replaced.
@@ -113,8 +122,9 @@ def compare_years(
 
     Notes
     -----
-    All is compared on the grid of the first year's probabilities, block by block: memory is one table of fields at a time and a few blocks, not the raster.
-    Disk holds 4 bytes per pixel and year while it runs.
+    All is compared on the grid of the first year's probabilities, block by block: memory is one
+    table of fields at a time and a few blocks, not the raster.  Disk holds 4 bytes per pixel and
+    year while it runs.
     """
     options, out = options or ChangeOptions(), Path(out).expanduser()
     rule, found = find_rule(options.rule, options.threshold), find_years(years)
@@ -125,7 +135,9 @@ def compare_years(
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        message = f"The folder {out} cannot be made ({error.strerror}): give one that can be written."
+        message = (
+            f"The folder {out} cannot be made ({error.strerror}): give one that can be written."
+        )
         raise OutputFailed(message) from error
     try:
         return run.all(found, work)
@@ -168,45 +180,94 @@ class _Comparison:
         state, steps, tables = first_state(placed(years[0])), [], []
         for one, other in pairwise(years):
             after = placed(other)
-            self._check_order(state.mapped.origin.determined, after.origin.determined, (one, other), notes)
-            step = compare(state, after, grid, self.rule, self.options.outcomes, pixel, self._listen(f"compare {one.label} {other.label}"))
+            self._check_order(
+                state.mapped.origin.determined, after.origin.determined, (one, other), notes
+            )
+            step = compare(
+                state,
+                after,
+                grid,
+                self.rule,
+                self.options.outcomes,
+                pixel,
+                self._listen(f"compare {one.label} {other.label}"),
+            )
             names = [self.out / name for name in _step_names(one, other)]
-            step = write_maps(step, grid, self.rule, (names[0], names[1]), force=self.force, on_block=self._listen(f"maps {one.label} {other.label}"))
+            step = write_maps(
+                step,
+                grid,
+                self.rule,
+                (names[0], names[1]),
+                force=self.force,
+                on_block=self._listen(f"maps {one.label} {other.label}"),
+            )
             write_table(step, names[2], self.rule.name, force=self.force)
             steps.append(_files(step, names, grid))
-            tables.append(lineage.lineage((state.seen_in, other.label), state.names, step.names, step.judged, step.measures))
+            tables.append(
+                lineage.lineage(
+                    (state.seen_in, other.label),
+                    state.names,
+                    step.names,
+                    step.judged,
+                    step.measures,
+                )
+            )
             if other is not years[-1]:
                 state = next_state(step)
             without_file(step.before.mapped)
-        result = ChangeResult(self.out, tuple(steps), pd.concat(tables, ignore_index=True), tuple(notes))
+        result = ChangeResult(
+            self.out, tuple(steps), pd.concat(tables, ignore_index=True), tuple(notes)
+        )
         self._conclude(result, years)
         return result
 
     def _listen(self, stage: str) -> Callable[[float, float], None]:
         return lambda done, total: self.on_step(stage, done, total, "")
 
-    def _check_order(self, one: Any, other: Any, years: tuple[Year, Year], notes: list[str]) -> None:
+    def _check_order(
+        self, one: Any, other: Any, years: tuple[Year, Year], notes: list[str]
+    ) -> None:
         if one and other:
             with suppress(TypeError):  # one has a time zone, the other none
                 if one >= other:
-                    notes.append(f"{years[1].label} is not later than {years[0].label} ({other:%Y-%m-%d} and {one:%Y-%m-%d}): give the earliest year first.")
+                    notes.append(
+                        f"{years[1].label} is not later than {years[0].label} ({other:%Y-%m-%d} "
+                        f"and {one:%Y-%m-%d}): give the earliest year first."
+                    )
                     self.on_note(notes[-1])
 
     def _conclude(self, result: ChangeResult, years: list[Year]) -> None:
         """Write what is told of all steps."""
-        summary = pd.concat([step.summary.assign(years=f"{step.years[0]}-{step.years[1]}") for step in result.steps], ignore_index=True)
+        summary = pd.concat(
+            [
+                step.summary.assign(years=f"{step.years[0]}-{step.years[1]}")
+                for step in result.steps
+            ],
+            ignore_index=True,
+        )
         summary = summary[["years", *(name for name in summary.columns if name != "years")]]
         for name, table in (("lineage.csv", result.lineage), ("summary.csv", summary)):
             with store.atomic_write(self.out / name, self.force) as temporary:
-                table.to_csv(temporary, index=False, float_format="%.4g" if name == "lineage.csv" else "%.2f", lineterminator=os.linesep)
+                table.to_csv(
+                    temporary,
+                    index=False,
+                    float_format="%.4g" if name == "lineage.csv" else "%.2f",
+                    lineterminator=os.linesep,
+                )
         facts = {
             "selion": selion.__version__,
             "rule": {"name": self.rule.name, "threshold": self.rule.threshold},
-            "years": {year.label: {"fields": str(year.table), "scores": str(year.scores)} for year in years},
+            "years": {
+                year.label: {"fields": str(year.table), "scores": str(year.scores)}
+                for year in years
+            },
             "steps": [step.facts() for step in result.steps],
             "notes": list(result.notes),
         }
-        texts = {"change.json": json.dumps(facts, indent=1), "report.html": sheet.report(result, self.rule)}
+        texts = {
+            "change.json": json.dumps(facts, indent=1),
+            "report.html": sheet.report(result, self.rule),
+        }
         for name, text in texts.items():
             with store.atomic_write(self.out / name, self.force) as temporary:
                 temporary.write_text(text, "utf-8")
@@ -217,5 +278,15 @@ def _files(step: Step, names: list[Path], grid: Any) -> StepFiles:
     unit = 1.0 if grid.crs is None else metres**2 / 10_000
     scale = 1.0 if grid.crs is None else 1e-4
     summary = lineage.summarise(step.judged, (step.before.area * scale, step.after.area * scale))
-    counted = {name: round(float(step.pixels[code]) * unit, 2) for code, name in (*enumerate(CHANGES.names), (255, "unknown"))}
-    return StepFiles((step.before.mapped.year.label, step.after.year.label), names[0], names[1], names[2], summary, counted)
+    counted = {
+        name: round(float(step.pixels[code]) * unit, 2)
+        for code, name in (*enumerate(CHANGES.names), (255, "unknown"))
+    }
+    return StepFiles(
+        (step.before.mapped.year.label, step.after.year.label),
+        names[0],
+        names[1],
+        names[2],
+        summary,
+        counted,
+    )

@@ -1,4 +1,7 @@
-"""One year on the common grid: its fields burnt into a file of ids, its probabilities beside them."""
+"""One year on the common grid.
+
+Its fields burnt into a file of ids, its probabilities beside them.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ class YearOnGrid:
     """Probabilities, on the common grid."""
     classes: ClassScheme
     ids: Path
-    """(y, x) int32 ``.npy`` file on the common grid: 1 .. n in the order of the table, 0 is no field."""
+    """(y, x) int32 ``.npy`` file on the common grid: 1 .. n in the order of the table, 0 is no
+    field."""
     names: np.ndarray
     """(n,) object: ids in the table."""
     pixels: np.ndarray
@@ -70,18 +74,24 @@ def mean_pixel(grid: GeoBox) -> float:
 
 
 def open_scores(year: Year) -> tuple[Source, ClassScheme, float]:
-    """Open the probabilities of a year; return also their classes and the pixel of the image behind them, in pixels of theirs.
+    """Open the probabilities of a year.
+
+    Return also their classes and the pixel of the image behind them, in pixels of theirs.
 
     Raises
     ------
     UnreadableFile, BandMismatch, BadInput, GridMismatch
-        If they cannot be read, do not say what they are, have no class that comes as objects, or lie on a rotated grid.
+        If they cannot be read, do not say what they are, have no class that comes as objects, or
+        lie on a rotated grid.
     """
     source = store.open_raster(year.scores)
     check_north_up(source.grid, str(year.scores))
     classes = maps.score_classes(source, str(year.scores))
     if not classes.things:
-        message = f"None of the classes {', '.join(classes.names)} of {year.scores} comes as objects: change is told of fields."
+        message = (
+            f"None of the classes {', '.join(classes.names)} of {year.scores} comes as objects: "
+            "change is told of fields."
+        )
         raise BadInput(message)
     noted = source.tags.get("image_gsd")
     pixel = max(1.0, float(noted) / mean_pixel(source.grid)) if noted else 1.0
@@ -117,23 +127,45 @@ def place(year: Year, grid: GeoBox, first: Year, folder: Path) -> tuple[YearOnGr
     path = make_ids(folder / year.label, (int(grid.shape[0]), int(grid.shape[1])))
     pixels = burn_ids(frame, grid, path)
     area, perimeter = _measures(frame)
-    inside = frame.geometry.set_crs(None, allow_override=True).centroid  # over a field degrees are as good as metres: geopandas need not warn
+    # over a field degrees are as good as metres: geopandas need not warn
+    inside = frame.geometry.set_crs(None, allow_override=True).centroid
     x, y = ~grid.transform * (inside.x.to_numpy(), inside.y.to_numpy())
-    mapped = YearOnGrid(year, origin_of(year), scores, classes, path, frame["id"].to_numpy(object), pixels, area, perimeter, np.column_stack([y, x]))
+    mapped = YearOnGrid(
+        year,
+        origin_of(year),
+        scores,
+        classes,
+        path,
+        frame["id"].to_numpy(object),
+        pixels,
+        area,
+        perimeter,
+        np.column_stack([y, x]),
+    )
     return mapped, [*([note] if note else []), *notes]
 
 
 def origin_of(year: Year) -> fields.Origin:
     """Return where a table comes from, as far as it says."""
-    return fields.read_origin(year.table) if year.table.suffix.lower() == ".parquet" else fields.Origin(year.label)
+    return (
+        fields.read_origin(year.table)
+        if year.table.suffix.lower() == ".parquet"
+        else fields.Origin(year.label)
+    )
 
 
 def read_year(year: Year, grid: GeoBox | None = None) -> tuple[GeoDataFrame, list[str]]:
-    """Read the fields of a year, in the CRS of the grid if one is given; rows without a polygon are left out, and it is said."""
+    """Read the fields of a year, in the CRS of the grid if one is given.
+
+    Rows without a polygon are left out, and it is said.
+    """
     frame, notes = fields.read_fields(year.table), []
     if grid is not None and (frame.crs is None) != (grid.crs is None):
         what = "no CRS" if frame.crs is None else "a CRS"
-        message = f"{year.table} has {what}, and its probabilities {year.scores} {'have one' if frame.crs is None else 'have none'}: they are no pair."
+        message = (
+            f"{year.table} has {what}, and its probabilities {year.scores} "
+            f"{'have one' if frame.crs is None else 'have none'}: they are no pair."
+        )
         raise GridMismatch(message)
     empty = frame.geometry.isna() | frame.geometry.is_empty
     if empty.any():
@@ -147,7 +179,10 @@ def read_year(year: Year, grid: GeoBox | None = None) -> tuple[GeoDataFrame, lis
 
 
 def burn_ids(frame: GeoDataFrame, grid: GeoBox, path: Path) -> np.ndarray:
-    """Burn polygons into a file of ids, block by block; a pixel belongs to the polygon that holds its centre.  Return (n,) pixels of each."""
+    """Burn polygons into a file of ids, block by block.
+
+    A pixel belongs to the polygon that holds its centre.  Return (n,) pixels of each.
+    """
     shapes, tree = frame.geometry.to_numpy(), frame.sindex
     pixels = np.zeros(len(frame) + 1, np.int64)
     for roi in tiles((int(grid.shape[0]), int(grid.shape[1])), BLOCK):
@@ -162,9 +197,14 @@ def burn_ids(frame: GeoDataFrame, grid: GeoBox, path: Path) -> np.ndarray:
 def _measures(frame: GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return area and perimeter on the ground: from the table if it knows them."""
     names = ("metrics:area", "metrics:perimeter")
-    if all(name in frame and pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().all() for name in names):
+    if all(
+        name in frame and pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().all()
+        for name in names
+    ):
         return frame[names[0]].to_numpy(np.float64), frame[names[1]].to_numpy(np.float64)
-    return fields.measure(frame.geometry.to_numpy(), None if frame.crs is None else frame.crs.to_wkt())
+    return fields.measure(
+        frame.geometry.to_numpy(), None if frame.crs is None else frame.crs.to_wkt()
+    )
 
 
 def without_file(mapped: YearOnGrid) -> YearOnGrid:

@@ -1,4 +1,8 @@
-"""The table of a step: the later year's fields under the ids that follow them, what became of each, and those that are gone."""
+"""The table of a step.
+
+The later year's fields under the ids that follow them, what became of each, and those that are
+gone.
+"""
 
 from __future__ import annotations
 
@@ -41,26 +45,44 @@ def change_table(step: Step) -> GeoDataFrame:
     Returns
     -------
     GeoDataFrame
-        With the columns of the maps and of :data:`MEANING`; ``id`` is the one that follows the field through the years.  In longitude and latitude,
-        as the maps' GeoParquet is, or in the CRS of the later map.
+        With the columns of the maps and of :data:`MEANING`; ``id`` is the one that follows the
+        field through the years.  In longitude and latitude, as the maps' GeoParquet is, or in the
+        CRS of the later map.
     """
     after, _ = read_year(step.after.year)
     frame = after.assign(**{"change:map_id": after["id"], "id": step.names.ids}, **_columns(step))
     gone = _gone_table(step, frame)
     dates = [step.before.mapped.origin.determined, step.after.origin.determined]
     if all(dates):
-        frame[WHEN], gone[WHEN] = (_moments(part, date) for part, date in zip((frame, gone), (dates[1], dates[0]), strict=True))
+        frame[WHEN], gone[WHEN] = (
+            _moments(part, date)
+            for part, date in zip((frame, gone), (dates[1], dates[0]), strict=True)
+        )
     if not len(gone):
         return frame
-    joined = pd.concat([frame, gone[[name for name in frame.columns if name in gone]]], ignore_index=True)
-    return joined.astype({name: kind for name, kind in frame.dtypes.items() if name != joined.geometry.name and name in joined})
+    joined = pd.concat(
+        [frame, gone[[name for name in frame.columns if name in gone]]], ignore_index=True
+    )
+    return joined.astype(
+        {
+            name: kind
+            for name, kind in frame.dtypes.items()
+            if name != joined.geometry.name and name in joined
+        }
+    )
 
 
 def _moments(frame: GeoDataFrame, date: object) -> pd.Series:
     """Return when each field was seen: what its table says, else the time of the whole map."""
-    own = pd.to_datetime(frame[WHEN], utc=True) if WHEN in frame else pd.Series(pd.NaT, frame.index, dtype="datetime64[ms, UTC]")
+    own = (
+        pd.to_datetime(frame[WHEN], utc=True)
+        if WHEN in frame
+        else pd.Series(pd.NaT, frame.index, dtype="datetime64[ms, UTC]")
+    )
     moment = pd.Timestamp(date)  # type: ignore[arg-type]
-    return own.fillna(moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")).astype("datetime64[ms, UTC]")
+    return own.fillna(
+        moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+    ).astype("datetime64[ms, UTC]")
 
 
 def _columns(step: Step) -> dict[str, object]:
@@ -69,11 +91,19 @@ def _columns(step: Step) -> dict[str, object]:
     order = np.lexsort((pairs.one, -pairs.shared, pairs.other))
     other = pairs.other[order] - 1
     first = order[np.flatnonzero(np.diff(other, prepend=-1))]
-    numbers = {"iou": pairs.iou, "share_before": measures.share_from, "share_after": measures.share_to, "edge": measures.edge, "shift": measures.shift}
+    numbers = {
+        "iou": pairs.iou,
+        "share_before": measures.share_from,
+        "share_after": measures.share_to,
+        "edge": measures.edge,
+        "shift": measures.shift,
+    }
     columns: dict[str, object] = {
         "change:outcome": pd.array(outcome_names(step.judged.after), dtype="string"),
         "change:parents": np.bincount(other, minlength=count).astype(np.int32),
-        "change:before": pd.array(_joined(step.before.names.ids[pairs.one[order] - 1], other, count), dtype="string"),
+        "change:before": pd.array(
+            _joined(step.before.names.ids[pairs.one[order] - 1], other, count), dtype="string"
+        ),
         "change:since": pd.array(step.names.since, dtype="string"),
     }
     for name, values in numbers.items():
@@ -114,7 +144,15 @@ def _gone_table(step: Step, frame: GeoDataFrame) -> GeoDataFrame:
 def write_table(step: Step, path: Path, rule: str, *, force: bool) -> Path:
     """Write the table as fiboa GeoParquet."""
     before, after = step.before.mapped, step.after
-    details = f"change from {before.year.label} to {after.year.label}, rule {rule}, selion {selion.__version__}; {after.origin.details}"
-    provenance = {"selion": selion.__version__, "years": {year.year.label: year.origin.to_dict() for year in (before, after)}}
-    origin = fields.Origin(path.stem, after.origin.determined, details.rstrip("; "), after.origin.method, provenance)
+    details = (
+        f"change from {before.year.label} to {after.year.label}, rule {rule}, selion "
+        f"{selion.__version__}; {after.origin.details}"
+    )
+    provenance = {
+        "selion": selion.__version__,
+        "years": {year.year.label: year.origin.to_dict() for year in (before, after)},
+    }
+    origin = fields.Origin(
+        path.stem, after.origin.determined, details.rstrip("; "), after.origin.method, provenance
+    )
     return fields.write_fields(change_table(step), path, origin, force=force)

@@ -14,7 +14,8 @@ from selion.errors import BadInput, UnreadableFile, counted
 TABLES = (".parquet", ".gpkg", ".fgb", ".geojson")
 """Endings of tables of fields, in the order in which they are taken where one year has several."""
 SCORES = ".scores.tif"
-"""How ``selion map --scores`` and ``--save_scores`` name the probabilities of ``fields.parquet``: ``fields.scores.tif``."""
+"""How ``selion map --scores`` and ``--save_scores`` name the probabilities of ``fields.parquet``:
+``fields.scores.tif``."""
 
 Given = str | os.PathLike[str] | tuple[str | os.PathLike[str], str | os.PathLike[str]]
 """A folder, a table, a raster of probabilities, or a pair of the last two."""
@@ -36,8 +37,10 @@ def find_years(given: Sequence[Given]) -> list[Year]:
     Parameters
     ----------
     given : sequence
-        For each year, the earliest first: a folder that ``selion map`` wrote to; a table whose probabilities lie beside it under the same name
-        (``fields.parquet`` and ``fields.scores.tif``), or these probabilities; or both, as a pair or as ``"scores.tif,fields.parquet"``.
+        For each year, the earliest first: a folder that ``selion map`` wrote to; a table whose
+        probabilities lie beside it under the same name (``fields.parquet`` and
+        ``fields.scores.tif``), or these probabilities; or both, as a pair or as
+        ``"scores.tif,fields.parquet"``.
 
     Returns
     -------
@@ -52,7 +55,10 @@ def find_years(given: Sequence[Given]) -> list[Year]:
         If a file is missing.
     """
     if len(given) < 2:
-        message = f"Maps of {counted(len(given), 'year')} were given; wanted are two or more, the earliest first: selion change 2023/ 2024/ -o out/"
+        message = (
+            f"Maps of {counted(len(given), 'year')} were given; wanted are two or more, the "
+            "earliest first: selion change 2023/ 2024/ -o out/"
+        )
         raise BadInput(message)
     return _labelled([_find(_parts(one)) for one in given])
 
@@ -68,14 +74,20 @@ def _parts(given: Given) -> tuple[Path, ...]:
 def _find(parts: tuple[Path, ...]) -> Year:
     for path in parts:
         if not path.exists():
-            message = f"There is no file or folder {path}: give the folder that 'selion map' wrote to, or the table and its probabilities."
+            message = (
+                f"There is no file or folder {path}: give the folder that 'selion map' wrote to, "
+                "or the table and its probabilities."
+            )
             raise UnreadableFile(message)
     if len(parts) == 1 and parts[0].is_dir():
         return _in_folder(parts[0])
     tables = [path for path in parts if path.suffix.lower() in TABLES]
     scores = [path for path in parts if path not in tables]
     if len(parts) > 2 or len(tables) > 1 or len(scores) > 1:
-        message = f"{', '.join(map(str, parts))} was given for one year; wanted are a table of fields and a raster of probabilities."
+        message = (
+            f"{', '.join(map(str, parts))} was given for one year; wanted are a table of fields "
+            "and a raster of probabilities."
+        )
         raise BadInput(message)
     if not scores:
         return Year(tables[0].stem, tables[0], _beside(tables[0]))
@@ -86,16 +98,25 @@ def _find(parts: tuple[Path, ...]) -> Year:
 
 def _in_folder(folder: Path) -> Year:
     """Take the one table in a folder that has probabilities beside it."""
-    found = {path.stem: path for ending in reversed(TABLES) for path in sorted(folder.glob(f"*{ending}")) if (folder / f"{path.stem}{SCORES}").is_file()}
+    found = {
+        path.stem: path
+        for ending in reversed(TABLES)
+        for path in sorted(folder.glob(f"*{ending}"))
+        if (folder / f"{path.stem}{SCORES}").is_file()
+    }
     if len(found) == 1:
         table = next(iter(found.values()))
         return Year(folder.resolve().name, table, table.with_name(f"{table.stem}{SCORES}"))
     if found:
-        message = f"{folder} holds several maps ({', '.join(sorted(found))}): name the table, for example {folder / min(found)}.parquet."
+        message = (
+            f"{folder} holds several maps ({', '.join(sorted(found))}): name the table, for "
+            f"example {folder / min(found)}.parquet."
+        )
         raise BadInput(message)
     message = (
-        f"{folder} holds no table of fields with its probabilities beside it (fields.parquet and fields.scores.tif): map it with "
-        f"'selion map IMAGE -o {folder / 'fields.parquet'} --scores {folder / 'fields.scores.tif'}'."
+        f"{folder} holds no table of fields with its probabilities beside it (fields.parquet and "
+        f"fields.scores.tif): map it with 'selion map IMAGE -o {folder / 'fields.parquet'} "
+        f"--scores {folder / 'fields.scores.tif'}'."
     )
     raise BadInput(message)
 
@@ -104,8 +125,9 @@ def _beside(table: Path) -> Path:
     scores = table.with_name(f"{table.stem}{SCORES}")
     if not scores.is_file():
         message = (
-            f"The probabilities of {table} are not beside it ({scores.name}), and without them nobody knows where that year was seen: "
-            f"write them with 'selion map --scores', or give both as {table},SCORES."
+            f"The probabilities of {table} are not beside it ({scores.name}), and without them "
+            "nobody knows where that year was seen: write them with 'selion map --scores', or "
+            f"give both as {table},SCORES."
         )
         raise BadInput(message)
     return scores
@@ -117,12 +139,18 @@ def _of_scores(scores: Path) -> Year:
         table = scores.with_name(f"{stem}{ending}")
         if table.is_file():
             return Year(stem, table, scores)
-    message = f"There is no table of fields beside {scores} ({stem}.parquet): make it with 'selion fields {scores} -o {scores.with_name(stem)}.parquet'."
+    message = (
+        f"There is no table of fields beside {scores} ({stem}.parquet): make it with 'selion "
+        f"fields {scores} -o {scores.with_name(stem)}.parquet'."
+    )
     raise BadInput(message)
 
 
 def _labelled(years: list[Year]) -> list[Year]:
-    """Make labels fit for file names, and different: by the folder where files are called alike, else by number."""
+    """Make labels fit for file names, and different.
+
+    By the folder where files are called alike, else by number.
+    """
     if max(Counter(year.label for year in years).values()) > 1:
         years = [replace(year, label=year.table.resolve().parent.name) for year in years]
     names = [re.sub(r"[^A-Za-z0-9.-]+", "-", year.label).strip("-.") or "map" for year in years]

@@ -18,41 +18,72 @@ if TYPE_CHECKING:
 
 @click.command(
     "change",
-    help="What became of the fields between two or more years. YEARS, the earliest first: folders that 'selion map --scores' wrote to, or tables with their "
-    "probabilities beside them (fields.parquet, fields.scores.tif), or both as SCORES,FIELDS. Writes maps of changed pixels and of outcomes, a table of "
-    "fields under ids that follow them through the years, their lineage, a summary and a page.",
+    help=(
+        "What became of the fields between two or more years. YEARS, the earliest first: folders "
+        "that 'selion map --scores' wrote to, or tables with their probabilities beside them "
+        "(fields.parquet, fields.scores.tif), or both as SCORES,FIELDS. Writes maps of changed "
+        "pixels and of outcomes, a table of fields under ids that follow them through the years, "
+        "their lineage, a summary and a page."
+    ),
 )
 @click.argument("years", nargs=-1, required=True)
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results."
+)
 @click.option(
     "--rule",
     type=click.Choice(["fixed", "paper"]),
     default="fixed",
     show_default=True,
-    help="When a pixel has changed: on a scale that is the same for all maps, or on that of the largest difference in the map (PRUE).",
+    help=(
+        "When a pixel has changed: on a scale that is the same for all maps, or on that of the "
+        "largest difference in the map (PRUE)."
+    ),
 )
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=None, help="Of the rule [default: fixed 0.75, paper 0.5].")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=None,
+    help="Of the rule [default: fixed 0.75, paper 0.5].",
+)
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),
     default=1.0,
     show_default=True,
-    help="Pixels of the image that an outline may lie elsewhere, on the mean, before its boundary has moved.",
+    help=(
+        "Pixels of the image that an outline may lie elsewhere, on the mean, before its boundary "
+        "has moved."
+    ),
 )
 @opt.force
 @opt.as_json
 @opt.quiet
-def change_command(years: tuple[str, ...], out: Path, rule: str, threshold: float | None, tolerance: float, **given: Any) -> None:
+def change_command(
+    years: tuple[str, ...],
+    out: Path,
+    rule: str,
+    threshold: float | None,
+    tolerance: float,
+    **given: Any,
+) -> None:
     """Compare years."""
     from selion import change
 
     began = time.monotonic()
     options = change.ChangeOptions(rule, threshold, change.OutcomeOptions(tolerance=tolerance))
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        result = change.compare_years(years, out, options, force=given["force"], on_step=say.step, on_note=say.note)
+        result = change.compare_years(
+            years, out, options, force=given["force"], on_step=say.step, on_note=say.note
+        )
     seconds = round(time.monotonic() - began, 1)
     if given["as_json"]:
-        facts = {"event": "done", "path": str(result.folder / "report.html"), "steps": [step.facts() for step in result.steps], "seconds": seconds}
+        facts = {
+            "event": "done",
+            "path": str(result.folder / "report.html"),
+            "steps": [step.facts() for step in result.steps],
+            "seconds": seconds,
+        }
         click.echo(json.dumps(facts))
         return
     if not given["quiet"]:
@@ -66,4 +97,10 @@ def _tell(result: ChangeResult) -> None:
         for row in step.summary.to_dict("records"):
             if row["fields_before"] or row["fields_after"]:
                 counts = f"{row['fields_before']:>9,} -> {row['fields_after']:>9,} fields"
-                click.echo(f"  {row['outcome']:<10}{counts}{row['ha_before']:>13,.1f} -> {row['ha_after']:>13,.1f} ha", err=True)
+                click.echo(
+                    (
+                        f"  {row['outcome']:<10}{counts}{row['ha_before']:>13,.1f} -> "
+                        f"{row['ha_after']:>13,.1f} ha"
+                    ),
+                    err=True,
+                )

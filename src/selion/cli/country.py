@@ -1,4 +1,7 @@
-"""``selion merge``, ``selion query``, ``selion stats`` and ``selion tiles``: what comes after the jobs of a country."""
+"""``selion merge``, ``selion query``, ``selion stats`` and ``selion tiles``.
+
+What comes after the jobs of a country.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ ENDINGS = {"markdown": ".md", "csv": ".csv", "json": ".json"}
 def finish(path: Path | None, facts: dict[str, Any], given: dict[str, Any]) -> None:
     """Print the summary and, last on standard output, the path of the result."""
     if given["as_json"]:
-        click.echo(json.dumps({"event": "done", "path": None if path is None else str(path), **facts}))
+        click.echo(
+            json.dumps({"event": "done", "path": None if path is None else str(path), **facts})
+        )
         return
     if not given["quiet"]:
         for name, value in facts.items():
@@ -36,55 +41,124 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
-@click.command("merge", help="Tables of jobs in, one map out: seams closed, in partitions that readers can skip. TABLES: files, folders of jobs, or the folder of a plan.")
+@click.command(
+    "merge",
+    help=(
+        "Tables of jobs in, one map out: seams closed, in partitions that readers can skip. "
+        "TABLES: files, folders of jobs, or the folder of a plan."
+    ),
+)
 @click.argument("tables", nargs=-1, required=True, type=folder)
 @click.option("-o", "--out", type=folder, required=True, help="Folder of the map.")
-@click.option("--plan", type=folder, default=None, help="Folder of 'selion plan', where the tables do not lie in it.")
-@click.option("--cell", type=click.IntRange(2, 4), default=3, show_default=True, help="Size of a partition: geohash of 2, 3 or 4 characters.")
-@click.option("--min-area", type=click.FloatRange(0), default=500.0, show_default=True, help="Remnants along seams smaller than this (m2) are dropped.")
+@click.option(
+    "--plan",
+    type=folder,
+    default=None,
+    help="Folder of 'selion plan', where the tables do not lie in it.",
+)
+@click.option(
+    "--cell",
+    type=click.IntRange(2, 4),
+    default=3,
+    show_default=True,
+    help="Size of a partition: geohash of 2, 3 or 4 characters.",
+)
+@click.option(
+    "--min-area",
+    type=click.FloatRange(0),
+    default=500.0,
+    show_default=True,
+    help="Remnants along seams smaller than this (m2) are dropped.",
+)
 @opt.collection
-@click.option("--work", type=folder, default=None, help="Folder for finished parts [default: hidden beside the output].")
+@click.option(
+    "--work",
+    type=folder,
+    default=None,
+    help="Folder for finished parts [default: hidden beside the output].",
+)
 @opt.force
 @opt.as_json
 @opt.quiet
-def merge_command(tables: tuple[Path, ...], out: Path, plan: Path | None, cell: int, min_area: float, collection: str | None, **given: Any) -> None:
+def merge_command(
+    tables: tuple[Path, ...],
+    out: Path,
+    plan: Path | None,
+    cell: int,
+    min_area: float,
+    collection: str | None,
+    **given: Any,
+) -> None:
     """Merge."""
     from selion.country import MergeOptions, merge_maps
 
     began = time.monotonic()
     options = MergeOptions(cell, min_area, collection)
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        maps = merge_maps(tables, out, options, plan=plan, work=given["work"], force=given["force"], on_step=say.step)
+        maps = merge_maps(
+            tables,
+            out,
+            options,
+            plan=plan,
+            work=given["work"],
+            force=given["force"],
+            on_step=say.step,
+        )
         if not maps.facts.get("planned", True):
-            say.note("These tables belong to no plan: what two of them saw is kept once, what the edge of an image cut stays cut. 'selion plan' makes jobs that join.")
+            say.note(
+                "These tables belong to no plan: what two of them saw is kept once, what the edge "
+                "of an image cut stays cut. 'selion plan' makes jobs that join."
+            )
         if missing := maps.facts.get("unfinished_jobs"):
-            say.note(f"Not in this map, because not finished: {counted(len(missing), 'job')} of the plan ({some(missing)}).")
+            say.note(
+                f"Not in this map, because not finished: {counted(len(missing), 'job')} of the "
+                f"plan ({some(missing)})."
+            )
         if missing := maps.facts["incomplete_tables"]:
             count = counted(len(missing), "table")
-            say.note(f"This map lacks blocks that could not be done in {count} ({some(missing)}): the .aside.json beside each says which.")
+            say.note(
+                f"This map lacks blocks that could not be done in {count} ({some(missing)}): the "
+                ".aside.json beside each says which."
+            )
     counts = {name: len(value) for name, value in maps.facts.items() if isinstance(value, list)}
     finish(
         maps.folder,
-        maps.facts | counts | {"partitions": len(maps.parts), "seconds": round(time.monotonic() - began, 1)},
+        maps.facts
+        | counts
+        | {"partitions": len(maps.parts), "seconds": round(time.monotonic() - began, 1)},
         given,
     )
 
 
-QUERY_HELP = """AREA and a merged map in, the fields of the area out (.parquet, .gpkg, .geojson, .fgb, .pmtiles).
+QUERY_HELP = """AREA and a merged map in, the fields of the area out (.parquet, .gpkg, .geojson,
+.fgb, .pmtiles).
 
-AREA is a file of polygons, or west,south,east,north. MAPS is a folder of 'selion merge', or one GeoParquet file."""
+AREA is a file of polygons, or west,south,east,north. MAPS is a folder of 'selion merge', or one
+GeoParquet file."""
 
 
 @click.command("query", cls=AreaCommand, help=QUERY_HELP)
 @click.argument("area")
 @click.argument("maps", type=folder)
 @opt.out
-@click.option("--columns", default=None, help="Columns to take, parted by commas; id and geometry always come.")
-@click.option("--whole/--clip", "whole", default=True, show_default=True, help="Take fields at the edge of the area whole, or cut them there.")
+@click.option(
+    "--columns",
+    default=None,
+    help="Columns to take, parted by commas; id and geometry always come.",
+)
+@click.option(
+    "--whole/--clip",
+    "whole",
+    default=True,
+    show_default=True,
+    help="Take fields at the edge of the area whole, or cut them there.",
+)
 @opt.force
 @opt.as_json
 @opt.quiet
-def query_command(area: str, maps: Path, out: Path, columns: str | None, whole: bool, **given: Any) -> None:
+def query_command(
+    area: str, maps: Path, out: Path, columns: str | None, whole: bool, **given: Any
+) -> None:
     """Cut out."""
     from selion import country, fields, store
     from selion.pipeline.maps import summarise
@@ -93,31 +167,61 @@ def query_command(area: str, maps: Path, out: Path, columns: str | None, whole: 
     store.check_output(out, given["force"])
     fields.format_of(out)
     opened = country.open_maps(maps)
-    wanted = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
+    wanted = (
+        None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
+    )
     found = country.query(opened, area, wanted, clip=not whole)
     origin = fields.read_origin(opened.parts[0].path) if opened.parts else None
     fields.write_fields(found.frame, out, origin, force=given["force"])
-    facts = summarise(found.frame) if {"confidence", "metrics:area"} <= set(found.frame) else {"fields": len(found.frame)}
-    finish(out, facts | found.reading.facts() | {"seconds": round(time.monotonic() - began, 2)}, given)
+    facts = (
+        summarise(found.frame)
+        if {"confidence", "metrics:area"} <= set(found.frame)
+        else {"fields": len(found.frame)}
+    )
+    finish(
+        out, facts | found.reading.facts() | {"seconds": round(time.monotonic() - began, 2)}, given
+    )
 
 
-STATS_HELP = "A merged map in, a table out: number, area, median and mean size of fields, measured on the ellipsoid, by administrative unit."
+STATS_HELP = (
+    "A merged map in, a table out: number, area, median and mean size of fields, measured on the "
+    "ellipsoid, by administrative unit."
+)
 
 
 @click.command("stats", help=STATS_HELP)
 @click.argument("maps", type=folder)
-@click.option("--by", type=folder, default=None, help="File of administrative units (polygons in any CRS) [default: the map as a whole].")
-@click.option("--name", default=None, help="Column of the units' names [default: name, NAME or the like].")
+@click.option(
+    "--by",
+    type=folder,
+    default=None,
+    help="File of administrative units (polygons in any CRS) [default: the map as a whole].",
+)
+@click.option(
+    "--name", default=None, help="Column of the units' names [default: name, NAME or the like]."
+)
 @click.option("-o", "--out", type=folder, default=None, help="Write the table: .csv, .json or .md.")
-@click.option("--format", "kind", type=click.Choice(list(ENDINGS)), default="markdown", show_default=True, help="What is printed without -o.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(list(ENDINGS)),
+    default="markdown",
+    show_default=True,
+    help="What is printed without -o.",
+)
 @opt.force
 @opt.quiet
-def stats_command(maps: Path, by: Path | None, name: str | None, out: Path | None, kind: str, **given: Any) -> None:
+def stats_command(
+    maps: Path, by: Path | None, name: str | None, out: Path | None, kind: str, **given: Any
+) -> None:
     """Count."""
     from selion import country, store
 
     if name is not None and by is None:
-        raise click.UsageError(f"The column {name!r} was named, but no file of units that has it: add --by UNITS, or leave out --name.")
+        raise click.UsageError(
+            f"The column {name!r} was named, but no file of units that has it: add --by UNITS, or "
+            "leave out --name."
+        )
     if out is not None:
         store.check_output(out, given["force"])
     units = None if by is None else country.read_units(by, name)
@@ -128,13 +232,21 @@ def stats_command(maps: Path, by: Path | None, name: str | None, out: Path | Non
     click.echo(str(country.write_units(rows, out, force=given["force"])))
 
 
-TILES_HELP = """A merged map in, vector tiles for viewing out (.pmtiles): layer "fields" from zoom 9, and farther out "density", how much of each square is field."""
+TILES_HELP = """A merged map in, vector tiles for viewing out (.pmtiles): layer "fields" from zoom
+9, and farther out "density", how much of each square is field."""
 
 
 @click.command("tiles", help=TILES_HELP)
 @click.argument("maps", type=folder)
 @opt.out
-@click.option("--max-zoom", "finest", type=click.IntRange(9, 15), default=12, show_default=True, help="Finest tiles; viewers enlarge them further.")
+@click.option(
+    "--max-zoom",
+    "finest",
+    type=click.IntRange(9, 15),
+    default=12,
+    show_default=True,
+    help="Finest tiles; viewers enlarge them further.",
+)
 @opt.force
 @opt.as_json
 @opt.quiet
@@ -146,4 +258,11 @@ def tiles_command(maps: Path, out: Path, finest: int, **given: Any) -> None:
     store.check_output(out, given["force"])
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         path = country.write_tiles(maps, out, finest=finest, force=given["force"], on_step=say.step)
-    finish(path, {"megabytes": round(path.stat().st_size / 1e6, 2), "seconds": round(time.monotonic() - began, 1)}, given)
+    finish(
+        path,
+        {
+            "megabytes": round(path.stat().st_size / 1e6, 2),
+            "seconds": round(time.monotonic() - began, 1),
+        },
+        given,
+    )

@@ -21,21 +21,55 @@ positive = click.FloatRange(min=0, min_open=True)
 
 @click.command(
     "crops",
-    help="Measure close-range photographs: masks, overlays, cover with its interval, plants and leaves with their traits, colour indices, and a flag on what "
-    "not to trust. FOLDER is searched with all that is in it. The same command goes on after a break, and measures only what is new or has changed.",
+    help=(
+        "Measure close-range photographs: masks, overlays, cover with its interval, plants and "
+        "leaves with their traits, colour indices, and a flag on what not to trust. FOLDER is "
+        "searched with all that is in it. The same command goes on after a break, and measures "
+        "only what is new or has changed."
+    ),
 )
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Folder of the results.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=None, help="Folder of the results."
+)
 @click.option(
     "-m",
     "--model",
     default=None,
-    help="Name or folder of a model; colour: the Canopeo colour rule; colour-otsu: excess green with Otsu's threshold [default: crops-rgb].",
+    help=(
+        "Name or folder of a model; colour: the Canopeo colour rule; colour-otsu: excess green "
+        "with Otsu's threshold [default: crops-rgb]."
+    ),
 )
-@click.option("--gsd", "--mm-per-pixel", "gsd", type=positive, default=None, help="Millimetres a pixel on the ground: sizes come in cm and cm2 as well.")
-@click.option("--marker", type=positive, default=None, help="Diameter in mm of the black disc of the printed marker in each photograph: the scale comes from it.")
-@click.option("--print-marker", type=click.Path(path_type=Path), default=None, help="Write that marker to this .png or .pdf, to be printed at 100 % [default: 50 mm].")
-@click.option("--scale", type=positive, default=None, help="Show the model the photographs at this many times as many pixels (0.5: half).")
+@click.option(
+    "--gsd",
+    "--mm-per-pixel",
+    "gsd",
+    type=positive,
+    default=None,
+    help="Millimetres a pixel on the ground: sizes come in cm and cm2 as well.",
+)
+@click.option(
+    "--marker",
+    type=positive,
+    default=None,
+    help=(
+        "Diameter in mm of the black disc of the printed marker in each photograph: the scale "
+        "comes from it."
+    ),
+)
+@click.option(
+    "--print-marker",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write that marker to this .png or .pdf, to be printed at 100 % [default: 50 mm].",
+)
+@click.option(
+    "--scale",
+    type=positive,
+    default=None,
+    help="Show the model the photographs at this many times as many pixels (0.5: half).",
+)
 @opt.window
 @opt.overlap
 @opt.flips
@@ -43,16 +77,39 @@ positive = click.FloatRange(min=0, min_open=True)
     "--min-area",
     type=click.IntRange(1),
     default=None,
-    help="Smallest plant or leaf that is counted, in pixels [default: 0.02 % of the photograph, 30 at least].",
+    help=(
+        "Smallest plant or leaf that is counted, in pixels [default: 0.02 % of the photograph, 30 "
+        "at least]."
+    ),
 )
-@click.option("--overlays/--no-overlays", default=True, show_default=True, help="Write overlays and their thumbnails.")
-@click.option("-j", "--workers", type=click.IntRange(1), default=None, help="Photographs measured at once [default: cores, at most 8].")
+@click.option(
+    "--overlays/--no-overlays",
+    default=True,
+    show_default=True,
+    help="Write overlays and their thumbnails.",
+)
+@click.option(
+    "-j",
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    help="Photographs measured at once [default: cores, at most 8].",
+)
 @opt.engine
 @opt.fast
-@click.option("-f", "--force", "--overwrite", "force", is_flag=True, help="Start anew where the output holds a run with another model or other options.")
+@click.option(
+    "-f",
+    "--force",
+    "--overwrite",
+    "force",
+    is_flag=True,
+    help="Start anew where the output holds a run with another model or other options.",
+)
 @opt.as_json
 @opt.quiet
-def crops_command(folder: Path | None, out: Path | None, print_marker: Path | None, **given: Any) -> None:
+def crops_command(
+    folder: Path | None, out: Path | None, print_marker: Path | None, **given: Any
+) -> None:
     """Measure a folder, or print a marker, or both."""
     from selion.closerange import measure_folder, write_marker
 
@@ -61,12 +118,23 @@ def crops_command(folder: Path | None, out: Path | None, print_marker: Path | No
         if folder is None:
             return
     if folder is None or out is None:
-        message = "Wanted are a folder of photographs and the folder of the results: selion crops FOLDER -o OUT."
+        message = (
+            "Wanted are a folder of photographs and the folder of the results: selion crops FOLDER "
+            "-o OUT."
+        )
         raise click.UsageError(message)
     options = _options(given)
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         names = ("workers", "engine", "fast", "force")
-        run = measure_folder(folder, out, given["model"], options, on_step=say.step, on_note=say.note, **{name: given[name] for name in names})
+        run = measure_folder(
+            folder,
+            out,
+            given["model"],
+            options,
+            on_step=say.step,
+            on_note=say.note,
+            **{name: given[name] for name in names},
+        )
     _tell(run, as_json=given["as_json"], quiet=given["quiet"])
 
 
@@ -90,7 +158,17 @@ def _tell(run: CropRun, *, as_json: bool, quiet: bool) -> None:
     }
     if as_json:
         failed = [{"file": file, "why": why} for file, why in run.failed]
-        click.echo(json.dumps({"event": "done", "path": str(run.folder), **facts, "notes": list(run.notes), "failures": failed}))
+        click.echo(
+            json.dumps(
+                {
+                    "event": "done",
+                    "path": str(run.folder),
+                    **facts,
+                    "notes": list(run.notes),
+                    "failures": failed,
+                }
+            )
+        )
         return
     if not quiet:
         for name, value in facts.items():
@@ -98,5 +176,7 @@ def _tell(run: CropRun, *, as_json: bool, quiet: bool) -> None:
     for file, why in run.failed[:SHOWN]:
         click.echo(f"failed: {file}: {why}", err=True)
     if len(run.failed) > SHOWN:
-        click.echo(f"... and {len(run.failed) - SHOWN:,} more: see {run.folder / 'failed.csv'}.", err=True)
+        click.echo(
+            f"... and {len(run.failed) - SHOWN:,} more: see {run.folder / 'failed.csv'}.", err=True
+        )
     click.echo(str(run.folder))

@@ -22,7 +22,10 @@ def data_group() -> None:
     """Hold the verbs."""
 
 
-@data_group.command("list", help="List the datasets that selion reads: how they come here, their licences and sizes.")
+@data_group.command(
+    "list",
+    help="List the datasets that selion reads: how they come here, their licences and sizes.",
+)
 @as_json
 def list_command(as_json: bool) -> None:
     """Print one line a dataset."""
@@ -30,20 +33,37 @@ def list_command(as_json: bool) -> None:
 
     made = list_datasets()
     if as_json:
-        rows = [{"name": d.name, "title": d.title, "licence": d.licence, "size": d.size, "home": d.home, "fetch": bool(d.download)} for d in made]
+        rows = [
+            {
+                "name": d.name,
+                "title": d.title,
+                "licence": d.licence,
+                "size": d.size,
+                "home": d.home,
+                "fetch": bool(d.download),
+            }
+            for d in made
+        ]
         click.echo(json.dumps(rows, indent=2))
         return
     width = max(len(d.name) for d in made)
     click.echo(f"{'name':<{width}}  {'comes':<8}  {'licence':<44}  size")
     for d in made:
-        click.echo(f"{d.name:<{width}}  {'fetch' if d.download else 'by hand':<8}  {_short(d.licence, 44):<44}  {_short(d.size, 60)}".rstrip())
+        click.echo(
+            (
+                f"{d.name:<{width}}  {'fetch' if d.download else 'by hand':<8}  "
+                f"{_short(d.licence, 44):<44}  {_short(d.size, 60)}"
+            ).rstrip()
+        )
 
 
 def _short(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3].rstrip()}..."
 
 
-@data_group.command("show", help="Print all that is known of a dataset: licence, classes, splits, traps.")
+@data_group.command(
+    "show", help="Print all that is known of a dataset: licence, classes, splits, traps."
+)
 @click.argument("name")
 @as_json
 def show_command(name: str, as_json: bool) -> None:
@@ -54,45 +74,104 @@ def show_command(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return
-    facts = {"name": made.name, "title": made.title, "licence": made.licence, "size": made.size, "home": made.home, "citation": made.citation}
-    facts |= {"classes": ", ".join(made.classes.names), "layout": made.layout, "images": ", or ".join(f.image for f in made.files)}
-    facts |= {"groups": ", ".join(f"{group} ({licence})" for group, licence in made.groups.items()), "presence only": ", ".join(made.presence_only)}
+    facts = {
+        "name": made.name,
+        "title": made.title,
+        "licence": made.licence,
+        "size": made.size,
+        "home": made.home,
+        "citation": made.citation,
+    }
+    facts |= {
+        "classes": ", ".join(made.classes.names),
+        "layout": made.layout,
+        "images": ", or ".join(f.image for f in made.files),
+    }
+    facts |= {
+        "groups": ", ".join(f"{group} ({licence})" for group, licence in made.groups.items()),
+        "presence only": ", ".join(made.presence_only),
+    }
     for key, value in (*facts.items(), ("notes", made.notes)):
         if value:
             click.echo(f"{key:<14} {value}")
 
 
-@data_group.command("fetch", help="Download a dataset, check it and unpack it. What is there already is left as it is, and the same command goes on after a break.")
+@data_group.command(
+    "fetch",
+    help=(
+        "Download a dataset, check it and unpack it. What is there already is left as it is, and "
+        "the same command goes on after a break."
+    ),
+)
 @click.argument("name")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset; nothing in it is ever removed.")
-@click.option("-c", "--countries", "--groups", "groups", multiple=True, help="Only these, for example -c belgium -c kenya or -c belgium,kenya [default: all].")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the dataset; nothing in it is ever removed.",
+)
+@click.option(
+    "-c",
+    "--countries",
+    "--groups",
+    "groups",
+    multiple=True,
+    help="Only these, for example -c belgium -c kenya or -c belgium,kenya [default: all].",
+)
 @click.option("--keep-archives", is_flag=True, help="Keep the archives after they are unpacked.")
 @opt.quiet
 @as_json
-def fetch_command(name: str, out: Path, groups: tuple[str, ...], keep_archives: bool, quiet: bool, as_json: bool) -> None:
+def fetch_command(
+    name: str, out: Path, groups: tuple[str, ...], keep_archives: bool, quiet: bool, as_json: bool
+) -> None:
     """Fetch a dataset."""
     from selion.data import fetch_dataset
 
     wanted = [part.strip().lower() for group in groups for part in group.split(",") if part.strip()]
     with reporter(quiet=quiet, as_json=as_json) as say:
-        paths = fetch_dataset(name, out, wanted, keep_archives=keep_archives, on_step=say.step, on_note=say.note)
+        paths = fetch_dataset(
+            name, out, wanted, keep_archives=keep_archives, on_step=say.step, on_note=say.note
+        )
     for path in dict.fromkeys(paths):
         click.echo(json.dumps({"event": "result", "path": str(path)}) if as_json else str(path))
 
 
 @data_group.command(
     "check",
-    help="Look for what spoils a dataset: masks the wrong way round, shifted labels, leaks between splits, missing pairs, unknown values, sizes and "
-    "grids that do not fit, NaN. Exit code 2 with faults, 0 without.",
+    help=(
+        "Look for what spoils a dataset: masks the wrong way round, shifted labels, leaks between "
+        "splits, missing pairs, unknown values, sizes and grids that do not fit, NaN. Exit code 2 "
+        "with faults, 0 without."
+    ),
 )
 @click.argument("folder")
-@click.option("--root", type=click.Path(path_type=Path), default=None, help="Where a dataset lies whose name of the catalogue is given.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where a dataset lies whose name of the catalogue is given.",
+)
 @click.option("--split", default=None, help="Only this split.")
 @click.option("-c", "--countries", "--groups", "groups", multiple=True, help="Only these groups.")
-@click.option("--shifts", type=click.IntRange(0), default=200, show_default=True, help="Images in which labels are laid against the image's edges.")
+@click.option(
+    "--shifts",
+    type=click.IntRange(0),
+    default=200,
+    show_default=True,
+    help="Images in which labels are laid against the image's edges.",
+)
 @opt.quiet
 @as_json
-def check_command(folder: str, root: Path | None, split: str | None, groups: tuple[str, ...], shifts: int, quiet: bool, as_json: bool) -> None:
+def check_command(
+    folder: str,
+    root: Path | None,
+    split: str | None,
+    groups: tuple[str, ...],
+    shifts: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Check a dataset."""
     from selion.data import CheckOptions, check_dataset, load_dataset
 
@@ -105,56 +184,154 @@ def check_command(folder: str, root: Path | None, split: str | None, groups: tup
         sys.exit(FAULTY)
 
 
-@data_group.command("make", help="Cut images and their polygons into chips with masks, split by place: a folder that `selion train` and `selion data check` read.")
+@data_group.command(
+    "make",
+    help=(
+        "Cut images and their polygons into chips with masks, split by place: a folder that "
+        "`selion train` and `selion data check` read."
+    ),
+)
 @click.argument("images", nargs=-1, required=True)
-@click.option("-p", "--polygons", type=click.Path(path_type=Path), required=True, help="GeoPackage, GeoParquet, GeoJSON ... of fields, in any CRS.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder that is made.")
-@click.option("--area", type=click.Path(path_type=Path), default=None, help="Polygons outside of which nothing is known; there masks are 255.")
-@click.option("--where", "keep", default=None, help="Only rows with this value are fields, for example class=1.")
-@click.option("--boundary", default="1", show_default=True, help="Width of the boundary: pixels, or metres with an m (10m).")
+@click.option(
+    "-p",
+    "--polygons",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="GeoPackage, GeoParquet, GeoJSON ... of fields, in any CRS.",
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder that is made."
+)
+@click.option(
+    "--area",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Polygons outside of which nothing is known; there masks are 255.",
+)
+@click.option(
+    "--where",
+    "keep",
+    default=None,
+    help="Only rows with this value are fields, for example class=1.",
+)
+@click.option(
+    "--boundary",
+    default="1",
+    show_default=True,
+    help="Width of the boundary: pixels, or metres with an m (10m).",
+)
 @click.option(
     "--boundary-as",
     type=click.Choice(["inside", "line"]),
     default="inside",
     show_default=True,
-    help="inside: the outermost pixels inside a field; line: every pixel that the outline touches, as in Fields of The World.",
+    help=(
+        "inside: the outermost pixels inside a field; line: every pixel that the outline touches, "
+        "as in Fields of The World."
+    ),
 )
-@click.option("--classes", type=click.Choice(["3", "2"]), default="3", show_default=True, help="With or without a boundary class.")
-@click.option("--size", type=click.IntRange(8), default=256, show_default=True, help="Edge of a chip in pixels.")
-@click.option("--overlap", type=click.FloatRange(0, 0.75), default=0.0, show_default=True, help="Share of a chip in common with its neighbour.")
+@click.option(
+    "--classes",
+    type=click.Choice(["3", "2"]),
+    default="3",
+    show_default=True,
+    help="With or without a boundary class.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(8),
+    default=256,
+    show_default=True,
+    help="Edge of a chip in pixels.",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 0.75),
+    default=0.0,
+    show_default=True,
+    help="Share of a chip in common with its neighbour.",
+)
 @click.option(
     "--split-by",
     type=click.Choice(["land", "strips"]),
     default="land",
     show_default=True,
-    help="land: blocks drawn by lot, the same for all images; strips: across each image, for one or a few small ones.",
+    help=(
+        "land: blocks drawn by lot, the same for all images; strips: across each image, for one or "
+        "a few small ones."
+    ),
 )
-@click.option("--block-km", type=click.FloatRange(0.01, 2000), default=5.0, show_default=True, help="Edge of the blocks of land that are drawn for splits.")
-@click.option("--val", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of the blocks for validation.")
-@click.option("--test", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of the blocks for testing.")
+@click.option(
+    "--block-km",
+    type=click.FloatRange(0.01, 2000),
+    default=5.0,
+    show_default=True,
+    help="Edge of the blocks of land that are drawn for splits.",
+)
+@click.option(
+    "--val",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of the blocks for validation.",
+)
+@click.option(
+    "--test",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of the blocks for testing.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another lot of blocks.")
-@click.option("--empty/--no-empty", default=True, show_default=True, help="Keep chips without a field.")
-@click.option("--licence", default="", help="Licence of images and labels; written into dataset.toml and from there onto model cards.")
+@click.option(
+    "--empty/--no-empty", default=True, show_default=True, help="Keep chips without a field."
+)
+@click.option(
+    "--licence",
+    default="",
+    help="Licence of images and labels; written into dataset.toml and from there onto model cards.",
+)
 @click.option("--group", default="", help="Country or site of these images.")
 @opt.force
 @opt.quiet
 @as_json
-def make_command(images: tuple[str, ...], polygons: Path, out: Path, force: bool, quiet: bool, as_json: bool, **rest: object) -> None:
+def make_command(
+    images: tuple[str, ...],
+    polygons: Path,
+    out: Path,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **rest: object,
+) -> None:
     """Make a dataset."""
     from selion.data import make_dataset
 
     labelled, chips = _labelled(polygons, rest), _chips(rest)
     with reporter(quiet=quiet or as_json, as_json=False) as say:
-        made = make_dataset(images, labelled, out, chips, licence=str(rest["licence"]), group=str(rest["group"]), force=force, on_step=say.step)
+        made = make_dataset(
+            images,
+            labelled,
+            out,
+            chips,
+            licence=str(rest["licence"]),
+            group=str(rest["group"]),
+            force=force,
+            on_step=say.step,
+        )
         for note in made.notes:
             say.note(note)
     if as_json:
         click.echo(json.dumps(asdict(made) | {"folder": str(made.folder)}, indent=2))
         return
     if not quiet:
-        counts = ", ".join(f"{name or 'no split'} {count:,}" for name, count in sorted(made.counts.items()))
+        counts = ", ".join(
+            f"{name or 'no split'} {count:,}" for name, count in sorted(made.counts.items())
+        )
         shares = ", ".join(f"{name} {share:.1%}" for name, share in made.shares.items())
-        click.echo(f"Chips: {counts}. Pixels: {shares}. Fields, by chip: {made.objects:,}.", err=True)
+        click.echo(
+            f"Chips: {counts}. Pixels: {shares}. Fields, by chip: {made.objects:,}.", err=True
+        )
     click.echo(str(made.folder))
 
 
@@ -171,12 +348,24 @@ def _labelled(polygons: Path, given: dict[str, object]) -> object:
         keep = (column.strip(), value.strip())
     width = str(given["boundary"]).strip().lower()
     try:
-        size = {"metres": float(width.removesuffix("m"))} if width.endswith("m") else {"width": int(width)}
+        size = (
+            {"metres": float(width.removesuffix("m"))}
+            if width.endswith("m")
+            else {"width": int(width)}
+        )
     except ValueError as error:
-        raise click.BadParameter(f"{width!r} is neither pixels (2) nor metres (10m)", param_hint="--boundary") from error
+        raise click.BadParameter(
+            f"{width!r} is neither pixels (2) nor metres (10m)", param_hint="--boundary"
+        ) from error
     burning = Burning(**size, boundary=given["boundary_as"])  # type: ignore[arg-type]
     area = given["area"]
-    return Labelled(polygons, area if isinstance(area, Path) else None, keep, burning, FTW3 if given["classes"] == "3" else FTW2)
+    return Labelled(
+        polygons,
+        area if isinstance(area, Path) else None,
+        keep,
+        burning,
+        FTW3 if given["classes"] == "3" else FTW2,
+    )
 
 
 def _chips(given: dict[str, object]) -> object:
@@ -185,5 +374,9 @@ def _chips(given: dict[str, object]) -> object:
     from selion.data.strips import Strips
 
     shares = (given["val"], given["test"])
-    land = Strips(*shares) if given["split_by"] == "strips" else Land(given["block_km"], *shares, given["seed"])  # type: ignore[arg-type]
+    land = (
+        Strips(*shares)
+        if given["split_by"] == "strips"
+        else Land(given["block_km"], *shares, given["seed"])
+    )  # type: ignore[arg-type]
     return Chips(given["size"], given["overlap"], land, bool(given["empty"]))  # type: ignore[arg-type]

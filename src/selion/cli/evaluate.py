@@ -12,39 +12,144 @@ from selion.cli import options as opt
 from selion.cli.progress import reporter
 
 
-@click.command("evaluate", help="Score models on a dataset folder, or maps against a truth, with baselines beside every score.")
+@click.command(
+    "evaluate",
+    help=(
+        "Score models on a dataset folder, or maps against a truth, with baselines beside every "
+        "score."
+    ),
+)
 @click.argument("models", nargs=-1)
 @click.argument("dataset", type=click.Path(path_type=Path), required=False)
-@click.option("--pred", "maps", multiple=True, type=click.Path(path_type=Path, exists=True), help="Map to score: raster of ids or table of polygons; repeatable.")
-@click.option("--truth", type=click.Path(path_type=Path, exists=True), default=None, help="What --pred is compared with.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("evaluation"), show_default=True, help="Folder for report.json, .md and .html.")
-@click.option("--iou", "--iou_threshold", "-iou", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="IoU of a match.")
-@click.option("--cap", type=click.IntRange(1), default=None, help="Most detections per image for average precision; 100 as in the papers [default: all].")
-@click.option("--bootstrap", "draws", type=click.IntRange(0), default=1000, show_default=True, help="Bootstrap samples for the intervals.")
-@click.option("--protocol", type=click.Choice(["prue"]), default=None, help="Also score by these rules.")
-@click.option("--reproject", is_flag=True, help="Bring polygons to the truth's CRS where they differ.")
+@click.option(
+    "--pred",
+    "maps",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Map to score: raster of ids or table of polygons; repeatable.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path, exists=True),
+    default=None,
+    help="What --pred is compared with.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("evaluation"),
+    show_default=True,
+    help="Folder for report.json, .md and .html.",
+)
+@click.option(
+    "--iou",
+    "--iou_threshold",
+    "-iou",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="IoU of a match.",
+)
+@click.option(
+    "--cap",
+    type=click.IntRange(1),
+    default=None,
+    help="Most detections per image for average precision; 100 as in the papers [default: all].",
+)
+@click.option(
+    "--bootstrap",
+    "draws",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Bootstrap samples for the intervals.",
+)
+@click.option(
+    "--protocol", type=click.Choice(["prue"]), default=None, help="Also score by these rules."
+)
+@click.option(
+    "--reproject", is_flag=True, help="Bring polygons to the truth's CRS where they differ."
+)
 @click.option(
     "--extent",
     type=click.Path(path_type=Path, exists=True),
     default=None,
-    help="Where the truth of --truth was mapped (polygons, or a raster that is not 0 there): what is found outside is neither right nor wrong.",
+    help=(
+        "Where the truth of --truth was mapped (polygons, or a raster that is not 0 there): what "
+        "is found outside is neither right nor wrong."
+    ),
 )
-@click.option("--by", multiple=True, metavar="COLUMN", help="Also score by the values of this column of the truth (group, split, or of its table); repeatable.")
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help=(
+        "Also score by the values of this column of the truth (group, split, or of its table); "
+        "repeatable."
+    ),
+)
 @click.option(
     "--fit-calibration",
     "calibration",
     type=click.Path(path_type=Path),
     default=None,
-    help="Write the [calibration] table of a model card, fitted on these objects' confidences; it is added to a card by hand and applied by nothing.",
+    help=(
+        "Write the [calibration] table of a model card, fitted on these objects' confidences; it "
+        "is added to a card by hand and applied by nothing."
+    ),
 )
-@click.option("--deployment", is_flag=True, help="Also measure consistency, input order, radiometry and scale (about 18 predictions a sample).")
-@click.option("--pixels", is_flag=True, help="Compare class maps pixel by pixel, in every averaging (crops in photographs); without a model: the colour rules.")
-@click.option("--layout", default="folder", show_default=True, metavar="NAME", help="With --pixels: how the dataset lies on disk ('selion data list').")
-@click.option("--classes", type=click.Choice(["crop", "fields-2", "fields-3", "alu"]), default="crop", show_default=True, help="With --pixels: of a plain folder.")
+@click.option(
+    "--deployment",
+    is_flag=True,
+    help=(
+        "Also measure consistency, input order, radiometry and scale (about 18 predictions a "
+        "sample)."
+    ),
+)
+@click.option(
+    "--pixels",
+    is_flag=True,
+    help=(
+        "Compare class maps pixel by pixel, in every averaging (crops in photographs); without a "
+        "model: the colour rules."
+    ),
+)
+@click.option(
+    "--layout",
+    default="folder",
+    show_default=True,
+    metavar="NAME",
+    help="With --pixels: how the dataset lies on disk ('selion data list').",
+)
+@click.option(
+    "--classes",
+    type=click.Choice(["crop", "fields-2", "fields-3", "alu"]),
+    default="crop",
+    show_default=True,
+    help="With --pixels: of a plain folder.",
+)
 @click.option("--split", default=None, help="With --pixels: only this split.")
-@click.option("--boundary-ratio", "ratios", type=float, multiple=True, help="With --pixels: boundary IoU at this share of the diagonal  [default: 0.02].")
-@click.option("--boundary-px", "widths", type=click.IntRange(1), multiple=True, help="With --pixels: the same in pixels.")
-@click.option("--oracle", multiple=True, type=click.Path(path_type=Path), help="With --pixels: a SAM checkpoint, asked with points drawn from the truth.")
+@click.option(
+    "--boundary-ratio",
+    "ratios",
+    type=float,
+    multiple=True,
+    help="With --pixels: boundary IoU at this share of the diagonal  [default: 0.02].",
+)
+@click.option(
+    "--boundary-px",
+    "widths",
+    type=click.IntRange(1),
+    multiple=True,
+    help="With --pixels: the same in pixels.",
+)
+@click.option(
+    "--oracle",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="With --pixels: a SAM checkpoint, asked with points drawn from the truth.",
+)
 @opt.group(opt.force, opt.as_json, opt.quiet, opt.engine, opt.threads, opt.method)
 def evaluate_command(**given: Any) -> None:
     """Evaluate and write the report."""
@@ -55,10 +160,16 @@ def evaluate_command(**given: Any) -> None:
         return
     files = bool(given["maps"])
     if files == bool(given["dataset"]) or files != bool(given["truth"]):
-        message = "Give either MODEL DATASET (models first, the dataset folder last), or --pred MAP --truth TRUTH."
+        message = (
+            "Give either MODEL DATASET (models first, the dataset folder last), or --pred MAP "
+            "--truth TRUTH."
+        )
         raise click.UsageError(message)
     if not files and (given["extent"] or given["reproject"]):
-        message = "--extent and --reproject are about --pred and --truth: leave them away for a dataset folder."
+        message = (
+            "--extent and --reproject are about --pred and --truth: leave them away for a dataset "
+            "folder."
+        )
         raise click.UsageError(message)
     if given["calibration"]:
         store.check_output(given["calibration"], given["force"])
@@ -71,7 +182,15 @@ def evaluate_command(**given: Any) -> None:
         _write_calibration(report, given["calibration"], force=given["force"])
     if given["as_json"]:
         runs: Any = report.to_dict()["runs"]
-        click.echo(json.dumps({"event": "done", "path": str(paths[-1]), "scores": {run["name"]: run["values"] for run in runs}}))
+        click.echo(
+            json.dumps(
+                {
+                    "event": "done",
+                    "path": str(paths[-1]),
+                    "scores": {run["name"]: run["values"] for run in runs},
+                }
+            )
+        )
         return
     if not given["quiet"]:
         click.echo(report.to_markdown(), err=True)
@@ -87,8 +206,15 @@ def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
 
     found = report.runs[0].correction
     if len(report.runs) > 1 or found is None:
-        reason = f"{len(report.runs)} runs were scored" if len(report.runs) > 1 else "there are no confidences, or fewer than ten right and wrong objects"
-        message = f"No calibration can be written to {path}: {reason}; wanted is one run with confidences, right and wrong ones."
+        reason = (
+            f"{len(report.runs)} runs were scored"
+            if len(report.runs) > 1
+            else "there are no confidences, or fewer than ten right and wrong objects"
+        )
+        message = (
+            f"No calibration can be written to {path}: {reason}; wanted is one run with "
+            "confidences, right and wrong ones."
+        )
         raise BadInput(message)
     numbers = {name: value for name, value in found.to_dict().items() if not math.isnan(value)}
     with store.atomic_write(path, force) as temporary:
@@ -101,7 +227,15 @@ def _of_files(given: dict[str, Any]) -> tuple[Any, list[Any]]:
 
     options = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
     image = ImageOptions(iou=given["iou"])
-    return evaluate_files(given["maps"], given["truth"], options, image=image, reproject=given["reproject"], extent=given["extent"], by=given["by"]), []
+    return evaluate_files(
+        given["maps"],
+        given["truth"],
+        options,
+        image=image,
+        reproject=given["reproject"],
+        extent=given["extent"],
+        by=given["by"],
+    ), []
 
 
 def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
@@ -119,16 +253,38 @@ def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
     folder = read_folder(given["dataset"])
     for problem in folder.problems:
         say.note(problem)
-    loaded: dict[str, Any] = {name: load_model(name, given["engine"], threads=given["threads"]) for name in given["models"]}
+    loaded: dict[str, Any] = {
+        name: load_model(name, given["engine"], threads=given["threads"])
+        for name in given["models"]
+    }
     score = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
-    options = EvaluateOptions(score, ImageOptions(iou=given["iou"]), method=given["method"], protocol=given["protocol"], by=given["by"])
-    report = evaluate(loaded, folder.samples, options, title=f"{', '.join(loaded)} on {given['dataset'].name}", on_step=say.step)
+    options = EvaluateOptions(
+        score,
+        ImageOptions(iou=given["iou"]),
+        method=given["method"],
+        protocol=given["protocol"],
+        by=given["by"],
+    )
+    report = evaluate(
+        loaded,
+        folder.samples,
+        options,
+        title=f"{', '.join(loaded)} on {given['dataset'].name}",
+        on_step=say.step,
+    )
     settings = dict(report.settings or {})
     if given["deployment"]:
-        settings |= {f"deployment of {name}": deployment_scores(model, folder.samples) for name, model in loaded.items()}
+        settings |= {
+            f"deployment of {name}": deployment_scores(model, folder.samples)
+            for name, model in loaded.items()
+        }
     first = loaded[report.runs[0].name]
-    figures = case_figures(report.runs[0], folder.samples, lambda s: (truth_ids(s), answer(first, s, options).ids))
-    return dataclasses.replace(report, settings=settings, problems=(*folder.problems, *report.problems)), figures
+    figures = case_figures(
+        report.runs[0], folder.samples, lambda s: (truth_ids(s), answer(first, s, options).ids)
+    )
+    return dataclasses.replace(
+        report, settings=settings, problems=(*folder.problems, *report.problems)
+    ), figures
 
 
 def _pixels(given: dict[str, Any]) -> None:
@@ -145,12 +301,29 @@ def _pixels(given: dict[str, Any]) -> None:
     for path in paths:
         store.check_output(path, given["force"])
     plain = given["layout"] == "folder"
-    dataset = load_dataset(given["dataset"], classes=SCHEMES[given["classes"]]) if plain else load_dataset(given["layout"], given["dataset"])
+    dataset = (
+        load_dataset(given["dataset"], classes=SCHEMES[given["classes"]])
+        if plain
+        else load_dataset(given["layout"], given["dataset"])
+    )
     samples = dataset.select(given["split"]) if given["split"] else dataset
-    systems = photo_systems(given["models"], dataset.classes, engine=given["engine"], threads=given["threads"], oracles=given["oracle"])
+    systems = photo_systems(
+        given["models"],
+        dataset.classes,
+        engine=given["engine"],
+        threads=given["threads"],
+        oracles=given["oracle"],
+    )
     options = PixelOptions(given["ratios"] or (0.02,), given["widths"], given["draws"])
     with reporter(quiet=given["quiet"], as_json=False) as say:
-        report = evaluate_pixels(systems, samples, dataset.classes, options, title=f"{', '.join(systems)} on {dataset.name}", on_step=say.step)
+        report = evaluate_pixels(
+            systems,
+            samples,
+            dataset.classes,
+            options,
+            title=f"{', '.join(systems)} on {dataset.name}",
+            on_step=say.step,
+        )
     given["out"].mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, (report.to_json(), report.to_markdown()), strict=True):
         with store.atomic_write(path, given["force"]) as temporary:

@@ -1,4 +1,7 @@
-"""``selion scenes`` and ``selion composite``: an area and a year, and what the archive has for them."""
+"""``selion scenes`` and ``selion composite``.
+
+An area and a year, and what the archive has for them.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,32 @@ provider = click.option(
     help="earth-search, planetary-computer, cdse, or the address of a STAC API or catalogue.",
 )
 dates = click.option(
-    "--dates", nargs=2, default=None, metavar="PLANTING HARVEST", help="Two stretches of days, 2024-03-01/2024-05-31 2024-08-01/2024-10-15, instead of a rule."
+    "--dates",
+    nargs=2,
+    default=None,
+    metavar="PLANTING HARVEST",
+    help="Two stretches of days, 2024-03-01/2024-05-31 2024-08-01/2024-10-15, instead of a rule.",
 )
-rule = click.option("--season-rule", type=click.Choice(["latitude", "calendar"]), default="latitude", show_default=True, help="How seasons are found.")
-calendar = click.option("--calendar", type=click.Path(path_type=Path), default=None, help="Folder of crop calendar rasters, for --season-rule calendar.")
-crop = click.option("--crop", type=click.Choice(["summer", "winter"]), default="summer", show_default=True, help="Cereals of the crop calendar.")
+rule = click.option(
+    "--season-rule",
+    type=click.Choice(["latitude", "calendar"]),
+    default="latitude",
+    show_default=True,
+    help="How seasons are found.",
+)
+calendar = click.option(
+    "--calendar",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder of crop calendar rasters, for --season-rule calendar.",
+)
+crop = click.option(
+    "--crop",
+    type=click.Choice(["summer", "winter"]),
+    default="summer",
+    show_default=True,
+    help="Cereals of the crop calendar.",
+)
 cloud = click.option(
     "--max-cloud",
     "--cloud_cover_max",
@@ -44,19 +68,82 @@ cloud = click.option(
     show_default=True,
     help="Percent per scene.",
 )
-target = click.option("--views", "target", type=click.IntRange(1, 40), default=5, show_default=True, help="Clear views wanted per pixel.")
-limit = click.option("--max-scenes", "limit", type=click.IntRange(1, 40), default=10, show_default=True, help="Scenes per tile and season at most.")
-mask = click.option("--mask", "excluded", default="0,1,3,7,8,9,10", show_default=True, help="SCL classes that are masked.")
-balance = click.option("--balance/--no-balance", default=True, show_default=True, help="Bring orbits of different brightness together.")
-crs = click.option("--crs", default="auto", show_default=True, help="Grid of the result: auto, utm, equal-area, or any CRS such as EPSG:3857.")
-pixel = click.option("--pixel", type=click.FloatRange(1, 10_000), default=10.0, show_default=True, help="Pixel size of the composite in metres.")
-resampling = click.option("--resampling", type=click.Choice(["nearest", "bilinear", "cubic"]), default="bilinear", show_default=True)
+target = click.option(
+    "--views",
+    "target",
+    type=click.IntRange(1, 40),
+    default=5,
+    show_default=True,
+    help="Clear views wanted per pixel.",
+)
+limit = click.option(
+    "--max-scenes",
+    "limit",
+    type=click.IntRange(1, 40),
+    default=10,
+    show_default=True,
+    help="Scenes per tile and season at most.",
+)
+mask = click.option(
+    "--mask",
+    "excluded",
+    default="0,1,3,7,8,9,10",
+    show_default=True,
+    help="SCL classes that are masked.",
+)
+balance = click.option(
+    "--balance/--no-balance",
+    default=True,
+    show_default=True,
+    help="Bring orbits of different brightness together.",
+)
+crs = click.option(
+    "--crs",
+    default="auto",
+    show_default=True,
+    help="Grid of the result: auto, utm, equal-area, or any CRS such as EPSG:3857.",
+)
+pixel = click.option(
+    "--pixel",
+    type=click.FloatRange(1, 10_000),
+    default=10.0,
+    show_default=True,
+    help="Pixel size of the composite in metres.",
+)
+resampling = click.option(
+    "--resampling",
+    type=click.Choice(["nearest", "bilinear", "cubic"]),
+    default="bilinear",
+    show_default=True,
+)
 
-price = click.option("--price", type=click.FloatRange(0), default=0.05, show_default=True, help="Dollars per core and hour, for the cost that --dry-run prints.")
+price = click.option(
+    "--price",
+    type=click.FloatRange(0),
+    default=0.05,
+    show_default=True,
+    help="Dollars per core and hour, for the cost that --dry-run prints.",
+)
 
-AREA_ONLY = ("provider", "dates", "season_rule", "calendar", "crop", "cloud", "target", "limit", "excluded", "crs", "pixel", "resampling", "price")
+AREA_ONLY = (
+    "provider",
+    "dates",
+    "season_rule",
+    "calendar",
+    "crop",
+    "cloud",
+    "target",
+    "limit",
+    "excluded",
+    "crs",
+    "pixel",
+    "resampling",
+    "price",
+)
 """Names of the options below."""
-search_options = opt.group(provider, dates, rule, calendar, crop, cloud, target, limit, mask, balance)
+search_options = opt.group(
+    provider, dates, rule, calendar, crop, cloud, target, limit, mask, balance
+)
 grid_options = opt.group(crs, pixel, resampling)
 
 
@@ -86,19 +173,35 @@ def print_survey(survey: Survey, say: Reporter, *, as_json: bool) -> None:
     """Print what would be used per tile and season, and why."""
     rows = survey.rows()
     if as_json:
-        click.echo(json.dumps({"event": "scenes", "rows": rows, "refused": [list(pair) for pair in survey.refused], "notes": list(survey.notes)}))
+        click.echo(
+            json.dumps(
+                {
+                    "event": "scenes",
+                    "rows": rows,
+                    "refused": [list(pair) for pair in survey.refused],
+                    "notes": list(survey.notes),
+                }
+            )
+        )
         return
     for note in survey.notes:
         say.note(note)
-    click.echo(f"{'tile':<7} {'season':<9} {'from':<10} {'to':<10} {'looked':>6} {'taken':>5} {'seen':>6} {'deep':>6}  dates")
+    click.echo(
+        f"{'tile':<7} {'season':<9} {'from':<10} {'to':<10} {'looked':>6} {'taken':>5} "
+        f"{'seen':>6} {'deep':>6}  dates"
+    )
     for row in rows:
         taken = " ".join(row["dates"])
         click.echo(
-            f"{row['tile']:<7} {row['season']:<9} {row['start']} {row['end']} {row['candidates']:>6} {row['taken']:>5} {row['seen']:>6.1%} {row['deep']:>6.1%}  {taken}"
+            f"{row['tile']:<7} {row['season']:<9} {row['start']} {row['end']} "
+            f"{row['candidates']:>6} {row['taken']:>5} {row['seen']:>6.1%} {row['deep']:>6.1%}  "
+            f"{taken}"
         )
     for season, why in dict.fromkeys((row["season"], row["why"]) for row in rows):
         click.echo(f"{season}: {why}")
-    click.echo(f"seen: share of pixels with a clear view; deep: with {survey.options.target} or more")
+    click.echo(
+        f"seen: share of pixels with a clear view; deep: with {survey.options.target} or more"
+    )
     for name, why in survey.refused:
         say.note(f"set aside: {name}: {why}")
 
@@ -118,13 +221,28 @@ class AreaCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Hide the minus of a box behind a space, which the area's reader strips."""
-        return super().parse_args(ctx, [f" {word}" if BOX.fullmatch(word) else word for word in args])
+        return super().parse_args(
+            ctx, [f" {word}" if BOX.fullmatch(word) else word for word in args]
+        )
 
 
-@click.command("scenes", cls=AreaCommand, help="Area and year in, table of the Sentinel-2 scenes that would be used out: per tile and season, and why.")
+@click.command(
+    "scenes",
+    cls=AreaCommand,
+    help=(
+        "Area and year in, table of the Sentinel-2 scenes that would be used out: per tile and "
+        "season, and why."
+    ),
+)
 @click.argument("area")
 @click.argument("year", type=int)
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Also write the choice, scene by scene, as JSON.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Also write the choice, scene by scene, as JSON.",
+)
 @search_options
 @opt.force
 @opt.as_json
@@ -141,14 +259,28 @@ def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None
         print_survey(survey, say, as_json=given["as_json"])
     if out is not None:
         areas.write_survey(survey, out, force=given["force"])
-        click.echo(json.dumps({"event": "done", "path": str(out)}) if given["as_json"] else str(out))
+        click.echo(
+            json.dumps({"event": "done", "path": str(out)}) if given["as_json"] else str(out)
+        )
 
 
-@click.command("composite", cls=AreaCommand, help="Area and year in, cloud-free two-season composite out: .zarr (for prediction) or .tif (a COG).")
+@click.command(
+    "composite",
+    cls=AreaCommand,
+    help=(
+        "Area and year in, cloud-free two-season composite out: .zarr (for prediction) or .tif (a "
+        "COG)."
+    ),
+)
 @click.argument("area")
 @click.argument("year", type=int)
 @running.out
-@click.option("--tiles", type=click.Path(path_type=Path), default=None, help="Also keep the composite of each tile and season, with a GDAL tile index, here.")
+@click.option(
+    "--tiles",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Also keep the composite of each tile and season, with a GDAL tile index, here.",
+)
 @search_options
 @grid_options
 @running.work
@@ -158,7 +290,9 @@ def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None
 @opt.dry_run
 @opt.as_json
 @opt.quiet
-def composite_command(area: str, year: int, out: Path | str, tiles: Path | None, **given: Any) -> None:
+def composite_command(
+    area: str, year: int, out: Path | str, tiles: Path | None, **given: Any
+) -> None:
     """Search, choose, compose and join."""
     from selion.pipeline import areas, composites
     from selion.pipeline.cost import estimate_area
@@ -167,7 +301,10 @@ def composite_command(area: str, year: int, out: Path | str, tiles: Path | None,
 
     began, report = time.monotonic(), RunReport()
     _refuse_cube(out)
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
+    with (
+        reporter(quiet=given["quiet"], as_json=given["as_json"]) as say,
+        running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place,
+    ):
         _check(place, tiles, given)
         kept = None if given["dry_run"] else areas.work_folder(place.out, place.work)
         survey = areas.survey_area(area, year, area_options(given), work=kept, on_step=say.step)
@@ -176,7 +313,10 @@ def composite_command(area: str, year: int, out: Path | str, tiles: Path | None,
         if given["dry_run"]:
             print_cost(estimate_area(survey, None, None, given["price"]), as_json=given["as_json"])
             return
-        with open_runner(running.runner_options(given)) as runner, report.stages.during("composite"):
+        with (
+            open_runner(running.runner_options(given)) as runner,
+            report.stages.during("composite"),
+        ):
             result = composites.write_composite(
                 survey,
                 place.out,
@@ -188,7 +328,11 @@ def composite_command(area: str, year: int, out: Path | str, tiles: Path | None,
                 on_step=say.step,
                 on_note=say.note,
             )
-        facts = result.facts() | running.tell(report, place, time.monotonic() - began, given) | {"seconds": round(time.monotonic() - began, 1)}
+        facts = (
+            result.facts()
+            | running.tell(report, place, time.monotonic() - began, given)
+            | {"seconds": round(time.monotonic() - began, 1)}
+        )
         address = place.publish(report)
     if given["as_json"]:
         click.echo(json.dumps({"event": "done", "path": address, **facts}))
@@ -202,7 +346,10 @@ def composite_command(area: str, year: int, out: Path | str, tiles: Path | None,
 def _refuse_cube(out: Path | str) -> None:
     """Refuse a .zarr on an object store, before the store is asked for anything."""
     if isinstance(out, str) and out.lower().rstrip("/").endswith(".zarr"):
-        message = "A .zarr is a folder for prediction on this machine: give a name that ends in .tif to write to an object store."
+        message = (
+            "A .zarr is a folder for prediction on this machine: give a name that ends in .tif to "
+            "write to an object store."
+        )
         raise click.UsageError(message)
 
 
@@ -211,7 +358,9 @@ def _check(place: running.OutputPlace, tiles: Path | None, given: dict[str, Any]
     from selion.pipeline import composites
 
     if place.journal is not None and tiles is not None:
-        message = "--tiles was given, but the tiles' composites go to an object store: leave it out."
+        message = (
+            "--tiles was given, but the tiles' composites go to an object store: leave it out."
+        )
         raise click.UsageError(message)
     if not given["dry_run"]:
         composites.check_name(place.out, force=given["force"])

@@ -12,7 +12,10 @@ import click
 from selion.cli import options as opt
 from selion.cli.progress import Reporter, reporter
 
-LAZY = {"screen": ("selion.cli.screen", "screen_command"), "report": ("selion.cli.screen", "report_command")}
+LAZY = {
+    "screen": ("selion.cli.screen", "screen_command"),
+    "report": ("selion.cli.screen", "report_command"),
+}
 """Commands that live in modules of their own."""
 BAD_SHOWN = 10
 """So many photographs that gave no mask are named."""
@@ -23,8 +26,15 @@ class Labelling(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the work."""
-        have = {*super().list_commands(ctx), *(name for name in LAZY if self.get_command(ctx, name))}
-        return [name for name in ("depth", "screen", "report", "pseudo", "trimap", "selftrain") if name in have]
+        have = {
+            *super().list_commands(ctx),
+            *(name for name in LAZY if self.get_command(ctx, name)),
+        }
+        return [
+            name
+            for name in ("depth", "screen", "report", "pseudo", "trimap", "selftrain")
+            if name in have
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
@@ -35,31 +45,66 @@ class Labelling(click.Group):
         return command
 
 
-@click.group("label", cls=Labelling, help="Make, screen and compare labels that no human drew, and train on them.")
+@click.group(
+    "label",
+    cls=Labelling,
+    help="Make, screen and compare labels that no human drew, and train on them.",
+)
 def label_group() -> None:
     """Hold the verbs."""
 
 
-out_folder = click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder that is made.")
+out_folder = click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder that is made."
+)
 
 
 @label_group.command(
     "depth",
-    help="Photographs in, masks of crop and soil out, cut where depth steps; with a table of how good each may be. The same command goes on after a break.",
+    help=(
+        "Photographs in, masks of crop and soil out, cut where depth steps; with a table of how "
+        "good each may be. The same command goes on after a break."
+    ),
 )
 @click.argument("photos", type=click.Path(path_type=Path))
 @out_folder
-@click.option("-m", "--model", default="small", show_default=True, help="Depth Anything V2: small, base, large, or the folder of a transformers checkpoint.")
-@click.option("--depth", "depths", type=click.Path(path_type=Path), default=None, help="Folder of depth maps of your own instead (PNG, TIFF, npy; same names).")
+@click.option(
+    "-m",
+    "--model",
+    default="small",
+    show_default=True,
+    help="Depth Anything V2: small, base, large, or the folder of a transformers checkpoint.",
+)
+@click.option(
+    "--depth",
+    "depths",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder of depth maps of your own instead (PNG, TIFF, npy; same names).",
+)
 @click.option("--distance", is_flag=True, help="Your depth maps hold distances: larger is farther.")
-@click.option("--edge", type=click.IntRange(14), default=518, show_default=True, help="Shorter side in pixels that the depth network is fed.")
-@click.option("--device", default="cpu", show_default=True, help="Where the depth network runs: cpu, cuda, mps.")
+@click.option(
+    "--edge",
+    type=click.IntRange(14),
+    default=518,
+    show_default=True,
+    help="Shorter side in pixels that the depth network is fed.",
+)
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Where the depth network runs: cpu, cuda, mps.",
+)
 @click.option(
     "--curve",
     type=click.Choice(["contour", "histogram"]),
     default="contour",
     show_default=True,
-    help="What the sigmoid is fitted to: the mean step along each depth's contour, or the gradient-weighted histogram.",
+    help=(
+        "What the sigmoid is fitted to: the mean step along each depth's contour, or the "
+        "gradient-weighted histogram."
+    ),
 )
 @click.option(
     "--reading",
@@ -68,10 +113,33 @@ out_folder = click.option("-o", "--out", type=click.Path(path_type=Path), requir
     show_default=True,
     help="Maximum gradient change: the largest first or second derivative.",
 )
-@click.option("--clip", type=click.FloatRange(0, 49), default=0.0, show_default=True, help="Percentile of depth that is cut off at both ends, for maps with outliers.")
-@click.option("--refine", is_flag=True, help="Drop parts as deep as the soil and draw the edge again by depth.")
-@click.option("--full", multiple=True, metavar="PATTERN", help="These photographs are fully covered: their masks are all ones; for example 'canopy/*'; repeatable.")
-@click.option("--find-full/--no-find-full", default=True, show_default=True, help="Find fully covered photographs by their colours.")
+@click.option(
+    "--clip",
+    type=click.FloatRange(0, 49),
+    default=0.0,
+    show_default=True,
+    help="Percentile of depth that is cut off at both ends, for maps with outliers.",
+)
+@click.option(
+    "--refine",
+    is_flag=True,
+    help="Drop parts as deep as the soil and draw the edge again by depth.",
+)
+@click.option(
+    "--full",
+    multiple=True,
+    metavar="PATTERN",
+    help=(
+        "These photographs are fully covered: their masks are all ones; for example 'canopy/*'; "
+        "repeatable."
+    ),
+)
+@click.option(
+    "--find-full/--no-find-full",
+    default=True,
+    show_default=True,
+    help="Find fully covered photographs by their colours.",
+)
 @click.option("--keep-depth", is_flag=True, help="Keep depth as 16-bit PNG.")
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def depth_command(photos: Path, out: Path, **given: Any) -> None:
@@ -81,11 +149,15 @@ def depth_command(photos: Path, out: Path, **given: Any) -> None:
     from selion.labelling.pseudo import DepthOptions, label_photos
     from selion.labelling.threshold import ThresholdOptions
 
-    threshold = ThresholdOptions(given["curve"], given["reading"], (given["clip"], 100 - given["clip"]))
+    threshold = ThresholdOptions(
+        given["curve"], given["reading"], (given["clip"], 100 - given["clip"])
+    )
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         find_photos(photos, skip=(out,))  # a wrong name is told before a network is fetched
         source = _depths(given, say)
-        options = DepthOptions(threshold, _refining(given), given["full"], given["find_full"], given["keep_depth"])
+        options = DepthOptions(
+            threshold, _refining(given), given["full"], given["find_full"], given["keep_depth"]
+        )
         rows = label_photos(photos, out, source, options, force=given["force"], on_step=say.step)
         _tell(rows, say)
     _result(out / QUALITY, given, {"photos": len(rows), "masks": sum(row.has_mask for row in rows)})
@@ -112,7 +184,10 @@ def _refining(given: dict[str, Any]) -> Any:
 
 def _tell(rows: list[Any], say: Reporter) -> None:
     routed = Counter(row.routed for row in rows)
-    counts = f"{routed['']:,} masks from depth, {routed['full']:,} all crop, {routed['none']:,} without a step, {routed['bad']:,} not read"
+    counts = (
+        f"{routed['']:,} masks from depth, {routed['full']:,} all crop, {routed['none']:,} without "
+        f"a step, {routed['bad']:,} not read"
+    )
     say.note(f"{len(rows):,} photographs: {counts}.")
     _name_missing(rows, say)
 
@@ -131,24 +206,63 @@ def _name_missing(rows: list[Any], say: Reporter) -> None:
 def _result(path: Path, given: dict[str, Any], facts: dict[str, Any]) -> None:
     import json
 
-    click.echo(json.dumps({"event": "result", "path": str(path), **facts}) if given["as_json"] else str(path))
+    click.echo(
+        json.dumps({"event": "result", "path": str(path), **facts})
+        if given["as_json"]
+        else str(path)
+    )
 
 
 @label_group.command(
     "pseudo",
-    help="Unlabelled images in, labels out, where a model is sure of them: the first step into a new region. After a break the same command goes on.",
+    help=(
+        "Unlabelled images in, labels out, where a model is sure of them: the first step into a "
+        "new region. After a break the same command goes on."
+    ),
 )
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option("-m", "--model", required=True, help="Model name or folder.")
 @out_folder
-@click.option("--dates", is_flag=True, help="Images in one folder are dates of one place: their probabilities are averaged.")
-@click.option("--sure", type=click.FloatRange(0, 1), default=0.8, show_default=True, help="Least probability that counts as known, for classes without a boundary.")
-@click.option("--unsure", type=(float, float), default=(0.3, 0.6), show_default=True, help="Objects: probabilities between these two are not known.")
-@click.option("--least-score", type=click.FloatRange(0, 1), default=0.7, show_default=True, help="Objects of a lower mean probability are not known.")
+@click.option(
+    "--dates",
+    is_flag=True,
+    help="Images in one folder are dates of one place: their probabilities are averaged.",
+)
+@click.option(
+    "--sure",
+    type=click.FloatRange(0, 1),
+    default=0.8,
+    show_default=True,
+    help="Least probability that counts as known, for classes without a boundary.",
+)
+@click.option(
+    "--unsure",
+    type=(float, float),
+    default=(0.3, 0.6),
+    show_default=True,
+    help="Objects: probabilities between these two are not known.",
+)
+@click.option(
+    "--least-score",
+    type=click.FloatRange(0, 1),
+    default=0.7,
+    show_default=True,
+    help="Objects of a lower mean probability are not known.",
+)
 @opt.engine
-@click.option("--flips/--no-flips", default=True, show_default=True, help="Average over the eight flips and rotations: slower, surer.")
+@click.option(
+    "--flips/--no-flips",
+    default=True,
+    show_default=True,
+    help="Average over the eight flips and rotations: slower, surer.",
+)
 @opt.group(opt.window, opt.gsd, opt.scale, opt.bands)
-@click.option("--finer/--no-finer", default=True, show_default=True, help="Where the model works on a finer grid than the image's, write labels on that grid too.")
+@click.option(
+    "--finer/--no-finer",
+    default=True,
+    show_default=True,
+    help="Where the model works on a finer grid than the image's, write labels on that grid too.",
+)
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def pseudo_command(images: Path, out: Path, **given: Any) -> None:
     """Label images by a model."""
@@ -163,7 +277,10 @@ def pseudo_command(images: Path, out: Path, **given: Any) -> None:
         rows = label_scenes(images, out, model, options, force=given["force"], on_step=say.step)
         made = [row for row in rows if row.has_mask]
         known = sum(row.quality for row in made) / max(len(made), 1)
-        say.note(f"{len(rows):,} images: {len(made):,} labelled, {known:.0%} of their pixels known; {model.engine}.")
+        say.note(
+            f"{len(rows):,} images: {len(made):,} labelled, {known:.0%} of their pixels known; "
+            f"{model.engine}."
+        )
         if not made:
             message = f"None of the {len(rows):,} images got labels; {rows[0].key}: {rows[0].why}"
             raise BadInput(message)
@@ -174,32 +291,64 @@ def pseudo_command(images: Path, out: Path, **given: Any) -> None:
 def _confidence(given: dict[str, Any]) -> Any:
     from selion.labelling.confidence import ConfidenceOptions
 
-    return ConfidenceOptions(sure=given["sure"], unsure=given["unsure"], least_score=given["least_score"])
+    return ConfidenceOptions(
+        sure=given["sure"], unsure=given["unsure"], least_score=given["least_score"]
+    )
 
 
 def _predicting(given: dict[str, Any]) -> Any:
     from selion.prediction import PredictOptions
 
-    asked = None if given["bands"] is None else tuple(int(part) if part.isdecimal() else part for part in map(str.strip, given["bands"].split(",")))
-    return PredictOptions(window=given["window"], gsd=given["gsd"], scale=given["scale"], flips=given["flips"], bands=asked)
+    asked = (
+        None
+        if given["bands"] is None
+        else tuple(
+            int(part) if part.isdecimal() else part
+            for part in map(str.strip, given["bands"].split(","))
+        )
+    )
+    return PredictOptions(
+        window=given["window"],
+        gsd=given["gsd"],
+        scale=given["scale"],
+        flips=given["flips"],
+        bands=asked,
+    )
 
 
-@label_group.command("trimap", help="Two masks, or two folders of masks, in; what they agree on out, 255 elsewhere; with the shares agreed, class by class.")
+@label_group.command(
+    "trimap",
+    help=(
+        "Two masks, or two folders of masks, in; what they agree on out, 255 elsewhere; with the "
+        "shares agreed, class by class."
+    ),
+)
 @click.argument("one", type=click.Path(path_type=Path))
 @click.argument("other", type=click.Path(path_type=Path))
 @out_folder
-@click.option("--classes", default="crop", show_default=True, help="crop, fields-2, fields-3, alu, or names separated by commas, in the order of their ids.")
+@click.option(
+    "--classes",
+    default="crop",
+    show_default=True,
+    help="crop, fields-2, fields-3, alu, or names separated by commas, in the order of their ids.",
+)
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def trimap_command(one: Path, other: Path, out: Path, classes: str, **given: Any) -> None:
     """Compare masks."""
     from selion.labelling.compare import write_trimaps
 
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        found, notes = write_trimaps(one, other, out, _scheme(classes), force=given["force"], on_step=say.step)
+        found, notes = write_trimaps(
+            one, other, out, _scheme(classes), force=given["force"], on_step=say.step
+        )
         for note in notes:
             say.note(note)
         shares = {name: share for name, share in found.by_class().items() if share == share}  # noqa: PLR0124  # NaN: a class of neither
-        say.note(f"Agreed: {found.share:.1%} of the pixels that both know; " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()) + ".")
+        say.note(
+            f"Agreed: {found.share:.1%} of the pixels that both know; "
+            + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+            + "."
+        )
     _result(out / "agreement.csv", given, {"agreed": found.share, "classes": shares})
 
 
@@ -217,20 +366,64 @@ def _scheme(given: str) -> Any:
 
 @label_group.command(
     "selftrain",
-    help="Train on everything kept, look at it all again, keep what label and model agree on, train once more. The same command goes on after a break.",
+    help=(
+        "Train on everything kept, look at it all again, keep what label and model agree on, train "
+        "once more. The same command goes on after a break."
+    ),
 )
 @click.argument("recipe")
-@click.option("--pseudo", type=click.Path(path_type=Path), required=True, help="Folder of `selion label depth` or `selion label pseudo`.")
+@click.option(
+    "--pseudo",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of `selion label depth` or `selion label pseudo`.",
+)
 @out_folder
-@click.option("--labelled", default=None, help="Dataset with labels of people: a folder or a name [default: the recipe's].")
+@click.option(
+    "--labelled",
+    default=None,
+    help="Dataset with labels of people: a folder or a name [default: the recipe's].",
+)
 @click.option("--root", default=None, help="Where a dataset lies that is known by name.")
-@click.option("--decisions", type=click.Path(path_type=Path), default=None, help="Log of `selion label screen` [default: decisions.jsonl in the folder of pseudo-labels].")
-@click.option("--least", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least quality, where nobody has screened.")
-@click.option("--share", type=click.FloatRange(0, 1, True, True), default=None, help="Share of the windows cut from pseudo-labels [default: images alike].")
-@click.option("--gsd", type=(float, float), default=None, help="Metres at which windows of pseudo-labels are drawn, finest and coarsest [default: the recipe's].")
-@click.option("--trimap-human", is_flag=True, help="Let the first stage erase labels of people too.")
+@click.option(
+    "--decisions",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Log of `selion label screen` [default: decisions.jsonl in the folder of pseudo-labels].",
+)
+@click.option(
+    "--least",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Least quality, where nobody has screened.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, True, True),
+    default=None,
+    help="Share of the windows cut from pseudo-labels [default: images alike].",
+)
+@click.option(
+    "--gsd",
+    type=(float, float),
+    default=None,
+    help=(
+        "Metres at which windows of pseudo-labels are drawn, finest and coarsest [default: the "
+        "recipe's]."
+    ),
+)
+@click.option(
+    "--trimap-human", is_flag=True, help="Let the first stage erase labels of people too."
+)
 @click.option("--trimap-full", is_flag=True, help="Let it erase masks that are all crop too.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, for example schedule.epochs=20; repeatable.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the recipe, for example schedule.epochs=20; repeatable.",
+)
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def selftrain_command(recipe: str, pseudo: Path, out: Path, **given: Any) -> None:
     """Run both stages."""
@@ -240,7 +433,11 @@ def selftrain_command(recipe: str, pseudo: Path, out: Path, **given: Any) -> Non
     from selion.reports import self_training
     from selion.training import read_recipe
 
-    named = [f"data.{key}={given[option]}" for key, option in (("dataset", "labelled"), ("root", "root")) if given[option]]
+    named = [
+        f"data.{key}={given[option]}"
+        for key, option in (("dataset", "labelled"), ("root", "root"))
+        if given[option]
+    ]
     log = given["decisions"] or (pseudo / LOG if (pseudo / LOG).is_file() else None)
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         plan = plan_selftraining(

@@ -87,7 +87,9 @@ class Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl([(name, SUMMARIES[name]) for name in VERBS])
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Offer the nearest verb for one that does not exist."""
         import difflib
 
@@ -98,14 +100,19 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(selion.__version__, prog_name="selion")
 def cli() -> None:
     """Agricultural segmentation from satellite to close range: imagery in, validated fields out."""
 
 
 def _stop_as_asked() -> None:
-    """Let the ways in which schedulers and QGIS stop a process do what Ctrl-C does: tidy up, keep finished blocks."""
+    """Let the ways in which schedulers and QGIS stop a process do what Ctrl-C does.
+
+    Tidy up, keep finished blocks.
+    """
     for name in ("SIGTERM", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
@@ -125,7 +132,10 @@ def _warn_in_a_sentence() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; errors of ours are one sentence and exit code 2, others keep their traceback."""
+    """Run the command line.
+
+    Errors of ours are one sentence and exit code 2, others keep their traceback.
+    """
     _stop_as_asked()
     _warn_in_a_sentence()
     try:
@@ -145,7 +155,9 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("\nStopped. Finished blocks are kept: the same command goes on from here.", err=True)
+        click.echo(
+            "\nStopped. Finished blocks are kept: the same command goes on from here.", err=True
+        )
         sys.exit(130)
 
 

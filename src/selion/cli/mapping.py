@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def _map_options(given: dict[str, Any]) -> MapOptions:
-    """Turn what the command line holds into the options of the road; what a verb does not offer keeps its default."""
+    """Turn what the command line holds into the options of the road.
+
+    What a verb does not offer keeps its default.
+    """
     from selion import fields, prediction
     from selion.pipeline import maps
 
@@ -41,7 +44,9 @@ def _map_options(given: dict[str, Any]) -> MapOptions:
             bands=_bands(given.get("bands")),
         ),
         method=given.get("method", "watershed"),
-        outlines=fields.FieldOptions(simplify=given.get("simplify"), max_area=given.get("max_area") or float("inf")),
+        outlines=fields.FieldOptions(
+            simplify=given.get("simplify"), max_area=given.get("max_area") or float("inf")
+        ),
         min_area=given.get("min_area"),
         collection=given.get("collection"),
         datetime=given.get("datetime"),
@@ -60,14 +65,22 @@ def _land_cover(given: dict[str, Any]) -> LandCover | None:
 
     rasters = given.get("land_cover") or ()
     if not rasters and given.get("crop_codes"):
-        message = f"--land-cover-crops {given['crop_codes']} was given without the raster that holds these codes: add --land-cover RASTER."
+        message = (
+            f"--land-cover-crops {given['crop_codes']} was given without the raster that holds "
+            "these codes: add --land-cover RASTER."
+        )
         raise click.UsageError(message)
     if not rasters:
         return None
     try:
-        crops = frozenset(int(code) for code in (given["crop_codes"] or "").split(",") if code.strip())
+        crops = frozenset(
+            int(code) for code in (given["crop_codes"] or "").split(",") if code.strip()
+        )
     except ValueError:
-        message = f"--land-cover-crops {given['crop_codes']} was given; wanted are whole numbers such as 40 or 10,20."
+        message = (
+            f"--land-cover-crops {given['crop_codes']} was given; wanted are whole numbers such as "
+            "40 or 10,20."
+        )
         raise click.UsageError(message) from None
     return LandCover(tuple(rasters), crops, given["crop_share"])
 
@@ -79,7 +92,9 @@ def _overlap(given: dict[str, Any]) -> float | None:
         overlap: float | None = given.get("overlap")
         return overlap
     if window is None:
-        message = "--padding is a number of pixels and needs --patch_size; or give --overlap as a share."
+        message = (
+            "--padding is a number of pixels and needs --patch_size; or give --overlap as a share."
+        )
         raise click.UsageError(message)
     return float(min(2 * padding / window, 0.75))
 
@@ -116,7 +131,9 @@ def _print_plan(job: MapJob, say: Reporter, *, as_json: bool) -> None:
         "blocks": cost.blocks,
         "gigabytes_read": round(cost.gigabytes_read, 3),
         "seconds": round(cost.seconds, 1),
-        **(job.model.price(cost.windows).facts(cost.seconds) if hasattr(job.model, "price") else {}),
+        **(
+            job.model.price(cost.windows).facts(cost.seconds) if hasattr(job.model, "price") else {}
+        ),
         "notes": list(job.notes),
     }
     if as_json:
@@ -159,19 +176,39 @@ def _with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str,
     if not wanted:
         return {}
     target = out.with_name(f"{out.stem}.report.html")
-    made = {"image": str(job.image), "model": f"{job.model.card.name}: {job.model.card.summary}", "licence": job.model.card.licence}
-    return {"page": str(mapped.write_report(job.source, frame, target, facts=maps.summarise(frame), notes=job.notes, details=made))}
+    made = {
+        "image": str(job.image),
+        "model": f"{job.model.card.name}: {job.model.card.summary}",
+        "licence": job.model.card.licence,
+    }
+    return {
+        "page": str(
+            mapped.write_report(
+                job.source,
+                frame,
+                target,
+                facts=maps.summarise(frame),
+                notes=job.notes,
+                details=made,
+            )
+        )
+    }
 
 
 AREAS = (".geojson", ".json", ".parquet", ".geoparquet", ".fgb", ".shp")
 """Endings of files that hold polygons, and never pixels."""
-MAP_HELP = """Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or URL -> .parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.
+MAP_HELP = """Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or URL -> .parquet
+(fiboa), .gpkg, .fgb, .geojson or .pmtiles.
 
-With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes are searched, chosen and composed first."""
+With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes
+are searched, chosen and composed first."""
 
 
 def _compared(job: MapJob) -> str:
-    """Say how much --fast changes; where a place of the image cannot be read, that is not what stops a map."""
+    """Say how much --fast changes.
+
+    Where a place of the image cannot be read, that is not what stops a map.
+    """
     from selion.errors import UnreadableFile
     from selion.pipeline import maps
 
@@ -185,7 +222,9 @@ def _compared(job: MapJob) -> str:
 @click.argument("image")
 @running.out
 @opt.model
-@click.option("--year", type=int, default=None, help="IMAGE is an area: map it in this year (of the harvest).")
+@click.option(
+    "--year", type=int, default=None, help="IMAGE is an area: map it in this year (of the harvest)."
+)
 @opt.scores
 @opt.save_scores
 @opt.field_options
@@ -199,11 +238,24 @@ def _compared(job: MapJob) -> str:
 @area.price
 @opt.page
 @opt.run_options
-def map_command(image: str, out: Path | str, model: str | None, year: int | None, scores: Path | None, save_scores: bool, **given: Any) -> None:
+def map_command(
+    image: str,
+    out: Path | str,
+    model: str | None,
+    year: int | None,
+    scores: Path | None,
+    save_scores: bool,
+    **given: Any,
+) -> None:
     """Run the whole road."""
     began = time.monotonic()
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
-        scores = scores or (place.out.with_name(f"{place.out.stem}.scores.tif") if save_scores else None)
+    with (
+        reporter(quiet=given["quiet"], as_json=given["as_json"]) as say,
+        running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place,
+    ):
+        scores = scores or (
+            place.out.with_name(f"{place.out.stem}.scores.tif") if save_scores else None
+        )
         wish = Wish(place, model, scores, given, say, began)
         if year is None:
             _refuse_area(image)
@@ -239,11 +291,19 @@ class Wish:
         """Send the result where it was wanted, and print what there is to say."""
         from selion.pipeline import maps
 
-        facts = maps.summarise(frame) | extra | ({"scores": str(self.scores)} if self.scores else {})
+        facts = (
+            maps.summarise(frame) | extra | ({"scores": str(self.scores)} if self.scores else {})
+        )
         _conclude(self.report, self.place, facts, self.began, self.given)
 
 
-def _conclude(report: RunReport, place: running.OutputPlace, facts: dict[str, Any], began: float, given: dict[str, Any]) -> None:
+def _conclude(
+    report: RunReport,
+    place: running.OutputPlace,
+    facts: dict[str, Any],
+    began: float,
+    given: dict[str, Any],
+) -> None:
     seconds = time.monotonic() - began
     facts |= running.tell(report, place, seconds, given) | {"seconds": round(seconds, 1)}
     if report.aside:
@@ -270,20 +330,43 @@ def _map_image(image: str, wish: Wish) -> None:
     if given["fast"]:  # first: later the second network would stand beside a table of all fields
         say.note(_compared(job))
     preview = _preview(out, wanted=given["preview"])
-    _, frame = maps.map_image(job, out, wish.options, scores=wish.scores, preview=preview, force=given["force"], on_step=say.step, report=wish.report)
+    _, frame = maps.map_image(
+        job,
+        out,
+        wish.options,
+        scores=wish.scores,
+        preview=preview,
+        force=given["force"],
+        on_step=say.step,
+        report=wish.report,
+    )
     wish.finish(frame, _drawn(preview) | _with_page(job, frame, out, wanted=given["page"]))
 
 
 def _refuse_area(image: str) -> None:
     """Refuse an area without a year, and wishes for scenes where there is an image already."""
     if area.BOX.fullmatch(image) or Path(image).suffix.lower() in AREAS:
-        message = f"{image.strip()} is an area, not an image: say of which year its map shall be, for example --year 2024."
+        message = (
+            f"{image.strip()} is an area, not an image: say of which year its map shall be, for "
+            "example --year 2024."
+        )
         raise click.UsageError(message)
     context = click.get_current_context()
-    asked = {option.name: option.opts[0] for option in context.command.params if option.name in area.AREA_ONLY}
-    given = [name for key, name in asked.items() if context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE]
+    asked = {
+        option.name: option.opts[0]
+        for option in context.command.params
+        if option.name in area.AREA_ONLY
+    }
+    given = [
+        name
+        for key, name in asked.items()
+        if context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE
+    ]
     if given:
-        message = f"{', '.join(given)} would not be looked at: IMAGE is an image; with --year it is an area whose scenes are searched."
+        message = (
+            f"{', '.join(given)} would not be looked at: IMAGE is an image; with --year it is an "
+            "area whose scenes are searched."
+        )
         raise click.UsageError(message)
 
 
@@ -298,11 +381,16 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
         probabilities.check_output(out, given["force"])
         fields.format_of(out)
     work = None if given["dry_run"] else areas.work_folder(out, kept)
-    survey = areas.survey_area(given_area, year, area.area_options(given), work=work, on_step=say.step)
+    survey = areas.survey_area(
+        given_area, year, area.area_options(given), work=work, on_step=say.step
+    )
     if not given["quiet"] or given["dry_run"]:
         area.print_survey(survey, say, as_json=given["as_json"])
     if given["dry_run"]:
-        area.print_cost(estimate_area(survey, wish.model, wish.options, given["price"]), as_json=given["as_json"])
+        area.print_cost(
+            estimate_area(survey, wish.model, wish.options, given["price"]),
+            as_json=given["as_json"],
+        )
         return
     extra: dict[str, Any] = {}
     preview = _preview(out, wanted=given["preview"])
@@ -329,7 +417,9 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
     wish.finish(result.frame, _drawn(preview) | extra)
 
 
-@click.command("predict", help="Image in, class probabilities out, as a COG that says what its bands mean.")
+@click.command(
+    "predict", help="Image in, class probabilities out, as a COG that says what its bands mean."
+)
 @click.argument("image")
 @running.out
 @opt.model
@@ -344,7 +434,10 @@ def predict_command(image: str, out: Path | str, model: str | None, **given: Any
     from selion.reports.preview import write_score_preview
 
     began = time.monotonic()
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place:
+    with (
+        reporter(quiet=given["quiet"], as_json=given["as_json"]) as say,
+        running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place,
+    ):
         if not given["dry_run"]:
             probabilities.check_output(place.out, given["force"])
         options = replace(_map_options(given), work=place.work, journal=place.journal)
@@ -355,14 +448,22 @@ def predict_command(image: str, out: Path | str, model: str | None, **given: Any
         for note in job.notes:
             say.note(note)
         report = probabilities.RunReport(on_note=say.note)
-        path = maps.predict_image(job, place.out, options, force=given["force"], on_step=say.step, report=report)
+        path = maps.predict_image(
+            job, place.out, options, force=given["force"], on_step=say.step, report=report
+        )
         if given["fast"]:
             say.note(_compared(job))
         extra = {"preview": str(write_score_preview(path))} if given["preview"] else {}
         _conclude(report, place, extra, began, given)
 
 
-@click.command("fields", help="Class probabilities (from 'selion predict' or 'selion map --scores') in, table of fields out.")
+@click.command(
+    "fields",
+    help=(
+        "Class probabilities (from 'selion predict' or 'selion map --scores') in, table of fields "
+        "out."
+    ),
+)
 @click.argument("scores")
 @running.out
 @opt.field_options
@@ -380,9 +481,23 @@ def fields_command(scores: str, out: Path | str, image: str | None, **given: Any
     from selion.reports.preview import write_preview
 
     began = time.monotonic()
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say, running.placed(out, None, force=given["force"]) as place:
-        report, shown = probabilities.RunReport(on_note=say.note), store.open_raster(image or scores)  # now: a name that is wrong is said before the work
-        path, frame = maps.fields_from_scores(scores, place.out, _map_options(given), force=given["force"], on_step=say.step, report=report)
+    with (
+        reporter(quiet=given["quiet"], as_json=given["as_json"]) as say,
+        running.placed(out, None, force=given["force"]) as place,
+    ):
+        # now: a name that is wrong is said before the work
+        report, shown = (
+            probabilities.RunReport(on_note=say.note),
+            store.open_raster(image or scores),
+        )
+        path, frame = maps.fields_from_scores(
+            scores,
+            place.out,
+            _map_options(given),
+            force=given["force"],
+            on_step=say.step,
+            report=report,
+        )
         preview = _preview(path, wanted=given["preview"])
         if preview is not None:
             write_preview(shown, frame, preview)

@@ -13,7 +13,9 @@ def models_group() -> None:
     """Hold the verbs."""
 
 
-@models_group.command("list", help="List all models: those that ship with selion first, then the registry.")
+@models_group.command(
+    "list", help="List all models: those that ship with selion first, then the registry."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_command(as_json: bool) -> None:
     """Print one line a model."""
@@ -21,17 +23,44 @@ def list_command(as_json: bool) -> None:
 
     cards = models.list_models()
     if as_json:
-        click.echo(json.dumps([{"name": c.name, "licence": c.licence, "bands": list(c.inputs.bands), "here": c.folder is not None} for c in cards], indent=2))
+        click.echo(
+            json.dumps(
+                [
+                    {
+                        "name": c.name,
+                        "licence": c.licence,
+                        "bands": list(c.inputs.bands),
+                        "here": c.folder is not None,
+                    }
+                    for c in cards
+                ],
+                indent=2,
+            )
+        )
         return
     shipped = {card.name for card in models.packaged_models()}
     width = max(len(card.name) for card in cards)
     click.echo(f"{'name':<{width}}  bands  classes  where       licence")
     for card in cards:
-        where = "packaged" if card.name in shipped else "fetched" if card.folder else "to fetch" if card.format in ("selion", "lightning", "sam") else "by hand"
-        click.echo(f"{card.name:<{width}}  {len(card.inputs.bands):>5}  {len(card.classes):>7}  {where:<10}  {card.licence}")
+        where = (
+            "packaged"
+            if card.name in shipped
+            else "fetched"
+            if card.folder
+            else "to fetch"
+            if card.format in ("selion", "lightning", "sam")
+            else "by hand"
+        )
+        click.echo(
+            f"{card.name:<{width}}  {len(card.inputs.bands):>5}  {len(card.classes):>7}  "
+            f"{where:<10}  {card.licence}"
+        )
 
 
-@models_group.command("show", help="Print a model's card: what it is fed, what it answers, licence, training data, scores.")
+@models_group.command(
+    "show",
+    help="Print a model's card: what it is fed, what it answers, licence, training data, scores.",
+)
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show_command(name: str, as_json: bool) -> None:
@@ -46,7 +75,13 @@ def show_command(name: str, as_json: bool) -> None:
         click.echo(f"{key:<18} {value}")
 
 
-@models_group.command("fetch", help="Download a model of the registry, check it and convert it to safetensors and ONNX (needs 'selion[train]' once).")
+@models_group.command(
+    "fetch",
+    help=(
+        "Download a model of the registry, check it and convert it to safetensors and ONNX (needs "
+        "'selion[train]' once)."
+    ),
+)
 @click.argument("name")
 @click.option("-f", "--force", is_flag=True, help="Fetch again.")
 def fetch_command(name: str, force: bool) -> None:
@@ -56,11 +91,25 @@ def fetch_command(name: str, force: bool) -> None:
     click.echo(str(models.fetch_model(name, force=force).folder))
 
 
-@models_group.command("import", help="Convert a published .ckpt checkpoint, or a detector exported to .onnx, into a model folder, without ever executing what is in it.")
+@models_group.command(
+    "import",
+    help=(
+        "Convert a published .ckpt checkpoint, or a detector exported to .onnx, into a model "
+        "folder, without ever executing what is in it."
+    ),
+)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
-@click.option("--like", default=None, help="Registry model whose card is taken over (bands, scaling, licence).")
-@click.option("--half/--full", default=False, show_default="--full", help="Store weights as float16.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model."
+)
+@click.option(
+    "--like",
+    default=None,
+    help="Registry model whose card is taken over (bands, scaling, licence).",
+)
+@click.option(
+    "--half/--full", default=False, show_default="--full", help="Store weights as float16."
+)
 @click.option("-f", "--force", is_flag=True, help="Replace the folder.")
 def import_command(checkpoint: Path, out: Path, like: str | None, half: bool, force: bool) -> None:
     """Import a checkpoint."""
@@ -72,22 +121,38 @@ def import_command(checkpoint: Path, out: Path, like: str | None, half: bool, fo
 
 @models_group.command(
     "quantise",
-    help="Write a model's 8-bit form, calibrated and judged on windows of IMAGE: how often it agrees with float32, and how fast it is.",
+    help=(
+        "Write a model's 8-bit form, calibrated and judged on windows of IMAGE: how often it "
+        "agrees with float32, and how fast it is."
+    ),
 )
 @click.argument("name")
 @click.argument("image")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
-@click.option("--windows", type=click.IntRange(16), default=48, show_default=True, help="Windows drawn from the image; half of them calibrate, half judge.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model."
+)
+@click.option(
+    "--windows",
+    type=click.IntRange(16),
+    default=48,
+    show_default=True,
+    help="Windows drawn from the image; half of them calibrate, half judge.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Which windows.")
 @click.option("-f", "--force", is_flag=True, help="Replace the folder.")
-def quantise_command(name: str, image: str, out: Path, windows: int, seed: int, force: bool) -> None:
+def quantise_command(
+    name: str, image: str, out: Path, windows: int, seed: int, force: bool
+) -> None:
     """Quantise a model."""
     from selion.pipeline.quantisation import quantise_model
 
     card, found = quantise_model(name, image, out, windows=windows, seed=seed, force=force)
     click.echo(
-        f"Same class as float32 on {found.agreement:.2%} of the pixels of {found.windows} windows that calibration did not see "
-        f"(worst window {found.worst:.2%}), {found.speed:.2f} times as fast on one thread.",
+        (
+            f"Same class as float32 on {found.agreement:.2%} of the pixels of {found.windows} "
+            f"windows that calibration did not see (worst window {found.worst:.2%}), "
+            f"{found.speed:.2f} times as fast on one thread."
+        ),
         err=True,
     )
     click.echo(str(card.folder))

@@ -13,22 +13,66 @@ import click
 
 F = TypeVar("F", bound=Callable[..., object])
 
-out = click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Output file; its ending decides the format.")
-force = click.option("-f", "--force", "--overwrite", "force", is_flag=True, help="Replace the output if it exists (once the new one is whole).")
-dry_run = click.option("--dry-run", is_flag=True, help="Print the plan and an estimate from a short probe, and stop.")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print progress and the summary as JSON lines.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the path of the result.")
-preview = click.option("--preview/--no-preview", default=True, show_default=True, help="Write a PNG of the result beside the output.")
-page = click.option("--page", is_flag=True, help="Also write OUT.report.html: picture, sizes, confidences, what it was made from.")
+out = click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Output file; its ending decides the format.",
+)
+force = click.option(
+    "-f",
+    "--force",
+    "--overwrite",
+    "force",
+    is_flag=True,
+    help="Replace the output if it exists (once the new one is whole).",
+)
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Print the plan and an estimate from a short probe, and stop."
+)
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print progress and the summary as JSON lines."
+)
+quiet = click.option(
+    "-q", "--quiet", is_flag=True, help="Print nothing but the path of the result."
+)
+preview = click.option(
+    "--preview/--no-preview",
+    default=True,
+    show_default=True,
+    help="Write a PNG of the result beside the output.",
+)
+page = click.option(
+    "--page",
+    is_flag=True,
+    help="Also write OUT.report.html: picture, sizes, confidences, what it was made from.",
+)
 
-model = click.option("-m", "--model", default=None, help="Model name or folder; without it the packaged model that fits the bands is taken.")
-refine = click.option("--refine", "refiner", default=None, help="Part objects by a boundary model (of 'selion train epoc'), or by the model's 'own' boundary.")
+model = click.option(
+    "-m",
+    "--model",
+    default=None,
+    help="Model name or folder; without it the packaged model that fits the bands is taken.",
+)
+refine = click.option(
+    "--refine",
+    "refiner",
+    default=None,
+    help=(
+        "Part objects by a boundary model (of 'selion train epoc'), or by the model's 'own' "
+        "boundary."
+    ),
+)
 cover = click.option(
     "--cover",
     type=click.Choice(["mask", "all"]),
     default="mask",
     show_default=True,
-    help="With --refine: objects lie where the model says so, or every pixel joins a basin and coarse masks move to the outlines.",
+    help=(
+        "With --refine: objects lie where the model says so, or every pixel joins a basin and "
+        "coarse masks move to the outlines."
+    ),
 )
 engine = click.option(
     "--engine",
@@ -37,35 +81,163 @@ engine = click.option(
     show_default=True,
     help="What runs the network.",
 )
-gpu = click.option("--gpu", type=int, default=None, hidden=True, help="ftw alias: -1 is the CPU, 0 or more is cuda.")
+gpu = click.option(
+    "--gpu",
+    type=int,
+    default=None,
+    hidden=True,
+    help="ftw alias: -1 is the CPU, 0 or more is cuda.",
+)
 mps_mode = click.option("--mps_mode", is_flag=True, hidden=True, help="ftw alias of --engine mps.")
-fast = click.option("--fast", is_flag=True, help="Compute in bfloat16 where the processor has it; the share of changed pixels is printed.")
-threads = click.option("--threads", "--num_workers", type=click.IntRange(1), default=None, help="CPU threads of the engine [default: all].")
+fast = click.option(
+    "--fast",
+    is_flag=True,
+    help="Compute in bfloat16 where the processor has it; the share of changed pixels is printed.",
+)
+threads = click.option(
+    "--threads",
+    "--num_workers",
+    type=click.IntRange(1),
+    default=None,
+    help="CPU threads of the engine [default: all].",
+)
 
-window = click.option("--window", "--patch_size", "-ps", type=click.IntRange(32), default=None, help="Edge of a window in pixels [default: the model's].")
-overlap = click.option("--overlap", type=click.FloatRange(0, 0.75), default=None, help="Share of a window shared with its neighbour [default: the model's].")
-padding = click.option("--padding", "-p", type=click.IntRange(0), default=None, hidden=True, help="ftw alias: half of the overlap, in pixels.")
-block = click.option("--block", type=click.IntRange(64), default=2048, show_default=True, help="Edge of a block in pixels; decides memory, never the result.")
-batch = click.option("--batch", "--batch_size", "-bs", type=click.IntRange(1), default=None, help="Windows given to the network at once [default: its own].")
-gsd = click.option("--gsd", type=click.FloatRange(min=0, min_open=True), default=None, help="Work at this ground sampling distance in metres.")
-scale = click.option("--scale", "--resize_factor", "-r", "scale", type=click.FloatRange(min=0, min_open=True), default=None, help="Upsample the image by this factor instead.")
-flips = click.option("--flips/--no-flips", default=False, show_default=True, help="Average over the eight flips and rotations (8 times slower, more stable).")
-bands = click.option("--bands", default=None, help="Band numbers of the image in the model's order, for example 1,2,3.")
+window = click.option(
+    "--window",
+    "--patch_size",
+    "-ps",
+    type=click.IntRange(32),
+    default=None,
+    help="Edge of a window in pixels [default: the model's].",
+)
+overlap = click.option(
+    "--overlap",
+    type=click.FloatRange(0, 0.75),
+    default=None,
+    help="Share of a window shared with its neighbour [default: the model's].",
+)
+padding = click.option(
+    "--padding",
+    "-p",
+    type=click.IntRange(0),
+    default=None,
+    hidden=True,
+    help="ftw alias: half of the overlap, in pixels.",
+)
+block = click.option(
+    "--block",
+    type=click.IntRange(64),
+    default=2048,
+    show_default=True,
+    help="Edge of a block in pixels; decides memory, never the result.",
+)
+batch = click.option(
+    "--batch",
+    "--batch_size",
+    "-bs",
+    type=click.IntRange(1),
+    default=None,
+    help="Windows given to the network at once [default: its own].",
+)
+gsd = click.option(
+    "--gsd",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Work at this ground sampling distance in metres.",
+)
+scale = click.option(
+    "--scale",
+    "--resize_factor",
+    "-r",
+    "scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Upsample the image by this factor instead.",
+)
+flips = click.option(
+    "--flips/--no-flips",
+    default=False,
+    show_default=True,
+    help="Average over the eight flips and rotations (8 times slower, more stable).",
+)
+bands = click.option(
+    "--bands",
+    default=None,
+    help="Band numbers of the image in the model's order, for example 1,2,3.",
+)
 
-method = click.option("--method", type=click.Choice(["watershed", "components", "vote"]), default="watershed", show_default=True, help="How probabilities become objects.")
-simplify = click.option("--simplify", "-s", type=click.FloatRange(0), default=None, help="Simplify outlines by this many metres [default: 1 pixel].")
-min_area = click.option("--min-area", "--min_size", "-sn", type=click.FloatRange(0), default=None, help="Smallest field in m2 [default: 500 or 20 pixels of the image].")
-max_area = click.option("--max-area", "--max_size", "-sx", type=click.FloatRange(0), default=None, help="Largest field in m2 [default: no limit].")
-scores = click.option("--scores", type=click.Path(path_type=Path), default=None, help="Also write the class probabilities to this COG.")
-save_scores = click.option("--save_scores", is_flag=True, hidden=True, help="ftw alias: write the probabilities beside the output.")
-collection = click.option("--collection", default=None, help="fiboa collection id [default: the output's name].")
-datetime = click.option("--datetime", "acquired", default=None, help="Time of the last image (ISO 8601, UTC) for determination:datetime.")
+method = click.option(
+    "--method",
+    type=click.Choice(["watershed", "components", "vote"]),
+    default="watershed",
+    show_default=True,
+    help="How probabilities become objects.",
+)
+simplify = click.option(
+    "--simplify",
+    "-s",
+    type=click.FloatRange(0),
+    default=None,
+    help="Simplify outlines by this many metres [default: 1 pixel].",
+)
+min_area = click.option(
+    "--min-area",
+    "--min_size",
+    "-sn",
+    type=click.FloatRange(0),
+    default=None,
+    help="Smallest field in m2 [default: 500 or 20 pixels of the image].",
+)
+max_area = click.option(
+    "--max-area",
+    "--max_size",
+    "-sx",
+    type=click.FloatRange(0),
+    default=None,
+    help="Largest field in m2 [default: no limit].",
+)
+scores = click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Also write the class probabilities to this COG.",
+)
+save_scores = click.option(
+    "--save_scores",
+    is_flag=True,
+    hidden=True,
+    help="ftw alias: write the probabilities beside the output.",
+)
+collection = click.option(
+    "--collection", default=None, help="fiboa collection id [default: the output's name]."
+)
+datetime = click.option(
+    "--datetime",
+    "acquired",
+    default=None,
+    help="Time of the last image (ISO 8601, UTC) for determination:datetime.",
+)
 
 
-land_cover = click.option("--land-cover", multiple=True, default=(), help="Raster of land cover codes (repeat for more tiles): drop fields on little crop.")
-crop_codes = click.option("--land-cover-crops", "crop_codes", default=None, help="Codes of the land cover that are crops, for example 40 (ESA WorldCover).")
+land_cover = click.option(
+    "--land-cover",
+    multiple=True,
+    default=(),
+    help="Raster of land cover codes (repeat for more tiles): drop fields on little crop.",
+)
+crop_codes = click.option(
+    "--land-cover-crops",
+    "crop_codes",
+    default=None,
+    help="Codes of the land cover that are crops, for example 40 (ESA WorldCover).",
+)
 crop_share = click.option(
-    "--land-cover-share", "crop_share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least share of crop under a field that stays."
+    "--land-cover-share",
+    "crop_share",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Least share of crop under a field that stays.",
 )
 
 

@@ -13,27 +13,81 @@ from selion.cli import options as opt
 from selion.cli.progress import reporter
 
 folder = click.Path(path_type=Path)
-OWN = ("area", "year", "out", "prices", "probe", "probe_file", "probe_km", "probe_at", "workers", "edge", "halo", "force", "as_json", "quiet", "crs")
+OWN = (
+    "area",
+    "year",
+    "out",
+    "prices",
+    "probe",
+    "probe_file",
+    "probe_km",
+    "probe_at",
+    "workers",
+    "edge",
+    "halo",
+    "force",
+    "as_json",
+    "quiet",
+    "crs",
+)
 """Options that are of the plan and not of its jobs."""
-HELP = """An area and a year in, a folder of jobs out that 'selion map' does one by one, and what they will take.
+HELP = """An area and a year in, a folder of jobs out that 'selion map' does one by one, and what
+they will take.
 
-AREA is a file of polygons (a country), or west,south,east,north. Times are measured on this machine: --probe runs the whole road over a small window in
-the middle of the area, --probe-file takes up an earlier probe. Prices come from a price sheet. 'sh plan/run.sh' does the jobs, 'selion merge plan/ -o maps/'
-joins them."""
+AREA is a file of polygons (a country), or west,south,east,north. Times are measured on this
+machine: --probe runs the whole road over a small window in the middle of the area, --probe-file
+takes up an earlier probe. Prices come from a price sheet. 'sh plan/run.sh' does the jobs, 'selion
+merge plan/ -o maps/' joins them."""
 
 
 @click.command("plan", cls=area_cli.AreaCommand, help=HELP)
 @click.argument("area")
 @click.option("--year", type=int, required=True, help="Of the harvest.")
 @click.option("-o", "--out", type=folder, required=True, help="Folder of the plan.")
-@click.option("--prices", type=folder, default=None, help="Price sheet (TOML) [default: the packaged one; its numbers are assumptions].")
+@click.option(
+    "--prices",
+    type=folder,
+    default=None,
+    help="Price sheet (TOML) [default: the packaged one; its numbers are assumptions].",
+)
 @click.option("--probe", is_flag=True, help="Measure now: the whole road over a small window.")
-@click.option("--probe-file", type=folder, default=None, help="Take up the probe.json of an earlier plan.")
-@click.option("--probe-km", type=click.FloatRange(0.5, 50), default=5.0, show_default=True, help="Edge of the probe's window.")
-@click.option("--probe-at", default=None, metavar="BOX", help="Probe in this box (west,south,east,north) or file of polygons [default: inside the area].")
-@click.option("--workers", type=click.IntRange(1, 4096), default=256, show_default=True, help="Simulate clusters of up to this many workers.")
-@click.option("--edge", type=click.FloatRange(1, 500), default=51.2, show_default=True, help="Edge of a job's square in km.")
-@click.option("--halo", type=click.FloatRange(0.1, 50), default=1.0, show_default=True, help="How far each job looks beyond its square, in km.")
+@click.option(
+    "--probe-file", type=folder, default=None, help="Take up the probe.json of an earlier plan."
+)
+@click.option(
+    "--probe-km",
+    type=click.FloatRange(0.5, 50),
+    default=5.0,
+    show_default=True,
+    help="Edge of the probe's window.",
+)
+@click.option(
+    "--probe-at",
+    default=None,
+    metavar="BOX",
+    help="Probe in this box (west,south,east,north) or file of polygons [default: inside the area].",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 4096),
+    default=256,
+    show_default=True,
+    help="Simulate clusters of up to this many workers.",
+)
+@click.option(
+    "--edge",
+    type=click.FloatRange(1, 500),
+    default=51.2,
+    show_default=True,
+    help="Edge of a job's square in km.",
+)
+@click.option(
+    "--halo",
+    type=click.FloatRange(0.1, 50),
+    default=1.0,
+    show_default=True,
+    help="How far each job looks beyond its square, in km.",
+)
 @opt.model
 @opt.engine
 @opt.fast
@@ -42,21 +96,43 @@ joins them."""
 @opt.force
 @opt.as_json
 @opt.quiet
-def plan_command(area: str, year: int, out: Path, prices: Path | None, probe: bool, probe_file: Path | None, **given: Any) -> None:
+def plan_command(
+    area: str,
+    year: int,
+    out: Path,
+    prices: Path | None,
+    probe: bool,
+    probe_file: Path | None,
+    **given: Any,
+) -> None:
     """Plan."""
     from selion import country, imagery, store
 
     if probe == (probe_file is not None):
-        message = "A plan needs measured times: add --probe to measure now (some minutes), or --probe-file with the probe.json of an earlier plan; not both."
+        message = (
+            "A plan needs measured times: add --probe to measure now (some minutes), or "
+            "--probe-file with the probe.json of an earlier plan; not both."
+        )
         raise click.UsageError(message)
     store.check_output(out, given["force"])
     sheet, place = country.read_prices(prices), imagery.read_area(area)
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         for note in place.notes:
             say.note(note)
-        measured = country.read_probe(probe_file) if probe_file is not None else _probe(place, year, given)
+        measured = (
+            country.read_probe(probe_file) if probe_file is not None else _probe(place, year, given)
+        )
         edge, halo = 1000 * given["edge"], 1000 * given["halo"]
-        made = country.make_plan(place, year, measured, sheet, edge=edge, halo=halo, words=_words(), most=given["workers"])
+        made = country.make_plan(
+            place,
+            year,
+            measured,
+            sheet,
+            edge=edge,
+            halo=halo,
+            words=_words(),
+            most=given["workers"],
+        )
         country.write_plan(made, out, force=given["force"])
     if given["as_json"]:
         click.echo(json.dumps({"event": "done", "path": str(out), **made.costs()}))
@@ -72,7 +148,9 @@ def _probe(place: Any, year: int, given: dict[str, Any]) -> Any:
 
     options = maps.MapOptions(engine=given["engine"], fast=given["fast"], threads=given["threads"])
     where = place if given["probe_at"] is None else imagery.read_area(given["probe_at"])
-    return country.probe_road(where, year, area_cli.area_options(given), options, given["model"], km=given["probe_km"])
+    return country.probe_road(
+        where, year, area_cli.area_options(given), options, given["model"], km=given["probe_km"]
+    )
 
 
 def _words() -> list[str]:
@@ -81,14 +159,23 @@ def _words() -> list[str]:
     words: list[str] = []
     for option in context.command.params:
         name = str(option.name)
-        if name in OWN or context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
+        if (
+            name in OWN
+            or context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE
+        ):
             continue
         value = context.params[name]
         if isinstance(value, bool):
             words.append(option.opts[0] if value else option.secondary_opts[0])
         else:
             values = value if isinstance(value, tuple) else (value,)
-            words += [option.opts[0], *(str(one.resolve()) if isinstance(one, Path) else _found(str(one)) for one in values)]
+            words += [
+                option.opts[0],
+                *(
+                    str(one.resolve()) if isinstance(one, Path) else _found(str(one))
+                    for one in values
+                ),
+            ]
     return words
 
 

@@ -1,4 +1,7 @@
-"""How a run tells where it is: a bar on a terminal, plain lines in a log, JSON lines for other programs."""
+"""How a run tells where it is.
+
+A bar on a terminal, plain lines in a log, JSON lines for other programs.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ class JsonLines:
 
     def step(self, stage: str, done: float, total: float, detail: str = "") -> None:
         """Write a step."""
-        self._write({"event": "progress", "stage": stage, "done": done, "total": total, "detail": detail})
+        self._write(
+            {"event": "progress", "stage": stage, "done": done, "total": total, "detail": detail}
+        )
 
     @staticmethod
     def _write(event: dict[str, object]) -> None:
@@ -81,10 +86,24 @@ class Bar:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, TextColumn("{task.fields[detail]}"), console=Console(stderr=True))
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(
+            *columns, TextColumn("{task.fields[detail]}"), console=Console(stderr=True)
+        )
         self.tasks: dict[str, int] = {}
 
     def note(self, text: str) -> None:

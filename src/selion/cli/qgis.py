@@ -15,15 +15,26 @@ def qgis_group() -> None:
 
 
 @qgis_group.command("install")
-@click.option("--profile", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder of a QGIS profile [default: the one that QGIS starts with].")
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Folder of a QGIS profile [default: the one that QGIS starts with].",
+)
 @opt.force
 def install_command(profile: Path | None, *, force: bool) -> None:
-    """Copy the plugin into a QGIS profile; run it again after an update or a move of this environment."""
+    """Copy the plugin into a QGIS profile.
+
+    Run it again after an update or a move of this environment.
+    """
     from selion import qgis
 
     folder = qgis.install_plugin(profile, force=force)
     click.echo(
-        "Now tick 'selion' in QGIS under Plugins > Manage and Install Plugins > Installed; or: qgis_process plugins enable selion_provider (Debian 12: qgis_process.bin).",
+        (
+            "Now tick 'selion' in QGIS under Plugins > Manage and Install Plugins > Installed; or: "
+            "qgis_process plugins enable selion_provider (Debian 12: qgis_process.bin)."
+        ),
         err=True,
     )
     click.echo(str(folder))
@@ -39,10 +50,21 @@ def path_command() -> None:
 
 @qgis_group.command("style")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--by", "name", default=None, help="Fields: 'fields' (outlines), 'confidence' or 'size'. Probabilities: a class [default: outlines; field].")
+@click.option(
+    "--by",
+    "name",
+    default=None,
+    help=(
+        "Fields: 'fields' (outlines), 'confidence' or 'size'. Probabilities: a class [default: "
+        "outlines; field]."
+    ),
+)
 @opt.force
 def style_command(paths: tuple[Path, ...], name: str | None, *, force: bool) -> None:
-    """Write a .qml beside tables of fields or rasters of probabilities: QGIS takes it when the file is opened."""
+    """Write a .qml beside tables of fields or rasters of probabilities.
+
+    QGIS takes it when the file is opened.
+    """
     from selion import qgis
 
     for path in paths:

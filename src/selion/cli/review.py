@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from selion.web.review import ReviewSession
     from selion.web.server import PageModule
 
-image = click.option("--image", type=click.Path(path_type=Path), default=None, help="The image of the map, where the map does not say it.")
+image = click.option(
+    "--image",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="The image of the map, where the map does not say it.",
+)
 given_map = click.argument("given", metavar="MAP", type=click.Path(path_type=Path))
 
 
 class MapOrVerb(click.Group):
     """``selion review MAP`` opens the page; ``export`` and ``status`` are verbs."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Take what is no verb for a map."""
         if args and args[0] not in self.commands:
             args = ["open", *args]
@@ -38,8 +45,11 @@ class MapOrVerb(click.Group):
 @click.group(
     "review",
     cls=MapOrVerb,
-    help="Go through the fields of a map, the most doubtful first: selion review MAP opens the page. MAP is the table that 'selion map' wrote, or its folder. "
-    "What people do is kept in MAP.review.jsonl; several may work at the same time.",
+    help=(
+        "Go through the fields of a map, the most doubtful first: selion review MAP opens the "
+        "page. MAP is the table that 'selion map' wrote, or its folder. What people do is kept in "
+        "MAP.review.jsonl; several may work at the same time."
+    ),
 )
 def review_group() -> None:
     """Correct a map."""
@@ -47,13 +57,43 @@ def review_group() -> None:
 
 @review_group.command("open", help="Open the page; 'selion review MAP' does the same.")
 @given_map
-@click.option("--against", type=click.Path(path_type=Path), default=None, help="Another map of the same land: where the two disagree is looked at first.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Another map of the same land: where the two disagree is looked at first.",
+)
 @image
-@click.option("--scores", type=click.Path(path_type=Path), default=None, help="Class probabilities [default: MAP.scores.tif, where it lies beside].")
-@click.option("--photos", nargs=2, type=click.Path(path_type=Path), default=None, metavar="PHOTOS PSEUDO", help="Serve the screening page of these too.")
-@click.option("--map/--no-map", "beside", default=True, show_default=True, help="Show the map of 'selion view' beside the field.")
-@click.option("--person", default="", help="Name that stands beside what is done [default: the page asks].")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [default: the one of last time, or a free one].")
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Class probabilities [default: MAP.scores.tif, where it lies beside].",
+)
+@click.option(
+    "--photos",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="PHOTOS PSEUDO",
+    help="Serve the screening page of these too.",
+)
+@click.option(
+    "--map/--no-map",
+    "beside",
+    default=True,
+    show_default=True,
+    help="Show the map of 'selion view' beside the field.",
+)
+@click.option(
+    "--person", default="", help="Name that stands beside what is done [default: the page asks]."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port on 127.0.0.1 [default: the one of last time, or a free one].",
+)
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
 def open_command(
     given: Path,
@@ -82,9 +122,17 @@ def open_command(
     for note in desk.notes:
         click.echo(note, err=True)
     if running is not None:
-        click.echo(f"Another review of this map runs at {running.url('review')}; both write the same log, and nothing of either is lost.", err=True)
+        click.echo(
+            (
+                f"Another review of this map runs at {running.url('review')}; both write the same "
+                "log, and nothing of either is lost."
+            ),
+            err=True,
+        )
     counts = desk.log.state.counts()
-    click.echo(f"{counts['total']:,} fields, {counts['decided']:,} decided.  Open {address.url('review')}")
+    click.echo(
+        f"{counts['total']:,} fields, {counts['decided']:,} decided.  Open {address.url('review')}"
+    )
     if browser:
         open_soon(address.url("review"))
     try:
@@ -93,11 +141,18 @@ def open_command(
     finally:
         if found is not None:
             found.close()
-    click.echo(f"Stopped.  What was done is in {desk.log.path}; the same command goes on from here.")
+    click.echo(
+        f"Stopped.  What was done is in {desk.log.path}; the same command goes on from here."
+    )
 
 
-def _other_pages(desk: ReviewSession, files: MapFiles, photos: tuple[Path, Path] | None, *, beside: bool) -> tuple[list[PageModule], str, Any]:
-    """Return the pages that the same server shows: the map, and the screening of photographs; also the map's policy, and what is to be closed."""
+def _other_pages(
+    desk: ReviewSession, files: MapFiles, photos: tuple[Path, Path] | None, *, beside: bool
+) -> tuple[list[PageModule], str, Any]:
+    """Return the pages that the same server shows: the map, and the screening of photographs.
+
+    Also the map's policy, and what is to be closed.
+    """
     from selion.errors import BadInput, MissingExtra
     from selion.web.screening import screening_page
     from selion.web.view.page import POLICY, view_page
@@ -105,7 +160,9 @@ def _other_pages(desk: ReviewSession, files: MapFiles, photos: tuple[Path, Path]
     pages, policy, found = [], "", None
     if beside and desk.facts.crs is not None:
         try:
-            page, found = view_page([path for path in (files.table, files.image, files.scores) if path is not None])
+            page, found = view_page(
+                [path for path in (files.table, files.image, files.scores) if path is not None]
+            )
             pages, policy = [page], POLICY
             desk.pages = (("view", "Map"),)
         except (MissingExtra, BadInput) as problem:
@@ -116,28 +173,82 @@ def _other_pages(desk: ReviewSession, files: MapFiles, photos: tuple[Path, Path]
     return pages, policy, found
 
 
-@review_group.command("export", help="Write the corrected map (fiboa, with who decided what and when) and labels to train on; what nobody decided is 255.")
+@review_group.command(
+    "export",
+    help=(
+        "Write the corrected map (fiboa, with who decided what and when) and labels to train on; "
+        "what nobody decided is 255."
+    ),
+)
 @given_map
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder: fields.parquet, rejected.parquet, labels/.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder: fields.parquet, rejected.parquet, labels/.",
+)
 @image
 @click.option("--labels/--no-labels", default=True, show_default=True, help="Write the labels too.")
-@click.option("--size", type=click.IntRange(8), default=256, show_default=True, help="Edge of a chip of the labels in pixels.")
-@click.option("--boundary", type=click.IntRange(0), default=1, show_default=True, help="Boundary inside each field in pixels.")
-@click.option("--around", type=click.IntRange(0), default=32, show_default=True, help="Pixels around a decided field in which background counts as known.")
-@click.option("--val", type=click.FloatRange(0, 0.9), default=0.2, show_default=True, help="Share kept for validation.")
+@click.option(
+    "--size",
+    type=click.IntRange(8),
+    default=256,
+    show_default=True,
+    help="Edge of a chip of the labels in pixels.",
+)
+@click.option(
+    "--boundary",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Boundary inside each field in pixels.",
+)
+@click.option(
+    "--around",
+    type=click.IntRange(0),
+    default=32,
+    show_default=True,
+    help="Pixels around a decided field in which background counts as known.",
+)
+@click.option(
+    "--val",
+    type=click.FloatRange(0, 0.9),
+    default=0.2,
+    show_default=True,
+    help="Share kept for validation.",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace what is there.")
-def export_command(given: Path, out: Path, image: Path | None, labels: bool, size: int, boundary: int, around: int, val: float, force: bool) -> None:
+def export_command(
+    given: Path,
+    out: Path,
+    image: Path | None,
+    labels: bool,
+    size: int,
+    boundary: int,
+    around: int,
+    val: float,
+    force: bool,
+) -> None:
     """Write what came of a review."""
     from selion import review
 
     options = review.LabelOptions(size, boundary, around, val)
-    done = review.export_review(review.find_map(given, image), out, options, labels=labels, force=force)
+    done = review.export_review(
+        review.find_map(given, image), out, options, labels=labels, force=force
+    )
     for note in done.notes:
         click.echo(note, err=True)
     click.echo(_said(done.counts), err=True)
     if done.labels is not None:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in done.labels.shares.items())
-        click.echo(f"Labels: {sum(done.labels.chips.values()):,} chips ({_splits(done.labels.chips)}); {shares}.", err=True)
+        click.echo(
+            (
+                f"Labels: {sum(done.labels.chips.values()):,} chips "
+                f"({_splits(done.labels.chips)}); {shares}."
+            ),
+            err=True,
+        )
     click.echo(str(done.table))
 
 
@@ -154,18 +265,37 @@ def status_command(given: Path, as_json: bool) -> None:
     state = review.replay(files.read(), files.log)
     people = review.people(state)
     if as_json:
-        click.echo(json.dumps({**state.counts(), "people": people, "skipped": state.skipped, "log": str(files.log)}))
+        click.echo(
+            json.dumps(
+                {
+                    **state.counts(),
+                    "people": people,
+                    "skipped": state.skipped,
+                    "log": str(files.log),
+                }
+            )
+        )
         return
     click.echo(_said(state.counts()))
     for person, done in people.items():
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in done.items() if kind not in ("actions", "minutes"))
-        click.echo(f"{person}: {done['actions']:,.0f} actions in {done['minutes']:.1f} minutes ({kinds})")
+        kinds = ", ".join(
+            f"{count:,} {kind}"
+            for kind, count in done.items()
+            if kind not in ("actions", "minutes")
+        )
+        click.echo(
+            f"{person}: {done['actions']:,.0f} actions in {done['minutes']:.1f} minutes ({kinds})"
+        )
     if state.skipped:
         click.echo(f"{state.skipped:,} lines of the log were torn or did not fit.")
 
 
 def _said(counts: dict[str, int]) -> str:
-    parts = ", ".join(f"{counts[name]:,} {name}" for name in counts if name not in ("total", "decided") and counts[name])
+    parts = ", ".join(
+        f"{counts[name]:,} {name}"
+        for name in counts
+        if name not in ("total", "decided") and counts[name]
+    )
     return f"{counts['decided']:,} of {counts['total']:,} fields decided: {parts}."
 
 

@@ -28,28 +28,53 @@ class Anywhere(click.ParamType):
 
     name = "path or URL"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
         """Return a Path, or the address as it was given."""
         from selion.store import is_object_url
 
         if not is_object_url(value):
             return Path(value)
         if not str(value).partition("://")[2].partition("/")[0]:
-            self.fail(f"{value} names no bucket: wanted is for example s3://BUCKET/PREFIX.", param, ctx)
+            self.fail(
+                f"{value} names no bucket: wanted is for example s3://BUCKET/PREFIX.", param, ctx
+            )
         return str(value)
 
 
-out = click.option("-o", "--out", type=Anywhere(), required=True, help="Output file, its ending decides the format; or s3://, gs:// or az:// BUCKET/NAME.")
-work = click.option("--work", type=Anywhere(), default=None, help="Keep finished parts in this folder, also after the run; or s3://BUCKET/PREFIX.")
+out = click.option(
+    "-o",
+    "--out",
+    type=Anywhere(),
+    required=True,
+    help="Output file, its ending decides the format; or s3://, gs:// or az:// BUCKET/NAME.",
+)
+work = click.option(
+    "--work",
+    type=Anywhere(),
+    default=None,
+    help="Keep finished parts in this folder, also after the run; or s3://BUCKET/PREFIX.",
+)
 runner = click.option(
     "--runner",
     default="serial",
     show_default=True,
     metavar="NAME",
-    help="Who does the blocks: serial, processes, ray (one on this machine) or ray://HOST:PORT (a cluster).",
+    help=(
+        "Who does the blocks: serial, processes, ray (one on this machine) or ray://HOST:PORT (a "
+        "cluster)."
+    ),
 )
-workers = click.option("--workers", type=click.IntRange(1), default=None, help="Workers of processes or ray, the cores shared out among them [default: one per core].")
-profile = click.option("--profile", is_flag=True, help="Print where each second went, and write it beside the output.")
+workers = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    help="Workers of processes or ray, the cores shared out among them [default: one per core].",
+)
+profile = click.option(
+    "--profile", is_flag=True, help="Print where each second went, and write it beside the output."
+)
 options = opt.group(runner, workers, profile)
 
 
@@ -85,7 +110,8 @@ class OutputPlace:
         if self.remote is None:
             return str(self.out)
         folder = ObjectFolder(self.remote)
-        for path in sorted(self.out.parent.iterdir(), key=lambda path: path == self.out):  # the output itself last: when it is there, all is
+        # the output itself last: when it is there, all is
+        for path in sorted(self.out.parent.iterdir(), key=lambda path: path == self.out):
             if path.is_file() and not path.name.startswith("."):
                 folder.upload(path, path.name, force=self.force or path != self.out)
         if not report.aside:
@@ -99,8 +125,8 @@ class OutputPlace:
 def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator[OutputPlace]:
     """Decide where a run writes, before any work is done.
 
-    An output on an object store is made in a folder for the time being, and sent when it is whole; its finished blocks are kept on the store
-    meanwhile, so that another machine can go on.
+    An output on an object store is made in a folder for the time being, and sent when it is whole;
+    its finished blocks are kept on the store meanwhile, so that another machine can go on.
 
     Raises
     ------
@@ -118,20 +144,33 @@ def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator
 
     prefix, _, name = out.rpartition("/")
     if not name or prefix.count("/") < 2:
-        raise click.BadParameter(f"{out} names no file: wanted is for example s3://BUCKET/PREFIX/fields.parquet.", param_hint="--out")
+        raise click.BadParameter(
+            f"{out} names no file: wanted is for example s3://BUCKET/PREFIX/fields.parquet.",
+            param_hint="--out",
+        )
     folder = ObjectFolder(prefix)
     partial = not force and folder.has(f"{name}{ASIDE}")
     if not (force or partial) and folder.has(name):
         raise exists(out)
     passing = Path(tempfile.mkdtemp(prefix="selion-"))
     try:
-        yield OutputPlace(passing / name, local_work, journal or _remote_work(prefix, name), prefix, force or partial, passing=journal is None)
+        yield OutputPlace(
+            passing / name,
+            local_work,
+            journal or _remote_work(prefix, name),
+            prefix,
+            force or partial,
+            passing=journal is None,
+        )
     finally:
         shutil.rmtree(passing, ignore_errors=True)
 
 
 def _remote_work(prefix: str, name: str) -> str:
-    """Return where on a store a run keeps its blocks: under the former name if an unfinished run left some there."""
+    """Return where on a store a run keeps its blocks.
+
+    Under the former name if an unfinished run left some there.
+    """
     from selion.store import ObjectFolder
     from selion.store.former import former, note
 
@@ -142,21 +181,42 @@ def _remote_work(prefix: str, name: str) -> str:
     return here
 
 
-def tell(report: RunReport, place: OutputPlace, seconds: float, given: dict[str, Any]) -> dict[str, Any]:
-    """Write where the seconds went beside the output, if that is wanted, and print it unless all is to be quiet; return what the summary says."""
+def tell(
+    report: RunReport, place: OutputPlace, seconds: float, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Write where the seconds went beside the output, if that is wanted.
+
+    It is printed unless all is to be quiet.  Return what the summary says.
+    """
     if not given.get("profile"):
         return {}
     stages = {name: round(spent, 3) for name, spent in report.stages.seconds.items()}
     path = place.out.with_name(f"{place.out.name}.profile.json")
-    path.write_text(json.dumps({"seconds": round(seconds, 3), "stages": stages, "cores": os.cpu_count()}, indent=1) + "\n", "utf-8")
+    path.write_text(
+        json.dumps(
+            {"seconds": round(seconds, 3), "stages": stages, "cores": os.cpu_count()}, indent=1
+        )
+        + "\n",
+        "utf-8",
+    )
     if not (given["as_json"] or given["quiet"]):
-        click.echo(f"{seconds:.1f} s passed; seconds of work by stage, all threads and workers together (stages overlap):", err=True)
+        click.echo(
+            (
+                f"{seconds:.1f} s passed; seconds of work by stage, all threads and workers "
+                "together (stages overlap):"
+            ),
+            err=True,
+        )
         for name, spent in stages.items():
             click.echo(f"  {name:<16} {spent:10.2f} s  {spent / max(seconds, 1e-9):6.1%}", err=True)
-    return {"profile": str(path)} if not given["as_json"] else {"stages": stages, "profile": str(path)}
+    return (
+        {"profile": str(path)} if not given["as_json"] else {"stages": stages, "profile": str(path)}
+    )
 
 
 def settle(report: RunReport, place: OutputPlace) -> None:
     """End the command with Incomplete if blocks are missing."""
     if report.aside:
-        raise report.incomplete(place.out if place.remote is None else Path(f"{place.remote}/{place.out.name}"))
+        raise report.incomplete(
+            place.out if place.remote is None else Path(f"{place.remote}/{place.out.name}")
+        )

@@ -1,4 +1,7 @@
-"""``selion label screen`` and ``selion label report``: a page on which people pass masks, and what came of it."""
+"""``selion label screen`` and ``selion label report``.
+
+A page on which people pass masks, and what came of it.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +13,77 @@ import click
 
 @click.command(
     "screen",
-    help="Open a page on which people pass masks at contact-sheet speed. PHOTOS is a folder of photographs, PSEUDO the one of `selion label depth`, "
-    "or any folder of PNG masks named like the photographs. Decisions go to PSEUDO/decisions.jsonl; the same command goes on where it stopped, and "
-    "several people may screen one folder at the same time.",
+    help=(
+        "Open a page on which people pass masks at contact-sheet speed. PHOTOS is a folder of "
+        "photographs, PSEUDO the one of `selion label depth`, or any folder of PNG masks named "
+        "like the photographs. Decisions go to PSEUDO/decisions.jsonl; the same command goes on "
+        "where it stopped, and several people may screen one folder at the same time."
+    ),
 )
 @click.argument("photos", type=click.Path(path_type=Path))
 @click.argument("pseudo", type=click.Path(path_type=Path))
-@click.option("--person", default="", help="Name that stands beside the decisions [default: the page asks].")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [default: the one of last time, or a free one].")
+@click.option(
+    "--person", default="", help="Name that stands beside the decisions [default: the page asks]."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port on 127.0.0.1 [default: the one of last time, or a free one].",
+)
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
-@click.option("--repeats", type=click.FloatRange(0, 1), default=0.02, show_default=True, help="Share of the images that is shown twice, to measure agreement.")
-@click.option("--threads", type=click.IntRange(1), default=None, help="Threads that draw pictures ahead [default: all].")
-def screen_command(photos: Path, pseudo: Path, person: str, port: int, browser: bool, repeats: float, threads: int | None) -> None:
+@click.option(
+    "--repeats",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="Share of the images that is shown twice, to measure agreement.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=None,
+    help="Threads that draw pictures ahead [default: all].",
+)
+def screen_command(
+    photos: Path,
+    pseudo: Path,
+    person: str,
+    port: int,
+    browser: bool,
+    repeats: float,
+    threads: int | None,
+) -> None:
     """Serve until the person stops it."""
     from selion.web import server
     from selion.web.screening import check_person, screening_page
 
-    page, screening = screening_page(photos, pseudo, check_person(person) if person else "", repeats, threads)
+    page, screening = screening_page(
+        photos, pseudo, check_person(person) if person else "", repeats, threads
+    )
     opened, address, running = server.listen(pseudo, port)
     app = server.make_app([page], address)
     for note in screening.listing.notes:
         click.echo(note, err=True)
     if running is not None:
-        click.echo(f"Another screening of this folder runs at {running.url('screen')}; both write the same log, and nothing of either is lost.", err=True)
-    click.echo(f"{len(screening.listing.items):,} masks, {len(screening.journal.history.keys):,} decided.  Open {address.url('screen')}")
+        click.echo(
+            (
+                f"Another screening of this folder runs at {running.url('screen')}; both write the "
+                "same log, and nothing of either is lost."
+            ),
+            err=True,
+        )
+    click.echo(
+        f"{len(screening.listing.items):,} masks, {len(screening.journal.history.keys):,} "
+        f"decided.  Open {address.url('screen')}"
+    )
     if browser:
         open_soon(address.url("screen"))
     with contextlib.suppress(KeyboardInterrupt):
         server.serve(app, opened)
-    click.echo(f"Stopped.  Decisions are in {screening.journal.path}; the same command goes on from here.")
+    click.echo(
+        f"Stopped.  Decisions are in {screening.journal.path}; the same command goes on from here."
+    )
 
 
 def open_soon(url: str) -> None:
@@ -54,7 +99,13 @@ def open_soon(url: str) -> None:
 
 @click.command("report", help="Report what came of screening: speed, agreement, disagreements.")
 @click.argument("pseudo", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Where to write the page [default: PSEUDO/screening.html].")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where to write the page [default: PSEUDO/screening.html].",
+)
 def report_command(pseudo: Path, out: Path | None) -> None:
     """Print the report and write it as a page."""
     from selion.reports.screening import to_text, write_report

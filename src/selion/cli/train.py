@@ -13,18 +13,63 @@ from selion.cli import options as opt
 from selion.cli.progress import Reporter, reporter
 
 
-@click.command("train", help="Recipe in, model out: train a network, score it on the validation split, and write model, checkpoint and report.")
+@click.command(
+    "train",
+    help=(
+        "Recipe in, model out: train a network, score it on the validation split, and write model, "
+        "checkpoint and report."
+    ),
+)
 @click.argument("recipe", required=False)
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Folder of the run [default: the recipe's name].")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a value of the recipe, for example schedule.lr=3e-4; repeatable.")
-@click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint.")
-@click.option("--sweep", "sweeps", multiple=True, metavar="KEY=A,B,C", help="Train once with each value and print the table; recipe=A,B sweeps over recipes; repeatable.")
 @click.option(
-    "--from-review", "review", type=click.Path(path_type=Path), default=None, metavar="MAP", help="Learn from what people decided with 'selion review MAP': "
-    "the model that made the map goes on from its weights. RECIPE is then 'review' unless another is given.",
-)  # fmt: skip
-@click.option("--image", type=click.Path(path_type=Path), default=None, help="With --from-review: the image of the map, where the map does not say it.")
-@click.option("-m", "--model", default="", help="With --from-review: the model to go on from, where the map does not say it.")
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder of the run [default: the recipe's name].",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the recipe, for example schedule.lr=3e-4; repeatable.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint.")
+@click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="KEY=A,B,C",
+    help=(
+        "Train once with each value and print the table; recipe=A,B sweeps over recipes; "
+        "repeatable."
+    ),
+)
+@click.option(
+    "--from-review",
+    "review",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="MAP",
+    help=(
+        "Learn from what people decided with 'selion review MAP': "
+        "the model that made the map goes on from its weights. RECIPE is then 'review' unless "
+        "another is given."
+    ),
+)
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="With --from-review: the image of the map, where the map does not say it.",
+)
+@click.option(
+    "-m",
+    "--model",
+    default="",
+    help="With --from-review: the model to go on from, where the map does not say it.",
+)
 @click.option("--list", "listing", is_flag=True, help="List the packaged recipes.")
 @opt.group(opt.force, opt.dry_run, opt.as_json, opt.quiet)
 def train_command(recipe: str | None, changes: tuple[str, ...], **given: Any) -> None:
@@ -38,7 +83,9 @@ def train_command(recipe: str | None, changes: tuple[str, ...], **given: Any) ->
     if given["review"] and not given["sweeps"]:
         recipe = recipe or "review"
     if not recipe:
-        message = "Missing argument 'RECIPE': a TOML file or a packaged recipe (selion train --list)."
+        message = (
+            "Missing argument 'RECIPE': a TOML file or a packaged recipe (selion train --list)."
+        )
         raise click.UsageError(message)
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
         if given["sweeps"]:
@@ -68,33 +115,65 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
         return
     folder = given["out"] or Path(plan.recipe.name)
     if given["resume"] and training_run.is_finished(plan, folder):
-        say.note(f"{folder} is finished: all {plan.recipe.schedule.epochs} epochs are done. Begin anew with --force, or in another folder.")
-        facts = json.loads((folder / training_run.NUMBERS).read_text("utf-8")) | {"model": str(folder / "model")}
+        say.note(
+            f"{folder} is finished: all {plan.recipe.schedule.epochs} epochs are done. Begin anew "
+            "with --force, or in another folder."
+        )
+        facts = json.loads((folder / training_run.NUMBERS).read_text("utf-8")) | {
+            "model": str(folder / "model")
+        }
         click.echo(str(folder / training_run.REPORT) if not given["as_json"] else _json(facts))
         return
-    result = training_run.run(plan, folder, resume=given["resume"], force=given["force"], on_step=say.step)
+    result = training_run.run(
+        plan, folder, resume=given["resume"], force=given["force"], on_step=say.step
+    )
     if not result.trained.leads:
         return
     if result.trained.scores is not None:
         found = result.trained.scores
         measured = ", ".join(f"{MEASURES[name]} {found.interval(name)}" for name in found.measures)
         say.note(f"Validation: {measured} ({len(found.keys)} samples).")
-    say.note(f"{result.trained.images_per_second:.3g} windows/s, {result.trained.waited:.1%} of the time waited for data; {result.trained.engine}.")
-    click.echo(str(folder / training_run.REPORT) if not given["as_json"] else _json(training_run.numbers(result) | {"model": str(result.card.folder)}))
+    say.note(
+        f"{result.trained.images_per_second:.3g} windows/s, {result.trained.waited:.1%} of the "
+        f"time waited for data; {result.trained.engine}."
+    )
+    click.echo(
+        str(folder / training_run.REPORT)
+        if not given["as_json"]
+        else _json(training_run.numbers(result) | {"model": str(result.card.folder)})
+    )
 
 
-def _from_review(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> Any:
-    """Write the labels of a review into the folder of the run, and plan its training; a run that is resumed keeps its labels."""
+def _from_review(
+    recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter
+) -> Any:
+    """Write the labels of a review into the folder of the run, and plan its training.
+
+    A run that is resumed keeps its labels.
+    """
     from selion import review
 
     files = review.find_map(given["review"], given["image"])
     folder = given["out"] or Path(f"{files.table.stem}-reviewed")
     given["out"] = folder
-    say.note(f"Corrected map and labels {'would go' if given['dry_run'] else 'go'} to {folder / review.FOLDER}.")
+    say.note(
+        f"Corrected map and labels {'would go' if given['dry_run'] else 'go'} to "
+        f"{folder / review.FOLDER}."
+    )
     if given["dry_run"]:
         # The probe needs the labels, and the run that follows must find its folder as it was.
-        folder = Path(click.get_current_context().with_resource(TemporaryDirectory(prefix="selion-review-")))
-    return review.plan_from_review(files, folder, recipe, changes, model=given["model"], force=given["force"], keep=given["resume"])
+        folder = Path(
+            click.get_current_context().with_resource(TemporaryDirectory(prefix="selion-review-"))
+        )
+    return review.plan_from_review(
+        files,
+        folder,
+        recipe,
+        changes,
+        model=given["model"],
+        force=given["force"],
+        keep=given["resume"],
+    )
 
 
 def _language(recipe: Any, given: dict[str, Any], say: Reporter) -> None:
@@ -108,10 +187,20 @@ def _language(recipe: Any, given: dict[str, Any], say: Reporter) -> None:
         for note in language_run.forecast(plan):
             say.note(note)
         return
-    result = language_run.train_language(plan, given["out"] or Path(recipe.name), resume=given["resume"], force=given["force"], on_step=say.step)
+    result = language_run.train_language(
+        plan,
+        given["out"] or Path(recipe.name),
+        resume=given["resume"],
+        force=given["force"],
+        on_step=say.step,
+    )
     for note in result.notes:
         say.note(note)
-    click.echo(str(result.card.folder) if not given["as_json"] else _json({"model": str(result.card.folder), "scores": result.card.scores}))
+    click.echo(
+        str(result.card.folder)
+        if not given["as_json"]
+        else _json({"model": str(result.card.folder), "scores": result.card.scores})
+    )
 
 
 def _estimate(plan: Any, say: Reporter) -> None:
@@ -120,7 +209,10 @@ def _estimate(plan: Any, say: Reporter) -> None:
     _, start = make_network(plan.recipe)
     pace = probe(plan)
     say.note(f"Network: {start}")
-    say.note(f"{plan.windows:,} windows at {pace:.1f} a second, by a short probe: {plan.windows / pace / 60:.0f} minutes, validation aside. Nothing was written.")
+    say.note(
+        f"{plan.windows:,} windows at {pace:.1f} a second, by a short probe: "
+        f"{plan.windows / pace / 60:.0f} minutes, validation aside. Nothing was written."
+    )
 
 
 def _sweep(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> None:
@@ -130,9 +222,20 @@ def _sweep(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Re
     folder = given["out"] or Path(f"{Path(recipe).stem}-sweep")
     if given["dry_run"]:
         for variant in chosen:
-            say.note(f"{variant.name}: {variant.recipe} {' '.join((*changes, *variant.changes))} -> {folder / sweep.folder_name(variant)}")
+            say.note(
+                f"{variant.name}: {variant.recipe} {' '.join((*changes, *variant.changes))} -> "
+                f"{folder / sweep.folder_name(variant)}"
+            )
         return
-    rows = sweep.run_sweep(chosen, changes, folder, resume=given["resume"], force=given["force"], on_step=say.step, on_note=say.note)
+    rows = sweep.run_sweep(
+        chosen,
+        changes,
+        folder,
+        resume=given["resume"],
+        force=given["force"],
+        on_step=say.step,
+        on_note=say.note,
+    )
     path = sweep.write_sweep(rows, folder)
     body = sweep.table(rows)
     if given["as_json"]:

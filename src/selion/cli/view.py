@@ -10,11 +10,20 @@ import click
 
 @click.command(
     "view",
-    help="Open a page with a map of what lies in PATHS: the folder of `selion map`, `demo` or `crops`, GeoTIFFs (COG), fields (GeoParquet, PMTiles, GeoPackage, "
-    "FlatGeobuf, GeoJSON), photographs. It is served on this machine only, from these files only, and needs no network.",
+    help=(
+        "Open a page with a map of what lies in PATHS: the folder of `selion map`, `demo` or "
+        "`crops`, GeoTIFFs (COG), fields (GeoParquet, PMTiles, GeoPackage, FlatGeobuf, GeoJSON), "
+        "photographs. It is served on this machine only, from these files only, and needs no "
+        "network."
+    ),
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 [default: the one of last time, or a free one].")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port on 127.0.0.1 [default: the one of last time, or a free one].",
+)
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
 def view_command(paths: tuple[Path, ...], port: int, browser: bool) -> None:
     """Serve until the person stops it."""

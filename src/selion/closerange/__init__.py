@@ -1,4 +1,7 @@
-"""Close range: a folder of photographs in, masks, overlays and one tidy table of cover and traits out."""
+"""Close range: masks and traits of a folder of photographs.
+
+A folder of photographs in, masks, overlays and one tidy table of cover and traits out.
+"""
 
 import lazy_loader as lazy
 

@@ -10,15 +10,18 @@ import numpy as np
 from scipy import ndimage
 
 LEAST, SHARE = 30, 2e-4
-"""The smallest component that is counted: this many pixels, or this share of the photograph, whichever is more."""
+"""The smallest component that is counted: this many pixels, or this share of the photograph,
+whichever is more."""
 EIGHT = np.ones((3, 3), np.int8)
 LONGEST = 512
-"""Skeletons are drawn in boxes of at most so many pixels along a side; larger components are thinned out first, and lengths are scaled back."""
+"""Skeletons are drawn in boxes of at most so many pixels along a side; larger components are
+thinned out first, and lengths are scaled back."""
 LENGTHS = ("perimeter", "major_axis", "minor_axis", "skeleton_length")
 AREAS = ("area", "convex_area")
 COLUMNS = (
-    "component", "area", "perimeter", "left", "top", "right", "bottom", "x", "y", "convex_area", "solidity", "eccentricity", "orientation",
-    "major_axis", "minor_axis", "skeleton_length", "red", "green", "blue", "touches_edge",
+    "component", "area", "perimeter", "left", "top", "right", "bottom", "x", "y", "convex_area",
+    "solidity", "eccentricity", "orientation", "major_axis", "minor_axis", "skeleton_length", "red",
+    "green", "blue", "touches_edge",
 )  # fmt: skip
 
 
@@ -34,12 +37,18 @@ class Component:
 
 
 def least_area(shape: tuple[int, int], given: int | None = None) -> int:
-    """Return the area in pixels below which a component is not counted: as given, else by the size of the photograph."""
+    """Return the area in pixels below which a component is not counted.
+
+    As given, else by the size of the photograph.
+    """
     return given if given is not None else max(LEAST, round(SHARE * shape[0] * shape[1]))
 
 
 def find_components(mask: np.ndarray, least: int) -> Iterator[Component]:
-    """Yield the 8-connected components of a (y, x) bool mask of ``least`` pixels or more, from the top down, numbered from 1."""
+    """Yield the 8-connected components of a (y, x) bool mask.
+
+    Those of ``least`` pixels or more, from the top down, numbered from 1.
+    """
     labels, count = ndimage.label(mask, EIGHT)
     if not count:
         return
@@ -65,15 +74,19 @@ def measure_components(image: np.ndarray, mask: np.ndarray, least: int) -> list[
     Returns
     -------
     list of dict
-        One row per component with the keys of :data:`COLUMNS`, in pixels and degrees.  ``orientation`` is that of the major axis, -90 to 90 degrees
-        counter-clockwise from the horizontal as one sees the photograph.  ``touches_edge``: 1 if the photograph cuts it off.
+        One row per component with the keys of :data:`COLUMNS`, in pixels and degrees.
+        ``orientation`` is that of the major axis, -90 to 90 degrees counter-clockwise from the
+        horizontal as one sees the photograph.  ``touches_edge``: 1 if the photograph cuts it off.
 
     Notes
     -----
-    ``perimeter`` weighs the steps of the border by 1 and the square root of 2 (Benkrid and Crookes, "Design and FPGA implementation of a perimeter
-    estimator", 2000, as in scikit-image).  ``major_axis`` and ``minor_axis`` are those of the ellipse with the same second moments.  ``convex_area`` is
-    that of the convex hull of the pixels' corners, so that ``solidity`` is at most 1.  ``skeleton_length`` is the length of the thinned component
-    (Zhang and Suen, "A fast parallel algorithm for thinning digital patterns", CACM 27, 1984): the sum of leaf lengths where leaves are narrow.
+    ``perimeter`` weighs the steps of the border by 1 and the square root of 2 (Benkrid and Crookes,
+    "Design and FPGA implementation of a perimeter estimator", 2000, as in scikit-image).
+    ``major_axis`` and ``minor_axis`` are those of the ellipse with the same second moments.
+    ``convex_area`` is that of the convex hull of the pixels' corners, so that ``solidity`` is at
+    most 1.  ``skeleton_length`` is the length of the thinned component (Zhang and Suen, "A fast
+    parallel algorithm for thinning digital patterns", CACM 27, 1984): the sum of leaf lengths where
+    leaves are narrow.
     """
     return [_row(piece, image, mask.shape) for piece in find_components(mask, least)]
 
@@ -85,27 +98,45 @@ def _row(piece: Component, image: np.ndarray, shape: tuple[int, ...]) -> dict[st
     right, bottom = piece.left + width, piece.top + height
     area = int(np.count_nonzero(piece.mask))
     hull = hull_area(piece.mask)
-    colour = image[:, piece.top : bottom, piece.left : right][:, piece.mask].mean(1, dtype=np.float64)
+    colour = image[:, piece.top : bottom, piece.left : right][:, piece.mask].mean(
+        1, dtype=np.float64
+    )
     row: dict[str, float] = {
-        "component": piece.number, "area": area, "perimeter": float(perimeter(piece.mask)), "left": piece.left, "top": piece.top, "right": right,
-        "bottom": bottom, "convex_area": hull, "solidity": area / hull, "skeleton_length": skeleton_length(piece.mask),
-        "touches_edge": int(piece.left == 0 or piece.top == 0 or right == shape[1] or bottom == shape[0]),
-    }  # fmt: skip
+        "component": piece.number,
+        "area": area,
+        "perimeter": float(perimeter(piece.mask)),
+        "left": piece.left,
+        "top": piece.top,
+        "right": right,
+        "bottom": bottom,
+        "convex_area": hull,
+        "solidity": area / hull,
+        "skeleton_length": skeleton_length(piece.mask),
+        "touches_edge": int(
+            piece.left == 0 or piece.top == 0 or right == shape[1] or bottom == shape[0]
+        ),
+    }
     row |= ellipse(piece) | dict(zip(("red", "green", "blue"), colour.tolist(), strict=True))
     return {name: row[name] for name in COLUMNS}
 
 
 def ellipse(piece: Component) -> dict[str, float]:
-    """Return centre, axes (full lengths), orientation and eccentricity of the ellipse that has the second moments of a component.
+    """Return centre, axes (full lengths), orientation and eccentricity of an ellipse.
 
-    A pixel is a square and not a point: 1/12 is added to its moments, so that a bar of 40 pixels has the axis of a bar 40 pixels long.  scikit-image adds
-    nothing; there both axes are shorter by a hair: the square of each by 4/3.
+    It is the one that has the second moments of a component.
+
+    A pixel is a square and not a point: 1/12 is added to its moments, so that a bar of 40 pixels
+    has the axis of a bar 40 pixels long.  scikit-image adds nothing; there both axes are shorter by
+    a hair: the square of each by 4/3.
     """
     rows, columns = piece.mask.sum(1, dtype=np.int64), piece.mask.sum(0, dtype=np.int64)
     area = float(rows.sum())
     across, down = np.arange(len(columns), dtype=np.float64), np.arange(len(rows), dtype=np.float64)
     x, y = float(columns @ across) / area, float(rows @ down) / area
-    xx, yy = float(columns @ (across - x) ** 2) / area + 1 / 12, float(rows @ (down - y) ** 2) / area + 1 / 12
+    xx, yy = (
+        float(columns @ (across - x) ** 2) / area + 1 / 12,
+        float(rows @ (down - y) ** 2) / area + 1 / 12,
+    )
     xy = float((piece.mask @ (across - x)) @ (down - y)) / area
     middle, reach = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
     large, small = middle + reach, max(middle - reach, 0.0)
@@ -128,20 +159,29 @@ def hull_area(mask: np.ndarray) -> float:
 
     filled = np.flatnonzero(mask.any(1))
     first, last = mask[filled].argmax(1), mask.shape[1] - mask[filled][:, ::-1].argmax(1)
-    corners = np.concatenate([np.stack([x, filled + dy], 1) for x in (first, last) for dy in (0, 1)])
+    corners = np.concatenate(
+        [np.stack([x, filled + dy], 1) for x in (first, last) for dy in (0, 1)]
+    )
     return float(ConvexHull(corners).volume)  # in two dimensions the volume is the area
 
 
 def skeleton_length(mask: np.ndarray) -> float:
-    """Return the length in pixels of the skeleton of a mask: 1 for each straight step between its pixels, the square root of 2 for each diagonal one."""
+    """Return the length in pixels of the skeleton of a mask.
+
+    1 for each straight step between its pixels, the square root of 2 for each diagonal one.
+    """
     from skimage.morphology import skeletonize
 
     step = -(-max(mask.shape) // LONGEST)
     bones = skeletonize(np.pad(mask if step == 1 else _thinned(mask, step), 1))
-    straight = np.count_nonzero(bones[1:] & bones[:-1]) + np.count_nonzero(bones[:, 1:] & bones[:, :-1])
+    straight = np.count_nonzero(bones[1:] & bones[:-1]) + np.count_nonzero(
+        bones[:, 1:] & bones[:, :-1]
+    )
     # a diagonal step counts only where no corner pixel makes it two straight ones
     down, up = bones[1:, 1:] & bones[:-1, :-1], bones[1:, :-1] & bones[:-1, 1:]
-    diagonal = np.count_nonzero(down & ~bones[1:, :-1] & ~bones[:-1, 1:]) + np.count_nonzero(up & ~bones[1:, 1:] & ~bones[:-1, :-1])
+    diagonal = np.count_nonzero(down & ~bones[1:, :-1] & ~bones[:-1, 1:]) + np.count_nonzero(
+        up & ~bones[1:, 1:] & ~bones[:-1, :-1]
+    )
     return step * (straight + math.sqrt(2) * diagonal)
 
 

@@ -1,4 +1,7 @@
-"""Cover: the share of the ground that plants hide, and how far the model itself would let it be wrong."""
+"""Cover: the share of the ground that plants hide.
+
+Also how far the model itself would let it be wrong.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ class Cover:
         return self.high - self.low
 
 
-def measure_cover(vegetation: np.ndarray, mask: np.ndarray, valid: np.ndarray | None = None) -> Cover:
+def measure_cover(
+    vegetation: np.ndarray, mask: np.ndarray, valid: np.ndarray | None = None
+) -> Cover:
     """Measure cover and its interval.
 
     Parameters
@@ -47,18 +52,25 @@ def measure_cover(vegetation: np.ndarray, mask: np.ndarray, valid: np.ndarray | 
 
     Notes
     -----
-    What the interval is.  A probability map says how sure the model is of each pixel, not which pixels are wrong *together*, and that decides how
-    wrong their sum is.  If errors were independent, those of a million pixels would cancel out and the interval would be absurdly thin; in truth
-    whole leaves are missed at once.  The cautious end is taken: all pixels err together, as if one threshold u, uniform in 0..1, decided them
-    all, so that the cover is the share of pixels with p > u.  Its mean over u is exactly the mean probability, and its central 90 % run from the
-    share with p > 0.95 to the share with p > 0.05.  No other dependence with these probabilities has more spread (comonotone sums are the largest
-    in convex order: Dhaene et al., "The concept of comonotonicity in actuarial science and finance", Insurance: Mathematics and Economics 31, 2002).
+    What the interval is.  A probability map says how sure the model is of each pixel, not which
+    pixels are wrong *together*, and that decides how wrong their sum is.  If errors were
+    independent, those of a million pixels would cancel out and the interval would be absurdly thin;
+    in truth whole leaves are missed at once.  The cautious end is taken: all pixels err together,
+    as if one threshold u, uniform in 0..1, decided them all, so that the cover is the share of
+    pixels with p > u.  Its mean over u is exactly the mean probability, and its central 90 % run
+    from the share with p > 0.95 to the share with p > 0.05.  No other dependence with these
+    probabilities has more spread (comonotone sums are the largest in convex order: Dhaene et al.,
+    "The concept of comonotonicity in actuarial science and finance", Insurance: Mathematics and
+    Economics 31, 2002).
 
-    What it is not.  It is what the model admits: it holds the truth 90 times in 100 only if the probabilities are calibrated for photographs like
-    this one, and a model that is surely wrong has a thin interval.  It knows nothing of lens, angle, leaf movement or how the photographs were
+    What it is not.  It is what the model admits: it holds the truth 90 times in 100 only if the
+    probabilities are calibrated for photographs like this one, and a model that is surely wrong has
+    a thin interval.  It knows nothing of lens, angle, leaf movement or how the photographs were
     sampled from the field.  Colour rules have no calibrated probabilities at all.
     """
-    known, inside = (vegetation.ravel(), mask.ravel()) if valid is None else (vegetation[valid], mask[valid])
+    known, inside = (
+        (vegetation.ravel(), mask.ravel()) if valid is None else (vegetation[valid], mask[valid])
+    )
     if not known.size:
         return Cover(*(float("nan"),) * 5)
 
@@ -67,4 +79,10 @@ def measure_cover(vegetation: np.ndarray, mask: np.ndarray, valid: np.ndarray | 
 
     cover = share(inside)
     low, high = share(known > SURE), share(known > 1 - SURE)
-    return Cover(cover, float(known.mean(dtype=np.float64)), min(low, cover), max(high, cover), share((known > 0.25) & (known < 0.75)))
+    return Cover(
+        cover,
+        float(known.mean(dtype=np.float64)),
+        min(low, cover),
+        max(high, cover),
+        share((known > 0.25) & (known < 0.75)),
+    )

@@ -15,7 +15,15 @@ from selion.store.gdal import quiet
 
 CLOCK = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 ZONE = re.compile(r"[+-]\d\d:\d\d")
-BROKEN = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, Image.DecompressionBombError)
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    Image.DecompressionBombError,
+)
 """What Pillow raises at EXIF that is none; a photograph without EXIF is as good as one with it."""
 
 
@@ -24,7 +32,8 @@ class Exif:
     """Empty where the camera said nothing."""
 
     time: str = ""
-    """ISO 8601 when it was taken, in the camera's own time; with the offset from UTC where the camera knows it."""
+    """ISO 8601 when it was taken, in the camera's own time; with the offset from UTC where the
+    camera knows it."""
     latitude: float | None = None
     """Degrees."""
     longitude: float | None = None
@@ -36,7 +45,9 @@ def read_exif(path: Path) -> Exif:
     with suppress(*BROKEN), quiet(), Image.open(path) as image:
         exif = image.getexif()
         taken, place = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
-        camera = " ".join(_text(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model)).strip()
+        camera = " ".join(
+            _text(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model)
+        ).strip()
         latitude, longitude = _degrees(place, 2, "S", 90), _degrees(place, 4, "W", 180)
         if latitude is None or longitude is None:
             latitude = longitude = None
@@ -50,7 +61,11 @@ def _text(value: object) -> str:
 
 def _time(exif: Mapping[int, Any], taken: Mapping[int, Any]) -> str:
     """Return when the photograph was taken, else when the file was written."""
-    written = taken.get(ExifTags.Base.DateTimeOriginal) or taken.get(ExifTags.Base.DateTimeDigitized) or exif.get(ExifTags.Base.DateTime)
+    written = (
+        taken.get(ExifTags.Base.DateTimeOriginal)
+        or taken.get(ExifTags.Base.DateTimeDigitized)
+        or exif.get(ExifTags.Base.DateTime)
+    )
     match = CLOCK.match(_text(written))
     if match is None or match[1] == "0000":
         return ""

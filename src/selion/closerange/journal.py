@@ -1,4 +1,7 @@
-"""What a run has finished: one line per photograph, so that the same command goes on after a break and does nothing twice."""
+"""What a run has finished.
+
+One line per photograph, so that the same command goes on after a break and does nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +44,24 @@ class PhotoJournal:
         return key_of(self.decided)
 
     def find(self, photo: PhotoFile) -> Measured | None:
-        """Return what was found in a photograph before, if it is the same file still, has the same name in the output, and its mask is there."""
+        """Return what was found in a photograph before, if it is the same file still.
+
+        It must have the same name in the output, and its mask must be there.
+        """
         found = self.finished.get(_stamp(photo))
-        if found is None or any(name in found.row and not (self.folder / found.row[name]).is_file() for name in OUTPUTS):
+        if found is None or any(
+            name in found.row and not (self.folder / found.row[name]).is_file() for name in OUTPUTS
+        ):
             return None
         return found
 
     @contextmanager
     def writer(self) -> Iterator[Writer]:
         """Open the journal for more lines."""
-        with explained(self.folder / LINES), (self.folder / LINES).open("a", encoding="utf-8") as file:
+        with (
+            explained(self.folder / LINES),
+            (self.folder / LINES).open("a", encoding="utf-8") as file,
+        ):
             yield Writer(file)
 
 
@@ -69,7 +80,9 @@ class Writer:
 
 def key_of(decided: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits for what decides a run."""
-    return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[
+        :16
+    ]
 
 
 def _stamp(photo: PhotoFile) -> str:
@@ -86,7 +99,8 @@ def open_journal(folder: Path, decided: Mapping[str, Any], *, force: bool = Fals
     decided : mapping
         Plain values: all that decides the numbers.
     force : bool
-        Start anew where another run is: its masks, overlays and tables are removed; other files stay.
+        Start anew where another run is: its masks, overlays and tables are removed; other files
+        stay.
 
     Raises
     ------
@@ -98,7 +112,9 @@ def open_journal(folder: Path, decided: Mapping[str, Any], *, force: bool = Fals
     plain: dict[str, Any] = json.loads(json.dumps(dict(decided), default=str))
     folder = store.check_output(folder, force=True)
     if folder.exists() and not folder.is_dir():
-        raise OutputFailed(f"{folder} is a file; wanted is a folder for masks, overlays and tables.")
+        raise OutputFailed(
+            f"{folder} is a file; wanted is a folder for masks, overlays and tables."
+        )
     journal = PhotoJournal(folder, plain)
     if folder.is_dir():
         _check_writable(folder)
@@ -110,7 +126,13 @@ def open_journal(folder: Path, decided: Mapping[str, Any], *, force: bool = Fals
 
 def run_facts(journal: PhotoJournal) -> dict[str, Any]:
     """Return what ``run.json`` holds when a run begins."""
-    return {"selion crops": selion.__version__, "key": journal.key, "begun": _now(), "finished": None, "decided": journal.decided}
+    return {
+        "selion crops": selion.__version__,
+        "key": journal.key,
+        "begun": _now(),
+        "finished": None,
+        "decided": journal.decided,
+    }
 
 
 def _now() -> str:
@@ -121,12 +143,16 @@ def close_journal(journal: PhotoJournal, facts: Mapping[str, Any]) -> None:
     """Write into ``run.json`` that the run is finished, and what it gave."""
     known = _known(journal.folder) or run_facts(journal)
     with store.atomic_write(journal.folder / RUN, force=True) as temporary:
-        temporary.write_text(json.dumps(known | {"finished": _now()} | dict(facts), indent=1) + "\n", "utf-8")
+        temporary.write_text(
+            json.dumps(known | {"finished": _now()} | dict(facts), indent=1) + "\n", "utf-8"
+        )
 
 
 def _check_writable(folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputFailed(f"{folder} cannot be written to: there is no permission; choose another folder.")
+        raise OutputFailed(
+            f"{folder} cannot be written to: there is no permission; choose another folder."
+        )
 
 
 def _look(journal: PhotoJournal, *, force: bool) -> None:
@@ -134,14 +160,21 @@ def _look(journal: PhotoJournal, *, force: bool) -> None:
     known = _known(journal.folder)
     if known is None:
         if any(journal.folder.iterdir()) and not force:
-            raise OutputExists(f"{journal.folder} is there already and holds no run of selion crops: choose a new folder, or write into it with --force.")
+            raise OutputExists(
+                f"{journal.folder} is there already and holds no run of selion crops: choose a "
+                "new folder, or write into it with --force."
+            )
         return
     finished = dict(_read_lines(journal.folder / LINES))
     if not force and known.get("key") == journal.key:
         journal.finished = finished
         return
     if not force:
-        raise OutputExists(f"{journal.folder} holds a run with {_difference(known.get('decided'), journal.decided)}: choose another folder, or start anew with --force.")
+        raise OutputExists(
+            f"{journal.folder} holds a run with "
+            f"{_difference(known.get('decided'), journal.decided)}: choose another folder, or "
+            "start anew with --force."
+        )
     _clear(journal.folder, finished)
 
 
@@ -151,14 +184,20 @@ def _known(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UnreadableFile(f"{folder / RUN} cannot be read ({error}): delete it, or choose another folder.") from error
+        raise UnreadableFile(
+            f"{folder / RUN} cannot be read ({error}): delete it, or choose another folder."
+        ) from error
     return known if isinstance(known, dict) and value_of(known, "selion crops", folder) else None
 
 
 def _difference(before: Any, now: Mapping[str, Any]) -> str:
     """Say in words what differs between two runs."""
     before = before if isinstance(before, dict) else {}
-    parts = [f"{name} {_short(before.get(name))} instead of {_short(value)}" for name, value in now.items() if before.get(name) != value]
+    parts = [
+        f"{name} {_short(before.get(name))} instead of {_short(value)}"
+        for name, value in now.items()
+        if before.get(name) != value
+    ]
     return "another " + ", ".join(parts) if parts else "other options"
 
 

@@ -1,4 +1,7 @@
-"""The scale of a photograph from a printed marker: concentric circles, black on white, whose true size is known."""
+"""The scale of a photograph from a printed marker.
+
+Concentric circles, black on white, whose true size is known.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,14 @@ PAPER = 1.5
 SMALLEST = 24
 """Diameter in pixels of the smallest marker that is looked for."""
 LONGEST = 3000
-"""Photographs are looked at in at most so many pixels along the longer side, and in halves, quarters ... of it."""
+"""Photographs are looked at in at most so many pixels along the longer side, and in halves,
+quarters ... of it."""
 NEIGHBOURHOOD, CONTRAST = 80.0, 8.0
-"""Black is what is darker, by the second (of 255), than the mean of a square of the first (pixels)."""
+"""Black is what is darker, by the second (of 255), than the mean of a square of the first
+(pixels)."""
 STRONGEST = 1.6
-"""Axis ratio of an ellipse, above which the marker is seen too obliquely to say anything of the ground."""
+"""Axis ratio of an ellipse, above which the marker is seen too obliquely to say anything of the
+ground."""
 DPI = 300
 DPI = 300
 
@@ -39,7 +45,8 @@ class Marker:
     area: float
     """Of the black disc, all that is inside it included, in pixels."""
     tilt: float
-    """Ratio of the longer to the shorter axis of the disc's image: 1 seen from above, 1.06 from 20 degrees."""
+    """Ratio of the longer to the shorter axis of the disc's image: 1 seen from above, 1.06 from 20
+    degrees."""
 
     @property
     def diameter(self) -> float:
@@ -47,7 +54,10 @@ class Marker:
         return 2 * math.sqrt(self.area / math.pi)
 
     def gsd(self, millimetres: float) -> float:
-        """Return millimetres a pixel, right for areas on the ground around the marker, for a black disc of that true diameter."""
+        """Return millimetres a pixel for a black disc of that true diameter.
+
+        They are right for areas on the ground around the marker.
+        """
         return millimetres / self.diameter
 
 
@@ -62,14 +72,17 @@ def find_markers(image: np.ndarray) -> list[Marker]:
     Returns
     -------
     list of Marker
-        The largest first; empty if there is none that is whole, sharp enough and at least 24 pixels across (in a photograph of 20 megapixels about 50).
+        The largest first; empty if there is none that is whole, sharp enough and at least 24 pixels
+        across (in a photograph of 20 megapixels about 50).
 
     Notes
     -----
-    Gatrell, Hoff and Sklair, "Robust image features: concentric contrasting circles and their image extraction", SPIE 1612, 1992: pieces of the thresholded
-    photograph whose centres coincide are rare in nature, and under perspective they stay within a pixel of each other.  Here a black dot in a white disc
-    in a black disc: three centres, two ratios of areas and two ellipses must be right.  The threshold is the local mean, so light may fall unevenly.  The
-    disc is then measured at full resolution at half height between its own black and the white beside it.
+    Gatrell, Hoff and Sklair, "Robust image features: concentric contrasting circles and their image
+    extraction", SPIE 1612, 1992: pieces of the thresholded photograph whose centres coincide are
+    rare in nature, and under perspective they stay within a pixel of each other.  Here a black dot
+    in a white disc in a black disc: three centres, two ratios of areas and two ellipses must be
+    right.  The threshold is the local mean, so light may fall unevenly.  The disc is then measured
+    at full resolution at half height between its own black and the white beside it.
     """
     gray = (image if image.ndim == 2 else image.max(0)).astype(np.float32)
     found: list[Marker] = []
@@ -77,7 +90,10 @@ def find_markers(image: np.ndarray) -> list[Marker]:
         level = _halved(gray, step)
         for rough in _candidates(level):
             marker = _refined(gray, rough, step)
-            if marker is not None and not any(math.hypot(marker.x - other.x, marker.y - other.y) < other.diameter for other in found):
+            if marker is not None and not any(
+                math.hypot(marker.x - other.x, marker.y - other.y) < other.diameter
+                for other in found
+            ):
                 found.append(marker)
         if found:
             break  # finer levels hold smaller markers, of which there are none beside a large one
@@ -85,7 +101,10 @@ def find_markers(image: np.ndarray) -> list[Marker]:
 
 
 def _steps(shape: tuple[int, ...]) -> list[int]:
-    """Return by how much the photograph is averaged down, the coarsest first; the sizes that levels look for overlap."""
+    """Return by how much the photograph is averaged down, the coarsest first.
+
+    The sizes that levels look for overlap.
+    """
     finest = max(1, math.ceil(max(shape) / LONGEST))
     coarser = [finest * 2**k for k in range(8) if min(shape) // (finest * 2**k) >= 4 * SMALLEST]
     return coarser[::-1] or [finest]
@@ -95,7 +114,11 @@ def _halved(gray: np.ndarray, step: int) -> np.ndarray:
     if step == 1:
         return gray
     height, width = (size // step * step for size in gray.shape)
-    averaged: np.ndarray = gray[:height, :width].reshape(height // step, step, width // step, step).mean((1, 3), dtype=np.float32)
+    averaged: np.ndarray = (
+        gray[:height, :width]
+        .reshape(height // step, step, width // step, step)
+        .mean((1, 3), dtype=np.float32)
+    )
     return averaged
 
 
@@ -114,16 +137,29 @@ class _Blob:
 
 
 def _candidates(gray: np.ndarray) -> Iterator[_Blob]:
-    """Yield black pieces that hold, around the same centre, a white one that holds a black one, in the marker's proportions."""
+    """Yield black pieces that hold a white one that holds a black one.
+
+    All have the same centre, and the marker's proportions.
+    """
     largest = max(min(gray.shape), SMALLEST)
-    black = gray < ndimage.uniform_filter(gray, int(min(NEIGHBOURHOOD, largest)) | 1, mode="nearest") - CONTRAST
+    black = (
+        gray
+        < ndimage.uniform_filter(gray, int(min(NEIGHBOURHOOD, largest)) | 1, mode="nearest")
+        - CONTRAST
+    )
     labels, count = ndimage.label(black)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     least, most = math.pi / 8 * (DOT * SMALLEST) ** 2, math.pi / 4 * (DOT * largest) ** 2
     boxes = ndimage.find_objects(labels)
-    for label in np.flatnonzero((sizes >= least) & (sizes <= most) & (np.arange(count + 1) > 0)).tolist():
+    for label in np.flatnonzero(
+        (sizes >= least) & (sizes <= most) & (np.arange(count + 1) > 0)
+    ).tolist():
         dot = _blob(labels[boxes[label - 1]] == label, label, boxes[label - 1])
-        ring = _ring_around(labels, dot) if 0.8 < dot.fit < 1.15 and dot.tilt < STRONGEST * 1.15 else None
+        ring = (
+            _ring_around(labels, dot)
+            if 0.8 < dot.fit < 1.15 and dot.tilt < STRONGEST * 1.15
+            else None
+        )
         if ring is not None:
             yield ring
 
@@ -136,22 +172,38 @@ def _blob(piece: np.ndarray, label: int, box: tuple[slice, slice]) -> _Blob:
     middle, reach = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
     large, small = middle + reach, max(middle - reach, 1e-6)
     fit = area / (4 * math.pi * math.sqrt(large * small))
-    return _Blob(label, area, box[1].start + columns.mean() + 0.5, box[0].start + rows.mean() + 0.5, math.sqrt(large / small), fit, box)
+    return _Blob(
+        label,
+        area,
+        box[1].start + columns.mean() + 0.5,
+        box[0].start + rows.mean() + 0.5,
+        math.sqrt(large / small),
+        fit,
+        box,
+    )
 
 
 def _ring_around(labels: np.ndarray, dot: _Blob) -> _Blob | None:
-    """Look along eight rays from a dot: through white into one black piece; check the piece against the marker's proportions."""
+    """Look along eight rays from a dot: through white into one black piece.
+
+    Check the piece against the marker's proportions.
+    """
     radius = math.sqrt(dot.area / math.pi)
     height, width = labels.shape
     steps = np.arange(radius * 1.3, radius * 5)
     hits = set()
     for angle in np.arange(8) * math.pi / 4:
-        rows, columns = (dot.y + steps * math.sin(angle)).astype(int), (dot.x + steps * math.cos(angle)).astype(int)
+        rows, columns = (
+            (dot.y + steps * math.sin(angle)).astype(int),
+            (dot.x + steps * math.cos(angle)).astype(int),
+        )
         inside = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
         met = labels[rows[inside], columns[inside]]
         met = met[(met > 0) & (met != dot.label)]
         hits.add(int(met[0]) if met.size else 0)
-    return _checked_ring(labels, hits.pop(), dot, radius) if len(hits) == 1 and hits != {0} else None
+    return (
+        _checked_ring(labels, hits.pop(), dot, radius) if len(hits) == 1 and hits != {0} else None
+    )
 
 
 def _checked_ring(labels: np.ndarray, label: int, dot: _Blob, radius: float) -> _Blob | None:
@@ -170,9 +222,12 @@ def _checked_ring(labels: np.ndarray, label: int, dot: _Blob, radius: float) -> 
 
 
 def _refined(gray: np.ndarray, rough: _Blob, step: int) -> Marker | None:
-    """Measure a marker at full resolution: the disc is where it is darker than half way between its black and the paper's white.
+    """Measure a marker at full resolution.
 
-    Paper and ring are looked for where the rough ellipse says; their brightness is taken as a plane each, so that a gradient of light moves no edge.
+    The disc is where it is darker than half way between its black and the paper's white.
+
+    Paper and ring are looked for where the rough ellipse says; their brightness is taken as a plane
+    each, so that a gradient of light moves no edge.
     """
     x, y, diameter = rough.x * step, rough.y * step, 2 * math.sqrt(rough.area / math.pi) * step
     reach = diameter * math.sqrt(rough.tilt) * 0.72
@@ -184,26 +239,42 @@ def _refined(gray: np.ndarray, rough: _Blob, step: int) -> Marker | None:
         return None
     half = (_plane(part, black) + _plane(part, white)) / 2
     labels, _ = ndimage.label(ndimage.binary_fill_holes(part < half))
-    middle = int(labels[min(int(y) - top, part.shape[0] - 1), min(int(x) - left, part.shape[1] - 1)])
+    middle = int(
+        labels[min(int(y) - top, part.shape[0] - 1), min(int(x) - left, part.shape[1] - 1)]
+    )
     if not middle:
         return None
     disc = _blob(labels == middle, middle, (slice(top, None), slice(left, None)))
     same = 0.7 < disc.area / (rough.area * step**2) < 1.4
-    return Marker(disc.x, disc.y, disc.area, disc.tilt) if same and disc.fit > 0.95 and disc.tilt < STRONGEST else None
+    return (
+        Marker(disc.x, disc.y, disc.area, disc.tilt)
+        if same and disc.fit > 0.95 and disc.tilt < STRONGEST
+        else None
+    )
 
 
 def _away(shape: tuple[int, ...], centre: tuple[float, float]) -> np.ndarray:
     """Return the distance in pixels of each pixel of a cut-out from (x, y)."""
-    away: np.ndarray = np.hypot(np.arange(shape[0])[:, None] + 0.5 - centre[1], np.arange(shape[1])[None, :] + 0.5 - centre[0])
+    away: np.ndarray = np.hypot(
+        np.arange(shape[0])[:, None] + 0.5 - centre[1],
+        np.arange(shape[1])[None, :] + 0.5 - centre[0],
+    )
     return away
 
 
 def _plane(part: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Return the plane of least squares through the brightness of some pixels, over the whole cut-out."""
+    """Return the plane of least squares through the brightness of some pixels.
+
+    The plane covers the whole cut-out.
+    """
     rows, columns = np.nonzero(where)
     design = np.stack([np.ones(len(rows)), rows, columns], 1)
     offset, down, across = np.linalg.lstsq(design, part[where].astype(np.float64), rcond=None)[0]
-    grid: np.ndarray = offset + down * np.arange(part.shape[0])[:, None] + across * np.arange(part.shape[1])[None, :]
+    grid: np.ndarray = (
+        offset
+        + down * np.arange(part.shape[0])[:, None]
+        + across * np.arange(part.shape[1])[None, :]
+    )
     return grid
 
 
@@ -225,12 +296,18 @@ def draw_marker(millimetres: float, dpi: int = DPI) -> np.ndarray:
     from PIL import Image, ImageDraw, ImageFont
 
     if not 5 <= millimetres <= 1000:
-        raise BadInput(f"A marker of {millimetres:g} mm was asked for; wanted are 5 to 1000 mm: a tenth of what the photograph shows is a good size.")
+        raise BadInput(
+            f"A marker of {millimetres:g} mm was asked for; wanted are 5 to 1000 mm: a tenth of "
+            "what the photograph shows is a good size."
+        )
     size = millimetres / 25.4 * dpi
     edge = math.ceil(PAPER * size)
     away = _away((edge, edge), (edge / 2, edge / 2)) / (size / 2)
     paper = np.where((away < DOT) | ((away >= RING) & (away < 1)), 0, 255).astype(np.uint8)
-    words = f"selion marker: the black disc is {millimetres:g} mm across. Print at 100 %, and measure it."
+    words = (
+        f"selion marker: the black disc is {millimetres:g} mm across. Print at 100 %, and measure "
+        "it."
+    )
     font = ImageFont.load_default(max(edge // 45, 10))
     canvas = Image.new("L", (edge, edge + edge // 12), 255)
     canvas.paste(Image.fromarray(paper))
@@ -251,7 +328,9 @@ def write_marker(path: Path, millimetres: float, *, force: bool = False) -> Path
     from PIL import Image
 
     if path.suffix.lower() not in (".png", ".pdf"):
-        raise BadInput(f"{path} was given for the marker; wanted is a name that ends in .png or .pdf.")
+        raise BadInput(
+            f"{path} was given for the marker; wanted is a name that ends in .png or .pdf."
+        )
     image = Image.fromarray(draw_marker(millimetres))
     with store.atomic_write(path, force) as temporary:
         if path.suffix.lower() == ".pdf":

@@ -38,7 +38,8 @@ class CropOptions:
     gsd: float | None = None
     """Millimetres a pixel, of all photographs."""
     marker: float | None = None
-    """Diameter in millimetres of the black disc of the printed marker that lies in each photograph."""
+    """Diameter in millimetres of the black disc of the printed marker that lies in each
+    photograph."""
     scale: float | None = None
     """Show the model the photographs at this many times as many pixels along each axis."""
     window: int | None = None
@@ -50,7 +51,10 @@ class CropOptions:
 
     def __post_init__(self) -> None:
         if self.gsd is not None and self.marker is not None:
-            raise BadInput(f"Both a pixel size ({self.gsd:g} mm) and a marker ({self.marker:g} mm) were given: give one of them.")
+            raise BadInput(
+                f"Both a pixel size ({self.gsd:g} mm) and a marker ({self.marker:g} mm) were "
+                "given: give one of them."
+            )
         for name, unit in (("gsd", " mm"), ("marker", " mm"), ("scale", ""), ("min_area", " px")):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e6:
@@ -80,7 +84,9 @@ class PhotoScale:
     doubt: str = ""
 
 
-def measure_photo(photo: PhotoFile, model: PhotoModel, options: CropOptions | None = None, out: Path | None = None) -> Measured:
+def measure_photo(
+    photo: PhotoFile, model: PhotoModel, options: CropOptions | None = None, out: Path | None = None
+) -> Measured:
     """Measure one photograph, and write its mask and overlay.
 
     Parameters
@@ -117,9 +123,19 @@ def measure_photo(photo: PhotoFile, model: PhotoModel, options: CropOptions | No
     if valid is not None:
         ids[~valid] = IGNORE
     with _timed(seconds, "write"):
-        written = _write(photo, picture, ids, segmenter.classes, out, options) if out is not None else {}
-    facts = {"file": photo.file, "time": exif.time, "latitude": exif.latitude, "longitude": exif.longitude, "camera": exif.camera}
-    return Measured(facts | row | written, [{"file": photo.file} | piece for piece in pieces], seconds)
+        written = (
+            _write(photo, picture, ids, segmenter.classes, out, options) if out is not None else {}
+        )
+    facts = {
+        "file": photo.file,
+        "time": exif.time,
+        "latitude": exif.latitude,
+        "longitude": exif.longitude,
+        "camera": exif.camera,
+    }
+    return Measured(
+        facts | row | written, [{"file": photo.file} | piece for piece in pieces], seconds
+    )
 
 
 @contextmanager
@@ -130,7 +146,10 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def find_scale(picture: Picture, options: CropOptions) -> PhotoScale:
-    """Find out the size of a pixel: as given, from markers, from the image's place on the globe, or not at all."""
+    """Find out the size of a pixel.
+
+    As given, from markers, from the image's place on the globe, or not at all.
+    """
     if options.gsd is not None:
         return PhotoScale(options.gsd, "given")
     if options.marker is None:
@@ -140,12 +159,22 @@ def find_scale(picture: Picture, options: CropOptions) -> PhotoScale:
         return PhotoScale(note="no marker was found: sizes in pixels only")
     sizes = [marker.gsd(options.marker) for marker in markers]
     different = max(sizes) / min(sizes) - 1 > DIFFERENT
-    doubt = f"markers disagree ({min(sizes):.3g} to {max(sizes):.3g} mm a pixel)" if different else ""
-    return PhotoScale(float(np.mean(sizes)), "marker" if len(sizes) == 1 else f"{len(sizes)} markers", markers, doubt=doubt)
+    doubt = (
+        f"markers disagree ({min(sizes):.3g} to {max(sizes):.3g} mm a pixel)" if different else ""
+    )
+    return PhotoScale(
+        float(np.mean(sizes)),
+        "marker" if len(sizes) == 1 else f"{len(sizes)} markers",
+        markers,
+        doubt=doubt,
+    )
 
 
 def _ground(picture: Picture, markers: tuple[Marker, ...]) -> np.ndarray | None:
-    """Return the pixels that show ground or plants: not transparent, not a marker's paper; None if all do."""
+    """Return the pixels that show ground or plants: not transparent, not a marker's paper.
+
+    None if all do.
+    """
     valid = picture.image.valid
     if not markers:
         return valid
@@ -153,26 +182,44 @@ def _ground(picture: Picture, markers: tuple[Marker, ...]) -> np.ndarray | None:
     ground = np.ones((height, width), bool) if valid is None else valid.copy()
     rows, columns = np.arange(height)[:, None] + 0.5, np.arange(width)[None, :] + 0.5
     for marker in markers:
-        ground &= np.hypot(rows - marker.y, columns - marker.x) > marker.diameter * PAPER / 2 * marker.tilt
+        ground &= (
+            np.hypot(rows - marker.y, columns - marker.x)
+            > marker.diameter * PAPER / 2 * marker.tilt
+        )
     return ground
 
 
-def _scores(picture: Picture, segmenter: Segmenter, options: CropOptions, scale: PhotoScale) -> tuple[np.ndarray, str]:
-    """Return (class, y, x) float32 probabilities on the photograph's own pixels, and a doubt about the scale at which the model saw it."""
+def _scores(
+    picture: Picture, segmenter: Segmenter, options: CropOptions, scale: PhotoScale
+) -> tuple[np.ndarray, str]:
+    """Return (class, y, x) float32 probabilities on the photograph's own pixels.
+
+    With them comes a doubt about the scale at which the model saw it.
+    """
     factor, doubt = working_scale(segmenter, options, scale.gsd)
-    chosen = PredictOptions(window=options.window, overlap=options.overlap, scale=factor, flips=options.flips)
+    chosen = PredictOptions(
+        window=options.window, overlap=options.overlap, scale=factor, flips=options.flips
+    )
     raster = prediction.predict(picture.image, segmenter, options=chosen)
     if raster is None:
         raise EmptyImage("The model answered nothing for this photograph: report this.")
     shape = tuple(picture.image.grid.shape)
     if raster.values.shape[1:] == shape:
         return raster.values, doubt
-    resized = [Image.fromarray(band).resize((shape[1], shape[0]), Image.Resampling.BILINEAR) for band in raster.values]
+    resized = [
+        Image.fromarray(band).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+        for band in raster.values
+    ]
     return np.stack([np.asarray(band, np.float32) for band in resized]), doubt
 
 
-def working_scale(segmenter: Segmenter, options: CropOptions, gsd: float | None) -> tuple[float | None, str]:
-    """Return the factor by which a photograph is resampled for a model (None: not), and a doubt if the model was trained at other scales."""
+def working_scale(
+    segmenter: Segmenter, options: CropOptions, gsd: float | None
+) -> tuple[float | None, str]:
+    """Return the factor by which a photograph is resampled for a model (None: not).
+
+    With it comes a doubt if the model was trained at other scales.
+    """
     trained = segmenter.inputs.gsd
     if trained is None or (options.scale is not None and gsd is None):
         return options.scale, ""
@@ -181,12 +228,22 @@ def working_scale(segmenter: Segmenter, options: CropOptions, gsd: float | None)
         return 1.0, f"scale unknown (the model was trained on {span})"
     working = segmenter.inputs.working_gsd(gsd / 1000) or gsd / 1000
     factor = gsd / 1000 / working if options.scale is None else options.scale
-    outside = gsd / factor > 1.03e3 * trained[1] or gsd / factor < trained[0] / 1.03e-3 or factor > 1.03
-    return factor, f"out of the model's scale ({gsd:.3g} mm a pixel; it was trained on {span})" if outside else ""
+    outside = (
+        gsd / factor > 1.03e3 * trained[1] or gsd / factor < trained[0] / 1.03e-3 or factor > 1.03
+    )
+    return (
+        factor,
+        f"out of the model's scale ({gsd:.3g} mm a pixel; it was trained on {span})"
+        if outside
+        else "",
+    )
 
 
 def _ids(scores: np.ndarray) -> np.ndarray:
-    """Return the (y, x) uint8 most probable classes of (class, y, x) scores; between two equal ones the first."""
+    """Return the (y, x) uint8 most probable classes of (class, y, x) scores.
+
+    Between two equal ones the first.
+    """
     if len(scores) == 2:
         return (scores[1] > scores[0]).astype(np.uint8)
     return scores.argmax(0).astype(np.uint8)
@@ -203,7 +260,9 @@ class _Found:
     options: CropOptions
 
 
-def _traits(found: _Found, doubt: str, *, second_opinion: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _traits(
+    found: _Found, doubt: str, *, second_opinion: bool
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     image, scale = found.picture.image.values, found.scale
     mask = found.ids > 0 if found.valid is None else (found.ids > 0) & found.valid
     height, width = mask.shape
@@ -212,38 +271,83 @@ def _traits(found: _Found, doubt: str, *, second_opinion: bool) -> tuple[dict[st
     pieces: list[dict[str, Any]] = list(components.measure_components(image, mask, least))
     if scale.gsd is not None:
         pieces = [piece | components.to_centimetres(piece, scale.gsd) for piece in pieces]
-    opinion = quality.compare(mask, ColourRule().mask(image), found.valid) if second_opinion else None
+    opinion = (
+        quality.compare(mask, ColourRule().mask(image), found.valid) if second_opinion else None
+    )
     factor = found.options.scale or 1.0
     judged = quality.measure_quality(image, found.valid, sigma=max(1.0, 1 / factor))
     window = found.options.window or found.segmenter.inputs.window
     plants = int(np.count_nonzero(mask))
     specks = 1 - sum(piece["area"] for piece in pieces) / plants if plants else 0.0
-    reasons = quality.reasons(judged, cover, specks, opinion, (round(height * factor), round(width * factor)), window if second_opinion else 0)
+    reasons = quality.reasons(
+        judged,
+        cover,
+        specks,
+        opinion,
+        (round(height * factor), round(width * factor)),
+        window if second_opinion else 0,
+    )
     reasons += [reason for reason in (doubt, scale.doubt) if reason]
-    row = {"width": width, "height": height} | _cover_row(cover, found) | _opinion_row(opinion) | {"components": len(pieces), "least_area": least, "specks": specks}
-    row["component_area_median"] = float(np.median([piece["area"] for piece in pieces])) if pieces else None
-    row |= {"gsd_mm": scale.gsd, "scale_from": scale.source} | _ground_row(plants, mask.size, found.valid, scale.gsd) | colour_indices(image, mask)
-    row |= {"sharpness": judged.sharpness, "brightness": judged.brightness, "clipped_dark": judged.dark, "clipped_bright": judged.bright}
+    row = (
+        {"width": width, "height": height}
+        | _cover_row(cover, found)
+        | _opinion_row(opinion)
+        | {"components": len(pieces), "least_area": least, "specks": specks}
+    )
+    row["component_area_median"] = (
+        float(np.median([piece["area"] for piece in pieces])) if pieces else None
+    )
+    row |= (
+        {"gsd_mm": scale.gsd, "scale_from": scale.source}
+        | _ground_row(plants, mask.size, found.valid, scale.gsd)
+        | colour_indices(image, mask)
+    )
+    row |= {
+        "sharpness": judged.sharpness,
+        "brightness": judged.brightness,
+        "clipped_dark": judged.dark,
+        "clipped_bright": judged.bright,
+    }
     notes = [note for note in (*found.picture.notes, scale.note) if note]
-    return row | {"trust": "no" if reasons else "yes", "reasons": "; ".join(reasons), "notes": "; ".join(notes)}, pieces
+    return row | {
+        "trust": "no" if reasons else "yes",
+        "reasons": "; ".join(reasons),
+        "notes": "; ".join(notes),
+    }, pieces
 
 
 def _cover_row(cover: Cover, found: _Found) -> dict[str, Any]:
-    """Return cover with its interval; where the model parts plants into several classes, the cover of each as well."""
-    row = {"cover": cover.cover, "cover_low": cover.low, "cover_high": cover.high, "cover_expected": cover.expected, "unsure": cover.unsure}
+    """Return cover with its interval.
+
+    Where the model parts plants into several classes, the cover of each as well.
+    """
+    row = {
+        "cover": cover.cover,
+        "cover_low": cover.low,
+        "cover_high": cover.high,
+        "cover_expected": cover.expected,
+        "unsure": cover.unsure,
+    }
     names = found.segmenter.classes.names
     if len(names) > 2:
         known = found.ids if found.valid is None else found.ids[found.valid]
         shares = np.bincount(known.ravel(), minlength=len(names)) / max(known.size, 1)
-        row |= {f"cover_{name}": float(share) for name, share in zip(names[1:], shares[1:], strict=True)}
+        row |= {
+            f"cover_{name}": float(share) for name, share in zip(names[1:], shares[1:], strict=True)
+        }
     return row
 
 
 def _opinion_row(opinion: quality.Opinion | None) -> dict[str, Any]:
-    return {"rule_cover": None if opinion is None else opinion.cover, "rule_overlap": None if opinion is None else opinion.overlap}
+    return {
+        "rule_cover": None if opinion is None else opinion.cover,
+        "rule_overlap": None if opinion is None else opinion.overlap,
+    }
 
 
-def _ground_row(plants: int, pixels: int, valid: np.ndarray | None, gsd: float | None) -> dict[str, Any]:
+def _ground_row(
+    plants: int, pixels: int, valid: np.ndarray | None, gsd: float | None
+) -> dict[str, Any]:
     ground = pixels if valid is None else int(np.count_nonzero(valid))
     size = None if gsd is None else gsd**2 / 100
     return {
@@ -253,7 +357,14 @@ def _ground_row(plants: int, pixels: int, valid: np.ndarray | None, gsd: float |
     }
 
 
-def _write(photo: PhotoFile, picture: Picture, ids: np.ndarray, classes: ClassScheme, out: Path, options: CropOptions) -> dict[str, str]:
+def _write(
+    photo: PhotoFile,
+    picture: Picture,
+    ids: np.ndarray,
+    classes: ClassScheme,
+    out: Path,
+    options: CropOptions,
+) -> dict[str, str]:
     written = {"mask": f"{MASKS}/{photo.key}.png"}
     overlay.write_mask(ids, classes, out / written["mask"])
     if options.overlays:

@@ -1,4 +1,7 @@
-"""Which model looks at the photographs: the one that ships, the colour rules, or any that is given by name or folder."""
+"""Which model looks at the photographs.
+
+The one that ships, the colour rules, or any that is given by name or folder.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from selion.raster import Raster
 from selion.segmenter import Segmenter, gives_objects
 
 SHIPPED = "crops-rgb"
-RULES: dict[str, Callable[[Raster], Segmenter]] = {"colour": lambda _: ColourRule(), "colour-otsu": otsu_rule}
+RULES: dict[str, Callable[[Raster], Segmenter]] = {
+    "colour": lambda _: ColourRule(),
+    "colour-otsu": otsu_rule,
+}
 """Name -> the rule for a photograph: the Canopeo rule, and excess green with Otsu's threshold."""
 ABOUT = {
     "colour": "the Canopeo colour rule (R/G < 0.95, B/G < 0.95, 2G-R-B > 20)",
@@ -30,21 +36,34 @@ class PhotoModel:
     about: str
     """What computes, for the page and ``run.json``."""
     key: dict[str, Any]
-    """What tells it from others, for the key of a run: the same on every machine and with any number of threads."""
+    """What tells it from others, for the key of a run: the same on every machine and with any
+    number of threads."""
     fit: Callable[[Raster], Segmenter]
-    """The Segmenter for a photograph; the same one for every photograph unless it is a rule that takes its threshold from it."""
+    """The Segmenter for a photograph; the same one for every photograph unless it is a rule that
+    takes its threshold from it."""
 
 
 def default_model() -> tuple[str, str]:
-    """Return the model to take when none is named, and a sentence if it is not the one that ships."""
+    """Return the model to take when none is named.
+
+    With it comes a sentence if it is not the one that ships.
+    """
     from selion import models
 
     if any(card.name == SHIPPED and card.folder is not None for card in models.list_models()):
         return SHIPPED, ""
-    return "colour", f"The model {SHIPPED} is not installed, so {ABOUT['colour']} is used: expect less on pale, yellow or glossy leaves."
+    return (
+        "colour",
+        (
+            f"The model {SHIPPED} is not installed, so {ABOUT['colour']} is used: expect less on "
+            "pale, yellow or glossy leaves."
+        ),
+    )
 
 
-def open_model(name: str, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> PhotoModel:
+def open_model(
+    name: str, engine: str = "auto", *, fast: bool = False, threads: int | None = None
+) -> PhotoModel:
     """Open a model by name.
 
     Parameters
@@ -66,25 +85,42 @@ def open_model(name: str, engine: str = "auto", *, fast: bool = False, threads: 
         If the model does not take red, green and blue.
     """
     if name in RULES:
-        return PhotoModel(name, ABOUT[name], {"rule": name, "values": repr(ColourRule())}, RULES[name])
+        return PhotoModel(
+            name, ABOUT[name], {"rule": name, "values": repr(ColourRule())}, RULES[name]
+        )
     from selion import models
 
     try:
         models.find_card(name)
     except UnknownName:
-        raise UnknownName.among("model", name, [*RULES, *(card.name for card in models.list_models())]) from None
+        raise UnknownName.among(
+            "model", name, [*RULES, *(card.name for card in models.list_models())]
+        ) from None
     model = models.load_model(name, engine, fast=fast, threads=threads)
     if gives_objects(model):
-        raise BadInput(f"The model {name} answers with objects instead of classes: map photographs with 'selion map', or choose another model.")
+        raise BadInput(
+            f"The model {name} answers with objects instead of classes: map photographs with "
+            "'selion map', or choose another model."
+        )
     bands = model.inputs.bands
     if len(bands) != 3:
-        raise BadInput(f"The model {model.card.name} takes {len(bands)} bands ({', '.join(bands)}); wanted is one for photographs: red, green, blue.")
-    key = {k: v for k, v in identity(model).items() if k not in ("engine", "type")} | {"files": dict(model.card.files), "engine": engine, "fast": fast}
+        raise BadInput(
+            f"The model {model.card.name} takes {len(bands)} bands ({', '.join(bands)}); wanted "
+            "is one for photographs: red, green, blue."
+        )
+    key = {k: v for k, v in identity(model).items() if k not in ("engine", "type")} | {
+        "files": dict(model.card.files),
+        "engine": engine,
+        "fast": fast,
+    }
     return PhotoModel(model.card.name, model.engine, key, lambda _: model)
 
 
 def given_name(name: str | None) -> tuple[str, str]:
-    """Return the model's name, with ``~`` and places made plain, and a sentence if one had to be chosen."""
+    """Return the model's name, with ``~`` and places made plain.
+
+    With it comes a sentence if one had to be chosen.
+    """
     if name is None:
         return default_model()
     return (str(Path(name).expanduser()) if name.startswith("~") else name), ""

@@ -1,4 +1,7 @@
-"""Pictures of one photograph: the mask as numbers with a palette, and the mask drawn over the photograph for the eye."""
+"""Pictures of one photograph.
+
+The mask as numbers with a palette, and the mask drawn over the photograph for the eye.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from selion import store
 from selion.classes import IGNORE, ClassScheme
 
 LONGEST, SHORTEST = 1600, 700
-"""Pixels of the longer side of an overlay: larger photographs are made smaller, smaller ones are enlarged by a whole number."""
+"""Pixels of the longer side of an overlay: larger photographs are made smaller, smaller ones are
+enlarged by a whole number."""
 THUMB = 360
 OUTLINE = (255, 232, 0)
 TINTS = ((0, 210, 255), (255, 64, 160), (255, 140, 0), (150, 90, 255), (255, 60, 60), (0, 255, 170))
@@ -23,7 +27,9 @@ QUALITY = 88
 
 
 def draw_overlay(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Draw class ids over a photograph: a light tint, and an outline around each patch of vegetation.
+    """Draw class ids over a photograph.
+
+    A light tint, and an outline around each patch of vegetation.
 
     Parameters
     ----------
@@ -59,7 +65,9 @@ def _sized(image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return picture.repeat(factor, 0).repeat(factor, 1), ids.repeat(factor, 0).repeat(factor, 1)
     size = max(round(width * LONGEST / longest), 1), max(round(height * LONGEST / longest), 1)
     small = Image.fromarray(picture).resize(size, Image.Resampling.BOX, reducing_gap=2.0)
-    return np.asarray(small), np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+    return np.asarray(small), np.asarray(
+        Image.fromarray(ids).resize(size, Image.Resampling.NEAREST)
+    )
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:
@@ -80,7 +88,10 @@ def palette(classes: ClassScheme) -> bytes:
 
 
 def write_mask(ids: np.ndarray, classes: ClassScheme, path: Path) -> None:
-    """Write (y, x) uint8 class ids as a PNG with a palette: its numbers are the ids, 255 is not known."""
+    """Write (y, x) uint8 class ids as a PNG with a palette.
+
+    Its numbers are the ids, 255 is not known.
+    """
     picture = Image.fromarray(np.ascontiguousarray(ids))
     picture.putpalette(palette(classes))
     with store.atomic_write(path, force=True) as temporary:

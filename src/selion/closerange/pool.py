@@ -1,4 +1,7 @@
-"""Many photographs at once, in processes of their own: one that fails, or that kills its process, is told and the others go on."""
+"""Many photographs at once, in processes of their own.
+
+One that fails, or that kills its process, is told and the others go on.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,19 @@ from selion.data.photos import PhotoFile
 from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
 from selion.runners import usable_cores
 
-FAILURES = (SelionError, OSError, ValueError, ArithmeticError, LookupError, SyntaxError, MemoryError)
+FAILURES = (
+    SelionError,
+    OSError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    SyntaxError,
+    MemoryError,
+)
 """What a photograph may do to a decoder or to a measurement."""
 MOST_WORKERS = 8
-"""By default: a photograph of 20 megapixels takes 0.6 GB while it is measured, beside the 0.3 GB of a process."""
+"""By default: a photograph of 20 megapixels takes 0.6 GB while it is measured, beside the 0.3 GB of
+a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,9 @@ class PhotoJob:
 
 
 def choose_workers(given: int | None, photos: int) -> int:
-    """Return how many processes measure photographs: as given, else one per core, and never more than there are photographs.
+    """Return how many processes measure photographs.
+
+    As given, else one per core, and never more than there are photographs.
 
     Raises
     ------
@@ -61,7 +75,9 @@ def choose_workers(given: int | None, photos: int) -> int:
 
 
 def attempt(photo: PhotoFile, model: PhotoModel, job: PhotoJob) -> Outcome:
-    """Measure a photograph; what is wrong with it is an answer, what is wrong with the output is raised.
+    """Measure a photograph.
+
+    What is wrong with it is an answer, what is wrong with the output is raised.
 
     Raises
     ------
@@ -81,10 +97,15 @@ def _sentence(error: BaseException, photo: PhotoFile) -> str:
         return str(error).replace(str(photo.path), photo.file)
     if isinstance(error, MemoryError):
         return "There was not enough memory for it: use fewer --workers, or make it smaller."
-    return f"It could not be measured ({type(error).__name__}: {str(error).strip() or 'no reason given'}): check that it opens elsewhere, and report it."
+    return (
+        f"It could not be measured ({type(error).__name__}: "
+        f"{str(error).strip() or 'no reason given'}): check that it opens elsewhere, and report it."
+    )
 
 
-def measure_all(photos: Sequence[PhotoFile], job: PhotoJob, model: PhotoModel, workers: int) -> Generator[tuple[PhotoFile, Outcome], None, None]:
+def measure_all(
+    photos: Sequence[PhotoFile], job: PhotoJob, model: PhotoModel, workers: int
+) -> Generator[tuple[PhotoFile, Outcome], None, None]:
     """Measure photographs and yield each as it is done, in no particular order.
 
     Parameters
@@ -98,8 +119,8 @@ def measure_all(photos: Sequence[PhotoFile], job: PhotoJob, model: PhotoModel, w
 
     Notes
     -----
-    Processes are spawned and not forked, as engines hold threads.  A script that calls this with several workers needs the usual
-    ``if __name__ == "__main__"``.
+    Processes are spawned and not forked, as engines hold threads.  A script that calls this with
+    several workers needs the usual ``if __name__ == "__main__"``.
     """
     if workers == 1:
         yield from ((photo, attempt(photo, model, job)) for photo in photos)
@@ -116,8 +137,13 @@ def _executor(job: PhotoJob, workers: int, stop: Event) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (job, stop))
 
 
-def _one_pool(waiting: deque[PhotoFile], job: PhotoJob, workers: int, lost: list[PhotoFile]) -> Generator[tuple[PhotoFile, Outcome], None, None]:
-    """Work until nothing waits, or until a process dies; then ``lost`` holds the photographs that it may have been."""
+def _one_pool(
+    waiting: deque[PhotoFile], job: PhotoJob, workers: int, lost: list[PhotoFile]
+) -> Generator[tuple[PhotoFile, Outcome], None, None]:
+    """Work until nothing waits, or until a process dies.
+
+    Then ``lost`` holds the photographs that it may have been.
+    """
     stop = multiprocessing.get_context("spawn").Event()
     pool = _executor(job, workers, stop)
     running: dict[Future[Outcome], PhotoFile] = {}
@@ -139,7 +165,10 @@ def _one_pool(waiting: deque[PhotoFile], job: PhotoJob, workers: int, lost: list
 
 
 def _submit(pool: ProcessPoolExecutor, photo: PhotoFile) -> Future[Outcome]:
-    """Hand a photograph to a pool; one that is broken already answers so by the future, as it would a moment later."""
+    """Hand a photograph to a pool.
+
+    One that is broken already answers so by the future, as it would a moment later.
+    """
     try:
         return pool.submit(_work, photo)
     except BrokenProcessPool as error:
@@ -154,7 +183,10 @@ def _alone(photo: PhotoFile, job: PhotoJob) -> Outcome:
         _check_alive(pool)
         return pool.submit(_work, photo).result()
     except BrokenProcessPool:
-        return FailedPhoto("It ended the process that measured it: there was not enough memory (use fewer --workers), or the file breaks its decoder.")
+        return FailedPhoto(
+            "It ended the process that measured it: there was not enough memory (use fewer "
+            "--workers), or the file breaks its decoder."
+        )
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -163,7 +195,10 @@ def _check_alive(pool: ProcessPoolExecutor) -> None:
     try:
         pool.submit(os.getpid).result()
     except BrokenProcessPool as error:
-        message = "Processes that measure photographs cannot start here (a script without 'if __name__ == \"__main__\"', or no memory): use 1 worker."
+        message = (
+            "Processes that measure photographs cannot start here (a script without 'if __name__ "
+            '== "__main__"\', or no memory): use 1 worker.'
+        )
         raise BadInput(message) from error
 
 
@@ -172,7 +207,8 @@ _here: list[tuple[PhotoModel, PhotoJob, Event]] = []
 
 
 def _begin(job: PhotoJob, stop: Event) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides: a photograph that was begun is finished
+    # the parent decides: a photograph that was begun is finished
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _here.append((open_model(job.model, job.engine, fast=job.fast, threads=job.threads), job, stop))
 
 

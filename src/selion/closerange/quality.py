@@ -1,4 +1,7 @@
-"""Whether a photograph can be measured at all, and whether what was measured should be believed: numbers, and reasons in words."""
+"""Whether a photograph can be measured at all, and whether what was measured should be believed.
+
+Numbers, and reasons in words.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,30 @@ from scipy import ndimage
 from selion.closerange.cover import Cover
 
 TILE, TILES = 384, 3
-"""Sharpness is measured in up to 3 x 3 tiles of 384 pixels at full resolution, so that it costs the same for any photograph."""
+"""Sharpness is measured in up to 3 x 3 tiles of 384 pixels at full resolution, so that it costs the
+same for any photograph."""
 BLURRED = 0.012
-"""Sharpness below which a photograph is called blurred; see :func:`measure_quality` for what it was set on."""
+"""Sharpness below which a photograph is called blurred; see :func:`measure_quality` for what it was
+set on."""
 DARK, BRIGHT = 5, 250
-"""A pixel is clipped dark if no colour is above the first, and clipped bright if one is at or above the second (of 255)."""
+"""A pixel is clipped dark if no colour is above the first, and clipped bright if one is at or above
+the second (of 255)."""
 MUCH_DARK, MUCH_BRIGHT = 0.25, 0.08
 """Shares of clipped pixels that are too many."""
 DIM, GLARING = 35.0, 225.0
 """Mean luma of a photograph that is too dark, and too bright."""
 WIDE, UNSURE = 0.3, 0.2
-"""Width of the interval of cover, and share of pixels between 0.25 and 0.75, at which a model knows too little."""
+"""Width of the interval of cover, and share of pixels between 0.25 and 0.75, at which a model knows
+too little."""
 NARROW, MANIFOLD = 0.1, 3.0
-"""Little cover is unsure as well where the interval is wider than the first and reaches to this many times the cover."""
+"""Little cover is unsure as well where the interval is wider than the first and reaches to this
+many times the cover."""
 FAR, APART = 0.25, 0.5
-"""A model disagrees with the colour rule where cover differs by more than the first and the masks overlap by less than the second."""
+"""A model disagrees with the colour rule where cover differs by more than the first and the masks
+overlap by less than the second."""
 SPECKLED, BARE = 0.25, 0.005
-"""Share of the vegetation in specks that is noise rather than plants, where there is more cover than the second."""
+"""Share of the vegetation in specks that is noise rather than plants, where there is more cover
+than the second."""
 SMALL = 64
 """Pixels along the shorter side below which nothing can be said."""
 
@@ -38,7 +48,8 @@ class PhotoQuality:
     """What the pixels say of the photograph itself."""
 
     sharpness: float
-    """Variance of the Laplacian of Gaussian over the variance of the brightness, the median of tiles; NaN if there is nothing to be sharp."""
+    """Variance of the Laplacian of Gaussian over the variance of the brightness, the median of
+    tiles; NaN if there is nothing to be sharp."""
     brightness: float
     """Mean luma, 0 to 255."""
     dark: float
@@ -49,7 +60,9 @@ class PhotoQuality:
     """Whether red, green and blue are the same almost everywhere."""
 
 
-def measure_quality(image: np.ndarray, valid: np.ndarray | None = None, sigma: float = 1.0) -> PhotoQuality:
+def measure_quality(
+    image: np.ndarray, valid: np.ndarray | None = None, sigma: float = 1.0
+) -> PhotoQuality:
     """Measure sharpness and exposure of a photograph.
 
     Parameters
@@ -63,13 +76,16 @@ def measure_quality(image: np.ndarray, valid: np.ndarray | None = None, sigma: f
 
     Notes
     -----
-    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative study", ICPR 2000: the variance of the Laplacian.  It grows with
-    contrast, so it is divided by the variance of the brightness, which makes it free of exposure and of a gain; and with noise, so the photograph is
-    smoothed by one pixel first.  Measured on 142 wheat, 71 chilli and 20 simulated photographs: as they are, all but two chilli
-    ones (one badly, one slightly out of focus) lie at 0.0126 and above; blurred by a Gaussian of two pixels, all chilli and simulated ones and 85 % of the
-    wheat ones lie below the limit of 0.012, and with noise of 3 of 255 added after the blur 99, 95 and 74 %.
-    For a model that works at another scale the Gaussian grows with it and the Laplacian is normalised by its square (Lindeberg, "Feature detection with
-    automatic scale selection", IJCV 30, 1998), which gives about the value of the photograph at that scale.
+    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative study", ICPR
+    2000: the variance of the Laplacian.  It grows with contrast, so it is divided by the variance
+    of the brightness, which makes it free of exposure and of a gain; and with noise, so the
+    photograph is smoothed by one pixel first.  Measured on 142 wheat, 71 chilli and 20 simulated
+    photographs: as they are, all but two chilli ones (one badly, one slightly out of focus) lie at
+    0.0126 and above; blurred by a Gaussian of two pixels, all chilli and simulated ones and 85 % of
+    the wheat ones lie below the limit of 0.012, and with noise of 3 of 255 added after the blur 99,
+    95 and 74 %.  For a model that works at another scale the Gaussian grows with it and the
+    Laplacian is normalised by its square (Lindeberg, "Feature detection with automatic scale
+    selection", IJCV 30, 1998), which gives about the value of the photograph at that scale.
     """
     step = max(1, math.isqrt(image[0].size // 1_000_000))
     thin = image[:, ::step, ::step]
@@ -94,7 +110,11 @@ def sharpness(image: np.ndarray, sigma: float = 1.0) -> float:
             gray = _luma(image[:, rows, columns])
             spread = float(gray.var(dtype=np.float64))
             if spread > 1 and min(gray.shape) >= 8:
-                found.append(sigma**4 * float(ndimage.gaussian_laplace(gray, sigma).var(dtype=np.float64)) / spread)
+                found.append(
+                    sigma**4
+                    * float(ndimage.gaussian_laplace(gray, sigma).var(dtype=np.float64))
+                    / spread
+                )
     return float(np.median(found)) if found else float("nan")
 
 
@@ -110,7 +130,9 @@ def _places(size: int) -> list[slice]:
 def _luma(image: np.ndarray) -> np.ndarray:
     """Return float32 luma (ITU-R BT.601) of red, green, blue on the first axis."""
     red, green, blue = image.astype(np.float32)
-    luma: np.ndarray = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    luma: np.ndarray = (
+        np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    )
     return luma
 
 
@@ -132,8 +154,17 @@ def compare(mask: np.ndarray, rule: np.ndarray, valid: np.ndarray | None = None)
     return Opinion(np.count_nonzero(theirs) / max(pixels, 1), float(overlap))
 
 
-def reasons(quality: PhotoQuality, cover: Cover, specks: float, opinion: Opinion | None, shape: tuple[int, int], window: int) -> list[str]:
-    """Say why the numbers of a photograph should not be trusted without looking at its overlay; empty if nothing speaks against them.
+def reasons(
+    quality: PhotoQuality,
+    cover: Cover,
+    specks: float,
+    opinion: Opinion | None,
+    shape: tuple[int, int],
+    window: int,
+) -> list[str]:
+    """Say why the numbers of a photograph should not be trusted without looking at its overlay.
+
+    Empty if nothing speaks against them.
 
     Parameters
     ----------
@@ -154,20 +185,32 @@ def reasons(quality: PhotoQuality, cover: Cover, specks: float, opinion: Opinion
         "no colour": quality.colourless,
         f"blurred (sharpness {quality.sharpness:.3f})": quality.sharpness < BLURRED,
         "nothing to see": math.isnan(quality.sharpness) and min(shape) >= SMALL,
-        f"underexposed ({_percent(quality.dark)} black, brightness {quality.brightness:.0f})": quality.dark > MUCH_DARK or quality.brightness < DIM,
-        f"overexposed ({_percent(quality.bright)} clipped, brightness {quality.brightness:.0f})": quality.bright > MUCH_BRIGHT or quality.brightness > GLARING,
+        f"underexposed ({_percent(quality.dark)} black, brightness {quality.brightness:.0f})": quality.dark
+        > MUCH_DARK
+        or quality.brightness < DIM,
+        f"overexposed ({_percent(quality.bright)} clipped, brightness {quality.brightness:.0f})": quality.bright
+        > MUCH_BRIGHT
+        or quality.brightness > GLARING,
         f"model unsure (cover {_percent(cover.low)} to {_percent(cover.high)})": is_unsure(cover),
-        f"speckled ({_percent(specks)} of the plants in specks)": specks > SPECKLED and cover.cover > BARE,
+        f"speckled ({_percent(specks)} of the plants in specks)": specks > SPECKLED
+        and cover.cover > BARE,
     }
     if opinion is not None:
-        words = f"disagrees with the colour rule ({_percent(cover.cover)} against {_percent(opinion.cover)})"
+        words = (
+            f"disagrees with the colour rule ({_percent(cover.cover)} against "
+            f"{_percent(opinion.cover)})"
+        )
         tests[words] = abs(cover.cover - opinion.cover) > FAR and opinion.overlap < APART
     return [words for words, true in tests.items() if true]
 
 
 def is_unsure(cover: Cover) -> bool:
     """Say whether a model knows too little of the cover."""
-    return cover.width > WIDE or cover.unsure > UNSURE or (cover.width > NARROW and cover.high > MANIFOLD * cover.cover)
+    return (
+        cover.width > WIDE
+        or cover.unsure > UNSURE
+        or (cover.width > NARROW and cover.high > MANIFOLD * cover.cover)
+    )
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,8 @@
-"""ColourRule: green is crop.  A Segmenter without weights, the floor that every model must beat, and the second opinion beside one."""
+"""ColourRule: green is crop.
+
+A Segmenter without weights, the floor that every model must beat, and the second opinion beside
+one.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,23 @@ ENOUGH = 500_000
 
 @dataclass(frozen=True, slots=True)
 class ColourRule:
-    """Red / green < ``red``, blue / green < ``blue`` and 2 green - red - blue > ``excess``; with ``chromatic``, excess green alone.
+    """Red / green < ``red``, blue / green < ``blue`` and 2 green - red - blue > ``excess``.
+
+    With ``chromatic``, excess green alone.
 
     Notes
     -----
-    Patrignani and Ochsner, "Canopeo: A powerful new tool for measuring fractional green canopy cover", Agronomy Journal 107, 2015: the three
-    conditions and their values (0.95, 0.95, 20 of 255).  With ``chromatic``: Woebbecke et al., "Color indices for weed identification",
-    Transactions of the ASAE 38, 1995: 2 g - r - b of chromatic coordinates above a threshold, which Otsu (1979) takes from the photograph.
+    Patrignani and Ochsner, "Canopeo: A powerful new tool for measuring fractional green canopy
+    cover", Agronomy Journal 107, 2015: the three conditions and their values (0.95, 0.95, 20 of
+    255).  With ``chromatic``: Woebbecke et al., "Color indices for weed identification",
+    Transactions of the ASAE 38, 1995: 2 g - r - b of chromatic coordinates above a threshold, which
+    Otsu (1979) takes from the photograph.
 
-    Departure: a rule answers yes or no, and the socket wants probabilities.  The distance to each threshold is put through a logistic curve
-    and the least of the three is the answer, so that 0.5 is exactly the rule (:func:`selion.metrics.baselines.canopeo`).  These are not
-    frequencies and were calibrated on nothing; on 142 wheat photographs (EWS) the interval of cover that follows from them held the truth in 130.
+    Departure: a rule answers yes or no, and the socket wants probabilities.  The distance to each
+    threshold is put through a logistic curve and the least of the three is the answer, so that 0.5
+    is exactly the rule (:func:`selion.metrics.baselines.canopeo`).  These are not frequencies and
+    were calibrated on nothing; on 142 wheat photographs (EWS) the interval of cover that follows
+    from them held the truth in 130.
     """
 
     red: float = 0.95
@@ -38,11 +48,15 @@ class ColourRule:
     chromatic: float | None = None
     """Threshold of 2 g - r - b, -1 to 2; None: the three conditions."""
     softness: tuple[float, float, float] = (0.03, 6.0, 0.03)
-    """Distances at which the curve has gone from 0.5 to 0.73: of the ratios, of the excess, of the chromatic excess."""
+    """Distances at which the curve has gone from 0.5 to 0.73: of the ratios, of the excess, of the
+    chromatic excess."""
 
     @property
     def inputs(self) -> InputSpec:
-        """Red, green, blue bytes; a pixel knows nothing of its neighbours, so windows need no overlap."""
+        """Red, green, blue bytes.
+
+        A pixel knows nothing of its neighbours, so windows need no overlap.
+        """
         return InputSpec(("red", "green", "blue"), window=WINDOW, overlap=0.0, multiple=1)
 
     @property
@@ -64,7 +78,11 @@ class ColourRule:
         by_ratio, by_excess, by_share = (np.float32(1 / soft) for soft in self.softness)
         if self.chromatic is not None:
             return (excess_green(pixels) - np.float32(self.chromatic)) * by_share
-        ratios = np.minimum(self.red * green - red, self.blue * green - blue) / np.maximum(green, 1) * by_ratio
+        ratios = (
+            np.minimum(self.red * green - red, self.blue * green - blue)
+            / np.maximum(green, 1)
+            * by_ratio
+        )
         return np.minimum(ratios, (2 * green - red - blue - np.float32(self.excess)) * by_excess)
 
     def mask(self, pixels: np.ndarray) -> np.ndarray:
@@ -73,7 +91,10 @@ class ColourRule:
 
 
 def excess_green(pixels: np.ndarray) -> np.ndarray:
-    """Return 2 g - r - b of chromatic coordinates, (y, x) float32, of (3, y, x) bytes; black is 0."""
+    """Return 2 g - r - b of chromatic coordinates, (y, x) float32, of (3, y, x) bytes.
+
+    Black is 0.
+    """
     colours = pixels.astype(np.float32)
     total = np.maximum(colours.sum(0), 1)
     return (3 * colours[1] - colours.sum(0)) / total

@@ -1,4 +1,7 @@
-"""A folder of photographs: every one measured, whatever is wrong with some; masks, overlays, tables and a page."""
+"""A folder of photographs: every one measured, whatever is wrong with some.
+
+Masks, overlays, tables and a page.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +71,11 @@ def measure_folder(
     folder : path
         Searched with all that is in it; or one photograph.
     out : path
-        Folder of the results.  The same call goes on where a stopped one was; a photograph that has changed is measured again.
+        Folder of the results.  The same call goes on where a stopped one was; a photograph that has
+        changed is measured again.
     model : str, optional
-        See :func:`selion.closerange.open_model`; the shipped model without it, or the colour rule where that is not installed.
+        See :func:`selion.closerange.open_model`; the shipped model without it, or the colour rule
+        where that is not installed.
     options : CropOptions, optional
     workers : int, optional
         Processes; one per core (at most 8) without it.
@@ -113,34 +118,67 @@ def measure_folder(
     for text in later:
         on_note(text)
     notes = tuple(text for text in (note, *later) if text)
-    return _finish(CropRun(journal.folder, *_sorted(measured), sorted(failed), opened.name, opened.about, notes, reused, seconds), journal, workers)
+    return _finish(
+        CropRun(
+            journal.folder,
+            *_sorted(measured),
+            sorted(failed),
+            opened.name,
+            opened.about,
+            notes,
+            reused,
+            seconds,
+        ),
+        journal,
+        workers,
+    )
 
 
 def _check_apart(folder: Path, out: Path) -> None:
     source = folder if folder.is_dir() else folder.parent
     if out.resolve() == source.resolve():
-        raise BadInput(f"The results would lie among the photographs in {out}: give another folder, for example {out / 'crops'}.")
+        raise BadInput(
+            f"The results would lie among the photographs in {out}: give another folder, for "
+            f"example {out / 'crops'}."
+        )
 
 
 def decided_by(model: PhotoModel, options: CropOptions) -> dict[str, Any]:
     """Return all that decides the numbers of a run, as plain values."""
-    return {"model": {"name": model.name} | model.key, **asdict(options), "version": selion.__version__}
+    return {
+        "model": {"name": model.name} | model.key,
+        **asdict(options),
+        "version": selion.__version__,
+    }
 
 
 Found = dict[str, Measured]
 
 
 def _measured(
-    photos: list[PhotoFile], journal: PhotoJournal, job: PhotoJob, model: PhotoModel, workers: int, on_step: OnStep
+    photos: list[PhotoFile],
+    journal: PhotoJournal,
+    job: PhotoJob,
+    model: PhotoModel,
+    workers: int,
+    on_step: OnStep,
 ) -> tuple[Found, list[tuple[str, str]], int, dict[str, float]]:
-    """Measure what is not finished; return what was found by file, what failed, how many were finished before, and seconds by stage."""
-    found: Found = {photo.file: known for photo in photos if (known := journal.find(photo)) is not None}
+    """Measure what is not finished.
+
+    Return what was found by file, what failed, how many were finished before, and seconds by stage.
+    """
+    found: Found = {
+        photo.file: known for photo in photos if (known := journal.find(photo)) is not None
+    }
     waiting = [photo for photo in photos if photo.file not in found]
     reused = len(found)
     failed: list[tuple[str, str]] = []
     seconds: dict[str, float] = {}
     on_step("photographs", reused, len(photos), "")
-    with journal.writer() as writer, closing(measure_all(waiting, job, model, min(workers, max(len(waiting), 1)))) as outcomes:
+    with (
+        journal.writer() as writer,
+        closing(measure_all(waiting, job, model, min(workers, max(len(waiting), 1)))) as outcomes,
+    ):
         for photo, outcome in outcomes:
             if isinstance(outcome, FailedPhoto):
                 failed.append((photo.file, outcome.why))
@@ -158,35 +196,54 @@ def _sorted(measured: Found) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     return [one.row for one in ordered], [row for one in ordered for row in one.components]
 
 
-def _notes(photos: list[PhotoFile], journal: PhotoJournal, measured: Found, options: CropOptions) -> list[str]:
+def _notes(
+    photos: list[PhotoFile], journal: PhotoJournal, measured: Found, options: CropOptions
+) -> list[str]:
     notes = []
     if options.marker is not None:
         without = sum(one.row["gsd_mm"] is None for one in measured.values())
         if without:
-            notes.append(f"In {without:,} of {len(measured):,} photographs no marker was found: their sizes are in pixels only.")
+            notes.append(
+                f"In {without:,} of {len(measured):,} photographs no marker was found: their "
+                "sizes are in pixels only."
+            )
     gone = {one.row["file"] for one in journal.finished.values()} - {photo.file for photo in photos}
     if gone:
-        notes.append(f"{len(gone):,} photographs of an earlier run are not in the folder any more: they are not in the tables, and their masks stay.")
+        notes.append(
+            f"{len(gone):,} photographs of an earlier run are not in the folder any more: they "
+            "are not in the tables, and their masks stay."
+        )
     return notes
 
 
 def _finish(run: CropRun, journal: PhotoJournal, workers: int) -> CropRun:
-    """Write the tables and the page; a run in which nothing could be measured is an error, told after its list of failures is written."""
+    """Write the tables and the page.
+
+    A run in which nothing could be measured is an error, told after its list of failures is
+    written.
+    """
     write_tables(run.rows, run.components, run.failed, run.folder)
     facts = {
-        "photographs": len(run.rows), "components": len(run.components), "failed": len(run.failed), "untrusted": run.untrusted, "reused": run.reused,
-        "engine": run.about, "workers": workers, "notes": list(run.notes), "seconds": {stage: round(spent, 2) for stage, spent in run.seconds.items()},
+        "photographs": len(run.rows), "components": len(run.components), "failed": len(run.failed),
+        "untrusted": run.untrusted, "reused": run.reused, "engine": run.about, "workers": workers,
+        "notes": list(run.notes),
+        "seconds": {stage: round(spent, 2) for stage, spent in run.seconds.items()},
         "versions": _versions(),
     }  # fmt: skip
     close_journal(journal, facts)
     write_gallery(run)
     if not run.rows:
         first = f"{run.failed[0][0]}: {run.failed[0][1]}"
-        raise BadInput(f"None of {len(run.failed):,} photographs could be measured (see {run.folder / 'failed.csv'}); the first one: {first}")
+        raise BadInput(
+            f"None of {len(run.failed):,} photographs could be measured (see "
+            f"{run.folder / 'failed.csv'}); the first one: {first}"
+        )
     return run
 
 
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {"selion": selion.__version__, "gdal": store.gdal_version()} | {name: version(name) for name in ("numpy", "scipy", "scikit-image", "pillow")}
+    return {"selion": selion.__version__, "gdal": store.gdal_version()} | {
+        name: version(name) for name in ("numpy", "scipy", "scikit-image", "pillow")
+    }

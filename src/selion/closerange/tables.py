@@ -1,4 +1,7 @@
-"""The tables of a run: one row per photograph, one per component, one per photograph that failed."""
+"""The tables of a run.
+
+One row per photograph, one per component, one per photograph that failed.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +18,44 @@ from selion.closerange.indices import NAMES
 PHOTOS, COMPONENTS, FAILED = "crops.csv", "components.csv", "failed.csv"
 SIZES = (*(f"{name}_cm2" for name in AREAS), *(f"{name}_cm" for name in LENGTHS))
 PHOTO_COLUMNS = (
-    "file", "time", "latitude", "longitude", "camera", "width", "height", "trust", "reasons", "cover", "cover_low", "cover_high", "cover_expected", "unsure",
-    "rule_cover", "rule_overlap", "vegetation_px", "vegetation_cm2", "ground_cm2", "gsd_mm", "scale_from", "components", "component_area_median",
-    "least_area", "specks",
-    *NAMES, "sharpness", "brightness", "clipped_dark", "clipped_bright", "notes", "mask", "overlay",
+    "file", "time", "latitude", "longitude", "camera", "width", "height", "trust", "reasons",
+    "cover", "cover_low", "cover_high", "cover_expected", "unsure", "rule_cover", "rule_overlap",
+    "vegetation_px", "vegetation_cm2", "ground_cm2", "gsd_mm", "scale_from", "components",
+    "component_area_median", "least_area", "specks", *NAMES, "sharpness", "brightness",
+    "clipped_dark", "clipped_bright", "notes", "mask", "overlay",
 )  # fmt: skip
 COMPONENT_COLUMNS = ("file", *COLUMNS, *SIZES)
 
 
-def write_tables(rows: Sequence[dict[str, Any]], components: Iterable[dict[str, Any]], failed: Sequence[tuple[str, str]], folder: Path) -> None:
-    """Write ``crops.csv``, ``components.csv`` and ``failed.csv`` (which has a head only where nothing failed); what is there is replaced."""
+def write_tables(
+    rows: Sequence[dict[str, Any]],
+    components: Iterable[dict[str, Any]],
+    failed: Sequence[tuple[str, str]],
+    folder: Path,
+) -> None:
+    """Write ``crops.csv``, ``components.csv`` and ``failed.csv``.
+
+    The last has a head only where nothing failed.  What is there is replaced.
+    """
     after = PHOTO_COLUMNS.index("unsure") + 1
-    classes = [name for name in (rows[0] if rows else ()) if name.startswith("cover_") and name not in PHOTO_COLUMNS]
+    classes = [
+        name
+        for name in (rows[0] if rows else ())
+        if name.startswith("cover_") and name not in PHOTO_COLUMNS
+    ]
     write_table(folder / PHOTOS, (*PHOTO_COLUMNS[:after], *classes, *PHOTO_COLUMNS[after:]), rows)
     write_table(folder / COMPONENTS, COMPONENT_COLUMNS, components)
-    write_table(folder / FAILED, ("file", "why"), ({"file": file, "why": why} for file, why in failed))
+    write_table(
+        folder / FAILED, ("file", "why"), ({"file": file, "why": why} for file, why in failed)
+    )
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as CSV (RFC 4180, UTF-8); what is not known is empty."""
-    with store.atomic_write(path, force=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        store.atomic_write(path, force=True) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(columns)
         for row in rows:
@@ -44,4 +65,10 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any
 def _cell(value: object) -> object:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else f"{value:.1f}" if isinstance(value, float) else value
+    return (
+        f"{value:.6g}"
+        if isinstance(value, float) and abs(value) < 1e6
+        else f"{value:.1f}"
+        if isinstance(value, float)
+        else value
+    )

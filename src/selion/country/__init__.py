@@ -1,4 +1,8 @@
-"""A whole country: planned in jobs, their tables merged into one partitioned map, and that map asked, counted and drawn."""
+"""A whole country.
+
+Planned in jobs, their tables merged into one partitioned map, and that map asked, counted and
+drawn.
+"""
 
 import lazy_loader as lazy
 

@@ -1,7 +1,11 @@
-"""Where a row lies: geohash cells as partitions, and one Hilbert curve over the whole globe as the order inside of them.
+"""Where a row lies.
 
-The id of a field is the geohash of a point inside it (:func:`selion.fields.table.geohash`), so the id alone says in which partition a field is found.  A geohash
-of four characters has ten bits each way and is therefore exactly one cell of the Hilbert curve of order ten: the curve visits its rows one after the other.
+Geohash cells as partitions, and one Hilbert curve over the whole globe as the order inside of them.
+
+The id of a field is the geohash of a point inside it (:func:`selion.fields.table.geohash`), so the
+id alone says in which partition a field is found.  A geohash of four characters has ten bits each
+way and is therefore exactly one cell of the Hilbert curve of order ten: the curve visits its rows
+one after the other.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ BITS = 30
 ORDER = 20
 """Order of the Hilbert curve: steps of 38 m by 19 m at the equator."""
 FINE = 10
-"""Order whose cells are geohashes of four characters, 39 km by 20 km at the equator: as much as is held in memory at once."""
+"""Order whose cells are geohashes of four characters, 39 km by 20 km at the equator: as much as is
+held in memory at once."""
 SHIFT = 2 * (ORDER - FINE)
 """Bits by which a place on the curve is finer than a fine cell."""
 LEVELS = (2, 3, 4)
@@ -32,7 +37,10 @@ DIGITS[np.frombuffer(BASE32.encode(), np.uint8)] = np.arange(32)
 def check_level(level: int) -> int:
     """Return the level, or refuse one that is none (BadInput)."""
     if level not in LEVELS:
-        raise BadInput(f"Cells of {level} characters were asked for; wanted are {', '.join(map(str, LEVELS))} (1250, 156 or 39 km wide).")
+        raise BadInput(
+            f"Cells of {level} characters were asked for; wanted are "
+            f"{', '.join(map(str, LEVELS))} (1250, 156 or 39 km wide)."
+        )
     return level
 
 
@@ -83,7 +91,9 @@ def steps(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Inverse of :func:`degrees`."""
     top = 2**BITS - 1
     x = np.clip((np.asarray(lon) + 180) % 360 / 360 * 2**BITS, 0, top)
-    return x.astype(np.uint64), np.clip((np.asarray(lat) + 90) / 180 * 2**BITS, 0, top).astype(np.uint64)
+    return x.astype(np.uint64), np.clip((np.asarray(lat) + 90) / 180 * 2**BITS, 0, top).astype(
+        np.uint64
+    )
 
 
 def hilbert(x: np.ndarray, y: np.ndarray, order: int = ORDER) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""A cluster that does not exist: jobs with measured times on 1 to 256 workers, with a queue at the archive, stragglers, failures and lost workers."""
+"""A cluster that does not exist.
+
+Jobs with measured times on 1 to 256 workers, with a queue at the archive, stragglers, failures and
+lost workers.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,8 @@ from selion.country.prices import Faults
 from selion.errors import BadInput, counted
 
 HOPELESS = 100
-"""Losses per job, on the mean, after which jobs are set aside: workers that live shorter than a job never end."""
+"""Losses per job, on the mean, after which jobs are set aside: workers that live shorter than a job
+never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +107,27 @@ def simulate(work: Work, workers: int, faults: Faults, seed: int = 0) -> Simulat
 
     Notes
     -----
-    An event at a time: a worker starts selion, waits until the archive has a place, reads, lets go of the place, computes.  An attempt fails half-way with a
-    given probability and goes to the end of the queue, or is set aside after so many tries; a worker vanishes after an exponential time, its job goes back
-    to the front, and another worker comes after the boot time.
+    An event at a time: a worker starts selion, waits until the archive has a place, reads, lets go
+    of the place, computes.  An attempt fails half-way with a given probability and goes to the end
+    of the queue, or is set aside after so many tries; a worker vanishes after an exponential time,
+    its job goes back to the front, and another worker comes after the boot time.
     """
     jobs = len(work.reading)
     if workers < 1 or jobs < 1:
-        raise BadInput(f"{counted(workers, 'worker')} and {counted(jobs, 'job')} were given; wanted are one of each at least.")
+        raise BadInput(
+            f"{counted(workers, 'worker')} and {counted(jobs, 'job')} were given; wanted are one "
+            "of each at least."
+        )
     order = np.argsort(-(work.reading + work.computing), kind="stable")
-    cluster = _Cluster(work, faults, np.random.default_rng([seed, workers]), deque(order.tolist()), np.zeros(jobs, int), free=work.readers, left=jobs)
+    cluster = _Cluster(
+        work,
+        faults,
+        np.random.default_rng([seed, workers]),
+        deque(order.tolist()),
+        np.zeros(jobs, int),
+        free=work.readers,
+        left=jobs,
+    )
     for worker in range(workers):
         cluster.at(faults.boot_seconds, "ready", worker, -1)
     while cluster.events and cluster.left:
@@ -119,7 +136,16 @@ def simulate(work: Work, workers: int, faults: Faults, seed: int = 0) -> Simulat
     done = jobs - cluster.aside
     ideal = float((work.reading + work.computing).sum() / jobs * done + work.startup * done)
     held = workers * cluster.ended
-    return SimulatedRun(workers, cluster.ended, ideal / held if held else 0.0, cluster.waited, cluster.retried, cluster.lost, cluster.aside, held / 3600)
+    return SimulatedRun(
+        workers,
+        cluster.ended,
+        ideal / held if held else 0.0,
+        cluster.waited,
+        cluster.retried,
+        cluster.lost,
+        cluster.aside,
+        held / 3600,
+    )
 
 
 def _ready(cluster: _Cluster, moment: float, worker: int, _job: int) -> None:
@@ -134,7 +160,9 @@ def _ready(cluster: _Cluster, moment: float, worker: int, _job: int) -> None:
 def _started(cluster: _Cluster, moment: float, worker: int, job: int) -> None:
     """Draw how long this attempt will take and how it ends, then ask for a place at the archive."""
     work, faults, random = cluster.work, cluster.faults, cluster.random
-    slow = random.choice(work.spread, 2) * (faults.straggler_factor if random.random() < faults.stragglers_per_job else 1.0)
+    slow = random.choice(work.spread, 2) * (
+        faults.straggler_factor if random.random() < faults.stragglers_per_job else 1.0
+    )
     reading, computing = work.reading[job] * slow[0], work.computing[job] * slow[1]
     fails = random.random() < faults.failures_per_job
     rate = faults.losses_per_worker_hour / 3600
@@ -151,7 +179,15 @@ def _started(cluster: _Cluster, moment: float, worker: int, job: int) -> None:
         cluster.waiting.append((moment, worker, job, reading, computing, end))
 
 
-def _read(cluster: _Cluster, moment: float, worker: int, job: int, reading: float, computing: float, end: str) -> None:
+def _read(
+    cluster: _Cluster,
+    moment: float,
+    worker: int,
+    job: int,
+    reading: float,
+    computing: float,
+    end: str,
+) -> None:
     cluster.at(moment + reading, "freed", worker, job)
     cluster.at(moment + reading + computing, end, worker, job)
 
@@ -203,7 +239,14 @@ def _wake(cluster: _Cluster, moment: float) -> None:
         cluster.at(moment, "ready", cluster.idle.pop(), -1)
 
 
-_HAPPEN = {"ready": _ready, "started": _started, "freed": _freed, "done": _done, "failed": _failed, "vanished": _vanished}
+_HAPPEN = {
+    "ready": _ready,
+    "started": _started,
+    "freed": _freed,
+    "done": _done,
+    "failed": _failed,
+    "vanished": _vanished,
+}
 
 
 def sweep(work: Work, faults: Faults, most: int = 256, seed: int = 0) -> list[SimulatedRun]:

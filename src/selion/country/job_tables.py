@@ -1,4 +1,7 @@
-"""The sheets of a country: one table of fields per job, what of the country it answers for, and its rows in batches."""
+"""The sheets of a country.
+
+One table of fields per job, what of the country it answers for, and its rows in batches.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
 LONLAT = "OGC:CRS84"
 AREA = "area.geojson"
-"""Beside the table of a job: where it looked, and in its properties ``core``, what it answers for, and ``area``, what its fields touch."""
+"""Beside the table of a job: where it looked, and in its properties ``core``, what it answers for,
+and ``area``, what its fields touch."""
 JOBS = "jobs.json"
 """In the folder of a plan: its jobs."""
 BATCH = 50_000
@@ -78,7 +82,9 @@ class JobTable:
                 for batch in file.iter_batches(BATCH):
                     yield self._in_degrees(pa.Table.from_batches([batch]))
         except (OSError, pa.ArrowInvalid) as error:
-            raise UnreadableFile(f"{self.path} cannot be read to its end ({error}): write it again.") from error
+            raise UnreadableFile(
+                f"{self.path} cannot be read to its end ({error}): write it again."
+            ) from error
 
     def _in_degrees(self, table: pa.Table) -> pa.Table:
         if is_lonlat(self.crs) and "bbox" in table.column_names:
@@ -89,7 +95,11 @@ class JobTable:
         shapes = shapely.from_wkb(table["geometry"].to_numpy())
         if not is_lonlat(self.crs):
             mover = Transformer.from_crs(self.crs, LONLAT, always_xy=True)
-            shapes = shapely.orient_polygons(shapely.transform(shapes, lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1)))
+            shapes = shapely.orient_polygons(
+                shapely.transform(
+                    shapes, lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1)
+                )
+            )
         return with_shapes(table, shapes)
 
 
@@ -103,7 +113,10 @@ def with_shapes(table: pa.Table, shapes: np.ndarray) -> pa.Table:
     boxes = pa.StructArray.from_arrays([pa.array(bounds[:, k]) for k in range(4)], fields=sides)
     kept = [name for name in table.column_names if name not in ("bbox", "geometry")]
     table = table.select(kept).append_column(pa.field("bbox", boxes.type), boxes)
-    return table.append_column(pa.field("geometry", pa.binary(), nullable=False), pa.array(shapely.to_wkb(shapes), pa.binary()))
+    return table.append_column(
+        pa.field("geometry", pa.binary(), nullable=False),
+        pa.array(shapely.to_wkb(shapes), pa.binary()),
+    )
 
 
 def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
@@ -120,7 +133,10 @@ def is_lonlat(crs: str) -> bool:
     from pyproj import CRS
 
     known = CRS.from_user_input(crs)
-    return any(known.equals(CRS.from_user_input(name), ignore_axis_order=True) for name in (LONLAT, "EPSG:4326"))
+    return any(
+        known.equals(CRS.from_user_input(name), ignore_axis_order=True)
+        for name in (LONLAT, "EPSG:4326")
+    )
 
 
 def open_sheets(paths: Iterable[Path | str], plan: Path | str | None = None) -> list[JobTable]:
@@ -129,9 +145,11 @@ def open_sheets(paths: Iterable[Path | str], plan: Path | str | None = None) -> 
     Parameters
     ----------
     paths : iterable of path
-        GeoParquet files, or folders of jobs that hold a ``fields.parquet``.  Beside a file may lie ``area.geojson``, as ``selion plan`` writes it.
+        GeoParquet files, or folders of jobs that hold a ``fields.parquet``.  Beside a file may lie
+        ``area.geojson``, as ``selion plan`` writes it.
     plan : path, optional
-        Folder of the plan, for tables that were collected elsewhere: a file ``u1.parquet``, or ``u1/fields.parquet``, belongs to the job u1.
+        Folder of the plan, for tables that were collected elsewhere: a file ``u1.parquet``, or
+        ``u1/fields.parquet``, belongs to the job u1.
 
     Returns
     -------
@@ -145,15 +163,24 @@ def open_sheets(paths: Iterable[Path | str], plan: Path | str | None = None) -> 
     BadInput
         If one has no CRS or is a merged map, or some belong to jobs and others do not.
     """
-    sheets = [_open(path, None if plan is None else Path(plan)) for path in dict.fromkeys(map(_table, paths))]
+    sheets = [
+        _open(path, None if plan is None else Path(plan))
+        for path in dict.fromkeys(map(_table, paths))
+    ]
     if not sheets:
         raise BadInput("No table of fields was given: name the fields.parquet of the jobs.")
     plain = [sheet.path for sheet in sheets if sheet.job is None]
     if plain and len(plain) < len(sheets):
-        message = f"Some tables belong to jobs of a plan, others to none (such as {plain[0]}): merge them apart, or say where their plan lies with --plan."
+        message = (
+            f"Some tables belong to jobs of a plan, others to none (such as {plain[0]}): merge "
+            "them apart, or say where their plan lies with --plan."
+        )
         raise BadInput(message)
     unique = {sheet.key: sheet for sheet in sheets}
-    return sorted(unique.values(), key=lambda sheet: (*(sheet.box if sheet.job is None else sheet.job.core.bounds), sheet.key))
+    return sorted(
+        unique.values(),
+        key=lambda sheet: (*(sheet.box if sheet.job is None else sheet.job.core.bounds), sheet.key),
+    )
 
 
 def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
@@ -167,11 +194,15 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
     try:
         names = [str(job["name"]) for job in json.loads((folder / JOBS).read_text("utf-8"))]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnreadableFile(f"{folder / JOBS} is no list of jobs ({error!r}): make the plan again.") from error
+        raise UnreadableFile(
+            f"{folder / JOBS} is no list of jobs ({error!r}): make the plan again."
+        ) from error
     tables = {name: folder / "jobs" / name / "fields.parquet" for name in names}
     done = [path for path in tables.values() if path.is_file()]
     if not done:
-        raise UnreadableFile(f"No job of the plan {folder} is finished: run them first ('sh {folder}/run.sh').")
+        raise UnreadableFile(
+            f"No job of the plan {folder} is finished: run them first ('sh {folder}/run.sh')."
+        )
     return done, [name for name, path in tables.items() if not path.is_file()]
 
 
@@ -180,10 +211,14 @@ def _table(path: Path | str) -> Path:
     inner = path / "fields.parquet"
     if (path / INDEX).is_file():
         raise BadInput(
-            f"{path} is a merged map already: 'selion query', 'stats' and 'tiles' take it as it is. To merge it with other maps, name its partitions ({path}/*/{PART})."
+            f"{path} is a merged map already: 'selion query', 'stats' and 'tiles' take it as it "
+            f"is. To merge it with other maps, name its partitions ({path}/*/{PART})."
         )
     if path.is_dir() and not inner.is_file():
-        raise UnreadableFile(f"The folder {path} holds no fields.parquet: its job is not finished; run it, or leave it out.")
+        raise UnreadableFile(
+            f"The folder {path} holds no fields.parquet: its job is not finished; run it, or "
+            "leave it out."
+        )
     if not path.exists():
         raise UnreadableFile(f"There is no file {path}: check the name, or run its job first.")
     return (inner if path.is_dir() else path).resolve()
@@ -194,8 +229,18 @@ def _open(path: Path, plan: Path | None) -> JobTable:
 
     crs = fiboa.file_crs(path)
     if crs is None:
-        raise BadInput(f"{path} has no CRS (a photograph?), so it has no place on a map: merge tables of maps only.")
-    return JobTable(path, pq.read_metadata(path).num_rows, crs, _box(path, crs), fields.read_origin(path), _job(path, plan))
+        raise BadInput(
+            f"{path} has no CRS (a photograph?), so it has no place on a map: merge tables of "
+            "maps only."
+        )
+    return JobTable(
+        path,
+        pq.read_metadata(path).num_rows,
+        crs,
+        _box(path, crs),
+        fields.read_origin(path),
+        _job(path, plan),
+    )
 
 
 def _box(path: Path, crs: str) -> tuple[float, float, float, float]:
@@ -205,7 +250,11 @@ def _box(path: Path, crs: str) -> tuple[float, float, float, float]:
     bounds = tuple(geo["bbox"]) if "bbox" in geo else _total(path)
     if not np.isfinite(bounds).all():
         return (0.0, 0.0, 0.0, 0.0)
-    west, south, east, north = bounds if is_lonlat(crs) else Transformer.from_crs(crs, LONLAT, always_xy=True).transform_bounds(*bounds)
+    west, south, east, north = (
+        bounds
+        if is_lonlat(crs)
+        else Transformer.from_crs(crs, LONLAT, always_xy=True).transform_bounds(*bounds)
+    )
     return float(west), float(south), float(east), float(north)
 
 
@@ -215,8 +264,14 @@ def _total(path: Path) -> Sequence[float]:
     import shapely
 
     with pq.ParquetFile(path) as file:
-        found = [shapely.total_bounds(shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))) for batch in file.iter_batches(BATCH, columns=["geometry"])]
-    low, high = np.min([one[:2] for one in found] or [[np.nan] * 2], axis=0), np.max([one[2:] for one in found] or [[np.nan] * 2], axis=0)
+        found = [
+            shapely.total_bounds(shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False)))
+            for batch in file.iter_batches(BATCH, columns=["geometry"])
+        ]
+    low, high = (
+        np.min([one[:2] for one in found] or [[np.nan] * 2], axis=0),
+        np.max([one[2:] for one in found] or [[np.nan] * 2], axis=0),
+    )
     return [*low.tolist(), *high.tolist()]
 
 
@@ -248,13 +303,29 @@ def read_job(path: Path) -> JobArea | None:
         facts = feature.get("properties") or {}
         if facts.get("core") is None:
             return None
-        return JobArea(shape(facts["core"]), shape(feature["geometry"]), None if facts.get("area") is None else shape(facts["area"]))
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise UnreadableFile(f"{path} is no area of a job ({error}): write the plan again, or delete the file.") from error
+        return JobArea(
+            shape(facts["core"]),
+            shape(feature["geometry"]),
+            None if facts.get("area") is None else shape(facts["area"]),
+        )
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        shapely.errors.ShapelyError,
+    ) as error:
+        raise UnreadableFile(
+            f"{path} is no area of a job ({error}): write the plan again, or delete the file."
+        ) from error
 
 
 def merged_schema(sheets: Sequence[JobTable]) -> pa.Schema:
-    """Return the columns of all sheets together: those of fiboa first, then the others by name, then ``bbox`` and ``geometry``.
+    """Return the columns of all sheets together.
+
+    Those of fiboa first, then the others by name, then ``bbox`` and ``geometry``.
 
     Raises
     ------
@@ -269,13 +340,21 @@ def merged_schema(sheets: Sequence[JobTable]) -> pa.Schema:
         for column in pq.read_schema(sheet.path):
             kind = pa.string() if pa.types.is_large_string(column.type) else column.type
             if found.setdefault(column.name, kind) != kind:
-                raise BadInput(f"Column {column.name} is {kind} in {sheet.path} and {found[column.name]} in another table: write them alike first.")
+                raise BadInput(
+                    f"Column {column.name} is {kind} in {sheet.path} and {found[column.name]} in "
+                    "another table: write them alike first."
+                )
     kinds = {"string": pa.string(), "float": pa.float32(), "time": pa.timestamp("ms", tz="UTC")}
-    own = [pa.field(column.name, kinds[column.kind], nullable=not column.required) for column in COLUMNS]
+    own = [
+        pa.field(column.name, kinds[column.kind], nullable=not column.required)
+        for column in COLUMNS
+    ]
     known = {column.name for column in COLUMNS} | {"bbox", "geometry"}
     others = [pa.field(name, found[name]) for name in sorted(found) if name not in known]
     box = pa.struct([pa.field(side, pa.float64(), nullable=False) for side in fiboa.SIDES])
-    return pa.schema([*own, *others, pa.field("bbox", box), pa.field("geometry", pa.binary(), nullable=False)])
+    return pa.schema(
+        [*own, *others, pa.field("bbox", box), pa.field("geometry", pa.binary(), nullable=False)]
+    )
 
 
 def measured(table: pa.Table) -> pa.Table:
@@ -283,10 +362,14 @@ def measured(table: pa.Table) -> pa.Table:
     import pyarrow as pa
     import shapely
 
-    missing = np.flatnonzero(table["metrics:area"].is_null().to_numpy() | table["metrics:perimeter"].is_null().to_numpy())
+    missing = np.flatnonzero(
+        table["metrics:area"].is_null().to_numpy() | table["metrics:perimeter"].is_null().to_numpy()
+    )
     if not len(missing):
         return table
-    found = fields.measure(shapely.from_wkb(table["geometry"].take(pa.array(missing)).to_numpy()), LONLAT)
+    found = fields.measure(
+        shapely.from_wkb(table["geometry"].take(pa.array(missing)).to_numpy()), LONLAT
+    )
     for name, values in zip(("metrics:area", "metrics:perimeter"), found, strict=True):
         column = table[name].to_numpy(zero_copy_only=False).astype(np.float32)
         column[missing] = values
@@ -295,13 +378,20 @@ def measured(table: pa.Table) -> pa.Table:
 
 
 def conformed(table: pa.Table, schema: pa.Schema, moment: Any = None) -> pa.Table:
-    """Return a table with exactly the columns of a schema; what it lacks is empty, and ``moment`` fills the time where there is none."""
+    """Return a table with exactly the columns of a schema.
+
+    What it lacks is empty, and ``moment`` fills the time where there is none.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     arrays = []
     for column in schema:
-        values = table[column.name].cast(column.type) if column.name in table.column_names else pa.nulls(len(table), column.type)
+        values = (
+            table[column.name].cast(column.type)
+            if column.name in table.column_names
+            else pa.nulls(len(table), column.type)
+        )
         if column.name == "determination:datetime" and moment is not None:
             values = pc.fill_null(values, pa.scalar(moment, column.type))
         arrays.append(values)

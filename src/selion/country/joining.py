@@ -1,4 +1,7 @@
-"""From pieces to fields: pieces that belong together become one outline, with the record of the largest."""
+"""From pieces to fields.
+
+Pieces that belong together become one outline, with the record of the largest.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SNAP = 1e-9
-"""Degrees, a tenth of a millimetre: points of two pieces on their common border that are nearer than this are one."""
+"""Degrees, a tenth of a millimetre: points of two pieces on their common border that are nearer
+than this are one."""
 HELD = 12
 """Borders of sheets that are kept in memory: a sheet and its neighbours."""
 
@@ -68,8 +72,16 @@ def _by_home(groups: Groups) -> tuple[np.ndarray, np.ndarray]:
     return order, np.searchsorted(home[order], np.arange(len(groups.offsets)))
 
 
-def group_rows(territories: Territories, sizes: list[int], load: Callable[[int], Seam], on_pair: Callable[[int, int], None]) -> Groups:
-    """Match each sheet with its neighbours, and bring together what is one field, over as many sheets as it reaches."""
+def group_rows(
+    territories: Territories,
+    sizes: list[int],
+    load: Callable[[int], Seam],
+    on_pair: Callable[[int, int], None],
+) -> Groups:
+    """Match each sheet with its neighbours, and bring together what is one field.
+
+    A field is brought together over as many sheets as it reaches.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -84,8 +96,12 @@ def group_rows(territories: Territories, sizes: list[int], load: Callable[[int],
                 cut.append(found.cut + start)
         on_pair(first + 1, len(sizes))
     pairs, count = np.concatenate(same), int(offsets[-1])
-    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    number, group = connected_components(graph, directed=False) if count else (0, np.empty(0, np.int64))
+    graph = coo_array(
+        (np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count)
+    )
+    number, group = (
+        connected_components(graph, directed=False) if count else (0, np.empty(0, np.int64))
+    )
     home = np.full(number, len(sizes), np.int64)
     np.minimum.at(home, group, np.repeat(np.arange(len(sizes)), sizes))
     cuts = np.concatenate(cut)
@@ -114,8 +130,12 @@ def forget() -> None:
     _by_home.cache_clear()
 
 
-def join_rows(groups: Groups, sizes: list[int], load: Callable[[int], Seam], least: float, tally: Tally) -> Iterator[pa.Table]:
-    """Return the fields that are at home in each sheet, one table per sheet; new and changed outlines have an empty id.
+def join_rows(
+    groups: Groups, sizes: list[int], load: Callable[[int], Seam], least: float, tally: Tally
+) -> Iterator[pa.Table]:
+    """Return the fields that are at home in each sheet, one table per sheet.
+
+    New and changed outlines have an empty id.
 
     Parameters
     ----------
@@ -134,8 +154,14 @@ def join_rows(groups: Groups, sizes: list[int], load: Callable[[int], Seam], lea
             yield _joined(*_gathered(groups, load, rows), least, tally)
 
 
-def _gathered(groups: Groups, load: Callable[[int], Seam], rows: np.ndarray) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows of several sheets: their records, pieces, whether these are less than the outlines, and groups; rows of which nothing is left are gone."""
+def _gathered(
+    groups: Groups, load: Callable[[int], Seam], rows: np.ndarray
+) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows of several sheets.
+
+    Their records, pieces, whether these are less than the outlines, and groups; rows of which
+    nothing is left are gone.
+    """
     import pyarrow as pa
     import shapely
 
@@ -149,11 +175,21 @@ def _gathered(groups: Groups, load: Callable[[int], Seam], rows: np.ndarray) -> 
         clipped.append(less)
     left, less = np.concatenate(pieces), np.concatenate(clipped)
     some = ~shapely.is_empty(left)
-    return pa.concat_tables(tables).filter(pa.array(some)), left[some], less[some], groups.group[rows][some]
+    return (
+        pa.concat_tables(tables).filter(pa.array(some)),
+        left[some],
+        less[some],
+        groups.group[rows][some],
+    )
 
 
-def _given_way(groups: Groups, load: Callable[[int], Seam], seam: Seam, sheet: int, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pieces without what earlier tables have, and whether they are less than the outline."""
+def _given_way(
+    groups: Groups, load: Callable[[int], Seam], seam: Seam, sheet: int, here: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return pieces without what earlier tables have.
+
+    Also whether they are less than the outline.
+    """
     import shapely
 
     pieces, clipped = seam.pieces[here].copy(), seam.clipped[here].copy()
@@ -163,13 +199,24 @@ def _given_way(groups: Groups, load: Callable[[int], Seam], seam: Seam, sheet: i
     for k in np.flatnonzero(np.isin(here + start, cuts[:, 1])):
         rivals = cuts[cuts[:, 1] == here[k] + start, 0]
         owners = np.searchsorted(groups.offsets, rivals, side="right") - 1
-        shapes = [load(int(s)).pieces[r - groups.offsets[s]] for s, r in zip(owners, rivals, strict=True)]
-        pieces[k] = polygons_only(np.array([shapely.difference(pieces[k], shapely.union_all(shapes))], object))[0]
+        shapes = [
+            load(int(s)).pieces[r - groups.offsets[s]] for s, r in zip(owners, rivals, strict=True)
+        ]
+        pieces[k] = polygons_only(
+            np.array([shapely.difference(pieces[k], shapely.union_all(shapes))], object)
+        )[0]
         clipped[k] = True
     return pieces, clipped
 
 
-def _joined(table: pa.Table, pieces: np.ndarray, clipped: np.ndarray, group: np.ndarray, least: float, tally: Tally) -> pa.Table:
+def _joined(
+    table: pa.Table,
+    pieces: np.ndarray,
+    clipped: np.ndarray,
+    group: np.ndarray,
+    least: float,
+    tally: Tally,
+) -> pa.Table:
     """Unite the pieces of each group."""
     import pyarrow as pa
 
@@ -178,7 +225,8 @@ def _joined(table: pa.Table, pieces: np.ndarray, clipped: np.ndarray, group: np.
     rest = np.flatnonzero(~whole)
     if not len(rest):
         return table
-    rest = rest[np.lexsort((-fields.measure(pieces[rest], LONLAT)[0], group[rest]))]  # within a group the largest first
+    # within a group the largest first
+    rest = rest[np.lexsort((-fields.measure(pieces[rest], LONLAT)[0], group[rest]))]
     starts = np.flatnonzero(np.diff(group[rest], prepend=-1))
     shapes, area, perimeter, dropped = _united(pieces[rest], starts, least)
     tally.joined += int((np.diff([*starts, len(rest)]) > 1).sum())
@@ -186,18 +234,27 @@ def _joined(table: pa.Table, pieces: np.ndarray, clipped: np.ndarray, group: np.
     tally.scraps += int(dropped.sum())
     tally.scrap_area += float(area[dropped].sum())
     records = _records(table.take(pa.array(rest)), starts)
-    for name, values in {"id": [""] * len(starts), "metrics:area": area, "metrics:perimeter": perimeter}.items():
+    for name, values in {
+        "id": [""] * len(starts),
+        "metrics:area": area,
+        "metrics:perimeter": perimeter,
+    }.items():
         records = with_column(records, name, values)
     records = with_shapes(records, shapes).select(table.column_names).filter(pa.array(~dropped))
     return pa.concat_tables([table.filter(pa.array(whole)), records.cast(table.schema)])
 
 
-def _united(pieces: np.ndarray, starts: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _united(
+    pieces: np.ndarray, starts: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return outlines, area in m2, perimeter in m, and which are remnants too small to keep."""
     import shapely
 
     stops = [*starts[1:].tolist(), len(pieces)]
-    unions = [shapely.union_all(pieces[a:b], grid_size=SNAP) if b - a > 1 else pieces[a] for a, b in zip(starts.tolist(), stops, strict=True)]
+    unions = [
+        shapely.union_all(pieces[a:b], grid_size=SNAP) if b - a > 1 else pieces[a]
+        for a, b in zip(starts.tolist(), stops, strict=True)
+    ]
     shapes = polygons_only(np.array([*unions, None], object)[:-1])
     parts, owner = shapely.get_parts(shapes, return_index=True)
     size = fields.measure(parts, LONLAT)[0]
@@ -205,7 +262,9 @@ def _united(pieces: np.ndarray, starts: np.ndarray, least: float) -> tuple[np.nd
     np.maximum.at(largest, owner, size)
     keep = (size >= least) | (size == largest[owner])
     for k in np.unique(owner[~keep]):
-        shapes[k] = polygons_only(np.array([shapely.multipolygons(parts[(owner == k) & keep])], object))[0]
+        shapes[k] = polygons_only(
+            np.array([shapely.multipolygons(parts[(owner == k) & keep])], object)
+        )[0]
     shapes = shapely.orient_polygons(shapes)
     area, perimeter = fields.measure(shapes, LONLAT)
     single = np.diff([*starts, len(pieces)]) == 1
@@ -213,15 +272,23 @@ def _united(pieces: np.ndarray, starts: np.ndarray, least: float) -> tuple[np.nd
 
 
 def _records(table: pa.Table, starts: np.ndarray) -> pa.Table:
-    """Return one row per group: that of its first, largest piece; confidence is the mean by area, the time that of the last image."""
+    """Return one row per group: that of its first, largest piece.
+
+    Confidence is the mean by area, the time that of the last image.
+    """
     import pyarrow as pa
 
     out = table.take(pa.array(starts))
     if "confidence" in table.column_names:
-        sure, weight = (table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in ("confidence", "metrics:area"))
+        sure, weight = (
+            table[name].to_numpy(zero_copy_only=False).astype(np.float64)
+            for name in ("confidence", "metrics:area")
+        )
         known = np.isfinite(sure) & np.isfinite(weight)
         total = np.add.reduceat(np.where(known, weight, 0), starts)
-        mean = np.add.reduceat(np.where(known, weight * sure, 0), starts) / np.where(total > 0, total, np.nan)
+        mean = np.add.reduceat(np.where(known, weight * sure, 0), starts) / np.where(
+            total > 0, total, np.nan
+        )
         out = with_column(out, "confidence", np.minimum(mean, 1))
     if (name := "determination:datetime") in table.column_names:
         moments = table[name].to_numpy(zero_copy_only=False).astype("datetime64[ms]")

@@ -1,4 +1,8 @@
-"""Jobs of a country: squares of one size in each UTM zone, cut at its meridians, so that they meet without gap or overlap on one lattice of pixels."""
+"""Jobs of a country.
+
+Squares of one size in each UTM zone, cut at its meridians, so that they meet without gap or overlap
+on one lattice of pixels.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +29,11 @@ HALO = 1_000.0
 LEAST = 100.0
 """Metres of a halo: with less nobody would see what goes on beyond a border."""
 ROUGH = 50
-"""The area is simplified to a fiftieth of the halo before it grows by it: jobs need no rocks along a coast."""
+"""The area is simplified to a fiftieth of the halo before it grows by it: jobs need no rocks along
+a coast."""
 STEPS = 8
-"""Points per edge of a square; neighbours compute the same ones, so any number closes without a gap."""
+"""Points per edge of a square; neighbours compute the same ones, so any number closes without a
+gap."""
 SMALLEST = 0.01
 """km2 of the area that a job must have."""
 
@@ -42,9 +48,11 @@ class Cell:
     core: MultiPolygon
     """Longitude and latitude."""
     area: MultiPolygon
-    """The area in the core and twice the halo around it: fields that do not touch it are none of its."""
+    """The area in the core and twice the halo around it: fields that do not touch it are none of
+    its."""
     seen: MultiPolygon
-    """The core and the halo around it, as far as they lie within the halo of the area: fields at the area's edge are seen whole."""
+    """The core and the halo around it, as far as they lie within the halo of the area: fields at
+    the area's edge are seen whole."""
     km2: float
     """The area in the core alone, on the ellipsoid."""
     bounds: tuple[float, float, float, float]
@@ -61,12 +69,14 @@ def cut_area(area: Area, edge: float = EDGE, halo: float = HALO) -> list[Cell]:
     edge : float
         Metres along a square.
     halo : float
-        Metres that each job looks further, beyond its square and beyond the area; a field that is longer may be cut.
+        Metres that each job looks further, beyond its square and beyond the area; a field that is
+        longer may be cut.
 
     Returns
     -------
     list of Cell
-        From zone to zone, column by column.  The cores are parts of the globe, not of the area: they tile it.
+        From zone to zone, column by column.  The cores are parts of the globe, not of the area:
+        they tile it.
 
     Raises
     ------
@@ -74,19 +84,30 @@ def cut_area(area: Area, edge: float = EDGE, halo: float = HALO) -> list[Cell]:
         If the sizes make no sense.
     """
     if not (1000 <= edge <= 500_000 and LEAST <= halo <= edge / 4):
-        raise BadInput(f"Squares of {edge:g} m with a halo of {halo:g} m were asked for; wanted are 1000 to 500000 m, and a halo of {LEAST:g} m to a quarter of that.")
+        raise BadInput(
+            f"Squares of {edge:g} m with a halo of {halo:g} m were asked for; wanted are 1000 to "
+            f"500000 m, and a halo of {LEAST:g} m to a quarter of that."
+        )
     import shapely
 
     cells: list[Cell] = []
     for zone, south in _strips(area):
-        strip = shapely.box(6.0 * zone - 186, -80.0 if south else 0.0, 6.0 * zone - 180, 0.0 if south else 84.0)
+        strip = shapely.box(
+            6.0 * zone - 186, -80.0 if south else 0.0, 6.0 * zone - 180, 0.0 if south else 84.0
+        )
         part = shapely.intersection(area.geometry, strip)
         if not shapely.is_empty(part):
             cells += _in_zone(area, part, strip, (zone, south), edge, halo)
     if not cells and area.km2 < SMALLEST:
-        raise BadInput(f"The area {area.name} has {1e6 * area.km2:,.0f} m2; a plan is for areas from {1e6 * SMALLEST:,.0f} m2 up: give it to 'selion map'.")
+        raise BadInput(
+            f"The area {area.name} has {1e6 * area.km2:,.0f} m2; a plan is for areas from "
+            f"{1e6 * SMALLEST:,.0f} m2 up: give it to 'selion map'."
+        )
     if not cells:
-        raise BadInput(f"The area {area.name} lies where there are no UTM zones (beyond 80 degrees south or 84 north): there are no fields to map.")
+        raise BadInput(
+            f"The area {area.name} lies where there are no UTM zones (beyond 80 degrees south or "
+            "84 north): there are no fields to map."
+        )
     return cells
 
 
@@ -100,12 +121,17 @@ def _strips(area: Area) -> Iterator[tuple[int, bool]]:
                 yield zone, False
 
 
-def _in_zone(area: Area, part: MultiPolygon, strip: Polygon, zone: tuple[int, bool], edge: float, halo: float) -> Iterator[Cell]:
+def _in_zone(
+    area: Area, part: MultiPolygon, strip: Polygon, zone: tuple[int, bool], edge: float, halo: float
+) -> Iterator[Cell]:
     import shapely
     from pyproj import Transformer
 
     crs = f"EPSG:{(32700 if zone[1] else 32600) + zone[0]}"
-    there, back = Transformer.from_crs(LONLAT, crs, always_xy=True), Transformer.from_crs(crs, LONLAT, always_xy=True)
+    there, back = (
+        Transformer.from_crs(LONLAT, crs, always_xy=True),
+        Transformer.from_crs(crs, LONLAT, always_xy=True),
+    )
     flat = _moved(shapely.segmentize(part, 0.05), there)
     x0, y0, x1, y1 = (np.floor(np.array(shapely.bounds(flat)) / edge)).astype(int).tolist()
     shapely.prepare(part)
@@ -113,16 +139,34 @@ def _in_zone(area: Area, part: MultiPolygon, strip: Polygon, zone: tuple[int, bo
         for row in range(y0 - 1, y1 + 2):
             square = _square(column, row, edge)
             core = shapely.intersection(_running(_moved(square, back), zone[0]), strip)
-            mine = shapely.intersection(part, core) if shapely.intersects(part, core) else shapely.Polygon()
+            mine = (
+                shapely.intersection(part, core)
+                if shapely.intersects(part, core)
+                else shapely.Polygon()
+            )
             if shapely.is_empty(mine) or square_kilometres(many(mine)) < SMALLEST:
                 continue
             flat_core = _moved(core, there)
-            reach, wide = (shapely.buffer(flat_core, times * halo, join_style="mitre") for times in (1, 2))
+            reach, wide = (
+                shapely.buffer(flat_core, times * halo, join_style="mitre") for times in (1, 2)
+            )
             near = shapely.intersection(area.geometry, _on_globe(wide, back, zone[0]))
-            seen = _on_globe(shapely.intersection(reach, _grown(_running(near, zone[0]), there, halo)), back, zone[0])
+            seen = _on_globe(
+                shapely.intersection(reach, _grown(_running(near, zone[0]), there, halo)),
+                back,
+                zone[0],
+            )
             bounds = shapely.bounds(_moved(shapely.segmentize(seen, 0.02), there)).tolist()
             name = f"{zone[0]:02}{'S' if zone[1] else 'N'}_e{column:02}_n{row:03}"
-            yield Cell(name, crs, many(core), many(near), seen, square_kilometres(many(mine)), tuple(bounds))
+            yield Cell(
+                name,
+                crs,
+                many(core),
+                many(near),
+                seen,
+                square_kilometres(many(mine)),
+                tuple(bounds),
+            )
 
 
 def _grown(shape: Any, there: Any, halo: float) -> Any:
@@ -130,23 +174,37 @@ def _grown(shape: Any, there: Any, halo: float) -> Any:
     import shapely
 
     slack = halo / ROUGH
-    return shapely.buffer(shapely.simplify(_moved(shapely.segmentize(shape, 0.05), there), slack), halo + slack, quad_segs=4)
+    return shapely.buffer(
+        shapely.simplify(_moved(shapely.segmentize(shape, 0.05), there), slack),
+        halo + slack,
+        quad_segs=4,
+    )
 
 
 def _on_globe(flat: Any, back: Any, zone: int) -> MultiPolygon:
     """Return what lies in metres in longitude and latitude, cut at the antimeridian."""
     import shapely
 
-    return many(shapely.union_all(cut(polygons_of(np.array([_running(_moved(flat, back), zone)], object)))))
+    return many(
+        shapely.union_all(cut(polygons_of(np.array([_running(_moved(flat, back), zone)], object))))
+    )
 
 
 def _square(column: int, row: int, edge: float) -> Polygon:
     """Return a square with points along its edges that its neighbours have too."""
     import shapely
 
-    x, y = (np.append(start * edge + np.arange(STEPS) / STEPS * edge, (start + 1) * edge) for start in (column, row))
+    x, y = (
+        np.append(start * edge + np.arange(STEPS) / STEPS * edge, (start + 1) * edge)
+        for start in (column, row)
+    )
     west, east, south, north = x[0], x[-1], y[0], y[-1]
-    ring = [*((a, south) for a in x), *((east, b) for b in y[1:]), *((a, north) for a in x[::-1][1:]), *((west, b) for b in y[::-1][1:])]
+    ring = [
+        *((a, south) for a in x),
+        *((east, b) for b in y[1:]),
+        *((a, north) for a in x[::-1][1:]),
+        *((west, b) for b in y[::-1][1:]),
+    ]
     return shapely.Polygon(ring)
 
 
@@ -155,13 +213,18 @@ def _running(shape: Any, zone: int) -> Any:
     import shapely
 
     middle = 6.0 * zone - 183
-    return shapely.transform(shape, lambda xy: np.stack([(xy[:, 0] - middle + 180) % 360 - 180 + middle, xy[:, 1]], axis=1))
+    return shapely.transform(
+        shape,
+        lambda xy: np.stack([(xy[:, 0] - middle + 180) % 360 - 180 + middle, xy[:, 1]], axis=1),
+    )
 
 
 def _moved(shape: Any, mover: Any) -> Any:
     import shapely
 
-    return shapely.transform(shape, lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1))
+    return shapely.transform(
+        shape, lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1)
+    )
 
 
 def many(shape: object) -> MultiPolygon:
@@ -172,8 +235,18 @@ def many(shape: object) -> MultiPolygon:
 
 
 def to_feature(cell: Cell) -> dict[str, Any]:
-    """Return a job as a GeoJSON feature: its geometry is where to look, its properties ``core`` what it answers for and ``area`` what its fields touch."""
+    """Return a job as a GeoJSON feature.
+
+    Its geometry is where to look, its properties ``core`` what it answers for and ``area`` what its
+    fields touch.
+    """
     from shapely.geometry import mapping
 
-    facts = {"name": cell.name, "crs": cell.crs, "km2": round(cell.km2, 4), "core": mapping(cell.core), "area": mapping(cell.area)}
+    facts = {
+        "name": cell.name,
+        "crs": cell.crs,
+        "km2": round(cell.km2, 4),
+        "core": mapping(cell.core),
+        "area": mapping(cell.area),
+    }
     return {"type": "Feature", "properties": facts, "geometry": mapping(cell.seen)}

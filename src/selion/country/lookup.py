@@ -46,7 +46,12 @@ class Reading:
 
     def facts(self) -> dict[str, int]:
         """Return what is printed."""
-        return {"parts_read": self.parts, "row_groups_read": self.groups, "bytes_read": self.bytes, "bytes_of_map": self.of_bytes}
+        return {
+            "parts_read": self.parts,
+            "row_groups_read": self.groups,
+            "bytes_read": self.bytes,
+            "bytes_of_map": self.of_bytes,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,9 @@ class QueryResult:
     reading: Reading = field(default_factory=Reading)
 
 
-def query(maps: Maps | Path | str, area: Any, columns: Sequence[str] | None = None, *, clip: bool = False) -> QueryResult:
+def query(
+    maps: Maps | Path | str, area: Any, columns: Sequence[str] | None = None, *, clip: bool = False
+) -> QueryResult:
     """Cut an area out of a map.
 
     Parameters
@@ -101,7 +108,9 @@ def _stacked(frames: list[GeoDataFrame], maps: Maps, columns: Sequence[str] | No
     if not maps.parts:
         return geopandas.GeoDataFrame({"id": pd.array([], dtype="string")}, geometry=[], crs=LONLAT)
     with opened(maps.parts[0]) as file:
-        return to_frame(file.read_row_groups([], _wanted(file.schema_arrow.names, columns, maps.parts[0].path)))
+        return to_frame(
+            file.read_row_groups([], _wanted(file.schema_arrow.names, columns, maps.parts[0].path))
+        )
 
 
 def _inside(table: pa.Table, area: Area) -> GeoDataFrame:
@@ -111,7 +120,9 @@ def _inside(table: pa.Table, area: Area) -> GeoDataFrame:
     frame = to_frame(table)
     shapely.prepare(area.geometry)
     shapes = frame.geometry.to_numpy()
-    return frame[shapely.intersects(area.geometry, shapes) & ~shapely.touches(area.geometry, shapes)]
+    return frame[
+        shapely.intersects(area.geometry, shapes) & ~shapely.touches(area.geometry, shapes)
+    ]
 
 
 def _clipped(frame: GeoDataFrame, area: Area) -> GeoDataFrame:
@@ -119,7 +130,9 @@ def _clipped(frame: GeoDataFrame, area: Area) -> GeoDataFrame:
 
     shapes = frame.geometry.to_numpy().copy()
     across = ~shapely.covers(area.geometry, shapes)
-    shapes[across] = shapely.orient_polygons(polygons_only(shapely.intersection(shapes[across], area.geometry)))
+    shapes[across] = shapely.orient_polygons(
+        polygons_only(shapely.intersection(shapes[across], area.geometry))
+    )
     frame = frame.set_geometry(shapes, crs=frame.crs)
     size = fields.measure(shapes, LONLAT)
     for name, values in zip(("metrics:area", "metrics:perimeter"), size, strict=True):
@@ -134,18 +147,30 @@ def to_frame(table: pa.Table) -> GeoDataFrame:
     import shapely
 
     shapes = shapely.from_wkb(table["geometry"].to_numpy())
-    plain = table.drop_columns([name for name in ("geometry", "bbox") if name in table.column_names])
-    return geopandas.GeoDataFrame(plain.to_pandas(types_mapper=fields.fiboa._pandas_type), geometry=shapes, crs=LONLAT)  # noqa: SLF001  # one reader's types
+    plain = table.drop_columns(
+        [name for name in ("geometry", "bbox") if name in table.column_names]
+    )
+    return geopandas.GeoDataFrame(
+        plain.to_pandas(types_mapper=fields.fiboa._pandas_type),  # noqa: SLF001  # one reader's types
+        geometry=shapes,
+        crs=LONLAT,
+    )
 
 
-def scan(maps: Maps, boxes: Sequence[Box] | None = None, columns: Sequence[str] | None = None, reading: Reading | None = None) -> Iterator[pa.Table]:
+def scan(
+    maps: Maps,
+    boxes: Sequence[Box] | None = None,
+    columns: Sequence[str] | None = None,
+    reading: Reading | None = None,
+) -> Iterator[pa.Table]:
     """Read a map row group by row group.
 
     Parameters
     ----------
     maps : Maps
     boxes : sequence of (west, south, east, north), optional
-        Only rows whose box touches one of these; row groups that have none are not read.  None: all.
+        Only rows whose box touches one of these; row groups that have none are not read.  None:
+        all.
     columns : sequence of str, optional
     reading : Reading, optional
         Is counted up.
@@ -181,7 +206,9 @@ def opened(part: Partition) -> Iterator[ParquetFile]:
         raise UnreadableFile(f"{part.path} cannot be read ({error}): merge again.") from error
 
 
-def _scan_part(part: Partition, boxes: Sequence[Box] | None, columns: Sequence[str] | None, reading: Reading) -> Iterator[pa.Table]:
+def _scan_part(
+    part: Partition, boxes: Sequence[Box] | None, columns: Sequence[str] | None, reading: Reading
+) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     with opened(part) as file:
@@ -195,7 +222,11 @@ def _scan_part(part: Partition, boxes: Sequence[Box] | None, columns: Sequence[s
             table = file.read_row_group(group, names)
             reading.groups += 1
             reading.rows += len(table)
-            reading.bytes += sum(column.total_compressed_size for k in range(data.num_columns) if _root(column := data.column(k)) in names)
+            reading.bytes += sum(
+                column.total_compressed_size
+                for k in range(data.num_columns)
+                if _root(column := data.column(k)) in names
+            )
             if boxes is not None:
                 here = boxes_of(table)
                 table = table.filter(pa.array(np.any([_touch(here, box) for box in boxes], axis=0)))
@@ -232,7 +263,12 @@ def _may_touch(data: Any, boxes: Sequence[Box]) -> bool:
 def _touch(boxes: np.ndarray, box: Box) -> np.ndarray:
     """Tell which of (n, 4) boxes touch a box."""
     west, south, east, north = box
-    return np.asarray((boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south))
+    return np.asarray(
+        (boxes[:, 0] <= east)
+        & (boxes[:, 2] >= west)
+        & (boxes[:, 1] <= north)
+        & (boxes[:, 3] >= south)
+    )
 
 
 def find_field(maps: Maps | Path | str, name: str) -> GeoDataFrame:
@@ -254,4 +290,7 @@ def find_field(maps: Maps | Path | str, name: str) -> GeoDataFrame:
             found = table.filter(pc.equal(table["id"], pa.scalar(name)))
             if len(found):
                 return to_frame(found)
-    raise BadInput(f"There is no field {name!r} in {maps.folder}: an id has twelve letters and digits, as the column id holds them.")
+    raise BadInput(
+        f"There is no field {name!r} in {maps.folder}: an id has twelve letters and digits, as "
+        "the column id holds them."
+    )

@@ -16,7 +16,16 @@ import selion
 from selion import store
 from selion.country import joining
 from selion.country.cells import check_level
-from selion.country.job_tables import JOBS, JobTable, conformed, finished_jobs, measured, merged_schema, open_sheets, with_column
+from selion.country.job_tables import (
+    JOBS,
+    JobTable,
+    conformed,
+    finished_jobs,
+    measured,
+    merged_schema,
+    open_sheets,
+    with_column,
+)
 from selion.country.joining import Borders, Tally, group_rows, join_rows
 from selion.country.partitions import PART, Maps, Partition, PartWriter, open_maps, write_index
 from selion.country.seams import find_pieces, write_seam
@@ -50,7 +59,9 @@ class MergeOptions:
     def __post_init__(self) -> None:
         check_level(self.level)
         if not self.min_area >= 0:
-            raise BadInput(f"A smallest remnant of {self.min_area} m2 was given; wanted is a number from 0 up.")
+            raise BadInput(
+                f"A smallest remnant of {self.min_area} m2 was given; wanted is a number from 0 up."
+            )
 
 
 def merge_maps(
@@ -68,14 +79,16 @@ def merge_maps(
     Parameters
     ----------
     tables : iterable of path
-        GeoParquet files, folders of jobs, or the folder of a plan, whose finished jobs are taken; the order does not matter.
+        GeoParquet files, folders of jobs, or the folder of a plan, whose finished jobs are taken;
+        the order does not matter.
     out : path
         A folder.
     options : MergeOptions, optional
     plan : path, optional
         Folder of the plan, where the tables lie elsewhere.
     work : path, optional
-        Folder of finished parts; None: hidden beside ``out``.  A merge that was stopped goes on there, and it goes when the merge ends.
+        Folder of finished parts; None: hidden beside ``out``.  A merge that was stopped goes on
+        there, and it goes when the merge ends.
     force : bool
         Whether an existing map is replaced, once the new one is whole.
     on_step : callable, optional
@@ -100,17 +113,25 @@ def merge_maps(
     run = _open_run(sheets, out, options, None if work is None else Path(work))
     with explained(out):
         facts = _spread(run, on_step)
-        facts |= _close(run, on_step) | {"unfinished_jobs": missing, "incomplete_tables": _incomplete(sheets)}
+        facts |= _close(run, on_step) | {
+            "unfinished_jobs": missing,
+            "incomplete_tables": _incomplete(sheets),
+        }
         _write(run, facts, on_step)
         if out.exists() and not force:
-            raise OutputExists(f"{out} exists already: choose another name, or replace it with --force.")
+            raise OutputExists(
+                f"{out} exists already: choose another name, or replace it with --force."
+            )
         publish_folder(run.folder / "maps", out, force)
     shutil.rmtree(run.folder, ignore_errors=True)
     return open_maps(out)
 
 
 def _expanded(tables: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
-    """Put the finished jobs of a plan in its place; return the tables, and the names of jobs that are not finished."""
+    """Put the finished jobs of a plan in its place.
+
+    Return the tables, and the names of jobs that are not finished.
+    """
     paths: list[Path] = []
     missing: list[str] = []
     for table in map(Path, tables):
@@ -125,7 +146,11 @@ def _expanded(tables: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
 
 def _incomplete(sheets: Iterable[JobTable]) -> list[str]:
     """Name the tables beside which a list of blocks lies that could not be done."""
-    return sorted(f"{sheet.path.parent.name}/{sheet.path.name}" for sheet in sheets if list_of(sheet.path).exists())
+    return sorted(
+        f"{sheet.path.parent.name}/{sheet.path.name}"
+        for sheet in sheets
+        if list_of(sheet.path).exists()
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,21 +182,36 @@ class MergeRun:
         return self.folder / "runs" / "joined"
 
 
-def _open_run(sheets: list[JobTable], out: Path, options: MergeOptions, work: Path | None) -> MergeRun:
+def _open_run(
+    sheets: list[JobTable], out: Path, options: MergeOptions, work: Path | None
+) -> MergeRun:
     """Take up the folder of a merge of the same tables with the same wishes, or begin a new one."""
     folder = work or take_over(out.absolute().parent / f".{out.name}.selion-merge")
     options = replace(options, collection=options.collection or out.name)
-    wanted = hashlib.sha256(json.dumps([selion.__version__, asdict(options), [sheet.key for sheet in sheets]]).encode()).hexdigest()
+    wanted = hashlib.sha256(
+        json.dumps([selion.__version__, asdict(options), [sheet.key for sheet in sheets]]).encode()
+    ).hexdigest()
     note = folder / "merge.json"
     with explained(out):
         if folder.is_dir() and any(folder.iterdir()) and not _is_ours(note):
-            raise OutputFailed(f"The folder {folder} holds something that is no unfinished merge: give another one with --work.")
+            raise OutputFailed(
+                f"The folder {folder} holds something that is no unfinished merge: give another "
+                "one with --work."
+            )
         if not _is_ours(note) or _read_note(note).get("key") != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
-            _write_note(note, {"what": "finished parts of an interrupted selion merge", "key": wanted})
+            _write_note(
+                note, {"what": "finished parts of an interrupted selion merge", "key": wanted}
+            )
     schema = merged_schema(sheets)
-    return MergeRun(folder, Territories(sheets), _used(schema, sheets), _origin(sheets, str(options.collection)), options)
+    return MergeRun(
+        folder,
+        Territories(sheets),
+        _used(schema, sheets),
+        _origin(sheets, str(options.collection)),
+        options,
+    )
 
 
 def _is_ours(note: Path) -> bool:
@@ -196,7 +236,12 @@ def _used(schema: pa.Schema, sheets: list[JobTable]) -> pa.Schema:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    there = {name for sheet in sheets for name in pq.read_schema(sheet.path).names} | {"bbox", "class", "metrics:area", "metrics:perimeter"}
+    there = {name for sheet in sheets for name in pq.read_schema(sheet.path).names} | {
+        "bbox",
+        "class",
+        "metrics:area",
+        "metrics:perimeter",
+    }
     if any(sheet.origin.determined for sheet in sheets):
         there.add(WHEN)
     return pa.schema([column for column in schema if column.name in there])
@@ -205,18 +250,40 @@ def _used(schema: pa.Schema, sheets: list[JobTable]) -> pa.Schema:
 def _origin(sheets: list[JobTable], collection: str) -> Origin:
     """Return where the fields of all sheets together come from."""
     origins = [sheet.origin for sheet in sheets]
-    methods, details = {origin.method for origin in origins}, sorted({origin.details for origin in origins if origin.details})
+    methods, details = (
+        {origin.method for origin in origins},
+        sorted({origin.details for origin in origins if origin.details}),
+    )
     said = details[0] if len(details) == 1 else f"{len(details)} ways: " + " | ".join(details[:5])
-    models = sorted({str(dict(found).get("name")) for origin in origins if isinstance(found := (origin.provenance or {}).get("model"), dict)})
-    table: dict[str, object] = {"selion": selion.__version__, "merged": len(sheets), "models": models}
-    return Origin(collection, None, said if details else "", methods.pop() if len(methods) == 1 else "unknown", table)
+    models = sorted(
+        {
+            str(dict(found).get("name"))
+            for origin in origins
+            if isinstance(found := (origin.provenance or {}).get("model"), dict)
+        }
+    )
+    table: dict[str, object] = {
+        "selion": selion.__version__,
+        "merged": len(sheets),
+        "models": models,
+    }
+    return Origin(
+        collection,
+        None,
+        said if details else "",
+        methods.pop() if len(methods) == 1 else "unknown",
+        table,
+    )
 
 
 # the three stages
 
 
 def _spread(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
-    """Sort the rows of each sheet: those that nobody else has a say in, and those along its border."""
+    """Sort the rows of each sheet.
+
+    Those that nobody else has a say in, and those along its border.
+    """
     total: dict[str, int] = {}
     for number, sheet in enumerate(run.sheets):
         on_step("spread", number, len(run.sheets), sheet.path.parent.name)
@@ -229,7 +296,9 @@ def _spread(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
             _write_note(note, counts)
         for name, value in _read_note(note).items():
             total[name] = total.get(name, 0) + value
-    on_step("spread", 1, 1, f"{counted(total['rows'], 'row')} of {counted(len(run.sheets), 'table')}")
+    on_step(
+        "spread", 1, 1, f"{counted(total['rows'], 'row')} of {counted(len(run.sheets), 'table')}"
+    )
     return {
         "sheets": len(run.sheets),
         "planned": run.territories.planned,
@@ -247,12 +316,19 @@ def _spread_sheet(run: MergeRun, number: int, sheet: JobTable) -> dict[str, int]
     seams = [find_pieces(run.schema.empty_table(), None)[0]]
     for batch in sheet.batches():
         country, mine = run.territories.touching(number, batch)
-        table = measured(conformed(batch.filter(country & mine), run.schema, sheet.origin.determined))
+        table = measured(
+            conformed(batch.filter(country & mine), run.schema, sheet.origin.determined)
+        )
         inside = run.territories.inside(number, boxes_of(table))
         writer.add(place(table.filter(inside)))
         border, gone = find_pieces(table.filter(~inside), other)
         seams.append(border)
-        found = {"rows": len(batch), "beyond": int((~country).sum()), "border": len(border), "gone": gone + int((country & ~mine).sum())}
+        found = {
+            "rows": len(batch),
+            "beyond": int((~country).sum()),
+            "border": len(border),
+            "gone": gone + int((country & ~mine).sum()),
+        }
         counts = {name: value + found[name] for name, value in counts.items()}
     writer.flush()
     write_seam(run.seam(sheet), seams)
@@ -268,15 +344,24 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
     run.joined.mkdir(parents=True)
     borders = Borders([run.seam(sheet) for sheet in run.sheets])
     sizes = [_read_note(run.runs(sheet) / DONE)["border"] for sheet in run.sheets]
-    groups = group_rows(run.territories, sizes, borders.load, lambda done, of: on_step("seams", done, 2 * of, ""))
+    groups = group_rows(
+        run.territories, sizes, borders.load, lambda done, of: on_step("seams", done, 2 * of, "")
+    )
     tally, writer = Tally(), RunWriter(run.joined)
-    for number, table in enumerate(join_rows(groups, sizes, borders.load, run.options.min_area, tally)):
+    for number, table in enumerate(
+        join_rows(groups, sizes, borders.load, run.options.min_area, tally)
+    ):
         writer.add(place(table))
         on_step("seams", len(sizes) + number, 2 * len(sizes), "")
     writer.flush()
     joining.forget()
     on_step("seams", 1, 1, f"{counted(tally.joined, 'field')} joined")
-    facts = {"joined": tally.joined, "cut": tally.cut, "scraps": tally.scraps, "scraps_m2": round(tally.scrap_area, 1)}
+    facts = {
+        "joined": tally.joined,
+        "cut": tally.cut,
+        "scraps": tally.scraps,
+        "scraps_m2": round(tally.scrap_area, 1),
+    }
     _write_note(note, facts)
     return facts
 
@@ -297,26 +382,47 @@ def _write(run: MergeRun, facts: dict[str, Any], on_step: OnStep) -> None:
         if not note.is_file():
             _write_note(note, _write_part(run, runs, cells, folder / f"cell={name}" / PART))
         kept = _read_note(note)
-        parts.append(Partition(name, folder / f"cell={name}" / PART, kept["rows"], tuple(kept["box"]), kept["bytes"], kept["area"]))
+        parts.append(
+            Partition(
+                name,
+                folder / f"cell={name}" / PART,
+                kept["rows"],
+                tuple(kept["box"]),
+                kept["bytes"],
+                kept["area"],
+            )
+        )
     for left in folder.rglob(".*"):  # what a process that was killed had begun to write
         left.unlink()
-    facts |= {"fields": sum(part.rows for part in parts), "collection": run.origin.collection, "selion": selion.__version__}
+    facts |= {
+        "fields": sum(part.rows for part in parts),
+        "collection": run.origin.collection,
+        "selion": selion.__version__,
+    }
     write_index(folder, run.options.level, sorted(parts, key=lambda part: part.name), facts)
-    on_step("write", 1, 1, f"{counted(facts['fields'], 'field')} in {counted(len(parts), 'partition')}")
+    on_step(
+        "write", 1, 1, f"{counted(facts['fields'], 'field')} in {counted(len(parts), 'partition')}"
+    )
 
 
 def _write_part(run: MergeRun, runs: Runs, cells: list[int], target: Path) -> dict[str, Any]:
     """Write one partition, fine cell after fine cell along the curve."""
     target.parent.mkdir(exist_ok=True)
     box, kinds = runs.around(cells)
-    with store.atomic_write(target, force=True) as temporary, PartWriter(temporary, run.schema, run.origin, box, kinds) as writer:
+    with (
+        store.atomic_write(target, force=True) as temporary,
+        PartWriter(temporary, run.schema, run.origin, box, kinds) as writer,
+    ):
         for cell in cells:
             writer.add(in_order(runs.read(cell)))
     return {"rows": writer.rows, "box": box, "bytes": target.stat().st_size, "area": writer.area}
 
 
 def in_order(table: pa.Table) -> pa.Table:
-    """Return the rows of a fine cell along the curve, by id where they lie at one place; an id that is there twice gets a number."""
+    """Return the rows of a fine cell along the curve, by id where they lie at one place.
+
+    An id that is there twice gets a number.
+    """
     import pyarrow as pa
 
     ids, boxes = np.array(table["id"].to_pylist(), object), boxes_of(table)
@@ -327,7 +433,9 @@ def in_order(table: pa.Table) -> pa.Table:
         known = set(ids.tolist())
         for k in again:
             stem = str(ids[k]).partition("-")[0]
-            ids[k] = next(new for number in range(2, len(ids) + 2) if (new := f"{stem}-{number}") not in known)
+            ids[k] = next(
+                new for number in range(2, len(ids) + 2) if (new := f"{stem}-{number}") not in known
+            )
             known.add(ids[k])
         table = with_column(table, "id", ids)
     return table

@@ -1,7 +1,10 @@
-"""Table 3 of the paper (PRUE, arXiv 2603.27101) beside what this machine would take, with areas on the ellipsoid.
+"""Table 3 of the paper (PRUE, arXiv 2603.27101) beside what this machine would take.
 
-The paper's areas are those of Web Mercator, where a country is larger by one over the cosine of its latitude, squared: with the known areas of the countries
-the factor comes out at what their latitudes ask for.
+Areas are on the ellipsoid.
+
+The paper's areas are those of Web Mercator, where a country is larger by one over the cosine of its
+latitude, squared: with the known areas of the countries the factor comes out at what their
+latitudes ask for.
 """
 
 from __future__ import annotations
@@ -38,5 +41,13 @@ TABLE_3 = (
     Country("South Africa", 1.60, 8.03, (2.99, 2.70), (0.08, 0.07), 1_221_037),
     Country("Mexico", 2.39, 8.26, (5.90, 6.57), (0.09, 0.09), 1_964_375),
 )
-MEXICO = {"minutes": 14.23, "gpu_hours": 4.8, "core_hours": 77.9, "kg_co2": 0.25, "mosaic_minutes": 49.3, "gpus": 256}
-"""What the paper says of its largest run, both years together; the mosaics are of two seasons' pairs."""
+MEXICO = {
+    "minutes": 14.23,
+    "gpu_hours": 4.8,
+    "core_hours": 77.9,
+    "kg_co2": 0.25,
+    "mosaic_minutes": 49.3,
+    "gpus": 256,
+}
+"""What the paper says of its largest run, both years together; the mosaics are of two seasons'
+pairs."""

@@ -1,4 +1,8 @@
-"""The folder of a merged map: ``cell=u28/part.parquet`` ..., each a valid fiboa GeoParquet file of its own, and ``_selion.json``, which says what is where."""
+"""The folder of a merged map.
+
+``cell=u28/part.parquet`` ..., each a valid fiboa GeoParquet file of its own, and ``_selion.json``,
+which says what is where.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,8 @@ def box_around(boxes: np.ndarray) -> list[float]:
 class PartWriter:
     """Write one partition, :data:`ROWS` rows at a time, under a name that its caller makes final.
 
-    Rows must come in their final order; box and types of geometry are those of all of them, for readers want these in front.
+    Rows must come in their final order; box and types of geometry are those of all of them, for
+    readers want these in front.
     """
 
     path: Path
@@ -49,8 +54,15 @@ class PartWriter:
     def __enter__(self) -> Self:
         import pyarrow.parquet as pq
 
-        options: dict[str, Any] = {"compression": "zstd", "compression_level": 6, "use_dictionary": ["class"], "write_page_index": True}
-        self.writer = pq.ParquetWriter(self.path, self.schema.with_metadata(self._metadata()), **options)
+        options: dict[str, Any] = {
+            "compression": "zstd",
+            "compression_level": 6,
+            "use_dictionary": ["class"],
+            "write_page_index": True,
+        }
+        self.writer = pq.ParquetWriter(
+            self.path, self.schema.with_metadata(self._metadata()), **options
+        )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -91,8 +103,17 @@ class PartWriter:
             "covering": {"bbox": {side: ["bbox", side] for side in fiboa.SIDES}},
             "bbox": self.box,
         }
-        collection = {name: value for name, value in self.origin.to_dict().items() if name not in self.schema.names}
-        return {"geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}), "collection": json.dumps(collection)}
+        collection = {
+            name: value
+            for name, value in self.origin.to_dict().items()
+            if name not in self.schema.names
+        }
+        return {
+            "geo": json.dumps(
+                {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+            ),
+            "collection": json.dumps(collection),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,23 +150,50 @@ class Maps:
     @property
     def box(self) -> tuple[float, float, float, float] | None:
         """Longitude and latitude around all fields."""
-        return None if not self.parts else tuple(box_around(np.array([part.box for part in self.parts])))  # type: ignore[return-value]
+        return (
+            None
+            if not self.parts
+            else tuple(box_around(np.array([part.box for part in self.parts])))
+        )  # type: ignore[return-value]
 
     def near(self, box: tuple[float, float, float, float]) -> list[Partition]:
         """Return the partitions whose fields may touch a box."""
         west, south, east, north = box
-        return [part for part in self.parts if part.box[0] <= east and part.box[2] >= west and part.box[1] <= north and part.box[3] >= south]
+        return [
+            part
+            for part in self.parts
+            if part.box[0] <= east
+            and part.box[2] >= west
+            and part.box[1] <= north
+            and part.box[3] >= south
+        ]
 
 
 def write_index(folder: Path, level: int, parts: list[Partition], facts: dict[str, Any]) -> None:
     """Write ``_selion.json`` into the folder of a map that is not final yet."""
-    cells = {part.name: {"rows": part.rows, "bbox": list(part.box), "bytes": part.bytes, "area_m2": part.area} for part in parts}
-    table = {"kind": KIND, "level": level, "rows": sum(part.rows for part in parts), "cells": cells, "facts": facts}
+    cells = {
+        part.name: {
+            "rows": part.rows,
+            "bbox": list(part.box),
+            "bytes": part.bytes,
+            "area_m2": part.area,
+        }
+        for part in parts
+    }
+    table = {
+        "kind": KIND,
+        "level": level,
+        "rows": sum(part.rows for part in parts),
+        "cells": cells,
+        "facts": facts,
+    }
     (folder / INDEX).write_text(json.dumps(table, indent=1), "utf-8")
 
 
 def open_maps(path: Path | str) -> Maps:
-    """Open a merged map, or one table of fields in longitude and latitude as a map of one partition.
+    """Open a merged map.
+
+    One table of fields in longitude and latitude opens as a map of one partition.
 
     Raises
     ------
@@ -157,13 +205,27 @@ def open_maps(path: Path | str) -> Maps:
         return _one_file(path)
     index = take_over(path / INDEX)
     if not index.is_file():
-        raise UnreadableFile(f"{path} is no merged map (it has no {INDEX}): give a folder that 'selion merge' wrote, or a GeoParquet file.")
+        raise UnreadableFile(
+            f"{path} is no merged map (it has no {INDEX}): give a folder that 'selion merge' "
+            "wrote, or a GeoParquet file."
+        )
     try:
         table = json.loads(index.read_text("utf-8"))
         if not is_ours(table["kind"], KIND, index):
-            raise UnreadableFile(f"{index} says it is {table['kind']!r}; this selion reads {KIND!r}: merge again, or update selion.")
+            raise UnreadableFile(
+                f"{index} says it is {table['kind']!r}; this selion reads {KIND!r}: merge again, "
+                "or update selion."
+            )
         parts = tuple(
-            Partition(name, path / f"cell={name}" / PART, cell["rows"], tuple(cell["bbox"]), cell["bytes"], cell["area_m2"]) for name, cell in sorted(table["cells"].items())
+            Partition(
+                name,
+                path / f"cell={name}" / PART,
+                cell["rows"],
+                tuple(cell["bbox"]),
+                cell["bytes"],
+                cell["area_m2"],
+            )
+            for name, cell in sorted(table["cells"].items())
         )
         return Maps(path, int(table["level"]), parts, table["facts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -175,13 +237,22 @@ def _one_file(path: Path) -> Maps:
 
     crs = fiboa.file_crs(path)
     if crs is None or not is_lonlat(crs):
-        raise UnreadableFile(f"{path} is not in longitude and latitude: write it as GeoParquet without --crs, or merge it first with 'selion merge'.")
+        raise UnreadableFile(
+            f"{path} is not in longitude and latitude: write it as GeoParquet without --crs, or "
+            "merge it first with 'selion merge'."
+        )
     import pyarrow.parquet as pq
 
     data = pq.read_metadata(path)
     geo = fiboa._metadata(path)["geo"]["columns"]["geometry"]  # noqa: SLF001  # one reader of the metadata
     if "covering" not in geo:
-        raise UnreadableFile(f"{path} has no bbox column to look things up by: merge it first with 'selion merge'.")
+        raise UnreadableFile(
+            f"{path} has no bbox column to look things up by: merge it first with 'selion merge'."
+        )
     box = tuple(geo.get("bbox", (-180.0, -90.0, 180.0, 90.0)))
-    parts = (Partition("", path, data.num_rows, box, path.stat().st_size, float("nan")),) if data.num_rows else ()
+    parts = (
+        (Partition("", path, data.num_rows, box, path.stat().st_size, float("nan")),)
+        if data.num_rows
+        else ()
+    )
     return Maps(path, 0, parts, {})

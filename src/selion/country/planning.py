@@ -51,13 +51,27 @@ class CountryPlan:
 
     @cached_property
     def looked(self) -> np.ndarray:
-        """(n,) km2 that each job composes and predicts: the box around its part of the area, halo included."""
-        return np.array([(x1 - x0) * (y1 - y0) / 1e6 for x0, y0, x1, y1 in (cell.bounds for cell in self.cells)])
+        """(n,) km2 that each job composes and predicts.
+
+        The box around its part of the area, halo included.
+        """
+        return np.array(
+            [(x1 - x0) * (y1 - y0) / 1e6 for x0, y0, x1, y1 in (cell.bounds for cell in self.cells)]
+        )
 
     @cached_property
     def gigabytes(self) -> np.ndarray:
-        """(n,) to be read by each job: whole blocks of all bands of the scenes taken, in both seasons."""
-        across = np.array([[(x1 - x0), (y1 - y0)] for x0, y0, x1, y1 in (cell.bounds for cell in self.cells)]) / PIXEL / BLOCK
+        """(n,) to be read by each job.
+
+        Whole blocks of all bands of the scenes taken, in both seasons.
+        """
+        across = (
+            np.array(
+                [[(x1 - x0), (y1 - y0)] for x0, y0, x1, y1 in (cell.bounds for cell in self.cells)]
+            )
+            / PIXEL
+            / BLOCK
+        )
         fine = (across + 1).prod(axis=1)
         coarse = (across / 2 + 1).prod(axis=1)
         each = {band: coarse if band == "scl" else fine for band in BANDS}
@@ -72,7 +86,9 @@ class CountryPlan:
         composing = np.maximum(self.gigabytes * probe.composing - reading, 0.0)
         others = composing + self.looked / probe.km2_per_second + self.looked * probe.drawing
         readers = max(int(self.prices.archive.megabytes_per_second / probe.megabytes_per_second), 1)
-        return Work(reading, probe.choosing + others / share, probe.startup, np.array(probe.spread), readers)
+        return Work(
+            reading, probe.choosing + others / share, probe.startup, np.array(probe.spread), readers
+        )
 
     @cached_property
     def outcomes(self) -> list[SimulatedRun]:
@@ -84,10 +100,17 @@ class CountryPlan:
         work, prices = self.work, self.prices
         hours = float((work.reading + work.computing + work.startup).sum()) / 3600
         gigabytes = float(self.gigabytes.sum())
-        network = float(self.looked.sum()) / self.probe.km2_per_second / 3600 / (prices.cpu.cores / self.probe.cores)
+        network = (
+            float(self.looked.sum())
+            / self.probe.km2_per_second
+            / 3600
+            / (prices.cpu.cores / self.probe.cores)
+        )
         rate = self.probe.km2_per_second if self.probe.gpu else prices.gpu.assumed_km2_per_second
         gpu = float(self.looked.sum()) / rate / 3600
-        dollars = hours * prices.cpu.dollars_per_hour + gigabytes * prices.archive.dollars_per_gigabyte
+        dollars = (
+            hours * prices.cpu.dollars_per_hour + gigabytes * prices.archive.dollars_per_gigabyte
+        )
         km2 = sum(cell.km2 for cell in self.cells)
         return {
             "area_km2": round(km2, 3),
@@ -98,12 +121,19 @@ class CountryPlan:
             "core_hours": round(hours * prices.cpu.cores, 3),
             "of_which_network_core_hours": round(network * prices.cpu.cores, 3),
             "gpu_hours": round(gpu, 4),
-            "gpu_rate": "measured by the probe" if self.probe.gpu else f"ASSUMED {rate:g} km2/s: the probe had no GPU",
+            "gpu_rate": "measured by the probe"
+            if self.probe.gpu
+            else f"ASSUMED {rate:g} km2/s: the probe had no GPU",
             "dollars": round(dollars, 4),
             "dollars_per_km2": float(f"{dollars / km2:.3g}"),
-            "dollars_with_gpu": round(dollars - network * prices.cpu.dollars_per_hour + gpu * prices.gpu.dollars_per_hour, 4),
+            "dollars_with_gpu": round(
+                dollars - network * prices.cpu.dollars_per_hour + gpu * prices.gpu.dollars_per_hour,
+                4,
+            ),
             "kg_co2": round(self._co2(hours, prices.cpu.watts), 4),
-            "kg_co2_with_gpu": round(self._co2(hours - network, prices.cpu.watts) + self._co2(gpu, prices.gpu.watts), 4),
+            "kg_co2_with_gpu": round(
+                self._co2(hours - network, prices.cpu.watts) + self._co2(gpu, prices.gpu.watts), 4
+            ),
         }
 
     def _co2(self, hours: float, watts: float) -> float:
@@ -137,27 +167,46 @@ def make_plan(
         Workers of the largest simulated cluster.
     """
     tiles = len(cut_area(area, TILE, 100.0))
-    return CountryPlan(area, year, tuple(cut_area(area, edge, halo)), probe, prices, tiles, tuple(words), most)
+    return CountryPlan(
+        area, year, tuple(cut_area(area, edge, halo)), probe, prices, tiles, tuple(words), most
+    )
 
 
 def command_of(plan: CountryPlan, cell: Cell) -> list[str]:
     """Return the words of a job, to be run in the plan's folder."""
     folder = f"jobs/{cell.name}"
-    words = ["selion", "map", f"{folder}/area.geojson", "--year", str(plan.year), "--crs", cell.crs, "-o", f"{folder}/fields.parquet"]
+    words = [
+        "selion",
+        "map",
+        f"{folder}/area.geojson",
+        "--year",
+        str(plan.year),
+        "--crs",
+        cell.crs,
+        "-o",
+        f"{folder}/fields.parquet",
+    ]
     return [*words, "--no-preview", "--quiet", *plan.words]
 
 
 def write_plan(plan: CountryPlan, folder: Path, *, force: bool = False) -> Path:
-    """Write a plan: ``jobs/NAME/area.geojson`` and ``job.sh``, ``jobs.json``, ``run.sh``, ``probe.json``, ``plan.json`` and ``plan.md``.
+    """Write a plan.
+
+    ``jobs/NAME/area.geojson`` and ``job.sh``, ``jobs.json``, ``run.sh``, ``probe.json``,
+    ``plan.json`` and ``plan.md``.
 
     Raises
     ------
     OutputExists
-        If the folder is there, unless ``force``; and in any case if a job of it is finished already.
+        If the folder is there, unless ``force``; and in any case if a job of it is finished
+        already.
     """
     finished = list(folder.glob("jobs/*/fields.parquet")) if folder.is_dir() else []
     if finished:
-        raise OutputExists(f"{folder} holds {counted(len(finished), 'finished job')}: choose another folder, or move what is there away first.")
+        raise OutputExists(
+            f"{folder} holds {counted(len(finished), 'finished job')}: choose another folder, or "
+            "move what is there away first."
+        )
     with store.atomic_folder(folder, force) as temporary:
         for cell in plan.cells:
             place = temporary / "jobs" / cell.name / "area.geojson"
@@ -171,7 +220,13 @@ def write_plan(plan: CountryPlan, folder: Path, *, force: bool = False) -> Path:
         script.chmod(0o755)
         write_probe(plan.probe, temporary / "probe.json")
         workers = [asdict(one) for one in plan.outcomes]
-        whole = {"selion": selion.__version__, "area": plan.area.name, "year": plan.year, "costs": plan.costs(), "workers": workers}
+        whole = {
+            "selion": selion.__version__,
+            "area": plan.area.name,
+            "year": plan.year,
+            "costs": plan.costs(),
+            "workers": workers,
+        }
         (temporary / "plan.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
         (temporary / "plan.md").write_text(shown_plan(plan), "utf-8")
     return folder
@@ -191,15 +246,24 @@ def _listed(plan: CountryPlan, number: int) -> dict[str, object]:
 
 def _script(plan: CountryPlan, cell: Cell) -> str:
     target = f"jobs/{cell.name}/fields.parquet"
-    go = f'cd "$(dirname "$0")/../.." || exit 1\n[ -e {target} ] && [ ! -e {target}{ASIDE} ] && exit 0\n'
-    return f"#!/bin/sh\n{go}{shlex.join(command_of(plan, cell))} || {{ echo {cell.name} >> failed.txt; exit 1; }}\n"
+    go = (
+        'cd "$(dirname "$0")/../.." || exit 1\n'
+        f"[ -e {target} ] && [ ! -e {target}{ASIDE} ] && exit 0\n"
+    )
+    return (
+        f"#!/bin/sh\n{go}{shlex.join(command_of(plan, cell))} || {{ echo {cell.name} >> "
+        "failed.txt; exit 1; }\n"
+    )
 
 
 def _all(plan: CountryPlan) -> str:
     """Return a script that does all jobs that are not done."""
     lines = [
         "#!/bin/sh",
-        "# Jobs that are finished are left alone, so this may be stopped and started again. 'sh run.sh 4' does four at once. What failed is in failed.txt.",
+        (
+            "# Jobs that are finished are left alone, so this may be stopped and started again. "
+            "'sh run.sh 4' does four at once. What failed is in failed.txt."
+        ),
         'cd "$(dirname "$0")" || exit 1',
         "rm -f failed.txt",
         'xargs -P "${1:-1}" -n 1 sh <<JOBS',
@@ -210,23 +274,49 @@ def _all(plan: CountryPlan) -> str:
 
 
 def shown_plan(plan: CountryPlan) -> str:
-    """Return the plan as Markdown: costs, what was measured and assumed, the simulated clusters, and Table 3."""
+    """Return the plan as Markdown.
+
+    Costs, what was measured and assumed, the simulated clusters, and Table 3.
+    """
     parts = [f"# {plan.area.name}, {plan.year}", "", "| what | how much |", "|---|---|"]
     parts += [f"| {name.replace('_', ' ')} | {value} |" for name, value in plan.costs().items()]
-    parts += ["", f"Prices, watts and faults: {plan.prices.source} ({plan.prices.cpu.name}; {plan.prices.gpu.name}). They are assumptions, not measurements."]
-    parts += ["", f"Measured by the probe of {plan.probe.when}:", "", "| what | measured |", "|---|---|"]
-    parts += [f"| {name.replace('_', ' ')} | {value} |" for name, value in plan.probe.facts().items()]
+    parts += [
+        "",
+        (
+            f"Prices, watts and faults: {plan.prices.source} ({plan.prices.cpu.name}; "
+            f"{plan.prices.gpu.name}). They are assumptions, not measurements."
+        ),
+    ]
+    parts += [
+        "",
+        f"Measured by the probe of {plan.probe.when}:",
+        "",
+        "| what | measured |",
+        "|---|---|",
+    ]
+    parts += [
+        f"| {name.replace('_', ' ')} | {value} |" for name, value in plan.probe.facts().items()
+    ]
     return "\n".join([*parts, "", _clusters(plan), "", table_3(plan)]) + "\n"
 
 
 def _clusters(plan: CountryPlan) -> str:
-    heads = "| workers | wall time | efficiency | worker-hours | dollars | waited for the archive | tried again | workers lost | set aside |"
-    lines = ["Simulated (discrete events, times of the probe, faults of the price sheet):", "", heads, "|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    heads = (
+        "| workers | wall time | efficiency | worker-hours | dollars | waited for the archive | "
+        "tried again | workers lost | set aside |"
+    )
+    lines = [
+        "Simulated (discrete events, times of the probe, faults of the price sheet):",
+        "",
+        heads,
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
     for one in plan.outcomes:
         dollars = one.busy_hours * plan.prices.cpu.dollars_per_hour
         lines.append(
-            f"| {one.workers} | {_clock(one.seconds)} | {one.efficiency:.0%} | {one.busy_hours:.2f} | {dollars:.2f} "
-            f"| {_clock(one.waited)} | {one.retried} | {one.lost} | {one.set_aside} |"
+            f"| {one.workers} | {_clock(one.seconds)} | {one.efficiency:.0%} | "
+            f"{one.busy_hours:.2f} | {dollars:.2f} | {_clock(one.waited)} | {one.retried} | "
+            f"{one.lost} | {one.set_aside} |"
         )
     return "\n".join(lines)
 
@@ -234,21 +324,37 @@ def _clusters(plan: CountryPlan) -> str:
 def table_3(plan: CountryPlan) -> str:
     """Return the paper's countries at the rates of this plan, areas on the ellipsoid."""
     costs, km2 = plan.costs(), sum(cell.km2 for cell in plan.cells)
-    rates = {name: float(str(costs[name])) / km2 for name in ("gigabytes", "core_hours", "of_which_network_core_hours", "dollars", "gpu_hours")}
-    heads = "| country | paper: km2 | true km2 | factor | paper: dollars | per true km2 | here: dollars | per km2 | network core-hours | all core-hours | TB read |"
+    rates = {
+        name: float(str(costs[name])) / km2
+        for name in (
+            "gigabytes",
+            "core_hours",
+            "of_which_network_core_hours",
+            "dollars",
+            "gpu_hours",
+        )
+    }
+    heads = (
+        "| country | paper: km2 | true km2 | factor | paper: dollars | per true km2 | here: "
+        "dollars | per km2 | network core-hours | all core-hours | TB read |"
+    )
     lines = [heads, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     for country in TABLE_3:
         true = country.true_km2
         lines.append(
-            f"| {country.name} | {country.million_km2 * 1e6:,.0f} | {true:,.0f} | {country.factor:.2f} | {country.dollars:.2f} | {country.dollars / true:.2g} "
-            f"| {rates['dollars'] * true:,.2f} | {rates['dollars']:.2g} | {rates['of_which_network_core_hours'] * true:,.0f} "
-            f"| {rates['core_hours'] * true:,.0f} | {rates['gigabytes'] * true / 1e3:,.1f} |"
+            f"| {country.name} | {country.million_km2 * 1e6:,.0f} | {true:,.0f} | "
+            f"{country.factor:.2f} | {country.dollars:.2f} | {country.dollars / true:.2g} | "
+            f"{rates['dollars'] * true:,.2f} | {rates['dollars']:.2g} | "
+            f"{rates['of_which_network_core_hours'] * true:,.0f} | "
+            f"{rates['core_hours'] * true:,.0f} | {rates['gigabytes'] * true / 1e3:,.1f} |"
         )
     note = (
-        "The paper's areas (Table 3) are Web Mercator's, too large by the factor shown: one over the cosine of the latitude squared (Rwanda's is "
-        f"a rounded number). Its dollars are for inference alone, on up to {MEXICO['gpus']} A10G; Mexico's {MEXICO['gpu_hours']} GPU-hours and "
-        f"{MEXICO['core_hours']} core-hours are for two years. Here dollars are for one year and the whole road (scenes, composites, network, outlines), "
-        "as if every country were like the probe's window."
+        "The paper's areas (Table 3) are Web Mercator's, too large by the factor shown: one over "
+        "the cosine of the latitude squared (Rwanda's is a rounded number). Its dollars are for "
+        f"inference alone, on up to {MEXICO['gpus']} A10G; Mexico's {MEXICO['gpu_hours']} "
+        f"GPU-hours and {MEXICO['core_hours']} core-hours are for two years. Here dollars are for "
+        "one year and the whole road (scenes, composites, network, outlines), as if every country "
+        "were like the probe's window."
     )
     return "\n".join(["Table 3 of the paper beside the rates of this plan:", "", *lines, "", note])
 

@@ -1,4 +1,7 @@
-"""PMTiles 3: one file of tiles that a browser reads by ranges; tiles come in any order and lie on the disk until the end."""
+"""PMTiles 3: one file of tiles that a browser reads by ranges.
+
+Tiles come in any order and lie on the disk until the end.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,13 @@ class TileStore:
         self.path.unlink(missing_ok=True)
 
 
-def write_archive(path: Path, tiles: TileStore, metadata: dict[str, Any], box: tuple[float, float, float, float], zooms: tuple[int, int]) -> None:
+def write_archive(
+    path: Path,
+    tiles: TileStore,
+    metadata: dict[str, Any],
+    box: tuple[float, float, float, float],
+    zooms: tuple[int, int],
+) -> None:
     """Write the archive: header, directories, metadata, tiles in the order of their numbers.
 
     Parameters
@@ -81,7 +90,11 @@ def write_archive(path: Path, tiles: TileStore, metadata: dict[str, Any], box: t
     said = gzip.compress(json.dumps(metadata, sort_keys=True).encode(), 6, mtime=0)
     starts = np.cumsum([HEAD, len(root), len(said), len(leaves)]).tolist()
     with path.open("wb") as out:
-        out.write(_header(starts, (len(root), len(said), len(leaves), int(sizes.sum())), len(ids), box, zooms))
+        out.write(
+            _header(
+                starts, (len(root), len(said), len(leaves), int(sizes.sum())), len(ids), box, zooms
+            )
+        )
         for part in (root, said, leaves):
             out.write(part)
         for k in order.tolist():
@@ -89,11 +102,35 @@ def write_archive(path: Path, tiles: TileStore, metadata: dict[str, Any], box: t
             out.write(tiles.file.read(tiles.sizes[k]))
 
 
-def _header(starts: list[int], sizes: tuple[int, ...], count: int, box: tuple[float, ...], zooms: tuple[int, int]) -> bytes:
+def _header(
+    starts: list[int],
+    sizes: tuple[int, ...],
+    count: int,
+    box: tuple[float, ...],
+    zooms: tuple[int, int],
+) -> bytes:
     west, south, east, north = (round(value * 1e7) for value in box)
     middle = (zooms[0], (west + east) // 2, (south + north) // 2)
     pairs = [value for pair in zip(starts, sizes, strict=True) for value in pair]
-    return struct.pack("<7sB8Q3Q6B4iBii", b"PMTiles", 3, *pairs, count, count, count, 1, GZIP, GZIP, MVT, *zooms, west, south, east, north, *middle)
+    return struct.pack(
+        "<7sB8Q3Q6B4iBii",
+        b"PMTiles",
+        3,
+        *pairs,
+        count,
+        count,
+        count,
+        1,
+        GZIP,
+        GZIP,
+        MVT,
+        *zooms,
+        west,
+        south,
+        east,
+        north,
+        *middle,
+    )
 
 
 def _directories(ids: np.ndarray, offsets: np.ndarray, sizes: np.ndarray) -> tuple[bytes, bytes]:
@@ -104,7 +141,15 @@ def _directories(ids: np.ndarray, offsets: np.ndarray, sizes: np.ndarray) -> tup
     step = LEAF
     while True:
         starts = np.arange(0, len(ids), step)
-        leaves = [_directory(ids[s : s + step], np.ones_like(ids[s : s + step]), sizes[s : s + step], offsets[s : s + step]) for s in starts]
+        leaves = [
+            _directory(
+                ids[s : s + step],
+                np.ones_like(ids[s : s + step]),
+                sizes[s : s + step],
+                offsets[s : s + step],
+            )
+            for s in starts
+        ]
         lengths = np.array([len(leaf) for leaf in leaves], np.int64)
         root = _directory(ids[starts], np.zeros_like(starts), lengths, np.cumsum(lengths) - lengths)
         if len(root) <= ROOT:
@@ -118,5 +163,8 @@ def _directory(ids: np.ndarray, runs: np.ndarray, sizes: np.ndarray, offsets: np
     out += [varint(int(run)) for run in runs]
     out += [varint(int(size)) for size in sizes]
     follows = np.append(False, offsets[1:] == (offsets + sizes)[:-1])
-    out += [varint(0 if after else int(offset) + 1) for after, offset in zip(follows, offsets, strict=True)]
+    out += [
+        varint(0 if after else int(offset) + 1)
+        for after, offset in zip(follows, offsets, strict=True)
+    ]
     return gzip.compress(b"".join(out), 6, mtime=0)

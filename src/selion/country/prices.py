@@ -1,4 +1,7 @@
-"""Price sheets: what machines cost and how they fail, in a documented TOML file; nothing in it is measured."""
+"""Price sheets: what machines cost and how they fail, in a documented TOML file.
+
+Nothing in it is measured.
+"""
 
 from __future__ import annotations
 
@@ -92,36 +95,61 @@ def read_prices(path: Path | str | None = None) -> Prices:
     UnknownName, BadInput
         If a name or a value in it is wrong.
     """
-    packaged = tomllib.loads(resources.files("selion.country").joinpath("prices.toml").read_text("utf-8"))
+    packaged = tomllib.loads(
+        resources.files("selion.country").joinpath("prices.toml").read_text("utf-8")
+    )
     given: dict[str, Any] = {}
     if path is not None:
         path = Path(path).expanduser()
         if not path.is_file():
-            raise UnreadableFile(f"There is no price sheet {path}: check the name, or leave out --prices for the packaged one.")
+            raise UnreadableFile(
+                f"There is no price sheet {path}: check the name, or leave out --prices for the "
+                "packaged one."
+            )
         try:
             given = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise UnreadableFile(f"{path} is no price sheet ({error}): copy the packaged prices.toml and change its numbers.") from error
+            raise UnreadableFile(
+                f"{path} is no price sheet ({error}): copy the packaged prices.toml and change "
+                "its numbers."
+            ) from error
     for name in given:
         if name not in TABLES:
             raise UnknownName.among("table of a price sheet", name, TABLES)
-    made = {name: _table(kind, packaged[name], given.get(name, {}), name) for name, kind in TABLES.items()}
+    made = {
+        name: _table(kind, packaged[name], given.get(name, {}), name)
+        for name, kind in TABLES.items()
+    }
     return Prices(**made, source="the packaged price sheet" if path is None else str(path))
 
 
 def _table(kind: type, packaged: dict[str, Any], given: Any, name: str) -> Any:
     if not isinstance(given, dict):
-        raise BadInput(f"[{name}] of the price sheet is {given!r}; wanted is a table such as [{name}] with lines 'key = number'.")
+        raise BadInput(
+            f"[{name}] of the price sheet is {given!r}; wanted is a table such as [{name}] with "
+            "lines 'key = number'."
+        )
     known = {column.name: column.type for column in fields(kind)}
     for key, value in given.items():
         if key not in known:
             raise UnknownName.among(f"value in [{name}] of a price sheet", key, known)
         if known[key] == "str":
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12 or (value == 0 and key in POSITIVE):
-            raise BadInput(f"{key} in [{name}] of the price sheet is {value!r}; wanted is a number {'above 0' if key in POSITIVE else 'from 0 up'}.")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value < 1e12
+            or (value == 0 and key in POSITIVE)
+        ):
+            raise BadInput(
+                f"{key} in [{name}] of the price sheet is {value!r}; wanted is a number "
+                f"{'above 0' if key in POSITIVE else 'from 0 up'}."
+            )
         if key in SHARES and value > 0.9:
-            raise BadInput(f"{key} in [{name}] of the price sheet is {value!r}; wanted is a share from 0 to 0.9.")
+            raise BadInput(
+                f"{key} in [{name}] of the price sheet is {value!r}; wanted is a share from 0 to "
+                "0.9."
+            )
     merged = packaged | given
     return kind(**{key: int(merged[key]) if known[key] == "int" else merged[key] for key in known})
 

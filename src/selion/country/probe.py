@@ -1,4 +1,7 @@
-"""A probe: the whole road over a few kilometres, on this machine, with this archive and this model, each stage timed."""
+"""A probe: the whole road over a few kilometres, each stage timed.
+
+It is done on this machine, with this archive and this model.
+"""
 
 from __future__ import annotations
 
@@ -90,14 +93,21 @@ class Probe:
             "model_km2_per_s": round(self.km2_per_second, 3),
             "outlines_s_per_km2": round(self.drawing, 4),
             "fields_per_km2": round(self.fields_per_km2, 2),
-            "spread": f"{min(self.spread):.2f} to {max(self.spread):.2f} of the mean over {counted(len(self.spread), 'timing')}",
+            "spread": (
+                f"{min(self.spread):.2f} to {max(self.spread):.2f} of the mean over "
+                f"{counted(len(self.spread), 'timing')}"
+            ),
         }
 
 
 def write_probe(probe: Probe, path: Path, *, force: bool = True) -> Path:
     """Write a probe as JSON."""
     with store.atomic_write(path, force) as temporary:
-        temporary.write_text(json.dumps({"kind": KIND, "selion": selion.__version__, **asdict(probe)}, indent=1) + "\n", "utf-8")
+        temporary.write_text(
+            json.dumps({"kind": KIND, "selion": selion.__version__, **asdict(probe)}, indent=1)
+            + "\n",
+            "utf-8",
+        )
     return path
 
 
@@ -111,17 +121,35 @@ def read_probe(path: Path | str) -> Probe:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise UnreadableFile(f"There is no file {path}: name the probe.json of an earlier plan, or measure with --probe.")
+        raise UnreadableFile(
+            f"There is no file {path}: name the probe.json of an earlier plan, or measure with "
+            "--probe."
+        )
     try:
         table: dict[str, Any] = json.loads(path.read_text("utf-8"))
         known = is_ours(table.pop("kind"), KIND, path)
         known = table.pop(former("selion"), table.pop("selion", None)) is not None and known
-        return Probe(**{**table, "place": tuple(table["place"]), "spread": tuple(table["spread"])} if known else {})
+        return Probe(
+            **{**table, "place": tuple(table["place"]), "spread": tuple(table["spread"])}
+            if known
+            else {}
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnreadableFile(f"{path} is no probe of selion ({error}): make one with 'selion plan --probe', which writes probe.json into the plan.") from error
+        raise UnreadableFile(
+            f"{path} is no probe of selion ({error}): make one with 'selion plan --probe', which "
+            "writes probe.json into the plan."
+        ) from error
 
 
-def probe_road(area: Area, year: int, area_options: AreaOptions, map_options: MapOptions | None = None, model: str | Path | None = None, *, km: float = 5.0) -> Probe:
+def probe_road(
+    area: Area,
+    year: int,
+    area_options: AreaOptions,
+    map_options: MapOptions | None = None,
+    model: str | Path | None = None,
+    *,
+    km: float = 5.0,
+) -> Probe:
     """Run the road over a window in the middle of an area, and time it.
 
     Parameters
@@ -154,13 +182,38 @@ def probe_road(area: Area, year: int, area_options: AreaOptions, map_options: Ma
         choosing = time.perf_counter() - began
         sizes, reading, rate = _read(survey)
         clock, seen = _Clock(), _ProbedWindow()
-        run.map_area(survey, folder / "probe.parquet", model, map_options, work=folder / "work", on_step=clock, use=seen)
+        run.map_area(
+            survey,
+            folder / "probe.parquet",
+            model,
+            map_options,
+            work=folder / "work",
+            on_step=clock,
+            use=seen,
+        )
         clock("end", 0, 1, "")
-        again = _Clock()  # composites and scores are taken up; the first time has compiled the loops of the outlines, which no job but the first pays
-        run.map_area(survey, folder / "probe.parquet", model, map_options, work=folder / "work", force=True, on_step=again)
+        # composites and scores are taken up; the first time has compiled the loops of the outlines,
+        # which no job but the first pays
+        again = _Clock()
+        run.map_area(
+            survey,
+            folder / "probe.parquet",
+            model,
+            map_options,
+            work=folder / "work",
+            force=True,
+            on_step=again,
+        )
         again("end", 0, 1, "")
-    gigabytes = sum(len(plan.scenes) * blocks_under(plan) for plan in survey.plans) * sum(sizes.values()) / 1e9
-    composing, drawing = clock.seconds("compose", "mosaic"), again.seconds("objects", "outlines", "land cover")
+    gigabytes = (
+        sum(len(plan.scenes) * blocks_under(plan) for plan in survey.plans)
+        * sum(sizes.values())
+        / 1e9
+    )
+    composing, drawing = (
+        clock.seconds("compose", "mosaic"),
+        again.seconds("objects", "outlines", "land cover"),
+    )
     taken = [len(plan.scenes) for plan in survey.plans if plan.scenes]
     return Probe(
         when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -181,7 +234,9 @@ def probe_road(area: Area, year: int, area_options: AreaOptions, map_options: Ma
         km2_per_second=seen.km2 / float(np.mean(seen.seconds)),
         drawing=drawing / window.km2,
         fields_per_km2=seen.fields / window.km2,
-        spread=tuple(round(float(value), 4) for value in [*_relative(reading), *_relative(seen.seconds)]),
+        spread=tuple(
+            round(float(value), 4) for value in [*_relative(reading), *_relative(seen.seconds)]
+        ),
     )
 
 
@@ -198,15 +253,29 @@ def _window(area: Area, km: float) -> Area:
     parts = shapely.get_parts(area.geometry)
     point = shapely.point_on_surface(parts[np.argmax(shapely.area(parts))])
     high, wide = km / 222.0, km / 222.0 / max(np.cos(np.radians(point.y)), 0.05)
-    box = imagery.read_area([max(point.x - wide, -180), max(point.y - high, -90), min(point.x + wide, 180), min(point.y + high, 90)], name=f"{area.name} probe")
+    box = imagery.read_area(
+        [
+            max(point.x - wide, -180),
+            max(point.y - high, -90),
+            min(point.x + wide, 180),
+            min(point.y + high, 90),
+        ],
+        name=f"{area.name} probe",
+    )
     return area.within(box) or box
 
 
 def _read(survey: Survey) -> tuple[dict[str, float], list[float], float]:
-    """Read one scene as a composite does; return bytes per block by band, seconds of each block, and megabytes per second of all."""
+    """Read one scene as a composite does.
+
+    Return bytes per block by band, seconds of each block, and megabytes per second of all.
+    """
     plan = next((plan for plan in survey.plans if plan.scenes), None)
     if plan is None:
-        raise NoScenes(f"No scene shows the window of the probe ({survey.area.name}): choose another place with --probe-at, or another year.")
+        raise NoScenes(
+            f"No scene shows the window of the probe ({survey.area.name}): choose another place "
+            "with --probe-at, or another year."
+        )
     signer = imagery.make_signer(imagery.find_provider(survey.options.provider))
     scene, sizes, jobs = plan.scenes[0], {}, []
     for band in BANDS:
@@ -230,7 +299,9 @@ def _read(survey: Survey) -> tuple[dict[str, float], list[float], float]:
 def blocks_under(plan: TilePlan) -> float:
     """Return how many blocks of a file lie under a plan's part."""
     rows, columns = plan.roi
-    return (-(-rows.stop // BLOCK) - rows.start // BLOCK) * (-(-columns.stop // BLOCK) - columns.start // BLOCK)
+    return (-(-rows.stop // BLOCK) - rows.start // BLOCK) * (
+        -(-columns.stop // BLOCK) - columns.start // BLOCK
+    )
 
 
 class _Clock:
@@ -244,7 +315,11 @@ class _Clock:
     def __call__(self, stage: str, done: float, total: float, _detail: str = "") -> None:
         now = time.perf_counter()
         self.total[self.stage] = self.total.get(self.stage, 0.0) + now - self.since
-        self.stage, self.since = f"after {stage}" if stage == "mosaic" and done >= total else stage, now  # what follows is the model being loaded
+        # what follows is the model being loaded
+        self.stage, self.since = (
+            f"after {stage}" if stage == "mosaic" and done >= total else stage,
+            now,
+        )
 
     def seconds(self, *stages: str) -> float:
         return sum(self.total.get(stage, 0.0) for stage in stages)
@@ -266,12 +341,17 @@ class _ProbedWindow:
         self.km2 = height * width * abs(gsd.x * gsd.y) / 1e6
         self.fields = len(result.frame)
         self.engine, self.model = job.model.engine, job.model.card.name
-        self.seconds = [prediction.estimate(job.source, job.model, job.plan).seconds for _ in range(ROUNDS)]
+        self.seconds = [
+            prediction.estimate(job.source, job.model, job.plan).seconds for _ in range(ROUNDS)
+        ]
 
 
 def _startup() -> float:
     """Time a fresh process that imports the road and loads the packaged model."""
-    code = "from selion import road, models; cards = models.packaged_models(); cards and models.load_model(cards[0].name)"
+    code = (
+        "from selion import road, models; cards = models.packaged_models(); cards and "
+        "models.load_model(cards[0].name)"
+    )
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)  # noqa: S603  # our own interpreter and our own words
     return time.perf_counter() - began
@@ -285,6 +365,8 @@ def _cores() -> int:
 def _machine() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

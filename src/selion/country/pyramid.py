@@ -1,7 +1,9 @@
 """``selion tiles``: a merged map as vector tiles, one chunk of the globe in memory at a time.
 
-Far out, where fields are smaller than a pixel, a tile shows how much of each small square is field (layer ``density``); nearer the fields themselves (layer
-``fields``), those that can be seen at that zoom, the largest first where there are too many.  So no tile grows without limit and none is empty for being far.
+Far out, where fields are smaller than a pixel, a tile shows how much of each small square is field
+(layer ``density``); nearer the fields themselves (layer ``fields``), those that can be seen at that
+zoom, the largest first where there are too many.  So no tile grows without limit and none is empty
+for being far.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK = 9
-"""Zoom at which fields begin, and whose tiles are worked on one after the other: 78 km wide at the equator."""
+"""Zoom at which fields begin, and whose tiles are worked on one after the other: 78 km wide at the
+equator."""
 FINEST = 12
 """Zoom of the finest tiles; viewers enlarge them further."""
 GRID = 32
@@ -40,7 +43,14 @@ EDGE = 85.0511287798
 """Degrees of latitude where Web Mercator ends."""
 
 
-def write_tiles(maps: Maps | Path | str, out: Path | str, *, finest: int = FINEST, force: bool = False, on_step: OnStep = silent) -> Path:
+def write_tiles(
+    maps: Maps | Path | str,
+    out: Path | str,
+    *,
+    finest: int = FINEST,
+    force: bool = False,
+    on_step: OnStep = silent,
+) -> Path:
     """Draw a map as a PMTiles file.
 
     Parameters
@@ -65,7 +75,10 @@ def write_tiles(maps: Maps | Path | str, out: Path | str, *, finest: int = FINES
     """
     maps, out = maps if isinstance(maps, Maps) else open_maps(maps), Path(out).expanduser()
     if out.suffix.lower() != ".pmtiles":
-        raise BadInput(f"{out} was given; wanted is a name that ends with .pmtiles ('selion query' writes other formats).")
+        raise BadInput(
+            f"{out} was given; wanted is a name that ends with .pmtiles ('selion query' writes "
+            "other formats)."
+        )
     if not CHUNK <= finest <= 15:
         raise BadInput(f"Tiles down to zoom {finest} were asked for; wanted is {CHUNK} to 15.")
     if maps.box is None:
@@ -81,7 +94,9 @@ def write_tiles(maps: Maps | Path | str, out: Path | str, *, finest: int = FINES
     return out
 
 
-def _draw(maps: Maps, tiles: TileStore, finest: int, on_step: OnStep) -> dict[tuple[int, int], np.ndarray]:
+def _draw(
+    maps: Maps, tiles: TileStore, finest: int, on_step: OnStep
+) -> dict[tuple[int, int], np.ndarray]:
     """Draw all chunks; return the density of each."""
     chunks = _chunks(maps)
     density: dict[tuple[int, int], np.ndarray] = {}
@@ -110,7 +125,9 @@ def _chunks(maps: Maps) -> list[tuple[int, int]]:
         west, south, east, north = part.box
         (x0, x1), (y0, y1) = _mercator(np.array([west, east]), np.array([north, south]))
         side = 2**CHUNK
-        columns, rows = (range(int(a * side), min(int(b * side), side - 1) + 1) for a, b in ((x0, x1), (y0, y1)))
+        columns, rows = (
+            range(int(a * side), min(int(b * side), side - 1) + 1) for a, b in ((x0, x1), (y0, y1))
+        )
         found |= {(x, y) for x in columns for y in rows}
     places = np.array(sorted(found), np.int64).reshape(-1, 2)
     order = np.argsort(tile_ids(CHUNK, places[:, 0], places[:, 1]))
@@ -125,7 +142,9 @@ def _mercator(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def _tile_box(zoom: int, x: int, y: int) -> tuple[float, float, float, float]:
     side = 2**zoom
-    north, south = (float(np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * row / side))))) for row in (y, y + 1))
+    north, south = (
+        float(np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * row / side))))) for row in (y, y + 1)
+    )
     return x / side * 360 - 180, south, (x + 1) / side * 360 - 180, north
 
 
@@ -156,11 +175,21 @@ def _read(tables: list[pa.Table]) -> _Chunk:
     _, points, (rings, exteriors) = shapely.to_ragged_array(parts)
     world = np.stack(_mercator(points[:, 0], points[:, 1]), axis=1)
     starts = np.searchsorted(owner, np.arange(len(geometries) + 1))
-    shapes = Shapes(np.empty((0, 2), np.int64), rings.astype(np.int64), exteriors.astype(np.int64), starts.astype(np.int64))
+    shapes = Shapes(
+        np.empty((0, 2), np.int64),
+        rings.astype(np.int64),
+        exteriors.astype(np.int64),
+        starts.astype(np.int64),
+    )
     first = rings[exteriors[starts[:-1]]]
-    boxes = np.concatenate([np.minimum.reduceat(world, first), np.maximum.reduceat(world, first)], axis=1)
+    boxes = np.concatenate(
+        [np.minimum.reduceat(world, first), np.maximum.reduceat(world, first)], axis=1
+    )
     bounds = shapely.bounds(geometries)
-    width, height = np.maximum(bounds[:, 2] - bounds[:, 0], 1e-12), np.maximum(bounds[:, 3] - bounds[:, 1], 1e-12)
+    width, height = (
+        np.maximum(bounds[:, 2] - bounds[:, 0], 1e-12),
+        np.maximum(bounds[:, 3] - bounds[:, 1], 1e-12),
+    )
     filled = shapely.area(geometries) / (width * height)
     size = filled * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     x, y, known = places_of(table["id"].to_pylist())
@@ -177,21 +206,33 @@ def _columns(table: pa.Table) -> dict[str, np.ndarray]:
         area = np.nan_to_num(table["metrics:area"].to_numpy().astype(np.float64)) / 1e4
         columns["hectares"] = np.round(area, 2).astype(np.float32)
     if "confidence" in table.column_names:
-        columns["confidence"] = np.round(np.nan_to_num(table["confidence"].to_numpy().astype(np.float64)), 2).astype(np.float32)
+        columns["confidence"] = np.round(
+            np.nan_to_num(table["confidence"].to_numpy().astype(np.float64)), 2
+        ).astype(np.float32)
     if "class" in table.column_names and table["class"].null_count < count:
-        columns["class"] = np.array(["" if name is None else name for name in table["class"].to_pylist()], str)
+        columns["class"] = np.array(
+            ["" if name is None else name for name in table["class"].to_pylist()], str
+        )
     return columns
 
 
 def _count(chunk: _Chunk, x: int, y: int) -> np.ndarray:
-    """Return (GRID, GRID, 3) float64 of a chunk's tile: number, hectares, and hectares times confidence of the fields in each square."""
+    """Return (GRID, GRID, 3) float64 of a chunk's tile.
+
+    Number, hectares, and hectares times confidence of the fields in each square.
+    """
     inside = (chunk.place * 2**CHUNK - [x, y]) * GRID
     here = ((inside >= 0) & (inside < GRID)).all(axis=1)
     column, row = inside[here].astype(int).T
-    hectares = chunk.columns.get("hectares", np.zeros(len(here), np.float32))[here].astype(np.float64)
+    hectares = chunk.columns.get("hectares", np.zeros(len(here), np.float32))[here].astype(
+        np.float64
+    )
     sure = chunk.columns.get("confidence", np.zeros(len(here), np.float32))[here].astype(np.float64)
     flat = row * GRID + column
-    sums = [np.bincount(flat, weight, GRID * GRID) for weight in (np.ones(len(flat)), hectares, hectares * sure)]
+    sums = [
+        np.bincount(flat, weight, GRID * GRID)
+        for weight in (np.ones(len(flat)), hectares, hectares * sure)
+    ]
     return np.stack(sums, axis=-1).reshape(GRID, GRID, 3)
 
 
@@ -201,14 +242,24 @@ def _draw_chunk(chunk: _Chunk, at: tuple[int, int], tiles: TileStore, finest: in
         side = 2**zoom
         points = np.floor(chunk.world * (side * EXTENT)).astype(np.int64)
         shapes = Shapes(points, chunk.shapes.rings, chunk.shapes.parts, chunk.shapes.features)
-        shown = np.flatnonzero(chunk.size * side**2 * 512**2 >= VISIBLE) if zoom < finest else np.arange(len(chunk.size))
+        shown = (
+            np.flatnonzero(chunk.size * side**2 * 512**2 >= VISIBLE)
+            if zoom < finest
+            else np.arange(len(chunk.size))
+        )
         scale = 2 ** (zoom - CHUNK)
         low, high = np.array(at) * scale, (np.array(at) + 1) * scale - 1
         first = np.clip((chunk.boxes[shown, :2] * side).astype(np.int64), low, None)
         last = np.clip((chunk.boxes[shown, 2:] * side).astype(np.int64), None, high)
         for x, y, touching in _by_tile(shown, first, last):
             members = touching if zoom == finest else _largest(touching, chunk.size)
-            layer = encode_layer("fields", shapes, members, {name: values[members] for name, values in chunk.columns.items()}, (x, y))
+            layer = encode_layer(
+                "fields",
+                shapes,
+                members,
+                {name: values[members] for name, values in chunk.columns.items()},
+                (x, y),
+            )
             if layer:
                 tiles.add(int(tile_ids(zoom, np.array([x]), np.array([y]))[0]), layer)
 
@@ -220,22 +271,36 @@ def _largest(members: np.ndarray, size: np.ndarray) -> np.ndarray:
     return members[np.sort(np.argsort(-size[members], kind="stable")[:LIMIT])]
 
 
-def _by_tile(members: np.ndarray, first: np.ndarray, last: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
-    """Return (column, row, members) of each tile that the boxes of some fields touch; members in their order."""
+def _by_tile(
+    members: np.ndarray, first: np.ndarray, last: np.ndarray
+) -> list[tuple[int, int, np.ndarray]]:
+    """Return (column, row, members) of each tile that the boxes of some fields touch.
+
+    Members in their order.
+    """
     wide, high = np.maximum(last - first + 1, 0).T
     count = wide * high
     field = np.repeat(np.arange(len(members)), count)
     step = np.arange(len(field)) - np.repeat(np.cumsum(count) - count, count)
-    x, y = first[field, 0] + step % np.maximum(wide[field], 1), first[field, 1] + step // np.maximum(wide[field], 1)
+    x, y = (
+        first[field, 0] + step % np.maximum(wide[field], 1),
+        first[field, 1] + step // np.maximum(wide[field], 1),
+    )
     order = np.lexsort((field, x, y))
     x, y, field = x[order], y[order], field[order]
     starts = np.flatnonzero((np.diff(x, prepend=-1) != 0) | (np.diff(y, prepend=-1) != 0))
     stops = [*starts[1:].tolist(), len(x)]
-    return [(int(x[a]), int(y[a]), members[field[a:b]]) for a, b in zip(starts.tolist(), stops, strict=True)]
+    return [
+        (int(x[a]), int(y[a]), members[field[a:b]])
+        for a, b in zip(starts.tolist(), stops, strict=True)
+    ]
 
 
 def _far(density: dict[tuple[int, int], np.ndarray], tiles: TileStore) -> None:
-    """Draw the density of all zooms below the one where fields begin: each square holds four of the next finer zoom."""
+    """Draw the density of all zooms below the one where fields begin.
+
+    Each square holds four of the next finer zoom.
+    """
     for zoom in range(CHUNK - 1, -1, -1):
         coarser: dict[tuple[int, int], np.ndarray] = {}
         for (x, y), sums in density.items():
@@ -245,14 +310,17 @@ def _far(density: dict[tuple[int, int], np.ndarray], tiles: TileStore) -> None:
             whole[rows, columns] += quarter
         density = coarser
         for (x, y), sums in sorted(density.items()):
-            tiles.add(int(tile_ids(zoom, np.array([x]), np.array([y]))[0]), _squares(sums, zoom, x, y))
+            tiles.add(
+                int(tile_ids(zoom, np.array([x]), np.array([y]))[0]), _squares(sums, zoom, x, y)
+            )
 
 
 def _squares(sums: np.ndarray, zoom: int, x: int, y: int) -> bytes:
     row, column = np.nonzero(sums[..., 0])
     step = EXTENT // GRID
     corner = np.stack([x * EXTENT + column * step, y * EXTENT + row * step], axis=1)
-    ring = np.array([[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]) * step  # counter-clockwise with y to the south, as rings of a map are turned
+    # counter-clockwise with y to the south, as rings of a map are turned
+    ring = np.array([[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]) * step
     points = (corner[:, None] + ring).reshape(-1, 2).astype(np.int64)
     many = np.arange(len(row) + 1, dtype=np.int64)
     number, hectares, sure = sums[row, column].T
@@ -265,19 +333,42 @@ def _squares(sums: np.ndarray, zoom: int, x: int, y: int) -> bytes:
         "hectares": np.round(hectares, 1).astype(np.float32),
         "confidence": np.round(sure / np.where(hectares > 0, hectares, 1), 2).astype(np.float32),
     }
-    return encode_layer("density", Shapes(points, 5 * many, many, many), np.arange(len(row)), columns, (x, y))
+    return encode_layer(
+        "density", Shapes(points, 5 * many, many, many), np.arange(len(row)), columns, (x, y)
+    )
 
 
 def _metadata(maps: Maps, finest: int) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     names = pq.read_schema(maps.parts[0].path).names
-    kinds = {"metrics:area": ("hectares", "Number"), "confidence": ("confidence", "Number"), "class": ("class", "String")}
+    kinds = {
+        "metrics:area": ("hectares", "Number"),
+        "confidence": ("confidence", "Number"),
+        "class": ("class", "String"),
+    }
     columns = {"id": "String"} | {kinds[name][0]: kinds[name][1] for name in names if name in kinds}
     far = dict.fromkeys(("fields", "share", "hectares", "confidence"), "Number")
     layers = [
-        {"id": "density", "fields": far, "minzoom": 0, "maxzoom": CHUNK - 1, "description": "How much of each square is field"},
-        {"id": "fields", "fields": columns, "minzoom": CHUNK, "maxzoom": finest, "description": "Fields"},
+        {
+            "id": "density",
+            "fields": far,
+            "minzoom": 0,
+            "maxzoom": CHUNK - 1,
+            "description": "How much of each square is field",
+        },
+        {
+            "id": "fields",
+            "fields": columns,
+            "minzoom": CHUNK,
+            "maxzoom": finest,
+            "description": "Fields",
+        },
     ]
     name = str(maps.facts.get("collection", maps.folder.stem))
-    return {"name": name, "format": "pbf", "generator": f"selion {selion.__version__}", "vector_layers": layers}
+    return {
+        "name": name,
+        "format": "pbf",
+        "generator": f"selion {selion.__version__}",
+        "vector_layers": layers,
+    }

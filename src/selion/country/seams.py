@@ -1,8 +1,12 @@
-"""Fields that a border between two sheets cuts or that both have seen: which are one, and what becomes of them.
+"""Fields that a border between two sheets cuts or that both have seen.
 
-Each sheet is clipped to what it answers for, so nothing is there twice and no area is lost or gained; then the pieces of one field are joined again.  Two
-outlines are one field if they agree where both sheets looked: intersection over union above one half, so each has at most one partner per neighbour and no
-chain of fields can form along a border.  Beyond all cores, and everywhere for sheets that nobody planned, the earlier keeps what two fields both have.
+Which are one, and what becomes of them.
+
+Each sheet is clipped to what it answers for, so nothing is there twice and no area is lost or
+gained; then the pieces of one field are joined again.  Two outlines are one field if they agree
+where both sheets looked: intersection over union above one half, so each has at most one partner
+per neighbour and no chain of fields can form along a border.  Beyond all cores, and everywhere for
+sheets that nobody planned, the earlier keeps what two fields both have.
 """
 
 from __future__ import annotations
@@ -54,7 +58,8 @@ def find_pieces(table: pa.Table, other: BaseGeometry | None) -> tuple[pa.Table, 
     Returns
     -------
     Table
-        With two more columns, the piece and whether it is one; rows of which nothing is left are gone.
+        With two more columns, the piece and whether it is one; rows of which nothing is left are
+        gone.
     int
         How many those were: another sheet has them.
     """
@@ -71,7 +76,9 @@ def find_pieces(table: pa.Table, other: BaseGeometry | None) -> tuple[pa.Table, 
         pieces = shapes.copy()
         pieces[clipped] = polygons_only(shapely.difference(shapes[clipped], other))
     left = ~shapely.is_empty(pieces)
-    table = table.append_column(PIECE, pa.array(shapely.to_wkb(pieces), pa.binary())).append_column(CLIPPED, pa.array(clipped))
+    table = table.append_column(PIECE, pa.array(shapely.to_wkb(pieces), pa.binary())).append_column(
+        CLIPPED, pa.array(clipped)
+    )
     return table.filter(pa.array(left)), int((~left).sum())
 
 
@@ -82,7 +89,9 @@ def repaired(shapes: np.ndarray) -> np.ndarray:
     broken = ~shapely.is_valid(shapes)
     if broken.any():
         shapes = shapes.copy()
-        shapes[broken] = polygons_only(shapely.make_valid(shapes[broken], method="structure", keep_collapsed=False))
+        shapes[broken] = polygons_only(
+            shapely.make_valid(shapes[broken], method="structure", keep_collapsed=False)
+        )
     return shapes
 
 
@@ -116,7 +125,12 @@ def read_seam(path: Path) -> Seam:
     table = pq.read_table(path)
     shapes, pieces = (shapely.from_wkb(table[name].to_numpy()) for name in ("geometry", PIECE))
     clipped = table[CLIPPED].to_numpy()
-    kind = np.array(["" if name is None else name for name in table["class"].to_pylist()] if "class" in table.column_names else [""] * len(table), object)
+    kind = np.array(
+        ["" if name is None else name for name in table["class"].to_pylist()]
+        if "class" in table.column_names
+        else [""] * len(table),
+        object,
+    )
     return Seam(table.drop_columns([PIECE, CLIPPED]), shapes, pieces, clipped, kind)
 
 
@@ -168,7 +182,10 @@ def _crossing(one: Seam, other: Seam) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _by_sight(one: Seam, other: Seam, zone: BaseGeometry) -> SeamPairs:
-    """Pairs that agree where both looked; of two others the later gives way, where neither's core is."""
+    """Pairs that agree where both looked.
+
+    Of two others the later gives way, where neither's core is.
+    """
     import shapely
 
     shapely.prepare(zone)
@@ -178,7 +195,9 @@ def _by_sight(one: Seam, other: Seam, zone: BaseGeometry) -> SeamPairs:
     union = shapely.area(a) + shapely.area(b) - shared
     same = (shared > AGREE * union) & (one.kind[i] == other.kind[j])
     both = np.zeros(len(i), bool)
-    both[~same] = shapely.area(shapely.intersection(one.pieces[i[~same]], other.pieces[j[~same]])) > SPECK
+    both[~same] = (
+        shapely.area(shapely.intersection(one.pieces[i[~same]], other.pieces[j[~same]])) > SPECK
+    )
     pairs = np.column_stack([i, j]).astype(np.int64)
     return SeamPairs(pairs[same], pairs[both])
 
@@ -193,7 +212,10 @@ def _within(shapes: np.ndarray, zone: BaseGeometry) -> np.ndarray:
 
 
 def _by_order(one: Seam, other: Seam) -> SeamPairs:
-    """Pairs of two tables that nobody planned: one field where the smaller lies in the larger by more than half, else the later gives way."""
+    """Pairs of two tables that nobody planned.
+
+    One field where the smaller lies in the larger by more than half, else the later gives way.
+    """
     import shapely
 
     i, j = _crossing(one, other)

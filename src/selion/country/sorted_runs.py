@@ -1,4 +1,8 @@
-"""Sorted runs on disk: rows in the order of the Hilbert curve, a row group per fine cell, so that a whole country is sorted in the memory of one cell."""
+"""Sorted runs on disk.
+
+Rows in the order of the Hilbert curve, a row group per fine cell, so that a whole country is sorted
+in the memory of one cell.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,8 @@ CHUNK = 150_000
 """Rows that are sorted at once."""
 KINDS = {3: "Polygon", 6: "MultiPolygon"}
 NEAR = 1e-6
-"""Degrees by which a point inside may seem to lie outside of a box, because an id names a step of 4 cm."""
+"""Degrees by which a point inside may seem to lie outside of a box, because an id names a step of 4
+cm."""
 
 
 def boxes_of(table: pa.Table) -> np.ndarray:
@@ -36,7 +41,9 @@ def boxes_of(table: pa.Table) -> np.ndarray:
 
 
 def place(table: pa.Table) -> pa.Table:
-    """Put the columns :data:`KEY` and :data:`KIND` in front of a table; ids that do not name a place inside their field become ids that do.
+    """Put the columns :data:`KEY` and :data:`KIND` in front of a table.
+
+    Ids that do not name a place inside their field become ids that do.
 
     An id of ours is never changed, for it is the geohash of a point inside.
     """
@@ -45,18 +52,29 @@ def place(table: pa.Table) -> pa.Table:
     x, y, known = places_of(table["id"].to_pylist())
     lon, lat = degrees(x, y)
     west, south, east, north = boxes_of(table).T
-    right = known & (lon >= west - NEAR) & (lon <= east + NEAR) & (lat >= south - NEAR) & (lat <= north + NEAR)
+    right = (
+        known
+        & (lon >= west - NEAR)
+        & (lon <= east + NEAR)
+        & (lat >= south - NEAR)
+        & (lat <= north + NEAR)
+    )
     if not right.all():
         wrong = np.flatnonzero(~right)
         ids = np.array(table["id"].to_pylist(), object)
         ids[wrong], x[wrong], y[wrong] = _named(table["geometry"].take(pa.array(wrong)))
         table = with_column(table, "id", ids)
-    table = table.add_column(0, pa.field(KIND, pa.int32()), pa.array(wkb_kinds(table["geometry"]).astype(np.int32)))
+    table = table.add_column(
+        0, pa.field(KIND, pa.int32()), pa.array(wkb_kinds(table["geometry"]).astype(np.int32))
+    )
     return table.add_column(0, pa.field(KEY, pa.int64()), pa.array(hilbert(x, y)))
 
 
 def wkb_kinds(geometry: pa.ChunkedArray) -> np.ndarray:
-    """Return the type of (n,) geometries from their little-endian WKB: 3 polygon, 6 multipolygon."""
+    """Return the type of (n,) geometries from their little-endian WKB.
+
+    3 polygon, 6 multipolygon.
+    """
     heads = b"".join(value[:5] for value in geometry.to_pylist())
     return np.frombuffer(heads, np.dtype([("order", "u1"), ("kind", "<u4")]))["kind"]
 
@@ -64,7 +82,9 @@ def wkb_kinds(geometry: pa.ChunkedArray) -> np.ndarray:
 def _named(geometry: pa.ChunkedArray) -> tuple[list[str], np.ndarray, np.ndarray]:
     import shapely
 
-    lon, lat = shapely.get_coordinates(shapely.point_on_surface(shapely.from_wkb(geometry.to_numpy()))).T
+    lon, lat = shapely.get_coordinates(
+        shapely.point_on_surface(shapely.from_wkb(geometry.to_numpy()))
+    ).T
     return (geohash(lon, lat), *steps(lon, lat))
 
 
@@ -100,7 +120,9 @@ class RunWriter:
         starts = [*np.flatnonzero(np.diff(cells, prepend=-1)).tolist(), len(cells)]
         with (
             store.atomic_write(self.folder / f"{self.count:04}.parquet", force=True) as temporary,
-            pq.ParquetWriter(temporary, table.schema, compression="lz4", use_dictionary=["class"]) as writer,
+            pq.ParquetWriter(
+                temporary, table.schema, compression="lz4", use_dictionary=["class"]
+            ) as writer,
         ):
             for start, stop in pairwise(starts):
                 writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
@@ -128,7 +150,9 @@ class Runs:
     def around(self, cells: list[int]) -> tuple[list[float], list[str]]:
         """Return the box and the types of geometry of some fine cells."""
         here = np.isin(self.cells, cells)
-        return box_around(self.boxes[here]), [KINDS[code] for code in np.unique(self.kinds[here]).tolist()]
+        return box_around(self.boxes[here]), [
+            KINDS[code] for code in np.unique(self.kinds[here]).tolist()
+        ]
 
     def read(self, cell: int) -> pa.Table:
         """Read all rows of a fine cell."""
@@ -151,10 +175,38 @@ def open_runs(folders: Iterator[Path] | list[Path]) -> Runs:
     for run, path in enumerate(paths):
         data = pq.read_metadata(path)
         for k in range(data.num_row_groups):
-            known = {(column := data.row_group(k).column(number)).path_in_schema: column.statistics for number in range(data.num_columns)}
-            box = [known["bbox.xmin"].min, known["bbox.ymin"].min, known["bbox.xmax"].max, known["bbox.ymax"].max]
-            rows.append((known[KEY].min >> SHIFT, run, k, known["id"].min[:4], box, [known[KIND].min, known[KIND].max]))
+            known = {
+                (column := data.row_group(k).column(number)).path_in_schema: column.statistics
+                for number in range(data.num_columns)
+            }
+            box = [
+                known["bbox.xmin"].min,
+                known["bbox.ymin"].min,
+                known["bbox.xmax"].max,
+                known["bbox.ymax"].max,
+            ]
+            rows.append(
+                (
+                    known[KEY].min >> SHIFT,
+                    run,
+                    k,
+                    known["id"].min[:4],
+                    box,
+                    [known[KIND].min, known[KIND].max],
+                )
+            )
     rows.sort()
     table = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3)
-    boxes, kinds = np.array([row[4] for row in rows]).reshape(-1, 4), np.array([row[5] for row in rows], np.int64).reshape(-1, 2)
-    return Runs(tuple(paths), table[:, 0], table[:, 1], table[:, 2], tuple(row[3] for row in rows), boxes, kinds)
+    boxes, kinds = (
+        np.array([row[4] for row in rows]).reshape(-1, 4),
+        np.array([row[5] for row in rows], np.int64).reshape(-1, 2),
+    )
+    return Runs(
+        tuple(paths),
+        table[:, 0],
+        table[:, 1],
+        table[:, 2],
+        tuple(row[3] for row in rows),
+        boxes,
+        kinds,
+    )

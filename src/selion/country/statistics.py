@@ -60,7 +60,8 @@ def read_units(path: Path | str, name: str | None = None) -> Units:
     ----------
     path : path
     name : str, optional
-        Column of the names; None: the first of name, NAME, id and the like that is there, else the row's number.
+        Column of the names; None: the first of name, NAME, id and the like that is there, else the
+        row's number.
 
     Raises
     ------
@@ -73,16 +74,28 @@ def read_units(path: Path | str, name: str | None = None) -> Units:
     if not hasattr(frame, "to_crs") or frame.geometry.isna().all():
         raise BadInput(f"{path} holds no polygons: give a file of administrative units.")
     if frame.crs is None:
-        raise BadInput(f"{path} says no CRS: write its CRS into it, for example with ogr2ogr -a_srs.")
+        raise BadInput(
+            f"{path} says no CRS: write its CRS into it, for example with ogr2ogr -a_srs."
+        )
     frame = frame[frame.geometry.notna()].to_crs("OGC:CRS84")
     shapes = np.array([_many(shape) for shape in frame.geometry], object)
     if shapely.is_empty(shapes).all():
         raise BadInput(f"{path} holds no polygons: give a file of administrative units.")
     if name is not None and name not in frame:
-        raise UnknownName.among(f"column in {Path(path).name}", name, [str(column) for column in frame.columns])
-    likely = [column for column in ("name", "NAME", "shapeName", "NAME_2", "NAME_1", "NUTS_NAME", "id", "ID") if column in frame]
+        raise UnknownName.among(
+            f"column in {Path(path).name}", name, [str(column) for column in frame.columns]
+        )
+    likely = [
+        column
+        for column in ("name", "NAME", "shapeName", "NAME_2", "NAME_1", "NUTS_NAME", "id", "ID")
+        if column in frame
+    ]
     column = name or (likely[0] if likely else None)
-    names = [str(k) for k in range(1, len(frame) + 1)] if column is None else [str(value) for value in frame[column]]
+    names = (
+        [str(k) for k in range(1, len(frame) + 1)]
+        if column is None
+        else [str(value) for value in frame[column]]
+    )
     return Units(tuple(names), shapes)
 
 
@@ -93,7 +106,9 @@ def _many(shape: Any) -> Any:
     return shapely.union_all(parts) if len(parts) else shapely.Polygon()
 
 
-def count_fields(maps: Maps | Path | str, units: Units | Path | str | None = None, reading: Reading | None = None) -> list[Unit]:
+def count_fields(
+    maps: Maps | Path | str, units: Units | Path | str | None = None, reading: Reading | None = None
+) -> list[Unit]:
     """Count the fields of a map, by unit.
 
     Parameters
@@ -107,7 +122,8 @@ def count_fields(maps: Maps | Path | str, units: Units | Path | str | None = Non
     Returns
     -------
     list of Unit
-        In the order of the units.  A field belongs to the unit in which the point lies that its id names, whole: fields on a border count once.
+        In the order of the units.  A field belongs to the unit in which the point lies that its id
+        names, whole: fields on a border count once.
     """
     import shapely
 
@@ -124,7 +140,10 @@ def count_fields(maps: Maps | Path | str, units: Units | Path | str | None = Non
         unit, row = _owners(tree, table)
         for k in np.unique(unit):
             sizes[k].append(area[row[unit == k]])
-    return [_unit(units, k, np.concatenate([np.empty(0, np.float32), *found])) for k, found in enumerate(sizes)]
+    return [
+        _unit(units, k, np.concatenate([np.empty(0, np.float32), *found]))
+        for k, found in enumerate(sizes)
+    ]
 
 
 def _owners(tree: Any, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +153,9 @@ def _owners(tree: Any, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     x, y, known = places_of(table["id"].to_pylist())
     points = shapely.points(*degrees(x, y))
     if not known.all():  # a table that was never merged may have ids of its own
-        points[~known] = shapely.point_on_surface(shapely.from_wkb(table["geometry"].to_numpy()[~known]))
+        points[~known] = shapely.point_on_surface(
+            shapely.from_wkb(table["geometry"].to_numpy()[~known])
+        )
     row, unit = tree.query(points, predicate="intersects")
     return unit, row
 
@@ -158,12 +179,18 @@ def _unit(units: Units | None, number: int, area: np.ndarray) -> Unit:
 
 
 def mercator_km2(shape: Any) -> float:
-    """Return the area that a shape in longitude and latitude has in Web Mercator (EPSG:3857): too large by 1 / cos(latitude) squared."""
+    """Return the area that a shape in longitude and latitude has in Web Mercator (EPSG:3857).
+
+    Too large by 1 / cos(latitude) squared.
+    """
     import shapely
     from pyproj import Transformer
 
     mover = Transformer.from_crs("OGC:CRS84", "EPSG:3857", always_xy=True)
-    moved = shapely.transform(shapely.segmentize(shape, 0.05), lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1))
+    moved = shapely.transform(
+        shapely.segmentize(shape, 0.05),
+        lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1),
+    )
     return float(shapely.area(moved)) / 1e6
 
 
@@ -185,7 +212,10 @@ def write_units(rows: Sequence[Unit], path: Path, *, force: bool = False) -> Pat
 def shown(rows: Sequence[Unit], ending: str) -> str:
     """Return the table as text: ".csv", ".json" or ".md"."""
     names = [column.name for column in fields(Unit)]
-    lines = [["" if (value := getattr(row, name)) is None else str(value) for name in names] for row in rows]
+    lines = [
+        ["" if (value := getattr(row, name)) is None else str(value) for name in names]
+        for row in rows
+    ]
     if ending == ".json":
         return json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
     if ending == ".csv":

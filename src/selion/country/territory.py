@@ -35,7 +35,13 @@ class Territories:
     def _extents(self) -> np.ndarray:
         import shapely
 
-        return np.array([shapely.box(*sheet.box) if sheet.job is None else sheet.job.seen for sheet in self.sheets], object)
+        return np.array(
+            [
+                shapely.box(*sheet.box) if sheet.job is None else sheet.job.seen
+                for sheet in self.sheets
+            ],
+            object,
+        )
 
     @cached_property
     def _tree(self) -> Any:
@@ -58,13 +64,19 @@ class Territories:
         return shapely.union_all(cores) if cores else None
 
     def touching(self, number: int, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """Tell which (n,) rows of a sheet touch the country, and which what no other job answers for; all do where nobody said what the country is."""
+        """Tell which (n,) rows of a sheet touch the country, and which are this job's alone.
+
+        The latter are those that no other job answers for; all do where nobody said what the
+        country is.
+        """
         import shapely
 
         job = self.sheets[number].job
         if job is None or job.area is None:
             return np.ones(len(table), bool), np.ones(len(table), bool)
-        mine = shapely.union(job.core, shapely.difference(job.area, self.others(number) or shapely.Polygon()))
+        mine = shapely.union(
+            job.core, shapely.difference(job.area, self.others(number) or shapely.Polygon())
+        )
         return _touch(job.area, table), _touch(mine, table)
 
     def inside(self, number: int, boxes: np.ndarray) -> np.ndarray:
@@ -73,7 +85,12 @@ class Territories:
 
         job, shapes = self.sheets[number].job, shapely.box(*boxes.T)
         if job is None:
-            near = shapely.union_all([shapely.box(*_grown(np.array(self.sheets[k].box), 10 * TOUCH)) for k in self.beside(number)])
+            near = shapely.union_all(
+                [
+                    shapely.box(*_grown(np.array(self.sheets[k].box), 10 * TOUCH))
+                    for k in self.beside(number)
+                ]
+            )
             shapely.prepare(near)
             return ~shapely.intersects(near, shapes)
         core = shapely.buffer(job.core, -2 * TOUCH, join_style="mitre")
@@ -90,7 +107,9 @@ def _touch(place: BaseGeometry, table: pa.Table) -> np.ndarray:
     boxes = shapely.box(*boxes_of(table).T)
     keep = np.asarray(shapely.contains_properly(place, boxes))
     doubtful = np.flatnonzero(~keep & shapely.intersects(place, boxes))
-    keep[doubtful] = shapely.intersects(place, shapely.from_wkb(table["geometry"].take(pa.array(doubtful)).to_numpy()))
+    keep[doubtful] = shapely.intersects(
+        place, shapely.from_wkb(table["geometry"].take(pa.array(doubtful)).to_numpy())
+    )
     return keep
 
 

@@ -1,4 +1,7 @@
-"""Mapbox vector tiles 2.1: polygons of one tile to bytes, all features of a tile in one compiled loop."""
+"""Mapbox vector tiles 2.1.
+
+Polygons of one tile to bytes, all features of a tile in one compiled loop.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class Shapes:
     """Polygons as flat arrays."""
 
     points: np.ndarray
-    """(n, 2) int64 global steps of one zoom: x to the east, y to the south; rings one after the other, each closed."""
+    """(n, 2) int64 global steps of one zoom: x to the east, y to the south; rings one after the
+    other, each closed."""
     rings: np.ndarray
     """(r + 1,) int64 where each ring starts."""
     parts: np.ndarray
@@ -55,9 +59,13 @@ def _zigzag(value):  # type: ignore[no-untyped-def]  # numba types it  # noqa: A
 
 @njit(cache=True, nogil=True)
 def _ring(points, start, stop, left, top, low, high, outside, ring):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Put the different points of a ring into ``ring``, turned as the tile wants it; return their number, 0 if nothing is left or the ring has turned over."""
+    """Put the different points of a ring into ``ring``, turned as the tile wants it.
+
+    Return their number, 0 if nothing is left or the ring has turned over.
+    """
     count = 0
-    for k in range(stop - 2, start - 1, -1):  # the last point is the first again; south is down, so rings run the other way
+    # the last point is the first again; south is down, so rings run the other way
+    for k in range(stop - 2, start - 1, -1):
         x = min(max(points[k, 0] - left, low), high)
         y = min(max(points[k, 1] - top, low), high)
         if count == 0 or x != ring[count - 1, 0] or y != ring[count - 1, 1]:
@@ -80,7 +88,9 @@ def _geometry(points, rings, parts, first, last, left, top, low, high, ring, out
     at, x, y = 0, 0, 0
     for part in range(first, last):
         for r in range(parts[part], parts[part + 1]):
-            count = _ring(points, rings[r], rings[r + 1], left, top, low, high, r == parts[part], ring)
+            count = _ring(
+                points, rings[r], rings[r + 1], left, top, low, high, r == parts[part], ring
+            )
             if count == 0:
                 if r == parts[part]:
                     break
@@ -112,7 +122,9 @@ def _features(points, rings, parts, features, chosen, tags, left, top, low, high
     at = 0
     for n in range(len(chosen)):
         k = chosen[n]
-        size = _geometry(points, rings, parts, features[k], features[k + 1], left, top, low, high, ring, shape)
+        size = _geometry(
+            points, rings, parts, features[k], features[k + 1], left, top, low, high, ring, shape
+        )
         if size == 0:
             continue
         there[n] = True
@@ -153,16 +165,28 @@ def _values(values: np.ndarray) -> list[bytes]:
     """Encode the different values of a column."""
     if values.dtype.kind == "f":
         rows = np.empty(len(values), [("head", "S3"), ("value", "<f4")])
-        rows["head"], rows["value"] = b"\x22\x05\x15", values  # a value of five bytes: field 2, four bytes
+        # a value of five bytes: field 2, four bytes
+        rows["head"], rows["value"] = b"\x22\x05\x15", values
         data = rows.tobytes()
         return [data[start : start + 7] for start in range(0, len(data), 7)]
     if values.dtype.kind in "iu":
         return [_field(4, varint(5 << 3) + varint(int(value))) for value in values.tolist()]
     texts = [str(value).encode() for value in values.tolist()]
-    return [bytes((34, len(text) + 2, 10, len(text))) + text if len(text) < 126 else _field(4, _field(1, text)) for text in texts]
+    return [
+        bytes((34, len(text) + 2, 10, len(text))) + text
+        if len(text) < 126
+        else _field(4, _field(1, text))
+        for text in texts
+    ]
 
 
-def encode_layer(name: str, shapes: Shapes, chosen: np.ndarray, columns: dict[str, Sequence[object] | np.ndarray], tile: tuple[int, int]) -> bytes:
+def encode_layer(
+    name: str,
+    shapes: Shapes,
+    chosen: np.ndarray,
+    columns: dict[str, Sequence[object] | np.ndarray],
+    tile: tuple[int, int],
+) -> bytes:
     """Encode one layer of a tile.
 
     Parameters
@@ -188,9 +212,29 @@ def encode_layer(name: str, shapes: Shapes, chosen: np.ndarray, columns: dict[st
         unique, inverse = np.unique(np.asarray(column), return_inverse=True)
         tags[:, 2 * number], tags[:, 2 * number + 1] = number, inverse + len(values)
         values += _values(unique)
-    body, there = _features(shapes.points, shapes.rings, shapes.parts, shapes.features, np.asarray(chosen, np.int64), tags, tile[0] * EXTENT, tile[1] * EXTENT, *REACH)
+    body, there = _features(
+        shapes.points,
+        shapes.rings,
+        shapes.parts,
+        shapes.features,
+        np.asarray(chosen, np.int64),
+        tags,
+        tile[0] * EXTENT,
+        tile[1] * EXTENT,
+        *REACH,
+    )
     if not there.any():
         return b""
     head = _field(1, name.encode())
     keys = b"".join(_field(3, key.encode()) for key in columns)
-    return _field(3, head + body.tobytes() + keys + b"".join(values) + varint(5 << 3) + varint(EXTENT) + varint(15 << 3) + varint(VERSION))
+    return _field(
+        3,
+        head
+        + body.tobytes()
+        + keys
+        + b"".join(values)
+        + varint(5 << 3)
+        + varint(EXTENT)
+        + varint(15 << 3)
+        + varint(VERSION),
+    )

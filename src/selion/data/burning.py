@@ -33,13 +33,21 @@ class Burning:
     metres: float | None = None
     """Boundary width in metres; rounded to pixels, at least one."""
     boundary: Literal["inside", "line"] = "inside"
-    """``inside``: the outermost pixels inside each field, so that field and boundary together are the field (ours; a pixel belongs to the field that holds its
-    centre).  ``line``: every pixel that the outline touches, on both sides of it, as Fields of The World is made; there those pixels are no object, and
-    background with two classes."""
+    """``inside``: the outermost pixels inside each field, so that field and boundary together are
+    the field (ours; a pixel belongs to the field that holds its centre).  ``line``: every pixel
+    that the outline touches, on both sides of it, as Fields of The World is made; there those
+    pixels are no object, and background with two classes."""
 
     def __post_init__(self) -> None:
-        if self.width < 0 or (self.metres is not None and not self.metres > 0) or self.boundary not in ("inside", "line"):
-            message = f"A boundary {self.boundary!r} of {self.metres or self.width} was asked for; wanted is inside or line, and a width of 0 pixels or more."
+        if (
+            self.width < 0
+            or (self.metres is not None and not self.metres > 0)
+            or self.boundary not in ("inside", "line")
+        ):
+            message = (
+                f"A boundary {self.boundary!r} of {self.metres or self.width} was asked for; "
+                "wanted is inside or line, and a width of 0 pixels or more."
+            )
             raise BadInput(message)
 
     def pixels(self, grid: GeoBox) -> int:
@@ -54,14 +62,20 @@ class Burning:
             return self.width
         size = ground_sampling_distance(grid)
         if size is None:
-            message = f"A boundary of {self.metres} m was asked for, but the image has no CRS: give its width in pixels."
+            message = (
+                f"A boundary of {self.metres} m was asked for, but the image has no CRS: give its "
+                "width in pixels."
+            )
             raise GridMismatch(message)
         return max(1, round(self.metres / size))
 
 
 @dataclass(frozen=True, eq=False)
 class Outlines:
-    """Polygons of fields in the CRS of an image, repaired, one row per connected part; the larger first, so that the smaller stands where two overlap."""
+    """Polygons of fields in the CRS of an image, repaired, one row per connected part.
+
+    The larger first, so that the smaller stands where two overlap.
+    """
 
     frame: geopandas.GeoDataFrame
     """Column ``id`` (from 1) and the polygons."""
@@ -71,7 +85,14 @@ class Outlines:
     """Repaired, parted, dropped and overlapping polygons."""
 
 
-def read_outlines(path: Path | str, grid: GeoBox, *, area: Path | str | None = None, keep: tuple[str, str] | None = None, roi: Roi | None = None) -> Outlines:
+def read_outlines(
+    path: Path | str,
+    grid: GeoBox,
+    *,
+    area: Path | str | None = None,
+    keep: tuple[str, str] | None = None,
+    roi: Roi | None = None,
+) -> Outlines:
     """Read a table of polygons for an image.
 
     Parameters
@@ -99,12 +120,19 @@ def read_outlines(path: Path | str, grid: GeoBox, *, area: Path | str | None = N
     if keep is not None:
         frame = _kept(frame, keep, str(path))
     frame = _near(_on(frame, grid, Path(path).name), grid if roi is None else grid[roi])
-    known = None if area is None else _on(fields.read_fields(area, bbox), grid, Path(area).name).geometry
+    known = (
+        None
+        if area is None
+        else _on(fields.read_fields(area, bbox), grid, Path(area).name).geometry
+    )
     return outlines_of(frame, grid, known, whole_table=roi is None)
 
 
 def _bounds(grid: GeoBox) -> tuple[float, float, float, float]:
-    """Return the box that is read, in degrees (or pixels where there is no CRS); a little wider, as edges bend between projections."""
+    """Return the box that is read, in degrees (or pixels where there is no CRS).
+
+    A little wider, as edges bend between projections.
+    """
     left, bottom, right, top = grid.extent.boundingbox if grid.crs is None else footprint(grid)
     wide, high = 0.02 * (right - left), 0.02 * (top - bottom)
     return left - wide, bottom - high, right + wide, top + high
@@ -114,13 +142,22 @@ def _near(frame: geopandas.GeoDataFrame, grid: GeoBox) -> geopandas.GeoDataFrame
     """Leave out what does not touch the grid: not every format can be read by a box."""
     bounds = frame.bounds.to_numpy()
     left, bottom, right, top = grid.extent.boundingbox
-    return frame[(bounds[:, 0] <= right) & (bounds[:, 2] >= left) & (bounds[:, 1] <= top) & (bounds[:, 3] >= bottom)]
+    return frame[
+        (bounds[:, 0] <= right)
+        & (bounds[:, 2] >= left)
+        & (bounds[:, 1] <= top)
+        & (bounds[:, 3] >= bottom)
+    ]
 
 
-def _kept(frame: geopandas.GeoDataFrame, keep: tuple[str, str], name: str) -> geopandas.GeoDataFrame:
+def _kept(
+    frame: geopandas.GeoDataFrame, keep: tuple[str, str], name: str
+) -> geopandas.GeoDataFrame:
     column, value = keep
     if column not in frame.columns:
-        raise UnknownName.among(f"column of {name}", column, [str(c) for c in frame.columns if c != frame.geometry.name])
+        raise UnknownName.among(
+            f"column of {name}", column, [str(c) for c in frame.columns if c != frame.geometry.name]
+        )
     texts = frame[column].map(lambda cell: f"{cell:g}" if isinstance(cell, float) else str(cell))
     return frame[(texts == value).to_numpy()]
 
@@ -129,15 +166,25 @@ def _on(frame: geopandas.GeoDataFrame, grid: GeoBox, name: str) -> geopandas.Geo
     """Bring polygons into the CRS of a grid."""
     if (frame.crs is None) != (grid.crs is None):
         what = "the polygons have none" if frame.crs is None else "the image has none"
-        message = f"{name} cannot be laid on the image: one of them has a CRS and {what}; assign it first."
+        message = (
+            f"{name} cannot be laid on the image: one of them has a CRS and {what}; assign it "
+            "first."
+        )
         raise GridMismatch(message)
     return frame if grid.crs is None or frame.empty else frame.to_crs(str(grid.crs))
 
 
-def outlines_of(frame: geopandas.GeoDataFrame, grid: GeoBox, area: geopandas.GeoSeries | None = None, *, whole_table: bool = True) -> Outlines:
+def outlines_of(
+    frame: geopandas.GeoDataFrame,
+    grid: GeoBox,
+    area: geopandas.GeoSeries | None = None,
+    *,
+    whole_table: bool = True,
+) -> Outlines:
     """Repair polygons that are in the CRS of a grid already, and part what is not connected.
 
-    Ids are positions in the table from 1 (multipolygons: of their parts), so that they do not depend on what else is read with ``whole_table``.
+    Ids are positions in the table from 1 (multipolygons: of their parts), so that they do not
+    depend on what else is read with ``whole_table``.
     """
     import geopandas
     import shapely
@@ -155,13 +202,18 @@ def outlines_of(frame: geopandas.GeoDataFrame, grid: GeoBox, area: geopandas.Geo
     order = np.lexsort((np.arange(len(parts)), -shapely.area(parts)))
     counted = {
         "polygons are not valid and were repaired": int(broken.sum()),
-        "rows hold no area and were left out": int((~there).sum()) + int((np.bincount(owner, minlength=int(there.sum())) == 0).sum()),
-        "polygons have several parts, each of which is a field of its own": int((np.bincount(owner, minlength=1) > 1).sum()),
+        "rows hold no area and were left out": int((~there).sum())
+        + int((np.bincount(owner, minlength=int(there.sum())) == 0).sum()),
+        "polygons have several parts, each of which is a field of its own": int(
+            (np.bincount(owner, minlength=1) > 1).sum()
+        ),
         "pairs of fields overlap; the smaller stands": _overlapping(parts) if whole_table else 0,
     }
     table = pd.DataFrame({"id": (np.arange(len(parts)) + 1)[order]})
     made = geopandas.GeoDataFrame(table, geometry=parts[order], crs=frame.crs)
-    return Outlines(made, area, tuple(f"{count:,} {what}." for what, count in counted.items() if count))
+    return Outlines(
+        made, area, tuple(f"{count:,} {what}." for what, count in counted.items() if count)
+    )
 
 
 def _overlapping(parts: np.ndarray) -> int:
@@ -179,8 +231,16 @@ def _overlapping(parts: np.ndarray) -> int:
     return int((common > 0.01 * smaller).sum())
 
 
-def burn_fields(outlines: Outlines, grid: GeoBox, burning: Burning | None = None, classes: ClassScheme = FTW3, roi: Roi | None = None) -> tuple[LabelMap, Instances]:
-    """Burn outlines onto a grid, or onto a region of it; a region burnt alone equals the same region cut from the whole.
+def burn_fields(
+    outlines: Outlines,
+    grid: GeoBox,
+    burning: Burning | None = None,
+    classes: ClassScheme = FTW3,
+    roi: Roi | None = None,
+) -> tuple[LabelMap, Instances]:
+    """Burn outlines onto a grid, or onto a region of it.
+
+    A region burnt alone equals the same region cut from the whole.
 
     Parameters
     ----------
@@ -206,17 +266,25 @@ def burn_fields(outlines: Outlines, grid: GeoBox, burning: Burning | None = None
     width = burning.pixels(grid)
     frame = pad_roi(roi, width + 1, (grid.shape[0], grid.shape[1]))
     ids = _ids(outlines, grid[frame])
-    unknown = None if outlines.area is None else store.burn(list(outlines.area), np.ones(len(outlines.area), int), grid[frame]) == 0
+    unknown = (
+        None
+        if outlines.area is None
+        else store.burn(list(outlines.area), np.ones(len(outlines.area), int), grid[frame]) == 0
+    )
     labels = _labels(outlines, ids, grid[frame], unknown, burning, width, classes)
     if burning.boundary == "line" or unknown is not None:
         ids = np.where(labels == 1 if burning.boundary == "line" else labels != IGNORE, ids, 0)
     cut = inside(roi, frame)
-    return LabelMap(labels[cut], grid[roi], classes), Instances(ids[cut].astype(np.int32), grid[roi])
+    return LabelMap(labels[cut], grid[roi], classes), Instances(
+        ids[cut].astype(np.int32), grid[roi]
+    )
 
 
 def _ids(outlines: Outlines, grid: GeoBox) -> np.ndarray:
     """Burn ids of what touches a grid: a table of a country is not gone through for each chip."""
-    touched = outlines.frame.iloc[np.sort(outlines.frame.sindex.query(_box(grid), predicate="intersects"))]
+    touched = outlines.frame.iloc[
+        np.sort(outlines.frame.sindex.query(_box(grid), predicate="intersects"))
+    ]
     return store.burn(list(touched.geometry), touched["id"].tolist(), grid)
 
 
@@ -226,13 +294,28 @@ def _box(grid: GeoBox) -> object:
     return shapely.box(*grid.extent.boundingbox)
 
 
-def _labels(outlines: Outlines, ids: np.ndarray, grid: GeoBox, unknown: np.ndarray | None, burning: Burning, width: int, classes: ClassScheme) -> np.ndarray:
+def _labels(
+    outlines: Outlines,
+    ids: np.ndarray,
+    grid: GeoBox,
+    unknown: np.ndarray | None,
+    burning: Burning,
+    width: int,
+    classes: ClassScheme,
+) -> np.ndarray:
     three = classes.names == FTW3.names
     if not three and classes.names != FTW2.names:
-        raise UnknownName.among("class scheme for polygons", ", ".join(classes.names), [", ".join(FTW2.names), ", ".join(FTW3.names)])
+        raise UnknownName.among(
+            "class scheme for polygons",
+            ", ".join(classes.names),
+            [", ".join(FTW2.names), ", ".join(FTW3.names)],
+        )
     if burning.boundary == "inside":
-        empty = None if unknown is None else unknown & (ids == 0)  # a field that was cut off at the area's edge has no boundary there
-        labels: np.ndarray = class_labels(Instances(ids.astype(np.int32), grid), width if three else 0, empty).ids
+        # a field that was cut off at the area's edge has no boundary there
+        empty = None if unknown is None else unknown & (ids == 0)
+        labels: np.ndarray = class_labels(
+            Instances(ids.astype(np.int32), grid), width if three else 0, empty
+        ).ids
     else:
         labels = (ids > 0).astype(np.uint8)
         if width > 0:
@@ -247,7 +330,9 @@ def _lines(outlines: Outlines, grid: GeoBox, width: int) -> np.ndarray:
     import shapely
 
     size = abs(grid.transform.a)
-    touched = outlines.frame.geometry.iloc[np.sort(outlines.frame.sindex.query(_box(grid), predicate="intersects"))]
+    touched = outlines.frame.geometry.iloc[
+        np.sort(outlines.frame.sindex.query(_box(grid), predicate="intersects"))
+    ]
     lines = shapely.boundary(np.asarray(touched.array, dtype=object))
     shapes = lines if width == 1 else shapely.buffer(lines, (width - 1) / 2 * size)
     return store.burn(list(shapes), np.ones(len(shapes), int), grid, all_touched=True) > 0

@@ -1,4 +1,6 @@
-"""The catalogue: every dataset by name, and the one door through which training and evaluation come.
+"""The catalogue: every dataset by name.
+
+It is the one door through which training and evaluation come.
 
 ::
 
@@ -10,13 +12,17 @@
 
 What one can rely on (the promise to ``train`` and ``evaluate``):
 
-* A :class:`~selion.data.dataset.Dataset` is a ``Sequence`` of :class:`~selion.sample.Sample`, picklable (for workers), in an order that does not depend on the
-  file system.  ``len``, ``keys``, ``splits`` and ``groups`` cost nothing; indexing opens one image's head and reads its masks.
-* ``sample.image`` is a Source: read a region, or all of it.  Bands have names: ``window_a:red`` ... for two seasons, ``red, green, blue`` for photographs.
-  Fields of The World is always given as A then B; feeding B first is the recipe's business and done by band names.
-* ``sample.labels.ids`` is uint8 with ids of ``data.classes`` and 255 (IGNORE) for "not known"; a mask with any other value raises BadInput with its name.
-  ``sample.instances`` (int32, 0 none) where the dataset has objects; ``sample.labels`` is made from them if it has no masks of its own.
-* Splits are named ``train``, ``val`` and ``test``, however the publisher calls them; "" where there are none.
+* A :class:`~selion.data.dataset.Dataset` is a ``Sequence`` of :class:`~selion.sample.Sample`,
+  picklable (for workers), in an order that does not depend on the file system.  ``len``, ``keys``,
+  ``splits`` and ``groups`` cost nothing; indexing opens one image's head and reads its masks.
+* ``sample.image`` is a Source: read a region, or all of it.  Bands have names: ``window_a:red`` ...
+  for two seasons, ``red, green, blue`` for photographs.  Fields of The World is always given as A
+  then B; feeding B first is the recipe's business and done by band names.
+* ``sample.labels.ids`` is uint8 with ids of ``data.classes`` and 255 (IGNORE) for "not known"; a
+  mask with any other value raises BadInput with its name.  ``sample.instances`` (int32, 0 none)
+  where the dataset has objects; ``sample.labels`` is made from them if it has no masks of its own.
+* Splits are named ``train``, ``val`` and ``test``, however the publisher calls them; "" where there
+  are none.
 * ``classes=`` asks for another scheme than the dataset's own: FTW2 or FTW3 where there are fields.
 """
 
@@ -58,7 +64,10 @@ SIGNS = {
 @cache
 def _catalogue() -> dict[str, Declaration]:
     path = Path(__file__).with_name("catalogue.toml")
-    return {name: declaration(name, table, f"catalogue.toml, {name}") for name, table in read_toml(path).items()}
+    return {
+        name: declaration(name, table, f"catalogue.toml, {name}")
+        for name, table in read_toml(path).items()
+    }
 
 
 def list_datasets() -> list[Declaration]:
@@ -93,16 +102,19 @@ def load_dataset(
     Parameters
     ----------
     given : str or path
-        A name of the catalogue, or a folder: one with a ``dataset.toml``, one of the public layouts (they are recognised), or any folder with ``images`` and
-        ``labels`` (``masks``) or ``instances`` of the same names.
+        A name of the catalogue, or a folder: one with a ``dataset.toml``, one of the public layouts
+        (they are recognised), or any folder with ``images`` and ``labels`` (``masks``) or
+        ``instances`` of the same names.
     root : path, optional
-        The folder in which a dataset of the catalogue lies; a folder of its name in the working directory by default.
+        The folder in which a dataset of the catalogue lies; a folder of its name in the working
+        directory by default.
     split : str, optional
         "train", "val" or "test"; all without it.
     groups : str or sequence of str, optional
         Countries, species, sites; all without it.
     classes : ClassScheme, optional
-        FTW2 or FTW3 for fields; the dataset's own without it.  A bare folder has none: its masks are read as these classes (FTW3 without it).
+        FTW2 or FTW3 for fields; the dataset's own without it.  A bare folder has none: its masks
+        are read as these classes (FTW3 without it).
     boundary : int
         Width in pixels of the boundary where labels are made from objects.
 
@@ -122,7 +134,12 @@ def load_dataset(
     path = Path(given).expanduser()
     named = isinstance(given, str) and given in _catalogue()
     if named and (root is not None or path.is_dir()):
-        dataset = _load(find_dataset(str(given)), Path(path if root is None else root).expanduser(), classes, boundary)
+        dataset = _load(
+            find_dataset(str(given)),
+            Path(path if root is None else root).expanduser(),
+            classes,
+            boundary,
+        )
     elif named:
         raise UnreadableFile(_not_here(find_dataset(str(given))))
     elif path.is_dir():
@@ -153,23 +170,43 @@ def _load_folder(path: Path, classes: ClassScheme | None, boundary: int) -> Data
     if name is not None:
         return replace(_load(find_dataset(name), path, classes, boundary), folder=path)
     bare = Declaration(path.resolve().name, "folder", licence="")
-    own = bare if classes is None or "field" in classes.names else replace(bare, classes=classes)  # nothing else says what its numbers are
+    # nothing else says what its numbers are
+    own = bare if classes is None or "field" in classes.names else replace(bare, classes=classes)
     return _load(own, path, classes, boundary)
 
 
 def is_bare(given: str | os.PathLike[str]) -> bool:
-    """Say whether this is a folder of images and masks that does not say what its classes are: they are then those that one asks for."""
+    """Say whether this is a folder of images and masks that does not say what its classes are.
+
+    They are then those that one asks for.
+    """
     path = Path(given).expanduser()
-    return path.is_dir() and not (isinstance(given, str) and given in _catalogue()) and not (path / FILE).is_file() and recognise(path) is None
+    return (
+        path.is_dir()
+        and not (isinstance(given, str) and given in _catalogue())
+        and not (path / FILE).is_file()
+        and recognise(path) is None
+    )
 
 
 def recognise(path: Path) -> str | None:
     """Return the name of the public dataset whose layout a folder has, or None."""
-    return next((name for name, signs in SIGNS.items() if any(next(path.glob(sign), None) for sign in signs)), None)
+    return next(
+        (
+            name
+            for name, signs in SIGNS.items()
+            if any(next(path.glob(sign), None) for sign in signs)
+        ),
+        None,
+    )
 
 
 def _not_here(made: Declaration) -> str:
-    way = f"fetch it with `selion data fetch {made.name} -o FOLDER`" if made.download else f"get it from {made.home or 'its owner'}"
+    way = (
+        f"fetch it with `selion data fetch {made.name} -o FOLDER`"
+        if made.download
+        else f"get it from {made.home or 'its owner'}"
+    )
     return f"{made.name} was asked for, but not where it lies: give its folder as root, or {way}."
 
 

@@ -37,7 +37,8 @@ class CheckOptions:
     """How closely to look."""
 
     shifts: int = 200
-    """Images, spread over the dataset, in which labels are laid against the image's edges; 0 for none."""
+    """Images, spread over the dataset, in which labels are laid against the image's edges; 0 for
+    none."""
     window: int = 2048
     """Largest edge in pixels of what is looked at of an image: its middle."""
     least_shift: float = 1.0
@@ -49,7 +50,8 @@ class Finding:
     """One thing that is wrong, or odd."""
 
     kind: str
-    """inverted, shifted, leak, missing, values, grid, unreadable, nan, empty, disagree or listing."""
+    """inverted, shifted, leak, missing, values, grid, unreadable, nan, empty, disagree or
+    listing."""
     fault: bool
     """Whether it spoils training or scores; else it is worth a look."""
     text: str
@@ -80,12 +82,22 @@ class CheckReport:
 
     def to_text(self) -> str:
         """Lines for people: shares first, then what is wrong."""
-        lines = [f"{self.name}: {self.samples:,} samples" + "".join(f", {name or 'no split'} {count:,}" for name, count in self.splits.items())]
+        lines = [
+            f"{self.name}: {self.samples:,} samples"
+            + "".join(f", {name or 'no split'} {count:,}" for name, count in self.splits.items())
+        ]
         lines += _share_lines(self.shares)
         if self.shift is not None:
-            text = f"labels against image: {self.shift.right:+.1f} px right, {self.shift.down:+.1f} px down"
-            lines.append(f"{text} ({self.shift.significance:.1f} standard errors, {self.shift.units} units)")
-        lines += [f"{'FAULT  ' if f.fault else 'warning'}  {f.kind}: {f.text}" for f in self.findings]
+            text = (
+                f"labels against image: {self.shift.right:+.1f} px right, {self.shift.down:+.1f} "
+                "px down"
+            )
+            lines.append(
+                f"{text} ({self.shift.significance:.1f} standard errors, {self.shift.units} units)"
+            )
+        lines += [
+            f"{'FAULT  ' if f.fault else 'warning'}  {f.kind}: {f.text}" for f in self.findings
+        ]
         return "\n".join([*lines, *([] if self.findings else ["Nothing wrong was found."])])
 
 
@@ -95,7 +107,13 @@ def _share_lines(shares: dict[str, dict[str, float]]) -> list[str]:
         return []
     width = max(len(name) for name in (*shares, "split"))
     head = f"  {'split':<{width}}" + "".join(f"  {name:>10}" for name in names)
-    return [head, *(f"  {split or '-':<{width}}" + "".join(f"  {row[name]:>10.2%}" for name in names) for split, row in shares.items())]
+    return [
+        head,
+        *(
+            f"  {split or '-':<{width}}" + "".join(f"  {row[name]:>10.2%}" for name in names)
+            for split, row in shares.items()
+        ),
+    ]
 
 
 @dataclass(eq=False)
@@ -120,8 +138,9 @@ def check_dataset(
 ) -> CheckReport:
     """Look for what spoils a dataset.
 
-    Masks the wrong way round, labels shifted against the image, the same image or land in two splits, images without masks, masks with unknown values, image
-    and mask of different size or grid, NaN and empty images, masks that contradict the objects, classes that do not occur.
+    Masks the wrong way round, labels shifted against the image, the same image or land in two
+    splits, images without masks, masks with unknown values, image and mask of different size or
+    grid, NaN and empty images, masks that contradict the objects, classes that do not occur.
 
     Parameters
     ----------
@@ -141,24 +160,50 @@ def check_dataset(
     Raises
     ------
     UnknownName, UnreadableFile
-        If the dataset is not there at all; what is wrong with single samples is reported, not raised.
+        If the dataset is not there at all; what is wrong with single samples is reported, not
+        raised.
     """
     options = options or CheckOptions()
     dataset = given if isinstance(given, Dataset) else load_dataset(given, root)
-    chosen = set(np.linspace(0, len(dataset) - 1, min(options.shifts, len(dataset))).round().astype(int).tolist()) if len(dataset) else set()
+    chosen = (
+        set(
+            np.linspace(0, len(dataset) - 1, min(options.shifts, len(dataset)))
+            .round()
+            .astype(int)
+            .tolist()
+        )
+        if len(dataset)
+        else set()
+    )
     seen = _SeenSamples()
     for k, entry in enumerate(dataset.entries):
         _look(entry, dataset, seen, options, shifts=k in chosen)
         if on_step:
             on_step("samples", k + 1, len(dataset))
     shift = common_shift([s for _, s in seen.surfaces])
-    findings = (*_listing(dataset), *_broken(seen), *_inverted(seen), *_shifted(seen, shift, options), *_leaks(seen), *_classes(dataset, seen))
+    findings = (
+        *_listing(dataset),
+        *_broken(seen),
+        *_inverted(seen),
+        *_shifted(seen, shift, options),
+        *_leaks(seen),
+        *_classes(dataset, seen),
+    )
     splits = dict(Counter(entry.split for entry in dataset.entries))
     ordered = {name: splits[name] for name in sorted(splits, key=(*dataset.splits, "").index)}
-    return CheckReport(dataset.name, len(dataset), ordered, _shares(dataset, seen), shift, tuple(sorted(findings, key=lambda f: not f.fault)))
+    return CheckReport(
+        dataset.name,
+        len(dataset),
+        ordered,
+        _shares(dataset, seen),
+        shift,
+        tuple(sorted(findings, key=lambda f: not f.fault)),
+    )
 
 
-def _look(entry: Entry, dataset: Dataset, seen: _SeenSamples, options: CheckOptions, *, shifts: bool) -> None:
+def _look(
+    entry: Entry, dataset: Dataset, seen: _SeenSamples, options: CheckOptions, *, shifts: bool
+) -> None:
     """Open one sample and gather what it says; what cannot be opened is noted."""
     try:
         sample = entry.open()
@@ -169,7 +214,9 @@ def _look(entry: Entry, dataset: Dataset, seen: _SeenSamples, options: CheckOpti
         return
     values, valid = image.values, image.valid
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        seen.broken["nan"].append((entry.key, f"{(~np.isfinite(values)).any(0).mean():.1%} of the pixels"))
+        seen.broken["nan"].append(
+            (entry.key, f"{(~np.isfinite(values)).any(0).mean():.1%} of the pixels")
+        )
     if valid is not None and not valid.any():
         seen.broken["empty"].append((entry.key, "nothing but nodata"))
         return
@@ -185,7 +232,10 @@ def _look(entry: Entry, dataset: Dataset, seen: _SeenSamples, options: CheckOpti
 
 
 def _middle(roi: Roi, size: int) -> Roi:
-    rows, columns = (slice(max((p.stop - size) // 2, 0), max((p.stop - size) // 2, 0) + min(size, p.stop)) for p in roi)
+    rows, columns = (
+        slice(max((p.stop - size) // 2, 0), max((p.stop - size) // 2, 0) + min(size, p.stop))
+        for p in roi
+    )
     return rows, columns
 
 
@@ -194,7 +244,11 @@ def _kind(error: Exception) -> str:
 
     if isinstance(error, GridMismatch):
         return "grid"
-    return "values" if isinstance(error, BadInput) and not isinstance(error, UnreadableFile) else "unreadable"
+    return (
+        "values"
+        if isinstance(error, BadInput) and not isinstance(error, UnreadableFile)
+        else "unreadable"
+    )
 
 
 def _count(sample: Sample, dataset: Dataset, split: str, seen: _SeenSamples) -> None:
@@ -202,24 +256,39 @@ def _count(sample: Sample, dataset: Dataset, split: str, seen: _SeenSamples) -> 
         return
     found = np.bincount(sample.labels.ids.ravel(), minlength=256)
     seen.values.update({int(k): int(found[k]) for k in np.flatnonzero(found)})
-    for name, k in (*((name, k) for k, name in enumerate(dataset.classes.names)), ("unknown", IGNORE)):
+    for name, k in (
+        *((name, k) for k, name in enumerate(dataset.classes.names)),
+        ("unknown", IGNORE),
+    ):
         seen.counts[split][name] += int(found[k])
 
 
 def _shares(dataset: Dataset, seen: _SeenSamples) -> dict[str, dict[str, float]]:
     names = (*dataset.classes.names, "unknown")
-    sums = {split: seen.counts[split] for split in sorted(seen.counts, key=(*dataset.splits, "").index)}
+    sums = {
+        split: seen.counts[split] for split in sorted(seen.counts, key=(*dataset.splits, "").index)
+    }
     total: Counter[str] = Counter()
     for counts in sums.values():
         total.update(counts)
     table = {**(sums if len(sums) > 1 else {}), **({"all": total} if sums else {})}
-    return {split: {name: counts[name] / max(sum(counts.values()), 1) for name in names} for split, counts in table.items()}
+    return {
+        split: {name: counts[name] / max(sum(counts.values()), 1) for name in names}
+        for split, counts in table.items()
+    }
 
 
 def _listing(dataset: Dataset) -> list[Finding]:
     """Repeat what was found while listing; what has no partner is a fault."""
     lost = ("no truth", "no image", "lack ", "no mask", "neither")
-    return [Finding("missing" if any(word in text for word in lost) else "listing", any(word in text for word in lost), text) for text in dataset.problems]
+    return [
+        Finding(
+            "missing" if any(word in text for word in lost) else "listing",
+            any(word in text for word in lost),
+            text,
+        )
+        for text in dataset.problems
+    ]
 
 
 def _broken(seen: _SeenSamples) -> list[Finding]:
@@ -231,7 +300,12 @@ def _broken(seen: _SeenSamples) -> list[Finding]:
         "empty": "images hold nothing but nodata",
     }
     return [
-        Finding(kind, kind != "nan", f"{len(cases):,} {said[kind]}; {cases[0][0]}: {cases[0][1]}", tuple(key for key, _ in cases[:NAMED]))
+        Finding(
+            kind,
+            kind != "nan",
+            f"{len(cases):,} {said[kind]}; {cases[0][0]}: {cases[0][1]}",
+            tuple(key for key, _ in cases[:NAMED]),
+        )
         for kind, cases in seen.broken.items()
     ]
 
@@ -242,34 +316,62 @@ def _inverted(seen: _SeenSamples) -> list[Finding]:
     if mostly_negative([v for _, v in green]):
         wrong = [key for key, v in green if v < 0]
         mean = float(np.mean([v for _, v in green]))
-        text = f"plants are less green than soil in {len(wrong)} of {len(green)} images (excess green {mean:+.2f} on average): the masks are the wrong way round."
+        text = (
+            f"plants are less green than soil in {len(wrong)} of {len(green)} images (excess green "
+            f"{mean:+.2f} on average): the masks are the wrong way round."
+        )
         findings.append(Finding("inverted", True, text, tuple(wrong[:NAMED])))
     lines = [(key, p.exchanged) for key, p in seen.polarities if p.exchanged is not None]
     wrong = [key for key, is_wrong in lines if is_wrong]
     if len(wrong) >= 2 and len(wrong) > 0.4 * len(lines):
-        text = f"boundaries lie along background, not along field, in {len(wrong)} of {len(lines)} masks: field and background are exchanged."
+        text = (
+            f"boundaries lie along background, not along field, in {len(wrong)} of {len(lines)} "
+            "masks: field and background are exchanged."
+        )
         findings.append(Finding("inverted", True, text, tuple(wrong[:NAMED])))
     apart = [(key, p.disagree) for key, p in seen.polarities if p.disagree is not None]
     turned = [key for key, v in apart if v > 0.5]
     differ = [key for key, v in apart if 0.05 < v <= 0.5]
     if turned:
-        text = f"mask and objects say the opposite of each other in {len(turned)} of {len(apart)} samples: one of them is the wrong way round."
+        text = (
+            f"mask and objects say the opposite of each other in {len(turned)} of {len(apart)} "
+            "samples: one of them is the wrong way round."
+        )
         findings.append(Finding("inverted", True, text, tuple(turned[:NAMED])))
     if differ:
-        text = f"mask and objects contradict each other in more than 5 % of the pixels of {len(differ)} of {len(apart)} samples."
+        text = (
+            "mask and objects contradict each other in more than 5 % of the pixels of "
+            f"{len(differ)} of {len(apart)} samples."
+        )
         findings.append(Finding("disagree", False, text, tuple(differ[:NAMED])))
     return findings
 
 
 def _shifted(seen: _SeenSamples, shift: Shift | None, options: CheckOptions) -> list[Finding]:
-    if shift is not None and shift.pixels >= options.least_shift - 0.25 and shift.significance >= SURE:
-        text = f"labels lie beside the image's edges: they fit best {_moved(shift)} ({shift.significance:.1f} standard errors over {shift.units} units)."
+    if (
+        shift is not None
+        and shift.pixels >= options.least_shift - 0.25
+        and shift.significance >= SURE
+    ):
+        text = (
+            f"labels lie beside the image's edges: they fit best {_moved(shift)} "
+            f"({shift.significance:.1f} standard errors over {shift.units} units)."
+        )
         return [Finding("shifted", True, text)]
-    alone = [(key, found) for key, one in seen.surfaces if (found := shift_of(one)) and found.pixels >= 2 * options.least_shift and found.significance >= SURER]
+    alone = [
+        (key, found)
+        for key, one in seen.surfaces
+        if (found := shift_of(one))
+        and found.pixels >= 2 * options.least_shift
+        and found.significance >= SURER
+    ]
     if not alone:
         return []
     key, worst = max(alone, key=lambda case: case[1].significance)
-    text = f"labels of {len(alone)} of {len(seen.surfaces)} images lie beside the image's edges, but not all in one direction; {key} fits best {_moved(worst)}."
+    text = (
+        f"labels of {len(alone)} of {len(seen.surfaces)} images lie beside the image's edges, but "
+        f"not all in one direction; {key} fits best {_moved(worst)}."
+    )
     return [Finding("shifted", False, text, tuple(key for key, _ in alone[:NAMED]))]
 
 
@@ -298,30 +400,52 @@ def _twice(looks: Sequence[tuple[Entry, ImageDigest]]) -> list[Finding]:
     across = [entries for entries in same if len({e.split for e in entries}) > 1]
     within = [entries for entries in same if len({e.split for e in entries}) == 1]
     return [
-        Finding(kind, fault, f"{len(groups):,} images stand {where}: {' = '.join(e.key for e in groups[0])}", tuple(g[0].key for g in groups[:NAMED]))
-        for kind, fault, groups, where in (("leak", True, across, "in two splits with the same pixels"), ("listing", False, within, "twice in one split"))
+        Finding(
+            kind,
+            fault,
+            f"{len(groups):,} images stand {where}: {' = '.join(e.key for e in groups[0])}",
+            tuple(g[0].key for g in groups[:NAMED]),
+        )
+        for kind, fault, groups, where in (
+            ("leak", True, across, "in two splits with the same pixels"),
+            ("listing", False, within, "twice in one split"),
+        )
         if groups
     ]
 
 
-def _between(one: tuple[str, Sequence[tuple[Entry, ImageDigest]]], other: tuple[str, Sequence[tuple[Entry, ImageDigest]]]) -> list[Finding]:
+def _between(
+    one: tuple[str, Sequence[tuple[Entry, ImageDigest]]],
+    other: tuple[str, Sequence[tuple[Entry, ImageDigest]]],
+) -> list[Finding]:
     """Find what two splits have in common, beside the same pixels."""
     (name, mine), (their_name, theirs) = one, other
     names = f"{name} and {their_name}"
     pictures = [np.stack([look.thumb for _, look in side]) for side in (mine, theirs)]
-    alike = [(i, j, c) for i, j, c in same_pictures(*pictures) if mine[i][1].digest != theirs[j][1].digest and mine[i][1].thumb.any()]
+    alike = [
+        (i, j, c)
+        for i, j, c in same_pictures(*pictures)
+        if mine[i][1].digest != theirs[j][1].digest and mine[i][1].thumb.any()
+    ]
     land = common_land([look for _, look in mine], [look for _, look in theirs])
     over, beside = [p for p in land if p[2] > COMMON], [p for p in land if p[2] <= COMMON]
     cases = (
         (alike, True, "pairs of images of {} show nearly the same picture"),
         (over, True, "pairs of images of {} show common land"),
-        (beside, False, "pairs of images of {} lie beside each other; what crosses their edge is seen in both"),
+        (
+            beside,
+            False,
+            "pairs of images of {} lie beside each other; what crosses their edge is seen in both",
+        ),
     )
     return [
         Finding(
             "leak",
             fault,
-            f"{len(pairs):,} {text.format(names)}: {mine[pairs[0][0]][0].key} and {theirs[pairs[0][1]][0].key}"
+            (
+                f"{len(pairs):,} {text.format(names)}: {mine[pairs[0][0]][0].key} and "
+                f"{theirs[pairs[0][1]][0].key}"
+            )
             + (f" ({max(p[2] for p in pairs):.0%} at most)" if fault else ""),
             tuple(mine[i][0].key for i, _, _ in pairs[:NAMED]),
         )
@@ -337,7 +461,10 @@ def _classes(dataset: Dataset, seen: _SeenSamples) -> list[Finding]:
     absent = [name for k, name in enumerate(dataset.classes.names) if not seen.values[k]]
     if absent == list(dataset.classes.names[1:]) and seen.values[IGNORE]:
         where = (dataset.folder or Path()) / FILE
-        cure = f"if it means a class, say so in {where} (classes = ..., values = {{ 0 = ..., 255 = ... }})."
+        cure = (
+            f"if it means a class, say so in {where} (classes = ..., values = {{ 0 = ..., 255 = "
+            "... })."
+        )
         text = f"masks hold only 0 and 255, and 255 means 'not known' here: {cure}"
         return [Finding("values", True, text)]
     found = [Finding("empty", False, f"no pixel is {' or '.join(absent)}.")] if absent else []

@@ -29,13 +29,17 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One sample that is not open yet.  Picklable, as its two calls are partials of functions on module level."""
+    """One sample that is not open yet.
+
+    Picklable, as its two calls are partials of functions on module level.
+    """
 
     key: str
     image: Callable[[], Source]
     """Opens the image."""
     truth: Callable[[GeoBox], Truth]
-    """Reads labels and instances; the image's grid is given so that what does not fit can be refused."""
+    """Reads labels and instances; the image's grid is given so that what does not fit can be
+    refused."""
     split: str = ""
     group: str = ""
     files: tuple[Path, ...] = ()
@@ -50,7 +54,10 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Dataset(Sequence[Sample]):
-    """A sequence of samples with what one must know of them: classes, licence, splits and what is missing."""
+    """A sequence of samples with what one must know of them.
+
+    Classes, licence, splits and what is missing.
+    """
 
     name: str
     classes: ClassScheme
@@ -59,7 +66,8 @@ class Dataset(Sequence[Sample]):
     citation: str = ""
     folder: Path | None = None
     problems: tuple[str, ...] = ()
-    """What was found wrong while listing: images without truth, truth without images, splits that share a sample."""
+    """What was found wrong while listing: images without truth, truth without images, splits that
+    share a sample."""
     presence_only: tuple[str, ...] = field(default=())
     """Groups of which only some objects are labelled: their background is IGNORE."""
 
@@ -88,14 +96,19 @@ class Dataset(Sequence[Sample]):
     def splits(self) -> tuple[str, ...]:
         """Splits that there are, ``train`` first."""
         found = {entry.split for entry in self.entries}
-        return (*(name for name in SPLITS if name in found), *sorted(found.difference(SPLITS, {""})))
+        return (
+            *(name for name in SPLITS if name in found),
+            *sorted(found.difference(SPLITS, {""})),
+        )
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Groups (countries, species, sites) that there are, sorted."""
         return tuple(sorted({entry.group for entry in self.entries} - {""}))
 
-    def select(self, split: str | None = None, groups: str | Sequence[str] | None = None) -> Dataset:
+    def select(
+        self, split: str | None = None, groups: str | Sequence[str] | None = None
+    ) -> Dataset:
         """Take one split, or some groups, or both.
 
         Raises
@@ -104,9 +117,16 @@ class Dataset(Sequence[Sample]):
             If there is no such split or group.
         """
         wanted = (groups,) if isinstance(groups, str) else groups
-        for kind, names, known in (("split", () if split is None else (split,), self.splits), ("group", wanted or (), self.groups)):
+        for kind, names, known in (
+            ("split", () if split is None else (split,), self.splits),
+            ("group", wanted or (), self.groups),
+        ):
             for name in names:
                 if name not in known:
                     raise UnknownName.among(f"{kind} of {self.name}", name, known)
-        kept = tuple(e for e in self.entries if (split is None or e.split == split) and (wanted is None or e.group in wanted))
+        kept = tuple(
+            e
+            for e in self.entries
+            if (split is None or e.split == split) and (wanted is None or e.group in wanted)
+        )
         return replace(self, entries=kept)

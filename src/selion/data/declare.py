@@ -1,8 +1,9 @@
 """Declaration: all that the catalogue, or a ``dataset.toml``, says of one dataset.
 
-A dataset is data, not code: a short table of patterns, values and rules.  ``layout`` names the reader.  Everything that is a folder of images and masks is
-the layout ``files``, whose tables are described at :class:`Files`, or, where the usual names are kept, the layout ``folder``: then ``classes`` and
-``values`` are all that needs saying.
+A dataset is data, not code: a short table of patterns, values and rules.  ``layout`` names the
+reader.  Everything that is a folder of images and masks is the layout ``files``, whose tables are
+described at :class:`Files`, or, where the usual names are kept, the layout ``folder``: then
+``classes`` and ``values`` are all that needs saying.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ FILE = "dataset.toml"
 class Files:
     """Where images and masks lie, for the layout ``files``.
 
-    Patterns are paths below the dataset's folder.  ``{name}`` stands for a part of a file or folder name and is the same wherever it comes back;
-    ``{name:regex}`` is a part that looks so; ``*`` is anything within a name.  ``{split}`` and ``{group}`` mean what they say.
+    Patterns are paths below the dataset's folder.  ``{name}`` stands for a part of a file or folder
+    name and is the same wherever it comes back; ``{name:regex}`` is a part that looks so; ``*`` is
+    anything within a name.  ``{split}`` and ``{group}`` mean what they say.
     """
 
     image: str
@@ -38,13 +40,15 @@ class Files:
     fill: str = ""
     """Class of every pixel, for photographs that show nothing else (full coverage)."""
     values: Mapping[str, str] = field(default_factory=dict)
-    """Value ("0"), range ("1-255") or colour ("#00ff00") of the masks -> class name, or "unknown"; empty: values are class ids and 255 is not known."""
+    """Value ("0"), range ("1-255") or colour ("#00ff00") of the masks -> class name, or "unknown";
+    empty: values are class ids and 255 is not known."""
     bands: tuple[str, ...] = ()
     """Names of the image's bands, where the files do not tell."""
     split: Mapping[str, Any] = field(default_factory=dict)
     """The rule of :mod:`selion.data.splits`; empty: ``{split}`` of the pattern, or none."""
     group: str = ""
-    """The group of all samples, or a pattern such as "{crop}"; empty: ``{group}`` of the pattern, or none."""
+    """The group of all samples, or a pattern such as "{crop}"; empty: ``{group}`` of the pattern,
+    or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class Download:
     into: str = ""
     """Folder below the dataset's that it is unpacked into; ``{group}`` is filled in."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """For a table that lists files: columns with addresses -> folders that they go to; ``{group}`` is what stands before the first ``_`` in a file's name."""
+    """For a table that lists files: columns with addresses -> folders that they go to; ``{group}``
+    is what stands before the first ``_`` in a file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,9 @@ def _built(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     for key in table:
         if key not in known:
             raise UnknownName.among(f"key (in {where})", key, known)
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    values = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
     try:
         return kind(**values)
     except TypeError as error:
@@ -164,5 +171,7 @@ def scheme(given: object, where: str) -> ClassScheme:
         return SCHEMES[given]
     if isinstance(given, Mapping) and "names" in given:
         return ClassScheme.from_dict(dict(given))
-    message = f"{where} has classes {given!r}; wanted is {', '.join(SCHEMES)} or a table with names."
+    message = (
+        f"{where} has classes {given!r}; wanted is {', '.join(SCHEMES)} or a table with names."
+    )
     raise BadInput(message)

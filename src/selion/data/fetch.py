@@ -1,4 +1,7 @@
-"""fetch_dataset: archives come checked, go on where they stopped, and are unpacked whole or not at all."""
+"""fetch_dataset: archives come checked, and go on where they stopped.
+
+They are unpacked whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,8 @@ def fetch_dataset(
 ) -> list[Path]:
     """Download a dataset of the catalogue, or some groups of it, and unpack it.
 
-    What is there already is left alone, whatever it is: a group whose folder exists is not fetched again.  Nothing of the user's is ever removed.
+    What is there already is left alone, whatever it is: a group whose folder exists is not fetched
+    again.  Nothing of the user's is ever removed.
 
     Parameters
     ----------
@@ -62,7 +66,8 @@ def fetch_dataset(
     keep_archives : bool
         Whether archives stay in ``.downloads`` after they are unpacked.
     on_step, on_note : callable, optional
-        Progress, and what a user should know (a publisher without checksums, what was there already).
+        Progress, and what a user should know (a publisher without checksums, what was there
+        already).
 
     Returns
     -------
@@ -81,18 +86,28 @@ def fetch_dataset(
     made = find_dataset(name)
     if not made.download:
         where = made.home or "its owner"
-        message = f"{name} cannot be fetched by a program: get it from {where}, then give its folder. {made.notes}".strip()
+        message = (
+            f"{name} cannot be fetched by a program: get it from {where}, then give its folder. "
+            f"{made.notes}"
+        ).strip()
         raise BadInput(message)
     root = Path(folder).expanduser()
     tell = on_note or (lambda _: None)
-    paths = [_fetch_part(part, root, keep_archives=keep_archives, on_step=on_step, tell=tell) for part in parts_of(made, groups)]
+    paths = [
+        _fetch_part(part, root, keep_archives=keep_archives, on_step=on_step, tell=tell)
+        for part in parts_of(made, groups)
+    ]
     for table, download in zip(paths, made.download, strict=False):
         if download.columns:
-            paths += _fetch_listed(table, download, root, {group.upper() for group in groups}, on_step)
+            paths += _fetch_listed(
+                table, download, root, {group.upper() for group in groups}, on_step
+            )
     return paths
 
 
-def _fetch_listed(table: Path, download: Download, root: Path, groups: set[str], on_step: OnStep | None) -> list[Path]:
+def _fetch_listed(
+    table: Path, download: Download, root: Path, groups: set[str], on_step: OnStep | None
+) -> list[Path]:
     """Fetch the files that a table lists, one by one; those that are there are passed over."""
     wanted: dict[Path, str] = {}
     for row in read_table(table):
@@ -128,35 +143,63 @@ def parts_of(made: Declaration, groups: Sequence[str] = ()) -> list[ArchivePart]
         if group.lower() not in known:
             raise UnknownName.among(f"group of {made.name}", group, made.groups)
     groups = [known[group.lower()] for group in groups]
-    return [part for download in made.download for part in _parts(download, tuple(groups) or tuple(made.groups))]
+    return [
+        part
+        for download in made.download
+        for part in _parts(download, tuple(groups) or tuple(made.groups))
+    ]
 
 
 def _parts(download: Download, groups: Sequence[str]) -> list[ArchivePart]:
     if "{group}" not in download.url:
         name = download.url.rpartition("/")[2]
-        return [ArchivePart(download.url, _sum(download.md5, ""), _sum(download.sha256, ""), download.into, name)]
+        return [
+            ArchivePart(
+                download.url, _sum(download.md5, ""), _sum(download.sha256, ""), download.into, name
+            )
+        ]
     return [
-        ArchivePart(download.url.replace("{group}", g), _sum(download.md5, g), _sum(download.sha256, g), download.into.replace("{group}", g), g) for g in dict.fromkeys(groups)
+        ArchivePart(
+            download.url.replace("{group}", g),
+            _sum(download.md5, g),
+            _sum(download.sha256, g),
+            download.into.replace("{group}", g),
+            g,
+        )
+        for g in dict.fromkeys(groups)
     ]
 
 
 def _sum(given: object, group: str) -> str:
-    return given if isinstance(given, str) else str(given.get(group, "")) if isinstance(given, dict) else ""
+    return (
+        given
+        if isinstance(given, str)
+        else str(given.get(group, ""))
+        if isinstance(given, dict)
+        else ""
+    )
 
 
-def _fetch_part(part: ArchivePart, root: Path, *, keep_archives: bool, on_step: OnStep | None, tell: OnNote) -> Path:
+def _fetch_part(
+    part: ArchivePart, root: Path, *, keep_archives: bool, on_step: OnStep | None, tell: OnNote
+) -> Path:
     target = root / part.into if part.into not in ("", ".") else root
     archive = part.url.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
     final = target if archive else target / part.url.rpartition("/")[2]
     if archive and target == root:
-        final = root / f".{part.name}.unpacked"  # the archive's own folders are put beside what is there
+        # the archive's own folders are put beside what is there
+        final = root / f".{part.name}.unpacked"
     if final.exists():
         tell(f"{part.name} is there already ({target if archive else final}): it is left as it is.")
         return target if archive else final
     store.check_output(final, force=False)
     if not part.md5 and not part.sha256:
         tell(f"The publisher gives no checksum for {part.name}: it is taken as it arrives.")
-    step = None if on_step is None else lambda done, total: on_step(part.name, done, total or max(done, 1))
+    step = (
+        None
+        if on_step is None
+        else lambda done, total: on_step(part.name, done, total or max(done, 1))
+    )
     file = store.fetch(part.url, part.sha256, root / KEPT if archive else target, step)
     check_md5(file, part.md5, part.url)
     if not archive:
@@ -181,7 +224,9 @@ def _ignoring_full() -> Iterator[None]:
 
 
 def check_md5(path: Path, md5: str, url: str) -> None:
-    """Compare a file with its publisher's MD5; a file that differs is removed, so that the next call downloads it anew.
+    """Compare a file with its publisher's MD5.
+
+    A file that differs is removed, so that the next call downloads it anew.
 
     Raises
     ------
@@ -196,12 +241,17 @@ def check_md5(path: Path, md5: str, url: str) -> None:
             digest.update(piece)
     if digest.hexdigest() != md5.lower():
         path.unlink()
-        message = f"{url} arrived, but its md5 is not {md5[:12]}...: it was changed or damaged on its way; run it again, or ask its publisher."
+        message = (
+            f"{url} arrived, but its md5 is not {md5[:12]}...: it was changed or damaged on its "
+            "way; run it again, or ask its publisher."
+        )
         raise ChecksumMismatch(message)
 
 
 def unpack(archive: Path, folder: Path, *, into_existing: bool = False) -> None:
-    """Unpack a zip or tar archive: nothing outside the folder, no links, and the folder appears whole or not at all.
+    """Unpack a zip or tar archive.
+
+    Nothing outside the folder, no links, and the folder appears whole or not at all.
 
     A single folder at the top of the archive that holds all else is taken off.
 
@@ -209,7 +259,8 @@ def unpack(archive: Path, folder: Path, *, into_existing: bool = False) -> None:
     ----------
     archive : path
     folder : path
-        Made; with ``into_existing`` it may exist, and what the archive holds at its top is put into it one by one, never over what is there.
+        Made; with ``into_existing`` it may exist, and what the archive holds at its top is put into
+        it one by one, never over what is there.
     into_existing : bool
 
     Raises
@@ -245,7 +296,11 @@ def unpack(archive: Path, folder: Path, *, into_existing: bool = False) -> None:
 def _lift(folder: Path) -> None:
     """Take off the one folder that holds everything."""
     entries = [entry for entry in folder.iterdir() if entry.name != "__MACOSX"]
-    if len(entries) != 1 or not entries[0].is_dir() or entries[0].name in ("images", "train", "data"):
+    if (
+        len(entries) != 1
+        or not entries[0].is_dir()
+        or entries[0].name in ("images", "train", "data")
+    ):
         return
     inner = entries[0].rename(folder / ".lifted")
     for entry in sorted(inner.iterdir()):
@@ -268,7 +323,15 @@ def _extract(archive: Path, folder: Path) -> None:
                 _check_members(archive, [(m.name, not (m.isfile() or m.isdir())) for m in members])
                 _check_space(archive, folder, sum(m.size for m in members))
                 tar.extractall(folder, members, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:  # RuntimeError: a password
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        # RuntimeError: a password
         message = f"{archive} cannot be unpacked ({error}): remove it and fetch it again."
         raise UnreadableFile(message) from error
 
@@ -281,14 +344,25 @@ def _is_link(info: zipfile.ZipInfo) -> bool:
 def _check_members(archive: Path, members: Sequence[tuple[str, bool]]) -> None:
     for name, is_link in members:
         parts = PurePosixPath(name.replace("\\", "/"))
-        if is_link or parts.is_absolute() or ".." in parts.parts or (parts.parts and ":" in parts.parts[0]):
+        if (
+            is_link
+            or parts.is_absolute()
+            or ".." in parts.parts
+            or (parts.parts and ":" in parts.parts[0])
+        ):
             what = "is a link" if is_link else "leads out of the folder"
-            message = f"{archive} holds {name!r}, which {what}: nothing of it was unpacked; do not trust where it came from."
+            message = (
+                f"{archive} holds {name!r}, which {what}: nothing of it was unpacked; do not trust "
+                "where it came from."
+            )
             raise UnreadableFile(message)
 
 
 def _check_space(archive: Path, folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if wanted > free:
-        message = f"{archive.name} unpacks to {wanted / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are free at {folder.parent}: free some, or choose another place."
+        message = (
+            f"{archive.name} unpacks to {wanted / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are "
+            f"free at {folder.parent}: free some, or choose another place."
+        )
         raise OutputFailed(message)

@@ -1,4 +1,7 @@
-"""Is an image of one split in another?  The same bytes, the same picture turned or compressed again, the same land on another day."""
+"""Whether an image of one split is in another.
+
+The same bytes, the same picture turned or compressed again, the same land on another day.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ NEAR = 24
 ALIKE = 0.97
 """Correlation of two small pictures from which on they show the same."""
 COMMON = 0.01
-"""Share of the smaller of two footprints from which on they overlap; squares of different projections never fit exactly."""
+"""Share of the smaller of two footprints from which on they overlap; squares of different
+projections never fit exactly."""
 ROWS = 512
 
 
@@ -27,7 +31,8 @@ class ImageDigest:
     digest: str
     """Of its pixels."""
     thumb: np.ndarray
-    """(THUMB, THUMB) float16 (there may be many), mean 0 and length 1; zeros if the image is flat."""
+    """(THUMB, THUMB) float16 (there may be many), mean 0 and length 1; zeros if the image is
+    flat."""
     corners: tuple[tuple[float, float], ...] | None
     """Longitude and latitude of the corners; None for photographs."""
 
@@ -40,7 +45,9 @@ def look_at(values: np.ndarray, grid: GeoBox) -> ImageDigest:
     values : (band, y, x) ndarray
     grid : GeoBox
     """
-    digest = hashlib.blake2b(np.ascontiguousarray(values).tobytes() + repr(values.shape).encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(
+        np.ascontiguousarray(values).tobytes() + repr(values.shape).encode(), digest_size=16
+    ).hexdigest()
     return ImageDigest(digest, small(values), corners_of(grid))
 
 
@@ -50,7 +57,9 @@ def small(values: np.ndarray) -> np.ndarray:
     for axis in (0, 1):
         starts = np.arange(THUMB) * bright.shape[axis] // THUMB
         widths = np.maximum(np.diff([*starts, bright.shape[axis]]), 1)
-        bright = np.add.reduceat(bright, starts, axis=axis) / (widths[:, None] if axis == 0 else widths[None, :])
+        bright = np.add.reduceat(bright, starts, axis=axis) / (
+            widths[:, None] if axis == 0 else widths[None, :]
+        )
     bright = bright - bright.mean()
     length = np.linalg.norm(bright)
     picture: np.ndarray = bright / length if length > 1e-6 else np.zeros_like(bright)
@@ -64,15 +73,26 @@ def corners_of(grid: GeoBox) -> tuple[tuple[float, float], ...] | None:
     from pyproj import Transformer
 
     height, width = grid.shape
-    points = [grid.transform * corner for corner in ((0, 0), (width, 0), (width, height), (0, height))]
-    lon, lat = Transformer.from_crs(str(grid.crs), "OGC:CRS84", always_xy=True).transform([p[0] for p in points], [p[1] for p in points])
+    points = [
+        grid.transform * corner for corner in ((0, 0), (width, 0), (width, height), (0, height))
+    ]
+    lon, lat = Transformer.from_crs(str(grid.crs), "OGC:CRS84", always_xy=True).transform(
+        [p[0] for p in points], [p[1] for p in points]
+    )
     return tuple(zip(map(float, lon), map(float, lat), strict=True))
 
 
 def fingerprint_bits(thumbs: np.ndarray) -> np.ndarray:
-    """Return (n, 4) uint64: for each cell of a 16 x 16 picture, whether it is brighter than the middle one."""
+    """Return (n, 4) uint64.
+
+    For each cell of a 16 x 16 picture, whether it is brighter than the middle one.
+    """
     n = len(thumbs)
-    cells = thumbs.reshape(n, 16, THUMB // 16, 16, THUMB // 16).mean((2, 4), dtype=np.float32).reshape(n, 256)
+    cells = (
+        thumbs.reshape(n, 16, THUMB // 16, 16, THUMB // 16)
+        .mean((2, 4), dtype=np.float32)
+        .reshape(n, 256)
+    )
     bits = np.packbits(cells > np.median(cells, axis=1, keepdims=True), axis=1)
     return bits.view(np.uint64)
 
@@ -98,7 +118,9 @@ def same_pictures(one: np.ndarray, other: np.ndarray) -> list[tuple[int, int, fl
         turned = np.rot90(one if turn < 4 else one[:, :, ::-1], turn % 4, axes=(1, 2))
         mine = fingerprint_bits(np.ascontiguousarray(turned))
         for start in range(0, len(one), ROWS):
-            apart = np.bitwise_count(mine[start : start + ROWS, None] ^ bits[None]).sum(2, dtype=np.uint16)
+            apart = np.bitwise_count(mine[start : start + ROWS, None] ^ bits[None]).sum(
+                2, dtype=np.uint16
+            )
             for k, j in np.argwhere(apart <= NEAR):
                 alike = float((turned[start + k].ravel().astype(np.float32) * flat[j]).sum())
                 if alike >= ALIKE:
@@ -107,15 +129,27 @@ def same_pictures(one: np.ndarray, other: np.ndarray) -> list[tuple[int, int, fl
     return [(i, j, alike) for (i, j), alike in sorted(found.items())]
 
 
-def common_land(one: Sequence[ImageDigest], other: Sequence[ImageDigest]) -> list[tuple[int, int, float]]:
-    """Find pairs of images that show common land, as (index in one, index in other, share of the smaller)."""
+def common_land(
+    one: Sequence[ImageDigest], other: Sequence[ImageDigest]
+) -> list[tuple[int, int, float]]:
+    """Find pairs of images that show common land.
+
+    They are (index in one, index in other, share of the smaller).
+    """
     import shapely
 
-    mine, theirs = ([k for k, look in enumerate(side) if look.corners is not None] for side in (one, other))
+    mine, theirs = (
+        [k for k, look in enumerate(side) if look.corners is not None] for side in (one, other)
+    )
     if not mine or not theirs:
         return []
-    shapes = [shapely.polygons([side[k].corners for k in places]) for side, places in ((one, mine), (other, theirs))]
+    shapes = [
+        shapely.polygons([side[k].corners for k in places])
+        for side, places in ((one, mine), (other, theirs))
+    ]
     first, second = shapely.STRtree(shapes[1]).query(shapes[0], predicate="intersects")
     areas = [shapely.area(side) for side in shapes]
-    share = shapely.area(shapely.intersection(shapes[0][first], shapes[1][second])) / np.minimum(areas[0][first], areas[1][second])
+    share = shapely.area(shapely.intersection(shapes[0][first], shapes[1][second])) / np.minimum(
+        areas[0][first], areas[1][second]
+    )
     return [(mine[i], theirs[j], float(s)) for i, j, s in zip(first, second, share, strict=True)]

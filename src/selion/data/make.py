@@ -55,14 +55,17 @@ def make_dataset(
     force: bool = False,
     on_step: OnStep | None = None,
 ) -> MadeDataset:
-    """Write chips with masks, a table of splits and a ``dataset.toml``; :func:`selion.data.load_dataset` opens the folder.
+    """Write chips with masks, a table of splits and a ``dataset.toml``.
+
+    :func:`selion.data.load_dataset` opens the folder.
 
     Parameters
     ----------
     images, labelled, chips, name, licence, group
         As for :func:`selion.data.polygons.load_polygons`.
     out : path
-        Folder that is made: ``images/``, ``labels/``, ``instances/``, ``splits.csv``, ``dataset.toml``.
+        Folder that is made: ``images/``, ``labels/``, ``instances/``, ``splits.csv``,
+        ``dataset.toml``.
     force : bool
         Whether a dataset that was made before is replaced; any other folder is never touched.
     on_step : callable, optional
@@ -79,10 +82,15 @@ def make_dataset(
     """
     out = Path(out).expanduser()
     if force and out.is_dir() and not (out / FILE).is_file():
-        message = f"{out} is a folder that selion did not make, so --force does not replace it: choose another place, or remove it yourself."
+        message = (
+            f"{out} is a folder that selion did not make, so --force does not replace it: choose "
+            "another place, or remove it yourself."
+        )
         raise BadInput(message)
     store.check_output(out, force)
-    dataset = load_polygons(images, labelled, chips or Chips(), name=name or out.name, licence=licence, group=group)
+    dataset = load_polygons(
+        images, labelled, chips or Chips(), name=name or out.name, licence=licence, group=group
+    )
     counts: Counter[str] = Counter()
     objects, rows = 0, []
     with store.atomic_folder(out, force) as folder:
@@ -95,7 +103,10 @@ def make_dataset(
         (folder / FILE).write_text(_declaration(dataset, labelled), "utf-8")
     total = max(sum(counts.values()), 1)
     lost = len(dataset) - len(rows)
-    notes = (*dataset.problems, *([f"{lost:,} chips hold nothing but nodata and were left out."] if lost else []))
+    notes = (
+        *dataset.problems,
+        *([f"{lost:,} chips hold nothing but nodata and were left out."] if lost else []),
+    )
     shares = {key: counts[key] / total for key in (*dataset.classes.names, "unknown")}
     return MadeDataset(out, dict(Counter(row[1] for row in rows)), shares, objects, notes)
 
@@ -111,8 +122,9 @@ class _Chip:
 def _chips(dataset: Dataset, folder: Path, on_step: OnStep | None) -> Iterator[_Chip | None]:
     """Write all chips; None for those that show nothing.
 
-    A few are read one after the other and then written at the same time, as writing is mostly waiting for the disk.  They are not read at the same time:
-    geopandas changes the warning filters of the whole process.
+    A few are read one after the other and then written at the same time, as writing is mostly
+    waiting for the disk.  They are not read at the same time: geopandas changes the warning filters
+    of the whole process.
     """
     with ThreadPoolExecutor(WRITERS) as pool:
         for start in range(0, len(dataset), 4 * WRITERS):
@@ -124,7 +136,10 @@ def _chips(dataset: Dataset, folder: Path, on_step: OnStep | None) -> Iterator[_
 
 
 def _masked(entry: Entry) -> Sample | None:
-    """Open a chip with its image in memory; what the image does not show is not known.  None if it shows nothing."""
+    """Open a chip with its image in memory; what the image does not show is not known.
+
+    None if it shows nothing.
+    """
     sample = entry.open()
     raster = sample.image.read(whole(sample.image.grid))
     if raster.valid is None:
@@ -132,7 +147,9 @@ def _masked(entry: Entry) -> Sample | None:
     if not raster.valid.any() or sample.labels is None:
         return None
     ids = np.where(raster.valid, sample.labels.ids, IGNORE).astype(np.uint8)
-    return replace(sample, image=raster, labels=LabelMap(ids, sample.labels.grid, sample.labels.classes))
+    return replace(
+        sample, image=raster, labels=LabelMap(ids, sample.labels.grid, sample.labels.classes)
+    )
 
 
 def _write(folder: Path, classes: ClassScheme, sample: Sample | None) -> _Chip | None:
@@ -143,16 +160,43 @@ def _write(folder: Path, classes: ClassScheme, sample: Sample | None) -> _Chip |
     nodata = float("nan") if image.dtype.kind == "f" else None
     _save(folder / "images" / f"{sample.key}.tif", sample, image.values, image.bands, nodata)
     if sample.labels is not None:
-        _save(folder / "labels" / f"{sample.key}.tif", sample, sample.labels.ids[None], ("class",), float(IGNORE))
+        _save(
+            folder / "labels" / f"{sample.key}.tif",
+            sample,
+            sample.labels.ids[None],
+            ("class",),
+            float(IGNORE),
+        )
     if sample.instances is not None:
-        _save(folder / "instances" / f"{sample.key}.tif", sample, sample.instances.ids[None], ("instance",), None)
-    found = np.bincount(sample.labels.ids.ravel(), minlength=256) if sample.labels is not None else np.zeros(256, int)
-    objects = 0 if sample.instances is None else len(np.unique(sample.instances.ids[sample.instances.ids > 0]))
-    pixels = Counter({**{name: int(found[k]) for k, name in enumerate(classes.names)}, "unknown": int(found[IGNORE])})
+        _save(
+            folder / "instances" / f"{sample.key}.tif",
+            sample,
+            sample.instances.ids[None],
+            ("instance",),
+            None,
+        )
+    found = (
+        np.bincount(sample.labels.ids.ravel(), minlength=256)
+        if sample.labels is not None
+        else np.zeros(256, int)
+    )
+    objects = (
+        0
+        if sample.instances is None
+        else len(np.unique(sample.instances.ids[sample.instances.ids > 0]))
+    )
+    pixels = Counter(
+        {
+            **{name: int(found[k]) for k, name in enumerate(classes.names)},
+            "unknown": int(found[IGNORE]),
+        }
+    )
     return _Chip(pixels, objects)
 
 
-def _save(path: Path, sample: Sample, values: np.ndarray, bands: Sequence[str], nodata: float | None) -> None:
+def _save(
+    path: Path, sample: Sample, values: np.ndarray, bands: Sequence[str], nodata: float | None
+) -> None:
     with store.create_cog(path, sample.image.grid, bands, values.dtype, nodata=nodata) as sink:
         sink.write(whole(sample.image.grid), values)
 
@@ -168,14 +212,21 @@ def _declaration(dataset: Dataset, labelled: Labelled) -> str:
     """Describe the folder as TOML; JSON's texts and lists are TOML's too."""
     burning = labelled.burning
     width = f"{burning.metres:g} m" if burning.metres is not None else f"{burning.width} px"
-    where = "inside the field" if burning.boundary == "inside" else "every pixel that the outline touches"
+    where = (
+        "inside the field"
+        if burning.boundary == "inside"
+        else "every pixel that the outline touches"
+    )
     classes = {key: value for key, value in dataset.classes.to_dict().items() if value}
     inner = ", ".join(f"{key} = {json.dumps(value)}" for key, value in classes.items())
     return "\n".join(
         (
             f"name = {json.dumps(dataset.name)}",
             f"licence = {json.dumps(dataset.licence or 'not stated')}",
-            f"notes = {json.dumps(f'Made by selion from {labelled.polygons.name}; boundary: {width}, {where}.')}",
+            (
+                "notes = "
+                f"{json.dumps(f'Made by selion from {labelled.polygons.name}; boundary: {width}, {where}.')}"
+            ),
             f"classes = {{ {inner} }}",
             "",
             "[files]",

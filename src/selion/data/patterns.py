@@ -1,4 +1,7 @@
-"""Patterns of file names: ``{split}/images/{key}.png`` finds files, and finds what belongs to them."""
+"""Patterns of file names.
+
+``{split}/images/{key}.png`` finds files, and finds what belongs to them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from pathlib import Path
 from selion.errors import BadInput
 
 _PART = re.compile(r"\{(\w+)(?::((?:[^{}]|\{\d[\d,]*\})+))?\}|\*")
-"""A name in braces, perhaps with a regular expression (which may count, as in ``\\d{3}``), or a star."""
+"""A name in braces, perhaps with a regular expression (which may count, as in ``\\d{3}``), or a
+star."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,10 @@ def _regex(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(text + re.escape(pattern[end:]))
     except re.error as error:
-        message = f"The pattern {pattern!r} cannot be understood ({error}): write parts as {{name}} or {{name:regex}}."
+        message = (
+            f"The pattern {pattern!r} cannot be understood ({error}): write parts as {{name}} or "
+            "{name:regex}."
+        )
         raise BadInput(message) from error
 
 
@@ -56,10 +63,17 @@ def find(root: Path, pattern: str) -> list[FoundFile]:
     depth = None if crosses else _PART.sub("x", pattern).count("/")
     start = _fixed(pattern)
     found = []
-    for path in _walk(root / start, None if depth is None else depth - start.count("/") - (1 if start else 0)):
+    for path in _walk(
+        root / start, None if depth is None else depth - start.count("/") - (1 if start else 0)
+    ):
         match = regex.fullmatch(path.relative_to(root).as_posix())
         if match is not None:
-            found.append(FoundFile(path, {name: text for name, text in match.groupdict().items() if text is not None}))
+            found.append(
+                FoundFile(
+                    path,
+                    {name: text for name, text in match.groupdict().items() if text is not None},
+                )
+            )
     return sorted(found, key=lambda f: f.path.relative_to(root).as_posix())
 
 
@@ -71,11 +85,16 @@ def _fixed(pattern: str) -> str:
 
 
 def _walk(folder: Path, depth: int | None) -> Iterator[Path]:
-    """Give the files of a folder, down to a depth; hidden ones and those of our own unfinished outputs are not seen."""
+    """Give the files of a folder, down to a depth.
+
+    Hidden ones and those of our own unfinished outputs are not seen.
+    """
     if not folder.is_dir():
         return
     with os.scandir(folder) as entries:
-        names = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+        names = sorted(
+            (entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")
+        )
     for name, is_folder in names:
         if is_folder and not name.endswith(".zarr"):
             if depth is None or depth > 0:
@@ -85,7 +104,10 @@ def _walk(folder: Path, depth: int | None) -> Iterator[Path]:
 
 
 def partner(root: Path, pattern: str, parts: Mapping[str, str]) -> Path | None:
-    """Return the file that a pattern names when its parts are known; a star takes the first that is there."""
+    """Return the file that a pattern names when its parts are known.
+
+    A star takes the first that is there.
+    """
     filled = fill(pattern, parts)
     if "*" not in filled:
         path = root / filled
@@ -94,7 +116,9 @@ def partner(root: Path, pattern: str, parts: Mapping[str, str]) -> Path | None:
     regex = re.compile(".*".join(re.escape(piece) for piece in name.split("*")))
     if not (root / folder).is_dir():
         return None
-    return next((path for path in sorted((root / folder).iterdir()) if regex.fullmatch(path.name)), None)
+    return next(
+        (path for path in sorted((root / folder).iterdir()) if regex.fullmatch(path.name)), None
+    )
 
 
 def fill(pattern: str, parts: Mapping[str, str]) -> str:

@@ -1,4 +1,7 @@
-"""The photographs of a folder: which files are some, what each is called in the output, and its pixels as 8-bit colours."""
+"""The photographs of a folder.
+
+Which files are some, what each is called in the output, and its pixels as 8-bit colours.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,19 @@ ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", "
 PHONE_ENDINGS = (".heic", ".heif", ".avif", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2")
 """Formats of cameras and phones: they are photographs, and each is told how to export it."""
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*")
-"""How photographs begin, whatever they are called; BMP and WebP are recognised below, as their first two bytes alone mean little."""
+"""How photographs begin, whatever they are called; BMP and WebP are recognised below, as their
+first two bytes alone mean little."""
 HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 """Brands of ISO/IEC 23008-12 files, bytes 8 to 12."""
-RESULTS = {"run.json": (b'"selion crops"', b'"tilth crops"'), "settings.json": (b'"command": "label ',)}
-"""What lies in a folder of results, and what stands at its beginning; such folders are not looked into, as their masks are no photographs."""
+RESULTS = {
+    "run.json": (b'"selion crops"', b'"tilth crops"'),
+    "settings.json": (b'"command": "label ',),
+}
+"""What lies in a folder of results, and what stands at its beginning; such folders are not looked
+into, as their masks are no photographs."""
 MOST_PIXELS = 178_956_970
-"""As many as Pillow decodes (twice its ``MAX_IMAGE_PIXELS``): a photograph is held in memory, about 30 bytes a pixel while it is measured."""
+"""As many as Pillow decodes (twice its ``MAX_IMAGE_PIXELS``): a photograph is held in memory, about
+30 bytes a pixel while it is measured."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras give; 10 to 14 come stored as 16."""
 COLOURS = ("red", "green", "blue")
@@ -39,7 +48,8 @@ class PhotoFile:
     file: str
     """Its path below the folder, with forward slashes."""
     key: str
-    """``file`` without its ending; with it where two photographs would share the name.  What masks and overlays are called."""
+    """``file`` without its ending; with it where two photographs would share the name.  What masks
+    and overlays are called."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,7 +77,8 @@ def find_photos(folder: Path, skip: Iterable[Path] = ()) -> list[PhotoFile]:
     Returns
     -------
     list of PhotoFile
-        Files that end or begin like photographs; hidden files and folders (``._IMG.JPG`` of a Mac too) and the results of earlier runs are none.
+        Files that end or begin like photographs; hidden files and folders (``._IMG.JPG`` of a Mac
+        too) and the results of earlier runs are none.
 
     Raises
     ------
@@ -77,39 +88,62 @@ def find_photos(folder: Path, skip: Iterable[Path] = ()) -> list[PhotoFile]:
     if folder.is_file():
         return [PhotoFile(folder, folder.name, folder.stem)]
     if not folder.is_dir():
-        raise UnreadableFile(f"{folder} does not exist: give a folder of photographs, or one photograph.")
+        raise UnreadableFile(
+            f"{folder} does not exist: give a folder of photographs, or one photograph."
+        )
     if not os.access(folder, os.R_OK | os.X_OK):
         raise UnreadableFile(f"{folder} cannot be read: there is no permission.")
     paths = sorted(_walk(folder, {path.resolve() for path in skip}))
     if not paths:
-        raise UnreadableFile(f"There is no photograph in {folder} or below it: wanted are JPEG, PNG, TIFF, WebP or BMP files.")
+        raise UnreadableFile(
+            f"There is no photograph in {folder} or below it: wanted are JPEG, PNG, TIFF, WebP or "
+            "BMP files."
+        )
     return named([path.relative_to(folder).as_posix() for path in paths], folder)
 
 
 def named(files: list[str], folder: Path) -> list[PhotoFile]:
-    """Give photographs their keys: without the ending, unless another one (whatever the case of its letters) would get the same."""
+    """Give photographs their keys.
+
+    Without the ending, unless another one (whatever the case of its letters) would get the same.
+    """
     stems = [file[: -len(Path(file).suffix)] if Path(file).suffix else file for file in files]
-    taken = Counter(stem.casefold() for stem in stems) + Counter(file.casefold() for file, stem in zip(files, stems, strict=True) if file != stem)
-    return [PhotoFile(folder / file, file, stem if taken[stem.casefold()] == 1 else file) for file, stem in zip(files, stems, strict=True)]
+    taken = Counter(stem.casefold() for stem in stems) + Counter(
+        file.casefold() for file, stem in zip(files, stems, strict=True) if file != stem
+    )
+    return [
+        PhotoFile(folder / file, file, stem if taken[stem.casefold()] == 1 else file)
+        for file, stem in zip(files, stems, strict=True)
+    ]
 
 
 def _walk(folder: Path, skip: set[Path]) -> Iterable[Path]:
     for inner, folders, names in os.walk(folder):
         below = {name: Path(inner) / name for name in folders if not name.startswith(".")}
-        folders[:] = sorted(name for name, path in below.items() if path.resolve() not in skip and not _holds_results(path))
+        folders[:] = sorted(
+            name
+            for name, path in below.items()
+            if path.resolve() not in skip and not _holds_results(path)
+        )
         for name in names:
             path = Path(inner) / name
-            if not name.startswith(".") and (path.suffix.lower() in (*ENDINGS, *PHONE_ENDINGS) or _begins_like_one(path)):
+            if not name.startswith(".") and (
+                path.suffix.lower() in (*ENDINGS, *PHONE_ENDINGS) or _begins_like_one(path)
+            ):
                 yield path
 
 
 def _holds_results(folder: Path) -> bool:
-    return any(begin in _head(folder / name, 64) for name, begins in RESULTS.items() for begin in begins)
+    return any(
+        begin in _head(folder / name, 64) for name, begins in RESULTS.items() for begin in begins
+    )
 
 
 def _begins_like_one(path: Path) -> bool:
     head = _head(path)
-    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _is_heif(head)
+    return (
+        head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _is_heif(head)
+    )
 
 
 def _head(path: Path, size: int = 16) -> bytes:
@@ -148,7 +182,10 @@ def read_photo(path: Path, *, gray: bool = False) -> Picture:
     height, width = roi_shape(whole(source.grid))
     if height * width > MOST_PIXELS:
         size = f"{width:,} x {height:,} pixels, {height * width / 1e6:,.0f} megapixels"
-        raise UnreadableFile(f"{path} has {size}; a photograph has at most {MOST_PIXELS / 1e6:.0f}: cut it, or map it with 'selion predict'.")
+        raise UnreadableFile(
+            f"{path} has {size}; a photograph has at most {MOST_PIXELS / 1e6:.0f}: cut it, or map "
+            "it with 'selion predict'."
+        )
     picked = _colour_bands(source, path, gray=gray)
     read = source.read(whole(source.grid))
     values, note = _eight_bits(read.values[picked], read.valid, path)
@@ -170,7 +207,10 @@ def check_readable(path: Path) -> None:
     if path.stat().st_size == 0:
         raise UnreadableFile(f"{path} is empty (0 bytes): copy it again from the camera.")
     if _is_heif(_head(path)) or path.suffix.lower() in (".heic", ".heif", ".avif"):
-        cure = "export it as JPEG (an iPhone takes JPEG with Settings > Camera > Formats > Most Compatible)"
+        cure = (
+            "export it as JPEG (an iPhone takes JPEG with Settings > Camera > Formats > Most "
+            "Compatible)"
+        )
         raise UnreadableFile(f"{path} is a HEIC/HEIF photograph, which is not read here: {cure}.")
     if path.suffix.lower() in PHONE_ENDINGS:
         raise UnreadableFile(f"{path} is a camera's raw file: develop it to JPEG or TIFF first.")
@@ -184,23 +224,35 @@ def _colour_bands(source: Source, path: Path, *, gray: bool) -> list[int]:
         return [0, 1, 2]
     if gray and len(names) == 1:
         return [0, 0, 0]
-    what = "is gray" if len(names) == 1 else f"has {len(names)} bands ({', '.join(source.bands[:8])})"
-    raise BandMismatch(f"{path} {what}; wanted are red, green and blue: give the colour photograph.")
+    what = (
+        "is gray" if len(names) == 1 else f"has {len(names)} bands ({', '.join(source.bands[:8])})"
+    )
+    raise BandMismatch(
+        f"{path} {what}; wanted are red, green and blue: give the colour photograph."
+    )
 
 
 def _eight_bits(values: np.ndarray, valid: np.ndarray | None, path: Path) -> tuple[np.ndarray, str]:
-    """Bring (3, y, x) numbers to bytes: 16-bit ones by the camera's bits, those from 0 to 1 by 255."""
+    """Bring (3, y, x) numbers to bytes.
+
+    16-bit ones by the camera's bits, those from 0 to 1 by 255.
+    """
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values), ""
     known = values if valid is None else values[:, valid]
     known = known[np.isfinite(known)] if values.dtype.kind == "f" else known.ravel()
     low, top = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     if low < 0 or top > 65535:
-        raise UnreadableFile(f"{path} holds {values.dtype} numbers from {low:.4g} to {top:.4g}, which are no colours: export it with 8 or 16 bits.")
+        raise UnreadableFile(
+            f"{path} holds {values.dtype} numbers from {low:.4g} to {top:.4g}, which are no "
+            "colours: export it with 8 or 16 bits."
+        )
     if values.dtype.kind == "f" and top <= 1:
         white, said = 1.0, "numbers from 0 to 1"
     else:
         bits = next(bits for bits in DEPTHS if top < 2**bits)
         white, said = 2.0**bits - 1, f"{bits}-bit numbers"
-    scaled = np.clip(np.nan_to_num(values.astype(np.float32)) * np.float32(255 / white) + np.float32(0.5), 0, 255)
+    scaled = np.clip(
+        np.nan_to_num(values.astype(np.float32)) * np.float32(255 / white) + np.float32(0.5), 0, 255
+    )
     return scaled.astype(np.uint8), f"{said} were brought to 8 bits"

@@ -1,7 +1,8 @@
 """Splits by place: neighbours look alike, so land is drawn by lot, not chips.
 
-The globe is cut into rows of equal height and each row into blocks of about the same width on the ground; a hash of a block's number says which split it is
-in.  The blocks depend on nothing but their size: images of other dates, in other projections, of other runs, fall into the same ones.
+The globe is cut into rows of equal height and each row into blocks of about the same width on the
+ground; a hash of a block's number says which split it is in.  The blocks depend on nothing but
+their size: images of other dates, in other projections, of other runs, fall into the same ones.
 """
 
 from __future__ import annotations
@@ -51,13 +52,20 @@ class Land:
         """Return the (row, column) of all blocks that a box in degrees touches."""
         high = self.block_km / KM_PER_DEGREE
         found = []
-        for row in range(math.floor(max(south, -POLE) / high), math.floor(min(north, POLE) / high) + 1):
+        for row in range(
+            math.floor(max(south, -POLE) / high), math.floor(min(north, POLE) / high) + 1
+        ):
             wide = high / math.cos(math.radians(min(abs(row + 0.5) * high, POLE)))
-            found += [(row, column) for column in range(math.floor(west / wide), math.floor(east / wide) + 1)]
+            found += [
+                (row, column)
+                for column in range(math.floor(west / wide), math.floor(east / wide) + 1)
+            ]
         return found
 
     def split_of(self, grid: GeoBox) -> str | None:
-        """Return the split that a piece of land lies in, with a pixel around it; None if it lies in several.
+        """Return the split that a piece of land lies in, with a pixel around it.
+
+        None if it lies in several.
 
         Two pieces in different splits therefore neither overlap nor touch.
 
@@ -72,7 +80,10 @@ class Land:
 
 @cache
 def _to_degrees(crs: str) -> Transformer:
-    """Return the way from a CRS to longitude and latitude; finding it takes longer than a thousand points on it."""
+    """Return the way from a CRS to longitude and latitude.
+
+    Finding it takes longer than a thousand points on it.
+    """
     from pyproj import Transformer
 
     return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
@@ -87,14 +98,23 @@ def footprint(grid: GeoBox, margin: int = 1) -> tuple[float, float, float, float
         If the grid has no CRS, or cannot be placed on the globe.
     """
     if grid.crs is None:
-        message = "A split by place was asked for, but the image has no CRS: photographs are split by their names."
+        message = (
+            "A split by place was asked for, but the image has no CRS: photographs are split by "
+            "their names."
+        )
         raise GridMismatch(message)
     height, width = grid.shape
-    along_x, along_y = np.linspace(-margin, width + margin, 9), np.linspace(-margin, height + margin, 9)
+    along_x, along_y = (
+        np.linspace(-margin, width + margin, 9),
+        np.linspace(-margin, height + margin, 9),
+    )
     columns = np.concatenate([along_x, along_x, np.full(9, -margin), np.full(9, width + margin)])
     rows = np.concatenate([np.full(9, -margin), np.full(9, height + margin), along_y, along_y])
     transform = grid.transform
-    x, y = transform.a * columns + transform.b * rows + transform.c, transform.d * columns + transform.e * rows + transform.f
+    x, y = (
+        transform.a * columns + transform.b * rows + transform.c,
+        transform.d * columns + transform.e * rows + transform.f,
+    )
     lon, lat = _to_degrees(str(grid.crs)).transform(x, y)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         message = f"The image cannot be placed on the globe (CRS {grid.crs}): check its CRS."

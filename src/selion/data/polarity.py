@@ -14,7 +14,8 @@ PLANTS = ("crop", "weed", "plant", "vegetation", "wheat")
 """Classes that are greener than what they grow on."""
 ROUND = np.ones((3, 3), bool)
 ODD = 0.15
-"""Share of the boundary that may have background and no field beside it, over that which has field and no background."""
+"""Share of the boundary that may have background and no field beside it, over that which has field
+and no background."""
 SEVERAL = 3
 
 
@@ -23,16 +24,20 @@ class Polarity:
     """What one image says."""
 
     greener: float | None = None
-    """Mean excess green of plants less that of the rest; None where there is no colour, or only one of the two."""
+    """Mean excess green of plants less that of the rest; None where there is no colour, or only one
+    of the two."""
     exchanged: bool | None = None
-    """Whether field and background look exchanged; None where the mask has no boundary class, or too little of it."""
+    """Whether field and background look exchanged; None where the mask has no boundary class, or
+    too little of it."""
     disagree: float | None = None
     """Share of the known pixels in which mask and objects contradict each other."""
     disagree_turned: float | None = None
     """The same if field and background of the mask were exchanged."""
 
 
-def polarity(labels: LabelMap | None, instances: Instances | None, values: np.ndarray, bands: tuple[str, ...]) -> Polarity:
+def polarity(
+    labels: LabelMap | None, instances: Instances | None, values: np.ndarray, bands: tuple[str, ...]
+) -> Polarity:
     """Look at one image and its masks.
 
     Parameters
@@ -50,10 +55,15 @@ def polarity(labels: LabelMap | None, instances: Instances | None, values: np.nd
 
 
 def excess_green(values: np.ndarray, bands: tuple[str, ...]) -> np.ndarray | None:
-    """Return (y, x) 2 g - r - b of the shares of red, green and blue (Woebbecke et al. 1995), or None without colours."""
+    """Return (y, x) 2 g - r - b of the shares of red, green and blue.
+
+    The index is that of Woebbecke et al. 1995; None without colours.
+    """
     if not {"red", "green", "blue"} <= set(bands):
         return None
-    red, green, blue = (values[bands.index(name)].astype(np.float32) for name in ("red", "green", "blue"))
+    red, green, blue = (
+        values[bands.index(name)].astype(np.float32) for name in ("red", "green", "blue")
+    )
     total = red + green + blue
     index: np.ndarray = np.where(total > 0, (2 * green - red - blue) / np.maximum(total, 1e-6), 0)
     return index
@@ -66,16 +76,22 @@ def _greener(labels: LabelMap, values: np.ndarray, bands: tuple[str, ...]) -> fl
         return None
     is_plant, known = np.isin(labels.ids, plants), labels.ids != IGNORE
     rest = known & ~is_plant
-    return float(green[is_plant].mean() - green[rest].mean()) if is_plant.any() and rest.any() else None
+    return (
+        float(green[is_plant].mean() - green[rest].mean())
+        if is_plant.any() and rest.any()
+        else None
+    )
 
 
 def _exchanged(labels: LabelMap) -> bool | None:
     """Say whether field and background of a mask with boundaries look exchanged.
 
-    Boundaries are drawn at or inside fields: all of them have field beside them, and only those that no other field adjoins have background.  So more
-    boundary beside background than beside field is odd; with several patches of background for one of field it is an exchange.  Measured: of masks that
-    were exchanged, two thirds to all of five simulated styles, all of the Estonian tile and 10 of 12 of dense France are found, but few where fields do
-    not adjoin one another, as in the NAIP chips: there the objects must tell.  Of masks that were not exchanged, none.
+    Boundaries are drawn at or inside fields: all of them have field beside them, and only those
+    that no other field adjoins have background.  So more boundary beside background than beside
+    field is odd; with several patches of background for one of field it is an exchange.  Measured:
+    of masks that were exchanged, two thirds to all of five simulated styles, all of the Estonian
+    tile and 10 of 12 of dense France are found, but few where fields do not adjoin one another, as
+    in the NAIP chips: there the objects must tell.  Of masks that were not exchanged, none.
     """
     if labels.classes.boundary is None:
         return None
@@ -83,7 +99,10 @@ def _exchanged(labels: LabelMap) -> bool | None:
     field, ground = labels.ids == 1, labels.ids == 0
     if line.sum() < 30 or not field.any() or not ground.any():
         return None
-    beside = [float((ndimage.binary_dilation(part, ROUND) & line).sum() / line.sum()) for part in (field, ground)]
+    beside = [
+        float((ndimage.binary_dilation(part, ROUND) & line).sum() / line.sum())
+        for part in (field, ground)
+    ]
     return beside[0] - beside[1] < -ODD and _patches(ground) >= _patches(field) + SEVERAL
 
 
@@ -94,7 +113,10 @@ def _patches(mask: np.ndarray) -> int:
 
 
 def _against(labels: LabelMap, instances: Instances) -> tuple[float, float]:
-    """Share of the known pixels, boundary aside, in which mask and objects contradict each other, as it is and turned."""
+    """Share of the known pixels in which mask and objects contradict each other.
+
+    The boundary is left aside; the share is given as it is and turned.
+    """
     line = -1 if labels.classes.boundary is None else labels.classes.index(labels.classes.boundary)
     known = (labels.ids != IGNORE) & (labels.ids != line)
     if not known.any():
@@ -104,8 +126,17 @@ def _against(labels: LabelMap, instances: Instances) -> tuple[float, float]:
 
 
 def mostly_negative(values: list[float]) -> bool:
-    """Say whether values are negative in most images, more often than a coin would have it (p < 0.01, or all of three or four)."""
+    """Say whether values are negative in most images.
+
+    That is more often than a coin would have it (p < 0.01, or all of three or four).
+    """
     if len(values) < 3:
         return bool(values) and all(v < 0 for v in values) and min(values) < -0.02
     below = sum(v < 0 for v in values)
-    return bool(below > 0.6 * len(values) and (below == len(values) or stats.binomtest(below, len(values), 0.5, "greater").pvalue < 0.01))
+    return bool(
+        below > 0.6 * len(values)
+        and (
+            below == len(values)
+            or stats.binomtest(below, len(values), 0.5, "greater").pvalue < 0.01
+        )
+    )

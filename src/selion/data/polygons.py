@@ -1,4 +1,8 @@
-"""Any image and polygons: a team's own GeoPackage beside its rasters becomes a dataset, chip by chip, read when it is asked for."""
+"""Any image and polygons.
+
+A team's own GeoPackage beside its rasters becomes a dataset, chip by chip, read when it is asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,8 @@ from selion.grid import Lattice, Roi
 from selion.raster import Source
 
 Picture = tuple[tuple[str, Path], ...]
-"""The rasters of one image with the names that go before their bands'; one raster may have no name."""
+"""The rasters of one image with the names that go before their bands'; one raster may have no
+name."""
 CUT = "lie in two splits"
 """What is said of chips that are left out for it."""
 
@@ -39,7 +44,8 @@ class Chips:
     overlap: float = 0.0
     """Share of a chip that it has in common with its neighbour, 0 to 0.75."""
     land: Land | Strips = field(default_factory=Land)
-    """How places are given to splits.  Chips that lie in two blocks of land of different splits are left out; strips are cut into chips each by itself."""
+    """How places are given to splits.  Chips that lie in two blocks of land of different splits are
+    left out; strips are cut into chips each by itself."""
     empty: bool = True
     """Whether chips without a field are kept."""
 
@@ -62,25 +68,36 @@ class Labelled:
     classes: ClassScheme = FTW3
 
 
-def load_polygons(images: Sequence[str | os.PathLike[str]], labelled: Labelled, chips: Chips | None = None, *, name: str = "", licence: str = "", group: str = "") -> Dataset:
+def load_polygons(
+    images: Sequence[str | os.PathLike[str]],
+    labelled: Labelled,
+    chips: Chips | None = None,
+    *,
+    name: str = "",
+    licence: str = "",
+    group: str = "",
+) -> Dataset:
     """Make a dataset of images and polygons without writing anything.
 
     Parameters
     ----------
     images : sequence of paths
-        Rasters; those with a place must have polygons with one.  Several rasters on one grid are one image when they are given as
-        ``window_a=spring.tif,window_b=summer.tif``; its bands are then called ``window_a:red`` ...
+        Rasters; those with a place must have polygons with one.  Several rasters on one grid are
+        one image when they are given as ``window_a=spring.tif,window_b=summer.tif``; its bands are
+        then called ``window_a:red`` ...
     labelled : Labelled
         The polygons, and how they become masks.
     chips : Chips, optional
         How images are cut and split; without it each image is one sample and in no split.
     name, licence, group : str
-        What the dataset is called, the licence of labels and images, and the group of all its samples.
+        What the dataset is called, the licence of labels and images, and the group of all its
+        samples.
 
     Returns
     -------
     Dataset
-        Keys are the image's name with the chip's first row and column.  ``problems`` say what was repaired and what was left out.
+        Keys are the image's name with the chip's first row and column.  ``problems`` say what was
+        repaired and what was left out.
 
     Raises
     ------
@@ -99,24 +116,45 @@ def load_polygons(images: Sequence[str | os.PathLike[str]], labelled: Labelled, 
         problems += [f"{key}: {line}" for line in said]
     if not entries:
         why = " ".join(problems) or "they are empty."
-        message = f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: {why}{_cure(problems, chips)}"
+        message = (
+            f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: "
+            f"{why}{_cure(problems, chips)}"
+        )
         raise UnreadableFile(message)
     problems += _empty_splits(entries, chips)
-    return Dataset(name or labelled.polygons.stem, labelled.classes, tuple(entries), licence, folder=None, problems=tuple(problems))
+    return Dataset(
+        name or labelled.polygons.stem,
+        labelled.classes,
+        tuple(entries),
+        licence,
+        folder=None,
+        problems=tuple(problems),
+    )
 
 
 def _cure(problems: Sequence[str], chips: Chips | None) -> str:
     """Say what helps where every chip lies in two splits."""
-    if chips is None or not isinstance(chips.land, Land) or not any(CUT in line for line in problems):
+    if (
+        chips is None
+        or not isinstance(chips.land, Land)
+        or not any(CUT in line for line in problems)
+    ):
         return ""
-    return f" Take larger blocks than {chips.land.block_km:g} km, smaller chips than {chips.size} px, or split by strips of the image."
+    return (
+        f" Take larger blocks than {chips.land.block_km:g} km, smaller chips than {chips.size} px, "
+        "or split by strips of the image."
+    )
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """Name images by their stems, with their folder where two are alike."""
     counts = Counter(path.stem for path in paths)
-    names = [path.stem if counts[path.stem] == 1 else f"{path.parent.name}-{path.stem}" for path in paths]
-    return names if len(set(names)) == len(names) else [f"{k}-{name}" for k, name in enumerate(names)]
+    names = [
+        path.stem if counts[path.stem] == 1 else f"{path.parent.name}-{path.stem}" for path in paths
+    ]
+    return (
+        names if len(set(names)) == len(names) else [f"{k}-{name}" for k, name in enumerate(names)]
+    )
 
 
 def _picture(image: str | os.PathLike[str]) -> Picture:
@@ -125,7 +163,10 @@ def _picture(image: str | os.PathLike[str]) -> Picture:
         return (("", Path(text).expanduser()),)
     parts = [part.partition("=") for part in text.split(",")]
     if any(not name or not mark or not path for name, mark, path in parts):
-        message = f"The image {text!r} was given; wanted is a path, or name=path,name=path for several rasters on one grid."
+        message = (
+            f"The image {text!r} was given; wanted is a path, or name=path,name=path for several "
+            "rasters on one grid."
+        )
         raise BadInput(message)
     return tuple((name.strip(), Path(path.strip()).expanduser()) for name, _, path in parts)
 
@@ -135,7 +176,11 @@ def open_picture(picture: Picture) -> Source:
     sources = [store.open_raster(path) for _, path in picture]
     if len(picture) == 1 and not picture[0][0]:
         return sources[0]
-    names = [f"{name}:{band}" for (name, _), source in zip(picture, sources, strict=True) for band in source.bands]
+    names = [
+        f"{name}:{band}"
+        for (name, _), source in zip(picture, sources, strict=True)
+        for band in source.bands
+    ]
     return stack(sources, names, picture[0][1].name)
 
 
@@ -153,10 +198,14 @@ def _outlines(labelled: Labelled, grid: GeoBox) -> Outlines:
 
 def burn_piece(labelled: Labelled, whole_grid: GeoBox, roi: Roi | None, grid: GeoBox) -> Truth:  # noqa: ARG001  # a truth is asked with the piece's grid
     """Burn the polygons of an image onto a piece of it."""
-    return burn_fields(_outlines(labelled, whole_grid), whole_grid, labelled.burning, labelled.classes, roi)
+    return burn_fields(
+        _outlines(labelled, whole_grid), whole_grid, labelled.burning, labelled.classes, roi
+    )
 
 
-def _of_image(key: str, picture: Picture, labelled: Labelled, chips: Chips | None, group: str) -> tuple[list[Entry], list[str]]:
+def _of_image(
+    key: str, picture: Picture, labelled: Labelled, chips: Chips | None, group: str
+) -> tuple[list[Entry], list[str]]:
     grid = open_picture(picture).grid
     outlines = _outlines(labelled, grid)
     problems = list(outlines.notes)
@@ -164,36 +213,85 @@ def _of_image(key: str, picture: Picture, labelled: Labelled, chips: Chips | Non
         problems.append("no polygon lies on it.")
     if chips is None:
         return [_entry(key, picture, labelled, grid, None, "", group)], problems
-    pieces, cut = _strips(outlines, grid, chips) if isinstance(chips.land, Strips) else _pieces(key, grid, chips, chips.land)
+    pieces, cut = (
+        _strips(outlines, grid, chips)
+        if isinstance(chips.land, Strips)
+        else _pieces(key, grid, chips, chips.land)
+    )
     kept = [(roi, split) for roi, split in pieces if _wanted(outlines, grid[roi], chips)]
     if cut:
-        problems.append(f"{cut:,} of {cut + len(pieces):,} chips {CUT}, or at the edge of one, and were left out.")
+        problems.append(
+            f"{cut:,} of {cut + len(pieces):,} chips {CUT}, or at the edge of one, and were left "
+            "out."
+        )
     if len(kept) < len(pieces):
         problems.append(f"{len(pieces) - len(kept):,} chips hold no label and were left out.")
-    return [_entry(f"{key}_{roi[0].start:05d}_{roi[1].start:05d}", picture, labelled, grid, roi, split, group) for roi, split in kept], problems
+    return [
+        _entry(
+            f"{key}_{roi[0].start:05d}_{roi[1].start:05d}",
+            picture,
+            labelled,
+            grid,
+            roi,
+            split,
+            group,
+        )
+        for roi, split in kept
+    ], problems
 
 
-def _entry(key: str, picture: Picture, labelled: Labelled, grid: GeoBox, roi: Roi | None, split: str, group: str) -> Entry:
+def _entry(
+    key: str,
+    picture: Picture,
+    labelled: Labelled,
+    grid: GeoBox,
+    roi: Roi | None,
+    split: str,
+    group: str,
+) -> Entry:
     files = (*(path for _, path in picture), labelled.polygons)
-    return Entry(key, partial(open_piece, picture, roi), partial(burn_piece, labelled, grid, roi), split, group, files)
+    return Entry(
+        key,
+        partial(open_piece, picture, roi),
+        partial(burn_piece, labelled, grid, roi),
+        split,
+        group,
+        files,
+    )
 
 
 def _strips(outlines: Outlines, grid: GeoBox, chips: Chips) -> tuple[list[tuple[Roi, str]], int]:
     """Return the chips of each strip with its split; none is lost."""
     land = chips.land if isinstance(chips.land, Strips) else Strips()
-    return [(roi, split) for region, split in land.regions(grid, outlines.frame, chips.size) for roi in _chips_of(region, chips)], 0
+    return [
+        (roi, split)
+        for region, split in land.regions(grid, outlines.frame, chips.size)
+        for roi in _chips_of(region, chips)
+    ], 0
 
 
 def _chips_of(region: Roi, chips: Chips) -> list[Roi]:
     """Cut a region into chips; where it is smaller than one, the chip is as small."""
     (top, bottom), (left, right) = ((part.start, part.stop) for part in region)
     lattice = Lattice((bottom - top, right - left), chips.size, chips.overlap)
-    rois = [lattice.window_roi(row, column) for row, column in lattice.touching((slice(0, bottom - top), slice(0, right - left)))]
-    return [(slice(top + y.start, min(top + y.stop, bottom)), slice(left + x.start, min(left + x.stop, right))) for y, x in rois]
+    rois = [
+        lattice.window_roi(row, column)
+        for row, column in lattice.touching((slice(0, bottom - top), slice(0, right - left)))
+    ]
+    return [
+        (
+            slice(top + y.start, min(top + y.stop, bottom)),
+            slice(left + x.start, min(left + x.stop, right)),
+        )
+        for y, x in rois
+    ]
 
 
 def _pieces(key: str, grid: GeoBox, chips: Chips, land: Land) -> tuple[list[tuple[Roi, str]], int]:
-    """Return regions with their splits, and how many regions were lost because they are in two splits."""
+    """Return regions with their splits, and how many regions were lost.
+
+    Those are lost that are in two splits.
+    """
     rois = _chips_of((slice(0, int(grid.shape[0])), slice(0, int(grid.shape[1]))), chips)
     if grid.crs is None:  # a photograph: all of it is one place
         split = hashed_split(key, land.val, land.test, land.seed)
@@ -205,17 +303,24 @@ def _pieces(key: str, grid: GeoBox, chips: Chips, land: Land) -> tuple[list[tupl
     return [*kept, *more], cut - min(cut, len(more))
 
 
-def _between(grid: GeoBox, kept: Sequence[tuple[Roi, str]], size: int, land: Land) -> list[tuple[Roi, str]]:
+def _between(
+    grid: GeoBox, kept: Sequence[tuple[Roi, str]], size: int, land: Land
+) -> list[tuple[Roi, str]]:
     """Find chips off the lattice, where those on it lie in two splits; none overlaps another."""
     height, width = grid.shape
     step = max(size // 4, 1)
     taken = np.zeros((-(-height // step), -(-width // step)), bool)
     for (rows, columns), _ in kept:
-        taken[rows.start // step : -(-rows.stop // step), columns.start // step : -(-columns.stop // step)] = True
+        taken[
+            rows.start // step : -(-rows.stop // step),
+            columns.start // step : -(-columns.stop // step),
+        ] = True
     found = []
     for top in range(0, height - size + 1, step):
         for left in range(0, width - size + 1, step):
-            cells = np.s_[top // step : -(-(top + size) // step), left // step : -(-(left + size) // step)]
+            cells = np.s_[
+                top // step : -(-(top + size) // step), left // step : -(-(left + size) // step)
+            ]
             if taken[cells].any():
                 continue
             roi = slice(top, top + size), slice(left, left + size)
@@ -241,11 +346,24 @@ def _empty_splits(entries: Sequence[Entry], chips: Chips | None) -> list[str]:
         return []
     found = {entry.split for entry in entries}
     land = chips.land
-    wanted = [name for name, share in (("train", 1 - land.val - land.test), ("val", land.val), ("test", land.test)) if share > 0]
+    wanted = [
+        name
+        for name, share in (
+            ("train", 1 - land.val - land.test),
+            ("val", land.val),
+            ("test", land.test),
+        )
+        if share > 0
+    ]
     lost = [name for name in wanted if name not in found]
     if not lost:
         return []
     if isinstance(land, Strips):
         return [f"No strip was left for {' and '.join(lost)}: the image is too small to be parted."]
     cure = "take smaller blocks, another seed, or split by strips of the image."
-    return [f"The lot left {' and '.join(lost)} empty: with blocks of {land.block_km:g} km there are too few; {cure}"]
+    return [
+        (
+            f"The lot left {' and '.join(lost)} empty: with blocks of {land.block_km:g} km there "
+            f"are too few; {cure}"
+        )
+    ]

@@ -1,8 +1,11 @@
-"""Do the labels lie where the image has its edges?  Labels that were shifted on their way teach a network to draw beside the line.
+"""Whether the labels lie where the image has its edges.
 
-For each offset d within a few pixels we take the mean strength of the image's edges at the labels' edges moved by d.  Where labels fit, it is highest at
-d = 0.  Whether a peak elsewhere means something is said by its gain over d = 0, measured in independent pieces of the image (or over the images of a
-dataset): the mean gain by its standard error.
+Labels that were shifted on their way teach a network to draw beside the line.
+
+For each offset d within a few pixels we take the mean strength of the image's edges at the labels'
+edges moved by d.  Where labels fit, it is highest at d = 0.  Whether a peak elsewhere means
+something is said by its gain over d = 0, measured in independent pieces of the image (or over the
+images of a dataset): the mean gain by its standard error.
 """
 
 from __future__ import annotations
@@ -41,11 +44,13 @@ class Shift:
     """How far, and how sure."""
 
     right: float
-    """Pixels that the labels must be moved to the right (negative: to the left) to fit the image."""
+    """Pixels that the labels must be moved to the right (negative: to the left) to fit the
+    image."""
     down: float
     """Pixels that they must be moved down."""
     significance: float
-    """Mean gain in edge strength over no move, by its standard error; infinite is not possible, below 4 is nothing."""
+    """Mean gain in edge strength over no move, by its standard error; infinite is not possible,
+    below 4 is nothing."""
     units: int
     """Pieces or images that it was measured in."""
 
@@ -56,7 +61,9 @@ class Shift:
 
 
 def label_edges(labels: LabelMap | None, instances: Instances | None) -> np.ndarray:
-    """Return (y, x) bool: pixels on both sides of every change of object, or of class where there are no objects.
+    """Return (y, x) bool.
+
+    Pixels on both sides of every change of object, or of class where there are no objects.
 
     A boundary class is an edge itself.  What touches IGNORE is no edge.
     """
@@ -65,7 +72,11 @@ def label_edges(labels: LabelMap | None, instances: Instances | None) -> np.ndar
         edges = _changes(instances.ids)
     elif labels is not None:
         line = labels.classes.index(labels.classes.boundary) if labels.classes.boundary else -1
-        edges = (labels.ids == line) if line >= 0 and (labels.ids == line).any() else _changes(labels.ids)
+        edges = (
+            (labels.ids == line)
+            if line >= 0 and (labels.ids == line).any()
+            else _changes(labels.ids)
+        )
     else:
         return np.zeros((0, 0), bool)
     if unknown is not None and unknown.any():
@@ -79,7 +90,9 @@ def _changes(ids: np.ndarray) -> np.ndarray:
 
 
 def image_edges(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Return (y, x) float32 edge strength of an image: gradients of all bands, each by its spread, less their surroundings.
+    """Return (y, x) float32 edge strength of an image.
+
+    Gradients of all bands, each by its spread, less their surroundings.
 
     Parameters
     ----------
@@ -99,18 +112,30 @@ def image_edges(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarr
     return strength - ndimage.gaussian_filter(strength, REACH)
 
 
-def surface(values: np.ndarray, edges: np.ndarray, valid: np.ndarray | None = None) -> Surface | None:
+def surface(
+    values: np.ndarray, edges: np.ndarray, valid: np.ndarray | None = None
+) -> Surface | None:
     """Measure the edge strength at all offsets; None if there are too few label edges."""
     height, width = edges.shape
     rows, columns = np.nonzero(edges)
-    inner = (rows >= REACH) & (rows < height - REACH) & (columns >= REACH) & (columns < width - REACH)
+    inner = (
+        (rows >= REACH) & (rows < height - REACH) & (columns >= REACH) & (columns < width - REACH)
+    )
     rows, columns = rows[inner], columns[inner]
     if len(rows) < FEW:
         return None
     strength = image_edges(values, valid)
     piece = rows * PIECES // height * PIECES + columns * PIECES // width
-    offsets = [(down, right) for down in range(-REACH, REACH + 1) for right in range(-REACH, REACH + 1)]
-    sums = np.stack([np.bincount(piece, strength[rows + down, columns + right], PIECES * PIECES) for down, right in offsets], axis=1)
+    offsets = [
+        (down, right) for down in range(-REACH, REACH + 1) for right in range(-REACH, REACH + 1)
+    ]
+    sums = np.stack(
+        [
+            np.bincount(piece, strength[rows + down, columns + right], PIECES * PIECES)
+            for down, right in offsets
+        ],
+        axis=1,
+    )
     return Surface(sums, np.bincount(piece, minlength=PIECES * PIECES))
 
 
@@ -141,13 +166,22 @@ def find_shift(sums: np.ndarray, counts: np.ndarray) -> Shift | None:
     gains = (sums[:, best] - sums[:, here]) / counts
     weights = counts / counts.sum()
     mean = float((weights * gains).sum())
-    error = float(np.sqrt((weights**2 * (gains - mean) ** 2).sum() * len(counts) / (len(counts) - 1)))
-    return Shift(*_peak(total.reshape(size, size), down, right), mean / max(error, 1e-9), len(counts))
+    error = float(
+        np.sqrt((weights**2 * (gains - mean) ** 2).sum() * len(counts) / (len(counts) - 1))
+    )
+    return Shift(
+        *_peak(total.reshape(size, size), down, right), mean / max(error, 1e-9), len(counts)
+    )
 
 
 def _peak(total: np.ndarray, down: int, right: int) -> tuple[float, float]:
-    """Return (right, down) of a peak to a fraction of a pixel, by a parabola through it and its neighbours."""
-    return right - REACH + _vertex(total[down], right), down - REACH + _vertex(total[:, right], down)
+    """Return (right, down) of a peak to a fraction of a pixel.
+
+    It is the top of a parabola through the peak and its neighbours.
+    """
+    return right - REACH + _vertex(total[down], right), down - REACH + _vertex(
+        total[:, right], down
+    )
 
 
 def _vertex(line: np.ndarray, at: int) -> float:
@@ -164,9 +198,16 @@ def shift_of(one: Surface) -> Shift | None:
 
 
 def common_shift(surfaces: Sequence[Surface]) -> Shift | None:
-    """Find the shift that all images of a dataset have in common; pieces are the units while there are few images."""
+    """Find the shift that all images of a dataset have in common.
+
+    Pieces are the units while there are few images.
+    """
     if not surfaces:
         return None
     if len(surfaces) < 8:
-        return find_shift(np.concatenate([s.sums for s in surfaces]), np.concatenate([s.counts for s in surfaces]))
-    return find_shift(np.stack([s.sums.sum(0) for s in surfaces]), np.stack([s.counts.sum() for s in surfaces]))
+        return find_shift(
+            np.concatenate([s.sums for s in surfaces]), np.concatenate([s.counts for s in surfaces])
+        )
+    return find_shift(
+        np.stack([s.sums.sum(0) for s in surfaces]), np.stack([s.counts.sum() for s in surfaces])
+    )

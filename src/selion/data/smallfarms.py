@@ -1,4 +1,6 @@
-"""AI4SmallFarms: Sentinel-2 tiles of Cambodia and Vietnam with hand-drawn fields (Persello et al. 2023, doi:10.1109/LGRS.2023.3323095).
+"""AI4SmallFarms: Sentinel-2 tiles of Cambodia and Vietnam with hand-drawn fields.
+
+Persello et al. 2023, doi:10.1109/LGRS.2023.3323095.
 
 ::
 
@@ -7,7 +9,8 @@
     sentinel-2-asia/reference/<tile>_areas.gpkg                   fields
     sentinel-2-asia/reference/<tile>_lines.gpkg                   their outlines
 
-Objects come from the polygons, burnt onto the image's grid; labels from the objects, so that they have a boundary where one is asked for.
+Objects come from the polygons, burnt onto the image's grid; labels from the objects, so that they
+have a boundary where one is asked for.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ def burnt_truth(path: Path, classes: ClassScheme, burning: Burning, grid: GeoBox
     return burn_fields(read_outlines(path, grid), grid, burning, classes)
 
 
-def load_smallfarms(made: Declaration, root: Path, wanted: ClassScheme | None, boundary: int) -> Dataset:
+def load_smallfarms(
+    made: Declaration, root: Path, wanted: ClassScheme | None, boundary: int
+) -> Dataset:
     """List the tiles.
 
     Raises
@@ -49,16 +54,38 @@ def load_smallfarms(made: Declaration, root: Path, wanted: ClassScheme | None, b
     """
     classes = wanted or FTW3
     if classes.names not in (FTW2.names, FTW3.names):
-        raise UnknownName.among("class scheme of AI4SmallFarms", ", ".join(classes.names), [", ".join(FTW2.names), ", ".join(FTW3.names)])
+        raise UnknownName.among(
+            "class scheme of AI4SmallFarms",
+            ", ".join(classes.names),
+            [", ".join(FTW2.names), ", ".join(FTW3.names)],
+        )
     home = root / "sentinel-2-asia" if (root / "sentinel-2-asia").is_dir() else root
-    images = sorted((p for p in home.glob("*/images/*") if p.suffix.lower() in (".tif", ".tiff")), key=lambda p: p.name)
+    images = sorted(
+        (p for p in home.glob("*/images/*") if p.suffix.lower() in (".tif", ".tiff")),
+        key=lambda p: p.name,
+    )
     if not images:
-        message = f"No tile of AI4SmallFarms lies under {root}: wanted is sentinel-2-asia/train/images/<tile>.tif beside sentinel-2-asia/reference."
+        message = (
+            f"No tile of AI4SmallFarms lies under {root}: wanted is "
+            "sentinel-2-asia/train/images/<tile>.tif beside sentinel-2-asia/reference."
+        )
         raise UnreadableFile(message)
     entries = [_entry(home, image, classes, Burning(width=boundary)) for image in images]
     lost = [image.name for image, entry in zip(images, entries, strict=True) if entry is None]
-    problems = [f"{len(lost)} tiles have neither polygons nor a mask: {', '.join(lost[:5])}"] if lost else []
-    return Dataset(made.name, classes, tuple(e for e in entries if e), made.licence, made.citation, root, tuple(problems))
+    problems = (
+        [f"{len(lost)} tiles have neither polygons nor a mask: {', '.join(lost[:5])}"]
+        if lost
+        else []
+    )
+    return Dataset(
+        made.name,
+        classes,
+        tuple(e for e in entries if e),
+        made.licence,
+        made.citation,
+        root,
+        tuple(problems),
+    )
 
 
 def _entry(home: Path, image: Path, classes: ClassScheme, burning: Burning) -> Entry | None:
@@ -69,19 +96,43 @@ def _entry(home: Path, image: Path, classes: ClassScheme, burning: Burning) -> E
     masks = [path for path in masks if path.is_file()]
     opened = partial(open_image, image, BANDS)
     if polygons is not None:
-        return Entry(stem, opened, partial(burnt_truth, polygons, classes, burning), split, group, (image, polygons))
+        return Entry(
+            stem,
+            opened,
+            partial(burnt_truth, polygons, classes, burning),
+            split,
+            group,
+            (image, polygons),
+        )
     if masks and classes.names == FTW2.names:
         recipe = FileLayout(FTW2, FTW2, VALUES, "", 0)
-        return Entry(stem, opened, partial(read_truth, masks[0], None, recipe), split, group, (image, masks[0]))
+        return Entry(
+            stem,
+            opened,
+            partial(read_truth, masks[0], None, recipe),
+            split,
+            group,
+            (image, masks[0]),
+        )
     return None
 
 
 def _polygons(reference: Path, stem: str) -> Path | None:
-    """Return the polygons of a tile; names of image and polygons share the tile's number and country."""
-    exact = [reference / f"{stem}_{what}.gpkg" for what in ("areas", "fields")] + [reference / f"{stem}.gpkg"]
+    """Return the polygons of a tile.
+
+    Names of image and polygons share the tile's number and country.
+    """
+    exact = [reference / f"{stem}_{what}.gpkg" for what in ("areas", "fields")] + [
+        reference / f"{stem}.gpkg"
+    ]
     found = next((path for path in exact if path.is_file()), None)
-    number, country = re.search(r"\d+", stem), next((name for name in COUNTRIES if name in stem.lower()), None)
+    number, country = (
+        re.search(r"\d+", stem),
+        next((name for name in COUNTRIES if name in stem.lower()), None),
+    )
     if found is None and number and country:
         wanted = re.compile(rf"0*{int(number[0])}_{country}_(areas|fields)\.gpkg")
-        found = next((path for path in sorted(reference.glob("*.gpkg")) if wanted.fullmatch(path.name)), None)
+        found = next(
+            (path for path in sorted(reference.glob("*.gpkg")) if wanted.fullmatch(path.name)), None
+        )
     return found

@@ -2,12 +2,16 @@
 
 A rule is a table of the declaration:
 
-* ``{}``: the part ``{split}`` of the image's pattern, translated (``validation`` is ``val``), else "".
-* ``{csv = "table.csv", key = "Name", split = "TVT-split1", separator = ";"}``: a table; ``group`` may name a column too.
-* ``{lists = "train_test_split.yaml"}``: a file of named lists of numbers or keys.  A sample that stands in two lists stays in the later of train, val, test:
-  what was to be tested on must not be learnt.
+* ``{}``: the part ``{split}`` of the image's pattern, translated (``validation`` is ``val``), else
+  "".
+* ``{csv = "table.csv", key = "Name", split = "TVT-split1", separator = ";"}``: a table; ``group``
+  may name a column too.
+* ``{lists = "train_test_split.yaml"}``: a file of named lists of numbers or keys.  A sample that
+  stands in two lists stays in the later of train, val, test: what was to be tested on must not be
+  learnt.
 * ``{files = {train = "train.txt", test = "test.txt"}}``: a list of keys or paths for each.
-* ``{by = "plot", val = 0.15, test = 0.15}``: all samples with the same part go together, by a hash of its text: the same everywhere, always.
+* ``{by = "plot", val = 0.15, test = 0.15}``: all samples with the same part go together, by a hash
+  of its text: the same everywhere, always.
 * ``{by = "fold", train = ["1", "2", "3"], val = ["4"], test = ["5"]}``: by the part's value.
 """
 
@@ -44,14 +48,19 @@ def hashed_split(text: str, val: float, test: float, seed: int = 0) -> str:
         Another seed draws another lot.
     """
     if not (0 <= val <= 1 and 0 <= test <= 1 and val + test <= 1):
-        message = f"Shares of {val} for validation and {test} for testing were asked for; wanted are numbers from 0 to 1 that leave something for training."
+        message = (
+            f"Shares of {val} for validation and {test} for testing were asked for; wanted are "
+            "numbers from 0 to 1 that leave something for training."
+        )
         raise BadInput(message)
     digest = hashlib.blake2b(f"{seed}:{text}".encode(), digest_size=8).digest()
     lot = int.from_bytes(digest, "big") / 2**64
     return "test" if lot < test else "val" if lot < test + val else "train"
 
 
-def assign(root: Path, rule: Rule, keys: Sequence[str], parts: Sequence[Mapping[str, str]]) -> tuple[list[str], list[str], list[str]]:
+def assign(
+    root: Path, rule: Rule, keys: Sequence[str], parts: Sequence[Mapping[str, str]]
+) -> tuple[list[str], list[str], list[str]]:
     """Apply a rule.
 
     Parameters
@@ -86,7 +95,10 @@ def assign(root: Path, rule: Rule, keys: Sequence[str], parts: Sequence[Mapping[
         return _from_lists(_lists(root, rule), keys)
     if "by" in rule:
         return [_by_part(rule, key, p) for key, p in zip(keys, parts, strict=True)], empty, []
-    message = f"The split rule {dict(rule)} is not understood; wanted is one with csv, lists, files or by."
+    message = (
+        f"The split rule {dict(rule)} is not understood; wanted is one with csv, lists, files or "
+        "by."
+    )
     raise BadInput(message)
 
 
@@ -94,14 +106,21 @@ def _by_part(rule: Rule, key: str, parts: Mapping[str, str]) -> str:
     name = str(rule["by"])
     value = key if name == "key" else parts.get(name)
     if value is None:
-        message = f"The split rule goes by {name!r}, which is no part of the image's pattern: its parts are {', '.join(parts)}."
+        message = (
+            f"The split rule goes by {name!r}, which is no part of the image's pattern: its parts "
+            f"are {', '.join(parts)}."
+        )
         raise BadInput(message)
     if "train" in rule:
         return next((split for split in SPLITS if value in rule.get(split, ())), "")
-    return hashed_split(value, float(rule.get("val", 0.0)), float(rule.get("test", 0.0)), int(rule.get("seed", 0)))
+    return hashed_split(
+        value, float(rule.get("val", 0.0)), float(rule.get("test", 0.0)), int(rule.get("seed", 0))
+    )
 
 
-def _from_csv(root: Path, rule: Rule, keys: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+def _from_csv(
+    root: Path, rule: Rule, keys: Sequence[str]
+) -> tuple[list[str], list[str], list[str]]:
     path = _partner_file(root, str(rule["csv"]))
     rows = read_table(path, str(rule.get("separator", "")))
     columns = [str(rule.get("key", "key")), str(rule.get("split", "split"))]
@@ -110,7 +129,10 @@ def _from_csv(root: Path, rule: Rule, keys: Sequence[str]) -> tuple[list[str], l
         message = f"{path} has no column {missing[0]!r}; it has {', '.join(rows[0])}."
         raise BadInput(message)
     group = str(rule.get("group", "group"))
-    known = {_stem(row[columns[0]]): (split_name(row[columns[1]]), row.get(group, "") or "") for row in rows}
+    known = {
+        _stem(row[columns[0]]): (split_name(row[columns[1]]), row.get(group, "") or "")
+        for row in rows
+    }
     found = [known.get(_stem(key)) or known.get(_stem(key.rpartition("/")[2])) for key in keys]
     problems = _unknown(keys, [f is not None for f in found], path.name)
     return [f[0] if f else "" for f in found], [f[1] if f else "" for f in found], problems
@@ -131,7 +153,10 @@ def read_table(path: Path, separator: str = "") -> list[dict[str, str]]:
         raise UnreadableFile(message) from error
     head = text.partition("\n")[0]
     mark = separator or max(",;\t", key=head.count)
-    return [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(text.splitlines(), delimiter=mark)]
+    return [
+        {key: value or "" for key, value in row.items() if key}
+        for row in csv.DictReader(text.splitlines(), delimiter=mark)
+    ]
 
 
 def _partner_file(root: Path, name: str) -> Path:
@@ -144,11 +169,22 @@ def _partner_file(root: Path, name: str) -> Path:
 
 def _lists(root: Path, rule: Rule) -> dict[str, set[str]]:
     if "files" in rule:
-        return {split_name(str(s)): {_stem(t) for t in _text(_partner_file(root, str(n))).split("\n") if t.strip()} for s, n in rule["files"].items()}
+        return {
+            split_name(str(s)): {
+                _stem(t) for t in _text(_partner_file(root, str(n))).split("\n") if t.strip()
+            }
+            for s, n in rule["files"].items()
+        }
     text = _text(_partner_file(root, str(rule["lists"])))
     found = {}
-    for match in re.finditer(r"^(\w+)\s*:\s*(?:\[([^\]]*)\]|((?:\s*^\s*-\s*\S+\s*$)+))", text, re.MULTILINE):
-        names = re.split(r"[,\s]+", match[2]) if match[2] is not None else re.findall(r"-\s*(\S+)", match[3])
+    for match in re.finditer(
+        r"^(\w+)\s*:\s*(?:\[([^\]]*)\]|((?:\s*^\s*-\s*\S+\s*$)+))", text, re.MULTILINE
+    ):
+        names = (
+            re.split(r"[,\s]+", match[2])
+            if match[2] is not None
+            else re.findall(r"-\s*(\S+)", match[3])
+        )
         found[split_name(match[1])] = {_stem(name.strip("'\"")) for name in names if name}
     return found
 
@@ -161,23 +197,43 @@ def _text(path: Path) -> str:
         raise UnreadableFile(message) from error
 
 
-def _from_lists(lists: Mapping[str, set[str]], keys: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+def _from_lists(
+    lists: Mapping[str, set[str]], keys: Sequence[str]
+) -> tuple[list[str], list[str], list[str]]:
     found, problems = [], []
     for key in keys:
         names = {_stem(key), _stem(key.rpartition("/")[2])}
         mine = [split for split in SPLITS if names & lists.get(split, set())]
         if len(mine) > 1:
-            problems.append(f"{key} stands in {' and in '.join(mine)}: it is kept in {mine[-1]} only.")
+            problems.append(
+                f"{key} stands in {' and in '.join(mine)}: it is kept in {mine[-1]} only."
+            )
         found.append(mine[-1] if mine else "")
-    return found, [""] * len(keys), [*problems, *_unknown(keys, [bool(f) for f in found], "the lists of splits")]
+    return (
+        found,
+        [""] * len(keys),
+        [*problems, *_unknown(keys, [bool(f) for f in found], "the lists of splits")],
+    )
 
 
 def _unknown(keys: Sequence[str], known: Sequence[bool], where: str) -> list[str]:
     lost = [key for key, is_known in zip(keys, known, strict=True) if not is_known]
-    return [f"{len(lost)} samples stand in no split of {where}: {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}"] if lost else []
+    return (
+        [
+            (
+                f"{len(lost)} samples stand in no split of {where}: "
+                f"{', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}"
+            )
+        ]
+        if lost
+        else []
+    )
 
 
 def _stem(name: str) -> str:
-    """Make names comparable: no folder path before the last two, no ending of an image, no zeros in front of numbers."""
+    """Make names comparable.
+
+    No folder path before the last two, no ending of an image, no zeros in front of numbers.
+    """
     name = re.sub(r"\.(png|jpe?g|tiff?|npy|bmp)$", "", name.strip(), flags=re.IGNORECASE)
     return str(int(name)) if name.isdecimal() else name

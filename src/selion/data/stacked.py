@@ -35,7 +35,9 @@ class Stacked:
         parts = [source.read(roi) for source in self.sources]
         masks = [part.valid for part in parts if part.valid is not None]
         valid = np.logical_and.reduce(masks) if masks else None
-        values = parts[0].values if len(parts) == 1 else np.concatenate([part.values for part in parts])
+        values = (
+            parts[0].values if len(parts) == 1 else np.concatenate([part.values for part in parts])
+        )
         return Raster(values, parts[0].grid, self.bands, valid)
 
 
@@ -114,7 +116,12 @@ class Cut:
         """Read a region of the piece."""
         rows, columns = roi
         top, left = self.roi[0].start, self.roi[1].start
-        return self.source.read((slice(top + rows.start, top + rows.stop), slice(left + columns.start, left + columns.stop)))
+        return self.source.read(
+            (
+                slice(top + rows.start, top + rows.stop),
+                slice(left + columns.start, left + columns.stop),
+            )
+        )
 
 
 _: tuple[type[Source], ...] = (Stacked, BandSubset, Cut)

@@ -1,4 +1,7 @@
-"""Splits within an image: strips across it, for one image or a few, where blocks of land would leave too little."""
+"""Splits within an image.
+
+Strips across it, for one image or a few, where blocks of land would leave too little.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 GAP = 1
 """Pixels on either side of a cut that are in no split, so that chips of two splits do not touch."""
 PERIOD = 12
-"""Chips along the image from which on there is more than one strip of each split: a large image is not alike all over."""
+"""Chips along the image from which on there is more than one strip of each split: a large image is
+not alike all over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,13 @@ class Strips:
     def __post_init__(self) -> None:
         hashed_split("", self.val, self.test)  # says what is wrong with the shares
 
-    def regions(self, grid: GeoBox, frame: geopandas.GeoDataFrame, chip: int) -> list[tuple[Roi, str]]:
+    def regions(
+        self, grid: GeoBox, frame: geopandas.GeoDataFrame, chip: int
+    ) -> list[tuple[Roi, str]]:
         """Cut an image into strips across the longer side of what is outlined on it.
 
-        Each strip holds its share of the outlined area (of the polygons' boxes, which is quick and near enough); where nothing is outlined, of the pixels.
-        Nothing is drawn by lot.
+        Each strip holds its share of the outlined area (of the polygons' boxes, which is quick and
+        near enough); where nothing is outlined, of the pixels.  Nothing is drawn by lot.
 
         Parameters
         ----------
@@ -63,8 +69,19 @@ class Strips:
         return found
 
     def _cuts(self, held: np.ndarray, periods: int) -> Iterator[tuple[int, int, str]]:
-        """Yield (start, stop, split) along one side: in each period training, then validation, then testing."""
-        named = [(split, share) for split, share in (("train", 1 - self.val - self.test), ("val", self.val), ("test", self.test)) if share > 1e-9]
+        """Yield (start, stop, split) along one side.
+
+        In each period training, then validation, then testing.
+        """
+        named = [
+            (split, share)
+            for split, share in (
+                ("train", 1 - self.val - self.test),
+                ("val", self.val),
+                ("test", self.test),
+            )
+            if share > 1e-9
+        ]
         ends = np.cumsum(np.tile([share for _, share in named], periods)) / periods
         places = np.searchsorted(held, ends) + 1
         places[-1] = len(held)
@@ -73,19 +90,28 @@ class Strips:
 
 
 def _boxes(grid: GeoBox, frame: geopandas.GeoDataFrame) -> np.ndarray:
-    """Return (polygon, 2, 2) first and last row and column of each polygon's box within the image; of the image itself where there is none."""
+    """Return (polygon, 2, 2) first and last row and column of each polygon's box within the image.
+
+    Of the image itself where there is none.
+    """
     height, width = grid.shape
     corners = frame.bounds.to_numpy().reshape(-1, 2, 2)
     back = ~grid.transform
     x, y = corners[:, :, 0], corners[:, :, 1]
-    found = np.sort(np.stack([back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c], axis=-1), axis=1)
+    found = np.sort(
+        np.stack([back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c], axis=-1),
+        axis=1,
+    )
     found = np.clip(found, 0, (height, width))
     found = found[(found[:, 1] > found[:, 0]).all(1)]
     return found if len(found) else np.array([[[0.0, 0.0], [height, width]]])
 
 
 def _held(boxes: np.ndarray, axis: int, extent: int) -> np.ndarray:
-    """Return, for each row or column, the share of the outlined area up to its end: (extent,), rising to 1."""
+    """Return, for each row or column, the share of the outlined area up to its end.
+
+    (extent,), rising to 1.
+    """
     first = np.minimum(boxes[:, 0, axis].astype(int), extent - 1)
     last = np.minimum(np.maximum(np.ceil(boxes[:, 1, axis]).astype(int), first + 1), extent)
     areas = np.prod(boxes[:, 1] - boxes[:, 0], axis=1) / (last - first)

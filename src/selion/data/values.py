@@ -1,4 +1,7 @@
-"""Values of masks as classes: 0 and 255, ranges, colours; nothing is guessed, nothing is dropped in silence."""
+"""Values of masks as classes: 0 and 255, ranges, colours.
+
+Nothing is guessed, nothing is dropped in silence.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,14 @@ from selion.raster import Source
 UNKNOWN = "unknown"
 """What a declaration calls IGNORE."""
 REFUSED = 254
-"""Mark of a value without a class, in a table of 256: no scheme of ours has so many classes with masks of one byte."""
+"""Mark of a value without a class, in a table of 256: no scheme of ours has so many classes with
+masks of one byte."""
 
 
 def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
-    """Read a mask as its numbers stand in the file: palettes are not turned into colours, one bit is 0 or 1.
+    """Read a mask as its numbers stand in the file.
+
+    Palettes are not turned into colours, one bit is 0 or 1.
 
     Parameters
     ----------
@@ -50,7 +56,10 @@ def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
         if grid is not None and grid.crs is not None and source.grid.crs is not None:
             same_grid(grid, source.grid, ("the image", f"its mask {path.name}"))
     if grid is not None and values.shape[1:] != tuple(grid.shape):
-        message = f"{path.name} has {values.shape[1]} x {values.shape[2]} pixels, its image {grid.shape[0]} x {grid.shape[1]}: one of them was cut or resized."
+        message = (
+            f"{path.name} has {values.shape[1]} x {values.shape[2]} pixels, its image "
+            f"{grid.shape[0]} x {grid.shape[1]}: one of them was cut or resized."
+        )
         raise GridMismatch(message)
     if len(values) > 1 and (values[1:] == values[0]).all():  # grey that was saved as colours
         values = values[:1]
@@ -59,7 +68,8 @@ def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
 
 def _open_mask(path: Path) -> Source:
     if path.is_file():
-        return store.GeoTiffSource.open(path)  # not open_raster: a photograph's palette would become colours
+        # not open_raster: a photograph's palette would become colours
+        return store.GeoTiffSource.open(path)
     return store.open_raster(path)
 
 
@@ -79,7 +89,9 @@ def read_array(path: Path) -> np.ndarray:
     return array
 
 
-def to_classes(mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme, name: str) -> np.ndarray:
+def to_classes(
+    mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme, name: str
+) -> np.ndarray:
     """Turn the values of a mask into class ids.
 
     Parameters
@@ -87,7 +99,8 @@ def to_classes(mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme
     mask : (band, y, x) ndarray
         From :func:`read_mask`.
     values : mapping
-        "0", "1-255" or "#00ff00" -> class name or "unknown"; empty: values are the ids of ``classes``, and 255 is not known.
+        "0", "1-255" or "#00ff00" -> class name or "unknown"; empty: values are the ids of
+        ``classes``, and 255 is not known.
     classes : ClassScheme
     name : str
         File name, for messages.
@@ -118,12 +131,17 @@ def _whole_numbers(mask: np.ndarray, name: str) -> np.ndarray:
     unknown = ~np.isfinite(mask)
     if (mask[~unknown] != np.round(mask[~unknown])).any():
         broken = mask[~unknown][mask[~unknown] % 1 != 0][0]
-        message = f"{name} holds broken numbers such as {broken:.3g}; wanted is a mask of classes: was it resized with interpolation?"
+        message = (
+            f"{name} holds broken numbers such as {broken:.3g}; wanted is a mask of classes: was "
+            "it resized with interpolation?"
+        )
         raise BadInput(message)
     return np.where(unknown, IGNORE, mask).astype(np.int64)
 
 
-def _table(mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme) -> tuple[np.ndarray, int]:
+def _table(
+    mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme
+) -> tuple[np.ndarray, int]:
     """Return class ids of the values ``low`` ... of a mask."""
     low, high = (int(mask.min()), int(mask.max())) if mask.size else (0, 0)
     table = np.full(high - low + 1, REFUSED, np.uint8)
@@ -141,7 +159,10 @@ def _ranges(values: Mapping[str, str], classes: ClassScheme) -> list[tuple[int, 
             continue
         match = re.fullmatch(r"(-?\d+)(?:-(\d+))?", key)
         if match is None:
-            message = f"The value {key!r} stands in a declaration; wanted is a number, a range such as 1-255, or a colour such as #00ff00."
+            message = (
+                f"The value {key!r} stands in a declaration; wanted is a number, a range such as "
+                "1-255, or a colour such as #00ff00."
+            )
             raise BadInput(message)
         found.append((int(match[1]), int(match[2] or match[1]), _number(name, classes)))
     return found
@@ -151,22 +172,31 @@ def _number(name: str, classes: ClassScheme) -> int:
     return IGNORE if name == UNKNOWN else classes.index(name)
 
 
-def _colours(mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme, name: str) -> np.ndarray:
-    codes = mask[0].astype(np.int64) << 16 | mask[1].astype(np.int64) << 8 | mask[2].astype(np.int64)
+def _colours(
+    mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme, name: str
+) -> np.ndarray:
+    codes = (
+        mask[0].astype(np.int64) << 16 | mask[1].astype(np.int64) << 8 | mask[2].astype(np.int64)
+    )
     ids = np.full(codes.shape, REFUSED, np.uint8)
     for key, said in values.items():
         if key.startswith("#"):
             ids[codes == int(key[1:], 16)] = _number(said, classes)
     if (ids == REFUSED).any():
-        _refuse([f"#{code:06x}" for code in np.unique(codes[ids == REFUSED])], values, classes, name)
+        _refuse(
+            [f"#{code:06x}" for code in np.unique(codes[ids == REFUSED])], values, classes, name
+        )
     return ids
 
 
-def _refuse(found: list[object], values: Mapping[str, str], classes: ClassScheme, name: str) -> None:
+def _refuse(
+    found: list[object], values: Mapping[str, str], classes: ClassScheme, name: str
+) -> None:
     known = ", ".join(values) if values else f"0 to {len(classes) - 1} and 255"
     shown = ", ".join(str(value) for value in found[:6]) + (" ..." if len(found) > 6 else "")
     message = (
-        f"{name} holds the value{'s' if len(found) > 1 else ''} {shown}, known are {known} for {', '.join(classes.names)}: "
+        f"{name} holds the value{'s' if len(found) > 1 else ''} {shown}, known are {known} for "
+        f"{', '.join(classes.names)}: "
         f'say in dataset.toml, as values, what they mean (a class, or "{UNKNOWN}").'
     )
     raise BadInput(message)

@@ -1,4 +1,7 @@
-"""Evaluation: a model against a dataset, or a map against a truth, with baselines beside every score."""
+"""Evaluation: a model against a dataset, or a map against a truth.
+
+Baselines stand beside every score.
+"""
 
 import lazy_loader as lazy
 

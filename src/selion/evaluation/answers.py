@@ -29,7 +29,8 @@ class EvaluateOptions:
     protocol: str | None = None
     """``"prue"`` adds the scores by PRUE's rules."""
     by: tuple[str, ...] = ()
-    """Columns that scores are also given by: ``group`` or ``split`` of the samples, or columns of the tables of their instances."""
+    """Columns that scores are also given by: ``group`` or ``split`` of the samples, or columns of
+    the tables of their instances."""
 
     def __post_init__(self) -> None:
         if self.protocol not in (None, "prue"):
@@ -52,7 +53,9 @@ class Answer:
 
 
 def truth_ids(sample: Sample) -> np.ndarray:
-    """Return (y, x) int32 ids of the true objects; without instances, the 4-connected components of the thing classes.
+    """Return (y, x) int32 ids of the true objects.
+
+    Without instances, the 4-connected components of the thing classes.
 
     Raises
     ------
@@ -64,7 +67,9 @@ def truth_ids(sample: Sample) -> np.ndarray:
     if sample.instances is not None:
         return sample.instances.ids
     if sample.labels is None:
-        message = f"{sample.key} has neither instances nor labels: there is nothing to compare with."
+        message = (
+            f"{sample.key} has neither instances nor labels: there is nothing to compare with."
+        )
         raise BadInput(message)
     wanted = [sample.labels.classes.index(name) for name in sample.labels.classes.things]
     ids: np.ndarray = ndimage.label(np.isin(sample.labels.ids, wanted))[0].astype(np.int32)
@@ -72,7 +77,10 @@ def truth_ids(sample: Sample) -> np.ndarray:
 
 
 def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer:
-    """Predict one sample and find its objects; the result lies on the sample's grid, whatever the model's resolution."""
+    """Predict one sample and find its objects.
+
+    The result lies on the sample's grid, whatever the model's resolution.
+    """
     probabilities = prediction.predict(sample.image, model, options=options.predict)
     if probabilities is None:
         message = f"{sample.key}: the prediction was written elsewhere."
@@ -99,8 +107,14 @@ def _three(probabilities: np.ndarray, model: Segmenter) -> np.ndarray:
 
 
 def onto(ids: np.ndarray, grid: GeoBox) -> np.ndarray:
-    """Bring (y, x) ids of the same extent onto a grid of another pixel size: the id under each pixel's centre."""
+    """Bring (y, x) ids of the same extent onto a grid of another pixel size.
+
+    The id under each pixel's centre.
+    """
     if ids.shape == tuple(grid.shape):
         return ids
-    rows, columns = (np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1) for new, old in zip(grid.shape, ids.shape, strict=True))
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+        for new, old in zip(grid.shape, ids.shape, strict=True)
+    )
     return ids[np.ix_(rows, columns)]

@@ -1,4 +1,7 @@
-"""Deployment scores of a model on a dataset's samples: consistency, order, radiometry, scale, seams."""
+"""Deployment scores of a model on a dataset's samples.
+
+Consistency, order, radiometry, scale, seams.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,13 @@ Square = tuple[np.ndarray, np.ndarray]
 
 
 def deployment_scores(
-    model: Segmenter, samples: Sequence[Sample], *, size: int = 256, centre: int = 128, most: int = 50, options: prediction.PredictOptions | None = None
+    model: Segmenter,
+    samples: Sequence[Sample],
+    *,
+    size: int = 256,
+    centre: int = 128,
+    most: int = 50,
+    options: prediction.PredictOptions | None = None,
 ) -> dict[str, object]:
     """Measure how a model's score holds when the input changes.
 
@@ -27,7 +36,8 @@ def deployment_scores(
     model : Segmenter
         Any model.
     samples : sequence of Sample
-        Their central ``size`` x ``size`` px on the model's working grid are used; smaller ones are left out and counted.
+        Their central ``size`` x ``size`` px on the model's working grid are used; smaller ones are
+        left out and counted.
     size, centre : int
         Of the corner consistency.
     most : int
@@ -38,8 +48,9 @@ def deployment_scores(
     Returns
     -------
     dict
-        ``consistency`` (mean), ``consistency_sweep``, ``order``, ``radiometry``, ``scale`` (mean field IoU per condition and the sensitivities),
-        ``seams`` (of windows laid side by side without blending), the grids of conditions, and how many samples were used.
+        ``consistency`` (mean), ``consistency_sweep``, ``order``, ``radiometry``, ``scale`` (mean
+        field IoU per condition and the sensitivities), ``seams`` (of windows laid side by side
+        without blending), the grids of conditions, and how many samples were used.
 
     Raises
     ------
@@ -48,23 +59,57 @@ def deployment_scores(
     """
     step = max(1, -(-len(samples) // most))
     chosen = samples[::step]
-    squares = [s for s in (_square(model, sample, size, options) for sample in chosen) if s is not None]
+    squares = [
+        s for s in (_square(model, sample, size, options) for sample in chosen) if s is not None
+    ]
     if not squares:
-        message = f"All of {len(chosen)} samples are smaller than {size} px on the model's grid: give a smaller size."
+        message = (
+            f"All of {len(chosen)} samples are smaller than {size} px on the model's grid: give a "
+            "smaller size."
+        )
         raise BadInput(message)
     shares = [metrics.corner_consistency(pixels, model, centre).share for pixels, _ in squares]
-    centres = [c for c in CENTRES if c < size] if size == 256 else [size // 4, size // 2, 3 * size // 4]
-    sweep = {c: float(np.mean([metrics.corner_consistency(pixels, model, c).share for pixels, _ in squares])) for c in centres}
-    found: dict[str, object] = {"samples": len(squares), "too small": len(chosen) - len(squares), "size": size, "centre": centre}
+    centres = (
+        [c for c in CENTRES if c < size] if size == 256 else [size // 4, size // 2, 3 * size // 4]
+    )
+    sweep = {
+        c: float(
+            np.mean([metrics.corner_consistency(pixels, model, c).share for pixels, _ in squares])
+        )
+        for c in centres
+    }
+    found: dict[str, object] = {
+        "samples": len(squares),
+        "too small": len(chosen) - len(squares),
+        "size": size,
+        "centre": centre,
+    }
     found |= {"consistency": float(np.mean(shares)), "consistency_sweep": sweep}
-    families = {"order": metrics.reordered(model), "radiometry": metrics.rescaled(model), "scale": metrics.resized(model)}
+    families = {
+        "order": metrics.reordered(model),
+        "radiometry": metrics.rescaled(model),
+        "scale": metrics.resized(model),
+    }
     for family, conditions in families.items():
-        found[family] = metrics.sensitivity(squares, model, conditions).summary() if conditions else "one date: no other order"
-    found["seams"] = float(np.nanmean([_seam(model, pixels) for pixels, _ in squares])) if size >= 2 * model.inputs.window else "samples hold one window"
-    return found | {"radiometry grid (name, gain, offset in divisors)": [list(row) for row in SCALINGS], "scale grid": list(SCALES)}
+        found[family] = (
+            metrics.sensitivity(squares, model, conditions).summary()
+            if conditions
+            else "one date: no other order"
+        )
+    found["seams"] = (
+        float(np.nanmean([_seam(model, pixels) for pixels, _ in squares]))
+        if size >= 2 * model.inputs.window
+        else "samples hold one window"
+    )
+    return found | {
+        "radiometry grid (name, gain, offset in divisors)": [list(row) for row in SCALINGS],
+        "scale grid": list(SCALES),
+    }
 
 
-def _square(model: Segmenter, sample: Sample, size: int, options: prediction.PredictOptions | None) -> Square | None:
+def _square(
+    model: Segmenter, sample: Sample, size: int, options: prediction.PredictOptions | None
+) -> Square | None:
     """Read the central square on the model's working grid, and its truth as class ids."""
     decided = prediction.plan(sample.image, model, options)
     working = decided.working(sample.image)
@@ -75,7 +120,11 @@ def _square(model: Segmenter, sample: Sample, size: int, options: prediction.Pre
     roi = (slice(top, top + size), slice(left, left + size))
     part = working.read(roi)
     pixels = part.values[list(decided.bands)].astype(np.float32)
-    known = np.isfinite(pixels).all(0) if part.valid is None else part.valid & np.isfinite(pixels).all(0)
+    known = (
+        np.isfinite(pixels).all(0)
+        if part.valid is None
+        else part.valid & np.isfinite(pixels).all(0)
+    )
     if not known.any():
         return None
     pixels = np.where(known, pixels, pixels[:, known].mean(1)[:, None, None])

@@ -10,7 +10,17 @@ import numpy as np
 
 from selion import fields, store
 from selion.errors import BadInput
-from selion.evaluation.sides import blind_answers, column_of, confidences, guessed_column, is_vector, mapped_area, open_extent, open_side, unseen
+from selion.evaluation.sides import (
+    blind_answers,
+    column_of,
+    confidences,
+    guessed_column,
+    is_vector,
+    mapped_area,
+    open_extent,
+    open_side,
+    unseen,
+)
 from selion.evaluation.vectors import score_fields
 from selion.grid import same_grid
 from selion.metrics.image import ImageOptions, ImageScores
@@ -35,40 +45,68 @@ def evaluate_files(
     Parameters
     ----------
     guesses : sequence of paths
-        Rasters of object ids (band 1, 0 is none) or tables of polygons; several are compared pairwise, the first against each other one.
+        Rasters of object ids (band 1, 0 is none) or tables of polygons; several are compared
+        pairwise, the first against each other one.
     truth : path
-        Raster or table; a raster decides the grid of the comparison, polygons are then burnt onto it by pixel centre.
+        Raster or table; a raster decides the grid of the comparison, polygons are then burnt onto
+        it by pixel centre.
     options, image
         What is summed up, and what is measured on pixels.
     reproject : bool
-        Between polygons, bring the guess to the truth's CRS where they differ.  (Polygons that are burnt onto a raster always come to its CRS.)
+        Between polygons, bring the guess to the truth's CRS where they differ.  (Polygons that are
+        burnt onto a raster always come to its CRS.)
     step : float, optional
         Metres between the points of outlines whose distance is measured between polygons.
     extent : path, optional
-        Where the truth was mapped: polygons, or a raster that is not 0 there.  A truth of polygons says where fields are, not where somebody
-        looked for them: without an extent, everything outside them counts as "no field", and a field found where nobody mapped is a false alarm.
-        With one, nothing outside it counts, and guesses that lie outside for more than half are counted as ignored.
+        Where the truth was mapped: polygons, or a raster that is not 0 there.  A truth of polygons
+        says where fields are, not where somebody looked for them: without an extent, everything
+        outside them counts as "no field", and a field found where nobody mapped is a false alarm.
+        With one, nothing outside it counts, and guesses that lie outside for more than half are
+        counted as ignored.
     by : sequence of str
-        Columns of the truth's table of polygons that scores are also given by; precision too, where the guess has the column.
+        Columns of the truth's table of polygons that scores are also given by; precision too, where
+        the guess has the column.
 
     Raises
     ------
     GridMismatch
-        If rasters lie on different grids, or the CRSs of polygons differ and ``reproject`` is not set.
+        If rasters lie on different grids, or the CRSs of polygons differ and ``reproject`` is not
+        set.
     """
     if not guesses:
         message = "No map was given to compare with the truth: name one at least."
         raise BadInput(message)
     options, image = options or ScoreOptions(), image or ImageOptions()
     names = _names(guesses)
-    found = [_one(path, truth, image, extent, by, reproject=reproject, step=step) for path in guesses]
-    runs = [summarise(name, [scores], options) for name, (scores, _) in zip(names, found, strict=True)]
-    problems = [f"{name}: {line}" for name, (_, lines) in zip(names, found, strict=True) for line in lines]
-    baselines = [] if is_vector(truth) and is_vector(guesses[0]) else _baselines(guesses[0], truth, extent, found[0][0], options)
+    found = [
+        _one(path, truth, image, extent, by, reproject=reproject, step=step) for path in guesses
+    ]
+    runs = [
+        summarise(name, [scores], options) for name, (scores, _) in zip(names, found, strict=True)
+    ]
+    problems = [
+        f"{name}: {line}" for name, (_, lines) in zip(names, found, strict=True) for line in lines
+    ]
+    baselines = (
+        []
+        if is_vector(truth) and is_vector(guesses[0])
+        else _baselines(guesses[0], truth, extent, found[0][0], options)
+    )
     differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in runs[1:]}
-    settings = {"truth": Path(truth).name, "IoU of a match": options.iou, "areas": "m2" if found[0][0].unit is not None else "px"}
+    settings = {
+        "truth": Path(truth).name,
+        "IoU of a match": options.iou,
+        "areas": "m2" if found[0][0].unit is not None else "px",
+    }
     settings |= {"mapped area of the truth": "everywhere" if extent is None else Path(extent).name}
-    return Report(f"{', '.join(names)} against {Path(truth).name}", tuple(runs), tuple(baselines), differences, settings, tuple(problems))
+    return Report(
+        f"{', '.join(names)} against {Path(truth).name}",
+        tuple(runs),
+        tuple(baselines),
+        differences,
+        settings,
+        tuple(problems),
+    )
 
 
 def _names(paths: Sequence[Path | str]) -> list[str]:
@@ -77,31 +115,72 @@ def _names(paths: Sequence[Path | str]) -> list[str]:
 
 
 def _one(
-    guess: Path | str, truth: Path | str, image: ImageOptions, extent: Path | str | None, by: Sequence[str], *, reproject: bool, step: float | None
+    guess: Path | str,
+    truth: Path | str,
+    image: ImageOptions,
+    extent: Path | str | None,
+    by: Sequence[str],
+    *,
+    reproject: bool,
+    step: float | None,
 ) -> tuple[ImageScores, tuple[str, ...]]:
     key = Path(truth).stem
     if is_vector(guess) and is_vector(truth):
         polygons, answer = fields.read_fields(truth), fields.read_fields(guess)
         area = None if extent is None else mapped_area(extent, polygons.crs)
-        compared = score_fields(polygons, answer, key=key, reproject=reproject, step=step, iou=image.iou, extent=area, by=by)
+        compared = score_fields(
+            polygons,
+            answer,
+            key=key,
+            reproject=reproject,
+            step=step,
+            iou=image.iou,
+            extent=area,
+            by=by,
+        )
         return compared.scores, compared.problems
     grid = store.open_raster(guess if is_vector(truth) else truth).grid
-    real, said = (open_side(path, grid, name) for name, path in (("truth", truth), ("guess", guess)))
+    real, said = (
+        open_side(path, grid, name) for name, path in (("truth", truth), ("guess", guess))
+    )
     same_grid(real.grid, said.grid, ("the truth", "the guess"))
     known = None if extent is None else open_extent(extent, grid)
     scores = score_sources(key, real, said, known, options=image)
     table = scores.table
     problems = [*unseen(real, table.truth_ids, "truth"), *unseen(said, table.guess_ids, "guess")]
     if image.distances and scores.distances is None:
-        problems.append(f"Outline distances are measured up to {WHOLE:,} pixels only; these maps have {np.prod(grid.shape):,}.")
-    labels = {column: (column_of(real, column, table.truth_ids), guessed_column(said, column, table.guess_ids)) for column in by}
-    return replace(scores, confidence=confidences(said, table.guess_ids), labels=labels), tuple(problems)
+        problems.append(
+            f"Outline distances are measured up to {WHOLE:,} pixels only; these maps have "
+            f"{np.prod(grid.shape):,}."
+        )
+    labels = {
+        column: (
+            column_of(real, column, table.truth_ids),
+            guessed_column(said, column, table.guess_ids),
+        )
+        for column in by
+    }
+    return replace(scores, confidence=confidences(said, table.guess_ids), labels=labels), tuple(
+        problems
+    )
 
 
-def _baselines(guess: Path | str, truth: Path | str, extent: Path | str | None, scored: ImageScores, options: ScoreOptions) -> list[RunScores]:
+def _baselines(
+    guess: Path | str,
+    truth: Path | str,
+    extent: Path | str | None,
+    scored: ImageScores,
+    options: ScoreOptions,
+) -> list[RunScores]:
     """Score answers that have not seen the image, on the same grid and extent."""
     grid = store.open_raster(guess if is_vector(truth) else truth).grid
-    real, known = open_side(truth, grid, "truth"), None if extent is None else open_extent(extent, grid)
+    real, known = (
+        open_side(truth, grid, "truth"),
+        None if extent is None else open_extent(extent, grid),
+    )
     quick = ImageOptions(distances=False)
     answers = blind_answers(grid, scored.table.truth_area.tolist())
-    return [summarise(n, [score_sources(n, real, a, known, options=quick)], options, content_free=True) for n, a in answers.items()]
+    return [
+        summarise(n, [score_sources(n, real, a, known, options=quick)], options, content_free=True)
+        for n, a in answers.items()
+    ]

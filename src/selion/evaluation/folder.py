@@ -1,4 +1,7 @@
-"""A folder of images and their truth as a dataset: what has no partner is listed, never dropped in silence."""
+"""A folder of images and their truth as a dataset.
+
+What has no partner is listed, never dropped in silence.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class Folder:
 def read_folder(path: Path | str, classes: ClassScheme = FTW3) -> Folder:
     """Read ``images/`` with ``instances/`` or ``labels/`` (or both), matched by file name.
 
-    The layout may be repeated one folder deeper: ``france/images`` ...; the folder's name is then the group.
+    The layout may be repeated one folder deeper: ``france/images`` ...; the folder's name is then
+    the group.
 
     Parameters
     ----------
@@ -50,7 +54,13 @@ def read_folder(path: Path | str, classes: ClassScheme = FTW3) -> Folder:
         If there is no such folder, or no image in it has a truth.
     """
     root = Path(path)
-    places = [root] if (root / "images").is_dir() else sorted(p for p in root.iterdir() if (p / "images").is_dir()) if root.is_dir() else []
+    places = (
+        [root]
+        if (root / "images").is_dir()
+        else sorted(p for p in root.iterdir() if (p / "images").is_dir())
+        if root.is_dir()
+        else []
+    )
     samples: list[Sample] = []
     problems: list[str] = []
     for place in places:
@@ -58,13 +68,18 @@ def read_folder(path: Path | str, classes: ClassScheme = FTW3) -> Folder:
         samples += found
         problems += missing
     if not samples:
-        message = f"No image with truth was found under {root}; wanted is a folder with images/ and instances/ or labels/, files of the same name in each."
+        message = (
+            f"No image with truth was found under {root}; wanted is a folder with images/ and "
+            "instances/ or labels/, files of the same name in each."
+        )
         raise UnreadableFile(message)
     return Folder(tuple(samples), tuple(problems))
 
 
 def _read_place(place: Path, classes: ClassScheme, group: str) -> tuple[list[Sample], list[str]]:
-    images, instances, labels = (_by_stem(place / name) for name in ("images", "instances", "labels"))
+    images, instances, labels = (
+        _by_stem(place / name) for name in ("images", "instances", "labels")
+    )
     known = set(instances) | set(labels)
     both = sorted(set(images) & known)
     prefix = f"{group}/" if group else ""
@@ -76,20 +91,44 @@ def _read_place(place: Path, classes: ClassScheme, group: str) -> tuple[list[Sam
         )
         if stems
     ]
-    return [_sample(f"{prefix}{stem}", group, images[stem], instances.get(stem), labels.get(stem), classes) for stem in both], problems
+    return [
+        _sample(
+            f"{prefix}{stem}", group, images[stem], instances.get(stem), labels.get(stem), classes
+        )
+        for stem in both
+    ], problems
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in ENDINGS} if folder.is_dir() else {}
+    return (
+        {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in ENDINGS}
+        if folder.is_dir()
+        else {}
+    )
 
 
-def _sample(key: str, group: str, image: Path, instances: Path | None, labels: Path | None, classes: ClassScheme) -> Sample:
+def _sample(
+    key: str,
+    group: str,
+    image: Path,
+    instances: Path | None,
+    labels: Path | None,
+    classes: ClassScheme,
+) -> Sample:
     source = store.open_raster(image)
-    objects = None if instances is None else Instances(_band(instances, source, "instances").astype(np.int32), source.grid)
+    objects = (
+        None
+        if instances is None
+        else Instances(_band(instances, source, "instances").astype(np.int32), source.grid)
+    )
     said = None
     if labels is not None:
         ids = _band(labels, source, "labels")
-        said = LabelMap(np.where((ids < 0) | (ids >= len(classes)), IGNORE, ids).astype(np.uint8), source.grid, classes)
+        said = LabelMap(
+            np.where((ids < 0) | (ids >= len(classes)), IGNORE, ids).astype(np.uint8),
+            source.grid,
+            classes,
+        )
     return Sample(key, source, said, objects, group)
 
 

@@ -1,4 +1,7 @@
-"""Segmenters of photographs and other class maps, compared pixel by pixel in every averaging that a paper may have meant."""
+"""Segmenters of photographs and other class maps, compared pixel by pixel.
+
+They are compared in every averaging that a paper may have meant.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,13 @@ from selion.grid import whole
 from selion.labels import LabelMap
 from selion.metrics.pixel import Confusion
 from selion.metrics.report import markdown_table, number
-from selion.metrics.statistics import Comparison, Interval, bootstrap, mean_from_rows, paired_bootstrap
+from selion.metrics.statistics import (
+    Comparison,
+    Interval,
+    bootstrap,
+    mean_from_rows,
+    paired_bootstrap,
+)
 from selion.progress import OnStep, silent
 from selion.sample import Sample
 from selion.segmenter import Segmenter
@@ -32,7 +41,8 @@ POLICIES: dict[str, dict[str, Any]] = {
     "absent counts 0": {"absent": "zero", "absent_from": "both"},
     "absent counts 1": {"absent": "one", "absent_from": "both"},
 }
-"""What becomes of a class that an image, or the dataset, does not have; the papers do not say (DepthCropSeg++, Tables IV and VII)."""
+"""What becomes of a class that an image, or the dataset, does not have; the papers do not say
+(DepthCropSeg++, Tables IV and VII)."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +72,30 @@ class SystemScores:
         """Take the samples of a group."""
         at = [k for k, found in enumerate(self.groups) if found == group]
         bands = {name: values[at] for name, values in self.boundaries.items()}
-        return SystemScores(self.name, tuple(self.keys[k] for k in at), (group,) * len(at), tuple(self.confusions[k] for k in at), bands)
+        return SystemScores(
+            self.name,
+            tuple(self.keys[k] for k in at),
+            (group,) * len(at),
+            tuple(self.confusions[k] for k in at),
+            bands,
+        )
 
     def values(self) -> dict[str, float]:
-        """Return every averaging: IoU of the classes, mIoU over the dataset and over images under each policy, boundary IoU."""
+        """Return every averaging.
+
+        IoU of the classes, mIoU over the dataset and over images under each policy, boundary IoU.
+        """
         whole_set = sum(self.confusions[1:], self.confusions[0])
-        found = {f"IoU {name}": float(value) for name, value in zip(whole_set.names, metrics.pixel_scores(whole_set).iou, strict=True)}
+        found = {
+            f"IoU {name}": float(value)
+            for name, value in zip(
+                whole_set.names, metrics.pixel_scores(whole_set).iou, strict=True
+            )
+        }
         for said, policy in POLICIES.items():
-            found[f"mIoU of the dataset, {said}"] = metrics.pixel_scores(whole_set, **policy).mean["iou"]
+            found[f"mIoU of the dataset, {said}"] = metrics.pixel_scores(whole_set, **policy).mean[
+                "iou"
+            ]
         for said in POLICIES:
             found[f"mIoU by image, {said}"] = _mean(self.by_image(said))
         for band, values in self.boundaries.items():
@@ -78,7 +104,12 @@ class SystemScores:
 
     def by_image(self, policy: str = "absent from truth and guess: skipped") -> np.ndarray:
         """Return the (sample,) mIoU of each image by itself."""
-        return np.array([metrics.pixel_scores(counts, **POLICIES[policy]).mean["iou"] for counts in self.confusions])
+        return np.array(
+            [
+                metrics.pixel_scores(counts, **POLICIES[policy]).mean["iou"]
+                for counts in self.confusions
+            ]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +133,14 @@ class PixelReport:
             "settings": self.settings,
             "problems": list(self.problems),
             "systems": {s.name: _plain(s.values()) for s in self.systems},
-            "groups": {group: {s.name: _plain(s.select(group).values()) for s in self.systems} for group in groups},
-            "images": {s.name: _plain(dict(zip(s.keys, s.by_image().tolist(), strict=True))) for s in self.systems},
+            "groups": {
+                group: {s.name: _plain(s.select(group).values()) for s in self.systems}
+                for group in groups
+            },
+            "images": {
+                s.name: _plain(dict(zip(s.keys, s.by_image().tolist(), strict=True)))
+                for s in self.systems
+            },
             "intervals": {name: found.to_dict() for name, found in self.intervals.items()},
             "differences": {name: found.to_dict() for name, found in self.differences.items()},
         }
@@ -113,19 +150,33 @@ class PixelReport:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def to_markdown(self) -> str:
-        """Write tables: measures down, systems across; then by group, differences and what was left out."""
+        """Write tables: measures down, systems across.
+
+        Then by group, differences and what was left out.
+        """
         names = [s.name for s in self.systems]
-        parts = [f"# {self.title}\n", "\n".join(f"- {k}: {v}" for k, v in self.settings.items()) + "\n", _table(self.systems)]
+        parts = [
+            f"# {self.title}\n",
+            "\n".join(f"- {k}: {v}" for k, v in self.settings.items()) + "\n",
+            _table(self.systems),
+        ]
         rows = [[f"{name}", str(found)] for name, found in self.intervals.items()]
         parts.append(markdown_table(["mIoU by image", "95 % interval over images"], rows))
         for group in sorted({group for group in self.systems[0].groups if group}):
             parts += [f"## {group}\n", _table([s.select(group) for s in self.systems])]
         if self.differences:
             header = ["difference of mIoU by image", "value", "95 % interval", "p"]
-            rows = [[name, f"{d.difference:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}", f"{d.p_value:.3g}"] for name, d in self.differences.items()]
+            rows = [
+                [name, f"{d.difference:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}", f"{d.p_value:.3g}"]
+                for name, d in self.differences.items()
+            ]
             parts.append(markdown_table(header, rows))
         if self.problems:
-            parts.append(f"## Left out ({', '.join(names)})\n\n" + "\n".join(f"- {p}" for p in self.problems) + "\n")
+            parts.append(
+                f"## Left out ({', '.join(names)})\n\n"
+                + "\n".join(f"- {p}" for p in self.problems)
+                + "\n"
+            )
         return "\n".join(parts)
 
 
@@ -162,8 +213,8 @@ def evaluate_pixels(
 
     Notes
     -----
-    DepthCropSeg++, Tables IV, VI and VII: neither the averaging of mIoU nor the ratio of boundary IoU is stated, so all are printed.  Boundary IoU:
-    Cheng et al., CVPR 2021.
+    DepthCropSeg++, Tables IV, VI and VII: neither the averaging of mIoU nor the ratio of boundary
+    IoU is stated, so all are printed.  Boundary IoU: Cheng et al., CVPR 2021.
     """
     options = options or PixelOptions()
     answers: dict[str, dict[str, np.ndarray]] = {name: {} for name in systems}
@@ -181,17 +232,37 @@ def evaluate_pixels(
             continue
         kept.append(sample)
     if not kept or not systems:
-        message = f"None of {len(samples)} samples could be compared: {problems[0] if problems else 'give a system and samples with labels.'}"
+        message = (
+            f"None of {len(samples)} samples could be compared: "
+            f"{problems[0] if problems else 'give a system and samples with labels.'}"
+        )
         raise BadInput(message)
-    scored = tuple(_scores(name, kept, truths, found, classes, options) for name, found in answers.items())
+    scored = tuple(
+        _scores(name, kept, truths, found, classes, options) for name, found in answers.items()
+    )
     rows = {s.name: _rows(s) for s in scored}
     first = scored[0].name
-    differences = {f"{first} - {s.name}": paired_bootstrap(rows[first], rows[s.name], mean_from_rows, draws=max(options.draws, 1)) for s in scored[1:]}
-    intervals = {name: bootstrap(found, mean_from_rows, draws=max(options.draws, 1)) for name, found in rows.items()}
-    settings: dict[str, object] = {"images": len(kept), "classes": ", ".join(classes.names), "pixels not counted": sum(c.ignored for c in scored[0].confusions)}
+    differences = {
+        f"{first} - {s.name}": paired_bootstrap(
+            rows[first], rows[s.name], mean_from_rows, draws=max(options.draws, 1)
+        )
+        for s in scored[1:]
+    }
+    intervals = {
+        name: bootstrap(found, mean_from_rows, draws=max(options.draws, 1))
+        for name, found in rows.items()
+    }
+    settings: dict[str, object] = {
+        "images": len(kept),
+        "classes": ", ".join(classes.names),
+        "pixels not counted": sum(c.ignored for c in scored[0].confusions),
+    }
     missing = _never_true(truths, classes)
     if missing:
-        settings["beware"] = f"no pixel of the truth is {', '.join(missing)}; 255 counts as not known, also in black and white masks ('selion data check' tells)"
+        settings["beware"] = (
+            f"no pixel of the truth is {', '.join(missing)}; 255 counts as not known, also in "
+            "black and white masks ('selion data check' tells)"
+        )
     return PixelReport(title, scored, differences, intervals, settings, tuple(problems))
 
 
@@ -201,8 +272,17 @@ def _never_true(truths: Mapping[str, np.ndarray], classes: ClassScheme) -> list[
     return [name for k, name in enumerate(classes.names) if k not in present]
 
 
-def photo_systems(names: Sequence[str], classes: ClassScheme, *, engine: str = "auto", threads: int | None = None, oracles: Sequence[Path] = ()) -> dict[str, System]:
-    """Return models by name or folder, prompted models that are told the truth, and beside them what needs no model: colour rules and constants.
+def photo_systems(
+    names: Sequence[str],
+    classes: ClassScheme,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    oracles: Sequence[Path] = (),
+) -> dict[str, System]:
+    """Return models by name or folder, and beside them what needs no model.
+
+    Prompted models are told the truth; colour rules and constants need no model.
 
     Parameters
     ----------
@@ -211,19 +291,30 @@ def photo_systems(names: Sequence[str], classes: ClassScheme, *, engine: str = "
     classes : ClassScheme
         Of the comparison; the colour rules stand in it where it is soil and crop.
     oracles : sequence of path
-        Checkpoint folders of SAM, SAM 2 or SAM-HQ: asked with 1 to 10 random points inside the true crop, the best answer kept (DepthCropSeg++, Table VII).
+        Checkpoint folders of SAM, SAM 2 or SAM-HQ: asked with 1 to 10 random points inside the true
+        crop, the best answer kept (DepthCropSeg++, Table VII).
     """
     from selion.models import load_model
 
-    found: dict[str, System] = {name: segmenter_system(load_model(name, engine, threads=threads), classes) for name in names}
+    found: dict[str, System] = {
+        name: segmenter_system(load_model(name, engine, threads=threads), classes) for name in names
+    }
     found |= {f"{path.name} (points from the truth)": oracle_system(path) for path in oracles}
     if classes.names == CROP.names:
-        found |= {"excess green + Otsu": rule_system(metrics.excess_green), "Canopeo's rule": rule_system(metrics.canopeo)}
-    return found | {f"{name} everywhere": constant_system(k) for k, name in enumerate(classes.names[:2])}
+        found |= {
+            "excess green + Otsu": rule_system(metrics.excess_green),
+            "Canopeo's rule": rule_system(metrics.canopeo),
+        }
+    return found | {
+        f"{name} everywhere": constant_system(k) for k, name in enumerate(classes.names[:2])
+    }
 
 
 def oracle_system(path: Path) -> System:
-    """Answer as a prompted model does that is given points inside the true crop: an oracle, as the papers' tables have it."""
+    """Answer as a prompted model does that is given points inside the true crop.
+
+    An oracle, as the papers' tables have it.
+    """
     from selion.models.sam.network import load_prompted
     from selion.models.sam.oracle import best_of_points
 
@@ -238,8 +329,14 @@ def oracle_system(path: Path) -> System:
 
 
 def segmenter_system(model: Segmenter, classes: ClassScheme) -> System:
-    """Answer with the most likely class of a model, by name; classes that the comparison does not have are said to be its first."""
-    move = np.array([classes.index(name) if name in classes.names else 0 for name in model.classes.names], np.uint8)
+    """Answer with the most likely class of a model, by name.
+
+    Classes that the comparison does not have are said to be its first.
+    """
+    move = np.array(
+        [classes.index(name) if name in classes.names else 0 for name in model.classes.names],
+        np.uint8,
+    )
 
     def system(sample: Sample) -> np.ndarray:
         found = prediction.predict(sample.image, model)
@@ -260,7 +357,9 @@ def rule_system(rule: Callable[[np.ndarray], np.ndarray]) -> System:
     def system(sample: Sample) -> np.ndarray:
         values = sample.image.read(whole(sample.image.grid)).values
         if values.shape[0] < 3:
-            message = f"a colour rule wants red, green and blue; {sample.key} has {values.shape[0]} band."
+            message = (
+                f"a colour rule wants red, green and blue; {sample.key} has {values.shape[0]} band."
+            )
             raise BadInput(message)
         return rule(values[:3]).astype(np.uint8)
 
@@ -286,7 +385,10 @@ def true_classes(sample: Sample, classes: ClassScheme) -> np.ndarray:
         raise BadInput(message)
     unknown = [name for name in labels.classes.names if name not in classes.names]
     if unknown:
-        message = f"its labels have the class {unknown[0]!r}, but compared are {', '.join(classes.names)}."
+        message = (
+            f"its labels have the class {unknown[0]!r}, but compared are "
+            f"{', '.join(classes.names)}."
+        )
         raise BadInput(message)
     table = np.full(256, IGNORE, np.uint8)
     table[: len(labels.classes)] = [classes.index(name) for name in labels.classes.names]
@@ -294,13 +396,25 @@ def true_classes(sample: Sample, classes: ClassScheme) -> np.ndarray:
 
 
 def _scores(
-    name: str, samples: Sequence[Sample], truths: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], classes: ClassScheme, options: PixelOptions
+    name: str,
+    samples: Sequence[Sample],
+    truths: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    classes: ClassScheme,
+    options: PixelOptions,
 ) -> SystemScores:
     pairs = [(truths[s.key], found[s.key]) for s in samples]
     confusions = tuple(metrics.confusion(truth, guess, classes) for truth, guess in pairs)
-    bands = {f"{ratio:g} of the diagonal": {"ratio": ratio} for ratio in options.ratios} | {f"{width} px": {"width": width} for width in options.widths}
-    boundaries = {band: np.array([metrics.class_boundary_iou(t, g, len(classes), **given) for t, g in pairs]) for band, given in bands.items()}
-    return SystemScores(name, tuple(s.key for s in samples), tuple(s.group for s in samples), confusions, boundaries)
+    bands = {f"{ratio:g} of the diagonal": {"ratio": ratio} for ratio in options.ratios} | {
+        f"{width} px": {"width": width} for width in options.widths
+    }
+    boundaries = {
+        band: np.array([metrics.class_boundary_iou(t, g, len(classes), **given) for t, g in pairs])
+        for band, given in bands.items()
+    }
+    return SystemScores(
+        name, tuple(s.key for s in samples), tuple(s.group for s in samples), confusions, boundaries
+    )
 
 
 def _rows(scores: SystemScores) -> np.ndarray:
@@ -317,7 +431,10 @@ def _mean(values: np.ndarray) -> float:
 
 def _table(systems: Sequence[SystemScores]) -> str:
     values = [s.values() for s in systems]
-    return markdown_table(["measure", *(s.name for s in systems)], [[name, *(number(v[name]) for v in values)] for name in values[0]])
+    return markdown_table(
+        ["measure", *(s.name for s in systems)],
+        [[name, *(number(v[name]) for v in values)] for name in values[0]],
+    )
 
 
 def _plain(values: Mapping[str, float]) -> dict[str, float | None]:

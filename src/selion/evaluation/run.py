@@ -1,4 +1,8 @@
-"""A model against a dataset: predict, find objects, compare on the truth's own grid, and do the same for answers that need no model."""
+"""A model against a dataset.
+
+Predict, find objects, compare on the truth's own grid, and do the same for answers that need no
+model.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,12 @@ from selion.segmenter import Segmenter
 
 
 def evaluate(
-    models: dict[str, Segmenter], samples: Sequence[Sample], options: EvaluateOptions | None = None, *, title: str = "Evaluation", on_step: OnStep = silent
+    models: dict[str, Segmenter],
+    samples: Sequence[Sample],
+    options: EvaluateOptions | None = None,
+    *,
+    title: str = "Evaluation",
+    on_step: OnStep = silent,
 ) -> Report:
     """Score models on samples, side by side, with baselines.
 
@@ -63,19 +72,49 @@ def evaluate(
         problems += failed
         usable = [s for s in usable if s.key in answers[name]]
     for name, model in models.items():
-        images = [_score(s, truths[s.key], answers[name][s.key], options, model.classes) for s in usable]
+        images = [
+            _score(s, truths[s.key], answers[name][s.key], options, model.classes) for s in usable
+        ]
         runs.append(summarise(name, images, options.score))
         if options.protocol == "prue":
             extra[f"{name} by PRUE's rules"] = _prue_line(usable, truths, answers[name])
     first = answers[next(iter(models))]
-    blind = makers(usable, truths, first, next(iter(models.values())), options) if options.baselines else {}
-    baselines = [summarise(name, [_score(s, truths[s.key], make(s), options) for s in usable], options.score, content_free=free) for name, (make, free) in blind.items()]
+    blind = (
+        makers(usable, truths, first, next(iter(models.values())), options)
+        if options.baselines
+        else {}
+    )
+    baselines = [
+        summarise(
+            name,
+            [_score(s, truths[s.key], make(s), options) for s in usable],
+            options.score,
+            content_free=free,
+        )
+        for name, (make, free) in blind.items()
+    ]
     problems += _other_classes(models, usable)
-    differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in (*runs[1:], *(b for b in baselines if not b.content_free))}
-    return Report(title, tuple(runs), tuple(baselines), differences, {**_settings(options, len(usable)), **extra}, tuple(problems))
+    differences = {
+        f"{runs[0].name} - {other.name}": compare(runs[0], other)
+        for other in (*runs[1:], *(b for b in baselines if not b.content_free))
+    }
+    return Report(
+        title,
+        tuple(runs),
+        tuple(baselines),
+        differences,
+        {**_settings(options, len(usable)), **extra},
+        tuple(problems),
+    )
 
 
-def _answers(name: str, model: Segmenter, samples: Sequence[Sample], options: EvaluateOptions, on_step: OnStep) -> tuple[dict[str, Answer], list[str]]:
+def _answers(
+    name: str,
+    model: Segmenter,
+    samples: Sequence[Sample],
+    options: EvaluateOptions,
+    on_step: OnStep,
+) -> tuple[dict[str, Answer], list[str]]:
     found: dict[str, Answer] = {}
     problems = []
     for k, sample in enumerate(samples):
@@ -86,12 +125,21 @@ def _answers(name: str, model: Segmenter, samples: Sequence[Sample], options: Ev
             problems.append(f"{sample.key}, {name}: {problem}")
     on_step(name, len(samples), len(samples))
     if not found:
-        message = f"None of {len(samples)} samples could be scored with {name}: {problems[0] if problems else 'there are none.'}"
+        message = (
+            f"None of {len(samples)} samples could be scored with {name}: "
+            f"{problems[0] if problems else 'there are none.'}"
+        )
         raise BadInput(message)
     return found, problems
 
 
-def _score(sample: Sample, truth: np.ndarray, said: Answer, options: EvaluateOptions, classes: ClassScheme | None = None) -> ImageScores:
+def _score(
+    sample: Sample,
+    truth: np.ndarray,
+    said: Answer,
+    options: EvaluateOptions,
+    classes: ClassScheme | None = None,
+) -> ImageScores:
     scores = score_ids(
         sample.key,
         truth,
@@ -103,16 +151,30 @@ def _score(sample: Sample, truth: np.ndarray, said: Answer, options: EvaluateOpt
         options=options.image,
     )
     counted = None
-    if classes is not None and said.classes is not None and sample.labels is not None and sample.labels.classes.names == classes.names:
+    if (
+        classes is not None
+        and said.classes is not None
+        and sample.labels is not None
+        and sample.labels.classes.names == classes.names
+    ):
         counted = confusion(sample.labels.ids, said.classes, classes)
-    return replace(scores, classes=counted, labels={column: _labels(sample, column, scores.table) for column in options.by})
+    return replace(
+        scores,
+        classes=counted,
+        labels={column: _labels(sample, column, scores.table) for column in options.by},
+    )
 
 
 def _labels(sample: Sample, column: str, table: OverlapTable) -> Labels:
-    """Return the value of a column for each true and guessed object; a guess has one only where the whole sample has."""
+    """Return the value of a column for each true and guessed object.
+
+    A guess has one only where the whole sample has.
+    """
     if column in ("group", "split"):
         value = str(getattr(sample, column))
-        return np.full(len(table.truth_ids), value, object), np.full(len(table.guess_ids), value, object)
+        return np.full(len(table.truth_ids), value, object), np.full(
+            len(table.guess_ids), value, object
+        )
     if sample.instances is None or column not in sample.instances.table:
         return np.full(len(table.truth_ids), None, object), None
     values = sample.instances.table.drop_duplicates("id").set_index("id")[column]
@@ -120,26 +182,51 @@ def _labels(sample: Sample, column: str, table: OverlapTable) -> Labels:
 
 
 def _other_classes(models: dict[str, Segmenter], samples: Sequence[Sample]) -> list[str]:
-    """Say where classes were not compared pixel by pixel, because truth and model do not name the same ones."""
+    """Say where classes were not compared pixel by pixel.
+
+    Truth and model do not name the same ones there.
+    """
     named = {s.labels.classes.names for s in samples if s.labels is not None}
-    pairs = [(name, model.classes.names, truth) for name, model in models.items() for truth in sorted(named) if truth != model.classes.names]
-    return [f"{name} answers {', '.join(said)} and the labels hold {', '.join(truth)}: classes were not compared pixel by pixel." for name, said, truth in pairs]
+    pairs = [
+        (name, model.classes.names, truth)
+        for name, model in models.items()
+        for truth in sorted(named)
+        if truth != model.classes.names
+    ]
+    return [
+        (
+            f"{name} answers {', '.join(said)} and the labels hold {', '.join(truth)}: classes "
+            "were not compared pixel by pixel."
+        )
+        for name, said, truth in pairs
+    ]
 
 
 def _check_columns(samples: Sequence[Sample], by: tuple[str, ...]) -> None:
     """Refuse a column that no sample has, before anything is predicted."""
-    known = {"group", "split", *(str(c) for s in samples if s.instances is not None for c in s.instances.table.columns)}
+    known = {
+        "group",
+        "split",
+        *(str(c) for s in samples if s.instances is not None for c in s.instances.table.columns),
+    }
     for column in by:
         if column not in known:
             raise UnknownName.among("column to score by", column, sorted(known))
 
 
-def _prue_line(samples: Sequence[Sample], truths: dict[str, np.ndarray], answers: dict[str, Answer]) -> dict[str, object]:
+def _prue_line(
+    samples: Sequence[Sample], truths: dict[str, np.ndarray], answers: dict[str, Answer]
+) -> dict[str, object]:
     _, means = prue_means(_prue_chips(samples, truths, answers))
-    return {**{name: _plus_minus(value) for name, value in means.items()}, "differences": list(PRUE_DIFFERENCES)}
+    return {
+        **{name: _plus_minus(value) for name, value in means.items()},
+        "differences": list(PRUE_DIFFERENCES),
+    }
 
 
-def _prue_chips(samples: Sequence[Sample], truths: dict[str, np.ndarray], answers: dict[str, Answer]) -> Iterator[tuple[str, PrueScores]]:
+def _prue_chips(
+    samples: Sequence[Sample], truths: dict[str, np.ndarray], answers: dict[str, Answer]
+) -> Iterator[tuple[str, PrueScores]]:
     for sample in samples:
         said = answers[sample.key].labels
         real = two_class(Instances(truths[sample.key], sample.image.grid))
@@ -152,7 +239,8 @@ def _prue_chips(samples: Sequence[Sample], truths: dict[str, np.ndarray], answer
 def two_class(instances: Instances) -> np.ndarray:
     """Return the (y, x) uint8 two-class truth of FTW: the pixels along every border are background.
 
-    FTW burns a line over both sides of an outline; with instances alone the nearest that can be had is to take the outermost pixel of each object.
+    FTW burns a line over both sides of an outline; with instances alone the nearest that can be had
+    is to take the outermost pixel of each object.
     """
     from selion.labels import class_labels
 
@@ -169,7 +257,9 @@ def _settings(options: EvaluateOptions, images: int) -> dict[str, object]:
         "images": images,
         "IoU of a match": options.score.iou,
         "objects by": options.method,
-        "average precision": "no cap on detections" if cap is None else f"at most {cap} detections per image",
+        "average precision": "no cap on detections"
+        if cap is None
+        else f"at most {cap} detections per image",
         "intervals": f"95 %, bootstrap over images, {options.score.draws} draws",
         "outline band": f"{options.image.edge_width} px",
     }

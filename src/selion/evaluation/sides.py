@@ -1,4 +1,7 @@
-"""The sides of a comparison of files, each read by region as object ids: a raster, polygons burnt where they are needed, a grid that knows nothing."""
+"""The sides of a comparison of files, each read by region as object ids.
+
+A raster, polygons burnt where they are needed, a grid that knows nothing.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class RasterIds:
 
     def __post_init__(self) -> None:
         if not np.issubdtype(self.source.dtype, np.integer):
-            message = f"{self.name} holds {self.source.dtype} values; wanted is a raster of object ids (integers, 0 for none)."
+            message = (
+                f"{self.name} holds {self.source.dtype} values; wanted is a raster of object ids "
+                "(integers, 0 for none)."
+            )
             raise BadInput(message)
 
     @property
@@ -51,7 +57,10 @@ class RasterIds:
 
 @dataclass(frozen=True, eq=False)
 class BurntIds:
-    """Polygons as object ids 1, 2, ... in their order, burnt by pixel centre; where they overlap, the later one stands."""
+    """Polygons as object ids 1, 2, ...
+
+    In their order, burnt by pixel centre; where they overlap, the later one stands.
+    """
 
     frame: Any
     """GeoDataFrame in the grid's CRS."""
@@ -62,8 +71,14 @@ class BurntIds:
     def read(self, roi: Roi) -> Instances:
         """Burn the polygons of a region."""
         part = self.grid[roi]
-        near = np.sort(self.frame.sindex.query(part.pad(1).extent.geom, predicate="intersects")) if len(self.frame) else np.zeros(0, np.int64)
-        return Instances(store.burn(self.frame.geometry.to_numpy()[near], (near + 1).tolist(), part), part)
+        near = (
+            np.sort(self.frame.sindex.query(part.pad(1).extent.geom, predicate="intersects"))
+            if len(self.frame)
+            else np.zeros(0, np.int64)
+        )
+        return Instances(
+            store.burn(self.frame.geometry.to_numpy()[near], (near + 1).tolist(), part), part
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +92,9 @@ class GridIds:
         """Make the ids of a region."""
         rows, columns = (np.arange(s.start, s.stop) // self.step for s in roi)
         across = -(-self.grid.shape[1] // self.step)
-        return Instances((rows[:, None] * across + columns[None, :] + 1).astype(np.int64), self.grid[roi])
+        return Instances(
+            (rows[:, None] * across + columns[None, :] + 1).astype(np.int64), self.grid[roi]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,25 +114,35 @@ class Extent:
 
 
 def open_side(path: Path | str, grid: GeoBox, name: str) -> RasterIds | BurntIds:
-    """Open a raster of ids or a table of polygons on a grid; polygons are brought to its CRS, and it is said.
+    """Open a raster of ids or a table of polygons on a grid.
+
+    Polygons are brought to its CRS, and it is said.
 
     Raises
     ------
     GridMismatch
-        If only one of polygons and grid has a CRS.  Rasters on other grids are refused when they are compared.
+        If only one of polygons and grid has a CRS.  Rasters on other grids are refused when they
+        are compared.
     """
     if not is_vector(path):
         return RasterIds(store.open_raster(path), str(path))
     frame = fields.read_fields(path)
     if (grid.crs is None) != (frame.crs is None):
-        message = f"The {name} {Path(path).name} has {'no' if frame.crs is None else 'a'} CRS and the raster {'none' if grid.crs is None else 'one'}: give both."
+        message = (
+            f"The {name} {Path(path).name} has {'no' if frame.crs is None else 'a'} CRS and the "
+            f"raster {'none' if grid.crs is None else 'one'}: give both."
+        )
         raise GridMismatch(message)
     moved = []
     if frame.crs is not None and frame.crs != str(grid.crs):
-        moved = [f"{name}: polygons were brought from {crs_name(frame)} to the raster's {grid.crs}."]
+        moved = [
+            f"{name}: polygons were brought from {crs_name(frame)} to the raster's {grid.crs}."
+        ]
         frame = frame.to_crs(str(grid.crs))
     frame, problems = tidy(frame, name)
-    return BurntIds(frame, grid, (*moved, *problems, *overlaps(name, frame.geometry, "the later one stands")))
+    return BurntIds(
+        frame, grid, (*moved, *problems, *overlaps(name, frame.geometry, "the later one stands"))
+    )
 
 
 def open_extent(path: Path | str, grid: GeoBox) -> Extent:
@@ -132,11 +159,17 @@ def mapped_area(path: Path | str, crs: Any) -> Any:
         If the extent is a raster: polygons are compared with polygons without a grid.
     """
     if not is_vector(path):
-        message = f"The extent {path} is a raster, but polygons are compared with polygons: give the extent as polygons too."
+        message = (
+            f"The extent {path} is a raster, but polygons are compared with polygons: give the "
+            "extent as polygons too."
+        )
         raise BadInput(message)
     frame = fields.read_fields(path)
     if (crs is None) != (frame.crs is None):
-        message = f"The extent {path} has {'no' if frame.crs is None else 'a'} CRS and the truth {'none' if crs is None else 'one'}: give both."
+        message = (
+            f"The extent {path} has {'no' if frame.crs is None else 'a'} CRS and the truth "
+            f"{'none' if crs is None else 'one'}: give both."
+        )
         raise GridMismatch(message)
     return (frame if crs is None else frame.to_crs(crs)).geometry.make_valid().union_all()
 
@@ -146,7 +179,10 @@ def unseen(side: RasterIds | BurntIds, ids: np.ndarray, name: str) -> list[str]:
     if isinstance(side, RasterIds):
         return []
     lost = len(side.frame) - len(ids)
-    line = f"{name}: {lost:,} of {len(side.frame):,} polygons hold no pixel centre that is compared, and were left out."
+    line = (
+        f"{name}: {lost:,} of {len(side.frame):,} polygons hold no pixel centre that is compared, "
+        "and were left out."
+    )
     return [*side.problems, *([line] if lost else [])]
 
 
@@ -168,7 +204,10 @@ def column_of(side: RasterIds | BurntIds, column: str, ids: np.ndarray) -> np.nd
         If its table has no such column.
     """
     if isinstance(side, RasterIds):
-        message = f"Scores by {column!r} were asked for, but the truth {side.name} is a raster: give a table of polygons that has this column."
+        message = (
+            f"Scores by {column!r} were asked for, but the truth {side.name} is a raster: give a "
+            "table of polygons that has this column."
+        )
         raise BadInput(message)
     values: np.ndarray = fields_column(side.frame, column).to_numpy(object)[ids - 1]
     return values
@@ -183,9 +222,14 @@ def guessed_column(side: RasterIds | BurntIds, column: str, ids: np.ndarray) -> 
 
 
 def blind_answers(grid: GeoBox, area: Sequence[float]) -> dict[str, GridIds]:
-    """Return answers that have not seen the image: grids whose step is the root of the mean true area and a quarter of it, and one object."""
+    """Return answers that have not seen the image.
+
+    Grids whose step is the root of the mean true area and a quarter of it, and one object.
+    """
     step = max(2, round(float(np.sqrt(np.mean(area))))) if len(area) else 2
-    steps = {f"grid of {s} px": s for s in (step, max(2, step // 4))} | {"one object everywhere": max(grid.shape)}
+    steps = {f"grid of {s} px": s for s in (step, max(2, step // 4))} | {
+        "one object everywhere": max(grid.shape)
+    }
     return {name: GridIds(grid, size) for name, size in steps.items()}
 
 

@@ -51,11 +51,13 @@ def score_fields(
     reproject : bool
         Bring the guess to the CRS of the truth if they differ.
     step : float, optional
-        Distance in metres between the points of an outline whose distance is measured; None measures none.
+        Distance in metres between the points of an outline whose distance is measured; None
+        measures none.
     iou : float
         IoU of a match, for the distances.
     extent : shapely geometry, optional
-        Where the truth was mapped, in the CRS of the truth; only area inside counts, and guesses that lie outside for more than half are ignored.
+        Where the truth was mapped, in the CRS of the truth; only area inside counts, and guesses
+        that lie outside for more than half are ignored.
     by : sequence of str
         Columns of the truth that scores are also given by.
 
@@ -84,21 +86,39 @@ def score_fields(
         parts[0], lost = _within(parts[0], extent)
         problems += lost
     real, said = parts[0].geometry, parts[1].geometry
-    problems += [line for name, shapes in (("truth", real), ("guess", said)) for line in overlaps(name, shapes)]
+    problems += [
+        line
+        for name, shapes in (("truth", real), ("guess", said))
+        for line in overlaps(name, shapes)
+    ]
     table = overlap_of(real, said, extent)
     both = float(table.shared.sum())
-    area = (both, max(float(table.guess_area.sum()) - both, 0.0), max(float(table.truth_area.sum()) - both, 0.0))
+    area = (
+        both,
+        max(float(table.guess_area.sum()) - both, 0.0),
+        max(float(table.truth_area.sum()) - both, 0.0),
+    )
     distances = None if step is None else outline_distances(real, said, table, step, iou)
     sure = parts[1]["confidence"].to_numpy(float) if "confidence" in parts[1] else None
     unit = None if truth.crs is None else 1.0
-    labels = {c: (parts[0][c].to_numpy(object), parts[1][c].to_numpy(object) if c in parts[1] else None) for c in by}
-    return FieldComparison(ImageScores(key, group, table, area, unit, sure, distances=distances, labels=labels), tuple(problems))
+    labels = {
+        c: (parts[0][c].to_numpy(object), parts[1][c].to_numpy(object) if c in parts[1] else None)
+        for c in by
+    }
+    return FieldComparison(
+        ImageScores(key, group, table, area, unit, sure, distances=distances, labels=labels),
+        tuple(problems),
+    )
 
 
 def fields_column(frame: Any, column: str) -> Any:
     """Return a column, or raise UnknownName with the nearest one that there is."""
     if column not in frame or column == frame.geometry.name:
-        raise UnknownName.among("column of the truth", column, [str(c) for c in frame.columns if c != frame.geometry.name])
+        raise UnknownName.among(
+            "column of the truth",
+            column,
+            [str(c) for c in frame.columns if c != frame.geometry.name],
+        )
     return frame[column]
 
 
@@ -106,10 +126,16 @@ def _same_crs(truth: GeoDataFrame, guess: GeoDataFrame, *, reproject: bool) -> G
     if truth.crs == guess.crs:
         return guess
     if truth.crs is None or guess.crs is None:
-        message = f"The truth has CRS {crs_name(truth)} and the guess {crs_name(guess)}: without both they cannot be laid on each other; set the missing one."
+        message = (
+            f"The truth has CRS {crs_name(truth)} and the guess {crs_name(guess)}: without both "
+            "they cannot be laid on each other; set the missing one."
+        )
         raise GridMismatch(message)
     if not reproject:
-        message = f"The truth is in {crs_name(truth)} and the guess in {crs_name(guess)}: say --reproject (reproject=True) to bring the guess to the truth's CRS."
+        message = (
+            f"The truth is in {crs_name(truth)} and the guess in {crs_name(guess)}: say "
+            "--reproject (reproject=True) to bring the guess to the truth's CRS."
+        )
         raise GridMismatch(message)
     return guess.to_crs(truth.crs)
 
@@ -129,11 +155,18 @@ def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
     if broken.any():
         frame = frame.set_geometry(shapes.where(~broken, shapes.make_valid()))
     usable = frame.geometry.notna() & ~frame.geometry.is_empty & (frame.geometry.area > 0)
-    counted = {"invalid polygons were repaired": int(broken.sum()), "rows without an area were left out": int((~usable).sum())}
-    return frame[usable.to_numpy()].reset_index(drop=True), [f"{name}: {count:,} {what}." for what, count in counted.items() if count]
+    counted = {
+        "invalid polygons were repaired": int(broken.sum()),
+        "rows without an area were left out": int((~usable).sum()),
+    }
+    return frame[usable.to_numpy()].reset_index(drop=True), [
+        f"{name}: {count:,} {what}." for what, count in counted.items() if count
+    ]
 
 
-def _equal_area(truth: GeoDataFrame, guess: GeoDataFrame, extent: BaseGeometry | None) -> tuple[GeoDataFrame, GeoDataFrame, BaseGeometry | None]:
+def _equal_area(
+    truth: GeoDataFrame, guess: GeoDataFrame, extent: BaseGeometry | None
+) -> tuple[GeoDataFrame, GeoDataFrame, BaseGeometry | None]:
     """Project all to an equal-area CRS around them (metres); photographs stay as they are."""
     from geopandas import GeoSeries
 
@@ -148,39 +181,61 @@ def _equal_area(truth: GeoDataFrame, guess: GeoDataFrame, extent: BaseGeometry |
 
 
 def _within(frame: GeoDataFrame, extent: BaseGeometry) -> tuple[GeoDataFrame, list[str]]:
-    """Leave out true polygons of which less than a thousandth lies in the extent: slivers of the projection are no fields."""
+    """Leave out true polygons of which less than a thousandth lies in the extent.
+
+    Slivers of the projection are no fields.
+    """
     inside = (frame.geometry.intersection(extent).area > 1e-3 * frame.geometry.area).to_numpy()
     lost = int((~inside).sum())
-    return frame[inside].reset_index(drop=True), [f"truth: {lost:,} polygons lie outside the extent and were left out."] if lost else []
+    return frame[inside].reset_index(drop=True), [
+        f"truth: {lost:,} polygons lie outside the extent and were left out."
+    ] if lost else []
 
 
-def overlaps(name: str, shapes: GeoSeries, what: str = "their common area counts once for each") -> list[str]:
+def overlaps(
+    name: str, shapes: GeoSeries, what: str = "their common area counts once for each"
+) -> list[str]:
     """Say if polygons of one side lie on each other by more than a thousandth of the smaller."""
     one, other = shapes.sindex.query(shapes, predicate="intersects")
     keep = one < other
     one, other = one[keep], other[keep]
-    common = shapes.iloc[one].reset_index(drop=True).intersection(shapes.iloc[other].reset_index(drop=True), align=False).area.to_numpy()
+    common = (
+        shapes.iloc[one]
+        .reset_index(drop=True)
+        .intersection(shapes.iloc[other].reset_index(drop=True), align=False)
+        .area.to_numpy()
+    )
     smaller = np.minimum(shapes.area.to_numpy()[one], shapes.area.to_numpy()[other])
     pairs = int((common > 1e-3 * smaller).sum())
     return [f"{name}: {pairs:,} pairs of polygons overlap; {what}."] if pairs else []
 
 
-def overlap_of(truth: GeoSeries, guess: GeoSeries, extent: BaseGeometry | None = None) -> OverlapTable:
+def overlap_of(
+    truth: GeoSeries, guess: GeoSeries, extent: BaseGeometry | None = None
+) -> OverlapTable:
     """Measure the common area of every pair of polygons that touch; ids are positions from 1.
 
-    With an ``extent`` only area inside it counts, and ``guess_ignored`` holds what of each guess lies outside.
+    With an ``extent`` only area inside it counts, and ``guess_ignored`` holds what of each guess
+    lies outside.
     """
     seen = [side if extent is None else side.intersection(extent) for side in (truth, guess)]
     columns, rows = seen[0].sindex.query(seen[1], predicate="intersects")
-    one, other = seen[0].iloc[rows].reset_index(drop=True), seen[1].iloc[columns].reset_index(drop=True)
+    one, other = (
+        seen[0].iloc[rows].reset_index(drop=True),
+        seen[1].iloc[columns].reset_index(drop=True),
+    )
     shared = one.intersection(other, align=False).area.to_numpy()
     sides = [(np.arange(1, len(side) + 1), side.area.to_numpy()) for side in seen]
     table = table_from_pairs(sides[0], sides[1], (rows, columns, shared))
     return replace(table, guess_ignored=np.maximum(guess.area.to_numpy() - table.guess_area, 0.0))
 
 
-def outline_distances(truth: GeoSeries, guess: GeoSeries, table: OverlapTable, step: float, iou: float = 0.5) -> pd.DataFrame:
-    """Measure distances between the outlines of matches at points every ``step`` metres, in both directions.
+def outline_distances(
+    truth: GeoSeries, guess: GeoSeries, table: OverlapTable, step: float, iou: float = 0.5
+) -> pd.DataFrame:
+    """Measure distances between the outlines of matches, in both directions.
+
+    They are measured at points every ``step`` metres.
 
     Returns
     -------
@@ -192,8 +247,17 @@ def outline_distances(truth: GeoSeries, guess: GeoSeries, table: OverlapTable, s
     said = guess.iloc[matches.guess_index].reset_index(drop=True).boundary
     both = pd.concat([_point_distances(real, said, step), _point_distances(said, real, step)])
     found = both.groupby("match")["distance"]
-    each = {"truth": table.truth_ids[matches.truth_index], "guess": table.guess_ids[matches.guess_index]}
-    return pd.DataFrame({**each, "distance": found.mean().to_numpy(), "hausdorff_95": found.quantile(0.95).to_numpy()})
+    each = {
+        "truth": table.truth_ids[matches.truth_index],
+        "guess": table.guess_ids[matches.guess_index],
+    }
+    return pd.DataFrame(
+        {
+            **each,
+            "distance": found.mean().to_numpy(),
+            "hausdorff_95": found.quantile(0.95).to_numpy(),
+        }
+    )
 
 
 def _point_distances(one: GeoSeries, other: GeoSeries, step: float) -> pd.DataFrame:
@@ -202,4 +266,9 @@ def _point_distances(one: GeoSeries, other: GeoSeries, step: float) -> pd.DataFr
     points = one.segmentize(step).get_coordinates()
     places = GeoSeries(points_from_xy(points["x"], points["y"]), crs=one.crs)
     lines = other.iloc[points.index.to_numpy()].reset_index(drop=True)
-    return pd.DataFrame({"match": points.index.to_numpy(), "distance": places.distance(lines, align=False).to_numpy()})
+    return pd.DataFrame(
+        {
+            "match": points.index.to_numpy(),
+            "distance": places.distance(lines, align=False).to_numpy(),
+        }
+    )

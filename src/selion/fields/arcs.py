@@ -1,16 +1,20 @@
-"""Simplifying the lines between objects on the pixel lattice, each line once for both its sides; compiled.
+"""Simplifying the lines between objects on the pixel lattice.
 
-A line (arc) runs between two anchors: points where three or more lines meet, or points on the border of a tile, which stay.  Lines that go round without
-an anchor are loops.
+Each line is simplified once for both its sides; compiled.
+
+A line (arc) runs between two anchors: points where three or more lines meet, or points on the
+border of a tile, which stay.  Lines that go round without an anchor are loops.
 
 Notes
 -----
-Visvalingam and Whyatt (1993, "Line generalisation by repeated elimination of points"): the corner with the smallest triangle goes first.  A corner may only go
-if no other point of any line lies in its triangle, edges included.  Straight edges can enter that triangle only if one of their ends lies in it, so no
-removal makes two lines cross or touch.  What is left to prevent is two lines between the same two anchors falling onto the same chord: at most one line
-per pair of anchors becomes a chord, and none does along the border of a tile, where the next tile's line might do the same.
-Areas of triangles are whole numbers here, and a linear change of coordinates multiplies them all alike: the tolerance in m2 holds exactly for pixels that
-are not square, too.
+Visvalingam and Whyatt (1993, "Line generalisation by repeated elimination of points"): the corner
+with the smallest triangle goes first.  A corner may only go if no other point of any line lies in
+its triangle, edges included.  Straight edges can enter that triangle only if one of their ends lies
+in it, so no removal makes two lines cross or touch.  What is left to prevent is two lines between
+the same two anchors falling onto the same chord: at most one line per pair of anchors becomes a
+chord, and none does along the border of a tile, where the next tile's line might do the same.
+Areas of triangles are whole numbers here, and a linear change of coordinates multiplies them all
+alike: the tolerance in m2 holds exactly for pixels that are not square, too.
 """
 
 from __future__ import annotations
@@ -25,7 +29,10 @@ _SEEN = 16
 
 @njit(cache=True, nogil=True)
 def _crack(ids, y, x, d):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
-    """Say whether a crack leaves the lattice point (y, x) in direction ``d``; never out of the tile."""
+    """Say whether a crack leaves the lattice point (y, x) in direction ``d``.
+
+    Never out of the tile.
+    """
     if d == 0:
         return x < ids.shape[1] - 2 and ids[y, x + 1] != ids[y + 1, x + 1]
     if d == 1:
@@ -44,7 +51,8 @@ def simplify_lines(ids, kinds, limit, caps):  # type: ignore[no-untyped-def]  # 
     ids : (y + 2, x + 2) integer ndarray
         Labels of the tile with one true pixel of its surroundings on each side.
     kinds : (y + 1, x + 1) uint8 ndarray
-        As :func:`selion.fields.cracks.lattice_kinds` gives them with ``nodes``; corners that go become REMOVED, in place.
+        As :func:`selion.fields.cracks.lattice_kinds` gives them with ``nodes``; corners that go
+        become REMOVED, in place.
     limit : float
         Twice the area, in px2, below which a corner's triangle goes.
     caps : (k,) float64 ndarray
@@ -68,7 +76,15 @@ def simplify_lines(ids, kinds, limit, caps):  # type: ignore[no-untyped-def]  # 
                     continue
                 length = _walk(ids, kinds, flags, chain, i, j, d)
                 if length > 2:
-                    _thin(chain, length, kinds, ids, min(limit, _cap(ids, caps, i, j, d)), chords, room)
+                    _thin(
+                        chain,
+                        length,
+                        kinds,
+                        ids,
+                        min(limit, _cap(ids, caps, i, j, d)),
+                        chords,
+                        room,
+                    )
     for i in range(height):
         for j in range(width):
             if kinds[i, j] == CORNER and not flags[i, j] & _SEEN:
@@ -103,12 +119,20 @@ def _table_size(kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 @njit(cache=True, nogil=True)
 def _room(count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Work space for the longest line: neighbours before and after, current area, heap."""
-    return np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64), np.empty(4 * count + 8, np.int64)
+    return (
+        np.empty(count, np.int64),
+        np.empty(count, np.int64),
+        np.empty(count, np.int64),
+        np.empty(4 * count + 8, np.int64),
+    )
 
 
 @njit(cache=True, nogil=True)
 def _walk(ids, kinds, flags, chain, i, j, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Follow a line from the point (i, j) to the next anchor, or round a loop; write its points and return how many there are."""
+    """Follow a line from the point (i, j) to the next anchor, or round a loop.
+
+    Write its points and return how many there are.
+    """
     y, x, length = i, j, 1
     chain[0, 0], chain[0, 1] = x, y
     flags[y, x] |= 1 << d
@@ -128,7 +152,10 @@ def _walk(ids, kinds, flags, chain, i, j, d):  # type: ignore[no-untyped-def]  #
 
 @njit(cache=True, nogil=True)
 def _twice_area(chain, a, b, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Return twice the area of the triangle of three points of a line.  By their numbers: a row taken out of an array costs more than the whole sum."""
+    """Return twice the area of the triangle of three points of a line.
+
+    By their numbers: a row taken out of an array costs more than the whole sum.
+    """
     x, y = chain[a, 0], chain[a, 1]
     return abs((chain[b, 0] - x) * (chain[c, 1] - y) - (chain[c, 0] - x) * (chain[b, 1] - y))
 
@@ -155,7 +182,9 @@ def _thin(chain, length, kinds, ids, limit, chords, room):  # type: ignore[no-un
             continue
         b, a = before[k], after[k]
         # A triangle of twice the area 1 holds no lattice point but its corners (Pick).
-        if (area[k] > 1 and _occupied(chain, b, k, a, kinds)) or (left - 1 == least and least > 0 and _flat(chain, length, k, after, loop)):
+        if (area[k] > 1 and _occupied(chain, b, k, a, kinds)) or (
+            left - 1 == least and least > 0 and _flat(chain, length, k, after, loop)
+        ):
             area[k] = -1  # tried; it comes up again when a neighbour goes
             continue
         kinds[chain[k, 1], chain[k, 0]] = REMOVED
@@ -172,7 +201,10 @@ def _thin(chain, length, kinds, ids, limit, chords, room):  # type: ignore[no-un
 
 @njit(cache=True, nogil=True)
 def _bound(first, last, kinds, ids, chords):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Say whether the chord of a line is taken or may be taken: by another line, or along the tile's border."""
+    """Say whether the chord of a line is taken or may be taken.
+
+    By another line, or along the tile's border.
+    """
     height, width = kinds.shape
     if first[0] == last[0] and (first[0] == 0 or first[0] == width - 1):
         return True
@@ -193,7 +225,10 @@ def _bound(first, last, kinds, ids, chords):  # type: ignore[no-untyped-def]  # 
 
 @njit(cache=True, nogil=True)
 def _flat(chain, length, gone, after, loop):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Say whether the least number of corners that would be left without ``gone`` encloses no area."""
+    """Say whether what would be left without ``gone`` encloses no area.
+
+    What would be left has the least number of corners.
+    """
     k = after[0]
     if k == gone:
         k = after[k]
@@ -207,15 +242,27 @@ def _flat(chain, length, gone, after, loop):  # type: ignore[no-untyped-def]  # 
 
 @njit(cache=True, nogil=True)
 def _occupied(chain, a, b, c, kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Say whether a point of any line, other than a, b and c, lies in the closed triangle of the points a, b and c of a line."""
-    ax, ay, bx, by, cx, cy = chain[a, 0], chain[a, 1], chain[b, 0], chain[b, 1], chain[c, 0], chain[c, 1]
+    """Say whether a point of any line lies in the closed triangle of three points of a line.
+
+    The three are a, b and c, and they themselves do not count.
+    """
+    ax, ay, bx, by, cx, cy = (
+        chain[a, 0],
+        chain[a, 1],
+        chain[b, 0],
+        chain[b, 1],
+        chain[c, 0],
+        chain[c, 1],
+    )
     for y in range(min(ay, by, cy), max(ay, by, cy) + 1):
         low, high = _span(ax, ay, bx, by, y, 1e18, -1e18)
         low, high = _span(bx, by, cx, cy, y, low, high)
         low, high = _span(cx, cy, ax, ay, y, low, high)
         for x in range(int(np.ceil(low - 1e-9)), int(np.floor(high + 1e-9)) + 1):
             kind = kinds[y, x]
-            if kind in (CORNER, ANCHOR) and not ((x == ax and y == ay) or (x == bx and y == by) or (x == cx and y == cy)):
+            if kind in (CORNER, ANCHOR) and not (
+                (x == ax and y == ay) or (x == bx and y == by) or (x == cx and y == cy)
+            ):
                 return True
     return False
 

@@ -1,11 +1,14 @@
-"""Draining a probability map into basins, and what each basin and each pass between two basins is like; compiled.
+"""Draining a probability map into basins.
+
+Also what each basin and each pass between two basins is like; compiled.
 
 Notes
 -----
-A watershed by flooding is not local: who reaches a pixel first may depend on the far end of the raster.  Here every pixel drains to the lowest of
-its four neighbours under the total order (relief, row-major index), which its own surroundings decide.  Basins are then the trees of that
-forest, *the same whatever block they are computed in*, and all that is not local, which basins belong together, is decided afterwards on a small
-table of basins and passes (:mod:`selion.fields.seams`).
+A watershed by flooding is not local: who reaches a pixel first may depend on the far end of the
+raster.  Here every pixel drains to the lowest of its four neighbours under the total order (relief,
+row-major index), which its own surroundings decide.  Basins are then the trees of that forest, *the
+same whatever block they are computed in*, and all that is not local, which basins belong together,
+is decided afterwards on a small table of basins and passes (:mod:`selion.fields.seams`).
 """
 
 from __future__ import annotations
@@ -70,7 +73,11 @@ def weigh(shares, valid, things, boundary, wide, threshold):  # type: ignore[no-
                     stuff = max(stuff, np.int64(shares[k, i, j]))
             whole = min(p + edge, 65535) if wide else p
             rival = stuff if wide else max(stuff, edge)
-            inner[i, j], sure[i, j], line[i, j] = p, whole, edge >= p if boundary >= 0 else p < 32768
+            inner[i, j], sure[i, j], line[i, j] = (
+                p,
+                whole,
+                edge >= p if boundary >= 0 else p < 32768,
+            )
             kind[i, j] = best + 1 if whole >= threshold and whole > rival else NOTHING  # type: ignore[operator]
             if not valid[i, j]:
                 kind[i, j] = OUTSIDE
@@ -79,9 +86,12 @@ def weigh(shares, valid, things, boundary, wide, threshold):  # type: ignore[no-
 
 @njit(cache=True, nogil=True)
 def smooth(values, passes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Smooth (y, x) uint16 values by the kernel (1 2 1)/4 in both directions, ``passes`` times (variance passes/2 px2), in whole numbers.
+    """Smooth (y, x) uint16 values by the kernel (1 2 1)/4 in both directions.
 
-    Whole numbers, so that a pixel's value does not depend on the block it is computed in.  Beyond the array its edge goes on.
+    It is done ``passes`` times (variance passes/2 px2), in whole numbers.
+
+    Whole numbers, so that a pixel's value does not depend on the block it is computed in.  Beyond
+    the array its edge goes on.
     """
     height, width = values.shape
     now = values.copy()
@@ -90,17 +100,27 @@ def smooth(values, passes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN
         for i in range(height):
             up, down = max(i - 1, 0), min(i + 1, height - 1)
             for j in range(width):
-                middle[i, j] = (np.uint32(now[up, j]) + 2 * np.uint32(now[i, j]) + np.uint32(now[down, j]) + 2) >> 2
+                middle[i, j] = (
+                    np.uint32(now[up, j]) + 2 * np.uint32(now[i, j]) + np.uint32(now[down, j]) + 2
+                ) >> 2
         for i in range(height):
             for j in range(width):
                 left, right = max(j - 1, 0), min(j + 1, width - 1)
-                now[i, j] = (np.uint32(middle[i, left]) + 2 * np.uint32(middle[i, j]) + np.uint32(middle[i, right]) + 2) >> 2
+                now[i, j] = (
+                    np.uint32(middle[i, left])
+                    + 2 * np.uint32(middle[i, j])
+                    + np.uint32(middle[i, right])
+                    + 2
+                ) >> 2
     return now
 
 
 @njit(cache=True, nogil=True)
 def blur(values, radius):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Take the mean of (y, x) uint16 values over squares of ``2 radius + 1`` px, in whole numbers; beyond the array its edge goes on."""
+    """Take the mean of (y, x) uint16 values over squares of ``2 radius + 1`` px, in whole numbers.
+
+    Beyond the array its edge goes on.
+    """
     height, width = values.shape
     size = 2 * radius + 1
     across, out = np.empty_like(values), np.empty_like(values)
@@ -110,7 +130,9 @@ def blur(values, radius):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN20
             total += values[i, min(max(j, 0), width - 1)]
         for j in range(width):
             across[i, j] = (total + radius) // size
-            total += np.int64(values[i, min(j + radius + 1, width - 1)]) - np.int64(values[i, max(j - radius, 0)])
+            total += np.int64(values[i, min(j + radius + 1, width - 1)]) - np.int64(
+                values[i, max(j - radius, 0)]
+            )
     totals = np.zeros(width, np.int64)
     for i in range(-radius, radius + 1):
         totals += across[min(max(i, 0), height - 1)]
@@ -140,7 +162,8 @@ def drain(kind, relief):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     kind : (y + 2, x + 2) uint8 ndarray
         Classes of the block and one pixel around it (OUTSIDE beyond the raster).
     relief : (y + 2, x + 2) uint16 ndarray
-        Height; water never flows between classes.  Pixels of height 0 stay, and all that touch (4 neighbours) are one basin.
+        Height; water never flows between classes.  Pixels of height 0 stay, and all that touch (4
+        neighbours) are one basin.
 
     Returns
     -------
@@ -164,11 +187,14 @@ def drain(kind, relief):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
                 if i > 0 and kind[i, j + 1] == mine and relief[i, j + 1] == 0:
                     _unite(parent, here, here - width)
                 continue
-            # North and west come earlier in row-major order, so they win a draw; east and south must be truly lower.
+            # North and west come earlier in row-major order, so they win a draw; east and south
+            # must be truly lower.
             to, low = STAYS, level
             if kind[i, j + 1] == mine and relief[i, j + 1] <= low:
                 to, low = NORTH, relief[i, j + 1]
-            if kind[i + 1, j] == mine and (relief[i + 1, j] < low or (to == STAYS and relief[i + 1, j] == low)):
+            if kind[i + 1, j] == mine and (
+                relief[i + 1, j] < low or (to == STAYS and relief[i + 1, j] == low)
+            ):
                 to, low = WEST, relief[i + 1, j]
             if kind[i + 1, j + 2] == mine and relief[i + 1, j + 2] < low:
                 to, low = EAST, relief[i + 1, j + 2]
@@ -224,7 +250,8 @@ def measure(labels, count, kind, relief, sure, areas, cell, top, left, shape):  
     Returns
     -------
     (count, 7) int64 ndarray
-        Class, lowest height, pixels, area, sum of shares, row-major index of the first pixel, whether it touches the raster's edge.
+        Class, lowest height, pixels, area, sum of shares, row-major index of the first pixel,
+        whether it touches the raster's edge.
     """
     rows = np.zeros((count, 7), np.int64)
     rows[:, 1] = 65535
@@ -254,9 +281,13 @@ PLACE = 46
 
 @njit(cache=True, nogil=True)
 def name_pass(height, pixel, down):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Return one whole number for the way from a pixel (row-major index in the raster) to its eastern or, with ``down`` 1, southern neighbour.
+    """Return one whole number for the way from a pixel to a neighbour.
 
-    Passes sort by height and then by place, so no two are alike and their order is the same whatever blocks they were found in.
+    The pixel is a row-major index in the raster, the neighbour its eastern or, with ``down`` 1,
+    southern one.
+
+    Passes sort by height and then by place, so no two are alike and their order is the same
+    whatever blocks they were found in.
     """
     return (height << PLACE) | (2 * pixel + down)
 
@@ -277,7 +308,8 @@ def passes(labels, kind, relief, line, top, left, across):  # type: ignore[no-un
     Returns
     -------
     (n, 4) int64 ndarray
-        The two basins (smaller first), the pass (:func:`name_pass`; height 65535 between classes), and 1 if the higher pixel is on a line.
+        The two basins (smaller first), the pass (:func:`name_pass`; height 65535 between classes),
+        and 1 if the higher pixel is on a line.
     """
     height, width = labels.shape
     count = 0
@@ -298,14 +330,20 @@ def passes(labels, kind, relief, line, top, left, across):  # type: ignore[no-un
                     rise = np.int64(max(relief[i, j], relief[y, x]))
                     if kind[i, j] != kind[y, x]:
                         rise, upper = np.int64(65535), True
-                    found[count, 2], found[count, 3] = name_pass(rise, (np.int64(top) + i) * across + left + j, down), upper
+                    found[count, 2], found[count, 3] = (
+                        name_pass(rise, (np.int64(top) + i) * across + left + j, down),
+                        upper,
+                    )
                     count += 1
     return found
 
 
 @njit(cache=True, nogil=True)
 def unite_pairs(count, one, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Return for each of ``count`` things the smallest member of its group, groups being joined by the pairs (one, other)."""
+    """Return for each of ``count`` things the smallest member of its group.
+
+    Groups are joined by the pairs (one, other).
+    """
     parent = np.arange(count)
     for k in range(one.size):
         a, b = find(parent, one[k]), find(parent, other[k])
@@ -322,15 +360,17 @@ def unite_pairs(count, one, other):  # type: ignore[no-untyped-def]  # noqa: ANN
 def flood(low, area, shut, one, other, way, depth, small, absorb):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Let the water rise over all passes, lowest first, and join what is not worth parting.
 
-    Two lakes that meet join if the shallower is less than ``depth`` deep, or if one is smaller than ``small`` and the pass lower than ``absorb``.
+    Two lakes that meet join if the shallower is less than ``depth`` deep, or if one is smaller than
+    ``small`` and the pass lower than ``absorb``.
 
     Parameters
     ----------
     low, area : (n,) int64 ndarrays
         Lowest height and area of each basin.
     shut : (n,) bool ndarray
-        Whether all of a basin and of its passes is known.  What is not can take part in no decision, nor, from the first pass on that leads to such a
-        one, can what is joined to it; what was decided before is what would have been decided with all known.
+        Whether all of a basin and of its passes is known.  What is not can take part in no
+        decision, nor, from the first pass on that leads to such a one, can what is joined to it;
+        what was decided before is what would have been decided with all known.
     one, other, way : (m,) int64 ndarrays
         Passes, sorted by ``way`` (:func:`name_pass`).
 

@@ -1,4 +1,7 @@
-"""Our own checker of fiboa files: what the official validator asks, on every row and without network, and that outlines are sound."""
+"""Our own checker of fiboa files.
+
+What the official validator asks, on every row and without network, and that outlines are sound.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,12 @@ def check_fiboa(path: str | os.PathLike[str]) -> list[str]:
 
     metadata = fiboa._metadata(Path(path))  # noqa: SLF001  # the checker is the reader's other half
     table = pq.read_table(path)
-    return [*_collection(metadata["collection"], table), *_geoparquet(metadata["geo"], table), *_columns(table), *_outlines(table)]
+    return [
+        *_collection(metadata["collection"], table),
+        *_geoparquet(metadata["geo"], table),
+        *_columns(table),
+        *_outlines(table),
+    ]
 
 
 def _collection(collection: dict[str, Any], table: Any) -> Iterator[str]:
@@ -94,7 +102,11 @@ def _values(column: Column, values: Any) -> Iterator[str]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kinds = {"string": (pa.string(), pa.large_string()), "float": (pa.float32(),), "time": (pa.timestamp("ms", tz="UTC"),)}
+    kinds = {
+        "string": (pa.string(), pa.large_string()),
+        "float": (pa.float32(),),
+        "time": (pa.timestamp("ms", tz="UTC"),),
+    }
     if values.type not in kinds[column.kind]:
         yield f"Column {column.name} is {values.type}; wanted is {column.kind}."
         return
@@ -124,6 +136,12 @@ def _outlines(table: Any) -> Iterator[str]:
     if (bad := (~shapely.is_ccw(shapely.get_exterior_ring(polygons))).sum()) > 0:
         yield f"{bad} exteriors do not run counter-clockwise."
     if "bbox" in table.column_names:
-        boxes = np.stack([table["bbox"].combine_chunks().field(side).to_numpy() for side in fiboa.SIDES], axis=-1)[~missing]
-        if (bad := (~np.isclose(boxes, shapely.bounds(geometries), rtol=1e-6, atol=1e-6).all(axis=1)).sum()) > 0:
+        boxes = np.stack(
+            [table["bbox"].combine_chunks().field(side).to_numpy() for side in fiboa.SIDES], axis=-1
+        )[~missing]
+        if (
+            bad := (
+                ~np.isclose(boxes, shapely.bounds(geometries), rtol=1e-6, atol=1e-6).all(axis=1)
+            ).sum()
+        ) > 0:
             yield f"{bad} values of bbox are not the bounds of their geometry."

@@ -1,14 +1,17 @@
 """Following the cracks between pixels: rings of a label raster, compiled.
 
-A crack is the edge between two neighbouring pixels of different labels; its ends lie on the lattice of pixel corners.  Rings are walked
-with the object on the right hand, in (x, y) lattice coordinates with y down: exteriors run clockwise on the screen.
+A crack is the edge between two neighbouring pixels of different labels; its ends lie on the lattice
+of pixel corners.  Rings are walked with the object on the right hand, in (x, y) lattice coordinates
+with y down: exteriors run clockwise on the screen.
 
 Notes
 -----
-Where an object meets itself diagonally there are two ways to pair the four cracks of that corner.  An object that is 4-connected
-closes a loop around one of the two other pixels, so those two lie in different parts of its complement; pairing the cracks by the pixel of
-the *complement* therefore gives two simple rings that touch in a point (an exterior and a hole, or two holes), which is what OGC simple
-features ask for and what GDAL's polygoniser writes.  Pairing by the object's own pixel would give one ring that touches itself: not valid.
+Where an object meets itself diagonally there are two ways to pair the four cracks of that corner.
+An object that is 4-connected closes a loop around one of the two other pixels, so those two lie in
+different parts of its complement; pairing the cracks by the pixel of the *complement* therefore
+gives two simple rings that touch in a point (an exterior and a hole, or two holes), which is what
+OGC simple features ask for and what GDAL's polygoniser writes.  Pairing by the object's own pixel
+would give one ring that touches itself: not valid.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ import numpy as np
 from numba import njit
 
 NONE, CORNER, ANCHOR, REMOVED = 0, 1, 2, 3
-"""What a lattice point is: nothing; a corner of one line; a point that stays (a node of three or more lines, or pinned); simplified away."""
+"""What a lattice point is: nothing; a corner of one line; a point that stays (a node of three or
+more lines, or pinned); simplified away."""
 
 _DX = np.array([1, 0, -1, 0])  # directions: east, south, west, north
 _DY = np.array([0, 1, 0, -1])
@@ -30,7 +34,8 @@ def lattice_kinds(ids, top, left, bottom, right, nodes):  # type: ignore[no-unty
     Parameters
     ----------
     ids : (y + 2, x + 2) integer ndarray
-        Labels of the tile with one true pixel of its surroundings on each side (0 beyond the raster).
+        Labels of the tile with one true pixel of its surroundings on each side (0 beyond the
+        raster).
     top, left, bottom, right : bool
         Whether points with a crack on that side of the tile are pinned.
     nodes : bool
@@ -82,10 +87,11 @@ def trace(labels, kinds, use_kinds):  # type: ignore[no-untyped-def]  # noqa: AN
     Returns
     -------
     points : (n, 2) int32 ndarray
-        (x, y) lattice points of all rings, one after the other, not closed; each ring starts at its first point in (y, x) order.
+        (x, y) lattice points of all rings, one after the other, not closed; each ring starts at its
+        first point in (y, x) order.
     rings : (m, 5) int64 ndarray
-        Per ring: start in ``points``, number of points, label, twice the signed area of its pixels (negative for holes), and the place of one
-        pixel of the object in ``labels.ravel()``.
+        Per ring: start in ``points``, number of points, label, twice the signed area of its pixels
+        (negative for holes), and the place of one pixel of the object in ``labels.ravel()``.
     """
     height, width = labels.shape
     seen = np.zeros((height, width), np.uint8)
@@ -107,9 +113,15 @@ def trace(labels, kinds, use_kinds):  # type: ignore[no-untyped-def]  # noqa: AN
                 y += 1 if d == 1 else (-1 if d == 3 else 0)
                 area += x0 * y - x * y0
                 if d == 0:
-                    ahead_left, ahead_right = labels[y, x + 1] == label, labels[y + 1, x + 1] == label
+                    ahead_left, ahead_right = (
+                        labels[y, x + 1] == label,
+                        labels[y + 1, x + 1] == label,
+                    )
                 elif d == 1:
-                    ahead_left, ahead_right = labels[y + 1, x + 1] == label, labels[y + 1, x] == label
+                    ahead_left, ahead_right = (
+                        labels[y + 1, x + 1] == label,
+                        labels[y + 1, x] == label,
+                    )
                 elif d == 2:
                     ahead_left, ahead_right = labels[y + 1, x] == label, labels[y, x] == label
                 else:
@@ -130,14 +142,23 @@ def trace(labels, kinds, use_kinds):  # type: ignore[no-untyped-def]  # noqa: AN
                     if used == points.shape[0]:
                         points = _grown(points)
                     points[used, 0], points[used, 1] = x, y
-                    if first < 0 or y < points[first, 1] or (y == points[first, 1] and x < points[first, 0]):
+                    if (
+                        first < 0
+                        or y < points[first, 1]
+                        or (y == points[first, 1] and x < points[first, 0])
+                    ):
                         first = used
                     used += 1
             if used > begin:
                 _rotate(points, begin, used, first)
                 if count == rings.shape[0]:
                     rings = _grown(rings)
-                rings[count, 0], rings[count, 1], rings[count, 2], rings[count, 3] = begin, used - begin, label, area
+                rings[count, 0], rings[count, 1], rings[count, 2], rings[count, 3] = (
+                    begin,
+                    used - begin,
+                    label,
+                    area,
+                )
                 rings[count, 4] = r * width + c
                 count += 1
     return points[:used], rings[:count]
@@ -165,7 +186,9 @@ def _reverse(points, begin, end):  # type: ignore[no-untyped-def]  # noqa: ANN00
 
 @njit(cache=True, nogil=True)
 def close_rings(points, starts, lengths, a, c, e, f):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Copy rings in the order given, close each one, and map it: ``x' = a x + c``, ``y' = e y + f``.
+    """Copy rings in the order given, close each one, and map it.
+
+    ``x' = a x + c``, ``y' = e y + f``.
 
     Exteriors come out counter-clockwise in the coordinates they are mapped to, holes clockwise.
 
@@ -191,7 +214,9 @@ def close_rings(points, starts, lengths, a, c, e, f):  # type: ignore[no-untyped
 
 @njit(cache=True, nogil=True)
 def tidy_rings(coordinates, offsets, straighten):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Bring closed rings on the lattice to the form that :func:`trace` gives: first point in (y, x) order first.
+    """Bring closed rings on the lattice to the form that :func:`trace` gives.
+
+    First point in (y, x) order first.
 
     Parameters
     ----------
@@ -216,11 +241,17 @@ def tidy_rings(coordinates, offsets, straighten):  # type: ignore[no-untyped-def
         for i in range(size):
             x, y = coordinates[begin + i, 0], coordinates[begin + i, 1]
             before, after = begin + (i - 1) % size, begin + (i + 1) % size
-            cross = (x - coordinates[before, 0]) * (coordinates[after, 1] - y) - (y - coordinates[before, 1]) * (coordinates[after, 0] - x)
+            cross = (x - coordinates[before, 0]) * (coordinates[after, 1] - y) - (
+                y - coordinates[before, 1]
+            ) * (coordinates[after, 0] - x)
             if straighten and cross == 0:
                 continue
             points[used, 0], points[used, 1] = round(x), round(y)
-            if first < 0 or y < points[first, 1] or (y == points[first, 1] and x < points[first, 0]):
+            if (
+                first < 0
+                or y < points[first, 1]
+                or (y == points[first, 1] and x < points[first, 0])
+            ):
                 first = used
             used += 1
         _rotate(points, at, used, first)
@@ -265,25 +296,45 @@ def moments(coordinates, offsets, exteriors):  # type: ignore[no-untyped-def]  #
         cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
         if area != 0:
             cx, cy = ox + mx / (3 * area), oy + my / (3 * area)
-        out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4], out[k, 5], out[k, 6] = abs(area) / 2, cx, cy, x0, y0, x1, y1
+        out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4], out[k, 5], out[k, 6] = (
+            abs(area) / 2,
+            cx,
+            cy,
+            x0,
+            y0,
+            x1,
+            y1,
+        )
     return out
 
 
 @njit(cache=True, nogil=True)
 def lengths(coordinates, offsets, exteriors, metric):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Return (p,) float64 perimeters, holes included, each in the (p, 2, 2) metric of its polygon; other parameters as for :func:`moments`."""
+    """Return (p,) float64 perimeters, holes included, each in the (p, 2, 2) metric of its polygon.
+
+    Other parameters as for :func:`moments`.
+    """
     out = np.zeros(exteriors.size - 1, np.float64)
     for k in range(out.size):
         for ring in range(exteriors[k], exteriors[k + 1]):
             for i in range(offsets[ring], offsets[ring + 1] - 1):
-                dx, dy = coordinates[i + 1, 0] - coordinates[i, 0], coordinates[i + 1, 1] - coordinates[i, 1]
-                out[k] += np.hypot(metric[k, 0, 0] * dx + metric[k, 0, 1] * dy, metric[k, 1, 0] * dx + metric[k, 1, 1] * dy)
+                dx, dy = (
+                    coordinates[i + 1, 0] - coordinates[i, 0],
+                    coordinates[i + 1, 1] - coordinates[i, 1],
+                )
+                out[k] += np.hypot(
+                    metric[k, 0, 0] * dx + metric[k, 0, 1] * dy,
+                    metric[k, 1, 0] * dx + metric[k, 1, 1] * dy,
+                )
     return out
 
 
 @njit(cache=True, nogil=True)
 def count_ids(ids, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add the pixels of each id of (y, x) whole numbers from 0 to (k,) float64 ``counts``, in place."""
+    """Count the pixels of each id of (y, x) whole numbers from 0.
+
+    They are added to (k,) float64 ``counts``, in place.
+    """
     for i in range(ids.shape[0]):
         for j in range(ids.shape[1]):
             counts[ids[i, j]] += 1.0

@@ -1,4 +1,7 @@
-"""fiboa 0.3 GeoParquet 1.1: written, read and checked, without network and without fiboa's own tools."""
+"""fiboa 0.3 GeoParquet 1.1.
+
+Written, read and checked, without network and without fiboa's own tools.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,22 @@ CHUNK = 8192
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None = None) -> None:
+def write_parquet(
+    frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None = None
+) -> None:
     """Write fields to a GeoParquet 1.1 file, a row group at a time.
 
-    Rows are sorted along a Hilbert curve; zstd; a bbox column that readers use to skip row groups.  Beside the table there are in memory the outlines as they
-    will be in the file, and one row group.
+    Rows are sorted along a Hilbert curve; zstd; a bbox column that readers use to skip row groups.
+    Beside the table there are in memory the outlines as they will be in the file, and one row
+    group.
 
     Parameters
     ----------
     frame : GeoDataFrame
         With the columns of :data:`selion.fields.schema.COLUMNS` (others are kept).
     path : Path
-        Where; written in place, so give the temporary name of :func:`selion.store.atomic.whole_file`.
+        Where; written in place, so give the temporary name of
+        :func:`selion.store.atomic.whole_file`.
     origin : Origin
     crs : str, optional
         That of the file; None: that of the frame, whose outlines are then written as they are.
@@ -50,15 +57,29 @@ def write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs
     order = _along_hilbert(frame["id"].to_numpy(), drawn.bounds)
     plain = frame.drop(columns=[frame.geometry.name, "bbox"], errors="ignore")
     fields = _column_fields(plain)
-    collection = {name: value for name, value in origin.to_dict().items() if name not in frame}  # what differs by field stands in its column
-    metadata = {"geo": json.dumps(_geo(drawn, frame.crs if crs is None else crs)), "collection": json.dumps(collection)}
+    # what differs by field stands in its column
+    collection = {name: value for name, value in origin.to_dict().items() if name not in frame}
+    metadata = {
+        "geo": json.dumps(_geo(drawn, frame.crs if crs is None else crs)),
+        "collection": json.dumps(collection),
+    }
     schema = pa.schema([*fields, *_drawn_fields()], metadata=metadata)
     # "id" as a dictionary would only repeat itself; the geometry neither.
     dictionary = [name for name in schema.names if name == "class"]
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=9, use_dictionary=dictionary, write_page_index=True) as file:
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=9,
+        use_dictionary=dictionary,
+        write_page_index=True,
+    ) as file:
         for start in range(0, max(len(order), 1), ROWS):
             rows = order[start : start + ROWS]
-            file.write_table(_arrow(plain.iloc[rows], drawn.bounds[rows], drawn.outlines.take(rows), schema), row_group_size=ROWS)
+            file.write_table(
+                _arrow(plain.iloc[rows], drawn.bounds[rows], drawn.outlines.take(rows), schema),
+                row_group_size=ROWS,
+            )
     del drawn
     give_back()
 
@@ -76,7 +97,10 @@ class _Drawn:
 
 
 def _draw(frame: geopandas.GeoDataFrame, crs: str | None) -> _Drawn:
-    """Project outlines (exteriors counter-clockwise, also where the projection mirrors) and turn them into bytes, some at a time."""
+    """Project outlines and turn them into bytes, some at a time.
+
+    Exteriors are counter-clockwise, also where the projection mirrors.
+    """
     import geopandas
     import pyarrow as pa
     import shapely
@@ -87,7 +111,9 @@ def _draw(frame: geopandas.GeoDataFrame, crs: str | None) -> _Drawn:
         rows = slice(start, start + CHUNK)
         part = shapes[rows]
         if crs is not None:
-            part = shapely.orient_polygons(geopandas.GeoSeries(part, crs=frame.crs).to_crs(crs).to_numpy())
+            part = shapely.orient_polygons(
+                geopandas.GeoSeries(part, crs=frame.crs).to_crs(crs).to_numpy()
+            )
         outlines.append(pa.array(shapely.to_wkb(part), pa.binary()))
         bounds[rows] = shapely.bounds(part)
         kinds |= set(geopandas.GeoSeries(part).geom_type.unique())
@@ -100,7 +126,9 @@ def _along_hilbert(ids: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
     if len(ids) < 2:
         return np.arange(len(ids))
-    middles = geopandas.GeoSeries.from_xy((bounds[:, 0] + bounds[:, 2]) / 2, (bounds[:, 1] + bounds[:, 3]) / 2)
+    middles = geopandas.GeoSeries.from_xy(
+        (bounds[:, 0] + bounds[:, 2]) / 2, (bounds[:, 1] + bounds[:, 3]) / 2
+    )
     distance = middles.hilbert_distance(level=16).to_numpy()
     return np.lexsort((ids.astype(str), distance))
 
@@ -115,9 +143,17 @@ def _column_fields(plain: pd.DataFrame) -> list[pa.Field]:
     import pyarrow as pa
 
     kinds = {"string": pa.string(), "float": pa.float32(), "time": pa.timestamp("ms", tz="UTC")}
-    ours = [pa.field(column.name, kinds[column.kind], nullable=not column.required) for column in COLUMNS if column.name in plain]
+    ours = [
+        pa.field(column.name, kinds[column.kind], nullable=not column.required)
+        for column in COLUMNS
+        if column.name in plain
+    ]
     known = {column.name for column in COLUMNS}
-    return ours + [pa.field(str(name), pa.array(plain[name], from_pandas=True).type) for name in plain.columns if name not in known]
+    return ours + [
+        pa.field(str(name), pa.array(plain[name], from_pandas=True).type)
+        for name in plain.columns
+        if name not in known
+    ]
 
 
 def _drawn_fields() -> list[pa.Field]:
@@ -127,11 +163,15 @@ def _drawn_fields() -> list[pa.Field]:
     return [pa.field("bbox", pa.struct(box)), pa.field("geometry", pa.binary(), nullable=False)]
 
 
-def _arrow(plain: pd.DataFrame, bounds: np.ndarray, outlines: pa.ChunkedArray, schema: pa.Schema) -> pa.Table:
+def _arrow(
+    plain: pd.DataFrame, bounds: np.ndarray, outlines: pa.ChunkedArray, schema: pa.Schema
+) -> pa.Table:
     """Build the columns of some rows."""
     import pyarrow as pa
 
-    arrays = [pa.array(plain[field.name], field.type, from_pandas=True) for field in list(schema)[:-2]]
+    arrays = [
+        pa.array(plain[field.name], field.type, from_pandas=True) for field in list(schema)[:-2]
+    ]
     parts = [pa.array(bounds[:, k]) for k in range(4)]
     box = pa.StructArray.from_arrays(parts, fields=list(schema.field("bbox").type))
     return pa.table([*arrays, box, outlines], schema=schema)
@@ -153,7 +193,9 @@ def _geo(drawn: _Drawn, crs: Any) -> dict[str, Any]:
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
 
 
-def read_parquet(path: Path, bbox: tuple[float, float, float, float] | None = None) -> geopandas.GeoDataFrame:
+def read_parquet(
+    path: Path, bbox: tuple[float, float, float, float] | None = None
+) -> geopandas.GeoDataFrame:
     """Read fields; ``bbox`` is in the file's CRS and skips row groups where it can.
 
     Raises
@@ -171,7 +213,12 @@ def read_parquet(path: Path, bbox: tuple[float, float, float, float] | None = No
     if bbox is not None and "covering" in metadata["geo"]["columns"]["geometry"]:
         x0, y0, x1, y1 = bbox
         near = {side: pc.field("bbox", side) for side in SIDES}
-        query = (near["xmin"] <= x1) & (near["xmax"] >= x0) & (near["ymin"] <= y1) & (near["ymax"] >= y0)
+        query = (
+            (near["xmin"] <= x1)
+            & (near["xmax"] >= x0)
+            & (near["ymin"] <= y1)
+            & (near["ymax"] >= y0)
+        )
     data = pq.read_table(path, filters=query).to_pandas(types_mapper=_pandas_type)
     geometry = from_wkb(data.pop("geometry").to_numpy())
     data = data.drop(columns=["bbox"], errors="ignore")
@@ -203,13 +250,21 @@ def _metadata(path: Path) -> dict[str, Any]:
         geo["columns"][geo["primary_column"]]
         collection = json.loads(found.get(b"collection", b"{}"))
     except (OSError, pa.ArrowInvalid) as error:
-        message = f"{path} cannot be read as Parquet ({error}): check that the file is there and whole."
+        message = (
+            f"{path} cannot be read as Parquet ({error}): check that the file is there and whole."
+        )
         raise UnreadableFile(message) from error
     except (KeyError, ValueError, TypeError) as error:
-        message = f"{path} is a Parquet file without proper GeoParquet metadata: write it with selion, geopandas or GDAL 3.5 or later."
+        message = (
+            f"{path} is a Parquet file without proper GeoParquet metadata: write it with selion, "
+            "geopandas or GDAL 3.5 or later."
+        )
         raise UnreadableFile(message) from error
     if geo["primary_column"] != "geometry":
-        message = f"{path} keeps its geometry in a column called {geo['primary_column']!r}; wanted is 'geometry'."
+        message = (
+            f"{path} keeps its geometry in a column called {geo['primary_column']!r}; wanted is "
+            "'geometry'."
+        )
         raise BadInput(message)
     return {"geo": geo, "collection": collection}
 

@@ -25,7 +25,9 @@ Writer = Callable[["geopandas.GeoDataFrame", Path, Origin, str | None], None]
 """(fields, file, where they come from, the CRS to bring them to; None: as they are)."""
 
 
-def _write_parquet(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
+def _write_parquet(
+    frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None
+) -> None:
     from selion.fields.fiboa import write_parquet
 
     write_parquet(frame, path, origin, crs)
@@ -38,14 +40,27 @@ def _gdal(driver: str, **options: Any) -> Writer:
     return write
 
 
-def _write_gdal(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, driver: str, options: dict[str, Any]) -> None:
+def _write_gdal(
+    frame: geopandas.GeoDataFrame, path: Path, origin: Origin, driver: str, options: dict[str, Any]
+) -> None:
     import pyogrio
 
-    # One clock for all runs: a GeoPackage holds the time of its writing, and the same fields should give the same file.
-    moment = str(origin.to_dict().get("determination:datetime", "1970-01-01T00:00:00Z")).replace("Z", ".000Z")
+    # One clock for all runs: a GeoPackage holds the time of its writing, and the same fields should
+    # give the same file.
+    moment = str(origin.to_dict().get("determination:datetime", "1970-01-01T00:00:00Z")).replace(
+        "Z", ".000Z"
+    )
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment})
     try:
-        pyogrio.write_dataframe(frame, path, driver=driver, layer="fields", geometry_type=_geometry_type(frame), promote_to_multi=_is_mixed(frame), **options)
+        pyogrio.write_dataframe(
+            frame,
+            path,
+            driver=driver,
+            layer="fields",
+            geometry_type=_geometry_type(frame),
+            promote_to_multi=_is_mixed(frame),
+            **options,
+        )
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
@@ -60,22 +75,40 @@ def _geometry_type(frame: geopandas.GeoDataFrame) -> str:
 
 def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
     _write_gdal(_projected(frame, crs), path, origin, "GPKG", {})
-    columns = "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, useAsDefault"
+    columns = (
+        "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, "
+        "useAsDefault"
+    )
     with closing(sqlite3.connect(path)) as base, base:
         base.execute(
             "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT, "
-            "f_table_catalog TEXT, f_table_schema TEXT, f_table_name TEXT, f_geometry_column TEXT, "
-            "styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT, ui TEXT, update_time TEXT)"
+            "f_table_catalog TEXT, f_table_schema TEXT, f_table_name TEXT, f_geometry_column "
+            "TEXT, styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, "
+            "description TEXT, owner TEXT, ui TEXT, update_time TEXT)"
         )
         rows = [(name, qml, int(not k)) for k, (name, qml) in enumerate(field_styles().items())]
-        base.executemany(f"INSERT INTO layer_styles ({columns}) VALUES ('', '', 'fields', 'geom', ?, ?, ?)", rows)  # noqa: S608  # constants
+        base.executemany(
+            f"INSERT INTO layer_styles ({columns}) VALUES ('', '', 'fields', 'geom', ?, ?, ?)",  # noqa: S608  # constants
+            rows,
+        )
 
 
-def _write_pmtiles(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
+def _write_pmtiles(
+    frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None
+) -> None:
     if frame.empty:
-        message = "There are no fields, and PMTiles cannot be empty: write .parquet, .gpkg, .fgb or .geojson."
+        message = (
+            "There are no fields, and PMTiles cannot be empty: write .parquet, .gpkg, .fgb or "
+            ".geojson."
+        )
         raise BadInput(message)
-    _write_gdal(_projected(frame, crs), path, origin, "PMTiles", {"MINZOOM": 6, "MAXZOOM": 14, "NAME": "fields"})
+    _write_gdal(
+        _projected(frame, crs),
+        path,
+        origin,
+        "PMTiles",
+        {"MINZOOM": 6, "MAXZOOM": 14, "NAME": "fields"},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +117,8 @@ class Format:
 
     write: Writer
     crs: str | None
-    """The CRS that files of this kind are in unless another is asked for; None: that of the fields."""
+    """The CRS that files of this kind are in unless another is asked for; None: that of the
+    fields."""
     only: bool = False
     """Whether the kind allows no other CRS."""
 
@@ -96,8 +130,10 @@ FORMATS: dict[str, Format] = {
     ".geojson": Format(_gdal("GeoJSON", RFC7946="YES", WRITE_BBOX="YES"), LONLAT, only=True),
     ".pmtiles": Format(_write_pmtiles, LONLAT, only=True),
 }
-"""By file ending.  GeoParquet is in longitude and latitude, so that files from different UTM zones can be put together and every reader, browsers included,
-understands them; neighbours share their points, so no gap opens on the way.  GeoPackage and FlatGeobuf keep the raster's CRS: they are opened beside it."""
+"""By file ending.  GeoParquet is in longitude and latitude, so that files from different UTM zones
+can be put together and every reader, browsers included, understands them; neighbours share their
+points, so no gap opens on the way.  GeoPackage and FlatGeobuf keep the raster's CRS: they are
+opened beside it."""
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
@@ -114,7 +150,14 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     return FORMATS[ending]
 
 
-def write_fields(frame: geopandas.GeoDataFrame, path: str | os.PathLike[str], origin: Origin | None = None, *, crs: str | None = None, force: bool = False) -> Path:
+def write_fields(
+    frame: geopandas.GeoDataFrame,
+    path: str | os.PathLike[str],
+    origin: Origin | None = None,
+    *,
+    crs: str | None = None,
+    force: bool = False,
+) -> Path:
     """Write fields; the ending of ``path`` says which format.
 
     Parameters
@@ -154,14 +197,20 @@ def write_fields(frame: geopandas.GeoDataFrame, path: str | os.PathLike[str], or
 
 @contextmanager
 def _explained(path: Path, temporary: Path) -> Iterator[None]:
-    """Turn what GDAL and SQLite say of a file that they cannot write into one sentence; they do not tell a full disk from the rest."""
+    """Turn what GDAL and SQLite say of a file that they cannot write into one sentence.
+
+    They do not tell a full disk from the rest.
+    """
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
         yield
     except (DataLayerError, DataSourceError, sqlite3.Error) as error:
         said = str(error).replace(str(temporary), str(path))
-        message = f"{path} was not written (GDAL says: {said}): check that there is space left in {path.absolute().parent}, or choose another place."
+        message = (
+            f"{path} was not written (GDAL says: {said}): check that there is space left in "
+            f"{path.absolute().parent}, or choose another place."
+        )
         raise OutputFailed(message) from error
 
 
@@ -169,18 +218,27 @@ def _target(frame: geopandas.GeoDataFrame, kind: Format, crs: str | None, path: 
     """Return the CRS to bring fields to; None: they stay as they are."""
     wanted = kind.crs if crs is None else (None if crs == "keep" else crs)
     if kind.only and wanted != kind.crs:
-        message = f"{path} can only be in longitude and latitude: leave the CRS away, or write .parquet, .gpkg or .fgb."
+        message = (
+            f"{path} can only be in longitude and latitude: leave the CRS away, or write .parquet, "
+            ".gpkg or .fgb."
+        )
         raise GridMismatch(message)
     if frame.crs is None:
         if kind.only or crs not in (None, "keep"):
-            message = f"These fields have no CRS (a photograph?), so {path} cannot be in {wanted}: write .parquet, .gpkg or .fgb."
+            message = (
+                f"These fields have no CRS (a photograph?), so {path} cannot be in {wanted}: write "
+                ".parquet, .gpkg or .fgb."
+            )
             raise GridMismatch(message)
         return None
     return wanted
 
 
 def _projected(frame: geopandas.GeoDataFrame, crs: str | None) -> geopandas.GeoDataFrame:
-    """Bring fields to a CRS; exteriors are turned counter-clockwise again where the projection mirrors."""
+    """Bring fields to a CRS.
+
+    Exteriors are turned counter-clockwise again where the projection mirrors.
+    """
     import shapely
 
     if crs is None:
@@ -189,7 +247,9 @@ def _projected(frame: geopandas.GeoDataFrame, crs: str | None) -> geopandas.GeoD
     return frame.set_geometry(shapely.orient_polygons(frame.geometry.to_numpy()), crs=frame.crs)
 
 
-def read_fields(path: str | os.PathLike[str], bbox: tuple[float, float, float, float] | None = None) -> geopandas.GeoDataFrame:
+def read_fields(
+    path: str | os.PathLike[str], bbox: tuple[float, float, float, float] | None = None
+) -> geopandas.GeoDataFrame:
     """Read fields.
 
     Parameters
@@ -197,7 +257,8 @@ def read_fields(path: str | os.PathLike[str], bbox: tuple[float, float, float, f
     path : path
         As :func:`write_fields` writes them, or any polygons that GDAL reads.
     bbox : (west, south, east, north), optional
-        Only fields whose bounding box touches this one; degrees, or the file's units where it has no CRS.
+        Only fields whose bounding box touches this one; degrees, or the file's units where it has
+        no CRS.
 
     Returns
     -------
@@ -220,19 +281,29 @@ def read_fields(path: str | os.PathLike[str], bbox: tuple[float, float, float, f
         layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
         layer = "fields" if "fields" in layers else layers[0]
         crs = pyogrio.read_info(path, layer=layer)["crs"]
-        return pyogrio.read_dataframe(path, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs))
+        return pyogrio.read_dataframe(
+            path, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
+        )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         message = f"{path} cannot be read as fields ({error}): check that the file is whole."
         raise UnreadableFile(message) from error
 
 
-def _read_parquet(path: Path, bbox: tuple[float, float, float, float] | None) -> geopandas.GeoDataFrame:
+def _read_parquet(
+    path: Path, bbox: tuple[float, float, float, float] | None
+) -> geopandas.GeoDataFrame:
     from selion.fields import fiboa
 
     return fiboa.read_parquet(path, None if bbox is None else _bbox_in(bbox, fiboa.file_crs(path)))
 
 
-def _bbox_in(bbox: tuple[float, float, float, float], crs: str | None) -> tuple[float, float, float, float]:
+def _bbox_in(
+    bbox: tuple[float, float, float, float], crs: str | None
+) -> tuple[float, float, float, float]:
     from pyproj import Transformer
 
-    return bbox if crs is None else Transformer.from_crs(LONLAT, crs, always_xy=True).transform_bounds(*bbox)
+    return (
+        bbox
+        if crs is None
+        else Transformer.from_crs(LONLAT, crs, always_xy=True).transform_bounds(*bbox)
+    )

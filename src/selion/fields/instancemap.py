@@ -60,7 +60,8 @@ def map_instances(
     classes, method, options
         As there.
     workspace : path
-        A folder, made if need be, that gets ``ids.npy``, ``objects.parquet`` and ``instances.json``; what it held under these names is replaced.
+        A folder, made if need be, that gets ``ids.npy``, ``objects.parquet`` and
+        ``instances.json``; what it held under these names is replaced.
     block : int
         Edge of a block in pixels.  It decides about memory and speed, never about the result.
     run : callable
@@ -69,7 +70,8 @@ def map_instances(
     Returns
     -------
     InstanceMap
-        The same ids and table, to the last bit, as :func:`selion.fields.find_instances` on the whole.
+        The same ids and table, to the last bit, as :func:`selion.fields.find_instances` on the
+        whole.
 
     Raises
     ------
@@ -80,8 +82,9 @@ def map_instances(
 
     Notes
     -----
-    Two passes over the blocks: the first cuts each into basins, numbered block by block, the second replaces these numbers by ids.  What is in between
-    needs one row per basin and per pass between two.
+    Two passes over the blocks: the first cuts each into basins, numbered block by block, the second
+    replaces these numbers by ids.  What is in between needs one row per basin and per pass between
+    two.
     """
     options = options or InstanceOptions()
     if block < 64:
@@ -97,7 +100,10 @@ def map_instances(
     lut, table = conclude(blocks, scene, classes, method, options)
     give_back()
     starts = np.cumsum([1, *(count for _, count in sizes)])
-    jobs = [(roi, np.concatenate([lut[:1], lut[start : start + count]])) for (roi, count), start in zip(sizes, starts, strict=False)]
+    jobs = [
+        (roi, np.concatenate([lut[:1], lut[start : start + count]]))
+        for (roi, count), start in zip(sizes, starts, strict=False)
+    ]
     renumber_blocks(path, jobs)
     save_table(folder, probs.grid, table)
     del jobs, lut
@@ -114,7 +120,10 @@ def _rest(probs: Source) -> None:
 
 
 def make_ids(folder: Path, shape: tuple[int, int]) -> Path:
-    """Make the file of ids, its room on the disk taken at once: a mapped file that meets a full disk later would kill the process."""
+    """Make the file of ids, its room on the disk taken at once.
+
+    A mapped file that meets a full disk later would kill the process.
+    """
     path = folder / "ids.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +136,10 @@ def make_ids(folder: Path, shape: tuple[int, int]) -> Path:
         if path.is_file():
             path.unlink()
         wanted = max(1, round(4e-6 * shape[0] * shape[1]))
-        message = f"The ids of {shape[0]} x {shape[1]} px cannot be kept in {folder} ({error.strerror}): give a workspace with {wanted:,} MB."
+        message = (
+            f"The ids of {shape[0]} x {shape[1]} px cannot be kept in {folder} ({error.strerror}): "
+            f"give a workspace with {wanted:,} MB."
+        )
         raise OutputFailed(message) from error
     return path
 
@@ -142,7 +154,8 @@ def _cut_block(probs: Source, scene: InstanceInput, path: Path, roi: Roi) -> Bas
 def renumber_blocks(path: Path, jobs: list[tuple[Roi, np.ndarray]]) -> None:
     """Replace the numbers of each region by those of its table: (region, (n,) int32).
 
-    In threads of this process, whoever does the other blocks: a worker that died in the middle would leave a region half replaced, and it cannot be done twice.
+    In threads of this process, whoever does the other blocks: a worker that died in the middle
+    would leave a region half replaced, and it cannot be done twice.
     """
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         for _ in pool.map(partial(_number_block, path), jobs):
@@ -158,7 +171,11 @@ def _number_block(path: Path, job: tuple[Roi, np.ndarray]) -> None:
 def save_table(folder: Path, grid: GeoBox, table: pd.DataFrame) -> None:
     """Write the table beside the ids, and last the file that says that both are whole."""
     table.to_parquet(folder / "objects.parquet", index=False)
-    place: dict[str, Any] = {"shape": [int(v) for v in grid.shape], "transform": [float(v) for v in grid.transform[:6]], "crs": grid.crs and grid.crs.to_wkt()}
+    place: dict[str, Any] = {
+        "shape": [int(v) for v in grid.shape],
+        "transform": [float(v) for v in grid.transform[:6]],
+        "crs": grid.crs and grid.crs.to_wkt(),
+    }
     half = folder / ".instances.json"
     half.write_text(json.dumps(place))
     half.replace(folder / "instances.json")  # last, and at once: it says that the rest is whole

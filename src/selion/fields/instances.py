@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from selion.fields.seams import BasinBlock, Basins
 
 FULL = 65535
-"""Probabilities are counted in this many steps, in whole numbers, so that sums do not depend on their order."""
+"""Probabilities are counted in this many steps, in whole numbers, so that sums do not depend on
+their order."""
 CELL = 256
 """Pixels of one cell of this edge count as equally large."""
 EXTENTS = ("field+boundary", "field")
@@ -29,25 +30,35 @@ EXTENTS = ("field+boundary", "field")
 
 @dataclass(frozen=True, slots=True)
 class InstanceOptions:
-    """How objects are parted and cleaned.  Lengths in metres and areas in m2 on the ground; in pixels and px2 for a photograph."""
+    """How objects are parted and cleaned.
+
+    Lengths in metres and areas in m2 on the ground; in pixels and px2 for a photograph.
+    """
 
     extent: str = "field+boundary"
-    """What an object covers: with "field+boundary" the boundary is its outermost pixels (our models); with "field" the boundary is a line
-    between objects and belongs to none (Fields of The World, PRUE)."""
+    """What an object covers: with "field+boundary" the boundary is its outermost pixels (our
+    models); with "field" the boundary is a line between objects and belongs to none (Fields of The
+    World, PRUE)."""
     threshold: float = 0.5
-    """Least probability of a pixel of an object (field and boundary together, for "field+boundary")."""
+    """Least probability of a pixel of an object (field and boundary together, for
+    "field+boundary")."""
     depth: float = 0.2
-    """Watershed: two basins are two objects if the probability of the interior falls by at least this much on the way between them."""
+    """Watershed: two basins are two objects if the probability of the interior falls by at least
+    this much on the way between them."""
     smoothing: float = 7.0
-    """Watershed and vote: standard deviation, in metres, of the Gaussian that smooths the relief; at least one pixel, unless it is 0."""
+    """Watershed and vote: standard deviation, in metres, of the Gaussian that smooths the relief;
+    at least one pixel, unless it is 0."""
     absorb: float = 0.5
-    """Watershed and vote: basins smaller than ``join_area`` join a neighbour over a pass lower than this."""
+    """Watershed and vote: basins smaller than ``join_area`` join a neighbour over a pass lower than
+    this."""
     join_area: float = 2000.0
-    """Watershed and vote: see ``absorb``.  Small basins are more often a patch of a field than a field; one that stands alone stays."""
+    """Watershed and vote: see ``absorb``.  Small basins are more often a patch of a field than a
+    field; one that stands alone stays."""
     vote_depth: float = 0.01
     """Vote: as ``depth``, for the first, too fine cut."""
     vote_share: float = 0.6
-    """Vote: a line stays if at least this share of its pixels has the boundary as likely as the field."""
+    """Vote: a line stays if at least this share of its pixels has the boundary as likely as the
+    field."""
     min_area: float = 500.0
     """Objects of less area are dropped."""
     max_hole: float = 500.0
@@ -60,7 +71,9 @@ class InstanceOptions:
             raise UnknownName.among("extent", self.extent, EXTENTS)
         for name in ("threshold", "depth", "absorb", "vote_depth", "vote_share"):
             if not 0 <= getattr(self, name) <= 1:
-                message = f"{name} = {getattr(self, name)} was given; wanted is a number from 0 to 1."
+                message = (
+                    f"{name} = {getattr(self, name)} was given; wanted is a number from 0 to 1."
+                )
                 raise BadInput(message)
         for name in ("smoothing", "min_area", "join_area", "max_hole", "spur"):
             if not 0 <= getattr(self, name) < np.inf:
@@ -70,7 +83,10 @@ class InstanceOptions:
 
 @dataclass(frozen=True, eq=False)
 class InstanceInput:
-    """What all blocks of one raster have in common: options in whole numbers, and how large pixels are."""
+    """What all blocks of one raster have in common.
+
+    Options in whole numbers, and how large pixels are.
+    """
 
     shape: tuple[int, int]
     """(y, x) pixels."""
@@ -94,7 +110,8 @@ class InstanceInput:
     unit: float
     """m2 per unit of ``areas``."""
     first: tuple[int, int, int] | None
-    """Arguments of the first :func:`selion.fields.seams.by_depth` of the method, which blocks may begin on their own; None: it has none."""
+    """Arguments of the first :func:`selion.fields.seams.by_depth` of the method, which blocks may
+    begin on their own; None: it has none."""
 
     @property
     def halo(self) -> int:
@@ -116,21 +133,29 @@ def _watershed(basins: Basins, options: InstanceOptions, small: int) -> Basins:
 
 def _vote(basins: Basins, options: InstanceOptions, small: int) -> Basins:
     fine = seams.by_depth(basins, round(options.vote_depth * FULL))
-    return seams.by_depth(seams.by_vote(fine, options.vote_share), 0, small, round(options.absorb * FULL))
+    return seams.by_depth(
+        seams.by_vote(fine, options.vote_share), 0, small, round(options.absorb * FULL)
+    )
 
 
 METHODS: dict[str, Join] = {"components": _components, "watershed": _watershed, "vote": _vote}
-"""How basins become objects.  "components": what touches is one.  "watershed": flooded from the minima that are deep enough.  "vote": parted by
-the lines that the pixels on them vote for."""
+"""How basins become objects.  "components": what touches is one.  "watershed": flooded from the
+minima that are deep enough.  "vote": parted by the lines that the pixels on them vote for."""
 
 
-def find_instances(probs: Raster, classes: ClassScheme, method: str = "watershed", options: InstanceOptions | None = None) -> Instances:
+def find_instances(
+    probs: Raster,
+    classes: ClassScheme,
+    method: str = "watershed",
+    options: InstanceOptions | None = None,
+) -> Instances:
     """Find the objects in a probability map that fits in memory.
 
     Parameters
     ----------
     probs : Raster
-        (class, y, x) probabilities: floats from 0 to 1, or uint8 or uint16 that span their whole range.
+        (class, y, x) probabilities: floats from 0 to 1, or uint8 or uint16 that span their whole
+        range.
     classes : ClassScheme
         With ``things``, and with ``boundary`` if objects touch each other.
     method : {"watershed", "components", "vote"}
@@ -140,7 +165,8 @@ def find_instances(probs: Raster, classes: ClassScheme, method: str = "watershed
     Returns
     -------
     Instances
-        Ids 1 .. n in the order of first pixels; table with ``id``, ``class``, ``score`` (mean probability), ``pixels`` and ``area`` (m2; px2 for a photograph).
+        Ids 1 .. n in the order of first pixels; table with ``id``, ``class``, ``score`` (mean
+        probability), ``pixels`` and ``area`` (m2; px2 for a photograph).
 
     Raises
     ------
@@ -153,10 +179,12 @@ def find_instances(probs: Raster, classes: ClassScheme, method: str = "watershed
 
     Notes
     -----
-    The relief is one minus the probability of the thing, smoothed.  Basins are the drainage forest of the relief (each pixel drains to its lowest 4-neighbour),
-    joined over the passes between them in the order of height (Najman and Schmitt 1996, dynamics of contours).  Every step is either local or
-    on tables, so :func:`selion.fields.map_instances` gives the same objects block by block.
-    "vote" follows the idea of BoundaryVote (ftw-fbp): too fine a cut first, then a line stays if enough of its pixels are more boundary than field.
+    The relief is one minus the probability of the thing, smoothed.  Basins are the drainage forest
+    of the relief (each pixel drains to its lowest 4-neighbour), joined over the passes between them
+    in the order of height (Najman and Schmitt 1996, dynamics of contours).  Every step is either
+    local or on tables, so :func:`selion.fields.map_instances` gives the same objects block by
+    block.  "vote" follows the idea of BoundaryVote (ftw-fbp): too fine a cut first, then a line
+    stays if enough of its pixels are more boundary than field.
     """
     options = options or InstanceOptions()
     scene = prepare(probs.grid, classes, method, options)
@@ -166,18 +194,24 @@ def find_instances(probs: Raster, classes: ClassScheme, method: str = "watershed
     return Instances(lut[labels], probs.grid, table)
 
 
-def prepare(grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOptions) -> InstanceInput:
+def prepare(
+    grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOptions
+) -> InstanceInput:
     """Turn options into whole numbers of this grid."""
     if method not in METHODS:
         raise UnknownName.among("method", method, METHODS)
     if not classes.things:
-        message = f"None of the classes {classes.names} comes as objects: give the scheme its things."
+        message = (
+            f"None of the classes {classes.names} comes as objects: give the scheme its things."
+        )
         raise BadInput(message)
     areas, unit = pixel_areas(grid)
     flat = method == "components"
     pixel = ground_sampling_distance(grid) or 1.0
     small = _small(options, unit)
-    passes, radii = _kernel(max(options.smoothing / pixel, 1.0) if options.smoothing > 0 and not flat else 0.0)
+    passes, radii = _kernel(
+        max(options.smoothing / pixel, 1.0) if options.smoothing > 0 and not flat else 0.0
+    )
     return InstanceInput(
         shape=(int(grid.shape[0]), int(grid.shape[1])),
         things=np.array([classes.index(name) for name in classes.things], np.int64),
@@ -203,7 +237,10 @@ def _small(options: InstanceOptions, unit: float) -> int:
 
 
 def _kernel(sigma: float) -> tuple[int, tuple[int, ...]]:
-    """Build a Gaussian of ``sigma`` px from filters that are exact in whole numbers: (1 2 1)/4 has variance 1/2, a mean over 2 r + 1 px r (r + 1) / 3."""
+    """Build a Gaussian of ``sigma`` px from filters that are exact in whole numbers.
+
+    (1 2 1)/4 has variance 1/2, a mean over 2 r + 1 px r (r + 1) / 3.
+    """
     if sigma <= 2:
         return round(2 * sigma**2), ()
     small = int((np.sqrt(1 + 4 * sigma**2) - 1) / 2)
@@ -212,7 +249,10 @@ def _kernel(sigma: float) -> tuple[int, tuple[int, ...]]:
 
 
 def pixel_areas(grid: GeoBox) -> tuple[np.ndarray, float]:
-    """Return how large pixels are: (Y, X) int64 per cell of CELL px, and the m2 (px2 for a photograph) of one unit."""
+    """Return how large pixels are.
+
+    (Y, X) int64 per cell of CELL px, and the m2 (px2 for a photograph) of one unit.
+    """
     from selion.fields.tidy import metres_per_unit
 
     rows, columns = (-(-int(size) // CELL) for size in grid.shape)
@@ -221,13 +261,17 @@ def pixel_areas(grid: GeoBox) -> tuple[np.ndarray, float]:
     x, y = np.meshgrid((np.arange(columns) + 0.5) * CELL, (np.arange(rows) + 0.5) * CELL)
     x, y = np.minimum(x, grid.shape[1]), np.minimum(y, grid.shape[0])
     transform = grid.transform
-    jacobian = metres_per_unit(str(grid.crs), transform.a * x.ravel() + transform.c, transform.e * y.ravel() + transform.f)
+    jacobian = metres_per_unit(
+        str(grid.crs), transform.a * x.ravel() + transform.c, transform.e * y.ravel() + transform.f
+    )
     area = np.abs(np.linalg.det(jacobian) * transform.a * transform.e).reshape(rows, columns)
     unit = float(area[rows // 2, columns // 2]) / (1 << 20)
     return np.round(area / unit).astype(np.int64), unit
 
 
-def cut(probs: Raster, core: Roi, scene: InstanceInput, frame: Roi | None = None) -> tuple[np.ndarray, BasinBlock]:
+def cut(
+    probs: Raster, core: Roi, scene: InstanceInput, frame: Roi | None = None
+) -> tuple[np.ndarray, BasinBlock]:
     """Cut one block into basins.
 
     Parameters
@@ -239,7 +283,8 @@ def cut(probs: Raster, core: Roi, scene: InstanceInput, frame: Roi | None = None
     scene : InstanceInput
         What :func:`prepare` made of the whole raster.
     frame : Roi, optional
-        The block with ``scene.halo`` pixels around it, cut to the raster; None: the block itself is the whole raster.
+        The block with ``scene.halo`` pixels around it, cut to the raster; None: the block itself is
+        the whole raster.
 
     Returns
     -------
@@ -251,29 +296,59 @@ def cut(probs: Raster, core: Roi, scene: InstanceInput, frame: Roi | None = None
     from selion.fields import basins
 
     if len(probs.bands) <= max(int(scene.things.max()), scene.boundary):
-        message = f"{len(probs.bands)} bands of probabilities were given; the classes need at least {max(int(scene.things.max()), scene.boundary) + 1}."
+        message = (
+            f"{len(probs.bands)} bands of probabilities were given; the classes need at least "
+            f"{max(int(scene.things.max()), scene.boundary) + 1}."
+        )
         raise BandMismatch(message)
     frame = frame or core
     kind, relief, sure, line = _evidence(probs, scene)
-    kind, relief = (_with_rim(values, core, frame, rim) for values, rim in ((kind, basins.OUTSIDE), (relief, 0)))
+    kind, relief = (
+        _with_rim(values, core, frame, rim) for values, rim in ((kind, basins.OUTSIDE), (relief, 0))
+    )
     labels, flow, count = basins.drain(kind, relief)
     here = inside(core, frame)
     sure, line, kind, relief = sure[here], line[here], kind[1:-1, 1:-1], relief[1:-1, 1:-1]
-    rows = basins.measure(labels, count, kind, relief, sure, scene.areas, CELL, core[0].start, core[1].start, scene.shape)
+    rows = basins.measure(
+        labels,
+        count,
+        kind,
+        relief,
+        sure,
+        scene.areas,
+        CELL,
+        core[0].start,
+        core[1].start,
+        scene.shape,
+    )
     found = basins.passes(labels, kind, relief, line, core[0].start, core[1].start, scene.shape[1])
     found[:, :2] -= 1
     found = np.column_stack([found[:, :3], np.ones(len(found), np.int64), found[:, 3]])
-    block = seams.BasinBlock(core, rows, seams.sum_passes(found), _rims(labels, kind, relief, line, flow))
+    block = seams.BasinBlock(
+        core, rows, seams.sum_passes(found), _rims(labels, kind, relief, line, flow)
+    )
     if scene.first is None:
         return labels, block
     block, place = seams.by_depth_inside(block, scene.shape, *scene.first)
     return (place + 1).astype(np.int32)[labels - 1], block
 
 
-def _rims(labels: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _rims(
+    labels: np.ndarray, *others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """East, south, west and north rim of a block, (5, k) each."""
-    sides: list[tuple[slice | int, slice | int]] = [(slice(None), -1), (-1, slice(None)), (slice(None), 0), (0, slice(None))]
-    east, south, west, north = (np.stack([labels[side].astype(np.int64) - 1, *(other[side].astype(np.int64) for other in others)]) for side in sides)
+    sides: list[tuple[slice | int, slice | int]] = [
+        (slice(None), -1),
+        (-1, slice(None)),
+        (slice(None), 0),
+        (0, slice(None)),
+    ]
+    east, south, west, north = (
+        np.stack(
+            [labels[side].astype(np.int64) - 1, *(other[side].astype(np.int64) for other in others)]
+        )
+        for side in sides
+    )
     return east, south, west, north
 
 
@@ -288,13 +363,17 @@ def _with_rim(values: np.ndarray, core: Roi, frame: Roi, rim: int) -> np.ndarray
     return out
 
 
-def _evidence(probs: Raster, scene: InstanceInput) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _evidence(
+    probs: Raster, scene: InstanceInput
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return class, relief, share and line of each pixel, see :func:`selion.fields.basins.weigh`."""
     from selion.fields import basins
 
     shares, finite = shares_of(probs.values)
     valid = finite if probs.valid is None else finite & probs.valid
-    kind, inner, sure, line = basins.weigh(shares, valid, scene.things, scene.boundary, scene.wide, scene.threshold)
+    kind, inner, sure, line = basins.weigh(
+        shares, valid, scene.things, scene.boundary, scene.wide, scene.threshold
+    )
     if scene.opening:
         kind = _opened(kind, scene.opening)
     if scene.flat:
@@ -319,12 +398,17 @@ def shares_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if values.dtype == np.uint8:
         return values.astype(np.uint16) * np.uint16(257), np.ones(values.shape[1:], bool)
     if values.dtype.kind != "f":
-        message = f"Probabilities came as {values.dtype}; wanted are floats from 0 to 1, uint8 or uint16."
+        message = (
+            f"Probabilities came as {values.dtype}; wanted are floats from 0 to 1, uint8 or uint16."
+        )
         raise BadInput(message)
     finite = np.isfinite(values).all(axis=0)
     clean = values if finite.all() else np.where(np.isfinite(values), values, 0)
     if clean.size and (clean.min() < -1e-3 or clean.max() > 1 + 1e-3):
-        message = f"Values from {clean.min():g} to {clean.max():g} were given as probabilities; wanted are 0 to 1 (is a softmax missing?)."
+        message = (
+            f"Values from {clean.min():g} to {clean.max():g} were given as probabilities; wanted "
+            "are 0 to 1 (is a softmax missing?)."
+        )
         raise BadInput(message)
     return (np.clip(clean, 0, 1) * np.float32(FULL) + np.float32(0.5)).astype(np.uint16), finite
 
@@ -337,12 +421,20 @@ def _opened(kind: np.ndarray, radius: int) -> np.ndarray:
 
     out = np.where(kind == OUTSIDE, OUTSIDE, NOTHING).astype(np.uint8)
     for k in np.unique(kind[(kind != NOTHING) & (kind != OUTSIDE)]):
-        eroded = ndimage.minimum_filter((kind == k).astype(np.uint8), 2 * radius + 1, mode="nearest")
+        eroded = ndimage.minimum_filter(
+            (kind == k).astype(np.uint8), 2 * radius + 1, mode="nearest"
+        )
         out[ndimage.maximum_filter(eroded, 2 * radius + 1, mode="nearest") > 0] = k
     return out
 
 
-def conclude(blocks: list[BasinBlock], scene: InstanceInput, classes: ClassScheme, method: str, options: InstanceOptions) -> tuple[np.ndarray, pd.DataFrame]:
+def conclude(
+    blocks: list[BasinBlock],
+    scene: InstanceInput,
+    classes: ClassScheme,
+    method: str,
+    options: InstanceOptions,
+) -> tuple[np.ndarray, pd.DataFrame]:
     """Decide which basins are one object.
 
     Returns
@@ -353,13 +445,17 @@ def conclude(blocks: list[BasinBlock], scene: InstanceInput, classes: ClassSchem
         ``id``, ``class``, ``score``, ``pixels``, ``area``.
     """
     least = int(np.ceil(options.min_area / scene.unit))
-    objects = METHODS[method](seams.join(blocks, scene.shape[1]), options, _small(options, scene.unit))
+    objects = METHODS[method](
+        seams.join(blocks, scene.shape[1]), options, _small(options, scene.unit)
+    )
     ids = seams.settle(objects, least, int(options.max_hole / scene.unit))
     lut = np.concatenate([[0], ids[objects.pieces]]).astype(np.int32)
     return lut, _table(objects.rows, ids, scene, classes)
 
 
-def _table(rows: np.ndarray, ids: np.ndarray, scene: InstanceInput, classes: ClassScheme) -> pd.DataFrame:
+def _table(
+    rows: np.ndarray, ids: np.ndarray, scene: InstanceInput, classes: ClassScheme
+) -> pd.DataFrame:
     from selion.fields.basins import OUTSIDE
 
     own = (rows[:, seams.KIND] > 0) & (rows[:, seams.KIND] < OUTSIDE)
@@ -368,7 +464,8 @@ def _table(rows: np.ndarray, ids: np.ndarray, scene: InstanceInput, classes: Cla
     np.add.at(pixels, ids, rows[:, seams.PIXELS])
     np.add.at(area, ids, rows[:, seams.AREA])
     first = np.unique(ids[own & (ids > 0)], return_index=True)[1]
-    main = rows[np.flatnonzero(own & (ids > 0))[first]]  # of each object the row that is not a filled hole: it has the first pixel
+    # of each object the row that is not a filled hole: it has the first pixel
+    main = rows[np.flatnonzero(own & (ids > 0))[first]]
     score = main[:, seams.SURE] / np.maximum(main[:, seams.PIXELS], 1) / FULL
     names = np.array(classes.things, dtype=object)[main[:, seams.KIND] - 1]
     return pd.DataFrame(

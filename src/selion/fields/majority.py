@@ -1,4 +1,7 @@
-"""Basins that do not ask for the class, and then a vote in each: one object has one class, and what is mostly background is no object."""
+"""Basins that do not ask for the class, and then a vote in each.
+
+One object has one class, and what is mostly background is no object.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,18 @@ from selion.labels import Instances
 from selion.raster import Raster, Source
 
 OUTLINE = "outline"
-"""The class of a boundary outside of all objects; that a scheme has it says that a refiner made the probabilities."""
+"""The class of a boundary outside of all objects; that a scheme has it says that a refiner made the
+probabilities."""
 COVERS = ("mask", "all")
 SOLID = ClassScheme(("background", "object", "boundary"), ("object",), "boundary")
 """What basins are found in: no classes, only objects and what parts them."""
 
 
 def is_refined(classes: ClassScheme) -> bool:
-    """Say whether probabilities of these classes come from a refiner, so that basins vote for their class."""
+    """Say whether probabilities of these classes come from a refiner.
+
+    If so, basins vote for their class.
+    """
     return OUTLINE in classes.names and classes.boundary is not None
 
 
@@ -39,7 +46,8 @@ class Solid:
     probs: Source
     classes: ClassScheme
     cover: str = "mask"
-    """"mask": objects lie where things are more likely than the rest.  "all": everywhere, so that basins also correct the mask's edge."""
+    """"mask": objects lie where things are more likely than the rest.  "all": everywhere, so that
+    basins also correct the mask's edge."""
 
     def __post_init__(self) -> None:
         if self.cover not in COVERS:
@@ -68,9 +76,14 @@ class Solid:
         return Raster(self._solid(shares.astype(np.int64)), part.grid, SOLID.names, valid)
 
     def _solid(self, shares: np.ndarray) -> np.ndarray:
-        edge, things = _edge(self.classes, self.cover), [self.classes.index(name) for name in self.classes.things]
+        edge, things = (
+            _edge(self.classes, self.cover),
+            [self.classes.index(name) for name in self.classes.things],
+        )
         line = np.minimum(shares[edge].sum(0), FULL)
-        inner = FULL - line if self.cover == "all" else np.minimum(shares[things].sum(0), FULL - line)
+        inner = (
+            FULL - line if self.cover == "all" else np.minimum(shares[things].sum(0), FULL - line)
+        )
         return np.stack([FULL - line - inner, inner, line]).astype(np.uint16)
 
 
@@ -80,8 +93,16 @@ def _edge(classes: ClassScheme, cover: str) -> list[int]:
     return [classes.index(name) for name in names if name is not None and name in classes.names]
 
 
-def find_basins(probs: Raster, classes: ClassScheme, method: str = "watershed", options: InstanceOptions | None = None, cover: str = "mask") -> Instances:
-    """Find objects without asking for classes, and let each vote for its own; for a raster that fits in memory.
+def find_basins(
+    probs: Raster,
+    classes: ClassScheme,
+    method: str = "watershed",
+    options: InstanceOptions | None = None,
+    cover: str = "mask",
+) -> Instances:
+    """Find objects without asking for classes, and let each vote for its own.
+
+    For a raster that fits in memory.
 
     Parameters
     ----------
@@ -97,7 +118,8 @@ def find_basins(probs: Raster, classes: ClassScheme, method: str = "watershed", 
     Returns
     -------
     Instances
-        As there; ``class`` is that of the largest summed probability over the object, and objects whose winner is no thing are gone.
+        As there; ``class`` is that of the largest summed probability over the object, and objects
+        whose winner is no thing are gone.
 
     Raises
     ------
@@ -106,8 +128,9 @@ def find_basins(probs: Raster, classes: ClassScheme, method: str = "watershed", 
 
     Notes
     -----
-    EPOC (Chen et al., Subobject-level Image Tokenization, arXiv 2402.14327: a boundary network and a watershed, every pixel labelled), as MAgSeg uses it
-    (arXiv 2605.16179): the majority class of each basin.  "all" labels every pixel, as there; "mask" keeps to what the model called a thing.
+    EPOC (Chen et al., Subobject-level Image Tokenization, arXiv 2402.14327: a boundary network and
+    a watershed, every pixel labelled), as MAgSeg uses it (arXiv 2605.16179): the majority class of
+    each basin.  "all" labels every pixel, as there; "mask" keeps to what the model called a thing.
     """
     options = options or InstanceOptions()
     everything = whole(probs.grid)
@@ -128,21 +151,27 @@ def map_basins(
     block: int = 2048,
     run: Run = map,
 ) -> InstanceMap:
-    """Do what :func:`find_basins` does for a raster of any size; parameters and files as :func:`selion.fields.map_instances`.
+    """Do what :func:`find_basins` does for a raster of any size.
+
+    Parameters and files as :func:`selion.fields.map_instances`.
 
     Returns
     -------
     InstanceMap
-        The same ids and table, to the last bit, as :func:`find_basins` on the whole: votes are counted in whole numbers.
+        The same ids and table, to the last bit, as :func:`find_basins` on the whole: votes are
+        counted in whole numbers.
     """
     options = options or InstanceOptions()
-    found = map_instances(Solid(probs, classes, cover), SOLID, workspace, method, options, block=block, run=run)
+    found = map_instances(
+        Solid(probs, classes, cover), SOLID, workspace, method, options, block=block, run=run
+    )
     blocks = tiles((int(probs.grid.shape[0]), int(probs.grid.shape[1])), block)
     sums = np.zeros((len(found.table) + 1, len(classes)))
     for part in run(partial(_sum_block, probs, partial(_ids_of, found), len(found.table)), blocks):
         sums += part
     lut, table = _elect(found.table, sums, classes, options)
-    (found.path.parent / "instances.json").unlink(missing_ok=True)  # from here on, until the table is whole again, ids and table do not fit
+    # from here on, until the table is whole again, ids and table do not fit
+    (found.path.parent / "instances.json").unlink(missing_ok=True)
     renumber_blocks(found.path, [(roi, lut) for roi in blocks])
     save_table(found.path.parent, probs.grid, table)
     return InstanceMap(found.path, probs.grid, table)
@@ -159,9 +188,14 @@ def map_objects(
     block: int = 2048,
     run: Run = map,
 ) -> InstanceMap:
-    """Find objects as the probabilities want it: by :func:`map_basins` where a refiner made them, else by :func:`selion.fields.map_instances`."""
+    """Find objects as the probabilities want it.
+
+    By :func:`map_basins` where a refiner made them, else by :func:`selion.fields.map_instances`.
+    """
     if is_refined(classes):
-        return map_basins(probs, classes, workspace, method, options, cover=cover, block=block, run=run)
+        return map_basins(
+            probs, classes, workspace, method, options, cover=cover, block=block, run=run
+        )
     return map_instances(probs, classes, workspace, method, options, block=block, run=run)
 
 
@@ -169,14 +203,24 @@ def _ids_of(found: InstanceMap, roi: Roi) -> np.ndarray:
     return found.read(roi).ids
 
 
-def _sum_block(probs: Source, ids_of: Callable[[Roi], np.ndarray], count: int, roi: Roi) -> np.ndarray:
-    """Return (object + 1, class) sums of probabilities times FULL: float64 that hold whole numbers, so that their order does not matter."""
+def _sum_block(
+    probs: Source, ids_of: Callable[[Roi], np.ndarray], count: int, roi: Roi
+) -> np.ndarray:
+    """Return (object + 1, class) sums of probabilities times FULL.
+
+    float64 that hold whole numbers, so that their order does not matter.
+    """
     ids, (shares, _) = ids_of(roi).ravel(), shares_of(probs.read(roi).values)
     return np.stack([np.bincount(ids, plane.ravel(), count + 1) for plane in shares], 1)
 
 
-def _elect(table: pd.DataFrame, sums: np.ndarray, classes: ClassScheme, options: InstanceOptions) -> tuple[np.ndarray, pd.DataFrame]:
-    """Give each object the class with most votes; those without a thing's are dropped and the rest numbered anew."""
+def _elect(
+    table: pd.DataFrame, sums: np.ndarray, classes: ClassScheme, options: InstanceOptions
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Give each object the class with most votes.
+
+    Those without a thing's are dropped and the rest numbered anew.
+    """
     names = np.array(classes.names, dtype=object)
     eligible = np.array([name not in (classes.boundary, OUTLINE) for name in names])
     votes = np.where(eligible, sums, -1.0)[1:]
@@ -184,8 +228,21 @@ def _elect(table: pd.DataFrame, sums: np.ndarray, classes: ClassScheme, options:
     stays = np.isin(winner, [classes.index(name) for name in classes.things])
     lut = np.zeros(len(table) + 1, np.int32)
     lut[1:][stays] = np.arange(1, int(stays.sum()) + 1)
-    edge = sums[1:, classes.index(classes.boundary)] if classes.boundary and options.extent == EXTENTS[0] else 0.0
-    sure = (np.take_along_axis(sums[1:], winner[:, None], 1)[:, 0] + edge) / np.maximum(table["pixels"].to_numpy(), 1) / FULL
-    kept = table[stays].assign(**{"class": pd.array(names[winner[stays]], dtype="string"), "score": np.minimum(sure[stays], 1).astype(np.float32)})
+    edge = (
+        sums[1:, classes.index(classes.boundary)]
+        if classes.boundary and options.extent == EXTENTS[0]
+        else 0.0
+    )
+    sure = (
+        (np.take_along_axis(sums[1:], winner[:, None], 1)[:, 0] + edge)
+        / np.maximum(table["pixels"].to_numpy(), 1)
+        / FULL
+    )
+    kept = table[stays].assign(
+        **{
+            "class": pd.array(names[winner[stays]], dtype="string"),
+            "score": np.minimum(sure[stays], 1).astype(np.float32),
+        }
+    )
     kept["id"] = np.arange(1, len(kept) + 1, dtype=np.int64)
     return lut, kept.reset_index(drop=True)

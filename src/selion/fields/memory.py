@@ -18,8 +18,9 @@ def _trim() -> object:
 def give_back() -> None:
     """Return to the system what was freed.
 
-    The allocator keeps what small objects leave behind, millions of points and rings among them, and the next stage would come on top of it: 200 MB for the
-    300,000 fields of a Sentinel-2 tile.  It costs milliseconds.
+    The allocator keeps what small objects leave behind, millions of points and rings among them,
+    and the next stage would come on top of it: 200 MB for the 300,000 fields of a Sentinel-2 tile.
+    It costs milliseconds.
     """
     trim = _trim()
     if callable(trim):

@@ -15,10 +15,12 @@ from selion.grid import Roi, check_north_up, pad_roi, roi_shape, tiles
 from selion.labels import Instances
 
 TILE = 2048
-"""Edge in pixels of the tiles in which outlines are made.  Fixed, because simplified lines keep a point where they cross a tile's border."""
+"""Edge in pixels of the tiles in which outlines are made.  Fixed, because simplified lines keep a
+point where they cross a tile's border."""
 
 SMALL = 0.05
-"""No corner goes whose triangle is larger than this share of one of the two objects that meet there: small fields keep their shape."""
+"""No corner goes whose triangle is larger than this share of one of the two objects that meet
+there: small fields keep their shape."""
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """``map``, or the ``map`` of an executor; results in the order of what was given."""
@@ -39,7 +41,10 @@ class Ids(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Rings:
-    """Polygons on the pixel lattice, as rings one after the other: an object's exterior, then its holes."""
+    """Polygons on the pixel lattice, as rings one after the other.
+
+    An object's exterior, then its holes.
+    """
 
     points: np.ndarray
     """(n, 2) int32 (x, y) lattice points; rings are not closed."""
@@ -57,23 +62,40 @@ class Rings:
         import shapely
 
         coordinates, offsets, exteriors = self.ragged(grid)
-        return shapely.from_ragged_array(shapely.GeometryType.POLYGON, coordinates, (offsets, exteriors))
+        return shapely.from_ragged_array(
+            shapely.GeometryType.POLYGON, coordinates, (offsets, exteriors)
+        )
 
     def part(self, rows: slice) -> Rings:
         """Return some of the polygons."""
         exteriors = self.exteriors[rows.start : rows.stop + 1]
         rings = slice(exteriors[0], exteriors[-1])
-        return Rings(self.points, self.starts[rings], self.lengths[rings], exteriors - exteriors[0], self.ids[rows])
+        return Rings(
+            self.points,
+            self.starts[rings],
+            self.lengths[rings],
+            exteriors - exteriors[0],
+            self.ids[rows],
+        )
 
     def ragged(self, grid: GeoBox | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (n, 2) coordinates of closed rings, where each ring starts, and the ring that is each polygon's exterior."""
+        """Return (n, 2) coordinates of closed rings, and where they are.
+
+        That is where each ring starts, and the ring that is each polygon's exterior.
+        """
         from selion.fields.cracks import close_rings
 
-        a, c, e, f = (1.0, 0.0, 1.0, 0.0) if grid is None else (grid.transform.a, grid.transform.c, grid.transform.e, grid.transform.f)
+        a, c, e, f = (
+            (1.0, 0.0, 1.0, 0.0)
+            if grid is None
+            else (grid.transform.a, grid.transform.c, grid.transform.e, grid.transform.f)
+        )
         return (*close_rings(self.points, self.starts, self.lengths, a, c, e, f), self.exteriors)
 
 
-def polygonise(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, run: Run = map) -> tuple[np.ndarray, np.ndarray]:
+def polygonise(
+    instances: Ids, *, simplify: float = 0.0, nodes: bool = False, run: Run = map
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw the outline of each object.
 
     Parameters
@@ -81,17 +103,20 @@ def polygonise(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, ru
     instances : Instances or InstanceMap
         (y, x) ids; 0 is no object.
     simplify : float
-        Corners whose triangle is smaller than this many pixels, squared, go; neighbours keep one shared edge.  0 keeps the pixels' outlines.
+        Corners whose triangle is smaller than this many pixels, squared, go; neighbours keep one
+        shared edge.  0 keeps the pixels' outlines.
     nodes : bool
-        Whether points where three or more lines meet are points of every ring through them, so that the polygons stay a coverage (neighbours have the
-        same points on a shared edge) in any projection.  Always so when ``simplify`` is not 0.
+        Whether points where three or more lines meet are points of every ring through them, so that
+        the polygons stay a coverage (neighbours have the same points on a shared edge) in any
+        projection.  Always so when ``simplify`` is not 0.
     run : callable
         ``map`` or an executor's; tiles are independent.
 
     Returns
     -------
     ids : (n,) int64 ndarray
-        Ascending; an object of several 4-connected parts has several polygons, in the order of their first points.
+        Ascending; an object of several 4-connected parts has several polygons, in the order of
+        their first points.
     polygons : (n,) object ndarray
         Valid shapely polygons in the grid's CRS, exteriors counter-clockwise on a north-up map.
 
@@ -104,14 +129,25 @@ def polygonise(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, ru
 
     Notes
     -----
-    Without ``simplify`` and ``nodes`` the rings are those of GDAL's polygoniser with 4-connectedness.
+    Without ``simplify`` and ``nodes`` the rings are those of GDAL's polygoniser with
+    4-connectedness.
     """
     rings = outline(instances, simplify=simplify, nodes=nodes, run=run)
     return rings.ids, rings.polygons(instances.grid)
 
 
-def outline(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, run: Run = map, counts: np.ndarray | None = None) -> Rings:
-    """Do the work of :func:`polygonise` on the pixel lattice; same parameters and errors.  ``counts`` are :func:`pixel_counts`, where the caller has them."""
+def outline(
+    instances: Ids,
+    *,
+    simplify: float = 0.0,
+    nodes: bool = False,
+    run: Run = map,
+    counts: np.ndarray | None = None,
+) -> Rings:
+    """Do the work of :func:`polygonise` on the pixel lattice; same parameters and errors.
+
+    ``counts`` are :func:`pixel_counts`, where the caller has them.
+    """
     check_north_up(instances.grid, "the grid of the objects")
     if not simplify >= 0:
         message = f"A simplification of {simplify} px was given; wanted is a number from 0 up."
@@ -121,7 +157,14 @@ def outline(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, run: 
     caps = np.empty(0)
     if simplify > 0:
         caps = 2 * SMALL * (pixel_counts(instances) if counts is None else counts)
-    drawn = list(run(partial(_outline_tile, instances, shape=shape, limit=2 * simplify**2, caps=caps, nodes=nodes), tiles(shape, TILE)))
+    drawn = list(
+        run(
+            partial(
+                _outline_tile, instances, shape=shape, limit=2 * simplify**2, caps=caps, nodes=nodes
+            ),
+            tiles(shape, TILE),
+        )
+    )
     done, cut = [one for one, _ in drawn], [other for _, other in drawn if len(other.ids)]
     if cut:
         done.append(_across_seams(cut))
@@ -130,7 +173,10 @@ def outline(instances: Ids, *, simplify: float = 0.0, nodes: bool = False, run: 
 
 
 def pixel_counts(instances: Ids) -> np.ndarray:
-    """Return (k,) float64 pixels of each id, from the table if it knows them; infinitely many for 0, which is no object."""
+    """Return (k,) float64 pixels of each id, from the table if it knows them.
+
+    Infinitely many for 0, which is no object.
+    """
     from selion.fields.cracks import count_ids
 
     table = instances.read((slice(0, 0), slice(0, 0))).table
@@ -147,8 +193,13 @@ def pixel_counts(instances: Ids) -> np.ndarray:
     return counts
 
 
-def _outline_tile(instances: Ids, roi: Roi, *, shape: tuple[int, int], limit: float, caps: np.ndarray, nodes: bool) -> tuple[Rings, Rings]:
-    """Outline one tile; return the polygons that are whole, and the pieces of those that a seam cuts."""
+def _outline_tile(
+    instances: Ids, roi: Roi, *, shape: tuple[int, int], limit: float, caps: np.ndarray, nodes: bool
+) -> tuple[Rings, Rings]:
+    """Outline one tile.
+
+    Return the polygons that are whole, and the pieces of those that a seam cuts.
+    """
     import cc3d
 
     from selion.fields import arcs, cracks
@@ -157,7 +208,9 @@ def _outline_tile(instances: Ids, roi: Roi, *, shape: tuple[int, int], limit: fl
     height, width = roi_shape(roi)
     rows, columns = roi
     labels = np.zeros(ids.shape, np.int32)
-    labels[1:-1, 1:-1] = cc3d.connected_components(np.ascontiguousarray(ids[1:-1, 1:-1]), connectivity=4)
+    labels[1:-1, 1:-1] = cc3d.connected_components(
+        np.ascontiguousarray(ids[1:-1, 1:-1]), connectivity=4
+    )
     pins = (rows.start > 0, columns.start > 0, rows.stop < shape[0], columns.stop < shape[1])
     use_kinds = nodes or any(pins)
     kinds = np.zeros((1, 1), np.uint8)
@@ -176,7 +229,9 @@ def _outline_tile(instances: Ids, roi: Roi, *, shape: tuple[int, int], limit: fl
     points += np.array([columns.start, rows.start], np.int32)
     marks = across[rings[:, 2]]
     owner = ids.ravel()[rings[:, 4]]
-    return _selected(points, rings[~marks], exterior[~marks], owner[~marks]), _selected(points, rings[marks], exterior[marks], owner[marks])
+    return _selected(points, rings[~marks], exterior[~marks], owner[~marks]), _selected(
+        points, rings[marks], exterior[marks], owner[marks]
+    )
 
 
 def _with_surroundings(instances: Ids, roi: Roi, shape: tuple[int, int]) -> np.ndarray:
@@ -190,7 +245,9 @@ def _with_surroundings(instances: Ids, roi: Roi, shape: tuple[int, int]) -> np.n
     return out
 
 
-def _rims(labels: np.ndarray, ids: np.ndarray, size: tuple[int, int]) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _rims(
+    labels: np.ndarray, ids: np.ndarray, size: tuple[int, int]
+) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Along each side of a tile: labels just inside, ids just inside, ids just outside."""
     height, width = size
     for at, beyond in ((1, 0), (height, height + 1)):
@@ -199,13 +256,20 @@ def _rims(labels: np.ndarray, ids: np.ndarray, size: tuple[int, int]) -> Iterabl
         yield labels[:, at], ids[:, at], ids[:, beyond]
 
 
-def _selected(points: np.ndarray, rings: np.ndarray, exterior: np.ndarray, owner: np.ndarray) -> Rings:
+def _selected(
+    points: np.ndarray, rings: np.ndarray, exterior: np.ndarray, owner: np.ndarray
+) -> Rings:
     exteriors = np.append(np.flatnonzero(exterior), len(rings)).astype(np.int64)
-    return Rings(points, rings[:, 0].copy(), rings[:, 1].copy(), exteriors, owner[exterior].astype(np.int64))
+    return Rings(
+        points, rings[:, 0].copy(), rings[:, 1].copy(), exteriors, owner[exterior].astype(np.int64)
+    )
 
 
 def _across_seams(pieces: list[Rings]) -> Rings:
-    """Join the pieces of objects that seams cut; both sides of a seam have the same points, so edges cancel exactly."""
+    """Join the pieces of objects that seams cut.
+
+    Both sides of a seam have the same points, so edges cancel exactly.
+    """
     import shapely
 
     ids = np.concatenate([one.ids for one in pieces])
@@ -217,7 +281,9 @@ def _across_seams(pieces: list[Rings]) -> Rings:
     owner: list[np.ndarray] = []
     for count in np.unique(counts):  # all objects of as many pieces in one call
         at = np.flatnonzero(counts == count)
-        joined = shapely.coverage_union_all(polygons[starts[at][:, None] + np.arange(count)], axis=1)
+        joined = shapely.coverage_union_all(
+            polygons[starts[at][:, None] + np.arange(count)], axis=1
+        )
         parts, part_of = shapely.get_parts(joined, return_index=True)
         whole.append(parts)
         owner.append(names[at][part_of])
@@ -230,7 +296,8 @@ def _rings_of(polygons: np.ndarray, ids: np.ndarray, *, straighten: bool) -> Rin
 
     from selion.fields.cracks import tidy_rings
 
-    polygons = shapely.orient_polygons(polygons)  # lattice y points down, and the tracer keeps the object on the right: counter-clockwise here
+    # lattice y points down, and the tracer keeps the object on the right: counter-clockwise here
+    polygons = shapely.orient_polygons(polygons)
     _, coordinates, offsets = shapely.to_ragged_array(polygons)
     points, starts, lengths = tidy_rings(coordinates, offsets[0].astype(np.int64), straighten)
     exteriors = offsets[1].astype(np.int64)
@@ -244,7 +311,9 @@ def _ordered(rings: Rings) -> Rings:
     hole[rings.exteriors[:-1]] = False
     first = rings.points[rings.starts]
     order = np.lexsort((first[:, 0], first[:, 1], hole, polygon))
-    return Rings(rings.points, rings.starts[order], rings.lengths[order], rings.exteriors, rings.ids)
+    return Rings(
+        rings.points, rings.starts[order], rings.lengths[order], rings.exteriors, rings.ids
+    )
 
 
 def _joined(parts: list[Rings]) -> Rings:
@@ -267,6 +336,8 @@ def _straightened(rings: Rings) -> Rings:
     """Drop the points that tiles left in the middle of straight edges."""
     from selion.fields.cracks import close_rings, tidy_rings
 
-    coordinates, offsets = close_rings(rings.points, rings.starts, rings.lengths, 1.0, 0.0, 1.0, 0.0)
+    coordinates, offsets = close_rings(
+        rings.points, rings.starts, rings.lengths, 1.0, 0.0, 1.0, 0.0
+    )
     points, starts, lengths = tidy_rings(coordinates, offsets, True)
     return _joined([_ordered(Rings(points, starts, lengths, rings.exteriors, rings.ids))])

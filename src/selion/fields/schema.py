@@ -34,12 +34,39 @@ class Column:
 
 
 COLUMNS = (
-    Column("id", "string", True, "Geohash (12 characters, a few centimetres) of a point inside the field, so that it says where; in a photograph the pixel."),
+    Column(
+        "id",
+        "string",
+        True,
+        (
+            "Geohash (12 characters, a few centimetres) of a point inside the field, so that it "
+            "says where; in a photograph the pixel."
+        ),
+    ),
     Column("class", "string", False, "What it is, a name of the model's class scheme."),
-    Column("metrics:area", "float", False, "Area on the ellipsoid in m2 (px2 in a photograph).", 0, 1e9),
-    Column("metrics:perimeter", "float", False, "Perimeter on the ellipsoid in m, holes included (px in a photograph).", 0, 1.25e9),
-    Column("determination:datetime", "time", False, "When the last image was taken that the field was seen in, where that differs from field to field."),
-    Column("confidence", "float", False, "Mean probability of the field's pixels, 0 to 1.", None, 1),
+    Column(
+        "metrics:area", "float", False, "Area on the ellipsoid in m2 (px2 in a photograph).", 0, 1e9
+    ),
+    Column(
+        "metrics:perimeter",
+        "float",
+        False,
+        "Perimeter on the ellipsoid in m, holes included (px in a photograph).",
+        0,
+        1.25e9,
+    ),
+    Column(
+        "determination:datetime",
+        "time",
+        False,
+        (
+            "When the last image was taken that the field was seen in, where that differs from "
+            "field to field."
+        ),
+    ),
+    Column(
+        "confidence", "float", False, "Mean probability of the field's pixels, 0 to 1.", None, 1
+    ),
 )
 """Besides ``geometry`` (polygons) and ``bbox``."""
 
@@ -51,24 +78,35 @@ class Origin:
     collection: str = "selion"
     """Name of the collection."""
     determined: datetime | None = None
-    """When the last image was taken: not when the fields were drawn.  Without a time zone it counts as UTC."""
+    """When the last image was taken: not when the fields were drawn.  Without a time zone it counts
+    as UTC."""
     details: str = ""
     """How the fields were found: model, method, parameters."""
     method: str = "auto-imagery"
     """One of METHODS."""
     provenance: Mapping[str, object] | None = None
-    """What it was made from, plain values: scenes with dates and baselines, versions, the model's hash."""
+    """What it was made from, plain values: scenes with dates and baselines, versions, the model's
+    hash."""
 
     def __post_init__(self) -> None:
         if not self.collection or self.method not in METHODS:
-            message = f"Collection {self.collection!r} with method {self.method!r} was given; wanted are a name and one of {', '.join(METHODS)}."
+            message = (
+                f"Collection {self.collection!r} with method {self.method!r} was given; wanted are "
+                f"a name and one of {', '.join(METHODS)}."
+            )
             raise BadInput(message)
 
     def to_dict(self) -> dict[str, object]:
         """Return the collection metadata, all values plain."""
-        table: dict[str, object] = {"schemas": {self.collection: list(SCHEMAS)}, "collection": self.collection, "determination:method": self.method}
+        table: dict[str, object] = {
+            "schemas": {self.collection: list(SCHEMAS)},
+            "collection": self.collection,
+            "determination:method": self.method,
+        }
         if self.determined:
-            moment = self.determined if self.determined.tzinfo else self.determined.replace(tzinfo=UTC)
+            moment = (
+                self.determined if self.determined.tzinfo else self.determined.replace(tzinfo=UTC)
+            )
             table["determination:datetime"] = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if self.details:
             table["determination:details"] = self.details
@@ -81,6 +119,15 @@ class Origin:
         """Inverse of :meth:`to_dict`."""
         moment = table.get("determination:datetime")
         determined = datetime.fromisoformat(str(moment)) if moment else None
-        details, method = str(table.get("determination:details", "")), str(table.get("determination:method", "unknown"))
+        details, method = (
+            str(table.get("determination:details", "")),
+            str(table.get("determination:method", "unknown")),
+        )
         provenance = value_of(table, "selion:provenance", "The table of fields")
-        return cls(str(table.get("collection", "selion")), determined, details, method, provenance if isinstance(provenance, Mapping) else None)
+        return cls(
+            str(table.get("collection", "selion")),
+            determined,
+            details,
+            method,
+            provenance if isinstance(provenance, Mapping) else None,
+        )

@@ -1,7 +1,10 @@
-"""Joining what was found block by block: basins that a seam cuts are one again, and basins that belong together become objects.
+"""Joining what was found block by block.
 
-All of this works on tables (one row per basin, one per pass between two basins), never on pixels, and every order in it comes from positions in the
-whole raster.  So it gives the same objects, with the same ids, for any size and order of blocks.
+Basins that a seam cuts are one again, and basins that belong together become objects.
+
+All of this works on tables (one row per basin, one per pass between two basins), never on pixels,
+and every order in it comes from positions in the whole raster.  So it gives the same objects, with
+the same ids, for any size and order of blocks.
 """
 
 from __future__ import annotations
@@ -25,11 +28,14 @@ class BasinBlock:
     roi: Roi
     """Where in the raster."""
     basins: np.ndarray
-    """(n, 7) int64: class, lowest height, pixels, area, sum of shares, row-major index of the first pixel, whether it touches the raster's edge."""
+    """(n, 7) int64: class, lowest height, pixels, area, sum of shares, row-major index of the first
+    pixel, whether it touches the raster's edge."""
     passes: np.ndarray
-    """(m, 5) int64: two basins (0 .. n - 1), lowest pass between them (:func:`selion.fields.basins.name_pass`), pixels of contact, and those on a line."""
+    """(m, 5) int64: two basins (0 .. n - 1), lowest pass between them
+    (:func:`selion.fields.basins.name_pass`), pixels of contact, and those on a line."""
     rims: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-    """Pixels along the east, south, west and north side: (5, k) int64 basin, class, height, line, flow."""
+    """Pixels along the east, south, west and north side: (5, k) int64 basin, class, height, line,
+    flow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +53,8 @@ class Basins:
 def join(blocks: list[BasinBlock], width: int) -> Basins:
     """Join blocks that tile a raster (:func:`selion.grid.tiles`) of ``width`` px into one table of basins.
 
-    The list is emptied: what comes after is the most that a map has in memory, and needs them no more.
+    The list is emptied: what comes after is the most that a map has in memory, and needs them no
+    more.
     """
     offsets = np.cumsum([0, *(len(block.basins) for block in blocks)])
     links, seams = _seams(blocks, offsets, width)
@@ -59,7 +66,9 @@ def join(blocks: list[BasinBlock], width: int) -> Basins:
     return Basins(rows, sum_passes(found), pieces)
 
 
-def _all_passes(blocks: list[BasinBlock], offsets: np.ndarray, seams: list[np.ndarray], pieces: np.ndarray) -> np.ndarray:
+def _all_passes(
+    blocks: list[BasinBlock], offsets: np.ndarray, seams: list[np.ndarray], pieces: np.ndarray
+) -> np.ndarray:
     """Return the passes of all blocks and across all seams, between basins of the raster."""
     parts = [*(block.passes for block in blocks), *seams]
     found, at = np.empty((sum(map(len, parts)), 5), np.int64), 0
@@ -71,7 +80,9 @@ def _all_passes(blocks: list[BasinBlock], offsets: np.ndarray, seams: list[np.nd
     return found
 
 
-def _seams(blocks: list[BasinBlock], offsets: np.ndarray, width: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def _seams(
+    blocks: list[BasinBlock], offsets: np.ndarray, width: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return pairs of pieces that are one basin, and the passes across seams."""
     where = {(block.roi[0].start, block.roi[1].start): k for k, block in enumerate(blocks)}
     links, seams = [np.empty((0, 2), np.int64)], []
@@ -80,30 +91,48 @@ def _seams(blocks: list[BasinBlock], offsets: np.ndarray, width: int) -> tuple[n
         for side, corner in ((0, (rows.start, columns.stop)), (1, (rows.stop, columns.start))):
             if corner in where:
                 other = where[corner]
-                link, seam = _across(block.rims[side], blocks[other].rims[side + 2], side, (offsets[k], offsets[other]), _rim_pixels(block.roi, side, width))
+                link, seam = _across(
+                    block.rims[side],
+                    blocks[other].rims[side + 2],
+                    side,
+                    (offsets[k], offsets[other]),
+                    _rim_pixels(block.roi, side, width),
+                )
                 links.append(link)
                 seams.append(seam)
     return np.concatenate(links), seams
 
 
 def _rim_pixels(roi: Roi, side: int, width: int) -> np.ndarray:
-    """Return the row-major indices in the raster of the pixels along the east (0) or south (1) side of a block."""
+    """Return the pixels along the east (0) or south (1) side of a block.
+
+    They are row-major indices in the raster.
+    """
     rows, columns = roi
     if side == 0:
         return np.arange(rows.start, rows.stop) * width + columns.stop - 1
     return (rows.stop - 1) * width + np.arange(columns.start, columns.stop)
 
 
-def _across(mine: np.ndarray, theirs: np.ndarray, side: int, offsets: tuple[int, int], pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compare the pixels on both sides of one seam; ``side`` is the way from mine, which are ``pixels`` of the raster, to theirs (0 east, 1 south)."""
+def _across(
+    mine: np.ndarray, theirs: np.ndarray, side: int, offsets: tuple[int, int], pixels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compare the pixels on both sides of one seam.
+
+    ``side`` is the way from mine, which are ``pixels`` of the raster, to theirs (0 east, 1 south).
+    """
     from selion.fields.basins import PLACE
 
     same = mine[1] == theirs[1]
-    linked = same & ((mine[4] == side) | (theirs[4] == side + 2) | ((mine[2] == 0) & (theirs[2] == 0)))
+    linked = same & (
+        (mine[4] == side) | (theirs[4] == side + 2) | ((mine[2] == 0) & (theirs[2] == 0))
+    )
     pairs = np.column_stack([mine[0] + offsets[0], theirs[0] + offsets[1]])
     height = np.where(same, np.maximum(mine[2], theirs[2]), 65535)
     line = np.where(same, np.where(mine[2] >= theirs[2], mine[3], theirs[3]), 1)
-    return pairs[linked], np.column_stack([pairs, (height << PLACE) | (2 * pixels + side), np.ones_like(height), line])
+    return pairs[linked], np.column_stack(
+        [pairs, (height << PLACE) | (2 * pixels + side), np.ones_like(height), line]
+    )
 
 
 def _groups(count: int, pairs: np.ndarray) -> np.ndarray:
@@ -113,7 +142,10 @@ def _groups(count: int, pairs: np.ndarray) -> np.ndarray:
 
 
 def _gather(groups: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Add up the rows of each group; return the place of each old row among the new ones, and the new ones, ordered by first pixel."""
+    """Add up the rows of each group.
+
+    Return the place of each old row among the new ones, and the new ones, ordered by first pixel.
+    """
     _, place = np.unique(groups, return_inverse=True)
     count = int(place.max(initial=-1)) + 1
     total = np.zeros((count, rows.shape[1]), np.int64)
@@ -131,7 +163,9 @@ def _gather(groups: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def sum_passes(found: np.ndarray) -> np.ndarray:
-    """Bring passes between the same two basins together: lowest pass, summed lengths; within one basin there is no pass.
+    """Bring passes between the same two basins together: lowest pass, summed lengths.
+
+    Within one basin there is no pass.
 
     Parameters
     ----------
@@ -148,7 +182,8 @@ def sum_passes(found: np.ndarray) -> np.ndarray:
     key = key[order]
     starts = np.flatnonzero(np.diff(key, prepend=-1))
     columns = [*np.divmod(key[starts], count), np.minimum.reduceat(found[order, PASS], starts)]
-    del key  # these tables are the largest that there are: no column is there twice for longer than it must
+    # these tables are the largest that there are: no column is there twice for longer than it must
+    del key
     columns += [np.add.reduceat(found[order, column], starts) for column in (LENGTH, LINES)]
     return np.column_stack(columns)
 
@@ -168,17 +203,24 @@ def keep_alone(basins: Basins) -> Basins:
     return basins
 
 
-def by_depth(basins: Basins, depth: int, small: int = 0, absorb: int = 0, shut: np.ndarray | None = None) -> Basins:
-    """Join lakes that are less than ``depth`` deep where they meet, and lakes smaller than ``small`` over passes lower than ``absorb``.
+def by_depth(
+    basins: Basins, depth: int, small: int = 0, absorb: int = 0, shut: np.ndarray | None = None
+) -> Basins:
+    """Join lakes that are shallow where they meet, and small lakes.
 
-    The same as a watershed flooded from the h-minima of the relief, h = ``depth``.  ``shut`` says which basins are known whole (None: all); see
-    :func:`selion.fields.basins.flood`.
+    Shallow is less than ``depth``; those smaller than ``small`` go over passes lower than
+    ``absorb``.
+
+    The same as a watershed flooded from the h-minima of the relief, h = ``depth``.  ``shut`` says
+    which basins are known whole (None: all); see :func:`selion.fields.basins.flood`.
     """
     from selion.fields.basins import flood
 
     rows = basins.rows
     shut = np.ones(len(rows), bool) if shut is None else shut
-    groups = flood(rows[:, LOW].copy(), rows[:, AREA].copy(), shut, *_rising(basins), depth, small, absorb)
+    groups = flood(
+        rows[:, LOW].copy(), rows[:, AREA].copy(), shut, *_rising(basins), depth, small, absorb
+    )
     return merge(basins, groups)
 
 
@@ -189,11 +231,16 @@ def _rising(basins: Basins) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return basins.passes[chosen, ONE], basins.passes[chosen, OTHER], basins.passes[chosen, PASS]
 
 
-def by_depth_inside(block: BasinBlock, shape: tuple[int, int], depth: int, small: int, absorb: int) -> tuple[BasinBlock, np.ndarray]:
-    """Join within a block what :func:`by_depth` would join whatever lies around it, so that the table of the whole raster stays short.
+def by_depth_inside(
+    block: BasinBlock, shape: tuple[int, int], depth: int, small: int, absorb: int
+) -> tuple[BasinBlock, np.ndarray]:
+    """Join within a block what :func:`by_depth` would join whatever lies around it.
 
-    A pass once refused stays refused: later ones are higher and its lakes only grow and deepen, so deciding it again with the rest does no harm, and what is
-    joined here is joined there.  The result of the whole is the same to the last bit.
+    So the table of the whole raster stays short.
+
+    A pass once refused stays refused: later ones are higher and its lakes only grow and deepen, so
+    deciding it again with the rest does no harm, and what is joined here is joined there.  The
+    result of the whole is the same to the last bit.
 
     Parameters
     ----------
@@ -210,10 +257,16 @@ def by_depth_inside(block: BasinBlock, shape: tuple[int, int], depth: int, small
     """
     shut = np.ones(len(block.basins), bool)
     (rows, columns), (height, width) = block.roi, shape
-    for rim, seam in zip(block.rims, (columns.stop < width, rows.stop < height, columns.start > 0, rows.start > 0), strict=True):
+    for rim, seam in zip(
+        block.rims,
+        (columns.stop < width, rows.stop < height, columns.start > 0, rows.start > 0),
+        strict=True,
+    ):
         if seam:
             shut[rim[0]] = False
-    joined = by_depth(Basins(block.basins, block.passes, np.arange(len(block.basins))), depth, small, absorb, shut)
+    joined = by_depth(
+        Basins(block.basins, block.passes, np.arange(len(block.basins))), depth, small, absorb, shut
+    )
     rims = tuple(np.concatenate([joined.pieces[rim[:1]], rim[1:]]) for rim in block.rims)
     return BasinBlock(block.roi, joined.rows, joined.passes, rims), joined.pieces  # type: ignore[arg-type]
 
@@ -240,7 +293,8 @@ def settle(basins: Basins, least: int, hole: int) -> np.ndarray:
     least : int
         Objects of less area are dropped.
     hole : int
-        Holes of at most this area are filled, if one object alone surrounds them and they are away from the edge and from nodata.
+        Holes of at most this area are filled, if one object alone surrounds them and they are away
+        from the edge and from nodata.
 
     Returns
     -------
@@ -270,7 +324,8 @@ def _holes(basins: Basins, ids: np.ndarray, hole: int) -> np.ndarray:
     both = np.concatenate([pairs, pairs[:, ::-1]])
     both = both[void[both[:, 0]] & ~void[both[:, 1]]]
     least, most = np.full(len(rows), np.iinfo(np.int64).max), np.zeros(len(rows), np.int64)
-    np.minimum.at(least, groups[both[:, 0]], ids[both[:, 1]])  # OUTSIDE has id 0, so it never leaves least == most > 0
+    # OUTSIDE has id 0, so it never leaves least == most > 0
+    np.minimum.at(least, groups[both[:, 0]], ids[both[:, 1]])
     np.maximum.at(most, groups[both[:, 0]], ids[both[:, 1]])
     filled = shut & (least == most) & (area <= hole)
     return np.where(void & filled[groups], most[groups], 0)

@@ -1,4 +1,7 @@
-"""Styles of QGIS for a table of fields, as it reads them from a GeoPackage or from a ``.qml`` beside a file."""
+"""Styles of QGIS for a table of fields.
+
+It reads them from a GeoPackage or from a ``.qml`` beside a file.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,21 @@ from xml.sax.saxutils import escape, quoteattr
 LINE, FILL = "255,213,0,255", "90,200,90,40"
 """Yellow outlines on crops, soil and forest alike; the image shines through."""
 CIVIDIS = ("#00204c", "#414d6b", "#7c7b78", "#bcaf6f", "#ffea46")
-"""Five steps of cividis (Nunez et al. 2018), which people who see no red or no green can tell apart, dark to bright."""
+"""Five steps of cividis (Nunez et al. 2018), which people who see no red or no green can tell
+apart, dark to bright."""
 
 
 def outline_style() -> str:
     """Return the style that draws fields as outlines."""
-    return _document(f'<renderer-v2 type="singleSymbol" symbollevels="0">{_symbols([(LINE, FILL)])}</renderer-v2>')
+    return _document(
+        '<renderer-v2 type="singleSymbol" '
+        f'symbollevels="0">{_symbols([(LINE, FILL)])}</renderer-v2>'
+    )
 
 
-def graded_style(attribute: str, bounds: Sequence[float], labels: Sequence[str], colours: Sequence[str] = CIVIDIS) -> str:
+def graded_style(
+    attribute: str, bounds: Sequence[float], labels: Sequence[str], colours: Sequence[str] = CIVIDIS
+) -> str:
     """Return a style that fills fields by a number.
 
     Parameters
@@ -30,9 +39,20 @@ def graded_style(attribute: str, bounds: Sequence[float], labels: Sequence[str],
         One per class; colours are ``#rrggbb``.
     """
     steps = list(zip(bounds[:-1], bounds[1:], labels, strict=True))
-    ranges = "".join(f'<range symbol="{k}" render="true" lower="{low:.15f}" upper="{high:.15f}" label={quoteattr(label)}/>' for k, (low, high, label) in enumerate(steps))
-    symbols = _symbols([("35,35,35,255", _rgba(colour)) for colour, _ in zip(colours, steps, strict=True)])
-    return _document(f'<renderer-v2 type="graduatedSymbol" attr={quoteattr(attribute)} symbollevels="0"><ranges>{ranges}</ranges>{symbols}</renderer-v2>')
+    ranges = "".join(
+        (
+            f'<range symbol="{k}" render="true" lower="{low:.15f}" upper="{high:.15f}" '
+            f"label={quoteattr(label)}/>"
+        )
+        for k, (low, high, label) in enumerate(steps)
+    )
+    symbols = _symbols(
+        [("35,35,35,255", _rgba(colour)) for colour, _ in zip(colours, steps, strict=True)]
+    )
+    return _document(
+        f'<renderer-v2 type="graduatedSymbol" attr={quoteattr(attribute)} '
+        f'symbollevels="0"><ranges>{ranges}</ranges>{symbols}</renderer-v2>'
+    )
 
 
 def sorted_style(attribute: str, colours: Mapping[str, str]) -> str:
@@ -45,10 +65,19 @@ def sorted_style(attribute: str, colours: Mapping[str, str]) -> str:
     colours : mapping
         Word -> ``#rrggbb``.
     """
-    categories = "".join(f'<category symbol="{k}" render="true" type="string" value={quoteattr(word)} label={quoteattr(word)}/>' for k, word in enumerate(colours))
+    categories = "".join(
+        (
+            f'<category symbol="{k}" render="true" type="string" value={quoteattr(word)} '
+            f"label={quoteattr(word)}/>"
+        )
+        for k, word in enumerate(colours)
+    )
     symbols = _symbols([("35,35,35,255", _rgba(colour)) for colour in colours.values()])
     body = f"<categories>{categories}</categories>{symbols}"
-    return _document(f'<renderer-v2 type="categorizedSymbol" attr={quoteattr(attribute)} symbollevels="0">{body}</renderer-v2>')
+    return _document(
+        f'<renderer-v2 type="categorizedSymbol" attr={quoteattr(attribute)} '
+        f'symbollevels="0">{body}</renderer-v2>'
+    )
 
 
 def field_styles() -> dict[str, str]:
@@ -66,16 +95,38 @@ def field_styles() -> dict[str, str]:
 
 def _symbols(looks: Sequence[tuple[str, str]]) -> str:
     """Write one fill symbol per (line, fill)."""
-    return f"<symbols>{''.join(_symbol(str(k), line, fill) for k, (line, fill) in enumerate(looks))}</symbols>"
+    return (
+        "<symbols>"
+        f"{''.join(_symbol(str(k), line, fill) for k, (line, fill) in enumerate(looks))}</symbols>"
+    )
 
 
 def _symbol(name: str, line: str, fill: str) -> str:
-    """Write a symbol twice over: as options for QGIS from 3.26 on, as properties for those before."""
-    looks = {"color": fill, "outline_color": line, "outline_width": "0.4", "outline_style": "solid", "style": "solid", "joinstyle": "bevel"}
-    options = "".join(f'<Option name="{key}" value={quoteattr(value)} type="QString"/>' for key, value in looks.items())
+    """Write a symbol twice over.
+
+    As options for QGIS from 3.26 on, as properties for those before.
+    """
+    looks = {
+        "color": fill,
+        "outline_color": line,
+        "outline_width": "0.4",
+        "outline_style": "solid",
+        "style": "solid",
+        "joinstyle": "bevel",
+    }
+    options = "".join(
+        f'<Option name="{key}" value={quoteattr(value)} type="QString"/>'
+        for key, value in looks.items()
+    )
     older = "".join(f'<prop k="{key}" v={quoteattr(value)}/>' for key, value in looks.items())
-    layer = f'<layer class="SimpleFill" enabled="1" pass="0" locked="0"><Option type="Map">{options}</Option>{older}</layer>'
-    return f'<symbol name="{name}" type="fill" alpha="1" force_rhr="0" clip_to_extent="1">{layer}</symbol>'
+    layer = (
+        '<layer class="SimpleFill" enabled="1" pass="0" locked="0"><Option '
+        f'type="Map">{options}</Option>{older}</layer>'
+    )
+    return (
+        f'<symbol name="{name}" type="fill" alpha="1" force_rhr="0" '
+        f'clip_to_extent="1">{layer}</symbol>'
+    )
 
 
 def _rgba(colour: str, alpha: int = 170) -> str:
@@ -83,7 +134,10 @@ def _rgba(colour: str, alpha: int = 170) -> str:
 
 
 def _document(renderer: str) -> str:
-    return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n<qgis version=\"3.22\" styleCategories=\"Symbology\">{renderer}</qgis>\n"
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        f'<qgis version="3.22" styleCategories="Symbology">{renderer}</qgis>\n'
+    )
 
 
 def scores_style(bands: Sequence[str], shown: str, highest: float) -> str:
@@ -97,9 +151,27 @@ def scores_style(bands: Sequence[str], shown: str, highest: float) -> str:
     highest : float
         The number that stands for a probability of 1.
     """
-    stops = ((0.0, "#00204c", 0), (0.25, "#414d6b", 90), (0.5, "#7c7b78", 170), (0.75, "#bcaf6f", 220), (1.0, "#ffea46", 255))
-    items = "".join(f'<item value="{share * highest:g}" color="{colour}" alpha="{alpha}" label="{share:g}"/>' for share, colour, alpha in stops)
-    ramp = f'<colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" minimumValue="0" maximumValue="{highest:g}">{items}</colorrampshader>'
+    stops = (
+        (0.0, "#00204c", 0),
+        (0.25, "#414d6b", 90),
+        (0.5, "#7c7b78", 170),
+        (0.75, "#bcaf6f", 220),
+        (1.0, "#ffea46", 255),
+    )
+    items = "".join(
+        f'<item value="{share * highest:g}" color="{colour}" alpha="{alpha}" label="{share:g}"/>'
+        for share, colour, alpha in stops
+    )
+    ramp = (
+        '<colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" '
+        f'minimumValue="0" maximumValue="{highest:g}">{items}</colorrampshader>'
+    )
     band = list(bands).index(shown) + 1
-    looks = f'type="singlebandpseudocolor" band="{band}" opacity="1" alphaBand="-1" classificationMin="0" classificationMax="{highest:g}"'
-    return _document(f"<!-- {escape(shown)} --><pipe><rasterrenderer {looks}><rastershader>{ramp}</rastershader></rasterrenderer></pipe>")
+    looks = (
+        f'type="singlebandpseudocolor" band="{band}" opacity="1" alphaBand="-1" '
+        f'classificationMin="0" classificationMax="{highest:g}"'
+    )
+    return _document(
+        f"<!-- {escape(shown)} --><pipe><rasterrenderer "
+        f"{looks}><rastershader>{ramp}</rastershader></rasterrenderer></pipe>"
+    )

@@ -1,4 +1,7 @@
-"""Objects become a table of fields: outlines, measures on the ground, confidence and an id that says where."""
+"""Objects become a table of fields.
+
+Outlines, measures on the ground, confidence and an id that says where.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,34 @@ BASE32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True)
 class FieldOptions:
-    """How outlines are drawn and which stay.  Metres and m2 on the ground; pixels and px2 for a photograph."""
+    """How outlines are drawn and which stay.
+
+    Metres and m2 on the ground; pixels and px2 for a photograph.
+    """
 
     simplify: float | None = None
-    """Corners whose triangle is smaller than this length squared go, shared edges as one; 0 keeps the pixels' outlines; None: 1.5 pixels."""
+    """Corners whose triangle is smaller than this length squared go, shared edges as one; 0 keeps
+    the pixels' outlines; None: 1.5 pixels."""
     min_area: float = 0.0
     """Smaller fields are dropped."""
     max_area: float = np.inf
     """Larger fields are dropped."""
 
     def __post_init__(self) -> None:
-        if not (self.simplify is None or 0 <= self.simplify < np.inf) or not 0 <= self.min_area <= self.max_area:
-            message = f"simplify {self.simplify}, area {self.min_area} to {self.max_area} were given; wanted are numbers from 0 up, the smaller area first."
+        if (
+            not (self.simplify is None or 0 <= self.simplify < np.inf)
+            or not 0 <= self.min_area <= self.max_area
+        ):
+            message = (
+                f"simplify {self.simplify}, area {self.min_area} to {self.max_area} were given; "
+                "wanted are numbers from 0 up, the smaller area first."
+            )
             raise BadInput(message)
 
 
-def to_fields(instances: Ids, options: FieldOptions | None = None, *, run: Run = map) -> geopandas.GeoDataFrame:
+def to_fields(
+    instances: Ids, options: FieldOptions | None = None, *, run: Run = map
+) -> geopandas.GeoDataFrame:
     """Turn objects into a table of fields.
 
     Parameters
@@ -54,8 +69,9 @@ def to_fields(instances: Ids, options: FieldOptions | None = None, *, run: Run =
     Returns
     -------
     GeoDataFrame
-        In the raster's CRS, with the columns of :data:`selion.fields.schema.COLUMNS`, in the order of the objects' ids.  Neighbours have the same points on
-        their shared edge, so that they stay without gap or overlap in any other projection.
+        In the raster's CRS, with the columns of :data:`selion.fields.schema.COLUMNS`, in the order
+        of the objects' ids.  Neighbours have the same points on their shared edge, so that they
+        stay without gap or overlap in any other projection.
 
     Raises
     ------
@@ -70,7 +86,13 @@ def to_fields(instances: Ids, options: FieldOptions | None = None, *, run: Run =
     crs = None if grid.crs is None else grid.crs.to_wkt()
     counts = pixel_counts(instances)
     simplify = 1.5 if options.simplify is None else options.simplify / pixel
-    rings = outline(_in_range(instances, counts * pixel**2, options), simplify=simplify, nodes=True, run=run, counts=counts)
+    rings = outline(
+        _in_range(instances, counts * pixel**2, options),
+        simplify=simplify,
+        nodes=True,
+        run=run,
+        counts=counts,
+    )
     ids, polygons, area, perimeter = _one_each(rings.ids, *_drawn(rings, grid, crs))
     del rings
     give_back()
@@ -79,16 +101,28 @@ def to_fields(instances: Ids, options: FieldOptions | None = None, *, run: Run =
     known = instances.read((slice(0, 0), slice(0, 0))).table.set_index("id").reindex(ids)
     columns = {
         "id": pd.array(place_names(polygons, grid), dtype="string"),
-        "class": pd.array(known["class"].to_numpy() if "class" in known else np.full(len(ids), None, object), dtype="string"),
+        "class": pd.array(
+            known["class"].to_numpy() if "class" in known else np.full(len(ids), None, object),
+            dtype="string",
+        ),
         "metrics:area": area.astype(np.float32),
         "metrics:perimeter": perimeter.astype(np.float32),
-        "confidence": (known["score"].to_numpy(np.float32, na_value=np.nan) if "score" in known else np.full(len(ids), np.nan)).astype(np.float32),
+        "confidence": (
+            known["score"].to_numpy(np.float32, na_value=np.nan)
+            if "score" in known
+            else np.full(len(ids), np.nan)
+        ).astype(np.float32),
     }
     return geopandas.GeoDataFrame(columns, geometry=polygons, crs=crs)
 
 
-def _drawn(rings: Rings, grid: GeoBox, crs: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return polygons, areas and perimeters, some polygons at a time: a point takes twice the room in the grid's CRS that it takes on the lattice."""
+def _drawn(
+    rings: Rings, grid: GeoBox, crs: str | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return polygons, areas and perimeters, some polygons at a time.
+
+    A point takes twice the room in the grid's CRS that it takes on the lattice.
+    """
     from selion.fields.tidy import measure_rings
 
     count = len(rings.ids)
@@ -121,12 +155,21 @@ class Chosen:
 
 
 def _in_range(instances: Ids, areas: np.ndarray, options: FieldOptions) -> Ids:
-    """Leave out what is, by its ``areas`` (k,), clearly too small or too large before any line is drawn: it would only hold its neighbours' corners."""
+    """Leave out what is clearly too small or too large before any line is drawn.
+
+    By its ``areas`` (k,); it would only hold its neighbours' corners.
+    """
     keep = (areas >= 0.9 * options.min_area) & (areas <= options.max_area / 0.9)
-    return instances if keep[1:].all() else Chosen(instances, np.where(keep, np.arange(len(keep)), 0).astype(np.int32))
+    return (
+        instances
+        if keep[1:].all()
+        else Chosen(instances, np.where(keep, np.arange(len(keep)), 0).astype(np.int32))
+    )
 
 
-def _one_each(ids: np.ndarray, polygons: np.ndarray, area: np.ndarray, perimeter: np.ndarray) -> tuple[np.ndarray, ...]:
+def _one_each(
+    ids: np.ndarray, polygons: np.ndarray, area: np.ndarray, perimeter: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """Bring the parts of an object together."""
     import shapely
 
@@ -140,9 +183,12 @@ def _one_each(ids: np.ndarray, polygons: np.ndarray, area: np.ndarray, perimeter
 
 
 def place_names(polygons: np.ndarray, grid: GeoBox) -> list[str]:
-    """Name polygons by where they are: the geohash of a point inside, or in a photograph ``x<column>y<row>`` of it.
+    """Name polygons by where they are.
 
-    Disjoint polygons have different points inside; should two of them share a name, because they are millimetres apart, the later ones get a number.
+    The geohash of a point inside, or in a photograph ``x<column>y<row>`` of it.
+
+    Disjoint polygons have different points inside; should two of them share a name, because they
+    are millimetres apart, the later ones get a number.
     """
     import shapely
 
@@ -154,7 +200,9 @@ def place_names(polygons: np.ndarray, grid: GeoBox) -> list[str]:
     else:
         from pyproj import Transformer
 
-        lon, lat = Transformer.from_crs(grid.crs.to_wkt(), "OGC:CRS84", always_xy=True).transform(inside[:, 0], inside[:, 1])
+        lon, lat = Transformer.from_crs(grid.crs.to_wkt(), "OGC:CRS84", always_xy=True).transform(
+            inside[:, 0], inside[:, 1]
+        )
         names = geohash(np.asarray(lon), np.asarray(lat))
     if len(set(names)) == len(names):
         return names
@@ -174,8 +222,16 @@ def geohash(lon: np.ndarray, lat: np.ndarray) -> list[str]:
     y = np.clip((lat + 90) / 180 * 2**30, 0, 2**30 - 1).astype(np.uint64)
     code = _spread(x) << np.uint64(1) | _spread(y)
     letters = np.frombuffer(BASE32.encode(), np.uint8)
-    digits = np.stack([code >> np.uint64(shift) & np.uint64(31) for shift in range(55, -5, -5)], axis=-1)
-    return np.ascontiguousarray(letters[digits.astype(np.intp)]).view("S12").ravel().astype(str).tolist()
+    digits = np.stack(
+        [code >> np.uint64(shift) & np.uint64(31) for shift in range(55, -5, -5)], axis=-1
+    )
+    return (
+        np.ascontiguousarray(letters[digits.astype(np.intp)])
+        .view("S12")
+        .ravel()
+        .astype(str)
+        .tolist()
+    )
 
 
 def _spread(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""Measures and simplification of outlines: areas in m2 and lengths in metres on the ellipsoid whatever the CRS, and shared edges that stay shared."""
+"""Measures and simplification of outlines.
+
+Areas in m2 and lengths in metres on the ellipsoid whatever the CRS, and shared edges that stay
+shared.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,11 @@ def metres_per_unit(crs: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     source = CRS.from_user_input(crs)
     to_lonlat = Transformer.from_crs(source, "OGC:CRS84", always_xy=True)
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    step = STEP * 6371008.8 / source.axis_info[0].unit_conversion_factor if source.is_projected else np.degrees(STEP)
+    step = (
+        STEP * 6371008.8 / source.axis_info[0].unit_conversion_factor
+        if source.is_projected
+        else np.degrees(STEP)
+    )
     offsets = np.array([(step, 0), (-step, 0), (0, step), (0, -step)])
     lon, lat = to_lonlat.transform((x + offsets[:, :1]).ravel(), (y + offsets[:, 1:]).ravel())
     lon, lat = np.reshape(lon, (4, -1)), np.reshape(lat, (4, -1))
@@ -86,8 +94,9 @@ def measure(geometries: np.ndarray, crs: str | None) -> tuple[np.ndarray, np.nda
 
     Notes
     -----
-    The CRS's own area is multiplied by the determinant of the metric at the polygon's centroid, which is right to second order: within 1e-6 for fields.
-    What is wider than 20 km is measured edge by edge along geodesics (Karney 2013).
+    The CRS's own area is multiplied by the determinant of the metric at the polygon's centroid,
+    which is right to second order: within 1e-6 for fields.  What is wider than 20 km is measured
+    edge by edge along geodesics (Karney 2013).
     """
     import shapely
 
@@ -99,7 +108,9 @@ def measure(geometries: np.ndarray, crs: str | None) -> tuple[np.ndarray, np.nda
     return np.bincount(owner, area, len(geometries)), np.bincount(owner, perimeter, len(geometries))
 
 
-def measure_rings(coordinates: np.ndarray, offsets: np.ndarray, exteriors: np.ndarray, crs: str | None) -> tuple[np.ndarray, np.ndarray]:
+def measure_rings(
+    coordinates: np.ndarray, offsets: np.ndarray, exteriors: np.ndarray, crs: str | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Do the work of :func:`measure` on the closed rings of polygons.
 
     Parameters
@@ -119,19 +130,29 @@ def measure_rings(coordinates: np.ndarray, offsets: np.ndarray, exteriors: np.nd
     from selion.fields import cracks
 
     found = cracks.moments(coordinates, offsets, exteriors)
-    metric = np.broadcast_to(np.eye(2), (len(found), 2, 2)) if crs is None else metres_per_unit(crs, found[:, 1], found[:, 2])
+    metric = (
+        np.broadcast_to(np.eye(2), (len(found), 2, 2))
+        if crs is None
+        else metres_per_unit(crs, found[:, 1], found[:, 2])
+    )
     metric = np.ascontiguousarray(metric)
     area = found[:, 0] * np.abs(np.linalg.det(metric))
     perimeter = cracks.lengths(coordinates, offsets, exteriors, metric)
     size = np.linalg.norm(np.einsum("nij,nj->ni", metric, found[:, 5:] - found[:, 3:5]), axis=1)
     for k in np.flatnonzero(size > WIDE * 6371008.8) if crs is not None else ():
-        rings = [coordinates[offsets[ring] : offsets[ring + 1]] for ring in range(exteriors[k], exteriors[k + 1])]
+        rings = [
+            coordinates[offsets[ring] : offsets[ring + 1]]
+            for ring in range(exteriors[k], exteriors[k + 1])
+        ]
         area[k], perimeter[k] = _geodesic(rings, str(crs))
     return area, perimeter
 
 
 def _geodesic(rings: list[np.ndarray], crs: str) -> tuple[float, float]:
-    """Area and perimeter of one polygon along geodesics; its edges are cut so that they stay straight in ``crs``."""
+    """Area and perimeter of one polygon along geodesics.
+
+    Its edges are cut so that they stay straight in ``crs``.
+    """
     from pyproj import Geod, Transformer
 
     to_lonlat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
@@ -155,7 +176,8 @@ def simplify_coverage(frame: geopandas.GeoDataFrame, tolerance: float) -> geopan
     frame : GeoDataFrame
         Polygons that do not overlap, whose shared edges have the same points on both sides.
     tolerance : float
-        Metres, in any CRS (units of the coordinates if there is no CRS): the corners whose triangle is smaller than ``tolerance`` squared go.
+        Metres, in any CRS (units of the coordinates if there is no CRS): the corners whose triangle
+        is smaller than ``tolerance`` squared go.
 
     Returns
     -------
@@ -168,9 +190,10 @@ def simplify_coverage(frame: geopandas.GeoDataFrame, tolerance: float) -> geopan
 
     Notes
     -----
-    Visvalingam and Whyatt (1993) over the coverage's shared edges, as GEOS does it.  The measure is the area of a triangle, which a linear change of
-    coordinates only multiplies: hence no rescaling of degrees, only of the tolerance.  Fields that come from ids are simplified on the pixel lattice
-    already (:func:`selion.fields.to_fields`), ten times as fast.
+    Visvalingam and Whyatt (1993) over the coverage's shared edges, as GEOS does it.  The measure is
+    the area of a triangle, which a linear change of coordinates only multiplies: hence no rescaling
+    of degrees, only of the tolerance.  Fields that come from ids are simplified on the pixel
+    lattice already (:func:`selion.fields.to_fields`), ten times as fast.
     """
     import shapely
 
@@ -182,5 +205,17 @@ def simplify_coverage(frame: geopandas.GeoDataFrame, tolerance: float) -> geopan
     scale = 1.0
     if frame.crs is not None:
         x0, y0, x1, y1 = frame.total_bounds
-        scale = float(np.sqrt(np.abs(np.linalg.det(metres_per_unit(frame.crs.to_wkt(), np.array([(x0 + x1) / 2]), np.array([(y0 + y1) / 2]))[0]))))
-    return frame.set_geometry(shapely.coverage_simplify(frame.geometry.to_numpy(), tolerance / scale), crs=frame.crs)
+        scale = float(
+            np.sqrt(
+                np.abs(
+                    np.linalg.det(
+                        metres_per_unit(
+                            frame.crs.to_wkt(), np.array([(x0 + x1) / 2]), np.array([(y0 + y1) / 2])
+                        )[0]
+                    )
+                )
+            )
+        )
+    return frame.set_geometry(
+        shapely.coverage_simplify(frame.geometry.to_numpy(), tolerance / scale), crs=frame.crs
+    )

@@ -1,6 +1,9 @@
-"""From an area and a year to cloud-free seasonal composites: search, season, radiometry, clouds, choice, median, mosaic.
+"""From an area and a year to cloud-free seasonal composites.
 
-The only home of STAC.  Rasters are read and written through :mod:`selion.store`.  Importing this package is cheap; what is heavy comes with the first use.
+Search, season, radiometry, clouds, choice, median, mosaic.
+
+The only home of STAC.  Rasters are read and written through :mod:`selion.store`.  Importing this
+package is cheap; what is heavy comes with the first use.
 """
 
 import lazy_loader as lazy

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.errors import BadInput, GridMismatch, UnreadableFile
-from selion.imagery.globe import LIMIT, Box, boxes_of, cut, polygons_of, repaired, shifted, square_kilometres, unwrap
+from selion.imagery.globe import (
+    LIMIT,
+    Box,
+    boxes_of,
+    cut,
+    polygons_of,
+    repaired,
+    shifted,
+    square_kilometres,
+    unwrap,
+)
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -34,7 +44,8 @@ class Area:
 
     name: str
     geometry: MultiPolygon
-    """Longitude and latitude, -180 to 180, cut at the antimeridian; valid, without overlaps, as exact as it was given."""
+    """Longitude and latitude, -180 to 180, cut at the antimeridian; valid, without overlaps, as
+    exact as it was given."""
     notes: tuple[str, ...] = ()
     """What was done to the polygons that the user should know."""
 
@@ -62,7 +73,10 @@ class Area:
 
     @cached_property
     def outlines(self) -> tuple[dict[str, Any], ...]:
-        """Per box a GeoJSON geometry of at most some hundred points that covers the area there: for asking a catalogue, never for a mask."""
+        """Per box a GeoJSON geometry of at most some hundred points that covers the area there.
+
+        For asking a catalogue, never for a mask.
+        """
         return tuple(_outline(self.geometry, box) for box in self.boxes)
 
     def within(self, other: Area) -> Area | None:
@@ -73,7 +87,9 @@ class Area:
         return Area(self.name, shapely.multipolygons(parts)) if len(parts) else None
 
     def on(self, grid: GeoBox) -> np.ndarray:
-        """Return the area's polygons near a grid in its CRS; where that goes on beyond the antimeridian, they do.
+        """Return the area's polygons near a grid in its CRS.
+
+        Where that goes on beyond the antimeridian, they do.
 
         Raises
         ------
@@ -111,15 +127,17 @@ def read_area(given: Given, name: str | None = None) -> Area:
     Parameters
     ----------
     given : path, str, mapping or sequence
-        A file of polygons (GeoJSON, GeoPackage, GeoParquet, shapefile, FlatGeobuf ... in any CRS), ``"west,south,east,north"`` or those four numbers in
-        degrees (west > east: over the antimeridian), or GeoJSON as text or mapping (geometry, Feature, FeatureCollection).
+        A file of polygons (GeoJSON, GeoPackage, GeoParquet, shapefile, FlatGeobuf ... in any CRS),
+        ``"west,south,east,north"`` or those four numbers in degrees (west > east: over the
+        antimeridian), or GeoJSON as text or mapping (geometry, Feature, FeatureCollection).
     name : str, optional
         By default the file's.
 
     Returns
     -------
     Area
-        All polygons together; invalid ones are repaired, what is no polygon is left out, and ``notes`` says so.
+        All polygons together; invalid ones are repaired, what is no polygon is left out, and
+        ``notes`` says so.
 
     Raises
     ------
@@ -135,12 +153,22 @@ def read_area(given: Given, name: str | None = None) -> Area:
         if text.startswith("{"):
             return _area(_from_geojson(_parsed(text), "The GeoJSON"), name or "area")
         numbers = _numbers(text)
-        return _from_file(Path(text).expanduser(), name) if numbers is None else _from_box(numbers, name or text)
-    return _from_box([float(value) for value in given], name or ",".join(f"{value:g}" for value in given))
+        return (
+            _from_file(Path(text).expanduser(), name)
+            if numbers is None
+            else _from_box(numbers, name or text)
+        )
+    return _from_box(
+        [float(value) for value in given], name or ",".join(f"{value:g}" for value in given)
+    )
 
 
 def _numbers(text: str) -> list[float] | None:
-    pieces = text.strip("[]()").replace(";", ",").split(",") if "," in text or ";" in text else text.split()
+    pieces = (
+        text.strip("[]()").replace(";", ",").split(",")
+        if "," in text or ";" in text
+        else text.split()
+    )
     try:
         return [float(piece) for piece in pieces] if len(pieces) > 1 else None
     except ValueError:
@@ -151,7 +179,9 @@ def _parsed(text: str) -> Mapping[str, object]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        message = f"The area begins like GeoJSON but is none ({error}): check the quotes, or give a file."
+        message = (
+            f"The area begins like GeoJSON but is none ({error}): check the quotes, or give a file."
+        )
         raise BadInput(message) from error
     return dict(found)
 
@@ -162,21 +192,37 @@ def _from_box(numbers: list[float], name: str) -> Area:
     if len(numbers) == 6:
         numbers = [numbers[k] for k in (0, 1, 3, 4)]
     if len(numbers) != 4 or not np.isfinite(numbers).all():
-        message = f"A box of {len(numbers)} numbers was given ({name}); wanted are four: west, south, east, north in degrees."
+        message = (
+            f"A box of {len(numbers)} numbers was given ({name}); wanted are four: west, south, "
+            "east, north in degrees."
+        )
         raise BadInput(message)
     west, south, east, north = numbers
-    if not (-180 <= west <= 360 and -180 <= east <= 360 and -90 <= south <= 90 and -90 <= north <= 90):
-        message = f"The box {name} is outside of the globe; wanted are west, south, east, north in degrees{_swapped(south, north, west, east)}."
+    if not (
+        -180 <= west <= 360 and -180 <= east <= 360 and -90 <= south <= 90 and -90 <= north <= 90
+    ):
+        message = (
+            f"The box {name} is outside of the globe; wanted are west, south, east, north in "
+            f"degrees{_swapped(south, north, west, east)}."
+        )
         raise BadInput(message)
     if south >= north or west == east:
-        message = f"The box {name} has no size: wanted are west, south, east, north, south below north."
+        message = (
+            f"The box {name} has no size: wanted are west, south, east, north, south below north."
+        )
         raise BadInput(message)
-    return _sized(np.array([shapely.box(west, south, east + 360 if west > east else east, north)]), name, ())
+    return _sized(
+        np.array([shapely.box(west, south, east + 360 if west > east else east, north)]), name, ()
+    )
 
 
 def _swapped(south: float, north: float, west: float, east: float) -> str:
     """Return a suspicion, if the numbers make sense the other way around."""
-    likely = max(abs(south), abs(north)) > 90 and max(abs(west), abs(east)) <= 90 and max(abs(south), abs(north)) <= 180
+    likely = (
+        max(abs(south), abs(north)) > 90
+        and max(abs(west), abs(east)) <= 90
+        and max(abs(south), abs(north)) <= 180
+    )
     return "; were longitude and latitude swapped?" if likely else ""
 
 
@@ -191,7 +237,10 @@ class _Shapes:
 
 def _from_file(path: Path, name: str | None) -> Area:
     if not path.exists():
-        message = f"There is no file {path}: give a file of polygons, or a box as west,south,east,north in degrees."
+        message = (
+            f"There is no file {path}: give a file of polygons, or a box as west,south,east,north "
+            "in degrees."
+        )
         raise UnreadableFile(message)
     return _area(_read_table(path), name or path.stem)
 
@@ -200,7 +249,10 @@ def _read_table(path: Path) -> _Shapes:
     from selion import fields
 
     if path.is_dir():
-        message = f"{path} is a folder: give one file of polygons (GeoJSON, GeoPackage, GeoParquet, shapefile)."
+        message = (
+            f"{path} is a folder: give one file of polygons (GeoJSON, GeoPackage, GeoParquet, "
+            "shapefile)."
+        )
         raise UnreadableFile(message)
     frame = fields.read_fields(path)
     column = getattr(frame, "_geometry_column_name", None)
@@ -225,8 +277,18 @@ def _from_geojson(given: Mapping[str, object], source: str) -> _Shapes:
     try:
         shapes = [shape(member) for member in members if member]
         wanted = str(crs["properties"]["name"]) if crs else LONLAT  # type: ignore[index]
-    except (shapely.errors.ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        message = f"{source} of type {kind!r} cannot be read ({error}): wanted is a geometry, a Feature or a FeatureCollection."
+    except (
+        shapely.errors.ShapelyError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        IndexError,
+    ) as error:
+        message = (
+            f"{source} of type {kind!r} cannot be read ({error}): wanted is a geometry, a Feature "
+            "or a FeatureCollection."
+        )
         raise BadInput(message) from error
     return _Shapes(np.array(shapes, object), wanted, source)
 
@@ -237,7 +299,11 @@ def _area(given: _Shapes, name: str) -> Area:
     polygons = polygons_of(given.shapes) if len(given.shapes) else given.shapes
     if not len(polygons):
         kinds = sorted({shape.geom_type for shape in given.shapes})
-        what = f"holds {' and '.join(kinds)}, and no polygon: draw the area, or buffer the points" if kinds else "is empty: it holds no polygon"
+        what = (
+            f"holds {' and '.join(kinds)}, and no polygon: draw the area, or buffer the points"
+            if kinds
+            else "is empty: it holds no polygon"
+        )
         message = f"{given.source} {what}."
         raise BadInput(message)
     others = len(given.shapes) - int(np.isin(shapely.get_type_id(given.shapes), (3, 6)).sum())
@@ -245,7 +311,10 @@ def _area(given: _Shapes, name: str) -> Area:
     polygons = _degrees(shapely.force_2d(polygons), given)
     unwrapped = [unwrap(polygon) for polygon in polygons]
     if any(jumped for _, jumped in unwrapped):
-        notes.append("Its outline jumps by more than 180 degrees of longitude: it was taken to cross the antimeridian.")
+        notes.append(
+            "Its outline jumps by more than 180 degrees of longitude: it was taken to cross the "
+            "antimeridian."
+        )
     return _sized(np.array([polygon for polygon, _ in unwrapped]), name, tuple(notes))
 
 
@@ -263,9 +332,15 @@ def _degrees(polygons: np.ndarray, given: _Shapes) -> np.ndarray:
         return polygons
     numbers = f"x {west:g} to {east:g}, y {south:g} to {north:g}"
     if given.crs is None:
-        message = f"{given.source} says no CRS, and its numbers ({numbers}) are no degrees: write its CRS into it, for example with ogr2ogr -a_srs."
+        message = (
+            f"{given.source} says no CRS, and its numbers ({numbers}) are no degrees: write its "
+            "CRS into it, for example with ogr2ogr -a_srs."
+        )
     else:
-        message = f"{given.source} lies outside of the globe ({numbers} as longitude and latitude){_swapped(south, north, west, east)}."
+        message = (
+            f"{given.source} lies outside of the globe ({numbers} as longitude and "
+            f"latitude){_swapped(south, north, west, east)}."
+        )
     raise BadInput(message)
 
 
@@ -276,9 +351,15 @@ def _is_lonlat(crs: str) -> bool:
     try:
         known = CRS.from_user_input(crs)
     except CRSError as error:
-        message = f"The area is in a CRS that PROJ does not know ({crs[:80]}): write it in longitude and latitude."
+        message = (
+            f"The area is in a CRS that PROJ does not know ({crs[:80]}): write it in longitude and "
+            "latitude."
+        )
         raise BadInput(message) from error
-    return any(known.equals(CRS.from_user_input(name), ignore_axis_order=True) for name in (LONLAT, "EPSG:4326"))
+    return any(
+        known.equals(CRS.from_user_input(name), ignore_axis_order=True)
+        for name in (LONLAT, "EPSG:4326")
+    )
 
 
 def _projected(polygons: np.ndarray, given: _Shapes) -> np.ndarray:
@@ -287,8 +368,11 @@ def _projected(polygons: np.ndarray, given: _Shapes) -> np.ndarray:
 
     transformer = Transformer.from_crs(given.crs, LONLAT, always_xy=True)
     west, south, east, north = shapely.total_bounds(polygons)
-    fine = shapely.segmentize(polygons, max(east - west, north - south, 1e-9) / 64)  # straight edges of one CRS are curves in the other
-    return shapely.transform(fine, lambda xy: np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1))
+    # straight edges of one CRS are curves in the other
+    fine = shapely.segmentize(polygons, max(east - west, north - south, 1e-9) / 64)
+    return shapely.transform(
+        fine, lambda xy: np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
+    )
 
 
 def _sized(polygons: np.ndarray, name: str, notes: tuple[str, ...]) -> Area:
@@ -296,11 +380,20 @@ def _sized(polygons: np.ndarray, name: str, notes: tuple[str, ...]) -> Area:
 
     polygons, broken = repaired(polygons)
     if broken:
-        notes = (*notes, f"{broken} of its polygons {'was' if broken == 1 else 'were'} not valid (crossing edges) and repaired.")
+        notes = (
+            *notes,
+            (
+                f"{broken} of its polygons {'was' if broken == 1 else 'were'} not valid (crossing "
+                "edges) and repaired."
+            ),
+        )
     whole = shapely.union_all(cut(polygons)) if len(polygons) else shapely.MultiPolygon()
     area = Area(name, shapely.multipolygons(polygons_of(np.array([whole]))), notes)
     if area.geometry.is_empty or area.km2 < SMALLEST:
-        message = f"The area {name} has no size ({1e6 * area.km2:.0f} m2): wanted is a polygon larger than one pixel of 100 m2."
+        message = (
+            f"The area {name} has no size ({1e6 * area.km2:.0f} m2): wanted is a polygon larger "
+            "than one pixel of 100 m2."
+        )
         raise BadInput(message)
     return area
 
@@ -315,22 +408,31 @@ def _parts(geometry: MultiPolygon) -> np.ndarray:
 
 
 def _outline(geometry: MultiPolygon, box: Box, most: int = 200) -> dict[str, Any]:
-    """Cover the part of the area in a box by few points: as it is, or by those cells of a coarse net that it touches.
+    """Cover the part of the area in a box by few points.
+
+    As it is, or by those cells of a coarse net that it touches.
 
     A simplified line may cut off a corner, and with it a tile; cells cannot.
     """
     import shapely
 
     shapely.prepare(geometry)
-    cover = shapely.multipolygons(polygons_of(np.array([shapely.intersection(geometry, shapely.box(*box))])))
+    cover = shapely.multipolygons(
+        polygons_of(np.array([shapely.intersection(geometry, shapely.box(*box))]))
+    )
     cells = 32
     while shapely.get_num_coordinates(cover) > most and cells > 1:
         x, y = np.linspace(box[0], box[2], cells + 1), np.linspace(box[1], box[3], cells + 1)
         net = shapely.box(x[:-1], y[:-1, None], x[1:], y[1:, None]).ravel()
         cover = shapely.simplify(shapely.union_all(net[shapely.intersects(geometry, net)]), 0)
         cells //= 2
-    parts = shapely.get_parts(shapely.orient_polygons(cover))  # one polygon as one, outlines counter-clockwise: what every server understands
-    return dict(json.loads(shapely.to_geojson(parts[0] if len(parts) == 1 else shapely.multipolygons(parts))))
+    # one polygon as one, outlines counter-clockwise: what every server understands
+    parts = shapely.get_parts(shapely.orient_polygons(cover))
+    return dict(
+        json.loads(
+            shapely.to_geojson(parts[0] if len(parts) == 1 else shapely.multipolygons(parts))
+        )
+    )
 
 
 def _onto(geometry: MultiPolygon, grid: GeoBox) -> np.ndarray:
@@ -339,11 +441,16 @@ def _onto(geometry: MultiPolygon, grid: GeoBox) -> np.ndarray:
     from pyproj import Transformer
 
     if grid.crs is None:
-        message = "The grid has no CRS: an area in longitude and latitude cannot be laid over a photograph."
+        message = (
+            "The grid has no CRS: an area in longitude and latitude cannot be laid over a "
+            "photograph."
+        )
         raise GridMismatch(message)
     crs, turns = grid.crs.to_wkt(), grid.crs.geographic
     west, south, east, north = _lonlat_box(grid, None if turns else crs)
-    frames = [shapely.box(west + 360 * turn, south, east + 360 * turn, north) for turn in (-1, 0, 1)]
+    frames = [
+        shapely.box(west + 360 * turn, south, east + 360 * turn, north) for turn in (-1, 0, 1)
+    ]
     near = polygons_of(shapely.intersection(geometry, np.array(frames)))
     if not len(near):
         return near
@@ -351,8 +458,15 @@ def _onto(geometry: MultiPolygon, grid: GeoBox) -> np.ndarray:
         moved = near
     else:
         transformer = Transformer.from_crs(LONLAT, crs, always_xy=True)
-        moved = shapely.transform(shapely.segmentize(near, 0.01), lambda xy: np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1))
-    around = 360.0 if turns else next((length for name, length in WRAPS.items() if grid.crs == name), 0.0)
+        moved = shapely.transform(
+            shapely.segmentize(near, 0.01),
+            lambda xy: np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1),
+        )
+    around = (
+        360.0
+        if turns
+        else next((length for name, length in WRAPS.items() if grid.crs == name), 0.0)
+    )
     if not around:
         return moved
     return np.concatenate([shifted(moved, turn * around) for turn in (-1, 0, 1)])
@@ -367,12 +481,22 @@ def _lonlat_box(grid: GeoBox, crs: str | None, margin: float = 0.05) -> Box:
     columns = np.concatenate([steps * width, steps * width, 0 * steps, 0 * steps + width])
     rows = np.concatenate([0 * steps, 0 * steps + height, steps * height, steps * height])
     to_crs = grid.transform
-    x, y = to_crs.c + to_crs.a * columns + to_crs.b * rows, to_crs.f + to_crs.d * columns + to_crs.e * rows
-    lon, lat = (x, y) if crs is None else Transformer.from_crs(crs, LONLAT, always_xy=True).transform(x, y)
+    x, y = (
+        to_crs.c + to_crs.a * columns + to_crs.b * rows,
+        to_crs.f + to_crs.d * columns + to_crs.e * rows,
+    )
+    lon, lat = (
+        (x, y) if crs is None else Transformer.from_crs(crs, LONLAT, always_xy=True).transform(x, y)
+    )
     seen = np.isfinite(lon) & np.isfinite(lat)
     lon, lat = lon[seen], lat[seen]
     if not len(lon):
         return -180.0, -90.0, 180.0, 90.0
     if crs is not None and np.ptp(lon) > 180 and np.ptp(x) < 0.5 * WRAPS["EPSG:3857"]:
         lon = np.where(lon < 0, lon + 360, lon)  # it reaches over the antimeridian
-    return lon.min() - margin, max(lat.min() - margin, -90.0), lon.max() + margin, min(lat.max() + margin, 90.0)
+    return (
+        lon.min() - margin,
+        max(lat.min() - margin, -90.0),
+        lon.max() + margin,
+        min(lat.max() + margin, 90.0),
+    )

@@ -1,4 +1,7 @@
-"""Finished blocks of a composite on disk, and the scenes that broke, so that an interrupted composite goes on to the same bytes."""
+"""Finished blocks of a composite on disk, and the scenes that broke.
+
+So an interrupted composite goes on to the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from selion.errors import OutputFailed
 from selion.grid import Roi, roi_shape
 
 HEAD = struct.Struct("<8s16sI")
-"""Magic, BLAKE2b digest of what follows the head, length of the JSON text; then that text, then the pixels (little-endian uint16)."""
+"""Magic, BLAKE2b digest of what follows the head, length of the JSON text; then that text, then the
+pixels (little-endian uint16)."""
 MAGIC = b"selioncp"
 FORMER_MAGIC = b"tilthcmp"
 """What blocks began with under the former name; such are read, and never written."""
@@ -39,8 +43,9 @@ class Block:
 class KeptBlocks:
     """A folder with one file per finished block of one composite.
 
-    A file of another key, region or shape, a truncated or changed one, one in which a scene took part that is set aside, and one that was made
-    while a scene was set aside that is not so any more, count as not there.  Pixels are not compressed: noise gains little, and the folder lives
+    A file of another key, region or shape, a truncated or changed one, one in which a scene took
+    part that is set aside, and one that was made while a scene was set aside that is not so any
+    more, count as not there.  Pixels are not compressed: noise gains little, and the folder lives
     only until the composite is whole.
 
     Parameters
@@ -59,7 +64,8 @@ class KeptBlocks:
     lost: dict[str, str] = field(default_factory=dict)
     """Id of each scene that was set aside -> why."""
     _known: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
-    """Name of each file that was checked or written in this run -> scenes that took part, scenes that were set aside then."""
+    """Name of each file that was checked or written in this run -> scenes that took part, scenes
+    that were set aside then."""
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], key: str, bands: int) -> KeptBlocks:
@@ -81,7 +87,10 @@ class KeptBlocks:
         return kept
 
     def _lost_before(self) -> dict[str, str]:
-        """Return what the manifest says is lost; without a manifest of this key nothing in the folder is ours."""
+        """Return what the manifest says is lost.
+
+        Without a manifest of this key nothing in the folder is ours.
+        """
         try:
             manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
             if manifest["key"] == self.key:
@@ -114,7 +123,10 @@ class KeptBlocks:
         OutputFailed
             If there is no space left, or no permission.
         """
-        about = json.dumps({**self._about(roi), "clear": dict(block.clear), "without": sorted(self.lost)}, sort_keys=True).encode()
+        about = json.dumps(
+            {**self._about(roi), "clear": dict(block.clear), "without": sorted(self.lost)},
+            sort_keys=True,
+        ).encode()
         pixels = np.ascontiguousarray(block.values, "<u2").data
         head = HEAD.pack(MAGIC, _digest(about, pixels), len(about))
         try:
@@ -132,7 +144,10 @@ class KeptBlocks:
         if len(content) < HEAD.size:
             return None
         magic, digest, length = HEAD.unpack_from(content)
-        about, pixels = memoryview(content)[HEAD.size : HEAD.size + length], memoryview(content)[HEAD.size + length :]
+        about, pixels = (
+            memoryview(content)[HEAD.size : HEAD.size + length],
+            memoryview(content)[HEAD.size + length :],
+        )
         if magic not in (MAGIC, FORMER_MAGIC) or digest != _digest(about, pixels):
             return None
         said = json.loads(bytes(about))
@@ -145,7 +160,10 @@ class KeptBlocks:
         return Block(np.frombuffer(pixels, "<u2").reshape(self.bands, *roi_shape(roi)), clear)
 
     def has(self, roi: Roi) -> bool:
-        """Say whether :meth:`load` returns a block; what this run has seen once is not read again."""
+        """Say whether :meth:`load` returns a block.
+
+        What this run has seen once is not read again.
+        """
         return self._stands(roi) if _name(roi) in self._known else self.load(roi) is not None
 
     def _stands(self, roi: Roi) -> bool:
@@ -154,7 +172,10 @@ class KeptBlocks:
         return not took_part & self.lost.keys() and without <= self.lost.keys()
 
     def remove(self) -> None:
-        """Remove what was kept, and the folder if that was all it held.  Call it when the composite is whole."""
+        """Remove what was kept, and the folder if that was all it held.
+
+        Call it when the composite is whole.
+        """
         self._clear(BLOCK)
         self._clear(PART)
         (self.folder / MANIFEST).unlink(missing_ok=True)
@@ -162,14 +183,25 @@ class KeptBlocks:
             self.folder.rmdir()
 
     def _about(self, roi: Roi) -> dict[str, object]:
-        return {"key": self.key, "roi": [roi[0].start, roi[0].stop, roi[1].start, roi[1].stop], "bands": self.bands}
+        return {
+            "key": self.key,
+            "roi": [roi[0].start, roi[0].stop, roi[1].start, roi[1].stop],
+            "bands": self.bands,
+        }
 
     def _write_manifest(self) -> None:
-        about = {"what": "finished blocks of an interrupted selion composite", "key": self.key, "lost": self.lost}
+        about = {
+            "what": "finished blocks of an interrupted selion composite",
+            "key": self.key,
+            "lost": self.lost,
+        }
         self._write(MANIFEST, json.dumps(about, indent=1).encode())
 
     def _write(self, name: str, *parts: bytes | memoryview) -> None:
-        """Write a file in one step: a killed process leaves the old file, or the new one, or a ``.part`` that nobody reads."""
+        """Write a file in one step.
+
+        A killed process leaves the old file, or the new one, or a ``.part`` that nobody reads.
+        """
         part = self.folder / f"{name}.{os.getpid()}{PART}"
         try:
             with part.open("wb") as file:
@@ -177,7 +209,8 @@ class KeptBlocks:
                     file.write(content)
             part.replace(self.folder / name)
         except OSError:
-            part.unlink(missing_ok=True)  # on a full disk it would hold the space that the next try needs
+            # on a full disk it would hold the space that the next try needs
+            part.unlink(missing_ok=True)
             raise
 
     def _clear(self, ending: str) -> None:
@@ -185,7 +218,10 @@ class KeptBlocks:
             path.unlink(missing_ok=True)
 
     def _failed(self, error: OSError) -> OutputFailed:
-        message = f"Finished blocks cannot be kept in {self.folder} ({error.strerror}): free some space, or choose another place; what is there is not lost."
+        message = (
+            f"Finished blocks cannot be kept in {self.folder} ({error.strerror}): free some space, "
+            "or choose another place; what is there is not lost."
+        )
         return OutputFailed(message)
 
 

@@ -1,4 +1,7 @@
-"""Asking catalogues: a STAC API with pystac-client, or files that link to each other; items as they come, unchecked."""
+"""Asking catalogues: a STAC API with pystac-client, or files that link to each other.
+
+Items as they come, unchecked.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,19 @@ PAGE = 100
 """Items that are asked for at once."""
 LARGEST = 200_000
 """Documents of a static catalogue after which we give up."""
-FAILURES = (APIError, ClientTypeError, requests.RequestException, STACError, OSError, ValueError, KeyError, TypeError, AttributeError)
-"""What pystac-client raises when a server does not answer, or with something that is no catalogue: it takes the answer apart without looking."""
+FAILURES = (
+    APIError,
+    ClientTypeError,
+    requests.RequestException,
+    STACError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+)
+"""What pystac-client raises when a server does not answer, or with something that is no catalogue:
+it takes the answer apart without looking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +74,25 @@ class Query:
 
 
 def ask(provider: Provider, query: Query, patience: RetryPolicy) -> Iterator[Item]:
-    """Yield the items of a catalogue that answer a query, page by page, as the server sent them: it may repeat items, and send broken ones.
+    """Yield the items of a catalogue that answer a query, page by page, as the server sent them.
+
+    It may repeat items, and send broken ones.
 
     Raises
     ------
     SearchFailed
-        If it does not answer in the time and number of tries that ``patience`` allows, or is no catalogue.
+        If it does not answer in the time and number of tries that ``patience`` allows, or is no
+        catalogue.
     """
     io = _SteadyIO(patience)
     try:
         if _is_url(provider.url):
             root = io.read_json(provider.url)
-            yield from _search(provider, query, io) if "conformsTo" in root else _walk(provider.url, root, query, io)
+            yield from (
+                _search(provider, query, io)
+                if "conformsTo" in root
+                else _walk(provider.url, root, query, io)
+            )
         else:
             yield from _files(Path(provider.url), query, io)
     except FAILURES as error:
@@ -81,7 +102,10 @@ def ask(provider: Provider, query: Query, patience: RetryPolicy) -> Iterator[Ite
 
 
 class _SteadyIO(StacApiIO):
-    """pystac-client's reader, which also asks again when an answer breaks off in the middle: that is beyond urllib3's repetitions."""
+    """pystac-client's reader, which also asks again when an answer breaks off in the middle.
+
+    That is beyond urllib3's repetitions.
+    """
 
     def __init__(self, patience: RetryPolicy) -> None:
         super().__init__(timeout=patience.timeouts, max_retries=retries(patience))
@@ -95,7 +119,9 @@ class _SteadyIO(StacApiIO):
                 return super().request(*args, **named)
             except APIError as error:
                 left -= 1
-                if left < 1 or not isinstance(error.__context__, requests.exceptions.ChunkedEncodingError):
+                if left < 1 or not isinstance(
+                    error.__context__, requests.exceptions.ChunkedEncodingError
+                ):
                     raise
 
 
@@ -106,12 +132,22 @@ def _is_url(text: str) -> bool:
 def _search(provider: Provider, query: Query, io: StacApiIO) -> Iterator[Item]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PystacClientWarning)
-        client = Client.open(provider.url, stac_io=io, timeout=io.timeout)  # it would set the timeout of io to None
+        # it would set the timeout of io to None
+        client = Client.open(provider.url, stac_io=io, timeout=io.timeout)
         if not client.conforms_to(ConformanceClasses.ITEM_SEARCH):
-            message = "says that it cannot be searched (no item-search among its conformance classes)"
-            raise SearchFailed(f"{provider.url} {message}: give the address of a STAC API with search, or of a static catalog.json.")
+            message = (
+                "says that it cannot be searched (no item-search among its conformance classes)"
+            )
+            raise SearchFailed(
+                f"{provider.url} {message}: give the address of a STAC API with search, or of a "
+                "static catalog.json."
+            )
         can_query = client.conforms_to(ConformanceClasses.QUERY)
-    asked: dict[str, Any] = {"query": {"eo:cloud_cover": {"lt": query.cloud}}} if query.cloud is not None and can_query else {}
+    asked: dict[str, Any] = (
+        {"query": {"eo:cloud_cover": {"lt": query.cloud}}}
+        if query.cloud is not None and can_query
+        else {}
+    )
     if query.collections:
         asked["collections"] = list(query.collections)
     for outline in query.outlines:
@@ -122,9 +158,16 @@ def _search(provider: Provider, query: Query, io: StacApiIO) -> Iterator[Item]:
 def _pages(pages: Iterator[dict[str, Any]], provider: Provider) -> Iterator[Item]:
     seen: set[tuple[object, object]] = set()
     for page in pages:
-        fresh = [item for item in page.get("features") or () if (item.get("collection"), item.get("id")) not in seen]
+        fresh = [
+            item
+            for item in page.get("features") or ()
+            if (item.get("collection"), item.get("id")) not in seen
+        ]
         if not fresh:  # its next link leads back: without end, and nobody knows what is missing
-            raise SearchFailed(f"{provider.url} sends the same page again and again: its paging is broken; take another provider.")
+            raise SearchFailed(
+                f"{provider.url} sends the same page again and again: its paging is broken; take "
+                "another provider."
+            )
         seen.update((item.get("collection"), item.get("id")) for item in fresh)
         yield from fresh
 
@@ -141,7 +184,10 @@ def _files(path: Path, query: Query, io: StacApiIO) -> Iterator[Item]:
 
 
 def _walk(href: str, root: Mapping[str, Any], query: Query, io: StacApiIO) -> Iterator[Item]:
-    """Yield the items below a document: an item, a FeatureCollection of them, or a catalogue whose links are followed."""
+    """Yield the items below a document.
+
+    An item, a FeatureCollection of them, or a catalogue whose links are followed.
+    """
     waiting: list[tuple[str, Mapping[str, Any] | None]] = [(href, root)]
     seen = {href}
     while waiting:
@@ -153,17 +199,26 @@ def _walk(href: str, root: Mapping[str, Any], query: Query, io: StacApiIO) -> It
         elif kind == "FeatureCollection":
             yield from _fitting(document.get("features") or [], place, query)
         elif kind in ("Catalog", "Collection") or "links" in document:
-            waiting += [(link, None) for link in _below(document, place, query) if not (link in seen or seen.add(link))]  # type: ignore[func-returns-value]
+            waiting += [
+                (link, None)
+                for link in _below(document, place, query)
+                if not (link in seen or seen.add(link))
+            ]  # type: ignore[func-returns-value]
         else:
             message = f"{place} is no STAC document (type {kind!r})"
             raise ValueError(message)
         if len(seen) > LARGEST:
-            message = f"it has more than {LARGEST:,} documents: give a STAC API, or a smaller part of it"
+            message = (
+                f"it has more than {LARGEST:,} documents: give a STAC API, or a smaller part of it"
+            )
             raise ValueError(message)
 
 
 def _below(document: Mapping[str, Any], place: str, query: Query) -> list[str]:
-    """Return where the children and items of a catalogue are; of a collection that ends before the season, nothing."""
+    """Return where the children and items of a catalogue are.
+
+    Of a collection that ends before the season, nothing.
+    """
     if document.get("type") == "Collection" and not _may_hold(document, query):
         return []
     links = [link for link in document.get("links") or () if link.get("rel") in ("child", "item")]
@@ -173,13 +228,20 @@ def _below(document: Mapping[str, Any], place: str, query: Query) -> list[str]:
 def _may_hold(collection: Mapping[str, Any], query: Query) -> bool:
     if query.collections and collection.get("id") not in query.collections:
         return False
-    intervals = ((collection.get("extent") or {}).get("temporal") or {}).get("interval") or [[None, None]]
+    intervals = ((collection.get("extent") or {}).get("temporal") or {}).get("interval") or [
+        [None, None]
+    ]
     start, end = (str(moment)[:10] if moment else None for moment in intervals[0][:2])
-    return (start is None or start <= query.end.isoformat()) and (end is None or end >= query.start.isoformat())
+    return (start is None or start <= query.end.isoformat()) and (
+        end is None or end >= query.start.isoformat()
+    )
 
 
 def _fitting(items: list[Item], place: str, query: Query) -> Iterator[Item]:
-    """Yield items of the season, with absolute addresses; where something is missing the item goes on, so that it is refused with a reason."""
+    """Yield items of the season, with absolute addresses.
+
+    Where something is missing the item goes on, so that it is refused with a reason.
+    """
     for item in items:
         if query.collections and item.get("collection") not in (None, *query.collections):
             continue
@@ -201,7 +263,9 @@ def _absolute(assets: object, place: str) -> object:
     if not isinstance(assets, Mapping):
         return assets
     return {
-        name: {**asset, "href": make_absolute_href(asset["href"], place, start_is_dir=False)} if isinstance(asset, Mapping) and asset.get("href") else asset
+        name: {**asset, "href": make_absolute_href(asset["href"], place, start_is_dir=False)}
+        if isinstance(asset, Mapping) and asset.get("href")
+        else asset
         for name, asset in assets.items()
     }
 
@@ -209,12 +273,30 @@ def _absolute(assets: object, place: str) -> object:
 def _why(provider: Provider, error: BaseException, patience: RetryPolicy) -> str:
     status = getattr(error, "status_code", None)
     if status is not None:
-        cure = {429: "it asks for fewer requests; wait a while", 401: "it wants an account", 403: "it wants an account", 404: "check the address"}
-        what = f"answers {status} after {patience.tries} tries" if status == 429 or status >= 500 else f"answers {status}"
-        return f"{provider.url} {what}: {cure.get(status, 'try again later')}, or take another provider."
+        cure = {
+            429: "it asks for fewer requests; wait a while",
+            401: "it wants an account",
+            403: "it wants an account",
+            404: "check the address",
+        }
+        what = (
+            f"answers {status} after {patience.tries} tries"
+            if status == 429 or status >= 500
+            else f"answers {status}"
+        )
+        return (
+            f"{provider.url} {what}: {cure.get(status, 'try again later')}, or take another "
+            "provider."
+        )
     if isinstance(error, (APIError, requests.RequestException, OSError)):
-        return f"{provider.url} does not answer ({_short(error)}): check the address and the network, or take another provider."
-    return f"{provider.url} answers with something that is no STAC catalogue ({_short(error)}): check the address."
+        return (
+            f"{provider.url} does not answer ({_short(error)}): check the address and the network, "
+            "or take another provider."
+        )
+    return (
+        f"{provider.url} answers with something that is no STAC catalogue ({_short(error)}): check "
+        "the address."
+    )
 
 
 def _short(error: BaseException) -> str:

@@ -34,7 +34,9 @@ def choose(
     inside: np.ndarray | None = None,
     prefer: Sequence[float] | None = None,
 ) -> Choice:
-    """Choose scenes greedily, each time the one that adds most clear views where there are fewer than ``target``.
+    """Choose scenes greedily.
+
+    Each time it is the one that adds most clear views where there are fewer than ``target``.
 
     Parameters
     ----------
@@ -47,8 +49,9 @@ def choose(
     inside : (y, x) bool ndarray, optional
         The area: only its pixels count.
     prefer : sequence of float, optional
-        One number per scene: of scenes with equal gain the one with the smallest number wins (cloud of the whole scene, days from the middle
-        of the season).  Without it the first wins, which is the paper's rule.
+        One number per scene: of scenes with equal gain the one with the smallest number wins (cloud
+        of the whole scene, days from the middle of the season).  Without it the first wins, which
+        is the paper's rule.
 
     Returns
     -------
@@ -63,12 +66,13 @@ def choose(
 
     Notes
     -----
-    The gain of a scene can only shrink while others are chosen, so the greedy choice is within 1 - 1/e of the best one (a monotone
-    submodular function).  The masks are packed to one bit per pixel, and a gain is a count of bits: 60 scenes of 1098 x 1098 px take
-    a few hundredths of a second.
+    The gain of a scene can only shrink while others are chosen, so the greedy choice is within 1 -
+    1/e of the best one (a monotone submodular function).  The masks are packed to one bit per
+    pixel, and a gain is a count of bits: 60 scenes of 1098 x 1098 px take a few hundredths of a
+    second.
 
-    We depart from the paper in one point that it leaves open: when no scene remains its ``best_idx`` is null and is selected all the
-    same; here the search ends.
+    We depart from the paper in one point that it leaves open: when no scene remains its
+    ``best_idx`` is null and is selected all the same; here the search ends.
 
     References
     ----------
@@ -101,18 +105,32 @@ def choose(
     return Choice(tuple(order), tuple(gains), depth)
 
 
-def _check(valid: np.ndarray, target: int, limit: int, inside: np.ndarray | None, prefer: Sequence[float] | None) -> None:
+def _check(
+    valid: np.ndarray,
+    target: int,
+    limit: int,
+    inside: np.ndarray | None,
+    prefer: Sequence[float] | None,
+) -> None:
     if valid.ndim != 3 or valid.dtype != bool:
-        message = f"Masks of shape {valid.shape} and type {valid.dtype} were given; wanted is (scene, y, x) bool."
+        message = (
+            f"Masks of shape {valid.shape} and type {valid.dtype} were given; wanted is (scene, y, "
+            "x) bool."
+        )
         raise GridMismatch(message)
     if inside is not None and inside.shape != valid.shape[1:]:
         message = f"An area of shape {inside.shape} does not fit masks of shape {valid.shape}."
         raise GridMismatch(message)
     if prefer is not None and len(prefer) != len(valid):
-        message = f"{len(prefer)} preferences were given for {len(valid)} scenes: give one per scene."
+        message = (
+            f"{len(prefer)} preferences were given for {len(valid)} scenes: give one per scene."
+        )
         raise BadInput(message)
     if not 1 <= target <= 255 or not 1 <= limit <= 255:
-        message = f"A target of {target} views and a limit of {limit} scenes were given; wanted are 1 to 255 of each."
+        message = (
+            f"A target of {target} views and a limit of {limit} scenes were given; wanted are 1 to "
+            "255 of each."
+        )
         raise BadInput(message)
 
 

@@ -32,7 +32,9 @@ CLOUDY = frozenset({3, 7, 8, 9, 10})
 """Cloud, shadow of cloud, and what may be either: what a margin is laid around."""
 
 
-def clear(scl: np.ndarray, excluded: Collection[int] = EXCLUDED, margin: float = 0.0, gsd: float = 20.0) -> np.ndarray:
+def clear(
+    scl: np.ndarray, excluded: Collection[int] = EXCLUDED, margin: float = 0.0, gsd: float = 20.0
+) -> np.ndarray:
     """Say which pixels are clear.
 
     Parameters
@@ -42,7 +44,8 @@ def clear(scl: np.ndarray, excluded: Collection[int] = EXCLUDED, margin: float =
     excluded : collection of int
         Codes that are not clear.
     margin : float
-        Metres around cloud and shadow (codes 3, 7, 8, 9 and 10 as far as they are excluded) that are not clear either; 0 as in the paper.
+        Metres around cloud and shadow (codes 3, 7, 8, 9 and 10 as far as they are excluded) that
+        are not clear either; 0 as in the paper.
     gsd : float
         Edge of a pixel in metres, for the margin.
 
@@ -57,10 +60,12 @@ def clear(scl: np.ndarray, excluded: Collection[int] = EXCLUDED, margin: float =
 
     Notes
     -----
-    Whether a margin helps was measured (``bench/choose.py --margin``).  On one date it does: 20 m from cloud the ground is still 0.07 brighter
-    in red than it is, at 70 m 0.01 (UKIS chip, cumulus over farmland).  In the median of what is chosen hardly anything is left of that: over
-    16 windows of two months in Slovenia, partly cloudy dates alone, a margin of 40 m changes the mean error of NDVI from 0.122 to 0.120, and the
-    share of pixels that are seen at all from 90 to 85 %.  So the default is the paper's.
+    Whether a margin helps was measured (``bench/choose.py --margin``).  On one date it does: 20 m
+    from cloud the ground is still 0.07 brighter in red than it is, at 70 m 0.01 (UKIS chip, cumulus
+    over farmland).  In the median of what is chosen hardly anything is left of that: over 16
+    windows of two months in Slovenia, partly cloudy dates alone, a margin of 40 m changes the mean
+    error of NDVI from 0.122 to 0.120, and the share of pixels that are seen at all from 90 to 85 %.
+    So the default is the paper's.
     """
     if margin < 0 or not np.isfinite(margin):
         message = f"A margin of {margin} m around clouds was given; wanted is 0 or more."
@@ -82,7 +87,10 @@ def widened(mask: np.ndarray, radius: float) -> np.ndarray:
 
 
 def upsampled(mask: np.ndarray, factor: int = 2) -> np.ndarray:
-    """Repeat each pixel of a (..., y, x) array ``factor`` times along y and x: 20 m to 10 m by nearest neighbour, as both share their corner."""
+    """Repeat each pixel of a (..., y, x) array ``factor`` times along y and x.
+
+    20 m to 10 m by nearest neighbour, as both share their corner.
+    """
     return mask.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 
@@ -97,7 +105,10 @@ def parse_excluded(given: str | Iterable[int]) -> frozenset[int]:
     parts = given.replace(";", ",").split(",") if isinstance(given, str) else list(given)
     codes = frozenset(_code(part) for part in parts if str(part).strip())
     if codes >= set(CLASSES) - {0}:
-        message = "All classes of the scene classification were excluded: leave at least one that shows the ground (4, 5)."
+        message = (
+            "All classes of the scene classification were excluded: leave at least one that shows "
+            "the ground (4, 5)."
+        )
         raise BadInput(message)
     return codes
 
@@ -119,7 +130,10 @@ def _code(part: str | int) -> int:
 
 
 def _table(excluded: Collection[int], *, unknown: bool = False) -> np.ndarray:
-    """Return (256,) bool: which codes are not among the excluded; codes that are none get ``unknown``."""
+    """Return (256,) bool: which codes are not among the excluded.
+
+    Codes that are none get ``unknown``.
+    """
     table = np.full(256, unknown)
     table[list(CLASSES)] = True
     table[list(excluded)] = False
@@ -130,6 +144,9 @@ def _as_bytes(scl: np.ndarray) -> np.ndarray:
     if scl.dtype == np.uint8:
         return scl
     if not np.issubdtype(scl.dtype, np.integer):
-        message = f"A scene classification of type {scl.dtype} was given; wanted are whole numbers from 0 to 11."
+        message = (
+            f"A scene classification of type {scl.dtype} was given; wanted are whole numbers from "
+            "0 to 11."
+        )
         raise BadInput(message)
     return np.where((scl >= 0) & (scl < 255), scl, 255).astype(np.uint8)

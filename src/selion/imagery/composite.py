@@ -1,4 +1,7 @@
-"""The cloud-free image of one tile in one season: the median of what the chosen scenes show, block by block."""
+"""The cloud-free image of one tile in one season.
+
+The median of what the chosen scenes show, block by block.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,16 @@ log = logging.getLogger(__name__)
 WAITING = 12
 """Readers of what comes over a network: most of them wait."""
 STACKS = 96 * 2**20
-"""Bytes for stacks of pixels: 48 scenes' worth of blocks, so two stacks of 20 scenes, or five of 10."""
+"""Bytes for stacks of pixels: 48 scenes' worth of blocks, so two stacks of 20 scenes, or five of
+10."""
 COUNT = "count"
 """Name of the band that holds the number of views."""
 BLOCK = 1024
-"""Pixels of the tile's lattice of blocks: the tiles of the archives' files lie on it, so that each is decoded once."""
+"""Pixels of the tile's lattice of blocks: the tiles of the archives' files lie on it, so that each
+is decoded once."""
 CELL = 2 * BLOCK
-"""Pixels of the tile for which the scene classification is read at once: one tile of its file, which has 20 m pixels."""
+"""Pixels of the tile for which the scene classification is read at once: one tile of its file,
+which has 20 m pixels."""
 TILE = 1024
 """Edge of the written file's tiles in pixels."""
 METHOD = 1
@@ -46,16 +52,19 @@ class ComposeOptions:
     """How a composite is made; nothing here but ``margin`` decides a pixel."""
 
     readers: int | None = None
-    """Threads that read; each scene belongs to one of them.  None: the processor's number for files, :data:`WAITING` for servers."""
+    """Threads that read; each scene belongs to one of them.  None: the processor's number for
+    files, :data:`WAITING` for servers."""
     ahead: int | None = None
-    """Stacks (one band of one block, 2 MB per scene) that are read while another one is computed.  None: none for files, for decoding them keeps
-    the processor busy; what fits in :data:`STACKS` bytes, but one at least, for servers."""
+    """Stacks (one band of one block, 2 MB per scene) that are read while another one is computed.
+    None: none for files, for decoding them keeps the processor busy; what fits in :data:`STACKS`
+    bytes, but one at least, for servers."""
     margin: float = 0.0
     """Metres around cloud and shadow that are not used."""
     force: bool = False
     """Whether an existing file is replaced."""
     folder: Path | None = None
-    """Where finished blocks are kept until the composite is whole; a hidden folder beside it by default."""
+    """Where finished blocks are kept until the composite is whole; a hidden folder beside it by
+    default."""
 
 
 def compose(
@@ -75,7 +84,8 @@ def compose(
     plan : TilePlan
         The part of the tile, the scenes and their radiometry.
     path : str or path
-        Cloud-optimised GeoTIFF to write: red, green, blue, nir (reflectance x 10000) and count (views), uint16; 0 = never seen.
+        Cloud-optimised GeoTIFF to write: red, green, blue, nir (reflectance x 10000) and count
+        (views), uint16; 0 = never seen.
     signers : mapping of str to Signer
         By provider.
     excluded : collection of int
@@ -84,39 +94,49 @@ def compose(
     on_step : callable, optional
         Told after each block.
     open_band : callable, optional
-        ``(scene, band) -> Source`` in place of :func:`selion.imagery.reading.open_band` with the signers.
+        ``(scene, band) -> Source`` in place of :func:`selion.imagery.reading.open_band` with the
+        signers.
 
     Returns
     -------
     Path
-        ``path``; its tags say where it comes from (:func:`selion.imagery.provenance.read_provenance`).
+        ``path``; its tags say where it comes from
+        (:func:`selion.imagery.provenance.read_provenance`).
 
     Raises
     ------
     NoScenes
         If the plan has no scenes.
     FetchFailed
-        If the servers of more than half of the scenes do not answer, or no scene is left.  Finished blocks are kept.
+        If the servers of more than half of the scenes do not answer, or no scene is left.  Finished
+        blocks are kept.
     OutputExists, OutputFailed
-        If the output must not, or cannot, be written.  Finished blocks are kept where the disk was full.
+        If the output must not, or cannot, be written.  Finished blocks are kept where the disk was
+        full.
 
     Notes
     -----
-    The bytes depend on plan, classes and margin only: not on the number of threads, on interruptions, or on when a scene broke.  A scene of
-    which any needed pixel cannot be read is set aside for the whole tile, and the blocks in which it took part are made again without it; the
-    tags tell of it.  Each band has the median of its own clear views; ``count`` is the smallest number of views of the four, and where it is
-    0 all bands are 0.
+    The bytes depend on plan, classes and margin only: not on the number of threads, on
+    interruptions, or on when a scene broke.  A scene of which any needed pixel cannot be read is
+    set aside for the whole tile, and the blocks in which it took part are made again without it;
+    the tags tell of it.  Each band has the median of its own clear views; ``count`` is the smallest
+    number of views of the four, and where it is 0 all bands are 0.
     """
     from selion.store import check_output
 
     options = options or ComposeOptions()
     path = check_output(path, options.force)
     if not plan.scenes:
-        message = f"Tile {plan.tile} has no scenes for {plan.season.name} ({plan.season.start} to {plan.season.end}): widen the season or the cloud limit."
+        message = (
+            f"Tile {plan.tile} has no scenes for {plan.season.name} ({plan.season.start} to "
+            f"{plan.season.end}): widen the season or the cloud limit."
+        )
         raise NoScenes(message)
     rule = ClearRule(parse_excluded(excluded), options.margin)
     work = _Work(plan, rule, open_band or _opener(signers), options, on_step or silent)
-    kept = KeptBlocks.open(options.folder or path.with_name(f".{path.name}.blocks"), work.key, len(BANDS) + 1)
+    kept = KeptBlocks.open(
+        options.folder or path.with_name(f".{path.name}.blocks"), work.key, len(BANDS) + 1
+    )
     while broken := work.make(kept):
         work.set_aside(kept, broken)
     _write(work, kept, path)
@@ -131,7 +151,10 @@ def _opener(signers: Mapping[str, Signer]) -> OpenBand:
 
 
 def lattice(roi: Roi, size: int) -> list[Roi]:
-    """Return the cells of a lattice over a tile that a part of the tile touches, cut to it, in pixels of that part and row by row."""
+    """Return the cells of a lattice over a tile that a part of the tile touches.
+
+    They are cut to the part, in its pixels and row by row.
+    """
     top, left = roi[0].start, roi[1].start
     cells = []
     for row in range(top // size, -(-roi[0].stop // size)):
@@ -139,7 +162,12 @@ def lattice(roi: Roi, size: int) -> list[Roi]:
             cell = slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size)
             common = overlap(cell, roi)
             if common is not None:
-                cells.append((slice(common[0].start - top, common[0].stop - top), slice(common[1].start - left, common[1].stop - left)))
+                cells.append(
+                    (
+                        slice(common[0].start - top, common[0].stop - top),
+                        slice(common[1].start - left, common[1].stop - left),
+                    )
+                )
     return cells
 
 
@@ -155,11 +183,15 @@ class _Work:
     cells: list[ReadPiece] = field(init=False)
     blocks: list[Roi] = field(init=False)
     doubted: set[str] = field(default_factory=set)
-    """Scenes that were set aside because a server did not answer: forgiven if it turns out that none does."""
+    """Scenes that were set aside because a server did not answer: forgiven if it turns out that
+    none does."""
 
     def __post_init__(self) -> None:
         blocks = lattice(self.plan.roi, BLOCK)
-        self.cells = [ReadPiece(cell, tuple(block for block in blocks if overlap(cell, block))) for cell in lattice(self.plan.roi, CELL)]
+        self.cells = [
+            ReadPiece(cell, tuple(block for block in blocks if overlap(cell, block)))
+            for cell in lattice(self.plan.roi, CELL)
+        ]
         self.blocks = [block for cell in self.cells for block in cell.blocks]
 
     @property
@@ -171,13 +203,19 @@ class _Work:
             "grid": [list(grid.shape), list(grid.transform[:6]), str(grid.crs)],
             "roi": [self.plan.roi[0].start, self.plan.roi[1].start],
             "rule": [sorted(self.rule.excluded), self.rule.margin],
-            "scenes": sorted([s.id, s.provider, sorted(s.hrefs.items()), how.offset, how.scale] for s, how in zip(self.plan.scenes, self.plan.radiometry, strict=True)),
+            "scenes": sorted(
+                [s.id, s.provider, sorted(s.hrefs.items()), how.offset, how.scale]
+                for s, how in zip(self.plan.scenes, self.plan.radiometry, strict=True)
+            ),
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def make(self, kept: KeptBlocks) -> list[Broken]:
         """Make all blocks that are not there yet; return the scenes that broke, when one did."""
-        missing = [ReadPiece(piece.cell, tuple(block for block in piece.blocks if not kept.has(block))) for piece in self.cells]
+        missing = [
+            ReadPiece(piece.cell, tuple(block for block in piece.blocks if not kept.has(block)))
+            for piece in self.cells
+        ]
         pending = [piece for piece in missing if piece.blocks]
         done = len(self.blocks) - sum(len(piece.blocks) for piece in pending)
         self._told(done)
@@ -194,8 +232,8 @@ class _Work:
         Raises
         ------
         FetchFailed
-            If for more than half of those in use the server does not answer: then it is the archive, and tomorrow they are all there again.
-            Or if no scene is left.
+            If for more than half of those in use the server does not answer: then it is the
+            archive, and tomorrow they are all there again.  Or if no scene is left.
         """
         in_use = len(self.plan.scenes) - len(kept.lost)
         silent = sum(one.silent for one in broken)
@@ -203,8 +241,9 @@ class _Work:
         if 2 * silent > in_use or len(broken) == in_use:
             kept.forgive(self.doubted)
             message = (
-                f"{len(broken)} of the {in_use} scenes of tile {self.plan.tile} in {self.plan.season.name} cannot be read (the last: {last.why}) "
-                "Run the same command again when the archive answers: finished blocks are kept."
+                f"{len(broken)} of the {in_use} scenes of tile {self.plan.tile} in "
+                f"{self.plan.season.name} cannot be read (the last: {last.why}) Run the same "
+                "command again when the archive answers: finished blocks are kept."
             )
             raise FetchFailed(message) from last.error
         for one in broken:
@@ -213,15 +252,28 @@ class _Work:
         self.doubted |= {one.scene.id for one in broken if one.silent}
 
     def _pipeline(self, lost: Collection[str]) -> Pipeline:
-        chosen = [(scene, how) for scene, how in zip(self.plan.scenes, self.plan.radiometry, strict=True) if scene.id not in lost]
+        chosen = [
+            (scene, how)
+            for scene, how in zip(self.plan.scenes, self.plan.radiometry, strict=True)
+            if scene.id not in lost
+        ]
         remote = any("://" in href for scene, _ in chosen for href in scene.hrefs.values())
-        views = [SceneView(scene, how, self.plan.grid, self.rule, self.open_band, keep_open=remote) for scene, how in chosen]
+        views = [
+            SceneView(scene, how, self.plan.grid, self.rule, self.open_band, keep_open=remote)
+            for scene, how in chosen
+        ]
         fitting = max(STACKS // (2 * BLOCK * BLOCK * len(views)) - 1, 1) if remote else 0
         readers, ahead = self.options.readers, self.options.ahead
-        return Pipeline(views, (WAITING if remote else os.cpu_count() or 1) if readers is None else readers, min(fitting, len(BANDS)) if ahead is None else ahead)
+        return Pipeline(
+            views,
+            (WAITING if remote else os.cpu_count() or 1) if readers is None else readers,
+            min(fitting, len(BANDS)) if ahead is None else ahead,
+        )
 
     def _told(self, done: int) -> None:
-        self.on_step("composite", done, len(self.blocks), f"{self.plan.tile} {self.plan.season.name}")
+        self.on_step(
+            "composite", done, len(self.blocks), f"{self.plan.tile} {self.plan.season.name}"
+        )
 
 
 def _write(work: _Work, kept: KeptBlocks, path: Path) -> None:
@@ -237,14 +289,27 @@ def _write(work: _Work, kept: KeptBlocks, path: Path) -> None:
     clear, views = _tally(work, kept)
     tags = composite_tags(work.plan, work.rule, kept.lost, clear, views)
     bands = (*BANDS, COUNT)
-    with create_cog(path, work.plan.grid, bands, np.uint16, nodata=0, tags=tags, overviews="average", block=TILE, force=work.options.force) as sink:
+    with create_cog(
+        path,
+        work.plan.grid,
+        bands,
+        np.uint16,
+        nodata=0,
+        tags=tags,
+        overviews="average",
+        block=TILE,
+        force=work.options.force,
+    ) as sink:
         for number, roi in enumerate(work.blocks):
             sink.write(roi, _kept_block(kept, roi).values)
             work.on_step("file", number + 1, len(work.blocks), path.name)
 
 
 def _tally(work: _Work, kept: KeptBlocks) -> tuple[Counter[str], list[int]]:
-    """Return the clear pixels of each scene, and the number of pixels that were seen 0, 1, 2 ... times."""
+    """Return the clear pixels of each scene, and how often pixels were seen.
+
+    The latter is the number of pixels that were seen 0, 1, 2 ... times.
+    """
     clear: Counter[str] = Counter()
     views = np.zeros(len(work.plan.scenes) + 1, np.int64)
     for roi in work.blocks:
@@ -257,6 +322,9 @@ def _tally(work: _Work, kept: KeptBlocks) -> tuple[Counter[str], list[int]]:
 def _kept_block(kept: KeptBlocks, roi: Roi) -> Block:
     block = kept.load(roi)
     if block is None:
-        message = f"A finished block vanished from {kept.folder} while it was in use: run the same command again."
+        message = (
+            f"A finished block vanished from {kept.folder} while it was in use: run the same "
+            "command again."
+        )
         raise OutputFailed(message)
     return block

@@ -51,12 +51,19 @@ class TilePart:
     def centre(self) -> tuple[float, float]:
         """Longitude and latitude of the part's middle."""
         height, width = self.grid.shape
-        lon, lat = _moved(self.grid, "EPSG:4326", *(np.array([v]) for v in self.grid.transform * (width / 2, height / 2)))
+        lon, lat = _moved(
+            self.grid,
+            "EPSG:4326",
+            *(np.array([v]) for v in self.grid.transform * (width / 2, height / 2)),
+        )
         return float(lon[0]), float(lat[0])
 
 
 def tile_grid(grid: GeoBox) -> GeoBox:
-    """Return a tile's grid at 10 m from that of any of its bands, or of an overview: they share their corners."""
+    """Return a tile's grid at 10 m from that of any of its bands, or of an overview.
+
+    They share their corners.
+    """
     left, bottom, right, top = _bounds(grid)
     shape = round((top - bottom) / GSD), round((right - left) / GSD)
     return GeoBox(shape, Affine(GSD, 0, left, 0, -GSD, top), grid.crs)
@@ -64,10 +71,14 @@ def tile_grid(grid: GeoBox) -> GeoBox:
 
 def same_place(grid: GeoBox, full: GeoBox) -> bool:
     """Say whether a band lies where its tile does, to a pixel of 20 m."""
-    return grid.crs == full.crs and all(abs(a - b) <= 20 for a, b in zip(_bounds(grid), _bounds(full), strict=True))
+    return grid.crs == full.crs and all(
+        abs(a - b) <= 20 for a, b in zip(_bounds(grid), _bounds(full), strict=True)
+    )
 
 
-def cut(tile: str, full: GeoBox, area: Area, around: float = 0.0, coarse: float | None = None) -> TilePart | None:
+def cut(
+    tile: str, full: GeoBox, area: Area, around: float = 0.0, coarse: float | None = None
+) -> TilePart | None:
     """Cut the box around an area out of a tile.
 
     Parameters
@@ -79,7 +90,8 @@ def cut(tile: str, full: GeoBox, area: Area, around: float = 0.0, coarse: float 
     around : float
         Metres that are added on each side, as far as the tile goes: models look around.
     coarse : float, optional
-        Edge in metres of the pixels on which scenes are chosen; by default 20 m doubled, up to 320 m, while 256 of them remain along the longer edge.
+        Edge in metres of the pixels on which scenes are chosen; by default 20 m doubled, up to 320
+        m, while 256 of them remain along the longer edge.
 
     Returns
     -------
@@ -87,43 +99,90 @@ def cut(tile: str, full: GeoBox, area: Area, around: float = 0.0, coarse: float 
         None if the area does not touch the tile.
     """
     height, width = full.shape
-    blocks = GeoBox((-(-height // STEP), -(-width // STEP)), full.transform * Affine.scale(STEP), full.crs)
+    blocks = GeoBox(
+        (-(-height // STEP), -(-width // STEP)), full.transform * Affine.scale(STEP), full.crs
+    )
     touched = area.mask(blocks)
     if not touched.any():
         return None
     pad = math.ceil(around / (GSD * STEP))
-    roi = _spanned(np.nonzero(touched.any(1))[0], pad, height), _spanned(np.nonzero(touched.any(0))[0], pad, width)
+    roi = (
+        _spanned(np.nonzero(touched.any(1))[0], pad, height),
+        _spanned(np.nonzero(touched.any(0))[0], pad, width),
+    )
     look = look_grid(full[roi], coarse or fine_enough(full[roi]))
     inside = area.mask(look)
     return TilePart(tile, full, roi, look, inside)
 
 
 def fine_enough(grid: GeoBox) -> float:
-    """Return the edge of a coarse pixel, in metres, of which enough lie along the longer edge of a 10 m grid."""
+    """Return the edge of a coarse pixel, in metres.
+
+    It is one of which enough lie along the longer edge of a 10 m grid.
+    """
     doublings = math.floor(math.log2(max(max(grid.shape) * GSD / (FINEST * ENOUGH), 1)))
     return float(min(FINEST * 2**doublings, COARSEST))
 
 
 def look_grid(grid: GeoBox, coarse: float) -> GeoBox:
-    """Return the coarse grid over a 10 m grid, from its upper left corner; the last pixels may reach over its edge."""
+    """Return the coarse grid over a 10 m grid, from its upper left corner.
+
+    The last pixels may reach over its edge.
+    """
     height, width = (math.ceil(size * GSD / coarse) for size in grid.shape)
-    return GeoBox((height, width), Affine(coarse, 0, grid.transform.c, 0, -coarse, grid.transform.f), grid.crs)
+    return GeoBox(
+        (height, width), Affine(coarse, 0, grid.transform.c, 0, -coarse, grid.transform.f), grid.crs
+    )
 
 
 def sampled(values: np.ndarray, grid: GeoBox, look: GeoBox) -> np.ndarray:
-    """Return (y, x) values at the centres of another grid of the same CRS, nearest neighbour; 0 outside."""
-    rows, inside_rows = _nearest(look.transform.f, look.transform.e, look.shape[0], grid.transform.f, grid.transform.e, values.shape[0])
-    columns, inside_columns = _nearest(look.transform.c, look.transform.a, look.shape[1], grid.transform.c, grid.transform.a, values.shape[1])
+    """Return (y, x) values at the centres of another grid of the same CRS, nearest neighbour.
+
+    0 outside.
+    """
+    rows, inside_rows = _nearest(
+        look.transform.f,
+        look.transform.e,
+        look.shape[0],
+        grid.transform.f,
+        grid.transform.e,
+        values.shape[0],
+    )
+    columns, inside_columns = _nearest(
+        look.transform.c,
+        look.transform.a,
+        look.shape[1],
+        grid.transform.c,
+        grid.transform.a,
+        values.shape[1],
+    )
     found = values[np.ix_(rows, columns)]
     return np.where(inside_rows[:, None] & inside_columns, found, np.zeros((), values.dtype))
 
 
 def window_of(grid: GeoBox, look: GeoBox) -> Roi | None:
-    """Return the region of ``grid`` that holds all pixels that :func:`sampled` takes for ``look``; None if there are none."""
+    """Return the region of ``grid`` that holds all pixels that :func:`sampled` takes for ``look``.
+
+    None if there are none.
+    """
     parts = []
     for size, start, step, other, pitch, count in (
-        (look.shape[0], look.transform.f, look.transform.e, grid.transform.f, grid.transform.e, grid.shape[0]),
-        (look.shape[1], look.transform.c, look.transform.a, grid.transform.c, grid.transform.a, grid.shape[1]),
+        (
+            look.shape[0],
+            look.transform.f,
+            look.transform.e,
+            grid.transform.f,
+            grid.transform.e,
+            grid.shape[0],
+        ),
+        (
+            look.shape[1],
+            look.transform.c,
+            look.transform.a,
+            grid.transform.c,
+            grid.transform.a,
+            grid.shape[1],
+        ),
     ):
         place, inside = _nearest(start, step, size, other, pitch, count)
         if not inside.any():
@@ -135,9 +194,9 @@ def window_of(grid: GeoBox, look: GeoBox) -> Roi | None:
 def needless(parts: Sequence[TilePart]) -> dict[str, str]:
     """Say which parts can be left out because other tiles cover all that the area needs of them.
 
-    Neighbouring tiles overlap by 9.8 km, and tiles of neighbouring UTM zones by more; an overpass is cut into all of them, so that the same
-    views would be read twice.  The part with the fewest pixels of the area goes first (of equal ones the first by name), and what it leans on
-    stays.
+    Neighbouring tiles overlap by 9.8 km, and tiles of neighbouring UTM zones by more; an overpass
+    is cut into all of them, so that the same views would be read twice.  The part with the fewest
+    pixels of the area goes first (of equal ones the first by name), and what it leans on stays.
 
     Returns
     -------
@@ -172,7 +231,12 @@ def covering(part: TilePart, others: Sequence[TilePart]) -> list[str]:
         left, bottom, right, top = _bounds(other.full)
         east, north = _moved(part.look, str(other.full.crs), x[open_], y[open_])
         reach = part.coarse  # a pixel's centre stands for all of it
-        held = (east > left + reach) & (east < right - reach) & (north > bottom + reach) & (north < top - reach)
+        held = (
+            (east > left + reach)
+            & (east < right - reach)
+            & (north > bottom + reach)
+            & (north < top - reach)
+        )
         if held.any():
             names.append(other.tile)
             open_[np.nonzero(open_)[0][held]] = False
@@ -201,15 +265,28 @@ def _moved(grid: GeoBox, crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.nda
 def _bounds(grid: GeoBox) -> tuple[float, float, float, float]:
     """Return left, bottom, right, top."""
     transform, (height, width) = grid.transform, grid.shape
-    return transform.c, transform.f + height * transform.e, transform.c + width * transform.a, transform.f
+    return (
+        transform.c,
+        transform.f + height * transform.e,
+        transform.c + width * transform.a,
+        transform.f,
+    )
 
 
 def _spanned(touched: np.ndarray, pad: int, size: int) -> slice:
-    """Return the 10 m pixels from the first to the last of the touched blocks, padded by blocks and cut to the tile."""
+    """Return the 10 m pixels from the first to the last of the touched blocks.
+
+    They are padded by blocks and cut to the tile.
+    """
     return slice(int(max(touched[0] - pad, 0)) * STEP, min(int(touched[-1] + 1 + pad) * STEP, size))
 
 
-def _nearest(start: float, step: float, size: int, other: float, pitch: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for the centres of ``size`` pixels, the index of the pixel of another axis that they lie in, and whether there is one."""
+def _nearest(
+    start: float, step: float, size: int, other: float, pitch: float, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels of another axis that the centres of ``size`` pixels lie in.
+
+    They are indices, with whether there is one.
+    """
     place = np.floor((start + (np.arange(size) + 0.5) * step - other) / pitch).astype(int)
     return np.clip(place, 0, count - 1), (place >= 0) & (place < count)

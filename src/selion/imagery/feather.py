@@ -1,7 +1,11 @@
-"""How far a pixel is from where its composite ends: weights that let one composite fade into the next.
+"""How far a pixel is from where its composite ends.
 
-A composite ends at the edge of its tile, which its position says, and where nothing was ever seen (the edge of a swath, a cloud that never left), which only
-its pixels say.  The second distance is measured up to :data:`REACH` pixels, so a block needs no more than that around it to know what the whole knows.
+Weights that let one composite fade into the next.
+
+A composite ends at the edge of its tile, which its position says, and where nothing was ever seen
+(the edge of a swath, a cloud that never left), which only its pixels say.  The second distance is
+measured up to :data:`REACH` pixels, so a block needs no more than that around it to know what the
+whole knows.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ from numba import njit
 REACH = 64
 """Pixels over which a composite fades where it was not seen further on."""
 STRAIGHT, SLANTED = 3, 4
-"""Length of a step to a neighbour over an edge and over a corner, in thirds of a pixel: Borgefors' chamfer distance, 6 % off the Euclidean at most."""
+"""Length of a step to a neighbour over an edge and over a corner, in thirds of a pixel: Borgefors'
+chamfer distance, 6 % off the Euclidean at most."""
 FAR = np.uint8(REACH * STRAIGHT)
 """Distances are whole numbers up to this one."""
 
@@ -30,7 +35,8 @@ def seen_depth(values: np.ndarray, *, feather: bool) -> tuple[np.ndarray, bool]:
     Returns
     -------
     depth : (y, x) uint8 ndarray
-        Thirds of a pixel to the nearest pixel that was not seen, at most :data:`FAR`; 0 is not seen.  What lies outside of the array counts as seen.
+        Thirds of a pixel to the nearest pixel that was not seen, at most :data:`FAR`; 0 is not
+        seen.  What lies outside of the array counts as seen.
     gaps : bool
         Whether there is a 0.
 
@@ -64,7 +70,10 @@ def _seen(values):  # type: ignore[no-untyped-def]  # numba types it  # noqa: AN
 
 @njit(cache=True, nogil=True)
 def _chamfer(depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Turn 0 and FAR into distances, in place: once down and to the right, once up and to the left."""
+    """Turn 0 and FAR into distances, in place.
+
+    Once down and to the right, once up and to the left.
+    """
     height = depth.shape[0]
     for y in range(height):
         if y:

@@ -1,9 +1,14 @@
-"""Resample a piece of one composite onto the mosaic's pixels and blend it into what other composites gave: the inner loops.
+"""Resample a piece of one composite and blend it in: the inner loops.
 
-Every step of a pixel depends on its own position and on the composite's pixels alone, and composites come in one fixed order, so the bits of a pixel are the
-same in every block.  The blend is a running mean, ``value += (new - value) * w / (sum of w)``: the first composite's value is taken as it is.
+It comes onto the mosaic's pixels, into what other composites gave.
 
-Work goes row by row, one simple loop after the other over buffers of a row: positions, what kind of work a pixel is, its bands, its weight, the blend.
+Every step of a pixel depends on its own position and on the composite's pixels alone, and
+composites come in one fixed order, so the bits of a pixel are the same in every block.  The blend
+is a running mean, ``value += (new - value) * w / (sum of w)``: the first composite's value is taken
+as it is.
+
+Work goes row by row, one simple loop after the other over buffers of a row: positions, what kind of
+work a pixel is, its bands, its weight, the blend.
 """
 
 from __future__ import annotations
@@ -19,16 +24,34 @@ NEAREST, BILINEAR, CUBIC = 0, 1, 2
 KINDS = {"nearest": NEAREST, "bilinear": BILINEAR, "cubic": CUBIC}
 """Ways to resample; cubic is Catmull-Rom's (a = -1/2), which is GDAL's."""
 NOT_SEEN, PLAIN, MIXED = 0, 1, 2
-"""What is to be done for a pixel: nothing; all of its kernel was seen; some of it was not, or the kernel is wide."""
+"""What is to be done for a pixel: nothing; all of its kernel was seen; some of it was not, or the
+kernel is wide."""
 FAINT = np.float32(1e-6)
-"""Least weight of a pixel that was seen: alone it is taken whole, beside another it does not count."""
+"""Least weight of a pixel that was seen: alone it is taken whole, beside another it does not
+count."""
 LEAST = np.float32(1)
 """Least value of a pixel that was seen: 0 means that it was not."""
 ONE, HALF = np.float32(1), np.float32(0.5)
 
 
 @njit(cache=True, nogil=True)
-def add(window, depth, gaps, origin, size, nodes, first, step, start, kind, reach, ramp, value, weight, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def add(  # noqa: ANN201
+    window,  # noqa: ANN001
+    depth,  # noqa: ANN001
+    gaps,  # noqa: ANN001
+    origin,  # noqa: ANN001
+    size,  # noqa: ANN001
+    nodes,  # noqa: ANN001
+    first,  # noqa: ANN001
+    step,  # noqa: ANN001
+    start,  # noqa: ANN001
+    kind,  # noqa: ANN001
+    reach,  # noqa: ANN001
+    ramp,  # noqa: ANN001
+    value,  # noqa: ANN001
+    weight,  # noqa: ANN001
+    count,  # noqa: ANN001
+):  # type: ignore[no-untyped-def]
     """Blend a composite into a block.
 
     Parameters
@@ -40,7 +63,8 @@ def add(window, depth, gaps, origin, size, nodes, first, step, start, kind, reac
     gaps : bool
         Whether there is a 0 in ``depth``.
     origin, size : (int, int), (float, float)
-        Row and column of the window's first pixel in the composite; rows and columns of the composite.
+        Row and column of the window's first pixel in the composite; rows and columns of the
+        composite.
     nodes : (2, a, b) float64
         Columns and rows in the composite of the nodes around the block.
     first : (int, int)
@@ -52,9 +76,11 @@ def add(window, depth, gaps, origin, size, nodes, first, step, start, kind, reac
     kind : int
         NEAREST, BILINEAR or CUBIC.
     reach : float
-        Pixels of the composite along an edge of one of the mosaic's, if that is to be averaged over; else 1.
+        Pixels of the composite along an edge of one of the mosaic's, if that is to be averaged
+        over; else 1.
     ramp : (float, float)
-        Share of the full weight that a pixel gains with each row, and with each column, from the composite's edge; (0, 0) if weights do not matter.
+        Share of the full weight that a pixel gains with each row, and with each column, from the
+        composite's edge; (0, 0) if weights do not matter.
     value, weight : (band, y, x) float32, (y, x) float32
         The block so far; weight 0 is not seen.
     count : (y, x) uint16 or (0, 0)
@@ -62,8 +88,16 @@ def add(window, depth, gaps, origin, size, nodes, first, step, start, kind, reac
     """
     bands, height, width = value.shape
     us, vs = np.empty(width, np.float64), np.empty(width, np.float64)
-    sample, work, weights = np.empty((bands, width), np.float32), np.empty(width, np.uint8), np.ones(width, np.float32)
-    corners, across, down = np.empty((2, width), np.int32), np.zeros(width, np.float32), np.zeros(width, np.float32)
+    sample, work, weights = (
+        np.empty((bands, width), np.float32),
+        np.empty(width, np.uint8),
+        np.ones(width, np.float32),
+    )
+    corners, across, down = (
+        np.empty((2, width), np.int32),
+        np.zeros(width, np.float32),
+        np.zeros(width, np.float32),
+    )
     taps = np.empty((2, 2 * math.ceil(2 * reach) + 2), np.float64)
     for i in range(height):
         _positions(nodes, start[0] + i, start[1], first, step, us, vs)
@@ -86,7 +120,10 @@ def add(window, depth, gaps, origin, size, nodes, first, step, start, kind, reac
 
 @njit(cache=True, nogil=True)
 def finish(value, weight, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Round a (band, y, x) float32 block to uint16, half up; 0 where nothing was seen.  Return whether all was."""
+    """Round a (band, y, x) float32 block to uint16, half up; 0 where nothing was seen.
+
+    Return whether all was.
+    """
     bands, height, width = value.shape
     for band in range(bands):
         for y in range(height):
@@ -98,14 +135,23 @@ def finish(value, weight, out):  # type: ignore[no-untyped-def]  # noqa: ANN001,
 
 @njit(cache=True, nogil=True)
 def _positions(nodes, row, left, first, step, us, vs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Fill the positions of a row: linear between four nodes, by whole numbers of the mosaic's lattice."""
+    """Fill the positions of a row.
+
+    Linear between four nodes, by whole numbers of the mosaic's lattice.
+    """
     a, down = row // step - first[0], (row % step + 0.5) / step
     x, y = nodes[0], nodes[1]
     right = left + us.shape[0]
     for cell in range(left // step, (right - 1) // step + 1):
         b = cell - first[1]
-        u0, u1 = x[a, b] + down * (x[a + 1, b] - x[a, b]), x[a, b + 1] + down * (x[a + 1, b + 1] - x[a, b + 1])
-        v0, v1 = y[a, b] + down * (y[a + 1, b] - y[a, b]), y[a, b + 1] + down * (y[a + 1, b + 1] - y[a, b + 1])
+        u0, u1 = (
+            x[a, b] + down * (x[a + 1, b] - x[a, b]),
+            x[a, b + 1] + down * (x[a + 1, b + 1] - x[a, b + 1]),
+        )
+        v0, v1 = (
+            y[a, b] + down * (y[a + 1, b] - y[a, b]),
+            y[a, b + 1] + down * (y[a + 1, b + 1] - y[a, b + 1]),
+        )
         for column in range(max(cell * step, left), min((cell + 1) * step, right)):
             across = (column - cell * step + 0.5) / step
             us[column - left] = u0 + across * (u1 - u0)
@@ -116,13 +162,15 @@ def _positions(nodes, row, left, first, step, us, vs):  # type: ignore[no-untype
 def _judge(depth, gaps, origin, us, vs, kind, reach, work):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Say for each pixel of a row what is to be done; return whether anything is."""
     height, width = depth.shape
-    offset = 0.0 if kind == NEAREST else 0.5  # the kernel's middle: a pixel, or the corner between four
+    # the kernel's middle: a pixel, or the corner between four
+    offset = 0.0 if kind == NEAREST else 0.5
     before, after = (0, 0) if kind == NEAREST else ((0, 1) if kind == BILINEAR else (1, 2))
     some = False
     margin = reach + 1
     for j in range(us.shape[0]):
         u, v = us[j] - offset - origin[1], vs[j] - offset - origin[0]
-        if not (u > -margin and v > -margin and u < width + margin and v < height + margin):  # also where there is no position
+        # also where there is no position
+        if not (u > -margin and v > -margin and u < width + margin and v < height + margin):
             work[j] = NOT_SEEN
             continue
         n, m = math.floor(u), math.floor(v)
@@ -132,7 +180,11 @@ def _judge(depth, gaps, origin, us, vs, kind, reach, work):  # type: ignore[no-u
         elif reach > 1 or not inner:
             work[j] = MIXED
         else:
-            work[j] = PLAIN if not gaps or _all_seen(depth, m - before, m + after, n - before, n + after) else MIXED
+            work[j] = (
+                PLAIN
+                if not gaps or _all_seen(depth, m - before, m + after, n - before, n + after)
+                else MIXED
+            )
         some = some or work[j] != NOT_SEEN
     return some
 
@@ -148,7 +200,11 @@ def _all_seen(depth, top, bottom, left, right):  # type: ignore[no-untyped-def] 
 
 @njit(cache=True, nogil=True)
 def _corners(origin, us, vs, offset, work, corners, across, down):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Fill for each pixel of a row the first pixel (row, column) of its kernel's innermost four, and how far beyond its middle the pixel lies."""
+    """Fill for each pixel of a row where its kernel begins.
+
+    That is the first pixel (row, column) of the kernel's innermost four, and how far beyond its
+    middle the pixel lies.
+    """
     for j in range(us.shape[0]):
         if work[j] == PLAIN:
             u, v = us[j] - offset, vs[j] - offset
@@ -184,7 +240,10 @@ def _cubic(window, corners, across, down, work, sample):  # type: ignore[no-unty
     weights = np.empty((8, work.shape[0]), np.float32)
     for k in range(4):
         for j in range(work.shape[0]):
-            weights[k, j], weights[4 + k, j] = _kernel(across[j] - (k - 1), CUBIC), _kernel(down[j] - (k - 1), CUBIC)
+            weights[k, j], weights[4 + k, j] = (
+                _kernel(across[j] - (k - 1), CUBIC),
+                _kernel(down[j] - (k - 1), CUBIC),
+            )
     for band in range(sample.shape[0]):
         plane, out = window[band], sample[band]
         for j in range(work.shape[0]):
@@ -192,28 +251,45 @@ def _cubic(window, corners, across, down, work, sample):  # type: ignore[no-unty
                 m, n = np.intp(corners[0, j]) - 1, np.intp(corners[1, j]) - 1
                 total = np.float32(0)
                 for k in range(4):
-                    line = weights[0, j] * np.float32(plane[m + k, n]) + weights[1, j] * np.float32(plane[m + k, n + 1])
-                    line += weights[2, j] * np.float32(plane[m + k, n + 2]) + weights[3, j] * np.float32(plane[m + k, n + 3])
+                    line = weights[0, j] * np.float32(plane[m + k, n]) + weights[1, j] * np.float32(
+                        plane[m + k, n + 1]
+                    )
+                    line += weights[2, j] * np.float32(plane[m + k, n + 2]) + weights[
+                        3, j
+                    ] * np.float32(plane[m + k, n + 3])
                     total += weights[4 + k, j] * line
                 out[j] = max(total, LEAST)
 
 
 @njit(cache=True, nogil=True)
 def _mixed(window, depth, origin, us, vs, kind, reach, taps, work, sample):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Do the pixels of a row whose kernel is wide or was not seen in part: cubic if all of it was, else linear over what was, if that is half of it."""
+    """Do the pixels of a row whose kernel is wide or was not seen in part.
+
+    Cubic if all of it was, else linear over what was, if that is half of it.
+    """
     for j in range(us.shape[0]):
         if work[j] != MIXED:
             continue
-        if kind == CUBIC and reach > 1 and _weighted(window, depth, origin, us[j], vs[j], CUBIC, reach, taps, sample, j) == 0:
+        if (
+            kind == CUBIC
+            and reach > 1
+            and _weighted(window, depth, origin, us[j], vs[j], CUBIC, reach, taps, sample, j) == 0
+        ):
             for band in range(sample.shape[0]):
                 sample[band, j] = max(sample[band, j], LEAST)
-        elif _weighted(window, depth, origin, us[j], vs[j], BILINEAR, reach, taps, sample, j) > 0.5 + FAINT:
+        elif (
+            _weighted(window, depth, origin, us[j], vs[j], BILINEAR, reach, taps, sample, j)
+            > 0.5 + FAINT
+        ):
             work[j] = NOT_SEEN
 
 
 @njit(cache=True, nogil=True)
 def _weighted(window, depth, origin, u, v, kind, reach, taps, sample, j):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Fill pixel ``j`` with the weighted mean of what was seen; return which share of the weight was not.  A cubic kernel stops at the first gap."""
+    """Fill pixel ``j`` with the weighted mean of what was seen.
+
+    Return which share of the weight was not.  A cubic kernel stops at the first gap.
+    """
     half = (2 if kind == CUBIC else 1) * reach
     top, left = math.ceil(v - 0.5 - half), math.ceil(u - 0.5 - half)
     rows, columns = math.floor(v - 0.5 + half) - top + 1, math.floor(u - 0.5 + half) - left + 1
@@ -228,7 +304,9 @@ def _weighted(window, depth, origin, u, v, kind, reach, taps, sample, j):  # typ
         for n in range(columns):
             w = taps[0, k] * taps[1, n]
             total += w
-            if w != 0 and not _added(window, depth, top + k - origin[0], left + n - origin[1], w, sample, j):
+            if w != 0 and not _added(
+                window, depth, top + k - origin[0], left + n - origin[1], w, sample, j
+            ):
                 if kind == CUBIC:
                     return 1.0
                 missing += w
@@ -266,13 +344,18 @@ def _inside(position, start, size):  # type: ignore[no-untyped-def]  # noqa: ANN
 
 @njit(cache=True, nogil=True)
 def _weigh(depth, origin, size, us, vs, ramp, work, weights):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Fill the weights of a row: how far each pixel is from the composite's edge, times how far from what was not seen."""
+    """Fill the weights of a row.
+
+    How far each pixel is from the composite's edge, times how far from what was not seen.
+    """
     height, width = depth.shape
     for j in range(us.shape[0]):
         if work[j] != NOT_SEEN:
             u, v = us[j], vs[j]
             edge = min(1.0, min(v, size[0] - v) * ramp[0], min(u, size[1] - u) * ramp[1])
-            inner = depth[_inside(v, origin[0], height), _inside(u, origin[1], width)] / np.float32(FAR)
+            inner = depth[_inside(v, origin[0], height), _inside(u, origin[1], width)] / np.float32(
+                FAR
+            )
             weights[j] = max(np.float32(edge) * inner, FAINT)
 
 
@@ -295,4 +378,6 @@ def _most(views, origin, us, vs, work, count):  # type: ignore[no-untyped-def]  
     height, width = views.shape
     for j in range(work.shape[0]):
         if work[j] != NOT_SEEN:
-            count[j] = max(count[j], views[_inside(vs[j], origin[0], height), _inside(us[j], origin[1], width)])
+            count[j] = max(
+                count[j], views[_inside(vs[j], origin[0], height), _inside(us[j], origin[1], width)]
+            )

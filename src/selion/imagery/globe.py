@@ -21,14 +21,16 @@ def polygons_of(geometries: np.ndarray) -> np.ndarray:
     """Return all polygons in an array of geometries, also those inside of collections."""
     import shapely
 
-    parts = shapely.get_parts(shapely.get_parts(shapely.get_parts(geometries)))  # collections of multipolygons of polygons
+    # collections of multipolygons of polygons
+    parts = shapely.get_parts(shapely.get_parts(shapely.get_parts(geometries)))
     return parts[(shapely.get_type_id(parts) == 3) & ~shapely.is_empty(parts)]
 
 
 def unwrap(polygon: Polygon) -> tuple[Polygon, bool]:
     """Write a ring that jumps from +180 to -180 so that its longitudes go on.
 
-    A step of more than 180 degrees is taken to go the other, shorter way around; one of exactly 360 is an edge of a map of the world and stays.
+    A step of more than 180 degrees is taken to go the other, shorter way around; one of exactly 360
+    is an edge of a map of the world and stays.
 
     Returns
     -------
@@ -52,7 +54,10 @@ def unwrap(polygon: Polygon) -> tuple[Polygon, bool]:
         jumped = True
         ring[1:, 0] += np.cumsum(jumps)
         if abs(ring[-1, 0] - ring[0, 0]) > 180:
-            message = "The area goes around a pole, where there are no fields: cut it into parts that do not."
+            message = (
+                "The area goes around a pole, where there are no fields: cut it into parts that do "
+                "not."
+            )
             raise BadInput(message)
     if not jumped:
         return polygon, False
@@ -70,23 +75,33 @@ def shifted(polygons: np.ndarray, eastwards: float) -> np.ndarray:
 
 
 def cut(polygons: np.ndarray) -> np.ndarray:
-    """Cut (n,) polygons with running longitudes at the antimeridian, and move all parts to -180 to 180."""
+    """Cut (n,) polygons with running longitudes at the antimeridian.
+
+    All parts are moved to -180 to 180.
+    """
     import shapely
 
     west, _, east, _ = shapely.bounds(polygons).T
     if not len(polygons) or (west.min() >= -180 and east.max() <= 180):
         return polygons
     out = []
-    for turn in range(int(np.floor((west.min() + 180) / 360)), int(np.ceil((east.max() + 180) / 360))):
-        part = shapely.intersection(polygons, shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90))
+    for turn in range(
+        int(np.floor((west.min() + 180) / 360)), int(np.ceil((east.max() + 180) / 360))
+    ):
+        part = shapely.intersection(
+            polygons, shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90)
+        )
         out.append(shifted(polygons_of(part), -360.0 * turn))
     return np.concatenate(out)
 
 
 def boxes_of(polygons: np.ndarray) -> tuple[Box, ...]:
-    """Return the smallest box around (n,) polygons; two, the western one first, where that crosses the antimeridian.
+    """Return the smallest box around (n,) polygons.
 
-    The widest empty stretch of the parallel is outside, so that islands on both sides of the antimeridian make no box around the globe.
+    Two, the western one first, where that crosses the antimeridian.
+
+    The widest empty stretch of the parallel is outside, so that islands on both sides of the
+    antimeridian make no box around the globe.
     """
     import shapely
 
@@ -115,21 +130,33 @@ def repaired(polygons: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def square_kilometres(geometry: MultiPolygon) -> float:
-    """Return the area on the ellipsoid; edges are straight in longitude and latitude, as in GeoJSON.
+    """Return the area on the ellipsoid.
 
-    Measured in an equal-area projection in which parallels and meridians stay straight: an edge along a parallel is no geodesic, and a map of the whole
-    world has no inside for geodesics.
+    Edges are straight in longitude and latitude, as in GeoJSON.
+
+    Measured in an equal-area projection in which parallels and meridians stay straight: an edge
+    along a parallel is no geodesic, and a map of the whole world has no inside for geodesics.
     """
     import shapely
     from pyproj import Transformer
 
     transformer = Transformer.from_crs("OGC:CRS84", "EPSG:6933", always_xy=True)
     fine = shapely.segmentize(geometry, 0.1)  # degrees
-    return float(shapely.transform(fine, lambda xy: np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)).area) / 1e6
+    return (
+        float(
+            shapely.transform(
+                fine, lambda xy: np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
+            ).area
+        )
+        / 1e6
+    )
 
 
 def normalised(geometry: object) -> np.ndarray:
-    """Return the (n,) valid polygons of any GeoJSON-like footprint, cut at the antimeridian; empty if there are none."""
+    """Return the (n,) valid polygons of any GeoJSON-like footprint, cut at the antimeridian.
+
+    Empty if there are none.
+    """
     import shapely
     from shapely.geometry import shape
 

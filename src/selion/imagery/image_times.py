@@ -1,4 +1,7 @@
-"""When the last image was taken in which a field was seen: by the composites that it touches, not one time for a whole country."""
+"""When the last image was taken in which a field was seen.
+
+By the composites that it touches, not one time for a whole country.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageTimes:
-    """Outlines of composites and the time of the last image of each; called with fields it says when each was last seen."""
+    """Outlines of composites and the time of the last image of each.
+
+    Called with fields it says when each was last seen.
+    """
 
     frame: GeoDataFrame
     """``tile``, ``season``, ``datetime`` (UTC) and the outline as geometry, in the mosaic's CRS."""
@@ -39,7 +45,8 @@ class ImageTimes:
         Returns
         -------
         Series of datetime64[ns, UTC]
-            With the index of ``fields``: the latest of all composites that a field touches; NaT where none says so.
+            With the index of ``fields``: the latest of all composites that a field touches; NaT
+            where none says so.
 
         Raises
         ------
@@ -49,7 +56,10 @@ class ImageTimes:
         import pandas as pd
 
         if fields.crs is None:
-            message = "The fields have no CRS, so nobody knows which images show them: give them the mosaic's."
+            message = (
+                "The fields have no CRS, so nobody knows which images show them: give them the "
+                "mosaic's."
+            )
             raise GridMismatch(message)
         moved = fields.geometry.to_crs(self.frame.crs).to_numpy()
         pairs = self.frame.sindex.query(_turned(moved, self.frame), predicate="intersects")
@@ -57,11 +67,18 @@ class ImageTimes:
         latest = np.full(3 * len(fields), np.iinfo(np.int64).min)  # which is what NaT is
         np.maximum.at(latest, pairs[0], times.view(np.int64)[pairs[1]])
         latest = latest.reshape(3, len(fields)).max(0)
-        return pd.Series(pd.DatetimeIndex(latest.view("datetime64[ns]")).tz_localize("UTC"), index=fields.index, name="determination:datetime")
+        return pd.Series(
+            pd.DatetimeIndex(latest.view("datetime64[ns]")).tz_localize("UTC"),
+            index=fields.index,
+            name="determination:datetime",
+        )
 
 
 def _turned(geometries: np.ndarray, frame: GeoDataFrame) -> np.ndarray:
-    """Return geometries as they are, and once around the globe in both directions: a mosaic over the antimeridian goes on beyond 180 degrees."""
+    """Return geometries as they are, and once around the globe in both directions.
+
+    A mosaic over the antimeridian goes on beyond 180 degrees.
+    """
     import shapely
     from odc.geo.crs import CRS
 
@@ -70,7 +87,9 @@ def _turned(geometries: np.ndarray, frame: GeoDataFrame) -> np.ndarray:
     around = period(CRS(frame.crs.to_wkt())) or 0.0
     if not around:
         return np.concatenate([geometries, np.full(2 * len(geometries), None)])
-    return np.concatenate([shapely.transform(geometries, partial(np.add, [turn * around, 0])) for turn in (0, 1, -1)])
+    return np.concatenate(
+        [shapely.transform(geometries, partial(np.add, [turn * around, 0])) for turn in (0, 1, -1)]
+    )
 
 
 def last_image_times(given: Mosaic | Mapping[str, str], crs: Any = None) -> ImageTimes:
@@ -100,14 +119,27 @@ def last_image_times(given: Mosaic | Mapping[str, str], crs: Any = None) -> Imag
     if crs is None:
         message = "The tags of a mosaic were given without the CRS of its grid: give that too."
         raise BadInput(message)
-    times = pd.to_datetime([sheet["last"] for sheet in sheets], utc=True, format="ISO8601").as_unit("ns")
-    columns = {"tile": [sheet["tile"] for sheet in sheets], "season": [sheet["season"] for sheet in sheets], "datetime": times}
-    return ImageTimes(GeoDataFrame(columns, geometry=[shapely.Polygon(sheet["outline"]) for sheet in sheets], crs=str(crs)))
+    times = pd.to_datetime([sheet["last"] for sheet in sheets], utc=True, format="ISO8601").as_unit(
+        "ns"
+    )
+    columns = {
+        "tile": [sheet["tile"] for sheet in sheets],
+        "season": [sheet["season"] for sheet in sheets],
+        "datetime": times,
+    }
+    return ImageTimes(
+        GeoDataFrame(
+            columns, geometry=[shapely.Polygon(sheet["outline"]) for sheet in sheets], crs=str(crs)
+        )
+    )
 
 
 def _sheets(tags: Mapping[str, str]) -> list[dict[str, Any]]:
     try:
         return list(json.loads(value_of(tags, MOSAIC_TAG, "The mosaic"))["sheets"])
     except (KeyError, ValueError, TypeError) as error:
-        message = f"The tags given are not those of a mosaic of selion: {MOSAIC_TAG} is missing or no JSON."
+        message = (
+            f"The tags given are not those of a mosaic of selion: {MOSAIC_TAG} is missing or no "
+            "JSON."
+        )
         raise BadInput(message) from error

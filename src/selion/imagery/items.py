@@ -47,8 +47,15 @@ def scene_of(item: Mapping[str, Any], provider: Provider) -> Scene:
         message = "it has no id or no properties"
         raise BrokenItem(message)
     assets = _assets(item, provider)
-    first = {what: next((said[name] for name in names if said.get(name) is not None), None) for what, names in provider.properties.items()}
-    product = " ".join(str(said.get(name) or "") for name in ("s2:product_uri", "title")) + " " + item["id"]
+    first = {
+        what: next((said[name] for name in names if said.get(name) is not None), None)
+        for what, names in provider.properties.items()
+    }
+    product = (
+        " ".join(str(said.get(name) or "") for name in ("s2:product_uri", "title"))
+        + " "
+        + item["id"]
+    )
     scales, offsets = _radiometry(assets)
     more = {"collection": item.get("collection"), "scales": scales, "offsets": offsets}
     return Scene(
@@ -68,24 +75,43 @@ def scene_of(item: Mapping[str, Any], provider: Provider) -> Scene:
 
 def _assets(item: Mapping[str, Any], provider: Provider) -> dict[str, Mapping[str, Any]]:
     assets = item.get("assets")
-    assets = {name: asset for name, asset in assets.items() if isinstance(asset, Mapping) and asset.get("href")} if isinstance(assets, Mapping) else {}
+    assets = (
+        {
+            name: asset
+            for name, asset in assets.items()
+            if isinstance(asset, Mapping) and asset.get("href")
+        }
+        if isinstance(assets, Mapping)
+        else {}
+    )
     found = {}
     for band in ASSETS:
-        name = next((name for name in provider.assets[band] if name in assets), None) or _guess(assets, band)
+        name = next((name for name in provider.assets[band] if name in assets), None) or _guess(
+            assets, band
+        )
         if name is None:
-            message = f"it has no asset for {band} (there are: {', '.join(sorted(assets)[:12]) or 'none'})"
+            message = (
+                f"it has no asset for {band} (there are: "
+                f"{', '.join(sorted(assets)[:12]) or 'none'})"
+            )
             raise BrokenItem(message)
         found[band] = assets[name]
     return found
 
 
 def _guess(assets: Mapping[str, Mapping[str, Any]], band: str) -> str | None:
-    """Find a band by what the asset says of itself: one band, of that common name or number; the finest pixels first."""
+    """Find a band by what the asset says of itself: one band, of that common name or number.
+
+    The finest pixels first.
+    """
     fitting = [
         (float(asset.get("gsd") or (bands[0].get("gsd") if bands else 0) or 10), name)
         for name, asset in assets.items()
         if len(bands := _bands(asset)) == 1
-        and (bands[0].get("common_name", bands[0].get("eo:common_name")) == COMMON.get(band, band) or str(bands[0].get("name")).upper() == NUMBERS[band])
+        and (
+            bands[0].get("common_name", bands[0].get("eo:common_name")) == COMMON.get(band, band)
+            or str(bands[0].get("name")).upper() == NUMBERS[band]
+        )
     ]
     return min(fitting)[1] if fitting else None
 
@@ -95,17 +121,39 @@ def _bands(asset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [band for band in bands if isinstance(band, Mapping)] if isinstance(bands, list) else []
 
 
-def _radiometry(assets: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return what the assets declare: factors and offsets to reflectance, by band (raster extension 1 and 2)."""
+def _radiometry(
+    assets: Mapping[str, Mapping[str, Any]],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return what the assets declare.
+
+    Factors and offsets to reflectance, by band (raster extension 1 and 2).
+    """
     scales: dict[str, float] = {}
     offsets: dict[str, float] = {}
     for band in BANDS:
         asset = assets[band]
         rasters = asset.get("raster:bands")
-        old = rasters[0] if isinstance(rasters, list) and rasters and isinstance(rasters[0], Mapping) else {}
+        old = (
+            rasters[0]
+            if isinstance(rasters, list) and rasters and isinstance(rasters[0], Mapping)
+            else {}
+        )
         new = next(iter(_bands(asset)), {})
         for found, key in ((scales, "scale"), (offsets, "offset")):
-            value = _number(next((place[name] for place, name in ((old, key), (asset, f"raster:{key}"), (new, f"raster:{key}")) if name in place), None))
+            value = _number(
+                next(
+                    (
+                        place[name]
+                        for place, name in (
+                            (old, key),
+                            (asset, f"raster:{key}"),
+                            (new, f"raster:{key}"),
+                        )
+                        if name in place
+                    ),
+                    None,
+                )
+            )
             if value is not None:
                 found[band] = value
     return scales, offsets
@@ -137,7 +185,15 @@ def _footprint(geometry: object) -> dict[str, object]:
 
     try:
         polygons = list(normalised(geometry)) if geometry else []
-    except (shapely.errors.ShapelyError, BadInput, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (
+        shapely.errors.ShapelyError,
+        BadInput,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        IndexError,
+    ) as error:
         message = f"its footprint cannot be read ({error})"
         raise BrokenItem(message) from error
     if not len(polygons):
@@ -156,9 +212,16 @@ def _number(value: object) -> float | None:
 
 
 def _baseline(value: object, product: str) -> str | None:
-    """Return ``05.09`` from a property (also 5.09, ``0509``) or from ``_N0509_`` in the product's name."""
+    """Return ``05.09`` from a property or from the product's name.
+
+    The property may also be 5.09 or ``0509``; the name has ``_N0509_``.
+    """
     text = str(value) if value not in (None, "") else ""
-    found = re.fullmatch(r"[NV]?0?(\d)\.(\d{1,2})", text) or re.fullmatch(r"[NV]?0?(\d)(\d{2})", text) or re.search(r"_N0?(\d)(\d{2})_", product)
+    found = (
+        re.fullmatch(r"[NV]?0?(\d)\.(\d{1,2})", text)
+        or re.fullmatch(r"[NV]?0?(\d)(\d{2})", text)
+        or re.search(r"_N0?(\d)(\d{2})_", product)
+    )
     return f"{int(found[1]):02}.{found[2]:0<2}" if found else None
 
 
@@ -170,7 +233,13 @@ def _orbit(value: object, product: str) -> int | None:
 
 def _platform(value: object, name: str) -> str:
     found = re.match(r"S2([A-D])[_-]", name)
-    return str(value).lower().replace(" ", "-") if value else f"sentinel-2{found[1].lower()}" if found else ""
+    return (
+        str(value).lower().replace(" ", "-")
+        if value
+        else f"sentinel-2{found[1].lower()}"
+        if found
+        else ""
+    )
 
 
 # to JSON and back
@@ -179,7 +248,13 @@ def _platform(value: object, name: str) -> str:
 def scene_to_dict(scene: Scene) -> dict[str, Any]:
     """Return plain values that JSON can hold."""
     plain = {item.name: getattr(scene, item.name) for item in fields(scene)}
-    return {**plain, "time": scene.time.isoformat(), "hrefs": dict(scene.hrefs), "footprint": dict(scene.footprint), "properties": dict(scene.properties)}
+    return {
+        **plain,
+        "time": scene.time.isoformat(),
+        "hrefs": dict(scene.hrefs),
+        "footprint": dict(scene.footprint),
+        "properties": dict(scene.properties),
+    }
 
 
 def scene_from_dict(plain: Mapping[str, Any]) -> Scene:
@@ -194,5 +269,8 @@ def scene_from_dict(plain: Mapping[str, Any]) -> Scene:
         read = {key: dict(plain[key]) for key in ("hrefs", "footprint", "properties")}
         return Scene(**{**plain, **read, "time": datetime.fromisoformat(plain["time"])})
     except (KeyError, TypeError, ValueError) as error:
-        message = f"A list of scenes cannot be read ({error!r}): it was written by another version; search anew."
+        message = (
+            f"A list of scenes cannot be read ({error!r}): it was written by another version; "
+            "search anew."
+        )
         raise BadInput(message) from error

@@ -1,16 +1,20 @@
-"""Median over time of pixels that are not always seen, by a sorting network whose lines are rows of pixels.
+"""Median over time of pixels that are not always seen.
+
+It is found by a sorting network whose lines are rows of pixels.
 
 Notes
 -----
-A network compares fixed pairs, whatever the numbers are, so one comparison is a minimum and a maximum of two whole rows: 32 pixels at a time
-with AVX-512, no branch.  What is not seen is filled with the largest and the smallest number by turns, so that the median of what is seen lies
-in the middle of all lines, however many were seen: only the two middle lines have to come out right, and comparisons that cannot reach them
-are left out.
+A network compares fixed pairs, whatever the numbers are, so one comparison is a minimum and a
+maximum of two whole rows: 32 pixels at a time with AVX-512, no branch.  What is not seen is filled
+with the largest and the smallest number by turns, so that the median of what is seen lies in the
+middle of all lines, however many were seen: only the two middle lines have to come out right, and
+comparisons that cannot reach them are left out.
 
 References
 ----------
 .. [1] K. E. Batcher, "Sorting networks and their applications", AFIPS 1968.
-.. [2] D. E. Knuth, The Art of Computer Programming 3, 5.2.2, Algorithm M (merge exchange), which sorts any number of lines.
+.. [2] D. E. Knuth, The Art of Computer Programming 3, 5.2.2, Algorithm M (merge exchange), which
+sorts any number of lines.
 """
 
 from __future__ import annotations
@@ -27,12 +31,16 @@ from selion.errors import BadInput
 MOST = 255
 """Scenes in a stack at most: the count of views is uint8."""
 CHUNK = 1024
-"""Pixels that go through the network together: 20 lines of them are 40 kB, which a core holds next to it (512 to 2048 measure alike)."""
+"""Pixels that go through the network together: 20 lines of them are 40 kB, which a core holds next
+to it (512 to 2048 measure alike)."""
 BOTH, LEAST, LARGEST = 3, 1, 2
-"""What of a comparison is needed: both lines, the first one (minimum) or the second one (maximum)."""
+"""What of a comparison is needed: both lines, the first one (minimum) or the second one
+(maximum)."""
 
 
-def masked_median(stack: np.ndarray, *, threads: int = 1, out: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def masked_median(
+    stack: np.ndarray, *, threads: int = 1, out: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the median over time of what was seen, and how often it was seen.
 
     Parameters
@@ -47,7 +55,8 @@ def masked_median(stack: np.ndarray, *, threads: int = 1, out: tuple[np.ndarray,
     Returns
     -------
     median : (y, x) uint16 ndarray
-        Of an even number of views the mean of the two middle ones, rounded half up (NumPy would give .5).  0 where nothing was seen.
+        Of an even number of views the mean of the two middle ones, rounded half up (NumPy would
+        give .5).  0 where nothing was seen.
     count : (y, x) uint8 ndarray
         Views that are not 0.
 
@@ -63,10 +72,16 @@ def masked_median(stack: np.ndarray, *, threads: int = 1, out: tuple[np.ndarray,
     (array([[9, 0]], dtype=uint16), array([[2, 0]], dtype=uint8))
     """
     if stack.ndim != 3 or stack.dtype != np.uint16 or not 1 <= len(stack) <= MOST:
-        message = f"A stack of shape {stack.shape} and type {stack.dtype} was given; wanted is (time, y, x) uint16 with 1 to {MOST} views."
+        message = (
+            f"A stack of shape {stack.shape} and type {stack.dtype} was given; wanted is (time, y, "
+            f"x) uint16 with 1 to {MOST} views."
+        )
         raise BadInput(message)
     stack = np.ascontiguousarray(stack)
-    median, count = out or (np.empty(stack.shape[1:], np.uint16), np.empty(stack.shape[1:], np.uint8))
+    median, count = out or (
+        np.empty(stack.shape[1:], np.uint16),
+        np.empty(stack.shape[1:], np.uint8),
+    )
     pairs, middle = network(len(stack))
     threads = max(threads, 1)
     bounds = [stack.shape[1] * k // threads for k in range(threads + 1)]
@@ -74,20 +89,30 @@ def masked_median(stack: np.ndarray, *, threads: int = 1, out: tuple[np.ndarray,
         _median(stack, pairs, middle, median, count, *bounds)
     else:
         with ThreadPoolExecutor(threads, thread_name_prefix="selion-median") as pool:
-            list(pool.map(lambda top, end: _median(stack, pairs, middle, median, count, top, end), bounds[:-1], bounds[1:]))
+            list(
+                pool.map(
+                    lambda top, end: _median(stack, pairs, middle, median, count, top, end),
+                    bounds[:-1],
+                    bounds[1:],
+                )
+            )
     return median, count
 
 
 @lru_cache(maxsize=64)
 def network(lines: int) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Return the comparisons that bring the middle of ``lines`` numbers to its place, and where it then lies.
+    """Return the comparisons that bring the middle of ``lines`` numbers to its place.
+
+    With them comes where it then lies.
 
     Returns
     -------
     comparisons : (k, 3) int64 ndarray
-        First line (gets the minimum), second line (gets the maximum), and what of the two is needed: BOTH, LEAST or LARGEST.
+        First line (gets the minimum), second line (gets the maximum), and what of the two is
+        needed: BOTH, LEAST or LARGEST.
     middle : (int, int, int)
-        The two lines whose mean is the median of an even number of views, and the line that is the median of an odd number.
+        The two lines whose mean is the median of an even number of views, and the line that is the
+        median of an odd number.
     """
     half = (lines - 1) // 2
     low, high = (half, half + 1) if lines % 2 == 0 else (max(half - 1, 0), half)
@@ -98,7 +123,10 @@ def network(lines: int) -> tuple[np.ndarray, tuple[int, int, int]]:
 
 
 def merge_exchange(lines: int) -> list[tuple[int, int]]:
-    """Return the comparisons (first line, second line) that sort ``lines`` numbers: Algorithm M of [2]_."""
+    """Return the comparisons (first line, second line) that sort ``lines`` numbers.
+
+    Algorithm M of [2]_.
+    """
     if lines < 2:
         return []
     top = 1 << ((lines - 1).bit_length() - 1)
@@ -107,7 +135,9 @@ def merge_exchange(lines: int) -> list[tuple[int, int]]:
     while step:
         reach, offset, distance = top, 0, step
         while True:
-            pairs += [(line, line + distance) for line in range(lines - distance) if line & step == offset]
+            pairs += [
+                (line, line + distance) for line in range(lines - distance) if line & step == offset
+            ]
             if reach == step:
                 break
             distance, reach, offset = reach - step, reach // 2, step
@@ -116,7 +146,10 @@ def merge_exchange(lines: int) -> list[tuple[int, int]]:
 
 
 def needed(pairs: Iterable[tuple[int, int]], wanted: Iterable[int]) -> list[tuple[int, int, int]]:
-    """Return the comparisons, in their order, on which the ``wanted`` lines depend, with what of each is needed."""
+    """Return the comparisons, in their order, on which the ``wanted`` lines depend.
+
+    With each comes what of it is needed.
+    """
     lines = set(wanted)
     kept = []
     for first, second in reversed(list(pairs)):
@@ -138,7 +171,8 @@ def _median(stack, pairs, middle, out, count, top, end):  # type: ignore[no-unty
     for y in range(top, end):
         for left in range(0, width, CHUNK):
             n = min(CHUNK, width - left)
-            fill[:] = all_ones  # the first that is not seen counts as the largest, the next as the smallest ...
+            # the first that is not seen counts as the largest, the next as the smallest ...
+            fill[:] = all_ones
             seen[:] = zero
             for t in range(views):
                 row, line = stack[t, y, left : left + n], lines[t]
@@ -149,7 +183,10 @@ def _median(stack, pairs, middle, out, count, top, end):  # type: ignore[no-unty
                     seen[j] = np.uint16(seen[j] + (one & ~missing))
             _exchange(lines, pairs, n)
             for j in range(n):
-                mean = np.uint16((np.uint32(lines[low, j]) + np.uint32(lines[high, j]) + np.uint32(1)) >> np.uint32(1))
+                mean = np.uint16(
+                    (np.uint32(lines[low, j]) + np.uint32(lines[high, j]) + np.uint32(1))
+                    >> np.uint32(1)
+                )
                 value = lines[single, j] if seen[j] & one else mean
                 out[y, left + j] = value if seen[j] else zero
                 count[y, left + j] = np.uint8(seen[j])

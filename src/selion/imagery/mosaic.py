@@ -1,4 +1,7 @@
-"""One image of an area from the composites of many tiles: on one grid, both seasons side by side, without an edge where tiles or UTM zones meet."""
+"""One image of an area from the composites of many tiles.
+
+On one grid, both seasons side by side, without an edge where tiles or UTM zones meet.
+"""
 
 from __future__ import annotations
 
@@ -60,16 +63,30 @@ class MosaicLayer:
     @property
     def order(self) -> tuple[object, ...]:
         """Sheets are blended in this order, however they are given."""
-        return self.season, self.tile, str(self.grid.crs), tuple(self.grid.transform[:6]), tuple(self.grid.shape), os.path.basename(self.path)  # noqa: PTH119 - may be a URL
+        return (
+            self.season,
+            self.tile,
+            str(self.grid.crs),
+            tuple(self.grid.transform[:6]),
+            tuple(self.grid.shape),
+            os.path.basename(self.path),  # noqa: PTH119 - may be a URL
+        )
 
 
-def read_sheet(path: str | os.PathLike[str], *, tile: str | None = None, season: str | None = None, last: datetime | None = None) -> MosaicLayer:
+def read_sheet(
+    path: str | os.PathLike[str],
+    *,
+    tile: str | None = None,
+    season: str | None = None,
+    last: datetime | None = None,
+) -> MosaicLayer:
     """Read what a composite says about itself.
 
     Parameters
     ----------
     path : str or path
-        Composite with the bands red, green, blue, nir and, if it has it, count; uint16, 0 = never seen.
+        Composite with the bands red, green, blue, nir and, if it has it, count; uint16, 0 = never
+        seen.
     tile, season, last : optional
         For a file that does not say it in its tags.
 
@@ -88,7 +105,9 @@ def read_sheet(path: str | os.PathLike[str], *, tile: str | None = None, season:
     told = _told(value_of(source.tags, TAG, source.path), source.path)
     season = season or told.get("season", {}).get("name")
     if not season:
-        message = f"{path} does not say of which season it is: give composites of selion (tag {TAG})."
+        message = (
+            f"{path} does not say of which season it is: give composites of selion (tag {TAG})."
+        )
         raise BadInput(message)
     if source.grid.crs is None:
         message = f"{path} has no CRS: a mosaic needs to know where it lies."
@@ -96,11 +115,22 @@ def read_sheet(path: str | os.PathLike[str], *, tile: str | None = None, season:
     check_north_up(source.grid, source.path)
     missing = [name for name in BANDS if name not in source.bands]
     if missing or source.dtype != np.uint16:
-        message = f"{path} has the bands {', '.join(source.bands)} of {source.dtype}; wanted are {', '.join(BANDS)} of uint16."
+        message = (
+            f"{path} has the bands {', '.join(source.bands)} of {source.dtype}; wanted are "
+            f"{', '.join(BANDS)} of uint16."
+        )
         raise BandMismatch(message)
     names = [*BANDS, *([COUNT] if COUNT in source.bands else [])]
     bands = tuple(source.bands.index(name) for name in names)
-    return MosaicLayer(source.path, source.grid, tile or told.get("tile") or _stem(source.path), season, bands, last or _last(told), told)
+    return MosaicLayer(
+        source.path,
+        source.grid,
+        tile or told.get("tile") or _stem(source.path),
+        season,
+        bands,
+        last or _last(told),
+        told,
+    )
 
 
 def _told(text: str | None, path: str) -> dict[str, Any]:
@@ -115,7 +145,11 @@ def _told(text: str | None, path: str) -> dict[str, Any]:
 
 def _last(told: Mapping[str, Any]) -> datetime | None:
     """Return the time of the last scene that gave a pixel."""
-    times = [datetime.fromisoformat(scene["time"]) for scene in told.get("scenes", ()) if scene.get("clear_share", 1) > 0]
+    times = [
+        datetime.fromisoformat(scene["time"])
+        for scene in told.get("scenes", ())
+        if scene.get("clear_share", 1) > 0
+    ]
     return max((time if time.tzinfo else time.replace(tzinfo=UTC) for time in times), default=None)
 
 
@@ -134,9 +168,11 @@ class Mosaic:
     grid : GeoBox
         :func:`selion.imagery.target.target_grid`; with a CRS, north up, of any size.
     resampling : "nearest", "bilinear" or "cubic"
-        Where the mosaic's pixels are more than 1.2 times as large as the composites', bilinear and cubic average over them.
+        Where the mosaic's pixels are more than 1.2 times as large as the composites', bilinear and
+        cubic average over them.
     counts : bool
-        Whether the number of views is a band of each season: the largest of the composites that show the pixel.
+        Whether the number of views is a band of each season: the largest of the composites that
+        show the pixel.
     fade : float
         Metres from its edge over which a composite fades in.
 
@@ -147,14 +183,17 @@ class Mosaic:
 
     Notes
     -----
-    Bands are ``season:red``, ``season:green``, ``season:blue``, ``season:nir`` (and ``season:count``) by season; uint16, reflectance x 10000, 0 = never
-    seen.  A pixel is valid if every season saw it.
+    Bands are ``season:red``, ``season:green``, ``season:blue``, ``season:nir`` (and
+    ``season:count``) by season; uint16, reflectance x 10000, 0 = never seen.  A pixel is valid if
+    every season saw it.
 
-    Each composite is resampled with its own pixels only: those that were not seen have no weight, and at least half of a kernel must be seen (cubic falls
-    back to bilinear where any is missing, and never goes below 1).  Where composites overlap, their mean is weighted with the distance to where each of
-    them ends: its edge, fading over ``fade`` metres, times the nearest pixel that it never saw, fading over 64 pixels.  A pixel that one composite shows
-    is that composite's.  All of this is fixed by the grid and the composites: any region read alone equals the same region of the whole, bit for bit, and
-    the order in which composites are given does not matter.
+    Each composite is resampled with its own pixels only: those that were not seen have no weight,
+    and at least half of a kernel must be seen (cubic falls back to bilinear where any is missing,
+    and never goes below 1).  Where composites overlap, their mean is weighted with the distance to
+    where each of them ends: its edge, fading over ``fade`` metres, times the nearest pixel that it
+    never saw, fading over 64 pixels.  A pixel that one composite shows is that composite's.  All of
+    this is fixed by the grid and the composites: any region read alone equals the same region of
+    the whole, bit for bit, and the order in which composites are given does not matter.
     """
 
     composites: Sequence[str | os.PathLike[str] | MosaicLayer]
@@ -168,7 +207,10 @@ class Mosaic:
         if self.resampling not in KINDS:
             raise UnknownName.among("resampling", self.resampling, KINDS)
         if not self.composites or not self.fade > 0:
-            message = f"A mosaic of {len(self.composites)} composites that fade over {self.fade} m was asked for; wanted are one or more, and more than 0 m."
+            message = (
+                f"A mosaic of {len(self.composites)} composites that fade over {self.fade} m was "
+                "asked for; wanted are one or more, and more than 0 m."
+            )
             raise BadInput(message)
         if self.grid.crs is None:
             message = "The mosaic's grid has no CRS: take one from target_grid."
@@ -179,10 +221,19 @@ class Mosaic:
     @cached_property
     def sheets(self) -> tuple[MosaicLayer, ...]:
         """The composites in the order in which they are blended."""
-        sheets = sorted((given if isinstance(given, MosaicLayer) else read_sheet(given) for given in self.composites), key=lambda sheet: sheet.order)
+        sheets = sorted(
+            (
+                given if isinstance(given, MosaicLayer) else read_sheet(given)
+                for given in self.composites
+            ),
+            key=lambda sheet: sheet.order,
+        )
         for sheet in sheets:
             if self.counts and len(sheet.bands) == len(BANDS):
-                message = f"{sheet.path} has no count of views: leave the counts out, or make the composite again."
+                message = (
+                    f"{sheet.path} has no count of views: leave the counts out, or make the "
+                    "composite again."
+                )
                 raise BandMismatch(message)
         return tuple(sheets)
 
@@ -214,13 +265,18 @@ class Mosaic:
 
     @cached_property
     def key(self) -> str:
-        """Stands for all that decides a pixel: the composites' contents, the grid, and how they are blended."""
+        """Stands for all that decides a pixel.
+
+        The composites' contents, the grid, and how they are blended.
+        """
         from selion.store import fingerprint
 
         said = {
             "method": [METHOD, REACH, self.fade, self.resampling, self.counts],
             "grid": [list(self.grid.shape), list(self.grid.transform[:6]), str(self.grid.crs)],
-            "sheets": [[sheet.season, sheet.tile, fingerprint(sheet.path)] for sheet in self.sheets],
+            "sheets": [
+                [sheet.season, sheet.tile, fingerprint(sheet.path)] for sheet in self.sheets
+            ],
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -229,8 +285,14 @@ class Mosaic:
         """Provenance: ``SELION_MOSAIC`` (JSON) and ``datetime``, when the last image was taken (ISO 8601)."""
         told = {
             "software": f"selion {version('selion')}",
-            "method": f"{self.resampling} resampling of seasonal composites, blended over {self.fade:g} m; reflectance x 10000, 0 = never seen",
-            "sheets": [_about(sheet, placement) for sheet, placement in zip(self.sheets, self.placements, strict=True)],
+            "method": (
+                f"{self.resampling} resampling of seasonal composites, blended over {self.fade:g} "
+                "m; reflectance x 10000, 0 = never seen"
+            ),
+            "sheets": [
+                _about(sheet, placement)
+                for sheet, placement in zip(self.sheets, self.placements, strict=True)
+            ],
         }
         lasts = [sheet.last for sheet in self.sheets if sheet.last is not None]
         latest = {"datetime": max(lasts).isoformat()} if lasts else {}
@@ -239,10 +301,18 @@ class Mosaic:
     def touching(self, roi: Roi, season: str | None = None) -> list[tuple[MosaicLayer, Placement]]:
         """Return the sheets that may show something of a region, in their order."""
         pairs = zip(self.sheets, self.placements, strict=True)
-        return [(sheet, at) for sheet, at in pairs if season in (None, sheet.season) and at.bounds is not None and overlap(at.bounds, roi) is not None]
+        return [
+            (sheet, at)
+            for sheet, at in pairs
+            if season in (None, sheet.season)
+            and at.bounds is not None
+            and overlap(at.bounds, roi) is not None
+        ]
 
     def read(self, roi: Roi) -> Raster:
-        """Read a region; only the composites that touch it are opened, and only what lies there is read.
+        """Read a region.
+
+        Only the composites that touch it are opened, and only what lies there is read.
 
         Returns
         -------
@@ -257,7 +327,10 @@ class Mosaic:
             If a composite cannot be read.
         """
         if overlap(roi, whole(self.grid)) != roi:
-            message = f"Region {roi} is not inside the mosaic ({self.grid.shape[0]} rows, {self.grid.shape[1]} columns): give explicit bounds inside it."
+            message = (
+                f"Region {roi} is not inside the mosaic ({self.grid.shape[0]} rows, "
+                f"{self.grid.shape[1]} columns): give explicit bounds inside it."
+            )
             raise GridMismatch(message)
         share = len(self.bands) // len(self.seasons)
         values = np.zeros((len(self.bands), *roi_shape(roi)), np.uint16)
@@ -282,7 +355,9 @@ class Mosaic:
             out[len(BANDS)] = block.count
         return None if complete else block.weight > 0
 
-    def _add(self, sheet: MosaicLayer, at: Placement, roi: Roi, block: _Block, *, alone: bool) -> None:
+    def _add(
+        self, sheet: MosaicLayer, at: Placement, roi: Roi, block: _Block, *, alone: bool
+    ) -> None:
         """Blend one sheet into a block; where it is the only one, it needs no weights."""
         kind = NEAREST if at.shift is not None else KINDS[self.resampling]
         nodes = at.nodes(roi)
@@ -294,13 +369,33 @@ class Mosaic:
         window = self._files.open(sheet.path).read(frame).values
         wanted = sheet.bands[: len(BANDS) + self.counts]
         if wanted != tuple(range(len(window))):
-            window = window[: len(wanted)] if wanted == tuple(range(len(wanted))) else window[list(wanted)]
+            window = (
+                window[: len(wanted)]
+                if wanted == tuple(range(len(wanted)))
+                else window[list(wanted)]
+            )
         depth, gaps = seen_depth(window[: len(BANDS)], feather=not alone)
         size = tuple(float(v) for v in sheet.grid.shape)
         first = roi[0].start // at.step, roi[1].start // at.step
         origin, start = (frame[0].start, frame[1].start), (roi[0].start, roi[1].start)
         ramp = (0.0, 0.0) if alone else tuple(edge / self.fade for edge in _pixel(sheet.grid))
-        add(window, depth, gaps, origin, size, np.stack(nodes), first, at.step, start, kind, at.reach, ramp, block.value, block.weight, block.count)
+        add(
+            window,
+            depth,
+            gaps,
+            origin,
+            size,
+            np.stack(nodes),
+            first,
+            at.step,
+            start,
+            kind,
+            at.reach,
+            ramp,
+            block.value,
+            block.weight,
+            block.count,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_files"}
@@ -322,7 +417,11 @@ class _Block:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], *, counts: bool) -> _Block:
-        return cls(np.zeros((len(BANDS), *shape), np.float32), np.zeros(shape, np.float32), np.zeros(shape if counts else (0, 0), np.uint16))
+        return cls(
+            np.zeros((len(BANDS), *shape), np.float32),
+            np.zeros(shape, np.float32),
+            np.zeros(shape if counts else (0, 0), np.uint16),
+        )
 
 
 class _Files:
@@ -354,9 +453,17 @@ def _pixel(grid: GeoBox) -> tuple[float, float]:
 
 def _about(sheet: MosaicLayer, at: Placement) -> dict[str, Any]:
     digits = 7 if at.mosaic.crs is not None and at.mosaic.crs.geographic else 1
-    outline = [[round(float(x), digits), round(float(y), digits)] for x, y in at.outline[::OUTLINE_STEP]]
+    outline = [
+        [round(float(x), digits), round(float(y), digits)] for x, y in at.outline[::OUTLINE_STEP]
+    ]
     last = None if sheet.last is None else sheet.last.isoformat()
-    return {"tile": sheet.tile, "season": sheet.season, "last": last, "outline": outline, "composite": dict(sheet.provenance)}
+    return {
+        "tile": sheet.tile,
+        "season": sheet.season,
+        "last": last,
+        "outline": outline,
+        "composite": dict(sheet.provenance),
+    }
 
 
 _: type[Source] = Mosaic

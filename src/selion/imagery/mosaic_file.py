@@ -1,4 +1,7 @@
-"""A mosaic as a file: a sharded Zarr, or a COG, made block by block, taken up again where it stopped."""
+"""A mosaic as a file.
+
+A sharded Zarr, or a COG, made block by block, taken up again where it stopped.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +50,15 @@ def write_mosaic(
     on_step : callable, optional
         ``on_step(stage, done, of, note)``, told after each block.
     threads : int
-        Blocks in work at once; memory is about 70 bytes per pixel of a block (300 MB) for each, whatever the size of the mosaic.
+        Blocks in work at once; memory is about 70 bytes per pixel of a block (300 MB) for each,
+        whatever the size of the mosaic.
     force : bool
         Whether an existing output is replaced.
     tags : mapping of str to str, optional
         Besides the mosaic's own, which say where it comes from.
     folder : path, optional
-        Where finished blocks are kept until all are there; by default a hidden folder beside ``path``.
+        Where finished blocks are kept until all are there; by default a hidden folder beside
+        ``path``.
     shard : int
         Edge of a block, and of a file of the Zarr, in pixels; a multiple of 256.
     run : Runner, optional
@@ -75,19 +80,35 @@ def write_mosaic(
 
     Notes
     -----
-    A run that was interrupted goes on with the blocks that it lacks, if composites, grid and options are the same, and comes to the same bytes.  Blocks that
-    no composite touches are not computed, and take no space.  A COG is copied from the finished blocks, so it needs the space of both for a while.
+    A run that was interrupted goes on with the blocks that it lacks, if composites, grid and
+    options are the same, and comes to the same bytes.  Blocks that no composite touches are not
+    computed, and take no space.  A COG is copied from the finished blocks, so it needs the space of
+    both for a while.
     """
     from selion.store import GrowingCube, check_output
 
     path = check_output(path, force)
     ending = mosaic_format(path)
     if threads < 1 or shard < CHUNK or shard % CHUNK:
-        message = f"{threads} threads and blocks of {shard} px were asked for; wanted are one thread or more, and a multiple of {CHUNK} px."
+        message = (
+            f"{threads} threads and blocks of {shard} px were asked for; wanted are one thread or "
+            f"more, and a multiple of {CHUNK} px."
+        )
         raise BadInput(message)
     said = {**mosaic.tags, **(tags or {})}
     told = on_step or silent
-    cube = GrowingCube(path, mosaic.grid, mosaic.bands, mosaic.dtype, key=mosaic.key, nodata=0, tags=said, chunk=CHUNK, shard=shard, folder=folder)
+    cube = GrowingCube(
+        path,
+        mosaic.grid,
+        mosaic.bands,
+        mosaic.dtype,
+        key=mosaic.key,
+        nodata=0,
+        tags=said,
+        chunk=CHUNK,
+        shard=shard,
+        folder=folder,
+    )
     _fill(cube, mosaic, threads, told, run)
     if ending == ".zarr":
         return cube.publish(force)
@@ -111,12 +132,16 @@ def mosaic_format(path: str | os.PathLike[str]) -> str:
     """
     ending = Path(path).suffix.lower()
     if ending not in (".zarr", *COGS):
-        message = f"A mosaic was to be written to {path}; wanted is a name that ends in .zarr or .tif."
+        message = (
+            f"A mosaic was to be written to {path}; wanted is a name that ends in .zarr or .tif."
+        )
         raise BadInput(message)
     return ending
 
 
-def _fill(cube: GrowingCube, mosaic: Mosaic, threads: int, told: OnStep, run: Runner | None) -> None:
+def _fill(
+    cube: GrowingCube, mosaic: Mosaic, threads: int, told: OnStep, run: Runner | None
+) -> None:
     """Make the blocks that are not there."""
     pending = [roi for roi in cube.shards if not cube.finished(roi)]
     done, total = len(cube.shards) - len(pending), len(cube.shards)
@@ -146,11 +171,23 @@ def _make(cube: GrowingCube, mosaic: Mosaic, roi: Roi) -> None:
         cube.skip(roi)
 
 
-def _copy(cube: GrowingCube, path: Path, tags: Mapping[str, str], told: OnStep, *, force: bool) -> None:
+def _copy(
+    cube: GrowingCube, path: Path, tags: Mapping[str, str], told: OnStep, *, force: bool
+) -> None:
     from selion.store import create_cog
 
     source = cube.source()
-    with create_cog(path, cube.grid, cube.bands, cube.dtype, nodata=0, tags=tags, overviews="average", block=BLOCK, force=force) as sink:
+    with create_cog(
+        path,
+        cube.grid,
+        cube.bands,
+        cube.dtype,
+        nodata=0,
+        tags=tags,
+        overviews="average",
+        block=BLOCK,
+        force=force,
+    ) as sink:
         for number, roi in enumerate(cube.shards):
             part = source.read(roi)
             if part.values.any():

@@ -1,4 +1,7 @@
-"""The first, coarse look at scenes: where they are clear, and whether their numbers are what the catalogue says."""
+"""The first, coarse look at scenes.
+
+Where they are clear, and whether their numbers are what the catalogue says.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,15 @@ from odc.geo.geobox import GeoBox
 from selion.errors import UnreadableFile
 from selion.imagery.balance import Glance
 from selion.imagery.clouds import EXCLUDED, clear
-from selion.imagery.cut import TilePart, fine_enough, look_grid, same_place, sampled, tile_grid, window_of
+from selion.imagery.cut import (
+    TilePart,
+    fine_enough,
+    look_grid,
+    same_place,
+    sampled,
+    tile_grid,
+    window_of,
+)
 from selion.imagery.providers import Provider
 from selion.imagery.radiometry import Radiometry, check_dark, decide
 from selion.imagery.reading import BandSource, open_band
@@ -45,7 +56,13 @@ def find_grid(scene: Scene, archive: OverviewSource) -> GeoBox:
     return tile_grid(archive.open(scene, "scl").grid)
 
 
-def look_at(scene: Scene, part: TilePart, archive: OverviewSource, excluded: frozenset[int] = EXCLUDED, margin: float = 0.0) -> np.ndarray:
+def look_at(
+    scene: Scene,
+    part: TilePart,
+    archive: OverviewSource,
+    excluded: frozenset[int] = EXCLUDED,
+    margin: float = 0.0,
+) -> np.ndarray:
     """Say where a scene is clear.
 
     Returns
@@ -63,8 +80,12 @@ def look_at(scene: Scene, part: TilePart, archive: OverviewSource, excluded: fro
     return clear(_on(source, part.look), excluded, margin, part.coarse)
 
 
-def look_closely(scene: Scene, part: TilePart, archive: OverviewSource, excluded: frozenset[int] = EXCLUDED) -> tuple[Radiometry, Glance]:
-    """Decide a scene's radiometry from what the catalogue and its darkest pixels say, and see that its bands are there.
+def look_closely(
+    scene: Scene, part: TilePart, archive: OverviewSource, excluded: frozenset[int] = EXCLUDED
+) -> tuple[Radiometry, Glance]:
+    """Decide a scene's radiometry, and see that its bands are there.
+
+    It follows from what the catalogue and the scene's darkest pixels say.
 
     Returns
     -------
@@ -89,11 +110,15 @@ def look_closely(scene: Scene, part: TilePart, archive: OverviewSource, excluded
         values[band] = _on(source, look, sample=True)
     codes = _on(archive.open(scene, "scl", coarse), look, sample=True)
     seen = clear(codes, excluded)
-    radiometry = check_dark(values, decide(scene, archive.providers.get(scene.provider)), seen, codes == WATER)
+    radiometry = check_dark(
+        values, decide(scene, archive.providers.get(scene.provider)), seen, codes == WATER
+    )
     return radiometry, Glance(scene.orbit, _reflectance(values.values(), radiometry, seen))
 
 
-def _reflectance(values: Iterable[np.ndarray], radiometry: Radiometry, seen: np.ndarray) -> np.ndarray:
+def _reflectance(
+    values: Iterable[np.ndarray], radiometry: Radiometry, seen: np.ndarray
+) -> np.ndarray:
     """Return (band, y, x) float32 reflectance x 10000, NaN where it is not clear or has no data."""
     bands = np.stack([radiometry(numbers) for numbers in values]).astype(np.float32)
     bands[:, ~seen] = np.nan
@@ -103,12 +128,18 @@ def _reflectance(values: Iterable[np.ndarray], radiometry: Radiometry, seen: np.
 
 def _check_place(scene: Scene, source: BandSource, full: GeoBox) -> None:
     if not same_place(source.grid, full):
-        message = f"Band {source.bands[0]} of scene {scene.id} lies elsewhere than the other scenes of tile {scene.tile}: it is set aside."
+        message = (
+            f"Band {source.bands[0]} of scene {scene.id} lies elsewhere than the other scenes of "
+            f"tile {scene.tile}: it is set aside."
+        )
         raise UnreadableFile(message)
 
 
 def _on(source: BandSource, look: GeoBox, *, sample: bool = False) -> np.ndarray:
-    """Read what lies under a coarse grid, and take its pixels; as a sample, the middle of it is enough where there are no overviews."""
+    """Read what lies under a coarse grid, and take its pixels.
+
+    As a sample, the middle of it is enough where there are no overviews.
+    """
     roi = window_of(source.grid, look)
     if roi is None:
         return np.zeros(look.shape, source.dtype)

@@ -1,4 +1,8 @@
-"""Reading and computing at the same time: stacks of one band of one block are read by many threads while the median of the one before is taken."""
+"""Reading and computing at the same time.
+
+Stacks of one band of one block are read by many threads while the median of the one before is
+taken.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ from selion.imagery.scene import BANDS, Scene
 from selion.imagery.views import SceneView
 
 BREAKS: tuple[type[SelionError], ...] = (BadInput, FetchFailed)
-"""What a scene may raise that is then set aside; the rest (no space left, a bug) is no fault of the scene."""
+"""What a scene may raise that is then set aside; the rest (no space left, a bug) is no fault of the
+scene."""
 
 
 Asked = tuple[SceneView, Future[Any]]
@@ -29,7 +34,10 @@ Asked = tuple[SceneView, Future[Any]]
 
 @dataclass(frozen=True, slots=True)
 class ReadPiece:
-    """A cell of the composite, for which the scene classification is read at once, and the blocks in it that are to be made."""
+    """A cell of the composite, and the blocks in it that are to be made.
+
+    The scene classification is read for a cell at once.
+    """
 
     cell: Roi
     blocks: tuple[Roi, ...]
@@ -63,7 +71,8 @@ class _Making:
     """Those that are clear somewhere in it."""
     clear: dict[str, int]
     layers: list[np.ndarray] = field(default_factory=list)
-    """(y, x) uint16 of each band that is done, and the views of it, (y, x) uint8, as the last one."""
+    """(y, x) uint16 of each band that is done, and the views of it, (y, x) uint8, as the last
+    one."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -87,8 +96,9 @@ class _SomeBroke(Exception):
 class Pipeline:
     """Makes blocks from views.  Use it as a context manager; its threads end with it.
 
-    Each view belongs to one thread, which does what is asked of it in turn: no lock is needed.  A file is opened once per cell, and holds the
-    tile that was read last only as long as its band is read.
+    Each view belongs to one thread, which does what is asked of it in turn: no lock is needed.  A
+    file is opened once per cell, and holds the tile that was read last only as long as its band is
+    read.
 
     Parameters
     ----------
@@ -109,23 +119,34 @@ class Pipeline:
 
     def __enter__(self) -> Self:
         number = max(min(self.readers, len(self.views)), 1)
-        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"selion-reader-{k}") for k in range(number)]
+        self._threads = [
+            ThreadPoolExecutor(1, thread_name_prefix=f"selion-reader-{k}") for k in range(number)
+        ]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for thread in self._threads:
             thread.shutdown(wait=False, cancel_futures=True)
         for thread in self._threads:
             thread.shutdown(wait=True)
 
     def blocks(self, pieces: Sequence[ReadPiece]) -> Iterator[tuple[Roi, Block]]:
-        """Make the blocks of each piece, all of them band by band; end early when a scene breaks."""
+        """Make the blocks of each piece, all of them band by band.
+
+        End early when a scene breaks.
+        """
         flying: deque[_Stack] = deque()
         asked = self._ask(pieces[0]) if pieces else []
         try:
             for number, piece in enumerate(pieces):
                 answers = asked
-                # the question for the next cell stands in line before the bands of this one: its answer is there when it is needed
+                # the question for the next cell stands in line before the bands of this one: its
+                # answer is there when it is needed
                 asked = self._ask(pieces[number + 1]) if number + 1 < len(pieces) else []
                 making = self._begin(piece, answers)
                 for band in range(len(BANDS)):
@@ -139,13 +160,20 @@ class Pipeline:
             self._drain([*asked, *(read for stack in flying for read in stack.reads)])
 
     def _ask(self, piece: ReadPiece) -> list[Asked]:
-        return [(view, self._thread(view).submit(view.clear_pixels, piece.blocks, piece.cell)) for view in self.views]
+        return [
+            (view, self._thread(view).submit(view.clear_pixels, piece.blocks, piece.cell))
+            for view in self.views
+        ]
 
     def _begin(self, piece: ReadPiece, answers: list[Asked]) -> list[_Making]:
         self._wait(answers)
         making = []
         for number, roi in enumerate(piece.blocks):
-            clear = {view.scene.id: answer.result()[number] for view, answer in answers if answer.result()[number]}
+            clear = {
+                view.scene.id: answer.result()[number]
+                for view, answer in answers
+                if answer.result()[number]
+            }
             views = [view for view in self.views if view.scene.id in clear]
             making.append(_Making(roi, piece.cell, views, clear))
         return making
@@ -156,7 +184,13 @@ class Pipeline:
         if buffer.size < np.prod(shape):
             buffer = np.empty(int(np.prod(shape)), np.uint16)
         pixels = buffer[: np.prod(shape)].reshape(shape)
-        reads = [(view, self._thread(view).submit(view.read, BANDS[band], making.roi, making.cell, layer)) for view, layer in zip(making.views, pixels, strict=True)]
+        reads = [
+            (
+                view,
+                self._thread(view).submit(view.read, BANDS[band], making.roi, making.cell, layer),
+            )
+            for view, layer in zip(making.views, pixels, strict=True)
+        ]
         return _Stack(making, band, buffer, pixels, reads)
 
     def _land(self, stack: _Stack) -> Iterator[tuple[Roi, Block]]:
@@ -185,7 +219,10 @@ class Pipeline:
             raise _SomeBroke
 
     def _drain(self, asked: list[Asked]) -> None:
-        """Drop what has not begun; but when a server is silent, hear everything out, to learn whether it is so for all scenes."""
+        """Drop what has not begun.
+
+        But when a server is silent, hear everything out, to learn whether it is so for all scenes.
+        """
         silent = any(one.silent for one in self.broken)
         for view, future in asked:
             error = None if not silent and future.cancel() else future.exception()

@@ -1,4 +1,7 @@
-"""Plans as JSON and back: a run that is resumed composes what was planned, and does not choose again."""
+"""Plans as JSON and back.
+
+A run that is resumed composes what was planned, and does not choose again.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,20 @@ def plans_to_json(plans: Sequence[TilePlan]) -> str:
     >>> plans_from_json(plans_to_json([]))
     []
     """
-    scenes = {_key(scene): scene_to_dict(scene) for plan in plans for scene in (*plan.scenes, *plan.candidates)}
-    return json.dumps({"selion:plans": VERSION, "scenes": scenes, "plans": [_plan_to_dict(plan) for plan in plans]}, sort_keys=True, default=_plain)
+    scenes = {
+        _key(scene): scene_to_dict(scene)
+        for plan in plans
+        for scene in (*plan.scenes, *plan.candidates)
+    }
+    return json.dumps(
+        {
+            "selion:plans": VERSION,
+            "scenes": scenes,
+            "plans": [_plan_to_dict(plan) for plan in plans],
+        },
+        sort_keys=True,
+        default=_plain,
+    )
 
 
 def plans_from_json(text: str) -> list[TilePlan]:
@@ -48,12 +63,18 @@ def plans_from_json(text: str) -> list[TilePlan]:
         given = json.loads(text)
         version = value_of(given, "selion:plans", "The plan")
         if version != VERSION:
-            message = f"The plan is of version {version}, and this selion reads version {VERSION}: plan again."
+            message = (
+                f"The plan is of version {version}, and this selion reads version {VERSION}: plan "
+                "again."
+            )
             raise UnreadableFile(message)
         scenes = {key: scene_from_dict(scene) for key, scene in given["scenes"].items()}
         return [_plan_from_dict(plan, scenes) for plan in given["plans"]]
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
-        message = f"The plan cannot be read ({type(error).__name__}: {error}): it is truncated or no plan of selion; plan again."
+        message = (
+            f"The plan cannot be read ({type(error).__name__}: {error}): it is truncated or no "
+            "plan of selion; plan again."
+        )
         raise UnreadableFile(message) from error
 
 
@@ -71,13 +92,30 @@ def _plain(value: Any) -> object:
 def _plan_to_dict(plan: TilePlan) -> dict[str, Any]:
     return {
         "tile": plan.tile,
-        "season": {"name": plan.season.name, "start": plan.season.start.isoformat(), "end": plan.season.end.isoformat(), "why": plan.season.why},
-        "grid": {"shape": list(plan.grid.shape), "transform": list(plan.grid.transform[:6]), "crs": str(plan.grid.crs)},
+        "season": {
+            "name": plan.season.name,
+            "start": plan.season.start.isoformat(),
+            "end": plan.season.end.isoformat(),
+            "why": plan.season.why,
+        },
+        "grid": {
+            "shape": list(plan.grid.shape),
+            "transform": list(plan.grid.transform[:6]),
+            "crs": str(plan.grid.crs),
+        },
         "roi": [plan.roi[0].start, plan.roi[0].stop, plan.roi[1].start, plan.roi[1].stop],
         "scenes": [_key(scene) for scene in plan.scenes],
-        "radiometry": [{"offset": how.offset, "scale": how.scale, "why": how.why, "doubt": how.doubt} for how in plan.radiometry],
+        "radiometry": [
+            {"offset": how.offset, "scale": how.scale, "why": how.why, "doubt": how.doubt}
+            for how in plan.radiometry
+        ],
         "candidates": [_key(scene) for scene in plan.candidates],
-        "depth": None if plan.depth is None else {"shape": list(plan.depth.shape), "zlib": base64.b64encode(zlib.compress(plan.depth.tobytes())).decode()},
+        "depth": None
+        if plan.depth is None
+        else {
+            "shape": list(plan.depth.shape),
+            "zlib": base64.b64encode(zlib.compress(plan.depth.tobytes())).decode(),
+        },
         "shares": list(plan.shares),
         "notes": list(plan.notes),
     }
@@ -87,7 +125,12 @@ def _plan_from_dict(given: Mapping[str, Any], scenes: Mapping[str, Any]) -> Tile
     grid, season, roi = given["grid"], given["season"], given["roi"]
     return TilePlan(
         tile=given["tile"],
-        season=Season(season["name"], date.fromisoformat(season["start"]), date.fromisoformat(season["end"]), season["why"]),
+        season=Season(
+            season["name"],
+            date.fromisoformat(season["start"]),
+            date.fromisoformat(season["end"]),
+            season["why"],
+        ),
         grid=GeoBox(tuple(grid["shape"]), Affine(*grid["transform"]), grid["crs"]),
         roi=(slice(roi[0], roi[1]), slice(roi[2], roi[3])),
         scenes=tuple(scenes[key] for key in given["scenes"]),
@@ -102,4 +145,8 @@ def _plan_from_dict(given: Mapping[str, Any], scenes: Mapping[str, Any]) -> Tile
 def _depth(given: Mapping[str, Any] | None) -> np.ndarray | None:
     if given is None:
         return None
-    return np.frombuffer(zlib.decompress(base64.b64decode(given["zlib"])), np.uint8).reshape(given["shape"]).copy()
+    return (
+        np.frombuffer(zlib.decompress(base64.b64decode(given["zlib"])), np.uint8)
+        .reshape(given["shape"])
+        .copy()
+    )

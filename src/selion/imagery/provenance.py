@@ -1,4 +1,7 @@
-"""Where a composite comes from, as text in its own tags: scenes, season, radiometry, what was left out and how deep the view is."""
+"""Where a composite comes from, as text in its own tags.
+
+Scenes, season, radiometry, what was left out and how deep the view is.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,13 @@ TAG = "SELION_COMPOSITE"
 """Tag of the file that holds the provenance as JSON."""
 
 
-def composite_tags(plan: TilePlan, rule: ClearRule, lost: Mapping[str, str], clear: Mapping[str, int], depth: Sequence[int]) -> dict[str, str]:
+def composite_tags(
+    plan: TilePlan,
+    rule: ClearRule,
+    lost: Mapping[str, str],
+    clear: Mapping[str, int],
+    depth: Sequence[int],
+) -> dict[str, str]:
     """Return the tags of a composite.
 
     Parameters
@@ -39,17 +48,31 @@ def composite_tags(plan: TilePlan, rule: ClearRule, lost: Mapping[str, str], cle
     pixels = max(sum(depth), 1)
     told = {
         "software": f"selion {version('selion')}",
-        "method": "median of the clear views of each band; the mean of the two middle ones rounded half up; reflectance x 10000, 0 = never seen",
+        "method": (
+            "median of the clear views of each band; the mean of the two middle ones rounded half "
+            "up; reflectance x 10000, 0 = never seen"
+        ),
         "tile": plan.tile,
-        "season": {"name": plan.season.name, "start": plan.season.start.isoformat(), "end": plan.season.end.isoformat(), "why": plan.season.why},
+        "season": {
+            "name": plan.season.name,
+            "start": plan.season.start.isoformat(),
+            "end": plan.season.end.isoformat(),
+            "why": plan.season.why,
+        },
         "excluded_classes": sorted(rule.excluded),
         "margin_m": rule.margin,
         "scenes": [
-            {**_about(scene), "radiometry": _radiometry(how), "clear_share": round(clear.get(scene.id, 0) / pixels, 6)}
+            {
+                **_about(scene),
+                "radiometry": _radiometry(how),
+                "clear_share": round(clear.get(scene.id, 0) / pixels, 6),
+            }
             for scene, how in zip(plan.scenes, plan.radiometry, strict=True)
             if scene.id not in lost
         ],
-        "set_aside": [{**_about(scene), "why": lost[scene.id]} for scene in plan.scenes if scene.id in lost],
+        "set_aside": [
+            {**_about(scene), "why": lost[scene.id]} for scene in plan.scenes if scene.id in lost
+        ],
         "candidates": len(plan.candidates),
         "views": {str(views): number for views, number in enumerate(depth) if number},
         "never_seen_share": round(depth[0] / pixels if depth else 0.0, 6),

@@ -1,4 +1,7 @@
-"""Catalogues of Sentinel-2 L2A: the known ones are data (``providers.toml``), any other is given by its address."""
+"""Catalogues of Sentinel-2 L2A.
+
+The known ones are data (``providers.toml``), any other is given by its address.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,19 @@ class Provider:
     """``earth-search``, ``planetary-computer``, ``cdse``, or the address of any other."""
     title: str
     url: str
-    """Root of the STAC API; address or path of a static catalogue, a FeatureCollection of items, or a folder of items."""
+    """Root of the STAC API; address or path of a static catalogue, a FeatureCollection of items, or
+    a folder of items."""
     collections: tuple[str, ...]
-    """Searched together; of one acquisition in two of them, the earlier collection's is taken.  Empty: all that the catalogue has."""
+    """Searched together; of one acquisition in two of them, the earlier collection's is taken.
+    Empty: all that the catalogue has."""
     assets: Names
     """``red, green, blue, nir, scl`` -> names of assets, tried in their order."""
     properties: Names
-    """``tile, baseline, cloud, orbit, offset_applied`` -> names of properties, tried in their order."""
+    """``tile, baseline, cloud, orbit, offset_applied`` -> names of properties, tried in their
+    order."""
     offset: Mapping[str, str] = field(default_factory=dict)
-    """Collection -> ``kept`` (numbers as ESA delivers them) or ``flag`` (``offset_applied`` says it, not reliably); others are not known."""
+    """Collection -> ``kept`` (numbers as ESA delivers them) or ``flag`` (``offset_applied`` says
+    it, not reliably); others are not known."""
     signing: str = "none"
     """``none``, ``sas`` (Azure tokens) or ``s3`` (the user's keys)."""
     sas: str = ""
@@ -47,13 +54,18 @@ class Provider:
 
     @property
     def known(self) -> bool:
-        """Whether it stands in ``providers.toml``: only then are its names facts and not guesses."""
+        """Whether it stands in ``providers.toml``.
+
+        Only then are its names facts and not guesses.
+        """
         return self.name in known_providers()
 
 
 @cache
 def _table() -> Mapping[str, Mapping[str, Any]]:
-    return tomllib.loads(files("selion.imagery").joinpath("providers.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(
+        files("selion.imagery").joinpath("providers.toml").read_text(encoding="utf-8")
+    )
 
 
 @cache
@@ -72,14 +84,17 @@ def known_providers() -> tuple[str, ...]:
     return tuple(name for name in _table() if name != "any")
 
 
-def find_provider(given: str | os.PathLike[str] = DEFAULT, collections: Sequence[str] = ()) -> Provider:
+def find_provider(
+    given: str | os.PathLike[str] = DEFAULT, collections: Sequence[str] = ()
+) -> Provider:
     """Find a provider by name, or make one of an address.
 
     Parameters
     ----------
     given : str or path
-        A known name or alias (``earth-search``, ``mspc``, ``cdse``), the address of a STAC API or of a static catalogue (``.../catalog.json``), or the
-        path of a static catalogue, of a FeatureCollection of items, or of a folder with items.
+        A known name or alias (``earth-search``, ``mspc``, ``cdse``), the address of a STAC API or
+        of a static catalogue (``.../catalog.json``), or the path of a static catalogue, of a
+        FeatureCollection of items, or of a folder with items.
     collections : sequence of str, optional
         Other collections than the provider's own.
 
@@ -118,10 +133,15 @@ def _by_address(text: str) -> Provider | None:
     if parts.scheme not in ("http", "https"):
         return None
     if not parts.netloc:
-        message = f"{text!r} is no address: wanted is https://, a host and the root of a STAC API or a catalog.json."
+        message = (
+            f"{text!r} is no address: wanted is https://, a host and the root of a STAC API or a "
+            "catalog.json."
+        )
         raise BadInput(message)
     address = text.rstrip("/")
-    same = next((name for name in known_providers() if _template(name).url.rstrip("/") == address), None)
+    same = next(
+        (name for name in known_providers() if _template(name).url.rstrip("/") == address), None
+    )
     return _template(same) if same else replace(_template("any"), name=address, url=address)
 
 
@@ -131,7 +151,10 @@ def _by_path(text: str) -> Provider:
         path = _index_of(path)
     elif not path.is_file():
         if path.suffix == ".json" or len(path.parts) > 1:
-            message = f"{text} does not exist: give the path of a catalog.json, the address of a STAC API, or one of {', '.join(known_providers())}."
+            message = (
+                f"{text} does not exist: give the path of a catalog.json, the address of a STAC "
+                f"API, or one of {', '.join(known_providers())}."
+            )
             raise BadInput(message)
         raise UnknownName.among("provider", text, known_providers())
     return replace(_template("any"), name=str(path), url=str(path.resolve()))
@@ -144,5 +167,8 @@ def _index_of(folder: Path) -> Path:
     for place in (folder / "items", folder):
         if any(place.glob("*.json")):
             return place
-    message = f"{folder} holds no {' or '.join(INDEXES)} and no items (*.json): give the folder of a static STAC catalogue."
+    message = (
+        f"{folder} holds no {' or '.join(INDEXES)} and no items (*.json): give the folder of a "
+        "static STAC catalogue."
+    )
     raise BadInput(message)

@@ -1,4 +1,7 @@
-"""From digital numbers to reflectance x 10000, with the offset that belongs to the scene, and not twice."""
+"""From digital numbers to reflectance x 10000.
+
+The offset that belongs to the scene is applied, and not twice.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from selion.imagery.providers import Provider
 from selion.imagery.scene import BANDS, Scene
 
 ADDED = 1000
-"""What ESA adds to every digital number since processing baseline 04.00 (``BOA_ADD_OFFSET`` is its negative; the same in all bands so far)."""
+"""What ESA adds to every digital number since processing baseline 04.00 (``BOA_ADD_OFFSET`` is its
+negative; the same in all bands so far)."""
 FIRST_ADDED = (4, 0)
 SINCE = datetime(2022, 1, 25, tzinfo=UTC)
 """Day of baseline 04.00: it decides only where a catalogue names no baseline."""
@@ -47,15 +51,20 @@ class Radiometry:
         Returns
         -------
         uint16 ndarray
-            Reflectance x 10000, 0 = no data.  What was seen is at least 1, also where the reflectance is negative (deep shadow).
+            Reflectance x 10000, 0 = no data.  What was seen is at least 1, also where the
+            reflectance is negative (deep shadow).
 
         Raises
         ------
         BadInput
-            If the numbers are not whole ones: then they are reflectances already, or something else.
+            If the numbers are not whole ones: then they are reflectances already, or something
+            else.
         """
         if not np.issubdtype(numbers.dtype, np.integer):
-            message = f"Digital numbers of type {numbers.dtype} were given; wanted are the whole numbers of a Sentinel-2 product."
+            message = (
+                f"Digital numbers of type {numbers.dtype} were given; wanted are the whole numbers "
+                "of a Sentinel-2 product."
+            )
             raise BadInput(message)
         seen = numbers > 0
         if self.scale == QUANTIFICATION and numbers.dtype == np.uint16:
@@ -64,7 +73,10 @@ class Radiometry:
         return np.rint(np.clip(exact, 1, 65535)).astype(np.uint16) * seen
 
     def _shifted(self, numbers: np.ndarray) -> np.ndarray:
-        """Add the offset to uint16 numbers without leaving uint16: a fifth of the time of the general way."""
+        """Add the offset to uint16 numbers without leaving uint16.
+
+        A fifth of the time of the general way.
+        """
         shift = np.uint16(min(abs(round(self.offset)), 65534))
         if self.offset <= 0:
             return np.maximum(numbers, shift + np.uint16(1)) - shift
@@ -77,8 +89,8 @@ def decide(scene: Scene, provider: Provider | None = None) -> Radiometry:
     Parameters
     ----------
     scene : Scene
-        ``baseline``, and of ``properties``: ``collection``, ``offsets`` (band -> reflectance offset that the catalogue declares), and the flag
-        that the offset has been subtracted.
+        ``baseline``, and of ``properties``: ``collection``, ``offsets`` (band -> reflectance offset
+        that the catalogue declares), and the flag that the offset has been subtracted.
     provider : Provider, optional
         What is known of its collections; without it the scene alone decides.
 
@@ -91,16 +103,21 @@ def decide(scene: Scene, provider: Provider | None = None) -> Radiometry:
     -----
     In this order:
 
-    1. A flag that says "subtracted" is believed, and a declared offset of -0.1 beside it is not: Earth Search keeps declaring the original one
-       (Element84/earth-search#9, #66).
+    1. A flag that says "subtracted" is believed, and a declared offset of -0.1 beside it is not:
+       Earth Search keeps declaring the original one (Element84/earth-search#9, #66).
     2. Before baseline 04.00 nothing was added, whatever is declared.
-    3. Collections that are known to keep ESA's numbers (Planetary Computer, CDSE, Earth Search's ``sentinel-2-c1-l2a``): -1000 from 04.00 on.
-    4. A flag that says "not subtracted": -1000, in doubt, for that flag is wrong on many items of 2022 to 2025 (earth-search#66, #71;
-       cirrus-earth-search#33).
+    3. Collections that are known to keep ESA's numbers (Planetary Computer, CDSE, Earth Search's
+       ``sentinel-2-c1-l2a``): -1000 from 04.00 on.
+    4. A flag that says "not subtracted": -1000, in doubt, for that flag is wrong on many items of
+       2022 to 2025 (earth-search#66, #71; cirrus-earth-search#33).
     5. No flag: what is declared, else the rule of the baseline, else the date.
     """
-    said = _Said(scene, provider, parse_baseline(scene.baseline), _flag(scene, provider), *_declared(scene))
-    return _by_what_is_gone(said) or _by_what_is_kept(said) or _by_declaration(said) or _by_date(scene)
+    said = _Said(
+        scene, provider, parse_baseline(scene.baseline), _flag(scene, provider), *_declared(scene)
+    )
+    return (
+        _by_what_is_gone(said) or _by_what_is_kept(said) or _by_declaration(said) or _by_date(scene)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +152,29 @@ class _Said:
     @property
     def untrusted(self) -> str:
         """The doubt that hangs on the flag of some collections."""
-        return "that flag is known to be wrong on some items" if self.kind == "flag" or self.provider is None else ""
+        return (
+            "that flag is known to be wrong on some items"
+            if self.kind == "flag" or self.provider is None
+            else ""
+        )
 
 
 def _by_what_is_gone(said: _Said) -> Radiometry | None:
     if said.applied:
-        return Radiometry(0.0, why="the catalogue says that the offset has been subtracted already", doubt=said.untrusted)
+        return Radiometry(
+            0.0,
+            why="the catalogue says that the offset has been subtracted already",
+            doubt=said.untrusted,
+        )
     if said.baseline is not None and said.baseline < FIRST_ADDED:
-        odd = "the catalogue declares an offset, but such a baseline has none" if said.declared and said.kind != "flag" else ""
-        return Radiometry(0.0, why=f"processing baseline {said.scene.baseline} adds nothing", doubt=odd)
+        odd = (
+            "the catalogue declares an offset, but such a baseline has none"
+            if said.declared and said.kind != "flag"
+            else ""
+        )
+        return Radiometry(
+            0.0, why=f"processing baseline {said.scene.baseline} adds nothing", doubt=odd
+        )
     return None
 
 
@@ -152,19 +183,34 @@ def _by_what_is_kept(said: _Said) -> Radiometry | None:
         return None
     if said.kind == "kept":
         odd = "the catalogue declares that nothing was added" if said.declared == 0 else ""
-        why = f"{said.adds}, and {said.scene.provider} ({said.collection}) delivers the numbers as they are"
+        why = (
+            f"{said.adds}, and {said.scene.provider} ({said.collection}) delivers the numbers as "
+            "they are"
+        )
         return Radiometry(TO_SUBTRACT, why=why, doubt=odd or said.uneven)
     if said.applied is False:
-        return Radiometry(TO_SUBTRACT, why=f"{said.adds}, and the catalogue says that it has not been subtracted", doubt=said.untrusted)
+        return Radiometry(
+            TO_SUBTRACT,
+            why=f"{said.adds}, and the catalogue says that it has not been subtracted",
+            doubt=said.untrusted,
+        )
     return None
 
 
 def _by_declaration(said: _Said) -> Radiometry | None:
     if said.declared is not None:
-        odd = f"{said.adds}, but the catalogue declares no offset" if said.declared == 0 and said.adds else said.uneven
-        return Radiometry(said.declared, why=f"the catalogue declares an offset of {said.declared:.0f}", doubt=odd)
+        odd = (
+            f"{said.adds}, but the catalogue declares no offset"
+            if said.declared == 0 and said.adds
+            else said.uneven
+        )
+        return Radiometry(
+            said.declared, why=f"the catalogue declares an offset of {said.declared:.0f}", doubt=odd
+        )
     if said.baseline is not None:
-        return Radiometry(TO_SUBTRACT, why=said.adds, doubt="whether the catalogue took it out again is not known")
+        return Radiometry(
+            TO_SUBTRACT, why=said.adds, doubt="whether the catalogue took it out again is not known"
+        )
     return None
 
 
@@ -176,7 +222,11 @@ def parse_baseline(text: str | None) -> tuple[int, int] | None:
     >>> parse_baseline("05.09"), parse_baseline("N0400"), parse_baseline("5.1"), parse_baseline(None)
     ((5, 9), (4, 0), (5, 10), None)
     """
-    found = re.fullmatch(r"[Nn]?(\d{1,2}?)(?:\.(\d{1,2})|(\d{2}))?", str(text).strip()) if text is not None else None
+    found = (
+        re.fullmatch(r"[Nn]?(\d{1,2}?)(?:\.(\d{1,2})|(\d{2}))?", str(text).strip())
+        if text is not None
+        else None
+    )
     if found is None:
         return None
     minor = found.group(2)
@@ -185,7 +235,11 @@ def parse_baseline(text: str | None) -> tuple[int, int] | None:
 
 def _flag(scene: Scene, provider: Provider | None) -> bool | None:
     """Return whether the catalogue says that the offset was subtracted; None if it does not say."""
-    names = provider.properties.get("offset_applied", ()) if provider else ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+    names = (
+        provider.properties.get("offset_applied", ())
+        if provider
+        else ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+    )
     for name in names:
         said = scene.properties.get(name)
         if isinstance(said, bool):
@@ -200,11 +254,17 @@ def _declared(scene: Scene) -> tuple[float | None, str]:
     offsets = scene.properties.get("offsets")
     if not isinstance(offsets, Mapping):
         return None, ""
-    found = {band: float(offsets[band]) / QUANTIFICATION for band in BANDS if band in offsets and isinstance(offsets[band], int | float)}
+    found = {
+        band: float(offsets[band]) / QUANTIFICATION
+        for band in BANDS
+        if band in offsets and isinstance(offsets[band], int | float)
+    }
     if not found:
         return None, ""
     values = sorted(set(np.round(list(found.values())).tolist()))
-    return values[0], "" if len(values) == 1 else f"the catalogue declares different offsets for the bands ({found})"
+    return values[0], "" if len(
+        values
+    ) == 1 else f"the catalogue declares different offsets for the bands ({found})"
 
 
 def _by_date(scene: Scene) -> Radiometry:
@@ -212,7 +272,10 @@ def _by_date(scene: Scene) -> Radiometry:
     late = moment >= SINCE
     doubt = "older scenes are also delivered reprocessed" if not late else "that is a guess"
     when = "since" if late else "before"
-    why = f"the catalogue names no processing baseline; acquired {when} 25 January 2022, the day of baseline 04.00"
+    why = (
+        f"the catalogue names no processing baseline; acquired {when} 25 January 2022, the day of "
+        "baseline 04.00"
+    )
     return Radiometry(TO_SUBTRACT if late else 0.0, why=why, doubt=doubt)
 
 
@@ -224,16 +287,19 @@ FEW = 100
 FEW_OF_KIND = 50
 """Pixels of dense vegetation, or of water, below which these say nothing."""
 DENSE = 2000
-"""Near infrared minus red, in digital numbers, of dense vegetation: a difference does not know of the offset."""
+"""Near infrared minus red, in digital numbers, of dense vegetation: a difference does not know of
+the offset."""
 BELOW = 750
-"""With the offset in them, digital numbers below this are reflectances below -0.025, which only a bad correction of the atmosphere gives, and rarely."""
+"""With the offset in them, digital numbers below this are reflectances below -0.025, which only a
+bad correction of the atmosphere gives, and rarely."""
 SHARE_BELOW = 0.02
 LEAST_BELOW = 20
 """Pixels; so many must be darker, whatever their share."""
 SOME_BELOW = 0.002
 BETWEEN = (700, 900)
-"""Dense vegetation and water reflect 0 to 0.07 in the darker of red and blue (water: red and near infrared): without the offset their 10th
-percentile lies below the first number, with it above the second."""
+"""Dense vegetation and water reflect 0 to 0.07 in the darker of red and blue (water: red and near
+infrared): without the offset their 10th percentile lies below the first number, with it above the
+second."""
 BRIGHTEST = 1700
 """Above this it is neither, with the offset or without: bright ground that only looks like it."""
 
@@ -249,7 +315,8 @@ def check_dark(
     Parameters
     ----------
     values : mapping of str to (y, x) integer ndarray
-        Digital numbers of ``red``, ``nir`` and, if it is there, ``blue``, as they are in the files, from overviews; 0 = no data.
+        Digital numbers of ``red``, ``nir`` and, if it is there, ``blue``, as they are in the files,
+        from overviews; 0 = no data.
     decision : Radiometry
         What the catalogue's words led to.
     clear : (y, x) bool ndarray, optional
@@ -260,17 +327,19 @@ def check_dark(
     Returns
     -------
     Radiometry
-        The decision, corrected where the pixels contradict it clearly, with ``why`` saying what they showed.  ``doubt`` is emptied when they
-        confirm it, and says so when they cannot tell.
+        The decision, corrected where the pixels contradict it clearly, with ``why`` saying what
+        they showed.  ``doubt`` is emptied when they confirm it, and says so when they cannot tell.
 
     Notes
     -----
     Three witnesses, none of which needs to know the offset to be found:
 
-    * The share of pixels darker than 750.  Half of a green landscape is, and hardly anything can be if 1000 was added (a -1000 would make
-      them less than black: the offset would be subtracted twice).
+    * The share of pixels darker than 750.  Half of a green landscape is, and hardly anything can be
+      if 1000 was added (a -1000 would make them less than black: the offset would be subtracted
+      twice).
     * Dense vegetation, found by near infrared minus red, which absorbs red and blue.
-    * Water, found by the scene classification.  Alone it does not correct an offset of 0: sun glint can lift it as much.
+    * Water, found by the scene classification.  Alone it does not correct an offset of 0: sun glint
+      can lift it as much.
 
     A desert, a snow field or a salt flat has none of these; then the catalogue's word stays.
     """
@@ -292,20 +361,30 @@ def check_dark(
 
 def _dark_end(darkest: np.ndarray, of: np.ndarray) -> float | None:
     """Return the 10th percentile of some pixels, or None if they are too few."""
-    return float(np.quantile(darkest[of], 0.1)) if of.sum() >= max(FEW_OF_KIND, 0.002 * of.size) else None
+    return (
+        float(np.quantile(darkest[of], 0.1))
+        if of.sum() >= max(FEW_OF_KIND, 0.002 * of.size)
+        else None
+    )
 
 
-def _heard(decision: Radiometry, below: float, green: float | None, wet: float | None) -> Radiometry:
+def _heard(
+    decision: Radiometry, below: float, green: float | None, wet: float | None
+) -> Radiometry:
     """Weigh the witnesses; water is asked only where no vegetation speaks."""
     name, dark = ("dense vegetation", green) if _speaks(green) else ("water", wet)
-    gone = [f"{below:.0%} of the clear pixels are darker than {BELOW}"] if below >= SHARE_BELOW else []
+    gone = (
+        [f"{below:.0%} of the clear pixels are darker than {BELOW}"] if below >= SHARE_BELOW else []
+    )
     held = ""
     if _speaks(dark):
         says = f"{name} goes down to {dark:.0f}"
         gone += [says] if dark < BETWEEN[0] else []  # type: ignore[operator]
         held = f"{says} only" if dark > BETWEEN[1] else ""  # type: ignore[operator]
     if held and below >= SOME_BELOW:
-        return _undecided(decision, f"the pixels disagree ({held}, but {below:.1%} are darker than {BELOW})")
+        return _undecided(
+            decision, f"the pixels disagree ({held}, but {below:.1%} are darker than {BELOW})"
+        )
     if gone:
         return _corrected(decision, 0.0, " and ".join(gone))
     if held and name == "water" and decision.offset == 0:
@@ -323,8 +402,13 @@ def _speaks(dark: float | None) -> bool:
 def _corrected(decision: Radiometry, offset: float, shown: str) -> Radiometry:
     if decision.offset == offset:
         return replace(decision, why=f"{decision.why}; the pixels agree ({shown})", doubt="")
-    why = f"the pixels show that {'nothing is' if offset == 0 else f'{ADDED} is still'} added ({shown}), although {decision.why}"
-    return replace(decision, offset=offset, why=why, doubt="the catalogue and the pixels contradict each other")
+    why = (
+        f"the pixels show that {'nothing is' if offset == 0 else f'{ADDED} is still'} added "
+        f"({shown}), although {decision.why}"
+    )
+    return replace(
+        decision, offset=offset, why=why, doubt="the catalogue and the pixels contradict each other"
+    )
 
 
 def _undecided(decision: Radiometry, reason: str) -> Radiometry:

@@ -1,4 +1,7 @@
-"""One band of one scene, wherever it lies: few bytes, patience with servers, signatures that run out."""
+"""One band of one scene, wherever it lies.
+
+Few bytes, patience with servers, signatures that run out.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +27,27 @@ from selion.raster import Raster, Source
 READING = RetryPolicy(connect=10.0, answer=20.0, tries=3)
 """Shorter than a catalogue's: one band of many can be set aside."""
 ROUNDS = {"refused": 2, "busy": 2, "silent": 1, "whole": 1}
-"""Further times that a band is opened or a region read, by what the server says of it; each of them repeats its requests by itself.  ``whole``:
-the server sends the file, and GDAL could not read it, because it is damaged or because an answer broke off."""
+"""Further times that a band is opened or a region read, by what the server says of it; each of them
+repeats its requests by itself.  ``whole``: the server sends the file, and GDAL could not read it,
+because it is damaged or because an answer broke off."""
 PAUSE = 1.0
 """Seconds before the second round at a busy server; they double."""
 
 
 class Unreachable(UnreadableFile):
-    """A band cannot be read because its server does not answer, or is too busy: the band itself may be fine."""
+    """A band cannot be read because its server does not answer, or is too busy.
+
+    The band itself may be fine.
+    """
 
 
-def open_band(scene: Scene, band: str, signer: Signer, coarse: float | None = None, patience: RetryPolicy | None = None) -> BandSource:
+def open_band(
+    scene: Scene,
+    band: str,
+    signer: Signer,
+    coarse: float | None = None,
+    patience: RetryPolicy | None = None,
+) -> BandSource:
     """Open one band of a scene.
 
     Parameters
@@ -45,14 +58,16 @@ def open_band(scene: Scene, band: str, signer: Signer, coarse: float | None = No
     signer : Signer
         Makes addresses that can be read now.
     coarse : float, optional
-        Edge of a pixel in metres that is fine enough: the smallest overview is read whose pixels are not larger, and nothing else of the file.
+        Edge of a pixel in metres that is fine enough: the smallest overview is read whose pixels
+        are not larger, and nothing else of the file.
     patience : RetryPolicy, optional
         How long a server is waited for.
 
     Returns
     -------
     BandSource
-        One band, as it is in the file.  Safe to read from many threads at once, and picklable if the signer is.
+        One band, as it is in the file.  Safe to read from many threads at once, and picklable if
+        the signer is.
 
     Raises
     ------
@@ -64,12 +79,17 @@ def open_band(scene: Scene, band: str, signer: Signer, coarse: float | None = No
         If it is only that the server does not answer; an UnreadableFile too.
     """
     if band not in scene.hrefs:
-        message = f"Scene {scene.id} has no band {band} (it has {', '.join(sorted(scene.hrefs)) or 'none'}): set it aside."
+        message = (
+            f"Scene {scene.id} has no band {band} (it has "
+            f"{', '.join(sorted(scene.hrefs)) or 'none'}): set it aside."
+        )
         raise BandMismatch(message)
     place = _Place(scene.id, band, scene.hrefs[band], signer, coarse, patience or READING)
     file = _File(place)
     source = file.attempt(lambda opened: opened)
-    return BandSource(store.shown(place.href), scene.id, source.grid, (band,), source.dtype, source.nodata, file)
+    return BandSource(
+        store.shown(place.href), scene.id, source.grid, (band,), source.dtype, source.nodata, file
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +104,19 @@ class _Place:
     patience: RetryPolicy
 
     def open(self, address: str) -> Any:
-        waits = store.ReadRetryPolicy(max(self.patience.tries - 1, 0), self.patience.backoff, self.patience.connect, self.patience.answer)
+        waits = store.ReadRetryPolicy(
+            max(self.patience.tries - 1, 0),
+            self.patience.backoff,
+            self.patience.connect,
+            self.patience.answer,
+        )
         return store.open_raster(address, coarse=self.coarse, patience=waits)
 
     def failed(self, kind: str, status: int | None) -> UnreadableFile:
-        message = f"Band {self.band} of scene {self.scene} cannot be read from {store.shown(self.href)}: {_reason(kind, status)}."
+        message = (
+            f"Band {self.band} of scene {self.scene} cannot be read from {store.shown(self.href)}: "
+            f"{_reason(kind, status)}."
+        )
         return Unreachable(message) if kind in ("silent", "busy") else UnreadableFile(message)
 
 
@@ -97,7 +125,10 @@ _MARKS = itertools.count(1)
 
 
 class _File:
-    """An open file that is opened again, under a fresh address, when that may help; shared by threads."""
+    """An open file that is opened again, under a fresh address, when that may help.
+
+    Shared by threads.
+    """
 
     def __init__(self, place: _Place) -> None:
         self.place = place
@@ -126,7 +157,10 @@ class _File:
                 self._source.close()
 
     def _opened(self) -> tuple[int, Any, UnreadableFile | None]:
-        """Return the round, the file as it is open now (it is opened if it is not), or why it cannot be."""
+        """Return the round, the file as it is open now, or why it cannot be.
+
+        The file is opened if it is not open.
+        """
         with self._lock:
             if self._source is None:
                 self._address = self.place.signer(self._address)
@@ -137,7 +171,10 @@ class _File:
             return self._round, self._source, None
 
     def _named(self) -> str:
-        """Return the address with a mark behind a #, which is never sent: GDAL remembers failures by name as long as the process lives."""
+        """Return the address with a mark behind a #, which is never sent.
+
+        GDAL remembers failures by name as long as the process lives.
+        """
         return self._address + (self._mark if _is_http(self._address) else "")
 
     def _mend(self, number: int, tried: Counter[str], error: UnreadableFile) -> None:
@@ -153,7 +190,8 @@ class _File:
             tried[kind] += 1
             renewed = kind != "refused" or self._renew()
             if tried[kind] > ROUNDS.get(kind, 0) or not renewed:
-                raise self.place.failed(kind, status) from None  # GDAL's own words may hold the signature
+                # GDAL's own words may hold the signature
+                raise self.place.failed(kind, status) from None
             self._round, self._mark, self._source = self._round + 1, f"#{next(_MARKS)}", None
         if kind == "busy":
             time.sleep(min(PAUSE * 2 ** (tried[kind] - 1), self.place.patience.longest))
@@ -188,7 +226,10 @@ def _kind(status: int | None) -> str:
 def _reason(kind: str, status: int | None) -> str:
     return {
         "silent": "the server does not answer",
-        "refused": f"the server refuses it (HTTP {status}), also with a fresh signature; check your credentials",
+        "refused": (
+            f"the server refuses it (HTTP {status}), also with a fresh signature; check your "
+            "credentials"
+        ),
         "busy": f"the server is too busy (HTTP {status}); try again later",
         "whole": "the server sends it, but it is truncated, damaged or no raster",
         "gone": f"it is not there (HTTP {status})",
@@ -220,7 +261,8 @@ class BandSource:
         Raises
         ------
         UnreadableFile
-            If the file ends too early or the server does not answer, after some patience; scene and band are named.
+            If the file ends too early or the server does not answer, after some patience; scene and
+            band are named.
         """
         found: Raster = self._file.attempt(lambda source: source.read(roi))
         return Raster(found.values[:1], found.grid, self.bands, found.valid)

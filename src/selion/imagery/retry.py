@@ -1,4 +1,7 @@
-"""How long to wait for a server and how often to ask again: one HTTP session for catalogues and tokens."""
+"""How long to wait for a server and how often to ask again.
+
+One HTTP session for catalogues and tokens.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,11 @@ WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Bounds of waiting: with the defaults a dead server is given up after some 40 s, one that asks to wait after 4 minutes."""
+    """Bounds of waiting.
+
+    With the defaults a dead server is given up after some 40 s, one that asks to wait after 4
+    minutes.
+    """
 
     connect: float = 10.0
     """Seconds until a connection must stand."""
@@ -50,7 +57,11 @@ class _BoundedRetry(Retry):
 
 
 def retries(patience: RetryPolicy) -> Retry:
-    """Return urllib3's rule for repetitions: connections, timeouts, 429 (with ``Retry-After``) and 5xx; POST too, for a search changes nothing."""
+    """Return urllib3's rule for repetitions.
+
+    Connections, timeouts, 429 (with ``Retry-After``) and 5xx; POST too, for a search changes
+    nothing.
+    """
     bounded = type("_Retry", (_BoundedRetry,), {"LONGEST": patience.longest})
     return bounded(
         total=patience.tries - 1,

@@ -1,4 +1,7 @@
-"""The nouns of the room: a scene of the archive, a season of the year, and what was chosen for one tile in one season."""
+"""The nouns of the room.
+
+A scene of the archive, a season of the year, and what was chosen for one tile in one season.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ class Season:
     """A stretch of days, both ends included, in which scenes are looked for."""
 
     name: str
-    """``window_a`` (planting, the earlier date) or ``window_b`` (harvest): the prefix of the composite's bands."""
+    """``window_a`` (planting, the earlier date) or ``window_b`` (harvest): the prefix of the
+    composite's bands."""
     start: date
     end: date
     why: str = ""
@@ -42,7 +46,8 @@ class Scene:
     time: datetime
     """Acquisition, UTC."""
     provider: str
-    """Name of the provider (:mod:`selion.imagery.providers`), which decides signing and radiometry."""
+    """Name of the provider (:mod:`selion.imagery.providers`), which decides signing and
+    radiometry."""
     hrefs: Mapping[str, str]
     """``red, green, blue, nir, scl`` -> address, not signed."""
     footprint: Mapping[str, object]
@@ -55,17 +60,22 @@ class Scene:
     """Relative orbit."""
     platform: str = ""
     properties: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    """All that the item said, for the radiometry to look at (``earthsearch:boa_offset_applied``, ``raster:bands`` offsets under ``offsets``)."""
+    """All that the item said, for the radiometry to look at (``earthsearch:boa_offset_applied``,
+    ``raster:bands`` offsets under ``offsets``)."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TilePlan:
-    """What one tile contributes in one season: where, from which scenes, and how deep the view is before a band is read at full resolution."""
+    """What one tile contributes in one season.
+
+    Where, from which scenes, and how deep the view is before a band is read at full resolution.
+    """
 
     tile: str
     season: Season
     grid: GeoBox
-    """The part of the tile's 10 m grid that the area touches (cut on multiples of 6 px, so that 20 m and 60 m pixels are whole)."""
+    """The part of the tile's 10 m grid that the area touches (cut on multiples of 6 px, so that 20
+    m and 60 m pixels are whole)."""
     roi: Roi
     """Where ``grid`` lies in the tile's full grid."""
     scenes: tuple[Scene, ...]
@@ -79,4 +89,5 @@ class TilePlan:
     notes: tuple[str, ...] = ()
     """Sentences for the user: what was refused and why."""
     shares: tuple[float, ...] = ()
-    """Shares of the area's pixels in this tile with 0, 1, ... and with the target number of clear views or more."""
+    """Shares of the area's pixels in this tile with 0, 1, ... and with the target number of clear
+    views or more."""

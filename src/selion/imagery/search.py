@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 CLOUD = 75.0
 """Percent: PRUE, appendix D."""
 ONE_PASS = 20 * 60.0
-"""Seconds: two products of one tile and one satellite closer than this show one pass (catalogues tell the time of the granule or of the whole
-datatake); the next pass is 100 minutes later at the earliest."""
+"""Seconds: two products of one tile and one satellite closer than this show one pass (catalogues
+tell the time of the granule or of the whole datatake); the next pass is 100 minutes later at the
+earliest."""
 SAME_PIECE = 0.5
-"""Share of the smaller footprint from which on two products of one pass are one piece processed twice, and not two pieces of it."""
+"""Share of the smaller footprint from which on two products of one pass are one piece processed
+twice, and not two pieces of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,15 @@ class SearchResult(Sequence["Scene"]):
         return tuple(sorted({scene.tile for scene in self.scenes}))
 
 
-def find_scenes(area: Area, season: Season, provider: Provider, cloud: float = CLOUD, *, patience: RetryPolicy | None = None, collections: Sequence[str] = ()) -> SearchResult:
+def find_scenes(
+    area: Area,
+    season: Season,
+    provider: Provider,
+    cloud: float = CLOUD,
+    *,
+    patience: RetryPolicy | None = None,
+    collections: Sequence[str] = (),
+) -> SearchResult:
     """Search a catalogue for the scenes that see an area in a season.
 
     Parameters
@@ -70,7 +80,8 @@ def find_scenes(area: Area, season: Season, provider: Provider, cloud: float = C
     season : Season
     provider : Provider
     cloud : float
-        Scenes must have less percent of cloud than this; 100 takes all.  Scenes of which the catalogue does not say it stay.
+        Scenes must have less percent of cloud than this; 100 takes all.  Scenes of which the
+        catalogue does not say it stay.
     patience : RetryPolicy, optional
     collections : sequence of str, optional
         Instead of the provider's.
@@ -78,7 +89,8 @@ def find_scenes(area: Area, season: Season, provider: Provider, cloud: float = C
     Returns
     -------
     SearchResult
-        Each pass over a tile once, in its newest processing; the same for the same answers, in whatever order they came.
+        Each pass over a tile once, in its newest processing; the same for the same answers, in
+        whatever order they came.
 
     Raises
     ------
@@ -88,7 +100,9 @@ def find_scenes(area: Area, season: Season, provider: Provider, cloud: float = C
         If there is nothing to use.
     """
     if not 0 < cloud <= 100:
-        message = f"A cloud limit of {cloud:g} % was given; wanted is a number above 0 and up to 100."
+        message = (
+            f"A cloud limit of {cloud:g} % was given; wanted is a number above 0 and up to 100."
+        )
         raise BadInput(message)
     from selion.imagery.catalogue import Query, ask
 
@@ -97,18 +111,35 @@ def find_scenes(area: Area, season: Season, provider: Provider, cloud: float = C
     items = list(ask(provider, query, patience or RetryPolicy()))
     result = choose_items(items, area, season, provider, cloud, wanted)
     if not result.scenes:
-        raise NoScenes(_nothing(area, season, provider, cloud, _cloudy_ones(result, area, season, provider, query, patience), result))
+        raise NoScenes(
+            _nothing(
+                area,
+                season,
+                provider,
+                cloud,
+                _cloudy_ones(result, area, season, provider, query, patience),
+                result,
+            )
+        )
     return result
 
 
-def choose_items(items: Iterable[Mapping[str, Any]], area: Area, season: Season, provider: Provider, cloud: float, collections: Sequence[str] = ()) -> SearchResult:
+def choose_items(
+    items: Iterable[Mapping[str, Any]],
+    area: Area,
+    season: Season,
+    provider: Provider,
+    cloud: float,
+    collections: Sequence[str] = (),
+) -> SearchResult:
     """Make scenes of the items that are usable, and keep one per pass and tile.
 
     Whatever the server filtered is filtered again: some servers ignore what they do not know.
     """
     import shapely
 
-    shapely.prepare(area.geometry)  # it may have a hundred thousand points, and there may be a thousand footprints
+    # it may have a hundred thousand points, and there may be a thousand footprints
+    shapely.prepare(area.geometry)
     scenes, refused, seen, cloudy = [], [], set(), 0
     for item in items:
         key = (item.get("collection"), item.get("id"))
@@ -127,11 +158,18 @@ def choose_items(items: Iterable[Mapping[str, Any]], area: Area, season: Season,
             continue
         scenes.append(scene)
     kept, older = newest(scenes, collections)
-    return SearchResult(tuple(kept), tuple(sorted(set(refused), key=lambda one: (one.id, one.why))), tuple(older), cloudy)
+    return SearchResult(
+        tuple(kept),
+        tuple(sorted(set(refused), key=lambda one: (one.id, one.why))),
+        tuple(older),
+        cloudy,
+    )
 
 
 def _fits(scene: Scene, area: Area, season: Season) -> bool:
-    return season.start <= scene.time.date() <= season.end and bool(area.geometry.intersects(_shape(scene)))
+    return season.start <= scene.time.date() <= season.end and bool(
+        area.geometry.intersects(_shape(scene))
+    )
 
 
 def _shape(scene: Scene) -> BaseGeometry:
@@ -140,10 +178,13 @@ def _shape(scene: Scene) -> BaseGeometry:
     return shape(scene.footprint)
 
 
-def newest(scenes: Iterable[Scene], collections: Sequence[str] = ()) -> tuple[list[Scene], list[str]]:
+def newest(
+    scenes: Iterable[Scene], collections: Sequence[str] = ()
+) -> tuple[list[Scene], list[str]]:
     """Keep the newest processing of each pass over a tile.
 
-    Two products of one pass that overlap by less than half are two pieces of it, from two datastrips, and both stay.
+    Two products of one pass that overlap by less than half are two pieces of it, from two
+    datastrips, and both stay.
 
     Returns
     -------
@@ -158,13 +199,17 @@ def newest(scenes: Iterable[Scene], collections: Sequence[str] = ()) -> tuple[li
             same = any(_same_piece(scene, other) for other in pieces)
             (older.append(scene.id) if same else pieces.append(scene))
         kept += pieces
-    return sorted(kept, key=lambda scene: (scene.tile, scene.time, scene.platform, scene.id)), sorted(older)
+    return sorted(
+        kept, key=lambda scene: (scene.tile, scene.time, scene.platform, scene.id)
+    ), sorted(older)
 
 
 def _passes(scenes: Iterable[Scene]) -> Iterator[list[Scene]]:
     """Group scenes of one tile and satellite that are minutes apart."""
     group: list[Scene] = []
-    for scene in sorted(scenes, key=lambda scene: (scene.tile, scene.platform, scene.time, scene.id)):
+    for scene in sorted(
+        scenes, key=lambda scene: (scene.tile, scene.platform, scene.time, scene.id)
+    ):
         alike = group and (scene.tile, scene.platform) == (group[0].tile, group[0].platform)
         if group and not (alike and (scene.time - group[0].time).total_seconds() < ONE_PASS):
             yield group
@@ -175,11 +220,25 @@ def _passes(scenes: Iterable[Scene]) -> Iterator[list[Scene]]:
 
 
 def _rank(scene: Scene, collections: Sequence[str]) -> tuple[Any, ...]:
-    """Sort the product to keep first: newest baseline, then the preferred collection, then the latest processing."""
+    """Sort the product to keep first.
+
+    Newest baseline, then the preferred collection, then the latest processing.
+    """
     collection = str(scene.properties.get("collection", ""))
     place = list(collections).index(collection) if collection in collections else len(collections)
-    made = max((str(scene.properties.get(name) or "") for name in ("s2:generation_time", "processing:datetime", "updated", "created")), default="")
-    return (*(-number for number in baseline_number(scene.baseline)), place, _descending(made), scene.id)
+    made = max(
+        (
+            str(scene.properties.get(name) or "")
+            for name in ("s2:generation_time", "processing:datetime", "updated", "created")
+        ),
+        default="",
+    )
+    return (
+        *(-number for number in baseline_number(scene.baseline)),
+        place,
+        _descending(made),
+        scene.id,
+    )
 
 
 def baseline_number(baseline: str | None) -> tuple[int, int]:
@@ -206,26 +265,50 @@ def _same_piece(one: Scene, other: Scene) -> bool:
 # nothing found
 
 
-def _cloudy_ones(result: SearchResult, area: Area, season: Season, provider: Provider, query: Query, patience: RetryPolicy | None) -> int:
+def _cloudy_ones(
+    result: SearchResult,
+    area: Area,
+    season: Season,
+    provider: Provider,
+    query: Query,
+    patience: RetryPolicy | None,
+) -> int:
     """Count the passes above the cloud limit: ask once more, for clouds as well."""
     from selion.imagery.catalogue import ask
 
     if query.cloud is None:
         return 0
     items = ask(provider, query.without_cloud(), patience or RetryPolicy())
-    return max(len(choose_items(items, area, season, provider, 100, query.collections)), result.cloudy)
+    return max(
+        len(choose_items(items, area, season, provider, 100, query.collections)), result.cloudy
+    )
 
 
-def _nothing(area: Area, season: Season, provider: Provider, cloud: float, cloudy: int, result: SearchResult) -> str:
-    where = f"{area.name} ({'; '.join(','.join(f'{value:.2f}' for value in box) for box in area.boxes)})"
+def _nothing(
+    area: Area, season: Season, provider: Provider, cloud: float, cloudy: int, result: SearchResult
+) -> str:
+    where = (
+        f"{area.name} "
+        f"({'; '.join(','.join(f'{value:.2f}' for value in box) for box in area.boxes)})"
+    )
     when = f"{season.name} {season.start} to {season.end}"
     head = f"{provider.name} has no scene of {where} in {when} with less than {cloud:g} % cloud"
     if cloudy:
-        return f"{head}, but {cloudy} cloudier: raise the limit (--max-cloud {min(100, 5 * round((cloud + 20) / 5))}) or take other dates."
+        return (
+            f"{head}, but {cloudy} cloudier: raise the limit (--max-cloud "
+            f"{min(100, 5 * round((cloud + 20) / 5))}) or take other dates."
+        )
     if result.refused:
         first = result.refused[0]
-        return f"{head} that can be used; {len(result.refused)} are broken ({first.id}: {first.why}): take another provider."
+        return (
+            f"{head} that can be used; {len(result.refused)} are broken ({first.id}: {first.why}): "
+            "take another provider."
+        )
     if season.start > datetime.now(UTC).date():
         return f"{head}: these days lie in the future; take an earlier year."
-    cure = "Sentinel-2 sees since 2015" if season.end < date(2015, 7, 1) else "check that the area is on land and not beyond 84 N or 56 S"
+    cure = (
+        "Sentinel-2 sees since 2015"
+        if season.end < date(2015, 7, 1)
+        else "check that the area is on land and not beyond 84 N or 56 S"
+    )
     return f"{head}, nor any cloudier one: {cure}, or take other dates or another provider."

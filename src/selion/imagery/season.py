@@ -1,4 +1,7 @@
-"""When to look: the days of planting and of harvest, by PRUE's latitude rule, by a crop calendar, or as given."""
+"""When to look.
+
+The days of planting and of harvest, by PRUE's latitude rule, by a crop calendar, or as given.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,10 @@ BANDS = (
 
 
 def band_of(latitude: float) -> LatitudeBand:
-    """Return the band of a latitude; 45, 20 and 5 themselves belong to the band nearer to the equator."""
+    """Return the band of a latitude.
+
+    45, 20 and 5 themselves belong to the band nearer to the equator.
+    """
     return next(band for band in BANDS if abs(latitude) > band.above)
 
 
@@ -95,12 +101,14 @@ def find_seasons(
     year : int
         The year of the harvest.
     rule : str
-        ``latitude``: PRUE's Algorithms 1 and 2 at the middle of the area.  ``calendar``: the days of a crop calendar, 14 before and after.
+        ``latitude``: PRUE's Algorithms 1 and 2 at the middle of the area.  ``calendar``: the days
+        of a crop calendar, 14 before and after.
     crop : str
         ``summer`` or ``winter`` cereals; for ``calendar`` only.
     calendar : path, optional
-        Folder with the calendar's rasters ``sc_sos*.tif``, ``sc_eos*``, ``wc_sos*``, ``wc_eos*`` (``-`` is as good as ``_``): day of the year of the start and
-        the end of the season of summer and winter cereals in longitude and latitude, 0 where there is none.
+        Folder with the calendar's rasters ``sc_sos*.tif``, ``sc_eos*``, ``wc_sos*``, ``wc_eos*``
+        (``-`` is as good as ``_``): day of the year of the start and the end of the season of
+        summer and winter cereals in longitude and latitude, 0 where there is none.
 
     Returns
     -------
@@ -116,12 +124,17 @@ def find_seasons(
 
     Notes
     -----
-    *Which year.*  The paper gives days without a year.  Fields are seen from planting to harvest of one crop, so planting must come before harvest: in the
-    south, and for winter cereals, where the days of planting are later in the year than those of harvest, planting is in ``year - 1``.  ``year`` is that
-    of the harvest, because the map is finished then, and it is the one that statistics use.
+    *Which year.*  The paper gives days without a year.  Fields are seen from planting to harvest of
+                                                         one crop, so planting must come before
+                                                         harvest: in the
+    south, and for winter cereals, where the days of planting are later in the year than those of
+    harvest, planting is in ``year - 1``.  ``year`` is that of the harvest, because the map is
+    finished then, and it is the one that statistics use.
 
-    *Where in the calendar.*  ftw-tools reads the first row of the window that it cuts out.  Here all cells that the area touches count, by the share of
-    the area in them, and the day is their median on the circle of the year: days around New Year have no usable mean.
+    *Where in the calendar.*  ftw-tools reads the first row of the window that it cuts out.  Here
+                              all cells that the area touches count, by the share of
+    the area in them, and the day is their median on the circle of the year: days around New Year
+    have no usable mean.
     """
     if rule not in RULES:
         raise UnknownName.among("season rule", rule, RULES)
@@ -131,14 +144,20 @@ def find_seasons(
     if rule == "latitude":
         return latitude_seasons(area, year)
     if calendar is None:
-        message = "The season rule is calendar, but no folder of a crop calendar was given: give one (--calendar FOLDER), or take --season-rule latitude."
+        message = (
+            "The season rule is calendar, but no folder of a crop calendar was given: give one "
+            "(--calendar FOLDER), or take --season-rule latitude."
+        )
         raise BadInput(message)
     return _calendar_seasons(area, year, crop, Path(calendar).expanduser())
 
 
 def _check_year(year: int) -> None:
     if not FIRST_YEAR <= year <= 2200:
-        message = f"The year {year} was given; wanted is one from {FIRST_YEAR} on, since when Sentinel-2 looks down."
+        message = (
+            f"The year {year} was given; wanted is one from {FIRST_YEAR} on, since when Sentinel-2 "
+            "looks down."
+        )
         raise BadInput(message)
 
 
@@ -146,10 +165,16 @@ def latitude_seasons(area: Area, year: int, note: str = "") -> tuple[Season, Sea
     """Return the seasons by PRUE's rule at the middle of the area."""
     latitude = area.centre[1]
     planting, harvest = days_of(latitude)
-    why = f"latitude rule at {abs(latitude):.1f} {'N' if latitude > 0 else 'S'} ({band_of(latitude).name})"
+    why = (
+        f"latitude rule at {abs(latitude):.1f} {'N' if latitude > 0 else 'S'} "
+        f"({band_of(latitude).name})"
+    )
     south, north = area.boxes[0][1], area.boxes[0][3]
     if days_of(south) != days_of(north):
-        why += f"; the area reaches from {south:.1f} to {north:.1f}, where the rule changes: its middle decides"
+        why += (
+            f"; the area reaches from {south:.1f} to {north:.1f}, where the rule changes: its "
+            "middle decides"
+        )
     return _seasons(planting, harvest, year, f"{note}{why}")
 
 
@@ -162,7 +187,9 @@ def _seasons(planting: Days, harvest: Days, year: int, why: str) -> tuple[Season
 
 
 def day_of(year: int, number: int) -> date:
-    """Return the day of a year by its number, counted on over New Year; 60 is 29 February in a leap year.
+    """Return the day of a year by its number, counted on over New Year.
+
+    60 is 29 February in a leap year.
 
     Examples
     --------
@@ -186,34 +213,60 @@ def _calendar_seasons(area: Area, year: int, crop: str, folder: Path) -> tuple[S
             return latitude_seasons(area, year, f"the calendar of {crop} crops has no data here: ")
         days[what] = circular_median(values[seen], weights[seen])
     planting, harvest = ((days[what] - MARGIN, days[what] + MARGIN) for what in ("sos", "eos"))
-    why = f"calendar of {crop} crops: sown about day {days['sos']}, harvested about day {days['eos']}, {MARGIN} days around"
+    why = (
+        f"calendar of {crop} crops: sown about day {days['sos']}, harvested about day "
+        f"{days['eos']}, {MARGIN} days around"
+    )
     if min(shares) < 0.995:
         why += f"; it covers {min(shares):.0%} of the area"
     return _seasons(planting, harvest, year, why)
 
 
 def _calendar_file(folder: Path, crop: str, what: str) -> Path:
-    found = sorted(path for sign in "_-" for ending in ("tif", "tiff") for path in folder.glob(f"{crop}{sign}{what}*.{ending}"))
+    found = sorted(
+        path
+        for sign in "_-"
+        for ending in ("tif", "tiff")
+        for path in folder.glob(f"{crop}{sign}{what}*.{ending}")
+    )
     if not found:
         problem = "does not exist" if not folder.is_dir() else f"holds no {crop}_{what}*.tif"
-        message = f"The crop calendar {folder} {problem}: wanted is a folder with sc_sos, sc_eos, wc_sos and wc_eos rasters, or --season-rule latitude."
+        message = (
+            f"The crop calendar {folder} {problem}: wanted is a folder with sc_sos, sc_eos, wc_sos "
+            "and wc_eos rasters, or --season-rule latitude."
+        )
         raise BadInput(message)
     return found[0]
 
 
 def _cells(area: Area, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values (n,) of all cells that the area touches, and the size of the area in each."""
+    """Return the values (n,) of all cells that the area touches.
+
+    With them comes the size of the area in each.
+    """
     from selion import store
 
     source = store.open_raster(path)
     if source.grid.crs is None or not source.grid.crs.geographic:
-        message = f"{path} is not in longitude and latitude ({source.grid.crs}): a crop calendar has to be; warp it, for example with gdalwarp."
+        message = (
+            f"{path} is not in longitude and latitude ({source.grid.crs}): a crop calendar has to "
+            "be; warp it, for example with gdalwarp."
+        )
         raise GridMismatch(message)
-    parts = [_cells_in(area, source, (box[0] + turn, box[1], box[2] + turn, box[3])) for box in area.boxes for turn in (0, 360)]  # some count from 0 to 360
-    return np.concatenate([values for values, _ in parts]), np.concatenate([weights for _, weights in parts])
+    # some count from 0 to 360
+    parts = [
+        _cells_in(area, source, (box[0] + turn, box[1], box[2] + turn, box[3]))
+        for box in area.boxes
+        for turn in (0, 360)
+    ]
+    return np.concatenate([values for values, _ in parts]), np.concatenate(
+        [weights for _, weights in parts]
+    )
 
 
-def _cells_in(area: Area, source: Source, box: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+def _cells_in(
+    area: Area, source: Source, box: tuple[float, float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
@@ -228,7 +281,8 @@ def _cells_in(area: Area, source: Source, box: tuple[float, float, float, float]
     read = source.read((rows, columns))
     y, x = read.values.shape[1:]
     fine = GeoBox((y * FINE, x * FINE), read.grid.transform * Affine.scale(1 / FINE), read.grid.crs)
-    touched = area.mask(fine).reshape(y, FINE, x, FINE).sum(axis=(1, 3))  # (y, x) fine cells in each cell
+    # (y, x) fine cells in each cell
+    touched = area.mask(fine).reshape(y, FINE, x, FINE).sum(axis=(1, 3))
     latitudes = read.grid.transform.f + read.grid.transform.e * (np.arange(y) + 0.5)
     weights = touched * np.cos(np.radians(latitudes))[:, None]
     values = read.values[0].astype(float)
@@ -248,7 +302,8 @@ def circular_median(days: np.ndarray, weights: np.ndarray) -> int:
     Returns
     -------
     int
-        One of the days: the one with the least sum of weighted distances; of several such, the heaviest, then the first.
+        One of the days: the one with the least sum of weighted distances; of several such, the
+        heaviest, then the first.
 
     Examples
     --------
@@ -280,7 +335,10 @@ def given_seasons(planting: str, harvest: str) -> tuple[Season, Season]:
     """
     seasons = parse_season(planting, PLANTING), parse_season(harvest, HARVEST)
     if seasons[0].start >= seasons[1].start:
-        message = f"Planting {planting} does not begin before harvest {harvest}: the model was trained on the earlier window first; give them in order."
+        message = (
+            f"Planting {planting} does not begin before harvest {harvest}: the model was trained "
+            "on the earlier window first; give them in order."
+        )
         raise BadInput(message)
     return seasons
 
@@ -293,7 +351,9 @@ def parse_season(text: str, name: str) -> Season:
     BadInput
         If it is not two dates in order, no more than a year apart, since 2015.
     """
-    wanted = f"The dates {text!r} of {name} were given; wanted are two days like 2024-03-01/2024-05-31"
+    wanted = (
+        f"The dates {text!r} of {name} were given; wanted are two days like 2024-03-01/2024-05-31"
+    )
     first, _, last = text.replace("..", "/").replace(",", "/").partition("/")
     try:
         start, end = date.fromisoformat(first.strip()), date.fromisoformat(last.strip())

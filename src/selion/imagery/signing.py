@@ -1,4 +1,7 @@
-"""Addresses that can be read now: tokens at reading time, kept while they last, renewed before and after they run out."""
+"""Addresses that can be read now.
+
+Tokens at reading time, kept while they last, renewed before and after they run out.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,45 @@ if TYPE_CHECKING:
     from selion.imagery.providers import Provider
 
 AHEAD = 300.0
-"""Seconds before its end at which a token is renewed; half its life if it lives less than twice that."""
-SAS_KEYS = frozenset({"sig", "se", "st", "sp", "sv", "sr", "spr", "skoid", "sktid", "skt", "ske", "sks", "skv", "sip", "sdd", "ss", "srt"})
+"""Seconds before its end at which a token is renewed; half its life if it lives less than twice
+that."""
+SAS_KEYS = frozenset(
+    {
+        "sig",
+        "se",
+        "st",
+        "sp",
+        "sv",
+        "sr",
+        "spr",
+        "skoid",
+        "sktid",
+        "skt",
+        "ske",
+        "sks",
+        "skv",
+        "sip",
+        "sdd",
+        "ss",
+        "srt",
+    }
+)
 """Query parameters of an Azure shared access signature."""
 KEY_VARIABLE = "PC_SDK_SUBSCRIPTION_KEY"
 """The environment variable of the Planetary Computer's own package; a key lifts its limits."""
 
 
 class Signer(Protocol):
-    """What a reader needs: ``open(signer(href))``, and after a 401 or 403 once more ``open(signer.renew(href))``."""
+    """What a reader needs.
+
+    ``open(signer(href))``, and after a 401 or 403 once more ``open(signer.renew(href))``.
+    """
 
     def __call__(self, href: str) -> str:
-        """Return an address that can be read now; an address that is signed and still valid comes back as it is."""
+        """Return an address that can be read now.
+
+        An address that is signed and still valid comes back as it is.
+        """
 
     def renew(self, href: str) -> str:
         """Return an address with a fresh signature, after the old one was refused."""
@@ -61,15 +91,18 @@ class Token:
 
 @dataclass(frozen=True)
 class SasSigner:
-    """Azure shared access signatures, one token per account and container, from an endpoint like the Planetary Computer's.
+    """Azure shared access signatures, one token per account and container.
 
-    Threads share the tokens, and wait for each other while one is fetched, so that a hundred readers ask once.  It can be pickled; a process begins
-    without tokens.
+    They come from an endpoint like the Planetary Computer's.
+
+    Threads share the tokens, and wait for each other while one is fetched, so that a hundred
+    readers ask once.  It can be pickled; a process begins without tokens.
 
     Parameters
     ----------
     endpoint : str
-        ``<endpoint>/<account>/<container>`` answers ``{"token": "...", "msft:expiry": "2024-05-01T12:00:00Z"}``.
+        ``<endpoint>/<account>/<container>`` answers ``{"token": "...", "msft:expiry":
+        "2024-05-01T12:00:00Z"}``.
     hosts : tuple of str
         Ends of the host names that want a token; addresses elsewhere are left as they are.
     patience : RetryPolicy, optional
@@ -82,7 +115,10 @@ class SasSigner:
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __call__(self, href: str) -> str:
-        """Return the address with a token that lasts; one that is signed by somebody and not over comes back as it is."""
+        """Return the address with a token that lasts.
+
+        One that is signed by somebody and not over comes back as it is.
+        """
         key = self._key(href)
         if key is None or (is_signed(href) and not _is_over(href)):
             return href
@@ -93,15 +129,24 @@ class SasSigner:
         return with_token(href, token.query)
 
     def renew(self, href: str) -> str:
-        """Return the address with another token than the one that it carries (or, if it carries none, than the one that is kept)."""
+        """Return the address with another token than the one that it carries.
+
+        If it carries none, it is another than the one that is kept.
+        """
         key = self._key(href)
         if key is None:
             return href
         with self._lock:
             kept = self._tokens.get(key)
             used = _signature(href)
-            # A hundred readers are refused at once: the first fetches, the others find a token that is not the refused one.
-            fresh = kept is not None and used is not None and used != dict(parse_qsl(kept.query)).get("sig") and time.monotonic() < kept.renew_at
+            # A hundred readers are refused at once: the first fetches, the others find a token that
+            # is not the refused one.
+            fresh = (
+                kept is not None
+                and used is not None
+                and used != dict(parse_qsl(kept.query)).get("sig")
+                and time.monotonic() < kept.renew_at
+            )
             token = kept if fresh and kept is not None else self._fetch(key)
         return with_token(href, token.query)
 
@@ -134,9 +179,15 @@ def _ask(url: str, headers: dict[str, str], patience: RetryPolicy) -> Token:
             answer = session.get(url, headers=headers, timeout=patience.timeouts)
             answer.raise_for_status()
             said = answer.json()
-            query, expiry = str(said["token"]).lstrip("?"), datetime.fromisoformat(said["msft:expiry"])
+            query, expiry = (
+                str(said["token"]).lstrip("?"),
+                datetime.fromisoformat(said["msft:expiry"]),
+            )
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        message = f"{url} gave no token for reading ({error}): try again later, or take another provider (--provider earth-search needs none)."
+        message = (
+            f"{url} gave no token for reading ({error}): try again later, or take another provider "
+            "(--provider earth-search needs none)."
+        )
         raise FetchFailed(message) from error
     # The two moments are of the server's clock, so ours may be wrong.
     sent = answer.headers.get("Date")
@@ -182,7 +233,11 @@ def with_token(href: str, query: str) -> str:
     'https://a.blob.core.windows.net/c/x.tif?v=1&se=2&sig=new'
     """
     parts = urlsplit(href)
-    others = [(key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if key not in SAS_KEYS]
+    others = [
+        (key, value)
+        for key, value in parse_qsl(parts.query, keep_blank_values=True)
+        if key not in SAS_KEYS
+    ]
     return urlunsplit(parts._replace(query="&".join(filter(None, [urlencode(others), query]))))
 
 
@@ -208,18 +263,26 @@ def _sas(provider: Provider, patience: RetryPolicy) -> Signer:
 def _s3(provider: Provider, _patience: RetryPolicy) -> Signer:
     keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     missing = sorted(name for name in keys if not os.environ.get(name))
-    if missing and (os.environ.get("AWS_PROFILE") or Path("~/.aws/credentials").expanduser().is_file()):
+    if missing and (
+        os.environ.get("AWS_PROFILE") or Path("~/.aws/credentials").expanduser().is_file()
+    ):
         missing = []
     if not os.environ.get("AWS_S3_ENDPOINT"):
         missing.append("AWS_S3_ENDPOINT")
     if missing:
         message = (
-            f"The images of {provider.name} lie at s3:// and want your own keys, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set: "
-            f"make keys in your account, export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_S3_ENDPOINT={provider.s3_endpoint} and "
-            "AWS_VIRTUAL_HOSTING=FALSE, or take --provider earth-search, which needs none."
+            f"The images of {provider.name} lie at s3:// and want your own keys, but "
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set: make keys in "
+            "your account, export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+            f"AWS_S3_ENDPOINT={provider.s3_endpoint} and AWS_VIRTUAL_HOSTING=FALSE, or take "
+            "--provider earth-search, which needs none."
         )
         raise BadInput(message)
     return Anonymous()  # GDAL signs by itself, with the keys of the environment
 
 
-SIGNERS: dict[str, Callable[[Provider, RetryPolicy], Signer]] = {"none": _anonymous, "sas": _sas, "s3": _s3}
+SIGNERS: dict[str, Callable[[Provider, RetryPolicy], Signer]] = {
+    "none": _anonymous,
+    "sas": _sas,
+    "s3": _s3,
+}

@@ -1,4 +1,7 @@
-"""The grid of a mosaic: which CRS serves an area, and a lattice of pixels that neighbouring areas share."""
+"""The grid of a mosaic.
+
+Which CRS serves an area, and a lattice of pixels that neighbouring areas share.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,17 @@ if TYPE_CHECKING:
 
 LONLAT = "OGC:CRS84"
 AROUND_ZONE = 1.5
-"""Degrees of longitude by which an area may leave its UTM zone; at the equator a pixel is then 0.2 % too large at the edge."""
+"""Degrees of longitude by which an area may leave its UTM zone; at the equator a pixel is then 0.2
+% too large at the edge."""
 UTM_LATITUDES = (-80.0, 84.0)
 SEGMENT = 0.01
-"""Degrees; straight edges of an area in longitude and latitude are curves elsewhere, 1 cm beside the chord at this length."""
+"""Degrees; straight edges of an area in longitude and latitude are curves elsewhere, 1 cm beside
+the chord at this length."""
 LARGEST = 2**31 - 1
 """Pixels along an edge of a grid: more cannot be addressed by GDAL."""
 DEGREE = 6378137.0 * math.pi / 180
-"""Metres of a degree on the equator (WGS 84), as in the 8.983e-5 degrees that published maps take for 10 m."""
+"""Metres of a degree on the equator (WGS 84), as in the 8.983e-5 degrees that published maps take
+for 10 m."""
 CYLINDRICAL = (
     "Popular Visualisation Pseudo Mercator",
     "Mercator (variant A)",
@@ -43,41 +49,55 @@ ODD_ZONES = (
     (72.0, 85.0, 21.0, 33.0, 35),
     (72.0, 85.0, 33.0, 42.0, 37),
 )
-"""South, north, west and east of the zones of Norway and Svalbard that are wider than 6 degrees, and their numbers."""
+"""South, north, west and east of the zones of Norway and Svalbard that are wider than 6 degrees,
+and their numbers."""
 
 
-def target_grid(area: Area, crs: str = "auto", gsd: float = 10.0, align: float | None = None, *, ground: bool = False) -> GeoBox:
+def target_grid(
+    area: Area,
+    crs: str = "auto",
+    gsd: float = 10.0,
+    align: float | None = None,
+    *,
+    ground: bool = False,
+) -> GeoBox:
     """Return the grid on which an area's mosaic lies.
 
     Parameters
     ----------
     area : Area
     crs : str
-        ``"auto"``: the UTM zone of the area's middle if the area leaves it by 1.5 degrees at most, else ``"equal-area"``;
+        ``"auto"``: the UTM zone of the area's middle if the area leaves it by 1.5 degrees at most,
+        else ``"equal-area"``;
         ``"utm"``: that zone however far the area reaches;
-        ``"equal-area"``: Lambert's azimuthal projection around the area's middle (rounded to whole degrees, so that neighbours may share it);
-        or anything that PROJ knows, such as ``"EPSG:3857"``.
+        ``"equal-area"``: Lambert's azimuthal projection around the area's middle (rounded to whole
+        degrees, so that neighbours may share it); or anything that PROJ knows, such as
+        ``"EPSG:3857"``.
     gsd : float
-        Edge of a pixel.  In UTM and equal-area that is metres on the ground (to 0.1 % and 0.3 % within 1000 km).  In any other CRS it is the CRS's own
-        unit turned into metres, as in the papers: 10 m in EPSG:3857 are ``10 cos(latitude)`` metres on the ground, and in degrees 10 m are those of the
-        equator, 8.983e-5.
+        Edge of a pixel.  In UTM and equal-area that is metres on the ground (to 0.1 % and 0.3 %
+        within 1000 km).  In any other CRS it is the CRS's own unit turned into metres, as in the
+        papers: 10 m in EPSG:3857 are ``10 cos(latitude)`` metres on the ground, and in degrees 10 m
+        are those of the equator, 8.983e-5.
     align : float, optional
-        The corners lie on multiples of this many units of the CRS, itself a multiple of the pixel; by default a pixel.  Grids of the same CRS and pixel so
-        share their lattice, and with 2048 pixels their shards too.
+        The corners lie on multiples of this many units of the CRS, itself a multiple of the pixel;
+        by default a pixel.  Grids of the same CRS and pixel so share their lattice, and with 2048
+        pixels their shards too.
     ground : bool
         Whether ``gsd`` is metres on the ground in the middle of the area in every CRS.
 
     Returns
     -------
     GeoBox
-        North up.  Over the antimeridian x goes on beyond 180 degrees where the CRS goes around the globe.
+        North up.  Over the antimeridian x goes on beyond 180 degrees where the CRS goes around the
+        globe.
 
     Raises
     ------
     BadInput
         If the CRS is not known, or ``gsd`` or ``align`` are no sizes.
     GridMismatch
-        If the area cannot be drawn in the CRS, or the grid has more pixels along an edge than can be addressed.
+        If the area cannot be drawn in the CRS, or the grid has more pixels along an edge than can
+        be addressed.
     """
     if not 0 < gsd < 1e6:
         message = f"Pixels of {gsd} m were asked for; wanted is a positive size such as 10."
@@ -86,13 +106,18 @@ def target_grid(area: Area, crs: str = "auto", gsd: float = 10.0, align: float |
     pixel = _pixel(chosen, gsd, area.centre if ground else None)
     step = pixel if align is None else float(align)
     if not step > 0 or abs(step / pixel - round(step / pixel)) > 1e-6 or step < 0.5 * pixel:
-        message = f"Corners on multiples of {align} were asked for; wanted is a multiple of the pixel, which is {pixel:g}."
+        message = (
+            f"Corners on multiples of {align} were asked for; wanted is a multiple of the pixel, "
+            f"which is {pixel:g}."
+        )
         raise BadInput(message)
     return _snapped(area, chosen, pixel, round(step / pixel))
 
 
 def utm_crs(longitude: float, latitude: float) -> str:
-    """Return the UTM zone of a point, with the exceptions of Norway and Svalbard, as the MGRS tiles of Sentinel-2 have them.
+    """Return the UTM zone of a point, with the exceptions of Norway and Svalbard.
+
+    It is as the MGRS tiles of Sentinel-2 have them.
 
     Examples
     --------
@@ -115,11 +140,17 @@ def _zone(longitude: float, latitude: float) -> tuple[int, float, float]:
 
 def equal_area_crs(longitude: float, latitude: float) -> str:
     """Return Lambert's azimuthal equal-area projection around a point, rounded to whole degrees."""
-    return f"+proj=laea +lat_0={round(latitude)} +lon_0={round(longitude)} +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs +type=crs"
+    return (
+        f"+proj=laea +lat_0={round(latitude)} +lon_0={round(longitude)} +x_0=0 +y_0=0 +datum=WGS84 "
+        "+units=m +no_defs +type=crs"
+    )
 
 
 def period(crs: CRS) -> float | None:
-    """Return after how many units x is at the same place again, in a CRS that goes around the globe; else None."""
+    """Return after how many units x is at the same place again.
+
+    That is in a CRS that goes around the globe; else None.
+    """
     return _period(crs.to_wkt())
 
 
@@ -133,8 +164,11 @@ def _period(wkt: str) -> float | None:
     operation = crs.coordinate_operation
     if operation is None or operation.method_name not in CYLINDRICAL:
         return None
-    x, _ = Transformer.from_crs(LONLAT, crs, always_xy=True).transform([0.0, 1.0, 2.0], [0.0, 0.0, 0.0])
-    return 360 * min(abs(x[1] - x[0]), abs(x[2] - x[1]))  # one of the two steps may be the jump at the edge of the map
+    x, _ = Transformer.from_crs(LONLAT, crs, always_xy=True).transform(
+        [0.0, 1.0, 2.0], [0.0, 0.0, 0.0]
+    )
+    # one of the two steps may be the jump at the edge of the map
+    return 360 * min(abs(x[1] - x[0]), abs(x[2] - x[1]))
 
 
 def _crs_for(area: Area, wanted: str) -> CRS:
@@ -143,7 +177,10 @@ def _crs_for(area: Area, wanted: str) -> CRS:
         wanted = "utm" if _in_zone(area) else "equal-area"
     if wanted == "utm":
         if not UTM_LATITUDES[0] <= latitude <= UTM_LATITUDES[1]:
-            message = f"The area {area.name} lies at latitude {latitude:.1f}, where UTM has no zones: take --crs equal-area."
+            message = (
+                f"The area {area.name} lies at latitude {latitude:.1f}, where UTM has no zones: "
+                "take --crs equal-area."
+            )
             raise GridMismatch(message)
         return CRS(utm_crs(longitude, latitude))
     return CRS(equal_area_crs(longitude, latitude)) if wanted == "equal-area" else _known(wanted)
@@ -155,10 +192,16 @@ def _known(name: str) -> CRS:
     try:
         crs = CRS(name)
     except (ProjError, ValueError, TypeError) as error:
-        message = f"The CRS {name!r} is not known to PROJ: give auto, utm, equal-area, or a code such as EPSG:3857."
+        message = (
+            f"The CRS {name!r} is not known to PROJ: give auto, utm, equal-area, or a code such as "
+            "EPSG:3857."
+        )
         raise BadInput(message) from error
     if not (crs.geographic or crs.projected):
-        message = f"The CRS {name!r} is neither projected nor longitude and latitude: give auto, utm, equal-area, or a code such as EPSG:3857."
+        message = (
+            f"The CRS {name!r} is neither projected nor longitude and latitude: give auto, utm, "
+            "equal-area, or a code such as EPSG:3857."
+        )
         raise BadInput(message)
     return crs
 
@@ -174,7 +217,10 @@ def _in_zone(area: Area) -> bool:
 
 
 def _running(area: Area) -> tuple[float, float]:
-    """Return the westernmost and the easternmost longitude; the second is beyond 180 for an area over the antimeridian."""
+    """Return the westernmost and the easternmost longitude.
+
+    The second is beyond 180 for an area over the antimeridian.
+    """
     boxes = area.boxes
     return (boxes[0][0], boxes[-1][2] + 360) if len(boxes) == 2 else (boxes[0][0], boxes[0][2])
 
@@ -183,7 +229,11 @@ def _pixel(crs: CRS, gsd: float, centre: tuple[float, float] | None) -> float:
     """Return the edge of a pixel in units of the CRS."""
     from selion.grid import ground_sampling_distance
 
-    unit = DEGREE * period_degrees(crs) if crs.geographic else float(crs.proj.axis_info[0].unit_conversion_factor or 1.0)
+    unit = (
+        DEGREE * period_degrees(crs)
+        if crs.geographic
+        else float(crs.proj.axis_info[0].unit_conversion_factor or 1.0)
+    )
     pixel = gsd / unit
     if centre is None:
         return pixel
@@ -198,7 +248,9 @@ def period_degrees(crs: CRS) -> float:
 
 
 def _moved(points: np.ndarray, crs: CRS, name: str) -> np.ndarray:
-    """Bring (n, 2) longitudes and latitudes into a CRS and back, to see whether they can be drawn there.
+    """Bring (n, 2) longitudes and latitudes into a CRS and back.
+
+    It shows whether they can be drawn there.
 
     Raises
     ------
@@ -212,7 +264,10 @@ def _moved(points: np.ndarray, crs: CRS, name: str) -> np.ndarray:
     longitude, latitude = transformer.transform(x, y, direction="INVERSE")
     if not (np.isfinite(x).all() and np.isfinite(y).all() and np.isfinite(longitude).all()):
         raise _unreachable(name, crs)
-    off = np.hypot(((longitude - points[:, 0] + 180) % 360 - 180) * np.cos(np.radians(points[:, 1])), latitude - points[:, 1])
+    off = np.hypot(
+        ((longitude - points[:, 0] + 180) % 360 - 180) * np.cos(np.radians(points[:, 1])),
+        latitude - points[:, 1],
+    )
     too_far = _is_mercator(crs) and np.abs(points[:, 1]).max() > MERCATOR_ENDS
     if too_far or off.max() > 1e-6:
         raise _unreachable(name, crs)
@@ -220,12 +275,19 @@ def _moved(points: np.ndarray, crs: CRS, name: str) -> np.ndarray:
 
 
 def _unreachable(name: str, crs: CRS) -> GridMismatch:
-    return GridMismatch(f"{name} cannot be drawn in {_title(crs)}, which does not reach there: take --crs auto or equal-area.")
+    return GridMismatch(
+        f"{name} cannot be drawn in {_title(crs)}, which does not reach there: take --crs auto or "
+        "equal-area."
+    )
 
 
 def _is_mercator(crs: CRS) -> bool:
     operation = crs.proj.coordinate_operation
-    return operation is not None and "Mercator" in operation.method_name and operation.method_name in CYLINDRICAL
+    return (
+        operation is not None
+        and "Mercator" in operation.method_name
+        and operation.method_name in CYLINDRICAL
+    )
 
 
 def _outline(area: Area, crs: CRS) -> np.ndarray:
@@ -246,16 +308,28 @@ def _outline(area: Area, crs: CRS) -> np.ndarray:
 
 
 def _snapped(area: Area, crs: CRS, pixel: float, multiple: int) -> GeoBox:
-    """Return the smallest grid around an area whose corners lie on multiples of ``multiple`` pixels."""
+    """Return the smallest grid around an area on a lattice of ``multiple`` pixels.
+
+    Its corners lie on multiples of them.
+    """
     points = _outline(area, crs) / (pixel * multiple)
     left, bottom = (int(v) * multiple for v in np.floor(points.min(0) + 1e-6))
     right, top = (int(v) * multiple for v in np.ceil(points.max(0) - 1e-6))
     height, width = max(top - bottom, multiple), max(right - left, multiple)
     if max(height, width) > LARGEST:
-        message = f"The area {area.name} would be {height} x {width} pixels of {pixel:g} in {_title(crs)}: take --crs equal-area, or larger pixels."
+        message = (
+            f"The area {area.name} would be {height} x {width} pixels of {pixel:g} in "
+            f"{_title(crs)}: take --crs equal-area, or larger pixels."
+        )
         raise GridMismatch(message)
-    return GeoBox((height, width), Affine(pixel, 0, left * pixel, 0, -pixel, (bottom + height) * pixel), crs)
+    return GeoBox(
+        (height, width), Affine(pixel, 0, left * pixel, 0, -pixel, (bottom + height) * pixel), crs
+    )
 
 
 def _title(crs: CRS) -> str:
-    return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name if crs.proj.name != "unknown" else crs.proj.to_proj4() or "the CRS")
+    return (
+        f"EPSG:{crs.epsg}"
+        if crs.epsg
+        else str(crs.proj.name if crs.proj.name != "unknown" else crs.proj.to_proj4() or "the CRS")
+    )

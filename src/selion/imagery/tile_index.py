@@ -1,4 +1,7 @@
-"""A GDAL tile index (GTI) over composites: one small file that QGIS and GDAL open as one mosaic, nothing copied."""
+"""A GDAL tile index (GTI) over composites.
+
+One small file that QGIS and GDAL open as one mosaic, nothing copied.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,21 @@ if TYPE_CHECKING:
 ENDING = ".gti.gpkg"
 
 
-def write_index(composites: Sequence[str | os.PathLike[str] | MosaicLayer], path: str | os.PathLike[str], grid: GeoBox, *, force: bool = False) -> dict[str, Path]:
+def write_index(
+    composites: Sequence[str | os.PathLike[str] | MosaicLayer],
+    path: str | os.PathLike[str],
+    grid: GeoBox,
+    *,
+    force: bool = False,
+) -> dict[str, Path]:
     """Write a GDAL tile index for each season of some composites.
 
     Parameters
     ----------
     composites : sequence of path or Sheet
     path : str or path
-        Ends in ``.gti.gpkg``.  With more than one season, the season is put before that ending: ``area.window_a.gti.gpkg``.
+        Ends in ``.gti.gpkg``.  With more than one season, the season is put before that ending:
+        ``area.window_a.gti.gpkg``.
     grid : GeoBox
         The mosaic's: its CRS, extent and pixel become the index's.
     force : bool
@@ -47,19 +57,27 @@ def write_index(composites: Sequence[str | os.PathLike[str] | MosaicLayer], path
 
     Notes
     -----
-    Each feature is a composite: its outline in the grid's CRS, ``location`` (relative to the index where both lie on one disk), ``tile``, ``season`` and
-    ``last_image``.  GDAL (3.9 or later) warps by nearest neighbour on reading, and where composites overlap shows the one with the latest image; nothing is
-    blended: that is :class:`selion.imagery.mosaic.Mosaic`'s work.
+    Each feature is a composite: its outline in the grid's CRS, ``location`` (relative to the index
+    where both lie on one disk), ``tile``, ``season`` and ``last_image``.  GDAL (3.9 or later) warps
+    by nearest neighbour on reading, and where composites overlap shows the one with the latest
+    image; nothing is blended: that is :class:`selion.imagery.mosaic.Mosaic`'s work.
     """
     from selion.store import check_output
 
     path = Path(path).expanduser()
     if not path.name.lower().endswith(ENDING):
-        message = f"A tile index was to be written to {path}; GDAL knows one by its ending {ENDING}."
+        message = (
+            f"A tile index was to be written to {path}; GDAL knows one by its ending {ENDING}."
+        )
         raise BadInput(message)
     check_north_up(grid, "The grid of the index")
     mosaic = Mosaic(composites, grid, "nearest")
-    targets = {season: path if len(mosaic.seasons) == 1 else path.with_name(f"{path.name[: -len(ENDING)]}.{season}{ENDING}") for season in mosaic.seasons}
+    targets = {
+        season: path
+        if len(mosaic.seasons) == 1
+        else path.with_name(f"{path.name[: -len(ENDING)]}.{season}{ENDING}")
+        for season in mosaic.seasons
+    }
     for target in targets.values():
         check_output(target, force)
     counted = all(len(sheet.bands) > len(BANDS) for sheet in mosaic.sheets)
@@ -75,25 +93,40 @@ def _features(mosaic: Mosaic, season: str, path: Path) -> GeoDataFrame:
     import shapely
     from geopandas import GeoDataFrame
 
-    pairs = [(sheet, at) for sheet, at in zip(mosaic.sheets, mosaic.placements, strict=True) if sheet.season == season and at.bounds is not None]
+    pairs = [
+        (sheet, at)
+        for sheet, at in zip(mosaic.sheets, mosaic.placements, strict=True)
+        if sheet.season == season and at.bounds is not None
+    ]
     columns = {
         "location": [_location(sheet.path, path) for sheet, _ in pairs],
         "tile": [sheet.tile for sheet, _ in pairs],
         "season": [sheet.season for sheet, _ in pairs],
-        "last_image": pd.to_datetime([sheet.last.isoformat() if sheet.last else "" for sheet, _ in pairs], utc=True, format="ISO8601").as_unit("ms"),
+        "last_image": pd.to_datetime(
+            [sheet.last.isoformat() if sheet.last else "" for sheet, _ in pairs],
+            utc=True,
+            format="ISO8601",
+        ).as_unit("ms"),
     }
-    return GeoDataFrame(columns, geometry=[shapely.Polygon(at.outline) for _, at in pairs], crs=str(mosaic.grid.crs))
+    return GeoDataFrame(
+        columns, geometry=[shapely.Polygon(at.outline) for _, at in pairs], crs=str(mosaic.grid.crs)
+    )
 
 
 def _location(composite: str, index: Path) -> str:
-    """Return how the index calls a composite: relative to itself if it can, so that both can be moved together."""
+    """Return how the index calls a composite.
+
+    Relative to itself if it can, so that both can be moved together.
+    """
     from selion.store import gdal_name
 
     name = gdal_name(composite)
     if name.startswith("/vsi"):
         return name
     try:
-        return Path(os.path.relpath(Path(composite).expanduser().absolute(), index.absolute().parent)).as_posix()
+        return Path(
+            os.path.relpath(Path(composite).expanduser().absolute(), index.absolute().parent)
+        ).as_posix()
     except ValueError:  # another drive of Windows
         return str(Path(composite).absolute())
 
@@ -103,10 +136,15 @@ def _write(features: GeoDataFrame, path: Path, grid: GeoBox, colours: str, *, fo
 
     left, bottom, right, top = grid.boundingbox.bbox
     about = {
-        "MINX": left, "MINY": bottom, "MAXX": right, "MAXY": top, "RESX": grid.transform.a, "RESY": -grid.transform.e,
-        "BAND_COUNT": colours.count(",") + 1, "DATA_TYPE": "UInt16", "NODATA": 0, "RESAMPLING": "nearest",
-        "COLOR_INTERPRETATION": colours, "LOCATION_FIELD": "location", "SORT_FIELD": "last_image", "SORT_FIELD_ASC": "YES",
+        "MINX": left, "MINY": bottom, "MAXX": right, "MAXY": top, "RESX": grid.transform.a,
+        "RESY": -grid.transform.e, "BAND_COUNT": colours.count(",") + 1, "DATA_TYPE": "UInt16",
+        "NODATA": 0, "RESAMPLING": "nearest", "COLOR_INTERPRETATION": colours,
+        "LOCATION_FIELD": "location", "SORT_FIELD": "last_image", "SORT_FIELD_ASC": "YES",
     }  # fmt: skip
-    metadata = {key: repr(value) if isinstance(value, float) else str(value) for key, value in about.items()}
+    metadata = {
+        key: repr(value) if isinstance(value, float) else str(value) for key, value in about.items()
+    }
     with atomic_write(path, force) as temporary:
-        features.to_file(temporary, layer="composites", driver="GPKG", layer_metadata=metadata, index=False)
+        features.to_file(
+            temporary, layer="composites", driver="GPKG", layer_metadata=metadata, index=False
+        )

@@ -1,4 +1,8 @@
-"""What each tile contributes: cut to the area, scenes chosen on coarse cloud masks, radiometry checked, before a band is read at full resolution."""
+"""What each tile contributes.
+
+Cut to the area, scenes chosen on coarse cloud masks, radiometry checked, before a band is read at
+full resolution.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,8 @@ from selion.progress import OnStep, silent
 Pair = tuple[Season, Season]
 STAGE = "choose"
 IN_VAIN = 12
-"""Scenes that are tried before anything was read; when the server answered none of them it is dead, and a hundred more would take an hour."""
+"""Scenes that are tried before anything was read; when the server answered none of them it is dead,
+and a hundred more would take an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +49,18 @@ class PlanOptions:
     margin: float = 0.0
     """Metres around cloud and shadow that are not clear either."""
     around: float = 1280.0
-    """Metres around the area that are composed too: half a window of 256 px, so that a model sees the area's edge as it sees its middle."""
+    """Metres around the area that are composed too: half a window of 256 px, so that a model sees
+    the area's edge as it sees its middle."""
     coarse: float | None = None
-    """Edge in metres of the pixels on which scenes are chosen; None: 20 to 320, by the size of the part."""
+    """Edge in metres of the pixels on which scenes are chosen; None: 20 to 320, by the size of the
+    part."""
     threads: int = 8
     """Readers at once."""
     patience: RetryPolicy | None = None
     """With servers."""
     balance: bool = True
-    """Whether orbits that show a tile brighter or darker than the others are brought together (:mod:`selion.imagery.balance`); PRUE does not."""
+    """Whether orbits that show a tile brighter or darker than the others are brought together
+    (:mod:`selion.imagery.balance`); PRUE does not."""
 
 
 def plan_tiles(
@@ -85,7 +93,8 @@ def plan_tiles(
     Returns
     -------
     list of TilePlan
-        By tile and season.  A plan without scenes says in its notes why; nothing can be composed from it.
+        By tile and season.  A plan without scenes says in its notes why; nothing can be composed
+        from it.
 
     Raises
     ------
@@ -100,11 +109,14 @@ def plan_tiles(
 
     Notes
     -----
-    Tiles whose part lies wholly in other tiles are left out (:func:`selion.imagery.cut.needless`), unless one of those turns out to have no clear
-    view.  Scenes are looked at in the order of time, so that of equal gains the earlier scene wins.
+    Tiles whose part lies wholly in other tiles are left out (:func:`selion.imagery.cut.needless`),
+    unless one of those turns out to have no clear view.  Scenes are looked at in the order of time,
+    so that of equal gains the earlier scene wins.
     """
     with ThreadPoolExecutor(max((options or PlanOptions()).threads, 1)) as pool:
-        planner = _planner(area, seasons, scenes, signers, options or PlanOptions(), providers or {}, on_step, pool)
+        planner = _planner(
+            area, seasons, scenes, signers, options or PlanOptions(), providers or {}, on_step, pool
+        )
         plans = planner.run()
     return _checked(plans, planner)
 
@@ -136,17 +148,28 @@ class _Planner:
         pairs = {part.tile: self.seasons(*part.centre) for part in parts}
         made: dict[tuple[str, int], TilePlan] = {}
         while True:
-            fresh = [(part, number) for number in (0, 1) for part in self._needed(parts, pairs, number, made) if (part.tile, number) not in made]
+            fresh = [
+                (part, number)
+                for number in (0, 1)
+                for part in self._needed(parts, pairs, number, made)
+                if (part.tile, number) not in made
+            ]
             if not fresh:
                 return [made[key] for key in sorted(made)]
-            self.total += sum(len(self.candidates(part, pairs[part.tile][number])) for part, number in fresh)
+            self.total += sum(
+                len(self.candidates(part, pairs[part.tile][number])) for part, number in fresh
+            )
             for part, number in fresh:
                 made[part.tile, number] = self.plan(part, pairs[part.tile][number])
 
     def parts(self) -> list[TilePart]:
         """Cut the area out of each tile that has a scene which can be read."""
         grids = self.pool.map(self._grid, sorted(self.scenes))
-        cuts = [cut(tile, grid, self.area, self.options.around, self.options.coarse) for tile, grid in zip(sorted(self.scenes), grids, strict=True) if grid]
+        cuts = [
+            cut(tile, grid, self.area, self.options.around, self.options.coarse)
+            for tile, grid in zip(sorted(self.scenes), grids, strict=True)
+            if grid
+        ]
         return [part for part in cuts if part is not None]
 
     def _grid(self, tile: str) -> GeoBox | None:
@@ -161,44 +184,84 @@ class _Planner:
                 return grid
         return None
 
-    def _needed(self, parts: Sequence[TilePart], pairs: Mapping[str, Pair], number: int, made: Mapping[tuple[str, int], TilePlan]) -> list[TilePart]:
-        """Return the parts to plan in a season: not those that others cover which have, or may have, a clear view then."""
+    def _needed(
+        self,
+        parts: Sequence[TilePart],
+        pairs: Mapping[str, Pair],
+        number: int,
+        made: Mapping[tuple[str, int], TilePlan],
+    ) -> list[TilePart]:
+        """Return the parts to plan in a season.
+
+        Not those that others cover which have, or may have, a clear view then.
+        """
         seeing: list[TilePart] = []
         blind: list[TilePart] = []
         for part in parts:
             key = part.tile, number
-            sees = made[key].scenes if key in made else self.candidates(part, pairs[part.tile][number])
+            sees = (
+                made[key].scenes if key in made else self.candidates(part, pairs[part.tile][number])
+            )
             (seeing if sees else blind).append(part)
         spare = needless(seeing)
-        return [part for part in seeing if part.tile not in spare] + [part for part in blind if not covering(part, seeing)]
+        return [part for part in seeing if part.tile not in spare] + [
+            part for part in blind if not covering(part, seeing)
+        ]
 
     def candidates(self, part: TilePart, season: Season) -> list[Scene]:
         """Return the scenes of a tile in a season, in the order of time."""
-        return [scene for scene in self.scenes[part.tile] if season.start <= scene.time.date() <= season.end]
+        return [
+            scene
+            for scene in self.scenes[part.tile]
+            if season.start <= scene.time.date() <= season.end
+        ]
 
     def plan(self, part: TilePart, season: Season) -> TilePlan:
-        """Look at the scenes, choose, look closely at those chosen; without the ones that break then, choose again."""
+        """Look at the scenes, choose, look closely at those chosen.
+
+        Without the ones that break then, choose again.
+        """
         scenes = self.candidates(part, season)
         views = self.look(part, season, scenes)
         checked: dict[str, tuple[Radiometry, Glance]] = {}
         while True:
-            usable = [scene for scene in scenes if scene.id in views and scene.id not in self.broken]
-            stack = np.stack([views[scene.id] for scene in usable]) if usable else np.zeros((0, *part.look.shape), bool)
+            usable = [
+                scene for scene in scenes if scene.id in views and scene.id not in self.broken
+            ]
+            stack = (
+                np.stack([views[scene.id] for scene in usable])
+                if usable
+                else np.zeros((0, *part.look.shape), bool)
+            )
             choice = choose(stack, self.options.target, self.options.limit, part.inside)
             chosen = [usable[k] for k in choice.order]
-            asked = {scene.id: self.pool.submit(look_closely, scene, part, self.archive, self.options.excluded) for scene in chosen if scene.id not in checked}
+            asked = {
+                scene.id: self.pool.submit(
+                    look_closely, scene, part, self.archive, self.options.excluded
+                )
+                for scene in chosen
+                if scene.id not in checked
+            }
             checked |= self._gathered(asked)
             if all(scene.id in checked for scene in chosen):
                 break
         decided = {scene.id: checked[scene.id][0] for scene in chosen}
         if self.options.balance:
-            sure = [checked[scene.id][1] for scene in chosen if not decided[scene.id].doubt]  # a wrong offset would look like an orbit's brightness
+            # a wrong offset would look like an orbit's brightness
+            sure = [checked[scene.id][1] for scene in chosen if not decided[scene.id].doubt]
             decided = _balanced(chosen, decided, sure)
         return _plan(part, season, scenes, chosen, decided, choice, self)
 
-    def look(self, part: TilePart, season: Season, scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
+    def look(
+        self, part: TilePart, season: Season, scenes: Sequence[Scene]
+    ) -> dict[str, np.ndarray]:
         """Return where each scene that can be read is clear."""
-        asked = {scene.id: self.pool.submit(look_at, scene, part, self.archive, self.options.excluded, self.options.margin) for scene in scenes}
+        asked = {
+            scene.id: self.pool.submit(
+                look_at, scene, part, self.archive, self.options.excluded, self.options.margin
+            )
+            for scene in scenes
+        }
         return self._gathered(asked, f"{part.tile} {season.name}")
 
     def _gathered(self, asked: Mapping[str, Future], detail: str | None = None) -> dict:
@@ -221,7 +284,10 @@ class _Planner:
         self.in_vain += isinstance(error, Unreachable)
         if self.in_vain >= IN_VAIN and not self.answered:
             self.pool.shutdown(wait=False, cancel_futures=True)
-            message = f"{self.in_vain} scenes were tried, and the server answered none of them; the last one said: {error} Try again later."
+            message = (
+                f"{self.in_vain} scenes were tried, and the server answered none of them; the last "
+                f"one said: {error} Try again later."
+            )
             raise FetchFailed(message) from error
 
 
@@ -239,37 +305,80 @@ def _planner(
     for scene in sorted(scenes, key=lambda scene: (scene.time, scene.id)):
         by_tile[scene.tile].setdefault(scene.id, scene)
     if not by_tile:
-        message = f"There is no scene to plan {area.name} from: widen the seasons or raise the cloud limit."
+        message = (
+            f"There is no scene to plan {area.name} from: widen the seasons or raise the cloud "
+            "limit."
+        )
         raise NoScenes(message)
     used = {scene.provider for found in by_tile.values() for scene in found.values()}
     missing = sorted(used - signers.keys())
     if missing:
-        message = f"Scenes of {', '.join(missing)} were given without a signer for them: make one with make_signer."
+        message = (
+            f"Scenes of {', '.join(missing)} were given without a signer for them: make one with "
+            "make_signer."
+        )
         raise BadInput(message)
     known = {name: find_provider(name) for name in used & set(known_providers())} | dict(providers)
-    options = PlanOptions(**{**{name: getattr(options, name) for name in PlanOptions.__slots__}, "excluded": parse_excluded(options.excluded)})
+    options = PlanOptions(
+        **{
+            **{name: getattr(options, name) for name in PlanOptions.__slots__},
+            "excluded": parse_excluded(options.excluded),
+        }
+    )
     archive = OverviewSource(signers, known, options.patience)
     of = seasons if callable(seasons) else lambda _lon, _lat: seasons
     ordered = {tile: list(found.values()) for tile, found in by_tile.items()}
     return _Planner(area, of, ordered, archive, options, on_step or silent, pool)
 
 
-def _plan(part: TilePart, season: Season, scenes: Sequence[Scene], chosen: Sequence[Scene], checked: Mapping[str, Radiometry], choice: Choice, planner: _Planner) -> TilePlan:
+def _plan(
+    part: TilePart,
+    season: Season,
+    scenes: Sequence[Scene],
+    chosen: Sequence[Scene],
+    checked: Mapping[str, Radiometry],
+    choice: Choice,
+    planner: _Planner,
+) -> TilePlan:
     radiometry = tuple(checked[scene.id] for scene in chosen)
     shares = _shares(choice.depth[part.inside], planner.options.target)
     notes = _notes(part, season, scenes, chosen, shares, planner.broken)
-    notes += [f"Scene {scene.id}: {how.why}." for scene, how in zip(chosen, radiometry, strict=True) if "contradict" in how.doubt]
-    return TilePlan(part.tile, season, part.grid, part.roi, tuple(chosen), radiometry, tuple(scenes), choice.depth, tuple(notes), shares)
+    notes += [
+        f"Scene {scene.id}: {how.why}."
+        for scene, how in zip(chosen, radiometry, strict=True)
+        if "contradict" in how.doubt
+    ]
+    return TilePlan(
+        part.tile,
+        season,
+        part.grid,
+        part.roi,
+        tuple(chosen),
+        radiometry,
+        tuple(scenes),
+        choice.depth,
+        tuple(notes),
+        shares,
+    )
 
 
-def _balanced(scenes: Sequence[Scene], decided: Mapping[str, Radiometry], glances: Sequence[Glance]) -> dict[str, Radiometry]:
+def _balanced(
+    scenes: Sequence[Scene], decided: Mapping[str, Radiometry], glances: Sequence[Glance]
+) -> dict[str, Radiometry]:
     """Divide each scene by how much brighter its orbit is."""
     gains, balanced = orbit_gains(glances), dict(decided)
     for scene in scenes:
         gain = gains.get(scene.orbit, 1.0) if scene.orbit is not None else 1.0
         if gain != 1:
             how = decided[scene.id]
-            balanced[scene.id] = replace(how, scale=how.scale / gain, why=f"{how.why}; divided by {gain:.4f}, by which orbit {scene.orbit} is brighter here")
+            balanced[scene.id] = replace(
+                how,
+                scale=how.scale / gain,
+                why=(
+                    f"{how.why}; divided by {gain:.4f}, by which orbit {scene.orbit} is brighter "
+                    "here"
+                ),
+            )
     return balanced
 
 
@@ -278,15 +387,34 @@ def _shares(depth: np.ndarray, target: int) -> tuple[float, ...]:
     return tuple((counts / max(depth.size, 1)).tolist())
 
 
-def _notes(part: TilePart, season: Season, scenes: Sequence[Scene], chosen: Sequence[Scene], shares: Sequence[float], broken: Mapping[str, str]) -> list[str]:
+def _notes(
+    part: TilePart,
+    season: Season,
+    scenes: Sequence[Scene],
+    chosen: Sequence[Scene],
+    shares: Sequence[float],
+    broken: Mapping[str, str],
+) -> list[str]:
     span = f"{season.name} ({season.start} to {season.end})"
-    notes = [f"Scene {scene.id} was set aside: {broken[scene.id]}" for scene in scenes if scene.id in broken]
+    notes = [
+        f"Scene {scene.id} was set aside: {broken[scene.id]}"
+        for scene in scenes
+        if scene.id in broken
+    ]
     if not scenes:
-        notes.append(f"Tile {part.tile} has no scene in {span}: widen the season or raise the cloud limit.")
+        notes.append(
+            f"Tile {part.tile} has no scene in {span}: widen the season or raise the cloud limit."
+        )
     elif not chosen:
-        notes.append(f"None of the {len(scenes)} scenes of tile {part.tile} shows the area clearly in {span}: widen the season.")
+        notes.append(
+            f"None of the {len(scenes)} scenes of tile {part.tile} shows the area clearly in "
+            f"{span}: widen the season."
+        )
     elif shares[0] > 0:
-        notes.append(f"{max(shares[0], 0.0001):.2%} of the area in tile {part.tile} is not seen clearly in {span}.")
+        notes.append(
+            f"{max(shares[0], 0.0001):.2%} of the area in tile {part.tile} is not seen clearly in "
+            f"{span}."
+        )
     return notes
 
 
@@ -297,10 +425,16 @@ def _checked(plans: list[TilePlan], planner: _Planner) -> list[TilePlan]:
     count = sum(len(scenes) for scenes in planner.scenes.values())
     if len(planner.broken) == count:
         last = next(reversed(planner.broken.values()))
-        message = f"None of the {count} scenes found for {planner.area.name} can be read; the last one said: {last}"
+        message = (
+            f"None of the {count} scenes found for {planner.area.name} can be read; the last one "
+            f"said: {last}"
+        )
         raise UnreadableFile(message)
     if not plans:
-        message = f"None of the {count} scenes found for {planner.area.name} lies on it: check the area and the catalogue's footprints."
+        message = (
+            f"None of the {count} scenes found for {planner.area.name} lies on it: check the area "
+            "and the catalogue's footprints."
+        )
         raise NoScenes(message)
     reasons = " ".join(dict.fromkeys(note for plan in plans for note in plan.notes))
     message = f"Nothing of {planner.area.name} is seen clearly in any season. {reasons}"

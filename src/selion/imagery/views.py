@@ -1,4 +1,7 @@
-"""One chosen scene as a composite looks at it: where it is clear, and its bands as reflectance, on the grid of the tile's part."""
+"""One chosen scene as a composite looks at it.
+
+Where it is clear, and its bands as reflectance, on the grid of the tile's part.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     from selion.imagery.radiometry import Radiometry
 
 CELLS = 2
-"""Cells of the scene classification that a view remembers: the one in work and the one read ahead."""
+"""Cells of the scene classification that a view remembers: the one in work and the one read
+ahead."""
 NUMBERS = np.arange(65536, dtype=np.uint16)
 """Every digital number."""
 
@@ -50,7 +54,10 @@ class ClearRule:
 
 @dataclass(frozen=True, slots=True)
 class ViewAxis:
-    """Where the pixels of our grid lie on another one along one axis: the centre ``k + 0.5`` of ours is ``(k + 0.5) * step + offset`` of theirs."""
+    """Where the pixels of our grid lie on another one along one axis.
+
+    The centre ``k + 0.5`` of ours is ``(k + 0.5) * step + offset`` of theirs.
+    """
 
     step: float
     offset: float
@@ -63,8 +70,13 @@ class ViewAxis:
         return abs(self.step - 1) < 1e-6 and abs(self.offset - round(self.offset)) < 0.01
 
     def nearest(self, part: slice) -> np.ndarray:
-        """Return for each of our pixels theirs that holds its centre; it may lie outside of 0 ... size - 1."""
-        return np.floor((np.arange(part.start, part.stop) + 0.5) * self.step + self.offset + 1e-6).astype(np.int64)
+        """Return for each of our pixels theirs that holds its centre; it may lie outside of 0 ...
+
+        Size - 1.
+        """
+        return np.floor(
+            (np.arange(part.start, part.stop) + 0.5) * self.step + self.offset + 1e-6
+        ).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +96,36 @@ class ViewPlacement:
             If they have different CRS.
         """
         if ours.crs != theirs.crs:
-            message = f"{name} lies in {theirs.crs}, the tile in {ours.crs}: the item is broken, or of another tile."
+            message = (
+                f"{name} lies in {theirs.crs}, the tile in {ours.crs}: the item is broken, or of "
+                "another tile."
+            )
             raise GridMismatch(message)
         a, b = ours.transform, theirs.transform
-        return cls((ViewAxis(a.e / b.e, (a.f - b.f) / b.e, theirs.shape[0]), ViewAxis(a.a / b.a, (a.c - b.c) / b.a, theirs.shape[1])))
+        return cls(
+            (
+                ViewAxis(a.e / b.e, (a.f - b.f) / b.e, theirs.shape[0]),
+                ViewAxis(a.a / b.a, (a.c - b.c) / b.a, theirs.shape[1]),
+            )
+        )
 
     def frame(self, roi: Roi) -> Roi | None:
         """Return the region of theirs that a region of ours touches; None if it lies beyond."""
-        rows, columns = (_extent(axis.nearest(part), axis.size) for axis, part in zip(self.axes, roi, strict=True))
+        rows, columns = (
+            _extent(axis.nearest(part), axis.size)
+            for axis, part in zip(self.axes, roi, strict=True)
+        )
         return (rows, columns) if rows and columns else None
 
     def indexes(self, roi: Roi, frame: Roi) -> tuple[np.ndarray, np.ndarray]:
-        """Return for the rows and columns of a region of ours those of ``frame`` that they see; -1 beyond it."""
-        rows, columns = (_within(axis.nearest(part), known) for axis, part, known in zip(self.axes, roi, frame, strict=True))
+        """Return for the rows and columns of a region of ours those of ``frame`` that they see.
+
+        -1 beyond it.
+        """
+        rows, columns = (
+            _within(axis.nearest(part), known)
+            for axis, part, known in zip(self.axes, roi, frame, strict=True)
+        )
         return rows, columns
 
 
@@ -111,13 +140,19 @@ class ViewCell:
     """(y, x / 8) uint8: the frame's pixels as bits, for there is one of these per scene."""
 
     def indexes(self, roi: Roi) -> tuple[np.ndarray, np.ndarray]:
-        """Return for the rows and columns of a region of our grid those of ``seen``; -1 beyond it."""
+        """Return for the rows and columns of a region of our grid those of ``seen``.
+
+        -1 beyond it.
+        """
         return self.placement.indexes(roi, self.frame)
 
     def count(self, roi: Roi) -> int:
         """Return the number of clear pixels of a region of our grid."""
         size = roi_shape(self.frame)
-        down, across = (np.bincount(index[index >= 0], minlength=length) for index, length in zip(self.indexes(roi), size, strict=True))
+        down, across = (
+            np.bincount(index[index >= 0], minlength=length)
+            for index, length in zip(self.indexes(roi), size, strict=True)
+        )
         return int(down @ (np.unpackbits(self.seen, axis=1, count=size[1]) @ across))
 
 
@@ -125,9 +160,10 @@ class ViewCell:
 class SceneView:
     """A scene on the grid of a tile's part.
 
-    Not thread-safe: a composite gives each view to one thread.  Where the scene is clear is read by cells of several blocks and kept at the
-    resolution of the classification, so that each tile of that file is decoded once.  One band at most is open at a time: an open file holds
-    the tile that was read last and some of GDAL's cache, and a composite would have a hundred of them.
+    Not thread-safe: a composite gives each view to one thread.  Where the scene is clear is read by
+    cells of several blocks and kept at the resolution of the classification, so that each tile of
+    that file is decoded once.  One band at most is open at a time: an open file holds the tile that
+    was read last and some of GDAL's cache, and a composite would have a hundred of them.
     """
 
     scene: Scene
@@ -136,7 +172,8 @@ class SceneView:
     rule: ClearRule
     open_band: OpenBand
     keep_open: bool = True
-    """Whether a file stays open until another band is read: opening a local one again takes a millisecond, a remote one a request."""
+    """Whether a file stays open until another band is read: opening a local one again takes a
+    millisecond, a remote one a request."""
     _open: tuple[str, Band, ViewPlacement] | None = None
     _cells: dict[tuple[int, int], ViewCell] = field(default_factory=dict)
     _table: np.ndarray | None = None
@@ -155,7 +192,9 @@ class SceneView:
         return [known.count(roi) for roi in rois]
 
     def read(self, band: str, roi: Roi, cell: Roi, out: np.ndarray) -> None:
-        """Put (y, x) reflectance x 10000 (uint16, 0 = not clear or no data) of a region into ``out``; ``cell`` is one of the last asked for.
+        """Put (y, x) reflectance x 10000 of a region into ``out``.
+
+        It is uint16, 0 = not clear or no data; ``cell`` is one of the last asked for.
 
         Raises
         ------
@@ -172,12 +211,29 @@ class SceneView:
         if not self.keep_open:
             source.close()
         if numbers.dtype == np.uint16:
-            _lay(numbers, self._reflectance(), *placement.indexes(roi, frame), known.seen, *known.indexes(roi), out)
+            _lay(
+                numbers,
+                self._reflectance(),
+                *placement.indexes(roi, frame),
+                known.seen,
+                *known.indexes(roi),
+                out,
+            )
         else:
-            _lay(self.radiometry(numbers), NUMBERS, *placement.indexes(roi, frame), known.seen, *known.indexes(roi), out)
+            _lay(
+                self.radiometry(numbers),
+                NUMBERS,
+                *placement.indexes(roi, frame),
+                known.seen,
+                *known.indexes(roi),
+                out,
+            )
 
     def _reflectance(self) -> np.ndarray:
-        """Return the reflectance of every digital number: looking it up takes less time and memory than computing it."""
+        """Return the reflectance of every digital number.
+
+        Looking it up takes less time and memory than computing it.
+        """
         if self._table is None:
             self._table = self.radiometry(NUMBERS)
         return self._table
@@ -188,7 +244,11 @@ class SceneView:
         if frame is None:
             return ViewCell(placement, (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.uint8))
         gsd = abs(source.grid.transform.a)
-        wide = pad_roi(frame, math.ceil(self.rule.margin / gsd), (placement.axes[0].size, placement.axes[1].size))
+        wide = pad_roi(
+            frame,
+            math.ceil(self.rule.margin / gsd),
+            (placement.axes[0].size, placement.axes[1].size),
+        )
         seen = clear(source.read(wide).values[0], self.rule.excluded, self.rule.margin, gsd)
         return ViewCell(placement, frame, np.packbits(seen[inside(frame, wide)], axis=1))
 
@@ -197,7 +257,10 @@ class SceneView:
             self._open = None  # closed before the next one is opened
             source, placement = self._opened(band)
             if not all(axis.whole for axis in placement.axes):
-                message = f"{band} of {self.scene.id} does not lie on the 10 m pixels of tile {self.scene.tile}: the item is broken, or of another resolution."
+                message = (
+                    f"{band} of {self.scene.id} does not lie on the 10 m pixels of tile "
+                    f"{self.scene.tile}: the item is broken, or of another resolution."
+                )
                 raise GridMismatch(message)
             self._open = band, source, placement
         return self._open[1:]
@@ -219,7 +282,10 @@ def _within(index: np.ndarray, known: slice) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _lay(values, table, rows, columns, seen, seen_rows, seen_columns, out):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
-    """Lay the table's entries of ``values`` on ``out`` where the bits of ``seen`` are set; both are found by their rows and columns, of which -1 means none."""
+    """Lay the table's entries of ``values`` on ``out`` where the bits of ``seen`` are set.
+
+    Both are found by their rows and columns, of which -1 means none.
+    """
     height, width = out.shape
     for y in range(height):
         if rows[y] < 0 or seen_rows[y] < 0:
@@ -227,5 +293,7 @@ def _lay(values, table, rows, columns, seen, seen_rows, seen_columns, out):  # t
             continue
         for x in range(width):
             at = seen_columns[x]
-            shown = columns[x] >= 0 and at >= 0 and (seen[seen_rows[y], at >> 3] >> (7 - (at & 7))) & 1
+            shown = (
+                columns[x] >= 0 and at >= 0 and (seen[seen_rows[y], at >> 3] >> (7 - (at & 7))) & 1
+            )
             out[y, x] = table[values[rows[y], columns[x]]] if shown else 0

@@ -1,6 +1,9 @@
-"""Labels that no human drew: masks out of depth, predictions as labels, what two of them agree on, and training on what was kept.
+"""Labels that no human drew.
 
-Everything here is a comparison or a prediction: a pseudo-label is a prediction, and a trimap is a comparison of two label maps.
+Masks out of depth, predictions as labels, what two of them agree on, and training on what was kept.
+
+Everything here is a comparison or a prediction: a pseudo-label is a prediction, and a trimap is a
+comparison of two label maps.
 """
 
 import lazy_loader as lazy

@@ -1,4 +1,7 @@
-"""How quickly masks were looked at, and how far people agree with each other and with themselves."""
+"""How quickly masks were looked at, and how far people agree.
+
+They agree with each other and with themselves.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +53,17 @@ class Agreement:
     observed: float
     """Share of pairs that are equal."""
     kappa: float | None
-    """Cohen's kappa; None where everybody always said the same, so that chance alone would agree wholly."""
+    """Cohen's kappa; None where everybody always said the same, so that chance alone would agree
+    wholly."""
     margin: float | None
     """Half width of kappa's 95 % interval (large samples)."""
 
 
 def measure_throughput(history: History) -> list[Throughput]:
-    """Add up decisions and time by person and pass; the last rows are all persons together, where there are several."""
+    """Add up decisions and time by person and pass.
+
+    The last rows are all persons together, where there are several.
+    """
     rows: dict[tuple[str, str], list[float]] = {}
     for batch, decisions in history.batches.items():
         for decision in decisions:
@@ -65,15 +72,31 @@ def measure_throughput(history: History) -> list[Throughput]:
             if batch not in history.undone:
                 row[0] += 1
                 row[1] += decision.decision in (KEEP, FULL)
-    found = [Throughput(person, stage, int(seen), int(kept), seconds) for (person, stage), (seen, kept, seconds) in sorted(rows.items())]
+    found = [
+        Throughput(person, stage, int(seen), int(kept), seconds)
+        for (person, stage), (seen, kept, seconds) in sorted(rows.items())
+    ]
     stages = list(dict.fromkeys(row.stage for row in found))
     several = [[row for row in found if row.stage == stage] for stage in stages]
-    totals = [Throughput("all", g[0].stage, sum(r.seen for r in g), sum(r.kept for r in g), sum(r.seconds for r in g)) for g in several if len(g) > 1]
+    totals = [
+        Throughput(
+            "all",
+            g[0].stage,
+            sum(r.seen for r in g),
+            sum(r.kept for r in g),
+            sum(r.seconds for r in g),
+        )
+        for g in several
+        if len(g) > 1
+    ]
     return [*found, *totals]
 
 
 def measure_agreement(history: History) -> list[Agreement]:
-    """Compare words on the same mask in the same pass: of two persons (their last ones), and of one person on what was shown twice."""
+    """Compare words on the same mask in the same pass.
+
+    Of two persons (their last ones), and of one person on what was shown twice.
+    """
     pairs: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for decisions in history.keys.values():
         groups: dict[tuple[str, str], list[Decision]] = {}
@@ -82,7 +105,10 @@ def measure_agreement(history: History) -> list[Agreement]:
         for (_, stage), group in groups.items():
             for who, pair in _pairs(group):
                 pairs.setdefault((who, stage), []).append(pair)
-    return [Agreement(who, stage, len(said), *cohen(said)) for (who, stage), said in sorted(pairs.items())]
+    return [
+        Agreement(who, stage, len(said), *cohen(said))
+        for (who, stage), said in sorted(pairs.items())
+    ]
 
 
 def _pairs(group: Sequence[Decision]) -> Iterable[tuple[str, tuple[str, str]]]:
@@ -110,13 +136,15 @@ def cohen(pairs: Sequence[tuple[str, str]]) -> tuple[float, float | None, float 
     observed : float
         Share of equal pairs, p_o.
     kappa : float or None
-        ``(p_o - p_e) / (1 - p_e)``, with p_e the agreement of two who only know how often each says what; None where p_e is 1.
+        ``(p_o - p_e) / (1 - p_e)``, with p_e the agreement of two who only know how often each says
+        what; None where p_e is 1.
     margin : float or None
         1.96 standard errors, ``sqrt(p_o (1 - p_o) / n) / (1 - p_e)``.
 
     References
     ----------
-    .. [1] J. Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20 (1960), equations 1 and 7.
+    .. [1] J. Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological
+    Measurement 20 (1960), equations 1 and 7.
 
     Examples
     --------
@@ -129,10 +157,16 @@ def cohen(pairs: Sequence[tuple[str, str]]) -> tuple[float, float | None, float 
     chance = sum(firsts[word] * seconds[word] for word in firsts) / count**2
     if chance >= 1:
         return observed, None, None
-    return observed, round((observed - chance) / (1 - chance), 12), 1.96 * math.sqrt(observed * (1 - observed) / count) / (1 - chance)
+    return (
+        observed,
+        round((observed - chance) / (1 - chance), 12),
+        1.96 * math.sqrt(observed * (1 - observed) / count) / (1 - chance),
+    )
 
 
-def kept_by_quality(last: Mapping[str, Decision], quality: Mapping[str, float]) -> list[tuple[float, float, int, int]]:
+def kept_by_quality(
+    last: Mapping[str, Decision], quality: Mapping[str, float]
+) -> list[tuple[float, float, int, int]]:
     """Cut decided masks into fifths by quality, to see whether the score says which ones are good.
 
     Returns
@@ -140,6 +174,16 @@ def kept_by_quality(last: Mapping[str, Decision], quality: Mapping[str, float]) 
     list of (lowest, highest, masks, kept)
         From the worst fifth to the best.
     """
-    rated = sorted((quality[key], decision.decision in (KEEP, FULL)) for key, decision in last.items() if key in quality)
-    parts = [rated[len(rated) * k // FIFTHS : len(rated) * (k + 1) // FIFTHS] for k in range(FIFTHS)]
-    return [(part[0][0], part[-1][0], len(part), sum(kept for _, kept in part)) for part in parts if part]
+    rated = sorted(
+        (quality[key], decision.decision in (KEEP, FULL))
+        for key, decision in last.items()
+        if key in quality
+    )
+    parts = [
+        rated[len(rated) * k // FIFTHS : len(rated) * (k + 1) // FIFTHS] for k in range(FIFTHS)
+    ]
+    return [
+        (part[0][0], part[-1][0], len(part), sum(kept for _, kept in part))
+        for part in parts
+        if part
+    ]

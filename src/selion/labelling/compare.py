@@ -8,11 +8,28 @@ from selion import store
 from selion.classes import ClassScheme
 from selion.errors import OutputExists
 from selion.labelling.masks import ending, read_labels, write_mask
-from selion.labelling.trimap import AGREEMENT, TrimapAgreement, agree, masks_of, measure_agreement, pair_masks, total, write_agreement
+from selion.labelling.trimap import (
+    AGREEMENT,
+    TrimapAgreement,
+    agree,
+    masks_of,
+    measure_agreement,
+    pair_masks,
+    total,
+    write_agreement,
+)
 from selion.progress import OnStep
 
 
-def write_trimaps(one: Path, other: Path, out: Path, classes: ClassScheme, *, force: bool = False, on_step: OnStep | None = None) -> tuple[TrimapAgreement, tuple[str, ...]]:
+def write_trimaps(
+    one: Path,
+    other: Path,
+    out: Path,
+    classes: ClassScheme,
+    *,
+    force: bool = False,
+    on_step: OnStep | None = None,
+) -> tuple[TrimapAgreement, tuple[str, ...]]:
     """Write what two masks, or the masks of two folders, agree on.
 
     Parameters
@@ -63,4 +80,8 @@ def _alone(one: Path, other: Path, paired: int) -> tuple[str, ...]:
     if one.is_file():
         return ()
     counts = [(path, len(masks_of(path)) - paired) for path in (one, other)]
-    return tuple(f"{count:,} masks of {path} have no partner and were left out." for path, count in counts if count)
+    return tuple(
+        f"{count:,} masks of {path} have no partner and were left out."
+        for path, count in counts
+        if count
+    )

@@ -1,4 +1,7 @@
-"""The log of decisions while people work: appended under a lock, on the disk before it is acknowledged, shared by several servers."""
+"""The log of decisions while people work.
+
+Appended under a lock, on the disk before it is acknowledged, shared by several servers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from selion.labelling.decisions import Entry, History, parse_line
 class DecisionLog:
     """One append-only file; several threads, processes and servers may write it at the same time.
 
-    An entry counts when :meth:`append` has returned: then it is on the disk.  The same id is written once, however often it is sent.
+    An entry counts when :meth:`append` has returned: then it is on the disk.  The same id is
+    written once, however often it is sent.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +49,9 @@ class DecisionLog:
             return self.history
 
     def append(self, make: Callable[[History], Sequence[Entry]]) -> list[Entry]:
-        """Write the entries that ``make`` returns once all others' are known, without those whose id is there already.
+        """Write the entries that ``make`` returns once all others' are known.
+
+        Those whose id is there already are left out.
 
         Raises
         ------
@@ -56,7 +62,9 @@ class DecisionLog:
             try:
                 with self._opened() as file:
                     self._catch_up(file)
-                    fresh = [entry for entry in make(self.history) if entry.id not in self.history.ids]
+                    fresh = [
+                        entry for entry in make(self.history) if entry.id not in self.history.ids
+                    ]
                     if fresh:
                         self._write(file, fresh)
             except OSError as error:
@@ -67,7 +75,9 @@ class DecisionLog:
         end = os.fstat(file).st_size
         os.lseek(file, max(end - 1, 0), os.SEEK_SET)
         torn = os.read(file, 1) not in (b"", b"\n")
-        data = (b"\n" if torn else b"") + "".join(entry.to_line() + "\n" for entry in entries).encode()
+        data = (b"\n" if torn else b"") + "".join(
+            entry.to_line() + "\n" for entry in entries
+        ).encode()
         try:
             while data:
                 data = data[os.write(file, data) :]
@@ -79,7 +89,8 @@ class DecisionLog:
 
     def _catch_up(self, file: int) -> None:
         found = os.fstat(file)
-        if found.st_ino != self._inode or found.st_size < self._read:  # somebody put another file in its place: start again
+        # somebody put another file in its place: start again
+        if found.st_ino != self._inode or found.st_size < self._read:
             self.history, self._read, self._inode = History(), 0, found.st_ino
         os.lseek(file, self._read, os.SEEK_SET)
         pieces = []
@@ -95,7 +106,9 @@ class DecisionLog:
     @contextmanager
     def _opened(self) -> Iterator[int]:
         fresh = not self.path.exists()
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        file = os.open(
+            self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
+        )
         try:
             if fresh:
                 keep_name(self.path.parent)
@@ -107,7 +120,10 @@ class DecisionLog:
 
 @contextmanager
 def locked(file: int) -> Iterator[None]:
-    """Let one process at a time write; where the platform has no file locks, each line still arrives whole by O_APPEND."""
+    """Let one process at a time write.
+
+    Where the platform has no file locks, each line still arrives whole by O_APPEND.
+    """
     try:
         import fcntl
     except ImportError:
@@ -131,7 +147,10 @@ def keep_name(folder: Path) -> None:
 
 
 def _failed(path: Path, error: OSError) -> OutputFailed:
-    return OutputFailed(f"{path} cannot be written ({error.strerror}): decisions are kept there, so make room or choose a folder that you may write to.")
+    return OutputFailed(
+        f"{path} cannot be written ({error.strerror}): decisions are kept there, so make room or "
+        "choose a folder that you may write to."
+    )
 
 
 def now() -> str:

@@ -1,12 +1,16 @@
-"""What people decided about masks: one line of JSON per decision, only ever appended, each with the hashes of what was seen.
+"""What people decided about masks.
 
-A line is a decision or the undoing of a batch of them (a page of the coarse pass, one image of the fine pass)::
+One line of JSON per decision, only ever appended, each with the hashes of what was seen.
+
+A line is a decision or the undoing of a batch of them (a page of the coarse pass, one image of the
+fine pass)::
 
     {"id": "k3-0", "batch": "k3", "key": "plot7/IMG_1", "decision": "keep", "person": "Ada", "pass": "coarse", "seconds": 0.161,
      "time": "2025-06-01T09:30:12Z", "image": "9f86d0...", "mask": "60303a...", "stat": [1834, 1748770212000000000]}
     {"id": "k4", "undo": "k3", "person": "Ada", "pass": "coarse", "time": "2025-06-01T09:30:20Z"}
 
-The last word on a key wins.  A line that is torn (the machine stopped while it was written) counts as not written.
+The last word on a key wins.  A line that is torn (the machine stopped while it was written) counts
+as not written.
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ KEEP, REJECT, FULL, UNSURE = "keep", "reject", "full", "unsure"
 WORDS = (KEEP, REJECT, FULL, UNSURE)
 """Keep the mask; throw it away; the whole image is crop (keep it as all ones); cannot say."""
 STAGES = ("coarse", "fine", "settle")
-"""Contact sheets; one at a time; one at a time over what people disagree on.  A later pass outranks an earlier one when it is asked whether people disagree."""
+"""Contact sheets; one at a time; one at a time over what people disagree on.  A later pass outranks
+an earlier one when it is asked whether people disagree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class Decision:
     mask: str
     """Hash of the mask's bytes."""
     stat: tuple[int, int] = (0, 0)
-    """Size in bytes and time of change in ns of the mask, so that an unchanged one need not be hashed again."""
+    """Size in bytes and time of change in ns of the mask, so that an unchanged one need not be
+    hashed again."""
 
     def __post_init__(self) -> None:
         if self.decision not in WORDS:
@@ -82,7 +88,16 @@ class Undo:
 
     def to_line(self) -> str:
         """Return the line of the log, without its end."""
-        return json.dumps({"id": self.id, "undo": self.undo, "person": self.person, "pass": self.stage, "time": self.time}, ensure_ascii=False)
+        return json.dumps(
+            {
+                "id": self.id,
+                "undo": self.undo,
+                "person": self.person,
+                "pass": self.stage,
+                "time": self.time,
+            },
+            ensure_ascii=False,
+        )
 
 
 Entry = Decision | Undo
@@ -95,7 +110,20 @@ def parse_line(line: bytes) -> Entry | None:
         table["stage"] = table.pop("pass")
         if "undo" in table:
             return Undo(**{name: _text(table[name]) for name in Undo.__slots__})
-        texts = {name: _text(table[name]) for name in ("id", "batch", "key", "decision", "person", "stage", "time", "image", "mask")}
+        texts = {
+            name: _text(table[name])
+            for name in (
+                "id",
+                "batch",
+                "key",
+                "decision",
+                "person",
+                "stage",
+                "time",
+                "image",
+                "mask",
+            )
+        }
         size, changed = table.get("stat", (0, 0))
         return Decision(**texts, seconds=_seconds(table["seconds"]), stat=(int(size), int(changed)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UnknownName):
@@ -115,7 +143,10 @@ def _seconds(value: Any) -> float:
 
 @dataclass
 class History:
-    """Entries in the order in which they were written; what was undone is known but does not count."""
+    """Entries in the order in which they were written.
+
+    What was undone is known but does not count.
+    """
 
     ids: set[str] = field(default_factory=set)
     undos: dict[str, Undo] = field(default_factory=dict)
@@ -179,11 +210,16 @@ def _lines(path: Path) -> Iterator[bytes]:
     except FileNotFoundError:
         return
     except OSError as error:
-        message = f"{path} cannot be read as a log of decisions ({error.strerror}): check the file and its permissions."
+        message = (
+            f"{path} cannot be read as a log of decisions ({error.strerror}): check the file and "
+            "its permissions."
+        )
         raise UnreadableFile(message) from error
 
 
-def read_decisions(path: str | os.PathLike[str], masks: str | os.PathLike[str] | None = None) -> Mapping[str, Decision]:
+def read_decisions(
+    path: str | os.PathLike[str], masks: str | os.PathLike[str] | None = None
+) -> Mapping[str, Decision]:
     """Return the last word on every mask.
 
     Parameters
@@ -191,12 +227,14 @@ def read_decisions(path: str | os.PathLike[str], masks: str | os.PathLike[str] |
     path : str or path
         ``decisions.jsonl``, or the folder in which it lies.
     masks : str or path, optional
-        Folder of the masks; by default ``masks`` beside the log, or the log's own folder where there is none.
+        Folder of the masks; by default ``masks`` beside the log, or the log's own folder where
+        there is none.
 
     Returns
     -------
     mapping of str to Decision
-        By key.  What was undone is not in it, nor is a mask that is gone or has other bytes than those that were looked at.
+        By key.  What was undone is not in it, nor is a mask that is gone or has other bytes than
+        those that were looked at.
 
     Raises
     ------
@@ -208,11 +246,18 @@ def read_decisions(path: str | os.PathLike[str], masks: str | os.PathLike[str] |
     folder = Path(masks) if masks is not None else mask_folder(path.parent)
     history = read_history(path)
     last = {key: decisions[-1] for key, decisions in history.keys.items()}
-    return {key: decision for key, decision in last.items() if is_current(decision, folder / f"{key}.png")}
+    return {
+        key: decision
+        for key, decision in last.items()
+        if is_current(decision, folder / f"{key}.png")
+    }
 
 
 def mask_folder(pseudo: Path) -> Path:
-    """Return where the masks lie in a folder of pseudo-labels: ``masks`` in it, or the folder itself."""
+    """Return where the masks lie in a folder of pseudo-labels.
+
+    ``masks`` in it, or the folder itself.
+    """
     return pseudo / "masks" if (pseudo / "masks").is_dir() else pseudo
 
 
@@ -220,7 +265,10 @@ def is_current(decision: Decision, mask: Path) -> bool:
     """Say whether a decision was made on the mask as it is now."""
     try:
         found = mask.stat()
-        return decision.stat == (found.st_size, found.st_mtime_ns) or content_hash(mask) == decision.mask
+        return (
+            decision.stat == (found.st_size, found.st_mtime_ns)
+            or content_hash(mask) == decision.mask
+        )
     except OSError:
         return False
 

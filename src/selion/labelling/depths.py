@@ -72,7 +72,10 @@ class DepthFolder:
             if path.suffix.lower() in ENDINGS and path.is_file():
                 self._names.setdefault(path.stem, []).append(path)
         if not self._names:
-            message = f"{self.folder} holds no depth map; wanted are files {', '.join(f'*{e}' for e in ENDINGS)} with the names of the photographs."
+            message = (
+                f"{self.folder} holds no depth map; wanted are files "
+                f"{', '.join(f'*{e}' for e in ENDINGS)} with the names of the photographs."
+            )
             raise BadInput(message)
 
     @property
@@ -81,7 +84,9 @@ class DepthFolder:
         return f"{self.folder.resolve().name}{' (distances)' if self.distance else ''}"
 
     def source(self, photo: PhotoFile) -> Path | None:
-        """Find the map of a photograph: in the same place below the folder, or the only one of its name.
+        """Find the map of a photograph.
+
+        In the same place below the folder, or the only one of its name.
 
         Raises
         ------
@@ -92,14 +97,22 @@ class DepthFolder:
         """
         stem = photo.path.stem
         found = self._names.get(Path(photo.key).name) or self._names.get(stem, [])
-        same_place = [p for p in found if p.relative_to(self.folder).parent == Path(photo.key).parent]
+        same_place = [
+            p for p in found if p.relative_to(self.folder).parent == Path(photo.key).parent
+        ]
         if len(same_place) == 1:
             return same_place[0]
         if not found:
-            message = f"{photo.path.name} has no depth map in {self.folder.name}; wanted is {stem} with one of the endings {', '.join(ENDINGS)}."
+            message = (
+                f"{photo.path.name} has no depth map in {self.folder.name}; wanted is {stem} with "
+                f"one of the endings {', '.join(ENDINGS)}."
+            )
             raise UnreadableFile(message)
         if len(found) > 1:
-            message = f"{photo.path.name} has {len(found)} depth maps in {self.folder.name}: keep one, in the same subfolder as the photograph."
+            message = (
+                f"{photo.path.name} has {len(found)} depth maps in {self.folder.name}: keep one, "
+                "in the same subfolder as the photograph."
+            )
             raise BadInput(message)
         return found[0]
 
@@ -107,7 +120,9 @@ class DepthFolder:
         """Read it and bring it to the photograph's pixels."""
         path = self.source(photo)
         depth = read_depth(path) if path is not None else np.zeros(image.shape[1:], np.float32)
-        fitted = fit_shape(depth, (image.shape[1], image.shape[2]), path.name if path else photo.key)
+        fitted = fit_shape(
+            depth, (image.shape[1], image.shape[2]), path.name if path else photo.key
+        )
         return -fitted if self.distance else fitted
 
 
@@ -125,7 +140,10 @@ def read_depth(path: Path) -> np.ndarray:
     """
     values = read_mask(path)
     if len(values) > 1:
-        message = f"{path.name} has {len(values)} bands; wanted is one of depths: a coloured picture of depth has lost its numbers."
+        message = (
+            f"{path.name} has {len(values)} bands; wanted is one of depths: a coloured picture of "
+            "depth has lost its numbers."
+        )
         raise BadInput(message)
     return values[0].astype(np.float32)
 
@@ -140,13 +158,25 @@ def fit_shape(depth: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarra
     """
     if depth.shape == shape:
         return depth
-    if depth.ndim != 2 or not depth.size or abs(depth.shape[1] / depth.shape[0] * shape[0] / shape[1] - 1) > ASPECT:
+    if (
+        depth.ndim != 2
+        or not depth.size
+        or abs(depth.shape[1] / depth.shape[0] * shape[0] / shape[1] - 1) > ASPECT
+    ):
         sizes = " and ".join(" x ".join(str(v) for v in s) for s in (depth.shape, shape))
-        message = f"The depth map {name} and its photograph differ in shape ({sizes} pixels): give one that shows the whole photograph, not turned, not cut."
+        message = (
+            f"The depth map {name} and its photograph differ in shape ({sizes} pixels): give one "
+            "that shows the whole photograph, not turned, not cut."
+        )
         raise GridMismatch(message)
-    rows, columns = (((np.arange(new) + 0.5) * old / new - 0.5) for new, old in zip(shape, depth.shape, strict=True))
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new - 0.5)
+        for new, old in zip(shape, depth.shape, strict=True)
+    )
     grid = np.meshgrid(rows, columns, indexing="ij")
-    found: np.ndarray = ndimage.map_coordinates(depth.astype(np.float32), grid, order=1, mode="nearest")
+    found: np.ndarray = ndimage.map_coordinates(
+        depth.astype(np.float32), grid, order=1, mode="nearest"
+    )
     return found
 
 
@@ -155,7 +185,9 @@ def write_depth(depth: np.ndarray, path: Path, *, force: bool = False) -> None:
     from PIL import Image
 
     with store.atomic_write(path, force=force) as temporary:
-        Image.fromarray((np.clip(depth, 0, 1) * 65535).round().astype(np.uint16)).save(temporary, "PNG")
+        Image.fromarray((np.clip(depth, 0, 1) * 65535).round().astype(np.uint16)).save(
+            temporary, "PNG"
+        )
 
 
 _: tuple[type[Depths], ...] = (ComputedDepths, DepthFolder)

@@ -1,7 +1,7 @@
 """The ledger of a folder of masks: what each was made from, how good it may be, what is finished.
 
-``quality.csv`` is for people and for screening; ``done.jsonl`` and ``settings.json`` let the same command go on after a break, and refuse to mix two ways
-of work.
+``quality.csv`` is for people and for screening; ``done.jsonl`` and ``settings.json`` let the same
+command go on after a break, and refuse to mix two ways of work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ QUALITY, MASKS, DONE, SETTINGS = "quality.csv", "masks", "done.jsonl", "settings
 BANDS = "bands"
 """In the settings: what the model calls its bands."""
 FULL, NONE, BAD = "full", "none", "bad"
-"""How an image was routed: all crop, no mask because there is no step, no mask because it cannot be read."""
+"""How an image was routed: all crop, no mask because there is no step, no mask because it cannot be
+read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,10 @@ class ManifestRow:
 
 
 def beside(path: Path, folder: Path) -> str:
-    """Return a path as it is written down in a folder: relative to it where that is possible, so that both can be moved together."""
+    """Return a path as it is written down in a folder.
+
+    Relative to it where that is possible, so that both can be moved together.
+    """
     try:
         return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     except ValueError:  # another drive
@@ -73,11 +77,19 @@ def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> Non
     store.check_output(out / SETTINGS, force=True)
     before = out / SETTINGS
     if before.is_file() and not force and (was := _read_settings(before)) != dict(settings):
-        changed = ", ".join(sorted(key for key in {*was, *settings} if was.get(key) != settings.get(key)))
-        message = f"{out} holds masks that were made with other settings ({changed}): choose another folder, or make them anew with --force."
+        changed = ", ".join(
+            sorted(key for key in {*was, *settings} if was.get(key) != settings.get(key))
+        )
+        message = (
+            f"{out} holds masks that were made with other settings ({changed}): choose another "
+            "folder, or make them anew with --force."
+        )
         raise OutputExists(message)
     if not before.is_file() and (out / MASKS).exists() and not force:
-        message = f"{out} holds masks of another origin: choose another folder, or replace them with --force."
+        message = (
+            f"{out} holds masks of another origin: choose another folder, or replace them with "
+            "--force."
+        )
         raise OutputExists(message)
     if not before.is_file() or _read_settings(before) != dict(settings):
         (out / DONE).unlink(missing_ok=True)
@@ -116,7 +128,8 @@ def digest(path: Path) -> str:
 def append(path: Path, entry: Mapping[str, Any]) -> None:
     """Add a line to what is finished."""
     with explained(path), path.open("a", encoding="utf-8") as stream:
-        stream.write("\n" + json.dumps(dict(entry)))  # the break comes first, so that a line that a kill has cut off spoils none after it
+        # the break comes first, so that a line that a kill has cut off spoils none after it
+        stream.write("\n" + json.dumps(dict(entry)))
 
 
 def row_from(values: Mapping[str, Any]) -> ManifestRow:
@@ -125,13 +138,18 @@ def row_from(values: Mapping[str, Any]) -> ManifestRow:
     for item in fields(ManifestRow):
         value = values.get(item.name, "")
         numeric = item.type in ("float", float)
-        made[item.name] = (math.nan if value in ("", None) else float(value)) if numeric else str(value)
+        made[item.name] = (
+            (math.nan if value in ("", None) else float(value)) if numeric else str(value)
+        )
     return ManifestRow(**made)
 
 
 def write_rows(rows: Sequence[ManifestRow], path: Path) -> None:
     """Write the table; numbers that are not known stay empty."""
-    with store.atomic_write(path, force=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        store.atomic_write(path, force=True) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow([item.name for item in fields(ManifestRow)])
         for row in rows:
@@ -153,7 +171,10 @@ def read_rows(path: Path) -> list[ManifestRow]:
         If it is not there, or has other columns.
     """
     if not path.is_file():
-        message = f"There is no {path.name} in {path.parent}: make the masks with 'selion label depth' first."
+        message = (
+            f"There is no {path.name} in {path.parent}: make the masks with 'selion label depth' "
+            "first."
+        )
         raise UnreadableFile(message)
     with path.open(newline="", encoding="utf-8") as stream:
         table = csv.DictReader(stream)

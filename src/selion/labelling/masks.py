@@ -1,4 +1,7 @@
-"""Masks on disk: a palette PNG for a photograph, a GeoTIFF for whatever has a place; ids either way."""
+"""Masks on disk: a palette PNG for a photograph, a GeoTIFF for whatever has a place.
+
+Ids either way.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ def write_mask(labels: LabelMap, path: Path, *, force: bool = False) -> Path:
             _save_palette(labels.ids, colours, temporary)
         return path
     names = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours[: len(labels.classes)]]
-    with store.create_cog(path, labels.grid, ("class",), "uint8", nodata=IGNORE, colours=names, force=force) as sink:
+    with store.create_cog(
+        path, labels.grid, ("class",), "uint8", nodata=IGNORE, colours=names, force=force
+    ) as sink:
         sink.write(whole(labels.grid), labels.ids[None])
     return path
 
@@ -78,7 +83,10 @@ def read_labels(path: Path, classes: ClassScheme) -> LabelMap:
     source = store.GeoTiffSource.open(path)
     values = read_mask(path)
     if len(values) > 1:
-        message = f"{path.name} holds colours; wanted is a mask of class ids: {', '.join(f'{k} {name}' for k, name in enumerate(classes.names))}, 255 not known."
+        message = (
+            f"{path.name} holds colours; wanted is a mask of class ids: "
+            f"{', '.join(f'{k} {name}' for k, name in enumerate(classes.names))}, 255 not known."
+        )
         raise BadInput(message)
     height, width = values.shape[1:]
     grid = photo_grid((height, width)) if source.grid.crs is None else source.grid

@@ -1,6 +1,9 @@
-"""A mask made better by depth: what lies as deep as the soil is dropped, and the edge is drawn again where depth steps.
+"""A mask made better by depth.
 
-DepthCropSeg++ calls such a step optional and gives no formula; this one is ours.  Off unless asked for, and reported apart.
+What lies as deep as the soil is dropped, and the edge is drawn again where depth steps.
+
+DepthCropSeg++ calls such a step optional and gives no formula; this one is ours.  Off unless asked
+for, and reported apart.
 """
 
 from __future__ import annotations
@@ -20,15 +23,21 @@ class RefineOptions:
     band: int = 4
     """Pixels on both sides of the edge that are decided anew; 0 leaves the edge as it is."""
     reach: float = 8.0
-    """Standard deviation in pixels of the neighbourhood in which soil and crop are compared; larger than ``band``, so that both are met."""
+    """Standard deviation in pixels of the neighbourhood in which soil and crop are compared; larger
+    than ``band``, so that both are met."""
 
     def __post_init__(self) -> None:
         if self.band < 0 or self.reach <= 0:
-            message = f"A band of {self.band} px and a reach of {self.reach} px were given; wanted are 0 or more, and more than 0."
+            message = (
+                f"A band of {self.band} px and a reach of {self.reach} px were given; wanted are 0 "
+                "or more, and more than 0."
+            )
             raise BadInput(message)
 
 
-def refine(mask: np.ndarray, depth: np.ndarray, threshold: float, options: RefineOptions | None = None) -> np.ndarray:
+def refine(
+    mask: np.ndarray, depth: np.ndarray, threshold: float, options: RefineOptions | None = None
+) -> np.ndarray:
     """Correct a mask by depth.
 
     Parameters
@@ -52,14 +61,20 @@ def refine(mask: np.ndarray, depth: np.ndarray, threshold: float, options: Refin
     """
     options = options or RefineOptions()
     if mask.shape != depth.shape:
-        message = f"A mask of {mask.shape} pixels and depth of {depth.shape} were given: bring both to one size."
+        message = (
+            f"A mask of {mask.shape} pixels and depth of {depth.shape} were given: bring both to "
+            "one size."
+        )
         raise GridMismatch(message)
     kept = drop_low_parts(mask.astype(bool), depth, threshold)
     return redraw_edge(kept, depth, options) if options.band else kept
 
 
 def drop_low_parts(mask: np.ndarray, depth: np.ndarray, threshold: float) -> np.ndarray:
-    """Drop 4-connected parts of a (y, x) bool mask whose median depth is not above the threshold."""
+    """Drop 4-connected parts of a (y, x) bool mask that lie low.
+
+    Those are the ones whose median depth is not above the threshold.
+    """
     ids, count = ndimage.label(mask)
     if not count:
         return mask
@@ -69,9 +84,12 @@ def drop_low_parts(mask: np.ndarray, depth: np.ndarray, threshold: float) -> np.
 
 
 def redraw_edge(mask: np.ndarray, depth: np.ndarray, options: RefineOptions) -> np.ndarray:
-    """Decide the pixels within a band around the edge of a (y, x) bool mask anew: crop is what lies nearer to the crop beside it than to the soil beside it.
+    """Decide the pixels within a band around the edge of a (y, x) bool mask anew.
 
-    Both levels are Gaussian means of depth over the pixels outside the band that are sure to be the one or the other; a pixel that does not see both stays.
+    Crop is what lies nearer to the crop beside it than to the soil beside it.
+
+    Both levels are Gaussian means of depth over the pixels outside the band that are sure to be the
+    one or the other; a pixel that does not see both stays.
     """
     inner = ndimage.binary_erosion(mask, iterations=options.band, border_value=1)
     outer = ~ndimage.binary_dilation(mask, iterations=options.band)
@@ -83,7 +101,10 @@ def redraw_edge(mask: np.ndarray, depth: np.ndarray, options: RefineOptions) -> 
 
 
 def _level(depth: np.ndarray, where: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of depth over the pixels of a mask around each pixel, and how much of the mask was seen."""
+    """Return the mean of depth over the pixels of a mask around each pixel.
+
+    With it comes how much of the mask was seen.
+    """
     seen = ndimage.gaussian_filter(where.astype(np.float32), reach)
     total = ndimage.gaussian_filter(np.where(where, depth, 0).astype(np.float32), reach)
     return total / np.maximum(seen, 1e-12), seen

@@ -5,7 +5,8 @@
     pseudo/masks/<key>.png    palette PNG: 0 soil, 1 crop, 255 not known
     pseudo/depth/<key>.png    normalised depth, 16 bits, if it is to be kept
     pseudo/quality.csv        one row a photograph
-    pseudo/done.jsonl         what is finished, with what it was made from: the same command goes on from here
+    pseudo/done.jsonl         what is finished, with what it was made from: the same command goes on
+                              from here
     pseudo/settings.json      how it was made
 """
 
@@ -28,7 +29,22 @@ from selion.data.photos import PhotoFile, find_photos, read_photo
 from selion.errors import OutputExists, OutputFailed, SelionError
 from selion.grid import photo_grid
 from selion.labelling.depths import Depths, write_depth
-from selion.labelling.manifest import BAD, DONE, FULL, MASKS, NONE, QUALITY, ManifestRow, append, begin, beside, digest, finished, row_from, write_rows
+from selion.labelling.manifest import (
+    BAD,
+    DONE,
+    FULL,
+    MASKS,
+    NONE,
+    QUALITY,
+    ManifestRow,
+    append,
+    begin,
+    beside,
+    digest,
+    finished,
+    row_from,
+    write_rows,
+)
 from selion.labelling.masks import write_mask
 from selion.labelling.postprocess import RefineOptions, refine
 from selion.labelling.quality import covered, judge
@@ -47,13 +63,23 @@ class DepthOptions:
     refine: RefineOptions | None = None
     """Correct masks by depth once more; None: as they are."""
     full: tuple[str, ...] = ()
-    """Patterns of photographs that are fully covered (``canopy/*``, ``IMG_01?``): their masks are all ones."""
+    """Patterns of photographs that are fully covered (``canopy/*``, ``IMG_01?``): their masks are
+    all ones."""
     find_full: bool = True
-    """Find fully covered photographs by their colours (:func:`selion.labelling.quality.covered`)."""
+    """Find fully covered photographs by their colours
+    (:func:`selion.labelling.quality.covered`)."""
     keep_depth: bool = False
 
 
-def label_photos(photos: Path, out: Path, depths: Depths, options: DepthOptions | None = None, *, force: bool = False, on_step: OnStep | None = None) -> list[ManifestRow]:
+def label_photos(
+    photos: Path,
+    out: Path,
+    depths: Depths,
+    options: DepthOptions | None = None,
+    *,
+    force: bool = False,
+    on_step: OnStep | None = None,
+) -> list[ManifestRow]:
     """Label a folder of photographs by depth.
 
     Parameters
@@ -100,13 +126,28 @@ def label_photos(photos: Path, out: Path, depths: Depths, options: DepthOptions 
 
 def _settings(depths: Depths, options: DepthOptions) -> dict[str, Any]:
     chosen = asdict(options)
-    facts = {"command": "label depth", "depths": depths.name, "classes": CROP.to_dict(), **chosen, "version": selion.__version__}
+    facts = {
+        "command": "label depth",
+        "depths": depths.name,
+        "classes": CROP.to_dict(),
+        **chosen,
+        "version": selion.__version__,
+    }
     found: dict[str, Any] = json.loads(json.dumps(facts))  # as it will be read back
     return found
 
 
-def _one(photo: PhotoFile, out: Path, depths: Depths, options: DepthOptions, known: Mapping[str, dict[str, Any]]) -> ManifestRow:
-    """Label one photograph, or take what is finished; whatever is wrong with it becomes a row, save that the output cannot be written."""
+def _one(
+    photo: PhotoFile,
+    out: Path,
+    depths: Depths,
+    options: DepthOptions,
+    known: Mapping[str, dict[str, Any]],
+) -> ManifestRow:
+    """Label one photograph, or take what is finished.
+
+    Whatever is wrong with it becomes a row, save that the output cannot be written.
+    """
     blank = ManifestRow(photo.key, beside(photo.path, out))
     target = out / MASKS / f"{photo.key}.png"
     try:
@@ -129,7 +170,9 @@ def _stamp(photo: PhotoFile, depths: Depths) -> str:
     return store.fingerprint(photo.path) + (store.fingerprint(path) if path is not None else "")
 
 
-def _label(photo: PhotoFile, blank: ManifestRow, out: Path, depths: Depths, options: DepthOptions) -> ManifestRow:
+def _label(
+    photo: PhotoFile, blank: ManifestRow, out: Path, depths: Depths, options: DepthOptions
+) -> ManifestRow:
     seen, target = read_photo(photo.path, gray=True).image, out / MASKS / f"{photo.key}.png"
     image, valid = seen.values, seen.valid
     why = _full(photo, image, options)
@@ -142,15 +185,24 @@ def _label(photo: PhotoFile, blank: ManifestRow, out: Path, depths: Depths, opti
     if found.mask is None or found.depth is None:
         target.unlink(missing_ok=True)
         return replace(blank, threshold=found.threshold, routed=NONE, why=found.why)
-    mask = found.mask if options.refine is None else refine(found.mask, found.depth, found.threshold, options.refine)
+    mask = (
+        found.mask
+        if options.refine is None
+        else refine(found.mask, found.depth, found.threshold, options.refine)
+    )
     _save(mask.astype(np.uint8), valid, target)
-    return replace(_measured(blank, replace(found, mask=mask), image), cover=float((mask if valid is None else mask[valid]).mean()))
+    return replace(
+        _measured(blank, replace(found, mask=mask), image),
+        cover=float((mask if valid is None else mask[valid]).mean()),
+    )
 
 
 def _full(photo: PhotoFile, image: np.ndarray, options: DepthOptions) -> str:
     """Say why a photograph counts as fully covered; empty if it does not."""
     names = (photo.key, photo.path.name, f"{photo.key}{photo.path.suffix}")
-    pattern = next((p for p in options.full if any(fnmatch.fnmatch(name, p) for name in names)), None)
+    pattern = next(
+        (p for p in options.full if any(fnmatch.fnmatch(name, p) for name in names)), None
+    )
     if pattern is not None:
         return f"fully covered, as {pattern} says"
     return "fully covered, by its colours" if options.find_full and covered(image) else ""
@@ -164,5 +216,9 @@ def _save(ids: np.ndarray, valid: np.ndarray | None, target: Path) -> None:
 
 def _measured(blank: ManifestRow, found: DepthMask, image: np.ndarray) -> ManifestRow:
     quality = judge(found, image)
-    k, residual = (found.sigmoid.k, found.sigmoid.residual) if found.sigmoid is not None else (math.nan, math.nan)
+    k, residual = (
+        (found.sigmoid.k, found.sigmoid.residual)
+        if found.sigmoid is not None
+        else (math.nan, math.nan)
+    )
     return replace(blank, threshold=found.threshold, k=k, residual=residual, quality=quality.score)

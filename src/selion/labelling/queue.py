@@ -1,4 +1,7 @@
-"""What there is to look at: masks with their photographs, in order of quality, some of them twice."""
+"""What there is to look at.
+
+Masks with their photographs, in order of quality, some of them twice.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from selion.errors import BadInput, UnreadableFile
 
 QUALITY = "quality.csv"
 GAP = 240
-"""Entries between the two times that an image is shown: more than three of the largest contact sheets."""
+"""Entries between the two times that an image is shown: more than three of the largest contact
+sheets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +57,23 @@ class Listing:
         """Return one sentence for each kind of file that was left out."""
         found = []
         if self.lonely:
-            found.append(f"{self.lonely:,} masks have no photograph of the same name and are left out.")
+            found.append(
+                f"{self.lonely:,} masks have no photograph of the same name and are left out."
+            )
         if self.outside:
-            found.append(f"{self.outside:,} files are links that lead out of the given folders and are left out.")
+            found.append(
+                f"{self.outside:,} files are links that lead out of the given folders and are "
+                "left out."
+            )
         return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """One image in the order of the coarse pass; ``turn`` is 1 when it is shown for the second time."""
+    """One image in the order of the coarse pass.
+
+    ``turn`` is 1 when it is shown for the second time.
+    """
 
     item: Item
     turn: int = 0
@@ -73,9 +85,11 @@ def list_items(photos: Path, masks: Path, table: Path | None = None) -> Listing:
     Parameters
     ----------
     photos, masks : path
-        Folders.  ``a/b.png`` in ``masks`` belongs to ``a/b.jpg`` (or another ending, or ``a/b`` itself where the ending is part of the key) in ``photos``.
+        Folders.  ``a/b.png`` in ``masks`` belongs to ``a/b.jpg`` (or another ending, or ``a/b``
+        itself where the ending is part of the key) in ``photos``.
     table : path, optional
-        ``quality.csv``: ``key, image, quality, routed, why``; other columns do not matter, and it may be missing.
+        ``quality.csv``: ``key, image, quality, routed, why``; other columns do not matter, and it
+        may be missing.
 
     Raises
     ------
@@ -99,10 +113,22 @@ def list_items(photos: Path, masks: Path, table: Path | None = None) -> Listing:
         else:
             stat = entry.stat()
             quality = _number(row.get("quality"))
-            item = Item(item_id(key), key, photo, entry.path, quality, row.get("routed", ""), row.get("why", ""), (stat.st_size, stat.st_mtime_ns))
+            item = Item(
+                item_id(key),
+                key,
+                photo,
+                entry.path,
+                quality,
+                row.get("routed", ""),
+                row.get("why", ""),
+                (stat.st_size, stat.st_mtime_ns),
+            )
             found.append(item)
     if not found:
-        message = f"No mask in {masks} has a photograph of the same name in {photos}: wanted are PNG masks named like the photographs."
+        message = (
+            f"No mask in {masks} has a photograph of the same name in {photos}: wanted are PNG "
+            "masks named like the photographs."
+        )
         raise BadInput(message)
     return Listing(tuple(sorted(found, key=lambda item: item.key)), lonely, links)
 
@@ -113,7 +139,10 @@ def item_id(key: str) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, os.DirEntry[str] | None]]:
-    """Yield every file below a folder by its path in it; None instead of a link that leads out; hidden files and linked folders are passed over."""
+    """Yield every file below a folder by its path in it; None instead of a link that leads out.
+
+    Hidden files and linked folders are passed over.
+    """
     root = os.path.realpath(folder)
     waiting = [("", os.fspath(folder))]
     while waiting:
@@ -121,7 +150,10 @@ def _files(folder: Path) -> Iterator[tuple[str, os.DirEntry[str] | None]]:
         try:
             entries = list(os.scandir(path))
         except OSError as error:
-            message = f"{path} cannot be read as a folder ({error.strerror}): check its name and permissions."
+            message = (
+                f"{path} cannot be read as a folder ({error.strerror}): check its name and "
+                "permissions."
+            )
             raise UnreadableFile(message) from error
         for entry in entries:
             if entry.name.startswith("."):
@@ -156,9 +188,16 @@ def _photos(folder: Path) -> tuple[dict[str, list[str]], int]:
     return named, links
 
 
-def _photo(key: str, row: Mapping[str, str], named: Mapping[str, list[str]], folder: Path, table: Path | None) -> str | None:
+def _photo(
+    key: str,
+    row: Mapping[str, str],
+    named: Mapping[str, list[str]],
+    folder: Path,
+    table: Path | None,
+) -> str | None:
     found = named.get(key, [])
-    found = [path for path in found if Path(path).name == Path(key).name] or found  # x.jpg itself before x.jpg.png without its ending
+    # x.jpg itself before x.jpg.png without its ending
+    found = [path for path in found if Path(path).name == Path(key).name] or found
     if len(found) == 1 or table is None or not row.get("image"):
         return found[0] if len(found) == 1 else None
     told = Path(os.path.normpath(table.parent / row["image"]))
@@ -180,13 +219,23 @@ def read_quality(path: Path) -> dict[str, dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             if "key" not in (rows.fieldnames or ()):
-                message = f"{path} has no column 'key': wanted is the table that `selion label depth` writes; move it away to go on without."
+                message = (
+                    f"{path} has no column 'key': wanted is the table that `selion label depth` "
+                    "writes; move it away to go on without."
+                )
                 raise UnreadableFile(message)
-            return {row["key"]: {k: v for k, v in row.items() if k and isinstance(v, str)} for row in rows if row["key"]}
+            return {
+                row["key"]: {k: v for k, v in row.items() if k and isinstance(v, str)}
+                for row in rows
+                if row["key"]
+            }
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        message = f"{path} cannot be read as a table ({error}): write it again with `selion label depth`, or move it away to go on without."
+        message = (
+            f"{path} cannot be read as a table ({error}): write it again with `selion label "
+            "depth`, or move it away to go on without."
+        )
         raise UnreadableFile(message) from error
 
 
@@ -198,16 +247,23 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def arrange(items: Sequence[Item], best_first: bool = True, repeats: float = 0.02) -> tuple[Showing, ...]:
-    """Put items in order of quality, those without one last, and show a share of them a second time.
+def arrange(
+    items: Sequence[Item], best_first: bool = True, repeats: float = 0.02
+) -> tuple[Showing, ...]:
+    """Put items in order of quality, and show a share of them a second time.
+
+    Those without a quality come last.
 
     Parameters
     ----------
     repeats : float
-        Share that is shown twice, 0 to 1.  Which ones is decided by their names, so that every person and every start has the same.
+        Share that is shown twice, 0 to 1.  Which ones is decided by their names, so that every
+        person and every start has the same.
     """
     sign = -1.0 if best_first else 1.0
-    ordered = sorted(items, key=lambda item: (item.quality is None, sign * (item.quality or 0.0), item.key))
+    ordered = sorted(
+        items, key=lambda item: (item.quality is None, sign * (item.quality or 0.0), item.key)
+    )
     twice = [k for k, item in enumerate(ordered) if int(item.id[:8], 16) < repeats * 2**32]
     showings = [(float(k), Showing(item)) for k, item in enumerate(ordered)]
     showings += [(k + GAP + 0.5, Showing(ordered[k], 1)) for k in twice]

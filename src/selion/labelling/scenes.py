@@ -1,7 +1,8 @@
 """Unlabelled scenes become labels: a model looks, and what it is sure of is kept.
 
-Dates of one place are averaged before anything is decided, as fields do not move within a season: many dates are far surer than one.  Each date then gets the
-labels of the place, which is what a student of one date learns from.
+Dates of one place are averaged before anything is decided, as fields do not move within a season:
+many dates are far surer than one.  Each date then gets the labels of the place, which is what a
+student of one date learns from.
 """
 
 from __future__ import annotations
@@ -22,7 +23,22 @@ from selion.data.photos import PhotoFile, find_photos
 from selion.errors import OutputExists, OutputFailed, SelionError
 from selion.grid import same_grid
 from selion.labelling.confidence import ConfidenceOptions, known_labels
-from selion.labelling.manifest import BAD, BANDS, DONE, MASKS, NONE, QUALITY, ManifestRow, append, begin, beside, digest, finished, row_from, write_rows
+from selion.labelling.manifest import (
+    BAD,
+    BANDS,
+    DONE,
+    MASKS,
+    NONE,
+    QUALITY,
+    ManifestRow,
+    append,
+    begin,
+    beside,
+    digest,
+    finished,
+    row_from,
+    write_rows,
+)
 from selion.labelling.masks import write_mask
 from selion.labels import LabelMap
 from selion.prediction.planning import PredictOptions, identity
@@ -40,10 +56,19 @@ class SceneOptions:
     dates: bool = False
     """Images in one folder are dates of one place."""
     finer: bool = True
-    """Where the model works on a finer grid than the image's, labels lie on it too: a boundary of one pixel of 10 m leaves little of a field of 50 m."""
+    """Where the model works on a finer grid than the image's, labels lie on it too: a boundary of
+    one pixel of 10 m leaves little of a field of 50 m."""
 
 
-def label_scenes(images: Path, out: Path, model: Segmenter, options: SceneOptions | None = None, *, force: bool = False, on_step: OnStep | None = None) -> list[ManifestRow]:
+def label_scenes(
+    images: Path,
+    out: Path,
+    model: Segmenter,
+    options: SceneOptions | None = None,
+    *,
+    force: bool = False,
+    on_step: OnStep | None = None,
+) -> list[ManifestRow]:
     """Label a folder of images by a model.
 
     Parameters
@@ -51,7 +76,8 @@ def label_scenes(images: Path, out: Path, model: Segmenter, options: SceneOption
     images : path
         A folder of photographs or rasters, or one of them.
     out : path
-        Folder of the masks, laid out as by :func:`selion.labelling.label_photos`; it is gone on with if it holds the beginning of the same work.
+        Folder of the masks, laid out as by :func:`selion.labelling.label_photos`; it is gone on
+        with if it holds the beginning of the same work.
     model : Segmenter
         Any model with probabilities.
     options : SceneOptions, optional
@@ -61,12 +87,14 @@ def label_scenes(images: Path, out: Path, model: Segmenter, options: SceneOption
     Returns
     -------
     list of Row
-        ``quality`` is the share of the image whose class is known, ``cover`` the share of that which is not the first class.
+        ``quality`` is the share of the image whose class is known, ``cover`` the share of that
+        which is not the first class.
 
     Raises
     ------
     UnreadableFile, BadInput, OutputExists, OutputFailed
-        As in :func:`selion.labelling.label_photos`; BadInput also if objects cannot be made of the model's classes.
+        As in :func:`selion.labelling.label_photos`; BadInput also if objects cannot be made of the
+        model's classes.
     """
     options = options or SceneOptions()
     places = _places(find_photos(images, skip=(out, out / MASKS)), together=options.dates)
@@ -84,7 +112,13 @@ def label_scenes(images: Path, out: Path, model: Segmenter, options: SceneOption
 
 
 def _settings(model: Segmenter, options: SceneOptions) -> dict[str, Any]:
-    facts = {"command": "label pseudo", "model": identity(model), "classes": model.classes.to_dict(), BANDS: list(model.inputs.bands), **asdict(options)}
+    facts = {
+        "command": "label pseudo",
+        "model": identity(model),
+        "classes": model.classes.to_dict(),
+        BANDS: list(model.inputs.bands),
+        **asdict(options),
+    }
     facts["version"] = selion.__version__
     found: dict[str, Any] = json.loads(json.dumps(facts))
     return found
@@ -97,15 +131,30 @@ def _places(photos: Sequence[PhotoFile], *, together: bool) -> dict[str, list[Ph
     return found
 
 
-def _one_place(dates: Sequence[PhotoFile], out: Path, model: Segmenter, options: SceneOptions, known: Mapping[str, dict[str, Any]]) -> list[ManifestRow]:
+def _one_place(
+    dates: Sequence[PhotoFile],
+    out: Path,
+    model: Segmenter,
+    options: SceneOptions,
+    known: Mapping[str, dict[str, Any]],
+) -> list[ManifestRow]:
     blanks = [ManifestRow(photo.key, beside(photo.path, out)) for photo in dates]
     try:
         sources = [store.open_raster(photo.path) for photo in dates]
         stamp = "".join(store.fingerprint(photo.path) for photo in dates)
-        targets = [_target(out, photo, source) for photo, source in zip(dates, sources, strict=True)]
+        targets = [
+            _target(out, photo, source) for photo, source in zip(dates, sources, strict=True)
+        ]
         before = [known.get(photo.key) for photo in dates]
-        if all(b is not None and b["stamp"] == stamp and b["mask"] == digest(t) for b, t in zip(before, targets, strict=True)):
-            return [replace(row_from(b["row"]), image=blank.image) for b, blank in zip(before, blanks, strict=True) if b is not None]
+        if all(
+            b is not None and b["stamp"] == stamp and b["mask"] == digest(t)
+            for b, t in zip(before, targets, strict=True)
+        ):
+            return [
+                replace(row_from(b["row"]), image=blank.image)
+                for b, blank in zip(before, blanks, strict=True)
+                if b is not None
+            ]
         labels = label_dates(sources, model, options)
         rows = [_kept(labels, blank, target) for blank, target in zip(blanks, targets, strict=True)]
     except (OutputFailed, OutputExists):
@@ -121,7 +170,9 @@ def _target(out: Path, photo: PhotoFile, source: Source) -> Path:
     return out / MASKS / f"{photo.key}{'.png' if source.grid.crs is None else '.tif'}"
 
 
-def label_dates(sources: Sequence[Source], model: Segmenter, options: SceneOptions | None = None) -> LabelMap:
+def label_dates(
+    sources: Sequence[Source], model: Segmenter, options: SceneOptions | None = None
+) -> LabelMap:
     """Label one place from one or more dates of it.
 
     Parameters
@@ -134,7 +185,8 @@ def label_dates(sources: Sequence[Source], model: Segmenter, options: SceneOptio
     Returns
     -------
     LabelMap
-        On the grid of the dates, or with a whole number of its pixels in each of theirs (``options.finer``).
+        On the grid of the dates, or with a whole number of its pixels in each of theirs
+        (``options.finer``).
 
     Raises
     ------
@@ -146,30 +198,59 @@ def label_dates(sources: Sequence[Source], model: Segmenter, options: SceneOptio
     options = options or SceneOptions()
     for other in sources[1:]:
         same_grid(sources[0].grid, other.grid, ("the first date", "another"))
-    said = average([prediction.predict(source, model, options=options.predict) for source in sources])
+    said = average(
+        [prediction.predict(source, model, options=options.predict) for source in sources]
+    )
     grid = finer_grid(sources[0].grid, said.grid) if options.finer else sources[0].grid
     return known_labels(said, model.classes, grid, options.confidence)
 
 
 def finer_grid(grid: GeoBox, working: GeoBox) -> GeoBox:
-    """Return an image's grid with a whole number of pixels in each of its own, about as fine as the working grid; photographs keep theirs."""
+    """Return an image's grid with a whole number of pixels in each of its own.
+
+    It is about as fine as the working grid; photographs keep theirs.
+    """
     fold = min(round(have / wanted) for have, wanted in zip(working.shape, grid.shape, strict=True))
     return grid if grid.crs is None or fold < 2 else grid.zoom_out(1 / fold)
 
 
 def average(dates: Sequence[Raster | None]) -> Raster:
-    """Average (class, y, x) probabilities of several dates; each pixel over the dates that see it."""
+    """Average (class, y, x) probabilities of several dates.
+
+    Each pixel over the dates that see it.
+    """
     seen = [date for date in dates if date is not None]
-    weights = np.stack([np.ones(date.values.shape[1:], bool) if date.valid is None else date.valid for date in seen])
+    weights = np.stack(
+        [
+            np.ones(date.values.shape[1:], bool) if date.valid is None else date.valid
+            for date in seen
+        ]
+    )
     count = weights.sum(0)
-    total = np.sum([date.values * valid for date, valid in zip(seen, weights, strict=True)], axis=0, dtype=np.float32)
-    return Raster((total / np.maximum(count, 1)).astype(np.float32), seen[0].grid, seen[0].bands, count > 0)
+    total = np.sum(
+        [date.values * valid for date, valid in zip(seen, weights, strict=True)],
+        axis=0,
+        dtype=np.float32,
+    )
+    return Raster(
+        (total / np.maximum(count, 1)).astype(np.float32), seen[0].grid, seen[0].bands, count > 0
+    )
 
 
-def predicted_labels(source: Source, model: Segmenter, options: PredictOptions | None = None, grid: GeoBox | None = None) -> LabelMap:
-    """Return what a model says of an image, on the image's grid or another one of its extent: the likeliest class, 255 where the image has no data."""
+def predicted_labels(
+    source: Source,
+    model: Segmenter,
+    options: PredictOptions | None = None,
+    grid: GeoBox | None = None,
+) -> LabelMap:
+    """Return what a model says of an image, on the image's grid or another one of its extent.
+
+    The likeliest class, 255 where the image has no data.
+    """
     said = average([prediction.predict(source, model, options=options)])
-    return known_labels(said, _plain(model.classes), grid or source.grid, ConfidenceOptions(sure=0.0))
+    return known_labels(
+        said, _plain(model.classes), grid or source.grid, ConfidenceOptions(sure=0.0)
+    )
 
 
 def _plain(classes: ClassScheme) -> ClassScheme:

@@ -1,12 +1,14 @@
 """Screening: which masks a person is shown next, what they decided, and taking it back.
 
-Depth pseudo-labels are wrong often enough that DepthCropSeg++ kept 12,927 of 260,260 after about 12 hours of looking [1]_.  That is six images a second, so
-the first pass shows sheets of many, rejected unless somebody keeps them; the second goes through what was kept, one at a time.  Nothing here draws or serves
-anything: see :mod:`selion.web.screening`.
+Depth pseudo-labels are wrong often enough that DepthCropSeg++ kept 12,927 of 260,260 after about 12
+hours of looking [1]_.  That is six images a second, so the first pass shows sheets of many,
+rejected unless somebody keeps them; the second goes through what was kept, one at a time.  Nothing
+here draws or serves anything: see :mod:`selion.web.screening`.
 
 References
 ----------
-.. [1] DepthCropSeg++, section on screening: coarse-to-fine rejection without drawing.  The paper gives no interface; this one is ours.
+.. [1] DepthCropSeg++, section on screening: coarse-to-fine rejection without drawing.  The paper
+gives no interface; this one is ours.
 """
 
 from __future__ import annotations
@@ -20,7 +22,17 @@ from pathlib import Path
 
 from selion.errors import BadInput, UnknownName
 from selion.labelling.decision_log import DecisionLog, now
-from selion.labelling.decisions import LOG, STAGES, WORDS, Decision, Entry, History, Undo, content_hash, mask_folder
+from selion.labelling.decisions import (
+    LOG,
+    STAGES,
+    WORDS,
+    Decision,
+    Entry,
+    History,
+    Undo,
+    content_hash,
+    mask_folder,
+)
 from selion.labelling.queue import QUALITY, Item, Listing, Showing, arrange, item_id, list_items
 
 LEASE = 120.0
@@ -85,9 +97,14 @@ class ContactSheet:
 
 
 class Screening:
-    """Two folders, a log, and the people who look; safe to be used by several threads, and beside other processes on the same folder."""
+    """Two folders, a log, and the people who look.
 
-    def __init__(self, photos: Path, pseudo: Path, repeats: float = 0.02, hashes: Hashes = hash_files) -> None:
+    Safe to be used by several threads, and beside other processes on the same folder.
+    """
+
+    def __init__(
+        self, photos: Path, pseudo: Path, repeats: float = 0.02, hashes: Hashes = hash_files
+    ) -> None:
         if not 0 <= repeats <= 1:
             message = f"A share of {repeats} to show twice was given: wanted is 0 to 1."
             raise BadInput(message)
@@ -98,10 +115,14 @@ class Screening:
         self._handed: dict[str, tuple[str, float]] = {}
         self._judged: dict[tuple[str, tuple[int, int], str], bool] = {}
         self.refresh()
-        self.journal = DecisionLog(pseudo / LOG)  # after the folders were read: a wrong name makes no folder
+        # after the folders were read: a wrong name makes no folder
+        self.journal = DecisionLog(pseudo / LOG)
 
     def refresh(self, older_than: float = 0.0) -> Listing:
-        """Look at the folders again: masks come, go and change while people work.  Nothing is done if that was less than so many seconds ago."""
+        """Look at the folders again: masks come, go and change while people work.
+
+        Nothing is done if that was less than so many seconds ago.
+        """
         if older_than and time.monotonic() - self._looked < older_than:
             return self.listing
         listing = list_items(self.photos, mask_folder(self.pseudo), self.pseudo / QUALITY)
@@ -144,7 +165,8 @@ class Screening:
         if decision.stat == item.stat:
             return True
         question = (item.id, item.stat, decision.mask)
-        if question not in self._judged:  # a copied folder has new times: then bytes are compared, once per mask
+        # a copied folder has new times: then bytes are compared, once per mask
+        if question not in self._judged:
             try:
                 self._judged[question] = content_hash(Path(item.mask)) == decision.mask
             except OSError:
@@ -161,18 +183,25 @@ class Screening:
         order : str
             ``best`` or ``worst`` quality first.
         after : int
-            Where to look from: 0, or :attr:`ContactSheet.after` of the sheet before, so that sheets can be asked for before earlier ones are decided.
+            Where to look from: 0, or :attr:`ContactSheet.after` of the sheet before, so that sheets
+            can be asked for before earlier ones are decided.
         """
         self.journal.sync()
         showings = self._showings(order)
         with self._lock:
-            waiting = ((k, s.item) for k, s in enumerate(showings[max(after, 0) :], max(after, 0)) if self._is_due(s))
+            waiting = (
+                (k, s.item)
+                for k, s in enumerate(showings[max(after, 0) :], max(after, 0))
+                if self._is_due(s)
+            )
             return self._hand(waiting, person, size, len(showings))
 
     def peek(self, order: str, after: int, size: int) -> list[Item]:
         """Return what the sheets after one will probably show, without handing it out."""
         with self._lock:
-            due = (showing.item for showing in self._showings(order)[after:] if self._is_due(showing))
+            due = (
+                showing.item for showing in self._showings(order)[after:] if self._is_due(showing)
+            )
             return [item for item, _ in zip(due, range(size), strict=False)]
 
     def _is_due(self, showing: Showing) -> bool:
@@ -180,13 +209,21 @@ class Screening:
         return not any(word.stage != "coarse" for word in words) and len(words) == showing.turn
 
     def fine(self, person: str, scope: str = "kept", size: int = 8, after: int = 0) -> ContactSheet:
-        """Return the next images of the fine pass: those of a scope that nobody has looked at one at a time (for ``conflicts``: that nobody has settled)."""
+        """Return the next images of the fine pass.
+
+        Those of a scope that nobody has looked at one at a time (for ``conflicts``: that nobody has
+        settled).
+        """
         if scope not in SCOPES:
             raise UnknownName.among("scope", scope, SCOPES)
         self.journal.sync()
         with self._lock:
             items = [showing.item for showing in self._showings("best") if showing.turn == 0]
-            waiting = ((k, item) for k, item in enumerate(items[max(after, 0) :], max(after, 0)) if self._is_in(item, scope))
+            waiting = (
+                (k, item)
+                for k, item in enumerate(items[max(after, 0) :], max(after, 0))
+                if self._is_in(item, scope)
+            )
             return self._hand(waiting, person, size, len(items))
 
     def _is_in(self, item: Item, scope: str) -> bool:
@@ -194,10 +231,17 @@ class Screening:
         if scope == "conflicts":
             return is_conflict(words)
         if any(word.stage != "coarse" for word in words):
-            return scope == "unsure" and words[-1].decision == "unsure" and words[-1].stage == "fine"
-        return scope == "all" or (bool(words) and words[-1].decision in (("keep", "full") if scope == "kept" else ("unsure",)))
+            return (
+                scope == "unsure" and words[-1].decision == "unsure" and words[-1].stage == "fine"
+            )
+        return scope == "all" or (
+            bool(words)
+            and words[-1].decision in (("keep", "full") if scope == "kept" else ("unsure",))
+        )
 
-    def _hand(self, waiting: Iterator[tuple[int, Item]], person: str, size: int, end: int) -> ContactSheet:
+    def _hand(
+        self, waiting: Iterator[tuple[int, Item]], person: str, size: int, end: int
+    ) -> ContactSheet:
         clock, found, held = time.monotonic(), [], 0
         for place, item in waiting:
             holder, until = self._handed.get(item.id, ("", 0.0))
@@ -238,7 +282,21 @@ class Screening:
                 stale.append(word.item)
                 continue
             each = round(page.seconds / len(page.words), 4)
-            fresh.append(Decision(name, page.batch, seen.key, word.decision, page.person, page.stage, each, time_, image, mask, seen.stat))
+            fresh.append(
+                Decision(
+                    name,
+                    page.batch,
+                    seen.key,
+                    word.decision,
+                    page.person,
+                    page.stage,
+                    each,
+                    time_,
+                    image,
+                    mask,
+                    seen.stat,
+                )
+            )
         written = self.journal.append(lambda _: fresh) if fresh else []
         return Committed(len(written), len(page.words) - len(written) - len(stale), tuple(stale))
 
@@ -253,7 +311,11 @@ class Screening:
 
         def last(history: History) -> list[Entry]:
             batch = None if name in history.undos else history.last_batch(person, stages)
-            return [] if batch is None else [Undo(name, batch, person, history.batches[batch][0].stage, now())]
+            return (
+                []
+                if batch is None
+                else [Undo(name, batch, person, history.batches[batch][0].stage, now())]
+            )
 
         self.journal.append(last)
         undo = self.journal.history.undos.get(name)
@@ -262,7 +324,9 @@ class Screening:
     def counts(self) -> dict[str, int]:
         """Return how many items there are, how many are decided, and as what."""
         history = self.journal.sync()
-        found: Counter[str] = Counter(total=len(self.items), decided=0, conflicts=0, fine=0, **dict.fromkeys(WORDS, 0))
+        found: Counter[str] = Counter(
+            total=len(self.items), decided=0, conflicts=0, fine=0, **dict.fromkeys(WORDS, 0)
+        )
         for item in self.listing.items:
             words = self.words(item) if item.key in history.keys else ()
             if words:
@@ -295,7 +359,15 @@ def is_conflict(words: Sequence[Decision]) -> bool:
     if len(words) < 2:
         return False
     stage = max((word.stage for word in words), key=STAGES.index)
-    return len({word.decision for word in {word.person: word for word in words if word.stage == stage}.values()}) > 1
+    return (
+        len(
+            {
+                word.decision
+                for word in {word.person: word for word in words if word.stage == stage}.values()
+            }
+        )
+        > 1
+    )
 
 
 def restat(item: Item) -> Item:

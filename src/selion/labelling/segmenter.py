@@ -1,4 +1,8 @@
-"""The depth pseudo-labeller in the socket: photographs in, probabilities of soil and crop out, so that it predicts, is scored and is mapped like any model."""
+"""The depth pseudo-labeller in the socket.
+
+Photographs in, probabilities of soil and crop out, so that it predicts, is scored and is mapped
+like any model.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +26,28 @@ WHOLE = 1 << 20
 class DepthSegmenter:
     """Depth and threshold as a Segmenter.
 
-    Depth is relative: that of one window says nothing about that of the next.  So each window comes with the whole photograph as its context, which is
-    looked at once and remembered; the answer is cut out of that.
+    Depth is relative: that of one window says nothing about that of the next.  So each window comes
+    with the whole photograph as its context, which is looked at once and remembered; the answer is
+    cut out of that.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
-    """(3, y, x) uint8 -> (y, x) depth, larger is nearer; see :func:`selion.models.depth.network.load_depth`."""
+    """(3, y, x) uint8 -> (y, x) depth, larger is nearer; see
+    :func:`selion.models.depth.network.load_depth`."""
     options: ThresholdOptions = field(default_factory=ThresholdOptions)
-    inputs: InputSpec = field(default_factory=lambda: InputSpec(("red", "green", "blue"), window=WINDOW, overlap=0.0, multiple=MULTIPLE, context=WHOLE))
+    inputs: InputSpec = field(
+        default_factory=lambda: InputSpec(
+            ("red", "green", "blue"), window=WINDOW, overlap=0.0, multiple=MULTIPLE, context=WHOLE
+        )
+    )
     classes: ClassScheme = CROP
     _last: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
-        """Return (view, class, y, x) float32 probabilities; a photograph without a step of depth gets a half for both classes."""
+        """Return (view, class, y, x) float32 probabilities.
+
+        A photograph without a step of depth gets a half for both classes.
+        """
         crop = np.stack([self._window(view) for view in views])
         return np.stack([1 - crop, crop], 1).astype(np.float32)
 
@@ -44,7 +57,10 @@ class DepthSegmenter:
         if view.context is None:
             return self._whole(view.pixels)
         plane = self._whole(view.context.values)
-        rows, columns = (np.clip(np.arange(s.start, s.start + size), 0, have - 1) for s, size, have in zip(view.roi, shape, plane.shape, strict=True))
+        rows, columns = (
+            np.clip(np.arange(s.start, s.start + size), 0, have - 1)
+            for s, size, have in zip(view.roi, shape, plane.shape, strict=True)
+        )
         found: np.ndarray = plane[np.ix_(rows, columns)]
         return found
 
@@ -56,7 +72,15 @@ class DepthSegmenter:
             found = depth_mask(self.network(image), self.options)
             plane = np.full(image.shape[1:], 0.5, np.float32)
             if found.mask is not None and found.depth is not None and found.sigmoid is not None:
-                plane = (1 / (1 + np.exp(-np.clip(found.sigmoid.k * (found.depth - found.threshold), -30, 30)))).astype(np.float32)
+                plane = (
+                    1
+                    / (
+                        1
+                        + np.exp(
+                            -np.clip(found.sigmoid.k * (found.depth - found.threshold), -30, 30)
+                        )
+                    )
+                ).astype(np.float32)
             self._last.clear()
             self._last[key] = plane
         return self._last[key]

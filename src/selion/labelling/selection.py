@@ -62,20 +62,44 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
         If nothing is left.
     """
     if decisions is not None and not decisions.exists():
-        message = f"There is no log of decisions {decisions}: check the name, or leave it away to go by quality."
+        message = (
+            f"There is no log of decisions {decisions}: check the name, or leave it away to go by "
+            "quality."
+        )
         raise UnreadableFile(message)
     rows = [row for row in read_rows(pseudo / QUALITY) if row.has_mask]
     settings = _settings(pseudo / SETTINGS)
     classes = ClassScheme.from_dict(settings["classes"]) if "classes" in settings else CROP
-    chosen, how = _by_quality(rows, least) if decisions is None else _by_decisions(rows, read_decisions(decisions, pseudo / MASKS))
+    chosen, how = (
+        _by_quality(rows, least)
+        if decisions is None
+        else _by_decisions(rows, read_decisions(decisions, pseudo / MASKS))
+    )
     if not chosen:
         cure = "lower --least, or screen them" if decisions is None else "screen them"
-        message = f"None of the {len(rows)} pseudo-labels of {pseudo} is left ({how}): {cure} with 'selion label screen'."
+        message = (
+            f"None of the {len(rows)} pseudo-labels of {pseudo} is left ({how}): {cure} with "
+            "'selion label screen'."
+        )
         raise BadInput(message)
-    read = partial(open_image, names=tuple(settings.get(BANDS, ())), asked=settings.get("predict", {}).get("bands"))
+    read = partial(
+        open_image,
+        names=tuple(settings.get(BANDS, ())),
+        asked=settings.get("predict", {}).get("bands"),
+    )
     entries = tuple(_entry(row, pseudo, classes, read, fill=fill) for row, fill in chosen)
     full = frozenset(PREFIX + row.key for row, fill in chosen if fill or row.routed == FULL)
-    return Selection(entries, full, classes, (f"{len(chosen):,} of {len(rows):,} pseudo-labels are used, {len(full):,} of them all crop: {how}.",))
+    return Selection(
+        entries,
+        full,
+        classes,
+        (
+            (
+                f"{len(chosen):,} of {len(rows):,} pseudo-labels are used, {len(full):,} of them "
+                f"all crop: {how}."
+            ),
+        ),
+    )
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -84,25 +108,49 @@ def _settings(path: Path) -> dict[str, Any]:
     return found
 
 
-def _by_quality(rows: Sequence[ManifestRow], least: float) -> tuple[list[tuple[ManifestRow, bool]], str]:
-    return [(row, False) for row in rows if row.quality >= least], f"quality of {least:g} or more, as no decisions were given"
+def _by_quality(
+    rows: Sequence[ManifestRow], least: float
+) -> tuple[list[tuple[ManifestRow, bool]], str]:
+    return [
+        (row, False) for row in rows if row.quality >= least
+    ], f"quality of {least:g} or more, as no decisions were given"
 
 
-def _by_decisions(rows: Sequence[ManifestRow], decisions: Mapping[str, Decision]) -> tuple[list[tuple[ManifestRow, bool]], str]:
+def _by_decisions(
+    rows: Sequence[ManifestRow], decisions: Mapping[str, Decision]
+) -> tuple[list[tuple[ManifestRow, bool]], str]:
     said = {row.key: decisions[row.key].decision for row in rows if row.key in decisions}
-    kept = [(row, said[row.key] == SAID_FULL) for row in rows if said.get(row.key) in (KEEP, SAID_FULL)]
+    kept = [
+        (row, said[row.key] == SAID_FULL) for row in rows if said.get(row.key) in (KEEP, SAID_FULL)
+    ]
     return kept, f"{len(said):,} were decided by people"
 
 
-def _entry(row: ManifestRow, pseudo: Path, classes: ClassScheme, read: Callable[[Path], Source], *, fill: bool) -> Entry:
+def _entry(
+    row: ManifestRow,
+    pseudo: Path,
+    classes: ClassScheme,
+    read: Callable[[Path], Source],
+    *,
+    fill: bool,
+) -> Entry:
     image = Path(row.image) if Path(row.image).is_absolute() else pseudo / row.image
     found = (pseudo / MASKS / f"{row.key}{ending}" for ending in (".png", ".tif"))
     mask = next((path for path in found if path.is_file()), pseudo / MASKS / f"{row.key}.png")
-    return Entry(PREFIX + row.key, partial(read, image), partial(read_truth, mask, classes, fill), "train", "pseudo", (image, mask))
+    return Entry(
+        PREFIX + row.key,
+        partial(read, image),
+        partial(read_truth, mask, classes, fill),
+        "train",
+        "pseudo",
+        (image, mask),
+    )
 
 
 def open_image(path: Path, names: tuple[str, ...], asked: Sequence[int | str] | None) -> Source:
-    """Open an image whose bands are called as the model that labelled it calls them, whatever the file says; bands that it did not look at stay.
+    """Open an image whose bands are called as the model that labelled it calls them.
+
+    That holds whatever the file says; bands that the model did not look at stay.
 
     Raises
     ------
@@ -120,7 +168,9 @@ def open_image(path: Path, names: tuple[str, ...], asked: Sequence[int | str] | 
 
 
 def read_truth(mask: Path, classes: ClassScheme, fill: bool, grid: GeoBox) -> Truth:  # a partial's
-    """Read the mask of an image whose grid is given; all ones where it is fully covered.  It may have a whole number of pixels in each of the image's.
+    """Read the mask of an image whose grid is given; all ones where it is fully covered.
+
+    It may have a whole number of pixels in each of the image's.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""Two-stage self-training: train on everything, look at everything again, keep what both agree on, train once more.
+"""Two-stage self-training.
+
+Train on everything, look at everything again, keep what both agree on, train once more.
 
 ::
 
@@ -8,12 +10,14 @@
     run/stage-2/             a training run on those
     run/model/               the second stage's model
 
-Every piece is whole or not there, and what is there is gone on with: a killed run, started again, ends with the same weights (on a processor).
+Every piece is whole or not there, and what is there is gone on with: a killed run, started again,
+ends with the same weights (on a processor).
 
 References
 ----------
-DepthCropSeg++, section on two-stage self-training.  The paper does not say whether human labels are trimapped too; by default they are not, nor are masks that
-are all crop, because both would be erased just where the model is wrong.
+DepthCropSeg++, section on two-stage self-training.  The paper does not say whether human labels are
+trimapped too; by default they are not, nor are masks that are all crop, because both would be
+erased just where the model is wrong.
 """
 
 from __future__ import annotations
@@ -38,7 +42,13 @@ from selion.grid import ground_sampling_distance
 from selion.labelling.masks import ending, write_mask
 from selion.labelling.scenes import predicted_labels
 from selion.labelling.selection import PREFIX, Selection, read_truth
-from selion.labelling.trimap import AGREEMENT, TrimapAgreement, agree, measure_agreement, write_agreement
+from selion.labelling.trimap import (
+    AGREEMENT,
+    TrimapAgreement,
+    agree,
+    measure_agreement,
+    write_agreement,
+)
 from selion.labels import LabelMap
 from selion.progress import OnStep
 from selion.segmenter import Segmenter
@@ -63,7 +73,10 @@ class TrimapOptions:
 
 @dataclass(frozen=True, slots=True)
 class DrawOptions:
-    """How often pseudo-labelled images are drawn, and how finely; without a wish each image counts as much as any other, under the recipe's own settings."""
+    """How often pseudo-labelled images are drawn, and how finely.
+
+    Without a wish each image counts as much as any other, under the recipe's own settings.
+    """
 
     share: float | None = None
     """Of the windows of each epoch."""
@@ -72,10 +85,16 @@ class DrawOptions:
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share < 1:
-            message = f"A share of pseudo-labels of {self.share:g} was given; wanted is a number above 0 and below 1."
+            message = (
+                f"A share of pseudo-labels of {self.share:g} was given; wanted is a number above 0 "
+                "and below 1."
+            )
             raise BadInput(message)
         if self.gsd is not None and not 0 < self.gsd[0] <= self.gsd[1]:
-            message = f"Ground sampling distances of {self.gsd[0]:g} and {self.gsd[1]:g} m were given; wanted are two above 0, the finer one first."
+            message = (
+                f"Ground sampling distances of {self.gsd[0]:g} and {self.gsd[1]:g} m were given; "
+                "wanted are two above 0, the finer one first."
+            )
             raise BadInput(message)
 
 
@@ -99,13 +118,19 @@ class SelfTraining:
         return self.options.full or entry.key not in self.kept.full
 
 
-def plan_selftraining(recipe: Recipe, kept: Selection, options: TrimapOptions | None = None, drawn: DrawOptions | None = None) -> SelfTraining:
+def plan_selftraining(
+    recipe: Recipe,
+    kept: Selection,
+    options: TrimapOptions | None = None,
+    drawn: DrawOptions | None = None,
+) -> SelfTraining:
     """Join human labels and pseudo-labels.
 
     Parameters
     ----------
     recipe : Recipe
-        Its ``data`` names the labelled dataset; without one there are only pseudo-labels, and nothing to validate on.
+        Its ``data`` names the labelled dataset; without one there are only pseudo-labels, and
+        nothing to validate on.
     kept : Selection
     options : TrimapOptions, optional
     drawn : DrawOptions, optional
@@ -113,13 +138,17 @@ def plan_selftraining(recipe: Recipe, kept: Selection, options: TrimapOptions | 
     Raises
     ------
     BadInput
-        If the pseudo-labels have classes that the recipe does not know, or pixels that it would not work on.
+        If the pseudo-labels have classes that the recipe does not know, or pixels that it would not
+        work on.
     UnknownName, UnreadableFile
         If the dataset is not there.
     """
     strange = [name for name in kept.classes.names if name not in recipe.classes.names]
     if strange:
-        message = f"The pseudo-labels have the class {strange[0]!r}, but the recipe {recipe.name} knows {', '.join(recipe.classes.names)}: take another recipe."
+        message = (
+            f"The pseudo-labels have the class {strange[0]!r}, but the recipe {recipe.name} knows "
+            f"{', '.join(recipe.classes.names)}: take another recipe."
+        )
         raise BadInput(message)
     if recipe.data.truth == "instances":  # pseudo-labels are masks
         recipe = replace(recipe, data=replace(recipe.data, truth="auto"))
@@ -131,31 +160,55 @@ def plan_selftraining(recipe: Recipe, kept: Selection, options: TrimapOptions | 
 
         human, validation = open_samples(recipe)
         if not isinstance(human, data.Dataset) or not isinstance(validation, data.Dataset):
-            message = f"The recipe {recipe.name} mixes datasets (data.mix): self-training wants one labelled dataset, so take the mixture out."
+            message = (
+                f"The recipe {recipe.name} mixes datasets (data.mix): self-training wants one "
+                "labelled dataset, so take the mixture out."
+            )
             raise BadInput(message)
     else:
-        notes.append("No labelled dataset was given: training is on pseudo-labels alone, and the model will have no scores.")
+        notes.append(
+            "No labelled dataset was given: training is on pseudo-labels alone, and the model "
+            "will have no scores."
+        )
         human = validation = data.Dataset("none", recipe.classes, ())
         drawn = replace(drawn, share=None)
     name = f"{human.name} and pseudo-labels" if len(human) else "pseudo-labels"
     joined = replace(human, name=name, entries=(*human.entries, *kept.entries))
-    return SelfTraining(recipe, joined, validation, kept, options or TrimapOptions(), drawn, tuple(notes))
+    return SelfTraining(
+        recipe, joined, validation, kept, options or TrimapOptions(), drawn, tuple(notes)
+    )
 
 
 def _check_fineness(recipe: Recipe, kept: Selection) -> None:
-    """Refuse labels finer than their images where the model would work on the pixels of its images: it would learn at one size and be used at another."""
+    """Refuse labels finer than their images where the model would work on the pixels of its images.
+
+    It would learn at one size and be used at another.
+    """
     sample = kept.entries[0].open()
-    if sample.labels is None or sample.labels.grid.shape == sample.image.grid.shape or recipe.input.gsd is not None:
+    if (
+        sample.labels is None
+        or sample.labels.grid.shape == sample.image.grid.shape
+        or recipe.input.gsd is not None
+    ):
         return
     fine = ground_sampling_distance(sample.labels.grid) or 0.0
     message = (
-        f"The pseudo-labels have pixels of {fine:.3g} m, finer than their images, but the recipe {recipe.name} works on pixels as they are: "
-        f"add --set 'input.gsd=[{fine:.2g}, {fine:.2g}]' or take a recipe with such metres (fields-rgb-vhr), or make labels with --no-finer."
+        f"The pseudo-labels have pixels of {fine:.3g} m, finer than their images, but the recipe "
+        f"{recipe.name} works on pixels as they are: add --set 'input.gsd=[{fine:.2g}, "
+        f"{fine:.2g}]' or take a recipe with such metres (fields-rgb-vhr), or make labels with "
+        "--no-finer."
     )
     raise BadInput(message)
 
 
-def self_train(plan: SelfTraining, folder: Path, run: Callable[..., Any] = train.train_plan, *, force: bool = False, on_step: OnStep | None = None) -> Path:
+def self_train(
+    plan: SelfTraining,
+    folder: Path,
+    run: Callable[..., Any] = train.train_plan,
+    *,
+    force: bool = False,
+    on_step: OnStep | None = None,
+) -> Path:
     """Run both stages, or what is left of them.
 
     Parameters
@@ -183,13 +236,19 @@ def self_train(plan: SelfTraining, folder: Path, run: Callable[..., Any] = train
     train_stage(stage_plan(plan, plan.training, 1), folder / STAGE_1, run, on_step)
     model = models.load_model(folder / STAGE_1 / MODEL)
     make_trimaps(plan, model, folder / TRIMAP, on_step)
-    train_stage(stage_plan(plan, trimapped(plan, folder / TRIMAP), 2), folder / STAGE_2, run, on_step)
+    train_stage(
+        stage_plan(plan, trimapped(plan, folder / TRIMAP), 2), folder / STAGE_2, run, on_step
+    )
     return _publish(folder)
 
 
 def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
     """Make the folder, or see that it holds the same run; with force another one is removed."""
-    about = {"recipe": train.recipe_table(plan.recipe), "trimap": asdict(plan.options), "samples": stamp(plan.training)}
+    about = {
+        "recipe": train.recipe_table(plan.recipe),
+        "trimap": asdict(plan.options),
+        "samples": stamp(plan.training),
+    }
     about |= {"drawn": asdict(plan.drawn)} if plan.drawn != DrawOptions() else {}
     path, about = folder / ABOUT, json.loads(json.dumps(about))
     store.check_output(path, force=True)
@@ -197,7 +256,10 @@ def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
         return
     if folder.is_dir() and any(folder.iterdir()):
         if not force:
-            message = f"{folder} holds something else, or a run with another recipe, labels or decisions: choose another folder, or begin anew with --force."
+            message = (
+                f"{folder} holds something else, or a run with another recipe, labels or "
+                "decisions: choose another folder, or begin anew with --force."
+            )
             raise OutputExists(message)
         for name in (STAGE_1, TRIMAP, STAGE_2, MODEL):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -220,22 +282,46 @@ def stage_plan(plan: SelfTraining, samples: Dataset, stage: int) -> TrainingPlan
     recipe = replace(plan.recipe, name=f"{plan.recipe.name}-stage-{stage}")
     notes = (*samples.problems, *plan.notes)
     texts = {"source": samples.name, "licence": samples.licence, "citation": samples.citation}
-    return train.plan_samples(recipe, mixed(samples, recipe, plan.drawn), plan.validation, notes=notes, **texts)
+    return train.plan_samples(
+        recipe, mixed(samples, recipe, plan.drawn), plan.validation, notes=notes, **texts
+    )
 
 
 def mixed(samples: Dataset, recipe: Recipe, drawn: DrawOptions) -> Dataset | Mixture:
-    """Part a training set into labels of people and pseudo-labels, each with its share of the windows; as it is where nothing was wished."""
+    """Part a training set into labels of people and pseudo-labels.
+
+    Each has its share of the windows; it stays as it is where nothing was wished.
+    """
     if drawn == DrawOptions():
         return samples
-    ours = replace(samples, name="pseudo-labels", entries=tuple(e for e in samples.entries if e.key.startswith(PREFIX)))
-    theirs = replace(samples, name="labels of people", entries=tuple(e for e in samples.entries if not e.key.startswith(PREFIX)))
+    ours = replace(
+        samples,
+        name="pseudo-labels",
+        entries=tuple(e for e in samples.entries if e.key.startswith(PREFIX)),
+    )
+    theirs = replace(
+        samples,
+        name="labels of people",
+        entries=tuple(e for e in samples.entries if not e.key.startswith(PREFIX)),
+    )
     share = len(ours) / len(samples) if drawn.share is None else drawn.share
-    parts = [(theirs, recipe, 1 - share), (ours, replace(recipe, crops=replace(recipe.crops, gsd=drawn.gsd or recipe.crops.gsd)), share)]
+    parts = [
+        (theirs, recipe, 1 - share),
+        (
+            ours,
+            replace(recipe, crops=replace(recipe.crops, gsd=drawn.gsd or recipe.crops.gsd)),
+            share,
+        ),
+    ]
     there = [part for part in parts if len(part[0])]
-    return Mixture(tuple(p for p, _, _ in there), tuple(r for _, r, _ in there), tuple(s for _, _, s in there))
+    return Mixture(
+        tuple(p for p, _, _ in there), tuple(r for _, r, _ in there), tuple(s for _, _, s in there)
+    )
 
 
-def train_stage(plan: TrainingPlan, folder: Path, run: Callable[..., Any], on_step: OnStep | None) -> None:
+def train_stage(
+    plan: TrainingPlan, folder: Path, run: Callable[..., Any], on_step: OnStep | None
+) -> None:
     """Train a stage, go on with it, or leave it as it is when it is done."""
     if (folder / "done").is_file():
         return
@@ -245,8 +331,12 @@ def train_stage(plan: TrainingPlan, folder: Path, run: Callable[..., Any], on_st
         temporary.write_text("The model of this stage is complete.\n", "utf-8")
 
 
-def make_trimaps(plan: SelfTraining, model: Segmenter, folder: Path, on_step: OnStep | None = None) -> dict[str, TrimapAgreement]:
-    """Look at the whole training set again and write what label and prediction agree on, for the samples whose labels may be erased.
+def make_trimaps(
+    plan: SelfTraining, model: Segmenter, folder: Path, on_step: OnStep | None = None
+) -> dict[str, TrimapAgreement]:
+    """Look at the whole training set again and write what label and prediction agree on.
+
+    That is done for the samples whose labels may be erased.
 
     Returns
     -------
@@ -266,8 +356,13 @@ def make_trimaps(plan: SelfTraining, model: Segmenter, folder: Path, on_step: On
     return found
 
 
-def _look_again(plan: SelfTraining, entry: Entry, model: Segmenter, folder: Path) -> TrimapAgreement | None:
-    """Compare one sample with the model; its trimap is written where it is wanted and not there yet."""
+def _look_again(
+    plan: SelfTraining, entry: Entry, model: Segmenter, folder: Path
+) -> TrimapAgreement | None:
+    """Compare one sample with the model.
+
+    Its trimap is written where it is wanted and not there yet.
+    """
     sample = entry.open()
     if sample.labels is None:
         return None
@@ -296,14 +391,27 @@ def trimap_path(folder: Path, key: str, labels: LabelMap) -> Path:
 
 def trimapped(plan: SelfTraining, folder: Path) -> Dataset:
     """Return the training set with the labels of the trimaps, where there are any."""
-    entries = tuple(_with_trimap(entry, folder, plan) if plan.erasable(entry) else entry for entry in plan.training.entries)
-    return replace(plan.training, name=f"{plan.training.name}, where stage 1 agrees", entries=entries)
+    entries = tuple(
+        _with_trimap(entry, folder, plan) if plan.erasable(entry) else entry
+        for entry in plan.training.entries
+    )
+    return replace(
+        plan.training, name=f"{plan.training.name}, where stage 1 agrees", entries=entries
+    )
 
 
 def _with_trimap(entry: Entry, folder: Path, plan: SelfTraining) -> Entry:
     paths = [folder / "masks" / f"{entry.key}{suffix}" for suffix in (".png", ".tif")]
     path = next((p for p in paths if p.is_file()), None)
-    return entry if path is None else replace(entry, truth=partial(read_truth, path, plan.recipe.classes, False), files=(*entry.files[:1], path))
+    return (
+        entry
+        if path is None
+        else replace(
+            entry,
+            truth=partial(read_truth, path, plan.recipe.classes, False),
+            files=(*entry.files[:1], path),
+        )
+    )
 
 
 def _publish(folder: Path) -> Path:

@@ -1,15 +1,20 @@
 """Depth to mask: where the gradient says that plants begin.
 
-The DepthCropSeg++ paper gives the order of the steps and no number: normalise, find edges, weigh by the gradient, fit a sigmoid, cut "at the point of maximum
-gradient change in the fitted curve".  Each step is a function here.  What a number stands for that the paper does not give is our reconstruction.
+The DepthCropSeg++ paper gives the order of the steps and no number: normalise, find edges, weigh by
+the gradient, fit a sigmoid, cut "at the point of maximum gradient change in the fitted curve".
+Each step is a function here.  What a number stands for that the paper does not give is our
+reconstruction.
 
 Two curves can be fitted:
 
-* ``"histogram"``, the plainest reading: the cumulative histogram of depth in which each pixel counts as much as its gradient.  A pixel lies on one side
-  of a step or on the other, so tall leaves pull the curve up, and clods of soil, which are many, pull it down.
-* ``"contour"``, the default: for each depth the mean step that its contour runs along.  Contours through the soil meet small steps, contours around
-  plants large ones; in between the curve rises as a sigmoid does.  By the coarea formula it is the gradient-weighted histogram divided by the plain one,
-  when every step counts for all depths that it passes.  A low leaf counts as a tall one, and soil, however rough, does not count by its area.
+* ``"histogram"``, the plainest reading: the cumulative histogram of depth in which each pixel
+  counts as much as its gradient.  A pixel lies on one side of a step or on the other, so tall
+  leaves pull the curve up, and clods of soil, which are many, pull it down.
+* ``"contour"``, the default: for each depth the mean step that its contour runs along.  Contours
+  through the soil meet small steps, contours around plants large ones; in between the curve rises
+  as a sigmoid does.  By the coarea formula it is the gradient-weighted histogram divided by the
+  plain one, when every step counts for all depths that it passes.  A low leaf counts as a tall one,
+  and soil, however rough, does not count by its area.
 
 Which one is better is measured in ``bench/pseudo_masks.py``.
 """
@@ -29,12 +34,14 @@ from selion.errors import BadInput
 KNEE = math.log(2 + math.sqrt(3))
 """The second derivative of a sigmoid is largest this far, in units of 1 / k, before its centre."""
 TAILS = 0.02
-"""The fit leaves out what is below this share and above its complement: logits have no end there."""
+"""The fit leaves out what is below this share and above its complement: logits have no end
+there."""
 SMOOTH = 2.0
 """Standard deviation, in bins, by which the contour curve is smoothed: a bin holds few steps."""
 USUAL = (0.1, 0.75)
-"""The contour curve is read between these shares of the gradient-weighted histogram: below are the pits of the soil, above the tips of the tallest leaves,
-and a few pixels of either must not decide what a step is."""
+"""The contour curve is read between these shares of the gradient-weighted histogram: below are the
+pits of the soil, above the tips of the tallest leaves, and a few pixels of either must not decide
+what a step is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,8 @@ class ThresholdOptions:
     curve: Literal["contour", "histogram"] = "contour"
     """What the sigmoid is fitted to; see the module."""
     reading: Literal["slope", "knee"] = "slope"
-    """"Maximum gradient change": where the curve is steepest (the largest first derivative), or where its slope grows fastest (the largest second one)."""
+    """"Maximum gradient change": where the curve is steepest (the largest first derivative), or
+    where its slope grows fastest (the largest second one)."""
     clip: tuple[float, float] = (0.0, 100.0)
     """Percentiles of depth that become 0 and 1."""
     bins: int = 256
@@ -53,7 +61,10 @@ class ThresholdOptions:
         _among("curve", self.curve, ("contour", "histogram"))
         _among("reading", self.reading, ("slope", "knee"))
         if not 0 <= self.clip[0] < self.clip[1] <= 100:
-            message = f"Depth is to be clipped at the percentiles {self.clip}; wanted are two from 0 to 100, the lower one first."
+            message = (
+                f"Depth is to be clipped at the percentiles {self.clip}; wanted are two from 0 to "
+                "100, the lower one first."
+            )
             raise BadInput(message)
         if self.bins < 8:
             message = f"A histogram of {self.bins} bins was asked for; wanted are 8 or more."
@@ -103,7 +114,8 @@ def depth_mask(depth: np.ndarray, options: ThresholdOptions | None = None) -> De
     Parameters
     ----------
     depth : (y, x) ndarray
-        Relative inverse depth, as networks give it, or height: larger is nearer to the camera.  Any number type.
+        Relative inverse depth, as networks give it, or height: larger is nearer to the camera.  Any
+        number type.
     options : ThresholdOptions, optional
 
     Returns
@@ -125,9 +137,17 @@ def depth_mask(depth: np.ndarray, options: ThresholdOptions | None = None) -> De
     if plane is None:
         return DepthMask(None, None, math.nan, None, "the depth map is constant")
     weights = gradient_weights(plane)
-    made = contour_curve(plane, options.bins) if options.curve == "contour" else histogram_curve(plane, weights, options.bins)
+    made = (
+        contour_curve(plane, options.bins)
+        if options.curve == "contour"
+        else histogram_curve(plane, weights, options.bins)
+    )
     sigmoid = fit_sigmoid(*made)
-    threshold = sigmoid_threshold(sigmoid, options.reading) if options.curve == "histogram" else curve_threshold(*made, sigmoid, options.reading)
+    threshold = (
+        sigmoid_threshold(sigmoid, options.reading)
+        if options.curve == "histogram"
+        else curve_threshold(*made, sigmoid, options.reading)
+    )
     mask = plane > threshold
     if not mask.any() or mask.all():
         return DepthMask(None, plane, threshold, sigmoid, "no step of depth parts soil from plants")
@@ -167,14 +187,19 @@ def normalise(depth: np.ndarray, clip: tuple[float, float] = (0.0, 100.0)) -> np
 
 
 def gradient_weights(depth: np.ndarray) -> np.ndarray:
-    """Return Sobel's gradient magnitude of (y, x) depth, divided by its largest: 0 .. 1; zero for a plane without an edge."""
+    """Return Sobel's gradient magnitude of (y, x) depth, divided by its largest: 0 ..
+
+    1; zero for a plane without an edge.
+    """
     gradient = np.hypot(ndimage.sobel(depth, 0), ndimage.sobel(depth, 1))
     top = float(gradient.max())
     found: np.ndarray = gradient / top if top > 0 else gradient
     return found
 
 
-def histogram_curve(depth: np.ndarray, weights: np.ndarray, bins: int = 256) -> tuple[np.ndarray, np.ndarray]:
+def histogram_curve(
+    depth: np.ndarray, weights: np.ndarray, bins: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the cumulative histogram of depth in which each pixel counts as its weight.
 
     Parameters
@@ -195,7 +220,9 @@ def histogram_curve(depth: np.ndarray, weights: np.ndarray, bins: int = 256) -> 
 
 
 def contour_curve(depth: np.ndarray, bins: int = 256) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for each depth, the mean step that its contour runs along: made to rise, as a share of the largest.
+    """Return, for each depth, the mean step that its contour runs along.
+
+    Made to rise, as a share of the largest.
 
     Parameters
     ----------
@@ -209,8 +236,9 @@ def contour_curve(depth: np.ndarray, bins: int = 256) -> tuple[np.ndarray, np.nd
 
     Notes
     -----
-    Two neighbours (left-right, upper-lower) of depths a < b are a piece of the contour of every depth from a to b.  Its length is counted once with
-    weight 1 and once with weight b - a, and the second is divided by the first.
+    Two neighbours (left-right, upper-lower) of depths a < b are a piece of the contour of every
+    depth from a to b.  Its length is counted once with weight 1 and once with weight b - a, and the
+    second is divided by the first.
     """
     low, high = _steps(depth)
     length = _passed(low, high, np.ones_like(low), bins)
@@ -219,7 +247,9 @@ def contour_curve(depth: np.ndarray, bins: int = 256) -> tuple[np.ndarray, np.nd
     usual = (below >= USUAL[0]) & (below <= USUAL[1])
     rising = np.maximum.accumulate(np.where(usual, weighted / np.maximum(length, 1e-12), 0))
     top = float(rising[-1])
-    return np.arange(1, bins + 1) / bins, rising / top if top > 0 else np.linspace(1 / bins, 1, bins)
+    return np.arange(1, bins + 1) / bins, rising / top if top > 0 else np.linspace(
+        1 / bins, 1, bins
+    )
 
 
 def _steps(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -238,7 +268,9 @@ def _passed(low: np.ndarray, high: np.ndarray, weights: np.ndarray, bins: int) -
 
 
 def fit_sigmoid(depths: np.ndarray, curve: np.ndarray) -> Sigmoid:
-    """Fit a sigmoid to a curve that rises from 0 to 1: least squares on the logits between 2 and 98 %.
+    """Fit a sigmoid to a curve that rises from 0 to 1.
+
+    Least squares on the logits between 2 and 98 %.
 
     Parameters
     ----------
@@ -247,14 +279,18 @@ def fit_sigmoid(depths: np.ndarray, curve: np.ndarray) -> Sigmoid:
     Returns
     -------
     Sigmoid
-        A step of the steepest slope that the bins can show where no two points are left to fit, or the curve does not rise.
+        A step of the steepest slope that the bins can show where no two points are left to fit, or
+        the curve does not rise.
     """
     inner = (curve > TAILS) & (curve < 1 - TAILS)
     x, logits = depths[inner], np.log(curve[inner] / (1 - curve[inner]))
     spread = float(((x - x.mean()) ** 2).sum()) if len(x) else 0.0
     k = float(((x - x.mean()) * logits).sum() / spread) if spread > 0 else 0.0
     if k <= 0:
-        k, centre = 4.0 * len(depths), float(depths[min(int(np.searchsorted(curve, 0.5)), len(depths) - 1)])
+        k, centre = (
+            4.0 * len(depths),
+            float(depths[min(int(np.searchsorted(curve, 0.5)), len(depths) - 1)]),
+        )
     else:
         centre = float(x.mean() - logits.mean() / k)
     fitted = expit(k * (depths - centre))
@@ -262,15 +298,22 @@ def fit_sigmoid(depths: np.ndarray, curve: np.ndarray) -> Sigmoid:
 
 
 def sigmoid_threshold(sigmoid: Sigmoid, reading: str = "slope") -> float:
-    """Return the depth of "maximum gradient change": the centre, where f' is largest, or ``centre - ln(2 + sqrt 3) / k``, where f'' is."""
+    """Return the depth of "maximum gradient change".
+
+    The centre, where f' is largest, or ``centre - ln(2 + sqrt 3) / k``, where f'' is.
+    """
     return sigmoid.centre - (KNEE / sigmoid.k if reading == "knee" else 0.0)
 
 
-def curve_threshold(depths: np.ndarray, curve: np.ndarray, sigmoid: Sigmoid, reading: str = "slope") -> float:
-    """Return the depth at which a curve reaches the height that a reading has on a sigmoid: 1/2 at the centre, 1 / (3 + sqrt 3) at the knee.
+def curve_threshold(
+    depths: np.ndarray, curve: np.ndarray, sigmoid: Sigmoid, reading: str = "slope"
+) -> float:
+    """Return the depth at which a curve reaches the height that a reading has on a sigmoid.
 
-    It is taken from the curve itself.  A fit on logits minds the tails most, and those of the contour curve are soil: they say how rough it is, not where
-    it ends.
+    1/2 at the centre, 1 / (3 + sqrt 3) at the knee.
+
+    It is taken from the curve itself.  A fit on logits minds the tails most, and those of the
+    contour curve are soil: they say how rough it is, not where it ends.
     """
     height = 0.5 if reading == "slope" else float(expit(-KNEE))
     place = int(np.searchsorted(curve, height))

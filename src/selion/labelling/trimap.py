@@ -1,6 +1,7 @@
 """Trimap: where two label maps agree the label stays, where they do not it is not known.
 
-One rule for photographs and for fields: DepthCropSeg++'s second stage and self-training on satellite scenes share it.
+One rule for photographs and for fields: DepthCropSeg++'s second stage and self-training on
+satellite scenes share it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class TrimapAgreement:
     """How much two label maps have in common; adds up over images."""
 
     confusion: metrics.Confusion
-    """Pixels by class of the first and of the second, where both are known; the others are its ``ignored``."""
+    """Pixels by class of the first and of the second, where both are known; the others are its
+    ``ignored``."""
 
     def __add__(self, other: TrimapAgreement) -> TrimapAgreement:
         """Join the counts of two images."""
@@ -45,11 +47,17 @@ class TrimapAgreement:
         return float(np.trace(counts) / counts.sum()) if counts.sum() else float("nan")
 
     def by_class(self) -> dict[str, float]:
-        """Return, class by class, the pixels that both call so as a share of those that either does (which is their IoU); NaN for a class of neither."""
+        """Return, class by class, the pixels that both call so as a share.
+
+        It is of those that either calls so (their IoU); NaN for a class of neither.
+        """
         counts = self._square()
         both = np.diag(counts)
         either = counts.sum(0) + counts.sum(1) - both
-        return {name: float(b / e) if e else float("nan") for name, b, e in zip(self.confusion.names, both, either, strict=True)}
+        return {
+            name: float(b / e) if e else float("nan")
+            for name, b, e in zip(self.confusion.names, both, either, strict=True)
+        }
 
     def _square(self) -> np.ndarray:
         return self.confusion.counts[:, : len(self.confusion.names)]
@@ -66,7 +74,8 @@ def agree(one: LabelMap, other: LabelMap) -> LabelMap:
     Returns
     -------
     LabelMap
-        255 where they differ, and where either does not know; symmetric, and ``agree(a, a)`` is ``a``.
+        255 where they differ, and where either does not know; symmetric, and ``agree(a, a)`` is
+        ``a``.
 
     Raises
     ------
@@ -77,7 +86,8 @@ def agree(one: LabelMap, other: LabelMap) -> LabelMap:
 
     Notes
     -----
-    DepthCropSeg++, section on two-stage self-training: "agreement keeps its label, disagreement is ignored".
+    DepthCropSeg++, section on two-stage self-training: "agreement keeps its label, disagreement is
+    ignored".
     """
     _check(one, other)
     ids = np.where(one.ids == other.ids, one.ids, IGNORE).astype(np.uint8)
@@ -88,13 +98,18 @@ def measure_agreement(one: LabelMap, other: LabelMap) -> TrimapAgreement:
     """Count on what two label maps agree; refusals as :func:`agree`."""
     _check(one, other)
     known = (one.ids != IGNORE) & (other.ids != IGNORE)
-    return TrimapAgreement(metrics.confusion(np.where(known, one.ids, IGNORE).astype(np.uint8), other.ids, one.classes))
+    return TrimapAgreement(
+        metrics.confusion(np.where(known, one.ids, IGNORE).astype(np.uint8), other.ids, one.classes)
+    )
 
 
 def _check(one: LabelMap, other: LabelMap) -> None:
     same_grid(one.grid, other.grid, ("the first label map", "the second"))
     if one.classes.names != other.classes.names:
-        message = f"The first label map has the classes {', '.join(one.classes.names)}, the second {', '.join(other.classes.names)}: bring both to one scheme."
+        message = (
+            f"The first label map has the classes {', '.join(one.classes.names)}, the second "
+            f"{', '.join(other.classes.names)}: bring both to one scheme."
+        )
         raise BadInput(message)
 
 
@@ -115,26 +130,39 @@ def pair_masks(one: Path, other: Path) -> dict[str, tuple[Path, Path]]:
     if one.is_file() and other.is_file():
         return {one.stem: (one, other)}
     if one.is_file() or other.is_file():
-        message = f"{one} and {other} are a file and a folder: give two masks, or two folders of masks."
+        message = (
+            f"{one} and {other} are a file and a folder: give two masks, or two folders of masks."
+        )
         raise BadInput(message)
     first, second = masks_of(one), masks_of(other)
     shared = [key for key in first if key in second]
     if not shared:
-        message = f"{one} ({len(first)} masks) and {other} ({len(second)} masks) have no mask of the same name: name them alike."
+        message = (
+            f"{one} ({len(first)} masks) and {other} ({len(second)} masks) have no mask of the "
+            "same name: name them alike."
+        )
         raise BadInput(message)
     return {key: (first[key], second[key]) for key in shared}
 
 
 def masks_of(folder: Path) -> dict[str, Path]:
-    """Return the masks of a folder, key -> path: those in ``masks`` if it has such a folder (as ``selion label depth`` leaves them), else all in it."""
+    """Return the masks of a folder, key -> path.
+
+    Those in ``masks`` if it has such a folder (as ``selion label depth`` leaves them), else all in
+    it.
+    """
     root = folder / "masks" if (folder / "masks").is_dir() else folder
     paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
     return {p.relative_to(root).with_suffix("").as_posix(): p for p in paths}
 
 
-def total(found: Mapping[str, TrimapAgreement] | Sequence[TrimapAgreement], classes: ClassScheme) -> TrimapAgreement:
+def total(
+    found: Mapping[str, TrimapAgreement] | Sequence[TrimapAgreement], classes: ClassScheme
+) -> TrimapAgreement:
     """Add up agreements; zero counts for none."""
-    result = TrimapAgreement(metrics.Confusion(np.zeros((len(classes), len(classes) + 1), np.int64), classes.names))
+    result = TrimapAgreement(
+        metrics.Confusion(np.zeros((len(classes), len(classes) + 1), np.int64), classes.names)
+    )
     for item in found.values() if isinstance(found, Mapping) else found:
         result = result + item
     return result
@@ -142,7 +170,10 @@ def total(found: Mapping[str, TrimapAgreement] | Sequence[TrimapAgreement], clas
 
 def write_agreement(found: dict[str, TrimapAgreement], names: Sequence[str], path: Path) -> None:
     """Write shares agreed, image by image and class by class."""
-    with store.atomic_write(path, force=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        store.atomic_write(path, force=True) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(["key", "agreed", *names])
         for key, agreement in found.items():

@@ -1,4 +1,7 @@
-"""Answers that need no training and no truth.  A score means little until it is printed beside these."""
+"""Answers that need no training and no truth.
+
+A score means little until it is printed beside these.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,17 @@ from selion.errors import BadInput
 
 
 def gradient_watershed(
-    image: np.ndarray, valid: np.ndarray | None = None, *, sigma: float = 1.5, flat: float = 0.18, min_area: int = 100, smooth: float | None = 0.3
+    image: np.ndarray,
+    valid: np.ndarray | None = None,
+    *,
+    sigma: float = 1.5,
+    flat: float = 0.18,
+    min_area: int = 100,
+    smooth: float | None = 0.3,
 ) -> np.ndarray:
-    """Cut an image into objects along its edges: smooth, take the gradient, flood it from its flat places.
+    """Cut an image into objects along its edges.
+
+    Smooth, take the gradient, flood it from its flat places.
 
     Parameters
     ----------
@@ -22,11 +33,13 @@ def gradient_watershed(
     sigma : float
         Smoothing in pixels before the gradient is taken.
     flat : float
-        Connected places of ``min_area`` pixels or more with a gradient below this share of its 99th percentile start an object each.
+        Connected places of ``min_area`` pixels or more with a gradient below this share of its 99th
+        percentile start an object each.
     min_area : int
         Smallest start and smallest object, in pixels.
     smooth : float, optional
-        Keep only objects whose mean gradient is below this: fields are smoother than towns and woods.  None keeps all.
+        Keep only objects whose mean gradient is below this: fields are smoother than towns and
+        woods.  None keeps all.
 
     Returns
     -------
@@ -35,8 +48,9 @@ def gradient_watershed(
 
     Notes
     -----
-    Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991; Soille, Morphological Image Analysis, 2003, section 9 (markers).
-    The defaults were chosen on seven NAIP chips at 2 m, where they reach object F1 0.45 and field IoU 0.81: a baseline should be a good one.
+    Meyer, "Un algorithme optimal pour la ligne de partage des eaux", 1991; Soille, Morphological
+    Image Analysis, 2003, section 9 (markers).  The defaults were chosen on seven NAIP chips at 2 m,
+    where they reach object F1 0.45 and field IoU 0.81: a baseline should be a good one.
     """
     from skimage.segmentation import watershed
 
@@ -56,8 +70,13 @@ def gradient_watershed(
     return renumber(np.where(drop[ids], 0, ids))
 
 
-def edge_strength(image: np.ndarray, valid: np.ndarray | None = None, sigma: float = 1.5) -> np.ndarray:
-    """Return the (y, x) float32 gradient of a (band, y, x) image, largest over bands, 0 to 1 at its 99th percentile."""
+def edge_strength(
+    image: np.ndarray, valid: np.ndarray | None = None, sigma: float = 1.5
+) -> np.ndarray:
+    """Return the (y, x) float32 gradient of a (band, y, x) image.
+
+    It is the largest over bands, from 0 to 1 at its 99th percentile.
+    """
     known = np.isfinite(image).all(0) if valid is None else valid & np.isfinite(image).all(0)
     slope = np.zeros(image.shape[1:], np.float32)
     for band in image.astype(np.float32):
@@ -69,7 +88,8 @@ def edge_strength(image: np.ndarray, valid: np.ndarray | None = None, sigma: flo
 
 def renumber(ids: np.ndarray) -> np.ndarray:
     """Give objects the numbers 1, 2, ... in the order of their old ids; 0 stays."""
-    _, flat = np.unique(np.append(ids.ravel(), 0), return_inverse=True)  # the appended 0 keeps 0 the lowest even where all is covered
+    # the appended 0 keeps 0 the lowest even where all is covered
+    _, flat = np.unique(np.append(ids.ravel(), 0), return_inverse=True)
     return flat[:-1].reshape(ids.shape).astype(np.int32)
 
 
@@ -79,11 +99,16 @@ def regular_grid(shape: tuple[int, int], step: int) -> np.ndarray:
         message = f"A grid of {step} px was asked for; wanted is at least 1 px."
         raise BadInput(message)
     columns = -(-shape[1] // step)
-    return (np.arange(shape[0])[:, None] // step * columns + np.arange(shape[1])[None, :] // step + 1).astype(np.int32)
+    return (
+        np.arange(shape[0])[:, None] // step * columns + np.arange(shape[1])[None, :] // step + 1
+    ).astype(np.int32)
 
 
 def constant(shape: tuple[int, int], value: int = 1) -> np.ndarray:
-    """Return a (y, x) int32 map that says the same everywhere: one class, one object (1), or none (0)."""
+    """Return a (y, x) int32 map that says the same everywhere.
+
+    One class, one object (1), or none (0).
+    """
     return np.full(shape, value, np.int32)
 
 
@@ -95,7 +120,8 @@ def excess_green(image: np.ndarray, threshold: float | None = None) -> np.ndarra
     image : (3, y, x) ndarray
         Red, green, blue.
     threshold : float, optional
-        Of the excess green index 2 g - r - b of chromatic coordinates; None takes Otsu's threshold of this image.
+        Of the excess green index 2 g - r - b of chromatic coordinates; None takes Otsu's threshold
+        of this image.
 
     Returns
     -------
@@ -104,13 +130,16 @@ def excess_green(image: np.ndarray, threshold: float | None = None) -> np.ndarra
 
     Notes
     -----
-    Woebbecke et al., "Color indices for weed identification under various soil, residue, and lighting conditions", Transactions of the ASAE
-    38, 1995; Otsu, "A threshold selection method from gray-level histograms", IEEE SMC 9, 1979.
+    Woebbecke et al., "Color indices for weed identification under various soil, residue, and
+    lighting conditions", Transactions of the ASAE 38, 1995; Otsu, "A threshold selection method
+    from gray-level histograms", IEEE SMC 9, 1979.
     """
     from skimage.filters import threshold_otsu
 
     if image.ndim != 3 or image.shape[0] != 3:
-        message = f"An image of shape {image.shape} was given; wanted is (3, y, x): red, green, blue."
+        message = (
+            f"An image of shape {image.shape} was given; wanted is (3, y, x): red, green, blue."
+        )
         raise BadInput(message)
     colour = image.astype(np.float32)
     shares = colour / np.maximum(colour.sum(0), 1e-6)
@@ -120,8 +149,12 @@ def excess_green(image: np.ndarray, threshold: float | None = None) -> np.ndarra
     return (index > threshold).astype(np.uint8)
 
 
-def canopeo(image: np.ndarray, red_to_green: float = 0.95, blue_to_green: float = 0.95, excess: float = 20.0) -> np.ndarray:
-    """Call a pixel crop if it is green by Canopeo's three rules: R / G and B / G low, 2 G - R - B high.
+def canopeo(
+    image: np.ndarray, red_to_green: float = 0.95, blue_to_green: float = 0.95, excess: float = 20.0
+) -> np.ndarray:
+    """Call a pixel crop if it is green by Canopeo's three rules.
+
+    R / G and B / G low, 2 G - R - B high.
 
     Parameters
     ----------
@@ -139,14 +172,21 @@ def canopeo(image: np.ndarray, red_to_green: float = 0.95, blue_to_green: float 
 
     Notes
     -----
-    Patrignani and Ochsner, "Canopeo: a powerful new tool for measuring fractional green canopy cover", Agronomy Journal 107, 2015.  The ratios are its
-    defaults; its removal of small specks is left out.
+    Patrignani and Ochsner, "Canopeo: a powerful new tool for measuring fractional green canopy
+    cover", Agronomy Journal 107, 2015.  The ratios are its defaults; its removal of small specks is
+    left out.
     """
     if image.ndim != 3 or image.shape[0] != 3:
-        message = f"An image of shape {image.shape} was given; wanted is (3, y, x): red, green, blue."
+        message = (
+            f"An image of shape {image.shape} was given; wanted is (3, y, x): red, green, blue."
+        )
         raise BadInput(message)
     red, green, blue = image.astype(np.float32)
-    found = (red < red_to_green * green) & (blue < blue_to_green * green) & (2 * green - red - blue > excess)
+    found = (
+        (red < red_to_green * green)
+        & (blue < blue_to_green * green)
+        & (2 * green - red - blue > excess)
+    )
     return found.astype(np.uint8)
 
 
@@ -171,7 +211,9 @@ def otsu_depth(depth: np.ndarray) -> np.ndarray:
 
     plane = depth.astype(np.float32)
     if plane.ndim != 2 or not np.isfinite(plane).all():
-        message = f"A depth map of shape {depth.shape} was given; wanted is (y, x) of finite numbers."
+        message = (
+            f"A depth map of shape {depth.shape} was given; wanted is (y, x) of finite numbers."
+        )
         raise BadInput(message)
     if float(np.ptp(plane)) == 0:
         return np.zeros(plane.shape, np.uint8)

@@ -15,12 +15,17 @@ from selion.metrics.overlap import OverlapTable
 
 
 def boundary_width(shape: tuple[int, int], ratio: float = 0.02) -> int:
-    """Return the width in pixels of the boundary band: ``ratio`` of the image's diagonal, at least 1 (Cheng et al. 2021)."""
+    """Return the width in pixels of the boundary band.
+
+    ``ratio`` of the image's diagonal, at least 1 (Cheng et al. 2021).
+    """
     return max(1, round(ratio * float(np.hypot(*shape))))
 
 
 def boundary_band(mask: np.ndarray, width: int, known: np.ndarray | None = None) -> np.ndarray:
-    """Mark the pixels of a (y, x) bool mask that are at most ``width`` 8-neighbour steps from its outside.
+    """Mark the pixels of a (y, x) bool mask that are near its outside.
+
+    They are at most ``width`` 8-neighbour steps from it.
 
     The image's border counts as outside; the border of what is not known does not.
     """
@@ -30,7 +35,13 @@ def boundary_band(mask: np.ndarray, width: int, known: np.ndarray | None = None)
     return band if known is None else band & known
 
 
-def boundary_iou(truth: np.ndarray, guess: np.ndarray, width: int | None = None, ratio: float = 0.02, known: np.ndarray | None = None) -> float:
+def boundary_iou(
+    truth: np.ndarray,
+    guess: np.ndarray,
+    width: int | None = None,
+    ratio: float = 0.02,
+    known: np.ndarray | None = None,
+) -> float:
     """Return the IoU of the boundary bands of two masks.
 
     Parameters
@@ -38,8 +49,8 @@ def boundary_iou(truth: np.ndarray, guess: np.ndarray, width: int | None = None,
     truth, guess : (y, x) bool ndarray
         Masks of one class or one object.
     width : int, optional
-        Width of the band in pixels; None takes ``ratio`` of the diagonal.  Two per cent of a 1024 x 1024 image are 29 px, much more than a
-        leaf's edge: print the width beside the score.
+        Width of the band in pixels; None takes ``ratio`` of the diagonal.  Two per cent of a 1024 x
+        1024 image are 29 px, much more than a leaf's edge: print the width beside the score.
     ratio : float
         Share of the diagonal.
     known : (y, x) bool ndarray, optional
@@ -52,23 +63,44 @@ def boundary_iou(truth: np.ndarray, guess: np.ndarray, width: int | None = None,
 
     Notes
     -----
-    Cheng et al., "Boundary IoU: improving object-centric image segmentation evaluation", CVPR 2021, eq. 2, with the erosion of its
-    reference: d steps of a 3 x 3 square, the image padded with one pixel of outside.
+    Cheng et al., "Boundary IoU: improving object-centric image segmentation evaluation", CVPR 2021,
+    eq. 2, with the erosion of its reference: d steps of a 3 x 3 square, the image padded with one
+    pixel of outside.
     """
     if truth.shape != guess.shape:
-        message = f"Masks of shapes {truth.shape} and {guess.shape} cannot be compared: bring both to one grid."
+        message = (
+            f"Masks of shapes {truth.shape} and {guess.shape} cannot be compared: bring both to "
+            "one grid."
+        )
         raise GridMismatch(message)
     steps = boundary_width((truth.shape[0], truth.shape[1]), ratio) if width is None else width
-    one, other = boundary_band(truth.astype(bool), steps, known), boundary_band(guess.astype(bool), steps, known)
+    one, other = (
+        boundary_band(truth.astype(bool), steps, known),
+        boundary_band(guess.astype(bool), steps, known),
+    )
     union = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / union if union else float("nan")
 
 
-def class_boundary_iou(truth: np.ndarray, guess: np.ndarray, classes: int, width: int | None = None, ratio: float = 0.02) -> np.ndarray:
-    """Return the (class,) boundary IoU of two (y, x) label maps; truth 255 does not count, NaN marks classes without a boundary."""
+def class_boundary_iou(
+    truth: np.ndarray,
+    guess: np.ndarray,
+    classes: int,
+    width: int | None = None,
+    ratio: float = 0.02,
+) -> np.ndarray:
+    """Return the (class,) boundary IoU of two (y, x) label maps.
+
+    Truth 255 does not count, NaN marks classes without a boundary.
+    """
     known = truth != IGNORE
     every = None if known.all() else known
-    return np.array([boundary_iou((truth == c) & known, (guess == c) & known, width, ratio, every) for c in range(classes)])
+    return np.array(
+        [
+            boundary_iou((truth == c) & known, (guess == c) & known, width, ratio, every)
+            for c in range(classes)
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +118,17 @@ class BoundaryDistance:
 
 
 def boundary_distances(
-    truth: np.ndarray, guess: np.ndarray, table: OverlapTable, matches: Matches, pixel: tuple[float, float] = (1.0, 1.0)
+    truth: np.ndarray,
+    guess: np.ndarray,
+    table: OverlapTable,
+    matches: Matches,
+    pixel: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[BoundaryDistance, pd.DataFrame]:
     """Measure how far apart the outlines of matched objects lie.
 
-    For each matched pair the outline is the object's pixels that touch (4-neighbours) another id, and distances run from every outline
-    pixel of the one to the nearest outline pixel of the other, in both directions.  Outlines along the image's border do not count.
+    For each matched pair the outline is the object's pixels that touch (4-neighbours) another id,
+    and distances run from every outline pixel of the one to the nearest outline pixel of the other,
+    in both directions.  Outlines along the image's border do not count.
 
     Parameters
     ----------
@@ -110,14 +147,19 @@ def boundary_distances(
 
     Notes
     -----
-    Average symmetric surface distance and 95th-percentile Hausdorff distance as in Taha and Hanbury, "Metrics for evaluating 3D medical image
-    segmentation", BMC Medical Imaging 15, 2015.
+    Average symmetric surface distance and 95th-percentile Hausdorff distance as in Taha and
+    Hanbury, "Metrics for evaluating 3D medical image segmentation", BMC Medical Imaging 15, 2015.
     """
     one, other = table.truth_ids[matches.truth_index], table.guess_ids[matches.guess_index]
     points = [_outline_points(ids, keys, pixel) for ids, keys in ((truth, one), (guess, other))]
-    found = pd.concat([_nearest(points[0], points[1]), _nearest(points[1], points[0])]).groupby("match")["distance"]
+    found = pd.concat([_nearest(points[0], points[1]), _nearest(points[1], points[0])]).groupby(
+        "match"
+    )["distance"]
     empty = pd.DataFrame({"truth": one, "guess": other})
-    each = empty.assign(distance=found.mean().reindex(empty.index), hausdorff_95=found.quantile(0.95).reindex(empty.index))
+    each = empty.assign(
+        distance=found.mean().reindex(empty.index),
+        hausdorff_95=found.quantile(0.95).reindex(empty.index),
+    )
     return _summary(each), each
 
 
@@ -127,18 +169,29 @@ def _summary(each: pd.DataFrame) -> BoundaryDistance:
         nan = float("nan")
         return BoundaryDistance(nan, nan, nan, nan, 0)
     distance = known["distance"].to_numpy()
-    return BoundaryDistance(float(distance.mean()), float(np.median(distance)), float(np.percentile(distance, 95)), float(known["hausdorff_95"].mean()), len(known))
+    return BoundaryDistance(
+        float(distance.mean()),
+        float(np.median(distance)),
+        float(np.percentile(distance, 95)),
+        float(known["hausdorff_95"].mean()),
+        len(known),
+    )
 
 
 def _outline_points(ids: np.ndarray, keys: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
     """Return (point, 3): y, x and match, of the outline pixels of the objects named by ``keys``.
 
-    The third coordinate sets the objects of each match so far apart that the nearest point is always one of the same match: one tree serves all.
+    The third coordinate sets the objects of each match so far apart that the nearest point is
+    always one of the same match: one tree serves all.
     """
     differs = np.zeros(ids.shape, bool)
     for axis in (0, 1):
         change = np.diff(ids, axis=axis) != 0
-        first, second = (slice(None, -1), slice(1, None)) if axis == 0 else ((slice(None), slice(None, -1)), (slice(None), slice(1, None)))
+        first, second = (
+            (slice(None, -1), slice(1, None))
+            if axis == 0
+            else ((slice(None), slice(None, -1)), (slice(None), slice(1, None)))
+        )
         differs[first] |= change
         differs[second] |= change
     rows, columns = np.nonzero(differs & (ids > 0))
@@ -147,11 +200,21 @@ def _outline_points(ids: np.ndarray, keys: np.ndarray, pixel: tuple[float, float
     place = np.minimum(np.searchsorted(keys[order], here), max(len(keys) - 1, 0))
     known = keys[order][place] == here if len(keys) else np.zeros(len(here), bool)
     apart = 4.0 * (ids.shape[0] * pixel[0] + ids.shape[1] * pixel[1])
-    return np.column_stack([rows[known] * pixel[0], columns[known] * pixel[1], order[place[known]] * apart, order[place[known]]]).astype(float)
+    return np.column_stack(
+        [
+            rows[known] * pixel[0],
+            columns[known] * pixel[1],
+            order[place[known]] * apart,
+            order[place[known]],
+        ]
+    ).astype(float)
 
 
 def _nearest(one: np.ndarray, other: np.ndarray) -> pd.DataFrame:
-    """Return the distance from each point to the nearest one of the same match; points whose match has none are left out."""
+    """Return the distance from each point to the nearest one of the same match.
+
+    Points whose match has none are left out.
+    """
     from scipy.spatial import KDTree
 
     one = one[np.isin(one[:, 3], other[:, 3])]

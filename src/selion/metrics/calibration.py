@@ -1,4 +1,7 @@
-"""Is a confidence of 0.8 right eight times in ten?  Reliability, calibration error, and a correction that a model card can carry."""
+"""Whether a confidence of 0.8 is right eight times in ten.
+
+Reliability, calibration error, and a correction that a model card can carry.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ from selion.metrics.overlap import OverlapTable
 
 
 def object_outcomes(table: OverlapTable, iou: float = 0.5) -> np.ndarray:
-    """Return (guess,) float64: 1 for guesses matched one to one at ``iou``, 0 for the others, NaN where the truth is mostly unknown."""
+    """Return (guess,) float64.
+
+    1 for guesses matched one to one at ``iou``, 0 for the others, NaN where the truth is mostly
+    unknown.
+    """
     outcome = np.zeros(len(table.guess_ids))
     outcome[table.guess_ignored > table.guess_area] = np.nan
     outcome[match_objects(table, iou).guess_index] = 1
@@ -27,9 +34,11 @@ class Reliability:
     """Confidence against what came true."""
 
     table: pd.DataFrame
-    """One row per bin: low, high, n, confidence (mean), right (share), low95 and high95 (Wilson interval of the share)."""
+    """One row per bin: low, high, n, confidence (mean), right (share), low95 and high95 (Wilson
+    interval of the share)."""
     ece: float
-    """Expected calibration error: mean over objects of the distance of their bin's confidence and share."""
+    """Expected calibration error: mean over objects of the distance of their bin's confidence and
+    share."""
     mce: float
     """Largest distance over bins."""
     brier: float
@@ -38,10 +47,18 @@ class Reliability:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {"ece": self.ece, "mce": self.mce, "brier": self.brier, "n": self.n, "bins": self.table.to_dict("records")}
+        return {
+            "ece": self.ece,
+            "mce": self.mce,
+            "brier": self.brier,
+            "n": self.n,
+            "bins": self.table.to_dict("records"),
+        }
 
 
-def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10, *, equal_mass: bool = False) -> Reliability:
+def reliability(
+    confidence: np.ndarray, right: np.ndarray, bins: int = 10, *, equal_mass: bool = False
+) -> Reliability:
     """Bin confidences and compare them with the share that was right.
 
     Parameters
@@ -53,39 +70,69 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10, *, eq
     bins : int
         Number of bins.
     equal_mass : bool
-        Bins of equal numbers of objects instead of equal width; steadier where most confidences are alike.
+        Bins of equal numbers of objects instead of equal width; steadier where most confidences are
+        alike.
 
     Notes
     -----
-    Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3 and 5; Wilson, JASA 22, 1927; Brier, Monthly Weather Review 78, 1950.
+    Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3 and 5; Wilson, JASA 22,
+    1927; Brier, Monthly Weather Review 78, 1950.
     """
     confidence, right = _known(confidence, right)
     edges = np.linspace(0, 1, bins + 1)
     if equal_mass and len(confidence):
-        edges = np.unique(np.concatenate([[0.0], np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1]), [1.0]]))
+        edges = np.unique(
+            np.concatenate(
+                [[0.0], np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1]), [1.0]]
+            )
+        )
     place = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, len(edges) - 2)
     n = np.bincount(place, minlength=len(edges) - 1)
     full = n > 0
     counts = n[full]
-    said, was = (np.bincount(place, values, len(edges) - 1)[full] / counts for values in (confidence, right))
+    said, was = (
+        np.bincount(place, values, len(edges) - 1)[full] / counts for values in (confidence, right)
+    )
     low95, high95 = _wilson(was, counts)
-    table = pd.DataFrame({"low": edges[:-1][full], "high": edges[1:][full], "n": counts, "confidence": said, "right": was, "low95": low95, "high95": high95})
+    table = pd.DataFrame(
+        {
+            "low": edges[:-1][full],
+            "high": edges[1:][full],
+            "n": counts,
+            "confidence": said,
+            "right": was,
+            "low95": low95,
+            "high95": high95,
+        }
+    )
     total = int(n.sum())
     if not total:
         return Reliability(table, float("nan"), float("nan"), float("nan"), 0)
     gap = np.abs(said - was)
-    return Reliability(table, float((gap * counts).sum() / total), float(gap.max()), float(((confidence - right) ** 2).mean()), total)
+    return Reliability(
+        table,
+        float((gap * counts).sum() / total),
+        float(gap.max()),
+        float(((confidence - right) ** 2).mean()),
+        total,
+    )
 
 
 def _known(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     confidence, right = np.asarray(confidence, float), np.asarray(right, float)
     if confidence.shape != right.shape:
-        message = f"{len(confidence)} confidences and {len(right)} outcomes were given: one outcome per confidence is wanted."
+        message = (
+            f"{len(confidence)} confidences and {len(right)} outcomes were given: one outcome per "
+            "confidence is wanted."
+        )
         raise BadInput(message)
     keep = np.isfinite(confidence) & np.isfinite(right)
     confidence, right = confidence[keep], right[keep]
     if len(confidence) and not (confidence.min() >= 0 and confidence.max() <= 1):
-        message = f"Confidences from {confidence.min():g} to {confidence.max():g} were given; wanted are 0 to 1."
+        message = (
+            f"Confidences from {confidence.min():g} to {confidence.max():g} were given; wanted are "
+            "0 to 1."
+        )
         raise BadInput(message)
     return confidence, right
 
@@ -98,7 +145,10 @@ def _wilson(share: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.n
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Two numbers that make a confidence honest: ``p' = sigmoid(slope logit(p) + offset)``.  The identity is (1, 0)."""
+    """Two numbers that make a confidence honest: ``p' = sigmoid(slope logit(p) + offset)``.
+
+    The identity is (1, 0).
+    """
 
     slope: float = 1.0
     offset: float = 0.0
@@ -127,10 +177,12 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def fit_correction(confidence: np.ndarray, right: np.ndarray) -> Correction:
-    """Fit slope and offset by likelihood; fit on other images than those that the corrected confidence is judged on.
+    """Fit slope and offset by likelihood.
 
-    Outcomes are drawn in by Platt's targets, so that a separable sample gives a finite slope; the slope is never negative, so that the order of
-    fields by confidence stays.
+    Fit on other images than those that the corrected confidence is judged on.
+
+    Outcomes are drawn in by Platt's targets, so that a separable sample gives a finite slope; the
+    slope is never negative, so that the order of fields by confidence stays.
 
     Raises
     ------
@@ -139,13 +191,16 @@ def fit_correction(confidence: np.ndarray, right: np.ndarray) -> Correction:
 
     Notes
     -----
-    Platt, "Probabilistic outputs for support vector machines", 1999, on the logit of the confidence as in Kull et al., "Beta calibration",
-    AISTATS 2017, eq. 2 with a = b.
+    Platt, "Probabilistic outputs for support vector machines", 1999, on the logit of the confidence
+    as in Kull et al., "Beta calibration", AISTATS 2017, eq. 2 with a = b.
     """
     confidence, right = _known(confidence, right)
     hits = int(right.sum())
     if len(right) < 10 or hits in (0, len(right)):
-        message = f"{hits} right of {len(right)} outcomes were given; a correction wants ten outcomes at least, right and wrong ones."
+        message = (
+            f"{hits} right of {len(right)} outcomes were given; a correction wants ten outcomes at "
+            "least, right and wrong ones."
+        )
         raise BadInput(message)
     target = np.where(right > 0.5, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
     x = _logit(confidence)
@@ -153,15 +208,22 @@ def fit_correction(confidence: np.ndarray, right: np.ndarray) -> Correction:
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         score = values[0] * x + values[1]
         error = _sigmoid(score) - target
-        return float(np.mean(np.logaddexp(0, score) - target * score)), np.array([np.mean(error * x), np.mean(error)])
+        return float(np.mean(np.logaddexp(0, score) - target * score)), np.array(
+            [np.mean(error * x), np.mean(error)]
+        )
 
-    found = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, bounds=[(0.0, None), (None, None)], method="L-BFGS-B")
+    found = optimize.minimize(
+        loss, np.array([1.0, 0.0]), jac=True, bounds=[(0.0, None), (None, None)], method="L-BFGS-B"
+    )
     return Correction(float(found.x[0]), float(found.x[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A correction, what it was fitted on, and what it is worth on images that it was not fitted on."""
+    """A correction, and what it was fitted on.
+
+    Also what it is worth on images that it was not fitted on.
+    """
 
     correction: Correction
     objects: int
@@ -169,15 +231,26 @@ class Fitted:
     ece: float
     """Expected calibration error as it is."""
     ece_corrected: float
-    """The same when every second image is corrected by what was fitted on the others; NaN where a half is too small to be fitted on."""
+    """The same when every second image is corrected by what was fitted on the others; NaN where a
+    half is too small to be fitted on."""
 
     def to_dict(self) -> dict[str, float]:
-        """Plain values for the table ``calibration`` of a model card; :meth:`Correction.from_dict` reads it back."""
-        numbers = {"objects": float(self.objects), "images": float(self.images), "ece": self.ece, "ece_corrected": self.ece_corrected}
+        """Plain values for the table ``calibration`` of a model card.
+
+        :meth:`Correction.from_dict` reads it back.
+        """
+        numbers = {
+            "objects": float(self.objects),
+            "images": float(self.images),
+            "ece": self.ece,
+            "ece_corrected": self.ece_corrected,
+        }
         return {**self.correction.to_dict(), **numbers}
 
 
-def fit_over_images(confidences: Sequence[np.ndarray], outcomes: Sequence[np.ndarray]) -> Fitted | None:
+def fit_over_images(
+    confidences: Sequence[np.ndarray], outcomes: Sequence[np.ndarray]
+) -> Fitted | None:
     """Fit a correction on all images, and judge it by two folds over images.
 
     Parameters
@@ -202,7 +275,9 @@ def fit_over_images(confidences: Sequence[np.ndarray], outcomes: Sequence[np.nda
     return Fitted(everything, len(was), len(confidences), reliability(said, was).ece, corrected)
 
 
-def _fit_or_none(confidences: Sequence[np.ndarray], outcomes: Sequence[np.ndarray]) -> Correction | None:
+def _fit_or_none(
+    confidences: Sequence[np.ndarray], outcomes: Sequence[np.ndarray]
+) -> Correction | None:
     if not confidences:
         return None
     said, was = _known(np.concatenate(confidences), np.concatenate(outcomes))

@@ -1,7 +1,10 @@
-"""Will the score hold when the model is deployed?  Translation, input order, radiometry and scale, for any Segmenter.
+"""Whether the score will hold when the model is deployed.
 
-PRUE (arXiv 2603.27101), section 3.2, equations 1 to 8.  The paper and its code name no values for radiometry and scale, so the grids here are
-ours and are printed with every result: :data:`SCALINGS` and :data:`SCALES`.
+Translation, input order, radiometry and scale, for any Segmenter.
+
+PRUE (arXiv 2603.27101), section 3.2, equations 1 to 8.  The paper and its code name no values for
+radiometry and scale, so the grids here are ours and are printed with every result: :data:`SCALINGS`
+and :data:`SCALES`.
 """
 
 from __future__ import annotations
@@ -30,10 +33,12 @@ SCALINGS = (
     ("offset left in", 1.0, 1 / 3),
     ("offset taken twice", 1.0, -1 / 3),
 )
-"""Name, gain and offset of each change of radiometry; the offset is a share of the model's own divisor.
+"""Name, gain and offset of each change of radiometry; the offset is a share of the model's own
+divisor.
 
-With PRUE's divisor of 3000 these are divisors of 1500, 2250, 4500 and 10000 (the two conventions of the paper), and the offset of 1000 that
-Sentinel-2's processing baseline 04.00 brought, forgotten or subtracted twice.
+With PRUE's divisor of 3000 these are divisors of 1500, 2250, 4500 and 10000 (the two conventions of
+the paper), and the offset of 1000 that Sentinel-2's processing baseline 04.00 brought, forgotten or
+subtracted twice.
 """
 SCALES = (0.5, 0.75, 1.5, 2.0, 3.0)
 """Factors by which the image is resampled before the model sees it."""
@@ -42,11 +47,18 @@ CENTRES = (32, 64, 96, 128, 160, 192, 224)
 
 
 def classify(model: Segmenter, pixels: np.ndarray) -> np.ndarray:
-    """Return (class, y, x) probabilities of one (band, y, x) image given as one view, padded by reflection to the model's multiple."""
+    """Return (class, y, x) probabilities of one (band, y, x) image.
+
+    It is given as one view, padded by reflection to the model's multiple.
+    """
     height, width = pixels.shape[1:]
     multiple = model.inputs.multiple
     pads = (-height % multiple, -width % multiple)
-    padded = np.pad(pixels, ((0, 0), (0, pads[0]), (0, pads[1])), mode="symmetric") if any(pads) else pixels
+    padded = (
+        np.pad(pixels, ((0, 0), (0, pads[0]), (0, pads[1])), mode="symmetric")
+        if any(pads)
+        else pixels
+    )
     view = View(padded, (slice(0, padded.shape[1]), slice(0, padded.shape[2])))
     return model([view])[0, :, :height, :width]
 
@@ -71,7 +83,8 @@ def corner_consistency(pixels: np.ndarray, model: Segmenter, centre: int = 128) 
     model : Segmenter
         Any model.
     centre : int
-        Edge in pixels of the region that all four crops share; crops are ``(size + centre) / 2`` px: 192 for 256 and 128.
+        Edge in pixels of the region that all four crops share; crops are ``(size + centre) / 2``
+        px: 192 for 256 and 128.
 
     Raises
     ------
@@ -84,7 +97,10 @@ def corner_consistency(pixels: np.ndarray, model: Segmenter, centre: int = 128) 
     """
     size = pixels.shape[-1]
     if pixels.ndim != 3 or pixels.shape[1] != size or not 0 < centre < size or (size - centre) % 2:
-        message = f"An image of shape {pixels.shape} and a centre of {centre} px were given; wanted is a square image and a smaller centre of the same parity."
+        message = (
+            f"An image of shape {pixels.shape} and a centre of {centre} px were given; wanted is a "
+            "square image and a smaller centre of the same parity."
+        )
         raise BadInput(message)
     crop, pad = (size + centre) // 2, (size - centre) // 2
     said = []
@@ -96,21 +112,30 @@ def corner_consistency(pixels: np.ndarray, model: Segmenter, centre: int = 128) 
     return Consistency(float(agree.mean()), agree)
 
 
-def consistency_sweep(pixels: np.ndarray, model: Segmenter, centres: Sequence[int] = CENTRES) -> dict[int, float]:
-    """Return the corner consistency for several overlaps (PRUE, Figure 6): large ones show shifts alone, small ones missing context too."""
+def consistency_sweep(
+    pixels: np.ndarray, model: Segmenter, centres: Sequence[int] = CENTRES
+) -> dict[int, float]:
+    """Return the corner consistency for several overlaps (PRUE, Figure 6).
+
+    Large ones show shifts alone, small ones missing context too.
+    """
     return {centre: corner_consistency(pixels, model, centre).share for centre in centres}
 
 
 @dataclass(frozen=True)
 class Perturbed:
-    """A model that sees a changed image: still a Segmenter, so it can be scored by whatever scores the model itself."""
+    """A model that sees a changed image.
+
+    Still a Segmenter, so it can be scored by whatever scores the model itself.
+    """
 
     name: str
     model: Segmenter
     before: Change
     """From the (band, y, x) pixels of a view to those that the model gets."""
     after: Callable[[np.ndarray, tuple[int, int]], np.ndarray] | None = None
-    """From (class, y, x) probabilities back to the (y, x) shape of the view; None if the shape stays."""
+    """From (class, y, x) probabilities back to the (y, x) shape of the view; None if the shape
+    stays."""
 
     @property
     def inputs(self) -> InputSpec:
@@ -130,11 +155,16 @@ class Perturbed:
         changed = self.before(view.pixels)
         if self.after is None:
             return self.model([View(changed, view.roi, view.context)])[0]
-        return self.after(classify(self.model, changed), (view.pixels.shape[1], view.pixels.shape[2]))
+        return self.after(
+            classify(self.model, changed), (view.pixels.shape[1], view.pixels.shape[2])
+        )
 
 
 def season_groups(bands: Sequence[str]) -> list[list[int]]:
-    """Return the band numbers of each date, read from names such as ``planting:red``; one group if the names do not say."""
+    """Return the band numbers of each date, read from names such as ``planting:red``.
+
+    One group if the names do not say.
+    """
     groups: dict[str, list[int]] = {}
     for k, name in enumerate(bands):
         groups.setdefault(name.partition(":")[0] if ":" in name else "", []).append(k)
@@ -142,27 +172,51 @@ def season_groups(bands: Sequence[str]) -> list[list[int]]:
 
 
 def reordered(model: Segmenter) -> list[Perturbed]:
-    """Return the model with the dates of its input in every other cyclic order; empty for models of one date."""
+    """Return the model with the dates of its input in every other cyclic order.
+
+    Empty for models of one date.
+    """
     groups = season_groups(model.inputs.bands)
     if len(groups) < 2 or len({len(g) for g in groups}) != 1:
         return []
-    orders = [[k for group in groups[turn:] + groups[:turn] for k in group] for turn in range(1, len(groups))]
-    return [Perturbed(f"order {turn}", model, lambda pixels, order=order: pixels[order]) for turn, order in enumerate(orders, 1)]  # type: ignore[misc]
+    orders = [
+        [k for group in groups[turn:] + groups[:turn] for k in group]
+        for turn in range(1, len(groups))
+    ]
+    return [
+        Perturbed(f"order {turn}", model, lambda pixels, order=order: pixels[order])
+        for turn, order in enumerate(orders, 1)
+    ]  # type: ignore[misc]
 
 
-def rescaled(model: Segmenter, changes: Sequence[tuple[str, float, float]] = SCALINGS) -> list[Perturbed]:
-    """Return the model behind other radiometric conventions: pixels times gain, plus offset shares of its divisor, never below 0."""
+def rescaled(
+    model: Segmenter, changes: Sequence[tuple[str, float, float]] = SCALINGS
+) -> list[Perturbed]:
+    """Return the model behind other radiometric conventions.
+
+    Pixels times gain, plus offset shares of its divisor, never below 0.
+    """
     divide = np.asarray(model.inputs.scaling.divide, np.float32)[:, None, None]
 
     def change(gain: float, offset: float) -> Change:
-        return lambda pixels: np.maximum(pixels.astype(np.float32) * np.float32(gain) + divide * np.float32(offset), 0)
+        return lambda pixels: np.maximum(
+            pixels.astype(np.float32) * np.float32(gain) + divide * np.float32(offset), 0
+        )
 
     return [Perturbed(name, model, change(gain, offset)) for name, gain, offset in changes]
 
 
 def resized(model: Segmenter, factors: Sequence[float] = SCALES) -> list[Perturbed]:
-    """Return the model behind a resampled image: linear up or area-averaged down, probabilities brought back linearly."""
-    return [Perturbed(f"scale x {f:g}", model, lambda pixels, f=f: resize(pixels, _scaled(pixels, f)), resize) for f in factors]  # type: ignore[misc]
+    """Return the model behind a resampled image.
+
+    Linear up or area-averaged down, probabilities brought back linearly.
+    """
+    return [
+        Perturbed(
+            f"scale x {f:g}", model, lambda pixels, f=f: resize(pixels, _scaled(pixels, f)), resize
+        )
+        for f in factors
+    ]  # type: ignore[misc]
 
 
 def _scaled(pixels: np.ndarray, factor: float) -> tuple[int, int]:
@@ -170,22 +224,43 @@ def _scaled(pixels: np.ndarray, factor: float) -> tuple[int, int]:
 
 
 def resize(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resample (band, y, x) to ``shape`` (y, x), float32: smoothed first where it shrinks, linear between pixel centres."""
+    """Resample (band, y, x) to ``shape`` (y, x), float32.
+
+    Smoothed first where it shrinks, linear between pixel centres.
+    """
     steps = [old / new for old, new in zip(pixels.shape[1:], shape, strict=True)]
     sigma = [max(0.0, (step - 1) / 2) for step in steps]
-    rows, columns = (np.clip((np.arange(new) + 0.5) * step - 0.5, 0, old - 1) for new, step, old in zip(shape, steps, pixels.shape[1:], strict=True))
+    rows, columns = (
+        np.clip((np.arange(new) + 0.5) * step - 0.5, 0, old - 1)
+        for new, step, old in zip(shape, steps, pixels.shape[1:], strict=True)
+    )
     grid = np.meshgrid(rows, columns, indexing="ij")
-    source = (ndimage.gaussian_filter(band, sigma, mode="nearest") if max(sigma) else band for band in pixels.astype(np.float32))
-    return np.stack([ndimage.map_coordinates(band, grid, order=1, mode="nearest") for band in source])
+    source = (
+        ndimage.gaussian_filter(band, sigma, mode="nearest") if max(sigma) else band
+        for band in pixels.astype(np.float32)
+    )
+    return np.stack(
+        [ndimage.map_coordinates(band, grid, order=1, mode="nearest") for band in source]
+    )
 
 
 def field_iou(classes: ClassScheme) -> Measure:
-    """Return the measure of a field's pixels: IoU of the first thing class together with the boundary class."""
-    wanted = [classes.index(name) for name in (*classes.things[:1], *([classes.boundary] if classes.boundary else []))] or list(range(1, len(classes)))
+    """Return the measure of a field's pixels.
+
+    IoU of the first thing class together with the boundary class.
+    """
+    wanted = [
+        classes.index(name)
+        for name in (*classes.things[:1], *([classes.boundary] if classes.boundary else []))
+    ] or list(range(1, len(classes)))
 
     def measure(truth: np.ndarray, guess: np.ndarray) -> float:
         one = np.where(truth == 255, 255, np.isin(truth, wanted)).astype(np.uint8)
-        return float(pixel_scores(confusion(one, np.isin(guess, wanted).astype(np.uint8), 2)).table["iou"].iloc[1])
+        return float(
+            pixel_scores(confusion(one, np.isin(guess, wanted).astype(np.uint8), 2))
+            .table["iou"]
+            .iloc[1]
+        )
 
     return measure
 
@@ -205,20 +280,39 @@ class Sensitivity:
 
     @property
     def drop(self) -> np.ndarray:
-        """(sample,) reference minus the mean score over conditions, with its sign (equations 2 and 3)."""
+        """(sample,) reference minus the mean score over conditions.
+
+        It has its sign (equations 2 and 3).
+        """
         return np.nanmean(self._differences, axis=1)
 
     @property
     def _differences(self) -> np.ndarray:
-        return self.samples[["reference"]].to_numpy() - self.samples[list(self.conditions)].to_numpy()
+        return (
+            self.samples[["reference"]].to_numpy() - self.samples[list(self.conditions)].to_numpy()
+        )
 
     def summary(self) -> dict[str, float]:
-        """Mean score of each condition, and the dataset's sensitivity: the mean over samples of the absolute change."""
-        means = {name: float(np.nanmean(self.samples[name])) for name in ("reference", *self.conditions)}
-        return {**means, "sensitivity": float(np.nanmean(self.delta)), "mean_absolute_drop": float(np.nanmean(np.abs(self.drop)))}
+        """Mean score of each condition, and the dataset's sensitivity.
+
+        The mean over samples of the absolute change.
+        """
+        means = {
+            name: float(np.nanmean(self.samples[name])) for name in ("reference", *self.conditions)
+        }
+        return {
+            **means,
+            "sensitivity": float(np.nanmean(self.delta)),
+            "mean_absolute_drop": float(np.nanmean(np.abs(self.drop))),
+        }
 
 
-def sensitivity(samples: Iterable[tuple[np.ndarray, np.ndarray]], model: Segmenter, conditions: Sequence[Perturbed], measure: Measure | None = None) -> Sensitivity:
+def sensitivity(
+    samples: Iterable[tuple[np.ndarray, np.ndarray]],
+    model: Segmenter,
+    conditions: Sequence[Perturbed],
+    measure: Measure | None = None,
+) -> Sensitivity:
     """Score a model on samples as they are and under each condition.
 
     Parameters
@@ -239,8 +333,14 @@ def sensitivity(samples: Iterable[tuple[np.ndarray, np.ndarray]], model: Segment
     """
     judge = measure or field_iou(model.classes)
     names = tuple(condition.name for condition in conditions)
-    rows = [[judge(truth, classify(m, pixels).argmax(0).astype(np.uint8)) for m in (model, *conditions)] for pixels, truth in samples]
+    rows = [
+        [judge(truth, classify(m, pixels).argmax(0).astype(np.uint8)) for m in (model, *conditions)]
+        for pixels, truth in samples
+    ]
     if not rows or not names:
-        message = f"{len(rows)} samples and {len(names)} conditions were given; wanted is one of each at least (a model of one date has no other order)."
+        message = (
+            f"{len(rows)} samples and {len(names)} conditions were given; wanted is one of each at "
+            "least (a model of one date has no other order)."
+        )
         raise BadInput(message)
     return Sensitivity(pd.DataFrame(rows, columns=["reference", *names]), names)

@@ -1,4 +1,7 @@
-"""All that is kept of one image once it is scored: its overlap table and a few counts, from which every measure is read later."""
+"""All that is kept of one image once it is scored.
+
+Its overlap table and a few counts, from which every measure is read later.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +28,32 @@ class ImageScores:
     group: str
     table: OverlapTable
     area: tuple[float, float, float]
-    """Area right (object in both), wrong (guess alone) and missed (truth alone), in the table's unit."""
+    """Area right (object in both), wrong (guess alone) and missed (truth alone), in the table's
+    unit."""
     unit: float | None
     """m2 of the table's unit; None for a photograph."""
     confidence: np.ndarray | None = None
     """(guess,) 0..1 in the order of the table's guesses."""
     edge: tuple[float, float] = (0.0, 0.0)
-    """Pixels shared by the boundary bands of truth and guess, and pixels in either; zeros where there is no raster."""
+    """Pixels shared by the boundary bands of truth and guess, and pixels in either; zeros where
+    there is no raster."""
     distances: pd.DataFrame | None = None
-    """One row per match: truth, guess, distance, hausdorff_95, in metres or pixels; None where it was not measured."""
+    """One row per match: truth, guess, distance, hausdorff_95, in metres or pixels; None where it
+    was not measured."""
     ignored: float = 0.0
     """Area left out because the truth is not known."""
     classes: Confusion | None = None
     """Pixels by true and guessed class; None where classes were not compared."""
     labels: dict[str, Labels] = field(default_factory=dict)
-    """Column to values, in the order of the table's ids: what scores are given by beside group and size."""
+    """Column to values, in the order of the table's ids: what scores are given by beside group and
+    size."""
 
     def __post_init__(self) -> None:
         if self.confidence is not None and len(self.confidence) != len(self.table.guess_ids):
-            message = f"{self.key}: {len(self.confidence)} confidences were given for {len(self.table.guess_ids)} objects; wanted is one each."
+            message = (
+                f"{self.key}: {len(self.confidence)} confidences were given for "
+                f"{len(self.table.guess_ids)} objects; wanted is one each."
+            )
             raise BadInput(message)
 
 
@@ -95,22 +105,41 @@ def score_ids(
     edge = (float((bands[0] & bands[1]).sum()), float((bands[0] | bands[1]).sum()))
     distances = None
     if options.distances:
-        distances = boundary_distances(truth, guess, table, match_objects(table, options.iou), pixel or (1.0, 1.0))[1]
+        distances = boundary_distances(
+            truth, guess, table, match_objects(table, options.iou), pixel or (1.0, 1.0)
+        )[1]
     unit = None if pixel is None else pixel[0] * pixel[1]
-    return ImageScores(key, group, table, area, unit, confidence, edge, distances, float((~known).sum()))
+    return ImageScores(
+        key, group, table, area, unit, confidence, edge, distances, float((~known).sum())
+    )
 
 
 def outline_band(ids: np.ndarray, width: int) -> np.ndarray:
-    """Mark pixels of objects at most ``width`` steps from another id; the image's border is no outline."""
+    """Mark pixels of objects at most ``width`` steps from another id.
+
+    The image's border is no outline.
+    """
     from scipy import ndimage
 
     size = 2 * width + 1
-    differs = ndimage.maximum_filter(ids, size, mode="nearest") != ndimage.minimum_filter(ids, size, mode="nearest")
+    differs = ndimage.maximum_filter(ids, size, mode="nearest") != ndimage.minimum_filter(
+        ids, size, mode="nearest"
+    )
     return differs & (ids > 0)
 
 
-def mask_scores(key: str, truth: np.ndarray, guess: np.ndarray, *, group: str = "", known: np.ndarray | None = None, width: int = 3) -> ImageScores:
-    """Score one image's masks of a class that does not come as objects (crop against soil): each mask is one object.
+def mask_scores(
+    key: str,
+    truth: np.ndarray,
+    guess: np.ndarray,
+    *,
+    group: str = "",
+    known: np.ndarray | None = None,
+    width: int = 3,
+) -> ImageScores:
+    """Score one image's masks of a class that does not come as objects (crop against soil).
+
+    Each mask is one object.
 
     Parameters
     ----------
@@ -120,7 +149,14 @@ def mask_scores(key: str, truth: np.ndarray, guess: np.ndarray, *, group: str = 
         Width in pixels of the boundary band, the image's border included as in boundary IoU.
     """
     ignore = None if known is None else ~known
-    plain = score_ids(key, truth.astype(np.int32), guess.astype(np.int32), group=group, ignore=ignore, options=ImageOptions(distances=False))
+    plain = score_ids(
+        key,
+        truth.astype(np.int32),
+        guess.astype(np.int32),
+        group=group,
+        ignore=ignore,
+        options=ImageOptions(distances=False),
+    )
     one, other = boundary_band(truth, width, known), boundary_band(guess, width, known)
     edge = (float((one & other).sum()), float((one | other).sum()))
     return ImageScores(key, group, plain.table, plain.area, None, None, edge, None, plain.ignored)

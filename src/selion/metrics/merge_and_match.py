@@ -1,4 +1,7 @@
-"""Merge-and-match, the score of MAgSeg and of Dua et al.: all guesses that touch an object are taken as one."""
+"""Merge-and-match, the score of MAgSeg and of Dua et al..
+
+All guesses that touch an object are taken as one.
+"""
 
 from __future__ import annotations
 
@@ -48,10 +51,18 @@ class MergedScores:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {"reading": self.reading, "mean_iou": self.mean_iou, "median_iou": self.median_iou, "fnr": self.fnr, "fpr": self.fpr}
+        return {
+            "reading": self.reading,
+            "mean_iou": self.mean_iou,
+            "median_iou": self.median_iou,
+            "fnr": self.fnr,
+            "fpr": self.fpr,
+        }
 
 
-def merged_scores(table: OverlapTable, reading: Reading = "any", least: float = 0.0) -> MergedScores:
+def merged_scores(
+    table: OverlapTable, reading: Reading = "any", least: float = 0.0
+) -> MergedScores:
     """Merge the guesses that belong to each truth object and compare the whole with it.
 
     Parameters
@@ -59,19 +70,22 @@ def merged_scores(table: OverlapTable, reading: Reading = "any", least: float = 
     table : OverlapTable
         Of one class.
     reading : {"any", "largest"}
-        Which guesses belong to a truth object: every guess that touches it (the paper's words, and one guess may then belong to many), or
-        only those for which it is the truth they share most with.  The paper does not say; the two differ by up to 0.2.
+        Which guesses belong to a truth object: every guess that touches it (the paper's words, and
+        one guess may then belong to many), or only those for which it is the truth they share most
+        with.  The paper does not say; the two differ by up to 0.2.
     least : float
         Least share of a guess that must lie in the truth object; the paper gives none.
 
     Notes
     -----
-    MAgSeg (arXiv 2605.16179), appendix C, after Dua et al. 2024 (arXiv 2411.05359): with P_i the union of the guesses of truth G_i, mean and
-    median over i of |P_i & G_i| / |P_i | G_i|; truth without a guess counts 0 (our reading; it is not stated).  FNR: truth without a guess;
-    FPR: guesses without a truth.
+    MAgSeg (arXiv 2605.16179), appendix C, after Dua et al. 2024 (arXiv 2411.05359): with P_i the
+    union of the guesses of truth G_i, mean and median over i of |P_i & G_i| / |P_i | G_i|; truth
+    without a guess counts 0 (our reading; it is not stated).  FNR: truth without a guess; FPR:
+    guesses without a truth.
 
-    The score rewards cutting everything into small squares: a grid that has not seen the image reaches a mean IoU above the paper's best
-    with FNR 0.  Never print it without the one-to-one F1 and the grid beside it.
+    The score rewards cutting everything into small squares: a grid that has not seen the image
+    reaches a mean IoU above the paper's best with FNR 0.  Never print it without the one-to-one F1
+    and the grid beside it.
     """
     if reading not in ("any", "largest"):
         raise UnknownName.among("reading of merge-and-match", reading, ("any", "largest"))
@@ -84,13 +98,26 @@ def merged_scores(table: OverlapTable, reading: Reading = "any", least: float = 
     merged = np.bincount(rows, table.guess_area[columns], size)
     found = np.bincount(rows, minlength=size) > 0
     false = len(table.guess_ids) - len(np.unique(columns)) - int(_elsewhere(table, columns).sum())
-    return MergedScores(common / (table.truth_area + merged - common), int((~found).sum()), false, len(table.guess_ids), reading)
+    return MergedScores(
+        common / (table.truth_area + merged - common),
+        int((~found).sum()),
+        false,
+        len(table.guess_ids),
+        reading,
+    )
 
 
 def _largest(table: OverlapTable) -> np.ndarray:
-    """Mark, for each guess, the pair with the truth that it shares most with; the lower id wins a tie."""
+    """Mark, for each guess, the pair with the truth that it shares most with.
+
+    The lower id wins a tie.
+    """
     order = np.lexsort((table.truth_index, -table.shared, table.guess_index))
-    first = np.concatenate([[True], np.diff(table.guess_index[order]) > 0]) if len(order) else np.zeros(0, bool)
+    first = (
+        np.concatenate([[True], np.diff(table.guess_index[order]) > 0])
+        if len(order)
+        else np.zeros(0, bool)
+    )
     marks = np.zeros(len(order), bool)
     marks[order[first]] = True
     return marks

@@ -1,4 +1,7 @@
-"""Object scores: which guess is which object, and precision, recall, F1, panoptic quality, over- and under-segmentation, all from one overlap table."""
+"""Object scores: which guess is which object, and how good they are.
+
+Precision, recall, F1, panoptic quality, over- and under-segmentation, all from one overlap table.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ class Matches:
 def match_objects(table: OverlapTable, iou: float = 0.5, *, strict: bool = False) -> Matches:
     """Pair objects one to one, the best overlap first.
 
-    Above an IoU of 0.5 the pairing is unique (no object can share more than half of a union twice); below, pairs are taken greedily by IoU,
-    ties by the order of ids.
+    Above an IoU of 0.5 the pairing is unique (no object can share more than half of a union twice);
+    below, pairs are taken greedily by IoU, ties by the order of ids.
 
     Parameters
     ----------
@@ -35,7 +38,8 @@ def match_objects(table: OverlapTable, iou: float = 0.5, *, strict: bool = False
     iou : float
         Least IoU of a match, above 0 and at most 1.
     strict : bool
-        Demand more than ``iou``, as PRUE's code and panoptic quality do, instead of at least ``iou`` as COCO does.
+        Demand more than ``iou``, as PRUE's code and panoptic quality do, instead of at least
+        ``iou`` as COCO does.
 
     Raises
     ------
@@ -70,7 +74,10 @@ def first_come(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class ObjectScores:
-    """Counts of matched and unmatched objects.  Counts of images add up; 0 / 0 is NaN and says that there was nothing to find."""
+    """Counts of matched and unmatched objects.
+
+    Counts of images add up; 0 / 0 is NaN and says that there was nothing to find.
+    """
 
     tp: int
     fp: int
@@ -78,10 +85,17 @@ class ObjectScores:
     iou_sum: float = 0.0
     """Sum of the IoU of the matches."""
     ignored: int = 0
-    """Guesses without a match that lie for the most part where the truth is not known: neither right nor wrong."""
+    """Guesses without a match that lie for the most part where the truth is not known: neither
+    right nor wrong."""
 
     def __add__(self, other: ObjectScores) -> ObjectScores:
-        return ObjectScores(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.iou_sum + other.iou_sum, self.ignored + other.ignored)
+        return ObjectScores(
+            self.tp + other.tp,
+            self.fp + other.fp,
+            self.fn + other.fn,
+            self.iou_sum + other.iou_sum,
+            self.ignored + other.ignored,
+        )
 
     @property
     def precision(self) -> float:
@@ -105,12 +119,25 @@ class ObjectScores:
 
     @property
     def panoptic_quality(self) -> float:
-        """Sum of IoU over TP + FP / 2 + FN / 2 (Kirillov et al., "Panoptic segmentation", CVPR 2019, eq. 1; there matches have IoU > 0.5)."""
+        """Sum of IoU over TP + FP / 2 + FN / 2.
+
+        Kirillov et al., "Panoptic segmentation", CVPR 2019, eq. 1; there matches have IoU > 0.5.
+        """
         return _share(2 * self.iou_sum, 2 * self.tp + self.fp + self.fn)
 
     def to_dict(self) -> dict[str, float]:
         """Plain values for JSON."""
-        names = ("tp", "fp", "fn", "ignored", "precision", "recall", "f1", "mean_iou", "panoptic_quality")
+        names = (
+            "tp",
+            "fp",
+            "fn",
+            "ignored",
+            "precision",
+            "recall",
+            "f1",
+            "mean_iou",
+            "panoptic_quality",
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -131,10 +158,17 @@ def object_scores(table: OverlapTable, iou: float = 0.5, *, strict: bool = False
     Returns
     -------
     ObjectScores
-        An unmatched guess of which more than half lies on ignored pixels is counted as ``ignored`` and not as a false alarm.
+        An unmatched guess of which more than half lies on ignored pixels is counted as ``ignored``
+        and not as a false alarm.
     """
     matches = match_objects(table, iou, strict=strict)
     free = table.guess_ignored > table.guess_area
     free[matches.guess_index] = False
     hits, ignored = len(matches.iou), int(free.sum())
-    return ObjectScores(hits, len(table.guess_ids) - hits - ignored, len(table.truth_ids) - hits, float(matches.iou.sum()), ignored)
+    return ObjectScores(
+        hits,
+        len(table.guess_ids) - hits - ignored,
+        len(table.truth_ids) - hits,
+        float(matches.iou.sum()),
+        ignored,
+    )

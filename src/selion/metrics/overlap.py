@@ -1,4 +1,7 @@
-"""The table of overlaps: how many pixels each true object shares with each guessed one.  Every object score reads this one table."""
+"""The table of overlaps: how many pixels each true object shares with each guessed one.
+
+Every object score reads this one table.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ ROWS = 1024
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OverlapTable:
-    """Sparse table of shared pixels.  Only pairs that touch are listed; areas count known pixels only."""
+    """Sparse table of shared pixels.
+
+    Only pairs that touch are listed; areas count known pixels only.
+    """
 
     truth_ids: np.ndarray
     """(truth,) int64, ascending."""
@@ -28,7 +34,8 @@ class OverlapTable:
     guess_area: np.ndarray
     """(guess,) float64."""
     guess_ignored: np.ndarray
-    """(guess,) float64: what of each guess lies on ignored pixels, in addition to ``guess_area``."""
+    """(guess,) float64: what of each guess lies on ignored pixels, in addition to
+    ``guess_area``."""
     truth_index: np.ndarray
     """(pair,) int64: row into ``truth_ids``; pairs are sorted by truth, then guess."""
     guess_index: np.ndarray
@@ -39,7 +46,9 @@ class OverlapTable:
     @property
     def iou(self) -> np.ndarray:
         """(pair,) float64 intersection over union."""
-        return self.shared / (self.truth_area[self.truth_index] + self.guess_area[self.guess_index] - self.shared)
+        return self.shared / (
+            self.truth_area[self.truth_index] + self.guess_area[self.guess_index] - self.shared
+        )
 
     def transposed(self) -> OverlapTable:
         """Exchange truth and guess; ignored pixels do not come along."""
@@ -56,15 +65,19 @@ class OverlapTable:
         )
 
 
-def overlap_table(truth: Instances | np.ndarray, guess: Instances | np.ndarray, ignore: np.ndarray | None = None) -> OverlapTable:
+def overlap_table(
+    truth: Instances | np.ndarray, guess: Instances | np.ndarray, ignore: np.ndarray | None = None
+) -> OverlapTable:
     """Count shared pixels of two maps of object ids in one run-length pass.
 
     Parameters
     ----------
     truth, guess : Instances or (y, x) integer ndarray
-        Object ids, 0 is no object; any other ids are welcome, in any order and with gaps.  Two Instances must share a grid.
+        Object ids, 0 is no object; any other ids are welcome, in any order and with gaps.  Two
+        Instances must share a grid.
     ignore : (y, x) bool ndarray, optional
-        True where the truth is not known.  Those pixels count for nobody; ``guess_ignored`` remembers how much of a guess lies there.
+        True where the truth is not known.  Those pixels count for nobody; ``guess_ignored``
+        remembers how much of a guess lies there.
 
     Returns
     -------
@@ -85,7 +98,14 @@ def overlap_table(truth: Instances | np.ndarray, guess: Instances | np.ndarray, 
         shapes = [one.shape, other.shape] + ([] if ignore is None else [ignore.shape])
         message = f"Truth, guess and ignore mask must share a shape, but they have {shapes}."
         raise GridMismatch(message)
-    return overlap_of_blocks((one[top : top + ROWS], other[top : top + ROWS], None if ignore is None else ignore[top : top + ROWS]) for top in range(0, one.shape[0], ROWS))
+    return overlap_of_blocks(
+        (
+            one[top : top + ROWS],
+            other[top : top + ROWS],
+            None if ignore is None else ignore[top : top + ROWS],
+        )
+        for top in range(0, one.shape[0], ROWS)
+    )
 
 
 Block = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -93,7 +113,9 @@ Block = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def overlap_of_blocks(blocks: Iterable[Block]) -> OverlapTable:
-    """Count shared pixels of two maps that come in pieces; each pixel once, the pieces in any order and of any shape.
+    """Count shared pixels of two maps that come in pieces.
+
+    Each pixel once, the pieces in any order and of any shape.
 
     Memory is a piece and the distinct pairs so far, whatever the number of pixels.
 
@@ -129,7 +151,9 @@ def _count(truth: np.ndarray, guess: np.ndarray, ignore: np.ndarray | None) -> C
     if ignore is not None:
         one = np.where(ignore.ravel(), -1, one.astype(np.int64, copy=False))
     change = (one[1:] != one[:-1]) | (other[1:] != other[:-1])
-    starts = np.concatenate([[0], np.flatnonzero(change) + 1]) if one.size else np.zeros(0, np.int64)
+    starts = (
+        np.concatenate([[0], np.flatnonzero(change) + 1]) if one.size else np.zeros(0, np.int64)
+    )
     lengths = np.diff(starts, append=one.size)
     return _sum_pairs(one[starts].astype(np.int64), other[starts].astype(np.int64), lengths)
 
@@ -151,7 +175,11 @@ def _sum_pairs(truth: np.ndarray, guess: np.ndarray, pixels: np.ndarray) -> Coun
 
 
 def _add_up(blocks: Iterable[Counts]) -> Counts:
-    """Sum counts as they come; new ones wait until they are as many as what is summed already, so that each is sorted a few times only."""
+    """Sum counts as they come.
+
+    New ones wait until they are as many as what is summed already, so that each is sorted a few
+    times only.
+    """
     nothing = np.zeros(0, np.int64)
     total: Counts = (nothing, nothing, nothing)
     waiting: list[Counts] = []
@@ -182,10 +210,16 @@ def _assemble(counts: Counts) -> OverlapTable:
     ]
     pair = (truth > 0) & (guess > 0)
     rows, columns = np.searchsorted(truth_ids, truth[pair]), np.searchsorted(guess_ids, guess[pair])
-    return OverlapTable(truth_ids, areas[0], guess_ids, areas[1], areas[2], rows, columns, pixels[pair])
+    return OverlapTable(
+        truth_ids, areas[0], guess_ids, areas[1], areas[2], rows, columns, pixels[pair]
+    )
 
 
-def table_from_pairs(truth: tuple[np.ndarray, np.ndarray], guess: tuple[np.ndarray, np.ndarray], pairs: tuple[np.ndarray, np.ndarray, np.ndarray]) -> OverlapTable:
+def table_from_pairs(
+    truth: tuple[np.ndarray, np.ndarray],
+    guess: tuple[np.ndarray, np.ndarray],
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> OverlapTable:
     """Build a table from areas that were measured elsewhere, between polygons for instance.
 
     Parameters
@@ -199,11 +233,23 @@ def table_from_pairs(truth: tuple[np.ndarray, np.ndarray], guess: tuple[np.ndarr
     order = np.lexsort((pairs[1][keep], pairs[0][keep]))
     rows, columns, shared = (np.asarray(p)[keep][order] for p in pairs)
     (truth_ids, truth_area), (guess_ids, guess_area) = truth, guess
-    return OverlapTable(truth_ids, truth_area.astype(float), guess_ids, guess_area.astype(float), np.zeros(len(guess_ids)), rows, columns, shared.astype(float))
+    return OverlapTable(
+        truth_ids,
+        truth_area.astype(float),
+        guess_ids,
+        guess_area.astype(float),
+        np.zeros(len(guess_ids)),
+        rows,
+        columns,
+        shared.astype(float),
+    )
 
 
 def join_tables(tables: Iterable[OverlapTable]) -> OverlapTable:
-    """Put tables of different images beside each other as if they were one image: ids are made distinct by renumbering from 1."""
+    """Put tables of different images beside each other as if they were one image.
+
+    Ids are made distinct by renumbering from 1.
+    """
     parts = list(tables)
     truth_start = np.cumsum([0, *(len(t.truth_ids) for t in parts)])
     guess_start = np.cumsum([0, *(len(t.guess_ids) for t in parts)])
@@ -211,8 +257,14 @@ def join_tables(tables: Iterable[OverlapTable]) -> OverlapTable:
     def stack(name: str) -> np.ndarray:
         return np.concatenate([getattr(t, name) for t in parts]) if parts else np.zeros(0)
 
-    rows = np.concatenate([t.truth_index + s for t, s in zip(parts, truth_start, strict=False)] or [np.zeros(0, np.int64)])
-    columns = np.concatenate([t.guess_index + s for t, s in zip(parts, guess_start, strict=False)] or [np.zeros(0, np.int64)])
+    rows = np.concatenate(
+        [t.truth_index + s for t, s in zip(parts, truth_start, strict=False)]
+        or [np.zeros(0, np.int64)]
+    )
+    columns = np.concatenate(
+        [t.guess_index + s for t, s in zip(parts, guess_start, strict=False)]
+        or [np.zeros(0, np.int64)]
+    )
     return OverlapTable(
         np.arange(1, truth_start[-1] + 1),
         stack("truth_area"),

@@ -1,4 +1,7 @@
-"""How a partition goes wrong: over- and under-segmentation, kinds of error, size classes, area bias.  All from one overlap table."""
+"""How a partition goes wrong.
+
+Over- and under-segmentation, kinds of error, size classes, area bias.  All from one overlap table.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,15 @@ from selion.metrics.objects import Matches, match_objects
 from selion.metrics.overlap import OverlapTable
 
 FIELD_SIZES = (0.0, 0.64e4, 2.56e4, 16e4, 100e4, np.inf)
-"""Edges in m2 of the field size classes of Fritz et al. and Lesiv et al.: very small, small, medium, large, very large."""
-FIELD_SIZE_NAMES = ("very small (< 0.64 ha)", "small (0.64 to 2.56 ha)", "medium (2.56 to 16 ha)", "large (16 to 100 ha)", "very large (> 100 ha)")
+"""Edges in m2 of the field size classes of Fritz et al. and Lesiv et al.: very small, small,
+medium, large, very large."""
+FIELD_SIZE_NAMES = (
+    "very small (< 0.64 ha)",
+    "small (0.64 to 2.56 ha)",
+    "medium (2.56 to 16 ha)",
+    "large (16 to 100 ha)",
+    "very large (> 100 ha)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +32,28 @@ class Segmentation:
     """Shares of area that are cut off or taken in."""
 
     over: float
-    """Mean over truth objects of 1 - |T & G| / |T|, G the guess that shares most with T; 1 where there is none."""
+    """Mean over truth objects of 1 - |T & G| / |T|, G the guess that shares most with T; 1 where
+    there is none."""
     under: float
     """Mean over truth objects with a guess of 1 - |T & G| / |G|."""
     over_weighted: float
     """The same, weighted by the area of the truth."""
     under_weighted: float
     fragments: float
-    """Mean number of guesses that lie for more than half in a truth object, over truth objects that have one."""
+    """Mean number of guesses that lie for more than half in a truth object, over truth objects that
+    have one."""
 
 
 def segmentation_errors(table: OverlapTable) -> Segmentation:
-    """Measure over- and under-segmentation against the guess that shares most with each truth object.
+    """Measure over- and under-segmentation.
+
+    Each truth object is measured against the guess that shares most with it.
 
     Notes
     -----
-    Persello and Bruzzone, "A novel protocol for accuracy assessment in classification of very high resolution images", IEEE TGRS 48, 2010,
-    eq. 6 and 7; used for fields by Waldner and Diakogiannis, Remote Sensing of Environment 245, 2020.
+    Persello and Bruzzone, "A novel protocol for accuracy assessment in classification of very high
+    resolution images", IEEE TGRS 48, 2010, eq. 6 and 7; used for fields by Waldner and
+    Diakogiannis, Remote Sensing of Environment 245, 2020.
     """
     rows, columns, shared = _best_guess(table)
     over = np.ones(len(table.truth_ids))
@@ -46,13 +61,23 @@ def segmentation_errors(table: OverlapTable) -> Segmentation:
     under = 1 - shared / table.guess_area[columns]
     inside = table.shared > 0.5 * table.guess_area[table.guess_index]
     pieces = np.bincount(table.truth_index[inside], minlength=len(over))
-    return Segmentation(_mean(over), _mean(under), _mean(over, table.truth_area), _mean(under, table.truth_area[rows]), _mean(pieces[pieces > 0].astype(float)))
+    return Segmentation(
+        _mean(over),
+        _mean(under),
+        _mean(over, table.truth_area),
+        _mean(under, table.truth_area[rows]),
+        _mean(pieces[pieces > 0].astype(float)),
+    )
 
 
 def _best_guess(table: OverlapTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return truth rows, guess rows and shared area of the largest overlap of each truth object."""
     order = np.lexsort((table.guess_index, -table.shared, table.truth_index))
-    first = np.concatenate([[True], np.diff(table.truth_index[order]) > 0]) if len(order) else np.zeros(0, bool)
+    first = (
+        np.concatenate([[True], np.diff(table.truth_index[order]) > 0])
+        if len(order)
+        else np.zeros(0, bool)
+    )
     best = order[first]
     return table.truth_index[best], table.guess_index[best], table.shared[best]
 
@@ -78,35 +103,60 @@ class ErrorKinds:
         """Count objects by kind."""
         return {
             side: dict(zip(names, np.bincount(kinds, minlength=len(names)).tolist(), strict=True))
-            for side, names, kinds in (("truth", TRUTH_KINDS, self.truth), ("guess", GUESS_KINDS, self.guess))
+            for side, names, kinds in (
+                ("truth", TRUTH_KINDS, self.truth),
+                ("guess", GUESS_KINDS, self.guess),
+            )
         }
 
 
 def error_kinds(table: OverlapTable, iou: float = 0.5) -> ErrorKinds:
-    """Say of each truth object whether it was matched, split, merged with others, partly found or missed, and likewise of each guess.
+    """Say of each truth object what became of it, and likewise of each guess.
 
-    Matched: one to one at ``iou``.  Split: two or more guesses lie for more than half in it and together cover more than half of it.
-    Merged: more than half of it lies in a guess that holds more than half of another object too.  Missed: less than a tenth is covered.
-    A guess is a fragment if it lies for more than half in an unmatched object, a merger if it holds more than half of two or more objects,
-    false if less than a tenth of it is truth.  Kinds are tried in the order of the lists.
+    It was matched, split, merged with others, partly found or missed.
+
+    Matched: one to one at ``iou``.  Split: two or more guesses lie for more than half in it and
+    together cover more than half of it.  Merged: more than half of it lies in a guess that holds
+    more than half of another object too.  Missed: less than a tenth is covered.  A guess is a
+    fragment if it lies for more than half in an unmatched object, a merger if it holds more than
+    half of two or more objects, false if less than a tenth of it is truth.  Kinds are tried in the
+    order of the lists.
     """
     matches = match_objects(table, iou)
     truths, guesses = len(table.truth_ids), len(table.guess_ids)
     rows, columns = table.truth_index, table.guess_index
-    of_guess, of_truth = table.shared > 0.5 * table.guess_area[columns], table.shared > 0.5 * table.truth_area[rows]
-    covered, filled = np.bincount(rows, table.shared, truths), np.bincount(columns, table.shared, guesses)
-    pieces, cover = np.bincount(rows[of_guess], minlength=truths), np.bincount(rows[of_guess], table.shared[of_guess], truths)
+    of_guess, of_truth = (
+        table.shared > 0.5 * table.guess_area[columns],
+        table.shared > 0.5 * table.truth_area[rows],
+    )
+    covered, filled = (
+        np.bincount(rows, table.shared, truths),
+        np.bincount(columns, table.shared, guesses),
+    )
+    pieces, cover = (
+        np.bincount(rows[of_guess], minlength=truths),
+        np.bincount(rows[of_guess], table.shared[of_guess], truths),
+    )
     swallowed = np.bincount(columns[of_truth], minlength=guesses)
     in_merger = np.bincount(rows[of_truth & (swallowed[columns] > 1)], minlength=truths) > 0
     is_fragment = np.bincount(columns[of_guess], minlength=guesses) > 0
     truth = np.select(
-        [_marked(truths, matches.truth_index), (pieces > 1) & (cover > 0.5 * table.truth_area), in_merger, covered >= 0.1 * table.truth_area],
+        [
+            _marked(truths, matches.truth_index),
+            (pieces > 1) & (cover > 0.5 * table.truth_area),
+            in_merger,
+            covered >= 0.1 * table.truth_area,
+        ],
         [0, 1, 2, 3],
         4,
     )
     ignored = table.guess_ignored > table.guess_area
     real = filled >= 0.1 * table.guess_area
-    guess = np.select([_marked(guesses, matches.guess_index), ignored, swallowed > 1, is_fragment, real], [0, 5, 2, 1, 3], 4)
+    guess = np.select(
+        [_marked(guesses, matches.guess_index), ignored, swallowed > 1, is_fragment, real],
+        [0, 5, 2, 1, 3],
+        4,
+    )
     return ErrorKinds(truth, guess)
 
 
@@ -117,7 +167,12 @@ def _marked(size: int, rows: np.ndarray) -> np.ndarray:
 
 
 def size_classes(
-    table: OverlapTable, edges: Sequence[float] = FIELD_SIZES, names: Sequence[str] = FIELD_SIZE_NAMES, *, pixel_area: float = 1.0, iou: float = 0.5
+    table: OverlapTable,
+    edges: Sequence[float] = FIELD_SIZES,
+    names: Sequence[str] = FIELD_SIZE_NAMES,
+    *,
+    pixel_area: float = 1.0,
+    iou: float = 0.5,
 ) -> pd.DataFrame:
     """Score by size: recall and IoU by the size of the truth, precision by the size of the guess.
 
@@ -126,7 +181,8 @@ def size_classes(
     table : OverlapTable
         Areas in pixels, or in m2 with ``pixel_area`` 1.
     edges : sequence of float
-        Class edges in m2 (px without a CRS), ascending, one more than classes; a class holds ``low <= area < high``.
+        Class edges in m2 (px without a CRS), ascending, one more than classes; a class holds
+        ``low <= area < high``.
     names : sequence of str
         Class names.
     pixel_area : float
@@ -137,17 +193,24 @@ def size_classes(
     Returns
     -------
     DataFrame
-        Index: class; columns truth, found, recall, mean_iou (of the matches), guess, right, precision.
+        Index: class; columns truth, found, recall, mean_iou (of the matches), guess, right,
+        precision.
 
     Notes
     -----
-    Classes: Fritz et al., Global Change Biology 21, 2015; Lesiv et al., Global Change Biology 25, 2019.
+    Classes: Fritz et al., Global Change Biology 21, 2015; Lesiv et al., Global Change Biology
+    25, 2019.
     """
     if len(edges) != len(names) + 1:
-        message = f"{len(edges)} edges were given for {len(names)} size classes; wanted is one more than classes."
+        message = (
+            f"{len(edges)} edges were given for {len(names)} size classes; wanted is one more than "
+            "classes."
+        )
         raise BadInput(message)
     matches = match_objects(table, iou)
-    of_truth, of_guess = (np.digitize(area * pixel_area, edges) - 1 for area in (table.truth_area, table.guess_area))
+    of_truth, of_guess = (
+        np.digitize(area * pixel_area, edges) - 1 for area in (table.truth_area, table.guess_area)
+    )
     size = len(names)
 
     def count(kinds: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -157,8 +220,16 @@ def size_classes(
     truth, found = count(of_truth), count(of_truth[matches.truth_index])
     guess, right = count(of_guess), count(of_guess[matches.guess_index])
     total_iou = count(of_truth[matches.truth_index], matches.iou)
-    columns = {"truth": truth, "found": found, "recall": _over(found, truth), "mean_iou": _over(total_iou, found)}
-    return pd.DataFrame({**columns, "guess": guess, "right": right, "precision": _over(right, guess)}, index=pd.Index(names, name="size"))
+    columns = {
+        "truth": truth,
+        "found": found,
+        "recall": _over(found, truth),
+        "mean_iou": _over(total_iou, found),
+    }
+    return pd.DataFrame(
+        {**columns, "guess": guess, "right": right, "precision": _over(right, guess)},
+        index=pd.Index(names, name="size"),
+    )
 
 
 def _over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -180,13 +251,22 @@ class AreaBias:
 
 
 def area_bias(table: OverlapTable, matches: Matches | None = None) -> AreaBias:
-    """Compare guessed with true areas, in total and match by match (one to one at IoU 0.5 unless ``matches`` are given)."""
+    """Compare guessed with true areas, in total and match by match.
+
+    Matches are one to one at IoU 0.5 unless ``matches`` are given.
+    """
     matches = match_objects(table) if matches is None else matches
     truth, guess = table.truth_area[matches.truth_index], table.guess_area[matches.guess_index]
     nan = float("nan")
-    total = float(table.guess_area.sum() / table.truth_area.sum() - 1) if table.truth_area.sum() else nan
+    total = (
+        float(table.guess_area.sum() / table.truth_area.sum() - 1)
+        if table.truth_area.sum()
+        else nan
+    )
     if not len(truth):
         return AreaBias(total, nan, nan, nan)
     ratio = guess / truth - 1
     low, high = np.percentile(ratio, [16, 84])
-    return AreaBias(total, float(guess.sum() / truth.sum() - 1), float(np.median(ratio)), float(high - low) / 2)
+    return AreaBias(
+        total, float(guess.sum() / truth.sum() - 1), float(np.median(ratio)), float(high - low) / 2
+    )

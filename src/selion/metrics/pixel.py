@@ -18,17 +18,24 @@ MEASURES = ("iou", "precision", "recall", "f1", "dice", "accuracy")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Confusion:
-    """Pixels counted by what they are and what they were called.  Confusions of one scheme add up."""
+    """Pixels counted by what they are and what they were called.
+
+    Confusions of one scheme add up.
+    """
 
     counts: np.ndarray
-    """(class, class + 1) int64, row: truth, column: guess; the last column holds pixels for which the guess gave no answer."""
+    """(class, class + 1) int64, row: truth, column: guess; the last column holds pixels for which
+    the guess gave no answer."""
     names: tuple[str, ...]
     ignored: int = 0
     """Pixels left out because their truth is not known."""
 
     def __add__(self, other: Confusion) -> Confusion:
         if self.names != other.names:
-            message = f"Confusions of classes {self.names} and {other.names} cannot be added: score both with one scheme."
+            message = (
+                f"Confusions of classes {self.names} and {other.names} cannot be added: score both "
+                "with one scheme."
+            )
             raise BadInput(message)
         return Confusion(self.counts + other.counts, self.names, self.ignored + other.ignored)
 
@@ -39,17 +46,25 @@ class Confusion:
 
     @property
     def unanswered(self) -> int:
-        """Known pixels for which the guess was IGNORE; they are misses of their class and false alarms of none."""
+        """Known pixels for which the guess was IGNORE.
+
+        They are misses of their class and false alarms of none.
+        """
         return int(self.counts[:, -1].sum())
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: truth to guess to pixels."""
         columns = (*self.names, "no answer")
-        rows = {name: dict(zip(columns, row, strict=True)) for name, row in zip(self.names, self.counts.tolist(), strict=True)}
+        rows = {
+            name: dict(zip(columns, row, strict=True))
+            for name, row in zip(self.names, self.counts.tolist(), strict=True)
+        }
         return {"pixels": rows, "ignored": self.ignored}
 
 
-def confusion(truth: np.ndarray, guess: np.ndarray, classes: ClassScheme | int, mask: np.ndarray | None = None) -> Confusion:
+def confusion(
+    truth: np.ndarray, guess: np.ndarray, classes: ClassScheme | int, mask: np.ndarray | None = None
+) -> Confusion:
     """Count pixels by truth and guess.
 
     Parameters
@@ -72,15 +87,24 @@ def confusion(truth: np.ndarray, guess: np.ndarray, classes: ClassScheme | int, 
     """
     names = tuple(str(k) for k in range(classes)) if isinstance(classes, int) else classes.names
     if truth.shape != guess.shape:
-        message = f"Truth of shape {truth.shape} and guess of shape {guess.shape} cannot be compared: bring both to one grid."
+        message = (
+            f"Truth of shape {truth.shape} and guess of shape {guess.shape} cannot be compared: "
+            "bring both to one grid."
+        )
         raise GridMismatch(message)
     size = len(names)
     _check_ids(truth, size, "truth")
     _check_ids(guess, size, "guess")
     known = truth != IGNORE if mask is None else (truth != IGNORE) & mask
     column = np.minimum(guess[known].astype(np.int64), size)  # IGNORE, 255, becomes the last column
-    counts = np.bincount(truth[known].astype(np.int64) * (size + 1) + column, minlength=size * (size + 1))
-    return Confusion(counts.reshape(size, size + 1).astype(np.int64), names, int(known.size - np.count_nonzero(known)))
+    counts = np.bincount(
+        truth[known].astype(np.int64) * (size + 1) + column, minlength=size * (size + 1)
+    )
+    return Confusion(
+        counts.reshape(size, size + 1).astype(np.int64),
+        names,
+        int(known.size - np.count_nonzero(known)),
+    )
 
 
 def _check_ids(ids: np.ndarray, size: int, what: str) -> None:
@@ -88,7 +112,10 @@ def _check_ids(ids: np.ndarray, size: int, what: str) -> None:
         return
     wrong = (ids < 0) | ((ids >= size) & (ids != IGNORE))
     if wrong.any():
-        message = f"The {what} holds class ids {sorted({int(v) for v in np.unique(ids[wrong])})[:5]}; wanted are 0 to {size - 1}, or {IGNORE} for not known."
+        message = (
+            f"The {what} holds class ids {sorted({int(v) for v in np.unique(ids[wrong])})[:5]}; "
+            f"wanted are 0 to {size - 1}, or {IGNORE} for not known."
+        )
         raise BadInput(message)
 
 
@@ -97,7 +124,8 @@ class PixelScores:
     """What a confusion says."""
 
     table: pd.DataFrame
-    """One row per class (index: name); columns iou, precision, recall, f1, dice, accuracy (0..1 or NaN) and truth, guess (pixels)."""
+    """One row per class (index: name); columns iou, precision, recall, f1, dice, accuracy (0..1 or
+    NaN) and truth, guess (pixels)."""
     mean: dict[str, float]
     """Unweighted mean over classes of each measure, without NaN; NaN if no class is left."""
     accuracy: float
@@ -119,7 +147,10 @@ class PixelScores:
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
-            "classes": {str(name): {str(k): float(v) for k, v in row.items()} for name, row in self.table.to_dict("index").items()},
+            "classes": {
+                str(name): {str(k): float(v) for k, v in row.items()}
+                for name, row in self.table.to_dict("index").items()
+            },
             "mean": self.mean,
             "accuracy": self.accuracy,
             "counted": self.counted,
@@ -128,33 +159,42 @@ class PixelScores:
         }
 
 
-def pixel_scores(counts: Confusion, absent: Absent = "skip", absent_from: Literal["both", "truth"] = "both") -> PixelScores:
+def pixel_scores(
+    counts: Confusion, absent: Absent = "skip", absent_from: Literal["both", "truth"] = "both"
+) -> PixelScores:
     """Read IoU, precision, recall, F1, Dice and accuracy from a confusion.
 
-    With TP, FP, FN of a class against all others: IoU = TP / (TP + FP + FN), precision = TP / (TP + FP), recall = TP / (TP + FN),
-    F1 = Dice = 2 TP / (2 TP + FP + FN), accuracy = (TP + TN) / all.  (Some tools call the recall of a class its accuracy.)
+    With TP, FP, FN of a class against all others: IoU = TP / (TP + FP + FN), precision = TP / (TP +
+    FP), recall = TP / (TP + FN), F1 = Dice = 2 TP / (2 TP + FP + FN), accuracy = (TP + TN) / all.
+    (Some tools call the recall of a class its accuracy.)
 
     Parameters
     ----------
     counts : Confusion
-        Of one image, or the sum over a dataset: dataset-level and per-image scores differ, so say which you print.
+        Of one image, or the sum over a dataset: dataset-level and per-image scores differ, so say
+        which you print.
     absent : {"skip", "zero", "one"}
         What 0 / 0 is: NaN and left out of the mean, 0, or 1.
     absent_from : {"both", "truth"}
-        "both": a class is absent if neither truth nor guess has it, so that a single false pixel gives IoU 0.  "truth": a class without
-        truth is absent whatever was guessed, and all its measures follow the policy.  The DepthCropSeg++ score of 99.86 on images that are
-        all crop is only possible with "truth" and "skip" (or without the background class).
+        "both": a class is absent if neither truth nor guess has it, so that a single false pixel
+        gives IoU 0.  "truth": a class without truth is absent whatever was guessed, and all its
+        measures follow the policy.  The DepthCropSeg++ score of 99.86 on images that are all crop
+        is only possible with "truth" and "skip" (or without the background class).
 
     Notes
     -----
-    Everingham et al., "The Pascal visual object classes challenge", IJCV 88, 2010, section 4.4 (IoU); Dice, "Measures of the amount of
-    ecologic association between species", Ecology 26, 1945.
+    Everingham et al., "The Pascal visual object classes challenge", IJCV 88, 2010, section 4.4
+    (IoU); Dice, "Measures of the amount of ecologic association between species", Ecology 26, 1945.
     """
     for value, known in ((absent, ABSENT), (absent_from, ("both", "truth"))):
         if value not in known:
             raise UnknownName.among("policy for absent classes", value, known)
     square = counts.counts[:, :-1]
-    hit, truth, guess = np.diag(square).astype(float), counts.counts.sum(1).astype(float), square.sum(0).astype(float)
+    hit, truth, guess = (
+        np.diag(square).astype(float),
+        counts.counts.sum(1).astype(float),
+        square.sum(0).astype(float),
+    )
     fill = {"skip": np.nan, "zero": 0.0, "one": 1.0}[absent]
     total = float(counts.counted)
     parts = {
@@ -166,8 +206,14 @@ def pixel_scores(counts: Confusion, absent: Absent = "skip", absent_from: Litera
         "accuracy": (total - truth - guess + 2 * hit, np.full(len(hit), total)),
     }
     gone = truth == 0 if absent_from == "truth" else np.zeros(len(hit), bool)
-    columns = {name: np.where(gone, fill, _ratio(over, under, fill)) for name, (over, under) in parts.items()}
-    table = pd.DataFrame({**columns, "truth": truth.astype(np.int64), "guess": guess.astype(np.int64)}, index=pd.Index(counts.names, name="class"))
+    columns = {
+        name: np.where(gone, fill, _ratio(over, under, fill))
+        for name, (over, under) in parts.items()
+    }
+    table = pd.DataFrame(
+        {**columns, "truth": truth.astype(np.int64), "guess": guess.astype(np.int64)},
+        index=pd.Index(counts.names, name="class"),
+    )
     mean = {name: _mean(values) for name, values in columns.items()}
     right = float(hit.sum() / total) if total else float("nan")
     return PixelScores(table, mean, right, counts.counted, counts.ignored, counts.unanswered)
@@ -182,7 +228,13 @@ def _mean(values: np.ndarray) -> float:
     return float(kept.mean()) if kept.size else float("nan")
 
 
-def mean_dice(truth: np.ndarray, guess: np.ndarray, classes: ClassScheme | int, over: Literal["union", "truth", "all"] = "union", smooth: float = 1.0) -> float:
+def mean_dice(
+    truth: np.ndarray,
+    guess: np.ndarray,
+    classes: ClassScheme | int,
+    over: Literal["union", "truth", "all"] = "union",
+    smooth: float = 1.0,
+) -> float:
     """Return the mean Dice of hard masks: a score, and the reward of MAgSeg's reinforcement step.
 
     ``mean_c (2 |P_c & G_c| + smooth) / (|P_c| + |G_c| + smooth)``.
@@ -194,8 +246,9 @@ def mean_dice(truth: np.ndarray, guess: np.ndarray, classes: ClassScheme | int, 
     classes : ClassScheme or int
         The scheme, or the number of classes.
     over : {"union", "truth", "all"}
-        Over which classes the mean runs: those that truth or guess has, those that the truth has, or all.  "all" is the paper's reading; it
-        pays an absent class with 1, so that a constant answer of the commonest class scores high.
+        Over which classes the mean runs: those that truth or guess has, those that the truth has,
+        or all.  "all" is the paper's reading; it pays an absent class with 1, so that a constant
+        answer of the commonest class scores high.
     smooth : float
         The paper's epsilon, whose value it does not print.
 

@@ -1,4 +1,7 @@
-"""Average precision from overlap tables: COCO's numbers without COCO's masks, with a detection cap of the user's choice."""
+"""Average precision from overlap tables.
+
+COCO's numbers without COCO's masks, with a detection cap of the user's choice.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ class Detections:
 
     def __post_init__(self) -> None:
         if len(self.scores) != len(self.table.guess_ids):
-            message = f"{len(self.scores)} confidences were given for {len(self.table.guess_ids)} guessed objects: give one each, in the order of their ids."
+            message = (
+                f"{len(self.scores)} confidences were given for {len(self.table.guess_ids)} "
+                "guessed objects: give one each, in the order of their ids."
+            )
             raise BadInput(message)
 
 
@@ -44,7 +50,8 @@ class AveragePrecision:
     cap: int | None
     """Most detections per image that were looked at; None: all."""
     cut: int
-    """Detections that the cap left out.  Where this is not 0, recall cannot be read as the model's."""
+    """Detections that the cap left out.  Where this is not 0, recall cannot be read as the
+    model's."""
 
     @property
     def ap(self) -> float:
@@ -54,23 +61,38 @@ class AveragePrecision:
     def at(self, iou: float) -> float:
         """Return the average precision at one of the thresholds."""
         if iou not in self.thresholds:
-            message = f"Average precision at IoU {iou} was asked for; the thresholds are {self.thresholds}."
+            message = (
+                f"Average precision at IoU {iou} was asked for; the thresholds are "
+                f"{self.thresholds}."
+            )
             raise BadInput(message)
         return float(self.per_threshold[self.thresholds.index(iou)])
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        each = dict(zip((f"{t:.2f}" for t in self.thresholds), self.per_threshold.tolist(), strict=True))
-        return {"ap": self.ap, "per_threshold": each, "recall": self.recall.tolist(), "cap": self.cap, "cut": self.cut}
+        each = dict(
+            zip((f"{t:.2f}" for t in self.thresholds), self.per_threshold.tolist(), strict=True)
+        )
+        return {
+            "ap": self.ap,
+            "per_threshold": each,
+            "recall": self.recall.tolist(),
+            "cap": self.cap,
+            "cut": self.cut,
+        }
 
 
 def average_precision(
-    images: Iterable[Detections], thresholds: Sequence[float] = THRESHOLDS, cap: int | None = None, area: tuple[float, float] | None = None
+    images: Iterable[Detections],
+    thresholds: Sequence[float] = THRESHOLDS,
+    cap: int | None = None,
+    area: tuple[float, float] | None = None,
 ) -> AveragePrecision:
     """Compute average precision over images.
 
-    Each detection, the surest first, takes the truth object that it overlaps most and that is still free, if their IoU is at least the
-    threshold.  Precision is made monotone and read at 101 recalls.
+    Each detection, the surest first, takes the truth object that it overlaps most and that is still
+    free, if their IoU is at least the threshold.  Precision is made monotone and read at 101
+    recalls.
 
     Parameters
     ----------
@@ -79,14 +101,17 @@ def average_precision(
     thresholds : sequence of float
         IoU thresholds.
     cap : int, optional
-        Most detections per image, the surest ones.  COCO's 100, which the papers use, cuts smallholder chips short; the default is no cap.
+        Most detections per image, the surest ones.  COCO's 100, which the papers use, cuts
+        smallholder chips short; the default is no cap.
     area : (low, high), optional
-        Only truth with ``low <= area <= high`` counts; guesses matched to other truth, and unmatched guesses outside, count as nothing.
+        Only truth with ``low <= area <= high`` counts; guesses matched to other truth, and
+        unmatched guesses outside, count as nothing.
 
     Notes
     -----
-    Equal to pycocotools 2.0 (tests).  Lin et al., "Microsoft COCO: common objects in context", ECCV 2014; ties as in its reference code.
-    An unmatched guess that lies for the most part on ignored pixels counts as nothing; COCO's own crowd regions work alike.
+    Equal to pycocotools 2.0 (tests).  Lin et al., "Microsoft COCO: common objects in context", ECCV
+    2014; ties as in its reference code.  An unmatched guess that lies for the most part on ignored
+    pixels counts as nothing; COCO's own crowd regions work alike.
     """
     parts = [(_capped(image, cap), image) for image in images]
     cut = sum(len(image.scores) - len(order) for order, image in parts)
@@ -95,7 +120,10 @@ def average_precision(
     wanted = sum(int(_inside(image.table.truth_area, area).sum()) for _, image in parts)
     curves, recalls = [], []
     for iou in thresholds:
-        outcomes = np.concatenate([_outcomes(image.table, order, iou, area) for order, image in parts] or [np.zeros(0, np.int8)])[walk]
+        outcomes = np.concatenate(
+            [_outcomes(image.table, order, iou, area) for order, image in parts]
+            or [np.zeros(0, np.int8)]
+        )[walk]
         curve, recall = _curve(outcomes, wanted)
         curves.append(curve)
         recalls.append(recall)
@@ -111,7 +139,9 @@ def _inside(areas: np.ndarray, area: tuple[float, float] | None) -> np.ndarray:
     return np.ones(len(areas), bool) if area is None else (areas >= area[0]) & (areas <= area[1])
 
 
-def _outcomes(table: OverlapTable, order: np.ndarray, iou: float, area: tuple[float, float] | None) -> np.ndarray:
+def _outcomes(
+    table: OverlapTable, order: np.ndarray, iou: float, area: tuple[float, float] | None
+) -> np.ndarray:
     """Say of each detection in ``order``: 1 right, 0 wrong, -1 does not count."""
     counts = _inside(table.truth_area, area)
     rank = np.full(len(table.guess_ids), len(order))
@@ -119,7 +149,8 @@ def _outcomes(table: OverlapTable, order: np.ndarray, iou: float, area: tuple[fl
     value = table.iou
     chosen = np.flatnonzero((value >= min(iou, 1 - 1e-10)) & (rank[table.guess_index] < len(order)))
     rows, columns = table.truth_index[chosen], table.guess_index[chosen]
-    walk = np.lexsort((-rows, -value[chosen], ~counts[rows], rank[columns]))  # counting truth first, best overlap, later truth wins a tie
+    # counting truth first, best overlap, later truth wins a tie
+    walk = np.lexsort((-rows, -value[chosen], ~counts[rows], rank[columns]))
     kept = walk[first_come(rows[walk], columns[walk])]
     free = (table.guess_ignored > table.guess_area) | ~_inside(table.guess_area, area)
     outcome = np.where(free, -1, 0).astype(np.int8)

@@ -15,18 +15,33 @@ from selion.metrics.pixel import Confusion, confusion, pixel_scores
 from selion.metrics.statistics import Interval, group_mean
 
 PRUE_DIFFERENCES = (
-    "Objects are 4-connected components of the field class, in truth and guess, whatever the instance labels say: fields that touch are one object.",
-    "Boundary pixels of the guess are background; the truth is a two-class mask whose boundary lines are background.",
+    (
+        "Objects are 4-connected components of the field class, in truth and guess, whatever the "
+        "instance labels say: fields that touch are one object."
+    ),
+    (
+        "Boundary pixels of the guess are background; the truth is a two-class mask whose boundary "
+        "lines are background."
+    ),
     "A match wants an IoU of more than 0.5; equality is no match.",
-    "Unknown pixels (presence-only countries) are left out of pixel scores only: a field found there is a false alarm among objects.",
-    "Counts are pooled within a country, and countries are averaged without weights; `ftw model test --countries full_data` pools all chips instead.",
+    (
+        "Unknown pixels (presence-only countries) are left out of pixel scores only: a field found "
+        "there is a false alarm among objects."
+    ),
+    (
+        "Counts are pooled within a country, and countries are averaged without weights; `ftw "
+        "model test --countries full_data` pools all chips instead."
+    ),
     "The interval is 1.96 standard deviations over countries, divided by the root of their number.",
 )
 """What `protocol="prue"` does otherwise than selion's own rules; printed with its scores."""
 
 
 def field_mask(labels: np.ndarray) -> np.ndarray:
-    """Return (y, x) uint8: 1 field interior, 0 background and boundary, 255 unknown; from two- or three-class labels."""
+    """Return (y, x) uint8: 1 field interior, 0 background and boundary, 255 unknown.
+
+    From two- or three-class labels.
+    """
     return np.where(labels == IGNORE, IGNORE, labels == 1).astype(np.uint8)
 
 
@@ -34,7 +49,9 @@ def mask_objects(mask: np.ndarray) -> np.ndarray:
     """Return (y, x) int32 ids of the 4-connected components of the pixels that are 1."""
     import cc3d
 
-    ids: np.ndarray = cc3d.connected_components(np.ascontiguousarray(mask == 1).view(np.uint8), connectivity=4, out_dtype=np.uint32)
+    ids: np.ndarray = cc3d.connected_components(
+        np.ascontiguousarray(mask == 1).view(np.uint8), connectivity=4, out_dtype=np.uint32
+    )
     return ids.astype(np.int32, copy=False)
 
 
@@ -49,11 +66,22 @@ class PrueScores:
         return PrueScores(self.pixels + other.pixels, self.objects + other.objects)
 
     def to_dict(self) -> dict[str, float]:
-        """Return the columns of PRUE's Table 1; an F1 without precision or recall is NaN, as there."""
+        """Return the columns of PRUE's Table 1.
+
+        An F1 without precision or recall is NaN, as there.
+        """
         field = pixel_scores(self.pixels).table.iloc[1]
         precision, recall = self.objects.precision, self.objects.recall
-        f1 = 2 * precision * recall / (precision + recall) if precision + recall > 0 else float("nan")
-        named = {"pixel_iou": field.iou, "pixel_precision": field.precision, "pixel_recall": field.recall}
+        f1 = (
+            2 * precision * recall / (precision + recall)
+            if precision + recall > 0
+            else float("nan")
+        )
+        named = {
+            "pixel_iou": field.iou,
+            "pixel_precision": field.precision,
+            "pixel_recall": field.recall,
+        }
         # torchmetrics, which ftw-tools uses, calls 0 / 0 zero
         pixels = {name: float(np.nan_to_num(value)) for name, value in named.items()}
         return {**pixels, "object_precision": precision, "object_recall": recall, "object_f1": f1}
@@ -65,24 +93,30 @@ def prue_scores(truth: np.ndarray, guess: np.ndarray, iou: float = 0.5) -> PrueS
     Parameters
     ----------
     truth, guess : (y, x) uint8 ndarray
-        Two- or three-class labels (0 background, 1 field, 2 boundary); truth 255 is unknown (3 in FTW's files).
+        Two- or three-class labels (0 background, 1 field, 2 boundary); truth 255 is unknown (3 in
+        FTW's files).
     iou : float
         At least 0.5; a match wants more.
 
     Notes
     -----
-    PRUE (arXiv 2603.27101), section 3.4, as in the public code of ftw-baselines at 0bc7a85; the differences from selion's own scores are
-    :data:`PRUE_DIFFERENCES`.
+    PRUE (arXiv 2603.27101), section 3.4, as in the public code of ftw-baselines at 0bc7a85; the
+    differences from selion's own scores are :data:`PRUE_DIFFERENCES`.
     """
     if truth.shape != guess.shape:
-        message = f"Truth of shape {truth.shape} and guess of shape {guess.shape} cannot be compared: bring both to one grid."
+        message = (
+            f"Truth of shape {truth.shape} and guess of shape {guess.shape} cannot be compared: "
+            "bring both to one grid."
+        )
         raise GridMismatch(message)
     real, said = field_mask(truth), field_mask(guess)
     table = overlap_table(mask_objects(real), mask_objects(said))
     return PrueScores(confusion(real, said, 2), object_scores(table, iou, strict=True))
 
 
-def prue_means(chips: Iterable[tuple[str, PrueScores]]) -> tuple[dict[str, dict[str, float]], dict[str, Interval]]:
+def prue_means(
+    chips: Iterable[tuple[str, PrueScores]],
+) -> tuple[dict[str, dict[str, float]], dict[str, Interval]]:
     """Pool chips by country, then average countries.
 
     Parameters
@@ -106,4 +140,7 @@ def prue_means(chips: Iterable[tuple[str, PrueScores]]) -> tuple[dict[str, dict[
 def country_means(countries: Mapping[str, Mapping[str, float]]) -> dict[str, Interval]:
     """Average each measure over countries."""
     measures = next(iter(countries.values()), {})
-    return {measure: group_mean({name: row[measure] for name, row in countries.items()}) for measure in measures}
+    return {
+        measure: group_mean({name: row[measure] for name, row in countries.items()})
+        for measure in measures
+    }

@@ -1,4 +1,7 @@
-"""Reports: any number of runs side by side, baselines beside each, and a mark on what a content-free answer wins."""
+"""Reports: any number of runs side by side, baselines beside each.
+
+What a content-free answer wins has a mark.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,24 @@ class Report:
     @property
     def measures(self) -> list[Measure]:
         """Measures that a run or a baseline has, in the order of :data:`MEASURES`."""
-        return [m for m in MEASURES if any(m.name in run.values for run in (*self.runs, *self.baselines))]
+        return [
+            m
+            for m in MEASURES
+            if any(m.name in run.values for run in (*self.runs, *self.baselines))
+        ]
 
     def won_by_content_free(self, run: RunScores) -> dict[str, str]:
-        """Return measures in which a content-free baseline is as good as this run or better, and the name of the best such baseline."""
+        """Return measures in which a content-free baseline is as good as this run or better.
+
+        With them comes the name of the best such baseline.
+        """
         won: dict[str, str] = {}
         for m in self.measures:
-            rivals = [(_goodness(m, b.values.get(m.name, math.nan)), b.name) for b in self.baselines if b.content_free]
+            rivals = [
+                (_goodness(m, b.values.get(m.name, math.nan)), b.name)
+                for b in self.baselines
+                if b.content_free
+            ]
             rivals = [pair for pair in rivals if not math.isnan(pair[0])]
             mine = _goodness(m, run.values.get(m.name, math.nan))
             if rivals and not math.isnan(mine) and max(rivals)[0] >= mine:
@@ -61,11 +75,19 @@ class Report:
                 "title": self.title,
                 "settings": self.settings or {},
                 "problems": list(self.problems),
-                "measures": [{"name": m.name, "label": m.label, "better": m.better, "source": m.source} for m in self.measures],
+                "measures": [
+                    {"name": m.name, "label": m.label, "better": m.better, "source": m.source}
+                    for m in self.measures
+                ],
                 "runs": [run.to_dict() for run in self.runs],
                 "baselines": [run.to_dict() for run in self.baselines],
-                "won_by_content_free": {run.name: self.won_by_content_free(run) for run in self.runs},
-                "comparisons": {pair: {m: c.to_dict() for m, c in found.items()} for pair, found in (self.comparisons or {}).items()},
+                "won_by_content_free": {
+                    run.name: self.won_by_content_free(run) for run in self.runs
+                },
+                "comparisons": {
+                    pair: {m: c.to_dict() for m, c in found.items()}
+                    for pair, found in (self.comparisons or {}).items()
+                },
             }
         )
 
@@ -77,7 +99,10 @@ class Report:
         """Write tables for a terminal, an issue or a paper's supplement."""
         parts = [f"# {self.title}\n", _settings(self), markdown_table(*self.score_table())]
         if any(self.won_by_content_free(run) for run in self.runs):
-            parts.append(f"`{MARK}` a content-free answer (one that has not seen the image) is as good or better: do not judge by this measure alone.\n")
+            parts.append(
+                f"`{MARK}` a content-free answer (one that has not seen the image) is as good or "
+                "better: do not judge by this measure alone.\n"
+            )
         for run in self.runs:
             parts += [f"## {run.name}\n", *_run_parts(run)]
         for pair, found in (self.comparisons or {}).items():
@@ -92,9 +117,15 @@ class Report:
         won = {run.name: self.won_by_content_free(run) for run in self.runs}
         rows = []
         for m in self.measures:
-            cells = [_cell(run, m) + (f" {MARK}" if m.name in won.get(run.name, {}) else "") for run in columns]
+            cells = [
+                _cell(run, m) + (f" {MARK}" if m.name in won.get(run.name, {}) else "")
+                for run in columns
+            ]
             rows.append([f"{m.label} ({_arrow(m)})", *cells])
-        return ["measure", *(run.name + (" (content-free)" if run.content_free else "") for run in columns)], rows
+        return [
+            "measure",
+            *(run.name + (" (content-free)" if run.content_free else "") for run in columns),
+        ], rows
 
 
 def _goodness(m: Measure, value: float) -> float:
@@ -135,77 +166,168 @@ def _run_parts(run: RunScores) -> list[str]:
     parts += [markdown_table(*kind_table(run)), markdown_table(*size_table(run))]
     parts += [markdown_table(*stratum_table(run, column)) for column in run.strata]
     if run.classes is not None:
-        parts += ["Pixels by class:\n", markdown_table(*confusion_table(run.classes)), markdown_table(*class_table(run.classes))]
+        parts += [
+            "Pixels by class:\n",
+            markdown_table(*confusion_table(run.classes)),
+            markdown_table(*class_table(run.classes)),
+        ]
     if run.calibration is not None and run.calibration.n:
         c = run.calibration
-        parts.append(f"Confidence of {c.n:,} objects: expected calibration error {c.ece:.3f}, largest {c.mce:.3f}, Brier {c.brier:.3f}.\n")
+        parts.append(
+            f"Confidence of {c.n:,} objects: expected calibration error {c.ece:.3f}, largest "
+            f"{c.mce:.3f}, Brier {c.brier:.3f}.\n"
+        )
     if run.correction is not None:
         parts.append(correction_line(run.correction) + "\n")
     return parts
 
 
-GROUP_MEASURES = ("pixel_iou", "object_f1", "object_precision", "object_recall", "ap", "over_segmentation", "under_segmentation")
+GROUP_MEASURES = (
+    "pixel_iou",
+    "object_f1",
+    "object_precision",
+    "object_recall",
+    "ap",
+    "over_segmentation",
+    "under_segmentation",
+)
 
 
 def group_table(run: RunScores) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: groups down, and their unweighted mean with the papers' interval."""
     names = [m for m in GROUP_MEASURES if m in run.values]
     counts = run.images.groupby("group").size()
-    rows = [[group or "(none)", str(counts[group]), *(number(row[m]) for m in names)] for group, row in run.groups.items()]
+    rows = [
+        [group or "(none)", str(counts[group]), *(number(row[m]) for m in names)]
+        for group, row in run.groups.items()
+    ]
     means = [f"{run.group_means[m].value:.3f} ± {run.group_means[m].half_width:.3f}" for m in names]
     return ["group", "images", *names], [*rows, ["mean of groups", str(len(run.images)), *means]]
 
 
 def kind_table(run: RunScores) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: what became of the objects."""
-    rows = [[f"{side}: {kind}", f"{count:,}"] for side, kinds in run.kinds.items() for kind, count in kinds.items()]
+    rows = [
+        [f"{side}: {kind}", f"{count:,}"]
+        for side, kinds in run.kinds.items()
+        for kind, count in kinds.items()
+    ]
     return ["objects", "number"], rows
 
 
 def size_table(run: RunScores) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: scores by size."""
     rows = [
-        [str(name), f"{int(r['truth']):,}", number(r["recall"]), number(r["mean_iou"]), f"{int(r['guess']):,}", number(r["precision"])]
+        [
+            str(name),
+            f"{int(r['truth']):,}",
+            number(r["recall"]),
+            number(r["mean_iou"]),
+            f"{int(r['guess']):,}",
+            number(r["precision"]),
+        ]
         for name, r in run.sizes.to_dict("index").items()
     ]
-    return ["size", "true objects", "recall", "mean IoU of matches", "guessed objects", "precision"], rows
+    return [
+        "size",
+        "true objects",
+        "recall",
+        "mean IoU of matches",
+        "guessed objects",
+        "precision",
+    ], rows
 
 
 def stratum_table(run: RunScores, column: str) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: scores by the values of a column."""
     rows = [
-        [str(name), f"{int(r['truth']):,}", number(r["recall"]), number(r["mean_iou"]), f"{int(r['guess']):,}", number(r["precision"])]
+        [
+            str(name),
+            f"{int(r['truth']):,}",
+            number(r["recall"]),
+            number(r["mean_iou"]),
+            f"{int(r['guess']):,}",
+            number(r["precision"]),
+        ]
         for name, r in run.strata[column].to_dict("index").items()
     ]
-    return [column, "true objects", "recall", "mean IoU of matches", "guessed objects", "precision"], rows
+    return [
+        column,
+        "true objects",
+        "recall",
+        "mean IoU of matches",
+        "guessed objects",
+        "precision",
+    ], rows
 
 
 def confusion_table(counts: Confusion) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: pixels by true (down) and guessed (across) class."""
-    rows = [[name, *(f"{n:,}" for n in row)] for name, row in zip(counts.names, counts.counts.tolist(), strict=True)]
+    rows = [
+        [name, *(f"{n:,}" for n in row)]
+        for name, row in zip(counts.names, counts.counts.tolist(), strict=True)
+    ]
     return ["truth, guess across", *counts.names, "no answer"], rows
 
 
 def class_table(counts: Confusion) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: pixel scores of each class, their mean over the classes that occur, and how many pixels were left out."""
+    """Return header and rows.
+
+    Pixel scores of each class, their mean over the classes that occur, and how many pixels were
+    left out.
+    """
     found = pixel_scores(counts)
     names = ("iou", "precision", "recall", "f1", "accuracy")
-    rows = [[str(name), *(number(row[m]) for m in names)] for name, row in found.table.to_dict("index").items()]
+    rows = [
+        [str(name), *(number(row[m]) for m in names)]
+        for name, row in found.table.to_dict("index").items()
+    ]
     mean = ["mean of classes", *(number(found.mean[m]) for m in names)]
-    return ["class", *names], [*rows, mean, [f"all ({found.ignored:,} px not known)", "", "", "", "", number(found.accuracy)]]
+    return ["class", *names], [
+        *rows,
+        mean,
+        [f"all ({found.ignored:,} px not known)", "", "", "", "", number(found.accuracy)],
+    ]
 
 
 def correction_line(found: Fitted) -> str:
     """Say what would make the confidences honest."""
-    gain = f"from {found.ece:.3f} to {found.ece_corrected:.3f} on images that it was not fitted on" if not math.isnan(found.ece_corrected) else "not judged: too few images"
+    gain = (
+        f"from {found.ece:.3f} to {found.ece_corrected:.3f} on images that it was not fitted on"
+        if not math.isnan(found.ece_corrected)
+        else "not judged: too few images"
+    )
     c = found.correction
-    return f"Correction of the confidence (applied to nothing here): sigmoid({c.slope:.3f} logit(p) {c.offset:+.3f}); expected calibration error {gain}."
+    return (
+        f"Correction of the confidence (applied to nothing here): sigmoid({c.slope:.3f} logit(p) "
+        f"{c.offset:+.3f}); expected calibration error {gain}."
+    )
 
 
 def comparison_table(found: dict[str, Comparison]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: differences, their intervals, and what the sample could show at all."""
-    rows = [[m, f"{c.difference:+.3f}", f"[{c.low:+.3f}, {c.high:+.3f}]", f"{c.p_value:.4f}", f"{c.detectable:.3f}", c.method] for m, c in found.items()]
-    return ["measure", "difference", "95 % interval", "p", "least difference that this sample shows (power 0.8)", "method"], rows
+    """Return header and rows.
+
+    Differences, their intervals, and what the sample could show at all.
+    """
+    rows = [
+        [
+            m,
+            f"{c.difference:+.3f}",
+            f"[{c.low:+.3f}, {c.high:+.3f}]",
+            f"{c.p_value:.4f}",
+            f"{c.detectable:.3f}",
+            c.method,
+        ]
+        for m, c in found.items()
+    ]
+    return [
+        "measure",
+        "difference",
+        "95 % interval",
+        "p",
+        "least difference that this sample shows (power 0.8)",
+        "method",
+    ], rows
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -215,7 +337,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)) + " |"
 
-    return "\n".join([line(header), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)]) + "\n"
+    return (
+        "\n".join(
+            [line(header), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)]
+        )
+        + "\n"
+    )
 
 
 def _plain(value: Any) -> Any:

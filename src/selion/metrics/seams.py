@@ -12,7 +12,10 @@ from selion.segmenter import Segmenter, View
 
 
 def lattice_seams(lattice: Lattice) -> tuple[list[int], list[int]]:
-    """Return the rows and the columns at which a window of the lattice begins or ends inside the grid; a seam lies before each."""
+    """Return the rows and the columns at which a window of the lattice begins or ends.
+
+    They lie inside the grid; a seam lies before each.
+    """
 
     def seams(starts: Iterable[int], size: int) -> list[int]:
         ends = {edge for start in starts for edge in (start, start + lattice.window)}
@@ -22,7 +25,9 @@ def lattice_seams(lattice: Lattice) -> tuple[list[int], list[int]]:
 
 
 def seam_error(labels: np.ndarray, rows: Iterable[int], columns: Iterable[int]) -> float:
-    """Return how much more often the class changes across seams than elsewhere: 1 is no seam to be seen.
+    """Return how much more often the class changes across seams than elsewhere.
+
+    1 is no seam to be seen.
 
     Parameters
     ----------
@@ -34,11 +39,16 @@ def seam_error(labels: np.ndarray, rows: Iterable[int], columns: Iterable[int]) 
     Returns
     -------
     float
-        Rate of change at seams over rate elsewhere; infinite if it changes at seams only, NaN without seams or without any change.
+        Rate of change at seams over rate elsewhere; infinite if it changes at seams only, NaN
+        without seams or without any change.
     """
     counts = np.zeros((2, 2))  # seam or interior; changes, places
     for axis, places in ((0, rows), (1, columns)):
-        changes = np.diff(labels, axis=axis) != 0 if labels.dtype != bool else np.logical_xor(*_neighbours(labels, axis))
+        changes = (
+            np.diff(labels, axis=axis) != 0
+            if labels.dtype != bool
+            else np.logical_xor(*_neighbours(labels, axis))
+        )
         at_seam = np.zeros(changes.shape[axis], bool)
         at_seam[[p - 1 for p in places]] = True
         for k, chosen in enumerate((at_seam, ~at_seam)):
@@ -54,7 +64,9 @@ def _neighbours(labels: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return (labels[1:], labels[:-1]) if axis == 0 else (labels[:, 1:], labels[:, :-1])
 
 
-def consistency_map(pixels: np.ndarray, model: Segmenter, window: int | None = None, shifts: int = 2, batch: int = 4) -> np.ndarray:
+def consistency_map(
+    pixels: np.ndarray, model: Segmenter, window: int | None = None, shifts: int = 2, batch: int = 4
+) -> np.ndarray:
     """Predict an image with windows at several positions, unblended, and map where they agree.
 
     Parameters
@@ -66,22 +78,28 @@ def consistency_map(pixels: np.ndarray, model: Segmenter, window: int | None = N
     window : int, optional
         Edge of a window; the model's own by default.
     shifts : int
-        Positions along each axis: ``shifts ** 2`` predictions in all, a window divided by ``shifts`` apart.
+        Positions along each axis: ``shifts ** 2`` predictions in all, a window divided by
+        ``shifts`` apart.
     batch : int
         Windows given to the model at once.
 
     Returns
     -------
     (y, x) float32 ndarray
-        Share of the predictions that say what most say: 1 is agreement, low values are places to distrust.
+        Share of the predictions that say what most say: 1 is agreement, low values are places to
+        distrust.
 
     Notes
     -----
-    The corner consistency of PRUE (equation 1) says the same of one image's centre; here every pixel is judged.
+    The corner consistency of PRUE (equation 1) says the same of one image's centre; here every
+    pixel is judged.
     """
     size = model.inputs.window if window is None else window
     if shifts < 2 or size % model.inputs.multiple:
-        message = f"{shifts} shifts of a {size} px window were asked for; wanted are two or more, and a window that is a multiple of {model.inputs.multiple}."
+        message = (
+            f"{shifts} shifts of a {size} px window were asked for; wanted are two or more, and a "
+            f"window that is a multiple of {model.inputs.multiple}."
+        )
         raise BadInput(message)
     starts = [round(k * size / shifts) for k in range(shifts)]
     votes = np.zeros((len(model.classes), *pixels.shape[1:]), np.uint8)
@@ -93,17 +111,31 @@ def consistency_map(pixels: np.ndarray, model: Segmenter, window: int | None = N
     return (votes.max(0) / np.float32(len(starts) ** 2)).astype(np.float32)
 
 
-def _tiled(pixels: np.ndarray, model: Segmenter, shift: tuple[int, int], size: int, batch: int) -> np.ndarray:
-    """Predict disjoint windows whose lattice is moved up and left by ``shift``; (y, x) class ids."""
+def _tiled(
+    pixels: np.ndarray, model: Segmenter, shift: tuple[int, int], size: int, batch: int
+) -> np.ndarray:
+    """Predict disjoint windows whose lattice is moved up and left by ``shift``.
+
+    (y, x) class ids.
+    """
     height, width = pixels.shape[1:]
     above, left_of = shift
     pads = ((0, 0), (above, -(height + above) % size), (left_of, -(width + left_of) % size))
     padded = np.pad(pixels, pads, mode="symmetric")
     labels = np.zeros((padded.shape[1], padded.shape[2]), np.uint8)
-    corners = [(top, left) for top in range(0, labels.shape[0], size) for left in range(0, labels.shape[1], size)]
+    corners = [
+        (top, left)
+        for top in range(0, labels.shape[0], size)
+        for left in range(0, labels.shape[1], size)
+    ]
     for first in range(0, len(corners), batch):
-        rois = [(slice(top, top + size), slice(left, left + size)) for top, left in corners[first : first + batch]]
-        for roi, answer in zip(rois, model([View(padded[:, *roi], roi) for roi in rois]), strict=True):
+        rois = [
+            (slice(top, top + size), slice(left, left + size))
+            for top, left in corners[first : first + batch]
+        ]
+        for roi, answer in zip(
+            rois, model([View(padded[:, *roi], roi) for roi in rois]), strict=True
+        ):
             labels[roi] = answer.argmax(0)
     return labels[shift[0] : shift[0] + height, shift[1] : shift[1] + width]
 

@@ -1,4 +1,8 @@
-"""What a difference is worth: group means with intervals, bootstrap, paired tests, and the least difference that a sample can show."""
+"""What a difference is worth.
+
+Group means with intervals, bootstrap, paired tests, and the least difference that a sample can
+show.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +36,20 @@ class Interval:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n, "method": self.method}
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "method": self.method,
+        }
 
 
-def group_mean(values: Mapping[str, float] | Sequence[float] | np.ndarray, level: float = 0.95, method: str = "normal") -> Interval:
+def group_mean(
+    values: Mapping[str, float] | Sequence[float] | np.ndarray,
+    level: float = 0.95,
+    method: str = "normal",
+) -> Interval:
     """Return the unweighted mean over groups (countries, species) and its interval.
 
     Parameters
@@ -45,7 +59,8 @@ def group_mean(values: Mapping[str, float] | Sequence[float] | np.ndarray, level
     level : float
         Confidence.
     method : {"normal", "t"}
-        "normal" is the papers' 1.96 sd / sqrt(n); "t" takes Student's quantile, which is right for few groups.
+        "normal" is the papers' 1.96 sd / sqrt(n); "t" takes Student's quantile, which is right for
+        few groups.
 
     Notes
     -----
@@ -59,19 +74,31 @@ def group_mean(values: Mapping[str, float] | Sequence[float] | np.ndarray, level
     if len(kept) < 2:
         value = float(kept[0]) if len(kept) else float("nan")
         return Interval(value, float("nan"), float("nan"), len(kept), method)
-    quantile = stats.norm.ppf((1 + level) / 2) if method == "normal" else stats.t.ppf((1 + level) / 2, len(kept) - 1)
+    quantile = (
+        stats.norm.ppf((1 + level) / 2)
+        if method == "normal"
+        else stats.t.ppf((1 + level) / 2, len(kept) - 1)
+    )
     half = float(quantile * kept.std(ddof=1) / np.sqrt(len(kept)))
     mean = float(kept.mean())
     return Interval(mean, mean - half, mean + half, len(kept), method)
 
 
-def bootstrap(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, draws: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
+def bootstrap(
+    rows: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
     """Return a percentile interval of a score by drawing images with replacement.
 
     Parameters
     ----------
     rows : (image, count) ndarray
-        What each image contributes; what is drawn is images, never pixels, since pixels of one image are not independent.
+        What each image contributes; what is drawn is images, never pixels, since pixels of one
+        image are not independent.
     statistic : callable
         From (draw, count) *sums* over images to (draw,) scores, for instance ``f1_from_counts``.
     draws : int
@@ -87,19 +114,32 @@ def bootstrap(rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *
     """
     rows = np.asarray(rows, float)
     if rows.ndim != 2 or not len(rows):
-        message = f"Rows of shape {rows.shape} were given; wanted is (image, count) with one image at least."
+        message = (
+            f"Rows of shape {rows.shape} were given; wanted is (image, count) with one image at "
+            "least."
+        )
         raise BadInput(message)
     sums = draw_weights(len(rows), draws, seed) @ rows
     values = statistic(sums)
     value = float(statistic(rows.sum(0, keepdims=True))[0])
     values = values[np.isfinite(values)]
-    low, high = np.percentile(values, [50 * (1 - level), 50 * (1 + level)]) if len(values) else (np.nan, np.nan)
-    return Interval(value, float(low), float(high), len(rows), f"bootstrap over images, {draws} draws")
+    low, high = (
+        np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
+        if len(values)
+        else (np.nan, np.nan)
+    )
+    return Interval(
+        value, float(low), float(high), len(rows), f"bootstrap over images, {draws} draws"
+    )
 
 
 def draw_weights(images: int, draws: int, seed: int) -> np.ndarray:
     """Return (draw, image) float64: how often each image is drawn; each row sums to ``images``."""
-    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), draws).astype(float)
+    return (
+        np.random.default_rng(seed)
+        .multinomial(images, np.full(images, 1 / images), draws)
+        .astype(float)
+    )
 
 
 def f1_from_counts(sums: np.ndarray) -> np.ndarray:
@@ -132,7 +172,8 @@ class Comparison:
     n: int
     method: str
     detectable: float = float("nan")
-    """Least true difference that a sample like this shows with a power of 0.8; smaller ones are invisible here."""
+    """Least true difference that a sample like this shows with a power of 0.8; smaller ones are
+    invisible here."""
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -144,45 +185,91 @@ def pooled_t_test(one: Sequence[float], other: Sequence[float], level: float = 0
 
     Notes
     -----
-    DepthCropSeg++, Table VI: three runs each.  From its printed scores follow t = 18.525 and 0.360 to 0.487 (it prints 19.259 and 0.362 to
-    0.485, from digits that it does not print).  Three seeds measure the noise of training only; pair it with :func:`paired_bootstrap` over images.
+    DepthCropSeg++, Table VI: three runs each.  From its printed scores follow t = 18.525 and 0.360
+    to 0.487 (it prints 19.259 and 0.362 to 0.485, from digits that it does not print).  Three seeds
+    measure the noise of training only; pair it with :func:`paired_bootstrap` over images.
     """
     a, b = np.asarray(one, float), np.asarray(other, float)
     if min(len(a), len(b)) < 2:
-        message = f"Samples of {len(a)} and {len(b)} values were given; a t-test wants two each at least."
+        message = (
+            f"Samples of {len(a)} and {len(b)} values were given; a t-test wants two each at least."
+        )
         raise BadInput(message)
     freedom = len(a) + len(b) - 2
     variance = (a.var(ddof=1) * (len(a) - 1) + b.var(ddof=1) * (len(b) - 1)) / freedom
     error = float(np.sqrt(variance * (1 / len(a) + 1 / len(b))))
-    return _t_comparison(float(a.mean() - b.mean()), error, freedom, level, len(a) + len(b), "t-test, pooled variance")
+    return _t_comparison(
+        float(a.mean() - b.mean()),
+        error,
+        freedom,
+        level,
+        len(a) + len(b),
+        "t-test, pooled variance",
+    )
 
 
-def paired_t_test(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray, level: float = 0.95) -> Comparison:
-    """Student's t-test of paired scores (the same images, or the same countries), two-sided; pairs with NaN are left out."""
+def paired_t_test(
+    one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray, level: float = 0.95
+) -> Comparison:
+    """Student's t-test of paired scores (the same images, or the same countries), two-sided.
+
+    Pairs with NaN are left out.
+    """
     difference = _pairs(one, other)
     if len(difference) < 2:
-        message = f"{len(difference)} pairs of scores are known on both sides; a paired test wants two at least."
+        message = (
+            f"{len(difference)} pairs of scores are known on both sides; a paired test wants two "
+            "at least."
+        )
         raise BadInput(message)
     error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
-    return _t_comparison(float(difference.mean()), error, len(difference) - 1, level, len(difference), "paired t-test")
+    return _t_comparison(
+        float(difference.mean()),
+        error,
+        len(difference) - 1,
+        level,
+        len(difference),
+        "paired t-test",
+    )
 
 
 def _pairs(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> np.ndarray:
     a, b = np.asarray(one, float), np.asarray(other, float)
     if a.shape != b.shape:
-        message = f"{len(a)} and {len(b)} scores cannot be paired: score both models on the same images."
+        message = (
+            f"{len(a)} and {len(b)} scores cannot be paired: score both models on the same images."
+        )
         raise BadInput(message)
     return (a - b)[np.isfinite(a - b)]
 
 
-def _t_comparison(difference: float, error: float, freedom: int, level: float, n: int, method: str) -> Comparison:
+def _t_comparison(
+    difference: float, error: float, freedom: int, level: float, n: int, method: str
+) -> Comparison:
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
-    statistic = difference / error if error > 0 else float(np.copysign(np.inf, difference)) if difference else 0.0
+    statistic = (
+        difference / error
+        if error > 0
+        else float(np.copysign(np.inf, difference))
+        if difference
+        else 0.0
+    )
     p_value = float(2 * stats.t.sf(abs(statistic), freedom))
-    return Comparison(difference, difference - half, difference + half, statistic, p_value, n, method, detectable_difference(error, freedom, 1 - level))
+    return Comparison(
+        difference,
+        difference - half,
+        difference + half,
+        statistic,
+        p_value,
+        n,
+        method,
+        detectable_difference(error, freedom, 1 - level),
+    )
 
 
-def detectable_difference(error: float, freedom: int, alpha: float = 0.05, power: float = 0.8) -> float:
+def detectable_difference(
+    error: float, freedom: int, alpha: float = 0.05, power: float = 0.8
+) -> float:
     """Return the least true difference that a two-sided t-test finds with this power.
 
     Parameters
@@ -201,7 +288,8 @@ def detectable_difference(error: float, freedom: int, alpha: float = 0.05, power
     bound = float(stats.t.ppf(1 - alpha / 2, freedom))
 
     def short(shift: float) -> float:
-        return float(stats.nct.sf(bound, freedom, shift)) - power  # the other tail is below 1e-6 wherever the power is worth having
+        # the other tail is below 1e-6 wherever the power is worth having
+        return float(stats.nct.sf(bound, freedom, shift)) - power
 
     high = bound
     while short(high) < 0:
@@ -210,9 +298,17 @@ def detectable_difference(error: float, freedom: int, alpha: float = 0.05, power
 
 
 def paired_bootstrap(
-    one: np.ndarray, other: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, draws: int = 2000, level: float = 0.95, seed: int = 0
+    one: np.ndarray,
+    other: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Comparison:
-    """Compare two models on the same images: the same draw of images for both, and the difference of their scores.
+    """Compare two models on the same images.
+
+    The same draw of images for both, and the difference of their scores.
 
     Parameters
     ----------
@@ -224,43 +320,79 @@ def paired_bootstrap(
     Returns
     -------
     Comparison
-        ``p_value`` is twice the share of draws on the other side of zero, at least 1 / draws.  ``detectable`` is 2.8 bootstrap standard errors
-        (1.96 + 0.84: two-sided at 0.05 with a power of 0.8).
+        ``p_value`` is twice the share of draws on the other side of zero, at least 1 / draws.
+        ``detectable`` is 2.8 bootstrap standard errors (1.96 + 0.84: two-sided at 0.05 with a power
+        of 0.8).
 
     Notes
     -----
-    Berg-Kirkpatrick, Burkett and Klein, "An empirical investigation of statistical significance in NLP", EMNLP 2012.
+    Berg-Kirkpatrick, Burkett and Klein, "An empirical investigation of statistical significance in
+    NLP", EMNLP 2012.
     """
     a, b = np.asarray(one, float), np.asarray(other, float)
     if a.shape != b.shape or a.ndim != 2 or not len(a):
-        message = f"Counts of shapes {a.shape} and {b.shape} cannot be paired: score both models on the same images."
+        message = (
+            f"Counts of shapes {a.shape} and {b.shape} cannot be paired: score both models on the "
+            "same images."
+        )
         raise BadInput(message)
     weights = draw_weights(len(a), draws, seed)
     found = statistic(weights @ a) - statistic(weights @ b)
     found = found[np.isfinite(found)]
-    difference = float(statistic(a.sum(0, keepdims=True))[0] - statistic(b.sum(0, keepdims=True))[0])
+    difference = float(
+        statistic(a.sum(0, keepdims=True))[0] - statistic(b.sum(0, keepdims=True))[0]
+    )
     if not len(found):
-        return Comparison(difference, np.nan, np.nan, np.nan, np.nan, len(a), "paired bootstrap over images")
+        return Comparison(
+            difference, np.nan, np.nan, np.nan, np.nan, len(a), "paired bootstrap over images"
+        )
     low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
     spread = float(found.std(ddof=1)) if len(found) > 1 else float("nan")
-    p_value = min(1.0, max(2 * min(float((found <= 0).mean()), float((found >= 0).mean())), 1 / len(found)))
+    p_value = min(
+        1.0, max(2 * min(float((found <= 0).mean()), float((found >= 0).mean())), 1 / len(found))
+    )
     ratio = difference / spread if spread > 0 else 0.0
     factor = float(stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(0.8))
-    return Comparison(difference, float(low), float(high), ratio, p_value, len(a), f"paired bootstrap over images, {draws} draws", factor * spread)
+    return Comparison(
+        difference,
+        float(low),
+        float(high),
+        ratio,
+        p_value,
+        len(a),
+        f"paired bootstrap over images, {draws} draws",
+        factor * spread,
+    )
 
 
-def wilcoxon_test(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> Comparison:
-    """Wilcoxon's signed-rank test of paired scores: for scores that are far from normal, such as IoU of single objects."""
+def wilcoxon_test(
+    one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray
+) -> Comparison:
+    """Wilcoxon's signed-rank test of paired scores.
+
+    For scores that are far from normal, such as IoU of single objects.
+    """
     difference = _pairs(one, other)
     nan = float("nan")
     if not np.any(difference):
         return Comparison(0.0, nan, nan, 0.0, 1.0, len(difference), "Wilcoxon signed rank")
     found = stats.wilcoxon(difference)
-    return Comparison(float(np.median(difference)), nan, nan, float(found.statistic), float(found.pvalue), len(difference), "Wilcoxon signed rank")
+    return Comparison(
+        float(np.median(difference)),
+        nan,
+        nan,
+        float(found.statistic),
+        float(found.pvalue),
+        len(difference),
+        "Wilcoxon signed rank",
+    )
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Correct p-values of several comparisons (Holm, "A simple sequentially rejective multiple test procedure", 1979)."""
+    """Correct p-values of several comparisons.
+
+    Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
     given = np.asarray(p_values, float)
     order = np.argsort(given, kind="stable")
     steps = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1))

@@ -31,8 +31,10 @@ def stratify(images: Sequence[ImageScores], column: str, iou: float = 0.5) -> pd
     Returns
     -------
     DataFrame
-        Index: value, ``(none)`` last; columns truth, found, recall, mean_iou (of the matches), guess, right, precision.  Precision is NaN where guesses
-        carry no such value: a false alarm has no crop.  Guesses that lie for the most part where the truth is not known are not counted.
+        Index: value, ``(none)`` last; columns truth, found, recall, mean_iou (of the matches),
+        guess, right, precision.  Precision is NaN where guesses carry no such value: a false alarm
+        has no crop.  Guesses that lie for the most part where the truth is not known are not
+        counted.
 
     Raises
     ------
@@ -41,15 +43,28 @@ def stratify(images: Sequence[ImageScores], column: str, iou: float = 0.5) -> pd
     """
     for image in images:
         if column not in image.labels:
-            message = f"{image.key} has no values of {column!r}: scores can be given by {sorted(image.labels) or 'no column'}."
+            message = (
+                f"{image.key} has no values of {column!r}: scores can be given by "
+                f"{sorted(image.labels) or 'no column'}."
+            )
             raise BadInput(message)
     rows = [_rows(image, column, iou) for image in images]
     truth, guess = (pd.concat([pair[k] for pair in rows], ignore_index=True) for k in (0, 1))
     cut = _binning(pd.concat([truth["value"], guess["value"]]))
-    parts = [side.assign(value=cut(side["value"])).groupby("value", sort=False) for side in (truth, guess)]
-    found = parts[0].agg(truth=("hit", "size"), found=("hit", "sum"), recall=("hit", "mean"), mean_iou=("iou", "mean"))
+    parts = [
+        side.assign(value=cut(side["value"])).groupby("value", sort=False)
+        for side in (truth, guess)
+    ]
+    found = parts[0].agg(
+        truth=("hit", "size"),
+        found=("hit", "sum"),
+        recall=("hit", "mean"),
+        mean_iou=("iou", "mean"),
+    )
     said = parts[1].agg(guess=("hit", "size"), right=("hit", "sum"), precision=("hit", "mean"))
-    table = found.join(said, how="outer").fillna(dict.fromkeys(("truth", "found", "guess", "right"), 0))
+    table = found.join(said, how="outer").fillna(
+        dict.fromkeys(("truth", "found", "guess", "right"), 0)
+    )
     order = sorted(table.index, key=lambda value: (value == NONE, _sort_key(value)))
     counts = dict.fromkeys(("truth", "found", "guess", "right"), "int64")
     return table.loc[order].astype(counts).rename_axis(column)
@@ -61,11 +76,24 @@ def _rows(image: ImageScores, column: str, iou: float) -> tuple[pd.DataFrame, pd
     matches = match_objects(table, iou)
     best = np.full(len(table.truth_ids), np.nan)
     best[matches.truth_index] = matches.iou
-    truth = pd.DataFrame({"value": pd.Series(real, dtype=object), "hit": np.isfinite(best).astype(float), "iou": best})
+    truth = pd.DataFrame(
+        {
+            "value": pd.Series(real, dtype=object),
+            "hit": np.isfinite(best).astype(float),
+            "iou": best,
+        }
+    )
     right = np.zeros(len(table.guess_ids))
     right[matches.guess_index] = 1
     keep = (right > 0) | (table.guess_ignored <= table.guess_area)
-    guess = pd.DataFrame({"value": pd.Series(said if said is not None else np.full(len(right), None), dtype=object), "hit": right})
+    guess = pd.DataFrame(
+        {
+            "value": pd.Series(
+                said if said is not None else np.full(len(right), None), dtype=object
+            ),
+            "hit": right,
+        }
+    )
     return truth, guess[keep] if said is not None else guess[:0]
 
 
@@ -77,7 +105,13 @@ def _binning(values: pd.Series) -> Callable[[pd.Series], pd.Series]:
         return lambda column: column.map(_text).astype(object)
     edges = np.unique(np.quantile(numbers, [0, 0.25, 0.5, 0.75, 1]))
     names = np.array([f"{low:g} to {high:g}" for low, high in pairwise(edges)], object)
-    return lambda column: column.map(lambda v: NONE if pd.isna(v) else names[min(int(np.searchsorted(edges, float(v), "right")) - 1, len(names) - 1)]).astype(object)
+    return lambda column: column.map(
+        lambda v: (
+            NONE
+            if pd.isna(v)
+            else names[min(int(np.searchsorted(edges, float(v), "right")) - 1, len(names) - 1)]
+        )
+    ).astype(object)
 
 
 def _text(value: object) -> str:

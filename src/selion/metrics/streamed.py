@@ -25,7 +25,10 @@ WHOLE = 4096 * 4096
 
 
 class ObjectIds(Protocol):
-    """What object ids can be read from by region: Instances, a map of them on disk, or a raster Source whose first band holds ids."""
+    """What object ids can be read from by region.
+
+    Instances, a map of them on disk, or a raster Source whose first band holds ids.
+    """
 
     @property
     def grid(self) -> GeoBox:
@@ -50,7 +53,9 @@ class Known(Protocol):
         ...
 
 
-def overlap_of_sources(truth: ObjectIds, guess: ObjectIds, known: Known | None = None, *, block: int = BLOCK) -> OverlapTable:
+def overlap_of_sources(
+    truth: ObjectIds, guess: ObjectIds, known: Known | None = None, *, block: int = BLOCK
+) -> OverlapTable:
     """Count shared pixels of two maps that are read block by block.
 
     Parameters
@@ -87,7 +92,9 @@ def _check(truth: ObjectIds, guess: ObjectIds, known: Known | None, block: int) 
         raise BadInput(message)
 
 
-def _blocks(truth: ObjectIds, guess: ObjectIds, known: Known | None, block: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+def _blocks(
+    truth: ObjectIds, guess: ObjectIds, known: Known | None, block: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     for roi in tiles(truth.grid.shape.yx, block):
         yield _ids(truth, roi), _ids(guess, roi), None if known is None else ~known.known(roi)
 
@@ -103,9 +110,18 @@ def _ids(source: ObjectIds, roi: Roi) -> np.ndarray:
 
 
 def score_sources(
-    key: str, truth: ObjectIds, guess: ObjectIds, known: Known | None = None, *, group: str = "", options: ImageOptions | None = None, block: int = BLOCK
+    key: str,
+    truth: ObjectIds,
+    guess: ObjectIds,
+    known: Known | None = None,
+    *,
+    group: str = "",
+    options: ImageOptions | None = None,
+    block: int = BLOCK,
 ) -> ImageScores:
-    """Score two maps block by block; equal to :func:`selion.metrics.score_ids` on the whole, without confidences.
+    """Score two maps block by block.
+
+    Equal to :func:`selion.metrics.score_ids` on the whole, without confidences.
 
     Parameters
     ----------
@@ -114,7 +130,8 @@ def score_sources(
     truth, guess, known, block
         As for :func:`overlap_of_sources`.
     options : ImageOptions, optional
-        Boundary distances are measured up to :data:`WHOLE` pixels only; beyond, ``distances`` is None.
+        Boundary distances are measured up to :data:`WHOLE` pixels only; beyond, ``distances`` is
+        None.
     """
     options = options or ImageOptions()
     table = overlap_of_sources(truth, guess, known, block=block)
@@ -128,11 +145,21 @@ def score_sources(
         return scores
     matches = match_objects(table, options.iou)
     everything = whole(truth.grid)
-    return replace(scores, distances=boundary_distances(_ids(truth, everything), _ids(guess, everything), table, matches, pixel or (1.0, 1.0))[1])
+    return replace(
+        scores,
+        distances=boundary_distances(
+            _ids(truth, everything), _ids(guess, everything), table, matches, pixel or (1.0, 1.0)
+        )[1],
+    )
 
 
-def _edges(truth: ObjectIds, guess: ObjectIds, known: Known | None, width: int, block: int) -> tuple[tuple[float, float], float]:
-    """Return pixels in both outline bands, pixels in either, and pixels whose truth is not known; blocks see ``width`` px around them."""
+def _edges(
+    truth: ObjectIds, guess: ObjectIds, known: Known | None, width: int, block: int
+) -> tuple[tuple[float, float], float]:
+    """Return pixels in both outline bands, pixels in either, and pixels whose truth is not known.
+
+    Blocks see ``width`` px around them.
+    """
     shared = either = ignored = 0
     for roi in tiles(truth.grid.shape.yx, block):
         frame = pad_roi(roi, width, truth.grid.shape.yx)

@@ -1,4 +1,7 @@
-"""From images to one table: every measure with its interval, by group, by size, by kind of error."""
+"""From images to one table.
+
+Every measure with its interval, by group, by size, by kind of error.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,37 @@ import numpy as np
 import pandas as pd
 
 from selion.errors import BadInput
-from selion.metrics.calibration import Fitted, Reliability, fit_over_images, object_outcomes, reliability
+from selion.metrics.calibration import (
+    Fitted,
+    Reliability,
+    fit_over_images,
+    object_outcomes,
+    reliability,
+)
 from selion.metrics.image import ImageScores
 from selion.metrics.merge_and_match import merged_scores
 from selion.metrics.objects import object_scores
 from selion.metrics.overlap import OverlapTable, join_tables
-from selion.metrics.partition import FIELD_SIZE_NAMES, FIELD_SIZES, area_bias, error_kinds, segmentation_errors, size_classes
+from selion.metrics.partition import (
+    FIELD_SIZE_NAMES,
+    FIELD_SIZES,
+    area_bias,
+    error_kinds,
+    segmentation_errors,
+    size_classes,
+)
 from selion.metrics.pixel import Confusion, pixel_scores
 from selion.metrics.precision import Detections, average_precision
-from selion.metrics.statistics import Comparison, Interval, bootstrap, f1_from_counts, group_mean, iou_from_counts, mean_from_rows, paired_bootstrap
+from selion.metrics.statistics import (
+    Comparison,
+    Interval,
+    bootstrap,
+    f1_from_counts,
+    group_mean,
+    iou_from_counts,
+    mean_from_rows,
+    paired_bootstrap,
+)
 from selion.metrics.strata import stratify
 
 
@@ -37,20 +62,49 @@ class Measure:
 
 
 MEASURES = (
-    Measure("pixel_iou", "pixel IoU", "high", "objects against the rest, pooled; Everingham et al. 2010"),
-    Measure("object_f1", "object F1", "high", "one to one at the IoU named above; PRUE section 3.4"),
+    Measure(
+        "pixel_iou", "pixel IoU", "high", "objects against the rest, pooled; Everingham et al. 2010"
+    ),
+    Measure(
+        "object_f1", "object F1", "high", "one to one at the IoU named above; PRUE section 3.4"
+    ),
     Measure("object_precision", "object precision", "high", "one to one"),
     Measure("object_recall", "object recall", "high", "one to one"),
-    Measure("panoptic_quality", "panoptic quality", "high", "matches with IoU > 0.5; Kirillov et al. 2019"),
+    Measure(
+        "panoptic_quality",
+        "panoptic quality",
+        "high",
+        "matches with IoU > 0.5; Kirillov et al. 2019",
+    ),
     Measure("ap50", "AP50", "high", "Lin et al. 2014; the cap is named above"),
     Measure("ap", "AP50:95", "high", "Lin et al. 2014; the cap is named above"),
-    Measure("boundary_iou", "outline IoU", "high", "bands of all outlines, pooled; after Cheng et al. 2021"),
-    Measure("boundary_distance", "outline distance", "low", "median over matches, metres (px without CRS); Taha and Hanbury 2015"),
+    Measure(
+        "boundary_iou",
+        "outline IoU",
+        "high",
+        "bands of all outlines, pooled; after Cheng et al. 2021",
+    ),
+    Measure(
+        "boundary_distance",
+        "outline distance",
+        "low",
+        "median over matches, metres (px without CRS); Taha and Hanbury 2015",
+    ),
     Measure("over_segmentation", "over-segmentation", "low", "Persello and Bruzzone 2010"),
     Measure("under_segmentation", "under-segmentation", "low", "Persello and Bruzzone 2010"),
     Measure("area_bias", "area bias", "zero", "all guessed area against all true area"),
-    Measure("merged_iou_any", "merge-and-match IoU, any", "high", "MAgSeg appendix C; every guess that touches"),
-    Measure("merged_iou_largest", "merge-and-match IoU, largest", "high", "MAgSeg appendix C; every guess once"),
+    Measure(
+        "merged_iou_any",
+        "merge-and-match IoU, any",
+        "high",
+        "MAgSeg appendix C; every guess that touches",
+    ),
+    Measure(
+        "merged_iou_largest",
+        "merge-and-match IoU, largest",
+        "high",
+        "MAgSeg appendix C; every guess once",
+    ),
     Measure("merged_median_any", "merge-and-match median, any", "high", "MAgSeg appendix C"),
     Measure("merged_fnr", "merge-and-match FNR", "low", "MAgSeg appendix C, any"),
     Measure("merged_fpr", "merge-and-match FPR", "low", "MAgSeg appendix C, any"),
@@ -113,8 +167,16 @@ class RunScores:
             "sizes": self.sizes.reset_index().to_dict("records"),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "correction": None if self.correction is None else self.correction.to_dict(),
-            "classes": None if self.classes is None else {"confusion": self.classes.to_dict(), "scores": pixel_scores(self.classes).to_dict()},
-            "strata": {column: table.reset_index().to_dict("records") for column, table in self.strata.items()},
+            "classes": None
+            if self.classes is None
+            else {
+                "confusion": self.classes.to_dict(),
+                "scores": pixel_scores(self.classes).to_dict(),
+            },
+            "strata": {
+                column: table.reset_index().to_dict("records")
+                for column, table in self.strata.items()
+            },
             "notes": list(self.notes),
         }
 
@@ -124,7 +186,11 @@ def measure(images: Sequence[ImageScores], options: ScoreOptions | None = None) 
     options = options or ScoreOptions()
     table = _in_metres(images)
     objects, panoptic = object_scores(table, options.iou), object_scores(table, 0.5, strict=True)
-    parts, merged, largest = segmentation_errors(table), merged_scores(table), merged_scores(table, "largest")
+    parts, merged, largest = (
+        segmentation_errors(table),
+        merged_scores(table),
+        merged_scores(table, "largest"),
+    )
     area, edge = np.sum([i.area for i in images], axis=0), np.sum([i.edge for i in images], axis=0)
     known = [i.distances["distance"].to_numpy() for i in images if i.distances is not None]
     distances = np.concatenate(known) if known else np.zeros(0)
@@ -147,7 +213,10 @@ def measure(images: Sequence[ImageScores], options: ScoreOptions | None = None) 
         "merged_fpr": merged.fpr,
     }
     if all(i.confidence is not None for i in images):
-        found = average_precision([Detections(i.table, i.confidence) for i in images if i.confidence is not None], cap=options.cap)
+        found = average_precision(
+            [Detections(i.table, i.confidence) for i in images if i.confidence is not None],
+            cap=options.cap,
+        )
         values |= {"ap50": found.at(0.5), "ap": found.ap}
     return {m.name: values[m.name] for m in MEASURES if m.name in values}
 
@@ -161,10 +230,20 @@ def _in_metres(images: Sequence[ImageScores]) -> OverlapTable:
 
 def _times(table: OverlapTable, unit: float) -> OverlapTable:
     names = ("truth_area", "guess_area", "guess_ignored", "shared")
-    return table if unit == 1.0 else replace(table, **{name: getattr(table, name) * unit for name in names})
+    return (
+        table
+        if unit == 1.0
+        else replace(table, **{name: getattr(table, name) * unit for name in names})
+    )
 
 
-def summarise(name: str, images: Sequence[ImageScores], options: ScoreOptions | None = None, *, content_free: bool = False) -> RunScores:
+def summarise(
+    name: str,
+    images: Sequence[ImageScores],
+    options: ScoreOptions | None = None,
+    *,
+    content_free: bool = False,
+) -> RunScores:
     """Sum up one run.
 
     Parameters
@@ -188,11 +267,28 @@ def summarise(name: str, images: Sequence[ImageScores], options: ScoreOptions | 
     rows = image_rows(images, options)
     table = _in_metres(images)
     groups = _by_group(images, options)
-    means = {m: group_mean({g: row[m] for g, row in groups.items()}) for m in next(iter(groups.values()), {})}
-    outcome = [(i.confidence, object_outcomes(i.table, options.iou)) for i in images if i.confidence is not None]
-    honest = reliability(np.concatenate([c for c, _ in outcome]), np.concatenate([o for _, o in outcome])) if outcome else None
+    means = {
+        m: group_mean({g: row[m] for g, row in groups.items()})
+        for m in next(iter(groups.values()), {})
+    }
+    outcome = [
+        (i.confidence, object_outcomes(i.table, options.iou))
+        for i in images
+        if i.confidence is not None
+    ]
+    honest = (
+        reliability(
+            np.concatenate([c for c, _ in outcome]), np.concatenate([o for _, o in outcome])
+        )
+        if outcome
+        else None
+    )
     metric = all(i.unit is not None for i in images)
-    sizes = size_classes(table, options.size_edges, options.size_names, iou=options.iou) if metric else _quartiles(table, options.iou)
+    sizes = (
+        size_classes(table, options.size_edges, options.size_names, iou=options.iou)
+        if metric
+        else _quartiles(table, options.iou)
+    )
     return RunScores(
         name,
         measure(images, options),
@@ -205,7 +301,9 @@ def summarise(name: str, images: Sequence[ImageScores], options: ScoreOptions | 
         honest,
         _classes(images),
         {column: stratify(images, column, options.iou) for column in images[0].labels},
-        fit_over_images([c for c, _ in outcome], [o for _, o in outcome]) if outcome and not content_free else None,
+        fit_over_images([c for c, _ in outcome], [o for _, o in outcome])
+        if outcome and not content_free
+        else None,
         content_free,
         _remarks(images),
     )
@@ -222,21 +320,45 @@ def image_rows(images: Sequence[ImageScores], options: ScoreOptions) -> pd.DataF
     rows = []
     for image in images:
         found = object_scores(image.table, options.iou)
-        counts = {"truth": len(image.table.truth_ids), "guess": len(image.table.guess_ids), "tp": found.tp, "fp": found.fp, "fn": found.fn}
+        counts = {
+            "truth": len(image.table.truth_ids),
+            "guess": len(image.table.guess_ids),
+            "tp": found.tp,
+            "fp": found.fp,
+            "fn": found.fn,
+        }
         areas = dict(zip(("area_tp", "area_fp", "area_fn"), image.area, strict=True))
         iou = float(iou_from_counts(np.array([image.area]))[0])
-        rows.append({"key": image.key, "group": image.group, **counts, **areas, "object_f1": found.f1, "pixel_iou": iou, "ignored": image.ignored})
+        rows.append(
+            {
+                "key": image.key,
+                "group": image.group,
+                **counts,
+                **areas,
+                "object_f1": found.f1,
+                "pixel_iou": iou,
+                "ignored": image.ignored,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-COUNTS = {"pixel_iou": (["area_tp", "area_fp", "area_fn"], iou_from_counts), "object_f1": (["tp", "fp", "fn"], f1_from_counts)}
+COUNTS = {
+    "pixel_iou": (["area_tp", "area_fp", "area_fn"], iou_from_counts),
+    "object_f1": (["tp", "fp", "fn"], f1_from_counts),
+}
 """Measures that are ratios of sums over images: their columns, and the ratio."""
 
 
 def _intervals(rows: pd.DataFrame, options: ScoreOptions) -> dict[str, Interval]:
     if len(rows) < 2 or options.draws < 1:
         return {}
-    return {name: bootstrap(rows[columns].to_numpy(float), ratio, draws=options.draws, seed=options.seed) for name, (columns, ratio) in COUNTS.items()}
+    return {
+        name: bootstrap(
+            rows[columns].to_numpy(float), ratio, draws=options.draws, seed=options.seed
+        )
+        for name, (columns, ratio) in COUNTS.items()
+    }
 
 
 def _by_group(images: Sequence[ImageScores], options: ScoreOptions) -> dict[str, dict[str, float]]:
@@ -248,9 +370,15 @@ def _by_group(images: Sequence[ImageScores], options: ScoreOptions) -> dict[str,
 
 def _quartiles(table: OverlapTable, iou: float) -> pd.DataFrame:
     """Size classes of photographs: quartiles of the truth, in pixels."""
-    edges = np.unique(np.quantile(table.truth_area, [0.25, 0.5, 0.75])) if len(table.truth_area) else np.zeros(0)
+    edges = (
+        np.unique(np.quantile(table.truth_area, [0.25, 0.5, 0.75]))
+        if len(table.truth_area)
+        else np.zeros(0)
+    )
     bounds = (0.0, *edges.tolist(), np.inf)
-    return size_classes(table, bounds, [f"{low:,.0f} to {high:,.0f} px" for low, high in pairwise(bounds)], iou=iou)
+    return size_classes(
+        table, bounds, [f"{low:,.0f} to {high:,.0f} px" for low, high in pairwise(bounds)], iou=iou
+    )
 
 
 def _remarks(images: Sequence[ImageScores]) -> tuple[str, ...]:
@@ -258,13 +386,31 @@ def _remarks(images: Sequence[ImageScores]) -> tuple[str, ...]:
     listed = {
         "have no true object": [i.key for i in images if not len(i.table.truth_ids)],
         "have no guessed object": [i.key for i in images if not len(i.table.guess_ids)],
-        "have no known pixel": [i.key for i in images if i.ignored and not sum(i.area) and not len(i.table.truth_ids) and not i.table.guess_area.sum()],
+        "have no known pixel": [
+            i.key
+            for i in images
+            if i.ignored
+            and not sum(i.area)
+            and not len(i.table.truth_ids)
+            and not i.table.guess_area.sum()
+        ],
     }
-    return tuple(f"{len(keys)} of {len(images)} images {what}: {', '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}." for what, keys in listed.items() if keys)
+    return tuple(
+        (
+            f"{len(keys)} of {len(images)} images {what}: "
+            f"{', '.join(keys[:5])}{' ...' if len(keys) > 5 else ''}."
+        )
+        for what, keys in listed.items()
+        if keys
+    )
 
 
-def compare(one: RunScores, other: RunScores, *, draws: int = 2000, seed: int = 0) -> dict[str, Comparison]:
-    """Compare two runs on the same images, measure by measure, with a paired bootstrap, and their images' mean F1.
+def compare(
+    one: RunScores, other: RunScores, *, draws: int = 2000, seed: int = 0
+) -> dict[str, Comparison]:
+    """Compare two runs on the same images, measure by measure.
+
+    It is done with a paired bootstrap, also of their images' mean F1.
 
     Raises
     ------
@@ -272,13 +418,32 @@ def compare(one: RunScores, other: RunScores, *, draws: int = 2000, seed: int = 
         If the images are not the same.
     """
     if one.images["key"].tolist() != other.images["key"].tolist():
-        message = f"{one.name} and {other.name} were scored on different images: score both on the same ones, in the same order."
+        message = (
+            f"{one.name} and {other.name} were scored on different images: score both on the same "
+            "ones, in the same order."
+        )
         raise BadInput(message)
     found = {
-        name: paired_bootstrap(one.images[columns].to_numpy(float), other.images[columns].to_numpy(float), ratio, draws=draws, seed=seed)
+        name: paired_bootstrap(
+            one.images[columns].to_numpy(float),
+            other.images[columns].to_numpy(float),
+            ratio,
+            draws=draws,
+            seed=seed,
+        )
         for name, (columns, ratio) in COUNTS.items()
     }
     pairs = [np.nan_to_num(run.images["object_f1"].to_numpy(float)) for run in (one, other)]
-    seen = np.isfinite(one.images["object_f1"].to_numpy(float)) | np.isfinite(other.images["object_f1"].to_numpy(float))
+    seen = np.isfinite(one.images["object_f1"].to_numpy(float)) | np.isfinite(
+        other.images["object_f1"].to_numpy(float)
+    )
     rows = [np.column_stack([p[seen], np.ones(int(seen.sum()))]) for p in pairs]
-    return found | ({"mean_image_f1": paired_bootstrap(rows[0], rows[1], mean_from_rows, draws=draws, seed=seed)} if seen.any() else {})
+    return found | (
+        {
+            "mean_image_f1": paired_bootstrap(
+                rows[0], rows[1], mean_from_rows, draws=draws, seed=seed
+            )
+        }
+        if seen.any()
+        else {}
+    )

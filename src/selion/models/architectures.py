@@ -1,9 +1,14 @@
-"""Architectures as data: a family's name -> what builds it, the options it knows, and the window sizes it takes.
+"""Architectures as data.
 
-segmentation_models_pytorch gives U-Net and its kin, FPN, DeepLabV3+, UPerNet and SegFormer (from 0.4), DPT (from 0.5) and, through the prefix
-``tu-``, the encoders of timm.  It has no FCN, no UNETR and no network for two dates; those are :mod:`~selion.models.fcn.network`,
-:mod:`~selion.models.unetr.network`, :mod:`~selion.models.siamese.network`, :mod:`~selion.models.fractal.network`, :mod:`~selion.models.foundation.network`,
-:mod:`~selion.models.mask2former.network` and :mod:`~selion.models.vit_adapter`, each in a few lines over its library.
+A family's name -> what builds it, the options it knows, and the window sizes it takes.
+
+segmentation_models_pytorch gives U-Net and its kin, FPN, DeepLabV3+, UPerNet and SegFormer (from
+0.4), DPT (from 0.5) and, through the prefix ``tu-``, the encoders of timm.  It has no FCN, no UNETR
+and no network for two dates; those are :mod:`~selion.models.fcn.network`,
+:mod:`~selion.models.unetr.network`, :mod:`~selion.models.siamese.network`,
+:mod:`~selion.models.fractal.network`, :mod:`~selion.models.foundation.network`,
+:mod:`~selion.models.mask2former.network` and :mod:`~selion.models.vit_adapter`, each in a few lines
+over its library.
 """
 
 from __future__ import annotations
@@ -27,7 +32,8 @@ class Family:
     """One kind of network."""
 
     make: Callable[..., Any]
-    """(bands, classes, weights, **options) -> torch.nn.Module; ``encoder`` is among the options where the family has one."""
+    """(bands, classes, weights, **options) -> torch.nn.Module; ``encoder`` is among the options
+    where the family has one."""
     options: tuple[str, ...] = ()
     """Keys of the architecture beside ``family`` and ``encoder``."""
     encoders: Literal["", "smp", "timm"] = "smp"
@@ -39,27 +45,44 @@ class Family:
     fixed: bool = False
     """Takes only windows of the size it was exported at: its positions are counted."""
     checkpoints: bool = False
-    """Whether it starts from a whole published checkpoint, a folder or a fetched model, instead of from an encoder's weights."""
+    """Whether it starts from a whole published checkpoint, a folder or a fetched model, instead of
+    from an encoder's weights."""
     torch_only: str | Callable[[Mapping[str, Any]], str] = ""
-    """Why its graph is not to be run by other engines, of all or of an architecture; empty: they agree."""
+    """Why its graph is not to be run by other engines, of all or of an architecture; empty: they
+    agree."""
 
 
-def _smp(kind: str, bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
+def _smp(
+    kind: str, bands: int, classes: int, weights: str, encoder: str, **options: Any
+) -> torch.nn.Module:
     """Build a class of segmentation_models_pytorch."""
     smp = require("segmentation_models_pytorch", "train")
-    return getattr(smp, kind)(encoder, encoder_weights=encoder_weights(encoder, weights), in_channels=bands, classes=classes, **options)
+    return getattr(smp, kind)(
+        encoder,
+        encoder_weights=encoder_weights(encoder, weights),
+        in_channels=bands,
+        classes=classes,
+        **options,
+    )
 
 
 def encoder_weights(encoder: str, weights: str) -> str | bool | None:
-    """Say how smp wants to be asked for published weights: by name, or for timm's encoders by True, as their name holds the tag."""
+    """Say how smp wants to be asked for published weights.
+
+    By name, or for timm's encoders by True, as their name holds the tag.
+    """
     return (True if encoder.startswith("tu-") else weights) if weights else None
 
 
-def _siamese(fusion: str, bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
+def _siamese(
+    fusion: str, bands: int, classes: int, weights: str, encoder: str, **options: Any
+) -> torch.nn.Module:
     require("segmentation_models_pytorch", "train")
     from selion.models.siamese.network import make_siamese
 
-    return make_siamese(fusion, bands, classes, encoder, encoder_weights(encoder, weights), **options)
+    return make_siamese(
+        fusion, bands, classes, encoder, encoder_weights(encoder, weights), **options
+    )
 
 
 def _fcn(bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
@@ -91,7 +114,9 @@ def _decode_multiple(architecture: Mapping[str, Any]) -> int:
     return decode_multiple(int(architecture.get("depth", 6)), int(architecture.get("pyramid", 4)))
 
 
-def _frozen(bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
+def _frozen(
+    bands: int, classes: int, weights: str, encoder: str, **options: Any
+) -> torch.nn.Module:
     require("timm", "train")
     from selion.models.foundation.network import frozen_timm
 
@@ -106,14 +131,18 @@ def _mask2former(bands: int, classes: int, weights: str, **options: Any) -> torc
     return make_mask2former(bands, classes, **options)
 
 
-def _adapter(bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
+def _adapter(
+    bands: int, classes: int, weights: str, encoder: str, **options: Any
+) -> torch.nn.Module:
     require("timm", "train")
     from selion.models.vit_adapter.network import make_adapter
 
     return make_adapter(bands, classes, encoder, pretrained=bool(weights), **options)
 
 
-def _segment_anything(kind: Literal["sam", "sam2"], bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
+def _segment_anything(
+    kind: Literal["sam", "sam2"], bands: int, classes: int, weights: str, **options: Any
+) -> torch.nn.Module:
     require("transformers", "train")
     from selion.models.sam.semantic import make_class_prompts
 
@@ -121,21 +150,53 @@ def _segment_anything(kind: Literal["sam", "sam2"], bands: int, classes: int, we
 
 
 def _patch(architecture: Mapping[str, Any]) -> int:
-    """Return the patch of a transformer in pixels: what is said, or what the name of its encoder says; 16 if neither does."""
+    """Return the patch of a transformer in pixels.
+
+    What is said, or what the name of its encoder says; 16 if neither does.
+    """
     found = re.search(r"patch(\d+)", str(architecture.get("encoder", "")))
     return int(architecture.get("patch_size") or (found[1] if found else 16))
 
 
 def _refuse_weights(family: str, weights: str) -> None:
     if weights:
-        message = f"The family {family!r} has no encoder with {weights} weights: take model.pretrained = '' instead."
+        message = (
+            f"The family {family!r} has no encoder with {weights} weights: take model.pretrained = "
+            "'' instead."
+        )
         raise BadInput(message)
 
 
-_UNET = ("encoder_depth", "decoder_channels", "decoder_use_norm", "decoder_attention_type", "decoder_interpolation")
-_SIAMESE = ("encoder_depth", "decoder_channels", "decoder_use_norm", "decoder_attention_type", "decoder_interpolation")
-_DEEPLAB = ("encoder_depth", "encoder_output_stride", "decoder_channels", "decoder_atrous_rates", "decoder_aspp_separable", "decoder_aspp_dropout")
-_FPN = ("encoder_depth", "decoder_pyramid_channels", "decoder_segmentation_channels", "decoder_merge_policy", "decoder_dropout", "decoder_interpolation")
+_UNET = (
+    "encoder_depth",
+    "decoder_channels",
+    "decoder_use_norm",
+    "decoder_attention_type",
+    "decoder_interpolation",
+)
+_SIAMESE = (
+    "encoder_depth",
+    "decoder_channels",
+    "decoder_use_norm",
+    "decoder_attention_type",
+    "decoder_interpolation",
+)
+_DEEPLAB = (
+    "encoder_depth",
+    "encoder_output_stride",
+    "decoder_channels",
+    "decoder_atrous_rates",
+    "decoder_aspp_separable",
+    "decoder_aspp_dropout",
+)
+_FPN = (
+    "encoder_depth",
+    "decoder_pyramid_channels",
+    "decoder_segmentation_channels",
+    "decoder_merge_policy",
+    "decoder_dropout",
+    "decoder_interpolation",
+)
 _DPT = (
     "encoder_depth",
     "encoder_output_indices",
@@ -148,37 +209,113 @@ _DPT = (
     "embed_dim",
     "num_heads",
 )
-_FROZEN = ("head", "fused", "hidden", "detail", "seen", "encoder_bands", "img_size", "patch_size", "embed_dim", "depth", "num_heads")
-_MASK2FORMER = ("queries", "hidden", "embed_dim", "depths", "num_heads", "window_size", "decoder_layers", "encoder_layers", "feedforward", "mask_feature_size")
+_FROZEN = (
+    "head",
+    "fused",
+    "hidden",
+    "detail",
+    "seen",
+    "encoder_bands",
+    "img_size",
+    "patch_size",
+    "embed_dim",
+    "depth",
+    "num_heads",
+)
+_MASK2FORMER = (
+    "queries",
+    "hidden",
+    "embed_dim",
+    "depths",
+    "num_heads",
+    "window_size",
+    "decoder_layers",
+    "encoder_layers",
+    "feedforward",
+    "mask_feature_size",
+)
 _ADAPTER_HEAD = ("head", "hidden", "queries", "encoder_layers", "decoder_layers", "feedforward")
 _ADAPTER_VIT = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
-_ADAPTER = ("upsampler", "norm", "points", "deform_heads", "ratio", "drop_path", "recompute", *_ADAPTER_HEAD, *_ADAPTER_VIT)
+_ADAPTER = (
+    "upsampler",
+    "norm",
+    "points",
+    "deform_heads",
+    "ratio",
+    "drop_path",
+    "recompute",
+    *_ADAPTER_HEAD,
+    *_ADAPTER_VIT,
+)
 _SEGMENT_ANYTHING = ("size", "image_size", "prompts", "trained")
-_MASKED = "Mask2Former looks only where its last mask is above one half, and OpenVINO answers NaN where ONNX Runtime and torch differ by rounding"
+_MASKED = (
+    "Mask2Former looks only where its last mask is above one half, and OpenVINO answers NaN where "
+    "ONNX Runtime and torch differ by rounding"
+)
 
 FAMILIES: dict[str, Family] = {
     "unet": Family(partial(_smp, "Unet"), _UNET),
-    # The code of PRUE calls a U-Net with its decoder widths reversed unet_r; Table 5's row "UNETR" can only be this one.
-    "unet_r": Family(partial(_smp, "Unet"), _UNET, presets={"decoder_channels": (16, 32, 64, 128, 256)}),
+    # The code of PRUE calls a U-Net with its decoder widths reversed unet_r; Table 5's row "UNETR"
+    # can only be this one.
+    "unet_r": Family(
+        partial(_smp, "Unet"), _UNET, presets={"decoder_channels": (16, 32, 64, 128, 256)}
+    ),
     "unet++": Family(partial(_smp, "UnetPlusPlus"), _UNET),
-    "manet": Family(partial(_smp, "MAnet"), ("encoder_depth", "decoder_channels", "decoder_use_norm", "decoder_pab_channels", "decoder_interpolation")),
+    "manet": Family(
+        partial(_smp, "MAnet"),
+        (
+            "encoder_depth",
+            "decoder_channels",
+            "decoder_use_norm",
+            "decoder_pab_channels",
+            "decoder_interpolation",
+        ),
+    ),
     "linknet": Family(partial(_smp, "Linknet"), ("encoder_depth", "decoder_use_norm")),
     "fpn": Family(partial(_smp, "FPN"), _FPN),
     "deeplabv3+": Family(partial(_smp, "DeepLabV3Plus"), _DEEPLAB),
-    "upernet": Family(partial(_smp, "UPerNet"), ("encoder_depth", "decoder_channels", "decoder_use_norm", "upsampling")),
-    "segformer": Family(partial(_smp, "Segformer"), ("encoder_depth", "decoder_segmentation_channels", "upsampling")),
+    "upernet": Family(
+        partial(_smp, "UPerNet"),
+        ("encoder_depth", "decoder_channels", "decoder_use_norm", "upsampling"),
+    ),
+    "segformer": Family(
+        partial(_smp, "Segformer"), ("encoder_depth", "decoder_segmentation_channels", "upsampling")
+    ),
     "dpt": Family(partial(_smp, "DPT"), _DPT, presets={"dynamic_img_size": True}, fixed=True),
-    "unetr": Family(_unetr, ("channels", "img_size", "patch_size", "embed_dim", "depth", "num_heads"), "timm", fixed=True),
+    "unetr": Family(
+        _unetr,
+        ("channels", "img_size", "patch_size", "embed_dim", "depth", "num_heads"),
+        "timm",
+        fixed=True,
+    ),
     "fcn": Family(_fcn, ("filters",), ""),
     "fcsiamconc": Family(partial(_siamese, "conc"), _SIAMESE),
     "fcsiamdiff": Family(partial(_siamese, "diff"), _SIAMESE),
     "fcsiamavg": Family(partial(_siamese, "avg"), _SIAMESE),
-    "decode": Family(_decode, ("filters", "depth", "heads", "widths", "pyramid", "tanimoto_depth", "norm_groups"), "", multiple=_decode_multiple),
+    "decode": Family(
+        _decode,
+        ("filters", "depth", "heads", "widths", "pyramid", "tanimoto_depth", "norm_groups"),
+        "",
+        multiple=_decode_multiple,
+    ),
     "frozen": Family(_frozen, _FROZEN, "timm", fixed=True),
-    "mask2former": Family(_mask2former, _MASK2FORMER, "", multiple=lambda _: 32, fixed=True, torch_only=_MASKED),
-    "vit-adapter": Family(_adapter, _ADAPTER, "timm", multiple=_patch, fixed=True, torch_only=lambda said: _MASKED if said.get("head") == "mask2former" else ""),
-    "sam": Family(partial(_segment_anything, "sam"), _SEGMENT_ANYTHING, "", fixed=True, checkpoints=True),
-    "sam2": Family(partial(_segment_anything, "sam2"), _SEGMENT_ANYTHING, "", fixed=True, checkpoints=True),
+    "mask2former": Family(
+        _mask2former, _MASK2FORMER, "", multiple=lambda _: 32, fixed=True, torch_only=_MASKED
+    ),
+    "vit-adapter": Family(
+        _adapter,
+        _ADAPTER,
+        "timm",
+        multiple=_patch,
+        fixed=True,
+        torch_only=lambda said: _MASKED if said.get("head") == "mask2former" else "",
+    ),
+    "sam": Family(
+        partial(_segment_anything, "sam"), _SEGMENT_ANYTHING, "", fixed=True, checkpoints=True
+    ),
+    "sam2": Family(
+        partial(_segment_anything, "sam2"), _SEGMENT_ANYTHING, "", fixed=True, checkpoints=True
+    ),
 }
 """Family -> what builds it.  The names are those of published checkpoints where there are some."""
 
@@ -203,7 +340,10 @@ def find_family(architecture: Mapping[str, Any]) -> Family:
 
 
 def torch_only(architecture: Mapping[str, Any]) -> str:
-    """Say why the graph of an architecture is run by torch only; empty if every engine may, or the family is not known."""
+    """Say why the graph of an architecture is run by torch only.
+
+    Empty if every engine may, or the family is not known.
+    """
     family = FAMILIES.get(str(architecture.get("family", "")))
     said = family.torch_only if family else ""
     return said(architecture) if callable(said) else said
@@ -229,12 +369,16 @@ def check_encoder(name: str, source: str) -> None:
             raise UnknownName.among("encoder", name, timm.list_models())
     elif name.startswith("tu-"):
         if not timm.is_model(name.removeprefix("tu-")):
-            raise UnknownName.among("encoder", name, [f"tu-{known}" for known in timm.list_models()])
+            raise UnknownName.among(
+                "encoder", name, [f"tu-{known}" for known in timm.list_models()]
+            )
     elif name not in smp.encoders.get_encoder_names():
         raise UnknownName.among("encoder", name, smp.encoders.get_encoder_names())
 
 
-def build(architecture: Mapping[str, Any], in_channels: int, classes: int, weights: str = "") -> torch.nn.Module:
+def build(
+    architecture: Mapping[str, Any], in_channels: int, classes: int, weights: str = ""
+) -> torch.nn.Module:
     """Build the network that a card describes.
 
     Parameters
@@ -243,8 +387,8 @@ def build(architecture: Mapping[str, Any], in_channels: int, classes: int, weigh
         ``family``, ``encoder`` where the family has one, and the family's options.
     in_channels, classes : int
     weights : str
-        Name of published weights for the encoder; empty: random ones.  Errors of their download are the library's own;
-        :func:`selion.models.build_network` explains them.
+        Name of published weights for the encoder; empty: random ones.  Errors of their download are
+        the library's own; :func:`selion.models.build_network` explains them.
 
     Raises
     ------
@@ -262,7 +406,9 @@ def build(architecture: Mapping[str, Any], in_channels: int, classes: int, weigh
         return family.make(in_channels, classes, weights, **options)
     except (ValueError, TypeError) as error:
         said = ", ".join(f"{key} = {value!r}" for key, value in architecture.items())
-        message = f"The architecture {said} cannot be built for {in_channels} bands: {str(error).strip()}"
+        message = (
+            f"The architecture {said} cannot be built for {in_channels} bands: {str(error).strip()}"
+        )
         raise BadInput(message) from error
 
 
@@ -272,15 +418,22 @@ def check_window(architecture: Mapping[str, Any], inputs: InputSpec) -> None:
     Raises
     ------
     BadInput
-        If the multiple of the windows is not one of the network's, or the network takes one size only and others are allowed.
+        If the multiple of the windows is not one of the network's, or the network takes one size
+        only and others are allowed.
     UnknownName
         As :func:`find_family`.
     """
     family = find_family(architecture)
     multiple, name = family.multiple(architecture), architecture["family"]
     if inputs.multiple % multiple:
-        message = f"The family {name!r} wants windows that are a multiple of {multiple} px; {inputs.multiple} was given: set input.multiple = {multiple}."
+        message = (
+            f"The family {name!r} wants windows that are a multiple of {multiple} px; "
+            f"{inputs.multiple} was given: set input.multiple = {multiple}."
+        )
         raise BadInput(message)
     if family.fixed and inputs.multiple != inputs.window:
-        message = f"The family {name!r} takes windows of one size only: set input.multiple = input.window (given are {inputs.multiple} and {inputs.window})."
+        message = (
+            f"The family {name!r} takes windows of one size only: set input.multiple = "
+            f"input.window (given are {inputs.multiple} and {inputs.window})."
+        )
         raise BadInput(message)

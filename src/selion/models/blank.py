@@ -12,9 +12,19 @@ from selion.models.architectures import build
 
 
 class _NumbersStay(TorchFunctionMode):
-    """Ranges are made on the CPU: builders read single numbers from them (the rates of stochastic depth), which the meta device does not have."""
+    """Ranges are made on the CPU.
 
-    def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    Builders read single numbers from them (the rates of stochastic depth), which the meta device
+    does not have.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.linspace:
             kwargs.setdefault("device", "cpu")
@@ -34,7 +44,9 @@ def build_meta(architecture: Mapping[str, Any], bands: int, classes: int) -> tor
 
 
 def build_blank(architecture: Mapping[str, Any], bands: int, classes: int) -> torch.nn.Module:
-    """Build a network that weights are put into: on the meta device, unless it has buffers that are not stored with its weights.
+    """Build a network that weights are put into.
+
+    On the meta device, unless it has buffers that are not stored with its weights.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""ModelCard: everything that inference needs to know about weights, written beside them as ``card.toml``."""
+"""ModelCard: everything that inference needs to know about weights.
+
+It is written beside them as ``card.toml``.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from selion.segmenter import InputSpec, Scaling
 from selion.store.former import is_ours
 
 CARD, GRAPH, WEIGHTS = "card.toml", "model.onnx", "model.safetensors"
-"""The files of a model's folder: the card, the graph, and the weights that the graph points into."""
+"""The files of a model's folder: the card, the graph, and the weights that the graph points
+into."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,20 @@ class ModelCard:
     """What a model eats, what it answers, where it comes from and what may be done with it."""
 
     name: str
-    """``family.tag`` of weights that ship with selion, or the id under which they were published."""
+    """``family.tag`` of weights that ship with selion, or the id under which they were
+    published."""
     inputs: InputSpec
     classes: ClassScheme
     summary: str = ""
     """One sentence for lists."""
     architecture: Mapping[str, object] = field(default_factory=dict)
-    """``family``, ``encoder`` and the family's options (``decoder_channels``): enough to build the network in torch."""
+    """``family``, ``encoder`` and the family's options (``decoder_channels``): enough to build the
+    network in torch."""
     files: Mapping[str, str] = field(default_factory=dict)
     """File name -> sha256, of the files beside the card."""
     format: str = "selion"
-    """What ``url`` holds: ``selion`` (graph, weights, card), ``lightning`` (a checkpoint that is imported on fetch); others are listed only."""
+    """What ``url`` holds: ``selion`` (graph, weights, card), ``lightning`` (a checkpoint that is
+    imported on fetch); others are listed only."""
     url: str = ""
     sha256: str = ""
     """Of what ``url`` holds; empty: none was published."""
@@ -46,8 +53,10 @@ class ModelCard:
     scores: Mapping[str, object] = field(default_factory=dict)
     """Reported scores; tables are allowed."""
     calibration: Mapping[str, float] = field(default_factory=dict)
-    """A correction of the per-object confidence, ``sigmoid(slope logit(p) + offset)``, as ``selion evaluate --fit-calibration`` writes it: ``slope``,
-    ``offset``, and what they were fitted on.  Nothing applies it by itself: it is read with ``selion.metrics.Correction.from_dict(card.calibration)``."""
+    """A correction of the per-object confidence, ``sigmoid(slope logit(p) + offset)``, as
+    ``selion evaluate --fit-calibration`` writes it: ``slope``, ``offset``, and what they were
+    fitted on.  Nothing applies it by itself: it is read with
+    ``selion.metrics.Correction.from_dict(card.calibration)``."""
     citation: str = ""
     notes: str = ""
     folder: Path | None = field(default=None, compare=False)
@@ -55,12 +64,21 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         bands = len(self.inputs.bands)
-        for what, values in (("divide", self.inputs.scaling.divide), ("subtract", self.inputs.scaling.subtract)):
+        for what, values in (
+            ("divide", self.inputs.scaling.divide),
+            ("subtract", self.inputs.scaling.subtract),
+        ):
             if len(values) not in {1, bands}:
-                message = f"{self.name}: scaling.{what} has {len(values)} values for {bands} bands: give one, or one per band."
+                message = (
+                    f"{self.name}: scaling.{what} has {len(values)} values for {bands} bands: give "
+                    "one, or one per band."
+                )
                 raise BadInput(message)
         if self.inputs.window % self.inputs.multiple:
-            message = f"{self.name}: a window of {self.inputs.window} px is not a multiple of {self.inputs.multiple} px."
+            message = (
+                f"{self.name}: a window of {self.inputs.window} px is not a multiple of "
+                f"{self.inputs.multiple} px."
+            )
             raise BadInput(message)
 
     def _repr_html_(self) -> str | None:
@@ -69,14 +87,18 @@ class ModelCard:
     def to_dict(self) -> dict[str, object]:
         """Plain values for TOML; what is empty is left out."""
         scaling = self.inputs.scaling
-        inputs: dict[str, object] = {f.name: getattr(self.inputs, f.name) for f in fields(self.inputs) if f.name != "scaling"}
+        inputs: dict[str, object] = {
+            f.name: getattr(self.inputs, f.name) for f in fields(self.inputs) if f.name != "scaling"
+        }
         inputs["scaling"] = {f.name: getattr(scaling, f.name) for f in fields(scaling)}
         table = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
         table |= {"inputs": inputs, "classes": self.classes.to_dict()}
         return {key: value for key, value in table.items() if value not in ("", {}, None)}
 
     @classmethod
-    def from_dict(cls, table: Mapping[str, object], where: str = "the card", folder: Path | None = None) -> ModelCard:
+    def from_dict(
+        cls, table: Mapping[str, object], where: str = "the card", folder: Path | None = None
+    ) -> ModelCard:
         """Inverse of :meth:`to_dict`.
 
         Raises
@@ -113,7 +135,9 @@ def _table(value: object) -> dict[str, object]:
     return dict(value)
 
 
-def _several(of: Callable[[object], Any], count: int | None = None) -> Callable[[object], tuple[Any, ...]]:
+def _several(
+    of: Callable[[object], Any], count: int | None = None
+) -> Callable[[object], tuple[Any, ...]]:
     def convert(value: object) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple) or not value or (count and len(value) != count):
             raise TypeError(f"a list of {count or 'one or more'} values")
@@ -127,7 +151,11 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 _Reader = Callable[[Any], Any]
-_SCALING: dict[str, _Reader] = {"divide": _several(_number), "subtract": _several(_number), "clip": _several(_number, 2)}
+_SCALING: dict[str, _Reader] = {
+    "divide": _several(_number),
+    "subtract": _several(_number),
+    "clip": _several(_number, 2),
+}
 _INPUTS: dict[str, _Reader] = {
     "bands": _several(_text),
     "scaling": lambda value: Scaling(**_take(_table(value), _SCALING, (), "scaling")),
@@ -137,7 +165,12 @@ _INPUTS: dict[str, _Reader] = {
     "multiple": _count,
     "context": _count,
 }
-_CLASSES: dict[str, _Reader] = {"names": _several(_text), "things": _names, "boundary": lambda value: _text(value) or None, "colours": _names}
+_CLASSES: dict[str, _Reader] = {
+    "names": _several(_text),
+    "things": _names,
+    "boundary": lambda value: _text(value) or None,
+    "colours": _names,
+}
 _CARD: dict[str, _Reader] = {
     "name": _text,
     "summary": _text,
@@ -158,8 +191,16 @@ _CARD: dict[str, _Reader] = {
 }
 
 
-def _take(table: Mapping[str, object], readers: Mapping[str, _Reader], required: tuple[str, ...], where: str) -> dict[str, Any]:
-    """Read a table strictly: known keys only, each of its kind, none of the required ones missing."""
+def _take(
+    table: Mapping[str, object],
+    readers: Mapping[str, _Reader],
+    required: tuple[str, ...],
+    where: str,
+) -> dict[str, Any]:
+    """Read a table strictly.
+
+    Known keys only, each of its kind, none of the required ones missing.
+    """
     for key in required:
         if key not in table:
             message = f"{where} has no {key!r}: it is required."
@@ -193,10 +234,15 @@ def read_card(path: str | Path) -> ModelCard:
         if is_ours(table.get("format"), "selion", path):
             table["format"] = "selion"
     except (FileNotFoundError, NotADirectoryError):
-        message = f"There is no model card at {path}: give a model's name, or a folder that holds {CARD}."
+        message = (
+            f"There is no model card at {path}: give a model's name, or a folder that holds {CARD}."
+        )
         raise UnreadableFile(message) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        message = f"{path} cannot be read as a model card ({error}): give a model's name, or a folder that holds {CARD}."
+        message = (
+            f"{path} cannot be read as a model card ({error}): give a model's name, or a folder "
+            f"that holds {CARD}."
+        )
         raise UnreadableFile(message) from error
     return ModelCard.from_dict(table, str(path), path.parent)
 
@@ -228,30 +274,48 @@ def check_files(card: ModelCard) -> Path:
         If a file is not the one that the card describes.
     """
     if card.folder is None:
-        message = f"The weights of {card.name} are not on this machine: run 'selion models fetch {card.name}'."
+        message = (
+            f"The weights of {card.name} are not on this machine: run 'selion models fetch "
+            f"{card.name}'."
+        )
         raise UnreadableFile(message)
     if GRAPH not in card.files:
-        message = f"The card of {card.name} in {card.folder} names no {GRAPH}: export or import the model again."
+        message = (
+            f"The card of {card.name} in {card.folder} names no {GRAPH}: export or import the "
+            "model again."
+        )
         raise UnreadableFile(message)
     return check_listed(card, card.folder)
 
 
 def check_listed(card: ModelCard, folder: Path) -> Path:
-    """Compare the files that a card names with its checksums, and return their folder; raises as :func:`check_files`."""
+    """Compare the files that a card names with its checksums, and return their folder.
+
+    Raises as :func:`check_files`.
+    """
     for name, wanted in card.files.items():
         path = folder / name
         if Path(name).name != name or not path.is_file():
-            message = f"{card.name} wants the file {name!r} beside its card, but {path} is not there: fetch or export the model again."
+            message = (
+                f"{card.name} wants the file {name!r} beside its card, but {path} is not there: "
+                "fetch or export the model again."
+            )
             raise UnreadableFile(message)
         found = sha256_of(path)
         if found != wanted:
-            message = f"{path} has sha256 {found[:16]}..., but its card says {wanted[:16]}...: the file was changed or damaged; fetch or export it again."
+            message = (
+                f"{path} has sha256 {found[:16]}..., but its card says {wanted[:16]}...: the file "
+                "was changed or damaged; fetch or export it again."
+            )
             raise ChecksumMismatch(message)
     return folder
 
 
 def describe(card: ModelCard) -> dict[str, str]:
-    """Return what a reader wants to know about a model, label -> one line each, in the order of reading."""
+    """Return what a reader wants to know about a model.
+
+    Label -> one line each, in the order of reading.
+    """
     spec, scaling = card.inputs, card.inputs.scaling
     metres = "any" if spec.gsd is None else " to ".join(f"{v:g} m" for v in dict.fromkeys(spec.gsd))
     clip = f", clipped to {scaling.clip[0]:g}..{scaling.clip[1]:g}" if scaling.clip else ""
@@ -272,6 +336,8 @@ def describe(card: ModelCard) -> dict[str, str]:
         "calibration": ", ".join(f"{key} {value:g}" for key, value in card.calibration.items()),
         "citation": card.citation,
         "notes": card.notes,
-        "weights": str(card.folder) if card.folder else f"not on this machine ({card.url or 'no address'})",
+        "weights": str(card.folder)
+        if card.folder
+        else f"not on this machine ({card.url or 'no address'})",
     }
     return {label: text for label, text in rows.items() if text}

@@ -1,7 +1,10 @@
-"""Published checkpoints become safetensors, ONNX and a card, without running code that came with them.
+"""Published checkpoints become safetensors, ONNX and a card.
 
-A Lightning ``.ckpt`` is a zip with a pickle in it, and unpickling is running a program.  It is read by torch's restricted unpickler, which
-knows tensors and plain values only; whatever else the file asks for is refused.
+No code that came with them is run.
+
+A Lightning ``.ckpt`` is a zip with a pickle in it, and unpickling is running a program.  It is read
+by torch's restricted unpickler, which knows tensors and plain values only; whatever else the file
+asks for is refused.
 """
 
 from __future__ import annotations
@@ -27,24 +30,38 @@ if TYPE_CHECKING:
 
 _PREFIX = "model."
 _SEASON = ("red", "green", "blue", "nir")
-FTW_BANDS = {4: _SEASON, 8: tuple(f"{season}:{band}" for season in ("harvest", "planting") for band in _SEASON)}
-"""Channels -> bands of the Fields of The World networks: window b (harvest) comes first, then window a (planting)."""
+FTW_BANDS = {
+    4: _SEASON,
+    8: tuple(f"{season}:{band}" for season in ("harvest", "planting") for band in _SEASON),
+}
+"""Channels -> bands of the Fields of The World networks: window b (harvest) comes first, then
+window a (planting)."""
 _FTW_CLASSES: dict[int, ClassScheme] = {2: FTW2, 3: FTW3}
 
 
-def import_checkpoint(path: str | Path, out: str | Path, card: ModelCard | None = None, *, half: bool = False, force: bool = False) -> ModelCard:
+def import_checkpoint(
+    path: str | Path,
+    out: str | Path,
+    card: ModelCard | None = None,
+    *,
+    half: bool = False,
+    force: bool = False,
+) -> ModelCard:
     """Turn a checkpoint in the published Fields of The World layout into a model folder.
 
     Parameters
     ----------
     path : path
-        For a card of Delineate Anything its ONNX graph, else a Lightning checkpoint: ``hyper_parameters`` (model, backbone, in_channels, num_classes, ...)
-        and ``state_dict`` with keys ``model.<key of the network>``; the loss's own weights (``criterion.*``, ``ce_loss.*``) are left behind.
+        For a card of Delineate Anything its ONNX graph, else a Lightning checkpoint:
+        ``hyper_parameters`` (model, backbone, in_channels, num_classes, ...)  and ``state_dict``
+        with keys ``model.<key of the network>``; the loss's own weights (``criterion.*``,
+        ``ce_loss.*``) are left behind.
     out : path
         The folder to write.
     card : ModelCard, optional
-        What is known about the model.  Its architecture is taken from the checkpoint; without a card, bands, scaling (value / 3000), window and
-        classes are those of Fields of The World, the name is the file's, and licence and training data are left open.
+        What is known about the model.  Its architecture is taken from the checkpoint; without a
+        card, bands, scaling (value / 3000), window and classes are those of Fields of The World,
+        the name is the file's, and licence and training data are left open.
     half : bool
         Store float16; by default the published numbers are kept.
     force : bool
@@ -76,7 +93,10 @@ def import_checkpoint(path: str | Path, out: str | Path, card: ModelCard | None 
     checkpoint = read_checkpoint(path)
     described, state = checkpoint.get("hyper_parameters"), checkpoint.get("state_dict")
     if not isinstance(described, Mapping) or not isinstance(state, Mapping):
-        message = f"{path} is a checkpoint, but not in the published layout: wanted are hyper_parameters and a state_dict."
+        message = (
+            f"{path} is a checkpoint, but not in the published layout: wanted are hyper_parameters "
+            "and a state_dict."
+        )
         raise UnreadableFile(message)
     card = replace(card or _ftw_card(described, path), architecture=architecture_of(described))
     network = build_blank(card.architecture, described["in_channels"], described["num_classes"])
@@ -97,19 +117,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        message = f"{path} asks for code to be run on reading ({_first_line(error)}), so it is refused: get the weights as safetensors."
+        message = (
+            f"{path} asks for code to be run on reading ({_first_line(error)}), so it is refused: "
+            "get the weights as safetensors."
+        )
         raise UnsafeFile(message) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        message = f"{path} cannot be read as a checkpoint ({_first_line(error)}): it may be truncated; fetch it again."
+        message = (
+            f"{path} cannot be read as a checkpoint ({_first_line(error)}): it may be truncated; "
+            "fetch it again."
+        )
         raise UnreadableFile(message) from error
     if not isinstance(checkpoint, dict):
-        message = f"{path} holds a {type(checkpoint).__name__}, not a checkpoint: wanted are hyper_parameters and a state_dict."
+        message = (
+            f"{path} holds a {type(checkpoint).__name__}, not a checkpoint: wanted are "
+            "hyper_parameters and a state_dict."
+        )
         raise UnreadableFile(message)
     return checkpoint
 
 
 def _check_container(path: Path) -> None:
-    """Only the zip form can hold tensors apart from the pickle; a bare pickle is nothing but a program."""
+    """Only the zip form can hold tensors apart from the pickle.
+
+    A bare pickle is nothing but a program.
+    """
     try:
         with path.open("rb") as stream:
             start = stream.read(2)
@@ -117,10 +149,16 @@ def _check_container(path: Path) -> None:
         message = f"{path} cannot be read ({error.strerror}): give a checkpoint file."
         raise UnreadableFile(message) from error
     if start[:1] == b"\x80":
-        message = f"{path} is a bare pickle, which can only be read by executing it, so it is refused: get the weights as safetensors."
+        message = (
+            f"{path} is a bare pickle, which can only be read by executing it, so it is refused: "
+            "get the weights as safetensors."
+        )
         raise UnsafeFile(message)
     if not zipfile.is_zipfile(path):
-        message = f"{path} is not a whole checkpoint (a zip archive was expected): it may be truncated, or of another kind."
+        message = (
+            f"{path} is not a whole checkpoint (a zip archive was expected): it may be truncated, "
+            "or of another kind."
+        )
         raise UnreadableFile(message)
 
 
@@ -145,37 +183,59 @@ def architecture_of(described: Mapping[str, Any]) -> dict[str, object]:
     """
     for key in ("model", "backbone", "in_channels", "num_classes"):
         if described.get(key) is None:
-            message = f"The checkpoint's hyper-parameters name no {key!r}, so its network cannot be built: wanted is the published layout."
+            message = (
+                f"The checkpoint's hyper-parameters name no {key!r}, so its network cannot be "
+                "built: wanted is the published layout."
+            )
             raise BadInput(message)
-        if key in {"in_channels", "num_classes"} and not (isinstance(described[key], int) and described[key] > 0):
-            message = f"The checkpoint's hyper-parameters say {key} = {described[key]!r}; wanted is a whole number above 0."
+        if key in {"in_channels", "num_classes"} and not (
+            isinstance(described[key], int) and described[key] > 0
+        ):
+            message = (
+                f"The checkpoint's hyper-parameters say {key} = {described[key]!r}; wanted is a "
+                "whole number above 0."
+            )
             raise BadInput(message)
     family = str(described["model"])
     if family not in FAMILIES:
-        raise UnknownName.among("architecture (as named by the checkpoint) that selion builds", family, FAMILIES)
+        raise UnknownName.among(
+            "architecture (as named by the checkpoint) that selion builds", family, FAMILIES
+        )
     options = described.get("model_kwargs") or {}
     if not FAMILIES[family].encoders:
         filters = described.get("num_filters")
-        return {"family": family, **({"filters": filters} if family == "fcn" and filters else {}), **options}
+        return {
+            "family": family,
+            **({"filters": filters} if family == "fcn" and filters else {}),
+            **options,
+        }
     return {"family": family, "encoder": str(described["backbone"]), **options}
 
 
 def network_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Keep the network's tensors: strip the leading ``model.`` (only that one), and leave the loss's behind."""
+    """Keep the network's tensors.
+
+    Strip the leading ``model.`` (only that one), and leave the loss's behind.
+    """
     return {key[len(_PREFIX) :]: tensor for key, tensor in state.items() if key.startswith(_PREFIX)}
 
 
 def _ftw_card(described: Mapping[str, Any], path: Path) -> ModelCard:
     architecture_of(described)
-    bands, classes = FTW_BANDS.get(described["in_channels"]), _FTW_CLASSES.get(described["num_classes"])
+    bands, classes = (
+        FTW_BANDS.get(described["in_channels"]),
+        _FTW_CLASSES.get(described["num_classes"]),
+    )
     if bands is None or classes is None:
         message = (
-            f"{path} has {described['in_channels']} channels and {described['num_classes']} classes; without a card, 4 or 8 channels and 2 or 3 classes"
-            " are understood: give a card that names bands and classes."
+            f"{path} has {described['in_channels']} channels and {described['num_classes']} "
+            "classes; without a card, 4 or 8 channels and 2 or 3 classes are understood: give a "
+            "card that names bands and classes."
         )
         raise BadInput(message)
     loss = f"loss {described['loss']}" if described.get("loss") else ""
-    inputs = InputSpec(bands, Scaling((3000.0,)), (10.0, 10.0), window=512, overlap=0.125)  # as the published ones in registry.toml
+    # as the published ones in registry.toml
+    inputs = InputSpec(bands, Scaling((3000.0,)), (10.0, 10.0), window=512, overlap=0.125)
     return ModelCard(path.stem, inputs, classes, licence="not stated", notes=loss)
 
 
@@ -183,5 +243,8 @@ def _check_counts(card: ModelCard, described: Mapping[str, Any], path: Path) -> 
     wanted = len(card.inputs.bands), len(card.classes)
     found = described["in_channels"], described["num_classes"]
     if wanted != found:
-        message = f"{path} has {found[0]} channels and {found[1]} classes, but the card of {card.name} {wanted[0]} and {wanted[1]}: correct the card."
+        message = (
+            f"{path} has {found[0]} channels and {found[1]} classes, but the card of {card.name} "
+            f"{wanted[0]} and {wanted[1]}: correct the card."
+        )
         raise BadInput(message)

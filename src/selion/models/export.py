@@ -1,8 +1,11 @@
-"""A torch network becomes a folder that needs no torch: one file of weights, a graph that points into it, and the card.
+"""A torch network becomes a folder that needs no torch.
 
-The weights lie on disk once.  ``model.safetensors`` holds the state dict; the initializers of ``model.onnx`` are ONNX *external data*: file name,
-offset and length of the same tensor in that file.  Convolution weights are stored as float16 and cast to float32 by the graph's first nodes,
-so that the arithmetic stays float32 and the engines see the very numbers that torch loads.
+One file of weights, a graph that points into it, and the card.
+
+The weights lie on disk once.  ``model.safetensors`` holds the state dict; the initializers of
+``model.onnx`` are ONNX *external data*: file name, offset and length of the same tensor in that
+file.  Convolution weights are stored as float16 and cast to float32 by the graph's first nodes, so
+that the arithmetic stays float32 and the engines see the very numbers that torch loads.
 """
 
 from __future__ import annotations
@@ -26,8 +29,18 @@ if TYPE_CHECKING:
     import torch
 
 
-def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, half: bool = True, small: bool = False, force: bool = False) -> ModelCard:
-    """Write ``model.safetensors``, ``model.onnx`` and ``card.toml``; the folder appears only when all three are whole.
+def export(
+    network: torch.nn.Module,
+    card: ModelCard,
+    folder: str | Path,
+    *,
+    half: bool = True,
+    small: bool = False,
+    force: bool = False,
+) -> ModelCard:
+    """Write ``model.safetensors``, ``model.onnx`` and ``card.toml``.
+
+    The folder appears only when all three are whole.
 
     Parameters
     ----------
@@ -40,7 +53,8 @@ def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, hal
     half : bool
         Store convolution and matrix weights as float16; biases and batch statistics stay float32.
     small : bool
-        Store the largest of them (2**19 values or more) as int8 with a scale per output channel; see :mod:`selion.models.narrow`.
+        Store the largest of them (2**19 values or more) as int8 with a scale per output channel;
+        see :mod:`selion.models.narrow`.
     force : bool
         Replace an existing folder.
 
@@ -56,7 +70,8 @@ def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, hal
     OutputFailed
         If it cannot be written.
     BadInput
-        If the network does not answer one channel per class of the card, or does not take its windows.
+        If the network does not answer one channel per class of the card, or does not take its
+        windows.
     """
     if card.architecture:
         check_window(card.architecture, card.inputs)
@@ -68,11 +83,14 @@ def export(network: torch.nn.Module, card: ModelCard, folder: str | Path, *, hal
     return replace(card, folder=Path(folder).expanduser())
 
 
-def _write(network: torch.nn.Module, card: ModelCard, folder: Path, *, half: bool, small: bool) -> ModelCard:
+def _write(
+    network: torch.nn.Module, card: ModelCard, folder: Path, *, half: bool, small: bool
+) -> ModelCard:
     from safetensors.torch import save
 
     stored = narrow(network.state_dict(), half=half, small=small)
-    (folder / WEIGHTS).write_bytes(save(stored))  # save_file would make a file that only its owner can read
+    # save_file would make a file that only its owner can read
+    (folder / WEIGHTS).write_bytes(save(stored))
     network.load_state_dict(widen(stored))
     graph = _trace(network, card)
     _point_into(graph, folder / WEIGHTS)
@@ -83,10 +101,13 @@ def _write(network: torch.nn.Module, card: ModelCard, folder: Path, *, half: boo
 
 
 def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
-    """Return the ONNX graph with dynamic batch, height and width; height and width are the window's where the family takes one size only.
+    """Return the ONNX graph with dynamic batch, height and width.
 
-    The tracing exporter is taken, not the newer one on torch.export: with constants unfolded it keeps each initializer under its name in the
-    state dict, unfused, which is what pointing into the weights' file needs; and it is five times faster.
+    Height and width are the window's where the family takes one size only.
+
+    The tracing exporter is taken, not the newer one on torch.export: with constants unfolded it
+    keeps each initializer under its name in the state dict, unfused, which is what pointing into
+    the weights' file needs; and it is five times faster.
     """
     torch = require("torch", "train")
     onnx = require("onnx", "train")
@@ -96,12 +117,16 @@ def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
     with torch.inference_mode():
         channels = network(example).shape[1]
     if channels != len(card.classes):
-        message = f"The network answers {channels} channels, but the card of {card.name} has {len(card.classes)} classes: correct the card."
+        message = (
+            f"The network answers {channels} channels, but the card of {card.name} has "
+            f"{len(card.classes)} classes: correct the card."
+        )
         raise BadInput(message)
     axes = {0: "batch"} if fixed else {0: "batch", 2: "height", 3: "width"}
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's notices of tracing and of its age are not the user's concern
+        # the exporter's notices of tracing and of its age are not the user's concern
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
             (example,),
@@ -117,7 +142,10 @@ def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
 
 
 def _point_into(model: Any, weights: Path) -> None:
-    """Replace the graph's initializers by pointers into the safetensors file; see that format's layout: length, JSON header, tensors."""
+    """Replace the graph's initializers by pointers into the safetensors file.
+
+    See that format's layout: length, JSON header, tensors.
+    """
     onnx = require("onnx", "train")
     with weights.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -132,22 +160,46 @@ def _point_into(model: Any, weights: Path) -> None:
         stored = name if dtype == "F32" else f"{name}:stored"
         model.graph.initializer.append(_pointer(stored, header[name], weights.name, 8 + length))
         if dtype == "F16":
-            wideners.append(onnx.helper.make_node("Cast", [stored], [name], name=f"{name}:cast", to=plain.FLOAT))
+            wideners.append(
+                onnx.helper.make_node("Cast", [stored], [name], name=f"{name}:cast", to=plain.FLOAT)
+            )
         elif dtype == "I8":
-            model.graph.initializer.append(_pointer(name + SCALE, header[name + SCALE], weights.name, 8 + length))
-            wideners.append(onnx.helper.make_node("Cast", [stored], [f"{name}:wide"], name=f"{name}:cast", to=plain.FLOAT))
-            wideners.append(onnx.helper.make_node("Mul", [f"{name}:wide", name + SCALE], [name], name=f"{name}:mul"))
+            model.graph.initializer.append(
+                _pointer(name + SCALE, header[name + SCALE], weights.name, 8 + length)
+            )
+            wideners.append(
+                onnx.helper.make_node(
+                    "Cast", [stored], [f"{name}:wide"], name=f"{name}:cast", to=plain.FLOAT
+                )
+            )
+            wideners.append(
+                onnx.helper.make_node(
+                    "Mul", [f"{name}:wide", name + SCALE], [name], name=f"{name}:mul"
+                )
+            )
     nodes = [*wideners, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
 
 
 def _pointer(name: str, entry: dict[str, Any], location: str, start: int) -> Any:
-    """Return an initializer whose values lie in another file, at ``start`` plus the entry's own offsets."""
+    """Return an initializer whose values lie in another file.
+
+    They begin at ``start`` plus the entry's own offsets.
+    """
     onnx = require("onnx", "train")
-    kinds = {"F32": onnx.TensorProto.FLOAT, "F16": onnx.TensorProto.FLOAT16, "I8": onnx.TensorProto.INT8}
+    kinds = {
+        "F32": onnx.TensorProto.FLOAT,
+        "F16": onnx.TensorProto.FLOAT16,
+        "I8": onnx.TensorProto.INT8,
+    }
     begin, end = entry["data_offsets"]
-    tensor = onnx.TensorProto(name=name, data_type=kinds[entry["dtype"]], dims=entry["shape"], data_location=onnx.TensorProto.EXTERNAL)
+    tensor = onnx.TensorProto(
+        name=name,
+        data_type=kinds[entry["dtype"]],
+        dims=entry["shape"],
+        data_location=onnx.TensorProto.EXTERNAL,
+    )
     for key, value in (("location", location), ("offset", start + begin), ("length", end - begin)):
         tensor.external_data.add(key=key, value=str(value))
     return tensor

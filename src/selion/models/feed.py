@@ -1,4 +1,7 @@
-"""What a network is fed and what it answers: scale, pad, and back to probabilities, the same for every engine."""
+"""What a network is fed and what it answers.
+
+Scale, pad, and back to probabilities, the same for every engine.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,23 @@ def check_views(views: Sequence[View], card: ModelCard) -> None:
     bands = card.inputs.bands
     for view in views:
         if view.pixels.ndim != 3 or view.pixels.shape[0] != len(bands):
-            message = f"{card.name} wants {len(bands)} bands ({', '.join(bands)}); pixels of shape {view.pixels.shape} were given: choose or order the bands."
+            message = (
+                f"{card.name} wants {len(bands)} bands ({', '.join(bands)}); pixels of shape "
+                f"{view.pixels.shape} were given: choose or order the bands."
+            )
             raise BandMismatch(message)
         if view.pixels.shape != views[0].pixels.shape:
-            message = f"Views of {views[0].pixels.shape} and {view.pixels.shape} came in one call; wanted is one size."
+            message = (
+                f"Views of {views[0].pixels.shape} and {view.pixels.shape} came in one call; "
+                "wanted is one size."
+            )
             raise BadInput(message)
 
 
 def feed(view: View, card: ModelCard) -> np.ndarray:
-    """Scale one view by its card and pad it at the bottom and right, by reflection, to the card's multiple.
+    """Scale one view by its card and pad it to the card's multiple.
+
+    It is padded at the bottom and right, by reflection.
 
     Returns
     -------

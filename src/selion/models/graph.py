@@ -1,7 +1,8 @@
 """ONNX file + card -> Segmenter, by OpenVINO or ONNX Runtime, without torch.
 
-Both engines run one window per call on one thread, and as many calls at once as there are threads.  So the answer for a window depends
-neither on the windows that share its batch nor on the number of threads, and no time is lost to threads that wait for each other.
+Both engines run one window per call on one thread, and as many calls at once as there are threads.
+So the answer for a window depends neither on the windows that share its batch nor on the number of
+threads, and no time is lost to threads that wait for each other.
 """
 
 from __future__ import annotations
@@ -30,22 +31,32 @@ from selion.segmenter import InputSpec, Segmenter, View
 Run = Callable[[np.ndarray], np.ndarray]
 """(1, band, y, x) float32 -> (1, class, y, x) float32 logits; safe to call from several threads."""
 _VIEWS = 2
-"""Views of a call.  It is the same on every machine, and small: several calls are under way at once instead, so memory grows with the threads only."""
+"""Views of a call.  It is the same on every machine, and small: several calls are under way at once
+instead, so memory grows with the threads only."""
 _SHAPES_KEPT = 3
-"""How many window sizes stay compiled: the window of the run, and two for those who compare sizes."""
+"""How many window sizes stay compiled: the window of the run, and two for those who compare
+sizes."""
 
 
 class GraphSegmenter:
     """A model card and an engine that runs its graph."""
 
-    def __init__(self, card: ModelCard, run: Run, engine: str, threads: int, rest: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        run: Run,
+        engine: str,
+        threads: int,
+        rest: Callable[[], None] | None = None,
+    ) -> None:
         self.card = card
         self.engine = engine
         """What runs the model, and why that one."""
         self.parallel = _VIEWS
         """How many views a call is best made with."""
         self.at_once = -(-threads // _VIEWS) + 1
-        """How many calls may be under way at once; with one more than there are threads for, no thread waits for the next call."""
+        """How many calls may be under way at once; with one more than there are threads for, no
+        thread waits for the next call."""
         self._run = run
         self._rest = rest
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="selion-model")
@@ -78,7 +89,8 @@ class GraphSegmenter:
         """
         check_views(views, self.card)
         shape = views[0].pixels.shape[1:] if views else (0, 0)
-        answers = np.empty((len(views), len(self.classes), *shape), np.float32)  # (view, class, y, x)
+        # (view, class, y, x)
+        answers = np.empty((len(views), len(self.classes), *shape), np.float32)
 
         def one(position: int) -> None:
             logits = self._run(feed(views[position], self.card))[0]
@@ -95,9 +107,10 @@ _: type[Segmenter] = GraphSegmenter
 def import_openvino() -> ModuleType:
     """Import OpenVINO with its usage telemetry taken out.
 
-    On import OpenVINO looks for the package ``openvino_telemetry``, writes a client id to the home folder and reports to a web analytics
-    service; where the package is missing it uses a stub of its own that does nothing.  Hiding the package for this process is the opt-out
-    that needs no file in the user's home and holds before the first line of OpenVINO runs.
+    On import OpenVINO looks for the package ``openvino_telemetry``, writes a client id to the home
+    folder and reports to a web analytics service; where the package is missing it uses a stub of
+    its own that does nothing.  Hiding the package for this process is the opt-out that needs no
+    file in the user's home and holds before the first line of OpenVINO runs.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return require("openvino", "openvino")
@@ -108,7 +121,9 @@ def openvino_lacks(card: ModelCard) -> str:
     return torch_only(card.architecture) if available("openvino") else "openvino is not installed"
 
 
-def load_openvino(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> GraphSegmenter:
+def load_openvino(
+    card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None
+) -> GraphSegmenter:
     """Load a graph into OpenVINO on the CPU.
 
     Parameters
@@ -117,7 +132,8 @@ def load_openvino(card: ModelCard, folder: Path, *, fast: bool = False, threads:
     folder : Path
         Holds the graph and its weights.
     fast : bool
-        Compute in bfloat16 where the processor can; float32 otherwise, and always by default (OpenVINO itself would take bfloat16 silently).
+        Compute in bfloat16 where the processor can; float32 otherwise, and always by default
+        (OpenVINO itself would take bfloat16 silently).
     threads : int, optional
         Windows that run at once, one thread each; default all cores.  Memory grows with it.
 
@@ -127,7 +143,9 @@ def load_openvino(card: ModelCard, folder: Path, *, fast: bool = False, threads:
         If OpenVINO cannot read the graph.
     """
     ov = import_openvino()
-    ov.Tensor(np.zeros(1, np.float32))  # the binding learns about numpy at its first tensor; two threads that both came first would wait for each other for ever
+    # the binding learns about numpy at its first tensor; two threads that both came first would
+    # wait for each other for ever
+    ov.Tensor(np.zeros(1, np.float32))
     core = ov.Core()
     try:
         model = core.read_model(folder / GRAPH)
@@ -143,15 +161,26 @@ def load_openvino(card: ModelCard, folder: Path, *, fast: bool = False, threads:
     }
     if os.environ.get("SELION_CACHE"):
         properties["CACHE_DIR"] = str(Path(os.environ["SELION_CACHE"]) / "openvino")
-    precision = "bfloat16" if half else _float32(fast, "this processor has neither AMX nor AVX512-BF16")
+    precision = (
+        "bfloat16" if half else _float32(fast, "this processor has neither AMX nor AVX512-BF16")
+    )
     version = ov.get_version().partition("-")[0]
-    engine = f"OpenVINO {version} on {core.get_property('CPU', 'FULL_DEVICE_NAME').strip()}, {_threads(threads)}, {precision}"
+    engine = (
+        f"OpenVINO {version} on {core.get_property('CPU', 'FULL_DEVICE_NAME').strip()}, "
+        f"{_threads(threads)}, {precision}"
+    )
     run, rest = _openvino_run(core, model, properties, threads)
     return GraphSegmenter(card, run, engine, threads, rest)
 
 
-def _openvino_run(core: Any, model: Any, properties: dict[str, Any], threads: int) -> tuple[Run, Callable[[], None]]:
-    """Compile per window size: static shapes are faster than dynamic ones, and one run has one window size.  Returns how to run, and how to forget."""
+def _openvino_run(
+    core: Any, model: Any, properties: dict[str, Any], threads: int
+) -> tuple[Run, Callable[[], None]]:
+    """Compile per window size.
+
+    Static shapes are faster than dynamic ones, and one run has one window size.  Returns how to
+    run, and how to forget.
+    """
     compiled: dict[tuple[int, ...], SimpleQueue[Any]] = {}
     lock = threading.Lock()
 
@@ -185,11 +214,19 @@ def _openvino_run(core: Any, model: Any, properties: dict[str, Any], threads: in
 
 def onnxruntime_lacks(card: ModelCard) -> str:
     """Say why ONNX Runtime cannot run a card here; empty if it can."""
-    return torch_only(card.architecture) if available("onnxruntime") else "onnxruntime is not installed"
+    return (
+        torch_only(card.architecture)
+        if available("onnxruntime")
+        else "onnxruntime is not installed"
+    )
 
 
-def load_onnxruntime(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> GraphSegmenter:
-    """Load a graph into ONNX Runtime on the CPU; parameters as :func:`load_openvino`, but it has no bfloat16.
+def load_onnxruntime(
+    card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None
+) -> GraphSegmenter:
+    """Load a graph into ONNX Runtime on the CPU.
+
+    Parameters as :func:`load_openvino`, but it has no bfloat16.
 
     Raises
     ------
@@ -203,22 +240,42 @@ def load_onnxruntime(card: ModelCard, folder: Path, *, fast: bool = False, threa
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
+        )
     except _onnxruntime_failures(ort) as error:
         raise _unreadable(folder, "ONNX Runtime", error) from error
     name = session.get_inputs()[0].name
-    engine = f"ONNX Runtime {ort.__version__} on CPU, {_threads(threads)}, {_float32(fast, 'ONNX Runtime has no bfloat16 on processors')}"
-    return GraphSegmenter(card, lambda pixels: session.run(None, {name: pixels})[0], engine, threads)
+    engine = (
+        f"ONNX Runtime {ort.__version__} on CPU, {_threads(threads)}, "
+        f"{_float32(fast, 'ONNX Runtime has no bfloat16 on processors')}"
+    )
+    return GraphSegmenter(
+        card, lambda pixels: session.run(None, {name: pixels})[0], engine, threads
+    )
 
 
 def _onnxruntime_failures(ort: ModuleType) -> tuple[type[Exception], ...]:
     state = ort.capi.onnxruntime_pybind11_state
-    return state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NoSuchFile, state.InvalidArgument, state.NotImplemented, state.RuntimeException
+    return (
+        state.Fail,
+        state.InvalidProtobuf,
+        state.InvalidGraph,
+        state.NoSuchFile,
+        state.InvalidArgument,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
 
 
 def _unreadable(folder: Path, engine: str, error: Exception) -> UnreadableFile:
-    first = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no reason given")
-    return UnreadableFile(f"{folder / GRAPH} cannot be read by {engine} ({first}): export or import the model again.")
+    first = next(
+        (line.strip() for line in reversed(str(error).splitlines()) if line.strip()),
+        "no reason given",
+    )
+    return UnreadableFile(
+        f"{folder / GRAPH} cannot be read by {engine} ({first}): export or import the model again."
+    )
 
 
 def _threads(count: int) -> str:

@@ -1,4 +1,7 @@
-"""The hub of published weights: what is in the cache is taken from there, and a dead network is asked once."""
+"""The hub of published weights.
+
+What is in the cache is taken from there, and a dead network is asked once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ ANSWER = 10
 
 @contextmanager
 def cache_only() -> Iterator[None]:
-    """Let the hub's client, whoever calls it, look into its cache and nowhere else: it raises OSError for what is not there.
+    """Let the hub's client, whoever calls it, look into its cache and nowhere else.
+
+    It raises OSError for what is not there.
 
     Left alone it asks a dead network for most of a minute, also for what is in the cache.
     """
@@ -36,5 +41,6 @@ def ask_hub() -> None:
     except urllib.error.HTTPError:
         return
     except urllib.error.URLError as error:
-        if not isinstance(error.reason, ssl.SSLError):  # its certificates may be known to the hub's client, which has its own
+        # its certificates may be known to the hub's client, which has its own
+        if not isinstance(error.reason, ssl.SSLError):
             raise OSError(f"no answer: {error.reason}") from error

@@ -1,6 +1,9 @@
-"""Weights in fewer bytes: float16 for matrices, int8 with one scale per output channel for the few largest ones.
+"""Weights in fewer bytes.
 
-This is storage only.  Every engine widens the numbers to float32 before it computes, so all see the same weights.
+float16 for matrices, int8 with one scale per output channel for the few largest ones.
+
+This is storage only.  Every engine widens the numbers to float32 before it computes, so all see the
+same weights.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ _FLOAT16_MAX = 65504.0
 _LARGE = 2**19
 
 
-def narrow(state: Mapping[str, torch.Tensor], *, half: bool, small: bool) -> dict[str, torch.Tensor]:
+def narrow(
+    state: Mapping[str, torch.Tensor], *, half: bool, small: bool
+) -> dict[str, torch.Tensor]:
     """Return the tensors as they are stored.
 
     Parameters
@@ -25,11 +30,13 @@ def narrow(state: Mapping[str, torch.Tensor], *, half: bool, small: bool) -> dic
     state : mapping
         State dict of a network.
     half : bool
-        Tensors of two and more dimensions become float16, unless a value is too large for it.  Biases, scales and batch statistics are few and
-        delicate (a running variance can be 1e-9): they keep their type.
+        Tensors of two and more dimensions become float16, unless a value is too large for it.
+        Biases, scales and batch statistics are few and delicate (a running variance can be 1e-9):
+        they keep their type.
     small : bool
-        Tensors of two and more dimensions with 2**19 values or more become int8, ``round(127 * w / max|w|)`` by output channel (their first
-        dimension), and ``max|w| / 127`` is stored beside them.
+        Tensors of two and more dimensions with 2**19 values or more become int8,
+        ``round(127 * w / max|w|)`` by output channel (their first dimension), and ``max|w| / 127``
+        is stored beside them.
     """
     stored = {}
     for name, tensor in state.items():
@@ -50,7 +57,8 @@ def narrow(state: Mapping[str, torch.Tensor], *, half: bool, small: bool) -> dic
 def widen(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the state dict, as float32, that stored tensors stand for.
 
-    Always copies: tensors lie unaligned in the file, and torch's kernels round differently on unaligned memory.
+    Always copies: tensors lie unaligned in the file, and torch's kernels round differently on
+    unaligned memory.
     """
     state = {}
     for name, tensor in stored.items():

@@ -1,4 +1,7 @@
-"""One door to every network: what a card says of its architecture, and what its encoder starts from."""
+"""One door to every network.
+
+What a card says of its architecture, and what its encoder starts from.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,23 @@ if TYPE_CHECKING:
 PRETRAINED = ("", "imagenet")
 
 
-def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pretrained: str = "") -> torch.nn.Module:
+def build_network(
+    architecture: Mapping[str, Any], bands: int, classes: int, pretrained: str = ""
+) -> torch.nn.Module:
     """Build the network of an architecture.
 
     Parameters
     ----------
     architecture : mapping
-        As in a model card: ``family``, ``encoder``, and the family's options; see :data:`selion.models.architectures.FAMILIES`.
+        As in a model card: ``family``, ``encoder``, and the family's options; see
+        :data:`selion.models.architectures.FAMILIES`.
     bands, classes : int
         Channels in and out.
     pretrained : {"", "imagenet"}, or a checkpoint
-        Start the encoder from random weights, or from those published for ImageNet (for a name of timm: those that its tag names); the first
-        convolution is then repeated over the bands and scaled.  The families ``sam`` and ``sam2`` start from a whole checkpoint instead: the name of a
-        fetched model (``sam-vit-base``), or a folder.
+        Start the encoder from random weights, or from those published for ImageNet (for a name of
+        timm: those that its tag names); the first convolution is then repeated over the bands and
+        scaled.  The families ``sam`` and ``sam2`` start from a whole checkpoint instead: the name
+        of a fetched model (``sam-vit-base``), or a folder.
 
     Returns
     -------
@@ -55,31 +62,46 @@ def build_network(architecture: Mapping[str, Any], bands: int, classes: int, pre
     except KeyError as error:
         raise _no_weights(pretrained, architecture) from error
     except (OSError, RuntimeError) as error:
-        if "No pretrained weights exist" in str(error):  # timm's words; it has no error of its own for this
+        # timm's words; it has no error of its own for this
+        if "No pretrained weights exist" in str(error):
             raise _no_weights(pretrained, architecture) from error
     return _fetched(architecture, bands, classes, pretrained)
 
 
-def _fetched(architecture: Mapping[str, Any], bands: int, classes: int, pretrained: str) -> torch.nn.Module:
-    """Build a network whose weights are not in the cache; a hub that does not answer is asked once."""
+def _fetched(
+    architecture: Mapping[str, Any], bands: int, classes: int, pretrained: str
+) -> torch.nn.Module:
+    """Build a network whose weights are not in the cache.
+
+    A hub that does not answer is asked once.
+    """
     try:
         ask_hub()
         return build(architecture, bands, classes, pretrained)
     except (OSError, RuntimeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:160]
         message = (
-            f"The {pretrained} weights of {architecture.get('encoder', '')} are not on this machine and could not be downloaded ({first}): "
-            "go online once, or take model.pretrained = ''."
+            f"The {pretrained} weights of {architecture.get('encoder', '')} are not on this "
+            f"machine and could not be downloaded ({first}): go online once, or take "
+            "model.pretrained = ''."
         )
         raise FetchFailed(message) from error
 
 
-def _from_checkpoint(architecture: Mapping[str, Any], bands: int, classes: int, checkpoint: str) -> torch.nn.Module:
+def _from_checkpoint(
+    architecture: Mapping[str, Any], bands: int, classes: int, checkpoint: str
+) -> torch.nn.Module:
     if checkpoint in PRETRAINED:
-        message = f"The family {architecture['family']!r} has no {checkpoint} weights: name a fetched model such as sam-vit-base, or the folder of a checkpoint."
+        message = (
+            f"The family {architecture['family']!r} has no {checkpoint} weights: name a fetched "
+            "model such as sam-vit-base, or the folder of a checkpoint."
+        )
         raise BadInput(message)
     return build(architecture, bands, classes, checkpoint)
 
 
 def _no_weights(pretrained: str, architecture: Mapping[str, Any]) -> BadInput:
-    return BadInput(f"There are no {pretrained} weights for the encoder {architecture.get('encoder', '')!r}: take model.pretrained = '' or another encoder.")
+    return BadInput(
+        f"There are no {pretrained} weights for the encoder {architecture.get('encoder', '')!r}: "
+        "take model.pretrained = '' or another encoder."
+    )

@@ -19,7 +19,8 @@ LOADERS: Mapping[str, tuple[str, str]] = {
     "ultralytics": ("selion.models.delineate.segmenter", "load_delineate"),
     "embedded": ("selion.models.embedded.segmenter", "load_embedded"),
 }
-"""A card's format -> module and function: (card, folder, device, fast=) -> InstanceSegmenter; the last one is a Segmenter.
+"""A card's format -> module and function: (card, folder, device, fast=) -> InstanceSegmenter; the
+last one is a Segmenter.
 
 Imported on use: the second is under AGPL-3.0.
 """
@@ -81,30 +82,44 @@ def check_here(card: ModelCard) -> Path:
 def _not_here(card: ModelCard) -> str:
     if card.format == "ultralytics":
         return f"{card.name} is not on this machine: {by_hand(card)}"
-    return f"The weights of {card.name} are not on this machine: run 'selion models fetch {card.name}', or give the folder of the checkpoint."
+    return (
+        f"The weights of {card.name} are not on this machine: run 'selion models fetch "
+        f"{card.name}', or give the folder of the checkpoint."
+    )
 
 
 def by_hand(card: ModelCard) -> str:
     """Say how weights come here that are published as a pickle, which selion does not open."""
     return (
-        f"download {card.url}, turn it into ONNX where you trust it ('yolo export model=FILE.pt format=onnx imgsz={card.inputs.window}'), "
-        f"and run 'selion models import FILE.onnx --like {card.name} -o FOLDER'."
+        f"download {card.url}, turn it into ONNX where you trust it ('yolo export model=FILE.pt "
+        f"format=onnx imgsz={card.inputs.window}'), and run 'selion models import FILE.onnx "
+        f"--like {card.name} -o FOLDER'."
     )
 
 
 def _device(card: ModelCard, engine: str) -> tuple[str, str]:
     """Return torch's device and the reason, as the end of a sentence."""
     if engine in ("openvino", "onnxruntime"):
-        message = f"The engine {engine} cannot run {card.name}, which answers with objects: take auto, torch, cuda or mps."
+        message = (
+            f"The engine {engine} cannot run {card.name}, which answers with objects: take auto, "
+            "torch, cuda or mps."
+        )
         raise BadInput(message)
     if engine not in ("auto", *ON_TORCH):
         raise UnknownName.among("engine", engine, ["auto", *ON_TORCH])
     torch = require("torch", "train")
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "torch": True}
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "torch": True,
+    }
     if engine == "auto":
         return next("cpu" if name == "torch" else name for name in ON_TORCH if here[name]), ""
     if not here[engine]:
-        message = f"The engine {engine} was asked for, but torch sees no such device here: take --engine auto."
+        message = (
+            f"The engine {engine} was asked for, but torch sees no such device here: take --engine "
+            "auto."
+        )
         raise MissingExtra(message)
     return ("cpu" if engine == "torch" else engine), "; as asked for"
 
@@ -122,7 +137,15 @@ def fetch_checkpoint(card: ModelCard, folder: Path) -> ModelCard:
             selion.store.fetch(f"{card.url}/{name}", card.sha256 if name == WEIGHTS else "", part)
         found = sha256_of(part / WEIGHTS)
         if not card.sha256:
-            warnings.warn(f"{card.url}: no checksum was published, so it could not be checked; its {WEIGHTS} has sha256 {found}.", stacklevel=3)
-        card = replace(card, sha256=found, files={name: sha256_of(part / name) for name in CHECKPOINT})
+            warnings.warn(
+                (
+                    f"{card.url}: no checksum was published, so it could not be checked; its "
+                    f"{WEIGHTS} has sha256 {found}."
+                ),
+                stacklevel=3,
+            )
+        card = replace(
+            card, sha256=found, files={name: sha256_of(part / name) for name in CHECKPOINT}
+        )
         write_card(card, part / CARD)
     return replace(card, folder=folder)

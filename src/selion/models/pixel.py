@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     import torch
 
 _BATCH = {"cuda": 16, "mps": 4, "cpu": 1}
-"""Views per call of the network.  It is kept fixed by padding with zeros, as kernels, and with them the last bits, depend on it."""
+"""Views per call of the network.  It is kept fixed by padding with zeros, as kernels, and with them
+the last bits, depend on it."""
 
 
 class TorchSegmenter:
     """A model card and a torch network."""
 
-    def __init__(self, card: ModelCard, network: torch.nn.Module, device: str, *, fast: bool = False) -> None:
+    def __init__(
+        self, card: ModelCard, network: torch.nn.Module, device: str, *, fast: bool = False
+    ) -> None:
         torch = require("torch", "train")
         self.card = card
         self.network = network.to(device).to(memory_format=torch.channels_last).eval()
@@ -40,7 +43,13 @@ class TorchSegmenter:
         self._device = device
         self._fast = fast and device != "mps"
         where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
-        precision = "bfloat16" if self._fast else "float32 (fast was asked for, but is not used on MPS)" if fast else "float32"
+        precision = (
+            "bfloat16"
+            if self._fast
+            else "float32 (fast was asked for, but is not used on MPS)"
+            if fast
+            else "float32"
+        )
         self.engine = f"torch {torch.__version__} on {where}, {precision}"
         """What runs the model, and why that one."""
 
@@ -70,7 +79,8 @@ class TorchSegmenter:
         """
         check_views(views, self.card)
         shape = views[0].pixels.shape[1:] if views else (0, 0)
-        answers = np.empty((len(views), len(self.classes), *shape), np.float32)  # (view, class, y, x)
+        # (view, class, y, x)
+        answers = np.empty((len(views), len(self.classes), *shape), np.float32)
         for first in range(0, len(views), self.parallel):
             group = views[first : first + self.parallel]
             logits = self._logits(np.concatenate([feed(view, self.card) for view in group]))
@@ -95,7 +105,11 @@ class TorchSegmenter:
         contexts: list[AbstractContextManager] = [torch.inference_mode()]
         if self._device == "cuda":
             # cuDNN would take TF32 (10 bits of mantissa) for float32 without saying so.
-            contexts.append(torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=self._fast))
+            contexts.append(
+                torch.backends.cudnn.flags(
+                    enabled=True, benchmark=False, deterministic=True, allow_tf32=self._fast
+                )
+            )
         if self._fast:
             contexts.append(torch.autocast(self._device, torch.bfloat16))
         return contexts
@@ -122,7 +136,9 @@ def load_network(card: ModelCard, folder: Path) -> torch.nn.Module:
 
 
 def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], name: str) -> torch.nn.Module:
-    """Put a state dict into a network, which may be built without memory (on the meta device): every key, and every shape, must fit.
+    """Put a state dict into a network, which may be built without memory (on the meta device).
+
+    Every key, and every shape, must fit.
 
     Raises
     ------
@@ -133,7 +149,10 @@ def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], name: str) ->
         network.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        message = f"The weights of {name} do not fit its architecture ({lines[min(1, len(lines) - 1)][:200]}): correct encoder, bands or classes."
+        message = (
+            f"The weights of {name} do not fit its architecture "
+            f"({lines[min(1, len(lines) - 1)][:200]}): correct encoder, bands or classes."
+        )
         raise BadInput(message) from error
     return network.eval()
 
@@ -142,11 +161,16 @@ def _torch_lacks(card: ModelCard) -> str:
     for module in ("torch", "segmentation_models_pytorch"):
         if not available(module):
             return f"{module} is not installed"
-    return "" if WEIGHTS in card.files and card.architecture else "the model has no weights for torch"
+    return (
+        "" if WEIGHTS in card.files and card.architecture else "the model has no weights for torch"
+    )
 
 
 def _has_nvidia_driver() -> bool:
-    """Look for the driver's library: importing torch to ask takes seconds that a machine without one should not spend."""
+    """Look for the driver's library.
+
+    Importing torch to ask takes seconds that a machine without one should not spend.
+    """
     try:
         ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
     except OSError:
@@ -158,14 +182,18 @@ def cuda_lacks(card: ModelCard) -> str:
     """Say why CUDA cannot run a card here; empty if it can."""
     if not _has_nvidia_driver():
         return "no NVIDIA driver"
-    return _torch_lacks(card) or ("" if require("torch", "train").cuda.is_available() else "torch sees no CUDA device")
+    return _torch_lacks(card) or (
+        "" if require("torch", "train").cuda.is_available() else "torch sees no CUDA device"
+    )
 
 
 def mps_lacks(card: ModelCard) -> str:
     """Say why Apple's GPU cannot run a card here; empty if it can."""
     if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
         return "no Apple processor"
-    return _torch_lacks(card) or ("" if require("torch", "train").backends.mps.is_available() else "torch sees no MPS device")
+    return _torch_lacks(card) or (
+        "" if require("torch", "train").backends.mps.is_available() else "torch sees no MPS device"
+    )
 
 
 def torch_lacks(card: ModelCard) -> str:
@@ -173,18 +201,35 @@ def torch_lacks(card: ModelCard) -> str:
     return _torch_lacks(card)
 
 
-def load_cuda(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> TorchSegmenter:  # noqa: ARG001
+def load_cuda(
+    card: ModelCard,
+    folder: Path,
+    *,
+    fast: bool = False,
+    threads: int | None = None,  # noqa: ARG001
+) -> TorchSegmenter:
     """Load a card's network on the first CUDA device; ``threads`` says nothing there."""
     return TorchSegmenter(card, load_network(card, folder), "cuda", fast=fast)
 
 
-def load_mps(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> TorchSegmenter:  # noqa: ARG001
+def load_mps(
+    card: ModelCard,
+    folder: Path,
+    *,
+    fast: bool = False,
+    threads: int | None = None,  # noqa: ARG001
+) -> TorchSegmenter:
     """Load a card's network on Apple's GPU; ``threads`` says nothing there."""
     return TorchSegmenter(card, load_network(card, folder), "mps", fast=fast)
 
 
-def load_torch(card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None) -> TorchSegmenter:
-    """Load a card's network on the CPU; ``threads`` sets torch's number of threads for the whole process."""
+def load_torch(
+    card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None
+) -> TorchSegmenter:
+    """Load a card's network on the CPU.
+
+    ``threads`` sets torch's number of threads for the whole process.
+    """
     if threads:
         require("torch", "train").set_num_threads(threads)
     return TorchSegmenter(card, load_network(card, folder), "cpu", fast=fast)

@@ -1,8 +1,11 @@
-"""Eight-bit integers instead of floats: a graph calibrated on a user's own windows, and how often it still says the same.
+"""Eight-bit integers instead of floats.
 
-The quantiser is ONNX Runtime's (static, per channel, quantise-dequantise nodes), which OpenVINO runs in integers too.  The first and the last convolution stay
-float: they see the image and speak the answer.  Whether it pays is for the numbers to say: they are measured on windows that calibration never saw, and go
-into the card.
+A graph calibrated on a user's own windows, and how often it still says the same.
+
+The quantiser is ONNX Runtime's (static, per channel, quantise-dequantise nodes), which OpenVINO
+runs in integers too.  The first and the last convolution stay float: they see the image and speak
+the answer.  Whether it pays is for the numbers to say: they are measured on windows that
+calibration never saw, and go into the card.
 """
 
 from __future__ import annotations
@@ -47,7 +50,14 @@ class Fidelity:
     windows: int
 
 
-def quantise(card: ModelCard, calibration: Sequence[View], judged: Sequence[View], folder: str | Path, *, force: bool = False) -> tuple[ModelCard, Fidelity]:
+def quantise(
+    card: ModelCard,
+    calibration: Sequence[View],
+    judged: Sequence[View],
+    folder: str | Path,
+    *,
+    force: bool = False,
+) -> tuple[ModelCard, Fidelity]:
     """Write a model's folder with an 8-bit graph.
 
     Parameters
@@ -77,19 +87,30 @@ def quantise(card: ModelCard, calibration: Sequence[View], judged: Sequence[View
         See :func:`selion.store.whole_folder`.
     """
     if min(len(calibration), len(judged)) < LEAST:
-        message = f"{len(calibration)} windows to calibrate and {len(judged)} to judge were given; wanted are {LEAST} of each: give a larger image."
+        message = (
+            f"{len(calibration)} windows to calibrate and {len(judged)} to judge were given; "
+            f"wanted are {LEAST} of each: give a larger image."
+        )
         raise BadInput(message)
     if torch_only(card.architecture) or GRAPH not in card.files:
-        message = f"{card.name} has no graph that could be computed in integers; wanted is a model with {GRAPH}."
+        message = (
+            f"{card.name} has no graph that could be computed in integers; wanted is a model with "
+            f"{GRAPH}."
+        )
         raise BadInput(message)
     source = check_files(card)
     check_views(calibration, card)
     with atomic_folder(folder, force) as part:
         _write_graph(source / GRAPH, [feed(view, card) for view in calibration], part / GRAPH)
-        small = with_files(replace(card, name=f"{card.name}-int8", url="", sha256="", scores={}), part, (GRAPH,))
+        small = with_files(
+            replace(card, name=f"{card.name}-int8", url="", sha256="", scores={}), part, (GRAPH,)
+        )
         write_card(small, part / CARD)
         fidelity = judge(card, replace(small, folder=part), judged)
-        sentence = f"8-bit; same class as float32 on {fidelity.agreement:.2%} of the pixels of {fidelity.windows} windows that calibration did not see"
+        sentence = (
+            f"8-bit; same class as float32 on {fidelity.agreement:.2%} of the pixels of "
+            f"{fidelity.windows} windows that calibration did not see"
+        )
         small = replace(small, notes="; ".join(filter(None, [card.notes, sentence])))
         write_card(small, part / CARD)
     return replace(small, folder=Path(folder).expanduser()), fidelity
@@ -101,12 +122,17 @@ def _write_graph(graph: Path, inputs: Sequence[np.ndarray], out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         plain, prepared = Path(scratch) / "plain.onnx", Path(scratch) / "prepared.onnx"
         onnx.save(onnx.load(str(graph), load_external_data=True), str(plain))
-        quantization.shape_inference.quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
-        with contextlib.redirect_stdout(sys.stderr):  # it prints its percentiles, and standard output is the caller's
+        quantization.shape_inference.quant_pre_process(
+            str(plain), str(prepared), skip_symbolic_shape=True
+        )
+        # it prints its percentiles, and standard output is the caller's
+        with contextlib.redirect_stdout(sys.stderr):
             _quantise(quantization, prepared, out, inputs)
 
 
-def _quantise(quantization: ModuleType, prepared: Path, out: Path, inputs: Sequence[np.ndarray]) -> None:
+def _quantise(
+    quantization: ModuleType, prepared: Path, out: Path, inputs: Sequence[np.ndarray]
+) -> None:
     nodes = require("onnx", "train").load(str(prepared)).graph
     quantization.quantize_static(
         str(prepared),
@@ -128,7 +154,10 @@ def _ends(convolutions: Sequence[Any]) -> list[str]:
 
 
 def _reader(kind: type, name: str, inputs: Sequence[np.ndarray]) -> Any:
-    """Make the quantiser's iterator: it asks for one dictionary after another, and for None at the end."""
+    """Make the quantiser's iterator.
+
+    It asks for one dictionary after another, and for None at the end.
+    """
     rows = iter([{name: pixels} for pixels in inputs])
     return type("Windows", (kind,), {"get_next": lambda _: next(rows, None)})()
 
@@ -136,7 +165,9 @@ def _reader(kind: type, name: str, inputs: Sequence[np.ndarray]) -> Any:
 def judge(card: ModelCard, small: ModelCard, views: Sequence[View]) -> Fidelity:
     """Compare two models on windows, one thread each, in turn."""
     check_views(views, card)
-    plain, integer = (load_model(one.folder or one.name, _engine(card), threads=1) for one in (card, small))
+    plain, integer = (
+        load_model(one.folder or one.name, _engine(card), threads=1) for one in (card, small)
+    )
     shares, ratios = [], []
     for view in [views[0], *views]:  # the first call compiles
         answers, seconds = [], []
@@ -146,7 +177,9 @@ def judge(card: ModelCard, small: ModelCard, views: Sequence[View]) -> Fidelity:
             seconds.append(time.perf_counter() - begin)
         shares.append(float((answers[0] == answers[1]).mean()))
         ratios.append(seconds[0] / seconds[1])
-    return Fidelity(float(np.mean(shares[1:])), min(shares[1:]), float(np.median(ratios[1:])), len(views))
+    return Fidelity(
+        float(np.mean(shares[1:])), min(shares[1:]), float(np.median(ratios[1:])), len(views)
+    )
 
 
 def _engine(card: ModelCard) -> str:

@@ -1,4 +1,7 @@
-"""Names become models: what ships with selion, what was fetched, what the registry knows; and which engine runs it."""
+"""Names become models: what ships with selion, what was fetched, what the registry knows.
+
+And which engine runs it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,15 @@ import selion.store
 from selion.classes import FTW2
 from selion.errors import BadInput, MissingExtra, UnknownName, UnsafeFile, counted
 from selion.models import graph, pixel
-from selion.models.card import CARD, WEIGHTS, ModelCard, check_files, check_listed, read_card, sha256_of
+from selion.models.card import (
+    CARD,
+    WEIGHTS,
+    ModelCard,
+    check_files,
+    check_listed,
+    read_card,
+    sha256_of,
+)
 from selion.models.convert import import_checkpoint
 from selion.models.language import network as language
 from selion.models.objects import LOADERS, by_hand, fetch_checkpoint, load_objects
@@ -50,28 +61,41 @@ class Engine:
 
 
 ENGINES: dict[str, Engine] = {
-    "cuda": Engine(pixel.cuda_lacks, pixel.load_cuda, "an NVIDIA GPU and pip install 'selion[train]'"),
+    "cuda": Engine(
+        pixel.cuda_lacks, pixel.load_cuda, "an NVIDIA GPU and pip install 'selion[train]'"
+    ),
     "mps": Engine(pixel.mps_lacks, pixel.load_mps, "an Apple GPU and pip install 'selion[train]'"),
     "openvino": Engine(graph.openvino_lacks, graph.load_openvino, "pip install openvino"),
-    "onnxruntime": Engine(graph.onnxruntime_lacks, graph.load_onnxruntime, "pip install 'selion[ort]'"),
+    "onnxruntime": Engine(
+        graph.onnxruntime_lacks, graph.load_onnxruntime, "pip install 'selion[ort]'"
+    ),
     "torch": Engine(pixel.torch_lacks, pixel.load_torch, "pip install 'selion[train]'"),
 }
 """Name -> engine, the preferred first."""
 
 
 def cache_folder() -> Path:
-    """Return the folder of fetched models: in ``SELION_CACHE``, or where the platform keeps caches."""
+    """Return the folder of fetched models.
+
+    In ``SELION_CACHE``, or where the platform keeps caches.
+    """
     return selion.store.cache_folder() / "models"
 
 
 @cache
 def _registry() -> tuple[ModelCard, ...]:
     table = tomllib.loads(_REGISTRY.read_text(encoding="utf-8"))
-    return tuple(ModelCard.from_dict(_complete(entry, table["shared"]), f"{_REGISTRY.name}: {entry['name']}") for entry in table["model"])
+    return tuple(
+        ModelCard.from_dict(_complete(entry, table["shared"]), f"{_REGISTRY.name}: {entry['name']}")
+        for entry in table["model"]
+    )
 
 
 def _complete(entry: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Lay an entry over the shared table that its ``like`` names, subtables too; that table may have a ``like`` of its own."""
+    """Lay an entry over the shared table that its ``like`` names, subtables too.
+
+    That table may have a ``like`` of its own.
+    """
     like = entry.get("like")
     below = _complete(shared[like], shared) if like else {}
     for key, value in entry.items():
@@ -91,12 +115,18 @@ def packaged_models() -> list[ModelCard]:
 
 def engines_available() -> list[str]:
     """Return the names of the engines that this machine has, the preferred first."""
-    blank = ModelCard("any", InputSpec(("red",)), FTW2, architecture={"family": "unet"}, files={WEIGHTS: ""})
+    blank = ModelCard(
+        "any", InputSpec(("red",)), FTW2, architecture={"family": "unet"}, files={WEIGHTS: ""}
+    )
     return [name for name, engine in ENGINES.items() if not engine.lacks(blank)]
 
 
 def list_models() -> list[ModelCard]:
-    """Return all known models: packaged ones first, then the registry, each with ``folder`` set if its weights are on this machine."""
+    """Return all known models.
+
+    Packaged ones first, then the registry, each with ``folder`` set if its weights are on this
+    machine.
+    """
     cards = {card.name: card for card in (*_folders(_PACKAGED), *_registry())}
     before = _folders(former_cache_folder() / "models")
     if before:
@@ -128,24 +158,29 @@ def find_card(name: str | Path) -> ModelCard:
     raise UnknownName.among("model", name, cards)
 
 
-def load_model(name: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> CardSegmenter:
+def load_model(
+    name: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None
+) -> CardSegmenter:
     """Load a model; its files are compared with the card's checksums first.
 
     Parameters
     ----------
     name : str or path
-        A model's name, a folder with a ``card.toml``, or a checkpoint of SAM, SAM 2 or SAM-HQ as transformers writes it.
+        A model's name, a folder with a ``card.toml``, or a checkpoint of SAM, SAM 2 or SAM-HQ as
+        transformers writes it.
     engine : {"auto", "cuda", "mps", "openvino", "onnxruntime", "torch"}
         ``auto`` takes the first one that can run the model here.
     fast : bool
-        Compute in bfloat16 where processor and engine can; else float32, and ``engine`` of the result says why.
+        Compute in bfloat16 where processor and engine can; else float32, and ``engine`` of the
+        result says why.
     threads : int, optional
         Windows that run at once on a processor; default all cores.
 
     Returns
     -------
     CardSegmenter
-        Its ``engine`` is a sentence that says what was taken and why.  Some models answer with objects: :func:`selion.segmenter.gives_objects`.
+        Its ``engine`` is a sentence that says what was taken and why.  Some models answer with
+        objects: :func:`selion.segmenter.gives_objects`.
 
     Raises
     ------
@@ -181,7 +216,10 @@ def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
             raise UnknownName.among("engine", engine, ["auto", *ENGINES])
         lack = ENGINES[engine].lacks(card)
         if lack:
-            message = f"The engine {engine} cannot run {card.name}: {lack}; it needs {ENGINES[engine].cure}, or choose another engine."
+            message = (
+                f"The engine {engine} cannot run {card.name}: {lack}; it needs "
+                f"{ENGINES[engine].cure}, or choose another engine."
+            )
             raise MissingExtra(message)
         return engine, "; as asked for"
     lacking: list[str] = []
@@ -190,21 +228,29 @@ def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
         if not lack:
             return name, f"; {', '.join(lacking)}" if lacking else ""
         lacking.append(f"{name}: {lack}")
-    message = f"No engine can run {card.name}: {', '.join(lacking)}; {ENGINES['openvino'].cure} brings the fastest one for processors."
+    message = (
+        f"No engine can run {card.name}: {', '.join(lacking)}; {ENGINES['openvino'].cure} brings "
+        "the fastest one for processors."
+    )
     raise MissingExtra(message)
 
 
 def _check_format(card: ModelCard) -> None:
     if card.format not in {"selion", "lightning"}:
-        message = f"{card.name} ({card.licence}) is listed, but selion does not load {card.format} weights: choose another model with 'selion models list'."
+        message = (
+            f"{card.name} ({card.licence}) is listed, but selion does not load {card.format} "
+            "weights: choose another model with 'selion models list'."
+        )
         raise BadInput(message)
 
 
 def fetch_model(name: str, *, force: bool = False) -> ModelCard:
-    """Download a model of the registry and import it into the cache folder; what is there already is not fetched again.
+    """Download a model of the registry and import it into the cache folder.
 
-    Importing a checkpoint needs torch, once; running it afterwards does not.  Where no checksum was published, a warning says the one that
-    was found: keep it, and compare.
+    What is there already is not fetched again.
+
+    Importing a checkpoint needs torch, once; running it afterwards does not.  Where no checksum was
+    published, a warning says the one that was found: keep it, and compare.
 
     Raises
     ------
@@ -228,7 +274,13 @@ def fetch_model(name: str, *, force: bool = False) -> ModelCard:
     checkpoint = selion.store.fetch(card.url, card.sha256)
     if not card.sha256:
         found = sha256_of(checkpoint)
-        warnings.warn(f"{card.url}: no checksum was published, so it could not be checked; what came has sha256 {found}.", stacklevel=2)
+        warnings.warn(
+            (
+                f"{card.url}: no checksum was published, so it could not be checked; what came has "
+                f"sha256 {found}."
+            ),
+            stacklevel=2,
+        )
         card = replace(card, sha256=found)
     return import_checkpoint(checkpoint, folder, card, force=True)
 
@@ -238,6 +290,9 @@ def _fetch_objects(card: ModelCard, folder: Path, *, force: bool) -> ModelCard:
         check_listed(card, card.folder)
         return card
     if card.format == "ultralytics":
-        message = f"{card.name} ({card.licence}) is published as a pickle, which selion does not open: {by_hand(card)}"
+        message = (
+            f"{card.name} ({card.licence}) is published as a pickle, which selion does not open: "
+            f"{by_hand(card)}"
+        )
         raise UnsafeFile(message)
     return fetch_checkpoint(card, folder)

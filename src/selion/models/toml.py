@@ -15,8 +15,9 @@ def to_toml(table: Mapping[str, object]) -> str:
     Parameters
     ----------
     table : mapping
-        Values may be str, bool, int, float, mappings, and lists or tuples of those.  None is left out, as TOML has none.
-        The order is kept, but plain values of a table come before its subtables, as TOML wants it.
+        Values may be str, bool, int, float, mappings, and lists or tuples of those.  None is left
+        out, as TOML has none.  The order is kept, but plain values of a table come before its
+        subtables, as TOML wants it.
 
     Raises
     ------
@@ -62,7 +63,10 @@ def _value(value: object) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):  # within a list, where a table of its own has no name
-        return f"{{ {', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items() if item is not None)} }}"
+        return (
+            "{ "
+            f"{', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items() if item is not None)} }}"
+        )
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(item) for item in value)}]"
     message = f"{type(value).__name__} has no TOML form."

@@ -1,4 +1,7 @@
-"""From an area and a year, or an image, to a table of fields: the stages joined, and what they cost."""
+"""From an area and a year, or an image, to a table of fields.
+
+The stages joined, and what they cost.
+"""
 
 import lazy_loader as lazy
 

@@ -1,7 +1,8 @@
 """An area and a year: what the archive has for them, and what of it is taken.
 
-Each stage keeps what it has finished in a folder whose name follows from all that decides the result, so a run that was stopped goes on, and one with other
-wishes never meets the parts of another.
+Each stage keeps what it has finished in a folder whose name follows from all that decides the
+result, so a run that was stopped goes on, and one with other wishes never meets the parts of
+another.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class AreaOptions:
     seasons: tuple[Season, Season] | None = None
     """Dates given by the user; None: by ``rule``."""
     rule: str = "latitude"
-    """"latitude": PRUE's Algorithms 1 and 2; "calendar": the crop calendar rasters in ``calendar``."""
+    """"latitude": PRUE's Algorithms 1 and 2; "calendar": the crop calendar rasters in
+    ``calendar``."""
     calendar: Path | None = None
     crop: str = "summer"
     """Of the crop calendar: "summer" or "winter"."""
@@ -62,18 +64,31 @@ class AreaOptions:
     patience: imagery.RetryPolicy = field(default_factory=imagery.RetryPolicy)
 
     def __post_init__(self) -> None:
-        if (self.seasons is not None or self.rule != "calendar") and (self.calendar is not None or self.crop != "summer"):
-            how = "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"
-            message = f"A crop calendar or its crop was chosen, but {how}, so it would not be looked at: add --season-rule calendar, or leave it out."
+        if (self.seasons is not None or self.rule != "calendar") and (
+            self.calendar is not None or self.crop != "summer"
+        ):
+            how = (
+                "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"
+            )
+            message = (
+                f"A crop calendar or its crop was chosen, but {how}, so it would not be looked at: "
+                "add --season-rule calendar, or leave it out."
+            )
             raise BadInput(message)
         if not FINEST <= self.gsd <= COARSEST:
-            message = f"Pixels of {self.gsd} m were asked for; wanted are {FINEST:g} to {COARSEST:g} m (Sentinel-2 has 10 m)."
+            message = (
+                f"Pixels of {self.gsd} m were asked for; wanted are {FINEST:g} to {COARSEST:g} m "
+                "(Sentinel-2 has 10 m)."
+            )
             raise BadInput(message)
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What would be used: the area, the scenes chosen per tile and season, and all that was left aside."""
+    """What would be used.
+
+    The area, the scenes chosen per tile and season, and all that was left aside.
+    """
 
     area: Area
     year: int
@@ -89,12 +104,19 @@ class Survey:
         return _key(self.area, self.year, self.options)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one plain row per tile and season: what was looked at, what is taken, how much of the area is seen."""
+        """Return one plain row per tile and season.
+
+        What was looked at, what is taken, how much of the area is seen.
+        """
         return [_row(plan) for plan in self.plans]
 
 
 def _key(area: Area, year: int, options: AreaOptions) -> str:
-    decides = {name: value for name, value in vars(options).items() if name not in ("patience", "crs", "gsd", "resampling")}
+    decides = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("patience", "crs", "gsd", "resampling")
+    }
     if Path(options.provider).exists():  # a catalogue on disk is the same one from every folder
         decides["provider"] = Path(options.provider)
     text = json.dumps([area.geometry.wkb_hex, year, decides], sort_keys=True, default=_plain)
@@ -102,7 +124,11 @@ def _key(area: Area, year: int, options: AreaOptions) -> str:
 
 
 def _plain(value: Any) -> object:
-    return sorted(value) if isinstance(value, frozenset) else str(value.resolve() if isinstance(value, Path) else value)
+    return (
+        sorted(value)
+        if isinstance(value, frozenset)
+        else str(value.resolve() if isinstance(value, Path) else value)
+    )
 
 
 def _row(plan: TilePlan) -> dict[str, Any]:
@@ -128,7 +154,14 @@ def work_folder(out: Path, given: Path | None) -> Path:
     return given or take_over(out.parent / f".{out.name}.selion")
 
 
-def survey_area(area: Any, year: int, options: AreaOptions | None = None, *, work: Path | None = None, on_step: OnStep = silent) -> Survey:
+def survey_area(
+    area: Any,
+    year: int,
+    options: AreaOptions | None = None,
+    *,
+    work: Path | None = None,
+    on_step: OnStep = silent,
+) -> Survey:
     """Search an archive for an area and a year, and choose scenes per tile and season.
 
     Parameters
@@ -139,7 +172,8 @@ def survey_area(area: Any, year: int, options: AreaOptions | None = None, *, wor
         Of the harvest.
     options : AreaOptions, optional
     work : path, optional
-        Folder of the run: a choice made there before with the same wishes is taken up, so that a run that goes on uses the same scenes.
+        Folder of the run: a choice made there before with the same wishes is taken up, so that a
+        run that goes on uses the same scenes.
     on_step : callable, optional
 
     Returns
@@ -155,7 +189,8 @@ def survey_area(area: Any, year: int, options: AreaOptions | None = None, *, wor
     """
     options = options or AreaOptions()
     area = area if isinstance(area, imagery.Area) else imagery.read_area(area)
-    imagery.target_grid(area, options.crs, options.gsd)  # a grid that cannot be is told before hours of work
+    # a grid that cannot be is told before hours of work
+    imagery.target_grid(area, options.crs, options.gsd)
     kept = None if work is None else work / f"area-{_key(area, year, options)}" / SURVEY
     if kept is not None and kept.is_file():
         return read_survey(kept, area, year, options)
@@ -168,24 +203,62 @@ def survey_area(area: Any, year: int, options: AreaOptions | None = None, *, wor
 
 def _survey(area: Area, year: int, options: AreaOptions, on_step: OnStep) -> Survey:
     provider = imagery.find_provider(options.provider)
-    spans = [options.seasons] if options.seasons else [_seasons_near(area, place, year, options) for place in _places(area, across=options.rule == "calendar")]
+    spans = (
+        [options.seasons]
+        if options.seasons
+        else [
+            _seasons_near(area, place, year, options)
+            for place in _places(area, across=options.rule == "calendar")
+        ]
+    )
     results, empty = _search(area, _hull(spans), provider, options, on_step)
     scenes = {scene.id: scene for result in results for scene in result}
-    wishes = imagery.PlanOptions(target=options.target, limit=options.limit, excluded=options.excluded, patience=options.patience, balance=options.balance)
+    wishes = imagery.PlanOptions(
+        target=options.target,
+        limit=options.limit,
+        excluded=options.excluded,
+        patience=options.patience,
+        balance=options.balance,
+    )
     seasons = options.seasons or (lambda lon, lat: _seasons_near(area, (lon, lat), year, options))
-    plans = imagery.plan_tiles(area, seasons, scenes.values(), {provider.name: imagery.make_signer(provider)}, wishes, providers={provider.name: provider}, on_step=on_step)
+    plans = imagery.plan_tiles(
+        area,
+        seasons,
+        scenes.values(),
+        {provider.name: imagery.make_signer(provider)},
+        wishes,
+        providers={provider.name: provider},
+        on_step=on_step,
+    )
     refused = tuple((one.id, one.why) for result in results for one in result.refused)
     notes = (*area.notes, *empty, *(note for plan in plans for note in plan.notes))
-    return Survey(area, year, options, tuple(plans), tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(notes)))
+    return Survey(
+        area,
+        year,
+        options,
+        tuple(plans),
+        tuple(dict.fromkeys(refused)),
+        tuple(dict.fromkeys(notes)),
+    )
 
 
-def _search(area: Area, seasons: tuple[Season, Season], provider: Provider, options: AreaOptions, on_step: OnStep) -> tuple[list[SearchResult], list[str]]:
+def _search(
+    area: Area,
+    seasons: tuple[Season, Season],
+    provider: Provider,
+    options: AreaOptions,
+    on_step: OnStep,
+) -> tuple[list[SearchResult], list[str]]:
     """Search both seasons; one that has nothing is told, and both are an error."""
     results, empty = [], []
     for number, season in enumerate(seasons):
         on_step("search", number, 2, season.name)
         try:
-            results.append(imagery.find_scenes(area, season, provider, options.cloud, patience=options.patience))
+            results.append(
+                imagery.find_scenes(
+                    area, season, provider, options.cloud, patience=options.patience
+                )
+            )
         except NoScenes as error:
             empty.append(str(error))
     if not results:
@@ -195,20 +268,35 @@ def _search(area: Area, seasons: tuple[Season, Season], provider: Provider, opti
 
 
 def _places(area: Area, *, across: bool) -> list[tuple[float, float]]:
-    """Return points, at most half a degree apart, at which seasons are asked for: a rule changes with latitude, a calendar from west to east as well."""
+    """Return points, at most half a degree apart, at which seasons are asked for.
+
+    A rule changes with latitude, a calendar from west to east as well.
+    """
     places = [area.centre]
     for west, south, east, north in area.boxes:
         rows, columns = (max(int(size / STEP) + 2, 2) for size in (north - south, east - west))
         for longitude in np.linspace(west, east, columns) if across else [(west + east) / 2]:
-            places += [(float(longitude), float(latitude)) for latitude in np.linspace(south, north, rows)]
+            places += [
+                (float(longitude), float(latitude)) for latitude in np.linspace(south, north, rows)
+            ]
     return places
 
 
-def _seasons_near(area: Area, place: tuple[float, float], year: int, options: AreaOptions) -> tuple[Season, Season]:
-    """Return the seasons of the part of an area that lies near a place: at its latitude by the rule, within half a degree by the calendar."""
+def _seasons_near(
+    area: Area, place: tuple[float, float], year: int, options: AreaOptions
+) -> tuple[Season, Season]:
+    """Return the seasons of the part of an area that lies near a place.
+
+    At its latitude by the rule, within half a degree by the calendar.
+    """
     reach = STEP if options.rule == "calendar" else 0.01
     longitude, latitude = place
-    box = max(longitude - reach, -180.0), max(latitude - reach, -90.0), min(longitude + reach, 180.0), min(latitude + reach, 90.0)
+    box = (
+        max(longitude - reach, -180.0),
+        max(latitude - reach, -90.0),
+        min(longitude + reach, 180.0),
+        min(latitude + reach, 90.0),
+    )
     near = imagery.read_area(box, name=area.name)
     if options.rule == "calendar":
         near = area.within(near) or near  # where the area is not, what lies around stands for it
@@ -217,7 +305,10 @@ def _seasons_near(area: Area, place: tuple[float, float], year: int, options: Ar
 
 def _hull(spans: Sequence[tuple[Season, Season]]) -> tuple[Season, Season]:
     """Return the shortest seasons that hold all of some seasons."""
-    first, second = (replace(ones[0], start=min(one.start for one in ones), end=max(one.end for one in ones)) for ones in zip(*spans, strict=True))
+    first, second = (
+        replace(ones[0], start=min(one.start for one in ones), end=max(one.end for one in ones))
+        for ones in zip(*spans, strict=True)
+    )
     return first, second
 
 
@@ -243,7 +334,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputFailed(f"The folder {folder} cannot be made ({error.strerror}): give one that can be written.") from error
+        raise OutputFailed(
+            f"The folder {folder} cannot be made ({error.strerror}): give one that can be written."
+        ) from error
 
 
 def read_survey(path: Path, area: Area, year: int, options: AreaOptions) -> Survey:
@@ -257,6 +350,15 @@ def read_survey(path: Path, area: Area, year: int, options: AreaOptions) -> Surv
     try:
         plain = json.loads(path.read_text("utf-8"))
         plans = tuple(imagery.plans_from_json(plain["plans"]))
-        return Survey(area, year, options, plans, tuple((name, why) for name, why in plain["refused"]), tuple(plain["notes"]))
+        return Survey(
+            area,
+            year,
+            options,
+            plans,
+            tuple((name, why) for name, why in plain["refused"]),
+            tuple(plain["notes"]),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnreadableFile(f"{path} is no survey of selion ({error}): delete it and search again.") from error
+        raise UnreadableFile(
+            f"{path} is no survey of selion ({error}): delete it and search again."
+        ) from error

@@ -1,4 +1,7 @@
-"""The composites of an area: a median per tile and season, all of them on one grid, and where they came from."""
+"""The composites of an area.
+
+A median per tile and season, all of them on one grid, and where they came from.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,11 @@ class TileWork:
 
     def place(self, plan: TilePlan) -> Path | str:
         """Return where it lies when it is made."""
-        return self.folder / self.name(plan) if isinstance(self.folder, Path) else f"{self.folder}/{self.name(plan)}"
+        return (
+            self.folder / self.name(plan)
+            if isinstance(self.folder, Path)
+            else f"{self.folder}/{self.name(plan)}"
+        )
 
     def made(self, plan: TilePlan) -> bool:
         """Say whether it is there."""
@@ -70,7 +77,11 @@ class TileWork:
             if isinstance(self.folder, Path):
                 self._compose(plan, self.folder / self.name(plan), on_step)
             else:
-                with tempfile.TemporaryDirectory(prefix="selion-") as passing, contextlib.suppress(OutputExists):  # somebody else was quicker: it is the same
+                # somebody else was quicker: it is the same
+                with (
+                    tempfile.TemporaryDirectory(prefix="selion-") as passing,
+                    contextlib.suppress(OutputExists),
+                ):
                     here = Path(passing) / self.name(plan)
                     self._compose(plan, here, on_step)
                     store.ObjectFolder(self.folder).upload(here, here.name)
@@ -81,18 +92,36 @@ class TileWork:
     def _compose(self, plan: TilePlan, path: Path, on_step: OnStep) -> None:
         provider = imagery.find_provider(self.provider)
         remote = any("://" in href for scene in plan.scenes for href in scene.hrefs.values())
-        options = imagery.ComposeOptions(readers=None if remote else self.readers, force=True)  # of two that make the same tile, the later one does no harm
-        imagery.compose(plan, path, signers={provider.name: imagery.make_signer(provider)}, excluded=self.excluded, options=options, on_step=on_step)
+        # of two that make the same tile, the later one does no harm
+        options = imagery.ComposeOptions(readers=None if remote else self.readers, force=True)
+        imagery.compose(
+            plan,
+            path,
+            signers={provider.name: imagery.make_signer(provider)},
+            excluded=self.excluded,
+            options=options,
+            on_step=on_step,
+        )
 
 
-def compose_tiles(survey: Survey, folder: Path | str, *, runner: Runner | None = None, on_step: OnStep = silent, on_note: OnNote | None = None) -> Composites:
-    """Make the composite of every tile and season of a survey; what a folder holds already is not made again.
+def compose_tiles(
+    survey: Survey,
+    folder: Path | str,
+    *,
+    runner: Runner | None = None,
+    on_step: OnStep = silent,
+    on_note: OnNote | None = None,
+) -> Composites:
+    """Make the composite of every tile and season of a survey.
+
+    What a folder holds already is not made again.
 
     Parameters
     ----------
     survey : Survey
     folder : Path or str
-        For files ``TILE_SEASON.tif``; it must belong to this survey alone.  The address of a place on an object store, for workers that share no disk.
+        For files ``TILE_SEASON.tif``; it must belong to this survey alone.  The address of a place
+        on an object store, for workers that share no disk.
     runner : Runner, optional
         Who makes them; None: this process.
     on_step, on_note : callable, optional
@@ -106,22 +135,34 @@ def compose_tiles(survey: Survey, folder: Path | str, *, runner: Runner | None =
     NoScenes
         If nothing could be composed.
     FetchFailed
-        If the archive did not answer for some tiles, three times; the others are made first, and are there for the next run.
+        If the archive did not answer for some tiles, three times; the others are made first, and
+        are there for the next run.
     OutputFailed
         If the folder cannot be written; what is finished stays.
     """
     runner = runner or Serial()
     here = runner.place == "here" or (runner.place == "cluster" and isinstance(folder, Path))
-    work = TileWork(survey.options.provider, frozenset(survey.options.excluded), folder, None if here else runner.threads)
+    work = TileWork(
+        survey.options.provider,
+        frozenset(survey.options.excluded),
+        folder,
+        None if here else runner.threads,
+    )
     wanted = [plan for plan in survey.plans if plan.scenes]
     pending = [plan for plan in wanted if not work.made(plan)]
-    failed = {name_of(plan): f"{name_of(plan)} has no scene that shows the area." for plan in survey.plans if not plan.scenes}
+    failed = {
+        name_of(plan): f"{name_of(plan)} has no scene that shows the area."
+        for plan in survey.plans
+        if not plan.scenes
+    }
     lost: list[BaseException] = []
 
     def one(plan: TilePlan) -> str:
         return work(plan, _within(on_step, wanted.index(plan), len(wanted), name_of(plan)))
 
-    for number, done in enumerate(Serial()(one, pending) if here else runner(work, pending), len(wanted) - len(pending) + 1):
+    for number, done in enumerate(
+        Serial()(one, pending) if here else runner(work, pending), len(wanted) - len(pending) + 1
+    ):
         if done.error is not None:
             lost.append(done.error)
         elif done.result:
@@ -136,7 +177,11 @@ def compose_tiles(survey: Survey, folder: Path | str, *, runner: Runner | None =
         on_note(sentence)  # type: ignore[misc]  # on_note is given here
     if not there:
         raise NoScenes(f"No composite could be made of {survey.area.name}: {' '.join(sentences)}")
-    return Composites(tuple(work.place(plan) for plan in there), tuple(plan.season.name for plan in there), tuple(sentences))
+    return Composites(
+        tuple(work.place(plan) for plan in there),
+        tuple(plan.season.name for plan in there),
+        tuple(sentences),
+    )
 
 
 def name_of(plan: TilePlan) -> str:
@@ -147,7 +192,10 @@ def name_of(plan: TilePlan) -> str:
 def _lost(errors: Sequence[BaseException], count: int) -> FetchFailed:
     if len(errors) == 1 and isinstance(errors[0], FetchFailed):
         return errors[0]
-    return FetchFailed(f"{len(errors)} of {count} tiles and seasons could not be composed; the others are kept. The last one says: {errors[-1]}")
+    return FetchFailed(
+        f"{len(errors)} of {count} tiles and seasons could not be composed; the others are kept. "
+        f"The last one says: {errors[-1]}"
+    )
 
 
 def _within(on_step: OnStep, number: int, of: int, name: str) -> OnStep:
@@ -178,13 +226,15 @@ def join_composites(
     folder : Path
         The run's work folder.
     out : Path, optional
-        Where the mosaic goes (``.zarr`` or ``.tif``); None: a Zarr in the work folder, which is taken up if it is there.
+        Where the mosaic goes (``.zarr`` or ``.tif``); None: a Zarr in the work folder, which is
+        taken up if it is there.
     force : bool
         Whether an existing ``out`` is replaced.
     runner : Runner, optional
         Who makes tiles and blocks; None: this process.
     far : str, optional
-        A prefix on an object store for the tiles' composites, and for the mosaic where ``out`` is None: for workers that share no disk.
+        A prefix on an object store for the tiles' composites, and for the mosaic where ``out`` is
+        None: for workers that share no disk.
     on_step, on_note : callable, optional
 
     Returns
@@ -197,9 +247,15 @@ def join_composites(
     NoScenes
         If a season has no composite at all.
     """
-    _check_seasons(survey, {plan.season.name for plan in survey.plans if plan.scenes}, [note for plan in survey.plans if not plan.scenes for note in plan.notes])
+    _check_seasons(
+        survey,
+        {plan.season.name for plan in survey.plans if plan.scenes},
+        [note for plan in survey.plans if not plan.scenes for note in plan.notes],
+    )
     near = folder / f"area-{survey.key}"
-    tiles: Path | str = near / "tiles" if far is None else f"{far.rstrip('/')}/area-{survey.key}/tiles"
+    tiles: Path | str = (
+        near / "tiles" if far is None else f"{far.rstrip('/')}/area-{survey.key}/tiles"
+    )
     make_folder(near / "tiles")
     composites = compose_tiles(survey, tiles, runner=runner, on_step=on_step, on_note=on_note)
     _check_seasons(survey, set(composites.seasons), composites.failed)
@@ -220,21 +276,32 @@ def join_composites(
         on_step=on_step,
         run=run,
     )
-    return made if far is None or out is not None else store.ObjectFolder(far.rstrip("/")).upload(made, name, force=True)
+    return (
+        made
+        if far is None or out is not None
+        else store.ObjectFolder(far.rstrip("/")).upload(made, name, force=True)
+    )
 
 
 def _check_seasons(survey: Survey, there: Collection[str], why: Iterable[str]) -> None:
     """Refuse a pair of seasons of which one is missing everywhere."""
     missing = sorted({plan.season.name for plan in survey.plans} - set(there))
     if missing:
-        message = f"{survey.area.name} has no composite for {', '.join(missing)}: {' '.join(dict.fromkeys(why))}"
+        message = (
+            f"{survey.area.name} has no composite for {', '.join(missing)}: "
+            f"{' '.join(dict.fromkeys(why))}"
+        )
         raise NoScenes(message)
 
 
 def mosaic_of(survey: Survey, composites: Iterable[Path | str]) -> Mosaic:
     """Lay composites on the grid that a survey asks for."""
     options = survey.options
-    return imagery.Mosaic(tuple(composites), imagery.target_grid(survey.area, options.crs, options.gsd), options.resampling)
+    return imagery.Mosaic(
+        tuple(composites),
+        imagery.target_grid(survey.area, options.crs, options.gsd),
+        options.resampling,
+    )
 
 
 def _provenance_tags(survey: Survey, mosaic: Mosaic) -> dict[str, str]:
@@ -246,7 +313,8 @@ def _provenance_tags(survey: Survey, mosaic: Mosaic) -> dict[str, str]:
         "notes": list(survey.notes),
         "selion": selion.__version__,
         "scenes": [
-            {"tile": sheet.tile, "season": sheet.season} | {name: scene.get(name) for name in ("id", "time", "baseline", "clear_share")}
+            {"tile": sheet.tile, "season": sheet.season}
+            | {name: scene.get(name) for name in ("id", "time", "baseline", "clear_share")}
             for sheet in mosaic.sheets
             for scene in sheet.provenance.get("scenes", ())
         ],
@@ -270,7 +338,12 @@ class WrittenComposites:
         """Return what a summary says."""
         height, width = self.grid.shape
         index = {"index": ", ".join(str(path) for path in self.indices)} if self.indices else {}
-        return {"pixels": f"{height} x {width}", "crs": str(self.grid.crs)[:60], "composites": self.count, **index}
+        return {
+            "pixels": f"{height} x {width}",
+            "crs": str(self.grid.crs)[:60],
+            "composites": self.count,
+            **index,
+        }
 
 
 def write_composite(
@@ -285,7 +358,9 @@ def write_composite(
     on_step: OnStep = silent,
     on_note: OnNote | None = None,
 ) -> WrittenComposites:
-    """Write the two-season composite of a survey, and the composites of its tiles with a GDAL tile index if they are wanted.
+    """Write the two-season composite of a survey.
+
+    The composites of its tiles come with a GDAL tile index if they are wanted.
 
     Parameters
     ----------
@@ -297,12 +372,14 @@ def write_composite(
     work : Path, optional
         Keep finished parts here.
     runner, far
-        As for :func:`join_composites`; with ``far`` the tiles' composites stay there, and ``tiles`` gets none.
+        As for :func:`join_composites`; with ``far`` the tiles' composites stay there, and ``tiles``
+        gets none.
 
     Raises
     ------
     BadInput, OutputExists, OutputFailed
-        If the composite, or a file in ``tiles``, must not or cannot be written: before anything is composed.
+        If the composite, or a file in ``tiles``, must not or cannot be written: before anything is
+        composed.
     NoScenes
         If a season has no composite at all.
     """
@@ -310,13 +387,26 @@ def write_composite(
     for target in () if tiles is None else [tiles / name for name in _kept_names(survey)]:
         store.check_output(target, force)
     folder = work_folder(out, work)
-    path = Path(join_composites(survey, folder, out=out, force=force, runner=runner, far=far, on_step=on_step, on_note=on_note))
+    path = Path(
+        join_composites(
+            survey,
+            folder,
+            out=out,
+            force=force,
+            runner=runner,
+            far=far,
+            on_step=on_step,
+            on_note=on_note,
+        )
+    )
     made = sorted((folder / f"area-{survey.key}" / "tiles").glob("*.tif"))
     kept, indices = ((), ()) if tiles is None else _keep_tiles(survey, made, tiles, force=force)
     if work is None:
         shutil.rmtree(folder)
     count = len(made) if far is None else sum(bool(plan.scenes) for plan in survey.plans)
-    return WrittenComposites(path, store.open_raster(path).grid, count, kept if work is None else tuple(made), indices)
+    return WrittenComposites(
+        path, store.open_raster(path).grid, count, kept if work is None else tuple(made), indices
+    )
 
 
 def check_name(out: Path, *, force: bool) -> None:
@@ -328,10 +418,14 @@ def check_name(out: Path, *, force: bool) -> None:
 def _kept_names(survey: Survey) -> list[str]:
     """Return the files that the folder of kept tiles will hold."""
     plans = [plan for plan in survey.plans if plan.scenes]
-    return [f"{plan.tile}_{plan.season.name}.tif" for plan in plans] + sorted({f"index.{plan.season.name}{INDEX}" for plan in plans})
+    return [f"{plan.tile}_{plan.season.name}.tif" for plan in plans] + sorted(
+        {f"index.{plan.season.name}{INDEX}" for plan in plans}
+    )
 
 
-def _keep_tiles(survey: Survey, made: Sequence[Path], folder: Path, *, force: bool) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+def _keep_tiles(
+    survey: Survey, made: Sequence[Path], folder: Path, *, force: bool
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Copy composites to a folder of the user's and index them."""
     make_folder(folder)
     kept = []
@@ -339,5 +433,7 @@ def _keep_tiles(survey: Survey, made: Sequence[Path], folder: Path, *, force: bo
         with store.atomic_write(folder / path.name, force) as temporary:
             shutil.copyfile(path, temporary)
         kept.append(folder / path.name)
-    indices = imagery.write_index(kept, folder / f"index{INDEX}", mosaic_of(survey, kept).grid, force=force)
+    indices = imagery.write_index(
+        kept, folder / f"index{INDEX}", mosaic_of(survey, kept).grid, force=force
+    )
     return tuple(kept), tuple(indices.values())

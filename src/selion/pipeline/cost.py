@@ -1,4 +1,7 @@
-"""What the map of an area would take, before it is made: bytes to read, time, core-hours, dollars; from a short probe."""
+"""What the map of an area would take, before it is made: bytes to read, time, core-hours, dollars.
+
+From a short probe.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ BLOCK = 1024
 """Pixels: files are decoded in blocks of this edge."""
 BANDS = (*imagery.BANDS, "scl")
 COMPOSE_RATE = 25e6
-"""Pixels and bands per second and core that the median of ten views makes: bench/composite.py, kernel."""
+"""Pixels and bands per second and core that the median of ten views makes: bench/composite.py,
+kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,13 @@ class Cost:
         }
 
 
-def estimate_area(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions | None, price: float, readers: int = 12) -> Cost:
+def estimate_area(
+    survey: areas.Survey,
+    model: str | Path | None,
+    options: maps.MapOptions | None,
+    price: float,
+    readers: int = 12,
+) -> Cost:
     """Estimate what the map of a survey would take, or its composite alone.
 
     Parameters
@@ -88,17 +98,24 @@ def estimate_area(survey: areas.Survey, model: str | Path | None, options: maps.
     Returns
     -------
     Cost
-        Reading is probed on one block of one scene, the network on a few windows of noise on the mosaic's grid.
+        Reading is probed on one block of one scene, the network on a few windows of noise on the
+        mosaic's grid.
     """
-    blocks = {name: sum(len(plan.scenes) * _blocks(plan, name) for plan in survey.plans) for name in BANDS}
+    blocks = {
+        name: sum(len(plan.scenes) * _blocks(plan, name) for plan in survey.plans) for name in BANDS
+    }
     seconds, sizes = _probe(survey)
     cores = (options and options.threads) or os.cpu_count() or 1
-    pixels = sum(len(plan.scenes) * plan.grid.shape[0] * plan.grid.shape[1] for plan in survey.plans) * len(imagery.BANDS)
+    pixels = sum(
+        len(plan.scenes) * plan.grid.shape[0] * plan.grid.shape[1] for plan in survey.plans
+    ) * len(imagery.BANDS)
     return Cost(
         km2=survey.area.km2,
         scenes=sum(len(plan.scenes) for plan in survey.plans),
         gigabytes=sum(count * sizes[name] for name, count in blocks.items()) / 1e9,
-        reading=sum(blocks.values()) * seconds / min(readers, max(sum(len(plan.scenes) for plan in survey.plans), 1)),
+        reading=sum(blocks.values())
+        * seconds
+        / min(readers, max(sum(len(plan.scenes) for plan in survey.plans), 1)),
         composing=pixels / (COMPOSE_RATE * cores),
         predicting=0.0 if options is None else _predicting(survey, model, options),
         cores=cores,
@@ -109,20 +126,39 @@ def estimate_area(survey: areas.Survey, model: str | Path | None, options: maps.
 def _predicting(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions) -> float:
     """Return the seconds that the network would take."""
     grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.gsd)
-    source = NoiseSource(grid, tuple(f"{season}:{band}" for season in ("window_a", "window_b") for band in imagery.BANDS))
-    segmenter = load_refined(model or maps.choose_model(source), options.refiner, options.engine, fast=options.fast, threads=options.threads)
-    return prediction.estimate(source, segmenter, prediction.plan(source, segmenter, options.predict, "estimate")).seconds
+    source = NoiseSource(
+        grid,
+        tuple(f"{season}:{band}" for season in ("window_a", "window_b") for band in imagery.BANDS),
+    )
+    segmenter = load_refined(
+        model or maps.choose_model(source),
+        options.refiner,
+        options.engine,
+        fast=options.fast,
+        threads=options.threads,
+    )
+    return prediction.estimate(
+        source, segmenter, prediction.plan(source, segmenter, options.predict, "estimate")
+    ).seconds
 
 
 def _blocks(plan: imagery.TilePlan, band: str) -> float:
-    """Return how many blocks of a file lie under a plan's part, counted as they lie in the file; SCL has twice as large pixels."""
+    """Return how many blocks of a file lie under a plan's part, counted as they lie in the file.
+
+    SCL has twice as large pixels.
+    """
     edge = 2 * BLOCK if band == "scl" else BLOCK
     rows, columns = plan.roi
-    return (-(-rows.stop // edge) - rows.start // edge) * (-(-columns.stop // edge) - columns.start // edge)
+    return (-(-rows.stop // edge) - rows.start // edge) * (
+        -(-columns.stop // edge) - columns.start // edge
+    )
 
 
 def _probe(survey: areas.Survey) -> tuple[float, dict[str, float]]:
-    """Return seconds per block, read one at a time, and bytes per block of each band, from one scene."""
+    """Return seconds per block, read one at a time, and bytes per block of each band.
+
+    Both are from one scene.
+    """
     plan = next(plan for plan in survey.plans if plan.scenes)
     scene, provider = plan.scenes[0], imagery.find_provider(survey.options.provider)
     signer = imagery.make_signer(provider)
@@ -140,7 +176,10 @@ def _probe(survey: areas.Survey) -> tuple[float, dict[str, float]]:
 
 @dataclass(frozen=True, eq=False)
 class NoiseSource:
-    """A source on a grid of any size with something on it, for timing a network before there is an image."""
+    """A source on a grid of any size with something on it.
+
+    It is for timing a network before there is an image.
+    """
 
     grid: GeoBox
     bands: tuple[str, ...]
@@ -153,5 +192,7 @@ class NoiseSource:
     def read(self, roi: Roi) -> Raster:
         """Return noise, the same for the same region."""
         generator = np.random.default_rng([roi[0].start, roi[1].start])
-        values: Any = generator.integers(200, 4000, (len(self.bands), *roi_shape(roi)), dtype=np.uint16)
+        values: Any = generator.integers(
+            200, 4000, (len(self.bands), *roi_shape(roi)), dtype=np.uint16
+        )
         return Raster(values, self.grid[roi], self.bands)

@@ -1,4 +1,7 @@
-"""A land cover raster as a second opinion on fields: share of crop under each, and which fields it speaks against."""
+"""A land cover raster as a second opinion on fields.
+
+Share of crop under each, and which fields it speaks against.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,9 @@ class LandCover:
     def __post_init__(self) -> None:
         if not self.rasters or not self.crops or not 0 <= self.least <= 1:
             message = (
-                f"A land cover of {len(self.rasters)} rasters, crop codes {sorted(self.crops)} and least share {self.least} was given; "
-                "wanted are a raster, the codes of its crops (--land-cover-crops) and a share of 0 to 1."
+                f"A land cover of {len(self.rasters)} rasters, crop codes {sorted(self.crops)} "
+                f"and least share {self.least} was given; wanted are a raster, the codes of its "
+                "crops (--land-cover-crops) and a share of 0 to 1."
             )
             raise BadInput(message)
 
@@ -56,7 +60,8 @@ def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent)
     Returns
     -------
     (n,) float64 ndarray
-        NaN where no raster has data.  A field in which no pixel has its centre is judged by the pixel under a point of it.
+        NaN where no raster has data.  A field in which no pixel has its centre is judged by the
+        pixel under a point of it.
 
     Raises
     ------
@@ -67,7 +72,10 @@ def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent)
     for number, path in enumerate(cover.rasters, 1):
         source = store.open_raster(path)
         if source.grid.crs is None or frame.crs is None:
-            message = f"{path if source.grid.crs is None else 'The table of fields'} has no CRS: fields and land cover cannot be laid over each other."
+            message = (
+                f"{path if source.grid.crs is None else 'The table of fields'} has no CRS: fields "
+                "and land cover cannot be laid over each other."
+            )
             raise GridMismatch(message)
         counts += _count(frame.geometry.to_crs(source.grid.crs.to_wkt()), source, cover.crops)
         on_step("land cover", number, len(cover.rasters), str(path))
@@ -109,18 +117,28 @@ def _with_points(ids: np.ndarray, shapes: np.ndarray, grid: object) -> np.ndarra
     return ids
 
 
-def keep_cropland(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent) -> tuple[GeoDataFrame, str]:
+def keep_cropland(
+    frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent
+) -> tuple[GeoDataFrame, str]:
     """Drop the fields that a land cover speaks against, and say how many.
 
     Returns
     -------
     (GeoDataFrame, str)
-        The fields that stay, with the column :data:`SHARE`, and one sentence.  Fields where the land cover has no data stay.
+        The fields that stay, with the column :data:`SHARE`, and one sentence.  Fields where the
+        land cover has no data stay.
     """
     shares = crop_shares(frame, cover, on_step)
     unknown = np.isnan(shares)
     stay = unknown | (shares >= cover.least)
     kept = frame.assign(**{SHARE: shares.astype(np.float32)})[stay]
     dropped = int((~stay).sum())
-    note = f"Land cover: {dropped:,} of {len(frame):,} fields dropped, less than {cover.least:.0%} of their pixels are crop"
-    return kept, note + (f"; {int(unknown.sum()):,} fields lie where it has no data and stay." if unknown.any() else ".")
+    note = (
+        f"Land cover: {dropped:,} of {len(frame):,} fields dropped, less than {cover.least:.0%} of "
+        "their pixels are crop"
+    )
+    return kept, note + (
+        f"; {int(unknown.sum()):,} fields lie where it has no data and stay."
+        if unknown.any()
+        else "."
+    )

@@ -1,4 +1,7 @@
-"""From an image to a table of fields: the stations joined.  Stages keep what they have finished in a work folder beside the output."""
+"""From an image to a table of fields: the stations joined.
+
+Stages keep what they have finished in a work folder beside the output.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,16 @@ from selion.errors import BadInput, BandMismatch
 from selion.grid import ground_sampling_distance
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.land_cover import LandCover, keep_cropland
-from selion.pipeline.probabilities import RunReport, block_map, check_output, conclude, journal_in, score_blocks, work_folder, write_scores
+from selion.pipeline.probabilities import (
+    RunReport,
+    block_map,
+    check_output,
+    conclude,
+    journal_in,
+    score_blocks,
+    work_folder,
+    write_scores,
+)
 from selion.progress import OnStep, silent
 from selion.raster import Source
 from selion.reports import picture
@@ -41,7 +53,8 @@ class MapOptions:
     instances: fields.InstanceOptions = field(default_factory=fields.InstanceOptions)
     outlines: fields.FieldOptions = field(default_factory=fields.FieldOptions)
     min_area: float | None = None
-    """Smallest field in m2; None: 500 m2 or 20 pixels of the image, whichever is more, because less than that has no shape."""
+    """Smallest field in m2; None: 500 m2 or 20 pixels of the image, whichever is more, because less
+    than that has no shape."""
     collection: str | None = None
     """fiboa collection id; None: the output's name."""
     datetime: str | None = None
@@ -51,15 +64,19 @@ class MapOptions:
     threads: int | None = None
     refiner: str | None = None
     cover: str = "mask"
-    """A boundary network behind the model (EPOC), or "own" for its own boundary; and where objects then lie, see :class:`selion.fields.majority.Solid`."""
+    """A boundary network behind the model (EPOC), or "own" for its own boundary; and where objects
+    then lie, see :class:`selion.fields.majority.Solid`."""
     runner: RunnerOptions = field(default_factory=RunnerOptions)
     """Who does the blocks."""
     work: Path | None = None
-    """Where finished parts are kept, and stay; None: a hidden folder beside the output, which goes when the run ends well."""
+    """Where finished parts are kept, and stay; None: a hidden folder beside the output, which goes
+    when the run ends well."""
     journal: str | None = None
-    """A prefix on an object store (s3, gs, az) for finished blocks of probabilities, for workers that share no disk; None: the work folder."""
+    """A prefix on an object store (s3, gs, az) for finished blocks of probabilities, for workers
+    that share no disk; None: the work folder."""
     land_cover: LandCover | None = None
-    """A raster as a second opinion: fields that lie on little crop are dropped, and how many is said."""
+    """A raster as a second opinion: fields that lie on little crop are dropped, and how many is
+    said."""
 
 
 def choose_model(source: Source) -> str:
@@ -75,8 +92,14 @@ def choose_model(source: Source) -> str:
     counted = [card for card in packaged if len(card.inputs.bands) == len(source.bands)]
     fitting = sorted(named, key=lambda card: -len(card.inputs.bands)) or counted
     if not fitting:
-        wanted = "; ".join(f"{card.name}: {len(card.inputs.bands)} ({', '.join(card.inputs.bands)})" for card in packaged)
-        raise BandMismatch(f"No packaged model takes an image of {len(source.bands)} bands ({', '.join(source.bands)}): name one with --model ({wanted}).")
+        wanted = "; ".join(
+            f"{card.name}: {len(card.inputs.bands)} ({', '.join(card.inputs.bands)})"
+            for card in packaged
+        )
+        raise BandMismatch(
+            f"No packaged model takes an image of {len(source.bands)} bands "
+            f"({', '.join(source.bands)}): name one with --model ({wanted})."
+        )
     return fitting[0].name
 
 
@@ -101,9 +124,21 @@ class MapJob:
 def prepare(image: Path | str, model: str | Path | None, options: MapOptions) -> MapJob:
     """Open an image, load a model and plan the prediction; nothing is computed yet."""
     source = store.open_raster(image)
-    load = partial(load_refined, model or choose_model(source), options.refiner, options.engine, fast=options.fast)
+    load = partial(
+        load_refined,
+        model or choose_model(source),
+        options.refiner,
+        options.engine,
+        fast=options.fast,
+    )
     segmenter = load(threads=options.threads)
-    return MapJob(image, source, segmenter, prediction.plan(source, segmenter, options.predict, store.fingerprint(image)), load)
+    return MapJob(
+        image,
+        source,
+        segmenter,
+        prediction.plan(source, segmenter, options.predict, store.fingerprint(image)),
+        load,
+    )
 
 
 def _progress(on_step: OnStep) -> Callable[[prediction.Progress], None]:
@@ -114,16 +149,29 @@ def _progress(on_step: OnStep) -> Callable[[prediction.Progress], None]:
     return listen
 
 
-def predict_image(job: MapJob, out: Path, options: MapOptions | None = None, *, force: bool = False, on_step: OnStep = silent, report: RunReport | None = None) -> Path:
-    """Write the class probabilities of an image as a COG; raises OutputExists, OutputFailed, EmptyImage, Incomplete, and all that predicting raises.
+def predict_image(
+    job: MapJob,
+    out: Path,
+    options: MapOptions | None = None,
+    *,
+    force: bool = False,
+    on_step: OnStep = silent,
+    report: RunReport | None = None,
+) -> Path:
+    """Write the class probabilities of an image as a COG.
 
-    Blocks that could not be done are no data in it; they are told in ``report`` (else Incomplete is raised in the end), and tried again by the next run.
+    Raises OutputExists, OutputFailed, EmptyImage, Incomplete, and all that predicting raises.
+
+    Blocks that could not be done are no data in it; they are told in ``report`` (else Incomplete is
+    raised in the end), and tried again by the next run.
     """
     options, told, report = options or MapOptions(), report is not None, report or RunReport()
     force = check_output(out, force)
     _refuse_objects(job)
     with work_folder(out, options.work, report) as folder, open_runner(options.runner) as runner:
-        probabilities = score_blocks(_work(job, folder, options, runner), runner, report, _progress(on_step))
+        probabilities = score_blocks(
+            _work(job, folder, options, runner), runner, report, _progress(on_step)
+        )
         write_scores(probabilities, out, _score_tags(job), report, force=force, on_step=on_step)
     conclude(out, report, told=told)
     return out
@@ -132,7 +180,9 @@ def predict_image(job: MapJob, out: Path, options: MapOptions | None = None, *, 
 def _work(job: MapJob, folder: Path, options: MapOptions, runner: Runner) -> prediction.StripWork:
     """Put together what a worker needs."""
     journal = journal_in(folder, options.journal, "scores", job.plan)
-    return prediction.StripWork(job.source, job.plan, journal, partial(job.load, threads=runner.threads), job.model)
+    return prediction.StripWork(
+        job.source, job.plan, journal, partial(job.load, threads=runner.threads), job.model
+    )
 
 
 def _score_tags(job: MapJob) -> dict[str, str]:
@@ -165,11 +215,13 @@ def map_image(
     scores : path, optional
         Also write the class probabilities to this COG.
     preview : path, optional
-        Also draw the fields over the image, as this PNG (an older one is replaced); where the image cannot be read there is none, and a note.
+        Also draw the fields over the image, as this PNG (an older one is replaced); where the image
+        cannot be read there is none, and a note.
     refine : callable, optional
         Changes the table before it is written.
     work : path, optional
-        Where finished parts are kept, and stay: the next run with other outlines finds the probabilities there.
+        Where finished parts are kept, and stay: the next run with other outlines finds the
+        probabilities there.
     report : RunReport, optional
         Gets the seconds of each stage, and the blocks that could not be done.
 
@@ -181,7 +233,8 @@ def map_image(
     Raises
     ------
     Incomplete
-        Without ``report``: the table is written, but lacks what lies in blocks that could not be done.
+        Without ``report``: the table is written, but lacks what lies in blocks that could not be
+        done.
     """
     told, report = report is not None, report or RunReport()
     force = check_output(out, force)
@@ -196,11 +249,19 @@ def map_image(
         if gives_objects(job.model):
             frame, method = _objects_to_table(job, folder, options, on_step, report), "objects"
         else:
-            frame, method = _scores_to_table(job, folder, options, on_step, scores, report, force=force), options.method
+            frame, method = (
+                _scores_to_table(job, folder, options, on_step, scores, report, force=force),
+                options.method,
+            )
         frame = _refined(frame, options, refine, on_step)
         details = f"{job.model.card.name}, {method}, selion {selion.__version__}"
         with report.stages.during("table"):
-            fields.write_fields(frame, out, _origin(out, options, job.source, details, _provenance(job)), force=force)
+            fields.write_fields(
+                frame,
+                out,
+                _origin(out, options, job.source, details, _provenance(job)),
+                force=force,
+            )
         if sketch:
             with report.stages.during("preview"):
                 lacking = sketch.finish(frame)
@@ -213,27 +274,64 @@ def map_image(
 def _refuse_objects(job: MapJob) -> None:
     """Refuse (BadInput) to write probabilities where the model answers with objects."""
     if gives_objects(job.model):
-        message = f"{job.model.card.name} answers with objects, not with probabilities: run 'selion map' without --scores, or choose another model."
+        message = (
+            f"{job.model.card.name} answers with objects, not with probabilities: run 'selion map' "
+            "without --scores, or choose another model."
+        )
         raise BadInput(message)
 
 
-def _scores_to_table(job: MapJob, folder: Path, options: MapOptions, on_step: OnStep, scores: Path | None, report: RunReport, *, force: bool) -> GeoDataFrame:
+def _scores_to_table(
+    job: MapJob,
+    folder: Path,
+    options: MapOptions,
+    on_step: OnStep,
+    scores: Path | None,
+    report: RunReport,
+    *,
+    force: bool,
+) -> GeoDataFrame:
     """Probabilities, which may be written too, then objects and outlines."""
     with open_runner(options.runner) as runner:
-        probabilities = score_blocks(_work(job, folder, options, runner), runner, report, _progress(on_step))
+        probabilities = score_blocks(
+            _work(job, folder, options, runner), runner, report, _progress(on_step)
+        )
         job.model.rest()
         if scores is not None:
-            write_scores(probabilities, scores, _score_tags(job), report, force=force, on_step=on_step)
-        return _to_table(probabilities, job.plan.classes, folder, options, _image_gsd(job.source), on_step, runner, report)
+            write_scores(
+                probabilities, scores, _score_tags(job), report, force=force, on_step=on_step
+            )
+        return _to_table(
+            probabilities,
+            job.plan.classes,
+            folder,
+            options,
+            _image_gsd(job.source),
+            on_step,
+            runner,
+            report,
+        )
 
 
-def _objects_to_table(job: MapJob, folder: Path, options: MapOptions, on_step: OnStep, report: RunReport) -> GeoDataFrame:
+def _objects_to_table(
+    job: MapJob, folder: Path, options: MapOptions, on_step: OnStep, report: RunReport
+) -> GeoDataFrame:
     """Objects as the model gives them, then outlines."""
     if options.runner.name != "serial":
-        report.on_note(f"{job.model.card.name} answers with objects, which this process looks for alone: --runner is for models of probabilities.")
+        report.on_note(
+            f"{job.model.card.name} answers with objects, which this process looks for alone: "
+            "--runner is for models of probabilities."
+        )
     seen = prediction.BlockJournal(folder / "seen", job.plan.key, job.plan.former_key)
     with report.stages.during("network"):
-        found = prediction.predict_objects(job.source, job.model, job.plan, folder / "objects", journal=seen, progress=_progress(on_step))
+        found = prediction.predict_objects(
+            job.source,
+            job.model,
+            job.plan,
+            folder / "objects",
+            journal=seen,
+            progress=_progress(on_step),
+        )
     job.model.rest()
     on_step("objects", 1, 1, f"{len(found.table):,}")
     outlines = replace(options.outlines, min_area=least_area(options, _image_gsd(job.source)))
@@ -241,7 +339,13 @@ def _objects_to_table(job: MapJob, folder: Path, options: MapOptions, on_step: O
         return _outlined(found, outlines, run, on_step, report)
 
 
-def _outlined(found: fields.InstanceMap, outlines: fields.FieldOptions, run: Any, on_step: OnStep, report: RunReport) -> GeoDataFrame:
+def _outlined(
+    found: fields.InstanceMap,
+    outlines: fields.FieldOptions,
+    run: Any,
+    on_step: OnStep,
+    report: RunReport,
+) -> GeoDataFrame:
     on_step("outlines", 0, 1, "")
     with report.stages.during("polygons"):
         frame = fields.to_fields(found, outlines, run=run)
@@ -249,7 +353,9 @@ def _outlined(found: fields.InstanceMap, outlines: fields.FieldOptions, run: Any
     return frame
 
 
-def _refined(frame: GeoDataFrame, options: MapOptions, refine: Refine | None, on_step: OnStep) -> GeoDataFrame:
+def _refined(
+    frame: GeoDataFrame, options: MapOptions, refine: Refine | None, on_step: OnStep
+) -> GeoDataFrame:
     """Change a table before it is written: what the caller wants, then the land cover."""
     frame = refine(frame) if refine else frame
     if options.land_cover is not None:
@@ -259,25 +365,55 @@ def _refined(frame: GeoDataFrame, options: MapOptions, refine: Refine | None, on
 
 
 def _provenance(job: MapJob) -> dict[str, object]:
-    """Return what a map is made from: versions, the model and its hash, and what the image says about its own making."""
+    """Return what a map is made from.
+
+    Versions, the model and its hash, and what the image says about its own making.
+    """
     noted = getattr(job.source, "tags", {}).get("provenance")
     card = job.model.card
-    return {"selion": selion.__version__, "model": {"name": card.name, "files": dict(card.files)}, "image": json.loads(noted) if noted else str(job.image)}
+    return {
+        "selion": selion.__version__,
+        "model": {"name": card.name, "files": dict(card.files)},
+        "image": json.loads(noted) if noted else str(job.image),
+    }
 
 
 def fields_from_scores(
-    path: Path | str, out: Path, options: MapOptions, *, force: bool = False, on_step: OnStep = silent, report: RunReport | None = None
+    path: Path | str,
+    out: Path,
+    options: MapOptions,
+    *,
+    force: bool = False,
+    on_step: OnStep = silent,
+    report: RunReport | None = None,
 ) -> tuple[Path, GeoDataFrame]:
-    """Turn a score raster into a table of fields; no model is needed, the classes are in its tags (else BadInput)."""
+    """Turn a score raster into a table of fields.
+
+    No model is needed, the classes are in its tags (else BadInput).
+    """
     source = store.open_raster(path)
     classes = score_classes(source, str(path))
     store.check_output(out, force)
     fields.format_of(out)
     report = report or RunReport()
     with work_folder(out) as folder, open_runner(options.runner) as runner:
-        frame = _to_table(prediction.ScoreSource(source), classes, folder, options, _image_gsd(source), on_step, runner, report)
+        frame = _to_table(
+            prediction.ScoreSource(source),
+            classes,
+            folder,
+            options,
+            _image_gsd(source),
+            on_step,
+            runner,
+            report,
+        )
         frame = _refined(frame, options, None, on_step)
-        fields.write_fields(frame, out, _origin(out, options, source, f"{options.method}, selion {selion.__version__}"), force=force)
+        fields.write_fields(
+            frame,
+            out,
+            _origin(out, options, source, f"{options.method}, selion {selion.__version__}"),
+            force=force,
+        )
     return out, frame
 
 
@@ -291,69 +427,136 @@ def score_classes(source: Source, name: str) -> ClassScheme:
     """
     text = getattr(source, "tags", {}).get("classes")
     if not text:
-        raise BadInput(f"{name} does not say what its bands mean (no tag 'classes'): write it with 'selion predict' or 'selion map --scores'.")
+        raise BadInput(
+            f"{name} does not say what its bands mean (no tag 'classes'): write it with 'selion "
+            "predict' or 'selion map --scores'."
+        )
     classes = ClassScheme.from_dict(json.loads(text))
     if len(classes) != len(source.bands):
-        raise BandMismatch(f"{name} has {len(source.bands)} bands, but its tags name {len(classes)} classes: it is not a score raster of selion.")
+        raise BandMismatch(
+            f"{name} has {len(source.bands)} bands, but its tags name {len(classes)} classes: it "
+            "is not a score raster of selion."
+        )
     return classes
 
 
 def least_area(options: MapOptions, gsd: float | None) -> float:
-    """Return the area of the smallest field to keep, in m2, for an image of ``gsd`` metres; a photograph's unit is the pixel."""
+    """Return the area of the smallest field to keep, in m2, for an image of ``gsd`` metres.
+
+    A photograph's unit is the pixel.
+    """
     if options.min_area is not None:
         return options.min_area
     return SMALLEST if gsd is None else max(SMALLEST, SMALLEST_PIXELS * gsd**2)
 
 
 def _image_gsd(source: Source) -> float | None:
-    """Return the ground sampling distance of the image; a score raster tells that of the image it came from."""
+    """Return the ground sampling distance of the image.
+
+    A score raster tells that of the image it came from.
+    """
     noted = getattr(source, "tags", {}).get("image_gsd")
     return float(noted) if noted else ground_sampling_distance(source.grid)
 
 
 def _to_table(
-    probabilities: Source, classes: ClassScheme, folder: Path, options: MapOptions, gsd: float | None, on_step: OnStep, runner: Runner, report: RunReport
+    probabilities: Source,
+    classes: ClassScheme,
+    folder: Path,
+    options: MapOptions,
+    gsd: float | None,
+    on_step: OnStep,
+    runner: Runner,
+    report: RunReport,
 ) -> GeoDataFrame:
     """Objects, outlines, measures.  A photograph has them too, in pixels."""
     least = least_area(options, gsd)
-    instances, outlines = replace(options.instances, min_area=least), replace(options.outlines, min_area=least)
+    instances, outlines = (
+        replace(options.instances, min_area=least),
+        replace(options.outlines, min_area=least),
+    )
     with block_map(runner) as run:
         on_step("objects", 0, 1, "")
         with report.stages.during("instances"):
-            found = fields.map_objects(probabilities, classes, folder / "objects", options.method, instances, cover=options.cover, block=OBJECT_BLOCK, run=run)
+            found = fields.map_objects(
+                probabilities,
+                classes,
+                folder / "objects",
+                options.method,
+                instances,
+                cover=options.cover,
+                block=OBJECT_BLOCK,
+                run=run,
+            )
         on_step("objects", 1, 1, f"{len(found.table):,}")
         return _outlined(found, outlines, run, on_step, report)
 
 
-def _origin(out: Path, options: MapOptions, source: Source, details: str, provenance: dict[str, object] | None = None) -> fields.Origin:
-    return fields.Origin(options.collection or out.stem, _acquired(options.datetime, source), details, provenance=provenance)
+def _origin(
+    out: Path,
+    options: MapOptions,
+    source: Source,
+    details: str,
+    provenance: dict[str, object] | None = None,
+) -> fields.Origin:
+    return fields.Origin(
+        options.collection or out.stem,
+        _acquired(options.datetime, source),
+        details,
+        provenance=provenance,
+    )
 
 
 def _acquired(given: str | None, source: Source) -> datetime | None:
-    """Return when the last image was taken: as given, or as the image's tags say; None if nobody says."""
+    """Return when the last image was taken: as given, or as the image's tags say.
+
+    None if nobody says.
+    """
     if given is not None:
         try:
             return datetime.fromisoformat(given)
         except ValueError:
-            raise BadInput(f"The time {given!r} was given for --datetime; wanted is ISO 8601, for example 2024-08-17T10:20:00Z.") from None
+            raise BadInput(
+                f"The time {given!r} was given for --datetime; wanted is ISO 8601, for example "
+                "2024-08-17T10:20:00Z."
+            ) from None
     tags: dict[str, str] = getattr(source, "tags", {})
-    for name, form in (("datetime", None), ("ACQUISITIONDATETIME", None), ("TIFFTAG_DATETIME", "%Y:%m:%d %H:%M:%S")):
+    for name, form in (
+        ("datetime", None),
+        ("ACQUISITIONDATETIME", None),
+        ("TIFFTAG_DATETIME", "%Y:%m:%d %H:%M:%S"),
+    ):
         try:
             if name in tags:
-                return datetime.strptime(tags[name], form).replace(tzinfo=UTC) if form else datetime.fromisoformat(tags[name])
+                return (
+                    datetime.strptime(tags[name], form).replace(tzinfo=UTC)
+                    if form
+                    else datetime.fromisoformat(tags[name])
+                )
         except ValueError:
             continue
     return None
 
 
 def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
-    """Return count, total and median area in hectares, and mean confidence; areas are None for a photograph."""
-    facts: dict[str, float | int | None] = {"fields": len(frame), "total_ha": None, "median_ha": None, "mean_confidence": None}
+    """Return count, total and median area in hectares, and mean confidence.
+
+    Areas are None for a photograph.
+    """
+    facts: dict[str, float | int | None] = {
+        "fields": len(frame),
+        "total_ha": None,
+        "median_ha": None,
+        "mean_confidence": None,
+    }
     if len(frame):
         facts["mean_confidence"] = round(float(frame["confidence"].mean()), 4)
     if len(frame) and frame.crs is not None:
         hectares = frame["metrics:area"].astype(float) / 10_000
-        facts |= {"total_ha": round(float(hectares.sum()), 2), "median_ha": round(float(hectares.median()), 4)}
+        facts |= {
+            "total_ha": round(float(hectares.sum()), 2),
+            "median_ha": round(float(hectares.median()), 4),
+        }
     return facts
 
 
@@ -364,9 +567,20 @@ OBJECT_BLOCK = 1024
 
 
 def compare_precision(job: MapJob) -> str:
-    """Say what share of pixels changes its class between the fast engine and float32, on a few windows spread over the image."""
+    """Say what share of pixels changes its class between the fast engine and float32.
+
+    It is measured on a few windows spread over the image.
+    """
     if gives_objects(job.model):
-        return f"--fast: {job.model.card.name} answers with objects, which are not compared with float32."
-    changed, total, places = prediction.changed_pixels(job.source, job.model, load_exact(job.model), job.plan)
+        return (
+            f"--fast: {job.model.card.name} answers with objects, which are not compared with "
+            "float32."
+        )
+    changed, total, places = prediction.changed_pixels(
+        job.source, job.model, load_exact(job.model), job.plan
+    )
     share = changed / total if total else 0.0
-    return f"--fast changes the class of {share:.2%} of the pixels against float32 ({total:,} pixels of {places} places compared)."
+    return (
+        f"--fast changes the class of {share:.2%} of the pixels against float32 ({total:,} pixels "
+        f"of {places} places compared)."
+    )

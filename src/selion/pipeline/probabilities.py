@@ -1,4 +1,7 @@
-"""The stage of probabilities of a run: done by a runner, kept in a journal, what cannot be done set aside and told."""
+"""The stage of probabilities of a run.
+
+Done by a runner, kept in a journal, what cannot be done set aside and told.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ ASIDE = ".aside.json"
 
 @dataclass
 class RunReport:
-    """What a run has to say beside its result; whoever gives one to a run is not raised :class:`selion.errors.Incomplete` but finds it here."""
+    """What a run has to say beside its result.
+
+    Whoever gives one to a run is not raised :class:`selion.errors.Incomplete` but finds it here.
+    """
 
     stages: prediction.Stages = field(default_factory=prediction.Stages)
     """Where the seconds went."""
@@ -43,14 +49,18 @@ class RunReport:
         first = self.aside[0]
         rows, columns = first["rows"], first["columns"]
         message = (
-            f"{out} is written, but {len(self.aside)} of its blocks could not be done and are missing (the first, rows {rows[0]} to {rows[1]}, "
-            f"columns {columns[0]} to {columns[1]}: {first['why']}): they are listed in {self.listed}; the same command tries them again."
+            f"{out} is written, but {len(self.aside)} of its blocks could not be done and are "
+            f"missing (the first, rows {rows[0]} to {rows[1]}, columns {columns[0]} to "
+            f"{columns[1]}: {first['why']}): they are listed in {self.listed}; the same command "
+            "tries them again."
         )
         return Incomplete(message)
 
 
 def check_output(out: Path, force: bool) -> bool:
-    """Refuse an output that must not be written (OutputExists, OutputFailed), save one that lacks blocks: the same command completes it.
+    """Refuse an output that must not be written (OutputExists, OutputFailed).
+
+    One that lacks blocks is not refused: the same command completes it.
 
     Returns
     -------
@@ -80,20 +90,31 @@ def conclude(out: Path, report: RunReport, *, told: bool) -> None:
         target.unlink(missing_ok=True)
         return
     with store.atomic_write(target, force=True) as temporary:
-        temporary.write_text(json.dumps({"output": out.name, "missing": report.aside}, indent=1) + "\n", "utf-8")
+        temporary.write_text(
+            json.dumps({"output": out.name, "missing": report.aside}, indent=1) + "\n", "utf-8"
+        )
     report.listed = target
     if not told:
         raise report.incomplete(out)
 
 
 @contextmanager
-def work_folder(out: Path, keep: Path | None = None, report: RunReport | None = None) -> Iterator[Path]:
-    """Give the folder of a run's finished parts; it goes when the run ends well and lacks nothing, or finished nothing; what was given as ``keep`` stays."""
+def work_folder(
+    out: Path, keep: Path | None = None, report: RunReport | None = None
+) -> Iterator[Path]:
+    """Give the folder of a run's finished parts.
+
+    It goes when the run ends well and lacks nothing, or finished nothing; what was given as
+    ``keep`` stays.
+    """
     folder = keep or take_over(out.parent / f".{out.name}.selion")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputFailed(f"The folder {folder} for finished parts cannot be made ({error.strerror}): give one that can be written.") from error
+        raise OutputFailed(
+            f"The folder {folder} for finished parts cannot be made ({error.strerror}): give one "
+            "that can be written."
+        ) from error
     try:
         yield folder
     except BaseException:
@@ -102,14 +123,16 @@ def work_folder(out: Path, keep: Path | None = None, report: RunReport | None = 
                 folder.rmdir()
         raise
     if keep is None and not (report and report.aside):
-        shutil.rmtree(folder, ignore_errors=True)  # a worker of a run that was killed may still write there: what is left does no harm
+        # a worker of a run that was killed may still write there: what is left does no harm
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def block_map(runner: Runner) -> Iterator[Callable[..., Any]]:
     """Give what does blocks like ``map``, for stages whose blocks share files.
 
-    A runner of this process does them in threads, because numba's loops let go of the GIL; so does one of a cluster, whose workers may not see the files.
+    A runner of this process does them in threads, because numba's loops let go of the GIL; so does
+    one of a cluster, whose workers may not see the files.
     """
     if runner.place == "machine":
         yield in_order(runner)
@@ -119,33 +142,76 @@ def block_map(runner: Runner) -> Iterator[Callable[..., Any]]:
         yield pool.map
 
 
-def journal_in(folder: Path, place: str | None, name: str, plan: prediction.PredictionPlan) -> prediction.BlockJournal:
-    """Open the journal of a run: in its work folder, or on the object store that was given for it."""
+def journal_in(
+    folder: Path, place: str | None, name: str, plan: prediction.PredictionPlan
+) -> prediction.BlockJournal:
+    """Open the journal of a run.
+
+    In its work folder, or on the object store that was given for it.
+    """
     where = folder / name if place is None else f"{place.rstrip('/')}/{name}"
     return prediction.BlockJournal(where, plan.key, plan.former_key)
 
 
-def score_blocks(work: prediction.StripWork, runner: Runner, report: RunReport, progress: Callable[[prediction.Progress], None] | None = None) -> prediction.JournalSource:
-    """Predict all blocks of a plan; those that cannot be done are noted in the report and read as no data."""
+def score_blocks(
+    work: prediction.StripWork,
+    runner: Runner,
+    report: RunReport,
+    progress: Callable[[prediction.Progress], None] | None = None,
+) -> prediction.JournalSource:
+    """Predict all blocks of a plan.
+
+    Those that cannot be done are noted in the report and read as no data.
+    """
     if runner.place == "cluster" and not store.is_object_url(work.journal.folder):
-        report.on_note(f"The cluster's workers write finished blocks to {work.journal.folder}: if they do not see it, give --work s3://BUCKET/PREFIX.")
-    aside = prediction.run_blocks(work, runner, progress=progress, stages=report.stages, on_note=report.on_note)
+        report.on_note(
+            f"The cluster's workers write finished blocks to {work.journal.folder}: if they do "
+            "not see it, give --work s3://BUCKET/PREFIX."
+        )
+    aside = prediction.run_blocks(
+        work, runner, progress=progress, stages=report.stages, on_note=report.on_note
+    )
     report.aside += [_listed(one, work.plan.grid) for one in aside]
-    return prediction.JournalSource(work.journal, work.plan, frozenset((one.roi[0].start, one.roi[1].start) for one in aside))
+    return prediction.JournalSource(
+        work.journal, work.plan, frozenset((one.roi[0].start, one.roi[1].start) for one in aside)
+    )
 
 
 def _listed(one: prediction.Aside, grid: GeoBox) -> dict[str, Any]:
     rows, columns = one.roi
     bounds = list(grid[one.roi].boundingbox.bbox) if grid.crs is not None else None
-    return {"rows": [rows.start, rows.stop], "columns": [columns.start, columns.stop], "bounds": bounds, "why": one.why, "tries": one.tries}
+    return {
+        "rows": [rows.start, rows.stop],
+        "columns": [columns.start, columns.stop],
+        "bounds": bounds,
+        "why": one.why,
+        "tries": one.tries,
+    }
 
 
-def write_scores(probabilities: prediction.JournalSource, path: Path, tags: Mapping[str, str], report: RunReport, *, force: bool, on_step: Callable[..., None]) -> None:
+def write_scores(
+    probabilities: prediction.JournalSource,
+    path: Path,
+    tags: Mapping[str, str],
+    report: RunReport,
+    *,
+    force: bool,
+    on_step: Callable[..., None],
+) -> None:
     """Write probabilities as a COG."""
     plan = probabilities.plan
     with (
         report.stages.during("write"),
-        store.create_cog(path, plan.grid, plan.classes.names, np.uint8, nodata=prediction.NODATA, tags=tags, overviews="average", force=force) as sink,
+        store.create_cog(
+            path,
+            plan.grid,
+            plan.classes.names,
+            np.uint8,
+            nodata=prediction.NODATA,
+            tags=tags,
+            overviews="average",
+            force=force,
+        ) as sink,
     ):
         for number, roi in enumerate(plan.blocks, 1):
             sink.write(roi, probabilities.stored(roi))

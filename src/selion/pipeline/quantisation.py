@@ -1,4 +1,7 @@
-"""A model in 8-bit integers, calibrated on windows of a user's own image: `selion models quantise`."""
+"""A model in 8-bit integers, calibrated on windows of a user's own image.
+
+`selion models quantise`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,15 @@ LEAST_VALID = 0.9
 """Share of a window that must be seen."""
 
 
-def quantise_model(name: str | Path, image: str | Path, folder: str | Path, *, windows: int = 48, seed: int = 0, force: bool = False) -> tuple[ModelCard, Fidelity]:
+def quantise_model(
+    name: str | Path,
+    image: str | Path,
+    folder: str | Path,
+    *,
+    windows: int = 48,
+    seed: int = 0,
+    force: bool = False,
+) -> tuple[ModelCard, Fidelity]:
     """Write a model's 8-bit form, calibrated and judged on one image.
 
     Parameters
@@ -26,7 +37,8 @@ def quantise_model(name: str | Path, image: str | Path, folder: str | Path, *, w
     name : str or path
         The model.
     image : path or address
-        An image like those that will be mapped; half of the windows drawn from it calibrate, the others judge.
+        An image like those that will be mapped; half of the windows drawn from it calibrate, the
+        others judge.
     folder : path
         The new model's.
     windows : int
@@ -43,10 +55,14 @@ def quantise_model(name: str | Path, image: str | Path, folder: str | Path, *, w
     Raises
     ------
     BadInput
-        If fewer than 16 windows are asked for, the image has too few that are seen, or the model has no graph.
+        If fewer than 16 windows are asked for, the image has too few that are seen, or the model
+        has no graph.
     """
     if windows < 2 * LEAST:
-        message = f"{windows} windows were asked for; wanted are {2 * LEAST} or more, half of them to calibrate and half to judge."
+        message = (
+            f"{windows} windows were asked for; wanted are {2 * LEAST} or more, half of them to "
+            "calibrate and half to judge."
+        )
         raise BadInput(message)
     store.check_output(folder, force)
     card = find_card(name)
@@ -59,8 +75,12 @@ def quantise_model(name: str | Path, image: str | Path, folder: str | Path, *, w
 
 
 def draw_windows(source: Source, model: Segmenter, count: int, seed: int) -> list[View]:
-    """Draw windows of a source as a model would be shown them, in an order that the seed decides."""
-    plan = prediction.plan(source, model, prediction.PredictOptions(overlap=0.75))  # a fine lattice: small images have many windows too
+    """Draw windows of a source as a model would be shown them.
+
+    The seed decides their order.
+    """
+    # a fine lattice: small images have many windows too
+    plan = prediction.plan(source, model, prediction.PredictOptions(overlap=0.75))
     working = plan.working(source)
     rows, columns = (len(starts) for starts in plan.lattice.starts)
     views: list[View] = []

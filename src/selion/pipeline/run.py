@@ -41,7 +41,8 @@ def map_fields(
     Parameters
     ----------
     image : path or URL; with ``year`` an area
-        GeoTIFF, COG, VRT, Zarr or photograph; or a file of polygons, a bounding box or GeoJSON (:func:`selion.imagery.read_area`).
+        GeoTIFF, COG, VRT, Zarr or photograph; or a file of polygons, a bounding box or GeoJSON
+        (:func:`selion.imagery.read_area`).
     out : path
         The table: ``.parquet`` (fiboa), ``.gpkg``, ``.fgb``, ``.geojson`` or ``.pmtiles``.
     model : str or path, optional
@@ -69,16 +70,29 @@ def map_fields(
     options, out, work = options or MapOptions(), Path(out), None if work is None else Path(work)
     if year is None:
         if area_options is not None:
-            message = f"Options of an area were given, but no year for {image}: give year=2024, or an image without them."
+            message = (
+                f"Options of an area were given, but no year for {image}: give year=2024, or an "
+                "image without them."
+            )
             raise BadInput(message)
-        return maps.map_image(maps.prepare(image, model, options), out, options, force=force, work=work)[1]
+        return maps.map_image(
+            maps.prepare(image, model, options), out, options, force=force, work=work
+        )[1]
     store.check_output(out, force)
     fields.format_of(out)
     survey = areas.survey_area(image, year, area_options, work=areas.work_folder(out, work))
     return map_area(survey, out, model, options, work=work, force=force).frame
 
 
-def composite(area: Any, out: Path | str, *, year: int, area_options: AreaOptions | None = None, work: Path | str | None = None, force: bool = False) -> Source:
+def composite(
+    area: Any,
+    out: Path | str,
+    *,
+    year: int,
+    area_options: AreaOptions | None = None,
+    work: Path | str | None = None,
+    force: bool = False,
+) -> Source:
     """Write the cloud-free two-season composite of an area in a year, and open it.
 
     Parameters
@@ -146,7 +160,8 @@ def map_area(
     out, model, options, scores, preview, force
         As in :func:`selion.pipeline.maps.map_image`.
     work : path, optional
-        Keep finished parts in this folder: the next run with other outlines finds composites and probabilities there.
+        Keep finished parts in this folder: the next run with other outlines finds composites and
+        probabilities there.
     on_step, on_note : callable, optional
     use : callable, optional
         Called with the result while the composite is still there, for example to draw it.
@@ -156,7 +171,8 @@ def map_area(
     Returns
     -------
     AreaMap
-        Fields that touch the area, with ``determination:datetime`` of the last image of the tiles they lie in.
+        Fields that touch the area, with ``determination:datetime`` of the last image of the tiles
+        they lie in.
     """
     options = options or MapOptions()
     if scores is not None:
@@ -166,12 +182,25 @@ def map_area(
     force = check_output(out, force)
     with work_folder(out, work, report) as folder:
         with open_runner(options.runner) as runner, report.stages.during("composite"):
-            mosaic = composites.join_composites(survey, folder, runner=runner, far=options.journal, on_step=on_step, on_note=on_note)
+            mosaic = composites.join_composites(
+                survey, folder, runner=runner, far=options.journal, on_step=on_step, on_note=on_note
+            )
         job = maps.prepare(mosaic, model, options)
         for note in job.notes:
             on_note(note)
         options = replace(options, collection=options.collection or out.stem)
-        path, frame = maps.map_image(job, out, options, scores=scores, preview=preview, force=force, on_step=on_step, refine=_refiner(survey, job), work=folder, report=report)
+        path, frame = maps.map_image(
+            job,
+            out,
+            options,
+            scores=scores,
+            preview=preview,
+            force=force,
+            on_step=on_step,
+            refine=_refiner(survey, job),
+            work=folder,
+            report=report,
+        )
         result = AreaMap(path, frame, mosaic, job)
         if use is not None:
             use(result)
@@ -181,7 +210,10 @@ def map_area(
 
 
 def _refiner(survey: Survey, job: maps.MapJob) -> maps.Refine:
-    """Return what keeps the fields that touch the area and gives each the time of its last image."""
+    """Return what keeps the fields that touch the area.
+
+    It gives each the time of its last image.
+    """
     import shapely
 
     place = shapely.union_all(survey.area.on(job.source.grid))

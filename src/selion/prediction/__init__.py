@@ -1,4 +1,7 @@
-"""Prediction: a source and any segmenter in, class probabilities out, block by block; it knows no model."""
+"""Prediction: a source and any segmenter in, class probabilities out, block by block.
+
+It knows no model.
+"""
 
 import lazy_loader as lazy
 

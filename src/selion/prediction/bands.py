@@ -5,7 +5,9 @@ from __future__ import annotations
 from selion.errors import BandMismatch
 
 
-def choose_bands(given: tuple[str, ...], wanted: tuple[str, ...], asked: tuple[int | str, ...] | None = None) -> tuple[tuple[int, ...], str]:
+def choose_bands(
+    given: tuple[str, ...], wanted: tuple[str, ...], asked: tuple[int | str, ...] | None = None
+) -> tuple[tuple[int, ...], str]:
     """Choose bands: as asked, else by name, else by position where the numbers agree.
 
     Parameters
@@ -35,23 +37,36 @@ def choose_bands(given: tuple[str, ...], wanted: tuple[str, ...], asked: tuple[i
     if all(name.casefold() in known for name in wanted):
         return tuple(known[name.casefold()] for name in wanted), ""
     if len(given) == len(wanted):
-        note = f"The bands of the image ({_listed(given)}) do not have the model's names ({_listed(wanted)}): they are taken in the order of the file."
+        note = (
+            f"The bands of the image ({_listed(given)}) do not have the model's names "
+            f"({_listed(wanted)}): they are taken in the order of the file."
+        )
         return tuple(range(len(given))), note
     message = (
-        f"The image has {len(given)} bands ({_listed(given)}), the model wants {len(wanted)} ({_listed(wanted)}) and the names do not tell which: "
-        f"name them in this order, for example --bands {','.join(str(k + 1) for k in range(len(wanted)))}, or choose another model."
+        f"The image has {len(given)} bands ({_listed(given)}), the model wants {len(wanted)} "
+        f"({_listed(wanted)}) and the names do not tell which: name them in this order, for "
+        f"example --bands {','.join(str(k + 1) for k in range(len(wanted)))}, or choose another "
+        "model."
     )
     raise BandMismatch(message)
 
 
-def _asked(given: tuple[str, ...], wanted: tuple[str, ...], asked: tuple[int | str, ...]) -> tuple[int, ...]:
+def _asked(
+    given: tuple[str, ...], wanted: tuple[str, ...], asked: tuple[int | str, ...]
+) -> tuple[int, ...]:
     if len(asked) != len(wanted):
-        message = f"{len(asked)} bands were named ({_listed(asked)}); the model wants {len(wanted)}, in this order: {_listed(wanted)}."
+        message = (
+            f"{len(asked)} bands were named ({_listed(asked)}); the model wants {len(wanted)}, in "
+            f"this order: {_listed(wanted)}."
+        )
         raise BandMismatch(message)
     indexes = tuple(given.index(band) if band in given else _number(band) for band in asked)
     for band, index in zip(asked, indexes, strict=True):
         if not 0 <= index < len(given):
-            message = f"There is no band {band!r} in the image: it has 1 to {len(given)} ({_listed(given)})."
+            message = (
+                f"There is no band {band!r} in the image: it has 1 to {len(given)} "
+                f"({_listed(given)})."
+            )
             raise BandMismatch(message)
     return indexes
 

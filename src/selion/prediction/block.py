@@ -1,8 +1,11 @@
-"""One block of the map, from the windows of the global lattice that touch it: equal to the same pixels of the whole, bit for bit.
+"""One block of the map, from the windows of the global lattice that touch it.
 
-Three things make it so.  Windows lie on a lattice that knows nothing of blocks.  The scores of a pixel are summed in the lattice's row-major
-order.  And the model is always called with the same company: the windows of a lattice row are put into groups of ``batch`` that are fixed by
-the lattice, so that an engine whose rounding depends on the size of the batch still answers the same.
+Equal to the same pixels of the whole, bit for bit.
+
+Three things make it so.  Windows lie on a lattice that knows nothing of blocks.  The scores of a
+pixel are summed in the lattice's row-major order.  And the model is always called with the same
+company: the windows of a lattice row are put into groups of ``batch`` that are fixed by the
+lattice, so that an engine whose rounding depends on the size of the batch still answers the same.
 """
 
 from __future__ import annotations
@@ -65,8 +68,9 @@ class Scored:
 class WindowCache:
     """Windows that later blocks need too, so that none is computed twice.
 
-    It belongs to one run through ``plan.blocks`` in their order and holds at most the windows that cross the lower edge of the present row
-    of blocks, or the right edge of the present block, plus what is left of a group.
+    It belongs to one run through ``plan.blocks`` in their order and holds at most the windows that
+    cross the lower edge of the present row of blocks, or the right edge of the present block, plus
+    what is left of a group.
     """
 
     plan: PredictionPlan
@@ -87,7 +91,13 @@ def needed_later(plan: PredictionPlan, position: Position, roi: Roi) -> bool:
 
 def block_task(plan: PredictionPlan, roi: Roi, known: Collection[Position] = ()) -> Task:
     """Work out which groups of windows a region still needs, and what has to be read for them."""
-    groups = tuple(dict.fromkeys(group_of(plan, position) for position in plan.lattice.touching(roi) if position not in known))
+    groups = tuple(
+        dict.fromkeys(
+            group_of(plan, position)
+            for position in plan.lattice.touching(roi)
+            if position not in known
+        )
+    )
     return Task(roi, groups, group_frame(plan, groups) if groups else None)
 
 
@@ -99,7 +109,10 @@ def group_of(plan: PredictionPlan, position: Position) -> Group:
 
 
 def tasks(plan: PredictionPlan, rois: Iterable[Roi]) -> list[Task]:
-    """Work out the tasks of blocks that are computed in this order with one :class:`WindowCache`: each window is in exactly one task."""
+    """Work out the tasks of blocks that are computed in this order with one :class:`WindowCache`.
+
+    Each window is in exactly one task.
+    """
     known: set[Position] = set()
     found = []
     for roi in rois:
@@ -112,12 +125,24 @@ def tasks(plan: PredictionPlan, rois: Iterable[Roi]) -> list[Task]:
 
 def group_frame(plan: PredictionPlan, groups: Sequence[Group]) -> Roi:
     """Return the smallest region that holds all windows of some groups."""
-    corners = [plan.lattice_roi(group.row, column) for group in groups for column in (group.first, group.stop - 1)]
-    rows, columns = (slice(min(c[k].start for c in corners), max(c[k].stop for c in corners)) for k in (0, 1))
+    corners = [
+        plan.lattice_roi(group.row, column)
+        for group in groups
+        for column in (group.first, group.stop - 1)
+    ]
+    rows, columns = (
+        slice(min(c[k].start for c in corners), max(c[k].stop for c in corners)) for k in (0, 1)
+    )
     return rows, columns
 
 
-def predict_block(source: Source, model: Segmenter, plan: PredictionPlan, roi: Roi, cache: WindowCache | None = None) -> tuple[np.ndarray, np.ndarray]:
+def predict_block(
+    source: Source,
+    model: Segmenter,
+    plan: PredictionPlan,
+    roi: Roi,
+    cache: WindowCache | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Predict a region of the working grid.
 
     Parameters
@@ -147,7 +172,12 @@ def predict_block(source: Source, model: Segmenter, plan: PredictionPlan, roi: R
     working = plan.working(source)
     task = block_task(plan, roi, cache.done if cache else ())
     part = working.read(task.frame) if task.frame else None
-    return compute(Computation(model, plan, working, LatticeWeights(plan.lattice)), task, part, cache or WindowCache(plan))
+    return compute(
+        Computation(model, plan, working, LatticeWeights(plan.lattice)),
+        task,
+        part,
+        cache or WindowCache(plan),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,20 +196,36 @@ class Computation:
     stages: Stages = field(default_factory=Stages)
     """Where the seconds go."""
     network: Executor | None = None
-    """Threads that ask the model, while groups before are blended; None: one thing after the other."""
+    """Threads that ask the model, while groups before are blended; None: one thing after the
+    other."""
 
     @property
     def ahead(self) -> int:
-        """How many more groups the model is asked about before the answer for one is waited for; 0: this thread asks it."""
+        """How many more groups the model is asked about before the answer for one is waited for.
+
+        0: this thread asks it.
+        """
         return 0 if self.network is None else calls_at_once(self.model)
 
 
-def compute(run: Computation, task: Task, part: Raster | None, cache: WindowCache) -> tuple[np.ndarray, np.ndarray]:
-    """Compute a task's groups from what was read, and blend its region from all windows that touch it, in lattice order."""
+def compute(
+    run: Computation, task: Task, part: Raster | None, cache: WindowCache
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute a task's groups from what was read, and blend its region.
+
+    It is blended from all windows that touch it, in lattice order.
+    """
     plan, roi = run.plan, task.roi
     scores = np.zeros((len(plan.classes), *roi_shape(roi)), np.float32)
     valid = np.zeros(roi_shape(roi), bool)
-    groups = score_groups(run, ((group, part, task.frame) for group in task.groups if part is not None and task.frame is not None))
+    groups = score_groups(
+        run,
+        (
+            (group, part, task.frame)
+            for group in task.groups
+            if part is not None and task.frame is not None
+        ),
+    )
     for position in plan.lattice.touching(roi):
         if position not in cache.done:
             cache.done |= next(groups)
@@ -195,12 +241,19 @@ def compute(run: Computation, task: Task, part: Raster | None, cache: WindowCach
 
 
 def calls_at_once(model: object) -> int:
-    """Return how many calls a model takes at once from other threads; 0: it does not say so, and is called from this one, where Ctrl-C reaches it."""
+    """Return how many calls a model takes at once from other threads.
+
+    0: it does not say so, and is called from this one, where Ctrl-C reaches it.
+    """
     return int(getattr(model, "at_once", 0))
 
 
-def score_groups(run: Computation, cuts: Iterable[tuple[Group, Raster, Roi]]) -> Iterator[dict[Position, Scored | None]]:
-    """Score groups in their order, each from what was read and where that lies; windows without a valid pixel are not shown to the model.
+def score_groups(
+    run: Computation, cuts: Iterable[tuple[Group, Raster, Roi]]
+) -> Iterator[dict[Position, Scored | None]]:
+    """Score groups in their order, each from what was read and where that lies.
+
+    Windows without a valid pixel are not shown to the model.
 
     The model is asked about the next ones while the caller has the one before.
     """
@@ -223,10 +276,17 @@ class _Asked:
 
 
 def _ask(run: Computation, group: Group, part: Raster, frame: Roi) -> _Asked:
-    """Cut the windows of a group out of what was read and ask the model about those that have a valid pixel."""
+    """Cut the windows of a group out of what was read and ask the model about them.
+
+    It is asked about those that have a valid pixel.
+    """
     with run.stages.during(BLEND):
         found = [cut_window(part, frame, position, run.plan) for position in group.positions]
-        windows = [add_context(window, run.working, run.plan, run.contexts) for window in found if window is not None]
+        windows = [
+            add_context(window, run.working, run.plan, run.contexts)
+            for window in found
+            if window is not None
+        ]
     answers: Future[np.ndarray] = Future()
     if run.network is not None and run.ahead:
         answers = run.network.submit(_segment, run, windows)
@@ -252,7 +312,10 @@ def _answered(run: Computation, asked: _Asked) -> dict[Position, Scored | None]:
 
 def _weighted(window: Window, scores: np.ndarray, weights: LatticeWeights) -> Scored:
     height, width = window.valid.shape
-    return Scored((scores[:, :height, :width] * weights.of(*window.position)).astype(np.float32, copy=False), window.valid)
+    return Scored(
+        (scores[:, :height, :width] * weights.of(*window.position)).astype(np.float32, copy=False),
+        window.valid,
+    )
 
 
 def _add(scores: np.ndarray, valid: np.ndarray, scored: Scored, window: Roi, roi: Roi) -> None:

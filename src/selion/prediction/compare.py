@@ -13,8 +13,13 @@ PROBES = 4
 """Windows on which two models are compared."""
 
 
-def changed_pixels(source: Source, model: Segmenter, exact: Segmenter, plan: PredictionPlan) -> tuple[int, int, int]:
-    """Count the pixels whose class differs between two models on a few windows spread over the image; return (changed, compared, places)."""
+def changed_pixels(
+    source: Source, model: Segmenter, exact: Segmenter, plan: PredictionPlan
+) -> tuple[int, int, int]:
+    """Count the pixels whose class differs between two models.
+
+    It is done on a few windows spread over the image; return (changed, compared, places).
+    """
     windows = _windows(source, plan)
     if not windows:
         return 0, 0, 0
@@ -31,7 +36,9 @@ def _windows(source: Source, plan: PredictionPlan) -> list[Window]:
     """Cut out windows along the diagonal of the lattice, those that hold something."""
     working = plan.working(source)
     places = np.linspace(0, 1, 2 * PROBES + 1)[1::2]  # the middles of as many equal parts
-    positions = dict.fromkeys(tuple(int(share * len(starts)) for starts in plan.lattice.starts) for share in places)
+    positions = dict.fromkeys(
+        tuple(int(share * len(starts)) for starts in plan.lattice.starts) for share in places
+    )
     found = []
     for row, column in positions:
         roi = plan.lattice_roi(row, column)

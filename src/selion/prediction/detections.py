@@ -50,10 +50,15 @@ class Seen:
         """Return where a window lies, cut to the grid."""
         rows, columns = self.lattice.window_roi(*position)
         height, width = self.lattice.shape
-        return slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
+        return slice(rows.start, min(rows.stop, height)), slice(
+            columns.start, min(columns.stop, width)
+        )
 
     def open_sides(self, position: Position) -> tuple[bool, bool, bool, bool]:
-        """Say for the top, bottom, left and right side of a window whether the image goes on beyond it."""
+        """Say for each side of a window whether the image goes on beyond it.
+
+        The sides are top, bottom, left and right.
+        """
         rows, columns = self.roi(position)
         height, width = self.lattice.shape
         return rows.start > 0, rows.stop < height, columns.start > 0, columns.stop < width
@@ -78,18 +83,45 @@ class Sighting:
 
 
 def sight(seen: Seen, position: Position, margin: int) -> list[Sighting]:
-    """List the objects of a window, those within ``margin`` px of a side beyond which the image goes on as cut."""
+    """List the objects of a window.
+
+    Those within ``margin`` px of a side beyond which the image goes on count as cut.
+    """
     window, roi = seen[position], seen.roi(position)
     ids, width = window.ids, seen.lattice.shape[1]
-    strips = (ids[:margin], ids[ids.shape[0] - margin :], ids[:, :margin], ids[:, ids.shape[1] - margin :])
-    cut = {int(k) for strip, is_open in zip(strips, seen.open_sides(position), strict=True) if is_open for k in np.unique(strip)}
+    strips = (
+        ids[:margin],
+        ids[ids.shape[0] - margin :],
+        ids[:, :margin],
+        ids[:, ids.shape[1] - margin :],
+    )
+    cut = {
+        int(k)
+        for strip, is_open in zip(strips, seen.open_sides(position), strict=True)
+        if is_open
+        for k in np.unique(strip)
+    }
     pixels = np.bincount(ids.ravel(), minlength=len(window.scores))
     found = []
     for local, box in enumerate(ndimage.find_objects(ids), 1):
-        rows, columns = (slice(int(side.start + shift.start), int(side.stop + shift.start)) for side, shift in zip(box, roi, strict=True))
+        rows, columns = (
+            slice(int(side.start + shift.start), int(side.stop + shift.start))
+            for side, shift in zip(box, roi, strict=True)
+        )
         first = rows.start * width + roi[1].start + int(np.argmax(ids[box[0].start] == local))
         score, kind = float(window.scores[local]), int(window.kinds[local])
-        found.append(Sighting(position, local, (rows, columns), int(pixels[local]), local not in cut, score, kind, first))
+        found.append(
+            Sighting(
+                position,
+                local,
+                (rows, columns),
+                int(pixels[local]),
+                local not in cut,
+                score,
+                kind,
+                first,
+            )
+        )
     return found
 
 
@@ -111,19 +143,26 @@ def join(seen: Seen, sightings: list[Sighting], agreement: float) -> list[list[i
 
     Notes
     -----
-    The best agreements are settled first; one that would bring two objects of one window together is refused.
+    The best agreements are settled first; one that would bring two objects of one window together
+    is refused.
     """
     starts: dict[Position, int] = {}
     for place, sighting in enumerate(sightings):
         starts.setdefault(sighting.position, place)
-    pairs = sorted((-iou, starts[p] + a - 1, starts[q] + b - 1) for p, q in _neighbours(seen.lattice, starts) for iou, a, b in _agreements(seen, p, q, agreement))
+    pairs = sorted(
+        (-iou, starts[p] + a - 1, starts[q] + b - 1)
+        for p, q in _neighbours(seen.lattice, starts)
+        for iou, a, b in _agreements(seen, p, q, agreement)
+    )
     parent = list(range(len(sightings)))
     members: dict[int, list[int]] = {place: [place] for place in parent}
     for _, one, other in pairs:
         a, b = _root(parent, one), _root(parent, other)
         if a == b or sightings[one].kind != sightings[other].kind:
             continue
-        if {sightings[k].position for k in members[a]} & {sightings[k].position for k in members[b]}:
+        if {sightings[k].position for k in members[a]} & {
+            sightings[k].position for k in members[b]
+        }:
             continue
         parent[max(a, b)] = min(a, b)
         members[min(a, b)] += members.pop(max(a, b))
@@ -143,7 +182,9 @@ def _neighbours(lattice: Lattice, known: Iterable[Position]) -> Iterator[tuple[P
     reach = [_reach(starts, lattice.window) for starts in lattice.starts]
     for row, column in sorted(positions):
         for below in range(row, reach[0][row]):
-            for beside in range(_first(lattice.starts[1], column, lattice.window), reach[1][column]):
+            for beside in range(
+                _first(lattice.starts[1], column, lattice.window), reach[1][column]
+            ):
                 if (below, beside) > (row, column) and (below, beside) in positions:
                     yield (row, column), (below, beside)
 
@@ -158,7 +199,9 @@ def _first(starts: tuple[int, ...], place: int, window: int) -> int:
     return int(np.searchsorted(starts, starts[place] - window, side="right"))
 
 
-def _agreements(seen: Seen, one: Position, other: Position, agreement: float) -> list[tuple[float, int, int]]:
+def _agreements(
+    seen: Seen, one: Position, other: Position, agreement: float
+) -> list[tuple[float, int, int]]:
     """Return (IoU, id there, id here) of the objects of two windows that agree where both look."""
     shared = overlap(seen.roi(one), seen.roi(other))
     if shared is None:
@@ -175,14 +218,23 @@ def _agreements(seen: Seen, one: Position, other: Position, agreement: float) ->
 
 
 def tent(seen: Seen, position: Position, part: Roi) -> np.ndarray:
-    """Return (y, x) int32 of a part of the grid: how well a window sees it, as the distance to the window's nearest side beyond which the image goes on."""
+    """Return (y, x) int32 of a part of the grid.
+
+    How well a window sees it, as the distance to the window's nearest side beyond which the image
+    goes on.
+    """
     top, bottom, left, right = seen.open_sides(position)
     rows, columns = seen.roi(position)
     far = seen.lattice.window
-    return np.minimum(_slope(rows, part[0], top, bottom, far)[:, None], _slope(columns, part[1], left, right, far)[None])
+    return np.minimum(
+        _slope(rows, part[0], top, bottom, far)[:, None],
+        _slope(columns, part[1], left, right, far)[None],
+    )
 
 
 def _slope(side: slice, part: slice, begins: bool, ends: bool, far: int) -> np.ndarray:
     place = np.arange(part.start, part.stop, dtype=np.int32)
     none = np.full(len(place), far, np.int32)
-    return np.minimum(place - side.start + 1 if begins else none, side.stop - place if ends else none)
+    return np.minimum(
+        place - side.start + 1 if begins else none, side.stop - place if ends else none
+    )

@@ -12,7 +12,15 @@ import numpy as np
 
 from selion.grid import Roi, roi_shape
 from selion.prediction.blend import LatticeWeights
-from selion.prediction.block import Computation, Group, calls_at_once, group_frame, group_of, score_groups, tasks
+from selion.prediction.block import (
+    Computation,
+    Group,
+    calls_at_once,
+    group_frame,
+    group_of,
+    score_groups,
+    tasks,
+)
 from selion.prediction.objects import look_at
 from selion.prediction.planning import PredictionPlan
 from selion.prediction.windows import Position
@@ -32,55 +40,87 @@ class Estimate:
     blocks: int
     """Blocks."""
     gigabytes_read: float
-    """Uncompressed gigabytes of the source's pixels that are read, overlaps between blocks included."""
+    """Uncompressed gigabytes of the source's pixels that are read, overlaps between blocks
+    included."""
     seconds: float
-    """Expected time of the run: the longer of reading and computing, because they go on at the same time."""
+    """Expected time of the run: the longer of reading and computing, because they go on at the same
+    time."""
     share_seen: float
     """Share of the probed windows that hold more than nodata; the others cost reading only."""
 
 
-def estimate(source: Source, model: Segmenter | InstanceSegmenter, plan: PredictionPlan) -> Estimate:
+def estimate(
+    source: Source, model: Segmenter | InstanceSegmenter, plan: PredictionPlan
+) -> Estimate:
     """Time a few groups of windows spread over the raster; nothing is written.
 
     The model's first call, in which engines compile, is not part of the rate.
     """
     working = plan.working(source)
     calls = calls_at_once(model)
-    groups = _spread(plan, max(PROBES, calls - 1))  # with one less than it takes, each of its threads has one window
+    # with one less than it takes, each of its threads has one window
+    groups = _spread(plan, max(PROBES, calls - 1))
     with ThreadPoolExecutor(max(calls, 1)) as network:
         # who answers with objects is never asked to be blended
-        computation = Computation(model, plan, working, LatticeWeights(plan.lattice), network=network)  # type: ignore[arg-type]
+        computation = Computation(
+            model, plan, working, LatticeWeights(plan.lattice), network=network
+        )  # type: ignore[arg-type]
         _time(computation, [groups[len(groups) // 2]])
         reading, computing, seen = _time(computation, groups)
     windows = sum(len(group.positions) for group in groups)
     frames = [roi_shape(task.frame) for task in tasks(plan, plan.blocks) if task.frame]
     pixels = sum(height * width for height, width in frames)
-    probed = sum(height * width for height, width in (roi_shape(group_frame(plan, [group])) for group in groups))
+    probed = sum(
+        height * width
+        for height, width in (roi_shape(group_frame(plan, [group])) for group in groups)
+    )
     seconds = max(computing / windows * len(plan.lattice), reading / probed * pixels)
-    return Estimate(len(plan.lattice), len(plan.blocks), _gigabytes(source, plan, pixels), float(seconds), float(seen / windows))
+    return Estimate(
+        len(plan.lattice),
+        len(plan.blocks),
+        _gigabytes(source, plan, pixels),
+        float(seconds),
+        float(seen / windows),
+    )
 
 
 def _spread(plan: PredictionPlan, count: int) -> list[Group]:
     """Return up to so many different groups, evenly spread over the lattice."""
     columns = len(plan.lattice.starts[1])
     places = np.linspace(0, len(plan.lattice) - 1, count + 2).round().astype(int)[1:-1]
-    return list(dict.fromkeys(group_of(plan, (place // columns, place % columns)) for place in places.tolist()))
+    return list(
+        dict.fromkeys(
+            group_of(plan, (place // columns, place % columns)) for place in places.tolist()
+        )
+    )
 
 
 def _time(computation: Computation, groups: Sequence[Group]) -> tuple[float, float, int]:
-    """Return seconds of reading, seconds of computing and the number of windows that hold more than nodata."""
+    """Return seconds of reading, seconds of computing and the number of windows.
+
+    Windows that hold nothing but nodata do not count.
+    """
     frames = [group_frame(computation.plan, [group]) for group in groups]
     begin = time.perf_counter()
     parts = [computation.working.read(frame) for frame in frames]
     middle = time.perf_counter()
     scored = _answers(computation, list(zip(groups, parts, frames, strict=True)))
-    return middle - begin, time.perf_counter() - middle, sum(window is not None for found in scored for window in found.values())
+    return (
+        middle - begin,
+        time.perf_counter() - middle,
+        sum(window is not None for found in scored for window in found.values()),
+    )
 
 
-def _answers(run: Computation, cuts: Sequence[tuple[Group, Raster, Roi]]) -> Sequence[Mapping[Position, object | None]]:
+def _answers(
+    run: Computation, cuts: Sequence[tuple[Group, Raster, Roi]]
+) -> Sequence[Mapping[Position, object | None]]:
     """Ask the model for groups of windows, whatever it answers with."""
     if gives_objects(run.model):
-        return [look_at(run.working, cast("InstanceSegmenter", run.model), run.plan, group, part) for group, part, _ in cuts]
+        return [
+            look_at(run.working, cast("InstanceSegmenter", run.model), run.plan, group, part)
+            for group, part, _ in cuts
+        ]
     return list(score_groups(run, cuts))
 
 

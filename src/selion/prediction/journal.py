@@ -1,4 +1,7 @@
-"""Finished blocks on disk or on an object store, so that an interrupted run goes on where it was; a block of another run, or a broken one, is never taken."""
+"""Finished blocks on disk or on an object store, so that an interrupted run goes on where it was.
+
+A block of another run, or a broken one, is never taken.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,15 @@ MAGIC = b"selionb2"
 FORMER_MAGIC = b"tilthbl2"
 """What blocks began with under the former name; such are read, and never written."""
 HEAD = struct.Struct("<8s32s4q3q")
-"""Magic, SHA-256 of the key, bounds of the region, shape; then a BLAKE2b digest of 16 bytes over head and payload, then the payload."""
+"""Magic, SHA-256 of the key, bounds of the region, shape; then a BLAKE2b digest of 16 bytes over
+head and payload, then the payload."""
 DIGEST = 16
 BLOCK = ".block"
 PART = ".part"
 MANIFEST = "journal.json"
 READS = 3
-"""Times that an object is read whose bytes are not what its checksum says: a transfer may have been cut."""
+"""Times that an object is read whose bytes are not what its checksum says: a transfer may have been
+cut."""
 
 
 class BlobStore(Protocol):
@@ -39,7 +44,10 @@ class BlobStore(Protocol):
         ...
 
     def put(self, name: str, content: bytes, *, replace: bool = False) -> bool:
-        """Write a file whole or not at all, without ``replace`` only where there is none; say whether it was written."""
+        """Write a file whole or not at all, without ``replace`` only where there is none.
+
+        Say whether it was written.
+        """
         ...
 
     def names(self) -> dict[str, int]:
@@ -52,7 +60,10 @@ class BlobStore(Protocol):
 
 
 class FolderStore:
-    """A folder.  Several processes may write to it at once: each writes under a name of its own, and renames."""
+    """A folder.  Several processes may write to it at once.
+
+    Each writes under a name of its own, and renames.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -68,7 +79,9 @@ class FolderStore:
             return None
 
     def put(self, name: str, content: bytes, *, replace: bool = True) -> bool:  # noqa: ARG002 - equal blocks have equal bytes: it does not matter whose stays
-        """Write a file in one step: a killed process leaves the old file, or the new one, or a ``.part`` that nobody reads.
+        """Write a file in one step.
+
+        A killed process leaves the old file, or the new one, or a ``.part`` that nobody reads.
 
         Raises
         ------
@@ -80,13 +93,18 @@ class FolderStore:
             part.write_bytes(content)
             part.replace(self.folder / name)
         except OSError as error:
-            part.unlink(missing_ok=True)  # on a full disk it would hold the space that the next try needs
+            # on a full disk it would hold the space that the next try needs
+            part.unlink(missing_ok=True)
             raise self._failed(error) from error
         return True
 
     def names(self) -> dict[str, int]:
         """List the folder."""
-        return {path.name: path.stat().st_size for path in self.folder.iterdir() if path.is_file()} if self.folder.is_dir() else {}
+        return (
+            {path.name: path.stat().st_size for path in self.folder.iterdir() if path.is_file()}
+            if self.folder.is_dir()
+            else {}
+        )
 
     def delete(self, *names: str) -> None:
         """Delete files."""
@@ -101,16 +119,21 @@ class FolderStore:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> OutputFailed:
-        return OutputFailed(f"The journal of finished blocks in {self.folder} cannot be written ({error.strerror}): free some space, or choose another place.")
+        return OutputFailed(
+            f"The journal of finished blocks in {self.folder} cannot be written "
+            f"({error.strerror}): free some space, or choose another place."
+        )
 
 
 class BlockJournal:
     """A folder, or a prefix on an object store, with one file per finished block.
 
-    Each file is written in one step, holds the key and a checksum, and is named by its region: a file of another key or region, a truncated or a
-    changed one counts as not there.  Nothing else depends on it: without the folder the run gives the same bytes.  On an object store a block is put
-    there only if there is none (a conditional write): of two workers that made the same block, one finds it done.  A journal can be pickled: what
-    comes out in another process writes to the same place, and clears nothing.
+    Each file is written in one step, holds the key and a checksum, and is named by its region: a
+    file of another key or region, a truncated or a changed one counts as not there.  Nothing else
+    depends on it: without the folder the run gives the same bytes.  On an object store a block is
+    put there only if there is none (a conditional write): of two workers that made the same block,
+    one finds it done.  A journal can be pickled: what comes out in another process writes to the
+    same place, and clears nothing.
 
     Parameters
     ----------
@@ -127,9 +150,15 @@ class BlockJournal:
         If the place cannot be written to.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], key: str, former_key: str | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], key: str, former_key: str | None = None
+    ) -> None:
         self.key, self._former_key = key, former_key
-        self.shelf: BlobStore = store.ObjectFolder(os.fspath(folder)) if store.is_object_url(folder) else FolderStore(Path(folder))
+        self.shelf: BlobStore = (
+            store.ObjectFolder(os.fspath(folder))
+            if store.is_object_url(folder)
+            else FolderStore(Path(folder))
+        )
         if isinstance(self.shelf, FolderStore):
             self.shelf.prepare()
         self._open()
@@ -146,11 +175,18 @@ class BlockJournal:
         elif before != (MAGIC.decode(), self.key):
             self._clear(BLOCK)
         self._clear(PART)
-        said = {"what": "finished blocks of an interrupted selion run", "key": self.key, "form": MAGIC.decode()}
+        said = {
+            "what": "finished blocks of an interrupted selion run",
+            "key": self.key,
+            "form": MAGIC.decode(),
+        }
         self.shelf.put(MANIFEST, json.dumps(said).encode(), replace=True)
 
     def _manifest(self) -> tuple[str, str]:
-        """Return form and key of the blocks that are there: on a store blocks of another form would count as finished."""
+        """Return form and key of the blocks that are there.
+
+        On a store blocks of another form would count as finished.
+        """
         try:
             said = json.loads(self.shelf.get(MANIFEST) or b"")
             return str(said["form"]), str(said["key"])
@@ -170,7 +206,8 @@ class BlockJournal:
         Returns
         -------
         bool
-            Whether it is ours; on an object store somebody else may have put a sound one there first.
+            Whether it is ours; on an object store somebody else may have put a sound one there
+            first.
 
         Raises
         ------
@@ -186,16 +223,25 @@ class BlockJournal:
         return not self.has(roi, shape) and self.shelf.put(_name(roi), content, replace=True)
 
     def load(self, roi: Roi, shape: tuple[int, int, int]) -> np.ndarray | None:
-        """Return the (class, y, x) uint8 scores of a block, or None if there is no whole and unchanged one of this key."""
+        """Return the (class, y, x) uint8 scores of a block.
+
+        None if there is no whole and unchanged one of this key.
+        """
         payload = self._payload(roi, shape)
-        return None if payload is None else np.frombuffer(store.unpack(payload), np.uint8).reshape(shape)
+        return (
+            None
+            if payload is None
+            else np.frombuffer(store.unpack(payload), np.uint8).reshape(shape)
+        )
 
     def has(self, roi: Roi, shape: tuple[int, int, int]) -> bool:
         """Say whether :meth:`load` returns a block; every byte is checked."""
         return self._payload(roi, shape) is not None
 
     def finished(self, of: Callable[[Roi], tuple[int, int, int]], rois: list[Roi]) -> list[bool]:
-        """Say for each region whether it is there: in a folder every byte is checked, on an object store one listing is asked for.
+        """Say for each region whether it is there.
+
+        In a folder every byte is checked, on an object store one listing is asked for.
 
         What is on a store was put there whole; its bytes are checked when they are read.
         """
@@ -209,7 +255,11 @@ class BlockJournal:
             content = self.shelf.get(_name(roi))
             if content is None:
                 return None
-            head, digest, payload = content[: HEAD.size], content[HEAD.size : HEAD.size + DIGEST], content[HEAD.size + DIGEST :]
+            head, digest, payload = (
+                content[: HEAD.size],
+                content[HEAD.size : HEAD.size + DIGEST],
+                content[HEAD.size + DIGEST :],
+            )
             if head in self._heads(roi, shape) and digest == _digest(head, payload):
                 return payload
         return None
@@ -219,11 +269,18 @@ class BlockJournal:
         self.shelf.delete(_name(roi))
 
     def remove(self) -> None:
-        """Remove what the journal wrote, and the folder if that was all it held.  Call it when the final output is whole."""
+        """Remove what the journal wrote, and the folder if that was all it held.
+
+        Call it when the final output is whole.
+        """
         self._clear(BLOCK)
         self._clear(PART)
         self.shelf.delete(MANIFEST)
-        if isinstance(self.shelf, FolderStore) and self.shelf.folder.is_dir() and not any(self.shelf.folder.iterdir()):
+        if (
+            isinstance(self.shelf, FolderStore)
+            and self.shelf.folder.is_dir()
+            and not any(self.shelf.folder.iterdir())
+        ):
             self.shelf.folder.rmdir()
 
     def _head(self, roi: Roi, shape: tuple[int, ...]) -> bytes:
@@ -231,11 +288,15 @@ class BlockJournal:
 
     def _heads(self, roi: Roi, shape: tuple[int, ...]) -> tuple[bytes, ...]:
         """Return how a sound block may begin."""
-        before = () if self._former_key is None else (_head(FORMER_MAGIC, self._former_key, roi, shape),)
+        before = (
+            () if self._former_key is None else (_head(FORMER_MAGIC, self._former_key, roi, shape),)
+        )
         return (self._head(roi, shape), *before)
 
     def _clear(self, ending: str) -> None:
-        self.shelf.delete(*(name for name in self.shelf.names() if name.endswith(ending) and "/" not in name))
+        self.shelf.delete(
+            *(name for name in self.shelf.names() if name.endswith(ending) and "/" not in name)
+        )
 
 
 def _head(magic: bytes, key: str, roi: Roi, shape: tuple[int, ...]) -> bytes:

@@ -1,4 +1,7 @@
-"""Who gets a pixel: sightings that belong together are one object, and objects claim pixels in the order of their rank."""
+"""Who gets a pixel.
+
+Sightings that belong together are one object, and objects claim pixels in the order of their rank.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,11 @@ class Claim:
     @property
     def rank(self) -> tuple[bool, float, int]:
         """Whole ones first, then the higher score, then the first pixel."""
-        return not self.whole, -np.nan_to_num(self.score, nan=-1.0), min(one.first for one in self.voters)
+        return (
+            not self.whole,
+            -np.nan_to_num(self.score, nan=-1.0),
+            min(one.first for one in self.voters),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +52,28 @@ class Claims:
     @cached_property
     def ranked(self) -> list[Claim]:
         """The objects, the strongest first."""
-        return sorted((_claim([self.sightings[k] for k in group]) for group in self.groups), key=lambda claim: claim.rank)
+        return sorted(
+            (_claim([self.sightings[k] for k in group]) for group in self.groups),
+            key=lambda claim: claim.rank,
+        )
 
     @cached_property
     def boxes(self) -> np.ndarray:
         """(n, 4) int64: top, bottom, left and right of each ranked object."""
-        return np.array([(c.box[0].start, c.box[0].stop, c.box[1].start, c.box[1].stop) for c in self.ranked], np.int64).reshape(-1, 4)
+        return np.array(
+            [(c.box[0].start, c.box[0].stop, c.box[1].start, c.box[1].stop) for c in self.ranked],
+            np.int64,
+        ).reshape(-1, 4)
 
     def touching(self, roi: Roi) -> np.ndarray:
         """Return the ranks (from 0) of objects that may have pixels in a region, ascending."""
         top, bottom, left, right = self.boxes.T
-        return np.flatnonzero((top < roi[0].stop) & (bottom > roi[0].start) & (left < roi[1].stop) & (right > roi[1].start))
+        return np.flatnonzero(
+            (top < roi[0].stop)
+            & (bottom > roi[0].start)
+            & (left < roi[1].stop)
+            & (right > roi[1].start)
+        )
 
 
 def _claim(members: list[Sighting]) -> Claim:
@@ -63,7 +81,10 @@ def _claim(members: list[Sighting]) -> Claim:
     whole = [one for one in members if one.whole]
     if whole:
         members = [min(whole, key=lambda one: (-np.nan_to_num(one.score, nan=-1.0), one.position))]
-    rows, columns = (slice(min(m.box[k].start for m in members), max(m.box[k].stop for m in members)) for k in (0, 1))
+    rows, columns = (
+        slice(min(m.box[k].start for m in members), max(m.box[k].stop for m in members))
+        for k in (0, 1)
+    )
     told = [one for one in members if np.isfinite(one.score)]
     pixels = sum(one.pixels for one in told)
     score = sum(one.score * one.pixels for one in told) / pixels if pixels else np.nan
@@ -81,7 +102,8 @@ def paint(claims: Claims, plan: PredictionPlan, folder: Path, visible: float) ->
     folder : path
         Gets the ids and the table.
     visible : float
-        Objects that keep less than this share of what they claim are dropped, and their pixels go to the next in rank.
+        Objects that keep less than this share of what they claim are dropped, and their pixels go
+        to the next in rank.
     """
     shape = (int(plan.grid.shape[0]), int(plan.grid.shape[1]))
     path = make_ids(folder, shape)
@@ -104,8 +126,13 @@ def _write(path: Path, roi: Roi, values: np.ndarray) -> None:
     np.load(path, mmap_mode="r+")[roi] = values
 
 
-def _paint_block(claims: Claims, roi: Roi, kept: np.ndarray, wanted: np.ndarray, got: np.ndarray) -> np.ndarray:
-    """Return (y, x) int32 ranks from 1 of a block, and count into ``wanted`` and ``got`` what objects claim and receive."""
+def _paint_block(
+    claims: Claims, roi: Roi, kept: np.ndarray, wanted: np.ndarray, got: np.ndarray
+) -> np.ndarray:
+    """Return (y, x) int32 ranks from 1 of a block.
+
+    What objects claim and receive is counted into ``wanted`` and ``got``.
+    """
     out = np.zeros(roi_shape(roi), np.int32)
     total = _Total(claims.seen, roi)
     for rank in claims.touching(roi):
@@ -146,22 +173,39 @@ def _mask(claims: Claims, claim: Claim, box: Roi, total: _Total) -> np.ndarray:
     for voter in claim.voters:
         shared = overlap(voter.box, box)
         if shared is not None:
-            said = claims.seen[voter.position].ids[inside(shared, claims.seen.roi(voter.position))] == voter.local
-            votes[inside(shared, box)] += said if claim.whole else said * tent(claims.seen, voter.position, shared)
-    return votes > 0 if claim.whole else (votes > 0) & (2 * votes >= total.weight[inside(box, total.roi)])
+            said = (
+                claims.seen[voter.position].ids[inside(shared, claims.seen.roi(voter.position))]
+                == voter.local
+            )
+            votes[inside(shared, box)] += (
+                said if claim.whole else said * tent(claims.seen, voter.position, shared)
+            )
+    return (
+        votes > 0
+        if claim.whole
+        else (votes > 0) & (2 * votes >= total.weight[inside(box, total.roi)])
+    )
 
 
 def _settle(claims: Claims, plan: PredictionPlan, path: Path, blocks: list[Roi]) -> pd.DataFrame:
     """Replace ranks by ids in the order of first pixels, in place, and return the table."""
     count, width = len(claims.ranked), int(plan.grid.shape[1])
-    pixels, area, first = np.zeros(count + 1, np.int64), np.zeros(count + 1), np.full(count + 1, np.iinfo(np.int64).max)
+    pixels, area, first = (
+        np.zeros(count + 1, np.int64),
+        np.zeros(count + 1),
+        np.full(count + 1, np.iinfo(np.int64).max),
+    )
     cells, unit = pixel_areas(plan.grid)
     for roi in blocks:
         ranks = np.load(path, mmap_mode="r")[roi]
         found, at, number = np.unique(ranks.ravel(), return_index=True, return_counts=True)
         pixels[found] += number
         rows, columns = (np.arange(side.start, side.stop) // CELL for side in roi)
-        area += np.bincount(ranks.ravel(), weights=cells[np.ix_(rows, columns)].ravel().astype(np.float64), minlength=count + 1)
+        area += np.bincount(
+            ranks.ravel(),
+            weights=cells[np.ix_(rows, columns)].ravel().astype(np.float64),
+            minlength=count + 1,
+        )
         here = (roi[0].start + at // ranks.shape[1]) * width + roi[1].start + at % ranks.shape[1]
         first[found] = np.minimum(first[found], here)
     order = np.argsort(first[1:], kind="stable")[: int((pixels[1:] > 0).sum())] + 1

@@ -1,7 +1,10 @@
-"""From a source to objects, for models that answer with objects instead of probabilities: seen window by window, joined without seams.
+"""From a source to objects, for models that answer with objects instead of probabilities.
 
-Windows are those of the plan's lattice, so neighbours see a strip twice.  What they say there is compared: two objects that agree in the strip are one.
-Nothing depends on the order of windows: agreements are settled best first, ties by place, and pixels are given out by rank.
+Seen window by window, joined without seams.
+
+Windows are those of the plan's lattice, so neighbours see a strip twice.  What they say there is
+compared: two objects that agree in the strip are one.  Nothing depends on the order of windows:
+agreements are settled best first, ties by place, and pixels are given out by rank.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ from selion.raster import Raster, Source
 from selion.segmenter import InstanceSegmenter
 
 PLANES = 7
-"""A finished window in a journal: four bytes of id, two of score, one of class, for each pixel; equal neighbours pack to nearly nothing."""
+"""A finished window in a journal: four bytes of id, two of score, one of class, for each pixel;
+equal neighbours pack to nearly nothing."""
 UNTOLD = 65535
 """Stored score of an object whose score the model did not tell; others are round(65534 s)."""
 
@@ -38,7 +42,8 @@ class ObjectOptions:
     """How what windows saw becomes objects."""
 
     agreement: float = 0.5
-    """Two objects of two windows are one if their intersection over union, where both windows look, is more than this."""
+    """Two objects of two windows are one if their intersection over union, where both windows look,
+    is more than this."""
     margin: int = 2
     """An object this near (px) to a window's side, where the image goes on, counts as cut."""
     visible: float = 0.5
@@ -46,7 +51,10 @@ class ObjectOptions:
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.agreement < 1 or not 0 <= self.visible <= 1 or self.margin < 1:
-            message = f"{self} was given; wanted are an agreement from 0.5 to below 1, a margin from 1 px and a visible share from 0 to 1."
+            message = (
+                f"{self} was given; wanted are an agreement from 0.5 to below 1, a margin from 1 "
+                "px and a visible share from 0 to 1."
+            )
             raise BadInput(message)
 
 
@@ -73,20 +81,23 @@ def predict_objects(
     folder : path
         Gets ``ids.npy`` and the table, see :func:`selion.fields.open_instances`.
     journal : BlockJournal
-        Windows that are done, made with the plan's key: what a window saw is kept there, and an interrupted run goes on from it.
+        Windows that are done, made with the plan's key: what a window saw is kept there, and an
+        interrupted run goes on from it.
     options : ObjectOptions, optional
     progress : callable, optional
 
     Returns
     -------
     InstanceMap
-        On the plan's working grid; ids 1 .. n in the order of first pixels; table with ``id``, ``class``, ``score`` (NaN where the model told none),
-        ``pixels`` and ``area`` (m2; px2 for a photograph).
+        On the plan's working grid; ids 1 .. n in the order of first pixels; table with ``id``,
+        ``class``, ``score`` (NaN where the model told none), ``pixels`` and ``area`` (m2; px2 for a
+        photograph).
 
     Raises
     ------
     BadInput
-        If the journal was made for another plan, or the model's ids and table do not fit each other.
+        If the journal was made for another plan, or the model's ids and table do not fit each
+        other.
     GridMismatch
         If the model answers for another shape.
     EmptyImage
@@ -94,18 +105,25 @@ def predict_objects(
 
     Notes
     -----
-    An object that a window sees whole (it touches no side of the window beyond which the image goes on) is taken as that window saw it: of several
-    windows that agree on it, from the one with the highest score.  An object that every window cuts is put together by vote: each window speaks for a
-    pixel with the pixel's distance to the window's sides as its weight, and the pixel belongs to the object if those who say so have half of the weight.
-    Where two objects want one pixel, whole ones come before cut ones, then the higher score, then the first in place.
+    An object that a window sees whole (it touches no side of the window beyond which the image goes
+    on) is taken as that window saw it: of several windows that agree on it, from the one with the
+    highest score.  An object that every window cuts is put together by vote: each window speaks for
+    a pixel with the pixel's distance to the window's sides as its weight, and the pixel belongs to
+    the object if those who say so have half of the weight.  Where two objects want one pixel, whole
+    ones come before cut ones, then the higher score, then the first in place.
     """
     options = options or ObjectOptions()
     if journal.key != plan.key:
-        message = f"The journal in {journal.folder} belongs to another run (key {journal.key[:12]}, not {plan.key[:12]}): make it with this plan's key."
+        message = (
+            f"The journal in {journal.folder} belongs to another run (key {journal.key[:12]}, not "
+            f"{plan.key[:12]}): make it with this plan's key."
+        )
         raise BadInput(message)
     _look(source, model, plan, journal, progress)
     seen = Seen(plan.lattice, lambda position: _load(plan, journal, position))
-    sightings = [one for position in _positions(plan) for one in sight(seen, position, options.margin)]
+    sightings = [
+        one for position in _positions(plan) for one in sight(seen, position, options.margin)
+    ]
     if not sightings and not any(seen[position].any_valid for position in _positions(plan)):
         message = "The image holds nothing but nodata: there is nothing to predict."
         raise EmptyImage(message)
@@ -118,10 +136,20 @@ def _positions(plan: PredictionPlan) -> Iterator[Position]:
     return ((row, column) for row in range(len(rows)) for column in range(len(columns)))
 
 
-def _look(source: Source, model: InstanceSegmenter, plan: PredictionPlan, journal: BlockJournal, progress: OnProgress | None) -> None:
+def _look(
+    source: Source,
+    model: InstanceSegmenter,
+    plan: PredictionPlan,
+    journal: BlockJournal,
+    progress: OnProgress | None,
+) -> None:
     """Show the model every window that the journal does not have."""
     groups = list(dict.fromkeys(group_of(plan, position) for position in _positions(plan)))
-    open_groups = [group for group in groups if not all(journal.has(plan.lattice_roi(*p), _shape(plan, p)) for p in group.positions)]
+    open_groups = [
+        group
+        for group in groups
+        if not all(journal.has(plan.lattice_roi(*p), _shape(plan, p)) for p in group.positions)
+    ]
     clock = Clock(plan, sum(len(group.positions) for group in open_groups), progress)
     clock(0)
     working, judged = plan.working(source), False
@@ -130,17 +158,23 @@ def _look(source: Source, model: InstanceSegmenter, plan: PredictionPlan, journa
         part = working.read(frame)
         judged = judged or check_numbers(part, plan.bands, model.inputs.scaling)
         for position, planes in look_at(working, model, plan, group, part).items():
-            journal.save(plan.lattice_roi(*position), np.zeros(_shape(plan, position), np.uint8) if planes is None else planes)
+            journal.save(
+                plan.lattice_roi(*position),
+                np.zeros(_shape(plan, position), np.uint8) if planes is None else planes,
+            )
         clock(len(group.positions))
 
 
-def look_at(working: Source, model: InstanceSegmenter, plan: PredictionPlan, group: Group, part: Raster) -> dict[Position, np.ndarray | None]:
+def look_at(
+    working: Source, model: InstanceSegmenter, plan: PredictionPlan, group: Group, part: Raster
+) -> dict[Position, np.ndarray | None]:
     """Show the model a group of windows that was read as ``part``.
 
     Returns
     -------
     dict
-        Position -> (plane, y, x) uint8, see :data:`PLANES`; None: the window holds nothing but nodata.
+        Position -> (plane, y, x) uint8, see :data:`PLANES`; None: the window holds nothing but
+        nodata.
 
     Raises
     ------
@@ -148,13 +182,22 @@ def look_at(working: Source, model: InstanceSegmenter, plan: PredictionPlan, gro
         If the answer does not fit the windows.
     """
     frame = group_frame(plan, [group])
-    windows = [window for p in group.positions if (window := cut_window(part, frame, p, plan)) is not None]
-    answers = model([add_context(window, working, plan).view for window in windows]) if windows else []
+    windows = [
+        window for p in group.positions if (window := cut_window(part, frame, p, plan)) is not None
+    ]
+    answers = (
+        model([add_context(window, working, plan).view for window in windows]) if windows else []
+    )
     if len(answers) != len(windows):
-        message = f"The model answered {len(answers)} of {len(windows)} windows: it must answer each."
+        message = (
+            f"The model answered {len(answers)} of {len(windows)} windows: it must answer each."
+        )
         raise GridMismatch(message)
     told: dict[Position, np.ndarray | None] = dict.fromkeys(group.positions)
-    return told | {window.position: _planes(window, found, plan) for window, found in zip(windows, answers, strict=True)}
+    return told | {
+        window.position: _planes(window, found, plan)
+        for window, found in zip(windows, answers, strict=True)
+    }
 
 
 def _shape(plan: PredictionPlan, position: Position) -> tuple[int, int, int]:
@@ -162,7 +205,9 @@ def _shape(plan: PredictionPlan, position: Position) -> tuple[int, int, int]:
 
 
 def _planes(window: Window, found: Instances, plan: PredictionPlan) -> np.ndarray:
-    """Return (plane, y, x) uint8 of a window, cut to the grid; class 255 says that a pixel is valid and holds no object, class 0 that it is not valid.
+    """Return (plane, y, x) uint8 of a window, cut to the grid.
+
+    Class 255 says that a pixel is valid and holds no object, class 0 that it is not valid.
 
     Raises
     ------
@@ -171,10 +216,15 @@ def _planes(window: Window, found: Instances, plan: PredictionPlan) -> np.ndarra
     """
     edge = plan.lattice.window
     if found.ids.shape != (edge, edge):
-        message = f"The model answered ids of shape {found.ids.shape}; wanted is (y, x) = {(edge, edge)}: check its card."
+        message = (
+            f"The model answered ids of shape {found.ids.shape}; wanted is (y, x) = "
+            f"{(edge, edge)}: check its card."
+        )
         raise GridMismatch(message)
     height, width = window.valid.shape
-    ids, local = np.unique(np.where(window.valid, found.ids[:height, :width], 0), return_inverse=True)
+    ids, local = np.unique(
+        np.where(window.valid, found.ids[:height, :width], 0), return_inverse=True
+    )
     local = local.reshape(height, width)
     score, kind = _told(found, ids, plan)
     planes = np.zeros((PLANES, height, width), np.uint8)
@@ -185,24 +235,38 @@ def _planes(window: Window, found: Instances, plan: PredictionPlan) -> np.ndarra
 
 
 def _told(found: Instances, ids: np.ndarray, plan: PredictionPlan) -> tuple[np.ndarray, np.ndarray]:
-    """Return stored score and class of each of some ids; what the table leaves open is untold, and the first class of things."""
+    """Return stored score and class of each of some ids.
+
+    What the table leaves open is untold, and the first class of things.
+    """
     things = plan.classes.things or plan.classes.names[1:]
-    score, kind = np.where(ids > 0, UNTOLD, 0), np.where(ids > 0, plan.classes.index(things[0]), 255)
+    score, kind = (
+        np.where(ids > 0, UNTOLD, 0),
+        np.where(ids > 0, plan.classes.index(things[0]), 255),
+    )
     if not len(found.table):
         return score, kind
     table = found.table.set_index("id")
     missing = np.setdiff1d(ids[ids > 0], table.index.to_numpy())
     if ids[0] < 0 or len(missing):
-        message = f"The model answered the object id {int(min(ids[0], *missing[:1]))}, which its table does not hold: check the model."
+        message = (
+            f"The model answered the object id {int(min(ids[0], *missing[:1]))}, which its table "
+            "does not hold: check the model."
+        )
         raise BadInput(message)
     rows = table.loc[ids[ids > 0]]
     if "score" in rows:
         told = rows["score"].to_numpy(np.float64, na_value=np.nan)
-        score[ids > 0] = np.where(np.isfinite(told), np.round(np.clip(np.nan_to_num(told), 0, 1) * (UNTOLD - 1)), UNTOLD)
+        score[ids > 0] = np.where(
+            np.isfinite(told), np.round(np.clip(np.nan_to_num(told), 0, 1) * (UNTOLD - 1)), UNTOLD
+        )
     if "class" in rows:
         kind[ids > 0] = [plan.classes.index(str(name)) for name in rows["class"]]
     if not kind.all():
-        message = f"The model answered objects of the class {plan.classes.names[0]!r}, which is what is nothing else: check the model."
+        message = (
+            f"The model answered objects of the class {plan.classes.names[0]!r}, which is what is "
+            "nothing else: check the model."
+        )
         raise BadInput(message)
     return score, kind
 
@@ -222,7 +286,10 @@ def _load(plan: PredictionPlan, journal: BlockJournal, position: Position) -> Se
     """Read what a window saw."""
     planes = journal.load(plan.lattice_roi(*position), _shape(plan, position))
     if planes is None:
-        message = f"A finished window vanished from the journal while it was in use (row {position[0]}, column {position[1]}): run the same command again."
+        message = (
+            f"A finished window vanished from the journal while it was in use (row {position[0]}, "
+            f"column {position[1]}): run the same command again."
+        )
         raise BadInput(message)
     ids, score = _numbers(planes[:4], "<i4").astype(np.int32), _numbers(planes[4:6], "<u2")
     count = int(ids.max(initial=0))

@@ -1,4 +1,7 @@
-"""A plan, done by a runner: its blocks in strips, each finished block in the journal, blocks that cannot be done set aside."""
+"""A plan, done by a runner.
+
+Its blocks in strips, each finished block in the journal, blocks that cannot be done set aside.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ from selion.segmenter import Segmenter
 SHARES = 4
 """Strips for each worker: more even out what differs, fewer compute fewer windows twice."""
 LONGEST = 16
-"""Blocks of a strip at most: so much is done again when a worker dies in the middle, save what the journal has."""
+"""Blocks of a strip at most: so much is done again when a worker dies in the middle, save what the
+journal has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ class Told:
 class StripWork:
     """Predict some blocks of a plan into a journal; what a worker is given.
 
-    It is picklable if ``source`` and ``load`` are; the model stays where it is, and is loaded once by each worker.
+    It is picklable if ``source`` and ``load`` are; the model stays where it is, and is loaded once
+    by each worker.
     """
 
     source: Source
@@ -72,10 +77,22 @@ class StripWork:
         """Predict the blocks of these numbers, save those that the journal has by now."""
         if self.model is None:
             self.model = self.load()
-        done = self.journal.finished(lambda roi: shape_of(self.plan, roi), [self.plan.blocks[k] for k in numbers])
+        done = self.journal.finished(
+            lambda roi: shape_of(self.plan, roi), [self.plan.blocks[k] for k in numbers]
+        )
         rois = [self.plan.blocks[k] for k, there in zip(numbers, done, strict=True) if not there]
         stages = Stages()
-        run = PredictionRun(self.source, self.model, self.plan, NOWHERE, self.journal, self.listener, rois=rois, stages=stages, judged=not self.judge)
+        run = PredictionRun(
+            self.source,
+            self.model,
+            self.plan,
+            NOWHERE,
+            self.journal,
+            self.listener,
+            rois=rois,
+            stages=stages,
+            judged=not self.judge,
+        )
         something = run.all_blocks()
         return Told(something, stages.seconds, identity(self.model) == self.plan.decided["model"])
 
@@ -85,7 +102,14 @@ def shape_of(plan: PredictionPlan, roi: Roi) -> tuple[int, int, int]:
     return (len(plan.classes), *roi_shape(roi))
 
 
-def run_blocks(work: StripWork, runner: Runner, *, progress: OnProgress | None = None, stages: Stages | None = None, on_note: OnNote | None = None) -> tuple[Aside, ...]:
+def run_blocks(
+    work: StripWork,
+    runner: Runner,
+    *,
+    progress: OnProgress | None = None,
+    stages: Stages | None = None,
+    on_note: OnNote | None = None,
+) -> tuple[Aside, ...]:
     """Do all blocks of a plan that the journal does not have.
 
     Parameters
@@ -102,7 +126,8 @@ def run_blocks(work: StripWork, runner: Runner, *, progress: OnProgress | None =
     Returns
     -------
     tuple of Aside
-        Blocks that could not be done, each tried three times on its own; they are not in the journal, so the next run tries them again.
+        Blocks that could not be done, each tried three times on its own; they are not in the
+        journal, so the next run tries them again.
 
     Raises
     ------
@@ -118,12 +143,24 @@ def run_blocks(work: StripWork, runner: Runner, *, progress: OnProgress | None =
     work.listener, work.judge = (progress if here else None), here
     if not here and pending:
         _judge(work, pending)
-    course = _Course(plan, None if here and pending else progress, len(plan.blocks) - len(pending), stages or Stages(), on_note)
-    failed = list(course.follow(runner(work, cut_strips(pending, 0 if here else runner.workers), tries=1)))
+    course = _Course(
+        plan,
+        None if here and pending else progress,
+        len(plan.blocks) - len(pending),
+        stages or Stages(),
+        on_note,
+    )
+    failed = list(
+        course.follow(runner(work, cut_strips(pending, 0 if here else runner.workers), tries=1))
+    )
     again = _unfinished(work, [k for done in failed for k in done.block])
     aside = tuple(_aside(plan, done) for done in course.follow(runner(work, [(k,) for k in again])))
     if aside and len(aside) == len(plan.blocks):
-        raise course.last if isinstance(course.last, SelionError) else BadInput(f"No block of the image could be done; the last one says: {course.last}")
+        raise (
+            course.last
+            if isinstance(course.last, SelionError)
+            else BadInput(f"No block of the image could be done; the last one says: {course.last}")
+        )
     if not course.something and not _anything(work):
         message = "The image holds nothing but nodata: there is nothing to predict."
         raise EmptyImage(message)
@@ -131,7 +168,9 @@ def run_blocks(work: StripWork, runner: Runner, *, progress: OnProgress | None =
 
 
 def cut_strips(pending: Sequence[int], workers: int) -> list[tuple[int, ...]]:
-    """Cut block numbers into runs of neighbours: windows between two blocks of a strip are computed once.  No workers: one strip.
+    """Cut block numbers into runs of neighbours.
+
+    Windows between two blocks of a strip are computed once.  No workers: one strip.
 
     Examples
     --------
@@ -145,7 +184,9 @@ def cut_strips(pending: Sequence[int], workers: int) -> list[tuple[int, ...]]:
 
 
 def _unfinished(work: StripWork, numbers: list[int]) -> list[int]:
-    done = work.journal.finished(lambda roi: shape_of(work.plan, roi), [work.plan.blocks[k] for k in numbers])
+    done = work.journal.finished(
+        lambda roi: shape_of(work.plan, roi), [work.plan.blocks[k] for k in numbers]
+    )
     return [k for k, there in zip(numbers, done, strict=True) if not there]
 
 
@@ -155,7 +196,10 @@ def _aside(plan: PredictionPlan, done: Done) -> Aside:
 
 
 def _judge(work: StripWork, pending: Sequence[int]) -> None:
-    """Compare the image's numbers with the model's scaling here, by the same block as one process would: a strip alone may lie in the dark."""
+    """Compare the image's numbers with the model's scaling here.
+
+    It is done by the same block as one process would take: a strip alone may lie in the dark.
+    """
     if work.model is None:
         work.model = work.load()
     working = work.plan.working(work.source)
@@ -206,7 +250,10 @@ class _Course:
             self.stages.merge(done.result.seconds)
             if not done.result.same and self.on_note and not self.noted:
                 self.noted = True
-                self.on_note("Some workers have another processor or engine than this machine: their numbers may differ in the last bit.")
+                self.on_note(
+                    "Some workers have another processor or engine than this machine: their "
+                    "numbers may differ in the last bit."
+                )
             self._tell()
 
     def _tell(self) -> None:

@@ -1,4 +1,7 @@
-"""What a prediction will do, decided before the first pixel is read: working grid, lattice, blocks, bands, and the key of it all."""
+"""What a prediction will do, decided before the first pixel is read.
+
+Working grid, lattice, blocks, bands, and the key of it all.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,16 @@ from selion.segmenter import InputSpec, InstanceSegmenter, Segmenter, gives_obje
 from selion.store.former import former
 
 SAME = 0.03
-"""Pixel sizes that differ by less than this share are taken as the same: nothing is resampled for UTM's scale factor."""
+"""Pixel sizes that differ by less than this share are taken as the same: nothing is resampled for
+UTM's scale factor."""
 THREADS = re.compile(r", \d+ threads?\b")
-"""How an engine says how many threads it uses, which decides no bit: a run may go on with more or fewer of them."""
+"""How an engine says how many threads it uses, which decides no bit: a run may go on with more or
+fewer of them."""
 USUAL_BATCH = 4
 """Windows given at once to a model that does not say how many it likes."""
 OBLONG = 1.2
-"""Pixels that are this much longer than wide on the ground (degrees far from the equator) are made square for a model that knows metres."""
+"""Pixels that are this much longer than wide on the ground (degrees far from the equator) are made
+square for a model that knows metres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,8 @@ class PredictOptions:
     gsd: float | None = None
     """Work at this ground sampling distance in metres, whatever the model's range."""
     scale: float | None = None
-    """Work on this many times as many pixels along each axis instead; 1 takes pixels as they are."""
+    """Work on this many times as many pixels along each axis instead; 1 takes pixels as they
+    are."""
     flips: bool = False
     """Average over the eight flips and rotations of the square (D4)."""
     batch: int | None = None
@@ -56,7 +63,10 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         if self.gsd is not None and self.scale is not None:
-            message = f"Both a ground sampling distance ({self.gsd:g} m) and a scale ({self.scale:g}) were given: give one of them."
+            message = (
+                f"Both a ground sampling distance ({self.gsd:g} m) and a scale ({self.scale:g}) "
+                "were given: give one of them."
+            )
             raise BadInput(message)
         for name in ("window", "block", "gsd", "scale", "batch"):
             value = getattr(self, name)
@@ -94,7 +104,10 @@ class PredictionPlan:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of what decides the result: input, model, parameters, version.  The size of a block is not among it."""
+        """SHA-256 of what decides the result: input, model, parameters, version.
+
+        The size of a block is not among it.
+        """
         return hashlib.sha256(json.dumps(self.decided, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -104,12 +117,18 @@ class PredictionPlan:
 
     @cached_property
     def blocks(self) -> list[Roi]:
-        """Disjoint regions of the working grid, row-major, in the order in which they are predicted."""
+        """Disjoint regions of the working grid, row-major.
+
+        They are in the order in which they are predicted.
+        """
         return tiles(self.lattice.shape, self.block)
 
     @cached_property
     def contexts(self) -> Lattice:
-        """The lattice of wider images, each half over its neighbour: a window lies well inside the one that is nearest to it."""
+        """The lattice of wider images, each half over its neighbour.
+
+        A window lies well inside the one that is nearest to it.
+        """
         return Lattice(self.lattice.shape, max(self.context or 1, self.lattice.window), 0.5)
 
     def working(self, source: Source) -> Source:
@@ -120,10 +139,17 @@ class PredictionPlan:
         """Region of a window, cut to the grid."""
         rows, columns = self.lattice.window_roi(row, column)
         height, width = self.lattice.shape
-        return slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
+        return slice(rows.start, min(rows.stop, height)), slice(
+            columns.start, min(columns.stop, width)
+        )
 
 
-def plan(source: Source, model: Segmenter | InstanceSegmenter, options: PredictOptions | None = None, fingerprint: str = "") -> PredictionPlan:
+def plan(
+    source: Source,
+    model: Segmenter | InstanceSegmenter,
+    options: PredictOptions | None = None,
+    fingerprint: str = "",
+) -> PredictionPlan:
     """Decide how a source is predicted by a model; no pixel is read.
 
     Parameters
@@ -180,11 +206,26 @@ def _batch(model: Segmenter | InstanceSegmenter, options: PredictOptions) -> int
     return options.batch or int(getattr(model, "parallel", USUAL_BATCH))
 
 
-def _scale(grid: GeoBox, inputs: InputSpec, options: PredictOptions) -> tuple[tuple[float, float] | None, str]:
-    """Return the (y, x) factors to the working grid (None: as it is) and the sentence that says so."""
+def _scale(
+    grid: GeoBox, inputs: InputSpec, options: PredictOptions
+) -> tuple[tuple[float, float] | None, str]:
+    """Return the (y, x) factors to the working grid and the sentence that says so.
+
+    Factors are None where it stays as it is.
+    """
     if options.scale is not None:
         factor = snap(options.scale)
-        return (None, "") if factor == 1 else ((factor, factor), f"The image is resampled by a factor of {factor:g}, as asked{_sizes(grid, factor, factor)}.")
+        return (
+            (None, "")
+            if factor == 1
+            else (
+                (factor, factor),
+                (
+                    f"The image is resampled by a factor of {factor:g}, as "
+                    f"asked{_sizes(grid, factor, factor)}."
+                ),
+            )
+        )
     if options.gsd is None and inputs.gsd is None:
         return None, ""
     if grid.crs is None:
@@ -196,27 +237,63 @@ def _scale(grid: GeoBox, inputs: InputSpec, options: PredictOptions) -> tuple[tu
     if abs(target / native - 1) < SAME and not oblong:
         return None, ""
     scale = scale_to(grid, target) if oblong else (snap(native / target),) * 2
-    return (None, "") if scale == (1, 1) else (scale, _gsd_note(grid, inputs, options, target, scale))
+    return (
+        (None, "") if scale == (1, 1) else (scale, _gsd_note(grid, inputs, options, target, scale))
+    )
 
 
 def _no_crs(inputs: InputSpec, options: PredictOptions) -> str:
-    wish = f"the model wants {_range(inputs.gsd)}" if options.gsd is None and inputs.gsd else f"{options.gsd:g} m was asked for"
-    return f"The image has no CRS, so the size of its pixels is not known, but {wish}: give --scale 1 to take its pixels as they are, or the factor that fits."
+    wish = (
+        f"the model wants {_range(inputs.gsd)}"
+        if options.gsd is None and inputs.gsd
+        else f"{options.gsd:g} m was asked for"
+    )
+    return (
+        f"The image has no CRS, so the size of its pixels is not known, but {wish}: give --scale 1 "
+        "to take its pixels as they are, or the factor that fits."
+    )
 
 
 def _range(gsd: tuple[float, float]) -> str:
     return f"{gsd[0]:g} m pixels" if gsd[0] == gsd[1] else f"pixels of {gsd[0]:g} to {gsd[1]:g} m"
 
 
-def _gsd_note(grid: GeoBox, inputs: InputSpec, options: PredictOptions, target: float, scale: tuple[float, float]) -> str:
+def _gsd_note(
+    grid: GeoBox,
+    inputs: InputSpec,
+    options: PredictOptions,
+    target: float,
+    scale: tuple[float, float],
+) -> str:
     size = pixel_metres(grid) or (0.0, 0.0)
-    shown = f"{size[0]:.3g} m" if max(size) / min(size) <= OBLONG else f"{size[1]:.3g} x {size[0]:.3g} m"
-    why = "as asked" if options.gsd is not None or inputs.gsd is None else f"the model was trained on {_range(inputs.gsd)}"
+    shown = (
+        f"{size[0]:.3g} m"
+        if max(size) / min(size) <= OBLONG
+        else f"{size[1]:.3g} x {size[0]:.3g} m"
+    )
+    why = (
+        "as asked"
+        if options.gsd is not None or inputs.gsd is None
+        else f"the model was trained on {_range(inputs.gsd)}"
+    )
     beyond = ""
-    if options.gsd is not None and inputs.gsd is not None and abs(target / (inputs.working_gsd(target) or target) - 1) > SAME:
+    if (
+        options.gsd is not None
+        and inputs.gsd is not None
+        and abs(target / (inputs.working_gsd(target) or target) - 1) > SAME
+    ):
         beyond = f"; the model was trained on {_range(inputs.gsd)}, expect less there"
-    how = "averaged down" if max(scale) <= 1 else "interpolated up" if min(scale) >= 1 else "resampled"
-    return f"The image's pixels are {shown} on the ground: {how} to {target:.3g} m ({why}{beyond}){_sizes(grid, *scale)}."
+    how = (
+        "averaged down"
+        if max(scale) <= 1
+        else "interpolated up"
+        if min(scale) >= 1
+        else "resampled"
+    )
+    return (
+        f"The image's pixels are {shown} on the ground: {how} to {target:.3g} m "
+        f"({why}{beyond}){_sizes(grid, *scale)}."
+    )
 
 
 def _sizes(grid: GeoBox, y: float, x: float) -> str:
@@ -228,17 +305,26 @@ def _window(inputs: InputSpec, options: PredictOptions) -> int:
     window = options.window or inputs.window
     if window % inputs.multiple:
         low = max(window // inputs.multiple, 1) * inputs.multiple
-        message = f"A window of {window} px was asked for; the model wants a multiple of {inputs.multiple}: try {low} or {low + inputs.multiple}."
+        message = (
+            f"A window of {window} px was asked for; the model wants a multiple of "
+            f"{inputs.multiple}: try {low} or {low + inputs.multiple}."
+        )
         raise BadInput(message)
     return window
 
 
 def _flips(model: Segmenter | InstanceSegmenter, options: PredictOptions) -> bool:
     if options.flips and gives_objects(model):
-        message = "Flips were asked for, but this model answers with objects, which cannot be averaged: leave --flips out."
+        message = (
+            "Flips were asked for, but this model answers with objects, which cannot be averaged: "
+            "leave --flips out."
+        )
         raise BadInput(message)
     if options.flips and model.inputs.context is not None:
-        message = "Flips were asked for, but this model looks at a wider image, which is not turned with the window: leave --flips out."
+        message = (
+            "Flips were asked for, but this model looks at a wider image, which is not turned with "
+            "the window: leave --flips out."
+        )
         raise BadInput(message)
     return options.flips
 
@@ -247,21 +333,40 @@ def _small_note(lattice: Lattice) -> str:
     height, width = lattice.shape
     if min(height, width) >= lattice.window:
         return ""
-    return f"The image ({width} x {height} working pixels) is smaller than a window of {lattice.window}: it is mirrored beyond its edge."
+    return (
+        f"The image ({width} x {height} working pixels) is smaller than a window of "
+        f"{lattice.window}: it is mirrored beyond its edge."
+    )
 
 
 def _context_note(lattice: Lattice, context: int | None) -> str:
     height, width = lattice.shape
     if context is None or max(height, width) <= context:
         return ""
-    return f"The image ({width} x {height} working pixels) is larger than the model can look at: each window is seen with {context} px around it, not with all."
+    return (
+        f"The image ({width} x {height} working pixels) is larger than the model can look at: each "
+        f"window is seen with {context} px around it, not with all."
+    )
 
 
-def _decided(grid: GeoBox, model: Segmenter | InstanceSegmenter, lattice: Lattice, options: PredictOptions, bands: tuple[int, ...]) -> dict[str, Any]:
-    """All that decides the result, save the input's content.  The batch is among it: engines may round differently for another batch."""
+def _decided(
+    grid: GeoBox,
+    model: Segmenter | InstanceSegmenter,
+    lattice: Lattice,
+    options: PredictOptions,
+    bands: tuple[int, ...],
+) -> dict[str, Any]:
+    """All that decides the result, save the input's content.
+
+    The batch is among it: engines may round differently for another batch.
+    """
     return {
         "model": identity(model),
-        "grid": {"shape": list(grid.shape), "transform": list(grid.transform[:6]), "crs": str(grid.crs)},
+        "grid": {
+            "shape": list(grid.shape),
+            "transform": list(grid.transform[:6]),
+            "crs": str(grid.crs),
+        },
         "working_shape": list(lattice.shape),
         "window": lattice.window,
         "overlap": lattice.overlap,
@@ -274,7 +379,10 @@ def _decided(grid: GeoBox, model: Segmenter | InstanceSegmenter, lattice: Lattic
 
 
 def identity(model: Segmenter | InstanceSegmenter) -> dict[str, Any]:
-    """Return what tells one model from another: its type, inputs and classes, and of a loaded one the card's name and hash and the engine."""
+    """Return what tells one model from another.
+
+    Its type, inputs and classes, and of a loaded one the card's name and hash and the engine.
+    """
     card = getattr(model, "card", None)
     found = {
         "type": f"{type(model).__module__}.{type(model).__qualname__}",

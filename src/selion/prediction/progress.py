@@ -21,7 +21,8 @@ class Progress:
     km2: float | None
     """Square kilometres done; None for an image without CRS."""
     km2_per_second: float | None
-    """Since the start of this run, resumed blocks not counted; None without CRS or before the first window."""
+    """Since the start of this run, resumed blocks not counted; None without CRS or before the first
+    window."""
     seconds: float
     """Since the start of this run."""
     seconds_left: float | None
@@ -48,7 +49,9 @@ class Clock:
         self.started = self.now()
         gsd = ground_sampling_distance(self.plan.grid)
         height, width = self.plan.lattice.shape
-        self.window_km2 = None if gsd is None else height * width * gsd**2 / 1e6 / len(self.plan.lattice)
+        self.window_km2 = (
+            None if gsd is None else height * width * gsd**2 / 1e6 / len(self.plan.lattice)
+        )
 
     def __call__(self, windows: int) -> None:
         """Count windows that were just done, and tell."""

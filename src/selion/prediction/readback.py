@@ -1,4 +1,7 @@
-"""Probabilities read back as a Source: from the finished blocks of a run, or from a score raster."""
+"""Probabilities read back as a Source.
+
+From the finished blocks of a run, or from a score raster.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from selion.raster import Raster, Source
 
 @dataclass(frozen=True, eq=False)
 class JournalSource:
-    """Probabilities read from the finished blocks of a prediction: the journal is the working raster, nothing is written twice."""
+    """Probabilities read from the finished blocks of a prediction.
+
+    The journal is the working raster, nothing is written twice.
+    """
 
     journal: BlockJournal
     plan: PredictionPlan
@@ -66,7 +72,10 @@ class JournalSource:
 
 @lru_cache(maxsize=2)
 def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
-    """Keep as many blocks as a row of them and two, eight at most: one that a later region's halo needs is loaded again, which takes milliseconds."""
+    """Keep as many blocks as a row of them and two, eight at most.
+
+    One that a later region's halo needs is loaded again, which takes milliseconds.
+    """
     across = -(-source.plan.lattice.shape[1] // source.plan.block)
 
     @lru_cache(maxsize=min(across + 2, 8))
@@ -76,8 +85,12 @@ def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
             return np.full((len(source.bands), *roi_shape(roi)), NODATA, np.uint8)
         stored = source.journal.load(roi, (len(source.bands), *roi_shape(roi)))
         if stored is None:
-            source.journal.drop(roi)  # broken on an object store: the next run must not take it for finished
-            raise BadInput(f"A finished block vanished from {source.journal.folder} while it was in use: run the same command again.")
+            # broken on an object store: the next run must not take it for finished
+            source.journal.drop(roi)
+            raise BadInput(
+                f"A finished block vanished from {source.journal.folder} while it was in use: run "
+                "the same command again."
+            )
         return stored
 
     return load
@@ -109,7 +122,9 @@ class ScoreSource:
         part = self.source.read(roi)
         if part.values.dtype != np.uint8:
             valid = np.isfinite(part.values).all(0) if part.valid is None else part.valid
-            return Raster(np.where(valid, part.values, 0).astype(np.float32), part.grid, part.bands, valid)
+            return Raster(
+                np.where(valid, part.values, 0).astype(np.float32), part.grid, part.bands, valid
+            )
         scores, valid = dequantise(part.values)
         return Raster(scores, part.grid, part.bands, valid)
 

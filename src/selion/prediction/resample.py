@@ -1,4 +1,8 @@
-"""The working grid: finer imagery is averaged down, coarser imagery is interpolated up, and every region read alone equals the whole."""
+"""The working grid.
+
+Finer imagery is averaged down, coarser imagery is interpolated up, and every region read alone
+equals the whole.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,15 @@ from selion.grid import Roi, pixel_metres
 from selion.raster import Raster, Source
 
 SNAP = 0.01
-"""A scale this close, relatively, to n or 1/n is taken as n or 1/n: UTM's scale factor must not turn 2x into 1.9992x."""
+"""A scale this close, relatively, to n or 1/n is taken as n or 1/n: UTM's scale factor must not
+turn 2x into 1.9992x."""
 
 
 def valid_pixels(part: Raster) -> np.ndarray | None:
-    """Return the (y, x) bool mask of the pixels that can be used: marked valid, and finite in every band; None if all can."""
+    """Return the (y, x) bool mask of the pixels that can be used.
+
+    Marked valid, and finite in every band; None if all can.
+    """
     valid = part.valid
     if np.issubdtype(part.dtype, np.floating):
         finite = np.isfinite(part.values).all(0)
@@ -27,7 +35,9 @@ def valid_pixels(part: Raster) -> np.ndarray | None:
 
 
 def snap(scale: float) -> float:
-    """Return the whole number, or one over it, that is within :data:`SNAP` of a scale, else the scale.
+    """Return the whole number, or one over it, that is nearly a scale.
+
+    It is within :data:`SNAP` of it; else the scale itself is returned.
 
     Examples
     --------
@@ -41,8 +51,9 @@ def snap(scale: float) -> float:
 def working_grid(grid: GeoBox, scale: tuple[float, float]) -> GeoBox:
     """Return the grid of the same extent with (y, x) times ``scale`` as many pixels.
 
-    The number of pixels is rounded (at least 1) and the pixel is stretched by the remainder, less than half a pixel over the whole image, so
-    that the extent, and with it every corner, stays where it was.
+    The number of pixels is rounded (at least 1) and the pixel is stretched by the remainder, less
+    than half a pixel over the whole image, so that the extent, and with it every corner, stays
+    where it was.
 
     Raises
     ------
@@ -50,12 +61,19 @@ def working_grid(grid: GeoBox, scale: tuple[float, float]) -> GeoBox:
         If a scale is not positive and finite.
     """
     if not all(0 < v < 1e4 for v in scale):
-        message = f"A scale of {scale} (y, x) was asked for; wanted are positive factors such as 2 or 0.5."
+        message = (
+            f"A scale of {scale} (y, x) was asked for; wanted are positive factors such as 2 or "
+            "0.5."
+        )
         raise BadInput(message)
-    height, width = (max(1, round(size * factor)) for size, factor in zip(grid.shape, scale, strict=True))
+    height, width = (
+        max(1, round(size * factor)) for size, factor in zip(grid.shape, scale, strict=True)
+    )
     across, down = grid.shape[1] / width, grid.shape[0] / height
     a, b, c, d, e, f = grid.transform[:6]
-    return GeoBox((height, width), Affine(a * across, b * down, c, d * across, e * down, f), grid.crs)
+    return GeoBox(
+        (height, width), Affine(a * across, b * down, c, d * across, e * down, f), grid.crs
+    )
 
 
 def scale_to(grid: GeoBox, gsd: float) -> tuple[float, float]:
@@ -68,7 +86,10 @@ def scale_to(grid: GeoBox, gsd: float) -> tuple[float, float]:
     """
     size = pixel_metres(grid)
     if size is None:
-        message = f"Pixels of {gsd:g} m were asked for, but the image has no CRS: give the factor to resample by (--scale) instead of --gsd."
+        message = (
+            f"Pixels of {gsd:g} m were asked for, but the image has no CRS: give the factor to "
+            "resample by (--scale) instead of --gsd."
+        )
         raise GridMismatch(message)
     return snap(size[0] / gsd), snap(size[1] / gsd)
 
@@ -83,29 +104,39 @@ Steps = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 class Axis:
     """Which input pixels make an output pixel along one axis, and with which weights.
 
-    All positions are whole numbers in units of ``1 / (2 * size_out)`` input pixels, so the taps of an output pixel depend on its global
-    index alone and not on where a reading begins.
+    All positions are whole numbers in units of ``1 / (2 * size_out)`` input pixels, so the taps of
+    an output pixel depend on its global index alone and not on where a reading begins.
     """
 
     size_in: int
     size_out: int
 
     def taps(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return indexes (tap, output) int64, cut to the axis, and weights (tap, output) float32 that sum to one."""
+        """Return indexes and weights, (tap, output) int64 and float32.
+
+        Indexes are cut to the axis, and weights sum to one.
+        """
         here = np.arange(start, stop, dtype=np.int64)
         index, weights = self._mean(here) if self.size_in >= self.size_out else self._linear(here)
         return index.clip(0, self.size_in - 1), weights.astype(np.float32)
 
     def _mean(self, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Area average: the weight is the share of the output pixel that the input pixel covers."""
-        count = self.size_in // self.size_out if self.size_in % self.size_out == 0 else -(-self.size_in // self.size_out) + 1
+        count = (
+            self.size_in // self.size_out
+            if self.size_in % self.size_out == 0
+            else -(-self.size_in // self.size_out) + 1
+        )
         index = here * self.size_in // self.size_out + np.arange(count)[:, None]
         low = np.maximum(index * self.size_out, here * self.size_in)
         high = np.minimum((index + 1) * self.size_out, (here + 1) * self.size_in)
         return index, (high - low).clip(0) / self.size_in
 
     def _linear(self, here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Linear interpolation between pixel centres; beyond the outermost centres the outermost pixel is repeated."""
+        """Linear interpolation between pixel centres.
+
+        Beyond the outermost centres the outermost pixel is repeated.
+        """
         first, rest = np.divmod((2 * here + 1) * self.size_in - self.size_out, 2 * self.size_out)
         share = rest / (2 * self.size_out)
         return np.stack([first, first + 1]), np.stack([1 - share, share])
@@ -115,9 +146,11 @@ class Axis:
 class Resampled:
     """A source seen on its working grid; it is itself a source, of float32.
 
-    An axis that gets fewer pixels is area-averaged, one that gets more is interpolated linearly, with pixel centres (not corners) aligned.
-    Pixels that are not valid have no weight: the others share it.  An output pixel is valid if at least half of its weight is.
-    A region read alone equals the same region of the whole, bit for bit: each output pixel is a sum over the same taps in the same order.
+    An axis that gets fewer pixels is area-averaged, one that gets more is interpolated linearly,
+    with pixel centres (not corners) aligned.  Pixels that are not valid have no weight: the others
+    share it.  An output pixel is valid if at least half of its weight is.  A region read alone
+    equals the same region of the whole, bit for bit: each output pixel is a sum over the same taps
+    in the same order.
     """
 
     source: Source
@@ -158,7 +191,10 @@ class Resampled:
         Raster
             (band, y, x) float32, 0 where not valid.
         """
-        axes = [Axis(size_in, size_out) for size_in, size_out in zip(self.source.grid.shape, self.grid.shape, strict=True)]
+        axes = [
+            Axis(size_in, size_out)
+            for size_in, size_out in zip(self.source.grid.shape, self.grid.shape, strict=True)
+        ]
         taps = [axis.taps(part.start, part.stop) for axis, part in zip(axes, roi, strict=True)]
         rows, columns = (slice(int(index.min()), int(index.max()) + 1) for index, _ in taps)
         part = self.source.read((rows, columns))
@@ -173,10 +209,13 @@ class Resampled:
 
 
 def _gather(planes: np.ndarray, steps: Steps) -> np.ndarray:
-    """Sum the taps of (band, y, x) float32 planes along both axes; elementwise steps only, whose rounding knows no position.
+    """Sum the taps of (band, y, x) float32 planes along both axes.
 
-    The order of the axes is fixed by the taps of the rows: rows first where two or more are averaged into one, else columns first, so that
-    the larger pass meets fewer pixels.  Band by band and into buffers that are reused, so that the memory stays in the cache.
+    Elementwise steps only, whose rounding knows no position.
+
+    The order of the axes is fixed by the taps of the rows: rows first where two or more are
+    averaged into one, else columns first, so that the larger pass meets fewer pixels.  Band by band
+    and into buffers that are reused, so that the memory stays in the cache.
     """
     (rows, row_weights), (columns, column_weights) = steps
     out = np.empty((len(planes), rows.shape[1], columns.shape[1]), np.float32)
@@ -190,8 +229,17 @@ def _gather(planes: np.ndarray, steps: Steps) -> np.ndarray:
     return out
 
 
-def _sum_taps(plane: np.ndarray, axis: int, index: np.ndarray, weights: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Sum the taps of a (y, x) plane along one axis, first to last.  ``clip`` only tells numpy that it need not buffer: no index is beyond."""
+def _sum_taps(
+    plane: np.ndarray,
+    axis: int,
+    index: np.ndarray,
+    weights: np.ndarray,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Sum the taps of a (y, x) plane along one axis, first to last.
+
+    ``clip`` only tells numpy that it need not buffer: no index is beyond.
+    """
     total = np.take(plane, index[0], axis, out=out, mode="clip")
     total *= weights[0]
     for tap in range(1, len(index)):
@@ -201,8 +249,13 @@ def _sum_taps(plane: np.ndarray, axis: int, index: np.ndarray, weights: np.ndarr
     return total
 
 
-def _normalised(values: np.ndarray, missing: np.ndarray, grid: GeoBox, bands: tuple[str, ...]) -> Raster:
-    """Give the missing (y, x) share of the weight to the rest; where nothing is missing not a bit is touched."""
+def _normalised(
+    values: np.ndarray, missing: np.ndarray, grid: GeoBox, bands: tuple[str, ...]
+) -> Raster:
+    """Give the missing (y, x) share of the weight to the rest.
+
+    Where nothing is missing not a bit is touched.
+    """
     valid = missing <= 0.5 + 1e-6
     mixed = valid & (missing > 0)
     values[:, mixed] /= 1 - missing[mixed]

@@ -43,22 +43,24 @@ def predict(
     model : Segmenter
         Any model.
     sink : Sink, optional
-        Where blocks are written as they are done, as (class, y, x) uint8 (see :func:`selion.prediction.quantise`); nothing is then held in memory.
-        It must lie on the plan's working grid.
+        Where blocks are written as they are done, as (class, y, x) uint8 (see
+        :func:`selion.prediction.quantise`); nothing is then held in memory.  It must lie on the
+        plan's working grid.
     options : PredictOptions, optional
         Window, overlap, resampling, flips ...
     progress : callable, optional
         Called with a :class:`Progress` after every few windows.
     journal : BlockJournal, optional
-        Blocks that an interrupted run has finished; made with the key of :func:`plan`.  The caller removes it once the output is whole.
+        Blocks that an interrupted run has finished; made with the key of :func:`plan`.  The caller
+        removes it once the output is whole.
     fingerprint : str
         Stands for the source's content in the key.
 
     Returns
     -------
     Raster or None
-        Without a sink: float32 probabilities on the working grid whose bands are the classes, in steps of 1/254, exactly what a reader of the
-        sink would get.  With a sink: None.
+        Without a sink: float32 probabilities on the working grid whose bands are the classes, in
+        steps of 1/254, exactly what a reader of the sink would get.  With a sink: None.
 
     Raises
     ------
@@ -67,11 +69,24 @@ def predict(
     EmptyImage
         If no pixel is valid.
     """
-    return run_plan(source, model, plan(source, model, options, fingerprint), sink=sink, progress=progress, journal=journal)
+    return run_plan(
+        source,
+        model,
+        plan(source, model, options, fingerprint),
+        sink=sink,
+        progress=progress,
+        journal=journal,
+    )
 
 
 def run_plan(
-    source: Source, model: Segmenter, decided: PredictionPlan, *, sink: Sink | None = None, progress: OnProgress | None = None, journal: BlockJournal | None = None
+    source: Source,
+    model: Segmenter,
+    decided: PredictionPlan,
+    *,
+    sink: Sink | None = None,
+    progress: OnProgress | None = None,
+    journal: BlockJournal | None = None,
 ) -> Raster | None:
     """Do what a plan says; parameters and result as :func:`predict`.
 
@@ -83,12 +98,22 @@ def run_plan(
         If no pixel is valid; what the sink got by then is nodata throughout.
     """
     if gives_objects(model):
-        message = "This model answers with objects, not with probabilities: map with it ('selion map'), and compare the table with the truth."
+        message = (
+            "This model answers with objects, not with probabilities: map with it ('selion map'), "
+            "and compare the table with the truth."
+        )
         raise BadInput(message)
     if journal is not None and journal.key != decided.key:
-        message = f"The journal in {journal.folder} belongs to another run (key {journal.key[:12]}, not {decided.key[:12]}): make it with this plan's key."
+        message = (
+            f"The journal in {journal.folder} belongs to another run (key {journal.key[:12]}, not "
+            f"{decided.key[:12]}): make it with this plan's key."
+        )
         raise BadInput(message)
-    memory = _Memory(np.full((len(decided.classes), *decided.lattice.shape), NODATA, np.uint8)) if sink is None else None
+    memory = (
+        _Memory(np.full((len(decided.classes), *decided.lattice.shape), NODATA, np.uint8))
+        if sink is None
+        else None
+    )
     run = PredictionRun(source, model, decided, memory or sink, journal, progress)  # type: ignore[arg-type]
     if not run.all_blocks():
         message = "The image holds nothing but nodata: there is nothing to predict."
@@ -124,9 +149,11 @@ NOWHERE: Sink = _Nowhere()
 class PredictionRun:
     """One run through the blocks of a plan, or through some of them.
 
-    Three things go on at once: the model is asked about as many groups of windows as it takes at once; this thread blends the group before and cuts out the
-    one after; another writes the block before and reads the block after, one thing at a time.  A model that does not say that other threads may call it is
-    called by this one.  Blocks are written in their order, and who is faster decides nothing.
+    Three things go on at once: the model is asked about as many groups of windows as it takes at
+    once; this thread blends the group before and cuts out the one after; another writes the block
+    before and reads the block after, one thing at a time.  A model that does not say that other
+    threads may call it is called by this one.  Blocks are written in their order, and who is faster
+    decides nothing.
     """
 
     source: Source
@@ -147,18 +174,36 @@ class PredictionRun:
 
     def all_blocks(self) -> bool:
         """Predict or resume every block; say whether any pixel was valid."""
-        pending = [roi for roi in self._rois if self.journal is None or not self.journal.has(roi, self._shape(roi))]
+        pending = [
+            roi
+            for roi in self._rois
+            if self.journal is None or not self.journal.has(roi, self._shape(roi))
+        ]
         agenda = tasks(self.plan, pending)
         clock = Clock(self.plan, sum(task.windows for task in agenda), self.listener)
         working = self.plan.working(Timed(self.source, self.stages))
         clock(0)
-        with _background("blocks") as worker, _background("network", max(calls_at_once(self.model), 1)) as network:
-            computation = Computation(self.model, self.plan, working, LatticeWeights(self.plan.lattice), clock, {}, self.stages, network)
+        with (
+            _background("blocks") as worker,
+            _background("network", max(calls_at_once(self.model), 1)) as network,
+        ):
+            computation = Computation(
+                self.model,
+                self.plan,
+                working,
+                LatticeWeights(self.plan.lattice),
+                clock,
+                {},
+                self.stages,
+                network,
+            )
             self._in_order(computation, agenda, worker)
             self._settle(0)
         return self.something
 
-    def _in_order(self, computation: Computation, agenda: list[Task], worker: ThreadPoolExecutor) -> None:
+    def _in_order(
+        self, computation: Computation, agenda: list[Task], worker: ThreadPoolExecutor
+    ) -> None:
         cache = WindowCache(self.plan)
         fresh = {_corner(task.roi): k for k, task in enumerate(agenda)}
         ahead = worker.submit(self._read, computation.working, agenda[0]) if agenda else None
@@ -169,20 +214,34 @@ class PredictionRun:
                 continue
             with self.stages.during(WAIT):
                 part = ahead.result()
-            ahead = worker.submit(self._read, computation.working, agenda[k + 1]) if k + 1 < len(agenda) else None
-            self.judged = self.judged or (part is not None and check_numbers(part, self.plan.bands, self.model.inputs.scaling))
+            ahead = (
+                worker.submit(self._read, computation.working, agenda[k + 1])
+                if k + 1 < len(agenda)
+                else None
+            )
+            self.judged = self.judged or (
+                part is not None and check_numbers(part, self.plan.bands, self.model.inputs.scaling)
+            )
             stored = quantise(*compute(computation, agenda[k], part, cache))
             self._finish(roi, stored, worker, new=True)
 
     def _resume(self, roi: Roi, worker: ThreadPoolExecutor) -> None:
         stored = self.journal.load(roi, self._shape(roi)) if self.journal else None
         if stored is None:
-            message = f"A finished block vanished from the journal while it was in use (row {roi[0].start}, column {roi[1].start}): run the same command again."
+            message = (
+                "A finished block vanished from the journal while it was in use (row "
+                f"{roi[0].start}, column {roi[1].start}): run the same command again."
+            )
             raise BadInput(message)
         self._finish(roi, stored, worker, new=False)
 
-    def _finish(self, roi: Roi, stored: np.ndarray, worker: ThreadPoolExecutor, *, new: bool) -> None:
-        """Hand a block to the background, at most two at a time, so that a slow disk slows the run instead of filling memory."""
+    def _finish(
+        self, roi: Roi, stored: np.ndarray, worker: ThreadPoolExecutor, *, new: bool
+    ) -> None:
+        """Hand a block to the background, at most two at a time.
+
+        So a slow disk slows the run instead of filling memory.
+        """
         self.something = self.something or bool((stored != NODATA).any())
         self._settle(1)
         self.finishing.append(worker.submit(self._write, roi, stored, new=new))
@@ -200,7 +259,9 @@ class PredictionRun:
         before, begin = self.stages.seconds.get(READ, 0.0), time.perf_counter()
         part = working.read(task.frame)
         if self.plan.scale is not None:
-            self.stages.add(RESAMPLE, time.perf_counter() - begin - (self.stages.seconds[READ] - before))
+            self.stages.add(
+                RESAMPLE, time.perf_counter() - begin - (self.stages.seconds[READ] - before)
+            )
         return part
 
     @property
@@ -208,7 +269,10 @@ class PredictionRun:
         return self.plan.blocks if self.rois is None else self.rois
 
     def _settle(self, left: int) -> None:
-        """Wait until at most ``left`` blocks are being written; errors of the background come out here."""
+        """Wait until at most ``left`` blocks are being written.
+
+        Errors of the background come out here.
+        """
         while len(self.finishing) > left:
             self.finishing.pop(0).result()
 

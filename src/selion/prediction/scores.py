@@ -59,9 +59,20 @@ def dequantise(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def score_tags(plan: PredictionPlan) -> dict[str, str]:
-    """Return the tags that travel with a score raster: the classes, so that later steps need no model, and where it came from."""
+    """Return the tags that travel with a score raster.
+
+    The classes, so that later steps need no model, and where it came from.
+    """
     return {
         "classes": json.dumps(plan.classes.to_dict()),
-        "scores": json.dumps({"steps": STEPS, "nodata": NODATA, "meaning": "value / 254 = probability; 255 = no data"}),
-        "provenance": json.dumps({"selion": selion.__version__, "key": plan.key, **plan.decided}, sort_keys=True),
+        "scores": json.dumps(
+            {
+                "steps": STEPS,
+                "nodata": NODATA,
+                "meaning": "value / 254 = probability; 255 = no data",
+            }
+        ),
+        "provenance": json.dumps(
+            {"selion": selion.__version__, "key": plan.key, **plan.decided}, sort_keys=True
+        ),
     }

@@ -1,4 +1,7 @@
-"""Where each second goes: a stopwatch per stage of the road.  It is always on: a few hundred looks at the clock cost nothing."""
+"""Where each second goes: a stopwatch per stage of the road.
+
+It is always on: a few hundred looks at the clock cost nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,22 @@ from odc.geo.geobox import GeoBox
 from selion.grid import Roi
 from selion.raster import Raster, Source
 
-READ, RESAMPLE, WAIT, NETWORK, BLEND, WRITE = "read", "resample", "wait for pixels", "network", "blend", "write"
+READ, RESAMPLE, WAIT, NETWORK, BLEND, WRITE = (
+    "read",
+    "resample",
+    "wait for pixels",
+    "network",
+    "blend",
+    "write",
+)
 
 
 @dataclass
 class Stages:
-    """Seconds of work by stage, counted in every thread and process that works: where stages overlap their sum is more than the time that passed."""
+    """Seconds of work by stage, counted in every thread and process that works.
+
+    Where stages overlap their sum is more than the time that passed.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -37,7 +50,10 @@ class Stages:
 
     @contextmanager
     def while_any(self, stage: str) -> Iterator[None]:
-        """Count the time during which any thread is in this block: calls that wait for one another are not counted twice."""
+        """Count the time during which any thread is in this block.
+
+        Calls that wait for one another are not counted twice.
+        """
         with self._lock:
             count, since = self._busy.get(stage, (0, 0.0))
             self._busy[stage] = (count + 1, since if count else time.perf_counter())

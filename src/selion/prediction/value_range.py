@@ -1,4 +1,7 @@
-"""Whether the image's numbers can be what the model was trained on: digital numbers, bytes and reflectances are easily mistaken."""
+"""Whether the image's numbers can be what the model was trained on.
+
+Digital numbers, bytes and reflectances are easily mistaken.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from selion.raster import Raster
 from selion.segmenter import Scaling
 
 TINY, HUGE = 0.002, 20.0
-"""Networks see numbers around 1.  Below the first (99th percentile) or above the second (median) no image of the right scale lies."""
+"""Networks see numbers around 1.  Below the first (99th percentile) or above the second (median) no
+image of the right scale lies."""
 BYTES = 1000.0
 """A model that divides by this or more was not trained on bytes."""
 
 
 def check_numbers(part: Raster, bands: tuple[int, ...], scaling: Scaling) -> bool:
-    """Refuse an image whose numbers cannot have been meant for a scaling; only clear cases are refused.
+    """Refuse an image whose numbers cannot have been meant for a scaling.
+
+    Only clear cases are refused.
 
     Parameters
     ----------
@@ -49,8 +55,9 @@ def check_numbers(part: Raster, bands: tuple[int, ...], scaling: Scaling) -> boo
     if high < TINY or middle > HUGE or (part.dtype == np.uint8 and min(scaling.divide) >= BYTES):
         divisor = ", ".join(f"{v:g}" for v in dict.fromkeys(scaling.divide))
         message = (
-            f"The image's numbers ({part.dtype}, mostly {low:.4g} to {top:.4g}) are not on the scale that the model was trained on "
-            f"(it divides by {divisor}): rescale the image, or choose a model for such numbers."
+            f"The image's numbers ({part.dtype}, mostly {low:.4g} to {top:.4g}) are not on the "
+            f"scale that the model was trained on (it divides by {divisor}): rescale the image, "
+            "or choose a model for such numbers."
         )
         raise BadInput(message)
     return True

@@ -1,4 +1,7 @@
-"""One window: cut out, filled, padded, turned; what the model sees, and nothing that is not finite."""
+"""One window: cut out, filled, padded, turned.
+
+What the model sees, and nothing that is not finite.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +63,14 @@ def cut_window(part: Raster, frame: Roi, position: Position, plan: PredictionPla
     return Window(position, View(pixels, plan.lattice.window_roi(*position)), valid)
 
 
-def add_context(window: Window, source: Source, plan: PredictionPlan, kept: dict[Position, Raster] | None = None) -> Window:
+def add_context(
+    window: Window, source: Source, plan: PredictionPlan, kept: dict[Position, Raster] | None = None
+) -> Window:
     """Give a window the wider image that it lies in, filled as the window itself is.
 
-    Wider images lie on a lattice of their own, half of them over their neighbour, and a window takes the one whose middle is nearest to its own:
-    many windows get the same one, as the same object, so that a model may encode it once.  An image that is not larger is given whole.
+    Wider images lie on a lattice of their own, half of them over their neighbour, and a window
+    takes the one whose middle is nearest to its own: many windows get the same one, as the same
+    object, so that a model may encode it once.  An image that is not larger is given whole.
 
     Parameters
     ----------
@@ -73,7 +79,8 @@ def add_context(window: Window, source: Source, plan: PredictionPlan, kept: dict
         On the working grid.
     plan : PredictionPlan
     kept : dict, optional
-        Wider images that were read before, by their place in their lattice; as many stay as a row of blocks touches.
+        Wider images that were read before, by their place in their lattice; as many stay as a row
+        of blocks touches.
     """
     if plan.context is None:
         return window
@@ -85,7 +92,9 @@ def add_context(window: Window, source: Source, plan: PredictionPlan, kept: dict
             del kept[next(iter(kept))]
         kept[place] = _context(source.read(roi), plan)
     kept[place] = kept.pop(place)  # the one used last is the last to go
-    return Window(window.position, View(window.view.pixels, window.view.roi, kept[place], roi), window.valid)
+    return Window(
+        window.position, View(window.view.pixels, window.view.roi, kept[place], roi), window.valid
+    )
 
 
 def _context(part: Raster, plan: PredictionPlan) -> Raster:
@@ -94,10 +103,16 @@ def _context(part: Raster, plan: PredictionPlan) -> Raster:
 
 
 def context_position(roi: Roi, plan: PredictionPlan) -> Position:
-    """Return the place, in the lattice of wider images, of the one whose middle is nearest to a window's."""
+    """Return the place, in the lattice of wider images, of the nearest one.
+
+    It is the one whose middle is nearest to a window's.
+    """
     lattice = plan.contexts
     middles = [(span.start + span.stop) / 2 for span in roi]
-    nearest = [min(range(len(starts)), key=lambda k: abs(starts[k] + lattice.window / 2 - middle)) for starts, middle in zip(lattice.starts, middles, strict=True)]
+    nearest = [
+        min(range(len(starts)), key=lambda k: abs(starts[k] + lattice.window / 2 - middle))
+        for starts, middle in zip(lattice.starts, middles, strict=True)
+    ]
     return nearest[0], nearest[1]
 
 
@@ -109,12 +124,17 @@ def context_roi(place: Position, plan: PredictionPlan) -> Roi:
 
 
 def _filled(part: Raster, bands: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Select bands as float32 and give pixels that are not valid the mean, band by band, of those that are.
+    """Select bands as float32 and fill pixels that are not valid.
 
-    A pixel counts as valid only if all *selected* bands are finite.  The mean (and not 0) keeps the fill within the numbers that the network
-    knows, whatever its scaling; it depends on nothing beyond this part.
+    They get the mean, band by band, of those that are.
+
+    A pixel counts as valid only if all *selected* bands are finite.  The mean (and not 0) keeps the
+    fill within the numbers that the network knows, whatever its scaling; it depends on nothing
+    beyond this part.
     """
-    chosen = Raster(part.values[list(bands)], part.grid, tuple(part.bands[k] for k in bands), part.valid)
+    chosen = Raster(
+        part.values[list(bands)], part.grid, tuple(part.bands[k] for k in bands), part.valid
+    )
     pixels = chosen.values.astype(np.float32)
     valid = valid_pixels(chosen)
     if valid is None:
@@ -126,7 +146,9 @@ def _filled(part: Raster, bands: tuple[int, ...]) -> tuple[np.ndarray, np.ndarra
 
 
 def mirror(size: int, length: int) -> np.ndarray:
-    """Indexes (length,) that run to and fro over an axis of ``size``, the end pixels not repeated; any size from 1.
+    """Indexes (length,) that run to and fro over an axis of ``size``, the end pixels not repeated.
+
+    Any size from 1.
 
     Examples
     --------
@@ -174,14 +196,22 @@ def _turn_back(scores: np.ndarray, turns: int, flip: bool) -> np.ndarray:
     return np.rot90(scores[..., ::-1] if flip else scores, -turns, (-2, -1))
 
 
-def _checked(scores: np.ndarray, count: int, plan: PredictionPlan, windows: Sequence[Window]) -> np.ndarray:
+def _checked(
+    scores: np.ndarray, count: int, plan: PredictionPlan, windows: Sequence[Window]
+) -> np.ndarray:
     edge = plan.lattice.window
     wanted = (count, len(plan.classes), edge, edge)
     if scores.shape != wanted:
-        message = f"The model answered scores of shape {scores.shape}; wanted is (view, class, y, x) = {wanted}: check its card."
+        message = (
+            f"The model answered scores of shape {scores.shape}; wanted is (view, class, y, x) = "
+            f"{wanted}: check its card."
+        )
         raise GridMismatch(message)
     if not np.isfinite(scores).all():
         roi = windows[0].view.roi
-        message = f"The model answered numbers that are not finite near row {roi[0].start}, column {roi[1].start}: try without --fast, or another engine."
+        message = (
+            f"The model answered numbers that are not finite near row {roi[0].start}, column "
+            f"{roi[1].start}: try without --fast, or another engine."
+        )
         raise BadInput(message)
     return scores

@@ -1,4 +1,7 @@
-"""QGIS: the plugin that calls the command line, where it goes, and styles.  Nothing of QGIS is imported here."""
+"""QGIS: the plugin that calls the command line, where it goes, and styles.
+
+Nothing of QGIS is imported here.
+"""
 
 import lazy_loader as lazy
 

@@ -13,7 +13,8 @@ from selion.errors import OutputExists, UnreadableFile
 
 PLUGIN = "selion_provider"
 FOUND = "selion.json"
-"""Beside the plugin's files: the command of the environment that installed it (``selion_provider/command.py`` reads it)."""
+"""Beside the plugin's files: the command of the environment that installed it
+(``selion_provider/command.py`` reads it)."""
 
 
 def plugin_folder() -> Path:
@@ -31,7 +32,9 @@ def profile_roots() -> list[Path]:
         "win32": Path(os.environ.get("APPDATA", home / "AppData" / "Roaming")) / "QGIS",
         "darwin": home / "Library" / "Application Support" / "QGIS",
     }
-    root = roots.get(sys.platform, Path(os.environ.get("XDG_DATA_HOME", home / ".local" / "share")) / "QGIS")
+    root = roots.get(
+        sys.platform, Path(os.environ.get("XDG_DATA_HOME", home / ".local" / "share")) / "QGIS"
+    )
     return [root / version / "profiles" for version in ("QGIS4", "QGIS3")]
 
 
@@ -46,11 +49,16 @@ def find_profile() -> Path:
     for root in profile_roots():
         if (root / "default").is_dir():
             return root / "default"
-    message = f"There is no profile of QGIS in {' or '.join(map(str, profile_roots()))}: start QGIS once, or give one with --profile."
+    message = (
+        f"There is no profile of QGIS in {' or '.join(map(str, profile_roots()))}: start QGIS "
+        "once, or give one with --profile."
+    )
     raise UnreadableFile(message)
 
 
-def install_plugin(profile: Path | None = None, command: list[str] | None = None, *, force: bool = False) -> Path:
+def install_plugin(
+    profile: Path | None = None, command: list[str] | None = None, *, force: bool = False
+) -> Path:
     """Copy the plugin into a profile.
 
     Parameters
@@ -78,14 +86,25 @@ def install_plugin(profile: Path | None = None, command: list[str] | None = None
     """
     profile = profile or find_profile()
     if not profile.is_dir():
-        message = f"There is no folder {profile}: give the folder of a profile (in QGIS: Settings > User Profiles > Open Active Profile Folder)."
+        message = (
+            f"There is no folder {profile}: give the folder of a profile (in QGIS: Settings > User "
+            "Profiles > Open Active Profile Folder)."
+        )
         raise UnreadableFile(message)
     target = profile / "python" / "plugins" / PLUGIN
     if target.exists() and not (target / FOUND).is_file() and not force:
-        message = f"{target} is there and was not put there by 'selion qgis install': move it away, or replace it with --force."
+        message = (
+            f"{target} is there and was not put there by 'selion qgis install': move it away, or "
+            "replace it with --force."
+        )
         raise OutputExists(message)
     with store.atomic_folder(target, force=True) as temporary:
-        shutil.copytree(plugin_folder(), temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            plugin_folder(),
+            temporary,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
         facts = {"command": command or [sys.executable, "-m", "selion.cli.main"]}
         (temporary / FOUND).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     return target

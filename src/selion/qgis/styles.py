@@ -20,8 +20,8 @@ def write_style(path: Path, name: str | None = None, *, force: bool = False) -> 
     path : path
         As ``selion map`` and ``selion predict`` write them.
     name : str, optional
-        Of a table: "fields" (outlines), "confidence" or "size"; of a raster: the class that is drawn.
-        None: outlines, or the first class that comes as objects.
+        Of a table: "fields" (outlines), "confidence" or "size"; of a raster: the class that is
+        drawn.  None: outlines, or the first class that comes as objects.
     force : bool
         Whether a style that is there is replaced.
 
@@ -64,7 +64,10 @@ def _of_scores(path: Path, name: str | None) -> str:
     source = store.open_raster(path)
     noted = getattr(source, "tags", {}).get("classes")
     if not noted:
-        message = f"{path} holds no probabilities of selion (no tag 'classes'): QGIS has styles of its own for other rasters."
+        message = (
+            f"{path} holds no probabilities of selion (no tag 'classes'): QGIS has styles of its "
+            "own for other rasters."
+        )
         raise BadInput(message)
     classes = ClassScheme.from_dict(json.loads(noted))
     shown = name or (classes.things or classes.names[1:])[0]

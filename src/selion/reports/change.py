@@ -21,60 +21,110 @@ LONGEST = 1100
 """Edge of a map on the page, in pixels."""
 UNKNOWN_COLOUR = "#808080"
 TEXTS = {
-    "fixed": "A pixel has changed if its probability of cropland (field, or boundary within it) changed by more than {threshold:g}: the same for every map.",
-    "paper": "A pixel has changed if the difference of the field's logits, scaled from the least to the largest difference in the map, is above {threshold:g} "
-    "(PRUE's rule). One map's largest difference decides what counts as change in it, so maps of different places or extents cannot be compared.",
+    "fixed": (
+        "A pixel has changed if its probability of cropland (field, or boundary within it) changed "
+        "by more than {threshold:g}: the same for every map."
+    ),
+    "paper": (
+        "A pixel has changed if the difference of the field's logits, scaled from the least to the "
+        "largest difference in the map, is above {threshold:g} (PRUE's rule). One map's largest "
+        "difference decides what counts as change in it, so maps of different places or extents "
+        "cannot be compared."
+    ),
 }
 FIELD_TEXT = (
-    "Two fields are related if they share more than half of the smaller one. One that stays one is kept, or moved where its outline lies more than a pixel of "
-    "the image elsewhere on the mean; one that became several is split, several that became one are merged, several that became several others redrawn. "
-    "What one of the years did not see is unknown, never gone."
+    "Two fields are related if they share more than half of the smaller one. One that stays one "
+    "is kept, or moved where its outline lies more than a pixel of the image elsewhere on the "
+    "mean; one that became several is split, several that became one are merged, several that "
+    "became several others redrawn. What one of the years did not see is unknown, never gone."
 )
 
 
 def report(result: ChangeResult, rule: PixelRule) -> str:
     """Lay a comparison out as a self-contained page."""
     labels = [result.steps[0].years[0], *(step.years[1] for step in result.steps)]
-    lead = f"What became of the fields from {labels[0]} to {labels[-1]}, told from {len(labels)} maps."
+    lead = (
+        f"What became of the fields from {labels[0]} to {labels[-1]}, told from {len(labels)} maps."
+    )
     parts = [_step_section(step) for step in result.steps]
-    parts.append(page.section("How it was told", page.paragraph(TEXTS[rule.name].format(threshold=rule.threshold)), page.paragraph(FIELD_TEXT)))
+    parts.append(
+        page.section(
+            "How it was told",
+            page.paragraph(TEXTS[rule.name].format(threshold=rule.threshold)),
+            page.paragraph(FIELD_TEXT),
+        )
+    )
     if result.notes:
         parts.append(page.section("Notes", *(page.paragraph(note) for note in result.notes)))
     parts.append(_files_section(result))
-    return page.page(f"Change {labels[0]} to {labels[-1]}", lead, parts, f"selion {selion.__version__}, rule {rule.name}")
+    return page.page(
+        f"Change {labels[0]} to {labels[-1]}",
+        lead,
+        parts,
+        f"selion {selion.__version__}, rule {rule.name}",
+    )
 
 
 def _step_section(step: StepFiles) -> str:
     one, other = step.years
-    rows = [list(row.values()) for row in step.summary.to_dict("records") if row["fields_before"] or row["fields_after"]]
+    rows = [
+        list(row.values())
+        for row in step.summary.to_dict("records")
+        if row["fields_before"] or row["fields_after"]
+    ]
     header = ("what became of them", f"fields {one}", f"fields {other}", f"ha {one}", f"ha {other}")
     shown = [[row[0], row[1], row[2], f"{row[3]:,.1f}", f"{row[4]:,.1f}"] for row in rows]
-    areas = page.table(("pixels", "ha"), [[name, f"{size:,.1f}"] for name, size in step.pixels.items()], "Changed pixels, by the rule below.")
+    areas = page.table(
+        ("pixels", "ha"),
+        [[name, f"{size:,.1f}"] for name, size in step.pixels.items()],
+        "Changed pixels, by the rule below.",
+    )
     shown_maps = [
         page.Figure(picture.data_uri(small_map(path, scheme)), caption, alternative)
         for path, scheme, caption, alternative in (
-            (step.outcomes, FATES, "What became of each field.", f"Map of the outcomes of fields from {one} to {other}"),
-            (step.change, CHANGES, "Changed pixels.", f"Map of pixels that changed from {one} to {other}"),
+            (
+                step.outcomes,
+                FATES,
+                "What became of each field.",
+                f"Map of the outcomes of fields from {one} to {other}",
+            ),
+            (
+                step.change,
+                CHANGES,
+                "Changed pixels.",
+                f"Map of pixels that changed from {one} to {other}",
+            ),
         )
     ]
-    maps = [f"<div>{page.figures([figure])}{legend(scheme)}</div>" for figure, scheme in zip(shown_maps, (FATES, CHANGES), strict=True)]
+    maps = [
+        f"<div>{page.figures([figure])}{legend(scheme)}</div>"
+        for figure, scheme in zip(shown_maps, (FATES, CHANGES), strict=True)
+    ]
     return page.section(f"{one} to {other}", page.table(header, shown), page.row(maps), areas)
 
 
 def legend(classes: ClassScheme) -> str:
     """Explain the colours of a map of classes."""
-    return f"<p>{page.legend({**dict(zip(classes.names, classes.colours, strict=True)), 'not known': UNKNOWN_COLOUR})}</p>"
+    return (
+        "<p>"
+        f"{page.legend({**dict(zip(classes.names, classes.colours, strict=True)), 'not known': UNKNOWN_COLOUR})}</p>"
+    )
 
 
 def small_map(path: Path, classes: ClassScheme, longest: int = LONGEST) -> np.ndarray:
-    """Colour a map of classes, read from the overview that is just large enough: (y, x, 3) uint8."""
+    """Colour a map of classes, read from the overview that is just large enough.
+
+    (y, x, 3) uint8.
+    """
     full = store.open_raster(path)
     unit = abs(full.grid.transform.a) * max(full.grid.shape) / longest
     source = store.open_raster(path, coarse=max(unit, abs(full.grid.transform.a)))
     step = max(1, -(-max(source.grid.shape) // longest))
     height, width = (int(size) for size in source.grid.shape)
     ids = source.read((slice(0, height), slice(0, width))).values[0, ::step, ::step]
-    return picture.enlarge(picture.class_picture(ids, classes), max(1, longest // (2 * max(ids.shape))))
+    return picture.enlarge(
+        picture.class_picture(ids, classes), max(1, longest // (2 * max(ids.shape)))
+    )
 
 
 def _files_section(result: ChangeResult) -> str:
@@ -83,6 +133,14 @@ def _files_section(result: ChangeResult) -> str:
         "outcomes": "what became of the fields (COG)",
         "fields": "fields, ids, outcomes (fiboa GeoParquet)",
     }
-    rows = [[getattr(step, name).name, f"{' to '.join(step.years)}: {text}"] for step in result.steps for name, text in meaning.items()]
-    rows += [["lineage.csv", "who came from whom"], ["summary.csv", "counts and hectares by outcome"], ["change.json", "all of this for machines"]]
+    rows = [
+        [getattr(step, name).name, f"{' to '.join(step.years)}: {text}"]
+        for step in result.steps
+        for name, text in meaning.items()
+    ]
+    rows += [
+        ["lineage.csv", "who came from whom"],
+        ["summary.csv", "counts and hectares by outcome"],
+        ["change.json", "all of this for machines"],
+    ]
     return page.section("Files", page.table(("file", "what"), rows))

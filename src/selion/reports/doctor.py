@@ -10,7 +10,20 @@ from pathlib import Path
 
 import selion
 
-PACKAGES = ("numpy", "rasterio", "pyproj", "shapely", "geopandas", "pyogrio", "pyarrow", "zarr", "obstore", "openvino", "onnxruntime", "torch")
+PACKAGES = (
+    "numpy",
+    "rasterio",
+    "pyproj",
+    "shapely",
+    "geopandas",
+    "pyogrio",
+    "pyarrow",
+    "zarr",
+    "obstore",
+    "openvino",
+    "onnxruntime",
+    "torch",
+)
 
 
 def examine() -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The report as a page that needs nothing else: tables, charts, and the best, the median and the worst case."""
+"""The report as a page that needs nothing else.
+
+Tables, charts, and the best, the median and the worst case.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ KIND_COLOURS = {
 }
 
 
-def write_report(report: Report, out: Path | str, *, figures: Sequence[page.Figure] = (), force: bool = False) -> list[Path]:
+def write_report(
+    report: Report, out: Path | str, *, figures: Sequence[page.Figure] = (), force: bool = False
+) -> list[Path]:
     """Write ``report.json``, ``report.md`` and ``report.html`` into a folder.
 
     Raises
@@ -48,7 +53,11 @@ def write_report(report: Report, out: Path | str, *, figures: Sequence[page.Figu
         If one of them is there and ``force`` is false; nothing is written then.
     """
     folder = Path(out)
-    texts = {"report.json": report.to_json(), "report.md": report.to_markdown(), "report.html": to_html(report, figures)}
+    texts = {
+        "report.json": report.to_json(),
+        "report.md": report.to_markdown(),
+        "report.html": to_html(report, figures),
+    }
     for name in texts:
         store.check_output(folder / name, force)
     for name, text in texts.items():
@@ -62,7 +71,12 @@ def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
     header, rows = report.score_table()
     sections = [page.section("Scores", page.table(header, rows), *_warnings(report))]
     if report.settings:
-        sections.append(page.section("How it was measured", page.table(["", ""], [[k, setting_text(v)] for k, v in report.settings.items()])))
+        sections.append(
+            page.section(
+                "How it was measured",
+                page.table(["", ""], [[k, setting_text(v)] for k, v in report.settings.items()]),
+            )
+        )
     if figures:
         sections.append(page.section("Best, median and worst case", page.figures(figures)))
     sections += [page.section(run.name, *_run_parts(run)) for run in report.runs]
@@ -70,7 +84,10 @@ def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
         sections.append(page.section(f"Difference: {pair}", page.table(*comparison_table(found))))
     if report.problems:
         sections.append(page.section("Left out", *(page.paragraph(p) for p in report.problems)))
-    lead = f"{len(report.runs)} run{'s' if len(report.runs) != 1 else ''}, {len(report.baselines)} baselines that need no training."
+    lead = (
+        f"{len(report.runs)} run{'s' if len(report.runs) != 1 else ''}, {len(report.baselines)} "
+        "baselines that need no training."
+    )
     return page.page(report.title, lead, sections, f"selion {selion.__version__}")
 
 
@@ -80,7 +97,12 @@ def _warnings(report: Report) -> list[str]:
         won = report.won_by_content_free(run)
         labels = [f"{m.label} ({won[m.name]})" for m in report.measures if m.name in won]
         if labels:
-            lines.append(page.paragraph(f"{MARK} A content-free answer does as well as {run.name} or better in: {', '.join(labels)}. Do not judge by these alone."))
+            lines.append(
+                page.paragraph(
+                    f"{MARK} A content-free answer does as well as {run.name} or better in: "
+                    f"{', '.join(labels)}. Do not judge by these alone."
+                )
+            )
     return lines
 
 
@@ -92,7 +114,10 @@ def _run_parts(run: RunScores) -> list[str]:
         parts.append(page.table(*group_table(run), "By group"))
     parts += [page.table(*stratum_table(run, column), f"By {column}") for column in run.strata]
     if run.classes is not None:
-        parts += [page.table(*confusion_table(run.classes), "Pixels by class"), page.table(*class_table(run.classes), "Pixel scores by class")]
+        parts += [
+            page.table(*confusion_table(run.classes), "Pixels by class"),
+            page.table(*class_table(run.classes), "Pixel scores by class"),
+        ]
     if run.calibration is not None and run.calibration.n:
         parts.append(reliability_chart(run))
     if run.correction is not None:
@@ -109,16 +134,25 @@ def kinds_chart(side: str, kinds: Mapping[str, int]) -> str:
     for kind, count in kinds.items():
         width = 600 * count / total
         colour = KIND_COLOURS[kind]
-        bars.append(f'<rect x="{left:.1f}" y="0" width="{width:.1f}" height="22" fill="{colour}"><title>{escape(kind)}: {count:,}</title></rect>')
+        bars.append(
+            f'<rect x="{left:.1f}" y="0" width="{width:.1f}" height="22" '
+            f'fill="{colour}"><title>{escape(kind)}: {count:,}</title></rect>'
+        )
         legend[f"{kind} {count:,} ({count / total:.0%})"] = colour
         left += width
     label = f"{side} objects by kind: {', '.join(f'{k} {c}' for k, c in kinds.items())}"
-    svg = f'<svg class="bar" viewBox="0 0 600 22" role="img" aria-label="{escape(label)}" preserveAspectRatio="none">{"".join(bars)}</svg>'
+    svg = (
+        f'<svg class="bar" viewBox="0 0 600 22" role="img" aria-label="{escape(label)}" '
+        f'preserveAspectRatio="none">{"".join(bars)}</svg>'
+    )
     return page.chart(svg, f"{escape(side)} objects: {page.legend(legend)}")
 
 
 def reliability_chart(run: RunScores) -> str:
-    """Draw confidence against the share that was right, with Wilson intervals; the diagonal is honesty."""
+    """Draw confidence against the share that was right, with Wilson intervals.
+
+    The diagonal is honesty.
+    """
     found = run.calibration
     if found is None:
         return ""
@@ -126,13 +160,31 @@ def reliability_chart(run: RunScores) -> str:
     for row in found.table.to_dict("records"):
         x, y = 30 + 240 * row["confidence"], 260 - 240 * row["right"]
         low, high = 260 - 240 * row["low95"], 260 - 240 * row["high95"]
-        marks.append(f'<line x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}" stroke="currentColor" stroke-opacity=".5"/>')
-        marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--accent)"><title>{row["n"]:,} objects</title></circle>')
-    axes = '<path d="M30 20V260H270" fill="none" stroke="currentColor"/><path d="M30 260L270 20" stroke="currentColor" stroke-opacity=".3" stroke-dasharray="4"/>'
-    words = '<text x="150" y="285" text-anchor="middle">confidence</text><text x="12" y="140" text-anchor="middle" transform="rotate(-90 12 140)">right</text>'
-    look = 'class="square" role="img" aria-label="Reliability diagram: confidence against the share that was right"'
+        marks.append(
+            f'<line x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}" '
+            'stroke="currentColor" stroke-opacity=".5"/>'
+        )
+        marks.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--accent)"><title>{row["n"]:,} '
+            "objects</title></circle>"
+        )
+    axes = (
+        '<path d="M30 20V260H270" fill="none" stroke="currentColor"/><path d="M30 260L270 20" '
+        'stroke="currentColor" stroke-opacity=".3" stroke-dasharray="4"/>'
+    )
+    words = (
+        '<text x="150" y="285" text-anchor="middle">confidence</text><text x="12" y="140" '
+        'text-anchor="middle" transform="rotate(-90 12 140)">right</text>'
+    )
+    look = (
+        'class="square" role="img" aria-label="Reliability diagram: confidence against the share '
+        'that was right"'
+    )
     svg = f'<svg viewBox="0 0 290 295" {look}>{axes}{"".join(marks)}{words}</svg>'
-    caption = f"Confidence of {found.n:,} objects: expected calibration error {found.ece:.3f}, Brier {found.brier:.3f}."
+    caption = (
+        f"Confidence of {found.n:,} objects: expected calibration error {found.ece:.3f}, Brier "
+        f"{found.brier:.3f}."
+    )
     return page.chart(svg, escape(caption))
 
 
@@ -161,9 +213,20 @@ def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list
     for name, place in places.items():
         row = rows.iloc[place]
         if row["key"] not in by_key:
-            message = f"{row['key']} was scored but is not among the samples: hand in the same samples."
+            message = (
+                f"{row['key']} was scored but is not among the samples: hand in the same samples."
+            )
             raise BadInput(message)
         truth, guess = answer(by_key[row["key"]])
-        caption = f"{name}: {row['key']}, object F1 {row['object_f1']:.2f}, pixel IoU {row['pixel_iou']:.2f}. Truth in cyan, guess in yellow, both in white."
-        found.append(page.Figure(picture.data_uri(picture.compared(by_key[row["key"]].image, truth, guess)), caption, f"{name} case with true and guessed outlines"))
+        caption = (
+            f"{name}: {row['key']}, object F1 {row['object_f1']:.2f}, pixel IoU "
+            f"{row['pixel_iou']:.2f}. Truth in cyan, guess in yellow, both in white."
+        )
+        found.append(
+            page.Figure(
+                picture.data_uri(picture.compared(by_key[row["key"]].image, truth, guess)),
+                caption,
+                f"{name} case with true and guessed outlines",
+            )
+        )
     return found

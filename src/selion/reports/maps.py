@@ -1,4 +1,7 @@
-"""The page of a map: the image with its fields, how large and how sure they are, and what they were made from."""
+"""The page of a map.
+
+The image with its fields, how large and how sure they are, and what they were made from.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,22 @@ LONGEST = 1000
 """Longer side of the picture in pixels."""
 HECTARES = (0, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50)
 SURE = (0, 0.5, 0.6, 0.7, 0.8, 0.9)
-WORDS = {"total_ha": "hectares in all", "median_ha": "hectares of the median field", "mean_confidence": "mean confidence"}
+WORDS = {
+    "total_ha": "hectares in all",
+    "median_ha": "hectares of the median field",
+    "mean_confidence": "mean confidence",
+}
 
 
-def write_report(source: Source, frame: GeoDataFrame, path: Path, *, facts: Mapping[str, Any], notes: Sequence[str] = (), details: Mapping[str, Any] | None = None) -> Path:
+def write_report(
+    source: Source,
+    frame: GeoDataFrame,
+    path: Path,
+    *,
+    facts: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    details: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the page of a map; what is there is replaced.
 
     Parameters
@@ -51,48 +66,96 @@ def write_report(source: Source, frame: GeoDataFrame, path: Path, *, facts: Mapp
         If it cannot be written.
     """
     with store.atomic_write(path, force=True) as temporary:
-        temporary.write_text(to_html(source, frame, path.stem.removesuffix(".report"), facts, notes, details or {}), "utf-8")
+        temporary.write_text(
+            to_html(source, frame, path.stem.removesuffix(".report"), facts, notes, details or {}),
+            "utf-8",
+        )
     return path
 
 
-def to_html(source: Source, frame: GeoDataFrame, name: str, facts: Mapping[str, Any], notes: Sequence[str], details: Mapping[str, Any]) -> str:
+def to_html(
+    source: Source,
+    frame: GeoDataFrame,
+    name: str,
+    facts: Mapping[str, Any],
+    notes: Sequence[str],
+    details: Mapping[str, Any],
+) -> str:
     """Lay a map out as a self-contained page."""
     shown, step = picture.thumbnail(source, LONGEST)
     factor = max(1, LONGEST // (2 * max(shown.shape[:2]))) if step == 1 else 1
     shown = picture.enlarge(shown, factor)
     found = picture.draw_outlines(shown, frame, picture.zoomed(source.grid, factor), step)
     pictures = [
-        page.Figure(picture.data_uri(found), "The fields that were found.", "The image with the outlines of the fields"),
+        page.Figure(
+            picture.data_uri(found),
+            "The fields that were found.",
+            "The image with the outlines of the fields",
+        ),
         page.Figure(picture.data_uri(shown), "The image.", "The image in the colours of its bands"),
     ]
-    rows = [[WORDS.get(key, key.replace("_", " ")), value] for key, value in facts.items() if value is not None]
-    sections = [page.section("Fields", page.figures(pictures), page.table(["", ""], rows)), page.section("How large, how sure", page.row(_charts(frame)))]
+    rows = [
+        [WORDS.get(key, key.replace("_", " ")), value]
+        for key, value in facts.items()
+        if value is not None
+    ]
+    sections = [
+        page.section("Fields", page.figures(pictures), page.table(["", ""], rows)),
+        page.section("How large, how sure", page.row(_charts(frame))),
+    ]
     if notes:
         sections.append(page.section("Notes", *(page.paragraph(note) for note in notes)))
-    made = [[key, value if isinstance(value, str) else json.dumps(value, default=str)] for key, value in details.items()]
+    made = [
+        [key, value if isinstance(value, str) else json.dumps(value, default=str)]
+        for key, value in details.items()
+    ]
     if made:
         sections.append(page.section("What it was made from", page.table(["", ""], made)))
-    return page.page(f"Map: {name}", f"{len(frame):,} fields in {' x '.join(f'{n:,}' for n in source.grid.shape)} pixels.", sections, f"selion {selion.__version__}")
+    return page.page(
+        f"Map: {name}",
+        f"{len(frame):,} fields in {' x '.join(f'{n:,}' for n in source.grid.shape)} pixels.",
+        sections,
+        f"selion {selion.__version__}",
+    )
 
 
 def _charts(frame: GeoDataFrame) -> list[str]:
     charts = []
     if len(frame) and frame.crs is not None:
-        charts.append(bars("Fields by size in hectares", frame["metrics:area"].to_numpy(float) / 10_000, HECTARES))
+        charts.append(
+            bars(
+                "Fields by size in hectares",
+                frame["metrics:area"].to_numpy(float) / 10_000,
+                HECTARES,
+            )
+        )
     if len(frame):
         charts.append(bars("Fields by confidence", frame["confidence"].to_numpy(float), SURE))
     return charts or [page.paragraph("There are no fields.")]
 
 
 def bars(title: str, values: np.ndarray, bounds: Sequence[float]) -> str:
-    """Draw how many values lie from each bound to the next, the last one open; the numbers stand on the bars."""
+    """Draw how many values lie from each bound to the next, the last one open.
+
+    The numbers stand on the bars.
+    """
     counts = np.histogram(values, [*bounds, np.inf])[0]
-    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(bounds)] + [f"{bounds[-1]:g} and more"]
+    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(bounds)] + [
+        f"{bounds[-1]:g} and more"
+    ]
     top, drawn = max(int(counts.max()), 1), []
     for k, (name, count) in enumerate(zip(names, counts.tolist(), strict=True)):
         y, width = 4 + 17 * k, 220 * count / top
-        drawn.append(f'<text x="92" y="{y + 11}" text-anchor="end">{name}</text><rect x="98" y="{y}" width="{width:.1f}" height="14" fill="var(--accent)"/>')
+        drawn.append(
+            f'<text x="92" y="{y + 11}" text-anchor="end">{name}</text><rect x="98" y="{y}" '
+            f'width="{width:.1f}" height="14" fill="var(--accent)"/>'
+        )
         drawn.append(f'<text x="{102 + width:.1f}" y="{y + 11}">{count:,}</text>')
-    label = f"{title}: " + "; ".join(f"{name} {count:,}" for name, count in zip(names, counts.tolist(), strict=True))
-    svg = f'<svg class="chart" viewBox="0 0 390 {8 + 17 * len(names)}" role="img" aria-label="{escape(label)}">{"".join(drawn)}</svg>'
+    label = f"{title}: " + "; ".join(
+        f"{name} {count:,}" for name, count in zip(names, counts.tolist(), strict=True)
+    )
+    svg = (
+        f'<svg class="chart" viewBox="0 0 390 {8 + 17 * len(names)}" role="img" '
+        f'aria-label="{escape(label)}">{"".join(drawn)}</svg>'
+    )
     return page.chart(svg, escape(title))

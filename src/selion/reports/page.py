@@ -1,4 +1,8 @@
-"""One look for every report page: self-contained HTML, light and dark, printable, readable with a keyboard and by a screen reader, no script."""
+"""One look for every report page.
+
+Self-contained HTML, light and dark, printable, readable with a keyboard and by a screen reader, no
+script.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from dataclasses import dataclass
 from html import escape
 
 NUMBER = re.compile(r"([-+]?[\d,]+(\.\d+)?( ?%)?|-)( !)?|")
-"""What is set to the right: a number that was written already, the dash that stands for one, with the mark that it may bear, or nothing."""
+"""What is set to the right: a number that was written already, the dash that stands for one, with
+the mark that it may bear, or nothing."""
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2b1f;--paper:#fbfaf6;--line:#d9d6c8;--soft:#566359;--accent:#2f6b3a;--warn:#9c4417}
 @media (prefers-color-scheme:dark){:root{--ink:#e8eee6;--paper:#161b17;--line:#414b43;--soft:#a9b6ab;--accent:#8fd19e;--warn:#f0a878}}
@@ -53,7 +58,13 @@ class Figure:
 
 def figures(items: Iterable[Figure]) -> str:
     """Lay figures side by side where there is room."""
-    parts = [f'<figure><img src="{f.source}" alt="{escape(f.alternative)}"><figcaption>{escape(f.caption)}</figcaption></figure>' for f in items]
+    parts = [
+        (
+            f'<figure><img src="{f.source}" '
+            f'alt="{escape(f.alternative)}"><figcaption>{escape(f.caption)}</figcaption></figure>'
+        )
+        for f in items
+    ]
     return row(parts)
 
 
@@ -65,21 +76,36 @@ def row(parts: Iterable[str]) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
     """Build a table; numbers stand right.
 
-    The first cell of a row names it.  A header of empty names is left away: then the table is a list of names and facts.
+    The first cell of a row names it.  A header of empty names is left away: then the table is a
+    list of names and facts.
     """
     lines = list(rows)
     columns = list(zip(*lines, strict=True)) or [()] * len(header)
-    numbers = [any(str(value) for value in column) and all(map(_is_number, column)) for column in columns]
-    head = "".join(_head(name, right=right) for name, right in zip(header, numbers, strict=True)) if any(header) else ""
-    body = "".join(f"<tr>{''.join(_cell(v, first=not k, right=numbers[k]) for k, v in enumerate(line))}</tr>" for line in lines)
+    numbers = [
+        any(str(value) for value in column) and all(map(_is_number, column)) for column in columns
+    ]
+    head = (
+        "".join(_head(name, right=right) for name, right in zip(header, numbers, strict=True))
+        if any(header)
+        else ""
+    )
+    body = "".join(
+        f"<tr>{''.join(_cell(v, first=not k, right=numbers[k]) for k, v in enumerate(line))}</tr>"
+        for line in lines
+    )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     label = escape(caption or " ".join(filter(None, header)) or "Facts")
     inner = f"{title}{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody>"
-    return f'<div class="scroll" tabindex="0" role="group" aria-label="{label}"><table>{inner}</table></div>'
+    return (
+        '<div class="scroll" tabindex="0" role="group" '
+        f'aria-label="{label}"><table>{inner}</table></div>'
+    )
 
 
 def _head(name: str, *, right: bool) -> str:
-    return f'<th scope="col"{" class=n" if right else ""}>{escape(name)}</th>' if name else "<td></td>"
+    return (
+        f'<th scope="col"{" class=n" if right else ""}>{escape(name)}</th>' if name else "<td></td>"
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -99,7 +125,10 @@ def _cell(value: object, *, first: bool, right: bool) -> str:
 
 def legend(colours: Mapping[str, str]) -> str:
     """Explain colours: words beside boxes, so that nothing is said by a colour alone."""
-    return "".join(f'<span class="key"><i style="background:{escape(colour)}"></i>{escape(name)}</span> ' for name, colour in colours.items())
+    return "".join(
+        f'<span class="key"><i style="background:{escape(colour)}"></i>{escape(name)}</span> '
+        for name, colour in colours.items()
+    )
 
 
 def chart(svg: str, caption: str) -> str:
@@ -117,9 +146,18 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def page(title: str, lead: str, sections: Iterable[str], footer: str = "", *, wide: bool = False) -> str:
+def page(
+    title: str, lead: str, sections: Iterable[str], footer: str = "", *, wide: bool = False
+) -> str:
     """Put a whole page together."""
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>{STYLE}</style>'
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>'
+        f"{STYLE}</style>"
+    )
     foot = f"<footer>{escape(footer)}</footer>" if footer else ""
-    body = f'<main{" class=wide" if wide else ""}><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>{"".join(sections)}{foot}</main>'
+    body = (
+        f"<main{' class=wide' if wide else ''}><h1>{escape(title)}</h1><p "
+        f'class="lead">{escape(lead)}</p>{"".join(sections)}{foot}</main>'
+    )
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'

@@ -1,4 +1,7 @@
-"""The page of a run: what it gave, and every overlay in a grid, those first that should be looked at."""
+"""The page of a run.
+
+What it gave, and every overlay in a grid, those first that should be looked at.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ MOST = 5000
 
 
 def write_gallery(run: CropRun) -> Path:
-    """Write ``index.html`` with relative links to overlays and tables; what is there is replaced."""
+    """Write ``index.html`` with relative links to overlays and tables.
+
+    What is there is replaced.
+    """
     with store.atomic_write(run.folder / INDEX, force=True) as temporary:
         temporary.write_text(to_html(run), "utf-8")
     return run.folder / INDEX
@@ -31,15 +37,31 @@ def to_html(run: CropRun) -> str:
     """Lay a run out as a page."""
     rows = sorted(run.rows, key=lambda row: (row["trust"] == "yes", row["file"]))
     doubted = [row for row in rows if row["trust"] != "yes"]
-    sections = [page.section("What was measured", page.table(["", ""], _facts(run)), _links(run), _reading())]
+    sections = [
+        page.section(
+            "What was measured", page.table(["", ""], _facts(run)), _links(run), _reading()
+        )
+    ]
     if run.failed:
-        sections.append(page.section("Could not be measured", page.table(["photograph", "why"], run.failed)))
+        sections.append(
+            page.section("Could not be measured", page.table(["photograph", "why"], run.failed))
+        )
     if doubted:
-        sections.append(page.section(f"Look at these first ({len(doubted):,})", _grid(doubted[:MOST])))
+        sections.append(
+            page.section(f"Look at these first ({len(doubted):,})", _grid(doubted[:MOST]))
+        )
     trusted = rows[len(doubted) :]
     if trusted:
-        sections.append(page.section(f"Nothing speaks against these ({len(trusted):,})", _grid(trusted[: max(MOST - len(doubted), 0)])))
-    lead = f"{_count(len(rows), 'photograph')} measured with the model {run.model}. Yellow outlines are what was taken for plants."
+        sections.append(
+            page.section(
+                f"Nothing speaks against these ({len(trusted):,})",
+                _grid(trusted[: max(MOST - len(doubted), 0)]),
+            )
+        )
+    lead = (
+        f"{_count(len(rows), 'photograph')} measured with the model {run.model}. Yellow outlines "
+        "are what was taken for plants."
+    )
     return page.page("Cover and traits", lead, sections, f"selion {run.version}", wide=True)
 
 
@@ -47,24 +69,42 @@ def _facts(run: CropRun) -> list[list[object]]:
     covers = [row["cover"] for row in run.rows if row["cover"] is not None]
     facts: list[list[object]] = [["model", f"{run.model}: {run.about}"]]
     if covers:
-        facts.append(["cover", f"median {statistics.median(covers):.1%}, from {min(covers):.1%} to {max(covers):.1%}"])
+        facts.append(
+            [
+                "cover",
+                (
+                    f"median {statistics.median(covers):.1%}, from {min(covers):.1%} to "
+                    f"{max(covers):.1%}"
+                ),
+            ]
+        )
     facts.append(["connected plants or leaves", f"{sum(row['components'] for row in run.rows):,}"])
-    facts.append(["not to be trusted unseen", f"{sum(row['trust'] != 'yes' for row in run.rows):,} of {len(run.rows):,}"])
+    facts.append(
+        [
+            "not to be trusted unseen",
+            f"{sum(row['trust'] != 'yes' for row in run.rows):,} of {len(run.rows):,}",
+        ]
+    )
     facts.append(["could not be measured", f"{len(run.failed):,}"])
     facts += [["note", note] for note in run.notes]
     return facts
 
 
 def _links(run: CropRun) -> str:
-    names = [name for name in ("crops.csv", "components.csv", "failed.csv", "run.json") if (run.folder / name).exists()]
+    names = [
+        name
+        for name in ("crops.csv", "components.csv", "failed.csv", "run.json")
+        if (run.folder / name).exists()
+    ]
     links = [f'<a href="{name}">{name}</a>' for name in names]
     return f"<p>Tables: {', '.join(links)}</p>"
 
 
 def _reading() -> str:
     return page.paragraph(
-        "The bar shows cover from 0 to 100 %: the line is the mask, the band is where the model itself would let cover lie (90 %, all its doubts erring "
-        "together). It is no promise: a model that is surely wrong has a narrow band. Touching plants count as one."
+        "The bar shows cover from 0 to 100 %: the line is the mask, the band is where the model "
+        "itself would let cover lie (90 %, all its doubts erring together). It is no promise: a "
+        "model that is surely wrong has a narrow band. Touching plants count as one."
     )
 
 
@@ -77,13 +117,25 @@ def _card(row: dict[str, Any]) -> str:
     picture = ""
     if row.get("thumb"):
         alternative = f"{row['file']} with outlines around plants, cover {cover:.0%}"
-        picture = f'<a href="{quote(row["overlay"])}"><img src="{quote(row["thumb"])}" loading="lazy" alt="{escape(alternative, quote=True)}"></a>'
-    bar = f'<div class="bar"><i style="left:{low:.1%};width:{high - low:.1%}"></i><b style="left:{min(cover, 0.992):.1%}"></b></div>'
+        picture = (
+            f'<a href="{quote(row["overlay"])}"><img src="{quote(row["thumb"])}" loading="lazy" '
+            f'alt="{escape(alternative, quote=True)}"></a>'
+        )
+    bar = (
+        f'<div class="bar"><i style="left:{low:.1%};width:{high - low:.1%}"></i><b '
+        f'style="left:{min(cover, 0.992):.1%}"></b></div>'
+    )
     span = f'<span class="soft">({low:.0%} to {high:.0%})</span>'
-    words = f"<p><strong>{escape(row['file'])}</strong></p><p>cover {cover:.1%} {span}, {_count(row['components'], 'piece')}</p>"
+    words = (
+        f"<p><strong>{escape(row['file'])}</strong></p><p>cover {cover:.1%} {span}, "
+        f"{_count(row['components'], 'piece')}</p>"
+    )
     why = f'<p class="why">{escape(row["reasons"])}</p>' if row["reasons"] else ""
     note = f'<p class="soft">{escape(row["notes"])}</p>' if row["notes"] else ""
-    return f'<div class="card {"yes" if row["trust"] == "yes" else "no"}">{picture}{bar}{words}{why}{note}</div>'
+    return (
+        '<div class="card '
+        f'{"yes" if row["trust"] == "yes" else "no"}">{picture}{bar}{words}{why}{note}</div>'
+    )
 
 
 def _number(value: object) -> float:

@@ -1,4 +1,7 @@
-"""Pictures of a result: imagery with outlines, truth beside guess, class maps.  Pixels only; nothing here decides anything."""
+"""Pictures of a result: imagery with outlines, truth beside guess, class maps.
+
+Pixels only; nothing here decides anything.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ COLOURS = {"fields": (255, 222, 0), "truth": (0, 229, 255)}
 """Outline colours: bright on crops, soil and forest alike."""
 
 
-def thumbnail(source: Source, longest: int = 1400, bands: tuple[int, int, int] | None = None) -> tuple[np.ndarray, int]:
+def thumbnail(
+    source: Source, longest: int = 1400, bands: tuple[int, int, int] | None = None
+) -> tuple[np.ndarray, int]:
     """Read a Source decimated, block by block, and stretch it for the eye.
 
     Returns
@@ -38,7 +43,9 @@ def thumbnail(source: Source, longest: int = 1400, bands: tuple[int, int, int] |
 
 
 class Glimpse:
-    """A Source that remembers, of what is read through it, the pixels that a thumbnail needs: whoever reads the whole image anyway has its picture for nothing.
+    """A Source that remembers, of what is read through it, the pixels that a thumbnail needs.
+
+    Whoever reads the whole image anyway has its picture for nothing.
 
     Parameters
     ----------
@@ -49,13 +56,22 @@ class Glimpse:
         Red, green and blue.
     """
 
-    def __init__(self, source: Source, longest: int = 1400, bands: tuple[int, int, int] | None = None) -> None:
-        self.source, self.grid, self.bands, self.dtype = source, source.grid, source.bands, source.dtype
+    def __init__(
+        self, source: Source, longest: int = 1400, bands: tuple[int, int, int] | None = None
+    ) -> None:
+        self.source, self.grid, self.bands, self.dtype = (
+            source,
+            source.grid,
+            source.bands,
+            source.dtype,
+        )
         self.tags: Mapping[str, str] = getattr(source, "tags", {})
         height, width = source.grid.shape
         self._step = max(1, -(-max(height, width) // longest))
         self._pick = list(bands or colour_bands(source.bands))
-        self._kept = np.full((-(-height // self._step), -(-width // self._step), 3), np.nan, np.float32)
+        self._kept = np.full(
+            (-(-height // self._step), -(-width // self._step), 3), np.nan, np.float32
+        )
         self._seen = np.zeros(self._kept.shape[:2], bool)
 
     def read(self, roi: Roi) -> Raster:
@@ -72,14 +88,17 @@ class Glimpse:
     def picture(self) -> tuple[np.ndarray, int]:
         """Return what :func:`thumbnail` does; what nobody has read yet is read now."""
         height, width = self.grid.shape
-        for roi in tiles((height, width), 1024):  # on the tiles of usual files, so that none is decoded twice
+        # on the tiles of usual files, so that none is decoded twice
+        for roi in tiles((height, width), 1024):
             if not self._seen[self._place(roi)].all():
                 self.read(roi)
         return stretch(self._kept), self._step
 
     def _place(self, roi: Roi) -> Roi:
         """Return the pixels of the picture that are pixels of a region."""
-        rows, columns = (slice(-(-side.start // self._step), -(-side.stop // self._step)) for side in roi)
+        rows, columns = (
+            slice(-(-side.start // self._step), -(-side.stop // self._step)) for side in roi
+        )
         return rows, columns
 
 
@@ -87,10 +106,18 @@ _: type[Source] = Glimpse
 
 
 def colour_bands(names: tuple[str, ...]) -> tuple[int, int, int]:
-    """Return the indexes of red, green and blue among band names; the first three bands where the names do not say."""
+    """Return the indexes of red, green and blue among band names.
+
+    The first three bands where the names do not say.
+    """
     found = []
     for colour in ("red", "green", "blue"):
-        matches = [k for k, name in enumerate(names) if name.lower().rpartition(":")[2] in (colour, colour[0]) or name.lower().startswith(f"{colour[0]}_")]
+        matches = [
+            k
+            for k, name in enumerate(names)
+            if name.lower().rpartition(":")[2] in (colour, colour[0])
+            or name.lower().startswith(f"{colour[0]}_")
+        ]
         found.append(matches[0] if matches else -1)
     if -1 in found:
         return (0, 1, 2) if len(names) >= 3 else (0, 0, 0)
@@ -98,21 +125,38 @@ def colour_bands(names: tuple[str, ...]) -> tuple[int, int, int]:
 
 
 def stretch(picture: np.ndarray) -> np.ndarray:
-    """Map (y, x, band) numbers to uint8: 2nd percentile to black, 98th to white, per band, NaN to a flat grey."""
+    """Map (y, x, band) numbers to uint8.
+
+    2nd percentile to black, 98th to white, per band, NaN to a flat grey.
+    """
     hole = ~np.isfinite(picture).all(-1)
     known = picture[~hole]
     if not known.size:
         return np.full(picture.shape, 128, np.uint8)
     low, high = np.percentile(known, [2, 98], axis=0)
     shown = np.empty(picture.shape, np.uint8)
-    for band in range(picture.shape[-1]):  # one after the other: this comes where a map has the most in memory
-        plane = np.clip((np.nan_to_num(picture[..., band]) - low[band]) / max(high[band] - low[band], 1e-6), 0, 1) ** 0.9
+    # one after the other: this comes where a map has the most in memory
+    for band in range(picture.shape[-1]):
+        plane = (
+            np.clip(
+                (np.nan_to_num(picture[..., band]) - low[band]) / max(high[band] - low[band], 1e-6),
+                0,
+                1,
+            )
+            ** 0.9
+        )
         plane[hole] = 0.5
         shown[..., band] = (plane * 255).round().astype(np.uint8)
     return shown
 
 
-def draw_outlines(image: np.ndarray, frame: GeoDataFrame, grid: GeoBox, step: int = 1, colour: tuple[int, int, int] = COLOURS["fields"]) -> np.ndarray:
+def draw_outlines(
+    image: np.ndarray,
+    frame: GeoDataFrame,
+    grid: GeoBox,
+    step: int = 1,
+    colour: tuple[int, int, int] = COLOURS["fields"],
+) -> np.ndarray:
     """Draw the rings of polygons over a picture.
 
     Parameters
@@ -139,7 +183,10 @@ def _edges_of(geometry: GeoSeries, grid: GeoBox, step: int) -> tuple[np.ndarray,
     rings = shapely.get_rings(shapely.get_parts(geometry.to_numpy()))
     points, owner = shapely.get_coordinates(rings, return_index=True)
     inverse = ~grid.transform
-    x, y = inverse.a * points[:, 0] + inverse.b * points[:, 1] + inverse.c, inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f
+    x, y = (
+        inverse.a * points[:, 0] + inverse.b * points[:, 1] + inverse.c,
+        inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f,
+    )
     places = np.column_stack([x, y]) / step
     finite = np.isfinite(places).all(axis=1)  # a corner may lie where the grid's projection ends
     same = (owner[1:] == owner[:-1]) & finite[1:] & finite[:-1]
@@ -147,7 +194,10 @@ def _edges_of(geometry: GeoSeries, grid: GeoBox, step: int) -> tuple[np.ndarray,
 
 
 def _traced(begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and columns of the pixels that straight lines pass, one per row or column that they cross."""
+    """Return the rows and columns of the pixels that straight lines pass.
+
+    There is one per row or column that they cross.
+    """
     steps = np.ceil(np.abs(ends - begins).max(axis=1, initial=0)).astype(np.int64) + 1
     line = np.repeat(np.arange(len(steps)), steps)
     at = np.arange(len(line)) - np.repeat(np.cumsum(steps) - steps, steps)
@@ -156,7 +206,9 @@ def _traced(begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return places[:, 1], places[:, 0]
 
 
-def compared(source: Source, truth: np.ndarray, guess: np.ndarray, longest: int = 448) -> np.ndarray:
+def compared(
+    source: Source, truth: np.ndarray, guess: np.ndarray, longest: int = 448
+) -> np.ndarray:
     """Draw the outlines of true and guessed objects over an image.
 
     Parameters
@@ -164,7 +216,8 @@ def compared(source: Source, truth: np.ndarray, guess: np.ndarray, longest: int 
     truth, guess : (y, x) int ndarray
         Object ids on the image's grid, or on one that is a whole number of times finer.
     longest : int
-        Small images are enlarged by a whole number up to this edge in pixels; those of more than twice as much are thinned.
+        Small images are enlarged by a whole number up to this edge in pixels; those of more than
+        twice as much are thinned.
 
     Returns
     -------
@@ -204,7 +257,11 @@ def zoomed(grid: GeoBox, factor: int) -> GeoBox:
     from affine import Affine
     from odc.geo.geobox import GeoBox as Box
 
-    return Box((grid.shape[0] * factor, grid.shape[1] * factor), grid.transform * Affine.scale(1 / factor), grid.crs)
+    return Box(
+        (grid.shape[0] * factor, grid.shape[1] * factor),
+        grid.transform * Affine.scale(1 / factor),
+        grid.crs,
+    )
 
 
 def class_picture(ids: np.ndarray, classes: ClassScheme) -> np.ndarray:

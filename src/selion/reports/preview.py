@@ -1,4 +1,7 @@
-"""Previews: the image with its fields.  Of a map, the image is looked at while it is read for the network, and never read twice for it."""
+"""Previews: the image with its fields.
+
+Of a map, the image is looked at while it is read for the network, and never read twice for it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ def write_preview(source: Source, frame: GeoDataFrame, path: Path) -> Path:
 
 
 def write_score_preview(path: Path) -> Path:
-    """Draw the probabilities of a score raster as colours: the first three classes are red, green and blue."""
+    """Draw the probabilities of a score raster as colours.
+
+    The first three classes are red, green and blue.
+    """
     source = store.open_raster(path)
     last = len(source.bands) - 1
     image, _ = picture.thumbnail(source, bands=(0, min(1, last), min(2, last)))
@@ -42,7 +48,9 @@ def write_score_preview(path: Path) -> Path:
 def _draw(seen: tuple[np.ndarray, int], grid: GeoBox, frame: GeoDataFrame, path: Path) -> Path:
     image, step = seen
     if step == 1 and max(image.shape[:2]) <= SMALL:
-        return _save(picture.draw_outlines(picture.enlarge(image, 2), frame, picture.zoomed(grid, 2)), path)
+        return _save(
+            picture.draw_outlines(picture.enlarge(image, 2), frame, picture.zoomed(grid, 2)), path
+        )
     return _save(picture.draw_outlines(image, frame, grid, step), path)
 
 
@@ -54,14 +62,21 @@ def _save(image: np.ndarray, path: Path) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """The preview of a map that is being made: the image is looked at while it is read for the map, and drawn on when the outlines are known."""
+    """The preview of a map that is being made.
+
+    The image is looked at while it is read for the map, and drawn on when the outlines are known.
+    """
 
     path: Path
     glimpse: picture.Glimpse
     """What the map reads the image through."""
 
     def finish(self, frame: GeoDataFrame) -> str:
-        """Draw the fields and write the picture; what is returned is a sentence where the image could not be read, which is no reason to lose a map."""
+        """Draw the fields and write the picture.
+
+        What is returned is a sentence where the image could not be read, which is no reason to lose
+        a map.
+        """
         try:
             _draw(self.glimpse.picture(), self.glimpse.grid, frame, self.path)
         except UnreadableFile as error:

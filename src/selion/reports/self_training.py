@@ -1,4 +1,7 @@
-"""Two-stage self-training with its reports: one for each stage, and one over both with what the first stage agreed on."""
+"""Two-stage self-training with its reports.
+
+One for each stage, and one over both with what the first stage agreed on.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ LONGEST = 420
 """Longer side in pixels of a picture."""
 
 
-def run(plan: SelfTraining, folder: Path, *, force: bool = False, on_step: OnStep | None = None) -> Path:
+def run(
+    plan: SelfTraining, folder: Path, *, force: bool = False, on_step: OnStep | None = None
+) -> Path:
     """Train both stages, or go on with them, and write the reports.
 
     Returns
@@ -55,38 +60,77 @@ def to_html(plan: SelfTraining, folder: Path) -> str:
     ]
     pseudo = len(plan.kept.entries)
     lead = (
-        f"{len(plan.training) - pseudo:,} samples labelled by people, {pseudo:,} pseudo-labelled. Stage 1 was trained on all of them; its answers and the "
-        f"labels were compared; stage 2 was trained on what both say. {_scope(plan)}"
+        f"{len(plan.training) - pseudo:,} samples labelled by people, {pseudo:,} pseudo-labelled. "
+        "Stage 1 was trained on all of them; its answers and the labels were compared; stage 2 "
+        f"was trained on what both say. {_scope(plan)}"
     )
-    return page.page(f"Self-training: {plan.recipe.name}", lead, sections, f"selion {selion.__version__}")
+    return page.page(
+        f"Self-training: {plan.recipe.name}", lead, sections, f"selion {selion.__version__}"
+    )
 
 
 def _scope(plan: SelfTraining) -> str:
-    kept = [what for what, erased in (("labels of people", plan.options.human), ("masks that are all crop", plan.options.full)) if not erased]
+    kept = [
+        what
+        for what, erased in (
+            ("labels of people", plan.options.human),
+            ("masks that are all crop", plan.options.full),
+        )
+        if not erased
+    ]
     return f"Kept as they were: {' and '.join(kept)}." if kept else "No label was kept as it was."
 
 
 def _links() -> str:
     names = ((STAGE_1, "stage 1"), (STAGE_2, "stage 2"))
-    return page.paragraph(f"Each stage has a report of its own: {', '.join(f'{folder}/{training_run.REPORT} ({name})' for folder, name in names)}.")
+    return page.paragraph(
+        "Each stage has a report of its own: "
+        f"{', '.join(f'{folder}/{training_run.REPORT} ({name})' for folder, name in names)}."
+    )
 
 
 def _scores(folder: Path) -> list[str]:
     """Put the scores of both stages side by side."""
-    both = [json.loads((folder / stage / training_run.NUMBERS).read_text("utf-8")).get("scores", {}) for stage in (STAGE_1, STAGE_2)]
+    both = [
+        json.loads((folder / stage / training_run.NUMBERS).read_text("utf-8")).get("scores", {})
+        for stage in (STAGE_1, STAGE_2)
+    ]
     names = [name for name in both[0] if name in both[1]]
     if not names:
-        return [page.paragraph("There was no validation split, so nothing is known of how good either stage is.")]
+        return [
+            page.paragraph(
+                "There was no validation split, so nothing is known of how good either stage is."
+            )
+        ]
     rows = [[name, both[0][name], both[1][name], both[1][name] - both[0][name]] for name in names]
-    return [page.table(["", "stage 1", "stage 2", "difference"], rows, "One run of each: differences of a few thousandths are the noise of training.")]
+    return [
+        page.table(
+            ["", "stage 1", "stage 2", "difference"],
+            rows,
+            "One run of each: differences of a few thousandths are the noise of training.",
+        )
+    ]
 
 
 def _agreement(plan: SelfTraining, rows: list[dict[str, str]]) -> list[str]:
     """Average the shares agreed over images, apart for people's labels and pseudo-labels."""
-    groups = {"pseudo-labels": [r for r in rows if r["key"].startswith("pseudo/")], "people": [r for r in rows if not r["key"].startswith("pseudo/")]}
+    groups = {
+        "pseudo-labels": [r for r in rows if r["key"].startswith("pseudo/")],
+        "people": [r for r in rows if not r["key"].startswith("pseudo/")],
+    }
     names = ("agreed", *plan.recipe.classes.names)
-    body = [[group, len(found), *(_mean(found, name) for name in names)] for group, found in groups.items() if found]
-    return [page.table(["labels of", "samples", "pixels agreed", *plan.recipe.classes.names], body, "Means over images. Class: agreed as a share of what either says.")]
+    body = [
+        [group, len(found), *(_mean(found, name) for name in names)]
+        for group, found in groups.items()
+        if found
+    ]
+    return [
+        page.table(
+            ["labels of", "samples", "pixels agreed", *plan.recipe.classes.names],
+            body,
+            "Means over images. Class: agreed as a share of what either says.",
+        )
+    ]
 
 
 def _mean(rows: list[dict[str, str]], name: str) -> float:
@@ -102,8 +146,17 @@ def _figures(plan: SelfTraining, folder: Path, rows: list[dict[str, str]]) -> li
     figures = []
     for row in ranked[:SHOWN]:
         one, other = before[row["key"]].open(), after[row["key"]].open()
-        caption = f"{row['key']}: {float(row['agreed']):.0%} agreed. Image, label, and what is left of it (grey is not known)."
-        figures.append(page.Figure(picture.data_uri(triptych(one, other.labels)), caption, f"{row['key']}: image, label and trimap side by side"))
+        caption = (
+            f"{row['key']}: {float(row['agreed']):.0%} agreed. Image, label, and what is left of "
+            "it (grey is not known)."
+        )
+        figures.append(
+            page.Figure(
+                picture.data_uri(triptych(one, other.labels)),
+                caption,
+                f"{row['key']}: image, label and trimap side by side",
+            )
+        )
     return figures
 
 
@@ -113,7 +166,15 @@ def triptych(sample: Sample, left: LabelMap | None) -> np.ndarray:
     parts: list[Any] = [image]
     for labels in (sample.labels, left):
         ids = np.full((1, 1), 255, np.uint8) if labels is None else labels.ids
-        rows, columns = (np.arange(size) * have // size for size, have in zip(image.shape[:2], ids.shape, strict=True))  # labels may be finer than the image
-        parts.append(picture.class_picture(ids[np.ix_(rows, columns)], sample.labels.classes if sample.labels else left.classes))  # type: ignore[union-attr]
+        # labels may be finer than the image
+        rows, columns = (
+            np.arange(size) * have // size
+            for size, have in zip(image.shape[:2], ids.shape, strict=True)
+        )
+        parts.append(
+            picture.class_picture(
+                ids[np.ix_(rows, columns)], sample.labels.classes if sample.labels else left.classes
+            )
+        )  # type: ignore[union-attr]
     gap = np.full((image.shape[0], 4, 3), 255, np.uint8)
     return np.concatenate([parts[0], gap, parts[1], gap, parts[2]], 1)

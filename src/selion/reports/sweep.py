@@ -1,4 +1,7 @@
-"""Sweeps: several runs that differ in one thing or a few, and a table that says which differences are more than luck."""
+"""Sweeps: several runs that differ in one thing or a few.
+
+A table says which differences are more than luck.
+"""
 
 from __future__ import annotations
 
@@ -56,15 +59,25 @@ def variants(recipe: str, sweeps: Sequence[str]) -> list[Variant]:
     for values in itertools.product(*(values for _, values in axes)):
         pairs = list(zip(keys, values, strict=True))
         changes = tuple(f"{key}={value}" for key, value in pairs if key != RECIPE)
-        found.append(Variant(", ".join(f"{key}={value}" for key, value in pairs), dict(pairs).get(RECIPE, recipe), changes))
+        found.append(
+            Variant(
+                ", ".join(f"{key}={value}" for key, value in pairs),
+                dict(pairs).get(RECIPE, recipe),
+                changes,
+            )
+        )
     return found
 
 
 def _axis(text: str) -> tuple[str, list[str]]:
     key, sign, values = text.partition("=")
-    found = [value.strip() for value in re.split(r",(?![^\[]*\])", values) if value.strip()]  # a comma within brackets parts no values
+    # a comma within brackets parts no values
+    found = [value.strip() for value in re.split(r",(?![^\[]*\])", values) if value.strip()]
     if not sign or not key.strip() or len(found) < 2:
-        message = f"The sweep {text!r} was given; wanted is key=a,b,... with two values at least, for example schedule.lr=1e-4,3e-4,1e-3."
+        message = (
+            f"The sweep {text!r} was given; wanted is key=a,b,... with two values at least, for "
+            "example schedule.lr=1e-4,3e-4,1e-3."
+        )
         raise BadInput(message)
     return key.strip(), found
 
@@ -86,14 +99,18 @@ def run_sweep(
 ) -> list[SweepRow]:
     """Train every variant in a folder of its own and score it on the whole validation split.
 
-    With ``resume``, variants that are finished are read, a half finished one goes on, the others begin.
+    With ``resume``, variants that are finished are read, a half finished one goes on, the others
+    begin.
 
     Raises
     ------
     BadInput
         If there is no validation split, or variants were validated on different samples.
     """
-    plans = [training.plan_training(training.read_recipe(variant.recipe, (*changes, *variant.changes))) for variant in chosen]
+    plans = [
+        training.plan_training(training.read_recipe(variant.recipe, (*changes, *variant.changes)))
+        for variant in chosen
+    ]
     if not all(len(plan.validation) for plan in plans):
         message = "A sweep compares scores, but there is no validation split: give the dataset one."
         raise BadInput(message)
@@ -107,14 +124,26 @@ def run_sweep(
         if result.trained.scores is not None:
             rows.append(SweepRow(variant, place, result.trained.scores, result.trained.seconds))
     if len({(row.scores.keys, row.scores.metric) for row in rows}) > 1:
-        message = "The variants were validated on different samples, or by different metrics: do not sweep over what chooses the data or the metric."
+        message = (
+            "The variants were validated on different samples, or by different metrics: do not "
+            "sweep over what chooses the data or the metric."
+        )
         raise BadInput(message)
     return rows
 
 
 def header(rows: Sequence[SweepRow]) -> tuple[str, ...]:
     """Name the columns of :func:`table`: the metric that the recipes are judged by comes first."""
-    return ("run", MEASURES[rows[0].scores.metric], "95 %", "difference", "95 %", "p (Holm)", MEASURES[_second(rows[0].scores)], "95 %")
+    return (
+        "run",
+        MEASURES[rows[0].scores.metric],
+        "95 %",
+        "difference",
+        "95 %",
+        "p (Holm)",
+        MEASURES[_second(rows[0].scores)],
+        "95 %",
+    )
 
 
 def _second(scores: Scores) -> str:
@@ -127,16 +156,21 @@ def table(rows: Sequence[SweepRow]) -> list[list[object]]:
     Returns
     -------
     list of list
-        Columns of :func:`header`: scores with bootstrap intervals over samples, the difference of the metric to the first run by a paired bootstrap over the
-        same samples, and its p-value corrected for the number of comparisons.
+        Columns of :func:`header`: scores with bootstrap intervals over samples, the difference of
+        the metric to the first run by a paired bootstrap over the same samples, and its p-value
+        corrected for the number of comparisons.
 
     Notes
     -----
-    This is the luck of which samples were scored.  The luck of a training run (another seed) is not in it: sweep over ``seed`` to see that.
+    This is the luck of which samples were scored.  The luck of a training run (another seed) is not
+    in it: sweep over ``seed`` to see that.
     """
     first = rows[0].scores
     metric, other = first.metric, _second(first)
-    pairs = [metrics.paired_bootstrap(row.scores.rows(metric), first.rows(metric), STATISTICS[metric]) for row in rows[1:]]
+    pairs = [
+        metrics.paired_bootstrap(row.scores.rows(metric), first.rows(metric), STATISTICS[metric])
+        for row in rows[1:]
+    ]
     corrected = metrics.holm([pair.p_value for pair in pairs]) if pairs else []
     found: list[list[object]] = []
     for k, row in enumerate(rows):
@@ -144,7 +178,11 @@ def table(rows: Sequence[SweepRow]) -> list[list[object]]:
         difference: list[object] = ["", "", ""]
         if k:
             pair = pairs[k - 1]
-            difference = [round(pair.difference, 3), f"{pair.low:.3f} to {pair.high:.3f}", round(float(corrected[k - 1]), 3)]
+            difference = [
+                round(pair.difference, 3),
+                f"{pair.low:.3f} to {pair.high:.3f}",
+                round(float(corrected[k - 1]), 3),
+            ]
         found.append(
             [
                 row.variant.name,
@@ -162,19 +200,44 @@ def text_table(rows: Sequence[Sequence[object]]) -> str:
     """Lay a table out for a terminal; its header is the first row."""
     cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
     widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
-    return "\n".join("  ".join(text.ljust(widths[0]) if k == 0 else text.rjust(widths[k]) for k, text in enumerate(row)).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(
+            text.ljust(widths[0]) if k == 0 else text.rjust(widths[k]) for k, text in enumerate(row)
+        ).rstrip()
+        for row in cells
+    )
 
 
 def write_sweep(rows: Sequence[SweepRow], folder: Path) -> Path:
     """Write ``sweep.html`` and ``sweep.json``; what is there is replaced."""
     body = table(rows)
-    facts = [{"run": row[0], made.scores.metric: row[1], "scores": made.scores.to_dict(), "seconds": made.seconds} for row, made in zip(body, rows, strict=True)]
+    facts = [
+        {
+            "run": row[0],
+            made.scores.metric: row[1],
+            "scores": made.scores.to_dict(),
+            "seconds": made.seconds,
+        }
+        for row, made in zip(body, rows, strict=True)
+    ]
     with store.atomic_write(folder / "sweep.json", force=True) as temporary:
         temporary.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-    links = page.paragraph(f"Each run has its own folder with a report: {', '.join(row.folder.name for row in rows)}.")
-    few = " There are so few of them that the intervals are too narrow." if len(rows[0].scores.keys) < training_run.FEW else ""
-    luck = page.paragraph(f"Intervals and p-values are over validation samples; the luck of a seed is not in them.{few}")
+    links = page.paragraph(
+        f"Each run has its own folder with a report: {', '.join(row.folder.name for row in rows)}."
+    )
+    few = (
+        " There are so few of them that the intervals are too narrow."
+        if len(rows[0].scores.keys) < training_run.FEW
+        else ""
+    )
+    luck = page.paragraph(
+        "Intervals and p-values are over validation samples; the luck of a seed is not in "
+        f"them.{few}"
+    )
     with store.atomic_write(folder / "sweep.html", force=True) as temporary:
         section = page.section("Runs", page.table(header(rows), body), luck, links)
-        temporary.write_text(page.page("Training sweep", f"{len(rows)} runs, differences to the first.", [section]), "utf-8")
+        temporary.write_text(
+            page.page("Training sweep", f"{len(rows)} runs, differences to the first.", [section]),
+            "utf-8",
+        )
     return folder / "sweep.html"

@@ -1,4 +1,7 @@
-"""A training run with its report: curves, scores, and samples of the validation split; and sweeps, which are several runs with a table."""
+"""A training run with its report: curves, scores, and samples of the validation split.
+
+And sweeps, which are several runs with a table.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,21 @@ if TYPE_CHECKING:
 
 REPORT, NUMBERS = "report.html", "report.json"
 SHOWN = 6
-"""Samples of the validation split in the report: the worst, the best, and those between, evenly spread."""
+"""Samples of the validation split in the report: the worst, the best, and those between, evenly
+spread."""
 FEW = 5
 """Below so many samples of the validation split, the report warns of its intervals."""
 COLOURS = ("var(--accent)", "#c0642b", "#3a6ea5", "#9a4f96")
 
 
-def run(plan: TrainingPlan, folder: Path, *, resume: bool = False, force: bool = False, on_step: OnStep | None = None) -> Result:
+def run(
+    plan: TrainingPlan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    on_step: OnStep | None = None,
+) -> Result:
     """Train a plan and write ``report.html`` and ``report.json`` beside the model.
 
     Raises
@@ -39,13 +50,18 @@ def run(plan: TrainingPlan, folder: Path, *, resume: bool = False, force: bool =
     """
     done = resume and is_finished(plan, folder)
     result = training.train_plan(plan, folder, resume=resume, force=force, on_step=on_step)
-    if result.trained.leads and not done:  # of a run that was finished before nothing new is known, and its pace would be that of doing nothing
+    # of a run that was finished before nothing new is known, and its pace would be that of doing
+    # nothing
+    if result.trained.leads and not done:
         write_report(result, folder)
     return result
 
 
 def is_finished(plan: TrainingPlan, folder: Path) -> bool:
-    """Say whether a folder holds the model and the report of this very plan; raises BadInput if it holds another run."""
+    """Say whether a folder holds the model and the report of this very plan.
+
+    Raises BadInput if it holds another run.
+    """
     from selion.training.run import is_finished as all_done
 
     return (folder / REPORT).is_file() and all_done(plan, folder)
@@ -76,36 +92,73 @@ def numbers(result: Result) -> dict[str, Any]:
     if scores is not None:
         facts["scores"] = scores.to_dict()
         facts["intervals"] = {name: scores.interval(name).to_dict() for name in scores.measures}
-        facts["samples"] = {key: counts.tolist() for key, counts in zip(scores.keys, scores.counts, strict=True)}
+        facts["samples"] = {
+            key: counts.tolist() for key, counts in zip(scores.keys, scores.counts, strict=True)
+        }
     return facts
 
 
 def to_html(result: Result) -> str:
     """Lay a run out as a self-contained page."""
     trained, recipe = result.trained, result.plan.recipe
-    sections = [page.section("Scores", *_score_parts(result.trained.scores)), page.section("Curves", *curves(trained.history))]
+    sections = [
+        page.section("Scores", *_score_parts(result.trained.scores)),
+        page.section("Curves", *curves(trained.history)),
+    ]
     if trained.scores is not None:
-        sections.append(page.section("Samples of the validation split", page.figures(sample_figures(result))))
+        sections.append(
+            page.section("Samples of the validation split", page.figures(sample_figures(result)))
+        )
     sections.append(page.section("How it ran", page.table(["", ""], _facts(result))))
-    sections.append(page.section("Recipe", page.table(["", ""], [[k, json.dumps(v)] for k, v in _flat(training.recipe_table(recipe))])))
-    samples = f"{len(result.plan.samples):,} training samples, {len(result.plan.validation):,} validation samples"
+    sections.append(
+        page.section(
+            "Recipe",
+            page.table(
+                ["", ""], [[k, json.dumps(v)] for k, v in _flat(training.recipe_table(recipe))]
+            ),
+        )
+    )
+    samples = (
+        f"{len(result.plan.samples):,} training samples, {len(result.plan.validation):,} "
+        "validation samples"
+    )
     lead = f"{recipe.summary or recipe.name}. {samples}, {recipe.schedule.epochs} epochs."
     return page.page(f"Training: {recipe.name}", lead, sections, f"selion {selion.__version__}")
 
 
 def _score_parts(scores: Scores | None) -> list[str]:
     if scores is None:
-        return [page.paragraph("There was no validation split, so nothing is known of how good this model is.")]
+        return [
+            page.paragraph(
+                "There was no validation split, so nothing is known of how good this model is."
+            )
+        ]
     from selion.training.scoring import MEASURES
 
     found = {name: scores.interval(name) for name in scores.measures}
-    rows = [[MEASURES[name], interval.value, f"{interval.low:.3f} to {interval.high:.3f}"] for name, interval in found.items()]
-    parts = [page.table(["", "score", "95 % of bootstrap draws of samples"], rows, f"Validation split, {len(scores.keys):,} samples.")]
+    rows = [
+        [MEASURES[name], interval.value, f"{interval.low:.3f} to {interval.high:.3f}"]
+        for name, interval in found.items()
+    ]
+    parts = [
+        page.table(
+            ["", "score", "95 % of bootstrap draws of samples"],
+            rows,
+            f"Validation split, {len(scores.keys):,} samples.",
+        )
+    ]
     if len(scores.keys) < FEW:
-        parts.append(page.paragraph("So few samples say little: draws of them are alike, and the intervals too narrow."))
+        parts.append(
+            page.paragraph(
+                "So few samples say little: draws of them are alike, and the intervals too narrow."
+            )
+        )
     if scores.confusion is not None:
         table = metrics.pixel_scores(scores.confusion).table[["iou", "precision", "recall", "f1"]]
-        body = [[str(name), *(float(v) for v in row)] for name, row in zip(table.index, table.to_numpy(), strict=True)]
+        body = [
+            [str(name), *(float(v) for v in row)]
+            for name, row in zip(table.index, table.to_numpy(), strict=True)
+        ]
         parts.append(page.table(["class", *table.columns], body, "Pixels by class."))
     return parts
 
@@ -125,7 +178,11 @@ def _facts(result: Result) -> list[list[object]]:
 def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for key, value in table.items():
-        found += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+        found += (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else [(f"{prefix}{key}", value)]
+        )
     return found
 
 
@@ -139,7 +196,12 @@ def curves(history: Sequence[dict[str, Any]]) -> list[str]:
     }
     charts = []
     for title, names in groups.items():
-        lines = {_line_name(name): [(e["step"], e[name]) for e in history if name in e and math.isfinite(e[name])] for name in names}
+        lines = {
+            _line_name(name): [
+                (e["step"], e[name]) for e in history if name in e and math.isfinite(e[name])
+            ]
+            for name in names
+        }
         lines = {name: points for name, points in lines.items() if points}
         if lines:
             charts.append(chart(title, lines, (0.0, 1.0) if title == "Validation" else None))
@@ -151,7 +213,9 @@ def _line_name(name: str) -> str:
     return {"loss": "training", "val/loss": "validation"}.get(name, name.removeprefix("val/"))
 
 
-def chart(title: str, lines: dict[str, list[tuple[float, float]]], span: tuple[float, float] | None = None) -> str:
+def chart(
+    title: str, lines: dict[str, list[tuple[float, float]]], span: tuple[float, float] | None = None
+) -> str:
     """Draw lines as an inline SVG that scales with the page.
 
     Parameters
@@ -165,30 +229,52 @@ def chart(title: str, lines: dict[str, list[tuple[float, float]]], span: tuple[f
     xs, ys = ([p[axis] for points in lines.values() for p in points] for axis in (0, 1))
     left, right = min(xs), max(*xs, min(xs) + 1)
     low, high = span or (min(ys), max(ys))
-    low, high = (low - 0.05 * abs(low) - 1e-9, high + 0.05 * abs(high) + 1e-9) if high - low < 1e-9 else (low, high)
+    low, high = (
+        (low - 0.05 * abs(low) - 1e-9, high + 0.05 * abs(high) + 1e-9)
+        if high - low < 1e-9
+        else (low, high)
+    )
 
     def at(x: float, y: float) -> str:
-        return f"{60 + 320 * (x - left) / (right - left):.1f},{150 - 130 * (y - low) / (high - low):.1f}"
+        return (
+            f"{60 + 320 * (x - left) / (right - left):.1f},"
+            f"{150 - 130 * (y - low) / (high - low):.1f}"
+        )
 
     drawn = []
     for (name, points), colour in zip(lines.items(), COLOURS, strict=False):
-        drawn.append(f'<polyline points="{" ".join(at(*p) for p in points)}" fill="none" stroke="{colour}" stroke-width="1.8"><title>{escape(name)}</title></polyline>')
+        drawn.append(
+            f'<polyline points="{" ".join(at(*p) for p in points)}" fill="none" stroke="{colour}" '
+            f'stroke-width="1.8"><title>{escape(name)}</title></polyline>'
+        )
         if len(points) == 1:
             x, y = at(*points[0]).split(",")
             drawn.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
     axes = '<path d="M60 20V150H380" fill="none" stroke="currentColor" stroke-opacity=".4"/>'
     words = (
-        f'<text x="55" y="24" text-anchor="end">{high:.2g}</text><text x="55" y="150" text-anchor="end">{low:.2g}</text>'
-        f'<text x="380" y="166" text-anchor="end">step {right:,.0f}</text>'
+        f'<text x="55" y="24" text-anchor="end">{high:.2g}</text><text x="55" y="150" '
+        f'text-anchor="end">{low:.2g}</text><text x="380" y="166" text-anchor="end">step '
+        f"{right:,.0f}</text>"
     )
-    label = f"{title}: " + "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines.items())
-    svg = f'<svg class="chart" viewBox="0 0 390 172" role="img" aria-label="{escape(label)}">{axes}{"".join(drawn)}{words}</svg>'
-    keys = {f"{name}, last {points[-1][1]:.3g}": colour for (name, points), colour in zip(lines.items(), COLOURS, strict=False)}
+    label = f"{title}: " + "; ".join(
+        f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines.items()
+    )
+    svg = (
+        '<svg class="chart" viewBox="0 0 390 172" role="img" '
+        f'aria-label="{escape(label)}">{axes}{"".join(drawn)}{words}</svg>'
+    )
+    keys = {
+        f"{name}, last {points[-1][1]:.3g}": colour
+        for (name, points), colour in zip(lines.items(), COLOURS, strict=False)
+    }
     return page.chart(svg, f"{escape(title)}: {page.legend(keys)}")
 
 
 def sample_figures(result: Result) -> list[page.Figure]:
-    """Show samples of the validation split from the worst to the best by the metric that decided: imagery, truth, and what the exported model says."""
+    """Show samples of the validation split from the worst to the best by the metric that decided.
+
+    Imagery, truth, and what the exported model says.
+    """
     from selion import prediction
     from selion.training.scoring import MEASURES, found_objects, true_objects
 
@@ -198,7 +284,14 @@ def sample_figures(result: Result) -> list[page.Figure]:
     model = models.load_model(result.card.folder or result.card.name)
     values, spec = scores.of_samples(), plan.recipe.validate.resolved(plan.recipe.classes)
     ranked = [int(k) for k in np.argsort(values, kind="stable") if np.isfinite(values[k])]
-    picked = [ranked[int(k)] for k in sorted({int(v) for v in np.linspace(0, len(ranked) - 1, SHOWN).round()})] if ranked else []
+    picked = (
+        [
+            ranked[int(k)]
+            for k in sorted({int(v) for v in np.linspace(0, len(ranked) - 1, SHOWN).round()})
+        ]
+        if ranked
+        else []
+    )
     place = _places(plan.validation, scores.keys)
     figures = []
     for k in picked:
@@ -208,8 +301,17 @@ def sample_figures(result: Result) -> list[page.Figure]:
             continue
         truth = true_objects(sample, spec)
         guess = found_objects(probabilities, model, spec, truth.shape)
-        caption = f"{sample.key}: {MEASURES[scores.metric]} {values[k]:.2f}. Truth in cyan, answer in yellow, both in white."
-        figures.append(page.Figure(picture.data_uri(picture.compared(sample.image, truth, guess)), caption, f"{sample.key} with true and found outlines"))
+        caption = (
+            f"{sample.key}: {MEASURES[scores.metric]} {values[k]:.2f}. Truth in cyan, answer in "
+            "yellow, both in white."
+        )
+        figures.append(
+            page.Figure(
+                picture.data_uri(picture.compared(sample.image, truth, guess)),
+                caption,
+                f"{sample.key} with true and found outlines",
+            )
+        )
     return figures
 
 

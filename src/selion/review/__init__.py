@@ -1,4 +1,7 @@
-"""Review: people go through the fields of a map, the most doubtful first; what they do is a log, and the log makes a corrected map and labels to learn from."""
+"""Review: people go through the fields of a map, the most doubtful first.
+
+What they do is a log, and the log makes a corrected map and labels to learn from.
+"""
 
 import lazy_loader as lazy
 

@@ -6,8 +6,9 @@
      "time": "2025-06-01T09:30:12.000Z"}
     {"id": "k3f0a2", "kind": "undo", "undo": "k3f0a1", "on": {}, "points": [], "person": "Ada", "seconds": 0.8, "time": "2025-06-01T09:30:20.000Z"}
 
-``on`` names the fields and the version of each that the person saw; the first is the one that is acted on.  Coordinates are in the CRS of the map's file.
-A line that is torn (the machine stopped while it was written) counts as not written.
+``on`` names the fields and the version of each that the person saw; the first is the one that is
+acted on.  Coordinates are in the CRS of the map's file.  A line that is torn (the machine stopped
+while it was written) counts as not written.
 """
 
 from __future__ import annotations
@@ -24,10 +25,29 @@ from selion.errors import BadInput, UnknownName
 from selion.store.former import FORMER
 
 ACCEPT, REJECT, UNSURE, UNDO = "accept", "reject", "unsure", "undo"
-SPLIT, MERGE, MOVE, INSERT, DROP, RESHAPE, ADD = "split", "merge", "move", "insert", "drop", "reshape", "add"
-KINDS = {ACCEPT: (0, 0), REJECT: (0, 0), UNSURE: (0, 0), UNDO: (0, 0), SPLIT: (2, 2000), MERGE: (0, 0), MOVE: (2, 2), INSERT: (3, 3), DROP: (1, 1)}
+SPLIT, MERGE, MOVE, INSERT, DROP, RESHAPE, ADD = (
+    "split",
+    "merge",
+    "move",
+    "insert",
+    "drop",
+    "reshape",
+    "add",
+)
+KINDS = {
+    ACCEPT: (0, 0),
+    REJECT: (0, 0),
+    UNSURE: (0, 0),
+    UNDO: (0, 0),
+    SPLIT: (2, 2000),
+    MERGE: (0, 0),
+    MOVE: (2, 2),
+    INSERT: (3, 3),
+    DROP: (1, 1),
+}
 KINDS |= {RESHAPE: (3, 2000), ADD: (3, 2000)}
-"""Kind -> least and most points: a line (split); from, to (move); both ends of the edge and the vertex (insert, drop); the ring (reshape, add)."""
+"""Kind -> least and most points: a line (split); from, to (move); both ends of the edge and the
+vertex (insert, drop); the ring (reshape, add)."""
 MOST_FIELDS = 400
 """Fields that one action may name."""
 LONGEST = 120
@@ -58,14 +78,27 @@ class Action:
             raise UnknownName.among("action", str(self.kind)[:40], KINDS)
         least, most = KINDS[self.kind]
         if not least <= len(self.points) <= most:
-            message = f"{len(self.points)} points were given for '{self.kind}'; wanted are {least if least == most else f'{least} to {most}'}."
+            message = (
+                f"{len(self.points)} points were given for '{self.kind}'; wanted are "
+                f"{least if least == most else f'{least} to {most}'}."
+            )
             raise BadInput(message)
         if not all(math.isfinite(value) for point in self.points for value in point):
             message = "A coordinate is no finite number: draw it again."
             raise BadInput(message)
-        fewest, many = {ADD: (0, 0), UNDO: (0, 0), MERGE: (2, 2), MOVE: (1, MOST_FIELDS), INSERT: (1, MOST_FIELDS), DROP: (1, MOST_FIELDS)}.get(self.kind, (1, 1))
+        fewest, many = {
+            ADD: (0, 0),
+            UNDO: (0, 0),
+            MERGE: (2, 2),
+            MOVE: (1, MOST_FIELDS),
+            INSERT: (1, MOST_FIELDS),
+            DROP: (1, MOST_FIELDS),
+        }.get(self.kind, (1, 1))
         if not fewest <= len(self.on) <= many or "" in self.on:
-            message = f"'{self.kind}' names {len(self.on)} fields; wanted are {fewest if fewest == many else f'{fewest} to {many}'}."
+            message = (
+                f"'{self.kind}' names {len(self.on)} fields; wanted are "
+                f"{fewest if fewest == many else f'{fewest} to {many}'}."
+            )
             raise BadInput(message)
 
     @property
@@ -81,8 +114,14 @@ class Action:
     def to_line(self) -> str:
         """Return the line of the log, without its end."""
         table: dict[str, Any] = {"id": self.id, "kind": self.kind, "on": dict(self.on)}
-        table |= ({"points": [list(p) for p in self.points]} if self.points else {}) | ({"undo": self.undo} if self.undo else {})
-        return json.dumps(table | {"person": self.person, "seconds": self.seconds, "time": self.time}, ensure_ascii=False, allow_nan=False)
+        table |= ({"points": [list(p) for p in self.points]} if self.points else {}) | (
+            {"undo": self.undo} if self.undo else {}
+        )
+        return json.dumps(
+            table | {"person": self.person, "seconds": self.seconds, "time": self.time},
+            ensure_ascii=False,
+            allow_nan=False,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +136,15 @@ class Header:
 
     def to_line(self) -> str:
         """Return the line of the log, without its end."""
-        return json.dumps({"selion": "review", "map": self.map, "fields": self.fields, "fingerprint": self.fingerprint}, ensure_ascii=False)
+        return json.dumps(
+            {
+                "selion": "review",
+                "map": self.map,
+                "fields": self.fields,
+                "fingerprint": self.fingerprint,
+            },
+            ensure_ascii=False,
+        )
 
 
 def parse_line(line: bytes) -> Action | Header | None:
@@ -107,7 +154,15 @@ def parse_line(line: bytes) -> Action | Header | None:
         if table.get("selion", table.get(FORMER)) == "review":
             return Header(str(table["map"]), int(table["fields"]), str(table["fingerprint"]))
         return read_action(table, str(table["time"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, BadInput):
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        BadInput,
+    ):
         return None
 
 
@@ -120,14 +175,24 @@ def read_action(table: Mapping[str, Any], time: str) -> Action:
         If it is none.
     """
     seconds = table.get("seconds", 0)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int | float)
+        or not 0 <= seconds < math.inf
+    ):
         message = "The seconds of an action are a number, 0 or more."
         raise BadInput(message)
     texts = {name: _text(name, table.get(name, "")) for name in ("id", "kind", "person", "undo")}
     if not texts["id"] or not texts["person"]:
         message = "An action has an id and the name of a person."
         raise BadInput(message)
-    return Action(**texts, on=_fields(table.get("on", {})), points=_points(table.get("points", [])), seconds=round(float(min(seconds, 3600.0)), 3), time=time)
+    return Action(
+        **texts,
+        on=_fields(table.get("on", {})),
+        points=_points(table.get("points", [])),
+        seconds=round(float(min(seconds, 3600.0)), 3),
+        time=time,
+    )
 
 
 def _text(name: str, value: Any) -> str:
@@ -139,8 +204,14 @@ def _text(name: str, value: Any) -> str:
 
 def _fields(value: Any) -> dict[str, int]:
     good = isinstance(value, Mapping) and len(value) <= MOST_FIELDS
-    if not good or not all(isinstance(k, str) and len(k) <= LONGEST and type(v) is int and 0 <= v < 2**53 for k, v in value.items()):
-        message = f"'on' of an action is a table of at most {MOST_FIELDS} fields with the versions that were seen."
+    if not good or not all(
+        isinstance(k, str) and len(k) <= LONGEST and type(v) is int and 0 <= v < 2**53
+        for k, v in value.items()
+    ):
+        message = (
+            f"'on' of an action is a table of at most {MOST_FIELDS} fields with the versions that "
+            "were seen."
+        )
         raise BadInput(message)
     return dict(value)
 

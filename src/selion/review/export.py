@@ -52,8 +52,9 @@ def corrected(frame: geopandas.GeoDataFrame, state: ReviewState) -> geopandas.Ge
     Returns
     -------
     GeoDataFrame
-        The columns of ``frame`` and ``review:status``, ``review:person``, ``review:time``.  Areas and perimeters of changed outlines are measured anew; their
-        confidence is the mean of the fields that they were made from, by area.  New fields have ids that say where they are.
+        The columns of ``frame`` and ``review:status``, ``review:person``, ``review:time``.  Areas
+        and perimeters of changed outlines are measured anew; their confidence is the mean of the
+        fields that they were made from, by area.  New fields have ids that say where they are.
     """
     import geopandas
     import pandas as pd
@@ -66,24 +67,36 @@ def corrected(frame: geopandas.GeoDataFrame, state: ReviewState) -> geopandas.Ge
         one[column] = value
     changed = [f for f in state.changed.values() if f.status != "merged"]
     made = _rows(frame, state, changed)
-    both = geopandas.GeoDataFrame(pd.concat([one.astype(object), made.astype(object)], ignore_index=True), geometry="geometry", crs=frame.crs)
+    both = geopandas.GeoDataFrame(
+        pd.concat([one.astype(object), made.astype(object)], ignore_index=True),
+        geometry="geometry",
+        crs=frame.crs,
+    )
     both = both.set_geometry(_noded(both, state, changed), crs=frame.crs)
     for column in frame.columns:
         if column != frame.geometry.name:
             both[column] = both[column].astype(frame[column].dtype)
     for column in (STATUS, PERSON):
         both[column] = both[column].astype("string")
-    both[TIME] = pd.to_datetime(both[TIME], utc=True, format="ISO8601").astype("datetime64[ms, UTC]")
+    both[TIME] = pd.to_datetime(both[TIME], utc=True, format="ISO8601").astype(
+        "datetime64[ms, UTC]"
+    )
     return both
 
 
-def _rows(frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Field]) -> geopandas.GeoDataFrame:
+def _rows(
+    frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Field]
+) -> geopandas.GeoDataFrame:
     """Return the rows of fields that people have touched."""
     import geopandas
 
     shapes = np.array([f.shape for f in changed], dtype=object)
-    made = geopandas.GeoDataFrame({"id": _names(state, changed, frame.crs)}, geometry=shapes, crs=frame.crs)
-    sources = [[row for name in f.origin if (row := state.mapped.row(name)) is not None] for f in changed]
+    made = geopandas.GeoDataFrame(
+        {"id": _names(state, changed, frame.crs)}, geometry=shapes, crs=frame.crs
+    )
+    sources = [
+        [row for name in f.origin if (row := state.mapped.row(name)) is not None] for f in changed
+    ]
     for column in frame.columns:
         if column not in ("id", frame.geometry.name):
             made[column] = [frame[column].iloc[rows[0]] if rows else None for rows in sources]
@@ -93,7 +106,11 @@ def _rows(frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Field
     for column, values in (("metrics:area", area), ("metrics:perimeter", length)):
         if column in frame:
             made[column] = values.astype(np.float32)
-    made[STATUS], made[PERSON], made[TIME] = [f.status for f in changed], [f.person or None for f in changed], [f.time or None for f in changed]
+    made[STATUS], made[PERSON], made[TIME] = (
+        [f.status for f in changed],
+        [f.person or None for f in changed],
+        [f.time or None for f in changed],
+    )
     return made[[*frame.columns, STATUS, PERSON, TIME]]
 
 
@@ -101,7 +118,9 @@ def _mean(frame: geopandas.GeoDataFrame, state: ReviewState, rows: list[int]) ->
     if not rows:
         return float("nan")
     areas = [state.mapped.outlines[row].area for row in rows]
-    return float(np.average(frame["confidence"].to_numpy(np.float64, na_value=np.nan)[rows], weights=areas))
+    return float(
+        np.average(frame["confidence"].to_numpy(np.float64, na_value=np.nan)[rows], weights=areas)
+    )
 
 
 def _names(state: ReviewState, changed: list[Field], crs: Any) -> list[str]:
@@ -131,7 +150,10 @@ def _names(state: ReviewState, changed: list[Field], crs: Any) -> list[str]:
 
 
 def _noded(frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Field]) -> np.ndarray:
-    """Give changed outlines and those that touch them each other's vertices, so that neighbours still have the same points on a shared edge."""
+    """Give changed outlines and those that touch them each other's vertices.
+
+    So neighbours still have the same points on a shared edge.
+    """
     import shapely
 
     outlines = frame.geometry.to_numpy().copy()
@@ -150,14 +172,22 @@ def _noded(frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Fiel
     return np.where(shapely.is_valid(result), result, outlines)
 
 
-def export_review(files: MapFiles, out: Path, options: LabelOptions | None = None, *, labels: bool = True, force: bool = False) -> Exported:
+def export_review(
+    files: MapFiles,
+    out: Path,
+    options: LabelOptions | None = None,
+    *,
+    labels: bool = True,
+    force: bool = False,
+) -> Exported:
     """Write the corrected map and, where there is an image, labels to train on.
 
     Parameters
     ----------
     files : MapFiles
     out : path
-        Folder; gets ``fields.parquet`` (fiboa), ``rejected.parquet`` and ``labels/``, a dataset that :func:`selion.data.load_dataset` opens.
+        Folder; gets ``fields.parquet`` (fiboa), ``rejected.parquet`` and ``labels/``, a dataset
+        that :func:`selion.data.load_dataset` opens.
     options : LabelOptions, optional
         How labels are burnt.
     labels : bool
@@ -187,10 +217,21 @@ def export_review(files: MapFiles, out: Path, options: LabelOptions | None = Non
         rejected = fields.write_fields(frame[refused], out / REFUSED, origin, force=True)
     else:
         (out / REFUSED).unlink(missing_ok=True)
-    notes = [f"{state.skipped:,} lines of {files.log.name} were torn or did not fit, and were left out."] if state.skipped else []
+    notes = (
+        [
+            (
+                f"{state.skipped:,} lines of {files.log.name} were torn or did not fit, and were "
+                "left out."
+            )
+        ]
+        if state.skipped
+        else []
+    )
     written = None
     if labels and files.image is None:
-        notes.append("There is no image beside the map, so no labels were written: name one with --image.")
+        notes.append(
+            "There is no image beside the map, so no labels were written: name one with --image."
+        )
     elif labels and files.image is not None:
         written = write_labels(files.image, frame, out / LABELS, options, force=force)
     return Exported(table, rejected, state.counts(), written, tuple(notes))
@@ -198,10 +239,16 @@ def export_review(files: MapFiles, out: Path, options: LabelOptions | None = Non
 
 def _origin(files: MapFiles, state: ReviewState) -> fields.Origin:
     try:
-        origin = fields.read_origin(files.table) if files.table.suffix.lower() == ".parquet" else fields.Origin(files.table.stem)
+        origin = (
+            fields.read_origin(files.table)
+            if files.table.suffix.lower() == ".parquet"
+            else fields.Origin(files.table.stem)
+        )
     except SelionError:
         origin = fields.Origin(files.table.stem)
     people = sorted({one.person for one in state.changed.values() if one.person})
     said = {"people": people, **state.counts()}
     details = f"{origin.details}, reviewed" if origin.details else "reviewed"
-    return replace(origin, details=details, provenance={**(origin.provenance or {}), "review": said})
+    return replace(
+        origin, details=details, provenance={**(origin.provenance or {}), "review": said}
+    )

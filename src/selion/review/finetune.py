@@ -1,4 +1,7 @@
-"""Learning from a review: the model that made a map goes on from its own weights, on what people decided."""
+"""Learning from a review.
+
+The model that made a map goes on from its own weights, on what people decided.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,18 @@ FOLDER = "review"
 
 
 def plan_from_review(
-    files: MapFiles, folder: Path, recipe: str = RECIPE, changes: Sequence[str] = (), *, model: str = "", force: bool = False, keep: bool = False
+    files: MapFiles,
+    folder: Path,
+    recipe: str = RECIPE,
+    changes: Sequence[str] = (),
+    *,
+    model: str = "",
+    force: bool = False,
+    keep: bool = False,
 ) -> TrainingPlan:
-    """Write the labels of a review into the folder of a run, and plan the training of the map's own model on them.
+    """Write the labels of a review into the folder of a run.
+
+    The training of the map's own model on them is planned.
 
     Parameters
     ----------
@@ -38,7 +50,8 @@ def plan_from_review(
     folder : path
         Of the run; gets ``review/`` with the corrected map and the labels.
     recipe : str
-        Name or file of a recipe; its data, input, classes and network become those of the model, unless ``changes`` say otherwise.
+        Name or file of a recipe; its data, input, classes and network become those of the model,
+        unless ``changes`` say otherwise.
     changes : sequence of str
         ``key=value`` each, as ``--set``.
     model : str
@@ -55,7 +68,10 @@ def plan_from_review(
     """
     chosen = training.read_recipe(recipe, changes)
     if not isinstance(chosen, Recipe):
-        message = f"The recipe {recipe} trains a language model, which does not learn from a review: give one of fields."
+        message = (
+            f"The recipe {recipe} trains a language model, which does not learn from a review: "
+            "give one of fields."
+        )
         raise BadInput(message)
     said = chosen.model.start_from if _said(changes, "model.start_from") else ""
     card = _card(model or said or model_of(files))
@@ -65,7 +81,11 @@ def plan_from_review(
     native = ground_sampling_distance(store.open_raster(files.image).grid)
     chosen = fitted(chosen, card, changes, folder / FOLDER / LABELS, native)
     finer = 1.0 if native is None or chosen.crops.gsd is None else chosen.crops.gsd[1] / native
-    options = LabelOptions(size=max(8, round(chosen.window * finer)), width=chosen.data.boundary_width, val=chosen.data.validation_share)
+    options = LabelOptions(
+        size=max(8, round(chosen.window * finer)),
+        width=chosen.data.boundary_width,
+        val=chosen.data.validation_share,
+    )
     if not (keep and (folder / FOLDER / LABELS).is_dir()):
         export_review(files, folder / FOLDER, options, force=force)
     return training.plan_training(chosen)
@@ -83,17 +103,29 @@ def _card(name: str) -> ModelCard:
     try:
         return models.find_card(name)
     except UnknownName as error:
-        message = f"The map was made by the model {name!r}, which is not known here: give its folder with --model."
+        message = (
+            f"The map was made by the model {name!r}, which is not known here: give its folder "
+            "with --model."
+        )
         raise BadInput(message) from error
 
 
-def fitted(recipe: Recipe, card: ModelCard, changes: Sequence[str], labels: Path, native: float | None = None) -> Recipe:
-    """Return a recipe for the network, the bands, the classes and the working resolution of a model, on a folder of labels.
+def fitted(
+    recipe: Recipe,
+    card: ModelCard,
+    changes: Sequence[str],
+    labels: Path,
+    native: float | None = None,
+) -> Recipe:
+    """Return a recipe like a model, on a folder of labels.
+
+    It is for the network, the bands, the classes and the working resolution of the model.
 
     Parameters
     ----------
     native : float or None
-        Ground sampling distance of the image in metres: windows are drawn at the distance at which the model maps it.
+        Ground sampling distance of the image in metres: windows are drawn at the distance at which
+        the model maps it.
 
     Raises
     ------
@@ -101,16 +133,30 @@ def fitted(recipe: Recipe, card: ModelCard, changes: Sequence[str], labels: Path
         If the model has no architecture that can be trained, or no class of fields.
     """
     if not card.architecture or "field" not in card.classes.names:
-        message = f"{card.name} cannot be trained on fields: its card has no architecture, or no class 'field'; give another with --model."
+        message = (
+            f"{card.name} cannot be trained on fields: its card has no architecture, or no class "
+            "'field'; give another with --model."
+        )
         raise BadInput(message)
     spec = card.inputs
     window = recipe.input.window if _said(changes, "input.window") else spec.window
-    inputs = Inputs(spec.bands, spec.scaling.divide, spec.scaling.subtract, spec.scaling.clip, spec.gsd, window, spec.overlap, spec.multiple)
+    inputs = Inputs(
+        spec.bands,
+        spec.scaling.divide,
+        spec.scaling.subtract,
+        spec.scaling.clip,
+        spec.gsd,
+        window,
+        spec.overlap,
+        spec.multiple,
+    )
     network = Model(dict(card.architecture), start_from=str(card.folder or card.name))
     working = spec.working_gsd(native)
     crops = recipe.crops
     if not _said(changes, "crops.size") and not crops.size:
-        crops = replace(crops, size=min(spec.window, max(WINDOW // spec.multiple, 1) * spec.multiple))
+        crops = replace(
+            crops, size=min(spec.window, max(WINDOW // spec.multiple, 1) * spec.multiple)
+        )
     if working is not None and not _said(changes, "crops.gsd"):
         crops = replace(crops, gsd=(working, working))
     weights = recipe.loss.weights if len(recipe.loss.weights) in (0, len(card.classes)) else ()

@@ -1,7 +1,8 @@
 """Labels to train on, from what people decided: nothing that nobody looked at counts as known.
 
-A pixel is known in a field that somebody accepted, corrected or added; in one that was rejected (it is background); and outside of all fields where the nearest
-one is decided and near.  Everything else is 255: fields that nobody has decided yet or is unsure of, and the land around them.
+A pixel is known in a field that somebody accepted, corrected or added; in one that was rejected (it
+is background); and outside of all fields where the nearest one is decided and near.  Everything
+else is 255: fields that nobody has decided yet or is unsure of, and the land around them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class LabelOptions:
 
     def __post_init__(self) -> None:
         if self.size < 8 or self.width < 0 or self.around < 0:
-            message = f"Chips of {self.size} px, a boundary of {self.width} px and {self.around} px around were given; wanted are 8, 0 and 0 or more."
+            message = (
+                f"Chips of {self.size} px, a boundary of {self.width} px and {self.around} px "
+                "around were given; wanted are 8, 0 and 0 or more."
+            )
             raise BadInput(message)
 
 
@@ -96,7 +100,9 @@ def truths_of(frame: geopandas.GeoDataFrame, grid: GeoBox) -> Truths:
         If only one of them has a CRS.
     """
     if (frame.crs is None) != (grid.crs is None):
-        message = "The map cannot be laid on the image: one of them has a CRS and the other has none."
+        message = (
+            "The map cannot be laid on the image: one of them has a CRS and the other has none."
+        )
         raise GridMismatch(message)
     placed = frame if grid.crs is None else frame.to_crs(str(grid.crs))
     status = placed["review:status"].to_numpy(object)
@@ -107,7 +113,9 @@ def truths_of(frame: geopandas.GeoDataFrame, grid: GeoBox) -> Truths:
     return Truths(placed.geometry.to_numpy(), codes)
 
 
-def known_labels(truths: Truths, grid: GeoBox, roi: Roi, options: LabelOptions) -> tuple[LabelMap, Instances]:
+def known_labels(
+    truths: Truths, grid: GeoBox, roi: Roi, options: LabelOptions
+) -> tuple[LabelMap, Instances]:
     """Burn labels and ids of a region.
 
     Returns
@@ -119,7 +127,9 @@ def known_labels(truths: Truths, grid: GeoBox, roi: Roi, options: LabelOptions) 
     """
     from scipy import ndimage
 
-    frame = pad_roi(roi, max(options.around, options.width) + 1, (int(grid.shape[0]), int(grid.shape[1])))
+    frame = pad_roi(
+        roi, max(options.around, options.width) + 1, (int(grid.shape[0]), int(grid.shape[1]))
+    )
     burnt = truths.burn(grid[frame])
     ids = np.maximum(burnt - UNDECIDED, 0).astype(np.int32)
     known = (burnt == REFUSED) | (ids > 0)
@@ -131,8 +141,17 @@ def known_labels(truths: Truths, grid: GeoBox, roi: Roi, options: LabelOptions) 
     return LabelMap(labels[cut], grid[roi], FTW3), Instances(ids[cut], grid[roi])
 
 
-def write_labels(image: Path, frame: geopandas.GeoDataFrame, out: Path, options: LabelOptions | None = None, *, force: bool = False) -> WrittenLabels:
-    """Write chips of an image with the labels of a corrected map; :func:`selion.data.load_dataset` opens the folder.
+def write_labels(
+    image: Path,
+    frame: geopandas.GeoDataFrame,
+    out: Path,
+    options: LabelOptions | None = None,
+    *,
+    force: bool = False,
+) -> WrittenLabels:
+    """Write chips of an image with the labels of a corrected map.
+
+    :func:`selion.data.load_dataset` opens the folder.
 
     Parameters
     ----------
@@ -140,7 +159,8 @@ def write_labels(image: Path, frame: geopandas.GeoDataFrame, out: Path, options:
     frame : GeoDataFrame
         From :func:`selion.review.corrected`.
     out : path
-        Folder that is made: ``images/``, ``labels/``, ``instances/``, ``splits.csv``, ``dataset.toml``.
+        Folder that is made: ``images/``, ``labels/``, ``instances/``, ``splits.csv``,
+        ``dataset.toml``.
 
     Raises
     ------
@@ -149,14 +169,20 @@ def write_labels(image: Path, frame: geopandas.GeoDataFrame, out: Path, options:
     """
     options = options or LabelOptions()
     if force and out.is_dir() and not (out / FILE).is_file():
-        message = f"{out} is a folder that selion did not make, so --force does not replace it: choose another place, or remove it yourself."
+        message = (
+            f"{out} is a folder that selion did not make, so --force does not replace it: choose "
+            "another place, or remove it yourself."
+        )
         raise BadInput(message)
     store.check_output(out, force)
     source = store.open_raster(image)
     truths = truths_of(frame, source.grid)
     decided = frame[np.isin(frame["review:status"].to_numpy(object), DECIDED)]
     if decided.empty:
-        message = "Nobody has decided anything on this map yet: open it with 'selion review', and come back."
+        message = (
+            "Nobody has decided anything on this map yet: open it with 'selion review', and come "
+            "back."
+        )
         raise BadInput(message)
     rows, pixels = [], Counter[int]()
     with store.atomic_folder(out, force) as folder:
@@ -171,27 +197,43 @@ def write_labels(image: Path, frame: geopandas.GeoDataFrame, out: Path, options:
             raise BadInput(message)
         _write_tables(folder, rows, image.stem)
     total = max(sum(pixels.values()), 1)
-    shares = {name: pixels[k] / total for k, name in enumerate(FTW3.names)} | {"unknown": pixels[IGNORE] / total}
+    shares = {name: pixels[k] / total for k, name in enumerate(FTW3.names)} | {
+        "unknown": pixels[IGNORE] / total
+    }
     return WrittenLabels(out, dict(Counter(row[1] for row in rows)), shares)
 
 
-def _chips(grid: GeoBox, decided: geopandas.GeoDataFrame, options: LabelOptions) -> Iterator[tuple[Roi, str]]:
+def _chips(
+    grid: GeoBox, decided: geopandas.GeoDataFrame, options: LabelOptions
+) -> Iterator[tuple[Roi, str]]:
     placed = decided if grid.crs is None else decided.to_crs(str(grid.crs))
     for (rows, columns), split in Strips(options.val).regions(grid, placed, options.size):
         lattice = Lattice((rows.stop - rows.start, columns.stop - columns.start), options.size, 0.0)
         for place in lattice.touching((slice(0, lattice.shape[0]), slice(0, lattice.shape[1]))):
             y, x = lattice.window_roi(*place)
             top, left = rows.start + y.start, columns.start + x.start
-            yield (slice(top, min(rows.start + y.stop, rows.stop)), slice(left, min(columns.start + x.stop, columns.stop))), split
+            yield (
+                (
+                    slice(top, min(rows.start + y.stop, rows.stop)),
+                    slice(left, min(columns.start + x.stop, columns.stop)),
+                ),
+                split,
+            )
 
 
-def _write_chip(folder: Path, source: Source, truths: Truths, roi: Roi, options: LabelOptions) -> tuple[str, dict[int, int]] | None:
+def _write_chip(
+    folder: Path, source: Source, truths: Truths, roi: Roi, options: LabelOptions
+) -> tuple[str, dict[int, int]] | None:
     """Write one chip; None if nothing is known or seen on it."""
     labels, objects = known_labels(truths, source.grid, roi, options)
     if (labels.ids == IGNORE).all():
         return None
     raster = source.read(roi)
-    ids = labels.ids if raster.valid is None else np.where(raster.valid, labels.ids, IGNORE).astype(np.uint8)
+    ids = (
+        labels.ids
+        if raster.valid is None
+        else np.where(raster.valid, labels.ids, IGNORE).astype(np.uint8)
+    )
     if (ids == IGNORE).all():
         return None
     key = f"chip_{roi[0].start:05d}_{roi[1].start:05d}"
@@ -201,7 +243,9 @@ def _write_chip(folder: Path, source: Source, truths: Truths, roi: Roi, options:
         ("labels", ids[None], ("class",), float(IGNORE)),
         ("instances", objects.ids[None], ("instance",), None),
     ):
-        with store.create_cog(folder / name / f"{key}.tif", raster.grid, bands, values.dtype, nodata=empty) as sink:
+        with store.create_cog(
+            folder / name / f"{key}.tif", raster.grid, bands, values.dtype, nodata=empty
+        ) as sink:
             sink.write(whole(raster.grid), values)
     values, counts = np.unique(ids, return_counts=True)
     return key, {int(k): int(n) for k, n in zip(values, counts, strict=True)}
@@ -212,7 +256,9 @@ def _write_tables(folder: Path, rows: list[tuple[str, str, str, str]], name: str
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("key", "split", "group", "image"))
         writer.writerows(rows)
-    classes = ", ".join(f"{key} = {json.dumps(value)}" for key, value in FTW3.to_dict().items() if value)
+    classes = ", ".join(
+        f"{key} = {json.dumps(value)}" for key, value in FTW3.to_dict().items() if value
+    )
     lines = (
         f"name = {json.dumps(f'{name}, reviewed')}",
         'licence = "not stated"',

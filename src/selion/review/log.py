@@ -1,6 +1,9 @@
-"""The log of a review while people work: appended under a lock, on the disk before it is acknowledged, shared by several servers.
+"""The log of a review while people work.
 
-The file is ``NAME.review.jsonl`` beside the map.  Its first line says which map it is about; see :mod:`selion.review.actions` for the others.
+Appended under a lock, on the disk before it is acknowledged, shared by several servers.
+
+The file is ``NAME.review.jsonl`` beside the map.  Its first line says which map it is about; see
+:mod:`selion.review.actions` for the others.
 """
 
 from __future__ import annotations
@@ -23,9 +26,12 @@ if TYPE_CHECKING:
 
 
 class ReviewLog:
-    """A map and the file of what was done to it; several threads, processes and servers may write it at the same time.
+    """A map and the file of what was done to it.
 
-    An action counts when :meth:`act` has returned: then it is on the disk.  The same id is written once, however often it is sent.
+    Several threads, processes and servers may write it at the same time.
+
+    An action counts when :meth:`act` has returned: then it is on the disk.  The same id is written
+    once, however often it is sent.
     """
 
     def __init__(self, path: Path, mapped: ReviewedMap, name: str) -> None:
@@ -92,9 +98,13 @@ class ReviewLog:
             raise _failed(self.path, error) from error
 
     def _catch_up(self, file: int) -> None:
-        """Read what is new; a torn end is cut off, because whoever wrote it never said that it was done."""
+        """Read what is new.
+
+        A torn end is cut off, because whoever wrote it never said that it was done.
+        """
         found = os.fstat(file)
-        if found.st_ino != self._inode or found.st_size < self._read:  # somebody put another file in its place: start again
+        # somebody put another file in its place: start again
+        if found.st_ino != self._inode or found.st_size < self._read:
             self.state, self._read, self._inode = ReviewState(self.mapped), 0, found.st_ino
         os.lseek(file, self._read, os.SEEK_SET)
         pieces = []
@@ -122,12 +132,15 @@ class ReviewLog:
 
     def _check_header(self, entry: Action | Header | None) -> None:
         if not isinstance(entry, Header):
-            message = f"{self.path} is no log of a review: move it away, or give the map another name."
+            message = (
+                f"{self.path} is no log of a review: move it away, or give the map another name."
+            )
             raise UnreadableFile(message)
         if entry.fingerprint != self.header.fingerprint:
             message = (
-                f"{self.path} belongs to a map of {entry.fields:,} fields that is not this one ({self.header.fields:,} fields, other outlines): "
-                "put that map back, or move the log away to begin anew."
+                f"{self.path} belongs to a map of {entry.fields:,} fields that is not this one "
+                f"({self.header.fields:,} fields, other outlines): put that map back, or move the "
+                "log away to begin anew."
             )
             raise BadInput(message)
 
@@ -135,7 +148,9 @@ class ReviewLog:
     def _opened(self) -> Iterator[int]:
         try:
             fresh = not self.path.exists()
-            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            file = os.open(
+                self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
+            )
             if fresh:
                 keep_name(self.path.parent)
         except OSError as error:
@@ -148,7 +163,10 @@ class ReviewLog:
 
 
 def _failed(path: Path, error: OSError) -> OutputFailed:
-    return OutputFailed(f"{path} cannot be written ({error.strerror}): what people do is kept there, so make room or choose a folder that you may write to.")
+    return OutputFailed(
+        f"{path} cannot be written ({error.strerror}): what people do is kept there, so make room "
+        "or choose a folder that you may write to."
+    )
 
 
 def log_of(path: Path) -> Path:
@@ -157,7 +175,9 @@ def log_of(path: Path) -> Path:
 
 
 def replay(frame: geopandas.GeoDataFrame, path: Path) -> ReviewState:
-    """Do to a map all that its log says, without writing anything; what is torn or does not fit is left out and counted.
+    """Do to a map all that its log says, without writing anything.
+
+    What is torn or does not fit is left out and counted.
 
     Raises
     ------
@@ -171,13 +191,19 @@ def replay(frame: geopandas.GeoDataFrame, path: Path) -> ReviewState:
     try:
         whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
     except OSError as error:
-        message = f"{path} cannot be read as the log of a review ({error.strerror}): check the file and its permissions."
+        message = (
+            f"{path} cannot be read as the log of a review ({error.strerror}): check the file and "
+            "its permissions."
+        )
         raise UnreadableFile(message) from error
     lines = whole.split(b"\n") if whole else []
     for number, line in enumerate(lines):
         entry = parse_line(line)
         if number == 0 and isinstance(entry, Header) and entry.fingerprint != mapped.fingerprint():
-            message = f"{path} belongs to another map ({entry.fields:,} fields, other outlines): put that map back, or move the log away."
+            message = (
+                f"{path} belongs to another map ({entry.fields:,} fields, other outlines): put "
+                "that map back, or move the log away."
+            )
             raise BadInput(message)
         if isinstance(entry, Action):
             state.take(entry)

@@ -1,4 +1,7 @@
-"""A map as it lies on disk: the table of fields, and beside it the image, the probabilities and the log."""
+"""A map as it lies on disk.
+
+The table of fields, and beside it the image, the probabilities and the log.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ class MapFiles:
             raise BadInput(message)
         kinds = set(frame.geometry.geom_type.dropna())
         if frame.geometry.isna().any() or not kinds <= {"Polygon", "MultiPolygon"}:
-            message = f"{self.table} holds other things than polygons ({', '.join(sorted(kinds)) or 'nothing'}): give a table of fields."
+            message = (
+                f"{self.table} holds other things than polygons "
+                f"({', '.join(sorted(kinds)) or 'nothing'}): give a table of fields."
+            )
             raise BadInput(message)
         return frame
 
@@ -62,7 +68,8 @@ def find_map(given: Path, image: Path | None = None, scores: Path | None = None)
     given : path
         The table of fields, or the folder in which it lies.
     image, scores : path, optional
-        Where image and probabilities lie; without them they are looked for: as the map says, and beside it.
+        Where image and probabilities lie; without them they are looked for: as the map says, and
+        beside it.
 
     Raises
     ------
@@ -82,12 +89,24 @@ def _table(given: Path) -> Path:
     if given.is_file():
         return given
     if not given.is_dir():
-        message = f"There is no map {given}: give the table of fields that 'selion map' wrote, or its folder."
+        message = (
+            f"There is no map {given}: give the table of fields that 'selion map' wrote, or its "
+            "folder."
+        )
         raise UnreadableFile(message)
-    found = [path for ending in ENDINGS for path in sorted(given.glob(f"*{ending}")) if path.stem not in NOT_MAPS]
+    found = [
+        path
+        for ending in ENDINGS
+        for path in sorted(given.glob(f"*{ending}"))
+        if path.stem not in NOT_MAPS
+    ]
     named = [path for path in found if path.stem == "fields"]
     if len(found) != 1 and not named:
-        what = f"several tables ({', '.join(path.name for path in found[:5])}): name one of them" if found else "no table of fields"
+        what = (
+            f"several tables ({', '.join(path.name for path in found[:5])}): name one of them"
+            if found
+            else "no table of fields"
+        )
         message = f"The folder {given} holds {what}."
         raise UnreadableFile(message)
     return (named or found)[0]
@@ -98,7 +117,14 @@ def _image(table: Path) -> Path | None:
     noted = provenance(table).get("image")
     named = [Path(noted), table.parent / Path(noted).name] if isinstance(noted, str) else []
     stems = [table.parent / f"{table.stem}.{ending}" for ending in ("image.tif", "tif")]
-    return next((path for path in (*named, *stems, *(table.parent / name for name in IMAGES)) if path.exists()), None)
+    return next(
+        (
+            path
+            for path in (*named, *stems, *(table.parent / name for name in IMAGES))
+            if path.exists()
+        ),
+        None,
+    )
 
 
 def provenance(table: Path) -> dict[str, Any]:
@@ -112,7 +138,10 @@ def provenance(table: Path) -> dict[str, Any]:
 
 
 def model_of(files: MapFiles) -> str:
-    """Return the name of the model that made a map, as far as map or probabilities say; empty if they do not."""
+    """Return the name of the model that made a map, as far as map or probabilities say.
+
+    Empty if they do not.
+    """
     noted = provenance(files.table).get("model")
     if isinstance(noted, dict) and noted.get("name"):
         return str(noted["name"])
@@ -121,6 +150,10 @@ def model_of(files: MapFiles) -> str:
         if card.get("name"):
             return str(card["name"])
     try:
-        return fields.read_origin(files.table).details.partition(",")[0].strip() if files.table.suffix.lower() == ".parquet" else ""
+        return (
+            fields.read_origin(files.table).details.partition(",")[0].strip()
+            if files.table.suffix.lower() == ".parquet"
+            else ""
+        )
     except SelionError:
         return ""

@@ -1,8 +1,9 @@
 """In which order fields are looked at: the most doubtful first, each with its reasons in words.
 
-Four signs, each a doubt of 0 to 1: the model's own confidence; what its probabilities say of the outline (a line through the field, an edge that is none, land
-beyond the edge that looks the same); how well another map agrees; a shape that fields seldom have.  A field's doubt is 1 - the product of (1 - sign), which is
-near the greatest sign and grows with each further one.
+Four signs, each a doubt of 0 to 1: the model's own confidence; what its probabilities say of the
+outline (a line through the field, an edge that is none, land beyond the edge that looks the same);
+how well another map agrees; a shape that fields seldom have.  A field's doubt is 1 - the product of
+(1 - sign), which is near the greatest sign and grows with each further one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ SAID = 0.2
 BLOCK = 2048
 """Edge in pixels of the pieces in which probabilities are read."""
 ROUND = 0.12
-"""Isoperimetric quotient (4 pi area / perimeter^2; a square has 0.79, a strip of 1 x 20 0.14) below which a shape is odd."""
+"""Isoperimetric quotient (4 pi area / perimeter^2; a square has 0.79, a strip of 1 x 20 0.14) below
+which a shape is odd."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,14 @@ class Ranking:
 
     def reasons(self, row: int) -> list[str]:
         """Say in words why a field is doubtful, the strongest sign first."""
-        found = sorted(((float(values[row]), name) for name, values in self.signs.items() if values[row] >= SAID), reverse=True)
+        found = sorted(
+            (
+                (float(values[row]), name)
+                for name, values in self.signs.items()
+                if values[row] >= SAID
+            ),
+            reverse=True,
+        )
         return [f"{WORDS[name]} ({value:.0%})" for value, name in found]
 
 
@@ -105,18 +114,29 @@ def _unsure(frame: geopandas.GeoDataFrame) -> np.ndarray:
 
 
 def _odd(frame: geopandas.GeoDataFrame) -> np.ndarray:
-    """Doubt shapes that are far from compact; never more than a half, because long strips are fields too."""
+    """Doubt shapes that are far from compact.
+
+    Never more than a half, because long strips are fields too.
+    """
     import shapely
 
     if {"metrics:area", "metrics:perimeter"} <= set(frame.columns):
-        area, length = (frame[name].to_numpy(np.float64, na_value=np.nan) for name in ("metrics:area", "metrics:perimeter"))
+        area, length = (
+            frame[name].to_numpy(np.float64, na_value=np.nan)
+            for name in ("metrics:area", "metrics:perimeter")
+        )
     else:
-        area, length = shapely.area(frame.geometry.to_numpy()), shapely.length(frame.geometry.to_numpy())
+        area, length = (
+            shapely.area(frame.geometry.to_numpy()),
+            shapely.length(frame.geometry.to_numpy()),
+        )
     compact = 4 * np.pi * area / np.maximum(length, 1e-300) ** 2
     return np.nan_to_num(np.clip(1 - compact / ROUND, 0, 1) * 0.5).astype(np.float32)
 
 
-def compare(frame: geopandas.GeoDataFrame, against: geopandas.GeoDataFrame) -> tuple[np.ndarray, list[Any]]:
+def compare(
+    frame: geopandas.GeoDataFrame, against: geopandas.GeoDataFrame
+) -> tuple[np.ndarray, list[Any]]:
     """Compare with another map.
 
     Returns
@@ -124,12 +144,15 @@ def compare(frame: geopandas.GeoDataFrame, against: geopandas.GeoDataFrame) -> t
     (n,) float32 ndarray
         1 - the best intersection over union that a field has with one of the other map.
     list of Polygon
-        Fields of the other map of which less than a tenth lies on a field of this one, the largest first.
+        Fields of the other map of which less than a tenth lies on a field of this one, the largest
+        first.
     """
     import shapely
 
     mine = frame.geometry.to_numpy()
-    theirs = (against if frame.crs is None or against.crs is None else against.to_crs(frame.crs)).geometry.to_numpy()
+    theirs = (
+        against if frame.crs is None or against.crs is None else against.to_crs(frame.crs)
+    ).geometry.to_numpy()
     if not len(theirs):
         return np.ones(len(mine), np.float32), []
     tree = shapely.STRtree(theirs)
@@ -140,15 +163,21 @@ def compare(frame: geopandas.GeoDataFrame, against: geopandas.GeoDataFrame) -> t
     np.maximum.at(best, one, common / np.maximum(areas[0][one] + areas[1][other] - common, 1e-300))
     covered = np.bincount(other, common, len(theirs))
     free = np.flatnonzero(covered < 0.1 * areas[1])
-    return (1 - best).astype(np.float32), [theirs[k] for k in free[np.argsort(-areas[1][free], kind="stable")]]
+    return (1 - best).astype(np.float32), [
+        theirs[k] for k in free[np.argsort(-areas[1][free], kind="stable")]
+    ]
 
 
-def _of_scores(frame: geopandas.GeoDataFrame, scores: Source, classes: ClassScheme, on_step: OnStep | None) -> dict[str, np.ndarray]:
+def _of_scores(
+    frame: geopandas.GeoDataFrame, scores: Source, classes: ClassScheme, on_step: OnStep | None
+) -> dict[str, np.ndarray]:
     """Hold each outline against the probabilities under it."""
     import shapely
 
     grid = scores.grid
-    placed = (frame if frame.crs is None or grid.crs is None else frame.to_crs(str(grid.crs))).geometry.to_numpy()
+    placed = (
+        frame if frame.crs is None or grid.crs is None else frame.to_crs(str(grid.crs))
+    ).geometry.to_numpy()
     tree = shapely.STRtree(placed)
     sums = np.zeros((len(SUMS), len(frame)))
     parts = tiles((int(grid.shape[0]), int(grid.shape[1])), BLOCK)
@@ -159,21 +188,30 @@ def _of_scores(frame: geopandas.GeoDataFrame, scores: Source, classes: ClassSche
     total = dict(zip(SUMS, sums, strict=True))
 
     def mean(what: str, of: str) -> np.ndarray:
-        return np.asarray(np.divide(total[what], total[of], out=np.zeros(len(frame)), where=total[of] >= 4))
+        return np.asarray(
+            np.divide(total[what], total[of], out=np.zeros(len(frame)), where=total[of] >= 4)
+        )
 
     line = np.clip((mean("line", "inside") - 0.1) / 0.3, 0, 1)
     edge = np.where(total["edge"] >= 4, np.clip((0.55 - mean("rim", "edge")) / 0.35, 0, 1), 0)
     beyond = np.clip((mean("alike", "around") - 0.5) / 0.4, 0, 1)
-    return {"line": (0.5 * line).astype(np.float32), "edge": (0.8 * edge).astype(np.float32), "beyond": (0.7 * beyond).astype(np.float32)}
+    return {
+        "line": (0.5 * line).astype(np.float32),
+        "edge": (0.8 * edge).astype(np.float32),
+        "beyond": (0.7 * beyond).astype(np.float32),
+    }
 
 
 SUMS = ("inside", "line", "edge", "rim", "around", "alike")
-"""By field: pixels well inside, and of them boundary; pixels of the edge, and their summed probability of boundary; free pixels around, and of them field."""
+"""By field: pixels well inside, and of them boundary; pixels of the edge, and their summed
+probability of boundary; free pixels around, and of them field."""
 LINE = 0.35
 """Probability of boundary from which on a pixel inside a field is part of a line."""
 
 
-def _block(placed: np.ndarray, tree: Any, scores: Source, classes: ClassScheme, roi: Roi) -> np.ndarray:
+def _block(
+    placed: np.ndarray, tree: Any, scores: Source, classes: ClassScheme, roi: Roi
+) -> np.ndarray:
     """Count the pixels of one piece of the grid, (sum, field)."""
     import shapely
 
@@ -188,12 +226,23 @@ def _block(placed: np.ndarray, tree: Any, scores: Source, classes: ClassScheme, 
     ids = store.burn(list(placed[rows]), range(1, len(rows) + 1), grid[wide])
     values = scores.read(wide).values
     field = np.asarray(values[classes.names.index("field")], np.float32)
-    rim = np.asarray(values[classes.names.index("boundary")], np.float32) if "boundary" in classes.names else 1 - field
-    cut = np.s_[roi[0].start - wide[0].start : roi[0].stop - wide[0].start, roi[1].start - wide[1].start : roi[1].stop - wide[1].start]
+    rim = (
+        np.asarray(values[classes.names.index("boundary")], np.float32)
+        if "boundary" in classes.names
+        else 1 - field
+    )
+    cut = np.s_[
+        roi[0].start - wide[0].start : roi[0].stop - wide[0].start,
+        roi[1].start - wide[1].start : roi[1].stop - wide[1].start,
+    ]
     edge = _edges(ids)
     inside, edge = (ids > 0) & ~_spread(edge), (ids > 0) & edge
-    for k, (where, weight) in enumerate(((inside, None), (inside, rim > LINE), (edge, None), (edge, rim))):
-        found[k, rows] = _counted(ids[cut], where[cut], None if weight is None else weight[cut], len(rows))
+    for k, (where, weight) in enumerate(
+        ((inside, None), (inside, rim > LINE), (edge, None), (edge, rim))
+    ):
+        found[k, rows] = _counted(
+            ids[cut], where[cut], None if weight is None else weight[cut], len(rows)
+        )
     for owner in _around(ids):
         where = (ids == 0) & (owner > 0)
         found[4, rows] += _counted(owner[cut], where[cut], None, len(rows))
@@ -201,7 +250,9 @@ def _block(placed: np.ndarray, tree: Any, scores: Source, classes: ClassScheme, 
     return found
 
 
-def _counted(owner: np.ndarray, where: np.ndarray, weight: np.ndarray | None, count: int) -> np.ndarray:
+def _counted(
+    owner: np.ndarray, where: np.ndarray, weight: np.ndarray | None, count: int
+) -> np.ndarray:
     chosen = None if weight is None else weight[where].astype(np.float64)
     return np.bincount(owner[where], chosen, minlength=count + 1)[1:]
 
@@ -229,7 +280,10 @@ def _spread(marks: np.ndarray) -> np.ndarray:
 
 
 def _around(ids: np.ndarray, step: int = 2) -> list[np.ndarray]:
-    """Return which field each pixel looks at two pixels away, in four directions; nothing is looked at beyond the array."""
+    """Return which field each pixel looks at two pixels away, in four directions.
+
+    Nothing is looked at beyond the array.
+    """
     found = []
     for axis, way in ((0, step), (0, -step), (1, step), (1, -step)):
         seen = np.roll(ids, way, axis)

@@ -1,4 +1,7 @@
-"""Polygons as lists of rings, so that single vertices can be changed: of one field, and of its neighbours along a shared edge."""
+"""Polygons as lists of rings, so that single vertices can be changed.
+
+Of one field, and of its neighbours along a shared edge.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ def rings_of(shape: Any) -> Rings:
     """Take a Polygon or MultiPolygon apart."""
     import shapely
 
-    return [[shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(part)] for part in shapely.get_parts(shape)]
+    return [
+        [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(part)]
+        for part in shapely.get_parts(shape)
+    ]
 
 
 def shape_of(rings: Rings) -> Any:
@@ -34,7 +40,10 @@ def shape_of(rings: Rings) -> Any:
 
 
 def find_vertex(rings: Rings, point: np.ndarray, reach: float) -> tuple[int, int, int] | None:
-    """Return (part, ring, position) of the vertex at a point, the nearest within ``reach``; None if there is none."""
+    """Return (part, ring, position) of the vertex at a point, the nearest within ``reach``.
+
+    None if there is none.
+    """
     best, place = reach, None
     for p, part in enumerate(rings):
         for r, ring in enumerate(part):
@@ -46,7 +55,10 @@ def find_vertex(rings: Rings, point: np.ndarray, reach: float) -> tuple[int, int
 
 
 def _replaced(rings: Rings, place: tuple[int, int], ring: Ring) -> Rings:
-    return [[ring if (p, r) == place else old for r, old in enumerate(part)] for p, part in enumerate(rings)]
+    return [
+        [ring if (p, r) == place else old for r, old in enumerate(part)]
+        for p, part in enumerate(rings)
+    ]
 
 
 def move_vertex(rings: Rings, place: tuple[int, int, int], to: np.ndarray) -> Rings:
@@ -73,7 +85,9 @@ def drop_vertex(rings: Rings, place: tuple[int, int, int]) -> Rings:
 
 
 def add_vertices(shape: Any, points: np.ndarray, reach: float) -> Any:
-    """Put vertices where points lie on the outline but are none of its vertices yet; the area stays what it is, but for ``reach``.
+    """Put vertices where points lie on the outline but are none of its vertices yet.
+
+    The area stays what it is, but for ``reach``.
 
     Parameters
     ----------
@@ -102,12 +116,20 @@ def _with_points(ring: Ring, points: np.ndarray, reach: float) -> Ring:
     if not len(rows):
         return ring
     order = rows[np.lexsort((along[rows, edge[rows]], edge[rows]))]
-    kept = [order[0], *(b for a, b in pairwise(order) if np.hypot(*(points[b] - points[a])) > reach)]
+    kept = [
+        order[0],
+        *(b for a, b in pairwise(order) if np.hypot(*(points[b] - points[a])) > reach),
+    ]
     return np.insert(ring, edge[kept] + 1, points[kept], axis=0)
 
 
-def _on_edges(points: np.ndarray, start: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (n, m) where along each edge the nearest place to each point is, 0 to 1, and how far away."""
+def _on_edges(
+    points: np.ndarray, start: np.ndarray, step: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, m) where along each edge the nearest place to each point is.
+
+    It goes from 0 to 1; with it comes how far away the place is.
+    """
     length = np.maximum((step**2).sum(1), 1e-300)
     along = np.clip(((points[:, None] - start[None]) * step[None]).sum(2) / length, 0, 1)
     nearest = start[None] + along[..., None] * step[None]
@@ -115,21 +137,31 @@ def _on_edges(points: np.ndarray, start: np.ndarray, step: np.ndarray) -> tuple[
 
 
 def noded(shape: Any, others: Sequence[Any], reach: float) -> Any:
-    """Give an outline the vertices of its neighbours that lie on it, so that an edge that two share has the same points on both sides."""
+    """Give an outline the vertices of its neighbours that lie on it.
+
+    So an edge that two share has the same points on both sides.
+    """
     import shapely
 
     points = shapely.get_coordinates(list(others))
     return add_vertices(shape, np.unique(points, axis=0), reach) if len(points) else shape
 
 
-def edge_place(rings: Rings, a: np.ndarray, b: np.ndarray, point: np.ndarray, reach: float) -> tuple[int, int, int] | None:
-    """Return (part, ring, position) before which a new vertex goes: on the edge from ``a`` to ``b``, or on the piece of it that is nearest to ``point``."""
+def edge_place(
+    rings: Rings, a: np.ndarray, b: np.ndarray, point: np.ndarray, reach: float
+) -> tuple[int, int, int] | None:
+    """Return (part, ring, position) before which a new vertex goes.
+
+    On the edge from ``a`` to ``b``, or on the piece of it that is nearest to ``point``.
+    """
     best: tuple[float, tuple[int, int, int]] | None = None
     for p, part in enumerate(rings):
         for r, ring in enumerate(part):
             nearest = _on_edges(point[None], ring, np.roll(ring, -1, axis=0) - ring)[1][0]
             middle = (ring + np.roll(ring, -1, axis=0)) / 2
-            along = _on_edges(np.concatenate([ring, middle]), a[None], (b - a)[None])[1][:, 0].reshape(2, -1)
+            along = _on_edges(np.concatenate([ring, middle]), a[None], (b - a)[None])[1][
+                :, 0
+            ].reshape(2, -1)
             pieces = (along[0] <= reach) & (np.roll(along[0], -1) <= reach) & (along[1] <= reach)
             for k in np.flatnonzero(pieces):
                 if best is None or nearest[k] < best[0]:

@@ -1,6 +1,9 @@
-"""What a person may do to outlines, and what is refused: lines must cross, outlines must not, shared edges stay shared.
+"""What a person may do to outlines, and what is refused.
 
-All coordinates are in the CRS of the map's file.  ``reach`` is how near two points count as one, see :func:`reach_of`.
+Lines must cross, outlines must not, shared edges stay shared.
+
+All coordinates are in the CRS of the map's file.  ``reach`` is how near two points count as one,
+see :func:`reach_of`.
 """
 
 from __future__ import annotations
@@ -18,13 +21,17 @@ SMALLEST = 16
 THINNEST = 0.002
 """... and than this share of the field."""
 OVERLAP = 1e-6
-"""Share of the smaller of two fields by which they may lie over each other more than before: rounding, no more."""
+"""Share of the smaller of two fields by which they may lie over each other more than before:
+rounding, no more."""
 Shapes = Mapping[str, Any]
 """Field id -> Polygon or MultiPolygon."""
 
 
 def reach_of(geographic: bool) -> float:
-    """Return how near two points count as one: about a centimetre, in degrees or in metres (a hundredth of a pixel in a photograph)."""
+    """Return how near two points count as one.
+
+    About a centimetre, in degrees or in metres (a hundredth of a pixel in a photograph).
+    """
     return 1e-7 if geographic else 0.01
 
 
@@ -56,11 +63,15 @@ def split(shape: Any, line: np.ndarray, reach: float) -> list[Any]:
         raise BadInput(message)
     parts = [piece for part in shapely.get_parts(shape) for piece in cut(part, drawn).geoms]
     if len(parts) <= shapely.get_num_geometries(shape):
-        message = "The line does not cut the field: begin outside of it, go across, and end outside."
+        message = (
+            "The line does not cut the field: begin outside of it, go across, and end outside."
+        )
         raise BadInput(message)
     parts.sort(key=lambda part: (-part.area, part.bounds))
     if parts[-1].area < max(SMALLEST * reach**2, THINNEST * parts[0].area):
-        message = "The line cuts off a sliver only: draw it farther inside, or move a vertex instead."
+        message = (
+            "The line cuts off a sliver only: draw it farther inside, or move a vertex instead."
+        )
         raise BadInput(message)
     return [_sound(part, "A part") for part in parts]
 
@@ -78,11 +89,19 @@ def merge(one: Any, other: Any, reach: float) -> Any:
     one = r.noded(one, [other], reach)
     other = r.noded(other, [one], reach)
     common = shapely.length(shapely.intersection(shapely.boundary(one), shapely.boundary(other)))
-    if common <= 2 * reach and shapely.area(shapely.intersection(one, other)) <= SMALLEST * reach**2:
-        message = "The two fields do not touch along an edge: reshape one until it reaches the other, or leave them apart."
+    if (
+        common <= 2 * reach
+        and shapely.area(shapely.intersection(one, other)) <= SMALLEST * reach**2
+    ):
+        message = (
+            "The two fields do not touch along an edge: reshape one until it reaches the other, or "
+            "leave them apart."
+        )
         raise BadInput(message)
     united = shapely.union(one, other)
-    if shapely.get_num_geometries(united) >= shapely.get_num_geometries(one) + shapely.get_num_geometries(other):
+    if shapely.get_num_geometries(united) >= shapely.get_num_geometries(
+        one
+    ) + shapely.get_num_geometries(other):
         message = "The two fields do not touch: choose a neighbour."
         raise BadInput(message)
     return _sound(united, "The united field")
@@ -105,7 +124,9 @@ def drawn(points: np.ndarray, others: Sequence[Any], reach: float) -> Any:
     """
     import shapely
 
-    ring = points[:-1] if len(points) > 1 and np.hypot(*(points[0] - points[-1])) <= reach else points
+    ring = (
+        points[:-1] if len(points) > 1 and np.hypot(*(points[0] - points[-1])) <= reach else points
+    )
     if len(ring) < 3:
         message = f"An outline of {len(ring)} points was drawn: wanted are three or more."
         raise BadInput(message)
@@ -118,10 +139,14 @@ def drawn(points: np.ndarray, others: Sequence[Any], reach: float) -> Any:
     if not kept or max(part.area for part in kept) < 0.01 * shape.area:
         message = "Another field lies there already: nothing is left of the outline."
         raise BadInput(message)
-    return _sound(max(kept, key=lambda part: (part.area, part.bounds)), "What is left of the outline")
+    return _sound(
+        max(kept, key=lambda part: (part.area, part.bounds)), "What is left of the outline"
+    )
 
 
-def move(shapes: Shapes, field: str, at: np.ndarray, to: np.ndarray, reach: float) -> dict[str, Any]:
+def move(
+    shapes: Shapes, field: str, at: np.ndarray, to: np.ndarray, reach: float
+) -> dict[str, Any]:
     """Put a vertex elsewhere, in every field that has it.
 
     Parameters
@@ -143,16 +168,26 @@ def move(shapes: Shapes, field: str, at: np.ndarray, to: np.ndarray, reach: floa
         If there is no such vertex, or an outline would cross itself or lie over another field.
     """
     found = _with_vertex(_prepared(shapes, field, at[None], reach), field, at, reach)
-    return _checked(shapes, {name: _rebuilt(r.move_vertex(lines, place, to)) for name, (lines, place) in found.items()}, reach)
+    return _checked(
+        shapes,
+        {name: _rebuilt(r.move_vertex(lines, place, to)) for name, (lines, place) in found.items()},
+        reach,
+    )
 
 
 def drop(shapes: Shapes, field: str, at: np.ndarray, reach: float) -> dict[str, Any]:
     """Take a vertex out of every field that has it; parameters and errors as for :func:`move`."""
     found = _with_vertex(_prepared(shapes, field, np.empty((0, 2)), reach), field, at, reach)
-    return _checked(shapes, {name: _rebuilt(r.drop_vertex(lines, place)) for name, (lines, place) in found.items()}, reach)
+    return _checked(
+        shapes,
+        {name: _rebuilt(r.drop_vertex(lines, place)) for name, (lines, place) in found.items()},
+        reach,
+    )
 
 
-def insert(shapes: Shapes, field: str, edge: np.ndarray, point: np.ndarray, reach: float) -> dict[str, Any]:
+def insert(
+    shapes: Shapes, field: str, edge: np.ndarray, point: np.ndarray, reach: float
+) -> dict[str, Any]:
     """Bend an edge: a new vertex between two others, in every field that has the edge.
 
     Parameters
@@ -178,10 +213,17 @@ def insert(shapes: Shapes, field: str, edge: np.ndarray, point: np.ndarray, reac
 
 
 def _prepared(shapes: Shapes, field: str, points: np.ndarray, reach: float) -> dict[str, r.Rings]:
-    """Give the field and those that touch it each other's vertices, and some more: only then do both sides of a shared edge follow a change alike."""
+    """Give the field and those that touch it each other's vertices, and some more.
+
+    Only then do both sides of a shared edge follow a change alike.
+    """
     import shapely
 
-    near = {name: shape for name, shape in shapes.items() if shapely.dwithin(shape, shapes[field], reach)}
+    near = {
+        name: shape
+        for name, shape in shapes.items()
+        if shapely.dwithin(shape, shapes[field], reach)
+    }
     made = {}
     for name, shape in near.items():
         others = [other for its, other in near.items() if its != name]
@@ -189,8 +231,14 @@ def _prepared(shapes: Shapes, field: str, points: np.ndarray, reach: float) -> d
     return made
 
 
-def _with_vertex(prepared: Mapping[str, r.Rings], field: str, at: np.ndarray, reach: float) -> dict[str, tuple[r.Rings, tuple[int, int, int]]]:
-    found = {name: (lines, place) for name, lines in prepared.items() if (place := r.find_vertex(lines, at, reach)) is not None}
+def _with_vertex(
+    prepared: Mapping[str, r.Rings], field: str, at: np.ndarray, reach: float
+) -> dict[str, tuple[r.Rings, tuple[int, int, int]]]:
+    found = {
+        name: (lines, place)
+        for name, lines in prepared.items()
+        if (place := r.find_vertex(lines, at, reach)) is not None
+    }
     if field not in found:
         message = "There is no vertex of this field at that place (any more): look at it again."
         raise BadInput(message)
@@ -227,8 +275,14 @@ def _checked(shapes: Shapes, changed: dict[str, Any], reach: float) -> dict[str,
         for other, there in after.items():
             if other == name or not shapely.intersects(shape, there):
                 continue
-            more = shapely.intersection(shape, there).area - shapely.intersection(shapes[name], shapes[other]).area
+            more = (
+                shapely.intersection(shape, there).area
+                - shapely.intersection(shapes[name], shapes[other]).area
+            )
             if more > max(SMALLEST * reach**2, OVERLAP * min(shape.area, there.area)):
-                message = "The outline would lie over another field: move that field's edge, or unite the two."
+                message = (
+                    "The outline would lie over another field: move that field's edge, or unite "
+                    "the two."
+                )
                 raise BadInput(message)
     return changed

@@ -1,7 +1,10 @@
-"""A map as people have corrected it so far: fields with versions, and what each action makes of them.
+"""A map as people have corrected it so far.
 
-Every action names the versions that the person saw.  What somebody else has changed meanwhile is not overwritten: the action is refused, and the person looks
-again (optimistic locking).  The same fields and the same lines always give the same map.
+Fields with versions, and what each action makes of them.
+
+Every action names the versions that the person saw.  What somebody else has changed meanwhile is
+not overwritten: the action is refused, and the person looks again (optimistic locking).  The same
+fields and the same lines always give the same map.
 """
 
 from __future__ import annotations
@@ -21,7 +24,15 @@ from selion.review.actions import LONGEST, Action
 if TYPE_CHECKING:
     import geopandas
 
-UNDECIDED, ACCEPTED, REJECTED, CORRECTED, DOUBTED, ADDED, MERGED = "undecided", "accepted", "rejected", "corrected", "unsure", "added", "merged"
+UNDECIDED, ACCEPTED, REJECTED, CORRECTED, DOUBTED, ADDED, MERGED = (
+    "undecided",
+    "accepted",
+    "rejected",
+    "corrected",
+    "unsure",
+    "added",
+    "merged",
+)
 STATUSES = (UNDECIDED, ACCEPTED, REJECTED, CORRECTED, DOUBTED, ADDED)
 """What a field can be; one that was merged into another is no field any more."""
 DECIDED = (ACCEPTED, REJECTED, CORRECTED, ADDED)
@@ -42,7 +53,8 @@ class Field:
     person: str = ""
     time: str = ""
     origin: tuple[str, ...] = ()
-    """Ids of the mapped fields that it was made from; itself for one that was not united or split."""
+    """Ids of the mapped fields that it was made from; itself for one that was not united or
+    split."""
 
     @property
     def there(self) -> bool:
@@ -78,16 +90,24 @@ class Applied:
 class ReviewedMap:
     """The fields of a map as they were found: ids, outlines, and where they are."""
 
-    def __init__(self, ids: Sequence[str] | np.ndarray, outlines: np.ndarray, geographic: bool) -> None:
+    def __init__(
+        self, ids: Sequence[str] | np.ndarray, outlines: np.ndarray, geographic: bool
+    ) -> None:
         import pandas as pd
         import shapely
 
         self.ids = pd.Index(np.asarray(ids, dtype=object))
         if not self.ids.is_unique:
-            message = "Some fields of the map share an id: write it again with 'selion map', whose ids say where."
+            message = (
+                "Some fields of the map share an id: write it again with 'selion map', whose ids "
+                "say where."
+            )
             raise BadInput(message)
         if any(not 0 < len(name) <= LONGEST or not name.isprintable() for name in self.ids):
-            message = f"Some ids of the map are empty, longer than {LONGEST} characters or not printable: give its polygons short unique ids."
+            message = (
+                f"Some ids of the map are empty, longer than {LONGEST} characters or not "
+                "printable: give its polygons short unique ids."
+            )
             raise BadInput(message)
         self.outlines = np.asarray(outlines, dtype=object)
         self.reach = shapes.reach_of(geographic)
@@ -103,9 +123,16 @@ class ReviewedMap:
             If ids are missing or not unique.
         """
         if "id" not in frame:
-            message = "The map has no column 'id': write it with 'selion map', or give its polygons unique ids."
+            message = (
+                "The map has no column 'id': write it with 'selion map', or give its polygons "
+                "unique ids."
+            )
             raise BadInput(message)
-        return cls(frame["id"].astype(str).to_numpy(), frame.geometry.to_numpy(), frame.crs is not None and frame.crs.is_geographic)
+        return cls(
+            frame["id"].astype(str).to_numpy(),
+            frame.geometry.to_numpy(),
+            frame.crs is not None and frame.crs.is_geographic,
+        )
 
     def row(self, name: str) -> int | None:
         """Return the position of a field; None if there is none."""
@@ -149,7 +176,10 @@ class ReviewState:
         return None if row is None else Field(name, self.mapped.outlines[row], origin=(name,))
 
     def near(self, shape: Any, reach: float = 0.0, rejected: bool = False) -> list[Field]:
-        """Return the fields that a shape touches or comes as near to as ``reach``, as they are now, by id."""
+        """Return the fields that a shape touches or comes near to.
+
+        Near is ``reach``; they are as they are now, by id.
+        """
         import shapely
 
         rows = self.mapped.tree.query(shape, predicate="dwithin", distance=reach)
@@ -157,8 +187,15 @@ class ReviewState:
         found = [self.get(name) for name in names]
         moved = [f for f in self.changed.values() if f.status != MERGED]
         if moved:
-            found += [moved[k] for k in np.flatnonzero(shapely.dwithin(np.array([f.shape for f in moved], dtype=object), shape, reach))]
-        kept = [f for f in found if f is not None and (f.there or (rejected and f.status == REJECTED))]
+            found += [
+                moved[k]
+                for k in np.flatnonzero(
+                    shapely.dwithin(np.array([f.shape for f in moved], dtype=object), shape, reach)
+                )
+            ]
+        kept = [
+            f for f in found if f is not None and (f.there or (rejected and f.status == REJECTED))
+        ]
         return sorted(kept, key=lambda f: f.id)
 
     def status(self, name: str) -> str:
@@ -166,14 +203,21 @@ class ReviewState:
         return self.changed[name].status if name in self.changed else UNDECIDED
 
     def counts(self) -> dict[str, int]:
-        """Return how many fields there are by status, all of them as ``total``, and how many are decided."""
+        """Return how many fields there are by status.
+
+        All of them count as ``total``; also returned is how many are decided.
+        """
         found = dict.fromkeys(STATUSES, 0)
         for one in self.changed.values():
             if one.status != MERGED:
                 found[one.status] += 1
         untouched = len(self.mapped.ids) - sum(name in self.mapped.ids for name in self.changed)
         found[UNDECIDED] += untouched
-        return {"total": sum(found.values()), "decided": sum(found[name] for name in DECIDED), **found}
+        return {
+            "total": sum(found.values()),
+            "decided": sum(found[name] for name in DECIDED),
+            **found,
+        }
 
     def judge(self, action: Action) -> tuple[ReviewOutcome, dict[str, Field | None]]:
         """Say what an action would do, and do nothing.
@@ -182,7 +226,8 @@ class ReviewState:
         -------
         ReviewOutcome
         dict
-            The fields after it; None for one that is not there then.  Empty if it would not be done.
+            The fields after it; None for one that is not there then.  Empty if it would not be
+            done.
 
         Raises
         ------
@@ -191,7 +236,9 @@ class ReviewState:
         """
         if action.kind == a.UNDO:
             return self._judge_undo(action)
-        unknown = [name for name in action.on if self.get(name) is None and name not in self.standing]
+        unknown = [
+            name for name in action.on if self.get(name) is None and name not in self.standing
+        ]
         if unknown:
             message = f"There is no field {unknown[0]!r} on this map: look at it again."
             raise BadInput(message)
@@ -201,9 +248,14 @@ class ReviewState:
         after = self._made(action)
         if any(one.status == REJECTED for name in action.on if (one := self.get(name))):
             self._refuse_covered(after)
-        missing = tuple(name for name in after if name not in action.on and self._version(name) is not None)
+        missing = tuple(
+            name for name in after if name not in action.on and self._version(name) is not None
+        )
         if missing:
-            return ReviewOutcome(stale=missing, why="A neighbour shares this edge and was not on the screen: look at it again."), {}
+            return ReviewOutcome(
+                stale=missing,
+                why="A neighbour shares this edge and was not on the screen: look at it again.",
+            ), {}
         return ReviewOutcome(tuple(after)), after
 
     def _version(self, name: str) -> int | None:
@@ -215,7 +267,10 @@ class ReviewState:
         if any(found is None for found in seen):
             return "A field is not there (any more): look at the map again."
         who = sorted({found.person for found in seen if found is not None and found.person})
-        return f"{' and '.join(who) or 'Somebody'} changed {'this field' if len(names) == 1 else 'these fields'} meanwhile: look at it again."
+        return (
+            f"{' and '.join(who) or 'Somebody'} changed "
+            f"{'this field' if len(names) == 1 else 'these fields'} meanwhile: look at it again."
+        )
 
     def _made(self, action: Action) -> dict[str, Field | None]:
         """Return the fields that an action makes, with the new version."""
@@ -223,7 +278,11 @@ class ReviewState:
         if acted is not None and acted.status == MERGED:
             message = "This field was united with another: act on that one."
             raise BadInput(message)
-        mark: dict[str, Any] = {"version": self.count + 1, "person": action.person, "time": action.time}
+        mark: dict[str, Any] = {
+            "version": self.count + 1,
+            "person": action.person,
+            "time": action.time,
+        }
         if acted is None:
             return self._added(action, mark)
         if action.kind in SIMPLE:
@@ -233,24 +292,41 @@ class ReviewState:
         if action.kind == a.MERGE:
             return self._merged(acted, action, mark)
         if action.kind == a.RESHAPE:
-            others = [f.shape for f in self.near(acted.shape.envelope.union(_hull(action.xy))) if f.id != acted.id]
-            return {acted.id: replace(acted, shape=shapes.drawn(action.xy, others, self.mapped.reach), status=_touched(acted), **mark)}
+            others = [
+                f.shape
+                for f in self.near(acted.shape.envelope.union(_hull(action.xy)))
+                if f.id != acted.id
+            ]
+            return {
+                acted.id: replace(
+                    acted,
+                    shape=shapes.drawn(action.xy, others, self.mapped.reach),
+                    status=_touched(acted),
+                    **mark,
+                )
+            }
         return self._bent(acted, action, mark)
 
     def _added(self, action: Action, mark: dict[str, Any]) -> dict[str, Field | None]:
-        shape = shapes.drawn(action.xy, [f.shape for f in self.near(_hull(action.xy))], self.mapped.reach)
+        shape = shapes.drawn(
+            action.xy, [f.shape for f in self.near(_hull(action.xy))], self.mapped.reach
+        )
         name = self._new_id(action, 1)
         return {name: Field(name, shape, status=ADDED, **mark)}
 
     def _split(self, acted: Field, action: Action, mark: dict[str, Any]) -> dict[str, Field | None]:
         first, *rest = shapes.split(acted.shape, action.xy, self.mapped.reach)
-        made: dict[str, Field | None] = {acted.id: replace(acted, shape=first, status=CORRECTED, **mark)}
+        made: dict[str, Field | None] = {
+            acted.id: replace(acted, shape=first, status=CORRECTED, **mark)
+        }
         for k, shape in enumerate(rest, 1):
             name = self._new_id(action, k)
             made[name] = Field(name, shape, status=CORRECTED, origin=acted.origin, **mark)
         return made
 
-    def _merged(self, acted: Field, action: Action, mark: dict[str, Any]) -> dict[str, Field | None]:
+    def _merged(
+        self, acted: Field, action: Action, mark: dict[str, Any]
+    ) -> dict[str, Field | None]:
         """Unite two fields; the larger keeps its id."""
         other = self.get(list(action.on)[1])
         if other is None or other.status == MERGED or other.id == acted.id:
@@ -259,7 +335,10 @@ class ReviewState:
         large, small = sorted((acted, other), key=lambda f: (-f.shape.area, f.id))
         shape = shapes.merge(large.shape, small.shape, self.mapped.reach)
         origin = tuple(dict.fromkeys((*large.origin, *small.origin)))
-        return {large.id: replace(large, shape=shape, status=CORRECTED, origin=origin, **mark), small.id: replace(small, status=MERGED, **mark)}
+        return {
+            large.id: replace(large, shape=shape, status=CORRECTED, origin=origin, **mark),
+            small.id: replace(small, status=MERGED, **mark),
+        }
 
     def _bent(self, acted: Field, action: Action, mark: dict[str, Any]) -> dict[str, Field | None]:
         """Change a vertex in every field that has it; neighbours keep their status."""
@@ -290,13 +369,24 @@ class ReviewState:
         if target is None or action.undo in self.undone or target.action.kind == a.UNDO:
             return ReviewOutcome(why="There is nothing to take back."), {}
         if target.action.person != action.person:
-            return ReviewOutcome(why="Only who did it can take it back: correct it again instead."), {}
+            return ReviewOutcome(
+                why="Only who did it can take it back: correct it again instead."
+            ), {}
         covered = tuple(name for name in target.before if self.standing[name][-1] != action.undo)
         if covered:
             who = self.applied[self.standing[covered[0]][-1]].action.person
-            return ReviewOutcome(stale=covered, why=f"{who} went on from there: taking it back would lose that. Correct the field again instead."), {}
+            return ReviewOutcome(
+                stale=covered,
+                why=(
+                    f"{who} went on from there: taking it back would lose that. Correct the field "
+                    "again instead."
+                ),
+            ), {}
         version = self.count + 1
-        after = {name: None if old is None else replace(old, version=version) for name, old in target.before.items()}
+        after = {
+            name: None if old is None else replace(old, version=version)
+            for name, old in target.before.items()
+        }
         self._refuse_covered(after)
         return ReviewOutcome(tuple(after)), after
 
@@ -304,12 +394,26 @@ class ReviewState:
         """Refuse that a field comes back to land which another was given meanwhile."""
         for name, made in after.items():
             now = self.get(name)
-            if made is None or not made.there or (now is not None and now.there and now.shape is made.shape):
+            if (
+                made is None
+                or not made.there
+                or (now is not None and now.there and now.shape is made.shape)
+            ):
                 continue
             for other in self.near(made.shape):
-                given = other.id not in after and other.id in self.changed and other.id != name and not self._as_mapped(other)
-                if given and other.shape.intersection(made.shape).area > 0.01 * min(other.shape.area, made.shape.area):
-                    message = f"{other.person or 'Somebody'} gave that land to another field: correct that one first."
+                given = (
+                    other.id not in after
+                    and other.id in self.changed
+                    and other.id != name
+                    and not self._as_mapped(other)
+                )
+                if given and other.shape.intersection(made.shape).area > 0.01 * min(
+                    other.shape.area, made.shape.area
+                ):
+                    message = (
+                        f"{other.person or 'Somebody'} gave that land to another field: correct "
+                        "that one first."
+                    )
                     raise BadInput(message)
 
     def _as_mapped(self, one: Field) -> bool:
@@ -352,7 +456,11 @@ class ReviewState:
     def last_of(self, person: str) -> str:
         """Return the latest action of a person that stands; empty if there is none."""
         for name, applied in reversed(self.applied.items()):
-            if applied.action.person == person and applied.action.kind != a.UNDO and name not in self.undone:
+            if (
+                applied.action.person == person
+                and applied.action.kind != a.UNDO
+                and name not in self.undone
+            ):
                 return name
         return ""
 
@@ -368,7 +476,10 @@ def _hull(points: np.ndarray) -> Any:
 
 
 def people(state: ReviewState) -> dict[str, dict[str, float]]:
-    """Return what each person did: actions by kind that stand, all of them as ``actions``, and the minutes that they took."""
+    """Return what each person did.
+
+    Actions by kind that stand, all of them as ``actions``, and the minutes that they took.
+    """
     found: dict[str, dict[str, float]] = {}
     for name, applied in state.applied.items():
         action = applied.action

@@ -1,7 +1,10 @@
-"""Runners: who does a list of independent blocks.  This process, processes of this machine, or a Ray cluster; the answers are the same.
+"""Runners: who does a list of independent blocks.
 
-A runner is called as ``run(function, blocks)`` and gives :class:`Done` as blocks are done.  It knows nothing of what a block is: what must outlive a killed
-process is kept by the function itself (:class:`selion.prediction.BlockJournal`).
+This process, processes of this machine, or a Ray cluster; the answers are the same.
+
+A runner is called as ``run(function, blocks)`` and gives :class:`Done` as blocks are done.  It
+knows nothing of what a block is: what must outlive a killed process is kept by the function itself
+(:class:`selion.prediction.BlockJournal`).
 """
 
 from selion.runners.choose import RunnerOptions as RunnerOptions

@@ -1,4 +1,7 @@
-"""Ray: one that is started on this machine, or a cluster that is there.  The only module that knows Ray."""
+"""Ray: one that is started on this machine, or a cluster that is there.
+
+The only module that knows Ray.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,19 @@ from selion.runners.worker import limit_threads, portable, unpacked
 STORE = 128 * 2**20
 """Bytes of Ray's object store on this machine: what goes through it is small."""
 AHEAD = 2
-"""Blocks that are given out for each one that there is room for, so that no worker waits for the next."""
+"""Blocks that are given out for each one that there is room for, so that no worker waits for the
+next."""
 CLIENT = 10001
-"""Port of Ray Client, by which a machine that is no node of the cluster may speak to it; at any other port the cluster's own address is meant."""
+"""Port of Ray Client, by which a machine that is no node of the cluster may speak to it; at any
+other port the cluster's own address is meant."""
 ANSWER = 10.0
 """Seconds that an address may take to answer."""
 FRAME = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """A frame of HTTP/2: no content, kind 4 (SETTINGS), no flags, stream 0."""
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray reports its use to its makers unless it is told not to
-    # a machine whose cable is cut sends no farewell: without these milliseconds Ray waits for its answers for seven minutes
+    # a machine whose cable is cut sends no farewell: without these milliseconds Ray waits for its
+    # answers for seven minutes
     "RAY_grpc_client_keepalive_time_ms": "20000",
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
 }
@@ -44,7 +50,9 @@ LOOK = 5.0
 def far(payload: bytes, threads: int, folder: str, block: Any) -> tuple[Any, BaseException | None]:
     """Do a block in a worker of Ray; return (result, error)."""
     limit_threads(threads)
-    with contextlib.suppress(OSError):  # a machine that does not have the driver's folder has none of the files that are named from there either
+    # a machine that does not have the driver's folder has none of the files that are named from
+    # there either
+    with contextlib.suppress(OSError):
         os.chdir(folder)
     try:
         return unpacked(payload)(block), None
@@ -70,7 +78,9 @@ class Cluster:
         room = max(int(self.ray.cluster_resources().get("CPU", 1) // self.threads), 1)
         return room if self.most is None else min(room, self.most)
 
-    def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
+    def __call__(
+        self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES
+    ) -> Iterator[Done]:
         """Do all blocks; those of a node that is lost are done by the others."""
         remote = self.ray.remote(num_cpus=self.threads, max_retries=0)(far)
         payload, agenda, folder = pickle.dumps(function), Agenda(blocks, tries), str(Path.cwd())
@@ -85,9 +95,13 @@ class Cluster:
                 if not flying and agenda.over:
                     return
                 yield from self._landed(flying, agenda)
-        except ConnectionError as lost:  # of Ray Client; a driver on the cluster is ended by Ray itself
+        except ConnectionError as lost:
+            # of Ray Client; a driver on the cluster is ended by Ray itself
             flying.clear()
-            raise BadInput(f"The connection to the cluster was lost ({_first_line(lost)}): run the same command again, finished blocks are kept.") from lost
+            raise BadInput(
+                f"The connection to the cluster was lost ({_first_line(lost)}): run the same "
+                "command again, finished blocks are kept."
+            ) from lost
         finally:
             for reference in flying:
                 self.ray.cancel(reference, force=True)
@@ -107,13 +121,21 @@ class Cluster:
                 yield done
 
     def _answer(self, reference: Any) -> tuple[Any, BaseException | None]:
-        """Return (result, error); that a worker or a node is gone is an error of the block, which is then tried again."""
+        """Return (result, error).
+
+        That a worker or a node is gone is an error of the block, which is then tried again.
+        """
         try:
             result, error = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as bug:
-            return None, RuntimeError(f"A worker of the cluster came upon a fault of the program itself ({_first_line(bug.cause)}).")
+            return None, RuntimeError(
+                "A worker of the cluster came upon a fault of the program itself "
+                f"({_first_line(bug.cause)})."
+            )
         except self.ray.exceptions.RayError as lost:
-            return None, RuntimeError(f"A worker of the cluster was lost in the middle of a block ({_first_line(lost)}).")
+            return None, RuntimeError(
+                f"A worker of the cluster was lost in the middle of a block ({_first_line(lost)})."
+            )
         return result, error
 
 
@@ -136,7 +158,8 @@ def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     local = options.name == "ray"
     if local:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # tokens are for clusters that others can reach; this one listens on this machine only
+        # tokens are for clusters that others can reach; this one listens on this machine only
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray = require("ray", "cluster")
     mine = not ray.is_initialized()
     threads = options.share if local else options.threads or 1
@@ -164,18 +187,23 @@ def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
     except ImportError as error:
         if int(port) != CLIENT:
             raise
-        message = "Port 10001 means Ray Client, whose gRPC is not installed: pip install 'ray[client]'."
+        message = (
+            "Port 10001 means Ray Client, whose gRPC is not installed: pip install 'ray[client]'."
+        )
         raise MissingExtra(message) from error
     except (OSError, RuntimeError, ValueError) as error:
         message = (
-            f"There is no Ray cluster at {address} that this machine can use ({_first_line(error)}): give the address that 'ray start --head' prints, "
-            f"on a machine of the cluster, or HOST:{CLIENT}, where Ray Client listens, from outside."
+            f"There is no Ray cluster at {address} that this machine can use "
+            f"({_first_line(error)}): give the address that 'ray start --head' prints, on a "
+            f"machine of the cluster, or HOST:{CLIENT}, where Ray Client listens, from outside."
         )
         raise BadInput(message) from error
 
 
 def _knock(host: str, port: int) -> None:
-    """Look whether gRPC is spoken at an address: it answers an empty HTTP/2 SETTINGS frame with its own (RFC 9113, 3.4).
+    """Look whether gRPC is spoken at an address.
+
+    It answers an empty HTTP/2 SETTINGS frame with its own (RFC 9113, 3.4).
 
     Ray itself waits for minutes, and then ends the process.
 
@@ -196,14 +224,26 @@ def _knock(host: str, port: int) -> None:
 
 
 def _start(ray: Any, cores: int, quiet: dict[str, Any]) -> None:
-    """Start Ray on this machine; it gives itself 30 seconds, which a busy machine may not have, so it gets a second chance."""
+    """Start Ray on this machine.
+
+    It gives itself 30 seconds, which a busy machine may not have, so it gets a second chance.
+    """
     for last in (False, True):
         try:
-            ray.init(address="local", num_cpus=cores, object_store_memory=STORE, include_dashboard=False, **quiet)
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                object_store_memory=STORE,
+                include_dashboard=False,
+                **quiet,
+            )
         except Exception as error:  # Ray raises a bare Exception when it did not start in time
             ray.shutdown()
             if last:
-                message = f"Ray did not start on this machine ({_first_line(error)}): try again when it is less busy, or use --runner processes."
+                message = (
+                    f"Ray did not start on this machine ({_first_line(error)}): try again when it "
+                    "is less busy, or use --runner processes."
+                )
                 raise BadInput(message) from error
         else:
             return

@@ -38,7 +38,9 @@ class _Hand:
         # spawned, not forked: engines and GDAL keep threads and locks that do not survive a fork
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, threads), daemon=True, name="selion-worker")
+        process = context.Process(
+            target=serve, args=(theirs, threads), daemon=True, name="selion-worker"
+        )
         process.start()
         theirs.close()
         return cls(process, ours)
@@ -46,7 +48,9 @@ class _Hand:
     def give(self, payload: bytes, job: Job) -> bool:
         """Give it a block; say whether it is alive to take it."""
         try:
-            self.pipe.send_bytes(pickle.dumps((None if payload == self.payload else payload, job.block)))
+            self.pipe.send_bytes(
+                pickle.dumps((None if payload == self.payload else payload, job.block))
+            )
         except OSError:
             return False
         self.payload, self.job = payload, job
@@ -58,7 +62,9 @@ class _Hand:
             result, error = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(PATIENCE)
-            return None, WorkerDied(f"A worker died in the middle of a block ({_fate(self.process.exitcode)}).")
+            return None, WorkerDied(
+                f"A worker died in the middle of a block ({_fate(self.process.exitcode)})."
+            )
         return result, error
 
     def leave(self) -> None:
@@ -82,7 +88,10 @@ def _fate(code: int | None) -> str:
 
 @dataclass(eq=False)
 class Processes:
-    """Worker processes of this machine, started when they are first needed, kept until :meth:`close`."""
+    """Worker processes of this machine.
+
+    They are started when they are first needed, and kept until :meth:`close`.
+    """
 
     workers: int
     threads: int
@@ -90,7 +99,9 @@ class Processes:
     place: str = "machine"
     _hands: list[_Hand] = field(default_factory=list, repr=False)
 
-    def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
+    def __call__(
+        self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES
+    ) -> Iterator[Done]:
         """Do all blocks."""
         payload, agenda = pickle.dumps(function), Agenda(blocks, tries)
         try:
@@ -149,7 +160,12 @@ class Processes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
 

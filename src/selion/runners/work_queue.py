@@ -1,4 +1,7 @@
-"""What has to be done, what is being done, and what did not work: the book that all runners keep, and the runner that needs nobody else."""
+"""What has to be done, what is being done, and what did not work.
+
+The book that all runners keep, and the runner that needs nobody else.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,18 @@ from selion.errors import FetchFailed, SelionError, UnreadableFile
 TRIES = 3
 """Times that a block is tried before it is set aside."""
 PAUSE = 0.25
-"""Seconds before the second try; each further one waits twice as long.  What comes over a network has been patient on its own before it fails."""
+"""Seconds before the second try; each further one waits twice as long.  What comes over a network
+has been patient on its own before it fails."""
 FAULTS = (SelionError, OSError, ValueError, RuntimeError, MemoryError, ArithmeticError, LookupError)
-"""What a block may raise without taking its worker along.  Whatever else it raises is a bug: it ends a worker as a crash would, its traceback is printed."""
+"""What a block may raise without taking its worker along.  Whatever else it raises is a bug: it
+ends a worker as a crash would, its traceback is printed."""
 
 
 def is_fatal(error: BaseException) -> bool:
-    """Say whether an error concerns the whole run and not one block: a model that does not fit, a full disk, a missing library."""
+    """Say whether an error concerns the whole run and not one block.
+
+    A model that does not fit, a full disk, a missing library.
+    """
     return isinstance(error, SelionError) and not isinstance(error, UnreadableFile | FetchFailed)
 
 
@@ -51,21 +59,29 @@ class Runner(Protocol):
 
     @property
     def place(self) -> str:
-        """Where workers are: ``here`` (this process), ``machine`` (other processes that see its files) or ``cluster`` (they may not)."""
+        """Where workers are.
+
+        ``here`` (this process), ``machine`` (other processes that see its files) or ``cluster``
+        (they may not).
+        """
         ...
 
-    def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
+    def __call__(
+        self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES
+    ) -> Iterator[Done]:
         """Do all blocks, in any order.
 
         Parameters
         ----------
         function : callable
-            ``function(block) -> result``; it may be called more than once for a block, also at the same time, and must not mind.
-            Beyond this process it must be picklable, and so must blocks and results.
+            ``function(block) -> result``; it may be called more than once for a block, also at the
+            same time, and must not mind.  Beyond this process it must be picklable, and so must
+            blocks and results.
         blocks : iterable
             Taken as workers become free.
         tries : int
-            Times that a block is tried: one that raises (:data:`FAULTS`) or whose worker dies is tried again.
+            Times that a block is tried: one that raises (:data:`FAULTS`) or whose worker dies is
+            tried again.
 
         Yields
         ------
@@ -168,7 +184,9 @@ class Serial:
     workers: int = 1
     place: str = "here"
 
-    def __call__(self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES) -> Iterator[Done]:
+    def __call__(
+        self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES
+    ) -> Iterator[Done]:
         """Do all blocks in their order; those that failed come last."""
         agenda = Agenda(blocks, tries)
         while True:
@@ -191,8 +209,12 @@ class Serial:
         return agenda.done(job, result)
 
 
-def in_order(run: Runner, *, tries: int = TRIES) -> Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]:
-    """Return what can be called like ``map``: results in the order of the blocks, and the first block that was set aside raises.
+def in_order(
+    run: Runner, *, tries: int = TRIES
+) -> Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]:
+    """Return what can be called like ``map``.
+
+    Results in the order of the blocks, and the first block that was set aside raises.
 
     Examples
     --------

@@ -1,4 +1,7 @@
-"""Whole or not at all: an output appears under its final name only when every byte of it is on the disk."""
+"""Whole or not at all.
+
+An output appears under its final name only when every byte of it is on the disk.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,27 @@ from pathlib import Path
 from selion.errors import OutputExists, OutputFailed
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EIO, errno.ENOENT, errno.EEXIST}
-NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EINVAL}
+REFUSED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.ENOENT,
+    errno.EEXIST,
+}
+NO_LINKS = {
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EXDEV,
+    errno.EMLINK,
+    errno.EINVAL,
+}
 
 
 def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
@@ -23,7 +45,8 @@ def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
     Parameters
     ----------
     path : str or path
-        Final name of a file or folder.  Missing parent folders are fine: they are made when it is written.
+        Final name of a file or folder.  Missing parent folders are fine: they are made when it is
+        written.
     force : bool
         Whether what is there already may be replaced.
 
@@ -46,21 +69,29 @@ def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        message = f"{path} cannot be written because {folder} is not a folder: choose another place."
+        message = (
+            f"{path} cannot be written because {folder} is not a folder: choose another place."
+        )
         raise OutputFailed(message)
     if not os.access(folder, os.W_OK | os.X_OK):
-        message = f"{path} cannot be written because there is no permission to write in {folder}: choose another place."
+        message = (
+            f"{path} cannot be written because there is no permission to write in {folder}: choose "
+            "another place."
+        )
         raise OutputFailed(message)
     return path
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
-    """Write a file under a temporary name beside ``path`` and give it its final name when the block ends well.
+    """Write a file under a temporary name beside ``path``.
 
-    The temporary name starts with a dot and keeps the ending, so that libraries that choose the format by the ending work.  It is removed,
-    with whatever a library put beside it (``-journal``, ``.aux.xml``), when the block ends badly; a killed process may leave it behind,
-    but never anything under ``path``.
+    It gets its final name when the block ends well.
+
+    The temporary name starts with a dot and keeps the ending, so that libraries that choose the
+    format by the ending work.  It is removed, with whatever a library put beside it (``-journal``,
+    ``.aux.xml``), when the block ends badly; a killed process may leave it behind, but never
+    anything under ``path``.
 
     Raises
     ------
@@ -84,10 +115,13 @@ def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
-    """Do for a folder (a Zarr) what :func:`atomic_write` does for a file; the folder exists and is empty when the block begins.
+    """Do for a folder (a Zarr) what :func:`atomic_write` does for a file.
 
-    A folder that is replaced by force is moved aside, and only then removed: no file system swaps two folders in one step everywhere, so a
-    process killed in between leaves the old one under a hidden name and nothing, but nothing half, under the final one.
+    The folder exists and is empty when the block begins.
+
+    A folder that is replaced by force is moved aside, and only then removed: no file system swaps
+    two folders in one step everywhere, so a process killed in between leaves the old one under a
+    hidden name and nothing, but nothing half, under the final one.
 
     Raises
     ------
@@ -141,7 +175,9 @@ def _temporary(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         for left in temporary.parent.glob(f"{temporary.name.translate(_GLOB)}*"):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(
+                missing_ok=True
+            )
 
 
 _GLOB = str.maketrans({letter: f"[{letter}]" for letter in "*?["})
@@ -149,22 +185,36 @@ _GLOB = str.maketrans({letter: f"[{letter}]" for letter in "*?["})
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn errors of the operating system that concern the output's folder into one sentence; leave all others alone."""
+    """Turn errors of the operating system that concern the output's folder into one sentence.
+
+    Leave all others alone.
+    """
     try:
         yield
     except OSError as error:
-        concerns_us = error.filename is None or Path(os.fsdecode(error.filename)).absolute().is_relative_to(path.absolute().parent)
+        concerns_us = error.filename is None or Path(
+            os.fsdecode(error.filename)
+        ).absolute().is_relative_to(path.absolute().parent)
         if error.errno in FULL:
-            message = f"{path} was not written because there is no space left ({error.strerror}): free some, or choose another place."
+            message = (
+                f"{path} was not written because there is no space left ({error.strerror}): free "
+                "some, or choose another place."
+            )
         elif error.errno in REFUSED and error.filename is not None and concerns_us:
-            message = f"{path} was not written ({error.strerror}): check the folder's permissions, or choose another place."
+            message = (
+                f"{path} was not written ({error.strerror}): check the folder's permissions, or "
+                "choose another place."
+            )
         else:
             raise
         raise OutputFailed(message) from error
 
 
 def _publish(temporary: Path, path: Path, force: bool) -> None:
-    """Give the final name in one step; without force a file that appeared meanwhile is not overwritten."""
+    """Give the final name in one step.
+
+    Without force a file that appeared meanwhile is not overwritten.
+    """
     if force:
         temporary.replace(path)
     else:
@@ -180,7 +230,8 @@ def _link(temporary: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        if os.path.lexists(path):  # a file system without hard links (FAT, some network mounts): the check is not atomic there
+        # a file system without hard links (FAT, some network mounts): the check is not atomic there
+        if os.path.lexists(path):
             raise _exists(path) from None
         temporary.replace(path)
 

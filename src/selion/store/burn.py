@@ -9,7 +9,9 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 
-def burn(geometries: Sequence[Any], values: Iterable[int], grid: GeoBox, *, all_touched: bool = False) -> np.ndarray:
+def burn(
+    geometries: Sequence[Any], values: Iterable[int], grid: GeoBox, *, all_touched: bool = False
+) -> np.ndarray:
     """Burn polygons into a raster of ids; a pixel belongs to the polygon that holds its centre.
 
     Parameters
@@ -21,7 +23,8 @@ def burn(geometries: Sequence[Any], values: Iterable[int], grid: GeoBox, *, all_
     grid : GeoBox
         Where.
     all_touched : bool
-        Whether every pixel counts that a geometry touches, and not only those whose centre it holds: for lines.
+        Whether every pixel counts that a geometry touches, and not only those whose centre it
+        holds: for lines.
 
     Returns
     -------
@@ -33,5 +36,11 @@ def burn(geometries: Sequence[Any], values: Iterable[int], grid: GeoBox, *, all_
     shapes = list(zip(geometries, values, strict=True))
     if not shapes:
         return np.zeros(tuple(grid.shape), np.int32)
-    burnt: np.ndarray = rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.transform, dtype=np.int32, all_touched=all_touched)
+    burnt: np.ndarray = rasterize(
+        shapes,
+        out_shape=tuple(grid.shape),
+        transform=grid.transform,
+        dtype=np.int32,
+        all_touched=all_touched,
+    )
     return burnt

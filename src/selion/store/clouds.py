@@ -1,4 +1,7 @@
-"""Object stores are read by GDAL and written by obstore, which know different variables: what the environment says to one is said to the other too."""
+"""Object stores are read by GDAL and written by obstore, which know different variables.
+
+What the environment says to one is said to the other too.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,20 @@ from typing import Any
 YES = ("YES", "TRUE", "ON", "1")
 EMULATOR = {
     "AccountName": "devstoreaccount1",
-    "AccountKey": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    "AccountKey": (
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    ),
     "BlobEndpoint": "http://127.0.0.1:10000/devstoreaccount1",
 }
-"""Azure's own emulator: this key is the same everywhere, and published (learn.microsoft.com/azure/storage/common/storage-connect-azurite)."""
+"""Azure's own emulator: this key is the same everywhere, and published
+(learn.microsoft.com/azure/storage/common/storage-connect-azurite)."""
 
 
 def object_settings(url: str) -> dict[str, Any]:
-    """Return what obstore must be told about a store beside what it reads from the environment itself."""
+    """Return what obstore must be told about a store.
+
+    That is beside what it reads from the environment itself.
+    """
     scheme = url.partition("://")[0]
     return {"s3": _s3, "gs": _gs, "az": _az}[scheme]() if scheme in ("s3", "gs", "az") else {}
 
@@ -27,12 +36,16 @@ def gdal_clouds() -> dict[str, str]:
     said = {
         "GS_NO_SIGN_REQUEST": "YES" if _yes("GOOGLE_SKIP_SIGNATURE") else "",
         "CPL_GS_ENDPOINT": _slashed(_first("GOOGLE_BASE_URL")),
-        "GOOGLE_APPLICATION_CREDENTIALS": _first("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"),
+        "GOOGLE_APPLICATION_CREDENTIALS": _first(
+            "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"
+        ),
         "AZURE_STORAGE_ACCOUNT": _first("AZURE_STORAGE_ACCOUNT_NAME"),
         "AZURE_STORAGE_ACCESS_KEY": _first("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_MASTER_KEY"),
         "AZURE_STORAGE_SAS_TOKEN": _first("AZURE_STORAGE_SAS_KEY"),
         "AZURE_NO_SIGN_REQUEST": "YES" if _yes("AZURE_SKIP_SIGNATURE") else "",
-        "AZURE_STORAGE_CONNECTION_STRING": _joined(EMULATOR) if _yes("AZURE_STORAGE_USE_EMULATOR") else "",
+        "AZURE_STORAGE_CONNECTION_STRING": _joined(EMULATOR)
+        if _yes("AZURE_STORAGE_USE_EMULATOR")
+        else "",
     }
     return {name: value for name, value in said.items() if value}
 
@@ -53,14 +66,24 @@ def _gs() -> dict[str, Any]:
     if not base:
         return {"skip_signature": True} if unsigned else {}
     # an account without a key: obstore's own word for unsigned requests holds for reading only
-    nobody = {"gcs_base_url": base, "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    nobody = {
+        "gcs_base_url": base,
+        "disable_oauth": True,
+        "client_email": "",
+        "private_key": "",
+        "private_key_id": "",
+    }
     return _at(base, "base_url") | ({"service_account_key": json.dumps(nobody)} if unsigned else {})
 
 
 def _az() -> dict[str, Any]:
     if _yes("AZURE_STORAGE_USE_EMULATOR"):
         return {"client_options": {"allow_http": True}}
-    parts = dict(part.partition("=")[::2] for part in _first("AZURE_STORAGE_CONNECTION_STRING").split(";") if part)
+    parts = dict(
+        part.partition("=")[::2]
+        for part in _first("AZURE_STORAGE_CONNECTION_STRING").split(";")
+        if part
+    )
     told = {
         "account_name": parts.get("AccountName") or _first("AZURE_STORAGE_ACCOUNT"),
         "account_key": parts.get("AccountKey"),
@@ -68,7 +91,9 @@ def _az() -> dict[str, Any]:
         "skip_signature": _yes("AZURE_NO_SIGN_REQUEST"),
     }
     endpoint = parts.get("BlobEndpoint", "").rstrip("/")
-    return {name: value for name, value in told.items() if value} | (_at(endpoint, "endpoint") if endpoint else {})
+    return {name: value for name, value in told.items() if value} | (
+        _at(endpoint, "endpoint") if endpoint else {}
+    )
 
 
 def _at(address: str, name: str) -> dict[str, Any]:

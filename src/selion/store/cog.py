@@ -23,14 +23,19 @@ from selion.store.tiles import TileFile
 from selion.store.vrt import vrt_of
 
 COPY_CACHE = 32 * 2**20
-"""Bytes; a larger cache makes the copy no faster, but peak memory grow with the raster (measured at 5490 and 10980 rows)."""
+"""Bytes; a larger cache makes the copy no faster, but peak memory grow with the raster (measured at
+5490 and 10980 rows)."""
 ZSTD_LEVEL = "1"
-"""GDAL's default 9 takes three times the processor time for files that are 8 % smaller (smooth uint8 scores)."""
+"""GDAL's default 9 takes three times the processor time for files that are 8 % smaller (smooth
+uint8 scores)."""
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
 
 class CogSink:
-    """Takes (band, y, x) blocks in any order, from any thread, aligned with the file's tiles or not; each pixel once."""
+    """Takes (band, y, x) blocks in any order, from any thread.
+
+    They may be aligned with the file's tiles or not; each pixel comes once.
+    """
 
     def __init__(self, path: Path, tiles: TileFile, grid: GeoBox, bands: tuple[str, ...]) -> None:
         self.path = path
@@ -67,10 +72,13 @@ def create_cog(
     block: int = 512,
     force: bool = False,
 ) -> Iterator[CogSink]:
-    """Write a cloud-optimised GeoTIFF block by block; it appears under its name when the block of code ends well.
+    """Write a cloud-optimised GeoTIFF block by block.
 
-    Blocks go to a plain tiled file beside the target, which is then copied in the order of a COG with its overviews.  Memory is a block
-    and, while copying, GDAL's cache (32 MB), never the raster; the disk holds the raster once more, not compressed, until it is done.
+    It appears under its name when the block of code ends well.
+
+    Blocks go to a plain tiled file beside the target, which is then copied in the order of a COG
+    with its overviews.  Memory is a block and, while copying, GDAL's cache (32 MB), never the
+    raster; the disk holds the raster once more, not compressed, until it is done.
 
     Parameters
     ----------
@@ -111,19 +119,34 @@ def create_cog(
         with TileFile(plain, (len(bands), *roi_shape(whole(grid))), dtype, nodata, block) as tiles:
             yield CogSink(path, tiles, grid, bands)
         described = temporary.with_name(f"{temporary.name}.vrt")
-        described.write_text(vrt_of(plain, grid, bands, dtype, nodata=nodata, tags=tags or {}, palette=palette), "utf-8")
+        described.write_text(
+            vrt_of(plain, grid, bands, dtype, nodata=nodata, tags=tags or {}, palette=palette),
+            "utf-8",
+        )
         _copy(path, described, temporary, overviews, block)
     for stale in (".aux.xml", ".ovr", ".msk"):  # what belonged to the file that was replaced
         Path(f"{path}{stale}").unlink(missing_ok=True)
 
 
-def _check(path: str, bands: tuple[str, ...], dtype: np.dtype, nodata: float | None, colours: Sequence[str] | None) -> None:
+def _check(
+    path: str,
+    bands: tuple[str, ...],
+    dtype: np.dtype,
+    nodata: float | None,
+    colours: Sequence[str] | None,
+) -> None:
     if dtype.name not in DTYPES:
-        message = f"{path} was to hold {dtype}; a GeoTIFF holds {', '.join(DTYPES)}: convert to one of them."
+        message = (
+            f"{path} was to hold {dtype}; a GeoTIFF holds {', '.join(DTYPES)}: convert to one of "
+            "them."
+        )
         raise BadInput(message)
     checked_nodata(nodata, dtype, path)
     if colours and (dtype != np.uint8 or len(bands) != 1):
-        message = f"{path} was to have colours for {len(bands)} bands of {dtype}: colours go with a single band of uint8."
+        message = (
+            f"{path} was to have colours for {len(bands)} bands of {dtype}: colours go with a "
+            "single band of uint8."
+        )
         raise BadInput(message)
 
 
@@ -150,12 +173,21 @@ def _copy(path: Path, described: Path, temporary: Path, overviews: str, block: i
         "OVERVIEW_RESAMPLING": overviews.upper(),
     }
     try:
-        with gdal_settings(remote=False, GDAL_PAM_ENABLED="NO", GDAL_NUM_THREADS="ALL_CPUS", GDAL_CACHEMAX=COPY_CACHE):
+        with gdal_settings(
+            remote=False,
+            GDAL_PAM_ENABLED="NO",
+            GDAL_NUM_THREADS="ALL_CPUS",
+            GDAL_CACHEMAX=COPY_CACHE,
+        ):
             rasterio.shutil.copy(str(described), str(temporary), driver="COG", **options)
-            with open_quietly(str(temporary)) as dataset:  # a full disk cuts the end off, where a COG has its last full-size tile
+            # a full disk cuts the end off, where a COG has its last full-size tile
+            with open_quietly(str(temporary)) as dataset:
                 dataset.read(window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
     except GDAL_ERRORS as error:
-        message = f"{path} was not written (GDAL says: {last_word(error)}): free some disk space, or choose another place."
+        message = (
+            f"{path} was not written (GDAL says: {last_word(error)}): free some disk space, or "
+            "choose another place."
+        )
         raise OutputFailed(message) from error
 
 

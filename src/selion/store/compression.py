@@ -1,4 +1,7 @@
-"""Bytes made small, fast: zstd at its lowest level packs ten times as fast as zlib at its own, and scores no worse."""
+"""Bytes made small, fast.
+
+Zstd at its lowest level packs ten times as fast as zlib at its own, and scores no worse.
+"""
 
 from __future__ import annotations
 

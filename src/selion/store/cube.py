@@ -1,4 +1,7 @@
-"""Zarr v3 in shards: the working store of large rasters, written block by block and read by region."""
+"""Zarr v3 in shards.
+
+The working store of large rasters, written block by block and read by region.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +27,34 @@ from selion.store.regions import checked_bands, checked_block, checked_nodata, c
 from selion.store.valid import valid_pixels
 
 CONVENTIONS = (
-    {"uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f", "name": "proj:", "description": "Coordinate reference system"},
-    {"uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "name": "spatial:", "description": "Place and size of pixels"},
+    {
+        "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f",
+        "name": "proj:",
+        "description": "Coordinate reference system",
+    },
+    {
+        "uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4",
+        "name": "spatial:",
+        "description": "Place and size of pixels",
+    },
 )
 PENDING_BYTES = 256 * 2**20
-"""Shards that wait for their other blocks may take this much memory; then the oldest is written as far as it is."""
+"""Shards that wait for their other blocks may take this much memory; then the oldest is written as
+far as it is."""
 
 
 class CubeSink:
-    """Takes (band, y, x) blocks in any order and from any thread; each pixel once, and one writer for the whole cube.
+    """Takes (band, y, x) blocks in any order and from any thread.
 
-    A shard is one object that can only be written whole, so blocks wait in memory until their shard is full.  Blocks whose edge is a
-    multiple of the shard's never wait.
+    Each pixel once, and one writer for the whole cube.
+
+    A shard is one object that can only be written whole, so blocks wait in memory until their shard
+    is full.  Blocks whose edge is a multiple of the shard's never wait.
     """
 
-    def __init__(self, path: Path, array: Any, grid: GeoBox, bands: tuple[str, ...], shard: int) -> None:
+    def __init__(
+        self, path: Path, array: Any, grid: GeoBox, bands: tuple[str, ...], shard: int
+    ) -> None:
         self.path = path
         self.grid = grid
         self.bands = bands
@@ -59,7 +75,9 @@ class CubeSink:
         """
         roi = checked_region(roi, self.grid, str(self.path))
         values = checked_block(roi, values, self.bands, self.dtype, str(self.path))
-        rows, columns = ((part.start // self._shard, (part.stop - 1) // self._shard + 1) for part in roi)
+        rows, columns = (
+            (part.start // self._shard, (part.stop - 1) // self._shard + 1) for part in roi
+        )
         with self._lock:
             for row in range(*rows):
                 for column in range(*columns):
@@ -79,8 +97,14 @@ class CubeSink:
         if common is None:
             return
         buffer, missing = self._pending.pop(key) if key in self._pending else self._begun(key)
-        target = tuple(slice(part.start - at.start, part.stop - at.start) for part, at in zip(common, place, strict=True))
-        source = tuple(slice(part.start - at.start, part.stop - at.start) for part, at in zip(common, roi, strict=True))
+        target = tuple(
+            slice(part.start - at.start, part.stop - at.start)
+            for part, at in zip(common, place, strict=True)
+        )
+        source = tuple(
+            slice(part.start - at.start, part.stop - at.start)
+            for part, at in zip(common, roi, strict=True)
+        )
         buffer[:, *target] = values[:, *source]
         self._pending[key] = buffer, missing - int(np.prod(roi_shape(common)))
         if self._pending[key][1] <= 0:
@@ -91,7 +115,9 @@ class CubeSink:
         height, width = roi_shape(place)
         if key in self._spilled:
             return self._array[:, *place], height * width
-        return np.full((len(self.bands), height, width), self._array.fill_value, self.dtype), height * width
+        return np.full(
+            (len(self.bands), height, width), self._array.fill_value, self.dtype
+        ), height * width
 
     def _write_out(self, key: tuple[int, int]) -> None:
         buffer, missing = self._pending.pop(key)
@@ -101,7 +127,9 @@ class CubeSink:
 
     def _place(self, key: tuple[int, int]) -> Roi:
         top, left = key[0] * self._shard, key[1] * self._shard
-        return slice(top, min(top + self._shard, self.grid.shape[0])), slice(left, min(left + self._shard, self.grid.shape[1]))
+        return slice(top, min(top + self._shard, self.grid.shape[0])), slice(
+            left, min(left + self._shard, self.grid.shape[1])
+        )
 
 
 @contextmanager
@@ -117,7 +145,9 @@ def create_cube(
     shard: int = 2048,
     force: bool = False,
 ) -> Iterator[CubeSink]:
-    """Write a sharded Zarr v3 array (band, y, x) block by block; the folder appears when the block of code ends well.
+    """Write a sharded Zarr v3 array (band, y, x) block by block.
+
+    The folder appears when the block of code ends well.
 
     Parameters
     ----------
@@ -134,7 +164,8 @@ def create_cube(
     tags : mapping of str to str, optional
         Kept with the array.
     chunk, shard : int
-        Edge in pixels of what is compressed, and of what is one file; ``shard`` is a multiple of ``chunk``.
+        Edge in pixels of what is compressed, and of what is one file; ``shard`` is a multiple of
+        ``chunk``.
     force : bool
         Whether an existing folder is replaced.
 
@@ -151,7 +182,15 @@ def create_cube(
     checked_shard(chunk, shard, str(path))
     with atomic_folder(path, force) as temporary:
         attributes = attributes_of(grid, bands, nodata, dict(tags or {}))
-        array = create_array(temporary, grid, dtype, 0 if nodata is None else nodata, chunk=chunk, shard=shard, attributes=attributes)
+        array = create_array(
+            temporary,
+            grid,
+            dtype,
+            0 if nodata is None else nodata,
+            chunk=chunk,
+            shard=shard,
+            attributes=attributes,
+        )
         sink = CubeSink(Path(path), array, grid, bands, shard)
         yield sink
         sink.finish()
@@ -166,11 +205,23 @@ def checked_shard(chunk: int, shard: int, path: str) -> None:
         If ``shard`` is no multiple of ``chunk``.
     """
     if chunk < 1 or shard % chunk:
-        message = f"Shards of {shard} px and chunks of {chunk} px were given for {path}: shards must be a multiple of chunks."
+        message = (
+            f"Shards of {shard} px and chunks of {chunk} px were given for {path}: shards must be "
+            "a multiple of chunks."
+        )
         raise BadInput(message)
 
 
-def create_array(path: Path, grid: GeoBox, dtype: np.dtype, fill: float, *, chunk: int, shard: int, attributes: dict[str, Any]) -> Any:
+def create_array(
+    path: Path,
+    grid: GeoBox,
+    dtype: np.dtype,
+    fill: float,
+    *,
+    chunk: int,
+    shard: int,
+    attributes: dict[str, Any],
+) -> Any:
     """Create an empty array (band, y, x) in a folder."""
     import zarr
     from zarr.codecs import ZstdCodec
@@ -190,14 +241,26 @@ def create_array(path: Path, grid: GeoBox, dtype: np.dtype, fill: float, *, chun
     )
 
 
-def attributes_of(grid: GeoBox, bands: tuple[str, ...], nodata: float | None, tags: dict[str, str]) -> dict[str, Any]:
+def attributes_of(
+    grid: GeoBox, bands: tuple[str, ...], nodata: float | None, tags: dict[str, str]
+) -> dict[str, Any]:
     """Return what an array says about its place, bands and origin."""
-    place: dict[str, Any] = {"spatial:dimensions": ["y", "x"], "spatial:shape": list(grid.shape), "spatial:transform": list(grid.transform[:6])}
+    place: dict[str, Any] = {
+        "spatial:dimensions": ["y", "x"],
+        "spatial:shape": list(grid.shape),
+        "spatial:transform": list(grid.transform[:6]),
+    }
     if grid.crs is not None:
         epsg = grid.crs.to_epsg()
         place |= {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:wkt2": grid.crs.to_wkt()}
     missing = nodata if nodata is None or np.isfinite(nodata) else str(nodata)
-    return {"zarr_conventions": [dict(one) for one in CONVENTIONS], **place, "bands": list(bands), "nodata": missing, "tags": tags}
+    return {
+        "zarr_conventions": [dict(one) for one in CONVENTIONS],
+        **place,
+        "bands": list(bands),
+        "nodata": missing,
+        "tags": tags,
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,9 +319,17 @@ class CubeSource:
         try:
             values = self._array[:, *roi]
         except (OSError, ValueError, RuntimeError) as error:
-            message = f"{self.path} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns {roi[1].start}:{roi[1].stop} ({error}): write it again."
+            message = (
+                f"{self.path} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns "
+                f"{roi[1].start}:{roi[1].stop} ({error}): write it again."
+            )
             raise UnreadableFile(message) from error
-        return Raster(values, self.grid[roi], self.bands, valid_pixels(values, self.bands, (self.nodata,) * len(self.bands)))
+        return Raster(
+            values,
+            self.grid[roi],
+            self.bands,
+            valid_pixels(values, self.bands, (self.nodata,) * len(self.bands)),
+        )
 
     def _repr_html_(self) -> str | None:
         return face(self)

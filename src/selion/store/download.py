@@ -30,7 +30,10 @@ _LOST = (urllib.error.URLError, http.client.HTTPException, TimeoutError, Connect
 
 
 def cache_folder() -> Path:
-    """Return where downloads are kept: the environment's ``SELION_CACHE``, else the platform's cache folder."""
+    """Return where downloads are kept.
+
+    The environment's ``SELION_CACHE``, else the platform's cache folder.
+    """
     import pooch
 
     return Path(os.environ.get("SELION_CACHE") or pooch.os_cache("selion")).expanduser()
@@ -43,20 +46,27 @@ def former_cache_folder() -> Path:
     return Path(os.environ.get(former("SELION_CACHE")) or pooch.os_cache(FORMER)).expanduser()
 
 
-def fetch(url: str, sha256: str, folder: str | os.PathLike[str] | None = None, progress: Progress | None = None) -> Path:
+def fetch(
+    url: str,
+    sha256: str,
+    folder: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Download a file once, and check it.
 
-    What has arrived of an interrupted download waits in a ``.part`` file, and the next call goes on from there if the server can.
+    What has arrived of an interrupted download waits in a ``.part`` file, and the next call goes on
+    from there if the server can.
 
     Parameters
     ----------
     url : str
         ``https://`` or ``http://``.
     sha256 : str
-        What the file must hash to; 64 hexadecimal digits.  Empty if its publisher gave none: then what arrives is taken as it is, and the caller
-        tells the user.
+        What the file must hash to; 64 hexadecimal digits.  Empty if its publisher gave none: then
+        what arrives is taken as it is, and the caller tells the user.
     folder : str or path, optional
-        Where to put it; by default the cache folder, under a name that holds the checksum (or that of the address).
+        Where to put it; by default the cache folder, under a name that holds the checksum (or that
+        of the address).
     progress : callable, optional
         Called with bytes so far and bytes in all.
 
@@ -75,7 +85,10 @@ def fetch(url: str, sha256: str, folder: str | os.PathLike[str] | None = None, p
     sha256 = sha256.lower().removeprefix("sha256:")
     scheme, name = urllib.parse.urlsplit(url).scheme, _name(url)
     if scheme not in ("http", "https") or not re.fullmatch(r"([0-9a-f]{64})?", sha256) or not name:
-        message = f"{url!r} with the checksum {sha256!r} was to be fetched: wanted are the http(s) address of a file and 64 hexadecimal digits."
+        message = (
+            f"{url!r} with the checksum {sha256!r} was to be fetched: wanted are the http(s) "
+            "address of a file and 64 hexadecimal digits."
+        )
         raise BadInput(message)
     key = sha256 or hashlib.sha256(url.encode()).hexdigest()
     place = (Path(folder).expanduser() / name) if folder else cache_folder() / f"{key[:12]}-{name}"
@@ -98,14 +111,28 @@ def _retrieve(url: str, sha256: str, place: Path, downloader: _Resuming) -> Path
     try:
         for _ in range(2):
             try:
-                return Path(pooch.retrieve(url, f"sha256:{sha256}" if sha256 else None, fname=place.name, path=place.parent, downloader=downloader))
+                return Path(
+                    pooch.retrieve(
+                        url,
+                        f"sha256:{sha256}" if sha256 else None,
+                        fname=place.name,
+                        path=place.parent,
+                        downloader=downloader,
+                    )
+                )
             except ValueError as error:
                 if not downloader.resumed:  # pieces of two versions of a file deserve another try
-                    message = f"{url} arrived, but its sha256 is not {sha256[:12]}...: it was changed or damaged on its way; ask its publisher."
+                    message = (
+                        f"{url} arrived, but its sha256 is not {sha256[:12]}...: it was changed or "
+                        "damaged on its way; ask its publisher."
+                    )
                     raise ChecksumMismatch(message) from error
     finally:
         logger.setLevel(level)
-    message = f"{url} arrived twice with a sha256 other than {sha256[:12]}...: it was changed or damaged on its way; ask its publisher."
+    message = (
+        f"{url} arrived twice with a sha256 other than {sha256[:12]}...: it was changed or damaged "
+        "on its way; ask its publisher."
+    )
     raise ChecksumMismatch(message)
 
 
@@ -124,7 +151,10 @@ class _Resuming:
             try:
                 self._go_on(url)
             except urllib.error.HTTPError as error:
-                if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self.part.exists():
+                if (
+                    error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+                    and self.part.exists()
+                ):
                     self.part.unlink()
                 elif error.code not in WORTH_ANOTHER_TRY or not left:
                     raise
@@ -161,10 +191,14 @@ class _Resuming:
 
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
-    """Let one process at a time fetch a file, where the platform has file locks; the others then find it there."""
+    """Let one process at a time fetch a file, where the platform has file locks.
+
+    The others then find it there.
+    """
     try:
         import fcntl
-    except ImportError:  # Windows: two downloads at once may spoil each other's part, and then the checksum says so
+    except ImportError:
+        # Windows: two downloads at once may spoil each other's part, and then the checksum says so
         yield
         return
     lock = place.with_name(f".{place.name}.lock")
@@ -181,13 +215,22 @@ def _explained(url: str, place: Path) -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError as error:
-        message = f"{url} could not be downloaded: the server says {error.code} {error.reason}; check the address."
+        message = (
+            f"{url} could not be downloaded: the server says {error.code} {error.reason}; check "
+            "the address."
+        )
         raise FetchFailed(message) from error
     except _LOST as error:
         said = getattr(error, "reason", None) or error
-        message = f"{url} could not be downloaded ({said}): check the network and run it again, or put the file at {place} yourself."
+        message = (
+            f"{url} could not be downloaded ({said}): check the network and run it again, or put "
+            f"the file at {place} yourself."
+        )
         raise FetchFailed(message) from error
     except OSError as error:
         why = "no space left" if error.errno == errno.ENOSPC else error.strerror
-        message = f"{url} could not be kept in {place.parent} ({why}): set SELION_CACHE to another folder."
+        message = (
+            f"{url} could not be kept in {place.parent} ({why}): set SELION_CACHE to another "
+            "folder."
+        )
         raise FetchFailed(message) from error

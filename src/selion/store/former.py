@@ -1,7 +1,8 @@
 """What was written before the project was called selion: found, read, and said.
 
-Until version 0.1.0 the project was called :data:`FORMER`.  Its unfinished work folders, model folders, tags and
-logs are taken over, and a note says so once; nothing is ever written under that name again.
+Until version 0.1.0 the project was called :data:`FORMER`.  Its unfinished work folders, model
+folders, tags and logs are taken over, and a note says so once; nothing is ever written under that
+name again.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def note(what: str) -> None:
 
 
 def value_of(table: Mapping[str, Any], name: str, where: object) -> Any:
-    """Return the value of a name of ours, or of what it was called before; None if there is neither.
+    """Return the value of a name of ours, or of what it was called before.
+
+    None if there is neither.
 
     Parameters
     ----------

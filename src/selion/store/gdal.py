@@ -23,17 +23,21 @@ from selion.grid import check_north_up
 from selion.store.clouds import gdal_clouds
 
 LOCAL: Mapping[str, str | int] = {
-    "GDAL_CACHEMAX": 64 * 2**20,  # bytes; the default is a share of the machine, which is not "a few blocks"
+    # bytes; the default is a share of the machine, which is not "a few blocks"
+    "GDAL_CACHEMAX": 64 * 2**20,
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",  # otherwise a truncated JPEG is read as grey
 }
 REMOTE: Mapping[str, str] = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no guessing of sidecar files: one request opens a COG
+    # no listing, no guessing of sidecar files: one request opens a COG
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     "CPL_VSIL_CURL_CACHE_SIZE": "67108864",
     "VSI_CACHE": "TRUE",
-    "VSI_CACHE_SIZE": "4194304",  # bytes per handle, beside the cache of all: the default of 25 MB is a lot for 40 files in 8 threads
+    # bytes per handle, beside the cache of all: the default of 25 MB is a lot for 40 files in 8
+    # threads
+    "VSI_CACHE_SIZE": "4194304",
 }
 SCHEMES: Mapping[str, str] = {
     "http": "/vsicurl/http://",
@@ -46,7 +50,10 @@ SCHEMES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ReadRetryPolicy:
-    """How long a server is waited for, and how often it is asked again (429, 5xx, broken connections) before that is a failure."""
+    """How long a server is waited for, and how often it is asked again.
+
+    It is asked again (429, 5xx, broken connections) before that is a failure.
+    """
 
     retries: int = 4
     """Times that one request is repeated."""
@@ -74,7 +81,10 @@ _filters = threading.RLock()
 
 
 def remote_scheme(path: str | os.PathLike[str]) -> str | None:
-    """Return ``https``, ``s3`` ... if the path is a URL that GDAL can read, else None (``C:/x.tif`` is a file)."""
+    """Return ``https``, ``s3`` ...
+
+    If the path is a URL that GDAL can read, else None (``C:/x.tif`` is a file).
+    """
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", os.fspath(path))
     return found.group(1).lower() if found else None
 
@@ -86,28 +96,50 @@ def gdal_name(path: str) -> str:
 
 
 def shown(path: str) -> str:
-    """Return a path or URL as it may be printed: what follows ``?`` in a URL may be a signature, and that is a key."""
+    """Return a path or URL as it may be printed.
+
+    What follows ``?`` in a URL may be a signature, and that is a key.
+    """
     return re.sub(r"[?#].*", "", path, flags=re.DOTALL) if remote_scheme(path) else path
 
 
 @contextmanager
-def gdal_settings(*, remote: bool, patience: ReadRetryPolicy | None = None, **more: str | int) -> Iterator[None]:
-    """Hold our settings for GDAL in this thread; what the user set in the process' environment wins."""
-    settings = {**LOCAL, **({**REMOTE, **gdal_clouds(), **(patience or ReadRetryPolicy()).settings()} if remote else {}), **more}
+def gdal_settings(
+    *, remote: bool, patience: ReadRetryPolicy | None = None, **more: str | int
+) -> Iterator[None]:
+    """Hold our settings for GDAL in this thread.
+
+    What the user set in the process' environment wins.
+    """
+    settings = {
+        **LOCAL,
+        **(
+            {**REMOTE, **gdal_clouds(), **(patience or ReadRetryPolicy()).settings()}
+            if remote
+            else {}
+        ),
+        **more,
+    }
     with rasterio.Env(**{key: value for key, value in settings.items() if key not in os.environ}):
         yield
 
 
 @contextmanager
 def quiet(category: type[Warning] = Warning) -> Iterator[None]:
-    """Hold warnings back; the filters belong to the whole process, hence one lock for all who do so."""
+    """Hold warnings back.
+
+    The filters belong to the whole process, hence one lock for all who do so.
+    """
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", category)
         yield
 
 
 def open_quietly(name: str, mode: str = "r", **options: Any) -> Any:
-    """Open a dataset; an image without georeference is no reason for a warning, for us it is a photograph."""
+    """Open a dataset.
+
+    An image without georeference is no reason for a warning, for us it is a photograph.
+    """
     with quiet(NotGeoreferencedWarning):
         return rasterio.open(name, mode, **options)
 
@@ -118,15 +150,22 @@ def grid_of(dataset: Any, name: str) -> GeoBox:
     Raises
     ------
     GridMismatch
-        If it is rotated, mirrored, placed by ground control points only, or has a CRS that PROJ does not know.
+        If it is rotated, mirrored, placed by ground control points only, or has a CRS that PROJ
+        does not know.
     """
     if dataset.transform.is_identity and dataset.gcps[0]:
-        message = f"{name} is placed by {len(dataset.gcps[0])} ground control points: warp it first, for example with gdalwarp."
+        message = (
+            f"{name} is placed by {len(dataset.gcps[0])} ground control points: warp it first, for "
+            "example with gdalwarp."
+        )
         raise GridMismatch(message)
     grid = GeoBox((dataset.height, dataset.width), dataset.transform, _crs_of(dataset, name))
     check_north_up(grid, name)
     if dataset.transform.a <= 0 or dataset.transform.e == 0:
-        message = f"{name} has a mirrored or empty geotransform ({tuple(dataset.transform[:6])}): warp it first, for example with gdalwarp."
+        message = (
+            f"{name} has a mirrored or empty geotransform ({tuple(dataset.transform[:6])}): warp "
+            "it first, for example with gdalwarp."
+        )
         raise GridMismatch(message)
     return grid
 
@@ -134,7 +173,13 @@ def grid_of(dataset: Any, name: str) -> GeoBox:
 def turned_north_up(grid: GeoBox) -> GeoBox:
     """Return the grid whose first row is the northernmost, for a grid whose rows run northwards."""
     transform = grid.transform
-    return GeoBox(grid.shape, Affine(transform.a, 0, transform.c, 0, -transform.e, transform.f + transform.e * grid.shape[0]), grid.crs)
+    return GeoBox(
+        grid.shape,
+        Affine(
+            transform.a, 0, transform.c, 0, -transform.e, transform.f + transform.e * grid.shape[0]
+        ),
+        grid.crs,
+    )
 
 
 def last_word(error: Exception) -> str:
@@ -143,7 +188,10 @@ def last_word(error: Exception) -> str:
 
 
 def said_of(path: str, error: Exception) -> str:
-    """Return what GDAL said about a path or URL, without its own name of it and without what must not be printed."""
+    """Return what GDAL said about a path or URL.
+
+    Its own name of it and what must not be printed are left out.
+    """
     said = last_word(error)
     if remote_scheme(path) is None:
         return said.replace(gdal_name(path), path)
@@ -159,7 +207,10 @@ def _crs_of(dataset: Any, name: str) -> CRS | None:
         epsg = dataset.crs.to_epsg(confidence_threshold=100)
         return CRS(f"EPSG:{epsg}" if epsg else dataset.crs.to_wkt())
     except (ProjError, ValueError) as error:
-        message = f"{name} has a CRS that PROJ cannot read ({dataset.crs.to_string()[:80]}): assign the right one with gdal_edit or gdal_translate -a_srs."
+        message = (
+            f"{name} has a CRS that PROJ cannot read ({dataset.crs.to_string()[:80]}): assign the "
+            "right one with gdal_edit or gdal_translate -a_srs."
+        )
         raise GridMismatch(message) from error
 
 

@@ -1,4 +1,7 @@
-"""Whatever GDAL reads, by window: GeoTIFF, COG, VRT, GTI, JPEG 2000, from disk, http(s) and object stores."""
+"""Whatever GDAL reads, by window.
+
+GeoTIFF, COG, VRT, GTI, JPEG 2000, from disk, http(s) and object stores.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,18 @@ from selion.errors import BadInput, UnreadableFile
 from selion.extras import face
 from selion.grid import Roi
 from selion.raster import Raster, Source
-from selion.store.gdal import GDAL_ERRORS, ReadRetryPolicy, gdal_name, gdal_settings, grid_of, open_quietly, remote_scheme, said_of, shown, turned_north_up
+from selion.store.gdal import (
+    GDAL_ERRORS,
+    ReadRetryPolicy,
+    gdal_name,
+    gdal_settings,
+    grid_of,
+    open_quietly,
+    remote_scheme,
+    said_of,
+    shown,
+    turned_north_up,
+)
 from selion.store.regions import checked_region
 from selion.store.valid import combine, valid_pixels
 
@@ -45,10 +59,12 @@ class _Layout:
 
 @dataclass(frozen=True, eq=False)
 class GeoTiffSource:
-    """A raster that GDAL reads, as a Source: picklable, and safe to read from many threads and processes at once.
+    """A raster that GDAL reads, as a Source.
 
-    Every thread of every process opens its own handle at its first read.  A grid whose rows run northwards is turned; an alpha band is no
-    band but tells which pixels are valid.
+    Picklable, and safe to read from many threads and processes at once.
+
+    Every thread of every process opens its own handle at its first read.  A grid whose rows run
+    northwards is turned; an alpha band is no band but tells which pixels are valid.
     """
 
     path: str
@@ -70,7 +86,13 @@ class GeoTiffSource:
     _handles: threading.local = field(default_factory=threading.local, repr=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, coarse: float | None = None, patience: ReadRetryPolicy | None = None) -> GeoTiffSource:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        coarse: float | None = None,
+        patience: ReadRetryPolicy | None = None,
+    ) -> GeoTiffSource:
         """Open a raster, or one of its overviews, and read what stands in its head.
 
         Parameters
@@ -78,8 +100,9 @@ class GeoTiffSource:
         path : str or path
             File or URL.
         coarse : float, optional
-            Edge of a pixel, in units of the CRS, that is fine enough: the smallest overview is taken whose pixels are not larger (1 % is let
-            pass, because an overview of 5490 pixels by 16 has pixels of 320.1 m); without such an overview the full image is.
+            Edge of a pixel, in units of the CRS, that is fine enough: the smallest overview is
+            taken whose pixels are not larger (1 % is let pass, because an overview of 5490 pixels
+            by 16 has pixels of 320.1 m); without such an overview the full image is.
         patience : ReadRetryPolicy, optional
             With a server.
 
@@ -113,7 +136,8 @@ class GeoTiffSource:
         Returns
         -------
         Raster
-            (band, y, x) values in the file's type, and ``valid`` from nodata, mask band, alpha and numbers that are not finite.
+            (band, y, x) values in the file's type, and ``valid`` from nodata, mask band, alpha and
+            numbers that are not finite.
 
         Raises
         ------
@@ -125,7 +149,10 @@ class GeoTiffSource:
             try:
                 values, mask = self._pixels(self._handle(), roi)
             except GDAL_ERRORS as error:
-                message = f"{shown(self.path)} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns {roi[1].start}:{roi[1].stop}" + _cure(self.path, error)
+                message = (
+                    f"{shown(self.path)} cannot be read at rows {roi[0].start}:{roi[0].stop}, "
+                    f"columns {roi[1].start}:{roi[1].stop}"
+                ) + _cure(self.path, error)
                 raise UnreadableFile(message) from error
         valid = combine(mask, valid_pixels(values, self.bands, self.nodatas))
         return Raster(values, self.grid[roi], self.bands, valid)
@@ -138,7 +165,9 @@ class GeoTiffSource:
         top = self.grid.shape[0] - rows.stop if self.layout.flipped else rows.start
         window = Window(columns.start, top, columns.stop - columns.start, rows.stop - rows.start)
         if len({dataset.dtypes[k - 1] for k in self.layout.indexes}) > 1:
-            values = np.stack([dataset.read(k, window=window).astype(self.dtype) for k in self.layout.indexes])
+            values = np.stack(
+                [dataset.read(k, window=window).astype(self.dtype) for k in self.layout.indexes]
+            )
         else:
             values = dataset.read(list(self.layout.indexes), window=window)
         mask = None
@@ -153,14 +182,20 @@ class GeoTiffSource:
         return values, mask
 
     def _handle(self) -> Any:
-        if getattr(self._handles, "process", None) != os.getpid():  # GDAL handles do not survive a fork
-            options: dict[str, Any] = {} if self.layout.overview is None else {"overview_level": self.layout.overview}
+        # GDAL handles do not survive a fork
+        if getattr(self._handles, "process", None) != os.getpid():
+            options: dict[str, Any] = (
+                {} if self.layout.overview is None else {"overview_level": self.layout.overview}
+            )
             self._handles.dataset = open_quietly(gdal_name(self.path), **options)
             self._handles.process = os.getpid()
         return self._handles.dataset
 
     def close(self) -> None:
-        """Close this thread's file, which holds the tile that was read last and its share of GDAL's cache; the next read opens it again."""
+        """Close this thread's file; the next read opens it again.
+
+        It holds the tile that was read last and its share of GDAL's cache.
+        """
         if getattr(self._handles, "process", None) == os.getpid():
             self._handles.dataset.close()
         self._handles.__dict__.clear()
@@ -173,16 +208,32 @@ class GeoTiffSource:
 
 
 def _overview(dataset: Any, coarse: float) -> int | None:
-    """Return the number of the smallest overview with pixels up to ``coarse``, or None if only the full image is fine enough."""
+    """Return the number of the smallest overview with pixels up to ``coarse``.
+
+    None if only the full image is fine enough.
+    """
     factors = dataset.overviews(1) if dataset.count else []
-    fitting = [(factor, level) for level, factor in enumerate(factors) if factor * max(abs(dataset.transform.a), abs(dataset.transform.e)) <= 1.01 * coarse]
+    fitting = [
+        (factor, level)
+        for level, factor in enumerate(factors)
+        if factor * max(abs(dataset.transform.a), abs(dataset.transform.e)) <= 1.01 * coarse
+    ]
     return max(fitting)[1] if fitting else None
 
 
-def _described(cls: type[GeoTiffSource], path: str, dataset: Any, overview: int | None = None, patience: ReadRetryPolicy | None = None) -> GeoTiffSource:
+def _described(
+    cls: type[GeoTiffSource],
+    path: str,
+    dataset: Any,
+    overview: int | None = None,
+    patience: ReadRetryPolicy | None = None,
+) -> GeoTiffSource:
     if dataset.count == 0:
         inner = f" (it holds {', '.join(dataset.subdatasets[:4])})" if dataset.subdatasets else ""
-        message = f"{shown(path)} holds no bands of its own{inner}: give the one that is meant, or convert it to GeoTIFF."
+        message = (
+            f"{shown(path)} holds no bands of its own{inner}: give the one that is meant, or "
+            "convert it to GeoTIFF."
+        )
         raise UnreadableFile(message)
     grid = grid_of(dataset, shown(path))
     flipped = grid.crs is not None and grid.transform.e > 0
@@ -207,7 +258,9 @@ def _described(cls: type[GeoTiffSource], path: str, dataset: Any, overview: int 
 
 def _dtype(path: str, name: str) -> np.dtype:
     if name.startswith("complex"):
-        message = f"{path} holds complex numbers ({name}): give an image of amplitudes or intensities."
+        message = (
+            f"{path} holds complex numbers ({name}): give an image of amplitudes or intensities."
+        )
         raise BadInput(message)
     return np.dtype(name)
 
@@ -215,17 +268,27 @@ def _dtype(path: str, name: str) -> np.dtype:
 def _alpha(dataset: Any) -> int | None:
     """Return the number of the alpha band, if there is one.
 
-    GDAL calls the fourth of four uint8 bands alpha unless it is told otherwise, so many red-green-blue-infrared files lie about it: a band
-    with another description, or whose values at the centre of the image are mostly shades, is an image band.
+    GDAL calls the fourth of four uint8 bands alpha unless it is told otherwise, so many
+    red-green-blue-infrared files lie about it: a band with another description, or whose values at
+    the centre of the image are mostly shades, is an image band.
     """
-    found = [k for k, colour in zip(dataset.indexes, dataset.colorinterp, strict=True) if colour == ColorInterp.alpha]
+    found = [
+        k
+        for k, colour in zip(dataset.indexes, dataset.colorinterp, strict=True)
+        if colour == ColorInterp.alpha
+    ]
     if len(found) != 1 or dataset.count == 1:
         return None
     description = dataset.descriptions[found[0] - 1]
     if description and description.lower() not in ("alpha", "mask"):
         return None
     height, width = dataset.shape
-    window = Window(max(width - ALPHA_SAMPLE, 0) // 2, max(height - ALPHA_SAMPLE, 0) // 2, min(width, ALPHA_SAMPLE), min(height, ALPHA_SAMPLE))
+    window = Window(
+        max(width - ALPHA_SAMPLE, 0) // 2,
+        max(height - ALPHA_SAMPLE, 0) // 2,
+        min(width, ALPHA_SAMPLE),
+        min(height, ALPHA_SAMPLE),
+    )
     sample = dataset.read(found[0], window=window)
     shades = (sample != 0) & (sample != sample.max())
     return None if shades.mean() > 0.5 else found[0]
@@ -235,14 +298,24 @@ def _names(dataset: Any, indexes: Sequence[int]) -> tuple[str, ...]:
     descriptions = [dataset.descriptions[k - 1] for k in indexes]
     colours = [_colour(dataset.colorinterp[k - 1], len(indexes)) for k in indexes]
     once = Counter(colours)
-    return tuple(text or (colour if colour and once[colour] == 1 else f"band{k}") for k, text, colour in zip(indexes, descriptions, colours, strict=True))
+    return tuple(
+        text or (colour if colour and once[colour] == 1 else f"band{k}")
+        for k, text, colour in zip(indexes, descriptions, colours, strict=True)
+    )
 
 
 def _colour(colour: ColorInterp, count: int) -> str | None:
-    """Return a colour's name; the first of many bands is called grey by GDAL only because it had to be called something."""
+    """Return a colour's name.
+
+    The first of many bands is called grey by GDAL only because it had to be called something.
+    """
     if colour == ColorInterp.gray:
         return "gray" if count == 1 else None
-    return None if colour in (ColorInterp.undefined, ColorInterp.palette, ColorInterp.alpha) else colour.name
+    return (
+        None
+        if colour in (ColorInterp.undefined, ColorInterp.palette, ColorInterp.alpha)
+        else colour.name
+    )
 
 
 def _why_not(path: str, error: Exception) -> str:
@@ -253,7 +326,11 @@ def _why_not(path: str, error: Exception) -> str:
 
 def _cure(path: str, error: Exception) -> str:
     said = said_of(path, error)
-    cure = "check the address, the network and your credentials" if remote_scheme(path) else "it is truncated or of no known format; copy it again"
+    cure = (
+        "check the address, the network and your credentials"
+        if remote_scheme(path)
+        else "it is truncated or of no known format; copy it again"
+    )
     return f" (GDAL says: {said}): {cure}."
 
 

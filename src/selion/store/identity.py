@@ -27,8 +27,9 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     Parameters
     ----------
     path : str or path
-        A file (size, time of change and sampled bytes; for a VRT those of its sources too), a folder (names, sizes and times of all
-        files), or a URL (ETag, size, time of change and first bytes).
+        A file (size, time of change and sampled bytes; for a VRT those of its sources too), a
+        folder (names, sizes and times of all files), or a URL (ETag, size, time of change and first
+        bytes).
 
     Returns
     -------
@@ -81,14 +82,19 @@ def byte_size(path: str | os.PathLike[str]) -> int:
             raise UnreadableFile(message)
         size = local.stat().st_size
     if size is None or not str(size).isdigit():
-        message = f"The server of {shown(path)} does not say how large the file is: it may not be an object store; download the file first."
+        message = (
+            f"The server of {shown(path)} does not say how large the file is: it may not be an "
+            "object store; download the file first."
+        )
         raise UnreadableFile(message)
     return int(size)
 
 
 def _sources(path: Path) -> list[Path]:
     """Return the file, and what it points to."""
-    if path.suffix.lower() not in LISTS and not path.name.lower().endswith((".gti.gpkg", ".gti.fgb")):
+    if path.suffix.lower() not in LISTS and not path.name.lower().endswith(
+        (".gti.gpkg", ".gti.fgb")
+    ):
         return [path]
     from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly
 
@@ -125,9 +131,21 @@ def _of_url(url: str) -> list[Any]:
     request = urllib.request.Request(url, headers={"Range": f"bytes=0-{SAMPLE - 1}"})  # noqa: S310 - http(s) only, see the caller
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            size = (answer.headers.get("Content-Range") or "").partition("/")[2] or answer.headers.get("Content-Length")
-            return [answer.headers.get("ETag"), size, answer.headers.get("Last-Modified"), answer.read(SAMPLE)]
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            size = (answer.headers.get("Content-Range") or "").partition("/")[
+                2
+            ] or answer.headers.get("Content-Length")
+            return [
+                answer.headers.get("ETag"),
+                size,
+                answer.headers.get("Last-Modified"),
+                answer.read(SAMPLE),
+            ]
+    except (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        TimeoutError,
+        ConnectionError,
+    ) as error:
         raise UnreadableFile(_unreachable(url, error)) from error
 
 
@@ -141,7 +159,11 @@ def _of_object(url: str) -> list[Any]:
     try:
         store = obstore.store.from_url(folder, **object_settings(url))
         about = obstore.head(store, key)
-        first = obstore.get_range(store, key, start=0, length=min(SAMPLE, about["size"])) if about["size"] else b""
+        first = (
+            obstore.get_range(store, key, start=0, length=min(SAMPLE, about["size"]))
+            if about["size"]
+            else b""
+        )
     except (BaseError, OSError) as error:
         raise UnreadableFile(_unreachable(url, error)) from error
     return [about["e_tag"], about["size"], about["last_modified"], bytes(first)]
@@ -151,4 +173,7 @@ def _unreachable(url: str, error: Exception) -> str:
     from selion.store.gdal import shown
 
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"{shown(url)} does not answer ({said}): check the address, the network and your credentials."
+    return (
+        f"{shown(url)} does not answer ({said}): check the address, the network and your "
+        "credentials."
+    )

@@ -1,4 +1,7 @@
-"""A folder on an object store (s3, gs, az): small whole objects, put there once, whoever comes first."""
+"""A folder on an object store (s3, gs, az).
+
+Small whole objects, put there once, whoever comes first.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,14 @@ T = TypeVar("T")
 SCHEMES = ("s3", "gs", "az")
 """Stores that can be written to."""
 TRIES = 5
-"""Times that a request is made; the first pause is PAUSE seconds, each further one twice as long."""
+"""Times that a request is made; the first pause is PAUSE seconds, each further one twice as
+long."""
 PAUSE = 0.2
 STALL = 60.0
 """Seconds without an answer after which a request counts as failed."""
 PART, WHOLE = 16 * 2**20, 64 * 2**20
-"""Bytes of the parts in which a large file is sent, and of the largest that is sent in one piece."""
+"""Bytes of the parts in which a large file is sent, and of the largest that is sent in one
+piece."""
 
 
 def is_object_url(place: str | os.PathLike[str]) -> bool:
@@ -40,8 +45,9 @@ def is_object_url(place: str | os.PathLike[str]) -> bool:
 class ObjectFolder:
     """A prefix on an object store; picklable, thread-safe.
 
-    Credentials, regions and other addresses of a store come from the environment, in the words of obstore or of GDAL (:mod:`selion.store.clouds`).
-    A request that fails is made again, with pauses; what comes over the network is the caller's to check, who knows its checksum.
+    Credentials, regions and other addresses of a store come from the environment, in the words of
+    obstore or of GDAL (:mod:`selion.store.clouds`).  A request that fails is made again, with
+    pauses; what comes over the network is the caller's to check, who knows its checksum.
     """
 
     url: str
@@ -65,8 +71,20 @@ class ObjectFolder:
 
             settings = object_settings(self.url)
             client: Any = {"timeout": timedelta(seconds=STALL)} | settings.pop("client_options", {})
-            quick: Any = {"max_retries": 3, "backoff": {"init_backoff": timedelta(seconds=PAUSE), "max_backoff": timedelta(seconds=4), "base": 2}}
-            self._opened = obstore.store.from_url(self.url, client_options=client, retry_config=quick | {"retry_timeout": timedelta(minutes=2)}, **settings)
+            quick: Any = {
+                "max_retries": 3,
+                "backoff": {
+                    "init_backoff": timedelta(seconds=PAUSE),
+                    "max_backoff": timedelta(seconds=4),
+                    "base": 2,
+                },
+            }
+            self._opened = obstore.store.from_url(
+                self.url,
+                client_options=client,
+                retry_config=quick | {"retry_timeout": timedelta(minutes=2)},
+                **settings,
+            )
         return self._opened
 
     def get(self, name: str) -> bytes | None:
@@ -104,7 +122,13 @@ class ObjectFolder:
 
         def send() -> bool:
             try:
-                obstore.put(self._store, name, content, mode="overwrite" if replace else "create", use_multipart=False)
+                obstore.put(
+                    self._store,
+                    name,
+                    content,
+                    mode="overwrite" if replace else "create",
+                    use_multipart=False,
+                )
             except (obstore.exceptions.AlreadyExistsError, FileExistsError):
                 return False
             return True
@@ -112,7 +136,10 @@ class ObjectFolder:
         return self._patiently(send, f"{name} cannot be written", OutputFailed)
 
     def has(self, name: str) -> bool:
-        """Say whether there is an object of that name; raises FetchFailed if the store does not answer."""
+        """Say whether there is an object of that name.
+
+        Raises FetchFailed if the store does not answer.
+        """
         import obstore
 
         def ask() -> bool:
@@ -135,7 +162,9 @@ class ObjectFolder:
         import obstore
 
         def ask() -> dict[str, int]:
-            return {item["path"]: item["size"] for batch in obstore.list(self._store) for item in batch}
+            return {
+                item["path"]: item["size"] for batch in obstore.list(self._store) for item in batch
+            }
 
         return self._patiently(ask, "what it holds cannot be listed", FetchFailed)
 
@@ -156,8 +185,9 @@ class ObjectFolder:
         Raises
         ------
         OutputExists
-            If an object of that name is there and ``force`` is false; up to 64 MB also if it appeared meanwhile: only an object that is sent in one
-            piece can be refused by the store.
+            If an object of that name is there and ``force`` is false; up to 64 MB also if it
+            appeared meanwhile: only an object that is sent in one piece can be refused by the
+            store.
         OutputFailed
             If the store does not take it.
         """
@@ -170,10 +200,16 @@ class ObjectFolder:
             return address
         if not force and self.has(name):
             raise exists(address)
-        self._patiently(lambda: obstore.put(self._store, name, path, mode="overwrite", chunk_size=PART), f"{name} cannot be written", OutputFailed)
+        self._patiently(
+            lambda: obstore.put(self._store, name, path, mode="overwrite", chunk_size=PART),
+            f"{name} cannot be written",
+            OutputFailed,
+        )
         return address
 
-    def _patiently(self, request: Callable[[], T], what: str, kind: type[FetchFailed | OutputFailed]) -> T:
+    def _patiently(
+        self, request: Callable[[], T], what: str, kind: type[FetchFailed | OutputFailed]
+    ) -> T:
         """Make a request again until it works."""
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
@@ -183,14 +219,22 @@ class ObjectFolder:
             try:
                 return request()
             except (BaseError, OSError) as error:
-                final = isinstance(error, PermissionDeniedError | UnauthenticatedError) or attempt == TRIES
+                final = (
+                    isinstance(error, PermissionDeniedError | UnauthenticatedError)
+                    or attempt == TRIES
+                )
                 if final:
                     said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-                    raise kind(f"{shown(self.url)}: {what} ({said}): check address, network and credentials, then run the same command again.") from error
+                    raise kind(
+                        f"{shown(self.url)}: {what} ({said}): check address, network and "
+                        "credentials, then run the same command again."
+                    ) from error
             time.sleep(PAUSE * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
 
 
 def exists(address: str) -> OutputExists:
     """Return the error of an object that is there already."""
-    return OutputExists(f"{address} exists already: choose another name, or replace it with --force.")
+    return OutputExists(
+        f"{address} exists already: choose another name, or replace it with --force."
+    )

@@ -18,25 +18,31 @@ PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
 PHONE_ENDINGS = (".heic", ".heif", ".dng", ".nef", ".cr2", ".arw")
 
 
-def open_raster(path: str | os.PathLike[str], *, coarse: float | None = None, patience: ReadRetryPolicy | None = None) -> GeoTiffSource | PhotoSource | CubeSource:
+def open_raster(
+    path: str | os.PathLike[str],
+    *,
+    coarse: float | None = None,
+    patience: ReadRetryPolicy | None = None,
+) -> GeoTiffSource | PhotoSource | CubeSource:
     """Open an image, whatever it is.
 
     Parameters
     ----------
     path : str or path
-        A GeoTIFF, COG, VRT, GTI or JPEG 2000 file, a ``.zarr`` folder (version 3), a photograph (JPEG, PNG), or the ``https://``, ``s3://``,
-        ``gs://`` or ``az://`` address of a raster.
+        A GeoTIFF, COG, VRT, GTI or JPEG 2000 file, a ``.zarr`` folder (version 3), a photograph
+        (JPEG, PNG), or the ``https://``, ``s3://``, ``gs://`` or ``az://`` address of a raster.
     coarse : float, optional
-        Edge of a pixel, in units of the CRS, that is fine enough: a GeoTIFF is read from its smallest overview whose pixels are not larger,
-        and ``grid`` is that overview's.  Photographs and cubes have none and come at full resolution.
+        Edge of a pixel, in units of the CRS, that is fine enough: a GeoTIFF is read from its
+        smallest overview whose pixels are not larger, and ``grid`` is that overview's.  Photographs
+        and cubes have none and come at full resolution.
     patience : ReadRetryPolicy, optional
         How long a server is waited for and how often it is asked again.
 
     Returns
     -------
     Source
-        With ``path``, ``nodata``, ``tags`` and ``descriptions``.  An image without georeference has ``grid.crs`` None, and is turned as
-        its EXIF orientation says.
+        With ``path``, ``nodata``, ``tags`` and ``descriptions``.  An image without georeference has
+        ``grid.crs`` None, and is turned as its EXIF orientation says.
 
     Raises
     ------
@@ -52,7 +58,10 @@ def open_raster(path: str | os.PathLike[str], *, coarse: float | None = None, pa
     if scheme is None and not path.startswith("/vsi"):
         return _open_local(Path(path).expanduser(), coarse)
     if scheme is not None and scheme not in SCHEMES:
-        message = f"{shown(path)} has the unknown scheme {scheme}://; known: {', '.join(f'{known}://' for known in SCHEMES)}."
+        message = (
+            f"{shown(path)} has the unknown scheme {scheme}://; known: "
+            f"{', '.join(f'{known}://' for known in SCHEMES)}."
+        )
         raise UnreadableFile(message)
     return _open_remote(path, coarse, patience)
 
@@ -76,8 +85,16 @@ def _open_local(path: Path, coarse: float | None) -> GeoTiffSource | PhotoSource
 
 def _open_folder(path: Path) -> CubeSource:
     if not (path / "zarr.json").is_file():
-        old = (path / ".zarray").is_file() or (path / ".zgroup").is_file() or (path / ".zattrs").is_file()
-        what = "a Zarr of version 2: rewrite it as version 3" if old else "a folder: give one image, or a .zarr folder"
+        old = (
+            (path / ".zarray").is_file()
+            or (path / ".zgroup").is_file()
+            or (path / ".zattrs").is_file()
+        )
+        what = (
+            "a Zarr of version 2: rewrite it as version 3"
+            if old
+            else "a folder: give one image, or a .zarr folder"
+        )
         message = f"{path} is {what}."
         raise UnreadableFile(message)
     from selion.store.cube import CubeSource
@@ -85,13 +102,18 @@ def _open_folder(path: Path) -> CubeSource:
     return CubeSource.open(path)
 
 
-def _open_remote(path: str, coarse: float | None, patience: ReadRetryPolicy | None) -> GeoTiffSource:
+def _open_remote(
+    path: str, coarse: float | None, patience: ReadRetryPolicy | None
+) -> GeoTiffSource:
     from selion.store.gdal import shown
     from selion.store.geotiff import GeoTiffSource
 
     source = GeoTiffSource.open(path, coarse=coarse, patience=patience)
     if source.grid.crs is None and shown(path).lower().endswith(PHOTO_ENDINGS):
-        message = f"{shown(path)} is a photograph, which has to be turned as its EXIF says: download it first and give the file."
+        message = (
+            f"{shown(path)} is a photograph, which has to be turned as its EXIF says: download it "
+            "first and give the file."
+        )
         raise UnreadableFile(message)
     return source
 

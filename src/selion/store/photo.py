@@ -23,27 +23,51 @@ from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, quiet
 from selion.store.geotiff import GeoTiffSource
 from selion.store.regions import checked_region
 
-MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"BM": "BMP", b"RIFF": "WEBP", b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"GIF8": "GIF"}
+MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"RIFF": "WEBP",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"GIF8": "GIF",
+}
 """How files begin."""
 CHANNELS: Mapping[str, tuple[str, ...]] = {
-    "RGB": ("red", "green", "blue"), "RGBA": ("red", "green", "blue"), "L": ("gray",), "LA": ("gray",),
-    "I;16": ("gray",), "I;16B": ("gray",), "I": ("gray",), "F": ("gray",),
+    "RGB": ("red", "green", "blue"), "RGBA": ("red", "green", "blue"), "L": ("gray",),
+    "LA": ("gray",), "I;16": ("gray",), "I;16B": ("gray",), "I": ("gray",), "F": ("gray",),
 }  # fmt: skip
 """Bands of Pillow's modes; alpha is none of them but tells which pixels are valid."""
-CONVERTED = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}
+CONVERTED = {
+    "1": "L",
+    "P": "RGB",
+    "PA": "RGBA",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "LAB": "RGB",
+    "HSV": "RGB",
+    "RGBX": "RGB",
+    "RGBa": "RGBA",
+    "La": "LA",
+}
 """Pillow's modes that are no plain bands, and what they become."""
 TURNS: Mapping[int, tuple[bool, bool, bool]] = {
-    1: (False, False, False), 2: (False, False, True), 3: (False, True, True), 4: (False, True, False),
-    5: (True, False, False), 6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
+    1: (False, False, False), 2: (False, False, True), 3: (False, True, True),
+    4: (False, True, False), 5: (True, False, False), 6: (True, False, True), 7: (True, True, True),
+    8: (True, True, False),
 }  # fmt: skip
-"""EXIF orientation: swap rows and columns, then reverse rows, then reverse columns (EXIF 2.32, tag 274)."""
+"""EXIF orientation: swap rows and columns, then reverse rows, then reverse columns (EXIF 2.32, tag
+274)."""
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises at files that are not what they say."""
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoSource:
-    """A photograph as a Source: decoded whole at the first read and kept; picklable and thread-safe."""
+    """A photograph as a Source: decoded whole at the first read and kept.
+
+    Picklable and thread-safe.
+    """
 
     path: str
     grid: GeoBox
@@ -85,8 +109,19 @@ class PhotoSource:
                 return _from_gdal(cls, path, tags, orientation)
             mode = _mode(image, path)
             shape = image.size[::-1]
-            dtype = np.dtype({"F": "float32", "I": "int32"}.get(mode, "uint16" if mode.startswith("I;16") else "uint8"))
-            return cls(path, photo_grid(_turned(shape, orientation)), CHANNELS[mode], dtype, orientation, tags)
+            dtype = np.dtype(
+                {"F": "float32", "I": "int32"}.get(
+                    mode, "uint16" if mode.startswith("I;16") else "uint8"
+                )
+            )
+            return cls(
+                path,
+                photo_grid(_turned(shape, orientation)),
+                CHANNELS[mode],
+                dtype,
+                orientation,
+                tags,
+            )
 
     def read(self, roi: Roi) -> Raster:
         """Read a region.
@@ -104,14 +139,18 @@ class PhotoSource:
 
     def _decoded(self) -> Raster:
         with _pillow(self.path) as image:
-            if (image.format == "PNG" and _deep_colours(self.path)) or (image.format == "TIFF" and image.mode != "CMYK"):
+            if (image.format == "PNG" and _deep_colours(self.path)) or (
+                image.format == "TIFF" and image.mode != "CMYK"
+            ):
                 stored = GeoTiffSource.open(self.path)
                 raster = stored.read(whole(stored.grid))
                 values, valid = raster.values, raster.valid
             else:
                 values, valid = _pixels(image, self.path)
         turned = turn(values, self.orientation)
-        return Raster(turned, self.grid, self.bands, None if valid is None else turn(valid, self.orientation))
+        return Raster(
+            turned, self.grid, self.bands, None if valid is None else turn(valid, self.orientation)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
@@ -123,8 +162,9 @@ class PhotoSource:
 def is_photo(path: Path) -> bool:
     """Say whether a local file is a photograph: an image that has no place on the globe.
 
-    A JPEG or PNG with a world file or a place in its ``.aux.xml`` is not one, and a TIFF without a place is one only when it must be
-    turned or is in printing colours; GDAL, which reads it by window, does neither.
+    A JPEG or PNG with a world file or a place in its ``.aux.xml`` is not one, and a TIFF without a
+    place is one only when it must be turned or is in printing colours; GDAL, which reads it by
+    window, does neither.
     """
     kind = _kind(path)
     if kind is None or _has_place(path):
@@ -173,10 +213,16 @@ def _pillow(path: str) -> Iterator[Image.Image]:
         with opened as image:
             yield image
     except Image.DecompressionBombError as error:
-        message = f"{path} has too many pixels for a photograph: tile it first, for example with gdal_translate -of COG."
+        message = (
+            f"{path} has too many pixels for a photograph: tile it first, for example with "
+            "gdal_translate -of COG."
+        )
         raise UnreadableFile(message) from error
     except BROKEN as error:
-        message = f"{path} cannot be read as a photograph ({str(error).rstrip('.')}): it is truncated or corrupt; copy it again."
+        message = (
+            f"{path} cannot be read as a photograph ({str(error).rstrip('.')}): it is truncated or "
+            "corrupt; copy it again."
+        )
         raise UnreadableFile(message) from error
 
 
@@ -207,20 +253,33 @@ def _exif(image: Image.Image) -> tuple[dict[str, str], int]:
     names = (ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.DateTime)
     tags = {name.name: str(exif[name]).strip("\0 ") for name in names if name in exif}
     orientation = exif.get(ExifTags.Base.Orientation, 1)
-    printing = image.format == "TIFF" and image.mode == "CMYK"  # there Pillow turns while it decodes
+    # there Pillow turns while it decodes
+    printing = image.format == "TIFF" and image.mode == "CMYK"
     return tags, orientation if orientation in TURNS and not printing else 1
 
 
 def _deep_colours(path: str) -> bool:
-    """Say whether a PNG holds 16-bit colours, which Pillow would cut to 8 bit; they stand in the first 26 bytes."""
+    """Say whether a PNG holds 16-bit colours, which Pillow would cut to 8 bit.
+
+    They stand in the first 26 bytes.
+    """
     with Path(path).open("rb") as file:
         head = file.read(26)
     return len(head) == 26 and head[24] == 16 and head[25] != 0
 
 
-def _from_gdal(cls: type[PhotoSource], path: str, tags: dict[str, str], orientation: int) -> PhotoSource:
+def _from_gdal(
+    cls: type[PhotoSource], path: str, tags: dict[str, str], orientation: int
+) -> PhotoSource:
     stored = GeoTiffSource.open(path)
-    return cls(path, photo_grid(_turned(roi_shape(whole(stored.grid)), orientation)), stored.bands, stored.dtype, orientation, tags)
+    return cls(
+        path,
+        photo_grid(_turned(roi_shape(whole(stored.grid)), orientation)),
+        stored.bands,
+        stored.dtype,
+        orientation,
+        tags,
+    )
 
 
 _: type[Source] = PhotoSource

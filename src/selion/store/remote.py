@@ -1,4 +1,7 @@
-"""What a server says about an address when a raster behind it could not be read: GDAL keeps that to itself."""
+"""What a server says about an address when a raster behind it could not be read.
+
+GDAL keeps that to itself.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ def ask_status(url: str, seconds: float = 15.0) -> int | None:
     Parameters
     ----------
     url : str
-        An http or https address, signed if need be (a HEAD would be refused where only GET was signed for).
+        An http or https address, signed if need be (a HEAD would be refused where only GET was
+        signed for).
     seconds : float
         How long the server is waited for.
 

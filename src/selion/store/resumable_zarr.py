@@ -1,4 +1,7 @@
-"""A cube that survives interruptions: it grows shard by shard in a hidden folder, and gets its name when it is whole."""
+"""A cube that survives interruptions.
+
+It grows shard by shard in a hidden folder, and gets its name when it is whole.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,10 @@ PART = ".part"
 class GrowingCube:
     """A sharded Zarr v3 array (band, y, x) in the making.
 
-    Shards are written whole, from any thread, each with a mark that holds the hash of its bytes; a shard without its mark, or with other bytes, counts as not
-    there.  A shard of nothing but nodata is marked and takes no file.  However often the work was interrupted, the finished cube has the same bytes.
+    Shards are written whole, from any thread, each with a mark that holds the hash of its bytes; a
+    shard without its mark, or with other bytes, counts as not there.  A shard of nothing but nodata
+    is marked and takes no file.  However often the work was interrupted, the finished cube has the
+    same bytes.
 
     Parameters
     ----------
@@ -39,9 +44,11 @@ class GrowingCube:
     grid, bands, dtype, nodata, tags, chunk, shard
         As for :func:`selion.store.create_cube`.
     key : str
-        Stands for all that decides the pixels.  What was left by another key, or for another grid, is removed.
+        Stands for all that decides the pixels.  What was left by another key, or for another grid,
+        is removed.
     folder : path, optional
-        Where it grows; by default a hidden folder beside ``path``.  From another disk the finished cube has to be copied.
+        Where it grows; by default a hidden folder beside ``path``.  From another disk the finished
+        cube has to be copied.
 
     Raises
     ------
@@ -66,8 +73,14 @@ class GrowingCube:
         folder: str | os.PathLike[str] | None = None,
     ) -> None:
         self.path = Path(path).expanduser()
-        self.folder = self.path.with_name(f".{self.path.name}.growing") if folder is None else Path(folder)
-        self.grid, self.bands, self.dtype = grid, checked_bands(grid, bands, str(path)), np.dtype(dtype)
+        self.folder = (
+            self.path.with_name(f".{self.path.name}.growing") if folder is None else Path(folder)
+        )
+        self.grid, self.bands, self.dtype = (
+            grid,
+            checked_bands(grid, bands, str(path)),
+            np.dtype(dtype),
+        )
         check_north_up(grid, str(path))
         checked_nodata(nodata, self.dtype, str(path))
         checked_shard(chunk, shard, str(path))
@@ -75,9 +88,16 @@ class GrowingCube:
         """Regions to write, row by row."""
         self._shard = shard
         attributes = attributes_of(grid, self.bands, nodata, dict(tags or {}))
-        said = json.dumps([key, attributes, str(self.dtype), chunk, shard], sort_keys=True, allow_nan=False)
+        said = json.dumps(
+            [key, attributes, str(self.dtype), chunk, shard], sort_keys=True, allow_nan=False
+        )
         with explained(self.folder):
-            self._array = self._opened(hashlib.sha256(said.encode()).hexdigest(), attributes, 0 if nodata is None else nodata, chunk)
+            self._array = self._opened(
+                hashlib.sha256(said.encode()).hexdigest(),
+                attributes,
+                0 if nodata is None else nodata,
+                chunk,
+            )
 
     def _opened(self, key: str, attributes: dict[str, Any], fill: float, chunk: int) -> Any:
         """Go on with what an earlier run of the same key left, or begin."""
@@ -90,8 +110,18 @@ class GrowingCube:
                 pass  # broken: begin again
         self.remove()
         (self.folder / MARKS).mkdir(parents=True)
-        array = create_array(self.folder / CUBE, self.grid, self.dtype, fill, chunk=chunk, shard=self._shard, attributes=attributes)
-        self._write(MANIFEST, json.dumps({"what": "shards of an interrupted selion run", "key": key}))
+        array = create_array(
+            self.folder / CUBE,
+            self.grid,
+            self.dtype,
+            fill,
+            chunk=chunk,
+            shard=self._shard,
+            attributes=attributes,
+        )
+        self._write(
+            MANIFEST, json.dumps({"what": "shards of an interrupted selion run", "key": key})
+        )
         return array
 
     def _manifest_key(self) -> str:
@@ -122,11 +152,16 @@ class GrowingCube:
         """
         roi = checked_region(roi, self.grid, str(self.path))
         if roi != self._place(roi):
-            message = f"Region {roi} is no shard of {self.path}: write the regions in its list of shards."
+            message = (
+                f"Region {roi} is no shard of {self.path}: write the regions in its list of shards."
+            )
             raise GridMismatch(message)
         with explained(self.folder):
-            self._file(roi).unlink(missing_ok=True)  # a shard at the edge would be read before it is written, and a broken one cannot be
-            self._array[:, *roi] = checked_block(roi, values, self.bands, self.dtype, str(self.path))
+            # a shard at the edge would be read before it is written, and a broken one cannot be
+            self._file(roi).unlink(missing_ok=True)
+            self._array[:, *roi] = checked_block(
+                roi, values, self.bands, self.dtype, str(self.path)
+            )
             self._write(self._mark(roi), self._hash(roi))
 
     def skip(self, roi: Roi) -> None:
@@ -175,7 +210,10 @@ class GrowingCube:
     def _place(self, roi: Roi) -> Roi:
         """Return the shard that a region begins in."""
         starts = tuple(part.start // self._shard * self._shard for part in roi)
-        rows, columns = (slice(start, min(start + self._shard, size)) for start, size in zip(starts, self.grid.shape, strict=True))
+        rows, columns = (
+            slice(start, min(start + self._shard, size))
+            for start, size in zip(starts, self.grid.shape, strict=True)
+        )
         return rows, columns
 
     def _number(self, roi: Roi) -> tuple[int, int]:

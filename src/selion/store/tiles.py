@@ -1,7 +1,8 @@
 """A plain tiled BigTIFF that takes blocks in any order: what a COG is made from.
 
-We write it ourselves, and not through GDAL, because GDAL keeps blocks in a cache and only logs when they cannot be written later: on a full
-disk a file of nothing but nodata can come out, and nobody is told.  Here each failure is an :class:`OSError` at the place where it happens.
+We write it ourselves, and not through GDAL, because GDAL keeps blocks in a cache and only logs when
+they cannot be written later: on a full disk a file of nothing but nodata can come out, and nobody
+is told.  Here each failure is an :class:`OSError` at the place where it happens.
 """
 
 from __future__ import annotations
@@ -23,12 +24,21 @@ SHORT, LONG8, ASCII = 3, 16, 2
 
 
 class TileFile:
-    """(band, y, x) pixels in uncompressed tiles, bands interleaved by pixel; tiles that are never written take no space.
+    """(band, y, x) pixels in uncompressed tiles, bands interleaved by pixel.
+
+    Tiles that are never written take no space.
 
     Use it as a context manager: the directory of the file is written at the end of the block.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int], dtype: np.dtype, fill: float | None, tile: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int],
+        dtype: np.dtype,
+        fill: float | None,
+        tile: int,
+    ) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype).newbyteorder("<")
         self.fill = fill
@@ -44,7 +54,12 @@ class TileFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         with self._lock, self._file:
             if kind is None:
                 self._file.seek(0)
@@ -57,18 +72,27 @@ class TileFile:
                 common = overlap(place, roi)
                 if common is not None:
                     pixels = self._begun(number, covered=common == self._clipped(place))
-                    pixels[inside(common, place)] = values[:, *inside(common, roi)].transpose(1, 2, 0)
+                    pixels[inside(common, place)] = values[:, *inside(common, roi)].transpose(
+                        1, 2, 0
+                    )
                     self._put(number, pixels)
 
     def _touched(self, roi: Roi) -> Iterator[tuple[int, Roi]]:
-        rows, columns = (range(part.start // self.tile, (part.stop - 1) // self.tile + 1) for part in roi)
+        rows, columns = (
+            range(part.start // self.tile, (part.stop - 1) // self.tile + 1) for part in roi
+        )
         for row in rows:
             for column in columns:
                 top, left = row * self.tile, column * self.tile
-                yield row * self.across + column, (slice(top, top + self.tile), slice(left, left + self.tile))
+                yield (
+                    row * self.across + column,
+                    (slice(top, top + self.tile), slice(left, left + self.tile)),
+                )
 
     def _clipped(self, place: Roi) -> Roi:
-        return slice(place[0].start, min(place[0].stop, self.shape[1])), slice(place[1].start, min(place[1].stop, self.shape[2]))
+        return slice(place[0].start, min(place[0].stop, self.shape[1])), slice(
+            place[1].start, min(place[1].stop, self.shape[2])
+        )
 
     def _begun(self, number: int, *, covered: bool) -> np.ndarray:
         """Return (y, x, band) pixels of a tile as they are so far."""
@@ -84,7 +108,10 @@ class TileFile:
         self._written[number] = True
 
     def _directory(self) -> bytes:
-        """Return header, directory and the values that do not fit into it; its length does not depend on what was written."""
+        """Return header, directory and the values that do not fit into it.
+
+        Its length does not depend on what was written.
+        """
         bands, height, width = self.shape
         written, base = self._written, getattr(self, "_base", 0)
         entries: list[tuple[int, int, np.ndarray | bytes]] = [
@@ -101,7 +128,8 @@ class TileFile:
             (325, LONG8, np.where(written, self._size, 0)),
             *([(338, SHORT, np.zeros(bands - 1))] if bands > 1 else []),
             (339, SHORT, np.full(bands, SAMPLE_FORMAT[self.dtype.kind])),
-            *([] if self.fill is None else [(42113, ASCII, f"{self.fill!r}\0".encode())]),  # GDAL's nodata
+            # GDAL's nodata
+            *([] if self.fill is None else [(42113, ASCII, f"{self.fill!r}\0".encode())]),
         ]
         return _packed(entries)
 
@@ -111,7 +139,11 @@ def _packed(entries: list[tuple[int, int, np.ndarray | bytes]]) -> bytes:
     end = len(head) + 20 * len(entries) + 8
     directory, values = b"", b""
     for tag, kind, numbers in entries:
-        data = numbers if isinstance(numbers, bytes) else numbers.astype("<u2" if kind == SHORT else "<u8").tobytes()
+        data = (
+            numbers
+            if isinstance(numbers, bytes)
+            else numbers.astype("<u2" if kind == SHORT else "<u8").tobytes()
+        )
         count = len(numbers)
         if len(data) <= 8:
             place = data.ljust(8, b"\0")

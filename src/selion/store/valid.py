@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def valid_pixels(values: np.ndarray, bands: Sequence[str], nodata: Sequence[float | None]) -> np.ndarray | None:
+def valid_pixels(
+    values: np.ndarray, bands: Sequence[str], nodata: Sequence[float | None]
+) -> np.ndarray | None:
     """Return which pixels are valid.
 
     Parameters
@@ -25,8 +27,9 @@ def valid_pixels(values: np.ndarray, bands: Sequence[str], nodata: Sequence[floa
 
     Notes
     -----
-    One missing band makes a pixel invalid, because a network must see all bands or none, with one exception: 0 (and 255 in uint8) is also
-    what deep shadow, water or snow reach in a single band, so there a pixel is invalid only when all bands of one date are missing.
+    One missing band makes a pixel invalid, because a network must see all bands or none, with one
+    exception: 0 (and 255 in uint8) is also what deep shadow, water or snow reach in a single band,
+    so there a pixel is invalid only when all bands of one date are missing.
     """
     invalid = np.zeros(values.shape[1:], bool)
     dates: dict[str, np.ndarray] = {}
@@ -54,12 +57,19 @@ def combine(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | No
 
 
 def _as_dtype(nodata: float | None, dtype: np.dtype) -> np.generic | None:
-    """Return nodata in the band's own type, or None where no pixel can equal it (NaN, or -9999 in uint8)."""
+    """Return nodata in the band's own type.
+
+    None where no pixel can equal it (NaN, or -9999 in uint8).
+    """
     if nodata is None or np.isnan(nodata):
         return None
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
-        return dtype.type(int(nodata)) if limits.min <= nodata <= limits.max and nodata == int(nodata) else None
+        return (
+            dtype.type(int(nodata))
+            if limits.min <= nodata <= limits.max and nodata == int(nodata)
+            else None
+        )
     return dtype.type(nodata)
 
 

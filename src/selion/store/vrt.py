@@ -10,8 +10,8 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 TYPES = {
-    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
-    "float32": "Float32", "float64": "Float64",
+    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
+    "int32": "Int32", "float32": "Float32", "float64": "Float64",
 }  # fmt: skip
 """numpy's names and GDAL's."""
 COLOURS = {"red": "Red", "green": "Green", "blue": "Blue", "nir": "NIR", "rededge": "RedEdge"}
@@ -37,7 +37,9 @@ def vrt_of(
         ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping=_axes(grid)).text = grid.crs.to_wkt()
     a, b, c, d, e, f = grid.transform[:6]
     if not grid.transform.is_identity:
-        ET.SubElement(root, "GeoTransform").text = ", ".join(repr(float(number)) for number in (c, a, b, f, d, e))
+        ET.SubElement(root, "GeoTransform").text = ", ".join(
+            repr(float(number)) for number in (c, a, b, f, d, e)
+        )
     metadata = ET.SubElement(root, "Metadata")
     for key, value in tags.items():
         ET.SubElement(metadata, "MDI", key=key).text = value
@@ -46,7 +48,9 @@ def vrt_of(
         ET.SubElement(band, "Description").text = name
         if nodata is not None:
             ET.SubElement(band, "NoDataValue").text = repr(float(nodata))
-        ET.SubElement(band, "ColorInterp").text = "Palette" if palette else COLOURS.get(name, "Gray" if len(bands) == 1 else "Undefined")
+        ET.SubElement(band, "ColorInterp").text = (
+            "Palette" if palette else COLOURS.get(name, "Gray" if len(bands) == 1 else "Undefined")
+        )
         if palette:
             _add_colours(band, palette)
         source = ET.SubElement(band, "SimpleSource")
@@ -57,7 +61,11 @@ def vrt_of(
 
 def _axes(grid: GeoBox) -> str:
     """Say which axes of the CRS our x and y are: in degrees the CRS names latitude first."""
-    first = grid.crs.proj.axis_info[0].direction if grid.crs is not None and grid.crs.proj.axis_info else "east"
+    first = (
+        grid.crs.proj.axis_info[0].direction
+        if grid.crs is not None and grid.crs.proj.axis_info
+        else "east"
+    )
     return "2,1" if first == "north" else "1,2"
 
 

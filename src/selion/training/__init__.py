@@ -1,6 +1,7 @@
 """Learning: a recipe and samples in, a trained model with its card out.
 
-Torch and the rest of the ``train`` extra are imported when something is trained; reading a recipe needs neither.
+Torch and the rest of the ``train`` extra are imported when something is trained; reading a recipe
+needs neither.
 """
 
 import lazy_loader as lazy

@@ -1,7 +1,8 @@
 """Augmentation of one window and its truth together: any number of bands, all from the seed.
 
-The order is fixed (see :class:`selion.training.recipe.Augment`): scaling, turning, flips, D4, sharpness, appearance, blur, resized crop, noise, swap of the
-dates.  It is that of PRUE's code, in which rotation and resized crop are two resamplings with the sharpness between them.
+The order is fixed (see :class:`selion.training.recipe.Augment`): scaling, turning, flips, D4,
+sharpness, appearance, blur, resized crop, noise, swap of the dates.  It is that of PRUE's code, in
+which rotation and resized crop are two resamplings with the sharpness between them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ from scipy import ndimage
 
 from selion.segmenter import Scaling
 from selion.training.draws import Draw
-from selion.training.recipe import Appearance, Augment, Blur, Divisor, Noise, ResizedCrop, Rotate, Sharpness, Swap
+from selion.training.recipe import (
+    Appearance,
+    Augment,
+    Blur,
+    Divisor,
+    Noise,
+    ResizedCrop,
+    Rotate,
+    Sharpness,
+    Swap,
+)
 from selion.training.warp import OUTSIDE, bilinear, blend_smooth, cutting, nearest, turning
 
 BACKGROUND = 0
@@ -29,7 +40,9 @@ class TrainingWindow:
     """(plane, y, x) int32: class ids or object ids; -1 is not known."""
 
 
-def augment(window: TrainingWindow, spec: Augment, scaling: Scaling, draw: Draw, bands: tuple[str, ...] = ()) -> TrainingWindow:
+def augment(
+    window: TrainingWindow, spec: Augment, scaling: Scaling, draw: Draw, bands: tuple[str, ...] = ()
+) -> TrainingWindow:
     """Scale a window and change it as a recipe says.
 
     Parameters
@@ -57,7 +70,9 @@ def augment(window: TrainingWindow, spec: Augment, scaling: Scaling, draw: Draw,
     window = resized_crop(replace(window, pixels=blur(pixels, spec.blur, draw)), spec.crop, draw)
     pixels = swap(add_noise(window.pixels, spec.noise, draw), spec.swap, draw)
     pixels = np.clip(pixels, *scaling.clip) if scaling.clip else pixels
-    return TrainingWindow(np.ascontiguousarray(pixels, np.float32), np.ascontiguousarray(window.truth))
+    return TrainingWindow(
+        np.ascontiguousarray(pixels, np.float32), np.ascontiguousarray(window.truth)
+    )
 
 
 def scale(pixels: np.ndarray, spec: Divisor, scaling: Scaling, draw: Draw) -> np.ndarray:
@@ -80,16 +95,23 @@ def rotate(window: TrainingWindow, spec: Rotate, draw: Draw) -> TrainingWindow:
     """Turn about the centre; corners without data have pixels 0 and a truth of ``spec.fill``."""
     if not draw.happens("rotate", spec.p):
         return window
-    matrix = turning(window.pixels.shape[1:], float(_second(draw, "rotate").uniform(-spec.degrees, spec.degrees)))
+    matrix = turning(
+        window.pixels.shape[1:], float(_second(draw, "rotate").uniform(-spec.degrees, spec.degrees))
+    )
     outside = BACKGROUND if spec.fill == "background" else OUTSIDE
     return warp(window, matrix, outside)
 
 
 def warp(window: TrainingWindow, matrix: np.ndarray, outside: int) -> TrainingWindow:
-    """Resample pixels bilinearly and truth by the nearest neighbour, onto the same size; see :mod:`selion.training.warp`."""
+    """Resample pixels bilinearly and truth by the nearest neighbour, onto the same size.
+
+    See :mod:`selion.training.warp`.
+    """
     height, width = window.pixels.shape[1:]
     pixels = bilinear(np.ascontiguousarray(window.pixels), matrix, height, width, False)
-    return TrainingWindow(pixels, nearest(np.ascontiguousarray(window.truth), matrix, height, width, outside))
+    return TrainingWindow(
+        pixels, nearest(np.ascontiguousarray(window.truth), matrix, height, width, outside)
+    )
 
 
 def flip(window: TrainingWindow, spec: Augment, draw: Draw) -> TrainingWindow:
@@ -105,18 +127,25 @@ def flip(window: TrainingWindow, spec: Augment, draw: Draw) -> TrainingWindow:
 
 
 def eighth(values: np.ndarray, position: int) -> np.ndarray:
-    """Return the (..., y, x) array in one of the eight positions of D4: quarter turns, from 4 on mirrored."""
+    """Return the (..., y, x) array in one of the eight positions of D4.
+
+    Quarter turns, from 4 on mirrored.
+    """
     turned = np.rot90(values, position % 4, (-2, -1))
     return turned[..., ::-1] if position >= 4 else turned
 
 
 def sharpen(pixels: np.ndarray, spec: Sharpness, draw: Draw) -> np.ndarray:
-    """Blend with a smoothed copy: ``s + f (x - s)``, f from ``spec.range``, ``s`` the 3 x 3 mean in which the centre counts five times; the border is left.
+    """Blend with a smoothed copy.
+
+    ``s + f (x - s)``, f from ``spec.range``, ``s`` the 3 x 3 mean in which the centre counts five
+    times; the border is left.
 
     Notes
     -----
-    What kornia calls RandomSharpness(0.5), the setting of PRUE, has f from 0 to 0.5: it smooths, and never sharpens.  Its ``s`` is clipped to 0..1,
-    although reflectances divided by 1500 go beyond; recent versions clip the result as well, older ones did not.
+    What kornia calls RandomSharpness(0.5), the setting of PRUE, has f from 0 to 0.5: it smooths,
+    and never sharpens.  Its ``s`` is clipped to 0..1, although reflectances divided by 1500 go
+    beyond; recent versions clip the result as well, older ones did not.
     """
     if not draw.happens("sharpness", spec.p) or min(pixels.shape[1:]) < 3:
         return pixels
@@ -125,15 +154,24 @@ def sharpen(pixels: np.ndarray, spec: Sharpness, draw: Draw) -> np.ndarray:
     return blended
 
 
-def change_appearance(pixels: np.ndarray, spec: Appearance, draw: Draw, bands: tuple[str, ...] = ()) -> np.ndarray:
-    """Apply gamma, saturation, gain and offset, in this order, each with its own spread; offsets are common to a date, haze lies on all bands of it."""
+def change_appearance(
+    pixels: np.ndarray, spec: Appearance, draw: Draw, bands: tuple[str, ...] = ()
+) -> np.ndarray:
+    """Apply gamma, saturation, gain and offset, in this order, each with its own spread.
+
+    Offsets are common to a date, haze lies on all bands of it.
+    """
     if not draw.happens("appearance", spec.p):
         return pixels
     rng = _second(draw, "appearance")
     dates = _dates(bands, len(pixels))
-    gamma, gain, saturation = (float(np.exp(rng.normal(0, spread))) for spread in (spec.gamma, spec.gain, spec.saturation))
+    gamma, gain, saturation = (
+        float(np.exp(rng.normal(0, spread))) for spread in (spec.gamma, spec.gain, spec.saturation)
+    )
     band_gain = np.exp(rng.normal(0, spec.band_gain, len(pixels)))
-    offset = rng.normal(0, spec.offset, dates.max() + 1)[dates] + rng.normal(0, spec.band_offset, len(pixels))
+    offset = rng.normal(0, spec.offset, dates.max() + 1)[dates] + rng.normal(
+        0, spec.band_offset, len(pixels)
+    )
     if spec.gamma > 0:
         pixels = np.maximum(pixels, 1e-4) ** np.float32(gamma)
     if spec.saturation > 0:
@@ -169,23 +207,34 @@ def resized_crop(window: TrainingWindow, spec: ResizedCrop, draw: Draw) -> Train
 
     Notes
     -----
-    PRUE's code draws *once per batch* whether to crop (kornia's ``p_batch``), and for each sample where: ``per = "batch"``.  Departure: pixels and
-    truth are sampled at the same places here; there the image was resized corner to corner and the mask cell by cell, up to half a pixel apart.
+    PRUE's code draws *once per batch* whether to crop (kornia's ``p_batch``), and for each sample
+    where: ``per = "batch"``.  Departure: pixels and truth are sampled at the same places here;
+    there the image was resized corner to corner and the mask cell by cell, up to half a pixel
+    apart.
     """
     if not draw.happens("crop", spec.p, spec.per):
         return window
     height, width = window.pixels.shape[1:]
     rng = _second(draw, "crop")
     tall, wide = _rectangle(rng, spec, (height, width))
-    top, left = (int(rng.integers(0, all_ - part + 1)) for all_, part in ((height, tall), (width, wide)))
+    top, left = (
+        int(rng.integers(0, all_ - part + 1)) for all_, part in ((height, tall), (width, wide))
+    )
     matrix = cutting(top, left, tall, wide, (height, width))
-    part = TrainingWindow(window.pixels[:, top : top + tall, left : left + wide], window.truth[:, top : top + tall, left : left + wide])
+    part = TrainingWindow(
+        window.pixels[:, top : top + tall, left : left + wide],
+        window.truth[:, top : top + tall, left : left + wide],
+    )
     matrix[:, 2] -= (top, left)
     pixels = bilinear(np.ascontiguousarray(part.pixels), matrix, height, width, True)
-    return TrainingWindow(pixels, nearest(np.ascontiguousarray(part.truth), matrix, height, width, OUTSIDE))
+    return TrainingWindow(
+        pixels, nearest(np.ascontiguousarray(part.truth), matrix, height, width, OUTSIDE)
+    )
 
 
-def _rectangle(rng: np.random.Generator, spec: ResizedCrop, shape: tuple[int, int]) -> tuple[int, int]:
+def _rectangle(
+    rng: np.random.Generator, spec: ResizedCrop, shape: tuple[int, int]
+) -> tuple[int, int]:
     """Draw (y, x) sizes; after ten that do not fit, the whole."""
     for _ in range(10):
         area = rng.uniform(*spec.scale) * shape[0] * shape[1]

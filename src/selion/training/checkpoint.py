@@ -1,7 +1,10 @@
-"""Checkpoints of a run: everything that its next step depends on, in one safetensors file that is whole or not there.
+"""Checkpoints of a run.
 
-Nothing is pickled.  All random numbers follow from the recipe's seed and the place in the run, so there is no generator's state to keep; learning rates follow
-from the schedule and the place.  What is left is tensors and a few numbers.
+Everything that its next step depends on, in one safetensors file that is whole or not there.
+
+Nothing is pickled.  All random numbers follow from the recipe's seed and the place in the run, so
+there is no generator's state to keep; learning rates follow from the schedule and the place.  What
+is left is tensors and a few numbers.
 """
 
 from __future__ import annotations
@@ -22,13 +25,25 @@ if TYPE_CHECKING:
 STATE, BEST = "state.safetensors", "best.safetensors"
 """Files in a run's folder: the last state, and the weights with the best validation score."""
 FREE = ("name", "summary", "licence", "attribution", "hardware")
-"""What may change between a run and its resumption: nothing that is learnt depends on it (precision and device aside)."""
-_KINDS = {"torch.float32": "F32", "torch.float64": "F64", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.int64": "I64", "torch.int32": "I32"}
+"""What may change between a run and its resumption: nothing that is learnt depends on it (precision
+and device aside)."""
+_KINDS = {
+    "torch.float32": "F32",
+    "torch.float64": "F64",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+    "torch.int64": "I64",
+    "torch.int32": "I32",
+}
 _KINDS |= {"torch.uint8": "U8", "torch.bool": "BOOL"}
 
 
-def save_state(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any], last: str = "") -> None:
-    """Write tensors and facts under their final name only when they are whole on the disk; what was there before stays until then.
+def save_state(
+    path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any], last: str = ""
+) -> None:
+    """Write tensors and facts under their final name only when they are whole on the disk.
+
+    What was there before stays until then.
 
     Parameters
     ----------
@@ -48,18 +63,29 @@ def save_state(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[s
         with store.atomic_write(path, force=True) as temporary, temporary.open("wb") as stream:
             _write(stream, tensors, json.dumps(facts))
     except OutputFailed as error:
-        kept = f" The last good checkpoint{last} is still there: go on from it with --resume." if path.exists() else ""
+        kept = (
+            f" The last good checkpoint{last} is still there: go on from it with --resume."
+            if path.exists()
+            else ""
+        )
         message = f"{error}{kept}"
         raise OutputFailed(message) from error
 
 
 def _write(stream: BinaryIO, tensors: Mapping[str, torch.Tensor], facts: str) -> None:
-    """Write the safetensors format by pieces: its own writer would hold a second copy of all tensors, and hides the system's errors."""
+    """Write the safetensors format by pieces.
+
+    Its own writer would hold a second copy of all tensors, and hides the system's errors.
+    """
     header: dict[str, Any] = {"__metadata__": {"selion": facts}}
     place = 0
     for name, tensor in tensors.items():
         size = tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": _KINDS[str(tensor.dtype)], "shape": list(tensor.shape), "data_offsets": [place, place + size]}
+        header[name] = {
+            "dtype": _KINDS[str(tensor.dtype)],
+            "shape": list(tensor.shape),
+            "data_offsets": [place, place + size],
+        }
         place += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -93,7 +119,10 @@ def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118  # no mapping
         return tensors, json.loads(facts)
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        message = f"{path} cannot be read as a checkpoint ({error}): start the run anew in another folder."
+        message = (
+            f"{path} cannot be read as a checkpoint ({error}): start the run anew in another "
+            "folder."
+        )
         raise UnreadableFile(message) from error
 
 
@@ -103,9 +132,14 @@ def load_facts(path: Path) -> dict[str, Any]:
 
     try:
         with safe_open(path, "pt") as found:
-            facts: dict[str, Any] = json.loads(value_of(found.metadata() or {}, "selion", path) or "")
+            facts: dict[str, Any] = json.loads(
+                value_of(found.metadata() or {}, "selion", path) or ""
+            )
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        message = f"{path} cannot be read as a checkpoint ({error}): start the run anew in another folder."
+        message = (
+            f"{path} cannot be read as a checkpoint ({error}): start the run anew in another "
+            "folder."
+        )
         raise UnreadableFile(message) from error
     return facts
 
@@ -123,13 +157,24 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> 
     BadInput
         If something differs that what is learnt depends on; the message names the first keys.
     """
-    before = recipe_table(recipe_from(saved["recipe"], str(path)))  # what this version added since has its default
-    one, other = ({k: v for k, v in table.items() if k not in FREE} for table in (before, now["recipe"]))
-    changed = [f"{key} was {was!r} and is now {will!r}" for key, was, will in changed_keys(one, other)]
+    # what this version added since has its default
+    before = recipe_table(recipe_from(saved["recipe"], str(path)))
+    one, other = (
+        {k: v for k, v in table.items() if k not in FREE} for table in (before, now["recipe"])
+    )
+    changed = [
+        f"{key} was {was!r} and is now {will!r}" for key, was, will in changed_keys(one, other)
+    ]
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
-        message = f"{path} was made with another recipe: {'; '.join(changed[:3])}{more}. Resume with the old recipe, or start in another folder."
+        message = (
+            f"{path} was made with another recipe: {'; '.join(changed[:3])}{more}. Resume with the "
+            "old recipe, or start in another folder."
+        )
         raise BadInput(message)
     if saved["data"] != now["data"]:
-        message = f"{path} was made with other samples ({saved['data']}, now {now['data']}): resume with the same data, or start in another folder."
+        message = (
+            f"{path} was made with other samples ({saved['data']}, now {now['data']}): resume with "
+            "the same data, or start in another folder."
+        )
         raise BadInput(message)

@@ -1,4 +1,7 @@
-"""Classes of a dataset as classes of a recipe: by name; for a boundary network all that is no boundary is background."""
+"""Classes of a dataset as classes of a recipe: by name.
+
+For a boundary network all that is no boundary is background.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ def is_outlines(classes: ClassScheme) -> bool:
 
 
 def placed(have: ClassScheme, wanted: ClassScheme) -> dict[int, int]:
-    """Return the recipe's id of each of the dataset's ids; classes that the recipe does not know are left out, or background for a boundary network.
+    """Return the recipe's id of each of the dataset's ids.
+
+    Classes that the recipe does not know are left out, or background for a boundary network.
 
     Examples
     --------
@@ -22,4 +27,6 @@ def placed(have: ClassScheme, wanted: ClassScheme) -> dict[int, int]:
     {0: 0, 1: 1}
     """
     rest = dict.fromkeys(range(len(have)), 0) if is_outlines(wanted) else {}
-    return rest | {k: wanted.index(name) for k, name in enumerate(have.names) if name in wanted.names}
+    return rest | {
+        k: wanted.index(name) for k, name in enumerate(have.names) if name in wanted.names
+    }

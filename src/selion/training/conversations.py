@@ -1,4 +1,7 @@
-"""Samples become conversations: random patches with their image, the question about each, and the right answer."""
+"""Samples become conversations.
+
+Random patches with their image, the question about each, and the right answer.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ class Talk:
 
 @dataclass(frozen=True, eq=False)
 class Talks:
-    """Talks number 0, 1, 2 ...: each follows from the seed and its number alone, so that a run can be resumed anywhere.
+    """Talks number 0, 1, 2 ....
+
+    Each follows from the seed and its number alone, so that a run can be resumed anywhere.
 
     Parameters
     ----------
@@ -92,7 +97,10 @@ class Talks:
             if worth >= 0:
                 break
         if best is None:
-            message = f"In {wishes.tries} draws no patch was found whose classes are all known: give samples with fewer unknown pixels, or smaller patches."
+            message = (
+                f"In {wishes.tries} draws no patch was found whose classes are all known: give "
+                "samples with fewer unknown pixels, or smaller patches."
+            )
             raise BadInput(message)
         turn = int(rng.integers(8)) if wishes.turn else 0
         return self._talk(*best[1:], turn, blank=bool(self.hidden) and rng.random() < self.hidden)
@@ -105,17 +113,34 @@ class Talks:
         part = replace(known, pixels=known.pixels[:, *piece], ids=known.ids[piece])
         roi = _square(rng, part.ids.shape, prompt.patch, step)
         if part.ids[roi].shape != (prompt.patch, prompt.patch):
-            message = f"{known.key} has {known.ids.shape[1]} x {known.ids.shape[0]} pixels; wanted is at least a patch of {prompt.patch}: take a smaller patch."
+            message = (
+                f"{known.key} has {known.ids.shape[1]} x {known.ids.shape[0]} pixels; wanted is at "
+                f"least a patch of {prompt.patch}: take a smaller patch."
+            )
             raise BadInput(message)
         return part, roi, coarsen(part.ids[roi], prompt.grid, len(self.recipe.classes))
 
-    def _talk(self, part: KnownClasses, roi: Roi, truth: np.ndarray, turn: int, *, blank: bool) -> Talk:
+    def _talk(
+        self, part: KnownClasses, roi: Roi, truth: np.ndarray, turn: int, *, blank: bool
+    ) -> Talk:
         prompt, classes = self.recipe.language.prompt, self.recipe.classes
         pixels, truth = turned(part.pixels, turn), turned(truth, turn)
         roi = turned_roi(roi, part.ids.shape, turn)
         place = PatchPlace.of(roi, (pixels.shape[1], pixels.shape[2]))
-        images = pictures(pixels, roi, replace(prompt, shown="blank") if blank else prompt, self.recipe.spec().scaling)
-        return Talk(images, messages(prompt, classes, place), prompt.answer(truth, classes.names), truth, part.key, place)
+        images = pictures(
+            pixels,
+            roi,
+            replace(prompt, shown="blank") if blank else prompt,
+            self.recipe.spec().scaling,
+        )
+        return Talk(
+            images,
+            messages(prompt, classes, place),
+            prompt.answer(truth, classes.names),
+            truth,
+            part.key,
+            place,
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -132,7 +157,9 @@ class KnownClasses:
 def _square(rng: np.random.Generator, shape: tuple[int, ...], edge: int, step: int) -> Roi:
     """Draw a square of at most ``edge`` pixels that begins at a multiple of ``step``."""
     starts = [int(rng.integers(max(size - edge, 0) // step + 1)) * step for size in shape[-2:]]
-    return slice(starts[0], min(starts[0] + edge, shape[-2])), slice(starts[1], min(starts[1] + edge, shape[-1]))
+    return slice(starts[0], min(starts[0] + edge, shape[-2])), slice(
+        starts[1], min(starts[1] + edge, shape[-1])
+    )
 
 
 def _worth(truth: np.ndarray, classes: int, least: int, share: float) -> float:
@@ -142,7 +169,10 @@ def _worth(truth: np.ndarray, classes: int, least: int, share: float) -> float:
 
 
 def turned(values: np.ndarray, turn: int) -> np.ndarray:
-    """Turn (..., y, x) values by ``turn % 4`` quarters and, from 4 on, mirror them left to right."""
+    """Turn (..., y, x) values by ``turn % 4`` quarters.
+
+    From 4 on they are mirrored left to right, too.
+    """
     rotated = np.rot90(values, turn % 4, (-2, -1))
     return rotated[..., ::-1] if turn >= 4 else rotated
 
@@ -154,7 +184,9 @@ def turned_roi(roi: Roi, shape: tuple[int, ...], turn: int) -> Roi:
     for _ in range(turn % 4):
         rows, columns = slice(width - columns.stop, width - columns.start), rows
         height, width = width, height
-    return (rows, slice(width - columns.stop, width - columns.start)) if turn >= 4 else (rows, columns)
+    return (
+        (rows, slice(width - columns.stop, width - columns.start)) if turn >= 4 else (rows, columns)
+    )
 
 
 def _known(samples: Sequence[Sample], index: int, recipe: LanguageRecipe) -> KnownClasses:
@@ -163,7 +195,10 @@ def _known(samples: Sequence[Sample], index: int, recipe: LanguageRecipe) -> Kno
 
 @dataclass(frozen=True, slots=True)
 class _Handle:
-    """Samples and recipe as one key of the cache: the samples by identity, which the handle keeps alive."""
+    """Samples and recipe as one key of the cache.
+
+    The samples by identity, which the handle keeps alive.
+    """
 
     samples: Sequence[Sample]
     recipe: LanguageRecipe
@@ -172,7 +207,11 @@ class _Handle:
         return id(self.samples)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Handle) and self.samples is other.samples and self.recipe is other.recipe
+        return (
+            isinstance(other, _Handle)
+            and self.samples is other.samples
+            and self.recipe is other.recipe
+        )
 
 
 @lru_cache(maxsize=64)
@@ -194,7 +233,10 @@ def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
     have = sample.image.bands
     missing = [band for band in recipe.bands if band not in have]
     if missing and len(have) < len(recipe.bands):
-        message = f"{sample.key} has the bands {', '.join(have)}; the recipe wants {', '.join(recipe.bands)}: correct 'bands'."
+        message = (
+            f"{sample.key} has the bands {', '.join(have)}; the recipe wants "
+            f"{', '.join(recipe.bands)}: correct 'bands'."
+        )
         raise BandMismatch(message)
     chosen = range(len(recipe.bands)) if missing else [have.index(band) for band in recipe.bands]
     height, width = sample.image.grid.shape
@@ -206,7 +248,9 @@ def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
 
 
 def true_classes(sample: Sample, recipe: LanguageRecipe) -> np.ndarray:
-    """Return (y, x) uint8 class ids of the recipe, from masks, or from objects where the classes are field and boundary.
+    """Return (y, x) uint8 class ids of the recipe.
+
+    They come from masks, or from objects where the classes are field and boundary.
 
     Raises
     ------
@@ -216,11 +260,20 @@ def true_classes(sample: Sample, recipe: LanguageRecipe) -> np.ndarray:
     classes, wanted = recipe.classes, recipe.data.truth
     fields = classes.names in (FTW2.names, FTW3.names)
     if sample.instances is not None and wanted != "labels" and (fields or sample.labels is None):
-        labels = class_labels(sample.instances, recipe.data.boundary_width if classes.boundary else 0, sample.ignore)
+        labels = class_labels(
+            sample.instances, recipe.data.boundary_width if classes.boundary else 0, sample.ignore
+        )
         if not fields and not {"others", "field"} <= set(classes.names):
-            message = f"{sample.key} has objects but no classes, and the recipe's are {', '.join(classes.names)}: wanted are 'others' and 'field' among them."
+            message = (
+                f"{sample.key} has objects but no classes, and the recipe's are "
+                f"{', '.join(classes.names)}: wanted are 'others' and 'field' among them."
+            )
             raise BadInput(message)
-        return labels.ids if fields else _moved(labels.ids, ("others", "field", "field"), classes, sample.key)
+        return (
+            labels.ids
+            if fields
+            else _moved(labels.ids, ("others", "field", "field"), classes, sample.key)
+        )
     if sample.labels is None:
         message = f"{sample.key} has neither masks nor objects: there is nothing to learn from it."
         raise BadInput(message)
@@ -233,14 +286,19 @@ def _moved(ids: np.ndarray, names: tuple[str, ...], classes: ClassScheme, key: s
         if name in classes.names:
             table[old] = classes.index(name)
         elif (ids == old).any():
-            message = f"{key} holds the class {name!r}, which is not among the recipe's {', '.join(classes.names)}: add it to the classes, or merge the masks."
+            message = (
+                f"{key} holds the class {name!r}, which is not among the recipe's "
+                f"{', '.join(classes.names)}: add it to the classes, or merge the masks."
+            )
             raise BadInput(message)
     return table[ids]
 
 
 def simulated(spec: Simulated) -> tuple[list[Sample], list[Sample]]:
     """Return training and validation samples of the simulated countryside, in :data:`~selion.training.language_recipe.COUNTRYSIDE` classes."""
-    return [_scene(spec, spec.seed + k) for k in range(spec.scenes)], [_scene(spec, spec.seed + VALIDATION_SEEDS + k) for k in range(spec.validation)]
+    return [_scene(spec, spec.seed + k) for k in range(spec.scenes)], [
+        _scene(spec, spec.seed + VALIDATION_SEEDS + k) for k in range(spec.validation)
+    ]
 
 
 def _scene(spec: Simulated, seed: int) -> Sample:

@@ -39,7 +39,10 @@ class Criterion:
         return network(pixels, raw=True) if self.raw else network(pixels).float()
 
     def __call__(self, answer: Any, truth: Tensor) -> Tensor:
-        """Compare an answer with (view, y, x) class ids, or (view, 2, y, x) with object ids; a scalar."""
+        """Compare an answer with (view, y, x) class ids, or (view, 2, y, x) with object ids.
+
+        A scalar.
+        """
         return self.function(answer, truth, **self.options)
 
 
@@ -65,7 +68,10 @@ def make_loss(spec: Loss, classes: ClassScheme = FTW3) -> Criterion:
             raise UnknownName.among(f"option of the loss {spec.kind}", key, known)
     if spec.weights:
         if "weights" not in takes:
-            message = f"The loss {spec.kind} has no class weights, but loss.weights = {list(spec.weights)} was given: take them out, or choose another loss."
+            message = (
+                f"The loss {spec.kind} has no class weights, but loss.weights = "
+                f"{list(spec.weights)} was given: take them out, or choose another loss."
+            )
             raise BadInput(message)
         options["weights"] = spec.weights
     if "things" in takes:
@@ -84,5 +90,8 @@ def check_network(network: torch.nn.Module, criterion: Criterion, spec: Loss, fa
         The message says which loss and which family.
     """
     if criterion.raw and "raw" not in inspect.signature(network.forward).parameters:
-        message = f"loss.kind = {spec.kind!r} wants a network with answers of its own, and {family!r} answers classes: take another loss, or another family."
+        message = (
+            f"loss.kind = {spec.kind!r} wants a network with answers of its own, and {family!r} "
+            "answers classes: take another loss, or another family."
+        )
         raise BadInput(message)

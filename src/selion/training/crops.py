@@ -21,7 +21,8 @@ from selion.training.recipe import Crops, Recipe
 from selion.training.warp import OUTSIDE, bilinear, nearest
 
 MARGIN = 0.1
-"""Share of a window by which random windows may pass the image's edge, so that its pixels are seen as often as others."""
+"""Share of a window by which random windows may pass the image's edge, so that its pixels are seen
+as often as others."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -31,7 +32,8 @@ class Batch:
     pixels: np.ndarray
     """(view, band, y, x) float32, scaled."""
     labels: np.ndarray
-    """(view, y, x) int64 class ids, 255 not known; (view, 2, y, x) with object ids (0 none, -1 not known) where the loss wants them."""
+    """(view, y, x) int64 class ids, 255 not known; (view, 2, y, x) with object ids (0 none, -1 not
+    known) where the loss wants them."""
 
 
 def make_view(sample: Sample, recipe: Recipe, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
@@ -59,34 +61,56 @@ def make_view(sample: Sample, recipe: Recipe, draw: Draw) -> tuple[np.ndarray, n
 
 def collate(views: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
     """Stack views."""
-    return Batch(np.stack([pixels for pixels, _ in views]), np.stack([labels for _, labels in views]))
+    return Batch(
+        np.stack([pixels for pixels, _ in views]), np.stack([labels for _, labels in views])
+    )
 
 
 def takes_objects(sample: Sample, recipe: Recipe) -> bool:
-    """Say whether a sample's classes come from its object ids: as the recipe wants it, or where there are ids and the classes are field and boundary.
+    """Say whether a sample's classes come from its object ids.
+
+    As the recipe wants it, or where there are ids and the classes are field and boundary.
 
     Raises
     ------
     BadInput
         If what the recipe wants is not there.
     """
-    wanted, fields = recipe.data.truth, recipe.classes.names in (FTW2.names, FTW3.names) or is_outlines(recipe.classes)
+    wanted, fields = (
+        recipe.data.truth,
+        recipe.classes.names in (FTW2.names, FTW3.names) or is_outlines(recipe.classes),
+    )
     if wanted == "instances" and (sample.instances is None or not fields):
-        reason = "has no instances" if sample.instances is None else f"has instances, but the classes {', '.join(recipe.classes.names)} are not field and boundary"
-        message = f"{sample.key} {reason}: take data.truth = 'labels', or give the dataset its instances."
+        reason = (
+            "has no instances"
+            if sample.instances is None
+            else (
+                f"has instances, but the classes {', '.join(recipe.classes.names)} are not field "
+                "and boundary"
+            )
+        )
+        message = (
+            f"{sample.key} {reason}: take data.truth = 'labels', or give the dataset its instances."
+        )
         raise BadInput(message)
     if wanted == "labels" or not fields or sample.instances is None:
         if sample.labels is None:
-            message = f"{sample.key} has no labels to learn from: give the dataset masks, or instances with data.truth = 'instances'."
+            message = (
+                f"{sample.key} has no labels to learn from: give the dataset masks, or instances "
+                "with data.truth = 'instances'."
+            )
             raise BadInput(message)
         return False
     return True
 
 
 def cut(sample: Sample, recipe: Recipe, draw: Draw, *, by_objects: bool = False) -> TrainingWindow:
-    """Cut a window: pixels in the source's numbers, and its truth in one plane, -1 where it is not known.
+    """Cut a window.
 
-    Pixels that are not valid, or not finite, get the mean of the window's valid ones, as in prediction; their truth is not known.
+    Pixels in the source's numbers, and its truth in one plane, -1 where it is not known.
+
+    Pixels that are not valid, or not finite, get the mean of the window's valid ones, as in
+    prediction; their truth is not known.
     """
     shape = (int(sample.image.grid.shape[0]), int(sample.image.grid.shape[1]))
     native = ground_sampling_distance(sample.image.grid) if recipe.crops.gsd else None
@@ -105,7 +129,9 @@ def cut(sample: Sample, recipe: Recipe, draw: Draw, *, by_objects: bool = False)
 
 
 def fineness(sample: Sample, *, by_objects: bool = False) -> int:
-    """Return how many pixels of the truth lie along the edge of a pixel of the image: 1, or more where the truth was drawn on a finer grid.
+    """Return how many pixels of the truth lie along the edge of a pixel of the image.
+
+    1, or more where the truth was drawn on a finer grid.
 
     Raises
     ------
@@ -113,20 +139,33 @@ def fineness(sample: Sample, *, by_objects: bool = False) -> int:
         If it is no whole number.
     """
     truth = sample.instances if by_objects else sample.labels or sample.instances
-    have, wanted = (truth.ids.shape if truth is not None else sample.image.grid.shape), sample.image.grid.shape
+    have, wanted = (
+        (truth.ids.shape if truth is not None else sample.image.grid.shape),
+        sample.image.grid.shape,
+    )
     fold = max(have[0] // max(wanted[0], 1), 1)
     if have != (wanted[0] * fold, wanted[1] * fold):
         sizes = " and ".join(f"{h} x {w}" for h, w in (wanted, have))
-        message = f"{sample.key}: image and truth differ in size ({sizes} pixels), and one is no whole multiple of the other: bring both onto one grid."
+        message = (
+            f"{sample.key}: image and truth differ in size ({sizes} pixels), and one is no whole "
+            "multiple of the other: bring both onto one grid."
+        )
         raise GridMismatch(message)
     return fold
 
 
-def _cut_finer(sample: Sample, recipe: Recipe, draw: Draw, fold: int, native: float | None, *, by_objects: bool) -> TrainingWindow:
-    """Cut a window whose pixels are those of a finer truth: truth by the nearest neighbour, the image resampled."""
+def _cut_finer(
+    sample: Sample, recipe: Recipe, draw: Draw, fold: int, native: float | None, *, by_objects: bool
+) -> TrainingWindow:
+    """Cut a window whose pixels are those of a finer truth.
+
+    Truth by the nearest neighbour, the image resampled.
+    """
     shape = (int(sample.image.grid.shape[0]), int(sample.image.grid.shape[1]))
     finer = (shape[0] * fold, shape[1] * fold)
-    matrix = place(finer, recipe.crops, recipe.window, None if native is None else native / fold, draw)
+    matrix = place(
+        finer, recipe.crops, recipe.window, None if native is None else native / fold, draw
+    )
     roi = _bounds(matrix, recipe.window, finer)
     truth = _truth(sample, roi, recipe, by_objects=by_objects)[None]
     if recipe.loss.wants_objects and not by_objects:
@@ -135,8 +174,15 @@ def _cut_finer(sample: Sample, recipe: Recipe, draw: Draw, fold: int, native: fl
     coarse[:, 2] += 0.5 / fold - 0.5
     below = _bounds(coarse, recipe.window, shape)
     pixels, valid = _filled(sample.image.read(below), _bands(sample, recipe))
-    seen = _sampled(pixels, np.where(valid, 0, OUTSIDE).astype(np.int32)[None], _moved(coarse, below), recipe.window)
-    found = nearest(np.ascontiguousarray(truth), _moved(matrix, roi), recipe.window, recipe.window, OUTSIDE)
+    seen = _sampled(
+        pixels,
+        np.where(valid, 0, OUTSIDE).astype(np.int32)[None],
+        _moved(coarse, below),
+        recipe.window,
+    )
+    found = nearest(
+        np.ascontiguousarray(truth), _moved(matrix, roi), recipe.window, recipe.window, OUTSIDE
+    )
     found[:, seen.truth[0] < 0] = OUTSIDE
     return TrainingWindow(seen.pixels, found)
 
@@ -151,12 +197,17 @@ def _moved(matrix: np.ndarray, roi: Roi) -> np.ndarray:
 def _objects(sample: Sample, roi: Roi) -> np.ndarray:
     """Return (y, x) int32 object ids beside classes, for losses that want both."""
     if sample.instances is None:
-        message = f"{sample.key} has no instances, and loss.options.targets = 'instances' wants them: take 'classes', or give the dataset instances."
+        message = (
+            f"{sample.key} has no instances, and loss.options.targets = 'instances' wants them: "
+            "take 'classes', or give the dataset instances."
+        )
         raise BadInput(message)
     return sample.instances.ids[roi].astype(np.int32)
 
 
-def place(shape: tuple[int, int], crops: Crops, size: int, native: float | None, draw: Draw) -> np.ndarray:
+def place(
+    shape: tuple[int, int], crops: Crops, size: int, native: float | None, draw: Draw
+) -> np.ndarray:
     """Draw where a window lies.
 
     Parameters
@@ -187,9 +238,16 @@ def place(shape: tuple[int, int], crops: Crops, size: int, native: float | None,
     mirror = -1.0 if crops.turn and rng.random() < 0.5 else 1.0
     stretch = math.exp(rng.uniform(-crops.stretch, crops.stretch) / 2)
     cos, sin = math.cos(angle), math.sin(angle)
-    turn = step * np.array([[cos / stretch, mirror * sin * stretch], [-sin / stretch, mirror * cos * stretch]])
+    turn = step * np.array(
+        [[cos / stretch, mirror * sin * stretch], [-sin / stretch, mirror * cos * stretch]]
+    )
     reach = [max(extent / 2 - size * step / 2, 0) + MARGIN * size * step for extent in shape]
-    centre = np.array([(extent - 1) / 2 + rng.uniform(-way, way) for extent, way in zip(shape, reach, strict=True)])
+    centre = np.array(
+        [
+            (extent - 1) / 2 + rng.uniform(-way, way)
+            for extent, way in zip(shape, reach, strict=True)
+        ]
+    )
     return np.column_stack([turn, centre - turn @ np.full(2, (size - 1) / 2)])
 
 
@@ -200,17 +258,27 @@ def _step(crops: Crops, native: float | None, rng: np.random.Generator) -> float
     if crops.gsd is None:
         return 1.0
     if native is None:
-        message = f"crops.gsd = {list(crops.gsd)} asks for metres, but an image has no CRS: take crops.gsd out, or give the image its place."
+        message = (
+            f"crops.gsd = {list(crops.gsd)} asks for metres, but an image has no CRS: take "
+            "crops.gsd out, or give the image its place."
+        )
         raise GridMismatch(message)
     return float(math.exp(rng.uniform(math.log(crops.gsd[0]), math.log(crops.gsd[1])))) / native
 
 
-def _straight(shape: tuple[int, int], size: int, step: float, rng: np.random.Generator) -> np.ndarray:
-    """Lay a window north up, somewhere inside; where the image is smaller, from its upper left corner."""
+def _straight(
+    shape: tuple[int, int], size: int, step: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Lay a window north up, somewhere inside.
+
+    Where the image is smaller, from its upper left corner.
+    """
     corners = [rng.uniform(0, max(extent - size * step, 0)) for extent in shape]
     if step == 1.0:
         corners = [float(round(corner)) for corner in corners]
-    return np.array([[step, 0, corners[0] + step / 2 - 0.5], [0, step, corners[1] + step / 2 - 0.5]])
+    return np.array(
+        [[step, 0, corners[0] + step / 2 - 0.5], [0, step, corners[1] + step / 2 - 0.5]]
+    )
 
 
 def _bounds(matrix: np.ndarray, size: int, shape: tuple[int, int]) -> Roi:
@@ -226,12 +294,27 @@ def _bounds(matrix: np.ndarray, size: int, shape: tuple[int, int]) -> Roi:
     return slices[0], slices[1]
 
 
-def _sampled(pixels: np.ndarray, truth: np.ndarray, matrix: np.ndarray, size: int) -> TrainingWindow:
-    """Sample a window; where its pixels are larger than the image's, the image is averaged down first."""
-    exact = np.array_equal(matrix[:, :2], np.eye(2)) and np.array_equal(matrix[:, 2], matrix[:, 2].round())
+def _sampled(
+    pixels: np.ndarray, truth: np.ndarray, matrix: np.ndarray, size: int
+) -> TrainingWindow:
+    """Sample a window.
+
+    Where its pixels are larger than the image's, the image is averaged down first.
+    """
+    exact = np.array_equal(matrix[:, :2], np.eye(2)) and np.array_equal(
+        matrix[:, 2], matrix[:, 2].round()
+    )
     top, left = (int(v) for v in matrix[:, 2]) if exact else (-1, -1)
-    if exact and top >= 0 <= left and top + size <= pixels.shape[1] and left + size <= pixels.shape[2]:
-        return TrainingWindow(pixels[:, top : top + size, left : left + size], truth[:, top : top + size, left : left + size])
+    if (
+        exact
+        and top >= 0 <= left
+        and top + size <= pixels.shape[1]
+        and left + size <= pixels.shape[2]
+    ):
+        return TrainingWindow(
+            pixels[:, top : top + size, left : left + size],
+            truth[:, top : top + size, left : left + size],
+        )
     found = nearest(truth, matrix, size, size, OUTSIDE)
     fold = round(math.sqrt(abs(float(np.linalg.det(matrix[:, :2])))))
     if fold > 1:
@@ -246,18 +329,26 @@ def _averaged(pixels: np.ndarray, fold: int) -> np.ndarray:
     pads = [-extent % fold for extent in pixels.shape[1:]]
     padded = np.pad(pixels, ((0, 0), (0, pads[0]), (0, pads[1])), mode="symmetric")
     bands, height, width = padded.shape
-    small: np.ndarray = padded.reshape(bands, height // fold, fold, width // fold, fold).mean((2, 4), dtype=np.float32)
+    small: np.ndarray = padded.reshape(bands, height // fold, fold, width // fold, fold).mean(
+        (2, 4), dtype=np.float32
+    )
     return small
 
 
 def _bands(sample: Sample, recipe: Recipe) -> list[int]:
-    """Return the places of the recipe's bands in the image: by name, or one to one where the image has as many and none of these names."""
+    """Return the places of the recipe's bands in the image.
+
+    By name, or one to one where the image has as many and none of these names.
+    """
     have, wanted = sample.image.bands, recipe.input.bands
     if set(wanted) <= set(have):
         return [have.index(name) for name in wanted]
     if len(have) == len(wanted) and not set(wanted) & set(have):
         return list(range(len(wanted)))
-    message = f"{sample.key} has the bands {', '.join(have)}, but the recipe wants {', '.join(wanted)}: set input.bands, or choose another dataset."
+    message = (
+        f"{sample.key} has the bands {', '.join(have)}, but the recipe wants {', '.join(wanted)}: "
+        "set input.bands, or choose another dataset."
+    )
     raise BandMismatch(message)
 
 
@@ -274,7 +365,10 @@ def _filled(part: Raster, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _truth(sample: Sample, roi: Roi, recipe: Recipe, *, by_objects: bool) -> np.ndarray:
-    """Return the truth of a region, (y, x) int32: object ids or class ids of the recipe; -1 is not known."""
+    """Return the truth of a region, (y, x) int32: object ids or class ids of the recipe.
+
+    -1 is not known.
+    """
     if by_objects or recipe.loss.wants_objects:
         _check_alike(sample)
     labels = sample.labels.ids[roi] if sample.labels is not None else None
@@ -291,7 +385,10 @@ def _truth(sample: Sample, roi: Roi, recipe: Recipe, *, by_objects: bool) -> np.
     if (ids == UNKNOWN_VALUE).any():
         values = np.unique(labels[ids == UNKNOWN_VALUE])[:5].tolist()
         have = sample.labels.classes.names
-        message = f"{sample.key}: the mask holds {values}, but its classes ({', '.join(have)}) are 0 to {len(have) - 1}, and 255 is not known: correct the mask."
+        message = (
+            f"{sample.key}: the mask holds {values}, but its classes ({', '.join(have)}) are 0 to "
+            f"{len(have) - 1}, and 255 is not known: correct the mask."
+        )
         raise BadInput(message)
     return ids
 
@@ -314,7 +411,10 @@ def _class_table(have: ClassScheme, wanted: ClassScheme, key: str) -> np.ndarray
     missing = [name for k, name in enumerate(have.names) if k not in known_ids]
     if missing:
         known = ", ".join(wanted.names)
-        message = f"{key} has the classes {', '.join(have.names)}, but the recipe knows {known}: set classes, so that {missing[0]!r} is one of them."
+        message = (
+            f"{key} has the classes {', '.join(have.names)}, but the recipe knows {known}: set "
+            f"classes, so that {missing[0]!r} is one of them."
+        )
         raise BadInput(message)
     table[: len(have)] = [known_ids[k] for k in range(len(have))]
     return table
@@ -322,9 +422,18 @@ def _class_table(have: ClassScheme, wanted: ClassScheme, key: str) -> np.ndarray
 
 def _check_alike(sample: Sample) -> None:
     """Refuse labels and objects that do not lie on one grid."""
-    if sample.labels is not None and sample.instances is not None and sample.labels.ids.shape != sample.instances.ids.shape:
-        sizes = " and ".join(f"{h} x {w}" for h, w in (sample.labels.ids.shape, sample.instances.ids.shape))
-        message = f"{sample.key}: labels and instances differ in size ({sizes} pixels): bring both onto one grid."
+    if (
+        sample.labels is not None
+        and sample.instances is not None
+        and sample.labels.ids.shape != sample.instances.ids.shape
+    ):
+        sizes = " and ".join(
+            f"{h} x {w}" for h, w in (sample.labels.ids.shape, sample.instances.ids.shape)
+        )
+        message = (
+            f"{sample.key}: labels and instances differ in size ({sizes} pixels): bring both onto "
+            "one grid."
+        )
         raise GridMismatch(message)
 
 
@@ -335,19 +444,26 @@ def _agreeing(window: TrainingWindow) -> TrainingWindow:
 
 
 def _labels(truth: np.ndarray, recipe: Recipe, by_objects: bool) -> np.ndarray:
-    """Turn (plane, y, x) truth into (y, x) int64 class ids with 255, or (2, y, x) with object ids where the loss wants them."""
+    """Turn (plane, y, x) truth into (y, x) int64 class ids with 255.
+
+    Where the loss wants object ids, it becomes (2, y, x) with them.
+    """
     plane, unknown = truth[0], truth[0] < 0
     if by_objects:
         from selion.grid import photo_grid
 
         width = recipe.data.boundary_width if recipe.classes.boundary else 0
         grid = photo_grid((int(plane.shape[0]), int(plane.shape[1])))
-        plane = object_classes(Instances(np.where(unknown, 0, plane), grid), width, unknown, recipe.classes)
+        plane = object_classes(
+            Instances(np.where(unknown, 0, plane), grid), width, unknown, recipe.classes
+        )
     labels = np.where(unknown, IGNORE, plane).astype(np.int64)
     return np.stack([labels, truth[-1].astype(np.int64)]) if recipe.loss.wants_objects else labels
 
 
-def object_classes(instances: Instances, width: int, ignore: np.ndarray | None, classes: ClassScheme) -> np.ndarray:
+def object_classes(
+    instances: Instances, width: int, ignore: np.ndarray | None, classes: ClassScheme
+) -> np.ndarray:
     """Return (y, x) uint8 class ids of the recipe that object ids stand for."""
     ids = class_labels(instances, width, ignore).ids
     if not is_outlines(classes):

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 DRAWS = 20
 """Own polygons: so many draws of splits are tried until both have a chip."""
 TRIES = 64
-"""Windows that are cut, at most, until one holds a pixel to learn from; nearly always the first does."""
+"""Windows that are cut, at most, until one holds a pixel to learn from; nearly always the first
+does."""
 SCAN = 2000
 """At most so many samples are looked through for a class before it counts as absent."""
 
@@ -45,7 +46,10 @@ def open_samples(recipe: Recipe) -> tuple[Dataset | Mixture, Dataset | Mixture]:
     """
     spec = recipe.data
     if bool(spec.image) != bool(spec.polygons):
-        message = f"data.image = {spec.image!r} and data.polygons = {spec.polygons!r} were given: own polygons want both."
+        message = (
+            f"data.image = {spec.image!r} and data.polygons = {spec.polygons!r} were given: own "
+            "polygons want both."
+        )
         raise BadInput(message)
     if spec.mix:
         return _mixtures(recipe)
@@ -53,45 +57,78 @@ def open_samples(recipe: Recipe) -> tuple[Dataset | Mixture, Dataset | Mixture]:
 
 
 def _mixtures(recipe: Recipe) -> tuple[Mixture, Dataset | Mixture]:
-    """Open every part of a mixture; see :attr:`selion.training.recipe.Data.mix` for what is validated on."""
+    """Open every part of a mixture.
+
+    See :attr:`selion.training.recipe.Data.mix` for what is validated on.
+    """
     spec = recipe.data
-    recipes, shares = [part_recipe(recipe, part) for part in spec.mix], [part.share for part in spec.mix]
+    recipes, shares = (
+        [part_recipe(recipe, part) for part in spec.mix],
+        [part.share for part in spec.mix],
+    )
     own = bool(spec.dataset or spec.image)
     if own:
-        recipes, shares = [replace(recipe, data=replace(spec, mix=())), *recipes], [1 - sum(shares), *shares]
+        recipes, shares = (
+            [replace(recipe, data=replace(spec, mix=())), *recipes],
+            [1 - sum(shares), *shares],
+        )
     opened = [_single(made) for made in recipes]
     for made, (part, _) in zip(recipes, opened, strict=True):
         if not len(part):
-            message = f"{part.name} of data.mix has no samples to train on: check its folder, split ({made.data.train_split!r}) and groups."
+            message = (
+                f"{part.name} of data.mix has no samples to train on: check its folder, split "
+                f"({made.data.train_split!r}) and groups."
+            )
             raise BadInput(message)
     total = sum(shares)
-    training = Mixture(tuple(t for t, _ in opened), tuple(recipes), tuple(share / total for share in shares))
+    training = Mixture(
+        tuple(t for t, _ in opened), tuple(recipes), tuple(share / total for share in shares)
+    )
     if own and len(opened[0][1]):
         return training, opened[0][1]
-    fed_alike = [(part, made) for made, (_, part) in zip(recipes, opened, strict=True) if len(part) and made.input == recipe.input]
+    fed_alike = [
+        (part, made)
+        for made, (_, part) in zip(recipes, opened, strict=True)
+        if len(part) and made.input == recipe.input
+    ]
     if not fed_alike:
         return training, opened[0][1][:0]
-    return training, Mixture(tuple(p for p, _ in fed_alike), tuple(r for _, r in fed_alike), (1 / len(fed_alike),) * len(fed_alike))
+    return training, Mixture(
+        tuple(p for p, _ in fed_alike),
+        tuple(r for _, r in fed_alike),
+        (1 / len(fed_alike),) * len(fed_alike),
+    )
 
 
 def _single(recipe: Recipe) -> tuple[Dataset, Dataset]:
     spec = recipe.data
     if not spec.image and not spec.dataset:
-        message = f"The recipe {recipe.name} names no data: add --set data.dataset=FOLDER, or --set data.image=IMAGE --set data.polygons=TABLE."
+        message = (
+            f"The recipe {recipe.name} names no data: add --set data.dataset=FOLDER, or --set "
+            "data.image=IMAGE --set data.polygons=TABLE."
+        )
         raise BadInput(message)
     whole = _own_polygons(recipe) if spec.image else _by_name(recipe)
-    return _part(whole, spec.train_split, spec.groups), _part(whole, spec.validation_split, spec.validation_groups or spec.groups, optional=True)
+    return _part(whole, spec.train_split, spec.groups), _part(
+        whole, spec.validation_split, spec.validation_groups or spec.groups, optional=True
+    )
 
 
 def _by_name(recipe: Recipe) -> Dataset:
     spec = recipe.data
     asked = FTW3 if is_outlines(recipe.classes) else recipe.classes
-    wanted = asked if asked.names in (FTW2.names, FTW3.names) or data.is_bare(spec.dataset) else None
-    return data.load_dataset(spec.dataset, spec.root or None, classes=wanted, boundary=spec.boundary_width)
+    wanted = (
+        asked if asked.names in (FTW2.names, FTW3.names) or data.is_bare(spec.dataset) else None
+    )
+    return data.load_dataset(
+        spec.dataset, spec.root or None, classes=wanted, boundary=spec.boundary_width
+    )
 
 
 def _own_polygons(recipe: Recipe) -> Dataset:
-    """Cut an image with polygons into chips, whose splits are made by place: strips across the image, or blocks of land where the recipe says how large.
+    """Cut an image with polygons into chips, whose splits are made by place.
+
+    Strips across the image, or blocks of land where the recipe says how large.
 
     Blocks are drawn by lot: the first draw from the recipe's seed on that gives both splits a chip.
     """
@@ -107,15 +144,30 @@ def _own_polygons(recipe: Recipe) -> Dataset:
     labelled = Labelled(polygons, area, burning=Burning(width=spec.boundary_width), classes=classes)
     name = f"{image.stem} with {polygons.stem}"
     if not spec.block_km:
-        return load_polygons([image], labelled, Chips(recipe.window, land=Strips(spec.validation_share)), name=name)
-    lands = (Land(spec.block_km, spec.validation_share, 0.0, recipe.seed + k) for k in range(DRAWS if spec.validation_share else 1))
-    drawn = (load_polygons([image], labelled, Chips(recipe.window, land=land), name=name) for land in lands)
+        return load_polygons(
+            [image], labelled, Chips(recipe.window, land=Strips(spec.validation_share)), name=name
+        )
+    lands = (
+        Land(spec.block_km, spec.validation_share, 0.0, recipe.seed + k)
+        for k in range(DRAWS if spec.validation_share else 1)
+    )
+    drawn = (
+        load_polygons([image], labelled, Chips(recipe.window, land=land), name=name)
+        for land in lands
+    )
     first = next(drawn)
-    return next((found for found in (first, *drawn) if {"train", "val"} <= set(found.splits)), first)
+    return next(
+        (found for found in (first, *drawn) if {"train", "val"} <= set(found.splits)), first
+    )
 
 
-def _part(whole: Dataset, split: str, groups: tuple[str, ...], *, optional: bool = False) -> Dataset:
-    """Take a split; of a dataset without splits everything is for training and nothing for validation."""
+def _part(
+    whole: Dataset, split: str, groups: tuple[str, ...], *, optional: bool = False
+) -> Dataset:
+    """Take a split.
+
+    Of a dataset without splits everything is for training and nothing for validation.
+    """
     if not whole.splits:
         part = whole[:0] if optional else whole
         return part.select(groups=groups or None) if len(part) else part
@@ -137,7 +189,8 @@ def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
     Returns
     -------
     list of float
-        Shares of the classes in the samples that were looked at: as many as it took to see every class.
+        Shares of the classes in the samples that were looked at: as many as it took to see every
+        class.
 
     Raises
     ------
@@ -147,9 +200,16 @@ def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
         If the first sample does not fit.
     """
     if not len(samples):
-        message = "There are no samples to train on: check data.dataset, data.train_split and data.groups."
+        message = (
+            "There are no samples to train on: check data.dataset, data.train_split and "
+            "data.groups."
+        )
         raise BadInput(message)
-    starts = [int(first) for first in samples.starts] if isinstance(samples, Mixture) else [0, len(samples)]
+    starts = (
+        [int(first) for first in samples.starts]
+        if isinstance(samples, Mixture)
+        else [0, len(samples)]
+    )
     for first in starts[:-1]:
         make_view(samples[first], recipe_for(samples, recipe, first), Draw(recipe.seed, 0, 0))
     counts = np.zeros(256, np.int64)
@@ -168,15 +228,21 @@ def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
 
 
 def _check_seen(samples: Sequence[Sample], recipe: Recipe, first: int, end: int) -> None:
-    """Make sure that something is both seen and known in some window of the samples ``first`` to ``end``."""
+    """Make sure that something is both seen and known in some window.
+
+    The windows are of the samples ``first`` to ``end``.
+    """
     for k in range(TRIES):
         number = first + k % (end - first)
-        _, labels = make_view(samples[number], recipe_for(samples, recipe, number), Draw(recipe.seed, 0, k))
+        _, labels = make_view(
+            samples[number], recipe_for(samples, recipe, number), Draw(recipe.seed, 0, k)
+        )
         if ((labels if labels.ndim == 2 else labels[0]) != IGNORE).any():
             return
     message = (
-        f"In {TRIES} windows of {end - first} training samples, {samples[first].key} the first, no pixel is both seen and known: "
-        "their images hold nodata or NaN, or their masks 255; check them with 'selion data check'."
+        f"In {TRIES} windows of {end - first} training samples, {samples[first].key} the first, "
+        "no pixel is both seen and known: their images hold nodata or NaN, or their masks 255; "
+        "check them with 'selion data check'."
     )
     raise BadInput(message)
 
@@ -185,7 +251,10 @@ def _classes(sample: Sample, recipe: Recipe) -> np.ndarray:
     """Count pixels by class id of the recipe, (256,)."""
     if takes_objects(sample, recipe) and sample.instances is not None:
         width = recipe.data.boundary_width if recipe.classes.boundary else 0
-        return np.bincount(object_classes(sample.instances, width, sample.ignore, recipe.classes).ravel(), minlength=256)
+        return np.bincount(
+            object_classes(sample.instances, width, sample.ignore, recipe.classes).ravel(),
+            minlength=256,
+        )
     if sample.labels is None:
         return np.zeros(256, np.int64)
     counts = np.bincount(sample.labels.ids.ravel(), minlength=256)
@@ -198,14 +267,20 @@ def _classes(sample: Sample, recipe: Recipe) -> np.ndarray:
 
 def _nothing_of(absent: list[str], recipe: Recipe, count: int, *, unknown: int) -> BadInput:
     if len(absent) == len(recipe.classes):
-        return BadInput(f"None of the {count} training samples has a pixel whose class is known: check the masks with 'selion data check'.")
+        return BadInput(
+            f"None of the {count} training samples has a pixel whose class is known: check the "
+            "masks with 'selion data check'."
+        )
     names = ", ".join(repr(name) for name in absent)
     if unknown and "field" not in recipe.classes.names:
         return BadInput(
-            f"No training sample holds the class {names} ({count} samples), but the masks hold 255, which is read as not known: if it stands for a class, "
-            f"write a dataset.toml into the folder that says so, for example classes = 'crop' and values = {{ '0' = 'soil', '255' = 'crop' }}."
+            f"No training sample holds the class {names} ({count} samples), but the masks hold "
+            "255, which is read as not known: if it stands for a class, write a dataset.toml into "
+            "the folder that says so, for example classes = 'crop' and values = { '0' = 'soil', "
+            "'255' = 'crop' }."
         )
     return BadInput(
-        f"No training sample holds the class {names} ({count} samples, classes {', '.join(recipe.classes.names)}): a network cannot learn it; "
-        "give classes without it, or masks with it."
+        f"No training sample holds the class {names} ({count} samples, classes "
+        f"{', '.join(recipe.classes.names)}): a network cannot learn it; give classes without it, "
+        "or masks with it."
     )

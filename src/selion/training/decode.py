@@ -1,7 +1,10 @@
-"""The loss of DECODE's three heads: extent, boundary, and distance to the boundary, each by Tanimoto similarity with complement.
+"""The loss of DECODE's three heads.
 
-Waldner et al.: Detect, consolidate, delineate (Remote Sensing 13, 2197, 2021), section 2.3: the mean of the three losses.  Diakogiannis et al.: ResUNet-a
-(ISPRS 162, 2020) for what the heads learn: the distance is that to the field's boundary, as a share of the largest in the field.
+Extent, boundary, and distance to the boundary, each by Tanimoto similarity with complement.
+
+Waldner et al.: Detect, consolidate, delineate (Remote Sensing 13, 2197, 2021), section 2.3: the
+mean of the three losses.  Diakogiannis et al.: ResUNet-a (ISPRS 162, 2020) for what the heads
+learn: the distance is that to the field's boundary, as a share of the largest in the field.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ def decode_loss(
     Parameters
     ----------
     answer : dict
-        Logits of a network's heads: ``extent`` (view, class, y, x), ``boundary`` and ``distance`` (view, 1, y, x).
+        Logits of a network's heads: ``extent`` (view, class, y, x), ``boundary`` and ``distance``
+        (view, 1, y, x).
     truth : (view, y, x) or (view, 2, y, x) int64 tensor
         Class ids, 255 not known; with ``targets = "instances"`` object ids as second plane.
     weights : sequence of float
@@ -47,9 +51,11 @@ def decode_loss(
     things : sequence of int
         Ids of the classes that come as objects.
     boundary : int
-        Id of the class that parts objects; -1: there is none, and the outermost pixel of each object is its boundary.
+        Id of the class that parts objects; -1: there is none, and the outermost pixel of each
+        object is its boundary.
     depth : int
-        Terms of the fractal similarity; DECODE begins with 1 and takes more when the learning rate falls, PRUE has 5.
+        Terms of the fractal similarity; DECODE begins with 1 and takes more when the learning rate
+        falls, PRUE has 5.
     smooth : float
 
     Raises
@@ -58,7 +64,10 @@ def decode_loss(
         If the network has no such heads.
     """
     if not isinstance(answer, dict) or not {"extent", "boundary", "distance"} <= answer.keys():
-        message = "loss.kind = 'decode' wants a network with heads for extent, boundary and distance (family decode)."
+        message = (
+            "loss.kind = 'decode' wants a network with heads for extent, boundary and distance "
+            "(family decode)."
+        )
         raise BadInput(message)
     labels, objects = (truth[:, 0], truth[:, 1]) if targets == "instances" else (truth, None)
     edge, distance = boundary_targets(labels, objects, things, boundary)
@@ -70,24 +79,45 @@ def decode_loss(
     return torch.stack(parts).mean()
 
 
-def boundary_targets(labels: Tensor, objects: Tensor | None, things: Sequence[int], boundary: int) -> tuple[Tensor, Tensor]:
-    """Make the truth of the boundary and of the distance from classes, and from object ids where there are some.
+def boundary_targets(
+    labels: Tensor, objects: Tensor | None, things: Sequence[int], boundary: int
+) -> tuple[Tensor, Tensor]:
+    """Make the truth of the boundary and of the distance from classes.
+
+    Object ids are used where there are some.
 
     Returns
     -------
     (view, y, x) float32 tensor
         1 on boundaries.
     (view, y, x) float32 tensor
-        0 outside objects; inside, the distance to the nearest known pixel that is not of the object, as a share of the largest in it.
+        0 outside objects; inside, the distance to the nearest known pixel that is not of the
+        object, as a share of the largest in it.
     """
-    made = [_of_view(view.cpu().numpy(), None if objects is None else objects[k].cpu().numpy(), things, boundary) for k, view in enumerate(labels)]
-    edge, distance = (torch.from_numpy(np.stack(planes)).to(labels.device) for planes in zip(*made, strict=True))
+    made = [
+        _of_view(
+            view.cpu().numpy(),
+            None if objects is None else objects[k].cpu().numpy(),
+            things,
+            boundary,
+        )
+        for k, view in enumerate(labels)
+    ]
+    edge, distance = (
+        torch.from_numpy(np.stack(planes)).to(labels.device) for planes in zip(*made, strict=True)
+    )
     return edge, distance
 
 
-def _of_view(labels: np.ndarray, objects: np.ndarray | None, things: Sequence[int], boundary: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_view(
+    labels: np.ndarray, objects: np.ndarray | None, things: Sequence[int], boundary: int
+) -> tuple[np.ndarray, np.ndarray]:
     inside = np.isin(labels, list(things))
-    ids: Any = ndimage.label(inside)[0] if objects is None else np.where(inside | (labels == boundary), np.maximum(objects, 0), 0)
+    ids: Any = (
+        ndimage.label(inside)[0]
+        if objects is None
+        else np.where(inside | (labels == boundary), np.maximum(objects, 0), 0)
+    )
     known = labels != IGNORE
     edge = labels == boundary if boundary >= 0 else _outermost(ids, known)
     return edge.astype(np.float32), distances(ids, known)
@@ -102,7 +132,10 @@ def _outermost(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def distances(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return (y, x) float32: how deep a pixel lies in its object, 1 at the deepest place; an object that fills all that is known is 1 everywhere."""
+    """Return (y, x) float32: how deep a pixel lies in its object, 1 at the deepest place.
+
+    An object that fills all that is known is 1 everywhere.
+    """
     depth = np.zeros(ids.shape, np.float32)
     for number, box in enumerate(ndimage.find_objects(ids), 1):
         if box is None:

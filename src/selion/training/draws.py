@@ -1,6 +1,9 @@
-"""Random numbers that depend on nothing but where in the run they are drawn: seed, epoch, place in the epoch, and what for.
+"""Random numbers that depend on nothing but where in the run they are drawn.
 
-Workers, batch size, resumption and the other augmentations do not change them: two recipes that differ in one augmentation see the same draws of all others.
+Seed, epoch, place in the epoch, and what for.
+
+Workers, batch size, resumption and the other augmentations do not change them: two recipes that
+differ in one augmentation see the same draws of all others.
 """
 
 from __future__ import annotations
@@ -10,7 +13,22 @@ from typing import Literal
 
 import numpy as np
 
-PURPOSES = ("order", "window", "divisor", "rotate", "flip_x", "flip_y", "d4", "sharpness", "appearance", "blur", "crop", "noise", "swap", "part")
+PURPOSES = (
+    "order",
+    "window",
+    "divisor",
+    "rotate",
+    "flip_x",
+    "flip_y",
+    "d4",
+    "sharpness",
+    "appearance",
+    "blur",
+    "crop",
+    "noise",
+    "swap",
+    "part",
+)
 """What is drawn for; append only, as the place in the list is part of the seed."""
 Per = Literal["sample", "batch"]
 
@@ -37,10 +55,16 @@ class Draw:
         return generator(self.seed, self.epoch, *place, PURPOSES.index(purpose))
 
     def happens(self, purpose: str, p: float, per: Per = "sample") -> bool:
-        """Say whether something with chance ``p`` happens; it is the first number of its generator."""
+        """Say whether something with chance ``p`` happens.
+
+        It is the first number of its generator.
+        """
         return p > 0 and bool(self.rng(purpose, per).random() < p)
 
 
 def order(seed: int, epoch: int, count: int, turn: int = 0) -> np.ndarray:
-    """Return the order of ``count`` samples in an epoch, (count,) int64; ``turn`` tells the rounds of an epoch that is longer than the samples apart."""
+    """Return the order of ``count`` samples in an epoch, (count,) int64.
+
+    ``turn`` tells the rounds of an epoch that is longer than the samples apart.
+    """
     return generator(seed, epoch, 2, turn, PURPOSES.index("order")).permutation(count)

@@ -11,7 +11,9 @@ TANGENT = 13573
 """tan 22.5 degrees in 15 bits, as OpenCV has it."""
 
 
-def edge_agreement(pixels: np.ndarray, labels: np.ndarray, low: float = 50, high: float = 150) -> np.ndarray:
+def edge_agreement(
+    pixels: np.ndarray, labels: np.ndarray, low: float = 50, high: float = 150
+) -> np.ndarray:
     """Turn labels into IGNORE wherever no band has an edge.
 
     Parameters
@@ -29,7 +31,8 @@ def edge_agreement(pixels: np.ndarray, labels: np.ndarray, low: float = 50, high
 
     Notes
     -----
-    Facts of ftw-baselines (``scripts/add_edges_to_dataset.py``, ``trainers.py``): Canny(50, 150) per band, summed over bands.
+    Facts of ftw-baselines (``scripts/add_edges_to_dataset.py``, ``trainers.py``): Canny(50, 150)
+    per band, summed over bands.
     """
     edges = np.zeros(labels.shape, bool)
     for band in pixels:
@@ -46,8 +49,9 @@ def _to_bytes(band: np.ndarray) -> np.ndarray:
 def canny(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """Find edges.
 
-    The image is not smoothed first; the gradient is Sobel's 3 x 3, its size the sum of the absolute derivatives; ridges of it (largest along the
-    gradient, whose direction is rounded to 45 degrees) above ``low`` are edges where they hang together, 8-connected, with one above ``high``.
+    The image is not smoothed first; the gradient is Sobel's 3 x 3, its size the sum of the absolute
+    derivatives; ridges of it (largest along the gradient, whose direction is rounded to 45 degrees)
+    above ``low`` are edges where they hang together, 8-connected, with one above ``high``.
 
     Parameters
     ----------
@@ -59,7 +63,8 @@ def canny(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
     References
     ----------
-    Canny, "A computational approach to edge detection", TPAMI 8, 1986; the choices are those of OpenCV's function at its defaults.
+    Canny, "A computational approach to edge detection", TPAMI 8, 1986; the choices are those of
+    OpenCV's function at its defaults.
     """
     padded = np.pad(image.astype(np.int64), 1, mode="edge")
     dx, dy = _sobel(padded), _sobel(padded.T).T
@@ -80,7 +85,10 @@ def _sobel(padded: np.ndarray) -> np.ndarray:
 
 
 def _ridges(dx: np.ndarray, dy: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Mark where the gradient is at least as large as one step along it, and larger than one step against it."""
+    """Mark where the gradient is largest along itself.
+
+    It is at least as large as one step along it, and larger than one step against it.
+    """
     frame = np.pad(size, 1)
     height, width = size.shape
 

@@ -1,4 +1,7 @@
-"""From a batch to its loss: once while learning, once on the validation split, by the same few lines."""
+"""From a batch to its loss.
+
+Once while learning, once on the validation split, by the same few lines.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,16 @@ if TYPE_CHECKING:
     from selion.training.hardware import TrainingDevice
 
 
-def batch_loss(network: torch.nn.Module, batch: Batch, loss: Criterion, engine: TrainingDevice) -> torch.Tensor:
-    """Run a network over a batch and compare its answer with the truth; a scalar, differentiable."""
-    pixels = torch.from_numpy(batch.pixels).to(engine.device, memory_format=torch.channels_last, non_blocking=True)
+def batch_loss(
+    network: torch.nn.Module, batch: Batch, loss: Criterion, engine: TrainingDevice
+) -> torch.Tensor:
+    """Run a network over a batch and compare its answer with the truth.
+
+    A scalar, differentiable.
+    """
+    pixels = torch.from_numpy(batch.pixels).to(
+        engine.device, memory_format=torch.channels_last, non_blocking=True
+    )
     labels = torch.from_numpy(batch.labels).to(engine.device, non_blocking=True)
     with engine.autocast():
         answer = loss.of(network, pixels)
@@ -29,11 +39,19 @@ def batch_loss(network: torch.nn.Module, batch: Batch, loss: Criterion, engine: 
 
 
 @torch.no_grad()
-def held_out_loss(network: torch.nn.Module, samples: Sequence[Sample], places: Sequence[int], recipe: Recipe, loss: Criterion, engine: TrainingDevice) -> float:
+def held_out_loss(
+    network: torch.nn.Module,
+    samples: Sequence[Sample],
+    places: Sequence[int],
+    recipe: Recipe,
+    loss: Criterion,
+    engine: TrainingDevice,
+) -> float:
     """Return the mean of the training's loss over windows of samples that are not learnt from.
 
-    Windows are cut as in training, but always the same ones, and nothing is augmented: one window of each sample, or, where windows are drawn at random
-    places, a batch of them at least.  The network is in evaluation mode.
+    Windows are cut as in training, but always the same ones, and nothing is augmented: one window
+    of each sample, or, where windows are drawn at random places, a batch of them at least.  The
+    network is in evaluation mode.
 
     Raises
     ------
@@ -43,11 +61,17 @@ def held_out_loss(network: torch.nn.Module, samples: Sequence[Sample], places: S
     batch = recipe.schedule.batch
     count = max(len(places), batch) if recipe.crops.mode == "random" else len(places)
     network.eval()
-    torch.manual_seed(recipe.seed)  # of losses that draw points; a step of the training draws its own
+    # of losses that draw points; a step of the training draws its own
+    torch.manual_seed(recipe.seed)
     total = 0.0
     for first in range(0, count, batch):
         numbers = range(first, min(first + batch, count))
         chosen = [(places[k % len(places)], Draw(recipe.seed, 0, k)) for k in numbers]
-        views = [make_view(samples[place], replace(recipe_for(samples, recipe, place), augment=Augment()), draw) for place, draw in chosen]
+        views = [
+            make_view(
+                samples[place], replace(recipe_for(samples, recipe, place), augment=Augment()), draw
+            )
+            for place, draw in chosen
+        ]
         total += float(batch_loss(network, collate(views), loss, engine)) * len(views)
     return total / count

@@ -1,4 +1,7 @@
-"""Learning by reward: groups of answers to one question, each compared with its group; the library's trainer, our rewards."""
+"""Learning by reward: groups of answers to one question, each compared with its group.
+
+The library's trainer, our rewards.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ WATCHED = 50
 
 
 def check_gate(standing: Standing, gate: float) -> None:
-    """Refuse to begin with a model that does not write masks yet: all its answers would be worth the same, and nothing could be learnt.
+    """Refuse to begin with a model that does not write masks yet.
+
+    All its answers would be worth the same, and nothing could be learnt.
 
     Raises
     ------
@@ -29,24 +34,39 @@ def check_gate(standing: Standing, gate: float) -> None:
     """
     if standing.valid < gate:
         message = (
-            f"Only {standing.valid:.0%} of the supervised model's answers are masks without a fault, and rewards begin at {gate:.0%}: "
-            "train longer with sft.steps, or lower grpo.gate."
+            f"Only {standing.valid:.0%} of the supervised model's answers are masks without a "
+            f"fault, and rewards begin at {gate:.0%}: train longer with sft.steps, or lower "
+            "grpo.gate."
         )
         raise BadInput(message)
 
 
 def prompt_row(talk: Any) -> dict[str, Any]:
     """Return the row of a talk that is to be answered."""
-    return {"images": list(talk.images), "prompt": fresh(talk.question), "truth": talk.truth.tolist()}
+    return {
+        "images": list(talk.images),
+        "prompt": fresh(talk.question),
+        "truth": talk.truth.tolist(),
+    }
 
 
-def reinforce(model: Any, processor: Any, talks: Talks, recipe: LanguageRecipe, folder: Path, *, resume: bool = False, on_step: OnStep = silent) -> Reinforced:
+def reinforce(
+    model: Any,
+    processor: Any,
+    talks: Talks,
+    recipe: LanguageRecipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_step: OnStep = silent,
+) -> Reinforced:
     """Let a model write, and strengthen what is worth more than its group.
 
     Parameters
     ----------
     model, processor
-        The supervised model; with a trainable adapter, the divergence is measured from that adapter as it is now.
+        The supervised model; with a trainable adapter, the divergence is measured from that adapter
+        as it is now.
     talks : Talks
         At least ``steps * prompts * accumulate``.
     recipe : LanguageRecipe
@@ -61,12 +81,16 @@ def reinforce(model: Any, processor: Any, talks: Talks, recipe: LanguageRecipe, 
 
     Notes
     -----
-    Shao et al., DeepSeekMath (arXiv 2402.03300), equation 3; as MAgSeg (arXiv 2605.16179) has it, with the divergence from the supervised model.
-    The library's defaults are others (loss "dapo", no divergence).
+    Shao et al., DeepSeekMath (arXiv 2402.03300), equation 3; as MAgSeg (arXiv 2605.16179) has it,
+    with the divergence from the supervised model.  The library's defaults are others (loss "dapo",
+    no divergence).
     """
     trl = require("trl", "language")
     spec, prompt, classes = recipe.grpo, recipe.language.prompt, recipe.classes
-    rewards = [dice_reward(prompt, classes, spec.over, spec.smooth), validity_reward(prompt, classes)]
+    rewards = [
+        dice_reward(prompt, classes, spec.over, spec.smooth),
+        validity_reward(prompt, classes),
+    ]
     weights = [1.0, spec.validity]
     arguments = trl.GRPOConfig(
         **shared_arguments(recipe, folder, spec.steps, spec.save_every),
@@ -105,13 +129,17 @@ class Reinforced:
     def __init__(self, model: Any, history: tuple[Mapping[str, float], ...], alarm: str) -> None:
         self.model = model
         self.history = history
-        """One entry for each logged step: reward, its spread, the share of groups without one, the divergence."""
+        """One entry for each logged step: reward, its spread, the share of groups without one, the
+        divergence."""
         self.alarm = alarm
         """Why it ended early; empty if it did not."""
 
 
 def _room(processor: Any, recipe: LanguageRecipe) -> int:
-    """Return the tokens of the longest right answer, with some to spare: a model that does not end is cut there."""
+    """Return the tokens of the longest right answer, with some to spare.
+
+    A model that does not end is cut there.
+    """
     from selion.models.language.grammar import Grammar
 
     prompt = recipe.language.prompt
@@ -120,7 +148,10 @@ def _room(processor: Any, recipe: LanguageRecipe) -> int:
 
 
 def make_watch(share: float) -> Any:
-    """Return a callback that keeps the curves, and stops a run in which all answers of most groups are worth the same."""
+    """Return a callback that keeps the curves, and stops a run that learns nothing.
+
+    In such a run all answers of most groups are worth the same.
+    """
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
@@ -129,16 +160,32 @@ def make_watch(share: float) -> Any:
             self.alarmed = ""
             self.flat: deque[float] = deque(maxlen=WATCHED)
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        def on_log(
+            self,
+            args: Any,
+            state: Any,
+            control: Any,
+            logs: Mapping[str, Any] | None = None,
+            **_: Any,
+        ) -> None:
             if not logs or "reward" not in logs:
                 return
-            kept = {name: float(logs[name]) for name in ("reward", "reward_std", "frac_reward_zero_std", "kl", "loss") if name in logs}
+            kept = {
+                name: float(logs[name])
+                for name in ("reward", "reward_std", "frac_reward_zero_std", "kl", "loss")
+                if name in logs
+            }
             self.history.append({"step": state.global_step, **kept})
             self.flat.extend([kept.get("frac_reward_zero_std", 0.0)] * max(1, args.logging_steps))
             mean = sum(self.flat) / len(self.flat)
             if len(self.flat) == WATCHED and mean > share:
-                groups = f"In {mean:.0%} of the groups of the last {WATCHED} steps all answers were worth the same"
-                self.alarmed = f"{groups}: the answers have collapsed, or there is nothing left to learn."
+                groups = (
+                    f"In {mean:.0%} of the groups of the last {WATCHED} steps all answers were "
+                    "worth the same"
+                )
+                self.alarmed = (
+                    f"{groups}: the answers have collapsed, or there is nothing left to learn."
+                )
                 control.should_training_stop = True
 
     return Watch()

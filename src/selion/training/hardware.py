@@ -47,11 +47,22 @@ class TrainingDevice:
         return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
 
     def apart(self, network: Any, *, together: bool) -> AbstractContextManager[Any]:
-        """Return the context of a backward pass: gradients are shared between processes only with the last batch of a step."""
-        return nullcontext() if together or self.accelerator is None else self.accelerator.no_sync(network)
+        """Return the context of a backward pass.
+
+        Gradients are shared between processes only with the last batch of a step.
+        """
+        return (
+            nullcontext()
+            if together or self.accelerator is None
+            else self.accelerator.no_sync(network)
+        )
 
     def __str__(self) -> str:
-        where = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type.upper()
+        where = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else self.device.type.upper()
+        )
         several = f", {self.world} processes" if self.world > 1 else ""
         return f"torch {torch.__version__} on {where}, {self.precision}, channels last{several}"
 
@@ -64,10 +75,13 @@ _USUAL = {_MMAP_MAX: 65536, _TRIM: 128 * 1024, _TOP_PAD: 128 * 1024}
 
 @contextmanager
 def kept_memory(device: torch.device) -> Iterator[None]:
-    """Let glibc keep the memory of large tensors between steps; what is free goes back to the system at the end.
+    """Let glibc keep the memory of large tensors between steps.
 
-    Each step frees and asks for the same gigabytes.  glibc gives every large block back at once, and the system clears it anew page by page: some
-    40,000 page faults an image, a fifth to a quarter of the time on a processor.  Nothing happens on other devices and other C libraries.
+    What is free goes back to the system at the end.
+
+    Each step frees and asks for the same gigabytes.  glibc gives every large block back at once,
+    and the system clears it anew page by page: some 40,000 page faults an image, a fifth to a
+    quarter of the time on a processor.  Nothing happens on other devices and other C libraries.
     """
     if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
         yield
@@ -89,7 +103,8 @@ def choose_engine(hardware: Hardware) -> TrainingDevice:
     Raises
     ------
     BadInput
-        If the device is not there, cannot compute in that precision, or several were asked for in one process.
+        If the device is not there, cannot compute in that precision, or several were asked for in
+        one process.
     """
     if hardware.threads:
         torch.set_num_threads(hardware.threads)
@@ -100,41 +115,67 @@ def choose_engine(hardware: Hardware) -> TrainingDevice:
 
 
 def _accelerator(hardware: Hardware) -> Any:
-    """Return accelerate's Accelerator if this is one of several processes; it is not imported otherwise."""
+    """Return accelerate's Accelerator if this is one of several processes.
+
+    It is not imported otherwise.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if hardware.devices == 1 and world == 1:
         return None
     if world == 1:
-        command = f"accelerate launch --num_processes {hardware.devices} -m selion.cli.main train ..."
-        message = f"hardware.devices = {hardware.devices} wants as many processes: start with '{command}'."
+        command = (
+            f"accelerate launch --num_processes {hardware.devices} -m selion.cli.main train ..."
+        )
+        message = (
+            f"hardware.devices = {hardware.devices} wants as many processes: start with "
+            f"'{command}'."
+        )
         raise BadInput(message)
     accelerate = require("accelerate", "train")
-    patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=6))  # the others wait while one validates
+    # the others wait while one validates
+    patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=6))
     return accelerate.Accelerator(cpu=hardware.device == "cpu", kwargs_handlers=[patient])
 
 
 def _device(wanted: str) -> torch.device:
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if wanted == "auto":
         return torch.device(next(name for name, found in there.items() if found))
     if not there[wanted]:
-        message = f"hardware.device = {wanted!r} was asked for, but torch sees none here: take 'auto' or 'cpu'."
+        message = (
+            f"hardware.device = {wanted!r} was asked for, but torch sees none here: take 'auto' or "
+            "'cpu'."
+        )
         raise BadInput(message)
     return torch.device(wanted)
 
 
 def _precision(wanted: str, device: torch.device) -> str:
-    quick = {"cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False), "cpu": _has_bfloat16, "mps": lambda: False}[device.type]
+    quick = {
+        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+        "cpu": _has_bfloat16,
+        "mps": lambda: False,
+    }[device.type]
     if wanted == "auto":
         return "bfloat16" if quick() else "float32"
     if wanted == "float16" and device.type != "cuda":
-        message = f"hardware.precision = 'float16' was asked for, but a gradient in float16 wants CUDA, and this is {device.type}: take 'auto' or 'float32'."
+        message = (
+            "hardware.precision = 'float16' was asked for, but a gradient in float16 wants CUDA, "
+            f"and this is {device.type}: take 'auto' or 'float32'."
+        )
         raise BadInput(message)
     return wanted
 
 
 def _has_bfloat16() -> bool:
-    """Say whether the processor multiplies bfloat16 in hardware; torch computes it slowly where it does not."""
+    """Say whether the processor multiplies bfloat16 in hardware.
+
+    torch computes it slowly where it does not.
+    """
     flags = Path("/proc/cpuinfo")
     text = flags.read_text() if flags.exists() else ""
     return "amx_bf16" in text or "avx512_bf16" in text

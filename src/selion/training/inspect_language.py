@@ -1,4 +1,7 @@
-"""How a language model stands: its answers to validation patches, beside constant answers and shuffled images."""
+"""How a language model stands.
+
+Its answers to validation patches, beside constant answers and shuffled images.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from selion.training.language_recipe import LanguageRecipe
 from selion.training.reward import Standing, accuracy, constants, mean_worth, spoken_mask
 
 
-def inspect(model: Any, processor: Any, talks: Talks, recipe: LanguageRecipe, grammar: str = "none") -> Standing:
+def inspect(
+    model: Any, processor: Any, talks: Talks, recipe: LanguageRecipe, grammar: str = "none"
+) -> Standing:
     """Ask a model about patches that it has not seen.
 
     Parameters
@@ -36,27 +41,46 @@ def inspect(model: Any, processor: Any, talks: Talks, recipe: LanguageRecipe, gr
     classes, truths = recipe.classes, [talk.truth for talk in drawn]
     masks, valid = answers(speaker, [question(talk) for talk in drawn], recipe)
     wrong = {
-        "shuffled": [question(talk, other.images[0], other.images[1]) for talk, other in zip(drawn, others, strict=True)],
-        "shuffled_patch": [question(talk, talk.images[0], other.images[1]) for talk, other in zip(drawn, others, strict=True)],
-        "shuffled_context": [question(talk, other.images[0], talk.images[1]) for talk, other in zip(drawn, others, strict=True)],
+        "shuffled": [
+            question(talk, other.images[0], other.images[1])
+            for talk, other in zip(drawn, others, strict=True)
+        ],
+        "shuffled_patch": [
+            question(talk, talk.images[0], other.images[1])
+            for talk, other in zip(drawn, others, strict=True)
+        ],
+        "shuffled_context": [
+            question(talk, other.images[0], talk.images[1])
+            for talk, other in zip(drawn, others, strict=True)
+        ],
     }
     return Standing(
         dice=mean_worth(truths, masks, classes),
         paper_dice=mean_worth(truths, masks, classes, "all"),
         valid=float(np.mean(valid)),
         accuracy=accuracy(truths, masks),
-        **{name: mean_worth(truths, answers(speaker, asked, recipe)[0], classes) for name, asked in wrong.items()},
+        **{
+            name: mean_worth(truths, answers(speaker, asked, recipe)[0], classes)
+            for name, asked in wrong.items()
+        },
         constants=constants(truths, classes),
         paper_constants=constants(truths, classes, "all"),
         patches=len(drawn),
-        each=tuple(mean_dice(true, mask, classes) for true, mask in zip(truths, masks, strict=True)),
+        each=tuple(
+            mean_dice(true, mask, classes) for true, mask in zip(truths, masks, strict=True)
+        ),
     )
 
 
 def make_speaker(model: Any, processor: Any, recipe: LanguageRecipe, grammar: str) -> Speaker:
     """Return the model as it will be asked when it is used."""
     model.eval()
-    speaking = Speaking(grammar=grammar, samples=recipe.inspect.samples, batch=max(16, recipe.inspect.samples), share=False)
+    speaking = Speaking(
+        grammar=grammar,
+        samples=recipe.inspect.samples,
+        batch=max(16, recipe.inspect.samples),
+        share=False,
+    )
     return Speaker(model, processor, recipe.language.prompt, recipe.classes.names, speaking)
 
 
@@ -65,9 +89,17 @@ def question(talk: Talk, *images: Any) -> Question:
     return Question(talk.question, images or talk.images)
 
 
-def answers(speaker: Speaker, asked: Sequence[Question], recipe: LanguageRecipe) -> tuple[list[np.ndarray], list[bool]]:
-    """Return the masks of a model's answers, by vote if there are several to a question, and whether each was without a fault."""
-    read = [[spoken_mask(text, recipe.language.prompt, recipe.classes) for text in texts] for texts in speaker.ask(asked)]
+def answers(
+    speaker: Speaker, asked: Sequence[Question], recipe: LanguageRecipe
+) -> tuple[list[np.ndarray], list[bool]]:
+    """Return the masks of a model's answers, and whether each was without a fault.
+
+    They are found by vote if there are several answers to a question.
+    """
+    read = [
+        [spoken_mask(text, recipe.language.prompt, recipe.classes) for text in texts]
+        for texts in speaker.ask(asked)
+    ]
     masks = [_vote([mask for mask, _ in several], len(recipe.classes)) for several in read]
     return masks, [all(clean for _, clean in several) for several in read]
 

@@ -1,4 +1,7 @@
-"""Recipe of a language model: what :class:`~selion.training.recipe.Recipe` is to a network.  A recipe file with a ``[language]`` table is one of these."""
+"""Recipe of a language model: what :class:`~selion.training.recipe.Recipe` is to a network.
+
+A recipe file with a ``[language]`` table is one of these.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from selion.models.language.tiny import TinySize
 from selion.segmenter import InputSpec, Scaling
 from selion.training.sources import Data, Pair, check, share
 
-COUNTRYSIDE = ClassScheme(("others", "field", "tree", "water", "built"), ("field", "water"), None, ("#000000", "#5ac85a", "#1b6e2c", "#2e86de", "#c0392b"))
+COUNTRYSIDE = ClassScheme(
+    ("others", "field", "tree", "water", "built"),
+    ("field", "water"),
+    None,
+    ("#000000", "#5ac85a", "#1b6e2c", "#2e86de", "#c0392b"),
+)
 """Five classes of the simulated countryside; roads, rough and bare ground are others."""
 
 
@@ -42,11 +50,13 @@ class Draws:
     least_classes: int = 1
     """A patch holds at least so many classes ..."""
     most_share: float = 1.0
-    """... and none of them on more than this share of its cells.  Patches that are all field teach to say "field"."""
+    """... and none of them on more than this share of its cells.  Patches that are all field teach
+    to say "field"."""
     step: int = 1
     """Patches begin at multiples of this many pixels."""
     hidden: float = 0.0
-    """Share of the lessons in which the patch is said but not shown: a model that sees it in all of them never learns to look at the whole image."""
+    """Share of the lessons in which the patch is said but not shown: a model that sees it in all of
+    them never learns to look at the whole image."""
     turn: bool = True
     """One of the eight turns and flips of the square, for image and patch together."""
     tries: int = 200
@@ -67,8 +77,12 @@ class Lora:
     """Rank; 0: no adapter, all parameters learn (tiny models)."""
     alpha: int = 128
     dropout: float = 0.05
-    targets: str = r".*(language_model|text_model).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-    """Regular expression of the layers: linear ones of the language tower, so that the eyes stay as they are."""
+    targets: str = (
+        r".*(language_model|text_model).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|"
+        r"down_proj)"
+    )
+    """Regular expression of the layers: linear ones of the language tower, so that the eyes stay as
+    they are."""
 
     def __post_init__(self) -> None:
         check(self.r >= 0, "language.lora.r", self.r, "a rank, or 0 for all parameters")
@@ -84,11 +98,13 @@ class Language:
     start_from: str = ""
     """The folder of a language model of selion to go on from, instead of ``base``."""
     tiny: str = ""
-    """Instead of ``base``: build a tiny model of this family, with a tokenizer trained on the recipe's own answers."""
+    """Instead of ``base``: build a tiny model of this family, with a tokenizer trained on the
+    recipe's own answers."""
     size: TinySize = field(default_factory=TinySize)
     prompt: Prompt = field(default_factory=Prompt)
     context: int = 1024
-    """Edge in pixels of the image that is shown whole; larger images are shown in parts of this size."""
+    """Edge in pixels of the image that is shown whole; larger images are shown in parts of this
+    size."""
     lora: Lora = Lora()
 
 
@@ -127,18 +143,21 @@ class Grpo:
     accumulate: int = 1
     lr: float = 1e-6
     beta: float = 0.04
-    """Weight of the divergence from the supervised model (DeepSeekMath's; the paper does not print its own)."""
+    """Weight of the divergence from the supervised model (DeepSeekMath's; the paper does not print
+    its own)."""
     epsilon: float = 0.2
     temperature: float = 1.0
     over: Literal["union", "truth", "all"] = "union"
-    """Classes over which the Dice of the reward is averaged.  "all" is the paper's, which pays a constant answer for each class that is absent."""
+    """Classes over which the Dice of the reward is averaged.  "all" is the paper's, which pays a
+    constant answer for each class that is absent."""
     smooth: float = 1.0
     validity: float = 0.0
     """Weight of a second reward: 1 for an answer without a fault."""
     gate: float = 0.95
     """Share of the supervised model's answers that must be without a fault before this begins."""
     alarm: float = 0.5
-    """Stop when in more than this share of the groups of the last 50 steps all answers had the same reward: there is nothing to learn any more."""
+    """Stop when in more than this share of the groups of the last 50 steps all answers had the same
+    reward: there is nothing to learn any more."""
     weight_decay: float = 0.0
     warmup: float = 0.03
     save_every: int = 100
@@ -147,7 +166,12 @@ class Grpo:
         for name in ("gate", "alarm"):
             share(f"grpo.{name}", getattr(self, name))
         check(self.steps >= 0, "grpo.steps", self.steps, "0 or more")
-        check(self.answers >= 2, "grpo.answers", self.answers, "2 or more: answers are compared with each other")
+        check(
+            self.answers >= 2,
+            "grpo.answers",
+            self.answers,
+            "2 or more: answers are compared with each other",
+        )
         for name in ("prompts", "accumulate", "save_every"):
             check(getattr(self, name) >= 1, f"grpo.{name}", getattr(self, name), "1 or more")
 
@@ -188,7 +212,8 @@ class LanguageRecipe:
     subtract: tuple[float, ...] = (0.0,)
     gsd: Pair | None = None
     overlap: float = 0.25
-    """Of neighbouring patches when the model is used; the paper's patches do not overlap, and show seams."""
+    """Of neighbouring patches when the model is used; the paper's patches do not overlap, and show
+    seams."""
     data: Data = field(default_factory=Data)
     simulate: Simulated = Simulated()
     language: Language = field(default_factory=Language)
@@ -200,21 +225,47 @@ class LanguageRecipe:
 
     def __post_init__(self) -> None:
         given = [key for key in ("base", "start_from", "tiny") if getattr(self.language, key)]
-        check(len(given) <= 1, "language.base", " and ".join(given), "one of base, start_from and tiny")
-        check(len(self.divide) in {1, len(self.bands)}, "divide", list(self.divide), f"one number, or one for each of the {len(self.bands)} bands")
-        check(len(self.subtract) in {1, len(self.bands)}, "subtract", list(self.subtract), f"one number, or one for each of the {len(self.bands)} bands")
-        check(not self.draws.hidden or self.language.prompt.coordinates, "draws.hidden", self.draws.hidden, "0, or language.prompt.coordinates = true")
-        self.language.prompt.spelling.labels(self.classes.names)  # names that collide with the codec are refused before anything is read
+        check(
+            len(given) <= 1,
+            "language.base",
+            " and ".join(given),
+            "one of base, start_from and tiny",
+        )
+        check(
+            len(self.divide) in {1, len(self.bands)},
+            "divide",
+            list(self.divide),
+            f"one number, or one for each of the {len(self.bands)} bands",
+        )
+        check(
+            len(self.subtract) in {1, len(self.bands)},
+            "subtract",
+            list(self.subtract),
+            f"one number, or one for each of the {len(self.bands)} bands",
+        )
+        check(
+            not self.draws.hidden or self.language.prompt.coordinates,
+            "draws.hidden",
+            self.draws.hidden,
+            "0, or language.prompt.coordinates = true",
+        )
+        # names that collide with the codec are refused before anything is read
+        self.language.prompt.spelling.labels(self.classes.names)
         patch, context = self.language.prompt.patch, self.language.context
         check(context >= patch, "language.context", context, f"at least the patch of {patch} px")
 
     @property
     def window(self) -> int:
-        """Edge in pixels of the chips that are cut from own polygons: the image that is shown whole."""
+        """Edge in pixels of the chips that are cut from own polygons.
+
+        The image that is shown whole.
+        """
         return self.language.context
 
     def spec(self) -> InputSpec:
         """Return the card's InputSpec."""
         patch = self.language.prompt.patch
         scaling = Scaling(self.divide, self.subtract, (0.0, 1.0))
-        return InputSpec(self.bands, scaling, self.gsd, patch, self.overlap, 1, self.language.context)
+        return InputSpec(
+            self.bands, scaling, self.gsd, patch, self.overlap, 1, self.language.context
+        )

@@ -1,4 +1,7 @@
-"""From a recipe with a ``[language]`` table to a model's folder: conversations, supervised fine-tuning, rewards, card."""
+"""From a recipe with a ``[language]`` table to a model's folder.
+
+Conversations, supervised fine-tuning, rewards, card.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ from selion.training.sft import check_words, find_tokenizer, finetune, make_pair
 
 RECIPE, MODEL, SUPERVISED, NUMBERS = "recipe.toml", "model", "supervised", "standing.json"
 SFT, GRPO, TIMES = "sft-checkpoints", "grpo-checkpoints", "times.json"
-"""In a run's folder: the recipe, the model, the supervised model that rewards began from, how both stand, checkpoints of the two stages, and what they took."""
+"""In a run's folder: the recipe, the model, the supervised model that rewards began from, how both
+stand, checkpoints of the two stages, and what they took."""
 FREE = ("name", "summary", "licence", "attribution", "hardware")
 TRAINING, VALIDATION, REWARDED = 0, 1, 2
 """Seeds of the draws."""
@@ -57,7 +61,13 @@ class LanguagePlan:
             REWARDED: max(1, grpo.steps * grpo.prompts * grpo.accumulate),
         }
         hidden = self.recipe.draws.hidden if kind == TRAINING else 0.0
-        return Talks(self.validation if kind == VALIDATION else self.samples, self.recipe, counts[kind], kind, hidden)
+        return Talks(
+            self.validation if kind == VALIDATION else self.samples,
+            self.recipe,
+            counts[kind],
+            kind,
+            hidden,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +102,21 @@ def plan_language(recipe: LanguageRecipe) -> LanguagePlan:
     """
     if recipe.simulate.scenes:
         samples, validation = simulated(recipe.simulate)
-        return plan_talks(recipe, samples, validation, source="simulated countryside", licence="Apache-2.0")
+        return plan_talks(
+            recipe, samples, validation, source="simulated countryside", licence="Apache-2.0"
+        )
     from selion.training.datasets import open_samples
 
     training, held = open_samples(recipe)  # type: ignore[arg-type]  # it looks at data, classes, window, name and seed, which both kinds of recipe have
-    return plan_talks(recipe, training, held, source=training.name, licence=training.licence, citation=training.citation, notes=training.problems)
+    return plan_talks(
+        recipe,
+        training,
+        held,
+        source=training.name,
+        licence=training.licence,
+        citation=training.citation,
+        notes=training.problems,
+    )
 
 
 def plan_talks(
@@ -109,7 +129,9 @@ def plan_talks(
     citation: str = "",
     notes: Sequence[str] = (),
 ) -> LanguagePlan:
-    """Plan a run on samples that are at hand already; the first conversation is drawn, so that what does not fit is said before anything is loaded.
+    """Plan a run on samples that are at hand already.
+
+    The first conversation is drawn, so that what does not fit is said before anything is loaded.
 
     Raises
     ------
@@ -117,7 +139,10 @@ def plan_talks(
         If there are no samples, or the first does not fit.
     """
     if not len(samples):
-        message = "There are no samples to train on: check data.dataset, data.train_split and data.groups, or give simulate.scenes."
+        message = (
+            "There are no samples to train on: check data.dataset, data.train_split and "
+            "data.groups, or give simulate.scenes."
+        )
         raise BadInput(message)
     prompt = recipe.language.prompt
     first = Talks(samples, recipe, 1)[0]
@@ -128,23 +153,40 @@ def plan_talks(
         *notes,
     ]
     if not len(validation):
-        said.append("There is no validation split: nothing will be known of how good the model is, and rewards cannot begin.")
+        said.append(
+            "There is no validation split: nothing will be known of how good the model is, and "
+            "rewards cannot begin."
+        )
     base = recipe.language.base or recipe.language.start_from or f"a tiny {recipe.language.tiny}"
     card = ModelCard(
         recipe.name,
         recipe.spec(),
         recipe.classes,
         summary=recipe.summary,
-        architecture={"family": "language", "prompt": prompt.to_dict(), "taught": list(recipe.classes.names)},
+        architecture={
+            "family": "language",
+            "prompt": prompt.to_dict(),
+            "taught": list(recipe.classes.names),
+        },
         format=FORMAT,
         licence=recipe.licence or licence,
         attribution=recipe.attribution or citation,
-        training=f"{base}; {source}, {len(samples):,} images; {recipe.sft.steps} supervised steps, {recipe.grpo.steps} by reward; seed {recipe.seed}",
+        training=(
+            f"{base}; {source}, {len(samples):,} images; {recipe.sft.steps} supervised steps, "
+            f"{recipe.grpo.steps} by reward; seed {recipe.seed}"
+        ),
     )
     return LanguagePlan(recipe, samples, validation, card, tuple(said))
 
 
-def train_language(plan: LanguagePlan, folder: Path, *, resume: bool = False, force: bool = False, on_step: OnStep = silent) -> LanguageResult:
+def train_language(
+    plan: LanguagePlan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    on_step: OnStep = silent,
+) -> LanguageResult:
     """Train, and write the model into ``folder/model``.
 
     Parameters
@@ -162,7 +204,8 @@ def train_language(plan: LanguagePlan, folder: Path, *, resume: bool = False, fo
     OutputExists
         If the folder holds a run and neither ``resume`` nor ``force`` is given.
     BadInput
-        If the tokenizer cannot write the answers, or the supervised model does not pass the gate before rewards; it stays in ``folder/supervised``.
+        If the tokenizer cannot write the answers, or the supervised model does not pass the gate
+        before rewards; it stays in ``folder/supervised``.
     """
     import torch
 
@@ -172,22 +215,44 @@ def train_language(plan: LanguagePlan, folder: Path, *, resume: bool = False, fo
         torch.set_num_threads(recipe.hardware.threads)
     took: dict[str, dict[str, float]] = {}
     with quiet():
-        model, processor, supervised = _supervised(plan, folder, took, resume=resume, on_step=on_step)
+        model, processor, supervised = _supervised(
+            plan, folder, took, resume=resume, on_step=on_step
+        )
         standing, alarm = None, ""
         if recipe.grpo.steps:
             if supervised is None:
-                message = "Rewards want a validation split, on which the supervised model is looked at first: give one, or set grpo.steps to 0."
+                message = (
+                    "Rewards want a validation split, on which the supervised model is looked at "
+                    "first: give one, or set grpo.steps to 0."
+                )
                 raise BadInput(message)
             check_gate(supervised, recipe.grpo.gate)
-            model, processor = _again(plan, folder)  # the trainer looks for what the divergence is measured from where the model was loaded from
+            # the trainer looks for what the divergence is measured from where the model was loaded
+            # from
+            model, processor = _again(plan, folder)
             with _clock(took, "by_reward", len(plan.talks(REWARDED))):
-                found = reinforce(model, processor, plan.talks(REWARDED), recipe, folder / GRPO, resume=resume, on_step=on_step)
+                found = reinforce(
+                    model,
+                    processor,
+                    plan.talks(REWARDED),
+                    recipe,
+                    folder / GRPO,
+                    resume=resume,
+                    on_step=on_step,
+                )
             model, alarm = found.model, found.alarm
             standing = inspect(model, processor, plan.talks(VALIDATION), recipe)
             _write_json(folder / "rewards.json", list(found.history))
         card = _export(plan, model, processor, folder / MODEL, standing or supervised)
         advice = check_words(processor, recipe)
-    _write_json(folder / NUMBERS, {name: s.to_dict() for name, s in (("supervised", supervised), ("by_reward", standing)) if s is not None})
+    _write_json(
+        folder / NUMBERS,
+        {
+            name: s.to_dict()
+            for name, s in (("supervised", supervised), ("by_reward", standing))
+            if s is not None
+        },
+    )
     if not resume:  # the clock of a run that was interrupted saw its last part only
         _write_json(folder / TIMES, took)
     return LanguageResult(plan, card, supervised, standing, alarm, advice)
@@ -195,14 +260,31 @@ def train_language(plan: LanguagePlan, folder: Path, *, resume: bool = False, fo
 
 @contextmanager
 def _clock(took: dict[str, dict[str, float]], stage: str, samples: int) -> Iterator[None]:
-    """Note what a stage takes, in seconds of the clock and of the processor, and how many questions it sees."""
+    """Note what a stage takes, and how many questions it sees.
+
+    It takes seconds of the clock and of the processor.
+    """
     clock, processor = time.perf_counter(), time.process_time()
     yield
-    took[stage] = {"samples": samples, "seconds": round(time.perf_counter() - clock, 3), "processor_seconds": round(time.process_time() - processor, 3)}
+    took[stage] = {
+        "samples": samples,
+        "seconds": round(time.perf_counter() - clock, 3),
+        "processor_seconds": round(time.process_time() - processor, 3),
+    }
 
 
-def _supervised(plan: LanguagePlan, folder: Path, took: dict[str, dict[str, float]], *, resume: bool, on_step: OnStep) -> tuple[Any, Any, Standing | None]:
-    """Return the supervised model, trained now or before an interruption, its processor, and how it stands."""
+def _supervised(
+    plan: LanguagePlan,
+    folder: Path,
+    took: dict[str, dict[str, float]],
+    *,
+    resume: bool,
+    on_step: OnStep,
+) -> tuple[Any, Any, Standing | None]:
+    """Return the supervised model, its processor, and how it stands.
+
+    It was trained now or before an interruption.
+    """
     recipe = plan.recipe
     done = folder / SUPERVISED / CARD
     if resume and done.is_file():
@@ -212,8 +294,18 @@ def _supervised(plan: LanguagePlan, folder: Path, took: dict[str, dict[str, floa
         check_words(processor, recipe)
         if recipe.sft.steps:
             with _clock(took, "supervised", len(plan.talks(TRAINING))):
-                model = finetune(model, processor, plan.talks(TRAINING), recipe, folder / SFT, resume=resume, on_step=on_step)
-    standing = inspect(model, processor, plan.talks(VALIDATION), recipe) if len(plan.validation) else None
+                model = finetune(
+                    model,
+                    processor,
+                    plan.talks(TRAINING),
+                    recipe,
+                    folder / SFT,
+                    resume=resume,
+                    on_step=on_step,
+                )
+    standing = (
+        inspect(model, processor, plan.talks(VALIDATION), recipe) if len(plan.validation) else None
+    )
     if recipe.grpo.steps and not done.is_file():
         _export(plan, model, processor, folder / SUPERVISED, standing)
     return model, processor, standing
@@ -233,7 +325,10 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
         return
     if begun.exists():
         if not force:
-            message = f"{folder} holds a run already: go on with --resume, begin anew with --force, or choose another folder."
+            message = (
+                f"{folder} holds a run already: go on with --resume, begin anew with --force, or "
+                "choose another folder."
+            )
             raise OutputExists(message)
         for name in (MODEL, SUPERVISED, SFT, GRPO):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -247,17 +342,28 @@ def _check_same(path: Path, recipe: LanguageRecipe) -> None:
     import tomllib
 
     if not path.is_file():
-        message = f"{path.parent} holds no run to resume: leave --resume away, or give the folder of one."
+        message = (
+            f"{path.parent} holds no run to resume: leave --resume away, or give the folder of one."
+        )
         raise BadInput(message)
-    was = {key: value for key, value in tomllib.loads(path.read_text("utf-8")).items() if key not in FREE}
+    was = {
+        key: value
+        for key, value in tomllib.loads(path.read_text("utf-8")).items()
+        if key not in FREE
+    }
     now = {key: value for key, value in recipe_table(recipe).items() if key not in FREE}  # type: ignore[arg-type]
     changed = [f"{key} was {a!r} and is now {b!r}" for key, a, b in changed_keys(was, now)]
     if changed:
-        message = f"{path} is of another recipe: {'; '.join(changed[:3])}. Resume with the old one, or start in another folder."
+        message = (
+            f"{path} is of another recipe: {'; '.join(changed[:3])}. Resume with the old one, or "
+            "start in another folder."
+        )
         raise BadInput(message)
 
 
-def _export(plan: LanguagePlan, model: Any, processor: Any, folder: Path, standing: Standing | None) -> ModelCard:
+def _export(
+    plan: LanguagePlan, model: Any, processor: Any, folder: Path, standing: Standing | None
+) -> ModelCard:
     """Write model, processor and card; the card last, so that a folder with one is whole."""
     import torch
 
@@ -272,10 +378,17 @@ def _export(plan: LanguagePlan, model: Any, processor: Any, folder: Path, standi
     if (part / "adapter_config.json").is_file():
         architecture["base"] = base_of(recipe)
         for extra in [path for path in part.iterdir() if path.is_dir()]:
-            shutil.rmtree(extra)  # the copy of the supervised adapter that the divergence was measured from
+            # the copy of the supervised adapter that the divergence was measured from
+            shutil.rmtree(extra)
     scores = {} if standing is None else {"validation": standing.to_dict()}
     names = sorted(path.name for path in part.iterdir() if path.is_file())
-    card = replace(plan.card, architecture=architecture, scores=scores, files={name: sha256_of(part / name) for name in names}, notes=f"torch {torch.__version__}")
+    card = replace(
+        plan.card,
+        architecture=architecture,
+        scores=scores,
+        files={name: sha256_of(part / name) for name in names},
+        notes=f"torch {torch.__version__}",
+    )
     write_card(card, part / CARD)
     shutil.rmtree(folder, ignore_errors=True)
     part.replace(folder)
@@ -283,7 +396,10 @@ def _export(plan: LanguagePlan, model: Any, processor: Any, folder: Path, standi
 
 
 def base_of(recipe: LanguageRecipe) -> str:
-    """Return what an adapter of a recipe lies on: the base, or that of the model that was gone on from."""
+    """Return what an adapter of a recipe lies on.
+
+    The base, or that of the model that was gone on from.
+    """
     from selion.models.card import read_card
 
     if recipe.language.base:
@@ -306,25 +422,41 @@ def forecast(plan: LanguagePlan) -> tuple[str, ...]:
     lessons = sft.steps * sft.batch * sft.accumulate
     written = grpo.steps * grpo.prompts * grpo.accumulate * grpo.answers
     return (
-        f"Supervised: {sft.steps:,} steps of {sft.batch * sft.accumulate} conversations, {lessons:,} in all.",
+        (
+            f"Supervised: {sft.steps:,} steps of {sft.batch * sft.accumulate} conversations, "
+            f"{lessons:,} in all."
+        ),
         f"Right answers have {sum(answers) / len(answers):.0f} characters.",
         *_tokens(plan),
-        f"By reward: {grpo.steps:,} steps, {written:,} answers to be written." if grpo.steps else "By reward: nothing (grpo.steps = 0).",
+        f"By reward: {grpo.steps:,} steps, {written:,} answers to be written."
+        if grpo.steps
+        else "By reward: nothing (grpo.steps = 0).",
         "Nothing was written.",
     )
 
 
 def _tokens(plan: LanguagePlan) -> Iterator[str]:
-    """Say what right answers cost in tokens of the recipe's model, by patch, rows and codec; nothing where its tokenizer is not at hand."""
+    """Say what right answers cost in tokens of the recipe's model, by patch, rows and codec.
+
+    Nothing where its tokenizer is not at hand.
+    """
     tokenizer, prompt = find_tokenizer(plan.recipe), plan.recipe.language.prompt
     if tokenizer is None:
         return
-    for patch, grid in ((prompt.patch, prompt.grid), (prompt.patch, prompt.grid // 2), (2 * prompt.patch, prompt.grid), (2 * prompt.patch, prompt.grid // 2)):
+    for patch, grid in (
+        (prompt.patch, prompt.grid),
+        (prompt.patch, prompt.grid // 2),
+        (2 * prompt.patch, prompt.grid),
+        (2 * prompt.patch, prompt.grid // 2),
+    ):
         with suppress(BadInput):  # larger than the images, or no rows left
             asked = replace(plan.recipe.language, prompt=replace(prompt, patch=patch, grid=grid))
             talks = Talks(plan.samples, replace(plan.recipe, language=asked), 32)
             truths = [talks[k].truth for k in range(len(talks))]
-            yield f"Tokens of an answer, patches of {patch} px in {grid} rows: {_costs(tokenizer, truths, plan.recipe.classes.names, patch)}."
+            yield (
+                f"Tokens of an answer, patches of {patch} px in {grid} rows: "
+                f"{_costs(tokenizer, truths, plan.recipe.classes.names, patch)}."
+            )
 
 
 def _costs(tokenizer: Any, truths: Sequence[np.ndarray], names: tuple[str, ...], patch: int) -> str:
@@ -332,6 +464,10 @@ def _costs(tokenizer: Any, truths: Sequence[np.ndarray], names: tuple[str, ...],
     for codec in CODECS.values():
         with suppress(BadInput):  # names that this codec cannot spell
             texts = [encode(truth, names, codec) for truth in truths]
-            mean = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) / len(texts)
-            costs.append(f"{codec.name} {mean:.0f} ({mean * (1024 / patch) ** 2:,.0f} for 1024 x 1024 px)")
+            mean = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) / len(
+                texts
+            )
+            costs.append(
+                f"{codec.name} {mean:.0f} ({mean * (1024 / patch) ** 2:,.0f} for 1024 x 1024 px)"
+            )
     return "; ".join(costs)

@@ -1,4 +1,7 @@
-"""Reading ahead: batches are made by threads or processes while the network computes, and are the same whoever makes them."""
+"""Reading ahead: batches are made while the network computes.
+
+Threads or processes make them, and they are the same whoever makes them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,11 @@ class Feed:
     _bytes: list[int] = field(default_factory=lambda: [0], repr=False)
 
     def sample(self, index: int) -> Sample:
-        """Open a sample; its masks are kept in memory as long as ``hardware.keep_mb`` lasts, since scenes give many windows and chips come back each epoch."""
+        """Open a sample.
+
+        Its masks are kept in memory as long as ``hardware.keep_mb`` lasts, since scenes give many
+        windows and chips come back each epoch.
+        """
         found = self._open.get(index)
         if found is None:
             found = self.samples[index]
@@ -52,7 +59,8 @@ class Feed:
     def batches(self) -> int:
         """Batches in an epoch; the last one may be smaller.
 
-        A single window that is left over joins the batch before it: batch statistics of one window are none.
+        A single window that is left over joins the batch before it: batch statistics of one window
+        are none.
         """
         batch = self.recipe.schedule.batch
         alone = batch > 1 and self.length > batch and self.length % batch == 1
@@ -67,11 +75,16 @@ class Feed:
         return [(int(chosen[k]), Draw(seed, epoch, k, number)) for k in range(number * batch, stop)]
 
     def _order(self, epoch: int) -> np.ndarray:
-        """Return which sample each place of an epoch takes: each once, or evenly often where there are more places; of a mixture each part by its share."""
+        """Return which sample each place of an epoch takes.
+
+        Each once, or evenly often where there are more places; of a mixture each part by its share.
+        """
         if isinstance(self.samples, Mixture):
             return self.samples.order(self.recipe.seed, epoch, self.length)
         rounds = -(-self.length // len(self.samples))
-        return np.concatenate([order(self.recipe.seed, epoch, len(self.samples), k) for k in range(rounds)])[: self.length]
+        return np.concatenate(
+            [order(self.recipe.seed, epoch, len(self.samples), k) for k in range(rounds)]
+        )[: self.length]
 
     def view(self, index: int, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
         """Make one view."""
@@ -106,7 +119,10 @@ class Waiting:
 
 
 def read_ahead(feed: Feed, places: Sequence[Place]) -> Waiting:
-    """Return the batches at these places, in this order, read ahead as the recipe's hardware says."""
+    """Return the batches at these places, in this order.
+
+    They are read ahead as the recipe's hardware says.
+    """
     hardware = feed.recipe.hardware
     if hardware.workers == 0:
         return Waiting(map(feed.batch, places))
@@ -144,7 +160,10 @@ class _Places:
 
 
 def _by_processes(feed: Feed, places: Sequence[Place], workers: int) -> Iterator[Batch]:
-    """Make whole batches in processes of their own, started fresh: a copy of this one would inherit its locks."""
+    """Make whole batches in processes of their own, started fresh.
+
+    A copy of this one would inherit its locks.
+    """
     from torch.utils.data import DataLoader
 
     loader: Any = DataLoader(

@@ -1,4 +1,7 @@
-"""What a run leaves behind while it goes: lines of JSON, and event files that TensorBoard shows live."""
+"""What a run leaves behind while it goes.
+
+Lines of JSON, and event files that TensorBoard shows live.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,24 @@ class TrainingLog:
     ----------
     folder : path
     history : sequence of dict
-        What was logged up to the checkpoint from which the run goes on; later lines of the run that was killed are dropped.
+        What was logged up to the checkpoint from which the run goes on; later lines of the run that
+        was killed are dropped.
     step : int
         Step of that checkpoint.
     """
 
-    def __init__(self, folder: Path, history: Sequence[Mapping[str, Any]] = (), step: int = 0) -> None:
+    def __init__(
+        self, folder: Path, history: Sequence[Mapping[str, Any]] = (), step: int = 0
+    ) -> None:
         self._path = folder / LOG
         with store.atomic_write(self._path, force=True) as temporary:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in history), "utf-8")
         writer = require("torch.utils.tensorboard", "train") if _has_tensorboard() else None
-        self._events = writer.SummaryWriter(str(folder), purge_step=step or None, filename_suffix=".selion") if writer else None
+        self._events = (
+            writer.SummaryWriter(str(folder), purge_step=step or None, filename_suffix=".selion")
+            if writer
+            else None
+        )
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Append one entry: ``step`` and numbers."""
@@ -45,7 +55,12 @@ class TrainingLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
         if self._events is not None:
             self._events.close()
 

@@ -1,4 +1,7 @@
-"""The loop: batches in, weights out.  A killed run goes on where it was and ends, on a processor, with the same weights to the bit."""
+"""The loop: batches in, weights out.
+
+A killed run goes on where it was and ends, on a processor, with the same weights to the bit.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,14 @@ from selion.training.reading import recipe_table
 from selion.training.recipe import Recipe
 from selion.training.schedule import learning_rate
 from selion.training.scoring import Scores, chosen, score_samples
-from selion.training.state import TrainingState, from_tensors, make_state, to_tensors, update_average, weights_of
+from selion.training.state import (
+    TrainingState,
+    from_tensors,
+    make_state,
+    to_tensors,
+    update_average,
+    weights_of,
+)
 
 LOG_EVERY = 10
 """Steps between two entries of the log."""
@@ -40,7 +50,8 @@ class Trained:
     weights: dict[str, torch.Tensor]
     """State dict to export."""
     history: list[dict[str, Any]]
-    """Entries of the log: ``step``, ``epoch``, and either ``loss``, ``lr``, ``images_per_s``, or the scores of a validation."""
+    """Entries of the log: ``step``, ``epoch``, and either ``loss``, ``lr``, ``images_per_s``, or
+    the scores of a validation."""
     scores: Scores | None
     """Of these weights on the whole validation split, if there is one."""
     seconds: float
@@ -132,16 +143,31 @@ def fit(
     Raises
     ------
     BadInput
-        If there are no samples, the loss is no longer a number, or the checkpoint is of another recipe or of other data.
+        If there are no samples, the loss is no longer a number, or the checkpoint is of another
+        recipe or of other data.
     OutputFailed
         If a checkpoint cannot be written; the last good one survives.
     """
     if not len(samples):
-        message = "There are no samples to train on: check data.dataset, data.train_split and data.groups."
+        message = (
+            "There are no samples to train on: check data.dataset, data.train_split and "
+            "data.groups."
+        )
         raise BadInput(message)
     engine = choose_engine(recipe.hardware)
     state = make_state(network, recipe, engine.device, engine.precision == "float16")
-    run = _Run(recipe, card, Feed(samples, recipe), validation, engine, make_loss(recipe.loss, recipe.classes), state, folder, data, on_step)
+    run = _Run(
+        recipe,
+        card,
+        Feed(samples, recipe),
+        validation,
+        engine,
+        make_loss(recipe.loss, recipe.classes),
+        state,
+        folder,
+        data,
+        on_step,
+    )
     if resume:
         _resume(run)
     if engine.accelerator:
@@ -182,12 +208,19 @@ def _turns(run: _Run) -> Iterator[list[Place]]:
     for epoch in range(run.state.epoch, schedule.epochs):
         for step in range(run.state.done if epoch == run.state.epoch else 0, run.steps):
             first = step * schedule.accumulate * world
-            numbers = range(first + run.engine.rank, min(first + schedule.accumulate * world, _rounded(run)), world)
+            numbers = range(
+                first + run.engine.rank,
+                min(first + schedule.accumulate * world, _rounded(run)),
+                world,
+            )
             yield [(epoch, number % run.feed.batches) for number in numbers]
 
 
 def _rounded(run: _Run) -> int:
-    """Return the number of batches of an epoch, up to a multiple of the processes: some take a batch again at the end, as all take part in each step."""
+    """Return the number of batches of an epoch, up to a multiple of the processes.
+
+    Some take a batch again at the end, as all take part in each step.
+    """
     return -(-run.feed.batches // run.engine.world) * run.engine.world
 
 
@@ -230,9 +263,15 @@ def _descend(run: _Run) -> None:
 
 def _diverged(run: _Run, loss: float, rate: float, turn: list[Place]) -> BadInput:
     keys = [run.feed.samples[index].key for place in turn for index, _ in run.feed.draws(place)][:3]
-    kept = f" The checkpoint in {run.folder} is from before." if run.folder and (run.folder / STATE).exists() else ""
+    kept = (
+        f" The checkpoint in {run.folder} is from before."
+        if run.folder and (run.folder / STATE).exists()
+        else ""
+    )
     return BadInput(
-        f"The loss is {loss} at step {run.step + 1} (learning rate {rate:g}; samples {', '.join(keys)} ...): lower schedule.lr, set schedule.clip, or look at these samples.{kept}"
+        f"The loss is {loss} at step {run.step + 1} (learning rate {rate:g}; samples "
+        f"{', '.join(keys)} ...): lower schedule.lr, set schedule.clip, or look at these "
+        f"samples.{kept}"
     )
 
 
@@ -240,18 +279,48 @@ def _tell(run: _Run, loss: float) -> None:
     """Report a step, and log it now and then."""
     total, step = run.steps * run.recipe.schedule.epochs, run.step
     pace = run.images / max(run.training_seconds, 1e-9)
-    taken = max(run.images / (self_batch := run.recipe.schedule.batch * run.recipe.schedule.accumulate * run.engine.world), 1e-9)
+    taken = max(
+        run.images
+        / (
+            self_batch := run.recipe.schedule.batch
+            * run.recipe.schedule.accumulate
+            * run.engine.world
+        ),
+        1e-9,
+    )
     left = (time.monotonic() - run.began) / taken * (total - step) if self_batch else 0.0
-    run.on_step("train", step, total, f"epoch {min(run.state.epoch + 1, run.recipe.schedule.epochs)}, loss {loss:.4g}, {pace:.1f} images/s, {_span(left)} left")
+    run.on_step(
+        "train",
+        step,
+        total,
+        (
+            f"epoch {min(run.state.epoch + 1, run.recipe.schedule.epochs)}, loss {loss:.4g}, "
+            f"{pace:.1f} images/s, {_span(left)} left"
+        ),
+    )
     if step % LOG_EVERY == 0 or run.state.done == 0:
         rate = run.state.optimizer.param_groups[0]["lr"]
-        _note(run, {"loss": loss, "lr": rate, "images_per_s": round(pace, 2), "waited": round(_waited(run), 4)})
+        _note(
+            run,
+            {
+                "loss": loss,
+                "lr": rate,
+                "images_per_s": round(pace, 2),
+                "waited": round(_waited(run), 4),
+            },
+        )
 
 
 def _span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return (
+        f"{hours} h {minutes:02} min"
+        if hours
+        else f"{minutes} min {rest:02} s"
+        if minutes
+        else f"{rest} s"
+    )
 
 
 def _waited(run: _Run) -> float:
@@ -282,15 +351,26 @@ def _validation_entry(scores: Scores, loss: float) -> dict[str, Any]:
 
 
 def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> tuple[Scores, float]:
-    """Score weights on the validation split, and take their loss there; the network has its own back afterwards."""
+    """Score weights on the validation split, and take their loss there.
+
+    The network has its own back afterwards.
+    """
     network = _bare(run).network
     live = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.load_state_dict(weights)
     fast = run.engine.precision == "bfloat16"
     model = TorchSegmenter(run.card, network, run.engine.device.type, fast=fast)
     try:
-        scores = score_samples(model, run.validation, run.recipe.validate, limit, lambda done, total: run.on_step("validate", done, total, ""))
-        return scores, held_out_loss(network, run.validation, chosen(run.validation, limit), run.recipe, run.loss, run.engine)
+        scores = score_samples(
+            model,
+            run.validation,
+            run.recipe.validate,
+            limit,
+            lambda done, total: run.on_step("validate", done, total, ""),
+        )
+        return scores, held_out_loss(
+            network, run.validation, chosen(run.validation, limit), run.recipe, run.loss, run.engine
+        )
     finally:
         network.load_state_dict(live)
 
@@ -310,14 +390,25 @@ def _save(run: _Run) -> None:
     if run.folder is None or not run.leads:
         return
     state = run.state
-    facts = {"epoch": state.epoch, "done": state.done, "best": state.best, "scaler": state.scaler.state_dict(), "history": state.history, **_facts(run)}
-    save_state(run.folder / STATE, to_tensors(_bare(run)), facts, f" of epoch {state.epoch} or before")
+    facts = {
+        "epoch": state.epoch,
+        "done": state.done,
+        "best": state.best,
+        "scaler": state.scaler.state_dict(),
+        "history": state.history,
+        **_facts(run),
+    }
+    save_state(
+        run.folder / STATE, to_tensors(_bare(run)), facts, f" of epoch {state.epoch} or before"
+    )
     run.saved = time.monotonic()
 
 
 def _save_best(run: _Run, metric: str) -> None:
     if run.folder is not None:
-        save_state(run.folder / BEST, weights_of(_bare(run)), {"step": run.step, metric: run.state.best})
+        save_state(
+            run.folder / BEST, weights_of(_bare(run)), {"step": run.step, metric: run.state.best}
+        )
 
 
 def _resume(run: _Run) -> None:
@@ -328,7 +419,12 @@ def _resume(run: _Run) -> None:
     check_same(facts, _facts(run), run.folder / STATE)
     from_tensors(run.state, tensors)
     run.state.scaler.load_state_dict(facts["scaler"])
-    run.state.epoch, run.state.done, run.state.best, run.state.history = facts["epoch"], facts["done"], facts["best"], facts["history"]
+    run.state.epoch, run.state.done, run.state.best, run.state.history = (
+        facts["epoch"],
+        facts["done"],
+        facts["best"],
+        facts["history"],
+    )
 
 
 def _finish(run: _Run) -> Trained:
@@ -336,19 +432,31 @@ def _finish(run: _Run) -> Trained:
     weights, scores = weights_of(_bare(run)), None
     if run.leads and len(run.validation):
         weights, scores, loss = _kept(run, weights)
-        if run.step != (run.state.history[-1]["step"] if run.state.history else -1) or "val/loss" not in run.state.history[-1]:
+        if (
+            run.step != (run.state.history[-1]["step"] if run.state.history else -1)
+            or "val/loss" not in run.state.history[-1]
+        ):
             _note(run, _validation_entry(scores, loss))
     _save(run)
     seconds = time.monotonic() - run.began
     pace = run.images / max(run.training_seconds, 1e-9)
-    return Trained(weights, run.state.history, scores, seconds, _waited(run), pace, str(run.engine), run.leads)
+    return Trained(
+        weights, run.state.history, scores, seconds, _waited(run), pace, str(run.engine), run.leads
+    )
 
 
-def _kept(run: _Run, last: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Scores, float]:
+def _kept(
+    run: _Run, last: dict[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], Scores, float]:
     """Return the weights that the recipe keeps, with their scores and their loss."""
     scores, loss = _validate(run, last, 0)
     best = run.folder / BEST if run.folder else None
-    if run.recipe.schedule.keep == "last" or best is None or not best.exists() or not run.state.best > scores.judged:
+    if (
+        run.recipe.schedule.keep == "last"
+        or best is None
+        or not best.exists()
+        or not run.state.best > scores.judged
+    ):
         return last, scores, loss
     weights, _ = load_state(best)
     return weights, *_validate(run, weights, 0)

@@ -1,4 +1,7 @@
-"""Several datasets in one run: each gives its share of the windows of every epoch, under its own settings, reproducibly."""
+"""Several datasets in one run.
+
+Each gives its share of the windows of every epoch, under its own settings, reproducibly.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,9 @@ class Mixture(Sequence[Sample]):
     @property
     def name(self) -> str:
         """The parts with their shares."""
-        return " + ".join(f"{share:.0%} {part.name}" for part, share in zip(self.parts, self.shares, strict=True))
+        return " + ".join(
+            f"{share:.0%} {part.name}" for part, share in zip(self.parts, self.shares, strict=True)
+        )
 
     @property
     def licence(self) -> str:
@@ -76,22 +81,37 @@ class Mixture(Sequence[Sample]):
         return tuple(problem for part in self.parts for problem in part.problems)
 
     def order(self, seed: int, epoch: int, length: int) -> np.ndarray:
-        """Return which sample each of the ``length`` windows of an epoch is cut from, (window,) int64.
+        """Return which sample each window of an epoch is cut from, (window,) int64.
 
-        Every epoch has the same number of windows of each part (shares are rounded to whole windows), and within a part every sample comes equally often.
+        There are ``length`` windows.
+
+        Every epoch has the same number of windows of each part (shares are rounded to whole
+        windows), and within a part every sample comes equally often.
         """
         counts = whole_counts(self.shares, length)
-        which = generator(seed, epoch, 3, PURPOSES.index("part")).permutation(np.repeat(np.arange(len(counts)), counts))
+        which = generator(seed, epoch, 3, PURPOSES.index("part")).permutation(
+            np.repeat(np.arange(len(counts)), counts)
+        )
         chosen = np.empty(length, np.int64)
         for number, (part, count) in enumerate(zip(self.parts, counts, strict=True)):
             rounds = -(-int(count) // len(part))
-            turns = [generator(seed, epoch, 4, number, turn, PURPOSES.index("order")).permutation(len(part)) for turn in range(rounds)]
-            chosen[which == number] = self.starts[number] + np.concatenate([np.empty(0, np.int64), *turns])[:count]
+            turns = [
+                generator(seed, epoch, 4, number, turn, PURPOSES.index("order")).permutation(
+                    len(part)
+                )
+                for turn in range(rounds)
+            ]
+            chosen[which == number] = (
+                self.starts[number] + np.concatenate([np.empty(0, np.int64), *turns])[:count]
+            )
         return chosen
 
 
 def whole_counts(shares: Sequence[float], length: int) -> np.ndarray:
-    """Part ``length`` by shares into whole numbers, (part,) int64: the largest remainders are rounded up."""
+    """Part ``length`` by shares into whole numbers, (part,) int64.
+
+    The largest remainders are rounded up.
+    """
     exact = np.array(shares) / sum(shares) * length
     counts = np.floor(exact + 1e-9).astype(np.int64)
     for number in np.argsort(counts - exact, kind="stable")[: length - counts.sum()]:
@@ -105,7 +125,11 @@ def recipe_for(samples: Sequence[Sample], recipe: Recipe, index: int) -> Recipe:
 
 
 def epoch_length(samples: Sequence[Sample], recipe: Recipe) -> int:
-    """Return the windows of an epoch: as many as there are samples, or what the recipe says where samples give several windows or none."""
+    """Return the windows of an epoch.
+
+    As many as there are samples, or what the recipe says where samples give several windows or
+    none.
+    """
     several = recipe.crops.mode == "random" or isinstance(samples, Mixture)
     return recipe.crops.per_epoch or len(samples) if several else len(samples)
 
@@ -120,7 +144,10 @@ def part_recipe(recipe: Recipe, part: DatasetShare) -> Recipe:
     """
     data, wanted = recipe.data, len(recipe.input.bands)
     if part.bands and len(part.bands) != wanted:
-        message = f"data.mix names {len(part.bands)} bands for {part.dataset or part.image}, and input.bands has {wanted}: name one for each."
+        message = (
+            f"data.mix names {len(part.bands)} bands for {part.dataset or part.image}, and "
+            f"input.bands has {wanted}: name one for each."
+        )
         raise BadInput(message)
     own = replace(
         data,
@@ -137,5 +164,11 @@ def part_recipe(recipe: Recipe, part: DatasetShare) -> Recipe:
         truth=part.truth or data.truth,
         boundary_width=part.boundary_width or data.boundary_width,
     )
-    fed = replace(recipe.input, bands=part.bands or recipe.input.bands, divide=part.divide or recipe.input.divide)
-    return replace(recipe, data=own, input=fed, crops=replace(recipe.crops, gsd=part.gsd or recipe.crops.gsd))
+    fed = replace(
+        recipe.input,
+        bands=part.bands or recipe.input.bands,
+        divide=part.divide or recipe.input.divide,
+    )
+    return replace(
+        recipe, data=own, input=fed, crops=replace(recipe.crops, gsd=part.gsd or recipe.crops.gsd)
+    )

@@ -1,4 +1,7 @@
-"""Recipes and TOML: ``extends``, ``--set``, strict keys and types, and one sentence for each fault."""
+"""Recipes and TOML.
+
+``extends``, ``--set``, strict keys and types, and one sentence for each fault.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ from selion.training.recipe import Recipe
 
 PACKAGED = Path(__file__).parents[1] / "recipes"
 DECIDING = (("loss", "kind"), ("model", "architecture", "family"))
-"""Where these are named anew, what was inherited beside them is dropped: the options of another loss or family would make no sense."""
+"""Where these are named anew, what was inherited beside them is dropped: the options of another
+loss or family would make no sense."""
 SHOWN = 3
 """Changed values in the summary of a recipe that has none."""
 Table = dict[str, Any]
@@ -28,7 +32,10 @@ Table = dict[str, Any]
 
 def list_recipes() -> dict[str, str]:
     """Return the packaged recipes: name -> summary."""
-    return {_name(path): str(_resolved(path, ()).get("summary", "")) for path in sorted(PACKAGED.rglob("*.toml"))}
+    return {
+        _name(path): str(_resolved(path, ()).get("summary", ""))
+        for path in sorted(PACKAGED.rglob("*.toml"))
+    }
 
 
 def _name(path: Path) -> str:
@@ -36,7 +43,9 @@ def _name(path: Path) -> str:
 
 
 def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
-    """Find a recipe file: a path (relative to ``beside`` if given), or the name of a packaged recipe.
+    """Find a recipe file.
+
+    A path (relative to ``beside`` if given), or the name of a packaged recipe.
 
     Raises
     ------
@@ -61,14 +70,16 @@ def read_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
     name : str or path
         A file, or the name of a packaged recipe (``prue``, ``prue/loss-dice``).
     changes : sequence of str
-        ``key=value`` each, the key with dots (``schedule.lr=3e-4``), the value as in TOML; a text needs no quotes.
+        ``key=value`` each, the key with dots (``schedule.lr=3e-4``), the value as in TOML; a text
+        needs no quotes.
 
     Raises
     ------
     UnknownName, UnreadableFile
         If there is no such file, or no such key (the nearest is offered).
     BadInput
-        If the TOML is not well formed, a value is of another kind, or recipes extend each other in a circle.
+        If the TOML is not well formed, a value is of another kind, or recipes extend each other in
+        a circle.
     """
     path = find_recipe(name)
     table = _resolved(path, ())
@@ -78,7 +89,10 @@ def read_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_from(table: Mapping[str, Any], where: str) -> Recipe:
-    """Build a recipe from plain values; ``where`` names their origin in messages.  One with a ``language`` table is a :class:`LanguageRecipe`."""
+    """Build a recipe from plain values; ``where`` names their origin in messages.
+
+    One with a ``language`` table is a :class:`LanguageRecipe`.
+    """
     recipe: Recipe = _build(LanguageRecipe if "language" in table else Recipe, table, where, "")
     return recipe
 
@@ -88,8 +102,13 @@ def recipe_table(recipe: Recipe) -> Table:
     return _plain(recipe)
 
 
-def changed_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield (key, value in one, value in other) where two tables of plain values differ; keys have dots."""
+def changed_keys(
+    one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (key, value in one, value in other) where two tables of plain values differ.
+
+    Keys have dots.
+    """
     for key in dict.fromkeys((*one, *other)):
         a, b = one.get(key), other.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -111,7 +130,10 @@ def _plain(value: Any) -> Any:
 
 def _resolved(path: Path, seen: tuple[Path, ...]) -> Table:
     if path.resolve() in seen:
-        message = f"{path} extends itself through {' and '.join(p.name for p in seen)}: take one 'extends' out."
+        message = (
+            f"{path} extends itself through {' and '.join(p.name for p in seen)}: take one "
+            "'extends' out."
+        )
         raise BadInput(message)
     table = _load(path)
     parent = table.pop("extends", None)
@@ -125,11 +147,20 @@ def _resolved(path: Path, seen: tuple[Path, ...]) -> Table:
 
 
 def _difference(parent: str, table: Mapping[str, Any]) -> str:
-    """Say what a recipe is that names no summary: another one's would be wrong of it, on its card too."""
+    """Say what a recipe is that names no summary.
+
+    Another one's would be wrong of it, on its card too.
+    """
     leaves = [(key, value) for key, value in _leaves(table, "") if key != "name"]
-    shown = ", ".join(f"{key} = {str(value).strip()}" for key, value in leaves[:SHOWN]) or "another name"
+    shown = (
+        ", ".join(f"{key} = {str(value).strip()}" for key, value in leaves[:SHOWN])
+        or "another name"
+    )
     more = f" and {len(leaves) - SHOWN} more" if len(leaves) > SHOWN else ""
-    return f"{Path(parent).with_suffix('').as_posix() if parent.endswith('.toml') else parent} with {shown}{more}"
+    return (
+        f"{Path(parent).with_suffix('').as_posix() if parent.endswith('.toml') else parent} with "
+        f"{shown}{more}"
+    )
 
 
 def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -144,7 +175,10 @@ def _load(path: Path) -> Table:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read as a recipe ({error}): give a TOML file, or one of {', '.join(list_recipes())}."
+        message = (
+            f"{path} cannot be read as a recipe ({error}): give a TOML file, or one of "
+            f"{', '.join(list_recipes())}."
+        )
         raise UnreadableFile(message) from error
     except tomllib.TOMLDecodeError as error:
         message = f"{path} is not well formed ({error}): correct the line."
@@ -155,7 +189,9 @@ def _change(text: str) -> Table:
     """Read ``key.with.dots=value`` as a nested table."""
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
-        message = f"The change {text!r} was given; wanted is key=value, for example schedule.lr=3e-4."
+        message = (
+            f"The change {text!r} was given; wanted is key=value, for example schedule.lr=3e-4."
+        )
         raise BadInput(message)
     try:
         found: Any = tomllib.loads(f"x = {value.strip()}")["x"]
@@ -167,21 +203,34 @@ def _change(text: str) -> Table:
     return table
 
 
-def _merge(old: Mapping[str, Any], new: Mapping[str, Any], where: str, path: tuple[str, ...] = ()) -> Table:
+def _merge(
+    old: Mapping[str, Any], new: Mapping[str, Any], where: str, path: tuple[str, ...] = ()
+) -> Table:
     """Lay a table over another; tables are merged, all else is replaced."""
     merged = dict(old)
     for key, value in new.items():
         here = (*path, key)
         before = merged.get(key)
         if isinstance(before, Mapping) and isinstance(value, Mapping):
-            merged[key] = dict(value) if _starts_anew(before, value, here) else _merge(before, value, where, here)
+            merged[key] = (
+                dict(value)
+                if _starts_anew(before, value, here)
+                else _merge(before, value, where, here)
+            )
         else:
             merged[key] = value
     return merged
 
 
-def _starts_anew(before: Mapping[str, Any], value: Mapping[str, Any], path: tuple[str, ...]) -> bool:
-    return any(path == decider[:-1] and decider[-1] in value and value[decider[-1]] != before.get(decider[-1]) for decider in DECIDING)
+def _starts_anew(
+    before: Mapping[str, Any], value: Mapping[str, Any], path: tuple[str, ...]
+) -> bool:
+    return any(
+        path == decider[:-1]
+        and decider[-1] in value
+        and value[decider[-1]] != before.get(decider[-1])
+        for decider in DECIDING
+    )
 
 
 @cache
@@ -250,7 +299,9 @@ def _single(kind: type, value: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError({str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[kind])
+        raise TypeError(
+            {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
+        )
     return value
 
 
@@ -268,7 +319,12 @@ def _scheme(value: Any, where: str) -> ClassScheme:
     table = _table(value)
     for key in table:
         if key not in ("names", "things", "boundary", "colours"):
-            raise _unknown_key(where, "classes.", key, dict.fromkeys(("names", "things", "boundary", "colours")))
-    if not all(isinstance(table.get(k, []), list) for k in ("names", "things", "colours")) or "names" not in table:
+            raise _unknown_key(
+                where, "classes.", key, dict.fromkeys(("names", "things", "boundary", "colours"))
+            )
+    if (
+        not all(isinstance(table.get(k, []), list) for k in ("names", "things", "colours"))
+        or "names" not in table
+    ):
         raise TypeError("a scheme's name, or a table with the list 'names'")
     return ClassScheme.from_dict(table)

@@ -1,4 +1,7 @@
-"""Recipe: everything that decides what a training run gives, as frozen values.  :mod:`selion.training.reading` reads them from files."""
+"""Recipe: everything that decides what a training run gives, as frozen values.
+
+:mod:`selion.training.reading` reads them from files.
+"""
 
 from __future__ import annotations
 
@@ -28,25 +31,46 @@ class Inputs:
     def __post_init__(self) -> None:
         for name in ("divide", "subtract"):
             values = getattr(self, name)
-            check(len(values) in {1, len(self.bands)}, f"input.{name}", list(values), f"one number, or one for each of the {len(self.bands)} bands")
+            check(
+                len(values) in {1, len(self.bands)},
+                f"input.{name}",
+                list(values),
+                f"one number, or one for each of the {len(self.bands)} bands",
+            )
         check(all(self.divide), "input.divide", list(self.divide), "numbers other than 0")
-        check(self.multiple >= 1 and self.window >= 1 and self.window % self.multiple == 0, "input.window", self.window, f"a multiple of {self.multiple} px")
+        check(
+            self.multiple >= 1 and self.window >= 1 and self.window % self.multiple == 0,
+            "input.window",
+            self.window,
+            f"a multiple of {self.multiple} px",
+        )
 
     def spec(self) -> InputSpec:
         """Return the card's InputSpec."""
-        return InputSpec(self.bands, Scaling(self.divide, self.subtract, self.clip), self.gsd, self.window, self.overlap, self.multiple)
+        return InputSpec(
+            self.bands,
+            Scaling(self.divide, self.subtract, self.clip),
+            self.gsd,
+            self.window,
+            self.overlap,
+            self.multiple,
+        )
 
 
 @dataclass(frozen=True)
 class Model:
     """Which network, and what it starts from."""
 
-    architecture: Mapping[str, Any] = field(default_factory=lambda: {"family": "unet", "encoder": "mobilenet_v2"})
+    architecture: Mapping[str, Any] = field(
+        default_factory=lambda: {"family": "unet", "encoder": "mobilenet_v2"}
+    )
     """As in a model card: ``family``, ``encoder`` and the family's options."""
     pretrained: str = ""
-    """``"imagenet"``: the encoder starts from published ImageNet weights (downloaded once); empty: from random ones."""
+    """``"imagenet"``: the encoder starts from published ImageNet weights (downloaded once); empty:
+    from random ones."""
     start_from: str = ""
-    """A model's name, its folder, or the folder of another run: its weights are taken wherever the shapes fit."""
+    """A model's name, its folder, or the folder of another run: its weights are taken wherever the
+    shapes fit."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +93,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class Divisor:
-    """PRUE's brightness augmentation: the divisor of the scaling is drawn anew, and replaces the scaling's own."""
+    """PRUE's brightness augmentation.
+
+    The divisor of the scaling is drawn anew, and replaces the scaling's own.
+    """
 
     p: float = 0.0
     range: Pair = (1500.0, 4500.0)
@@ -77,22 +104,30 @@ class Divisor:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turn the chip about its centre by an angle from -degrees to +degrees; bilinear, and nearest for the truth."""
+    """Turn the chip about its centre by an angle from -degrees to +degrees.
+
+    Bilinear, and nearest for the truth.
+    """
 
     p: float = 0.0
     degrees: float = 90.0
     fill: Literal["ignore", "background"] = "ignore"
-    """What the corners without data become: not counted, or background, as PRUE has it.  Their pixels are 0 either way."""
+    """What the corners without data become: not counted, or background, as PRUE has it.  Their
+    pixels are 0 either way."""
 
 
 @dataclass(frozen=True)
 class Sharpness:
-    """Blend with a 3 x 3 smoothing: 1 leaves the image as it is, 0 is the smoothed image, above 1 sharpens."""
+    """Blend with a 3 x 3 smoothing.
+
+    1 leaves the image as it is, 0 is the smoothed image, above 1 sharpens.
+    """
 
     p: float = 0.0
     range: Pair = (0.0, 0.5)
     clip: bool = True
-    """Clip the smoothed image to 0..1 before blending, as kornia does, on which PRUE was trained: bright pixels above 1 lose their brightness."""
+    """Clip the smoothed image to 0..1 before blending, as kornia does, on which PRUE was trained:
+    bright pixels above 1 lose their brightness."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +140,8 @@ class ResizedCrop:
     ratio: Pair = (0.75, 1.33)
     """Width over height."""
     per: Literal["sample", "batch"] = "sample"
-    """Whether to crop is drawn for each sample or once for a batch; where to crop always for each sample."""
+    """Whether to crop is drawn for each sample or once for a batch; where to crop always for each
+    sample."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +162,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class Appearance:
-    """Other sensors and days: gamma, gain, offset, saturation; spreads are standard deviations (of the logarithm for gamma, gain and saturation)."""
+    """Other sensors and days: gamma, gain, offset, saturation.
+
+    Spreads are standard deviations (of the logarithm for gamma, gain and saturation).
+    """
 
     p: float = 0.0
     gamma: float = 0.0
@@ -168,15 +207,43 @@ class Augment:
     swap: Swap = Swap()
 
     def __post_init__(self) -> None:
-        for name in ("divisor", "rotate", "sharpness", "appearance", "blur", "crop", "noise", "swap"):
+        for name in (
+            "divisor",
+            "rotate",
+            "sharpness",
+            "appearance",
+            "blur",
+            "crop",
+            "noise",
+            "swap",
+        ):
             share(f"augment.{name}.p", getattr(self, name).p)
         for name in ("flip_x", "flip_y", "d4"):
             share(f"augment.{name}", getattr(self, name))
-        check(self.divisor.range[0] > 0, "augment.divisor.range", list(self.divisor.range), "numbers above 0")
-        check(0 < self.crop.scale[0] <= self.crop.scale[1] <= 1, "augment.crop.scale", list(self.crop.scale), "two shares from above 0 to 1")
-        check(self.crop.ratio[0] > 0, "augment.crop.ratio", list(self.crop.ratio), "numbers above 0")
-        pairs = {"divisor.range": self.divisor.range, "sharpness.range": self.sharpness.range, "crop.scale": self.crop.scale, "crop.ratio": self.crop.ratio}
-        for name, pair in (pairs | {"blur.sigma": self.blur.sigma, "noise.std": self.noise.std}).items():
+        check(
+            self.divisor.range[0] > 0,
+            "augment.divisor.range",
+            list(self.divisor.range),
+            "numbers above 0",
+        )
+        check(
+            0 < self.crop.scale[0] <= self.crop.scale[1] <= 1,
+            "augment.crop.scale",
+            list(self.crop.scale),
+            "two shares from above 0 to 1",
+        )
+        check(
+            self.crop.ratio[0] > 0, "augment.crop.ratio", list(self.crop.ratio), "numbers above 0"
+        )
+        pairs = {
+            "divisor.range": self.divisor.range,
+            "sharpness.range": self.sharpness.range,
+            "crop.scale": self.crop.scale,
+            "crop.ratio": self.crop.ratio,
+        }
+        for name, pair in (
+            pairs | {"blur.sigma": self.blur.sigma, "noise.std": self.noise.std}
+        ).items():
             ordered(f"augment.{name}", pair)
 
 
@@ -185,7 +252,8 @@ class Crops:
     """How windows are cut from samples."""
 
     mode: Literal["chip", "random"] = "chip"
-    """"chip": each sample once an epoch, whole if it has the window's size, else a window of it.  "random": windows anywhere, at any angle."""
+    """"chip": each sample once an epoch, whole if it has the window's size, else a window of it.
+    "random": windows anywhere, at any angle."""
     size: int = 0
     """Edge of a window in pixels; 0: the input's window."""
     per_epoch: int = 0
@@ -193,21 +261,43 @@ class Crops:
     gsd: Pair | None = None
     """Ground sampling distances in metres that windows are drawn at; None: the sample's own."""
     zoom: Pair | None = None
-    """For photographs, which have no ground sampling distance: windows are drawn with pixels of so many image pixels, at least and at most."""
+    """For photographs, which have no ground sampling distance: windows are drawn with pixels of so
+    many image pixels, at least and at most."""
     turn: bool = True
-    """"random": any angle and flip.  The window is cut out of its surroundings, so that corners have data."""
+    """"random": any angle and flip.  The window is cut out of its surroundings, so that corners
+    have data."""
     stretch: float = 0.0
     """"random": one axis is stretched by up to exp(stretch) against the other."""
 
     def __post_init__(self) -> None:
-        check(self.size >= 0, "crops.size", self.size, "a number of pixels, or 0 for the input's window")
+        check(
+            self.size >= 0,
+            "crops.size",
+            self.size,
+            "a number of pixels, or 0 for the input's window",
+        )
         check(self.per_epoch >= 0, "crops.per_epoch", self.per_epoch, "0 or more")
         check(0 <= self.stretch < 1, "crops.stretch", self.stretch, "a number from 0 up to 1")
         if self.gsd is not None:
-            check(0 < self.gsd[0] <= self.gsd[1], "crops.gsd", list(self.gsd), "two distances above 0, the finer one first")
+            check(
+                0 < self.gsd[0] <= self.gsd[1],
+                "crops.gsd",
+                list(self.gsd),
+                "two distances above 0, the finer one first",
+            )
         if self.zoom is not None:
-            check(0 < self.zoom[0] <= self.zoom[1], "crops.zoom", list(self.zoom), "two numbers above 0, the smaller one first")
-            check(self.gsd is None, "crops.zoom", list(self.zoom), "none beside crops.gsd, which says the same in metres")
+            check(
+                0 < self.zoom[0] <= self.zoom[1],
+                "crops.zoom",
+                list(self.zoom),
+                "two numbers above 0, the smaller one first",
+            )
+            check(
+                self.gsd is None,
+                "crops.zoom",
+                list(self.zoom),
+                "none beside crops.gsd, which says the same in metres",
+            )
 
 
 @dataclass(frozen=True)
@@ -217,7 +307,8 @@ class Schedule:
     epochs: int = 100
     batch: int = 32
     accumulate: int = 1
-    """Batches whose gradients are added up before a step; the step is then that of one batch of their size, batch statistics aside."""
+    """Batches whose gradients are added up before a step; the step is then that of one batch of
+    their size, batch statistics aside."""
     lr: float = 1e-3
     floor: float = 1e-6
     """Learning rate at the end of a cosine."""
@@ -231,15 +322,22 @@ class Schedule:
     clip: float = 0.0
     """Largest norm of the gradient; 0: no limit."""
     average: float = 0.0
-    """Decay of an exponential moving average of the weights, which is what is exported; 0: the live weights are."""
+    """Decay of an exponential moving average of the weights, which is what is exported; 0: the live
+    weights are."""
     keep: Literal["last", "best"] = "last"
-    """Which weights are exported: those of the last epoch (PRUE), or those that are best on the validation split by ``validate.metric``."""
+    """Which weights are exported: those of the last epoch (PRUE), or those that are best on the
+    validation split by ``validate.metric``."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "accumulate"):
             check(getattr(self, name) >= 1, f"schedule.{name}", getattr(self, name), "1 or more")
         check(self.lr > 0, "schedule.lr", self.lr, "a number above 0")
-        check(0 <= self.floor <= self.lr, "schedule.floor", self.floor, f"a number from 0 to the learning rate, {self.lr:g}")
+        check(
+            0 <= self.floor <= self.lr,
+            "schedule.floor",
+            self.floor,
+            f"a number from 0 to the learning rate, {self.lr:g}",
+        )
         check(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "a share from 0 up to 1")
         check(0 <= self.average < 1, "schedule.average", self.average, "a number from 0 up to 1")
         for name in ("weight_decay", "clip"):
@@ -253,34 +351,52 @@ class Validate:
     every: int = 1
     """Epochs between two validations; the last epoch is always validated.  0: only the last."""
     limit: int = 0
-    """At most this many samples, spread evenly over the split; 0: all.  The last epoch always takes all."""
+    """At most this many samples, spread evenly over the split; 0: all.  The last epoch always takes
+    all."""
     method: Literal["auto", "watershed", "components", "vote", "pixels"] = "auto"
-    """How probabilities become objects; "components" on the field class alone is PRUE's.  "pixels": no objects are looked for, classes are compared
-    pixel by pixel, which is quick.  "auto": "watershed" where there is a class "field" and the metric is
-    not "miou", else "pixels"."""
+    """How probabilities become objects; "components" on the field class alone is PRUE's.  "pixels":
+    no objects are looked for, classes are compared pixel by pixel, which is quick.  "auto":
+    "watershed" where there is a class "field" and the metric is not "miou", else "pixels"."""
     iou: float = 0.5
     """Overlap from which an object counts as found."""
     metric: Literal["auto", "object_f1", "pixel_iou", "miou"] = "auto"
-    """What decides which weights are best, and what the report ranks by: F1 of objects; IoU of all that is not ground (fields with their boundary, crop);
-    or mean over classes of the IoU over all pixels of the split.  "auto": "miou" for the method "pixels", else "object_f1"."""
+    """What decides which weights are best, and what the report ranks by: F1 of objects; IoU of all
+    that is not ground (fields with their boundary, crop); or mean over classes of the IoU over all
+    pixels of the split.  "auto": "miou" for the method "pixels", else "object_f1"."""
 
     def __post_init__(self) -> None:
         check(self.every >= 0, "validate.every", self.every, "0 or more")
         check(self.limit >= 0, "validate.limit", self.limit, "0 or more")
         check(0 < self.iou <= 1, "validate.iou", self.iou, "a number above 0, at most 1")
         objects = self.method != "pixels" or self.metric != "object_f1"
-        check(objects, "validate.metric", self.metric, "'miou' or 'pixel_iou', as the method 'pixels' finds no objects")
+        check(
+            objects,
+            "validate.metric",
+            self.metric,
+            "'miou' or 'pixel_iou', as the method 'pixels' finds no objects",
+        )
 
     def resolved(self, classes: ClassScheme) -> Validate:
         """Return the rules with "auto" decided by the classes."""
-        method = self.method if self.method != "auto" else "watershed" if "field" in classes.names and self.metric != "miou" else "pixels"
-        metric = self.metric if self.metric != "auto" else "miou" if method == "pixels" else "object_f1"
+        method = (
+            self.method
+            if self.method != "auto"
+            else "watershed"
+            if "field" in classes.names and self.metric != "miou"
+            else "pixels"
+        )
+        metric = (
+            self.metric if self.metric != "auto" else "miou" if method == "pixels" else "object_f1"
+        )
         return replace(self, method=method, metric=metric)
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What runs it.  Nothing here changes what is drawn; only ``precision`` and the device change the numbers."""
+    """What runs it.
+
+    Nothing here changes what is drawn; only ``precision`` and the device change the numbers.
+    """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -327,10 +443,25 @@ class Recipe:
 
     def __post_init__(self) -> None:
         weights = self.loss.weights
-        check(not weights or len(weights) == len(self.classes), "loss.weights", list(weights), f"one number for each of the {len(self.classes)} classes")
-        check(self.window % self.input.multiple == 0, "crops.size", self.crops.size, f"a multiple of input.multiple, {self.input.multiple} px")
+        check(
+            not weights or len(weights) == len(self.classes),
+            "loss.weights",
+            list(weights),
+            f"one number for each of the {len(self.classes)} classes",
+        )
+        check(
+            self.window % self.input.multiple == 0,
+            "crops.size",
+            self.crops.size,
+            f"a multiple of input.multiple, {self.input.multiple} px",
+        )
         odd = len(self.input.bands) % 2 and self.augment.swap.p > 0
-        check(not odd, "augment.swap.p", self.augment.swap.p, f"0, as {len(self.input.bands)} bands have no two halves")
+        check(
+            not odd,
+            "augment.swap.p",
+            self.augment.swap.p,
+            f"0, as {len(self.input.bands)} bands have no two halves",
+        )
         check(self.seed >= 0, "seed", self.seed, "0 or more")
         self.validate.resolved(self.classes)
 

@@ -67,7 +67,15 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
         If recipe and data do not fit; see :mod:`selion.training.datasets`.
     """
     training, validation = open_samples(recipe)
-    return plan_samples(recipe, training, validation, source=training.name, licence=training.licence, citation=training.citation, notes=training.problems)
+    return plan_samples(
+        recipe,
+        training,
+        validation,
+        source=training.name,
+        licence=training.licence,
+        citation=training.citation,
+        notes=training.problems,
+    )
 
 
 def plan_samples(
@@ -80,13 +88,27 @@ def plan_samples(
     citation: str = "",
     notes: Sequence[str] = (),
 ) -> TrainingPlan:
-    """Plan a run on samples that are at hand already; parameters as in :class:`TrainingPlan`, the texts are for the card."""
+    """Plan a run on samples that are at hand already.
+
+    Parameters as in :class:`TrainingPlan`, the texts are for the card.
+    """
     shares = check_samples(samples, recipe)
-    seen = ", ".join(f"{name} {share:.0%}" for name, share in zip(recipe.classes.names, shares, strict=True))
-    said = [f"{len(samples):,} training and {len(validation):,} validation samples of {source}; classes {seen}.", *notes]
+    seen = ", ".join(
+        f"{name} {share:.0%}" for name, share in zip(recipe.classes.names, shares, strict=True)
+    )
+    said = [
+        (
+            f"{len(samples):,} training and {len(validation):,} validation samples of {source}; "
+            f"classes {seen}."
+        ),
+        *notes,
+    ]
     if not len(validation):
         said.append("There is no validation split: the model will have no scores.")
-    training = f"{source}, {len(samples):,} samples, {recipe.schedule.epochs} epochs, recipe {recipe.name}, seed {recipe.seed}"
+    training = (
+        f"{source}, {len(samples):,} samples, {recipe.schedule.epochs} epochs, recipe "
+        f"{recipe.name}, seed {recipe.seed}"
+    )
     card = ModelCard(
         recipe.name,
         recipe.input.spec(),
@@ -112,15 +134,38 @@ def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
 
     check_window(recipe.model.architecture, recipe.input.spec())
     torch.manual_seed(recipe.seed)
-    network = build_network(recipe.model.architecture, len(recipe.input.bands), len(recipe.classes), recipe.model.pretrained)
-    check_network(network, make_loss(recipe.loss, recipe.classes), recipe.loss, str(recipe.model.architecture.get("family", "")))
+    network = build_network(
+        recipe.model.architecture,
+        len(recipe.input.bands),
+        len(recipe.classes),
+        recipe.model.pretrained,
+    )
+    check_network(
+        network,
+        make_loss(recipe.loss, recipe.classes),
+        recipe.loss,
+        str(recipe.model.architecture.get("family", "")),
+    )
     size = f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
     if recipe.model.start_from:
         return network, f"{size}; {take_weights(network, recipe.model.start_from)}"
-    return network, f"{size}, encoder from {recipe.model.pretrained}." if recipe.model.pretrained else f"{size}, random start."
+    return (
+        network,
+        f"{size}, encoder from {recipe.model.pretrained}."
+        if recipe.model.pretrained
+        else f"{size}, random start.",
+    )
 
 
-def train(recipe: Recipe | Path | str, folder: Path | str, changes: Sequence[str] = (), *, resume: bool = False, force: bool = False, on_step: OnStep | None = None) -> Result:
+def train(
+    recipe: Recipe | Path | str,
+    folder: Path | str,
+    changes: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    force: bool = False,
+    on_step: OnStep | None = None,
+) -> Result:
     """Train by a recipe: read it, open its data, train, export; what ``selion.train(...)`` does.
 
     Parameters
@@ -128,7 +173,8 @@ def train(recipe: Recipe | Path | str, folder: Path | str, changes: Sequence[str
     recipe : Recipe, path or str
         A recipe, its file, or the name of a packaged one.
     folder : path
-        Gets the run; see :func:`train_plan`.  :func:`selion.reports.training_run.write_report` adds the report to it.
+        Gets the run; see :func:`train_plan`.  :func:`selion.reports.training_run.write_report` adds
+        the report to it.
     changes : sequence of str
         ``key=value`` each, as ``--set``; only where the recipe is read.
     resume, force, on_step
@@ -137,26 +183,43 @@ def train(recipe: Recipe | Path | str, folder: Path | str, changes: Sequence[str
     Raises
     ------
     BadInput
-        If the recipe is one of a language model, or changes were given for a recipe that was read already.
+        If the recipe is one of a language model, or changes were given for a recipe that was read
+        already.
     """
     if isinstance(recipe, Recipe) and changes:
-        message = f"The recipe {recipe.name} was read already and the changes {', '.join(changes)} were given: use dataclasses.replace, or give its name."
+        message = (
+            f"The recipe {recipe.name} was read already and the changes {', '.join(changes)} were "
+            "given: use dataclasses.replace, or give its name."
+        )
         raise BadInput(message)
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, changes)
     if not isinstance(chosen, Recipe):
-        message = f"{recipe} trains a language model: use selion.training.language_run.train_language, or 'selion train'."
+        message = (
+            f"{recipe} trains a language model: use selion.training.language_run.train_language, "
+            "or 'selion train'."
+        )
         raise BadInput(message)
-    return train_plan(plan_training(chosen), Path(folder), resume=resume, force=force, on_step=on_step)
+    return train_plan(
+        plan_training(chosen), Path(folder), resume=resume, force=force, on_step=on_step
+    )
 
 
-def train_plan(plan: TrainingPlan, folder: Path, *, resume: bool = False, force: bool = False, on_step: OnStep | None = None) -> Result:
+def train_plan(
+    plan: TrainingPlan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    on_step: OnStep | None = None,
+) -> Result:
     """Train, and export the model into ``folder/model``.
 
     Parameters
     ----------
     plan : TrainingPlan
     folder : path
-        Gets ``recipe.toml``, ``state.safetensors`` (the last checkpoint), ``log.jsonl``, event files for TensorBoard, and ``model/``.
+        Gets ``recipe.toml``, ``state.safetensors`` (the last checkpoint), ``log.jsonl``, event
+        files for TensorBoard, and ``model/``.
     resume : bool
         Go on from the folder's checkpoint.
     force : bool
@@ -172,18 +235,38 @@ def train_plan(plan: TrainingPlan, folder: Path, *, resume: bool = False, force:
     from selion.training.loop import fit
 
     resume = check_folder(folder, resume=resume, force=force)
-    network, _ = make_network(plan.recipe if not resume else replace(plan.recipe, model=replace(plan.recipe.model, pretrained="", start_from="")))
+    network, _ = make_network(
+        plan.recipe
+        if not resume
+        else replace(plan.recipe, model=replace(plan.recipe.model, pretrained="", start_from=""))
+    )
     if not resume:  # only now: where no network can be made, what an earlier run left stays
         _begin(folder, plan.recipe)
     listen: dict[str, Any] = {} if on_step is None else {"on_step": on_step}
     stamp = fingerprint(plan.samples)
-    trained = fit(network, plan.samples, plan.recipe, plan.card, folder, validation=plan.validation, resume=resume, data=stamp, **listen)
+    trained = fit(
+        network,
+        plan.samples,
+        plan.recipe,
+        plan.card,
+        folder,
+        validation=plan.validation,
+        resume=resume,
+        data=stamp,
+        **listen,
+    )
     return Result(plan, trained, _export(plan, network, trained, folder))
 
 
-def _export(plan: TrainingPlan, network: torch.nn.Module, trained: Trained, folder: Path) -> ModelCard:
+def _export(
+    plan: TrainingPlan, network: torch.nn.Module, trained: Trained, folder: Path
+) -> ModelCard:
     """Write the model of a finished run; on a process that does not lead, nothing."""
-    card = plan.card if trained.scores is None else replace(plan.card, scores={"validation": trained.scores.to_dict()})
+    card = (
+        plan.card
+        if trained.scores is None
+        else replace(plan.card, scores={"validation": trained.scores.to_dict()})
+    )
     if not trained.leads:
         return card
     network.load_state_dict(trained.weights)
@@ -191,14 +274,22 @@ def _export(plan: TrainingPlan, network: torch.nn.Module, trained: Trained, fold
 
 
 def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
-    """Refuse a folder that holds another run, or none to go on from; say whether there is a checkpoint to go on from.  Nothing is changed."""
+    """Refuse a folder that holds another run, or none to go on from.
+
+    Say whether there is a checkpoint to go on from.  Nothing is changed.
+    """
     if resume and (folder / STATE).exists():
         return True  # the recipe that the run began with stays; the loop compares it with this one
     if resume and ((folder / MODEL).exists() or not (folder / RECIPE).exists()):
-        message = f"{folder} holds no run to resume: leave --resume away, or give the folder of one."
+        message = (
+            f"{folder} holds no run to resume: leave --resume away, or give the folder of one."
+        )
         raise BadInput(message)
     if ((folder / MODEL).exists() or (folder / STATE).exists()) and not force:
-        message = f"{folder} holds a run already: go on with --resume, begin anew with --force, or choose another folder."
+        message = (
+            f"{folder} holds a run already: go on with --resume, begin anew with --force, or "
+            "choose another folder."
+        )
         raise OutputExists(message)
     return False
 
@@ -214,13 +305,25 @@ def is_finished(plan: TrainingPlan, folder: Path) -> bool:
     if not ((folder / STATE).is_file() and (folder / MODEL).is_dir()):
         return False
     facts = load_facts(folder / STATE)
-    check_same(facts, {"recipe": recipe_table(plan.recipe), "data": fingerprint(plan.samples)}, folder / STATE)
+    check_same(
+        facts,
+        {"recipe": recipe_table(plan.recipe), "data": fingerprint(plan.samples)},
+        folder / STATE,
+    )
     return int(facts["epoch"]) >= plan.recipe.schedule.epochs
 
 
 def _begin(folder: Path, recipe: Recipe) -> None:
-    """Make a run's folder with its recipe; checkpoints and logs of another run go, and its model stays until there is a new one."""
-    for path in (folder / STATE, folder / BEST, folder / LOG, *folder.glob("events.out.tfevents.*")):
+    """Make a run's folder with its recipe.
+
+    Checkpoints and logs of another run go, and its model stays until there is a new one.
+    """
+    for path in (
+        folder / STATE,
+        folder / BEST,
+        folder / LOG,
+        *folder.glob("events.out.tfevents.*"),
+    ):
         path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     with store.atomic_write(folder / RECIPE, force=True) as temporary:

@@ -7,7 +7,8 @@ import math
 from selion.training.recipe import Schedule
 
 FIRST, LAST = 25.0, 1e4
-"""One cycle begins at lr / 25 and ends 10,000 times lower (Smith and Topin, "Super-convergence", 2019, at torch's defaults)."""
+"""One cycle begins at lr / 25 and ends 10,000 times lower (Smith and Topin, "Super-convergence",
+2019, at torch's defaults)."""
 
 
 def learning_rate(schedule: Schedule, step: int, steps: int) -> float:
@@ -23,14 +24,19 @@ def learning_rate(schedule: Schedule, step: int, steps: int) -> float:
 
     Notes
     -----
-    Cosine per epoch is torch's CosineAnnealingLR with T_max = epochs in closed form: ``floor + (lr - floor) (1 + cos(pi e / epochs)) / 2``.
+    Cosine per epoch is torch's CosineAnnealingLR with T_max = epochs in closed form: ``floor +
+    (lr - floor) (1 + cos(pi e / epochs)) / 2``.
     """
     epoch = step // steps if schedule.per == "epoch" else step / steps
     progress = epoch / schedule.epochs
     done = step / (steps * schedule.epochs)
     if schedule.shape == "one-cycle":
         return _one_cycle(schedule, done)
-    rising = min(1.0, (done + 1 / (steps * schedule.epochs)) / schedule.warmup) if schedule.warmup else 1.0
+    rising = (
+        min(1.0, (done + 1 / (steps * schedule.epochs)) / schedule.warmup)
+        if schedule.warmup
+        else 1.0
+    )
     if schedule.shape == "constant":
         return schedule.lr * rising
     return rising * _between(schedule.lr, schedule.floor, progress)
@@ -43,4 +49,6 @@ def _between(first: float, last: float, progress: float) -> float:
 def _one_cycle(schedule: Schedule, done: float) -> float:
     if done < schedule.warmup:
         return _between(schedule.lr / FIRST, schedule.lr, done / schedule.warmup)
-    return _between(schedule.lr, schedule.lr / FIRST / LAST, (done - schedule.warmup) / (1 - schedule.warmup))
+    return _between(
+        schedule.lr, schedule.lr / FIRST / LAST, (done - schedule.warmup) / (1 - schedule.warmup)
+    )

@@ -31,7 +31,9 @@ MEASURES = {"object_f1": "object F1", "pixel_iou": "pixel IoU", "miou": "mIoU"}
 
 
 def miou_from_counts(sums: np.ndarray) -> np.ndarray:
-    """Turn (draw, class (class + 1)) sums of a flattened confusion into (draw,) means of IoU over the classes that truth or guess has.
+    """Turn (draw, class (class + 1)) sums of a flattened confusion into means of IoU.
+
+    They are (draw,), over the classes that truth or guess has.
 
     It is the dataset-level mIoU of :func:`selion.metrics.pixel_scores`, for many draws at once.
     """
@@ -44,7 +46,11 @@ def miou_from_counts(sums: np.ndarray) -> np.ndarray:
     return np.divide(iou.sum(1), present, out=np.full(len(sums), np.nan), where=present > 0)
 
 
-STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"object_f1": f1_from_counts, "pixel_iou": iou_from_counts, "miou": miou_from_counts}
+STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "object_f1": f1_from_counts,
+    "pixel_iou": iou_from_counts,
+    "miou": miou_from_counts,
+}
 """Measure -> from (draw, count) sums of :meth:`Scores.rows` to (draw,) scores."""
 
 
@@ -57,7 +63,8 @@ class Scores:
     counts: np.ndarray
     """(sample, 6) float64, :data:`COLUMNS`; objects are all 0 where none were looked for."""
     confusions: tuple[metrics.Confusion, ...] = ()
-    """Pixels by true and guessed class, one for each sample; empty where some sample has no labels of the model's classes."""
+    """Pixels by true and guessed class, one for each sample; empty where some sample has no labels
+    of the model's classes."""
     metric: str = "object_f1"
     """What these scores are judged by."""
 
@@ -69,8 +76,17 @@ class Scores:
     @property
     def measures(self) -> tuple[str, ...]:
         """Which of :data:`MEASURES` these scores hold, that which they are judged by first."""
-        there = {"object_f1": bool(self.counts[:, :3].any()), "pixel_iou": True, "miou": bool(self.confusions)}
-        return tuple(sorted((name for name, found in there.items() if found or name == self.metric), key=lambda name: name != self.metric))
+        there = {
+            "object_f1": bool(self.counts[:, :3].any()),
+            "pixel_iou": True,
+            "miou": bool(self.confusions),
+        }
+        return tuple(
+            sorted(
+                (name for name, found in there.items() if found or name == self.metric),
+                key=lambda name: name != self.metric,
+            )
+        )
 
     @property
     def object_f1(self) -> float:
@@ -84,7 +100,10 @@ class Scores:
 
     @property
     def miou(self) -> float:
-        """IoU of each class over the pixels of all samples, averaged over the classes that truth or guess has."""
+        """IoU of each class over the pixels of all samples, averaged over the classes.
+
+        Those count that truth or guess has.
+        """
         return self.value("miou")
 
     @property
@@ -95,16 +114,27 @@ class Scores:
     def value(self, measure: str) -> float:
         """Return one of :data:`MEASURES` over all samples, NaN where it says nothing."""
         rows = self.rows(measure)
-        return float(STATISTICS[measure](rows.sum(0, keepdims=True))[0]) if rows.shape[1] else float("nan")
+        return (
+            float(STATISTICS[measure](rows.sum(0, keepdims=True))[0])
+            if rows.shape[1]
+            else float("nan")
+        )
 
     def rows(self, measure: str) -> np.ndarray:
         """Return the (sample, count) numbers that a measure is read from."""
         if measure == "miou":
-            return np.array([c.counts.ravel() for c in self.confusions], float) if self.confusions else np.zeros((len(self.keys), 0))
+            return (
+                np.array([c.counts.ravel() for c in self.confusions], float)
+                if self.confusions
+                else np.zeros((len(self.keys), 0))
+            )
         return self.counts[:, :3] if measure == "object_f1" else self.counts[:, 3:]
 
     def of_samples(self) -> np.ndarray:
-        """Return the measure that decides, of each sample by itself, (sample,) float64; NaN where it says nothing."""
+        """Return the measure that decides, of each sample by itself, (sample,) float64.
+
+        NaN where it says nothing.
+        """
         return STATISTICS[self.metric](self.rows(self.metric))
 
     def interval(self, measure: str, draws: int = 1000) -> Interval:
@@ -116,10 +146,16 @@ class Scores:
         tp, fp, fn = (float(v) for v in self.counts[:, :3].sum(0))
         found = {name: self.value(name) for name in self.measures}
         if "object_f1" in found:
-            found |= {"object_precision": tp / max(tp + fp, 1), "object_recall": tp / max(tp + fn, 1)}
+            found |= {
+                "object_precision": tp / max(tp + fp, 1),
+                "object_recall": tp / max(tp + fn, 1),
+            }
         if self.confusion is not None:
             table = metrics.pixel_scores(self.confusion).iou
-            found |= {f"iou_{name}": float(value) for name, value in zip(self.confusion.names, table, strict=True)}
+            found |= {
+                f"iou_{name}": float(value)
+                for name, value in zip(self.confusion.names, table, strict=True)
+            }
         return {name: round(value, 6) for name, value in found.items() if np.isfinite(value)}
 
 
@@ -130,8 +166,12 @@ def chosen(samples: Sequence[Sample], limit: int) -> list[int]:
     return sorted({int(k) for k in np.linspace(0, len(samples) - 1, limit).round()})
 
 
-def score_samples(model: Segmenter, samples: Sequence[Sample], spec: Validate, limit: int = 0, on_done: Any = None) -> Scores:
-    """Predict samples and count their pixels and, unless the recipe asks for pixels alone, their objects against the truth.
+def score_samples(
+    model: Segmenter, samples: Sequence[Sample], spec: Validate, limit: int = 0, on_done: Any = None
+) -> Scores:
+    """Predict samples and count their pixels and objects against the truth.
+
+    Objects are left out where the recipe asks for pixels alone.
 
     Raises
     ------
@@ -154,14 +194,22 @@ def score_samples(model: Segmenter, samples: Sequence[Sample], spec: Validate, l
         if on_done:
             on_done(done, len(places))
     if not rows:
-        seen = f"none of the {len(places)} validation samples shows a valid pixel: all is nodata or NaN; check the images with 'selion data check'."
-        message = f"There is nothing to validate on: {seen if places else 'give the dataset a validation split.'}"
+        seen = (
+            f"none of the {len(places)} validation samples shows a valid pixel: all is nodata or "
+            "NaN; check the images with 'selion data check'."
+        )
+        message = (
+            "There is nothing to validate on: "
+            f"{seen if places else 'give the dataset a validation split.'}"
+        )
         raise BadInput(message)
     complete = tuple(confusions) if len(confusions) == len(keys) else ()
     return Scores(tuple(keys), tuple(groups), np.array(rows, float), complete, spec.metric)
 
 
-def _score(model: Segmenter, sample: Sample, spec: Validate) -> tuple[list[float], metrics.Confusion | None]:
+def _score(
+    model: Segmenter, sample: Sample, spec: Validate
+) -> tuple[list[float], metrics.Confusion | None]:
     probabilities = prediction.predict(sample.image, model)
     if probabilities is None:
         message = f"{sample.key} was not predicted."
@@ -169,7 +217,10 @@ def _score(model: Segmenter, sample: Sample, spec: Validate) -> tuple[list[float
     confusion = _confusion(probabilities, model.classes, sample)
     if confusion is None and "miou" in (spec.metric, "miou" if spec.method == "pixels" else ""):
         have = ", ".join(sample.labels.classes.names) if sample.labels is not None else "no labels"
-        message = f"{sample.key} has {have}, and the model answers {', '.join(model.classes.names)}: pixels are compared by class, so give it such labels."
+        message = (
+            f"{sample.key} has {have}, and the model answers {', '.join(model.classes.names)}: "
+            "pixels are compared by class, so give it such labels."
+        )
         raise BadInput(message)
     if spec.method == "pixels" and confusion is not None:
         return [0, 0, 0, *_covered(confusion, model.classes)], confusion
@@ -178,32 +229,56 @@ def _score(model: Segmenter, sample: Sample, spec: Validate) -> tuple[list[float
     ignore = sample.ignore
     where = sample.instances or sample.labels  # its grid may be finer than the image's
     pixel = pixel_metres(where.grid if where is not None else sample.image.grid)
-    image = metrics.score_ids(sample.key, truth, guess, ignore=ignore, pixel=pixel, options=metrics.ImageOptions(distances=False))
+    image = metrics.score_ids(
+        sample.key,
+        truth,
+        guess,
+        ignore=ignore,
+        pixel=pixel,
+        options=metrics.ImageOptions(distances=False),
+    )
     objects = metrics.object_scores(image.table, spec.iou, strict=spec.method == "components")
     return [objects.tp, objects.fp, objects.fn, *image.area], confusion
 
 
 def _covered(confusion: metrics.Confusion, classes: ClassScheme) -> list[float]:
-    """Return TP, FP, FN of what is not ground: the classes that come as things and their boundary, or all but the first where none do."""
+    """Return TP, FP, FN of what is not ground.
+
+    The classes that come as things and their boundary, or all but the first where none do.
+    """
     names = {*classes.things, classes.boundary} if classes.things else set(classes.names[1:])
     inside = np.array([name in names for name in classes.names])
     counts = confusion.counts
     hit = counts[inside][:, :-1][:, inside].sum()
-    return [float(hit), float(counts[~inside][:, :-1][:, inside].sum()), float(counts[inside].sum() - hit)]
+    return [
+        float(hit),
+        float(counts[~inside][:, :-1][:, inside].sum()),
+        float(counts[inside].sum() - hit),
+    ]
 
 
-def found_objects(probabilities: Raster, model: Segmenter, spec: Validate, shape: tuple[int, ...]) -> np.ndarray:
-    """Return (y, x) int32 object ids on a grid of ``shape``; for "pixels" the class ids, 0 being ground."""
+def found_objects(
+    probabilities: Raster, model: Segmenter, spec: Validate, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return (y, x) int32 object ids on a grid of ``shape``.
+
+    For "pixels" the class ids, 0 being ground.
+    """
     spec = spec.resolved(model.classes)
     if spec.method == "pixels":
         return _onto(_said(probabilities), shape).astype(np.int32)
-    plain = fields.InstanceOptions(extent="field", min_area=0, max_hole=0)  # PRUE counts what touches, as it is
-    objects = fields.find_instances(probabilities, model.classes, spec.method, plain if spec.method == "components" else None)
+    # PRUE counts what touches, as it is
+    plain = fields.InstanceOptions(extent="field", min_area=0, max_hole=0)
+    objects = fields.find_instances(
+        probabilities, model.classes, spec.method, plain if spec.method == "components" else None
+    )
     return _onto(objects.ids, shape)
 
 
 def true_objects(sample: Sample, spec: Validate) -> np.ndarray:
-    """Return (y, x) int32 true objects: ids where there are any; for "components", or without ids, the 4-connected parts of the thing classes.
+    """Return (y, x) int32 true objects: ids where there are any.
+
+    For "components", or without ids, the 4-connected parts of the thing classes.
 
     For "pixels" they are the class ids.
     """
@@ -211,7 +286,9 @@ def true_objects(sample: Sample, spec: Validate) -> np.ndarray:
     if sample.instances is not None and not by_labels:
         return sample.instances.ids
     if sample.labels is None:
-        message = f"{sample.key} has neither instances nor labels: there is nothing to validate with."
+        message = (
+            f"{sample.key} has neither instances nor labels: there is nothing to validate with."
+        )
         raise BadInput(message)
     if spec.method == "pixels":
         return sample.labels.ids.astype(np.int32)
@@ -220,14 +297,18 @@ def true_objects(sample: Sample, spec: Validate) -> np.ndarray:
     return ids
 
 
-def _confusion(probabilities: Raster, classes: ClassScheme, sample: Sample) -> metrics.Confusion | None:
+def _confusion(
+    probabilities: Raster, classes: ClassScheme, sample: Sample
+) -> metrics.Confusion | None:
     """Count pixels by class; None where the labels have a class that the model has not."""
     known = {} if sample.labels is None else placed(sample.labels.classes, classes)
     if sample.labels is None or len(known) < len(sample.labels.classes):
         return None
     moved = np.arange(256, dtype=np.uint8)  # a value that is no class stays, and is refused by name
     moved[: len(sample.labels.classes)] = [known[k] for k in range(len(sample.labels.classes))]
-    return metrics.confusion(moved[sample.labels.ids], _onto(_said(probabilities), sample.labels.ids.shape), classes)
+    return metrics.confusion(
+        moved[sample.labels.ids], _onto(_said(probabilities), sample.labels.ids.shape), classes
+    )
 
 
 def _said(probabilities: Raster) -> np.ndarray:
@@ -241,5 +322,8 @@ def _onto(ids: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Bring (y, x) ids of the same extent onto another shape: the id under each pixel's centre."""
     if ids.shape == shape:
         return ids
-    rows, columns = (np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1) for new, old in zip(shape, ids.shape, strict=True))
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+        for new, old in zip(shape, ids.shape, strict=True)
+    )
     return ids[np.ix_(rows, columns)]

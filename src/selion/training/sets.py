@@ -1,11 +1,13 @@
 """The set loss of Mask2Former, in which what is not known is not known.
 
-Cheng et al.: Masked-attention mask transformer for universal image segmentation (CVPR 2022), sections 3.3 and 4.1: queries are matched with the elements of
-the truth at the least cost (Hungarian matching); matched ones learn class and mask, the others "no object".
+Cheng et al.: Masked-attention mask transformer for universal image segmentation (CVPR 2022),
+sections 3.3 and 4.1: queries are matched with the elements of the truth at the least cost
+(Hungarian matching); matched ones learn class and mask, the others "no object".
 
-Departure, and the reason for this module: the published losses, and those of libraries that follow them, take pixels with the label 255 out of the *list* of
-masks only; in the masks that stay they count as "not this one", so that every class learns that it is not there.  Here such a pixel is in no cost and in no
-loss: points are drawn among known pixels alone.
+Departure, and the reason for this module: the published losses, and those of libraries that follow
+them, take pixels with the label 255 out of the *list* of masks only; in the masks that stay they
+count as "not this one", so that every class learns that it is not there.  Here such a pixel is in
+no cost and in no loss: points are drawn among known pixels alone.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OVERSAMPLED, UNCERTAIN = 3, 0.75
-"""For each mask three times the points are drawn, and three quarters of those kept are the ones that the network is least sure of (section 3.3)."""
+"""For each mask three times the points are drawn, and three quarters of those kept are the ones
+that the network is least sure of (section 3.3)."""
 MANY_IDS = 2**32
 
 
@@ -57,13 +60,18 @@ def set_loss(
     mask_weight: float = 5.0,
     dice_weight: float = 5.0,
 ) -> Tensor:
-    """Match queries with the truth and teach them: ``2 class + 5 mask + 5 dice``, summed over the layers.
+    """Match queries with the truth and teach them.
 
-    * class: cross-entropy of all queries of a view, ``sum w l / sum w``, unmatched ones being "no object" with weight ``no_object``.
-    * mask: binary cross-entropy, the mean over the points of a matched mask, summed over masks and divided by their number in the batch.
+    ``2 class + 5 mask + 5 dice``, summed over the layers.
+
+    * class: cross-entropy of all queries of a view, ``sum w l / sum w``, unmatched ones being "no
+      object" with weight ``no_object``.
+    * mask: binary cross-entropy, the mean over the points of a matched mask, summed over masks and
+      divided by their number in the batch.
     * dice: ``1 - (2 sum p t + 1) / (sum p + sum t + 1)`` over the same points, likewise.
 
-    The cost of a pair is ``2 (-p(class)) + 5 mask + 5 dice`` on points that all pairs of a view share.
+    The cost of a pair is ``2 (-p(class)) + 5 mask + 5 dice`` on points that all pairs of a view
+    share.
 
     Parameters
     ----------
@@ -73,7 +81,8 @@ def set_loss(
     weights : sequence of float
         One for each class; empty: all 1.
     targets : {"classes", "instances"}
-        Whether an element is all that a view has of a class, or one object (of classes that come as things; the others stay whole).
+        Whether an element is all that a view has of a class, or one object (of classes that come as
+        things; the others stay whole).
     things : sequence of int
         Ids of the classes that come as things.
     points : int
@@ -88,18 +97,36 @@ def set_loss(
 
     Notes
     -----
-    A view of which nothing is known teaches nothing.  A query that no known element takes learns "no object", even if what it found lies where nothing is
-    known: to decide that by its mask would let unknown pixels into the loss.
+    A view of which nothing is known teaches nothing.  A query that no known element takes learns
+    "no object", even if what it found lies where nothing is known: to decide that by its mask would
+    let unknown pixels into the loss.
     """
     if not isinstance(answer, SetAnswer):
-        message = "loss.kind = 'sets' wants a network that answers with a set of masks (family mask2former, or vit-adapter with head = 'mask2former')."
+        message = (
+            "loss.kind = 'sets' wants a network that answers with a set of masks (family "
+            "mask2former, or vit-adapter with head = 'mask2former')."
+        )
         raise BadInput(message)
     if targets == "instances" and truth.ndim != 4:
-        message = "loss.options.targets = 'instances' was given, but the truth has no objects: give the dataset instances, or take 'classes'."
+        message = (
+            "loss.options.targets = 'instances' was given, but the truth has no objects: give the "
+            "dataset instances, or take 'classes'."
+        )
         raise BadInput(message)
     known = [_elements(view, things) for view in truth]
     layers = (answer, *answer.auxiliary)
-    total = torch.stack([_layer(layer, known, _class_weights(layer, weights, no_object), points, (class_weight, mask_weight, dice_weight)) for layer in layers])
+    total = torch.stack(
+        [
+            _layer(
+                layer,
+                known,
+                _class_weights(layer, weights, no_object),
+                points,
+                (class_weight, mask_weight, dice_weight),
+            )
+            for layer in layers
+        ]
+    )
     return total.sum()
 
 
@@ -123,22 +150,34 @@ def _elements(view: Tensor, things: Sequence[int]) -> _Truth:
     return _Truth(found // MANY_IDS, masks, known, (int(labels.shape[0]), int(labels.shape[1])))
 
 
-def _layer(answer: SetAnswer, truths: Sequence[_Truth], weights: Tensor, points: int, shares: tuple[float, float, float]) -> Tensor:
+def _layer(
+    answer: SetAnswer,
+    truths: Sequence[_Truth],
+    weights: Tensor,
+    points: int,
+    shares: tuple[float, float, float],
+) -> Tensor:
     """Return the loss of one layer's answer."""
     queries, nothing = answer.classes.shape[1], answer.classes.shape[2] - 1
     wanted = torch.full((len(truths), queries), nothing, device=answer.classes.device)
-    mask = dice = answer.masks[:0].float().sum()  # 0, but of the graph: every weight has a gradient even where nothing is known
+    # 0, but of the graph: every weight has a gradient even where nothing is known
+    mask = dice = answer.masks[:0].float().sum()
     for k, truth in enumerate(truths):
         if not len(truth.known):
             continue
-        chosen, element = _matched(answer.classes[k].float(), answer.masks[k].float(), truth, points, shares)
+        chosen, element = _matched(
+            answer.classes[k].float(), answer.masks[k].float(), truth, points, shares
+        )
         wanted[k, chosen] = truth.classes[element]
         said, real = _points(answer.masks[k].float()[chosen], truth, element, points)
         mask = mask + F.binary_cross_entropy_with_logits(said, real, reduction="none").mean(1).sum()
         dice = dice + _dice(said.sigmoid(), real).sum()
     alive = torch.tensor([len(truth.known) > 0 for truth in truths], device=wanted.device)
     count = max(sum(len(truth.classes) for truth in truths), 1)
-    return shares[0] * _entropy(answer.classes.float()[alive], wanted[alive], weights) + (shares[1] * mask + shares[2] * dice) / count
+    return (
+        shares[0] * _entropy(answer.classes.float()[alive], wanted[alive], weights)
+        + (shares[1] * mask + shares[2] * dice) / count
+    )
 
 
 def _entropy(logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
@@ -154,7 +193,9 @@ def _dice(said: Tensor, real: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _matched(classes: Tensor, masks: Tensor, truth: _Truth, points: int, shares: tuple[float, float, float]) -> tuple[Tensor, Tensor]:
+def _matched(
+    classes: Tensor, masks: Tensor, truth: _Truth, points: int, shares: tuple[float, float, float]
+) -> tuple[Tensor, Tensor]:
     """Return queries and the elements that they take, at the least cost."""
     index = _draw(truth.known, (points,)) if points else truth.known
     said, real = _read(masks, index, truth.shape), truth.masks[:, index].to(masks.dtype)
@@ -165,18 +206,27 @@ def _matched(classes: Tensor, masks: Tensor, truth: _Truth, points: int, shares:
     cost = -shares[0] * classes.softmax(1)[:, truth.classes] + shares[1] * mask + shares[2] * dice
     finite = torch.nan_to_num(cost.double(), nan=1e12, posinf=1e12, neginf=-1e12)
     chosen, element = linear_sum_assignment(finite.cpu().numpy())
-    return torch.as_tensor(chosen, device=classes.device), torch.as_tensor(element, device=classes.device)
+    return torch.as_tensor(chosen, device=classes.device), torch.as_tensor(
+        element, device=classes.device
+    )
 
 
 def _points(masks: Tensor, truth: _Truth, element: Tensor, points: int) -> tuple[Tensor, Tensor]:
-    """Return (mask, point) logits and truth of matched masks, the points being known pixels that the network is mostly unsure of."""
+    """Return (mask, point) logits and truth of matched masks.
+
+    The points are known pixels that the network is mostly unsure of.
+    """
     if not points:
-        return _read(masks, truth.known, truth.shape), truth.masks[element][:, truth.known].to(masks.dtype)
+        return _read(masks, truth.known, truth.shape), truth.masks[element][:, truth.known].to(
+            masks.dtype
+        )
     with torch.no_grad():
         drawn = _draw(truth.known, (len(masks), OVERSAMPLED * points))
         unsure = int(UNCERTAIN * points)
         first = (-_read(masks, drawn, truth.shape).abs()).topk(unsure, 1).indices
-        index = torch.cat([drawn.gather(1, first), _draw(truth.known, (len(masks), points - unsure))], 1)
+        index = torch.cat(
+            [drawn.gather(1, first), _draw(truth.known, (len(masks), points - unsure))], 1
+        )
     return _read(masks, index, truth.shape), truth.masks[element].gather(1, index).to(masks.dtype)
 
 
@@ -186,12 +236,19 @@ def _draw(known: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _read(masks: Tensor, index: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Read (mask, y, x) logits at pixel numbers of a grid of ``shape``, (point,) or (mask, point); coarser masks bilinearly at the pixels' centres."""
+    """Read (mask, y, x) logits at pixel numbers of a grid of ``shape``, (point,) or (mask, point).
+
+    Coarser masks bilinearly at the pixels' centres.
+    """
     if masks.shape[1:] == shape:
         flat = masks.flatten(1)
         return flat[:, index] if index.ndim == 1 else flat.gather(1, index)
     height, width = shape
     rows, columns = index // width, index % width
-    places = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], -1).to(masks.dtype)
+    places = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], -1).to(
+        masks.dtype
+    )
     places = places.expand(len(masks), *places.shape[-2:]) if index.ndim == 1 else places
-    return F.grid_sample(masks[:, None], places[:, None], mode="bilinear", padding_mode="border", align_corners=False)[:, 0, 0]
+    return F.grid_sample(
+        masks[:, None], places[:, None], mode="bilinear", padding_mode="border", align_corners=False
+    )[:, 0, 0]

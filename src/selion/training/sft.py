@@ -1,4 +1,7 @@
-"""Supervised fine-tuning of a language model that sees: the library's trainer, our conversations."""
+"""Supervised fine-tuning of a language model that sees.
+
+The library's trainer, our conversations.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,19 @@ def make_pair(recipe: LanguageRecipe, talks: Talks) -> tuple[Any, Any]:
     if spec.start_from:
         return _going_on(recipe)
     if not spec.base:
-        message = f"The recipe {recipe.name} names no model: add --set language.base=FOLDER_OR_ID, for example the folder of a model that sees."
+        message = (
+            f"The recipe {recipe.name} names no model: add --set language.base=FOLDER_OR_ID, for "
+            "example the folder of a model that sees."
+        )
         raise BadInput(message)
     return load_pair(spec.base, None, _number_type(recipe), spec.base)
 
 
 def find_tokenizer(recipe: LanguageRecipe) -> Any | None:
-    """Return the tokenizer of a recipe's model without the model; None for a tiny one, which has none yet, or where it is not at hand."""
+    """Return the tokenizer of a recipe's model without the model.
+
+    None for a tiny one, which has none yet, or where it is not at hand.
+    """
     place = recipe.language.start_from or recipe.language.base
     if not place:
         return None
@@ -56,15 +65,28 @@ def find_tokenizer(recipe: LanguageRecipe) -> Any | None:
 
 
 def check_words(processor: Any, recipe: LanguageRecipe) -> tuple[str, ...]:
-    """Look whether a model's tokenizer can write the recipe's answers; sentences and errors as :func:`selion.models.language.check_tokenizer`."""
+    """Look whether a model's tokenizer can write the recipe's answers.
+
+    Sentences and errors as :func:`selion.models.language.check_tokenizer`.
+    """
     prompt = recipe.language.prompt
-    return check_tokenizer(processor.tokenizer, Grammar(prompt.spelling, recipe.classes.names, (prompt.grid, prompt.grid)))
+    return check_tokenizer(
+        processor.tokenizer,
+        Grammar(prompt.spelling, recipe.classes.names, (prompt.grid, prompt.grid)),
+    )
 
 
 def _number_type(recipe: LanguageRecipe) -> Any:
-    """Return the number type of a model that is loaded for training: halves only where an adapter learns and the rest stays as it is."""
+    """Return the number type of a model that is loaded for training.
+
+    Halves only where an adapter learns and the rest stays as it is.
+    """
     torch = require("torch", "language")
-    half = _device(recipe.hardware) == "cuda" and recipe.language.lora.r > 0 and recipe.hardware.precision != "float32"
+    half = (
+        _device(recipe.hardware) == "cuda"
+        and recipe.language.lora.r > 0
+        and recipe.hardware.precision != "float32"
+    )
     return torch.bfloat16 if half else torch.float32
 
 
@@ -75,19 +97,31 @@ def _going_on(recipe: LanguageRecipe) -> tuple[Any, Any]:
     card = read_card(recipe.language.start_from)
     if card.classes.names != recipe.classes.names:
         message = (
-            f"{card.name} was trained for the classes {', '.join(card.classes.names)}, the recipe has {', '.join(recipe.classes.names)}: "
-            "take an adapter for these classes, or begin from its base."
+            f"{card.name} was trained for the classes {', '.join(card.classes.names)}, the recipe "
+            f"has {', '.join(recipe.classes.names)}: take an adapter for these classes, or begin "
+            "from its base."
         )
         raise BadInput(message)
     folder = check_listed(card, card.folder or Path(recipe.language.start_from))
-    return load_pair(card.architecture.get("base") or folder, folder, _number_type(recipe), card.name, trainable=True)
+    return load_pair(
+        card.architecture.get("base") or folder,
+        folder,
+        _number_type(recipe),
+        card.name,
+        trainable=True,
+    )
 
 
 def sample_texts(talks: Talks, count: int = 200) -> Iterator[str]:
     """Yield questions and answers for a tokenizer to learn from."""
     for k in range(min(count, len(talks))):
         talk = talks[k]
-        yield from (part["text"] for message in talk.question for part in message["content"] if part["type"] == "text")
+        yield from (
+            part["text"]
+            for message in talk.question
+            for part in message["content"]
+            if part["type"] == "text"
+        )
         yield talk.answer
     yield "user\nassistant\n"
 
@@ -102,7 +136,8 @@ def dataset(talks: Talks, columns: Callable[[Any], Mapping[str, Any]]) -> Any:
         Talk -> a row.
     """
     datasets = require("datasets", "language")
-    row = lru_cache(maxsize=64)(lambda index: columns(talks[index]))  # the rewards' trainer asks for a row once for each answer
+    # the rewards' trainer asks for a row once for each answer
+    row = lru_cache(maxsize=64)(lambda index: columns(talks[index]))
 
     def rows(batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:
         drawn = [row(index) for index in batch["index"]]
@@ -113,15 +148,30 @@ def dataset(talks: Talks, columns: Callable[[Any], Mapping[str, Any]]) -> Any:
 
 def lesson(talk: Any) -> dict[str, Any]:
     """Return the row of a talk that is to be learnt by heart."""
-    return {"images": list(talk.images), "prompt": fresh(talk.question), "completion": fresh(talk.reply)}
+    return {
+        "images": list(talk.images),
+        "prompt": fresh(talk.question),
+        "completion": fresh(talk.reply),
+    }
 
 
 def fresh(messages: list[Message]) -> list[Message]:
     """Copy messages: trainers put images into their slots in place."""
-    return [{**message, "content": [dict(part) for part in message["content"]]} for message in messages]
+    return [
+        {**message, "content": [dict(part) for part in message["content"]]} for message in messages
+    ]
 
 
-def finetune(model: Any, processor: Any, talks: Talks, recipe: LanguageRecipe, folder: Path, *, resume: bool = False, on_step: OnStep = silent) -> Any:
+def finetune(
+    model: Any,
+    processor: Any,
+    talks: Talks,
+    recipe: LanguageRecipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_step: OnStep = silent,
+) -> Any:
     """Teach a model the right answers.
 
     Parameters
@@ -178,7 +228,9 @@ def finetune(model: Any, processor: Any, talks: Talks, recipe: LanguageRecipe, f
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
-def shared_arguments(recipe: LanguageRecipe, folder: Path, steps: int, save_every: int) -> dict[str, Any]:
+def shared_arguments(
+    recipe: LanguageRecipe, folder: Path, steps: int, save_every: int
+) -> dict[str, Any]:
     """Return what both trainers are told: device, precision, checkpoints, silence."""
     device = _device(recipe.hardware)
     half = device == "cuda" and recipe.hardware.precision != "float32"
@@ -214,7 +266,10 @@ def run(trainer: Any, folder: Path, *, resume: bool) -> None:
 
 
 def _take_weights(model: Any, checkpoint: str) -> None:
-    """Read a checkpoint's weights as a model is read: the trainer looks for the names of its memory, not those of the file, and finds none of them."""
+    """Read a checkpoint's weights as a model is read.
+
+    The trainer looks for the names of its memory, not those of the file, and finds none of them.
+    """
     saved = type(model).from_pretrained(checkpoint, dtype=model.dtype)
     model.load_state_dict(saved.state_dict())
 
@@ -224,9 +279,21 @@ def listener(stage: str, on_step: OnStep) -> Any:
     from transformers import TrainerCallback
 
     class StepListener(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:  # noqa: ARG002  # the library's signature
+        def on_log(
+            self,
+            args: Any,  # noqa: ARG002  # the library's signature
+            state: Any,
+            control: Any,  # noqa: ARG002  # the library's signature
+            logs: Mapping[str, Any] | None = None,
+            **_: Any,
+        ) -> None:
             shown = {name: logs[name] for name in ("loss", "reward", "kl") if logs and name in logs}
-            on_step(stage, state.global_step, state.max_steps, ", ".join(f"{name} {float(value):.3f}" for name, value in shown.items()))
+            on_step(
+                stage,
+                state.global_step,
+                state.max_steps,
+                ", ".join(f"{name} {float(value):.3f}" for name, value in shown.items()),
+            )
 
     return StepListener()
 
@@ -245,9 +312,18 @@ def lora_config(model: Any, spec: Lora) -> Any:
         return None
     peft = require("peft", "language")
     if not any(re.fullmatch(spec.targets, name) for name, _ in model.named_modules()):
-        message = f"language.lora.targets = {spec.targets!r} fits no layer of the model: give a regular expression of its linear layers."
+        message = (
+            f"language.lora.targets = {spec.targets!r} fits no layer of the model: give a regular "
+            "expression of its linear layers."
+        )
         raise BadInput(message)
-    return peft.LoraConfig(r=spec.r, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=spec.targets, task_type="CAUSAL_LM")
+    return peft.LoraConfig(
+        r=spec.r,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=spec.targets,
+        task_type="CAUSAL_LM",
+    )
 
 
 def _has_adapter(model: Any) -> bool:

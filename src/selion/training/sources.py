@@ -1,4 +1,7 @@
-"""Where a recipe's samples come from: one dataset, own polygons, or several datasets with shares."""
+"""Where a recipe's samples come from.
+
+One dataset, own polygons, or several datasets with shares.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,12 @@ def share(key: str, value: float) -> None:
 
 def ordered(key: str, value: Pair, least: float = 0.0) -> None:
     """Refuse two numbers that are too small or the wrong way round."""
-    check(least <= value[0] <= value[1], key, list(value), f"two numbers from {least:g} up, the smaller one first")
+    check(
+        least <= value[0] <= value[1],
+        key,
+        list(value),
+        f"two numbers from {least:g} up, the smaller one first",
+    )
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,18 @@ class DatasetShare:
 
     def __post_init__(self) -> None:
         check(0 < self.share <= 1, "data.mix.share", self.share, "a number above 0, at most 1")
-        check(bool(self.dataset) != bool(self.image), "data.mix.dataset", self.dataset, "a dataset, or an image with polygons")
-        check(self.boundary_width >= 0, "data.mix.boundary_width", self.boundary_width, "1 or more, or 0 for the recipe's")
+        check(
+            bool(self.dataset) != bool(self.image),
+            "data.mix.dataset",
+            self.dataset,
+            "a dataset, or an image with polygons",
+        )
+        check(
+            self.boundary_width >= 0,
+            "data.mix.boundary_width",
+            self.boundary_width,
+            "1 or more, or 0 for the recipe's",
+        )
 
 
 @dataclass(frozen=True)
@@ -74,14 +92,17 @@ class Data:
     image: str = ""
     """Own polygons: the image ..."""
     polygons: str = ""
-    """... and the outlines on it (GeoPackage, GeoParquet, ...).  Together they stand for a dataset."""
+    """... and the outlines on it (GeoPackage, GeoParquet, ...).  Together they stand for a
+    dataset."""
     area: str = ""
-    """Own polygons: a table of the areas in which every field is outlined; outside of them nothing is known.  Empty: the whole image is complete."""
+    """Own polygons: a table of the areas in which every field is outlined; outside of them nothing
+    is known.  Empty: the whole image is complete."""
     validation_share: float = 0.2
-    """Own polygons: share that is kept for validation: of what is outlined, or of the land where ``block_km`` is given."""
+    """Own polygons: share that is kept for validation: of what is outlined, or of the land where
+    ``block_km`` is given."""
     block_km: float = 0.0
-    """Own polygons: edge of the blocks of land that are drawn for training or validation; 0: a strip of the image that holds the share, several where the
-    image is large."""
+    """Own polygons: edge of the blocks of land that are drawn for training or validation; 0: a
+    strip of the image that holds the share, several where the image is large."""
     groups: tuple[str, ...] = ()
     """Only these groups (countries) are trained on; empty: all."""
     validation_groups: tuple[str, ...] = ()
@@ -89,17 +110,30 @@ class Data:
     train_split: str = "train"
     validation_split: str = "val"
     truth: Literal["auto", "labels", "instances"] = "auto"
-    """What the classes come from: masks as they are, or object ids, whose boundary is then drawn at the window's own resolution.
+    """What the classes come from: masks as they are, or object ids, whose boundary is then drawn at
+    the window's own resolution.
     "auto": ids where there are any."""
     boundary_width: int = 1
     """Pixels of boundary drawn inside each object, when the truth is ids."""
     mix: tuple[DatasetShare, ...] = ()
-    """More datasets, each with its share of the windows; ``dataset`` keeps what is left to 1.  Without ``dataset`` their shares are brought to 1.
-    Validation is that of ``dataset`` where it has a split for it, else of all parts that are fed as the recipe says (no ``bands``, no ``divide``)."""
+    """More datasets, each with its share of the windows; ``dataset`` keeps what is left to 1.
+    Without ``dataset`` their shares are brought to 1.  Validation is that of ``dataset`` where it
+    has a split for it, else of all parts that are fed as the recipe says (no ``bands``, no
+    ``divide``)."""
 
     def __post_init__(self) -> None:
         total = sum(part.share for part in self.mix)
-        check(not (self.dataset or self.image) or total < 1, "data.mix", f"shares of {total:g}", "shares that leave something to data.dataset")
+        check(
+            not (self.dataset or self.image) or total < 1,
+            "data.mix",
+            f"shares of {total:g}",
+            "shares that leave something to data.dataset",
+        )
         check(self.boundary_width >= 1, "data.boundary_width", self.boundary_width, "1 or more")
-        check(0 <= self.validation_share < 1, "data.validation_share", self.validation_share, "a share from 0 up to 1")
+        check(
+            0 <= self.validation_share < 1,
+            "data.validation_share",
+            self.validation_share,
+            "a share from 0 up to 1",
+        )
         check(self.block_km >= 0, "data.block_km", self.block_km, "a length, or 0")

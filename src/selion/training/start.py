@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 
 def take_weights(network: torch.nn.Module, start_from: str) -> str:
-    """Fill a network with another's weights where names and shapes are the same; the rest keeps its start.
+    """Fill a network with another's weights where names and shapes are the same.
+
+    The rest keeps its start.
 
     Parameters
     ----------
     network : torch.nn.Module
     start_from : str
-        A model's name or folder, or the folder of a run (its exported model, or its last checkpoint).
+        A model's name or folder, or the folder of a run (its exported model, or its last
+        checkpoint).
 
     Returns
     -------
@@ -37,9 +40,16 @@ def take_weights(network: torch.nn.Module, start_from: str) -> str:
         If nothing fits.
     """
     theirs, ours = _weights(start_from), network.state_dict()
-    fitting = {name: tensor for name, tensor in theirs.items() if name in ours and ours[name].shape == tensor.shape}
+    fitting = {
+        name: tensor
+        for name, tensor in theirs.items()
+        if name in ours and ours[name].shape == tensor.shape
+    }
     if not any(tensor.ndim > 1 for tensor in fitting.values()):
-        message = f"None of the {len(theirs)} tensors of {start_from} fits the network: give model.architecture the family and encoder of that model."
+        message = (
+            f"None of the {len(theirs)} tensors of {start_from} fits the network: give "
+            "model.architecture the family and encoder of that model."
+        )
         raise BadInput(message)
     network.load_state_dict(fitting, strict=False)
     left = [name for name in ours if name not in fitting]
@@ -55,5 +65,9 @@ def _weights(start_from: str) -> dict[str, torch.Tensor]:
         return widen(load_file(folder / "model" / WEIGHTS))
     if (folder / STATE).is_file():
         tensors, _ = load_state(folder / STATE)
-        return {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
+        return {
+            name.removeprefix("network."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("network.")
+        }
     return widen(load_file(check_files(find_card(start_from)) / WEIGHTS))

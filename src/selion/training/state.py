@@ -1,4 +1,7 @@
-"""The state of a run as tensors: network, optimiser, average of the weights, scaler of the gradients."""
+"""The state of a run as tensors.
+
+Network, optimiser, average of the weights, scaler of the gradients.
+"""
 
 from __future__ import annotations
 
@@ -28,30 +31,49 @@ class TrainingState:
     """One entry for each logged step and each validation."""
 
 
-def make_state(network: torch.nn.Module, recipe: Recipe, device: torch.device, half: bool) -> TrainingState:
+def make_state(
+    network: torch.nn.Module, recipe: Recipe, device: torch.device, half: bool
+) -> TrainingState:
     """Prepare a network for its first step."""
     schedule = recipe.schedule
     network = network.to(device).to(memory_format=torch.channels_last)
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, amsgrad=schedule.amsgrad)
-    average = {name: value.detach().clone() for name, value in network.named_parameters()} if schedule.average else None
-    return TrainingState(network, optimizer, torch.amp.GradScaler(device.type, enabled=half), average)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, amsgrad=schedule.amsgrad
+    )
+    average = (
+        {name: value.detach().clone() for name, value in network.named_parameters()}
+        if schedule.average
+        else None
+    )
+    return TrainingState(
+        network, optimizer, torch.amp.GradScaler(device.type, enabled=half), average
+    )
 
 
 def update_average(state: TrainingState, decay: float, step: int) -> None:
-    """Move the average of the weights towards the live ones.  Early in a run it forgets faster, so that the random start is gone by its end."""
+    """Move the average of the weights towards the live ones.
+
+    Early in a run it forgets faster, so that the random start is gone by its end.
+    """
     if state.average is None:
         return
     share = 1 - min(decay, (1 + step) / (10 + step))
     live = dict(state.network.named_parameters())
     with torch.no_grad():
-        torch._foreach_lerp_(list(state.average.values()), [live[name].detach() for name in state.average], share)  # it has no public name
+        # it has no public name
+        torch._foreach_lerp_(
+            list(state.average.values()), [live[name].detach() for name in state.average], share
+        )
 
 
 def weights_of(state: TrainingState) -> dict[str, torch.Tensor]:
-    """Return the state dict to export: the averaged parameters if there are any, always with the live batch statistics.
+    """Return the state dict to export.
 
-    Averaged statistics are not to be trusted: they hold a rest of the variance 1 that batch norm starts with, which can be more than the truth.
+    The averaged parameters if there are any, always with the live batch statistics.
+
+    Averaged statistics are not to be trusted: they hold a rest of the variance 1 that batch norm
+    starts with, which can be more than the truth.
     """
     found = dict(state.network.state_dict())
     if state.average is not None:
@@ -83,11 +105,15 @@ def from_tensors(state: TrainingState, tensors: Mapping[str, torch.Tensor]) -> N
     _restore_optimizer(state.optimizer, parts["optimizer"])
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
+) -> None:
     """Fill the optimiser's state, in the memory layout of its parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, tensor in tensors.items():
         number, _, key = name.partition(".")
         parameter = parameters[int(number)]
         moment = tensor.shape == parameter.shape and tensor.ndim > 0
-        optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor) if moment else tensor.clone()
+        optimizer.state[parameter][key] = (
+            torch.empty_like(parameter).copy_(tensor) if moment else tensor.clone()
+        )

@@ -12,14 +12,17 @@ OUTSIDE = -1
 
 
 @numba.njit(cache=True, nogil=True)
-def bilinear(pixels: np.ndarray, matrix: np.ndarray, height: int, width: int, reflect: bool) -> np.ndarray:  # pragma: no cover  # compiled
+def bilinear(
+    pixels: np.ndarray, matrix: np.ndarray, height: int, width: int, reflect: bool
+) -> np.ndarray:  # pragma: no cover  # compiled
     """Sample (band, y, x) float32 pixels.
 
     Parameters
     ----------
     pixels : (band, y, x) float32 ndarray
     matrix : (2, 3) float64 ndarray
-        From (row, column, 1) of the result to row and column of ``pixels``; whole numbers are pixel centres.
+        From (row, column, 1) of the result to row and column of ``pixels``; whole numbers are pixel
+        centres.
     height, width : int
         Of the result.
     reflect : bool
@@ -50,7 +53,10 @@ def bilinear(pixels: np.ndarray, matrix: np.ndarray, height: int, width: int, re
 
 @numba.njit(cache=True, nogil=True)
 def _mirrored(place: float, size: int) -> float:  # pragma: no cover  # compiled
-    """Fold a coordinate back into an image that is mirrored at its pixels' outer edges, and clamp it to pixel centres."""
+    """Fold a coordinate back into an image, and clamp it to pixel centres.
+
+    The image is mirrored at its pixels' outer edges.
+    """
     period = 2.0 * size
     folded = (place + 0.5) % period
     if folded > size:
@@ -59,8 +65,13 @@ def _mirrored(place: float, size: int) -> float:  # pragma: no cover  # compiled
 
 
 @numba.njit(cache=True, nogil=True)
-def nearest(values: np.ndarray, matrix: np.ndarray, height: int, width: int, outside: int) -> np.ndarray:  # pragma: no cover  # compiled
-    """Sample (plane, y, x) int32 truth; parameters as in :func:`bilinear`, ``outside`` is what lies outside."""
+def nearest(
+    values: np.ndarray, matrix: np.ndarray, height: int, width: int, outside: int
+) -> np.ndarray:  # pragma: no cover  # compiled
+    """Sample (plane, y, x) int32 truth.
+
+    Parameters as in :func:`bilinear`, ``outside`` is what lies outside.
+    """
     planes, rows, columns = values.shape
     out = np.full((planes, height, width), outside, np.int32)
     for i in range(height):
@@ -74,7 +85,10 @@ def nearest(values: np.ndarray, matrix: np.ndarray, height: int, width: int, out
 
 
 def turning(shape: tuple[int, int], degrees: float) -> np.ndarray:
-    """Return the (2, 3) map that turns an image of ``shape`` (y, x) about its centre, anticlockwise as one looks at it."""
+    """Return the (2, 3) map that turns an image of ``shape`` (y, x) about its centre.
+
+    It turns anticlockwise as one looks at it.
+    """
     angle = math.radians(degrees)
     cos, sin = math.cos(angle), math.sin(angle)
     turn = np.array([[cos, sin], [-sin, cos]])
@@ -82,14 +96,21 @@ def turning(shape: tuple[int, int], degrees: float) -> np.ndarray:
     return np.column_stack([turn, centre - turn @ centre])
 
 
-def cutting(top: float, left: float, height: float, width: float, size: tuple[int, int]) -> np.ndarray:
-    """Return the (2, 3) map of a rectangle, in pixels from the upper left corner, that is resized to ``size`` (y, x)."""
+def cutting(
+    top: float, left: float, height: float, width: float, size: tuple[int, int]
+) -> np.ndarray:
+    """Return the (2, 3) map of a rectangle that is resized to ``size`` (y, x).
+
+    The rectangle is in pixels from the upper left corner.
+    """
     y, x = height / size[0], width / size[1]
     return np.array([[y, 0, top + y / 2 - 0.5], [0, x, left + x / 2 - 0.5]])
 
 
 @numba.njit(cache=True, nogil=True)
-def blend_smooth(pixels: np.ndarray, factor: float, clip: bool) -> np.ndarray:  # pragma: no cover  # compiled
+def blend_smooth(
+    pixels: np.ndarray, factor: float, clip: bool
+) -> np.ndarray:  # pragma: no cover  # compiled
     """Blend (band, y, x) float32 pixels with their 3 x 3 means, in which the centre counts five times; see :func:`selion.training.augmentation.sharpen`."""
     bands, rows, columns = pixels.shape
     out = pixels.copy()
@@ -100,7 +121,11 @@ def blend_smooth(pixels: np.ndarray, factor: float, clip: bool) -> np.ndarray:  
                 centre = pixels[band, i, j]
                 total = np.float32(4) * centre
                 for k in range(-1, 2):
-                    total += pixels[band, i + k, j - 1] + pixels[band, i + k, j] + pixels[band, i + k, j + 1]
+                    total += (
+                        pixels[band, i + k, j - 1]
+                        + pixels[band, i + k, j]
+                        + pixels[band, i + k, j + 1]
+                    )
                 smooth = total / np.float32(13)
                 if clip:
                     smooth = min(max(smooth, np.float32(0)), np.float32(1))

@@ -1,4 +1,7 @@
-"""Answers of a page in JSON: what was asked goes to a plain function, what it raises becomes one sentence and a status."""
+"""Answers of a page in JSON.
+
+What was asked goes to a plain function, what it raises becomes one sentence and a status.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,11 @@ def status(error: Exception) -> int:
     return 400 if isinstance(error, BadInput) else 507
 
 
-def reading(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], Any], lock: AbstractContextManager[Any] | None = None) -> Callable[[Request], Response]:
+def reading(
+    desk: Desk,
+    answer: Callable[[Desk, Mapping[str, str]], Any],
+    lock: AbstractContextManager[Any] | None = None,
+) -> Callable[[Request], Response]:
     """Answer a GET from the words of its address; with a lock, one at a time."""
 
     def endpoint(request: Request) -> Response:
@@ -33,8 +40,13 @@ def reading(desk: Desk, answer: Callable[[Desk, Mapping[str, str]], Any], lock: 
     return endpoint
 
 
-def writing(desk: Desk, answer: Callable[[Desk, JSON], Any], lock: AbstractContextManager[Any] | None = None) -> Callable[[Request], Any]:
-    """Answer a POST from the table in its body; a body that is no table is an empty one, which the function then refuses."""
+def writing(
+    desk: Desk, answer: Callable[[Desk, JSON], Any], lock: AbstractContextManager[Any] | None = None
+) -> Callable[[Request], Any]:
+    """Answer a POST from the table in its body.
+
+    A body that is no table is an empty one, which the function then refuses.
+    """
     from starlette.concurrency import run_in_threadpool
 
     async def endpoint(request: Request) -> Response:
@@ -42,12 +54,19 @@ def writing(desk: Desk, answer: Callable[[Desk, JSON], Any], lock: AbstractConte
             table = json.loads(await request.body())
         except (ValueError, RecursionError):
             table = None
-        return await run_in_threadpool(_said, answer, desk, table if isinstance(table, dict) else {}, lock)
+        return await run_in_threadpool(
+            _said, answer, desk, table if isinstance(table, dict) else {}, lock
+        )
 
     return endpoint
 
 
-def _said(answer: Callable[[Any, Any], Any], desk: Any, given: JSON, lock: AbstractContextManager[Any] | None) -> Response:
+def _said(
+    answer: Callable[[Any, Any], Any],
+    desk: Any,
+    given: JSON,
+    lock: AbstractContextManager[Any] | None,
+) -> Response:
     from starlette.responses import JSONResponse
 
     try:

@@ -1,4 +1,7 @@
-"""Small pictures made ahead by threads, kept in memory and in a hidden folder; large ones made when they are asked for."""
+"""Small pictures made ahead by threads, kept in memory and in a hidden folder.
+
+Large ones made when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class Gallery:
         self._large: OrderedDict[tuple[str, str, int], Future[Large]] = OrderedDict()
 
     def ahead(self, items: Sequence[Item]) -> None:
-        """Begin to make small pictures; what was begun before and is in nobody's hands yet is let go."""
+        """Begin to make small pictures.
+
+        What was begun before and is in nobody's hands yet is let go.
+        """
         wanted = {(item.id, version(item)): item for item in items}
         with self._lock:
             stale = [(name, future) for name, future in self._making.items() if name not in wanted]
@@ -119,7 +125,9 @@ class Gallery:
             temporary.unlink(missing_ok=True)
 
     def hashes(self, item: Item) -> tuple[str, str]:
-        """Return the hashes of photograph and mask, from the pictures that were shown if they are still known.
+        """Return the hashes of photograph and mask.
+
+        They are from the pictures that were shown if they are still known.
 
         Raises
         ------
@@ -137,7 +145,9 @@ class Gallery:
         name = (item.id, version(item), edge)
         with self._lock:
             if name not in self._large:
-                self._large[name] = self._pool.submit(make_large, Path(item.photo), Path(item.mask), edge)
+                self._large[name] = self._pool.submit(
+                    make_large, Path(item.photo), Path(item.mask), edge
+                )
             self._large.move_to_end(name)
             while len(self._large) > LARGE:
                 self._large.popitem(last=False)

@@ -1,12 +1,18 @@
-"""Who may ask a page of ours anything: only a browser tab on this machine that was opened with the secret address.
+"""Who may ask a page of ours anything.
 
-A server on loopback can be reached by every program on the machine and, through the person's own browser, by every web page that they visit.  So:
+Only a browser tab on this machine that was opened with the secret address.
+
+A server on loopback can be reached by every program on the machine and, through the person's own
+browser, by every web page that they visit.  So:
 
 * the socket is bound to 127.0.0.1;
-* ``Host`` must name this server, which a page that points its own name at 127.0.0.1 (DNS rebinding) cannot do;
+* ``Host`` must name this server, which a page that points its own name at 127.0.0.1 (DNS rebinding)
+  cannot do;
 * ``Origin`` and ``Sec-Fetch-Site``, where the browser sends them, must be ours;
-* the first part of every path is a token that only the printed address holds, also for reading, because photographs are nobody else's business;
-* what writes is JSON with a header of ours, which no form can send and no foreign script without a preflight that is never answered;
+* the first part of every path is a token that only the printed address holds, also for reading,
+  because photographs are nobody else's business;
+* what writes is JSON with a header of ours, which no form can send and no foreign script without a
+  preflight that is never answered;
 * bodies are bounded, and answers may not be framed, sniffed or sent on as a referrer.
 """
 
@@ -21,8 +27,12 @@ LARGEST_BODY = 256 * 1024
 """Bytes; a page of 240 decisions has a tenth of it."""
 OWN_HEADER = b"x-selion"
 METHODS = ("GET", "HEAD", "POST")
-POLICY = b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""What a page of ours may load: nothing from elsewhere, no script or style within the page, no code made from text."""
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src "
+    b"'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What a page of ours may load: nothing from elsewhere, no script or style within the page, no code
+made from text."""
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -48,7 +58,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Guard:
-    """ASGI application that lets through what may pass, with the token cut from its path, and answers the rest itself."""
+    """ASGI application that lets through what may pass, and answers the rest itself.
+
+    What passes has the token cut from its path.
+    """
 
     inside: Application
     port: int
@@ -74,7 +87,9 @@ class Guard:
         if scope["method"] == "POST":
             body = await self._whole_body(receive)
             if body is None:
-                await refuse(Refusal(413, f"The request has more than {self.largest_body:,} bytes."), send)
+                await refuse(
+                    Refusal(413, f"The request has more than {self.largest_body:,} bytes."), send
+                )
                 return
             receive = _replay(body, receive)
 
@@ -82,7 +97,10 @@ class Guard:
             if message["type"] == "http.response.start":
                 own = list(message.get("headers", []))
                 held = {name.lower() for name, _ in own}  # a page may say itself what it loads
-                message = {**message, "headers": [*own, *(each for each in HEADERS if each[0] not in held)]}
+                message = {
+                    **message,
+                    "headers": [*own, *(each for each in HEADERS if each[0] not in held)],
+                }
             await send(message)
 
         await self.inside({**scope, "root_path": f"/{self.token}"}, receive, answer)
@@ -116,12 +134,23 @@ class Guard:
         if origin is not None and origin.lower() not in [f"http://{host}" for host in self.hosts]:
             return Refusal(403, "Another site may not ask this server.")
         site = headers.get(b"sec-fetch-site", "none")
-        followed = scope["method"] == "GET" and headers.get(b"sec-fetch-mode") == "navigate" and headers.get(b"sec-fetch-dest") == "document"
-        if site not in ("same-origin", "none") and not followed:  # a link in a mail or a terminal in the browser may be followed
+        followed = (
+            scope["method"] == "GET"
+            and headers.get(b"sec-fetch-mode") == "navigate"
+            and headers.get(b"sec-fetch-dest") == "document"
+        )
+        # a link in a mail or a terminal in the browser may be followed
+        if site not in ("same-origin", "none") and not followed:
             return Refusal(403, "Another site may not ask this server.")
         given = scope["path"].split("/", 2)[1] if scope["path"].startswith("/") else ""
         if not hmac.compare_digest(given.encode(), self.token.encode()):
-            return Refusal(403, "The address lacks its token, or has an old one: open the address that the command printed.")
+            return Refusal(
+                403,
+                (
+                    "The address lacks its token, or has an old one: open the address that the "
+                    "command printed."
+                ),
+            )
         return None
 
     def _judge_request(self, scope: Scope, headers: dict[bytes, str]) -> Refusal | None:
@@ -132,7 +161,9 @@ class Guard:
         return self._judge_writing(headers) if scope["method"] == "POST" else None
 
     def _judge_writing(self, headers: dict[bytes, str]) -> Refusal | None:
-        if OWN_HEADER not in headers or not headers.get(b"content-type", "").startswith("application/json"):
+        if OWN_HEADER not in headers or not headers.get(b"content-type", "").startswith(
+            "application/json"
+        ):
             return Refusal(403, "What writes is JSON from a page of this server.")
         length = headers.get(b"content-length", "0")
         if not length.isascii() or not length.isdigit() or len(length) > 12:
@@ -155,6 +186,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 async def refuse(refusal: Refusal, send: Send) -> None:
     """Answer with one sentence."""
     body = refusal.why.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store"), *HEADERS]
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *HEADERS,
+    ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,7 @@
-"""Pictures of a photograph under its mask: small ones for contact sheets, made ahead and kept; large ones in layers for looking closely."""
+"""Pictures of a photograph under its mask: small ones for contact sheets, made ahead and kept.
+
+Large ones in layers for looking closely.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 EDGE = 288
-"""Longest edge of a small picture: one and a half times what a sheet of 40 shows on a screen of 1,440 pixels."""
+"""Longest edge of a small picture: one and a half times what a sheet of 40 shows on a screen of
+1,440 pixels."""
 MOST_PIXELS = 178_000_000
 """Photographs and masks with more are not decoded."""
 PHOTO_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
@@ -30,8 +34,9 @@ DARKER = [min(255, 4 * value // 10 + 2 * shade // 3) for shade in SHADE for valu
 """Soil of a small picture: each channel through a table."""
 # Pillow's readers raise whatever a broken file makes them stumble over.
 BROKEN = (
-    OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError,
-    RuntimeError, AssertionError, DecompressionBombError, UnreadableFile,
+    OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, KeyError, IndexError,
+    TypeError, AttributeError, OverflowError, MemoryError, RuntimeError, AssertionError,
+    DecompressionBombError, UnreadableFile,
 )  # fmt: skip
 
 
@@ -49,7 +54,9 @@ class SmallPicture:
 
     def to_bytes(self) -> bytes:
         """Pack for a file."""
-        head = "\n".join(("selion-small-3", self.version, self.image, self.mask, str(len(self.overlay)))).encode()
+        head = "\n".join(
+            ("selion-small-3", self.version, self.image, self.mask, str(len(self.overlay)))
+        ).encode()
         return struct.pack("<I", len(head)) + head + self.overlay + self.photo
 
     @classmethod
@@ -60,13 +67,19 @@ class SmallPicture:
             kind, version, image, mask, overlay = data[4 : 4 + length].decode().split("\n")
             start = 4 + length
             cut = start + int(overlay)
-            return cls(version, image, mask, data[start:cut], data[cut:]) if kind == "selion-small-3" and len(data) > cut else None
+            return (
+                cls(version, image, mask, data[start:cut], data[cut:])
+                if kind == "selion-small-3" and len(data) > cut
+                else None
+            )
         except (struct.error, ValueError):
             return None
 
 
 def make_small(photo: Path, mask: Path, version: str, edge: int = EDGE) -> SmallPicture:
-    """Draw the small pictures of a photograph and its mask; what cannot be read becomes a picture that says so.
+    """Draw the small pictures of a photograph and its mask.
+
+    What cannot be read becomes a picture that says so.
 
     Raises
     ------
@@ -82,7 +95,13 @@ def make_small(photo: Path, mask: Path, version: str, edge: int = EDGE) -> Small
     try:
         overlay, note = draw_overlay(bare, mask)
     except BROKEN as error:
-        return SmallPicture(version, image_hash, mask_hash, sign(edge, f"The mask cannot be read: {_reason(error)}"), _jpeg(bare))
+        return SmallPicture(
+            version,
+            image_hash,
+            mask_hash,
+            sign(edge, f"The mask cannot be read: {_reason(error)}"),
+            _jpeg(bare),
+        )
     return SmallPicture(version, image_hash, mask_hash, _jpeg(overlay, note), _jpeg(bare))
 
 
@@ -106,7 +125,11 @@ def read_photo(path: Path, edge: int) -> np.ndarray:
             return _read_deep(path, edge)
         image.draft("RGB", (edge, edge))  # JPEG only: decodes at an eighth where that is enough
         upright = ImageOps.exif_transpose(image)
-        upright = upright.convert("RGBA").convert("RGB") if upright.mode in ("P", "PA", "LA") else upright.convert("RGB")
+        upright = (
+            upright.convert("RGBA").convert("RGB")
+            if upright.mode in ("P", "PA", "LA")
+            else upright.convert("RGB")
+        )
         upright.thumbnail((edge, edge), Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.asarray(upright)
 
@@ -133,7 +156,9 @@ def check_size(image: Image) -> None:
         raise UnreadableFile(message)
 
 
-def read_cover(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+def read_cover(
+    path: Path, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Read a mask at the size of a picture.
 
     Returns
@@ -147,13 +172,19 @@ def read_cover(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
 
     with Image.open(path, formats=("PNG",)) as image:
         check_size(image)
-        ids = np.asarray(image if image.mode in ("P", "L", "1") or image.mode.startswith("I") else image.convert("L"))
+        ids = np.asarray(
+            image
+            if image.mode in ("P", "L", "1") or image.mode.startswith("I")
+            else image.convert("L")
+        )
         crop, unknown = part_classes(ids, image.mode == "P")
         size = image.size
 
     def shrunk(where: np.ndarray) -> np.ndarray:
         small = Image.fromarray(where.astype(np.uint8) * 255)
-        return np.asarray(small if small.size == shape[::-1] else small.resize(shape[::-1], Image.Resampling.BOX))
+        return np.asarray(
+            small if small.size == shape[::-1] else small.resize(shape[::-1], Image.Resampling.BOX)
+        )
 
     return shrunk(crop), shrunk(unknown), size
 
@@ -161,8 +192,9 @@ def read_cover(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
 def part_classes(ids: np.ndarray, palette: bool) -> tuple[np.ndarray, np.ndarray]:
     """Say which pixels are crop and which of no known class.
 
-    In a palette PNG, as selion writes it, 1 is crop and 255 is not known; other values are strays and not known either.  A gray mask that holds nothing
-    but 0 and 255 is one of black and white: there 255 is crop.
+    In a palette PNG, as selion writes it, 1 is crop and 255 is not known; other values are strays
+    and not known either.  A gray mask that holds nothing but 0 and 255 is one of black and white:
+    there 255 is crop.
 
     Parameters
     ----------
@@ -176,13 +208,20 @@ def part_classes(ids: np.ndarray, palette: bool) -> tuple[np.ndarray, np.ndarray
 
 
 def edge_of(crop: np.ndarray) -> np.ndarray:
-    """Return (y, x) bool: pixels of the crop that touch another one, for shares of crop of 0 to 255."""
+    """Return (y, x) bool.
+
+    Pixels of the crop that touch another one, for shares of crop of 0 to 255.
+    """
     inside = np.pad(crop > 127, 1, mode="edge")
-    return inside[1:-1, 1:-1] & ~(inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:])
+    return inside[1:-1, 1:-1] & ~(
+        inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    )
 
 
 def draw_overlay(bare: np.ndarray, mask: Path) -> tuple[np.ndarray, str]:
-    """Darken what is not crop and draw the edge, so that missed plants and caught soil both stand out.
+    """Darken what is not crop and draw the edge.
+
+    So missed plants and caught soil both stand out.
 
     Returns
     -------
@@ -194,10 +233,15 @@ def draw_overlay(bare: np.ndarray, mask: Path) -> tuple[np.ndarray, str]:
 
     crop, unknown, size = read_cover(mask, bare.shape[:2])
     photo, seen = Image.fromarray(bare), Image.fromarray(np.maximum(crop, unknown))
-    dull = Image.blend(photo.convert("L").convert("RGB"), photo, 0.75)  # a missed plant is still seen to be green
+    # a missed plant is still seen to be green
+    dull = Image.blend(photo.convert("L").convert("RGB"), photo, 0.75)
     mixed = Image.composite(photo, dull.point(DARKER), seen)
     if unknown.any():
-        mixed = Image.composite(Image.new("RGB", photo.size, UNKNOWN), mixed, ImageChops.multiply(Image.fromarray(unknown), Image.new("L", photo.size, 153)))
+        mixed = Image.composite(
+            Image.new("RGB", photo.size, UNKNOWN),
+            mixed,
+            ImageChops.multiply(Image.fromarray(unknown), Image.new("L", photo.size, 153)),
+        )
     mixed.paste(OUTLINE, mask=Image.fromarray(edge_of(crop).astype(np.uint8) * 191))
     height, width = bare.shape[:2]
     skewed = abs(size[0] * height - size[1] * width) > 0.03 * size[1] * width + max(size)
@@ -222,7 +266,12 @@ def sign(edge: int, text: str) -> bytes:
     from PIL import Image, ImageDraw
 
     image = Image.new("RGB", (edge, edge * 3 // 4), (70, 24, 24))
-    pen, words, line, y = ImageDraw.Draw(image), text.encode("ascii", "replace").decode().split(), "", 12
+    pen, words, line, y = (
+        ImageDraw.Draw(image),
+        text.encode("ascii", "replace").decode().split(),
+        "",
+        12,
+    )
     for word in [*words, ""]:
         if not word or len(line) + len(word) > edge // 8:
             pen.text((10, y), line, fill=(255, 235, 225))
@@ -246,19 +295,30 @@ class Large:
 
 
 def make_large(photo: Path, mask: Path, edge: int) -> Large:
-    """Draw the layers of a photograph, its longest edge at most ``edge`` pixels; what cannot be read becomes a picture that says so."""
+    """Draw the layers of a photograph, its longest edge at most ``edge`` pixels.
+
+    What cannot be read becomes a picture that says so.
+    """
     try:
         bare = read_photo(photo, edge)
     except BROKEN as error:
-        return Large(sign(640, f"The photograph cannot be read: {_reason(error)}"), _png(np.zeros((1, 1, 4), np.uint8)), _png(np.zeros((1, 1, 4), np.uint8)))
+        return Large(
+            sign(640, f"The photograph cannot be read: {_reason(error)}"),
+            _png(np.zeros((1, 1, 4), np.uint8)),
+            _png(np.zeros((1, 1, 4), np.uint8)),
+        )
     empty = np.zeros((*bare.shape[:2], 4), np.uint8)
     try:
         crop, unknown, _ = read_cover(mask, bare.shape[:2])
     except BROKEN as error:
-        return Large(_jpeg(bare, f"The mask cannot be read: {_reason(error)}"), _png(empty), _png(empty))
+        return Large(
+            _jpeg(bare, f"The mask cannot be read: {_reason(error)}"), _png(empty), _png(empty)
+        )
     shade = empty.copy()
     hidden = unknown > 127
-    shade[..., :3] = np.where(hidden[..., None], np.asarray(UNKNOWN, np.uint8), np.asarray(SHADE, np.uint8))
+    shade[..., :3] = np.where(
+        hidden[..., None], np.asarray(UNKNOWN, np.uint8), np.asarray(SHADE, np.uint8)
+    )
     shade[..., 3] = np.where(hidden, 190, 255 - crop)
     line = edge_of(crop)
     thick = line | np.roll(line, 1, 0) | np.roll(line, 1, 1) if max(line.shape) > 900 else line

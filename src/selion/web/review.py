@@ -1,7 +1,8 @@
 """The page of ``selion review``: what it asks for and what it sends.
 
-All under ``/TOKEN/review/``.  Reading: ``api/state``, ``api/queue``, ``api/field``, ``chip/LAYER/BOX``.  Writing: ``api/act``, which may be sent again after a
-lost answer, because the page names what it sends.  All coordinates on the wire are pixels of the map's image.
+All under ``/TOKEN/review/``.  Reading: ``api/state``, ``api/queue``, ``api/field``,
+``chip/LAYER/BOX``.  Writing: ``api/act``, which may be sent again after a lost answer, because the
+page names what it sends.  All coordinates on the wire are pixels of the map's image.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     from selion.review.opened import MapFiles
 
 STATIC = (
-    "review/review.html", "review/review.css", "review/begin.js", "review/stage.js", "review/tools.js", "review/queue.js", "review/beside.js",
-    "screen.css", "link.js", "marks.js",
+    "review/review.html", "review/review.css", "review/begin.js", "review/stage.js",
+    "review/tools.js", "review/queue.js", "review/beside.js", "screen.css", "link.js", "marks.js",
 )  # fmt: skip
 LEASE = 120.0
 """Seconds for which what one person was handed is not handed to another."""
@@ -79,7 +80,8 @@ class ReviewSession:
     handed: dict[str, tuple[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     pages: tuple[tuple[str, str], ...] = ()
-    """Name and title of the other pages of the same server; where one is "view", its map is shown beside the field."""
+    """Name and title of the other pages of the same server; where one is "view", its map is shown
+    beside the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ class ReviewView:
     aspect: float = 1.0
 
 
-def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep | None = None) -> ReviewSession:
+def open_desk(
+    files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep | None = None
+) -> ReviewSession:
     """Read a map, order its fields and open its log.
 
     Raises
@@ -111,17 +115,34 @@ def open_desk(files: MapFiles, person: str = "", against: Path | None = None, on
     ranking = rank(facts, None if scores is None else ScoreSource(scores), classes, other, on_step)
     notes = [] if files.image else ["There is no image beside the map: name one with --image."]
     if ranking.missing:
-        notes.append(f"{len(ranking.missing):,} fields are in {against.name if against else 'the other map'} only: they are shown too, and can be taken over.")
+        notes.append(
+            f"{len(ranking.missing):,} fields are in "
+            f"{against.name if against else 'the other map'} only: they are shown too, and can be "
+            "taken over."
+        )
     log = ReviewLog(files.log, mapped, files.table.name)
     if log.state.skipped:
-        notes.append(f"{log.state.skipped:,} lines of {files.log.name} do not fit and are left out.")
+        notes.append(
+            f"{log.state.skipped:,} lines of {files.log.name} do not fit and are left out."
+        )
     tree = None if other is None else shapely.STRtree(other.geometry.to_numpy())
     title = files.table.resolve().parent.name if files.table.stem == "fields" else files.table.stem
-    return ReviewSession(title, log, Frame(facts, files.image, files.scores), ranking, person, facts, tree, notes=tuple(notes))
+    return ReviewSession(
+        title,
+        log,
+        Frame(facts, files.image, files.scores),
+        ranking,
+        person,
+        facts,
+        tree,
+        notes=tuple(notes),
+    )
 
 
 def review_page(desk: ReviewSession, policy: str = "") -> PageModule:
-    """Set up the page; ``policy`` is that of the view page where its map is to be shown beside the field.
+    """Set up the page.
+
+    ``policy`` is that of the view page where its map is to be shown beside the field.
 
     Raises
     ------
@@ -154,8 +175,12 @@ def _chip(desk: ReviewSession) -> Callable[[Request], Response]:
             left, top, right, bottom = (int(value) for value in found.groups())
             data = desk.frame.chip(request.path_params["layer"], (left, top, right, bottom))
         except SelionError as error:
-            return Response(str(error), 400, {"cache-control": "no-store"}, "text/plain; charset=utf-8")
-        return Response(data, headers={"cache-control": "private, max-age=3600"}, media_type="image/png")
+            return Response(
+                str(error), 400, {"cache-control": "no-store"}, "text/plain; charset=utf-8"
+            )
+        return Response(
+            data, headers={"cache-control": "private, max-age=3600"}, media_type="image/png"
+        )
 
     return endpoint
 
@@ -163,16 +188,22 @@ def _chip(desk: ReviewSession) -> Callable[[Request], Response]:
 def state(desk: ReviewSession, given: Mapping[str, str]) -> JSON:  # noqa: ARG001
     """Return what the page needs to begin: names, numbers, layers, notes."""
     now_ = desk.log.sync()
-    folder = hashlib.blake2b(str(desk.log.path.resolve()).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    folder = hashlib.blake2b(
+        str(desk.log.path.resolve()).encode("utf-8", "surrogatepass"), digest_size=6
+    ).hexdigest()
     layers = [{"name": layer.name, "title": layer.title} for layer in desk.frame.layers]
     return {
-        "folder": folder, "title": desk.title, "person": desk.person, "layers": layers, "notes": desk.notes, "counts": now_.counts(), "pages": desk.pages,
+        "folder": folder, "title": desk.title, "person": desk.person, "layers": layers,
+        "notes": desk.notes, "counts": now_.counts(), "pages": desk.pages,
     }  # fmt: skip
 
 
 def queue(desk: ReviewSession, given: Mapping[str, str]) -> JSON:
     """Hand out the next doubtful fields."""
-    person, size = check_person(given.get("person")), min(max(_whole(given.get("size"), 6), 1), MOST)
+    person, size = (
+        check_person(given.get("person")),
+        min(max(_whole(given.get("size"), 6), 1), MOST),
+    )
     show, after = given.get("show", SHOWS[0]), _whole(given.get("after"), 0)
     if show not in SHOWS:
         message = f"'{show[:20]}' cannot be shown; known: {', '.join(SHOWS)}."
@@ -180,11 +211,21 @@ def queue(desk: ReviewSession, given: Mapping[str, str]) -> JSON:
     desk.log.sync()
     found, end, held = _hand(desk, person, show, after, size)
     view = ReviewView(aspect=_aspect(given))
-    return {"items": [item for name in found if (item := _shown(desk, name, view))], "after": end, "held": held, "counts": desk.log.state.counts()}
+    return {
+        "items": [item for name in found if (item := _shown(desk, name, view))],
+        "after": end,
+        "held": held,
+        "counts": desk.log.state.counts(),
+    }
 
 
-def _hand(desk: ReviewSession, person: str, show: str, after: int, size: int) -> tuple[list[str], int, int]:
-    """Return the next ids from a place in the queue on, where to go on, and how many somebody else has on the screen."""
+def _hand(
+    desk: ReviewSession, person: str, show: str, after: int, size: int
+) -> tuple[list[str], int, int]:
+    """Return the next ids from a place in the queue on, and where to go on.
+
+    With them comes how many somebody else has on the screen.
+    """
     clock, found, held = time.monotonic(), [], 0
     end = len(desk.ranking.missing) + len(desk.ranking.order)
     first = int((desk.ranking.doubt >= HALF).sum())
@@ -204,7 +245,10 @@ def _hand(desk: ReviewSession, person: str, show: str, after: int, size: int) ->
 
 
 def _name(desk: ReviewSession, place: int, first: int) -> str:
-    """Return who stands at a place of the queue: doubtful fields, then outlines that only the other map has, then all others."""
+    """Return who stands at a place of the queue.
+
+    Doubtful fields, then outlines that only the other map has, then all others.
+    """
     missing = len(desk.ranking.missing)
     if first <= place < first + missing:
         return f"{OTHER}{place - first}"
@@ -218,13 +262,25 @@ def _due(desk: ReviewSession, name: str, show: str) -> bool:
         covered = sum(one.shape.intersection(outline).area for one in current.near(outline))
         return show != "unsure" and covered < 0.1 * outline.area
     status = current.status(name)
-    return {"undecided": status == UNDECIDED, "unsure": status == DOUBTED, "all": status != "merged"}[show]
+    return {
+        "undecided": status == UNDECIDED,
+        "unsure": status == DOUBTED,
+        "all": status != "merged",
+    }[show]
 
 
 def one_field(desk: ReviewSession, given: Mapping[str, str]) -> JSON:
-    """Return one field as it is now; null for one that is not there (any more), which is what a page may well ask for after two were united."""
+    """Return one field as it is now.
+
+    Null for one that is not there (any more), which is what a page may well ask for after two were
+    united.
+    """
     desk.log.sync()
-    found = _shown(desk, given.get("id", "")[: a.LONGEST], ReviewView(min(max(_whole(given.get("wide"), 1), 1), 6), _aspect(given)))
+    found = _shown(
+        desk,
+        given.get("id", "")[: a.LONGEST],
+        ReviewView(min(max(_whole(given.get("wide"), 1), 1), 6), _aspect(given)),
+    )
     return {"item": found, "counts": desk.log.state.counts()}
 
 
@@ -246,22 +302,42 @@ def _shown(desk: ReviewSession, name: str, view: ReviewView) -> JSON | None:
         if number >= len(desk.ranking.missing):
             return None
         shape = shapely.get_parts(desk.ranking.missing[number])[0]
-        about: dict[str, Any] = {"id": name, "version": 0, "status": "other", "reasons": ["only the other map has a field here"], "doubt": None}
+        about: dict[str, Any] = {
+            "id": name,
+            "version": 0,
+            "status": "other",
+            "reasons": ["only the other map has a field here"],
+            "doubt": None,
+        }
     else:
         one = desk.log.state.get(name)
         if one is None or one.status == "merged":
             return None
         shape, about = one.shape, _about(desk, one)
-    box = desk.frame.box_of(desk.frame.to_pixels(shapely.get_coordinates(shape)), view.wide, view.aspect)
+    box = desk.frame.box_of(
+        desk.frame.to_pixels(shapely.get_coordinates(shape)), view.wide, view.aspect
+    )
     around = _around(desk, name, shape, box)
-    shown = rings.noded(shape, [other.shape for other in around if other.there], desk.log.mapped.reach)
+    shown = rings.noded(
+        shape, [other.shape for other in around if other.there], desk.log.mapped.reach
+    )
     near = _neighbours(desk, shape, around)
     about["place"] = desk.frame.degrees(shape.bounds)
-    return {**about, "box": box, "parts": _pixels(desk, shown), "near": near, "other": _other(desk, box)}
+    return {
+        **about,
+        "box": box,
+        "parts": _pixels(desk, shown),
+        "near": near,
+        "other": _other(desk, box),
+    }
 
 
 def _neighbours(desk: ReviewSession, shape: Any, around: list[Field]) -> list[JSON]:
-    """Describe fields around a shape: whether they touch it and so follow its vertices, and whether they share an edge and so can be united with it."""
+    """Describe fields around a shape.
+
+    Whether they touch it and so follow its vertices, and whether they share an edge and so can be
+    united with it.
+    """
     import shapely
 
     reach = desk.log.mapped.reach
@@ -269,13 +345,27 @@ def _neighbours(desk: ReviewSession, shape: Any, around: list[Field]) -> list[JS
     found: list[JSON] = []
     for one in around:
         touches = one.there and bool(shapely.dwithin(one.shape, shape, reach))
-        joins = touches and shapely.length(shapely.intersection(shapely.boundary(one.shape), band)) > 20 * reach
+        joins = (
+            touches
+            and shapely.length(shapely.intersection(shapely.boundary(one.shape), band)) > 20 * reach
+        )
         parts = _pixels(desk, one.shape)
-        found.append({"id": one.id, "version": one.version, "status": one.status, "touches": touches, "joins": bool(joins), "parts": parts})
+        found.append(
+            {
+                "id": one.id,
+                "version": one.version,
+                "status": one.status,
+                "touches": touches,
+                "joins": bool(joins),
+                "parts": parts,
+            }
+        )
     return found
 
 
-def _around(desk: ReviewSession, name: str, shape: Any, box: tuple[int, int, int, int]) -> list[Field]:
+def _around(
+    desk: ReviewSession, name: str, shape: Any, box: tuple[int, int, int, int]
+) -> list[Field]:
     """Return the fields in a box, those that touch the shape first."""
     import shapely
 
@@ -293,7 +383,10 @@ def _seen(desk: ReviewSession, box: tuple[int, int, int, int]) -> Any:
 
     left, top, right, bottom = box
     height, width = desk.frame.grid.shape
-    x, y = np.clip([left, right, right, left], -width, 2 * width), np.clip([top, top, bottom, bottom], -height, 2 * height)
+    x, y = (
+        np.clip([left, right, right, left], -width, 2 * width),
+        np.clip([top, top, bottom, bottom], -height, 2 * height),
+    )
     return shapely.Polygon(desk.frame.to_map(np.column_stack([x, y]).astype(float)))
 
 
@@ -307,38 +400,76 @@ def _other(desk: ReviewSession, box: tuple[int, int, int, int]) -> list[Any]:
 
 def _pixels(desk: ReviewSession, shape: Any) -> list[list[list[list[float]]]]:
     """Return the rings of a shape in pixels: part, ring, point, (x, y)."""
-    return [[np.round(desk.frame.to_pixels(ring), 4).tolist() for ring in part] for part in rings.rings_of(shape)]
+    return [
+        [np.round(desk.frame.to_pixels(ring), 4).tolist() for ring in part]
+        for part in rings.rings_of(shape)
+    ]
 
 
 def _about(desk: ReviewSession, one: Field) -> dict[str, Any]:
     row = desk.log.mapped.row(one.id)
-    row = row if row is not None else next((r for name in one.origin if (r := desk.log.mapped.row(name)) is not None), None)
-    area = fields.measure(np.array([one.shape], dtype=object), None if desk.facts.crs is None else desk.facts.crs.to_wkt())[0][0]
+    row = (
+        row
+        if row is not None
+        else next((r for name in one.origin if (r := desk.log.mapped.row(name)) is not None), None)
+    )
+    area = fields.measure(
+        np.array([one.shape], dtype=object),
+        None if desk.facts.crs is None else desk.facts.crs.to_wkt(),
+    )[0][0]
     known = row is not None and "confidence" in desk.facts
-    confidence = float(desk.facts["confidence"].to_numpy(np.float64, na_value=np.nan)[row]) if known else np.nan
-    said = [desk.log.state.applied[name].action for name in desk.log.state.standing.get(one.id, [])[-6:]]
+    confidence = (
+        float(desk.facts["confidence"].to_numpy(np.float64, na_value=np.nan)[row])
+        if known
+        else np.nan
+    )
+    said = [
+        desk.log.state.applied[name].action for name in desk.log.state.standing.get(one.id, [])[-6:]
+    ]
     return {
-        "id": one.id, "row": row if one.id in desk.log.mapped.ids else None, "version": one.version, "status": one.status, "person": one.person,
-        "time": one.time, "area": round(float(area), 1), "unit": "px2" if desk.facts.crs is None else "m2",
+        "id": one.id,
+        "row": row if one.id in desk.log.mapped.ids else None,
+        "version": one.version,
+        "status": one.status,
+        "person": one.person,
+        "time": one.time,
+        "area": round(float(area), 1),
+        "unit": "px2" if desk.facts.crs is None else "m2",
         "confidence": None if np.isnan(confidence) else round(confidence, 3),
         "doubt": None if row is None else round(float(desk.ranking.doubt[row]), 3),
         "reasons": [] if row is None else desk.ranking.reasons(row),
-        "said": [{"kind": action.kind, "person": action.person, "time": action.time} for action in said],
-    }  # fmt: skip
+        "said": [
+            {"kind": action.kind, "person": action.person, "time": action.time} for action in said
+        ],
+    }
 
 
 def act(desk: ReviewSession, given: JSON) -> JSON:
     """Do what a person did: answered when it is on the disk, or refused with the reason."""
-    action = a.read_action({**given, "id": check_batch(given.get("id")), "person": check_person(given.get("person"))}, now())
+    action = a.read_action(
+        {**given, "id": check_batch(given.get("id")), "person": check_person(given.get("person"))},
+        now(),
+    )
     if action.points:
         pixels = np.asarray(action.points)
-        action = a.read_action({**given, "person": action.person, "points": _placed(desk, action, pixels).tolist()}, action.time)
+        action = a.read_action(
+            {**given, "person": action.person, "points": _placed(desk, action, pixels).tolist()},
+            action.time,
+        )
     outcome = desk.log.act(action)
-    return {"done": outcome.done, "why": outcome.why, "fields": _after(desk, action, outcome, ReviewView(aspect=_aspect(given))), "counts": desk.log.state.counts()}
+    return {
+        "done": outcome.done,
+        "why": outcome.why,
+        "fields": _after(desk, action, outcome, ReviewView(aspect=_aspect(given))),
+        "counts": desk.log.state.counts(),
+    }
 
 
 def _placed(desk: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.ndarray:
-    """Turn pixels into the map's coordinates; a vertex that is named becomes exactly that vertex."""
+    """Turn pixels into the map's coordinates.
+
+    A vertex that is named becomes exactly that vertex.
+    """
     import shapely
 
     made = desk.frame.to_map(pixels)
@@ -348,7 +479,9 @@ def _placed(desk: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.nda
         return made
     around = [other.shape for other in desk.log.state.near(one.shape, desk.log.mapped.reach)]
     corners = shapely.get_coordinates(rings.noded(one.shape, around, desk.log.mapped.reach))
-    away = np.hypot(*(desk.frame.to_pixels(corners)[None] - pixels[:named, None]).transpose(2, 0, 1))
+    away = np.hypot(
+        *(desk.frame.to_pixels(corners)[None] - pixels[:named, None]).transpose(2, 0, 1)
+    )
     for k in range(named):
         nearest = int(np.argmin(away[k]))
         if away[k, nearest] <= SNAP:
@@ -356,15 +489,40 @@ def _placed(desk: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.nda
     return made
 
 
-def _after(desk: ReviewSession, action: a.Action, outcome: ReviewOutcome, view: ReviewView) -> list[JSON]:
-    """Describe the fields that changed, or that were others than the person thought; the one to look at first."""
-    names = list(dict.fromkeys((*([action.field] if action.field else []), *outcome.changed, *outcome.stale)))
-    names = sorted(names, key=lambda name: name not in outcome.changed and name not in outcome.stale)[:MOST]
+def _after(
+    desk: ReviewSession, action: a.Action, outcome: ReviewOutcome, view: ReviewView
+) -> list[JSON]:
+    """Describe the fields that changed, or that were others than the person thought.
+
+    The one to look at first.
+    """
+    names = list(
+        dict.fromkeys((*([action.field] if action.field else []), *outcome.changed, *outcome.stale))
+    )
+    names = sorted(
+        names, key=lambda name: name not in outcome.changed and name not in outcome.stale
+    )[:MOST]
     if action.kind in (a.ACCEPT, a.REJECT, a.UNSURE) and outcome.done:
         one = desk.log.state.get(action.field)
-        return [] if one is None else [{"id": one.id, "version": one.version, "status": one.status, "person": one.person, "time": one.time}]
+        return (
+            []
+            if one is None
+            else [
+                {
+                    "id": one.id,
+                    "version": one.version,
+                    "status": one.status,
+                    "person": one.person,
+                    "time": one.time,
+                }
+            ]
+        )
     return [item for name in names if (item := _shown(desk, name, view)) is not None]
 
 
 def _whole(given: str | None, otherwise: int) -> int:
-    return int(given) if given and given.isascii() and given.isdigit() and len(given) < 10 else otherwise
+    return (
+        int(given)
+        if given and given.isascii() and given.isdigit() and len(given) < 10
+        else otherwise
+    )

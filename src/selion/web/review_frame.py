@@ -1,4 +1,7 @@
-"""Where the page of a review draws: everything it sees and sends is in pixels of the map's image; chips are cut from it."""
+"""Where the page of a review draws: everything it sees and sends is in pixels of the map's image.
+
+Chips are cut from it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the image."""
 LARGEST = 8192
-"""Edge in pixels of the largest chip that can be asked for; what is larger than SHARP is read coarser."""
+"""Edge in pixels of the largest chip that can be asked for; what is larger than SHARP is read
+coarser."""
 SHARP = 768
 KEPT = 256
 """Chips that are kept in memory."""
@@ -48,9 +52,14 @@ class Layer:
 
 
 class Frame:
-    """The grid of the page, its way to the map's coordinates and back, and its chips; safe to be used by several threads."""
+    """The grid of the page, its way to the map's coordinates and back, and its chips.
 
-    def __init__(self, frame: geopandas.GeoDataFrame, image: Path | None, scores: Path | None) -> None:
+    Safe to be used by several threads.
+    """
+
+    def __init__(
+        self, frame: geopandas.GeoDataFrame, image: Path | None, scores: Path | None
+    ) -> None:
         self._lock = threading.Lock()
         self._chips: OrderedDict[tuple[str, Box], bytes] = OrderedDict()
         self._sources: dict[tuple[Path, int], Source] = {}
@@ -64,7 +73,10 @@ class Frame:
         if scores is not None:
             self.layers += tuple(_of_scores(scores))
         if (frame.crs is None) != (self.grid.crs is None):
-            message = "The map cannot be laid on the image: one of them has a CRS and the other has none; name another with --image."
+            message = (
+                "The map cannot be laid on the image: one of them has a CRS and the other has "
+                "none; name another with --image."
+            )
             raise GridMismatch(message)
         self._there, self._back = _ways(frame.crs, self.grid)
         self._globe = _globe(frame.crs)
@@ -74,7 +86,9 @@ class Frame:
         with self._lock:
             x, y = self._there(points[:, 0], points[:, 1])
         inverse = ~self.grid.transform
-        return np.column_stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f])
+        return np.column_stack(
+            [inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f]
+        )
 
     def to_map(self, pixels: np.ndarray) -> np.ndarray:
         """Turn (n, 2) column, row of the image into x, y of the map.
@@ -86,7 +100,11 @@ class Frame:
         """
         height, width = self.grid.shape
         size = np.array([width, height], float)
-        if not (np.isfinite(pixels).all() and (pixels >= -FAR * size - 64).all() and (pixels <= (1 + FAR) * size + 64).all()):
+        if not (
+            np.isfinite(pixels).all()
+            and (pixels >= -FAR * size - 64).all()
+            and (pixels <= (1 + FAR) * size + 64).all()
+        ):
             message = "A point lies far away from the image: draw it again."
             raise BadInput(message)
         place = self.grid.transform
@@ -108,13 +126,19 @@ class Frame:
         return float(x[0]), float(y[0]), float(x[1]), float(y[1])
 
     def box_of(self, pixels: np.ndarray, wide: int = 1, aspect: float = 1.0) -> Box:
-        """Return what to show around points: their box with its surroundings, so many times as wide as high, in whole pixels."""
+        """Return what to show around points.
+
+        Their box with its surroundings, so many times as wide as high, in whole pixels.
+        """
         low, high = pixels.min(0), pixels.max(0)
         shape = np.array([aspect, 1.0])
         reach = shape * max(float(((high - low) / shape).max()) * 0.8, 24.0) * 2.0 ** (wide - 1)
         middle = (low + high) / 2
         step = _step(2 * float(reach.max()))
-        corners = np.concatenate([np.floor((middle - reach) / step), np.ceil((middle + reach) / step)]) * step
+        corners = (
+            np.concatenate([np.floor((middle - reach) / step), np.ceil((middle + reach) / step)])
+            * step
+        )
         left, top, right, bottom = (int(v) for v in np.clip(corners, -(2**31), 2**31))
         return left, top, right, bottom
 
@@ -128,7 +152,10 @@ class Frame:
         """
         left, top, right, bottom = box
         if not (0 < right - left <= LARGEST and 0 < bottom - top <= LARGEST):
-            message = f"A chip of {right - left} x {bottom - top} pixels was asked for; wanted are 1 to {LARGEST}."
+            message = (
+                f"A chip of {right - left} x {bottom - top} pixels was asked for; wanted are 1 to "
+                f"{LARGEST}."
+            )
             raise BadInput(message)
         layer = next((each for each in self.layers if each.name == name), None)
         if layer is None:
@@ -148,17 +175,28 @@ class Frame:
         left, top, right, bottom = box
         step = _step(max(right - left, bottom - top))
         source = self._source(layer.path, step)
-        scale = source.grid.shape[1] / self.grid.shape[1]  # probabilities may be finer than the image
+        # probabilities may be finer than the image
+        scale = source.grid.shape[1] / self.grid.shape[1]
         edges = np.round(np.array([left, right, top, bottom]) * scale).astype(int)
         height, width = source.grid.shape
-        columns, rows = (slice(int(np.clip(a, 0, most)), int(np.clip(b, 0, most))) for a, b, most in ((edges[0], edges[1], width), (edges[2], edges[3], height)))
-        shown = np.full((max(int(edges[3] - edges[2]), 1), max(int(edges[1] - edges[0]), 1), 3), np.nan, np.float32)
+        columns, rows = (
+            slice(int(np.clip(a, 0, most)), int(np.clip(b, 0, most)))
+            for a, b, most in ((edges[0], edges[1], width), (edges[2], edges[3], height))
+        )
+        shown = np.full(
+            (max(int(edges[3] - edges[2]), 1), max(int(edges[1] - edges[0]), 1), 3),
+            np.nan,
+            np.float32,
+        )
         if rows.start < rows.stop and columns.start < columns.stop:
             part = source.read((rows, columns))
             values = np.moveaxis(part.values[list(layer.bands)].astype(np.float32), 0, -1)
             if part.valid is not None:
                 values[~part.valid] = np.nan
-            shown[rows.start - edges[2] : rows.stop - edges[2], columns.start - edges[0] : columns.stop - edges[0]] = values
+            shown[
+                rows.start - edges[2] : rows.stop - edges[2],
+                columns.start - edges[0] : columns.stop - edges[0],
+            ] = values
         if layer.fixed:
             return np.nan_to_num(shown, nan=128).clip(0, 255).astype(np.uint8)
         return stretch(shown)
@@ -189,15 +227,34 @@ def _png(picture: np.ndarray) -> bytes:
 
 
 def layers_of(image: Path, bands: Sequence[str]) -> list[Layer]:
-    """Return the ways to look at an image: true colour of each date, and false colour where there is near infrared."""
-    dates = list(dict.fromkeys(name.rpartition(":")[0] for name in bands)) if any(":" in name for name in bands) else [""]
+    """Return the ways to look at an image.
+
+    True colour of each date, and false colour where there is near infrared.
+    """
+    dates = (
+        list(dict.fromkeys(name.rpartition(":")[0] for name in bands))
+        if any(":" in name for name in bands)
+        else [""]
+    )
     found = []
     for k, date in enumerate(dates):
         names = tuple(name if name.rpartition(":")[0] == date else "" for name in bands)
         title = "Colour" if len(dates) == 1 else f"Colour, date {k + 1}"
-        found.append(Layer(f"colour{k + 1}", title, image, colour_bands(names) if date else colour_bands(tuple(bands))))
+        found.append(
+            Layer(
+                f"colour{k + 1}",
+                title,
+                image,
+                colour_bands(names) if date else colour_bands(tuple(bands)),
+            )
+        )
     last = dates[-1]
-    near = [k for k, name in enumerate(bands) if name.rpartition(":")[2].lower() in ("nir", "nir08", "b08") and name.rpartition(":")[0] == last]
+    near = [
+        k
+        for k, name in enumerate(bands)
+        if name.rpartition(":")[2].lower() in ("nir", "nir08", "b08")
+        and name.rpartition(":")[0] == last
+    ]
     if near:
         red, green, _ = found[-1].bands
         found.append(Layer("infrared", "Infrared", image, (near[0], red, green)))
@@ -218,7 +275,10 @@ def _plain_grid(frame: geopandas.GeoDataFrame) -> GeoBox:
     placed = frame if frame.crs is None else frame.to_crs(frame.estimate_utm_crs())
     left, bottom, right, top = placed.total_bounds
     pixel = 1.0 if frame.crs is None else PLAIN
-    shape = (max(1, int(np.ceil((top - bottom) / pixel))), max(1, int(np.ceil((right - left) / pixel))))
+    shape = (
+        max(1, int(np.ceil((top - bottom) / pixel))),
+        max(1, int(np.ceil((right - left) / pixel))),
+    )
     if frame.crs is None:
         return GeoBox(shape, Affine.translation(left, bottom), None)
     return GeoBox(shape, Affine(pixel, 0, left, 0, -pixel, top), placed.crs.to_wkt())

@@ -1,7 +1,8 @@
 """The page of ``selion label screen``: what it asks for and what it sends.
 
-All under ``/TOKEN/screen/``.  Reading: ``api/state``, ``api/sheet``, ``api/fine``, ``image/ID/KIND``.  Writing: ``api/commit``, ``api/undo``; both may be sent
-again after a lost answer, because the page names what it sends.
+All under ``/TOKEN/screen/``.  Reading: ``api/state``, ``api/sheet``, ``api/fine``,
+``image/ID/KIND``.  Writing: ``api/commit``, ``api/undo``; both may be sent again after a lost
+answer, because the page names what it sends.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class ScreeningSession:
     """Name that the page begins with."""
 
 
-def screening_page(photos: Path, pseudo: Path, person: str = "", repeats: float = 0.02, threads: int | None = None) -> tuple[PageModule, Screening]:
+def screening_page(
+    photos: Path, pseudo: Path, person: str = "", repeats: float = 0.02, threads: int | None = None
+) -> tuple[PageModule, Screening]:
     """Set up the page for two folders.
 
     Raises
@@ -78,14 +81,34 @@ def _picture(desk: ScreeningSession) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:
         asked, kind = request.path_params["item"], request.path_params["kind"]
         if kind not in (*SMALL, *LARGE):
-            return Response(f"There is no kind of picture {kind[:20]!r}.", 404, {"cache-control": "no-store"}, "text/plain; charset=utf-8")
+            return Response(
+                f"There is no kind of picture {kind[:20]!r}.",
+                404,
+                {"cache-control": "no-store"},
+                "text/plain; charset=utf-8",
+            )
         try:
             item = restat(desk.screening.item(asked))
-            data, kept = _drawn(desk.gallery, item, kind, request.query_params.get("edge", "")), request.query_params.get("v") == version(item)
-        except (UnknownName, OSError):  # taken away since the sheet was made: the page goes on, and what is decided about it is not written
-            return Response(sign(EDGE, "This image is gone: its photograph or its mask is no longer there."), 200, {"cache-control": "no-store"}, "image/jpeg")
-        cache = "private, max-age=31536000, immutable" if kept else "no-store"  # an address with the version names the bytes
-        return Response(data, headers={"cache-control": cache}, media_type="image/png" if kind in ("shade", "outline") else "image/jpeg")
+            data, kept = (
+                _drawn(desk.gallery, item, kind, request.query_params.get("edge", "")),
+                request.query_params.get("v") == version(item),
+            )
+        except (UnknownName, OSError):
+            # taken away since the sheet was made: the page goes on, and what is decided about it is
+            # not written
+            return Response(
+                sign(EDGE, "This image is gone: its photograph or its mask is no longer there."),
+                200,
+                {"cache-control": "no-store"},
+                "image/jpeg",
+            )
+        # an address with the version names the bytes
+        cache = "private, max-age=31536000, immutable" if kept else "no-store"
+        return Response(
+            data,
+            headers={"cache-control": cache},
+            media_type="image/png" if kind in ("shade", "outline") else "image/jpeg",
+        )
 
     return endpoint
 
@@ -95,25 +118,37 @@ def _drawn(gallery: Gallery, item: Item, kind: str, edge: str) -> bytes:
         made = gallery.small(item)
         return made.overlay if kind == "overlay" else made.photo
     wanted = int(edge) if edge.isascii() and edge.isdigit() and len(edge) < 6 else LARGE_EDGES[1]
-    large = gallery.large(item, min((e for e in LARGE_EDGES if e >= wanted), default=LARGE_EDGES[-1]))
+    large = gallery.large(
+        item, min((e for e in LARGE_EDGES if e >= wanted), default=LARGE_EDGES[-1])
+    )
     return {"large": large.photo, "shade": large.shade, "outline": large.outline}[kind]
 
 
 def state(desk: ScreeningSession, given: Mapping[str, str]) -> JSON:
-    """Return what the page needs to begin: names, numbers, notes.  The folders are looked at again when it is loaded."""
+    """Return what the page needs to begin: names, numbers, notes.
+
+    The folders are looked at again when it is loaded.
+    """
     if given.get("fresh"):
         desk.screening.refresh(older_than=5)
     screening = desk.screening
-    folder = hashlib.blake2b(str(screening.pseudo.resolve()).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    folder = hashlib.blake2b(
+        str(screening.pseudo.resolve()).encode("utf-8", "surrogatepass"), digest_size=6
+    ).hexdigest()
     rated = sum(item.quality is not None for item in screening.listing.items)
     return {
-        "folder": folder, "title": screening.pseudo.resolve().name, "person": desk.person, "sizes": SIZES, "rated": rated, "notes": screening.listing.notes,
+        "folder": folder, "title": screening.pseudo.resolve().name, "person": desk.person,
+        "sizes": SIZES, "rated": rated, "notes": screening.listing.notes,
         "counts": screening.counts(), "people": _people(screening),
     }  # fmt: skip
 
 
 def _people(screening: Screening) -> list[str]:
-    names = {decisions[0].person for batch, decisions in list(screening.journal.history.batches.items()) if batch not in screening.journal.history.undone}
+    names = {
+        decisions[0].person
+        for batch, decisions in list(screening.journal.history.batches.items())
+        if batch not in screening.journal.history.undone
+    }
     return sorted(names)
 
 
@@ -123,22 +158,40 @@ def sheet(desk: ScreeningSession, given: Mapping[str, str]) -> JSON:
     order, after = given.get("order", "best"), _whole(given.get("after"), 0)
     found = desk.screening.sheet(person, size, order, after)
     desk.gallery.ahead([*found.items, *desk.screening.peek(order, found.after, AHEAD * size)])
-    return {"items": [_shown(desk, item) for item in found.items], "after": found.after, "held": found.held, "counts": desk.screening.counts()}
+    return {
+        "items": [_shown(desk, item) for item in found.items],
+        "after": found.after,
+        "held": found.held,
+        "counts": desk.screening.counts(),
+    }
 
 
 def fine(desk: ScreeningSession, given: Mapping[str, str]) -> JSON:
     """Return the next images of the fine pass."""
-    found = desk.screening.fine(check_person(given.get("person")), given.get("scope", "kept"), _whole(given.get("size"), 6), _whole(given.get("after"), 0))
-    return {"items": [_shown(desk, item) for item in found.items], "after": found.after, "held": found.held, "counts": desk.screening.counts()}
+    found = desk.screening.fine(
+        check_person(given.get("person")),
+        given.get("scope", "kept"),
+        _whole(given.get("size"), 6),
+        _whole(given.get("after"), 0),
+    )
+    return {
+        "items": [_shown(desk, item) for item in found.items],
+        "after": found.after,
+        "held": found.held,
+        "counts": desk.screening.counts(),
+    }
 
 
 def _shown(desk: ScreeningSession, item: Item) -> JSON:
     words = desk.screening.words(item)
-    said = [{"person": word.person, "decision": word.decision, "pass": word.stage} for word in words[-6:]]
+    said = [
+        {"person": word.person, "decision": word.decision, "pass": word.stage}
+        for word in words[-6:]
+    ]
     quality = None if item.quality is None else round(item.quality, 3)
     return {
-        "id": item.id, "key": item.key, "version": version(item), "quality": quality, "routed": item.routed, "why": item.why, "words": said,
-        "conflict": is_conflict(words),
+        "id": item.id, "key": item.key, "version": version(item), "quality": quality,
+        "routed": item.routed, "why": item.why, "words": said, "conflict": is_conflict(words),
     }  # fmt: skip
 
 
@@ -148,18 +201,35 @@ def commit(desk: ScreeningSession, given: JSON) -> JSON:
     if not isinstance(words, list) or not all(isinstance(w, dict) for w in words):
         message = "A page of decisions has a list of items."
         raise BadInput(message)
-    said = tuple(Word(_name(w.get("id")), _name(w.get("decision")), _name(w.get("version"))) for w in words)
-    page = Page(check_batch(given.get("batch")), check_person(given.get("person")), _name(given.get("pass")), check_seconds(given.get("seconds")), said)
+    said = tuple(
+        Word(_name(w.get("id")), _name(w.get("decision")), _name(w.get("version"))) for w in words
+    )
+    page = Page(
+        check_batch(given.get("batch")),
+        check_person(given.get("person")),
+        _name(given.get("pass")),
+        check_seconds(given.get("seconds")),
+        said,
+    )
     done = desk.screening.commit(page)
-    return {"written": done.written, "known": done.known, "stale": done.stale, "counts": desk.screening.counts()}
+    return {
+        "written": done.written,
+        "known": done.known,
+        "stale": done.stale,
+        "counts": desk.screening.counts(),
+    }
 
 
 def undo(desk: ScreeningSession, given: JSON) -> JSON:
     """Take back the latest page of a person and return it, so that it can be shown again."""
     stages = ("coarse",) if given.get("pass") == "coarse" else ("fine", "settle")
-    decisions = desk.screening.undo(check_batch(given.get("id")), check_person(given.get("person")), stages)
+    decisions = desk.screening.undo(
+        check_batch(given.get("id")), check_person(given.get("person")), stages
+    )
     found = [(desk.screening.keyed(decision.key), decision.decision) for decision in decisions]
-    items = [{**_shown(desk, restat(item)), "decision": said} for item, said in found if item is not None]
+    items = [
+        {**_shown(desk, restat(item)), "decision": said} for item, said in found if item is not None
+    ]
     return {"items": items, "counts": desk.screening.counts()}
 
 
@@ -214,4 +284,8 @@ def _name(given: object) -> str:
 
 
 def _whole(given: str | None, otherwise: int) -> int:
-    return int(given) if given and given.isascii() and given.isdigit() and len(given) < 10 else otherwise
+    return (
+        int(given)
+        if given and given.isascii() and given.isdigit() and len(given) < 10
+        else otherwise
+    )

@@ -1,6 +1,9 @@
-"""One server on loopback for all pages: a page module brings routes, this brings the socket, the token and the guard.
+"""One server on loopback for all pages.
 
-A page is a :class:`PageModule`; :func:`make_app` puts several behind one guard, each under its own name.
+A page module brings routes, this brings the socket, the token and the guard.
+
+A page is a :class:`PageModule`; :func:`make_app` puts several behind one guard, each under its own
+name.
 """
 
 from __future__ import annotations
@@ -28,7 +31,12 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 STATIC = Path(__file__).with_name("static")
-TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 HOST = "127.0.0.1"
 
 
@@ -72,8 +80,15 @@ def make_app(pages: Sequence[PageModule], address: Address) -> Application:
     async def home(request: Request) -> Response:  # noqa: ARG001  # Starlette's signature
         return RedirectResponse(address.url(pages[0].name))
 
-    mounts = [Mount(f"/{page.name}", routes=[*page.routes, *_static_routes(page.static, page.policy)]) for page in pages]
-    return Guard(Starlette(routes=[Route("/", home), *mounts], exception_handlers=_handlers()), address.port, address.token)
+    mounts = [
+        Mount(f"/{page.name}", routes=[*page.routes, *_static_routes(page.static, page.policy)])
+        for page in pages
+    ]
+    return Guard(
+        Starlette(routes=[Route("/", home), *mounts], exception_handlers=_handlers()),
+        address.port,
+        address.token,
+    )
 
 
 def _handlers() -> Mapping[Any, Callable[..., Any]]:
@@ -90,11 +105,16 @@ def _static_routes(names: Sequence[str], policy: str) -> list[BaseRoute]:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    headers = {"cache-control": "no-cache", **({"content-security-policy": policy} if policy else {})}
+    headers = {
+        "cache-control": "no-cache",
+        **({"content-security-policy": policy} if policy else {}),
+    }
 
     def route(path: str, name: str) -> BaseRoute:
         async def answer(request: Request) -> Response:  # noqa: ARG001
-            return Response((STATIC / name).read_bytes(), media_type=TYPES[Path(name).suffix], headers=headers)
+            return Response(
+                (STATIC / name).read_bytes(), media_type=TYPES[Path(name).suffix], headers=headers
+            )
 
         return Route(path, answer)
 
@@ -112,19 +132,29 @@ class Remembered:
 def remembered(folder: Path) -> Remembered | None:
     """Return what :func:`remember` kept.
 
-    The same port and token again mean that a page that is still open goes on after the server was stopped.
+    The same port and token again mean that a page that is still open goes on after the server was
+    stopped.
     """
     try:
         table = json.loads(_memory(folder).read_text("utf-8"))
         port, token, process = int(table["port"]), str(table["token"]), int(table["process"])
-        sound = 0 < port < 65536 and token.isalnum() and token.isascii() and len(token) >= 32 and process > 0
+        sound = (
+            0 < port < 65536
+            and token.isalnum()
+            and token.isascii()
+            and len(token) >= 32
+            and process > 0
+        )
         return Remembered(Address(port, token), process) if sound else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def remember(folder: Path, address: Address) -> None:
-    """Keep an address in the person's own cache folder, readable by nobody else; where that cannot be done, the next start has a new one."""
+    """Keep an address in the person's own cache folder, readable by nobody else.
+
+    Where that cannot be done, the next start has a new one.
+    """
     place = _memory(folder)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +168,9 @@ def remember(folder: Path, address: Address) -> None:
 
 
 def _memory(folder: Path) -> Path:
-    name = hashlib.blake2b(os.path.realpath(folder).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    name = hashlib.blake2b(
+        os.path.realpath(folder).encode("utf-8", "surrogatepass"), digest_size=12
+    ).hexdigest()
     return store.cache_folder() / "served" / f"{name}.json"
 
 
@@ -172,9 +204,12 @@ def listen(folder: Path, port: int = 0) -> tuple[socket.socket, Address, Address
     if opened is None:
         message = f"Port {port} is taken: choose another with --port, or leave it away."
         raise BadInput(message)
-    # Whoever holds the old port now is never shown the old token, and this server does not use it: it need not be one of ours.
+    # Whoever holds the old port now is never shown the old token, and this server does not use it:
+    # it need not be one of ours.
     address = Address(opened.getsockname()[1], secrets.token_hex(16))
-    running = last is not None and same is None and _lives(last.process) and _taken(last.address.port)
+    running = (
+        last is not None and same is None and _lives(last.process) and _taken(last.address.port)
+    )
     if not running:
         remember(folder, address)
     return opened, address, before if running else None
@@ -208,13 +243,18 @@ def _bound(port: int) -> socket.socket | None:
         opened.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             return None
-        message = f"No port on {HOST} can be opened ({error.strerror}): check the network settings of this machine."
+        message = (
+            f"No port on {HOST} can be opened ({error.strerror}): check the network settings of "
+            "this machine."
+        )
         raise BadInput(message) from error
     return opened
 
 
 def make_server(app: Application) -> Any:
-    """Return a uvicorn server with the bounds that a page on loopback needs; ``should_exit`` stops it.
+    """Return a uvicorn server with the bounds that a page on loopback needs.
+
+    ``should_exit`` stops it.
 
     Raises
     ------
@@ -223,7 +263,8 @@ def make_server(app: Application) -> Any:
     """
     uvicorn = require("uvicorn", "web")
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, h11_max_incomplete_event_size=16384, timeout_keep_alive=30, timeout_graceful_shutdown=3,
+        app, log_level="error", access_log=False, server_header=False,
+        h11_max_incomplete_event_size=16384, timeout_keep_alive=30, timeout_graceful_shutdown=3,
         http="h11", ws="none", lifespan="off", loop="asyncio",
     )  # fmt: skip
     return uvicorn.Server(config)

@@ -1,9 +1,14 @@
-"""Delineate Anything: a YOLO that draws fields, through ultralytics, which is under AGPL-3.0 and therefore kept apart.
+"""Delineate Anything: a YOLO that draws fields.
 
-Nothing of selion imports ultralytics until a user names a model of this kind; it comes with its own extra, ``pip install 'selion[delineate]'``, and whoever
-distributes a work with it, or offers one over a network, has to keep to the AGPL-3.0.  The published weights are pickles; they are taken as ONNX only.
+It goes through ultralytics, which is under AGPL-3.0 and therefore kept apart.
 
-Lavreniuk et al., Delineate Anything: Resolution-Agnostic Field Boundary Delineation on Satellite Imagery, arXiv 2504.02534.
+Nothing of selion imports ultralytics until a user names a model of this kind; it comes with its own
+extra, ``pip install 'selion[delineate]'``, and whoever distributes a work with it, or offers one
+over a network, has to keep to the AGPL-3.0.  The published weights are pickles; they are taken as
+ONNX only.
+
+Lavreniuk et al., Delineate Anything: Resolution-Agnostic Field Boundary Delineation on Satellite
+Imagery, arXiv 2504.02534.
 """
 
 from __future__ import annotations
@@ -33,7 +38,10 @@ FORMAT = "ultralytics"
 
 @dataclass(frozen=True, slots=True)
 class DelineateOptions:
-    """What is asked of the detector.  The confidence is that of the authors' own inference, the rest are ultralytics' defaults."""
+    """What is asked of the detector.
+
+    The confidence is that of the authors' own inference, the rest are ultralytics' defaults.
+    """
 
     confidence: float = 0.175
     """Least confidence of a field."""
@@ -49,7 +57,8 @@ def to_instances(result: Any, shape: tuple[int, int], kind: str) -> Instances:
     Parameters
     ----------
     result : ultralytics.engine.results.Results
-        ``result.masks`` is None where nothing was found; else ``result.masks.data`` is (n, y, x), 0 or 1, and ``result.boxes.conf`` (n,).
+        ``result.masks`` is None where nothing was found; else ``result.masks.data`` is (n, y, x), 0
+        or 1, and ``result.boxes.conf`` (n,).
     shape : (y, x)
         Of the window: masks must be on its pixels (``retina_masks=True``).
     kind : str
@@ -71,12 +80,21 @@ def to_instances(result: Any, shape: tuple[int, int], kind: str) -> Instances:
     masks = _array(result.masks.data) > 0.5
     sure = _array(result.boxes.conf).astype(np.float64)
     if masks.shape != (len(sure), *shape):
-        message = f"The detector answered masks of shape {masks.shape} with {len(sure)} confidences; wanted is (object, y, x) on a window of {shape} pixels."
+        message = (
+            f"The detector answered masks of shape {masks.shape} with {len(sure)} confidences; "
+            f"wanted is (object, y, x) on a window of {shape} pixels."
+        )
         raise BadInput(message)
     for k in np.argsort(sure, kind="stable"):
         ids[masks[k]] = k + 1
     names = np.unique(ids[ids > 0])
-    table = pd.DataFrame({"id": names.astype(np.int64), "class": pd.array([kind] * len(names), dtype="string"), "score": sure[names - 1]})
+    table = pd.DataFrame(
+        {
+            "id": names.astype(np.int64),
+            "class": pd.array([kind] * len(names), dtype="string"),
+            "score": sure[names - 1],
+        }
+    )
     return Instances(ids, photo_grid(shape), table)
 
 
@@ -101,7 +119,13 @@ class Delineator:
     parallel = 1
     """Views that run at once."""
 
-    def __init__(self, card: ModelCard, detector: Any, device: str = "cpu", options: DelineateOptions | None = None) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        detector: Any,
+        device: str = "cpu",
+        options: DelineateOptions | None = None,
+    ) -> None:
         self.card, self.options = card, options or DelineateOptions()
         self._detector, self._device = detector, device
         self.engine = f"ultralytics (AGPL-3.0) on {device.upper()}"
@@ -133,7 +157,10 @@ class Delineator:
 
     def _one(self, view: View) -> Instances:
         shares = np.clip(self.card.inputs.scaling(view.pixels), 0, 1)
-        pixels = np.ascontiguousarray(np.rint(255 * shares[::-1]).astype(np.uint8).transpose(1, 2, 0))  # ultralytics wants (y, x, band), blue first
+        # ultralytics wants (y, x, band), blue first
+        pixels = np.ascontiguousarray(
+            np.rint(255 * shares[::-1]).astype(np.uint8).transpose(1, 2, 0)
+        )
         found = self._detector.predict(
             pixels,
             imgsz=self.card.inputs.window,
@@ -144,7 +171,11 @@ class Delineator:
             device=self._device,
             verbose=False,
         )
-        return to_instances(found[0], (view.pixels.shape[1], view.pixels.shape[2]), (self.classes.things or self.classes.names[1:])[0])
+        return to_instances(
+            found[0],
+            (view.pixels.shape[1], view.pixels.shape[2]),
+            (self.classes.things or self.classes.names[1:])[0],
+        )
 
 
 _: type[InstanceSegmenter] = Delineator
@@ -161,10 +192,16 @@ def load_delineate(card: ModelCard, folder: Path, device: str, *, fast: bool = F
         If the folder has no ONNX graph.
     """
     if not (folder / GRAPH).is_file():
-        message = f"{folder} has no {GRAPH}: make it with 'yolo export' and 'selion models import', as 'selion models show {card.name}' says."
+        message = (
+            f"{folder} has no {GRAPH}: make it with 'yolo export' and 'selion models import', as "
+            f"'selion models show {card.name}' says."
+        )
         raise UnreadableFile(message)
     if not available("ultralytics"):
-        message = f"{card.name} needs ultralytics, which is under AGPL-3.0 and not installed: if its terms suit you, pip install 'selion[delineate]'."
+        message = (
+            f"{card.name} needs ultralytics, which is under AGPL-3.0 and not installed: if its "
+            "terms suit you, pip install 'selion[delineate]'."
+        )
         raise MissingExtra(message)
     detector = importlib.import_module("ultralytics").YOLO(str(folder / GRAPH), task="segment")
     return Delineator(card, detector, device)
@@ -183,7 +220,10 @@ def import_graph(path: Path, folder: Path, card: ModelCard, *, force: bool = Fal
         If the folder is there and ``force`` is not given, or it cannot be written.
     """
     if path.suffix != ".onnx":
-        message = f"{path} would have to be executed to be read: turn it into ONNX where you trust it ('yolo export model={path.name} format=onnx')."
+        message = (
+            f"{path} would have to be executed to be read: turn it into ONNX where you trust it "
+            f"('yolo export model={path.name} format=onnx')."
+        )
         raise UnsafeFile(message)
     if not path.is_file():
         message = f"There is no file {path}: give the ONNX file that 'yolo export' wrote."

@@ -1,4 +1,7 @@
-"""Depth Anything V2: a photograph in, relative inverse depth out (larger is nearer), through transformers."""
+"""Depth Anything V2.
+
+A photograph in, relative inverse depth out (larger is nearer), through transformers.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EDGE, PATCH = 518, 14
-"""Shorter side in pixels that the network is fed, and the multiple that both sides must be: those of its training."""
+"""Shorter side in pixels that the network is fed, and the multiple that both sides must be: those
+of its training."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet."""
 FILES = ("config.json", "model.safetensors")
@@ -78,18 +82,25 @@ class DepthNetwork:
         """
         torch = require("torch", "train")
         if image.ndim != 3 or image.shape[0] != 3 or image.dtype != np.uint8:
-            message = f"An image of shape {image.shape} and type {image.dtype} was given; wanted is (3, y, x) uint8: red, green, blue."
+            message = (
+                f"An image of shape {image.shape} and type {image.dtype} was given; wanted is (3, "
+                "y, x) uint8: red, green, blue."
+            )
             raise BadInput(message)
         with torch.inference_mode():
             pixels = prepare(image, self.edge, self.multiple).to(self.device)  # (1, 3, y, x)
             depth = self.network(pixel_values=pixels).predicted_depth  # (1, y, x)
-            full = torch.nn.functional.interpolate(depth[:, None].float(), image.shape[1:], mode="bilinear", align_corners=False)
+            full = torch.nn.functional.interpolate(
+                depth[:, None].float(), image.shape[1:], mode="bilinear", align_corners=False
+            )
         found: np.ndarray = full[0, 0].cpu().numpy()
         return found
 
 
 def fed_shape(shape: tuple[int, int], edge: int = EDGE, multiple: int = PATCH) -> tuple[int, int]:
-    """Return the (y, x) size that a photograph is fed at: the shorter side has ``edge`` px, the aspect stays, both are multiples.
+    """Return the (y, x) size that a photograph is fed at.
+
+    The shorter side has ``edge`` px, the aspect stays, both are multiples.
 
     Examples
     --------
@@ -102,23 +113,34 @@ def fed_shape(shape: tuple[int, int], edge: int = EDGE, multiple: int = PATCH) -
 
 
 def prepare(image: np.ndarray, edge: int = EDGE, multiple: int = PATCH) -> Tensor:
-    """Resize a (3, y, x) uint8 photograph and bring it to the scale of ImageNet; (1, 3, y, x) float32."""
+    """Resize a (3, y, x) uint8 photograph and bring it to the scale of ImageNet.
+
+    (1, 3, y, x) float32.
+    """
     torch = require("torch", "train")
     pixels = torch.from_numpy(np.ascontiguousarray(image))[None].float()
     shape = fed_shape((image.shape[1], image.shape[2]), edge, multiple)
-    resized = torch.nn.functional.interpolate(pixels, shape, mode="bicubic", align_corners=False, antialias=True).clamp(0, 255) / 255
+    resized = (
+        torch.nn.functional.interpolate(
+            pixels, shape, mode="bicubic", align_corners=False, antialias=True
+        ).clamp(0, 255)
+        / 255
+    )
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     found: Tensor = (resized - mean) / std
     return found
 
 
-def load_depth(name: str = "small", *, edge: int = EDGE, device: str = "cpu") -> tuple[DepthNetwork, tuple[str, ...]]:
+def load_depth(
+    name: str = "small", *, edge: int = EDGE, device: str = "cpu"
+) -> tuple[DepthNetwork, tuple[str, ...]]:
     """Load a depth network.
 
     Parameters
     ----------
     name : str
-        "small", "base" or "large" (downloaded once by transformers), or the folder of a transformers checkpoint.
+        "small", "base" or "large" (downloaded once by transformers), or the folder of a
+        transformers checkpoint.
     edge : int
         Shorter side in pixels that it is fed.
     device : str
@@ -142,7 +164,10 @@ def load_depth(name: str = "small", *, edge: int = EDGE, device: str = "cpu") ->
         If transformers or torch are not installed.
     """
     if edge < PATCH:
-        message = f"A photograph of {edge} px was to be fed to the depth network; wanted are {PATCH} or more, {EDGE} as it was trained."
+        message = (
+            f"A photograph of {edge} px was to be fed to the depth network; wanted are {PATCH} or "
+            f"more, {EDGE} as it was trained."
+        )
         raise BadInput(message)
     folder = Path(name).expanduser()
     if name in RELEASES:
@@ -152,28 +177,46 @@ def load_depth(name: str = "small", *, edge: int = EDGE, device: str = "cpu") ->
         network = _load(str(folder))
     else:
         raise UnknownName.among("depth network or folder", name, RELEASES)
-    multiple = int(getattr(getattr(network.config, "backbone_config", None), "patch_size", PATCH) or PATCH)
+    multiple = int(
+        getattr(getattr(network.config, "backbone_config", None), "patch_size", PATCH) or PATCH
+    )
     shown = RELEASES[name].address if name in RELEASES else folder.resolve().name
-    return DepthNetwork(network.eval().to(device), shown, edge, multiple, device), licence_notes(name, network)
+    return DepthNetwork(network.eval().to(device), shown, edge, multiple, device), licence_notes(
+        name, network
+    )
 
 
 def licence_notes(name: str, network: Any) -> tuple[str, ...]:
-    """Say what the licence forbids: of a release by its name, of a folder by the width of its encoder."""
+    """Say what the licence forbids.
+
+    Of a release by its name, of a folder by the width of its encoder.
+    """
     width = int(getattr(getattr(network.config, "backbone_config", None), "hidden_size", 0) or 0)
     release = RELEASES.get(name) or next((r for r in RELEASES.values() if r.width == width), None)
     if release is None or release.free:
         return ()
     which = release.address.rpartition("/")[2].removesuffix("-hf")
-    return (f"{which} is licensed {release.licence}: masks made with it, and models trained on them, are not for commercial use. Small is Apache-2.0.",)
+    return (
+        (
+            f"{which} is licensed {release.licence}: masks made with it, and models trained on "
+            "them, are not for commercial use. Small is Apache-2.0."
+        ),
+    )
 
 
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        message = f"{folder} holds no config.json: give the folder of a transformers checkpoint of Depth Anything V2."
+        message = (
+            f"{folder} holds no config.json: give the folder of a transformers checkpoint of Depth "
+            "Anything V2."
+        )
         raise UnreadableFile(message)
     if not any(folder.glob("*.safetensors")):
         if any(folder.glob("*.bin")):
-            message = f"{folder} holds pickled weights, which could run code: convert them to safetensors first."
+            message = (
+                f"{folder} holds pickled weights, which could run code: convert them to "
+                "safetensors first."
+            )
             raise UnsafeFile(message)
         message = f"{folder} holds no model.safetensors: download the whole checkpoint."
         raise UnreadableFile(message)
@@ -184,18 +227,26 @@ def _load(source: str) -> Any:
     require("torch", "train")
     try:
         folder = source if Path(source).is_dir() else _fetched(source)
-        return transformers.AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True)
+        return transformers.AutoModelForDepthEstimation.from_pretrained(
+            folder, use_safetensors=True
+        )
     except json.JSONDecodeError as error:
-        message = f"{source} has a config.json that cannot be read ({error}): download the checkpoint again."
+        message = (
+            f"{source} has a config.json that cannot be read ({error}): download the checkpoint "
+            "again."
+        )
         raise UnreadableFile(message) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise _explained(source, error) from error
 
 
 def _fetched(address: str) -> str:
-    """Return the folder of a published checkpoint: that of the cache, else from the hub, if that answers at all.
+    """Return the folder of a published checkpoint.
 
-    Transformers, given the address itself, asks a dead network for minutes, and even where all that it needs is in the cache.
+    That of the cache, else from the hub, if that answers at all.
+
+    Transformers, given the address itself, asks a dead network for minutes, and even where all that
+    it needs is in the cache.
     """
     import huggingface_hub
 
@@ -207,7 +258,17 @@ def _fetched(address: str) -> str:
 
 
 def _explained(source: str, error: Exception) -> FetchFailed | UnreadableFile:
-    first = str(error).strip().splitlines()[0].rstrip(".")[:200] if str(error).strip() else type(error).__name__
+    first = (
+        str(error).strip().splitlines()[0].rstrip(".")[:200]
+        if str(error).strip()
+        else type(error).__name__
+    )
     if Path(source).is_dir():
-        return UnreadableFile(f"{source} cannot be loaded as a depth network ({first}): give a transformers checkpoint of Depth Anything V2.")
-    return FetchFailed(f"{source} cannot be downloaded ({first}): download it elsewhere and give its folder, or give depth maps of your own.")
+        return UnreadableFile(
+            f"{source} cannot be loaded as a depth network ({first}): give a transformers "
+            "checkpoint of Depth Anything V2."
+        )
+    return FetchFailed(
+        f"{source} cannot be downloaded ({first}): download it elsewhere and give its folder, or "
+        "give depth maps of your own."
+    )

@@ -1,1 +1,4 @@
-"""Embedding-as-mask: a language model whose hidden state at a token prompts a mask decoder (LISA, LISAt, GSVA)."""
+"""Embedding-as-mask: a hidden state of a language model prompts a mask decoder.
+
+It is the state at a token (LISA, LISAt, GSVA).
+"""

@@ -1,16 +1,22 @@
-"""LISA, LISAt and GSVA as one network: a vision-language model says ``<seg>`` for each class, and its hidden state there prompts Segment Anything's decoder.
+"""LISA, LISAt and GSVA as one network.
+
+A vision-language model says ``<seg>`` for each class, and its hidden state there prompts Segment
+Anything's decoder.
 
 Notes
 -----
-From LISA (Lai et al., CVPR 2024, arXiv 2308.00692): the token ``<seg>``, the projection of its last hidden state by two layers, SAM's image encoder
-frozen and its mask decoder trained, LoRA on the queries and values of the language tower (r = 8, alpha = 16), text 1 + BCE 2 + Dice 0.5.  LISAt (Quenum
-et al., 2025) is the same network for remote sensing with another vision-language model: give that one.  From GSVA (Xia et al., CVPR 2024, arXiv
-2312.10103): one ``<seg>`` for each class asked for in one answer, and the token ``[REJ]`` for a class that is not there.  Numbers are those of LISA's
-published code; LISAt is called the same because it says that it follows LISA.
+From LISA (Lai et al., CVPR 2024, arXiv 2308.00692): the token ``<seg>``, the projection of its last
+hidden state by two layers, SAM's image encoder frozen and its mask decoder trained, LoRA on the
+queries and values of the language tower (r = 8, alpha = 16), text 1 + BCE 2 + Dice 0.5.  LISAt
+(Quenum et al., 2025) is the same network for remote sensing with another vision-language model:
+give that one.  From GSVA (Xia et al., CVPR 2024, arXiv 2312.10103): one ``<seg>`` for each class
+asked for in one answer, and the token ``[REJ]`` for a class that is not there.  Numbers are those
+of LISA's published code; LISAt is called the same because it says that it follows LISA.
 
-Where this departs: the answer's form is fixed ("field: <seg>, tree: <seg>"), so it is scored by the network and not sampled; the classes' masks and a
-background of logit 0 are brought together by a softmax, as a Segmenter's probabilities sum to one; windows are squares that are stretched to SAM's edge
-and not padded; there is no mixture with question answering or referring data.
+Where this departs: the answer's form is fixed ("field: <seg>, tree: <seg>"), so it is scored by the
+network and not sampled; the classes' masks and a background of logit 0 are brought together by a
+softmax, as a Segmenter's probabilities sum to one; windows are squares that are stretched to SAM's
+edge and not padded; there is no mixture with question answering or referring data.
 """
 
 from __future__ import annotations
@@ -42,13 +48,17 @@ class Asking:
 
     instruction: str = "Please segment the image: {classes}."
     reject: bool = False
-    """GSVA: a class may be answered with ``[REJ]``; otherwise each gets a mask, which may be empty (LISA)."""
+    """GSVA: a class may be answered with ``[REJ]``; otherwise each gets a mask, which may be empty
+    (LISA)."""
     lora: int = 0
     """Rank of an adapter on the language tower; LISA has 8.  0: none."""
 
     def __post_init__(self) -> None:
         if "{classes}" not in self.instruction or self.lora < 0:
-            message = f"{self} was given; wanted is an instruction with {{classes}} and a rank of 0 or more."
+            message = (
+                f"{self} was given; wanted is an instruction with {{classes}} and a rank of 0 or "
+                "more."
+            )
             raise BadInput(message)
 
 
@@ -70,7 +80,8 @@ class EmbeddedMasks(nn.Module):
     Parameters
     ----------
     vlm : PreTrainedModel
-        A model of ``AutoModelForImageTextToText`` whose images always take the same number of tokens for windows of one size.
+        A model of ``AutoModelForImageTextToText`` whose images always take the same number of
+        tokens for windows of one size.
     processor : ProcessorMixin
         Its processor; ``<seg>`` and ``[REJ]`` are added to its tokenizer.
     sam : SamModel
@@ -83,7 +94,9 @@ class EmbeddedMasks(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, vlm: Any, processor: Any, sam: Any, classes: ClassScheme, asking: Asking = Asking()) -> None:
+    def __init__(
+        self, vlm: Any, processor: Any, sam: Any, classes: ClassScheme, asking: Asking = Asking()
+    ) -> None:
         super().__init__()
         self.processor, self.classes, self.asking = processor, classes, asking
         tokenizer = processor.tokenizer
@@ -93,7 +106,11 @@ class EmbeddedMasks(nn.Module):
         width = int(vlm.get_input_embeddings().weight.shape[1])
         self.vlm = _with_lora(vlm, asking.lora)
         self.sam = sam
-        self.project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, sam.config.prompt_encoder_config.hidden_size))
+        self.project = nn.Sequential(
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, sam.config.prompt_encoder_config.hidden_size),
+        )
         self.seg, self.rej = (int(tokenizer.convert_tokens_to_ids(token)) for token in (SEG, REJ))
         self.answer, self.slots = self._template()
         self.edge = int(sam.config.vision_config.image_size)
@@ -106,19 +123,32 @@ class EmbeddedMasks(nn.Module):
         return self.classes.names[1:]
 
     def forward(self, images: Tensor, rejected: Tensor | None = None) -> EmbeddedAnswer:
-        """Answer about (view, 3, y, x) images from 0 to 1; ``rejected``, (view, asked) bool, says which classes the answer rejects."""
+        """Answer about (view, 3, y, x) images from 0 to 1.
+
+        ``rejected``, (view, asked) bool, says which classes the answer rejects.
+        """
         inputs, start = self._inputs(images, rejected)
         seen = self.vlm(**inputs, output_hidden_states=True, use_cache=False)
         places = torch.tensor([start + k for k in self.slots], device=images.device)
-        prompts = self.project(seen.hidden_states[-1][:, places].float())  # (view, asked, width of a prompt)
-        return EmbeddedAnswer(self._masks(images, prompts), seen.logits[:, start - 1 : -1].float(), inputs["input_ids"][:, start:])
+        # (view, asked, width of a prompt)
+        prompts = self.project(seen.hidden_states[-1][:, places].float())
+        return EmbeddedAnswer(
+            self._masks(images, prompts),
+            seen.logits[:, start - 1 : -1].float(),
+            inputs["input_ids"][:, start:],
+        )
 
     @torch.no_grad()
     def rejections(self, images: Tensor) -> Tensor | None:
-        """Decide class by class, each knowing the ones before it, which classes are not there; (view, asked) bool, or None without ``[REJ]``."""
+        """Decide class by class, each knowing the ones before it, which classes are not there.
+
+        (view, asked) bool, or None without ``[REJ]``.
+        """
         if not self.asking.reject:
             return None
-        rejected = torch.zeros((len(images), len(self.asked)), dtype=torch.bool, device=images.device)
+        rejected = torch.zeros(
+            (len(images), len(self.asked)), dtype=torch.bool, device=images.device
+        )
         for k, slot in enumerate(self.slots):
             inputs, start = self._inputs(images, rejected)
             words = self.vlm(**inputs, use_cache=False).logits[:, start + slot - 1]
@@ -129,19 +159,27 @@ class EmbeddedMasks(nn.Module):
     def probabilities(self, images: Tensor) -> Tensor:
         """Return (view, class, y, x) probabilities."""
         rejected = self.rejections(images)
-        masks = F.interpolate(self(images, rejected).masks, images.shape[-2:], mode="bilinear", align_corners=False)
+        masks = F.interpolate(
+            self(images, rejected).masks, images.shape[-2:], mode="bilinear", align_corners=False
+        )
         if rejected is not None:
             masks = masks.masked_fill(rejected[:, :, None, None], REJECTED)
         return torch.cat([torch.zeros_like(masks[:, :1]), masks], 1).softmax(1)
 
     def _template(self) -> tuple[list[int], list[int]]:
-        """Return the tokens of an answer that rejects nothing, and the places of ``<seg>`` in it."""
+        """Return the tokens of an answer that rejects nothing.
+
+        With them come the places of ``<seg>`` in it.
+        """
         tokenizer = self.processor.tokenizer
         text = ", ".join(f"{name}: {SEG}" for name in self.asked)
         answer = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         slots = [k for k, token in enumerate(answer) if token == self.seg]
         if len(slots) != len(self.asked):
-            message = f"The tokenizer makes {len(slots)} tokens {SEG} of {text!r}; wanted are {len(self.asked)}: take another tokenizer."
+            message = (
+                f"The tokenizer makes {len(slots)} tokens {SEG} of {text!r}; wanted are "
+                f"{len(self.asked)}: take another tokenizer."
+            )
             raise BadInput(message)
         return answer, slots
 
@@ -156,28 +194,59 @@ class EmbeddedMasks(nn.Module):
         shape = inputs["input_ids"].shape
         for name, value in inputs.items():
             if value.shape == shape:
-                fill = said if name == "input_ids" else torch.full_like(said, int(name == "attention_mask"))
+                fill = (
+                    said
+                    if name == "input_ids"
+                    else torch.full_like(said, int(name == "attention_mask"))
+                )
                 inputs[name] = torch.cat([value, fill.to(value.dtype)], 1)
         return inputs, start
 
     def _question(self, images: Tensor) -> dict[str, Any]:
         from PIL import Image
 
-        bytes_of = (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        bytes_of = (
+            (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        )
         text = self.asking.instruction.format(classes=", ".join(self.asked))
-        asked = [[{"role": "user", "content": [{"type": "image", "image": Image.fromarray(np.ascontiguousarray(one))}, {"type": "text", "text": text}]}] for one in bytes_of]
+        asked = [
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image", "image": Image.fromarray(np.ascontiguousarray(one))},
+                        {"type": "text", "text": text},
+                    ],
+                }
+            ]
+            for one in bytes_of
+        ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # processors speak of their own options here
-            inputs = self.processor.apply_chat_template(asked, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt")
+            inputs = self.processor.apply_chat_template(
+                asked,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
         kind = self.vlm.dtype
-        return {name: value.to(images.device, dtype=kind if value.is_floating_point() else None) for name, value in inputs.items()}
+        return {
+            name: value.to(images.device, dtype=kind if value.is_floating_point() else None)
+            for name, value in inputs.items()
+        }
 
     def _masks(self, images: Tensor, prompts: Tensor) -> Tensor:
-        """Let Segment Anything's decoder answer (view, asked, width) prompts; (view, asked, h, w) logits."""
+        """Let Segment Anything's decoder answer (view, asked, width) prompts.
+
+        (view, asked, h, w) logits.
+        """
         square = F.interpolate(images, (self.edge, self.edge), mode="bilinear", align_corners=False)
         memory = self.sam.vision_encoder((square - self.mean) / self.deviation).last_hidden_state
         places = self.sam.get_image_wide_positional_embeddings().expand(len(images), -1, -1, -1)
-        nothing = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(len(images), -1, *memory.shape[-2:])
+        nothing = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(
+            len(images), -1, *memory.shape[-2:]
+        )
         masks, _ = self.sam.mask_decoder(
             image_embeddings=memory,
             image_positional_embeddings=places,
@@ -188,10 +257,16 @@ class EmbeddedMasks(nn.Module):
         return masks[:, :, 0]
 
     def freeze(self) -> None:
-        """Let learn what learns in LISA: the adapter, the word embeddings and the head of the language model, the projection and the mask decoder."""
+        """Let learn what learns in LISA.
+
+        The adapter, the word embeddings and the head of the language model, the projection and the
+        mask decoder.
+        """
         for name, parameter in self.named_parameters():
             learns = name.startswith(("project.", "sam.mask_decoder.")) or "lora_" in name
-            parameter.requires_grad_(learns or any(part in name for part in ("embed_tokens", "lm_head")))
+            parameter.requires_grad_(
+                learns or any(part in name for part in ("embed_tokens", "lm_head"))
+            )
 
 
 def _with_lora(vlm: Any, rank: int) -> Any:
@@ -201,7 +276,10 @@ def _with_lora(vlm: Any, rank: int) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks the library by an old name
-        return get_peft_model(vlm, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=LORA_TARGETS))
+        return get_peft_model(
+            vlm,
+            LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=LORA_TARGETS),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +291,12 @@ class EmbeddedWeights:
     dice: float = 0.5
 
 
-def embedded_loss(network: EmbeddedMasks, images: Tensor, labels: Tensor, weights: EmbeddedWeights = EmbeddedWeights()) -> Tensor:
+def embedded_loss(
+    network: EmbeddedMasks,
+    images: Tensor,
+    labels: Tensor,
+    weights: EmbeddedWeights = EmbeddedWeights(),
+) -> Tensor:
     """Compare the network's answer with the truth.
 
     Parameters
@@ -228,27 +311,40 @@ def embedded_loss(network: EmbeddedMasks, images: Tensor, labels: Tensor, weight
     Returns
     -------
     scalar tensor
-        Text cross-entropy over the answer's tokens, and over the masks of the classes that are there (of all classes, without ``[REJ]``) the means of binary
-        cross-entropy and Dice, each mask weighing alike.
+        Text cross-entropy over the answer's tokens, and over the masks of the classes that are
+        there (of all classes, without ``[REJ]``) the means of binary cross-entropy and Dice, each
+        mask weighing alike.
 
     Notes
     -----
-    LISA, its training objective; weights as in its published code.  Its Dice divides by 1000 and adds 1e-6 for half precision; here 1 pixel is added instead.
+    LISA, its training objective; weights as in its published code.  Its Dice divides by 1000 and
+    adds 1e-6 for half precision; here 1 pixel is added instead.
     """
-    truth = torch.stack([labels == k for k in range(1, len(network.classes))], 1).float()  # (view, asked, y, x)
+    # (view, asked, y, x)
+    truth = torch.stack([labels == k for k in range(1, len(network.classes))], 1).float()
     known = (labels != IGNORE)[:, None].float()
     rejected = truth.sum((2, 3)) == 0 if network.asking.reject else None
     answer = network(images, rejected)
     logits = F.interpolate(answer.masks, labels.shape[-2:], mode="bilinear", align_corners=False)
-    bce = (F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * known).sum((2, 3)) / known.sum((2, 3)).clamp(min=1)
+    bce = (F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * known).sum(
+        (2, 3)
+    ) / known.sum((2, 3)).clamp(min=1)
     p = logits.sigmoid() * known
     dice = 1 - (2 * (p * truth).sum((2, 3)) + 1) / (p.sum((2, 3)) + truth.sum((2, 3)) + 1)
-    counted = (known.sum((2, 3)) > 0).expand_as(bce).float() if rejected is None else (~rejected).float()
+    counted = (
+        (known.sum((2, 3)) > 0).expand_as(bce).float() if rejected is None else (~rejected).float()
+    )
     many = counted.sum().clamp(min=1)
     text = F.cross_entropy(answer.words.flatten(0, 1), answer.said.flatten())
-    return weights.text * text + weights.bce * (bce * counted).sum() / many + weights.dice * (dice * counted).sum() / many
+    return (
+        weights.text * text
+        + weights.bce * (bce * counted).sum() / many
+        + weights.dice * (dice * counted).sum() / many
+    )
 
 
 def asking_of(table: Mapping[str, Any]) -> Asking:
     """Read what a card says."""
-    return Asking(**{name: table[name] for name in ("instruction", "reject", "lora") if name in table})
+    return Asking(
+        **{name: table[name] for name in ("instruction", "reject", "lora") if name in table}
+    )

@@ -1,4 +1,7 @@
-"""A network of the embedding-as-mask family as a Segmenter, and its folder: configs, processor and weights flat beside the card."""
+"""A network of the embedding-as-mask family as a Segmenter, and its folder.
+
+Configs, processor and weights flat beside the card.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,16 @@ SAM_CONFIG = "sam_config.json"
 class EmbeddedSegmenter:
     """A model card and a network that answers per class."""
 
-    def __init__(self, card: ModelCard, network: EmbeddedMasks, device: str = "cpu", *, fast: bool = False) -> None:
+    def __init__(
+        self, card: ModelCard, network: EmbeddedMasks, device: str = "cpu", *, fast: bool = False
+    ) -> None:
         self.card = card
         self.network = network.to(device).eval()
         self.parallel = 4 if device == "cpu" else 16
         """How many views run at once."""
-        self.engine = f"torch {torch.__version__} on {device.upper()}, {'bfloat16' if fast else 'float32'}"
+        self.engine = (
+            f"torch {torch.__version__} on {device.upper()}, {'bfloat16' if fast else 'float32'}"
+        )
         self._device, self._fast = device, fast
 
     @property
@@ -56,20 +63,32 @@ class EmbeddedSegmenter:
             See :mod:`selion.models.feed`.
         """
         check_views(views, self.card)
-        answers = [self._answer(views[k : k + self.parallel]) for k in range(0, len(views), self.parallel)]
+        answers = [
+            self._answer(views[k : k + self.parallel]) for k in range(0, len(views), self.parallel)
+        ]
         return np.concatenate(answers)
 
     def _answer(self, views: Sequence[View]) -> np.ndarray:
         pixels = np.stack([self.inputs.scaling(view.pixels) for view in views])
-        with torch.inference_mode(), torch.autocast(self._device, torch.bfloat16, enabled=self._fast):
-            found = self.network.probabilities(torch.from_numpy(pixels).to(self._device)).float().cpu().numpy()
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device, torch.bfloat16, enabled=self._fast),
+        ):
+            found = (
+                self.network.probabilities(torch.from_numpy(pixels).to(self._device))
+                .float()
+                .cpu()
+                .numpy()
+            )
         return np.asarray(found)
 
 
 _: type[Segmenter] = EmbeddedSegmenter
 
 
-def build_embedded(vlm: str | Path, sam: str | Path, classes: ClassScheme, **asking: Any) -> EmbeddedMasks:
+def build_embedded(
+    vlm: str | Path, sam: str | Path, classes: ClassScheme, **asking: Any
+) -> EmbeddedMasks:
     """Put a published vision-language model and a published SAM together; the projection is new.
 
     Parameters
@@ -95,7 +114,11 @@ def build_embedded(vlm: str | Path, sam: str | Path, classes: ClassScheme, **ask
     try:
         prompted = SamModel.from_pretrained(sam, use_safetensors=True)
     except (OSError, ValueError) as error:
-        message = f"Segment Anything cannot be loaded from {sam} ({str(error).strip().splitlines()[0][:200]}): give a folder that holds one, or its id."
+        message = (
+            f"Segment Anything cannot be loaded from {sam} "
+            f"({str(error).strip().splitlines()[0][:200]}): give a folder that holds one, or its "
+            "id."
+        )
         raise UnreadableFile(message) from error
     return EmbeddedMasks(model, processor, prompted, classes, asking_of(asking))
 
@@ -111,7 +134,10 @@ def save_embedded(network: EmbeddedMasks, card: ModelCard, folder: Path) -> Mode
     from safetensors.torch import save_model
 
     if card.classes.names != network.classes.names or len(card.inputs.bands) != 3:
-        message = f"{card.name} has {len(card.inputs.bands)} bands and the classes {', '.join(card.classes.names)}: wanted are 3, and the network's classes."
+        message = (
+            f"{card.name} has {len(card.inputs.bands)} bands and the classes "
+            f"{', '.join(card.classes.names)}: wanted are 3, and the network's classes."
+        )
         raise BadInput(message)
     folder.mkdir(parents=True, exist_ok=True)
     network.vlm.config.save_pretrained(folder)
@@ -120,12 +146,20 @@ def save_embedded(network: EmbeddedMasks, card: ModelCard, folder: Path) -> Mode
     save_model(network, str(folder / WEIGHTS))
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != CARD)
     architecture = {"family": "embedded", **asdict(network.asking)}
-    written = replace(card, format=FORMAT, architecture=architecture, files={name: sha256_of(folder / name) for name in names}, folder=folder)
+    written = replace(
+        card,
+        format=FORMAT,
+        architecture=architecture,
+        files={name: sha256_of(folder / name) for name in names},
+        folder=folder,
+    )
     write_card(written, folder / CARD)
     return written
 
 
-def load_embedded(card: ModelCard, folder: Path, device: str, *, fast: bool = False) -> EmbeddedSegmenter:
+def load_embedded(
+    card: ModelCard, folder: Path, device: str, *, fast: bool = False
+) -> EmbeddedSegmenter:
     """Load what :func:`save_embedded` wrote.
 
     Raises
@@ -135,7 +169,13 @@ def load_embedded(card: ModelCard, folder: Path, device: str, *, fast: bool = Fa
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_model
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, SamConfig, SamModel
+    from transformers import (
+        AutoConfig,
+        AutoModelForImageTextToText,
+        AutoProcessor,
+        SamConfig,
+        SamModel,
+    )
 
     try:
         vlm = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder))
@@ -144,6 +184,9 @@ def load_embedded(card: ModelCard, folder: Path, device: str, *, fast: bool = Fa
         network = EmbeddedMasks(vlm, processor, sam, card.classes, asking_of(card.architecture))
         load_model(network, str(folder / WEIGHTS))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        message = f"The model in {folder} cannot be read ({str(error).strip().splitlines()[0][:200]}): copy it again."
+        message = (
+            f"The model in {folder} cannot be read ({str(error).strip().splitlines()[0][:200]}): "
+            "copy it again."
+        )
         raise UnreadableFile(message) from error
     return EmbeddedSegmenter(card, network, device, fast=fast)

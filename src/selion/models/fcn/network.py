@@ -9,8 +9,9 @@ from torch import nn
 class Fcn(nn.Module):
     """Five 3 x 3 convolutions with leaky ReLU at full resolution, then one 1 x 1.
 
-    It sees 11 x 11 pixels.  This is the FCN of torchgeo, which PRUE compares as "FCN"; the one of Long, Shelhamer, Darrell (2015) has strides and skips.
-    The names of the weights are those of torchgeo, so that published checkpoints fit.
+    It sees 11 x 11 pixels.  This is the FCN of torchgeo, which PRUE compares as "FCN"; the one of
+    Long, Shelhamer, Darrell (2015) has strides and skips.  The names of the weights are those of
+    torchgeo, so that published checkpoints fit.
 
     Parameters
     ----------

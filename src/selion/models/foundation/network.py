@@ -1,12 +1,17 @@
-"""PRUE's protocol for foundation models: a frozen encoder sees each date, a small head that learns fuses both and answers.
+"""PRUE's protocol for foundation models.
 
-PRUE (arXiv 2603.27101, section 3.2 and supplements A and B): tokens of both dates are put together along their features and go through an MLP of three
-layers; then either a linear probe (1 x 1 convolution and bilinear upsampling, Table 4) or a convolutional decoder (3 x 3 projection, two residual
-blocks, a multi-scale module, pixel shuffle; Table 1).  Widths that the paper does not give are those of its code: 2 D in the MLP, 512 in the decoder,
-64 after the shuffle, dilations 6, 12, 18.
+A frozen encoder sees each date, a small head that learns fuses both and answers.
 
-Which encoders there are, and what they are fed, is in docs/encoders.md.  Those of timm are named in a card (:func:`frozen_timm`); any other module
-that turns (view, band, y, x) into (view, token, feature) goes into :class:`TwoDates` directly.
+PRUE (arXiv 2603.27101, section 3.2 and supplements A and B): tokens of both dates are put together
+along their features and go through an MLP of three layers; then either a linear probe (1 x 1
+convolution and bilinear upsampling, Table 4) or a convolutional decoder (3 x 3 projection, two
+residual blocks, a multi-scale module, pixel shuffle; Table 1).  Widths that the paper does not give
+are those of its code: 2 D in the MLP, 512 in the decoder, 64 after the shuffle, dilations 6,
+12, 18.
+
+Which encoders there are, and what they are fed, is in docs/encoders.md.  Those of timm are named in
+a card (:func:`frozen_timm`); any other module that turns (view, band, y, x) into (view, token,
+feature) goes into :class:`TwoDates` directly.
 """
 
 from __future__ import annotations
@@ -28,7 +33,10 @@ DETAIL = 64
 
 
 class Tokens(nn.Module):
-    """A timm vision transformer without its class and register tokens: (view, band, y, x) -> (view, token, feature), row by row."""
+    """A timm vision transformer without its class and register tokens.
+
+    (view, band, y, x) -> (view, token, feature), row by row.
+    """
 
     def __init__(self, transformer: nn.Module) -> None:
         super().__init__()
@@ -42,7 +50,15 @@ class Tokens(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        convs = [layer for _ in range(2) for layer in (nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())]
+        convs = [
+            layer
+            for _ in range(2)
+            for layer in (
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+            )
+        ]
         self.block = nn.Sequential(*convs[:-1])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -51,11 +67,18 @@ class _Residual(nn.Module):
 
 def linear_probe(width: int, patch: int, classes: int) -> nn.Module:
     """Return Table 4's head: a 1 x 1 convolution, then bilinear upsampling to pixels."""
-    return nn.Sequential(nn.Conv2d(width, classes, 1), nn.Upsample(scale_factor=float(patch), mode="bilinear", align_corners=False))
+    return nn.Sequential(
+        nn.Conv2d(width, classes, 1),
+        nn.Upsample(scale_factor=float(patch), mode="bilinear", align_corners=False),
+    )
 
 
-def shuffle_decoder(width: int, patch: int, classes: int, hidden: int = 512, detail: int = DETAIL) -> nn.Module:
-    """Return Table 1's head: projection, two residual blocks, dilated convolutions side by side, pixel shuffle.
+def shuffle_decoder(
+    width: int, patch: int, classes: int, hidden: int = 512, detail: int = DETAIL
+) -> nn.Module:
+    """Return Table 1's head.
+
+    Projection, two residual blocks, dilated convolutions side by side, pixel shuffle.
 
     Parameters
     ----------
@@ -78,11 +101,16 @@ def shuffle_decoder(width: int, patch: int, classes: int, hidden: int = 512, det
 
 
 class _Upsampling(nn.Module):
-    """Learnt upsampling by any factor: features are enlarged bilinearly, and a 3 x 3 convolution makes of them what lies between."""
+    """Learnt upsampling by any factor.
+
+    Features are enlarged bilinearly, and a 3 x 3 convolution makes of them what lies between.
+    """
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.learnt = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, classes, 1))
+        self.learnt = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, classes, 1)
+        )
 
     def forward(self, features: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         return self.learnt(F.interpolate(features, size=size, mode="bilinear", align_corners=False))
@@ -94,7 +122,8 @@ class TwoDates(nn.Module):
     Parameters
     ----------
     encoder : torch.nn.Module
-        (view, band, y, x) -> (view, token, feature), tokens row by row.  It is frozen: no gradients, and always as in evaluation.
+        (view, band, y, x) -> (view, token, feature), tokens row by row.  It is frozen: no
+        gradients, and always as in evaluation.
     width, patch : int
         Features of a token, and its edge in pixels.
     classes : int
@@ -104,8 +133,10 @@ class TwoDates(nn.Module):
     encoder_bands : ints, optional
         Which bands of a date the encoder is fed, by position; default all.
     seen : int
-        Edge in pixels of the image that the encoder is shown, for encoders of one size (120, 224): windows are brought to it bilinearly, and the answer
-        back to the window's size: by a learnt upsampling after the convolutional decoder, bilinearly after the linear probe.  0: the window as it is.
+        Edge in pixels of the image that the encoder is shown, for encoders of one size (120, 224):
+        windows are brought to it bilinearly, and the answer back to the window's size: by a learnt
+        upsampling after the convolutional decoder, bilinearly after the linear probe.  0: the
+        window as it is.
     **options
         Of :func:`shuffle_decoder`.
 
@@ -136,7 +167,13 @@ class TwoDates(nn.Module):
             raise ValueError(message)
         self.encoder = encoder.requires_grad_(requires_grad=False).eval()
         fused = fused or 2 * width
-        self.fuse = nn.Sequential(nn.Linear(2 * width, fused), nn.ReLU(), nn.Linear(fused, fused), nn.ReLU(), nn.Linear(fused, width))
+        self.fuse = nn.Sequential(
+            nn.Linear(2 * width, fused),
+            nn.ReLU(),
+            nn.Linear(fused, fused),
+            nn.ReLU(),
+            nn.Linear(fused, width),
+        )
         learnt = bool(seen) and head == "convolutional"
         detail = options.get("detail", DETAIL)
         self.head = HEADS[head](width, patch, detail if learnt else classes, **options)
@@ -155,12 +192,17 @@ class TwoDates(nn.Module):
         Raises
         ------
         BadInput
-            If height or width is not a multiple of a token's edge, or the encoder answers another number of tokens than fit.
+            If height or width is not a multiple of a token's edge, or the encoder answers another
+            number of tokens than fit.
         """
         if not self._seen:
             return self._answer(image)
         size = [int(extent) for extent in image.shape[2:]]
-        answer = self._answer(F.interpolate(image, size=(self._seen, self._seen), mode="bilinear", align_corners=False))
+        answer = self._answer(
+            F.interpolate(
+                image, size=(self._seen, self._seen), mode="bilinear", align_corners=False
+            )
+        )
         if self.upsampling is not None:
             return self.upsampling(answer, size)
         return F.interpolate(answer, size=size, mode="bilinear", align_corners=False)
@@ -168,12 +210,20 @@ class TwoDates(nn.Module):
     def _answer(self, image: torch.Tensor) -> torch.Tensor:
         """Answer at the size that the encoder sees."""
         rows, columns = image.shape[2] // self._patch, image.shape[3] // self._patch
-        if not torch.jit.is_tracing() and (rows * self._patch, columns * self._patch) != tuple(image.shape[2:]):
-            message = f"The encoder's tokens are {self._patch} px wide; {tuple(image.shape[2:])} px was given: take a multiple."
+        if not torch.jit.is_tracing() and (rows * self._patch, columns * self._patch) != tuple(
+            image.shape[2:]
+        ):
+            message = (
+                f"The encoder's tokens are {self._patch} px wide; {tuple(image.shape[2:])} px was "
+                "given: take a multiple."
+            )
             raise BadInput(message)
         tokens = torch.cat([self._see(date) for date in image.chunk(2, 1)], 2)
         if not torch.jit.is_tracing() and tokens.shape[1] != rows * columns:
-            message = f"The encoder answered {tokens.shape[1]} tokens for {rows} x {columns} patches of {self._patch} px: give the patch size that it has."
+            message = (
+                f"The encoder answered {tokens.shape[1]} tokens for {rows} x {columns} patches of "
+                f"{self._patch} px: give the patch size that it has."
+            )
             raise BadInput(message)
         fused = self.fuse(tokens)
         return self.head(fused.transpose(1, 2).reshape(image.shape[0], -1, rows, columns))
@@ -186,7 +236,15 @@ class TwoDates(nn.Module):
 HEADS = {"linear": linear_probe, "convolutional": shuffle_decoder}
 
 
-def frozen_timm(bands: int, classes: int, encoder: str, *, pretrained: bool, encoder_bands: Sequence[int] = (), **options: Any) -> TwoDates:
+def frozen_timm(
+    bands: int,
+    classes: int,
+    encoder: str,
+    *,
+    pretrained: bool,
+    encoder_bands: Sequence[int] = (),
+    **options: Any,
+) -> TwoDates:
     """Build the protocol over a vision transformer of timm.
 
     Parameters
@@ -197,12 +255,13 @@ def frozen_timm(bands: int, classes: int, encoder: str, *, pretrained: bool, enc
     encoder : str
         timm's name, with the tag of its weights: ``vit_large_patch16_dinov3.sat493m``.
     pretrained : bool
-        Load the weights that the tag names; where more than three bands are fed, timm repeats the first layer's weights over them and scales them.
+        Load the weights that the tag names; where more than three bands are fed, timm repeats the
+        first layer's weights over them and scales them.
     encoder_bands : ints, optional
         See :class:`TwoDates`.
     **options
-        ``head``, ``fused``, ``hidden``, ``detail``, ``seen`` of :class:`TwoDates`; the rest is timm's (``img_size``, ``patch_size``, ``embed_dim``,
-        ``depth``, ...).
+        ``head``, ``fused``, ``hidden``, ``detail``, ``seen`` of :class:`TwoDates`; the rest is
+        timm's (``img_size``, ``patch_size``, ``embed_dim``, ``depth``, ...).
 
     Raises
     ------
@@ -210,12 +269,33 @@ def frozen_timm(bands: int, classes: int, encoder: str, *, pretrained: bool, enc
         If the bands do not divide into two dates, or the encoder is no vision transformer.
     """
     if bands % 2 or any(not 0 <= band < bands // 2 for band in encoder_bands):
-        message = "wanted are the bands of two dates, and encoder_bands that are positions among the bands of one"
+        message = (
+            "wanted are the bands of two dates, and encoder_bands that are positions among the "
+            "bands of one"
+        )
         raise ValueError(message)
-    own = {key: options.pop(key) for key in ("head", "fused", "hidden", "detail", "seen") if key in options}
+    own = {
+        key: options.pop(key)
+        for key in ("head", "fused", "hidden", "detail", "seen")
+        if key in options
+    }
     if own.get("seen"):
         options.setdefault("img_size", own["seen"])
     channels = len(encoder_bands) or bands // 2
-    transformer: Any = timm.create_model(encoder, pretrained=pretrained, in_chans=channels, num_classes=0, dynamic_img_size=True, **options)
+    transformer: Any = timm.create_model(
+        encoder,
+        pretrained=pretrained,
+        in_chans=channels,
+        num_classes=0,
+        dynamic_img_size=True,
+        **options,
+    )
     patch = transformer.patch_embed.patch_size[0]
-    return TwoDates(Tokens(transformer), transformer.embed_dim, patch, classes, encoder_bands=encoder_bands, **own)
+    return TwoDates(
+        Tokens(transformer),
+        transformer.embed_dim,
+        patch,
+        classes,
+        encoder_bands=encoder_bands,
+        **own,
+    )

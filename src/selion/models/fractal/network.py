@@ -1,12 +1,16 @@
 """FracTAL ResUNet with conditioned heads, the network of DECODE.
 
-Diakogiannis, Waldner, Caccetta: Looking for change? Roll the dice and demand attention (2021) for the attention; Waldner et al.: Detect, consolidate,
-delineate (Remote Sensing 13, 2197, 2021) for the network and its three answers.  Defaults are those that PRUE compared with (arXiv 2603.27101,
-Table 1: 64.8 M parameters): 32 filters, six levels, pyramids of four levels; only that it normalised in groups of 4 where the paper does by batch.
+Diakogiannis, Waldner, Caccetta: Looking for change? Roll the dice and demand attention (2021) for
+the attention; Waldner et al.: Detect, consolidate, delineate (Remote Sensing 13, 2197, 2021) for
+the network and its three answers.  Defaults are those that PRUE compared with (arXiv 2603.27101,
+Table 1: 64.8 M parameters): 32 filters, six levels, pyramids of four levels; only that it
+normalised in groups of 4 where the paper does by batch.
 
-Its three heads depend on each other in this order: distance to the boundary, boundary (it sees the distance), extent (it sees both).  A plain call
-answers the extent, one channel per class, so that it runs as any other network; ``network(image, raw=True)`` answers all three, for
-:func:`selion.training.decode.decode_loss`, which teaches them (:func:`tanimoto` is the similarity of the attention).
+Its three heads depend on each other in this order: distance to the boundary, boundary (it sees the
+distance), extent (it sees both).  A plain call answers the extent, one channel per class, so that
+it runs as any other network; ``network(image, raw=True)`` answers all three, for
+:func:`selion.training.decode.decode_loss`, which teaches them (:func:`tanimoto` is the similarity
+of the attention).
 """
 
 from __future__ import annotations
@@ -24,11 +28,18 @@ _CRISP = 1e-2
 """Least width of the boundary's sigmoid."""
 
 
-def tanimoto(one: torch.Tensor, other: torch.Tensor, dims: int | Sequence[int], depth: int = 5, smooth: float = 1e-5) -> torch.Tensor:
+def tanimoto(
+    one: torch.Tensor,
+    other: torch.Tensor,
+    dims: int | Sequence[int],
+    depth: int = 5,
+    smooth: float = 1e-5,
+) -> torch.Tensor:
     """Fractal Tanimoto similarity with complement of two fuzzy sets.
 
-    ``T_d = (pl + s) / (2**d (pp + ll) - (2**(d+1) - 1) pl + s)`` with sums ``pl``, ``pp``, ``ll`` over ``dims``, averaged over ``d < depth`` and over
-    the sets and their complements; 1 for equal sets.
+    ``T_d = (pl + s) / (2**d (pp + ll) - (2**(d+1) - 1) pl + s)`` with sums ``pl``, ``pp``, ``ll``
+    over ``dims``, averaged over ``d < depth`` and over the sets and their complements; 1 for equal
+    sets.
 
     Parameters
     ----------
@@ -45,12 +56,22 @@ def tanimoto(one: torch.Tensor, other: torch.Tensor, dims: int | Sequence[int], 
     float tensor
     """
     dims = [dims] if isinstance(dims, int) else list(dims)
-    return (_one_sided(one, other, dims, depth, smooth) + _one_sided(1 - one, 1 - other, dims, depth, smooth)) / 2
+    return (
+        _one_sided(one, other, dims, depth, smooth)
+        + _one_sided(1 - one, 1 - other, dims, depth, smooth)
+    ) / 2
 
 
-def _one_sided(one: torch.Tensor, other: torch.Tensor, dims: list[int], depth: int, smooth: float) -> torch.Tensor:
-    both, own, their = ((a * b).sum(dims, keepdim=True) for a, b in ((one, other), (one, one), (other, other)))
-    terms = [1 / (2**d * (own + their) - (2 ** (d + 1) - 1) * both + smooth) for d in range(max(depth, 1))]
+def _one_sided(
+    one: torch.Tensor, other: torch.Tensor, dims: list[int], depth: int, smooth: float
+) -> torch.Tensor:
+    both, own, their = (
+        (a * b).sum(dims, keepdim=True) for a, b in ((one, other), (one, one), (other, other))
+    )
+    terms = [
+        1 / (2**d * (own + their) - (2 ** (d + 1) - 1) * both + smooth)
+        for d in range(max(depth, 1))
+    ]
     return (both + smooth) * sum(terms) / len(terms)
 
 
@@ -68,7 +89,10 @@ class _Shape:
 
 
 class _Attention(nn.Module):
-    """FracTAL attention: query and key are compared along the channels (where) and over the image (what), and both weigh the value."""
+    """FracTAL attention: query and key are compared, and weigh the value.
+
+    They are compared along the channels (where) and over the image (what), and both weigh it.
+    """
 
     def __init__(self, channels: int, depth: int, shape: _Shape) -> None:
         super().__init__()
@@ -77,19 +101,31 @@ class _Attention(nn.Module):
         self._depth = depth
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        query, key, value = (torch.sigmoid(part(features)) for part in (self.query, self.key, self.value))
+        query, key, value = (
+            torch.sigmoid(part(features)) for part in (self.query, self.key, self.value)
+        )
         where = tanimoto(query, key, 1, self._depth)
         what = tanimoto(query, key, (2, 3), self._depth)
         return self.norm((where + what) / 2 * value)
 
 
 class _Unit(nn.Module):
-    """A pre-activated residual block, times one plus attention; the attention's weight starts at zero and is learnt."""
+    """A pre-activated residual block, times one plus attention.
+
+    The attention's weight starts at zero and is learnt.
+    """
 
     def __init__(self, channels: int, groups: int, depth: int, shape: _Shape) -> None:
         super().__init__()
         conv = partial(nn.Conv2d, channels, channels, 3, padding=1, groups=groups)
-        self.block = nn.Sequential(shape.norm(channels), nn.ReLU(), conv(bias=False), shape.norm(channels), nn.ReLU(), conv())
+        self.block = nn.Sequential(
+            shape.norm(channels),
+            nn.ReLU(),
+            conv(bias=False),
+            shape.norm(channels),
+            nn.ReLU(),
+            conv(),
+        )
         self.attention = _Attention(channels, depth, shape)
         self.gamma = nn.Parameter(torch.zeros(1))
 
@@ -111,7 +147,10 @@ class _Pyramid(nn.Module):
 
 
 def _cell_means(features: torch.Tensor, cells: int) -> torch.Tensor:
-    """Replace each value by the mean of its cell of a grid of ``cells`` x ``cells``, by reshaping, which every engine knows at every size."""
+    """Replace each value by the mean of its cell of a grid of ``cells`` x ``cells``.
+
+    It is done by reshaping, which every engine knows at every size.
+    """
     views, channels, height, width = features.shape
     split = features.reshape(views, channels, cells, height // cells, cells, width // cells)
     return split.mean((3, 5), keepdim=True).expand_as(split).reshape(features.shape)
@@ -130,11 +169,20 @@ class _Join(nn.Module):
 
 
 def _answer(given: int, filters: int, wanted: int, shape: _Shape) -> nn.Sequential:
-    return nn.Sequential(shape.conv(given, filters, 3), nn.ReLU(), shape.conv(filters, filters, 3), nn.ReLU(), nn.Conv2d(filters, wanted, 1))
+    return nn.Sequential(
+        shape.conv(given, filters, 3),
+        nn.ReLU(),
+        shape.conv(filters, filters, 3),
+        nn.ReLU(),
+        nn.Conv2d(filters, wanted, 1),
+    )
 
 
 def decode_multiple(depth: int, pyramid: int) -> int:
-    """Return what the windows must be a multiple of: the coarsest level must divide into the cells of the pyramid."""
+    """Return what the windows must be a multiple of.
+
+    The coarsest level must divide into the cells of the pyramid.
+    """
     return 2 ** (depth - 1) * 2 ** (pyramid - 1)
 
 
@@ -179,14 +227,24 @@ class FracTalResUnet(nn.Module):
         norm_groups: int = 0,
     ) -> None:
         super().__init__()
-        if depth < 2 or pyramid < 1 or filters % (2 * heads) or (norm_groups and filters % norm_groups):
-            message = f"{depth} levels, {pyramid} pyramid levels, {filters} filters, {heads} heads, {norm_groups} groups: filters must divide by twice the heads"
+        if (
+            depth < 2
+            or pyramid < 1
+            or filters % (2 * heads)
+            or (norm_groups and filters % norm_groups)
+        ):
+            message = (
+                f"{depth} levels, {pyramid} pyramid levels, {filters} filters, {heads} heads, "
+                f"{norm_groups} groups: filters must divide by twice the heads"
+            )
             raise ValueError(message)
         shape = _Shape(norm_groups)
         self.multiple = decode_multiple(depth, pyramid)
 
         def stage(channels: int, groups: int) -> nn.Sequential:
-            return nn.Sequential(*(_Unit(channels, groups, tanimoto_depth, shape) for _ in range(widths)))
+            return nn.Sequential(
+                *(_Unit(channels, groups, tanimoto_depth, shape) for _ in range(widths))
+            )
 
         sizes = [filters * 2**level for level in range(depth)]
         self.first = shape.conv(bands, filters)
@@ -194,7 +252,9 @@ class FracTalResUnet(nn.Module):
         self.halve = nn.ModuleList(shape.conv(size, 2 * size, 3, 2) for size in sizes[:-1])
         self.middle = _Pyramid(sizes[-1], sizes[-1], pyramid, shape)
         self.join = nn.ModuleList(_Join(size, shape) for size in reversed(sizes[:-1]))
-        self.up = nn.ModuleList(stage(sizes[level], heads * 2 ** (level + 1)) for level in reversed(range(depth - 1)))
+        self.up = nn.ModuleList(
+            stage(sizes[level], heads * 2 ** (level + 1)) for level in reversed(range(depth - 1))
+        )
         self.pyramid = _Pyramid(2 * filters, filters, pyramid, shape)
         self.distance = _answer(2 * filters, filters, 1, shape)
         self.distance_back, self.boundary_back = shape.conv(1, filters), shape.conv(1, filters)
@@ -203,8 +263,12 @@ class FracTalResUnet(nn.Module):
         self.extent = _answer(2 * filters, filters, classes, shape)
         self.crisp = nn.Parameter(torch.ones(1))
 
-    def forward(self, image: torch.Tensor, raw: bool = False) -> torch.Tensor | dict[str, torch.Tensor]:
-        """(view, band, y, x) -> (view, class, y, x) logits of the extent; with ``raw`` those of all three heads.
+    def forward(
+        self, image: torch.Tensor, raw: bool = False
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
+        """(view, band, y, x) -> (view, class, y, x) logits of the extent.
+
+        With ``raw`` those of all three heads.
 
         Raises
         ------
@@ -215,7 +279,9 @@ class FracTalResUnet(nn.Module):
         return heads if raw else heads["extent"]
 
     def heads(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Answer all three heads, as logits: a sigmoid (softmax for the extent) makes probabilities of them.
+        """Answer all three heads, as logits.
+
+        A sigmoid (softmax for the extent) makes probabilities of them.
 
         Parameters
         ----------
@@ -224,26 +290,38 @@ class FracTalResUnet(nn.Module):
         Returns
         -------
         dict of float tensors
-            ``extent`` (view, class, y, x); ``boundary`` (view, 1, y, x), already divided by its learnt width; ``distance`` (view, 1, y, x), whose
-            sigmoid is the distance to the boundary as a share of the field's largest.
+            ``extent`` (view, class, y, x); ``boundary`` (view, 1, y, x), already divided by its
+            learnt width; ``distance`` (view, 1, y, x), whose sigmoid is the distance to the
+            boundary as a share of the field's largest.
 
         Raises
         ------
         BadInput
-            If height or width is not a multiple of ``multiple``: cells and levels would not fit.  Nothing is padded here.
+            If height or width is not a multiple of ``multiple``: cells and levels would not fit.
+            Nothing is padded here.
         """
         if not torch.jit.is_tracing() and any(size % self.multiple for size in image.shape[2:]):
-            message = f"This FracTAL ResUNet wants windows that are a multiple of {self.multiple} px; {tuple(image.shape[2:])} was given: pad the image."
+            message = (
+                f"This FracTAL ResUNet wants windows that are a multiple of {self.multiple} px; "
+                f"{tuple(image.shape[2:])} was given: pad the image."
+            )
             raise BadInput(message)
         start = self.first(image)
         last = torch.cat([start, self._features(start)], 1)
         pooled = self.pyramid(last)
-        distance = self.distance(last)  # not from the pooled features: means over cells would smear it
+        # not from the pooled features: means over cells would smear it
+        distance = self.distance(last)
         seen = F.relu(self.distance_back(torch.sigmoid(distance)))
-        boundary = self.boundary(torch.cat([pooled, seen], 1)) / (_CRISP + torch.sigmoid(self.crisp))
+        boundary = self.boundary(torch.cat([pooled, seen], 1)) / (
+            _CRISP + torch.sigmoid(self.crisp)
+        )
         edge = F.relu(self.boundary_back(torch.sigmoid(boundary)))
         both = F.relu(self.both_back(torch.cat([edge, seen], 1)))
-        return {"extent": self.extent(torch.cat([both, pooled], 1)), "boundary": boundary, "distance": distance}
+        return {
+            "extent": self.extent(torch.cat([both, pooled], 1)),
+            "boundary": boundary,
+            "distance": distance,
+        }
 
     def _features(self, features: torch.Tensor) -> torch.Tensor:
         kept = []

@@ -1,4 +1,7 @@
-"""What is said to a language model: the whole image, then a patch of it and where it lies; and what it is to answer."""
+"""What is said to a language model: the whole image, then a patch of it and where it lies.
+
+And what it is to answer.
+"""
 
 from __future__ import annotations
 
@@ -18,39 +21,53 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Message = dict[str, Any]
-"""``role`` and ``content``; the content is a text, or a list of parts of ``type`` "text" or "image"."""
+"""``role`` and ``content``; the content is a text, or a list of parts of ``type`` "text" or
+"image"."""
 
 
 SHOWN = ("colour", "grey", "blank")
-"""How a patch is shown.  "grey": sharp, but as brightness alone, the way a panchromatic band sees it; its colours are in the coarser whole image only.
+"""How a patch is shown.  "grey": sharp, but as brightness alone, the way a panchromatic band sees
+it; its colours are in the coarser whole image only.
 "blank": not at all; where it lies in the whole image is said in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """How a model is asked; part of its card, because an answer is only as good as the question is the one it learnt."""
+    """How a model is asked.
+
+    Part of its card, because an answer is only as good as the question is the one it learnt.
+    """
 
     codec: str = "rrle"
     patch: int = 64
     """Edge in pixels of the square that one answer speaks of."""
     grid: int = 64
-    """Rows and columns of the answer; fewer than the patch has pixels make it shorter and coarser."""
+    """Rows and columns of the answer; fewer than the patch has pixels make it shorter and
+    coarser."""
     margin: int = 0
     """Pixels around the patch that its picture shows too."""
     shown: str = "colour"
     """How the patch is shown: one of :data:`SHOWN`."""
     coordinates: bool = True
     """Whether the question says where in the image the patch lies."""
-    instruction: str = "This is the whole image. Please segment a patch of it based on the category: {classes}."
-    """Said after the image: the same for all patches of an image, so that it is computed once.  ``{classes}``, ``{grid}``."""
-    place: str = "This is the patch: rows {top}-{bottom}, columns {left}-{right} of {height} x {width}."
+    instruction: str = (
+        "This is the whole image. Please segment a patch of it based on the category: {classes}."
+    )
+    """Said after the image: the same for all patches of an image, so that it is computed once.
+    ``{classes}``, ``{grid}``."""
+    place: str = (
+        "This is the patch: rows {top}-{bottom}, columns {left}-{right} of {height} x {width}."
+    )
     """Said after the patch, if ``coordinates``; else the next one is."""
     placeless: str = "This is the patch."
 
     def __post_init__(self) -> None:
         find_codec(self.codec)
         if not 1 <= self.grid <= self.patch or self.patch % self.grid:
-            message = f"A patch of {self.patch} px and an answer of {self.grid} rows were given; wanted is a patch that is a multiple of the grid."
+            message = (
+                f"A patch of {self.patch} px and an answer of {self.grid} rows were given; wanted "
+                "is a patch that is a multiple of the grid."
+            )
             raise BadInput(message)
         if self.margin < 0:
             message = f"A margin of {self.margin} px was given; wanted is 0 or more."
@@ -58,13 +75,19 @@ class Prompt:
         if self.shown not in SHOWN:
             raise UnknownName.among("way of showing the patch", self.shown, SHOWN)
         if self.shown == "blank" and not self.coordinates:
-            message = "The patch is neither shown nor said where it lies, so that no answer can be right: set coordinates = true, or shown = 'colour'."
+            message = (
+                "The patch is neither shown nor said where it lies, so that no answer can be "
+                "right: set coordinates = true, or shown = 'colour'."
+            )
             raise BadInput(message)
         try:
             self.instruct(("others", "field"))
             self.locate(PatchPlace((0, 0, 1, 1), (1, 1)))
         except (KeyError, IndexError, ValueError) as error:
-            message = f"The question {self.instruction!r} / {self.place!r} has a placeholder that is not known ({error}): use classes, grid, top, bottom ..."
+            message = (
+                f"The question {self.instruction!r} / {self.place!r} has a placeholder that is not "
+                f"known ({error}): use classes, grid, top, bottom ..."
+            )
             raise BadInput(message) from error
 
     @property
@@ -75,7 +98,10 @@ class Prompt:
     def instruct(self, names: tuple[str, ...]) -> str:
         """Return what is said after the whole image."""
         labels = self.spelling.labels(names)
-        said = [f"{label} {name}" if self.spelling.letters else name for label, name in zip(labels, names, strict=True)]
+        said = [
+            f"{label} {name}" if self.spelling.letters else name
+            for label, name in zip(labels, names, strict=True)
+        ]
         return self.instruction.format(classes="|".join(said), grid=self.grid)
 
     def locate(self, place: PatchPlace) -> str:
@@ -83,7 +109,14 @@ class Prompt:
         if not self.coordinates:
             return self.placeless
         top, left, bottom, right = place.box
-        return self.place.format(top=top, left=left, bottom=bottom, right=right, height=place.frame[0], width=place.frame[1])
+        return self.place.format(
+            top=top,
+            left=left,
+            bottom=bottom,
+            right=right,
+            height=place.frame[0],
+            width=place.frame[1],
+        )
 
     def answer(self, mask: np.ndarray, names: tuple[str, ...]) -> str:
         """Return the right answer for a (grid, grid) mask of class ids."""
@@ -109,7 +142,10 @@ class Prompt:
             if key not in types:
                 raise UnknownName.among("key of a prompt", key, list(types))
             if type(value) is not types[key]:
-                message = f"The prompt says {key} = {value!r}; wanted is a value of type {types[key].__name__}."
+                message = (
+                    f"The prompt says {key} = {value!r}; wanted is a value of type "
+                    f"{types[key].__name__}."
+                )
                 raise BadInput(message)
         return cls(**table)
 
@@ -144,7 +180,9 @@ def messages(prompt: Prompt, classes: ClassScheme, place: PatchPlace) -> list[Me
 
 
 def picture(values: np.ndarray, scaling: Scaling) -> Image:
-    """Return the first three bands of an image as a model sees them: scaled to 0..1 by the card, 8 bits.
+    """Return the first three bands of an image as a model sees them.
+
+    Scaled to 0..1 by the card, 8 bits.
 
     Parameters
     ----------
@@ -154,11 +192,17 @@ def picture(values: np.ndarray, scaling: Scaling) -> Image:
     """
     from PIL import Image
 
-    shown = np.clip(scaling(values)[:3] if len(values) >= 3 else np.repeat(scaling(values)[:1], 3, 0), 0, 1)
-    return Image.fromarray(np.ascontiguousarray(np.rint(np.moveaxis(shown, 0, -1) * 255).astype(np.uint8)))
+    shown = np.clip(
+        scaling(values)[:3] if len(values) >= 3 else np.repeat(scaling(values)[:1], 3, 0), 0, 1
+    )
+    return Image.fromarray(
+        np.ascontiguousarray(np.rint(np.moveaxis(shown, 0, -1) * 255).astype(np.uint8))
+    )
 
 
-def pictures(context: np.ndarray, roi: Roi, prompt: Prompt, scaling: Scaling) -> tuple[Image, Image]:
+def pictures(
+    context: np.ndarray, roi: Roi, prompt: Prompt, scaling: Scaling
+) -> tuple[Image, Image]:
     """Return the two images of a question.
 
     Parameters
@@ -168,10 +212,13 @@ def pictures(context: np.ndarray, roi: Roi, prompt: Prompt, scaling: Scaling) ->
     roi : Roi
         The patch, in its pixels.
     prompt : Prompt
-        Its margin is cut from the image too; beyond the image's edge the picture is repeated to its edge.
+        Its margin is cut from the image too; beyond the image's edge the picture is repeated to its
+        edge.
     scaling : Scaling
     """
-    return picture(context, scaling), detail(picture(cut(context, roi, prompt.margin), scaling), prompt.shown)
+    return picture(context, scaling), detail(
+        picture(cut(context, roi, prompt.margin), scaling), prompt.shown
+    )
 
 
 def detail(patch: Image, shown: str) -> Image:
@@ -201,7 +248,9 @@ def cut(values: np.ndarray, roi: Roi, margin: int) -> np.ndarray:
 
 
 def coarsen(mask: np.ndarray, grid: int, classes: int) -> np.ndarray:
-    """Bring a square mask to ``grid`` rows: each cell gets its commonest class, and 255 if the most of it is not known.
+    """Bring a square mask to ``grid`` rows.
+
+    Each cell gets its commonest class, and 255 if the most of it is not known.
 
     Text4Seg takes the nearest pixel, which on a coarse grid is one pixel's luck.
 

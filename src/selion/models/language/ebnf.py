@@ -1,4 +1,7 @@
-"""The grammar as text (EBNF, as llama.cpp, xgrammar and vLLM read it), and xgrammar as the engine that keeps to it."""
+"""The grammar as text, and xgrammar as the engine that keeps to it.
+
+The text is EBNF, as llama.cpp, xgrammar and vLLM read it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,12 @@ from selion.models.language.rrle import CLOSE, OPEN
 
 
 def to_ebnf(grammar: Grammar) -> str:
-    """Write a grammar down: a rule for each number of pixels that are left in a row, so that every row has its exact width.
+    """Write a grammar down.
 
-    Runs of the same class may follow each other here, which :class:`~selion.models.language.grammar.Grammar` does not let through; both decode.
+    A rule for each number of pixels that are left in a row, so that every row has its exact width.
+
+    Runs of the same class may follow each other here, which
+    :class:`~selion.models.language.grammar.Grammar` does not let through; both decode.
 
     Raises
     ------
@@ -23,7 +29,10 @@ def to_ebnf(grammar: Grammar) -> str:
         If the codec can repeat rows: how many rows are left would need a rule each.
     """
     if grammar.codec.repeat:
-        message = f"The codec {grammar.codec.name} repeats rows, which this form of grammar cannot count: take grammar = 'selion', or the codec rrle-compact."
+        message = (
+            f"The codec {grammar.codec.name} repeats rows, which this form of grammar cannot "
+            "count: take grammar = 'selion', or the codec rrle-compact."
+        )
         raise BadInput(message)
     return "\n".join(_rules(grammar)) + "\n"
 
@@ -36,7 +45,10 @@ def _rules(grammar: Grammar) -> Iterator[str]:
     yield f"label ::= {' | '.join(json.dumps(label) for label in grammar.labels)}"
     join = f"{json.dumps(grammar.codec.join)} " if grammar.codec.join else ""
     for left in range(1, columns + 1):
-        parts = [json.dumps(str(left)), *(f"{json.dumps(str(count))} {join}r{left - count}" for count in range(1, left))]
+        parts = [
+            json.dumps(str(left)),
+            *(f"{json.dumps(str(count))} {join}r{left - count}" for count in range(1, left)),
+        ]
         yield f"r{left} ::= label ({' | '.join(parts)})"
 
 
@@ -50,6 +62,8 @@ def xgrammar_processor(grammar: Grammar, tokenizer: Any, config: Any, ends: Sequ
     """
     xgrammar = require("xgrammar", "grammar")
     size = getattr(config, "text_config", config).vocab_size
-    about = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=size, stop_token_ids=list(ends))
+    about = xgrammar.TokenizerInfo.from_huggingface(
+        tokenizer, vocab_size=size, stop_token_ids=list(ends)
+    )
     compiled = xgrammar.GrammarCompiler(about).compile_grammar(to_ebnf(grammar))
     return require("xgrammar.contrib.hf", "grammar").LogitsProcessor(compiled)

@@ -1,4 +1,7 @@
-"""Asking a language model that sees: one question, many questions about one image, many answers to one question."""
+"""Asking a language model that sees.
+
+One question, many questions about one image, many answers to one question.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 ENGINES = ("selion", "xgrammar", "none")
 """What keeps answers to the grammar."""
 CLOSE_ENOUGH = 2e-3
-"""Logits of the shared and of the whole encoding may differ by this share of their spread, in float32; in half precisions by 30 times as much."""
+"""Logits of the shared and of the whole encoding may differ by this share of their spread, in
+float32; in half precisions by 30 times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,21 @@ class Speaking:
 
     def __post_init__(self) -> None:
         numbers = {"samples": self.samples, "temperature": self.temperature, "batch": self.batch}
-        wrong = [f"{name} = {value!r}" for name, value in numbers.items() if not isinstance(value, int | float)]
+        wrong = [
+            f"{name} = {value!r}"
+            for name, value in numbers.items()
+            if not isinstance(value, int | float)
+        ]
         if wrong:
-            message = f"{', '.join(wrong)} was given of how a language model speaks; wanted is a number."
+            message = (
+                f"{', '.join(wrong)} was given of how a language model speaks; wanted is a number."
+            )
             raise BadInput(message)
         if self.samples < 1 or self.batch < 1 or not self.temperature > 0:
-            message = f"{self.samples} samples at temperature {self.temperature:g} in batches of {self.batch} were asked for; wanted is 1 or more of each."
+            message = (
+                f"{self.samples} samples at temperature {self.temperature:g} in batches of "
+                f"{self.batch} were asked for; wanted is 1 or more of each."
+            )
             raise BadInput(message)
         if self.grammar not in ENGINES:
             raise UnknownName.among("grammar engine", self.grammar, ENGINES)
@@ -85,12 +98,27 @@ class Speaker:
     Raises
     ------
     BadInput
-        If a class name collides with the prompt's codec, or the tokenizer cannot write its answers: whatever keeps answers to the grammar.
+        If a class name collides with the prompt's codec, or the tokenizer cannot write its answers:
+        whatever keeps answers to the grammar.
     """
 
-    def __init__(self, model: Any, processor: Any, prompt: Prompt, names: tuple[str, ...], speaking: Speaking = Speaking()) -> None:
-        self.model, self.processor, self.prompt, self.names, self.speaking = model, processor, prompt, names, speaking
-        prompt.spelling.labels(names)  # names that collide with the codec are refused before an image is read
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        prompt: Prompt,
+        names: tuple[str, ...],
+        speaking: Speaking = Speaking(),
+    ) -> None:
+        self.model, self.processor, self.prompt, self.names, self.speaking = (
+            model,
+            processor,
+            prompt,
+            names,
+            speaking,
+        )
+        # names that collide with the codec are refused before an image is read
+        prompt.spelling.labels(names)
         self.grammar = Grammar(prompt.spelling, names, (prompt.grid, prompt.grid))
         self.advice = check_tokenizer(processor.tokenizer, self.grammar)
         """Sentences on what costs more tokens than it needs."""
@@ -118,7 +146,17 @@ class Speaker:
     @cached_property
     def room(self) -> int:
         """Tokens that the longest answer takes, with some to spare for one that spells it oddly."""
-        return int(1.25 * len(self.processor.tokenizer.encode(self.grammar.longest(), add_special_tokens=False))) + 8
+        return (
+            int(
+                1.25
+                * len(
+                    self.processor.tokenizer.encode(
+                        self.grammar.longest(), add_special_tokens=False
+                    )
+                )
+            )
+            + 8
+        )
 
     def ask(self, questions: Sequence[Question]) -> list[list[str]]:
         """Return ``samples`` answers to each question, every one encoded whole."""
@@ -128,7 +166,10 @@ class Speaker:
         return self._grouped(answers)
 
     def ask_about(self, questions: Sequence[Question], prefix: Prefix) -> list[list[str]]:
-        """Return ``samples`` answers to each question about the image of a prefix, which is not encoded again."""
+        """Return ``samples`` answers to each question about the image of a prefix.
+
+        The image is not encoded again.
+        """
         answers = []
         for question in self._repeated(questions):
             answers += self._write(self.behind(question, prefix))
@@ -136,25 +177,38 @@ class Speaker:
 
     def _repeated(self, questions: Sequence[Question]) -> list[Sequence[Question]]:
         repeated = [question for question in questions for _ in range(self.speaking.samples)]
-        return [repeated[k : k + self.speaking.batch] for k in range(0, len(repeated), self.speaking.batch)]
+        return [
+            repeated[k : k + self.speaking.batch]
+            for k in range(0, len(repeated), self.speaking.batch)
+        ]
 
     def _grouped(self, answers: list[str]) -> list[list[str]]:
         count = self.speaking.samples
         return [answers[k : k + count] for k in range(0, len(answers), count)]
 
     def prefix(self, question: Question) -> Prefix | None:
-        """Encode what a question shares with all others about its image; None if this model's cache cannot be gone on from, which is tried out.
+        """Encode what a question shares with all others about its image.
+
+        None if this model's cache cannot be gone on from, which is tried out.
 
         The words up to the patch are the prefix: the image and the instruction.
         """
         torch = require("torch", "language")
         whole = self._tokenized(question)
-        alone = self._tokenized(Question([{"role": "user", "content": question.messages[0]["content"][:2]}], question.images[:1]))
+        alone = self._tokenized(
+            Question(
+                [{"role": "user", "content": question.messages[0]["content"][:2]}],
+                question.images[:1],
+            )
+        )
         same = 0
         limit = min(whole["input_ids"].shape[1], alone["input_ids"].shape[1])
         while same < limit and whole["input_ids"][0, same] == alone["input_ids"][0, same]:
             same += 1
-        first = {name: value[:, :same] if _per_token(value, alone["input_ids"]) else value for name, value in alone.items()}
+        first = {
+            name: value[:, :same] if _per_token(value, alone["input_ids"]) else value
+            for name, value in alone.items()
+        }
         with torch.inference_mode():
             cache = self.model(**first, use_cache=True, logits_to_keep=1).past_key_values
             found = Prefix(whole["input_ids"][0, :same], cache)
@@ -163,7 +217,10 @@ class Speaker:
             return found if self._shares else None
 
     def _holds(self, question: Question, whole: Mapping[str, Any], prefix: Prefix) -> bool:
-        """Compare the first token's logits behind the prefix with those of the whole question; done for the first image only."""
+        """Compare the first token's logits behind the prefix with those of the whole question.
+
+        Done for the first image only.
+        """
         torch = require("torch", "language")
         try:
             behind = self.behind([question], prefix)
@@ -171,7 +228,11 @@ class Speaker:
         except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
             return False  # a family, or a version of the library, that goes another way
         spread = float(wanted.max() - wanted.min())
-        slack = CLOSE_ENOUGH if wanted.dtype == torch.float32 and self.model.dtype == torch.float32 else 30 * CLOSE_ENOUGH
+        slack = (
+            CLOSE_ENOUGH
+            if wanted.dtype == torch.float32 and self.model.dtype == torch.float32
+            else 30 * CLOSE_ENOUGH
+        )
         return bool((wanted - found).abs().max() <= slack * max(spread, 1e-6))
 
     def first_logits(self, inputs: Mapping[str, Any]) -> torch.Tensor:
@@ -187,8 +248,14 @@ class Speaker:
         """Let the model write an answer to each row."""
         torch = require("torch", "language")
         with torch.inference_mode():
-            written = self.model.generate(**inputs, generation_config=self.config(self.room), logits_processor=self._processors())
-        texts: list[str] = self.processor.tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            written = self.model.generate(
+                **inputs,
+                generation_config=self.config(self.room),
+                logits_processor=self._processors(),
+            )
+        texts: list[str] = self.processor.tokenizer.batch_decode(
+            written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
         return texts
 
     def config(self, room: int) -> Any:
@@ -196,10 +263,17 @@ class Speaker:
         from transformers import GenerationConfig
 
         sample = self.speaking.samples > 1
-        drawn = {"temperature": self.speaking.temperature, "top_k": 0, "top_p": 1.0} if sample else {}
+        drawn = (
+            {"temperature": self.speaking.temperature, "top_k": 0, "top_p": 1.0} if sample else {}
+        )
         pad = self.processor.tokenizer.pad_token_id
         return GenerationConfig(
-            max_new_tokens=room, do_sample=sample, eos_token_id=list(self.ends), pad_token_id=self.ends[0] if pad is None else pad, use_cache=True, **drawn
+            max_new_tokens=room,
+            do_sample=sample,
+            eos_token_id=list(self.ends),
+            pad_token_id=self.ends[0] if pad is None else pad,
+            use_cache=True,
+            **drawn,
         )
 
     def _processors(self) -> list[Any]:
@@ -208,7 +282,11 @@ class Speaker:
         if self.speaking.grammar == "xgrammar":
             from selion.models.language.ebnf import xgrammar_processor
 
-            return [xgrammar_processor(self.grammar, self.processor.tokenizer, self.model.config, self.ends)]
+            return [
+                xgrammar_processor(
+                    self.grammar, self.processor.tokenizer, self.model.config, self.ends
+                )
+            ]
         return [MaskGrammar(self.tokens)]
 
     def _tokenized(self, question: Question) -> dict[str, Any]:
@@ -233,7 +311,10 @@ class Speaker:
         return value.to(self.device, dtype=self.model.dtype if value.is_floating_point() else None)
 
     def behind(self, questions: Sequence[Question], prefix: Prefix) -> dict[str, Any]:
-        """Turn questions into a batch behind a prefix: the gap between prefix and rest is padded, and only the last images are encoded."""
+        """Turn questions into a batch behind a prefix.
+
+        The gap between prefix and rest is padded, and only the last images are encoded.
+        """
         torch = require("torch", "language")
         singles = [self._tokenized(question) for question in questions]
         longest = max(single["input_ids"].shape[1] for single in singles)
@@ -244,20 +325,44 @@ class Speaker:
             for name, value in single.items():
                 if _per_token(value, single["input_ids"]):
                     filler = self._filler(name)
-                    rows.setdefault(name, []).append(torch.cat([value[:, :start], value.new_full((1, gap), filler), value[:, start:]], 1))
-        seen = self.processor.image_processor(images=[[question.images[-1]] for question in questions], return_tensors="pt")
+                    rows.setdefault(name, []).append(
+                        torch.cat(
+                            [value[:, :start], value.new_full((1, gap), filler), value[:, start:]],
+                            1,
+                        )
+                    )
+        seen = self.processor.image_processor(
+            images=[[question.images[-1]] for question in questions], return_tensors="pt"
+        )
         cache = copy.deepcopy(prefix.cache)
         cache.batch_repeat_interleave(len(questions))
-        vision = {name: self._moved(value) for name, value in seen.items() if hasattr(value, "to") and name in {*singles[0]}}
+        vision = {
+            name: self._moved(value)
+            for name, value in seen.items()
+            if hasattr(value, "to") and name in {*singles[0]}
+        }
         tokens = {name: torch.cat(values) for name, values in rows.items()}
-        return {**tokens, **vision, "position_ids": self._places(tokens, singles), "past_key_values": cache}
+        return {
+            **tokens,
+            **vision,
+            "position_ids": self._places(tokens, singles),
+            "past_key_values": cache,
+        }
 
     def _places(self, tokens: dict[str, Any], singles: Sequence[Mapping[str, Any]]) -> Any:
-        """Return where tokens stand: some families count rows and columns of all images of a question, those of the prefix too."""
+        """Return where tokens stand.
+
+        Some families count rows and columns of all images of a question, those of the prefix too.
+        """
         torch = require("torch", "language")
-        sizes = [name for name, value in singles[0].items() if name not in tokens and not value.is_floating_point()]
+        sizes = [
+            name
+            for name, value in singles[0].items()
+            if name not in tokens and not value.is_floating_point()
+        ]
         return self.model._prepare_position_ids_for_generation(  # noqa: SLF001  # what ``generate`` itself asks, with the sizes of all images
-            tokens["input_ids"], {**tokens, **{name: torch.cat([single[name] for single in singles]) for name in sizes}}
+            tokens["input_ids"],
+            {**tokens, **{name: torch.cat([single[name] for single in singles]) for name in sizes}},
         )
 
     def _filler(self, name: str) -> int:
@@ -268,7 +373,14 @@ def filled(question: Question) -> list[Message]:
     """Put the images of a question into its slots."""
     images = iter(question.images)
     return [
-        {**message, "content": [{"type": "image", "image": next(images)} if part["type"] == "image" else part for part in message["content"]]} for message in question.messages
+        {
+            **message,
+            "content": [
+                {"type": "image", "image": next(images)} if part["type"] == "image" else part
+                for part in message["content"]
+            ],
+        }
+        for message in question.messages
     ]
 
 

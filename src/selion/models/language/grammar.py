@@ -1,7 +1,10 @@
-"""Only masks: a grammar that lets a language model write nothing but text that decodes, every row exactly as wide as it must be.
+"""Only masks: a grammar of nothing but text that decodes.
 
-The grammar is an automaton over characters.  Which tokens of a vocabulary it lets through follows from walking the vocabulary's prefix tree and the automaton
-together; the answer for a state is kept, so that a token costs a look-up and not a walk.
+A language model can write nothing else, and every row is exactly as wide as it must be.
+
+The grammar is an automaton over characters.  Which tokens of a vocabulary it lets through follows
+from walking the vocabulary's prefix tree and the automaton together; the answer for a state is
+kept, so that a token costs a look-up and not a walk.
 """
 
 from __future__ import annotations
@@ -56,7 +59,15 @@ class Grammar:
     @cached_property
     def alphabet(self) -> frozenset[str]:
         """Every character that may occur."""
-        return frozenset(OPEN + CLOSE + "\n0123456789" + self.codec.join + self.codec.indent + "".join(self.labels) + ("=" if self.codec.repeat else ""))
+        return frozenset(
+            OPEN
+            + CLOSE
+            + "\n0123456789"
+            + self.codec.join
+            + self.codec.indent
+            + "".join(self.labels)
+            + ("=" if self.codec.repeat else "")
+        )
 
     def step(self, state: GrammarState, char: str) -> GrammarState | None:
         """Return the state after one more character, or None if it may not come."""
@@ -75,7 +86,9 @@ class Grammar:
     def _run(self, state: GrammarState, char: str) -> GrammarState | None:
         """Write a label; it is whole with its mark, which no label holds, or as a letter."""
         typed = state.typed + char
-        fitting = [k for k, label in enumerate(self.labels) if k != state.last and label.startswith(typed)]
+        fitting = [
+            k for k, label in enumerate(self.labels) if k != state.last and label.startswith(typed)
+        ]
         if not fitting:
             return None
         whole = next((k for k in fitting if self.labels[k] == typed), None)
@@ -94,7 +107,9 @@ class Grammar:
             return self._end_row(state, 1) if char == "\n" else None
         after = state._replace(phase=RUN, typed="", cells=state.cells - number)
         if self.codec.join:
-            return after._replace(literal=self.codec.join[1:]) if char == self.codec.join[0] else None
+            return (
+                after._replace(literal=self.codec.join[1:]) if char == self.codec.join[0] else None
+            )
         return self._run(after, char)
 
     def _times(self, state: GrammarState, char: str) -> GrammarState | None:
@@ -102,11 +117,17 @@ class Grammar:
         if char in "0123456789":
             longer = number * 10 + int(char)
             return state._replace(typed=str(longer)) if 1 <= longer <= state.rows else None
-        return self._end_row(state, number)._replace(above=False) if number and char == "\n" else None
+        return (
+            self._end_row(state, number)._replace(above=False) if number and char == "\n" else None
+        )
 
     def _end_row(self, state: GrammarState, rows: int) -> GrammarState:
         left = state.rows - rows
-        return GrammarState(self.codec.indent, ROW, "", left, self.shape[1], -1, self.codec.repeat) if left else GrammarState(CLOSE, DONE)
+        return (
+            GrammarState(self.codec.indent, ROW, "", left, self.shape[1], -1, self.codec.repeat)
+            if left
+            else GrammarState(CLOSE, DONE)
+        )
 
     def accepts(self, text: str) -> bool:
         """Say whether a text is a whole mask."""
@@ -116,7 +137,10 @@ class Grammar:
         return state is not None and is_done(state)
 
     def longest(self) -> str:
-        """Return a text as long as any: each pixel a run of its own, the two longest labels by turns."""
+        """Return a text as long as any.
+
+        Each pixel a run of its own, the two longest labels by turns.
+        """
         import numpy as np
 
         first, second = sorted(range(len(self.names)), key=lambda k: -len(self.labels[k]))[:2]
@@ -130,7 +154,9 @@ def is_done(state: GrammarState) -> bool:
 
 
 def spell(tokenizer: Any, alphabet: Collection[str]) -> dict[int, str]:
-    """Return the text that each token of a vocabulary adds, for tokens that are made of an alphabet's characters and are not special.
+    """Return the text that each token of a vocabulary adds.
+
+    That is for tokens that are made of an alphabet's characters and are not special.
 
     A token is decoded behind another one, because many tokenizers drop a space at the beginning.
     """
@@ -140,7 +166,11 @@ def spell(tokenizer: Any, alphabet: Collection[str]) -> dict[int, str]:
     ids = [k for k in range(len(tokenizer)) if k not in special]
     texts = tokenizer.batch_decode([[*anchor, k] for k in ids], clean_up_tokenization_spaces=False)
     allowed = set(alphabet)
-    added = ((k, text[len(before) :]) for k, text in zip(ids, texts, strict=True) if text.startswith(before))
+    added = (
+        (k, text[len(before) :])
+        for k, text in zip(ids, texts, strict=True)
+        if text.startswith(before)
+    )
     return {k: text for k, text in added if text and allowed.issuperset(text)}
 
 
@@ -155,29 +185,56 @@ def check_tokenizer(tokenizer: Any, grammar: Grammar) -> tuple[str, ...]:
     Raises
     ------
     BadInput
-        If a mask does not come back from the tokenizer as it went in, a character cannot be written by itself, or there is no token that ends an answer.
+        If a mask does not come back from the tokenizer as it went in, a character cannot be written
+        by itself, or there is no token that ends an answer.
     """
     text = grammar.longest()
-    back = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False), clean_up_tokenization_spaces=False)
+    back = tokenizer.decode(
+        tokenizer.encode(text, add_special_tokens=False), clean_up_tokenization_spaces=False
+    )
     if back.strip() != text:
-        place = next((k for k, (a, b) in enumerate(zip(text, back.strip(), strict=False)) if a != b), min(len(text), len(back)))
+        place = next(
+            (k for k, (a, b) in enumerate(zip(text, back.strip(), strict=False)) if a != b),
+            min(len(text), len(back)),
+        )
         message = (
-            f"The tokenizer changes masks: {text[max(place - 8, 0) : place + 8]!r} comes back as {back.strip()[max(place - 8, 0) : place + 8]!r}; "
-            "take another codec, rename the classes, or take another model."
+            f"The tokenizer changes masks: {text[max(place - 8, 0) : place + 8]!r} comes back as "
+            f"{back.strip()[max(place - 8, 0) : place + 8]!r}; take another codec, rename the "
+            "classes, or take another model."
         )
         raise BadInput(message)
-    single = {spelled for spelled in spell(tokenizer, grammar.alphabet).values() if len(spelled) == 1}
+    single = {
+        spelled for spelled in spell(tokenizer, grammar.alphabet).values() if len(spelled) == 1
+    }
     missing = sorted(grammar.alphabet - single)
     if missing:
-        message = f"The tokenizer has no token for {missing[0]!r} alone, so that some masks could not be written: rename the class, or take another codec."
+        message = (
+            f"The tokenizer has no token for {missing[0]!r} alone, so that some masks could not be "
+            "written: rename the class, or take another codec."
+        )
         raise BadInput(message)
     if tokenizer.eos_token_id is None:
         message = "The tokenizer has no token that ends an answer: set its eos_token."
         raise BadInput(message)
     signs = [sign for sign in (grammar.codec.mark, grammar.codec.join.strip(), OPEN, CLOSE) if sign]
-    split = [(sign, len(tokenizer.encode(f"a{sign}", add_special_tokens=False)) - len(tokenizer.encode("a", add_special_tokens=False))) for sign in signs]
-    dear = [f"{sign!r} ({count} tokens)" for sign, count in split if count > 1 and sign not in (OPEN, CLOSE)]
-    return (f"The tokenizer splits {', '.join(dear)}: the codec rrle-compact needs fewer tokens.",) if dear else ()
+    split = [
+        (
+            sign,
+            len(tokenizer.encode(f"a{sign}", add_special_tokens=False))
+            - len(tokenizer.encode("a", add_special_tokens=False)),
+        )
+        for sign in signs
+    ]
+    dear = [
+        f"{sign!r} ({count} tokens)"
+        for sign, count in split
+        if count > 1 and sign not in (OPEN, CLOSE)
+    ]
+    return (
+        (f"The tokenizer splits {', '.join(dear)}: the codec rrle-compact needs fewer tokens.",)
+        if dear
+        else ()
+    )
 
 
 @dataclass
@@ -207,8 +264,15 @@ class TokenGrammar:
         self._known: dict[GrammarState, dict[int, GrammarState]] = {}
 
     def near(self, state: GrammarState) -> GrammarState:
-        """Return the state that stands for another in all that comes next: how many rows are left matters only near the end."""
-        return state if self.grammar.codec.repeat or state.rows <= self._cap else state._replace(rows=self._cap)
+        """Return the state that stands for another in all that comes next.
+
+        How many rows are left matters only near the end.
+        """
+        return (
+            state
+            if self.grammar.codec.repeat or state.rows <= self._cap
+            else state._replace(rows=self._cap)
+        )
 
     def tokens(self, state: GrammarState) -> Collection[int]:
         """Return the tokens that may come in a state."""
@@ -218,11 +282,17 @@ class TokenGrammar:
         """Return the state after a token, or None if it may not come."""
         near = self.near(state)
         found = self._following(near).get(token)
-        return found._replace(rows=found.rows + state.rows - near.rows) if found and state.rows > near.rows else found
+        return (
+            found._replace(rows=found.rows + state.rows - near.rows)
+            if found and state.rows > near.rows
+            else found
+        )
 
     def _following(self, state: GrammarState) -> dict[int, GrammarState]:
         if state not in self._known:
-            self._known[state] = dict.fromkeys(self.ends, state) if is_done(state) else self._walk(state)
+            self._known[state] = (
+                dict.fromkeys(self.ends, state) if is_done(state) else self._walk(state)
+            )
         return self._known[state]
 
     def _walk(self, state: GrammarState) -> dict[int, GrammarState]:
@@ -239,9 +309,12 @@ class TokenGrammar:
 
 
 class MaskGrammar:
-    """A logits processor for one call of ``generate``: every answer of the batch follows the grammar.
+    """A logits processor for one call of ``generate``.
 
-    Beam search moves answers between rows of the batch, which this does not follow: sample, or take the likeliest token.
+    Every answer of the batch follows the grammar.
+
+    Beam search moves answers between rows of the batch, which this does not follow: sample, or take
+    the likeliest token.
 
     Parameters
     ----------
@@ -271,7 +344,10 @@ class MaskGrammar:
         if not self._states:
             self._states = [self._tokens.grammar.start] * len(input_ids)
         else:
-            self._states = [self._tokens.after(state, token) or state for state, token in zip(self._states, input_ids[:, -1].tolist(), strict=True)]
+            self._states = [
+                self._tokens.after(state, token) or state
+                for state, token in zip(self._states, input_ids[:, -1].tolist(), strict=True)
+            ]
         limited = torch.full_like(scores, -torch.inf)
         for row, state in enumerate(self._states):
             allowed = self._allowed(state, scores.device)

@@ -1,4 +1,7 @@
-"""A language model that sees + card -> the same Segmenter as any other: views in, probabilities out."""
+"""A language model that sees + card -> the same Segmenter as any other.
+
+Views in, probabilities out.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,16 @@ from selion.errors import BadInput, MissingExtra, UnreadableFile
 from selion.extras import available, require
 from selion.grid import Roi
 from selion.models.card import ModelCard, check_listed
-from selion.models.language.chat import PatchPlace, Prompt, cut, detail, messages, picture, refine, shrink
+from selion.models.language.chat import (
+    PatchPlace,
+    Prompt,
+    cut,
+    detail,
+    messages,
+    picture,
+    refine,
+    shrink,
+)
 from selion.models.language.generation import Prefix, Question, Speaker, Speaking
 from selion.models.language.quiet import quiet
 from selion.models.language.rrle import Misread, decode
@@ -24,7 +36,8 @@ from selion.raster import Raster
 from selion.segmenter import InputSpec, Segmenter, View
 
 FORMAT = "transformers"
-"""What the card of a language model says of its files: the library's own layout, flat, beside the card."""
+"""What the card of a language model says of its files: the library's own layout, flat, beside the
+card."""
 KEYS = ("prompt", "speaking", "base", "longest")
 """Of the card's architecture table."""
 WATTS = {"cpu": 65.0, "cuda": 350.0, "mps": 30.0}
@@ -67,8 +80,9 @@ class LanguageSegmenter:
 
     Notes
     -----
-    MAgSeg (arXiv 2605.16179), inference, with three departures: patches overlap and are blended, the whole image is encoded once for all of its
-    patches, and a grammar lets only masks be written.
+    MAgSeg (arXiv 2605.16179), inference, with three departures: patches overlap and are blended,
+    the whole image is encoded once for all of its patches, and a grammar lets only masks be
+    written.
     """
 
     def __init__(self, card: ModelCard, speaker: Speaker, engine: str = "") -> None:
@@ -95,15 +109,25 @@ class LanguageSegmenter:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What decides its answers beside its name: the question, how answers are drawn, and the files; part of the key of a run that is resumed."""
-        return {"architecture": dict(self.card.architecture), "files": dict(self.card.files), "speaking": self.speaker.speaking}
+        """What decides its answers beside its name.
+
+        The question, how answers are drawn, and the files; part of the key of a run that is
+        resumed.
+        """
+        return {
+            "architecture": dict(self.card.architecture),
+            "files": dict(self.card.files),
+            "speaking": self.speaker.speaking,
+        }
 
     def rest(self) -> None:
         """Let go of the image that is encoded."""
         self._prefix = None
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
-        """Return (view, class, y, x) float32 probabilities: the share of the answers that say a class; all classes alike where none can be read.
+        """Return (view, class, y, x) float32 probabilities.
+
+        The share of the answers that say a class; all classes alike where none can be read.
 
         Raises
         ------
@@ -119,7 +143,10 @@ class LanguageSegmenter:
         cut_off = sum(found.truncated for found in self.misread)
         if cut_off and not self._said:
             self._said = True  # once: a large image has thousands of answers
-            message = f"{cut_off} of {len(self.misread)} answers were cut off before their end; what was not said counts as not known, here and from here on."
+            message = (
+                f"{cut_off} of {len(self.misread)} answers were cut off before their end; what was "
+                "not said counts as not known, here and from here on."
+            )
             warnings.warn(message, stacklevel=2)
         return answers
 
@@ -133,12 +160,22 @@ class LanguageSegmenter:
         prefix = self._prefix_of(views[0], asked[0]) if self.speaker.speaking.share else None
         torch = require("torch", "language")
         with torch.random.fork_rng():
-            # Draws follow from the place: the same windows give the same map, resumed or not, block by block or whole.
-            torch.manual_seed(zlib.crc32(repr([(view.roi[0].start, view.roi[1].start) for view in views]).encode()))
-            return self.speaker.ask(asked) if prefix is None else self.speaker.ask_about(asked, prefix)
+            # Draws follow from the place: the same windows give the same map, resumed or not, block
+            # by block or whole.
+            torch.manual_seed(
+                zlib.crc32(
+                    repr([(view.roi[0].start, view.roi[1].start) for view in views]).encode()
+                )
+            )
+            return (
+                self.speaker.ask(asked) if prefix is None else self.speaker.ask_about(asked, prefix)
+            )
 
     def _prefix_of(self, view: View, question: Question) -> Prefix | None:
-        """Encode the image of a view, or take it as it was encoded for the view before: the same image is the same object."""
+        """Encode the image of a view, or take it as it was encoded for the view before.
+
+        The same image is the same object.
+        """
         if view.context is None:
             return None
         if self._prefix is None or self._prefix[0] is not view.context:
@@ -148,7 +185,10 @@ class LanguageSegmenter:
     def _question(self, view: View) -> Question:
         prompt = self.speaker.prompt
         if view.pixels.shape[1:] != (prompt.patch, prompt.patch):
-            message = f"{self.card.name} speaks of patches of {prompt.patch} px; {view.pixels.shape[2]} x {view.pixels.shape[1]} were given: leave --window out."
+            message = (
+                f"{self.card.name} speaks of patches of {prompt.patch} px; {view.pixels.shape[2]} "
+                f"x {view.pixels.shape[1]} were given: leave --window out."
+            )
             raise BadInput(message)
         frame, inside = located(view)
         context = view.pixels if view.context is None else view.context.values
@@ -156,14 +196,19 @@ class LanguageSegmenter:
         scaling = self.inputs.scaling
         shown = shrink(picture(context, scaling), self._longest)
         place = PatchPlace.of(inside, frame)
-        return Question(messages(prompt, self.classes, place), (shown, detail(picture(patch, scaling), prompt.shown)))
+        return Question(
+            messages(prompt, self.classes, place),
+            (shown, detail(picture(patch, scaling), prompt.shown)),
+        )
 
     def _votes(self, texts: Sequence[str]) -> np.ndarray:
         """Count the answers to one question, (class, patch, patch)."""
         prompt, count = self.speaker.prompt, len(self.classes)
         votes = np.zeros((count, prompt.grid, prompt.grid), np.float32)
         for text in texts:
-            mask, misread = decode(text, (prompt.grid, prompt.grid), self.classes.names, prompt.spelling)
+            mask, misread = decode(
+                text, (prompt.grid, prompt.grid), self.classes.names, prompt.spelling
+            )
             self.misread.append(misread)
             votes += mask[None] == np.arange(count)[:, None, None]
         said = votes.sum(0)
@@ -171,14 +216,33 @@ class LanguageSegmenter:
         return np.stack([refine(share, prompt.patch) for share in shares.astype(np.float32)])
 
     def price(self, windows: int) -> Price:
-        """Return the tokens that a number of windows takes, by the answers that a mask of large fields needs and by one question's length."""
+        """Return the tokens that a number of windows takes.
+
+        They follow from the answers that a mask of large fields needs and one question's length.
+        """
         prompt = self.speaker.prompt
-        edge = np.indices((prompt.grid, prompt.grid)).sum(0) // max(1, prompt.grid // 2) % len(self.classes)
-        answer = len(self.speaker.processor.tokenizer.encode(prompt.answer(edge, self.classes.names), add_special_tokens=False)) + 1
-        blank = View(np.zeros((len(self.inputs.bands), prompt.patch, prompt.patch), np.float32), (slice(0, prompt.patch), slice(0, prompt.patch)))
+        edge = (
+            np.indices((prompt.grid, prompt.grid)).sum(0)
+            // max(1, prompt.grid // 2)
+            % len(self.classes)
+        )
+        answer = (
+            len(
+                self.speaker.processor.tokenizer.encode(
+                    prompt.answer(edge, self.classes.names), add_special_tokens=False
+                )
+            )
+            + 1
+        )
+        blank = View(
+            np.zeros((len(self.inputs.bands), prompt.patch, prompt.patch), np.float32),
+            (slice(0, prompt.patch), slice(0, prompt.patch)),
+        )
         asked = self.speaker.together(self.questions([blank]))["input_ids"].shape[1]
         samples = self.speaker.speaking.samples
-        return Price(windows, windows * samples * answer, windows * asked, WATTS[self.speaker.device.type])
+        return Price(
+            windows, windows * samples * answer, windows * asked, WATTS[self.speaker.device.type]
+        )
 
 
 _: type[Segmenter] = LanguageSegmenter
@@ -186,12 +250,19 @@ _: type[Segmenter] = LanguageSegmenter
 
 def _runs(views: Sequence[View]) -> list[tuple[int, int]]:
     """Split views into runs that share an image: (first, last + 1) of each."""
-    starts = [k for k, view in enumerate(views) if k == 0 or view.context is None or view.context is not views[k - 1].context]
+    starts = [
+        k
+        for k, view in enumerate(views)
+        if k == 0 or view.context is None or view.context is not views[k - 1].context
+    ]
     return list(zip(starts, [*starts[1:], len(views)], strict=True))
 
 
 def located(view: View) -> tuple[tuple[int, int], Roi]:
-    """Return the (y, x) size of the image that a view's model is shown whole, and where in it the view lies."""
+    """Return the (y, x) size of the image that a view's model is shown whole.
+
+    With it comes where in it the view lies.
+    """
     if view.context is None or view.context_roi is None:
         height, width = view.pixels.shape[1:]
         return (height, width), (slice(0, height), slice(0, width))
@@ -208,7 +279,14 @@ def lacks(card: ModelCard) -> str:  # noqa: ARG001  # the signature of an engine
     return f"{missing[0]} is not installed" if missing else ""
 
 
-def load(card: ModelCard, folder: Path | None = None, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> LanguageSegmenter:
+def load(
+    card: ModelCard,
+    folder: Path | None = None,
+    engine: str = "auto",
+    *,
+    fast: bool = False,
+    threads: int | None = None,
+) -> LanguageSegmenter:
     """Load a card's language model.
 
     Parameters
@@ -228,27 +306,44 @@ def load(card: ModelCard, folder: Path | None = None, engine: str = "auto", *, f
     MissingExtra
         If the libraries, or the device that was asked for, are not there.
     BadInput
-        If the model cannot see, the card's prompt makes no sense, or the tokenizer cannot write the answers.
+        If the model cannot see, the card's prompt makes no sense, or the tokenizer cannot write the
+        answers.
     UnreadableFile
         If the model's files are not where the card says.
     """
     lack = lacks(card)
     if lack:
-        message = f"{card.name} is a language model, which needs the extra 'language' ({lack}): pip install 'selion[language]'."
+        message = (
+            f"{card.name} is a language model, which needs the extra 'language' ({lack}): pip "
+            "install 'selion[language]'."
+        )
         raise MissingExtra(message)
     torch = require("torch", "language")
     folder = folder or check_listed(card, here(card))
     device = choose_device(engine, card.name)
     if threads:
         torch.set_num_threads(threads)
-    model, processor = load_pair(card.architecture.get("base") or folder, folder, torch.bfloat16 if fast else torch.float32, card.name)
+    model, processor = load_pair(
+        card.architecture.get("base") or folder,
+        folder,
+        torch.bfloat16 if fast else torch.float32,
+        card.name,
+    )
     prompt = Prompt.from_dict(_table(card, "prompt"))
     check_card(card, prompt)
-    speaker = Speaker(model.to(device).eval(), processor, prompt, card.classes.names, _speaking(_table(card, "speaking")))
+    speaker = Speaker(
+        model.to(device).eval(),
+        processor,
+        prompt,
+        card.classes.names,
+        _speaking(_table(card, "speaking")),
+    )
     for sentence in speaker.advice:
         warnings.warn(sentence, stacklevel=2)
     where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
-    return LanguageSegmenter(card, speaker, f"torch {torch.__version__} on {where}, {'bfloat16' if fast else 'float32'}")
+    return LanguageSegmenter(
+        card, speaker, f"torch {torch.__version__} on {where}, {'bfloat16' if fast else 'float32'}"
+    )
 
 
 def here(card: ModelCard) -> Path:
@@ -260,7 +355,10 @@ def here(card: ModelCard) -> Path:
         If its files are not on this machine.
     """
     if card.folder is None:
-        message = f"The language model {card.name} is not on this machine: give the folder that holds its card and its files."
+        message = (
+            f"The language model {card.name} is not on this machine: give the folder that holds "
+            "its card and its files."
+        )
         raise UnreadableFile(message)
     return card.folder
 
@@ -274,19 +372,28 @@ def _table(card: ModelCard, key: str) -> dict[str, Any]:
 
 
 def check_card(card: ModelCard, prompt: Prompt) -> None:
-    """Refuse a card whose window is not the patch that its model speaks of, or whose classes are not those it was trained on.
+    """Refuse a card that does not fit its model.
+
+    Its window is not the patch that the model speaks of, or its classes are not those it was
+    trained on.
 
     Raises
     ------
     BadInput
     """
     if card.inputs.window != prompt.patch:
-        message = f"The card of {card.name} has a window of {card.inputs.window} px, but its model speaks of patches of {prompt.patch}: correct the window."
+        message = (
+            f"The card of {card.name} has a window of {card.inputs.window} px, but its model "
+            f"speaks of patches of {prompt.patch}: correct the window."
+        )
         raise BadInput(message)
     taught = card.architecture.get("taught", card.classes.names)
     if tuple(taught) != card.classes.names:  # type: ignore[arg-type]
         said, wanted = ", ".join(map(str, taught)), ", ".join(card.classes.names)  # type: ignore[call-overload]
-        message = f"{card.name} was trained to write the classes {said}, but its card has {wanted}: take an adapter for these classes, or train one."
+        message = (
+            f"{card.name} was trained to write the classes {said}, but its card has {wanted}: take "
+            "an adapter for these classes, or train one."
+        )
         raise BadInput(message)
 
 
@@ -306,17 +413,27 @@ def choose_device(engine: str, name: str) -> str:
         return next((device for device, there in has.items() if there), "cpu")
     if engine in has:
         if not has[engine]:
-            message = f"The engine {engine} was asked for, but torch sees no such device: take --engine torch."
+            message = (
+                f"The engine {engine} was asked for, but torch sees no such device: take --engine "
+                "torch."
+            )
             raise MissingExtra(message)
         return engine
     if engine in ("torch", "cpu"):
         return "cpu"
-    message = f"{name} is a language model, which the engine {engine} cannot run: take cuda, mps or torch."
+    message = (
+        f"{name} is a language model, which the engine {engine} cannot run: take cuda, mps or "
+        "torch."
+    )
     raise BadInput(message)
 
 
-def load_pair(base: Any, folder: Path | None, dtype: Any, name: str, *, trainable: bool = False) -> tuple[Any, Any]:
-    """Load a model that sees, with the adapter that lies in a folder if there is one, and its processor.
+def load_pair(
+    base: Any, folder: Path | None, dtype: Any, name: str, *, trainable: bool = False
+) -> tuple[Any, Any]:
+    """Load a model that sees, and its processor.
+
+    The adapter that lies in a folder is loaded if there is one.
 
     Parameters
     ----------
@@ -342,19 +459,29 @@ def load_pair(base: Any, folder: Path | None, dtype: Any, name: str, *, trainabl
     require("transformers", "language")
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-    own = folder is not None and any((folder / file).is_file() for file in ("processor_config.json", "preprocessor_config.json"))
+    own = folder is not None and any(
+        (folder / file).is_file() for file in ("processor_config.json", "preprocessor_config.json")
+    )
     try:
         with quiet():
             config = AutoConfig.from_pretrained(base)
             check_eyes(config, str(name))
-            model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype, use_safetensors=True)
+            model = AutoModelForImageTextToText.from_pretrained(
+                base, dtype=dtype, use_safetensors=True
+            )
             processor = AutoProcessor.from_pretrained(folder if own else base)
     except ImportError as error:  # some processors want a package of their own, SmolVLM's num2words
-        message = f"The language model of {name} wants a package that is not installed ({str(error).strip().splitlines()[0]})"
+        message = (
+            f"The language model of {name} wants a package that is not installed "
+            f"({str(error).strip().splitlines()[0]})"
+        )
         raise MissingExtra(message) from error
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0][:200]
-        message = f"The language model of {name} cannot be loaded from {base} ({first}): give a folder that holds one, or an id that can be downloaded."
+        message = (
+            f"The language model of {name} cannot be loaded from {base} ({first}): give a folder "
+            "that holds one, or an id that can be downloaded."
+        )
         raise UnreadableFile(message) from error
     if folder is not None and (folder / "adapter_config.json").is_file():
         peft = require("peft", "language")
@@ -370,7 +497,10 @@ def check_eyes(config: Any, name: str) -> None:
     BadInput
     """
     if getattr(config, "vision_config", None) is None:
-        message = f"{name} ({config.model_type}) has no vision: wanted is a model that takes images and text."
+        message = (
+            f"{name} ({config.model_type}) has no vision: wanted is a model that takes images and "
+            "text."
+        )
         raise BadInput(message)
 
 
@@ -391,6 +521,9 @@ def _speaking(table: Mapping[str, Any]) -> Speaking:
     """Read how a card's model is asked; a key that there is not is named."""
     unknown = [key for key in table if key not in Speaking.__slots__]
     if unknown:
-        message = f"{', '.join(unknown)} was given; a language model knows {', '.join(Speaking.__slots__)}."
+        message = (
+            f"{', '.join(unknown)} was given; a language model knows "
+            f"{', '.join(Speaking.__slots__)}."
+        )
         raise BadInput(message)
     return Speaking(**table)

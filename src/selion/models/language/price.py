@@ -25,7 +25,12 @@ class TokenCost:
     """Mean tokens of all answers for 1024 x 1024 pixels, patches side by side."""
 
 
-def token_costs(tokenizer: Any, masks: Sequence[np.ndarray], names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> list[TokenCost]:
+def token_costs(
+    tokenizer: Any,
+    masks: Sequence[np.ndarray],
+    names: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+) -> list[TokenCost]:
     """Count the tokens of masks in every codec.
 
     Parameters
@@ -39,20 +44,46 @@ def token_costs(tokenizer: Any, masks: Sequence[np.ndarray], names: Sequence[str
     """
     found = []
     for patch, grid in sizes:
-        cells = [coarsen(part, grid, len(names)) for mask in masks for part in _patches(mask, patch)]
+        cells = [
+            coarsen(part, grid, len(names)) for mask in masks for part in _patches(mask, patch)
+        ]
         for codec in CODECS.values():
-            counts = [len(ids) for ids in tokenizer([encode(cell, names, codec) for cell in cells], add_special_tokens=False)["input_ids"]]
-            found.append(TokenCost(codec.name, patch, grid, float(np.mean(counts)), float(np.percentile(counts, 95)), float(np.mean(counts)) * (1024 / patch) ** 2))
+            counts = [
+                len(ids)
+                for ids in tokenizer(
+                    [encode(cell, names, codec) for cell in cells], add_special_tokens=False
+                )["input_ids"]
+            ]
+            found.append(
+                TokenCost(
+                    codec.name,
+                    patch,
+                    grid,
+                    float(np.mean(counts)),
+                    float(np.percentile(counts, 95)),
+                    float(np.mean(counts)) * (1024 / patch) ** 2,
+                )
+            )
     return found
 
 
 def _patches(mask: np.ndarray, patch: int) -> list[np.ndarray]:
     height, width = mask.shape
-    return [mask[y : y + patch, x : x + patch] for y in range(0, height - patch + 1, patch) for x in range(0, width - patch + 1, patch)]
+    return [
+        mask[y : y + patch, x : x + patch]
+        for y in range(0, height - patch + 1, patch)
+        for x in range(0, width - patch + 1, patch)
+    ]
 
 
 def cost_table(costs: Sequence[TokenCost]) -> str:
     """Return costs as Markdown."""
-    lines = ["| codec | patch | grid | tokens (mean) | tokens (95 %) | tokens for 1024 x 1024 |", "|---|---|---|---|---|---|"]
-    lines += [f"| {c.codec} | {c.patch} | {c.grid} | {c.mean:.0f} | {c.p95:.0f} | {c.per_image:,.0f} |" for c in costs]
+    lines = [
+        "| codec | patch | grid | tokens (mean) | tokens (95 %) | tokens for 1024 x 1024 |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {c.codec} | {c.patch} | {c.grid} | {c.mean:.0f} | {c.p95:.0f} | {c.per_image:,.0f} |"
+        for c in costs
+    ]
     return "\n".join(lines)

@@ -14,7 +14,8 @@ LOGGERS = ("transformers", "trl", "peft", "accelerate", "datasets")
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the libraries' progress bars, warnings and notes off the screen."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # the trainers would report each start to their makers
+    # the trainers would report each start to their makers
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from transformers.utils import logging as library
 
     before = {name: logging.getLogger(name).level for name in LOGGERS}

@@ -2,11 +2,14 @@ r"""Masks as text, row by row, and back: run-length codecs with a decoder that c
 
 ::
 
-    rrle           <seg>others *7| field *9\n field *16\n</seg>      Text4Seg and MAgSeg, to the letter
+    rrle           <seg>others *7| field *9\n field *16\n</seg>      Text4Seg and MAgSeg, to the
+                   letter
     rrle-compact   <seg>o7f9\nf16\n</seg>                            one letter for each class
-    rrle-delta     <seg>o7f9\nf16\n=3\n</seg>                       and "=3": the row above three times more
+    rrle-delta     <seg>o7f9\nf16\n=3\n</seg>                       and "=3": the row above three
+                   times more
 
-All three are one form with other separators (:class:`Codec`), so there is one encoder, one decoder and one grammar.
+All three are one form with other separators (:class:`Codec`), so there is one encoder, one decoder
+and one grammar.
 """
 
 from __future__ import annotations
@@ -58,8 +61,15 @@ class Codec:
         for name in names:
             collisions = [sign for sign in ("*", "|", "\n", "\r", OPEN, CLOSE) if sign in name]
             if collisions or not name.strip() or name != name.strip():
-                why = f"holds {collisions[0]!r}, which parts the runs of a mask" if collisions else "is empty, or begins or ends with a space"
-                message = f"The class name {name!r} {why}: rename the class, or take the codec rrle-compact, which writes letters."
+                why = (
+                    f"holds {collisions[0]!r}, which parts the runs of a mask"
+                    if collisions
+                    else "is empty, or begins or ends with a space"
+                )
+                message = (
+                    f"The class name {name!r} {why}: rename the class, or take the codec "
+                    "rrle-compact, which writes letters."
+                )
                 raise BadInput(message)
         return tuple(names)
 
@@ -68,10 +78,15 @@ def _letters(names: Sequence[str]) -> tuple[str, ...]:
     """Give each class its first letter that is still free, or any free one."""
     found: list[str] = []
     for name in names:
-        wishes = [c for c in name.lower() if c in string.ascii_lowercase] + list(string.ascii_letters)
+        wishes = [c for c in name.lower() if c in string.ascii_lowercase] + list(
+            string.ascii_letters
+        )
         free = next((letter for letter in wishes if letter not in found), None)
         if free is None:
-            message = f"{len(names)} classes were given, but there are letters for {len(string.ascii_letters)} only: take the codec rrle, which writes names."
+            message = (
+                f"{len(names)} classes were given, but there are letters for "
+                f"{len(string.ascii_letters)} only: take the codec rrle, which writes names."
+            )
             raise BadInput(message)
         found.append(free)
     return tuple(found)
@@ -114,11 +129,13 @@ def encode(mask: np.ndarray, names: Sequence[str], codec: Codec = CODECS["rrle"]
     Raises
     ------
     BadInput
-        If the mask is empty, holds another id (255 too: what is not known cannot be spelled), or the names collide with the codec.
+        If the mask is empty, holds another id (255 too: what is not known cannot be spelled), or
+        the names collide with the codec.
 
     Notes
     -----
-    Text4Seg (arXiv 2410.09855), row-wise run-length encoding; MAgSeg (arXiv 2605.16179), appendix A.
+    Text4Seg (arXiv 2410.09855), row-wise run-length encoding; MAgSeg (arXiv 2605.16179), appendix
+    A.
 
     Examples
     --------
@@ -127,11 +144,16 @@ def encode(mask: np.ndarray, names: Sequence[str], codec: Codec = CODECS["rrle"]
     """
     labels = codec.labels(names)
     if mask.ndim != 2 or not mask.size:
-        message = f"A mask of shape {mask.shape} was given; wanted is (y, x) with at least one pixel."
+        message = (
+            f"A mask of shape {mask.shape} was given; wanted is (y, x) with at least one pixel."
+        )
         raise BadInput(message)
     if mask.min() < 0 or mask.max() >= len(labels):
         wrong = int(mask.min() if mask.min() < 0 else mask.max())
-        message = f"The mask holds the id {wrong}; wanted are 0 to {len(labels) - 1}: what is not known ({IGNORE}) cannot be spelled."
+        message = (
+            f"The mask holds the id {wrong}; wanted are 0 to {len(labels) - 1}: what is not known "
+            f"({IGNORE}) cannot be spelled."
+        )
         raise BadInput(message)
     rows = [_row(row, labels, codec) for row in mask]
     lines = _folded(rows) if codec.repeat else rows
@@ -142,7 +164,10 @@ def encode(mask: np.ndarray, names: Sequence[str], codec: Codec = CODECS["rrle"]
 def _row(row: np.ndarray, labels: Sequence[str], codec: Codec) -> str:
     starts = np.flatnonzero(np.concatenate([[True], row[1:] != row[:-1]]))
     counts = np.diff(np.append(starts, len(row)))
-    return codec.join.join(f"{labels[k]}{codec.mark}{n}" for k, n in zip(row[starts].tolist(), counts.tolist(), strict=True))
+    return codec.join.join(
+        f"{labels[k]}{codec.mark}{n}"
+        for k, n in zip(row[starts].tolist(), counts.tolist(), strict=True)
+    )
 
 
 def _folded(rows: Sequence[str]) -> list[str]:
@@ -196,13 +221,16 @@ class Misread:
         return "; ".join(text for wrong, text in parts if wrong) or "nothing was wrong"
 
 
-def decode(text: str, shape: tuple[int, int], names: Sequence[str], codec: Codec = CODECS["rrle"]) -> tuple[np.ndarray, Misread]:
+def decode(
+    text: str, shape: tuple[int, int], names: Sequence[str], codec: Codec = CODECS["rrle"]
+) -> tuple[np.ndarray, Misread]:
     """Read a mask out of any text; it never raises for what the text holds.
 
     Parameters
     ----------
     text : str
-        Whatever a model wrote: words before the mask, other spaces (``*8``, ``* 8``, ``|``, ``| ``) and capitals are taken as they are meant.
+        Whatever a model wrote: words before the mask, other spaces (``*8``, ``* 8``, ``|``, ``| ``)
+        and capitals are taken as they are meant.
     shape : (y, x)
         Size of the mask.
     names : sequence of str
@@ -211,7 +239,8 @@ def decode(text: str, shape: tuple[int, int], names: Sequence[str], codec: Codec
     Returns
     -------
     mask : (y, x) uint8 ndarray
-        Class ids; 255 where the text cannot be read.  Each row stands for itself: a fault costs the rest of its row, not what is below.
+        Class ids; 255 where the text cannot be read.  Each row stands for itself: a fault costs the
+        rest of its row, not what is below.
     misread : Misread
         What was wrong.
     """
@@ -238,13 +267,19 @@ def decode(text: str, shape: tuple[int, int], names: Sequence[str], codec: Codec
 
 
 def _meanings(labels: Sequence[str], codec: Codec) -> dict[str, int]:
-    """Return the class that each spelling means: the exact one before one with other capitals, because classes may differ in these alone."""
+    """Return the class that each spelling means.
+
+    The exact one before one with other capitals, because classes may differ in these alone.
+    """
     exact = {label: k for k, label in enumerate(labels)}
     return exact if codec.letters else {label.casefold(): k for label, k in exact.items()} | exact
 
 
 def _lines(text: str, rows: int) -> tuple[list[str], bool]:
-    """Return the lines of a mask that hold something, a few more than rows at most, and whether the text has no end."""
+    """Return the lines of a mask that hold something.
+
+    They are a few more than rows at most; with them comes whether the text has no end.
+    """
     _, opened, body = text.partition(OPEN)
     body, closed, _ = (body if opened else text).partition(CLOSE)
     lines = body.split("\n", 2 * rows + 8)
@@ -262,8 +297,19 @@ def _count(digits: str) -> int:
     return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
 
 
-def _read_row(line: str, into: np.ndarray, labels: Mapping[str, int], codec: Codec, found: Misread, *, cut: bool) -> Misread:
-    """Write what a line says into a row of the mask; ``cut``: its last count may lack digits, and is believed only if it ends the row."""
+def _read_row(
+    line: str,
+    into: np.ndarray,
+    labels: Mapping[str, int],
+    codec: Codec,
+    found: Misread,
+    *,
+    cut: bool,
+) -> Misread:
+    """Write what a line says into a row of the mask.
+
+    ``cut``: its last count may lack digits, and is believed only if it ends the row.
+    """
     runs, readable = _lettered(line, len(into)) if codec.letters else _named(line, len(into))
     place, unknown = 0, 0
     for number, (label, count) in enumerate(runs):

@@ -1,6 +1,9 @@
-"""Tiny language models that see, built from a config with a tokenizer trained on the spot: real families, random weights, no download.
+"""Tiny language models that see, built from a config with a tokenizer trained on the spot.
 
-They exist so that the whole road of a language model (tokens, images, chat template, cache, LoRA, GRPO) runs and learns on a processor in minutes.
+Real families, random weights, no download.
+
+They exist so that the whole road of a language model (tokens, images, chat template, cache, LoRA,
+GRPO) runs and learns on a processor in minutes.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ class TinySize:
     image: int = 32
     """Edge in pixels to which each image is resized."""
     patch: int = 8
-    """Edge of a patch of the vision tower: ``(image / patch)**2`` tokens for an image, none of them pooled away, so that a token knows where it is."""
+    """Edge of a patch of the vision tower: ``(image / patch)**2`` tokens for an image, none of them
+    pooled away, so that a token knows where it is."""
     hidden: int = 96
     layers: int = 4
     heads: int = 4
@@ -66,7 +70,10 @@ class TinySize:
 
     def __post_init__(self) -> None:
         if self.image % self.patch:
-            message = f"An image of {self.image} px was asked for with patches of {self.patch} px: give a multiple."
+            message = (
+                f"An image of {self.image} px was asked for with patches of {self.patch} px: give "
+                "a multiple."
+            )
             raise BadInput(message)
 
     @property
@@ -88,10 +95,20 @@ def train_tokenizer(texts: Iterable[str], family: TinyFamily, vocabulary: int = 
 
     special = list(dict.fromkeys((PAD, START, END, TURN, *family.tokens.values())))
     raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
     raw.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=max(vocabulary, len(alphabet) + len(special)), special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=max(vocabulary, len(alphabet) + len(special)),
+        special_tokens=special,
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
     raw.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw,
@@ -106,7 +123,9 @@ def train_tokenizer(texts: Iterable[str], family: TinyFamily, vocabulary: int = 
     return tokenizer
 
 
-def make_tiny(family: str, texts: Sequence[str], size: TinySize = TinySize(), seed: int = 0) -> tuple[Any, Any]:
+def make_tiny(
+    family: str, texts: Sequence[str], size: TinySize = TinySize(), seed: int = 0
+) -> tuple[Any, Any]:
     """Build a tiny model with random weights, and its processor.
 
     Parameters
@@ -153,9 +172,12 @@ def save_tiny(model: Any, processor: Any, folder: Path) -> None:
 
 
 def _place_eyes(model: Any) -> None:
-    """Give the vision tower's learned places a start that knows of rows and columns, and a projection that is not 0.
+    """Give the vision tower's learned places a start that knows of rows and columns.
 
-    Large models have learned both; from zeros a tiny one would spend its minutes on finding out where a token is.
+    It also gets a projection that is not 0.
+
+    Large models have learned both; from zeros a tiny one would spend its minutes on finding out
+    where a token is.
     """
     import torch
 
@@ -184,17 +206,26 @@ def _processor(kind: TinyFamily, tokenizer: Any, size: TinySize) -> Any:
     transformers = importlib.import_module("transformers")
     images = getattr(transformers, kind.image_processor)(**kind.images(size))
     try:
-        return getattr(transformers, kind.processor)(image_processor=images, tokenizer=tokenizer, chat_template=tokenizer.chat_template, **kind.options(size, transformers))
+        return getattr(transformers, kind.processor)(
+            image_processor=images,
+            tokenizer=tokenizer,
+            chat_template=tokenizer.chat_template,
+            **kind.options(size, transformers),
+        )
     except ImportError as error:
-        message = f"{kind.processor} wants a package that is not installed ({str(error).strip().splitlines()[0]})"
+        message = (
+            f"{kind.processor} wants a package that is not installed "
+            f"({str(error).strip().splitlines()[0]})"
+        )
         raise MissingExtra(message) from error
 
 
 def _text(size: TinySize, tokenizer: Any) -> dict[str, Any]:
     """Return what the language towers of all families have in common.
 
-    Weights begin with the spread that keeps the size of what goes through a layer of so few numbers; the 0.02 of large models is a sixth of it here, and a tiny
-    model then takes three times as many steps to learn to look.
+    Weights begin with the spread that keeps the size of what goes through a layer of so few
+    numbers; the 0.02 of large models is a sixth of it here, and a tiny model then takes three times
+    as many steps to learn to look.
     """
     return {
         "vocab_size": len(tokenizer),
@@ -214,7 +245,12 @@ def _text(size: TinySize, tokenizer: Any) -> dict[str, Any]:
 def _gemma3(size: TinySize, tokenizer: Any) -> dict[str, Any]:
     head = size.hidden // size.heads
     return {
-        "text_config": _text(size, tokenizer) | {"head_dim": head, "query_pre_attn_scalar": head, "layer_types": ["full_attention"] * size.layers},
+        "text_config": _text(size, tokenizer)
+        | {
+            "head_dim": head,
+            "query_pre_attn_scalar": head,
+            "layer_types": ["full_attention"] * size.layers,
+        },
         "vision_config": {
             "model_type": "siglip_vision_model",
             "hidden_size": size.vision_hidden,
@@ -237,7 +273,14 @@ def _gemma3(size: TinySize, tokenizer: Any) -> dict[str, Any]:
 def _qwen2_5_vl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
     head = size.hidden // size.heads
     return {
-        "text_config": _text(size, tokenizer) | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [head // 8, head // 8, head // 4]}},
+        "text_config": _text(size, tokenizer)
+        | {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [head // 8, head // 8, head // 4],
+            }
+        },
         "vision_config": {
             "hidden_size": size.vision_hidden,
             "intermediate_size": 2 * size.vision_hidden,
@@ -261,7 +304,8 @@ def _qwen2_5_vl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
 
 def _idefics3(size: TinySize, tokenizer: Any) -> dict[str, Any]:
     return {
-        "text_config": _text(size, tokenizer) | {"model_type": "llama", "head_dim": size.hidden // size.heads},
+        "text_config": _text(size, tokenizer)
+        | {"model_type": "llama", "head_dim": size.hidden // size.heads},
         "vision_config": {
             "hidden_size": size.vision_hidden,
             "intermediate_size": 2 * size.vision_hidden,
@@ -288,7 +332,12 @@ def _square(size: TinySize) -> dict[str, Any]:
 
 def _area(size: TinySize) -> dict[str, Any]:
     pixels = size.image**2
-    return {"size": {"shortest_edge": pixels, "longest_edge": pixels}, "patch_size": size.patch // 2, "merge_size": 2, "temporal_patch_size": 2}
+    return {
+        "size": {"shortest_edge": pixels, "longest_edge": pixels},
+        "patch_size": size.patch // 2,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+    }
 
 
 FAMILIES: Mapping[str, TinyFamily] = {
@@ -303,7 +352,12 @@ FAMILIES: Mapping[str, TinyFamily] = {
     ),
     "qwen2_5_vl": TinyFamily(
         "<|vision_start|><|image_pad|><|vision_end|>",
-        {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>"},
+        {
+            "image_token": "<|image_pad|>",
+            "video_token": "<|video_pad|>",
+            "vision_start": "<|vision_start|>",
+            "vision_end": "<|vision_end|>",
+        },
         "Qwen2_5_VLProcessor",
         "Qwen2VLImageProcessor",
         _qwen2_5_vl,
@@ -312,7 +366,11 @@ FAMILIES: Mapping[str, TinyFamily] = {
     ),
     "idefics3": TinyFamily(
         IMAGE,
-        {"image_token": IMAGE, "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>"},
+        {
+            "image_token": IMAGE,
+            "fake_image_token": "<fake_token_around_image>",
+            "global_image_token": "<global-img>",
+        },
         "Idefics3Processor",
         "Idefics3ImageProcessor",
         _idefics3,
@@ -321,12 +379,19 @@ FAMILIES: Mapping[str, TinyFamily] = {
     ),
     "smolvlm": TinyFamily(
         IMAGE,
-        {"image_token": IMAGE, "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>"},
+        {
+            "image_token": IMAGE,
+            "fake_image_token": "<fake_token_around_image>",
+            "global_image_token": "<global-img>",
+        },
         "SmolVLMProcessor",
         "SmolVLMImageProcessor",
         _idefics3,
         _longest,
-        lambda size, library: {"image_seq_len": size.tokens, "video_processor": library.SmolVLMVideoProcessor()},
+        lambda size, library: {
+            "image_seq_len": size.tokens,
+            "video_processor": library.SmolVLMVideoProcessor(),
+        },
     ),
 }
 """Model type (as in the library's configs) -> what it takes to make a tiny one."""

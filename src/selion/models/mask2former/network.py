@@ -1,7 +1,10 @@
-"""Mask2Former of transformers as a segmenter: queries, each a class and a mask, become class probabilities per pixel, or instances.
+"""Mask2Former of transformers as a segmenter.
 
-Cheng et al.: Masked-attention mask transformer for universal image segmentation (CVPR 2022).  PRUE fine-tunes it with a Swin-S backbone on both dates
-(Table 1: 68.8 M parameters); its weights start from COCO, which here would be for the user to convert: random weights are built.
+Queries, each a class and a mask, become class probabilities per pixel, or instances.
+
+Cheng et al.: Masked-attention mask transformer for universal image segmentation (CVPR 2022).  PRUE
+fine-tunes it with a Swin-S backbone on both dates (Table 1: 68.8 M parameters); its weights start
+from COCO, which here would be for the user to convert: random weights are built.
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ _LEAST = 1e-6
 
 
 class SetAnswer(NamedTuple):
-    """What a network of queries answers before it is turned into classes per pixel: each query a class and a mask."""
+    """What a network of queries answers before it is turned into classes per pixel.
+
+    Each query a class and a mask.
+    """
 
     classes: torch.Tensor
     """(view, query, class + 1) logits, "no object" the last."""
@@ -43,10 +49,13 @@ class Queries(nn.Module):
         self.model = model
 
     def forward(self, image: torch.Tensor, raw: bool = False) -> torch.Tensor | SetAnswer:
-        """(view, band, y, x) -> (view, class, y, x) logits, whose softmax is the share of each class in the queries' evidence for the pixel.
+        """(view, band, y, x) -> (view, class, y, x) logits.
 
-        The evidence is that of the paper's semantic inference: the sum over queries of class probability times mask probability.  With ``raw`` the
-        queries themselves, of all layers, for :func:`selion.training.sets.set_loss`.
+        Their softmax is the share of each class in the queries' evidence for the pixel.
+
+        The evidence is that of the paper's semantic inference: the sum over queries of class
+        probability times mask probability.  With ``raw`` the queries themselves, of all layers, for
+        :func:`selion.training.sets.set_loss`.
         """
         if raw:
             return self.answer(image)
@@ -55,9 +64,15 @@ class Queries(nn.Module):
         return torch.log(evidence + _LEAST)
 
     def answer(self, image: torch.Tensor) -> SetAnswer:
-        """Return the queries of all layers as logits, masks at the decoder's resolution of y / 4, x / 4."""
+        """Return the queries of all layers as logits.
+
+        Masks are at the decoder's resolution of y / 4, x / 4.
+        """
         found = self.model(pixel_values=image, output_auxiliary_logits=True)
-        before = tuple(SetAnswer(layer["class_queries_logits"], layer["masks_queries_logits"]) for layer in found.auxiliary_logits)
+        before = tuple(
+            SetAnswer(layer["class_queries_logits"], layer["masks_queries_logits"])
+            for layer in found.auxiliary_logits
+        )
         return SetAnswer(found.class_queries_logits, found.masks_queries_logits, before)
 
     def queries(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,11 +86,17 @@ class Queries(nn.Module):
             Probability that a pixel belongs to the query's object.
         """
         answer = self.model(pixel_values=image)
-        masks = F.interpolate(answer.masks_queries_logits, size=image.shape[2:], mode="bilinear", align_corners=False)
+        masks = F.interpolate(
+            answer.masks_queries_logits, size=image.shape[2:], mode="bilinear", align_corners=False
+        )
         return answer.class_queries_logits.softmax(2)[..., :-1], masks.sigmoid()
 
-    def instances(self, image: torch.Tensor, things: Sequence[int], least: float = 0.5) -> torch.Tensor:
-        """Answer which object each pixel belongs to, by the paper's panoptic rule without its overlap test.
+    def instances(
+        self, image: torch.Tensor, things: Sequence[int], least: float = 0.5
+    ) -> torch.Tensor:
+        """Answer which object each pixel belongs to.
+
+        It is the paper's panoptic rule without its overlap test.
 
         Parameters
         ----------
@@ -88,7 +109,8 @@ class Queries(nn.Module):
         Returns
         -------
         (view, y, x) int64 tensor
-            Ids from 1, local to the view; 0 where no object is.  Not counted through: a query without a pixel leaves its id unused.
+            Ids from 1, local to the view; 0 where no object is.  Not counted through: a query
+            without a pixel leaves its id unused.
         """
         classes, masks = self.queries(image)
         score, best = classes.max(2)
@@ -96,7 +118,10 @@ class Queries(nn.Module):
         claim = torch.where(kept[..., None, None], score[..., None, None] * masks, 0.0)
         strongest, owner = claim.max(1)
         inside = torch.gather(masks, 1, owner[:, None])[:, 0] >= 0.5
-        thing = torch.isin(torch.gather(best, 1, owner.flatten(1)).view_as(owner), torch.tensor(list(things), device=best.device))
+        thing = torch.isin(
+            torch.gather(best, 1, owner.flatten(1)).view_as(owner),
+            torch.tensor(list(things), device=best.device),
+        )
         return torch.where(inside & thing & (strongest > 0), owner + 1, 0)
 
 
@@ -114,7 +139,9 @@ def make_mask2former(
     feedforward: int = 0,
     mask_feature_size: int = 0,
 ) -> Queries:
-    """Build Mask2Former over a Swin transformer from its configuration, with random weights; defaults are Swin-S, as PRUE's.
+    """Build Mask2Former over a Swin transformer from its configuration, with random weights.
+
+    Defaults are Swin-S, as PRUE's.
 
     Parameters
     ----------
@@ -126,13 +153,15 @@ def make_mask2former(
     embed_dim, depths, num_heads, window_size
         Of Swin.
     decoder_layers, encoder_layers : int
-        Layers of the transformer decoder (as transformers counts them: one more than run) and of the pixel decoder.
+        Layers of the transformer decoder (as transformers counts them: one more than run) and of
+        the pixel decoder.
     feedforward : int
         Inner width of the transformer decoder; 0: eight times ``hidden``.
     mask_feature_size : int
         Width of the masks' embeddings; 0: ``hidden``.
     """
-    shape: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}  # taken by a parent of the configuration
+    # taken by a parent of the configuration
+    shape: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
     swin = SwinConfig(
         num_channels=bands,
         embed_dim=embed_dim,

@@ -1,4 +1,8 @@
-"""Refinement after Text4Seg: a coarse mask, and points drawn inside and outside it, prompt Segment Anything, whose masks take its place."""
+"""Refinement after Text4Seg.
+
+A coarse mask, and points drawn inside and outside it, prompt Segment Anything, whose masks take its
+place.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,19 @@ POINTS = 10
 ROUNDS = 3
 """How often a part is asked about: first with the coarse mask, then with the answer before."""
 SURE = 8.0
-"""Logits are cut at plus and minus this much: a mask decoder is sure of itself, and a softmax of logits of hundreds has no second class."""
+"""Logits are cut at plus and minus this much: a mask decoder is sure of itself, and a softmax of
+logits of hundreds has no second class."""
 
 
-def refine_with_points(network: Prompted, image: np.ndarray, labels: np.ndarray, classes: ClassScheme, *, points: int = POINTS, seed: int = 0) -> np.ndarray:
+def refine_with_points(
+    network: Prompted,
+    image: np.ndarray,
+    labels: np.ndarray,
+    classes: ClassScheme,
+    *,
+    points: int = POINTS,
+    seed: int = 0,
+) -> np.ndarray:
     """Replace a coarse class map by the masks that Segment Anything gives for points inside it.
 
     Parameters
@@ -44,13 +57,15 @@ def refine_with_points(network: Prompted, image: np.ndarray, labels: np.ndarray,
     Returns
     -------
     (class, y, x) float32 ndarray
-        Probabilities: a softmax over the largest logit of each class's parts, the background's being 0.
+        Probabilities: a softmax over the largest logit of each class's parts, the background's
+        being 0.
 
     Notes
     -----
-    Text4Seg (Lan et al., ICLR 2025, arXiv 2410.09855): its masks of 16 x 16 cells are refined by SAM, which is given the coarse mask as logits and ten points
-    inside and outside of it, and asked twice more with its own answer instead of the mask.  There a mask is of one object that was referred to; here each
-    part of a class is asked for by itself.
+    Text4Seg (Lan et al., ICLR 2025, arXiv 2410.09855): its masks of 16 x 16 cells are refined by
+    SAM, which is given the coarse mask as logits and ten points inside and outside of it, and asked
+    twice more with its own answer instead of the mask.  There a mask is of one object that was
+    referred to; here each part of a class is asked for by itself.
     """
     scores = np.full((len(classes), *labels.shape), -SURE, np.float32)
     scores[0] = 0
@@ -65,10 +80,15 @@ def refine_with_points(network: Prompted, image: np.ndarray, labels: np.ndarray,
     return (power / power.sum(0)).astype(np.float32)
 
 
-def _ask_about(network: Prompted, looked: Looked, mask: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarray:
+def _ask_about(
+    network: Prompted, looked: Looked, mask: np.ndarray, points: int, rng: np.random.Generator
+) -> np.ndarray:
     """Ask for the object that a coarse mask means; (y, x) float32 logits."""
     inside, outside = _within(mask, points, rng), _within(~mask, points, rng)
-    places, given = np.concatenate([inside, outside]), np.repeat([1, 0], [len(inside), len(outside)])
+    places, given = (
+        np.concatenate([inside, outside]),
+        np.repeat([1, 0], [len(inside), len(outside)]),
+    )
     known = network.coarse(looked, mask)
     for _ in range(ROUNDS):
         known = network.ask(looked, places[None], given[None], several=False, mask=known)[0][0]
@@ -84,7 +104,9 @@ def _within(mask: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarr
 
 
 class PointRefined:
-    """A model of coarse masks and Segment Anything as one Segmenter; the points of a window follow from its place.
+    """A model of coarse masks and Segment Anything as one Segmenter.
+
+    The points of a window follow from its place.
 
     Parameters
     ----------
@@ -101,8 +123,9 @@ class PointRefined:
     def __init__(self, base: Any, prompted: Any) -> None:
         if gives_objects(base) or base.inputs.bands != prompted.inputs.bands:
             message = (
-                f"Segment Anything looks at {', '.join(prompted.inputs.bands)} and refines what answers with probabilities; "
-                f"the model looks at {', '.join(base.inputs.bands)}: take another refiner."
+                f"Segment Anything looks at {', '.join(prompted.inputs.bands)} and refines what "
+                f"answers with probabilities; the model looks at {', '.join(base.inputs.bands)}: "
+                "take another refiner."
             )
             raise BadInput(message)
         self.base, self.prompted = base, prompted
@@ -134,7 +157,9 @@ class PointRefined:
 
     def exact(self) -> PointRefined:
         """Load both again in float32."""
-        base, prompted = (load_model(model.card.folder, fast=False) for model in (self.base, self.prompted))
+        base, prompted = (
+            load_model(model.card.folder, fast=False) for model in (self.base, self.prompted)
+        )
         return PointRefined(base, prompted)
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
@@ -142,7 +167,13 @@ class PointRefined:
         said = self.base(views).argmax(1)
         scaling = self.prompted.inputs.scaling
         found = [
-            refine_with_points(self.prompted.network, scaling(view.pixels), labels, self.classes, seed=view.roi[0].start * 100_003 + view.roi[1].start)
+            refine_with_points(
+                self.prompted.network,
+                scaling(view.pixels),
+                labels,
+                self.classes,
+                seed=view.roi[0].start * 100_003 + view.roi[1].start,
+            )
             for view, labels in zip(views, said, strict=True)
         ]
         return np.stack(found)
@@ -152,6 +183,17 @@ _: type[Segmenter] = PointRefined
 
 
 def _card(base: ModelCard, prompted: ModelCard) -> ModelCard:
-    files = {f"{part}: {name}": value for part, card in (("base", base), ("refiner", prompted)) for name, value in card.files.items()}
+    files = {
+        f"{part}: {name}": value
+        for part, card in (("base", base), ("refiner", prompted))
+        for name, value in card.files.items()
+    }
     licences = dict.fromkeys(card.licence or "licence not stated" for card in (base, prompted))
-    return replace(base, name=f"{base.name} refined by {prompted.name}", licence="; ".join(licences), files=files, scores={}, calibration={})
+    return replace(
+        base,
+        name=f"{base.name} refined by {prompted.name}",
+        licence="; ".join(licences),
+        files=files,
+        scores={},
+        calibration={},
+    )

@@ -1,4 +1,7 @@
-"""A refiner behind any model: its boundary probability parts what the model runs together, in the same socket."""
+"""A refiner behind any model.
+
+Its boundary probability parts what the model runs together, in the same socket.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ OWN = "own"
 BOUNDARY = "boundary"
 """What the boundary class is called where the model has none."""
 _VIEWS = 4
-"""Views of a call at least: calls are made one at a time, so each has to keep several threads of the engine at work."""
+"""Views of a call at least: calls are made one at a time, so each has to keep several threads of
+the engine at work."""
 
 
 class Refined:
@@ -37,22 +41,26 @@ class Refined:
     base : Segmenter
         Any model of classes with things.
     refiner : Segmenter, optional
-        Its classes have a boundary; all else that it says is not looked at.  None: the model's own boundary class.
+        Its classes have a boundary; all else that it says is not looked at.  None: the model's own
+        boundary class.
 
     Raises
     ------
     BadInput
-        If the base answers with objects or has no things, if there is no boundary class, or if no pixel size suits both.
+        If the base answers with objects or has no things, if there is no boundary class, or if no
+        pixel size suits both.
 
     Notes
     -----
-    With M the model's probability of anything that is a thing (or its boundary) and b that of the refiner's boundary, a thing's probability is its share of M
-    times (1 - b), the boundary is M b, the rest is its own probability times (1 - b), and :data:`selion.fields.OUTLINE` is (1 - M) b.  They sum to one, nothing
-    is lost, and thing and boundary together are exactly M: where objects lie is the model's word, where they part the refiner's.  The majority class
-    of each basin is decided on the stitched map (:func:`selion.fields.map_basins`).
+    With M the model's probability of anything that is a thing (or its boundary) and b that of the
+    refiner's boundary, a thing's probability is its share of M times (1 - b), the boundary is M b,
+    the rest is its own probability times (1 - b), and :data:`selion.fields.OUTLINE` is (1 - M) b.
+    They sum to one, nothing is lost, and thing and boundary together are exactly M: where objects
+    lie is the model's word, where they part the refiner's.  The majority class of each basin is
+    decided on the stitched map (:func:`selion.fields.map_basins`).
 
-    Each of the two sees windows of its own size: a model of smaller windows (a language model's patches) is asked about overlapping parts of the
-    common window, and its answers are blended.
+    Each of the two sees windows of its own size: a model of smaller windows (a language model's
+    patches) is asked about overlapping parts of the common window, and its answers are blended.
     """
 
     def __init__(self, base: Segmenter, refiner: Segmenter | None = None) -> None:
@@ -62,8 +70,12 @@ class Refined:
         self.classes = refined_classes(base.classes)
         self.inputs = _common(base.inputs, refiner.inputs if refiner is not None else base.inputs)
         self.card = _card(self)
-        self.parallel = math.lcm(_VIEWS, *(int(getattr(model, "parallel", 1)) for model in self._models))
-        self.engine = "; refined by ".join(str(getattr(model, "engine", "")) for model in self._models)
+        self.parallel = math.lcm(
+            _VIEWS, *(int(getattr(model, "parallel", 1)) for model in self._models)
+        )
+        self.engine = "; refined by ".join(
+            str(getattr(model, "engine", "")) for model in self._models
+        )
         self._context: tuple[Raster, Raster] | None = None
 
     @property
@@ -73,7 +85,15 @@ class Refined:
     @property
     def options(self) -> tuple[object, ...]:
         """What tells this pair from another: hashes of the files, and the models' own options."""
-        return tuple((type(m).__qualname__, _name(m), dict(getattr(getattr(m, "card", None), "files", {})), getattr(m, "options", None)) for m in self._models)
+        return tuple(
+            (
+                type(m).__qualname__,
+                _name(m),
+                dict(getattr(getattr(m, "card", None), "files", {})),
+                getattr(m, "options", None),
+            )
+            for m in self._models
+        )
 
     def rest(self) -> None:
         """Let go of what was compiled or kept."""
@@ -88,7 +108,10 @@ class Refined:
         return Refined(*exact)
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
-        """Return (view, class, y, x) float32 probabilities of the model's classes, the boundary and the outline."""
+        """Return (view, class, y, x) float32 probabilities.
+
+        They are of the model's classes, the boundary and the outline.
+        """
         said = self._ask(self.base, views)
         if self.refiner is None:
             return merge_boundary(said, self.base.classes, None)
@@ -111,19 +134,39 @@ class Refined:
         if model.inputs.context is None or view.context is None:
             return View(view.pixels if same else view.pixels[chosen], view.roi)
         context = view.context if same else self._context_of(view.context, chosen)
-        return View(view.pixels if same else view.pixels[chosen], view.roi, context, view.context_roi)
+        return View(
+            view.pixels if same else view.pixels[chosen], view.roi, context, view.context_roi
+        )
 
     def _context_of(self, context: Raster, chosen: list[int]) -> Raster:
-        """Select bands of a wider image; the same image gives the same object, because models keep what they have made of it."""
+        """Select bands of a wider image.
+
+        The same image gives the same object, because models keep what they have made of it.
+        """
         if self._context is None or self._context[0] is not context:
-            self._context = context, Raster(context.values[chosen], context.grid, tuple(context.bands[k] for k in chosen), context.valid)
+            self._context = (
+                context,
+                Raster(
+                    context.values[chosen],
+                    context.grid,
+                    tuple(context.bands[k] for k in chosen),
+                    context.valid,
+                ),
+            )
         return self._context[1]
 
 
 _: type[Segmenter] = Refined
 
 
-def refine(base: Any, refiner: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> Refined | PointRefined:
+def refine(
+    base: Any,
+    refiner: str | Path,
+    engine: str = "auto",
+    *,
+    fast: bool = False,
+    threads: int | None = None,
+) -> Refined | PointRefined:
     """Put a refiner behind a loaded model.
 
     Parameters
@@ -131,7 +174,8 @@ def refine(base: Any, refiner: str | Path, engine: str = "auto", *, fast: bool =
     base : CardSegmenter
         From :func:`selion.models.load_model`.
     refiner : str or path
-        A model's name or folder; "own" for the base's own boundary class; or a checkpoint of Segment Anything, which is asked with points of the mask.
+        A model's name or folder; "own" for the base's own boundary class; or a checkpoint of
+        Segment Anything, which is asked with points of the mask.
     engine, fast, threads
         As :func:`selion.models.load_model`.
 
@@ -148,15 +192,29 @@ def refine(base: Any, refiner: str | Path, engine: str = "auto", *, fast: bool =
     return Refined(base, loaded)
 
 
-def load_refined(name: str | Path, refiner: str | Path | None, engine: str = "auto", *, fast: bool = False, threads: int | None = None) -> Any:
-    """Load a model, and behind it a refiner if one is named; parameters and errors as :func:`selion.models.load_model` and :func:`refine`."""
+def load_refined(
+    name: str | Path,
+    refiner: str | Path | None,
+    engine: str = "auto",
+    *,
+    fast: bool = False,
+    threads: int | None = None,
+) -> Any:
+    """Load a model, and behind it a refiner if one is named.
+
+    Parameters and errors as :func:`selion.models.load_model` and :func:`refine`.
+    """
     base = load_model(name, engine, fast=fast, threads=threads)
     return base if refiner is None else refine(base, refiner, engine, fast=fast, threads=threads)
 
 
 def load_exact(model: Any) -> Any:
     """Load a model again, with its refiner if it has one, in float32."""
-    return model.exact() if isinstance(model, Refined | PointRefined) else load_model(model.card.folder, fast=False)
+    return (
+        model.exact()
+        if isinstance(model, Refined | PointRefined)
+        else load_model(model.card.folder, fast=False)
+    )
 
 
 def refined_classes(classes: ClassScheme) -> ClassScheme:
@@ -170,10 +228,19 @@ def refined_classes(classes: ClassScheme) -> ClassScheme:
     added = ([] if classes.boundary else [BOUNDARY]) + [OUTLINE]
     taken = [name for name in added if name in classes.names]
     if taken:
-        message = f"The model has a class {taken[0]!r}, which a refiner adds: refine the model behind it, or give that class another name."
+        message = (
+            f"The model has a class {taken[0]!r}, which a refiner adds: refine the model behind "
+            "it, or give that class another name."
+        )
         raise BadInput(message)
-    colours = (*classes.colours, *(["#ffd500"] if not classes.boundary else []), "#7f6a00") if classes.colours else ()
-    return ClassScheme((*classes.names, *added), classes.things, classes.boundary or BOUNDARY, colours)
+    colours = (
+        (*classes.colours, *(["#ffd500"] if not classes.boundary else []), "#7f6a00")
+        if classes.colours
+        else ()
+    )
+    return ClassScheme(
+        (*classes.names, *added), classes.things, classes.boundary or BOUNDARY, colours
+    )
 
 
 def merge_boundary(said: np.ndarray, classes: ClassScheme, edge: np.ndarray | None) -> np.ndarray:
@@ -199,9 +266,14 @@ def merge_boundary(said: np.ndarray, classes: ClassScheme, edge: np.ndarray | No
     line = np.clip(edge, 0, 1).astype(np.float32)[:, None]
     inner = said[:, things].sum(1, keepdims=True)
     mass = inner if own is None else inner + said[:, own : own + 1]
-    known = inner > 1e-6  # where the model is sure of its own boundary, nothing is said of the thing beside it
+    # where the model is sure of its own boundary, nothing is said of the thing beside it
+    known = inner > 1e-6
     out = said * (1 - line)
-    out[:, things] = np.where(known, said[:, things] / np.maximum(inner, 1e-6), 1 / len(things)) * mass * (1 - line)
+    out[:, things] = (
+        np.where(known, said[:, things] / np.maximum(inner, 1e-6), 1 / len(things))
+        * mass
+        * (1 - line)
+    )
     extra = [(1 - mass) * line]
     if own is None:
         extra.insert(0, mass * line)
@@ -211,13 +283,31 @@ def merge_boundary(said: np.ndarray, classes: ClassScheme, edge: np.ndarray | No
 
 
 def _by_parts(model: Any, view: View, lattice: Lattice) -> np.ndarray:
-    """Ask about overlapping parts of a window and blend, each part weighing most at its middle; (class, y, x) float32."""
-    ramp = np.minimum(np.arange(lattice.window) + 1, lattice.window - np.arange(lattice.window)).astype(np.float32)
+    """Ask about overlapping parts of a window and blend, each part weighing most at its middle.
+
+    (class, y, x) float32.
+    """
+    ramp = np.minimum(
+        np.arange(lattice.window) + 1, lattice.window - np.arange(lattice.window)
+    ).astype(np.float32)
     weight = ramp[:, None] * ramp[None, :]
-    rois = [lattice.window_roi(row, column) for row in range(len(lattice.starts[0])) for column in range(len(lattice.starts[1]))]
+    rois = [
+        lattice.window_roi(row, column)
+        for row in range(len(lattice.starts[0]))
+        for column in range(len(lattice.starts[1]))
+    ]
     corner = view.roi[0].start, view.roi[1].start
-    placed = [tuple(slice(side.start + start, side.stop + start) for side, start in zip(roi, corner, strict=True)) for roi in rois]
-    parts = [View(view.pixels[:, *roi], place, view.context, view.context_roi) for roi, place in zip(rois, placed, strict=True)]  # type: ignore[arg-type]
+    placed = [
+        tuple(
+            slice(side.start + start, side.stop + start)
+            for side, start in zip(roi, corner, strict=True)
+        )
+        for roi in rois
+    ]
+    parts = [
+        View(view.pixels[:, *roi], place, view.context, view.context_roi)
+        for roi, place in zip(rois, placed, strict=True)
+    ]  # type: ignore[arg-type]
     total = np.zeros((len(model.classes), *lattice.shape), np.float32)
     weights = np.zeros(lattice.shape, np.float32)
     for roi, answer in zip(rois, model(parts), strict=True):
@@ -229,15 +319,28 @@ def _by_parts(model: Any, view: View, lattice: Lattice) -> np.ndarray:
 def _check(base: Any, refiner: Any) -> None:
     for model in (base, refiner):
         if model is not None and gives_objects(model):
-            message = f"{_name(model)} answers with objects, not with probabilities: a refiner and what it refines both give probabilities."
+            message = (
+                f"{_name(model)} answers with objects, not with probabilities: a refiner and what "
+                "it refines both give probabilities."
+            )
             raise BadInput(message)
     if not base.classes.things:
-        message = f"{_name(base)} has the classes {', '.join(base.classes.names)}, of which none comes as objects: there is nothing to part."
+        message = (
+            f"{_name(base)} has the classes {', '.join(base.classes.names)}, of which none comes "
+            "as objects: there is nothing to part."
+        )
         raise BadInput(message)
     parting = base if refiner is None else refiner
     if parting.classes.boundary is None:
-        cure = "name a refiner with --refine MODEL" if refiner is None else "take a model with a boundary class, such as one of 'selion train epoc'"
-        message = f"{_name(parting)} has the classes {', '.join(parting.classes.names)}, and none of them is a boundary: {cure}."
+        cure = (
+            "name a refiner with --refine MODEL"
+            if refiner is None
+            else "take a model with a boundary class, such as one of 'selion train epoc'"
+        )
+        message = (
+            f"{_name(parting)} has the classes {', '.join(parting.classes.names)}, and none of "
+            f"them is a boundary: {cure}."
+        )
         raise BadInput(message)
 
 
@@ -254,34 +357,66 @@ def _common(base: InputSpec, refiner: InputSpec) -> InputSpec:
     multiple = math.lcm(base.multiple, refiner.multiple)
     window = -(-max(base.window, refiner.window) // multiple) * multiple
     bands = (*base.bands, *(name for name in refiner.bands if name not in base.bands))
-    # each of the two scales by itself; the first one's scaling is shown because images are judged by it
-    scaling = base.scaling if bands == base.bands else replace(base.scaling, divide=(1.0,), subtract=(0.0,), clip=None)
-    return replace(base, bands=bands, scaling=scaling, gsd=_gsd(base.gsd, refiner.gsd), window=window, multiple=multiple)
+    # each of the two scales by itself; the first one's scaling is shown because images are judged
+    # by it
+    scaling = (
+        base.scaling
+        if bands == base.bands
+        else replace(base.scaling, divide=(1.0,), subtract=(0.0,), clip=None)
+    )
+    return replace(
+        base,
+        bands=bands,
+        scaling=scaling,
+        gsd=_gsd(base.gsd, refiner.gsd),
+        window=window,
+        multiple=multiple,
+    )
 
 
-def _gsd(base: tuple[float, float] | None, refiner: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return the pixel sizes in metres at which both are at home; one that takes pixels as they are takes the other's."""
+def _gsd(
+    base: tuple[float, float] | None, refiner: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """Return the pixel sizes in metres at which both are at home.
+
+    One that takes pixels as they are takes the other's.
+    """
     if base is None or refiner is None:
         return base or refiner
     both = max(base[0], refiner[0]), min(base[1], refiner[1])
     if both[0] > both[1]:
-        message = f"The model was trained on pixels of {base[0]:g} to {base[1]:g} m, the refiner on {refiner[0]:g} to {refiner[1]:g} m: no image suits both."
+        message = (
+            f"The model was trained on pixels of {base[0]:g} to {base[1]:g} m, the refiner on "
+            f"{refiner[0]:g} to {refiner[1]:g} m: no image suits both."
+        )
         raise BadInput(message)
     return both
 
 
 def _card(model: Refined) -> ModelCard:
-    """Describe the pair; what was said of the base alone (scores, calibration) does not hold for it."""
-    own = getattr(model.base, "card", None) or ModelCard(_name(model.base), model.base.inputs, model.base.classes)
+    """Describe the pair.
+
+    What was said of the base alone (scores, calibration) does not hold for it.
+    """
+    own = getattr(model.base, "card", None) or ModelCard(
+        _name(model.base), model.base.inputs, model.base.classes
+    )
     with_card = getattr(model.refiner, "card", None)
-    licences = dict.fromkeys(card.licence or "licence not stated" for card in (own, with_card) if card is not None)
+    licences = dict.fromkeys(
+        card.licence or "licence not stated" for card in (own, with_card) if card is not None
+    )
     return replace(
         own,
         name=f"{own.name} refined by {OWN if model.refiner is None else _name(model.refiner)}",
         inputs=model.inputs,
         classes=model.classes,
         licence="; ".join(licences),
-        files={f"{part}: {name}": value for part, card in (("base", own), ("refiner", with_card)) if card is not None for name, value in card.files.items()},
+        files={
+            f"{part}: {name}": value
+            for part, card in (("base", own), ("refiner", with_card))
+            if card is not None
+            for name, value in card.files.items()
+        },
         scores={},
         calibration={},
     )

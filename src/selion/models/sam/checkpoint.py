@@ -1,4 +1,7 @@
-"""A folder with a published checkpoint: what kind of model it holds, what it is fed, and that nothing in it is executed."""
+"""A folder with a published checkpoint.
+
+What kind of model it holds, what it is fed, and that nothing in it is executed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ class Kind:
     network: str
     """The class of transformers."""
     stretch: bool
-    """Whether an image is stretched to the square that the network wants; else its longer side is fitted, and the rest padded."""
+    """Whether an image is stretched to the square that the network wants; else its longer side is
+    fitted, and the rest padded."""
     family: str
     """What a card's architecture says."""
 
@@ -35,7 +39,8 @@ KINDS = {
     "sam": Kind("SamModel", stretch=False, family="sam"),
     "sam_hq": Kind("SamHQModel", stretch=False, family="sam_hq"),
     "sam2": Kind("Sam2Model", stretch=True, family="sam2"),
-    "sam2_video": Kind("Sam2Model", stretch=True, family="sam2"),  # as SAM 2.1 is published; its memory of earlier frames is left out
+    # as SAM 2.1 is published; its memory of earlier frames is left out
+    "sam2_video": Kind("Sam2Model", stretch=True, family="sam2"),
 }
 """``model_type`` of a checkpoint -> what it is."""
 
@@ -65,7 +70,10 @@ def read_kind(folder: Path) -> Kind:
     """
     given = _read_json(folder, CONFIG).get("model_type")
     if given not in KINDS:
-        message = f"{folder} holds a model of the type {given!r}; wanted is one of {', '.join(KINDS)}: give a folder of SAM, SAM 2 or SAM-HQ."
+        message = (
+            f"{folder} holds a model of the type {given!r}; wanted is one of {', '.join(KINDS)}: "
+            "give a folder of SAM, SAM 2 or SAM-HQ."
+        )
         raise BadInput(message)
     return KINDS[str(given)]
 
@@ -82,9 +90,17 @@ def read_feeding(folder: Path) -> Feeding:
         if (folder / name).is_file():
             said = _read_json(folder, name)
             said = said.get("image_processor", said)
-            if isinstance(said, dict) and len(said.get("image_mean") or ()) == len(said.get("image_std") or ()) == 3:
-                return Feeding(tuple(map(float, said["image_mean"])), tuple(map(float, said["image_std"])))  # type: ignore[arg-type]
-    message = f"{folder} has no {PROCESSORS[0]} with image_mean and image_std, so what its model is fed is not known: copy it from where the model came from."
+            if (
+                isinstance(said, dict)
+                and len(said.get("image_mean") or ()) == len(said.get("image_std") or ()) == 3
+            ):
+                return Feeding(
+                    tuple(map(float, said["image_mean"])), tuple(map(float, said["image_std"]))
+                )  # type: ignore[arg-type]
+    message = (
+        f"{folder} has no {PROCESSORS[0]} with image_mean and image_std, so what its model is fed "
+        "is not known: copy it from where the model came from."
+    )
     raise UnreadableFile(message)
 
 
@@ -92,7 +108,10 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         table = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        message = f"{folder / name} cannot be read ({error}): give a folder that holds a checkpoint as transformers writes it."
+        message = (
+            f"{folder / name} cannot be read ({error}): give a folder that holds a checkpoint as "
+            "transformers writes it."
+        )
         raise UnreadableFile(message) from error
     return table if isinstance(table, dict) else {}
 
@@ -100,12 +119,16 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 def edge(folder: Path) -> int:
     """Return the edge in pixels of the square that the network of a folder looks at."""
     vision = _read_json(folder, CONFIG).get("vision_config") or {}
-    size = vision.get("image_size") or (vision.get("backbone_config") or {}).get("image_size") or 1024
+    size = (
+        vision.get("image_size") or (vision.get("backbone_config") or {}).get("image_size") or 1024
+    )
     return int(size[0] if isinstance(size, list) else size)
 
 
 def checkpoint_card(folder: Path) -> ModelCard:
-    """Describe a folder that has no card: RGB in bytes, windows as large as the network looks at, everything is a field.
+    """Describe a folder that has no card.
+
+    RGB in bytes, windows as large as the network looks at, everything is a field.
 
     Raises
     ------
@@ -115,7 +138,12 @@ def checkpoint_card(folder: Path) -> ModelCard:
     kind = read_kind(folder)
     return ModelCard(
         name=folder.resolve().name,
-        inputs=InputSpec(("red", "green", "blue"), Scaling((255.0,), (0.0,), (0.0, 1.0)), window=edge(folder), multiple=1),
+        inputs=InputSpec(
+            ("red", "green", "blue"),
+            Scaling((255.0,), (0.0,), (0.0, 1.0)),
+            window=edge(folder),
+            multiple=1,
+        ),
         classes=FTW2,
         summary="A checkpoint without a card, zero-shot",
         architecture={"family": kind.family},
@@ -136,8 +164,17 @@ def weight_files(folder: Path) -> list[Path]:
     """
     found = sorted(folder.glob("*.safetensors"))
     if not found:
-        pickles = sorted(path.name for ending in ("*.bin", "*.pt", "*.pth") for path in folder.glob(ending))
-        held = f"holds pickled weights only ({', '.join(pickles)}), which would have to be executed to be read" if pickles else "holds no weights"
+        pickles = sorted(
+            path.name for ending in ("*.bin", "*.pt", "*.pth") for path in folder.glob(ending)
+        )
+        held = (
+            (
+                f"holds pickled weights only ({', '.join(pickles)}), which would have to be "
+                "executed to be read"
+            )
+            if pickles
+            else "holds no weights"
+        )
         message = f"{folder} {held}: wanted is {WEIGHTS}."
         raise UnreadableFile(message)
     return found

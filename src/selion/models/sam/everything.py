@@ -1,7 +1,10 @@
-"""Segment everything: a grid of points asks, and the masks that are sure, stable and different are the objects of a window.
+"""Segment everything: a grid of points asks.
 
-The zoomed-in crops of the paper (20 more per image) are not made here: windows of a large image overlap, and :func:`selion.prediction.predict_objects`
-joins what they saw; a smaller ``--window`` zooms in.  Windows of any size are resized to what the network looks at (1024 px).
+The masks that are sure, stable and different are the objects of a window.
+
+The zoomed-in crops of the paper (20 more per image) are not made here: windows of a large image
+overlap, and :func:`selion.prediction.predict_objects` joins what they saw; a smaller ``--window``
+zooms in.  Windows of any size are resized to what the network looks at (1024 px).
 """
 
 from __future__ import annotations
@@ -32,8 +35,9 @@ class MaskOptions:
 
     References
     ----------
-    Kirillov et al., Segment Anything (ICCV 2023), appendix B: a regular grid of 32 x 32 points, predicted IoU from 88.0, stability from 95.0 between the
-    thresholds -1 and 1, no mask over 95 % of the image, non-maximum suppression of boxes at 0.7, parts and holes below 100 px removed.
+    Kirillov et al., Segment Anything (ICCV 2023), appendix B: a regular grid of 32 x 32 points,
+    predicted IoU from 88.0, stability from 95.0 between the thresholds -1 and 1, no mask over 95 %
+    of the image, non-maximum suppression of boxes at 0.7, parts and holes below 100 px removed.
     """
 
     points_per_side: int = 32
@@ -52,12 +56,21 @@ class MaskOptions:
     most: float = 0.95
     """Masks over more of the window than this are background."""
     visible: float = 0.5
-    """Ours: objects do not lie on each other, so the smallest mask has a pixel, and of what smaller ones cover to more than this share nothing stays."""
+    """Ours: objects do not lie on each other, so the smallest mask has a pixel, and of what smaller
+    ones cover to more than this share nothing stays."""
 
     def __post_init__(self) -> None:
         shares = (self.quality, self.stability, self.overlap, self.most, self.visible)
-        if min(self.points_per_side, self.points_at_once) < 1 or not all(0 <= share <= 1 for share in shares) or self.small < 0 or self.offset < 0:
-            message = f"{self} was given; wanted are counts from 1, shares from 0 to 1, and nothing below 0."
+        if (
+            min(self.points_per_side, self.points_at_once) < 1
+            or not all(0 <= share <= 1 for share in shares)
+            or self.small < 0
+            or self.offset < 0
+        ):
+            message = (
+                f"{self} was given; wanted are counts from 1, shares from 0 to 1, and nothing "
+                "below 0."
+            )
             raise BadInput(message)
 
 
@@ -79,13 +92,18 @@ def mask_options(architecture: Mapping[str, Any]) -> MaskOptions:
 
 
 def point_grid(side: int, shape: tuple[int, int]) -> np.ndarray:
-    """Return (side * side, 2) float64 x and y: the centres of side x side cells of an image of ``shape`` (y, x)."""
+    """Return (side * side, 2) float64 x and y.
+
+    The centres of side x side cells of an image of ``shape`` (y, x).
+    """
     steps = (np.arange(side) + 0.5) / side
     y, x = np.meshgrid(steps * shape[0], steps * shape[1], indexing="ij")
     return np.stack([x.ravel(), y.ravel()], 1)
 
 
-def segment_everything(network: Prompted, image: np.ndarray, options: MaskOptions) -> tuple[np.ndarray, np.ndarray]:
+def segment_everything(
+    network: Prompted, image: np.ndarray, options: MaskOptions
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the objects of one window.
 
     Parameters
@@ -104,7 +122,13 @@ def segment_everything(network: Prompted, image: np.ndarray, options: MaskOption
     """
     looked = network.look(image)
     asked = point_grid(options.points_per_side, looked.shape)
-    masks, boxes, quality = zip(*(_good(network, looked, asked[k : k + options.points_at_once], options) for k in _starts(asked, options)), strict=True)
+    masks, boxes, quality = zip(
+        *(
+            _good(network, looked, asked[k : k + options.points_at_once], options)
+            for k in _starts(asked, options)
+        ),
+        strict=True,
+    )
     packed, box, score = np.concatenate(masks), np.concatenate(boxes), np.concatenate(quality)
     kept = suppress(box, score, options.overlap)
     whole = np.unpackbits(packed[kept], axis=-1, count=looked.shape[1]).astype(bool)
@@ -116,8 +140,13 @@ def _starts(asked: np.ndarray, options: MaskOptions) -> range:
     return range(0, len(asked), options.points_at_once)
 
 
-def _good(network: Prompted, looked: Looked, points: np.ndarray, options: MaskOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ask with a few points; return of the masks that are good the bits (n, y, x / 8), the boxes and the expected quality."""
+def _good(
+    network: Prompted, looked: Looked, points: np.ndarray, options: MaskOptions
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ask with a few points.
+
+    Return of the masks that are good the bits (n, y, x / 8), the boxes and the expected quality.
+    """
     logits, quality = network.ask(looked, points[:, None], np.ones((len(points), 1), np.int64))
     logits, quality = logits.flatten(0, 1), quality.flatten()
     sure = quality >= options.quality
@@ -135,8 +164,13 @@ def _good(network: Prompted, looked: Looked, points: np.ndarray, options: MaskOp
     return np.packbits(masks[fair], axis=-1), boxes_of(masks[fair]), score[fair]
 
 
-def _cleaned(masks: np.ndarray, score: np.ndarray, options: MaskOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Remove crumbs, then suppress once more: what was clean before is preferred to what became alike by cleaning."""
+def _cleaned(
+    masks: np.ndarray, score: np.ndarray, options: MaskOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Remove crumbs, then suppress once more.
+
+    What was clean before is preferred to what became alike by cleaning.
+    """
     changed = np.zeros(len(masks), bool)
     for k in range(len(masks)):
         masks[k], changed[k] = clean(masks[k], options.small)
@@ -191,12 +225,20 @@ class SamSegmenter:
     def _one(self, view: View) -> Instances:
         image = self.card.inputs.scaling(view.pixels)
         if not np.isfinite(image).all():
-            message = f"NaN or infinity reached {self.card.name}: fill nodata pixels before prediction."
+            message = (
+                f"NaN or infinity reached {self.card.name}: fill nodata pixels before prediction."
+            )
             raise BadInput(message)
         ids, quality = segment_everything(self.network, image, self.options)
         names = np.unique(ids[ids > 0])
         kind = (self.classes.things or self.classes.names[1:])[0]
-        table = pd.DataFrame({"id": names.astype(np.int64), "class": pd.array([kind] * len(names), dtype="string"), "score": quality[names - 1]})
+        table = pd.DataFrame(
+            {
+                "id": names.astype(np.int64),
+                "class": pd.array([kind] * len(names), dtype="string"),
+                "score": quality[names - 1],
+            }
+        )
         return Instances(ids, photo_grid(ids.shape), table)
 
 
@@ -209,9 +251,13 @@ def load_sam(card: ModelCard, folder: Path, device: str, *, fast: bool = False) 
     Raises
     ------
     UnreadableFile, BadInput
-        As :func:`selion.models.sam.network.load_prompted`; BadInput also if the card does not want three bands.
+        As :func:`selion.models.sam.network.load_prompted`; BadInput also if the card does not want
+        three bands.
     """
     if len(card.inputs.bands) != 3:
-        message = f"{card.name}: its card wants {len(card.inputs.bands)} bands ({', '.join(card.inputs.bands)}); Segment Anything looks at red, green and blue."
+        message = (
+            f"{card.name}: its card wants {len(card.inputs.bands)} bands "
+            f"({', '.join(card.inputs.bands)}); Segment Anything looks at red, green and blue."
+        )
         raise BadInput(message)
     return SamSegmenter(card, load_prompted(folder, device, fast=fast))

@@ -1,4 +1,7 @@
-"""What is done to masks before they are objects: how stable, where, which of two, without crumbs, and who is on top."""
+"""What is done to masks before they are objects.
+
+How stable, where, which of two, without crumbs, and who is on top.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ _EIGHT = np.ones((3, 3), bool)
 
 
 def stability(logits: torch.Tensor, offset: float) -> torch.Tensor:
-    """Return (n,) float: intersection over union of the masks at thresholds ``offset`` above and below 0; 0 for an empty mask.
+    """Return (n,) float.
+
+    Intersection over union of the masks at thresholds ``offset`` above and below 0; 0 for an empty
+    mask.
 
     Parameters
     ----------
@@ -26,7 +32,10 @@ def stability(logits: torch.Tensor, offset: float) -> torch.Tensor:
 
 
 def boxes_of(masks: np.ndarray) -> np.ndarray:
-    """Return (n, 4) int64 top, bottom, left and right (the ends exclusive) of (n, y, x) bool masks; zeros for an empty one."""
+    """Return (n, 4) int64 top, bottom, left and right (the ends exclusive) of (n, y, x) bool masks.
+
+    Zeros for an empty one.
+    """
     boxes = np.zeros((len(masks), 4), np.int64)
     for axis, column in ((2, 0), (1, 2)):
         there = np.any(masks, axis=axis)
@@ -58,15 +67,21 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
     while len(left):
         best, left = left[0], left[1:]
         kept.append(best)
-        height = np.minimum(boxes[best, 1], boxes[left, 1]) - np.maximum(boxes[best, 0], boxes[left, 0])
-        width = np.minimum(boxes[best, 3], boxes[left, 3]) - np.maximum(boxes[best, 2], boxes[left, 2])
+        height = np.minimum(boxes[best, 1], boxes[left, 1]) - np.maximum(
+            boxes[best, 0], boxes[left, 0]
+        )
+        width = np.minimum(boxes[best, 3], boxes[left, 3]) - np.maximum(
+            boxes[best, 2], boxes[left, 2]
+        )
         common = np.maximum(height, 0) * np.maximum(width, 0)
         left = left[common <= most * (area[best] + area[left] - common)]
     return np.array(kept, np.int64)
 
 
 def clean(mask: np.ndarray, least: int) -> tuple[np.ndarray, bool]:
-    """Fill holes and drop parts of fewer than ``least`` pixels; the largest part stays, however small.
+    """Fill holes and drop parts of fewer than ``least`` pixels.
+
+    The largest part stays, however small.
 
     Parameters
     ----------
@@ -94,7 +109,10 @@ def clean(mask: np.ndarray, least: int) -> tuple[np.ndarray, bool]:
 
 
 def _small(mask: np.ndarray, least: int, *, rim: bool) -> np.ndarray:
-    """Return the parts of fewer than ``least`` pixels; with ``rim`` a part that touches the rim counts as large, because it goes on."""
+    """Return the parts of fewer than ``least`` pixels.
+
+    With ``rim`` a part that touches the rim counts as large, because it goes on.
+    """
     parts, _ = ndimage.label(mask, _EIGHT)
     small = np.bincount(parts.ravel()) < least
     small[0] = False
@@ -105,13 +123,16 @@ def _small(mask: np.ndarray, least: int, *, rim: bool) -> np.ndarray:
 
 
 def layer(masks: np.ndarray, visible: float) -> np.ndarray:
-    """Lay masks over each other, the smallest on top: a pixel belongs to the smallest mask that holds it.
+    """Lay masks over each other, the smallest on top.
+
+    A pixel belongs to the smallest mask that holds it.
 
     Parameters
     ----------
     masks : (n, y, x) bool ndarray
     visible : float
-        A mask of which smaller ones leave less than this share is dropped: it is what they make up together.
+        A mask of which smaller ones leave less than this share is dropped: it is what they make up
+        together.
 
     Returns
     -------

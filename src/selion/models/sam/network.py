@@ -1,4 +1,7 @@
-"""SAM, SAM 2 and SAM-HQ of transformers behind one door: look at an image once, then ask with points."""
+"""SAM, SAM 2 and SAM-HQ of transformers behind one door.
+
+Look at an image once, then ask with points.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from selion.errors import BadInput, UnreadableFile
 from selion.models.sam.checkpoint import Feeding, Kind, read_feeding, read_kind, weight_files
 
 KNOWN = 6.9
-"""Logit of a pixel of a mask that is given to the network: a probability of 0.999, as Text4Seg has it (arXiv 2410.09855)."""
+"""Logit of a pixel of a mask that is given to the network: a probability of 0.999, as Text4Seg has
+it (arXiv 2410.09855)."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,12 +49,17 @@ class Prompted:
         bfloat16 instead of float32.
     """
 
-    def __init__(self, model: Any, kind: Kind, feeding: Feeding, device: str = "cpu", *, fast: bool = False) -> None:
+    def __init__(
+        self, model: Any, kind: Kind, feeding: Feeding, device: str = "cpu", *, fast: bool = False
+    ) -> None:
         self.model, self.kind, self.device, self.fast = model.to(device).eval(), kind, device, fast
         size = model.config.prompt_encoder_config.image_size
         self.edge = int(size if isinstance(size, int) else size[0])
         """Edge in pixels of the square that the network looks at."""
-        self._mean, self._deviation = (torch.tensor(values, device=device)[:, None, None] for values in (feeding.mean, feeding.deviation))
+        self._mean, self._deviation = (
+            torch.tensor(values, device=device)[:, None, None]
+            for values in (feeding.mean, feeding.deviation)
+        )
 
     def look(self, image: np.ndarray) -> Looked:
         """Look at an image.
@@ -66,7 +75,10 @@ class Prompted:
             If it has not three bands.
         """
         if image.ndim != 3 or image.shape[0] != 3 or not image.size:
-            message = f"Pixels of shape {image.shape} were given; wanted is an image of three bands (red, green, blue)."
+            message = (
+                f"Pixels of shape {image.shape} were given; wanted is an image of three bands "
+                "(red, green, blue)."
+            )
             raise BadInput(message)
         fed = self._fed(image.shape[1], image.shape[2])
         with self._computing():
@@ -77,13 +89,28 @@ class Prompted:
         return Looked(memory, (image.shape[1], image.shape[2]), fed)
 
     def square(self, image: np.ndarray) -> torch.Tensor:
-        """Return (1, 3, edge, edge): an image as the network is fed with it, resized, normalised, and padded with zeros."""
+        """Return (1, 3, edge, edge).
+
+        An image as the network is fed with it, resized, normalised, and padded with zeros.
+        """
         fed = self._fed(image.shape[1], image.shape[2])
         pixels = torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(self.device)
-        small = F.interpolate(pixels[None], fed, mode="bilinear", align_corners=False, antialias=True)
-        return F.pad((small - self._mean) / self._deviation, (0, self.edge - fed[1], 0, self.edge - fed[0]))
+        small = F.interpolate(
+            pixels[None], fed, mode="bilinear", align_corners=False, antialias=True
+        )
+        return F.pad(
+            (small - self._mean) / self._deviation, (0, self.edge - fed[1], 0, self.edge - fed[0])
+        )
 
-    def ask(self, looked: Looked, points: np.ndarray, labels: np.ndarray, *, several: bool = True, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def ask(
+        self,
+        looked: Looked,
+        points: np.ndarray,
+        labels: np.ndarray,
+        *,
+        several: bool = True,
+        mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Ask for masks.
 
         Parameters
@@ -94,9 +121,11 @@ class Prompted:
         labels : (prompt, point) int ndarray
             1: on the object; 0: not on it.
         several : bool
-            Several masks for each prompt (whole, part, part of a part), because one point does not say which is meant; else one.
+            Several masks for each prompt (whole, part, part of a part), because one point does not
+            say which is meant; else one.
         mask : (1, h, w) float tensor, optional
-            Logits of what is known of the object already, as :meth:`coarse` or an earlier answer gives them; for a single prompt.
+            Logits of what is known of the object already, as :meth:`coarse` or an earlier answer
+            gives them; for a single prompt.
 
         Returns
         -------
@@ -115,13 +144,17 @@ class Prompted:
         with self._computing():
             answer = self.model(
                 **looked.memory,
-                input_points=torch.from_numpy((points * scale).astype(np.float32))[None].to(self.device),
+                input_points=torch.from_numpy((points * scale).astype(np.float32))[None].to(
+                    self.device
+                ),
                 input_labels=torch.from_numpy(np.asarray(labels, np.int64))[None].to(self.device),
                 multimask_output=several,
                 **({} if mask is None else {"input_masks": mask[None]}),
             )
         masks, quality = answer.pred_masks[0].float(), answer.iou_scores[0].float()
-        if self.kind.family == "sam_hq":  # its masks come sorted, and only to the best belongs the high-quality token that all were given
+        # its masks come sorted, and only to the best belongs the high-quality token that all were
+        # given
+        if self.kind.family == "sam_hq":
             masks, quality = masks[:, :1], quality[:, :1]
         return masks, quality
 
@@ -136,19 +169,31 @@ class Prompted:
         Returns
         -------
         (1, h, w) float32 tensor
-            Logits of plus and minus :data:`KNOWN`, a quarter of the network's square; 0 where the square holds no image.
+            Logits of plus and minus :data:`KNOWN`, a quarter of the network's square; 0 where the
+            square holds no image.
         """
         config = self.model.config.prompt_encoder_config
         side = 4 * self.edge // int(config.patch_size)
         fed = tuple(max(1, round(length * side / self.edge)) for length in looked.fed)
-        signs = torch.from_numpy(np.where(mask, np.float32(KNOWN), np.float32(-KNOWN))).to(self.device)
-        small = F.interpolate(signs[None, None], fed, mode="bilinear", align_corners=False, antialias=True)
+        signs = torch.from_numpy(np.where(mask, np.float32(KNOWN), np.float32(-KNOWN))).to(
+            self.device
+        )
+        small = F.interpolate(
+            signs[None, None], fed, mode="bilinear", align_corners=False, antialias=True
+        )
         return F.pad(small, (0, side - fed[1], 0, side - fed[0]))[0]
 
     def enlarge(self, looked: Looked, logits: torch.Tensor) -> torch.Tensor:
         """Bring (n, h, w) logits to the (n, y, x) of the image."""
-        square = F.interpolate(logits[:, None], (self.edge, self.edge), mode="bilinear", align_corners=False)
-        return F.interpolate(square[..., : looked.fed[0], : looked.fed[1]], looked.shape, mode="bilinear", align_corners=False)[:, 0]
+        square = F.interpolate(
+            logits[:, None], (self.edge, self.edge), mode="bilinear", align_corners=False
+        )
+        return F.interpolate(
+            square[..., : looked.fed[0], : looked.fed[1]],
+            looked.shape,
+            mode="bilinear",
+            align_corners=False,
+        )[:, 0]
 
     def _fed(self, height: int, width: int) -> tuple[int, int]:
         """Return the (y, x) at which an image is shown."""
@@ -179,18 +224,27 @@ def check_points(points: np.ndarray, shape: tuple[int, int]) -> None:
         If there is none, or one lies outside.
     """
     if points.ndim != 3 or points.shape[2] != 2 or not points.size:
-        message = f"Prompts of shape {points.shape} were given; wanted is (prompt, point, 2), with x and y of at least one point."
+        message = (
+            f"Prompts of shape {points.shape} were given; wanted is (prompt, point, 2), with x and "
+            "y of at least one point."
+        )
         raise BadInput(message)
     inside = (points >= 0).all(2) & (points[..., 0] <= shape[1]) & (points[..., 1] <= shape[0])
     if not inside.all():
         x, y = points[~inside][0]
-        message = f"The prompt x = {x:g}, y = {y:g} lies outside the image of {shape[1]} x {shape[0]} pixels: give points of the image, in its pixels."
+        message = (
+            f"The prompt x = {x:g}, y = {y:g} lies outside the image of {shape[1]} x {shape[0]} "
+            "pixels: give points of the image, in its pixels."
+        )
         raise BadInput(message)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing progress bars, and from warning of what is meant: that SAM 2.1 is published as a model of videos."""
+    """Keep transformers from drawing progress bars, and from warning of what is meant.
+
+    That SAM 2.1 is published as a model of videos.
+    """
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -205,7 +259,9 @@ def _quiet() -> Iterator[None]:
 
 
 def load_prompted(folder: str | Path, device: str = "cpu", *, fast: bool = False) -> Prompted:
-    """Load a checkpoint as transformers writes it: ``config.json``, its image processor's file, and weights in safetensors.
+    """Load a checkpoint as transformers writes it.
+
+    ``config.json``, its image processor's file, and weights in safetensors.
 
     Parameters
     ----------
@@ -230,12 +286,22 @@ def load_prompted(folder: str | Path, device: str = "cpu", *, fast: bool = False
     try:
         with _quiet():
             model, told = getattr(transformers, kind.network).from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        message = f"The checkpoint in {folder} cannot be read ({str(error).strip().splitlines()[0]}): fetch it again."
+        message = (
+            f"The checkpoint in {folder} cannot be read ({str(error).strip().splitlines()[0]}): "
+            "fetch it again."
+        )
         raise UnreadableFile(message) from error
     if told["missing_keys"]:
-        message = f"The weights in {folder} lack {len(told['missing_keys'])} tensors ({min(told['missing_keys'])}, ...): fetch the checkpoint again."
+        message = (
+            f"The weights in {folder} lack {len(told['missing_keys'])} tensors "
+            f"({min(told['missing_keys'])}, ...): fetch the checkpoint again."
+        )
         raise BadInput(message)
     return Prompted(model, kind, feeding, device, fast=fast)

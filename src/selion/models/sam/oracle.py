@@ -1,4 +1,7 @@
-"""Prompts drawn from the truth: how the close-range tables compare Segment Anything with models that are told nothing."""
+"""Prompts drawn from the truth.
+
+How the close-range tables compare Segment Anything with models that are told nothing.
+"""
 
 from __future__ import annotations
 
@@ -51,19 +54,32 @@ def prompt_points(truth: np.ndarray, n: int, seed: int) -> np.ndarray:
 
     Notes
     -----
-    These prompts come from the truth: whoever is asked with them is told where the crop is.  Scores reached this way are those of an oracle, and not
-    comparable with models that see the image alone.
+    These prompts come from the truth: whoever is asked with them is told where the crop is.  Scores
+    reached this way are those of an oracle, and not comparable with models that see the image
+    alone.
     """
     inside = np.flatnonzero(truth)
     if n < 1 or not len(inside):
-        message = f"{n} points inside a crop of {len(inside)} pixels were asked for; wanted are at least one of each."
+        message = (
+            f"{n} points inside a crop of {len(inside)} pixels were asked for; wanted are at least "
+            "one of each."
+        )
         raise BadInput(message)
     chosen = np.random.default_rng([seed, n]).choice(inside, min(n, len(inside)), replace=False)
     return np.stack([chosen % truth.shape[1], chosen // truth.shape[1]], 1).astype(np.float64)
 
 
-def best_of_points(network: Prompted, image: np.ndarray, truth: np.ndarray, *, counts: Sequence[int] = COUNTS, seed: int = 0) -> BestMask:
-    """Ask with random points inside the crop, once for each number of points, and keep the answer that fits the truth best.
+def best_of_points(
+    network: Prompted,
+    image: np.ndarray,
+    truth: np.ndarray,
+    *,
+    counts: Sequence[int] = COUNTS,
+    seed: int = 0,
+) -> BestMask:
+    """Ask with random points inside the crop, once for each number of points.
+
+    The answer that fits the truth best is kept.
 
     Parameters
     ----------
@@ -90,12 +106,16 @@ def best_of_points(network: Prompted, image: np.ndarray, truth: np.ndarray, *, c
 
     Notes
     -----
-    An oracle twice over: the points are drawn from the truth, and the truth decides which answer is kept (close-range reference, Table VII; the paper
-    does not say more).  One point gets three answers, of which the one that the network itself thinks best is taken; several points get one,
+    An oracle twice over: the points are drawn from the truth, and the truth decides which answer is
+    kept (close-range reference, Table VII; the paper does not say more).  One point gets three
+    answers, of which the one that the network itself thinks best is taken; several points get one,
     as the authors of Segment Anything advise.
     """
     if image.shape[1:] != truth.shape:
-        message = f"An image of {image.shape[1:]} pixels and a truth of {truth.shape} were given: they must lie on one grid."
+        message = (
+            f"An image of {image.shape[1:]} pixels and a truth of {truth.shape} were given: they "
+            "must lie on one grid."
+        )
         raise GridMismatch(message)
     if not truth.any():
         return BestMask(np.zeros(truth.shape, bool), np.empty((0, 2)), np.nan, np.nan)
@@ -103,7 +123,9 @@ def best_of_points(network: Prompted, image: np.ndarray, truth: np.ndarray, *, c
     best: BestMask | None = None
     for n in counts:
         points = prompt_points(truth, n, seed)
-        logits, quality = network.ask(looked, points[None], np.ones((1, len(points)), np.int64), several=len(points) == 1)
+        logits, quality = network.ask(
+            looked, points[None], np.ones((1, len(points)), np.int64), several=len(points) == 1
+        )
         k = int(quality[0].argmax())
         mask = (network.enlarge(looked, logits[0, k : k + 1]) > 0)[0].cpu().numpy()
         found = BestMask(mask, points, _iou(mask, truth), float(quality[0, k]))

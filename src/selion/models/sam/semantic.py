@@ -1,9 +1,14 @@
-"""Segment Anything fine-tuned for classes: its image encoder, its own mask decoder, and learnt prompts in the place of points, one set per class.
+"""Segment Anything fine-tuned for classes.
 
-Why its own decoder: its two-way attention and upsampling were trained on a billion masks and stay useful, the new part is a few hundred numbers per
-class, and SAM and SAM 2 differ in nothing else.  PRUE (arXiv 2603.27101, Table 1, "SAM-FT") does otherwise: it keeps the points, trains image encoder
-and mask decoder of ViT-H on instances, and asks with a grid of points at the end (pixel IoU 0.45, object F1 0.37); with ``trained = "all"`` the same
-weights learn here, but what is learnt are the classes of all pixels at once, and objects are found as for any other model of the road.
+Its image encoder, its own mask decoder, and learnt prompts in the place of points, one set per
+class.
+
+Why its own decoder: its two-way attention and upsampling were trained on a billion masks and stay
+useful, the new part is a few hundred numbers per class, and SAM and SAM 2 differ in nothing else.
+PRUE (arXiv 2603.27101, Table 1, "SAM-FT") does otherwise: it keeps the points, trains image encoder
+and mask decoder of ViT-H on instances, and asks with a grid of points at the end (pixel IoU 0.45,
+object F1 0.37); with ``trained = "all"`` the same weights learn here, but what is learnt are the
+classes of all pixels at once, and objects are found as for any other model of the road.
 """
 
 from __future__ import annotations
@@ -33,13 +38,21 @@ from transformers import (
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """What both were trained with; pixels come in from 0 to 1."""
 TRAINED = ("decoder", "all")
-_UNUSED = ("iou_prediction_head", "pred_obj_score_head", *(f"output_hypernetworks_mlps.{k}" for k in (1, 2, 3)))
-"""Parts of the decoder whose answers are not used: the quality of a mask, whether there is an object, and the second to fourth mask of a prompt."""
+_UNUSED = (
+    "iou_prediction_head",
+    "pred_obj_score_head",
+    *(f"output_hypernetworks_mlps.{k}" for k in (1, 2, 3)),
+)
+"""Parts of the decoder whose answers are not used: the quality of a mask, whether there is an
+object, and the second to fourth mask of a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class VitSize:
-    """Numbers of SAM's encoder that differ between the published models, and with the rest of a tiny one for tests."""
+    """Numbers of SAM's encoder that differ between the published models.
+
+    With them comes the rest of a tiny one for tests.
+    """
 
     hidden: int
     layers: int
@@ -72,9 +85,15 @@ SAM_SIZES: Mapping[str, VitSize] = {
 }
 SAM2_SIZES: Mapping[str, HieraSize] = {
     "tiny": HieraSize((96, 192, 384, 768), (1, 2, 7, 2), (1, 2, 4, 8), (8, 4, 14, 7), (5, 7, 9)),
-    "small": HieraSize((96, 192, 384, 768), (1, 2, 11, 2), (1, 2, 4, 8), (8, 4, 14, 7), (7, 10, 13)),
-    "base-plus": HieraSize((112, 224, 448, 896), (2, 3, 16, 3), (2, 4, 8, 16), (8, 4, 14, 7), (12, 16, 20), 14),
-    "large": HieraSize((144, 288, 576, 1152), (2, 6, 36, 4), (2, 4, 8, 16), (8, 4, 16, 8), (23, 33, 43)),
+    "small": HieraSize(
+        (96, 192, 384, 768), (1, 2, 11, 2), (1, 2, 4, 8), (8, 4, 14, 7), (7, 10, 13)
+    ),
+    "base-plus": HieraSize(
+        (112, 224, 448, 896), (2, 3, 16, 3), (2, 4, 8, 16), (8, 4, 14, 7), (12, 16, 20), 14
+    ),
+    "large": HieraSize(
+        (144, 288, 576, 1152), (2, 6, 36, 4), (2, 4, 8, 16), (8, 4, 16, 8), (23, 33, 43)
+    ),
     "test": HieraSize((8, 16, 32, 64), (1, 1, 2, 1), (1, 1, 2, 2), (4, 2, 4, 2), (3,), 7, 16),
 }
 """Published sizes, and one small enough for tests."""
@@ -101,7 +120,11 @@ def make_sam(size: str, image_size: int = 1024) -> SamModel:
         initializer_range=0.02,  # the published 1e-10 is meant for weights that are loaded
     )
     prompt = SamPromptEncoderConfig(hidden_size=numbers.width, image_size=image_size)
-    config: Any = SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig(**_decoder(numbers.width)))
+    config: Any = SamConfig(
+        vision_config=vision,
+        prompt_encoder_config=prompt,
+        mask_decoder_config=SamMaskDecoderConfig(**_decoder(numbers.width)),
+    )
     return SamModel(config)
 
 
@@ -131,9 +154,14 @@ def make_sam2(size: str, image_size: int = 1024) -> Sam2Model:
         fpn_hidden_size=numbers.width,
     )
     prompt = Sam2PromptEncoderConfig(hidden_size=numbers.width, image_size=image_size)
-    # A mask that is chosen by its stability would make the answer jump between masks that learn and masks that do not.
-    decoder = Sam2MaskDecoderConfig(dynamic_multimask_via_stability=False, **_decoder(numbers.width))
-    config: Any = Sam2Config(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    # A mask that is chosen by its stability would make the answer jump between masks that learn and
+    # masks that do not.
+    decoder = Sam2MaskDecoderConfig(
+        dynamic_multimask_via_stability=False, **_decoder(numbers.width)
+    )
+    config: Any = Sam2Config(
+        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder
+    )
     return Sam2Model(config)
 
 
@@ -158,19 +186,29 @@ class ClassPrompts(nn.Module):
     ----------
     model : SamModel or Sam2Model
     bands, classes : int
-        Where the image has not three bands, a 1 x 1 convolution makes three of them; it starts as the first three.
+        Where the image has not three bands, a 1 x 1 convolution makes three of them; it starts as
+        the first three.
     prompts : int
         Learnt prompt tokens per class.
     trained : {"decoder", "all"}
         Whether the image encoder learns too; frozen, it is always as in evaluation.
     """
 
-    def __init__(self, model: Any, bands: int, classes: int, *, prompts: int = 2, trained: str = "decoder") -> None:
+    def __init__(
+        self, model: Any, bands: int, classes: int, *, prompts: int = 2, trained: str = "decoder"
+    ) -> None:
         super().__init__()
         if trained not in TRAINED or prompts < 1:
-            message = f"trained = {trained!r}, prompts = {prompts}; wanted are one of {', '.join(TRAINED)}, and at least one prompt"
+            message = (
+                f"trained = {trained!r}, prompts = {prompts}; wanted are one of "
+                f"{', '.join(TRAINED)}, and at least one prompt"
+            )
             raise ValueError(message)
-        self.encoder, self.decoder, self.position = model.vision_encoder, model.mask_decoder, model.shared_image_embedding
+        self.encoder, self.decoder, self.position = (
+            model.vision_encoder,
+            model.mask_decoder,
+            model.shared_image_embedding,
+        )
         width = model.config.prompt_encoder_config.hidden_size
         self.unmasked = model.prompt_encoder.no_mask_embed
         self.memoryless = model.no_memory_embedding if isinstance(model, Sam2Model) else None
@@ -193,10 +231,19 @@ class ClassPrompts(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(view, band, y, x) from 0 to 1 -> (view, class, y, x) logits."""
         three = self.bands(image)
-        mean, deviation = (torch.tensor(values, device=image.device, dtype=image.dtype)[:, None, None] for values in (MEAN, DEVIATION))
-        square = F.interpolate((three - mean) / deviation, (self._edge, self._edge), mode="bilinear", align_corners=False)
+        mean, deviation = (
+            torch.tensor(values, device=image.device, dtype=image.dtype)[:, None, None]
+            for values in (MEAN, DEVIATION)
+        )
+        square = F.interpolate(
+            (three - mean) / deviation,
+            (self._edge, self._edge),
+            mode="bilinear",
+            align_corners=False,
+        )
         fine, seen = self._see(square)
-        prompts = self.prompts[None].expand(image.shape[0], -1, -1, -1)  # (view, class, token, feature)
+        # (view, class, token, feature)
+        prompts = self.prompts[None].expand(image.shape[0], -1, -1, -1)
         answer = self.decoder(
             image_embeddings=seen,
             image_positional_embeddings=self._places(seen).expand(image.shape[0], -1, -1, -1),
@@ -205,16 +252,23 @@ class ClassPrompts(nn.Module):
             multimask_output=False,
             **({"high_resolution_features": fine} if fine else {}),
         )
-        return F.interpolate(answer[0][:, :, 0], image.shape[2:], mode="bilinear", align_corners=False)
+        return F.interpolate(
+            answer[0][:, :, 0], image.shape[2:], mode="bilinear", align_corners=False
+        )
 
     def _see(self, square: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return the finer features that SAM 2's decoder takes too, and the embedding."""
-        # Below the encoder nothing learns but the bands; where there are none to learn, no graph is kept.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and (square.requires_grad or not self._frozen)):
+        # Below the encoder nothing learns but the bands; where there are none to learn, no graph is
+        # kept.
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and (square.requires_grad or not self._frozen)
+        ):
             if self.memoryless is None:
                 return [], self.encoder(square).last_hidden_state
             levels = list(self.encoder(square).fpn_hidden_states)
-        return [self.decoder.conv_s0(levels[0]), self.decoder.conv_s1(levels[1])], levels[2] + self.memoryless.reshape(1, -1, 1, 1)
+        return [self.decoder.conv_s0(levels[0]), self.decoder.conv_s1(levels[1])], levels[
+            2
+        ] + self.memoryless.reshape(1, -1, 1, 1)
 
     def _places(self, seen: torch.Tensor) -> torch.Tensor:
         """Return (1, feature, y, x): where each cell of the embedding is."""
@@ -224,7 +278,10 @@ class ClassPrompts(nn.Module):
 
 
 def _first_three(bands: int) -> nn.Conv2d:
-    """Return a 1 x 1 convolution to three channels that starts as the first bands (the only ones, repeated, where there are fewer)."""
+    """Return a 1 x 1 convolution to three channels that starts as the first bands.
+
+    They are the only ones, repeated, where there are fewer.
+    """
     mix = nn.Conv2d(bands, 3, 1)
     with torch.no_grad():
         mix.weight.zero_()
@@ -259,7 +316,8 @@ def make_class_prompts(
     size : str
         Of :data:`SAM_SIZES` or :data:`SAM2_SIZES`; empty: the smallest published.
     image_size : int
-        Edge in pixels to which windows are resized; less than the published 1024 is faster, and positions are interpolated.
+        Edge in pixels to which windows are resized; less than the published 1024 is faster, and
+        positions are interpolated.
     prompts, trained
         See :class:`ClassPrompts`.
 
@@ -286,7 +344,11 @@ def _start_from(model: nn.Module, kind: str, weights: str) -> None:
         message = f"the weights {weights!r} are those of {loaded.kind.family}, not of {kind}"
         raise ValueError(message)
     wanted, state = model.state_dict(), loaded.model.state_dict()
-    fitted = {name: _fitted(name, tensor, wanted[name].shape) for name, tensor in state.items() if name in wanted}
+    fitted = {
+        name: _fitted(name, tensor, wanted[name].shape)
+        for name, tensor in state.items()
+        if name in wanted
+    }
     model.load_state_dict(fitted, strict=True)
 
 
@@ -294,9 +356,15 @@ def _fitted(name: str, tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tens
     """Interpolate positions to another image size; what else differs is another size of model."""
     if tensor.shape == tuple(shape):
         return tensor
-    if name.endswith("pos_embed") and tensor.ndim == 4 and tensor.shape[-1] == shape[-1]:  # (1, y, x, feature)
-        return F.interpolate(tensor.permute(0, 3, 1, 2), tuple(shape[1:3]), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
+    # (1, y, x, feature)
+    if name.endswith("pos_embed") and tensor.ndim == 4 and tensor.shape[-1] == shape[-1]:
+        return F.interpolate(
+            tensor.permute(0, 3, 1, 2), tuple(shape[1:3]), mode="bicubic", align_corners=False
+        ).permute(0, 2, 3, 1)
     if ".rel_pos_" in name and tensor.shape[1] == shape[1]:  # (2 n - 1, feature)
         return F.interpolate(tensor.T[None], shape[0], mode="linear", align_corners=False)[0].T
-    message = f"the weights have {name} of shape {tuple(tensor.shape)}, the architecture {tuple(shape)}: name the size that the weights have"
+    message = (
+        f"the weights have {name} of shape {tuple(tensor.shape)}, the architecture {tuple(shape)}: "
+        "name the size that the weights have"
+    )
     raise ValueError(message)

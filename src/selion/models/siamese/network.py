@@ -1,7 +1,8 @@
 """FC-Siam: one encoder looks at both dates, their features are fused, one U-Net decoder answers.
 
-Daudt, Le Saux, Boulch: Fully convolutional Siamese networks for change detection (ICIP 2018) has "conc" and "diff", here with the order of terms of
-torchgeo (the second date first).  "avg" is the one of PRUE (arXiv 2603.27101, Table 2 "FCSiam"): the mean does not know which date came first.
+Daudt, Le Saux, Boulch: Fully convolutional Siamese networks for change detection (ICIP 2018) has
+"conc" and "diff", here with the order of terms of torchgeo (the second date first).  "avg" is the
+one of PRUE (arXiv 2603.27101, Table 2 "FCSiam"): the mean does not know which date came first.
 """
 
 from __future__ import annotations
@@ -28,24 +29,31 @@ FUSIONS: dict[str, Fuse] = {
 class Siamese(nn.Module):
     """A shared encoder, a fusion per level, a U-Net decoder.
 
-    The dates go through the encoder one after the other, not as one batch: so the answer of "avg" is the same to the bit in both orders, and batch
-    statistics are taken as torchgeo takes them.
+    The dates go through the encoder one after the other, not as one batch: so the answer of "avg"
+    is the same to the bit in both orders, and batch statistics are taken as torchgeo takes them.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, segmentation_head: nn.Module, fuse: Fuse) -> None:
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, segmentation_head: nn.Module, fuse: Fuse
+    ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.segmentation_head = encoder, decoder, segmentation_head
         self._fuse = fuse
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(view, bands of the first date then of the second, y, x) -> (view, class, y, x) logits."""
+        """(view, bands, y, x) -> (view, class, y, x) logits.
+
+        Bands are those of the first date, then of the second.
+        """
         first, second = (self.encoder(date) for date in image.chunk(2, 1))
         # The level at full resolution is the image itself; the decoder does not use it.
         fused = [second[0], *(self._fuse(a, b) for a, b in zip(first[1:], second[1:], strict=True))]
         return self.segmentation_head(self.decoder(fused))
 
 
-def make_siamese(fusion: str, bands: int, classes: int, encoder: str, weights: str | bool | None, **options: Any) -> Siamese:
+def make_siamese(
+    fusion: str, bands: int, classes: int, encoder: str, weights: str | bool | None, **options: Any
+) -> Siamese:
     """Build an FC-Siam network.
 
     Parameters
@@ -67,9 +75,14 @@ def make_siamese(fusion: str, bands: int, classes: int, encoder: str, weights: s
         If the bands do not divide into two dates.
     """
     if bands % 2:
-        message = f"FC-Siam wants the bands of two dates; {bands} bands are not twice a number: give the same bands for both dates."
+        message = (
+            f"FC-Siam wants the bands of two dates; {bands} bands are not twice a number: give the "
+            "same bands for both dates."
+        )
         raise BadInput(message)
-    unet: Any = smp.Unet(encoder, encoder_weights=weights, in_channels=bands // 2, classes=classes, **options)
+    unet: Any = smp.Unet(
+        encoder, encoder_weights=weights, in_channels=bands // 2, classes=classes, **options
+    )
     decoder = unet.decoder if fusion != "conc" else _wider(unet, encoder, options)
     return Siamese(unet.encoder, decoder, unet.segmentation_head, FUSIONS[fusion])
 

@@ -20,10 +20,13 @@ _LEAST = 1e-6
 
 
 class PixelHead(nn.Module):
-    """One convolution to ``hidden`` channels for each map, all added up at 1/4 of the image, one more convolution, and classes.
+    """One convolution per map, all added up, one more convolution, and classes.
 
-    This is the smallest of the family of Kirillov et al., "Panoptic feature pyramid networks" (CVPR 2019, section 3.1): with an adapter before it, which has
-    already mixed the levels, it needs no pyramid of its own.
+    Each has ``hidden`` channels; they are added up at 1/4 of the image.
+
+    This is the smallest of the family of Kirillov et al., "Panoptic feature pyramid networks" (CVPR
+    2019, section 3.1): with an adapter before it, which has already mixed the levels, it needs no
+    pyramid of its own.
 
     Parameters
     ----------
@@ -34,7 +37,9 @@ class PixelHead(nn.Module):
         0: 128.
     """
 
-    def __init__(self, width: int, classes: int, norm: Callable[[int], nn.Module], hidden: int = 0) -> None:
+    def __init__(
+        self, width: int, classes: int, norm: Callable[[int], nn.Module], hidden: int = 0
+    ) -> None:
         super().__init__()
         hidden = hidden or 128
         self.sides = nn.ModuleList(conv(width, hidden, norm, kernel=1) for _ in range(4))
@@ -42,7 +47,10 @@ class PixelHead(nn.Module):
         self.classes = nn.Conv2d(hidden, classes, 1)
 
     def forward(self, maps: list[torch.Tensor], image: torch.Tensor) -> torch.Tensor:
-        """Four maps, the finest first, and the image -> (view, class, y, x) logits of the image's size."""
+        """Four maps and the image -> (view, class, y, x) logits of the image's size.
+
+        The finest map is the first.
+        """
         levels = [side(level) for side, level in zip(self.sides, maps, strict=True)]
         total = levels[0]
         for level in levels[1:]:
@@ -51,9 +59,12 @@ class PixelHead(nn.Module):
 
 
 class QueryHead(nn.Module):
-    """Mask2Former's pixel decoder and transformer decoder, those of transformers; its loss is not taken, as it does not know ignored pixels.
+    """Mask2Former's pixel decoder and transformer decoder, those of transformers.
 
-    Cheng et al.: Masked-attention mask transformer for universal image segmentation (CVPR 2022, arXiv 2112.01527).
+    Its loss is not taken, as it does not know ignored pixels.
+
+    Cheng et al.: Masked-attention mask transformer for universal image segmentation (CVPR 2022,
+    arXiv 2112.01527).
 
     Parameters
     ----------
@@ -84,9 +95,20 @@ class QueryHead(nn.Module):
         super().__init__()
         hidden = hidden or 256
         if hidden % 32:
-            message = f"hidden = {hidden} was given for Mask2Former's decoders; wanted is a multiple of 32"
+            message = (
+                f"hidden = {hidden} was given for Mask2Former's decoders; wanted is a multiple of "
+                "32"
+            )
             raise ValueError(message)
-        self.model: Any = _decoders(width, classes, hidden, queries, encoder_layers, decoder_layers, feedforward or 8 * hidden)
+        self.model: Any = _decoders(
+            width,
+            classes,
+            hidden,
+            queries,
+            encoder_layers,
+            decoder_layers,
+            feedforward or 8 * hidden,
+        )
 
     def answer(self, maps: list[torch.Tensor]) -> SetAnswer:
         """Answer the queries, before and after each layer of the decoder.
@@ -94,26 +116,45 @@ class QueryHead(nn.Module):
         Returns
         -------
         SetAnswer
-            Logits of classes (view, query, class + 1), "no object" the last, and of masks (view, query, y / 4, x / 4), of the last layer;
-            and those of all layers before it.
+            Logits of classes (view, query, class + 1), "no object" the last, and of masks (view,
+            query, y / 4, x / 4), of the last layer; and those of all layers before it.
         """
         from selion.models.mask2former.network import SetAnswer
 
         decoded = self.model.pixel_decoder(maps)
-        found = self.model.decoder(multi_scale_features=decoded.multi_scale_features, mask_features=decoded.mask_features)
-        classes = [self.model.classes(state.transpose(0, 1)) for state in found.intermediate_hidden_states]
+        found = self.model.decoder(
+            multi_scale_features=decoded.multi_scale_features, mask_features=decoded.mask_features
+        )
+        classes = [
+            self.model.classes(state.transpose(0, 1)) for state in found.intermediate_hidden_states
+        ]
         layers = list(zip(classes, found.masks_queries_logits, strict=True))
-        return SetAnswer(*layers[-1], auxiliary=tuple(SetAnswer(*layer, auxiliary=()) for layer in layers[:-1]))
+        return SetAnswer(
+            *layers[-1], auxiliary=tuple(SetAnswer(*layer, auxiliary=()) for layer in layers[:-1])
+        )
 
     def forward(self, maps: list[torch.Tensor], image: torch.Tensor) -> torch.Tensor:
-        """Four maps, the finest first, and the image -> (view, class, y, x) logits: the logarithm of the evidence, as :class:`selion.models.mask2former.network.Queries`."""
+        """Four maps, the finest first, and the image -> (view, class, y, x) logits.
+
+        The logarithm of the evidence, as :class:`selion.models.mask2former.network.Queries`.
+        """
         answer = self.answer(maps)
-        masks = F.interpolate(answer.masks, size=image.shape[2:], mode="bilinear", align_corners=False).sigmoid()
+        masks = F.interpolate(
+            answer.masks, size=image.shape[2:], mode="bilinear", align_corners=False
+        ).sigmoid()
         evidence = torch.einsum("bqc,bqhw->bchw", answer.classes.softmax(2)[..., :-1], masks)
         return torch.log(evidence + _LEAST)
 
 
-def _decoders(width: int, classes: int, hidden: int, queries: int, encoder_layers: int, decoder_layers: int, feedforward: int) -> nn.Module:
+def _decoders(
+    width: int,
+    classes: int,
+    hidden: int,
+    queries: int,
+    encoder_layers: int,
+    decoder_layers: int,
+    feedforward: int,
+) -> nn.Module:
     """Build both decoders with their own start.  Their heads are 32 wide, as in both papers."""
     from transformers import Mask2FormerConfig, Mask2FormerPreTrainedModel
     from transformers.models.mask2former import modeling_mask2former as parts

@@ -1,10 +1,12 @@
 """ViT-Adapter: transformer, pyramid, interactions, their sum, a head.
 
-Chen et al.: Vision transformer adapter for dense predictions (ICLR 2023, arXiv 2205.08534); with FADE in the place of its bilinear steps it is the network of
-DepthCropSeg++.  Its reference size (BEiT-L at 896 px, Mask2Former of 1,024 channels and 200 queries) has 570.593 M parameters.
+Chen et al.: Vision transformer adapter for dense predictions (ICLR 2023, arXiv 2205.08534); with
+FADE in the place of its bilinear steps it is the network of DepthCropSeg++.  Its reference size
+(BEiT-L at 896 px, Mask2Former of 1,024 channels and 200 queries) has 570.593 M parameters.
 
-Departures: BatchNorm or GroupNorm for SyncBN; tokens of patches other than 16 px are brought to 1/16 of the image bilinearly; the sizes of the image need only
-be multiples of the patch; a ViT keeps its class and register tokens (only the BEiT of the paper's code does).
+Departures: BatchNorm or GroupNorm for SyncBN; tokens of patches other than 16 px are brought to
+1/16 of the image bilinearly; the sizes of the image need only be multiples of the patch; a ViT
+keeps its class and register tokens (only the BEiT of the paper's code does).
 """
 
 from __future__ import annotations
@@ -22,7 +24,14 @@ from selion.errors import BadInput, UnknownName
 from selion.models.vit_adapter.attention import Shape
 from selion.models.vit_adapter.backbone import Backbone
 from selion.models.vit_adapter.heads import HEADS
-from selion.models.vit_adapter.interaction import NORMS, Extractor, Injector, SpatialPrior, to_maps, to_tokens
+from selion.models.vit_adapter.interaction import (
+    NORMS,
+    Extractor,
+    Injector,
+    SpatialPrior,
+    to_maps,
+    to_tokens,
+)
 from selion.models.vit_adapter.upsample import UPSAMPLERS, Resized, Stepwise, added, resize
 
 if TYPE_CHECKING:
@@ -32,7 +41,9 @@ INTERACTIONS = 4
 
 
 class Interaction(nn.Module):
-    """Injector, some blocks of the transformer, extractors (section 3.4, figure 4); the blocks stay the backbone's.
+    """Injector, some blocks of the transformer, extractors (section 3.4, figure 4).
+
+    The blocks stay the backbone's.
 
     Parameters
     ----------
@@ -44,12 +55,18 @@ class Interaction(nn.Module):
         Of the extractors.
     """
 
-    def __init__(self, width: int, heads: int, points: int, ratio: float, extractors: int, drop_path: float) -> None:
+    def __init__(
+        self, width: int, heads: int, points: int, ratio: float, extractors: int, drop_path: float
+    ) -> None:
         super().__init__()
         self.injector = Injector(width, heads, points, ratio)
-        self.extractors = nn.ModuleList(Extractor(width, heads, points, ratio, drop_path) for _ in range(extractors))
+        self.extractors = nn.ModuleList(
+            Extractor(width, heads, points, ratio, drop_path) for _ in range(extractors)
+        )
 
-    def extract(self, pyramid: torch.Tensor, shapes: Sequence[Shape], tokens: torch.Tensor, grid: Shape) -> torch.Tensor:
+    def extract(
+        self, pyramid: torch.Tensor, shapes: Sequence[Shape], tokens: torch.Tensor, grid: Shape
+    ) -> torch.Tensor:
         """Run all extractors."""
         for extractor in self.extractors:
             pyramid = extractor(pyramid, shapes, tokens, grid)
@@ -71,7 +88,8 @@ class Adapter(nn.Module):
     drop_path : float
         Of the extractors.
     recompute : bool
-        Compute interactions and upsamplers again in the backward pass instead of keeping what they computed.
+        Compute interactions and upsamplers again in the backward pass instead of keeping what they
+        computed.
 
     Raises
     ------
@@ -95,33 +113,56 @@ class Adapter(nn.Module):
         super().__init__()
         width, heads = backbone.width, deform_heads or backbone.heads
         if backbone.depth < INTERACTIONS:
-            message = f"{backbone.depth} blocks were given; ViT-Adapter wants {INTERACTIONS} or more"
+            message = (
+                f"{backbone.depth} blocks were given; ViT-Adapter wants {INTERACTIONS} or more"
+            )
             raise ValueError(message)
         self.prior = SpatialPrior(bands, width, NORMS[norm])
         self.level = nn.Parameter(torch.randn(3, width))
         counts = [1] * (INTERACTIONS - 1) + [3]
-        self.interactions: Any = nn.ModuleList(Interaction(width, heads, points, ratio, count, drop_path) for count in counts)
+        self.interactions: Any = nn.ModuleList(
+            Interaction(width, heads, points, ratio, count, drop_path) for count in counts
+        )
         self.up = nn.ConvTranspose2d(width, width, 2, 2)
-        make: Callable[..., nn.Module] = partial(Stepwise, UPSAMPLERS[upsampler]) if upsampler in UPSAMPLERS else Resized
+        make: Callable[..., nn.Module] = (
+            partial(Stepwise, UPSAMPLERS[upsampler]) if upsampler in UPSAMPLERS else Resized
+        )
         self.fuse = make(width, recompute=recompute)
         self.norms = nn.ModuleList(NORMS[norm](width) for _ in range(4))
         self.recompute = recompute
 
     def forward(self, image: torch.Tensor, backbone: Backbone) -> list[torch.Tensor]:
-        """(view, band, y, x) -> four (view, width, y, x) of 1/4, 1/8, 1/16 and 1/32 of the image, rounded up."""
+        """(view, band, y, x) -> four (view, width, y, x).
+
+        They are of 1/4, 1/8, 1/16 and 1/32 of the image, rounded up.
+        """
         finest, *coarser = self.prior(image)
         shapes = [(int(level.shape[2]), int(level.shape[3])) for level in coarser]
-        pyramid = torch.cat([to_tokens(level) + self.level[k] for k, level in enumerate(coarser)], 1)
+        pyramid = torch.cat(
+            [to_tokens(level) + self.level[k] for k, level in enumerate(coarser)], 1
+        )
         tokens, grid = backbone.embed(image)
         seen = []
-        for interaction, blocks in zip(self.interactions, np.array_split(np.arange(backbone.depth), INTERACTIONS), strict=True):
+        for interaction, blocks in zip(
+            self.interactions, np.array_split(np.arange(backbone.depth), INTERACTIONS), strict=True
+        ):
             tokens = self._inject(interaction, tokens, backbone.prefix, grid, pyramid, shapes)
             tokens = backbone.run(tokens, int(blocks[0]), int(blocks[-1]) + 1, grid)
-            pyramid = self._again(interaction.extract, pyramid, shapes, tokens[:, backbone.prefix :], grid)
+            pyramid = self._again(
+                interaction.extract, pyramid, shapes, tokens[:, backbone.prefix :], grid
+            )
             seen.append(to_maps(tokens[:, backbone.prefix :], [grid])[0])
         return self._merge(finest, to_maps(pyramid, shapes), seen)
 
-    def _inject(self, interaction: Any, tokens: torch.Tensor, prefix: int, grid: Shape, pyramid: torch.Tensor, shapes: Sequence[Shape]) -> torch.Tensor:
+    def _inject(
+        self,
+        interaction: Any,
+        tokens: torch.Tensor,
+        prefix: int,
+        grid: Shape,
+        pyramid: torch.Tensor,
+        shapes: Sequence[Shape],
+    ) -> torch.Tensor:
         """Inject into the tokens that have a place; class and register tokens have none."""
         placed = self._again(interaction.injector, tokens[:, prefix:], grid, pyramid, shapes)
         return torch.cat([tokens[:, :prefix], placed], 1) if prefix else placed
@@ -131,7 +172,9 @@ class Adapter(nn.Module):
             return checkpoint(step, *given, use_reentrant=False)
         return step(*given)
 
-    def _merge(self, finest: torch.Tensor, coarser: list[torch.Tensor], seen: list[torch.Tensor]) -> list[torch.Tensor]:
+    def _merge(
+        self, finest: torch.Tensor, coarser: list[torch.Tensor], seen: list[torch.Tensor]
+    ) -> list[torch.Tensor]:
         """Add the transformer's four maps to the pyramid's: the first to the finest."""
         finer, middle, coarse = coarser
         finest = finest + self.up(finer)[..., : finest.shape[2], : finest.shape[3]]
@@ -175,13 +218,17 @@ class AdapterSegmenter(nn.Module):
         Raises
         ------
         BadInput
-            If the size is no multiple of the patch, or ``raw`` is asked of a head that has no queries.
+            If the size is no multiple of the patch, or ``raw`` is asked of a head that has no
+            queries.
         """
         maps = self.adapter(image, self.backbone)
         if not raw:
             return self.head(maps, image)
         if not hasattr(self.head, "answer"):
-            message = "This network answers per pixel, and a loss over sets of masks was asked for: take head = 'mask2former', or another loss."
+            message = (
+                "This network answers per pixel, and a loss over sets of masks was asked for: take "
+                "head = 'mask2former', or another loss."
+            )
             raise BadInput(message)
         return self.head.answer(maps)
 
@@ -215,12 +262,15 @@ def make_adapter(
     upsampler, norm, points, deform_heads, ratio
         See :class:`Adapter`.
     drop_path : float
-        Of the transformer's last block and of the extractors; it rises along the transformer, as in timm.
+        Of the transformer's last block and of the extractors; it rises along the transformer, as in
+        timm.
     recompute : bool
-        Less memory in training, for a third more time: compute again in the backward pass what else would be kept.
+        Less memory in training, for a third more time: compute again in the backward pass what else
+        would be kept.
     **options
-        Of the head (``hidden``, ``queries``, ``encoder_layers``, ``decoder_layers``, ``feedforward``); and of timm (``img_size``, ``patch_size``,
-        ``embed_dim``, ``depth``, ``num_heads``).
+        Of the head (``hidden``, ``queries``, ``encoder_layers``, ``decoder_layers``,
+        ``feedforward``); and of timm (``img_size``, ``patch_size``, ``embed_dim``, ``depth``,
+        ``num_heads``).
 
     Raises
     ------
@@ -229,17 +279,39 @@ def make_adapter(
     ValueError
         If an option is not the head's, the encoder cannot be adapted, or widths do not divide.
     """
-    for kind, given, known in (("head", head, HEADS), ("upsampler", upsampler, [*UPSAMPLERS, "bilinear"]), ("norm", norm, NORMS)):
+    for kind, given, known in (
+        ("head", head, HEADS),
+        ("upsampler", upsampler, [*UPSAMPLERS, "bilinear"]),
+        ("norm", norm, NORMS),
+    ):
         if given not in known:
             raise UnknownName.among(kind, given, known)
     own = {key: options.pop(key) for key in _HEAD_OPTIONS if key in options}
     if head == "pixel" and set(own) - {"hidden"}:
-        message = f"the head 'pixel' has no {', '.join(sorted(set(own) - {'hidden'}))}: take head = 'mask2former', or leave it out"
+        message = (
+            f"the head 'pixel' has no {', '.join(sorted(set(own) - {'hidden'}))}: take head = "
+            "'mask2former', or leave it out"
+        )
         raise ValueError(message)
-    backbone = Backbone(encoder, bands, pretrained=pretrained, recompute=recompute, drop_path_rate=drop_path, **options)
-    shape: dict[str, Any] = {"points": points, "deform_heads": deform_heads, "ratio": ratio, "drop_path": drop_path, "recompute": recompute}
+    backbone = Backbone(
+        encoder,
+        bands,
+        pretrained=pretrained,
+        recompute=recompute,
+        drop_path_rate=drop_path,
+        **options,
+    )
+    shape: dict[str, Any] = {
+        "points": points,
+        "deform_heads": deform_heads,
+        "ratio": ratio,
+        "drop_path": drop_path,
+        "recompute": recompute,
+    }
     adapter = Adapter(backbone, bands, upsampler=upsampler, norm=norm, **shape)
-    return AdapterSegmenter(backbone, adapter, HEADS[head](backbone.width, classes, NORMS[norm], **own))
+    return AdapterSegmenter(
+        backbone, adapter, HEADS[head](backbone.width, classes, NORMS[norm], **own)
+    )
 
 
 _HEAD_OPTIONS = ("hidden", "queries", "encoder_layers", "decoder_layers", "feedforward")

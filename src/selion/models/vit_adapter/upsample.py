@@ -1,8 +1,11 @@
-"""Upsamplers by two that learn: FADE, CARAFE, DySample; and what they do to a transformer's maps on their way to the finer ones.
+"""Upsamplers by two that learn: FADE, CARAFE, DySample.
 
-All are written from their papers: FADE's published code is for academic purposes only, and none of it is used here.  An upsampler is called with a guide
-(the encoder's finer map) and the features (the decoder's coarser map), and answers on the guide's grid; a guide of an odd size is one whose last row or column
-has no partner: the cell below pixel (y, x) is always (y // 2, x // 2).
+And what they do to a transformer's maps on their way to the finer ones.
+
+All are written from their papers: FADE's published code is for academic purposes only, and none of
+it is used here.  An upsampler is called with a guide (the encoder's finer map) and the features
+(the decoder's coarser map), and answers on the guide's grid; a guide of an odd size is one whose
+last row or column has no partner: the cell below pixel (y, x) is always (y // 2, x // 2).
 """
 
 from __future__ import annotations
@@ -23,14 +26,17 @@ _HIDDEN = 64
 
 
 def reassemble(features: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """Put each of the four pixels above a cell together from the 5 x 5 cells around that cell: content-aware reassembly (arXiv 1905.02188, equation 2).
+    """Put each of the four pixels above a cell together from the 5 x 5 cells around that cell.
+
+    Content-aware reassembly (arXiv 1905.02188, equation 2).
 
     Parameters
     ----------
     features : (view, channel, y, x) float tensor
         Outside of it is 0.
     kernels : (view, 25, 4, y, x) float tensor
-        Weights of the 25 neighbours, row by row, for the upper left, upper right, lower left and lower right pixel of the cell.
+        Weights of the 25 neighbours, row by row, for the upper left, upper right, lower left and
+        lower right pixel of the cell.
 
     Returns
     -------
@@ -38,17 +44,24 @@ def reassemble(features: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
 
     Notes
     -----
-    The textbook form unfolds the neighbours, 25 times the answer in memory (5.1 GB for FADE's last step at 896 px).  Here one neighbour after the other is
-    a shifted view that is multiplied and added up, and the backward pass does the same.  The four pixels of a cell are kept apart until the end, so that the
-    innermost loop runs along whole rows.
+    The textbook form unfolds the neighbours, 25 times the answer in memory (5.1 GB for FADE's last
+    step at 896 px).  Here one neighbour after the other is a shifted view that is multiplied and
+    added up, and the backward pass does the same.  The four pixels of a cell are kept apart until
+    the end, so that the innermost loop runs along whole rows.
     """
-    padded = F.pad(features.to(kernels.dtype), (TAPS // 2,) * 4)  # autocast gives a softmax, and so the sum, float32
-    fused = _sum_of_taps(padded, kernels) if torch.jit.is_tracing() else _Taps.apply(padded, kernels)
+    # autocast gives a softmax, and so the sum, float32
+    padded = F.pad(features.to(kernels.dtype), (TAPS // 2,) * 4)
+    fused = (
+        _sum_of_taps(padded, kernels) if torch.jit.is_tracing() else _Taps.apply(padded, kernels)
+    )
     return F.pixel_shuffle(fused.flatten(1, 2), 2)
 
 
 def _tap(padded: torch.Tensor, tap: int, like: torch.Tensor) -> torch.Tensor:
-    """Return the neighbour number ``tap`` of each cell, (view, channel, 1, y, x), as a view of the padded features."""
+    """Return the neighbour number ``tap`` of each cell, (view, channel, 1, y, x).
+
+    It is a view of the padded features.
+    """
     top, left = divmod(tap, TAPS)
     return padded[:, :, None, top : top + like.shape[-2], left : left + like.shape[-1]]
 
@@ -58,15 +71,23 @@ def _sum_of_taps(padded: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     total = kernels[:, None, 0] * _tap(padded, 0, kernels)
     for tap in range(1, TAPS**2):
         kernel, near = kernels[:, None, tap], _tap(padded, tap, kernels)
-        total = torch.addcmul(total, kernel, near) if torch.jit.is_tracing() else total.addcmul_(kernel, near)
+        total = (
+            torch.addcmul(total, kernel, near)
+            if torch.jit.is_tracing()
+            else total.addcmul_(kernel, near)
+        )
     return total
 
 
 class _Taps(torch.autograd.Function):
-    """:func:`_sum_of_taps` with a backward pass that adds up in place, too: torch's own would make 25 padded gradients and add them."""
+    """:func:`_sum_of_taps` with a backward pass that adds up in place, too.
+
+    torch's own would make 25 padded gradients and add them.
+    """
 
     @staticmethod
-    def forward(ctx: Any, padded: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:  # torch's own signature
+    # torch's own signature
+    def forward(ctx: Any, padded: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(padded, kernels)
         return _sum_of_taps(padded, kernels)
 
@@ -82,7 +103,10 @@ class _Taps(torch.autograd.Function):
 
 
 def _quarters(fine: torch.Tensor) -> torch.Tensor:
-    """(view, channel, 2 y or one less, 2 x or one less) -> (view, channel, 4, y, x): the four pixels of each cell, 0 where one is missing."""
+    """(view, channel, 2 y or one less, 2 x or one less) -> (view, channel, 4, y, x).
+
+    The four pixels of each cell, 0 where one is missing.
+    """
     odd = [size % 2 for size in fine.shape[2:]]
     if any(odd):
         fine = F.pad(fine, (0, odd[1], 0, odd[0]))
@@ -94,7 +118,10 @@ def _cut(fine: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def _start(layer: nn.Conv2d, std: float) -> nn.Conv2d:
-    """Start a convolution at nearly nothing, as all three papers do: their kernels and offsets begin even."""
+    """Start a convolution at nearly nothing, as all three papers do.
+
+    Their kernels and offsets begin even.
+    """
     nn.init.normal_(layer.weight, std=std)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -102,16 +129,20 @@ def _start(layer: nn.Conv2d, std: float) -> nn.Conv2d:
 
 
 class Fade(nn.Module):
-    """FADE: kernels from encoder and decoder alike, and a gate between the encoder's detail and the upsampled decoder.
+    """FADE: kernels from encoder and decoder alike.
 
-    With E and D the 1 x 1 compressions of guide ``en`` and features ``de`` to 64 channels, W one 3 x 3 convolution that both share, and NN nearest upsampling::
+    A gate stands between the encoder's detail and the upsampled decoder.
+
+    With E and D the 1 x 1 compressions of guide ``en`` and features ``de`` to 64 channels, W one 3
+    x 3 convolution that both share, and NN nearest upsampling::
 
         K = softmax_25( W * E(en) + NN( W * D(de) ) )              semi-shift convolution (section 3.3)
         g = sigmoid( NN( G(de) ) )                                  gate (section 3.4)
         answer = g en + (1 - g) reassemble(de, K)
 
-    The bias of W enters twice, as W is applied to both.  The decoder's part is computed at its own resolution ("L2H"): the published form at the high
-    resolution mixes the channels of the four pixels, and is not followed.
+    The bias of W enters twice, as W is applied to both.  The decoder's part is computed at its own
+    resolution ("L2H"): the published form at the high resolution mixes the channels of the four
+    pixels, and is not followed.
 
     Parameters
     ----------
@@ -120,7 +151,8 @@ class Fade(nn.Module):
 
     References
     ----------
-    Lu, Liu, Fu, Cao: FADE, fusing the assets of decoder and encoder for task-agnostic upsampling (ECCV 2022, arXiv 2207.10392).
+    Lu, Liu, Fu, Cao: FADE, fusing the assets of decoder and encoder for task-agnostic upsampling
+    (ECCV 2022, arXiv 2207.10392).
     """
 
     def __init__(self, channels: int) -> None:
@@ -152,7 +184,8 @@ class Carafe(nn.Module):
 
     References
     ----------
-    Wang et al.: CARAFE, content-aware reassembly of features (ICCV 2019, arXiv 1905.02188), section 3.2 with k_encoder 3, k_up 5, C_m 64.
+    Wang et al.: CARAFE, content-aware reassembly of features (ICCV 2019, arXiv 1905.02188), section
+    3.2 with k_encoder 3, k_up 5, C_m 64.
     """
 
     def __init__(self, channels: int) -> None:
@@ -162,13 +195,18 @@ class Carafe(nn.Module):
         nn.init.xavier_uniform_(self.compress.weight)
 
     def forward(self, guide: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """(view, any, y, x) and (view, channel, y / 2, x / 2), rounded up -> (view, channel, y, x)."""
+        """(view, any, y, x) and (view, channel, y / 2, x / 2) -> (view, channel, y, x).
+
+        Halves are rounded up.
+        """
         kernels = self.kernels(self.compress(features)).unflatten(1, (TAPS**2, 4)).softmax(1)
         return _cut(reassemble(features, kernels), guide)
 
 
 class DySample(nn.Module):
-    """DySample: each pixel reads the features at a learnt place, near where bilinear upsampling would; the guide only says the size.
+    """DySample: each pixel reads the features at a learnt place.
+
+    It is near where bilinear upsampling would read; the guide only says the size.
 
     Parameters
     ----------
@@ -179,7 +217,8 @@ class DySample(nn.Module):
 
     References
     ----------
-    Liu, Lu, Fu, Cao: Learning to upsample by learning to sample (ICCV 2023, arXiv 2308.15085), "linear and pixel shuffle" with static scope 0.25.
+    Liu, Lu, Fu, Cao: Learning to upsample by learning to sample (ICCV 2023, arXiv 2308.15085),
+    "linear and pixel shuffle" with static scope 0.25.
     """
 
     def __init__(self, channels: int, groups: int = 4) -> None:
@@ -191,49 +230,78 @@ class DySample(nn.Module):
         self.offsets = _start(nn.Conv2d(channels, 2 * groups * 4, 1), 0.001)
 
     def forward(self, guide: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """(view, any, y, x) and (view, channel, y / 2, x / 2), rounded up -> (view, channel, y, x)."""
+        """(view, any, y, x) and (view, channel, y / 2, x / 2) -> (view, channel, y, x).
+
+        Halves are rounded up.
+        """
         channels, rows, columns = features.shape[1:]
-        exact = torch.promote_types(features.dtype, torch.float32)  # places want more digits than bfloat16 has
-        corner = torch.tensor([-0.25, 0.25], dtype=exact, device=features.device)  # centres of the four pixels in a cell, from its own
-        start = torch.stack([corner.repeat(2), corner.repeat_interleave(2)])[:, None, :, None, None]  # (x | y, group, pixel, y, x)
+        # places want more digits than bfloat16 has
+        exact = torch.promote_types(features.dtype, torch.float32)
+        # centres of the four pixels in a cell, from its own
+        corner = torch.tensor([-0.25, 0.25], dtype=exact, device=features.device)
+        # (x | y, group, pixel, y, x)
+        start = torch.stack([corner.repeat(2), corner.repeat_interleave(2)])[:, None, :, None, None]
         moved = start + 0.25 * self.offsets(features).unflatten(1, (2, self.groups, 4))
         y, x = (torch.arange(n, dtype=exact, device=features.device) + 0.5 for n in (rows, columns))
-        place = torch.stack([(moved[:, 0] + x) * (2 / columns) - 1, (moved[:, 1] + y[:, None]) * (2 / rows) - 1], 1)
-        fine = F.pixel_shuffle(place.flatten(1, 3), 2).unflatten(1, (2, self.groups)).permute(0, 2, 3, 4, 1).flatten(0, 1)  # (view * group, 2 y, 2 x, 2)
+        place = torch.stack(
+            [(moved[:, 0] + x) * (2 / columns) - 1, (moved[:, 1] + y[:, None]) * (2 / rows) - 1], 1
+        )
+        # (view * group, 2 y, 2 x, 2)
+        fine = (
+            F.pixel_shuffle(place.flatten(1, 3), 2)
+            .unflatten(1, (2, self.groups))
+            .permute(0, 2, 3, 4, 1)
+            .flatten(0, 1)
+        )
         parts = features.reshape(-1, channels // self.groups, rows, columns)
-        read = F.grid_sample(parts.to(exact), fine, mode="bilinear", padding_mode="border", align_corners=False)
+        read = F.grid_sample(
+            parts.to(exact), fine, mode="bilinear", padding_mode="border", align_corners=False
+        )
         return _cut(read.reshape(-1, channels, 2 * rows, 2 * columns), guide).to(features.dtype)
 
 
 def resize(features: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Bring (view, channel, y, x) bilinearly onto the grid of another map."""
     size = like.shape[2:]
-    return features if features.shape[2:] == size else F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+    return (
+        features
+        if features.shape[2:] == size
+        else F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+    )
 
 
 def added(features: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
     """Bring a map bilinearly onto the grid of another, and add both."""
-    # In this order: OpenVINO (2026.4) makes one step of resizing and adding, and reads the other term wrongly where it is a transposed view and comes first.
+    # In this order: OpenVINO (2026.4) makes one step of resizing and adding, and reads the other
+    # term wrongly where it is a transposed view and comes first.
     return resize(features, onto) + onto
 
 
 class Resized(nn.Module):
-    """The transformer's maps are added to the finer ones after one bilinear step each, as in ViT-Adapter."""
+    """The transformer's maps are added to the finer ones.
+
+    It is done after one bilinear step each, as in ViT-Adapter.
+    """
 
     def __init__(self, _width: int, *, recompute: bool = False) -> None:
         super().__init__()
         self.recompute = recompute
 
-    def forward(self, finest: torch.Tensor, finer: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, finest: torch.Tensor, finer: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add two maps of the transformer, at 1/16, to maps of 1/4 and 1/8."""
         return added(first, finest), added(second, finer)
 
 
 class Stepwise(nn.Module):
-    """The transformer's maps are added after one (to 1/8) and two (to 1/4) steps of a learnt upsampler: three of them, each guided by the map it leads to.
+    """The transformer's maps are added after steps of a learnt upsampler.
 
-    DepthCropSeg++ says that ViT's features of low resolution are upsampled, then added, and gives +0.44 M parameters: that of three FADE with 1,024 channels.
-    The guides are the maps before anything is added to them; the paper does not say so.
+    One step (to 1/8) and two (to 1/4): three of them, each guided by the map it leads to.
+
+    DepthCropSeg++ says that ViT's features of low resolution are upsampled, then added, and gives
+    +0.44 M parameters: that of three FADE with 1,024 channels.  The guides are the maps before
+    anything is added to them; the paper does not say so.
 
     Parameters
     ----------
@@ -244,7 +312,9 @@ class Stepwise(nn.Module):
         Compute the upsamplers again in the backward pass instead of keeping what they computed.
     """
 
-    def __init__(self, make: Callable[[int], nn.Module], width: int, *, recompute: bool = False) -> None:
+    def __init__(
+        self, make: Callable[[int], nn.Module], width: int, *, recompute: bool = False
+    ) -> None:
         super().__init__()
         self.ups = nn.ModuleList(make(width) for _ in range(3))
         self.recompute = recompute
@@ -254,11 +324,17 @@ class Stepwise(nn.Module):
             return checkpoint(self.ups[k], guide, features, use_reentrant=False)
         return self.ups[k](guide, features)
 
-    def forward(self, finest: torch.Tensor, finer: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, finest: torch.Tensor, finer: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add two maps of the transformer, at 1/16, to maps of 1/4 and 1/8."""
         halfway = self._up(0, finer, first)
         return finest + self._up(1, finest, halfway), finer + self._up(2, finer, second)
 
 
-UPSAMPLERS: dict[str, Callable[[int], nn.Module]] = {"fade": Fade, "carafe": Carafe, "dysample": DySample}
+UPSAMPLERS: dict[str, Callable[[int], nn.Module]] = {
+    "fade": Fade,
+    "carafe": Carafe,
+    "dysample": DySample,
+}
 """Those that learn; "bilinear" does not."""

@@ -1,6 +1,7 @@
 """The selion plugin of QGIS.
 
-It runs in QGIS' Python, so nothing of selion nor numpy is imported here: work is done by the command line, in its own environment.
+It runs in QGIS' Python, so nothing of selion nor numpy is imported here: work is done by the
+command line, in its own environment.
 """
 
 from __future__ import annotations

@@ -23,7 +23,15 @@ from .command import Listener, NoSelion, Said, leftovers, remove, summary
 from .process import Cancelled, CommandFailed, Ears, run
 from .provider import HERE, command_of_settings
 
-OUTPUT, MODEL, FAST, KEEP, SIMPLIFY, MIN_AREA, METHOD = "OUTPUT", "MODEL", "FAST", "KEEP", "SIMPLIFY", "MIN_AREA", "METHOD"
+OUTPUT, MODEL, FAST, KEEP, SIMPLIFY, MIN_AREA, METHOD = (
+    "OUTPUT",
+    "MODEL",
+    "FAST",
+    "KEEP",
+    "SIMPLIFY",
+    "MIN_AREA",
+    "METHOD",
+)
 METHODS = ("watershed", "components", "vote")
 
 
@@ -60,13 +68,28 @@ class Called(QgsProcessingAlgorithm):
             return False, str(problem)
         return True, ""
 
-    def call(self, words: list[str], out: str, feedback: QgsProcessingFeedback, *, area: bool = False, keep: bool = False) -> dict[str, Any]:
-        """Run selion with these words; what a stopped run leaves beside ``out`` goes unless it is kept for the next run."""
+    def call(
+        self,
+        words: list[str],
+        out: str,
+        feedback: QgsProcessingFeedback,
+        *,
+        area: bool = False,
+        keep: bool = False,
+    ) -> dict[str, Any]:
+        """Run selion with these words.
+
+        What a stopped run leaves beside ``out`` goes unless it is kept for the next run.
+        """
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         try:
             command = [*command_of_settings(), *words]
             feedback.pushCommandInfo(" ".join(command))
-            result = run(command, Ears(lambda said: _show(said, feedback), feedback.pushInfo, feedback.isCanceled), Listener(area))
+            result = run(
+                command,
+                Ears(lambda said: _show(said, feedback), feedback.pushInfo, feedback.isCanceled),
+                Listener(area),
+            )
         except Cancelled:
             self._tidy(out, keep=keep)
             return {}
@@ -84,16 +107,52 @@ class Called(QgsProcessingAlgorithm):
 
     def add_outline_parameters(self) -> None:
         """Declare how probabilities become outlines."""
-        self.advanced(QgsProcessingParameterEnum(METHOD, "How probabilities become objects", list(METHODS), defaultValue=0))
+        self.advanced(
+            QgsProcessingParameterEnum(
+                METHOD, "How probabilities become objects", list(METHODS), defaultValue=0
+            )
+        )
         number = QgsProcessingParameterNumber
-        self.advanced(number(SIMPLIFY, "Simplify outlines by (metres; empty: one pixel)", number.Double, optional=True, minValue=0))
-        self.advanced(number(MIN_AREA, "Smallest field (m2; empty: 500 or 20 pixels)", number.Double, optional=True, minValue=0))
+        self.advanced(
+            number(
+                SIMPLIFY,
+                "Simplify outlines by (metres; empty: one pixel)",
+                number.Double,
+                optional=True,
+                minValue=0,
+            )
+        )
+        self.advanced(
+            number(
+                MIN_AREA,
+                "Smallest field (m2; empty: 500 or 20 pixels)",
+                number.Double,
+                optional=True,
+                minValue=0,
+            )
+        )
 
     def add_model_parameters(self) -> None:
         """Declare what runs."""
-        self.addParameter(QgsProcessingParameterString(MODEL, "Model: name or folder (empty: the packaged one that fits the bands)", optional=True))
-        self.advanced(QgsProcessingParameterBoolean(FAST, "Fast: bfloat16 where the processor has it", defaultValue=False))
-        self.advanced(QgsProcessingParameterBoolean(KEEP, "Keep finished parts when stopped, so that the same run goes on", defaultValue=False))
+        self.addParameter(
+            QgsProcessingParameterString(
+                MODEL,
+                "Model: name or folder (empty: the packaged one that fits the bands)",
+                optional=True,
+            )
+        )
+        self.advanced(
+            QgsProcessingParameterBoolean(
+                FAST, "Fast: bfloat16 where the processor has it", defaultValue=False
+            )
+        )
+        self.advanced(
+            QgsProcessingParameterBoolean(
+                KEEP,
+                "Keep finished parts when stopped, so that the same run goes on",
+                defaultValue=False,
+            )
+        )
 
     def advanced(self, parameter: QgsProcessingParameterDefinition) -> None:
         """Declare a parameter that is folded away."""
@@ -110,19 +169,29 @@ class Called(QgsProcessingAlgorithm):
         options: dict[str, Any] = {"method": METHODS[self.parameterAsEnum(given, METHOD, context)]}
         for name in (SIMPLIFY, MIN_AREA):
             if given.get(name) is not None:
-                options[name.lower().replace("_", "-")] = self.parameterAsDouble(given, name, context)
+                options[name.lower().replace("_", "-")] = self.parameterAsDouble(
+                    given, name, context
+                )
         return options
 
     def model_options(self, given: Any, context: QgsProcessingContext) -> dict[str, Any]:
         """Return the options of the model."""
-        return {"model": self.parameterAsString(given, MODEL, context).strip(), "fast": self.parameterAsBoolean(given, FAST, context)}
+        return {
+            "model": self.parameterAsString(given, MODEL, context).strip(),
+            "fast": self.parameterAsBoolean(given, FAST, context),
+        }
 
     @staticmethod
     def results(out: str, result: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Return what Processing shows: no output where the run was stopped."""
         if not result:
             return {}
-        return {OUTPUT: out, "FIELDS": result.get("fields"), "HECTARES": result.get("total_ha"), **more}
+        return {
+            OUTPUT: out,
+            "FIELDS": result.get("fields"),
+            "HECTARES": result.get("total_ha"),
+            **more,
+        }
 
     @staticmethod
     def style_raster(path: str, context: QgsProcessingContext) -> None:

@@ -1,4 +1,7 @@
-"""Command lines of selion, and what it says while it runs.  Nothing of QGIS here, so that it can be tested anywhere."""
+"""Command lines of selion, and what it says while it runs.
+
+Nothing of QGIS here, so that it can be tested anywhere.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,27 @@ from pathlib import Path
 from typing import Any
 
 FOUND = "selion.json"
-"""Beside this file, written by ``selion qgis install``: the command of the environment that it was called from."""
-FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONEXECUTABLE", "GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_LIB", "PROJ_DATA")
-"""What QGIS sets for itself; with it another environment would read the wrong libraries and the wrong PROJ database."""
-FINDING = (("search", 0, 4), ("look again", 4, 6), ("choose", 6, 8), ("compose", 8, 46), ("mosaic", 46, 50))
+"""Beside this file, written by ``selion qgis install``: the command of the environment that it was
+called from."""
+FOREIGN = (
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONSTARTUP",
+    "PYTHONEXECUTABLE",
+    "GDAL_DATA",
+    "GDAL_DRIVER_PATH",
+    "PROJ_LIB",
+    "PROJ_DATA",
+)
+"""What QGIS sets for itself; with it another environment would read the wrong libraries and the
+wrong PROJ database."""
+FINDING = (
+    ("search", 0, 4),
+    ("look again", 4, 6),
+    ("choose", 6, 8),
+    ("compose", 8, 46),
+    ("mosaic", 46, 50),
+)
 MAPPING = (("predict", 0, 80), ("scores", 80, 84), ("objects", 84, 92), ("outlines", 92, 99))
 """Stage, and from where to where it moves the bar; of an area, mapping has the second half."""
 
@@ -24,7 +44,9 @@ class NoSelion(Exception):
 
 
 def read_command(setting: str = "", folder: Path | None = None) -> list[str]:
-    """Return the command of selion: the setting's, that which the installation left, or the one on the path.
+    """Return the command of selion.
+
+    The setting's, that which the installation left, or the one on the path.
 
     Raises
     ------
@@ -38,21 +60,34 @@ def read_command(setting: str = "", folder: Path | None = None) -> list[str]:
         command = [str(part) for part in json.loads(noted.read_text("utf-8"))["command"]]
         if command and Path(command[0]).exists():
             return command
-        raise NoSelion(f"selion was installed with {command[0] if command else 'nothing'}, which is gone: run 'selion qgis install' in its new environment.")
+        raise NoSelion(
+            f"selion was installed with {command[0] if command else 'nothing'}, which is gone: "
+            "run 'selion qgis install' in its new environment."
+        )
     found = shutil.which("selion")
     if found is None:
-        raise NoSelion("There is no command 'selion': give its path in Settings > Options > Processing > Providers > selion, or run 'selion qgis install'.")
+        raise NoSelion(
+            "There is no command 'selion': give its path in Settings > Options > Processing > "
+            "Providers > selion, or run 'selion qgis install'."
+        )
     return [found]
 
 
 def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of the process: that of QGIS without what is QGIS' own."""
-    kept = {name: value for name, value in (os.environ if given is None else given).items() if name not in FOREIGN}
+    kept = {
+        name: value
+        for name, value in (os.environ if given is None else given).items()
+        if name not in FOREIGN
+    }
     return {**kept, "PYTHONIOENCODING": "utf-8"}
 
 
 def options_of(given: Mapping[str, Any]) -> list[str]:
-    """Write options: a text or a number after its name, a flag alone, nothing for what was not given."""
+    """Write options.
+
+    A text or a number comes after its name, a flag alone, nothing for what was not given.
+    """
     words: list[str] = []
     for name, value in given.items():
         if value is None or value is False or value == "":
@@ -68,17 +103,49 @@ def map_image(image: str, out: str, **options: Any) -> list[str]:
 
 def map_area(area: str, year: int, out: str, **options: Any) -> list[str]:
     """``selion map AREA --year``."""
-    return ["map", "--year", str(year), "--out", out, "--force", "--json", "--no-preview", *options_of(options), "--", area]
+    return [
+        "map",
+        "--year",
+        str(year),
+        "--out",
+        out,
+        "--force",
+        "--json",
+        "--no-preview",
+        *options_of(options),
+        "--",
+        area,
+    ]
 
 
 def fields(scores: str, out: str, **options: Any) -> list[str]:
     """``selion fields``."""
-    return ["fields", scores, "--out", out, "--force", "--json", "--no-preview", *options_of(options)]
+    return [
+        "fields",
+        scores,
+        "--out",
+        out,
+        "--force",
+        "--json",
+        "--no-preview",
+        *options_of(options),
+    ]
 
 
 def evaluate(found: str, truth: str, out: str, **options: Any) -> list[str]:
     """``selion evaluate --pred --truth``."""
-    return ["evaluate", "--pred", found, "--truth", truth, "--out", out, "--force", "--json", *options_of(options)]
+    return [
+        "evaluate",
+        "--pred",
+        found,
+        "--truth",
+        truth,
+        "--out",
+        out,
+        "--force",
+        "--json",
+        *options_of(options),
+    ]
 
 
 def change(before: tuple[str, str], after: tuple[str, str], out: str, **options: Any) -> list[str]:
@@ -123,7 +190,9 @@ class Listener:
         return Said(note=_scenes(event) if kind == "scenes" else "")
 
     def _progress(self, event: Mapping[str, Any]) -> Said:
-        share = min(max(float(event.get("done") or 0) / max(float(event.get("total") or 1), 1e-9), 0.0), 1.0)
+        share = min(
+            max(float(event.get("done") or 0) / max(float(event.get("total") or 1), 1e-9), 0.0), 1.0
+        )
         for name, low, high in self._stages():
             if name == event.get("stage"):
                 self.percent = max(self.percent, low + share * (high - low))
@@ -138,7 +207,13 @@ class Listener:
 
 def _scenes(event: Mapping[str, Any]) -> str:
     rows = event.get("rows") or []
-    return "\n".join(f"{row['tile']} {row['season']}: {row['taken']} of {row['candidates']} scenes, {row['seen']:.0%} seen" for row in rows)
+    return "\n".join(
+        (
+            f"{row['tile']} {row['season']}: {row['taken']} of {row['candidates']} scenes, "
+            f"{row['seen']:.0%} seen"
+        )
+        for row in rows
+    )
 
 
 def summary(result: Mapping[str, Any]) -> list[str]:
@@ -151,19 +226,32 @@ def summary(result: Mapping[str, Any]) -> list[str]:
         if isinstance(value, Mapping):
             lines += [f"{words}:", *(f"    {line}" for line in summary(value))]
         else:
-            lines.append(f"{words}: {value:.4g}" if isinstance(value, float) else f"{words}: {value}")
+            lines.append(
+                f"{words}: {value:.4g}" if isinstance(value, float) else f"{words}: {value}"
+            )
     return lines
 
 
 def leftovers(out: str | Path) -> list[Path]:
-    """Return what a stopped run leaves beside its output: finished parts for the next run, and half-written files if it was killed."""
+    """Return what a stopped run leaves beside its output.
+
+    Finished parts for the next run, and half-written files if it was killed.
+    """
     path = Path(out)
-    return sorted(left for left in path.parent.glob(".*") if left.name == f".{path.name}.selion" or _is_temporary(left.name, path.name))
+    return sorted(
+        left
+        for left in path.parent.glob(".*")
+        if left.name == f".{path.name}.selion" or _is_temporary(left.name, path.name)
+    )
 
 
 def _is_temporary(name: str, final: str) -> bool:
     """Tell selion's temporary names, a dot and eight hexadecimal digits before the final name, from other people's files."""
-    return name[10:].startswith(final) and name[9:10] == "." and all(letter in "0123456789abcdef" for letter in name[1:9])
+    return (
+        name[10:].startswith(final)
+        and name[9:10] == "."
+        and all(letter in "0123456789abcdef" for letter in name[1:9])
+    )
 
 
 def remove(paths: Sequence[Path]) -> None:

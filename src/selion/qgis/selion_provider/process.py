@@ -1,4 +1,7 @@
-"""Runs a command beside QGIS: hands on what it says, stops it when asked, kills it when it does not stop.  Nothing of QGIS here."""
+"""Runs a command beside QGIS.
+
+Hands on what it says, stops it when asked, kills it when it does not stop.  Nothing of QGIS here.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,11 @@ from .command import Listener, Said, environment
 POLL = 0.1
 """Seconds between two looks at the cancel button."""
 PATIENCE = ((getattr(signal, "SIGINT", None), 20.0), (getattr(signal, "SIGTERM", None), 5.0))
-"""How long each way of asking may take before the next; after the last the process is killed.  An inference step is finished first."""
+"""How long each way of asking may take before the next; after the last the process is killed.  An
+inference step is finished first."""
 INCOMPLETE = 3
-"""The code with which selion ends where a part of an image could not be worked on; the result is written all the same."""
+"""The code with which selion ends where a part of an image could not be worked on; the result is
+written all the same."""
 TAIL = 20
 """Lines of standard error that an error shows."""
 
@@ -59,7 +64,9 @@ def run(command: Sequence[str], ears: Ears, listener: Listener | None = None) ->
     process = _start(command)
     lines: queue.Queue[tuple[str, str | None]] = queue.Queue()
     for name in ("stdout", "stderr"):
-        threading.Thread(target=_read, args=(getattr(process, name), name, lines), daemon=True).start()
+        threading.Thread(
+            target=_read, args=(getattr(process, name), name, lines), daemon=True
+        ).start()
     errors: list[str] = []
     closed = 0
     try:
@@ -75,7 +82,8 @@ def run(command: Sequence[str], ears: Ears, listener: Listener | None = None) ->
     except BaseException:
         stop(process)
         raise
-    incomplete = process.wait() == INCOMPLETE and listener.result  # the result is there, and what it lacks was said
+    # the result is there, and what it lacks was said
+    incomplete = process.wait() == INCOMPLETE and listener.result
     if process.returncode != 0 and not incomplete:
         raise CommandFailed(_message(errors, process.returncode))
     return listener.result
@@ -87,15 +95,25 @@ def _stop_if(ears: Ears) -> None:
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a process in a group of its own, so that its workers are stopped with it, and without a console window."""
+    """Start a process in a group of its own.
+
+    So its workers are stopped with it, and there is no console window.
+    """
     own: dict[str, Any] = {"start_new_session": True}
     if os.name == "nt":
         own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}  # type: ignore[attr-defined]
-    own.update(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    own.update(
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
     try:
-        return subprocess.Popen(list(command), text=True, encoding="utf-8", errors="replace", bufsize=1, **own)  # noqa: S603  # the person's own setting
+        return subprocess.Popen(  # noqa: S603  # the person's own setting
+            list(command), text=True, encoding="utf-8", errors="replace", bufsize=1, **own
+        )
     except OSError as error:
-        raise CommandFailed(f"{command[0]} cannot be started ({error.strerror}): check the command of selion in the settings of Processing.") from error
+        raise CommandFailed(
+            f"{command[0]} cannot be started ({error.strerror}): check the command of selion in "
+            "the settings of Processing."
+        ) from error
 
 
 def _read(stream: Any, name: str, lines: queue.Queue[tuple[str, str | None]]) -> None:

@@ -25,7 +25,15 @@ class SelionProvider(QgsProcessingProvider):
     def load(self) -> bool:
         """Declare the setting, then the algorithms."""
         ProcessingConfig.settingIcons["selion"] = self.icon()
-        ProcessingConfig.addSetting(Setting("selion", SETTING, "Command of selion (empty: the one that installed this plugin)", "", valuetype=Setting.FILE))
+        ProcessingConfig.addSetting(
+            Setting(
+                "selion",
+                SETTING,
+                "Command of selion (empty: the one that installed this plugin)",
+                "",
+                valuetype=Setting.FILE,
+            )
+        )
         ProcessingConfig.readSettings()
         self.refreshAlgorithms()
         return True

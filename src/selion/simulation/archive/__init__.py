@@ -1,4 +1,7 @@
-"""A small Sentinel-2 archive of a countryside that does not exist: tiles in their UTM zones, orbits, clouds, provider's items, and the truth."""
+"""A small Sentinel-2 archive of a countryside that does not exist.
+
+Tiles in their UTM zones, orbits, clouds, provider's items, and the truth.
+"""
 
 import lazy_loader as lazy
 

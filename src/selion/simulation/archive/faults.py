@@ -23,7 +23,11 @@ def _as_it_is(grid: GeoBox) -> GeoBox:
 
 def _shifted(grid: GeoBox) -> GeoBox:
     """Move a grid by half a pixel and a few whole ones, so that it cannot be read as the tile's."""
-    return GeoBox(grid.shape, Affine.translation(3.5 * grid.transform.a, -2.5 * grid.transform.a) * grid.transform, grid.crs)
+    return GeoBox(
+        grid.shape,
+        Affine.translation(3.5 * grid.transform.a, -2.5 * grid.transform.a) * grid.transform,
+        grid.crs,
+    )
 
 
 def _elsewhere(grid: GeoBox) -> GeoBox:
@@ -38,7 +42,10 @@ def _unchanged(item: Item, _names: Mapping[str, str], _folder: Path) -> Item:
 
 def _without_asset(item: Item, names: Mapping[str, str], folder: Path) -> Item:
     (folder / item["assets"][names["nir"]]["href"]).unlink()
-    return {**item, "assets": {name: asset for name, asset in item["assets"].items() if name != names["nir"]}}
+    return {
+        **item,
+        "assets": {name: asset for name, asset in item["assets"].items() if name != names["nir"]},
+    }
 
 
 def _without_file(item: Item, names: Mapping[str, str], folder: Path) -> Item:
@@ -83,9 +90,17 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "truncated": Fault("the file of the red band ends after two fifths", _truncated),
         "wrong-grid": Fault("the bands lie half a pixel beside the tile's grid", placed=_shifted),
         "wrong-zone": Fault("the files claim the neighbouring UTM zone", placed=_elsewhere),
-        "all-cloud": Fault("all is cloud, although the item says 12 percent", _said(**{"eo:cloud_cover": 12.0}), clouds=(1.0, 1.0)),
-        "no-datetime": Fault("the item has no time", _said(datetime=None, start_datetime=None, end_datetime=None)),
-        "no-cloud-cover": Fault("the item says nothing of clouds", _said(**{"eo:cloud_cover": None})),
+        "all-cloud": Fault(
+            "all is cloud, although the item says 12 percent",
+            _said(**{"eo:cloud_cover": 12.0}),
+            clouds=(1.0, 1.0),
+        ),
+        "no-datetime": Fault(
+            "the item has no time", _said(datetime=None, start_datetime=None, end_datetime=None)
+        ),
+        "no-cloud-cover": Fault(
+            "the item says nothing of clouds", _said(**{"eo:cloud_cover": None})
+        ),
         "no-geometry": Fault("the item has no footprint", _without_geometry),
     }
 )

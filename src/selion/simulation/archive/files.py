@@ -1,4 +1,7 @@
-"""The archive as files: a static STAC catalogue with relative links, and a note of its truth from which it is read again."""
+"""The archive as files.
+
+A static STAC catalogue with relative links, and a note of its truth from which it is read again.
+"""
 
 from __future__ import annotations
 
@@ -44,38 +47,72 @@ def _link(rel: str, href: str, kind: str = "application/json") -> dict[str, str]
 
 
 def _linked(item: dict[str, Any]) -> dict[str, Any]:
-    links = [_link("root", "../catalog.json"), _link("parent", "../collection.json"), _link("collection", "../collection.json")]
+    links = [
+        _link("root", "../catalog.json"),
+        _link("parent", "../collection.json"),
+        _link("collection", "../collection.json"),
+    ]
     return {**moved(item, ".."), "links": links}
 
 
 def _catalogue(archive: Archive, layout: Layout) -> dict[str, Any]:
     links = [_link("root", "./catalog.json"), _link("child", "./collection.json")]
-    said = {"type": "Catalog", "id": f"selion-simulated-{archive.options.seed}", "stac_version": layout.stac_version}
-    return {**said, "title": "A simulated archive", "description": "A countryside that does not exist, as Sentinel-2 would see it.", "links": links}
+    said = {
+        "type": "Catalog",
+        "id": f"selion-simulated-{archive.options.seed}",
+        "stac_version": layout.stac_version,
+    }
+    return {
+        **said,
+        "title": "A simulated archive",
+        "description": "A countryside that does not exist, as Sentinel-2 would see it.",
+        "links": links,
+    }
 
 
 def _collection(archive: Archive, layout: Layout) -> dict[str, Any]:
     boxes = [item["bbox"] for item in archive.items if item.get("bbox")]
-    # Footprints reach beyond the area; across the antimeridian the area's own box is the one that is told.
+    # Footprints reach beyond the area; across the antimeridian the area's own box is the one that
+    # is told.
     across = archive.bbox[0] > archive.bbox[2] or any(box[0] > box[2] for box in boxes)
-    box = list(archive.bbox) if across else [*np.min(boxes, 0)[:2].tolist(), *np.max(boxes, 0)[2:].tolist()]
-    times = sorted(item["properties"]["datetime"] for item in archive.items if item["properties"].get("datetime"))
+    box = (
+        list(archive.bbox)
+        if across
+        else [*np.min(boxes, 0)[:2].tolist(), *np.max(boxes, 0)[2:].tolist()]
+    )
+    times = sorted(
+        item["properties"]["datetime"]
+        for item in archive.items
+        if item["properties"].get("datetime")
+    )
     links = [_link("root", "./catalog.json"), _link("parent", "./catalog.json")]
-    links += [_link("item", f"./items/{item['id']}.json", "application/geo+json") for item in archive.items]
+    links += [
+        _link("item", f"./items/{item['id']}.json", "application/geo+json")
+        for item in archive.items
+    ]
     return {
         "type": "Collection",
         "id": layout.collection,
         "stac_version": layout.stac_version,
         "stac_extensions": [],
         "title": "Sentinel-2 Level-2A, simulated",
-        "description": f"Written by selion {selion.__version__} in the manner of {archive.options.layout}; it shows no real place.",
+        "description": (
+            f"Written by selion {selion.__version__} in the manner of {archive.options.layout}; it "
+            "shows no real place."
+        ),
         "license": "CC0-1.0",
         "extent": {"spatial": {"bbox": [box]}, "temporal": {"interval": [[times[0], times[-1]]]}},
         "links": links,
     }
 
 
-def make_item(layout: Layout, name: str, properties: dict[str, Any], geometry: tuple[dict[str, Any], list[float]], assets: dict[str, Any]) -> dict[str, Any]:
+def make_item(
+    layout: Layout,
+    name: str,
+    properties: dict[str, Any],
+    geometry: tuple[dict[str, Any], list[float]],
+    assets: dict[str, Any],
+) -> dict[str, Any]:
     """Put an item together; hrefs are relative to the archive's folder."""
     outline, box = geometry
     return {
@@ -108,16 +145,26 @@ def _season_to_dict(season: ArchiveSeason) -> dict[str, str]:
 
 
 def _season_of(plain: Mapping[str, str]) -> ArchiveSeason:
-    return ArchiveSeason(plain["name"], date.fromisoformat(plain["start"]), date.fromisoformat(plain["end"]))
+    return ArchiveSeason(
+        plain["name"], date.fromisoformat(plain["start"]), date.fromisoformat(plain["end"])
+    )
 
 
 def _note(archive: Archive) -> dict[str, Any]:
     def place(path: Path) -> str:
         return path.relative_to(archive.folder).as_posix()
 
-    truth, options = archive.truth, {item.name: getattr(archive.options, item.name) for item in fields(ArchiveOptions)}
-    options["seasons"] = [_season_to_dict(season) for season in archive.options.seasons or ()] or None
-    options["dates"] = {name: [day.isoformat() for day in days] for name, days in (archive.options.dates or {}).items()} or None
+    truth, options = (
+        archive.truth,
+        {item.name: getattr(archive.options, item.name) for item in fields(ArchiveOptions)},
+    )
+    options["seasons"] = [
+        _season_to_dict(season) for season in archive.options.seasons or ()
+    ] or None
+    options["dates"] = {
+        name: [day.isoformat() for day in days]
+        for name, days in (archive.options.dates or {}).items()
+    } or None
     return {
         "selion": selion.__version__,
         "options": options,
@@ -142,9 +189,20 @@ def _note(archive: Archive) -> dict[str, Any]:
 
 
 def _options_of(plain: dict[str, Any]) -> ArchiveOptions:
-    read: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
-    read["seasons"] = tuple(_season_of(season) for season in plain["seasons"]) if plain["seasons"] else None
-    read["dates"] = {name: tuple(date.fromisoformat(day) for day in days) for name, days in plain["dates"].items()} if plain["dates"] else None
+    read: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
+    }
+    read["seasons"] = (
+        tuple(_season_of(season) for season in plain["seasons"]) if plain["seasons"] else None
+    )
+    read["dates"] = (
+        {
+            name: tuple(date.fromisoformat(day) for day in days)
+            for name, days in plain["dates"].items()
+        }
+        if plain["dates"]
+        else None
+    )
     return ArchiveOptions(**read)
 
 
@@ -161,7 +219,10 @@ def _truth_of(folder: Path, plain: Mapping[str, Any]) -> Truth:
 
 def _item_of(folder: Path, name: str) -> dict[str, Any]:
     item = json.loads((folder / "items" / f"{name}.json").read_text(encoding="utf-8"))
-    assets = {key: {**asset, "href": asset["href"].removeprefix("../")} for key, asset in item["assets"].items()}
+    assets = {
+        key: {**asset, "href": asset["href"].removeprefix("../")}
+        for key, asset in item["assets"].items()
+    }
     return {**item, "assets": assets, "links": []}
 
 
@@ -192,7 +253,10 @@ def read_archive(folder: str | os.PathLike[str]) -> Archive:
             plain["offsets"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{folder} holds no simulated archive that can be read ({error!r}): write one with selion simulate --archive."
+        message = (
+            f"{folder} holds no simulated archive that can be read ({error!r}): write one with "
+            "selion simulate --archive."
+        )
         raise UnreadableFile(message) from error
 
 
@@ -203,6 +267,13 @@ def moved_to(archive: Archive, folder: Path) -> Archive:
     def there(path: Path) -> Path:
         return folder / path.relative_to(archive.folder)
 
-    paths = {name: {key: there(path) for key, path in getattr(truth, name).items()} for name in ("seasons", "tiles", "clear")}
-    single = {"instances": there(truth.instances), "cover": there(truth.cover), "fields": there(truth.fields) if truth.fields else None}
+    paths = {
+        name: {key: there(path) for key, path in getattr(truth, name).items()}
+        for name in ("seasons", "tiles", "clear")
+    }
+    single = {
+        "instances": there(truth.instances),
+        "cover": there(truth.cover),
+        "fields": there(truth.fields) if truth.fields else None,
+    }
     return replace(archive, folder=folder, truth=Truth(**paths, **single))  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from odc.geo.geobox import GeoBox
 BANDS = ("red", "green", "blue", "nir")
 """Sentinel-2 B04, B03, B02 and B08."""
 CLEAR = (2, 4, 5, 6, 11)
-"""Codes of the scene classification where nothing lies between the ground and the satellite; :data:`ArchiveOptions.snow` hides the ground under 11."""
+"""Codes of the scene classification where nothing lies between the ground and the satellite;
+:data:`ArchiveOptions.snow` hides the ground under 11."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +30,22 @@ class ArchiveSeason:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """What a simulated archive may look like; the defaults are small, cloudy, and true where the scene classification says clear."""
+    """What a simulated archive may look like.
+
+    The defaults are small, cloudy, and true where the scene classification says clear.
+    """
 
     seed: int = 0
     centre: tuple[float, float] = (13.0, 51.0)
     """Longitude and latitude."""
     size_km: float | tuple[float, float] | None = None
-    """(north-south, east-west) size of the area; None: a little more than a tile, round the nearest corner of four tiles."""
+    """(north-south, east-west) size of the area; None: a little more than a tile, round the nearest
+    corner of four tiles."""
     gsd: float = 10.0
     """Metres; the scene classification has twice that."""
     tile_px: int = 264
-    """Edge of a tile; 10980 is the real one, whose tiles then have their real names and places.  A multiple of 6 keeps 60 m pixels whole."""
+    """Edge of a tile; 10980 is the real one, whose tiles then have their real names and places.  A
+    multiple of 6 keeps 60 m pixels whole."""
     year: int = 2024
     """Of the second season, as in the search."""
     seasons: tuple[ArchiveSeason, ...] | None = None
@@ -52,17 +58,21 @@ class ArchiveOptions:
     cirrus: float = 0.08
     """Share under thin cirrus."""
     snow: float = 0.0
-    """Share of the first acquisition of each season under snow, flagged 11: most maskings keep it, so there the truth is the median's to find."""
+    """Share of the first acquisition of each season under snow, flagged 11: most maskings keep it,
+    so there the truth is the median's to find."""
     orbits: int = 3
-    """Relative orbits: the first sees everything, the others the east and the west, with a slanted edge.  1 to 3."""
+    """Relative orbits: the first sees everything, the others the east and the west, with a slanted
+    edge.  1 to 3."""
     baselines: tuple[str, ...] = ("05.11", "03.01")
     """Processing baselines, in turn; from 04.00 on, 1000 is added to the digital numbers."""
     layout: str = "earth-search"
     """One of :data:`selion.simulation.archive.LAYOUTS`."""
     kept: float = 0.0
-    """Earth Search: share of the acquisitions from baseline 04.00 on that still hold the 1000, with the flag that says so."""
+    """Earth Search: share of the acquisitions from baseline 04.00 on that still hold the 1000, with
+    the flag that says so."""
     wrong_flags: float = 0.0
-    """Share of the acquisitions from baseline 04.00 on whose flag, or declared offset, is wrong.  The Planetary Computer declares none."""
+    """Share of the acquisitions from baseline 04.00 on whose flag, or declared offset, is wrong.
+    The Planetary Computer declares none."""
     gain: float = 0.0
     """Standard deviation of the logarithm of each acquisition's gain."""
     orbit_gain: float = 0.0
@@ -87,9 +97,11 @@ class Truth:
     """Files, and what they hold."""
 
     seasons: Mapping[str, Path]
-    """Season -> red, green, blue, nir without clouds, uint16 reflectance x 10000, on the world's grid."""
+    """Season -> red, green, blue, nir without clouds, uint16 reflectance x 10000, on the world's
+    grid."""
     instances: Path
-    """Field ids, int32, on the world's grid; where the landscape is mirrored, each copy has its own."""
+    """Field ids, int32, on the world's grid; where the landscape is mirrored, each copy has its
+    own."""
     cover: Path
     """Land cover, uint8, :data:`selion.simulation.landscape.COVER`."""
     fields: Path | None
@@ -97,7 +109,8 @@ class Truth:
     tiles: Mapping[tuple[str, str], Path]
     """(tile, season) -> red, green, blue, nir as above, on the tile's grid."""
     clear: Mapping[tuple[str, str], Path]
-    """(tile, season) -> number of acquisitions whose scene classification says :data:`CLEAR`, uint8, on the classification's grid."""
+    """(tile, season) -> number of acquisitions whose scene classification says :data:`CLEAR`,
+    uint8, on the classification's grid."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -147,5 +160,8 @@ class Archive:
 def moved(item: Mapping[str, Any], base: str) -> dict[str, Any]:
     """Return an item whose relative hrefs begin with ``base``."""
     head = base.rstrip("/")
-    assets = {name: asset if "://" in asset["href"] else {**asset, "href": f"{head}/{asset['href']}"} for name, asset in item["assets"].items()}
+    assets = {
+        name: asset if "://" in asset["href"] else {**asset, "href": f"{head}/{asset['href']}"}
+        for name, asset in item["assets"].items()
+    }
     return {**item, "assets": assets}

@@ -27,7 +27,8 @@ STRIP = 16 * CELL
 LEAST = 0.005
 """Share of a tile that a swath must cover for a product to be made."""
 SMALLEST_BLOCK = 128
-"""Edge of the smallest COG tile that GDAL knows; small images have small ones, so that they have overviews as large ones do."""
+"""Edge of the smallest COG tile that GDAL knows; small images have small ones, so that they have
+overviews as large ones do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,24 +63,43 @@ def coarse(grid: GeoBox) -> GeoBox:
 
 
 def block_of(size: int, largest: int) -> int:
-    """Return the COG tile for an image of ``size`` px: a power of two that leaves room for two overviews."""
+    """Return the COG tile for an image of ``size`` px.
+
+    A power of two that leaves room for two overviews.
+    """
     return int(min(largest, max(SMALLEST_BLOCK, 2 ** int(np.log2(max(size / 4, 1))))))
 
 
-def strips(studio: Studio, tile: Tile, season: int, sky: Sky) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+def strips(
+    studio: Studio, tile: Tile, season: int, sky: Sky
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Paint a tile from top to bottom: rows, (4, y, x) digital numbers, (y / 2, x / 2) classes."""
     height, width = tile.grid.shape
     lattice = studio.lattices[tile.name]
     for first in range(0, height, STRIP):
         last = min(first + STRIP, height)
-        part = np.ascontiguousarray(lattice[:, first // CELL : first // CELL + (last - first + CELL - 1) // CELL + 1])
-        yield slice(first, last), *paint(studio.world.seasons[season], part, first, (last - first, width), sky, studio.textures)
+        part = np.ascontiguousarray(
+            lattice[:, first // CELL : first // CELL + (last - first + CELL - 1) // CELL + 1]
+        )
+        yield (
+            slice(first, last),
+            *paint(
+                studio.world.seasons[season],
+                part,
+                first,
+                (last - first, width),
+                sky,
+                studio.textures,
+            ),
+        )
 
 
 def write_truth(studio: Studio, tile: Tile, season: int, path: Path) -> Path:
     """Write a tile without clouds: red, green, blue, nir in one COG."""
     block = block_of(max(tile.grid.shape), studio.block)
-    with store.create_cog(path, tile.grid, BANDS, "uint16", nodata=0, overviews="average", block=block) as sink:
+    with store.create_cog(
+        path, tile.grid, BANDS, "uint16", nodata=0, overviews="average", block=block
+    ) as sink:
         for rows, values, _ in strips(studio, tile, season, clear_sky()):
             sink.write((rows, slice(0, tile.grid.shape[1])), values)
     return path
@@ -87,14 +107,19 @@ def write_truth(studio: Studio, tile: Tile, season: int, path: Path) -> Path:
 
 def write_clear(path: Path, grid: GeoBox, tally: PassTally, block: int) -> Path:
     """Write how often each cell was clear."""
-    with store.create_cog(path, grid, ("clear",), "uint8", block=block_of(max(grid.shape), block)) as sink:
+    with store.create_cog(
+        path, grid, ("clear",), "uint8", block=block_of(max(grid.shape), block)
+    ) as sink:
         sink.write((slice(0, grid.shape[0]), slice(0, grid.shape[1])), tally.counts[None])
     return path
 
 
 def sees(studio: Studio, tile: Tile, taken: Pass) -> bool:
     """Say whether a pass sees enough of a tile for a product to be made of it."""
-    return bool(seen_outline(studio.world, tile.grid, taken.swath).area >= LEAST * tile.grid.shape[0] * tile.grid.shape[1])
+    return bool(
+        seen_outline(studio.world, tile.grid, taken.swath).area
+        >= LEAST * tile.grid.shape[0] * tile.grid.shape[1]
+    )
 
 
 def write_scene(
@@ -141,14 +166,31 @@ def open_sinks(stack: ExitStack, grid: GeoBox, folder: Path, largest: int) -> di
     sinks: dict[str, Sink] = {}
     for band in BANDS:
         block = block_of(max(grid.shape), largest)
-        sinks[band] = stack.enter_context(store.create_cog(folder / f"{NUMBERS[band]}.tif", grid, (band,), "uint16", nodata=0, overviews="average", block=block))
+        sinks[band] = stack.enter_context(
+            store.create_cog(
+                folder / f"{NUMBERS[band]}.tif",
+                grid,
+                (band,),
+                "uint16",
+                nodata=0,
+                overviews="average",
+                block=block,
+            )
+        )
     half = coarse(grid)
     block = block_of(max(half.shape), largest)
-    sinks["scl"] = stack.enter_context(store.create_cog(folder / "SCL.tif", half, ("scl",), "uint8", nodata=0, overviews="nearest", block=block))
+    sinks["scl"] = stack.enter_context(
+        store.create_cog(
+            folder / "SCL.tif", half, ("scl",), "uint8", nodata=0, overviews="nearest", block=block
+        )
+    )
     return sinks
 
 
 def percent(cells: np.ndarray) -> np.ndarray:
-    """Return (12,) percent: of the first class of all cells, of the others of those that were seen."""
+    """Return (12,) percent.
+
+    Of the first class of all cells, of the others of those that were seen.
+    """
     seen = max(int(cells[1:].sum()), 1)
     return np.concatenate([[100 * cells[0] / max(int(cells.sum()), 1)], 100 * cells[1:] / seen])

@@ -20,20 +20,52 @@ from selion.simulation.archive.files import make_item, moved_to, write_catalogue
 from selion.simulation.archive.footprint import cut, seen_outline, to_geojson
 from selion.simulation.archive.layouts import NUMBERS, Layout, Shot, layout_of
 from selion.simulation.archive.nouns import BANDS, Archive, ArchiveOptions, ArchiveSeason, Truth
-from selion.simulation.archive.passes import ORBITS, Handling, Pass, default_seasons, draw_sky, make_pass, plan_passes
-from selion.simulation.archive.scenes import PassTally, Studio, coarse, percent, sees, write_clear, write_scene, write_truth
-from selion.simulation.archive.tiling import LONLAT, Tile, TileLattice, corner_of, tiles_of, transformer
+from selion.simulation.archive.passes import (
+    ORBITS,
+    Handling,
+    Pass,
+    default_seasons,
+    draw_sky,
+    make_pass,
+    plan_passes,
+)
+from selion.simulation.archive.scenes import (
+    PassTally,
+    Studio,
+    coarse,
+    percent,
+    sees,
+    write_clear,
+    write_scene,
+    write_truth,
+)
+from selion.simulation.archive.tiling import (
+    LONLAT,
+    Tile,
+    TileLattice,
+    corner_of,
+    tiles_of,
+    transformer,
+)
 from selion.simulation.archive.truths import write_world
 from selion.simulation.archive.world import area_points, equal_area, make_world, world_grid
 from selion.simulation.landscape.noise import make_textures
 
 
-def simulate_archive(folder: str | os.PathLike[str], options: ArchiveOptions | None = None, *, force: bool = False, **changes: Any) -> Archive:
+def simulate_archive(
+    folder: str | os.PathLike[str],
+    options: ArchiveOptions | None = None,
+    *,
+    force: bool = False,
+    **changes: Any,
+) -> Archive:
     """Write a Sentinel-2 archive of a countryside that does not exist.
 
-    One landscape is seen through tiles in their own UTM zones, on days of two seasons, from orbits whose swath ends inside of tiles, through clouds
-    that the scene classification flags and that are painted in the pixels.  Within a season the ground does not change: where the classification
-    says clear, the numbers (less their offset) are the truth, unless gain, haze or noise were asked for.
+    One landscape is seen through tiles in their own UTM zones, on days of two seasons, from orbits
+    whose swath ends inside of tiles, through clouds that the scene classification flags and that
+    are painted in the pixels.  Within a season the ground does not change: where the classification
+    says clear, the numbers (less their offset) are the truth, unless gain, haze or noise were asked
+    for.
 
     Parameters
     ----------
@@ -58,8 +90,10 @@ def simulate_archive(folder: str | os.PathLike[str], options: ArchiveOptions | N
 
     Notes
     -----
-    Departures from the real thing: beyond ``patch_px`` the landscape is mirrored; tiles that are not of 10980 px are those of a lattice shrunk alike, so
-    that their names are well-formed but not real; the first orbit sees everything; all bands have the sharpness of 10 m; all layouts have COGs.
+    Departures from the real thing: beyond ``patch_px`` the landscape is mirrored; tiles that are
+    not of 10980 px are those of a lattice shrunk alike, so that their names are well-formed but not
+    real; the first orbit sees everything; all bands have the sharpness of 10 m; all layouts have
+    COGs.
 
     Examples
     --------
@@ -77,15 +111,32 @@ def _check(options: ArchiveOptions) -> None:
     layout_of(options.layout)
     low, high = options.clouds
     shares = (low, high, options.cirrus, options.snow, options.kept, options.wrong_flags)
-    if not all(0 <= share <= 1 for share in shares) or low > high or options.kept + options.wrong_flags > 1:
-        message = f"Shares of {shares} were given (clouds from, to, cirrus, snow, kept, wrong flags); each is 0 to 1, the first not above the second."
+    if (
+        not all(0 <= share <= 1 for share in shares)
+        or low > high
+        or options.kept + options.wrong_flags > 1
+    ):
+        message = (
+            f"Shares of {shares} were given (clouds from, to, cirrus, snow, kept, wrong flags); "
+            "each is 0 to 1, the first not above the second."
+        )
         raise BadInput(message)
     longitude, latitude = options.centre
     if not (-180 <= longitude <= 180 and -79 <= latitude <= 83):
-        message = f"The centre {options.centre} was given; wanted are longitude -180 to 180 and latitude -79 to 83, where there are UTM zones."
+        message = (
+            f"The centre {options.centre} was given; wanted are longitude -180 to 180 and latitude "
+            "-79 to 83, where there are UTM zones."
+        )
         raise BadInput(message)
-    if not 1 <= options.orbits <= len(ORBITS) or not options.baselines or min(options.patch_px, options.threads) < 1:
-        message = f"{options.orbits} orbits, {len(options.baselines)} baselines, {options.threads} threads: give 1 to 3, 1 or more, 1 or more."
+    if (
+        not 1 <= options.orbits <= len(ORBITS)
+        or not options.baselines
+        or min(options.patch_px, options.threads) < 1
+    ):
+        message = (
+            f"{options.orbits} orbits, {len(options.baselines)} baselines, {options.threads} "
+            "threads: give 1 to 3, 1 or more, 1 or more."
+        )
         raise BadInput(message)
 
 
@@ -119,10 +170,24 @@ class _Made:
 
 def _write(folder: Path, options: ArchiveOptions) -> Archive:
     plan = _plan(folder, options)
-    tallies = {(tile.name, season.name): PassTally(np.zeros(coarse(tile.grid).shape, np.uint8)) for tile in plan.tiles for season in plan.seasons}
+    tallies = {
+        (tile.name, season.name): PassTally(np.zeros(coarse(tile.grid).shape, np.uint8))
+        for tile in plan.tiles
+        for season in plan.seasons
+    }
     with ThreadPoolExecutor(options.threads) as pool:
-        jobs = [(tile, taken) for taken in plan.passes for tile in plan.tiles if sees(plan.studio, tile, taken)]
-        items = list(pool.map(lambda job: _scene(plan, job[0], job[1], tallies[job[0].name, job[1].season.name]), jobs))
+        jobs = [
+            (tile, taken)
+            for taken in plan.passes
+            for tile in plan.tiles
+            if sees(plan.studio, tile, taken)
+        ]
+        items = list(
+            pool.map(
+                lambda job: _scene(plan, job[0], job[1], tallies[job[0].name, job[1].season.name]),
+                jobs,
+            )
+        )
         truth = _truth(plan, tallies, pool)
     return _publish(plan, items + list(_broken(plan)), truth)
 
@@ -142,20 +207,35 @@ def _plan(folder: Path, options: ArchiveOptions) -> _Plan:
     return _Plan(folder, options, layout, centre, seasons, tiles, studio, passes, days, size)
 
 
-def _free_days(options: ArchiveOptions, season: ArchiveSeason, passes: Sequence[Pass]) -> tuple[date, ...]:
+def _free_days(
+    options: ArchiveOptions, season: ArchiveSeason, passes: Sequence[Pass]
+) -> tuple[date, ...]:
     """Return a day for each fault on which nothing else is taken."""
     taken = {one.moment.date() for one in passes}
-    days = [day for k in range((season.end - season.start).days + 1) if (day := season.start + timedelta(days=k)) not in taken]
+    days = [
+        day
+        for k in range((season.end - season.start).days + 1)
+        if (day := season.start + timedelta(days=k)) not in taken
+    ]
     if len(days) < len(options.faults):
-        message = f"{len(options.faults)} faults were asked for, but {season.name} has {len(days)} days without an acquisition: ask for fewer dates."
+        message = (
+            f"{len(options.faults)} faults were asked for, but {season.name} has {len(days)} days "
+            "without an acquisition: ask for fewer dates."
+        )
         raise BadInput(message)
     return tuple(days[: len(options.faults)])
 
 
-def _place(options: ArchiveOptions, lattice: TileLattice) -> tuple[tuple[float, float], tuple[float, float]]:
+def _place(
+    options: ArchiveOptions, lattice: TileLattice
+) -> tuple[tuple[float, float], tuple[float, float]]:
     if options.size_km is None:
         return corner_of(lattice, options.centre), (1.1 * lattice.edge, 1.1 * lattice.edge)
-    size = options.size_km if isinstance(options.size_km, tuple) else (options.size_km, options.size_km)
+    size = (
+        options.size_km
+        if isinstance(options.size_km, tuple)
+        else (options.size_km, options.size_km)
+    )
     if not min(size) > 0:
         message = f"An area of {size} km was asked for; wanted are lengths above 0."
         raise BadInput(message)
@@ -165,17 +245,28 @@ def _place(options: ArchiveOptions, lattice: TileLattice) -> tuple[tuple[float, 
 def _scene(plan: _Plan, tile: Tile, taken: Pass, tally: PassTally) -> _Made:
     shot = Shot(tile, taken, np.zeros(12))
     name = plan.layout.name(shot)
-    cells = write_scene(plan.studio, tile, plan.seasons.index(taken.season), taken.sky, plan.folder / tile.name / name, tally)
+    cells = write_scene(
+        plan.studio,
+        tile,
+        plan.seasons.index(taken.season),
+        taken.sky,
+        plan.folder / tile.name / name,
+        tally,
+    )
     return _Made(_item(plan, replace(shot, shares=percent(cells))), taken.moment, taken.sky.added)
 
 
 def _item(plan: _Plan, shot: Shot) -> dict[str, Any]:
     name, layout = plan.layout.name(shot), plan.layout
-    outline = to_geojson(plan.studio.world, seen_outline(plan.studio.world, shot.tile.grid, shot.taken.swath))
+    outline = to_geojson(
+        plan.studio.world, seen_outline(plan.studio.world, shot.tile.grid, shot.taken.swath)
+    )
     assets = {
         layout.assets[band]: {
             "href": f"{shot.tile.name}/{name}/{NUMBERS[band]}.tif",
-            **layout.asset(band, coarse(shot.tile.grid) if band == "scl" else shot.tile.grid, shot.taken),
+            **layout.asset(
+                band, coarse(shot.tile.grid) if band == "scl" else shot.tile.grid, shot.taken
+            ),
         }
         for band in (*BANDS, "scl")
     }
@@ -183,39 +274,80 @@ def _item(plan: _Plan, shot: Shot) -> dict[str, Any]:
 
 
 def _broken(plan: _Plan) -> Iterator[_Made]:
-    """Write one more item per fault, over the tile in the middle, on days of the first season that nothing else was taken on."""
+    """Write one more item per fault, over the tile in the middle.
+
+    They lie on days of the first season that nothing else was taken on.
+    """
     tile = plan.tiles[len(plan.tiles) // 2]
     options = replace(plan.options, snow=0.0, defects=False)
     for k, (name, day) in enumerate(zip(plan.options.faults, plan.free, strict=True)):
         fault = FAULTS[name]
         rng = np.random.default_rng([options.seed, 13, k])
-        sky = draw_sky(options, plan.studio.world.grid, plan.studio.textures, rng, (0, plan.centre[1], 0.0), fault.clouds)
+        sky = draw_sky(
+            options,
+            plan.studio.world.grid,
+            plan.studio.textures,
+            rng,
+            (0, plan.centre[1], 0.0),
+            fault.clouds,
+        )
         processed = Handling.of(plan.layout.handling, plan.options.baselines[0])
         taken = make_pass(plan.seasons[0], day, plan.centre, (0, k), sky, processed)
         shot = Shot(tile, taken, np.zeros(12))
         place = plan.folder / tile.name / plan.layout.name(shot)
         cells = write_scene(plan.studio, tile, 0, taken.sky, place, placed=fault.placed)
-        item = fault.change(_item(plan, replace(shot, shares=percent(cells))), plan.layout.assets, plan.folder)
+        item = fault.change(
+            _item(plan, replace(shot, shares=percent(cells))), plan.layout.assets, plan.folder
+        )
         yield _Made(item, taken.moment, taken.sky.added, name)
 
 
-def _truth(plan: _Plan, tallies: dict[tuple[str, str], PassTally], pool: ThreadPoolExecutor) -> Truth:
+def _truth(
+    plan: _Plan, tallies: dict[tuple[str, str], PassTally], pool: ThreadPoolExecutor
+) -> Truth:
     folder, studio = plan.folder / "truth", plan.studio
     keys = [(tile, k, season) for tile in plan.tiles for k, season in enumerate(plan.seasons)]
-    seen = pool.map(lambda key: write_truth(studio, key[0], key[1], folder / f"{key[0].name}-{key[2].name}.tif"), keys)
+    seen = pool.map(
+        lambda key: write_truth(
+            studio, key[0], key[1], folder / f"{key[0].name}-{key[2].name}.tif"
+        ),
+        keys,
+    )
     count = partial(_clear, folder, tallies, studio.block)
-    tiles = {(tile.name, season.name): path for (tile, _, season), path in zip(keys, seen, strict=True)}
-    clear = {(tile.name, season.name): path for (tile, _, season), path in zip(keys, pool.map(count, keys), strict=True)}
-    return replace(write_world(folder, studio.world, [season.name for season in plan.seasons], plan.options), tiles=tiles, clear=clear)
+    tiles = {
+        (tile.name, season.name): path for (tile, _, season), path in zip(keys, seen, strict=True)
+    }
+    clear = {
+        (tile.name, season.name): path
+        for (tile, _, season), path in zip(keys, pool.map(count, keys), strict=True)
+    }
+    return replace(
+        write_world(folder, studio.world, [season.name for season in plan.seasons], plan.options),
+        tiles=tiles,
+        clear=clear,
+    )
 
 
-def _clear(folder: Path, tallies: dict[tuple[str, str], PassTally], block: int, key: tuple[Tile, int, ArchiveSeason]) -> Path:
+def _clear(
+    folder: Path,
+    tallies: dict[tuple[str, str], PassTally],
+    block: int,
+    key: tuple[Tile, int, ArchiveSeason],
+) -> Path:
     tile, _, season = key
-    return write_clear(folder / f"{tile.name}-{season.name}-clear.tif", coarse(tile.grid), tallies[tile.name, season.name], block)
+    return write_clear(
+        folder / f"{tile.name}-{season.name}-clear.tif",
+        coarse(tile.grid),
+        tallies[tile.name, season.name],
+        block,
+    )
 
 
 def _publish(plan: _Plan, items: list[_Made], truth: Truth) -> Archive:
-    """Put the archive together and write its catalogue; items stand in the order of time, then of their tile."""
+    """Put the archive together and write its catalogue.
+
+    Items stand in the order of time, then of their tile.
+    """
     north, east = plan.size
     edge = np.linspace(-0.5, 0.5, 9)
     x = np.concatenate([edge, np.full(9, 0.5), -edge, np.full(9, -0.5)]) * east

@@ -1,4 +1,8 @@
-"""Tiles as Sentinel-2 has them: squares of a UTM zone's lattice, each longer than its step, so that neighbours and neighbouring zones overlap."""
+"""Tiles as Sentinel-2 has them.
+
+Squares of a UTM zone's lattice, each longer than its step, so that neighbours and neighbouring
+zones overlap.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ LATITUDES = "CDEFGHJKLMNPQRSTUVWX"
 STEP, EDGE = 100_000.0, 109_800.0
 """Metres from tile to tile, and across a tile."""
 Place = tuple[int, bool, int, int]
-"""UTM zone, whether it is counted from the north, column and row of the lattice; rows are counted from the equator."""
+"""UTM zone, whether it is counted from the north, column and row of the lattice; rows are counted
+from the equator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,10 @@ class TileLattice:
 
     def __post_init__(self) -> None:
         if self.tile_px < 48 or self.tile_px % 2:
-            message = f"Tiles of {self.tile_px} px were asked for; wanted is an even number from 48 on, so that 20 m pixels are whole."
+            message = (
+                f"Tiles of {self.tile_px} px were asked for; wanted is an even number from 48 on, "
+                "so that 20 m pixels are whole."
+            )
             raise BadInput(message)
 
     @property
@@ -58,17 +66,27 @@ class TileLattice:
     def tile(self, place: Place) -> Tile:
         """Return the tile of a place.
 
-        The upper left corner lies on the multiples of 60 m (6 px) at or beyond the square's, as ESA's tiles do.
+        The upper left corner lies on the multiples of 60 m (6 px) at or beyond the square's, as
+        ESA's tiles do.
         """
         zone, north, column, row = place
         quantum = 6 * self.gsd
         left = math.floor(column * self.step / quantum + 1e-9) * quantum
-        top = math.ceil((row + 1) * self.step / quantum - 1e-9) * quantum + (0 if north else 10_000_000)
-        grid = GeoBox((self.tile_px, self.tile_px), Affine(self.gsd, 0, left, 0, -self.gsd, top), utm(zone, north))
+        top = math.ceil((row + 1) * self.step / quantum - 1e-9) * quantum + (
+            0 if north else 10_000_000
+        )
+        grid = GeoBox(
+            (self.tile_px, self.tile_px),
+            Affine(self.gsd, 0, left, 0, -self.gsd, top),
+            utm(zone, north),
+        )
         return Tile(self.name(place), int(utm(zone, north).removeprefix("EPSG:")), grid)
 
     def name(self, place: Place) -> str:
-        """Return the MGRS name: the column's letter depends on the zone by three, the row's on the zone by two."""
+        """Return the MGRS name.
+
+        The column's letter depends on the zone by three, the row's on the zone by two.
+        """
         zone, north, column, row = place
         middle = (row + 0.5) * self.step + (0 if north else 10_000_000)
         to_lonlat = transformer(utm(zone, north), LONLAT)
@@ -85,7 +103,10 @@ def utm(zone: int, north: bool) -> str:
 
 @cache
 def transformer(source: str, target: str) -> Transformer:
-    """Return a transformation with x before y; to find one takes longer than to use it, and pyproj's may be shared by threads."""
+    """Return a transformation with x before y.
+
+    To find one takes longer than to use it, and pyproj's may be shared by threads.
+    """
     return Transformer.from_crs(source, target, always_xy=True)
 
 
@@ -94,8 +115,12 @@ def zones_of(longitudes: np.ndarray) -> np.ndarray:
     return np.floor((longitudes + 180) % 360 / 6).astype(int) % 60 + 1
 
 
-def tiles_of(lattice: TileLattice, longitudes: np.ndarray, latitudes: np.ndarray) -> tuple[Tile, ...]:
-    """Return the tiles in whose squares some of the given points lie, each point in its own zone, in the order of their names.
+def tiles_of(
+    lattice: TileLattice, longitudes: np.ndarray, latitudes: np.ndarray
+) -> tuple[Tile, ...]:
+    """Return the tiles in whose squares some of the given points lie.
+
+    Each point is in its own zone; the tiles are in the order of their names.
 
     Parameters
     ----------
@@ -105,7 +130,8 @@ def tiles_of(lattice: TileLattice, longitudes: np.ndarray, latitudes: np.ndarray
     Raises
     ------
     BadInput
-        If two of them would have one name: an area of more than 20 tiles across, of tiles that are not of the real size.
+        If two of them would have one name: an area of more than 20 tiles across, of tiles that are
+        not of the real size.
     """
     places: set[Place] = set()
     zones, northern = zones_of(longitudes), latitudes >= 0
@@ -115,17 +141,28 @@ def tiles_of(lattice: TileLattice, longitudes: np.ndarray, latitudes: np.ndarray
             if here.any():
                 to_utm = transformer(LONLAT, utm(int(zone), north))
                 x, y = to_utm.transform(longitudes[here], latitudes[here])
-                columns, rows = np.floor(x / lattice.step), np.floor((y - (0 if north else 10_000_000)) / lattice.step)
-                places |= {(int(zone), north, int(c), int(r)) for c, r in zip(columns, rows, strict=True)}
+                columns, rows = (
+                    np.floor(x / lattice.step),
+                    np.floor((y - (0 if north else 10_000_000)) / lattice.step),
+                )
+                places |= {
+                    (int(zone), north, int(c), int(r)) for c, r in zip(columns, rows, strict=True)
+                }
     tiles = sorted((lattice.tile(place) for place in places), key=lambda tile: tile.name)
     if len({tile.name for tile in tiles}) < len(tiles):
-        message = f"An area of {len(tiles)} tiles of {lattice.tile_px} px has two of one name: ask for larger tiles or a smaller area."
+        message = (
+            f"An area of {len(tiles)} tiles of {lattice.tile_px} px has two of one name: ask for "
+            "larger tiles or a smaller area."
+        )
         raise BadInput(message)
     return tuple(tiles)
 
 
 def corner_of(lattice: TileLattice, centre: tuple[float, float]) -> tuple[float, float]:
-    """Return the longitude and latitude of the corner of four tiles next to a point; beside the edge of a zone, the meridian stays."""
+    """Return the longitude and latitude of the corner of four tiles next to a point.
+
+    Beside the edge of a zone, the meridian stays.
+    """
     longitude, latitude = centre
     zone, north = int(zones_of(np.array([longitude]))[0]), latitude >= 0
     base = 0 if north else 10_000_000

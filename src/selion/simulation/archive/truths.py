@@ -17,28 +17,53 @@ from selion.simulation.archive.world import World
 BLOCK = 2048
 
 
-def write_world(folder: Path, world: World, seasons: Sequence[str], options: ArchiveOptions) -> Truth:
-    """Write the seasons, the field ids, the cover and, unless the landscape is mirrored, the fields' outlines; tiles are not written here."""
+def write_world(
+    folder: Path, world: World, seasons: Sequence[str], options: ArchiveOptions
+) -> Truth:
+    """Write the seasons, the field ids, the cover and the fields' outlines.
+
+    A mirrored landscape has no outlines.  Tiles are not written here.
+    """
     scene = world.landscape
     paths = {}
     for values, name in zip(world.seasons, seasons, strict=True):
         paths[name] = folder / f"{name}.tif"
         _write(paths[name], world.grid, BANDS, _mirrored(values), ("uint16", 0, "average"))
     instances, cover = folder / "instances.tif", folder / "cover.tif"
-    _write(instances, world.grid, ("instance",), _numbered(scene.instances.ids), ("int32", 0, "nearest"))
-    _write(cover, world.grid, ("cover",), _mirrored(scene.cover.ids[None]), ("uint8", 255, "nearest"))
-    return Truth(paths, instances, cover, None if world.mirrored else _write_fields(folder / "fields.parquet", world, options), {}, {})
+    _write(
+        instances,
+        world.grid,
+        ("instance",),
+        _numbered(scene.instances.ids),
+        ("int32", 0, "nearest"),
+    )
+    _write(
+        cover, world.grid, ("cover",), _mirrored(scene.cover.ids[None]), ("uint8", 255, "nearest")
+    )
+    return Truth(
+        paths,
+        instances,
+        cover,
+        None if world.mirrored else _write_fields(folder / "fields.parquet", world, options),
+        {},
+        {},
+    )
 
 
 Part = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Rows and columns of the world -> (band, y, x)."""
 
 
-def _write(path: Path, grid: GeoBox, bands: Sequence[str], part: Part, kind: tuple[str, int, str]) -> None:
+def _write(
+    path: Path, grid: GeoBox, bands: Sequence[str], part: Part, kind: tuple[str, int, str]
+) -> None:
     dtype, nodata, overviews = kind
     with store.create_cog(path, grid, bands, dtype, nodata=nodata, overviews=overviews) as sink:  # type: ignore[arg-type]
         for rows, columns in tiles(roi_shape(whole(grid)), BLOCK):
-            sink.write((rows, columns), part(np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)))
+            sink.write(
+                (rows, columns),
+                part(np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)),
+            )
 
 
 def reflect(index: np.ndarray, size: int) -> np.ndarray:
@@ -53,7 +78,10 @@ def _mirrored(values: np.ndarray) -> Part:
 
 
 def _numbered(ids: np.ndarray) -> Part:
-    """Give each copy its own ids; a field that the edge of the landscape cuts is one with its mirror image, but has two."""
+    """Give each copy its own ids.
+
+    A field that the edge of the landscape cuts is one with its mirror image, but has two.
+    """
     height, width = ids.shape
     most = int(ids.max())
 
@@ -67,5 +95,10 @@ def _numbered(ids: np.ndarray) -> Part:
 
 def _write_fields(path: Path, world: World, options: ArchiveOptions) -> Path:
     frame = fields.to_fields(world.landscape.instances, fields.FieldOptions(simplify=0))
-    origin = fields.Origin("simulated", datetime(options.year, 12, 31, tzinfo=UTC), f"seed {options.seed}, {options.style}", "unknown")
+    origin = fields.Origin(
+        "simulated",
+        datetime(options.year, 12, 31, tzinfo=UTC),
+        f"seed {options.seed}, {options.style}",
+        "unknown",
+    )
     return fields.write_fields(frame, path, origin)

@@ -1,4 +1,7 @@
-"""The countryside on one grid, equal-area round the centre, and where the pixels of a tile lie on it."""
+"""The countryside on one grid, equal-area round the centre.
+
+Also where the pixels of a tile lie on it.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,16 @@ from selion.simulation.archive.tiling import LONLAT, Tile, transformer
 from selion.simulation.landscape import Landscape, simulate
 
 CELL = 32
-"""Pixels from one exactly projected point to the next; between them, coordinates are interpolated, which is exact to 0.1 mm at 10 m."""
+"""Pixels from one exactly projected point to the next; between them, coordinates are interpolated,
+which is exact to 0.1 mm at 10 m."""
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The landscape, and the grid that holds all tiles; where the grid is larger, the landscape is mirrored."""
+    """The landscape, and the grid that holds all tiles.
+
+    Where the grid is larger, the landscape is mirrored.
+    """
 
     grid: GeoBox
     landscape: Landscape
@@ -30,7 +37,10 @@ class World:
     def seasons(self) -> tuple[np.ndarray, ...]:
         """(4, y, x) uint16 for each date, the earlier first."""
         values = self.landscape.image.values
-        return tuple(np.ascontiguousarray(values[4 * k : 4 * k + 4]) for k in np.argsort(self.landscape.dates))
+        return tuple(
+            np.ascontiguousarray(values[4 * k : 4 * k + 4])
+            for k in np.argsort(self.landscape.dates)
+        )
 
     @property
     def mirrored(self) -> bool:
@@ -38,7 +48,9 @@ class World:
         return tuple(self.landscape.image.grid.shape) != tuple(self.grid.shape)
 
     def lattice(self, tile: GeoBox, first: int, last: int) -> np.ndarray:
-        """Return where rows ``first`` to ``last`` of a tile lie: (2, y, x) float64, column and row of the world's grid.
+        """Return where rows ``first`` to ``last`` of a tile lie.
+
+        (2, y, x) float64, column and row of the world's grid.
 
         One point per :data:`CELL` pixels, at the pixels' centres, and one beyond the last.
         """
@@ -46,28 +58,48 @@ class World:
         columns = CELL * np.arange(math.ceil(tile.shape[1] / CELL) + 1) + 0.5
         there = tile.transform
         easting, northing = np.meshgrid(there.c + there.a * columns, there.f + there.e * rows)
-        return self.pixels(*transformer(str(tile.crs), str(self.grid.crs)).transform(easting, northing)) - 0.5
+        return (
+            self.pixels(
+                *transformer(str(tile.crs), str(self.grid.crs)).transform(easting, northing)
+            )
+            - 0.5
+        )
 
     def pixels(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return pixel coordinates (corners, not centres) of points in metres, (2, ...): columns and rows."""
+        """Return pixel coordinates (corners, not centres) of points in metres, (2, ...).
+
+        Columns and rows.
+        """
         there = self.grid.transform
         return np.stack([(x - there.c) / there.a, (y - there.f) / there.e])
 
     def lonlat(self, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return longitude and latitude of pixel coordinates (corners, not centres)."""
         there = self.grid.transform
-        longitude, latitude = transformer(str(self.grid.crs), LONLAT).transform(there.c + there.a * columns, there.f + there.e * rows)
+        longitude, latitude = transformer(str(self.grid.crs), LONLAT).transform(
+            there.c + there.a * columns, there.f + there.e * rows
+        )
         return np.asarray(longitude), np.asarray(latitude)
 
 
 def equal_area(centre: tuple[float, float]) -> str:
     """Return Lambert's azimuthal equal-area projection round a point."""
-    return f"+proj=laea +lat_0={centre[1]:.6f} +lon_0={centre[0]:.6f} +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
+    return (
+        f"+proj=laea +lat_0={centre[1]:.6f} +lon_0={centre[0]:.6f} +x_0=0 +y_0=0 +datum=WGS84 "
+        "+units=m +no_defs"
+    )
 
 
-def area_points(centre: tuple[float, float], size: tuple[float, float], step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return longitudes and latitudes of points over a rectangle of ``size`` (north-south, east-west) metres, (point,) each; edges included."""
-    north, east = (np.linspace(-edge / 2, edge / 2, max(math.ceil(edge / step) + 1, 3)) for edge in size)
+def area_points(
+    centre: tuple[float, float], size: tuple[float, float], step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return longitudes and latitudes of points over a rectangle, (point,) each.
+
+    It is of ``size`` (north-south, east-west) metres; edges are included.
+    """
+    north, east = (
+        np.linspace(-edge / 2, edge / 2, max(math.ceil(edge / step) + 1, 3)) for edge in size
+    )
     x, y = np.meshgrid(east, north)
     longitude, latitude = transformer(equal_area(centre), LONLAT).transform(x.ravel(), y.ravel())
     return np.asarray(longitude), np.asarray(latitude)
@@ -86,11 +118,23 @@ def world_grid(centre: tuple[float, float], tiles: tuple[Tile, ...], gsd: float)
     for tile in tiles:
         left, bottom, right, top = tile.grid.boundingbox
         x, y = np.linspace(left, right, 9), np.linspace(bottom, top, 9)
-        edge = np.concatenate([[(v, bottom) for v in x], [(v, top) for v in x], [(left, v) for v in y], [(right, v) for v in y]])
-        corners.append(np.stack(transformer(str(tile.grid.crs), crs).transform(edge[:, 0], edge[:, 1])))
+        edge = np.concatenate(
+            [
+                [(v, bottom) for v in x],
+                [(v, top) for v in x],
+                [(left, v) for v in y],
+                [(right, v) for v in y],
+            ]
+        )
+        corners.append(
+            np.stack(transformer(str(tile.grid.crs), crs).transform(edge[:, 0], edge[:, 1]))
+        )
     points = np.concatenate(corners, 1)
     if not np.abs(points).max() < 1e6:
-        message = f"The tiles lie up to {np.abs(points).max() / 1000:.0f} km from the centre: ask for an area of less than 1000 km."
+        message = (
+            f"The tiles lie up to {np.abs(points).max() / 1000:.0f} km from the centre: ask for an "
+            "area of less than 1000 km."
+        )
         raise BadInput(message)
     low, high = np.floor(points.min(1) / gsd) - 4, np.ceil(points.max(1) / gsd) + 4
     width, height = (int(v) + int(v) % 2 for v in high - low)

@@ -1,4 +1,7 @@
-"""A seeded countryside that does not exist and knows all about itself: fields, cover, two seasons, clouds, a photograph of plants."""
+"""A seeded countryside that does not exist and knows all about itself.
+
+Fields, cover, two seasons, clouds, a photograph of plants.
+"""
 
 import lazy_loader as lazy
 

@@ -1,4 +1,8 @@
-"""A year later: fields are merged, parted, given up, built over and newly broken, and boundaries between two of them move."""
+"""A year later.
+
+Fields are merged, parted, given up, built over and newly broken, and boundaries between two of them
+move.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,8 @@ from selion.simulation.landscape.season import uniforms
 
 _MERGED, _PARTED, _ABANDONED, _BUILT, _BROKEN, _MOVED = 0.07, 0.05, 0.025, 0.010, 0.15, 0.06
 _SAME = 0.97
-"""Intersection over union of one field in two true maps below which its boundary has moved: without a cause they are equal to the pixel."""
+"""Intersection over union of one field in two true maps below which its boundary has moved: without
+a cause they are equal to the pixel."""
 
 
 def next_plan(tree: ParcelTree) -> ParcelTree:
@@ -43,7 +48,13 @@ def next_plan(tree: ParcelTree) -> ParcelTree:
     leaves[farmed & (draw > 1 - _BUILT) & (leaves[:, AREA] < 1e5), KIND] = WORKS
     wild = (leaves[:, KIND] == ROUGH) & (tree.leaves[:, KIND] == ROUGH) & (leaves[:, AREA] > 1500)
     leaves[wild & (draw < _BROKEN), KIND] = FIELD
-    parted = np.flatnonzero(farmed & (leaves[:, KIND] == FIELD) & (draw > 0.5) & (draw < 0.5 + _PARTED) & (leaves[:, AREA] > 6000))
+    parted = np.flatnonzero(
+        farmed
+        & (leaves[:, KIND] == FIELD)
+        & (draw > 0.5)
+        & (draw < 0.5 + _PARTED)
+        & (leaves[:, AREA] > 6000)
+    )
     return _part(tree, leaves, cuts, groups, parted)
 
 
@@ -57,13 +68,23 @@ def _neighbours(tree: ParcelTree) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
 
 
 def _move(tree: ParcelTree, cuts: np.ndarray, touched: np.ndarray) -> np.ndarray:
-    """Move the boundary between some pairs of fields by a tenth to a quarter of the width of one; return which leaves are concerned."""
+    """Move the boundary between some pairs of fields by a tenth to a quarter of the width of one.
+
+    Return which leaves are concerned.
+    """
     pairs, one, two, plain = _neighbours(tree)
     draw = uniforms(tree.keys[one], 702)
     chosen = plain & ~touched[one] & ~touched[two] & (draw < _MOVED / 0.6)
     share = 0.2 + 0.3 * draw[chosen] / (_MOVED / 0.6)
-    at, into = pairs[chosen], np.where(uniforms(tree.keys[one[chosen]], 703) < 0.5, one[chosen], two[chosen])
-    inside = cuts[at, NX] * tree.leaves[into, CX] + cuts[at, NY] * tree.leaves[into, CY] - cuts[at, OFFSET]
+    at, into = (
+        pairs[chosen],
+        np.where(uniforms(tree.keys[one[chosen]], 703) < 0.5, one[chosen], two[chosen]),
+    )
+    inside = (
+        cuts[at, NX] * tree.leaves[into, CX]
+        + cuts[at, NY] * tree.leaves[into, CY]
+        - cuts[at, OFFSET]
+    )
     cuts[at, OFFSET] += share * inside
     moved = np.zeros(len(tree.leaves), bool)
     moved[one[chosen]] = moved[two[chosen]] = True
@@ -71,7 +92,10 @@ def _move(tree: ParcelTree, cuts: np.ndarray, touched: np.ndarray) -> np.ndarray
 
 
 def _merge(tree: ParcelTree, cuts: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Take the boundary away between some pairs of fields that one cut made; return which leaves are concerned."""
+    """Take the boundary away between some pairs of fields that one cut made.
+
+    Return which leaves are concerned.
+    """
     pairs, one, two, plain = _neighbours(tree)
     chosen = plain & (uniforms(tree.keys[one], 701) < _MERGED / 0.6)
     cuts[pairs[chosen], WIDTH] = 0.0
@@ -81,17 +105,28 @@ def _merge(tree: ParcelTree, cuts: np.ndarray, groups: np.ndarray) -> np.ndarray
     return touched
 
 
-def _part(tree: ParcelTree, leaves: np.ndarray, cuts: np.ndarray, groups: np.ndarray, parted: np.ndarray) -> ParcelTree:
+def _part(
+    tree: ParcelTree, leaves: np.ndarray, cuts: np.ndarray, groups: np.ndarray, parted: np.ndarray
+) -> ParcelTree:
     """Cut some fields in two across their longer side."""
     count = len(parted)
-    theta = leaves[parted, THETA] + np.where(leaves[parted, HALF_LENGTH] >= leaves[parted, HALF_WIDTH], 0.0, np.pi / 2)
+    theta = leaves[parted, THETA] + np.where(
+        leaves[parted, HALF_LENGTH] >= leaves[parted, HALF_WIDTH], 0.0, np.pi / 2
+    )
     new_cuts = np.zeros((count, cuts.shape[1]))
     new_cuts[:, 0], new_cuts[:, 1] = np.cos(theta), np.sin(theta)
     new_cuts[:, 2] = new_cuts[:, 0] * leaves[parted, CX] + new_cuts[:, 1] * leaves[parted, CY]
     new_cuts[:, 3], new_cuts[:, 4] = 0.8, NOTHING
     new_leaves = np.arange(len(leaves), len(leaves) + count, dtype=np.int32)
-    children = np.concatenate([tree.children, np.stack([-parted - 1, -new_leaves - 1], 1).astype(np.int32)])
-    where = {int(child): (row, side) for side in range(2) for row, child in enumerate(tree.children[:, side]) if child < 0}
+    children = np.concatenate(
+        [tree.children, np.stack([-parted - 1, -new_leaves - 1], 1).astype(np.int32)]
+    )
+    where = {
+        int(child): (row, side)
+        for side in range(2)
+        for row, child in enumerate(tree.children[:, side])
+        if child < 0
+    }
     for k, leaf in enumerate(parted):
         children[where[-int(leaf) - 1]] = len(cuts) + k
     with np.errstate(over="ignore"):
@@ -116,25 +151,42 @@ def compare_years(before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``before, after, change``: one row per pair of fields that share at least a third of the smaller one, with change ``same``,
-        ``moved`` (one field with another outline), ``merged`` (several became one), ``split`` (one became several) or ``redrawn`` (both); and one per field
-        without a partner, ``gone`` (after is 0) or ``new`` (before is 0).
+        ``before, after, change``: one row per pair of fields that share at least a third of the
+        smaller one, with change ``same``, ``moved`` (one field with another outline), ``merged``
+        (several became one), ``split`` (one became several) or ``redrawn`` (both); and one per
+        field without a partner, ``gone`` (after is 0) or ``new`` (before is 0).
     """
-    shared = sparse.coo_array((np.ones(before.size, np.int64), (before.ravel(), after.ravel())), shape=(before.max() + 1, after.max() + 1)).tocsr().tocoo()
+    shared = (
+        sparse.coo_array(
+            (np.ones(before.size, np.int64), (before.ravel(), after.ravel())),
+            shape=(before.max() + 1, after.max() + 1),
+        )
+        .tocsr()
+        .tocoo()
+    )
     size_before, size_after = np.bincount(before.ravel()), np.bincount(after.ravel())
     one, two = shared.coords
-    pair = (one > 0) & (two > 0) & (3 * shared.data >= np.minimum(size_before[one], size_after[two]))
+    pair = (
+        (one > 0) & (two > 0) & (3 * shared.data >= np.minimum(size_before[one], size_after[two]))
+    )
     one, two, common = one[pair], two[pair], shared.data[pair]
-    heirs, parents = np.bincount(one, minlength=len(size_before)), np.bincount(two, minlength=len(size_after))
+    heirs, parents = (
+        np.bincount(one, minlength=len(size_before)),
+        np.bincount(two, minlength=len(size_after)),
+    )
     many, several = heirs[one] > 1, parents[two] > 1
     moved = common < _SAME * (size_before[one] + size_after[two] - common)
-    change = np.select([many & several, many, several, moved], ["redrawn", "split", "merged", "moved"], "same")
+    change = np.select(
+        [many & several, many, several, moved], ["redrawn", "split", "merged", "moved"], "same"
+    )
     gone = np.flatnonzero((heirs == 0) & (size_before > 0) & (np.arange(len(heirs)) > 0))
     new = np.flatnonzero((parents == 0) & (size_after > 0) & (np.arange(len(parents)) > 0))
     return pd.DataFrame(
         {
             "before": np.concatenate([one, gone, np.zeros(len(new), np.int64)]).astype(np.int64),
             "after": np.concatenate([two, np.zeros(len(gone), np.int64), new]).astype(np.int64),
-            "change": pd.array([*change, *["gone"] * len(gone), *["new"] * len(new)], dtype="string"),
+            "change": pd.array(
+                [*change, *["gone"] * len(gone), *["new"] * len(new)], dtype="string"
+            ),
         }
     )

@@ -1,7 +1,7 @@
 """From the plan to the ground: what lies at each point, which field it is, how high it stands.
 
-Cultivated parcels and managed (mown or sown) grass are fields.  Rough and natural grassland, verges, gardens, orchards of single trees
-and woods are not.
+Cultivated parcels and managed (mown or sown) grass are fields.  Rough and natural grassland,
+verges, gardens, orchards of single trees and woods are not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from selion.simulation.landscape.features import M_BUSH, M_FIELD, M_LAWN, M_MARGIN, M_ROUGH, M_TREE, M_WATER, built_up, contour, crown, on_cut, tree_at
+from selion.simulation.landscape.features import (
+    M_BUSH,
+    M_FIELD,
+    M_LAWN,
+    M_MARGIN,
+    M_ROUGH,
+    M_TREE,
+    M_WATER,
+    built_up,
+    contour,
+    crown,
+    on_cut,
+    tree_at,
+)
 from selion.simulation.landscape.noise import Textures, sample, uniform
 from selion.simulation.landscape.parcels import (
     AREA,
@@ -54,7 +67,8 @@ class Ground:
     """The landscape on the fine grid, before any light falls on it."""
 
     keys: np.ndarray
-    """(y, x) int32: which part of which leaf (see SUBS); negative where the point does not belong to a field."""
+    """(y, x) int32: which part of which leaf (see SUBS); negative where the point does not belong
+    to a field."""
     materials: np.ndarray
     """(y, x) uint8: M_ROUGH ... M_SAND."""
     heights: np.ndarray
@@ -62,7 +76,8 @@ class Ground:
     rims: np.ndarray
     """(y, x) uint8: distance to the parcel's boundary in half metres, at most 255."""
     lines: np.ndarray
-    """(y, x) uint8: a line that takes part of the pixel, its material * 16 plus its share in fifteenths; 0 is none."""
+    """(y, x) uint8: a line that takes part of the pixel, its material * 16 plus its share in
+    fifteenths; 0 is none."""
     step: float
     """Size of a fine pixel in metres."""
 
@@ -75,7 +90,8 @@ class LandscapeCover:
     table: np.ndarray
     textures: Textures
     numbers: np.ndarray
-    """(8,) float64: large and small warp, river width, stream width, ragged share of wood edges, offsets, density of trees."""
+    """(8,) float64: large and small warp, river width, stream width, ragged share of wood edges,
+    offsets, density of trees."""
     salt: np.uint64
     wooded: np.ndarray
     """(leaf,) float32: wood noise at the centre of each leaf."""
@@ -83,11 +99,15 @@ class LandscapeCover:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _wood_noise(smooth: np.ndarray, rough: np.ndarray, x: float, y: float) -> float:
-    return 0.75 * sample(smooth, (0.8 * x + 0.6 * y) / 33.0, (0.8 * y - 0.6 * x) / 33.0) + 0.66 * sample(rough, (0.6 * x - 0.8 * y) / 9.0, (0.6 * y + 0.8 * x) / 9.0)
+    return 0.75 * sample(
+        smooth, (0.8 * x + 0.6 * y) / 33.0, (0.8 * y - 0.6 * x) / 33.0
+    ) + 0.66 * sample(rough, (0.6 * x - 0.8 * y) / 9.0, (0.6 * y + 0.8 * x) / 9.0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def wood_at_leaves(leaves: np.ndarray, smooth: np.ndarray, rough: np.ndarray, ox: float, oy: float) -> np.ndarray:
+def wood_at_leaves(
+    leaves: np.ndarray, smooth: np.ndarray, rough: np.ndarray, ox: float, oy: float
+) -> np.ndarray:
     """Evaluate the wood noise at the centre of each leaf, (leaf,) float32."""
     out = np.empty(len(leaves), np.float32)
     for k in range(len(leaves)):
@@ -96,8 +116,22 @@ def wood_at_leaves(leaves: np.ndarray, smooth: np.ndarray, rough: np.ndarray, ox
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _part(leaves: np.ndarray, leaf: int, table: np.ndarray, style: int, key: np.uint64, s: float, t: float, x: float, y: float, smooth: np.ndarray) -> int:
-    """Return the part of a field at a point: pivots have sectors, contour farming has strips; -1 is a pivot's corner."""
+def _part(
+    leaves: np.ndarray,
+    leaf: int,
+    table: np.ndarray,
+    style: int,
+    key: np.uint64,
+    s: float,
+    t: float,
+    x: float,
+    y: float,
+    smooth: np.ndarray,
+) -> int:
+    """Return the part of a field at a point: pivots have sectors, contour farming has strips.
+
+    -1 is a pivot's corner.
+    """
     if int(leaves[leaf, KIND]) == PIVOT:
         radius = 0.985 * min(leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH])
         if s * s + t * t > radius * radius:
@@ -109,18 +143,26 @@ def _part(leaves: np.ndarray, leaf: int, table: np.ndarray, style: int, key: np.
         if u < 0.82:
             return int(((turn + 2 * np.pi * uniform(key, 302)) % (2 * np.pi)) // np.pi)
         return int((turn + 6 * uniform(key, 302)) % (2 * np.pi) > 0.9 + 1.2 * uniform(key, 303))
-    if table[style, 7] > 0.5 and table[style, 19] == 0 and leaves[leaf, 5] > 6e4 and uniform(key, 304) < 0.08:
+    if (
+        table[style, 7] > 0.5
+        and table[style, 19] == 0
+        and leaves[leaf, 5] > 6e4
+        and uniform(key, 304) < 0.08
+    ):
         f = sample(smooth, (x + 900 * uniform(key, 305)) / 7.0, (y + 900 * uniform(key, 306)) / 7.0)
         return int(np.floor(f / 0.42)) + 16
     return 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _descend(cuts: np.ndarray, children: np.ndarray, u: float, v: float, ragged: float, step: float) -> tuple[int, int, float, bool, bool, float]:
+def _descend(
+    cuts: np.ndarray, children: np.ndarray, u: float, v: float, ragged: float, step: float
+) -> tuple[int, int, float, bool, bool, float]:
     """Walk down the tree to a leaf.
 
-    Returns (leaf, what lies on the cut here or -1, share of the fine pixel that it takes, whether the point itself is on it, whether
-    the point is on a road's verge, distance to the parcel's rim).
+    Returns (leaf, what lies on the cut here or -1, share of the fine pixel that it takes, whether
+    the point itself is on it, whether the point is on a road's verge, distance to the parcel's
+    rim).
     """
     node, what, share, on, verge, rim = 0, -1, 0.0, False, False, 1e9
     rank = -1
@@ -142,11 +184,27 @@ def _descend(cuts: np.ndarray, children: np.ndarray, u: float, v: float, ragged:
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _bent(px: float, py: float, x: float, y: float, fine: bool, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray) -> tuple[float, float]:
-    """Return where a point of the view lies in the plane of straight cuts; the smallest bends matter only to fine pixels."""
+def _bent(
+    px: float,
+    py: float,
+    x: float,
+    y: float,
+    fine: bool,
+    numbers: np.ndarray,
+    smooth: np.ndarray,
+    rough: np.ndarray,
+) -> tuple[float, float]:
+    """Return where a point of the view lies in the plane of straight cuts.
+
+    The smallest bends matter only to fine pixels.
+    """
     warp, bend = numbers[_WARP], numbers[_BEND]
     u = px + warp * sample(smooth, x / 55.0, y / 55.0) + bend * sample(smooth, y / 9.0, x / 9.0)
-    v = py + warp * sample(smooth, 200 + y / 61.0, x / 61.0) + bend * sample(smooth, x / 8.0 + 77, y / 8.0)
+    v = (
+        py
+        + warp * sample(smooth, 200 + y / 61.0, x / 61.0)
+        + bend * sample(smooth, x / 8.0 + 77, y / 8.0)
+    )
     if fine:
         u += 0.4 * sample(rough, x / 1.3, y / 1.3)
         v += 0.4 * sample(rough, y / 1.3, x / 1.3 + 99)
@@ -154,8 +212,13 @@ def _bent(px: float, py: float, x: float, y: float, fine: bool, numbers: np.ndar
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _wetness(x: float, y: float, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray) -> float:
-    """Return the distance to the nearest shore of a river or stream in metres, negative in the water."""
+def _wetness(
+    x: float, y: float, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray
+) -> float:
+    """Return the distance to the nearest shore of a river or stream in metres.
+
+    It is negative in the water.
+    """
     wet = 1e9
     if numbers[_RIVER] > 0:
         wet = contour(smooth, x + 4000 + 30 * sample(rough, x / 30, y / 30), y, 130.0, 400.0)
@@ -189,7 +252,11 @@ def _woodiness(
     dome, _, _, wx, wy = crown(x, y, salt, 7.5)
     if dome <= 0.15:
         return -9.0
-    return (1 - share) * base + share * _wood_noise(smooth, rough, wx, wy) + 0.03 * sample(grain, wx / 1.1, wy / 1.1)
+    return (
+        (1 - share) * base
+        + share * _wood_noise(smooth, rough, wx, wy)
+        + 0.03 * sample(grain, wx / 1.1, wy / 1.1)
+    )
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -210,10 +277,15 @@ def _on_field(
     smooth: np.ndarray,
     rough: np.ndarray,
 ) -> tuple[int, int, float, bool]:
-    """Return (material, part, height, whether it belongs to the field) at a point of a farmed parcel."""
+    """Return what is at a point of a farmed parcel.
+
+    That is (material, part, height, whether it belongs to the field).
+    """
     farm = leaves[leaf, FARM_SIZE]
     if farm > 0 and abs(s - leaves[leaf, FARM_U]) < farm and abs(t - leaves[leaf, FARM_V]) < farm:
-        material, part, height = built_up(-1, s - leaves[leaf, FARM_U], t - leaves[leaf, FARM_V], farm, farm, own, x, y, salt)
+        material, part, height = built_up(
+            -1, s - leaves[leaf, FARM_U], t - leaves[leaf, FARM_V], farm, farm, own, x, y, salt
+        )
         return material, part, height, False
     part = _part(leaves, leaf, table, style, key, s, t, x, y, smooth)
     if part < 0:
@@ -222,7 +294,12 @@ def _on_field(
     if tree > 0:
         return M_TREE, part, tree, True
     # Grass waterways follow the hollows of large fields on the plains.
-    hollow = table[style, 7] > 0.5 and leaves[leaf, AREA] > 5e4 and uniform(key, 310) < 0.3 and sample(rough, x / 9 + 31, y / 9) > 0.25
+    hollow = (
+        table[style, 7] > 0.5
+        and leaves[leaf, AREA] > 5e4
+        and uniform(key, 310) < 0.3
+        and sample(rough, x / 9 + 31, y / 9) > 0.25
+    )
     if hollow and contour(smooth, x + 1.2 * ragged, y, 9.0, 12.0) < 2.5 + 3 * uniform(key, 311):
         return M_MARGIN, part, 0.0, False
     return M_FIELD, part, 0.0, True
@@ -230,17 +307,31 @@ def _on_field(
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _elsewhere(
-    kind: int, leaves: np.ndarray, leaf: int, own: np.uint64, s: float, t: float, x: float, y: float, ragged: float, salt: np.uint64, rough: np.ndarray
+    kind: int,
+    leaves: np.ndarray,
+    leaf: int,
+    own: np.uint64,
+    s: float,
+    t: float,
+    x: float,
+    y: float,
+    ragged: float,
+    salt: np.uint64,
+    rough: np.ndarray,
 ) -> tuple[int, int, float, bool]:
     """Return (material, part, height, False) at a point of a parcel that is not farmed."""
     if kind in (PLOT, WORKS):
-        material, part, height = built_up(kind, s, t, leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH], own, x, y, salt)
+        material, part, height = built_up(
+            kind, s, t, leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH], own, x, y, salt
+        )
         return material, part, height, False
     material, height = M_ROUGH, 0.0
     if kind == WOOD:
         material, height = M_TREE, 12 + ragged
     elif kind == POND:
-        if (s / leaves[leaf, HALF_LENGTH]) ** 2 + (t / leaves[leaf, HALF_WIDTH]) ** 2 < 0.55 + 0.2 * sample(rough, x / 4, y / 4):
+        if (s / leaves[leaf, HALF_LENGTH]) ** 2 + (
+            t / leaves[leaf, HALF_WIDTH]
+        ) ** 2 < 0.55 + 0.2 * sample(rough, x / 4, y / 4):
             material = M_WATER
         elif ragged > 0:
             material, height = M_TREE, 6.0
@@ -273,7 +364,10 @@ def _at(
     grain: np.ndarray,
     thresholds: np.ndarray,
 ) -> tuple[int, int, float, float, int]:
-    """Return (key, material, height, distance to the rim, line) at a point of the view; see Ground."""
+    """Return (key, material, height, distance to the rim, line) at a point of the view.
+
+    See Ground.
+    """
     x, y = px + numbers[_OX], py + numbers[_OY]
     detailed = step < 2.5
     u, v = _bent(px, py, x, y, detailed, numbers, smooth, rough)
@@ -281,24 +375,61 @@ def _at(
     leaf, what, share, on, verge, rim = _descend(cuts, children, u, v, ragged, step)
     kind, style = int(leaves[leaf, KIND]), int(leaves[leaf, STYLE])
     ct, st = np.cos(leaves[leaf, THETA]), np.sin(leaves[leaf, THETA])
-    s, t = ct * (u - leaves[leaf, CX]) + st * (v - leaves[leaf, CY]), -st * (u - leaves[leaf, CX]) + ct * (v - leaves[leaf, CY])
+    s, t = (
+        ct * (u - leaves[leaf, CX]) + st * (v - leaves[leaf, CY]),
+        -st * (u - leaves[leaf, CX]) + ct * (v - leaves[leaf, CY]),
+    )
     threshold = thresholds[style]
     wet = _wetness(x, y, numbers, smooth, rough)
-    wood = _woodiness(x, y, wooded[leaf], numbers[_PIXEL_WOOD], threshold, ragged, detailed, salt, smooth, rough, grain)
+    wood = _woodiness(
+        x,
+        y,
+        wooded[leaf],
+        numbers[_PIXEL_WOOD],
+        threshold,
+        ragged,
+        detailed,
+        salt,
+        smooth,
+        rough,
+        grain,
+    )
     part, inside = 0, False
     if wet < 0 and what not in (ROAD, RAIL):
         material, height = M_WATER, 0.0
     elif wet < 7 + 12 * (sample(rough, x / 6, y / 6) + 0.3):
-        material, height = (M_TREE, 9 + 3 * ragged) if sample(rough, x / 11 + 9, y / 11) + 0.5 * ragged > -0.2 else (M_MARGIN, 0.3)
+        material, height = (
+            (M_TREE, 9 + 3 * ragged)
+            if sample(rough, x / 11 + 9, y / 11) + 0.5 * ragged > -0.2
+            else (M_MARGIN, 0.3)
+        )
     elif wood > threshold and kind not in (PLOT, WORKS):
         material, height = M_TREE, 14 + (3 if detailed else 0.5) * ragged
     elif verge:
         material, height = M_MARGIN, 0.0
     elif kind in (FIELD, PIVOT):
         own, key = leaf_keys[leaf], leaf_keys[groups[leaf]]
-        material, part, height, inside = _on_field(leaves, leaf, table, style, key, own, s, t, x, y, ragged, numbers[_TREES], salt, smooth, rough)
+        material, part, height, inside = _on_field(
+            leaves,
+            leaf,
+            table,
+            style,
+            key,
+            own,
+            s,
+            t,
+            x,
+            y,
+            ragged,
+            numbers[_TREES],
+            salt,
+            smooth,
+            rough,
+        )
     else:
-        material, part, height, inside = _elsewhere(kind, leaves, leaf, leaf_keys[leaf], s, t, x, y, ragged, salt, rough)
+        material, part, height, inside = _elsewhere(
+            kind, leaves, leaf, leaf_keys[leaf], s, t, x, y, ragged, salt, rough
+        )
     line = 0
     if what >= NOTHING and (wet >= 0 or what >= ROAD) and (what > TRACK or wood <= threshold):
         over, over_height = on_cut(what, x, y, salt, ragged)
@@ -315,9 +446,20 @@ def _at(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _survey(first: int, last: int, step: float, numbers: np.ndarray, salt: np.uint64, plan: tuple, maps: tuple, noises: tuple, out: tuple) -> None:
+def _survey(
+    first: int,
+    last: int,
+    step: float,
+    numbers: np.ndarray,
+    salt: np.uint64,
+    plan: tuple,
+    maps: tuple,
+    noises: tuple,
+    out: tuple,
+) -> None:
     """Fill the rows ``first`` to ``last`` of the five outputs."""
-    # Unpacked once: taking an array out of a tuple for every pixel would cost more than the pixel, for reference counts are atomic.
+    # Unpacked once: taking an array out of a tuple for every pixel would cost more than the pixel,
+    # for reference counts are atomic.
     cuts, children, leaves, leaf_keys, groups = plan
     wooded, table, thresholds = maps
     smooth, rough, grain = noises
@@ -325,7 +467,24 @@ def _survey(first: int, last: int, step: float, numbers: np.ndarray, salt: np.ui
     for r in range(first, last):
         for c in range(keys.shape[1]):
             px, py = (c + 0.5) * step, (r + 0.5) * step
-            key, material, height, rim, line = _at(px, py, step, numbers, salt, cuts, children, leaves, leaf_keys, groups, wooded, table, smooth, rough, grain, thresholds)
+            key, material, height, rim, line = _at(
+                px,
+                py,
+                step,
+                numbers,
+                salt,
+                cuts,
+                children,
+                leaves,
+                leaf_keys,
+                groups,
+                wooded,
+                table,
+                smooth,
+                rough,
+                grain,
+                thresholds,
+            )
             keys[r, c], materials[r, c], lines[r, c] = key, material, line
             heights[r, c] = min(max(height, 0.0), 120.0) * 2
             rims[r, c] = min(max(rim, 0.0), 127.0) * 2
@@ -351,23 +510,42 @@ def survey(world: LandscapeCover, shape: tuple[int, int], step: float) -> Ground
     tree, textures = world.tree, world.textures
     plan = (tree.cuts, tree.children, tree.leaves, tree.keys, tree.groups)
     noises = (textures.smooth, textures.rough, textures.grain)
-    maps, out = (world.wooded, world.table, wood_thresholds(world)), (keys, materials, heights, rims, lines)
+    maps, out = (
+        (world.wooded, world.table, wood_thresholds(world)),
+        (keys, materials, heights, rims, lines),
+    )
 
     def rows(first: int) -> None:
-        _survey(first, min(first + 64, shape[0]), step, world.numbers, world.salt, plan, maps, noises, out)
+        _survey(
+            first,
+            min(first + 64, shape[0]),
+            step,
+            world.numbers,
+            world.salt,
+            plan,
+            maps,
+            noises,
+            out,
+        )
 
     in_strips(rows, shape[0])
     return Ground(keys, materials, heights, rims, lines, step)
 
 
 def wood_thresholds(world: LandscapeCover) -> np.ndarray:
-    """Return, per style, the wood noise above which there is wood, from the style's share of wood."""
+    """Return, per style, the wood noise above which there is wood.
+
+    It follows from the style's share of wood.
+    """
     from scipy.stats import norm
 
     return norm.ppf(1 - np.clip(world.table[:, 14], 0.01, 0.8)).astype(np.float64)
 
 
 def in_strips(work: object, height: int, size: int = 64) -> None:
-    """Run ``work(first_row)`` for strips of rows on all cores; the result does not depend on how many there are."""
+    """Run ``work(first_row)`` for strips of rows on all cores.
+
+    The result does not depend on how many there are.
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(work, range(0, height, size)))  # type: ignore[arg-type]

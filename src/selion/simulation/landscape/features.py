@@ -1,4 +1,7 @@
-"""What stands on the ground: trees and crowns, streams, buildings, and what grows or lies between parcels."""
+"""What stands on the ground.
+
+Trees and crowns, streams, buildings, and what grows or lies between parcels.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,30 @@ from selion.simulation.landscape.noise import cell_key, sample, uniform
 from selion.simulation.landscape.parcels import DITCH, HEDGE, LANE, PLOT, RAIL, ROAD, TRACK, WORKS
 
 # What a point is made of.
-M_ROUGH, M_FIELD, M_TREE, M_BUSH, M_WATER, M_ASPHALT, M_GRAVEL, M_ROOF, M_PAVED, M_LAWN, M_MARGIN, M_SAND = range(12)
+(
+    M_ROUGH,
+    M_FIELD,
+    M_TREE,
+    M_BUSH,
+    M_WATER,
+    M_ASPHALT,
+    M_GRAVEL,
+    M_ROOF,
+    M_PAVED,
+    M_LAWN,
+    M_MARGIN,
+    M_SAND,
+) = range(12)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def tree_at(x: float, y: float, salt: np.uint64, cell: float, chance: float, low: float, high: float) -> float:
-    """Return the height in metres of a lone tree's crown at (x, y), 0 where there is none.  Trees stay inside their cell."""
+def tree_at(
+    x: float, y: float, salt: np.uint64, cell: float, chance: float, low: float, high: float
+) -> float:
+    """Return the height in metres of a lone tree's crown at (x, y), 0 where there is none.
+
+    Trees stay inside their cell.
+    """
     i, j = int(np.floor(y / cell)), int(np.floor(x / cell))
     key = cell_key(salt, i, j)
     if uniform(key, 0) >= chance:
@@ -27,8 +48,13 @@ def tree_at(x: float, y: float, salt: np.uint64, cell: float, chance: float, low
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def crown(x: float, y: float, salt: np.uint64, cell: float) -> tuple[float, float, float, float, float]:
-    """Return (dome 0..1, offset east, offset south in radii, east and south of the centre) of the nearest crown in a closed canopy."""
+def crown(
+    x: float, y: float, salt: np.uint64, cell: float
+) -> tuple[float, float, float, float, float]:
+    """Return where a point lies in the nearest crown of a closed canopy.
+
+    That is (dome 0..1, offset east, offset south in radii, east and south of the centre).
+    """
     i, j = int(np.floor(y / cell)), int(np.floor(x / cell))
     best, bx, by, radius_best = 1e9, 0.0, 0.0, 1.0
     for di in range(-1, 2):
@@ -44,7 +70,10 @@ def crown(x: float, y: float, salt: np.uint64, cell: float) -> tuple[float, floa
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def contour(texture: np.ndarray, x: float, y: float, scale: float, limit: float) -> float:
-    """Return the distance in metres to the zero line of a noise, or 1e9 where it is certainly further than ``limit``."""
+    """Return the distance in metres to the zero line of a noise.
+
+    It is 1e9 where the line is certainly further than ``limit``.
+    """
     f = sample(texture, x / scale, y / scale)
     if abs(f) > limit * 0.16 / scale:
         return 1e9
@@ -56,10 +85,15 @@ def contour(texture: np.ndarray, x: float, y: float, scale: float, limit: float)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _building(s: float, t: float, half_s: float, half_t: float, key: np.uint64, count: int, size: float) -> tuple[int, float]:
+def _building(
+    s: float, t: float, half_s: float, half_t: float, key: np.uint64, count: int, size: float
+) -> tuple[int, float]:
     """Return (index, height) of the building at frame coordinates (s, t) of a plot, or (-1, 0)."""
     for b in range(count):
-        bs, bt = size * (0.7 + 0.6 * uniform(key, 200 + b)), size * (0.45 + 0.35 * uniform(key, 210 + b))
+        bs, bt = (
+            size * (0.7 + 0.6 * uniform(key, 200 + b)),
+            size * (0.45 + 0.35 * uniform(key, 210 + b)),
+        )
         if uniform(key, 220 + b) < 0.5:
             bs, bt = bt, bs
         bs, bt = min(bs, 0.8 * half_s), min(bt, 0.8 * half_t)
@@ -72,7 +106,17 @@ def _building(s: float, t: float, half_s: float, half_t: float, key: np.uint64, 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def built_up(kind: int, s: float, t: float, hs: float, ht: float, key: np.uint64, x: float, y: float, salt: np.uint64) -> tuple[int, int, float]:
+def built_up(
+    kind: int,
+    s: float,
+    t: float,
+    hs: float,
+    ht: float,
+    key: np.uint64,
+    x: float,
+    y: float,
+    salt: np.uint64,
+) -> tuple[int, int, float]:
     """Return (material, part, height in metres) on plots, works and farmsteads."""
     if kind == PLOT:
         b, h = _building(s, t, hs, ht, key, 1 + (uniform(key, 199) < 0.6), 8.0)
@@ -91,7 +135,9 @@ def built_up(kind: int, s: float, t: float, hs: float, ht: float, key: np.uint64
             return M_PAVED, 0, 0.0
         return M_LAWN, 0, 0.0
     return (
-        (M_PAVED if kind == WORKS or uniform(key, 261) < 0.5 else M_GRAVEL) if uniform(cell_key(key, int(s // 14), int(t // 14)), 3) < 0.75 else M_LAWN,
+        (M_PAVED if kind == WORKS or uniform(key, 261) < 0.5 else M_GRAVEL)
+        if uniform(cell_key(key, int(s // 14), int(t // 14)), 3) < 0.75
+        else M_LAWN,
         0,
         0.0,
     )

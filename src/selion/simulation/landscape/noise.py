@@ -1,6 +1,9 @@
-"""Randomness with a place: hashes of integers, and periodic noise textures that are sampled anywhere.
+"""Randomness with a place.
 
-A texture is made once per seed by filtering white noise in the Fourier domain, so that one bilinear lookup gives a whole fractal sum.
+Hashes of integers, and periodic noise textures that are sampled anywhere.
+
+A texture is made once per seed by filtering white noise in the Fourier domain, so that one bilinear
+lookup gives a whole fractal sum.
 """
 
 from __future__ import annotations
@@ -17,7 +20,10 @@ _MASK = SIZE - 1
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Textures:
-    """Three periodic noise textures of zero mean and unit standard deviation, (512, 512) float32 each."""
+    """Three periodic noise textures of zero mean and unit standard deviation.
+
+    They are (512, 512) float32 each.
+    """
 
     smooth: np.ndarray
     """Only long waves (64 texels and more): warps, valleys, illumination."""
@@ -63,7 +69,10 @@ def sample(texture: np.ndarray, x: float, y: float) -> float:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def mix(key: np.uint64, salt: int) -> np.uint64:
-    """Hash a key with a small integer (the finaliser of splitmix64: Steele et al. 2014, doi:10.1145/2714064.2660195)."""
+    """Hash a key with a small integer.
+
+    The finaliser of splitmix64 (Steele et al. 2014, doi:10.1145/2714064.2660195).
+    """
     z = key + np.uint64(0x9E3779B97F4A7C15) * np.uint64(salt + 1)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -78,7 +87,10 @@ def uniform(key: np.uint64, salt: int) -> float:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def normal(key: np.uint64, salt: int) -> float:
-    """Return a standard normal number from key and salt (Irwin-Hall of four, clipped tails at 3.46)."""
+    """Return a standard normal number from key and salt.
+
+    Irwin-Hall of four, its tails clipped at 3.46.
+    """
     total = 0.0
     for k in range(4):
         total += uniform(key, salt * 4 + 1000 + k)

@@ -1,8 +1,9 @@
 """Parcels by recursive subdivision: regions, blocks between roads, furlongs, parcels.
 
-A landscape is a binary tree of straight cuts in a plane that is bent afterwards (see :mod:`selion.simulation.landscape.cover`).  Each cut
-knows what lies on it: nothing, a grass margin, a hedge, a track, a road.  Every random number is a hash of the path to its node, so a
-region looks the same whatever is built around it.
+A landscape is a binary tree of straight cuts in a plane that is bent afterwards (see
+:mod:`selion.simulation.landscape.cover`).  Each cut knows what lies on it: nothing, a grass margin,
+a hedge, a track, a road.  Every random number is a hash of the path to its node, so a region looks
+the same whatever is built around it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,20 @@ NOTHING, GRASS, HEDGE, TRACK, DITCH, LANE, ROAD, RAIL = range(8)
 # What a leaf is.
 VOID, FIELD, ROUGH, WOOD, PLOT, POND, WORKS, PIVOT, GREEN = range(9)
 # Columns of the leaves.
-CX, CY, THETA, HALF_LENGTH, HALF_WIDTH, AREA, STYLE, KIND, FARM_U, FARM_V, FARM_SIZE, LEAF_COLUMNS = range(12)
+(
+    CX,
+    CY,
+    THETA,
+    HALF_LENGTH,
+    HALF_WIDTH,
+    AREA,
+    STYLE,
+    KIND,
+    FARM_U,
+    FARM_V,
+    FARM_SIZE,
+    LEAF_COLUMNS,
+) = range(12)
 # Columns of the cuts.
 NX, NY, OFFSET, WIDTH, ON_CUT, CUT_COLUMNS = range(6)
 
@@ -31,14 +45,18 @@ _DEPTH = 256
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ParcelTree:
-    """The plan of a landscape, in metres from the upper left corner of the view (x to the east, y to the south)."""
+    """The plan of a landscape, in metres from the upper left corner of the view.
+
+    x goes to the east, y to the south.
+    """
 
     cuts: np.ndarray
     """(cut, 5) float64: unit normal, offset, width in metres, what lies on it."""
     children: np.ndarray
     """(cut, 2) int32: next cut on the low and the high side; a leaf ``k`` is written ``-k - 1``."""
     leaves: np.ndarray
-    """(leaf, 11) float64: centre, direction, half length and width, area in m2, style, kind, farmstead."""
+    """(leaf, 11) float64: centre, direction, half length and width, area in m2, style, kind,
+    farmstead."""
     keys: np.ndarray
     """(leaf,) uint64: the randomness of each leaf."""
     groups: np.ndarray
@@ -46,7 +64,9 @@ class ParcelTree:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _clip(poly: np.ndarray, count: int, nx: float, ny: float, offset: float, out: np.ndarray) -> int:
+def _clip(
+    poly: np.ndarray, count: int, nx: float, ny: float, offset: float, out: np.ndarray
+) -> int:
     """Keep the part of a convex polygon where n . p <= offset."""
     kept = 0
     for i in range(count):
@@ -67,8 +87,13 @@ def _clip(poly: np.ndarray, count: int, nx: float, ny: float, offset: float, out
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _measure(poly: np.ndarray, count: int, theta: float) -> tuple[float, float, float, float, float]:
-    """Return area and the extent along and across the direction: (area, low_a, high_a, low_b, high_b)."""
+def _measure(
+    poly: np.ndarray, count: int, theta: float
+) -> tuple[float, float, float, float, float]:
+    """Return area and the extent along and across the direction.
+
+    (area, low_a, high_a, low_b, high_b).
+    """
     c, s = np.cos(theta), np.sin(theta)
     area = 0.0
     low_a = low_b = 1e18
@@ -106,7 +131,11 @@ def near_village(x: float, y: float, salt: np.uint64, density: float) -> float:
                 vx, vy = (cj + dj + uniform(key, 1)) * cell, (ci + di + uniform(key, 2)) * cell
                 radius = 90 + 420 * uniform(key, 3) ** 2.2
                 turn = np.arctan2(y - vy, x - vx)
-                radius *= 1 + 0.35 * np.sin(2 * turn + 6 * uniform(key, 4)) + 0.2 * np.sin(3 * turn + 6 * uniform(key, 5))
+                radius *= (
+                    1
+                    + 0.35 * np.sin(2 * turn + 6 * uniform(key, 4))
+                    + 0.2 * np.sin(3 * turn + 6 * uniform(key, 5))
+                )
                 best = min(best, np.hypot(x - vx, y - vy) - radius)
     return best
 
@@ -164,7 +193,9 @@ def _cut_at(low: float, high: float, pieces: float, survey: bool, key: np.uint64
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _kind(style: np.ndarray, area: float, slender: float, narrow: float, wild: float, key: np.uint64) -> int:
+def _kind(
+    style: np.ndarray, area: float, slender: float, narrow: float, wild: float, key: np.uint64
+) -> int:
     """Return what a finished parcel is."""
     u = uniform(key, 61)
     small = wild * (2.0 if area < 0.15 * style[2] * HECTARE else 1.0)

@@ -16,10 +16,13 @@ from selion.labels import Instances, LabelMap
 from selion.raster import Raster
 from selion.simulation.landscape.noise import SIZE, make_textures
 
-# Columns of a leaf: where it starts, direction, length, half width, height at its foot and at its tip, shape, colour, plant.
+# Columns of a leaf: where it starts, direction, length, half width, height at its foot and at its
+# tip, shape, colour, plant.
 _X, _Y, _DIRECTION, _LENGTH, _HALF, _FOOT, _TIP, _SHAPE, _HUE, _PLANT, _COLUMNS = range(11)
 _OVAL, _BLADE, _LOBED, _HEART = range(4)
-_SOILS = np.array([[120, 92, 66], [150, 124, 95], [84, 66, 52], [140, 86, 58], [128, 120, 108]], np.float32)
+_SOILS = np.array(
+    [[120, 92, 66], [150, 124, 95], [84, 66, 52], [140, 86, 58], [128, 120, 108]], np.float32
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -31,7 +34,8 @@ class Photo:
     labels: LabelMap
     """Soil and crop (:data:`selion.classes.CROP`)."""
     depth: np.ndarray
-    """(y, x) float32: height above the ground in units of the tallest plant, larger is nearer to the camera."""
+    """(y, x) float32: height above the ground in units of the tallest plant, larger is nearer to
+    the camera."""
     instances: Instances
     """Plants."""
 
@@ -69,28 +73,49 @@ def simulate_photo(seed: int, shape: tuple[int, int] = (480, 640)) -> Photo:
     grid = photo_grid(shape)
     present = np.unique(ids)[1:]
     ids = np.searchsorted(np.concatenate([[0], present]), ids).astype(np.int32)
-    table = pd.DataFrame({"id": np.arange(1, len(present) + 1), "class": pd.array(["crop"] * len(present), dtype="string"), "score": np.ones(len(present), np.float32)})
-    return Photo(Raster(image, grid, ("red", "green", "blue")), LabelMap((ids > 0).astype(np.uint8), grid, CROP), depth.astype(np.float32), Instances(ids, grid, table))
+    table = pd.DataFrame(
+        {
+            "id": np.arange(1, len(present) + 1),
+            "class": pd.array(["crop"] * len(present), dtype="string"),
+            "score": np.ones(len(present), np.float32),
+        }
+    )
+    return Photo(
+        Raster(image, grid, ("red", "green", "blue")),
+        LabelMap((ids > 0).astype(np.uint8), grid, CROP),
+        depth.astype(np.float32),
+        Instances(ids, grid, table),
+    )
 
 
-def _tiled(texture: np.ndarray, shape: tuple[int, int], scale: float, rng: np.random.Generator) -> np.ndarray:
+def _tiled(
+    texture: np.ndarray, shape: tuple[int, int], scale: float, rng: np.random.Generator
+) -> np.ndarray:
     """Cut a piece of a periodic texture, ``scale`` pixels per texel, at a random place."""
     start = rng.uniform(0, SIZE, 2)
     rows, columns = np.arange(shape[0]) / scale + start[0], np.arange(shape[1]) / scale + start[1]
-    return ndimage.map_coordinates(texture, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="grid-wrap").astype(np.float32)
+    return ndimage.map_coordinates(
+        texture, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="grid-wrap"
+    ).astype(np.float32)
 
 
 def _soil(shape: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return (3, y, x) float32 colour and (y, x) float32 relief in pixels."""
     textures = make_textures(rng)
     unit = max(shape) / 640
-    clods = _tiled(textures.grain, shape, 1.6 * unit, rng) + 0.6 * _tiled(textures.grain, shape, 0.6 * unit, rng)
+    clods = _tiled(textures.grain, shape, 1.6 * unit, rng) + 0.6 * _tiled(
+        textures.grain, shape, 0.6 * unit, rng
+    )
     moist = _tiled(textures.rough, shape, 2.5 * unit, rng)
     relief = 1.5 * unit * (clods + 1.2 * _tiled(textures.rough, shape, 1.2 * unit, rng))
     relief = np.clip(relief - relief.min(), 0, 9 * unit)
     lit = 1 + 0.10 * clods + 0.16 * moist
     base = _SOILS[rng.integers(len(_SOILS))] * rng.uniform(0.75, 1.2)
-    colour = base[:, None, None] * lit[None] * (1 + 0.03 * rng.standard_normal((3, 1, 1)).astype(np.float32))
+    colour = (
+        base[:, None, None]
+        * lit[None]
+        * (1 + 0.03 * rng.standard_normal((3, 1, 1)).astype(np.float32))
+    )
     stones = _tiled(textures.grain, shape, 1.1 * unit, rng) > rng.uniform(2.2, 3.2)
     colour[:, stones] = 0.45 * colour[:, stones] + 95
     return np.ascontiguousarray(colour, np.float32), relief.astype(np.float32)
@@ -122,23 +147,41 @@ def _places(shape: tuple[int, int], size: float, rng: np.random.Generator) -> np
     between, within = size * rng.uniform(2.2, 5.0), size * rng.uniform(0.9, 2.4)
     turn = rng.uniform(0, np.pi)
     reach = np.hypot(*shape)
-    across, along = np.meshgrid(np.arange(-reach / 2, reach / 2, between), np.arange(-reach / 2, reach / 2, within), indexing="ij")
+    across, along = np.meshgrid(
+        np.arange(-reach / 2, reach / 2, between),
+        np.arange(-reach / 2, reach / 2, within),
+        indexing="ij",
+    )
     across = across + rng.normal(0, 0.08 * size, across.shape)
     along = along + rng.normal(0, 0.2 * within, along.shape)
     y = shape[0] / 2 + along * np.sin(turn) + across * np.cos(turn)
     x = shape[1] / 2 + along * np.cos(turn) - across * np.sin(turn)
-    kept = (y > -size) & (y < shape[0] + size) & (x > -size) & (x < shape[1] + size) & (rng.random(y.shape) > 0.08)
+    kept = (
+        (y > -size)
+        & (y < shape[0] + size)
+        & (x > -size)
+        & (x < shape[1] + size)
+        & (rng.random(y.shape) > 0.08)
+    )
     return np.stack([y[kept], x[kept]], 1)
 
 
-def _leaves_of(plant: int, y: float, x: float, size: float, kind: int, rng: np.random.Generator) -> np.ndarray:
+def _leaves_of(
+    plant: int, y: float, x: float, size: float, kind: int, rng: np.random.Generator
+) -> np.ndarray:
     """Return the leaves of one plant, (leaf, 10)."""
     count = int(rng.integers(3, 7) if kind == _BLADE else rng.integers(4, 11))
     leaves = np.zeros((count, _COLUMNS))
     leaves[:, _X], leaves[:, _Y] = x, y
-    leaves[:, _DIRECTION] = rng.uniform(0, 2 * np.pi) + np.arange(count) * 2.39996 + rng.normal(0, 0.25, count)
+    leaves[:, _DIRECTION] = (
+        rng.uniform(0, 2 * np.pi) + np.arange(count) * 2.39996 + rng.normal(0, 0.25, count)
+    )
     leaves[:, _LENGTH] = size * np.linspace(1.0, 0.5, count) * np.exp(rng.normal(0, 0.12, count))
-    leaves[:, _HALF] = leaves[:, _LENGTH] * {_OVAL: 0.24, _BLADE: 0.07, _LOBED: 0.30, _HEART: 0.38}[kind] * np.exp(rng.normal(0, 0.1, count))
+    leaves[:, _HALF] = (
+        leaves[:, _LENGTH]
+        * {_OVAL: 0.24, _BLADE: 0.07, _LOBED: 0.30, _HEART: 0.38}[kind]
+        * np.exp(rng.normal(0, 0.1, count))
+    )
     leaves[:, _FOOT] = size * (0.35 + 0.09 * np.arange(count))
     leaves[:, _TIP] = leaves[:, _FOOT] * rng.uniform(0.55, 1.35, count)
     leaves[:, _SHAPE], leaves[:, _PLANT] = kind, plant
@@ -159,25 +202,42 @@ def _outline(shape: int, a: float) -> float:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _paint(leaves: np.ndarray, plant_colours: np.ndarray, colour: np.ndarray, depth: np.ndarray, ids: np.ndarray) -> None:
+def _paint(
+    leaves: np.ndarray,
+    plant_colours: np.ndarray,
+    colour: np.ndarray,
+    depth: np.ndarray,
+    ids: np.ndarray,
+) -> None:
     """Paint the leaves; what is higher hides what is lower."""
     for k in range(len(leaves)):
         leaf = leaves[k]
         length, half, plant = leaf[_LENGTH], leaf[_HALF], int(leaf[_PLANT])
         c, s = np.cos(leaf[_DIRECTION]), np.sin(leaf[_DIRECTION])
         reach = length + half
-        for r in range(max(0, int(leaf[_Y] - reach)), min(depth.shape[0], int(leaf[_Y] + reach) + 1)):
-            for q in range(max(0, int(leaf[_X] - reach)), min(depth.shape[1], int(leaf[_X] + reach) + 1)):
+        for r in range(
+            max(0, int(leaf[_Y] - reach)), min(depth.shape[0], int(leaf[_Y] + reach) + 1)
+        ):
+            for q in range(
+                max(0, int(leaf[_X] - reach)), min(depth.shape[1], int(leaf[_X] + reach) + 1)
+            ):
                 a = (c * (q - leaf[_X]) + s * (r - leaf[_Y])) / length
                 b = (-s * (q - leaf[_X]) + c * (r - leaf[_Y])) / half
                 if a <= 0 or a >= 1 or abs(b) > _outline(int(leaf[_SHAPE]), a):
                     continue
-                z = leaf[_FOOT] + (leaf[_TIP] - leaf[_FOOT]) * a + 0.25 * length * a * (1 - a) - 0.10 * half * b * b
+                z = (
+                    leaf[_FOOT]
+                    + (leaf[_TIP] - leaf[_FOOT]) * a
+                    + 0.25 * length * a * (1 - a)
+                    - 0.10 * half * b * b
+                )
                 if z <= depth[r, q]:
                     continue
                 depth[r, q] = z
                 ids[r, q] = plant
-                vein = 0.16 * max(0.0, 1 - abs(b) * half / 1.3) + 0.05 * np.cos((a * 9 - abs(b) * 2) * 6.28)
+                vein = 0.16 * max(0.0, 1 - abs(b) * half / 1.3) + 0.05 * np.cos(
+                    (a * 9 - abs(b) * 2) * 6.28
+                )
                 light = (1 + leaf[_HUE]) * (0.82 + 0.18 * b * (c - s) + 0.22 * a + vein)
                 for band in range(3):
                     colour[band, r, q] = plant_colours[plant, band] * light
@@ -190,11 +250,22 @@ def _light(colour: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> n
     turn, length = rng.uniform(0, 2 * np.pi), max(shape) * rng.uniform(0.0, 0.05)
     shadow = np.zeros(shape, np.float32)
     for step in np.linspace(0.25, 1.0, 5):
-        moved = ndimage.shift(depth, (length * step * np.sin(turn), length * step * np.cos(turn)), order=1, mode="nearest")
+        moved = ndimage.shift(
+            depth,
+            (length * step * np.sin(turn), length * step * np.cos(turn)),
+            order=1,
+            mode="nearest",
+        )
         shadow = np.maximum(shadow, np.clip(4 * (moved - depth - 0.45 * step), 0, 1))
     dark = 1 - rng.uniform(0.25, 0.65) * ndimage.gaussian_filter(shadow, 0.8 * softness)
     y, x = np.meshgrid(np.linspace(-1, 1, shape[0]), np.linspace(-1, 1, shape[1]), indexing="ij")
     vignette = 1 - rng.uniform(0, 0.2) * (y * y + x * x) / 2
     cast = np.exp(rng.normal(0, 0.06, 3)) * rng.uniform(0.75, 1.25)
-    lit = ndimage.gaussian_filter(colour, (0, 0.5, 0.5)) * (dark * vignette)[None] * cast[:, None, None]
-    return np.clip(np.rint(lit + rng.normal(0, rng.uniform(1, 5), colour.shape)), 0, 255).astype(np.uint8)
+    lit = (
+        ndimage.gaussian_filter(colour, (0, 0.5, 0.5))
+        * (dark * vignette)[None]
+        * cast[:, None, None]
+    )
+    return np.clip(np.rint(lit + rng.normal(0, rng.uniform(1, 5), colour.shape)), 0, 255).astype(
+        np.uint8
+    )

@@ -6,7 +6,20 @@ import numpy as np
 from numba import njit
 
 from selion.simulation.landscape.cover import SUBS, Ground, LandscapeCover, in_strips
-from selion.simulation.landscape.features import M_ASPHALT, M_BUSH, M_FIELD, M_GRAVEL, M_LAWN, M_MARGIN, M_PAVED, M_ROOF, M_SAND, M_TREE, M_WATER, crown
+from selion.simulation.landscape.features import (
+    M_ASPHALT,
+    M_BUSH,
+    M_FIELD,
+    M_GRAVEL,
+    M_LAWN,
+    M_MARGIN,
+    M_PAVED,
+    M_ROOF,
+    M_SAND,
+    M_TREE,
+    M_WATER,
+    crown,
+)
 from selion.simulation.landscape.noise import cell_key, sample, uniform
 from selion.simulation.landscape.parcels import KIND, PLOT
 from selion.simulation.landscape.season import Phenology
@@ -44,7 +57,16 @@ _DEAD = np.array([0.150, 0.128, 0.085, 0.260], np.float32)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _shade(first: int, last: int, heights: np.ndarray, dx: float, dy: float, rise: float, steps: int, shaded: np.ndarray) -> None:
+def _shade(
+    first: int,
+    last: int,
+    heights: np.ndarray,
+    dx: float,
+    dy: float,
+    rise: float,
+    steps: int,
+    shaded: np.ndarray,
+) -> None:
     """Mark fine pixels that do not see the sun: something stands above the ray towards it."""
     rows, columns = heights.shape
     for r in range(first, last):
@@ -105,20 +127,45 @@ def _field_state(
     variant = part & 1
     if texture[index, 7] > 0 and part == 0 and t / wide > 2 * texture[index, 7] - 1:
         variant = 2
-    change = texture[index, 0] * sample(rough, u / 2.7, v / 2.7) + texture[index, 5] * s / long + texture[index, 6] * t / wide
+    change = (
+        texture[index, 0] * sample(rough, u / 2.7, v / 2.7)
+        + texture[index, 5] * s / long
+        + texture[index, 6] * t / wide
+    )
     bright = 0.6 * texture[index, 0] * sample(rough, v / 1.9, u / 1.9 + 50)
     if texture[index, 0] > 0.035:
         # Hilltops where the soil is thin, and hollows where water stood.
         scale = 0.9 + 2.5 * uniform(key, 481)
-        change -= 2.5 * texture[index, 0] * min(max(sample(rough, v / scale + 500 * uniform(key, 480), u / scale) - 1.1, 0.0), 1.5)
+        change -= (
+            2.5
+            * texture[index, 0]
+            * min(
+                max(sample(rough, v / scale + 500 * uniform(key, 480), u / scale) - 1.1, 0.0), 1.5
+            )
+        )
     # Rows: noise drawn out along the direction of work.
     bright += texture[index, 1] * sample(grain, s / 14.0, t / 0.55 if step < 1.5 else t / 1.4)
     if texture[index, 3] > 0:
-        change += texture[index, 4] * (2 * uniform(key, 400 + (int(np.floor(t / texture[index, 3])) & 63)) - 1)
+        change += texture[index, 4] * (
+            2 * uniform(key, 400 + (int(np.floor(t / texture[index, 3])) & 63)) - 1
+        )
     if texture[index, 2] > 0:
         # A pair of wheel tracks, 2.2 m wide; a larger pixel sees them weaker and wider.
         broad = max(2.2, 1.3 * step)
-        change -= 0.24 * max(0.0, min(1.0, broad / 2 + 0.5 * step - abs((t / texture[index, 2]) % 1.0 - 0.5) * texture[index, 2])) * 2.2 / broad
+        change -= (
+            0.24
+            * max(
+                0.0,
+                min(
+                    1.0,
+                    broad / 2
+                    + 0.5 * step
+                    - abs((t / texture[index, 2]) % 1.0 - 0.5) * texture[index, 2],
+                ),
+            )
+            * 2.2
+            / broad
+        )
     if rim < 9 and uniform(key, 470) < 0.5:
         change -= 0.12 * uniform(key, 471)
     if rim < 2.5:
@@ -144,26 +191,45 @@ def _plain_state(
 ) -> tuple[float, float, int]:
     """Return (brightness, second number, row) of what is not a field.
 
-    The second number is, by material: roof, nothing; water, depth of the shoal; trees, 1 for conifers; roads, wear; grass, lushness.
+    The second number is, by material: roof, nothing; water, depth of the shoal; trees, 1 for
+    conifers; roads, wear; grass, lushness.
     """
     if material == M_ROOF:
-        kind = int(3.6 * uniform(key, 500 + part)) if is_plot else int(5.15 * uniform(key, 500 + part))
-        ridge = 1.0 + 0.13 * (1.0 if uniform(key, 530 + part) < 0.5 else -1.0) * (1.0 if int(2 * tall) % 2 else -1.0)
+        kind = (
+            int(3.6 * uniform(key, 500 + part)) if is_plot else int(5.15 * uniform(key, 500 + part))
+        )
+        ridge = 1.0 + 0.13 * (1.0 if uniform(key, 530 + part) < 0.5 else -1.0) * (
+            1.0 if int(2 * tall) % 2 else -1.0
+        )
         return ridge * (0.7 + 0.5 * uniform(key, 510 + part)), 0.0, kind
     if material == M_WATER:
         return 1.0, 0.5 + 0.5 * sample(smooth, x / 9, y / 9), 0
     if material in (M_TREE, M_BUSH):
         stand = sample(smooth, x / 12 + 31, y / 12)
-        mixed = stand + 0.5 * sample(rough, x / 8, y / 8) - sun[2] + (1.2 if detailed else 0.5) * fine
+        mixed = (
+            stand + 0.5 * sample(rough, x / 8, y / 8) - sun[2] + (1.2 if detailed else 0.5) * fine
+        )
         conifer = min(max(0.5 + 0.8 * mixed, 0.0), 1.0)
         if not detailed:
             return (1 + 0.09 * fine) * (1 + 0.13 * stand), conifer, 0
         dome, bx, by, cx, cy = crown(x, y, salt, 7.5 if tall > 3 else 4.0)
         own = 0.8 + 0.4 * uniform(cell_key(salt, int(cy * 4), int(cx * 4)), 9)
-        return (0.62 + 0.6 * dome) * (1 + 0.36 * (sun[0] * bx + sun[1] * by)) * (1 + 0.2 * fine) * 1.25 * own, conifer, 0
+        return (
+            (0.62 + 0.6 * dome)
+            * (1 + 0.36 * (sun[0] * bx + sun[1] * by))
+            * (1 + 0.2 * fine)
+            * 1.25
+            * own,
+            conifer,
+            0,
+        )
     if material in (M_ASPHALT, M_GRAVEL, M_PAVED, M_SAND):
         return (1.0 + 0.05 * fine) * (0.8 + 0.4 * uniform(cell_key(key, 0, 0), 7)), 0.0, 0
-    lush = 0.2 * sample(rough, x / 3.1, y / 3.1) + 0.22 * sample(smooth, x / 15, y / 15) + 0.3 * (uniform(key, 520) - 0.5)
+    lush = (
+        0.2 * sample(rough, x / 3.1, y / 3.1)
+        + 0.22 * sample(smooth, x / 15, y / 15)
+        + 0.3 * (uniform(key, 520) - 0.5)
+    )
     return 1.0 + 0.06 * fine, lush + (0.2 if material in (M_LAWN, M_MARGIN) else 0.0), 0
 
 
@@ -182,13 +248,18 @@ def _plain_colour(
     dryness: np.ndarray,
     turbid: np.ndarray,
 ) -> float:
-    """Return the reflectance of what is not a field at band ``b`` and date ``d``; light, second and row come from _plain_state."""
+    """Return the reflectance of what is not a field at band ``b`` and date ``d``.
+
+    Light, second and row come from _plain_state.
+    """
     colour = plain[material, b]
     if material == M_ROOF:
         return roofs[row, b] * light
     if material == M_WATER:
         mud = max(0.0, turbid[d] * (0.7 + 0.3 * second))
-        return (1 - mud) * colour + mud * (0.15 - 0.02 * (b == 2) - 0.09 * (b == 3) + 0.01 * (b == 1))
+        return (1 - mud) * colour + mud * (
+            0.15 - 0.02 * (b == 2) - 0.09 * (b == 3) + 0.01 * (b == 1)
+        )
     if material in (M_TREE, M_BUSH):
         return colour * light * (1.05 - second * (0.40 if b == 3 else 0.27))
     if material in (M_ASPHALT, M_PAVED, M_SAND):
@@ -200,9 +271,25 @@ def _plain_colour(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _render(first: int, last: int, fold: int, step: float, bands: int, world: tuple, ground: tuple, season: tuple, palette: tuple, noises: tuple, out: np.ndarray) -> None:
-    """Fill image rows ``first`` to ``last`` of (date * bands, y, x) reflectance, each the mean of ``fold`` x ``fold`` fine pixels."""
-    # Unpacked once: taking an array out of a tuple for every pixel would cost more than the pixel, for reference counts are atomic.
+def _render(
+    first: int,
+    last: int,
+    fold: int,
+    step: float,
+    bands: int,
+    world: tuple,
+    ground: tuple,
+    season: tuple,
+    palette: tuple,
+    noises: tuple,
+    out: np.ndarray,
+) -> None:
+    """Fill image rows ``first`` to ``last`` of (date * bands, y, x) reflectance.
+
+    Each pixel is the mean of ``fold`` x ``fold`` fine pixels.
+    """
+    # Unpacked once: taking an array out of a tuple for every pixel would cost more than the pixel,
+    # for reference counts are atomic.
     salt, ox, oy, leaves, leaf_keys = world
     keys, materials, heights, rims, lines, shaded = ground
     greenness, spectra, texture = season
@@ -223,30 +310,92 @@ def _render(first: int, last: int, fold: int, step: float, bands: int, world: tu
             dim = (0.42 if shaded[r, c] else 1.0) * (1 + 0.03 * sample(smooth, x / 14 + 9, y / 14))
             variant, change, light, second, row = 0, 0.0, 0.0, 0.0, 0
             if material == M_FIELD:
-                variant, change, light = _field_state(leaves, texture, index, key, part, 0.5 * rims[r, c], px, py, step, rough, grain)
+                variant, change, light = _field_state(
+                    leaves, texture, index, key, part, 0.5 * rims[r, c], px, py, step, rough, grain
+                )
                 light = 1 + light + 0.015 * fine
             else:
                 is_plot = leaves[index, KIND] == PLOT
-                light, second, row = _plain_state(material, key, part, is_plot, 0.5 * heights[r, c], x, y, fine, detailed, salt, sun, smooth, rough)
+                light, second, row = _plain_state(
+                    material,
+                    key,
+                    part,
+                    is_plot,
+                    0.5 * heights[r, c],
+                    x,
+                    y,
+                    fine,
+                    detailed,
+                    salt,
+                    sun,
+                    smooth,
+                    rough,
+                )
             light2, second2, row2 = 0.0, 0.0, 0
             if share > 0:
-                light2, second2, row2 = _plain_state(over, key, 0, False, 2.0, x, y, fine, detailed, salt, sun, smooth, rough)
+                light2, second2, row2 = _plain_state(
+                    over, key, 0, False, 2.0, x, y, fine, detailed, salt, sun, smooth, rough
+                )
             for d in range(dates):
                 g = greenness[index, variant, d]
                 g = min(max(g + change * (0.25 + g), 0.0), 0.99)
                 for b in range(bands):
                     if material == M_FIELD:
-                        value = (g * spectra[index, variant, d, b] + (1 - g) * spectra[index, variant, d, 4 + b]) * light
+                        value = (
+                            g * spectra[index, variant, d, b]
+                            + (1 - g) * spectra[index, variant, d, 4 + b]
+                        ) * light
                     else:
-                        value = _plain_colour(material, light, second, row, b, d, plain, roofs, dead, soil, dryness, turbid)
+                        value = _plain_colour(
+                            material,
+                            light,
+                            second,
+                            row,
+                            b,
+                            d,
+                            plain,
+                            roofs,
+                            dead,
+                            soil,
+                            dryness,
+                            turbid,
+                        )
                     if share > 0:
-                        value += share * (_plain_colour(over, light2, second2, row2, b, d, plain, roofs, dead, soil, dryness, turbid) - value)
+                        value += share * (
+                            _plain_colour(
+                                over,
+                                light2,
+                                second2,
+                                row2,
+                                b,
+                                d,
+                                plain,
+                                roofs,
+                                dead,
+                                soil,
+                                dryness,
+                                turbid,
+                            )
+                            - value
+                        )
                     # Skylight reaches the shadows, and it is blue.
-                    out[d * bands + b, r // fold, c // fold] += value * (dim + (0.06 if b == 2 and shaded[r, c] else 0.0)) * weight
+                    out[d * bands + b, r // fold, c // fold] += (
+                        value * (dim + (0.06 if b == 2 and shaded[r, c] else 0.0)) * weight
+                    )
 
 
-def render(world: LandscapeCover, ground: Ground, season: Phenology, fold: int, bands: int, sun: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """Return reflectance on the image grid, (date * band, y, x) float32 in 0..1, bands in the order red, green, blue, near infrared.
+def render(
+    world: LandscapeCover,
+    ground: Ground,
+    season: Phenology,
+    fold: int,
+    bands: int,
+    sun: tuple[float, float],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return reflectance on the image grid, (date * band, y, x) float32 in 0..1.
+
+    Bands are in the order red, green, blue, near infrared.
 
     Parameters
     ----------
@@ -265,8 +414,14 @@ def render(world: LandscapeCover, ground: Ground, season: Phenology, fold: int, 
     dates = season.greenness.shape[2]
     out = np.zeros((dates * bands, *shape), np.float32)
     shaded = cast_shadows(ground, *sun)
-    plain = (PLAIN * np.exp(rng.normal(0, 0.10, (len(PLAIN), 1))) * np.exp(rng.normal(0, 0.04, PLAIN.shape))).astype(np.float32)
-    turbid = np.clip(rng.exponential(0.28) * np.exp(rng.normal(0, 0.35, dates)), 0, 1).astype(np.float32)
+    plain = (
+        PLAIN
+        * np.exp(rng.normal(0, 0.10, (len(PLAIN), 1)))
+        * np.exp(rng.normal(0, 0.04, PLAIN.shape))
+    ).astype(np.float32)
+    turbid = np.clip(rng.exponential(0.28) * np.exp(rng.normal(0, 0.35, dates)), 0, 1).astype(
+        np.float32
+    )
     light = np.array([np.sin(sun[0]), -np.cos(sun[0]), rng.normal(0.6, 0.9)], np.float32)
     tree, textures = world.tree, world.textures
     place = (world.salt, world.numbers[5], world.numbers[6], tree.leaves, tree.keys[tree.groups])
@@ -276,7 +431,19 @@ def render(world: LandscapeCover, ground: Ground, season: Phenology, fold: int, 
     noises = (textures.smooth, textures.rough, textures.grain)
 
     def rows(first: int) -> None:
-        _render(first, min(first + 16, shape[0]), fold, ground.step, bands, place, lie, growth, palette, noises, out)
+        _render(
+            first,
+            min(first + 16, shape[0]),
+            fold,
+            ground.step,
+            bands,
+            place,
+            lie,
+            growth,
+            palette,
+            noises,
+            out,
+        )
 
     in_strips(rows, shape[0], 16)
     return out

@@ -32,7 +32,8 @@ class Landscape:
     """An image of a countryside that does not exist, and all that is true about it."""
 
     image: Raster
-    """``bands="s2"``: 8 bands uint16, reflectance x 10000; ``bands="rgb"``: red, green, blue uint8."""
+    """``bands="s2"``: 8 bands uint16, reflectance x 10000; ``bands="rgb"``: red, green, blue
+    uint8."""
     labels: LabelMap
     """Background, field, boundary (:data:`selion.classes.FTW3`)."""
     instances: Instances
@@ -80,7 +81,8 @@ def simulate(
     origin : tuple of float
         Easting and northing of the upper left corner.
     bands : {"s2", "rgb"}
-        Two dates at red, green, blue, near infrared as Sentinel-2 sees them, or one aerial photograph.
+        Two dates at red, green, blue, near infrared as Sentinel-2 sees them, or one aerial
+        photograph.
     clouds : float
         Share of each date that is under clouds, 0 to 1.
     years : int
@@ -107,7 +109,9 @@ def simulate(
         return first
     later = replace(view, dates=dates + np.random.default_rng([seed, 5]).normal(0, 6, len(dates)))
     second = _photograph(replace(world, tree=next_plan(world.tree)), later, 1)
-    return replace(first, next_year=second, changes=compare_years(first.instances.ids, second.instances.ids))
+    return replace(
+        first, next_year=second, changes=compare_years(first.instances.ids, second.instances.ids)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,10 @@ def _check(shape: tuple[int, int], gsd: float, bands: str, clouds: float, years:
     if bands not in ("s2", "rgb"):
         raise UnknownName.among("set of bands", bands, ("s2", "rgb"))
     if min(shape) < 8 or not 0.1 <= gsd <= 60 or not 0 <= clouds <= 1 or years not in (1, 2):
-        message = f"A landscape of {shape} pixels of {gsd} m, clouds {clouds}, {years} years was asked for; wanted are 8 px or more, 0.1 to 60 m, clouds 0 to 1, years 1 or 2."
+        message = (
+            f"A landscape of {shape} pixels of {gsd} m, clouds {clouds}, {years} years was asked "
+            "for; wanted are 8 px or more, 0.1 to 60 m, clouds 0 to 1, years 1 or 2."
+        )
         raise BadInput(message)
 
 
@@ -142,7 +149,9 @@ def _make_world(seed: int, shape: tuple[int, int], gsd: float, style: str) -> La
     stream = rng.uniform(0.7, 3.0) if rng.random() < 0.85 else 0.0
     ragged, density = rng.uniform(0.15, 0.7), rng.exponential(0.7)
     ox, oy = rng.uniform(0, 50_000, 2)
-    numbers = np.array([warp, 3.0 if straight else rng.uniform(6, 16), river, stream, ragged, ox, oy, density])
+    numbers = np.array(
+        [warp, 3.0 if straight else rng.uniform(6, 16), river, stream, ragged, ox, oy, density]
+    )
     salt = int(rng.integers(1, 2**62))
     tree = grow(salt, table, row, (shape[0] * gsd, shape[1] * gsd), 4 * warp + 60)
     wooded = wood_at_leaves(tree.leaves, textures.smooth, textures.rough, ox, oy)
@@ -169,10 +178,21 @@ def _photograph(world: LandscapeCover, view: _View, year: int) -> Landscape:
     ids, key_of, cover = find_truth(ground, view.fold, smallest)
     instances = Instances(ids, view.grid, _table(world, season, ids, key_of, view.gsd))
     labels = class_labels(instances)
-    return Landscape(image, labels, instances, LabelMap(cover, view.grid, COVER), scl, tuple(float(d) for d in view.dates), view.seed, view.style)
+    return Landscape(
+        image,
+        labels,
+        instances,
+        LabelMap(cover, view.grid, COVER),
+        scl,
+        tuple(float(d) for d in view.dates),
+        view.seed,
+        view.style,
+    )
 
 
-def _expose(world: LandscapeCover, ground: Ground, season: Phenology, view: _View, rng: np.random.Generator) -> tuple[Raster, Raster | None]:
+def _expose(
+    world: LandscapeCover, ground: Ground, season: Phenology, view: _View, rng: np.random.Generator
+) -> tuple[Raster, Raster | None]:
     count = 3 if view.bands == "rgb" else 4
     azimuth = np.deg2rad(rng.uniform(120, 200))
     sun = float(azimuth), float(np.deg2rad(rng.uniform(38, 62)))
@@ -183,11 +203,21 @@ def _expose(world: LandscapeCover, ground: Ground, season: Phenology, view: _Vie
         date = sensor.air(date, rng, rng.uniform(0, 0.9))
         date, scl = add_clouds(date, view.gsd, view.clouds, sun, rng)
         if view.bands == "rgb":
-            date = sensor.noise(sensor.spread(date, rng.uniform(0.3, 0.6), (0.0, 0.0)), rng, rng.uniform(0.01, 0.05), 0.001)
+            date = sensor.noise(
+                sensor.spread(date, rng.uniform(0.3, 0.6), (0.0, 0.0)),
+                rng,
+                rng.uniform(0.01, 0.05),
+                0.001,
+            )
             values.append(sensor.to_aerial(date, rng))
         else:
             shift = rng.normal(0, 0.15, 2)
-            date = sensor.noise(sensor.spread(date, rng.uniform(0.48, 0.66), (shift[0], shift[1])), rng, rng.uniform(0.006, 0.015), 0.0008)
+            date = sensor.noise(
+                sensor.spread(date, rng.uniform(0.48, 0.66), (shift[0], shift[1])),
+                rng,
+                rng.uniform(0.006, 0.015),
+                0.0008,
+            )
             values.append(sensor.to_sentinel(date))
         classes.append(scl)
     names = RGB_BANDS if view.bands == "rgb" else S2_BANDS
@@ -198,7 +228,9 @@ def _expose(world: LandscapeCover, ground: Ground, season: Phenology, view: _Vie
     return image, Raster(np.stack(classes), view.grid, scl_names)
 
 
-def _table(world: LandscapeCover, season: Phenology, ids: np.ndarray, key_of: np.ndarray, gsd: float) -> pd.DataFrame:
+def _table(
+    world: LandscapeCover, season: Phenology, ids: np.ndarray, key_of: np.ndarray, gsd: float
+) -> pd.DataFrame:
     leaf, part = (key_of[1:] - 1) // SUBS, (key_of[1:] - 1) % SUBS
     area = np.bincount(ids.ravel(), minlength=len(key_of))[1:] * gsd**2
     return pd.DataFrame(
@@ -207,7 +239,9 @@ def _table(world: LandscapeCover, season: Phenology, ids: np.ndarray, key_of: np
             "class": pd.array(["field"] * len(leaf), dtype="string"),
             "score": np.ones(len(leaf), np.float32),
             "crop": pd.array(np.array(CROP_NAMES)[season.crops[leaf, part % 2]], dtype="string"),
-            "style": pd.array(np.array(NAMES)[world.tree.leaves[leaf, 6].astype(int)], dtype="string"),
+            "style": pd.array(
+                np.array(NAMES)[world.tree.leaves[leaf, 6].astype(int)], dtype="string"
+            ),
             "area_m2": area.astype(np.float64),
         }
     )

@@ -1,7 +1,10 @@
-"""What grows, and what colour it has on a given day: phenology and reflectance at red, green, blue and near infrared.
+"""What grows, and what colour it has on a given day.
 
-A pixel of cropland is a mixture of green leaves, dead leaves or straw, and bare soil.  The curves follow the calendar of the northern
-mid-latitudes; a landscape shifts them as a whole, which stands for other climates.
+Phenology and reflectance at red, green, blue and near infrared.
+
+A pixel of cropland is a mixture of green leaves, dead leaves or straw, and bare soil.  The curves
+follow the calendar of the northern mid-latitudes; a landscape shifts them as a whole, which stands
+for other climates.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import numpy as np
 from selion.simulation.landscape.cover import LandscapeCover
 from selion.simulation.landscape.parcels import HALF_LENGTH, HALF_WIDTH, STYLE
 
-# Reflectance at red, green, blue, near infrared (Sentinel-2 B04, B03, B02, B08), after common spectral libraries, rounded.
+# Reflectance at red, green, blue, near infrared (Sentinel-2 B04, B03, B02, B08), after common
+# spectral libraries, rounded.
 SOILS = np.array(
     [
         [0.152, 0.128, 0.092, 0.232],  # loam
@@ -31,8 +35,11 @@ BLOSSOM = np.array([0.125, 0.165, 0.035, 0.480])
 FLOOD = np.array([0.060, 0.070, 0.060, 0.050])
 """Paddies under water."""
 
-# name, green spectrum, then days of the year: sown, closed canopy, first yellow, harvested; greenness of the closed canopy.
-CROPS: tuple[tuple[str, tuple[float, float, float, float], tuple[int, int, int, int], float], ...] = (
+# name, green spectrum, then days of the year: sown, closed canopy, first yellow, harvested;
+# greenness of the closed canopy.
+CROPS: tuple[
+    tuple[str, tuple[float, float, float, float], tuple[int, int, int, int], float], ...
+] = (
     ("winter cereal", (0.026, 0.055, 0.023, 0.440), (-60, 105, 166, 205), 0.97),
     ("spring cereal", (0.030, 0.062, 0.026, 0.430), (98, 150, 188, 222), 0.95),
     ("rapeseed", (0.032, 0.070, 0.026, 0.500), (-80, 95, 165, 200), 0.97),
@@ -62,7 +69,8 @@ _MIX = np.array(
     np.float64,
 )
 VARIANTS = 3
-"""A leaf's own crop; the crop of its odd strips or sectors; its own crop where the work is not done yet."""
+"""A leaf's own crop; the crop of its odd strips or sectors; its own crop where the work is not done
+yet."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -74,9 +82,11 @@ class Phenology:
     greenness: np.ndarray
     """(leaf, variant, date) float32: share of green leaves."""
     spectra: np.ndarray
-    """(leaf, variant, date, 8) float32: green reflectance, then that of what lies between the leaves, both at r, g, b, nir."""
+    """(leaf, variant, date, 8) float32: green reflectance, then that of what lies between the
+    leaves, both at r, g, b, nir."""
     texture: np.ndarray
-    """(leaf, 8) float32: patches, rows, tramline spacing (m), strip width (m), strip strength, gradient along, across, unfinished share."""
+    """(leaf, 8) float32: patches, rows, tramline spacing (m), strip width (m), strip strength,
+    gradient along, across, unfinished share."""
     soil: np.ndarray
     """(4,) float32: the landscape's soil."""
     dryness: np.ndarray
@@ -84,7 +94,10 @@ class Phenology:
 
 
 def uniforms(keys: np.ndarray, salt: int) -> np.ndarray:
-    """Return one number in [0, 1) per key: the array form of :func:`selion.simulation.landscape.noise.uniform`."""
+    """Return one number in [0, 1) per key.
+
+    The array form of :func:`selion.simulation.landscape.noise.uniform`.
+    """
     with np.errstate(over="ignore"):
         z = keys + np.uint64(0x9E3779B97F4A7C15) * np.uint64(salt + 1)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -94,11 +107,16 @@ def uniforms(keys: np.ndarray, salt: int) -> np.ndarray:
 
 
 def _normals(keys: np.ndarray, salt: int) -> np.ndarray:
-    return np.asarray(sum(uniforms(keys, 4 * salt + k) for k in range(5000, 5004)) - 2.0) * 1.7320508
+    return (
+        np.asarray(sum(uniforms(keys, 4 * salt + k) for k in range(5000, 5004)) - 2.0) * 1.7320508
+    )
 
 
 def draw_crops(world: LandscapeCover, shares: np.ndarray, salt: int = 0) -> np.ndarray:
-    """Return the crop of the even and odd parts of each leaf, (leaf, 2) int16; one in six takes its neighbour's."""
+    """Return the crop of the even and odd parts of each leaf, (leaf, 2) int16.
+
+    One in six takes its neighbour's.
+    """
     tree = world.tree
     keys = tree.keys[tree.groups].copy()
     style = tree.leaves[:, STYLE].astype(int)
@@ -113,12 +131,18 @@ def draw_crops(world: LandscapeCover, shares: np.ndarray, salt: int = 0) -> np.n
     out = np.empty((len(keys), 2), np.int16)
     for part in range(2):
         drawn = (uniforms(keys, 910 + part + 17 * salt)[:, None] > np.cumsum(mix, 1)).sum(1)
-        meadow = np.where(uniforms(keys, 912 + part) < 0.6, CROP_NAMES.index("grass"), CROP_NAMES.index("pasture"))
-        out[:, part] = np.where(uniforms(keys, 914 + part) < grass, meadow, np.minimum(drawn, len(CROPS) - 1))
+        meadow = np.where(
+            uniforms(keys, 912 + part) < 0.6, CROP_NAMES.index("grass"), CROP_NAMES.index("pasture")
+        )
+        out[:, part] = np.where(
+            uniforms(keys, 914 + part) < grass, meadow, np.minimum(drawn, len(CROPS) - 1)
+        )
     return out
 
 
-def make_season(world: LandscapeCover, dates: np.ndarray, rng: np.random.Generator, year: int = 0) -> Phenology:
+def make_season(
+    world: LandscapeCover, dates: np.ndarray, rng: np.random.Generator, year: int = 0
+) -> Phenology:
     """Let a season pass over a landscape.
 
     Parameters
@@ -138,7 +162,9 @@ def make_season(world: LandscapeCover, dates: np.ndarray, rng: np.random.Generat
     shares = rng.gamma(1.4, 1.0, len(CROPS)) + 0.05
     crops = draw_crops(world, shares, year)
     keys = world.tree.keys[world.tree.groups]
-    soil = np.average(SOILS, axis=0, weights=rng.dirichlet(np.full(len(SOILS), 0.35))) * rng.uniform(0.8, 1.15)
+    soil = np.average(
+        SOILS, axis=0, weights=rng.dirichlet(np.full(len(SOILS), 0.35))
+    ) * rng.uniform(0.8, 1.15)
     tint = np.exp(rng.normal(0, 0.06, (len(CROPS), 4)))
     tilled = rng.uniform(0.2, 0.9)
     greenness = np.empty((len(keys), VARIANTS, len(dates)), np.float32)
@@ -147,17 +173,29 @@ def make_season(world: LandscapeCover, dates: np.ndarray, rng: np.random.Generat
         kinds = crops[:, 1 if variant == 1 else 0]
         for k, day in enumerate(dates):
             salt = 100 * variant if variant == 1 else 0
-            shifted = day + 10.0 * _normals(keys, 930 + salt + 31 * year) - (9.0 if variant == 2 else 0.0)
+            shifted = (
+                day + 10.0 * _normals(keys, 930 + salt + 31 * year) - (9.0 if variant == 2 else 0.0)
+            )
             if variant == 2:
                 shifted = np.where(uniforms(keys, 940) < 0.5, shifted, shifted - 16.0)
             green, dry, own = _grow_crop(kinds, shifted, keys, salt, k, tilled)
             greenness[:, variant, k] = green
             spectra[:, variant, k, :4] = (
-                own * tint[kinds] * np.exp(0.07 * _normals(keys, 950 + salt))[:, None] * np.exp(0.035 * np.stack([_normals(keys, 951 + b) for b in range(4)], 1))
+                own
+                * tint[kinds]
+                * np.exp(0.07 * _normals(keys, 950 + salt))[:, None]
+                * np.exp(0.035 * np.stack([_normals(keys, 951 + b) for b in range(4)], 1))
             )
             spectra[:, variant, k, 4:] = _ground(keys, soil, dry, kinds, salt, k)
     dryness = np.clip((dates - 120) / 140, 0, 1) * rng.uniform(0.05, 0.95) * np.ones(len(dates))
-    return Phenology(crops, greenness, spectra, _field_texture(world, keys), soil.astype(np.float32), dryness.astype(np.float32))
+    return Phenology(
+        crops,
+        greenness,
+        spectra,
+        _field_texture(world, keys),
+        soil.astype(np.float32),
+        dryness.astype(np.float32),
+    )
 
 
 def _ramp(day: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -165,22 +203,32 @@ def _ramp(day: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def _grow_crop(kinds: np.ndarray, day: np.ndarray, keys: np.ndarray, salt: int, date: int, tilled: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the green share, the share of dry matter on the rest, and the green spectrum (leaf, 4)."""
+def _grow_crop(
+    kinds: np.ndarray, day: np.ndarray, keys: np.ndarray, salt: int, date: int, tilled: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the green share, the share of dry matter on the rest, and the green spectrum.
+
+    The spectrum is (leaf, 4).
+    """
     spectra = np.array([crop[1] for crop in CROPS])[kinds]
     sown, closed, yellow, cut = np.array([crop[2] for crop in CROPS], np.float64)[kinds].T
     peak = np.array([crop[3] for crop in CROPS])[kinds]
     vigour = np.clip(1 - 0.09 * np.abs(_normals(keys, 960 + salt)), 0.5, 1)
     green = peak * vigour * _ramp(day, sown, closed) * (1 - _ramp(day, yellow, cut - 6))
     dry = np.where(day > cut, 0.75, 0.95 * _ramp(day, yellow - 5, cut - 12))
-    worked = (day > cut + 6 + 30 * uniforms(keys, 961 + salt)) & (uniforms(keys, 962 + salt) < tilled)
+    worked = (day > cut + 6 + 30 * uniforms(keys, 961 + salt)) & (
+        uniforms(keys, 962 + salt) < tilled
+    )
     dry = np.where(worked, 0.12 + 0.25 * uniforms(keys, 963 + salt), dry)
     catch = (day > cut + 30) & (uniforms(keys, 964 + salt) < 0.35)
     green = np.where(catch, 0.7 * _ramp(day, cut + 20, cut + 60), green)
     dry = np.where(day < sown, 0.25 * uniforms(keys, 965 + salt), dry)
-    weeds = np.where((day < sown) & (uniforms(keys, 966 + salt) < 0.3), 0.5 * uniforms(keys, 967 + salt), 0.03)
+    weeds = np.where(
+        (day < sown) & (uniforms(keys, 966 + salt) < 0.3), 0.5 * uniforms(keys, 967 + salt), 0.03
+    )
     green = np.maximum(green, weeds)
-    # Meadows and alfalfa: mown a random time ago, growing back within five weeks; by date, because two dates see two cuts.
+    # Meadows and alfalfa: mown a random time ago, growing back within five weeks; by date, because
+    # two dates see two cuts.
     age = uniforms(keys, 970 + salt + date)
     mown = 0.42 + 0.58 * np.clip(age * 1.9, 0, 1)
     grassy = _GRASSY[kinds]
@@ -193,11 +241,19 @@ def _grow_crop(kinds: np.ndarray, day: np.ndarray, keys: np.ndarray, salt: int, 
     return np.where(flooded, 0.9, green).clip(0, 0.99), dry, spectra
 
 
-def _ground(keys: np.ndarray, soil: np.ndarray, dry: np.ndarray, kinds: np.ndarray, salt: int, date: int) -> np.ndarray:
-    """Return the reflectance between the green leaves, (leaf, 4): soil, drier or wetter, and dead matter."""
+def _ground(
+    keys: np.ndarray, soil: np.ndarray, dry: np.ndarray, kinds: np.ndarray, salt: int, date: int
+) -> np.ndarray:
+    """Return the reflectance between the green leaves, (leaf, 4).
+
+    Soil, drier or wetter, and dead matter.
+    """
     moisture = np.exp(0.20 * _normals(keys, 980 + salt + date) + 0.10 * _normals(keys, 984 + salt))
     hue = np.exp(0.025 * np.stack([_normals(keys, 986 + b) for b in range(4)], 1))
-    straw = np.where(_GRASSY[kinds][:, None], DEAD_GRASS, DRY) * np.exp(0.13 * _normals(keys, 992 + salt))[:, None]
+    straw = (
+        np.where(_GRASSY[kinds][:, None], DEAD_GRASS, DRY)
+        * np.exp(0.13 * _normals(keys, 992 + salt))[:, None]
+    )
     return (1 - dry)[:, None] * soil * moisture[:, None] * hue + dry[:, None] * straw
 
 
@@ -213,7 +269,9 @@ def _field_texture(world: LandscapeCover, keys: np.ndarray) -> np.ndarray:
     strength = 0.03 + 0.09 * u[6] ** 2
     along, across = 0.16 * (u[7] - 0.5) * u[8], 0.16 * (u[8] - 0.5) * u[7]
     unfinished = np.where((u[9] < 0.06) & big, 0.15 + 0.7 * u[10], 0.0)
-    return np.stack([patches, rows, tram, width, strength, along, across, unfinished], 1).astype(np.float32)
+    return np.stack([patches, rows, tram, width, strength, along, across, unfinished], 1).astype(
+        np.float32
+    )
 
 
 __all__ = ["CROPS", "CROP_NAMES", "Phenology", "make_season"]

@@ -1,19 +1,24 @@
 """The kinds of countryside, as numbers.
 
-The parcel sizes are learnt from the statistics of real parcels (5, 25, 50, 75, 95 % of the area in hectares; no shape is copied):
+The parcel sizes are learnt from the statistics of real parcels (5, 25, 50, 75, 95 % of the area in
+hectares; no shape is copied):
 
 ====================================  =====  ===========================  ================  =======
 source                                    n  hectares                     length / width    style
 ====================================  =====  ===========================  ================  =======
-Uganda 2017 survey                      234  .09 .12 .16 .33 .63          1.4 (1.2 - 1.8)   smallholder
-India 10k (fiboa)                       100  .14 .23 .41 .72 1.6          1.6 (1.2 - 2.3)   smallholder
-Vietnam ai4sf (fiboa)                   100  .04 .22 .48 .71 1.2          2.9 (2.0 - 4.5)   smallholder
+Uganda 2017 survey                      234  .09 .12 .16 .33 .63          1.4 (1.2 - 1.8)
+                                             smallholder
+India 10k (fiboa)                       100  .14 .23 .41 .72 1.6          1.6 (1.2 - 2.3)
+                                             smallholder
+Vietnam ai4sf (fiboa)                   100  .04 .22 .48 .71 1.2          2.9 (2.0 - 4.5)
+                                             smallholder
 France LPIS, dense block of 4 km        193  .12 .70 1.9 3.8 12           2.0 (1.5 - 3.1)   europe
 Catalonia DUN 2023 (fiboa)              100  .09 .50 1.5 3.0 8.5          2.1 (1.5 - 2.7)   europe
 Finland GSAA (fiboa)                    100  .22 .77 1.6 2.9 6.8          2.0 (1.5 - 3.4)   europe
 Estonia LPIS, Tartu                     157  .17 .53 1.7 4.8 14           1.7 (1.2 - 2.2)   europe
 Ireland GSAA (fiboa)                    100  .29 1.5 2.7 4.5 7.9          1.6 (1.3 - 2.4)   bocage
-US Midwest NAIP, drawn by hand          942  .07 .30 .88 2.2 8.4          1.9 (1.3 - 2.8)   prairie (cut at 1 km)
+US Midwest NAIP, drawn by hand          942  .07 .30 .88 2.2 8.4          1.9 (1.3 - 2.8)   prairie
+                                             (cut at 1 km)
 Western Bahia, LEM+                    1960  4.7 41 97 179 357            2.0 (1.4 - 2.9)   pivots
 ====================================  =====  ===========================  ================  =======
 """
@@ -74,11 +79,121 @@ class Style:
 
 
 STYLES: dict[str, Style] = {
-    "smallholder": Style(45, 7.0, 0.56, 0.60, 1.7, 0.35, 0.09, 0, 0.62, 0.22, 0.10, 0.04, 0.02, 1.6, 0.20, 0.10, 2.2, 0.05, 170, 0, 0.08),
-    "europe": Style(85, 26, 5.8, 0.90, 2.0, 0.5, 0.06, 0, 0.56, 0.22, 0.09, 0.09, 0.04, 3.0, 0.27, 0.07, 1.7, 0.06, 190, 0, 0.25),
-    "prairie": Style(259, 62, 11.0, 1.0, 1.9, 0.45, 0.005, 1, 0.52, 0.26, 0.12, 0.06, 0.04, 6.0, 0.16, 0.08, 0.35, 0.12, 14, 0.03, 0.15),
-    "pivots": Style(259, 95, 60.0, 0.55, 1.6, 0.3, 0.01, 1, 0.50, 0.25, 0.03, 0.20, 0.02, 7.0, 0.06, 0.16, 0.15, 0.04, 8, 0.7, 0.08),
-    "bocage": Style(60, 22, 6.0, 0.6, 1.6, 0.3, 0.07, 0, 0.14, 0.10, 0.66, 0.06, 0.04, 5.0, 0.16, 0.09, 1.2, 0.12, 210, 0, 0.6),
+    "smallholder": Style(
+        45,
+        7.0,
+        0.56,
+        0.60,
+        1.7,
+        0.35,
+        0.09,
+        0,
+        0.62,
+        0.22,
+        0.10,
+        0.04,
+        0.02,
+        1.6,
+        0.20,
+        0.10,
+        2.2,
+        0.05,
+        170,
+        0,
+        0.08,
+    ),
+    "europe": Style(
+        85,
+        26,
+        5.8,
+        0.90,
+        2.0,
+        0.5,
+        0.06,
+        0,
+        0.56,
+        0.22,
+        0.09,
+        0.09,
+        0.04,
+        3.0,
+        0.27,
+        0.07,
+        1.7,
+        0.06,
+        190,
+        0,
+        0.25,
+    ),
+    "prairie": Style(
+        259,
+        62,
+        11.0,
+        1.0,
+        1.9,
+        0.45,
+        0.005,
+        1,
+        0.52,
+        0.26,
+        0.12,
+        0.06,
+        0.04,
+        6.0,
+        0.16,
+        0.08,
+        0.35,
+        0.12,
+        14,
+        0.03,
+        0.15,
+    ),
+    "pivots": Style(
+        259,
+        95,
+        60.0,
+        0.55,
+        1.6,
+        0.3,
+        0.01,
+        1,
+        0.50,
+        0.25,
+        0.03,
+        0.20,
+        0.02,
+        7.0,
+        0.06,
+        0.16,
+        0.15,
+        0.04,
+        8,
+        0.7,
+        0.08,
+    ),
+    "bocage": Style(
+        60,
+        22,
+        6.0,
+        0.6,
+        1.6,
+        0.3,
+        0.07,
+        0,
+        0.14,
+        0.10,
+        0.66,
+        0.06,
+        0.04,
+        5.0,
+        0.16,
+        0.09,
+        1.2,
+        0.12,
+        210,
+        0,
+        0.6,
+    ),
 }
 """The styles by name; ``"mixed"`` draws one of them per region."""
 
@@ -86,14 +201,19 @@ NAMES = (*STYLES, "mixed")
 
 
 def style_table(rng: np.random.Generator) -> np.ndarray:
-    """Return all styles as (style, parameter) float64, each varied a little so that no two landscapes share them."""
+    """Return all styles as (style, parameter) float64.
+
+    Each is varied a little so that no two landscapes share them.
+    """
     table = np.array([astuple(style) for style in STYLES.values()], np.float64)
     varied = np.exp(rng.normal(0, 0.14, table.shape))
     keep = [7, 8, 9, 10, 11, 12]
     varied[:, keep] = 1.0
     table = table * varied
     # The area of parcels follows the real statistics more closely than the rest.
-    table[:, 2] = np.array([style.parcel for style in STYLES.values()]) * np.exp(rng.normal(0, 0.06, len(STYLES)))
+    table[:, 2] = np.array([style.parcel for style in STYLES.values()]) * np.exp(
+        rng.normal(0, 0.06, len(STYLES))
+    )
     return table
 
 

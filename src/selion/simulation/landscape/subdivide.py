@@ -46,7 +46,9 @@ _REGION, _BLOCK, _FURLONG, _PARCEL, _STREET, _HOUSE = range(6)
 _FULL = -1
 
 
-def grow(seed_key: int, table: np.ndarray, style: int, size: tuple[float, float], margin: float) -> ParcelTree:
+def grow(
+    seed_key: int, table: np.ndarray, style: int, size: tuple[float, float], margin: float
+) -> ParcelTree:
     """Subdivide the plane around a view.
 
     Parameters
@@ -69,7 +71,14 @@ def grow(seed_key: int, table: np.ndarray, style: int, size: tuple[float, float]
     view = np.array([-margin, -margin, size[1] + margin, size[0] + margin])
     key = np.uint64(seed_key)
     pads = 2500 + 3500 * np.array([uniform(key, k) for k in range(1, 5)])
-    root = np.array([[-pads[0], -pads[1]], [size[1] + pads[2], -pads[1]], [size[1] + pads[2], size[0] + pads[3]], [-pads[0], size[0] + pads[3]]])
+    root = np.array(
+        [
+            [-pads[0], -pads[1]],
+            [size[1] + pads[2], -pads[1]],
+            [size[1] + pads[2], size[0] + pads[3]],
+            [-pads[0], size[0] + pads[3]],
+        ]
+    )
     smallest = table[:, 2].min() if style < 0 else table[style, 2]
     capacity = 4000 + int(6 * (view[2] - view[0]) * (view[3] - view[1]) / (smallest * HECTARE))
     while True:
@@ -81,7 +90,13 @@ def grow(seed_key: int, table: np.ndarray, style: int, size: tuple[float, float]
         if n_cuts != _FULL:
             break
         capacity *= 2
-    return ParcelTree(cuts[:n_cuts].copy(), children[:n_cuts].copy(), leaves[:n_leaves].copy(), keys[:n_leaves].copy(), np.arange(n_leaves, dtype=np.int32))
+    return ParcelTree(
+        cuts[:n_cuts].copy(),
+        children[:n_cuts].copy(),
+        leaves[:n_leaves].copy(),
+        keys[:n_leaves].copy(),
+        np.arange(n_leaves, dtype=np.int32),
+    )
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -97,7 +112,11 @@ def _enter(state: np.ndarray, style: np.ndarray, stage: int, key: np.uint64) -> 
     """Draw what a region, block or furlong has in common."""
     survey = style[7] > 0.5
     if stage == _BLOCK:
-        state[_DIRECTION] = 0.02 * (uniform(key, 12) - 0.5) if survey else state[_DIRECTION] + 0.35 * normal(key, 12)
+        state[_DIRECTION] = (
+            0.02 * (uniform(key, 12) - 0.5)
+            if survey
+            else state[_DIRECTION] + 0.35 * normal(key, 12)
+        )
     elif stage == _FURLONG:
         # Neglect comes in clusters: heath, wet meadows, abandoned land.
         state[_WILD] = np.exp(1.1 * normal(key, 18) - 0.5)
@@ -116,8 +135,13 @@ def _enter(state: np.ndarray, style: np.ndarray, stage: int, key: np.uint64) -> 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _too_large(stage: int, style: np.ndarray, hectares: float, ratio: float, key: np.uint64) -> bool:
-    """Return whether a piece of land must be cut before its stage is done; each piece draws its own limit."""
+def _too_large(
+    stage: int, style: np.ndarray, hectares: float, ratio: float, key: np.uint64
+) -> bool:
+    """Return whether a piece of land must be cut before its stage is done.
+
+    Each piece draws its own limit.
+    """
     if stage == _REGION:
         return hectares > 900 + 1500 * uniform(key, 20)
     if stage == _BLOCK:
@@ -132,10 +156,13 @@ def _too_large(stage: int, style: np.ndarray, hectares: float, ratio: float, key
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _advance(state: np.ndarray, style: np.ndarray, area: float, ratio: float, rim: float, key: np.uint64) -> bool:
+def _advance(
+    state: np.ndarray, style: np.ndarray, area: float, ratio: float, rim: float, key: np.uint64
+) -> bool:
     """Move to the next stage while this one is done; return whether the node must be cut.
 
-    On entering the stages of parcels and of houses it returns False: their direction and size are new, so the caller measures again.
+    On entering the stages of parcels and of houses it returns False: their direction and size are
+    new, so the caller measures again.
     """
     while True:
         stage = int(state[_STAGE])
@@ -155,7 +182,9 @@ def _advance(state: np.ndarray, style: np.ndarray, area: float, ratio: float, ri
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _finish_leaf(leaf: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarray, key: np.uint64) -> None:
+def _finish_leaf(
+    leaf: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarray, key: np.uint64
+) -> None:
     """Write what a leaf is."""
     area, low_a, high_a, low_b, high_b = frame
     theta = state[_DIRECTION]
@@ -172,12 +201,18 @@ def _finish_leaf(leaf: np.ndarray, state: np.ndarray, frame: tuple, style: np.nd
     leaf[KIND] = _kind(style, area, long / max(wide, 1.0), wide, state[_WILD], key)
     if leaf[KIND] == FIELD and area > 0.9 * HECTARE and uniform(key, 72) < style[17]:
         leaf[FARM_SIZE] = min(18 + 22 * uniform(key, 73), 0.55 * wide)
-        leaf[FARM_U] = (1 if uniform(key, 74) < 0.5 else -1) * (leaf[HALF_LENGTH] - 0.9 * leaf[FARM_SIZE])
-        leaf[FARM_V] = (1 if uniform(key, 75) < 0.5 else -1) * (leaf[HALF_WIDTH] - 0.9 * leaf[FARM_SIZE])
+        leaf[FARM_U] = (1 if uniform(key, 74) < 0.5 else -1) * (
+            leaf[HALF_LENGTH] - 0.9 * leaf[FARM_SIZE]
+        )
+        leaf[FARM_V] = (1 if uniform(key, 75) < 0.5 else -1) * (
+            leaf[HALF_WIDTH] - 0.9 * leaf[FARM_SIZE]
+        )
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _plan_cut(cut: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarray, key: np.uint64) -> None:
+def _plan_cut(
+    cut: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarray, key: np.uint64
+) -> None:
     """Choose direction, place and nature of a cut."""
     _, low_a, high_a, low_b, high_b = frame
     stage = int(state[_STAGE])
@@ -186,8 +221,14 @@ def _plan_cut(cut: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarra
     pieces_b = (high_b - low_b) / (state[_WIDE] if sized else 1.0)
     along = pieces_a > pieces_b
     survey = style[7] > 0.5 and stage in (_BLOCK, _FURLONG)
-    at = _cut_at(low_a, high_a, pieces_a if sized else 2.0, survey, key) if along else _cut_at(low_b, high_b, pieces_b if sized else 2.0, survey, key)
-    wobble = 0.0 if stage >= _STREET else style[6] * (1.0 if stage >= _PARCEL else 1.6) * normal(key, 81)
+    at = (
+        _cut_at(low_a, high_a, pieces_a if sized else 2.0, survey, key)
+        if along
+        else _cut_at(low_b, high_b, pieces_b if sized else 2.0, survey, key)
+    )
+    wobble = (
+        0.0 if stage >= _STREET else style[6] * (1.0 if stage >= _PARCEL else 1.6) * normal(key, 81)
+    )
     if stage == _REGION:
         wobble = 0.25 * normal(key, 81) * (1 - style[7])
     theta = state[_DIRECTION] + (0.0 if along else np.pi / 2)
@@ -209,7 +250,15 @@ def _plan_cut(cut: np.ndarray, state: np.ndarray, frame: tuple, style: np.ndarra
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _settle(poly: np.ndarray, count: int, state: np.ndarray, table: np.ndarray, fixed: int, salt: np.uint64, key: np.uint64) -> bool:
+def _settle(
+    poly: np.ndarray,
+    count: int,
+    state: np.ndarray,
+    table: np.ndarray,
+    fixed: int,
+    salt: np.uint64,
+    key: np.uint64,
+) -> bool:
     """Bring a piece of land to its stage; return whether it must be cut."""
     if state[_STAGE] == _REGION:
         state[_STYLE] = _pick_style(fixed, key)
@@ -221,13 +270,20 @@ def _settle(poly: np.ndarray, count: int, state: np.ndarray, table: np.ndarray, 
     for _ in range(3):
         area, low_a, high_a, low_b, high_b = _measure(poly, count, state[_DIRECTION])
         rim = near_village(x, y, salt, style[16]) if area < 4e6 else 1e9
-        ratio = max((high_a - low_a) / max(state[_LONG], 1.0), (high_b - low_b) / max(state[_WIDE], 1.0))
+        ratio = max(
+            (high_a - low_a) / max(state[_LONG], 1.0), (high_b - low_b) / max(state[_WIDE], 1.0)
+        )
         before = state[_STAGE]
         must = _advance(state, style, area, ratio, rim, key)
         if must or before == state[_STAGE]:
             break
     # A whole quarter section may be a pivot, whatever its parcels would have been.
-    if must and state[_STAGE] == _PARCEL and 40 * HECTARE < area < 90 * HECTARE and uniform(key, 62) < style[19]:
+    if (
+        must
+        and state[_STAGE] == _PARCEL
+        and 40 * HECTARE < area < 90 * HECTARE
+        and uniform(key, 62) < style[19]
+    ):
         must = max(high_a - low_a, high_b - low_b) > 1.5 * min(high_a - low_a, high_b - low_b)
     return must
 
@@ -246,12 +302,17 @@ def _push_halves(
     states: np.ndarray,
     paths: np.ndarray,
 ) -> None:
-    """Put the two halves of a piece of land on the stack; they follow the direction of the cut a little, as fields follow their road."""
+    """Put the two halves of a piece of land on the stack.
+
+    They follow the direction of the cut a little, as fields follow their road.
+    """
     c, s = np.cos(state[_DIRECTION]), np.sin(state[_DIRECTION])
     turn = 0.3 * np.arctan2(cut[1] * c - cut[0] * s, cut[0] * c + cut[1] * s)
     for which in range(2):
         sign = 1.0 if which == 0 else -1.0
-        counts[top + which] = _clip(poly, count, sign * cut[0], sign * cut[1], sign * cut[2], polys[top + which])
+        counts[top + which] = _clip(
+            poly, count, sign * cut[0], sign * cut[1], sign * cut[2], polys[top + which]
+        )
         for k in range(_STATE):
             states[top + which, k] = state[k]
         states[top + which, _DIRECTION] += turn if abs(turn) < 0.2 else 0.0
@@ -260,8 +321,13 @@ def _push_halves(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _grow(salt: np.uint64, table: np.ndarray, fixed: int, root: np.ndarray, view: np.ndarray, plan: tuple) -> tuple[int, int]:
-    """Run the subdivision depth first; return the numbers of cuts and leaves, or (-1, -1) when an array is full."""
+def _grow(
+    salt: np.uint64, table: np.ndarray, fixed: int, root: np.ndarray, view: np.ndarray, plan: tuple
+) -> tuple[int, int]:
+    """Run the subdivision depth first.
+
+    Return the numbers of cuts and leaves, or (-1, -1) when an array is full.
+    """
     cuts, children, leaves, keys = plan
     polys, states = np.zeros((_DEPTH, _VERTICES, 2)), np.zeros((_DEPTH, _STATE))
     counts, paths = np.zeros(_DEPTH, np.int64), np.zeros(_DEPTH, np.uint64)
@@ -283,7 +349,9 @@ def _grow(salt: np.uint64, table: np.ndarray, fixed: int, root: np.ndarray, view
             state[k] = states[top, k]
         parent, side = int(state[_PARENT]), int(state[_SIDE])
         gone = count < 3 or _outside(poly, count, view) or _measure(poly, count, 0.0)[0] < 30.0
-        must = not gone and top + 2 < _DEPTH and _settle(poly, count, state, table, fixed, salt, key)
+        must = (
+            not gone and top + 2 < _DEPTH and _settle(poly, count, state, table, fixed, salt, key)
+        )
         frame = _measure(poly, count, state[_DIRECTION])
         style = table[int(state[_STYLE])]
         if parent >= 0:

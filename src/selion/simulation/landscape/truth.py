@@ -15,15 +15,32 @@ COVER = ClassScheme(
     None,
     ("#b0a35a", "#5ac85a", "#1b6e2c", "#2e86de", "#c0392b", "#555555", "#e0c890"),
 )
-"""Land cover: rough is natural grass, verges, gardens' lawns are built; field is cropland and managed grass."""
+"""Land cover: rough is natural grass, verges, gardens' lawns are built; field is cropland and
+managed grass."""
 _ROUGH, _FIELD, _TREE, _WATER, _BUILT, _ROAD, _BARE = range(7)
 # Cover of each material, M_ROUGH ... M_SAND.
-_COVER_OF = np.array([_ROUGH, _FIELD, _TREE, _TREE, _WATER, _ROAD, _ROAD, _BUILT, _BUILT, _BUILT, _ROUGH, _BARE], np.uint8)
+_COVER_OF = np.array(
+    [_ROUGH, _FIELD, _TREE, _TREE, _WATER, _ROAD, _ROAD, _BUILT, _BUILT, _BUILT, _ROUGH, _BARE],
+    np.uint8,
+)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _vote(first: int, last: int, fold: int, keys: np.ndarray, materials: np.ndarray, lines: np.ndarray, cover_of: np.ndarray, ids: np.ndarray, cover: np.ndarray) -> None:
-    """Let the fine pixels of each image pixel vote for a field key (0 is none) and a cover class."""
+def _vote(
+    first: int,
+    last: int,
+    fold: int,
+    keys: np.ndarray,
+    materials: np.ndarray,
+    lines: np.ndarray,
+    cover_of: np.ndarray,
+    ids: np.ndarray,
+    cover: np.ndarray,
+) -> None:
+    """Let the fine pixels of each image pixel vote.
+
+    They vote for a field key (0 is none) and a cover class.
+    """
     votes = np.zeros(8, np.int64)
     for r in range(first, last):
         for c in range(ids.shape[1]):
@@ -42,8 +59,15 @@ def _vote(first: int, last: int, fold: int, keys: np.ndarray, materials: np.ndar
                             best, best_count = key, count
                     else:
                         material = materials[r * fold + i, c * fold + j]
-                        # A furrow or track thinner than the fine pixel lies in cropland; the vote is the line's.
-                        votes[cover_of[lines[r * fold + i, c * fold + j] >> 4 if material == M_FIELD else material]] += 1
+                        # A furrow or track thinner than the fine pixel lies in cropland; the vote
+                        # is the line's.
+                        votes[
+                            cover_of[
+                                lines[r * fold + i, c * fold + j] >> 4
+                                if material == M_FIELD
+                                else material
+                            ]
+                        ] += 1
             if 2 * farmed > fold * fold or (2 * farmed == fold * fold and best_count == farmed):
                 ids[r, c], cover[r, c] = best, _FIELD
             else:
@@ -103,7 +127,10 @@ def label_equal(keys: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _without_scraps(ids: np.ndarray, key_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Drop the pieces that a wood or stream has cut off a field when they are less than an eighth of it; nobody would draw them."""
+    """Drop small pieces that a wood or stream has cut off a field.
+
+    Those are less than an eighth of it; nobody would draw them.
+    """
     sizes = np.bincount(ids.ravel(), minlength=len(key_of))
     sizes[0] = 0
     _, where = np.unique(key_of, return_inverse=True)
@@ -114,13 +141,28 @@ def _without_scraps(ids: np.ndarray, key_of: np.ndarray) -> tuple[np.ndarray, np
     return number[ids], key_of[keep]
 
 
-def find_truth(ground: Ground, fold: int, smallest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return field ids (y, x) int32, the key of each id (id,) int32, and cover (y, x) uint8 on the image grid."""
+def find_truth(
+    ground: Ground, fold: int, smallest: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return field ids, the key of each id, and cover on the image grid.
+
+    They are (y, x) int32, (id,) int32 and (y, x) uint8.
+    """
     shape = ground.keys.shape[0] // fold, ground.keys.shape[1] // fold
     voted, cover = np.zeros(shape, np.int32), np.zeros(shape, np.uint8)
 
     def rows(first: int) -> None:
-        _vote(first, min(first + 64, shape[0]), fold, ground.keys, ground.materials, ground.lines, _COVER_OF, voted, cover)
+        _vote(
+            first,
+            min(first + 64, shape[0]),
+            fold,
+            ground.keys,
+            ground.materials,
+            ground.lines,
+            _COVER_OF,
+            voted,
+            cover,
+        )
 
     in_strips(rows, shape[0])
     ids, key_of = _without_scraps(*label_equal(voted, smallest))

@@ -1,1 +1,4 @@
-"""The map page of ``selion view``: imagery, scores, fields and photographs, cut into tiles when they are looked at."""
+"""The map page of ``selion view``.
+
+Imagery, scores, fields and photographs, cut into tiles when they are looked at.
+"""

@@ -1,4 +1,7 @@
-"""Many fields from afar: a grid of cells with their number and means, gathered in the background and kept for the next time."""
+"""Many fields from afar.
+
+A grid of cells with their number and means, gathered in the background and kept for the next time.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ BATCH = 120_000
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Sums over the fields whose middle lies in a cell; cell (x, y) of a level is that tile of web mercator."""
+    """Sums over the fields whose middle lies in a cell.
+
+    Cell (x, y) of a level is that tile of web mercator.
+    """
 
     level: int
     keys: np.ndarray
@@ -45,12 +51,21 @@ class Cells:
         """Sum up to other, fewer, keys; they need not rise."""
         order = np.argsort(keys, kind="stable")
         rising = keys[order]
-        begins = np.flatnonzero(np.append(True, rising[1:] != rising[:-1])) if len(rising) else np.zeros(0, np.int64)
+        begins = (
+            np.flatnonzero(np.append(True, rising[1:] != rising[:-1]))
+            if len(rising)
+            else np.zeros(0, np.int64)
+        )
 
         def added(values: np.ndarray) -> np.ndarray:
             return np.add.reduceat(values[order], begins) if len(begins) else values[:0]
 
-        return Cells(level, rising[begins], added(self.count), {name: (added(s), added(n)) for name, (s, n) in self.sums.items()})
+        return Cells(
+            level,
+            rising[begins],
+            added(self.count),
+            {name: (added(s), added(n)) for name, (s, n) in self.sums.items()},
+        )
 
     def coarser(self, level: int) -> Cells:
         """Sum up to a coarser level."""
@@ -62,8 +77,16 @@ class Cells:
 def join(parts: Sequence[Cells]) -> Cells:
     """Put cells of one level together."""
     names = parts[0].sums
-    sums = {name: tuple(np.concatenate([part.sums[name][k] for part in parts]) for k in (0, 1)) for name in names}
-    loose = Cells(parts[0].level, np.concatenate([p.keys for p in parts]), np.concatenate([p.count for p in parts]), sums)  # type: ignore[arg-type]
+    sums = {
+        name: tuple(np.concatenate([part.sums[name][k] for part in parts]) for k in (0, 1))
+        for name in names
+    }
+    loose = Cells(
+        parts[0].level,
+        np.concatenate([p.keys for p in parts]),
+        np.concatenate([p.count for p in parts]),
+        sums,
+    )  # type: ignore[arg-type]
     return loose.summed(loose.level, loose.keys)
 
 
@@ -82,7 +105,10 @@ def gather(boxes: np.ndarray, table: Mapping[str, np.ndarray], level: int) -> Ce
 
 
 def detail_zoom(fields: Fields, most: int = MOST) -> int:
-    """Return the zoom from which on tiles hold fields and no cells, so that all but the densest tenth hold no more than ``most``."""
+    """Return the zoom from which on tiles hold fields and no cells.
+
+    From it on all but the densest tenth hold no more than ``most``.
+    """
     rows = np.array([place.rows for place in fields.places], float)
     if rows.sum() <= most:
         return 0
@@ -93,7 +119,10 @@ def detail_zoom(fields: Fields, most: int = MOST) -> int:
 
 
 def finest_level(fields: Fields, zoom: int) -> int:
-    """Return the level of the finest cells: as fine as tiles show them, but no more than :data:`MOST_CELLS` of them."""
+    """Return the level of the finest cells.
+
+    As fine as tiles show them, but no more than :data:`MOST_CELLS` of them.
+    """
     west, south, east, north = fields.boxes.T
     covered = min(float(((east - west) * (north - south)).sum()), (2 * EARTH) ** 2)
     affordable = np.log2(2 * EARTH / np.sqrt(max(covered, 1.0) / MOST_CELLS))
@@ -147,11 +176,16 @@ class Overview:
                 if self._stop.is_set():
                     return
                 parts.append(gather(*self.fields.light(begin, end), self.level))
-                if end == len(self.fields.places) or len(parts) == 1 or sum(len(part.keys) for part in parts[1:]) > LONG:
+                if (
+                    end == len(self.fields.places)
+                    or len(parts) == 1
+                    or sum(len(part.keys) for part in parts[1:]) > LONG
+                ):
                     parts = [join(parts)]
                     self._show(parts[0], end)
             save_cells(self._place, parts[0])
-        except SelionError as error:  # what was gathered stays to be seen; the page says why there is no more
+        except SelionError as error:
+            # what was gathered stays to be seen; the page says why there is no more
             self.failed = str(error)
 
     def _show(self, cells: Cells, done: int) -> None:
@@ -173,13 +207,26 @@ class Overview:
 
 
 def save_cells(place: Path, cells: Cells) -> None:
-    """Keep cells in the person's cache folder; where that cannot be done they are gathered again next time."""
+    """Keep cells in the person's cache folder.
+
+    Where that cannot be done they are gathered again next time.
+    """
     names = list(cells.sums)
-    arrays = {f"{kind}{k}": cells.sums[name][j] for k, name in enumerate(names) for j, kind in enumerate(("sum", "known"))}
+    arrays = {
+        f"{kind}{k}": cells.sums[name][j]
+        for k, name in enumerate(names)
+        for j, kind in enumerate(("sum", "known"))
+    }
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with store.atomic_write(place, force=True) as temporary, temporary.open("wb") as out:
-            np.savez(out, keys=cells.keys, count=cells.count, names=np.array(names, dtype=np.str_), **arrays)  # type: ignore[arg-type]
+            np.savez(
+                out,
+                keys=cells.keys,
+                count=cells.count,
+                names=np.array(names, dtype=np.str_),
+                **arrays,
+            )  # type: ignore[arg-type]
     except (OSError, SelionError):
         return
 
@@ -203,8 +250,15 @@ def cell_features(cells: Cells, tile: WebTile) -> Features:
         return squares(np.tile([0, 0, EXTENT, EXTENT], (len(at), 1)), told(cells, at))
     first, last = tile.x << down, (tile.x + 1) << down
     rows = np.arange(tile.y << down, (tile.y + 1) << down, dtype=np.int64)
-    begins, ends = np.searchsorted(cells.keys, rows << 32 | first), np.searchsorted(cells.keys, rows << 32 | last)
-    at = np.concatenate([np.arange(b, e) for b, e in zip(begins, ends, strict=True)]) if len(rows) else np.zeros(0, np.int64)
+    begins, ends = (
+        np.searchsorted(cells.keys, rows << 32 | first),
+        np.searchsorted(cells.keys, rows << 32 | last),
+    )
+    at = (
+        np.concatenate([np.arange(b, e) for b, e in zip(begins, ends, strict=True)])
+        if len(rows)
+        else np.zeros(0, np.int64)
+    )
     side = EXTENT >> down
     x, y = ((cells.keys[at] & 0xFFFFFFFF) - first) * side, ((cells.keys[at] >> 32) - rows[0]) * side
     return squares(np.column_stack([x, y, x + side, y + side]), told(cells, at))
@@ -213,7 +267,10 @@ def cell_features(cells: Cells, tile: WebTile) -> Features:
 def told(cells: Cells, at: np.ndarray) -> dict[str, np.ndarray]:
     """Return what some cells say of themselves."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {"n": cells.count[at], **{name: np.round(s[at] / n[at], 3) for name, (s, n) in cells.sums.items()}}
+        return {
+            "n": cells.count[at],
+            **{name: np.round(s[at] / n[at], 3) for name, (s, n) in cells.sums.items()},
+        }
 
 
 def rough_features(fields: Fields, done: int, tile: WebTile) -> Features:
@@ -221,9 +278,15 @@ def rough_features(fields: Fields, done: int, tile: WebTile) -> Features:
     west, _, _, north = tile.box
     boxes = fields.boxes[done:]
     at = np.flatnonzero(touching(boxes, tile.box))[:MOST]
-    units = (boxes[at] - np.array([west, north, west, north])) * np.array([1, -1, 1, -1]) * (EXTENT / tile.edge)
+    units = (
+        (boxes[at] - np.array([west, north, west, north]))
+        * np.array([1, -1, 1, -1])
+        * (EXTENT / tile.edge)
+    )
     rows = np.array([fields.places[done + k].rows for k in at], float)
-    return squares(np.clip(units[:, [0, 3, 2, 1]], -256, EXTENT + 256), {"n": rows, "rough": np.ones(len(at))})
+    return squares(
+        np.clip(units[:, [0, 3, 2, 1]], -256, EXTENT + 256), {"n": rows, "rough": np.ones(len(at))}
+    )
 
 
 def squares(boxes: np.ndarray, table: Mapping[str, np.ndarray]) -> Features:
@@ -238,6 +301,16 @@ def joined(parts: Sequence[Features]) -> Features:
     """Put features together; columns that one lacks are not known there."""
     names = list(dict.fromkeys(name for part in parts for name in part.table))
     sizes = [len(part.numbers) for part in parts]
-    table = {name: np.concatenate([part.table[name] if name in part.table else np.full(size, np.nan) for part, size in zip(parts, sizes, strict=True)]) for name in names}
+    table = {
+        name: np.concatenate(
+            [
+                part.table[name] if name in part.table else np.full(size, np.nan)
+                for part, size in zip(parts, sizes, strict=True)
+            ]
+        )
+        for name in names
+    }
     owner = np.concatenate([part.owner + sum(sizes[:k]) for k, part in enumerate(parts)])
-    return Features(np.concatenate([part.polygons for part in parts]), owner, np.arange(sum(sizes)), table)
+    return Features(
+        np.concatenate([part.polygons for part in parts]), owner, np.arange(sum(sizes)), table
+    )

@@ -1,4 +1,7 @@
-"""Fields of a file as chunks of rows that lie together: what stands in the file's foot is enough to open it, rows are read when a tile needs them."""
+"""Fields of a file as chunks of rows that lie together.
+
+What stands in the file's foot is enough to open it, rows are read when a tile needs them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from selion.errors import UnreadableFile
-from selion.web.view.parquet_footers import SIDES, columns_of, covering_of, crs_of, group_box, group_rows, is_binary, ranges_of, read_foot, read_groups
+from selion.web.view.parquet_footers import (
+    SIDES,
+    columns_of,
+    covering_of,
+    crs_of,
+    group_box,
+    group_rows,
+    is_binary,
+    ranges_of,
+    read_foot,
+    read_groups,
+)
 from selion.web.view.place import EARTH, Box, Projection, around, project_boxes, projection
 
 if TYPE_CHECKING:
@@ -38,7 +52,11 @@ class Chunk:
     @property
     def size(self) -> int:
         """Bytes, about."""
-        return self.boxes.nbytes + int(self.shapes.nbytes) + sum(8 * len(column) for column in self.table.values())
+        return (
+            self.boxes.nbytes
+            + int(self.shapes.nbytes)
+            + sum(8 * len(column) for column in self.table.values())
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +108,10 @@ class Fields(Protocol):
         ...
 
     def light(self, begin: int, end: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """Read boxes and numbers of some chunks of one file without their shapes, and keep nothing."""
+        """Read boxes and numbers of some chunks of one file.
+
+        Shapes are not read, and nothing is kept.
+        """
         ...
 
     def record(self, row: int) -> dict[str, Any]:
@@ -122,7 +143,10 @@ class RowGroupCache:
             with self._lock:
                 self._held[name] = made
                 self._reading.pop(name, None)
-                while len(self._held) > 1 and sum(each.size for each in self._held.values()) > self.memory:
+                while (
+                    len(self._held) > 1
+                    and sum(each.size for each in self._held.values()) > self.memory
+                ):
                     self._held.popitem(last=False)
             return made
 
@@ -132,7 +156,10 @@ KEPT = RowGroupCache()
 
 @dataclass(frozen=True, eq=False)
 class ParquetFields:
-    """GeoParquet files with WKB polygons and a bbox covering; only their feet are read until a tile is asked for."""
+    """GeoParquet files with WKB polygons and a bbox covering.
+
+    Only their feet are read until a tile is asked for.
+    """
 
     paths: tuple[Path, ...]
     places: tuple[RowGroupPlace, ...]
@@ -143,7 +170,8 @@ class ParquetFields:
     flat: bool
     geometry: str
     covering: str | None
-    """Name of the bbox column; None where the file has none: then rows are boxed when they are read."""
+    """Name of the bbox column; None where the file has none: then rows are boxed when they are
+    read."""
     kept: RowGroupCache = field(default_factory=lambda: KEPT)
 
     def chunk(self, index: int) -> Chunk:
@@ -163,10 +191,19 @@ class ParquetFields:
         table = read_groups(path, [place.group], names)
         shapes = table.column(self.geometry).combine_chunks()
         if table.num_rows != place.rows:
-            message = f"{path.name} has {table.num_rows:,} rows where its foot says {place.rows:,}: it is corrupt; write it again."
+            message = (
+                f"{path.name} has {table.num_rows:,} rows where its foot says {place.rows:,}: it "
+                "is corrupt; write it again."
+            )
             raise UnreadableFile(message)
-        boxes = project_boxes(covered(table.column(self.covering)) if self.covering else boxed(shapes), self.project)
-        return Chunk(boxes, shapes, {name: plain_column(table.column(name), kind) for name, kind in self.columns.items()})
+        boxes = project_boxes(
+            covered(table.column(self.covering)) if self.covering else boxed(shapes), self.project
+        )
+        return Chunk(
+            boxes,
+            shapes,
+            {name: plain_column(table.column(name), kind) for name, kind in self.columns.items()},
+        )
 
     def light(self, begin: int, end: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """Read boxes and numbers of row groups of one file without their shapes.
@@ -178,9 +215,15 @@ class ParquetFields:
         """
         names = [name for name, kind in self.columns.items() if kind == "number"]
         extra = self.covering or self.geometry
-        table = read_groups(self.paths[self.places[begin].file], [place.group for place in self.places[begin:end]], [*names, extra])
+        table = read_groups(
+            self.paths[self.places[begin].file],
+            [place.group for place in self.places[begin:end]],
+            [*names, extra],
+        )
         boxes = covered(table.column(extra)) if self.covering else boxed(table.column(extra))
-        return project_boxes(boxes, self.project), {name: plain_column(table.column(name), "number") for name in names}
+        return project_boxes(boxes, self.project), {
+            name: plain_column(table.column(name), "number") for name in names
+        }
 
     def record(self, row: int) -> dict[str, Any]:
         """Return all columns of one row.
@@ -193,10 +236,16 @@ class ParquetFields:
         index = place_of(self.places, row)
         place = self.places[index]
         path = self.paths[place.file]
-        names = [name for name in read_foot(path).schema.names if name not in (self.geometry, self.covering)]
+        names = [
+            name
+            for name in read_foot(path).schema.names
+            if name not in (self.geometry, self.covering)
+        ]
         table = read_groups(path, [place.group], names)
         values = table.slice(row - place.first, 1).to_pylist()[0]
-        return {name: plain(value) for name, value in values.items()} | {"box": row_box(self.chunk(index), row - place.first)}
+        return {name: plain(value) for name, value in values.items()} | {
+            "box": row_box(self.chunk(index), row - place.first)
+        }
 
 
 def row_box(chunk: Chunk, row: int) -> Box | None:
@@ -214,7 +263,9 @@ def place_of(places: Sequence[RowGroupPlace], row: int) -> int:
     """
     index = int(np.searchsorted([place.first for place in places], row, side="right")) - 1
     if not 0 <= index < len(places) or row >= places[index].first + places[index].rows:
-        message = f"There is no row {row:,} in this file: load the page again, the file has changed."
+        message = (
+            f"There is no row {row:,} in this file: load the page again, the file has changed."
+        )
         raise UnreadableFile(message)
     return index
 
@@ -233,13 +284,20 @@ def plain(value: Any) -> Any:
 
 
 def plain_column(column: pa.ChunkedArray, kind: str) -> np.ndarray:
-    """Return a column for tiles: numbers as float64; text as objects, all None where there are too many different ones."""
+    """Return a column for tiles: numbers as float64.
+
+    Text as objects, all None where there are too many different ones.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if kind == "number":
         return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
-    return np.full(len(column), None, object) if len(pc.unique(column)) > FEW else np.asarray(column.to_numpy(zero_copy_only=False), object)
+    return (
+        np.full(len(column), None, object)
+        if len(pc.unique(column)) > FEW
+        else np.asarray(column.to_numpy(zero_copy_only=False), object)
+    )
 
 
 def covered(column: pa.ChunkedArray) -> np.ndarray:
@@ -256,7 +314,11 @@ def boxed(shapes: Any) -> np.ndarray:
     import shapely
 
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(shapely.bounds(shapely.from_wkb(shapes.to_numpy(zero_copy_only=False), on_invalid="ignore")))
+        return np.asarray(
+            shapely.bounds(
+                shapely.from_wkb(shapes.to_numpy(zero_copy_only=False), on_invalid="ignore")
+            )
+        )
 
 
 def open_parquet(paths: Sequence[Path]) -> ParquetFields:
@@ -271,8 +333,16 @@ def open_parquet(paths: Sequence[Path]) -> ParquetFields:
     geo, schema = feet[0].geo, feet[0].schema
     name = str(geo.get("primary_column", "geometry"))
     about = geo["columns"].get(name)
-    if not isinstance(about, dict) or name not in schema.names or about.get("encoding", "WKB") != "WKB" or not is_binary(schema.field(name).type):
-        message = f"{paths[0].name} holds no WKB geometry: write it as GeoParquet 1.1, for example with selion."
+    if (
+        not isinstance(about, dict)
+        or name not in schema.names
+        or about.get("encoding", "WKB") != "WKB"
+        or not is_binary(schema.field(name).type)
+    ):
+        message = (
+            f"{paths[0].name} holds no WKB geometry: write it as GeoParquet 1.1, for example with "
+            "selion."
+        )
         raise UnreadableFile(message)
     crs = crs_of(about, name)
     project = projection(crs)
@@ -280,7 +350,9 @@ def open_parquet(paths: Sequence[Path]) -> ParquetFields:
     places, boxes, first = [], [], 0
     for k, foot in enumerate(feet):
         if foot.schema.names != schema.names:
-            message = f"{paths[k].name} has other columns than {paths[0].name}: open them one by one."
+            message = (
+                f"{paths[k].name} has other columns than {paths[0].name}: open them one by one."
+            )
             raise UnreadableFile(message)
         for group in range(foot.metadata.num_row_groups):
             rows = group_rows(foot.metadata, group, paths[k])
@@ -289,7 +361,13 @@ def open_parquet(paths: Sequence[Path]) -> ParquetFields:
             first += rows
     found = np.array(boxes, float).reshape(-1, 4)
     known = project_boxes(found, project)
-    known[~np.isfinite(known).all(1)] = (-EARTH, -EARTH, EARTH, EARTH)  # without statistics a group may lie anywhere
+    # without statistics a group may lie anywhere
+    known[~np.isfinite(known).all(1)] = (-EARTH, -EARTH, EARTH, EARTH)
     columns = columns_of(schema, name, covering)
-    ranges = ranges_of([foot.metadata for foot in feet], [column for column, kind in columns.items() if kind == "number"])
-    return ParquetFields(tuple(paths), tuple(places), known, project, columns, ranges, crs is None, name, covering)
+    ranges = ranges_of(
+        [foot.metadata for foot in feet],
+        [column for column, kind in columns.items() if kind == "number"],
+    )
+    return ParquetFields(
+        tuple(paths), tuple(places), known, project, columns, ranges, crs is None, name, covering
+    )

@@ -1,4 +1,8 @@
-"""Fields of one tile: only the chunks that touch it are read, only so many fields are shown, and each only as fine as it can be seen."""
+"""Fields of one tile.
+
+Only the chunks that touch it are read, only so many fields are shown, and each only as fine as it
+can be seen.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +39,19 @@ class Picked:
         return (east - west) * (north - south)
 
 
-def cut_tile(fields: Fields, overview: Overview | None, zoom: int, tile: WebTile, most: int = MOST) -> bytes:
-    """Return a vector tile: layer ``fields`` from ``zoom`` on, and where a tile would need too much of the file, ``cells`` otherwise."""
+def cut_tile(
+    fields: Fields, overview: Overview | None, zoom: int, tile: WebTile, most: int = MOST
+) -> bytes:
+    """Return a vector tile.
+
+    Layer ``fields`` from ``zoom`` on, and where a tile would need too much of the file, ``cells``
+    otherwise.
+    """
     box = widened(tile)
     near = np.flatnonzero(touching(fields.boxes, box))
-    if overview is not None and (tile.z < zoom or sum(fields.places[k].rows for k in near.tolist()) > MOST_ROWS):
+    if overview is not None and (
+        tile.z < zoom or sum(fields.places[k].rows for k in near.tolist()) > MOST_ROWS
+    ):
         return encode_tile([("cells", overview.cut(tile))])
     picked = pick(fields, near, box, most)
     return encode_tile([("fields", draw(fields, picked, tile))]) if picked else b""
@@ -64,7 +76,9 @@ def pick(fields: Fields, near: np.ndarray, box: Box, most: int) -> list[Picked]:
     if count <= most:
         return found
     least = np.partition(np.concatenate([each.areas for each in found]), count - most)[count - most]
-    thinned = [Picked(each.chunk, each.first, each.rows[each.areas >= least][:most]) for each in found]
+    thinned = [
+        Picked(each.chunk, each.first, each.rows[each.areas >= least][:most]) for each in found
+    ]
     return [each for each in thinned if len(each.rows)]
 
 
@@ -72,7 +86,8 @@ def draw(fields: Fields, picked: list[Picked], tile: WebTile) -> Features:
     """Return rows as features of a tile."""
     import shapely
 
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # coordinates may be anything
+    # coordinates may be anything
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         drawn = [shapes_of(each, fields.project, tile) for each in picked]
     shapes = np.concatenate(drawn)
     numbers = np.concatenate([each.first + each.rows for each in picked])
@@ -86,7 +101,10 @@ def draw(fields: Fields, picked: list[Picked], tile: WebTile) -> Features:
 
 
 def shapes_of(picked: Picked, project: Projection, tile: WebTile) -> np.ndarray:
-    """Return the polygons of rows in units of the tile: simplified to what is seen, cut where they leave it."""
+    """Return the polygons of rows in units of the tile.
+
+    Simplified to what is seen, cut where they leave it.
+    """
     import shapely
 
     wkb = picked.chunk.shapes.take(picked.rows).to_numpy(zero_copy_only=False)
@@ -97,7 +115,8 @@ def shapes_of(picked: Picked, project: Projection, tile: WebTile) -> np.ndarray:
 
     def to_units(points: np.ndarray) -> Any:
         units = (project(points) - [west, north]) * np.array([1, -1]) * (EXTENT / tile.edge)
-        return np.clip(np.nan_to_num(units, nan=0.0, posinf=1e9, neginf=-1e9), -1e9, 1e9)  # giant fields: cut below, never overflowing
+        # giant fields: cut below, never overflowing
+        return np.clip(np.nan_to_num(units, nan=0.0, posinf=1e9, neginf=-1e9), -1e9, 1e9)
 
     shapes = shapely.simplify(shapely.transform(shapes, to_units), SEEN, preserve_topology=False)
     low, high = -BUFFER, EXTENT + BUFFER

@@ -24,23 +24,55 @@ FINEST = 17
 
 def describe(found: Discovery) -> dict[str, Any]:
     """Return all layers, imagery first."""
-    rasters = [raster_table(key, raster, look, found.names[key]) for key, raster in found.rasters.items() for look in raster.looks]
+    rasters = [
+        raster_table(key, raster, look, found.names[key])
+        for key, raster in found.rasters.items()
+        for look in raster.looks
+    ]
     fields = [fields_table(key, layer, found.names[key]) for key, layer in found.fields.items()]
-    archives = [archive_table(key, archive, found.names[key]) for key, archive in found.archives.items()]
-    albums = [{"id": key, "label": found.names[key], "count": len(album.photos)} for key, album in found.albums.items()]
-    placed = [around(layer.fields.boxes) for layer in found.fields.values() if not layer.fields.flat]
-    boxes = [r.box for r in found.rasters.values() if r.crs] + [box for box in placed if box is not None]
-    boxes = boxes or [a.box for a in found.archives.values()] or [r.box for r in found.rasters.values()] or [(0.0, 0.0, 0.0, 0.0)]
-    whole = (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
+    archives = [
+        archive_table(key, archive, found.names[key]) for key, archive in found.archives.items()
+    ]
+    albums = [
+        {"id": key, "label": found.names[key], "count": len(album.photos)}
+        for key, album in found.albums.items()
+    ]
+    placed = [
+        around(layer.fields.boxes) for layer in found.fields.values() if not layer.fields.flat
+    ]
+    boxes = [r.box for r in found.rasters.values() if r.crs] + [
+        box for box in placed if box is not None
+    ]
+    boxes = (
+        boxes
+        or [a.box for a in found.archives.values()]
+        or [r.box for r in found.rasters.values()]
+        or [(0.0, 0.0, 0.0, 0.0)]
+    )
+    whole = (
+        min(b[0] for b in boxes),
+        min(b[1] for b in boxes),
+        max(b[2] for b in boxes),
+        max(b[3] for b in boxes),
+    )
     ramp = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in RAMP]
-    return {"bounds": to_degrees(whole), "rasters": rasters, "fields": [*fields, *archives], "albums": albums, "problems": found.problems[:20], "ramp": ramp}
+    return {
+        "bounds": to_degrees(whole),
+        "rasters": rasters,
+        "fields": [*fields, *archives],
+        "albums": albums,
+        "problems": found.problems[:20],
+        "ramp": ramp,
+    }
 
 
 def raster_table(key: str, raster: RasterFile, look: Rendering, name: str) -> dict[str, Any]:
     """Return what the page must know of one look of a raster."""
     return {
-        "id": f"{key}-{look.name}", "group": name, "label": look.label, "kind": look.kind, "bounds": to_degrees(raster.box), "flat": raster.crs is None,
-        "minzoom": raster.minzoom, "maxzoom": raster.maxzoom, "tiles": f"raster/{key}/{look.name}/{{z}}/{{x}}/{{y}}", "legend": legend(look),
+        "id": f"{key}-{look.name}", "group": name, "label": look.label, "kind": look.kind,
+        "bounds": to_degrees(raster.box), "flat": raster.crs is None, "minzoom": raster.minzoom,
+        "maxzoom": raster.maxzoom, "tiles": f"raster/{key}/{look.name}/{{z}}/{{x}}/{{y}}",
+        "legend": legend(look),
     }  # fmt: skip
 
 
@@ -57,42 +89,66 @@ def fields_table(key: str, layer: FieldsLayer, name: str) -> dict[str, Any]:
     rows = sum(place.rows for place in layer.fields.places)
     return {
         "id": key, "label": name, "kind": "fields", "rows": rows, "bounds": to_degrees(box),
-        "flat": layer.fields.flat, "minzoom": 0, "maxzoom": FINEST, "detail": layer.zoom, "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}",
-        "inner": "fields", "records": True,
-        "colourings": colourings(layer.fields.columns, layer.fields.ranges), "ready": layer.overview is None or layer.overview.ready,
+        "flat": layer.fields.flat, "minzoom": 0, "maxzoom": FINEST, "detail": layer.zoom,
+        "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}", "inner": "fields", "records": True,
+        "colourings": colourings(layer.fields.columns, layer.fields.ranges),
+        "ready": layer.overview is None or layer.overview.ready,
     }  # fmt: skip
 
 
 def archive_table(key: str, archive: PMTilesFile, name: str) -> dict[str, Any]:
     """Return what the page must know of a PMTiles file."""
     return {
-        "id": key, "label": name, "kind": "fields", "rows": None, "bounds": to_degrees(archive.box), "flat": False, "minzoom": archive.zooms[0],
-        "maxzoom": archive.zooms[1], "detail": archive.zooms[0], "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}", "inner": archive.inner,
-        "cells": archive.cells, "records": False,
-        "colourings": colourings({c: k for c, k in archive.columns.items() if c != "id"}, {}), "ready": True,
+        "id": key, "label": name, "kind": "fields", "rows": None, "bounds": to_degrees(archive.box),
+        "flat": False, "minzoom": archive.zooms[0], "maxzoom": archive.zooms[1],
+        "detail": archive.zooms[0], "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}",
+        "inner": archive.inner, "cells": archive.cells, "records": False,
+        "colourings": colourings({c: k for c, k in archive.columns.items() if c != "id"}, {}),
+        "ready": True,
     }  # fmt: skip
 
 
-def colourings(columns: Mapping[str, str], ranges: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
-    """Return how fields can be coloured: by confidence first, by size, by change, then by what else the table holds."""
-    found = [{"column": name, "label": said(name), **scale(name, kind, ranges.get(name))} for name, kind in columns.items()]
-    return sorted(found, key=lambda each: FIRST.index(each["column"]) if each["column"] in FIRST else len(FIRST))
+def colourings(
+    columns: Mapping[str, str], ranges: Mapping[str, tuple[float, float]]
+) -> list[dict[str, Any]]:
+    """Return how fields can be coloured.
+
+    By confidence first, by size, by change, then by what else the table holds.
+    """
+    found = [
+        {"column": name, "label": said(name), **scale(name, kind, ranges.get(name))}
+        for name, kind in columns.items()
+    ]
+    return sorted(
+        found,
+        key=lambda each: FIRST.index(each["column"]) if each["column"] in FIRST else len(FIRST),
+    )
 
 
 def said(column: str) -> str:
     """Return what a column is called on the page."""
-    return {"metrics:area": "size", "metrics:perimeter": "perimeter"}.get(column, column.replace("_", " ").replace(":", " "))
+    return {"metrics:area": "size", "metrics:perimeter": "perimeter"}.get(
+        column, column.replace("_", " ").replace(":", " ")
+    )
 
 
 def scale(name: str, kind: str, known: tuple[float, float] | None) -> dict[str, Any]:
     """Return how the values of a column become colours."""
     if kind == "text":
         return {"kind": "words"}
-    if any(word in name.lower() for word in SHARES) and (known is None or (known[0] >= 0 and known[1] <= 1)):
+    if any(word in name.lower() for word in SHARES) and (
+        known is None or (known[0] >= 0 and known[1] <= 1)
+    ):
         return {"kind": "numbers", "domain": [0, 1], "log": False}
     low, high = known or (0.0, 1.0)
     if name == SIZES:
-        return {"kind": "numbers", "domain": [max(low, 1000.0), max(min(high, 300_000.0), 2000.0)] if known else [1000.0, 300_000.0], "log": True}
+        return {
+            "kind": "numbers",
+            "domain": [max(low, 1000.0), max(min(high, 300_000.0), 2000.0)]
+            if known
+            else [1000.0, 300_000.0],
+            "log": True,
+        }
     if not (math.isfinite(low) and math.isfinite(high) and high > low):
         high = low + 1
     return {"kind": "numbers", "domain": [low, high], "log": False}

@@ -52,7 +52,10 @@ class Discovery:
         rows = sum(place.rows for layer in self.fields.values() for place in layer.fields.places)
         photos = sum(len(album.photos) for album in self.albums.values())
         tables = len(self.fields) + len(self.archives)
-        return f"{len(self.rasters):,} rasters, {tables:,} tables with {rows:,} fields, {photos:,} photographs."
+        return (
+            f"{len(self.rasters):,} rasters, {tables:,} tables with {rows:,} fields, {photos:,} "
+            "photographs."
+        )
 
     def close(self) -> None:
         """Stop what works in the background."""
@@ -72,23 +75,44 @@ def find(given: Sequence[Path]) -> Discovery:
     roots = [real_root(path) for path in given]
     found = Discovery()
     photos: list[Path] = []
-    albums: list[Path] = []  # photographs of which nobody doubts that they are meant: single files, and folders that hold nothing else
+    # photographs of which nobody doubts that they are meant: single files, and folders that hold
+    # nothing else
+    albums: list[Path] = []
     for path, root in zip(given, roots, strict=True):
         files = [root] if root.is_file() else listed(root)
         albums += files if all(each.suffix.lower() in ENDINGS for each in files) else []
         for each in files:
-            name = each.name if root.is_file() else str(Path(path.name or root.name) / each.relative_to(root))
-            name = f"{root.parent.name}/{name}" if root.is_file() and len(given) > 1 else name  # 2023/fields.parquet and 2024/fields.parquet
+            name = (
+                each.name
+                if root.is_file()
+                else str(Path(path.name or root.name) / each.relative_to(root))
+            )
+            # 2023/fields.parquet and 2024/fields.parquet
+            name = f"{root.parent.name}/{name}" if root.is_file() and len(given) > 1 else name
             add(found, each, name, roots, photos)
     alone = not (found.rasters or found.fields or found.archives)
-    known = {photo.picture for album in found.albums.values() for photo in album.photos if photo.bare}
+    known = {
+        photo.picture for album in found.albums.values() for photo in album.photos if photo.bare
+    }
     photos = [each for each in (photos if alone else albums) if each not in known]
     if photos:
         add_photos(found, photos)
-    if not (found.rasters or found.fields or found.archives or any(album.photos for album in found.albums.values())):
+    if not (
+        found.rasters
+        or found.fields
+        or found.archives
+        or any(album.photos for album in found.albums.values())
+    ):
         if len(found.problems) == len(given) == 1:
             raise UnreadableFile(found.problems[0])
-        why = found.problems[0] if found.problems else "wanted are GeoTIFF, GeoParquet, PMTiles, GeoPackage, or the folder of selion map, demo or crops."
+        why = (
+            found.problems[0]
+            if found.problems
+            else (
+                "wanted are GeoTIFF, GeoParquet, PMTiles, GeoPackage, or the folder of selion map, "
+                "demo or crops."
+            )
+        )
         message = f"There is nothing to see in {', '.join(map(str, given))}: {why}"
         raise BadInput(message)
     for layer in found.fields.values():
@@ -113,7 +137,10 @@ def real_root(path: Path) -> Path:
 
 
 def listed(root: Path) -> list[Path]:
-    """List the files below a folder that may be shown, folders of parts as one, and never what a link leads out of it to."""
+    """List the files below a folder that may be shown, folders of parts as one.
+
+    What a link leads to out of the folder is never among them.
+    """
     found: list[Path] = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)
@@ -125,10 +152,20 @@ def listed(root: Path) -> list[Path]:
             found.append(here)
             folders[:] = []
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")) and name not in UNSEEN and not name.endswith(".zarr"))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith((".", "_")) and name not in UNSEEN and not name.endswith(".zarr")
+        )
         if len(here.relative_to(root).parts) >= DEEPEST:
             folders[:] = []
-        kept = sorted(name for name in files if not name.startswith((".", "_")) and name not in UNSEEN and Path(name).suffix.lower() in (*OPENERS, *ENDINGS))
+        kept = sorted(
+            name
+            for name in files
+            if not name.startswith((".", "_"))
+            and name not in UNSEEN
+            and Path(name).suffix.lower() in (*OPENERS, *ENDINGS)
+        )
         found += [real for name in kept if (real := within(here / name, (root,))) is not None]
         if len(found) > MOST_FILES:
             break
@@ -137,7 +174,11 @@ def listed(root: Path) -> list[Path]:
 
 def parts_of(folder: Path) -> list[Path]:
     """List the parts of a map that is partitioned, as ``selion merge`` leaves it: ``name=value/*.parquet``."""
-    return [real for part in sorted(folder.glob("*=*/*.parquet"))[:MOST_PARTS] if (real := within(part, (folder,))) is not None]
+    return [
+        real
+        for part in sorted(folder.glob("*=*/*.parquet"))[:MOST_PARTS]
+        if (real := within(part, (folder,))) is not None
+    ]
 
 
 def add(found: Discovery, path: Path, name: str, roots: Sequence[Path], photos: list[Path]) -> None:
@@ -167,7 +208,10 @@ def add_photos(found: Discovery, paths: Sequence[Path]) -> None:
     found.names[key] = paths[0].parent.name
     read = {photo.picture for photo in found.albums[key].photos}
     if lost := [path.name for path in paths if path not in read]:
-        found.problems.append(f"{lost[0]}{f' and {len(lost) - 1:,} more' if len(lost) > 1 else ''} cannot be read as a photograph: copy it again.")
+        found.problems.append(
+            f"{lost[0]}{f' and {len(lost) - 1:,} more' if len(lost) > 1 else ''} cannot be read "
+            "as a photograph: copy it again."
+        )
 
 
 def add_raster(found: Discovery, path: Path) -> str:
@@ -197,15 +241,26 @@ def add_table(found: Discovery, path: Path) -> str:
 def add_fields(found: Discovery, fields: Fields, path: Path) -> str:
     """Take fields up; many of them get an overview."""
     key, zoom = f"f{len(found.fields)}", detail_zoom(fields)
-    found.fields[key] = FieldsLayer(fields, zoom, Overview(fields, zoom, identity(fields, path)) if zoom else None, path)
+    found.fields[key] = FieldsLayer(
+        fields, zoom, Overview(fields, zoom, identity(fields, path)) if zoom else None, path
+    )
     return key
 
 
 def identity(fields: Fields, path: Path) -> str:
     """Return what changes when the files do."""
-    told = [f"{each.name}:{each.stat().st_size}:{each.stat().st_mtime_ns}" for each in (*getattr(fields, "paths", ()), path)]
-    return hashlib.blake2b("\n".join([str(path), *told]).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    told = [
+        f"{each.name}:{each.stat().st_size}:{each.stat().st_mtime_ns}"
+        for each in (*getattr(fields, "paths", ()), path)
+    ]
+    return hashlib.blake2b(
+        "\n".join([str(path), *told]).encode("utf-8", "surrogatepass"), digest_size=12
+    ).hexdigest()
 
 
-OPENERS: dict[str, Any] = dict.fromkeys(TIFFS, add_raster) | {".parquet": add_parquet, ".pmtiles": add_archive} | dict.fromkeys(TABLES, add_table)
+OPENERS: dict[str, Any] = (
+    dict.fromkeys(TIFFS, add_raster)
+    | {".parquet": add_parquet, ".pmtiles": add_archive}
+    | dict.fromkeys(TABLES, add_table)
+)
 """By file ending."""

@@ -1,4 +1,7 @@
-"""A field by its id: an id of ours is a geohash and says where to look; any other is looked for row group by row group."""
+"""A field by its id: an id of ours is a geohash and says where to look.
+
+Any other is looked for row group by row group.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +50,21 @@ def find_row(fields: Fields, wanted: str) -> int | None:
         message = f"An id of 1 to {LONGEST} characters is wanted."
         raise BadInput(message)
     if isinstance(fields, TableFields):
-        ids = fields.frame["id"].astype(str).to_numpy() if "id" in fields.frame.columns else np.arange(len(fields.frame)).astype(str)
+        ids = (
+            fields.frame["id"].astype(str).to_numpy()
+            if "id" in fields.frame.columns
+            else np.arange(len(fields.frame)).astype(str)
+        )
         at = np.flatnonzero(ids == wanted)
         return int(at[0]) if len(at) else None
     if not isinstance(fields, ParquetFields) or "id" not in read_foot(fields.paths[0]).schema.names:
         return None
     tried = near(fields, wanted)
     rest = [k for k in range(len(fields.places)) if k not in set(tried)]
-    return next((row for index in (*tried, *rest) if (row := row_in(fields, index, wanted)) is not None), None)
+    return next(
+        (row for index in (*tried, *rest) if (row := row_in(fields, index, wanted)) is not None),
+        None,
+    )
 
 
 def near(fields: Fields, wanted: str) -> list[int]:
@@ -64,7 +74,9 @@ def near(fields: Fields, wanted: str) -> list[int]:
         return []
     x, y = from_degrees(np.array([point]))[0]
     more = EARTH * 1e-7
-    found: list[int] = np.flatnonzero(touching(fields.boxes, (x - more, y - more, x + more, y + more))).tolist()
+    found: list[int] = np.flatnonzero(
+        touching(fields.boxes, (x - more, y - more, x + more, y + more))
+    ).tolist()
     return found
 
 
@@ -88,5 +100,10 @@ def may_hold(group: Any, wanted: str) -> bool:
         column = group.column(k)
         if column.path_in_schema == "id":
             told = column.statistics
-            return told is None or not told.has_min_max or not isinstance(told.min, str) or told.min <= wanted <= told.max
+            return (
+                told is None
+                or not told.has_min_max
+                or not isinstance(told.min, str)
+                or told.min <= wanted <= told.max
+            )
     return True

@@ -1,4 +1,7 @@
-"""Fields of files that have no feet to read: GeoPackage, FlatGeobuf and GeoJSON, read whole when they are opened, up to a bound."""
+"""Fields of files that have no feet to read.
+
+GeoPackage, FlatGeobuf and GeoJSON, read whole when they are opened, up to a bound.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,13 @@ class TableFields:
 
     def light(self, begin: int, end: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """Return boxes and numbers of chunks."""
-        chunks, names = self.chunks[begin:end], [name for name, kind in self.columns.items() if kind == "number"]
-        return np.concatenate([chunk.boxes for chunk in chunks]), {name: np.concatenate([chunk.table[name] for chunk in chunks]) for name in names}
+        chunks, names = (
+            self.chunks[begin:end],
+            [name for name, kind in self.columns.items() if kind == "number"],
+        )
+        return np.concatenate([chunk.boxes for chunk in chunks]), {
+            name: np.concatenate([chunk.table[name] for chunk in chunks]) for name in names
+        }
 
     def record(self, row: int) -> dict[str, Any]:
         """Return all columns of one row.
@@ -54,7 +62,10 @@ class TableFields:
         """
         index = place_of(self.places, row)
         values = self.frame.drop(columns=self.frame.geometry.name).iloc[row].to_dict()
-        record = {str(name): plain(getattr(value, "item", lambda value=value: value)()) for name, value in values.items()}
+        record = {
+            str(name): plain(getattr(value, "item", lambda value=value: value)())
+            for name, value in values.items()
+        }
         return record | {"box": row_box(self.chunks[index], row - self.places[index].first)}
 
 
@@ -67,19 +78,31 @@ def open_table(path: Path) -> TableFields:
         If it is too large, or none.
     """
     if path.stat().st_size > LARGEST:
-        message = f"{path.name} has {path.stat().st_size:,} bytes, and such files are read whole: write it as GeoParquet (.parquet), which is read in parts."
+        message = (
+            f"{path.name} has {path.stat().st_size:,} bytes, and such files are read whole: write "
+            "it as GeoParquet (.parquet), which is read in parts."
+        )
         raise UnreadableFile(message)
     frame = rooms.read_fields(path)
     project = projection(frame.crs.to_wkt() if frame.crs is not None else None)
     frame = frame.iloc[hilbert(frame)].reset_index(drop=True)
     columns = columns_of(frame)
-    shapes, bounds = frame.geometry.to_wkb().to_numpy(object), project_boxes(frame.geometry.bounds.to_numpy(), project)
+    shapes, bounds = (
+        frame.geometry.to_wkb().to_numpy(object),
+        project_boxes(frame.geometry.bounds.to_numpy(), project),
+    )
     cuts = list(range(0, len(frame), GROUP))
     chunks = tuple(cut(frame, shapes, bounds, columns, first) for first in cuts)
-    places = tuple(RowGroupPlace(0, k, first, min(GROUP, len(frame) - first)) for k, first in enumerate(cuts))
+    places = tuple(
+        RowGroupPlace(0, k, first, min(GROUP, len(frame) - first)) for k, first in enumerate(cuts)
+    )
     boxes = np.array([around_all(chunk.boxes) for chunk in chunks], float).reshape(-1, 4)
     numbers = [name for name, kind in columns.items() if kind == "number"]
-    ranges = {name: (float(frame[name].min()), float(frame[name].max())) for name in numbers if np.isfinite(frame[name]).any()}
+    ranges = {
+        name: (float(frame[name].min()), float(frame[name].max()))
+        for name in numbers
+        if np.isfinite(frame[name]).any()
+    }
     return TableFields(frame, chunks, places, boxes, project, columns, ranges, frame.crs is None)
 
 
@@ -93,7 +116,11 @@ def hilbert(frame: Any) -> np.ndarray:
 def around_all(boxes: np.ndarray) -> list[float]:
     """Return the box around the finite boxes, the whole map where there are none."""
     sound = boxes[np.isfinite(boxes).all(1)]
-    return [*sound[:, :2].min(0), *sound[:, 2:].max(0)] if len(sound) else [-EARTH, -EARTH, EARTH, EARTH]
+    return (
+        [*sound[:, :2].min(0), *sound[:, 2:].max(0)]
+        if len(sound)
+        else [-EARTH, -EARTH, EARTH, EARTH]
+    )
 
 
 def columns_of(frame: Any) -> dict[str, str]:
@@ -104,12 +131,16 @@ def columns_of(frame: Any) -> dict[str, str]:
             continue
         if frame[name].dtype.kind in "fiu":
             found[str(name)] = "number"
-        elif frame[name].dtype.kind not in "Mmb" and all(isinstance(v, str) for v in frame[name].dropna().head(100)):
+        elif frame[name].dtype.kind not in "Mmb" and all(
+            isinstance(v, str) for v in frame[name].dropna().head(100)
+        ):
             found[str(name)] = "text"
     return dict(list(found.items())[:MOST_COLUMNS])
 
 
-def cut(frame: Any, shapes: np.ndarray, bounds: np.ndarray, columns: Mapping[str, str], first: int) -> Chunk:
+def cut(
+    frame: Any, shapes: np.ndarray, bounds: np.ndarray, columns: Mapping[str, str], first: int
+) -> Chunk:
     """Return some rows as a chunk."""
     import pyarrow as pa
 
@@ -121,5 +152,7 @@ def cut(frame: Any, shapes: np.ndarray, bounds: np.ndarray, columns: Mapping[str
             table[name] = column.to_numpy(float, na_value=np.nan)
         else:
             known = column.notna().to_numpy()
-            table[name] = np.where(known & (column.nunique() <= FEW), column.astype(object).to_numpy(), None)
+            table[name] = np.where(
+                known & (column.nunique() <= FEW), column.astype(object).to_numpy(), None
+            )
     return Chunk(bounds[rows], pa.array(shapes[rows], pa.binary()), table)

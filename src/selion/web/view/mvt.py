@@ -1,4 +1,7 @@
-"""Mapbox vector tiles, version 2.1: polygons and a few properties in, bytes out, without a loop over points."""
+"""Mapbox vector tiles, version 2.1.
+
+Polygons and a few properties in, bytes out, without a loop over points.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,9 @@ def varints(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rings_of(features: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Round rings to units of the tile, without points that fall together and without rings that fall flat.
+    """Round rings to units of the tile.
+
+    Points that fall together and rings that fall flat are left out.
 
     Returns
     -------
@@ -93,7 +98,9 @@ def rings_of(features: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return points, np.concatenate([[0], np.cumsum(sizes)]), features.owner[of]
 
 
-def geometry(points: np.ndarray, begins: np.ndarray, owner: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def geometry(
+    points: np.ndarray, begins: np.ndarray, owner: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Encode rings as commands.
 
     Returns
@@ -132,13 +139,17 @@ def encode_value(value: Any) -> bytes:
     return b"\x19" + np.float64(value).tobytes()
 
 
-def tags_of(table: Mapping[str, np.ndarray], count: int) -> tuple[list[bytes], list[bytes], list[bytes]]:
+def tags_of(
+    table: Mapping[str, np.ndarray], count: int
+) -> tuple[list[bytes], list[bytes], list[bytes]]:
     """Return the keys, the values that occur, and the encoded pairs of each feature."""
     pairs, values, offset = [b""] * count, list[bytes](), 0
     for k, column in enumerate(table.values()):
         text = column.dtype == object
         known = np.array([v is not None for v in column], bool) if text else np.isfinite(column)
-        different, which = np.unique(column[known].astype(str) if text else column[known], return_inverse=True)
+        different, which = np.unique(
+            column[known].astype(str) if text else column[known], return_inverse=True
+        )
         values += [encode_value(str(v) if text else float(v)) for v in different]
         coded = [varint(k) + varint(offset + n) for n in range(len(different))]
         for at, n in zip(np.flatnonzero(known).tolist(), which.tolist(), strict=True):
@@ -158,11 +169,15 @@ def encode_layer(name: str, features: Features) -> bytes:
     for k, number in enumerate(features.numbers.tolist()):
         if cut[k + 1] > cut[k]:
             head = b"\x08" + varint(int(number)) + (field(b"\x12", pairs[k]) if pairs[k] else b"")
-            parts.append(field(FEATURE, head + b"\x18\x03" + field(b"\x22", body[cut[k] : cut[k + 1]])))
+            parts.append(
+                field(FEATURE, head + b"\x18\x03" + field(b"\x22", body[cut[k] : cut[k + 1]]))
+            )
     parts += [field(KEY, key) for key in keys] + [field(VALUE, value) for value in values]
     return field(LAYER, b"".join(parts))
 
 
 def encode_tile(layers: Sequence[tuple[str, Features]]) -> bytes:
     """Return a tile."""
-    return b"".join(encode_layer(name, features) for name, features in layers if len(features.numbers))
+    return b"".join(
+        encode_layer(name, features) for name, features in layers if len(features.numbers)
+    )

@@ -1,8 +1,9 @@
 """The page of ``selion view``: what it asks for and what it is answered.
 
-All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``, ``api/find/LAYER``, ``api/values/LAYER``,
-``api/photos/ALBUM``, ``raster/LAYER/LOOK/Z/X/Y``, ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No request
-names a file: layers are named by what :mod:`selion.web.view.discovery` gave them.
+All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``,
+``api/find/LAYER``, ``api/values/LAYER``, ``api/photos/ALBUM``, ``raster/LAYER/LOOK/Z/X/Y``,
+``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No
+request names a file: layers are named by what :mod:`selion.web.view.discovery` gave them.
 """
 
 from __future__ import annotations
@@ -35,13 +36,27 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-STATIC = ("view.html", "view.css", "view.js", "map.js", "list.js", "panels.js", "photos.js", "swipe.js")
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; worker-src blob:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+STATIC = (
+    "view.html",
+    "view.css",
+    "view.js",
+    "map.js",
+    "list.js",
+    "panels.js",
+    "photos.js",
+    "swipe.js",
 )
-"""As the other pages', and besides: MapLibre cuts tiles in workers that it makes from its own text."""
-LIBRARY = {"maplibre-gl.js": "text/javascript; charset=utf-8", "maplibre-gl.css": "text/css; charset=utf-8"}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
+    "'none'"
+)
+"""As the other pages', and besides: MapLibre cuts tiles in workers that it makes from its own
+text."""
+LIBRARY = {
+    "maplibre-gl.js": "text/javascript; charset=utf-8",
+    "maplibre-gl.css": "text/css; charset=utf-8",
+}
 Answer = tuple[bytes, str]
 
 
@@ -52,8 +67,11 @@ class ViewSession:
     found: Discovery
     shelf: TileCache = field(default_factory=TileCache)
     run: str = field(default_factory=lambda: secrets.token_hex(4))
-    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(max(2, os.cpu_count() or 2)))
-    """As many tiles are cut at once; the others wait, and those that nobody waits for any more are not cut."""
+    gate: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(max(2, os.cpu_count() or 2))
+    )
+    """As many tiles are cut at once; the others wait, and those that nobody waits for any more are
+    not cut."""
 
 
 def view_page(given: Sequence[Path]) -> tuple[PageModule, Discovery]:
@@ -70,7 +88,9 @@ def view_page(given: Sequence[Path]) -> tuple[PageModule, Discovery]:
     library_folder()
     found = find(given)
     if found.rasters:
-        threading.Thread(target=import_module, args=("rio_tiler.reader",), name="warming", daemon=True).start()
+        threading.Thread(
+            target=import_module, args=("rio_tiler.reader",), name="warming", daemon=True
+        ).start()
     return PageModule("view", view_routes(ViewSession(found)), STATIC, POLICY), found
 
 
@@ -119,7 +139,9 @@ def _library(name: str, kind: str) -> Callable[[Request], Response]:
     return endpoint
 
 
-def _bytes(desk: ViewSession, answer: Callable[[ViewSession, Mapping[str, str]], tuple[bytes, str, bool]]) -> Callable[[Request], Awaitable[Response]]:
+def _bytes(
+    desk: ViewSession, answer: Callable[[ViewSession, Mapping[str, str]], tuple[bytes, str, bool]]
+) -> Callable[[Request], Awaitable[Response]]:
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import PlainTextResponse, Response
 
@@ -131,7 +153,11 @@ def _bytes(desk: ViewSession, answer: Callable[[ViewSession, Mapping[str, str]],
                 body, kind, keep = await run_in_threadpool(answer, desk, request.path_params)
             except SelionError as error:
                 return PlainTextResponse(str(error), status(error), {"cache-control": "no-store"})
-        return Response(body, media_type=kind, headers={"cache-control": "private, max-age=600" if keep else "no-store"})
+        return Response(
+            body,
+            media_type=kind,
+            headers={"cache-control": "private, max-age=600" if keep else "no-store"},
+        )
 
     return endpoint
 
@@ -143,8 +169,15 @@ def layers(desk: ViewSession, _given: Mapping[str, str]) -> Any:
 
 def state(desk: ViewSession, _given: Mapping[str, str]) -> Any:
     """Answer how far the overviews are."""
-    found = {key: layer.overview for key, layer in desk.found.fields.items() if layer.overview is not None}
-    return {key: {"done": o.done, "of": len(o.fields.places), "ready": o.ready, "failed": o.failed} for key, o in found.items()}
+    found = {
+        key: layer.overview
+        for key, layer in desk.found.fields.items()
+        if layer.overview is not None
+    }
+    return {
+        key: {"done": o.done, "of": len(o.fields.places), "ready": o.ready, "failed": o.failed}
+        for key, o in found.items()
+    }
 
 
 def fields_of(desk: ViewSession, name: str) -> FieldsLayer:
@@ -179,23 +212,38 @@ def record(desk: ViewSession, given: Mapping[str, str]) -> Any:
     layer = fields_of(desk, given["layer"])
     table = layer.fields.record(whole(given["row"]))
     box = table.pop("box")
-    return {"row": whole(given["row"]), "bounds": to_degrees(box) if box else None, "columns": table}
+    return {
+        "row": whole(given["row"]),
+        "bounds": to_degrees(box) if box else None,
+        "columns": table,
+    }
 
 
 def seek(desk: ViewSession, given: Mapping[str, str]) -> Any:
     """Answer the field with an id."""
     row = find_row(fields_of(desk, given["layer"]).fields, given.get("id", ""))
-    return {"row": None} if row is None else record(desk, {"layer": given["layer"], "row": str(row)})
+    return (
+        {"row": None} if row is None else record(desk, {"layer": given["layer"], "row": str(row)})
+    )
 
 
 def values(desk: ViewSession, given: Mapping[str, str]) -> Any:
     """Answer the words that occur in a column, as far as a few chunks tell."""
     layer, name = fields_of(desk, given["layer"]), given.get("column", "")
     if layer.fields.columns.get(name) != "text":
-        raise UnknownName.among("column of words", name[:40], [c for c, kind in layer.fields.columns.items() if kind == "text"])
+        raise UnknownName.among(
+            "column of words",
+            name[:40],
+            [c for c, kind in layer.fields.columns.items() if kind == "text"],
+        )
     count = len(layer.fields.places)
     chosen = sorted({0, count // 2, count - 1}) if count else []
-    words = {str(word) for index in chosen for word in layer.fields.chunk(index).table[name] if word is not None}
+    words = {
+        str(word)
+        for index in chosen
+        for word in layer.fields.chunk(index).table[name]
+        if word is not None
+    }
     return {"values": sorted(words)[:64]}
 
 
@@ -213,7 +261,11 @@ def traits(desk: ViewSession, given: Mapping[str, str]) -> Any:
         raise UnknownName.among("album", given["album"][:40], desk.found.albums)
     found = desk.found.albums[given["album"]].photo(whole(given["index"]))
     about = {"size": found.size, "mask": found.mask is not None, "bare": found.bare}
-    return {"name": found.name, "bounds": to_degrees(found.box), "columns": {k: plain(v) for k, v in found.traits.items()}} | about
+    return {
+        "name": found.name,
+        "bounds": to_degrees(found.box),
+        "columns": {k: plain(v) for k, v in found.traits.items()},
+    } | about
 
 
 def raster_tile(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
@@ -246,4 +298,6 @@ def photo(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool
     if given["album"] not in desk.found.albums or given["kind"] not in KINDS:
         raise UnknownName.among("kind of picture", given["kind"][:40], KINDS)
     found = desk.found.albums[given["album"]].photo(whole(given["index"]))
-    return *desk.shelf.get((given["album"], given["kind"], given["index"]), lambda: drawn(found, given["kind"])), True
+    return *desk.shelf.get(
+        (given["album"], given["kind"], given["index"]), lambda: drawn(found, given["kind"])
+    ), True

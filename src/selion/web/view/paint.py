@@ -28,10 +28,16 @@ def rgb(colour: str) -> tuple[int, int, int]:
 def ramp(steps: int = 255) -> np.ndarray:
     """Return (steps, 3) uint8 colours from low to high."""
     at = np.linspace(0, len(RAMP) - 1, steps)
-    return np.column_stack([np.interp(at, range(len(RAMP)), channel) for channel in np.array(RAMP).T]).round().astype(np.uint8)
+    return (
+        np.column_stack([np.interp(at, range(len(RAMP)), channel) for channel in np.array(RAMP).T])
+        .round()
+        .astype(np.uint8)
+    )
 
 
-def paint(look: Rendering, values: np.ndarray, valid: np.ndarray, stretch: np.ndarray) -> tuple[bytes, str]:
+def paint(
+    look: Rendering, values: np.ndarray, valid: np.ndarray, stretch: np.ndarray
+) -> tuple[bytes, str]:
     """Return a picture and its media type.
 
     Parameters
@@ -44,18 +50,27 @@ def paint(look: Rendering, values: np.ndarray, valid: np.ndarray, stretch: np.nd
     with np.errstate(invalid="ignore", over="ignore"):
         if look.kind == "colour":
             return paint_colour(values, valid, stretch)
-        ids, palette = {"share": share, "ids": objects, "classes": classes, "number": number}[look.kind](look, values[0], stretch)
+        ids, palette = {"share": share, "ids": objects, "classes": classes, "number": number}[
+            look.kind
+        ](look, values[0], stretch)
     return paint_palette(np.where(valid, ids, 255).astype(np.uint8), palette)
 
 
 def paint_colour(values: np.ndarray, valid: np.ndarray, stretch: np.ndarray) -> tuple[bytes, str]:
     """Paint three bands; a tile without holes is a JPEG."""
     low, high = stretch[:, 0, None, None], stretch[:, 1, None, None]
-    shown = np.clip((np.nan_to_num(values.astype(np.float32)) - low) / np.maximum(high - low, 1e-6), 0, 1) ** 0.9
+    shown = (
+        np.clip(
+            (np.nan_to_num(values.astype(np.float32)) - low) / np.maximum(high - low, 1e-6), 0, 1
+        )
+        ** 0.9
+    )
     picture = np.moveaxis((shown * 255).round().astype(np.uint8), 0, -1)
     if valid.all():
         return encode(picture, "RGB", "JPEG", quality=88), "image/jpeg"
-    return encode(np.dstack([picture, valid.astype(np.uint8) * 255]), "RGBA", "PNG", compress_level=1), "image/png"
+    return encode(
+        np.dstack([picture, valid.astype(np.uint8) * 255]), "RGBA", "PNG", compress_level=1
+    ), "image/png"
 
 
 def paint_palette(ids: np.ndarray, palette: np.ndarray) -> tuple[bytes, str]:
@@ -74,18 +89,28 @@ def encode(pixels: np.ndarray, mode: str, kind: str, **options: int) -> bytes:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.frombuffer(mode, pixels.shape[1::-1], pixels.tobytes(), "raw", mode, 0, 1).save(out, kind, **options)
+    Image.frombuffer(mode, pixels.shape[1::-1], pixels.tobytes(), "raw", mode, 0, 1).save(
+        out, kind, **options
+    )
     return out.getvalue()
 
 
-def share(look: Rendering, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001  # one signature for all
+def share(
+    look: Rendering,
+    values: np.ndarray,
+    stretch: np.ndarray,  # noqa: ARG001  # one signature for all
+) -> tuple[np.ndarray, np.ndarray]:
     """Paint a probability: the more, the more opaque."""
     ids = np.nan_to_num(values.astype(np.float32) * (254 / look.top)).clip(0, 254).round()
     alpha = np.arange(256) * (235 / 254)
     return ids, with_alpha(np.tile(np.array(rgb(look.colours[0])), (256, 1)), alpha)
 
 
-def objects(look: Rendering, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
+def objects(
+    look: Rendering,
+    values: np.ndarray,
+    stretch: np.ndarray,  # noqa: ARG001
+) -> tuple[np.ndarray, np.ndarray]:
     """Paint objects: neighbours mostly differ in colour; 0 is none."""
     mixed = values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     ids = np.where(values == 0, 255, (mixed >> np.uint64(56)).astype(np.int64) % 255)
@@ -94,16 +119,26 @@ def objects(look: Rendering, values: np.ndarray, stretch: np.ndarray) -> tuple[n
     return ids, with_alpha(150 + 95 * wheel, np.full(256, 200))
 
 
-def classes(look: Rendering, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
+def classes(
+    look: Rendering,
+    values: np.ndarray,
+    stretch: np.ndarray,  # noqa: ARG001
+) -> tuple[np.ndarray, np.ndarray]:
     """Paint classes; 255 is not known."""
     drawn = [rgb(look.colours[k % len(look.colours)]) for k in range(256)]
     return values, with_alpha(np.array(drawn), np.full(256, 230))
 
 
-def number(look: Rendering, values: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
+def number(
+    look: Rendering,  # noqa: ARG001
+    values: np.ndarray,
+    stretch: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Paint numbers from low to high."""
     low, high = stretch[0]
-    ids = np.where(np.isfinite(values), np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 254, 255)
+    ids = np.where(
+        np.isfinite(values), np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 254, 255
+    )
     return ids.round(), with_alpha(np.concatenate([ramp(255), [[0, 0, 0]]]), np.full(256, 235))
 
 

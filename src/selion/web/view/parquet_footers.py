@@ -1,4 +1,7 @@
-"""What stands in the feet of GeoParquet files, and the reading of single row groups; nothing that they say is believed before it is looked at."""
+"""What stands in the feet of GeoParquet files, and the reading of single row groups.
+
+Nothing that they say is believed before it is looked at.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +32,33 @@ def is_binary(kind: pa.DataType) -> bool:
     """Say whether a column can hold WKB."""
     import pyarrow as pa
 
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    )
 
 
 def crs_of(about: Mapping[str, Any], name: str) -> str | None:
-    """Return the CRS of a geometry column: none written is longitude and latitude, null is none at all (a photograph)."""
+    """Return the CRS of a geometry column.
+
+    None written is longitude and latitude, null is none at all (a photograph).
+    """
     if "crs" not in about:
         return "OGC:CRS84"
     given = about["crs"]
-    return json.dumps(given) if isinstance(given, dict) else None if given is None else str(name and given)
+    return (
+        json.dumps(given)
+        if isinstance(given, dict)
+        else None
+        if given is None
+        else str(name and given)
+    )
 
 
 def covering_of(about: Mapping[str, Any], schema: pa.Schema) -> str | None:
-    """Return the name of the bbox column: what the file says, else a column of that name and form."""
+    """Return the name of the bbox column.
+
+    What the file says, else a column of that name and form.
+    """
     import pyarrow as pa
 
     try:
@@ -49,7 +66,11 @@ def covering_of(about: Mapping[str, Any], schema: pa.Schema) -> str | None:
     except (KeyError, TypeError, IndexError, AttributeError):
         name = "bbox"
     kind = schema.field(name).type if name in schema.names else None
-    sides = [kind.field(side).type for side in SIDES if kind.get_field_index(side) >= 0] if kind is not None and pa.types.is_struct(kind) else []
+    sides = (
+        [kind.field(side).type for side in SIDES if kind.get_field_index(side) >= 0]
+        if kind is not None and pa.types.is_struct(kind)
+        else []
+    )
     sound = len(sides) == len(SIDES) and all(pa.types.is_floating(side) for side in sides)
     return name if sound else None
 
@@ -79,19 +100,32 @@ def group_rows(metadata: Any, group: int, path: Path) -> int:
     """
     about = metadata.row_group(group)
     if not 0 <= about.num_rows < 1 << 31 or about.total_byte_size > LARGEST:
-        message = f"{path.name} says that a row group has {about.num_rows:,} rows and {about.total_byte_size:,} bytes: write it again with at most 150,000 rows each."
+        message = (
+            f"{path.name} says that a row group has {about.num_rows:,} rows and "
+            f"{about.total_byte_size:,} bytes: write it again with at most 150,000 rows each."
+        )
         raise UnreadableFile(message)
     return int(about.num_rows)
 
 
 def group_box(metadata: Any, group: int, covering: str | None) -> list[float]:
-    """Return the box of a row group from the statistics of its bbox column; everywhere where it has none."""
+    """Return the box of a row group from the statistics of its bbox column.
+
+    Everywhere where it has none.
+    """
     about, sides = metadata.row_group(group), {}
     for k in range(about.num_columns if covering else 0):
         column = about.column(k)
         name, _, side = column.path_in_schema.rpartition(".")
-        if name == covering and side in SIDES and column.statistics is not None and column.statistics.has_min_max:
-            sides[side] = float(column.statistics.min if side.endswith("min") else column.statistics.max)
+        if (
+            name == covering
+            and side in SIDES
+            and column.statistics is not None
+            and column.statistics.has_min_max
+        ):
+            sides[side] = float(
+                column.statistics.min if side.endswith("min") else column.statistics.max
+            )
     return [sides.get(side, -np.inf if side.endswith("min") else np.inf) for side in SIDES]
 
 
@@ -99,10 +133,23 @@ def ranges_of(metadatas: Sequence[Any], names: Sequence[str]) -> dict[str, tuple
     """Return the lowest and highest number of columns, from the feet."""
     found: dict[str, tuple[float, float]] = {}
     for metadata in metadatas:
-        at = {metadata.row_group(0).column(k).path_in_schema: k for k in range(metadata.num_columns)} if metadata.num_row_groups else {}
+        at = (
+            {metadata.row_group(0).column(k).path_in_schema: k for k in range(metadata.num_columns)}
+            if metadata.num_row_groups
+            else {}
+        )
         for name in names:
-            told = [metadata.row_group(g).column(at[name]).statistics for g in range(metadata.num_row_groups if name in at else 0)]
-            known = [float(v) for s in told if s is not None and s.has_min_max for v in (s.min, s.max) if np.isfinite(v)]
+            told = [
+                metadata.row_group(g).column(at[name]).statistics
+                for g in range(metadata.num_row_groups if name in at else 0)
+            ]
+            known = [
+                float(v)
+                for s in told
+                if s is not None and s.has_min_max
+                for v in (s.min, s.max)
+                if np.isfinite(v)
+            ]
             known += found.get(name, ())
             if known:
                 found[name] = (min(known), max(known))
@@ -134,7 +181,9 @@ def read_foot(path: Path) -> Foot:
     try:
         return _foot(path, path.stat().st_mtime_ns)
     except OSError as error:
-        message = f"{path.name} cannot be opened ({error.strerror}): it was there when the page was."
+        message = (
+            f"{path.name} cannot be opened ({error.strerror}): it was there when the page was."
+        )
         raise UnreadableFile(message) from error
 
 
@@ -144,11 +193,16 @@ def _foot(path: Path, _stamp: int) -> Foot:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, thrift_string_size_limit=64 << 20, thrift_container_size_limit=4 << 20) as file:
+        with pq.ParquetFile(
+            path, thrift_string_size_limit=64 << 20, thrift_container_size_limit=4 << 20
+        ) as file:
             schema, metadata = file.schema_arrow, file.metadata
         geo = json.loads((schema.metadata or {}).get(b"geo", b"null"))
     except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
-        message = f"{path.name} cannot be read as Parquet ({in_short(error)}): it is truncated or corrupt; copy it again."
+        message = (
+            f"{path.name} cannot be read as Parquet ({in_short(error)}): it is truncated or "
+            "corrupt; copy it again."
+        )
         raise UnreadableFile(message) from error
     if not isinstance(geo, dict) or not isinstance(geo.get("columns"), dict):
         message = f"{path.name} is no GeoParquet: it holds no word about its geometry."
@@ -172,5 +226,8 @@ def read_groups(path: Path, groups: Sequence[int], names: Sequence[str]) -> pa.T
         with pq.ParquetFile(path, metadata=foot.metadata) as file:
             return file.read_row_groups(list(groups), columns=list(names), use_threads=False)
     except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
-        message = f"{path.name} cannot be read in row group {groups[0]} ({in_short(error)}): it is corrupt; copy it again."
+        message = (
+            f"{path.name} cannot be read in row group {groups[0]} ({in_short(error)}): it is "
+            "corrupt; copy it again."
+        )
         raise UnreadableFile(message) from error

@@ -1,4 +1,7 @@
-"""Photographs of the close-range side: the folder of ``selion crops`` with its masks and traits, or any photographs."""
+"""Photographs of the close-range side.
+
+The folder of ``selion crops`` with its masks and traits, or any photographs.
+"""
 
 from __future__ import annotations
 
@@ -67,11 +70,18 @@ class Album:
     def listed(self, after: int, count: int = 60) -> list[dict[str, Any]]:
         """Return what the list of the page shows."""
         rows = list(enumerate(self.photos))[max(after, 0) :][:count]
-        return [{"index": k, "name": p.name, "mask": p.mask is not None} | {c: p.traits[c] for c in SHOWN if p.traits.get(c)} for k, p in rows]
+        return [
+            {"index": k, "name": p.name, "mask": p.mask is not None}
+            | {c: p.traits[c] for c in SHOWN if p.traits.get(c)}
+            for k, p in rows
+        ]
 
 
 def within(path: Path, roots: Sequence[Path]) -> Path | None:
-    """Return the real path of a file that lies in one of the given folders, links followed; None for any other."""
+    """Return the real path of a file that lies in one of the given folders, links followed.
+
+    None for any other.
+    """
     try:
         real = path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError):
@@ -93,32 +103,61 @@ def open_album(folder: Path, roots: Sequence[Path]) -> Album:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         message = f"{folder / TABLE} cannot be read ({error}): run selion crops again."
         raise UnreadableFile(message) from error
-    return Album(folder, tuple(found for row in rows if (found := photo_of(row, folder, roots)) is not None))
+    return Album(
+        folder, tuple(found for row in rows if (found := photo_of(row, folder, roots)) is not None)
+    )
 
 
-def photo_of(row: Mapping[str, str | None], folder: Path, roots: Sequence[Path]) -> ViewedPhoto | None:
+def photo_of(
+    row: Mapping[str, str | None], folder: Path, roots: Sequence[Path]
+) -> ViewedPhoto | None:
     """Return the photograph of a row; what it points at must lie in the given folders."""
     traits = {str(key): str(value) for key, value in row.items() if key and value}
-    width, height = (int(traits.get(k, "")) if traits.get(k, "").isascii() and traits.get(k, "").isdigit() else 0 for k in ("width", "height"))
+    width, height = (
+        int(traits.get(k, "")) if traits.get(k, "").isascii() and traits.get(k, "").isdigit() else 0
+        for k in ("width", "height")
+    )
     if not (0 < width < 100_000 and 0 < height < 100_000) or "file" not in traits:
         return None
-    found = next((real for root in roots if (real := within(root / traits["file"], roots)) is not None), None)
-    overlay, mask = (within(folder / traits[key], (folder,)) if key in traits else None for key in ("overlay", "mask"))
-    return ViewedPhoto(traits["file"], (width, height), found or overlay, found is not None, mask, traits)
+    found = next(
+        (real for root in roots if (real := within(root / traits["file"], roots)) is not None), None
+    )
+    overlay, mask = (
+        within(folder / traits[key], (folder,)) if key in traits else None
+        for key in ("overlay", "mask")
+    )
+    return ViewedPhoto(
+        traits["file"], (width, height), found or overlay, found is not None, mask, traits
+    )
 
 
 def open_photos(paths: Sequence[Path], folder: Path) -> Album:
-    """Open photographs without a table; sizes are read from their heads, and those that cannot be read are left out."""
+    """Open photographs without a table.
+
+    Sizes are read from their heads, and those that cannot be read are left out.
+    """
     found = []
     for path in paths:
         size = size_of(path)
         if size is not None:
-            found.append(ViewedPhoto(path.name, size, path, True, None, {"width": str(size[0]), "height": str(size[1])}))
+            found.append(
+                ViewedPhoto(
+                    path.name,
+                    size,
+                    path,
+                    True,
+                    None,
+                    {"width": str(size[0]), "height": str(size[1])},
+                )
+            )
     return Album(folder, tuple(found))
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
-    """Return width and height as one sees a photograph; None where it is none that is shown here."""
+    """Return width and height as one sees a photograph.
+
+    None where it is none that is shown here.
+    """
     from PIL import Image
 
     try:
@@ -133,13 +172,23 @@ def size_of(path: Path) -> tuple[int, int] | None:
 def drawn(photo: ViewedPhoto, kind: str) -> tuple[bytes, str]:
     """Return a picture of a photograph; what cannot be read becomes a picture that says so."""
     if photo.picture is None:
-        return sign(640, "This photograph is not in the folders that were given: name its folder too."), "image/jpeg"
+        return sign(
+            640, "This photograph is not in the folders that were given: name its folder too."
+        ), "image/jpeg"
     if kind == "thumb":
         return small(photo.picture, stamp(photo.picture)), "image/jpeg"
     if photo.mask is None:
-        return (plain(photo.picture, stamp(photo.picture)), "image/jpeg") if kind == "photo" else (b"", "image/png")
+        return (
+            (plain(photo.picture, stamp(photo.picture)), "image/jpeg")
+            if kind == "photo"
+            else (b"", "image/png")
+        )
     large = layered(photo.picture, photo.mask, stamp(photo.picture, photo.mask))
-    return {"photo": (large.photo, "image/jpeg"), "shade": (large.shade, "image/png"), "outline": (large.outline, "image/png")}[kind]
+    return {
+        "photo": (large.photo, "image/jpeg"),
+        "shade": (large.shade, "image/png"),
+        "outline": (large.outline, "image/png"),
+    }[kind]
 
 
 def stamp(*paths: Path) -> tuple[int, ...]:

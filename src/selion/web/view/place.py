@@ -1,4 +1,7 @@
-"""Where things lie on the page: web mercator, its tiles, and the flat ground that things without a place are laid on."""
+"""Where things lie on the page.
+
+Web mercator, its tiles, and the flat ground that things without a place are laid on.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ TOP = 85.051129
 DEEPEST = 24
 """Zoom beyond which no tile is answered."""
 PIXEL = 2 * EARTH / (256 << 20)
-"""Metres of web mercator that one pixel of a flat image is laid on: 15 cm, so that 100,000 pixels stay near the equator, where the map is true."""
+"""Metres of web mercator that one pixel of a flat image is laid on: 15 cm, so that 100,000 pixels
+stay near the equator, where the map is true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +57,30 @@ def read_tile(z: str, x: str, y: str) -> WebTile:
     BadInput
         If there is no such tile.
     """
-    numbers = [int(given) if given.isascii() and given.isdigit() and len(given) < 9 else -1 for given in (z, x, y)]
+    numbers = [
+        int(given) if given.isascii() and given.isdigit() and len(given) < 9 else -1
+        for given in (z, x, y)
+    ]
     if not 0 <= numbers[0] <= DEEPEST or not all(0 <= k < 1 << numbers[0] for k in numbers[1:]):
-        message = f"There is no tile {z[:12]}/{x[:12]}/{y[:12]}: zoom is 0 to {DEEPEST}, x and y are 0 to 2^zoom - 1."
+        message = (
+            f"There is no tile {z[:12]}/{x[:12]}/{y[:12]}: zoom is 0 to {DEEPEST}, x and y are 0 "
+            "to 2^zoom - 1."
+        )
         raise BadInput(message)
     return WebTile(*numbers)
 
 
 Projection = Callable[[np.ndarray], np.ndarray]
-"""(n, 2) coordinates of a file -> (n, 2) metres of web mercator; what cannot be projected becomes infinite."""
+"""(n, 2) coordinates of a file -> (n, 2) metres of web mercator; what cannot be projected becomes
+infinite."""
 
 
 def from_degrees(points: np.ndarray) -> np.ndarray:
     """Project longitude and latitude; latitudes beyond the map are laid on its edge."""
     latitude = np.radians(np.clip(points[:, 1], -TOP, TOP))
-    return np.column_stack([points[:, 0] * (EARTH / 180), np.arcsinh(np.tan(latitude)) * (EARTH / math.pi)])
+    return np.column_stack(
+        [points[:, 0] * (EARTH / 180), np.arcsinh(np.tan(latitude)) * (EARTH / math.pi)]
+    )
 
 
 def from_pixels(points: np.ndarray) -> np.ndarray:
@@ -78,7 +91,9 @@ def from_pixels(points: np.ndarray) -> np.ndarray:
 def to_degrees(box: Box) -> Box:
     """Turn edges in metres of web mercator into degrees, within the map."""
     west, south, east, north = np.clip(box, -EARTH, EARTH)
-    degrees = [math.degrees(math.atan(math.sinh(float(y) * math.pi / EARTH))) for y in (south, north)]
+    degrees = [
+        math.degrees(math.atan(math.sinh(float(y) * math.pi / EARTH))) for y in (south, north)
+    ]
     return float(west) * 180 / EARTH, degrees[0], float(east) * 180 / EARTH, degrees[1]
 
 
@@ -101,7 +116,10 @@ def projection(crs: str | None) -> Projection:
             return from_degrees
         transformer = pyproj.Transformer.from_crs(given, "EPSG:3857", always_xy=True)
     except pyproj.exceptions.ProjError as error:
-        message = f"The coordinate system {crs[:80]!r} is not known to PROJ: write the file again with another."
+        message = (
+            f"The coordinate system {crs[:80]!r} is not known to PROJ: write the file again with "
+            "another."
+        )
         raise BadInput(message) from error
 
     def project(points: np.ndarray) -> np.ndarray:
@@ -111,9 +129,17 @@ def projection(crs: str | None) -> Projection:
 
 
 def project_boxes(boxes: np.ndarray, project: Projection) -> np.ndarray:
-    """Project (n, 4) west, south, east, north; the four corners of each are taken, and what is not finite stays so."""
+    """Project (n, 4) west, south, east, north.
+
+    The four corners of each are taken, and what is not finite stays so.
+    """
     west, south, east, north = boxes.T
-    corners = np.stack([np.column_stack(pair) for pair in ((west, south), (west, north), (east, south), (east, north))])
+    corners = np.stack(
+        [
+            np.column_stack(pair)
+            for pair in ((west, south), (west, north), (east, south), (east, north))
+        ]
+    )
     with np.errstate(invalid="ignore", over="ignore"):
         there = project(corners.reshape(-1, 2)).reshape(4, -1, 2)
     return np.concatenate([there.min(0), there.max(0)], axis=1)
@@ -122,7 +148,12 @@ def project_boxes(boxes: np.ndarray, project: Projection) -> np.ndarray:
 def touching(boxes: np.ndarray, box: Box) -> Any:
     """Return which of (n, 4) boxes touch one; NaN touches nothing."""
     west, south, east, north = box
-    return (boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south)
+    return (
+        (boxes[:, 0] <= east)
+        & (boxes[:, 2] >= west)
+        & (boxes[:, 1] <= north)
+        & (boxes[:, 3] >= south)
+    )
 
 
 def around(boxes: np.ndarray) -> Box | None:

@@ -1,4 +1,7 @@
-"""Vector tiles out of a PMTiles file, version 3, by ranges: the head when it is opened, a directory and a tile when one is asked for."""
+"""Vector tiles out of a PMTiles file, version 3, by ranges.
+
+The head when it is opened, a directory and a tile when one is asked for.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ class PMTilesFile:
 
     @property
     def cells(self) -> str:
-        """The layer of many fields from afar, as ``selion tiles`` writes it; empty where there is none."""
+        """The layer of many fields from afar, as ``selion tiles`` writes it.
+
+        Empty where there is none.
+        """
         return "density" if "density" in self.layers and self.inner != "density" else ""
 
     @property
@@ -65,7 +71,15 @@ class PMTilesFile:
         """Where it lies, in metres of web mercator."""
         import numpy as np
 
-        corners = np.array([[self.head[f"{m}_lon_e7"] / 1e7, max(-TOP, min(TOP, self.head[f"{m}_lat_e7"] / 1e7))] for m in ("min", "max")])
+        corners = np.array(
+            [
+                [
+                    self.head[f"{m}_lon_e7"] / 1e7,
+                    max(-TOP, min(TOP, self.head[f"{m}_lat_e7"] / 1e7)),
+                ]
+                for m in ("min", "max")
+            ]
+        )
         (west, south), (east, north) = from_degrees(corners).tolist()
         return west, south, east, north
 
@@ -81,16 +95,31 @@ class PMTilesFile:
 
         if not self.zooms[0] <= tile.z <= self.zooms[1]:
             return b""
-        number, offset, length = zxy_to_tileid(tile.z, tile.x, tile.y), self.head["root_offset"], self.head["root_length"]
+        number, offset, length = (
+            zxy_to_tileid(tile.z, tile.x, tile.y),
+            self.head["root_offset"],
+            self.head["root_length"],
+        )
         for _ in range(DEEPEST_DIRECTORY):
-            directory = directory_of(self.path, self.size, offset, length, self.head["internal_compression"].value)
+            directory = directory_of(
+                self.path, self.size, offset, length, self.head["internal_compression"].value
+            )
             at = bisect_right(directory.ids, number) - 1
             if at < 0 or (directory.runs[at] and number >= directory.ids[at] + directory.runs[at]):
                 return b""
             if directory.runs[at]:
-                data = read_range(self.path, self.size, self.head["tile_data_offset"] + directory.offsets[at], directory.lengths[at], LARGEST_TILE)
+                data = read_range(
+                    self.path,
+                    self.size,
+                    self.head["tile_data_offset"] + directory.offsets[at],
+                    directory.lengths[at],
+                    LARGEST_TILE,
+                )
                 return unpacked(data, self.head["tile_compression"].value, self.path)
-            offset, length = self.head["leaf_directory_offset"] + directory.offsets[at], directory.lengths[at]
+            offset, length = (
+                self.head["leaf_directory_offset"] + directory.offsets[at],
+                directory.lengths[at],
+            )
         return b""
 
 
@@ -109,12 +138,23 @@ def open_archive(path: Path) -> PMTilesFile:
     try:
         head: dict[str, Any] = dict(deserialize_header(read_range(path, size, 0, HEAD, HEAD)))
     except (MagicNumberNotFound, SpecVersionUnsupported, ValueError, IndexError) as error:
-        message = f"{path.name} is no PMTiles file of version 3: write it again, for example with selion."
+        message = (
+            f"{path.name} is no PMTiles file of version 3: write it again, for example with selion."
+        )
         raise UnreadableFile(message) from error
-    if head["tile_type"].value != MVT or head["tile_compression"].value not in (NONE, GZIP) or head["internal_compression"].value not in (NONE, GZIP):
-        message = f"{path.name} holds no vector tiles that are packed by gzip or not at all: write it again, for example with selion."
+    if (
+        head["tile_type"].value != MVT
+        or head["tile_compression"].value not in (NONE, GZIP)
+        or head["internal_compression"].value not in (NONE, GZIP)
+    ):
+        message = (
+            f"{path.name} holds no vector tiles that are packed by gzip or not at all: write it "
+            "again, for example with selion."
+        )
         raise UnreadableFile(message)
-    packed = read_range(path, size, head["metadata_offset"], head["metadata_length"], LARGEST_DIRECTORY)
+    packed = read_range(
+        path, size, head["metadata_offset"], head["metadata_length"], LARGEST_DIRECTORY
+    )
     layers, columns = described(unpacked(packed, head["internal_compression"].value, path), path)
     return PMTilesFile(path, head, layers, columns, size)
 
@@ -137,9 +177,15 @@ def described(metadata: bytes, path: Path) -> tuple[tuple[str, ...], dict[str, s
         layers = table.get("vector_layers") or json.loads(table["json"])["vector_layers"]
         names = tuple(str(layer["id"])[:80] for layer in layers)
         drawn = layers[names.index(inner_of(names))]
-        columns = {str(k)[:80]: "number" if v == "Number" else "text" for k, v in drawn.get("fields", {}).items()}
+        columns = {
+            str(k)[:80]: "number" if v == "Number" else "text"
+            for k, v in drawn.get("fields", {}).items()
+        }
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        message = f"{path.name} does not say which layers it holds: write it again, for example with selion."
+        message = (
+            f"{path.name} does not say which layers it holds: write it again, for example with "
+            "selion."
+        )
         raise UnreadableFile(message) from error
     return names, columns
 
@@ -153,7 +199,10 @@ def read_range(path: Path, size: int, offset: int, length: int, most: int) -> by
         If they are not in the file, or too many.
     """
     if not 0 <= length <= most or offset < 0 or offset + length > size:
-        message = f"{path.name} points at {length:,} bytes from {offset:,}, and has {size:,}: it is truncated or corrupt; copy it again."
+        message = (
+            f"{path.name} points at {length:,} bytes from {offset:,}, and has {size:,}: it is "
+            "truncated or corrupt; copy it again."
+        )
         raise UnreadableFile(message)
     with path.open("rb") as file:
         file.seek(offset)
@@ -177,7 +226,10 @@ def unpacked(data: bytes, compression: int, path: Path) -> bytes:
         message = f"{path.name} is corrupt ({error}): copy it again."
         raise UnreadableFile(message) from error
     if unpacking.unconsumed_tail:
-        message = f"{path.name} holds a part of more than {LARGEST_UNPACKED:,} bytes: write it again with smaller tiles."
+        message = (
+            f"{path.name} holds a part of more than {LARGEST_UNPACKED:,} bytes: write it again "
+            "with smaller tiles."
+        )
         raise UnreadableFile(message)
     return out
 
@@ -195,7 +247,10 @@ def directory_of(path: Path, size: int, offset: int, length: int, compression: i
     numbers = read_varints(data)
     count = numbers[0] if numbers else 0
     if not 0 < count <= (len(numbers) - 1) // 4:
-        message = f"{path.name} has a directory that ends too early: it is truncated or corrupt; copy it again."
+        message = (
+            f"{path.name} has a directory that ends too early: it is truncated or corrupt; copy it "
+            "again."
+        )
         raise UnreadableFile(message)
     parts = [numbers[1 + k * count : 1 + (k + 1) * count] for k in range(4)]
     ids, offsets, last = [], list[int](), 0

@@ -1,4 +1,7 @@
-"""Tiles of a GeoTIFF, cut by rio-tiler when they are asked for, and never from more of the file than a tile is worth."""
+"""Tiles of a GeoTIFF, cut by rio-tiler when they are asked for.
+
+Never is more of the file read than a tile is worth.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,40 @@ from selion.extras import require
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly
 from selion.web.view.paint import empty, paint
 from selion.web.view.parquet_footers import in_short
-from selion.web.view.place import DEEPEST, EARTH, PIXEL, Box, WebTile, around, project_boxes, projection
+from selion.web.view.place import (
+    DEEPEST,
+    EARTH,
+    PIXEL,
+    Box,
+    WebTile,
+    around,
+    project_boxes,
+    projection,
+)
 from selion.web.view.renderings import Head, Rendering, looks_of
 
 EDGE = 512
 """Pixels along the edge of a tile."""
 MOST_READ = 12 << 20
-"""Pixels of a band that one tile may need; from farther away a raster without overviews is not drawn."""
+"""Pixels of a band that one tile may need; from farther away a raster without overviews is not
+drawn."""
 LARGEST_BLOCK = 128 << 20
 """Bytes of one block of a file; larger ones are refused."""
 MOST_BANDS = 256
 SAMPLE = 512
 """Edge in pixels of the picture that brightness is judged from."""
-NUMBERS = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"}
+NUMBERS = {
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "float32",
+    "float64",
+}
 DOTS = 8
 """Pixels of a tile along the edge of a raster up to which it is not warped."""
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -71,7 +95,9 @@ class RasterFile:
         return found
 
     def stretch(self, look: Rendering) -> np.ndarray:
-        """Return (band, 2): the 2nd and 98th percentile of the smallest overview, or of windows where there is none.
+        """Return (band, 2).
+
+        The 2nd and 98th percentile of the smallest overview, or of windows where there is none.
 
         Raises
         ------
@@ -101,11 +127,18 @@ class RasterFile:
         if height * width / self.factor**2 <= MOST_READ:
             return [None]
         edge = 256
-        rows, columns = (np.linspace(0, size - min(edge, size), 3).astype(int).tolist() for size in (height, width))
-        return [((r, min(r + edge, height)), (c, min(c + edge, width))) for r in rows for c in columns]
+        rows, columns = (
+            np.linspace(0, size - min(edge, size), 3).astype(int).tolist()
+            for size in (height, width)
+        )
+        return [
+            ((r, min(r + edge, height)), (c, min(c + edge, width))) for r in rows for c in columns
+        ]
 
     def tile(self, look: Rendering, tile: WebTile) -> tuple[bytes, str]:
-        """Draw a tile; one that the raster does not touch, or that would need too much of it, is empty.
+        """Draw a tile.
+
+        One that the raster does not touch, or that would need too much of it, is empty.
 
         Raises
         ------
@@ -113,32 +146,55 @@ class RasterFile:
             If the file is corrupt there.
         """
         west, south, east, north = tile.box
-        if tile.z < self.minzoom or self.box[0] >= east or self.box[2] <= west or self.box[1] >= north or self.box[3] <= south:
+        if (
+            tile.z < self.minzoom
+            or self.box[0] >= east
+            or self.box[2] <= west
+            or self.box[1] >= north
+            or self.box[3] <= south
+        ):
             return empty(), "image/png"
         stretch = self.stretch(look)
         smooth = look.kind in ("colour", "number", "share") and tile.z < self.maxzoom - 1
         with opened(self.path) as dataset:
-            values, valid = self._flat(dataset, look, tile) if self.crs is None else self._placed(dataset, look, tile, smooth)
+            values, valid = (
+                self._flat(dataset, look, tile)
+                if self.crs is None
+                else self._placed(dataset, look, tile, smooth)
+            )
         return paint(look, values, valid, stretch) if valid.any() else (empty(), "image/png")
 
-    def _placed(self, dataset: Any, look: Rendering, tile: WebTile, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _placed(
+        self, dataset: Any, look: Rendering, tile: WebTile, smooth: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Read the part of a tile that the raster lies in.
 
-        Of the whole tile GDAL would be asked for pixels far outside the raster, and rasterio's reading beyond the edge takes minutes where a tile is
-        thousands of times larger than the raster.
+        Of the whole tile GDAL would be asked for pixels far outside the raster, and rasterio's
+        reading beyond the edge takes minutes where a tile is thousands of times larger than the
+        raster.
         """
         west, _, _, north = tile.box
         unit = tile.edge / EDGE
         first, last = (math.floor((edge - west) / unit) for edge in (self.box[0], self.box[2]))
         top, bottom = (math.floor((north - edge) / unit) for edge in (self.box[3], self.box[1]))
         columns, rows = (max(first, 0), min(last + 1, EDGE)), (max(top, 0), min(bottom + 1, EDGE))
-        part = (west + columns[0] * unit, north - rows[1] * unit, west + columns[1] * unit, north - rows[0] * unit)
+        part = (
+            west + columns[0] * unit,
+            north - rows[1] * unit,
+            west + columns[1] * unit,
+            north - rows[0] * unit,
+        )
         shape = (rows[1] - rows[0], columns[1] - columns[0])
         if max(shape) <= DOTS:  # its edge would lie far within a pixel
-            seen, known = read_window(dataset, look.bands, ((0, self.shape[0]), (0, self.shape[1])), shape)
+            seen, known = read_window(
+                dataset, look.bands, ((0, self.shape[0]), (0, self.shape[1])), shape
+            )
         else:
             seen, known = read_warped(dataset, look.bands, part, shape, smooth)
-        values, valid = np.zeros((len(look.bands), EDGE, EDGE), seen.dtype), np.zeros((EDGE, EDGE), bool)
+        values, valid = (
+            np.zeros((len(look.bands), EDGE, EDGE), seen.dtype),
+            np.zeros((EDGE, EDGE), bool),
+        )
         values[:, slice(*rows), slice(*columns)], valid[slice(*rows), slice(*columns)] = seen, known
         return values, valid
 
@@ -147,22 +203,33 @@ class RasterFile:
         west, south, east, north = tile.box
         height, width = self.shape
         edges = [(-north / PIXEL, -south / PIXEL, height), (west / PIXEL, east / PIXEL, width)]
-        inside = [(max(0, math.floor(low)), min(size, math.ceil(high))) for low, high, size in edges]
+        inside = [
+            (max(0, math.floor(low)), min(size, math.ceil(high))) for low, high, size in edges
+        ]
         if any(low >= high for low, high in inside):
             return np.zeros((len(look.bands), 1, 1)), np.zeros((1, 1), bool)
         step = max(1.0, (edges[0][1] - edges[0][0]) / EDGE)
         shape = tuple(max(1, round((high - low) / step)) for low, high in inside)
-        values, valid = read_window(dataset, look.bands, (inside[0], inside[1]), (shape[0], shape[1]))
+        values, valid = read_window(
+            dataset, look.bands, (inside[0], inside[1]), (shape[0], shape[1])
+        )
         places = [low + (np.arange(EDGE) + 0.5) * ((high - low) / EDGE) for low, high, _ in edges]
-        at = [np.floor((p - low) * (n / (high - low))).astype(int) for p, (low, high), n in zip(places, inside, shape, strict=True)]
+        at = [
+            np.floor((p - low) * (n / (high - low))).astype(int)
+            for p, (low, high), n in zip(places, inside, shape, strict=True)
+        ]
         rows, columns = (np.clip(k, 0, n - 1) for k, n in zip(at, shape, strict=True))
         held = [(k >= 0) & (k < n) for k, n in zip(at, shape, strict=True)]
-        return values[:, rows[:, None], columns], valid[rows[:, None], columns] & held[0][:, None] & held[1]
+        return values[:, rows[:, None], columns], valid[rows[:, None], columns] & held[0][
+            :, None
+        ] & held[1]
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Open a TIFF with the driver for TIFF only: whatever a file says that it is, no other file is opened through it.
+    """Open a TIFF with the driver for TIFF only.
+
+    Whatever a file says that it is, no other file is opened through it.
 
     Raises
     ------
@@ -170,14 +237,22 @@ def opened(path: Path) -> Iterator[Any]:
         If it is none, or corrupt.
     """
     try:
-        with gdal_settings(remote=False, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_quietly(str(path), driver="GTiff") as dataset:
+        with (
+            gdal_settings(remote=False, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
+            open_quietly(str(path), driver="GTiff") as dataset,
+        ):
             yield dataset
     except (*GDAL_ERRORS, OSError, ValueError, OverflowError, MemoryError) as error:
-        message = f"{path.name} cannot be read ({in_short(error)}): it is truncated or corrupt; copy it again."
+        message = (
+            f"{path.name} cannot be read ({in_short(error)}): it is truncated or corrupt; copy it "
+            "again."
+        )
         raise UnreadableFile(message) from error
 
 
-def read_warped(dataset: Any, bands: tuple[int, ...], box: Box, shape: tuple[int, int], smooth: bool) -> tuple[np.ndarray, np.ndarray]:
+def read_warped(
+    dataset: Any, bands: tuple[int, ...], box: Box, shape: tuple[int, int], smooth: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Warp what lies in a box of web mercator: (band, y, x) values and (y, x) valid."""
     from rio_tiler.constants import WEB_MERCATOR_CRS
     from rio_tiler.errors import RioTilerError
@@ -186,17 +261,29 @@ def read_warped(dataset: Any, bands: tuple[int, ...], box: Box, shape: tuple[int
     how: Any = "bilinear" if smooth else "nearest"
     place: dict[str, Any] = {"dst_crs": WEB_MERCATOR_CRS, "bounds_crs": WEB_MERCATOR_CRS}
     try:
-        read = part(dataset, box, *shape, indexes=bands, resampling_method=how, reproject_method=how, **place)
+        read = part(
+            dataset,
+            box,
+            *shape,
+            indexes=bands,
+            resampling_method=how,
+            reproject_method=how,
+            **place,
+        )
     except RioTilerError as error:
         raise ValueError(str(error)) from error
     return read.array.data, np.asarray(~np.ma.getmaskarray(read.array).any(0))
 
 
-def read_window(dataset: Any, bands: tuple[int, ...], window: Any, shape: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read_window(
+    dataset: Any, bands: tuple[int, ...], window: Any, shape: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Read a window, or all of it small: (band, y, x) values and (y, x) valid."""
     from rio_tiler.reader import read
 
-    size: dict[str, Any] = {"height": shape[0], "width": shape[1]} if shape else {} if window else {"max_size": SAMPLE}
+    size: dict[str, Any] = (
+        {"height": shape[0], "width": shape[1]} if shape else {} if window else {"max_size": SAMPLE}
+    )
     found = read(dataset, indexes=bands, window=window, **size)
     return found.array.data, np.asarray(~np.ma.getmaskarray(found.array).any(0))
 
@@ -211,7 +298,8 @@ def open_geotiff(path: Path) -> RasterFile:
     GridMismatch
         If its grid is rotated.
     """
-    if find_spec("rio_tiler") is None:  # it takes a second to import, and the first tile is time enough
+    # it takes a second to import, and the first tile is time enough
+    if find_spec("rio_tiler") is None:
         require("rio_tiler", "web")
     with path.open("rb") as file:
         if file.read(4) not in MAGIC:
@@ -221,14 +309,20 @@ def open_geotiff(path: Path) -> RasterFile:
         check_head(dataset, path)
         crs = dataset.crs.to_wkt() if dataset.crs else None
         flat = crs is None
-        bounds = (0.0, float(dataset.height), float(dataset.width), 0.0) if flat else tuple(dataset.bounds)
+        bounds = (
+            (0.0, float(dataset.height), float(dataset.width), 0.0)
+            if flat
+            else tuple(dataset.bounds)
+        )
         names = tuple(d or f"band{k}" for k, d in enumerate(named(dataset), 1))
         head = Head(names, str(dataset.dtypes[0]), dict(dataset.tags()), colour_table(dataset))
         factor = max([1, *dataset.overviews(1)])
         shape, block = dataset.shape, dataset.block_shapes[0]
     box = around(edge_boxes(bounds, projection(crs)))
     if box is None or box[0] >= box[2] or box[1] >= box[3]:
-        message = f"{path.name} lies nowhere on the map: its place or its coordinate system is wrong."
+        message = (
+            f"{path.name} lies nowhere on the map: its place or its coordinate system is wrong."
+        )
         raise GridMismatch(message)
     low, high = zooms(box, shape, factor)
     return RasterFile(path, head, looks_of(head), box, shape, crs, low, high, block, factor)
@@ -238,7 +332,9 @@ def edge_boxes(bounds: Box, project: Any) -> np.ndarray:
     """Return projected boxes that together hold a box whose edges may bend."""
     west, south, east, north = bounds
     x, y = np.linspace(west, east, 9), np.linspace(south, north, 9)
-    strips = [np.column_stack(np.broadcast_arrays(x[:-1], low, x[1:], high)) for low, high in pairwise(y)]
+    strips = [
+        np.column_stack(np.broadcast_arrays(x[:-1], low, x[1:], high)) for low, high in pairwise(y)
+    ]
     return project_boxes(np.concatenate(strips), project)
 
 
@@ -256,9 +352,16 @@ def check_head(dataset: Any, path: Path) -> None:
         raise GridMismatch(message)
     rows, columns = dataset.block_shapes[0]
     deep = dataset.count if str(dataset.interleaving).lower().endswith("pixel") else 1
-    held = rows * columns * deep * max(np.dtype(kind).itemsize for kind in dataset.dtypes) if set(dataset.dtypes) <= NUMBERS else 0
+    held = (
+        rows * columns * deep * max(np.dtype(kind).itemsize for kind in dataset.dtypes)
+        if set(dataset.dtypes) <= NUMBERS
+        else 0
+    )
     if not 1 <= dataset.count <= MOST_BANDS or not 0 < held <= LARGEST_BLOCK:
-        message = f"{path.name} has {dataset.count:,} bands of {dataset.dtypes[0]} in blocks of {rows:,} x {columns:,} pixels: write it again as COG."
+        message = (
+            f"{path.name} has {dataset.count:,} bands of {dataset.dtypes[0]} in blocks of {rows:,} "
+            f"x {columns:,} pixels: write it again as COG."
+        )
         raise UnreadableFile(message)
 
 
@@ -267,7 +370,9 @@ def named(dataset: Any) -> tuple[str | None, ...]:
     if any(dataset.descriptions):
         return tuple(dataset.descriptions)
     colours = [interpretation.name for interpretation in dataset.colorinterp]
-    return tuple(colour if colour in ("red", "green", "blue", "nir") else None for colour in colours)
+    return tuple(
+        colour if colour in ("red", "green", "blue", "nir") else None for colour in colours
+    )
 
 
 def colour_table(dataset: Any) -> dict[int, tuple[int, ...]]:
@@ -279,7 +384,10 @@ def colour_table(dataset: Any) -> dict[int, tuple[int, ...]]:
 
 
 def zooms(box: Box, shape: tuple[int, int], factor: int) -> tuple[int, int]:
-    """Return the zooms from which a raster can be drawn, and beyond which there is nothing new to see."""
+    """Return the least and the largest zoom at which a raster is drawn.
+
+    From the first on it can be drawn, and beyond the second there is nothing new to see.
+    """
     pixel = max((box[2] - box[0]) / shape[1], 1e-9)
     native = math.log2(2 * EARTH / EDGE / pixel)
     if shape[0] * shape[1] / factor**2 <= MOST_READ:
