@@ -375,8 +375,8 @@ def _chips(given: dict[str, object]) -> object:
 
     shares = (given["val"], given["test"])
     land = (
-        Strips(*shares)
+        Strips(*shares)  # type: ignore[arg-type]
         if given["split_by"] == "strips"
-        else Land(given["block_km"], *shares, given["seed"])
-    )  # type: ignore[arg-type]
+        else Land(given["block_km"], *shares, given["seed"])  # type: ignore[arg-type]
+    )
     return Chips(given["size"], given["overlap"], land, bool(given["empty"]))  # type: ignore[arg-type]

@@ -151,10 +151,10 @@ class Maps:
     def box(self) -> tuple[float, float, float, float] | None:
         """Longitude and latitude around all fields."""
         return (
-            None
+            None  # type: ignore[return-value]
             if not self.parts
             else tuple(box_around(np.array([part.box for part in self.parts])))
-        )  # type: ignore[return-value]
+        )
 
     def near(self, box: tuple[float, float, float, float]) -> list[Partition]:
         """Return the partitions whose fields may touch a box."""

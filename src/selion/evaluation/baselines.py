@@ -60,9 +60,9 @@ def makers(
         found["context of other images"] = (_other_context(samples, model, options), False)
     for size in (step, max(2, step // 4)):
         found[f"grid of {size} px"] = (
-            lambda s, size=size: Answer(metrics.regular_grid(s.image.grid.shape, size)),
+            lambda s, size=size: Answer(metrics.regular_grid(s.image.grid.shape, size)),  # type: ignore[misc]
             True,
-        )  # type: ignore[misc]
+        )
     found["one object everywhere"] = (lambda s: Answer(metrics.constant(s.image.grid.shape)), True)
     found["nothing anywhere"] = (lambda s: Answer(metrics.constant(s.image.grid.shape, 0)), True)
     return found | (

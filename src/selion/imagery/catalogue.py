@@ -202,8 +202,8 @@ def _walk(href: str, root: Mapping[str, Any], query: Query, io: StacApiIO) -> It
             waiting += [
                 (link, None)
                 for link in _below(document, place, query)
-                if not (link in seen or seen.add(link))
-            ]  # type: ignore[func-returns-value]
+                if not (link in seen or seen.add(link))  # type: ignore[func-returns-value]
+            ]
         else:
             message = f"{place} is no STAC document (type {kind!r})"
             raise ValueError(message)

@@ -35,7 +35,7 @@ ONE, HALF = np.float32(1), np.float32(0.5)
 
 
 @njit(cache=True, nogil=True)
-def add(  # noqa: ANN201
+def add(  # type: ignore[no-untyped-def]  # noqa: ANN201
     window,  # noqa: ANN001
     depth,  # noqa: ANN001
     gaps,  # noqa: ANN001
@@ -51,7 +51,7 @@ def add(  # noqa: ANN201
     value,  # noqa: ANN001
     weight,  # noqa: ANN001
     count,  # noqa: ANN001
-):  # type: ignore[no-untyped-def]
+):
     """Blend a composite into a block.
 
     Parameters

@@ -184,9 +184,9 @@ def reordered(model: Segmenter) -> list[Perturbed]:
         for turn in range(1, len(groups))
     ]
     return [
-        Perturbed(f"order {turn}", model, lambda pixels, order=order: pixels[order])
+        Perturbed(f"order {turn}", model, lambda pixels, order=order: pixels[order])  # type: ignore[misc]
         for turn, order in enumerate(orders, 1)
-    ]  # type: ignore[misc]
+    ]
 
 
 def rescaled(
@@ -213,10 +213,13 @@ def resized(model: Segmenter, factors: Sequence[float] = SCALES) -> list[Perturb
     """
     return [
         Perturbed(
-            f"scale x {f:g}", model, lambda pixels, f=f: resize(pixels, _scaled(pixels, f)), resize
+            f"scale x {f:g}",
+            model,
+            lambda pixels, f=f: resize(pixels, _scaled(pixels, f)),  # type: ignore[misc]
+            resize,
         )
         for f in factors
-    ]  # type: ignore[misc]
+    ]
 
 
 def _scaled(pixels: np.ndarray, factor: float) -> tuple[int, int]:

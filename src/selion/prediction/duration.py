@@ -63,8 +63,12 @@ def estimate(
     with ThreadPoolExecutor(max(calls, 1)) as network:
         # who answers with objects is never asked to be blended
         computation = Computation(
-            model, plan, working, LatticeWeights(plan.lattice), network=network
-        )  # type: ignore[arg-type]
+            model,  # type: ignore[arg-type]
+            plan,
+            working,
+            LatticeWeights(plan.lattice),
+            network=network,
+        )
         _time(computation, [groups[len(groups) // 2]])
         reading, computing, seen = _time(computation, groups)
     windows = sum(len(group.positions) for group in groups)

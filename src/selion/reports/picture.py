@@ -188,7 +188,9 @@ def _edges_of(geometry: GeoSeries, grid: GeoBox, step: int) -> tuple[np.ndarray,
         inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f,
     )
     places = np.column_stack([x, y]) / step
-    finite = np.isfinite(places).all(axis=1)  # a corner may lie where the grid's projection ends
+    finite: np.ndarray = np.isfinite(places).all(
+        axis=1
+    )  # a corner may lie where the grid's projection ends
     same = (owner[1:] == owner[:-1]) & finite[1:] & finite[:-1]
     return places[:-1][same], places[1:][same]
 

@@ -173,8 +173,9 @@ def triptych(sample: Sample, left: LabelMap | None) -> np.ndarray:
         )
         parts.append(
             picture.class_picture(
-                ids[np.ix_(rows, columns)], sample.labels.classes if sample.labels else left.classes
+                ids[np.ix_(rows, columns)],
+                sample.labels.classes if sample.labels else left.classes,  # type: ignore[union-attr]
             )
-        )  # type: ignore[union-attr]
+        )
     gap = np.full((image.shape[0], 4, 3), 255, np.uint8)
     return np.concatenate([parts[0], gap, parts[1], gap, parts[2]], 1)

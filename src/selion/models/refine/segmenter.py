@@ -305,9 +305,9 @@ def _by_parts(model: Any, view: View, lattice: Lattice) -> np.ndarray:
         for roi in rois
     ]
     parts = [
-        View(view.pixels[:, *roi], place, view.context, view.context_roi)
+        View(view.pixels[:, *roi], place, view.context, view.context_roi)  # type: ignore[arg-type]
         for roi, place in zip(rois, placed, strict=True)
-    ]  # type: ignore[arg-type]
+    ]
     total = np.zeros((len(model.classes), *lattice.shape), np.float32)
     weights = np.zeros(lattice.shape, np.float32)
     for roi, answer in zip(rois, model(parts), strict=True):

@@ -95,8 +95,9 @@ def read_feeding(folder: Path) -> Feeding:
                 and len(said.get("image_mean") or ()) == len(said.get("image_std") or ()) == 3
             ):
                 return Feeding(
-                    tuple(map(float, said["image_mean"])), tuple(map(float, said["image_std"]))
-                )  # type: ignore[arg-type]
+                    tuple(map(float, said["image_mean"])),  # type: ignore[arg-type]
+                    tuple(map(float, said["image_std"])),  # type: ignore[arg-type]
+                )
     message = (
         f"{folder} has no {PROCESSORS[0]} with image_mean and image_std, so what its model is fed "
         "is not known: copy it from where the model came from."

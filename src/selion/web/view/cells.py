@@ -85,8 +85,8 @@ def join(parts: Sequence[Cells]) -> Cells:
         parts[0].level,
         np.concatenate([p.keys for p in parts]),
         np.concatenate([p.count for p in parts]),
-        sums,
-    )  # type: ignore[arg-type]
+        sums,  # type: ignore[arg-type]
+    )
     return loose.summed(loose.level, loose.keys)
 
 
@@ -225,8 +225,8 @@ def save_cells(place: Path, cells: Cells) -> None:
                 keys=cells.keys,
                 count=cells.count,
                 names=np.array(names, dtype=np.str_),
-                **arrays,
-            )  # type: ignore[arg-type]
+                **arrays,  # type: ignore[arg-type]
+            )
     except (OSError, SelionError):
         return
 

@@ -96,7 +96,7 @@ def encode(pixels: np.ndarray, mode: str, kind: str, **options: int) -> bytes:
 
 
 def share(
-    look: Rendering,
+    look: Rendering,  # noqa: ARG001
     values: np.ndarray,
     stretch: np.ndarray,  # noqa: ARG001  # one signature for all
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +107,7 @@ def share(
 
 
 def objects(
-    look: Rendering,
+    look: Rendering,  # noqa: ARG001
     values: np.ndarray,
     stretch: np.ndarray,  # noqa: ARG001
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +120,7 @@ def objects(
 
 
 def classes(
-    look: Rendering,
+    look: Rendering,  # noqa: ARG001
     values: np.ndarray,
     stretch: np.ndarray,  # noqa: ARG001
 ) -> tuple[np.ndarray, np.ndarray]:
