@@ -96,7 +96,7 @@ def encode(pixels: np.ndarray, mode: str, kind: str, **options: int) -> bytes:
 
 
 def share(
-    look: Rendering,  # noqa: ARG001
+    look: Rendering,
     values: np.ndarray,
     stretch: np.ndarray,  # noqa: ARG001  # one signature for all
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +120,7 @@ def objects(
 
 
 def classes(
-    look: Rendering,  # noqa: ARG001
+    look: Rendering,
     values: np.ndarray,
     stretch: np.ndarray,  # noqa: ARG001
 ) -> tuple[np.ndarray, np.ndarray]:
