@@ -13,9 +13,9 @@ from pgstac_server import PgStac, missing
 from selion.errors import NoScenes, SearchFailed
 from selion.imagery.area import read_area
 from selion.imagery.providers import find_provider
-from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import Season
 from selion.imagery.search import find_scenes
+from selion.store.retry import RetryPolicy
 from stac_items import item
 from stac_server import StacServer
 
@@ -81,9 +81,7 @@ def test_same_scenes_from_both(both, name, season, cloud):
     for server in both:
         provider = replace(find_provider(server.url), name="either")
         try:
-            found.append(
-                find_scenes(read_area(AREAS[name]), season, provider, cloud, patience=QUICK)
-            )
+            found.append(find_scenes(read_area(AREAS[name]), season, provider, cloud, retry=QUICK))
         except NoScenes as error:
             found.append(str(error))
     assert found[0] == found[1]
@@ -93,7 +91,7 @@ def test_same_scenes_from_both(both, name, season, cloud):
 
 def test_the_provider_table_works_on_a_real_api(both):
     provider = replace(find_provider("earth-search"), url=both[0].url)
-    found = find_scenes(read_area("11.5,48.1,12.9,48.4"), SPRING, provider, patience=QUICK)
+    found = find_scenes(read_area("11.5,48.1,12.9,48.4"), SPRING, provider, retry=QUICK)
     assert {scene.properties["collection"] for scene in found} == {
         "sentinel-2-c1-l2a",
         "sentinel-2-l2a",
@@ -131,5 +129,5 @@ def test_plain_pystac_client_sees_the_same(both, method):
 def test_dead_database(both):
     with pytest.raises(SearchFailed, match="answers 404"):
         find_scenes(
-            read_area(AREAS["box"]), SPRING, find_provider(f"{both[0].url}/nowhere"), patience=QUICK
+            read_area(AREAS["box"]), SPRING, find_provider(f"{both[0].url}/nowhere"), retry=QUICK
         )

@@ -16,9 +16,9 @@ from selion.errors import BandMismatch, UnreadableFile
 from selion.grid import whole
 from selion.imagery import reading
 from selion.imagery.reading import open_band
-from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import Scene
 from selion.imagery.signing import Anonymous, SasSigner
+from selion.store.retry import RetryPolicy
 from stac_server import StacServer
 
 # affine 3 through odc-geo
@@ -148,7 +148,7 @@ class CountingSigner:
 def test_signature_that_ran_out_in_the_middle_is_renewed(folder):
     with StacServer(folder=folder, signed=True) as server:
         signer = CountingSigner(server, [0.6, 60])
-        source = open_band(scene(server.cogs), "scl", signer, patience=QUICK)
+        source = open_band(scene(server.cogs), "scl", signer, retry=QUICK)
         top = slice(0, 100), slice(0, 100)
         assert np.array_equal(source.read(top).values, CODES[:, *top])
         time.sleep(0.7)
@@ -160,7 +160,7 @@ def test_signature_that_ran_out_in_the_middle_is_renewed(folder):
 def test_many_threads_renew_once(folder):
     with StacServer(folder=folder, signed=True) as server:
         signer = CountingSigner(server, [0.6, 60])
-        source = open_band(scene(server.cogs), "scl", signer, patience=QUICK)
+        source = open_band(scene(server.cogs), "scl", signer, retry=QUICK)
         time.sleep(0.7)
         rois = [
             (slice(y, y + 90), slice(x, x + 90))
@@ -180,7 +180,7 @@ def test_tokens_of_an_archive(folder):
     # it promises more than it keeps
     with StacServer(folder=folder, signed=True, lifetime=1.0, reported=3600) as server:
         signer = SasSigner(f"{server.url}/api/sas/v1/token", hosts=(server.host,))
-        source = open_band(scene(server.cogs), "scl", signer, patience=QUICK)
+        source = open_band(scene(server.cogs), "scl", signer, retry=QUICK)
         time.sleep(1.1)
         roi = slice(900, 1098), slice(0, 1098)
         assert np.array_equal(source.read(roi).values, CODES[:, *roi])
@@ -197,7 +197,7 @@ def test_refused_without_cure_is_said_without_the_signature(folder):
             with pytest.raises(
                 UnreadableFile, match=r"Band scl of scene S2A_33UUP_20240502 .*refuses.*403"
             ) as caught:
-                open_band(scene(server.cogs), "scl", signer, patience=QUICK)
+                open_band(scene(server.cogs), "scl", signer, retry=QUICK)
             assert "sig=" not in str(caught.value)
             assert caught.value.__cause__ is None
             assert caught.value.__suppress_context__
@@ -220,30 +220,30 @@ def test_refusal_is_not_remembered(server):
     """
     server.inject("/cogs/SCL.tif", times=None, status=503)
     with pytest.raises(UnreadableFile, match=r"too busy \(HTTP 503\)"):
-        open_band(scene(server.cogs), "scl", Anonymous(), patience=QUICK)
+        open_band(scene(server.cogs), "scl", Anonymous(), retry=QUICK)
     server.heal()
-    source = open_band(scene(server.cogs), "scl", Anonymous(), patience=QUICK)
+    source = open_band(scene(server.cogs), "scl", Anonymous(), retry=QUICK)
     roi = slice(900, 1098), slice(0, 1098)
     assert np.array_equal(source.read(roi).values, CODES[:, *roi])
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_busy_server_is_asked_again(server, status, monkeypatch):
-    source = open_band(scene(server.cogs), "scl", Anonymous(), patience=QUICK)
+    source = open_band(scene(server.cogs), "scl", Anonymous(), retry=QUICK)
     server.inject("/cogs/SCL.tif", times=2, status=status)
     roi = slice(500, 700), slice(300, 400)
     assert np.array_equal(source.read(roi).values, CODES[:, *roi])
 
 
 def test_answer_that_breaks_off_is_asked_for_again(server):
-    source = open_band(scene(server.cogs), "scl", Anonymous(), patience=QUICK)
+    source = open_band(scene(server.cogs), "scl", Anonymous(), retry=QUICK)
     server.inject("/cogs/SCL.tif", times=1, cut=700)
     roi = slice(700, 900), slice(300, 400)
     assert np.array_equal(source.read(roi).values, CODES[:, *roi])
 
 
 def test_slow_server_is_given_up(server):
-    source = open_band(scene(server.cogs), "scl", Anonymous(), patience=QUICK)
+    source = open_band(scene(server.cogs), "scl", Anonymous(), retry=QUICK)
     server.inject("/cogs/SCL.tif", times=None, delay=4)
     begun = time.monotonic()
     with pytest.raises(UnreadableFile, match="does not answer"):
@@ -253,7 +253,7 @@ def test_slow_server_is_given_up(server):
 
 def test_dead_server_is_said_at_once(folder):
     with StacServer(folder=folder) as server:
-        source = open_band(scene(server.cogs), "scl", Anonymous(), patience=QUICK)
+        source = open_band(scene(server.cogs), "scl", Anonymous(), retry=QUICK)
     begun = time.monotonic()
     with pytest.raises(UnreadableFile, match=r"Band scl of scene .* does not answer"):
         source.read((slice(700, 900), slice(300, 400)))
@@ -262,13 +262,13 @@ def test_dead_server_is_said_at_once(folder):
 
 def test_broken_files_are_named(server, folder):
     broken = scene(server.cogs, red="cut.tif", green="none.tif", blue="text.tif")
-    source = open_band(broken, "red", Anonymous(), patience=QUICK)  # the head is whole
+    source = open_band(broken, "red", Anonymous(), retry=QUICK)  # the head is whole
     with pytest.raises(UnreadableFile, match=r"Band red of scene S2A_33UUP_20240502 .*truncated"):
         source.read(whole(GRID))
     with pytest.raises(UnreadableFile, match=r"Band green .* not there \(HTTP 404\)"):
-        open_band(broken, "green", Anonymous(), patience=QUICK)
+        open_band(broken, "green", Anonymous(), retry=QUICK)
     with pytest.raises(UnreadableFile, match=r"Band blue .* truncated, damaged or no raster"):
-        open_band(broken, "blue", Anonymous(), patience=QUICK)
+        open_band(broken, "blue", Anonymous(), retry=QUICK)
     with pytest.raises(BandMismatch, match=r"no band nir \(it has blue, green, red, scl\)"):
         open_band(broken, "nir", Anonymous())
     local = scene(folder, red="cut.tif", green="none.tif")

@@ -15,9 +15,9 @@ from selion.errors import BadInput, NoScenes, SearchFailed
 from selion.imagery.area import read_area
 from selion.imagery.items import BrokenItem, scene_from_dict, scene_of, scene_to_dict
 from selion.imagery.providers import find_provider
-from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import Season
 from selion.imagery.search import baseline_number, choose_items, find_scenes
+from selion.store.retry import RetryPolicy
 from stac_items import BANDS, item, square
 from stac_server import CONFORMANCE, StacServer, items_of
 
@@ -44,8 +44,8 @@ def server(served):
     served.heal()
 
 
-def search(server, area=AREA, season=MAY, cloud=75, patience=QUICK, **more):
-    return find_scenes(area, season, find_provider(server.url, **more), cloud, patience=patience)
+def search(server, area=AREA, season=MAY, cloud=75, retry=QUICK, **more):
+    return find_scenes(area, season, find_provider(server.url, **more), cloud, retry=retry)
 
 
 # what is found
@@ -255,14 +255,14 @@ def test_preferred_collection_of_earth_search(served, server):
         item(time="2024-05-11T10:00:31Z", baseline="05.10", style="c1"),
     ]
     provider = replace(find_provider("earth-search"), url=served.url)
-    found = find_scenes(AREA, MAY, provider, patience=QUICK)
+    found = find_scenes(AREA, MAY, provider, retry=QUICK)
     assert [scene.properties["collection"] for scene in found] == [
         "sentinel-2-c1-l2a",
         "sentinel-2-l2a",
         "sentinel-2-l2a",
     ]
     assert server.searches[0]["collections"] == ["sentinel-2-c1-l2a", "sentinel-2-l2a"]
-    only = find_scenes(AREA, MAY, provider, patience=QUICK, collections=["sentinel-2-l2a"])
+    only = find_scenes(AREA, MAY, provider, retry=QUICK, collections=["sentinel-2-l2a"])
     assert {scene.properties["collection"] for scene in only} == {"sentinel-2-l2a"}
 
 
@@ -535,11 +535,11 @@ def test_fault_on_a_later_page(server):
 def test_slow_server(server):
     hasty = RetryPolicy(connect=0.3, answer=0.3, tries=3, backoff=0.01)
     server.inject("/search", times=1, delay=0.8)
-    assert len(search(server, patience=hasty)) == 12
+    assert len(search(server, retry=hasty)) == 12
     server.inject("/search", times=None, delay=0.8)
     began = time.monotonic()
     with pytest.raises(SearchFailed, match=rf"{server.url} does not answer .*timed out"):
-        search(server, patience=hasty)
+        search(server, retry=hasty)
     assert time.monotonic() - began < 4
 
 
@@ -610,10 +610,10 @@ def test_dead_server():
         url = dead.url
     began = time.monotonic()
     with pytest.raises(SearchFailed, match=rf"{url} does not answer .*check the address"):
-        find_scenes(AREA, MAY, find_provider(url), patience=QUICK)
+        find_scenes(AREA, MAY, find_provider(url), retry=QUICK)
     assert time.monotonic() - began < 5
     with pytest.raises(SearchFailed, match="no-such-host"):
-        find_scenes(AREA, MAY, find_provider("http://no-such-host.invalid/stac"), patience=QUICK)
+        find_scenes(AREA, MAY, find_provider("http://no-such-host.invalid/stac"), retry=QUICK)
 
 
 # static catalogues
@@ -643,7 +643,7 @@ def test_static_catalogue_on_disk(folder):
         folder / "catalog.json",
         str(folder / "sentinel-2-l2a" / "collection.json"),
     ):
-        found = find_scenes(AREA, MAY, find_provider(given), patience=QUICK)
+        found = find_scenes(AREA, MAY, find_provider(given), retry=QUICK)
         assert len(found) == 12
         assert found[0].hrefs["red"] == str(
             folder
@@ -656,7 +656,7 @@ def test_static_catalogue_on_disk(folder):
 
 def test_static_catalogue_by_address(folder):
     with StacServer([], folder) as server:
-        found = find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), patience=QUICK)
+        found = find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), retry=QUICK)
         assert len(found) == 12
         assert (
             found[0]
@@ -666,14 +666,12 @@ def test_static_catalogue_by_address(folder):
         assert server.asked["/cogs/sentinel-2-l2a/collection.json"] == 1
         server.inject("/cogs/sentinel-2-l2a/collection.json", times=1, status=503)
         assert (
-            len(
-                find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), patience=QUICK)
-            )
+            len(find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), retry=QUICK))
             == 12
         )
         server.inject("/cogs/sentinel-2-l2a", times=None, status=404)
         with pytest.raises(SearchFailed, match="answers 404"):
-            find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), patience=QUICK)
+            find_scenes(AREA, MAY, find_provider(f"{server.cogs}/catalog.json"), retry=QUICK)
 
 
 def test_static_catalogue_skips_what_cannot_fit(folder):
@@ -682,13 +680,13 @@ def test_static_catalogue_skips_what_cannot_fit(folder):
         .read_text()
         .replace('"links": [', '"links": [{"rel": "item", "href": "./none.json"},')
     )
-    assert len(find_scenes(AREA, MAY, find_provider(folder), patience=QUICK)) == 12
+    assert len(find_scenes(AREA, MAY, find_provider(folder), retry=QUICK)) == 12
     with pytest.raises(SearchFailed, match=r"none\.json"):
         find_scenes(
             AREA,
             Season("window_a", date(2017, 5, 1), date(2017, 6, 1)),
             find_provider(folder),
-            patience=QUICK,
+            retry=QUICK,
         )
 
 
@@ -699,7 +697,7 @@ def test_static_catalogue_that_links_in_circles(folder):
             '"links": [', '"links": [{"rel": "child", "href": "../catalog.json"},'
         )
     )
-    assert len(find_scenes(AREA, MAY, find_provider(folder), patience=QUICK)) == 12
+    assert len(find_scenes(AREA, MAY, find_provider(folder), retry=QUICK)) == 12
 
 
 def test_folder_of_items_and_collection_of_features(tmp_path):
@@ -709,19 +707,19 @@ def test_folder_of_items_and_collection_of_features(tmp_path):
         for band, asset in plain["assets"].items():
             asset["href"] = f"../cogs/{one['id']}-{band}.tif"
         (tmp_path / "items" / f"{one['id']}.json").write_text(json.dumps(plain))
-    found = find_scenes(AREA, MAY, find_provider(tmp_path), patience=QUICK)
+    found = find_scenes(AREA, MAY, find_provider(tmp_path), retry=QUICK)
     assert len(found) == 12
     assert found[0].hrefs["red"] == str(tmp_path / "cogs" / "S2A_33UUP_20240501_0_L2A-red.tif")
     (tmp_path / "all.json").write_text(json.dumps({"type": "FeatureCollection", "features": DAYS}))
-    assert len(find_scenes(AREA, MAY, find_provider(tmp_path / "all.json"), patience=QUICK)) == 12
+    assert len(find_scenes(AREA, MAY, find_provider(tmp_path / "all.json"), retry=QUICK)) == 12
     with StacServer(items_of(tmp_path), tmp_path) as server:
         assert (
-            find_scenes(AREA, MAY, find_provider(server.url), patience=QUICK)[0].hrefs["red"]
+            find_scenes(AREA, MAY, find_provider(server.url), retry=QUICK)[0].hrefs["red"]
             == f"{server.cogs}/cogs/S2A_33UUP_20240501_0_L2A-red.tif"
         )
     (tmp_path / "items" / "z.json").write_text("{broken")
     with pytest.raises(SearchFailed, match="no STAC catalogue"):
-        find_scenes(AREA, MAY, find_provider(tmp_path), patience=QUICK)
+        find_scenes(AREA, MAY, find_provider(tmp_path), retry=QUICK)
 
 
 # scenes are kept

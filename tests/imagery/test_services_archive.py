@@ -14,10 +14,10 @@ from selion import store
 from selion.grid import whole
 from selion.imagery.area import read_area
 from selion.imagery.providers import find_provider
-from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import Season
 from selion.imagery.search import find_scenes
 from selion.simulation.archive import simulate_archive
+from selion.store.retry import RetryPolicy
 from stac_server import StacServer
 
 pytestmark = [
@@ -74,7 +74,7 @@ def test_the_same_scenes_from_all_three(offered, cloud):
         season = Season(wanted.name, wanted.start, wanted.end)
         results = {
             name: find_scenes(
-                area, season, replace(find_provider(place), name="any"), cloud, patience=QUICK
+                area, season, replace(find_provider(place), name="any"), cloud, retry=QUICK
             )
             for name, place in places.items()
         }

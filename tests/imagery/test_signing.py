@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from selion.errors import BadInput, FetchFailed
 from selion.imagery.providers import find_provider
-from selion.imagery.retry import RetryPolicy
 from selion.imagery.signing import Anonymous, SasSigner, Signer, is_signed, make_signer, with_token
+from selion.store.retry import RetryPolicy
 from stac_server import StacServer
 
 QUICK = RetryPolicy(connect=2, answer=2, tries=3, backoff=0.01, longest=0.2)

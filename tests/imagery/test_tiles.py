@@ -27,10 +27,10 @@ from selion.imagery.cut import (
     window_of,
 )
 from selion.imagery.plans import plans_from_json, plans_to_json
-from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import BANDS, Scene, Season
 from selion.imagery.signing import Anonymous
 from selion.imagery.tiles import PlanOptions, plan_tiles
+from selion.store.retry import RetryPolicy
 from stac_server import StacServer
 
 # affine 3 through odc-geo
@@ -40,7 +40,7 @@ A = Season("window_a", date(2024, 4, 1), date(2024, 5, 31), "given")
 B = Season("window_b", date(2024, 9, 1), date(2024, 10, 31), "given")
 SIGNERS = {"simulated": Anonymous()}
 OPTIONS = PlanOptions(
-    around=120, patience=RetryPolicy(connect=1, answer=1, tries=1, longest=0.01), threads=4
+    around=120, retry=RetryPolicy(connect=1, answer=1, tries=1, longest=0.01), threads=4
 )
 LAND = np.random.default_rng(7).random((SIZE // 20, SIZE // 20)).repeat(20, 0).repeat(20, 1)
 NOISE = np.random.default_rng(8).integers(0, 60, (4, SIZE, SIZE))

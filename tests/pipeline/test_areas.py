@@ -369,7 +369,7 @@ def test_served_archive_with_a_bad_hour(archive, area, tmp_path):
                 area,
                 2024,
                 areas.AreaOptions(
-                    provider=server.url, patience=imagery.RetryPolicy(connect=1, answer=1, tries=1)
+                    provider=server.url, retry=store.RetryPolicy(connect=1, answer=1, tries=1)
                 ),
             )
 

@@ -4,6 +4,8 @@ whole map on them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,7 @@ def bare(monkeypatch):
 
 @pytest.fixture(params=["gs", "az"])
 def cloud(request, bare):
-    bare.setattr(object_store, "PAUSE", 0.01)
+    bare.setattr(object_store, "RETRY", replace(object_store.RETRY, backoff=0.01))
     with {"gs": GoogleStore, "az": BlobStore}[request.param]() as stand_in:
         for name, value in stand_in.environment.items():
             bare.setenv(name, value)

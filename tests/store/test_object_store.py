@@ -5,6 +5,7 @@ blocks on them.
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -41,8 +42,8 @@ def faulty():
 def store(faulty, monkeypatch):
     for name, value in faulty.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(object_store, "PAUSE", 0.01)
-    monkeypatch.setattr(object_store, "STALL", 1.0)
+    quick = replace(object_store.RETRY, backoff=0.01, answer=1.0)
+    monkeypatch.setattr(object_store, "RETRY", quick)
     faulty.faults.clear()
     faulty.asked.clear()
     return faulty
@@ -108,7 +109,7 @@ def test_a_write_that_fails_is_made_again_and_never_doubled(store, folder, kind)
 
 
 def test_a_store_that_does_not_answer_is_one_sentence(store, folder, monkeypatch):
-    monkeypatch.setattr(object_store, "TRIES", 2)
+    monkeypatch.setattr(object_store, "RETRY", replace(object_store.RETRY, tries=2))
     store.fault("GET", "/a", "503", 1000)
     store.fault("PUT", "/a", "503", 1000)
     with pytest.raises(FetchFailed, match="a cannot be read"):

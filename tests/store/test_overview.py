@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from selion.grid import whole
-from selion.store import ReadRetryPolicy, create_cog, create_cube, open_raster
+from selion.store import RetryPolicy, create_cog, create_cube, open_raster
 from selion.store.gdal import gdal_settings
 
 # affine 3 through odc-geo
@@ -94,12 +94,10 @@ def test_without_overviews_the_full_image_is_read(tmp_path):
     assert open_raster(tmp_path / "c.zarr", coarse=1000).grid == GRID
 
 
-def test_patience_reaches_gdal(monkeypatch):
+def test_retries_reach_gdal(monkeypatch):
     for name in ("GDAL_HTTP_MAX_RETRY", "GDAL_HTTP_CONNECTTIMEOUT"):
         monkeypatch.delenv(name, raising=False)
-    with gdal_settings(
-        remote=True, patience=ReadRetryPolicy(retries=1, delay=0.1, connect=0.2, stall=7)
-    ):
+    with gdal_settings(remote=True, retry=RetryPolicy(tries=2, backoff=0.1, connect=0.2, answer=7)):
         held = rasterio.env.getenv()
         assert (
             held["GDAL_HTTP_MAX_RETRY"],

@@ -20,7 +20,6 @@ from .providers import find_provider as find_provider
 from .radiometry import Radiometry as Radiometry
 from .radiometry import decide as decide
 from .reading import open_band as open_band
-from .retry import RetryPolicy as RetryPolicy
 from .scene import BANDS as BANDS
 from .scene import Scene as Scene
 from .scene import Season as Season

@@ -25,7 +25,7 @@ from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
 
 from selion.errors import SearchFailed
-from selion.imagery.retry import RetryPolicy, retries
+from selion.store.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from selion.imagery.providers import Provider
@@ -73,7 +73,7 @@ class Query:
         return f"{self.start}T00:00:00Z/{self.end}T23:59:59Z"
 
 
-def ask(provider: Provider, query: Query, patience: RetryPolicy) -> Iterator[Item]:
+def ask(provider: Provider, query: Query, retry: RetryPolicy) -> Iterator[Item]:
     """Yield the items of a catalogue that answer a query, page by page, as the server sent them.
 
     It may repeat items, and send broken ones.
@@ -81,10 +81,10 @@ def ask(provider: Provider, query: Query, patience: RetryPolicy) -> Iterator[Ite
     Raises
     ------
     SearchFailed
-        If it does not answer in the time and number of tries that ``patience`` allows, or is no
+        If it does not answer in the time and number of tries that ``retry`` allows, or is no
         catalogue.
     """
-    io = _SteadyIO(patience)
+    io = _SteadyIO(retry)
     try:
         if _is_url(provider.url):
             root = io.read_json(provider.url)
@@ -96,7 +96,7 @@ def ask(provider: Provider, query: Query, patience: RetryPolicy) -> Iterator[Ite
         else:
             yield from _files(Path(provider.url), query, io)
     except FAILURES as error:
-        raise SearchFailed(_why(provider, error, patience)) from error
+        raise SearchFailed(_why(provider, error, retry)) from error
     finally:
         io.session.close()
 
@@ -107,9 +107,9 @@ class _SteadyIO(StacApiIO):
     That is beyond urllib3's repetitions.
     """
 
-    def __init__(self, patience: RetryPolicy) -> None:
-        super().__init__(timeout=patience.timeouts, max_retries=retries(patience))
-        self.tries = patience.tries
+    def __init__(self, retry: RetryPolicy) -> None:
+        super().__init__(timeout=retry.timeouts, max_retries=retry.urllib3())
+        self.tries = retry.tries
 
     def request(self, *args: Any, **named: Any) -> str:
         """Send a request and read the answer to its end."""
@@ -270,7 +270,7 @@ def _absolute(assets: object, place: str) -> object:
     }
 
 
-def _why(provider: Provider, error: BaseException, patience: RetryPolicy) -> str:
+def _why(provider: Provider, error: BaseException, retry: RetryPolicy) -> str:
     status = getattr(error, "status_code", None)
     if status is not None:
         cure = {
@@ -280,7 +280,7 @@ def _why(provider: Provider, error: BaseException, patience: RetryPolicy) -> str
             404: "check the address",
         }
         what = (
-            f"answers {status} after {patience.tries} tries"
+            f"answers {status} after {retry.tries} tries"
             if status == 429 or status >= 500
             else f"answers {status}"
         )

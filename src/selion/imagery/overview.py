@@ -26,9 +26,9 @@ from selion.imagery.cut import (
 from selion.imagery.providers import Provider
 from selion.imagery.radiometry import Radiometry, check_dark, decide
 from selion.imagery.reading import BandSource, open_band
-from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import Scene
 from selion.imagery.signing import Signer
+from selion.store.retry import RetryPolicy
 
 WATER = 6
 """Code of the scene classification."""
@@ -44,11 +44,11 @@ class OverviewSource:
     """By the scene's provider."""
     providers: Mapping[str, Provider]
     """What is known of them; a provider that is missing here is judged by its scenes alone."""
-    patience: RetryPolicy | None = None
+    retry: RetryPolicy | None = None
 
     def open(self, scene: Scene, band: str, coarse: float | None = None) -> BandSource:
         """Open a band, as :func:`~selion.imagery.reading.open_band` does."""
-        return open_band(scene, band, self.signers[scene.provider], coarse, self.patience)
+        return open_band(scene, band, self.signers[scene.provider], coarse, self.retry)
 
 
 def find_grid(scene: Scene, archive: OverviewSource) -> GeoBox:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ from odc.geo.geobox import GeoBox
 from selion import store
 from selion.errors import BandMismatch, UnreadableFile
 from selion.grid import Roi
-from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import Scene
 from selion.imagery.signing import Signer
 from selion.raster import Raster, Source
+from selion.store.retry import RetryPolicy
 
 READING = RetryPolicy(connect=10.0, answer=20.0, tries=3)
 """Shorter than a catalogue's: one band of many can be set aside."""
@@ -46,7 +46,7 @@ def open_band(
     band: str,
     signer: Signer,
     coarse: float | None = None,
-    patience: RetryPolicy | None = None,
+    retry: RetryPolicy | None = None,
 ) -> BandSource:
     """Open one band of a scene.
 
@@ -60,7 +60,7 @@ def open_band(
     coarse : float, optional
         Edge of a pixel in metres that is fine enough: the smallest overview is read whose pixels
         are not larger, and nothing else of the file.
-    patience : RetryPolicy, optional
+    retry : RetryPolicy, optional
         How long a server is waited for.
 
     Returns
@@ -84,7 +84,7 @@ def open_band(
             f"{', '.join(sorted(scene.hrefs)) or 'none'}): set it aside."
         )
         raise BandMismatch(message)
-    place = _Place(scene.id, band, scene.hrefs[band], signer, coarse, patience or READING)
+    place = _Place(scene.id, band, scene.hrefs[band], signer, coarse, retry or READING)
     file = _File(place)
     source = file.attempt(lambda opened: opened)
     return BandSource(
@@ -101,16 +101,10 @@ class _Place:
     href: str
     signer: Signer
     coarse: float | None
-    patience: RetryPolicy
+    retry: RetryPolicy
 
     def open(self, address: str) -> Any:
-        waits = store.ReadRetryPolicy(
-            max(self.patience.tries - 1, 0),
-            self.patience.backoff,
-            self.patience.connect,
-            self.patience.answer,
-        )
-        return store.open_raster(address, coarse=self.coarse, patience=waits)
+        return store.open_raster(address, coarse=self.coarse, retry=self.retry)
 
     def failed(self, kind: str, status: int | None) -> UnreadableFile:
         message = (
@@ -185,7 +179,7 @@ class _File:
             if not _is_http(self._address):
                 message = f"Band {self.place.band} of scene {self.place.scene}: {error}"
                 raise UnreadableFile(message) from None
-            status = store.ask_status(self._address, self.place.patience.connect)
+            status = store.ask_status(self._address, self.place.retry.connect)
             kind = _kind(status)
             tried[kind] += 1
             renewed = kind != "refused" or self._renew()
@@ -194,7 +188,7 @@ class _File:
                 raise self.place.failed(kind, status) from None
             self._round, self._mark, self._source = self._round + 1, f"#{next(_MARKS)}", None
         if kind == "busy":
-            time.sleep(min(PAUSE * 2 ** (tried[kind] - 1), self.place.patience.longest))
+            time.sleep(replace(self.place.retry, backoff=PAUSE).pause(tried[kind]))
 
     def _renew(self) -> bool:
         """Sign again, and say whether that changed anything."""
@@ -261,7 +255,7 @@ class BandSource:
         Raises
         ------
         UnreadableFile
-            If the file ends too early or the server does not answer, after some patience; scene and
+            If the file ends too early or the server does not answer, after some tries; scene and
             band are named.
         """
         found: Raster = self._file.attempt(lambda source: source.read(roi))

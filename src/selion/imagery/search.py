@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput, NoScenes
 from selion.imagery.items import BrokenItem, scene_of
-from selion.imagery.retry import RetryPolicy
+from selion.store.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -69,7 +69,7 @@ def find_scenes(
     provider: Provider,
     cloud: float = CLOUD,
     *,
-    patience: RetryPolicy | None = None,
+    retry: RetryPolicy | None = None,
     collections: Sequence[str] = (),
 ) -> SearchResult:
     """Search a catalogue for the scenes that see an area in a season.
@@ -82,7 +82,7 @@ def find_scenes(
     cloud : float
         Scenes must have less percent of cloud than this; 100 takes all.  Scenes of which the
         catalogue does not say it stay.
-    patience : RetryPolicy, optional
+    retry : RetryPolicy, optional
     collections : sequence of str, optional
         Instead of the provider's.
 
@@ -108,7 +108,7 @@ def find_scenes(
 
     wanted = tuple(collections) or provider.collections
     query = Query(area.outlines, season.start, season.end, wanted, cloud if cloud < 100 else None)
-    items = list(ask(provider, query, patience or RetryPolicy()))
+    items = list(ask(provider, query, retry or RetryPolicy()))
     result = choose_items(items, area, season, provider, cloud, wanted)
     if not result.scenes:
         raise NoScenes(
@@ -117,7 +117,7 @@ def find_scenes(
                 season,
                 provider,
                 cloud,
-                _cloudy_ones(result, area, season, provider, query, patience),
+                _cloudy_ones(result, area, season, provider, query, retry),
                 result,
             )
         )
@@ -246,8 +246,8 @@ def baseline_number(baseline: str | None) -> tuple[int, int]:
 
     Examples
     --------
-    >>> baseline_number("05.10") > baseline_number("05.09") > baseline_number("N0400") > baseline_number(None)
-    True
+    >>> baseline_number("05.10"), baseline_number("N0400"), baseline_number(None)
+    ((5, 10), (4, 0), (0, 0))
     """
     digits = "".join(letter for letter in baseline or "" if letter.isdigit())
     return (int(digits[:-2]), int(digits[-2:])) if len(digits) > 2 else (0, 0)
@@ -271,14 +271,14 @@ def _cloudy_ones(
     season: Season,
     provider: Provider,
     query: Query,
-    patience: RetryPolicy | None,
+    retry: RetryPolicy | None,
 ) -> int:
     """Count the passes above the cloud limit: ask once more, for clouds as well."""
     from selion.imagery.catalogue import ask
 
     if query.cloud is None:
         return 0
-    items = ask(provider, query.without_cloud(), patience or RetryPolicy())
+    items = ask(provider, query.without_cloud(), retry or RetryPolicy())
     return max(
         len(choose_items(items, area, season, provider, 100, query.collections)), result.cloudy
     )

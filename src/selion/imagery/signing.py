@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from selion.errors import BadInput, FetchFailed
-from selion.imagery.retry import RetryPolicy, session_of
+from selion.store.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from selion.imagery.providers import Provider
@@ -105,12 +105,12 @@ class SasSigner:
         "2024-05-01T12:00:00Z"}``.
     hosts : tuple of str
         Ends of the host names that want a token; addresses elsewhere are left as they are.
-    patience : RetryPolicy, optional
+    retry : RetryPolicy, optional
     """
 
     endpoint: str
     hosts: tuple[str, ...]
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     _tokens: dict[tuple[str, str], Token] = field(default_factory=dict, repr=False, compare=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -160,23 +160,23 @@ class SasSigner:
         url = f"{self.endpoint.rstrip('/')}/{key[0]}/{key[1]}"
         subscription = os.environ.get(KEY_VARIABLE)
         headers = {"Ocp-Apim-Subscription-Key": subscription} if subscription else {}
-        token = _ask(url, headers, self.patience)
+        token = _ask(url, headers, self.retry)
         self._tokens[key] = token
         return token
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"endpoint": self.endpoint, "hosts": self.hosts, "patience": self.patience}
+        return {"endpoint": self.endpoint, "hosts": self.hosts, "retry": self.retry}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _tokens={}, _lock=threading.Lock())
 
 
-def _ask(url: str, headers: dict[str, str], patience: RetryPolicy) -> Token:
+def _ask(url: str, headers: dict[str, str], retry: RetryPolicy) -> Token:
     import requests
 
     try:
-        with session_of(patience) as session:
-            answer = session.get(url, headers=headers, timeout=patience.timeouts)
+        with retry.session() as session:
+            answer = session.get(url, headers=headers, timeout=retry.timeouts)
             answer.raise_for_status()
             said = answer.json()
             query, expiry = (
@@ -241,7 +241,7 @@ def with_token(href: str, query: str) -> str:
     return urlunsplit(parts._replace(query="&".join(filter(None, [urlencode(others), query]))))
 
 
-def make_signer(provider: Provider, patience: RetryPolicy | None = None) -> Signer:
+def make_signer(provider: Provider, retry: RetryPolicy | None = None) -> Signer:
     """Make the signer that a provider's addresses need.
 
     Raises
@@ -249,15 +249,15 @@ def make_signer(provider: Provider, patience: RetryPolicy | None = None) -> Sign
     BadInput
         If reading needs keys of the user that are not there; searching does not.
     """
-    return SIGNERS[provider.signing](provider, patience or RetryPolicy())
+    return SIGNERS[provider.signing](provider, retry or RetryPolicy())
 
 
 def _anonymous(_provider: Provider, _patience: RetryPolicy) -> Signer:
     return Anonymous()
 
 
-def _sas(provider: Provider, patience: RetryPolicy) -> Signer:
-    return SasSigner(provider.sas, provider.signed_hosts, patience)
+def _sas(provider: Provider, retry: RetryPolicy) -> Signer:
+    return SasSigner(provider.sas, provider.signed_hosts, retry)
 
 
 def _s3(provider: Provider, _patience: RetryPolicy) -> Signer:

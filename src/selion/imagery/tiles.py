@@ -24,10 +24,10 @@ from selion.imagery.overview import OverviewSource, find_grid, look_at, look_clo
 from selion.imagery.providers import Provider, find_provider, known_providers
 from selion.imagery.radiometry import Radiometry
 from selion.imagery.reading import Unreachable
-from selion.imagery.retry import RetryPolicy
 from selion.imagery.scene import Scene, Season, TilePlan
 from selion.imagery.signing import Signer
 from selion.progress import OnStep, silent
+from selion.store.retry import RetryPolicy
 
 Pair = tuple[Season, Season]
 STAGE = "choose"
@@ -56,7 +56,7 @@ class PlanOptions:
     part."""
     threads: int = 8
     """Readers at once."""
-    patience: RetryPolicy | None = None
+    retry: RetryPolicy | None = None
     """With servers."""
     balance: bool = True
     """Whether orbits that show a tile brighter or darker than the others are brought together
@@ -325,7 +325,7 @@ def _planner(
             "excluded": parse_excluded(options.excluded),
         }
     )
-    archive = OverviewSource(signers, known, options.patience)
+    archive = OverviewSource(signers, known, options.retry)
     of = seasons if callable(seasons) else lambda _lon, _lat: seasons
     ordered = {tile: list(found.values()) for tile, found in by_tile.items()}
     return _Planner(area, of, ordered, archive, options, on_step or silent, pool)

@@ -61,7 +61,7 @@ class AreaOptions:
     gsd: float = 10.0
     """Pixels of the mosaic, in metres."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
-    patience: imagery.RetryPolicy = field(default_factory=imagery.RetryPolicy)
+    retry: store.RetryPolicy = field(default_factory=store.RetryPolicy)
 
     def __post_init__(self) -> None:
         if (self.seasons is not None or self.rule != "calendar") and (
@@ -115,7 +115,7 @@ def _key(area: Area, year: int, options: AreaOptions) -> str:
     decides = {
         name: value
         for name, value in vars(options).items()
-        if name not in ("patience", "crs", "gsd", "resampling")
+        if name not in ("retry", "crs", "gsd", "resampling")
     }
     if Path(options.provider).exists():  # a catalogue on disk is the same one from every folder
         decides["provider"] = Path(options.provider)
@@ -217,7 +217,7 @@ def _survey(area: Area, year: int, options: AreaOptions, on_step: OnStep) -> Sur
         target=options.target,
         limit=options.limit,
         excluded=options.excluded,
-        patience=options.patience,
+        retry=options.retry,
         balance=options.balance,
     )
     seasons = options.seasons or (lambda lon, lat: _seasons_near(area, (lon, lat), year, options))
@@ -255,9 +255,7 @@ def _search(
         on_step("search", number, 2, season.name)
         try:
             results.append(
-                imagery.find_scenes(
-                    area, season, provider, options.cloud, patience=options.patience
-                )
+                imagery.find_scenes(area, season, provider, options.cloud, retry=options.retry)
             )
         except NoScenes as error:
             empty.append(str(error))

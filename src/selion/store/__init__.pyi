@@ -11,7 +11,6 @@ from .cube import CubeSource as CubeSource
 from .cube import create_cube as create_cube
 from .download import cache_folder as cache_folder
 from .download import fetch as fetch
-from .gdal import ReadRetryPolicy as ReadRetryPolicy
 from .gdal import gdal_name as gdal_name
 from .gdal import gdal_version as gdal_version
 from .gdal import shown as shown
@@ -22,7 +21,8 @@ from .object_store import ObjectFolder as ObjectFolder
 from .object_store import is_object_url as is_object_url
 from .open import open_raster as open_raster
 from .photo import PhotoSource as PhotoSource
-from .remote import BUSY as BUSY
 from .remote import REFUSED as REFUSED
 from .remote import ask_status as ask_status
 from .resumable_zarr import GrowingCube as GrowingCube
+from .retry import BUSY as BUSY
+from .retry import RetryPolicy as RetryPolicy

@@ -18,14 +18,12 @@ from pathlib import Path
 
 from selion.errors import BadInput, ChecksumMismatch, FetchFailed
 from selion.store.former import FORMER, former
+from selion.store.retry import BUSY, RetryPolicy
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes that are wanted, if the server says."""
 PIECE = 1 << 20
-TRIES = 4
-PATIENCE = 60.0
-"""Seconds without a byte after which a connection counts as lost."""
-WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
+RETRY = RetryPolicy(tries=4, backoff=0.4)
 _LOST = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 
@@ -147,7 +145,7 @@ class _Resuming:
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
         """Download to ``output_file``."""
         self.resumed = self.part.exists() and self.part.stat().st_size > 0
-        for left in reversed(range(TRIES)):
+        for failed in range(1, RETRY.tries + 1):
             try:
                 self._go_on(url)
             except urllib.error.HTTPError as error:
@@ -156,22 +154,22 @@ class _Resuming:
                     and self.part.exists()
                 ):
                     self.part.unlink()
-                elif error.code not in WORTH_ANOTHER_TRY or not left:
+                elif error.code not in BUSY or failed == RETRY.tries:
                     raise
             except _LOST:
-                if not left:
+                if failed == RETRY.tries:
                     raise
             else:
                 self.part.replace(output_file)
                 return
-            time.sleep(0.2 * 2 ** (TRIES - left))
-        message = f"{url} could not be downloaded in {TRIES} tries: try again later."
+            time.sleep(RETRY.pause(failed))
+        message = f"{url} could not be downloaded in {RETRY.tries} tries: try again later."
         raise FetchFailed(message)
 
     def _go_on(self, url: str) -> None:
         have = self.part.stat().st_size if self.part.exists() else 0
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 - http(s) only, see fetch
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=RETRY.answer) as answer:  # noqa: S310
             goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
             have = have if goes_on else 0
             length = answer.headers.get("Content-Length")

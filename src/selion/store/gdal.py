@@ -8,7 +8,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import rasterio
@@ -21,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from selion.errors import GridMismatch
 from selion.grid import check_north_up
 from selion.store.clouds import gdal_clouds
+from selion.store.retry import RetryPolicy
 
 LOCAL: Mapping[str, str | int] = {
     # bytes; the default is a share of the machine, which is not "a few blocks"
@@ -48,33 +48,8 @@ SCHEMES: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRetryPolicy:
-    """How long a server is waited for, and how often it is asked again.
-
-    It is asked again (429, 5xx, broken connections) before that is a failure.
-    """
-
-    retries: int = 4
-    """Times that one request is repeated."""
-    delay: float = 0.5
-    """Seconds before the first repetition; each further one waits about twice as long."""
-    connect: float = 15.0
-    """Seconds until a connection must stand."""
-    stall: float = 60.0
-    """Seconds without a byte after which an answer counts as broken off."""
-
-    def settings(self) -> dict[str, str]:
-        """Return what GDAL calls this."""
-        return {
-            "GDAL_HTTP_MAX_RETRY": str(self.retries),
-            "GDAL_HTTP_RETRY_DELAY": str(self.delay),
-            "GDAL_HTTP_CONNECTTIMEOUT": str(max(round(self.connect), 1)),
-            "GDAL_HTTP_LOW_SPEED_TIME": str(max(round(self.stall), 1)),
-            "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
-        }
-
-
+READING = RetryPolicy(connect=15.0)
+"""Unless somebody says otherwise."""
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)
 """What rasterio raises: mostly its own errors, but GDAL's as they are while it copies a file."""
 _filters = threading.RLock()
@@ -105,7 +80,7 @@ def shown(path: str) -> str:
 
 @contextmanager
 def gdal_settings(
-    *, remote: bool, patience: ReadRetryPolicy | None = None, **more: str | int
+    *, remote: bool, retry: RetryPolicy | None = None, **more: str | int
 ) -> Iterator[None]:
     """Hold our settings for GDAL in this thread.
 
@@ -113,11 +88,7 @@ def gdal_settings(
     """
     settings = {
         **LOCAL,
-        **(
-            {**REMOTE, **gdal_clouds(), **(patience or ReadRetryPolicy()).settings()}
-            if remote
-            else {}
-        ),
+        **({**REMOTE, **gdal_clouds(), **(retry or READING).gdal()} if remote else {}),
         **more,
     }
     with rasterio.Env(**{key: value for key, value in settings.items() if key not in os.environ}):

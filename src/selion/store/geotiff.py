@@ -24,7 +24,6 @@ from selion.grid import Roi
 from selion.raster import Raster, Source
 from selion.store.gdal import (
     GDAL_ERRORS,
-    ReadRetryPolicy,
     gdal_name,
     gdal_settings,
     grid_of,
@@ -35,6 +34,7 @@ from selion.store.gdal import (
     turned_north_up,
 )
 from selion.store.regions import checked_region
+from selion.store.retry import RetryPolicy
 from selion.store.valid import combine, valid_pixels
 
 ALPHA_SAMPLE = 256
@@ -81,7 +81,7 @@ class GeoTiffSource:
     nodatas: tuple[float | None, ...]
     """One per band."""
     layout: _Layout
-    patience: ReadRetryPolicy | None = None
+    retry: RetryPolicy | None = None
     """With a server; None means the usual."""
     _handles: threading.local = field(default_factory=threading.local, repr=False)
 
@@ -91,7 +91,7 @@ class GeoTiffSource:
         path: str | os.PathLike[str],
         *,
         coarse: float | None = None,
-        patience: ReadRetryPolicy | None = None,
+        retry: RetryPolicy | None = None,
     ) -> GeoTiffSource:
         """Open a raster, or one of its overviews, and read what stands in its head.
 
@@ -103,7 +103,7 @@ class GeoTiffSource:
             Edge of a pixel, in units of the CRS, that is fine enough: the smallest overview is
             taken whose pixels are not larger (1 % is let pass, because an overview of 5490 pixels
             by 16 has pixels of 320.1 m); without such an overview the full image is.
-        patience : ReadRetryPolicy, optional
+        retry : RetryPolicy, optional
             With a server.
 
         Raises
@@ -114,14 +114,14 @@ class GeoTiffSource:
             If its grid is rotated or it has none.
         """
         path = os.fspath(path)
-        with gdal_settings(remote=remote_scheme(path) is not None, patience=patience):
+        with gdal_settings(remote=remote_scheme(path) is not None, retry=retry):
             try:
                 with open_quietly(gdal_name(path)) as dataset:
                     level = None if coarse is None else _overview(dataset, coarse)
                     if level is None:
-                        return _described(cls, path, dataset, patience=patience)
+                        return _described(cls, path, dataset, retry=retry)
                     with open_quietly(gdal_name(path), overview_level=level) as overview:
-                        return _described(cls, path, overview, level, patience)
+                        return _described(cls, path, overview, level, retry)
             except GDAL_ERRORS as error:
                 raise UnreadableFile(_why_not(path, error)) from error
 
@@ -145,7 +145,7 @@ class GeoTiffSource:
             If the file ends too early, or a server does not answer.
         """
         roi = checked_region(roi, self.grid, shown(self.path))
-        with gdal_settings(remote=remote_scheme(self.path) is not None, patience=self.patience):
+        with gdal_settings(remote=remote_scheme(self.path) is not None, retry=self.retry):
             try:
                 values, mask = self._pixels(self._handle(), roi)
             except GDAL_ERRORS as error:
@@ -226,7 +226,7 @@ def _described(
     path: str,
     dataset: Any,
     overview: int | None = None,
-    patience: ReadRetryPolicy | None = None,
+    retry: RetryPolicy | None = None,
 ) -> GeoTiffSource:
     if dataset.count == 0:
         inner = f" (it holds {', '.join(dataset.subdatasets[:4])})" if dataset.subdatasets else ""
@@ -252,7 +252,7 @@ def _described(
         descriptions=tuple(dataset.descriptions[k - 1] for k in indexes),
         nodatas=nodatas,
         layout=_Layout(indexes, alpha, masked, flipped, overview),
-        patience=patience,
+        retry=retry,
     )
 
 

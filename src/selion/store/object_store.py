@@ -15,16 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selion.errors import FetchFailed, OutputExists, OutputFailed
+from selion.store.retry import RetryPolicy
 
 T = TypeVar("T")
 SCHEMES = ("s3", "gs", "az")
 """Stores that can be written to."""
-TRIES = 5
-"""Times that a request is made; the first pause is PAUSE seconds, each further one twice as
-long."""
-PAUSE = 0.2
-STALL = 60.0
-"""Seconds without an answer after which a request counts as failed."""
+RETRY = RetryPolicy(backoff=0.2)
 PART, WHOLE = 16 * 2**20, 64 * 2**20
 """Bytes of the parts in which a large file is sent, and of the largest that is sent in one
 piece."""
@@ -70,11 +66,13 @@ class ObjectFolder:
             from selion.store.clouds import object_settings
 
             settings = object_settings(self.url)
-            client: Any = {"timeout": timedelta(seconds=STALL)} | settings.pop("client_options", {})
+            client: Any = {"timeout": timedelta(seconds=RETRY.answer)} | settings.pop(
+                "client_options", {}
+            )
             quick: Any = {
                 "max_retries": 3,
                 "backoff": {
-                    "init_backoff": timedelta(seconds=PAUSE),
+                    "init_backoff": timedelta(seconds=RETRY.backoff),
                     "max_backoff": timedelta(seconds=4),
                     "base": 2,
                 },
@@ -215,13 +213,13 @@ class ObjectFolder:
 
         from selion.store.gdal import shown
 
-        for attempt in range(1, TRIES + 1):
+        for failed in range(1, RETRY.tries + 1):
             try:
                 return request()
             except (BaseError, OSError) as error:
                 final = (
                     isinstance(error, PermissionDeniedError | UnauthenticatedError)
-                    or attempt == TRIES
+                    or failed == RETRY.tries
                 )
                 if final:
                     said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
@@ -229,7 +227,7 @@ class ObjectFolder:
                         f"{shown(self.url)}: {what} ({said}): check address, network and "
                         "credentials, then run the same command again."
                     ) from error
-            time.sleep(PAUSE * 2 ** (attempt - 1))
+            time.sleep(RETRY.pause(failed))
         raise AssertionError("unreachable")
 
 

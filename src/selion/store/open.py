@@ -10,9 +10,9 @@ from selion.errors import UnreadableFile
 
 if TYPE_CHECKING:
     from selion.store.cube import CubeSource
-    from selion.store.gdal import ReadRetryPolicy
     from selion.store.geotiff import GeoTiffSource
     from selion.store.photo import PhotoSource
+    from selion.store.retry import RetryPolicy
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
 PHONE_ENDINGS = (".heic", ".heif", ".dng", ".nef", ".cr2", ".arw")
@@ -22,7 +22,7 @@ def open_raster(
     path: str | os.PathLike[str],
     *,
     coarse: float | None = None,
-    patience: ReadRetryPolicy | None = None,
+    retry: RetryPolicy | None = None,
 ) -> GeoTiffSource | PhotoSource | CubeSource:
     """Open an image, whatever it is.
 
@@ -35,7 +35,7 @@ def open_raster(
         Edge of a pixel, in units of the CRS, that is fine enough: a GeoTIFF is read from its
         smallest overview whose pixels are not larger, and ``grid`` is that overview's.  Photographs
         and cubes have none and come at full resolution.
-    patience : ReadRetryPolicy, optional
+    retry : RetryPolicy, optional
         How long a server is waited for and how often it is asked again.
 
     Returns
@@ -63,7 +63,7 @@ def open_raster(
             f"{', '.join(f'{known}://' for known in SCHEMES)}."
         )
         raise UnreadableFile(message)
-    return _open_remote(path, coarse, patience)
+    return _open_remote(path, coarse, retry)
 
 
 def _open_local(path: Path, coarse: float | None) -> GeoTiffSource | PhotoSource | CubeSource:
@@ -102,13 +102,11 @@ def _open_folder(path: Path) -> CubeSource:
     return CubeSource.open(path)
 
 
-def _open_remote(
-    path: str, coarse: float | None, patience: ReadRetryPolicy | None
-) -> GeoTiffSource:
+def _open_remote(path: str, coarse: float | None, retry: RetryPolicy | None) -> GeoTiffSource:
     from selion.store.gdal import shown
     from selion.store.geotiff import GeoTiffSource
 
-    source = GeoTiffSource.open(path, coarse=coarse, patience=patience)
+    source = GeoTiffSource.open(path, coarse=coarse, retry=retry)
     if source.grid.crs is None and shown(path).lower().endswith(PHOTO_ENDINGS):
         message = (
             f"{shown(path)} is a photograph, which has to be turned as its EXIF says: download it "

@@ -11,8 +11,6 @@ import urllib.request
 
 REFUSED = frozenset({401, 403})
 """The address is not, or no longer, signed by somebody who may read it."""
-BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Ask again later."""
 
 
 def ask_status(url: str, seconds: float = 15.0) -> int | None:
