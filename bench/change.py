@@ -249,7 +249,7 @@ def _outcomes(place: Place, result: change.ChangeResult) -> list[tuple[str, str]
         matched = overlap.iou > 0.5
         found = zip(
             overlap.truth_ids[overlap.truth_index[matched]],
-            overlap.guess_ids[overlap.guess_index[matched]],
+            overlap.prediction_ids[overlap.prediction_index[matched]],
             strict=True,
         )
         pairs += [(str(true[one]), str(names[table["id"].iloc[other - 1]])) for one, other in found]

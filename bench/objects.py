@@ -4,17 +4,17 @@ the scoring of many chips.
     python bench/objects.py --edge 10980 --peer-edge 1024 --tree-edge 4096 --chips 1000 --rounds 3 --json rows.json
 
 * The large map is a Voronoi diagram with cells of 23 px (some 200,000 fields at 10980 px) as truth;
-  the guess is the same map moved by (3, 2) px in which each eleventh field is lost and each seventh
-  is one with its neighbour.  A process of its own reads both from disk, block by block; its
+  the prediction is the same map moved by (3, 2) px in which each eleventh field is lost and each
+  seventh is one with its neighbour.  A process of its own reads both from disk, block by block; its
   high-water mark is the kernel's.  The same table is made once more from arrays in memory, and must
   be equal.
 * The peers' way is rebuilt here from how ftw-tools counts objects: masks to polygons
-  (rasterio.features.shapes), each true polygon against each guessed one until one has an IoU of
+  (rasterio.features.shapes), each true polygon against each predicted one until one has an IoU of
   more than 0.5.  The STRtree does the same with an index and vectorised shapely 2.  All three start
   from the same masks and must give the same counts; ours makes its components (4-connected) within
   the time.
-* Chips: truth and a moved guess of 256 x 256 px, with every measure, boundary distances and 1000
-  bootstrap draws among them, as ``selion evaluate`` scores them; predicting is not counted.
+* Chips: truth and a moved prediction of 256 x 256 px, with every measure, boundary distances and
+  1000 bootstrap draws among them, as ``selion evaluate`` scores them; predicting is not counted.
   ``--workers`` processes share the chips.
 """
 
@@ -43,7 +43,7 @@ Counts = tuple[int, int, int]
 
 
 def large_pair(edge: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make the (y, x) int32 truth and guess of the large map."""
+    """Make the (y, x) int32 truth and prediction of the large map."""
     from polygons import voronoi
 
     truth = voronoi(edge, CELL, 0.0, 0)
@@ -57,7 +57,7 @@ def make(folder: Path, edge: int) -> None:
     """Write the maps; a process of its own, as are the two below: a child's high-water mark starts
     at its parent's, so the parent holds no map.
     """
-    for name, ids in zip(("truth", "guess"), large_pair(edge), strict=True):
+    for name, ids in zip(("truth", "prediction"), large_pair(edge), strict=True):
         np.save(folder / f"{name}.npy", ids)
 
 
@@ -72,18 +72,19 @@ def stream(folder: Path) -> None:
     from selion.metrics import overlap_of_sources
 
     grid = photo_grid(np.load(folder / "truth.npy", mmap_mode="r").shape)
-    truth, guess = (
-        InstanceMap(folder / f"{name}.npy", grid, pd.DataFrame()) for name in ("truth", "guess")
+    truth, prediction = (
+        InstanceMap(folder / f"{name}.npy", grid, pd.DataFrame())
+        for name in ("truth", "prediction")
     )
-    _match(lambda: overlap_of_sources(truth, guess))
+    _match(lambda: overlap_of_sources(truth, prediction))
 
 
 def hold(folder: Path) -> None:
     """Match the maps of ``folder`` as arrays in memory."""
     from selion.metrics import overlap_table
 
-    truth, guess = (np.load(folder / f"{name}.npy") for name in ("truth", "guess"))
-    _match(lambda: overlap_table(truth, guess))
+    truth, prediction = (np.load(folder / f"{name}.npy") for name in ("truth", "prediction"))
+    _match(lambda: overlap_table(truth, prediction))
 
 
 def _match(table_of: Callable) -> None:
@@ -99,7 +100,7 @@ def _match(table_of: Callable) -> None:
         found.fp,
         found.fn,
         len(table.truth_ids),
-        len(table.guess_ids),
+        len(table.prediction_ids),
         wall,
         before,
         _peak_mb(),
@@ -132,8 +133,8 @@ def large_rows(edge: int, rounds: int) -> list[Row]:
         raise SystemExit(
             f"From disk {disk[0][:5]}, from memory {memory[0][:5]}: the counts differ."
         )
-    tp, _, _, truths, guesses = (int(v) for v in disk[0][:5])
-    scene = f"{truths:,} x {guesses:,} objects, {tp:,} matched"
+    tp, _, _, truths, predictions = (int(v) for v in disk[0][:5])
+    scene = f"{truths:,} x {predictions:,} objects, {tp:,} matched"
     rows = []
     for name, runs in (("read from disk by block", disk), ("arrays in memory", memory)):
         rows.append(
@@ -176,9 +177,9 @@ def _polygons(mask: np.ndarray) -> list:
     return [shape(geometry) for geometry, value in rasterio.features.shapes(mask) if value == 1]
 
 
-def pairwise(truth: np.ndarray, guess: np.ndarray) -> Counts:
-    """Count as the peers do: each true polygon walks the guesses until one is its match."""
-    real, said = _polygons(truth), _polygons(guess)
+def pairwise(truth: np.ndarray, prediction: np.ndarray) -> Counts:
+    """Count as the peers do: each true polygon walks the predictions until one is its match."""
+    real, said = _polygons(truth), _polygons(prediction)
     used = set()
     for one in real:
         for k, other in enumerate(said):
@@ -188,11 +189,11 @@ def pairwise(truth: np.ndarray, guess: np.ndarray) -> Counts:
     return len(used), len(said) - len(used), len(real) - len(used)
 
 
-def strtree(truth: np.ndarray, guess: np.ndarray) -> Counts:
+def strtree(truth: np.ndarray, prediction: np.ndarray) -> Counts:
     """Count with an index over polygons, vectorised."""
     import shapely
 
-    real, said = np.array(_polygons(truth)), np.array(_polygons(guess))
+    real, said = np.array(_polygons(truth)), np.array(_polygons(prediction))
     rows, columns = shapely.STRtree(said).query(real, predicate="intersects")
     shared = shapely.area(shapely.intersection(real[rows], said[columns]))
     union = shapely.area(real)[rows] + shapely.area(said)[columns] - shared
@@ -200,12 +201,14 @@ def strtree(truth: np.ndarray, guess: np.ndarray) -> Counts:
     return hits, len(said) - hits, len(real) - hits
 
 
-def ours(truth: np.ndarray, guess: np.ndarray) -> Counts:
+def ours(truth: np.ndarray, prediction: np.ndarray) -> Counts:
     """Count from one table of overlaps."""
     from selion.metrics import object_scores, overlap_table
     from selion.metrics.protocol import mask_objects
 
-    found = object_scores(overlap_table(mask_objects(truth), mask_objects(guess)), 0.5, strict=True)
+    found = object_scores(
+        overlap_table(mask_objects(truth), mask_objects(prediction)), 0.5, strict=True
+    )
     return found.tp, found.fp, found.fn
 
 
@@ -257,13 +260,13 @@ def score_chips(numbers: range) -> list:
     found = []
     for k in numbers:
         truth = voronoi(256, CELL, 0.0, k)
-        guess = np.roll(truth, (1 + k % 3, 2), (0, 1))
-        confidence = np.random.default_rng(k).random(len(np.unique(guess[guess > 0])))
+        prediction = np.roll(truth, (1 + k % 3, 2), (0, 1))
+        confidence = np.random.default_rng(k).random(len(np.unique(prediction[prediction > 0])))
         found.append(
             score_ids(
                 f"chip {k}",
                 truth,
-                guess,
+                prediction,
                 group=f"country {k % 20}",
                 confidence=confidence,
                 pixel=(10.0, 10.0),

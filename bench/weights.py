@@ -63,7 +63,7 @@ def truth_of(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return ids, mask.read(whole(mask.grid)).values[0] == IGNORE
 
 
-def guess_of(
+def prediction_of(
     case: Case, image: Path, model: str, options: maps.MapOptions, folder: Path
 ) -> tuple[np.ndarray, object]:
     """Map an image and burn its fields onto the truth's grid."""
@@ -74,12 +74,12 @@ def guess_of(
 
 
 def tally(pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Pool (truth, guess, ignore) triples."""
+    """Pool (truth, prediction, ignore) triples."""
     objects, pixels = None, None
-    for truth, guess, ignore in pairs:
-        one = score.object_scores(score.overlap_table(truth, guess, ignore), 0.5)
+    for truth, prediction, ignore in pairs:
+        one = score.object_scores(score.overlap_table(truth, prediction, ignore), 0.5)
         two = score.confusion(
-            (truth > 0).astype(np.uint8), (guess > 0).astype(np.uint8), TWO, mask=~ignore
+            (truth > 0).astype(np.uint8), (prediction > 0).astype(np.uint8), TWO, mask=~ignore
         )
         objects, pixels = (one, two) if objects is None else (objects + one, pixels + two)
     return {
@@ -149,8 +149,8 @@ def main() -> None:
                 options = maps.MapOptions(
                     predict=replace(maps.MapOptions().predict, bands=case.bands, flips=args.flips)
                 )
-                guess, frame = guess_of(case, case.image, model, options, folder)
-                found.append((truth, guess, ignore))
+                prediction, frame = prediction_of(case, case.image, model, options, folder)
+                found.append((truth, prediction, ignore))
                 plain.append((truth, baseline(case), ignore))
                 if args.pictures:
                     args.pictures.mkdir(parents=True, exist_ok=True)

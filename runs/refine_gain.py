@@ -164,7 +164,7 @@ def scored(name: str, model: Any, samples: Sequence[Sample]) -> list[str]:
         merged[1].mean_iou,
         100 * merged[1].fpr,
     ]
-    return [name, str(len(table.guess_ids)), *(number(value) for value in cells)]
+    return [name, str(len(table.prediction_ids)), *(number(value) for value in cells)]
 
 
 def main() -> None:

@@ -148,12 +148,12 @@ def recolour(image: torch.Tensor, look: tuple[torch.Tensor, torch.Tensor]) -> to
 def add_infrared(visible: torch.Tensor, looks: Looks, rng: np.random.Generator) -> torch.Tensor:
     """(3, y, x) reflectance -> (4, y, x)."""
     weights = looks.infrared[rng.integers(len(looks.infrared))]
-    guess = (
+    prediction = (
         np.tensordot(weights, _features(visible.numpy().clip(0, 0.3).astype(float)), 1)
         .clip(0.02, 0.6)
         .astype(np.float32)
     )
-    return torch.cat([visible, torch.from_numpy(guess)[None]])
+    return torch.cat([visible, torch.from_numpy(prediction)[None]])
 
 
 def repaint(

@@ -56,11 +56,11 @@ def measure(model: Path, cases: list[bench.Case]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         for case in cases:
             options = maps.MapOptions(predict=replace(maps.MapOptions().predict, bands=case.bands))
-            (truth, ignore), (guess, _) = (
+            (truth, ignore), (prediction, _) = (
                 bench.truth_of(case),
-                bench.guess_of(case, case.image, str(model), options, Path(folder)),
+                bench.prediction_of(case, case.image, str(model), options, Path(folder)),
             )
-            triples.append((truth, guess, ignore))
+            triples.append((truth, prediction, ignore))
     return bench.tally(triples)
 
 

@@ -38,7 +38,7 @@ PAPER_VII = {
     "supervised": "89.59/15.48 86.67/20.35 96.54/20.36",
 }  # fmt: skip
 """Table VII, mIoU/boundary IoU in percent on night soybean, night rice and full coverage."""
-MEASURE = "mIoU of the dataset, absent from truth and guess: skipped"
+MEASURE = "mIoU of the dataset, absent from truth and prediction: skipped"
 
 
 def tables(report: PixelReport) -> None:

@@ -128,7 +128,7 @@ def scored(name: str, sample: Sample, ids: np.ndarray, by: Sequence[str]) -> met
     )
     unit = (pixel[0] * pixel[1] / 1e4) if pixel else 1e-3
     labels: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
-        "size": (sizes(image.table.truth_area * unit), sizes(image.table.guess_area * unit))
+        "size": (sizes(image.table.truth_area * unit), sizes(image.table.prediction_area * unit))
     }
     for column in by:
         labels[column] = of_sample(sample, column, image)
@@ -149,7 +149,7 @@ def of_sample(
     if table is not None and column in table:
         return table.set_index("id")[column].reindex(image.table.truth_ids).to_numpy(object), None
     return np.full(len(image.table.truth_ids), sample.group, object), np.full(
-        len(image.table.guess_ids), sample.group, object
+        len(image.table.prediction_ids), sample.group, object
     )
 
 
@@ -196,11 +196,11 @@ def by_class(
     sample: Sample, ids: np.ndarray, said: np.ndarray, names: Sequence[str], wanted: Sequence[str]
 ) -> dict[str, metrics.OverlapTable]:
     """Compare the objects of each class with the true ones of that class."""
-    truth, real, guessed = truth_ids(sample), true_classes(sample), classes_of(ids, said, names)
+    truth, real, predicted = truth_ids(sample), true_classes(sample), classes_of(ids, said, names)
     return {
         name: metrics.overlap_table(
             np.where(real[truth] == name, truth, 0),
-            np.where(guessed[ids] == name, ids, 0),
+            np.where(predicted[ids] == name, ids, 0),
             sample.ignore,
         )
         for name in wanted

@@ -62,12 +62,14 @@ def evaluation_page(folder: Path) -> Path:
 
     scene = simulate(3, (96, 128), 10.0, "europe")
     truth = fields.to_fields(scene.instances)
-    guess = truth.iloc[: 2 * len(truth) // 3].copy()
-    guess["geometry"] = guess.geometry.buffer(-8)
-    guess["confidence"] = np.linspace(0.2, 1, len(guess))
-    for name, frame in (("truth", truth), ("guess", guess)):
+    prediction = truth.iloc[: 2 * len(truth) // 3].copy()
+    prediction["geometry"] = prediction.geometry.buffer(-8)
+    prediction["confidence"] = np.linspace(0.2, 1, len(prediction))
+    for name, frame in (("truth", truth), ("prediction", prediction)):
         fields.write_fields(frame, folder / f"{name}.gpkg", force=True)
-    report = evaluate_files([folder / "guess.gpkg", folder / "truth.gpkg"], folder / "truth.gpkg")
+    report = evaluate_files(
+        [folder / "prediction.gpkg", folder / "truth.gpkg"], folder / "truth.gpkg"
+    )
     return write_report(report, folder / "evaluation", force=True)[-1]
 
 

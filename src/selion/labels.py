@@ -1,4 +1,4 @@
-"""LabelMap and Instances: truth, or a guess, per pixel and per object."""
+"""LabelMap and Instances: truth, or a prediction, per pixel and per object."""
 
 from __future__ import annotations
 

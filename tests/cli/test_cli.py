@@ -92,8 +92,10 @@ def test_map_finds_the_simulated_fields(mapped, scene):
     from selion.pipeline.demo import compare
 
     frame = fields.read_fields(mapped[0]).to_crs(str(scene.image.grid.crs))
-    guess = store.burn(frame.geometry.to_numpy(), range(1, len(frame) + 1), scene.instances.grid)
-    scores = compare(scene.instances.ids, guess)
+    prediction = store.burn(
+        frame.geometry.to_numpy(), range(1, len(frame) + 1), scene.instances.grid
+    )
+    scores = compare(scene.instances.ids, prediction)
     assert scores["pixel IoU"] > 0.75
     assert scores["object F1"] > 0.4
 

@@ -244,13 +244,13 @@ TRUTH = boxes(
 
 
 def test_polygons_against_polygons():
-    guess = boxes(
+    prediction = boxes(
         (600000, 5300000, 600100, 5300090),
         (600300, 5300000, 600400, 5300100),
         (600500, 5300000, 600600, 5300100),
         confidence=[0.9, 0.8, 0.3],
     )
-    found = score_fields(TRUTH, guess, step=5.0)
+    found = score_fields(TRUTH, prediction, step=5.0)
     scores = object_scores(found.scores.table)
     assert (scores.tp, scores.fp, scores.fn) == (2, 1, 1)
     # UTM's scale factor is not in these
@@ -404,10 +404,10 @@ def test_the_verb_on_maps_and_its_bad_input(tmp_path):
     from selion.cli.evaluate import evaluate_command
 
     ids = sample("x").instances.ids
-    truth, guess = write_ids(tmp_path / "truth.tif", ids), write_ids(tmp_path / "map.tif", ids)
+    truth, prediction = write_ids(tmp_path / "truth.tif", ids), write_ids(tmp_path / "map.tif", ids)
     arguments = [
         "--pred",
-        str(guess),
+        str(prediction),
         "--truth",
         str(truth),
         "-o",
@@ -421,9 +421,9 @@ def test_the_verb_on_maps_and_its_bad_input(tmp_path):
     assert (tmp_path / "out" / "report.md").read_text().startswith("# map against truth.tif")
     assert isinstance(CliRunner().invoke(evaluate_command, arguments).exception, OutputExists)
     for wrong in (
-        ["--pred", str(guess)],
+        ["--pred", str(prediction)],
         [],
-        ["--pred", str(guess), "--truth", str(truth), "model", str(tmp_path)],
+        ["--pred", str(prediction), "--truth", str(truth), "model", str(tmp_path)],
         [str(tmp_path)],
     ):
         assert CliRunner().invoke(evaluate_command, wrong).exit_code == 2

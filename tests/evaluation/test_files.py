@@ -47,17 +47,17 @@ def squares(path, step=160, keep=lambda k: True, crs="EPSG:32633", **columns):
 
 
 def test_what_is_found_where_nobody_mapped_is_not_false(tmp_path):
-    guess = squares(tmp_path / "guess.gpkg")
+    prediction = squares(tmp_path / "prediction.gpkg")
     truth = squares(tmp_path / "truth.gpkg", keep=lambda k: k < 12)  # the upper third
     area = geopandas.GeoDataFrame(
         geometry=[shapely.box(600000, 5299680, 600960, 5300000)], crs="EPSG:32633"
     )
     area.to_crs("EPSG:4326").to_file(tmp_path / "area.gpkg")
     raster(tmp_path / "area.tif", np.arange(96)[:, None].repeat(96, 1) < 32, dtype=np.uint8)
-    raster(tmp_path / "guess.tif", regular_grid((96, 96), 16))
+    raster(tmp_path / "prediction.tif", regular_grid((96, 96), 16))
     for said, extents in (
-        (guess, ["area.gpkg"]),
-        (tmp_path / "guess.tif", ["area.gpkg", "area.tif"]),
+        (prediction, ["area.gpkg"]),
+        (tmp_path / "prediction.tif", ["area.gpkg", "area.tif"]),
     ):
         plain = evaluate_files([said], truth, QUICK).runs[0]
         assert plain.values["object_precision"] == pytest.approx(1 / 3)
@@ -66,10 +66,10 @@ def test_what_is_found_where_nobody_mapped_is_not_false(tmp_path):
             assert report.runs[0].values["object_precision"] == 1
             assert report.runs[0].values["object_recall"] == 1
             assert report.runs[0].values["pixel_iou"] == pytest.approx(1, abs=2e-3)
-            assert report.runs[0].kinds["guess"]["ignored"] == 24
+            assert report.runs[0].kinds["prediction"]["ignored"] == 24
             assert report.settings["mapped area of the truth"] == extent
     with pytest.raises(BadInput, match="as polygons too"):
-        evaluate_files([guess], truth, QUICK, extent=tmp_path / "area.tif")
+        evaluate_files([prediction], truth, QUICK, extent=tmp_path / "area.tif")
 
 
 def test_truth_outside_its_extent_is_counted(tmp_path):
@@ -81,29 +81,29 @@ def test_truth_outside_its_extent_is_counted(tmp_path):
 
 def test_scores_by_any_column_of_the_truth(tmp_path):
     truth = squares(tmp_path / "truth.gpkg", crop=lambda k: "maize" if k % 3 == 0 else "wheat")
-    guess = squares(tmp_path / "guess.gpkg", keep=lambda k: k % 3, crop=lambda k: "wheat")
+    prediction = squares(tmp_path / "prediction.gpkg", keep=lambda k: k % 3, crop=lambda k: "wheat")
     burnt = raster(
-        tmp_path / "guess.tif",
+        tmp_path / "prediction.tif",
         np.where(
             np.isin(regular_grid((96, 96), 16), np.arange(1, 37)[np.arange(36) % 3 > 0]),
             regular_grid((96, 96), 16),
             0,
         ),
     )
-    for said in (guess, burnt):
+    for said in (prediction, burnt):
         table = evaluate_files([said], truth, QUICK, by=("crop",)).runs[0].strata["crop"]
         assert table["recall"].to_dict() == {"maize": 0.0, "wheat": 1.0}
     assert (
-        evaluate_files([guess], truth, QUICK, by=("crop",))
+        evaluate_files([prediction], truth, QUICK, by=("crop",))
         .runs[0]
         .strata["crop"]
         .loc["wheat", "precision"]
         == 1
     )
     with pytest.raises(UnknownName, match="crop"):
-        evaluate_files([guess], truth, QUICK, by=("crops",))
+        evaluate_files([prediction], truth, QUICK, by=("crops",))
     with pytest.raises(BadInput, match="is a raster"):
-        evaluate_files([guess], burnt, QUICK, by=("crop",))
+        evaluate_files([prediction], burnt, QUICK, by=("crop",))
 
 
 def run(*arguments):
@@ -112,8 +112,10 @@ def run(*arguments):
 
 def test_a_fitted_calibration_goes_onto_a_card_and_back(tmp_path):
     truth = squares(tmp_path / "truth.gpkg", keep=lambda k: k % 2)
-    guess = squares(tmp_path / "guess.gpkg", confidence=lambda k: 0.9 + 0.05 * (k % 2) - 0.002 * k)
-    arguments = ("--pred", guess, "--truth", truth, "-o", tmp_path / "out")
+    prediction = squares(
+        tmp_path / "prediction.gpkg", confidence=lambda k: 0.9 + 0.05 * (k % 2) - 0.002 * k
+    )
+    arguments = ("--pred", prediction, "--truth", truth, "-o", tmp_path / "out")
     done = run(*arguments, "--fit-calibration", tmp_path / "calibration.toml")
     assert done.exit_code == 0, done.output
     table = tomllib.loads((tmp_path / "calibration.toml").read_text())["calibration"]
@@ -188,7 +190,7 @@ def test_empty_truth_and_empty_prediction_are_said(tmp_path):
     silent = evaluate_files([nothing], full, QUICK).runs[0]
     assert silent.values["object_recall"] == 0
     assert np.isnan(silent.values["object_precision"])
-    assert any("no guessed object" in note for note in silent.notes)
+    assert any("no predicted object" in note for note in silent.notes)
     both = evaluate_files([nothing], nothing, QUICK)
     assert np.isnan(both.runs[0].values["object_f1"])
     assert "NaN" not in both.to_json()
@@ -202,7 +204,7 @@ def test_nothing_known_at_all(tmp_path):
     report = evaluate_files([full], full, QUICK, extent=none)
     assert np.isnan(report.runs[0].values["object_f1"])
     assert any("no known pixel" in note for note in report.runs[0].notes)
-    assert report.runs[0].kinds["guess"]["ignored"] == 36
+    assert report.runs[0].kinds["prediction"]["ignored"] == 36
 
 
 def test_bad_polygons_are_repaired_dropped_and_counted_on_a_grid_too(tmp_path):

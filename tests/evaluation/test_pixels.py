@@ -59,10 +59,10 @@ def test_every_averaging_by_hand():
     assert values["IoU soil"] == pytest.approx(1 / 3)
     assert values["IoU crop"] == pytest.approx(5 / 7)
     half, both = (1 / 2 + 2 / 3) / 2, (1 / 3 + 5 / 7) / 2
-    assert values["mIoU of the dataset, absent from truth and guess: skipped"] == pytest.approx(
-        both
-    )
-    assert values["mIoU by image, absent from truth and guess: skipped"] == pytest.approx(
+    assert values[
+        "mIoU of the dataset, absent from truth and prediction: skipped"
+    ] == pytest.approx(both)
+    assert values["mIoU by image, absent from truth and prediction: skipped"] == pytest.approx(
         (half + 3 / 8) / 2
     )
     assert values["mIoU by image, absent from truth: skipped"] == pytest.approx((half + 3 / 4) / 2)
@@ -80,7 +80,11 @@ def test_a_full_cover_under_each_policy():
     )
     assert [
         values[f"mIoU of the dataset, {said}"]
-        for said in ("absent from truth and guess: skipped", "absent counts 0", "absent counts 1")
+        for said in (
+            "absent from truth and prediction: skipped",
+            "absent counts 0",
+            "absent counts 1",
+        )
     ] == [
         1.0,
         0.5,
@@ -95,9 +99,9 @@ def test_a_full_cover_under_each_policy():
         .values()
     )
     assert values["mIoU of the dataset, absent from truth: skipped"] == pytest.approx(0.99)
-    assert values["mIoU of the dataset, absent from truth and guess: skipped"] == pytest.approx(
-        0.495
-    )
+    assert values[
+        "mIoU of the dataset, absent from truth and prediction: skipped"
+    ] == pytest.approx(0.495)
 
 
 def test_unknown_pixels_are_counted_and_change_nothing():
@@ -135,11 +139,14 @@ def test_a_class_that_no_truth_has_is_told():
 def test_bands_of_boundary_iou_are_chosen():
     truth = np.zeros((40, 40))
     truth[10:30, 10:30] = 1
-    guess = np.zeros((40, 40))
-    guess[11:30, 10:30] = 1
+    prediction = np.zeros((40, 40))
+    prediction[11:30, 10:30] = 1
     found = (
         evaluate_pixels(
-            {"a": answers(x=guess)}, [sample("x", truth)], CROP, PixelOptions((0.02, 0.1), (1,), 10)
+            {"a": answers(x=prediction)},
+            [sample("x", truth)],
+            CROP,
+            PixelOptions((0.02, 0.1), (1,), 10),
         )
         .systems[0]
         .values()
@@ -234,7 +241,7 @@ def test_the_verb_compares_colour_rules(tmp_path):
     assert ended.returncode == 0, ended.stderr
     found = json.loads((tmp_path / "out" / "pixels.json").read_text())
     rule, nothing = (
-        found["systems"][name]["mIoU of the dataset, absent from truth and guess: skipped"]
+        found["systems"][name]["mIoU of the dataset, absent from truth and prediction: skipped"]
         for name in ("excess green + Otsu", "soil everywhere")
     )
     assert rule > 0.5

@@ -27,12 +27,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 ALL = InstanceOptions(min_area=0, max_hole=0)
 
 
-def share_found(truth, guess):
-    """Share of true objects that a guess has at an IoU above one half."""
-    pairs, both = np.unique(np.stack([truth.ravel(), guess.ravel()]), axis=1, return_counts=True)
+def share_found(truth, prediction):
+    """Share of true objects that a prediction has at an IoU above one half."""
+    pairs, both = np.unique(
+        np.stack([truth.ravel(), prediction.ravel()]), axis=1, return_counts=True
+    )
     keep = pairs.all(axis=0)
     t, g = pairs[:, keep]
-    iou = both[keep] / (np.bincount(truth.ravel())[t] + np.bincount(guess.ravel())[g] - both[keep])
+    iou = both[keep] / (
+        np.bincount(truth.ravel())[t] + np.bincount(prediction.ravel())[g] - both[keep]
+    )
     return (iou > 0.5).sum() / len(np.unique(truth[truth > 0]))
 
 

@@ -20,20 +20,22 @@ def mosaic(rng, size=192, step=48):
 
 def test_watershed_finds_a_clean_mosaic_and_is_repeatable():
     image, truth = mosaic(np.random.default_rng(1))
-    guess = gradient_watershed(image)
-    scores = object_scores(overlap_table(truth, guess), 0.7)
+    prediction = gradient_watershed(image)
+    scores = object_scores(overlap_table(truth, prediction), 0.7)
     assert scores.f1 > 0.8
-    np.testing.assert_array_equal(guess, gradient_watershed(image))
-    assert np.unique(guess[guess > 0]).tolist() == list(range(1, int(guess.max()) + 1))
+    np.testing.assert_array_equal(prediction, gradient_watershed(image))
+    assert np.unique(prediction[prediction > 0]).tolist() == list(
+        range(1, int(prediction.max()) + 1)
+    )
 
 
 def test_watershed_takes_other_ranges_and_keeps_out_of_the_invalid():
     image, _ = mosaic(np.random.default_rng(1))
     valid = np.ones(image.shape[1:], bool)
     valid[:, 60:] = False
-    guess = gradient_watershed((image * 10000).astype(np.uint16), valid)
-    assert not guess[:, 60:].any()
-    assert guess[:, :60].any()
+    prediction = gradient_watershed((image * 10000).astype(np.uint16), valid)
+    assert not prediction[:, 60:].any()
+    assert prediction[:, :60].any()
 
 
 def test_watershed_of_nothing():

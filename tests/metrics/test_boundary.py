@@ -61,59 +61,59 @@ def test_symmetric(one, other):
 def test_by_class_with_ignored_pixels():
     truth = np.zeros((20, 20), np.uint8)
     truth[5:15, 5:15] = 1
-    guess = truth.copy()
-    guess[0, 0] = 1
+    prediction = truth.copy()
+    prediction[0, 0] = 1
     truth[0, 0] = 255
-    assert class_boundary_iou(truth, guess, 2, width=2).tolist() == [1, 1]
-    guess[5, 5:15] = 0
-    assert class_boundary_iou(truth, guess, 2, width=2)[1] < 1
+    assert class_boundary_iou(truth, prediction, 2, width=2).tolist() == [1, 1]
+    prediction[5, 5:15] = 0
+    assert class_boundary_iou(truth, prediction, 2, width=2)[1] < 1
     with pytest.raises(GridMismatch):
         boundary_iou(np.ones((2, 2), bool), np.ones((3, 2), bool))
 
 
 def test_distances_in_metres():
-    truth, guess = np.zeros((40, 60), int), np.zeros((40, 60), int)
-    truth[10:20, 10:20], guess[9:21, 9:21] = 4, 8  # one pixel too large all round
-    truth[10:30, 30:50], guess[10:30, 30:50] = 9, 2
-    table = overlap_table(truth, guess)
-    summary, each = boundary_distances(truth, guess, table, match_objects(table), (10.0, 10.0))
+    truth, prediction = np.zeros((40, 60), int), np.zeros((40, 60), int)
+    truth[10:20, 10:20], prediction[9:21, 9:21] = 4, 8  # one pixel too large all round
+    truth[10:30, 30:50], prediction[10:30, 30:50] = 9, 2
+    table = overlap_table(truth, prediction)
+    summary, each = boundary_distances(truth, prediction, table, match_objects(table), (10.0, 10.0))
     assert summary.matches == 2
     assert each.set_index("truth").loc[9, "distance"] == 0
     # the corners are sqrt(2) away
     assert each.set_index("truth").loc[4, "distance"] == pytest.approx(10, abs=0.5)
     assert summary.mean == pytest.approx(each.distance.mean())
-    pixels, _ = boundary_distances(truth, guess, table, match_objects(table))
+    pixels, _ = boundary_distances(truth, prediction, table, match_objects(table))
     assert summary.mean == pytest.approx(10 * pixels.mean)
     nothing, _ = boundary_distances(
         truth,
-        guess * 0,
-        overlap_table(truth, guess * 0),
-        match_objects(overlap_table(truth, guess * 0)),
+        prediction * 0,
+        overlap_table(truth, prediction * 0),
+        match_objects(overlap_table(truth, prediction * 0)),
     )
     assert nothing.matches == 0
     assert np.isnan(nothing.mean)
 
 
 def test_the_border_of_the_image_is_no_outline():
-    truth, guess = np.zeros((10, 10), int), np.zeros((10, 10), int)
-    truth[:, :5], guess[:, :6] = 1, 1
-    table = overlap_table(truth, guess)
-    summary, _ = boundary_distances(truth, guess, table, match_objects(table))
+    truth, prediction = np.zeros((10, 10), int), np.zeros((10, 10), int)
+    truth[:, :5], prediction[:, :6] = 1, 1
+    table = overlap_table(truth, prediction)
+    summary, _ = boundary_distances(truth, prediction, table, match_objects(table))
     assert summary.mean == 1
 
 
 def test_distances_equal_distance_transforms_of_each_pair():
     rng = np.random.default_rng(4)
     truth = np.kron(rng.integers(0, 6, (5, 6)), np.ones((9, 9), int))
-    guess = np.where(rng.random(truth.shape) < 0.1, 0, np.roll(truth, (1, 2), (0, 1)))
-    table = overlap_table(truth, guess)
+    prediction = np.where(rng.random(truth.shape) < 0.1, 0, np.roll(truth, (1, 2), (0, 1)))
+    table = overlap_table(truth, prediction)
     matches = match_objects(table, 0.3)
-    _, each = boundary_distances(truth, guess, table, matches, (2.0, 3.0))
+    _, each = boundary_distances(truth, prediction, table, matches, (2.0, 3.0))
     assert len(each) > 2
     for row in each.itertuples():
         edges = [
             (ids == key) & ~ndimage.binary_erosion(ids == key, border_value=1)
-            for ids, key in ((truth, row.truth), (guess, row.guess))
+            for ids, key in ((truth, row.truth), (prediction, row.prediction))
         ]
         away = [ndimage.distance_transform_edt(~edge, (2.0, 3.0)) for edge in edges]
         both = np.concatenate([away[1][edges[0]], away[0][edges[1]]])

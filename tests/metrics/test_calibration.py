@@ -55,10 +55,10 @@ def test_separable_sample_stays_finite():
 
 
 def test_outcomes_of_objects():
-    truth, guess = np.array([[1, 1, 0, 2, 2]]), np.array([[5, 5, 7, 0, 9]])
-    assert object_outcomes(overlap_table(truth, guess)).tolist() == [1, 0, 1]
+    truth, prediction = np.array([[1, 1, 0, 2, 2]]), np.array([[5, 5, 7, 0, 9]])
+    assert object_outcomes(overlap_table(truth, prediction)).tolist() == [1, 0, 1]
     hidden = object_outcomes(
-        overlap_table(truth * 0, guess, np.array([[True, True, False, False, False]]))
+        overlap_table(truth * 0, prediction, np.array([[True, True, False, False, False]]))
     )
     assert np.isnan(hidden[0])
     assert hidden[1:].tolist() == [0, 0]

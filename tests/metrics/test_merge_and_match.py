@@ -24,11 +24,11 @@ def mosaic(fields=40, size=512, seed=5):
 
 def test_hand_counted_case():
     truth = np.array([[1, 1, 1, 1, 2, 2, 0, 0]])
-    guess = np.array([[7, 7, 8, 8, 8, 0, 0, 9]])
-    table = overlap_table(truth, guess)
+    prediction = np.array([[7, 7, 8, 8, 8, 0, 0, 9]])
+    table = overlap_table(truth, prediction)
     any_ = merged_scores(table)
     assert any_.iou.tolist() == pytest.approx([4 / 5, 1 / 4])
-    assert (any_.missed, any_.false, any_.guesses) == (0, 1, 3)
+    assert (any_.missed, any_.false, any_.predictions) == (0, 1, 3)
     largest = merged_scores(table, "largest")
     assert largest.iou.tolist() == pytest.approx([4 / 5, 0])
     assert largest.fnr == 0.5

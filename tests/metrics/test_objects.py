@@ -23,29 +23,29 @@ IDS = arrays(np.int32, (7, 8), elements=st.sampled_from([0, 1, 2, 5, 9]))
 
 def pairs(table):
     return {
-        (int(table.truth_ids[t]), int(table.guess_ids[g])): float(s)
-        for t, g, s in zip(table.truth_index, table.guess_index, table.shared, strict=True)
+        (int(table.truth_ids[t]), int(table.prediction_ids[g])): float(s)
+        for t, g, s in zip(table.truth_index, table.prediction_index, table.shared, strict=True)
     }
 
 
 def test_table_against_counting_by_hand():
     truth = np.array([[1, 1, 0], [7, 7, 7], [0, 0, 7]])
-    guess = np.array([[3, 3, 3], [3, 2, 2], [0, 2, 2]])
-    table = overlap_table(truth, guess)
+    prediction = np.array([[3, 3, 3], [3, 2, 2], [0, 2, 2]])
+    table = overlap_table(truth, prediction)
     assert table.truth_ids.tolist() == [1, 7]
     assert table.truth_area.tolist() == [2, 4]
-    assert table.guess_area.tolist() == [4, 4]
+    assert table.prediction_area.tolist() == [4, 4]
     assert pairs(table) == {(1, 3): 2, (7, 3): 1, (7, 2): 3}
     assert table.iou.tolist() == pytest.approx([2 / 4, 3 / 5, 1 / 7])
 
 
 @given(IDS, IDS, arrays(bool, (7, 8)))
-def test_table_equals_brute_force_and_blocks_equal_the_whole(truth, guess, ignore):
-    table = overlap_table(truth, guess, ignore)
+def test_table_equals_brute_force_and_blocks_equal_the_whole(truth, prediction, ignore):
+    table = overlap_table(truth, prediction, ignore)
     expected = {}
     for t in (1, 2, 5, 9):
         for g in (1, 2, 5, 9):
-            n = int(((truth == t) & (guess == g) & ~ignore).sum())
+            n = int(((truth == t) & (prediction == g) & ~ignore).sum())
             if n:
                 expected[t, g] = n
     assert pairs(table) == expected
@@ -53,30 +53,30 @@ def test_table_equals_brute_force_and_blocks_equal_the_whole(truth, guess, ignor
         t: ((truth == t) & ~ignore).sum() for t in (1, 2, 5, 9) if ((truth == t) & ~ignore).any()
     }
     for g, known, hidden in zip(
-        table.guess_ids, table.guess_area, table.guess_ignored, strict=True
+        table.prediction_ids, table.prediction_area, table.prediction_ignored, strict=True
     ):
-        assert known == ((guess == g) & ~ignore).sum()
-        assert hidden == ((guess == g) & ignore).sum()
+        assert known == ((prediction == g) & ~ignore).sum()
+        assert hidden == ((prediction == g) & ignore).sum()
     rows, overlap_module.ROWS = overlap_module.ROWS, 2
     try:
-        cut = overlap_table(truth, guess, ignore)
+        cut = overlap_table(truth, prediction, ignore)
     finally:
         overlap_module.ROWS = rows
     assert pairs(cut) == pairs(table)
-    np.testing.assert_array_equal(cut.guess_ignored, table.guess_ignored)
+    np.testing.assert_array_equal(cut.prediction_ignored, table.prediction_ignored)
 
 
 @given(IDS, IDS, st.sampled_from([0.1, 0.3, 0.5, 0.75]))
-def test_laws_of_matching(truth, guess, iou):
-    table = overlap_table(truth, guess)
+def test_laws_of_matching(truth, prediction, iou):
+    table = overlap_table(truth, prediction)
     one, other = object_scores(table, iou), object_scores(table.transposed(), iou)
     assert one.fp == other.fn or iou < 0.5  # greedy ties may differ below one half
     assert one.tp + one.fn == len(np.unique(truth[truth > 0]))
-    assert one.tp + one.fp == len(np.unique(guess[guess > 0]))
+    assert one.tp + one.fp == len(np.unique(prediction[prediction > 0]))
     renamed = object_scores(
         overlap_table(
             np.where(truth > 0, truth.astype(np.int64) + 10**10, 0),
-            np.where(guess > 0, guess * 3, 0),
+            np.where(prediction > 0, prediction * 3, 0),
         ),
         iou,
     )
@@ -86,16 +86,16 @@ def test_laws_of_matching(truth, guess, iou):
 
 
 def test_threshold_is_inclusive_unless_strict():
-    truth, guess = np.array([[1, 1, 0]]), np.array([[1, 0, 0]])
-    table = overlap_table(truth, guess)
+    truth, prediction = np.array([[1, 1, 0]]), np.array([[1, 0, 0]])
+    table = overlap_table(truth, prediction)
     assert object_scores(table, 0.5).tp == 1
     assert object_scores(table, 0.5, strict=True).tp == 0
 
 
 def test_low_thresholds_still_match_one_to_one():
     truth = np.array([[1, 1, 1, 1, 2, 2]])
-    guess = np.array([[8, 8, 9, 9, 9, 9]])
-    matches = match_objects(overlap_table(truth, guess), 0.2)
+    prediction = np.array([[8, 8, 9, 9, 9, 9]])
+    matches = match_objects(overlap_table(truth, prediction), 0.2)
     assert len(set(matches.truth_index)) == len(matches.truth_index) == 2
     assert sorted(matches.iou) == pytest.approx([0.5, 0.5])
 
@@ -121,11 +121,11 @@ def test_nothing_there_is_nan_not_zero():
 
 
 def test_guesses_on_unknown_ground_are_no_false_alarms():
-    truth, guess = np.zeros((4, 4), int), np.zeros((4, 4), int)
+    truth, prediction = np.zeros((4, 4), int), np.zeros((4, 4), int)
     ignore = np.zeros((4, 4), bool)
     ignore[:3] = True
-    guess[:, 0], guess[3, 1:] = 1, 2
-    scores = object_scores(overlap_table(truth, guess, ignore))
+    prediction[:, 0], prediction[3, 1:] = 1, 2
+    scores = object_scores(overlap_table(truth, prediction, ignore))
     assert (scores.fp, scores.ignored) == (1, 1)
 
 

@@ -13,8 +13,8 @@ LABELS = arrays(np.uint8, (8, 9), elements=st.sampled_from([0, 1, 2, IGNORE]))
 
 def test_hand_counted_case():
     truth = np.array([[0, 0, 1, 1], [1, 2, 255, 2]], np.uint8)
-    guess = np.array([[0, 1, 1, 1], [0, 2, 2, 255]], np.uint8)
-    counts = confusion(truth, guess, FTW3)
+    prediction = np.array([[0, 1, 1, 1], [0, 2, 2, 255]], np.uint8)
+    counts = confusion(truth, prediction, FTW3)
     assert counts.counts.tolist() == [[1, 1, 0, 0], [1, 2, 0, 0], [0, 0, 1, 1]]
     assert (counts.counted, counts.ignored, counts.unanswered) == (7, 1, 1)
     scores = pixel_scores(counts)
@@ -29,21 +29,21 @@ def test_hand_counted_case():
 
 
 def test_absent_class_policies():
-    truth, guess = np.ones((4, 4), np.uint8), np.ones((4, 4), np.uint8)
-    assert pixel_scores(confusion(truth, guess, 3)).mean["iou"] == 1
-    assert pixel_scores(confusion(truth, guess, 3), absent="zero").mean["iou"] == pytest.approx(
-        1 / 3
-    )
-    assert pixel_scores(confusion(truth, guess, 3), absent="one").mean["iou"] == 1
+    truth, prediction = np.ones((4, 4), np.uint8), np.ones((4, 4), np.uint8)
+    assert pixel_scores(confusion(truth, prediction, 3)).mean["iou"] == 1
+    assert pixel_scores(confusion(truth, prediction, 3), absent="zero").mean[
+        "iou"
+    ] == pytest.approx(1 / 3)
+    assert pixel_scores(confusion(truth, prediction, 3), absent="one").mean["iou"] == 1
     # one false background pixel where the truth has none: the full-cover case of DepthCropSeg++
-    guess[0, 0] = 0
-    assert pixel_scores(confusion(truth, guess, 2)).mean["iou"] == pytest.approx((15 / 16) / 2)
-    assert pixel_scores(confusion(truth, guess, 2), absent_from="truth").mean[
+    prediction[0, 0] = 0
+    assert pixel_scores(confusion(truth, prediction, 2)).mean["iou"] == pytest.approx((15 / 16) / 2)
+    assert pixel_scores(confusion(truth, prediction, 2), absent_from="truth").mean[
         "iou"
     ] == pytest.approx(15 / 16)
-    assert pixel_scores(confusion(truth, guess, 2), "one", "truth").mean["iou"] == pytest.approx(
-        (15 / 16 + 1) / 2
-    )
+    assert pixel_scores(confusion(truth, prediction, 2), "one", "truth").mean[
+        "iou"
+    ] == pytest.approx((15 / 16 + 1) / 2)
 
 
 def test_nothing_known_is_nan_and_counted():
@@ -56,16 +56,17 @@ def test_nothing_known_is_nan_and_counted():
 
 
 @given(LABELS, LABELS)
-def test_laws(truth, guess):
-    counts = confusion(truth, guess, 3)
-    halves = confusion(truth[:3], guess[:3], 3) + confusion(truth[3:], guess[3:], 3)
+def test_laws(truth, prediction):
+    counts = confusion(truth, prediction, 3)
+    halves = confusion(truth[:3], prediction[:3], 3) + confusion(truth[3:], prediction[3:], 3)
     assert (halves.counts == counts.counts).all()
     assert halves.ignored == counts.ignored
     perfect = pixel_scores(confusion(truth, truth, 3))
     assert perfect.table[["iou", "f1", "precision", "recall"]].stack().dropna().eq(1).all()
-    both = (truth != IGNORE) & (guess != IGNORE)
+    both = (truth != IGNORE) & (prediction != IGNORE)
     one, other = (
-        pixel_scores(confusion(a, b, 3, both)).table for a, b in ((truth, guess), (guess, truth))
+        pixel_scores(confusion(a, b, 3, both)).table
+        for a, b in ((truth, prediction), (prediction, truth))
     )
     for symmetric in ("iou", "dice", "accuracy"):
         np.testing.assert_allclose(one[symmetric], other[symmetric])
@@ -74,13 +75,13 @@ def test_laws(truth, guess):
 
 def test_equal_to_scikit_style_formulas_on_random_maps():
     rng = np.random.default_rng(0)
-    truth, guess = rng.integers(0, 4, (2, 50, 50)).astype(np.uint8)
-    scores = pixel_scores(confusion(truth, guess, 4)).table
+    truth, prediction = rng.integers(0, 4, (2, 50, 50)).astype(np.uint8)
+    scores = pixel_scores(confusion(truth, prediction, 4)).table
     for c in range(4):
         assert scores.iou.iloc[c] == pytest.approx(
-            ((truth == c) & (guess == c)).sum() / ((truth == c) | (guess == c)).sum()
+            ((truth == c) & (prediction == c)).sum() / ((truth == c) | (prediction == c)).sum()
         )
-        assert scores.accuracy.iloc[c] == pytest.approx(((truth == c) == (guess == c)).mean())
+        assert scores.accuracy.iloc[c] == pytest.approx(((truth == c) == (prediction == c)).mean())
 
 
 def test_mean_dice_readings_pay_constants_differently():
@@ -98,7 +99,7 @@ def test_mean_dice_readings_pay_constants_differently():
 def test_bad_input_is_refused():
     with pytest.raises(GridMismatch, match="one grid"):
         confusion(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 2)
-    with pytest.raises(BadInput, match="guess holds class ids"):
+    with pytest.raises(BadInput, match="prediction holds class ids"):
         confusion(np.zeros((2, 2), np.uint8), np.full((2, 2), 7, np.uint8), 2)
     with pytest.raises(UnknownName, match="skip"):
         pixel_scores(

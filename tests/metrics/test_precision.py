@@ -32,15 +32,17 @@ def images(seed, count=6):
     for k in range(count):
         n = int(rng.integers(0 if k else 1, 14))
         truth = blobs(rng, n)
-        guess = shaken(rng, truth, max(n, 1))
-        ids = np.unique(guess[guess > 0])
+        prediction = shaken(rng, truth, max(n, 1))
+        ids = np.unique(prediction[prediction > 0])
         # rounded: ties are the hard part
-        made.append((truth, guess, np.round(rng.random(len(ids)), 1)))
+        made.append((truth, prediction, np.round(rng.random(len(ids)), 1)))
     return made
 
 
 def detections(made):
-    return [Detections(overlap_table(truth, guess), scores) for truth, guess, scores in made]
+    return [
+        Detections(overlap_table(truth, prediction), scores) for truth, prediction, scores in made
+    ]
 
 
 def coco_result(made, cap, area):
@@ -56,8 +58,8 @@ def coco_result(made, cap, area):
     def encode(mask):
         return masks.encode(np.asfortranarray(mask.astype(np.uint8)))
 
-    truths, guesses = [], []
-    for image, (truth, guess, scores) in enumerate(made, 1):
+    truths, predictions = [], []
+    for image, (truth, prediction, scores) in enumerate(made, 1):
         for i in np.unique(truth[truth > 0]):
             rle = encode(truth == i)
             truths.append(
@@ -70,12 +72,12 @@ def coco_result(made, cap, area):
                     "area": float((truth == i).sum()),
                 }
             )
-        for i, score in zip(np.unique(guess[guess > 0]), scores, strict=True):
-            guesses.append(
+        for i, score in zip(np.unique(prediction[prediction > 0]), scores, strict=True):
+            predictions.append(
                 {
                     "image_id": image,
                     "category_id": 1,
-                    "segmentation": encode(guess == i),
+                    "segmentation": encode(prediction == i),
                     "score": float(score),
                 }
             )
@@ -88,7 +90,7 @@ def coco_result(made, cap, area):
             "info": {},
         }
         reference.createIndex()
-        judge = COCOeval(reference, reference.loadRes(guesses), "segm")
+        judge = COCOeval(reference, reference.loadRes(predictions), "segm")
         judge.params.maxDets = [cap]
         judge.params.areaRng = [list(area)]
         judge.params.areaRngLbl = ["this"]

@@ -23,9 +23,9 @@ def patches(seed, size=64, classes=3):
     ).astype(np.uint8)
 
 
-def by_polygons(truth, guess, iou):
-    """Counts by polygon geometry, the way of the peers: every component a polygon, the first guess
-    above the threshold wins.
+def by_polygons(truth, prediction, iou):
+    """Counts by polygon geometry, the way of the peers: every component a polygon, the first
+    prediction above the threshold wins.
     """
 
     def polygons(mask):
@@ -35,7 +35,7 @@ def by_polygons(truth, guess, iou):
             if value == 1
         ]
 
-    real, said = polygons(truth), polygons(guess)
+    real, said = polygons(truth), polygons(prediction)
     used = set()
     hits = 0
     for one in real:
@@ -53,11 +53,11 @@ def by_polygons(truth, guess, iou):
 @pytest.mark.parametrize("iou", [0.5, 0.7])
 def test_objects_equal_polygon_matching(seed, iou):
     truth = patches(seed)
-    guess = truth.copy()
-    guess[10:40, 10:40] = patches(seed + 100)[10:40, 10:40]
-    scores = prue_scores(truth, guess, iou).objects
+    prediction = truth.copy()
+    prediction[10:40, 10:40] = patches(seed + 100)[10:40, 10:40]
+    scores = prue_scores(truth, prediction, iou).objects
     assert (scores.tp, scores.fp, scores.fn) == by_polygons(
-        (truth == 1).astype(np.uint8), (guess == 1).astype(np.uint8), iou
+        (truth == 1).astype(np.uint8), (prediction == 1).astype(np.uint8), iou
     )
     assert scores.tp > 0
 
@@ -69,10 +69,13 @@ def test_pixels_equal_torchmetrics():
     )
     import torch
 
-    truth, guess = patches(1, classes=2), patches(2, classes=2)
+    truth, prediction = patches(1, classes=2), patches(2, classes=2)
     truth[:9, :9] = 255
-    ours = prue_scores(truth, guess).to_dict()
-    real, said = torch.from_numpy(truth.astype(np.int64)), torch.from_numpy(guess.astype(np.int64))
+    ours = prue_scores(truth, prediction).to_dict()
+    real, said = (
+        torch.from_numpy(truth.astype(np.int64)),
+        torch.from_numpy(prediction.astype(np.int64)),
+    )
     for name, judge in (
         ("pixel_iou", "JaccardIndex"),
         ("pixel_precision", "Precision"),

@@ -31,7 +31,7 @@ def truth(seed, size=96, step=24):
     return ids
 
 
-def guess(ids, seed, loss=0.2):
+def prediction(ids, seed, loss=0.2):
     """The truth moved by a pixel, with some fields lost."""
     rng = np.random.default_rng(seed)
     kept = np.where(rng.random(int(ids.max()) + 1)[ids] < loss, 0, ids)
@@ -42,7 +42,7 @@ def images(loss=0.2, seeds=range(6), pixel=(10.0, 10.0)):
     made = []
     for seed in seeds:
         ids = truth(seed)
-        said = guess(ids, seed + 50, loss)
+        said = prediction(ids, seed + 50, loss)
         count = len(np.unique(said[said > 0]))
         made.append(
             score_ids(
@@ -150,7 +150,7 @@ def test_report_is_strict_json_and_says_what_is_missing():
     )
     run = summarise("model", [empty, blind, hidden], QUICK)
     assert any("no true object" in note and "empty" in note for note in run.notes)
-    assert any("no guessed object" in note and "blind" in note for note in run.notes)
+    assert any("no predicted object" in note and "blind" in note for note in run.notes)
     assert any("no known pixel" in note and "hidden" in note for note in run.notes)
     found = json.loads(Report("t", (run,), problems=("x: no partner",)).to_json())
     assert found["runs"][0]["values"]["object_precision"] is None
@@ -190,7 +190,7 @@ def test_markdown_table_lines_up():
 
 
 def test_cutting_a_map_into_images_at_lanes_changes_nothing():
-    whole, said = truth(3), guess(truth(3), 9)
+    whole, said = truth(3), prediction(truth(3), 9)
     said[np.arange(96) % 24 < 2] = 0
     quick = ImageOptions(distances=False)
     one = summarise("one", [score_ids("all", whole, said, pixel=(1.0, 1.0), options=quick)], QUICK)

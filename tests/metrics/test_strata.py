@@ -8,7 +8,7 @@ from selion.metrics.overlap import table_from_pairs
 from selion.metrics.summary import ScoreOptions
 
 
-def image(key, hits, truth_labels, guess_labels=None, misses=0):
+def image(key, hits, truth_labels, prediction_labels=None, misses=0):
     """Make an image whose first objects are found exactly and whose other ones are missed, and
     ``misses`` false alarms.
     """
@@ -19,7 +19,7 @@ def image(key, hits, truth_labels, guess_labels=None, misses=0):
         (np.arange(1, hits + misses + 1), np.full(hits + misses, 4.0)),
         (found, found, np.full(hits, 4.0)),
     )
-    said = None if guess_labels is None else np.array(guess_labels, object)
+    said = None if prediction_labels is None else np.array(prediction_labels, object)
     return ImageScores(
         key,
         "",

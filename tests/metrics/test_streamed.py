@@ -26,11 +26,11 @@ IDS = arrays(np.int32, (9, 11), elements=st.sampled_from([0, 1, 2, 5, 9]))
 COLUMNS = (
     "truth_ids",
     "truth_area",
-    "guess_ids",
-    "guess_area",
-    "guess_ignored",
+    "prediction_ids",
+    "prediction_area",
+    "prediction_ignored",
     "truth_index",
-    "guess_index",
+    "prediction_index",
     "shared",
 )
 
@@ -50,31 +50,31 @@ def assert_equal_tables(one, other):
 
 @settings(deadline=None)
 @given(IDS, IDS, arrays(bool, (9, 11)), st.integers(1, 12))
-def test_cutting_into_blocks_gives_the_same_table(truth, guess, known, block):
+def test_cutting_into_blocks_gives_the_same_table(truth, prediction, known, block):
     grid = photo_grid(truth.shape)
     streamed = overlap_of_sources(
-        Instances(truth, grid), Raster(guess[None], grid, ("id",)), Mask(known), block=block
+        Instances(truth, grid), Raster(prediction[None], grid, ("id",)), Mask(known), block=block
     )
-    assert_equal_tables(streamed, overlap_table(truth, guess, ~known))
+    assert_equal_tables(streamed, overlap_table(truth, prediction, ~known))
     assert_equal_tables(
-        overlap_of_sources(Instances(truth, grid), Instances(guess, grid), block=block),
-        overlap_table(truth, guess),
+        overlap_of_sources(Instances(truth, grid), Instances(prediction, grid), block=block),
+        overlap_table(truth, prediction),
     )
 
 
 @settings(deadline=None, max_examples=50)
 @given(IDS, IDS, arrays(bool, (9, 11)), st.integers(1, 12), st.integers(1, 2))
-def test_scores_by_block_equal_the_whole(truth, guess, known, block, width):
+def test_scores_by_block_equal_the_whole(truth, prediction, known, block, width):
     grid, options = photo_grid(truth.shape), ImageOptions(edge_width=width)
     one = score_sources(
         "x",
         Instances(truth, grid),
-        Instances(guess, grid),
+        Instances(prediction, grid),
         Mask(known),
         options=options,
         block=block,
     )
-    other = score_ids("x", truth, guess, ignore=~known, options=options)
+    other = score_ids("x", truth, prediction, ignore=~known, options=options)
     assert_equal_tables(one.table, other.table)
     assert (one.area, one.edge, one.ignored, one.unit) == (
         other.area,
@@ -95,9 +95,11 @@ def test_maps_on_disk_are_read_by_block_only(tmp_path):
             seen.append((roi[0].stop - roi[0].start) * (roi[1].stop - roi[1].start))
             return super().read(roi)
 
-    for name, values in (("truth", ids), ("guess", np.roll(ids, 2, 0))):
+    for name, values in (("truth", ids), ("prediction", np.roll(ids, 2, 0))):
         np.save(tmp_path / f"{name}.npy", values)
-    sides = [Watched(tmp_path / f"{name}.npy", grid, pd.DataFrame()) for name in ("truth", "guess")]
+    sides = [
+        Watched(tmp_path / f"{name}.npy", grid, pd.DataFrame()) for name in ("truth", "prediction")
+    ]
     table = overlap_of_sources(*sides, block=32)
     assert max(seen) == 32 * 32
     assert_equal_tables(table, overlap_table(ids, np.roll(ids, 2, 0)))
@@ -114,7 +116,7 @@ def test_distances_stop_where_memory_would(monkeypatch):
 def test_bad_input_is_refused():
     ids = regular_grid((8, 8), 4)
     side = Instances(ids, photo_grid((8, 8)))
-    with pytest.raises(GridMismatch, match="guess"):
+    with pytest.raises(GridMismatch, match="prediction"):
         overlap_of_sources(side, Instances(ids[:4], photo_grid((4, 8))))
     with pytest.raises(GridMismatch, match="extent"):
         overlap_of_sources(side, side, Mask(np.ones((4, 8), bool)))

@@ -65,8 +65,8 @@ def learned(network, steps=50):
 
 def accuracy(network):
     images, labels = two_images()
-    guess = network.probabilities(images).argmax(1)
-    return float((guess == labels)[labels != 255].float().mean())
+    predicted = network.probabilities(images).argmax(1)
+    return float((predicted == labels)[labels != 255].float().mean())
 
 
 def value_of(network, images, labels, **weights):

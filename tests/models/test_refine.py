@@ -88,8 +88,8 @@ BASE = Painted(FTW2, bands=("base:ground", "base:field"))
 EDGE = Painted(EDGES, bands=("edge:no", "edge:yes"))
 
 
-def object_f1(truth, guess):
-    image = metrics.score_ids("", truth, guess, options=metrics.ImageOptions(distances=False))
+def object_f1(truth, predicted):
+    image = metrics.score_ids("", truth, predicted, options=metrics.ImageOptions(distances=False))
     return metrics.object_scores(image.table).f1
 
 
@@ -100,7 +100,9 @@ def test_touching_fields_are_parted():
     refined = fields.find_basins(
         prediction.predict(image, pair), pair.classes, "watershed", replace(PLAIN, smoothing=5.0)
     )
-    before, after = (object_f1(scene.instances.ids, guess.ids) for guess in (alone, refined))
+    before, after = (
+        object_f1(scene.instances.ids, predicted.ids) for predicted in (alone, refined)
+    )
     assert after > before + 0.4
     assert after > 0.7
     assert set(refined.table["class"]) == {"field"}

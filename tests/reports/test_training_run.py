@@ -558,10 +558,12 @@ def test_the_mean_iou_is_that_of_the_referee_and_absent_classes_are_left_out():
     rng = np.random.default_rng(3)
     confusions = []
     for k in range(5):
-        truth, guess = rng.integers(0, 3, (2, 40, 40))
+        truth, prediction = rng.integers(0, 3, (2, 40, 40))
         truth[rng.random((40, 40)) < 0.1] = 255
-        guess[rng.random((40, 40)) < 0.1] = 255
-        confusions.append(metrics.confusion(truth * (truth != 2) if k < 4 else truth, guess, 4))
+        prediction[rng.random((40, 40)) < 0.1] = 255
+        confusions.append(
+            metrics.confusion(truth * (truth != 2) if k < 4 else truth, prediction, 4)
+        )
     scores = Scores(tuple("abcde"), ("",) * 5, np.zeros((5, 6)), tuple(confusions), "miou")
     assert scores.miou == pytest.approx(metrics.pixel_scores(scores.confusion).mean["iou"])
     assert scores.of_samples() == pytest.approx(

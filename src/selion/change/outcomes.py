@@ -109,7 +109,7 @@ def judge(
     Parameters
     ----------
     table : OverlapTable
-        Earlier fields as truth, later ones as guess, known pixels only; ids 1 .. n and 1 .. m.
+        Earlier fields as truth, later ones as prediction, known pixels only; ids 1 .. n and 1 .. m.
     one, other : Side
         Earlier and later.
     options : OutcomeOptions, optional
@@ -130,7 +130,7 @@ def judge(
     """
     options = options or OutcomeOptions()
     sides = (one, other)
-    ids = table.truth_ids[table.truth_index], table.guess_ids[table.guess_index]
+    ids = table.truth_ids[table.truth_index], table.prediction_ids[table.prediction_index]
     linked = table.shared > options.related * np.minimum(
         one.seen[ids[0] - 1], other.seen[ids[1] - 1]
     )

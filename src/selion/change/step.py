@@ -140,7 +140,11 @@ def compare(
 def _areas(
     table: OverlapTable, earlier: int, later: int
 ) -> tuple[tuple[np.ndarray, np.ndarray, int], ...]:
-    return (table.truth_ids, table.truth_area, earlier), (table.guess_ids, table.guess_area, later)
+    return (table.truth_ids, table.truth_area, earlier), (
+        table.prediction_ids,
+        table.prediction_area,
+        later,
+    )
 
 
 def _measures(

@@ -14,11 +14,11 @@ from selion.evaluation.sides import (
     blind_answers,
     column_of,
     confidences,
-    guessed_column,
     is_vector,
     mapped_area,
     open_extent,
     open_side,
+    predicted_column,
     unseen,
 )
 from selion.evaluation.vectors import score_fields
@@ -30,7 +30,7 @@ from selion.metrics.summary import RunScores, ScoreOptions, compare, summarise
 
 
 def evaluate_files(
-    guesses: Sequence[Path | str],
+    predictions: Sequence[Path | str],
     truth: Path | str,
     options: ScoreOptions | None = None,
     *,
@@ -44,7 +44,7 @@ def evaluate_files(
 
     Parameters
     ----------
-    guesses : sequence of paths
+    predictions : sequence of paths
         Rasters of object ids (band 1, 0 is none) or tables of polygons; several are compared
         pairwise, the first against each other one.
     truth : path
@@ -53,19 +53,19 @@ def evaluate_files(
     options, image
         What is summed up, and what is measured on pixels.
     reproject : bool
-        Between polygons, bring the guess to the truth's CRS where they differ.  (Polygons that are
-        burnt onto a raster always come to its CRS.)
+        Between polygons, bring the prediction to the truth's CRS where they differ.  (Polygons that
+        are burnt onto a raster always come to its CRS.)
     step : float, optional
         Metres between the points of outlines whose distance is measured between polygons.
     extent : path, optional
         Where the truth was mapped: polygons, or a raster that is not 0 there.  A truth of polygons
         says where fields are, not where somebody looked for them: without an extent, everything
         outside them counts as "no field", and a field found where nobody mapped is a false alarm.
-        With one, nothing outside it counts, and guesses that lie outside for more than half are
+        With one, nothing outside it counts, and predictions that lie outside for more than half are
         counted as ignored.
     by : sequence of str
         Columns of the truth's table of polygons that scores are also given by; precision too, where
-        the guess has the column.
+        the prediction has the column.
 
     Raises
     ------
@@ -73,13 +73,13 @@ def evaluate_files(
         If rasters lie on different grids, or the CRSs of polygons differ and ``reproject`` is not
         set.
     """
-    if not guesses:
+    if not predictions:
         message = "No map was given to compare with the truth: name one at least."
         raise BadInput(message)
     options, image = options or ScoreOptions(), image or ImageOptions()
-    names = _names(guesses)
+    names = _names(predictions)
     found = [
-        _one(path, truth, image, extent, by, reproject=reproject, step=step) for path in guesses
+        _one(path, truth, image, extent, by, reproject=reproject, step=step) for path in predictions
     ]
     runs = [
         summarise(name, [scores], options) for name, (scores, _) in zip(names, found, strict=True)
@@ -89,8 +89,8 @@ def evaluate_files(
     ]
     baselines = (
         []
-        if is_vector(truth) and is_vector(guesses[0])
-        else _baselines(guesses[0], truth, extent, found[0][0], options)
+        if is_vector(truth) and is_vector(predictions[0])
+        else _baselines(predictions[0], truth, extent, found[0][0], options)
     )
     differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in runs[1:]}
     settings = {
@@ -115,7 +115,7 @@ def _names(paths: Sequence[Path | str]) -> list[str]:
 
 
 def _one(
-    guess: Path | str,
+    prediction: Path | str,
     truth: Path | str,
     image: ImageOptions,
     extent: Path | str | None,
@@ -125,8 +125,8 @@ def _one(
     step: float | None,
 ) -> tuple[ImageScores, tuple[str, ...]]:
     key = Path(truth).stem
-    if is_vector(guess) and is_vector(truth):
-        polygons, answer = fields.read_fields(truth), fields.read_fields(guess)
+    if is_vector(prediction) and is_vector(truth):
+        polygons, answer = fields.read_fields(truth), fields.read_fields(prediction)
         area = None if extent is None else mapped_area(extent, polygons.crs)
         compared = score_fields(
             polygons,
@@ -139,15 +139,18 @@ def _one(
             by=by,
         )
         return compared.scores, compared.problems
-    grid = store.open_raster(guess if is_vector(truth) else truth).grid
+    grid = store.open_raster(prediction if is_vector(truth) else truth).grid
     real, said = (
-        open_side(path, grid, name) for name, path in (("truth", truth), ("guess", guess))
+        open_side(path, grid, name) for name, path in (("truth", truth), ("prediction", prediction))
     )
-    same_grid(real.grid, said.grid, ("the truth", "the guess"))
+    same_grid(real.grid, said.grid, ("the truth", "the prediction"))
     known = None if extent is None else open_extent(extent, grid)
     scores = score_sources(key, real, said, known, options=image)
     table = scores.table
-    problems = [*unseen(real, table.truth_ids, "truth"), *unseen(said, table.guess_ids, "guess")]
+    problems = [
+        *unseen(real, table.truth_ids, "truth"),
+        *unseen(said, table.prediction_ids, "prediction"),
+    ]
     if image.distances and scores.distances is None:
         problems.append(
             f"Outline distances are measured up to {WHOLE:,} pixels only; these maps have "
@@ -156,24 +159,24 @@ def _one(
     labels = {
         column: (
             column_of(real, column, table.truth_ids),
-            guessed_column(said, column, table.guess_ids),
+            predicted_column(said, column, table.prediction_ids),
         )
         for column in by
     }
-    return replace(scores, confidence=confidences(said, table.guess_ids), labels=labels), tuple(
-        problems
-    )
+    return replace(
+        scores, confidence=confidences(said, table.prediction_ids), labels=labels
+    ), tuple(problems)
 
 
 def _baselines(
-    guess: Path | str,
+    prediction: Path | str,
     truth: Path | str,
     extent: Path | str | None,
     scored: ImageScores,
     options: ScoreOptions,
 ) -> list[RunScores]:
     """Score answers that have not seen the image, on the same grid and extent."""
-    grid = store.open_raster(guess if is_vector(truth) else truth).grid
+    grid = store.open_raster(prediction if is_vector(truth) else truth).grid
     real, known = (
         open_side(truth, grid, "truth"),
         None if extent is None else open_extent(extent, grid),

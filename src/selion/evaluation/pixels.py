@@ -36,7 +36,7 @@ System = Callable[[Sample], np.ndarray]
 """From a sample to (y, x) uint8 class ids of the comparison; 255 where nothing is said."""
 
 POLICIES: dict[str, dict[str, Any]] = {
-    "absent from truth and guess: skipped": {"absent": "skip", "absent_from": "both"},
+    "absent from truth and prediction: skipped": {"absent": "skip", "absent_from": "both"},
     "absent from truth: skipped": {"absent": "skip", "absent_from": "truth"},
     "absent counts 0": {"absent": "zero", "absent_from": "both"},
     "absent counts 1": {"absent": "one", "absent_from": "both"},
@@ -66,7 +66,8 @@ class SystemScores:
     groups: tuple[str, ...]
     confusions: tuple[Confusion, ...]
     boundaries: dict[str, np.ndarray]
-    """Band -> (sample, class) boundary IoU; NaN where neither truth nor guess has a boundary."""
+    """Band -> (sample, class) boundary IoU; NaN where neither truth nor predicted has a
+    boundary."""
 
     def select(self, group: str) -> SystemScores:
         """Take the samples of a group."""
@@ -102,7 +103,7 @@ class SystemScores:
             found[f"boundary IoU, {band}"] = _mean(np.array([_mean(row) for row in values]))
         return found
 
-    def by_image(self, policy: str = "absent from truth and guess: skipped") -> np.ndarray:
+    def by_image(self, policy: str = "absent from truth and prediction: skipped") -> np.ndarray:
         """Return the (sample,) mIoU of each image by itself."""
         return np.array(
             [
@@ -404,7 +405,7 @@ def _scores(
     options: PixelOptions,
 ) -> SystemScores:
     pairs = [(truths[s.key], found[s.key]) for s in samples]
-    confusions = tuple(metrics.confusion(truth, guess, classes) for truth, guess in pairs)
+    confusions = tuple(metrics.confusion(truth, predicted, classes) for truth, predicted in pairs)
     bands = {f"{ratio:g} of the diagonal": {"ratio": ratio} for ratio in options.ratios} | {
         f"{width} px": {"width": width} for width in options.widths
     }

@@ -166,14 +166,14 @@ def _score(
 
 
 def _labels(sample: Sample, column: str, table: OverlapTable) -> Labels:
-    """Return the value of a column for each true and guessed object.
+    """Return the value of a column for each true and predicted object.
 
-    A guess has one only where the whole sample has.
+    A prediction has one only where the whole sample has.
     """
     if column in ("group", "split"):
         value = str(getattr(sample, column))
         return np.full(len(table.truth_ids), value, object), np.full(
-            len(table.guess_ids), value, object
+            len(table.prediction_ids), value, object
         )
     if sample.instances is None or column not in sample.instances.table:
         return np.full(len(table.truth_ids), None, object), None

@@ -213,8 +213,8 @@ def column_of(side: RasterIds | BurntIds, column: str, ids: np.ndarray) -> np.nd
     return values
 
 
-def guessed_column(side: RasterIds | BurntIds, column: str, ids: np.ndarray) -> np.ndarray | None:
-    """Return (object,) values of a column of the guess's polygons, or None if it has none."""
+def predicted_column(side: RasterIds | BurntIds, column: str, ids: np.ndarray) -> np.ndarray | None:
+    """Return (object,) values of a column of the prediction's polygons, or None if it has none."""
     if isinstance(side, RasterIds) or column not in side.frame:
         return None
     values: np.ndarray = side.frame[column].to_numpy(object)[ids - 1]

@@ -30,7 +30,7 @@ class FieldComparison:
 
 def score_fields(
     truth: GeoDataFrame,
-    guess: GeoDataFrame,
+    prediction: GeoDataFrame,
     *,
     key: str = "map",
     group: str = "",
@@ -44,20 +44,20 @@ def score_fields(
 
     Parameters
     ----------
-    truth, guess : GeoDataFrame
-        Polygons; a column ``confidence`` (0..1) of the guess is used if it is there.
+    truth, prediction : GeoDataFrame
+        Polygons; a column ``confidence`` (0..1) of the prediction is used if it is there.
     key, group : str
         Name of the place.
     reproject : bool
-        Bring the guess to the CRS of the truth if they differ.
+        Bring the prediction to the CRS of the truth if they differ.
     step : float, optional
         Distance in metres between the points of an outline whose distance is measured; None
         measures none.
     iou : float
         IoU of a match, for the distances.
     extent : shapely geometry, optional
-        Where the truth was mapped, in the CRS of the truth; only area inside counts, and guesses
-        that lie outside for more than half are ignored.
+        Where the truth was mapped, in the CRS of the truth; only area inside counts, and
+        predictions that lie outside for more than half are ignored.
     by : sequence of str
         Columns of the truth that scores are also given by.
 
@@ -72,15 +72,15 @@ def score_fields(
     """
     for column in by:
         fields_column(truth, column)
-    guess = _same_crs(truth, guess, reproject=reproject)
+    prediction = _same_crs(truth, prediction, reproject=reproject)
     parts, problems = [], []
-    truth_m, guess_m, extent = _equal_area(truth, guess, extent)
-    for name, frame in (("truth", truth_m), ("guess", guess_m)):
+    truth_m, prediction_m, extent = _equal_area(truth, prediction, extent)
+    for name, frame in (("truth", truth_m), ("prediction", prediction_m)):
         repaired, found = tidy(frame, name)
         parts.append(repaired)
         problems += found
     if not any(map(len, parts)):
-        message = "Neither truth nor guess holds a polygon: there is nothing to compare."
+        message = "Neither truth nor prediction holds a polygon: there is nothing to compare."
         raise BadInput(message)
     if extent is not None:
         parts[0], lost = _within(parts[0], extent)
@@ -88,14 +88,14 @@ def score_fields(
     real, said = parts[0].geometry, parts[1].geometry
     problems += [
         line
-        for name, shapes in (("truth", real), ("guess", said))
+        for name, shapes in (("truth", real), ("prediction", said))
         for line in overlaps(name, shapes)
     ]
     table = overlap_of(real, said, extent)
     both = float(table.shared.sum())
     area = (
         both,
-        max(float(table.guess_area.sum()) - both, 0.0),
+        max(float(table.prediction_area.sum()) - both, 0.0),
         max(float(table.truth_area.sum()) - both, 0.0),
     )
     distances = None if step is None else outline_distances(real, said, table, step, iou)
@@ -122,22 +122,22 @@ def fields_column(frame: Any, column: str) -> Any:
     return frame[column]
 
 
-def _same_crs(truth: GeoDataFrame, guess: GeoDataFrame, *, reproject: bool) -> GeoDataFrame:
-    if truth.crs == guess.crs:
-        return guess
-    if truth.crs is None or guess.crs is None:
+def _same_crs(truth: GeoDataFrame, prediction: GeoDataFrame, *, reproject: bool) -> GeoDataFrame:
+    if truth.crs == prediction.crs:
+        return prediction
+    if truth.crs is None or prediction.crs is None:
         message = (
-            f"The truth has CRS {crs_name(truth)} and the guess {crs_name(guess)}: without both "
-            "they cannot be laid on each other; set the missing one."
+            f"The truth has CRS {crs_name(truth)} and the prediction {crs_name(prediction)}: "
+            "without both they cannot be laid on each other; set the missing one."
         )
         raise GridMismatch(message)
     if not reproject:
         message = (
-            f"The truth is in {crs_name(truth)} and the guess in {crs_name(guess)}: say "
-            "--reproject (reproject=True) to bring the guess to the truth's CRS."
+            f"The truth is in {crs_name(truth)} and the prediction in {crs_name(prediction)}: say "
+            "--reproject (reproject=True) to bring the prediction to the truth's CRS."
         )
         raise GridMismatch(message)
-    return guess.to_crs(truth.crs)
+    return prediction.to_crs(truth.crs)
 
 
 def crs_name(frame: GeoDataFrame) -> str:
@@ -165,19 +165,19 @@ def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
 
 
 def _equal_area(
-    truth: GeoDataFrame, guess: GeoDataFrame, extent: BaseGeometry | None
+    truth: GeoDataFrame, prediction: GeoDataFrame, extent: BaseGeometry | None
 ) -> tuple[GeoDataFrame, GeoDataFrame, BaseGeometry | None]:
     """Project all to an equal-area CRS around them (metres); photographs stay as they are."""
     from geopandas import GeoSeries
 
     if truth.crs is None:
-        return truth, guess, extent
-    bounds = np.array([frame.to_crs("OGC:CRS84").total_bounds for frame in (truth, guess)])
+        return truth, prediction, extent
+    bounds = np.array([frame.to_crs("OGC:CRS84").total_bounds for frame in (truth, prediction)])
     bounds = bounds[np.isfinite(bounds).all(1)]
     lon, lat = (bounds[:, :2].min(0) + bounds[:, 2:].max(0)) / 2 if len(bounds) else (0.0, 0.0)
     crs = f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m"
     area = None if extent is None else GeoSeries([extent], crs=truth.crs).to_crs(crs).iloc[0]
-    return truth.to_crs(crs), guess.to_crs(crs), area
+    return truth.to_crs(crs), prediction.to_crs(crs), area
 
 
 def _within(frame: GeoDataFrame, extent: BaseGeometry) -> tuple[GeoDataFrame, list[str]]:
@@ -211,14 +211,14 @@ def overlaps(
 
 
 def overlap_of(
-    truth: GeoSeries, guess: GeoSeries, extent: BaseGeometry | None = None
+    truth: GeoSeries, prediction: GeoSeries, extent: BaseGeometry | None = None
 ) -> OverlapTable:
     """Measure the common area of every pair of polygons that touch; ids are positions from 1.
 
-    With an ``extent`` only area inside it counts, and ``guess_ignored`` holds what of each guess
-    lies outside.
+    With an ``extent`` only area inside it counts, and ``prediction_ignored`` holds what of each
+    prediction lies outside.
     """
-    seen = [side if extent is None else side.intersection(extent) for side in (truth, guess)]
+    seen = [side if extent is None else side.intersection(extent) for side in (truth, prediction)]
     columns, rows = seen[0].sindex.query(seen[1], predicate="intersects")
     one, other = (
         seen[0].iloc[rows].reset_index(drop=True),
@@ -227,11 +227,14 @@ def overlap_of(
     shared = one.intersection(other, align=False).area.to_numpy()
     sides = [(np.arange(1, len(side) + 1), side.area.to_numpy()) for side in seen]
     table = table_from_pairs(sides[0], sides[1], (rows, columns, shared))
-    return replace(table, guess_ignored=np.maximum(guess.area.to_numpy() - table.guess_area, 0.0))
+    return replace(
+        table,
+        prediction_ignored=np.maximum(prediction.area.to_numpy() - table.prediction_area, 0.0),
+    )
 
 
 def outline_distances(
-    truth: GeoSeries, guess: GeoSeries, table: OverlapTable, step: float, iou: float = 0.5
+    truth: GeoSeries, prediction: GeoSeries, table: OverlapTable, step: float, iou: float = 0.5
 ) -> pd.DataFrame:
     """Measure distances between the outlines of matches, in both directions.
 
@@ -240,16 +243,16 @@ def outline_distances(
     Returns
     -------
     DataFrame
-        Columns truth, guess (ids), distance (average symmetric), hausdorff_95.
+        Columns truth, prediction (ids), distance (average symmetric), hausdorff_95.
     """
     matches = match_objects(table, iou)
     real = truth.iloc[matches.truth_index].reset_index(drop=True).boundary
-    said = guess.iloc[matches.guess_index].reset_index(drop=True).boundary
+    said = prediction.iloc[matches.prediction_index].reset_index(drop=True).boundary
     both = pd.concat([_point_distances(real, said, step), _point_distances(said, real, step)])
     found = both.groupby("match")["distance"]
     each = {
         "truth": table.truth_ids[matches.truth_index],
-        "guess": table.guess_ids[matches.guess_index],
+        "prediction": table.prediction_ids[matches.prediction_index],
     }
     return pd.DataFrame(
         {

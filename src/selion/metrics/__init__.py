@@ -1,4 +1,7 @@
-"""A truth beside a guess: pixel, object, boundary and deployment scores, statistics and reports."""
+"""A truth beside a prediction.
+
+Pixel, object, boundary and deployment scores, statistics and reports.
+"""
 
 import lazy_loader as lazy
 

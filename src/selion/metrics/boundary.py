@@ -37,7 +37,7 @@ def boundary_band(mask: np.ndarray, width: int, known: np.ndarray | None = None)
 
 def boundary_iou(
     truth: np.ndarray,
-    guess: np.ndarray,
+    prediction: np.ndarray,
     width: int | None = None,
     ratio: float = 0.02,
     known: np.ndarray | None = None,
@@ -46,7 +46,7 @@ def boundary_iou(
 
     Parameters
     ----------
-    truth, guess : (y, x) bool ndarray
+    truth, prediction : (y, x) bool ndarray
         Masks of one class or one object.
     width : int, optional
         Width of the band in pixels; None takes ``ratio`` of the diagonal.  Two per cent of a 1024 x
@@ -67,16 +67,16 @@ def boundary_iou(
     eq. 2, with the erosion of its reference: d steps of a 3 x 3 square, the image padded with one
     pixel of outside.
     """
-    if truth.shape != guess.shape:
+    if truth.shape != prediction.shape:
         message = (
-            f"Masks of shapes {truth.shape} and {guess.shape} cannot be compared: bring both to "
-            "one grid."
+            f"Masks of shapes {truth.shape} and {prediction.shape} cannot be compared: bring both "
+            "to one grid."
         )
         raise GridMismatch(message)
     steps = boundary_width((truth.shape[0], truth.shape[1]), ratio) if width is None else width
     one, other = (
         boundary_band(truth.astype(bool), steps, known),
-        boundary_band(guess.astype(bool), steps, known),
+        boundary_band(prediction.astype(bool), steps, known),
     )
     union = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / union if union else float("nan")
@@ -84,7 +84,7 @@ def boundary_iou(
 
 def class_boundary_iou(
     truth: np.ndarray,
-    guess: np.ndarray,
+    prediction: np.ndarray,
     classes: int,
     width: int | None = None,
     ratio: float = 0.02,
@@ -97,7 +97,7 @@ def class_boundary_iou(
     every = None if known.all() else known
     return np.array(
         [
-            boundary_iou((truth == c) & known, (guess == c) & known, width, ratio, every)
+            boundary_iou((truth == c) & known, (prediction == c) & known, width, ratio, every)
             for c in range(classes)
         ]
     )
@@ -119,7 +119,7 @@ class BoundaryDistance:
 
 def boundary_distances(
     truth: np.ndarray,
-    guess: np.ndarray,
+    prediction: np.ndarray,
     table: OverlapTable,
     matches: Matches,
     pixel: tuple[float, float] = (1.0, 1.0),
@@ -132,7 +132,7 @@ def boundary_distances(
 
     Parameters
     ----------
-    truth, guess : (y, x) integer ndarray
+    truth, prediction : (y, x) integer ndarray
         The ids that the table was made from.
     table, matches
         From :func:`selion.metrics.overlap_table` and :func:`selion.metrics.match_objects`.
@@ -143,19 +143,24 @@ def boundary_distances(
     -------
     summary : BoundaryDistance
     each : DataFrame
-        Columns truth, guess (ids), distance (average symmetric), hausdorff_95.
+        Columns truth, prediction (ids), distance (average symmetric), hausdorff_95.
 
     Notes
     -----
     Average symmetric surface distance and 95th-percentile Hausdorff distance as in Taha and
     Hanbury, "Metrics for evaluating 3D medical image segmentation", BMC Medical Imaging 15, 2015.
     """
-    one, other = table.truth_ids[matches.truth_index], table.guess_ids[matches.guess_index]
-    points = [_outline_points(ids, keys, pixel) for ids, keys in ((truth, one), (guess, other))]
+    one, other = (
+        table.truth_ids[matches.truth_index],
+        table.prediction_ids[matches.prediction_index],
+    )
+    points = [
+        _outline_points(ids, keys, pixel) for ids, keys in ((truth, one), (prediction, other))
+    ]
     found = pd.concat([_nearest(points[0], points[1]), _nearest(points[1], points[0])]).groupby(
         "match"
     )["distance"]
-    empty = pd.DataFrame({"truth": one, "guess": other})
+    empty = pd.DataFrame({"truth": one, "prediction": other})
     each = empty.assign(
         distance=found.mean().reindex(empty.index),
         hausdorff_95=found.quantile(0.95).reindex(empty.index),

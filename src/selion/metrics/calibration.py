@@ -18,14 +18,14 @@ from selion.metrics.overlap import OverlapTable
 
 
 def object_outcomes(table: OverlapTable, iou: float = 0.5) -> np.ndarray:
-    """Return (guess,) float64.
+    """Return (prediction,) float64.
 
-    1 for guesses matched one to one at ``iou``, 0 for the others, NaN where the truth is mostly
+    1 for predictions matched one to one at ``iou``, 0 for the others, NaN where the truth is mostly
     unknown.
     """
-    outcome = np.zeros(len(table.guess_ids))
-    outcome[table.guess_ignored > table.guess_area] = np.nan
-    outcome[match_objects(table, iou).guess_index] = 1
+    outcome = np.zeros(len(table.prediction_ids))
+    outcome[table.prediction_ignored > table.prediction_area] = np.nan
+    outcome[match_objects(table, iou).prediction_index] = 1
     return outcome
 
 

@@ -23,7 +23,7 @@ from selion.segmenter import InputSpec, Segmenter, View
 
 Change = Callable[[np.ndarray], np.ndarray]
 Measure = Callable[[np.ndarray, np.ndarray], float]
-"""From (y, x) truth labels and (y, x) guessed labels to a score."""
+"""From (y, x) truth labels and (y, x) predicted labels to a score."""
 
 SCALINGS = (
     ("divisor x 0.5", 2.0, 0.0),
@@ -257,10 +257,10 @@ def field_iou(classes: ClassScheme) -> Measure:
         for name in (*classes.things[:1], *([classes.boundary] if classes.boundary else []))
     ] or list(range(1, len(classes)))
 
-    def measure(truth: np.ndarray, guess: np.ndarray) -> float:
+    def measure(truth: np.ndarray, prediction: np.ndarray) -> float:
         one = np.where(truth == 255, 255, np.isin(truth, wanted)).astype(np.uint8)
         return float(
-            pixel_scores(confusion(one, np.isin(guess, wanted).astype(np.uint8), 2))
+            pixel_scores(confusion(one, np.isin(prediction, wanted).astype(np.uint8), 2))
             .table["iou"]
             .iloc[1]
         )

@@ -17,7 +17,7 @@ from selion.metrics.overlap import OverlapTable, overlap_table
 from selion.metrics.pixel import Confusion
 
 Labels = tuple[np.ndarray, np.ndarray | None]
-"""(truth,) and (guess,) objects' values of a column; None where guesses have none."""
+"""(truth,) and (prediction,) objects' values of a column; None where predictions have none."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,31 +28,31 @@ class ImageScores:
     group: str
     table: OverlapTable
     area: tuple[float, float, float]
-    """Area right (object in both), wrong (guess alone) and missed (truth alone), in the table's
-    unit."""
+    """Area right (object in both), wrong (prediction alone) and missed (truth alone), in the
+    table's unit."""
     unit: float | None
     """m2 of the table's unit; None for a photograph."""
     confidence: np.ndarray | None = None
-    """(guess,) 0..1 in the order of the table's guesses."""
+    """(prediction,) 0..1 in the order of the table's predictions."""
     edge: tuple[float, float] = (0.0, 0.0)
-    """Pixels shared by the boundary bands of truth and guess, and pixels in either; zeros where
-    there is no raster."""
+    """Pixels shared by the boundary bands of truth and prediction, and pixels in either; zeros
+    where there is no raster."""
     distances: pd.DataFrame | None = None
-    """One row per match: truth, guess, distance, hausdorff_95, in metres or pixels; None where it
-    was not measured."""
+    """One row per match: truth, prediction, distance, hausdorff_95, in metres or pixels; None where
+    it was not measured."""
     ignored: float = 0.0
     """Area left out because the truth is not known."""
     classes: Confusion | None = None
-    """Pixels by true and guessed class; None where classes were not compared."""
+    """Pixels by true and predicted class; None where classes were not compared."""
     labels: dict[str, Labels] = field(default_factory=dict)
     """Column to values, in the order of the table's ids: what scores are given by beside group and
     size."""
 
     def __post_init__(self) -> None:
-        if self.confidence is not None and len(self.confidence) != len(self.table.guess_ids):
+        if self.confidence is not None and len(self.confidence) != len(self.table.prediction_ids):
             message = (
                 f"{self.key}: {len(self.confidence)} confidences were given for "
-                f"{len(self.table.guess_ids)} objects; wanted is one each."
+                f"{len(self.table.prediction_ids)} objects; wanted is one each."
             )
             raise BadInput(message)
 
@@ -72,7 +72,7 @@ class ImageOptions:
 def score_ids(
     key: str,
     truth: np.ndarray,
-    guess: np.ndarray,
+    prediction: np.ndarray,
     *,
     group: str = "",
     ignore: np.ndarray | None = None,
@@ -86,27 +86,27 @@ def score_ids(
     ----------
     key, group : str
         Name of the image, and of the group (country, site) that it belongs to.
-    truth, guess : (y, x) integer ndarray
+    truth, prediction : (y, x) integer ndarray
         Object ids, 0 is none.
     ignore : (y, x) bool ndarray, optional
         Where the truth is not known.
-    confidence : (guess,) ndarray, optional
-        0..1 for each guessed id in ascending order, those on unknown pixels included.
+    confidence : (prediction,) ndarray, optional
+        0..1 for each predicted id in ascending order, those on unknown pixels included.
     pixel : (dy, dx), optional
         Metres of a pixel; None for a photograph.
     options : ImageOptions, optional
     """
     options = options or ImageOptions()
-    table = overlap_table(truth, guess, ignore)
+    table = overlap_table(truth, prediction, ignore)
     known = np.ones(truth.shape, bool) if ignore is None else ~ignore
-    real, said = (truth > 0) & known, (guess > 0) & known
+    real, said = (truth > 0) & known, (prediction > 0) & known
     area = (float((real & said).sum()), float((said & ~real).sum()), float((real & ~said).sum()))
-    bands = [outline_band(ids, options.edge_width) & known for ids in (truth, guess)]
+    bands = [outline_band(ids, options.edge_width) & known for ids in (truth, prediction)]
     edge = (float((bands[0] & bands[1]).sum()), float((bands[0] | bands[1]).sum()))
     distances = None
     if options.distances:
         distances = boundary_distances(
-            truth, guess, table, match_objects(table, options.iou), pixel or (1.0, 1.0)
+            truth, prediction, table, match_objects(table, options.iou), pixel or (1.0, 1.0)
         )[1]
     unit = None if pixel is None else pixel[0] * pixel[1]
     return ImageScores(
@@ -131,7 +131,7 @@ def outline_band(ids: np.ndarray, width: int) -> np.ndarray:
 def mask_scores(
     key: str,
     truth: np.ndarray,
-    guess: np.ndarray,
+    prediction: np.ndarray,
     *,
     group: str = "",
     known: np.ndarray | None = None,
@@ -143,7 +143,7 @@ def mask_scores(
 
     Parameters
     ----------
-    truth, guess : (y, x) bool ndarray
+    truth, prediction : (y, x) bool ndarray
         Masks.
     width : int
         Width in pixels of the boundary band, the image's border included as in boundary IoU.
@@ -152,11 +152,11 @@ def mask_scores(
     plain = score_ids(
         key,
         truth.astype(np.int32),
-        guess.astype(np.int32),
+        prediction.astype(np.int32),
         group=group,
         ignore=ignore,
         options=ImageOptions(distances=False),
     )
-    one, other = boundary_band(truth, width, known), boundary_band(guess, width, known)
+    one, other = boundary_band(truth, width, known), boundary_band(prediction, width, known)
     edge = (float((one & other).sum()), float((one | other).sum()))
     return ImageScores(key, group, plain.table, plain.area, None, None, edge, None, plain.ignored)

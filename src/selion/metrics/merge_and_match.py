@@ -1,6 +1,6 @@
 """Merge-and-match, the score of MAgSeg and of Dua et al..
 
-All guesses that touch an object are taken as one.
+All predictions that touch an object are taken as one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class MergedScores:
     """One value per truth object, and the two rates."""
 
     iou: np.ndarray
-    """(truth,) float64: IoU with the merged guesses; 0 without any."""
+    """(truth,) float64: IoU with the merged predictions; 0 without any."""
     missed: int
-    """Truth objects without a guess."""
+    """Truth objects without a prediction."""
     false: int
-    """Guesses that belong to no truth object."""
-    guesses: int
+    """Predictions that belong to no truth object."""
+    predictions: int
     reading: Reading
 
     @property
@@ -41,13 +41,13 @@ class MergedScores:
 
     @property
     def fnr(self) -> float:
-        """Share of truth objects without a guess."""
+        """Share of truth objects without a prediction."""
         return self.missed / len(self.iou) if len(self.iou) else float("nan")
 
     @property
     def fpr(self) -> float:
-        """Share of guesses that belong to no truth object."""
-        return self.false / self.guesses if self.guesses else float("nan")
+        """Share of predictions that belong to no truth object."""
+        return self.false / self.predictions if self.predictions else float("nan")
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -63,25 +63,25 @@ class MergedScores:
 def merged_scores(
     table: OverlapTable, reading: Reading = "any", least: float = 0.0
 ) -> MergedScores:
-    """Merge the guesses that belong to each truth object and compare the whole with it.
+    """Merge the predictions that belong to each truth object and compare the whole with it.
 
     Parameters
     ----------
     table : OverlapTable
         Of one class.
     reading : {"any", "largest"}
-        Which guesses belong to a truth object: every guess that touches it (the paper's words, and
-        one guess may then belong to many), or only those for which it is the truth they share most
-        with.  The paper does not say; the two differ by up to 0.2.
+        Which predictions belong to a truth object: every prediction that touches it (the paper's
+        words, and one prediction may then belong to many), or only those for which it is the truth
+        they share most with.  The paper does not say; the two differ by up to 0.2.
     least : float
-        Least share of a guess that must lie in the truth object; the paper gives none.
+        Least share of a prediction that must lie in the truth object; the paper gives none.
 
     Notes
     -----
     MAgSeg (arXiv 2605.16179), appendix C, after Dua et al. 2024 (arXiv 2411.05359): with P_i the
-    union of the guesses of truth G_i, mean and median over i of |P_i & G_i| / |P_i | G_i|; truth
-    without a guess counts 0 (our reading; it is not stated).  FNR: truth without a guess; FPR:
-    guesses without a truth.
+    union of the predictions of truth G_i, mean and median over i of |P_i & G_i| / |P_i | G_i|;
+    truth without a prediction counts 0 (our reading; it is not stated).  FNR: truth without a
+    prediction; FPR: predictions without a truth.
 
     The score rewards cutting everything into small squares: a grid that has not seen the image
     reaches a mean IoU above the paper's best with FNR 0.  Never print it without the one-to-one F1
@@ -89,32 +89,38 @@ def merged_scores(
     """
     if reading not in ("any", "largest"):
         raise UnknownName.among("reading of merge-and-match", reading, ("any", "largest"))
-    keep = table.shared >= least * table.guess_area[table.guess_index]
+    keep = table.shared >= least * table.prediction_area[table.prediction_index]
     if reading == "largest":
         keep &= _largest(table)
-    rows, columns, shared = table.truth_index[keep], table.guess_index[keep], table.shared[keep]
+    rows, columns, shared = (
+        table.truth_index[keep],
+        table.prediction_index[keep],
+        table.shared[keep],
+    )
     size = len(table.truth_ids)
     common = np.bincount(rows, shared, size)
-    merged = np.bincount(rows, table.guess_area[columns], size)
+    merged = np.bincount(rows, table.prediction_area[columns], size)
     found = np.bincount(rows, minlength=size) > 0
-    false = len(table.guess_ids) - len(np.unique(columns)) - int(_elsewhere(table, columns).sum())
+    false = (
+        len(table.prediction_ids) - len(np.unique(columns)) - int(_elsewhere(table, columns).sum())
+    )
     return MergedScores(
         common / (table.truth_area + merged - common),
         int((~found).sum()),
         false,
-        len(table.guess_ids),
+        len(table.prediction_ids),
         reading,
     )
 
 
 def _largest(table: OverlapTable) -> np.ndarray:
-    """Mark, for each guess, the pair with the truth that it shares most with.
+    """Mark, for each prediction, the pair with the truth that it shares most with.
 
     The lower id wins a tie.
     """
-    order = np.lexsort((table.truth_index, -table.shared, table.guess_index))
+    order = np.lexsort((table.truth_index, -table.shared, table.prediction_index))
     first = (
-        np.concatenate([[True], np.diff(table.guess_index[order]) > 0])
+        np.concatenate([[True], np.diff(table.prediction_index[order]) > 0])
         if len(order)
         else np.zeros(0, bool)
     )
@@ -124,7 +130,7 @@ def _largest(table: OverlapTable) -> np.ndarray:
 
 
 def _elsewhere(table: OverlapTable, used: np.ndarray) -> np.ndarray:
-    """Mark guesses without a truth that lie mostly on ignored pixels: they are not false."""
-    free = table.guess_ignored > table.guess_area
+    """Mark predictions without a truth that lie mostly on ignored pixels: they are not false."""
+    free = table.prediction_ignored > table.prediction_area
     free[used] = False
     return free

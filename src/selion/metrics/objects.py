@@ -1,4 +1,4 @@
-"""Object scores: which guess is which object, and how good they are.
+"""Object scores: which prediction is which object, and how good they are.
 
 Precision, recall, F1, panoptic quality, over- and under-segmentation, all from one overlap table.
 """
@@ -15,11 +15,11 @@ from selion.metrics.overlap import OverlapTable
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Matches:
-    """One-to-one pairs of a truth and a guess."""
+    """One-to-one pairs of a truth and a prediction."""
 
     truth_index: np.ndarray
     """(match,) int64: rows of the table's truth."""
-    guess_index: np.ndarray
+    prediction_index: np.ndarray
     """(match,) int64."""
     iou: np.ndarray
     """(match,) float64."""
@@ -52,9 +52,9 @@ def match_objects(table: OverlapTable, iou: float = 0.5, *, strict: bool = False
     value = table.iou
     chosen = np.flatnonzero(value > iou if strict else value >= iou)
     order = chosen[np.argsort(-value[chosen], kind="stable")]
-    order = order[first_come(table.truth_index[order], table.guess_index[order])]
+    order = order[first_come(table.truth_index[order], table.prediction_index[order])]
     order = np.sort(order)
-    return Matches(table.truth_index[order], table.guess_index[order], value[order])
+    return Matches(table.truth_index[order], table.prediction_index[order], value[order])
 
 
 def first_come(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ class ObjectScores:
     iou_sum: float = 0.0
     """Sum of the IoU of the matches."""
     ignored: int = 0
-    """Guesses without a match that lie for the most part where the truth is not known: neither
+    """Predictions without a match that lie for the most part where the truth is not known: neither
     right nor wrong."""
 
     def __add__(self, other: ObjectScores) -> ObjectScores:
@@ -151,23 +151,23 @@ def object_scores(table: OverlapTable, iou: float = 0.5, *, strict: bool = False
     Parameters
     ----------
     table : OverlapTable
-        Truth against guess.
+        Truth against prediction.
     iou, strict
         As in :func:`match_objects`.
 
     Returns
     -------
     ObjectScores
-        An unmatched guess of which more than half lies on ignored pixels is counted as ``ignored``
-        and not as a false alarm.
+        An unmatched prediction of which more than half lies on ignored pixels is counted as
+        ``ignored`` and not as a false alarm.
     """
     matches = match_objects(table, iou, strict=strict)
-    free = table.guess_ignored > table.guess_area
-    free[matches.guess_index] = False
+    free = table.prediction_ignored > table.prediction_area
+    free[matches.prediction_index] = False
     hits, ignored = len(matches.iou), int(free.sum())
     return ObjectScores(
         hits,
-        len(table.guess_ids) - hits - ignored,
+        len(table.prediction_ids) - hits - ignored,
         len(table.truth_ids) - hits,
         float(matches.iou.sum()),
         ignored,

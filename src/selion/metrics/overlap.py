@@ -1,4 +1,4 @@
-"""The table of overlaps: how many pixels each true object shares with each guessed one.
+"""The table of overlaps: how many pixels each true object shares with each predicted one.
 
 Every object score reads this one table.
 """
@@ -29,17 +29,17 @@ class OverlapTable:
     """(truth,) int64, ascending."""
     truth_area: np.ndarray
     """(truth,) float64: pixels, or m2 if a pixel area was given."""
-    guess_ids: np.ndarray
-    """(guess,) int64, ascending."""
-    guess_area: np.ndarray
-    """(guess,) float64."""
-    guess_ignored: np.ndarray
-    """(guess,) float64: what of each guess lies on ignored pixels, in addition to
-    ``guess_area``."""
+    prediction_ids: np.ndarray
+    """(prediction,) int64, ascending."""
+    prediction_area: np.ndarray
+    """(prediction,) float64."""
+    prediction_ignored: np.ndarray
+    """(prediction,) float64: what of each prediction lies on ignored pixels, in addition to
+    ``prediction_area``."""
     truth_index: np.ndarray
-    """(pair,) int64: row into ``truth_ids``; pairs are sorted by truth, then guess."""
-    guess_index: np.ndarray
-    """(pair,) int64: row into ``guess_ids``."""
+    """(pair,) int64: row into ``truth_ids``; pairs are sorted by truth, then prediction."""
+    prediction_index: np.ndarray
+    """(pair,) int64: row into ``prediction_ids``."""
     shared: np.ndarray
     """(pair,) float64: common area of the pair."""
 
@@ -47,37 +47,41 @@ class OverlapTable:
     def iou(self) -> np.ndarray:
         """(pair,) float64 intersection over union."""
         return self.shared / (
-            self.truth_area[self.truth_index] + self.guess_area[self.guess_index] - self.shared
+            self.truth_area[self.truth_index]
+            + self.prediction_area[self.prediction_index]
+            - self.shared
         )
 
     def transposed(self) -> OverlapTable:
-        """Exchange truth and guess; ignored pixels do not come along."""
-        order = np.lexsort((self.truth_index, self.guess_index))
+        """Exchange truth and prediction; ignored pixels do not come along."""
+        order = np.lexsort((self.truth_index, self.prediction_index))
         return OverlapTable(
-            self.guess_ids,
-            self.guess_area,
+            self.prediction_ids,
+            self.prediction_area,
             self.truth_ids,
             self.truth_area,
             np.zeros(len(self.truth_ids)),
-            self.guess_index[order],
+            self.prediction_index[order],
             self.truth_index[order],
             self.shared[order],
         )
 
 
 def overlap_table(
-    truth: Instances | np.ndarray, guess: Instances | np.ndarray, ignore: np.ndarray | None = None
+    truth: Instances | np.ndarray,
+    prediction: Instances | np.ndarray,
+    ignore: np.ndarray | None = None,
 ) -> OverlapTable:
     """Count shared pixels of two maps of object ids in one run-length pass.
 
     Parameters
     ----------
-    truth, guess : Instances or (y, x) integer ndarray
+    truth, prediction : Instances or (y, x) integer ndarray
         Object ids, 0 is no object; any other ids are welcome, in any order and with gaps.  Two
         Instances must share a grid.
     ignore : (y, x) bool ndarray, optional
-        True where the truth is not known.  Those pixels count for nobody; ``guess_ignored``
-        remembers how much of a guess lies there.
+        True where the truth is not known.  Those pixels count for nobody; ``prediction_ignored``
+        remembers how much of a prediction lies there.
 
     Returns
     -------
@@ -91,12 +95,12 @@ def overlap_table(
     BadInput
         If ids are negative or not integers.
     """
-    if isinstance(truth, Instances) and isinstance(guess, Instances):
-        same_grid(truth.grid, guess.grid, ("truth", "guess"))
-    one, other = _ids(truth, "truth"), _ids(guess, "guess")
+    if isinstance(truth, Instances) and isinstance(prediction, Instances):
+        same_grid(truth.grid, prediction.grid, ("truth", "prediction"))
+    one, other = _ids(truth, "truth"), _ids(prediction, "prediction")
     if one.shape != other.shape or (ignore is not None and ignore.shape != one.shape):
         shapes = [one.shape, other.shape] + ([] if ignore is None else [ignore.shape])
-        message = f"Truth, guess and ignore mask must share a shape, but they have {shapes}."
+        message = f"Truth, prediction and ignore mask must share a shape, but they have {shapes}."
         raise GridMismatch(message)
     return overlap_of_blocks(
         (
@@ -109,7 +113,7 @@ def overlap_table(
 
 
 Block = tuple[np.ndarray, np.ndarray, np.ndarray | None]
-"""(y, x) truth ids, guess ids, and the ignore mask if there is one."""
+"""(y, x) truth ids, prediction ids, and the ignore mask if there is one."""
 
 
 def overlap_of_blocks(blocks: Iterable[Block]) -> OverlapTable:
@@ -139,15 +143,15 @@ def _ids(objects: Instances | np.ndarray, what: str) -> np.ndarray:
 
 
 Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Truth ids, guess ids and pixels of distinct pairs; truth -1 is ignored, 0 is no object."""
+"""Truth ids, prediction ids and pixels of distinct pairs; truth -1 is ignored, 0 is no object."""
 
 
-def _count(truth: np.ndarray, guess: np.ndarray, ignore: np.ndarray | None) -> Counts:
+def _count(truth: np.ndarray, prediction: np.ndarray, ignore: np.ndarray | None) -> Counts:
     """Count the pairs of one block by runs of pixels that share both ids."""
-    if min(int(truth.min(initial=0)), int(guess.min(initial=0))) < 0:
+    if min(int(truth.min(initial=0)), int(prediction.min(initial=0))) < 0:
         message = "Object ids below 0 were given; wanted are positive ids, and 0 for no object."
         raise BadInput(message)
-    one, other = truth.ravel(), guess.ravel()
+    one, other = truth.ravel(), prediction.ravel()
     if ignore is not None:
         one = np.where(ignore.ravel(), -1, one.astype(np.int64, copy=False))
     change = (one[1:] != one[:-1]) | (other[1:] != other[:-1])
@@ -158,20 +162,20 @@ def _count(truth: np.ndarray, guess: np.ndarray, ignore: np.ndarray | None) -> C
     return _sum_pairs(one[starts].astype(np.int64), other[starts].astype(np.int64), lengths)
 
 
-def _sum_pairs(truth: np.ndarray, guess: np.ndarray, pixels: np.ndarray) -> Counts:
+def _sum_pairs(truth: np.ndarray, prediction: np.ndarray, pixels: np.ndarray) -> Counts:
     """Sum the pixels of equal pairs."""
     if not len(truth):
-        return truth, guess, pixels
-    if max(int(truth.max()), int(guess.max())) < 2**31:
-        key = ((truth + 1) << 32) | guess
+        return truth, prediction, pixels
+    if max(int(truth.max()), int(prediction.max())) < 2**31:
+        key = ((truth + 1) << 32) | prediction
         order = np.argsort(key, kind="stable")
         key = key[order]
         first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
     else:
-        order = np.lexsort((guess, truth))
-        a, b = truth[order], guess[order]
+        order = np.lexsort((prediction, truth))
+        a, b = truth[order], prediction[order]
         first = np.flatnonzero(np.concatenate([[True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])]))
-    return truth[order][first], guess[order][first], np.add.reduceat(pixels[order], first)
+    return truth[order][first], prediction[order][first], np.add.reduceat(pixels[order], first)
 
 
 def _add_up(blocks: Iterable[Counts]) -> Counts:
@@ -191,54 +195,57 @@ def _add_up(blocks: Iterable[Counts]) -> Counts:
 
 
 def _merge(parts: list[Counts]) -> Counts:
-    truth, guess, pixels = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    return _sum_pairs(truth, guess, pixels)
+    truth, prediction, pixels = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    return _sum_pairs(truth, prediction, pixels)
 
 
 def _assemble(counts: Counts) -> OverlapTable:
     """Turn counted pairs, background and ignored pixels among them, into the table."""
-    truth, guess, pixels = counts[0], counts[1], counts[2].astype(float)
-    truth_ids, guess_ids = np.unique(truth[truth > 0]), np.unique(guess[guess > 0])
+    truth, prediction, pixels = counts[0], counts[1], counts[2].astype(float)
+    truth_ids, prediction_ids = np.unique(truth[truth > 0]), np.unique(prediction[prediction > 0])
     known = truth >= 0
     areas = [
         np.bincount(np.searchsorted(ids, column[chosen]), pixels[chosen], len(ids))
         for ids, column, chosen in (
             (truth_ids, truth, truth > 0),
-            (guess_ids, guess, known & (guess > 0)),
-            (guess_ids, guess, ~known & (guess > 0)),
+            (prediction_ids, prediction, known & (prediction > 0)),
+            (prediction_ids, prediction, ~known & (prediction > 0)),
         )
     ]
-    pair = (truth > 0) & (guess > 0)
-    rows, columns = np.searchsorted(truth_ids, truth[pair]), np.searchsorted(guess_ids, guess[pair])
+    pair = (truth > 0) & (prediction > 0)
+    rows, columns = (
+        np.searchsorted(truth_ids, truth[pair]),
+        np.searchsorted(prediction_ids, prediction[pair]),
+    )
     return OverlapTable(
-        truth_ids, areas[0], guess_ids, areas[1], areas[2], rows, columns, pixels[pair]
+        truth_ids, areas[0], prediction_ids, areas[1], areas[2], rows, columns, pixels[pair]
     )
 
 
 def table_from_pairs(
     truth: tuple[np.ndarray, np.ndarray],
-    guess: tuple[np.ndarray, np.ndarray],
+    prediction: tuple[np.ndarray, np.ndarray],
     pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> OverlapTable:
     """Build a table from areas that were measured elsewhere, between polygons for instance.
 
     Parameters
     ----------
-    truth, guess : tuple of (n,) ndarrays
+    truth, prediction : tuple of (n,) ndarrays
         Ids (ascending, positive) and areas.
     pairs : tuple of (pair,) ndarrays
-        Row of the truth, row of the guess, common area; pairs without common area are dropped.
+        Row of the truth, row of the prediction, common area; pairs without common area are dropped.
     """
     keep = pairs[2] > 0
     order = np.lexsort((pairs[1][keep], pairs[0][keep]))
     rows, columns, shared = (np.asarray(p)[keep][order] for p in pairs)
-    (truth_ids, truth_area), (guess_ids, guess_area) = truth, guess
+    (truth_ids, truth_area), (prediction_ids, prediction_area) = truth, prediction
     return OverlapTable(
         truth_ids,
         truth_area.astype(float),
-        guess_ids,
-        guess_area.astype(float),
-        np.zeros(len(guess_ids)),
+        prediction_ids,
+        prediction_area.astype(float),
+        np.zeros(len(prediction_ids)),
         rows,
         columns,
         shared.astype(float),
@@ -252,7 +259,7 @@ def join_tables(tables: Iterable[OverlapTable]) -> OverlapTable:
     """
     parts = list(tables)
     truth_start = np.cumsum([0, *(len(t.truth_ids) for t in parts)])
-    guess_start = np.cumsum([0, *(len(t.guess_ids) for t in parts)])
+    prediction_start = np.cumsum([0, *(len(t.prediction_ids) for t in parts)])
 
     def stack(name: str) -> np.ndarray:
         return np.concatenate([getattr(t, name) for t in parts]) if parts else np.zeros(0)
@@ -262,15 +269,15 @@ def join_tables(tables: Iterable[OverlapTable]) -> OverlapTable:
         or [np.zeros(0, np.int64)]
     )
     columns = np.concatenate(
-        [t.guess_index + s for t, s in zip(parts, guess_start, strict=False)]
+        [t.prediction_index + s for t, s in zip(parts, prediction_start, strict=False)]
         or [np.zeros(0, np.int64)]
     )
     return OverlapTable(
         np.arange(1, truth_start[-1] + 1),
         stack("truth_area"),
-        np.arange(1, guess_start[-1] + 1),
-        stack("guess_area"),
-        stack("guess_ignored"),
+        np.arange(1, prediction_start[-1] + 1),
+        stack("prediction_area"),
+        stack("prediction_ignored"),
         rows,
         columns,
         stack("shared"),

@@ -32,22 +32,22 @@ class Segmentation:
     """Shares of area that are cut off or taken in."""
 
     over: float
-    """Mean over truth objects of 1 - |T & G| / |T|, G the guess that shares most with T; 1 where
-    there is none."""
+    """Mean over truth objects of 1 - |T & G| / |T|, G the prediction that shares most with T; 1
+    where there is none."""
     under: float
-    """Mean over truth objects with a guess of 1 - |T & G| / |G|."""
+    """Mean over truth objects with a prediction of 1 - |T & G| / |G|."""
     over_weighted: float
     """The same, weighted by the area of the truth."""
     under_weighted: float
     fragments: float
-    """Mean number of guesses that lie for more than half in a truth object, over truth objects that
-    have one."""
+    """Mean number of predictions that lie for more than half in a truth object, over truth objects
+    that have one."""
 
 
 def segmentation_errors(table: OverlapTable) -> Segmentation:
     """Measure over- and under-segmentation.
 
-    Each truth object is measured against the guess that shares most with it.
+    Each truth object is measured against the prediction that shares most with it.
 
     Notes
     -----
@@ -55,11 +55,11 @@ def segmentation_errors(table: OverlapTable) -> Segmentation:
     resolution images", IEEE TGRS 48, 2010, eq. 6 and 7; used for fields by Waldner and
     Diakogiannis, Remote Sensing of Environment 245, 2020.
     """
-    rows, columns, shared = _best_guess(table)
+    rows, columns, shared = _best_prediction(table)
     over = np.ones(len(table.truth_ids))
     over[rows] = 1 - shared / table.truth_area[rows]
-    under = 1 - shared / table.guess_area[columns]
-    inside = table.shared > 0.5 * table.guess_area[table.guess_index]
+    under = 1 - shared / table.prediction_area[columns]
+    inside = table.shared > 0.5 * table.prediction_area[table.prediction_index]
     pieces = np.bincount(table.truth_index[inside], minlength=len(over))
     return Segmentation(
         _mean(over),
@@ -70,16 +70,16 @@ def segmentation_errors(table: OverlapTable) -> Segmentation:
     )
 
 
-def _best_guess(table: OverlapTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return truth rows, guess rows and shared area of the largest overlap of each truth object."""
-    order = np.lexsort((table.guess_index, -table.shared, table.truth_index))
+def _best_prediction(table: OverlapTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return truth rows, prediction rows and shared area of the largest overlap of each truth object."""
+    order = np.lexsort((table.prediction_index, -table.shared, table.truth_index))
     first = (
         np.concatenate([[True], np.diff(table.truth_index[order]) > 0])
         if len(order)
         else np.zeros(0, bool)
     )
     best = order[first]
-    return table.truth_index[best], table.guess_index[best], table.shared[best]
+    return table.truth_index[best], table.prediction_index[best], table.shared[best]
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -87,7 +87,7 @@ def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
 
 
 TRUTH_KINDS = ("matched", "split", "merged", "partial", "missed")
-GUESS_KINDS = ("matched", "fragment", "merger", "partial", "false", "ignored")
+PREDICTION_KINDS = ("matched", "fragment", "merger", "partial", "false", "ignored")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -96,8 +96,8 @@ class ErrorKinds:
 
     truth: np.ndarray
     """(truth,) index into TRUTH_KINDS."""
-    guess: np.ndarray
-    """(guess,) index into GUESS_KINDS."""
+    prediction: np.ndarray
+    """(prediction,) index into PREDICTION_KINDS."""
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Count objects by kind."""
@@ -105,41 +105,41 @@ class ErrorKinds:
             side: dict(zip(names, np.bincount(kinds, minlength=len(names)).tolist(), strict=True))
             for side, names, kinds in (
                 ("truth", TRUTH_KINDS, self.truth),
-                ("guess", GUESS_KINDS, self.guess),
+                ("prediction", PREDICTION_KINDS, self.prediction),
             )
         }
 
 
 def error_kinds(table: OverlapTable, iou: float = 0.5) -> ErrorKinds:
-    """Say of each truth object what became of it, and likewise of each guess.
+    """Say of each truth object what became of it, and likewise of each prediction.
 
     It was matched, split, merged with others, partly found or missed.
 
-    Matched: one to one at ``iou``.  Split: two or more guesses lie for more than half in it and
-    together cover more than half of it.  Merged: more than half of it lies in a guess that holds
-    more than half of another object too.  Missed: less than a tenth is covered.  A guess is a
-    fragment if it lies for more than half in an unmatched object, a merger if it holds more than
-    half of two or more objects, false if less than a tenth of it is truth.  Kinds are tried in the
-    order of the lists.
+    Matched: one to one at ``iou``.  Split: two or more predictions lie for more than half in it and
+    together cover more than half of it.  Merged: more than half of it lies in a prediction that
+    holds more than half of another object too.  Missed: less than a tenth is covered.  A prediction
+    is a fragment if it lies for more than half in an unmatched object, a merger if it holds more
+    than half of two or more objects, false if less than a tenth of it is truth.  Kinds are tried in
+    the order of the lists.
     """
     matches = match_objects(table, iou)
-    truths, guesses = len(table.truth_ids), len(table.guess_ids)
-    rows, columns = table.truth_index, table.guess_index
-    of_guess, of_truth = (
-        table.shared > 0.5 * table.guess_area[columns],
+    truths, predictions = len(table.truth_ids), len(table.prediction_ids)
+    rows, columns = table.truth_index, table.prediction_index
+    of_prediction, of_truth = (
+        table.shared > 0.5 * table.prediction_area[columns],
         table.shared > 0.5 * table.truth_area[rows],
     )
     covered, filled = (
         np.bincount(rows, table.shared, truths),
-        np.bincount(columns, table.shared, guesses),
+        np.bincount(columns, table.shared, predictions),
     )
     pieces, cover = (
-        np.bincount(rows[of_guess], minlength=truths),
-        np.bincount(rows[of_guess], table.shared[of_guess], truths),
+        np.bincount(rows[of_prediction], minlength=truths),
+        np.bincount(rows[of_prediction], table.shared[of_prediction], truths),
     )
-    swallowed = np.bincount(columns[of_truth], minlength=guesses)
+    swallowed = np.bincount(columns[of_truth], minlength=predictions)
     in_merger = np.bincount(rows[of_truth & (swallowed[columns] > 1)], minlength=truths) > 0
-    is_fragment = np.bincount(columns[of_guess], minlength=guesses) > 0
+    is_fragment = np.bincount(columns[of_prediction], minlength=predictions) > 0
     truth = np.select(
         [
             _marked(truths, matches.truth_index),
@@ -150,14 +150,14 @@ def error_kinds(table: OverlapTable, iou: float = 0.5) -> ErrorKinds:
         [0, 1, 2, 3],
         4,
     )
-    ignored = table.guess_ignored > table.guess_area
-    real = filled >= 0.1 * table.guess_area
-    guess = np.select(
-        [_marked(guesses, matches.guess_index), ignored, swallowed > 1, is_fragment, real],
+    ignored = table.prediction_ignored > table.prediction_area
+    real = filled >= 0.1 * table.prediction_area
+    prediction = np.select(
+        [_marked(predictions, matches.prediction_index), ignored, swallowed > 1, is_fragment, real],
         [0, 5, 2, 1, 3],
         4,
     )
-    return ErrorKinds(truth, guess)
+    return ErrorKinds(truth, prediction)
 
 
 def _marked(size: int, rows: np.ndarray) -> np.ndarray:
@@ -174,7 +174,9 @@ def size_classes(
     pixel_area: float = 1.0,
     iou: float = 0.5,
 ) -> pd.DataFrame:
-    """Score by size: recall and IoU by the size of the truth, precision by the size of the guess.
+    """Score by size.
+
+    Recall and IoU by the size of the truth, precision by the size of the prediction.
 
     Parameters
     ----------
@@ -193,7 +195,7 @@ def size_classes(
     Returns
     -------
     DataFrame
-        Index: class; columns truth, found, recall, mean_iou (of the matches), guess, right,
+        Index: class; columns truth, found, recall, mean_iou (of the matches), prediction, right,
         precision.
 
     Notes
@@ -208,8 +210,9 @@ def size_classes(
         )
         raise BadInput(message)
     matches = match_objects(table, iou)
-    of_truth, of_guess = (
-        np.digitize(area * pixel_area, edges) - 1 for area in (table.truth_area, table.guess_area)
+    of_truth, of_prediction = (
+        np.digitize(area * pixel_area, edges) - 1
+        for area in (table.truth_area, table.prediction_area)
     )
     size = len(names)
 
@@ -218,7 +221,7 @@ def size_classes(
         return np.bincount(kinds[inside], None if weights is None else weights[inside], size)
 
     truth, found = count(of_truth), count(of_truth[matches.truth_index])
-    guess, right = count(of_guess), count(of_guess[matches.guess_index])
+    prediction, right = count(of_prediction), count(of_prediction[matches.prediction_index])
     total_iou = count(of_truth[matches.truth_index], matches.iou)
     columns = {
         "truth": truth,
@@ -227,7 +230,12 @@ def size_classes(
         "mean_iou": _over(total_iou, found),
     }
     return pd.DataFrame(
-        {**columns, "guess": guess, "right": right, "precision": _over(right, guess)},
+        {
+            **columns,
+            "prediction": prediction,
+            "right": right,
+            "precision": _over(right, prediction),
+        },
         index=pd.Index(names, name="size"),
     )
 
@@ -241,7 +249,7 @@ class AreaBias:
     """How areas differ, in shares of the truth; 0.1 is ten per cent too large."""
 
     total: float
-    """All guessed area against all true area."""
+    """All predicted area against all true area."""
     matched: float
     """Summed area of the matches against their truth's."""
     median: float
@@ -251,22 +259,28 @@ class AreaBias:
 
 
 def area_bias(table: OverlapTable, matches: Matches | None = None) -> AreaBias:
-    """Compare guessed with true areas, in total and match by match.
+    """Compare predicted with true areas, in total and match by match.
 
     Matches are one to one at IoU 0.5 unless ``matches`` are given.
     """
     matches = match_objects(table) if matches is None else matches
-    truth, guess = table.truth_area[matches.truth_index], table.guess_area[matches.guess_index]
+    truth, prediction = (
+        table.truth_area[matches.truth_index],
+        table.prediction_area[matches.prediction_index],
+    )
     nan = float("nan")
     total = (
-        float(table.guess_area.sum() / table.truth_area.sum() - 1)
+        float(table.prediction_area.sum() / table.truth_area.sum() - 1)
         if table.truth_area.sum()
         else nan
     )
     if not len(truth):
         return AreaBias(total, nan, nan, nan)
-    ratio = guess / truth - 1
+    ratio = prediction / truth - 1
     low, high = np.percentile(ratio, [16, 84])
     return AreaBias(
-        total, float(guess.sum() / truth.sum() - 1), float(np.median(ratio)), float(high - low) / 2
+        total,
+        float(prediction.sum() / truth.sum() - 1),
+        float(np.median(ratio)),
+        float(high - low) / 2,
     )

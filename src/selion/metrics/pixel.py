@@ -24,8 +24,8 @@ class Confusion:
     """
 
     counts: np.ndarray
-    """(class, class + 1) int64, row: truth, column: guess; the last column holds pixels for which
-    the guess gave no answer."""
+    """(class, class + 1) int64, row: truth, column: prediction; the last column holds pixels for
+    which the prediction gave no answer."""
     names: tuple[str, ...]
     ignored: int = 0
     """Pixels left out because their truth is not known."""
@@ -46,14 +46,14 @@ class Confusion:
 
     @property
     def unanswered(self) -> int:
-        """Known pixels for which the guess was IGNORE.
+        """Known pixels for which the prediction was IGNORE.
 
         They are misses of their class and false alarms of none.
         """
         return int(self.counts[:, -1].sum())
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON: truth to guess to pixels."""
+        """Plain values for JSON: truth to prediction to pixels."""
         columns = (*self.names, "no answer")
         rows = {
             name: dict(zip(columns, row, strict=True))
@@ -63,15 +63,18 @@ class Confusion:
 
 
 def confusion(
-    truth: np.ndarray, guess: np.ndarray, classes: ClassScheme | int, mask: np.ndarray | None = None
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    classes: ClassScheme | int,
+    mask: np.ndarray | None = None,
 ) -> Confusion:
-    """Count pixels by truth and guess.
+    """Count pixels by truth and prediction.
 
     Parameters
     ----------
     truth : (...) integer ndarray
         Class ids; 255 (IGNORE) is not counted.
-    guess : (...) integer ndarray
+    prediction : (...) integer ndarray
         Class ids, same shape; 255 is "no answer" and counts as a miss.
     classes : ClassScheme or int
         The scheme, or the number of classes.
@@ -86,17 +89,19 @@ def confusion(
         If an id is neither a class nor IGNORE.
     """
     names = tuple(str(k) for k in range(classes)) if isinstance(classes, int) else classes.names
-    if truth.shape != guess.shape:
+    if truth.shape != prediction.shape:
         message = (
-            f"Truth of shape {truth.shape} and guess of shape {guess.shape} cannot be compared: "
-            "bring both to one grid."
+            f"Truth of shape {truth.shape} and prediction of shape {prediction.shape} cannot be "
+            "compared: bring both to one grid."
         )
         raise GridMismatch(message)
     size = len(names)
     _check_ids(truth, size, "truth")
-    _check_ids(guess, size, "guess")
+    _check_ids(prediction, size, "prediction")
     known = truth != IGNORE if mask is None else (truth != IGNORE) & mask
-    column = np.minimum(guess[known].astype(np.int64), size)  # IGNORE, 255, becomes the last column
+    column = np.minimum(
+        prediction[known].astype(np.int64), size
+    )  # IGNORE, 255, becomes the last column
     counts = np.bincount(
         truth[known].astype(np.int64) * (size + 1) + column, minlength=size * (size + 1)
     )
@@ -125,7 +130,7 @@ class PixelScores:
 
     table: pd.DataFrame
     """One row per class (index: name); columns iou, precision, recall, f1, dice, accuracy (0..1 or
-    NaN) and truth, guess (pixels)."""
+    NaN) and truth, prediction (pixels)."""
     mean: dict[str, float]
     """Unweighted mean over classes of each measure, without NaN; NaN if no class is left."""
     accuracy: float
@@ -176,10 +181,10 @@ def pixel_scores(
     absent : {"skip", "zero", "one"}
         What 0 / 0 is: NaN and left out of the mean, 0, or 1.
     absent_from : {"both", "truth"}
-        "both": a class is absent if neither truth nor guess has it, so that a single false pixel
-        gives IoU 0.  "truth": a class without truth is absent whatever was guessed, and all its
-        measures follow the policy.  The DepthCropSeg++ score of 99.86 on images that are all crop
-        is only possible with "truth" and "skip" (or without the background class).
+        "both": a class is absent if neither truth nor prediction has it, so that a single false
+        pixel gives IoU 0.  "truth": a class without truth is absent whatever was predicted, and all
+        its measures follow the policy.  The DepthCropSeg++ score of 99.86 on images that are all
+        crop is only possible with "truth" and "skip" (or without the background class).
 
     Notes
     -----
@@ -190,7 +195,7 @@ def pixel_scores(
         if value not in known:
             raise UnknownName.among("policy for absent classes", value, known)
     square = counts.counts[:, :-1]
-    hit, truth, guess = (
+    hit, truth, prediction = (
         np.diag(square).astype(float),
         counts.counts.sum(1).astype(float),
         square.sum(0).astype(float),
@@ -198,12 +203,12 @@ def pixel_scores(
     fill = {"skip": np.nan, "zero": 0.0, "one": 1.0}[absent]
     total = float(counts.counted)
     parts = {
-        "iou": (hit, truth + guess - hit),
-        "precision": (hit, guess),
+        "iou": (hit, truth + prediction - hit),
+        "precision": (hit, prediction),
         "recall": (hit, truth),
-        "f1": (2 * hit, truth + guess),
-        "dice": (2 * hit, truth + guess),
-        "accuracy": (total - truth - guess + 2 * hit, np.full(len(hit), total)),
+        "f1": (2 * hit, truth + prediction),
+        "dice": (2 * hit, truth + prediction),
+        "accuracy": (total - truth - prediction + 2 * hit, np.full(len(hit), total)),
     }
     gone = truth == 0 if absent_from == "truth" else np.zeros(len(hit), bool)
     columns = {
@@ -211,7 +216,7 @@ def pixel_scores(
         for name, (over, under) in parts.items()
     }
     table = pd.DataFrame(
-        {**columns, "truth": truth.astype(np.int64), "guess": guess.astype(np.int64)},
+        {**columns, "truth": truth.astype(np.int64), "prediction": prediction.astype(np.int64)},
         index=pd.Index(counts.names, name="class"),
     )
     mean = {name: _mean(values) for name, values in columns.items()}
@@ -230,7 +235,7 @@ def _mean(values: np.ndarray) -> float:
 
 def mean_dice(
     truth: np.ndarray,
-    guess: np.ndarray,
+    prediction: np.ndarray,
     classes: ClassScheme | int,
     over: Literal["union", "truth", "all"] = "union",
     smooth: float = 1.0,
@@ -241,14 +246,14 @@ def mean_dice(
 
     Parameters
     ----------
-    truth, guess : (...) integer ndarray
+    truth, prediction : (...) integer ndarray
         Class ids; truth 255 is not counted.
     classes : ClassScheme or int
         The scheme, or the number of classes.
     over : {"union", "truth", "all"}
-        Over which classes the mean runs: those that truth or guess has, those that the truth has,
-        or all.  "all" is the paper's reading; it pays an absent class with 1, so that a constant
-        answer of the commonest class scores high.
+        Over which classes the mean runs: those that truth or prediction has, those that the truth
+        has, or all.  "all" is the paper's reading; it pays an absent class with 1, so that a
+        constant answer of the commonest class scores high.
     smooth : float
         The paper's epsilon, whose value it does not print.
 
@@ -258,7 +263,7 @@ def mean_dice(
     """
     if over not in ("union", "truth", "all"):
         raise UnknownName.among("set of classes", over, ("union", "truth", "all"))
-    counts = confusion(truth, guess, classes).counts
+    counts = confusion(truth, prediction, classes).counts
     real, said, hit = counts.sum(1), counts[:, :-1].sum(0), np.diag(counts)
     dice = (2 * hit + smooth) / np.maximum(real + said + smooth, 1e-12)
     keep = {"all": np.ones(len(hit), bool), "truth": real > 0, "union": (real + said) > 0}[over]

@@ -21,17 +21,17 @@ RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Detections:
-    """One image: its overlaps, and how sure the model is of each guess."""
+    """One image: its overlaps, and how sure the model is of each prediction."""
 
     table: OverlapTable
     scores: np.ndarray
-    """(guess,) float, in the order of ``table.guess_ids``."""
+    """(prediction,) float, in the order of ``table.prediction_ids``."""
 
     def __post_init__(self) -> None:
-        if len(self.scores) != len(self.table.guess_ids):
+        if len(self.scores) != len(self.table.prediction_ids):
             message = (
-                f"{len(self.scores)} confidences were given for {len(self.table.guess_ids)} "
-                "guessed objects: give one each, in the order of their ids."
+                f"{len(self.scores)} confidences were given for {len(self.table.prediction_ids)} "
+                "predicted objects: give one each, in the order of their ids."
             )
             raise BadInput(message)
 
@@ -104,14 +104,14 @@ def average_precision(
         Most detections per image, the surest ones.  COCO's 100, which the papers use, cuts
         smallholder chips short; the default is no cap.
     area : (low, high), optional
-        Only truth with ``low <= area <= high`` counts; guesses matched to other truth, and
-        unmatched guesses outside, count as nothing.
+        Only truth with ``low <= area <= high`` counts; predictions matched to other truth, and
+        unmatched predictions outside, count as nothing.
 
     Notes
     -----
     Equal to pycocotools 2.0 (tests).  Lin et al., "Microsoft COCO: common objects in context", ECCV
-    2014; ties as in its reference code.  An unmatched guess that lies for the most part on ignored
-    pixels counts as nothing; COCO's own crowd regions work alike.
+    2014; ties as in its reference code.  An unmatched prediction that lies for the most part on
+    ignored pixels counts as nothing; COCO's own crowd regions work alike.
     """
     parts = [(_capped(image, cap), image) for image in images]
     cut = sum(len(image.scores) - len(order) for order, image in parts)
@@ -144,15 +144,19 @@ def _outcomes(
 ) -> np.ndarray:
     """Say of each detection in ``order``: 1 right, 0 wrong, -1 does not count."""
     counts = _inside(table.truth_area, area)
-    rank = np.full(len(table.guess_ids), len(order))
+    rank = np.full(len(table.prediction_ids), len(order))
     rank[order] = np.arange(len(order))
     value = table.iou
-    chosen = np.flatnonzero((value >= min(iou, 1 - 1e-10)) & (rank[table.guess_index] < len(order)))
-    rows, columns = table.truth_index[chosen], table.guess_index[chosen]
+    chosen = np.flatnonzero(
+        (value >= min(iou, 1 - 1e-10)) & (rank[table.prediction_index] < len(order))
+    )
+    rows, columns = table.truth_index[chosen], table.prediction_index[chosen]
     # counting truth first, best overlap, later truth wins a tie
     walk = np.lexsort((-rows, -value[chosen], ~counts[rows], rank[columns]))
     kept = walk[first_come(rows[walk], columns[walk])]
-    free = (table.guess_ignored > table.guess_area) | ~_inside(table.guess_area, area)
+    free = (table.prediction_ignored > table.prediction_area) | ~_inside(
+        table.prediction_area, area
+    )
     outcome = np.where(free, -1, 0).astype(np.int8)
     outcome[columns[kept]] = np.where(counts[rows[kept]], 1, -1)
     return outcome[order]

@@ -16,12 +16,12 @@ from selion.metrics.statistics import Interval, group_mean
 
 PRUE_DIFFERENCES = (
     (
-        "Objects are 4-connected components of the field class, in truth and guess, whatever the "
-        "instance labels say: fields that touch are one object."
+        "Objects are 4-connected components of the field class, in truth and prediction, whatever "
+        "the instance labels say: fields that touch are one object."
     ),
     (
-        "Boundary pixels of the guess are background; the truth is a two-class mask whose boundary "
-        "lines are background."
+        "Boundary pixels of the prediction are background; the truth is a two-class mask whose "
+        "boundary lines are background."
     ),
     "A match wants an IoU of more than 0.5; equality is no match.",
     (
@@ -87,12 +87,12 @@ class PrueScores:
         return {**pixels, "object_precision": precision, "object_recall": recall, "object_f1": f1}
 
 
-def prue_scores(truth: np.ndarray, guess: np.ndarray, iou: float = 0.5) -> PrueScores:
+def prue_scores(truth: np.ndarray, prediction: np.ndarray, iou: float = 0.5) -> PrueScores:
     """Score one chip as ftw-tools and PRUE do.
 
     Parameters
     ----------
-    truth, guess : (y, x) uint8 ndarray
+    truth, prediction : (y, x) uint8 ndarray
         Two- or three-class labels (0 background, 1 field, 2 boundary); truth 255 is unknown (3 in
         FTW's files).
     iou : float
@@ -103,13 +103,13 @@ def prue_scores(truth: np.ndarray, guess: np.ndarray, iou: float = 0.5) -> PrueS
     PRUE (arXiv 2603.27101), section 3.4, as in the public code of ftw-baselines at 0bc7a85; the
     differences from selion's own scores are :data:`PRUE_DIFFERENCES`.
     """
-    if truth.shape != guess.shape:
+    if truth.shape != prediction.shape:
         message = (
-            f"Truth of shape {truth.shape} and guess of shape {guess.shape} cannot be compared: "
-            "bring both to one grid."
+            f"Truth of shape {truth.shape} and prediction of shape {prediction.shape} cannot be "
+            "compared: bring both to one grid."
         )
         raise GridMismatch(message)
-    real, said = field_mask(truth), field_mask(guess)
+    real, said = field_mask(truth), field_mask(prediction)
     table = overlap_table(mask_objects(real), mask_objects(said))
     return PrueScores(confusion(real, said, 2), object_scores(table, iou, strict=True))
 

@@ -223,7 +223,7 @@ def size_table(run: RunScores) -> tuple[list[str], list[list[str]]]:
             f"{int(r['truth']):,}",
             number(r["recall"]),
             number(r["mean_iou"]),
-            f"{int(r['guess']):,}",
+            f"{int(r['prediction']):,}",
             number(r["precision"]),
         ]
         for name, r in run.sizes.to_dict("index").items()
@@ -233,7 +233,7 @@ def size_table(run: RunScores) -> tuple[list[str], list[list[str]]]:
         "true objects",
         "recall",
         "mean IoU of matches",
-        "guessed objects",
+        "predicted objects",
         "precision",
     ], rows
 
@@ -246,7 +246,7 @@ def stratum_table(run: RunScores, column: str) -> tuple[list[str], list[list[str
             f"{int(r['truth']):,}",
             number(r["recall"]),
             number(r["mean_iou"]),
-            f"{int(r['guess']):,}",
+            f"{int(r['prediction']):,}",
             number(r["precision"]),
         ]
         for name, r in run.strata[column].to_dict("index").items()
@@ -256,18 +256,18 @@ def stratum_table(run: RunScores, column: str) -> tuple[list[str], list[list[str
         "true objects",
         "recall",
         "mean IoU of matches",
-        "guessed objects",
+        "predicted objects",
         "precision",
     ], rows
 
 
 def confusion_table(counts: Confusion) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: pixels by true (down) and guessed (across) class."""
+    """Return header and rows: pixels by true (down) and predicted (across) class."""
     rows = [
         [name, *(f"{n:,}" for n in row)]
         for name, row in zip(counts.names, counts.counts.tolist(), strict=True)
     ]
-    return ["truth, guess across", *counts.names, "no answer"], rows
+    return ["truth, prediction across", *counts.names, "no answer"], rows
 
 
 def class_table(counts: Confusion) -> tuple[list[str], list[list[str]]]:

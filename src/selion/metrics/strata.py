@@ -32,9 +32,9 @@ def stratify(images: Sequence[ImageScores], column: str, iou: float = 0.5) -> pd
     -------
     DataFrame
         Index: value, ``(none)`` last; columns truth, found, recall, mean_iou (of the matches),
-        guess, right, precision.  Precision is NaN where guesses carry no such value: a false alarm
-        has no crop.  Guesses that lie for the most part where the truth is not known are not
-        counted.
+        prediction, right, precision.  Precision is NaN where predictions carry no such value: a
+        false alarm has no crop.  Predictions that lie for the most part where the truth is not
+        known are not counted.
 
     Raises
     ------
@@ -49,11 +49,11 @@ def stratify(images: Sequence[ImageScores], column: str, iou: float = 0.5) -> pd
             )
             raise BadInput(message)
     rows = [_rows(image, column, iou) for image in images]
-    truth, guess = (pd.concat([pair[k] for pair in rows], ignore_index=True) for k in (0, 1))
-    cut = _binning(pd.concat([truth["value"], guess["value"]]))
+    truth, prediction = (pd.concat([pair[k] for pair in rows], ignore_index=True) for k in (0, 1))
+    cut = _binning(pd.concat([truth["value"], prediction["value"]]))
     parts = [
         side.assign(value=cut(side["value"])).groupby("value", sort=False)
-        for side in (truth, guess)
+        for side in (truth, prediction)
     ]
     found = parts[0].agg(
         truth=("hit", "size"),
@@ -61,17 +61,17 @@ def stratify(images: Sequence[ImageScores], column: str, iou: float = 0.5) -> pd
         recall=("hit", "mean"),
         mean_iou=("iou", "mean"),
     )
-    said = parts[1].agg(guess=("hit", "size"), right=("hit", "sum"), precision=("hit", "mean"))
+    said = parts[1].agg(prediction=("hit", "size"), right=("hit", "sum"), precision=("hit", "mean"))
     table = found.join(said, how="outer").fillna(
-        dict.fromkeys(("truth", "found", "guess", "right"), 0)
+        dict.fromkeys(("truth", "found", "prediction", "right"), 0)
     )
     order = sorted(table.index, key=lambda value: (value == NONE, _sort_key(value)))
-    counts = dict.fromkeys(("truth", "found", "guess", "right"), "int64")
+    counts = dict.fromkeys(("truth", "found", "prediction", "right"), "int64")
     return table.loc[order].astype(counts).rename_axis(column)
 
 
 def _rows(image: ImageScores, column: str, iou: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return one row per true and per guessed object: value, hit (0 or 1), iou of its match."""
+    """Return one row per true and per predicted object: value, hit (0 or 1), iou of its match."""
     table, (real, said) = image.table, image.labels[column]
     matches = match_objects(table, iou)
     best = np.full(len(table.truth_ids), np.nan)
@@ -83,10 +83,10 @@ def _rows(image: ImageScores, column: str, iou: float) -> tuple[pd.DataFrame, pd
             "iou": best,
         }
     )
-    right = np.zeros(len(table.guess_ids))
-    right[matches.guess_index] = 1
-    keep = (right > 0) | (table.guess_ignored <= table.guess_area)
-    guess = pd.DataFrame(
+    right = np.zeros(len(table.prediction_ids))
+    right[matches.prediction_index] = 1
+    keep = (right > 0) | (table.prediction_ignored <= table.prediction_area)
+    prediction = pd.DataFrame(
         {
             "value": pd.Series(
                 said if said is not None else np.full(len(right), None), dtype=object
@@ -94,7 +94,7 @@ def _rows(image: ImageScores, column: str, iou: float) -> tuple[pd.DataFrame, pd
             "hit": right,
         }
     )
-    return truth, guess[keep] if said is not None else guess[:0]
+    return truth, prediction[keep] if said is not None else prediction[:0]
 
 
 def _binning(values: pd.Series) -> Callable[[pd.Series], pd.Series]:

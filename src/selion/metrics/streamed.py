@@ -54,13 +54,13 @@ class Known(Protocol):
 
 
 def overlap_of_sources(
-    truth: ObjectIds, guess: ObjectIds, known: Known | None = None, *, block: int = BLOCK
+    truth: ObjectIds, prediction: ObjectIds, known: Known | None = None, *, block: int = BLOCK
 ) -> OverlapTable:
     """Count shared pixels of two maps that are read block by block.
 
     Parameters
     ----------
-    truth, guess : Instances, InstanceMap or Source
+    truth, prediction : Instances, InstanceMap or Source
         Ids, 0 is no object; on one grid.
     known : Known, optional
         Pixels outside count for nobody, as ``ignore`` in :func:`selion.metrics.overlap_table`.
@@ -79,12 +79,12 @@ def overlap_of_sources(
     BadInput
         If ids are negative or not integers, or the block is empty.
     """
-    _check(truth, guess, known, block)
-    return overlap_of_blocks(_blocks(truth, guess, known, block))
+    _check(truth, prediction, known, block)
+    return overlap_of_blocks(_blocks(truth, prediction, known, block))
 
 
-def _check(truth: ObjectIds, guess: ObjectIds, known: Known | None, block: int) -> None:
-    same_grid(truth.grid, guess.grid, ("the truth", "the guess"))
+def _check(truth: ObjectIds, prediction: ObjectIds, known: Known | None, block: int) -> None:
+    same_grid(truth.grid, prediction.grid, ("the truth", "the prediction"))
     if known is not None:
         same_grid(truth.grid, known.grid, ("the truth", "the extent"))
     if block < 1:
@@ -93,10 +93,10 @@ def _check(truth: ObjectIds, guess: ObjectIds, known: Known | None, block: int) 
 
 
 def _blocks(
-    truth: ObjectIds, guess: ObjectIds, known: Known | None, block: int
+    truth: ObjectIds, prediction: ObjectIds, known: Known | None, block: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     for roi in tiles(truth.grid.shape.yx, block):
-        yield _ids(truth, roi), _ids(guess, roi), None if known is None else ~known.known(roi)
+        yield _ids(truth, roi), _ids(prediction, roi), None if known is None else ~known.known(roi)
 
 
 def _ids(source: ObjectIds, roi: Roi) -> np.ndarray:
@@ -112,7 +112,7 @@ def _ids(source: ObjectIds, roi: Roi) -> np.ndarray:
 def score_sources(
     key: str,
     truth: ObjectIds,
-    guess: ObjectIds,
+    prediction: ObjectIds,
     known: Known | None = None,
     *,
     group: str = "",
@@ -127,17 +127,17 @@ def score_sources(
     ----------
     key, group : str
         Name of the place, and of the group that it belongs to.
-    truth, guess, known, block
+    truth, prediction, known, block
         As for :func:`overlap_of_sources`.
     options : ImageOptions, optional
         Boundary distances are measured up to :data:`WHOLE` pixels only; beyond, ``distances`` is
         None.
     """
     options = options or ImageOptions()
-    table = overlap_of_sources(truth, guess, known, block=block)
+    table = overlap_of_sources(truth, prediction, known, block=block)
     both = float(table.shared.sum())
-    area = (both, float(table.guess_area.sum()) - both, float(table.truth_area.sum()) - both)
-    edge, ignored = _edges(truth, guess, known, options.edge_width, block)
+    area = (both, float(table.prediction_area.sum()) - both, float(table.truth_area.sum()) - both)
+    edge, ignored = _edges(truth, prediction, known, options.edge_width, block)
     pixel = pixel_metres(truth.grid)
     unit = None if pixel is None else pixel[0] * pixel[1]
     scores = ImageScores(key, group, table, area, unit, None, edge, None, ignored)
@@ -148,13 +148,17 @@ def score_sources(
     return replace(
         scores,
         distances=boundary_distances(
-            _ids(truth, everything), _ids(guess, everything), table, matches, pixel or (1.0, 1.0)
+            _ids(truth, everything),
+            _ids(prediction, everything),
+            table,
+            matches,
+            pixel or (1.0, 1.0),
         )[1],
     )
 
 
 def _edges(
-    truth: ObjectIds, guess: ObjectIds, known: Known | None, width: int, block: int
+    truth: ObjectIds, prediction: ObjectIds, known: Known | None, width: int, block: int
 ) -> tuple[tuple[float, float], float]:
     """Return pixels in both outline bands, pixels in either, and pixels whose truth is not known.
 
@@ -164,7 +168,7 @@ def _edges(
     for roi in tiles(truth.grid.shape.yx, block):
         frame = pad_roi(roi, width, truth.grid.shape.yx)
         core = inside(roi, frame)
-        one, other = (outline_band(_ids(side, frame), width)[core] for side in (truth, guess))
+        one, other = (outline_band(_ids(side, frame), width)[core] for side in (truth, prediction))
         mask = np.ones(one.shape, bool) if known is None else known.known(roi)
         shared += int(np.count_nonzero(one & other & mask))
         either += int(np.count_nonzero((one | other) & mask))

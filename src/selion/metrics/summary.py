@@ -92,18 +92,18 @@ MEASURES = (
     ),
     Measure("over_segmentation", "over-segmentation", "low", "Persello and Bruzzone 2010"),
     Measure("under_segmentation", "under-segmentation", "low", "Persello and Bruzzone 2010"),
-    Measure("area_bias", "area bias", "zero", "all guessed area against all true area"),
+    Measure("area_bias", "area bias", "zero", "all predicted area against all true area"),
     Measure(
         "merged_iou_any",
         "merge-and-match IoU, any",
         "high",
-        "MAgSeg appendix C; every guess that touches",
+        "MAgSeg appendix C; every prediction that touches",
     ),
     Measure(
         "merged_iou_largest",
         "merge-and-match IoU, largest",
         "high",
-        "MAgSeg appendix C; every guess once",
+        "MAgSeg appendix C; every prediction once",
     ),
     Measure("merged_median_any", "merge-and-match median, any", "high", "MAgSeg appendix C"),
     Measure("merged_fnr", "merge-and-match FNR", "low", "MAgSeg appendix C, any"),
@@ -139,12 +139,12 @@ class RunScores:
     group_means: dict[str, Interval]
     """Unweighted mean over groups, with the papers' interval."""
     images: pd.DataFrame
-    """One row per image: key, group, truth, guess, tp, fp, fn, object_f1, pixel_iou."""
+    """One row per image: key, group, truth, prediction, tp, fp, fn, object_f1, pixel_iou."""
     kinds: dict[str, dict[str, int]]
     sizes: pd.DataFrame
     calibration: Reliability | None = None
     classes: Confusion | None = None
-    """Pixels by true and guessed class, over all images; None where they were not compared."""
+    """Pixels by true and predicted class, over all images; None where they were not compared."""
     strata: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Column to scores by its values, see :func:`selion.metrics.stratify`."""
     correction: Fitted | None = None
@@ -229,7 +229,7 @@ def _in_metres(images: Sequence[ImageScores]) -> OverlapTable:
 
 
 def _times(table: OverlapTable, unit: float) -> OverlapTable:
-    names = ("truth_area", "guess_area", "guess_ignored", "shared")
+    names = ("truth_area", "prediction_area", "prediction_ignored", "shared")
     return (
         table
         if unit == 1.0
@@ -322,7 +322,7 @@ def image_rows(images: Sequence[ImageScores], options: ScoreOptions) -> pd.DataF
         found = object_scores(image.table, options.iou)
         counts = {
             "truth": len(image.table.truth_ids),
-            "guess": len(image.table.guess_ids),
+            "prediction": len(image.table.prediction_ids),
             "tp": found.tp,
             "fp": found.fp,
             "fn": found.fn,
@@ -382,17 +382,17 @@ def _quartiles(table: OverlapTable, iou: float) -> pd.DataFrame:
 
 
 def _remarks(images: Sequence[ImageScores]) -> tuple[str, ...]:
-    """Say what a reader must know about the input: empty truth, empty guess, nothing known."""
+    """Say what a reader must know about the input: empty truth, empty prediction, nothing known."""
     listed = {
         "have no true object": [i.key for i in images if not len(i.table.truth_ids)],
-        "have no guessed object": [i.key for i in images if not len(i.table.guess_ids)],
+        "have no predicted object": [i.key for i in images if not len(i.table.prediction_ids)],
         "have no known pixel": [
             i.key
             for i in images
             if i.ignored
             and not sum(i.area)
             and not len(i.table.truth_ids)
-            and not i.table.guess_area.sum()
+            and not i.table.prediction_area.sum()
         ],
     }
     return tuple(

@@ -166,11 +166,13 @@ def score_scene(scene: Landscape, frame: GeoDataFrame) -> dict[str, dict[str, fl
     object F1 at IoU 0.5.
     """
     truth = scene.instances.ids
-    guess = store.burn(frame.geometry.to_numpy(), range(1, len(frame) + 1), scene.instances.grid)
+    prediction = store.burn(
+        frame.geometry.to_numpy(), range(1, len(frame) + 1), scene.instances.grid
+    )
     image = scene.image.values
     cell = max(2, round(float(np.sqrt((truth > 0).sum() / max(truth.max(), 1)))))
     answers = {
-        "selion": guess,
+        "selion": prediction,
         # what suits it best at 10 m
         "gradient watershed": score.gradient_watershed(image, sigma=0.7, min_area=20),
         "regular grid": score.regular_grid(truth.shape, cell),
@@ -182,12 +184,12 @@ def score_scene(scene: Landscape, frame: GeoDataFrame) -> dict[str, dict[str, fl
 TWO = ClassScheme(("background", "field"), ("field",))
 
 
-def compare(truth: np.ndarray, guess: np.ndarray) -> dict[str, float]:
+def compare(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
     """Return pixel IoU and object precision, recall and F1 at IoU 0.5 of (y, x) ids."""
     pixels = score.pixel_scores(
-        score.confusion((truth > 0).astype(np.uint8), (guess > 0).astype(np.uint8), TWO)
+        score.confusion((truth > 0).astype(np.uint8), (prediction > 0).astype(np.uint8), TWO)
     )
-    objects = score.object_scores(score.overlap_table(truth, guess), 0.5)
+    objects = score.object_scores(score.overlap_table(truth, prediction), 0.5)
     return {
         "pixel IoU": float(pixels.iou[1]),
         "object precision": objects.precision,

@@ -197,7 +197,7 @@ def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list
         Of these samples.
     samples : sequence of Sample
     answer : callable
-        From a sample to (truth ids, guessed ids), each (y, x).
+        From a sample to (truth ids, predicted ids), each (y, x).
 
     Raises
     ------
@@ -217,16 +217,16 @@ def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list
                 f"{row['key']} was scored but is not among the samples: hand in the same samples."
             )
             raise BadInput(message)
-        truth, guess = answer(by_key[row["key"]])
+        truth, prediction = answer(by_key[row["key"]])
         caption = (
             f"{name}: {row['key']}, object F1 {row['object_f1']:.2f}, pixel IoU "
-            f"{row['pixel_iou']:.2f}. Truth in cyan, guess in yellow, both in white."
+            f"{row['pixel_iou']:.2f}. Truth in cyan, prediction in yellow, both in white."
         )
         found.append(
             page.Figure(
-                picture.data_uri(picture.compared(by_key[row["key"]].image, truth, guess)),
+                picture.data_uri(picture.compared(by_key[row["key"]].image, truth, prediction)),
                 caption,
-                f"{name} case with true and guessed outlines",
+                f"{name} case with true and predicted outlines",
             )
         )
     return found

@@ -1,4 +1,4 @@
-"""Pictures of a result: imagery with outlines, truth beside guess, class maps.
+"""Pictures of a result: imagery with outlines, truth beside prediction, class maps.
 
 Pixels only; nothing here decides anything.
 """
@@ -188,9 +188,8 @@ def _edges_of(geometry: GeoSeries, grid: GeoBox, step: int) -> tuple[np.ndarray,
         inverse.d * points[:, 0] + inverse.e * points[:, 1] + inverse.f,
     )
     places = np.column_stack([x, y]) / step
-    finite: np.ndarray = np.isfinite(places).all(
-        axis=1
-    )  # a corner may lie where the grid's projection ends
+    # a corner may lie where the grid's projection ends
+    finite = np.isfinite(places[:, 0]) & np.isfinite(places[:, 1])
     same = (owner[1:] == owner[:-1]) & finite[1:] & finite[:-1]
     return places[:-1][same], places[1:][same]
 
@@ -209,13 +208,13 @@ def _traced(begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def compared(
-    source: Source, truth: np.ndarray, guess: np.ndarray, longest: int = 448
+    source: Source, truth: np.ndarray, prediction: np.ndarray, longest: int = 448
 ) -> np.ndarray:
-    """Draw the outlines of true and guessed objects over an image.
+    """Draw the outlines of true and predicted objects over an image.
 
     Parameters
     ----------
-    truth, guess : (y, x) int ndarray
+    truth, prediction : (y, x) int ndarray
         Object ids on the image's grid, or on one that is a whole number of times finer.
     longest : int
         Small images are enlarged by a whole number up to this edge in pixels; those of more than
@@ -224,7 +223,7 @@ def compared(
     Returns
     -------
     (y, x, 3) uint8 ndarray
-        Truth in :data:`COLOURS` ``truth``, guess in ``fields``, both in white.
+        Truth in :data:`COLOURS` ``truth``, prediction in ``fields``, both in white.
     """
     part = source.read(whole(source.grid))
     values = np.moveaxis(part.values[list(colour_bands(part.bands))].astype(np.float32), 0, -1)
@@ -233,7 +232,7 @@ def compared(
     drawn = enlarge(stretch(values), max(1, truth.shape[0] // values.shape[0]))
     factor = max(1, longest // max(drawn.shape[:2]))
     image = enlarge(drawn, factor)
-    lines = [_edges(enlarge(ids, factor)) for ids in (truth, guess)]
+    lines = [_edges(enlarge(ids, factor)) for ids in (truth, prediction)]
     image[lines[0]] = COLOURS["truth"]
     image[lines[1]] = COLOURS["fields"]
     image[lines[0] & lines[1]] = (255, 255, 255)

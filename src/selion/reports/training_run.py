@@ -300,14 +300,14 @@ def sample_figures(result: Result) -> list[page.Figure]:
         if probabilities is None:  # only where it was written to a sink
             continue
         truth = true_objects(sample, spec)
-        guess = found_objects(probabilities, model, spec, truth.shape)
+        predicted = found_objects(probabilities, model, spec, truth.shape)
         caption = (
             f"{sample.key}: {MEASURES[scores.metric]} {values[k]:.2f}. Truth in cyan, answer in "
             "yellow, both in white."
         )
         figures.append(
             page.Figure(
-                picture.data_uri(picture.compared(sample.image, truth, guess)),
+                picture.data_uri(picture.compared(sample.image, truth, predicted)),
                 caption,
                 f"{sample.key} with true and found outlines",
             )

@@ -33,7 +33,7 @@ MEASURES = {"object_f1": "object F1", "pixel_iou": "pixel IoU", "miou": "mIoU"}
 def miou_from_counts(sums: np.ndarray) -> np.ndarray:
     """Turn (draw, class (class + 1)) sums of a flattened confusion into means of IoU.
 
-    They are (draw,), over the classes that truth or guess has.
+    They are (draw,), over the classes that truth or predicted has.
 
     It is the dataset-level mIoU of :func:`selion.metrics.pixel_scores`, for many draws at once.
     """
@@ -63,8 +63,8 @@ class Scores:
     counts: np.ndarray
     """(sample, 6) float64, :data:`COLUMNS`; objects are all 0 where none were looked for."""
     confusions: tuple[metrics.Confusion, ...] = ()
-    """Pixels by true and guessed class, one for each sample; empty where some sample has no labels
-    of the model's classes."""
+    """Pixels by true and predicted class, one for each sample; empty where some sample has no
+    labels of the model's classes."""
     metric: str = "object_f1"
     """What these scores are judged by."""
 
@@ -102,7 +102,7 @@ class Scores:
     def miou(self) -> float:
         """IoU of each class over the pixels of all samples, averaged over the classes.
 
-        Those count that truth or guess has.
+        Those count that truth or predicted has.
         """
         return self.value("miou")
 
@@ -225,14 +225,14 @@ def _score(
     if spec.method == "pixels" and confusion is not None:
         return [0, 0, 0, *_covered(confusion, model.classes)], confusion
     truth = true_objects(sample, spec)
-    guess = found_objects(probabilities, model, spec, truth.shape)
+    predicted = found_objects(probabilities, model, spec, truth.shape)
     ignore = sample.ignore
     where = sample.instances or sample.labels  # its grid may be finer than the image's
     pixel = pixel_metres(where.grid if where is not None else sample.image.grid)
     image = metrics.score_ids(
         sample.key,
         truth,
-        guess,
+        predicted,
         ignore=ignore,
         pixel=pixel,
         options=metrics.ImageOptions(distances=False),
