@@ -34,14 +34,14 @@ sys.path.insert(0, {tests!r})
 from functools import partial
 from predict_toys import Toy
 from strip_toys import Slow, image
-from selion.predict import Journal, PredictOptions, StripWork, plan, run_blocks
+from selion.prediction import BlockJournal, PredictOptions, StripWork, plan, run_blocks
 from selion.runners.processes import Processes
 
 if __name__ == "__main__":
     source = image(400)
     decided = plan(source, Toy(), PredictOptions(block=100))
     with Processes(2, 1) as run:
-        aside = run_blocks(StripWork(source, decided, Journal(sys.argv[1], decided.key), partial(Slow, pause=0.03), Toy()), run)
+        aside = run_blocks(StripWork(source, decided, BlockJournal(sys.argv[1], decided.key), partial(Slow, pause=0.03), Toy()), run)
     sys.exit(3 if aside else 0)
 """
 SEVENTY = 0.7

@@ -5,25 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from types import ModuleType
 from typing import Any
 
-CALLED = {
-    "predict": "selion.prediction.predict",
-    "train": "selion.training.run",
-    "evaluate": "selion.evaluation.run",
-}
-"""Rooms that can be called, and where what they call lives."""
-FUNCTIONS = {"predict": "predict", "train": "train", "evaluate": "evaluate"}
 MORE = (
     ("selion.pipeline.areas", "AreaOptions"),
     ("selion.pipeline.maps", "MapOptions"),
-    ("selion.predict", "PredictOptions"),
+    ("selion.prediction", "PredictOptions"),
     ("selion.fields", "InstanceOptions"),
     ("selion.fields", "FieldOptions"),
     ("selion.fields", "read_fields"),
     ("selion.fields", "write_fields"),
-    ("selion.evaluate", "evaluate_files"),
+    ("selion.evaluation", "evaluate_files"),
     ("selion.reports.notebook", "show_fields"),
 )
 """What the public names take or go with."""
@@ -41,7 +33,7 @@ def page() -> str:
         )
     ]
     parts += [
-        entry(f"selion.{name}", meant(name))
+        entry(f"selion.{name}", getattr(selion, name))
         for name in sorted(selion.__all__, key=str.lower)
         if not name.startswith("__")
     ]
@@ -51,16 +43,6 @@ def page() -> str:
         for module, name in MORE
     ]
     return "\n".join(parts)
-
-
-def meant(name: str) -> Any:
-    """Return what a public name does: of a room that can be called, the function behind it."""
-    import selion
-
-    found = getattr(selion, name)
-    if isinstance(found, ModuleType):
-        found = getattr(importlib.import_module(CALLED[name]), FUNCTIONS[name])
-    return found
 
 
 def entry(name: str, thing: Any) -> str:

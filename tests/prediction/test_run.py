@@ -205,7 +205,7 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 from predict_toys import ListSink, Procedural, Toy, utm_grid
-from selion.predict import Journal, PredictOptions, plan, run_plan
+from selion.prediction import BlockJournal, PredictOptions, plan, run_plan
 
 class Slow(Toy):
     def __call__(self, views):
@@ -217,7 +217,7 @@ folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 def whole_run():
     source, model = Procedural(utm_grid((400, 330)), holes=53), Slow()
     decided = plan(source, model, PredictOptions(block=96))
-    sink, journal = ListSink((3, *decided.grid.shape)), Journal(folder, decided.key)
+    sink, journal = ListSink((3, *decided.grid.shape)), BlockJournal(folder, decided.key)
     run_plan(source, model, decided, sink=sink, journal=journal)
     part = out.with_suffix(".part")
     part.write_bytes(sink.stored.tobytes())

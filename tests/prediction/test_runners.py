@@ -216,11 +216,11 @@ sys.path.insert(0, {tests!r})
 from functools import partial
 from predict_toys import Toy
 from strip_toys import Slow, image
-from selion.predict import Journal, PredictOptions, StripWork, plan, run_blocks
+from selion.prediction import BlockJournal, PredictOptions, StripWork, plan, run_blocks
 from selion.runners.processes import Processes
 
 if __name__ == "__main__":
     decided = plan(image(), Toy(), PredictOptions(block=100))
     with Processes(2, 1) as run:
-        run_blocks(StripWork(image(), decided, Journal(sys.argv[1], decided.key), partial(Slow, pause=0.05), Toy()), run)
+        run_blocks(StripWork(image(), decided, BlockJournal(sys.argv[1], decided.key), partial(Slow, pause=0.05), Toy()), run)
 """

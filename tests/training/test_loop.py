@@ -440,7 +440,7 @@ import sys
 import torch
 from dataclasses import replace
 from train_toys import card, recipe, sample
-from selion.train import loop
+from selion.training import loop
 from selion.training.recipe import Hardware, Schedule
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -66,7 +66,7 @@ class SystemScores:
     groups: tuple[str, ...]
     confusions: tuple[Confusion, ...]
     boundaries: dict[str, np.ndarray]
-    """Band -> (sample, class) boundary IoU; NaN where neither truth nor predicted has a
+    """Band -> (sample, class) boundary IoU; NaN where neither truth nor prediction has a
     boundary."""
 
     def select(self, group: str) -> SystemScores:
