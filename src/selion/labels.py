@@ -14,6 +14,11 @@ from selion.errors import BadInput, GridMismatch
 from selion.extras import face
 from selion.grid import Roi
 
+MIN_AREA = 500.0
+"""Area below which objects are not looked for unless told otherwise; m2, px2 for a photograph."""
+MIN_PIXELS = 20
+"""Pixels of the image below which an object has no shape that could be drawn."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LabelMap:
@@ -63,6 +68,9 @@ class Instances:
     grid: GeoBox
     table: pd.DataFrame = field(default_factory=_no_table)
     """Columns ``id``, ``class``, ``score`` (0..1); may be empty, and may have more columns."""
+    min_area: float = 0.0
+    """Area of the smallest object that was looked for, in m2; px2 for a photograph.  What its
+    outline makes smaller than this is no field either."""
 
     def __post_init__(self) -> None:
         _check_ids(self.ids, self.grid)
@@ -78,7 +86,30 @@ class Instances:
 
     def read(self, roi: Roi) -> Instances:
         """Cut out a region; the table stays whole."""
-        return Instances(self.ids[roi], self.grid[roi], self.table)
+        return Instances(self.ids[roi], self.grid[roi], self.table, self.min_area)
+
+
+def default_min_area(gsd: float | None) -> float:
+    """Return the area of the smallest object to look for where nobody says otherwise.
+
+    Parameters
+    ----------
+    gsd : float, optional
+        Ground sampling distance of the image in metres (:func:`selion.raster.image_gsd`), not of
+        the finer grid on which its probabilities may lie: what they show was seen in the image's
+        pixels.  None: a photograph, whose unit is the pixel.
+
+    Returns
+    -------
+    float
+        500 or 20 pixels of the image, whichever is more; m2, px2 for a photograph.
+
+    Examples
+    --------
+    >>> default_min_area(1.0), default_min_area(10.0), default_min_area(None)
+    (500.0, 2000.0, 500.0)
+    """
+    return MIN_AREA if gsd is None else max(MIN_AREA, MIN_PIXELS * gsd**2)
 
 
 def _check_ids(ids: np.ndarray, grid: GeoBox) -> None:

@@ -5,7 +5,8 @@ Sink: anything that one can be written to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import BandMismatch, GridMismatch
 from selion.extras import face
-from selion.grid import Roi
+from selion.grid import Roi, ground_sampling_distance
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,6 +29,8 @@ class Raster:
     """One name per band: ``"planting:red"`` ..., or class names."""
     valid: np.ndarray | None = None
     """(y, x) bool; None means that every pixel is valid."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What is said about the pixels besides, as a file's own tags say it."""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.values.shape[1:] != tuple(self.grid.shape):
@@ -67,7 +70,7 @@ class Raster:
     def read(self, roi: Roi) -> Raster:
         """Cut out a region, so that a Raster is its own Source.  No copy is made."""
         valid = None if self.valid is None else self.valid[roi]
-        return Raster(self.values[:, *roi], self.grid[roi], self.bands, valid)
+        return Raster(self.values[:, *roi], self.grid[roi], self.bands, valid, self.tags)
 
 
 @runtime_checkable
@@ -92,6 +95,17 @@ class Source(Protocol):
     def read(self, roi: Roi) -> Raster:
         """Read a region that lies inside the grid."""
         ...
+
+
+def image_gsd(source: Source) -> float | None:
+    """Return the ground sampling distance, in metres, of the image behind a source.
+
+    Probabilities may lie on a finer grid than the image that they were made from; their tag
+    ``image_gsd`` says what its pixels were.  Without the tag it is that of the source's own grid,
+    and None for a photograph.
+    """
+    noted = getattr(source, "tags", {}).get("image_gsd")
+    return float(noted) if noted else ground_sampling_distance(source.grid)
 
 
 class Sink(Protocol):

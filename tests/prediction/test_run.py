@@ -18,7 +18,7 @@ import selion
 from predict_toys import Constant, ListSink, Procedural, Toy, utm_grid
 from selion.classes import ClassScheme
 from selion.errors import BadInput, EmptyImage
-from selion.grid import photo_grid, whole
+from selion.grid import ground_sampling_distance, photo_grid, whole
 from selion.prediction import (
     NODATA,
     BlockJournal,
@@ -31,7 +31,7 @@ from selion.prediction import (
     run_plan,
     score_tags,
 )
-from selion.raster import Raster
+from selion.raster import Raster, image_gsd
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -414,6 +414,18 @@ def test_tags_say_what_it_is():
     assert provenance["input"] == "abc"
     assert provenance["selion"] == selion.__version__
     assert all(isinstance(value, str) for value in tags.values())
+
+
+def test_probabilities_know_the_pixels_of_their_image():
+    """Also where they lie on a finer grid, and in each of their parts."""
+    image = Procedural(utm_grid((100, 100))).read((slice(0, 100), slice(0, 100)))
+    said = predict(image, Toy(), options=PredictOptions(scale=2.0))
+    assert said.grid.shape == (200, 200)
+    for probabilities in (said, said.read((slice(3, 9), slice(0, 8)))):
+        assert image_gsd(probabilities) == image_gsd(image) == ground_sampling_distance(image.grid)
+        assert "scores" not in probabilities.tags, "these are no bytes"
+    photograph = Raster(image.values, photo_grid((100, 100)), image.bands)
+    assert image_gsd(predict(photograph, Toy())) is None
 
 
 def test_a_raster_is_its_own_source():

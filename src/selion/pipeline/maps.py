@@ -186,9 +186,8 @@ def _work(job: MapJob, folder: Path, options: MapOptions, runner: Runner) -> pre
 
 
 def _score_tags(job: MapJob) -> dict[str, str]:
-    gsd = _image_gsd(job.source)
-    tags = prediction.score_tags(job.plan) | ({} if gsd is None else {"image_gsd": repr(gsd)})
-    return tags | {"model": json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)}
+    model = json.dumps(job.model.card.to_dict(), sort_keys=True, default=str)
+    return prediction.score_tags(job.plan) | {"model": model}
 
 
 def map_image(

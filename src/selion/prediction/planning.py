@@ -22,7 +22,7 @@ from selion.grid import Lattice, Roi, check_north_up, ground_sampling_distance, 
 from selion.prediction.bands import choose_bands
 from selion.prediction.blend import spread
 from selion.prediction.resample import Resampled, scale_to, snap, working_grid
-from selion.raster import Source
+from selion.raster import Source, image_gsd
 from selion.segmenter import InputSpec, InstanceSegmenter, Segmenter, gives_objects
 from selion.store.former import former
 
@@ -97,6 +97,8 @@ class PredictionPlan:
     """Edge in pixels of the wider image that each view carries; None: none."""
     classes: ClassScheme
     """What the result's bands mean."""
+    image_gsd: float | None
+    """Ground sampling distance of the image in metres; None for a photograph."""
     decided: dict[str, Any]
     """All that decides the result, as plain values: what ``key`` is the hash of."""
     notes: tuple[str, ...]
@@ -197,6 +199,7 @@ def plan(
         bands=bands,
         context=inputs.context,
         classes=model.classes,
+        image_gsd=image_gsd(source),
         decided=_decided(source.grid, model, lattice, options, bands) | {"input": fingerprint},
         notes=tuple(note for note in notes if note),
     )

@@ -5,9 +5,9 @@ From the finished blocks of a run, or from a score raster.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -16,7 +16,7 @@ from selion.errors import BadInput
 from selion.grid import Roi, inside, overlap, roi_shape
 from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan
-from selion.prediction.scores import NODATA, dequantise
+from selion.prediction.scores import NODATA, dequantise, prediction_tags
 from selion.raster import Raster, Source
 
 
@@ -47,10 +47,15 @@ class JournalSource:
         """Probabilities are read as float32."""
         return np.dtype(np.float32)
 
+    @cached_property
+    def tags(self) -> Mapping[str, str]:
+        """Those of the probabilities that :func:`selion.prediction.predict` returns."""
+        return prediction_tags(self.plan)
+
     def read(self, roi: Roi) -> Raster:
         """Put a region together from the blocks that it touches."""
         scores, valid = dequantise(self.stored(roi))
-        return Raster(scores, self.grid[roi], self.bands, valid)
+        return Raster(scores, self.grid[roi], self.bands, valid, self.tags)
 
     def stored(self, roi: Roi) -> np.ndarray:
         """Return the (class, y, x) uint8 scores of a region."""
@@ -117,16 +122,21 @@ class ScoreSource:
         """Probabilities are read as float32."""
         return np.dtype(np.float32)
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Those of the score raster."""
+        tags: Mapping[str, str] = getattr(self.source, "tags", {})
+        return tags
+
     def read(self, roi: Roi) -> Raster:
         """Read a region as probabilities."""
         part = self.source.read(roi)
         if part.values.dtype != np.uint8:
             valid = np.isfinite(part.values).all(0) if part.valid is None else part.valid
-            return Raster(
-                np.where(valid, part.values, 0).astype(np.float32), part.grid, part.bands, valid
-            )
-        scores, valid = dequantise(part.values)
-        return Raster(scores, part.grid, part.bands, valid)
+            scores = np.where(valid, part.values, 0).astype(np.float32)
+        else:
+            scores, valid = dequantise(part.values)
+        return Raster(scores, part.grid, part.bands, valid, self.tags)
 
 
 _: type[Source] = JournalSource

@@ -17,7 +17,7 @@ from selion.prediction.block import Computation, Task, WindowCache, calls_at_onc
 from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan, PredictOptions, plan
 from selion.prediction.progress import Clock, OnProgress
-from selion.prediction.scores import NODATA, dequantise, quantise
+from selion.prediction.scores import NODATA, dequantise, prediction_tags, quantise
 from selion.prediction.timing import READ, RESAMPLE, WAIT, WRITE, Stages, Timed
 from selion.prediction.value_range import check_numbers
 from selion.raster import Raster, Sink, Source
@@ -121,7 +121,8 @@ def run_plan(
     if memory is None:
         return None
     scores, valid = dequantise(memory.stored)
-    return Raster(scores, decided.grid, decided.classes.names, valid)
+    tags = prediction_tags(decided)
+    return Raster(scores, decided.grid, decided.classes.names, valid, tags)
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,21 +58,23 @@ def dequantise(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scores, valid
 
 
-def score_tags(plan: PredictionPlan) -> dict[str, str]:
-    """Return the tags that travel with a score raster.
+def prediction_tags(plan: PredictionPlan) -> dict[str, str]:
+    """Return the tags that travel with probabilities, in memory as in a file.
 
-    The classes, so that later steps need no model, and where it came from.
+    The classes and the pixel size of the image, so that later steps need neither model nor image,
+    and where they came from.
     """
-    return {
+    tags = {
         "classes": json.dumps(plan.classes.to_dict()),
-        "scores": json.dumps(
-            {
-                "steps": STEPS,
-                "nodata": NODATA,
-                "meaning": "value / 254 = probability; 255 = no data",
-            }
-        ),
         "provenance": json.dumps(
             {"selion": selion.__version__, "key": plan.key, **plan.decided}, sort_keys=True
         ),
     }
+    return tags if plan.image_gsd is None else tags | {"image_gsd": repr(plan.image_gsd)}
+
+
+def score_tags(plan: PredictionPlan) -> dict[str, str]:
+    """Return the tags of a score raster: those of its probabilities, and what its bytes mean."""
+    meaning = "value / 254 = probability; 255 = no data"
+    scores = {"steps": STEPS, "nodata": NODATA, "meaning": meaning}
+    return prediction_tags(plan) | {"scores": json.dumps(scores)}

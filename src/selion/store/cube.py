@@ -324,12 +324,8 @@ class CubeSource:
                 f"{roi[1].start}:{roi[1].stop} ({error}): write it again."
             )
             raise UnreadableFile(message) from error
-        return Raster(
-            values,
-            self.grid[roi],
-            self.bands,
-            valid_pixels(values, self.bands, (self.nodata,) * len(self.bands)),
-        )
+        valid = valid_pixels(values, self.bands, (self.nodata,) * len(self.bands))
+        return Raster(values, self.grid[roi], self.bands, valid, self.tags)
 
     def _repr_html_(self) -> str | None:
         return face(self)

@@ -155,7 +155,7 @@ class GeoTiffSource:
                 ) + _cure(self.path, error)
                 raise UnreadableFile(message) from error
         valid = combine(mask, valid_pixels(values, self.bands, self.nodatas))
-        return Raster(values, self.grid[roi], self.bands, valid)
+        return Raster(values, self.grid[roi], self.bands, valid, self.tags)
 
     def _repr_html_(self) -> str | None:
         return face(self)

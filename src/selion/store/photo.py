@@ -147,10 +147,8 @@ class PhotoSource:
                 values, valid = raster.values, raster.valid
             else:
                 values, valid = _pixels(image, self.path)
-        turned = turn(values, self.orientation)
-        return Raster(
-            turned, self.grid, self.bands, None if valid is None else turn(valid, self.orientation)
-        )
+        valid = None if valid is None else turn(valid, self.orientation)
+        return Raster(turn(values, self.orientation), self.grid, self.bands, valid, self.tags)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
