@@ -82,8 +82,7 @@ def simulate(folder: Path, count: int) -> Path:
 def queue_seconds(folder: Path) -> list[Row]:
     """Time reading and ordering in this process."""
     from selion import review
-    from selion.pipeline import maps
-    from selion.prediction import ScoreSource
+    from selion.prediction import ScoreSource, score_classes
 
     files = review.find_map(folder)
     begun = time.perf_counter()
@@ -94,7 +93,7 @@ def queue_seconds(folder: Path) -> list[Row]:
     plain = time.perf_counter() - begun
     scores = store.open_raster(files.scores)
     begun = time.perf_counter()
-    review.rank(frame, ScoreSource(scores), maps.score_classes(scores, "scores"))
+    review.rank(frame, ScoreSource(scores), score_classes(scores, "scores"))
     full = time.perf_counter() - begun
     begun = time.perf_counter()
     review.rank(frame, against=frame)

@@ -73,6 +73,25 @@ class Raster:
         return Raster(self.values[:, *roi], self.grid[roi], self.bands, valid, self.tags)
 
 
+def colour_bands(names: tuple[str, ...]) -> tuple[int, int, int]:
+    """Return the indexes of red, green and blue among band names.
+
+    The first three bands where the names do not say.
+    """
+    found = []
+    for colour in ("red", "green", "blue"):
+        matches = [
+            k
+            for k, name in enumerate(names)
+            if name.lower().rpartition(":")[2] in (colour, colour[0])
+            or name.lower().startswith(f"{colour[0]}_")
+        ]
+        found.append(matches[0] if matches else -1)
+    if -1 in found:
+        return (0, 1, 2) if len(names) >= 3 else (0, 0, 0)
+    return found[0], found[1], found[2]
+
+
 @runtime_checkable
 class Source(Protocol):
     """A COG, a Zarr array, a photo on disk, a Raster: read by region, never whole."""

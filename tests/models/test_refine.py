@@ -331,7 +331,7 @@ def test_the_whole_road(tmp_path):
     assert len(table) == len(again) > 3
     assert np.allclose(table.area, again.area)
     assert models.find_card(name).classes.names == ("background", "field", "boundary")
-    assert maps.score_classes(store.open_raster(tmp_path / "scores.tif"), "").names == (
+    assert prediction.score_classes(store.open_raster(tmp_path / "scores.tif"), "").names == (
         "background",
         "field",
         "boundary",

@@ -21,7 +21,6 @@ from selion.classes import ClassScheme
 from selion.errors import BadInput, GridMismatch
 from selion.fields.instancemap import make_ids
 from selion.grid import Roi, check_north_up, pixel_metres, tiles
-from selion.pipeline import maps
 from selion.raster import Raster, Source
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def open_scores(year: Year) -> tuple[Source, ClassScheme, float]:
     """
     source = store.open_raster(year.scores)
     check_north_up(source.grid, str(year.scores))
-    classes = maps.score_classes(source, str(year.scores))
+    classes = prediction.score_classes(source, str(year.scores))
     if not classes.things:
         message = (
             f"None of the classes {', '.join(classes.names)} of {year.scores} comes as objects: "

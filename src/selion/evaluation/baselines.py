@@ -15,8 +15,7 @@ from selion.classes import ClassScheme
 from selion.evaluation.answers import Answer, EvaluateOptions, answer
 from selion.grid import inside, whole
 from selion.metrics.protocol import mask_objects
-from selion.raster import Raster
-from selion.reports import picture
+from selion.raster import Raster, colour_bands
 from selion.sample import Sample
 from selion.segmenter import InputSpec, Segmenter, View
 
@@ -80,7 +79,7 @@ def colours(bands: tuple[str, ...]) -> tuple[int, int, int] | None:
 
     They are of the first date, where there are several.
     """
-    found = picture.colour_bands(bands)
+    found = colour_bands(bands)
     said = [bands[k].lower().rpartition(":")[2] for k in found] if bands else []
     return (
         found if [name[:1] for name in said] == ["r", "g", "b"] and len(set(found)) == 3 else None

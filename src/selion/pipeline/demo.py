@@ -20,6 +20,7 @@ from selion.classes import ClassScheme
 from selion.grid import whole
 from selion.pipeline import maps
 from selion.progress import OnNote, OnStep
+from selion.raster import colour_bands
 from selion.reports import page, picture
 from selion.simulation.landscape import Landscape, simulate
 
@@ -217,7 +218,7 @@ def _scene_section(scene: Landscape, source: Any, frame: GeoDataFrame) -> str:
     second, _ = picture.thumbnail(
         source,
         768,
-        picture.colour_bands(tuple(n if n.startswith("window_b") else "" for n in names)),
+        colour_bands(tuple(n if n.startswith("window_b") else "" for n in names)),
     )
     truth = fields.to_fields(scene.instances, fields.FieldOptions(simplify=0))
     shown = [

@@ -391,7 +391,7 @@ def fields_from_scores(
     No model is needed, the classes are in its tags (else BadInput).
     """
     source = store.open_raster(path)
-    classes = score_classes(source, str(path))
+    classes = prediction.score_classes(source, str(path))
     store.check_output(out, force)
     fields.format_of(out)
     report = report or RunReport()
@@ -414,29 +414,6 @@ def fields_from_scores(
             force=force,
         )
     return out, frame
-
-
-def score_classes(source: Source, name: str) -> ClassScheme:
-    """Return the classes of a score raster.
-
-    Raises
-    ------
-    BadInput
-        If its tags do not hold them, or do not fit its bands.
-    """
-    text = getattr(source, "tags", {}).get("classes")
-    if not text:
-        raise BadInput(
-            f"{name} does not say what its bands mean (no tag 'classes'): write it with 'selion "
-            "predict' or 'selion map --scores'."
-        )
-    classes = ClassScheme.from_dict(json.loads(text))
-    if len(classes) != len(source.bands):
-        raise BandMismatch(
-            f"{name} has {len(source.bands)} bands, but its tags name {len(classes)} classes: it "
-            "is not a score raster of selion."
-        )
-    return classes
 
 
 def least_area(options: MapOptions, gsd: float | None) -> float:

@@ -22,5 +22,6 @@ from .scores import NODATA as NODATA
 from .scores import dequantise as dequantise
 from .scores import prediction_tags as prediction_tags
 from .scores import quantise as quantise
+from .scores import score_classes as score_classes
 from .scores import score_tags as score_tags
 from .timing import Stages as Stages

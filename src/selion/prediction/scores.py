@@ -7,7 +7,10 @@ import json
 import numpy as np
 
 import selion
+from selion.classes import ClassScheme
+from selion.errors import BadInput, BandMismatch
 from selion.prediction.planning import PredictionPlan
+from selion.raster import Source
 
 STEPS = 254
 """A probability p is stored as round(254 p)."""
@@ -78,3 +81,26 @@ def score_tags(plan: PredictionPlan) -> dict[str, str]:
     meaning = "value / 254 = probability; 255 = no data"
     scores = {"steps": STEPS, "nodata": NODATA, "meaning": meaning}
     return prediction_tags(plan) | {"scores": json.dumps(scores)}
+
+
+def score_classes(source: Source, name: str) -> ClassScheme:
+    """Return the classes of a score raster.
+
+    Raises
+    ------
+    BadInput
+        If its tags do not hold them, or do not fit its bands.
+    """
+    text = getattr(source, "tags", {}).get("classes")
+    if not text:
+        raise BadInput(
+            f"{name} does not say what its bands mean (no tag 'classes'): write it with 'selion "
+            "predict' or 'selion map --scores'."
+        )
+    classes = ClassScheme.from_dict(json.loads(text))
+    if len(classes) != len(source.bands):
+        raise BandMismatch(
+            f"{name} has {len(source.bands)} bands, but its tags name {len(classes)} classes: it "
+            "is not a score raster of selion."
+        )
+    return classes

@@ -15,7 +15,7 @@ import numpy as np
 
 from selion.classes import ClassScheme
 from selion.grid import Roi, tiles, whole
-from selion.raster import Raster, Source
+from selion.raster import Raster, Source, colour_bands
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries
@@ -103,25 +103,6 @@ class Glimpse:
 
 
 _: type[Source] = Glimpse
-
-
-def colour_bands(names: tuple[str, ...]) -> tuple[int, int, int]:
-    """Return the indexes of red, green and blue among band names.
-
-    The first three bands where the names do not say.
-    """
-    found = []
-    for colour in ("red", "green", "blue"):
-        matches = [
-            k
-            for k, name in enumerate(names)
-            if name.lower().rpartition(":")[2] in (colour, colour[0])
-            or name.lower().startswith(f"{colour[0]}_")
-        ]
-        found.append(matches[0] if matches else -1)
-    if -1 in found:
-        return (0, 1, 2) if len(names) >= 3 else (0, 0, 0)
-    return found[0], found[1], found[2]
 
 
 def stretch(picture: np.ndarray) -> np.ndarray:

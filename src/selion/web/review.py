@@ -21,8 +21,7 @@ from selion import fields, store
 from selion.errors import BadInput, SelionError
 from selion.extras import require
 from selion.labelling.decision_log import now
-from selion.pipeline import maps
-from selion.prediction import ScoreSource
+from selion.prediction import ScoreSource, score_classes
 from selion.progress import OnStep
 from selion.review import actions as a
 from selion.review import rings
@@ -108,7 +107,7 @@ def open_desk(
     facts = files.read()
     mapped = ReviewedMap.of(facts)
     scores = None if files.scores is None else store.open_raster(files.scores)
-    classes = None if scores is None else maps.score_classes(scores, str(files.scores))
+    classes = None if scores is None else score_classes(scores, str(files.scores))
     other = None if against is None else fields.read_fields(against)
     if other is not None and facts.crs is not None and other.crs is not None:
         other = other.to_crs(facts.crs)

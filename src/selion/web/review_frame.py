@@ -17,7 +17,8 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, GridMismatch
-from selion.reports.picture import colour_bands, stretch
+from selion.raster import colour_bands
+from selion.reports.picture import stretch
 
 if TYPE_CHECKING:
     import geopandas
