@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from selion.closerange import CropOptions, measure_folder
+from selion.closerange import ComputeOptions, CropOptions, measure_folder
 from selion.closerange.pool import usable_cores
+from selion.reports.photographs import write_gallery
 from selion.simulation.landscape import simulate_photo
 from table import Row, markdown, save
 
@@ -63,7 +64,8 @@ def measure(
         work / f"{label} out",
         given.model,
         options,
-        workers=given.workers,
+        ComputeOptions(given.workers),
+        use=write_gallery,
         on_step=lambda *_: marks.append(time.perf_counter()),
     )
     workers = given.workers or min(usable_cores(), count)

@@ -172,12 +172,12 @@ def selftraining_page(folder: Path) -> Path:
 
 def crops_page(folder: Path) -> Path:
     from selion.closerange import measure_folder
+    from selion.reports.photographs import write_gallery
 
     for seed in (1, 2, 3):
         save(simulate_photo(seed, (320, 400)), folder / "close", f"photo{seed}", mask=False)
     (folder / "close" / "images" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
-    measure_folder(folder / "close" / "images", folder / "crops", "colour")
-    return folder / "crops" / "index.html"
+    return write_gallery(measure_folder(folder / "close" / "images", folder / "crops", "colour"))
 
 
 def screening_page(folder: Path) -> Path:
@@ -210,13 +210,14 @@ def screening_page(folder: Path) -> Path:
 
 def change_page(folder: Path) -> Path:
     import selion
+    from selion.reports.change import write_report
 
     one, two = (
         boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 75), (3, 50, 10, 80, 25)),
         boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 60), (3, 10, 60, 40, 75)),
     )
     given = [write_year(folder / "2023", one), write_year(folder / "2024", two, year=2024)]
-    return selion.compare_years(given, folder / "change").folder / "report.html"
+    return write_report(selion.compare_years(given, folder / "change"))
 
 
 PAGES: dict[str, Callable[[Path], Path]] = {

@@ -19,6 +19,7 @@ from selion.classes import FTW3
 from selion.errors import BadInput, OutputExists, UnknownName
 from selion.grid import photo_grid, whole
 from selion.raster import Raster
+from selion.reports.change import write_report
 from selion.simulation.landscape import simulate
 
 ONE = boxes(
@@ -119,7 +120,7 @@ def test_summary_and_page(pair):
     table = pd.read_csv(result.folder / "summary.csv").set_index("outcome")
     assert table.loc["split", ["fields_before", "fields_after"]].tolist() == [1, 2]
     assert table.loc["gone", "ha_before"] == pytest.approx(6.0, rel=0.01)
-    text = (result.folder / "report.html").read_text()
+    text = write_report(result, force=True).read_text()
     assert "<h1>Change 2023 to 2024</h1>" in text
     assert 'src="data:image/jpeg' in text
     assert not list(result.folder.glob(".*"))

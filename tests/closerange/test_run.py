@@ -21,7 +21,14 @@ from PIL import Image
 
 from selion.classes import CROP
 from selion.cli.main import main
-from selion.closerange import CropOptions, measure_folder, measure_photo, open_model, pool
+from selion.closerange import (
+    ComputeOptions,
+    CropOptions,
+    measure_folder,
+    measure_photo,
+    open_model,
+    pool,
+)
 from selion.closerange.journal import key_of
 from selion.closerange.measure import working_scale
 from selion.closerange.model import PhotoModel
@@ -29,10 +36,12 @@ from selion.closerange.rule import ColourRule
 from selion.data.photos import find_photos
 from selion.errors import BadInput, OutputExists, OutputFailed, UnknownName, UnreadableFile
 from selion.models import ModelCard
+from selion.reports.photographs import write_gallery
 from selion.segmenter import InputSpec
 from selion.simulation.landscape import simulate_photo
 
 MODEL = "colour"
+ONE = ComputeOptions(workers=1)
 
 
 def read(path):
@@ -62,7 +71,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
     return measure_folder(
-        folder, tmp_path_factory.mktemp("run") / "out", MODEL, CropOptions(gsd=0.5), workers=1
+        folder,
+        tmp_path_factory.mktemp("run") / "out",
+        MODEL,
+        CropOptions(gsd=0.5),
+        ONE,
+        use=write_gallery,
     )
 
 
@@ -153,7 +167,7 @@ def test_page_has_every_photograph_the_doubted_first(tmp_path):
     photo(tmp_path / "in" / "a good & sharp #1.jpg", 2)
     Image.fromarray(np.full((80, 80, 3), 3, np.uint8)).save(tmp_path / "in" / "z dark.png")
     (tmp_path / "in" / "bad.jpg").write_bytes(b"\xff\xd8\xffnothing")
-    run = measure_folder(tmp_path / "in", tmp_path / "out", MODEL, workers=1)
+    run = measure_folder(tmp_path / "in", tmp_path / "out", MODEL, compute=ONE, use=write_gallery)
     page = (run.folder / "index.html").read_text()
     assert page.index("z dark.png") < page.index("a good &amp; sharp #1.jpg")
     assert "underexposed" in page
@@ -176,7 +190,7 @@ def test_odd_sizes_alpha_and_marker(tmp_path):
     alpha[32:] = 255
     Image.fromarray(np.dstack([values, alpha])).save(source / "alpha.png")
     Image.fromarray(np.dstack([values, alpha * 0])).save(source / "through.png")
-    run = measure_folder(source, tmp_path / "out", MODEL, CropOptions(marker=50.0), workers=1)
+    run = measure_folder(source, tmp_path / "out", MODEL, CropOptions(marker=50.0), compute=ONE)
     rows = {row["file"]: row for row in run.rows}
     assert sorted(rows) == ["1.png", "5.png", "63.png", "alpha.png"]
     assert run.failed == [
@@ -199,7 +213,7 @@ def test_marker_gives_the_scale_and_is_no_ground(tmp_path):
     (tmp_path / "in").mkdir()
     Image.fromarray(np.ascontiguousarray(values.transpose(1, 2, 0))).save(tmp_path / "in" / "a.png")
     run = measure_folder(
-        tmp_path / "in", tmp_path / "out", MODEL, CropOptions(marker=30.0), workers=1
+        tmp_path / "in", tmp_path / "out", MODEL, CropOptions(marker=30.0), compute=ONE
     )
     row = run.rows[0]
     assert row["scale_from"] == "marker"
@@ -307,16 +321,16 @@ def stamps(folder):
 
 def test_finished_photographs_are_not_done_again(folder, tmp_path):
     out = tmp_path / "out"
-    first = measure_folder(folder, out, MODEL, workers=1)
+    first = measure_folder(folder, out, MODEL, compute=ONE)
     before, table = stamps(out), (out / "crops.csv").read_bytes()
-    again = measure_folder(folder, out, MODEL, workers=1)
+    again = measure_folder(folder, out, MODEL, compute=ONE)
     assert (first.reused, again.reused) == (0, 4)
     assert stamps(out) == before
     assert (out / "crops.csv").read_bytes() == table
     (out / "masks" / "one.png").unlink()
     with (out / ".finished.jsonl").open("a") as file:
         file.write('\n{"stamp": "half a line')
-    assert measure_folder(folder, out, MODEL, workers=1).reused == 3
+    assert measure_folder(folder, out, MODEL, compute=ONE).reused == 3
     assert (out / "crops.csv").read_bytes() == table
 
 
@@ -325,12 +339,12 @@ def test_changed_new_and_vanished_photographs(tmp_path):
     photo(source / "a.png", 2)
     photo(source / "b.png", 3)
     cover = {
-        row["file"]: row["cover"] for row in measure_folder(source, out, MODEL, workers=1).rows
+        row["file"]: row["cover"] for row in measure_folder(source, out, MODEL, compute=ONE).rows
     }
     photo(source / "a.png", 5, (120, 168))
     photo(source / "c.png", 2)
     (source / "b.png").unlink()
-    run = measure_folder(source, out, MODEL, workers=1)
+    run = measure_folder(source, out, MODEL, compute=ONE)
     assert [row["file"] for row in run.rows] == ["a.png", "c.png"]
     assert run.reused == 0
     assert run.rows[0]["cover"] != cover["a.png"] == run.rows[1]["cover"]
@@ -340,16 +354,16 @@ def test_changed_new_and_vanished_photographs(tmp_path):
 
 def test_another_model_or_option_is_refused_and_forced(folder, tmp_path):
     out = tmp_path / "out"
-    measure_folder(folder, out, MODEL, workers=1)
+    measure_folder(folder, out, MODEL, compute=ONE)
     (out / "mine.txt").write_text("keep")
     with pytest.raises(
         OutputExists, match=r"a run with another model colour instead of colour-otsu.*--force"
     ):
-        measure_folder(folder, out, "colour-otsu", workers=1)
+        measure_folder(folder, out, "colour-otsu", compute=ONE)
     with pytest.raises(OutputExists, match=r"gsd none instead of 0\.3"):
-        measure_folder(folder, out, MODEL, CropOptions(gsd=0.3), workers=1)
+        measure_folder(folder, out, MODEL, CropOptions(gsd=0.3), compute=ONE)
     run = measure_folder(
-        folder, out, MODEL, CropOptions(gsd=0.3, overlays=False), workers=1, force=True
+        folder, out, MODEL, CropOptions(gsd=0.3, overlays=False), compute=ONE, force=True
     )
     assert run.reused == 0
     assert (out / "mine.txt").read_text() == "keep"
@@ -397,7 +411,7 @@ def test_disk_that_fails_stops_the_run_and_not_the_photograph(folder, tmp_path, 
 
     monkeypatch.setattr("selion.closerange.overlay.write_mask", full)
     with pytest.raises(OutputFailed, match="no space"):
-        measure_folder(folder, tmp_path / "out", MODEL, workers=1)
+        measure_folder(folder, tmp_path / "out", MODEL, compute=ONE)
 
 
 def test_nothing_could_be_measured(tmp_path):
@@ -410,16 +424,17 @@ def test_nothing_could_be_measured(tmp_path):
             r"a.jpg is empty"
         ),
     ):
-        measure_folder(tmp_path / "in", tmp_path / "out", MODEL)
+        measure_folder(tmp_path / "in", tmp_path / "out", MODEL, use=write_gallery)
     assert len(read(tmp_path / "out" / "failed.csv")) == 1
+    assert "a.jpg is empty" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_photographs_beside_their_results_are_not_measured_twice(tmp_path):
     photo(tmp_path / "a.png")
-    run = measure_folder(tmp_path, tmp_path / "crops", MODEL, workers=1)
-    again = measure_folder(tmp_path, tmp_path / "crops", MODEL, workers=1)
+    run = measure_folder(tmp_path, tmp_path / "crops", MODEL, compute=ONE)
+    again = measure_folder(tmp_path, tmp_path / "crops", MODEL, compute=ONE)
     assert len(run.rows) == len(again.rows) == 1
-    assert len(measure_folder(tmp_path, tmp_path / "other", MODEL, workers=1).rows) == 1, (
+    assert len(measure_folder(tmp_path, tmp_path / "other", MODEL, compute=ONE).rows) == 1, (
         "results of other runs are no photographs either"
     )
     single = measure_folder(tmp_path / "a.png", tmp_path / "single", MODEL)
@@ -443,7 +458,7 @@ def test_options_that_cannot_be(bad):
 
 def test_workers(folder, tmp_path):
     with pytest.raises(BadInput, match="0 workers"):
-        measure_folder(folder, tmp_path / "out", MODEL, workers=0)
+        measure_folder(folder, tmp_path / "out", MODEL, compute=ComputeOptions(workers=0))
     assert pool.choose_workers(None, 1) == 1
     assert pool.choose_workers(64, 3) == 3
 
@@ -476,7 +491,9 @@ def test_a_photograph_that_kills_its_process_is_told(tmp_path, monkeypatch):
         "_executor",
         lambda job, workers, stop: ProcessPoolExecutor(workers, fork, pool._begin, (job, stop)),
     )
-    run = measure_folder(tmp_path / "in", tmp_path / "out", MODEL, workers=2)
+    run = measure_folder(
+        tmp_path / "in", tmp_path / "out", MODEL, compute=ComputeOptions(workers=2)
+    )
     assert [row["file"] for row in run.rows] == [f"{k}.png" for k in range(5)]
     assert run.failed[0][0] == "killer.png"
     assert "ended the process" in run.failed[0][1]
@@ -576,6 +593,6 @@ def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
             assert image.size == (1000, 750)
             image.load()
     finished = len([line for line in (out / ".finished.jsonl").read_text().splitlines() if line])
-    run = measure_folder(tmp_path / "in", out, MODEL, workers=1)
+    run = measure_folder(tmp_path / "in", out, MODEL, compute=ONE)
     assert len(run.rows) == 8
     assert run.reused == finished

@@ -25,7 +25,6 @@ from selion.change.tables import write_table
 from selion.change.years import Given, Year, find_years
 from selion.errors import OutputFailed
 from selion.progress import OnNote, OnStep, silent, unsaid
-from selion.reports import change as sheet
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,12 @@ class ChangeResult:
     """Columns :data:`selion.change.lineage.COLUMNS`, all steps."""
     notes: tuple[str, ...]
     """Sentences that the user should read."""
+    rule: PixelRule
+    """When a pixel has changed."""
+
+
+REPORT = "report.html"
+"""The page that :func:`selion.reports.change.write_report` adds to the folder."""
 
 
 def compare_years(
@@ -100,10 +105,10 @@ def compare_years(
     out : path
         A folder.  For each step from one year to the next it gets ``change_A_B.tif`` and
         ``outcomes_A_B.tif`` (COGs), ``fields_A_B.parquet``; and for all ``lineage.csv``,
-        ``summary.csv``, ``change.json`` and ``report.html``.
+        ``summary.csv`` and ``change.json``; :func:`selion.reports.change.write_report` adds a page.
     options : ChangeOptions, optional
     force : bool
-        Whether existing files are replaced.
+        Whether existing files, a page among them, are replaced.
     on_step, on_note : callable, optional
         Told of progress, and of what the user should know.
 
@@ -152,7 +157,7 @@ def _step_names(one: Year, other: Year) -> tuple[str, str, str]:
 
 def _all_names(years: list[Year]) -> list[str]:
     steps = [name for one, other in pairwise(years) for name in _step_names(one, other)]
-    return [*steps, "lineage.csv", "summary.csv", "change.json", "report.html"]
+    return [*steps, "lineage.csv", "summary.csv", "change.json", REPORT]
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,7 @@ class _Comparison:
                 state = next_state(step)
             without_file(step.before.mapped)
         result = ChangeResult(
-            self.out, tuple(steps), pd.concat(tables, ignore_index=True), tuple(notes)
+            self.out, tuple(steps), pd.concat(tables, ignore_index=True), tuple(notes), self.rule
         )
         self._conclude(result, years)
         return result
@@ -264,13 +269,8 @@ class _Comparison:
             "steps": [step.facts() for step in result.steps],
             "notes": list(result.notes),
         }
-        texts = {
-            "change.json": json.dumps(facts, indent=1),
-            "report.html": sheet.report(result, self.rule),
-        }
-        for name, text in texts.items():
-            with store.atomic_write(self.out / name, self.force) as temporary:
-                temporary.write_text(text, "utf-8")
+        with store.atomic_write(self.out / "change.json", self.force) as temporary:
+            temporary.write_text(json.dumps(facts, indent=1), "utf-8")
 
 
 def _files(step: Step, names: list[Path], grid: Any) -> StepFiles:

@@ -69,6 +69,7 @@ def change_command(
 ) -> None:
     """Compare years."""
     from selion import change
+    from selion.reports.change import write_report
 
     began = time.monotonic()
     options = change.ChangeOptions(rule, threshold, change.OutcomeOptions(tolerance=tolerance))
@@ -76,11 +77,12 @@ def change_command(
         result = change.compare_years(
             years, out, options, force=given["force"], on_step=say.step, on_note=say.note
         )
+        path = write_report(result, force=given["force"])
     seconds = round(time.monotonic() - began, 1)
     if given["as_json"]:
         facts = {
             "event": "done",
-            "path": str(result.folder / "report.html"),
+            "path": str(path),
             "steps": [step.facts() for step in result.steps],
             "seconds": seconds,
         }
@@ -88,7 +90,7 @@ def change_command(
         return
     if not given["quiet"]:
         _tell(result)
-    click.echo(str(result.folder / "report.html"))
+    click.echo(str(path))
 
 
 def _tell(result: ChangeResult) -> None:

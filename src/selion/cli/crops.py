@@ -1,4 +1,4 @@
-"""``selion crops``: a folder of close-range photographs in, masks, overlays and one table of cover and traits out."""
+"""``selion crops``: a folder of close-range photographs becomes masks, overlays and tables."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ def crops_command(
     folder: Path | None, out: Path | None, print_marker: Path | None, **given: Any
 ) -> None:
     """Measure a folder, or print a marker, or both."""
-    from selion.closerange import measure_folder, write_marker
+    from selion.closerange import ComputeOptions, measure_folder, write_marker
+    from selion.reports.photographs import write_gallery
 
     if print_marker is not None:
         click.echo(str(write_marker(print_marker, given["marker"] or 50.0, force=given["force"])))
@@ -125,15 +126,16 @@ def crops_command(
         raise click.UsageError(message)
     options = _options(given)
     with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        names = ("workers", "engine", "fast", "force")
         run = measure_folder(
             folder,
             out,
             given["model"],
             options,
+            ComputeOptions(given["workers"], given["engine"], given["fast"]),
+            force=given["force"],
             on_step=say.step,
             on_note=say.note,
-            **{name: given[name] for name in names},
+            use=write_gallery,
         )
     _tell(run, as_json=given["as_json"], quiet=given["quiet"])
 

@@ -48,6 +48,20 @@ Outcome = Measured | FailedPhoto
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeOptions:
+    """Who measures photographs, and with what."""
+
+    workers: int | None = None
+    """Processes; None: one per core, at most 8."""
+    engine: str = "auto"
+    """See :func:`selion.models.load_model`."""
+    fast: bool = False
+    """Whether the engine may round to fewer bits."""
+    threads: int | None = None
+    """Threads of each worker; None: the cores are shared out among the workers."""
+
+
+@dataclass(frozen=True, slots=True)
 class PhotoJob:
     """What is done to each photograph; goes to other processes."""
 

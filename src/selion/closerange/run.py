@@ -1,11 +1,12 @@
 """A folder of photographs: every one measured, whatever is wrong with some.
 
-Masks, overlays, tables and a page.
+Masks, overlays and tables.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,12 +17,18 @@ from selion import store
 from selion.closerange.journal import PhotoJournal, close_journal, open_journal
 from selion.closerange.measure import CropOptions, Measured
 from selion.closerange.model import PhotoModel, given_name, open_model
-from selion.closerange.pool import FailedPhoto, PhotoJob, choose_workers, measure_all, usable_cores
+from selion.closerange.pool import (
+    ComputeOptions,
+    FailedPhoto,
+    PhotoJob,
+    choose_workers,
+    measure_all,
+    usable_cores,
+)
 from selion.closerange.tables import write_tables
 from selion.data.photos import PhotoFile, find_photos
 from selion.errors import BadInput
 from selion.progress import OnNote, OnStep, silent, unsaid
-from selion.reports.photographs import write_gallery
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,12 @@ def measure_folder(
     out: Path,
     model: str | None = None,
     options: CropOptions | None = None,
+    compute: ComputeOptions | None = None,
     *,
-    workers: int | None = None,
-    engine: str = "auto",
-    fast: bool = False,
-    threads: int | None = None,
     force: bool = False,
     on_step: OnStep = silent,
     on_note: OnNote = unsaid,
+    use: Callable[[CropRun], object] | None = None,
 ) -> CropRun:
     """Measure every photograph of a folder.
 
@@ -77,13 +82,14 @@ def measure_folder(
         See :func:`selion.closerange.open_model`; the shipped model without it, or the colour rule
         where that is not installed.
     options : CropOptions, optional
-    workers : int, optional
-        Processes; one per core (at most 8) without it.
-    engine, fast, threads
-        See :func:`selion.models.load_model`; threads are per worker.
+    compute : ComputeOptions, optional
+        Processes, and what each computes with.
     force : bool
         Start anew in a folder that holds another run, or something else.
     on_step, on_note : callable, optional
+    use : callable, optional
+        Called with the run when its tables are written, also where nothing could be measured;
+        :func:`selion.reports.photographs.write_gallery` draws a page.
 
     Returns
     -------
@@ -105,11 +111,12 @@ def measure_folder(
     _check_apart(folder, out)
     photos = find_photos(folder, skip=(out,))
     name, note = given_name(model)
-    workers = choose_workers(workers, len(photos))
-    threads = threads or max(1, usable_cores() // workers)
-    opened = open_model(name, engine, fast=fast, threads=threads)
+    compute = compute or ComputeOptions()
+    workers = choose_workers(compute.workers, len(photos))
+    threads = compute.threads or max(1, usable_cores() // workers)
+    opened = open_model(name, compute.engine, fast=compute.fast, threads=threads)
     journal = open_journal(out, decided_by(opened, options), force=force)
-    job = PhotoJob(name, engine, fast, threads, options, journal.folder)
+    job = PhotoJob(name, compute.engine, compute.fast, threads, options, journal.folder)
     if note:
         on_note(note)
     measured, failed, reused, seconds = _measured(photos, journal, job, opened, workers, on_step)
@@ -118,20 +125,21 @@ def measure_folder(
     for text in later:
         on_note(text)
     notes = tuple(text for text in (note, *later) if text)
-    return _finish(
-        CropRun(
-            journal.folder,
-            *_sorted(measured),
-            sorted(failed),
-            opened.name,
-            opened.about,
-            notes,
-            reused,
-            seconds,
-        ),
-        journal,
-        workers,
+    run = CropRun(
+        journal.folder,
+        *_sorted(measured),
+        sorted(failed),
+        opened.name,
+        opened.about,
+        notes,
+        reused,
+        seconds,
     )
+    _write(run, journal, workers)
+    if use is not None:
+        use(run)
+    _check_measured(run)
+    return run
 
 
 def _check_apart(folder: Path, out: Path) -> None:
@@ -216,12 +224,8 @@ def _notes(
     return notes
 
 
-def _finish(run: CropRun, journal: PhotoJournal, workers: int) -> CropRun:
-    """Write the tables and the page.
-
-    A run in which nothing could be measured is an error, told after its list of failures is
-    written.
-    """
+def _write(run: CropRun, journal: PhotoJournal, workers: int) -> None:
+    """Write the tables, and that the run has ended."""
     write_tables(run.rows, run.components, run.failed, run.folder)
     facts = {
         "photographs": len(run.rows), "components": len(run.components), "failed": len(run.failed),
@@ -231,14 +235,16 @@ def _finish(run: CropRun, journal: PhotoJournal, workers: int) -> CropRun:
         "versions": _versions(),
     }  # fmt: skip
     close_journal(journal, facts)
-    write_gallery(run)
+
+
+def _check_measured(run: CropRun) -> None:
+    """Refuse a run in which nothing could be measured; its list of failures is written by then."""
     if not run.rows:
         first = f"{run.failed[0][0]}: {run.failed[0][1]}"
         raise BadInput(
             f"None of {len(run.failed):,} photographs could be measured (see "
             f"{run.folder / 'failed.csv'}); the first one: {first}"
         )
-    return run
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,8 @@ import numpy as np
 
 import selion
 from selion import store
-from selion.change.pixels import CHANGES, PixelRule
+from selion.change.pixels import CHANGES
+from selion.change.run import REPORT
 from selion.change.step import FATES
 from selion.classes import ClassScheme
 from selion.reports import page, picture
@@ -40,8 +41,31 @@ FIELD_TEXT = (
 )
 
 
-def report(result: ChangeResult, rule: PixelRule) -> str:
+def write_report(result: ChangeResult, *, force: bool = False) -> Path:
+    """Write ``report.html`` into the folder of a comparison.
+
+    Parameters
+    ----------
+    result : ChangeResult
+        From :func:`selion.compare_years`; its maps are read again.
+    force : bool
+        Whether an existing page is replaced.
+
+    Raises
+    ------
+    OutputExists, OutputFailed
+        If it may not, or cannot, be written.
+    """
+    path = result.folder / REPORT
+    text = to_html(result)
+    with store.atomic_write(path, force) as temporary:
+        temporary.write_text(text, "utf-8")
+    return path
+
+
+def to_html(result: ChangeResult) -> str:
     """Lay a comparison out as a self-contained page."""
+    rule = result.rule
     labels = [result.steps[0].years[0], *(step.years[1] for step in result.steps)]
     lead = (
         f"What became of the fields from {labels[0]} to {labels[-1]}, told from {len(labels)} maps."
@@ -105,10 +129,8 @@ def _step_section(step: StepFiles) -> str:
 
 def legend(classes: ClassScheme) -> str:
     """Explain the colours of a map of classes."""
-    return (
-        "<p>"
-        f"{page.legend({**dict(zip(classes.names, classes.colours, strict=True)), 'not known': UNKNOWN_COLOUR})}</p>"
-    )
+    colours = dict(zip(classes.names, classes.colours, strict=True))
+    return f"<p>{page.legend({**colours, 'not known': UNKNOWN_COLOUR})}</p>"
 
 
 def small_map(path: Path, classes: ClassScheme, longest: int = LONGEST) -> np.ndarray:
