@@ -22,7 +22,7 @@ import shapely
 
 from selion import imagery, store
 from selion.imagery.mosaic import MosaicLayer
-from selion.pipeline import areas, run
+from selion.pipeline import areas, maps, run
 from selion.simulation.archive import simulate_archive
 from table import Row, markdown, save
 
@@ -79,7 +79,8 @@ def measure(work: Path, tile: int) -> list[Row]:
         survey = areas.survey_area(
             dict(archive.area), archive.options.year, areas.AreaOptions(provider=server.url)
         )
-        found = run.map_area(survey, work / "found.parquet", work=work / "work").frame
+        options = maps.MapOptions(work=work / "work")
+        found = run.map_area(survey, work / "found.parquet", options=options).frame
         spent, sent = time.perf_counter() - began, sum(server.sent.values()) / 1e6
     grid = store.open_raster(next((work / "work").glob("area-*/mosaic-*.zarr"))).grid
     imagery.write_mosaic(

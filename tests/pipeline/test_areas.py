@@ -161,7 +161,8 @@ def test_the_map_has_no_seam(archive, survey, tmp_path):
     plain = areas.survey_area(
         dict(clear.area), 2024, areas.AreaOptions(provider=str(clear.catalogue))
     )
-    found = run.map_area(plain, tmp_path / "found.parquet", work=tmp_path / "work").frame
+    options = maps.MapOptions(work=tmp_path / "work")
+    found = run.map_area(plain, tmp_path / "found.parquet", options=options).frame
     grid = store.open_raster(next((tmp_path / "work").glob("area-*/mosaic-*.zarr"))).grid
     imagery.write_mosaic(
         imagery.Mosaic([_truth_sheet(clear, season) for season in ("window_a", "window_b")], grid),

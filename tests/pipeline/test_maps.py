@@ -16,7 +16,7 @@ from selion.pipeline import maps
 from selion.pipeline import probabilities as scoring
 from selion.raster import Raster
 from selion.reports import picture
-from selion.reports.preview import write_preview
+from selion.reports.preview import Preview, write_preview
 from selion.simulation.landscape import simulate
 
 
@@ -140,7 +140,7 @@ def test_summary_of_nothing(image):
 def test_the_preview_of_a_map_is_that_of_its_table(image, tmp_path):
     job = maps.prepare(image, None, maps.MapOptions())
     path, frame = maps.map_image(
-        job, tmp_path / "f.parquet", maps.MapOptions(), preview=tmp_path / "f.preview.png"
+        job, tmp_path / "f.parquet", maps.MapOptions(), watcher=Preview(tmp_path / "f.preview.png")
     )
     assert (tmp_path / "f.preview.png").read_bytes() == write_preview(
         store.open_raster(image), frame, tmp_path / "p.png"
@@ -162,7 +162,7 @@ def test_an_image_that_cannot_be_shown_costs_no_map_and_leaves_no_old_preview(
         job,
         tmp_path / "f.parquet",
         maps.MapOptions(),
-        preview=old,
+        watcher=Preview(old),
         report=scoring.RunReport(on_note=said.append),
     )
     assert path.is_file()
@@ -192,13 +192,13 @@ class Counted:
 def test_a_preview_costs_no_reading(image, tmp_path):
     job = maps.prepare(image, None, maps.MapOptions())
     counts = []
-    for preview in (None, tmp_path / "f.preview.png"):
+    for watcher in (None, Preview(tmp_path / "f.preview.png")):
         source = Counted(job.source)
         maps.map_image(
             replace(job, source=source),
             tmp_path / "f.parquet",
             maps.MapOptions(),
-            preview=preview,
+            watcher=watcher,
             force=True,
         )
         counts.append(source.pixels)

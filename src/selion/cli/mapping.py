@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from selion.pipeline.land_cover import LandCover
     from selion.pipeline.maps import MapJob, MapOptions
     from selion.pipeline.probabilities import RunReport
+    from selion.reports.preview import Preview
 
 
 def _map_options(given: dict[str, Any]) -> MapOptions:
@@ -162,6 +163,12 @@ def _preview(out: Path, *, wanted: bool) -> Path | None:
     from selion.reports.preview import preview_of
 
     return preview_of(out) if wanted else None
+
+
+def _watcher(path: Path | None) -> Preview | None:
+    from selion.reports.preview import Preview
+
+    return None if path is None else Preview(path)
 
 
 def _drawn(path: Path | None) -> dict[str, str]:
@@ -335,7 +342,7 @@ def _map_image(image: str, wish: Wish) -> None:
         out,
         wish.options,
         scores=wish.scores,
-        preview=preview,
+        watcher=_watcher(preview),
         force=given["force"],
         on_step=say.step,
         report=wish.report,
@@ -406,11 +413,9 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
         wish.model,
         wish.options,
         scores=wish.scores,
-        preview=preview,
-        work=kept,
+        watcher=_watcher(preview),
         force=given["force"],
         on_step=say.step,
-        on_note=say.note,
         use=use,
         report=wish.report,
     )

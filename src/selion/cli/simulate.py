@@ -149,12 +149,22 @@ def demo_command(
     out: Path, seed: int, size: int, image: str | None, force: bool, quiet: bool
 ) -> None:
     """Run the demo."""
-    from selion.pipeline import demo
+    from selion.pipeline.demo import run_demo
+    from selion.reports import demo
+    from selion.reports.preview import Preview
 
     with reporter(quiet=quiet, as_json=False) as say:
-        result = demo.run_demo(
-            out, seed=seed, size=size, image=image, force=force, on_step=say.step, on_note=say.note
+        result = run_demo(
+            out,
+            seed=seed,
+            size=size,
+            image=image,
+            watcher=Preview(out / demo.PREVIEW),
+            force=force,
+            on_step=say.step,
+            on_note=say.note,
         )
+        path = demo.write_report(result)
     if not quiet:
-        click.echo(result.table, err=True)
-    click.echo(str(result.report))
+        click.echo(demo.text_table(result.scores), err=True)
+    click.echo(str(path))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,12 +182,12 @@ def probe_road(
         choosing = time.perf_counter() - began
         sizes, reading, rate = _read(survey)
         clock, seen = _Clock(), _ProbedWindow()
+        map_options = replace(map_options, work=folder / "work")
         run.map_area(
             survey,
             folder / "probe.parquet",
             model,
             map_options,
-            work=folder / "work",
             on_step=clock,
             use=seen,
         )
@@ -200,7 +200,6 @@ def probe_road(
             folder / "probe.parquet",
             model,
             map_options,
-            work=folder / "work",
             force=True,
             on_step=again,
         )
@@ -349,8 +348,8 @@ class _ProbedWindow:
 def _startup() -> float:
     """Time a fresh process that imports the road and loads the packaged model."""
     code = (
-        "from selion import road, models; cards = models.packaged_models(); cards and "
-        "models.load_model(cards[0].name)"
+        "from selion import models; from selion.pipeline import run; "
+        "cards = models.packaged_models(); cards and models.load_model(cards[0].name)"
     )
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)  # noqa: S603  # our own interpreter and our own words

@@ -13,3 +13,4 @@ from .run import AreaMap as AreaMap
 from .run import composite as composite
 from .run import map_area as map_area
 from .run import map_fields as map_fields
+from .watcher import MapWatcher as MapWatcher

@@ -1,7 +1,4 @@
-"""The demo: a countryside is simulated, mapped and scored against its own truth.
-
-A page shows it.
-"""
+"""The demo: a countryside is simulated, mapped and scored against its own truth."""
 
 from __future__ import annotations
 
@@ -19,24 +16,43 @@ from selion import metrics as score
 from selion.classes import ClassScheme
 from selion.grid import whole
 from selion.pipeline import maps
-from selion.progress import OnNote, OnStep
-from selion.raster import colour_bands
-from selion.reports import page, picture
+from selion.pipeline.watcher import MapWatcher
+from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.simulation.landscape import Landscape, simulate
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 
-@dataclass(frozen=True)
+REPORT = "report.html"
+"""The page that :func:`selion.reports.demo.write_report` adds to the folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class DemoMap:
+    """An image that was mapped."""
+
+    job: maps.MapJob
+    path: Path
+    """The table."""
+    frame: GeoDataFrame
+    """Its fields."""
+
+
+@dataclass(frozen=True, eq=False)
 class DemoResult:
     """What the demo made."""
 
-    report: Path
+    folder: Path
+    scene: Landscape
+    mapped: DemoMap
+    """The scene's map."""
     scores: dict[str, dict[str, float]]
-    """Rows of the table: who -> metric -> value."""
-    table: str
-    """The scores as text."""
+    """Who -> metric -> value; of the map, and of what needs no model."""
+    seconds: float
+    """From the simulation to the scores."""
+    real: DemoMap | None = None
+    """The map of a real image, where one was given."""
 
 
 def write_landscape(scene: Landscape, out: Path, *, force: bool = False) -> list[Path]:
@@ -97,65 +113,55 @@ def run_demo(
     seed: int = 11,
     size: int = 768,
     image: str | None = None,
+    watcher: MapWatcher | None = None,
     force: bool = False,
-    on_step: OnStep,
-    on_note: OnNote,
+    on_step: OnStep = silent,
+    on_note: OnNote = unsaid,
 ) -> DemoResult:
-    """Simulate, map, score, report.
+    """Simulate, map and score; :func:`selion.reports.demo.write_report` shows it.
 
     Parameters
     ----------
     out : path
-        Folder; gets ``scene/``, ``fields.parquet``, ``fields.scores.tif``, ``preview.png`` and
-        ``report.html``.
+        Folder; gets ``scene/``, ``fields.parquet`` and ``fields.scores.tif``.
+    seed, size : int
+        Of the scene; ``size`` is its edge in pixels of 10 m.
     image : str, optional
         A real image that is mapped besides, with the model that fits its bands; it has no truth, so
         it is only shown.
+    watcher : MapWatcher, optional
+        Looks on while the scene is mapped.
+    force : bool
+        Whether a finished demo, which is one with a page, is replaced.
+    on_step, on_note : callable, optional
+
+    Raises
+    ------
+    OutputExists, OutputFailed
+        If it may not, or cannot, be written.
     """
     began = time.monotonic()
-    store.check_output(out / "report.html", force)
+    store.check_output(out / REPORT, force)
     on_note(f"Simulating {size} x {size} pixels of 10 m, seed {seed} ...")
     scene = simulate(seed, (size, size), 10.0, "europe")
     write_landscape(scene, out / "scene", force=True)
+    mapped = _mapped(
+        out / "scene" / "image.tif", out / "fields.parquet", on_step, on_note, watcher=watcher,
+        scores=out / "fields.scores.tif",
+    )  # fmt: skip
+    scores = score_scene(scene, mapped.frame)
+    real = None if image is None else _mapped(image, out / "real.parquet", on_step, on_note)
+    return DemoResult(out, scene, mapped, scores, time.monotonic() - began, real)
+
+
+def _mapped(
+    image: Path | str, out: Path, on_step: OnStep, on_note: OnNote, **besides: Any
+) -> DemoMap:
     options = maps.MapOptions()
-    job = maps.prepare(out / "scene" / "image.tif", None, options)
+    job = maps.prepare(image, None, options)
     for note in job.notes:
         on_note(note)
-    scores_path = out / "fields.scores.tif"
-    preview = out / "preview.png"
-    path, frame = maps.map_image(
-        job,
-        out / "fields.parquet",
-        options,
-        scores=scores_path,
-        preview=preview,
-        force=True,
-        on_step=on_step,
-    )
-    rows = score_scene(scene, frame)
-    sections = [
-        _scene_section(scene, job.source, frame),
-        _score_section(rows, job.model.card.name),
-        _outputs_section(out, path, scores_path, preview),
-    ]
-    if image is not None:
-        sections.insert(1, _real_section(image, out, options, on_step, on_note))
-    seconds = time.monotonic() - began
-    lead = (
-        f"{size} x {size} pixels of 10 m became {len(frame):,} fields in {seconds:.0f} s, from "
-        "nothing to this page."
-    )
-    with store.atomic_write(out / "report.html", force=True) as temporary:
-        temporary.write_text(
-            page.page(
-                "selion demo",
-                lead,
-                sections,
-                f"selion {selion.__version__}, model {job.model.card.name}, seed {seed}",
-            ),
-            "utf-8",
-        )
-    return DemoResult(out / "report.html", rows, text_table(rows))
+    return DemoMap(job, *maps.map_image(job, out, options, force=True, on_step=on_step, **besides))
 
 
 def score_scene(scene: Landscape, frame: GeoDataFrame) -> dict[str, dict[str, float]]:
@@ -197,95 +203,3 @@ def compare(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
         "object recall": objects.recall,
         "object F1": objects.f1,
     }
-
-
-def text_table(rows: dict[str, dict[str, float]]) -> str:
-    """Lay scores out for a terminal."""
-    metrics = list(next(iter(rows.values())))
-    width = max(len(name) for name in rows)
-    lines = [" " * width + "".join(f"  {m:>16}" for m in metrics)]
-    lines += [
-        f"{name:<{width}}" + "".join(f"  {row[m]:>16.3f}" for m in metrics)
-        for name, row in rows.items()
-    ]
-    return "\n".join(lines)
-
-
-def _scene_section(scene: Landscape, source: Any, frame: GeoDataFrame) -> str:
-    grid = scene.image.grid
-    first, step = picture.thumbnail(source, 768)
-    names = source.bands
-    second, _ = picture.thumbnail(
-        source,
-        768,
-        colour_bands(tuple(n if n.startswith("window_b") else "" for n in names)),
-    )
-    truth = fields.to_fields(scene.instances, fields.FieldOptions(simplify=0))
-    shown = [
-        page.Figure(
-            picture.data_uri(first),
-            "First date, true colour.",
-            "Simulated fields in true colour, first date",
-        ),
-        page.Figure(
-            picture.data_uri(second),
-            "Second date, true colour.",
-            "The same fields on the second date",
-        ),
-        page.Figure(
-            picture.data_uri(
-                picture.draw_outlines(first, truth, grid, step, picture.COLOURS["truth"])
-            ),
-            "The truth.",
-            "Outlines of the true fields",
-        ),
-        page.Figure(
-            picture.data_uri(picture.draw_outlines(first, frame, grid, step)),
-            "The fields that were found.",
-            "Outlines of the fields found",
-        ),
-    ]
-    return page.section("The scene, its truth and its map", page.figures(shown))
-
-
-def _score_section(rows: dict[str, dict[str, float]], model: str) -> str:
-    metrics = list(next(iter(rows.values())))
-    body = [
-        [name if name != "selion" else f"selion, {model}", *(row[m] for m in metrics)]
-        for name, row in rows.items()
-    ]
-    text = (
-        "Against the truth of the same scene. The model was trained on other seeds of the same "
-        "simulation: real imagery is the measure, see docs/weights.md."
-    )
-    return page.section("Scores", page.table(["", *metrics], body), page.paragraph(text))
-
-
-def _outputs_section(out: Path, *paths: Path) -> str:
-    listed = [
-        *paths,
-        *(out / "scene" / name for name in ("image.tif", "instances.tif", "truth.parquet")),
-    ]
-    rows = [[str(path.relative_to(out)), f"{path.stat().st_size / 1e6:.1f} MB"] for path in listed]
-    return page.section("Files", page.table(["file", "size"], rows))
-
-
-def _real_section(
-    image: str, out: Path, options: maps.MapOptions, on_step: OnStep, on_note: OnNote
-) -> str:
-    job = maps.prepare(image, None, options)
-    for note in job.notes:
-        on_note(note)
-    _, frame = maps.map_image(job, out / "real.parquet", options, force=True, on_step=on_step)
-    shown, step = picture.thumbnail(job.source, 1100)
-    found = picture.draw_outlines(shown, frame, job.source.grid, step)
-    facts = maps.summarise(frame)
-    figures = [
-        page.Figure(picture.data_uri(shown), "The image.", "The real image in true colour"),
-        page.Figure(
-            picture.data_uri(found),
-            f"{facts['fields']:,} fields, {facts['total_ha']} ha.",
-            "The real image with the fields found",
-        ),
-    ]
-    return page.section(f"A real image: {Path(image).name}", page.figures(figures))

@@ -30,10 +30,9 @@ from selion.pipeline.probabilities import (
     work_folder,
     write_scores,
 )
+from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
 from selion.raster import Source
-from selion.reports import picture
-from selion.reports.preview import Sketch
 from selion.runners import Runner, RunnerOptions, Serial, open_runner
 from selion.segmenter import gives_objects
 
@@ -69,8 +68,9 @@ class MapOptions:
     runner: RunnerOptions = field(default_factory=RunnerOptions)
     """Who does the blocks."""
     work: Path | None = None
-    """Where finished parts are kept, and stay; None: a hidden folder beside the output, which goes
-    when the run ends well."""
+    """Where finished parts are kept, and stay: the next run with other outlines finds composites
+    and probabilities there; None: a hidden folder beside the output, which goes when the run ends
+    well."""
     journal: str | None = None
     """A prefix on an object store (s3, gs, az) for finished blocks of probabilities, for workers
     that share no disk; None: the work folder."""
@@ -196,11 +196,10 @@ def map_image(
     options: MapOptions,
     *,
     scores: Path | None = None,
-    preview: Path | None = None,
+    watcher: MapWatcher | None = None,
     force: bool = False,
     on_step: OnStep = silent,
     refine: Refine | None = None,
-    work: Path | None = None,
     report: RunReport | None = None,
 ) -> tuple[Path, GeoDataFrame]:
     """Turn an image into a table of fields.
@@ -213,14 +212,10 @@ def map_image(
         The table; its ending decides the format.
     scores : path, optional
         Also write the class probabilities to this COG.
-    preview : path, optional
-        Also draw the fields over the image, as this PNG (an older one is replaced); where the image
-        cannot be read there is none, and a note.
+    watcher : MapWatcher, optional
+        Looks on, for example to draw the fields over the image.
     refine : callable, optional
         Changes the table before it is written.
-    work : path, optional
-        Where finished parts are kept, and stay: the next run with other outlines finds the
-        probabilities there.
     report : RunReport, optional
         Gets the seconds of each stage, and the blocks that could not be done.
 
@@ -241,10 +236,11 @@ def map_image(
         store.check_output(scores, force)
         _refuse_objects(job)
     fields.format_of(out)
-    sketch = Sketch(preview, picture.Glimpse(job.source)) if preview else None
-    job = replace(job, source=sketch.glimpse) if sketch and options.runner.name == "serial" else job
+    if watcher is not None:
+        watched = watcher.watch(job.source)
+        job = replace(job, source=watched) if options.runner.name == "serial" else job
     lacking = ""
-    with work_folder(out, work or options.work, report) as folder:
+    with work_folder(out, options.work, report) as folder:
         if gives_objects(job.model):
             frame, method = _objects_to_table(job, folder, options, on_step, report), "objects"
         else:
@@ -261,9 +257,9 @@ def map_image(
                 _origin(out, options, job.source, details, _provenance(job)),
                 force=force,
             )
-        if sketch:
+        if watcher is not None:
             with report.stages.during("preview"):
-                lacking = sketch.finish(frame)
+                lacking = watcher.finish(frame)
     if lacking:
         report.on_note(lacking)
     conclude(out, report, told=told)

@@ -13,7 +13,8 @@ from selion.pipeline import areas, composites, maps
 from selion.pipeline.areas import AreaOptions, Survey
 from selion.pipeline.maps import MapOptions
 from selion.pipeline.probabilities import RunReport, check_output, work_folder
-from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.pipeline.watcher import MapWatcher
+from selion.progress import OnStep, silent
 from selion.runners import open_runner
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def map_fields(
     SelionError
         One sentence that says what was given, what was wanted and what to do.
     """
-    options, out, work = options or MapOptions(), Path(out), None if work is None else Path(work)
+    options, out = options or MapOptions(), Path(out)
+    if work is not None:
+        options = replace(options, work=Path(work))
     if year is None:
         if area_options is not None:
             message = (
@@ -75,13 +78,12 @@ def map_fields(
                 "image without them."
             )
             raise BadInput(message)
-        return maps.map_image(
-            maps.prepare(image, model, options), out, options, force=force, work=work
-        )[1]
+        return maps.map_image(maps.prepare(image, model, options), out, options, force=force)[1]
     store.check_output(out, force)
     fields.format_of(out)
-    survey = areas.survey_area(image, year, area_options, work=areas.work_folder(out, work))
-    return map_area(survey, out, model, options, work=work, force=force).frame
+    place = areas.work_folder(out, options.work)
+    survey = areas.survey_area(image, year, area_options, work=place)
+    return map_area(survey, out, model, options, force=force).frame
 
 
 def composite(
@@ -143,11 +145,9 @@ def map_area(
     options: MapOptions | None = None,
     *,
     scores: Path | None = None,
-    preview: Path | None = None,
-    work: Path | None = None,
+    watcher: MapWatcher | None = None,
     force: bool = False,
     on_step: OnStep = silent,
-    on_note: OnNote = unsaid,
     use: Callable[[AreaMap], None] | None = None,
     report: RunReport | None = None,
 ) -> AreaMap:
@@ -157,12 +157,9 @@ def map_area(
     ----------
     survey : Survey
         From :func:`selion.pipeline.areas.survey_area`.
-    out, model, options, scores, preview, force
+    out, model, options, scores, watcher, force
         As in :func:`selion.pipeline.maps.map_image`.
-    work : path, optional
-        Keep finished parts in this folder: the next run with other outlines finds composites and
-        probabilities there.
-    on_step, on_note : callable, optional
+    on_step : callable, optional
     use : callable, optional
         Called with the result while the composite is still there, for example to draw it.
     report : RunReport, optional
@@ -180,25 +177,29 @@ def map_area(
     fields.format_of(out)
     told, report = report is not None, report or RunReport()
     force = check_output(out, force)
-    with work_folder(out, work, report) as folder:
+    with work_folder(out, options.work, report) as folder:
         with open_runner(options.runner) as runner, report.stages.during("composite"):
             mosaic = composites.join_composites(
-                survey, folder, runner=runner, far=options.journal, on_step=on_step, on_note=on_note
+                survey,
+                folder,
+                runner=runner,
+                far=options.journal,
+                on_step=on_step,
+                on_note=report.on_note,
             )
         job = maps.prepare(mosaic, model, options)
         for note in job.notes:
-            on_note(note)
-        options = replace(options, collection=options.collection or out.stem)
+            report.on_note(note)
+        options = replace(options, collection=options.collection or out.stem, work=folder)
         path, frame = maps.map_image(
             job,
             out,
             options,
             scores=scores,
-            preview=preview,
+            watcher=watcher,
             force=force,
             on_step=on_step,
             refine=_refiner(survey, job),
-            work=folder,
             report=report,
         )
         result = AreaMap(path, frame, mosaic, job)

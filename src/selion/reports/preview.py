@@ -5,7 +5,6 @@ Of a map, the image is looked at while it is read for the network, and never rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from selion import store
 from selion.errors import UnreadableFile
+from selion.pipeline.watcher import MapWatcher
 from selion.raster import Source
 from selion.reports import picture
 
@@ -60,16 +60,25 @@ def _save(image: np.ndarray, path: Path) -> Path:
     return path
 
 
-@dataclass(frozen=True, eq=False)
-class Sketch:
+class Preview:
     """The preview of a map that is being made.
 
     The image is looked at while it is read for the map, and drawn on when the outlines are known.
+
+    Parameters
+    ----------
+    path : path
+        The PNG; what is there is replaced.
     """
 
-    path: Path
-    glimpse: picture.Glimpse
-    """What the map reads the image through."""
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._glimpse: picture.Glimpse | None = None
+
+    def watch(self, source: Source) -> picture.Glimpse:
+        """Return what the map reads the image through."""
+        self._glimpse = picture.Glimpse(source)
+        return self._glimpse
 
     def finish(self, frame: GeoDataFrame) -> str:
         """Draw the fields and write the picture.
@@ -77,9 +86,14 @@ class Sketch:
         What is returned is a sentence where the image could not be read, which is no reason to lose
         a map.
         """
+        if self._glimpse is None:
+            raise ValueError("There is no image yet: call watch() before finish().")
         try:
-            _draw(self.glimpse.picture(), self.glimpse.grid, frame, self.path)
+            _draw(self._glimpse.picture(), self._glimpse.grid, frame, self.path)
         except UnreadableFile as error:
             self.path.unlink(missing_ok=True)  # that of an older map
             return f"There is no preview: {error}"
         return ""
+
+
+_: type[MapWatcher] = Preview
