@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selion.errors import BadInput, UnknownName
-from selion.extras import face
 
 IGNORE = 255
 """Not known, not counted: presence-only background, trimap uncertainty, unreadable text.  Never a
@@ -41,9 +40,6 @@ class ClassScheme:
 
     def __len__(self) -> int:
         return len(self.names)
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     def index(self, name: str) -> int:
         """Return the id of a class.

@@ -9,16 +9,6 @@ from types import ModuleType
 from selion.errors import MissingExtra
 
 
-def face(thing: object) -> str | None:
-    """Return the HTML with which a notebook shows one of our types.
-
-    The ground knows no face: pictures are a whole's business (:mod:`selion.reports.notebook`),
-    which is looked up by name when somebody looks, and not before.
-    """
-    shown: str | None = importlib.import_module("selion.reports.notebook").html(thing)
-    return shown
-
-
 def available(module: str) -> bool:
     """Say whether a top-level module can be imported, without importing it."""
     return find_spec(module) is not None

@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from selion.classes import FTW3, IGNORE, ClassScheme
 from selion.errors import BadInput, GridMismatch
-from selion.extras import face
 from selion.grid import Roi
 
 MIN_AREA = 500.0
@@ -40,9 +39,6 @@ class LabelMap:
             f"<LabelMap {self.ids.shape[0]} x {self.ids.shape[1]}, "
             f"{', '.join(self.classes.names)}, {self.grid.crs or 'a photograph'}>"
         )
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     def read(self, roi: Roi) -> LabelMap:
         """Cut out a region."""
@@ -80,9 +76,6 @@ class Instances:
             f"<Instances {self.ids.shape[0]} x {self.ids.shape[1]}, {len(self.table):,} objects in "
             f"the table, {self.grid.crs or 'a photograph'}>"
         )
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     def read(self, roi: Roi) -> Instances:
         """Cut out a region; the table stays whole."""

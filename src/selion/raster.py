@@ -13,7 +13,6 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from selion.errors import BandMismatch, GridMismatch
-from selion.extras import face
 from selion.grid import Roi, ground_sampling_distance
 
 
@@ -58,9 +57,6 @@ class Raster:
             f"<Raster {len(self.bands)} x {height} x {width} {self.dtype}, "
             f"{', '.join(self.bands)}, {self.grid.crs or 'a photograph'}>"
         )
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     @property
     def dtype(self) -> np.dtype:

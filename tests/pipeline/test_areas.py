@@ -404,6 +404,8 @@ def test_what_would_not_be_looked_at_is_refused(archive, tmp_path):
         run.map_fields(
             tmp_path / "image.tif", tmp_path / "x.parquet", area_options=areas.AreaOptions()
         )
+    with pytest.raises(BadInput, match=r"is an area.*year=2024"):
+        run.map_fields((-60, -33, -59, -32), tmp_path / "x.parquet")
 
 
 def test_what_cannot_be_written_is_told_before_any_work(area, options, survey, tmp_path):

@@ -6,26 +6,31 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from affine import Affine
+from IPython.core.formatters import DisplayFormatter
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
+import selion
 from selion.classes import CROP, FTW3, ClassScheme
 from selion.errors import BadInput, MissingExtra
 from selion.grid import photo_grid
 from selion.labels import Instances, LabelMap, class_labels
 from selion.models import load_model, packaged_models
 from selion.raster import Raster
-from selion.reports import notebook
+from selion.reports import ipython, notebook
 from selion.simulation.landscape import simulate
 from selion.store import create_cog, open_raster
 
@@ -33,6 +38,13 @@ from selion.store import create_cog, open_raster
 @pytest.fixture(scope="module")
 def scene():
     return simulate(3, (96, 80), 10.0, "europe")
+
+
+def shown_in_notebook(thing) -> str:
+    """Ask as IPython does."""
+    shell = SimpleNamespace(display_formatter=DisplayFormatter())
+    selion.load_ipython_extension(shell)
+    return shell.display_formatter.format(thing)[0]["text/html"]
 
 
 def picture_of(html: str) -> np.ndarray:
@@ -63,7 +75,7 @@ def checked(html: str) -> str:
 
 
 def test_raster_shows_itself(scene):
-    html = checked(scene.image._repr_html_())
+    html = checked(shown_in_notebook(scene.image))
     assert picture_of(html).shape == (96, 80, 3)
     assert "window_a:red" in html
     assert "10 m on the ground" in html
@@ -78,7 +90,7 @@ def test_large_raster_is_thinned_and_one_without_valid_pixels_is_no_error():
         ("<b>",),
         np.zeros((2000, 10), bool),
     )
-    html = checked(large._repr_html_())
+    html = checked(shown_in_notebook(large))
     assert max(picture_of(html).shape) <= notebook.LONGEST
     assert "&lt;b&gt;" in html
     assert "<b>" not in html
@@ -87,7 +99,7 @@ def test_large_raster_is_thinned_and_one_without_valid_pixels_is_no_error():
 
 def test_label_map_names_colours_and_shares(scene):
     labels = class_labels(scene.instances)
-    html = checked(labels._repr_html_())
+    html = checked(shown_in_notebook(labels))
     shown = picture_of(html)
     wanted = [int(FTW3.colours[1][k : k + 2], 16) for k in (1, 3, 5)]
     assert (shown[labels.ids == 1] == wanted).all()
@@ -95,25 +107,25 @@ def test_label_map_names_colours_and_shares(scene):
     grey = LabelMap(
         np.array([[0, 1], [2, 255]], np.uint8), photo_grid((2, 2)), ClassScheme(("a", "b", "c"))
     )
-    assert "25.0% of the pixels" in checked(grey._repr_html_())
-    assert len(np.unique(picture_of(grey._repr_html_()).reshape(-1, 3), axis=0)) == 4
+    assert "25.0% of the pixels" in checked(shown_in_notebook(grey))
+    assert len(np.unique(picture_of(shown_in_notebook(grey)).reshape(-1, 3), axis=0)) == 4
 
 
 def test_instances_part_neighbours_and_count(scene):
-    html = checked(scene.instances._repr_html_())
+    html = checked(shown_in_notebook(scene.instances))
     there = len(np.unique(scene.instances.ids)) - (scene.instances.ids == 0).any()
     assert f"{there:,}" in html
     assert len(np.unique(picture_of(html).reshape(-1, 3), axis=0)) > there / 2
     empty = Instances(np.zeros((3, 3), np.int32), photo_grid((3, 3)))
-    assert "0 objects" in checked(empty._repr_html_())
+    assert "0 objects" in checked(shown_in_notebook(empty))
 
 
 def test_cards_models_and_classes_show_their_facts():
     card = packaged_models()[0]
-    assert card.licence in checked(card._repr_html_())
+    assert card.licence in checked(shown_in_notebook(card))
     model = load_model(card.name)
-    assert model.engine.split(",")[0] in checked(model._repr_html_())
-    assert "crop = 1" in checked(CROP._repr_html_())
+    assert model.engine.split(",")[0] in checked(shown_in_notebook(model))
+    assert "crop = 1" in checked(shown_in_notebook(CROP))
 
 
 def test_report_and_dataset(tmp_path):
@@ -125,10 +137,10 @@ def test_report_and_dataset(tmp_path):
     for folder in ("images", "masks"):
         Image.fromarray(np.eye(16, dtype=np.uint8)).save(tmp_path / folder / "a.png")
     data = load_dataset(tmp_path, classes=CROP)
-    html = checked(data._repr_html_())
+    html = checked(shown_in_notebook(data))
     assert "soil" in html
     assert ">1<" in html
-    assert "Nothing scored" in checked(Report("Nothing scored", ())._repr_html_())
+    assert "Nothing scored" in checked(shown_in_notebook(Report("Nothing scored", ())))
     assert repr(Report("x", ())) == "<Report x: 0 runs, 0 baselines>"
 
 
@@ -173,13 +185,45 @@ def test_faces_cost_nothing_before_somebody_looks():
     )
 
 
+NOTEBOOK = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance()
+import selion
+
+scheme = selion.ClassScheme(("soil", "crop"))
+print([m for m in {heavy} if m in sys.modules])
+print("crop = 1" in shell.display_formatter.format(scheme)[0]["text/html"])
+"""
+
+
+def test_import_in_a_notebook_is_enough_and_costs_nothing_before_somebody_looks(tmp_path):
+    heavy = ("PIL", "selion.reports.notebook", "selion.reports.picture", "geopandas", "torch")
+    done = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK.format(heavy=heavy)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "IPYTHONDIR": str(tmp_path)},
+    )
+    assert done.stdout.split() == ["[]", "True"]
+
+
+def test_every_type_that_is_shown_exists_and_has_a_face():
+    names = [name.rpartition(".") for name in ipython.SHOWN]
+    assert {kind for _, _, kind in names} == set(notebook.FACES)
+    for module, _, kind in names:
+        assert getattr(import_module(module), kind).__module__ == module
+
+
 def test_what_has_no_face_has_none():
     assert notebook.html(object()) is None
 
 
 def test_words_of_a_file_are_never_markup():
     hostile = '"><script>alert(1)</script>'
-    shown = ClassScheme((hostile, "b"), colours=(hostile, "#000000"))._repr_html_()
+    shown = shown_in_notebook(ClassScheme((hostile, "b"), colours=(hostile, "#000000")))
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
 
@@ -190,7 +234,7 @@ def test_a_torn_file_shows_its_facts_and_says_why_there_is_no_picture(scene, tmp
     with create_cog(path, image.grid, image.bands, image.values.dtype, block=128) as sink:
         sink.write(np.s_[0:96, 0:80], image.values)
     path.write_bytes(path.read_bytes()[:-20_000])
-    shown = open_raster(path)._repr_html_()
+    shown = shown_in_notebook(open_raster(path))
     assert "<img" not in shown
     assert "96 x 80 pixels" in shown
     assert "not shown" in shown

@@ -22,7 +22,7 @@ from selion.change.pixels import CHANGES, PixelRule, find_rule
 from selion.change.sides import mean_pixel, open_scores, place, without_file
 from selion.change.step import Step, compare, first_state, next_state, write_maps
 from selion.change.tables import write_table
-from selion.change.years import Given, Year, find_years
+from selion.change.years import Year, YearLike, find_years
 from selion.errors import OutputFailed
 from selion.progress import OnNote, OnStep, silent, unsaid
 
@@ -88,7 +88,7 @@ REPORT = "report.html"
 
 
 def compare_years(
-    years: Sequence[Given],
+    years: Sequence[YearLike],
     out: Path | str,
     options: ChangeOptions | None = None,
     *,

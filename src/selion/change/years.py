@@ -17,7 +17,7 @@ SCORES = ".scores.tif"
 """How ``selion map --scores`` and ``--save_scores`` name the probabilities of ``fields.parquet``:
 ``fields.scores.tif``."""
 
-Given = str | os.PathLike[str] | tuple[str | os.PathLike[str], str | os.PathLike[str]]
+YearLike = str | os.PathLike[str] | tuple[str | os.PathLike[str], str | os.PathLike[str]]
 """A folder, a table, a raster of probabilities, or a pair of the last two."""
 
 
@@ -31,7 +31,7 @@ class Year:
     scores: Path
 
 
-def find_years(given: Sequence[Given]) -> list[Year]:
+def find_years(given: Sequence[YearLike]) -> list[Year]:
     """Find the table and the probabilities of each year.
 
     Parameters
@@ -63,7 +63,7 @@ def find_years(given: Sequence[Given]) -> list[Year]:
     return _labelled([_find(_parts(one)) for one in given])
 
 
-def _parts(given: Given) -> tuple[Path, ...]:
+def _parts(given: YearLike) -> tuple[Path, ...]:
     if isinstance(given, tuple):
         return tuple(Path(part) for part in given)
     text = os.fspath(given)

@@ -11,7 +11,6 @@ from odc.geo.geobox import GeoBox
 
 from selion.classes import ClassScheme
 from selion.errors import UnknownName
-from selion.extras import face
 from selion.labels import Instances, LabelMap
 from selion.raster import Source
 from selion.sample import Sample
@@ -83,9 +82,6 @@ class Dataset(Sequence[Sample]):
         if isinstance(index, slice):
             return replace(self, entries=self.entries[index])
         return self.entries[index].open()
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +30,7 @@ from selion.segmenter import Segmenter
 
 
 def evaluate(
-    models: dict[str, Segmenter],
+    models: Mapping[str, Segmenter],
     samples: Sequence[Sample],
     options: EvaluateOptions | None = None,
     *,
@@ -41,7 +41,7 @@ def evaluate(
 
     Parameters
     ----------
-    models : dict
+    models : mapping
         Name to Segmenter; two or more are compared pairwise, the first against each other one.
     samples : sequence of Sample
         Each with instances, labels, or both.
@@ -181,7 +181,7 @@ def _labels(sample: Sample, column: str, table: OverlapTable) -> Labels:
     return values.reindex(table.truth_ids).to_numpy(object), None
 
 
-def _other_classes(models: dict[str, Segmenter], samples: Sequence[Sample]) -> list[str]:
+def _other_classes(models: Mapping[str, Segmenter], samples: Sequence[Sample]) -> list[str]:
     """Say where classes were not compared pixel by pixel.
 
     Truth and model do not name the same ones there.

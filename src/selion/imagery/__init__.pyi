@@ -1,4 +1,5 @@
 from .area import Area as Area
+from .area import AreaLike as AreaLike
 from .area import read_area as read_area
 from .choose import Choice as Choice
 from .choose import choose as choose

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from shapely import MultiPolygon
 
-    Given = str | os.PathLike[str] | Mapping[str, object] | Sequence[float]
-
+AreaLike = str | os.PathLike[str] | Mapping[str, object] | Sequence[float]
+"""A file of polygons, a box in degrees, or GeoJSON: what :func:`read_area` reads."""
 LONLAT = "OGC:CRS84"
 SMALLEST = 1e-4
 """km2: one pixel of Sentinel-2."""
@@ -121,7 +121,7 @@ class Area:
         return store.burn(list(shapes), [1] * len(shapes), grid, all_touched=True) > 0
 
 
-def read_area(given: Given, name: str | None = None) -> Area:
+def read_area(given: AreaLike, name: str | None = None) -> Area:
     """Read an area from whatever describes it.
 
     Parameters

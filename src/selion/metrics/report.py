@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selion.extras import face
 from selion.metrics.calibration import Fitted
 from selion.metrics.pixel import Confusion, pixel_scores
 from selion.metrics.statistics import Comparison
@@ -64,9 +63,6 @@ class Report:
 
     def __repr__(self) -> str:
         return f"<Report {self.title}: {len(self.runs)} runs, {len(self.baselines)} baselines>"
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values; NaN becomes None."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput, ChecksumMismatch, UnknownName, UnreadableFile
-from selion.extras import face
 from selion.models.toml import to_toml
 from selion.segmenter import InputSpec, Scaling
 from selion.store.former import is_ours
@@ -80,9 +79,6 @@ class ModelCard:
                 f"{self.inputs.multiple} px."
             )
             raise BadInput(message)
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for TOML; what is empty is left out."""

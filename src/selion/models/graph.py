@@ -21,7 +21,7 @@ import numpy as np
 
 from selion.classes import ClassScheme
 from selion.errors import UnreadableFile
-from selion.extras import available, face, require
+from selion.extras import available, require
 from selion.models.architectures import torch_only
 from selion.models.card import GRAPH, ModelCard
 from selion.models.feed import check_views, feed, probabilities
@@ -60,9 +60,6 @@ class GraphSegmenter:
         self._run = run
         self._rest = rest
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="selion-model")
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     @property
     def inputs(self) -> InputSpec:

@@ -13,7 +13,7 @@ import numpy as np
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput
-from selion.extras import available, face, require
+from selion.extras import available, require
 from selion.models.card import WEIGHTS, ModelCard
 from selion.models.feed import check_views, feed, probabilities
 from selion.models.narrow import widen
@@ -52,9 +52,6 @@ class TorchSegmenter:
         )
         self.engine = f"torch {torch.__version__} on {where}, {precision}"
         """What runs the model, and why that one."""
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     @property
     def inputs(self) -> InputSpec:

@@ -23,7 +23,7 @@ from selion.progress import OnStep, silent
 from selion.store.former import take_over
 
 if TYPE_CHECKING:
-    from selion.imagery import Area, Provider, SearchResult, Season, TilePlan
+    from selion.imagery import Area, AreaLike, Provider, SearchResult, Season, TilePlan
 
 SURVEY = "survey.json"
 FINEST, COARSEST = 1.0, 10_000.0
@@ -155,7 +155,7 @@ def work_folder(out: Path, given: Path | None) -> Path:
 
 
 def survey_area(
-    area: Any,
+    area: AreaLike | Area,
     year: int,
     options: AreaOptions | None = None,
     *,

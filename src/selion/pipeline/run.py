@@ -1,11 +1,12 @@
-"""The whole road in one call: an image, or an area and a year, becomes a table of fields."""
+"""The whole pipeline in one call: an image, or an area and a year, becomes a table of fields."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from selion import fields, imagery, store
 from selion.errors import BadInput
@@ -20,6 +21,7 @@ from selion.runners import open_runner
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
+    from selion.imagery import AreaLike
     from selion.raster import Source
 
 MOSAIC = "mosaic.zarr"
@@ -27,7 +29,7 @@ WHEN = "determination:datetime"
 
 
 def map_fields(
-    image: Any,
+    image: AreaLike,
     out: Path | str,
     model: str | Path | None = None,
     options: MapOptions | None = None,
@@ -37,7 +39,7 @@ def map_fields(
     work: Path | str | None = None,
     force: bool = False,
 ) -> GeoDataFrame:
-    """Map the fields of an image, or of an area in a year: the whole road in one call.
+    """Map the fields of an image, or of an area in a year: the whole pipeline in one call.
 
     Parameters
     ----------
@@ -78,6 +80,12 @@ def map_fields(
                 "image without them."
             )
             raise BadInput(message)
+        if not isinstance(image, str | os.PathLike):
+            raise BadInput(
+                f"{image} is an area, not an image: say of which year its map shall be, for "
+                "example year=2024."
+            )
+        image = image if isinstance(image, str) else Path(image)
         return maps.map_image(maps.prepare(image, model, options), out, options, force=force)[1]
     store.check_output(out, force)
     fields.format_of(out)
@@ -87,7 +95,7 @@ def map_fields(
 
 
 def composite(
-    area: Any,
+    area: AreaLike,
     out: Path | str,
     *,
     year: int,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import overload
 
 import numpy as np
 
@@ -24,6 +25,28 @@ from selion.raster import Raster, Sink, Source
 from selion.segmenter import Segmenter, gives_objects
 
 
+@overload
+def predict(
+    source: Source,
+    model: Segmenter,
+    *,
+    sink: None = None,
+    options: PredictOptions | None = None,
+    progress: OnProgress | None = None,
+    journal: BlockJournal | None = None,
+    fingerprint: str = "",
+) -> Raster: ...
+@overload
+def predict(
+    source: Source,
+    model: Segmenter,
+    *,
+    sink: Sink,
+    options: PredictOptions | None = None,
+    progress: OnProgress | None = None,
+    journal: BlockJournal | None = None,
+    fingerprint: str = "",
+) -> None: ...
 def predict(
     source: Source,
     model: Segmenter,

@@ -274,7 +274,8 @@ FACES: dict[str, Callable[[Any], str]] = {
     "TorchSegmenter": _segmenter,
     "Report": _report,
 }
-"""By the name of the type, so that nothing heavy is imported to ask."""
+"""By the name of the type, so that nothing heavy is imported to ask; :mod:`selion.reports.ipython`
+names the same ones."""
 RAMP = ((0, 32, 76), (65, 77, 107), (124, 123, 120), (188, 175, 111), (255, 234, 70))
 """Cividis in five steps (Nunez et al. 2018)."""
 

@@ -19,7 +19,6 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from selion.errors import BadInput, UnreadableFile
-from selion.extras import face
 from selion.grid import Roi, check_north_up, overlap, roi_shape
 from selion.raster import Raster, Sink, Source
 from selion.store.atomic import atomic_folder
@@ -326,9 +325,6 @@ class CubeSource:
             raise UnreadableFile(message) from error
         valid = valid_pixels(values, self.bands, (self.nodata,) * len(self.bands))
         return Raster(values, self.grid[roi], self.bands, valid, self.tags)
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_array"}

@@ -19,7 +19,6 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from selion.errors import BadInput, UnreadableFile
-from selion.extras import face
 from selion.grid import Roi
 from selion.raster import Raster, Source
 from selion.store.gdal import (
@@ -156,9 +155,6 @@ class GeoTiffSource:
                 raise UnreadableFile(message) from error
         valid = combine(mask, valid_pixels(values, self.bands, self.nodatas))
         return Raster(values, self.grid[roi], self.bands, valid, self.tags)
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     def _pixels(self, dataset: Any, roi: Roi) -> tuple[np.ndarray, np.ndarray | None]:
         rows, columns = roi

@@ -16,7 +16,6 @@ from odc.geo.geobox import GeoBox
 from PIL import ExifTags, Image
 
 from selion.errors import UnreadableFile
-from selion.extras import face
 from selion.grid import Roi, photo_grid, roi_shape, whole
 from selion.raster import Raster, Source
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, quiet
@@ -82,9 +81,6 @@ class PhotoSource:
     nodata: None = None
     _kept: list[Raster] = field(default_factory=list, repr=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False)
-
-    def _repr_html_(self) -> str | None:
-        return face(self)
 
     @property
     def descriptions(self) -> tuple[str | None, ...]:

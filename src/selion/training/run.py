@@ -166,7 +166,7 @@ def train(
     force: bool = False,
     on_step: OnStep | None = None,
 ) -> Result:
-    """Train by a recipe: read it, open its data, train, export; what ``selion.train(...)`` does.
+    """Train by a recipe: read it, open its data, train, export the model.
 
     Parameters
     ----------
@@ -178,7 +178,12 @@ def train(
     changes : sequence of str
         ``key=value`` each, as ``--set``; only where the recipe is read.
     resume, force, on_step
-        As for :func:`train`.
+        As for :func:`train_plan`.
+
+    Returns
+    -------
+    Result
+        The run; its model lies in ``folder/model``.
 
     Raises
     ------
