@@ -12,7 +12,6 @@ from .fields import FieldOptions as FieldOptions
 from .fields import InstanceOptions as InstanceOptions
 from .fields import find_instances as find_instances
 from .fields import to_fields as to_fields
-from .imagery import RetryPolicy as RetryPolicy
 from .imagery import Season as Season
 from .labels import Instances as Instances
 from .labels import LabelMap as LabelMap
@@ -34,6 +33,7 @@ from .reports.ipython import load_ipython_extension as load_ipython_extension
 from .runners import RunnerOptions as RunnerOptions
 from .sample import Sample as Sample
 from .segmenter import Segmenter as Segmenter
+from .store import RetryPolicy as RetryPolicy
 from .store import open_raster as open_raster
 from .training import Recipe as Recipe
 from .training import train as train
