@@ -5,20 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from typing import Any
+from typing import Any, Protocol
 
 MORE = (
-    ("selion.pipeline.areas", "AreaOptions"),
-    ("selion.pipeline.maps", "MapOptions"),
-    ("selion.prediction", "PredictOptions"),
-    ("selion.fields", "InstanceOptions"),
-    ("selion.fields", "FieldOptions"),
     ("selion.fields", "read_fields"),
     ("selion.fields", "write_fields"),
     ("selion.evaluation", "evaluate_files"),
+    ("selion.reports.change", "write_report"),
     ("selion.reports.notebook", "show_fields"),
 )
-"""What the public names take or go with."""
+"""What goes with the public names."""
 UNDERLINE = re.compile(r"\n(\w[\w ]*)\n-{3,}\n")
 
 
@@ -60,7 +56,12 @@ def unquoted(text: str) -> str:
 
 
 def signature(name: str, thing: Any) -> str:
-    """Return the signature, one parameter a line where it is long."""
+    """Return the signature, one parameter a line where it is long.
+
+    What nobody calls, a protocol or an error, is its name.
+    """
+    if inspect.isclass(thing) and (Protocol in thing.__bases__ or issubclass(thing, Exception)):
+        return f"class {name}"
     found = inspect.signature(thing)
     line = f"{'class ' if inspect.isclass(thing) else ''}{name}{found}".replace(
         " -> None", "" if inspect.isclass(thing) else " -> None"
