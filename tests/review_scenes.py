@@ -17,10 +17,10 @@ from screening_scenes import Asked, Process, Served
 from selion import fields, review, store
 from selion.classes import FTW3
 from selion.grid import whole
-from selion.labelling.decision_log import now
 from selion.labels import Instances, class_labels
 from selion.review.log import ReviewLog
 from selion.review.state import ReviewedMap
+from selion.store.append_log import now
 from selion.web import server
 from selion.web.review import open_desk, review_page
 

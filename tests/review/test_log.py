@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from review_scenes import Hand, across, middle, open_log, write_map
 from selion import review
 from selion.errors import BadInput, OutputFailed, UnreadableFile
-from selion.labelling.decision_log import now
 from selion.review.actions import Action, parse_line, read_action
 from selion.review.state import people
+from selion.store.append_log import now
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_no_half_line(folder, monkeypatch):
         )
 
     real = os.write
-    monkeypatch.setattr("selion.review.log.os.write", full)
+    monkeypatch.setattr("selion.store.append_log.os.write", full)
     with pytest.raises(OutputFailed, match="No space left"):
         Hand(log).act("accept", log.mapped.ids[0])
     monkeypatch.undo()

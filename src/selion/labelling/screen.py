@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selion.errors import BadInput, UnknownName
-from selion.labelling.decision_log import DecisionLog, now
+from selion.labelling.decision_log import DecisionLog
 from selion.labelling.decisions import (
     LOG,
     STAGES,
@@ -34,6 +34,7 @@ from selion.labelling.decisions import (
     mask_folder,
 )
 from selion.labelling.queue import QUALITY, Item, Listing, Showing, arrange, item_id, list_items
+from selion.store.append_log import now
 
 LEASE = 120.0
 """Seconds for which what one person was handed is not handed to another."""

@@ -1,14 +1,11 @@
 """The log of a review while people work.
 
-Appended under a lock, on the disk before it is acknowledged, shared by several servers.
-
 The file is ``NAME.review.jsonl`` beside the map.  Its first line says which map it is about; see
 :mod:`selion.review.actions` for the others.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,19 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selion.errors import BadInput, OutputFailed, UnreadableFile
-from selion.labelling.decision_log import keep_name, locked
+from selion.errors import BadInput, UnreadableFile
 from selion.review.actions import UNDO, Action, Header, parse_line
 from selion.review.state import ReviewedMap, ReviewOutcome, ReviewState
+from selion.store.append_log import Append, AppendLog
 
 if TYPE_CHECKING:
     import geopandas
 
 
 class ReviewLog:
-    """A map and the file of what was done to it.
-
-    Several threads, processes and servers may write it at the same time.
+    """A map and the file of what was done to it; see :class:`~selion.store.append_log.AppendLog`.
 
     An action counts when :meth:`act` has returned: then it is on the disk.  The same id is written
     once, however often it is sent.
@@ -38,23 +33,22 @@ class ReviewLog:
         self.path, self.mapped = path, mapped
         self.state = ReviewState(mapped)
         self.header = Header(name, len(mapped.ids), mapped.fingerprint())
-        self._read = 0  # bytes of the file that are in the state
-        self._inode = 0
-        self.lock = threading.RLock()
+        self._begun = False  # whether the header was read
+        self._log = AppendLog(path, "what people do is", self._restart, self._take)
+        with self._opened():
+            pass
+
+    @property
+    def lock(self) -> threading.RLock:
         """Held by whoever looks at the state while others may change it."""
-        with self.lock, self._opened() as file:
-            self._catch_up(file)
+        return self._log.lock
 
     def sync(self) -> ReviewState:
         """Take in what other servers have written since."""
         with self.lock:
-            try:
-                found = self.path.stat()
-            except OSError:
-                return self.state
-            if found.st_size != self._read or found.st_ino != self._inode:
-                with self._opened() as file:
-                    self._catch_up(file)
+            if self._log.behind:
+                with self._opened():
+                    pass
             return self.state
 
     def act(self, action: Action) -> ReviewOutcome:
@@ -67,64 +61,36 @@ class ReviewLog:
         OutputFailed
             If it did not reach the disk; then nothing was done.
         """
-        with self.lock, self._opened() as file:
-            self._catch_up(file)
+        with self._opened() as write:
             known = self.state.applied.get(action.id)
             if known is not None:
                 return ReviewOutcome(tuple(known.before) or self._undone_by(known.action))
             if action.kind == UNDO and not action.undo:
                 action = replace(action, undo=self.state.last_of(action.person))
-            outcome, after = self.state.judge(action)
+            outcome, _ = self.state.judge(action)
             if outcome.done:
-                self._write(file, action.to_line())
-                self.state.commit(action, after)
+                write([action.to_line()])  # it is done when it is read from there
             return outcome
 
     def _undone_by(self, action: Action) -> tuple[str, ...]:
         target = self.state.applied.get(action.undo)
         return tuple(target.before) if target else ()
 
-    def _write(self, file: int, *lines: str) -> None:
-        end = os.fstat(file).st_size
-        data = "".join(line + "\n" for line in lines).encode()
-        self._read += len(data)
-        try:
-            while data:
-                data = data[os.write(file, data) :]
-            os.fsync(file)
-        except OSError as error:
-            self._read = end
-            os.ftruncate(file, end)  # nobody else writes while the lock is held
-            raise _failed(self.path, error) from error
+    @contextmanager
+    def _opened(self) -> Iterator[Append]:
+        with self._log.opened() as write:
+            if not self._begun:
+                write([self.header.to_line()])
+            yield write
 
-    def _catch_up(self, file: int) -> None:
-        """Read what is new.
+    def _restart(self) -> None:
+        self.state, self._begun = ReviewState(self.mapped), False
 
-        A torn end is cut off, because whoever wrote it never said that it was done.
-        """
-        found = os.fstat(file)
-        # somebody put another file in its place: start again
-        if found.st_ino != self._inode or found.st_size < self._read:
-            self.state, self._read, self._inode = ReviewState(self.mapped), 0, found.st_ino
-        os.lseek(file, self._read, os.SEEK_SET)
-        pieces = []
-        while piece := os.read(file, 1 << 20):
-            pieces.append(piece)
-        data = b"".join(pieces)
-        whole, end, torn = data.rpartition(b"\n")
-        if torn:
-            os.ftruncate(file, self._read + len(data) - len(torn))
-        if not self._read and not whole:
-            self._write(file, self.header.to_line())
-            return
-        for number, line in enumerate(whole.split(b"\n")):
-            self._take(line, first=number == 0 and self._read == 0)
-        self._read += len(whole) + len(end)
-
-    def _take(self, line: bytes, *, first: bool) -> None:
+    def _take(self, line: bytes) -> None:
         entry = parse_line(line)
-        if first:
+        if not self._begun:
             self._check_header(entry)
+            self._begun = True
         elif isinstance(entry, Action):
             self.state.take(entry)
         elif line.strip():
@@ -143,30 +109,6 @@ class ReviewLog:
                 "log away to begin anew."
             )
             raise BadInput(message)
-
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
-        try:
-            fresh = not self.path.exists()
-            file = os.open(
-                self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
-            )
-            if fresh:
-                keep_name(self.path.parent)
-        except OSError as error:
-            raise _failed(self.path, error) from error
-        try:
-            with locked(file):
-                yield file
-        finally:
-            os.close(file)
-
-
-def _failed(path: Path, error: OSError) -> OutputFailed:
-    return OutputFailed(
-        f"{path} cannot be written ({error.strerror}): what people do is kept there, so make room "
-        "or choose a folder that you may write to."
-    )
 
 
 def log_of(path: Path) -> Path:

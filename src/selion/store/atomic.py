@@ -15,6 +15,8 @@ from pathlib import Path
 
 from selion.errors import OutputExists, OutputFailed
 
+PART = ".part"
+"""Ending of what :func:`replace_bytes` has not finished."""
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 REFUSED = {
     errno.EACCES,
@@ -80,6 +82,26 @@ def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
         )
         raise OutputFailed(message)
     return path
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a small file of an unfinished run in one step; what was there is replaced.
+
+    A killed process leaves the old file, or the new one, or a ``.part`` that nobody reads.  It is
+    not brought to the disk: whoever reads it knows a checksum, or could do without it.
+
+    Raises
+    ------
+    OSError
+        As it comes.
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(6)}{PART}")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)  # on a full disk it would hold the space of the next try
+        raise
 
 
 @contextmanager
@@ -219,7 +241,7 @@ def _publish(temporary: Path, path: Path, force: bool) -> None:
         temporary.replace(path)
     else:
         _link(temporary, path)
-    _sync_folder(path.absolute().parent)
+    sync_folder(path.absolute().parent)
 
 
 def _link(temporary: Path, path: Path) -> None:
@@ -242,7 +264,7 @@ def _publish_folder(temporary: Path, path: Path, force: bool) -> None:
             raise _exists(path)
         path.replace(temporary.with_name(f"{temporary.name}.old"))
     temporary.replace(path)
-    _sync_folder(path.absolute().parent)
+    sync_folder(path.absolute().parent)
 
 
 def _sync(path: Path) -> None:
@@ -253,7 +275,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names of a folder's new files to the disk too, where folders can be opened."""
     opened: Callable[..., int] = os.open
     try:
         handle = opened(folder, os.O_RDONLY)

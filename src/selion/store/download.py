@@ -18,6 +18,7 @@ from pathlib import Path
 
 from selion.errors import BadInput, ChecksumMismatch, FetchFailed
 from selion.store.former import FORMER, former
+from selion.store.lock import LOCKS, locked
 from selion.store.retry import BUSY, RetryPolicy
 
 Progress = Callable[[int, int | None], None]
@@ -193,15 +194,12 @@ def _alone(place: Path) -> Iterator[None]:
 
     The others then find it there.
     """
-    try:
-        import fcntl
-    except ImportError:
-        # Windows: two downloads at once may spoil each other's part, and then the checksum says so
+    if not LOCKS:
+        # two downloads at once may spoil each other's part, and then the checksum says so
         yield
         return
     lock = place.with_name(f".{place.name}.lock")
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with lock.open("w") as file, locked(file.fileno()):
         try:
             yield
         finally:

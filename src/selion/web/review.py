@@ -20,7 +20,6 @@ import numpy as np
 from selion import fields, store
 from selion.errors import BadInput, SelionError
 from selion.extras import require
-from selion.labelling.decision_log import now
 from selion.prediction import ScoreSource, score_classes
 from selion.progress import OnStep
 from selion.review import actions as a
@@ -28,6 +27,7 @@ from selion.review import rings
 from selion.review.log import ReviewLog
 from selion.review.order import Ranking, rank
 from selion.review.state import DOUBTED, UNDECIDED, Field, ReviewedMap, ReviewOutcome
+from selion.store.append_log import now
 from selion.web.answers import JSON, reading, writing
 from selion.web.review_frame import Frame
 from selion.web.screening import check_batch, check_person
