@@ -4,7 +4,7 @@ from .marker import write_marker as write_marker
 from .measure import CropOptions as CropOptions
 from .measure import measure_photo as measure_photo
 from .model import open_model as open_model
-from .pool import ComputeOptions as ComputeOptions
 from .rule import ColourRule as ColourRule
 from .run import CropRun as CropRun
 from .run import measure_folder as measure_folder
+from .work import ComputeOptions as ComputeOptions

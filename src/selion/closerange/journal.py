@@ -9,17 +9,17 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import selion
 from selion import store
 from selion.closerange.measure import Measured
 from selion.data.photos import PhotoFile
 from selion.errors import OutputExists, OutputFailed, UnreadableFile
+from selion.store.append_log import AppendLog
 from selion.store.atomic import explained
 from selion.store.former import value_of
 
@@ -55,27 +55,33 @@ class PhotoJournal:
             return None
         return found
 
-    @contextmanager
-    def writer(self) -> Iterator[Writer]:
-        """Open the journal for more lines."""
-        with (
-            explained(self.folder / LINES),
-            (self.folder / LINES).open("a", encoding="utf-8") as file,
-        ):
-            yield Writer(file)
+    @property
+    def lines(self) -> Path:
+        """The list of finished photographs."""
+        return self.folder / LINES
 
+    def __post_init__(self) -> None:
+        self._log = AppendLog(
+            self.lines, "finished photographs are", lambda: None, lambda _line: None
+        )
 
-@dataclass
-class Writer:
-    """Appends lines; one that a killed process left half is skipped by the reader."""
+    def begin(self) -> None:
+        """Make the list of finished photographs, or go on with the one that is there.
 
-    file: IO[str]
+        Until version 0.1.0 a line began with its newline, and the last one had no end.
+        """
+        with explained(self.lines):
+            if self.finished and not self.lines.read_bytes().endswith(b"\n"):
+                with self.lines.open("ab") as file:
+                    file.write(b"\n")
+        with self._log.opened():
+            pass
 
     def add(self, photo: PhotoFile, found: Measured) -> None:
         """Write down a finished photograph, once its mask lies on disk."""
         line = {"stamp": _stamp(photo), "row": found.row, "components": found.components}
-        self.file.write("\n" + json.dumps(line))
-        self.file.flush()
+        with self._log.opened() as write:
+            write([json.dumps(line)])
 
 
 def key_of(decided: Mapping[str, Any]) -> str:
@@ -121,6 +127,7 @@ def open_journal(folder: Path, decided: Mapping[str, Any], *, force: bool = Fals
         _look(journal, force=force)
     with store.atomic_write(folder / RUN, force=True) as temporary:
         temporary.write_text(json.dumps(run_facts(journal), indent=1) + "\n", "utf-8")
+    journal.begin()
     return journal
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,18 @@ from selion import store
 from selion.closerange.journal import PhotoJournal, close_journal, open_journal
 from selion.closerange.measure import CropOptions, Measured
 from selion.closerange.model import PhotoModel, given_name, open_model
-from selion.closerange.pool import (
+from selion.closerange.tables import write_tables
+from selion.closerange.work import (
     ComputeOptions,
     FailedPhoto,
-    PhotoJob,
+    PhotoWork,
     choose_workers,
     measure_all,
-    usable_cores,
 )
-from selion.closerange.tables import write_tables
 from selion.data.photos import PhotoFile, find_photos
 from selion.errors import BadInput
 from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.runners import usable_cores
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,13 @@ def measure_folder(
     compute = compute or ComputeOptions()
     workers = choose_workers(compute.workers, len(photos))
     threads = compute.threads or max(1, usable_cores() // workers)
+    compute = replace(compute, workers=workers, threads=threads)
     opened = open_model(name, compute.engine, fast=compute.fast, threads=threads)
     journal = open_journal(out, decided_by(opened, options), force=force)
-    job = PhotoJob(name, compute.engine, compute.fast, threads, options, journal.folder)
+    work = PhotoWork(name, compute, options, journal.folder, opened)
     if note:
         on_note(note)
-    measured, failed, reused, seconds = _measured(photos, journal, job, opened, workers, on_step)
+    measured, failed, reused, seconds = _measured(photos, journal, work, on_step)
     seconds["wall"] = time.perf_counter() - start
     later = _notes(photos, journal, measured, options)
     for text in later:
@@ -166,9 +167,7 @@ Found = dict[str, Measured]
 def _measured(
     photos: list[PhotoFile],
     journal: PhotoJournal,
-    job: PhotoJob,
-    model: PhotoModel,
-    workers: int,
+    work: PhotoWork,
     on_step: OnStep,
 ) -> tuple[Found, list[tuple[str, str]], int, dict[str, float]]:
     """Measure what is not finished.
@@ -183,16 +182,13 @@ def _measured(
     failed: list[tuple[str, str]] = []
     seconds: dict[str, float] = {}
     on_step("photographs", reused, len(photos), "")
-    with (
-        journal.writer() as writer,
-        closing(measure_all(waiting, job, model, min(workers, max(len(waiting), 1)))) as outcomes,
-    ):
+    with closing(measure_all(waiting, work)) as outcomes:
         for photo, outcome in outcomes:
             if isinstance(outcome, FailedPhoto):
                 failed.append((photo.file, outcome.why))
             else:
                 found[photo.file] = outcome
-                writer.add(photo, outcome)
+                journal.add(photo, outcome)
                 for stage, spent in outcome.seconds.items():
                     seconds[stage] = seconds.get(stage, 0.0) + spent
             on_step("photographs", len(found) + len(failed), len(photos), photo.file)

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
+from selion.errors import BadInput
 from selion.runners.work_queue import TRIES, Agenda, Done, Job, Runner
 from selion.runners.worker import serve
 
@@ -96,8 +97,13 @@ class Processes:
     workers: int
     threads: int
     """Threads of each."""
+    finish: bool = False
+    """Whether blocks that were begun are finished when the caller stops; else their workers are
+    killed."""
     place: str = "machine"
     _hands: list[_Hand] = field(default_factory=list, repr=False)
+    _started: bool = field(default=False, repr=False)
+    """Whether a worker has ever answered."""
 
     def __call__(
         self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES
@@ -140,9 +146,32 @@ class Processes:
         hand.job = None
         if isinstance(error, WorkerDied):
             self._dismiss([hand])
+            self._check_start()
+        self._started = True
         if job is None:
             return None
         return agenda.done(job, result) if error is None else agenda.failed(job, error)
+
+    def _check_start(self) -> None:
+        """Tell a block that kills its worker from workers that cannot start.
+
+        Raises
+        ------
+        BadInput
+            If none has ever answered, and one that has nothing to do does not either.
+        """
+        if self._started:
+            return
+        probe = _Hand.hired(self.threads)
+        probe.give(pickle.dumps(abs), Job(0, 0))
+        _, error = probe.answer()
+        probe.leave()
+        if error is not None:
+            message = (
+                "Worker processes cannot start here (a script without 'if __name__ == "
+                '"__main__"\', or no memory): use 1 worker.'
+            )
+            raise BadInput(message) from error
 
     def _dismiss(self, hands: list[_Hand]) -> None:
         for hand in hands:
@@ -151,7 +180,11 @@ class Processes:
 
     def _dismiss_busy(self) -> None:
         """Stop those whose work nobody wants any more."""
-        self._dismiss([hand for hand in self._hands if hand.job is not None])
+        busy = [hand for hand in self._hands if hand.job is not None]
+        for hand in busy if self.finish else ():
+            hand.answer()
+            hand.job = None
+        self._dismiss(busy)
 
     def close(self) -> None:
         """Let all workers go."""
