@@ -41,8 +41,10 @@ if __name__ == "__main__":
     source = image(400)
     decided = plan(source, Toy(), PredictOptions(block=100))
     with Processes(2, 1) as run:
-        aside = run_blocks(StripWork(source, decided, BlockJournal(sys.argv[1], decided.key), partial(Slow, pause=0.03), Toy()), run)
-    sys.exit(3 if aside else 0)
+        journal = BlockJournal(sys.argv[1], decided.key)
+        work = StripWork(source, decided, journal, partial(Slow, pause=0.03), Toy())
+        failed = run_blocks(work, run)
+    sys.exit(3 if failed else 0)
 """
 SEVENTY = 0.7
 """Share of the moments at which a worker is killed; else it is the driver."""

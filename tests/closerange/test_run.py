@@ -6,19 +6,18 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from crops_toys import DeadlyWork
 from selion.classes import CROP
 from selion.cli.main import main
 from selion.closerange import (
@@ -27,7 +26,7 @@ from selion.closerange import (
     measure_folder,
     measure_photo,
     open_model,
-    pool,
+    work,
 )
 from selion.closerange.journal import key_of
 from selion.closerange.measure import working_scale
@@ -459,8 +458,34 @@ def test_options_that_cannot_be(bad):
 def test_workers(folder, tmp_path):
     with pytest.raises(BadInput, match="0 workers"):
         measure_folder(folder, tmp_path / "out", MODEL, compute=ComputeOptions(workers=0))
-    assert pool.choose_workers(None, 1) == 1
-    assert pool.choose_workers(64, 3) == 3
+    assert work.choose_workers(None, 1) == 1
+    assert work.choose_workers(64, 3) == 3
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_start_are_told(tmp_path):
+    photo(tmp_path / "in" / "a.png")
+    photo(tmp_path / "in" / "b.png")
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        "from selion.closerange import ComputeOptions, measure_folder\n"
+        "folder, out = map(Path, sys.argv[1:])\n"
+        f"measure_folder(folder, out, {MODEL!r}, compute=ComputeOptions(2))\n"
+    )
+    given = [sys.executable, str(script), str(tmp_path / "in"), str(tmp_path / "out")]
+    done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "Worker processes cannot start here" in done.stderr.splitlines()[-1]
+
+
+def test_a_list_of_an_earlier_version_is_gone_on_with(folder, tmp_path):
+    out = tmp_path / "out"
+    measure_folder(folder, out, MODEL, compute=ONE)
+    lines = (out / ".finished.jsonl").read_text().splitlines()
+    (out / ".finished.jsonl").write_text("".join("\n" + line for line in lines[:3]))
+    assert measure_folder(folder, out, MODEL, compute=ONE).reused == 3
+    assert measure_folder(folder, out, MODEL, compute=ONE).reused == 4
 
 
 def test_key_is_of_plain_values():
@@ -470,27 +495,11 @@ def test_key_is_of_plain_values():
 # ---------------------------------------------------------------------------------------- processes
 
 
-def deadly(photo, model, options, out):
-    if photo.file == "killer.png":
-        os._exit(9)
-    return measure_photo(photo, model, options, out)
-
-
-@pytest.mark.skipif(
-    sys.platform == "win32", reason="processes that inherit a patched function are forked"
-)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_photograph_that_kills_its_process_is_told(tmp_path, monkeypatch):
     for k in range(5):
         photo(tmp_path / "in" / f"{k}.png", k, (48, 64))
     photo(tmp_path / "in" / "killer.png", 2, (48, 64))
-    fork = multiprocessing.get_context("fork")
-    monkeypatch.setattr(pool, "measure_photo", deadly)
-    monkeypatch.setattr(
-        pool,
-        "_executor",
-        lambda job, workers, stop: ProcessPoolExecutor(workers, fork, pool._begin, (job, stop)),
-    )
+    monkeypatch.setattr("selion.closerange.run.PhotoWork", DeadlyWork)
     run = measure_folder(
         tmp_path / "in", tmp_path / "out", MODEL, compute=ComputeOptions(workers=2)
     )

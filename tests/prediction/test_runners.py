@@ -156,7 +156,7 @@ def test_errors_of_the_whole_run_are_told_at_once(crew, tmp_path, monkeypatch):
         raise OutputFailed("There is no space left.")
 
     job = work(tmp_path / "full")
-    monkeypatch.setattr("selion.prediction.journal.FolderStore.put", full)
+    monkeypatch.setattr("selion.store.blocks.FolderStore.put", full)
     with pytest.raises(OutputFailed, match="space"):
         run_blocks(job, Serial())
 
@@ -222,5 +222,6 @@ from selion.runners.processes import Processes
 if __name__ == "__main__":
     decided = plan(image(), Toy(), PredictOptions(block=100))
     with Processes(2, 1) as run:
-        run_blocks(StripWork(image(), decided, BlockJournal(sys.argv[1], decided.key), partial(Slow, pause=0.05), Toy()), run)
+        journal = BlockJournal(sys.argv[1], decided.key)
+        run_blocks(StripWork(image(), decided, journal, partial(Slow, pause=0.05), Toy()), run)
 """

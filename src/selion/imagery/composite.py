@@ -18,8 +18,8 @@ import numpy as np
 
 from selion.errors import FetchFailed, NoScenes, OutputFailed
 from selion.grid import Roi, overlap
-from selion.imagery.block_cache import Block, KeptBlocks
 from selion.imagery.clouds import EXCLUDED, parse_excluded
+from selion.imagery.composite_blocks import CompositeBlock, CompositeBlocks
 from selion.imagery.pipeline import Broken, Pipeline, ReadPiece
 from selion.imagery.provenance import composite_tags
 from selion.imagery.scene import BANDS, TilePlan
@@ -134,7 +134,7 @@ def compose(
         raise NoScenes(message)
     rule = ClearRule(parse_excluded(excluded), options.margin)
     work = _Work(plan, rule, open_band or _opener(signers), options, on_step or silent)
-    kept = KeptBlocks.open(
+    kept = CompositeBlocks.open(
         options.folder or path.with_name(f".{path.name}.blocks"), work.key, len(BANDS) + 1
     )
     while broken := work.make(kept):
@@ -210,7 +210,7 @@ class _Work:
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
-    def make(self, kept: KeptBlocks) -> list[Broken]:
+    def make(self, kept: CompositeBlocks) -> list[Broken]:
         """Make all blocks that are not there yet; return the scenes that broke, when one did."""
         missing = [
             ReadPiece(piece.cell, tuple(block for block in piece.blocks if not kept.has(block)))
@@ -226,7 +226,7 @@ class _Work:
                 self._told(done)
         return pipeline.broken
 
-    def set_aside(self, kept: KeptBlocks, broken: list[Broken]) -> None:
+    def set_aside(self, kept: CompositeBlocks, broken: list[Broken]) -> None:
         """Remember the scenes that broke.
 
         Raises
@@ -239,7 +239,7 @@ class _Work:
         silent = sum(one.silent for one in broken)
         last = broken[-1]
         if 2 * silent > in_use or len(broken) == in_use:
-            kept.forgive(self.doubted)
+            kept.include(self.doubted)
             message = (
                 f"{len(broken)} of the {in_use} scenes of tile {self.plan.tile} in "
                 f"{self.plan.season.name} cannot be read (the last: {last.why}) Run the same "
@@ -248,7 +248,7 @@ class _Work:
             raise FetchFailed(message) from last.error
         for one in broken:
             log.warning("%s cannot be read and is set aside: %s", one.scene.id, one.why)
-        kept.set_aside({one.scene.id: one.why for one in broken})
+        kept.exclude({one.scene.id: one.why for one in broken})
         self.doubted |= {one.scene.id for one in broken if one.silent}
 
     def _pipeline(self, lost: Collection[str]) -> Pipeline:
@@ -276,7 +276,7 @@ class _Work:
         )
 
 
-def _write(work: _Work, kept: KeptBlocks, path: Path) -> None:
+def _write(work: _Work, kept: CompositeBlocks, path: Path) -> None:
     """Write the kept blocks as one file.
 
     Raises
@@ -305,7 +305,7 @@ def _write(work: _Work, kept: KeptBlocks, path: Path) -> None:
             work.on_step("file", number + 1, len(work.blocks), path.name)
 
 
-def _tally(work: _Work, kept: KeptBlocks) -> tuple[Counter[str], list[int]]:
+def _tally(work: _Work, kept: CompositeBlocks) -> tuple[Counter[str], list[int]]:
     """Return the clear pixels of each scene, and how often pixels were seen.
 
     The latter is the number of pixels that were seen 0, 1, 2 ... times.
@@ -319,7 +319,7 @@ def _tally(work: _Work, kept: KeptBlocks) -> tuple[Counter[str], list[int]]:
     return clear, views.tolist()
 
 
-def _kept_block(kept: KeptBlocks, roi: Roi) -> Block:
+def _kept_block(kept: CompositeBlocks, roi: Roi) -> CompositeBlock:
     block = kept.load(roi)
     if block is None:
         message = (

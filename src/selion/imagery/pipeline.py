@@ -17,7 +17,7 @@ import numpy as np
 
 from selion.errors import BadInput, FetchFailed, SelionError
 from selion.grid import Roi, roi_shape
-from selion.imagery.block_cache import Block
+from selion.imagery.composite_blocks import CompositeBlock
 from selion.imagery.median import masked_median
 from selion.imagery.reading import Unreachable
 from selion.imagery.scene import BANDS, Scene
@@ -135,7 +135,7 @@ class Pipeline:
         for thread in self._threads:
             thread.shutdown(wait=True)
 
-    def blocks(self, pieces: Sequence[ReadPiece]) -> Iterator[tuple[Roi, Block]]:
+    def blocks(self, pieces: Sequence[ReadPiece]) -> Iterator[tuple[Roi, CompositeBlock]]:
         """Make the blocks of each piece, all of them band by band.
 
         End early when a scene breaks.
@@ -193,7 +193,7 @@ class Pipeline:
         ]
         return _Stack(making, band, buffer, pixels, reads)
 
-    def _land(self, stack: _Stack) -> Iterator[tuple[Roi, Block]]:
+    def _land(self, stack: _Stack) -> Iterator[tuple[Roi, CompositeBlock]]:
         """Wait for a stack and take its median; hand the block out with its last band."""
         making = stack.making
         self._wait(stack.reads)
@@ -205,7 +205,7 @@ class Pipeline:
             values = np.stack(making.layers, dtype=np.uint16)
             making.layers.clear()
             values[:-1] *= values[-1] > 0
-            yield making.roi, Block(values, making.clear)
+            yield making.roi, CompositeBlock(values, making.clear)
 
     def _wait(self, asked: list[Asked]) -> None:
         """Wait for all; leave if one of them broke."""

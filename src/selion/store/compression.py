@@ -15,7 +15,7 @@ def pack(content: np.ndarray) -> bytes:
     return bytes(Zstd(level=1).encode(content))
 
 
-def unpack(packed: bytes) -> bytes:
+def unpack(packed: bytes | memoryview) -> bytes:
     """Return what :func:`pack` was given."""
     from numcodecs.zstd import Zstd
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,20 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import GridMismatch
 from selion.grid import Roi, check_north_up, tiles
-from selion.store.atomic import atomic_folder, check_output, explained, publish_folder
+from selion.store.atomic import (
+    PART,
+    atomic_folder,
+    check_output,
+    explained,
+    publish_folder,
+    replace_bytes,
+)
 from selion.store.cube import CubeSource, attributes_of, checked_shard, create_array
 from selion.store.regions import checked_bands, checked_block, checked_nodata, checked_region
 
 CUBE = "cube.zarr"
 MARKS = "finished"
 MANIFEST = "growing.json"
-PART = ".part"
 
 
 class GrowingCube:
@@ -236,10 +241,7 @@ class GrowingCube:
             return "empty"
 
     def _write(self, name: str, text: str) -> None:
-        """Write a file in one step."""
-        part = self.folder / f"{name.replace('/', '-')}.{os.getpid()}.{threading.get_ident()}{PART}"
-        part.write_text(text, "utf-8")
-        part.replace(self.folder / name)
+        replace_bytes(self.folder / name, text.encode())
 
 
 def same_disk(one: Path, other: Path) -> bool:
