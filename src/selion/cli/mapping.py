@@ -1,4 +1,4 @@
-"""``selion map``, ``selion predict`` and ``selion fields``: the road and its two halves."""
+"""``selion map``, ``selion predict`` and ``selion fields``: the pipeline and its two halves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def _map_options(given: dict[str, Any]) -> MapOptions:
-    """Turn what the command line holds into the options of the road.
+    """Turn what the command line holds into the options of a map.
 
     What a verb does not offer keeps its default.
     """
@@ -254,7 +254,7 @@ def map_command(
     save_scores: bool,
     **given: Any,
 ) -> None:
-    """Run the whole road."""
+    """Run the whole pipeline."""
     began = time.monotonic()
     with (
         reporter(quiet=given["quiet"], as_json=given["as_json"]) as say,
@@ -284,7 +284,7 @@ class Wish:
 
     @cached_property
     def options(self) -> MapOptions:
-        """Options of the road."""
+        """Options of the map."""
         return replace(_map_options(self.given), work=self.place.work, journal=self.place.journal)
 
     @cached_property
@@ -320,7 +320,7 @@ def _conclude(
 
 
 def _map_image(image: str, wish: Wish) -> None:
-    """Run the road from an image."""
+    """Map an image."""
     from selion import fields
     from selion.pipeline import maps, probabilities
 
@@ -378,7 +378,7 @@ def _refuse_area(image: str) -> None:
 
 
 def _map_area(given_area: str, year: int, wish: Wish) -> None:
-    """Run the road from an area and a year."""
+    """Map an area in a year."""
     from selion import fields
     from selion.pipeline import areas, probabilities, run
     from selion.pipeline.cost import estimate_area

@@ -179,18 +179,16 @@ def reasons(
     window : int
         Edge of the model's window; 0 if it looks at single pixels.
     """
+    dark = f"{_percent(quality.dark)} black, brightness {quality.brightness:.0f}"
+    bright = f"{_percent(quality.bright)} clipped, brightness {quality.brightness:.0f}"
     tests = {
         f"too small ({shape[1]} x {shape[0]} px)": min(shape) < SMALL,
         f"smaller than a window of the model ({window} px)": SMALL <= min(shape) < window // 4,
         "no colour": quality.colourless,
         f"blurred (sharpness {quality.sharpness:.3f})": quality.sharpness < BLURRED,
         "nothing to see": math.isnan(quality.sharpness) and min(shape) >= SMALL,
-        f"underexposed ({_percent(quality.dark)} black, brightness {quality.brightness:.0f})": quality.dark
-        > MUCH_DARK
-        or quality.brightness < DIM,
-        f"overexposed ({_percent(quality.bright)} clipped, brightness {quality.brightness:.0f})": quality.bright
-        > MUCH_BRIGHT
-        or quality.brightness > GLARING,
+        f"underexposed ({dark})": quality.dark > MUCH_DARK or quality.brightness < DIM,
+        f"overexposed ({bright})": quality.bright > MUCH_BRIGHT or quality.brightness > GLARING,
         f"model unsure (cover {_percent(cover.low)} to {_percent(cover.high)})": is_unsure(cover),
         f"speckled ({_percent(specks)} of the plants in specks)": specks > SPECKLED
         and cover.cover > BARE,

@@ -45,7 +45,7 @@ Refine = Callable[["GeoDataFrame"], "GeoDataFrame"]
 
 @dataclass(frozen=True)
 class MapOptions:
-    """What a map run may choose; the defaults are the model's and the road's."""
+    """What a map run may choose; the defaults are the model's and the pipeline's."""
 
     predict: prediction.PredictOptions = field(default_factory=prediction.PredictOptions)
     method: str = "watershed"

@@ -15,34 +15,54 @@ NUMBER = re.compile(r"([-+]?[\d,]+(\.\d+)?( ?%)?|-)( !)?|")
 """What is set to the right: a number that was written already, the dash that stands for one, with
 the mark that it may bear, or nothing."""
 STYLE = """
-:root{color-scheme:light dark;--ink:#1c2b1f;--paper:#fbfaf6;--line:#d9d6c8;--soft:#566359;--accent:#2f6b3a;--warn:#9c4417}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eee6;--paper:#161b17;--line:#414b43;--soft:#a9b6ab;--accent:#8fd19e;--warn:#f0a878}}
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:72rem;margin:0 auto;padding:2rem 1rem}main.wide{max-width:90rem}h1{font-size:1.9rem;line-height:1.2;margin:0 0 .3rem;overflow-wrap:anywhere}
-h2{font-size:1.2rem;margin:2rem 0 .6rem;overflow-wrap:anywhere}p{max-width:44rem}.lead{color:var(--soft)}
-a{color:var(--accent)}a:focus-visible,.scroll:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
-figure{margin:0 0 .8rem}figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem;overflow-wrap:anywhere}
+:root{color-scheme:light dark;--ink:#1c2b1f;--paper:#fbfaf6;--line:#d9d6c8;--soft:#566359;
+--accent:#2f6b3a;--warn:#9c4417}
+@media (prefers-color-scheme:dark){:root{--ink:#e8eee6;--paper:#161b17;--line:#414b43;
+--soft:#a9b6ab;--accent:#8fd19e;--warn:#f0a878}}
+*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);
+font:16px/1.5 system-ui,sans-serif}
+main{max-width:72rem;margin:0 auto;padding:2rem 1rem}main.wide{max-width:90rem}h1{font-size:1.9rem;
+line-height:1.2;margin:0 0 .3rem;overflow-wrap:anywhere}
+h2{font-size:1.2rem;margin:2rem 0 .6rem;overflow-wrap:anywhere}p{max-width:44rem}
+.lead{color:var(--soft)}
+a{color:var(--accent)}a:focus-visible,.scroll:focus-visible{outline:2px solid var(--accent);
+outline-offset:2px}
+figure{margin:0 0 .8rem}figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem;
+overflow-wrap:anywhere}
 img{max-width:100%;height:auto;display:block;border:1px solid var(--line);image-rendering:auto}
-.row{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));margin:.8rem 0}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--soft);font-size:.9rem;padding-bottom:.3rem;min-width:min(24rem,80vw)}
-th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}td.n,th.n{text-align:right}
+.row{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));
+margin:.8rem 0}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;
+color:var(--soft);font-size:.9rem;padding-bottom:.3rem;min-width:min(24rem,80vw)}
+th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);
+vertical-align:top}td.n,th.n{text-align:right}
 tbody th{font-weight:400}td{overflow-wrap:break-word;max-width:44rem}
 .scroll{overflow-x:auto;margin:.6rem 0}code{font-size:.92em}
-footer{color:var(--soft);font-size:.85rem;margin-top:2.5rem;border-top:1px solid var(--line);padding-top:.6rem}
+footer{color:var(--soft);font-size:.85rem;margin-top:2.5rem;border-top:1px solid var(--line);
+padding-top:.6rem}
 svg{max-width:100%;font-size:11px;fill:currentColor}
-svg.chart{width:100%}svg.bar{width:100%;max-width:44rem;height:22px}svg.square{width:18rem;font-size:12px}
+svg.chart{width:100%}svg.bar{width:100%;max-width:44rem;height:22px}svg.square{width:18rem;
+font-size:12px}
 .key{white-space:nowrap;margin-right:1em}
-.key i{display:inline-block;width:.85em;height:.85em;border:1px solid var(--soft);vertical-align:-.1em;margin-right:.35em}
+.key i{display:inline-block;width:.85em;height:.85em;border:1px solid var(--soft);
+vertical-align:-.1em;margin-right:.35em}
 .grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
-.card{border:1px solid var(--line);border-radius:5px;overflow:hidden;break-inside:avoid}.card img{width:100%;height:11rem;object-fit:cover;border:0}
-.card p{margin:.35rem .6rem;font-size:.9rem;overflow-wrap:anywhere}.card .bar{position:relative;height:.5rem;background:var(--line)}
-.card .bar i,.card .bar b{position:absolute;top:0;bottom:0}.card .bar i{background:var(--accent);opacity:.4}.card .bar b{width:2px;background:var(--ink)}
+.card{border:1px solid var(--line);border-radius:5px;overflow:hidden;break-inside:avoid}
+.card img{width:100%;height:11rem;object-fit:cover;border:0}
+.card p{margin:.35rem .6rem;font-size:.9rem;overflow-wrap:anywhere}.card .bar{position:relative;
+height:.5rem;background:var(--line)}
+.card .bar i,.card .bar b{position:absolute;top:0;bottom:0}.card .bar i{background:var(--accent);
+opacity:.4}.card .bar b{width:2px;background:var(--ink)}
 .card.no{border-color:var(--warn)}.why{color:var(--warn)}.soft{color:var(--soft)}
 @page{margin:14mm}
-@media print{:root{color-scheme:light;--ink:#000;--paper:#fff;--line:#bbb;--soft:#444;--accent:#1d5a2a;--warn:#8a3a10}
-body{font-size:10pt}main,main.wide{max-width:none;padding:0}.scroll{overflow:visible}h2{break-after:avoid}figure,tr,.card{break-inside:avoid}
-thead{display:table-header-group}.row{grid-template-columns:repeat(2,1fr)}.grid{grid-template-columns:repeat(3,1fr)}
-i,rect,circle,polyline,img{print-color-adjust:exact;-webkit-print-color-adjust:exact}table{font-size:9pt}th,td{padding-right:.5rem}}
+@media print{:root{color-scheme:light;--ink:#000;--paper:#fff;--line:#bbb;--soft:#444;
+--accent:#1d5a2a;--warn:#8a3a10}
+body{font-size:10pt}main,main.wide{max-width:none;padding:0}.scroll{overflow:visible}
+h2{break-after:avoid}figure,tr,.card{break-inside:avoid}
+thead{display:table-header-group}.row{grid-template-columns:repeat(2,1fr)}
+.grid{grid-template-columns:repeat(3,1fr)}
+i,rect,circle,polyline,img{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+table{font-size:9pt}th,td{padding-right:.5rem}}
 """
 
 
