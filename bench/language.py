@@ -27,6 +27,7 @@ from selion.models.card import ModelCard
 from selion.models.language.chat import Prompt
 from selion.models.language.generation import Speaker, Speaking
 from selion.models.language.grammar import MaskGrammar
+from selion.models.execution import Execution
 from selion.models.language.network import FORMAT, LanguageSegmenter
 from selion.models.language.price import token_costs
 from selion.models.language.rrle import CODECS, decode
@@ -81,7 +82,7 @@ def segmenter(
         format=FORMAT,
     )
     return LanguageSegmenter(
-        card, Speaker(model.eval(), processor, prompt, NAMES, Speaking(batch=8)), "bench"
+        card, Speaker(model.eval(), processor, prompt, NAMES, Speaking(batch=8)), Execution("bench")
     )
 
 

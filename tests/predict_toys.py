@@ -29,6 +29,7 @@ class Procedural:
     holes: int = 0
     """Edge of the squares of a chessboard-like pattern of nodata; 0: none.  -1: everything."""
     pixels_read: int = 0
+    tags: dict = field(default_factory=dict)
 
     def read(self, roi):
         y = np.arange(roi[0].start, roi[0].stop, dtype=np.int64)[:, None]

@@ -107,6 +107,11 @@ class Source(Protocol):
         """Number type of the values that ``read`` returns."""
         ...
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What the file says of itself: when it was taken, what its bands mean; empty if nothing."""
+        ...
+
     def read(self, roi: Roi) -> Raster:
         """Read a region that lies inside the grid."""
         ...
@@ -119,7 +124,7 @@ def image_gsd(source: Source) -> float | None:
     ``image_gsd`` says what its pixels were.  Without the tag it is that of the source's own grid,
     and None for a photograph.
     """
-    noted = getattr(source, "tags", {}).get("image_gsd")
+    noted = source.tags.get("image_gsd")
     return float(noted) if noted else ground_sampling_distance(source.grid)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
@@ -96,8 +96,8 @@ class InputSpec:
 class Segmenter(Protocol):
     """A U-Net, a language model that writes masks, a refiner, a depth threshold: one call.
 
-    It may say more: ``parallel``, how many views a call is best made with, and ``at_once``, how
-    many calls other threads than the caller's may make at once.
+    That is all that the public functions want.  What they use beyond it is in :class:`LoadedModel`;
+    a model that says no more gets the usual values from :func:`as_model`.
     """
 
     @property
@@ -128,19 +128,199 @@ class InstanceSegmenter(Protocol):
         """What its objects can be."""
         ...
 
-    @property
-    def answers(self) -> Literal["objects"]:
-        """How it is told from a Segmenter, see :func:`gives_objects`."""
-        ...
-
     def __call__(self, views: Sequence[View]) -> list[Instances]:
         """Return the objects of each view, ids local to the view."""
         ...
 
 
-def gives_objects(model: Any) -> bool:
-    """Say whether a model answers with objects.
+Answers = Literal["probabilities", "objects"]
+Answer_co = TypeVar("Answer_co", covariant=True)
 
-    One that does not say what it answers gives probabilities.
+
+class Card(Protocol):
+    """What others than the models read in a model card, see :class:`selion.models.ModelCard`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """One sentence for lists."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """What may be done with the weights."""
+        ...
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """File name -> sha256 of the weights."""
+        ...
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values, for tags."""
+        ...
+
+
+@runtime_checkable
+class LoadedModel(Protocol[Answer_co]):
+    """A model that is ready to run, and all that a prediction has to know of it.
+
+    ``LoadedModel[np.ndarray]`` is a :class:`Segmenter`, ``LoadedModel[list[Instances]]`` an
+    :class:`InstanceSegmenter`; where it is only known at run time, ``gives`` tells which.
     """
-    return getattr(model, "answers", "probabilities") == "objects"
+
+    @property
+    def inputs(self) -> InputSpec:
+        """What it expects to be fed."""
+        ...
+
+    @property
+    def classes(self) -> ClassScheme:
+        """What it answers."""
+        ...
+
+    @property
+    def card(self) -> Card:
+        """Where it comes from and what may be done with it."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """What runs it, and why that: a sentence for people, which decides nothing."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that decides its answers, as plain values for JSON; part of the key of a run.
+
+        ``type`` is a name that stays, wherever the class moves.  The number of threads is not
+        among it: a run may go on with more or fewer of them.
+        """
+        ...
+
+    @property
+    def batch(self) -> int:
+        """How many views a call is best made with."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """How many calls other threads than the caller's may make at once.
+
+        0: none, it is called by the caller's thread, where Ctrl-C reaches it.
+        """
+        ...
+
+    @property
+    def gives(self) -> Answers:
+        """Whether it answers with class probabilities or with objects."""
+        ...
+
+    def rest(self) -> None:
+        """Let go of memory that the next call would make again."""
+        ...
+
+    def __call__(self, views: Sequence[View]) -> Answer_co:
+        """Answer for each view."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainCard:
+    """The card of a model that has none."""
+
+    name: str
+    summary: str = ""
+    licence: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the name."""
+        return {"name": self.name}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PlainModel(Generic[Answer_co]):
+    """A bare segmenter with the usual values of all that a loaded model says."""
+
+    segmenter: Any
+    """Has ``inputs``, ``classes`` and a call."""
+    gives: Answers = "probabilities"
+    batch: int = 4
+    at_once: int = 0
+
+    @property
+    def inputs(self) -> InputSpec:
+        """As the segmenter's."""
+        inputs: InputSpec = self.segmenter.inputs
+        return inputs
+
+    @property
+    def classes(self) -> ClassScheme:
+        """As the segmenter's."""
+        classes: ClassScheme = self.segmenter.classes
+        return classes
+
+    @property
+    def card(self) -> PlainCard:
+        """Nothing but the name of the segmenter's type."""
+        return PlainCard(type(self.segmenter).__name__)
+
+    @property
+    def engine(self) -> str:
+        """Nothing is known."""
+        return ""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Type, inputs and classes, and the values of a dataclass."""
+        kind = type(self.segmenter)
+        found = {
+            "type": f"{kind.__module__}.{kind.__qualname__}",
+            "inputs": repr(self.inputs),
+            "classes": self.classes.to_dict(),
+            "name": "",
+            "sha256": "",
+            "engine": "",
+        }
+        return found | ({"values": repr(self.segmenter)} if is_dataclass(self.segmenter) else {})
+
+    def rest(self) -> None:
+        """Nothing is known that could be let go of."""
+
+    def __call__(self, views: Sequence[View]) -> Answer_co:
+        """Answer as the segmenter does."""
+        answer: Answer_co = self.segmenter(views)
+        return answer
+
+
+@overload
+def as_model(
+    model: Segmenter, gives: Literal["probabilities"] = ...
+) -> LoadedModel[np.ndarray]: ...
+@overload
+def as_model(
+    model: InstanceSegmenter, gives: Literal["objects"]
+) -> LoadedModel[list[Instances]]: ...
+@overload
+def as_model(
+    model: Segmenter | InstanceSegmenter | LoadedModel[Any], gives: Answers = ...
+) -> LoadedModel[Any]: ...
+def as_model(
+    model: Segmenter | InstanceSegmenter | LoadedModel[Any], gives: Answers = "probabilities"
+) -> LoadedModel[Any]:
+    """Return a loaded model as it is, and a bare segmenter with the usual values.
+
+    Called where users hand in a model; behind that everything is a :class:`LoadedModel`.
+
+    Parameters
+    ----------
+    model : Segmenter, InstanceSegmenter or LoadedModel
+    gives : {"probabilities", "objects"}
+        What a bare segmenter answers with; a loaded model says it itself.
+    """
+    return model if isinstance(model, LoadedModel) else PlainModel(model, gives)

@@ -23,7 +23,7 @@ from selion.errors import (
 )
 from selion.grid import photo_grid, whole
 from selion.models.delineate.segmenter import Delineator, load_delineate, to_instances
-from selion.segmenter import View, gives_objects
+from selion.segmenter import View
 
 
 def result(masks, sure):
@@ -74,7 +74,7 @@ def test_nothing_found_and_masks_of_another_size():
 def test_it_is_fed_with_bytes_blue_first():
     detector = Detector(result(fields(), [0.6, 0.9, 0.3]))
     model = Delineator(selion.models.find_card("DelineateAnything"), detector)
-    assert gives_objects(model)
+    assert model.gives == "objects"
     pixels = np.stack([np.full((32, 32), value, np.float32) for value in (10, 20, 300)])
     found = model([View(pixels, whole(photo_grid((32, 32))))])
     assert found[0].ids.max() == 2

@@ -20,6 +20,7 @@ from selion.errors import BadInput, MissingExtra, UnknownName, UnreadableFile  #
 from selion.grid import photo_grid, whole  # noqa: E402
 from selion.models import ModelCard, load_model, read_card, write_card  # noqa: E402
 from selion.models.card import sha256_of  # noqa: E402
+from selion.models.execution import Execution  # noqa: E402
 from selion.models.language.chat import Prompt  # noqa: E402
 from selion.models.language.generation import Question, Speaker, Speaking  # noqa: E402
 from selion.models.language.grammar import Grammar, MaskGrammar, TokenGrammar, check_tokenizer  # noqa: E402
@@ -61,7 +62,7 @@ def card(prompt: Prompt = PROMPT, context: int | None = 64, **architecture) -> M
 
 def segmenter(toy, prompt: Prompt = PROMPT, **speaking) -> LanguageSegmenter:
     return LanguageSegmenter(
-        card(prompt), Speaker(*toy, prompt, CLASSES.names, Speaking(**speaking)), "toy"
+        card(prompt), Speaker(*toy, prompt, CLASSES.names, Speaking(**speaking)), Execution("toy")
     )
 
 
@@ -282,7 +283,7 @@ def test_the_same_sentence_as_with_any_other_model(toy, tmp_path):
     assert model.card.name == "toy"
     assert "CPU, float32" in model.engine
     image = sample(5, 40).image
-    other = LanguageSegmenter(spoken(model.card, samples=2), model.speaker, model.engine)
+    other = LanguageSegmenter(spoken(model.card, samples=2), model.speaker, model.execution)
     assert prediction.plan(image, model).key != prediction.plan(image, other).key
     found = prediction.predict(image, model)
     assert found.bands == CLASSES.names

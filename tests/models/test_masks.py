@@ -36,7 +36,7 @@ from selion.models.sam.masks import boxes_of, clean, layer, stability, suppress
 from selion.models.sam.network import Looked, Prompted, load_prompted
 from selion.models.sam.oracle import best_of_points, prompt_points
 from selion.raster import Raster
-from selion.segmenter import View, gives_objects
+from selion.segmenter import View
 
 KINDS = ("sam", "sam2", "sam2_video", "sam_hq")
 
@@ -374,7 +374,7 @@ def test_a_folder_is_a_model(folders, kind):
     assert is_checkpoint(folder)
     assert edge(folder) == 64
     model = selion.models.load_model(folder, "torch")
-    assert gives_objects(model)
+    assert model.gives == "objects"
     assert model.card.name == kind
     assert model.card.architecture == {"family": "sam2" if "2" in kind else kind}
     assert "torch" in model.engine

@@ -19,7 +19,7 @@ from selion.grid import photo_grid
 from selion.labels import Instances, class_labels
 from selion.models.refine.segmenter import Refined, merge_boundary, refined_classes
 from selion.raster import Raster
-from selion.segmenter import InputSpec
+from selion.segmenter import InputSpec, PlainModel, as_model
 from selion.simulation.landscape import simulate
 
 EDGES = ClassScheme(("background", "boundary"), boundary="boundary")
@@ -39,7 +39,6 @@ class Painted:
     gsd: tuple[float, float] | None = None
     context: int | None = None
     fixed: bool = False
-    answers: str = "probabilities"
 
     @property
     def inputs(self):
@@ -277,11 +276,11 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
     again = refine_with_points(sam.network, image, labels, ALL, points=3)
     assert np.array_equal(found, again)
     base = Painted(ALL, bands=sam.inputs.bands)
-    base.card, base.engine, base.rest = replace(sam.card, classes=ALL), "toy", lambda: None
-    pair = refine(base, tmp_path, "torch")
+    pair = refine(as_model(base), tmp_path, "torch")
     assert isinstance(pair, PointRefined)
+    assert pair.card.licence == "licence not stated"
     with pytest.raises(BadInput, match="take another refiner"):
-        PointRefined(replace(base, bands=("nir",)), sam)
+        PointRefined(as_model(replace(base, bands=("nir",))), sam)
 
 
 def test_what_does_not_fit_is_refused():
@@ -290,7 +289,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(BadInput, match="selion train epoc"):
         Refined(BASE, Painted(FTW2))
     with pytest.raises(BadInput, match="answers with objects"):
-        Refined(Painted(FTW2, answers="objects"), EDGE)
+        Refined(PlainModel(Painted(FTW2), "objects"), EDGE)
     with pytest.raises(BadInput, match="nothing to part"):
         Refined(EDGE, EDGE)
     with pytest.raises(BadInput, match="no image suits both"):
@@ -341,5 +340,5 @@ def test_the_whole_road(tmp_path):
 
 def test_a_call_of_a_pair_keeps_several_threads_at_work():
     """It is asked one call at a time, because it remembers the last wider image."""
-    assert Refined(BASE, EDGE).parallel == 4
-    assert not hasattr(Refined(BASE, EDGE), "at_once")
+    assert Refined(BASE, EDGE).batch == 4
+    assert Refined(BASE, EDGE).at_once == 0

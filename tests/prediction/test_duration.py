@@ -4,6 +4,7 @@ import pytest
 
 from predict_toys import Constant, Procedural, Toy, utm_grid
 from selion.prediction import PredictOptions, estimate, plan, predict
+from selion.segmenter import PlainModel
 
 
 class Slow(Constant):
@@ -55,10 +56,7 @@ def test_resampled_gigabytes_are_the_sources():
 
 
 def test_calls_at_once_are_timed_at_once():
-    class Many(Slow):
-        at_once = 9
-
-    source, model = Procedural(utm_grid((800, 800))), Many()
+    source, model = Procedural(utm_grid((800, 800))), PlainModel(Slow(), at_once=9)
     guess = estimate(source, model, plan(source, model))
     begin = time.perf_counter()
     predict(source, model)

@@ -19,7 +19,7 @@ from selion.grid import photo_grid
 from selion.labels import Instances
 from selion.prediction.detections import _neighbours
 from selion.raster import Raster
-from selion.segmenter import InputSpec
+from selion.segmenter import InputSpec, PlainModel
 
 
 @dataclass
@@ -31,7 +31,6 @@ class Finder:
     window: int = 64
     overlap: float = 0.25
     classes = FTW2
-    answers = "objects"
     seed: int = 0
     told: bool = True
     noise: int = 0
@@ -319,10 +318,11 @@ def test_answers_that_do_not_fit(tmp_path, ids, table, error, words):
 
 def test_flips_are_refused_and_options_checked():
     source = Raster(np.zeros((1, 64, 64), np.float32), photo_grid((64, 64)), ("truth",))
+    finder = PlainModel(Finder(), "objects")
     with pytest.raises(BadInput, match="objects"):
-        prediction.plan(source, Finder(), prediction.PredictOptions(flips=True))
+        prediction.plan(source, finder, prediction.PredictOptions(flips=True))
     with pytest.raises(BadInput, match="answers with objects, not with probabilities"):
-        prediction.predict(source, Finder())
+        prediction.predict(source, finder)
     with pytest.raises(BadInput, match="agreement"):
         prediction.ObjectOptions(agreement=0.3)
 
@@ -348,7 +348,7 @@ def test_neighbours_are_all_pairs_that_share_pixels():
 def test_a_dry_run_estimates(tmp_path):
     truth = discs((150, 150), 15, 4)
     source = Raster(truth[None].astype(np.float32), photo_grid(truth.shape), ("truth",))
-    model = Finder()
+    model = PlainModel(Finder(), "objects")
     plan = prediction.plan(source, model, prediction.PredictOptions(), "x")
     cost = prediction.estimate(source, model, plan)
     assert cost.windows == len(plan.lattice)

@@ -1,4 +1,3 @@
-import dataclasses
 import re
 
 import numpy as np
@@ -8,8 +7,12 @@ from odc.geo.geobox import GeoBox
 
 import selion
 from predict_toys import Procedural, Toy, utm_grid
+from selion.classes import FTW3
 from selion.errors import BadInput, BandMismatch, GridMismatch
 from selion.grid import ground_sampling_distance, photo_grid, pixel_metres
+from selion.models.card import ModelCard
+from selion.models.execution import Execution
+from selion.models.graph import GraphSegmenter
 from selion.prediction import PredictOptions, Resampled, plan
 from selion.prediction.bands import choose_bands
 
@@ -166,16 +169,19 @@ def test_key_knows_what_decides_and_nothing_else():
 
 
 def test_key_knows_the_card_the_engine_and_the_version(monkeypatch):
-    @dataclasses.dataclass(frozen=True)
-    class Card:
-        name: str
-        sha256: str
-
-    def key(name="a", sha256="0", engine="openvino", fast=False):
-        model = Toy()
-        model.card, model.engine, model.fast = Card(name, sha256), engine, fast
+    def key(program="OpenVINO", precision="float32", threads=1, **told):
+        card = ModelCard(**{"name": "a", "inputs": Toy().inputs, "classes": FTW3, **told})
+        model = GraphSegmenter(card, Toy(), Execution(program, precision, threads))
         return plan(Procedural(utm_grid((300, 200))), model).key
 
-    keys = {key(), key(name="b"), key(sha256="1"), key(engine="torch"), key(fast=True)}
+    others = [
+        key(name="b"),
+        key(sha256="1"),
+        key(files={"model.onnx": "2"}),
+        key(program="torch"),
+        key(precision="bfloat16"),
+    ]
+    assert key(threads=7) == key()
+    keys = {key(), *others}
     monkeypatch.setattr(selion, "__version__", "99")
-    assert len(keys | {key()}) == 6
+    assert len(keys | {key()}) == 7

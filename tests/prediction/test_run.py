@@ -32,6 +32,7 @@ from selion.prediction import (
     score_tags,
 )
 from selion.raster import Raster, image_gsd
+from selion.segmenter import PlainModel
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -441,7 +442,6 @@ def test_a_raster_is_its_own_source():
 class Many(Toy):
     """May be asked by several threads at once; later questions are answered first."""
 
-    at_once: int = 3
     under_way: int = 0
     most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -462,10 +462,10 @@ class Many(Toy):
 def test_calls_at_once_change_no_byte_and_are_not_more_than_the_model_takes():
     source, options = Procedural(utm_grid((210, 190)), holes=41), PredictOptions(block=100, batch=2)
     wanted, model = predict(source, Toy(), options=options), Many()
-    found = predict(source, model, options=options)
+    found = predict(source, PlainModel(model, at_once=3), options=options)
     assert found.values.tobytes() == wanted.values.tobytes()
     assert np.array_equal(found.valid, wanted.valid)
-    assert 1 < model.most <= model.at_once
+    assert 1 < model.most <= 3
     assert len(model.seen) == len(set(model.seen))
 
 
@@ -478,7 +478,9 @@ def test_an_error_among_calls_at_once_is_told_and_ends_the_threads():
 
     with pytest.raises(BadInput, match="the sixth"):
         predict(
-            Procedural(utm_grid((210, 190))), Failing(), options=PredictOptions(block=100, batch=2)
+            Procedural(utm_grid((210, 190))),
+            PlainModel(Failing(), at_once=3),
+            options=PredictOptions(block=100, batch=2),
         )
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("selion-")]
 

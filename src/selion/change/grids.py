@@ -5,6 +5,7 @@ As they are, cut to what they share, or resampled, and a sentence that says whic
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,11 @@ class Shifted:
         """Number type of the source."""
         return self.source.dtype
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """As the source's."""
+        return self.source.tags
+
     def read(self, roi: Roi) -> Raster:
         """Read a region."""
         there: Roi = tuple(
@@ -83,6 +89,11 @@ class Warped:
     def dtype(self) -> np.dtype:
         """float32."""
         return np.dtype(np.float32)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """As the source's."""
+        return self.source.tags
 
     def read(self, roi: Roi) -> Raster:
         """Resample a region."""

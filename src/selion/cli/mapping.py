@@ -118,6 +118,7 @@ def _engine(given: dict[str, Any]) -> str:
 def _print_plan(job: MapJob, say: Reporter, *, as_json: bool) -> None:
     from selion import prediction
     from selion.grid import ground_sampling_distance
+    from selion.models.language.network import LanguageSegmenter
 
     cost = prediction.estimate(job.source, job.model, job.plan)
     height, width = job.plan.grid.shape
@@ -133,7 +134,9 @@ def _print_plan(job: MapJob, say: Reporter, *, as_json: bool) -> None:
         "gigabytes_read": round(cost.gigabytes_read, 3),
         "seconds": round(cost.seconds, 1),
         **(
-            job.model.price(cost.windows).facts(cost.seconds) if hasattr(job.model, "price") else {}
+            job.model.price(cost.windows).facts(cost.seconds)
+            if isinstance(job.model, LanguageSegmenter)
+            else {}
         ),
         "notes": list(job.notes),
     }

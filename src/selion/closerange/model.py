@@ -12,9 +12,8 @@ from typing import Any
 
 from selion.closerange.rule import ColourRule, otsu_rule
 from selion.errors import BadInput, UnknownName
-from selion.prediction.planning import identity
 from selion.raster import Raster
-from selion.segmenter import Segmenter, gives_objects
+from selion.segmenter import Segmenter
 
 SHIPPED = "crops-rgb"
 RULES: dict[str, Callable[[Raster], Segmenter]] = {
@@ -97,7 +96,7 @@ def open_model(
             "model", name, [*RULES, *(card.name for card in models.list_models())]
         ) from None
     model = models.load_model(name, engine, fast=fast, threads=threads)
-    if gives_objects(model):
+    if model.gives == "objects":
         raise BadInput(
             f"The model {name} answers with objects instead of classes: map photographs with "
             "'selion map', or choose another model."
@@ -108,10 +107,11 @@ def open_model(
             f"The model {model.card.name} takes {len(bands)} bands ({', '.join(bands)}); wanted "
             "is one for photographs: red, green, blue."
         )
-    key = {k: v for k, v in identity(model).items() if k not in ("engine", "type")} | {
+    key = {k: v for k, v in model.identity.items() if k not in ("engine", "type")} | {
         "files": dict(model.card.files),
         "engine": engine,
         "fast": fast,
+        "flips": "",  # stands in the key of photographs that were measured before
     }
     return PhotoModel(model.card.name, model.engine, key, lambda _: model)
 

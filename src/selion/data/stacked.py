@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,11 @@ class Stacked:
     def dtype(self) -> np.dtype:
         """The number type that holds all of them."""
         return np.result_type(*(source.dtype for source in self.sources))
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """None."""
+        return {}
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of all bands; a pixel is valid where it is in every source."""
@@ -84,6 +89,11 @@ class BandSubset:
         """That of the source."""
         return self.source.dtype
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """As the source's."""
+        return self.source.tags
+
     def read(self, roi: Roi) -> Raster:
         """Read a region of the chosen bands."""
         raster = self.source.read(roi)
@@ -111,6 +121,11 @@ class Cut:
     def dtype(self) -> np.dtype:
         """As in the whole."""
         return self.source.dtype
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """As the source's."""
+        return self.source.tags
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of the piece."""

@@ -6,7 +6,7 @@ One object has one class, and what is mostly background is no object.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -67,6 +67,11 @@ class Solid:
     def dtype(self) -> np.dtype:
         """Probabilities times 65535."""
         return np.dtype(np.uint16)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """None."""
+        return {}
 
     def read(self, roi: Roi) -> Raster:
         """Read a region."""

@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -243,6 +243,11 @@ class BandSource:
     dtype: np.dtype
     nodata: float | None
     _file: _File = field(repr=False)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """None."""
+        return {}
 
     def read(self, roi: Roi) -> Raster:
         """Read a region.

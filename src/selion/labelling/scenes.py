@@ -41,10 +41,10 @@ from selion.labelling.manifest import (
 )
 from selion.labelling.masks import write_mask
 from selion.labels import LabelMap
-from selion.prediction.planning import PredictOptions, identity
+from selion.prediction.planning import PredictOptions
 from selion.progress import OnStep
 from selion.raster import Raster, Source
-from selion.segmenter import Segmenter
+from selion.segmenter import Segmenter, as_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def label_scenes(
 def _settings(model: Segmenter, options: SceneOptions) -> dict[str, Any]:
     facts = {
         "command": "label pseudo",
-        "model": identity(model),
+        "model": dict(as_model(model).identity),
         "classes": model.classes.to_dict(),
         BANDS: list(model.inputs.bands),
         **asdict(options),

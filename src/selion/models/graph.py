@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from selion.classes import ClassScheme
 from selion.errors import UnreadableFile
 from selion.extras import available, require
 from selion.models.architectures import torch_only
 from selion.models.card import GRAPH, ModelCard
+from selion.models.execution import Execution, identity_of
 from selion.models.feed import check_views, feed, probabilities
 from selion.runners import usable_cores
-from selion.segmenter import InputSpec, Segmenter, View
+from selion.segmenter import Answers, LoadedModel, View
 
 Run = Callable[[np.ndarray], np.ndarray]
 """(1, band, y, x) float32 -> (1, class, y, x) float32 logits; safe to call from several threads."""
@@ -45,14 +45,16 @@ class GraphSegmenter:
         self,
         card: ModelCard,
         run: Run,
-        engine: str,
-        threads: int,
+        execution: Execution,
         rest: Callable[[], None] | None = None,
     ) -> None:
-        self.card = card
-        self.engine = engine
+        threads = execution.threads or 1
+        self.card, self.inputs, self.classes = card, card.inputs, card.classes
+        self.engine = str(execution)
         """What runs the model, and why that one."""
-        self.parallel = _VIEWS
+        self.identity = identity_of("GraphSegmenter", card, execution.deciding)
+        self.gives: Answers = "probabilities"
+        self.batch = _VIEWS
         """How many views a call is best made with."""
         self.at_once = -(-threads // _VIEWS) + 1
         """How many calls may be under way at once; with one more than there are threads for, no
@@ -61,15 +63,6 @@ class GraphSegmenter:
         self._rest = rest
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="selion-model")
 
-    @property
-    def inputs(self) -> InputSpec:
-        """What it expects to be fed."""
-        return self.card.inputs
-
-    @property
-    def classes(self) -> ClassScheme:
-        """What it answers."""
-        return self.card.classes
 
     def rest(self) -> None:
         """Let go of the memory of the compiled network; the next call compiles it again."""
@@ -98,7 +91,7 @@ class GraphSegmenter:
         return answers
 
 
-_: type[Segmenter] = GraphSegmenter
+_: type[LoadedModel[np.ndarray]] = GraphSegmenter
 
 
 def import_openvino() -> ModuleType:
@@ -119,7 +112,12 @@ def openvino_lacks(card: ModelCard) -> str:
 
 
 def load_openvino(
-    card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None
+    card: ModelCard,
+    folder: Path,
+    *,
+    fast: bool = False,
+    threads: int | None = None,
+    reason: str = "",
 ) -> GraphSegmenter:
     """Load a graph into OpenVINO on the CPU.
 
@@ -133,6 +131,8 @@ def load_openvino(
         (OpenVINO itself would take bfloat16 silently).
     threads : int, optional
         Windows that run at once, one thread each; default all cores.  Memory grows with it.
+    reason : str
+        Why this engine was taken, see :class:`~selion.models.execution.Execution`.
 
     Raises
     ------
@@ -162,12 +162,10 @@ def load_openvino(
         "bfloat16" if half else _float32(fast, "this processor has neither AMX nor AVX512-BF16")
     )
     version = ov.get_version().partition("-")[0]
-    engine = (
-        f"OpenVINO {version} on {core.get_property('CPU', 'FULL_DEVICE_NAME').strip()}, "
-        f"{_threads(threads)}, {precision}"
-    )
+    processor = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+    execution = Execution(f"OpenVINO {version} on {processor}", precision, threads, reason)
     run, rest = _openvino_run(core, model, properties, threads)
-    return GraphSegmenter(card, run, engine, threads, rest)
+    return GraphSegmenter(card, run, execution, rest)
 
 
 def _openvino_run(
@@ -219,7 +217,12 @@ def onnxruntime_lacks(card: ModelCard) -> str:
 
 
 def load_onnxruntime(
-    card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None
+    card: ModelCard,
+    folder: Path,
+    *,
+    fast: bool = False,
+    threads: int | None = None,
+    reason: str = "",
 ) -> GraphSegmenter:
     """Load a graph into ONNX Runtime on the CPU.
 
@@ -243,13 +246,9 @@ def load_onnxruntime(
     except _onnxruntime_failures(ort) as error:
         raise _unreadable(folder, "ONNX Runtime", error) from error
     name = session.get_inputs()[0].name
-    engine = (
-        f"ONNX Runtime {ort.__version__} on CPU, {_threads(threads)}, "
-        f"{_float32(fast, 'ONNX Runtime has no bfloat16 on processors')}"
-    )
-    return GraphSegmenter(
-        card, lambda pixels: session.run(None, {name: pixels})[0], engine, threads
-    )
+    precision = _float32(fast, "ONNX Runtime has no bfloat16 on processors")
+    execution = Execution(f"ONNX Runtime {ort.__version__} on CPU", precision, threads, reason)
+    return GraphSegmenter(card, lambda pixels: session.run(None, {name: pixels})[0], execution)
 
 
 def _onnxruntime_failures(ort: ModuleType) -> tuple[type[Exception], ...]:
@@ -273,10 +272,6 @@ def _unreadable(folder: Path, engine: str, error: Exception) -> UnreadableFile:
     return UnreadableFile(
         f"{folder / GRAPH} cannot be read by {engine} ({first}): export or import the model again."
     )
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _float32(fast: bool, why_not: str) -> str:

@@ -13,6 +13,7 @@ import selion.store
 from selion.errors import BadInput, MissingExtra, UnknownName, UnreadableFile
 from selion.extras import require
 from selion.models.card import CARD, WEIGHTS, ModelCard, check_listed, sha256_of, write_card
+from selion.segmenter import LoadedModel
 
 LOADERS: Mapping[str, tuple[str, str]] = {
     "sam": ("selion.models.sam.everything", "load_sam"),
@@ -29,7 +30,9 @@ CHECKPOINT = ("config.json", "preprocessor_config.json", WEIGHTS)
 ON_TORCH = ("cuda", "mps", "torch")
 
 
-def load_objects(card: ModelCard, engine: str, *, fast: bool, threads: int | None) -> Any:
+def load_objects(
+    card: ModelCard, engine: str, *, fast: bool, threads: int | None
+) -> LoadedModel[Any]:
     """Load a model that answers with objects.
 
     Parameters
@@ -43,8 +46,7 @@ def load_objects(card: ModelCard, engine: str, *, fast: bool, threads: int | Non
 
     Returns
     -------
-    InstanceSegmenter
-        With ``card``, ``engine`` and ``rest()`` as any loaded model.
+    LoadedModel
 
     Raises
     ------
@@ -58,10 +60,8 @@ def load_objects(card: ModelCard, engine: str, *, fast: bool, threads: int | Non
     if threads:
         require("torch", "train").set_num_threads(threads)
     module, function = LOADERS[card.format]
-    load: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    model = load(card, folder, device, fast=fast)
-    model.engine += why
-    return model
+    load: Callable[..., LoadedModel[Any]] = getattr(importlib.import_module(module), function)
+    return load(card, folder, device, fast=fast, reason=why)
 
 
 def check_here(card: ModelCard) -> Path:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selion.classes import ClassScheme
 from selion.errors import BadInput
 from selion.extras import available, require
 from selion.models.card import WEIGHTS, ModelCard
+from selion.models.execution import Execution, identity_of
 from selion.models.feed import check_views, feed, probabilities
 from selion.models.narrow import widen
-from selion.segmenter import InputSpec, Segmenter, View
+from selion.segmenter import Answers, LoadedModel, View
 
 if TYPE_CHECKING:
     import torch
@@ -31,12 +31,19 @@ class TorchSegmenter:
     """A model card and a torch network."""
 
     def __init__(
-        self, card: ModelCard, network: torch.nn.Module, device: str, *, fast: bool = False
+        self,
+        card: ModelCard,
+        network: torch.nn.Module,
+        device: str,
+        *,
+        fast: bool = False,
+        reason: str = "",
     ) -> None:
         torch = require("torch", "train")
-        self.card = card
+        self.card, self.inputs, self.classes = card, card.inputs, card.classes
+        self.gives: Answers = "probabilities"
         self.network = network.to(device).to(memory_format=torch.channels_last).eval()
-        self.parallel = _BATCH[device]
+        self.batch = _BATCH[device]
         """How many views a call is best made with: those that lack are padded."""
         self.at_once = 1
         """How many calls may be under way at once, from any thread."""
@@ -50,18 +57,11 @@ class TorchSegmenter:
             if fast
             else "float32"
         )
-        self.engine = f"torch {torch.__version__} on {where}, {precision}"
+        execution = Execution(f"torch {torch.__version__} on {where}", precision, reason=reason)
+        self.engine = str(execution)
         """What runs the model, and why that one."""
+        self.identity = identity_of("TorchSegmenter", card, execution.deciding)
 
-    @property
-    def inputs(self) -> InputSpec:
-        """What it expects to be fed."""
-        return self.card.inputs
-
-    @property
-    def classes(self) -> ClassScheme:
-        """What it answers."""
-        return self.card.classes
 
     def rest(self) -> None:
         """Nothing is compiled here that could be let go of."""
@@ -78,8 +78,8 @@ class TorchSegmenter:
         shape = views[0].pixels.shape[1:] if views else (0, 0)
         # (view, class, y, x)
         answers = np.empty((len(views), len(self.classes), *shape), np.float32)
-        for first in range(0, len(views), self.parallel):
-            group = views[first : first + self.parallel]
+        for first in range(0, len(views), self.batch):
+            group = views[first : first + self.batch]
             logits = self._logits(np.concatenate([feed(view, self.card) for view in group]))
             for k in range(len(group)):
                 answers[first + k] = probabilities(logits[k], shape)
@@ -88,7 +88,7 @@ class TorchSegmenter:
     def _logits(self, pixels: np.ndarray) -> np.ndarray:
         """(view, band, y, x) -> (view or more, class, y, x)."""
         torch = require("torch", "train")
-        missing = self.parallel - len(pixels)
+        missing = self.batch - len(pixels)
         if missing:
             pixels = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.float32)])
         with ExitStack() as stack:
@@ -112,7 +112,7 @@ class TorchSegmenter:
         return contexts
 
 
-_: type[Segmenter] = TorchSegmenter
+_: type[LoadedModel[np.ndarray]] = TorchSegmenter
 
 
 def load_network(card: ModelCard, folder: Path) -> torch.nn.Module:
@@ -204,9 +204,10 @@ def load_cuda(
     *,
     fast: bool = False,
     threads: int | None = None,  # noqa: ARG001
+    reason: str = "",
 ) -> TorchSegmenter:
     """Load a card's network on the first CUDA device; ``threads`` says nothing there."""
-    return TorchSegmenter(card, load_network(card, folder), "cuda", fast=fast)
+    return TorchSegmenter(card, load_network(card, folder), "cuda", fast=fast, reason=reason)
 
 
 def load_mps(
@@ -215,13 +216,19 @@ def load_mps(
     *,
     fast: bool = False,
     threads: int | None = None,  # noqa: ARG001
+    reason: str = "",
 ) -> TorchSegmenter:
     """Load a card's network on Apple's GPU; ``threads`` says nothing there."""
-    return TorchSegmenter(card, load_network(card, folder), "mps", fast=fast)
+    return TorchSegmenter(card, load_network(card, folder), "mps", fast=fast, reason=reason)
 
 
 def load_torch(
-    card: ModelCard, folder: Path, *, fast: bool = False, threads: int | None = None
+    card: ModelCard,
+    folder: Path,
+    *,
+    fast: bool = False,
+    threads: int | None = None,
+    reason: str = "",
 ) -> TorchSegmenter:
     """Load a card's network on the CPU.
 
@@ -229,4 +236,4 @@ def load_torch(
     """
     if threads:
         require("torch", "train").set_num_threads(threads)
-    return TorchSegmenter(card, load_network(card, folder), "cpu", fast=fast)
+    return TorchSegmenter(card, load_network(card, folder), "cpu", fast=fast, reason=reason)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+import numpy as np
 
 import selion.store
 from selion.classes import FTW2
@@ -30,22 +32,12 @@ from selion.models.convert import import_checkpoint
 from selion.models.language import network as language
 from selion.models.objects import LOADERS, by_hand, fetch_checkpoint, load_objects
 from selion.models.sam.checkpoint import checkpoint_card, is_checkpoint
-from selion.segmenter import InputSpec, Segmenter
+from selion.segmenter import InputSpec, LoadedModel
 from selion.store.download import former_cache_folder
 from selion.store.former import note
 
 _PACKAGED = Path(__file__).parents[1] / "weights"
 _REGISTRY = Path(__file__).with_name("registry.toml")
-
-
-class CardSegmenter(Segmenter, Protocol):
-    """A Segmenter that knows its card and says what runs it."""
-
-    card: ModelCard
-    engine: str
-    """What runs the model, and why that one."""
-    parallel: int
-    """How many views run at once: calls with a multiple of this many waste nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +46,8 @@ class Engine:
 
     lacks: Callable[[ModelCard], str]
     """Why it cannot run a card on this machine; empty if it can."""
-    load: Callable[..., Any]
-    """(card, folder, fast, threads) -> CardSegmenter."""
+    load: Callable[..., LoadedModel[np.ndarray]]
+    """(card, folder, fast=, threads=, reason=) -> LoadedModel."""
     cure: str
     """What brings it."""
 
@@ -160,7 +152,7 @@ def find_card(name: str | Path) -> ModelCard:
 
 def load_model(
     name: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None
-) -> CardSegmenter:
+) -> LoadedModel[Any]:
     """Load a model; its files are compared with the card's checksums first.
 
     Parameters
@@ -178,9 +170,9 @@ def load_model(
 
     Returns
     -------
-    CardSegmenter
+    LoadedModel
         Its ``engine`` is a sentence that says what was taken and why.  Some models answer with
-        objects: :func:`selion.segmenter.gives_objects`.
+        objects: ``gives`` says which.
 
     Raises
     ------
@@ -204,9 +196,7 @@ def load_model(
     _check_format(card)
     folder = check_files(card)
     chosen, why = _choose(card, engine)
-    segmenter: CardSegmenter = ENGINES[chosen].load(card, folder, fast=fast, threads=threads)
-    segmenter.engine += why
-    return segmenter
+    return ENGINES[chosen].load(card, folder, fast=fast, threads=threads, reason=why)
 
 
 def _choose(card: ModelCard, engine: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,6 +189,11 @@ class NoiseSource:
     def dtype(self) -> np.dtype:
         """uint16."""
         return np.dtype(np.uint16)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """None."""
+        return {}
 
     def read(self, roi: Roi) -> Raster:
         """Return noise, the same for the same region."""

@@ -34,7 +34,7 @@ from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
 from selion.raster import Source
 from selion.runners import Runner, RunnerOptions, Serial, open_runner
-from selion.segmenter import gives_objects
+from selion.segmenter import LoadedModel
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -109,9 +109,9 @@ class MapJob:
 
     image: Path | str
     source: Source
-    model: Any
+    model: LoadedModel[Any]
     plan: prediction.PredictionPlan
-    load: Callable[..., Any]
+    load: Callable[..., LoadedModel[Any]]
     """Loads the model again, elsewhere: ``load(threads=...)``."""
 
     @property
@@ -241,7 +241,7 @@ def map_image(
         job = replace(job, source=watched) if options.runner.name == "serial" else job
     lacking = ""
     with work_folder(out, options.work, report) as folder:
-        if gives_objects(job.model):
+        if job.model.gives == "objects":
             frame, method = _objects_to_table(job, folder, options, on_step, report), "objects"
         else:
             frame, method = (
@@ -268,7 +268,7 @@ def map_image(
 
 def _refuse_objects(job: MapJob) -> None:
     """Refuse (BadInput) to write probabilities where the model answers with objects."""
-    if gives_objects(job.model):
+    if job.model.gives == "objects":
         message = (
             f"{job.model.card.name} answers with objects, not with probabilities: run 'selion map' "
             "without --scores, or choose another model."
@@ -364,7 +364,7 @@ def _provenance(job: MapJob) -> dict[str, object]:
 
     Versions, the model and its hash, and what the image says about its own making.
     """
-    noted = getattr(job.source, "tags", {}).get("provenance")
+    noted = job.source.tags.get("provenance")
     card = job.model.card
     return {
         "selion": selion.__version__,
@@ -427,7 +427,7 @@ def _image_gsd(source: Source) -> float | None:
 
     A score raster tells that of the image it came from.
     """
-    noted = getattr(source, "tags", {}).get("image_gsd")
+    noted = source.tags.get("image_gsd")
     return float(noted) if noted else ground_sampling_distance(source.grid)
 
 
@@ -492,7 +492,7 @@ def _acquired(given: str | None, source: Source) -> datetime | None:
                 f"The time {given!r} was given for --datetime; wanted is ISO 8601, for example "
                 "2024-08-17T10:20:00Z."
             ) from None
-    tags: dict[str, str] = getattr(source, "tags", {})
+    tags = source.tags
     for name, form in (
         ("datetime", None),
         ("ACQUISITIONDATETIME", None),
@@ -543,7 +543,7 @@ def compare_precision(job: MapJob) -> str:
 
     It is measured on a few windows spread over the image.
     """
-    if gives_objects(job.model):
+    if job.model.gives == "objects":
         return (
             f"--fast: {job.model.card.name} answers with objects, which are not compared with "
             "float32."

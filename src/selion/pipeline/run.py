@@ -226,7 +226,7 @@ def _refiner(survey: Survey, job: maps.MapJob) -> maps.Refine:
     import shapely
 
     place = shapely.union_all(survey.area.on(job.source.grid))
-    times = imagery.last_image_times(getattr(job.source, "tags", {}), job.source.grid.crs)
+    times = imagery.last_image_times(job.source.tags, job.source.grid.crs)
 
     def refine(frame: GeoDataFrame) -> GeoDataFrame:
         inside = frame[frame.geometry.intersects(place)]

@@ -22,7 +22,7 @@ from selion.prediction.planning import PredictionPlan
 from selion.prediction.timing import BLEND, NETWORK, Stages
 from selion.prediction.windows import Position, Window, add_context, cut_window, segment
 from selion.raster import Raster, Source
-from selion.segmenter import Segmenter
+from selion.segmenter import LoadedModel, Segmenter, as_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def predict_block(
     task = block_task(plan, roi, cache.done if cache else ())
     part = working.read(task.frame) if task.frame else None
     return compute(
-        Computation(model, plan, working, LatticeWeights(plan.lattice)),
+        Computation(as_model(model), plan, working, LatticeWeights(plan.lattice)),
         task,
         part,
         cache or WindowCache(plan),
@@ -184,7 +184,7 @@ def predict_block(
 class Computation:
     """What stays the same from block to block."""
 
-    model: Segmenter
+    model: LoadedModel[np.ndarray]
     plan: PredictionPlan
     working: Source
     """The source on the working grid; only models that look at a wider image read from it here."""
@@ -205,7 +205,7 @@ class Computation:
 
         0: this thread asks it.
         """
-        return 0 if self.network is None else calls_at_once(self.model)
+        return 0 if self.network is None else self.model.at_once
 
 
 def compute(
@@ -238,14 +238,6 @@ def compute(
     cache.sweep(roi)
     scores[:, ~valid] = 0
     return scores, valid
-
-
-def calls_at_once(model: object) -> int:
-    """Return how many calls a model takes at once from other threads.
-
-    0: it does not say so, and is called from this one, where Ctrl-C reaches it.
-    """
-    return int(getattr(model, "at_once", 0))
 
 
 def score_groups(

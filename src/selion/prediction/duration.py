@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from selion.prediction.blend import LatticeWeights
 from selion.prediction.block import (
     Computation,
     Group,
-    calls_at_once,
     group_frame,
     group_of,
     score_groups,
@@ -25,7 +24,7 @@ from selion.prediction.objects import look_at
 from selion.prediction.planning import PredictionPlan
 from selion.prediction.windows import Position
 from selion.raster import Raster, Source
-from selion.segmenter import InstanceSegmenter, Segmenter, gives_objects
+from selion.segmenter import InstanceSegmenter, LoadedModel, Segmenter, as_model
 
 PROBES = 3
 """Groups of windows that are timed; more for a model that takes more at once."""
@@ -50,24 +49,21 @@ class Estimate:
 
 
 def estimate(
-    source: Source, model: Segmenter | InstanceSegmenter, plan: PredictionPlan
+    source: Source, model: Segmenter | InstanceSegmenter | LoadedModel[Any], plan: PredictionPlan
 ) -> Estimate:
     """Time a few groups of windows spread over the raster; nothing is written.
 
     The model's first call, in which engines compile, is not part of the rate.
     """
     working = plan.working(source)
-    calls = calls_at_once(model)
+    loaded = as_model(model)
+    calls = loaded.at_once
     # with one less than it takes, each of its threads has one window
     groups = _spread(plan, max(PROBES, calls - 1))
     with ThreadPoolExecutor(max(calls, 1)) as network:
         # who answers with objects is never asked to be blended
         computation = Computation(
-            model,  # type: ignore[arg-type]
-            plan,
-            working,
-            LatticeWeights(plan.lattice),
-            network=network,
+            loaded, plan, working, LatticeWeights(plan.lattice), network=network
         )
         _time(computation, [groups[len(groups) // 2]])
         reading, computing, seen = _time(computation, groups)
@@ -120,7 +116,7 @@ def _answers(
     run: Computation, cuts: Sequence[tuple[Group, Raster, Roi]]
 ) -> Sequence[Mapping[Position, object | None]]:
     """Ask the model for groups of windows, whatever it answers with."""
-    if gives_objects(run.model):
+    if run.model.gives == "objects":
         return [
             look_at(run.working, cast("InstanceSegmenter", run.model), run.plan, group, part)
             for group, part, _ in cuts

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from selion.errors import BadInput, EmptyImage, SelionError
 from selion.grid import Roi, roi_shape
 from selion.prediction.block import tasks
 from selion.prediction.journal import BlockJournal
-from selion.prediction.planning import PredictionPlan, identity
+from selion.prediction.planning import PredictionPlan
 from selion.prediction.progress import Clock, OnProgress, Progress
 from selion.prediction.run import NOWHERE, PredictionRun
 from selion.prediction.scores import NODATA
@@ -22,7 +24,7 @@ from selion.prediction.value_range import check_numbers
 from selion.progress import OnNote
 from selion.raster import Source
 from selion.runners import Done, Runner
-from selion.segmenter import Segmenter
+from selion.segmenter import LoadedModel, Segmenter, as_model
 
 SHARES = 4
 """Strips for each worker: more even out what differs, fewer compute fewer windows twice."""
@@ -73,10 +75,15 @@ class StripWork:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"model": None, "listener": None}
 
-    def __call__(self, numbers: Sequence[int]) -> Told:
-        """Predict the blocks of these numbers, save those that the journal has by now."""
+    def loaded(self) -> LoadedModel[np.ndarray]:
+        """Return the model, loaded now if it is not yet."""
         if self.model is None:
             self.model = self.load()
+        return as_model(self.model)
+
+    def __call__(self, numbers: Sequence[int]) -> Told:
+        """Predict the blocks of these numbers, save those that the journal has by now."""
+        model = self.loaded()
         done = self.journal.finished(
             lambda roi: shape_of(self.plan, roi), [self.plan.blocks[k] for k in numbers]
         )
@@ -84,7 +91,7 @@ class StripWork:
         stages = Stages()
         run = PredictionRun(
             self.source,
-            self.model,
+            model,
             self.plan,
             NOWHERE,
             self.journal,
@@ -94,7 +101,7 @@ class StripWork:
             judged=not self.judge,
         )
         something = run.all_blocks()
-        return Told(something, stages.seconds, identity(self.model) == self.plan.decided["model"])
+        return Told(something, stages.seconds, model.identity == self.plan.decided["model"])
 
 
 def shape_of(plan: PredictionPlan, roi: Roi) -> tuple[int, int, int]:
@@ -200,15 +207,14 @@ def _judge(work: StripWork, pending: Sequence[int]) -> None:
 
     It is done by the same block as one process would take: a strip alone may lie in the dark.
     """
-    if work.model is None:
-        work.model = work.load()
+    scaling = work.loaded().inputs.scaling
     working = work.plan.working(work.source)
     for task in tasks(work.plan, [work.plan.blocks[k] for k in pending]):
         try:
             part = working.read(task.frame) if task.frame else None
         except (BadInput, OSError):
             return  # whoever gets this block will tell
-        if part is not None and check_numbers(part, work.plan.bands, work.model.inputs.scaling):
+        if part is not None and check_numbers(part, work.plan.bands, scaling):
             return
 
 

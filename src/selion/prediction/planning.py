@@ -5,10 +5,8 @@ Working grid, lattice, blocks, bands, and the key of it all.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,17 +21,12 @@ from selion.prediction.bands import choose_bands
 from selion.prediction.blend import spread
 from selion.prediction.resample import Resampled, scale_to, snap, working_grid
 from selion.raster import Source, image_gsd
-from selion.segmenter import InputSpec, InstanceSegmenter, Segmenter, gives_objects
-from selion.store.former import former
+from selion.segmenter import InputSpec, InstanceSegmenter, LoadedModel, Segmenter, as_model
+from selion.store.former import former_decision
 
 SAME = 0.03
 """Pixel sizes that differ by less than this share are taken as the same: nothing is resampled for
 UTM's scale factor."""
-THREADS = re.compile(r", \d+ threads?\b")
-"""How an engine says how many threads it uses, which decides no bit: a run may go on with more or
-fewer of them."""
-USUAL_BATCH = 4
-"""Windows given at once to a model that does not say how many it likes."""
 OBLONG = 1.2
 """Pixels that are this much longer than wide on the ground (degrees far from the equator) are made
 square for a model that knows metres."""
@@ -115,7 +108,8 @@ class PredictionPlan:
     @cached_property
     def former_key(self) -> str:
         """What ``key`` was under the project's former name, by which unfinished work is known."""
-        return hashlib.sha256(former(json.dumps(self.decided, sort_keys=True)).encode()).hexdigest()
+        decided = former_decision(self.decided)
+        return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def blocks(self) -> list[Roi]:
@@ -148,7 +142,7 @@ class PredictionPlan:
 
 def plan(
     source: Source,
-    model: Segmenter | InstanceSegmenter,
+    model: Segmenter | InstanceSegmenter | LoadedModel[Any],
     options: PredictOptions | None = None,
     fingerprint: str = "",
 ) -> PredictionPlan:
@@ -180,7 +174,8 @@ def plan(
         If the window does not fit the model.
     """
     options = options or PredictOptions()
-    inputs = model.inputs
+    loaded = as_model(model)
+    inputs = loaded.inputs
     check_north_up(source.grid)
     bands, band_note = choose_bands(source.bands, inputs.bands, options.bands)
     scale, scale_note = _scale(source.grid, inputs, options)
@@ -194,19 +189,15 @@ def plan(
         scale=scale,
         lattice=lattice,
         block=options.block,
-        batch=_batch(model, options),
-        flips=_flips(model, options),
+        batch=options.batch or loaded.batch,
+        flips=_flips(loaded, options),
         bands=bands,
         context=inputs.context,
-        classes=model.classes,
+        classes=loaded.classes,
         image_gsd=image_gsd(source),
-        decided=_decided(source.grid, model, lattice, options, bands) | {"input": fingerprint},
+        decided=_decided(source.grid, loaded, lattice, options, bands) | {"input": fingerprint},
         notes=tuple(note for note in notes if note),
     )
-
-
-def _batch(model: Segmenter | InstanceSegmenter, options: PredictOptions) -> int:
-    return options.batch or int(getattr(model, "parallel", USUAL_BATCH))
 
 
 def _scale(
@@ -316,8 +307,8 @@ def _window(inputs: InputSpec, options: PredictOptions) -> int:
     return window
 
 
-def _flips(model: Segmenter | InstanceSegmenter, options: PredictOptions) -> bool:
-    if options.flips and gives_objects(model):
+def _flips(model: LoadedModel[Any], options: PredictOptions) -> bool:
+    if options.flips and model.gives == "objects":
         message = (
             "Flips were asked for, but this model answers with objects, which cannot be averaged: "
             "leave --flips out."
@@ -354,7 +345,7 @@ def _context_note(lattice: Lattice, context: int | None) -> str:
 
 def _decided(
     grid: GeoBox,
-    model: Segmenter | InstanceSegmenter,
+    model: LoadedModel[Any],
     lattice: Lattice,
     options: PredictOptions,
     bands: tuple[int, ...],
@@ -364,7 +355,7 @@ def _decided(
     The batch is among it: engines may round differently for another batch.
     """
     return {
-        "model": identity(model),
+        "model": dict(model.identity),
         "grid": {
             "shape": list(grid.shape),
             "transform": list(grid.transform[:6]),
@@ -375,29 +366,7 @@ def _decided(
         "overlap": lattice.overlap,
         "sigma": spread(lattice.overlap),
         "flips": options.flips,
-        "batch": _batch(model, options),
+        "batch": options.batch or model.batch,
         "bands": list(bands),
         "version": selion.__version__,
     }
-
-
-def identity(model: Segmenter | InstanceSegmenter) -> dict[str, Any]:
-    """Return what tells one model from another.
-
-    Its type, inputs and classes, and of a loaded one the card's name and hash and the engine.
-    """
-    card = getattr(model, "card", None)
-    found = {
-        "type": f"{type(model).__module__}.{type(model).__qualname__}",
-        "inputs": repr(model.inputs),
-        "classes": model.classes.to_dict(),
-        "name": str(getattr(card, "name", "")),
-        "sha256": str(getattr(card, "sha256", "")),
-    }
-    for name in ("engine", "fast", "flips"):
-        found[name] = THREADS.sub("", str(getattr(model, name, "")))
-    if hasattr(model, "options"):
-        found["options"] = repr(model.options)
-    if card is None and dataclasses.is_dataclass(model):
-        found["values"] = repr(model)
-    return found

@@ -125,8 +125,7 @@ class ScoreSource:
     @property
     def tags(self) -> Mapping[str, str]:
         """Those of the score raster."""
-        tags: Mapping[str, str] = getattr(self.source, "tags", {})
-        return tags
+        return self.source.tags
 
     def read(self, roi: Roi) -> Raster:
         """Read a region as probabilities."""

@@ -6,6 +6,7 @@ equals the whole.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -182,6 +183,11 @@ class Resampled:
     def dtype(self) -> np.dtype:
         """Always float32."""
         return np.dtype(np.float32)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """As the source's."""
+        return self.source.tags
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of the working grid.

@@ -14,7 +14,7 @@ import numpy as np
 from selion.errors import BadInput, EmptyImage
 from selion.grid import Roi, roi_shape
 from selion.prediction.blend import LatticeWeights
-from selion.prediction.block import Computation, Task, WindowCache, calls_at_once, compute, tasks
+from selion.prediction.block import Computation, Task, WindowCache, compute, tasks
 from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan, PredictOptions, plan
 from selion.prediction.progress import Clock, OnProgress
@@ -22,7 +22,7 @@ from selion.prediction.scores import NODATA, dequantise, prediction_tags, quanti
 from selion.prediction.timing import READ, RESAMPLE, WAIT, WRITE, Stages, Timed
 from selion.prediction.value_range import check_numbers
 from selion.raster import Raster, Sink, Source
-from selion.segmenter import Segmenter, gives_objects
+from selion.segmenter import LoadedModel, Segmenter, as_model
 
 
 @overload
@@ -120,7 +120,8 @@ def run_plan(
     EmptyImage
         If no pixel is valid; what the sink got by then is nodata throughout.
     """
-    if gives_objects(model):
+    loaded = as_model(model)
+    if loaded.gives == "objects":
         message = (
             "This model answers with objects, not with probabilities: map with it ('selion map'), "
             "and compare the table with the truth."
@@ -137,7 +138,7 @@ def run_plan(
         if sink is None
         else None
     )
-    run = PredictionRun(source, model, decided, memory or sink, journal, progress)  # type: ignore[arg-type]
+    run = PredictionRun(source, loaded, decided, memory or sink, journal, progress)  # type: ignore[arg-type]
     if not run.all_blocks():
         message = "The image holds nothing but nodata: there is nothing to predict."
         raise EmptyImage(message)
@@ -181,7 +182,7 @@ class PredictionRun:
     """
 
     source: Source
-    model: Segmenter
+    model: LoadedModel[np.ndarray]
     plan: PredictionPlan
     sink: Sink
     journal: BlockJournal | None
@@ -209,7 +210,7 @@ class PredictionRun:
         clock(0)
         with (
             _background("blocks") as worker,
-            _background("network", max(calls_at_once(self.model), 1)) as network,
+            _background("network", max(self.model.at_once, 1)) as network,
         ):
             computation = Computation(
                 self.model,

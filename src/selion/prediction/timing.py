@@ -105,6 +105,11 @@ class Timed:
         """The source's number type."""
         return self.source.dtype
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """As the source's."""
+        return self.source.tags
+
     def read(self, roi: Roi) -> Raster:
         """Read a region."""
         with self.stages.during(READ):

@@ -62,7 +62,7 @@ def _of_scores(path: Path, name: str | None) -> str:
     from selion.classes import ClassScheme
 
     source = store.open_raster(path)
-    noted = getattr(source, "tags", {}).get("classes")
+    noted = source.tags.get("classes")
     if not noted:
         message = (
             f"{path} holds no probabilities of selion (no tag 'classes'): QGIS has styles of its "

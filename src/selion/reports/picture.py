@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +64,7 @@ class Glimpse:
             source.bands,
             source.dtype,
         )
-        self.tags: Mapping[str, str] = getattr(source, "tags", {})
+        self.tags = source.tags
         height, width = source.grid.shape
         self._step = max(1, -(-max(height, width) // longest))
         self._pick = list(bands or colour_bands(source.bands))

@@ -146,7 +146,7 @@ def model_of(files: MapFiles) -> str:
     if isinstance(noted, dict) and noted.get("name"):
         return str(noted["name"])
     if files.scores is not None:
-        card = json.loads(getattr(store.open_raster(files.scores), "tags", {}).get("model", "{}"))
+        card = json.loads(store.open_raster(files.scores).tags.get("model", "{}"))
         if card.get("name"):
             return str(card["name"])
     try:

@@ -15,7 +15,21 @@ from typing import Any
 
 FORMER = "tilth"
 OURS = "selion"
+VERSION = "0.1.0"
+"""The only version that was ever written under the former name."""
 _LOG = logging.getLogger(OURS)
+
+MODEL_TYPES: Mapping[str, str] = {
+    "GraphSegmenter": "tilth.models.graph.GraphSegmenter",
+    "TorchSegmenter": "tilth.models.pixel.TorchSegmenter",
+    "LanguageSegmenter": "tilth.models.language.network.LanguageSegmenter",
+    "EmbeddedSegmenter": "tilth.models.embedded.segmenter.EmbeddedSegmenter",
+    "SamSegmenter": "tilth.models.prompted.everything.SamSegmenter",
+    "Delineator": "tilth.models.delineate.Delineator",
+    "Refined": "tilth.models.refine.Refined",
+    "PointRefined": "tilth.models.refine_points.PointRefined",
+}
+"""``type`` of a model's identity -> what stood there: the path of its class, as it was.  Frozen."""
 
 
 def former(name: str) -> str:
@@ -29,9 +43,28 @@ def former(name: str) -> str:
     return name.replace(OURS, FORMER).replace(OURS.upper(), FORMER.upper())
 
 
+def former_decision(decided: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decided a prediction as it was written down under the former name.
+
+    Parameters
+    ----------
+    decided : mapping
+        ``PredictionPlan.decided``.  Its ``model`` is a model's identity, which had a path for a
+        type, the words ``fast`` and ``flips`` (always empty), and no hashes of files.
+    """
+    model = dict(decided["model"])
+    model.pop("files", None)
+    kind = str(model["type"])
+    model |= {"type": MODEL_TYPES.get(kind, former(kind)), "fast": "", "flips": ""}
+    return {**decided, "model": model, "version": VERSION}
+
+
 @cache
 def note(what: str) -> None:
-    """Say once per process, on standard error unless the application's logging has it otherwise, what is read."""
+    """Say once per process what is read.
+
+    On standard error, unless the application's logging has it otherwise.
+    """
     _LOG.warning("%s was written when selion was called %s: it is read as ours.", what, FORMER)
 
 

@@ -18,19 +18,19 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from selion.classes import ClassScheme
 from selion.errors import BadInput, MissingExtra, UnreadableFile, UnsafeFile
 from selion.extras import available
 from selion.grid import photo_grid
 from selion.labels import Instances
 from selion.models.card import CARD, GRAPH, ModelCard, sha256_of, write_card
+from selion.models.execution import Execution, identity_of
 from selion.models.feed import check_views
-from selion.segmenter import InputSpec, InstanceSegmenter, View
+from selion.segmenter import Answers, LoadedModel, View
 from selion.store import atomic_folder
 
 FORMAT = "ultralytics"
@@ -109,15 +109,17 @@ class Delineator:
     Parameters
     ----------
     card : ModelCard
-        Its ``inputs.scaling`` brings pixels to 0 .. 1.
+        Its ``inputs.scaling`` brings pixels to 0 .. 1; objects are the first of the classes'
+        things.
     detector : ultralytics.YOLO
     device : str
     options : DelineateOptions, optional
     """
 
-    answers: Literal["objects"] = "objects"
-    parallel = 1
+    gives: Answers = "objects"
+    batch = 1
     """Views that run at once."""
+    at_once = 0
 
     def __init__(
         self,
@@ -125,21 +127,15 @@ class Delineator:
         detector: Any,
         device: str = "cpu",
         options: DelineateOptions | None = None,
+        reason: str = "",
     ) -> None:
-        self.card, self.options = card, options or DelineateOptions()
+        self.card, self.inputs, self.classes = card, card.inputs, card.classes
+        self.options = options or DelineateOptions()
         self._detector, self._device = detector, device
-        self.engine = f"ultralytics (AGPL-3.0) on {device.upper()}"
+        execution = Execution(f"ultralytics (AGPL-3.0) on {device.upper()}", reason=reason)
+        self.engine = str(execution)
         """What runs the model."""
-
-    @property
-    def inputs(self) -> InputSpec:
-        """What it expects to be fed."""
-        return self.card.inputs
-
-    @property
-    def classes(self) -> ClassScheme:
-        """What its objects can be: the first of things."""
-        return self.card.classes
+        self.identity = identity_of("Delineator", card, execution.deciding, self.options)
 
     def rest(self) -> None:
         """Nothing is compiled here that could be let go of."""
@@ -178,10 +174,17 @@ class Delineator:
         )
 
 
-_: type[InstanceSegmenter] = Delineator
+_: type[LoadedModel[list[Instances]]] = Delineator
 
 
-def load_delineate(card: ModelCard, folder: Path, device: str, *, fast: bool = False) -> Delineator:  # noqa: ARG001
+def load_delineate(
+    card: ModelCard,
+    folder: Path,
+    device: str,
+    *,
+    fast: bool = False,  # noqa: ARG001
+    reason: str = "",
+) -> Delineator:
     """Load the detector of a card, in float32 whatever ``fast`` says.
 
     Raises
@@ -204,7 +207,7 @@ def load_delineate(card: ModelCard, folder: Path, device: str, *, fast: bool = F
         )
         raise MissingExtra(message)
     detector = importlib.import_module("ultralytics").YOLO(str(folder / GRAPH), task="segment")
-    return Delineator(card, detector, device)
+    return Delineator(card, detector, device, reason=reason)
 
 
 def import_graph(path: Path, folder: Path, card: ModelCard, *, force: bool = False) -> ModelCard:

@@ -18,8 +18,9 @@ from selion.classes import ClassScheme
 from selion.errors import BadInput, UnreadableFile
 from selion.models.card import CARD, WEIGHTS, ModelCard, sha256_of, write_card
 from selion.models.embedded.network import EmbeddedMasks, asking_of
+from selion.models.execution import identity_of, on_torch
 from selion.models.feed import check_views
-from selion.segmenter import InputSpec, Segmenter, View
+from selion.segmenter import Answers, LoadedModel, View
 
 FORMAT = "embedded"
 """What the card of such a model says of its files."""
@@ -30,26 +31,24 @@ class EmbeddedSegmenter:
     """A model card and a network that answers per class."""
 
     def __init__(
-        self, card: ModelCard, network: EmbeddedMasks, device: str = "cpu", *, fast: bool = False
+        self,
+        card: ModelCard,
+        network: EmbeddedMasks,
+        device: str = "cpu",
+        *,
+        fast: bool = False,
+        reason: str = "",
     ) -> None:
-        self.card = card
+        self.card, self.inputs, self.classes = card, card.inputs, card.classes
+        self.gives: Answers = "probabilities"
         self.network = network.to(device).eval()
-        self.parallel = 4 if device == "cpu" else 16
+        self.batch = 4 if device == "cpu" else 16
         """How many views run at once."""
-        self.engine = (
-            f"torch {torch.__version__} on {device.upper()}, {'bfloat16' if fast else 'float32'}"
-        )
+        self.at_once = 0
+        execution = on_torch(device, fast=fast, reason=reason)
+        self.engine = str(execution)
+        self.identity = identity_of("EmbeddedSegmenter", card, execution.deciding)
         self._device, self._fast = device, fast
-
-    @property
-    def inputs(self) -> InputSpec:
-        """What it expects to be fed."""
-        return self.card.inputs
-
-    @property
-    def classes(self) -> ClassScheme:
-        """What it answers."""
-        return self.card.classes
 
     def rest(self) -> None:
         """Nothing is kept here that could be let go of."""
@@ -64,7 +63,7 @@ class EmbeddedSegmenter:
         """
         check_views(views, self.card)
         answers = [
-            self._answer(views[k : k + self.parallel]) for k in range(0, len(views), self.parallel)
+            self._answer(views[k : k + self.batch]) for k in range(0, len(views), self.batch)
         ]
         return np.concatenate(answers)
 
@@ -83,7 +82,7 @@ class EmbeddedSegmenter:
         return np.asarray(found)
 
 
-_: type[Segmenter] = EmbeddedSegmenter
+_: type[LoadedModel[np.ndarray]] = EmbeddedSegmenter
 
 
 def build_embedded(
@@ -158,7 +157,7 @@ def save_embedded(network: EmbeddedMasks, card: ModelCard, folder: Path) -> Mode
 
 
 def load_embedded(
-    card: ModelCard, folder: Path, device: str, *, fast: bool = False
+    card: ModelCard, folder: Path, device: str, *, fast: bool = False, reason: str = ""
 ) -> EmbeddedSegmenter:
     """Load what :func:`save_embedded` wrote.
 
@@ -189,4 +188,4 @@ def load_embedded(
             "copy it again."
         )
         raise UnreadableFile(message) from error
-    return EmbeddedSegmenter(card, network, device, fast=fast)
+    return EmbeddedSegmenter(card, network, device, fast=fast, reason=reason)

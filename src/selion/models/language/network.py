@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from selion.classes import ClassScheme
 from selion.errors import BadInput, MissingExtra, UnreadableFile
 from selion.extras import available, require
 from selion.grid import Roi
 from selion.models.card import ModelCard, check_listed
+from selion.models.execution import Execution, identity_of
 from selion.models.language.chat import (
     PatchPlace,
     Prompt,
@@ -33,7 +33,7 @@ from selion.models.language.generation import Prefix, Question, Speaker, Speakin
 from selion.models.language.quiet import quiet
 from selion.models.language.rrle import Misread, decode
 from selion.raster import Raster
-from selion.segmenter import InputSpec, Segmenter, View
+from selion.segmenter import Answers, LoadedModel, View
 
 FORMAT = "transformers"
 """What the card of a language model says of its files: the library's own layout, flat, beside the
@@ -75,8 +75,8 @@ class LanguageSegmenter:
     card : ModelCard
         Its architecture table holds the prompt.
     speaker : Speaker
-    engine : str
-        What runs it, as a sentence's beginning.
+    execution : Execution
+        What runs it.
 
     Notes
     -----
@@ -85,40 +85,26 @@ class LanguageSegmenter:
     written.
     """
 
-    def __init__(self, card: ModelCard, speaker: Speaker, engine: str = "") -> None:
-        self.card = card
-        self.speaker = speaker
-        self.engine = engine
-        self.parallel = speaker.speaking.batch
+    def __init__(self, card: ModelCard, speaker: Speaker, execution: Execution) -> None:
+        self.card, self.inputs, self.classes = card, card.inputs, card.classes
+        self.speaker, self.execution = speaker, execution
+        self.engine = str(execution)
+        # the question, how answers are drawn, and the files decide beside the name
+        decides = {
+            "architecture": dict(card.architecture),
+            "files": dict(card.files),
+            "speaking": speaker.speaking,
+        }
+        self.identity = identity_of("LanguageSegmenter", card, execution.deciding, decides)
+        self.gives: Answers = "probabilities"
+        self.batch = speaker.speaking.batch
         """How many views run at once."""
+        self.at_once = 0
         self.misread: list[Misread] = []
         """One for each answer of the last call."""
         self._prefix: tuple[Raster, Prefix | None] | None = None
         self._said = False
         self._longest = int(str(card.architecture.get("longest", 0)))
-
-    @property
-    def inputs(self) -> InputSpec:
-        """What it expects to be fed."""
-        return self.card.inputs
-
-    @property
-    def classes(self) -> ClassScheme:
-        """What it answers."""
-        return self.card.classes
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What decides its answers beside its name.
-
-        The question, how answers are drawn, and the files; part of the key of a run that is
-        resumed.
-        """
-        return {
-            "architecture": dict(self.card.architecture),
-            "files": dict(self.card.files),
-            "speaking": self.speaker.speaking,
-        }
 
     def rest(self) -> None:
         """Let go of the image that is encoded."""
@@ -245,7 +231,7 @@ class LanguageSegmenter:
         )
 
 
-_: type[Segmenter] = LanguageSegmenter
+_: type[LoadedModel[np.ndarray]] = LanguageSegmenter
 
 
 def _runs(views: Sequence[View]) -> list[tuple[int, int]]:
@@ -341,8 +327,9 @@ def load(
     for sentence in speaker.advice:
         warnings.warn(sentence, stacklevel=2)
     where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
+    precision = "bfloat16" if fast else "float32"
     return LanguageSegmenter(
-        card, speaker, f"torch {torch.__version__} on {where}, {'bfloat16' if fast else 'float32'}"
+        card, speaker, Execution(f"torch {torch.__version__} on {where}", precision)
     )
 
 

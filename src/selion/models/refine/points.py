@@ -7,7 +7,6 @@ place.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,10 @@ from scipy import ndimage
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput
-from selion.models.card import ModelCard
+from selion.models.execution import identity_of
+from selion.models.refine.card import card_of, pair_card
 from selion.models.registry import load_model
-from selion.segmenter import InputSpec, Segmenter, View, gives_objects
+from selion.segmenter import Answers, LoadedModel, View
 
 if TYPE_CHECKING:
     from selion.models.sam.network import Looked, Prompted
@@ -121,7 +121,7 @@ class PointRefined:
     """
 
     def __init__(self, base: Any, prompted: Any) -> None:
-        if gives_objects(base) or base.inputs.bands != prompted.inputs.bands:
+        if base.gives == "objects" or base.inputs.bands != prompted.inputs.bands:
             message = (
                 f"Segment Anything looks at {', '.join(prompted.inputs.bands)} and refines what "
                 f"answers with probabilities; the model looks at {', '.join(base.inputs.bands)}: "
@@ -129,26 +129,15 @@ class PointRefined:
             )
             raise BadInput(message)
         self.base, self.prompted = base, prompted
-        self.parallel = 1
+        self.inputs, self.classes = base.inputs, base.classes
+        self.gives: Answers = "probabilities"
+        self.batch, self.at_once = 1, 0
         self.engine = f"{base.engine}; refined by {prompted.engine}"
-        self.card: ModelCard = _card(base.card, prompted.card)
-
-    @property
-    def inputs(self) -> InputSpec:
-        """What the base expects to be fed."""
-        inputs: InputSpec = self.base.inputs
-        return inputs
-
-    @property
-    def classes(self) -> ClassScheme:
-        """What the base answers."""
-        classes: ClassScheme = self.base.classes
-        return classes
-
-    @property
-    def options(self) -> tuple[object, ...]:
-        """What tells this pair from another."""
-        return dict(self.card.files), POINTS
+        self.card = pair_card(base, prompted, prompted.card.name)
+        deciding = f"{base.identity['engine']}; refined by {prompted.identity['engine']}"
+        self.identity = identity_of(
+            "PointRefined", self.card, deciding, (dict(self.card.files), POINTS)
+        )
 
     def rest(self) -> None:
         """Let go of what was compiled or kept."""
@@ -157,9 +146,8 @@ class PointRefined:
 
     def exact(self) -> PointRefined:
         """Load both again in float32."""
-        base, prompted = (
-            load_model(model.card.folder, fast=False) for model in (self.base, self.prompted)
-        )
+        cards = (card_of(self.base), self.prompted.card)
+        base, prompted = (load_model(card.folder or card.name, fast=False) for card in cards)
         return PointRefined(base, prompted)
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
@@ -179,21 +167,4 @@ class PointRefined:
         return np.stack(found)
 
 
-_: type[Segmenter] = PointRefined
-
-
-def _card(base: ModelCard, prompted: ModelCard) -> ModelCard:
-    files = {
-        f"{part}: {name}": value
-        for part, card in (("base", base), ("refiner", prompted))
-        for name, value in card.files.items()
-    }
-    licences = dict.fromkeys(card.licence or "licence not stated" for card in (base, prompted))
-    return replace(
-        base,
-        name=f"{base.name} refined by {prompted.name}",
-        licence="; ".join(licences),
-        files=files,
-        scores={},
-        calibration={},
-    )
+_: type[LoadedModel[np.ndarray]] = PointRefined

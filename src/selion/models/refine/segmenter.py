@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from selion.errors import BadInput
 from selion.fields.majority import OUTLINE
 from selion.grid import Lattice
 from selion.models.card import ModelCard
+from selion.models.execution import identity_of
+from selion.models.refine.card import pair_card
 from selion.models.refine.points import PointRefined
 from selion.models.registry import load_model
-from selion.models.sam.checkpoint import FORMAT as SEGMENT_ANYTHING
 from selion.raster import Raster
-from selion.segmenter import InputSpec, Segmenter, View, gives_objects
+from selion.segmenter import Answers, InputSpec, LoadedModel, Segmenter, View, as_model
 
 OWN = "own"
 """Instead of a refiner: the model's own boundary class."""
@@ -64,48 +65,37 @@ class Refined:
     """
 
     def __init__(self, base: Segmenter, refiner: Segmenter | None = None) -> None:
-        _check(base, refiner)
-        self.base = base
-        self.refiner = refiner
+        self.base = as_model(base)
+        self.refiner = None if refiner is None else as_model(refiner)
+        _check(self.base, self.refiner)
         self.classes = refined_classes(base.classes)
-        self.inputs = _common(base.inputs, refiner.inputs if refiner is not None else base.inputs)
-        self.card = _card(self)
-        self.parallel = math.lcm(
-            _VIEWS, *(int(getattr(model, "parallel", 1)) for model in self._models)
-        )
-        self.engine = "; refined by ".join(
-            str(getattr(model, "engine", "")) for model in self._models
-        )
+        self.inputs = _common(base.inputs, (self.refiner or self.base).inputs)
+        name = OWN if self.refiner is None else self.refiner.card.name
+        card = pair_card(self.base, self.refiner, name)
+        self.card = replace(card, inputs=self.inputs, classes=self.classes)
+        self.gives: Answers = "probabilities"
+        self.batch = math.lcm(_VIEWS, *(model.batch for model in self._models))
+        self.at_once = 0
+        """None: it remembers the wider image that it was asked about last."""
+        self.engine = "; refined by ".join(model.engine for model in self._models)
+        deciding = "; refined by ".join(str(model.identity["engine"]) for model in self._models)
+        parts = _Parts(tuple(_part(model) for model in self._models))
+        self.identity = identity_of("Refined", self.card, deciding, parts)
         self._context: tuple[Raster, Raster] | None = None
 
     @property
-    def _models(self) -> list[Any]:
+    def _models(self) -> list[LoadedModel[np.ndarray]]:
         return [self.base] if self.refiner is None else [self.base, self.refiner]
-
-    @property
-    def options(self) -> tuple[object, ...]:
-        """What tells this pair from another: hashes of the files, and the models' own options."""
-        return tuple(
-            (
-                type(m).__qualname__,
-                _name(m),
-                dict(getattr(getattr(m, "card", None), "files", {})),
-                getattr(m, "options", None),
-            )
-            for m in self._models
-        )
 
     def rest(self) -> None:
         """Let go of what was compiled or kept."""
         self._context = None
         for model in self._models:
-            if hasattr(model, "rest"):
-                model.rest()
+            model.rest()
 
     def exact(self) -> Refined:
         """Load both again in float32."""
-        exact = [load_model(model.card.folder, fast=False) for model in self._models]
-        return Refined(*exact)
+        return Refined(*(load_exact(model) for model in self._models))
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities.
@@ -118,7 +108,7 @@ class Refined:
         edge = self._ask(self.refiner, views)[:, _boundary_of(self.refiner.classes)]
         return merge_boundary(said, self.base.classes, edge)
 
-    def _ask(self, model: Any, views: Sequence[View]) -> np.ndarray:
+    def _ask(self, model: LoadedModel[np.ndarray], views: Sequence[View]) -> np.ndarray:
         """Ask one of the two in windows that it knows; (view, class, y, x)."""
         shown = [self._shown(model, view) for view in views]
         size, own = shown[0].pixels.shape[1:], model.inputs.window
@@ -127,7 +117,7 @@ class Refined:
         lattice = Lattice((int(size[0]), int(size[1])), own, model.inputs.overlap)
         return np.stack([_by_parts(model, view, lattice) for view in shown])
 
-    def _shown(self, model: Any, view: View) -> View:
+    def _shown(self, model: LoadedModel[np.ndarray], view: View) -> View:
         """Give a model its own bands, and the wider image if it looks at one."""
         chosen = [self.inputs.bands.index(name) for name in model.inputs.bands]
         same = chosen == list(range(len(self.inputs.bands)))
@@ -156,11 +146,11 @@ class Refined:
         return self._context[1]
 
 
-_: type[Segmenter] = Refined
+_: type[LoadedModel[np.ndarray]] = Refined
 
 
 def refine(
-    base: Any,
+    base: LoadedModel[Any],
     refiner: str | Path,
     engine: str = "auto",
     *,
@@ -171,7 +161,7 @@ def refine(
 
     Parameters
     ----------
-    base : CardSegmenter
+    base : LoadedModel
         From :func:`selion.models.load_model`.
     refiner : str or path
         A model's name or folder; "own" for the base's own boundary class; or a checkpoint of
@@ -186,9 +176,12 @@ def refine(
     """
     if refiner == OWN:
         return Refined(base)
-    loaded: Any = load_model(refiner, engine, fast=fast, threads=threads)
-    if loaded.card.format == SEGMENT_ANYTHING:
-        return PointRefined(base, loaded)
+    loaded = load_model(refiner, engine, fast=fast, threads=threads)
+    if loaded.gives == "objects":
+        from selion.models.sam.everything import SamSegmenter
+
+        if isinstance(loaded, SamSegmenter):
+            return PointRefined(base, loaded)
     return Refined(base, loaded)
 
 
@@ -199,7 +192,7 @@ def load_refined(
     *,
     fast: bool = False,
     threads: int | None = None,
-) -> Any:
+) -> LoadedModel[Any]:
     """Load a model, and behind it a refiner if one is named.
 
     Parameters and errors as :func:`selion.models.load_model` and :func:`refine`.
@@ -208,13 +201,12 @@ def load_refined(
     return base if refiner is None else refine(base, refiner, engine, fast=fast, threads=threads)
 
 
-def load_exact(model: Any) -> Any:
+def load_exact(model: LoadedModel[Any]) -> LoadedModel[Any]:
     """Load a model again, with its refiner if it has one, in float32."""
-    return (
-        model.exact()
-        if isinstance(model, Refined | PointRefined)
-        else load_model(model.card.folder, fast=False)
-    )
+    if isinstance(model, Refined | PointRefined):
+        return model.exact()
+    card = model.card
+    return load_model((isinstance(card, ModelCard) and card.folder) or card.name, fast=False)
 
 
 def refined_classes(classes: ClassScheme) -> ClassScheme:
@@ -282,7 +274,7 @@ def merge_boundary(said: np.ndarray, classes: ClassScheme, edge: np.ndarray | No
     return np.concatenate([out, *extra], 1).clip(0, 1).astype(np.float32, copy=False)
 
 
-def _by_parts(model: Any, view: View, lattice: Lattice) -> np.ndarray:
+def _by_parts(model: LoadedModel[np.ndarray], view: View, lattice: Lattice) -> np.ndarray:
     """Ask about overlapping parts of a window and blend, each part weighing most at its middle.
 
     (class, y, x) float32.
@@ -316,17 +308,32 @@ def _by_parts(model: Any, view: View, lattice: Lattice) -> np.ndarray:
     return total / weights
 
 
-def _check(base: Any, refiner: Any) -> None:
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What tells a pair from another: a name of the type, the card's name and files, options."""
+
+    parts: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"({', '.join(self.parts)}{',' * (len(self.parts) == 1)})"
+
+
+def _part(model: LoadedModel[Any]) -> str:
+    card, options = model.card, model.identity.get("options", "None")
+    return f"({model.identity['type']!r}, {card.name!r}, {dict(card.files)!r}, {options})"
+
+
+def _check(base: LoadedModel[Any], refiner: LoadedModel[Any] | None) -> None:
     for model in (base, refiner):
-        if model is not None and gives_objects(model):
+        if model is not None and model.gives == "objects":
             message = (
-                f"{_name(model)} answers with objects, not with probabilities: a refiner and what "
+                f"{model.card.name} answers with objects, not with probabilities: a refiner and what "
                 "it refines both give probabilities."
             )
             raise BadInput(message)
     if not base.classes.things:
         message = (
-            f"{_name(base)} has the classes {', '.join(base.classes.names)}, of which none comes "
+            f"{base.card.name} has the classes {', '.join(base.classes.names)}, of which none comes "
             "as objects: there is nothing to part."
         )
         raise BadInput(message)
@@ -338,7 +345,7 @@ def _check(base: Any, refiner: Any) -> None:
             else "take a model with a boundary class, such as one of 'selion train epoc'"
         )
         message = (
-            f"{_name(parting)} has the classes {', '.join(parting.classes.names)}, and none of "
+            f"{parting.card.name} has the classes {', '.join(parting.classes.names)}, and none of "
             f"them is a boundary: {cure}."
         )
         raise BadInput(message)
@@ -346,10 +353,6 @@ def _check(base: Any, refiner: Any) -> None:
 
 def _boundary_of(classes: ClassScheme) -> int:
     return classes.index(classes.boundary or BOUNDARY)
-
-
-def _name(model: Any) -> str:
-    return str(getattr(getattr(model, "card", None), "name", type(model).__name__))
 
 
 def _common(base: InputSpec, refiner: InputSpec) -> InputSpec:
@@ -391,32 +394,3 @@ def _gsd(
         )
         raise BadInput(message)
     return both
-
-
-def _card(model: Refined) -> ModelCard:
-    """Describe the pair.
-
-    What was said of the base alone (scores, calibration) does not hold for it.
-    """
-    own = getattr(model.base, "card", None) or ModelCard(
-        _name(model.base), model.base.inputs, model.base.classes
-    )
-    with_card = getattr(model.refiner, "card", None)
-    licences = dict.fromkeys(
-        card.licence or "licence not stated" for card in (own, with_card) if card is not None
-    )
-    return replace(
-        own,
-        name=f"{own.name} refined by {OWN if model.refiner is None else _name(model.refiner)}",
-        inputs=model.inputs,
-        classes=model.classes,
-        licence="; ".join(licences),
-        files={
-            f"{part}: {name}": value
-            for part, card in (("base", own), ("refiner", with_card))
-            if card is not None
-            for name, value in card.files.items()
-        },
-        scores={},
-        calibration={},
-    )

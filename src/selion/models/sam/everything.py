@@ -12,21 +12,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from selion.classes import ClassScheme
 from selion.errors import BadInput, UnknownName
 from selion.grid import photo_grid
 from selion.labels import Instances
 from selion.models.card import ModelCard
+from selion.models.execution import identity_of, on_torch
 from selion.models.feed import check_views
 from selion.models.sam.masks import boxes_of, clean, layer, stability, suppress
 from selion.models.sam.network import Looked, Prompted, load_prompted
-from selion.segmenter import InputSpec, InstanceSegmenter, View
+from selion.segmenter import Answers, LoadedModel, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,28 +185,22 @@ class SamSegmenter:
     ----------
     card : ModelCard
         Its ``inputs.scaling`` brings pixels to 0 .. 1; mean and deviation are the checkpoint's own.
+        The model does not tell kinds apart: all objects are the first of the classes' things.
     network : Prompted
     """
 
-    answers: Literal["objects"] = "objects"
-    parallel = 1
+    gives: Answers = "objects"
+    batch = 1
     """Views that run at once."""
+    at_once = 0
 
-    def __init__(self, card: ModelCard, network: Prompted) -> None:
-        self.card, self.network, self.options = card, network, mask_options(card.architecture)
-        precision = "bfloat16" if network.fast else "float32"
-        self.engine = f"torch {torch.__version__} on {network.device.upper()}, {precision}"
+    def __init__(self, card: ModelCard, network: Prompted, reason: str = "") -> None:
+        self.card, self.inputs, self.classes = card, card.inputs, card.classes
+        self.network, self.options = network, mask_options(card.architecture)
+        execution = on_torch(network.device, fast=network.fast, reason=reason)
+        self.engine = str(execution)
         """What runs the model."""
-
-    @property
-    def inputs(self) -> InputSpec:
-        """What it expects to be fed."""
-        return self.card.inputs
-
-    @property
-    def classes(self) -> ClassScheme:
-        """What its objects can be: it does not tell kinds apart, all are the first of things."""
-        return self.card.classes
+        self.identity = identity_of("SamSegmenter", card, execution.deciding, self.options)
 
     def rest(self) -> None:
         """Nothing is compiled here that could be let go of."""
@@ -242,10 +236,12 @@ class SamSegmenter:
         return Instances(ids, photo_grid(ids.shape), table)
 
 
-_: type[InstanceSegmenter] = SamSegmenter
+_: type[LoadedModel[list[Instances]]] = SamSegmenter
 
 
-def load_sam(card: ModelCard, folder: Path, device: str, *, fast: bool = False) -> SamSegmenter:
+def load_sam(
+    card: ModelCard, folder: Path, device: str, *, fast: bool = False, reason: str = ""
+) -> SamSegmenter:
     """Load what a card describes.
 
     Raises
@@ -260,4 +256,4 @@ def load_sam(card: ModelCard, folder: Path, device: str, *, fast: bool = False) 
             f"({', '.join(card.inputs.bands)}); Segment Anything looks at red, green and blue."
         )
         raise BadInput(message)
-    return SamSegmenter(card, load_prompted(folder, device, fast=fast))
+    return SamSegmenter(card, load_prompted(folder, device, fast=fast), reason)
