@@ -278,7 +278,6 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
     base = Painted(ALL, bands=sam.inputs.bands)
     pair = refine(as_model(base), tmp_path, "torch")
     assert isinstance(pair, PointRefined)
-    assert pair.card.licence == "licence not stated"
     with pytest.raises(BadInput, match="take another refiner"):
         PointRefined(as_model(replace(base, bands=("nir",))), sam)
 

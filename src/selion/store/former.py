@@ -56,6 +56,8 @@ def former_decision(decided: Mapping[str, Any]) -> dict[str, Any]:
     model.pop("files", None)
     kind = str(model["type"])
     model |= {"type": MODEL_TYPES.get(kind, former(kind)), "fast": "", "flips": ""}
+    if "options" in model:
+        model["options"] = former(model["options"])  # our grammar of answers bears our name
     return {**decided, "model": model, "version": VERSION}
 
 

@@ -34,6 +34,7 @@ from selion.models.language.quiet import quiet
 from selion.models.language.rrle import Misread, decode
 from selion.raster import Raster
 from selion.segmenter import Answers, LoadedModel, View
+from selion.store.former import is_ours
 
 FORMAT = "transformers"
 """What the card of a language model says of its files: the library's own layout, flat, beside the
@@ -513,4 +514,6 @@ def _speaking(table: Mapping[str, Any]) -> Speaking:
             f"{', '.join(Speaking.__slots__)}."
         )
         raise BadInput(message)
+    if is_ours(table.get("grammar"), "selion", "The grammar of a card's answers"):
+        table = {**table, "grammar": "selion"}
     return Speaking(**table)
