@@ -91,7 +91,7 @@ def score_classes(source: Source, name: str) -> ClassScheme:
     BadInput
         If its tags do not hold them, or do not fit its bands.
     """
-    text = getattr(source, "tags", {}).get("classes")
+    text = source.tags.get("classes")
     if not text:
         raise BadInput(
             f"{name} does not say what its bands mean (no tag 'classes'): write it with 'selion "
