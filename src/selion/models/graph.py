@@ -63,7 +63,6 @@ class GraphSegmenter:
         self._rest = rest
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="selion-model")
 
-
     def rest(self) -> None:
         """Let go of the memory of the compiled network; the next call compiles it again."""
         if self._rest is not None:

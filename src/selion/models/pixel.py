@@ -62,7 +62,6 @@ class TorchSegmenter:
         """What runs the model, and why that one."""
         self.identity = identity_of("TorchSegmenter", card, execution.deciding)
 
-
     def rest(self) -> None:
         """Nothing is compiled here that could be let go of."""
 
