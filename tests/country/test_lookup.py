@@ -23,7 +23,6 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmtiles.reader import MemorySource, Reader
-from pmtiles.tile import zxy_to_tileid
 
 from country_sheets import CRS84, write_table
 from selion import fields
@@ -34,7 +33,6 @@ from selion.country import (
     merge_maps,
     open_maps,
     partitions,
-    pmtiles,
     query,
     read_units,
     scan,
@@ -47,6 +45,7 @@ from selion.country.statistics import mercator_km2
 from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
 from selion.fields.schema import Origin
 from selion.fields.table import geohash
+from selion.store import pmtiles
 
 ACROSS = 120
 
@@ -359,25 +358,51 @@ def test_the_archive_is_what_the_reference_reader_expects(maps, tiled, tmp_path)
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 14), st.data())
-def test_tiles_are_numbered_as_the_specification_says(zoom, data):
-    x, y = data.draw(st.lists(st.integers(0, 2**zoom - 1), min_size=2, max_size=2))
-    assert pmtiles.tile_ids(zoom, np.array([x]), np.array([y]))[0] == zxy_to_tileid(zoom, x, y)
+def test_tiles_are_found_by_their_place(tmp_path_factory, zoom, data):
+    """Written in any order, and read by our reader and by the reference's."""
+    number = st.integers(0, 2**zoom - 1)
+    places = data.draw(st.lists(st.tuples(number, number), min_size=1, max_size=30, unique=True))
+    path = tmp_path_factory.mktemp("tiles") / "some.pmtiles"
+    layers = {"vector_layers": [{"id": "fields", "fields": {}}]}
+    with pmtiles.ArchiveWriter(path.parent) as tiles:
+        for x, y in places:
+            tiles.add(zoom, x, y, f"{x},{y}".encode())
+        tiles.write(path, layers, (-180, -85, 180, 85), (zoom, zoom))
+    archive, reader = pmtiles.open_archive(path), Reader(MemorySource(path.read_bytes()))
+    for x, y in places:
+        assert archive.tile(zoom, x, y).decode() == f"{x},{y}"
+        assert gzip.decompress(reader.get(zoom, x, y)).decode() == f"{x},{y}"
+    x, y = data.draw(st.tuples(number, number))
+    assert bool(archive.tile(zoom, x, y)) == ((x, y) in places)
+    assert reader.header()["clustered"]
+    assert [path.name for path in path.parent.iterdir()] == ["some.pmtiles"]
 
 
 def test_an_archive_of_many_tiles_has_leaves(tmp_path):
     rng = np.random.default_rng(0)
     places = sorted({(int(x), int(y)) for x, y in rng.integers(0, 4096, (9_000, 2))})
-    tiles = pmtiles.TileStore(tmp_path / "tiles")
-    for x, y in places:
-        tiles.add(int(pmtiles.tile_ids(12, np.array([x]), np.array([y]))[0]), f"{x},{y}".encode())
     path = tmp_path / "many.pmtiles"
-    pmtiles.write_archive(path, tiles, {}, (-180, -85, 180, 85), (12, 12))
-    tiles.close()
+    with pmtiles.ArchiveWriter(tmp_path) as tiles:
+        for x, y in places:
+            tiles.add(12, x, y, f"{x},{y}".encode())
+        tiles.write(path, {}, (-180, -85, 180, 85), (12, 12))
     reader = Reader(MemorySource(path.read_bytes()))
     assert reader.header()["leaf_directory_length"] > 0
     assert reader.header()["root_length"] <= pmtiles.ROOT
     for x, y in places[::997]:
         assert gzip.decompress(reader.get(12, x, y)).decode() == f"{x},{y}"
+
+
+def test_a_chunk_whose_fields_are_too_small_to_be_seen_far_out_is_drawn_near(tmp_path):
+    small = shapely.box(10.01, 49.0, 10.0102, 49.0002)
+    frame = geopandas.GeoDataFrame(
+        {"id": geohash(np.array([10.0101]), np.array([49.0001])), "metrics:area": [300.0]},
+        geometry=[small],
+        crs=CRS84,
+    )
+    path = write_tiles(write_table(frame, tmp_path / "1.parquet"), tmp_path / "1.pmtiles")
+    assert len(pyogrio.read_dataframe(path, layer="fields", ZOOM_LEVEL=12)) == 1
+    assert Reader(MemorySource(path.read_bytes())).get(8, 135, 87) is not None
 
 
 def test_crowded_tiles_are_bounded(maps, tmp_path, monkeypatch):

@@ -17,7 +17,8 @@ import shapely
 
 from selion import fields
 from selion.errors import BadInput, SelionError, UnreadableFile
-from selion.web.view import chunks, page, parquet_footers, place, pmtiles, rasters
+from selion.store import pmtiles
+from selion.web.view import chunks, page, parquet_footers, place, rasters
 from selion.web.view.discovery import find
 from selion.web.view.page import ViewSession
 from view_scenes import frame_of, serving, tile_at, write_map, write_raster
@@ -218,7 +219,7 @@ def test_a_directory_that_leads_round_in_circles_ends(tmp_path, sound):
     (tmp_path / "circle.pmtiles").write_bytes(bytes(data) + packed + bytes(64))
     opened = pmtiles.open_archive(tmp_path / "circle.pmtiles")
     with contextlib.suppress(UnreadableFile):
-        assert opened.tile(place.WebTile(opened.zooms[0], 0, 0)) == b""
+        assert opened.tile(opened.zooms[0], 0, 0) == b""
 
 
 def test_rows_in_one_group_are_bounded(tmp_path, monkeypatch):

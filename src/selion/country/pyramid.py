@@ -9,20 +9,22 @@ for being far.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pmtiles.tile import zxy_to_tileid
 
 import selion
 from selion import store
 from selion.country.cells import degrees, places_of
 from selion.country.lookup import opened, scan
 from selion.country.partitions import Maps, open_maps
-from selion.country.pmtiles import TileStore, tile_ids, write_archive
-from selion.country.vectortile import EXTENT, Shapes, encode_layer
 from selion.errors import BadInput, counted
+from selion.fields.mvt import EXTENT, Layer, Outlines, encode_layer, flatten, squares
 from selion.progress import OnStep, silent
+from selion.store.pmtiles import ArchiveWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,24 +86,21 @@ def write_tiles(
     if maps.box is None:
         raise BadInput(f"{maps.folder} holds no fields, and PMTiles cannot be empty.")
     with store.atomic_write(out, force) as temporary:
-        tiles = TileStore(temporary.with_name(f"{temporary.name}.tiles"))
-        try:
+        with ArchiveWriter(temporary.parent) as tiles:
             density = _draw(maps, tiles, finest, on_step)
             _far(density, tiles)
-            write_archive(temporary, tiles, _metadata(maps, finest), maps.box, (0, finest))
-        finally:
-            tiles.close()
+            tiles.write(temporary, _metadata(maps, finest), maps.box, (0, finest))
     return out
 
 
 def _draw(
-    maps: Maps, tiles: TileStore, finest: int, on_step: OnStep
+    maps: Maps, tiles: ArchiveWriter, finest: int, on_step: OnStep
 ) -> dict[tuple[int, int], np.ndarray]:
     """Draw all chunks; return the density of each."""
     chunks = _chunks(maps)
     density: dict[tuple[int, int], np.ndarray] = {}
     for number, (x, y) in enumerate(chunks):
-        on_step("tiles", number, len(chunks), counted(len(tiles.ids), "tile"))
+        on_step("tiles", number, len(chunks), counted(len(tiles.entries), "tile"))
         tables = list(scan(maps, [_tile_box(CHUNK, x, y)], COLUMNS if _has(maps) else None))
         if tables:
             chunk = _read(tables)
@@ -109,7 +108,7 @@ def _draw(
             if held.any():
                 density[x, y] = held
             _draw_chunk(chunk, (x, y), tiles, finest)
-    on_step("tiles", 1, 1, counted(len(tiles.ids), "tile"))
+    on_step("tiles", 1, 1, counted(len(tiles.entries), "tile"))
     return density
 
 
@@ -129,9 +128,7 @@ def _chunks(maps: Maps) -> list[tuple[int, int]]:
             range(int(a * side), min(int(b * side), side - 1) + 1) for a, b in ((x0, x1), (y0, y1))
         )
         found |= {(x, y) for x in columns for y in rows}
-    places = np.array(sorted(found), np.int64).reshape(-1, 2)
-    order = np.argsort(tile_ids(CHUNK, places[:, 0], places[:, 1]))
-    return [(int(x), int(y)) for x, y in places[order]]
+    return sorted(found, key=lambda place: zxy_to_tileid(CHUNK, *place))
 
 
 def _mercator(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,10 +149,8 @@ def _tile_box(zoom: int, x: int, y: int) -> tuple[float, float, float, float]:
 class _Chunk:
     """The fields of a chunk."""
 
-    world: np.ndarray
-    """(n, 2) float64 points, 0 to 1 around the world."""
-    shapes: Shapes
-    """Its points are not filled in."""
+    outlines: Outlines
+    """Points are float64 shares of the world, 0 to 1, y from the north."""
     boxes: np.ndarray
     """(f, 4) float64 in shares of the world: left, top, right, bottom."""
     size: np.ndarray
@@ -172,16 +167,10 @@ def _read(tables: list[pa.Table]) -> _Chunk:
     table = pa.concat_tables(tables)
     geometries = shapely.from_wkb(table["geometry"].to_numpy())
     parts, owner = shapely.get_parts(geometries, return_index=True)
-    _, points, (rings, exteriors) = shapely.to_ragged_array(parts)
-    world = np.stack(_mercator(points[:, 0], points[:, 1]), axis=1)
-    starts = np.searchsorted(owner, np.arange(len(geometries) + 1))
-    shapes = Shapes(
-        np.empty((0, 2), np.int64),
-        rings.astype(np.int64),
-        exteriors.astype(np.int64),
-        starts.astype(np.int64),
-    )
-    first = rings[exteriors[starts[:-1]]]
+    # clockwise in degrees, so that rings turn as a tile wants them once south is down
+    outlines = flatten(shapely.orient_polygons(parts, exterior_cw=True), owner, len(geometries))
+    world = np.stack(_mercator(*outlines.points.T), axis=1)
+    first = outlines.rings[outlines.parts[outlines.features[:-1]]]
     boxes = np.concatenate(
         [np.minimum.reduceat(world, first), np.maximum.reduceat(world, first)], axis=1
     )
@@ -195,7 +184,7 @@ def _read(tables: list[pa.Table]) -> _Chunk:
     x, y, known = places_of(table["id"].to_pylist())
     place = np.stack(_mercator(*degrees(x, y)), axis=1)
     place[~known] = (boxes[~known, :2] + boxes[~known, 2:]) / 2
-    return _Chunk(world, shapes, boxes, size, place, _columns(table))
+    return _Chunk(outlines._replace(points=world), boxes, size, place, _columns(table))
 
 
 def _columns(table: pa.Table) -> dict[str, np.ndarray]:
@@ -236,12 +225,13 @@ def _count(chunk: _Chunk, x: int, y: int) -> np.ndarray:
     return np.stack(sums, axis=-1).reshape(GRID, GRID, 3)
 
 
-def _draw_chunk(chunk: _Chunk, at: tuple[int, int], tiles: TileStore, finest: int) -> None:
+def _draw_chunk(chunk: _Chunk, at: tuple[int, int], tiles: ArchiveWriter, finest: int) -> None:
     """Draw the tiles of a chunk, all zooms."""
     for zoom in range(CHUNK, finest + 1):
         side = 2**zoom
-        points = np.floor(chunk.world * (side * EXTENT)).astype(np.int64)
-        shapes = Shapes(points, chunk.shapes.rings, chunk.shapes.parts, chunk.shapes.features)
+        outlines = chunk.outlines._replace(
+            points=np.floor(chunk.outlines.points * (side * EXTENT)).astype(np.int64)
+        )
         shown = (
             np.flatnonzero(chunk.size * side**2 * 512**2 >= VISIBLE)
             if zoom < finest
@@ -253,15 +243,10 @@ def _draw_chunk(chunk: _Chunk, at: tuple[int, int], tiles: TileStore, finest: in
         last = np.clip((chunk.boxes[shown, 2:] * side).astype(np.int64), None, high)
         for x, y, touching in _by_tile(shown, first, last):
             members = touching if zoom == finest else _largest(touching, chunk.size)
-            layer = encode_layer(
-                "fields",
-                shapes,
-                members,
-                {name: values[members] for name, values in chunk.columns.items()},
-                (x, y),
-            )
-            if layer:
-                tiles.add(int(tile_ids(zoom, np.array([x]), np.array([y]))[0]), layer)
+            columns = {name: values[members] for name, values in chunk.columns.items()}
+            layer = Layer(outlines, columns, members)
+            if tile := encode_layer("fields", layer, (x * EXTENT, y * EXTENT)):
+                tiles.add(zoom, x, y, tile)
 
 
 def _largest(members: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -289,14 +274,13 @@ def _by_tile(
     order = np.lexsort((field, x, y))
     x, y, field = x[order], y[order], field[order]
     starts = np.flatnonzero((np.diff(x, prepend=-1) != 0) | (np.diff(y, prepend=-1) != 0))
-    stops = [*starts[1:].tolist(), len(x)]
+    # pairs of edges: where no field is shown there are none, and no tile
     return [
-        (int(x[a]), int(y[a]), members[field[a:b]])
-        for a, b in zip(starts.tolist(), stops, strict=True)
+        (int(x[a]), int(y[a]), members[field[a:b]]) for a, b in pairwise([*starts.tolist(), len(x)])
     ]
 
 
-def _far(density: dict[tuple[int, int], np.ndarray], tiles: TileStore) -> None:
+def _far(density: dict[tuple[int, int], np.ndarray], tiles: ArchiveWriter) -> None:
     """Draw the density of all zooms below the one where fields begin.
 
     Each square holds four of the next finer zoom.
@@ -310,21 +294,14 @@ def _far(density: dict[tuple[int, int], np.ndarray], tiles: TileStore) -> None:
             whole[rows, columns] += quarter
         density = coarser
         for (x, y), sums in sorted(density.items()):
-            tiles.add(
-                int(tile_ids(zoom, np.array([x]), np.array([y]))[0]), _squares(sums, zoom, x, y)
-            )
+            tiles.add(zoom, x, y, _density_tile(sums, zoom, y))
 
 
-def _squares(sums: np.ndarray, zoom: int, x: int, y: int) -> bytes:
+def _density_tile(sums: np.ndarray, zoom: int, y: int) -> bytes:
     row, column = np.nonzero(sums[..., 0])
-    step = EXTENT // GRID
-    corner = np.stack([x * EXTENT + column * step, y * EXTENT + row * step], axis=1)
-    # counter-clockwise with y to the south, as rings of a map are turned
-    ring = np.array([[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]) * step
-    points = (corner[:, None] + ring).reshape(-1, 2).astype(np.int64)
-    many = np.arange(len(row) + 1, dtype=np.int64)
+    corner = np.stack([column, row], axis=1) * (EXTENT // GRID)
     number, hectares, sure = sums[row, column].T
-    box = _tile_box(zoom, x, y)
+    box = _tile_box(zoom, 0, y)
     middle = np.radians(box[1] + (box[3] - box[1]) * (1 - (row + 0.5) / GRID))
     square = (40_075_016.686 / 2**zoom / GRID * np.cos(middle)) ** 2 / 1e4
     columns: dict[str, Any] = {
@@ -333,9 +310,8 @@ def _squares(sums: np.ndarray, zoom: int, x: int, y: int) -> bytes:
         "hectares": np.round(hectares, 1).astype(np.float32),
         "confidence": np.round(sure / np.where(hectares > 0, hectares, 1), 2).astype(np.float32),
     }
-    return encode_layer(
-        "density", Shapes(points, 5 * many, many, many), np.arange(len(row)), columns, (x, y)
-    )
+    outlines = squares(np.concatenate([corner, corner + EXTENT // GRID], axis=1))
+    return encode_layer("density", Layer(outlines, columns))
 
 
 def _metadata(maps: Maps, finest: int) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import numpy as np
 
 from selion import store
 from selion.errors import SelionError
+from selion.fields.mvt import EXTENT, Layer, squares
 from selion.web.view.chunks import Fields, RowGroupPlace
-from selion.web.view.mvt import EXTENT, Features
 from selion.web.view.place import EARTH, WebTile, touching
 
 FINER = 5
@@ -199,11 +199,11 @@ class Overview:
                 self._levels[level] = self._levels[self.level].coarser(level)
             return self._levels.get(level), self.done
 
-    def cut(self, tile: WebTile) -> Features:
+    def cut(self, tile: WebTile) -> Layer:
         """Return the cells of a tile; chunks that are not gathered yet are shown as their boxes."""
         cells, done = self.at(min(tile.z + FINER, self.level))
-        parts = [] if cells is None else [cell_features(cells, tile)]
-        return joined([*parts, rough_features(self.fields, done, tile)])
+        parts = [] if cells is None else [cell_squares(cells, tile)]
+        return join_squares([*parts, chunk_squares(self.fields, done, tile)])
 
 
 def save_cells(place: Path, cells: Cells) -> None:
@@ -242,12 +242,16 @@ def load_cells(place: Path, level: int) -> Cells | None:
         return None
 
 
-def cell_features(cells: Cells, tile: WebTile) -> Features:
-    """Return the cells that lie in a tile, as squares."""
+Squares = tuple[np.ndarray, Mapping[str, np.ndarray]]
+"""(n, 4) left, top, right, bottom in units of a tile, and property -> (n,) float64."""
+
+
+def cell_squares(cells: Cells, tile: WebTile) -> Squares:
+    """Return the cells that lie in a tile."""
     down = cells.level - tile.z
     if down < 0:  # nearer than cells were gathered: one of them fills the tile
         at = np.flatnonzero(cells.keys == ((tile.y >> -down) << 32 | tile.x >> -down))
-        return squares(np.tile([0, 0, EXTENT, EXTENT], (len(at), 1)), told(cells, at))
+        return np.tile([0, 0, EXTENT, EXTENT], (len(at), 1)), cell_properties(cells, at)
     first, last = tile.x << down, (tile.x + 1) << down
     rows = np.arange(tile.y << down, (tile.y + 1) << down, dtype=np.int64)
     begins, ends = (
@@ -261,11 +265,11 @@ def cell_features(cells: Cells, tile: WebTile) -> Features:
     )
     side = EXTENT >> down
     x, y = ((cells.keys[at] & 0xFFFFFFFF) - first) * side, ((cells.keys[at] >> 32) - rows[0]) * side
-    return squares(np.column_stack([x, y, x + side, y + side]), told(cells, at))
+    return np.column_stack([x, y, x + side, y + side]), cell_properties(cells, at)
 
 
-def told(cells: Cells, at: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what some cells say of themselves."""
+def cell_properties(cells: Cells, at: np.ndarray) -> dict[str, np.ndarray]:
+    """Return number and means of some cells."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "n": cells.count[at],
@@ -273,7 +277,7 @@ def told(cells: Cells, at: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def rough_features(fields: Fields, done: int, tile: WebTile) -> Features:
+def chunk_squares(fields: Fields, done: int, tile: WebTile) -> Squares:
     """Return the boxes of chunks that are not gathered yet."""
     west, _, _, north = tile.box
     boxes = fields.boxes[done:]
@@ -284,33 +288,20 @@ def rough_features(fields: Fields, done: int, tile: WebTile) -> Features:
         * (EXTENT / tile.edge)
     )
     rows = np.array([fields.places[done + k].rows for k in at], float)
-    return squares(
-        np.clip(units[:, [0, 3, 2, 1]], -256, EXTENT + 256), {"n": rows, "rough": np.ones(len(at))}
-    )
+    return np.clip(units[:, [0, 3, 2, 1]], -256, EXTENT + 256), {
+        "n": rows,
+        "rough": np.ones(len(at)),
+    }
 
 
-def squares(boxes: np.ndarray, table: Mapping[str, np.ndarray]) -> Features:
-    """Return (n, 4) boxes in units of a tile as features."""
-    import shapely
-
-    drawn = shapely.box(boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3])
-    return Features(np.asarray(drawn), np.arange(len(boxes)), np.arange(len(boxes)), table)
-
-
-def joined(parts: Sequence[Features]) -> Features:
-    """Put features together; columns that one lacks are not known there."""
-    names = list(dict.fromkeys(name for part in parts for name in part.table))
-    sizes = [len(part.numbers) for part in parts]
+def join_squares(parts: Sequence[Squares]) -> Layer:
+    """Put squares together as a layer; properties that one part lacks are not known there."""
+    names = dict.fromkeys(name for _, table in parts for name in table)
     table = {
         name: np.concatenate(
-            [
-                part.table[name] if name in part.table else np.full(size, np.nan)
-                for part, size in zip(parts, sizes, strict=True)
-            ]
+            [table.get(name, np.full(len(boxes), np.nan)) for boxes, table in parts]
         )
         for name in names
     }
-    owner = np.concatenate([part.owner + sum(sizes[:k]) for k, part in enumerate(parts)])
-    return Features(
-        np.concatenate([part.polygons for part in parts]), owner, np.arange(sum(sizes)), table
-    )
+    boxes = np.concatenate([boxes for boxes, _ in parts])
+    return Layer(squares(boxes), table, numbers=np.arange(len(boxes)))

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from selion.fields.mvt import EXTENT, Layer, encode_layer, flatten
 from selion.web.view.cells import MOST, Overview
 from selion.web.view.chunks import Chunk, Fields
-from selion.web.view.mvt import EXTENT, Features, encode_tile
 from selion.web.view.place import Box, Projection, WebTile, touching
 
 BUFFER = 64
@@ -52,9 +52,10 @@ def cut_tile(
     if overview is not None and (
         tile.z < zoom or sum(fields.places[k].rows for k in near.tolist()) > MOST_ROWS
     ):
-        return encode_tile([("cells", overview.cut(tile))])
+        return encode_layer("cells", overview.cut(tile), keep_flat=True)
     picked = pick(fields, near, box, most)
-    return encode_tile([("fields", draw(fields, picked, tile))]) if picked else b""
+    # the outline of a field that is narrower than a unit is still seen
+    return encode_layer("fields", draw(fields, picked, tile), keep_flat=True) if picked else b""
 
 
 def widened(tile: WebTile) -> Box:
@@ -82,8 +83,8 @@ def pick(fields: Fields, near: np.ndarray, box: Box, most: int) -> list[Picked]:
     return [each for each in thinned if len(each.rows)]
 
 
-def draw(fields: Fields, picked: list[Picked], tile: WebTile) -> Features:
-    """Return rows as features of a tile."""
+def draw(fields: Fields, picked: list[Picked], tile: WebTile) -> Layer:
+    """Return rows as a layer of a tile."""
     import shapely
 
     # coordinates may be anything
@@ -97,7 +98,8 @@ def draw(fields: Fields, picked: list[Picked], tile: WebTile) -> Features:
         table[name] = rounded(column) if kind == "number" else column
     parts, owner = shapely.get_parts(shapes, return_index=True)
     sound = shapely.get_type_id(parts) == 3
-    return Features(shapely.orient_polygons(parts[sound]), owner[sound], numbers, table)
+    outlines = flatten(shapely.orient_polygons(parts[sound]), owner[sound], len(numbers))
+    return Layer(outlines, table, numbers=numbers)
 
 
 def shapes_of(picked: Picked, project: Projection, tile: WebTile) -> np.ndarray:

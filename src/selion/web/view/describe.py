@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from selion.store.pmtiles import PMTilesFile
 from selion.web.view.discovery import Discovery, FieldsLayer
 from selion.web.view.paint import RAMP
-from selion.web.view.place import EARTH, Box, around, to_degrees
-from selion.web.view.pmtiles import PMTilesFile
+from selion.web.view.place import EARTH, Box, around, from_degrees, project_boxes, to_degrees
 from selion.web.view.rasters import RasterFile
 from selion.web.view.renderings import Rendering
 
@@ -45,7 +47,7 @@ def describe(found: Discovery) -> dict[str, Any]:
     ]
     boxes = (
         boxes
-        or [a.box for a in found.archives.values()]
+        or [archive_box(a) for a in found.archives.values()]
         or [r.box for r in found.rasters.values()]
         or [(0.0, 0.0, 0.0, 0.0)]
     )
@@ -96,13 +98,19 @@ def fields_table(key: str, layer: FieldsLayer, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def archive_box(archive: PMTilesFile) -> Box:
+    """Return where the tiles of a PMTiles file lie, in metres of web mercator."""
+    west, south, east, north = project_boxes(np.array([archive.box]), from_degrees)[0].tolist()
+    return west, south, east, north
+
+
 def archive_table(key: str, archive: PMTilesFile, name: str) -> dict[str, Any]:
     """Return what the page must know of a PMTiles file."""
     return {
-        "id": key, "label": name, "kind": "fields", "rows": None, "bounds": to_degrees(archive.box),
+        "id": key, "label": name, "kind": "fields", "rows": None, "bounds": to_degrees(archive_box(archive)),
         "flat": False, "minzoom": archive.zooms[0], "maxzoom": archive.zooms[1],
         "detail": archive.zooms[0], "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}",
-        "inner": archive.inner, "cells": archive.cells, "records": False,
+        "inner": archive.fields_layer, "cells": archive.density_layer, "records": False,
         "colourings": colourings({c: k for c, k in archive.columns.items() if c != "id"}, {}),
         "ready": True,
     }  # fmt: skip

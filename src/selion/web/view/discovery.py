@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.store.pmtiles import PMTilesFile, open_archive
 from selion.web.view.cells import Overview, detail_zoom
 from selion.web.view.chunks import Fields, open_parquet
 from selion.web.view.memory import TABLES, open_table
 from selion.web.view.photos import ENDINGS, TABLE, Album, open_album, open_photos, within
-from selion.web.view.pmtiles import PMTilesFile, open_archive
 from selion.web.view.rasters import RasterFile, open_geotiff
 
 TIFFS = (".tif", ".tiff")

@@ -283,7 +283,7 @@ def fields_tile(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str
     name, tile = given["layer"], read_tile(given["z"], given["x"], given["y"])
     kind = "application/vnd.mapbox-vector-tile"
     if name in desk.found.archives:
-        return desk.found.archives[name].tile(tile), kind, True
+        return desk.found.archives[name].tile(tile.z, tile.x, tile.y), kind, True
     layer = fields_of(desk, name)
     ready = layer.overview is None or layer.overview.ready
 
