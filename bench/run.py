@@ -45,6 +45,7 @@ SECTIONS = (
 SECTIONS += (
     "screening",
     "view",
+    "tiles",
     "review",
     "language",
     "pseudo_masks",
@@ -113,6 +114,7 @@ QUICK = Size(
         "screening": ("--images", "500", "--sheets", "4"),
         "review": ("--fields", "2000", "--actions", "20"),
         "view": ("--fields", "100000", "--tiles", "3", "--pans", "2"),
+        "tiles": ("--quick",),
         "country": ("--fields", "20000", "--tiles", "20000"),
         "pseudo_masks": ("--photos", "6", "--edge", "160"),
         "scale": ("--edge", "512", "--block", "256", "--sizes", "512,1024", "--blocks", "200"),

@@ -129,7 +129,7 @@ HOMES = {
     "starlette": ("web",),
     "rio_tiler": ("web",),
     "maplibre": (),
-    "pmtiles": ("web", "country"),
+    "pmtiles": ("store",),
     "transformers": ("models", "train"),
     "tokenizers": ("models",),
     "peft": ("models", "train"),

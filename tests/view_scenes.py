@@ -237,6 +237,9 @@ def messages(data: bytes):
         elif tag & 7 == 1:
             yield tag >> 3, 1, data[at : at + 8]
             at += 8
+        elif tag & 7 == 5:
+            yield tag >> 3, 5, data[at : at + 4]
+            at += 4
         else:
             number, at = varint(data, at)
             yield tag >> 3, 0, number
@@ -254,13 +257,9 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 def value_of(body: bytes):
     number, _, value = next(messages(body))
-    return (
-        value.decode()
-        if number == 1
-        else float(np.frombuffer(value, "<f8")[0])
-        if number == 3
-        else value
-    )
+    if number == 1:
+        return value.decode()
+    return float(np.frombuffer(value, {2: "<f4", 3: "<f8"}[number])[0]) if number < 4 else value
 
 
 def feature_of(body: bytes, keys, values) -> dict:

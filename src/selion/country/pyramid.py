@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pmtiles.tile import zxy_to_tileid
 
 import selion
 from selion import store
@@ -24,7 +23,7 @@ from selion.country.partitions import Maps, open_maps
 from selion.errors import BadInput, counted
 from selion.fields.mvt import EXTENT, Layer, Outlines, encode_layer, flatten, squares
 from selion.progress import OnStep, silent
-from selion.store.pmtiles import ArchiveWriter
+from selion.store.pmtiles import ArchiveWriter, tile_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,11 +84,13 @@ def write_tiles(
         raise BadInput(f"Tiles down to zoom {finest} were asked for; wanted is {CHUNK} to 15.")
     if maps.box is None:
         raise BadInput(f"{maps.folder} holds no fields, and PMTiles cannot be empty.")
-    with store.atomic_write(out, force) as temporary:
-        with ArchiveWriter(temporary.parent) as tiles:
-            density = _draw(maps, tiles, finest, on_step)
-            _far(density, tiles)
-            tiles.write(temporary, _metadata(maps, finest), maps.box, (0, finest))
+    with (
+        store.atomic_write(out, force) as temporary,
+        ArchiveWriter(temporary.parent) as tiles,
+    ):
+        density = _draw(maps, tiles, finest, on_step)
+        _far(density, tiles)
+        tiles.write(temporary, _metadata(maps, finest), maps.box, (0, finest))
     return out
 
 
@@ -128,7 +129,7 @@ def _chunks(maps: Maps) -> list[tuple[int, int]]:
             range(int(a * side), min(int(b * side), side - 1) + 1) for a, b in ((x0, x1), (y0, y1))
         )
         found |= {(x, y) for x in columns for y in rows}
-    return sorted(found, key=lambda place: zxy_to_tileid(CHUNK, *place))
+    return sorted(found, key=lambda place: tile_number(CHUNK, *place))
 
 
 def _mercator(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ REACH = (-EXTENT, 2 * EXTENT - 1)
 """Units that a point may have: MapLibre takes no more than one tile beyond each side."""
 VERSION = 2
 LEFT_OUT = -1
-"""Stands in the tags of a feature for a property that it does not have."""
+"""Stands for the id or the tag of a property that a feature does not have."""
 
 
 class Outlines(NamedTuple):
@@ -126,12 +126,12 @@ def encode_layer(
         outlines = outlines._replace(points=np.rint(outlines.points).astype(np.int64))
     count = len(outlines.features) - 1 if layer.chosen is None else len(layer.chosen)
     chosen = np.arange(count) if layer.chosen is None else np.asarray(layer.chosen, np.int64)
-    numbers = np.zeros(0, np.int64) if layer.numbers is None else np.asarray(layer.numbers)
+    numbers = np.full(count, LEFT_OUT) if layer.numbers is None else layer.numbers
     tags, values = _tags(layer.columns, count)
     body = _features(
         outlines,
         chosen,
-        numbers.astype(np.int64),
+        np.asarray(numbers, np.int64),
         tags,
         _Frame(corner[0], corner[1], *REACH, keep_flat),
     )
@@ -293,9 +293,44 @@ def _geometry(outlines, feature, frame, ring, out):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
+def _tags_length(tags):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
+    # a kernel because it stands before the tags of each feature
+    length = 0
+    for tag in tags:
+        if tag >= 0:
+            length += _length(tag)
+    return length
+
+
+@njit(cache=True, nogil=True)
+def _head(out, at, number, tags, size):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
+    """Write what stands before the ``size`` bytes of a feature's geometry; return where they go."""
+    # a kernel because it is called once per feature
+    tagged = _tags_length(tags)
+    body = 2 + 1 + _length(size) + size
+    body += 1 + _length(tagged) + tagged if tagged else 0
+    body += 1 + _length(number) if number >= 0 else 0
+    at = _varint(out, at, 18)
+    at = _varint(out, at, body)
+    if number >= 0:
+        at = _varint(out, at, 8)
+        at = _varint(out, at, number)
+    if tagged:
+        at = _varint(out, at, 18)
+        at = _varint(out, at, tagged)
+        for tag in tags:
+            if tag >= 0:
+                at = _varint(out, at, tag)
+    at = _varint(out, at, 24)
+    at = _varint(out, at, 3)
+    at = _varint(out, at, 34)
+    return _varint(out, at, size)
+
+
+@njit(cache=True, nogil=True)
 def _features(outlines, chosen, numbers, tags, frame):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
     """Return the bytes of the features of a layer; those of which nothing is left are not there."""
-    # a kernel because it is the loop over features and tags: most of the time in numpy
+    # a kernel because it is the loop over features, with bytes of no length known before
     most = 0
     total = 0
     for k in chosen:
@@ -309,32 +344,8 @@ def _features(outlines, chosen, numbers, tags, frame):  # type: ignore[no-untype
     at = 0
     for n in range(len(chosen)):
         size = _geometry(outlines, chosen[n], frame, ring, shape)
-        if size == 0:
-            continue
-        tagged = 0
-        for t in range(tags.shape[1]):
-            if tags[n, t] >= 0:
-                tagged += _length(tags[n, t])
-        body = 2 + 1 + _length(size) + size
-        if tagged:
-            body += 1 + _length(tagged) + tagged
-        if len(numbers):
-            body += 1 + _length(numbers[n])
-        at = _varint(out, at, 18)
-        at = _varint(out, at, body)
-        if len(numbers):
-            at = _varint(out, at, 8)
-            at = _varint(out, at, numbers[n])
-        if tagged:
-            at = _varint(out, at, 18)
-            at = _varint(out, at, tagged)
-            for t in range(tags.shape[1]):
-                if tags[n, t] >= 0:
-                    at = _varint(out, at, tags[n, t])
-        at = _varint(out, at, 24)
-        at = _varint(out, at, 3)
-        at = _varint(out, at, 34)
-        at = _varint(out, at, size)
-        out[at : at + size] = shape[:size]
-        at += size
+        if size > 0:
+            at = _head(out, at, numbers[n], tags[n], size)
+            out[at : at + size] = shape[:size]
+            at += size
     return out[:at].copy()

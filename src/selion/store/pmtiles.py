@@ -49,6 +49,17 @@ LonLatBox = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
 
 
+def tile_number(z: int, x: int, y: int) -> int:
+    """Return the number of a tile: zoom after zoom, each along its Hilbert curve.
+
+    Examples
+    --------
+    >>> [tile_number(1, x, y) for x, y in ((0, 0), (0, 1), (1, 1), (1, 0))]
+    [1, 2, 3, 4]
+    """
+    return zxy_to_tileid(z, x, y)
+
+
 class ArchiveWriter:
     """Collects tiles in any order; they lie in a temporary file until :meth:`write`."""
 
@@ -67,7 +78,7 @@ class ArchiveWriter:
         """Take a tile, and compress it; the same bytes give the same bytes."""
         packed = gzip.compress(tile, 6, mtime=0)
         self._file.write(packed)
-        self.entries.append(Entry(zxy_to_tileid(z, x, y), self._end, len(packed), 1))
+        self.entries.append(Entry(tile_number(z, x, y), self._end, len(packed), 1))
         self._end += len(packed)
 
     def write(
@@ -172,7 +183,7 @@ class PMTilesFile:
 
     @property
     def density_layer(self) -> str:
-        """The layer of squares far out, as ``selion tiles`` writes it; empty where there is none."""
+        """The layer of squares far out that ``selion tiles`` writes; empty where there is none."""
         return "density" if "density" in self.layers and self.fields_layer != "density" else ""
 
     @property
@@ -198,7 +209,7 @@ class PMTilesFile:
         """
         if not self.zooms[0] <= z <= self.zooms[1]:
             return b""
-        number, header = zxy_to_tileid(z, x, y), self.header
+        number, header = tile_number(z, x, y), self.header
         offset, length = header["root_offset"], header["root_length"]
         for _ in range(DEEPEST_DIRECTORY):
             directory = _read_directory(
@@ -226,7 +237,9 @@ def open_archive(path: Path) -> PMTilesFile:
     """
     size = path.stat().st_size
     try:
-        header: dict[str, Any] = dict(deserialize_header(_read_range(path, size, 0, HEADER, HEADER)))
+        header: dict[str, Any] = dict(
+            deserialize_header(_read_range(path, size, 0, HEADER, HEADER))
+        )
     except (MagicNumberNotFound, SpecVersionUnsupported, ValueError, IndexError) as error:
         message = (
             f"{path.name} is no PMTiles file of version 3: write it again, for example with selion."
