@@ -65,21 +65,22 @@ def change_command(
     rule: str,
     threshold: float | None,
     tolerance: float,
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Compare years."""
+    given = opt.taken(opt.Speaking, values)
     from selion import change
     from selion.reports.change import write_report
 
     began = time.monotonic()
     options = change.ChangeOptions(rule, threshold, change.OutcomeOptions(tolerance=tolerance))
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         result = change.compare_years(
-            years, out, options, force=given["force"], on_step=say.step, on_note=say.note
+            years, out, options, force=given.force, on_step=say.step, on_note=say.note
         )
-        path = write_report(result, force=given["force"])
+        path = write_report(result, force=given.force)
     seconds = round(time.monotonic() - began, 1)
-    if given["as_json"]:
+    if given.as_json:
         facts = {
             "event": "done",
             "path": str(path),
@@ -88,7 +89,7 @@ def change_command(
         }
         click.echo(json.dumps(facts))
         return
-    if not given["quiet"]:
+    if not given.quiet:
         _tell(result)
     click.echo(str(path))
 

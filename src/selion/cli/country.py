@@ -21,14 +21,14 @@ folder = click.Path(path_type=Path)
 ENDINGS = {"markdown": ".md", "csv": ".csv", "json": ".json"}
 
 
-def finish(path: Path | None, facts: dict[str, Any], given: dict[str, Any]) -> None:
+def finish(path: Path | None, facts: dict[str, Any], given: opt.Speaking) -> None:
     """Print the summary and, last on standard output, the path of the result."""
-    if given["as_json"]:
+    if given.as_json:
         click.echo(
             json.dumps({"event": "done", "path": None if path is None else str(path), **facts})
         )
         return
-    if not given["quiet"]:
+    if not given.quiet:
         for name, value in facts.items():
             if value is not None:
                 click.echo(f"{name.replace('_', ' '):<18} {value}", err=True)
@@ -87,21 +87,23 @@ def merge_command(
     cell: int,
     min_area: float,
     collection: str | None,
-    **given: Any,
+    work: Path | None,
+    **values: Any,
 ) -> None:
     """Merge."""
+    given = opt.taken(opt.Speaking, values)
     from selion.country import MergeOptions, merge_maps
 
     began = time.monotonic()
     options = MergeOptions(cell, min_area, collection)
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         maps = merge_maps(
             tables,
             out,
             options,
             plan=plan,
-            work=given["work"],
-            force=given["force"],
+            work=work,
+            force=given.force,
             on_step=say.step,
         )
         if not maps.facts.get("planned", True):
@@ -157,14 +159,15 @@ GeoParquet file."""
 @opt.as_json
 @opt.quiet
 def query_command(
-    area: str, maps: Path, out: Path, columns: str | None, whole: bool, **given: Any
+    area: str, maps: Path, out: Path, columns: str | None, whole: bool, **values: Any
 ) -> None:
     """Cut out."""
+    given = opt.taken(opt.Speaking, values)
     from selion import country, fields, store
     from selion.pipeline.maps import summarise
 
     began = time.monotonic()
-    store.check_output(out, given["force"])
+    store.check_output(out, given.force)
     fields.format_of(out)
     opened = country.open_maps(maps)
     wanted = (
@@ -172,7 +175,7 @@ def query_command(
     )
     found = country.query(opened, area, wanted, clip=not whole)
     origin = fields.read_origin(opened.parts[0].path) if opened.parts else None
-    fields.write_fields(found.frame, out, origin, force=given["force"])
+    fields.write_fields(found.frame, out, origin, force=given.force)
     facts = (
         summarise(found.frame)
         if {"confidence", "metrics:area"} <= set(found.frame)
@@ -212,9 +215,10 @@ STATS_HELP = (
 @opt.force
 @opt.quiet
 def stats_command(
-    maps: Path, by: Path | None, name: str | None, out: Path | None, kind: str, **given: Any
+    maps: Path, by: Path | None, name: str | None, out: Path | None, kind: str, **values: Any
 ) -> None:
     """Count."""
+    given = opt.taken(opt.Speaking, values)
     from selion import country, store
 
     if name is not None and by is None:
@@ -223,13 +227,13 @@ def stats_command(
             "leave out --name."
         )
     if out is not None:
-        store.check_output(out, given["force"])
+        store.check_output(out, given.force)
     units = None if by is None else country.read_units(by, name)
     rows = country.count_fields(maps, units)
     if out is None:
         click.echo(country.shown(rows, ENDINGS[kind]), nl=False)
         return
-    click.echo(str(country.write_units(rows, out, force=given["force"])))
+    click.echo(str(country.write_units(rows, out, force=given.force)))
 
 
 TILES_HELP = """A merged map in, vector tiles for viewing out (.pmtiles): layer "fields" from zoom
@@ -250,14 +254,15 @@ TILES_HELP = """A merged map in, vector tiles for viewing out (.pmtiles): layer 
 @opt.force
 @opt.as_json
 @opt.quiet
-def tiles_command(maps: Path, out: Path, finest: int, **given: Any) -> None:
+def tiles_command(maps: Path, out: Path, finest: int, **values: Any) -> None:
     """Draw."""
+    given = opt.taken(opt.Speaking, values)
     from selion import country, store
 
     began = time.monotonic()
-    store.check_output(out, given["force"])
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        path = country.write_tiles(maps, out, finest=finest, force=given["force"], on_step=say.step)
+    store.check_output(out, given.force)
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
+        path = country.write_tiles(maps, out, finest=finest, force=given.force, on_step=say.step)
     finish(
         path,
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Failed photographs that are named at the end; all are in ``failed.csv``."""
 positive = click.FloatRange(min=0, min_open=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropsChoice(opt.Speaking):
+    """Options of ``selion crops``, as they were given."""
+
+    model: str | None
+    gsd: float | None
+    marker: float | None
+    scale: float | None
+    window: int | None
+    overlap: float | None
+    flips: bool
+    min_area: int | None
+    overlays: bool
+    workers: int | None
+    engine: str
+    fast: bool
 
 
 @click.command(
@@ -108,14 +127,15 @@ positive = click.FloatRange(min=0, min_open=True)
 @opt.as_json
 @opt.quiet
 def crops_command(
-    folder: Path | None, out: Path | None, print_marker: Path | None, **given: Any
+    folder: Path | None, out: Path | None, print_marker: Path | None, **values: Any
 ) -> None:
     """Measure a folder, or print a marker, or both."""
+    given = opt.taken(CropsChoice, values)
     from selion.closerange import ComputeOptions, measure_folder, write_marker
     from selion.reports.photographs import write_gallery
 
     if print_marker is not None:
-        click.echo(str(write_marker(print_marker, given["marker"] or 50.0, force=given["force"])))
+        click.echo(str(write_marker(print_marker, given.marker or 50.0, force=given.force)))
         if folder is None:
             return
     if folder is None or out is None:
@@ -125,26 +145,34 @@ def crops_command(
         )
         raise click.UsageError(message)
     options = _options(given)
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         run = measure_folder(
             folder,
             out,
-            given["model"],
+            given.model,
             options,
-            ComputeOptions(given["workers"], given["engine"], given["fast"]),
-            force=given["force"],
+            ComputeOptions(given.workers, given.engine, given.fast),
+            force=given.force,
             on_step=say.step,
             on_note=say.note,
             use=write_gallery,
         )
-    _tell(run, as_json=given["as_json"], quiet=given["quiet"])
+    _tell(run, as_json=given.as_json, quiet=given.quiet)
 
 
-def _options(given: dict[str, Any]) -> Any:
+def _options(given: CropsChoice) -> Any:
     from selion.closerange import CropOptions
 
-    names = ("gsd", "marker", "scale", "window", "overlap", "flips", "min_area", "overlays")
-    return CropOptions(**{name: given[name] for name in names})
+    return CropOptions(
+        gsd=given.gsd,
+        marker=given.marker,
+        scale=given.scale,
+        window=given.window,
+        overlap=given.overlap,
+        flips=given.flips,
+        min_area=given.min_area,
+        overlays=given.overlays,
+    )
 
 
 def _tell(run: CropRun, *, as_json: bool, quiet: bool) -> None:

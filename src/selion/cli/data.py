@@ -1,11 +1,12 @@
-"""``selion data``: what there is, what it may be used for, how it comes here, what is wrong with it, and one's own made from polygons."""
+"""``selion data``: list, fetch, check and make datasets."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
@@ -184,6 +185,27 @@ def check_command(
         sys.exit(FAULTY)
 
 
+@dataclass(frozen=True)
+class MakeChoice:
+    """Options of ``selion data make``, as they were given."""
+
+    area: Path | None
+    keep: str | None
+    boundary: str
+    boundary_as: Literal["inside", "line"]
+    classes: str
+    size: int
+    overlap: float
+    split_by: str
+    block_km: float
+    val: float
+    test: float
+    seed: int
+    empty: bool
+    licence: str
+    group: str
+
+
 @data_group.command(
     "make",
     help=(
@@ -302,20 +324,21 @@ def make_command(
     force: bool,
     quiet: bool,
     as_json: bool,
-    **rest: object,
+    **values: Any,
 ) -> None:
     """Make a dataset."""
+    given = opt.taken(MakeChoice, values)
     from selion.data import make_dataset
 
-    labelled, chips = _labelled(polygons, rest), _chips(rest)
+    labelled, chips = _labelled(polygons, given), _chips(given)
     with reporter(quiet=quiet or as_json, as_json=False) as say:
         made = make_dataset(
             images,
             labelled,
             out,
             chips,
-            licence=str(rest["licence"]),
-            group=str(rest["group"]),
+            licence=given.licence,
+            group=given.group,
             force=force,
             on_step=say.step,
         )
@@ -335,18 +358,18 @@ def make_command(
     click.echo(str(made.folder))
 
 
-def _labelled(polygons: Path, given: dict[str, object]) -> object:
+def _labelled(polygons: Path, given: MakeChoice) -> object:
     from selion.classes import FTW2, FTW3
     from selion.data.burning import Burning
     from selion.data.polygons import Labelled
 
     keep = None
-    if given["keep"] is not None:
-        column, mark, value = str(given["keep"]).partition("=")
+    if given.keep is not None:
+        column, mark, value = given.keep.partition("=")
         if not mark:
             raise click.BadParameter("wanted is COLUMN=VALUE", param_hint="--where")
         keep = (column.strip(), value.strip())
-    width = str(given["boundary"]).strip().lower()
+    width = given.boundary.strip().lower()
     try:
         size = (
             {"metres": float(width.removesuffix("m"))}
@@ -357,26 +380,24 @@ def _labelled(polygons: Path, given: dict[str, object]) -> object:
         raise click.BadParameter(
             f"{width!r} is neither pixels (2) nor metres (10m)", param_hint="--boundary"
         ) from error
-    burning = Burning(**size, boundary=given["boundary_as"])  # type: ignore[arg-type]
-    area = given["area"]
+    burning = Burning(**size, boundary=given.boundary_as)
+    area = given.area
     return Labelled(
         polygons,
         area if isinstance(area, Path) else None,
         keep,
         burning,
-        FTW3 if given["classes"] == "3" else FTW2,
+        FTW3 if given.classes == "3" else FTW2,
     )
 
 
-def _chips(given: dict[str, object]) -> object:
+def _chips(given: MakeChoice) -> object:
     from selion.data.place import Land
     from selion.data.polygons import Chips
     from selion.data.strips import Strips
 
-    shares = (given["val"], given["test"])
+    shares = (given.val, given.test)
     land = (
-        Strips(*shares)  # type: ignore[arg-type]
-        if given["split_by"] == "strips"
-        else Land(given["block_km"], *shares, given["seed"])  # type: ignore[arg-type]
+        Strips(*shares) if given.split_by == "strips" else Land(given.block_km, *shares, given.seed)
     )
-    return Chips(given["size"], given["overlap"], land, bool(given["empty"]))  # type: ignore[arg-type]
+    return Chips(given.size, given.overlap, land, bool(given.empty))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,36 @@ import click
 
 from selion.cli import options as opt
 from selion.cli.progress import reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateChoice(opt.Speaking):
+    """Options of ``selion evaluate``, as they were given."""
+
+    models: tuple[str, ...]
+    dataset: Path | None
+    maps: tuple[Path, ...]
+    truth: Path | None
+    out: Path
+    iou: float
+    cap: int | None
+    draws: int
+    protocol: str | None
+    reproject: bool
+    extent: Path | None
+    by: tuple[str, ...]
+    calibration: Path | None
+    deployment: bool
+    pixels: bool
+    layout: str
+    classes: str
+    split: str | None
+    ratios: tuple[float, ...]
+    widths: tuple[int, ...]
+    oracle: tuple[Path, ...]
+    engine: str
+    threads: int | None
+    method: str
 
 
 @click.command(
@@ -151,36 +182,40 @@ from selion.cli.progress import reporter
     help="With --pixels: a SAM checkpoint, asked with points drawn from the truth.",
 )
 @opt.group(opt.force, opt.as_json, opt.quiet, opt.engine, opt.threads, opt.method)
-def evaluate_command(**given: Any) -> None:
+def evaluate_command(**values: Any) -> None:
     """Evaluate and write the report."""
+    given = opt.taken(EvaluateChoice, values)
     from selion import store
 
-    if given["pixels"]:
+    if given.pixels:
         _pixels(given)
         return
-    files = bool(given["maps"])
-    if files == bool(given["dataset"]) or files != bool(given["truth"]):
+    files = bool(given.maps)
+    if files == bool(given.dataset) or files != bool(given.truth):
         message = (
             "Give either MODEL DATASET (models first, the dataset folder last), or --pred MAP "
             "--truth TRUTH."
         )
         raise click.UsageError(message)
-    if not files and (given["extent"] or given["reproject"]):
+    if not files and (given.extent or given.reproject):
         message = (
             "--extent and --reproject are about --pred and --truth: leave them away for a dataset "
             "folder."
         )
         raise click.UsageError(message)
-    if given["calibration"]:
-        store.check_output(given["calibration"], given["force"])
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        report, figures = _of_files(given) if files else _of_models(given, say)
+    if given.calibration:
+        store.check_output(given.calibration, given.force)
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
+        if given.truth is not None:
+            report, figures = _of_files(given, given.truth)
+        else:
+            report, figures = _of_models(given, given.dataset or Path(), say)
     from selion.reports.evaluation import write_report
 
-    paths = write_report(report, given["out"], figures=figures, force=given["force"])
-    if given["calibration"]:
-        _write_calibration(report, given["calibration"], force=given["force"])
-    if given["as_json"]:
+    paths = write_report(report, given.out, figures=figures, force=given.force)
+    if given.calibration:
+        _write_calibration(report, given.calibration, force=given.force)
+    if given.as_json:
         runs: Any = report.to_dict()["runs"]
         click.echo(
             json.dumps(
@@ -192,7 +227,7 @@ def evaluate_command(**given: Any) -> None:
             )
         )
         return
-    if not given["quiet"]:
+    if not given.quiet:
         click.echo(report.to_markdown(), err=True)
     click.echo(str(paths[-1]))
 
@@ -221,24 +256,24 @@ def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
         temporary.write_text(to_toml({"calibration": numbers}), "utf-8")
 
 
-def _of_files(given: dict[str, Any]) -> tuple[Any, list[Any]]:
+def _of_files(given: EvaluateChoice, truth: Path) -> tuple[Any, list[Any]]:
     from selion.evaluation import evaluate_files
     from selion.metrics import ImageOptions, ScoreOptions
 
-    options = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
-    image = ImageOptions(iou=given["iou"])
+    options = ScoreOptions(iou=given.iou, cap=given.cap, draws=given.draws)
+    image = ImageOptions(iou=given.iou)
     return evaluate_files(
-        given["maps"],
-        given["truth"],
+        given.maps,
+        truth,
         options,
         image=image,
-        reproject=given["reproject"],
-        extent=given["extent"],
-        by=given["by"],
+        reproject=given.reproject,
+        extent=given.extent,
+        by=given.by,
     ), []
 
 
-def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
+def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, list[Any]]:
     import dataclasses
 
     from selion.evaluation import EvaluateOptions, deployment_scores, evaluate, read_folder
@@ -247,33 +282,32 @@ def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
     from selion.models import load_model
     from selion.reports.evaluation import case_figures
 
-    if not given["models"]:
+    if not given.models:
         message = "Name a model before the dataset: selion evaluate MODEL DATASET."
         raise click.UsageError(message)
-    folder = read_folder(given["dataset"])
+    folder = read_folder(dataset)
     for problem in folder.problems:
         say.note(problem)
     loaded: dict[str, Any] = {
-        name: load_model(name, given["engine"], threads=given["threads"])
-        for name in given["models"]
+        name: load_model(name, given.engine, threads=given.threads) for name in given.models
     }
-    score = ScoreOptions(iou=given["iou"], cap=given["cap"], draws=given["draws"])
+    score = ScoreOptions(iou=given.iou, cap=given.cap, draws=given.draws)
     options = EvaluateOptions(
         score,
-        ImageOptions(iou=given["iou"]),
-        method=given["method"],
-        protocol=given["protocol"],
-        by=given["by"],
+        ImageOptions(iou=given.iou),
+        method=given.method,
+        protocol=given.protocol,
+        by=given.by,
     )
     report = evaluate(
         loaded,
         folder.samples,
         options,
-        title=f"{', '.join(loaded)} on {given['dataset'].name}",
+        title=f"{', '.join(loaded)} on {dataset.name}",
         on_step=say.step,
     )
     settings = dict(report.settings or {})
-    if given["deployment"]:
+    if given.deployment:
         settings |= {
             f"deployment of {name}": deployment_scores(model, folder.samples)
             for name, model in loaded.items()
@@ -287,35 +321,35 @@ def _of_models(given: dict[str, Any], say: Any) -> tuple[Any, list[Any]]:
     ), figures
 
 
-def _pixels(given: dict[str, Any]) -> None:
+def _pixels(given: EvaluateChoice) -> None:
     """Compare pixel by pixel; write pixels.json and pixels.md."""
     from selion import store
     from selion.data import load_dataset
     from selion.data.declare import SCHEMES
     from selion.evaluation.pixels import PixelOptions, evaluate_pixels, photo_systems
 
-    if not given["dataset"]:
+    if not given.dataset:
         message = "Name the dataset: selion evaluate --pixels [MODEL ...] DATASET."
         raise click.UsageError(message)
-    paths = [given["out"] / name for name in ("pixels.json", "pixels.md")]
+    paths = [given.out / name for name in ("pixels.json", "pixels.md")]
     for path in paths:
-        store.check_output(path, given["force"])
-    plain = given["layout"] == "folder"
+        store.check_output(path, given.force)
+    plain = given.layout == "folder"
     dataset = (
-        load_dataset(given["dataset"], classes=SCHEMES[given["classes"]])
+        load_dataset(given.dataset, classes=SCHEMES[given.classes])
         if plain
-        else load_dataset(given["layout"], given["dataset"])
+        else load_dataset(given.layout, given.dataset)
     )
-    samples = dataset.select(given["split"]) if given["split"] else dataset
+    samples = dataset.select(given.split) if given.split else dataset
     systems = photo_systems(
-        given["models"],
+        given.models,
         dataset.classes,
-        engine=given["engine"],
-        threads=given["threads"],
-        oracles=given["oracle"],
+        engine=given.engine,
+        threads=given.threads,
+        oracles=given.oracle,
     )
-    options = PixelOptions(given["ratios"] or (0.02,), given["widths"], given["draws"])
-    with reporter(quiet=given["quiet"], as_json=False) as say:
+    options = PixelOptions(given.ratios or (0.02,), given.widths, given.draws)
+    with reporter(quiet=given.quiet, as_json=False) as say:
         report = evaluate_pixels(
             systems,
             samples,
@@ -324,10 +358,10 @@ def _pixels(given: dict[str, Any]) -> None:
             title=f"{', '.join(systems)} on {dataset.name}",
             on_step=say.step,
         )
-    given["out"].mkdir(parents=True, exist_ok=True)
+    given.out.mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, (report.to_json(), report.to_markdown()), strict=True):
-        with store.atomic_write(path, given["force"]) as temporary:
+        with store.atomic_write(path, given.force) as temporary:
             temporary.write_text(text, "utf-8")
-    if not given["quiet"]:
+    if not given.quiet:
         click.echo(report.to_markdown(), err=True)
     click.echo(str(paths[-1]))

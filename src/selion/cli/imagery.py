@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -147,26 +148,45 @@ search_options = opt.group(
 grid_options = opt.group(crs, pixel, resampling)
 
 
-def area_options(given: dict[str, Any]) -> AreaOptions:
-    """Turn what the command line holds into the options of a composite."""
-    from selion import imagery
-    from selion.pipeline.areas import AreaOptions
+@dataclass(frozen=True, kw_only=True)
+class SearchChoice:
+    """Which scenes are searched and taken, as it was given."""
 
-    return AreaOptions(
-        provider=given["provider"],
-        seasons=imagery.given_seasons(*given["dates"]) if given.get("dates") else None,
-        rule=given["season_rule"],
-        calendar=given["calendar"],
-        crop=given["crop"],
-        cloud=given["cloud"],
-        target=given["target"],
-        limit=given["limit"],
-        excluded=imagery.parse_excluded(given["excluded"]),
-        balance=given["balance"],
-        crs=given.get("crs", "auto"),
-        gsd=given.get("pixel", 10.0),
-        resampling=given.get("resampling", "bilinear"),
-    )
+    provider: str
+    dates: tuple[str, str] | None
+    season_rule: str
+    calendar: Path | None
+    crop: str
+    cloud: float
+    target: int
+    limit: int
+    excluded: str
+    balance: bool
+    crs: str | None = None
+    pixel: float | None = None
+    resampling: Literal["nearest", "bilinear", "cubic"] | None = None
+
+    def area_options(self) -> AreaOptions:
+        """Return the options of a composite; the grid is the library's where the verb has none."""
+        from selion import imagery
+        from selion.pipeline.areas import AreaOptions
+
+        usual = AreaOptions()
+        return AreaOptions(
+            provider=self.provider,
+            seasons=imagery.given_seasons(*self.dates) if self.dates else None,
+            rule=self.season_rule,
+            calendar=self.calendar,
+            crop=self.crop,
+            cloud=self.cloud,
+            target=self.target,
+            limit=self.limit,
+            excluded=imagery.parse_excluded(self.excluded),
+            balance=self.balance,
+            crs=self.crs or usual.crs,
+            gsd=self.pixel or usual.gsd,
+            resampling=self.resampling or usual.resampling,
+        )
 
 
 def print_survey(survey: Survey, say: Reporter, *, as_json: bool) -> None:
@@ -247,21 +267,20 @@ class AreaCommand(click.Command):
 @opt.force
 @opt.as_json
 @opt.quiet
-def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None:
+def scenes_command(area: str, year: int, out: Path | None, **values: Any) -> None:
     """Search and choose."""
+    given, search = opt.taken(opt.Speaking, values), opt.taken(SearchChoice, values)
     from selion import store
     from selion.pipeline import areas
 
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         if out is not None:
-            store.check_output(out, given["force"])
-        survey = areas.survey_area(area, year, area_options(given), on_step=say.step)
-        print_survey(survey, say, as_json=given["as_json"])
+            store.check_output(out, given.force)
+        survey = areas.survey_area(area, year, search.area_options(), on_step=say.step)
+        print_survey(survey, say, as_json=given.as_json)
     if out is not None:
-        areas.write_survey(survey, out, force=given["force"])
-        click.echo(
-            json.dumps({"event": "done", "path": str(out)}) if given["as_json"] else str(out)
-        )
+        areas.write_survey(survey, out, force=given.force)
+        click.echo(json.dumps({"event": "done", "path": str(out)}) if given.as_json else str(out))
 
 
 @click.command(
@@ -291,9 +310,10 @@ def scenes_command(area: str, year: int, out: Path | None, **given: Any) -> None
 @opt.as_json
 @opt.quiet
 def composite_command(
-    area: str, year: int, out: Path | str, tiles: Path | None, **given: Any
+    area: str, year: int, out: Path | str, tiles: Path | None, price: float, **values: Any
 ) -> None:
     """Search, choose, compose and join."""
+    given, search = opt.taken(running.RunChoice, values), opt.taken(SearchChoice, values)
     from selion.pipeline import areas, composites
     from selion.pipeline.cost import estimate_area
     from selion.pipeline.probabilities import RunReport
@@ -302,19 +322,19 @@ def composite_command(
     began, report = time.monotonic(), RunReport()
     _refuse_cube(out)
     with (
-        reporter(quiet=given["quiet"], as_json=given["as_json"]) as say,
-        running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place,
+        reporter(quiet=given.quiet, as_json=given.as_json) as say,
+        running.placed(out, given.work, force=given.force or given.dry_run) as place,
     ):
-        _check(place, tiles, given)
-        kept = None if given["dry_run"] else areas.work_folder(place.out, place.work)
-        survey = areas.survey_area(area, year, area_options(given), work=kept, on_step=say.step)
-        if not given["quiet"] or given["dry_run"]:
-            print_survey(survey, say, as_json=given["as_json"])
-        if given["dry_run"]:
-            print_cost(estimate_area(survey, None, None, given["price"]), as_json=given["as_json"])
+        _check(place, tiles, force=given.force, dry_run=given.dry_run)
+        kept = None if given.dry_run else areas.work_folder(place.out, place.work)
+        survey = areas.survey_area(area, year, search.area_options(), work=kept, on_step=say.step)
+        if not given.quiet or given.dry_run:
+            print_survey(survey, say, as_json=given.as_json)
+        if given.dry_run:
+            print_cost(estimate_area(survey, None, None, price), as_json=given.as_json)
             return
         with (
-            open_runner(running.runner_options(given)) as runner,
+            open_runner(given.runner_options()) as runner,
             report.stages.during("composite"),
         ):
             result = composites.write_composite(
@@ -322,7 +342,7 @@ def composite_command(
                 place.out,
                 tiles=tiles,
                 work=place.work,
-                force=given["force"],
+                force=given.force,
                 runner=runner,
                 far=place.journal,
                 on_step=say.step,
@@ -334,10 +354,10 @@ def composite_command(
             | {"seconds": round(time.monotonic() - began, 1)}
         )
         address = place.publish(report)
-    if given["as_json"]:
+    if given.as_json:
         click.echo(json.dumps({"event": "done", "path": address, **facts}))
         return
-    if not given["quiet"]:
+    if not given.quiet:
         for name, value in facts.items():
             click.echo(f"{name.replace('_', ' '):<16} {value}", err=True)
     click.echo(address)
@@ -353,7 +373,7 @@ def _refuse_cube(out: Path | str) -> None:
         raise click.UsageError(message)
 
 
-def _check(place: running.OutputPlace, tiles: Path | None, given: dict[str, Any]) -> None:
+def _check(place: running.OutputPlace, tiles: Path | None, *, force: bool, dry_run: bool) -> None:
     """Refuse what cannot be written, before any work is done."""
     from selion.pipeline import composites
 
@@ -362,5 +382,5 @@ def _check(place: running.OutputPlace, tiles: Path | None, given: dict[str, Any]
             "--tiles was given, but the tiles' composites go to an object store: leave it out."
         )
         raise click.UsageError(message)
-    if not given["dry_run"]:
-        composites.check_name(place.out, force=given["force"])
+    if not dry_run:
+        composites.check_name(place.out, force=force)

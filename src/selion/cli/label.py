@@ -1,11 +1,12 @@
-"""``selion label``: masks that nobody drew, what two of them agree on, and training on what was kept."""
+"""``selion label``: pseudo-labels, what two of them agree on, and training on what was kept."""
 
 from __future__ import annotations
 
 import importlib
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -57,6 +58,24 @@ def label_group() -> None:
 out_folder = click.option(
     "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder that is made."
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthChoice(opt.Speaking):
+    """Options of ``selion label depth``, as they were given."""
+
+    model: str
+    depths: Path | None
+    distance: bool
+    edge: int
+    device: str
+    curve: Literal["contour", "histogram"]
+    reading: Literal["slope", "knee"]
+    clip: float
+    refine: bool
+    full: tuple[str, ...]
+    find_full: bool
+    keep_depth: bool
 
 
 @label_group.command(
@@ -142,44 +161,43 @@ out_folder = click.option(
 )
 @click.option("--keep-depth", is_flag=True, help="Keep depth as 16-bit PNG.")
 @opt.group(opt.force, opt.as_json, opt.quiet)
-def depth_command(photos: Path, out: Path, **given: Any) -> None:
+def depth_command(photos: Path, out: Path, **values: Any) -> None:
     """Label photographs by depth."""
+    given = opt.taken(DepthChoice, values)
     from selion.data.photos import find_photos
     from selion.labelling.manifest import QUALITY
     from selion.labelling.pseudo import DepthOptions, label_photos
     from selion.labelling.threshold import ThresholdOptions
 
-    threshold = ThresholdOptions(
-        given["curve"], given["reading"], (given["clip"], 100 - given["clip"])
-    )
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+    threshold = ThresholdOptions(given.curve, given.reading, (given.clip, 100 - given.clip))
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         find_photos(photos, skip=(out,))  # a wrong name is told before a network is fetched
         source = _depths(given, say)
         options = DepthOptions(
-            threshold, _refining(given), given["full"], given["find_full"], given["keep_depth"]
+            threshold, _refining(given), given.full, given.find_full, given.keep_depth
         )
-        rows = label_photos(photos, out, source, options, force=given["force"], on_step=say.step)
+        rows = label_photos(photos, out, source, options, force=given.force, on_step=say.step)
         _tell(rows, say)
     _result(out / QUALITY, given, {"photos": len(rows), "masks": sum(row.has_mask for row in rows)})
 
 
-def _depths(given: dict[str, Any], say: Reporter) -> Any:
+def _depths(given: DepthChoice, say: Reporter) -> Any:
     from selion.labelling.depths import ComputedDepths, DepthFolder
 
-    if given["depths"] is not None:
-        return DepthFolder(given["depths"], given["distance"])
+    if given.depths is not None:
+        return DepthFolder(given.depths, given.distance)
     from selion.models.depth.network import load_depth
 
-    network, notes = load_depth(given["model"], edge=given["edge"], device=given["device"])
+    network, notes = load_depth(given.model, edge=given.edge, device=given.device)
     for note in notes:
         say.note(f"Note: {note}")
     return ComputedDepths(network, f"{network.name} at {network.edge} px")
 
 
-def _refining(given: dict[str, Any]) -> Any:
+def _refining(given: DepthChoice) -> Any:
     from selion.labelling.postprocess import RefineOptions
 
-    return RefineOptions() if given["refine"] else None
+    return RefineOptions() if given.refine else None
 
 
 def _tell(rows: list[Any], say: Reporter) -> None:
@@ -203,14 +221,30 @@ def _name_missing(rows: list[Any], say: Reporter) -> None:
         say.note(f"... and {len(missing) - BAD_SHOWN:,} more, see the table.")
 
 
-def _result(path: Path, given: dict[str, Any], facts: dict[str, Any]) -> None:
+def _result(path: Path, given: opt.Speaking, facts: dict[str, Any]) -> None:
     import json
 
     click.echo(
-        json.dumps({"event": "result", "path": str(path), **facts})
-        if given["as_json"]
-        else str(path)
+        json.dumps({"event": "result", "path": str(path), **facts}) if given.as_json else str(path)
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoChoice(opt.Speaking):
+    """Options of ``selion label pseudo``, as they were given."""
+
+    model: str
+    dates: bool
+    sure: float
+    unsure: tuple[float, float]
+    least_score: float
+    engine: str
+    flips: bool
+    window: int | None
+    gsd: float | None
+    scale: float | None
+    bands: str | None
+    finer: bool
 
 
 @label_group.command(
@@ -264,17 +298,18 @@ def _result(path: Path, given: dict[str, Any], facts: dict[str, Any]) -> None:
     help="Where the model works on a finer grid than the image's, write labels on that grid too.",
 )
 @opt.group(opt.force, opt.as_json, opt.quiet)
-def pseudo_command(images: Path, out: Path, **given: Any) -> None:
+def pseudo_command(images: Path, out: Path, **values: Any) -> None:
     """Label images by a model."""
+    given = opt.taken(PseudoChoice, values)
     from selion import models
     from selion.errors import BadInput
     from selion.labelling.manifest import QUALITY
     from selion.labelling.scenes import SceneOptions, label_scenes
 
-    options = SceneOptions(_confidence(given), _predicting(given), given["dates"], given["finer"])
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        model = models.load_model(given["model"], given["engine"])
-        rows = label_scenes(images, out, model, options, force=given["force"], on_step=say.step)
+    options = SceneOptions(_confidence(given), _predicting(given), given.dates, given.finer)
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
+        model = models.load_model(given.model, given.engine)
+        rows = label_scenes(images, out, model, options, force=given.force, on_step=say.step)
         made = [row for row in rows if row.has_mask]
         known = sum(row.quality for row in made) / max(len(made), 1)
         say.note(
@@ -288,30 +323,28 @@ def pseudo_command(images: Path, out: Path, **given: Any) -> None:
     _result(out / QUALITY, given, {"images": len(rows), "masks": len(made)})
 
 
-def _confidence(given: dict[str, Any]) -> Any:
+def _confidence(given: PseudoChoice) -> Any:
     from selion.labelling.confidence import ConfidenceOptions
 
-    return ConfidenceOptions(
-        sure=given["sure"], unsure=given["unsure"], least_score=given["least_score"]
-    )
+    return ConfidenceOptions(sure=given.sure, unsure=given.unsure, least_score=given.least_score)
 
 
-def _predicting(given: dict[str, Any]) -> Any:
+def _predicting(given: PseudoChoice) -> Any:
     from selion.prediction import PredictOptions
 
     asked = (
         None
-        if given["bands"] is None
+        if given.bands is None
         else tuple(
             int(part) if part.isdecimal() else part
-            for part in map(str.strip, given["bands"].split(","))
+            for part in map(str.strip, given.bands.split(","))
         )
     )
     return PredictOptions(
-        window=given["window"],
-        gsd=given["gsd"],
-        scale=given["scale"],
-        flips=given["flips"],
+        window=given.window,
+        gsd=given.gsd,
+        scale=given.scale,
+        flips=given.flips,
         bands=asked,
     )
 
@@ -333,13 +366,14 @@ def _predicting(given: dict[str, Any]) -> Any:
     help="crop, fields-2, fields-3, alu, or names separated by commas, in the order of their ids.",
 )
 @opt.group(opt.force, opt.as_json, opt.quiet)
-def trimap_command(one: Path, other: Path, out: Path, classes: str, **given: Any) -> None:
+def trimap_command(one: Path, other: Path, out: Path, classes: str, **values: Any) -> None:
     """Compare masks."""
+    given = opt.taken(opt.Speaking, values)
     from selion.labelling.compare import write_trimaps
 
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         found, notes = write_trimaps(
-            one, other, out, _scheme(classes), force=given["force"], on_step=say.step
+            one, other, out, _scheme(classes), force=given.force, on_step=say.step
         )
         for note in notes:
             say.note(note)
@@ -362,6 +396,21 @@ def _scheme(given: str) -> Any:
     if given not in SCHEMES:
         raise UnknownName.among("class scheme", given, SCHEMES)
     return SCHEMES[given]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelftrainChoice(opt.Speaking):
+    """Options of ``selion label selftrain``, as they were given."""
+
+    labelled: str | None
+    root: str | None
+    decisions: Path | None
+    least: float
+    share: float | None
+    gsd: tuple[float, float] | None
+    trimap_human: bool
+    trimap_full: bool
+    changes: tuple[str, ...]
 
 
 @label_group.command(
@@ -425,8 +474,9 @@ def _scheme(given: str) -> Any:
     help="Change a value of the recipe, for example schedule.epochs=20; repeatable.",
 )
 @opt.group(opt.force, opt.as_json, opt.quiet)
-def selftrain_command(recipe: str, pseudo: Path, out: Path, **given: Any) -> None:
+def selftrain_command(recipe: str, pseudo: Path, out: Path, **values: Any) -> None:
     """Run both stages."""
+    given = opt.taken(SelftrainChoice, values)
     from selion.labelling.decisions import LOG
     from selion.labelling.selection import keep_pseudo
     from selion.labelling.selftrain import DrawOptions, TrimapOptions, plan_selftraining
@@ -434,19 +484,19 @@ def selftrain_command(recipe: str, pseudo: Path, out: Path, **given: Any) -> Non
     from selion.training import read_recipe
 
     named = [
-        f"data.{key}={given[option]}"
-        for key, option in (("dataset", "labelled"), ("root", "root"))
-        if given[option]
+        f"data.{key}={value}"
+        for key, value in (("dataset", given.labelled), ("root", given.root))
+        if value
     ]
-    log = given["decisions"] or (pseudo / LOG if (pseudo / LOG).is_file() else None)
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+    log = given.decisions or (pseudo / LOG if (pseudo / LOG).is_file() else None)
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         plan = plan_selftraining(
-            read_recipe(recipe, [*given["changes"], *named]),
-            keep_pseudo(pseudo, log, given["least"]),
-            TrimapOptions(given["trimap_human"], given["trimap_full"]),
-            DrawOptions(given["share"], given["gsd"]),
+            read_recipe(recipe, [*given.changes, *named]),
+            keep_pseudo(pseudo, log, given.least),
+            TrimapOptions(given.trimap_human, given.trimap_full),
+            DrawOptions(given.share, given.gsd),
         )
         for note in plan.notes:
             say.note(note)
-        model = self_training.run(plan, out, force=given["force"], on_step=say.step)
+        model = self_training.run(plan, out, force=given.force, on_step=say.step)
     _result(model, given, {"report": str(out / self_training.REPORT)})

@@ -1,9 +1,10 @@
-"""``selion map``, ``selion predict`` and ``selion fields``: the pipeline and its two halves."""
+"""``selion map``, ``selion predict``, ``selion fields``: the pipeline and its two halves."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,97 +23,140 @@ if TYPE_CHECKING:
     from selion.pipeline.land_cover import LandCover
     from selion.pipeline.maps import MapJob, MapOptions
     from selion.pipeline.probabilities import RunReport
+    from selion.prediction import PredictOptions
     from selion.reports.preview import Preview
 
 
-def _map_options(given: dict[str, Any]) -> MapOptions:
-    """Turn what the command line holds into the options of a map.
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """What runs the network, as it was given; a verb without a network has the defaults."""
 
-    What a verb does not offer keeps its default.
-    """
-    from selion import fields, prediction
+    refiner: str | None = None
+    engine: str = "auto"
+    gpu: int | None = None
+    mps_mode: bool = False
+    fast: bool = False
+    threads: int | None = None
+
+    @property
+    def device(self) -> str:
+        """The engine; ftw's ``--gpu`` and ``--mps_mode`` say the same in other words."""
+        if self.mps_mode:
+            return "mps"
+        return "cuda" if self.gpu is not None and self.gpu >= 0 else self.engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowChoice:
+    """How the image is cut, as it was given; None: the library's default."""
+
+    window: int | None = None
+    overlap: float | None = None
+    padding: int | None = None
+    block: int | None = None
+    batch: int | None = None
+    gsd: float | None = None
+    scale: float | None = None
+    flips: bool = False
+    bands: str | None = None
+
+    def predict_options(self) -> PredictOptions:
+        """Return the options of a prediction."""
+        from selion.prediction import PredictOptions
+
+        options = PredictOptions(
+            window=self.window,
+            overlap=self._share(),
+            gsd=self.gsd,
+            scale=self.scale,
+            flips=self.flips,
+            batch=self.batch,
+            bands=_bands(self.bands),
+        )
+        return options if self.block is None else replace(options, block=self.block)
+
+    def _share(self) -> float | None:
+        """Return the overlap; ftw's ``--padding`` is half of it, in pixels of a window."""
+        if self.padding is None:
+            return self.overlap
+        if self.window is None:
+            message = (
+                "--padding is a number of pixels and needs --patch_size; or give --overlap as a "
+                "share."
+            )
+            raise click.UsageError(message)
+        return float(min(2 * self.padding / self.window, 0.75))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldChoice:
+    """How probabilities become fields, as it was given; None: the library's default."""
+
+    method: str | None = None
+    cover: str | None = None
+    simplify: float | None = None
+    min_area: float | None = None
+    max_area: float | None = None
+    collection: str | None = None
+    acquired: str | None = None
+    land_cover: tuple[str, ...] = ()
+    crop_codes: str | None = None
+    crop_share: float = 0.5
+
+    def land_cover_options(self) -> LandCover | None:
+        """Return the raster that fields are compared with; None: there is none."""
+        from selion.pipeline.land_cover import LandCover
+
+        if not self.land_cover and self.crop_codes:
+            message = (
+                f"--land-cover-crops {self.crop_codes} was given without the raster that holds "
+                "these codes: add --land-cover RASTER."
+            )
+            raise click.UsageError(message)
+        if not self.land_cover:
+            return None
+        try:
+            codes = (self.crop_codes or "").split(",")
+            crops = frozenset(int(code) for code in codes if code.strip())
+        except ValueError:
+            message = (
+                f"--land-cover-crops {self.crop_codes} was given; wanted are whole numbers such as "
+                "40 or 10,20."
+            )
+            raise click.UsageError(message) from None
+        return LandCover(tuple(self.land_cover), crops, self.crop_share)
+
+
+def _map_options(values: Mapping[str, Any]) -> MapOptions:
+    """Return the options of a map run; what a verb does not offer keeps the library's default."""
+    from selion import fields
     from selion.pipeline import maps
 
-    return maps.MapOptions(
-        predict=prediction.PredictOptions(
-            window=given.get("window"),
-            overlap=_overlap(given),
-            block=given.get("block", 2048),
-            gsd=given.get("gsd"),
-            scale=given.get("scale"),
-            flips=given.get("flips", False),
-            batch=given.get("batch"),
-            bands=_bands(given.get("bands")),
-        ),
-        method=given.get("method", "watershed"),
+    network, choice = opt.taken(ModelChoice, values), opt.taken(FieldChoice, values)
+    options = maps.MapOptions(
+        predict=opt.taken(WindowChoice, values).predict_options(),
         outlines=fields.FieldOptions(
-            simplify=given.get("simplify"), max_area=given.get("max_area") or float("inf")
+            simplify=choice.simplify, max_area=choice.max_area or float("inf")
         ),
-        min_area=given.get("min_area"),
-        collection=given.get("collection"),
-        datetime=given.get("datetime"),
-        engine=_engine(given),
-        fast=given.get("fast", False),
-        threads=given.get("threads"),
-        runner=running.runner_options(given),
-        land_cover=_land_cover(given),
-        refiner=given.get("refiner"),
-        cover=given.get("cover", "mask"),
+        min_area=choice.min_area,
+        collection=choice.collection,
+        datetime=choice.acquired,
+        engine=network.device,
+        fast=network.fast,
+        threads=network.threads,
+        runner=opt.taken(running.RunChoice, values).runner_options(),
+        land_cover=choice.land_cover_options(),
+        refiner=network.refiner,
     )
-
-
-def _land_cover(given: dict[str, Any]) -> LandCover | None:
-    from selion.pipeline.land_cover import LandCover
-
-    rasters = given.get("land_cover") or ()
-    if not rasters and given.get("crop_codes"):
-        message = (
-            f"--land-cover-crops {given['crop_codes']} was given without the raster that holds "
-            "these codes: add --land-cover RASTER."
-        )
-        raise click.UsageError(message)
-    if not rasters:
-        return None
-    try:
-        crops = frozenset(
-            int(code) for code in (given["crop_codes"] or "").split(",") if code.strip()
-        )
-    except ValueError:
-        message = (
-            f"--land-cover-crops {given['crop_codes']} was given; wanted are whole numbers such as "
-            "40 or 10,20."
-        )
-        raise click.UsageError(message) from None
-    return LandCover(tuple(rasters), crops, given["crop_share"])
-
-
-def _overlap(given: dict[str, Any]) -> float | None:
-    """Return the overlap; ftw's ``--padding`` is half of it, in pixels of a window."""
-    padding, window = given.get("padding"), given.get("window")
-    if padding is None:
-        overlap: float | None = given.get("overlap")
-        return overlap
-    if window is None:
-        message = (
-            "--padding is a number of pixels and needs --patch_size; or give --overlap as a share."
-        )
-        raise click.UsageError(message)
-    return float(min(2 * padding / window, 0.75))
+    return replace(
+        options, method=choice.method or options.method, cover=choice.cover or options.cover
+    )
 
 
 def _bands(text: str | None) -> tuple[int | str, ...] | None:
     if text is None:
         return None
     return tuple(int(part) if part.strip().isdigit() else part.strip() for part in text.split(","))
-
-
-def _engine(given: dict[str, Any]) -> str:
-    """Return the engine; ftw's ``--gpu`` and ``--mps_mode`` say the same in other words."""
-    if given.get("mps_mode"):
-        return "mps"
-    if given.get("gpu") is not None and given["gpu"] >= 0:
-        return "cuda"
-    return str(given.get("engine", "auto"))
 
 
 def _print_plan(job: MapJob, say: Reporter, *, as_json: bool) -> None:
@@ -255,40 +299,38 @@ def map_command(
     year: int | None,
     scores: Path | None,
     save_scores: bool,
-    **given: Any,
+    price: float,
+    **values: Any,
 ) -> None:
-    """Run the whole pipeline."""
-    began = time.monotonic()
+    """Go from an image, or from an area and a year, to a table of fields."""
+    began, given = time.monotonic(), opt.taken(running.RunChoice, values)
     with (
-        reporter(quiet=given["quiet"], as_json=given["as_json"]) as say,
-        running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place,
+        reporter(quiet=given.quiet, as_json=given.as_json) as say,
+        running.placed(out, given.work, force=given.force or given.dry_run) as place,
     ):
         scores = scores or (
             place.out.with_name(f"{place.out.stem}.scores.tif") if save_scores else None
         )
-        wish = Wish(place, model, scores, given, say, began)
+        options = replace(_map_options(values), work=place.work, journal=place.journal)
+        run = MapRun(place, model, scores, options, given, say, began)
         if year is None:
             _refuse_area(image)
-            _map_image(image, wish)
+            _map_image(image, run)
         else:
-            _map_area(image, year, wish)
+            _map_area(image, year, run, opt.taken(area.SearchChoice, values), price)
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What was asked for."""
+class MapRun:
+    """One run of ``selion map``: what was asked for, and what it has to say."""
 
     place: running.OutputPlace
     model: str | None
     scores: Path | None
-    given: dict[str, Any]
+    options: MapOptions
+    given: running.RunChoice
     say: Reporter
     began: float
-
-    @cached_property
-    def options(self) -> MapOptions:
-        """Options of the map."""
-        return replace(_map_options(self.given), work=self.place.work, journal=self.place.journal)
 
     @cached_property
     def report(self) -> RunReport:
@@ -312,45 +354,45 @@ def _conclude(
     place: running.OutputPlace,
     facts: dict[str, Any],
     began: float,
-    given: dict[str, Any],
+    given: running.RunChoice,
 ) -> None:
     seconds = time.monotonic() - began
     facts |= running.tell(report, place, seconds, given) | {"seconds": round(seconds, 1)}
     if report.aside:
         facts |= {"missing_blocks": len(report.aside), "listed_in": str(report.listed)}
-    _finish(place.publish(report), facts, as_json=given["as_json"], quiet=given["quiet"])
+    _finish(place.publish(report), facts, as_json=given.as_json, quiet=given.quiet)
     running.settle(report, place)
 
 
-def _map_image(image: str, wish: Wish) -> None:
+def _map_image(image: str, run: MapRun) -> None:
     """Map an image."""
     from selion import fields
     from selion.pipeline import maps, probabilities
 
-    given, say, out = wish.given, wish.say, wish.place.out
-    if not given["dry_run"]:
-        probabilities.check_output(out, given["force"])
+    given, say, out = run.given, run.say, run.place.out
+    if not given.dry_run:
+        probabilities.check_output(out, given.force)
         fields.format_of(out)
-    job = maps.prepare(image, wish.model, wish.options)
-    if given["dry_run"]:
-        _print_plan(job, say, as_json=given["as_json"])
+    job = maps.prepare(image, run.model, run.options)
+    if given.dry_run:
+        _print_plan(job, say, as_json=given.as_json)
         return
     for note in job.notes:
         say.note(note)
-    if given["fast"]:  # first: later the second network would stand beside a table of all fields
+    if run.options.fast:  # first: later the second network would stand beside a table of all fields
         say.note(_compared(job))
-    preview = _preview(out, wanted=given["preview"])
+    preview = _preview(out, wanted=given.preview)
     _, frame = maps.map_image(
         job,
         out,
-        wish.options,
-        scores=wish.scores,
+        run.options,
+        scores=run.scores,
         watcher=_watcher(preview),
-        force=given["force"],
+        force=given.force,
         on_step=say.step,
-        report=wish.report,
+        report=run.report,
     )
-    wish.finish(frame, _drawn(preview) | _with_page(job, frame, out, wanted=given["page"]))
+    run.finish(frame, _drawn(preview) | _with_page(job, frame, out, wanted=given.page))
 
 
 def _refuse_area(image: str) -> None:
@@ -380,49 +422,48 @@ def _refuse_area(image: str) -> None:
         raise click.UsageError(message)
 
 
-def _map_area(given_area: str, year: int, wish: Wish) -> None:
+def _map_area(place: str, year: int, run: MapRun, search: area.SearchChoice, price: float) -> None:
     """Map an area in a year."""
     from selion import fields
-    from selion.pipeline import areas, probabilities, run
+    from selion.pipeline import areas, probabilities
     from selion.pipeline.cost import estimate_area
+    from selion.pipeline.run import AreaMap, map_area
 
-    given, say, out, kept = wish.given, wish.say, wish.place.out, wish.place.work
-    if not given["dry_run"]:
-        probabilities.check_output(out, given["force"])
+    given, say, out, kept = run.given, run.say, run.place.out, run.place.work
+    if not given.dry_run:
+        probabilities.check_output(out, given.force)
         fields.format_of(out)
-    work = None if given["dry_run"] else areas.work_folder(out, kept)
-    survey = areas.survey_area(
-        given_area, year, area.area_options(given), work=work, on_step=say.step
-    )
-    if not given["quiet"] or given["dry_run"]:
-        area.print_survey(survey, say, as_json=given["as_json"])
-    if given["dry_run"]:
+    work = None if given.dry_run else areas.work_folder(out, kept)
+    survey = areas.survey_area(place, year, search.area_options(), work=work, on_step=say.step)
+    if not given.quiet or given.dry_run:
+        area.print_survey(survey, say, as_json=given.as_json)
+    if given.dry_run:
         area.print_cost(
-            estimate_area(survey, wish.model, wish.options, given["price"]),
-            as_json=given["as_json"],
+            estimate_area(survey, run.model, run.options, price),
+            as_json=given.as_json,
         )
         return
     extra: dict[str, Any] = {}
-    preview = _preview(out, wanted=given["preview"])
+    preview = _preview(out, wanted=given.preview)
 
-    def use(result: run.AreaMap) -> None:
-        extra.update(_with_page(result.job, result.frame, out, wanted=given["page"]))
-        if given["fast"]:
+    def use(result: AreaMap) -> None:
+        extra.update(_with_page(result.job, result.frame, out, wanted=given.page))
+        if run.options.fast:
             say.note(_compared(result.job))
 
-    result = run.map_area(
+    result = map_area(
         survey,
         out,
-        wish.model,
-        wish.options,
-        scores=wish.scores,
+        run.model,
+        run.options,
+        scores=run.scores,
         watcher=_watcher(preview),
-        force=given["force"],
+        force=given.force,
         on_step=say.step,
         use=use,
-        report=wish.report,
+        report=run.report,
     )
-    wish.finish(result.frame, _drawn(preview) | extra)
+    run.finish(result.frame, _drawn(preview) | extra)
 
 
 @click.command(
@@ -436,32 +477,32 @@ def _map_area(given_area: str, year: int, wish: Wish) -> None:
 @running.work
 @running.options
 @opt.run_options
-def predict_command(image: str, out: Path | str, model: str | None, **given: Any) -> None:
-    """Run the first half."""
+def predict_command(image: str, out: Path | str, model: str | None, **values: Any) -> None:
+    """Go from an image to class probabilities."""
     from selion.pipeline import maps, probabilities
     from selion.reports.preview import write_score_preview
 
-    began = time.monotonic()
+    began, given = time.monotonic(), opt.taken(running.RunChoice, values)
     with (
-        reporter(quiet=given["quiet"], as_json=given["as_json"]) as say,
-        running.placed(out, given["work"], force=given["force"] or given["dry_run"]) as place,
+        reporter(quiet=given.quiet, as_json=given.as_json) as say,
+        running.placed(out, given.work, force=given.force or given.dry_run) as place,
     ):
-        if not given["dry_run"]:
-            probabilities.check_output(place.out, given["force"])
-        options = replace(_map_options(given), work=place.work, journal=place.journal)
+        if not given.dry_run:
+            probabilities.check_output(place.out, given.force)
+        options = replace(_map_options(values), work=place.work, journal=place.journal)
         job = maps.prepare(image, model, options)
-        if given["dry_run"]:
-            _print_plan(job, say, as_json=given["as_json"])
+        if given.dry_run:
+            _print_plan(job, say, as_json=given.as_json)
             return
         for note in job.notes:
             say.note(note)
         report = probabilities.RunReport(on_note=say.note)
         path = maps.predict_image(
-            job, place.out, options, force=given["force"], on_step=say.step, report=report
+            job, place.out, options, force=given.force, on_step=say.step, report=report
         )
-        if given["fast"]:
+        if options.fast:
             say.note(_compared(job))
-        extra = {"preview": str(write_score_preview(path))} if given["preview"] else {}
+        extra = {"preview": str(write_score_preview(path))} if given.preview else {}
         _conclude(report, place, extra, began, given)
 
 
@@ -482,16 +523,16 @@ def predict_command(image: str, out: Path | str, model: str | None, **given: Any
 @opt.quiet
 @opt.preview
 @click.option("--image", default=None, help="Draw the preview over this image.")
-def fields_command(scores: str, out: Path | str, image: str | None, **given: Any) -> None:
-    """Run the second half."""
+def fields_command(scores: str, out: Path | str, image: str | None, **values: Any) -> None:
+    """Go from class probabilities to a table of fields."""
     from selion import store
     from selion.pipeline import maps, probabilities
     from selion.reports.preview import write_preview
 
-    began = time.monotonic()
+    began, given = time.monotonic(), opt.taken(running.RunChoice, values)
     with (
-        reporter(quiet=given["quiet"], as_json=given["as_json"]) as say,
-        running.placed(out, None, force=given["force"]) as place,
+        reporter(quiet=given.quiet, as_json=given.as_json) as say,
+        running.placed(out, None, force=given.force) as place,
     ):
         # now: a name that is wrong is said before the work
         report, shown = (
@@ -501,12 +542,12 @@ def fields_command(scores: str, out: Path | str, image: str | None, **given: Any
         path, frame = maps.fields_from_scores(
             scores,
             place.out,
-            _map_options(given),
-            force=given["force"],
+            _map_options(values),
+            force=given.force,
             on_step=say.step,
             report=report,
         )
-        preview = _preview(path, wanted=given["preview"])
+        preview = _preview(path, wanted=given.preview)
         if preview is not None:
             write_preview(shown, frame, preview)
         extra = _drawn(preview)

@@ -5,13 +5,40 @@ The option names of ``ftw`` (underscores) are accepted where they mean the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Speaking:
+    """How a verb speaks, and whether it may replace what is there."""
+
+    as_json: bool = False
+    quiet: bool = False
+    force: bool = False
+
+
+def taken(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Return the options of one kind out of what click has parsed.
+
+    Parameters
+    ----------
+    kind : type
+        A frozen dataclass; its fields are called as the parameters of the command.
+    values : mapping
+        What the command was called with.  Other options are left to other kinds; a field that the
+        command has no option for keeps its default.
+    """
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in values.items() if name in names})
+
 
 out = click.option(
     "-o",

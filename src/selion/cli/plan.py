@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,21 @@ takes up an earlier probe. Prices come from a price sheet. 'sh plan/run.sh' does
 merge plan/ -o maps/' joins them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlanChoice(opt.Speaking):
+    """Options of ``selion plan``, as they were given."""
+
+    probe_km: float
+    probe_at: str | None
+    workers: int
+    edge: float
+    halo: float
+    model: str | None
+    engine: str
+    fast: bool
+    threads: int | None
+
+
 @click.command("plan", cls=area_cli.AreaCommand, help=HELP)
 @click.argument("area")
 @click.option("--year", type=int, required=True, help="Of the harvest.")
@@ -65,7 +81,9 @@ merge plan/ -o maps/' joins them."""
     "--probe-at",
     default=None,
     metavar="BOX",
-    help="Probe in this box (west,south,east,north) or file of polygons [default: inside the area].",
+    help=(
+        "Probe in this box (west,south,east,north) or file of polygons [default: inside the area]."
+    ),
 )
 @click.option(
     "--workers",
@@ -103,9 +121,10 @@ def plan_command(
     prices: Path | None,
     probe: bool,
     probe_file: Path | None,
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Plan."""
+    given = opt.taken(PlanChoice, values)
     from selion import country, imagery, store
 
     if probe == (probe_file is not None):
@@ -114,15 +133,17 @@ def plan_command(
             "--probe-file with the probe.json of an earlier plan; not both."
         )
         raise click.UsageError(message)
-    store.check_output(out, given["force"])
+    store.check_output(out, given.force)
     sheet, place = country.read_prices(prices), imagery.read_area(area)
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         for note in place.notes:
             say.note(note)
         measured = (
-            country.read_probe(probe_file) if probe_file is not None else _probe(place, year, given)
+            country.read_probe(probe_file)
+            if probe_file is not None
+            else _probe(place, year, given, opt.taken(area_cli.SearchChoice, values))
         )
-        edge, halo = 1000 * given["edge"], 1000 * given["halo"]
+        edge, halo = 1000 * given.edge, 1000 * given.halo
         made = country.make_plan(
             place,
             year,
@@ -131,25 +152,25 @@ def plan_command(
             edge=edge,
             halo=halo,
             words=_words(),
-            most=given["workers"],
+            most=given.workers,
         )
-        country.write_plan(made, out, force=given["force"])
-    if given["as_json"]:
+        country.write_plan(made, out, force=given.force)
+    if given.as_json:
         click.echo(json.dumps({"event": "done", "path": str(out), **made.costs()}))
         return
-    if not given["quiet"]:
+    if not given.quiet:
         click.echo(country.shown_plan(made))
     click.echo(str(out))
 
 
-def _probe(place: Any, year: int, given: dict[str, Any]) -> Any:
+def _probe(place: Any, year: int, given: PlanChoice, search: area_cli.SearchChoice) -> Any:
     from selion import country, imagery
     from selion.pipeline import maps
 
-    options = maps.MapOptions(engine=given["engine"], fast=given["fast"], threads=given["threads"])
-    where = place if given["probe_at"] is None else imagery.read_area(given["probe_at"])
+    options = maps.MapOptions(engine=given.engine, fast=given.fast, threads=given.threads)
+    where = place if given.probe_at is None else imagery.read_area(given.probe_at)
     return country.probe_road(
-        where, year, area_cli.area_options(given), options, given["model"], km=given["probe_km"]
+        where, year, search.area_options(), options, given.model, km=given.probe_km
     )
 
 

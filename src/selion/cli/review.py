@@ -1,4 +1,4 @@
-"""``selion review``: a page on which people correct a map, what came of it, and its way back into training."""
+"""``selion review``: correct a map on a page, export the result, and train on it."""
 
 from __future__ import annotations
 

@@ -78,11 +78,24 @@ profile = click.option(
 options = opt.group(runner, workers, profile)
 
 
-def runner_options(given: dict[str, Any]) -> RunnerOptions:
-    """Turn what the command line holds into the choice of a runner."""
-    from selion.runners import RunnerOptions
+@dataclass(frozen=True, kw_only=True)
+class RunChoice(opt.Speaking):
+    """What all verbs that have blocks let the user choose."""
 
-    return RunnerOptions(given.get("runner", "serial"), given.get("workers"), given.get("threads"))
+    runner: str
+    workers: int | None
+    profile: bool
+    threads: int | None = None
+    work: Path | str | None = None
+    dry_run: bool = False
+    preview: bool = False
+    page: bool = False
+
+    def runner_options(self) -> RunnerOptions:
+        """Return who does the blocks."""
+        from selion.runners import RunnerOptions
+
+        return RunnerOptions(self.runner, self.workers, self.threads)
 
 
 @dataclass(frozen=True)
@@ -181,14 +194,12 @@ def _remote_work(prefix: str, name: str) -> str:
     return here
 
 
-def tell(
-    report: RunReport, place: OutputPlace, seconds: float, given: dict[str, Any]
-) -> dict[str, Any]:
+def tell(report: RunReport, place: OutputPlace, seconds: float, given: RunChoice) -> dict[str, Any]:
     """Write where the seconds went beside the output, if that is wanted.
 
     It is printed unless all is to be quiet.  Return what the summary says.
     """
-    if not given.get("profile"):
+    if not given.profile:
         return {}
     stages = {name: round(spent, 3) for name, spent in report.stages.seconds.items()}
     path = place.out.with_name(f"{place.out.name}.profile.json")
@@ -199,7 +210,7 @@ def tell(
         + "\n",
         "utf-8",
     )
-    if not (given["as_json"] or given["quiet"]):
+    if not (given.as_json or given.quiet):
         click.echo(
             (
                 f"{seconds:.1f} s passed; seconds of work by stage, all threads and workers "
@@ -209,9 +220,7 @@ def tell(
         )
         for name, spent in stages.items():
             click.echo(f"  {name:<16} {spent:10.2f} s  {spent / max(seconds, 1e-9):6.1%}", err=True)
-    return (
-        {"profile": str(path)} if not given["as_json"] else {"stages": stages, "profile": str(path)}
-    )
+    return {"profile": str(path)} if not given.as_json else {"stages": stages, "profile": str(path)}
 
 
 def settle(report: RunReport, place: OutputPlace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +12,20 @@ import click
 
 from selion.cli import options as opt
 from selion.cli.progress import Reporter, reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainChoice(opt.Speaking):
+    """Options of ``selion train``, as they were given."""
+
+    out: Path | None
+    resume: bool
+    sweeps: tuple[str, ...]
+    review: Path | None
+    image: Path | None
+    model: str
+    listing: bool
+    dry_run: bool
 
 
 @click.command(
@@ -72,36 +87,37 @@ from selion.cli.progress import Reporter, reporter
 )
 @click.option("--list", "listing", is_flag=True, help="List the packaged recipes.")
 @opt.group(opt.force, opt.dry_run, opt.as_json, opt.quiet)
-def train_command(recipe: str | None, changes: tuple[str, ...], **given: Any) -> None:
+def train_command(recipe: str | None, changes: tuple[str, ...], **values: Any) -> None:
     """Train, or sweep, or say what would be done."""
+    given = opt.taken(TrainChoice, values)
     from selion import training
 
-    if given["listing"]:
+    if given.listing:
         for name, summary in training.list_recipes().items():
             click.echo(f"{name:<40} {summary}".rstrip())
         return
-    if given["review"] and not given["sweeps"]:
+    if given.review and not given.sweeps:
         recipe = recipe or "review"
     if not recipe:
         message = (
             "Missing argument 'RECIPE': a TOML file or a packaged recipe (selion train --list)."
         )
         raise click.UsageError(message)
-    with reporter(quiet=given["quiet"], as_json=given["as_json"]) as say:
-        if given["sweeps"]:
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
+        if given.sweeps:
             _sweep(recipe, changes, given, say)
         else:
             _one(recipe, changes, given, say)
 
 
-def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> None:
+def _one(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporter) -> None:
     from selion import training
     from selion.reports import training_run
     from selion.training.scoring import MEASURES
 
     plan: Any
-    if given["review"]:
-        plan = _from_review(recipe, changes, given, say)
+    if given.review:
+        plan, given = _from_review(recipe, changes, given, given.review, say)
     else:
         chosen = training.read_recipe(recipe, changes)
         if isinstance(chosen, training.LanguageRecipe):
@@ -110,11 +126,11 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
         plan = training.plan_training(chosen)
     for note in plan.notes:
         say.note(note)
-    if given["dry_run"]:
+    if given.dry_run:
         _estimate(plan, say)
         return
-    folder = given["out"] or Path(plan.recipe.name)
-    if given["resume"] and training_run.is_finished(plan, folder):
+    folder = given.out or Path(plan.recipe.name)
+    if given.resume and training_run.is_finished(plan, folder):
         say.note(
             f"{folder} is finished: all {plan.recipe.schedule.epochs} epochs are done. Begin anew "
             "with --force, or in another folder."
@@ -122,10 +138,10 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
         facts = json.loads((folder / training_run.NUMBERS).read_text("utf-8")) | {
             "model": str(folder / "model")
         }
-        click.echo(str(folder / training_run.REPORT) if not given["as_json"] else _json(facts))
+        click.echo(str(folder / training_run.REPORT) if not given.as_json else _json(facts))
         return
     result = training_run.run(
-        plan, folder, resume=given["resume"], force=given["force"], on_step=say.step
+        plan, folder, resume=given.resume, force=given.force, on_step=say.step
     )
     if not result.trained.leads:
         return
@@ -139,66 +155,68 @@ def _one(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Repo
     )
     click.echo(
         str(folder / training_run.REPORT)
-        if not given["as_json"]
+        if not given.as_json
         else _json(training_run.numbers(result) | {"model": str(result.card.folder)})
     )
 
 
 def _from_review(
-    recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter
-) -> Any:
+    recipe: str, changes: tuple[str, ...], given: TrainChoice, reviewed: Path, say: Reporter
+) -> tuple[Any, TrainChoice]:
     """Write the labels of a review into the folder of the run, and plan its training.
 
-    A run that is resumed keeps its labels.
+    A run that is resumed keeps its labels.  Returned are the plan, and the options with the
+    folder of the run.
     """
     from selion import review
 
-    files = review.find_map(given["review"], given["image"])
-    folder = given["out"] or Path(f"{files.table.stem}-reviewed")
-    given["out"] = folder
+    files = review.find_map(reviewed, given.image)
+    folder = given.out or Path(f"{files.table.stem}-reviewed")
+    chosen = replace(given, out=folder)
     say.note(
-        f"Corrected map and labels {'would go' if given['dry_run'] else 'go'} to "
+        f"Corrected map and labels {'would go' if given.dry_run else 'go'} to "
         f"{folder / review.FOLDER}."
     )
-    if given["dry_run"]:
+    if given.dry_run:
         # The probe needs the labels, and the run that follows must find its folder as it was.
         folder = Path(
             click.get_current_context().with_resource(TemporaryDirectory(prefix="selion-review-"))
         )
-    return review.plan_from_review(
+    plan = review.plan_from_review(
         files,
         folder,
         recipe,
         changes,
-        model=given["model"],
-        force=given["force"],
-        keep=given["resume"],
+        model=given.model,
+        force=given.force,
+        keep=given.resume,
     )
+    return plan, chosen
 
 
-def _language(recipe: Any, given: dict[str, Any], say: Reporter) -> None:
+def _language(recipe: Any, given: TrainChoice, say: Reporter) -> None:
     """Train a language model: supervised, then by reward."""
     from selion.training import language_run
 
     plan = language_run.plan_language(recipe)
     for note in plan.notes:
         say.note(note)
-    if given["dry_run"]:
+    if given.dry_run:
         for note in language_run.forecast(plan):
             say.note(note)
         return
     result = language_run.train_language(
         plan,
-        given["out"] or Path(recipe.name),
-        resume=given["resume"],
-        force=given["force"],
+        given.out or Path(recipe.name),
+        resume=given.resume,
+        force=given.force,
         on_step=say.step,
     )
     for note in result.notes:
         say.note(note)
     click.echo(
         str(result.card.folder)
-        if not given["as_json"]
+        if not given.as_json
         else _json({"model": str(result.card.folder), "scores": result.card.scores})
     )
 
@@ -215,12 +233,12 @@ def _estimate(plan: Any, say: Reporter) -> None:
     )
 
 
-def _sweep(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Reporter) -> None:
+def _sweep(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporter) -> None:
     from selion.reports import sweep
 
-    chosen = sweep.variants(recipe, given["sweeps"])
-    folder = given["out"] or Path(f"{Path(recipe).stem}-sweep")
-    if given["dry_run"]:
+    chosen = sweep.variants(recipe, given.sweeps)
+    folder = given.out or Path(f"{Path(recipe).stem}-sweep")
+    if given.dry_run:
         for variant in chosen:
             say.note(
                 f"{variant.name}: {variant.recipe} {' '.join((*changes, *variant.changes))} -> "
@@ -231,14 +249,14 @@ def _sweep(recipe: str, changes: tuple[str, ...], given: dict[str, Any], say: Re
         chosen,
         changes,
         folder,
-        resume=given["resume"],
-        force=given["force"],
+        resume=given.resume,
+        force=given.force,
         on_step=say.step,
         on_note=say.note,
     )
     path = sweep.write_sweep(rows, folder)
     body = sweep.table(rows)
-    if given["as_json"]:
+    if given.as_json:
         click.echo(_json({"header": sweep.header(rows), "rows": body, "report": str(path)}))
         return
     say.note(sweep.text_table([sweep.header(rows), *body]))
