@@ -1,0 +1,89 @@
+"""Options are parsed into typed values once, and say the library's own defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+import pytest
+
+from selion.cli import imagery, mapping, running
+from selion.cli import options as opt
+from selion.fields import FieldOptions, InstanceOptions
+from selion.pipeline.areas import AreaOptions
+from selion.pipeline.maps import MapOptions
+from selion.prediction import PredictOptions
+
+KINDS = (
+    mapping.ModelChoice,
+    mapping.WindowChoice,
+    mapping.FieldChoice,
+    running.RunChoice,
+    imagery.SearchChoice,
+)
+ALONE = {"image", "out", "model", "year", "scores", "save_scores", "price"}
+"""Parameters that the command names itself."""
+
+
+def defaults(kind):
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(kind)
+        if field.default is not dataclasses.MISSING
+    }
+
+
+def test_every_option_of_map_belongs_to_one_kind():
+    names = {param.name for param in mapping.map_command.params} - ALONE
+    held = [{field.name for field in dataclasses.fields(kind)} for kind in KINDS]
+    assert names <= set().union(*held)
+    twice = {name for name in names if sum(name in fields for fields in held) > 1}
+    assert twice == {"threads"}, "the engine's threads are the runner's too"
+
+
+@pytest.mark.parametrize(
+    ("kind", "renamed"),
+    [
+        (PredictOptions, {}),
+        (MapOptions, {}),
+        (FieldOptions, {}),
+        (InstanceOptions, {}),
+        (AreaOptions, {"gsd": "pixel", "rule": "season_rule"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_defaults_are_the_librarys(kind, renamed):
+    shown = {param.name: param.default for param in mapping.map_command.params}
+    compared = 0
+    for name, usual in defaults(kind).items():
+        said = shown.get(renamed.get(name, name))
+        if kind is AreaOptions and name == "excluded":
+            continue  # a text on the command line, a set in the library: compared below
+        if isinstance(said, int | float | str) and usual is not None and name in shown:
+            assert said == usual, name
+            compared += 1
+    assert compared or kind in (FieldOptions, InstanceOptions)
+
+
+def test_excluded_classes_are_the_librarys():
+    from selion import imagery as composites
+
+    shown = {param.name: param.default for param in mapping.map_command.params}
+    assert composites.parse_excluded(shown["excluded"]) == AreaOptions().excluded
+
+
+def test_what_a_command_does_not_offer_keeps_the_default():
+    taken = opt.taken(mapping.WindowChoice, {"flips": True, "as_json": True})
+    assert taken == mapping.WindowChoice(flips=True)
+    assert taken.predict_options() == PredictOptions(flips=True)
+
+
+def test_the_time_of_the_last_image_reaches_the_map():
+    assert mapping._map_options({"acquired": "2024-08-01", "runner": "serial", "workers": None,
+                                 "profile": False}).datetime == "2024-08-01"  # fmt: skip
+
+
+def test_padding_needs_a_window():
+    with pytest.raises(click.UsageError, match="--patch_size"):
+        mapping.WindowChoice(padding=32).predict_options()
+    assert mapping.WindowChoice(padding=32, window=256).predict_options().overlap == 0.25
