@@ -68,7 +68,7 @@ def change_command(
     **values: Any,
 ) -> None:
     """Compare years."""
-    given = opt.taken(opt.Speaking, values)
+    given = opt.taken(opt.VerbChoice, values)
     from selion import change
     from selion.reports.change import write_report
 

@@ -21,7 +21,7 @@ folder = click.Path(path_type=Path)
 ENDINGS = {"markdown": ".md", "csv": ".csv", "json": ".json"}
 
 
-def finish(path: Path | None, facts: dict[str, Any], given: opt.Speaking) -> None:
+def finish(path: Path | None, facts: dict[str, Any], given: opt.VerbChoice) -> None:
     """Print the summary and, last on standard output, the path of the result."""
     if given.as_json:
         click.echo(
@@ -91,7 +91,7 @@ def merge_command(
     **values: Any,
 ) -> None:
     """Merge."""
-    given = opt.taken(opt.Speaking, values)
+    given = opt.taken(opt.VerbChoice, values)
     from selion.country import MergeOptions, merge_maps
 
     began = time.monotonic()
@@ -162,7 +162,7 @@ def query_command(
     area: str, maps: Path, out: Path, columns: str | None, whole: bool, **values: Any
 ) -> None:
     """Cut out."""
-    given = opt.taken(opt.Speaking, values)
+    given = opt.taken(opt.VerbChoice, values)
     from selion import country, fields, store
     from selion.pipeline.maps import summarise
 
@@ -218,7 +218,7 @@ def stats_command(
     maps: Path, by: Path | None, name: str | None, out: Path | None, kind: str, **values: Any
 ) -> None:
     """Count."""
-    given = opt.taken(opt.Speaking, values)
+    given = opt.taken(opt.VerbChoice, values)
     from selion import country, store
 
     if name is not None and by is None:
@@ -256,7 +256,7 @@ TILES_HELP = """A merged map in, vector tiles for viewing out (.pmtiles): layer 
 @opt.quiet
 def tiles_command(maps: Path, out: Path, finest: int, **values: Any) -> None:
     """Draw."""
-    given = opt.taken(opt.Speaking, values)
+    given = opt.taken(opt.VerbChoice, values)
     from selion import country, store
 
     began = time.monotonic()

@@ -21,7 +21,7 @@ positive = click.FloatRange(min=0, min_open=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CropsChoice(opt.Speaking):
+class CropsChoice(opt.VerbChoice):
     """Options of ``selion crops``, as they were given."""
 
     model: str | None

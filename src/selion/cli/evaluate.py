@@ -14,7 +14,7 @@ from selion.cli.progress import reporter
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateChoice(opt.Speaking):
+class EvaluateChoice(opt.VerbChoice):
     """Options of ``selion evaluate``, as they were given."""
 
     models: tuple[str, ...]

@@ -269,7 +269,7 @@ class AreaCommand(click.Command):
 @opt.quiet
 def scenes_command(area: str, year: int, out: Path | None, **values: Any) -> None:
     """Search and choose."""
-    given, search = opt.taken(opt.Speaking, values), opt.taken(SearchChoice, values)
+    given, search = opt.taken(opt.VerbChoice, values), opt.taken(SearchChoice, values)
     from selion import store
     from selion.pipeline import areas
 

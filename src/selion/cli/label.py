@@ -61,7 +61,7 @@ out_folder = click.option(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthChoice(opt.Speaking):
+class DepthChoice(opt.VerbChoice):
     """Options of ``selion label depth``, as they were given."""
 
     model: str
@@ -221,7 +221,7 @@ def _name_missing(rows: list[Any], say: Reporter) -> None:
         say.note(f"... and {len(missing) - BAD_SHOWN:,} more, see the table.")
 
 
-def _result(path: Path, given: opt.Speaking, facts: dict[str, Any]) -> None:
+def _result(path: Path, given: opt.VerbChoice, facts: dict[str, Any]) -> None:
     import json
 
     click.echo(
@@ -230,7 +230,7 @@ def _result(path: Path, given: opt.Speaking, facts: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoChoice(opt.Speaking):
+class PseudoChoice(opt.VerbChoice):
     """Options of ``selion label pseudo``, as they were given."""
 
     model: str
@@ -368,7 +368,7 @@ def _predicting(given: PseudoChoice) -> Any:
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def trimap_command(one: Path, other: Path, out: Path, classes: str, **values: Any) -> None:
     """Compare masks."""
-    given = opt.taken(opt.Speaking, values)
+    given = opt.taken(opt.VerbChoice, values)
     from selion.labelling.compare import write_trimaps
 
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
@@ -399,7 +399,7 @@ def _scheme(given: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelftrainChoice(opt.Speaking):
+class SelftrainChoice(opt.VerbChoice):
     """Options of ``selion label selftrain``, as they were given."""
 
     labelled: str | None

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Speaking:
+class VerbChoice:
     """How a verb speaks, and whether it may replace what is there."""
 
     as_json: bool = False

@@ -42,7 +42,7 @@ merge plan/ -o maps/' joins them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanChoice(opt.Speaking):
+class PlanChoice(opt.VerbChoice):
     """Options of ``selion plan``, as they were given."""
 
     probe_km: float

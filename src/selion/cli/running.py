@@ -79,7 +79,7 @@ options = opt.group(runner, workers, profile)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunChoice(opt.Speaking):
+class RunChoice(opt.VerbChoice):
     """What all verbs that have blocks let the user choose."""
 
     runner: str

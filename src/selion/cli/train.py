@@ -15,7 +15,7 @@ from selion.cli.progress import Reporter, reporter
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainChoice(opt.Speaking):
+class TrainChoice(opt.VerbChoice):
     """Options of ``selion train``, as they were given."""
 
     out: Path | None
