@@ -147,7 +147,7 @@ def test_python_is_told_by_an_error(image, tmp_path, monkeypatch):
     monkeypatch.setattr(
         prediction,
         "run_blocks",
-        lambda *_, **__: (prediction.Aside((slice(0, 64), slice(0, 64)), "broken", 3),),
+        lambda *_, **__: (prediction.FailedBlock((slice(0, 64), slice(0, 64)), "broken", 3),),
     )
     job = maps.prepare(image, None, maps.MapOptions())
     monkeypatch.setattr(probabilities, "write_scores", lambda *_, **__: None)

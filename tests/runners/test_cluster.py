@@ -186,7 +186,7 @@ def test_image_journal_and_output_on_an_object_store_need_no_shared_disk(cluster
         scores = score_blocks(there, run, report)
         write_scores(scores, tmp_path / "far.tif", {}, report, force=False, on_step=lambda *_: None)
     assert not mark.exists(), "a worker was killed"
-    assert report.aside == []
+    assert report.failed == []
     assert far.asked["503"] == 2
     assert {
         name: store.ObjectFolder("s3://bucket/run/journal").get(name)

@@ -358,8 +358,8 @@ def _conclude(
 ) -> None:
     seconds = time.monotonic() - began
     facts |= running.tell(report, place, seconds, given) | {"seconds": round(seconds, 1)}
-    if report.aside:
-        facts |= {"missing_blocks": len(report.aside), "listed_in": str(report.listed)}
+    if report.failed:
+        facts |= {"missing_blocks": len(report.failed), "listed_in": str(report.listed)}
     _finish(place.publish(report), facts, as_json=given.as_json, quiet=given.quiet)
     running.settle(report, place)
 

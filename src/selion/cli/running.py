@@ -117,7 +117,7 @@ class OutputPlace:
         """Send what was written to where it was wanted; return its address."""
         from selion.store import ObjectFolder
 
-        if self.passing and not report.aside and self.journal is not None:
+        if self.passing and not report.failed and self.journal is not None:
             journal = ObjectFolder(self.journal)
             journal.delete(*journal.names())
         if self.remote is None:
@@ -127,7 +127,7 @@ class OutputPlace:
         for path in sorted(self.out.parent.iterdir(), key=lambda path: path == self.out):
             if path.is_file() and not path.name.startswith("."):
                 folder.upload(path, path.name, force=self.force or path != self.out)
-        if not report.aside:
+        if not report.failed:
             from selion.pipeline.probabilities import list_of
 
             folder.delete(list_of(self.out).name)
@@ -151,7 +151,7 @@ def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator
     if isinstance(out, Path):
         yield OutputPlace(out, local_work, journal, force=force)
         return
-    from selion.pipeline.probabilities import ASIDE
+    from selion.pipeline.probabilities import FAILED
     from selion.store import ObjectFolder
     from selion.store.object_store import exists
 
@@ -162,7 +162,7 @@ def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator
             param_hint="--out",
         )
     folder = ObjectFolder(prefix)
-    partial = not force and folder.has(f"{name}{ASIDE}")
+    partial = not force and folder.has(f"{name}{FAILED}")
     if not (force or partial) and folder.has(name):
         raise exists(out)
     passing = Path(tempfile.mkdtemp(prefix="selion-"))
@@ -225,7 +225,7 @@ def tell(report: RunReport, place: OutputPlace, seconds: float, given: RunChoice
 
 def settle(report: RunReport, place: OutputPlace) -> None:
     """End the command with Incomplete if blocks are missing."""
-    if report.aside:
+    if report.failed:
         raise report.incomplete(
             place.out if place.remote is None else Path(f"{place.remote}/{place.out.name}")
         )

@@ -20,7 +20,7 @@ from selion.country.paper_table import MEXICO, TABLE_3
 from selion.country.prices import Prices
 from selion.country.probe import BANDS, BLOCK, Probe, write_probe
 from selion.errors import OutputExists, counted
-from selion.pipeline.probabilities import ASIDE
+from selion.pipeline.probabilities import FAILED
 
 if TYPE_CHECKING:
     from selion.imagery import Area
@@ -248,7 +248,7 @@ def _script(plan: CountryPlan, cell: Cell) -> str:
     target = f"jobs/{cell.name}/fields.parquet"
     go = (
         'cd "$(dirname "$0")/../.." || exit 1\n'
-        f"[ -e {target} ] && [ ! -e {target}{ASIDE} ] && exit 0\n"
+        f"[ -e {target} ] && [ ! -e {target}{FAILED} ] && exit 0\n"
     )
     return (
         f"#!/bin/sh\n{go}{shlex.join(command_of(plan, cell))} || {{ echo {cell.name} >> "

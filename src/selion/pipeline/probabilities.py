@@ -1,6 +1,6 @@
 """The stage of probabilities of a run.
 
-Done by a runner, kept in a journal, what cannot be done set aside and told.
+Done by a runner, kept in a journal, blocks that cannot be done are listed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from selion.store.former import take_over
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-ASIDE = ".aside.json"
+FAILED = ".aside.json"
 
 
 @dataclass
@@ -38,7 +38,7 @@ class RunReport:
 
     stages: prediction.Stages = field(default_factory=prediction.Stages)
     """Where the seconds went."""
-    aside: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
     """Blocks that could not be done: ``rows``, ``columns``, ``bounds``, ``why``, ``tries``."""
     on_note: OnNote = unsaid
     listed: Path | None = None
@@ -46,10 +46,10 @@ class RunReport:
 
     def incomplete(self, out: Path) -> Incomplete:
         """Return the error of an output that lacks blocks."""
-        first = self.aside[0]
+        first = self.failed[0]
         rows, columns = first["rows"], first["columns"]
         message = (
-            f"{out} is written, but {len(self.aside)} of its blocks could not be done and are "
+            f"{out} is written, but {len(self.failed)} of its blocks could not be done and are "
             f"missing (the first, rows {rows[0]} to {rows[1]}, columns {columns[0]} to "
             f"{columns[1]}: {first['why']}): they are listed in {self.listed}; the same command "
             "tries them again."
@@ -74,7 +74,7 @@ def check_output(out: Path, force: bool) -> bool:
 
 def list_of(out: Path) -> Path:
     """Return the name of the list of blocks that an output lacks."""
-    return out.with_name(f"{out.name}{ASIDE}")
+    return out.with_name(f"{out.name}{FAILED}")
 
 
 def conclude(out: Path, report: RunReport, *, told: bool) -> None:
@@ -86,12 +86,12 @@ def conclude(out: Path, report: RunReport, *, told: bool) -> None:
         If something is missing and nobody asked for a report.
     """
     target = list_of(out)
-    if not report.aside:
+    if not report.failed:
         target.unlink(missing_ok=True)
         return
     with store.atomic_write(target, force=True) as temporary:
         temporary.write_text(
-            json.dumps({"output": out.name, "missing": report.aside}, indent=1) + "\n", "utf-8"
+            json.dumps({"output": out.name, "missing": report.failed}, indent=1) + "\n", "utf-8"
         )
     report.listed = target
     if not told:
@@ -122,7 +122,7 @@ def work_folder(
             if keep is None:
                 folder.rmdir()
         raise
-    if keep is None and not (report and report.aside):
+    if keep is None and not (report and report.failed):
         # a worker of a run that was killed may still write there: what is left does no harm
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -168,16 +168,16 @@ def score_blocks(
             f"The cluster's workers write finished blocks to {work.journal.folder}: if they do "
             "not see it, give --work s3://BUCKET/PREFIX."
         )
-    aside = prediction.run_blocks(
+    failed = prediction.run_blocks(
         work, runner, progress=progress, stages=report.stages, on_note=report.on_note
     )
-    report.aside += [_listed(one, work.plan.grid) for one in aside]
+    report.failed += [_listed(one, work.plan.grid) for one in failed]
     return prediction.JournalSource(
-        work.journal, work.plan, frozenset((one.roi[0].start, one.roi[1].start) for one in aside)
+        work.journal, work.plan, frozenset((one.roi[0].start, one.roi[1].start) for one in failed)
     )
 
 
-def _listed(one: prediction.Aside, grid: GeoBox) -> dict[str, Any]:
+def _listed(one: prediction.FailedBlock, grid: GeoBox) -> dict[str, Any]:
     rows, columns = one.roi
     bounds = list(grid[one.roi].boundingbox.bbox) if grid.crs is not None else None
     return {

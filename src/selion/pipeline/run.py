@@ -213,7 +213,7 @@ def map_area(
         result = AreaMap(path, frame, mosaic, job)
         if use is not None:
             use(result)
-    if report.aside and not told:
+    if report.failed and not told:
         raise report.incomplete(out)
     return result
 

@@ -6,7 +6,7 @@ from .duration import estimate as estimate
 from .journal import BlockJournal as BlockJournal
 from .objects import ObjectOptions as ObjectOptions
 from .objects import predict_objects as predict_objects
-from .parallel import Aside as Aside
+from .parallel import FailedBlock as FailedBlock
 from .parallel import StripWork as StripWork
 from .parallel import run_blocks as run_blocks
 from .planning import PredictionPlan as PredictionPlan

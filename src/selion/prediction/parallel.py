@@ -1,6 +1,6 @@
 """A plan, done by a runner.
 
-Its blocks in strips, each finished block in the journal, blocks that cannot be done set aside.
+Its blocks in strips, each finished block in the journal, blocks that cannot be done listed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ journal has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class FailedBlock:
     """A block that could not be done."""
 
     roi: Roi
@@ -116,7 +116,7 @@ def run_blocks(
     progress: OnProgress | None = None,
     stages: Stages | None = None,
     on_note: OnNote | None = None,
-) -> tuple[Aside, ...]:
+) -> tuple[FailedBlock, ...]:
     """Do all blocks of a plan that the journal does not have.
 
     Parameters
@@ -132,7 +132,7 @@ def run_blocks(
 
     Returns
     -------
-    tuple of Aside
+    tuple of FailedBlock
         Blocks that could not be done, each tried three times on its own; they are not in the
         journal, so the next run tries them again.
 
@@ -161,8 +161,10 @@ def run_blocks(
         course.follow(runner(work, cut_strips(pending, 0 if here else runner.workers), tries=1))
     )
     again = _unfinished(work, [k for done in failed for k in done.block])
-    aside = tuple(_aside(plan, done) for done in course.follow(runner(work, [(k,) for k in again])))
-    if aside and len(aside) == len(plan.blocks):
+    failed_blocks = tuple(
+        _failed_block(plan, done) for done in course.follow(runner(work, [(k,) for k in again]))
+    )
+    if failed_blocks and len(failed_blocks) == len(plan.blocks):
         raise (
             course.last
             if isinstance(course.last, SelionError)
@@ -171,7 +173,7 @@ def run_blocks(
     if not course.something and not _anything(work):
         message = "The image holds nothing but nodata: there is nothing to predict."
         raise EmptyImage(message)
-    return aside
+    return failed_blocks
 
 
 def cut_strips(pending: Sequence[int], workers: int) -> list[tuple[int, ...]]:
@@ -197,9 +199,9 @@ def _unfinished(work: StripWork, numbers: list[int]) -> list[int]:
     return [k for k, there in zip(numbers, done, strict=True) if not there]
 
 
-def _aside(plan: PredictionPlan, done: Done) -> Aside:
+def _failed_block(plan: PredictionPlan, done: Done) -> FailedBlock:
     said = str(done.error).strip() or type(done.error).__name__
-    return Aside(plan.blocks[done.block[0]], said.splitlines()[0], done.tries)
+    return FailedBlock(plan.blocks[done.block[0]], said.splitlines()[0], done.tries)
 
 
 def _judge(work: StripWork, pending: Sequence[int]) -> None:

@@ -30,7 +30,7 @@ class JournalSource:
     journal: BlockJournal
     plan: PredictionPlan
     holes: frozenset[tuple[int, int]] = field(default_factory=frozenset)
-    """First row and column of the blocks that were set aside: they are read as no data."""
+    """First row and column of the blocks that failed: they are read as no data."""
 
     @property
     def grid(self) -> GeoBox:

@@ -204,8 +204,8 @@ class PredictionRun:
             for roi in self._rois
             if self.journal is None or not self.journal.has(roi, self._shape(roi))
         ]
-        agenda = tasks(self.plan, pending)
-        clock = Clock(self.plan, sum(task.windows for task in agenda), self.listener)
+        todo = tasks(self.plan, pending)
+        clock = Clock(self.plan, sum(task.windows for task in todo), self.listener)
         working = self.plan.working(Timed(self.source, self.stages))
         clock(0)
         with (
@@ -222,16 +222,16 @@ class PredictionRun:
                 self.stages,
                 network,
             )
-            self._in_order(computation, agenda, worker)
+            self._in_order(computation, todo, worker)
             self._settle(0)
         return self.something
 
     def _in_order(
-        self, computation: Computation, agenda: list[Task], worker: ThreadPoolExecutor
+        self, computation: Computation, todo: list[Task], worker: ThreadPoolExecutor
     ) -> None:
         cache = WindowCache(self.plan)
-        fresh = {_corner(task.roi): k for k, task in enumerate(agenda)}
-        ahead = worker.submit(self._read, computation.working, agenda[0]) if agenda else None
+        fresh = {_corner(task.roi): k for k, task in enumerate(todo)}
+        ahead = worker.submit(self._read, computation.working, todo[0]) if todo else None
         for roi in self._rois:
             k = fresh.get(_corner(roi))
             if k is None or ahead is None:
@@ -240,14 +240,14 @@ class PredictionRun:
             with self.stages.during(WAIT):
                 part = ahead.result()
             ahead = (
-                worker.submit(self._read, computation.working, agenda[k + 1])
-                if k + 1 < len(agenda)
+                worker.submit(self._read, computation.working, todo[k + 1])
+                if k + 1 < len(todo)
                 else None
             )
             self.judged = self.judged or (
                 part is not None and check_numbers(part, self.plan.bands, self.model.inputs.scaling)
             )
-            stored = quantise(*compute(computation, agenda[k], part, cache))
+            stored = quantise(*compute(computation, todo[k], part, cache))
             self._finish(roi, stored, worker, new=True)
 
     def _resume(self, roi: Roi, worker: ThreadPoolExecutor) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from selion.errors import BadInput, MissingExtra
 from selion.extras import require
 from selion.runners.choose import SCHEME, RunnerOptions, usable_cores
-from selion.runners.work_queue import FAULTS, TRIES, Agenda, Done, Job, Runner
+from selion.runners.work_queue import FAULTS, TRIES, Done, Job, Runner, WorkQueue
 from selion.runners.worker import limit_threads, portable, unpacked
 
 STORE = 128 * 2**20
@@ -83,18 +83,18 @@ class Cluster:
     ) -> Iterator[Done]:
         """Do all blocks; those of a node that is lost are done by the others."""
         remote = self.ray.remote(num_cpus=self.threads, max_retries=0)(far)
-        payload, agenda, folder = pickle.dumps(function), Agenda(blocks, tries), str(Path.cwd())
+        payload, queue, folder = pickle.dumps(function), WorkQueue(blocks, tries), str(Path.cwd())
         flying: dict[Any, Job] = {}
         room, looked = self.workers, time.monotonic()
         try:
             while True:
                 if time.monotonic() - looked > LOOK:
                     room, looked = self.workers, time.monotonic()
-                while len(flying) < AHEAD * room and (job := agenda.take()) is not None:
+                while len(flying) < AHEAD * room and (job := queue.take()) is not None:
                     flying[remote.remote(payload, self.threads, folder, job.block)] = job
-                if not flying and agenda.over:
+                if not flying and queue.over:
                     return
-                yield from self._landed(flying, agenda)
+                yield from self._landed(flying, queue)
         except ConnectionError as lost:
             # of Ray Client; a driver on the cluster is ended by Ray itself
             flying.clear()
@@ -106,17 +106,17 @@ class Cluster:
             for reference in flying:
                 self.ray.cancel(reference, force=True)
 
-    def _landed(self, flying: dict[Any, Job], agenda: Agenda) -> Iterator[Done]:
+    def _landed(self, flying: dict[Any, Job], queue: WorkQueue) -> Iterator[Done]:
         """Wait for a block or more."""
-        patience = LOOK if agenda.waiting is None else agenda.waiting
+        seconds = LOOK if queue.waiting is None else queue.waiting
         if not flying:
-            time.sleep(patience)
+            time.sleep(seconds)
             return
-        ready, _ = self.ray.wait(list(flying), num_returns=1, timeout=patience)
+        ready, _ = self.ray.wait(list(flying), num_returns=1, timeout=seconds)
         for reference in ready:
             job = flying.pop(reference)
             result, error = self._answer(reference)
-            done = agenda.done(job, result) if error is None else agenda.failed(job, error)
+            done = queue.done(job, result) if error is None else queue.failed(job, error)
             if done is not None:
                 yield done
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from selion.errors import BadInput
-from selion.runners.work_queue import TRIES, Agenda, Done, Job, Runner
+from selion.runners.work_queue import TRIES, Done, Job, Runner, WorkQueue
 from selion.runners.worker import serve
 
 PATIENCE = 5.0
@@ -25,7 +25,7 @@ class WorkerDied(RuntimeError):
 
 
 @dataclass(eq=False)
-class _Hand:
+class _Worker:
     """A worker process and what it works on."""
 
     process: Any
@@ -35,7 +35,7 @@ class _Hand:
     job: Job | None = None
 
     @classmethod
-    def hired(cls, threads: int) -> _Hand:
+    def started(cls, threads: int) -> _Worker:
         # spawned, not forked: engines and GDAL keep threads and locks that do not survive a fork
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -101,7 +101,7 @@ class Processes:
     """Whether blocks that were begun are finished when the caller stops; else their workers are
     killed."""
     place: str = "machine"
-    _hands: list[_Hand] = field(default_factory=list, repr=False)
+    _running: list[_Worker] = field(default_factory=list, repr=False)
     _started: bool = field(default=False, repr=False)
     """Whether a worker has ever answered."""
 
@@ -109,48 +109,48 @@ class Processes:
         self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES
     ) -> Iterator[Done]:
         """Do all blocks."""
-        payload, agenda = pickle.dumps(function), Agenda(blocks, tries)
+        payload, queue = pickle.dumps(function), WorkQueue(blocks, tries)
         try:
             while True:
-                self._hand_out(agenda, payload)
-                busy = {hand.pipe: hand for hand in self._hands if hand.job is not None}
-                if not busy and agenda.over:
+                self._hand_out(queue, payload)
+                busy = {worker.pipe: worker for worker in self._running if worker.job is not None}
+                if not busy and queue.over:
                     return
-                for pipe in wait(list(busy), agenda.waiting) if busy else _slept(agenda):
-                    done = self._taken(agenda, busy[pipe])  # type: ignore[index]  # only pipes were waited for
+                for pipe in wait(list(busy), queue.waiting) if busy else _slept(queue):
+                    done = self._taken(queue, busy[pipe])  # type: ignore[index]  # only pipes were waited for
                     if done is not None:
                         yield done
         finally:
             self._dismiss_busy()
 
-    def _hand_out(self, agenda: Agenda, payload: bytes) -> None:
+    def _hand_out(self, queue: WorkQueue, payload: bytes) -> None:
         """Give every free worker a block, as long as there are any."""
-        while sum(hand.job is not None for hand in self._hands) < self.workers:
-            job = agenda.take()
+        while sum(worker.job is not None for worker in self._running) < self.workers:
+            job = queue.take()
             if job is None:
                 return
             while not self._free().give(payload, job):
-                self._dismiss([hand for hand in self._hands if not hand.process.is_alive()])
+                self._dismiss([worker for worker in self._running if not worker.process.is_alive()])
 
-    def _free(self) -> _Hand:
-        """Return a worker without work; hire one if there is none."""
-        for hand in self._hands:
-            if hand.job is None and hand.process.is_alive():
-                return hand
-        self._dismiss([hand for hand in self._hands if hand.job is None])
-        self._hands.append(_Hand.hired(self.threads))
-        return self._hands[-1]
+    def _free(self) -> _Worker:
+        """Return a worker without work; start one if there is none."""
+        for worker in self._running:
+            if worker.job is None and worker.process.is_alive():
+                return worker
+        self._dismiss([worker for worker in self._running if worker.job is None])
+        self._running.append(_Worker.started(self.threads))
+        return self._running[-1]
 
-    def _taken(self, agenda: Agenda, hand: _Hand) -> Done | None:
-        job, (result, error) = hand.job, hand.answer()
-        hand.job = None
+    def _taken(self, queue: WorkQueue, worker: _Worker) -> Done | None:
+        job, (result, error) = worker.job, worker.answer()
+        worker.job = None
         if isinstance(error, WorkerDied):
-            self._dismiss([hand])
+            self._dismiss([worker])
             self._check_start()
         self._started = True
         if job is None:
             return None
-        return agenda.done(job, result) if error is None else agenda.failed(job, error)
+        return queue.done(job, result) if error is None else queue.failed(job, error)
 
     def _check_start(self) -> None:
         """Tell a block that kills its worker from workers that cannot start.
@@ -162,7 +162,7 @@ class Processes:
         """
         if self._started:
             return
-        probe = _Hand.hired(self.threads)
+        probe = _Worker.started(self.threads)
         probe.give(pickle.dumps(abs), Job(0, 0))
         _, error = probe.answer()
         probe.leave()
@@ -173,22 +173,22 @@ class Processes:
             )
             raise BadInput(message) from error
 
-    def _dismiss(self, hands: list[_Hand]) -> None:
-        for hand in hands:
-            self._hands.remove(hand)
-            hand.leave()
+    def _dismiss(self, gone: list[_Worker]) -> None:
+        for worker in gone:
+            self._running.remove(worker)
+            worker.leave()
 
     def _dismiss_busy(self) -> None:
         """Stop those whose work nobody wants any more."""
-        busy = [hand for hand in self._hands if hand.job is not None]
-        for hand in busy if self.finish else ():
-            hand.answer()
-            hand.job = None
+        busy = [worker for worker in self._running if worker.job is not None]
+        for worker in busy if self.finish else ():
+            worker.answer()
+            worker.job = None
         self._dismiss(busy)
 
     def close(self) -> None:
         """Let all workers go."""
-        self._dismiss(list(self._hands))
+        self._dismiss(list(self._running))
 
     def __enter__(self) -> Self:
         return self
@@ -202,9 +202,9 @@ class Processes:
         self.close()
 
 
-def _slept(agenda: Agenda) -> list[Connection]:
+def _slept(queue: WorkQueue) -> list[Connection]:
     """Wait until a block may be tried again; nobody works."""
-    time.sleep(agenda.waiting or 0.0)
+    time.sleep(queue.waiting or 0.0)
     return []
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from selion.errors import FetchFailed, SelionError, UnreadableFile
 
 TRIES = 3
-"""Times that a block is tried before it is set aside."""
+"""Times that a block is tried before it has failed."""
 PAUSE = 0.25
 """Seconds before the second try; each further one waits twice as long.  What comes over a network
 has been patient on its own before it fails."""
@@ -33,14 +33,14 @@ def is_fatal(error: BaseException) -> bool:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Done:
-    """A block that is done, or set aside."""
+    """A block that is done, or has failed."""
 
     number: int
     """Its place among the blocks that were given."""
     block: Any
     result: Any = None
     error: BaseException | None = None
-    """Why it was set aside; None: it is done."""
+    """Why it failed; None: it is done."""
     tries: int = 1
 
 
@@ -108,7 +108,7 @@ class Job:
 
 
 @dataclass(eq=False)
-class Agenda:
+class WorkQueue:
     """Blocks that wait, and blocks that are to be tried again."""
 
     blocks: Iterable[Any]
@@ -149,7 +149,7 @@ class Agenda:
         return Done(job.number, job.block, result, tries=job.tries)
 
     def failed(self, job: Job, error: BaseException) -> Done | None:
-        """Take a failure: None while the block is to be tried again, else how it is set aside.
+        """Take a failure: None while the block is to be tried again, else the block that failed.
 
         Raises
         ------
@@ -188,25 +188,25 @@ class Serial:
         self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES
     ) -> Iterator[Done]:
         """Do all blocks in their order; those that failed come last."""
-        agenda = Agenda(blocks, tries)
+        queue = WorkQueue(blocks, tries)
         while True:
-            job = agenda.take()
+            job = queue.take()
             if job is not None:
-                done = self._one(agenda, job, function)
+                done = self._one(queue, job, function)
                 if done is not None:
                     yield done
-            elif agenda.over:
+            elif queue.over:
                 return
             else:
-                time.sleep(agenda.waiting or 0.0)
+                time.sleep(queue.waiting or 0.0)
 
     @staticmethod
-    def _one(agenda: Agenda, job: Job, function: Callable[[Any], Any]) -> Done | None:
+    def _one(queue: WorkQueue, job: Job, function: Callable[[Any], Any]) -> Done | None:
         try:
             result = function(job.block)
         except FAULTS as error:
-            return agenda.failed(job, error)
-        return agenda.done(job, result)
+            return queue.failed(job, error)
+        return queue.done(job, result)
 
 
 def in_order(
@@ -214,7 +214,7 @@ def in_order(
 ) -> Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]:
     """Return what can be called like ``map``.
 
-    Results in the order of the blocks, and the first block that was set aside raises.
+    Results in the order of the blocks, and the first block that failed raises.
 
     Examples
     --------
