@@ -23,7 +23,6 @@ from selion.web.view import cells, chunks, cut, page, place, rasters, renderings
 from selion.web.view import find as seek
 from selion.web.view.describe import archive_box
 from selion.web.view.discovery import find
-from selion.web.view.tile_cache import TileCache
 from view_scenes import (
     CORNER,
     UTM,
@@ -527,13 +526,6 @@ class TestFinding:
             find([tmp_path])
         with pytest.raises(UnreadableFile, match="does not exist"):
             find([tmp_path / "none"])
-
-    def test_a_shelf_is_bounded(self):
-        shelf = TileCache(1000)
-        for k in range(50):
-            shelf.get(k, lambda: (b"x" * 100, ""))
-        assert shelf.held <= 1000
-        assert shelf.get(49, lambda: pytest.fail("made twice"))[0] == b"x" * 100
 
 
 class TestPage:

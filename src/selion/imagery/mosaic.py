@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +26,7 @@ from selion.imagery.placement import Placement, place
 from selion.imagery.provenance import TAG
 from selion.imagery.scene import BANDS
 from selion.raster import Raster, Source
+from selion.store.cache import LruCache
 from selion.store.former import value_of
 
 COUNT = "count"
@@ -282,7 +281,7 @@ class Mosaic:
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """Provenance: ``SELION_MOSAIC`` (JSON) and ``datetime``, when the last image was taken (ISO 8601)."""
+        """Provenance: ``SELION_MOSAIC`` (JSON), and ``datetime`` of the last image (ISO 8601)."""
         told = {
             "software": f"selion {version('selion')}",
             "method": (
@@ -428,20 +427,12 @@ class _Files:
     """The composites that were read last, open."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[str, Source] = OrderedDict()
-        self._lock = threading.Lock()
+        self._open: LruCache[str, Source] = LruCache(OPEN)
 
     def open(self, path: str) -> Source:
         from selion.store import open_raster
 
-        with self._lock:
-            source = self._open.pop(path, None)
-        source = source or open_raster(path)
-        with self._lock:
-            self._open[path] = source
-            while len(self._open) > OPEN:
-                self._open.popitem(last=False)
-        return source
+        return self._open.get(path, lambda: open_raster(path))
 
 
 def _pixel(grid: GeoBox) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from scipy import ndimage
 
 from selion.grid import Lattice, Roi, inside, overlap
 from selion.prediction.windows import Position
+from selion.store.cache import LruCache
 
 KEPT = 48
 """Windows that are held in memory; others are read again."""
@@ -36,15 +36,10 @@ class Seen:
 
     lattice: Lattice
     load: Callable[[Position], SeenWindow]
-    held: OrderedDict[Position, SeenWindow] = field(default_factory=OrderedDict)
+    held: LruCache[Position, SeenWindow] = field(default_factory=lambda: LruCache(KEPT))
 
     def __getitem__(self, position: Position) -> SeenWindow:
-        if position not in self.held:
-            self.held[position] = self.load(position)
-            if len(self.held) > KEPT:
-                self.held.popitem(last=False)
-        self.held.move_to_end(position)
-        return self.held[position]
+        return self.held.get(position, lambda: self.load(position))
 
     def roi(self, position: Position) -> Roi:
         """Return where a window lies, cut to the grid."""

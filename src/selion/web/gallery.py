@@ -6,15 +6,16 @@ Large ones made when they are asked for.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from selion.labelling.queue import Item
 from selion.labelling.screen import hash_files, version
+from selion.store.atomic import replace_bytes
+from selion.store.cache import LruCache
 from selion.web.pictures import Large, SmallPicture, make_large, make_small
 
 FOLDER = ".screen"
@@ -32,10 +33,11 @@ class Gallery:
         self.folder = folder
         self._pool = ThreadPoolExecutor(threads or max(2, os.cpu_count() or 2), "pictures")
         self._lock = threading.Lock()
-        self._small: OrderedDict[tuple[str, str], SmallPicture] = OrderedDict()
-        self._held = 0
+        self._small: LruCache[tuple[str, str], SmallPicture] = LruCache(
+            MEMORY, lambda made: len(made.overlay) + len(made.photo)
+        )
         self._making: dict[tuple[str, str], Future[SmallPicture]] = {}
-        self._large: OrderedDict[tuple[str, str, int], Future[Large]] = OrderedDict()
+        self._large: LruCache[tuple[str, str, int], Future[Large]] = LruCache(LARGE)
 
     def ahead(self, items: Sequence[Item]) -> None:
         """Begin to make small pictures.
@@ -71,9 +73,9 @@ class Gallery:
     def _begin(self, item: Item) -> SmallPicture | Future[SmallPicture]:
         name = (item.id, version(item))
         with self._lock:
-            if name in self._small:
-                self._small.move_to_end(name)
-                return self._small[name]
+            made = self._small.find(name)
+            if made is not None:
+                return made
             if name not in self._making:
                 self._making[name] = self._pool.submit(self._make, item, name[1])
             return self._making[name]
@@ -85,20 +87,11 @@ class Gallery:
             if made is None:
                 made = make_small(Path(item.photo), Path(item.mask), seen)
                 self._write(item, made)
-            self._keep(name, made)
+            self._small.put(name, made)
             return made
         finally:
             with self._lock:
                 self._making.pop(name, None)
-
-    def _keep(self, name: tuple[str, str], made: SmallPicture) -> None:
-        with self._lock:
-            if name not in self._small:
-                self._held += len(made.overlay) + len(made.photo)
-            self._small[name] = made
-            while self._held > MEMORY and len(self._small) > 1:
-                _, old = self._small.popitem(last=False)
-                self._held -= len(old.overlay) + len(old.photo)
 
     def _place(self, item: Item) -> Path | None:
         return self.folder / item.id[:2] / f"{item.id}.bin" if self.folder else None
@@ -116,13 +109,9 @@ class Gallery:
         place = self._place(item)
         if place is None:
             return
-        temporary = place.with_name(f"{place.stem}.{secrets.token_hex(4)}")
-        try:
+        with suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(made.to_bytes())
-            temporary.replace(place)
-        except OSError:
-            temporary.unlink(missing_ok=True)
+            replace_bytes(place, made.to_bytes())
 
     def hashes(self, item: Item) -> tuple[str, str]:
         """Return the hashes of photograph and mask.
@@ -135,23 +124,14 @@ class Gallery:
             If a file is gone.
         """
         seen = version(item)
-        with self._lock:
-            made = self._small.get((item.id, seen))
-        made = made or self._read(item, seen)
+        made = self._small.find((item.id, seen)) or self._read(item, seen)
         return (made.image, made.mask) if made else hash_files(item)
 
     def large(self, item: Item, edge: int) -> Large:
         """Return the layers of an item for looking closely."""
         name = (item.id, version(item), edge)
-        with self._lock:
-            if name not in self._large:
-                self._large[name] = self._pool.submit(
-                    make_large, Path(item.photo), Path(item.mask), edge
-                )
-            self._large.move_to_end(name)
-            while len(self._large) > LARGE:
-                self._large.popitem(last=False)
-            made = self._large[name]
+        files = Path(item.photo), Path(item.mask)
+        made = self._large.get(name, lambda: self._pool.submit(make_large, *files, edge))
         return made.result()
 
     def close(self) -> None:

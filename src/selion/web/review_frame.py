@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from selion import store
 from selion.errors import BadInput, GridMismatch
 from selion.raster import colour_bands
 from selion.reports.picture import stretch
+from selion.store.cache import LruCache
 
 if TYPE_CHECKING:
     import geopandas
@@ -62,7 +62,7 @@ class Frame:
         self, frame: geopandas.GeoDataFrame, image: Path | None, scores: Path | None
     ) -> None:
         self._lock = threading.Lock()
-        self._chips: OrderedDict[tuple[str, Box], bytes] = OrderedDict()
+        self._chips: LruCache[tuple[str, Box], bytes] = LruCache(KEPT)
         self._sources: dict[tuple[Path, int], Source] = {}
         self.layers: tuple[Layer, ...] = ()
         if image is not None:
@@ -162,14 +162,12 @@ class Frame:
         if layer is None:
             message = f"There is no layer {name[:20]!r}."
             raise BadInput(message)
-        with self._lock:
-            made = self._chips.get((name, box))
-            if made is None:
-                made = self._chips[name, box] = _png(self._drawn(layer, box))
-            self._chips.move_to_end((name, box))
-            while len(self._chips) > KEPT:
-                self._chips.popitem(last=False)
-        return made
+
+        def make() -> bytes:
+            with self._lock:
+                return _png(self._drawn(layer, box))
+
+        return self._chips.get((name, box), make)
 
     def _drawn(self, layer: Layer, box: Box) -> np.ndarray:
         """Read and stretch a box of the image's pixels; grey outside of the image."""

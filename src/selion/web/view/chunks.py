@@ -5,8 +5,6 @@ What stands in the file's foot is enough to open it, rows are read when a tile n
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from selion.errors import UnreadableFile
+from selion.store.cache import LruCache
 from selion.web.view.parquet_footers import (
     SIDES,
     columns_of,
@@ -119,39 +118,7 @@ class Fields(Protocol):
         ...
 
 
-class RowGroupCache:
-    """Chunks in memory, the least used of which go first; safe for several threads."""
-
-    def __init__(self, memory: int = MEMORY) -> None:
-        self.memory = memory
-        self._lock = threading.Lock()
-        self._reading: dict[tuple[str, int], threading.Lock] = {}
-        self._held: OrderedDict[tuple[str, int], Chunk] = OrderedDict()
-
-    def get(self, name: tuple[str, int], read: Any) -> Chunk:
-        """Return a chunk; where two ask at once, one reads and the other waits."""
-        with self._lock:
-            if name in self._held:
-                self._held.move_to_end(name)
-                return self._held[name]
-            gate = self._reading.setdefault(name, threading.Lock())
-        with gate:
-            with self._lock:
-                if name in self._held:
-                    return self._held[name]
-            made: Chunk = read()
-            with self._lock:
-                self._held[name] = made
-                self._reading.pop(name, None)
-                while (
-                    len(self._held) > 1
-                    and sum(each.size for each in self._held.values()) > self.memory
-                ):
-                    self._held.popitem(last=False)
-            return made
-
-
-KEPT = RowGroupCache()
+KEPT: LruCache[tuple[str, int], Chunk] = LruCache(MEMORY, lambda chunk: chunk.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +139,7 @@ class ParquetFields:
     covering: str | None
     """Name of the bbox column; None where the file has none: then rows are boxed when they are
     read."""
-    kept: RowGroupCache = field(default_factory=lambda: KEPT)
+    kept: LruCache[tuple[str, int], Chunk] = field(default_factory=lambda: KEPT)
 
     def chunk(self, index: int) -> Chunk:
         """Read a row group.

@@ -12,7 +12,7 @@ import asyncio
 import os
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput, MissingExtra, SelionError, UnknownName
 from selion.extras import require
+from selion.store.cache import LruCache
 from selion.web.answers import reading, status
 from selion.web.server import PageModule
 from selion.web.view.chunks import plain
@@ -30,7 +31,6 @@ from selion.web.view.discovery import Discovery, FieldsLayer, find
 from selion.web.view.find import find_row
 from selion.web.view.photos import KINDS, drawn
 from selion.web.view.place import read_tile, to_degrees
-from selion.web.view.tile_cache import TileCache
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -58,6 +58,8 @@ LIBRARY = {
     "maplibre-gl.css": "text/css; charset=utf-8",
 }
 Answer = tuple[bytes, str]
+MEMORY = 96 << 20
+"""Bytes of tiles that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,9 @@ class ViewSession:
     """What the routes work on."""
 
     found: Discovery
-    shelf: TileCache = field(default_factory=TileCache)
+    cache: LruCache[Hashable, Answer] = field(
+        default_factory=lambda: LruCache(MEMORY, lambda made: len(made[0]))
+    )
     run: str = field(default_factory=lambda: secrets.token_hex(4))
     gate: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(max(2, os.cpu_count() or 2))
@@ -275,7 +279,7 @@ def raster_tile(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str
         raise UnknownName.among("raster", name[:40], desk.found.rasters)
     raster, tile = desk.found.rasters[name], read_tile(given["z"], given["x"], given["y"])
     look = raster.look(given["look"])
-    return *desk.shelf.get((name, look.name, tile), lambda: raster.tile(look, tile)), True
+    return *desk.cache.get((name, look.name, tile), lambda: raster.tile(look, tile)), True
 
 
 def fields_tile(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
@@ -290,7 +294,7 @@ def fields_tile(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str
     def cut() -> Answer:
         return cut_tile(layer.fields, layer.overview, layer.zoom, tile), kind
 
-    return (*desk.shelf.get((name, "", tile), cut), True) if ready else (*cut(), False)
+    return (*desk.cache.get((name, "", tile), cut), True) if ready else (*cut(), False)
 
 
 def photo(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
@@ -298,6 +302,6 @@ def photo(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool
     if given["album"] not in desk.found.albums or given["kind"] not in KINDS:
         raise UnknownName.among("kind of picture", given["kind"][:40], KINDS)
     found = desk.found.albums[given["album"]].photo(whole(given["index"]))
-    return *desk.shelf.get(
+    return *desk.cache.get(
         (given["album"], given["kind"], given["index"]), lambda: drawn(found, given["kind"])
     ), True
