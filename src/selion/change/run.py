@@ -107,6 +107,7 @@ def compare_years(
         ``outcomes_A_B.tif`` (COGs), ``fields_A_B.parquet``; and for all ``lineage.csv``,
         ``summary.csv`` and ``change.json``; :func:`selion.reports.change.write_report` adds a page.
     options : ChangeOptions, optional
+        When a pixel has changed, and when two fields are one.
     force : bool
         Whether existing files, a page among them, are replaced.
     on_step, on_note : callable, optional

@@ -46,9 +46,11 @@ def evaluate(
     samples : sequence of Sample
         Each with instances, labels, or both.
     options : EvaluateOptions, optional
+        How the models are run, what counts as a match, and what is scored beside them.
     title : str
         Of the report.
     on_step : callable, optional
+        Told of progress: (stage, done, total, detail).
 
     Returns
     -------

@@ -51,12 +51,13 @@ def map_fields(
     model : str or path, optional
         Name or folder; None takes the packaged model that fits the bands.
     options : MapOptions, optional
+        How the model is run, and how objects and outlines are made of what it says.
     year : int, optional
         Of the harvest: scenes are searched, chosen, composed and joined first.
     area_options : AreaOptions, optional
-        How, with ``year``.
+        With ``year``: which archive, seasons, scenes and grid.
     work : path, optional
-        Keep finished parts in this folder.
+        Keep finished parts in this folder, as ``options.work``.
     force : bool
         Whether an existing table is replaced.
 
@@ -114,6 +115,7 @@ def composite(
     year : int
         Of the harvest.
     area_options : AreaOptions, optional
+        Which archive, seasons, scenes and grid.
     work : path, optional
         Keep finished parts in this folder.
     force : bool
