@@ -67,12 +67,11 @@ def make(folder: Path, seeds: tuple[int, ...], size: int) -> None:
         assert scene.next_year is not None
         assert scene.changes is not None
         for year, one in zip(YEARS, (scene, scene.next_year), strict=True):
-            out, options = folder / str(seed) / year, maps.MapOptions()
+            out = folder / str(seed) / year
+            options = maps.MapOptions(scores=out / "fields.scores.tif")
             demo.write_landscape(one, out / "scene", force=True)
             job = maps.prepare(out / "scene" / "image.tif", None, options)
-            maps.map_image(
-                job, out / "fields.parquet", options, scores=out / "fields.scores.tif", force=True
-            )
+            maps.map_image(job, out / "fields.parquet", options, force=True)
         scene.changes.to_csv(folder / str(seed) / "changes.csv", index=False)
         print(f"  mapped {seed} ({style})", file=sys.stderr)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -577,7 +578,9 @@ def test_an_image_becomes_a_table_of_fields(folders, tmp_path):
     assert frame["confidence"].between(0, 1).all()
     assert set(frame["class"]) == {"field"}
     with pytest.raises(BadInput, match="answers with objects, not with probabilities"):
-        maps.map_image(job, tmp_path / "other.gpkg", options, scores=tmp_path / "scores.tif")
+        maps.map_image(
+            job, tmp_path / "other.gpkg", replace(options, scores=tmp_path / "scores.tif")
+        )
     with pytest.raises(BadInput, match="answers with objects, not with probabilities"):
         maps.predict_image(job, tmp_path / "scores.tif")
     assert "not compared" in maps.compare_precision(job)

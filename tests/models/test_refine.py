@@ -323,7 +323,8 @@ def test_the_whole_road(tmp_path):
         job.plan.key
         != maps.prepare(tmp_path / "image.tif", name, replace(options, refiner="own")).plan.key
     )
-    _, table = maps.map_image(job, tmp_path / "a.parquet", options, scores=tmp_path / "scores.tif")
+    wanted = replace(options, scores=tmp_path / "scores.tif")
+    _, table = maps.map_image(job, tmp_path / "a.parquet", wanted)
     _, again = maps.fields_from_scores(tmp_path / "scores.tif", tmp_path / "b.parquet", options)
     assert job.model.card.name == "fields-rgb-vhr refined by fields-rgb-vhr"
     assert len(table) == len(again) > 3

@@ -311,8 +311,10 @@ def map_command(
         scores = scores or (
             place.out.with_name(f"{place.out.stem}.scores.tif") if save_scores else None
         )
-        options = replace(_map_options(values), work=place.work, journal=place.journal)
-        run = MapRun(place, model, scores, options, given, say, began)
+        options = replace(
+            _map_options(values), scores=scores, work=place.work, journal=place.journal
+        )
+        run = MapRun(place, model, options, given, say, began)
         if year is None:
             _refuse_area(image)
             _map_image(image, run)
@@ -326,7 +328,6 @@ class MapRun:
 
     place: running.OutputPlace
     model: str | None
-    scores: Path | None
     options: MapOptions
     given: running.RunChoice
     say: Reporter
@@ -343,9 +344,8 @@ class MapRun:
         """Send the result where it was wanted, and print what there is to say."""
         from selion.pipeline import maps
 
-        facts = (
-            maps.summarise(frame) | extra | ({"scores": str(self.scores)} if self.scores else {})
-        )
+        scores = self.options.scores
+        facts = maps.summarise(frame) | extra | ({"scores": str(scores)} if scores else {})
         _conclude(self.report, self.place, facts, self.began, self.given)
 
 
@@ -386,7 +386,6 @@ def _map_image(image: str, run: MapRun) -> None:
         job,
         out,
         run.options,
-        scores=run.scores,
         watcher=_watcher(preview),
         force=given.force,
         on_step=say.step,
@@ -456,7 +455,6 @@ def _map_area(place: str, year: int, run: MapRun, search: area.SearchChoice, pri
         out,
         run.model,
         run.options,
-        scores=run.scores,
         watcher=_watcher(preview),
         force=given.force,
         on_step=say.step,

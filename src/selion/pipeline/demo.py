@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -145,23 +146,28 @@ def run_demo(
     on_note(f"Simulating {size} x {size} pixels of 10 m, seed {seed} ...")
     scene = simulate(seed, (size, size), 10.0, "europe")
     write_landscape(scene, out / "scene", force=True)
-    mapped = _mapped(
-        out / "scene" / "image.tif", out / "fields.parquet", on_step, on_note, watcher=watcher,
-        scores=out / "fields.scores.tif",
-    )  # fmt: skip
+    options = maps.MapOptions(scores=out / "fields.scores.tif")
+    map_one = partial(_map, on_step=on_step, on_note=on_note)
+    mapped = map_one(out / "scene" / "image.tif", out / "fields.parquet", options, watcher)
     scores = score_scene(scene, mapped.frame)
-    real = None if image is None else _mapped(image, out / "real.parquet", on_step, on_note)
+    real = None if image is None else map_one(image, out / "real.parquet", maps.MapOptions())
     return DemoResult(out, scene, mapped, scores, time.monotonic() - began, real)
 
 
-def _mapped(
-    image: Path | str, out: Path, on_step: OnStep, on_note: OnNote, **besides: Any
+def _map(
+    image: Path | str,
+    out: Path,
+    options: maps.MapOptions,
+    watcher: MapWatcher | None = None,
+    *,
+    on_step: OnStep,
+    on_note: OnNote,
 ) -> DemoMap:
-    options = maps.MapOptions()
     job = maps.prepare(image, None, options)
     for note in job.notes:
         on_note(note)
-    return DemoMap(job, *maps.map_image(job, out, options, force=True, on_step=on_step, **besides))
+    path, frame = maps.map_image(job, out, options, watcher=watcher, force=True, on_step=on_step)
+    return DemoMap(job, path, frame)
 
 
 def score_scene(scene: Landscape, frame: GeoDataFrame) -> dict[str, dict[str, float]]:

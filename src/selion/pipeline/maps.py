@@ -71,6 +71,8 @@ class MapOptions:
     """Where finished parts are kept, and stay: the next run with other outlines finds composites
     and probabilities there; None: a hidden folder beside the output, which goes when the run ends
     well."""
+    scores: Path | None = None
+    """Also write the class probabilities to this COG; :func:`selion.compare_years` wants them."""
     journal: str | None = None
     """A prefix on an object store (s3, gs, az) for finished blocks of probabilities, for workers
     that share no disk; None: the work folder."""
@@ -195,7 +197,6 @@ def map_image(
     out: Path,
     options: MapOptions,
     *,
-    scores: Path | None = None,
     watcher: MapWatcher | None = None,
     force: bool = False,
     on_step: OnStep = silent,
@@ -210,8 +211,7 @@ def map_image(
         From :func:`prepare`.
     out : path
         The table; its ending decides the format.
-    scores : path, optional
-        Also write the class probabilities to this COG.
+    options : MapOptions
     watcher : MapWatcher, optional
         Looks on, for example to draw the fields over the image.
     refine : callable, optional
@@ -232,8 +232,8 @@ def map_image(
     """
     told, report = report is not None, report or RunReport()
     force = check_output(out, force)
-    if scores is not None:
-        store.check_output(scores, force)
+    if options.scores is not None:
+        store.check_output(options.scores, force)
         _refuse_objects(job)
     fields.format_of(out)
     if watcher is not None:
@@ -245,7 +245,7 @@ def map_image(
             frame, method = _objects_to_table(job, folder, options, on_step, report), "objects"
         else:
             frame, method = (
-                _scores_to_table(job, folder, options, on_step, scores, report, force=force),
+                _scores_to_table(job, folder, options, on_step, report, force=force),
                 options.method,
             )
         frame = _refined(frame, options, refine, on_step)
@@ -281,7 +281,6 @@ def _scores_to_table(
     folder: Path,
     options: MapOptions,
     on_step: OnStep,
-    scores: Path | None,
     report: RunReport,
     *,
     force: bool,
@@ -292,9 +291,14 @@ def _scores_to_table(
             _work(job, folder, options, runner), runner, report, _progress(on_step)
         )
         job.model.rest()
-        if scores is not None:
+        if options.scores is not None:
             write_scores(
-                probabilities, scores, _score_tags(job), report, force=force, on_step=on_step
+                probabilities,
+                options.scores,
+                _score_tags(job),
+                report,
+                force=force,
+                on_step=on_step,
             )
         return _to_table(
             probabilities,

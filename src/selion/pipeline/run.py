@@ -154,7 +154,6 @@ def map_area(
     model: str | Path | None = None,
     options: MapOptions | None = None,
     *,
-    scores: Path | None = None,
     watcher: MapWatcher | None = None,
     force: bool = False,
     on_step: OnStep = silent,
@@ -167,7 +166,7 @@ def map_area(
     ----------
     survey : Survey
         From :func:`selion.pipeline.areas.survey_area`.
-    out, model, options, scores, watcher, force
+    out, model, options, watcher, force
         As in :func:`selion.pipeline.maps.map_image`.
     on_step : callable, optional
     use : callable, optional
@@ -182,8 +181,8 @@ def map_area(
         they lie in.
     """
     options = options or MapOptions()
-    if scores is not None:
-        store.check_output(scores, force)
+    if options.scores is not None:
+        store.check_output(options.scores, force)
     fields.format_of(out)
     told, report = report is not None, report or RunReport()
     force = check_output(out, force)
@@ -205,7 +204,6 @@ def map_area(
             job,
             out,
             options,
-            scores=scores,
             watcher=watcher,
             force=force,
             on_step=on_step,
