@@ -24,10 +24,10 @@ import torch
 
 from selion.grid import photo_grid, whole
 from selion.models.card import ModelCard
+from selion.models.execution import Execution
 from selion.models.language.chat import Prompt
 from selion.models.language.generation import Speaker, Speaking
 from selion.models.language.grammar import MaskGrammar
-from selion.models.execution import Execution
 from selion.models.language.network import FORMAT, LanguageSegmenter
 from selion.models.language.price import token_costs
 from selion.models.language.rrle import CODECS, decode
