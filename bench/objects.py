@@ -67,9 +67,9 @@ def stream(folder: Path) -> None:
     """
     import pandas as pd
 
-    from selion.fields.instancemap import InstanceMap
     from selion.grid import photo_grid
     from selion.metrics import overlap_of_sources
+    from selion.store import InstanceMap
 
     grid = photo_grid(np.load(folder / "truth.npy", mmap_mode="r").shape)
     truth, prediction = (

@@ -135,7 +135,7 @@ def ours(folder: Path, out: Path, url: str | None, readers: int | None) -> None:
 
     from selion.grid import whole
     from selion.imagery.composite import ComposeOptions, compose
-    from selion.imagery.radiometry import Radiometry
+    from selion.imagery.reflectance import Radiometry
     from selion.imagery.scene import Scene, Season, TilePlan
     from selion.imagery.signing import Anonymous
 

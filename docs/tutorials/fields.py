@@ -14,11 +14,18 @@ from pathlib import Path
 
 import selion
 from selion.pipeline.areas import AreaOptions
+from selion.pipeline.demo import write_outlines
 from selion.simulation.archive import simulate_archive
 
 work = Path(tempfile.mkdtemp())
 archive = simulate_archive(
-    work / "archive", seed=3, centre=(13.0, 50.0), size_km=(1.5, 1.5), n_dates=3, clouds=(0.1, 0.3)
+    work / "archive",
+    seed=3,
+    centre=(13.0, 50.0),
+    size_km=(1.5, 1.5),
+    n_dates=3,
+    clouds=(0.1, 0.3),
+    draw=write_outlines,
 )
 area = dict(archive.area)  # GeoJSON: a file of polygons or (west, south, east, north) do as well
 

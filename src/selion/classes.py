@@ -9,6 +9,9 @@ from selion.errors import BadInput, UnknownName
 IGNORE = 255
 """Not known, not counted: presence-only background, trimap uncertainty, unreadable text.  Never a
 class."""
+OUTLINE = "outline"
+"""The class of a boundary outside of all objects; that a scheme has it says that a refiner made the
+probabilities."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from pyproj import Geod
+from pyproj import CRS, Geod, Transformer
 
 from selion.errors import BadInput, GridMismatch
 
 Roi = tuple[slice, slice]
 """Rows and columns: it indexes arrays (``values[:, *roi]``) and grids (``grid[roi]``) alike.
 Always explicit non-negative bounds."""
+LONLAT = "OGC:CRS84"
+"""Longitude and latitude on WGS 84, in this order."""
+CELL = 256
+"""Pixels of one cell of this edge count as equally large."""
+STEP = 1e-5
+"""Radians on the ground over which the metric is measured; about 60 m."""
 
 
 def photo_grid(shape: tuple[int, int]) -> GeoBox:
@@ -156,8 +163,6 @@ def pixel_metres(grid: GeoBox) -> tuple[float, float] | None:
 
 
 def _lonlat(grid: GeoBox, points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    from pyproj import CRS, Transformer
-
     to_lonlat = Transformer.from_crs(
         CRS.from_user_input(str(grid.crs)), "EPSG:4326", always_xy=True
     )
@@ -169,6 +174,92 @@ def _lonlat(grid: GeoBox, points: list[tuple[float, float]]) -> tuple[list[float
         )
         raise GridMismatch(message)
     return list(lons), list(lats)
+
+
+def metres_per_unit(crs: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return how a step in a CRS is a step on the ground.
+
+    Parameters
+    ----------
+    crs : str
+        Anything that pyproj understands.
+    x, y : (n,) float ndarray
+        Points in that CRS.
+
+    Returns
+    -------
+    (n, 2, 2) float64 ndarray
+        J with (east, north) metres = J @ (dx, dy), on the WGS 84 ellipsoid.
+
+    Raises
+    ------
+    GridMismatch
+        If the points cannot be placed on the globe.
+    """
+    source = CRS.from_user_input(crs)
+    to_lonlat = Transformer.from_crs(source, "OGC:CRS84", always_xy=True)
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    step = (
+        STEP * 6371008.8 / source.axis_info[0].unit_conversion_factor
+        if source.is_projected
+        else np.degrees(STEP)
+    )
+    offsets = np.array([(step, 0), (-step, 0), (0, step), (0, -step)])
+    lon, lat = to_lonlat.transform((x + offsets[:, :1]).ravel(), (y + offsets[:, 1:]).ravel())
+    lon, lat = np.reshape(lon, (4, -1)), np.reshape(lat, (4, -1))
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
+        message = f"Some points cannot be placed on the globe (CRS {crs}): check the CRS."
+        raise GridMismatch(message)
+    east, north = _radii(lat.mean(axis=0))
+    dlon = np.stack([_short(lon[0] - lon[1]), _short(lon[2] - lon[3])], axis=-1) / (2 * step)
+    dlat = np.stack([lat[0] - lat[1], lat[2] - lat[3]], axis=-1) / (2 * step)
+    return np.stack([np.radians(dlon) * east[:, None], np.radians(dlat) * north[:, None]], axis=1)
+
+
+def _short(degrees: np.ndarray) -> np.ndarray:
+    """Take differences of longitude the short way round."""
+    return (degrees + 180) % 360 - 180
+
+
+def _radii(lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Metres per radian of longitude and of latitude on the WGS 84 ellipsoid."""
+    a, e2 = 6378137.0, 0.0066943799901413165
+    w2 = 1 - e2 * np.sin(np.radians(lat)) ** 2
+    return a / np.sqrt(w2) * np.cos(np.radians(lat)), a * (1 - e2) / w2**1.5
+
+
+def pixel_areas(grid: GeoBox) -> tuple[np.ndarray, float]:
+    """Return how large pixels are.
+
+    (Y, X) int64 per cell of CELL px, and the m2 (px2 for a photograph) of one unit.
+    """
+    rows, columns = (-(-int(size) // CELL) for size in grid.shape)
+    if grid.crs is None:
+        return np.full((rows, columns), 1 << 20, np.int64), 1 / (1 << 20)
+    x, y = np.meshgrid((np.arange(columns) + 0.5) * CELL, (np.arange(rows) + 0.5) * CELL)
+    x, y = np.minimum(x, grid.shape[1]), np.minimum(y, grid.shape[0])
+    transform = grid.transform
+    jacobian = metres_per_unit(
+        str(grid.crs), transform.a * x.ravel() + transform.c, transform.e * y.ravel() + transform.f
+    )
+    area = np.abs(np.linalg.det(jacobian) * transform.a * transform.e).reshape(rows, columns)
+    unit = float(area[rows // 2, columns // 2]) / (1 << 20)
+    return np.round(area / unit).astype(np.int64), unit
+
+
+def is_lonlat(crs: str) -> bool:
+    """Say whether a CRS is longitude and latitude on WGS 84, in whatever order.
+
+    Raises
+    ------
+    pyproj.exceptions.CRSError
+        If PROJ does not know it.
+    """
+    known = CRS.from_user_input(crs)
+    return any(
+        known.equals(CRS.from_user_input(name), ignore_axis_order=True)
+        for name in (LONLAT, "EPSG:4326")
+    )
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from scipy import ndimage
 from fields_scenes import blobs, raster, soft
 from selion.classes import ALU, FTW2, FTW3
 from selion.errors import BadInput, BandMismatch, OutputFailed, UnknownName, UnreadableFile
-from selion.fields import METHODS, InstanceOptions, find_instances, map_instances, open_instances
-from selion.fields.instances import pixel_areas
-from selion.grid import photo_grid, tiles
+from selion.fields import METHODS, InstanceOptions, find_instances, map_instances
+from selion.grid import photo_grid, pixel_areas, tiles
 from selion.raster import Raster
+from selion.store import open_instances
 
 # affine 3 through odc-geo
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")

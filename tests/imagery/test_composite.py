@@ -25,8 +25,8 @@ from selion.grid import tiles, whole
 from selion.imagery import composite as composite_module
 from selion.imagery.composite import COUNT, ComposeOptions, compose, lattice
 from selion.imagery.provenance import TAG, read_provenance
-from selion.imagery.radiometry import Radiometry
 from selion.imagery.reading import Unreachable
+from selion.imagery.reflectance import Radiometry
 from selion.imagery.scene import BANDS, Scene, Season, TilePlan
 from selion.imagery.signing import Anonymous
 from selion.store import create_cog, open_raster

@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from selion.errors import BadInput
 from selion.grid import whole
 from selion.imagery.providers import find_provider
-from selion.imagery.radiometry import Radiometry, check_dark, decide, parse_baseline
+from selion.imagery.radiometry import check_dark, decide, parse_baseline
+from selion.imagery.reflectance import Radiometry
 from selion.imagery.scene import Scene
 from selion.store import open_raster
 

@@ -8,7 +8,6 @@ from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 
 from selion.errors import BadInput, GridMismatch
-from selion.fields.instancemap import InstanceMap
 from selion.grid import photo_grid
 from selion.labels import Instances
 from selion.metrics import (
@@ -21,6 +20,7 @@ from selion.metrics import (
 )
 from selion.metrics import streamed as streamed_module
 from selion.raster import Raster
+from selion.store import InstanceMap
 
 IDS = arrays(np.int32, (9, 11), elements=st.sampled_from([0, 1, 2, 5, 9]))
 COLUMNS = (

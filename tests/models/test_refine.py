@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from predict_toys import utm_grid
-from selion import fields, metrics, prediction
+from selion import fields, metrics, prediction, store
 from selion.classes import FTW2, FTW3, ClassScheme
 from selion.errors import BadInput, UnknownName
 from selion.grid import photo_grid
@@ -121,7 +121,7 @@ def test_blocks_give_the_same(tmp_path, cover):
         ids = parts.read((slice(0, 192), slice(0, 192))).ids
         assert np.array_equal(ids, whole.ids)
         assert parts.table.equals(whole.table)
-        again = fields.open_instances(tmp_path / str(size))
+        again = store.open_instances(tmp_path / str(size))
         assert np.array_equal(again.read((slice(0, 192), slice(0, 192))).ids, whole.ids)
     assert len(whole.table) > 10
 

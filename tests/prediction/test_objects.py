@@ -14,12 +14,13 @@ from predict_toys import utm_grid
 from selion import prediction
 from selion.classes import FTW2, FTW3
 from selion.errors import BadInput, EmptyImage, GridMismatch
-from selion.fields import open_instances, to_fields
+from selion.fields import to_fields
 from selion.grid import photo_grid
 from selion.labels import Instances
 from selion.prediction.detections import _neighbours
 from selion.raster import Raster
 from selion.segmenter import InputSpec, PlainModel
+from selion.store import open_instances
 
 
 @dataclass

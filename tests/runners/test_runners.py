@@ -14,7 +14,7 @@ import pytest
 from runner_toys import SecondTime, double, moody
 from selion.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
 from selion.runners import RunnerOptions, Serial, in_order, open_runner
-from selion.runners.choose import SCHEME
+from selion.runners.options import SCHEME
 from selion.runners.processes import Processes, WorkerDied
 
 TESTS = Path(__file__).resolve().parents[1]

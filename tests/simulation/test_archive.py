@@ -15,6 +15,7 @@ from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
 from selion.grid import whole
 from selion.imagery.providers import find_provider
 from selion.imagery.season import days_of
+from selion.pipeline.demo import write_outlines
 from selion.simulation.archive import (
     BANDS,
     CLEAR,
@@ -67,7 +68,12 @@ def season_of(archive, item):
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     return simulate_archive(
-        tmp_path_factory.mktemp("a") / "archive", seed=3, n_dates=4, wrong_flags=0.5, cirrus=0.1
+        tmp_path_factory.mktemp("a") / "archive",
+        seed=3,
+        n_dates=4,
+        wrong_flags=0.5,
+        cirrus=0.1,
+        draw=write_outlines,
     )
 
 
@@ -630,7 +636,13 @@ def test_dates_that_are_given(tmp_path):
 
 def test_a_world_beyond_the_patch_is_mirrored(tmp_path):
     made = simulate_archive(
-        tmp_path / "a", seed=4, patch_px=64, orbits=1, clouds=(0.1, 0.1), **SMALL
+        tmp_path / "a",
+        seed=4,
+        patch_px=64,
+        orbits=1,
+        clouds=(0.1, 0.1),
+        draw=write_outlines,
+        **SMALL,
     )
     assert made.truth.fields is None
     ids = read(made.truth.instances)[0]

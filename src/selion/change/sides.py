@@ -19,9 +19,9 @@ from selion.change.outcomes import Side
 from selion.change.years import Year
 from selion.classes import ClassScheme
 from selion.errors import BadInput, GridMismatch
-from selion.fields.instancemap import make_ids
 from selion.grid import Roi, check_north_up, pixel_metres, tiles
 from selion.raster import Raster, Source
+from selion.store.instancemap import make_ids
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame

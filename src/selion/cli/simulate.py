@@ -102,10 +102,12 @@ def _write_archive(
     """Write an archive, and its area as GeoJSON beside the catalogue."""
     import json
 
+    from selion.pipeline import demo
     from selion.simulation.archive import simulate_archive
 
+    tile = max(size // 2 // 6, 20) * 6
     written = simulate_archive(
-        out, seed=seed, centre=centre, tile_px=max(size // 2 // 6, 20) * 6, force=force
+        out, seed=seed, centre=centre, tile_px=tile, draw=demo.write_outlines, force=force
     )
     area = out / "area.geojson"
     area.write_text(json.dumps(dict(written.area)), "utf-8")

@@ -18,14 +18,14 @@ import numpy as np
 from selion import fields
 from selion.country.partitions import INDEX, PART
 from selion.errors import BadInput, UnreadableFile
-from selion.fields import fiboa
 from selion.fields.schema import COLUMNS, Origin
+from selion.grid import LONLAT, is_lonlat
+from selion.store.vectors import SIDES, file_crs, read_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from shapely.geometry.base import BaseGeometry
 
-LONLAT = "OGC:CRS84"
 AREA = "area.geojson"
 """Beside the table of a job: where it looked, and in its properties ``core``, what it answers for,
 and ``area``, what its fields touch."""
@@ -109,7 +109,7 @@ def with_shapes(table: pa.Table, shapes: np.ndarray) -> pa.Table:
     import shapely
 
     bounds = shapely.bounds(shapes).reshape(-1, 4)
-    sides = [pa.field(side, pa.float64(), nullable=False) for side in fiboa.SIDES]
+    sides = [pa.field(side, pa.float64(), nullable=False) for side in SIDES]
     boxes = pa.StructArray.from_arrays([pa.array(bounds[:, k]) for k in range(4)], fields=sides)
     kept = [name for name in table.column_names if name not in ("bbox", "geometry")]
     table = table.select(kept).append_column(pa.field("bbox", boxes.type), boxes)
@@ -126,17 +126,6 @@ def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
     number = table.column_names.index(name)
     kind = table.schema.field(number)
     return table.set_column(number, kind, pa.array(values, kind.type, from_pandas=True))
-
-
-def is_lonlat(crs: str) -> bool:
-    """Tell whether a CRS is longitude and latitude on WGS 84."""
-    from pyproj import CRS
-
-    known = CRS.from_user_input(crs)
-    return any(
-        known.equals(CRS.from_user_input(name), ignore_axis_order=True)
-        for name in (LONLAT, "EPSG:4326")
-    )
 
 
 def open_sheets(paths: Iterable[Path | str], plan: Path | str | None = None) -> list[JobTable]:
@@ -227,7 +216,7 @@ def _table(path: Path | str) -> Path:
 def _open(path: Path, plan: Path | None) -> JobTable:
     import pyarrow.parquet as pq
 
-    crs = fiboa.file_crs(path)
+    crs = file_crs(path)
     if crs is None:
         raise BadInput(
             f"{path} has no CRS (a photograph?), so it has no place on a map: merge tables of "
@@ -246,7 +235,7 @@ def _open(path: Path, plan: Path | None) -> JobTable:
 def _box(path: Path, crs: str) -> tuple[float, float, float, float]:
     from pyproj import Transformer
 
-    geo = fiboa._metadata(path)["geo"]["columns"]["geometry"]  # noqa: SLF001  # one reader of the metadata
+    geo = read_metadata(path)["geo"]["columns"]["geometry"]
     bounds = tuple(geo["bbox"]) if "bbox" in geo else _total(path)
     if not np.isfinite(bounds).all():
         return (0.0, 0.0, 0.0, 0.0)
@@ -351,7 +340,7 @@ def merged_schema(sheets: Sequence[JobTable]) -> pa.Schema:
     ]
     known = {column.name for column in COLUMNS} | {"bbox", "geometry"}
     others = [pa.field(name, found[name]) for name in sorted(found) if name not in known]
-    box = pa.struct([pa.field(side, pa.float64(), nullable=False) for side in fiboa.SIDES])
+    box = pa.struct([pa.field(side, pa.float64(), nullable=False) for side in SIDES])
     return pa.schema(
         [*own, *others, pa.field("bbox", box), pa.field("geometry", pa.binary(), nullable=False)]
     )

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selion import fields
-from selion.country.job_tables import LONLAT, with_column, with_shapes
+from selion.country.job_tables import with_column, with_shapes
 from selion.country.seams import NONE, Seam, match, polygons_only, read_seam
 from selion.country.territory import Territories
+from selion.grid import LONLAT
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.errors import BadInput
+from selion.grid import LONLAT
 from selion.imagery.globe import cut, polygons_of, square_kilometres
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from selion.imagery import Area
 
-LONLAT = "OGC:CRS84"
 EDGE = 51_200.0
 """Metres: 5120 pixels of 10 m, about a quarter of a Sentinel-2 tile."""
 HALO = 1_000.0

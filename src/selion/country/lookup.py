@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion import fields, imagery
-from selion.country.job_tables import LONLAT
 from selion.country.partitions import Maps, Partition, open_maps
 from selion.country.seams import polygons_only
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName, UnreadableFile
-from selion.fields.fiboa import SIDES
+from selion.grid import LONLAT
+from selion.store.vectors import SIDES, pandas_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -151,7 +151,7 @@ def to_frame(table: pa.Table) -> GeoDataFrame:
         [name for name in ("geometry", "bbox") if name in table.column_names]
     )
     return geopandas.GeoDataFrame(
-        plain.to_pandas(types_mapper=fields.fiboa._pandas_type),  # noqa: SLF001  # one reader's types
+        plain.to_pandas(types_mapper=pandas_type),
         geometry=shapes,
         crs=LONLAT,
     )

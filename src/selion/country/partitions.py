@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from selion.errors import UnreadableFile
-from selion.fields import fiboa
 from selion.fields.schema import Origin
+from selion.grid import is_lonlat
 from selion.store.former import is_ours, take_over
+from selion.store.vectors import SIDES, file_crs, read_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +101,7 @@ class PartWriter:
             "geometry_types": self.kinds,
             "crs": CRS("OGC:CRS84").to_json_dict(),
             "orientation": "counterclockwise",
-            "covering": {"bbox": {side: ["bbox", side] for side in fiboa.SIDES}},
+            "covering": {"bbox": {side: ["bbox", side] for side in SIDES}},
             "bbox": self.box,
         }
         collection = {
@@ -233,9 +234,7 @@ def open_maps(path: Path | str) -> Maps:
 
 
 def _one_file(path: Path) -> Maps:
-    from selion.country.job_tables import is_lonlat
-
-    crs = fiboa.file_crs(path)
+    crs = file_crs(path)
     if crs is None or not is_lonlat(crs):
         raise UnreadableFile(
             f"{path} is not in longitude and latitude: write it as GeoParquet without --crs, or "
@@ -244,7 +243,7 @@ def _one_file(path: Path) -> Maps:
     import pyarrow.parquet as pq
 
     data = pq.read_metadata(path)
-    geo = fiboa._metadata(path)["geo"]["columns"]["geometry"]  # noqa: SLF001  # one reader of the metadata
+    geo = read_metadata(path)["geo"]["columns"]["geometry"]
     if "covering" not in geo:
         raise UnreadableFile(
             f"{path} has no bbox column to look things up by: merge it first with 'selion merge'."

@@ -18,8 +18,8 @@ from selion import store
 from selion.country.cells import SHIFT, degrees, fine_cell, hilbert, places_of, steps
 from selion.country.job_tables import with_column
 from selion.country.partitions import box_around
-from selion.fields.fiboa import SIDES
 from selion.fields.table import geohash
+from selion.store.vectors import SIDES
 
 if TYPE_CHECKING:
     import pyarrow as pa

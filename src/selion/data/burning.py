@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
-from selion import fields, store
+from selion import store
 from selion.classes import FTW2, FTW3, IGNORE, ClassScheme
 from selion.data.place import footprint
 from selion.errors import BadInput, GridMismatch, UnknownName
@@ -116,14 +116,14 @@ def read_outlines(
         If there is no such column.
     """
     bbox = _bounds(grid if roi is None else grid[roi])
-    frame = fields.read_fields(path, bbox)
+    frame = store.read_polygons(path, bbox)
     if keep is not None:
         frame = _kept(frame, keep, str(path))
     frame = _near(_on(frame, grid, Path(path).name), grid if roi is None else grid[roi])
     known = (
         None
         if area is None
-        else _on(fields.read_fields(area, bbox), grid, Path(area).name).geometry
+        else _on(store.read_polygons(area, bbox), grid, Path(area).name).geometry
     )
     return outlines_of(frame, grid, known, whole_table=roi is None)
 

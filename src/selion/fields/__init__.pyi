@@ -4,13 +4,10 @@ from .formats import FORMATS as FORMATS
 from .formats import format_of as format_of
 from .formats import read_fields as read_fields
 from .formats import write_fields as write_fields
-from .instancemap import InstanceMap as InstanceMap
 from .instancemap import map_instances as map_instances
-from .instancemap import open_instances as open_instances
 from .instances import METHODS as METHODS
 from .instances import InstanceOptions as InstanceOptions
 from .instances import find_instances as find_instances
-from .majority import OUTLINE as OUTLINE
 from .majority import find_basins as find_basins
 from .majority import is_refined as is_refined
 from .majority import map_basins as map_basins

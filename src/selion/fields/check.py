@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from selion.fields import fiboa
 from selion.fields.schema import COLUMNS, FIBOA, METHODS, VECOREL, Column
+from selion.store.vectors import SIDES, read_metadata
 
 
 def check_fiboa(path: str | os.PathLike[str]) -> list[str]:
@@ -35,7 +35,7 @@ def check_fiboa(path: str | os.PathLike[str]) -> list[str]:
     """
     import pyarrow.parquet as pq
 
-    metadata = fiboa._metadata(Path(path))  # noqa: SLF001  # the checker is the reader's other half
+    metadata = read_metadata(Path(path))
     table = pq.read_table(path)
     return [
         *_collection(metadata["collection"], table),
@@ -137,7 +137,7 @@ def _outlines(table: Any) -> Iterator[str]:
         yield f"{bad} exteriors do not run counter-clockwise."
     if "bbox" in table.column_names:
         boxes = np.stack(
-            [table["bbox"].combine_chunks().field(side).to_numpy() for side in fiboa.SIDES], axis=-1
+            [table["bbox"].combine_chunks().field(side).to_numpy() for side in SIDES], axis=-1
         )[~missing]
         if (
             bad := (

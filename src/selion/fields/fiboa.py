@@ -1,6 +1,6 @@
 """fiboa 0.3 GeoParquet 1.1.
 
-Written, read and checked, without network and without fiboa's own tools.
+Written and described, without network and without fiboa's own tools.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selion.errors import BadInput, UnreadableFile
 from selion.fields.memory import give_back
 from selion.fields.schema import COLUMNS, Origin
+from selion.store.vectors import SIDES, read_metadata
 
 if TYPE_CHECKING:
     import geopandas
@@ -26,7 +26,6 @@ ROWS = 50_000
 """Rows per row group."""
 CHUNK = 8192
 """Outlines that are projected at once."""
-SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def write_parquet(
@@ -193,82 +192,6 @@ def _geo(drawn: _Drawn, crs: Any) -> dict[str, Any]:
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
 
 
-def read_parquet(
-    path: Path, bbox: tuple[float, float, float, float] | None = None
-) -> geopandas.GeoDataFrame:
-    """Read fields; ``bbox`` is in the file's CRS and skips row groups where it can.
-
-    Raises
-    ------
-    UnreadableFile
-        If it is no GeoParquet file.
-    """
-    import geopandas
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-    from shapely import from_wkb
-
-    metadata = _metadata(path)
-    query = None
-    if bbox is not None and "covering" in metadata["geo"]["columns"]["geometry"]:
-        x0, y0, x1, y1 = bbox
-        near = {side: pc.field("bbox", side) for side in SIDES}
-        query = (
-            (near["xmin"] <= x1)
-            & (near["xmax"] >= x0)
-            & (near["ymin"] <= y1)
-            & (near["ymax"] >= y0)
-        )
-    data = pq.read_table(path, filters=query).to_pandas(types_mapper=_pandas_type)
-    geometry = from_wkb(data.pop("geometry").to_numpy())
-    data = data.drop(columns=["bbox"], errors="ignore")
-    frame = geopandas.GeoDataFrame(data, geometry=geometry, crs=file_crs(path))
-    frame.attrs["collection"] = metadata["collection"]
-    return frame
-
-
-def file_crs(path: Path) -> str | None:
-    """Return the CRS of a GeoParquet file as PROJJSON; None if it says that it has none."""
-    crs = _metadata(path)["geo"]["columns"]["geometry"].get("crs", "OGC:CRS84")
-    return json.dumps(crs) if isinstance(crs, dict) else crs
-
-
-def _pandas_type(kind: pa.DataType) -> Any:
-    import pandas as pd
-    import pyarrow as pa
-
-    return pd.StringDtype() if pa.types.is_string(kind) else None
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        found = pq.read_metadata(path).metadata or {}
-        geo = json.loads(found[b"geo"])
-        geo["columns"][geo["primary_column"]]
-        collection = json.loads(found.get(b"collection", b"{}"))
-    except (OSError, pa.ArrowInvalid) as error:
-        message = (
-            f"{path} cannot be read as Parquet ({error}): check that the file is there and whole."
-        )
-        raise UnreadableFile(message) from error
-    except (KeyError, ValueError, TypeError) as error:
-        message = (
-            f"{path} is a Parquet file without proper GeoParquet metadata: write it with selion, "
-            "geopandas or GDAL 3.5 or later."
-        )
-        raise UnreadableFile(message) from error
-    if geo["primary_column"] != "geometry":
-        message = (
-            f"{path} keeps its geometry in a column called {geo['primary_column']!r}; wanted is "
-            "'geometry'."
-        )
-        raise BadInput(message)
-    return {"geo": geo, "collection": collection}
-
-
 def read_origin(path: str | os.PathLike[str]) -> Origin:
     """Return where the fields of a fiboa file come from."""
-    return Origin.from_dict(_metadata(Path(path))["collection"])
+    return Origin.from_dict(read_metadata(Path(path))["collection"])

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selion.errors import BadInput, GridMismatch, OutputFailed, UnknownName, UnreadableFile
+from selion.errors import BadInput, GridMismatch, OutputFailed, UnknownName
 from selion.fields.schema import Origin
 from selion.fields.style import field_styles
+from selion.grid import LONLAT
 from selion.store.atomic import atomic_write, check_output
+from selion.store.vectors import Bbox, read_polygons
 
 if TYPE_CHECKING:
     import geopandas
-
-LONLAT = "OGC:CRS84"
 
 
 Writer = Callable[["geopandas.GeoDataFrame", Path, Origin, str | None], None]
@@ -247,63 +247,12 @@ def _projected(frame: geopandas.GeoDataFrame, crs: str | None) -> geopandas.GeoD
     return frame.set_geometry(shapely.orient_polygons(frame.geometry.to_numpy()), crs=frame.crs)
 
 
-def read_fields(
-    path: str | os.PathLike[str], bbox: tuple[float, float, float, float] | None = None
-) -> geopandas.GeoDataFrame:
-    """Read fields.
-
-    Parameters
-    ----------
-    path : path
-        As :func:`write_fields` writes them, or any polygons that GDAL reads.
-    bbox : (west, south, east, north), optional
-        Only fields whose bounding box touches this one; degrees, or the file's units where it has
-        no CRS.
-
-    Returns
-    -------
-    GeoDataFrame
+def read_fields(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geopandas.GeoDataFrame:
+    """Read fields: the inverse of :func:`write_fields`, see :func:`selion.store.read_polygons`.
 
     Raises
     ------
     UnreadableFile
         If the file is missing or cannot be read.
     """
-    path = Path(path)
-    if not path.is_file():
-        message = f"There is no file {path}: check the name."
-        raise UnreadableFile(message)
-    if path.suffix.lower() == ".parquet":
-        return _read_parquet(path, bbox)
-    import pyogrio
-
-    try:
-        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
-        layer = "fields" if "fields" in layers else layers[0]
-        crs = pyogrio.read_info(path, layer=layer)["crs"]
-        return pyogrio.read_dataframe(
-            path, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
-        )
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        message = f"{path} cannot be read as fields ({error}): check that the file is whole."
-        raise UnreadableFile(message) from error
-
-
-def _read_parquet(
-    path: Path, bbox: tuple[float, float, float, float] | None
-) -> geopandas.GeoDataFrame:
-    from selion.fields import fiboa
-
-    return fiboa.read_parquet(path, None if bbox is None else _bbox_in(bbox, fiboa.file_crs(path)))
-
-
-def _bbox_in(
-    bbox: tuple[float, float, float, float], crs: str | None
-) -> tuple[float, float, float, float]:
-    from pyproj import Transformer
-
-    return (
-        bbox
-        if crs is None
-        else Transformer.from_crs(LONLAT, crs, always_xy=True).transform_bounds(*bbox)
-    )
+    return read_polygons(path, bbox)

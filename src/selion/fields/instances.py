@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from selion.classes import ClassScheme
 from selion.errors import BadInput, BandMismatch, UnknownName
 from selion.fields import seams
-from selion.grid import Roi, ground_sampling_distance, inside, roi_shape, whole
+from selion.grid import CELL, Roi, ground_sampling_distance, inside, pixel_areas, roi_shape, whole
 from selion.labels import Instances
 from selion.raster import Raster
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 FULL = 65535
 """Probabilities are counted in this many steps, in whole numbers, so that sums do not depend on
 their order."""
-CELL = 256
-"""Pixels of one cell of this edge count as equally large."""
 EXTENTS = ("field+boundary", "field")
 
 
@@ -246,27 +244,6 @@ def _kernel(sigma: float) -> tuple[int, tuple[int, ...]]:
     small = int((np.sqrt(1 + 4 * sigma**2) - 1) / 2)
     large = round((3 * sigma**2 - 3 * small * (small + 1)) / (2 * (small + 1)))
     return 0, tuple(small + (k < large) for k in range(3))
-
-
-def pixel_areas(grid: GeoBox) -> tuple[np.ndarray, float]:
-    """Return how large pixels are.
-
-    (Y, X) int64 per cell of CELL px, and the m2 (px2 for a photograph) of one unit.
-    """
-    from selion.fields.tidy import metres_per_unit
-
-    rows, columns = (-(-int(size) // CELL) for size in grid.shape)
-    if grid.crs is None:
-        return np.full((rows, columns), 1 << 20, np.int64), 1 / (1 << 20)
-    x, y = np.meshgrid((np.arange(columns) + 0.5) * CELL, (np.arange(rows) + 0.5) * CELL)
-    x, y = np.minimum(x, grid.shape[1]), np.minimum(y, grid.shape[0])
-    transform = grid.transform
-    jacobian = metres_per_unit(
-        str(grid.crs), transform.a * x.ravel() + transform.c, transform.e * y.ravel() + transform.f
-    )
-    area = np.abs(np.linalg.det(jacobian) * transform.a * transform.e).reshape(rows, columns)
-    unit = float(area[rows // 2, columns // 2]) / (1 << 20)
-    return np.round(area / unit).astype(np.int64), unit
 
 
 def cut(

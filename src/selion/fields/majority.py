@@ -14,18 +14,16 @@ import numpy as np
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
-from selion.classes import ClassScheme
+from selion.classes import OUTLINE, ClassScheme
 from selion.errors import UnknownName
-from selion.fields.instancemap import InstanceMap, map_instances, renumber_blocks, save_table
+from selion.fields.instancemap import map_instances
 from selion.fields.instances import EXTENTS, FULL, InstanceOptions, find_instances, shares_of
 from selion.fields.polygonise import Run
 from selion.grid import Roi, tiles, whole
 from selion.labels import Instances
 from selion.raster import Raster, Source
+from selion.store.instancemap import InstanceMap, renumber_blocks, save_table
 
-OUTLINE = "outline"
-"""The class of a boundary outside of all objects; that a scheme has it says that a refiner made the
-probabilities."""
 COVERS = ("mask", "all")
 SOLID = ClassScheme(("background", "object", "boundary"), ("object",), "boundary")
 """What basins are found in: no classes, only objects and what parts them."""

@@ -10,69 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selion.errors import BadInput, GridMismatch
+from selion.errors import BadInput
+from selion.grid import metres_per_unit
 
 if TYPE_CHECKING:
     import geopandas
 
-STEP = 1e-5
-"""Radians on the ground over which the metric is measured; about 60 m."""
 WIDE = 0.003
 """Radians: what is wider (about 20 km) is measured along geodesics."""
-
-
-def metres_per_unit(crs: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return how a step in a CRS is a step on the ground.
-
-    Parameters
-    ----------
-    crs : str
-        Anything that pyproj understands.
-    x, y : (n,) float ndarray
-        Points in that CRS.
-
-    Returns
-    -------
-    (n, 2, 2) float64 ndarray
-        J with (east, north) metres = J @ (dx, dy), on the WGS 84 ellipsoid.
-
-    Raises
-    ------
-    GridMismatch
-        If the points cannot be placed on the globe.
-    """
-    from pyproj import CRS, Transformer
-
-    source = CRS.from_user_input(crs)
-    to_lonlat = Transformer.from_crs(source, "OGC:CRS84", always_xy=True)
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    step = (
-        STEP * 6371008.8 / source.axis_info[0].unit_conversion_factor
-        if source.is_projected
-        else np.degrees(STEP)
-    )
-    offsets = np.array([(step, 0), (-step, 0), (0, step), (0, -step)])
-    lon, lat = to_lonlat.transform((x + offsets[:, :1]).ravel(), (y + offsets[:, 1:]).ravel())
-    lon, lat = np.reshape(lon, (4, -1)), np.reshape(lat, (4, -1))
-    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
-        message = f"Some points cannot be placed on the globe (CRS {crs}): check the CRS."
-        raise GridMismatch(message)
-    east, north = _radii(lat.mean(axis=0))
-    dlon = np.stack([_short(lon[0] - lon[1]), _short(lon[2] - lon[3])], axis=-1) / (2 * step)
-    dlat = np.stack([lat[0] - lat[1], lat[2] - lat[3]], axis=-1) / (2 * step)
-    return np.stack([np.radians(dlon) * east[:, None], np.radians(dlat) * north[:, None]], axis=1)
-
-
-def _short(degrees: np.ndarray) -> np.ndarray:
-    """Take differences of longitude the short way round."""
-    return (degrees + 180) % 360 - 180
-
-
-def _radii(lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Metres per radian of longitude and of latitude on the WGS 84 ellipsoid."""
-    a, e2 = 6378137.0, 0.0066943799901413165
-    w2 = 1 - e2 * np.sin(np.radians(lat)) ** 2
-    return a / np.sqrt(w2) * np.cos(np.radians(lat)), a * (1 - e2) / w2**1.5
 
 
 def measure(geometries: np.ndarray, crs: str | None) -> tuple[np.ndarray, np.ndarray]:

@@ -18,9 +18,9 @@ from .plans import plans_to_json as plans_to_json
 from .provenance import read_provenance as read_provenance
 from .providers import Provider as Provider
 from .providers import find_provider as find_provider
-from .radiometry import Radiometry as Radiometry
 from .radiometry import decide as decide
 from .reading import open_band as open_band
+from .reflectance import Radiometry as Radiometry
 from .scene import BANDS as BANDS
 from .scene import Scene as Scene
 from .scene import Season as Season

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.errors import BadInput, GridMismatch, UnreadableFile
+from selion.grid import LONLAT, is_lonlat
 from selion.imagery.globe import (
     LIMIT,
     Box,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 AreaLike = str | os.PathLike[str] | Mapping[str, object] | Sequence[float]
 """A file of polygons, a box in degrees, or GeoJSON: what :func:`read_area` reads."""
-LONLAT = "OGC:CRS84"
 SMALLEST = 1e-4
 """km2: one pixel of Sentinel-2."""
 WRAPS = {"EPSG:3857": 40075016.685578488}
@@ -246,7 +246,7 @@ def _from_file(path: Path, name: str | None) -> Area:
 
 
 def _read_table(path: Path) -> _Shapes:
-    from selion import fields
+    from selion import store
 
     if path.is_dir():
         message = (
@@ -254,7 +254,7 @@ def _read_table(path: Path) -> _Shapes:
             "shapefile)."
         )
         raise UnreadableFile(message)
-    frame = fields.read_fields(path)
+    frame = store.read_polygons(path)
     column = getattr(frame, "_geometry_column_name", None)
     if column is None or column not in frame:
         message = f"{path} holds a table without geometry: give a file of polygons."
@@ -345,21 +345,16 @@ def _degrees(polygons: np.ndarray, given: _Shapes) -> np.ndarray:
 
 
 def _is_lonlat(crs: str) -> bool:
-    from pyproj import CRS
     from pyproj.exceptions import CRSError
 
     try:
-        known = CRS.from_user_input(crs)
+        return is_lonlat(crs)
     except CRSError as error:
         message = (
             f"The area is in a CRS that PROJ does not know ({crs[:80]}): write it in longitude and "
             "latitude."
         )
         raise BadInput(message) from error
-    return any(
-        known.equals(CRS.from_user_input(name), ignore_axis_order=True)
-        for name in (LONLAT, "EPSG:4326")
-    )
 
 
 def _projected(polygons: np.ndarray, given: _Shapes) -> np.ndarray:

@@ -24,8 +24,9 @@ from selion.imagery.cut import (
     window_of,
 )
 from selion.imagery.providers import Provider
-from selion.imagery.radiometry import Radiometry, check_dark, decide
+from selion.imagery.radiometry import check_dark, decide
 from selion.imagery.reading import BandSource, open_band
+from selion.imagery.reflectance import Radiometry
 from selion.imagery.scene import Scene
 from selion.imagery.signing import Signer
 from selion.store.retry import RetryPolicy

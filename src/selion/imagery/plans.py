@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import UnreadableFile
 from selion.imagery.items import scene_from_dict, scene_to_dict
-from selion.imagery.radiometry import Radiometry
+from selion.imagery.reflectance import Radiometry
 from selion.imagery.scene import Season, TilePlan
 from selion.store.former import value_of
 

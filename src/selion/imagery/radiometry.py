@@ -1,7 +1,4 @@
-"""From digital numbers to reflectance x 10000.
-
-The offset that belongs to the scene is applied, and not twice.
-"""
+"""Which offset belongs to a scene, so that it is applied, and not twice."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from selion.errors import BadInput
 from selion.imagery.providers import Provider
+from selion.imagery.reflectance import QUANTIFICATION, Radiometry
 from selion.imagery.scene import BANDS, Scene
 
 ADDED = 1000
@@ -23,64 +20,6 @@ FIRST_ADDED = (4, 0)
 SINCE = datetime(2022, 1, 25, tzinfo=UTC)
 """Day of baseline 04.00: it decides only where a catalogue names no baseline."""
 TO_SUBTRACT = -float(ADDED)
-QUANTIFICATION = 1e-4
-"""Reflectance per digital number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Radiometry:
-    """How the digital numbers of one scene become reflectance: ``(number + offset) * scale``."""
-
-    offset: float = 0.0
-    """Added to each digital number: -1000 or 0."""
-    scale: float = QUANTIFICATION
-    """Reflectance per digital number."""
-    why: str = ""
-    """What decided, for the log and the tags of the output."""
-    doubt: str = ""
-    """What speaks against it or is not known; empty if nothing."""
-
-    def __call__(self, numbers: np.ndarray) -> np.ndarray:
-        """Convert digital numbers.
-
-        Parameters
-        ----------
-        numbers : integer ndarray of any shape
-            0 is no data, as in every Sentinel-2 product.
-
-        Returns
-        -------
-        uint16 ndarray
-            Reflectance x 10000, 0 = no data.  What was seen is at least 1, also where the
-            reflectance is negative (deep shadow).
-
-        Raises
-        ------
-        BadInput
-            If the numbers are not whole ones: then they are reflectances already, or something
-            else.
-        """
-        if not np.issubdtype(numbers.dtype, np.integer):
-            message = (
-                f"Digital numbers of type {numbers.dtype} were given; wanted are the whole numbers "
-                "of a Sentinel-2 product."
-            )
-            raise BadInput(message)
-        seen = numbers > 0
-        if self.scale == QUANTIFICATION and numbers.dtype == np.uint16:
-            return self._shifted(numbers) * seen
-        exact = (numbers.astype(np.float64) + self.offset) * (self.scale / QUANTIFICATION)
-        return np.rint(np.clip(exact, 1, 65535)).astype(np.uint16) * seen
-
-    def _shifted(self, numbers: np.ndarray) -> np.ndarray:
-        """Add the offset to uint16 numbers without leaving uint16.
-
-        A fifth of the time of the general way.
-        """
-        shift = np.uint16(min(abs(round(self.offset)), 65534))
-        if self.offset <= 0:
-            return np.maximum(numbers, shift + np.uint16(1)) - shift
-        return np.minimum(numbers, np.uint16(65535) - shift) + shift
 
 
 def decide(scene: Scene, provider: Provider | None = None) -> Radiometry:

@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from selion.grid import Roi
-
-if TYPE_CHECKING:
-    from selion.imagery.radiometry import Radiometry
+from selion.imagery.reflectance import Radiometry
 
 BANDS = ("red", "green", "blue", "nir")
 """Sentinel-2 B04, B03, B02 and B08, in the order of Fields of The World."""

@@ -15,11 +15,11 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from selion.errors import BadInput, GridMismatch
+from selion.grid import LONLAT
 
 if TYPE_CHECKING:
     from selion.imagery.area import Area
 
-LONLAT = "OGC:CRS84"
 AROUND_ZONE = 1.5
 """Degrees of longitude by which an area may leave its UTM zone; at the equator a pixel is then 0.2
 % too large at the edge."""

@@ -22,8 +22,8 @@ from selion.imagery.clouds import EXCLUDED, parse_excluded
 from selion.imagery.cut import TilePart, covering, cut, needless
 from selion.imagery.overview import OverviewSource, find_grid, look_at, look_closely
 from selion.imagery.providers import Provider, find_provider, known_providers
-from selion.imagery.radiometry import Radiometry
 from selion.imagery.reading import Unreachable
+from selion.imagery.reflectance import Radiometry
 from selion.imagery.scene import Scene, Season, TilePlan
 from selion.imagery.signing import Signer
 from selion.progress import OnStep, silent

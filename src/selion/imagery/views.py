@@ -21,7 +21,7 @@ from selion.imagery.scene import Scene
 from selion.raster import Source
 
 if TYPE_CHECKING:
-    from selion.imagery.radiometry import Radiometry
+    from selion.imagery.reflectance import Radiometry
 
 CELLS = 2
 """Cells of the scene classification that a view remembers: the one in work and the one read

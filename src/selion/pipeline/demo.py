@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +17,11 @@ from selion import fields, store
 from selion import metrics as score
 from selion.classes import ClassScheme
 from selion.grid import whole
+from selion.labels import Instances
 from selion.pipeline import maps
 from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.simulation.archive import ArchiveOptions
 from selion.simulation.landscape import Landscape, simulate
 
 if TYPE_CHECKING:
@@ -98,14 +101,34 @@ def write_landscape(scene: Landscape, out: Path, *, force: bool = False) -> list
             force=force,
         ) as sink:
             sink.write(whole(scene.image.grid), values)
-    truth = fields.to_fields(scene.instances, fields.FieldOptions(simplify=0))
-    fields.write_fields(
-        truth,
-        out / "truth.parquet",
-        fields.Origin("simulated", None, f"seed {scene.seed}, {scene.style}", "unknown"),
-        force=force,
-    )
+    details = f"seed {scene.seed}, {scene.style}"
+    _write_truth(scene.instances, out / "truth.parquet", None, details, force=force)
     return paths
+
+
+def write_outlines(instances: Instances, options: ArchiveOptions, path: Path) -> None:
+    """Write the outlines of a simulated archive's fields, see ``draw`` of ``simulate_archive``.
+
+    Raises
+    ------
+    OutputExists, OutputFailed
+        If they may not, or cannot, be written.
+    """
+    seen = datetime(options.year, 12, 31, tzinfo=UTC)
+    _write_truth(instances, path, seen, f"seed {options.seed}, {options.style}")
+
+
+def _write_truth(
+    instances: Instances,
+    path: Path,
+    determined: datetime | None,
+    details: str,
+    *,
+    force: bool = False,
+) -> None:
+    frame = fields.to_fields(instances, fields.FieldOptions(simplify=0))
+    origin = fields.Origin("simulated", determined, details, "unknown")
+    fields.write_fields(frame, path, origin, force=force)
 
 
 def run_demo(

@@ -339,7 +339,7 @@ def _objects_to_table(
 
 
 def _outlined(
-    found: fields.InstanceMap,
+    found: store.InstanceMap,
     outlines: fields.FieldOptions,
     run: Any,
     on_step: OnStep,

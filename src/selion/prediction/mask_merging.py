@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from selion.fields.instancemap import InstanceMap, make_ids, save_table
-from selion.fields.instances import CELL, pixel_areas
-from selion.grid import Roi, inside, overlap, roi_shape, tiles
+from selion.grid import CELL, Roi, inside, overlap, pixel_areas, roi_shape, tiles
 from selion.prediction.detections import Seen, Sighting, tent
 from selion.prediction.planning import PredictionPlan
+from selion.store.instancemap import InstanceMap, make_ids, save_table
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from selion.errors import BadInput, EmptyImage, GridMismatch
-from selion.fields import InstanceMap
 from selion.grid import roi_shape
 from selion.labels import Instances
 from selion.prediction.block import Group, group_frame, group_of
@@ -29,6 +28,7 @@ from selion.prediction.value_range import check_numbers
 from selion.prediction.windows import Position, Window, add_context, cut_window
 from selion.raster import Raster, Source
 from selion.segmenter import InstanceSegmenter
+from selion.store.instancemap import InstanceMap
 
 PLANES = 7
 """A finished window in a journal: four bytes of id, two of score, one of class, for each pixel;
@@ -79,7 +79,7 @@ def predict_objects(
     plan : PredictionPlan
         Its lattice decides which windows there are.
     folder : path
-        Gets ``ids.npy`` and the table, see :func:`selion.fields.open_instances`.
+        Gets ``ids.npy`` and the table, see :func:`selion.store.open_instances`.
     journal : BlockJournal
         Windows that are done, made with the plan's key: what a window saw is kept there, and an
         interrupted run goes on from it.

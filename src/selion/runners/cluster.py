@@ -19,7 +19,7 @@ from typing import Any
 
 from selion.errors import BadInput, MissingExtra
 from selion.extras import require
-from selion.runners.choose import SCHEME, RunnerOptions, usable_cores
+from selion.runners.options import SCHEME, RunnerOptions, usable_cores
 from selion.runners.work_queue import FAULTS, TRIES, Done, Job, Runner, WorkQueue
 from selion.runners.worker import limit_threads, portable, unpacked
 

@@ -17,6 +17,8 @@ from .gdal import shown as shown
 from .geotiff import GeoTiffSource as GeoTiffSource
 from .identity import byte_size as byte_size
 from .identity import fingerprint as fingerprint
+from .instancemap import InstanceMap as InstanceMap
+from .instancemap import open_instances as open_instances
 from .object_store import ObjectFolder as ObjectFolder
 from .object_store import is_object_url as is_object_url
 from .open import open_raster as open_raster
@@ -26,3 +28,4 @@ from .remote import ask_status as ask_status
 from .resumable_zarr import GrowingCube as GrowingCube
 from .retry import BUSY as BUSY
 from .retry import RetryPolicy as RetryPolicy
+from .vectors import read_polygons as read_polygons

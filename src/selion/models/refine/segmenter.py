@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from selion.classes import ClassScheme
+from selion.classes import OUTLINE, ClassScheme
 from selion.errors import BadInput
-from selion.fields.majority import OUTLINE
 from selion.grid import Lattice
 from selion.models.card import ModelCard
 from selion.models.execution import identity_of
@@ -55,7 +54,7 @@ class Refined:
     -----
     With M the model's probability of anything that is a thing (or its boundary) and b that of the
     refiner's boundary, a thing's probability is its share of M times (1 - b), the boundary is M b,
-    the rest is its own probability times (1 - b), and :data:`selion.fields.OUTLINE` is (1 - M) b.
+    the rest is its own probability times (1 - b), and :data:`selion.classes.OUTLINE` is (1 - M) b.
     They sum to one, nothing is lost, and thing and boundary together are exactly M: where objects
     lie is the model's word, where they part the refiner's.  The majority class of each basin is
     decided on the stitched map (:func:`selion.fields.map_basins`).

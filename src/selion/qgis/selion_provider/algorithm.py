@@ -21,7 +21,7 @@ from qgis.core import (
 
 from .command import Listener, NoSelion, Said, leftovers, remove, summary
 from .process import Cancelled, CommandFailed, Ears, run
-from .provider import HERE, command_of_settings
+from .settings import HERE, command_of_settings
 
 OUTPUT, MODEL, FAST, KEEP, SIMPLIFY, MIN_AREA, METHOD = (
     "OUTPUT",

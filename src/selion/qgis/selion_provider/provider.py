@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from processing.core.ProcessingConfig import ProcessingConfig, Setting
 from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
-from .command import NoSelion, read_command
-
-SETTING = "SELION_COMMAND"
-HERE = Path(__file__).parent
-
-
-def command_of_settings() -> list[str]:
-    """Return the command that is called; raises NoSelion."""
-    return read_command(str(ProcessingConfig.getSetting(SETTING) or ""))
+from .command import NoSelion
+from .settings import HERE, SETTING, command_of_settings
 
 
 class SelionProvider(QgsProcessingProvider):

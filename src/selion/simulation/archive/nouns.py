@@ -105,7 +105,7 @@ class Truth:
     cover: Path
     """Land cover, uint8, :data:`selion.simulation.landscape.COVER`."""
     fields: Path | None
-    """Their outlines, GeoParquet; None where the landscape is mirrored."""
+    """Their outlines, GeoParquet; None where nobody drew them or the landscape is mirrored."""
     tiles: Mapping[tuple[str, str], Path]
     """(tile, season) -> red, green, blue, nir as above, on the tile's grid."""
     clear: Mapping[tuple[str, str], Path]

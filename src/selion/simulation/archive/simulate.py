@@ -47,7 +47,7 @@ from selion.simulation.archive.tiling import (
     tiles_of,
     transformer,
 )
-from selion.simulation.archive.truths import write_world
+from selion.simulation.archive.truths import Draw, write_world
 from selion.simulation.archive.world import area_points, equal_area, make_world, world_grid
 from selion.simulation.landscape.noise import make_textures
 
@@ -56,6 +56,7 @@ def simulate_archive(
     folder: str | os.PathLike[str],
     options: ArchiveOptions | None = None,
     *,
+    draw: Draw | None = None,
     force: bool = False,
     **changes: Any,
 ) -> Archive:
@@ -72,6 +73,9 @@ def simulate_archive(
     folder : path
         Gets ``catalog.json``, ``collection.json``, ``items/``, one folder per tile, and ``truth/``.
     options : ArchiveOptions, optional
+    draw : callable, optional
+        Draws the outlines of the truth's fields: (Instances, options, file) ->, such as
+        :func:`selion.pipeline.demo.write_outlines`; None: the truth has none.
     force : bool
         Whether an existing folder is replaced.
     **changes
@@ -102,7 +106,7 @@ def simulate_archive(
     options = replace(options or ArchiveOptions(), **changes)
     _check(options)
     with store.atomic_folder(folder, force) as temporary:
-        archive = _write(temporary, options)
+        archive = _write(temporary, options, draw)
     return moved_to(archive, Path(folder))
 
 
@@ -168,7 +172,7 @@ class _Made:
     fault: str = ""
 
 
-def _write(folder: Path, options: ArchiveOptions) -> Archive:
+def _write(folder: Path, options: ArchiveOptions, draw: Draw | None) -> Archive:
     plan = _plan(folder, options)
     tallies = {
         (tile.name, season.name): PassTally(np.zeros(coarse(tile.grid).shape, np.uint8))
@@ -188,7 +192,7 @@ def _write(folder: Path, options: ArchiveOptions) -> Archive:
                 jobs,
             )
         )
-        truth = _truth(plan, tallies, pool)
+        truth = _truth(plan, tallies, pool, draw)
     return _publish(plan, items + list(_broken(plan)), truth)
 
 
@@ -303,7 +307,10 @@ def _broken(plan: _Plan) -> Iterator[_Made]:
 
 
 def _truth(
-    plan: _Plan, tallies: dict[tuple[str, str], PassTally], pool: ThreadPoolExecutor
+    plan: _Plan,
+    tallies: dict[tuple[str, str], PassTally],
+    pool: ThreadPoolExecutor,
+    draw: Draw | None,
 ) -> Truth:
     folder, studio = plan.folder / "truth", plan.studio
     keys = [(tile, k, season) for tile in plan.tiles for k, season in enumerate(plan.seasons)]
@@ -321,11 +328,9 @@ def _truth(
         (tile.name, season.name): path
         for (tile, _, season), path in zip(keys, pool.map(count, keys), strict=True)
     }
-    return replace(
-        write_world(folder, studio.world, [season.name for season in plan.seasons], plan.options),
-        tiles=tiles,
-        clear=clear,
-    )
+    seasons = [season.name for season in plan.seasons]
+    written = write_world(folder, studio.world, seasons, plan.options, draw)
+    return replace(written, tiles=tiles, clear=clear)
 
 
 def _clear(

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from selion import fields, store
+from selion import store
 from selion.grid import roi_shape, tiles, whole
+from selion.labels import Instances
 from selion.simulation.archive.nouns import BANDS, ArchiveOptions, Truth
 from selion.simulation.archive.world import World
 
 BLOCK = 2048
 
 
+Draw = Callable[[Instances, ArchiveOptions, Path], object]
+"""(fields of the landscape, how it was simulated, GeoParquet file to write) -> anything."""
+
+
 def write_world(
-    folder: Path, world: World, seasons: Sequence[str], options: ArchiveOptions
+    folder: Path,
+    world: World,
+    seasons: Sequence[str],
+    options: ArchiveOptions,
+    draw: Draw | None = None,
 ) -> Truth:
-    """Write the seasons, the field ids, the cover and the fields' outlines.
+    """Write the seasons, the field ids, the cover and, with ``draw``, the fields' outlines.
 
     A mirrored landscape has no outlines.  Tiles are not written here.
     """
@@ -40,11 +48,15 @@ def write_world(
     _write(
         cover, world.grid, ("cover",), _mirrored(scene.cover.ids[None]), ("uint8", 255, "nearest")
     )
+    outlines = None
+    if draw is not None and not world.mirrored:
+        outlines = folder / "fields.parquet"
+        draw(scene.instances, options, outlines)
     return Truth(
         paths,
         instances,
         cover,
-        None if world.mirrored else _write_fields(folder / "fields.parquet", world, options),
+        outlines,
         {},
         {},
     )
@@ -91,14 +103,3 @@ def _numbered(ids: np.ndarray) -> Part:
         return (np.where(found > 0, found + most * copy, 0))[None].astype(np.int32)
 
     return part
-
-
-def _write_fields(path: Path, world: World, options: ArchiveOptions) -> Path:
-    frame = fields.to_fields(world.landscape.instances, fields.FieldOptions(simplify=0))
-    origin = fields.Origin(
-        "simulated",
-        datetime(options.year, 12, 31, tzinfo=UTC),
-        f"seed {options.seed}, {options.style}",
-        "unknown",
-    )
-    return fields.write_fields(frame, path, origin)

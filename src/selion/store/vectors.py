@@ -1,0 +1,158 @@
+"""Tables of polygons out of files: GeoParquet, and whatever GDAL reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selion.errors import BadInput, UnreadableFile
+from selion.grid import LONLAT
+
+if TYPE_CHECKING:
+    import geopandas
+    import pyarrow as pa
+
+Bbox = tuple[float, float, float, float]
+"""West, south, east, north."""
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+"""Of a bounding box in GeoParquet."""
+
+
+def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geopandas.GeoDataFrame:
+    """Read a table of polygons.
+
+    Parameters
+    ----------
+    path : path
+        Fields as :func:`selion.fields.write_fields` writes them, or any polygons that GDAL reads.
+    bbox : (west, south, east, north), optional
+        Only polygons whose bounding box touches this one; degrees, or the file's units where it has
+        no CRS.
+
+    Returns
+    -------
+    GeoDataFrame
+
+    Raises
+    ------
+    UnreadableFile
+        If the file is missing or cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        message = f"There is no file {path}: check the name."
+        raise UnreadableFile(message)
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path, bbox)
+    import pyogrio
+
+    try:
+        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        layer = "fields" if "fields" in layers else layers[0]
+        crs = pyogrio.read_info(path, layer=layer)["crs"]
+        return pyogrio.read_dataframe(
+            path, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
+        )
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        message = f"{path} cannot be read as fields ({error}): check that the file is whole."
+        raise UnreadableFile(message) from error
+
+
+def _read_parquet(path: Path, bbox: Bbox | None) -> geopandas.GeoDataFrame:
+    return read_parquet(path, None if bbox is None else _bbox_in(bbox, file_crs(path)))
+
+
+def _bbox_in(bbox: Bbox, crs: str | None) -> Bbox:
+    from pyproj import Transformer
+
+    return (
+        bbox
+        if crs is None
+        else Transformer.from_crs(LONLAT, crs, always_xy=True).transform_bounds(*bbox)
+    )
+
+
+def read_parquet(path: Path, bbox: Bbox | None = None) -> geopandas.GeoDataFrame:
+    """Read GeoParquet; ``bbox`` is in the file's CRS and skips row groups where it can.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is no GeoParquet file.
+    """
+    import geopandas
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+    from shapely import from_wkb
+
+    metadata = read_metadata(path)
+    query = None
+    if bbox is not None and "covering" in metadata["geo"]["columns"]["geometry"]:
+        x0, y0, x1, y1 = bbox
+        near = {side: pc.field("bbox", side) for side in SIDES}
+        query = (
+            (near["xmin"] <= x1)
+            & (near["xmax"] >= x0)
+            & (near["ymin"] <= y1)
+            & (near["ymax"] >= y0)
+        )
+    data = pq.read_table(path, filters=query).to_pandas(types_mapper=pandas_type)
+    geometry = from_wkb(data.pop("geometry").to_numpy())
+    data = data.drop(columns=["bbox"], errors="ignore")
+    frame = geopandas.GeoDataFrame(data, geometry=geometry, crs=file_crs(path))
+    frame.attrs["collection"] = metadata["collection"]
+    return frame
+
+
+def file_crs(path: Path) -> str | None:
+    """Return the CRS of a GeoParquet file as PROJJSON; None if it says that it has none."""
+    crs = read_metadata(path)["geo"]["columns"]["geometry"].get("crs", "OGC:CRS84")
+    return json.dumps(crs) if isinstance(crs, dict) else crs
+
+
+def pandas_type(kind: pa.DataType) -> Any:
+    """Return what pandas makes of an Arrow type; None: as pyarrow has it."""
+    import pandas as pd
+    import pyarrow as pa
+
+    return pd.StringDtype() if pa.types.is_string(kind) else None
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return GeoParquet's metadata ("geo") and fiboa's ("collection", empty where there is none).
+
+    Raises
+    ------
+    UnreadableFile
+        If it is no GeoParquet file.
+    BadInput
+        If its geometry is not in the column ``geometry``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_metadata(path).metadata or {}
+        geo = json.loads(found[b"geo"])
+        geo["columns"][geo["primary_column"]]
+        collection = json.loads(found.get(b"collection", b"{}"))
+    except (OSError, pa.ArrowInvalid) as error:
+        message = (
+            f"{path} cannot be read as Parquet ({error}): check that the file is there and whole."
+        )
+        raise UnreadableFile(message) from error
+    except (KeyError, ValueError, TypeError) as error:
+        message = (
+            f"{path} is a Parquet file without proper GeoParquet metadata: write it with selion, "
+            "geopandas or GDAL 3.5 or later."
+        )
+        raise UnreadableFile(message) from error
+    if geo["primary_column"] != "geometry":
+        message = (
+            f"{path} keeps its geometry in a column called {geo['primary_column']!r}; wanted is "
+            "'geometry'."
+        )
+        raise BadInput(message)
+    return {"geo": geo, "collection": collection}
