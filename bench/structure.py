@@ -467,6 +467,8 @@ class Imports(ast.NodeVisitor):
     label: str
     kind: str = "top"
     found: list[Import] = field(default_factory=list)
+    libraries: list[Import] = field(default_factory=list)
+    """What is imported of other packages; the target is a top-level name."""
     bound: dict[str, str] = field(default_factory=dict)
     chains: list[tuple[str, int, str]] = field(default_factory=list)
     quiet: set[int] = field(default_factory=set)
@@ -485,6 +487,12 @@ class Imports(ast.NodeVisitor):
         if target is not None and target != self.source.name:
             place = f"{self.label}:{line}"
             self.found.append(Import(self.source.name, target, kind, place))
+
+    def add_library(self, name: str, line: int, kind: str) -> None:
+        library = name.partition(".")[0]
+        if library != self.source.name.partition(".")[0]:
+            place = f"{self.label}:{line}"
+            self.libraries.append(Import(self.source.name, library, kind, place))
 
     def within(self, kind: str, nodes: Iterable[ast.AST]) -> None:
         before, self.kind = self.kind, kind
@@ -510,9 +518,11 @@ class Imports(ast.NodeVisitor):
                 alias.name if alias.asname else alias.name.partition(".")[0]
             )
             self.add(alias.name, node.lineno, self.kind)
+            self.add_library(alias.name, node.lineno, self.kind)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         base = full_name(self.source, node.module or "", node.level)
+        self.add_library(base, node.lineno, self.kind)
         if "." not in base:
             self.add(base, node.lineno, self.kind)
         for alias in node.names:
@@ -537,6 +547,8 @@ class Imports(ast.NodeVisitor):
                 level = len(first.value) - len(first.value.lstrip("."))
                 name = full_name(self.source, first.value[level:], level)
                 self.add(name, node.lineno, "string")
+            elif function in {"import_module", "require"}:
+                self.add_library(first.value, node.lineno, "string")
         self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> None:
@@ -569,14 +581,31 @@ class Imports(ast.NodeVisitor):
             self.add(match[1], line, "string")
 
 
+def label_of(source: Source) -> str:
+    """Path of a file within the package."""
+    folders = source.name.split(".")[1:] if source.is_package else source.name.split(".")[1:-1]
+    return "/".join([*folders, source.path.name])
+
+
+def find_libraries(sources: Sequence[Source]) -> list[Import]:
+    """Every import of another package, the standard library's too.
+
+    By a string it is one as the argument of ``import_module`` or ``require``.
+    """
+    resolver = Resolver(sources, ())
+    visitors = [Imports(source, resolver, label_of(source)) for source in sources]
+    for visitor in visitors:
+        visitor.collect()
+    return [found for visitor in visitors for found in visitor.libraries]
+
+
 def find_imports(sources: Sequence[Source], stubs: Sequence[Source]) -> list[Import]:
     """Every import between modules of the package; what a package hands on lazily is a stub's."""
     resolver = Resolver(sources, stubs)
     found = []
     for source in [*sources, *stubs]:
-        label = "/".join([*source.name.split(".")[1:-1], source.path.name])
+        label = label_of(source)
         if source.is_package:
-            label = "/".join([*source.name.split(".")[1:], source.path.name])
             for target in lazy_names(source).values():
                 module = resolver.module(target)
                 if module is not None:
