@@ -62,9 +62,10 @@ class Rings:
         import shapely
 
         coordinates, offsets, exteriors = self.ragged(grid)
-        return shapely.from_ragged_array(
+        polygons: np.ndarray = shapely.from_ragged_array(
             shapely.GeometryType.POLYGON, coordinates, (offsets, exteriors)
         )
+        return polygons
 
     def part(self, rows: slice) -> Rings:
         """Return some of the polygons."""

@@ -109,9 +109,12 @@ def _rim_pixels(roi: Roi, side: int, width: int) -> np.ndarray:
     They are row-major indices in the raster.
     """
     rows, columns = roi
+    pixels: np.ndarray
     if side == 0:
-        return np.arange(rows.start, rows.stop) * width + columns.stop - 1
-    return (rows.stop - 1) * width + np.arange(columns.start, columns.stop)
+        pixels = np.arange(rows.start, rows.stop) * width + columns.stop - 1
+    else:
+        pixels = (rows.stop - 1) * width + np.arange(columns.start, columns.stop)
+    return pixels
 
 
 def _across(
@@ -138,7 +141,9 @@ def _across(
 def _groups(count: int, pairs: np.ndarray) -> np.ndarray:
     from selion.fields.basins import unite_pairs
 
-    return unite_pairs(count, np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
+    one, other = (np.ascontiguousarray(pairs[:, end]) for end in (ONE, OTHER))
+    groups: np.ndarray = unite_pairs(count, one, other)
+    return groups
 
 
 def _gather(groups: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -280,7 +285,8 @@ def by_vote(basins: Basins, share: float) -> Basins:
 
 def _open(basins: Basins) -> np.ndarray:
     kinds = basins.rows[:, KIND][basins.passes[:, :2]]
-    return kinds[:, 0] == kinds[:, 1]
+    same: np.ndarray = kinds[:, 0] == kinds[:, 1]
+    return same
 
 
 def settle(basins: Basins, least: int, hole: int) -> np.ndarray:

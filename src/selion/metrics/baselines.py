@@ -83,7 +83,8 @@ def edge_strength(
         low, high = np.percentile(band[known], [2, 98]) if known.any() else (0.0, 1.0)
         flat = np.where(known, np.clip((band - low) / max(high - low, 1e-6), 0, 1), 0.5)
         np.maximum(slope, ndimage.gaussian_gradient_magnitude(flat, sigma), out=slope)
-    return np.clip(slope / max(float(np.percentile(slope, 99)), 1e-6), 0, 1)
+    strength: np.ndarray = np.clip(slope / max(float(np.percentile(slope, 99)), 1e-6), 0, 1)
+    return strength
 
 
 def renumber(ids: np.ndarray) -> np.ndarray:
@@ -146,7 +147,8 @@ def excess_green(image: np.ndarray, threshold: float | None = None) -> np.ndarra
     index = 2 * shares[1] - shares[0] - shares[2]
     if threshold is None:
         threshold = float(threshold_otsu(index)) if float(np.ptp(index)) > 0 else 0.0
-    return (index > threshold).astype(np.uint8)
+    green: np.ndarray = (index > threshold).astype(np.uint8)
+    return green
 
 
 def canopeo(
@@ -182,12 +184,12 @@ def canopeo(
         )
         raise BadInput(message)
     red, green, blue = image.astype(np.float32)
-    found = (
+    found: np.ndarray = (
         (red < red_to_green * green)
         & (blue < blue_to_green * green)
         & (2 * green - red - blue > excess)
-    )
-    return found.astype(np.uint8)
+    ).astype(np.uint8)
+    return found
 
 
 def otsu_depth(depth: np.ndarray) -> np.ndarray:
@@ -217,4 +219,5 @@ def otsu_depth(depth: np.ndarray) -> np.ndarray:
         raise BadInput(message)
     if float(np.ptp(plane)) == 0:
         return np.zeros(plane.shape, np.uint8)
-    return (plane > float(threshold_otsu(plane))).astype(np.uint8)
+    near: np.ndarray = (plane > float(threshold_otsu(plane))).astype(np.uint8)
+    return near

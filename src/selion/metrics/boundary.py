@@ -31,7 +31,7 @@ def boundary_band(mask: np.ndarray, width: int, known: np.ndarray | None = None)
     """
     filled = mask if known is None else mask | ~known
     steps = ndimage.distance_transform_cdt(np.pad(filled, 1), "chessboard")[1:-1, 1:-1]
-    band = mask & (steps <= width)
+    band: np.ndarray = mask & (steps <= width)
     return band if known is None else band & known
 
 

@@ -169,11 +169,13 @@ class Correction:
 
 def _logit(p: np.ndarray) -> np.ndarray:
     clipped = np.clip(p, 1e-6, 1 - 1e-6)
-    return np.log(clipped / (1 - clipped))
+    logits: np.ndarray = np.log(clipped / (1 - clipped))
+    return logits
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(x, -50, 50)))
+    share: np.ndarray = 1 / (1 + np.exp(-np.clip(x, -50, 50)))
+    return share
 
 
 def fit_correction(confidence: np.ndarray, right: np.ndarray) -> Correction:

@@ -154,7 +154,8 @@ class Perturbed:
     def _one(self, view: View) -> np.ndarray:
         changed = self.before(view.pixels)
         if self.after is None:
-            return self.model([View(changed, view.roi, view.context)])[0]
+            answer: np.ndarray = self.model([View(changed, view.roi, view.context)])[0]
+            return answer
         return self.after(
             classify(self.model, changed), (view.pixels.shape[1], view.pixels.shape[2])
         )
@@ -279,7 +280,8 @@ class Sensitivity:
     @property
     def delta(self) -> np.ndarray:
         """(sample,) mean over conditions of |reference - score| (equation 6)."""
-        return np.nanmean(np.abs(self._differences), axis=1)
+        spread: np.ndarray = np.nanmean(np.abs(self._differences), axis=1)
+        return spread
 
     @property
     def drop(self) -> np.ndarray:
@@ -287,13 +289,13 @@ class Sensitivity:
 
         It has its sign (equations 2 and 3).
         """
-        return np.nanmean(self._differences, axis=1)
+        bias: np.ndarray = np.nanmean(self._differences, axis=1)
+        return bias
 
     @property
     def _differences(self) -> np.ndarray:
-        return (
-            self.samples[["reference"]].to_numpy() - self.samples[list(self.conditions)].to_numpy()
-        )
+        reference: np.ndarray = self.samples[["reference"]].to_numpy()
+        return reference - self.samples[list(self.conditions)].to_numpy()
 
     def summary(self) -> dict[str, float]:
         """Mean score of each condition, and the dataset's sensitivity.

@@ -125,7 +125,8 @@ def outline_band(ids: np.ndarray, width: int) -> np.ndarray:
     differs = ndimage.maximum_filter(ids, size, mode="nearest") != ndimage.minimum_filter(
         ids, size, mode="nearest"
     )
-    return differs & (ids > 0)
+    line: np.ndarray = differs & (ids > 0)
+    return line
 
 
 def mask_scores(

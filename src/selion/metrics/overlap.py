@@ -46,11 +46,9 @@ class OverlapTable:
     @property
     def iou(self) -> np.ndarray:
         """(pair,) float64 intersection over union."""
-        return self.shared / (
-            self.truth_area[self.truth_index]
-            + self.prediction_area[self.prediction_index]
-            - self.shared
-        )
+        both = self.truth_area[self.truth_index] + self.prediction_area[self.prediction_index]
+        shares: np.ndarray = self.shared / (both - self.shared)
+        return shares
 
     def transposed(self) -> OverlapTable:
         """Exchange truth and prediction; ignored pixels do not come along."""

@@ -241,7 +241,9 @@ def size_classes(
 
 
 def _over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.divide(one, other, out=np.full(len(one), np.nan), where=other > 0)
+    empty = np.full(len(one), np.nan)
+    ratio: np.ndarray = np.divide(one, other, out=empty, where=other > 0)
+    return ratio
 
 
 @dataclass(frozen=True, slots=True)

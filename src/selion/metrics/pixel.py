@@ -225,7 +225,8 @@ def pixel_scores(
 
 
 def _ratio(over: np.ndarray, under: np.ndarray, fill: float) -> np.ndarray:
-    return np.divide(over, under, out=np.full(len(over), fill), where=under > 0)
+    ratio: np.ndarray = np.divide(over, under, out=np.full(len(over), fill), where=under > 0)
+    return ratio
 
 
 def _mean(values: np.ndarray) -> float:

@@ -157,9 +157,10 @@ def _outcomes(
     free = (table.prediction_ignored > table.prediction_area) | ~_inside(
         table.prediction_area, area
     )
-    outcome = np.where(free, -1, 0).astype(np.int8)
+    outcome: np.ndarray = np.where(free, -1, 0).astype(np.int8)
     outcome[columns[kept]] = np.where(counts[rows[kept]], 1, -1)
-    return outcome[order]
+    ordered: np.ndarray = outcome[order]
+    return ordered
 
 
 def _curve(outcomes: np.ndarray, wanted: int) -> tuple[np.ndarray, float]:

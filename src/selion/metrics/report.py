@@ -66,7 +66,7 @@ class Report:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values; NaN becomes None."""
-        return _plain(
+        table: dict[str, object] = _plain(
             {
                 "title": self.title,
                 "settings": self.settings or {},
@@ -86,6 +86,7 @@ class Report:
                 },
             }
         )
+        return table
 
     def to_json(self) -> str:
         """Write strict JSON: no NaN."""

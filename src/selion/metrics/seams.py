@@ -108,7 +108,8 @@ def consistency_map(
             labels = _tiled(pixels, model, (top, left), size, batch)
             for c in range(len(votes)):
                 votes[c] += labels == c
-    return (votes.max(0) / np.float32(len(starts) ** 2)).astype(np.float32)
+    agreement: np.ndarray = votes.max(0) / np.float32(len(starts) ** 2)
+    return agreement.astype(np.float32)
 
 
 def _tiled(

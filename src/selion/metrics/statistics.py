@@ -145,18 +145,24 @@ def draw_weights(images: int, draws: int, seed: int) -> np.ndarray:
 def f1_from_counts(sums: np.ndarray) -> np.ndarray:
     """Turn (draw, 3) sums of TP, FP, FN into F1."""
     under = 2 * sums[:, 0] + sums[:, 1] + sums[:, 2]
-    return np.divide(2 * sums[:, 0], under, out=np.full(len(sums), np.nan), where=under > 0)
+    return _ratio(2 * sums[:, 0], under)
 
 
 def iou_from_counts(sums: np.ndarray) -> np.ndarray:
     """Turn (draw, 3) sums of TP, FP, FN into IoU."""
-    under = sums.sum(1)
-    return np.divide(sums[:, 0], under, out=np.full(len(sums), np.nan), where=under > 0)
+    return _ratio(sums[:, 0], sums.sum(1))
 
 
 def mean_from_rows(sums: np.ndarray) -> np.ndarray:
     """Turn (draw, 2) sums of score and 1 (or a weight) into the mean score."""
-    return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
+    return _ratio(sums[:, 0], sums[:, 1])
+
+
+def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """Divide; NaN where ``under`` is not positive."""
+    empty = np.full(len(under), np.nan)
+    ratio: np.ndarray = np.divide(over, under, out=empty, where=under > 0)
+    return ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +246,9 @@ def _pairs(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarra
             f"{len(a)} and {len(b)} scores cannot be paired: score both models on the same images."
         )
         raise BadInput(message)
-    return (a - b)[np.isfinite(a - b)]
+    differences: np.ndarray = a - b
+    known: np.ndarray = differences[np.isfinite(differences)]
+    return known
 
 
 def _t_comparison(

@@ -45,7 +45,8 @@ def gaussian(window: int, sigma: float = WIDEST) -> np.ndarray:
     True
     """
     offset = np.arange(window) + 0.5 - window / 2
-    return np.exp(-0.5 * (offset / (window * sigma)) ** 2)
+    weights: np.ndarray = np.exp(-0.5 * (offset / (window * sigma)) ** 2)
+    return weights
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class LatticeWeights:
 
         They are cut to the grid.
         """
-        return self._axes[0][row][:, None] * self._axes[1][column]
+        total: np.ndarray = self._axes[0][row][:, None] * self._axes[1][column]
+        return total
 
     @cached_property
     def _axes(self) -> tuple[list[np.ndarray], list[np.ndarray]]:

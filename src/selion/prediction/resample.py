@@ -246,7 +246,7 @@ def _sum_taps(
 
     ``clip`` only tells numpy that it need not buffer: no index is beyond.
     """
-    total = np.take(plane, index[0], axis, out=out, mode="clip")
+    total: np.ndarray = np.take(plane, index[0], axis, out=out, mode="clip")
     total *= weights[0]
     for tap in range(1, len(index)):
         part = np.take(plane, index[tap], axis, mode="clip")
