@@ -73,7 +73,10 @@ class JobTable:
         return digest.hexdigest()[:16]
 
     def batches(self) -> Iterator[pa.Table]:
-        """Read the rows, :data:`BATCH` at a time, in longitude and latitude, with ``bbox`` and ``geometry`` as :mod:`selion.fields.fiboa` has them."""
+        """Read the rows, :data:`BATCH` at a time, in longitude and latitude.
+
+        ``bbox`` and ``geometry`` are as :mod:`selion.fields.fiboa` has them.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -343,7 +343,7 @@ def _with_rim(values: np.ndarray, core: Roi, frame: Roi, rim: int) -> np.ndarray
 def _evidence(
     probs: Raster, scene: InstanceInput
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return class, relief, share and line of each pixel, see :func:`selion.fields.basins.weigh`."""
+    """Return class, relief, share and line of pixels, see :func:`selion.fields.basins.weigh`."""
     from selion.fields import basins
 
     shares, finite = shares_of(probs.values)

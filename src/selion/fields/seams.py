@@ -51,10 +51,10 @@ class Basins:
 
 
 def join(blocks: list[BasinBlock], width: int) -> Basins:
-    """Join blocks that tile a raster (:func:`selion.grid.tiles`) of ``width`` px into one table of basins.
+    """Join blocks that tile a raster of ``width`` px into one table of basins.
 
-    The list is emptied: what comes after is the most that a map has in memory, and needs them no
-    more.
+    Blocks are those of :func:`selion.grid.tiles`.  The list is emptied: what comes after is the
+    most that a map has in memory, and needs them no more.
     """
     offsets = np.cumsum([0, *(len(block.basins) for block in blocks)])
     links, seams = _seams(blocks, offsets, width)

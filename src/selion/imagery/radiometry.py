@@ -158,8 +158,8 @@ def parse_baseline(text: str | None) -> tuple[int, int] | None:
 
     Examples
     --------
-    >>> parse_baseline("05.09"), parse_baseline("N0400"), parse_baseline("5.1"), parse_baseline(None)
-    ((5, 9), (4, 0), (5, 10), None)
+    >>> [parse_baseline(text) for text in ("05.09", "N0400", "5.1", None)]
+    [(5, 9), (4, 0), (5, 10), None]
     """
     found = (
         re.fullmatch(r"[Nn]?(\d{1,2}?)(?:\.(\d{1,2})|(\d{2}))?", str(text).strip())

@@ -294,8 +294,9 @@ class Sensitivity:
 
     @property
     def _differences(self) -> np.ndarray:
-        reference: np.ndarray = self.samples[["reference"]].to_numpy()
-        return reference - self.samples[list(self.conditions)].to_numpy()
+        reference = self.samples[["reference"]].to_numpy()
+        difference: np.ndarray = reference - self.samples[list(self.conditions)].to_numpy()
+        return difference
 
     def summary(self) -> dict[str, float]:
         """Mean score of each condition, and the dataset's sensitivity.

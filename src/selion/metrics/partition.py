@@ -71,7 +71,7 @@ def segmentation_errors(table: OverlapTable) -> Segmentation:
 
 
 def _best_prediction(table: OverlapTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return truth rows, prediction rows and shared area of the largest overlap of each truth object."""
+    """Return truth row, prediction row and shared area of each truth object's largest overlap."""
     order = np.lexsort((table.prediction_index, -table.shared, table.truth_index))
     first = (
         np.concatenate([[True], np.diff(table.truth_index[order]) > 0])

@@ -86,7 +86,8 @@ class WindowCache:
 def needed_later(plan: PredictionPlan, position: Position, roi: Roi) -> bool:
     """Say whether a window touches a block that comes, row-major, after the block at ``roi``."""
     rows, columns = plan.lattice_roi(*position)
-    return rows.stop > roi[0].stop or (rows.stop > roi[0].start and columns.stop > roi[1].stop)
+    below, right = rows.stop > roi[0].stop, columns.stop > roi[1].stop
+    return bool(below or (rows.stop > roi[0].start and right))
 
 
 def block_task(plan: PredictionPlan, roi: Roi, known: Collection[Position] = ()) -> Task:

@@ -221,10 +221,11 @@ def tent(seen: Seen, position: Position, part: Roi) -> np.ndarray:
     top, bottom, left, right = seen.open_sides(position)
     rows, columns = seen.roi(position)
     far = seen.lattice.window
-    return np.minimum(
+    weight: np.ndarray = np.minimum(
         _slope(rows, part[0], top, bottom, far)[:, None],
         _slope(columns, part[1], left, right, far)[None],
     )
+    return weight
 
 
 def _slope(side: slice, part: slice, begins: bool, ends: bool, far: int) -> np.ndarray:
