@@ -67,7 +67,7 @@ HOMES = {
     "shapely": "fields store data imagery simulation pipeline country review reports web",
     "skimage": "metrics closerange",
     "cc3d": "fields metrics",
-    "numba": "fields imagery simulation training country",
+    "numba": "fields imagery simulation training",
     "click": "cli",
     "rich": "cli",
     "starlette": "web",

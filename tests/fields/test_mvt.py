@@ -53,7 +53,7 @@ def test_what_is_read_again_is_what_was_written(places, data):
     outlines = mvt.flatten(shapes, np.arange(count), count)
     numbers = np.arange(count) * 77
     layer, found = decoded(
-        mvt.encode_layer("fields", mvt.Layer(outlines, columns, numbers=numbers))
+        mvt.encode_layer("fields", mvt.TileLayer(outlines, columns, numbers=numbers))
     )
     assert [feature["id"] for feature in layer] == numbers.tolist()
     assert shapely.equals(found, shapes).all()
@@ -71,28 +71,29 @@ def test_some_features_at_a_corner_are_those_moved(places, column, row):
     chosen = np.arange(0, len(shapes), 2)
     corner = (column * mvt.EXTENT, row * mvt.EXTENT)
     moved = outlines._replace(points=outlines.points + corner)
-    near = mvt.encode_layer("fields", mvt.Layer(moved, {}, chosen), corner)
+    near = mvt.encode_layer("fields", mvt.TileLayer(moved, {}, chosen), corner)
     part = mvt.flatten(shapes[chosen], np.arange(len(chosen)), len(chosen))
-    assert near == mvt.encode_layer("fields", mvt.Layer(part, {}))
+    assert near == mvt.encode_layer("fields", mvt.TileLayer(part, {}))
 
 
 @pytest.mark.parametrize(("keep", "count"), [(False, 1), (True, 2)])
 def test_a_field_without_area_is_there_only_where_its_outline_is_wanted(keep, count):
     flat = shapely.Polygon([(0, 0), (10, 0), (20, 0), (0, 0)])
     shapes = np.array([flat, shapely.orient_polygons(shapely.box(0, 0, 9, 9))])
-    layer = mvt.Layer(mvt.flatten(shapes, np.arange(2), 2), {})
+    layer = mvt.TileLayer(mvt.flatten(shapes, np.arange(2), 2), {})
     assert len(read_tile(mvt.encode_layer("fields", layer, keep_flat=keep))["fields"]) == count
 
 
 def test_a_layer_of_nothing_is_no_layer():
     assert (
-        mvt.encode_layer("fields", mvt.Layer(mvt.flatten(np.array([]), np.array([]), 0), {})) == b""
+        mvt.encode_layer("fields", mvt.TileLayer(mvt.flatten(np.array([]), np.array([]), 0), {}))
+        == b""
     )
 
 
 def test_points_stay_within_reach_of_the_tile():
     shapes = shapely.orient_polygons(np.array([shapely.box(-(10**9), -(10**9), 10**9, 10**9)]))
-    layer = mvt.Layer(mvt.flatten(shapes, np.arange(1), 1), {})
+    layer = mvt.TileLayer(mvt.flatten(shapes, np.arange(1), 1), {})
     (feature,) = read_tile(mvt.encode_layer("fields", layer))["fields"]
     low, high = np.min(feature["rings"][0], axis=0), np.max(feature["rings"][0], axis=0)
     assert (low == mvt.REACH[0]).all()

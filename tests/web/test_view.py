@@ -234,7 +234,7 @@ class TestTiles:
         )
         parts, owner = shapely.get_parts([shape], return_index=True)
         outlines = mvt.flatten(shapely.orient_polygons(parts), owner, 1)
-        data = mvt.encode_layer("fields", mvt.Layer(outlines, {}, numbers=np.array([7])))
+        data = mvt.encode_layer("fields", mvt.TileLayer(outlines, {}, numbers=np.array([7])))
         rings = read_tile(data)["fields"][0]["rings"]
         areas = [
             sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(r, r[1:] + r[:1], strict=True))

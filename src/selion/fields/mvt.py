@@ -27,7 +27,7 @@ LEFT_OUT = -1
 """Stands for the id or the tag of a property that a feature does not have."""
 
 
-class Outlines(NamedTuple):
+class TileRings(NamedTuple):
     """Polygons as flat arrays; a tuple, because compiled code takes no dataclass."""
 
     points: np.ndarray
@@ -52,10 +52,10 @@ class _Frame(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class TileLayer:
     """What a layer of a tile holds."""
 
-    outlines: Outlines
+    outlines: TileRings
     columns: Mapping[str, np.ndarray]
     """Property -> (m,) array: text (str or object), whole numbers from 0 up, float32, or float64,
     of which whole numbers are written as such.  NaN and None are left out."""
@@ -65,7 +65,7 @@ class Layer:
     """(m,) int64 id of each feature from 0 up; None: they have none."""
 
 
-def flatten(polygons: np.ndarray, owner: np.ndarray, count: int) -> Outlines:
+def flatten(polygons: np.ndarray, owner: np.ndarray, count: int) -> TileRings:
     """Return polygons as flat arrays.
 
     Parameters
@@ -78,38 +78,38 @@ def flatten(polygons: np.ndarray, owner: np.ndarray, count: int) -> Outlines:
 
     Returns
     -------
-    Outlines
+    TileRings
         With (n, 2) float64 points, as they are.
     """
     import shapely
 
     if not len(polygons):
         start = np.zeros(1, np.int64)
-        return Outlines(np.zeros((0, 2)), start, start, np.zeros(count + 1, np.int64))
+        return TileRings(np.zeros((0, 2)), start, start, np.zeros(count + 1, np.int64))
     _, points, (rings, parts) = shapely.to_ragged_array(polygons, include_z=False)
     features = np.searchsorted(owner, np.arange(count + 1))
-    return Outlines(
+    return TileRings(
         points, rings.astype(np.int64), parts.astype(np.int64), features.astype(np.int64)
     )
 
 
-def squares(boxes: np.ndarray) -> Outlines:
+def squares(boxes: np.ndarray) -> TileRings:
     """Return (n, 4) boxes, left, top, right, bottom in units, as one polygon each."""
     left, top, right, bottom = boxes.T
     ring = np.stack([right, top, right, bottom, left, bottom, left, top, right, top], axis=1)
     one = np.arange(len(boxes) + 1, dtype=np.int64)
-    return Outlines(ring.reshape(-1, 2), 5 * one, one, one)
+    return TileRings(ring.reshape(-1, 2), 5 * one, one, one)
 
 
 def encode_layer(
-    name: str, layer: Layer, corner: tuple[int, int] = (0, 0), *, keep_flat: bool = False
+    name: str, layer: TileLayer, corner: tuple[int, int] = (0, 0), *, keep_flat: bool = False
 ) -> bytes:
     """Encode one layer of a tile.
 
     Parameters
     ----------
     name : str
-    layer : Layer
+    layer : TileLayer
     corner : (int, int)
         Units of the tile's upper left corner: x, y.  Points are rounded to whole units.
     keep_flat : bool

@@ -14,7 +14,7 @@ import numpy as np
 
 from selion import store
 from selion.errors import SelionError
-from selion.fields.mvt import EXTENT, Layer, squares
+from selion.fields.mvt import EXTENT, TileLayer, squares
 from selion.web.view.chunks import Fields, RowGroupPlace
 from selion.web.view.place import EARTH, WebTile, touching
 
@@ -199,7 +199,7 @@ class Overview:
                 self._levels[level] = self._levels[self.level].coarser(level)
             return self._levels.get(level), self.done
 
-    def cut(self, tile: WebTile) -> Layer:
+    def cut(self, tile: WebTile) -> TileLayer:
         """Return the cells of a tile; chunks that are not gathered yet are shown as their boxes."""
         cells, done = self.at(min(tile.z + FINER, self.level))
         parts = [] if cells is None else [cell_squares(cells, tile)]
@@ -294,7 +294,7 @@ def chunk_squares(fields: Fields, done: int, tile: WebTile) -> Squares:
     }
 
 
-def join_squares(parts: Sequence[Squares]) -> Layer:
+def join_squares(parts: Sequence[Squares]) -> TileLayer:
     """Put squares together as a layer; properties that one part lacks are not known there."""
     names = dict.fromkeys(name for _, table in parts for name in table)
     table = {
@@ -304,4 +304,4 @@ def join_squares(parts: Sequence[Squares]) -> Layer:
         for name in names
     }
     boxes = np.concatenate([boxes for boxes, _ in parts])
-    return Layer(squares(boxes), table, numbers=np.arange(len(boxes)))
+    return TileLayer(squares(boxes), table, numbers=np.arange(len(boxes)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from selion.fields.mvt import EXTENT, Layer, encode_layer, flatten
+from selion.fields.mvt import EXTENT, TileLayer, encode_layer, flatten
 from selion.web.view.cells import MOST, Overview
 from selion.web.view.chunks import Chunk, Fields
 from selion.web.view.place import Box, Projection, WebTile, touching
@@ -83,7 +83,7 @@ def pick(fields: Fields, near: np.ndarray, box: Box, most: int) -> list[Picked]:
     return [each for each in thinned if len(each.rows)]
 
 
-def draw(fields: Fields, picked: list[Picked], tile: WebTile) -> Layer:
+def draw(fields: Fields, picked: list[Picked], tile: WebTile) -> TileLayer:
     """Return rows as a layer of a tile."""
     import shapely
 
@@ -99,7 +99,7 @@ def draw(fields: Fields, picked: list[Picked], tile: WebTile) -> Layer:
     parts, owner = shapely.get_parts(shapes, return_index=True)
     sound = shapely.get_type_id(parts) == 3
     outlines = flatten(shapely.orient_polygons(parts[sound]), owner[sound], len(numbers))
-    return Layer(outlines, table, numbers=numbers)
+    return TileLayer(outlines, table, numbers=numbers)
 
 
 def shapes_of(picked: Picked, project: Projection, tile: WebTile) -> np.ndarray:
