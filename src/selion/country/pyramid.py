@@ -21,7 +21,7 @@ from selion.country.cells import degrees, places_of
 from selion.country.lookup import opened, scan
 from selion.country.partitions import Maps, open_maps
 from selion.errors import BadInput, counted
-from selion.fields.mvt import EXTENT, Layer, Outlines, encode_layer, flatten, squares
+from selion.fields.mvt import EXTENT, TileLayer, TileRings, encode_layer, flatten, squares
 from selion.progress import OnStep, silent
 from selion.store.pmtiles import ArchiveWriter, tile_number
 
@@ -150,7 +150,7 @@ def _tile_box(zoom: int, x: int, y: int) -> tuple[float, float, float, float]:
 class _Chunk:
     """The fields of a chunk."""
 
-    outlines: Outlines
+    outlines: TileRings
     """Points are float64 shares of the world, 0 to 1, y from the north."""
     boxes: np.ndarray
     """(f, 4) float64 in shares of the world: left, top, right, bottom."""
@@ -245,7 +245,7 @@ def _draw_chunk(chunk: _Chunk, at: tuple[int, int], tiles: ArchiveWriter, finest
         for x, y, touching in _by_tile(shown, first, last):
             members = touching if zoom == finest else _largest(touching, chunk.size)
             columns = {name: values[members] for name, values in chunk.columns.items()}
-            layer = Layer(outlines, columns, members)
+            layer = TileLayer(outlines, columns, members)
             if tile := encode_layer("fields", layer, (x * EXTENT, y * EXTENT)):
                 tiles.add(zoom, x, y, tile)
 
@@ -312,7 +312,7 @@ def _density_tile(sums: np.ndarray, zoom: int, y: int) -> bytes:
         "confidence": np.round(sure / np.where(hectares > 0, hectares, 1), 2).astype(np.float32),
     }
     outlines = squares(np.concatenate([corner, corner + EXTENT // GRID], axis=1))
-    return encode_layer("density", Layer(outlines, columns))
+    return encode_layer("density", TileLayer(outlines, columns))
 
 
 def _metadata(maps: Maps, finest: int) -> dict[str, Any]:
