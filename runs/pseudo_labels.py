@@ -1,7 +1,8 @@
 """Label the real Sentinel-2 scenes that have no labels with the RGB model of a run: self-training,
 and the teacher of the two-season model.
 
-    python runs/pseudo_labels.py checkpoints/rgb1/last.pt ../shared/data/satellite/s2_unlabelled checkpoints/pseudo
+    python runs/pseudo_labels.py checkpoints/rgb1/last.pt \\
+        ../shared/data/satellite/s2_unlabelled checkpoints/pseudo
 
 The teacher looks at every date in eight poses (rotations and flips); the probabilities of all are
 averaged, because fields do not move within a season.  Objects are cut out of them as `selion map`
@@ -30,7 +31,8 @@ from fields_s2_2season import DECODER as SEASON_DECODER
 from fit import IGNORE, boundary_labels, network
 from satellite import DISPLAY
 from selion.classes import FTW3
-from selion.fields import find_instances
+from selion.fields import InstanceOptions, find_instances
+from selion.labels import MIN_AREA
 from selion.raster import Raster
 
 TILE, MARGIN = 448, 64
@@ -123,7 +125,8 @@ def poses(model: torch.nn.Module, tile: torch.Tensor) -> torch.Tensor:
 def known_classes(probs: np.ndarray) -> np.ndarray:
     """(class, y, x) probabilities at 5 m -> classes, 255 where not sure."""
     grid = GeoBox(probs.shape[1:], Affine(5, 0, 0, 0, -5, 0), "EPSG:32633")
-    found = find_instances(Raster(probs.astype(np.float32), grid, FTW3.names), FTW3)
+    said = Raster(probs.astype(np.float32), grid, FTW3.names)
+    found = find_instances(said, FTW3, options=InstanceOptions(min_area=MIN_AREA))
     ids, scores = found.ids.astype(np.int32), found.table["score"].to_numpy()
     classes = boundary_labels(torch.from_numpy(ids), 1).numpy()
     extent = probs[1] + probs[2]

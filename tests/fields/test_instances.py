@@ -10,7 +10,6 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from odc.geo.geobox import GeoBox
 from pyproj import Geod
 from scipy import ndimage
 
@@ -66,7 +65,7 @@ class Blocked:
         from selion.fields.instances import conclude, cut, prepare
         from selion.grid import pad_roi
 
-        scene = prepare(probs.grid, FTW3, method, options)
+        scene = prepare(probs, FTW3, method, options)
         self.ids = np.zeros(scene.shape, np.int32)
         parts = []
         for roi in tiles(scene.shape, block):
@@ -111,7 +110,7 @@ def test_blocks_settle_most_on_their_own_and_nothing_else(scene, method):
     from selion.grid import pad_roi
 
     options = InstanceOptions()
-    ready = prepare(scene[1].grid, FTW3, method, options)
+    ready = prepare(scene[1], FTW3, method, options)
     tables, sizes = [], []
     for variant in (ready, replace(ready, first=None)):
         parts = []
@@ -394,8 +393,9 @@ def test_smoothing_is_nearly_gaussian_in_whole_numbers(sigma):
 def test_smoothing_is_in_metres():
     from selion.fields.instances import prepare
 
-    fine = GeoBox((100, 100), Affine(2, 0, 500_000, 0, -2, 5_300_000), "EPSG:32632")
-    coarse = GeoBox((100, 100), Affine(30, 0, 500_000, 0, -30, 5_300_000), "EPSG:32632")
+    nothing = np.zeros((3, 100, 100), np.float32)
+    fine = raster(nothing, transform=Affine(2, 0, 500_000, 0, -2, 5_300_000))
+    coarse = raster(nothing, transform=Affine(30, 0, 500_000, 0, -30, 5_300_000))
     options = InstanceOptions(smoothing=10)
     assert prepare(fine, FTW3, "watershed", options).radii == (5, 4, 4)
     assert prepare(coarse, FTW3, "watershed", options).passes == 2

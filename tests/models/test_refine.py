@@ -15,6 +15,7 @@ from predict_toys import utm_grid
 from selion import fields, metrics, prediction, store
 from selion.classes import FTW2, FTW3, ClassScheme
 from selion.errors import BadInput, UnknownName
+from selion.fields.instances import find_by_class
 from selion.grid import photo_grid
 from selion.labels import Instances, class_labels
 from selion.models.refine.segmenter import Refined, merge_boundary, refined_classes
@@ -170,7 +171,8 @@ def test_the_majority_decides_the_class_of_a_basin():
     assert objects.table["class"].tolist() == ["field"]
     assert (objects.ids[:, :5] == 1).all()
     assert (objects.ids[:, 7:] == 0).all()
-    plain = fields.find_instances(probs, pair, "watershed", PLAIN)
+    plain = find_by_class(probs, pair, "watershed", PLAIN)
+    assert fields.find_instances(probs, pair, "watershed", PLAIN, "all").table.equals(objects.table)
     # without the vote there are three
     assert sorted(plain.table["class"]) == ["field", "field", "pond"]
 

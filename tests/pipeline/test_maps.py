@@ -5,19 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import selion
+from data_folders import SHARED
+from fields_scenes import instances
 from selion import fields, prediction, store
 from selion.classes import FTW3
 from selion.errors import BadInput, BandMismatch, UnreadableFile
-from selion.grid import roi_shape, whole
+from selion.grid import ground_sampling_distance, photo_grid, roi_shape, whole
+from selion.labels import default_min_area
+from selion.models.refine.segmenter import load_refined
 from selion.pipeline import maps
 from selion.pipeline import probabilities as scoring
-from selion.raster import Raster
+from selion.raster import Raster, image_gsd
 from selion.reports import picture
 from selion.reports.preview import Preview, write_preview
 from selion.simulation.landscape import simulate
+
+PAIR = SHARED / "data" / "satellite" / "s2_unlabelled" / "ftw_inn_pair" / "s2_pair_8band.tif"
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +42,102 @@ def image(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def scores(image, tmp_path_factory):
+    job = maps.prepare(image, None, maps.MapOptions())
+    return maps.predict_image(job, tmp_path_factory.mktemp("scores") / "scores.tif")
+
+
+def stations(path, how=None, refiner=None):
+    """Map an image as README shows it."""
+    source = selion.open_raster(path)
+    model = load_refined(maps.choose_model(source), refiner)
+    probabilities = selion.predict(source, model, options=how)
+    return selion.to_fields(selion.find_instances(probabilities, model.classes))
+
+
+def assert_same_table(one, other):
+    assert one.crs == other.crs
+    assert one.geometry.to_wkb().tolist() == other.geometry.to_wkb().tolist()
+    plain = (pd.DataFrame(frame.drop(columns="geometry")) for frame in (one, other))
+    pd.testing.assert_frame_equal(*plain, check_exact=True)
+
+
 def test_one_line_is_the_four_stations(image, tmp_path):
-    frame = selion.map_fields(image, tmp_path / "f.parquet", options=maps.MapOptions(min_area=500))
-    model = selion.load_model("fields-s2-2season")
-    probabilities = selion.predict(selion.open_raster(image), model)
-    by_hand = selion.to_fields(
-        selion.find_instances(probabilities, model.classes), fields.FieldOptions(min_area=0)
-    )
-    assert frame.geometry.to_wkb().tolist() == by_hand.geometry.to_wkb().tolist()
+    frame = selion.map_fields(image, tmp_path / "f.parquet")
+    by_hand = stations(image)
+    assert_same_table(by_hand, frame)
     assert frame["id"].is_unique
+    assert len(frame) > 5
+    origin = fields.read_origin(tmp_path / "f.parquet")
+    fields.write_fields(by_hand, tmp_path / "g.parquet", origin)
+    written = (fields.read_fields(tmp_path / name) for name in ("f.parquet", "g.parquet"))
+    assert_same_table(*written)
+
+
+@pytest.mark.parametrize(
+    "chosen", [{}, {"min_area": 0.0}, {"min_area": 6000.0}, {"depth": 0.1}], ids=str
+)
+@pytest.mark.parametrize("method", fields.METHODS)
+def test_options_mean_the_same_in_one_line_and_by_station(image, scores, tmp_path, method, chosen):
+    """Also from a score raster, whose tags say what the image's pixels were."""
+    objects = fields.InstanceOptions(**chosen)
+    model = selion.load_model("fields-s2-2season")
+    said = prediction.ScoreSource(store.open_raster(scores))
+    found = selion.find_instances(said.read(whole(said.grid)), model.classes, method, objects)
+    by_hand = selion.to_fields(found)
+    options = maps.MapOptions(method=method, instances=objects)
+    _, frame = maps.fields_from_scores(scores, tmp_path / "f.parquet", options)
+    assert_same_table(by_hand, frame)
+    if "min_area" in chosen:
+        options = maps.MapOptions(method=method, min_area=objects.min_area)
+        _, frame = maps.fields_from_scores(scores, tmp_path / "g.parquet", options)
+        assert_same_table(by_hand, frame)
+
+
+@pytest.mark.parametrize("gsd", [3.0, 20.0, None], ids=["aerial", "coarse", "photograph"])
+def test_one_line_is_the_stations_for_pixels_of_any_size(tmp_path, gsd):
+    """Coarse pixels have a smallest field above the area from which basins stand alone.
+
+    A photograph knows no metres.
+    """
+    scene = simulate(4, (96, 96), gsd or 10.0, "europe", bands="rgb" if gsd == 3.0 else "s2")
+    grid = scene.image.grid if gsd else photo_grid((96, 96))
+    path = tmp_path / "image.tif"
+    with store.create_cog(path, grid, scene.image.bands, scene.image.dtype) as sink:
+        sink.write(whole(grid), scene.image.values)
+    how = prediction.PredictOptions(scale=None if gsd else 2.0)
+    options = maps.MapOptions(predict=how)
+    frame = selion.map_fields(path, tmp_path / "f.parquet", options=options)
+    assert_same_table(stations(path, how), frame)
+    assert len(frame)
+
+
+def test_one_line_is_the_stations_behind_a_refiner(image, tmp_path):
+    """Its objects are cut without asking for the class, whoever asks for them."""
+    options = maps.MapOptions(refiner="own")
+    frame = selion.map_fields(image, tmp_path / "f.parquet", options=options)
+    assert_same_table(stations(image, refiner="own"), frame)
+    assert len(frame) > 5
+
+
+@pytest.mark.skipif(not PAIR.is_file(), reason="the real pair of the Inn valley is not here")
+def test_one_line_is_the_stations_on_a_real_pair(tmp_path):
+    frame = selion.map_fields(PAIR, tmp_path / "f.parquet")
+    assert_same_table(stations(PAIR), frame)
+    assert len(frame) > 500
+
+
+def test_smallest_field_of_an_outline_is_that_of_its_objects():
+    ids = np.zeros((40, 40), np.int32)
+    ids[2:6, 2:7], ids[10:30, 10:30] = 1, 2  # 2000 and 40,000 m2
+    objects = replace(instances(ids), min_area=2100.0)
+    assert len(selion.to_fields(objects)) == 1
+    assert len(selion.to_fields(objects, fields.FieldOptions(min_area=0))) == 2
+    assert len(selion.to_fields(replace(objects, min_area=0.0))) == 2
+    assert objects.read((slice(0, 9), slice(0, 9))).min_area == 2100
+    with pytest.raises(BadInput, match="2100"):
+        selion.to_fields(objects, fields.FieldOptions(max_area=1000))
 
 
 def test_time_of_the_image_becomes_the_time_of_determination(image, tmp_path):
@@ -58,11 +152,15 @@ def test_time_of_the_image_becomes_the_time_of_determination(image, tmp_path):
         )
 
 
-def test_smallest_field_is_what_the_image_can_show():
-    assert maps.least_area(maps.MapOptions(), 1.0) == 500
-    assert maps.least_area(maps.MapOptions(), 10.0) == 2000
-    assert maps.least_area(maps.MapOptions(min_area=0), 10.0) == 0
-    assert maps.least_area(maps.MapOptions(), None) == 500
+def test_smallest_field_is_what_the_image_can_show(scores):
+    assert default_min_area(1.0) == 500
+    assert default_min_area(10.0) == 2000
+    assert default_min_area(None) == 500
+    source = store.open_raster(scores)
+    for probabilities in (source, prediction.ScoreSource(source)):
+        assert image_gsd(probabilities) == pytest.approx(10, rel=1e-2)
+        assert ground_sampling_distance(probabilities.grid) == pytest.approx(5, rel=1e-2)
+        assert image_gsd(probabilities.read((slice(0, 8), slice(0, 8)))) == image_gsd(source)
 
 
 def test_choice_of_the_model_by_bands(image):

@@ -14,9 +14,9 @@ from predict_toys import utm_grid
 from selion import prediction
 from selion.classes import FTW2, FTW3
 from selion.errors import BadInput, EmptyImage, GridMismatch
-from selion.fields import to_fields
+from selion.fields import FieldOptions, to_fields
 from selion.grid import photo_grid
-from selion.labels import Instances
+from selion.labels import Instances, default_min_area
 from selion.prediction.detections import _neighbours
 from selion.raster import Raster
 from selion.segmenter import InputSpec, PlainModel
@@ -220,7 +220,8 @@ def test_scores_classes_areas_and_the_folder(tmp_path):
     assert result.table["area"].tolist() == pytest.approx(
         (result.table["pixels"] * 100).tolist(), rel=1e-2
     )
-    frame = to_fields(result)
+    assert result.min_area == again.min_area == pytest.approx(default_min_area(10.0), rel=1e-2)
+    frame = to_fields(result, FieldOptions(min_area=0))
     assert len(frame) == len(result.table)
     assert frame["metrics:area"].sum() == pytest.approx(result.table["area"].sum(), rel=0.05)
 

@@ -10,6 +10,7 @@ from odc.geo.geobox import GeoBox
 from selion import fields, prediction
 from selion.classes import IGNORE
 from selion.errors import BadInput
+from selion.labels import MIN_AREA
 from selion.metrics.image import ImageOptions
 from selion.metrics.summary import ScoreOptions
 from selion.sample import Sample
@@ -24,7 +25,11 @@ class EvaluateOptions:
     image: ImageOptions = field(default_factory=ImageOptions)
     predict: prediction.PredictOptions = field(default_factory=prediction.PredictOptions)
     method: str = "watershed"
-    instances: fields.InstanceOptions = field(default_factory=fields.InstanceOptions)
+    instances: fields.InstanceOptions = field(
+        default_factory=lambda: fields.InstanceOptions(min_area=MIN_AREA)
+    )
+    """How objects are found; from 500 m2 whatever the image's pixels, so that scores stay
+    comparable with those on the model cards."""
     baselines: bool = True
     protocol: str | None = None
     """``"prue"`` adds the scores by PRUE's rules."""
@@ -85,8 +90,7 @@ def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer
     if probabilities is None:
         message = f"{sample.key}: the prediction was written elsewhere."
         raise BadInput(message)
-    find = fields.find_basins if fields.is_refined(model.classes) else fields.find_instances
-    objects = find(probabilities, model.classes, options.method, options.instances)
+    objects = fields.find_instances(probabilities, model.classes, options.method, options.instances)
     ids = onto(objects.ids, sample.image.grid)
     present = np.unique(ids[ids > 0])
     by_id = objects.table.set_index("id")["score"]

@@ -19,7 +19,7 @@ from selion.raster import Source
 from selion.store.instancemap import InstanceMap, make_ids, renumber_blocks, save_table
 
 
-def map_instances(
+def map_by_class(
     probs: Source,
     classes: ClassScheme,
     workspace: str | os.PathLike[str],
@@ -29,34 +29,9 @@ def map_instances(
     block: int = 2048,
     run: Run = map,
 ) -> InstanceMap:
-    """Find the objects in a probability map of any size.
+    """Do what :func:`selion.fields.instances.find_by_class` does for a raster of any size.
 
-    Parameters
-    ----------
-    probs : Source
-        (class, y, x) probabilities, as for :func:`selion.fields.find_instances`.
-    classes, method, options
-        As there.
-    workspace : path
-        A folder, made if need be, that gets ``ids.npy``, ``objects.parquet`` and
-        ``instances.json``; what it held under these names is replaced.
-    block : int
-        Edge of a block in pixels.  It decides about memory and speed, never about the result.
-    run : callable
-        ``map`` or an executor's ``map``: blocks are independent.
-
-    Returns
-    -------
-    InstanceMap
-        The same ids and table, to the last bit, as :func:`selion.fields.find_instances` on the
-        whole.
-
-    Raises
-    ------
-    UnknownName, BandMismatch, BadInput
-        As there.
-    OutputFailed
-        If the workspace cannot be written, or has no room for the ids (4 bytes per pixel).
+    Parameters, result and files as :func:`selion.fields.map_instances`.
 
     Notes
     -----
@@ -69,7 +44,7 @@ def map_instances(
         message = f"Blocks of {block} px were asked for; wanted are 64 px or more."
         raise BadInput(message)
     give_back()  # what the network left
-    scene = prepare(probs.grid, classes, method, options)
+    scene = prepare(probs, classes, method, options)
     folder = Path(workspace)
     path = make_ids(folder, scene.shape)
     blocks = list(run(partial(_cut_block, probs, scene, path), tiles(scene.shape, block)))
@@ -83,10 +58,11 @@ def map_instances(
         for (roi, count), start in zip(sizes, starts, strict=False)
     ]
     renumber_blocks(path, jobs)
-    save_table(folder, probs.grid, table)
+    found = InstanceMap(path, probs.grid, table, scene.min_area)
+    save_table(found)
     del jobs, lut
     give_back()
-    return InstanceMap(path, probs.grid, table)
+    return found
 
 
 def _rest(probs: Source) -> None:

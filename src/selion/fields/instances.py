@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from odc.geo.geobox import GeoBox
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput, BandMismatch, UnknownName
 from selion.fields import seams
 from selion.grid import CELL, Roi, ground_sampling_distance, inside, pixel_areas, roi_shape, whole
-from selion.labels import Instances
-from selion.raster import Raster
+from selion.labels import Instances, default_min_area
+from selion.raster import Raster, Source, image_gsd
 
 if TYPE_CHECKING:
     from selion.fields.seams import BasinBlock, Basins
@@ -57,8 +56,8 @@ class InstanceOptions:
     vote_share: float = 0.6
     """Vote: a line stays if at least this share of its pixels has the boundary as likely as the
     field."""
-    min_area: float = 500.0
-    """Objects of less area are dropped."""
+    min_area: float | None = None
+    """Objects of less area are dropped; None: see :func:`selion.labels.default_min_area`."""
     max_hole: float = 500.0
     """Holes of at most this area are filled."""
     spur: float = 0.0
@@ -74,8 +73,9 @@ class InstanceOptions:
                 )
                 raise BadInput(message)
         for name in ("smoothing", "min_area", "join_area", "max_hole", "spur"):
-            if not 0 <= getattr(self, name) < np.inf:
-                message = f"{name} = {getattr(self, name)} was given; wanted is a number from 0 up."
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < np.inf:
+                message = f"{name} = {value} was given; wanted is a number from 0 up."
                 raise BadInput(message)
 
 
@@ -107,6 +107,10 @@ class InstanceInput:
     """(Y, X) int64 area of a pixel in each cell of CELL px."""
     unit: float
     """m2 per unit of ``areas``."""
+    min_area: float
+    """Area of the smallest object in m2."""
+    small: int
+    """Units of area below which a basin is too small to stand beside another."""
     first: tuple[int, int, int] | None
     """Arguments of the first :func:`selion.fields.seams.by_depth` of the method, which blocks may
     begin on their own; None: it has none."""
@@ -141,61 +145,28 @@ METHODS: dict[str, Join] = {"components": _components, "watershed": _watershed, 
 minima that are deep enough.  "vote": parted by the lines that the pixels on them vote for."""
 
 
-def find_instances(
+def find_by_class(
     probs: Raster,
     classes: ClassScheme,
     method: str = "watershed",
     options: InstanceOptions | None = None,
 ) -> Instances:
-    """Find the objects in a probability map that fits in memory.
+    """Find objects of each class where it is the likeliest thing.
 
-    Parameters
-    ----------
-    probs : Raster
-        (class, y, x) probabilities: floats from 0 to 1, or uint8 or uint16 that span their whole
-        range.
-    classes : ClassScheme
-        With ``things``, and with ``boundary`` if objects touch each other.
-    method : {"watershed", "components", "vote"}
-        How objects that touch are parted, see :data:`METHODS`.
-    options : InstanceOptions, optional
-
-    Returns
-    -------
-    Instances
-        Ids 1 .. n in the order of first pixels; table with ``id``, ``class``, ``score`` (mean
-        probability), ``pixels`` and ``area`` (m2; px2 for a photograph).
-
-    Raises
-    ------
-    UnknownName
-        If there is no such method.
-    BandMismatch
-        If the number of bands is not that of the classes.
-    BadInput
-        If the scheme has no things, or the values are no probabilities.
-
-    Notes
-    -----
-    The relief is one minus the probability of the thing, smoothed.  Basins are the drainage forest
-    of the relief (each pixel drains to its lowest 4-neighbour), joined over the passes between them
-    in the order of height (Najman and Schmitt 1996, dynamics of contours).  Every step is either
-    local or on tables, so :func:`selion.fields.map_instances` gives the same objects block by
-    block.  "vote" follows the idea of BoundaryVote (ftw-fbp): too fine a cut first, then a line
-    stays if enough of its pixels are more boundary than field.
+    Parameters and result as :func:`selion.fields.find_instances`.
     """
     options = options or InstanceOptions()
-    scene = prepare(probs.grid, classes, method, options)
+    scene = prepare(probs, classes, method, options)
     everything = whole(probs.grid)
     labels, block = cut(probs, everything, scene)
     lut, table = conclude([block], scene, classes, method, options)
-    return Instances(lut[labels], probs.grid, table)
+    return Instances(lut[labels], probs.grid, table, scene.min_area)
 
 
 def prepare(
-    grid: GeoBox, classes: ClassScheme, method: str, options: InstanceOptions
+    probs: Source, classes: ClassScheme, method: str, options: InstanceOptions
 ) -> InstanceInput:
-    """Turn options into whole numbers of this grid."""
+    """Turn options into whole numbers of the grid of these probabilities."""
     if method not in METHODS:
         raise UnknownName.among("method", method, METHODS)
     if not classes.things:
@@ -203,10 +174,14 @@ def prepare(
             f"None of the classes {classes.names} comes as objects: give the scheme its things."
         )
         raise BadInput(message)
+    grid = probs.grid
     areas, unit = pixel_areas(grid)
+    least = options.min_area
+    if least is None:
+        least = default_min_area(image_gsd(probs))
+    small = int(np.ceil(max(least, options.join_area) / unit))
     flat = method == "components"
     pixel = ground_sampling_distance(grid) or 1.0
-    small = _small(options, unit)
     passes, radii = _kernel(
         max(options.smoothing / pixel, 1.0) if options.smoothing > 0 and not flat else 0.0
     )
@@ -222,16 +197,13 @@ def prepare(
         opening=int(options.spur / pixel / 2),
         areas=areas,
         unit=unit,
+        min_area=least,
+        small=small,
         first={
             "watershed": (round(options.depth * FULL), small, round(options.absorb * FULL)),
             "vote": (round(options.vote_depth * FULL), 0, 0),
         }.get(method),
     )
-
-
-def _small(options: InstanceOptions, unit: float) -> int:
-    """Return the area, in units, below which a basin is too small to stand beside another."""
-    return int(np.ceil(max(options.min_area, options.join_area) / unit))
 
 
 def _kernel(sigma: float) -> tuple[int, tuple[int, ...]]:
@@ -421,10 +393,8 @@ def conclude(
     table : DataFrame
         ``id``, ``class``, ``score``, ``pixels``, ``area``.
     """
-    least = int(np.ceil(options.min_area / scene.unit))
-    objects = METHODS[method](
-        seams.join(blocks, scene.shape[1]), options, _small(options, scene.unit)
-    )
+    least = int(np.ceil(scene.min_area / scene.unit))
+    objects = METHODS[method](seams.join(blocks, scene.shape[1]), options, scene.small)
     ids = seams.settle(objects, least, int(options.max_hole / scene.unit))
     lut = np.concatenate([[0], ids[objects.pieces]]).astype(np.int32)
     return lut, _table(objects.rows, ids, scene, classes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,8 +16,8 @@ from odc.geo.geobox import GeoBox
 
 from selion.classes import OUTLINE, ClassScheme
 from selion.errors import UnknownName
-from selion.fields.instancemap import map_instances
-from selion.fields.instances import EXTENTS, FULL, InstanceOptions, find_instances, shares_of
+from selion.fields.instancemap import map_by_class
+from selion.fields.instances import EXTENTS, FULL, InstanceOptions, find_by_class, shares_of
 from selion.fields.polygonise import Run
 from selion.grid import Roi, tiles, whole
 from selion.labels import Instances
@@ -68,15 +68,17 @@ class Solid:
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """None."""
-        return {}
+        """Those of the probabilities."""
+        return self.probs.tags
 
     def read(self, roi: Roi) -> Raster:
         """Read a region."""
         part = self.probs.read(roi)
         shares, finite = shares_of(part.values)
         valid = finite if part.valid is None else finite & part.valid
-        return Raster(self._solid(shares.astype(np.int64)), part.grid, SOLID.names, valid)
+        return Raster(
+            self._solid(shares.astype(np.int64)), part.grid, SOLID.names, valid, self.tags
+        )
 
     def _solid(self, shares: np.ndarray) -> np.ndarray:
         edge, things = (
@@ -137,10 +139,10 @@ def find_basins(
     """
     options = options or InstanceOptions()
     everything = whole(probs.grid)
-    found = find_instances(Solid(probs, classes, cover).read(everything), SOLID, method, options)
+    found = find_by_class(Solid(probs, classes, cover).read(everything), SOLID, method, options)
     sums = _sum_block(probs, lambda _: found.ids, len(found.table), everything)
     lut, table = _elect(found.table, sums, classes, options)
-    return Instances(lut[found.ids], probs.grid, table)
+    return Instances(lut[found.ids], probs.grid, table, found.min_area)
 
 
 def map_basins(
@@ -165,7 +167,7 @@ def map_basins(
         counted in whole numbers.
     """
     options = options or InstanceOptions()
-    found = map_instances(
+    found = map_by_class(
         Solid(probs, classes, cover), SOLID, workspace, method, options, block=block, run=run
     )
     blocks = tiles((int(probs.grid.shape[0]), int(probs.grid.shape[1])), block)
@@ -176,30 +178,9 @@ def map_basins(
     # from here on, until the table is whole again, ids and table do not fit
     (found.path.parent / "instances.json").unlink(missing_ok=True)
     renumber_blocks(found.path, [(roi, lut) for roi in blocks])
-    save_table(found.path.parent, probs.grid, table)
-    return InstanceMap(found.path, probs.grid, table)
-
-
-def map_objects(
-    probs: Source,
-    classes: ClassScheme,
-    workspace: str | os.PathLike[str],
-    method: str = "watershed",
-    options: InstanceOptions | None = None,
-    *,
-    cover: str = "mask",
-    block: int = 2048,
-    run: Run = map,
-) -> InstanceMap:
-    """Find objects as the probabilities want it.
-
-    By :func:`map_basins` where a refiner made them, else by :func:`selion.fields.map_instances`.
-    """
-    if is_refined(classes):
-        return map_basins(
-            probs, classes, workspace, method, options, cover=cover, block=block, run=run
-        )
-    return map_instances(probs, classes, workspace, method, options, block=block, run=run)
+    found = replace(found, table=table)
+    save_table(found)
+    return found
 
 
 def _ids_of(found: InstanceMap, roi: Roi) -> np.ndarray:

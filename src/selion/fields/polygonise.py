@@ -34,6 +34,11 @@ class Ids(Protocol):
         """The whole grid."""
         ...
 
+    @property
+    def min_area(self) -> float:
+        """Area of the smallest object that was looked for, in m2; px2 for a photograph."""
+        ...
+
     def read(self, roi: Roi) -> Instances:
         """Read a region."""
         ...

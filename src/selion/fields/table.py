@@ -5,7 +5,7 @@ Outlines, measures on the ground, confidence and an id that says where.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,15 +36,15 @@ class FieldOptions:
     simplify: float | None = None
     """Corners whose triangle is smaller than this length squared go, shared edges as one; 0 keeps
     the pixels' outlines; None: 1.5 pixels."""
-    min_area: float = 0.0
-    """Smaller fields are dropped."""
+    min_area: float | None = None
+    """Smaller fields are dropped; None: the smallest area that the objects were looked for."""
     max_area: float = np.inf
     """Larger fields are dropped."""
 
     def __post_init__(self) -> None:
         if (
             not (self.simplify is None or 0 <= self.simplify < np.inf)
-            or not 0 <= self.min_area <= self.max_area
+            or not 0 <= (self.min_area or 0) <= self.max_area
         ):
             message = (
                 f"simplify {self.simplify}, area {self.min_area} to {self.max_area} were given; "
@@ -81,13 +81,15 @@ def to_fields(
     import geopandas
 
     options = options or FieldOptions()
+    least = instances.min_area if options.min_area is None else options.min_area
+    options = replace(options, min_area=least)  # refuses what does not fit the largest area
     grid = instances.grid
     pixel = ground_sampling_distance(grid) or 1.0
     crs = None if grid.crs is None else grid.crs.to_wkt()
     counts = pixel_counts(instances)
     simplify = 1.5 if options.simplify is None else options.simplify / pixel
     rings = outline(
-        _in_range(instances, counts * pixel**2, options),
+        _in_range(instances, counts * pixel**2, least, options.max_area),
         simplify=simplify,
         nodes=True,
         run=run,
@@ -96,7 +98,7 @@ def to_fields(
     ids, polygons, area, perimeter = _one_each(rings.ids, *_drawn(rings, grid, crs))
     del rings
     give_back()
-    keep = (area >= options.min_area) & (area <= options.max_area)
+    keep = (area >= least) & (area <= options.max_area)
     ids, polygons, area, perimeter = ids[keep], polygons[keep], area[keep], perimeter[keep]
     known = instances.read((slice(0, 0), slice(0, 0))).table.set_index("id").reindex(ids)
     columns = {
@@ -148,18 +150,23 @@ class Chosen:
         """The whole grid."""
         return self.instances.grid
 
+    @property
+    def min_area(self) -> float:
+        """Area of the smallest object that was looked for."""
+        return self.instances.min_area
+
     def read(self, roi: Roi) -> Instances:
         """Read a region."""
         found = self.instances.read(roi)
         return Instances(self.ids[found.ids], found.grid, found.table)
 
 
-def _in_range(instances: Ids, areas: np.ndarray, options: FieldOptions) -> Ids:
+def _in_range(instances: Ids, areas: np.ndarray, least: float, most: float) -> Ids:
     """Leave out what is clearly too small or too large before any line is drawn.
 
     By its ``areas`` (k,); it would only hold its neighbours' corners.
     """
-    keep = (areas >= 0.9 * options.min_area) & (areas <= options.max_area / 0.9)
+    keep = (areas >= 0.9 * least) & (areas <= most / 0.9)
     return (
         instances
         if keep[1:].all()

@@ -12,7 +12,7 @@ from selion import fields
 from selion.classes import IGNORE, ClassScheme
 from selion.errors import BadInput
 from selion.grid import photo_grid
-from selion.labels import Instances, LabelMap, class_labels
+from selion.labels import MIN_AREA, Instances, LabelMap, class_labels
 from selion.raster import Raster
 
 
@@ -90,7 +90,8 @@ def known_labels(
     if classes.boundary is None:
         ids = _surest(values, options.sure)
     else:
-        found = fields.find_instances(probabilities, classes, options.method)
+        smallest = fields.InstanceOptions(min_area=MIN_AREA)  # whatever the image's pixels
+        found = fields.find_instances(probabilities, classes, options.method, smallest)
         scores = found.table["score"].to_numpy(np.float32)
         ids = _by_objects(
             onto(found.ids[None], tuple(grid.shape), smooth=False)[0],

@@ -17,7 +17,7 @@ import selion
 from selion import fields, models, prediction, store
 from selion.classes import ClassScheme
 from selion.errors import BadInput, BandMismatch
-from selion.grid import ground_sampling_distance
+from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.land_cover import LandCover, keep_cropland
 from selion.pipeline.probabilities import (
@@ -32,7 +32,7 @@ from selion.pipeline.probabilities import (
 )
 from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
-from selion.raster import Source
+from selion.raster import Source, image_gsd
 from selion.runners import Runner, RunnerOptions, Serial, open_runner
 from selion.segmenter import LoadedModel
 
@@ -52,8 +52,8 @@ class MapOptions:
     instances: fields.InstanceOptions = field(default_factory=fields.InstanceOptions)
     outlines: fields.FieldOptions = field(default_factory=fields.FieldOptions)
     min_area: float | None = None
-    """Smallest field in m2; None: 500 m2 or 20 pixels of the image, whichever is more, because less
-    than that has no shape."""
+    """Smallest field in m2; None: what ``instances`` and ``outlines`` say, which unless told
+    otherwise is :func:`selion.labels.default_min_area`."""
     collection: str | None = None
     """fiboa collection id; None: the output's name."""
     datetime: str | None = None
@@ -305,7 +305,6 @@ def _scores_to_table(
             job.plan.classes,
             folder,
             options,
-            _image_gsd(job.source),
             on_step,
             runner,
             report,
@@ -333,7 +332,7 @@ def _objects_to_table(
         )
     job.model.rest()
     on_step("objects", 1, 1, f"{len(found.table):,}")
-    outlines = replace(options.outlines, min_area=least_area(options, _image_gsd(job.source)))
+    _, outlines = _sized(options, job.plan.image_gsd)
     with block_map(Serial(options.threads)) as run:
         return _outlined(found, outlines, run, on_step, report)
 
@@ -401,7 +400,6 @@ def fields_from_scores(
             classes,
             folder,
             options,
-            _image_gsd(source),
             on_step,
             runner,
             report,
@@ -416,23 +414,22 @@ def fields_from_scores(
     return out, frame
 
 
-def least_area(options: MapOptions, gsd: float | None) -> float:
-    """Return the area of the smallest field to keep, in m2, for an image of ``gsd`` metres.
+def _sized(
+    options: MapOptions, gsd: float | None
+) -> tuple[fields.InstanceOptions, fields.FieldOptions]:
+    """Return how objects are found and outlines drawn, the smallest field filled in.
 
-    A photograph's unit is the pixel.
+    What contradicts itself is refused (BadInput) before the first object is looked for.
     """
+    instances, outlines = options.instances, options.outlines
     if options.min_area is not None:
-        return options.min_area
-    return SMALLEST if gsd is None else max(SMALLEST, SMALLEST_PIXELS * gsd**2)
-
-
-def _image_gsd(source: Source) -> float | None:
-    """Return the ground sampling distance of the image.
-
-    A score raster tells that of the image it came from.
-    """
-    noted = source.tags.get("image_gsd")
-    return float(noted) if noted else ground_sampling_distance(source.grid)
+        instances = replace(instances, min_area=options.min_area)
+        outlines = replace(outlines, min_area=options.min_area)
+    if instances.min_area is None:
+        instances = replace(instances, min_area=default_min_area(gsd))
+    if outlines.min_area is None:
+        outlines = replace(outlines, min_area=instances.min_area)
+    return instances, outlines
 
 
 def _to_table(
@@ -440,21 +437,16 @@ def _to_table(
     classes: ClassScheme,
     folder: Path,
     options: MapOptions,
-    gsd: float | None,
     on_step: OnStep,
     runner: Runner,
     report: RunReport,
 ) -> GeoDataFrame:
     """Objects, outlines, measures.  A photograph has them too, in pixels."""
-    least = least_area(options, gsd)
-    instances, outlines = (
-        replace(options.instances, min_area=least),
-        replace(options.outlines, min_area=least),
-    )
+    instances, outlines = _sized(options, image_gsd(probabilities))
     with block_map(runner) as run:
         on_step("objects", 0, 1, "")
         with report.stages.during("instances"):
-            found = fields.map_objects(
+            found = fields.map_instances(
                 probabilities,
                 classes,
                 folder / "objects",
@@ -536,8 +528,6 @@ def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
     return facts
 
 
-SMALLEST, SMALLEST_PIXELS = 500.0, 20
-"""Smallest field by default: m2, and pixels of the image."""
 OBJECT_BLOCK = 1024
 """Edge in pixels of the blocks in which objects are found: several threads have some at once."""
 

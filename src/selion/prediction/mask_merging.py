@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from selion.grid import CELL, Roi, inside, overlap, pixel_areas, roi_shape, tiles
+from selion.labels import default_min_area
 from selion.prediction.detections import Seen, Sighting, tent
 from selion.prediction.planning import PredictionPlan
 from selion.store.instancemap import InstanceMap, make_ids, save_table
@@ -117,8 +118,9 @@ def paint(claims: Claims, plan: PredictionPlan, folder: Path, visible: float) ->
             if not kept[claims.touching(roi)].all():
                 _write(path, roi, _paint_block(claims, roi, kept, wanted, got))
     table = _settle(claims, plan, path, blocks)
-    save_table(folder, plan.grid, table)
-    return InstanceMap(path, plan.grid, table)
+    found = InstanceMap(path, plan.grid, table, default_min_area(plan.image_gsd))
+    save_table(found)
+    return found
 
 
 def _write(path: Path, roi: Roi, values: np.ndarray) -> None:

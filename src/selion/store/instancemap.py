@@ -28,11 +28,13 @@ class InstanceMap:
     grid: GeoBox
     table: pd.DataFrame
     """``id``, ``class``, ``score``, ``pixels``, ``area`` (m2; px2 for a photograph)."""
+    min_area: float = 0.0
+    """As that of :class:`selion.labels.Instances`."""
 
     def read(self, roi: Roi) -> Instances:
         """Read a region; the table stays whole."""
         ids = np.load(self.path, mmap_mode="r")
-        return Instances(np.array(ids[roi]), self.grid[roi], self.table)
+        return Instances(np.array(ids[roi]), self.grid[roi], self.table, self.min_area)
 
 
 def make_ids(folder: Path, shape: tuple[int, int]) -> Path:
@@ -77,13 +79,15 @@ def _number_block(path: Path, job: tuple[Roi, np.ndarray]) -> None:
     ids[roi] = lut[ids[roi]]
 
 
-def save_table(folder: Path, grid: GeoBox, table: pd.DataFrame) -> None:
+def save_table(found: InstanceMap) -> None:
     """Write the table beside the ids, and last the file that says that both are whole."""
-    table.to_parquet(folder / "objects.parquet", index=False)
+    folder, grid = found.path.parent, found.grid
+    found.table.to_parquet(folder / "objects.parquet", index=False)
     place: dict[str, Any] = {
         "shape": [int(v) for v in grid.shape],
         "transform": [float(v) for v in grid.transform[:6]],
         "crs": grid.crs and grid.crs.to_wkt(),
+        "min_area": found.min_area,
     }
     half = folder / ".instances.json"
     half.write_text(json.dumps(place))
@@ -104,7 +108,8 @@ def open_instances(workspace: str | os.PathLike[str]) -> InstanceMap:
     try:
         place = json.loads((folder / "instances.json").read_text())
         grid = GeoBox(tuple(place["shape"]), Affine(*place["transform"]), place["crs"])
-        return InstanceMap(folder / "ids.npy", grid, pd.read_parquet(folder / "objects.parquet"))
+        table = pd.read_parquet(folder / "objects.parquet")
+        return InstanceMap(folder / "ids.npy", grid, table, float(place.get("min_area", 0)))
     except (OSError, ValueError, KeyError) as error:
         message = f"{folder} holds no finished map of objects: run map_instances on it again."
         raise UnreadableFile(message) from error

@@ -15,6 +15,7 @@ from selion import fields, metrics, prediction
 from selion.classes import IGNORE, ClassScheme
 from selion.errors import BadInput, EmptyImage
 from selion.grid import pixel_metres
+from selion.labels import MIN_AREA
 from selion.metrics.statistics import f1_from_counts, iou_from_counts
 from selion.sample import Sample
 from selion.segmenter import Segmenter
@@ -267,11 +268,11 @@ def found_objects(
     spec = spec.resolved(model.classes)
     if spec.method == "pixels":
         return _onto(_said(probabilities), shape).astype(np.int32)
-    # PRUE counts what touches, as it is
-    plain = fields.InstanceOptions(extent="field", min_area=0, max_hole=0)
-    objects = fields.find_instances(
-        probabilities, model.classes, spec.method, plain if spec.method == "components" else None
-    )
+    # from 500 m2 whatever the image's pixels, so that epochs compare with those on the model cards
+    options = fields.InstanceOptions(min_area=MIN_AREA)
+    if spec.method == "components":  # PRUE counts what touches, as it is
+        options = fields.InstanceOptions(extent="field", min_area=0, max_hole=0)
+    objects = fields.find_instances(probabilities, model.classes, spec.method, options)
     return _onto(objects.ids, shape)
 
 

@@ -1,0 +1,116 @@
+"""Objects out of probabilities, found as the probabilities want it: in memory, or of any size."""
+
+from __future__ import annotations
+
+import os
+
+from selion.classes import ClassScheme
+from selion.fields.instancemap import map_by_class
+from selion.fields.instances import InstanceOptions, find_by_class
+from selion.fields.majority import find_basins, is_refined, map_basins
+from selion.fields.polygonise import Run
+from selion.labels import Instances
+from selion.raster import Raster, Source
+from selion.store.instancemap import InstanceMap
+
+
+def find_instances(
+    probs: Raster,
+    classes: ClassScheme,
+    method: str = "watershed",
+    options: InstanceOptions | None = None,
+    cover: str = "mask",
+) -> Instances:
+    """Find the objects in a probability map that fits in memory.
+
+    Parameters
+    ----------
+    probs : Raster
+        (class, y, x) probabilities: floats from 0 to 1, or uint8 or uint16 that span their whole
+        range.
+    classes : ClassScheme
+        With ``things``, and with ``boundary`` if objects touch each other.
+    method : {"watershed", "components", "vote"}
+        How objects that touch are parted, see :data:`selion.fields.METHODS`.
+    options : InstanceOptions, optional
+    cover : {"mask", "all"}
+        Only for classes that a refiner made: where objects may lie, see
+        :class:`selion.fields.majority.Solid`.
+
+    Returns
+    -------
+    Instances
+        Ids 1 .. n in the order of first pixels; table with ``id``, ``class``, ``score`` (mean
+        probability), ``pixels`` and ``area`` (m2; px2 for a photograph).
+
+    Raises
+    ------
+    UnknownName
+        If there is no such method.
+    BandMismatch
+        If the number of bands is not that of the classes.
+    BadInput
+        If the scheme has no things, or the values are no probabilities.
+
+    Notes
+    -----
+    The relief is one minus the probability of the thing, smoothed.  Basins are the drainage forest
+    of the relief (each pixel drains to its lowest 4-neighbour), joined over the passes between them
+    in the order of height (Najman and Schmitt 1996, dynamics of contours).  Every step is either
+    local or on tables, so :func:`selion.fields.map_instances` gives the same objects block by
+    block.  "vote" follows the idea of BoundaryVote (ftw-fbp): too fine a cut first, then a line
+    stays if enough of its pixels are more boundary than field.
+
+    Probabilities with a refined boundary are cut without asking for the class, and each object then
+    votes for its own (:func:`selion.fields.find_basins`).
+    """
+    if is_refined(classes):
+        return find_basins(probs, classes, method, options, cover)
+    return find_by_class(probs, classes, method, options)
+
+
+def map_instances(
+    probs: Source,
+    classes: ClassScheme,
+    workspace: str | os.PathLike[str],
+    method: str = "watershed",
+    options: InstanceOptions | None = None,
+    *,
+    cover: str = "mask",
+    block: int = 2048,
+    run: Run = map,
+) -> InstanceMap:
+    """Find the objects in a probability map of any size.
+
+    Parameters
+    ----------
+    probs : Source
+        (class, y, x) probabilities, as for :func:`selion.fields.find_instances`.
+    classes, method, options, cover
+        As there.
+    workspace : path
+        A folder, made if need be, that gets ``ids.npy``, ``objects.parquet`` and
+        ``instances.json``; what it held under these names is replaced.
+    block : int
+        Edge of a block in pixels.  It decides about memory and speed, never about the result.
+    run : callable
+        ``map`` or an executor's ``map``: blocks are independent.
+
+    Returns
+    -------
+    InstanceMap
+        The same ids and table, to the last bit, as :func:`selion.fields.find_instances` on the
+        whole.
+
+    Raises
+    ------
+    UnknownName, BandMismatch, BadInput
+        As there.
+    OutputFailed
+        If the workspace cannot be written, or has no room for the ids (4 bytes per pixel).
+    """
+    if is_refined(classes):
+        return map_basins(
+            probs, classes, workspace, method, options, cover=cover, block=block, run=run
+        )
+    return map_by_class(probs, classes, workspace, method, options, block=block, run=run)
