@@ -7,7 +7,7 @@ import dataclasses
 import click
 import pytest
 
-from selion.cli import imagery, mapping, running
+from selion.cli import imagery, map_choices, mapping, running
 from selion.cli import options as opt
 from selion.fields import FieldOptions, InstanceOptions
 from selion.pipeline.areas import AreaOptions
@@ -15,9 +15,9 @@ from selion.pipeline.maps import MapOptions
 from selion.prediction import PredictOptions
 
 KINDS = (
-    mapping.ModelChoice,
-    mapping.WindowChoice,
-    mapping.FieldChoice,
+    map_choices.ModelChoice,
+    map_choices.WindowChoice,
+    map_choices.FieldChoice,
     running.RunChoice,
     imagery.SearchChoice,
 )
@@ -73,17 +73,17 @@ def test_excluded_classes_are_the_librarys():
 
 
 def test_what_a_command_does_not_offer_keeps_the_default():
-    taken = opt.taken(mapping.WindowChoice, {"flips": True, "as_json": True})
-    assert taken == mapping.WindowChoice(flips=True)
+    taken = opt.taken(map_choices.WindowChoice, {"flips": True, "as_json": True})
+    assert taken == map_choices.WindowChoice(flips=True)
     assert taken.predict_options() == PredictOptions(flips=True)
 
 
 def test_the_time_of_the_last_image_reaches_the_map():
-    assert mapping._map_options({"acquired": "2024-08-01", "runner": "serial", "workers": None,
+    assert map_choices.map_options({"acquired": "2024-08-01", "runner": "serial", "workers": None,
                                  "profile": False}).datetime == "2024-08-01"  # fmt: skip
 
 
 def test_padding_needs_a_window():
     with pytest.raises(click.UsageError, match="--patch_size"):
-        mapping.WindowChoice(padding=32).predict_options()
-    assert mapping.WindowChoice(padding=32, window=256).predict_options().overlap == 0.25
+        map_choices.WindowChoice(padding=32).predict_options()
+    assert map_choices.WindowChoice(padding=32, window=256).predict_options().overlap == 0.25

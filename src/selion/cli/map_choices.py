@@ -1,0 +1,149 @@
+"""What the verbs of mapping were given, as the library's options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from selion.cli import options as opt
+from selion.cli import running
+
+if TYPE_CHECKING:
+    from selion.pipeline.land_cover import LandCover
+    from selion.pipeline.maps import MapOptions
+    from selion.prediction import PredictOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """What runs the network, as it was given; a verb without a network has the defaults."""
+
+    refiner: str | None = None
+    engine: str = "auto"
+    gpu: int | None = None
+    mps_mode: bool = False
+    fast: bool = False
+    threads: int | None = None
+
+    @property
+    def device(self) -> str:
+        """The engine; ftw's ``--gpu`` and ``--mps_mode`` say the same in other words."""
+        if self.mps_mode:
+            return "mps"
+        return "cuda" if self.gpu is not None and self.gpu >= 0 else self.engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowChoice:
+    """How the image is cut, as it was given; None: the library's default."""
+
+    window: int | None = None
+    overlap: float | None = None
+    padding: int | None = None
+    block: int | None = None
+    batch: int | None = None
+    gsd: float | None = None
+    scale: float | None = None
+    flips: bool = False
+    bands: str | None = None
+
+    def predict_options(self) -> PredictOptions:
+        """Return the options of a prediction."""
+        from selion.prediction import PredictOptions
+
+        options = PredictOptions(
+            window=self.window,
+            overlap=self._share(),
+            gsd=self.gsd,
+            scale=self.scale,
+            flips=self.flips,
+            batch=self.batch,
+            bands=_bands(self.bands),
+        )
+        return options if self.block is None else replace(options, block=self.block)
+
+    def _share(self) -> float | None:
+        """Return the overlap; ftw's ``--padding`` is half of it, in pixels of a window."""
+        if self.padding is None:
+            return self.overlap
+        if self.window is None:
+            message = (
+                "--padding is a number of pixels and needs --patch_size; or give --overlap as a "
+                "share."
+            )
+            raise click.UsageError(message)
+        return float(min(2 * self.padding / self.window, 0.75))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldChoice:
+    """How probabilities become fields, as it was given; None: the library's default."""
+
+    method: str | None = None
+    cover: str | None = None
+    simplify: float | None = None
+    min_area: float | None = None
+    max_area: float | None = None
+    collection: str | None = None
+    acquired: str | None = None
+    land_cover: tuple[str, ...] = ()
+    crop_codes: str | None = None
+    crop_share: float = 0.5
+
+    def land_cover_options(self) -> LandCover | None:
+        """Return the raster that fields are compared with; None: there is none."""
+        from selion.pipeline.land_cover import LandCover
+
+        if not self.land_cover and self.crop_codes:
+            message = (
+                f"--land-cover-crops {self.crop_codes} was given without the raster that holds "
+                "these codes: add --land-cover RASTER."
+            )
+            raise click.UsageError(message)
+        if not self.land_cover:
+            return None
+        try:
+            codes = (self.crop_codes or "").split(",")
+            crops = frozenset(int(code) for code in codes if code.strip())
+        except ValueError:
+            message = (
+                f"--land-cover-crops {self.crop_codes} was given; wanted are whole numbers such as "
+                "40 or 10,20."
+            )
+            raise click.UsageError(message) from None
+        return LandCover(tuple(self.land_cover), crops, self.crop_share)
+
+
+def map_options(values: Mapping[str, Any]) -> MapOptions:
+    """Return the options of a map run; what a verb does not offer keeps the library's default."""
+    from selion import fields
+    from selion.pipeline import maps
+
+    network, choice = opt.taken(ModelChoice, values), opt.taken(FieldChoice, values)
+    options = maps.MapOptions(
+        predict=opt.taken(WindowChoice, values).predict_options(),
+        outlines=fields.FieldOptions(
+            simplify=choice.simplify, max_area=choice.max_area or float("inf")
+        ),
+        min_area=choice.min_area,
+        collection=choice.collection,
+        datetime=choice.acquired,
+        engine=network.device,
+        fast=network.fast,
+        threads=network.threads,
+        runner=opt.taken(running.RunChoice, values).runner_options(),
+        land_cover=choice.land_cover_options(),
+        refiner=network.refiner,
+    )
+    return replace(
+        options, method=choice.method or options.method, cover=choice.cover or options.cover
+    )
+
+
+def _bands(text: str | None) -> tuple[int | str, ...] | None:
+    if text is None:
+        return None
+    return tuple(int(part) if part.strip().isdigit() else part.strip() for part in text.split(","))
