@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import BadInput, GridMismatch, OutputExists, OutputFailed
 from selion.grid import whole
-from selion.store import GrowingCube, create_cube, open_raster, resumable_zarr
+from selion.store import ResumableCube, create_cube, open_raster, resumable_zarr
 
 # affine 3 through odc-geo
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -24,7 +24,7 @@ NOISE[:, 32:64, 64:96] = 0  # a shard of nothing
 
 
 def cube_at(path, key="k", **more):
-    return GrowingCube(
+    return ResumableCube(
         path,
         GRID,
         ("a", "b"),
@@ -177,7 +177,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(GrowingCube, "_write", full)
+        patch.setattr(ResumableCube, "_write", full)
         with pytest.raises(OutputFailed, match="no space left"):
             cube.write(cube.shards[1], NOISE[:, *cube.shards[1]])
     again = cube_at(tmp_path / "a.zarr")

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from selion import store
@@ -24,7 +25,6 @@ from selion.data.splits import read_table
 from selion.errors import BadInput, ChecksumMismatch, OutputFailed, UnknownName, UnreadableFile
 from selion.progress import OnNote, OnStep
 
-PIECE = 1 << 20
 KEPT = ".downloads"
 """Where archives wait, in the dataset's folder."""
 
@@ -235,10 +235,8 @@ def check_md5(path: Path, md5: str, url: str) -> None:
     """
     if not md5:
         return
-    digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
+        digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
     if digest.hexdigest() != md5.lower():
         path.unlink()
         message = (

@@ -19,7 +19,7 @@ from selion.progress import OnStep, silent
 from selion.runners import Runner, in_order
 
 if TYPE_CHECKING:
-    from selion.store import GrowingCube
+    from selion.store import ResumableCube
 
 
 SHARD, CHUNK = 2048, 256
@@ -85,7 +85,7 @@ def write_mosaic(
     computed, and take no space.  A COG is copied from the finished blocks, so it needs the space of
     both for a while.
     """
-    from selion.store import GrowingCube, check_output
+    from selion.store import ResumableCube, check_output
 
     path = check_output(path, force)
     ending = mosaic_format(path)
@@ -97,7 +97,7 @@ def write_mosaic(
         raise BadInput(message)
     said = {**mosaic.tags, **(tags or {})}
     told = on_step or silent
-    cube = GrowingCube(
+    cube = ResumableCube(
         path,
         mosaic.grid,
         mosaic.bands,
@@ -140,7 +140,7 @@ def mosaic_format(path: str | os.PathLike[str]) -> str:
 
 
 def _fill(
-    cube: GrowingCube, mosaic: Mosaic, threads: int, told: OnStep, run: Runner | None
+    cube: ResumableCube, mosaic: Mosaic, threads: int, told: OnStep, run: Runner | None
 ) -> None:
     """Make the blocks that are not there."""
     pending = [roi for roi in cube.shards if not cube.finished(roi)]
@@ -164,7 +164,7 @@ def _fill(
             raise
 
 
-def _make(cube: GrowingCube, mosaic: Mosaic, roi: Roi) -> None:
+def _make(cube: ResumableCube, mosaic: Mosaic, roi: Roi) -> None:
     if mosaic.touching(roi):
         cube.write(roi, mosaic.read(roi).values)
     else:
@@ -172,7 +172,7 @@ def _make(cube: GrowingCube, mosaic: Mosaic, roi: Roi) -> None:
 
 
 def _copy(
-    cube: GrowingCube, path: Path, tags: Mapping[str, str], told: OnStep, *, force: bool
+    cube: ResumableCube, path: Path, tags: Mapping[str, str], told: OnStep, *, force: bool
 ) -> None:
     from selion.store import create_cog
 

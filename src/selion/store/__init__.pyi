@@ -25,7 +25,7 @@ from .open import open_raster as open_raster
 from .photo import PhotoSource as PhotoSource
 from .remote import REFUSED as REFUSED
 from .remote import ask_status as ask_status
-from .resumable_zarr import GrowingCube as GrowingCube
+from .resumable_zarr import ResumableCube as ResumableCube
 from .retry import BUSY as BUSY
 from .retry import RetryPolicy as RetryPolicy
 from .vectors import read_polygons as read_polygons

@@ -34,7 +34,7 @@ MARKS = "finished"
 MANIFEST = "growing.json"
 
 
-class GrowingCube:
+class ResumableCube:
     """A sharded Zarr v3 array (band, y, x) in the making.
 
     Shards are written whole, from any thread, each with a mark that holds the hash of its bytes; a

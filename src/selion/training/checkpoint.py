@@ -10,7 +10,8 @@ is left is tensors and a few numbers.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -108,40 +109,33 @@ def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     UnreadableFile
         If it is missing or not one of ours.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         message = f"There is no checkpoint at {path}: start the run without --resume."
         raise UnreadableFile(message)
-    try:
-        with safe_open(path, "pt") as found:
-            facts = value_of(found.metadata() or {}, "selion", path) or ""
-            tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118  # no mapping
-        return tensors, json.loads(facts)
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        message = (
-            f"{path} cannot be read as a checkpoint ({error}): start the run anew in another "
-            "folder."
-        )
-        raise UnreadableFile(message) from error
+    with _opened(path) as (found, facts):
+        return {name: found.get_tensor(name) for name in found.keys()}, facts  # noqa: SIM118  # no mapping
 
 
 def load_facts(path: Path) -> dict[str, Any]:
     """Read what a checkpoint says of itself, without its weights; raises UnreadableFile."""
+    with _opened(path) as (_, facts):
+        return facts
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Open a checkpoint; give its file, and what it says of itself."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as found:
-            facts: dict[str, Any] = json.loads(
-                value_of(found.metadata() or {}, "selion", path) or ""
-            )
+            yield found, json.loads(value_of(found.metadata() or {}, "selion", path) or "")
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         message = (
             f"{path} cannot be read as a checkpoint ({error}): start the run anew in another "
             "folder."
         )
         raise UnreadableFile(message) from error
-    return facts
 
 
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
