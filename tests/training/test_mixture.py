@@ -340,7 +340,7 @@ def test_truth_that_is_no_multiple_is_refused():
 
 
 def test_a_folder_says_that_its_truth_is_finer_and_trains_end_to_end(tmp_path):
-    from selion.reports import training as trained
+    from selion.reports import training_run as trained
 
     for split, seeds in (("train", (0, 1)), ("val", (2,))):
         for seed in seeds:
