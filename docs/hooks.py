@@ -94,5 +94,5 @@ ACCURACY = """Each table stands beside the command that printed it:
 
 def tutorial(path: Path) -> str:
     """Run a tutorial and return it as a page; with SELION_DOCS_QUICK, without what it shows."""
-    notebook = notebooks.read_script(path) if os.environ.get(QUICK) else notebooks.execute(path)
+    notebook = notebooks.read_script(path) if os.environ.get(QUICK) else notebooks.executed(path)
     return notebooks.to_markdown(notebook)

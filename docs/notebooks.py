@@ -7,6 +7,7 @@ python docs/notebooks.py FOLDER     # writes executed notebooks there
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 import tempfile
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 TUTORIALS = Path(__file__).with_name("tutorials")
+ROOT = TUTORIALS.parents[1]
+EXECUTED = ROOT / ".executed"
+"""Executed notebooks, each named by what it was made from: the pages and the tests run a tutorial
+once between them."""
 LIMIT = 300
 """Seconds a cell may take."""
 CELL = "# %%"
@@ -56,6 +61,36 @@ def execute(path: Path) -> Any:
     notebook = read_script(path)
     NotebookClient(notebook, timeout=LIMIT, kernel_name="python3").execute()
     return notebook
+
+
+def executed(path: Path, folder: Path = EXECUTED) -> Any:
+    """Return what :func:`execute` gives, from ``folder`` where this very code was run already.
+
+    The name of the file is the digest of the script, of the package and of the pinned versions.
+    """
+    import nbformat
+
+    made = folder / f"{path.stem}-{_digest(path)}.ipynb"
+    if not made.is_file():
+        notebook = execute(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob(f"{path.stem}-*.ipynb"):
+            old.unlink(missing_ok=True)
+        part = made.with_suffix(".part")
+        nbformat.write(notebook, part)
+        part.replace(made)
+    return nbformat.read(made, as_version=4)
+
+
+def _digest(path: Path) -> str:
+    """Return what decides the output of a script: itself, the package, the pinned versions."""
+    found = hashlib.sha256(sys.version.encode())
+    package = (ROOT / "src" / "selion").rglob("*")
+    used = [p for p in package if p.is_file() and "__pycache__" not in p.parts]
+    for file in (path, ROOT / "constraints.txt", *sorted(used)):
+        found.update(f"{file.relative_to(ROOT)}\n".encode())
+        found.update(hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()[:20]
 
 
 def to_markdown(notebook: Any) -> str:
