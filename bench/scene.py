@@ -32,7 +32,7 @@ def pair() -> tuple[np.ndarray, str]:
             return source.read(), "a real Sentinel-2 pair (Inn valley), mirrored"
     from selion.simulation.landscape import simulate
 
-    image = simulate((1024, 1024), seed=7).image
+    image = simulate(7, (1024, 1024)).image
     return np.clip(np.rint(image.values), 0, 65535).astype(
         np.uint16
     ), "a simulated landscape, mirrored"
