@@ -234,6 +234,10 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     if given.margin:
+        if not SLOVENIA.is_dir():
+            raise SystemExit(
+                f"--margin is measured on real cloud masks, and there are none in {SLOVENIA}."
+            )
         show_margin()
         return
     show_time()

@@ -2,11 +2,13 @@
 
     python bench/run.py                    everything, at the sizes of the issue (about an hour on
                                            two cores)
-    python bench/run.py --quick            everything, small: does it run, not what is it worth
+    python bench/run.py --quick            small sizes, within a minute or two: does it run, not
+                                           what is it worth; what is left out is named
     python bench/run.py --only model,map   some sections
     SELION_BENCH_FTW=.../bin/ftw python bench/run.py      beside the real ftw-tools instead of its
                                                           way of working rebuilt
 
+A section that cannot run here (a library or data that are not there) says so and is left out.
 This process stays small, because a child's memory mark starts at its parent's: each section is a
 process of its own and leaves its rows as JSON.
 """
@@ -20,114 +22,110 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from table import Row, load, markdown, save
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = (
-    "model",
-    "map",
-    "memory",
-    "polygons",
-    "objects",
-    "offline",
-    "composite",
-    "mosaic",
-    "areas",
-    "choose",
-    "training",
-    "crops",
-    "adapter",
-)
-SECTIONS += (
-    "screening",
-    "view",
-    "tiles",
-    "review",
-    "language",
-    "pseudo_masks",
-    "scale",
-    "faults",
-    "country",
-    "change",
-)
+SKIPPED = 77
+"""Exit status of a script that cannot run here; its last line says why."""
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is done."""
+class Section:
+    """A script of this folder, its options by size, and what has to be installed for it."""
 
+    full: str = ""
+    quick: str | None = ""
+    """Options of ``--quick``; None: a small run would show nothing, and ``why`` says so."""
+    needs: tuple[str, ...] = ()
+    """Modules that selion itself does not require."""
+    prints: bool = False
+    """The script prints what it found; else it writes its rows as JSON."""
+    why: str = ""
+
+
+TORCH = ("torch", "segmentation_models_pytorch", "onnx")
+B3 = "the B3 network alone takes longer to make than the rest of --quick"
+PAGES = ("starlette", "uvicorn")
+SECTIONS = {
+    "model": Section("{model} {ckpt} --rounds {rounds} --area 2048", None, TORCH, why=B3),
+    "map": Section(
+        "{scene_4096} {model} {ckpt} --rounds {rounds} --rebuilt-rounds {rebuilt}",
+        None,
+        TORCH,
+        why=B3,
+    ),
+    "memory": Section("{scene_10980} {scene_21960x10980} {model}", None, TORCH, why=B3),
+    "polygons": Section("--size 10980 --rounds {few}", "--size 768 --rounds 1", prints=True),
+    "objects": Section(
+        "--edge 10980 --peer-edge 1024 --tree-edge 4096 --chips 1000 --rounds {few}",
+        "--edge 768 --peer-edge 256 --tree-edge 512 --chips 10 --rounds 1",
+    ),
+    "offline": Section("{scene_1024} {model} {ckpt}", None, TORCH, why=B3),
+    "composite": Section("", "--quick", ("bottleneck", "dask", "xarray", "odc.stac")),
+    "mosaic": Section("", "--edge 512 --rounds 1"),
+    "areas": Section("", "--tile 264"),
+    "choose": Section("", "--size 549 --dates 8", prints=True),
+    "training": Section(
+        "", "--steps 2 --rounds 1 --window 64 --batch 2", (*TORCH, "torchvision"), prints=True
+    ),
+    "crops": Section("", "--count 3 --large 0"),
+    "adapter": Section("", "--quick", ("torch", "transformers")),
+    "screening": Section("", "--images 500 --sheets 4", PAGES),
+    "view": Section("", "--fields 100000 --tiles 3 --pans 2", (*PAGES, "rio_tiler", "pmtiles")),
+    "review": Section("", "--fields 2000 --actions 20", PAGES),
+    "language": Section("", "--quick", ("torch", "transformers", "xgrammar")),
+    "pseudo_masks": Section("", "--photos 6 --edge 160", prints=True),
+    "scale": Section(
+        "--work {work}",
+        "--work {work} --edge 512 --block 256 --sizes 512,1024 --blocks 200",
+        ("ray",),
+    ),
+    "faults": Section("", "--moments 2"),
+    "country": Section("", "--fields 20000 --tiles 20000", ("duckdb",)),
+    "change": Section("{work}/change", "{work}/change_quick --quick"),
+}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done in a run of the table."""
+
+    quick: bool
     rounds: int
-    model_area: int
-    """Edge in pixels of the square that the network alone is given."""
-    map_edge: int
-    memory_edge: int
-    polygon_edge: int
-    polygon_rounds: int
-    object_edge: int
-    peer_edge: int
-    """Where pairwise polygon matching still ends."""
-    tree_edge: int
-    chips: int
-    steps: int
-    """Steps of training of the benchmark's weights."""
-    smaller: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Options of the scripts that know their own sizes."""
+    rebuilt: int
+    edge: int
+    """Of the raster of the whole command, px."""
 
 
-FULL = Size(
-    rounds=5,
-    model_area=2048,
-    map_edge=4096,
-    memory_edge=10980,
-    polygon_edge=10980,
-    polygon_rounds=3,
-    object_edge=10980,
-    peer_edge=1024,
-    tree_edge=4096,
-    chips=1000,
-    steps=120,
-)
-QUICK = Size(
-    rounds=1,
-    model_area=512,
-    map_edge=1024,
-    memory_edge=1024,
-    polygon_edge=2560,
-    polygon_rounds=1,
-    object_edge=2048,
-    peer_edge=512,
-    tree_edge=1024,
-    chips=50,
-    steps=0,
-    smaller={
-        "composite": ("--quick",),
-        "mosaic": ("--edge", "512", "--rounds", "1"),
-        "areas": ("--tile", "264"),
-        "language": ("--quick",),
-        "choose": ("--size", "549", "--dates", "8"),
-        "adapter": ("--quick",),
-        "crops": ("--count", "3", "--large", "0"),
-        "screening": ("--images", "500", "--sheets", "4"),
-        "review": ("--fields", "2000", "--actions", "20"),
-        "view": ("--fields", "100000", "--tiles", "3", "--pans", "2"),
-        "tiles": ("--quick",),
-        "country": ("--fields", "20000", "--tiles", "20000"),
-        "pseudo_masks": ("--photos", "6", "--edge", "160"),
-        "scale": ("--edge", "512", "--block", "256", "--sizes", "512,1024", "--blocks", "200"),
-        "faults": ("--moments", "2"),
-        "change": ("--quick",),
-        "training": ("--steps", "2", "--rounds", "1", "--window", "64", "--batch", "2"),
-    },
-)
+def missing(name: str, effort: Effort) -> str:
+    """Return why a section cannot run here; empty where it can."""
+    section = SECTIONS[name]
+    if effort.quick and section.quick is None:
+        return f"not in --quick: {section.why}"
+    absent = [module for module in section.needs if not importable(module)]
+    return f"not installed: {', '.join(absent)}" if absent else ""
 
 
-def section(script: str, *arguments: object) -> str:
+def importable(module: str) -> bool:
+    """Return whether a module, or one inside a package, can be imported."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def run_script(script: str, *arguments: object) -> str:
     """Run one script of this folder to its end, its log going to the terminal; return what it
     printed.
+
+    Raises
+    ------
+    Skip
+        If the script says that it cannot run here.
     """
     print(f"== {script} {' '.join(str(a) for a in arguments)}", file=sys.stderr, flush=True)
     done = subprocess.run(
@@ -136,121 +134,68 @@ def section(script: str, *arguments: object) -> str:
         text=True,
         check=False,
     )
+    if done.returncode == SKIPPED:
+        raise Skip(done.stdout.strip().splitlines()[-1])
     if done.returncode:
         raise SystemExit(f"{script} failed with {done.returncode}.\n{done.stdout[-2000:]}")
     return done.stdout
 
 
-def raster(work: Path, height: int, width: int) -> str:
-    """Return the path of a raster of that size, made once."""
-    return section("scene.py", work, height, width).strip().splitlines()[-1]
+class Skip(Exception):
+    """A section cannot run here."""
 
 
-def measure(
-    wanted: list[str], work: Path, size: Size, rounds: int, rebuilt_rounds: int
-) -> list[Row]:
+class Material(dict[str, object]):
+    """What stands in braces in a section's options: weights and rasters, made when asked for."""
+
+    def __init__(self, work: Path, effort: Effort) -> None:
+        few = min(effort.rounds, 3)
+        super().__init__(work=work, rounds=effort.rounds, rebuilt=effort.rebuilt, few=few)
+        self.edge = effort.edge
+
+    def __missing__(self, name: str) -> object:
+        if name in ("ckpt", "model"):
+            lines = run_script("network.py", self["work"]).strip().splitlines()
+            self["ckpt"], self["model"] = lines[-2:]
+            return self[name]
+        height, _, width = name.removeprefix("scene_").partition("x")
+        size = (height, width or height) if height != "4096" else (self.edge, self.edge)
+        self[name] = run_script("scene.py", self["work"], *size).strip().splitlines()[-1]
+        return self[name]
+
+
+def measure(wanted: list[str], work: Path, effort: Effort) -> list[Row]:
     """Run the wanted sections, keeping the rows of each in ``work`` as soon as they are there."""
-    rows = work / "rows.json"
-    ckpt, model = (
-        section("network.py", work, "--steps", size.steps).strip().splitlines()[-2:]
-        if set(wanted) & {"model", "map", "memory", "offline"}
-        else ("", "")
-    )
+    material = Material(work, effort)
     found: list[Row] = []
     for name in wanted:
-        if name == "model":
-            for malloc in ([], ["--tuned"]):
-                section(
-                    "model.py",
-                    model,
-                    ckpt,
-                    "--rounds",
-                    rounds,
-                    "--area",
-                    size.model_area,
-                    "--json",
-                    rows,
-                    *malloc,
-                )
-                found += load(rows)
-        elif name == "polygons":
-            found += polygon_rows(
-                section(
-                    "polygons.py",
-                    "--size",
-                    size.polygon_edge,
-                    "--rounds",
-                    min(rounds, size.polygon_rounds),
-                )
-            )
-        elif name == "objects":
-            sizes = (
-                "--edge",
-                size.object_edge,
-                "--peer-edge",
-                size.peer_edge,
-                "--tree-edge",
-                size.tree_edge,
-                "--chips",
-                size.chips,
-            )
-            section("objects.py", *sizes, "--rounds", min(rounds, 3), "--json", rows)
-            found += load(rows)
-        elif name == "memory":
-            short, tall = (
-                raster(work, height, size.memory_edge)
-                for height in (size.memory_edge, 2 * size.memory_edge)
-            )
-            section("memory.py", short, tall, model, "--json", rows)
-            found += load(rows)
-        elif name == "map":
-            scene = raster(work, size.map_edge, size.map_edge)
-            section(
-                "map.py",
-                scene,
-                model,
-                ckpt,
-                "--rounds",
-                rounds,
-                "--rebuilt-rounds",
-                rebuilt_rounds,
-                "--json",
-                rows,
-            )
-            found += load(rows)
-        elif name == "change":
-            section(
-                "change.py",
-                work / ("change_quick" if size.smaller else "change"),
-                *size.smaller.get(name, ()),
-                "--json",
-                rows,
-            )
-            found += load(rows)
-        elif name == "scale":
-            section("scale.py", "--work", work, *size.smaller.get(name, ()), "--json", rows)
-            found += load(rows)
-        elif name in (
-            "faults",
-            "country",
-            "composite",
-            "mosaic",
-            "areas",
-            "language",
-            "crops",
-            "adapter",
-            "screening",
-            "view",
-            "review",
-        ):
-            section(f"{name}.py", *size.smaller.get(name, ()), "--json", rows)
-            found += load(rows)
-        elif name in ("choose", "training", "pseudo_masks"):
-            print(section(f"{name}.py", *size.smaller.get(name, ())))
-        elif name == "offline":
-            section("offline.py", raster(work, 1024, 1024), model, ckpt, "--json", rows)
-            found += load(rows)
+        reason = missing(name, effort)
+        if not reason:
+            try:
+                found += rows_of(name, material, quick=effort.quick)
+            except Skip as skip:
+                reason = str(skip)
+        if reason:
+            print(f"{name}: skipped, {reason}", flush=True)
         save(found, work / "bench.json")
+    return found
+
+
+def rows_of(name: str, material: Material, *, quick: bool) -> list[Row]:
+    """Run one section and return its rows."""
+    section = SECTIONS[name]
+    options = [o.format_map(material) for o in (section.quick if quick else section.full).split()]
+    if section.prints:
+        printed = run_script(f"{name}.py", *options)
+        if name == "polygons":
+            return polygon_rows(printed)
+        print(printed)
+        return []
+    rows = Path(str(material["work"])) / "rows.json"
+    found: list[Row] = []
+    for malloc in ([], ["--tuned"]) if name == "model" else ([],):
+        run_script(f"{name}.py", *options, "--json", rows, *malloc)
+        found += load(rows)
     return found
 
 
@@ -357,8 +302,8 @@ def main() -> None:
     parser.add_argument(
         "--edge",
         type=int,
-        default=None,
-        help="Edge in pixels of the raster of the whole command [default: 4096; quick: 1024].",
+        default=4096,
+        help="Edge in pixels of the raster of the whole command [default: 4096].",
     )
     parser.add_argument(
         "--work",
@@ -370,15 +315,12 @@ def main() -> None:
     wanted = given.only.split(",")
     if set(wanted) - set(SECTIONS):
         parser.error(f"--only {given.only}: the sections are {', '.join(SECTIONS)}")
-    size = QUICK if given.quick else FULL
-    if given.edge:
-        size = replace(size, map_edge=given.edge)
+    rounds = given.rounds or (1 if given.quick else 5)
+    effort = Effort(given.quick, rounds, given.rebuilt_rounds, given.edge)
     with tempfile.TemporaryDirectory(prefix="selion-bench-") as temporary:
         work = given.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        rows = measure(
-            wanted, work.resolve(), size, given.rounds or size.rounds, given.rebuilt_rounds
-        )
+        rows = measure(wanted, work.resolve(), effort)
     print(f"{machine()}.  {peer_line()}\n")
     print(markdown(rows))
     missed = [row for row in rows if row.reached is False]
