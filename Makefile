@@ -1,10 +1,11 @@
 PY ?= python3
 V := .venv
 BIN := $(V)/bin
+BARE := .venv-wheel
 SERVICES := .venv-services
 WORKERS ?= 2
 
-.PHONY: help demo test test-slow test-services test-web test-qgis check lint types docs bench constraints clean
+.PHONY: help demo test test-slow test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -39,7 +40,7 @@ test-qgis: $(V)/.test ## test the plugin in the real QGIS, installed where it ca
 	@tests/prepare_qgis.sh
 	$(BIN)/python -m pytest -q tests/qgis/test_qgis.py
 
-check: lint types docs test ## everything that must be green before a change lands
+check: lint types docs test ## everything that must be green before a change lands: lint, types, docs, tests
 
 lint: $(V)/.test
 	$(BIN)/ruff check .
@@ -59,8 +60,18 @@ docs: $(V)/.docs ## check the command line reference, run the tutorials and buil
 bench: $(V)/.test ## print the benchmark table (ratios in one run)
 	$(BIN)/python bench/run.py
 
+structure: $(V)/.core ## draw the packages and what they import: docs/structure.svg
+	$(BIN)/python bench/structure.py --svg docs/structure.svg
+
+wheel: $(V)/.core ## build the wheel, install it into a bare environment and run the demo from there
+	rm -rf dist $(BARE)
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+	$(PY) -m venv $(BARE)
+	$(BARE)/bin/python -m pip install -q -c constraints.txt dist/selion-*.whl
+	$(BARE)/bin/python .ci/check_wheel.py dist/selion-*.whl
+
 constraints: $(V)/.test ## resolve the versions anew, for every platform, without addresses
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf $(V) $(SERVICES) demo site .executed dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(V) $(SERVICES) $(BARE) demo site .executed dist .pytest_cache .mypy_cache .ruff_cache

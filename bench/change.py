@@ -1,7 +1,8 @@
 """``selion change``: how right it is on simulated countrysides in two years, and what it costs on a
 large map.
 
-    python bench/change.py FOLDER --json rows.json                 ten countrysides, both rules; time and memory at 4096 x 4096 px
+    python bench/change.py FOLDER --json rows.json
+        ten countrysides, both rules; time and memory at 4096 x 4096 px
     python bench/change.py FOLDER --json rows.json --pixels 10980
 
 Countrysides of 640 x 640 px of 10 m are simulated in two years and mapped with the packaged model

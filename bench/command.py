@@ -5,12 +5,14 @@ processes.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import psutil
 
@@ -23,6 +25,14 @@ TUNED = {
 every batch."""
 _SAMPLE = 0.2
 """Seconds between two looks at the memory of the process tree."""
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium that playwright can drive; None where either is missing."""
+    if find_spec("playwright") is None:
+        return None
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """The seasonal composite: the median alone, and end to end from the archive's files, beside what
 users of today's tools have.
 
-    python bench/composite.py --json rows.json                         20 dates, 4096 px, from disk and from a server (half an hour on two cores)
+    python bench/composite.py --json rows.json
+        20 dates, 4096 px, from disk and from a server (half an hour on two cores)
     python bench/composite.py --json rows.json --quick                 1024 px: does it run
-    python bench/composite.py --json rows.json --kernel 20x10980 --every 10 --edge 10980 --rounds 1        a whole tile
+    python bench/composite.py --json rows.json --kernel 20x10980 --every 10 --edge 10980 --rounds 1
+        a whole tile
 
 * Kernel: four bands of random clouds (45 %) in memory, one thread each, block by block in turn: the
   network on uint16 against bottleneck's nanmedian and dask/xarray's of the same stack masked with

@@ -175,7 +175,7 @@ def speed(folder: Path, edge: int, rounds: int) -> list[Row]:
             100 * float((off[:4, only] <= 1).mean()),
             "%",
             95.0,
-            note=f"to 1 in {only.sum()} px; GDAL without its usual tolerance of an eighth of a pixel",
+            note=f"to 1 in {only.sum()} px; GDAL without its tolerance of an eighth of a pixel",
         ),
     ]
 

@@ -1,7 +1,8 @@
 """Object matching: one table of overlaps, beside pairwise polygons and an STRtree of polygons; and
 the scoring of many chips.
 
-    python bench/objects.py --edge 10980 --peer-edge 1024 --tree-edge 4096 --chips 1000 --rounds 3 --json rows.json
+    python bench/objects.py --edge 10980 --peer-edge 1024 --tree-edge 4096 --chips 1000 \
+        --rounds 3 --json rows.json
 
 * The large map is a Voronoi diagram with cells of 23 px (some 200,000 fields at 10980 px) as truth;
   the prediction is the same map moved by (3, 2) px in which each eleventh field is lost and each

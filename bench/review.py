@@ -17,7 +17,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import pandas as pd
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from command import find_chromium
 from selion import fields, store
 from selion.classes import FTW3
 from selion.grid import tiles, whole
@@ -187,20 +187,11 @@ def over_http(url: str, actions: int) -> list[Row]:
 
 
 def in_chromium(url: str, actions: int) -> list[Row]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        return []
-    chromium = next(
-        (
-            path
-            for name in ("chromium", "chromium-browser", "google-chrome")
-            if (path := shutil.which(name))
-        ),
-        None,
-    )
+    chromium = find_chromium()
     if chromium is None:
         return []
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]

@@ -38,54 +38,79 @@ class Section:
     """A script of this folder, its options by size, and what has to be installed for it."""
 
     full: str = ""
-    quick: str | None = ""
-    """Options of ``--quick``; None: a small run would show nothing, and ``why`` says so."""
+    quick: str = ""
+    """Options of ``--quick``."""
+    costs: int = 0
+    """Seconds of processor time that ``--quick`` takes at least, where that is more than
+    :data:`PATIENT`."""
     needs: tuple[str, ...] = ()
     """Modules that selion itself does not require."""
     prints: bool = False
     """The script prints what it found; else it writes its rows as JSON."""
-    why: str = ""
 
 
+PATIENT = 13
+"""Sections that cost more seconds than this at any size are left out of ``--quick``, which then
+takes about a minute of processor time; ``--quick --only NAME`` runs them small."""
 TORCH = ("torch", "segmentation_models_pytorch", "onnx")
-B3 = "the B3 network alone takes longer to make than the rest of --quick"
 PAGES = ("starlette", "uvicorn")
 SECTIONS = {
-    "model": Section("{model} {ckpt} --rounds {rounds} --area 2048", None, TORCH, why=B3),
+    "model": Section(
+        "{model} {ckpt} --rounds {rounds} --area 2048",
+        "{model} {ckpt} --rounds {rounds} --area 512",
+        costs=60,
+        needs=TORCH,
+    ),
     "map": Section(
         "{scene_4096} {model} {ckpt} --rounds {rounds} --rebuilt-rounds {rebuilt}",
-        None,
-        TORCH,
-        why=B3,
+        "{scene_1024} {model} {ckpt} --rounds {rounds} --rebuilt-rounds {rebuilt}",
+        costs=60,
+        needs=TORCH,
     ),
-    "memory": Section("{scene_10980} {scene_21960x10980} {model}", None, TORCH, why=B3),
+    "memory": Section(
+        "{scene_10980} {scene_21960x10980} {model}",
+        "{scene_1024} {scene_2048x1024} {model}",
+        costs=60,
+        needs=TORCH,
+    ),
     "polygons": Section("--size 10980 --rounds {few}", "--size 768 --rounds 1", prints=True),
     "objects": Section(
         "--edge 10980 --peer-edge 1024 --tree-edge 4096 --chips 1000 --rounds {few}",
         "--edge 768 --peer-edge 256 --tree-edge 512 --chips 10 --rounds 1",
     ),
-    "offline": Section("{scene_1024} {model} {ckpt}", None, TORCH, why=B3),
-    "composite": Section("", "--quick", ("bottleneck", "dask", "xarray", "odc.stac")),
-    "mosaic": Section("", "--edge 512 --rounds 1"),
-    "areas": Section("", "--tile 264"),
+    "offline": Section(
+        "{scene_1024} {model} {ckpt}", "{scene_1024} {model} {ckpt}", costs=60, needs=TORCH
+    ),
+    "composite": Section(
+        "", "--quick", costs=30, needs=("bottleneck", "dask", "xarray", "odc.stac")
+    ),
+    "mosaic": Section("", "--edge 512 --rounds 1", costs=30),
+    "areas": Section("", "--tile 264", costs=25),
     "choose": Section("", "--size 549 --dates 8", prints=True),
     "training": Section(
-        "", "--steps 2 --rounds 1 --window 64 --batch 2", (*TORCH, "torchvision"), prints=True
+        "",
+        "--steps 2 --rounds 1 --window 64 --batch 2",
+        costs=30,
+        needs=(*TORCH, "torchvision"),
+        prints=True,
     ),
-    "crops": Section("", "--count 3 --large 0"),
-    "adapter": Section("", "--quick", ("torch", "transformers")),
-    "screening": Section("", "--images 500 --sheets 4", PAGES),
-    "view": Section("", "--fields 100000 --tiles 3 --pans 2", (*PAGES, "rio_tiler", "pmtiles")),
-    "review": Section("", "--fields 2000 --actions 20", PAGES),
-    "language": Section("", "--quick", ("torch", "transformers", "xgrammar")),
+    "crops": Section("", "--count 3 --large 0", costs=20),
+    "adapter": Section("", "--quick", costs=30, needs=("torch", "transformers")),
+    "screening": Section("", "--images 500 --sheets 4", needs=PAGES),
+    "view": Section(
+        "", "--fields 100000 --tiles 3 --pans 2", needs=(*PAGES, "rio_tiler", "pmtiles")
+    ),
+    "review": Section("", "--fields 2000 --actions 20", needs=PAGES),
+    "language": Section("", "--quick", costs=30, needs=("torch", "transformers", "xgrammar")),
     "pseudo_masks": Section("", "--photos 6 --edge 160", prints=True),
     "scale": Section(
         "--work {work}",
         "--work {work} --edge 512 --block 256 --sizes 512,1024 --blocks 200",
-        ("ray",),
+        costs=60,
+        needs=("ray",),
     ),
-    "faults": Section("", "--moments 2"),
-    "country": Section("", "--fields 20000 --tiles 20000", ("duckdb",)),
+    "faults": Section("", "--moments 2", costs=15),
+    "country": Section("", "--fields 20000 --tiles 20000", costs=17, needs=("duckdb",)),
     "change": Section("{work}/change", "{work}/change_quick --quick"),
 }
 
@@ -95,6 +120,8 @@ class Effort:
     """How much is done in a run of the table."""
 
     quick: bool
+    named: bool
+    """Whether the sections were asked for by name."""
     rounds: int
     rebuilt: int
     edge: int
@@ -102,10 +129,10 @@ class Effort:
 
 
 def missing(name: str, effort: Effort) -> str:
-    """Return why a section cannot run here; empty where it can."""
+    """Return why a section is not run here; empty where it is."""
     section = SECTIONS[name]
-    if effort.quick and section.quick is None:
-        return f"not in --quick: {section.why}"
+    if effort.quick and not effort.named and section.costs > PATIENT:
+        return f"takes {section.costs} s at any size; run it with --quick --only {name}"
     absent = [module for module in section.needs if not importable(module)]
     return f"not installed: {', '.join(absent)}" if absent else ""
 
@@ -296,9 +323,7 @@ def main() -> None:
         default=1,
         help="Rounds in which the rebuilt peer runs beside the real one [default: 1].",
     )
-    parser.add_argument(
-        "--only", default=",".join(SECTIONS), help=f"Sections, of {','.join(SECTIONS)}."
-    )
+    parser.add_argument("--only", default="", help=f"Sections, of {','.join(SECTIONS)}.")
     parser.add_argument(
         "--edge",
         type=int,
@@ -312,11 +337,11 @@ def main() -> None:
         help="Folder for rasters and weights (4 GB), kept; without it a temporary one.",
     )
     given = parser.parse_args()
-    wanted = given.only.split(",")
+    wanted = given.only.split(",") if given.only else list(SECTIONS)
     if set(wanted) - set(SECTIONS):
         parser.error(f"--only {given.only}: the sections are {', '.join(SECTIONS)}")
     rounds = given.rounds or (1 if given.quick else 5)
-    effort = Effort(given.quick, rounds, given.rebuilt_rounds, given.edge)
+    effort = Effort(given.quick, bool(given.only), rounds, given.rebuilt_rounds, given.edge)
     with tempfile.TemporaryDirectory(prefix="selion-bench-") as temporary:
         work = given.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Scale: the same bytes from every runner, what Ray costs per block, and how time and memory grow
 with the size of the raster.
 
-    python bench/scale.py --work FOLDER --json rows.json                          everything, 2048 and 4096 px
+    python bench/scale.py --work FOLDER --json rows.json  everything, 2048 and 4096 px
     python bench/scale.py --part hash --edge 1024 --runners serial,processes:1,processes:2,ray:2
     python bench/scale.py --part overhead --blocks 4096
     python bench/scale.py --part growth --sizes 2048,4096,8192,10980

@@ -16,7 +16,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from command import find_chromium
 from table import Row, save
 
 COMMAND = (
@@ -176,20 +176,11 @@ def over_http(photos: Path, pseudo: Path, size: int, sheets: int) -> list[Row]:
 
 
 def in_chromium(photos: Path, pseudo: Path, size: int, sheets: int) -> list[Row]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        return []
-    chromium = next(
-        (
-            path
-            for name in ("chromium", "chromium-browser", "google-chrome")
-            if (path := shutil.which(name))
-        ),
-        None,
-    )
+    chromium = find_chromium()
     if chromium is None:
         return []
+    from playwright.sync_api import sync_playwright
+
     child, url, _ = start(photos, pseudo)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(

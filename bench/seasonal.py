@@ -3,8 +3,10 @@ own.
 
     python bench/seasonal.py make FOLDER --edge 4096 --dates 20     the scenes, made once
     python bench/seasonal.py ours FOLDER OUT [--url http://...]     selion.imagery.compose
-    python bench/seasonal.py odc FOLDER OUT [--url http://...]      odc-stac, xarray and dask, two threads, as its users write it
-    python bench/seasonal.py odc-bottleneck FOLDER OUT              the same with bottleneck's median on each chunk
+    python bench/seasonal.py odc FOLDER OUT [--url http://...]
+        odc-stac, xarray and dask, two threads, as its users write it
+    python bench/seasonal.py odc-bottleneck FOLDER OUT
+        the same with bottleneck's median on each chunk
 
 The scenes are files as Earth Search has them (one band each, 1024 px tiles, DEFLATE with predictor,
 SCL at 20 m): a Sentinel-2 scene mirrored to size, with the noise and the clouds of each date, on 10

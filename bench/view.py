@@ -2,7 +2,8 @@
 
 Time to open, to the first map and per pan, memory, and how long tiles take with several people.
 
-    python bench/view.py [--fields 1000000,5000000,20000000] [--viewers 8] [--tiles 40] [--json rows.json]
+    python bench/view.py [--fields 1000000,5000000,20000000] [--viewers 8] [--tiles 40] \
+        [--json rows.json]
 
 The fields are simulated: a lattice of some 140 m whose corners are shaken, in squares of 300 x 300
 as one row group each, written as GeoParquet 1.1 with a bbox column, one row group in memory at a
@@ -20,7 +21,6 @@ import os
 import queue
 import random
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -31,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
+from command import find_chromium
 from table import Row, save
 
 NAME = "Viewer"
@@ -245,20 +246,15 @@ def latencies(
     return found
 
 
-def in_chromium(server: Server, pans: int) -> tuple[float, list[float], float]:
+def in_chromium(server: Server, pans: int) -> tuple[float, list[float], float] | None:
     """Open the page and pan at the zoom where single fields are seen: seconds to the first map, per
-    pan, MB of the page's JavaScript.
+    pan, MB of the page's JavaScript; None where there is no Chromium.
     """
+    chromium = find_chromium()
+    if chromium is None:
+        return None
     from playwright.sync_api import sync_playwright
 
-    chromium = next(
-        (
-            p
-            for name in ("chromium", "chromium-browser", "google-chrome")
-            if (p := shutil.which(name))
-        ),
-        None,
-    )
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
@@ -311,36 +307,42 @@ def measure(folder: Path, count: int, viewers: int, tiles: int, pans: int) -> li
                 note=f"{server.memory():.0f} MB and {server.cpu():.1f} s of processor",
             )
         ]
-        first, times, heap = in_chromium(server, pans)
-        rows.append(
-            Row(
-                NAME,
-                f"{said}: page to the first whole map, in Chromium",
-                first,
-                "s",
-                3.0,
-                at_most=True,
-                note="the overview being gathered meanwhile",
+        seen = in_chromium(server, pans)
+        if seen:
+            first, times, _ = seen
+            rows.append(
+                Row(
+                    NAME,
+                    f"{said}: page to the first whole map, in Chromium",
+                    first,
+                    "s",
+                    3.0,
+                    at_most=True,
+                    note="the overview being gathered meanwhile",
+                )
             )
-        )
-        rows.append(
-            Row(
-                NAME,
-                f"{said}: overview gathered",
-                server.settled(),
-                "s",
-                note="after that; once for a file, then kept",
+            rows.append(
+                Row(
+                    NAME,
+                    f"{said}: overview gathered",
+                    server.settled(),
+                    "s",
+                    note="after that; once for a file, then kept",
+                )
             )
-        )
-        rows.append(
-            Row(
-                NAME,
-                f"{said}: one pan to a whole map, in Chromium, median",
-                statistics.median(times),
-                "s",
-                note=f"{min(times):.2f} to {max(times):.2f}",
+            rows.append(
+                Row(
+                    NAME,
+                    f"{said}: one pan to a whole map, in Chromium, median",
+                    statistics.median(times),
+                    "s",
+                    note=f"{min(times):.2f} to {max(times):.2f}",
+                )
             )
-        )
+        else:
+            rows.append(
+                Row(NAME, f"{said}: in Chromium", None, "s", note="there is no Chromium here")
+            )
         used = server.cpu()
         found = latencies(
             server,
@@ -364,7 +366,7 @@ def measure(folder: Path, count: int, viewers: int, tiles: int, pans: int) -> li
                 f"{said}: memory of the server, highest",
                 server.memory("VmHWM"),
                 "MB",
-                note=f"page: {heap:.0f} MB of JavaScript",
+                note=f"page: {seen[2]:.0f} MB of JavaScript" if seen else "",
             )
         )
     finally:

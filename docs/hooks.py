@@ -84,10 +84,14 @@ def numbers() -> str:
 
 ACCURACY = """Each table stands beside the command that printed it:
 
-* [Weights](weights.md#scores): fields in aerial and Sentinel-2 imagery (`python bench/weights.py DATA`), beside a gradient watershed.
-* [Weights](weights.md#robustness): PRUE's deployment tests (`selion evaluate MODEL FOLDER --deployment`).
-* [Weights](weights.md#crops-rgb): crops in photographs (`selion evaluate --pixels`), beside Canopeo's rule.
-* [Language models](language.md): Dice beside the best constant answer and beside shuffled images (`selion train magseg-tiny`).
+* [Weights](weights.md#scores): fields in aerial and Sentinel-2 imagery
+  (`python bench/weights.py DATA`), beside a gradient watershed.
+* [Weights](weights.md#robustness): PRUE's deployment tests
+  (`selion evaluate MODEL FOLDER --deployment`).
+* [Weights](weights.md#crops-rgb): crops in photographs (`selion evaluate --pixels`), beside
+  Canopeo's rule.
+* [Language models](language.md): Dice beside the best constant answer and beside shuffled images
+  (`selion train magseg-tiny`).
 * [Benchmarks](bench.md): what each line of `make bench` compares.
 """
 

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write_farm(folder: Path) -> tuple[Path, Path]:
     """Write an image with pixels of 2 m and the outlines of its fields."""
-    farm = simulate(4, (192, 192), 2.0, "europe", bands="rgb")
+    farm = simulate(4, (128, 128), 2.0, "europe", bands="rgb")
     image = folder / "farm.tif"
     with create_cog(image, farm.image.grid, farm.image.bands, "uint8", force=True) as sink:
         sink.write(whole(farm.image.grid), farm.image.values.astype("uint8"))

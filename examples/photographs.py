@@ -25,14 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     photos = given.photos or write_photos(given.out / "photos")
 
-    run = measure_folder(
-        photos,
-        given.out / "measured",
-        "crops-rgb",
-        CropOptions(gsd=given.gsd),
-        workers=1,
-        force=True,
-    )
+    options = CropOptions(gsd=given.gsd)
+    run = measure_folder(photos, given.out / "measured", "crops-rgb", options, force=True)
     for row in run.rows:
         print(f"{row['file']}: {row['cover']:.1%} of the ground is covered")
     for name, reason in run.failed:

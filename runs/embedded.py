@@ -1,7 +1,8 @@
 """Train the embedding-as-mask family (LISA, LISAt, GSVA) on the data of an ordinary recipe: one of
 MAgSeg's baselines.
 
-    python runs/embedded.py crops --set data.dataset=FOLDER --vlm llava-hf/llava-1.5-7b-hf --sam facebook/sam-vit-huge --reject -o gsva/
+    python runs/embedded.py crops --set data.dataset=FOLDER --vlm llava-hf/llava-1.5-7b-hf \
+        --sam facebook/sam-vit-huge --reject -o gsva/
     selion map image.tif --model gsva/ -o fields.parquet
 
 The recipe gives data, classes, windows and augmentation; its network, loss and schedule are not

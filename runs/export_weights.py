@@ -1,7 +1,8 @@
 """Turn a training checkpoint into a packaged model: weights, graph and card in
 ``src/selion/weights/NAME``.
 
-    python runs/export_weights.py checkpoints/vhr/last.pt runs/cards/fields-rgb-vhr.toml src/selion/weights
+    python runs/export_weights.py checkpoints/vhr/last.pt runs/cards/fields-rgb-vhr.toml \
+        src/selion/weights
 
 The card is a ``card.toml`` without ``files``; its architecture says what to build.  The checkpoint
 holds, under ``mean``, the state of torch's

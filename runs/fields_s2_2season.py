@@ -7,7 +7,8 @@ rendered once into the data folder; real fields of aerial chips drawn as two dat
 killed run goes on where it was.  docs/weights.md names the runs that make what ships; the first, on
 simulation alone, is
 
-    python runs/fields_s2_2season.py checkpoints/scenes checkpoints/s2 --scenes 48 --start-from checkpoints/vhr/last.pt
+    python runs/fields_s2_2season.py checkpoints/scenes checkpoints/s2 --scenes 48 \
+        --start-from checkpoints/vhr/last.pt
 
 ``--start-from`` takes over the weights of another run where shapes fit (of the RGB run all but the
 first convolution).

@@ -118,7 +118,8 @@ def second_look(
 
     Returns
     -------
-    (view, band, side', side') images with a side' of at most ``side``, and what cuts, turns and scales answers (view, class, y, x) or labels (view, y, x) so.
+    (view, band, side', side') images with a side' of at most ``side``, and what cuts, turns and
+    scales answers (view, class, y, x) or labels (view, y, x) so.
     """
     factor = float(np.exp(rng.uniform(math.log(0.5), math.log(3.0)))) if rng.random() < 0.5 else 1.0
     crop, out = (

@@ -2,9 +2,12 @@
 recipe, score with and without it on scenes of other seeds.
 
     python runs/refine_gain.py write scenes/
-    selion train epoc --set data.dataset=scenes/ --set model.pretrained="" --set input.window=128 ... -o edges      # docs/language.md has the whole command
+    selion train epoc --set data.dataset=scenes/ --set model.pretrained="" \
+        --set input.window=128 ... -o edges
+        # docs/language.md has the whole command
     python runs/refine_gain.py score edges/model --scenes 6
-    python runs/refine_gain.py score edges/model --dataset FOLDER --split ""       # chips that one has, instead of simulated scenes
+    python runs/refine_gain.py score edges/model --dataset FOLDER --split ""
+        # chips that one has, instead of simulated scenes
 
 Scored are the U-Net that comes with selion, and class maps in squares: the truth as a language
 model would write it that makes no mistake, each square of one class.  Such a map knows where fields
@@ -202,10 +205,8 @@ def main() -> None:
             scored(f"squares of {size} px", coarse, said),
             scored(f"squares of {size} px, refined", Refined(coarse, edges), said),
         ]
-    print(
-        f"{len(samples)} images, "
-        f"{len(metrics.join_tables(metrics.score_ids('', truth_ids(s), truth_ids(s)).table for s in samples).truth_ids)} true objects"
-    )
+    true = (metrics.score_ids("", truth_ids(s), truth_ids(s)).table for s in samples)
+    print(f"{len(samples)} images, {len(metrics.join_tables(true).truth_ids)} true objects")
     print(markdown_table(HEADERS, rows))
 
 

@@ -117,7 +117,8 @@ def satellite_view(
 
     Returns
     -------
-    (3, 2n, 2n) colours 0..1 and (2n, 2n) ids at half of those pixels, (size, size) ids on the working grid, metres per pixel of the working grid.
+    (3, 2n, 2n) colours 0..1 and (2n, 2n) ids at half of those pixels, (size, size) ids on the
+    working grid, metres per pixel of the working grid.
     """
     levels, ids = chip
     native = float(np.exp(rng.uniform(math.log(7.0), math.log(13.0))))

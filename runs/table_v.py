@@ -9,7 +9,8 @@ parameters, operations, speed and memory; mIoU where there is data.
                                                               GPU
     python runs/table_v.py --train FOLDER --out runs/table-v  # and trains each upsampler on
                                                               images/ + masks/, and gives its mIoU
-    python runs/table_v.py --train FOLDER --out OUT --seeds 7,8,9 --set schedule.epochs=10      # three runs each, as in Table VI
+    python runs/table_v.py --train FOLDER --out OUT --seeds 7,8,9 --set schedule.epochs=10
+        # three runs each, as in Table VI
 
 Parameters and operations are those of the whole network of 570.593 M (BEiT-L at 896 px + adapter +
 Mask2Former).  Operations are two for each multiply-add, counted by torch on the meta device; the

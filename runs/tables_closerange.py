@@ -1,8 +1,10 @@
 """Tables IV, VI and VII of DepthCropSeg++ on data that one has, beside the figures that the paper
 prints.
 
-    python runs/tables_closerange.py ews ../shared/data/closerange/ews_wheat --models crops-rgb my-run/model --sam CHECKPOINT
-    python runs/tables_closerange.py ews ../shared/data/closerange/ews_wheat --seeds a1/model a2/model a3/model --against b1/model b2/model b3/model
+    python runs/tables_closerange.py ews ../shared/data/closerange/ews_wheat \
+        --models crops-rgb my-run/model --sam CHECKPOINT
+    python runs/tables_closerange.py ews ../shared/data/closerange/ews_wheat \
+        --seeds a1/model a2/model a3/model --against b1/model b2/model b3/model
 
 The first form scores systems by subset (the dataset's groups) in every averaging, as the paper does
 not say which is its own; SAM and SAM-HQ are asked with points drawn from the truth, 1 to 10 at

@@ -1,9 +1,11 @@
 """MAgSeg's tables on data that one has: merge-and-match in both readings, and beside it what cannot
 be had for nothing.
 
-    python runs/tables_magseg.py FOLDER --models SFT=sft/model SFT+EPOC=sft/model+epoc/model BOTH=grpo/model+epoc/model "UNET+EPOC=fields-rgb-vhr+epoc/model"
-    python runs/tables_magseg.py --simulate 4                                   # the simulated countryside, nothing to download
-    python runs/tables_magseg.py FOLDER --models T4S-C=t4s/model T4S-R=t4s/model+sam-vit-base --by group climate
+    python runs/tables_magseg.py FOLDER --models SFT=sft/model SFT+EPOC=sft/model+epoc/model \
+        BOTH=grpo/model+epoc/model "UNET+EPOC=fields-rgb-vhr+epoc/model"
+    python runs/tables_magseg.py --simulate 4  # the simulated countryside, nothing to download
+    python runs/tables_magseg.py FOLDER --models T4S-C=t4s/model T4S-R=t4s/model+sam-vit-base \
+        --by group climate
 
 A system is NAME=MODEL or NAME=MODEL+REFINER; REFINER is a boundary network, "own", or a checkpoint
 of Segment Anything (Text4Seg's second form).  A U-Net and content-free grids are in every table,

@@ -264,7 +264,8 @@ def test_each_provider_has_its_signer(monkeypatch, tmp_path):
     cdse = find_provider("cdse")
     with pytest.raises(
         BadInput,
-        match=r"AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_S3_ENDPOINT are not set.*earth-search",
+        match=r"AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_S3_ENDPOINT are not set"
+        r".*earth-search",
     ):
         make_signer(cdse)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")

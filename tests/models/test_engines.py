@@ -327,7 +327,8 @@ def test_a_wrong_architecture_gets_a_sentence(network):
 WATCH = """
     import json, os, sys
     seen = []
-    NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg", "urllib.Request"}
+    ASKED = ("connect", "getaddrinfo", "gethostbyname", "sendto", "sendmsg")
+    NETWORK = {"urllib.Request", *(f"socket.{name}" for name in ASKED)}
     def watch(event, args):
         if event in NETWORK:
             seen.append([event, repr(args)[:80]])
@@ -342,7 +343,8 @@ LOAD = """
     from selion.segmenter import View
     folder = Path(sys.argv[1])
     model = load_openvino(read_card(folder), folder, threads=1)
-    assert model([View(np.zeros((4, 64, 64), np.uint16), (slice(0, 64), slice(0, 64)))]).shape == (1, 3, 64, 64)
+    view = View(np.zeros((4, 64, 64), np.uint16), (slice(0, 64), slice(0, 64)))
+    assert model([view]).shape == (1, 3, 64, 64)
 """
 REPORT = """
     import time; time.sleep(0.5)

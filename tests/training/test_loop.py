@@ -444,8 +444,12 @@ from selion.training import loop
 from selion.training.recipe import Hardware, Schedule
 torch.set_num_threads(1)
 torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1))
-made = recipe(schedule=Schedule(epochs=2, batch=2, lr=1e-2, per="step", average=0.5), hardware=Hardware("cpu", "float32", devices=2, threads=1, workers=0))
+first, last = torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.Conv2d(4, 3, 1)
+model = torch.nn.Sequential(first, torch.nn.ReLU(), last)
+made = recipe(
+    schedule=Schedule(epochs=2, batch=2, lr=1e-2, per="step", average=0.5),
+    hardware=Hardware("cpu", "float32", devices=2, threads=1, workers=0),
+)
 done = loop.fit(model, [sample(k) for k in range(3)], made, card(made))
 torch.save({"weights": done.weights, "leads": done.leads, "engine": done.engine}, sys.argv[1])
 """

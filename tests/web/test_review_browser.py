@@ -83,10 +83,17 @@ class Person:
         return self.page.evaluate(
             """() => {
               const svg = document.getElementById("view"), matrix = svg.getScreenCTM();
-              const d = document.querySelector("#own path").getAttribute("d").split("Z")[0].slice(1).split("L").map((p) => p.split(" ").map(Number));
-              const ring = d.map(([x, y]) => { const p = new DOMPoint(x, y).matrixTransform(matrix); return [p.x, p.y]; });
-              const near = [...document.querySelectorAll("#near .joins")].filter((p) => ["undecided", "accepted", "corrected"].includes(p.dataset.status));
-              return { id: document.body.dataset.ready.split("@")[0], ring, near: near.map((p) => p.dataset.id) };
+              const outline = document.querySelector("#own path").getAttribute("d");
+              const d = outline.split("Z")[0].slice(1).split("L").map(
+                (p) => p.split(" ").map(Number));
+              const ring = d.map(([x, y]) => {
+                const p = new DOMPoint(x, y).matrixTransform(matrix);
+                return [p.x, p.y];
+              });
+              const there = ["undecided", "accepted", "corrected"];
+              const near = [...document.querySelectorAll("#near .joins")]
+                .filter((p) => there.includes(p.dataset.status)).map((p) => p.dataset.id);
+              return { id: document.body.dataset.ready.split("@")[0], ring, near };
             }"""
         )
 

@@ -1,0 +1,69 @@
+"""The benchmarks run where nothing lies beside the checkout, and say what they leave out."""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+SCRIPTS = [
+    path
+    for folder in ("bench", "runs", "docs", "docs/tutorials", "examples")
+    for path in sorted((REPO / folder).glob("*.py"))
+]
+
+
+@pytest.mark.slow
+def test_quick_runs_and_says_what_it_leaves_out(tmp_path):
+    """In a copy that nothing lies beside: no ../shared, as after a clone."""
+    clone = tmp_path / "clone" / "selion"
+    clone.mkdir(parents=True)
+    for name in ("bench", "tests", "src"):
+        (clone / name).symlink_to(REPO / name, target_is_directory=True)
+    done = subprocess.run(
+        [sys.executable, str(clone / "bench" / "run.py"), "--quick", "--work", str(tmp_path / "w")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "model: skipped, takes 60 s at any size; run it with --quick --only model" in done.stdout
+    assert "object" in done.stdout.lower()
+    assert "goals reached" in done.stdout
+
+
+def test_what_is_not_installed_is_named(tmp_path):
+    block = "import sys; sys.modules['ray'] = None; sys.path.insert(0, 'bench'); import run; "
+    ask = "print(run.missing('scale', run.Effort(True, True, 1, 1, 64)))"
+    done = subprocess.run(
+        [sys.executable, "-c", block + ask], cwd=REPO, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "not installed: ray"
+
+
+def imported(path):
+    """Return what a script takes from selion: (module, name)."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "selion":
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scripts_import_what_there_is():
+    """Also those that take too long to be run by a test."""
+    pytest.importorskip("torch")
+    wanted = {(*pair, path.name) for path in SCRIPTS for pair in imported(path)}
+    assert len(wanted) > 200
+    absent = []
+    for module, name, script in sorted(wanted):
+        if not hasattr(importlib.import_module(module), name):
+            try:
+                importlib.import_module(f"{module}.{name}")
+            except ModuleNotFoundError:
+                absent.append(f"{script}: from {module} import {name}")
+    assert not absent

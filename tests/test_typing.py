@@ -1,0 +1,70 @@
+"""What the README, the pages and a client write is what a strict type checker accepts."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+PAGES = (REPO / "README.md", *sorted((REPO / "docs").glob("*.md")))
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+STRICT = (
+    "disallow-any-generics, disallow-subclassing-any, disallow-untyped-calls, "
+    "disallow-untyped-defs, disallow-incomplete-defs, check-untyped-defs, "
+    "disallow-untyped-decorators, warn-return-any, no-implicit-reexport, strict-equality, "
+    "extra-checks"
+)
+"""mypy's ``--strict`` for one file: given so, the package is checked with its own settings, whose
+results ``make types`` has left in the cache."""
+
+
+def write_program(folder, name, text):
+    path = folder / f"{name}.py"
+    path.write_text(f"# mypy: {STRICT}\n{text}")
+    return str(path)
+
+
+def check(paths, cwd=REPO):
+    return subprocess.run(
+        [sys.executable, "-m", "mypy", "--no-error-summary", *paths],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def programs(folder):
+    """Write every block of every page as a program, and the client."""
+    found = []
+    for page in PAGES:
+        for number, block in enumerate(BLOCK.findall(page.read_text("utf-8"))):
+            name = f"{page.stem.replace('-', '_').lower()}_{number}"
+            found.append(write_program(folder, name, block))
+    client = (REPO / "tests" / "typed_client.py").read_text("utf-8")
+    return [*found, write_program(folder, "client", client)]
+
+
+@pytest.mark.slow
+def test_pages_and_a_client_are_typed(tmp_path):
+    pytest.importorskip("mypy", reason="mypy is not installed: pip install 'selion[dev]'")
+    wrong = write_program(
+        tmp_path, "wrong", "import selion\n\nselion.map_fields(1, 2, yaer=2024)\nselion.predict()\n"
+    )
+    paths = programs(tmp_path)
+    assert len(paths) > 5
+    done = check([*paths, wrong])
+    said = done.stdout.splitlines() + done.stderr.splitlines()
+    refused = [line for line in said if line.startswith(wrong) or "wrong.py" in line]
+    assert any('"map_fields"' in line for line in refused), "a wrong program passes"
+    assert any('"predict"' in line for line in refused), "a wrong program passes"
+    assert not [line for line in said if ": error:" in line and line not in refused]
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (REPO / "src" / "selion" / "py.typed").is_file()
+    settings = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]
+    assert settings["disallow_untyped_defs"]
