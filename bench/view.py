@@ -400,7 +400,7 @@ def main() -> None:
             rows += measure(Path(name), count, given.viewers, given.tiles, given.pans)
     print(f"load {os.getloadavg()[0]:.1f}")
     for row in rows:
-        print(f"  {row.what:76} {row.value:9.2f} {row.unit:3} {row.note}")
+        print(f"  {row.what:76} {row.value or 0:9.2f} {row.unit:3} {row.note}")
     if given.json:
         save(rows, given.json)
 

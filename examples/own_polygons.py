@@ -41,11 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "hardware.workers=0",
         ],
     )
-    model = selion.load_model(trained.card.folder)
+    folder = given.out / "run" / "model"
+    model = selion.load_model(folder)
 
     # A strip of the image was kept for validation: what is said of the model, is said of that.
     report = selion.evaluate({"mine": model}, trained.plan.validation)
-    mapped = selion.map_fields(image, given.out / "fields.gpkg", trained.card.folder, force=True)
+    mapped = selion.map_fields(image, given.out / "fields.gpkg", folder, force=True)
     print(f"object F1 {report.runs[0].values['object_f1']:.2f}, {len(mapped)} fields")
 
 

@@ -38,14 +38,15 @@ def check(paths, cwd=REPO):
 
 
 def programs(folder):
-    """Write every block of every page as a program, and the client."""
+    """Write every block of every page as a program, the examples and the client."""
     found = []
     for page in PAGES:
         for number, block in enumerate(BLOCK.findall(page.read_text("utf-8"))):
             name = f"{page.stem.replace('-', '_').lower()}_{number}"
             found.append(write_program(folder, name, block))
-    client = (REPO / "tests" / "typed_client.py").read_text("utf-8")
-    return [*found, write_program(folder, "client", client)]
+    for path in (REPO / "tests" / "typed_client.py", *sorted((REPO / "examples").glob("*.py"))):
+        found.append(write_program(folder, path.stem, path.read_text("utf-8")))
+    return found
 
 
 @pytest.mark.slow
@@ -55,7 +56,7 @@ def test_pages_and_a_client_are_typed(tmp_path):
         tmp_path, "wrong", "import selion\n\nselion.map_fields(1, 2, yaer=2024)\nselion.predict()\n"
     )
     paths = programs(tmp_path)
-    assert len(paths) > 5
+    assert len(paths) > 10
     done = check([*paths, wrong])
     said = done.stdout.splitlines() + done.stderr.splitlines()
     refused = [line for line in said if line.startswith(wrong) or "wrong.py" in line]

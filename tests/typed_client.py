@@ -36,7 +36,7 @@ def step_by_step(image: str) -> tuple[selion.Instances, geopandas.GeoDataFrame]:
 
 def own_model(folder: Path) -> Mapping[str, object]:
     trained = selion.train("own-polygons", folder, ["schedule.epochs=1"])
-    model = selion.load_model(trained.card.folder)
+    model = selion.load_model(folder / "model")
     report = selion.evaluate({"mine": model}, trained.plan.validation)
     return {"scores": report.runs[0].values, "name": trained.card.name}
 
