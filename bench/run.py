@@ -100,6 +100,7 @@ SECTIONS = {
     "view": Section(
         "", "--fields 100000 --tiles 3 --pans 2", needs=(*PAGES, "rio_tiler", "pmtiles")
     ),
+    "tiles": Section("", "--quick", costs=15, needs=("duckdb",)),
     "review": Section("", "--fields 2000 --actions 20", needs=PAGES),
     "language": Section("", "--quick", costs=30, needs=("torch", "transformers", "xgrammar")),
     "pseudo_masks": Section("", "--photos 6 --edge 160", prints=True),

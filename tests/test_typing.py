@@ -44,8 +44,8 @@ def programs(folder):
         for number, block in enumerate(BLOCK.findall(page.read_text("utf-8"))):
             name = f"{page.stem.replace('-', '_').lower()}_{number}"
             found.append(write_program(folder, name, block))
-    for path in (REPO / "tests" / "typed_client.py", *sorted((REPO / "examples").glob("*.py"))):
-        found.append(write_program(folder, path.stem, path.read_text("utf-8")))
+    others = (REPO / "tests" / "typed_client.py", *sorted((REPO / "examples").glob("*.py")))
+    found += [write_program(folder, path.stem, path.read_text("utf-8")) for path in others]
     return found
 
 
