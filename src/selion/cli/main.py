@@ -1,4 +1,4 @@
-"""``selion``: one group, one verb per station of the road."""
+"""``selion``: one group, one verb for each step of the pipeline."""
 
 from __future__ import annotations
 
@@ -8,84 +8,111 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 import selion
 from selion.errors import Incomplete, SelionError
 
+
+class Verb(NamedTuple):
+    """Where the command of a verb is defined, and its line in ``selion --help``."""
+
+    module: str
+    """Of this package."""
+    command: str
+    summary: str
+
+
 VERBS = {
-    "map": ("selion.cli.mapping", "map_command"),
-    "predict": ("selion.cli.mapping", "predict_command"),
-    "fields": ("selion.cli.mapping", "fields_command"),
-    "scenes": ("selion.cli.imagery", "scenes_command"),
-    "composite": ("selion.cli.imagery", "composite_command"),
-    "evaluate": ("selion.cli.evaluate", "evaluate_command"),
-    "change": ("selion.cli.change", "change_command"),
-    "plan": ("selion.cli.plan", "plan_command"),
-    "merge": ("selion.cli.country", "merge_command"),
-    "query": ("selion.cli.country", "query_command"),
-    "stats": ("selion.cli.country", "stats_command"),
-    "tiles": ("selion.cli.country", "tiles_command"),
-    "crops": ("selion.cli.crops", "crops_command"),
-    "view": ("selion.cli.view", "view_command"),
-    "review": ("selion.cli.review", "review_group"),
-    "train": ("selion.cli.train", "train_command"),
-    "label": ("selion.cli.label", "label_group"),
-    "models": ("selion.cli.models", "models_group"),
-    "data": ("selion.cli.data", "data_group"),
-    "qgis": ("selion.cli.qgis", "qgis_group"),
-    "simulate": ("selion.cli.simulate", "simulate_command"),
-    "demo": ("selion.cli.simulate", "demo_command"),
-    "doctor": ("selion.cli.doctor", "doctor_command"),
+    "map": Verb("mapping", "map_command", "Image in, table of fields out."),
+    "predict": Verb("mapping", "predict_command", "Image in, class probabilities out."),
+    "fields": Verb("mapping", "fields_command", "Class probabilities in, table of fields out."),
+    "scenes": Verb(
+        "imagery",
+        "scenes_command",
+        "Area and year in, the Sentinel-2 scenes that would be used out.",
+    ),
+    "composite": Verb(
+        "imagery", "composite_command", "Area and year in, cloud-free two-season composite out."
+    ),
+    "evaluate": Verb(
+        "evaluate", "evaluate_command", "Score models on a dataset, or maps against a truth."
+    ),
+    "change": Verb(
+        "change", "change_command", "Maps of two or more years in, what became of each field out."
+    ),
+    "plan": Verb(
+        "plan", "plan_command", "Country and year in, its jobs and what they will take out."
+    ),
+    "merge": Verb(
+        "country",
+        "merge_command",
+        "Tables of a country's jobs in, one partitioned map without seams out.",
+    ),
+    "query": Verb(
+        "country", "query_command", "Area and a merged map in, the fields of the area out."
+    ),
+    "stats": Verb(
+        "country",
+        "stats_command",
+        "Merged map in, number and size of fields by administrative unit out.",
+    ),
+    "tiles": Verb("country", "tiles_command", "Merged map in, vector tiles for viewing out."),
+    "crops": Verb(
+        "crops",
+        "crops_command",
+        "Folder of close-range photographs in, masks, cover and traits out.",
+    ),
+    "view": Verb(
+        "view", "view_command", "Open a page with a map of imagery, scores, fields and photographs."
+    ),
+    "review": Verb(
+        "review",
+        "review_group",
+        "Go through a map's doubtful fields on a page; corrected map and labels out.",
+    ),
+    "train": Verb("train", "train_command", "Recipe and data in, model out."),
+    "label": Verb(
+        "label",
+        "label_group",
+        "Pseudo-labels: by depth or by a model, screened, compared, trained on.",
+    ),
+    "models": Verb("models", "models_group", "List, show, fetch and import models."),
+    "data": Verb("data", "data_group", "List, fetch, check and make datasets."),
+    "qgis": Verb(
+        "qgis", "qgis_group", "Install the QGIS plugin, which calls this selion; write styles."
+    ),
+    "simulate": Verb(
+        "simulate", "simulate_command", "Write a simulated countryside with its truth."
+    ),
+    "demo": Verb("simulate", "demo_command", "Map a simulated scene and score it."),
+    "doctor": Verb("doctor", "doctor_command", "Say what this installation can do."),
 }
-SUMMARIES = {
-    "map": "Image in, table of fields out.",
-    "predict": "Image in, class probabilities out.",
-    "fields": "Class probabilities in, table of fields out.",
-    "scenes": "Area and year in, the Sentinel-2 scenes that would be used out.",
-    "composite": "Area and year in, cloud-free two-season composite out.",
-    "evaluate": "Score models on a dataset, or maps against a truth.",
-    "change": "Maps of two or more years in, what became of each field out.",
-    "view": "Open a page with a map of imagery, scores, fields and photographs.",
-    "plan": "Country and year in, its jobs and what they will take out.",
-    "merge": "Tables of a country's jobs in, one partitioned map without seams out.",
-    "query": "Area and a merged map in, the fields of the area out.",
-    "stats": "Merged map in, number and size of fields by administrative unit out.",
-    "tiles": "Merged map in, vector tiles for viewing out.",
-    "crops": "Folder of close-range photographs in, masks, cover and traits out.",
-    "review": "Go through a map's doubtful fields on a page; corrected map and labels out.",
-    "train": "Recipe and data in, model out.",
-    "label": "Pseudo-labels: by depth or by a model, screened, compared, trained on.",
-    "models": "List, show, fetch and import models.",
-    "data": "List, fetch, check and make datasets.",
-    "qgis": "Install the QGIS plugin, which calls this selion; write styles.",
-    "simulate": "Write a simulated countryside with its truth.",
-    "demo": "Map a simulated scene and score it.",
-    "doctor": "Say what this installation can do.",
-}
+"""All that has to be said of a verb outside its own module, in the order of the help."""
 
 
 class Verbs(click.Group):
     """Import a verb's module only when that verb is called, so that ``selion --help`` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Return the verbs in the order of the road."""
+        """Return the verbs in the order of the table."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import a verb."""
         if cmd_name not in VERBS:
             return None
-        module, name = VERBS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
+        verb = VERBS[cmd_name]
+        module = importlib.import_module(f"selion.cli.{verb.module}")
+        command: click.Command = getattr(module, verb.command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the verbs without importing them."""
         with formatter.section("Verbs"):
-            formatter.write_dl([(name, SUMMARIES[name]) for name in VERBS])
+            formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
