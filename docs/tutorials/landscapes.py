@@ -3,8 +3,8 @@
 #
 # Fields of a tenth of a hectare, trees and ponds between them, imagery of half a metre: MAgSeg
 # writes the mask of a patch as text, row by row, while it looks at the whole image. Here a tiny
-# model does the same on a processor, from simulated scenes, in seconds: it shows the pipeline and not
-# the quality. What it reaches after fifteen minutes, and what that is worth, is in [Language
+# model does the same on a processor, from simulated scenes, in seconds: it shows the pipeline and
+# not the quality. What it reaches after fifteen minutes, and what that is worth, is in [Language
 # models](../language.md).
 
 # %%
