@@ -20,7 +20,7 @@ from selion.fields import mvt
 from selion.store import pmtiles
 from selion.web import server
 from selion.web.view import cells, chunks, cut, page, place, rasters, renderings
-from selion.web.view import find as seek
+from selion.web.view import find as record_search
 from selion.web.view.describe import archive_box
 from selion.web.view.discovery import find
 from view_scenes import (
@@ -335,34 +335,35 @@ class TestFromAfar:
 
 class TestRasters:
     def test_looks(self, scene):
-        assert [look.label for look in rasters.open_geotiff(scene / "image.tif").looks] == [
+        image = rasters.open_geotiff(scene / "image.tif")
+        assert [rendering.label for rendering in image.renderings] == [
             "True colour · window a", "False colour (near infrared) · window a",
             "True colour · window b", "False colour (near infrared) · window b",
         ]  # fmt: skip
-        assert [look.kind for look in rasters.open_geotiff(scene / "scores.tif").looks] == [
-            "share"
-        ] * 3
-        assert [look.kind for look in rasters.open_geotiff(scene / "instances.tif").looks] == [
-            "ids"
-        ]
-        outcome = renderings.Head(
+        assert [
+            rendering.kind for rendering in rasters.open_geotiff(scene / "scores.tif").renderings
+        ] == ["share"] * 3
+        assert [
+            rendering.kind for rendering in rasters.open_geotiff(scene / "instances.tif").renderings
+        ] == ["ids"]
+        outcome = renderings.RasterHeader(
             ("change",),
             "uint8",
             {"classes": '{"names": ["kept", "gone"], "colours": ["#112233", "#445566"]}'},
             {},
         )
-        assert renderings.looks_of(outcome)[0].words == ("kept", "gone")
+        assert renderings.renderings_of(outcome)[0].words == ("kept", "gone")
         assert (
-            renderings.looks_of(renderings.Head(("a", "b"), "float32", {"classes": "[[["}, {}))[
-                0
-            ].kind
+            renderings.renderings_of(
+                renderings.RasterHeader(("a", "b"), "float32", {"classes": "[[["}, {})
+            )[0].kind
             == "number"
         )
 
     def test_nodata_is_clear_and_the_rest_is_not(self, scene):
         raster = rasters.open_geotiff(scene / "image.tif")
         tile = tile_over(raster.box)
-        body, kind = raster.tile(raster.looks[0], tile)
+        body, kind = raster.tile(raster.renderings[0], tile)
         alpha = picture(body)[..., 3]
         assert kind == "image/png"
         corners = place.projection(UTM)(
@@ -380,7 +381,7 @@ class TestRasters:
 
     def test_shares_are_opacities(self, scene):
         raster = rasters.open_geotiff(scene / "scores.tif")
-        shown = picture(raster.tile(raster.look("class2"), tile_at(raster.box, 15))[0])
+        shown = picture(raster.tile(raster.rendering("class2"), tile_at(raster.box, 15))[0])
         assert tuple(shown[..., :3][shown[..., 3] > 200][0]) == (0x5A, 0xC8, 0x5A)
         assert set(np.unique(shown[..., 3][shown[..., 3] > 0])) >= {9, 213}, (
             "10 / 254 and 230 / 254 of 235"
@@ -388,14 +389,14 @@ class TestRasters:
 
     def test_objects_are_apart(self, scene):
         raster = rasters.open_geotiff(scene / "instances.tif")
-        shown = picture(raster.tile(raster.looks[0], tile_at(raster.box, 14))[0])
+        shown = picture(raster.tile(raster.renderings[0], tile_at(raster.box, 14))[0])
         colours = {tuple(c) for c in shown[shown[..., 3] > 0][:, :3]}
         assert len(colours) > 20
 
     @pytest.mark.parametrize("zoom", [0, 1, 3, 6, 9])
     def test_a_raster_far_smaller_than_the_tile_is_quick(self, scene, zoom):
         raster = rasters.open_geotiff(scene / "image.tif")
-        body, _ = raster.tile(raster.looks[0], tile_at(raster.box, zoom))
+        body, _ = raster.tile(raster.renderings[0], tile_at(raster.box, zoom))
         assert (picture(body)[..., 3] > 0).sum() >= 1, (
             "rasterio would read beyond the edge for minutes"
         )
@@ -405,7 +406,7 @@ class TestRasters:
         values[0, 100:156, 60:200] = 200
         raster = rasters.open_geotiff(write_raster(tmp_path / "one.tif", values, ("amount",)))
         tile = tile_over(raster.box)
-        shown = picture(raster.tile(raster.looks[0], tile)[0])
+        shown = picture(raster.tile(raster.renderings[0], tile)[0])
         hot = np.argwhere((shown[..., 0] > 200) & (shown[..., 3] > 0))
         west, _, _, north = tile.box
         centre = np.array([west, north]) + (hot.mean(0)[::-1] + 0.5) * tile.edge / 512 * [1, -1]
@@ -419,29 +420,29 @@ class TestRasters:
         )
         assert raster.crs is None
         assert raster.box == pytest.approx((0, -200 * place.PIXEL, 200 * place.PIXEL, 0))
-        near = picture(raster.tile(raster.looks[0], tile_at(raster.box, 18))[0])
+        near = picture(raster.tile(raster.renderings[0], tile_at(raster.box, 18))[0])
         assert (near[..., 3] > 0).any()
         assert not (near[..., 3] > 0).all()
 
     def test_brightness_is_judged_from_all_of_it(self, scene):
         raster = rasters.open_geotiff(scene / "image.tif")
-        low, high = raster.stretch(raster.looks[0])[0]
+        low, high = raster.stretch(raster.renderings[0])[0]
         assert 100 < low < high < 1300
 
 
 class TestFinding:
     def test_by_id_and_by_row(self, table):
-        row = seek.find_row(table, "field-123")
+        row = record_search.find_row(table, "field-123")
         assert table.record(row)["id"] == "field-123"
-        assert seek.find_row(table, "nothing") is None
+        assert record_search.find_row(table, "nothing") is None
         with pytest.raises(BadInput):
-            seek.find_row(table, "x" * 500)
+            record_search.find_row(table, "x" * 500)
         with pytest.raises(UnreadableFile, match="no row"):
             table.record(400)
 
     def test_a_geohash_says_where(self):
-        assert seek.decode("u4pruydqqvj8") == pytest.approx((10.40744, 57.64911), abs=1e-5)
-        assert seek.decode("field-1234") is None
+        assert record_search.decode("u4pruydqqvj8") == pytest.approx((10.40744, 57.64911), abs=1e-5)
+        assert record_search.decode("field-1234") is None
 
     @settings(max_examples=30)
     @given(st.integers(0, 59))
@@ -455,7 +456,7 @@ class TestFinding:
                 7,
             )
         found = chunks.open_parquet([path])
-        assert seek.find_row(found, f"{row * 7919 % 60:03}") == row
+        assert record_search.find_row(found, f"{row * 7919 % 60:03}") == row
         assert found.record(row)["id"] == f"{row * 7919 % 60:03}"
 
     def test_formats_agree(self, scene, tmp_path):
@@ -469,7 +470,7 @@ class TestFinding:
             for layer in found.fields.values()
         ]
         assert [len(tile["fields"]) for tile in tiles] == [400] * 3
-        row = seek.find_row(found.fields["f0"].fields, "field-9")
+        row = record_search.find_row(found.fields["f0"].fields, "field-9")
         assert found.fields["f0"].fields.record(row)["metrics:area"] == pytest.approx(
             frame["metrics:area"][frame["id"] == "field-9"].iloc[0]
         )

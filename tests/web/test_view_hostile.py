@@ -80,8 +80,8 @@ def ask_everything(desk: ViewSession) -> None:
         for zoom in (3, 12, 15):
             tile = tile_at(raster.box, zoom)
             wanted += [
-                (page.raster_tile, {"layer": key, "look": look.name, **named(tile)})
-                for look in raster.looks[:2]
+                (page.raster_tile, {"layer": key, "rendering": rendering.name, **named(tile)})
+                for rendering in raster.renderings[:2]
             ]
     for key in (*desk.found.fields, *desk.found.archives):
         tiles = (place.WebTile(0, 0, 0), tile_at((1368900, 6225500) * 2, 13))
@@ -89,7 +89,7 @@ def ask_everything(desk: ViewSession) -> None:
     for key in desk.found.fields:
         wanted += [
             (page.record, {"layer": key, "row": "7"}),
-            (page.seek, {"layer": key, "id": "field-9"}),
+            (page.find_record, {"layer": key, "id": "field-9"}),
         ]
     for answer, given in wanted:
         try:
@@ -167,7 +167,7 @@ def test_what_ends_like_a_tiff_may_not_point_at_other_files(sound, tmp_path):
         rasters.open_geotiff(tmp_path / "innocent.tif")
 
 
-def test_feet_that_lie(tmp_path):
+def test_footers_that_lie(tmp_path):
     """GeoParquet whose words about itself are of every wrong kind."""
     table = pa.table(
         {

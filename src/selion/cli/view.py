@@ -36,7 +36,7 @@ def view_command(paths: tuple[Path, ...], port: int, browser: bool) -> None:
     app = server.make_app([page], address)
     for problem in found.problems:
         click.echo(f"Not shown: {problem}", err=True)
-    click.echo(f"{found.said()}  Open {address.url('view')}")
+    click.echo(f"{found.summary()}  Open {address.url('view')}")
     if browser:
         open_soon(address.url("view"))
     try:

@@ -1,4 +1,4 @@
-"""The sheets of a country.
+"""The job tables of a country.
 
 One table of fields per job, what of the country it answers for, and its rows in batches.
 """
@@ -63,7 +63,7 @@ class JobTable:
 
     @cached_property
     def key(self) -> str:
-        """Name that follows from what is in the sheet, wherever it lies."""
+        """Name that follows from what is in the job table, wherever it lies."""
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             while block := file.read(1 << 20):
@@ -131,7 +131,7 @@ def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
     return table.set_column(number, kind, pa.array(values, kind.type, from_pandas=True))
 
 
-def open_sheets(paths: Iterable[Path | str], plan: Path | str | None = None) -> list[JobTable]:
+def open_job_tables(paths: Iterable[Path | str], plan: Path | str | None = None) -> list[JobTable]:
     """Open the tables of jobs.
 
     Parameters
@@ -146,7 +146,7 @@ def open_sheets(paths: Iterable[Path | str], plan: Path | str | None = None) -> 
     Returns
     -------
     list of Sheet
-        In an order that depends on what is in them alone; a sheet given twice counts once.
+        In an order that depends on what is in them alone; a job table given twice counts once.
 
     Raises
     ------
@@ -155,23 +155,26 @@ def open_sheets(paths: Iterable[Path | str], plan: Path | str | None = None) -> 
     BadInput
         If one has no CRS or is a merged map, or some belong to jobs and others do not.
     """
-    sheets = [
+    job_tables = [
         _open(path, None if plan is None else Path(plan))
         for path in dict.fromkeys(map(_table, paths))
     ]
-    if not sheets:
+    if not job_tables:
         raise BadInput("No table of fields was given: name the fields.parquet of the jobs.")
-    plain = [sheet.path for sheet in sheets if sheet.job is None]
-    if plain and len(plain) < len(sheets):
+    plain = [job_table.path for job_table in job_tables if job_table.job is None]
+    if plain and len(plain) < len(job_tables):
         message = (
             f"Some tables belong to jobs of a plan, others to none (such as {plain[0]}): merge "
             "them apart, or say where their plan lies with --plan."
         )
         raise BadInput(message)
-    unique = {sheet.key: sheet for sheet in sheets}
+    unique = {job_table.key: job_table for job_table in job_tables}
     return sorted(
         unique.values(),
-        key=lambda sheet: (*(sheet.box if sheet.job is None else sheet.job.core.bounds), sheet.key),
+        key=lambda job_table: (
+            *(job_table.box if job_table.job is None else job_table.job.core.bounds),
+            job_table.key,
+        ),
     )
 
 
@@ -314,8 +317,8 @@ def read_job(path: Path) -> JobArea | None:
         ) from error
 
 
-def merged_schema(sheets: Sequence[JobTable]) -> pa.Schema:
-    """Return the columns of all sheets together.
+def merged_schema(job_tables: Sequence[JobTable]) -> pa.Schema:
+    """Return the columns of all job tables together.
 
     Those of fiboa first, then the others by name, then ``bbox`` and ``geometry``.
 
@@ -328,13 +331,13 @@ def merged_schema(sheets: Sequence[JobTable]) -> pa.Schema:
     import pyarrow.parquet as pq
 
     found: dict[str, pa.DataType] = {}
-    for sheet in sheets:
-        for column in pq.read_schema(sheet.path):
+    for job_table in job_tables:
+        for column in pq.read_schema(job_table.path):
             kind = pa.string() if pa.types.is_large_string(column.type) else column.type
             if found.setdefault(column.name, kind) != kind:
                 raise BadInput(
-                    f"Column {column.name} is {kind} in {sheet.path} and {found[column.name]} in "
-                    "another table: write them alike first."
+                    f"Column {column.name} is {kind} in {job_table.path} and "
+                    f"{found[column.name]} in another table: write them alike first."
                 )
     kinds = {"string": pa.string(), "float": pa.float32(), "time": pa.timestamp("ms", tz="UTC")}
     own = [

@@ -26,7 +26,7 @@ SNAP = 1e-9
 """Degrees, a tenth of a millimetre: points of two pieces on their common border that are nearer
 than this are one."""
 HELD = 12
-"""Borders of sheets that are kept in memory: a sheet and its neighbours."""
+"""Borders of job tables that are kept in memory: a job table and its neighbours."""
 
 
 @dataclass
@@ -45,21 +45,21 @@ class Tally:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Which rows along the borders of all sheets are one field."""
+    """Which rows along the borders of all job tables are one field."""
 
     offsets: np.ndarray
-    """(sheets + 1,) int64: number of each sheet's first row."""
+    """(job tables + 1,) int64: number of each job table's first row."""
     group: np.ndarray
     """(rows,) int64."""
     home: np.ndarray
-    """(groups,) int64: the first sheet that has a row of the group."""
+    """(groups,) int64: the first job table that has a row of the group."""
     cut: np.ndarray
     """(m, 2) int64 rows of which the second gives way to the first, by the second."""
 
-    def members(self, sheet: int) -> np.ndarray:
-        """Return the rows of all groups that are at home in a sheet, ascending."""
+    def members(self, job_table: int) -> np.ndarray:
+        """Return the rows of all groups that are at home in a job table, ascending."""
         order, starts = self._sorted
-        return order[starts[sheet] : starts[sheet + 1]]
+        return order[starts[job_table] : starts[job_table + 1]]
 
     @property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
@@ -79,9 +79,9 @@ def group_rows(
     load: Callable[[int], Seam],
     on_pair: Callable[[int, int], None],
 ) -> Groups:
-    """Match each sheet with its neighbours, and bring together what is one field.
+    """Match each job table with its neighbours, and bring together what is one field.
 
-    A field is brought together over as many sheets as it reaches.
+    A field is brought together over as many job tables as it reaches.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -111,13 +111,13 @@ def group_rows(
 
 @dataclass(frozen=True, eq=False)
 class Borders:
-    """The rows along the borders of all sheets, on disk."""
+    """The rows along the borders of all job tables, on disk."""
 
     paths: list[Path]
 
-    def load(self, sheet: int) -> Seam:
-        """Read those of one sheet, or find them in memory."""
-        return _held(self.paths[sheet])
+    def load(self, job_table: int) -> Seam:
+        """Read those of one job table, or find them in memory."""
+        return _held(self.paths[job_table])
 
 
 @lru_cache(maxsize=HELD)
@@ -134,7 +134,7 @@ def forget() -> None:
 def join_rows(
     groups: Groups, sizes: list[int], load: Callable[[int], Seam], least: float, tally: Tally
 ) -> Iterator[pa.Table]:
-    """Return the fields that are at home in each sheet, one table per sheet.
+    """Return the fields that are at home in each job table, one table each.
 
     New and changed outlines have an empty id.
 
@@ -142,15 +142,15 @@ def join_rows(
     ----------
     groups : Groups
     sizes : list of int
-        Rows along the border of each sheet.
+        Rows along the border of each job table.
     load : callable
     least : float
         m2: remnants that are smaller are dropped.
     tally : Tally
         Is counted up.
     """
-    for sheet in range(len(sizes)):
-        rows = groups.members(sheet)
+    for job_table in range(len(sizes)):
+        rows = groups.members(job_table)
         if len(rows):
             yield _joined(*_gathered(groups, load, rows), least, tally)
 
@@ -158,7 +158,7 @@ def join_rows(
 def _gathered(
     groups: Groups, load: Callable[[int], Seam], rows: np.ndarray
 ) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows of several sheets.
+    """Return rows of several job tables.
 
     Their records, pieces, whether these are less than the outlines, and groups; rows of which
     nothing is left are gone.
@@ -185,7 +185,7 @@ def _gathered(
 
 
 def _given_way(
-    groups: Groups, load: Callable[[int], Seam], seam: Seam, sheet: int, here: np.ndarray
+    groups: Groups, load: Callable[[int], Seam], seam: Seam, job_table: int, here: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return pieces without what earlier tables have.
 
@@ -194,7 +194,7 @@ def _given_way(
     import shapely
 
     pieces, clipped = seam.pieces[here].copy(), seam.clipped[here].copy()
-    start = int(groups.offsets[sheet])
+    start = int(groups.offsets[job_table])
     low, high = np.searchsorted(groups.cut[:, 1], [start, start + len(seam.shapes)])
     cuts = groups.cut[low:high]
     for k in np.flatnonzero(np.isin(here + start, cuts[:, 1])):

@@ -1,4 +1,7 @@
-"""``selion merge``: the tables of all jobs become one map, seams closed once, in the memory of a few sheets."""
+"""``selion merge``: the tables of all jobs become one map.
+
+Seams are closed once, in the memory of a few job tables.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from selion.country.job_tables import (
     finished_jobs,
     measured,
     merged_schema,
-    open_sheets,
+    open_job_tables,
     with_column,
 )
 from selion.country.joining import Borders, Tally, group_rows, join_rows
@@ -109,13 +112,13 @@ def merge_maps(
         raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
     store.check_output(out, force)
     paths, missing = _expanded(tables)
-    sheets = open_sheets(paths, plan)
-    run = _open_run(sheets, out, options, None if work is None else Path(work))
+    job_tables = open_job_tables(paths, plan)
+    run = _open_run(job_tables, out, options, None if work is None else Path(work))
     with explained(out):
         facts = _spread(run, on_step)
         facts |= _close(run, on_step) | {
             "unfinished_jobs": missing,
-            "incomplete_tables": _incomplete(sheets),
+            "incomplete_tables": _incomplete(job_tables),
         }
         _write(run, facts, on_step)
         if out.exists() and not force:
@@ -144,12 +147,12 @@ def _expanded(tables: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
     return paths, missing
 
 
-def _incomplete(sheets: Iterable[JobTable]) -> list[str]:
+def _incomplete(job_tables: Iterable[JobTable]) -> list[str]:
     """Name the tables beside which a list of blocks lies that could not be done."""
     return sorted(
-        f"{sheet.path.parent.name}/{sheet.path.name}"
-        for sheet in sheets
-        if list_of(sheet.path).exists()
+        f"{job_table.path.parent.name}/{job_table.path.name}"
+        for job_table in job_tables
+        if list_of(job_table.path).exists()
     )
 
 
@@ -164,17 +167,17 @@ class MergeRun:
     options: MergeOptions
 
     @property
-    def sheets(self) -> list[JobTable]:
+    def job_tables(self) -> list[JobTable]:
         """The tables, in the order that follows from what is in them."""
-        return list(self.territories.sheets)
+        return list(self.territories.job_tables)
 
-    def runs(self, sheet: JobTable) -> Path:
-        """Return the folder of a sheet's sorted rows."""
-        return self.folder / "runs" / sheet.key
+    def runs(self, job_table: JobTable) -> Path:
+        """Return the folder of a job table's sorted rows."""
+        return self.folder / "runs" / job_table.key
 
-    def seam(self, sheet: JobTable) -> Path:
-        """Return the file of a sheet's rows along its border."""
-        return self.folder / "seams" / f"{sheet.key}.parquet"
+    def seam(self, job_table: JobTable) -> Path:
+        """Return the file of a job table's rows along its border."""
+        return self.folder / "seams" / f"{job_table.key}.parquet"
 
     @property
     def joined(self) -> Path:
@@ -183,13 +186,15 @@ class MergeRun:
 
 
 def _open_run(
-    sheets: list[JobTable], out: Path, options: MergeOptions, work: Path | None
+    job_tables: list[JobTable], out: Path, options: MergeOptions, work: Path | None
 ) -> MergeRun:
     """Take up the folder of a merge of the same tables with the same wishes, or begin a new one."""
     folder = work or take_over(out.absolute().parent / f".{out.name}.selion-merge")
     options = replace(options, collection=options.collection or out.name)
     wanted = hashlib.sha256(
-        json.dumps([selion.__version__, asdict(options), [sheet.key for sheet in sheets]]).encode()
+        json.dumps(
+            [selion.__version__, asdict(options), [job_table.key for job_table in job_tables]]
+        ).encode()
     ).hexdigest()
     note = folder / "merge.json"
     with explained(out):
@@ -204,12 +209,12 @@ def _open_run(
             _write_note(
                 note, {"what": "finished parts of an interrupted selion merge", "key": wanted}
             )
-    schema = merged_schema(sheets)
+    schema = merged_schema(job_tables)
     return MergeRun(
         folder,
-        Territories(sheets),
-        _used(schema, sheets),
-        _origin(sheets, str(options.collection)),
+        Territories(job_tables),
+        _used(schema, job_tables),
+        _origin(job_tables, str(options.collection)),
         options,
     )
 
@@ -231,25 +236,25 @@ def _read_note(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8")))
 
 
-def _used(schema: pa.Schema, sheets: list[JobTable]) -> pa.Schema:
-    """Leave out optional columns that no sheet fills."""
+def _used(schema: pa.Schema, job_tables: list[JobTable]) -> pa.Schema:
+    """Leave out optional columns that no job table fills."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    there = {name for sheet in sheets for name in pq.read_schema(sheet.path).names} | {
+    there = {name for job_table in job_tables for name in pq.read_schema(job_table.path).names} | {
         "bbox",
         "class",
         "metrics:area",
         "metrics:perimeter",
     }
-    if any(sheet.origin.determined for sheet in sheets):
+    if any(job_table.origin.determined for job_table in job_tables):
         there.add(WHEN)
     return pa.schema([column for column in schema if column.name in there])
 
 
-def _origin(sheets: list[JobTable], collection: str) -> Origin:
-    """Return where the fields of all sheets together come from."""
-    origins = [sheet.origin for sheet in sheets]
+def _origin(job_tables: list[JobTable], collection: str) -> Origin:
+    """Return where the fields of all job tables together come from."""
+    origins = [job_table.origin for job_table in job_tables]
     methods, details = (
         {origin.method for origin in origins},
         sorted({origin.details for origin in origins if origin.details}),
@@ -264,7 +269,7 @@ def _origin(sheets: list[JobTable], collection: str) -> Origin:
     )
     table: dict[str, object] = {
         "selion": selion.__version__,
-        "merged": len(sheets),
+        "merged": len(job_tables),
         "models": models,
     }
     return Origin(
@@ -280,27 +285,30 @@ def _origin(sheets: list[JobTable], collection: str) -> Origin:
 
 
 def _spread(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
-    """Sort the rows of each sheet.
+    """Sort the rows of each job table.
 
     Those that nobody else has a say in, and those along its border.
     """
     total: dict[str, int] = {}
-    for number, sheet in enumerate(run.sheets):
-        on_step("spread", number, len(run.sheets), sheet.path.parent.name)
-        note = run.runs(sheet) / DONE
+    for number, job_table in enumerate(run.job_tables):
+        on_step("spread", number, len(run.job_tables), job_table.path.parent.name)
+        note = run.runs(job_table) / DONE
         if not note.is_file():
-            shutil.rmtree(run.runs(sheet), ignore_errors=True)
-            run.runs(sheet).mkdir(parents=True)
-            run.seam(sheet).parent.mkdir(exist_ok=True)
-            counts = _spread_sheet(run, number, sheet)
+            shutil.rmtree(run.runs(job_table), ignore_errors=True)
+            run.runs(job_table).mkdir(parents=True)
+            run.seam(job_table).parent.mkdir(exist_ok=True)
+            counts = _spread_table(run, number, job_table)
             _write_note(note, counts)
         for name, value in _read_note(note).items():
             total[name] = total.get(name, 0) + value
     on_step(
-        "spread", 1, 1, f"{counted(total['rows'], 'row')} of {counted(len(run.sheets), 'table')}"
+        "spread",
+        1,
+        1,
+        f"{counted(total['rows'], 'row')} of {counted(len(run.job_tables), 'table')}",
     )
     return {
-        "sheets": len(run.sheets),
+        "sheets": len(run.job_tables),
         "planned": run.territories.planned,
         "rows_read": total["rows"],
         "beyond_the_area": total["beyond"],
@@ -309,15 +317,15 @@ def _spread(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
     }
 
 
-def _spread_sheet(run: MergeRun, number: int, sheet: JobTable) -> dict[str, int]:
-    writer = RunWriter(run.runs(sheet))
+def _spread_table(run: MergeRun, number: int, job_table: JobTable) -> dict[str, int]:
+    writer = RunWriter(run.runs(job_table))
     counts = {"rows": 0, "beyond": 0, "border": 0, "gone": 0}
     other = run.territories.others(number)
     seams = [find_pieces(run.schema.empty_table(), None)[0]]
-    for batch in sheet.batches():
+    for batch in job_table.batches():
         country, mine = run.territories.touching(number, batch)
         table = measured(
-            conformed(batch.filter(country & mine), run.schema, sheet.origin.determined)
+            conformed(batch.filter(country & mine), run.schema, job_table.origin.determined)
         )
         inside = run.territories.inside(number, boxes_of(table))
         writer.add(place(table.filter(inside)))
@@ -331,7 +339,7 @@ def _spread_sheet(run: MergeRun, number: int, sheet: JobTable) -> dict[str, int]
         }
         counts = {name: value + found[name] for name, value in counts.items()}
     writer.flush()
-    write_seam(run.seam(sheet), seams)
+    write_seam(run.seam(job_table), seams)
     return counts
 
 
@@ -342,8 +350,8 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
         return _read_note(note)
     shutil.rmtree(run.joined, ignore_errors=True)
     run.joined.mkdir(parents=True)
-    borders = Borders([run.seam(sheet) for sheet in run.sheets])
-    sizes = [_read_note(run.runs(sheet) / DONE)["border"] for sheet in run.sheets]
+    borders = Borders([run.seam(job_table) for job_table in run.job_tables])
+    sizes = [_read_note(run.runs(job_table) / DONE)["border"] for job_table in run.job_tables]
     groups = group_rows(
         run.territories, sizes, borders.load, lambda done, of: on_step("seams", done, 2 * of, "")
     )
@@ -368,7 +376,7 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
 
 def _write(run: MergeRun, facts: dict[str, Any], on_step: OnStep) -> None:
     """Write the partitions, each as a whole, and then the index."""
-    runs = open_runs([*(run.runs(sheet) for sheet in run.sheets), run.joined])
+    runs = open_runs([*(run.runs(job_table) for job_table in run.job_tables), run.joined])
     folder, notes = run.folder / "maps", run.folder / "parts"
     for made in (folder, notes):
         made.mkdir(exist_ok=True)

@@ -1,12 +1,12 @@
-"""Fields that a border between two sheets cuts or that both have seen.
+"""Fields that a border between two job tables cuts or that both have seen.
 
 Which are one, and what becomes of them.
 
-Each sheet is clipped to what it answers for, so nothing is there twice and no area is lost or
+Each job table is clipped to what it answers for, so nothing is there twice and no area is lost or
 gained; then the pieces of one field are joined again.  Two outlines are one field if they agree
-where both sheets looked: intersection over union above one half, so each has at most one partner
-per neighbour and no chain of fields can form along a border.  Beyond all cores, and everywhere for
-sheets that nobody planned, the earlier keeps what two fields both have.
+where both job tables looked: intersection over union above one half, so each has at most one
+partner per neighbour and no chain of fields can form along a border.  Beyond all cores, and
+everywhere for job tables that nobody planned, the earlier keeps what two fields both have.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 AGREE = 0.5
-"""Least intersection over union of two outlines of one field, where both sheets looked."""
+"""Least intersection over union of two outlines of one field, where both job tables looked."""
 PIECE, CLIPPED = "piece", "clipped"
 
 
 @dataclass(frozen=True, eq=False)
 class Seam:
-    """The fields of one sheet along its border."""
+    """The fields of one job table along its border."""
 
     table: pa.Table
-    """Rows as in the sheet."""
+    """Rows as in the job table."""
     shapes: np.ndarray
-    """(n,) shapely outlines as the sheet saw them."""
+    """(n,) shapely outlines as the job table saw them."""
     pieces: np.ndarray
-    """(n,) and what of them lies where the sheet answers."""
+    """(n,) and what of them lies where the job table answers."""
     clipped: np.ndarray
     """(n,) bool: whether these differ."""
     kind: np.ndarray
@@ -46,12 +46,12 @@ class Seam:
 
 
 def find_pieces(table: pa.Table, other: BaseGeometry | None) -> tuple[pa.Table, int]:
-    """Clip rows along a sheet's border.
+    """Clip rows along a job table's border.
 
     Parameters
     ----------
     table : Table
-        Rows of a sheet.
+        Rows of a job table.
     other : geometry, optional
         What others answer for.
 
@@ -61,7 +61,7 @@ def find_pieces(table: pa.Table, other: BaseGeometry | None) -> tuple[pa.Table, 
         With two more columns, the piece and whether it is one; rows of which nothing is left are
         gone.
     int
-        How many those were: another sheet has them.
+        How many those were: another job table has them.
     """
     import pyarrow as pa
     import shapely
@@ -109,7 +109,7 @@ def polygons_only(shapes: np.ndarray) -> np.ndarray:
 
 
 def write_seam(path: Path, tables: list[pa.Table]) -> None:
-    """Keep the rows along a sheet's border."""
+    """Keep the rows along a job table's border."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -136,7 +136,7 @@ def read_seam(path: Path) -> Seam:
 
 @dataclass(frozen=True, eq=False)
 class SeamPairs:
-    """What two sheets have in common."""
+    """What two job tables have in common."""
 
     same: np.ndarray
     """(n, 2) int64 rows of the one and the other that are one field."""
@@ -158,7 +158,7 @@ def match(territories: Territories, first: int, second: int, one: Seam, other: S
     ----------
     territories : Territories
     first, second : int
-        Numbers of two sheets.
+        Numbers of two job tables.
     one, other : Seam
         Their rows along the border.
     """
@@ -166,7 +166,7 @@ def match(territories: Territories, first: int, second: int, one: Seam, other: S
 
     if not (len(one.shapes) and len(other.shapes)):
         return SeamPairs(NONE, NONE)
-    a, b = (territories.sheets[number].job for number in (first, second))
+    a, b = (territories.job_tables[number].job for number in (first, second))
     if a is None or b is None:
         return _by_order(one, other)
     return _by_sight(one, other, shapely.intersection(a.seen, b.seen))

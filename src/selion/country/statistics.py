@@ -1,4 +1,7 @@
-"""``selion stats``: how many fields each administrative unit has and how large they are, as in Table 3 of the paper, but on the ellipsoid."""
+"""``selion stats``: how many fields each administrative unit has and how large they are.
+
+As in Table 3 of the paper, but on the ellipsoid.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answers for what: each sheet for its core, and beyond all cores whoever looked."""
+"""Who answers for what: each job table for its core, and beyond all cores whoever looked."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TOUCH = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class Territories:
-    """The sheets of a country, and who lies beside whom."""
+    """The job tables of a country, and who lies beside whom."""
 
-    sheets: Sequence[JobTable]
+    job_tables: Sequence[JobTable]
 
     @cached_property
     def planned(self) -> bool:
-        """Whether the sheets are jobs of a plan."""
-        return self.sheets[0].job is not None
+        """Whether the job tables are jobs of a plan."""
+        return self.job_tables[0].job is not None
 
     @cached_property
     def _extents(self) -> np.ndarray:
@@ -37,8 +37,8 @@ class Territories:
 
         return np.array(
             [
-                shapely.box(*sheet.box) if sheet.job is None else sheet.job.seen
-                for sheet in self.sheets
+                shapely.box(*job_table.box) if job_table.job is None else job_table.job.seen
+                for job_table in self.job_tables
             ],
             object,
         )
@@ -50,28 +50,30 @@ class Territories:
         return shapely.STRtree(self._extents)
 
     def beside(self, number: int) -> list[int]:
-        """Return the sheets that see a part of what a sheet sees, or touch it, ascending."""
+        """Return the job tables whose view overlaps or touches that of one, ascending."""
         import shapely
 
         reach = shapely.box(*_grown(shapely.bounds(self._extents[number]), 10 * TOUCH))
         return [int(k) for k in np.sort(self._tree.query(reach)) if k != number]
 
     def others(self, number: int) -> BaseGeometry | None:
-        """Return what others answer for, near a sheet: its neighbours' cores."""
+        """Return what others answer for, near a job table: its neighbours' cores."""
         import shapely
 
-        cores = [job.core for k in self.beside(number) if (job := self.sheets[k].job) is not None]
+        cores = [
+            job.core for k in self.beside(number) if (job := self.job_tables[k].job) is not None
+        ]
         return shapely.union_all(cores) if cores else None
 
     def touching(self, number: int, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """Tell which (n,) rows of a sheet touch the country, and which are this job's alone.
+        """Tell which (n,) rows of a job table touch the country, and which are this job's alone.
 
         The latter are those that no other job answers for; all do where nobody said what the
         country is.
         """
         import shapely
 
-        job = self.sheets[number].job
+        job = self.job_tables[number].job
         if job is None or job.area is None:
             return np.ones(len(table), bool), np.ones(len(table), bool)
         mine = shapely.union(
@@ -80,14 +82,14 @@ class Territories:
         return _touch(job.area, table), _touch(mine, table)
 
     def inside(self, number: int, boxes: np.ndarray) -> np.ndarray:
-        """Tell which of (n, 4) boxes lie where no other sheet has a say."""
+        """Tell which of (n, 4) boxes lie where no other job table has a say."""
         import shapely
 
-        job, shapes = self.sheets[number].job, shapely.box(*boxes.T)
+        job, shapes = self.job_tables[number].job, shapely.box(*boxes.T)
         if job is None:
             near = shapely.union_all(
                 [
-                    shapely.box(*_grown(np.array(self.sheets[k].box), 10 * TOUCH))
+                    shapely.box(*_grown(np.array(self.job_tables[k].box), 10 * TOUCH))
                     for k in self.beside(number)
                 ]
             )

@@ -1,6 +1,6 @@
 """Fields of a file as chunks of rows that lie together.
 
-What stands in the file's foot is enough to open it, rows are read when a tile needs them.
+What stands in the file's footer is enough to open it, rows are read when a tile needs them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from selion.web.view.parquet_footers import (
     group_rows,
     is_binary,
     ranges_of,
-    read_foot,
+    read_footer,
     read_groups,
 )
 from selion.web.view.place import EARTH, Box, Projection, around, project_boxes, projection
@@ -60,7 +60,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class RowGroupPlace:
-    """Where a chunk lies in its file, as the file's foot says."""
+    """Where a chunk lies in its file, as the file's footer says."""
 
     file: int
     group: int
@@ -125,7 +125,7 @@ KEPT: LruCache[tuple[str, int], Chunk] = LruCache(MEMORY, lambda chunk: chunk.si
 class ParquetFields:
     """GeoParquet files with WKB polygons and a bbox covering.
 
-    Only their feet are read until a tile is asked for.
+    Only their footers are read until a tile is asked for.
     """
 
     paths: tuple[Path, ...]
@@ -147,7 +147,7 @@ class ParquetFields:
         Raises
         ------
         UnreadableFile
-            If it is not what the file's foot says.
+            If it is not what the file's footer says.
         """
         place = self.places[index]
         return self.kept.get((str(self.paths[place.file]), place.group), lambda: self._read(place))
@@ -159,7 +159,7 @@ class ParquetFields:
         shapes = table.column(self.geometry).combine_chunks()
         if table.num_rows != place.rows:
             message = (
-                f"{path.name} has {table.num_rows:,} rows where its foot says {place.rows:,}: it "
+                f"{path.name} has {table.num_rows:,} rows where its footer says {place.rows:,}: it "
                 "is corrupt; write it again."
             )
             raise UnreadableFile(message)
@@ -205,7 +205,7 @@ class ParquetFields:
         path = self.paths[place.file]
         names = [
             name
-            for name in read_foot(path).schema.names
+            for name in read_footer(path).schema.names
             if name not in (self.geometry, self.covering)
         ]
         table = read_groups(path, [place.group], names)
@@ -289,15 +289,15 @@ def boxed(shapes: Any) -> np.ndarray:
 
 
 def open_parquet(paths: Sequence[Path]) -> ParquetFields:
-    """Open files with the same columns, by their feet.
+    """Open files with the same columns, by their footers.
 
     Raises
     ------
     UnreadableFile
         If one is no GeoParquet with WKB polygons.
     """
-    feet = [read_foot(path) for path in paths]
-    geo, schema = feet[0].geo, feet[0].schema
+    footers = [read_footer(path) for path in paths]
+    geo, schema = footers[0].geo, footers[0].schema
     name = str(geo.get("primary_column", "geometry"))
     about = geo["columns"].get(name)
     if (
@@ -315,16 +315,16 @@ def open_parquet(paths: Sequence[Path]) -> ParquetFields:
     project = projection(crs)
     covering = covering_of(about, schema)
     places, boxes, first = [], [], 0
-    for k, foot in enumerate(feet):
-        if foot.schema.names != schema.names:
+    for k, footer in enumerate(footers):
+        if footer.schema.names != schema.names:
             message = (
                 f"{paths[k].name} has other columns than {paths[0].name}: open them one by one."
             )
             raise UnreadableFile(message)
-        for group in range(foot.metadata.num_row_groups):
-            rows = group_rows(foot.metadata, group, paths[k])
+        for group in range(footer.metadata.num_row_groups):
+            rows = group_rows(footer.metadata, group, paths[k])
             places.append(RowGroupPlace(k, group, first, rows))
-            boxes.append(group_box(foot.metadata, group, covering))
+            boxes.append(group_box(footer.metadata, group, covering))
             first += rows
     found = np.array(boxes, float).reshape(-1, 4)
     known = project_boxes(found, project)
@@ -332,7 +332,7 @@ def open_parquet(paths: Sequence[Path]) -> ParquetFields:
     known[~np.isfinite(known).all(1)] = (-EARTH, -EARTH, EARTH, EARTH)
     columns = columns_of(schema, name, covering)
     ranges = ranges_of(
-        [foot.metadata for foot in feet],
+        [footer.metadata for footer in footers],
         [column for column, kind in columns.items() if kind == "number"],
     )
     return ParquetFields(

@@ -1,4 +1,4 @@
-"""What the page is told about the layers."""
+"""The layers as the page needs them, for JSON."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ FINEST = 17
 def describe(found: Discovery) -> dict[str, Any]:
     """Return all layers, imagery first."""
     rasters = [
-        raster_table(key, raster, look, found.names[key])
+        raster_table(key, raster, rendering, found.names[key])
         for key, raster in found.rasters.items()
-        for look in raster.looks
+        for rendering in raster.renderings
     ]
     fields = [fields_table(key, layer, found.names[key]) for key, layer in found.fields.items()]
     archives = [
@@ -68,21 +68,29 @@ def describe(found: Discovery) -> dict[str, Any]:
     }
 
 
-def raster_table(key: str, raster: RasterFile, look: Rendering, name: str) -> dict[str, Any]:
-    """Return what the page must know of one look of a raster."""
+def raster_table(key: str, raster: RasterFile, rendering: Rendering, name: str) -> dict[str, Any]:
+    """Return what the page must know of one rendering of a raster."""
     return {
-        "id": f"{key}-{look.name}", "group": name, "label": look.label, "kind": look.kind,
+        "id": f"{key}-{rendering.name}", "group": name, "label": rendering.label,
+        "kind": rendering.kind,
         "bounds": to_degrees(raster.box), "flat": raster.crs is None, "minzoom": raster.minzoom,
-        "maxzoom": raster.maxzoom, "tiles": f"raster/{key}/{look.name}/{{z}}/{{x}}/{{y}}",
-        "legend": legend(look),
+        "maxzoom": raster.maxzoom, "tiles": f"raster/{key}/{rendering.name}/{{z}}/{{x}}/{{y}}",
+        "legend": legend(rendering),
     }  # fmt: skip
 
 
-def legend(look: Rendering) -> list[list[str]]:
+def legend(rendering: Rendering) -> list[list[str]]:
     """Return pairs of colour and word."""
-    if look.kind == "classes" and look.words:
-        return [[look.colours[k % len(look.colours)], word] for k, word in enumerate(look.words)]
-    return [[look.colours[0], "the more opaque, the more probable"]] if look.kind == "share" else []
+    if rendering.kind == "classes" and rendering.words:
+        return [
+            [rendering.colours[k % len(rendering.colours)], word]
+            for k, word in enumerate(rendering.words)
+        ]
+    return (
+        [[rendering.colours[0], "the more opaque, the more probable"]]
+        if rendering.kind == "share"
+        else []
+    )
 
 
 def fields_table(key: str, layer: FieldsLayer, name: str) -> dict[str, Any]:
@@ -107,7 +115,8 @@ def archive_box(archive: PMTilesFile) -> Box:
 def archive_table(key: str, archive: PMTilesFile, name: str) -> dict[str, Any]:
     """Return what the page must know of a PMTiles file."""
     return {
-        "id": key, "label": name, "kind": "fields", "rows": None, "bounds": to_degrees(archive_box(archive)),
+        "id": key, "label": name, "kind": "fields", "rows": None,
+        "bounds": to_degrees(archive_box(archive)),
         "flat": False, "minzoom": archive.zooms[0], "maxzoom": archive.zooms[1],
         "detail": archive.zooms[0], "tiles": f"fields/{key}/{{z}}/{{x}}/{{y}}",
         "inner": archive.fields_layer, "cells": archive.density_layer, "records": False,
@@ -124,7 +133,7 @@ def colourings(
     By confidence first, by size, by change, then by what else the table holds.
     """
     found = [
-        {"column": name, "label": said(name), **scale(name, kind, ranges.get(name))}
+        {"column": name, "label": column_label(name), **scale(name, kind, ranges.get(name))}
         for name, kind in columns.items()
     ]
     return sorted(
@@ -133,7 +142,7 @@ def colourings(
     )
 
 
-def said(column: str) -> str:
+def column_label(column: str) -> str:
     """Return what a column is called on the page."""
     return {"metrics:area": "size", "metrics:perimeter": "perimeter"}.get(
         column, column.replace("_", " ").replace(":", " ")

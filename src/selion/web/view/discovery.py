@@ -1,4 +1,4 @@
-"""What there is to see in the files and folders that were given; nothing else is ever opened."""
+"""What there is to see in some files and folders; nothing else is ever opened."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Discovery:
     names: dict[str, str] = field(default_factory=dict)
     """What each layer is called on the page."""
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Return how much there is, in one sentence."""
         rows = sum(place.rows for layer in self.fields.values() for place in layer.fields.places)
         photos = sum(len(album.photos) for album in self.albums.values())
@@ -64,21 +64,21 @@ class Discovery:
                 layer.overview.stop()
 
 
-def find(given: Sequence[Path]) -> Discovery:
-    """Open what was given, by heads and feet only.
+def find(paths: Sequence[Path]) -> Discovery:
+    """Open what was given, by headers and footers only.
 
     Raises
     ------
     BadInput
         If nothing of it can be shown.
     """
-    roots = [real_root(path) for path in given]
+    roots = [real_root(path) for path in paths]
     found = Discovery()
     photos: list[Path] = []
     # photographs of which nobody doubts that they are meant: single files, and folders that hold
     # nothing else
     albums: list[Path] = []
-    for path, root in zip(given, roots, strict=True):
+    for path, root in zip(paths, roots, strict=True):
         files = [root] if root.is_file() else listed(root)
         albums += files if all(each.suffix.lower() in ENDINGS for each in files) else []
         for each in files:
@@ -88,7 +88,7 @@ def find(given: Sequence[Path]) -> Discovery:
                 else str(Path(path.name or root.name) / each.relative_to(root))
             )
             # 2023/fields.parquet and 2024/fields.parquet
-            name = f"{root.parent.name}/{name}" if root.is_file() and len(given) > 1 else name
+            name = f"{root.parent.name}/{name}" if root.is_file() and len(paths) > 1 else name
             add(found, each, name, roots, photos)
     alone = not (found.rasters or found.fields or found.archives)
     known = {
@@ -103,7 +103,7 @@ def find(given: Sequence[Path]) -> Discovery:
         or found.archives
         or any(album.photos for album in found.albums.values())
     ):
-        if len(found.problems) == len(given) == 1:
+        if len(found.problems) == len(paths) == 1:
             raise UnreadableFile(found.problems[0])
         why = (
             found.problems[0]
@@ -113,7 +113,7 @@ def find(given: Sequence[Path]) -> Discovery:
                 "demo or crops."
             )
         )
-        message = f"There is nothing to see in {', '.join(map(str, given))}: {why}"
+        message = f"There is nothing to see in {', '.join(map(str, paths))}: {why}"
         raise BadInput(message)
     for layer in found.fields.values():
         if layer.overview is not None:
@@ -122,7 +122,7 @@ def find(given: Sequence[Path]) -> Discovery:
 
 
 def real_root(path: Path) -> Path:
-    """Return the real path of what was given.
+    """Return the real path of a file or folder.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def listed(root: Path) -> list[Path]:
 
 
 def parts_of(folder: Path) -> list[Path]:
-    """List the parts of a map that is partitioned, as ``selion merge`` leaves it: ``name=value/*.parquet``."""
+    """List the parts of a map that ``selion merge`` has partitioned: ``name=value/*.parquet``."""
     return [
         real
         for part in sorted(folder.glob("*=*/*.parquet"))[:MOST_PARTS]
@@ -182,7 +182,7 @@ def parts_of(folder: Path) -> list[Path]:
 
 
 def add(found: Discovery, path: Path, name: str, roots: Sequence[Path], photos: list[Path]) -> None:
-    """Open one file; what cannot be opened is told on the page."""
+    """Open one file; what cannot be opened is listed as a problem on the page."""
     ending = path.suffix.lower()
     if ending in ENDINGS:
         photos.append(path)
@@ -202,7 +202,7 @@ def add(found: Discovery, path: Path, name: str, roots: Sequence[Path], photos: 
 
 
 def add_photos(found: Discovery, paths: Sequence[Path]) -> None:
-    """Take up photographs without a table; those that cannot be read are told on the page."""
+    """Take up photographs without a table; those that cannot be read are listed as problems."""
     key = f"p{len(found.albums)}"
     found.albums[key] = open_photos(paths, paths[0].parent)
     found.names[key] = paths[0].parent.name
@@ -249,12 +249,12 @@ def add_fields(found: Discovery, fields: Fields, path: Path) -> str:
 
 def identity(fields: Fields, path: Path) -> str:
     """Return what changes when the files do."""
-    told = [
+    states = [
         f"{each.name}:{each.stat().st_size}:{each.stat().st_mtime_ns}"
         for each in (*getattr(fields, "paths", ()), path)
     ]
     return hashlib.blake2b(
-        "\n".join([str(path), *told]).encode("utf-8", "surrogatepass"), digest_size=12
+        "\n".join([str(path), *states]).encode("utf-8", "surrogatepass"), digest_size=12
     ).hexdigest()
 
 

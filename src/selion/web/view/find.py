@@ -12,7 +12,7 @@ import numpy as np
 from selion.errors import BadInput
 from selion.web.view.chunks import Fields, ParquetFields
 from selion.web.view.memory import TableFields
-from selion.web.view.parquet_footers import read_foot, read_groups
+from selion.web.view.parquet_footers import read_footer, read_groups
 from selion.web.view.place import EARTH, from_degrees, touching
 
 ALPHABET = "0123456789bcdefghjkmnpqrstuvwxyz"
@@ -57,7 +57,10 @@ def find_row(fields: Fields, wanted: str) -> int | None:
         )
         at = np.flatnonzero(ids == wanted)
         return int(at[0]) if len(at) else None
-    if not isinstance(fields, ParquetFields) or "id" not in read_foot(fields.paths[0]).schema.names:
+    if (
+        not isinstance(fields, ParquetFields)
+        or "id" not in read_footer(fields.paths[0]).schema.names
+    ):
         return None
     tried = near(fields, wanted)
     rest = [k for k in range(len(fields.places)) if k not in set(tried)]
@@ -81,13 +84,13 @@ def near(fields: Fields, wanted: str) -> list[int]:
 
 
 def row_in(fields: ParquetFields, index: int, wanted: str) -> int | None:
-    """Look for an id in a row group, unless its foot says that it cannot be there."""
+    """Look for an id in a row group, unless its footer says that it cannot be there."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     place = fields.places[index]
     path = fields.paths[place.file]
-    if not may_hold(read_foot(path).metadata.row_group(place.group), wanted):
+    if not may_hold(read_footer(path).metadata.row_group(place.group), wanted):
         return None
     column: Any = read_groups(path, [place.group], ["id"]).column("id")
     at = pc.index(column.cast(pa.string()), pa.scalar(wanted)).as_py()
@@ -99,11 +102,11 @@ def may_hold(group: Any, wanted: str) -> bool:
     for k in range(group.num_columns):
         column = group.column(k)
         if column.path_in_schema == "id":
-            told = column.statistics
+            statistics = column.statistics
             return (
-                told is None
-                or not told.has_min_max
-                or not isinstance(told.min, str)
-                or told.min <= wanted <= told.max
+                statistics is None
+                or not statistics.has_min_max
+                or not isinstance(statistics.min, str)
+                or statistics.min <= wanted <= statistics.max
             )
     return True

@@ -1,4 +1,4 @@
-"""Fields of files that have no feet to read.
+"""Fields of files that have no footers to read.
 
 GeoPackage, FlatGeobuf and GeoJSON, read whole when they are opened, up to a bound.
 """

@@ -1,7 +1,7 @@
-"""The page of ``selion view``: what it asks for and what it is answered.
+"""The page of ``selion view``: its routes and their answers.
 
 All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``,
-``api/find/LAYER``, ``api/values/LAYER``, ``api/photos/ALBUM``, ``raster/LAYER/LOOK/Z/X/Y``,
+``api/find/LAYER``, ``api/values/LAYER``, ``api/photos/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``,
 ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No
 request names a file: layers are named by what :mod:`selion.web.view.discovery` gave them.
 """
@@ -78,7 +78,7 @@ class ViewSession:
     not cut."""
 
 
-def view_page(given: Sequence[Path]) -> tuple[PageModule, Discovery]:
+def view_page(paths: Sequence[Path]) -> tuple[PageModule, Discovery]:
     """Set up the page for files and folders.
 
     Raises
@@ -90,7 +90,7 @@ def view_page(given: Sequence[Path]) -> tuple[PageModule, Discovery]:
     """
     require("starlette", "web")
     library_folder()
-    found = find(given)
+    found = find(paths)
     if found.rasters:
         threading.Thread(
             target=import_module, args=("rio_tiler.reader",), name="warming", daemon=True
@@ -98,21 +98,21 @@ def view_page(given: Sequence[Path]) -> tuple[PageModule, Discovery]:
     return PageModule("view", view_routes(ViewSession(found)), STATIC, POLICY), found
 
 
-def view_routes(desk: ViewSession) -> list[Any]:
+def view_routes(session: ViewSession) -> list[Any]:
     """Return the routes, for this page and for others that show its map."""
     from starlette.routing import Route
 
     return [
-        Route("/api/layers", reading(desk, layers)),
-        Route("/api/state", reading(desk, state)),
-        Route("/api/record/{layer}/{row}", reading(desk, record)),
-        Route("/api/find/{layer}", reading(desk, seek)),
-        Route("/api/values/{layer}", reading(desk, values)),
-        Route("/api/photos/{album}", reading(desk, photos)),
-        Route("/api/photo/{album}/{index}", reading(desk, traits)),
-        Route("/raster/{layer}/{look}/{z}/{x}/{y}", _bytes(desk, raster_tile)),
-        Route("/fields/{layer}/{z}/{x}/{y}", _bytes(desk, fields_tile)),
-        Route("/photo/{album}/{index}/{kind}", _bytes(desk, photo)),
+        Route("/api/layers", reading(session, layers)),
+        Route("/api/state", reading(session, state)),
+        Route("/api/record/{layer}/{row}", reading(session, record)),
+        Route("/api/find/{layer}", reading(session, find_record)),
+        Route("/api/values/{layer}", reading(session, values)),
+        Route("/api/photos/{album}", reading(session, photos)),
+        Route("/api/photo/{album}/{index}", reading(session, traits)),
+        Route("/raster/{layer}/{rendering}/{z}/{x}/{y}", _bytes(session, raster_tile)),
+        Route("/fields/{layer}/{z}/{x}/{y}", _bytes(session, fields_tile)),
+        Route("/photo/{album}/{index}/{kind}", _bytes(session, photo)),
         *(Route(f"/{name}", _library(name, kind)) for name, kind in LIBRARY.items()),
     ]
 
@@ -144,17 +144,18 @@ def _library(name: str, kind: str) -> Callable[[Request], Response]:
 
 
 def _bytes(
-    desk: ViewSession, answer: Callable[[ViewSession, Mapping[str, str]], tuple[bytes, str, bool]]
+    session: ViewSession,
+    answer: Callable[[ViewSession, Mapping[str, str]], tuple[bytes, str, bool]],
 ) -> Callable[[Request], Awaitable[Response]]:
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import PlainTextResponse, Response
 
     async def endpoint(request: Request) -> Response:
-        async with desk.gate:
+        async with session.gate:
             if await request.is_disconnected():
                 return Response(status_code=499)
             try:
-                body, kind, keep = await run_in_threadpool(answer, desk, request.path_params)
+                body, kind, keep = await run_in_threadpool(answer, session, request.path_params)
             except SelionError as error:
                 return PlainTextResponse(str(error), status(error), {"cache-control": "no-store"})
         return Response(
@@ -166,16 +167,16 @@ def _bytes(
     return endpoint
 
 
-def layers(desk: ViewSession, _given: Mapping[str, str]) -> Any:
+def layers(session: ViewSession, _parameters: Mapping[str, str]) -> Any:
     """Answer what there is to see."""
-    return {**describe(desk.found), "run": desk.run}
+    return {**describe(session.found), "run": session.run}
 
 
-def state(desk: ViewSession, _given: Mapping[str, str]) -> Any:
+def state(session: ViewSession, _parameters: Mapping[str, str]) -> Any:
     """Answer how far the overviews are."""
     found = {
         key: layer.overview
-        for key, layer in desk.found.fields.items()
+        for key, layer in session.found.fields.items()
         if layer.overview is not None
     }
     return {
@@ -184,7 +185,7 @@ def state(desk: ViewSession, _given: Mapping[str, str]) -> Any:
     }
 
 
-def fields_of(desk: ViewSession, name: str) -> FieldsLayer:
+def fields_of(session: ViewSession, name: str) -> FieldsLayer:
     """Return a layer of fields.
 
     Raises
@@ -192,12 +193,12 @@ def fields_of(desk: ViewSession, name: str) -> FieldsLayer:
     UnknownName
         If there is none of that name.
     """
-    if name not in desk.found.fields:
-        raise UnknownName.among("layer of fields", name[:40], desk.found.fields)
-    return desk.found.fields[name]
+    if name not in session.found.fields:
+        raise UnknownName.among("layer of fields", name[:40], session.found.fields)
+    return session.found.fields[name]
 
 
-def whole(given: str, most: int = 1 << 53) -> int:
+def whole(text: str, most: int = 1 << 53) -> int:
     """Return a whole number.
 
     Raises
@@ -205,35 +206,37 @@ def whole(given: str, most: int = 1 << 53) -> int:
     BadInput
         If it is none, or too large.
     """
-    if not (given.isascii() and given.isdigit() and len(given) < 17 and int(given) < most):
-        message = f"A whole number is wanted, not {given[:20]!r}."
+    if not (text.isascii() and text.isdigit() and len(text) < 17 and int(text) < most):
+        message = f"A whole number is wanted, not {text[:20]!r}."
         raise BadInput(message)
-    return int(given)
+    return int(text)
 
 
-def record(desk: ViewSession, given: Mapping[str, str]) -> Any:
+def record(session: ViewSession, parameters: Mapping[str, str]) -> Any:
     """Answer all columns of one field, and where it lies."""
-    layer = fields_of(desk, given["layer"])
-    table = layer.fields.record(whole(given["row"]))
+    layer = fields_of(session, parameters["layer"])
+    table = layer.fields.record(whole(parameters["row"]))
     box = table.pop("box")
     return {
-        "row": whole(given["row"]),
+        "row": whole(parameters["row"]),
         "bounds": to_degrees(box) if box else None,
         "columns": table,
     }
 
 
-def seek(desk: ViewSession, given: Mapping[str, str]) -> Any:
+def find_record(session: ViewSession, parameters: Mapping[str, str]) -> Any:
     """Answer the field with an id."""
-    row = find_row(fields_of(desk, given["layer"]).fields, given.get("id", ""))
+    row = find_row(fields_of(session, parameters["layer"]).fields, parameters.get("id", ""))
     return (
-        {"row": None} if row is None else record(desk, {"layer": given["layer"], "row": str(row)})
+        {"row": None}
+        if row is None
+        else record(session, {"layer": parameters["layer"], "row": str(row)})
     )
 
 
-def values(desk: ViewSession, given: Mapping[str, str]) -> Any:
+def values(session: ViewSession, parameters: Mapping[str, str]) -> Any:
     """Answer the words that occur in a column, as far as a few chunks tell."""
-    layer, name = fields_of(desk, given["layer"]), given.get("column", "")
+    layer, name = fields_of(session, parameters["layer"]), parameters.get("column", "")
     if layer.fields.columns.get(name) != "text":
         raise UnknownName.among(
             "column of words",
@@ -251,19 +254,19 @@ def values(desk: ViewSession, given: Mapping[str, str]) -> Any:
     return {"values": sorted(words)[:64]}
 
 
-def photos(desk: ViewSession, given: Mapping[str, str]) -> Any:
+def photos(session: ViewSession, parameters: Mapping[str, str]) -> Any:
     """Answer a part of the list of photographs."""
-    if given["album"] not in desk.found.albums:
-        raise UnknownName.among("album", given["album"][:40], desk.found.albums)
-    album = desk.found.albums[given["album"]]
-    return {"photos": album.listed(whole(given.get("after", "0"))), "count": len(album.photos)}
+    if parameters["album"] not in session.found.albums:
+        raise UnknownName.among("album", parameters["album"][:40], session.found.albums)
+    album = session.found.albums[parameters["album"]]
+    return {"photos": album.listed(whole(parameters.get("after", "0"))), "count": len(album.photos)}
 
 
-def traits(desk: ViewSession, given: Mapping[str, str]) -> Any:
+def traits(session: ViewSession, parameters: Mapping[str, str]) -> Any:
     """Answer what is known of a photograph."""
-    if given["album"] not in desk.found.albums:
-        raise UnknownName.among("album", given["album"][:40], desk.found.albums)
-    found = desk.found.albums[given["album"]].photo(whole(given["index"]))
+    if parameters["album"] not in session.found.albums:
+        raise UnknownName.among("album", parameters["album"][:40], session.found.albums)
+    found = session.found.albums[parameters["album"]].photo(whole(parameters["index"]))
     about = {"size": found.size, "mask": found.mask is not None, "bare": found.bare}
     return {
         "name": found.name,
@@ -272,36 +275,42 @@ def traits(desk: ViewSession, given: Mapping[str, str]) -> Any:
     } | about
 
 
-def raster_tile(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
+def raster_tile(session: ViewSession, parameters: Mapping[str, str]) -> tuple[bytes, str, bool]:
     """Draw a tile of a raster."""
-    name = given["layer"]
-    if name not in desk.found.rasters:
-        raise UnknownName.among("raster", name[:40], desk.found.rasters)
-    raster, tile = desk.found.rasters[name], read_tile(given["z"], given["x"], given["y"])
-    look = raster.look(given["look"])
-    return *desk.cache.get((name, look.name, tile), lambda: raster.tile(look, tile)), True
+    name = parameters["layer"]
+    if name not in session.found.rasters:
+        raise UnknownName.among("raster", name[:40], session.found.rasters)
+    raster, tile = (
+        session.found.rasters[name],
+        read_tile(parameters["z"], parameters["x"], parameters["y"]),
+    )
+    rendering = raster.rendering(parameters["rendering"])
+    return *session.cache.get(
+        (name, rendering.name, tile), lambda: raster.tile(rendering, tile)
+    ), True
 
 
-def fields_tile(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
+def fields_tile(session: ViewSession, parameters: Mapping[str, str]) -> tuple[bytes, str, bool]:
     """Cut a tile of fields."""
-    name, tile = given["layer"], read_tile(given["z"], given["x"], given["y"])
+    name, tile = parameters["layer"], read_tile(parameters["z"], parameters["x"], parameters["y"])
     kind = "application/vnd.mapbox-vector-tile"
-    if name in desk.found.archives:
-        return desk.found.archives[name].tile(tile.z, tile.x, tile.y), kind, True
-    layer = fields_of(desk, name)
+    if name in session.found.archives:
+        return session.found.archives[name].tile(tile.z, tile.x, tile.y), kind, True
+    layer = fields_of(session, name)
     ready = layer.overview is None or layer.overview.ready
 
     def cut() -> Answer:
         return cut_tile(layer.fields, layer.overview, layer.zoom, tile), kind
 
-    return (*desk.cache.get((name, "", tile), cut), True) if ready else (*cut(), False)
+    return (*session.cache.get((name, "", tile), cut), True) if ready else (*cut(), False)
 
 
-def photo(desk: ViewSession, given: Mapping[str, str]) -> tuple[bytes, str, bool]:
+def photo(session: ViewSession, parameters: Mapping[str, str]) -> tuple[bytes, str, bool]:
     """Draw a photograph, or a layer of it."""
-    if given["album"] not in desk.found.albums or given["kind"] not in KINDS:
-        raise UnknownName.among("kind of picture", given["kind"][:40], KINDS)
-    found = desk.found.albums[given["album"]].photo(whole(given["index"]))
-    return *desk.cache.get(
-        (given["album"], given["kind"], given["index"]), lambda: drawn(found, given["kind"])
+    if parameters["album"] not in session.found.albums or parameters["kind"] not in KINDS:
+        raise UnknownName.among("kind of picture", parameters["kind"][:40], KINDS)
+    found = session.found.albums[parameters["album"]].photo(whole(parameters["index"]))
+    return *session.cache.get(
+        (parameters["album"], parameters["kind"], parameters["index"]),
+        lambda: drawn(found, parameters["kind"]),
     ), True

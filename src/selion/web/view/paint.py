@@ -36,7 +36,7 @@ def ramp(steps: int = 255) -> np.ndarray:
 
 
 def paint(
-    look: Rendering, values: np.ndarray, valid: np.ndarray, stretch: np.ndarray
+    rendering: Rendering, values: np.ndarray, valid: np.ndarray, stretch: np.ndarray
 ) -> tuple[bytes, str]:
     """Return a picture and its media type.
 
@@ -48,11 +48,11 @@ def paint(
         Number that is drawn black, and white; only "colour" and "number" look at it.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        if look.kind == "colour":
+        if rendering.kind == "colour":
             return paint_colour(values, valid, stretch)
         ids, palette = {"share": share, "ids": objects, "classes": classes, "number": number}[
-            look.kind
-        ](look, values[0], stretch)
+            rendering.kind
+        ](rendering, values[0], stretch)
     return paint_palette(np.where(valid, ids, 255).astype(np.uint8), palette)
 
 
@@ -96,18 +96,18 @@ def encode(pixels: np.ndarray, mode: str, kind: str, **options: int) -> bytes:
 
 
 def share(
-    look: Rendering,
+    rendering: Rendering,
     values: np.ndarray,
     stretch: np.ndarray,  # noqa: ARG001  # one signature for all
 ) -> tuple[np.ndarray, np.ndarray]:
     """Paint a probability: the more, the more opaque."""
-    ids = np.nan_to_num(values.astype(np.float32) * (254 / look.top)).clip(0, 254).round()
+    ids = np.nan_to_num(values.astype(np.float32) * (254 / rendering.top)).clip(0, 254).round()
     alpha = np.arange(256) * (235 / 254)
-    return ids, with_alpha(np.tile(np.array(rgb(look.colours[0])), (256, 1)), alpha)
+    return ids, with_alpha(np.tile(np.array(rgb(rendering.colours[0])), (256, 1)), alpha)
 
 
 def objects(
-    look: Rendering,  # noqa: ARG001
+    rendering: Rendering,  # noqa: ARG001
     values: np.ndarray,
     stretch: np.ndarray,  # noqa: ARG001
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -120,17 +120,17 @@ def objects(
 
 
 def classes(
-    look: Rendering,
+    rendering: Rendering,
     values: np.ndarray,
     stretch: np.ndarray,  # noqa: ARG001
 ) -> tuple[np.ndarray, np.ndarray]:
     """Paint classes; 255 is not known."""
-    drawn = [rgb(look.colours[k % len(look.colours)]) for k in range(256)]
+    drawn = [rgb(rendering.colours[k % len(rendering.colours)]) for k in range(256)]
     return values, with_alpha(np.array(drawn), np.full(256, 230))
 
 
 def number(
-    look: Rendering,  # noqa: ARG001
+    rendering: Rendering,  # noqa: ARG001
     values: np.ndarray,
     stretch: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:

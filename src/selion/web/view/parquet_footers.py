@@ -1,4 +1,4 @@
-"""What stands in the feet of GeoParquet files, and the reading of single row groups.
+"""The footers of GeoParquet files, and the reading of single row groups.
 
 Nothing that they say is believed before it is looked at.
 """
@@ -44,14 +44,8 @@ def crs_of(about: Mapping[str, Any], name: str) -> str | None:
     """
     if "crs" not in about:
         return "OGC:CRS84"
-    given = about["crs"]
-    return (
-        json.dumps(given)
-        if isinstance(given, dict)
-        else None
-        if given is None
-        else str(name and given)
-    )
+    crs = about["crs"]
+    return json.dumps(crs) if isinstance(crs, dict) else None if crs is None else str(name and crs)
 
 
 def covering_of(about: Mapping[str, Any], schema: pa.Schema) -> str | None:
@@ -96,7 +90,7 @@ def group_rows(metadata: Any, group: int, path: Path) -> int:
     Raises
     ------
     UnreadableFile
-        If the foot tells of more than can be.
+        If the footer has more than can be.
     """
     about = metadata.row_group(group)
     if not 0 <= about.num_rows < 1 << 31 or about.total_byte_size > LARGEST:
@@ -130,7 +124,7 @@ def group_box(metadata: Any, group: int, covering: str | None) -> list[float]:
 
 
 def ranges_of(metadatas: Sequence[Any], names: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Return the lowest and highest number of columns, from the feet."""
+    """Return the lowest and highest number of columns, from the footers."""
     found: dict[str, tuple[float, float]] = {}
     for metadata in metadatas:
         at = (
@@ -139,13 +133,13 @@ def ranges_of(metadatas: Sequence[Any], names: Sequence[str]) -> dict[str, tuple
             else {}
         )
         for name in names:
-            told = [
+            statistics = [
                 metadata.row_group(g).column(at[name]).statistics
                 for g in range(metadata.num_row_groups if name in at else 0)
             ]
             known = [
                 float(v)
-                for s in told
+                for s in statistics
                 if s is not None and s.has_min_max
                 for v in (s.min, s.max)
                 if np.isfinite(v)
@@ -162,7 +156,7 @@ def in_short(error: BaseException) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Foot:
+class Footer:
     """What stands at the end of a Parquet file."""
 
     metadata: pq.FileMetaData
@@ -170,8 +164,8 @@ class Foot:
     geo: Mapping[str, Any]
 
 
-def read_foot(path: Path) -> Foot:
-    """Read the foot of a file, or find it in memory.
+def read_footer(path: Path) -> Footer:
+    """Read the footer of a file, or find it in memory.
 
     Raises
     ------
@@ -179,7 +173,7 @@ def read_foot(path: Path) -> Foot:
         If it is no GeoParquet.
     """
     try:
-        return _foot(path, path.stat().st_mtime_ns)
+        return _footer(path, path.stat().st_mtime_ns)
     except OSError as error:
         message = (
             f"{path.name} cannot be opened ({error.strerror}): it was there when the page was."
@@ -188,7 +182,7 @@ def read_foot(path: Path) -> Foot:
 
 
 @lru_cache(maxsize=4096)
-def _foot(path: Path, _stamp: int) -> Foot:
+def _footer(path: Path, _stamp: int) -> Footer:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -205,9 +199,9 @@ def _foot(path: Path, _stamp: int) -> Foot:
         )
         raise UnreadableFile(message) from error
     if not isinstance(geo, dict) or not isinstance(geo.get("columns"), dict):
-        message = f"{path.name} is no GeoParquet: it holds no word about its geometry."
+        message = f"{path.name} is no GeoParquet: its metadata do not describe its geometry."
         raise UnreadableFile(message)
-    return Foot(metadata, schema, geo)
+    return Footer(metadata, schema, geo)
 
 
 def read_groups(path: Path, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
@@ -221,9 +215,9 @@ def read_groups(path: Path, groups: Sequence[int], names: Sequence[str]) -> pa.T
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    foot = read_foot(path)
+    footer = read_footer(path)
     try:
-        with pq.ParquetFile(path, metadata=foot.metadata) as file:
+        with pq.ParquetFile(path, metadata=footer.metadata) as file:
             return file.read_row_groups(list(groups), columns=list(names), use_threads=False)
     except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
         message = (

@@ -58,8 +58,8 @@ def read_tile(z: str, x: str, y: str) -> WebTile:
         If there is no such tile.
     """
     numbers = [
-        int(given) if given.isascii() and given.isdigit() and len(given) < 9 else -1
-        for given in (z, x, y)
+        int(text) if text.isascii() and text.isdigit() and len(text) < 9 else -1
+        for text in (z, x, y)
     ]
     if not 0 <= numbers[0] <= DEEPEST or not all(0 <= k < 1 << numbers[0] for k in numbers[1:]):
         message = (
@@ -111,10 +111,10 @@ def projection(crs: str | None) -> Projection:
     import pyproj
 
     try:
-        given = pyproj.CRS.from_user_input(crs)
-        if given.equals(pyproj.CRS.from_user_input("OGC:CRS84"), ignore_axis_order=True):
+        source = pyproj.CRS.from_user_input(crs)
+        if source.equals(pyproj.CRS.from_user_input("OGC:CRS84"), ignore_axis_order=True):
             return from_degrees
-        transformer = pyproj.Transformer.from_crs(given, "EPSG:3857", always_xy=True)
+        transformer = pyproj.Transformer.from_crs(source, "EPSG:3857", always_xy=True)
     except pyproj.exceptions.ProjError as error:
         message = (
             f"The coordinate system {crs[:80]!r} is not known to PROJ: write the file again with "

@@ -32,7 +32,7 @@ from selion.web.view.place import (
     project_boxes,
     projection,
 )
-from selion.web.view.renderings import Head, Rendering, looks_of
+from selion.web.view.renderings import RasterHeader, Rendering, renderings_of
 
 EDGE = 512
 """Pixels along the edge of a tile."""
@@ -63,11 +63,11 @@ MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 @dataclass(frozen=True, eq=False)
 class RasterFile:
-    """A raster, by its head."""
+    """A raster, by its header."""
 
     path: Path
-    head: Head
-    looks: tuple[Rendering, ...]
+    header: RasterHeader
+    renderings: tuple[Rendering, ...]
     box: Box
     """Metres of web mercator."""
     shape: tuple[int, int]
@@ -80,21 +80,21 @@ class RasterFile:
     _stretches: dict[str, np.ndarray] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
 
-    def look(self, name: str) -> Rendering:
-        """Return a look.
+    def rendering(self, name: str) -> Rendering:
+        """Return a rendering.
 
         Raises
         ------
         BadInput
             If there is none of that name.
         """
-        found = next((look for look in self.looks if look.name == name), None)
+        found = next((rendering for rendering in self.renderings if rendering.name == name), None)
         if found is None:
-            message = f"{self.path.name} has no look {name[:40]!r}: load the page again."
+            message = f"{self.path.name} has no rendering {name[:40]!r}: load the page again."
             raise BadInput(message)
         return found
 
-    def stretch(self, look: Rendering) -> np.ndarray:
+    def stretch(self, rendering: Rendering) -> np.ndarray:
         """Return (band, 2).
 
         The 2nd and 98th percentile of the smallest overview, or of windows where there is none.
@@ -104,22 +104,22 @@ class RasterFile:
         UnreadableFile
             If the file is corrupt.
         """
-        if look.kind not in ("colour", "number"):
+        if rendering.kind not in ("colour", "number"):
             return np.zeros((1, 2))
         with self._lock:
-            if look.name not in self._stretches:
-                self._stretches[look.name] = self._measured(look)
-            return self._stretches[look.name]
+            if rendering.name not in self._stretches:
+                self._stretches[rendering.name] = self._measured(rendering)
+            return self._stretches[rendering.name]
 
-    def _measured(self, look: Rendering) -> np.ndarray:
+    def _measured(self, rendering: Rendering) -> np.ndarray:
         samples = []
         with opened(self.path) as dataset:
             for window in self._windows():
-                values, valid = read_window(dataset, look.bands, window)
+                values, valid = read_window(dataset, rendering.bands, window)
                 samples.append(values[:, valid & np.isfinite(values).all(0)])
         known = np.concatenate(samples, axis=1)
         if not known.size:
-            return np.tile([0.0, 1.0], (len(look.bands), 1))
+            return np.tile([0.0, 1.0], (len(rendering.bands), 1))
         return np.asarray(np.percentile(known.astype(np.float64), [2, 98], axis=1).T)
 
     def _windows(self) -> list[tuple[tuple[int, int], tuple[int, int]] | None]:
@@ -135,7 +135,7 @@ class RasterFile:
             ((r, min(r + edge, height)), (c, min(c + edge, width))) for r in rows for c in columns
         ]
 
-    def tile(self, look: Rendering, tile: WebTile) -> tuple[bytes, str]:
+    def tile(self, rendering: Rendering, tile: WebTile) -> tuple[bytes, str]:
         """Draw a tile.
 
         One that the raster does not touch, or that would need too much of it, is empty.
@@ -154,18 +154,18 @@ class RasterFile:
             or self.box[3] <= south
         ):
             return empty(), "image/png"
-        stretch = self.stretch(look)
-        smooth = look.kind in ("colour", "number", "share") and tile.z < self.maxzoom - 1
+        stretch = self.stretch(rendering)
+        smooth = rendering.kind in ("colour", "number", "share") and tile.z < self.maxzoom - 1
         with opened(self.path) as dataset:
             values, valid = (
-                self._flat(dataset, look, tile)
+                self._flat(dataset, rendering, tile)
                 if self.crs is None
-                else self._placed(dataset, look, tile, smooth)
+                else self._placed(dataset, rendering, tile, smooth)
             )
-        return paint(look, values, valid, stretch) if valid.any() else (empty(), "image/png")
+        return paint(rendering, values, valid, stretch) if valid.any() else (empty(), "image/png")
 
     def _placed(
-        self, dataset: Any, look: Rendering, tile: WebTile, smooth: bool
+        self, dataset: Any, rendering: Rendering, tile: WebTile, smooth: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """Read the part of a tile that the raster lies in.
 
@@ -187,18 +187,20 @@ class RasterFile:
         shape = (rows[1] - rows[0], columns[1] - columns[0])
         if max(shape) <= DOTS:  # its edge would lie far within a pixel
             seen, known = read_window(
-                dataset, look.bands, ((0, self.shape[0]), (0, self.shape[1])), shape
+                dataset, rendering.bands, ((0, self.shape[0]), (0, self.shape[1])), shape
             )
         else:
-            seen, known = read_warped(dataset, look.bands, part, shape, smooth)
+            seen, known = read_warped(dataset, rendering.bands, part, shape, smooth)
         values, valid = (
-            np.zeros((len(look.bands), EDGE, EDGE), seen.dtype),
+            np.zeros((len(rendering.bands), EDGE, EDGE), seen.dtype),
             np.zeros((EDGE, EDGE), bool),
         )
         values[:, slice(*rows), slice(*columns)], valid[slice(*rows), slice(*columns)] = seen, known
         return values, valid
 
-    def _flat(self, dataset: Any, look: Rendering, tile: WebTile) -> tuple[np.ndarray, np.ndarray]:
+    def _flat(
+        self, dataset: Any, rendering: Rendering, tile: WebTile
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Read a tile of an image without a place: its pixels, as they are."""
         west, south, east, north = tile.box
         height, width = self.shape
@@ -207,11 +209,11 @@ class RasterFile:
             (max(0, math.floor(low)), min(size, math.ceil(high))) for low, high, size in edges
         ]
         if any(low >= high for low, high in inside):
-            return np.zeros((len(look.bands), 1, 1)), np.zeros((1, 1), bool)
+            return np.zeros((len(rendering.bands), 1, 1)), np.zeros((1, 1), bool)
         step = max(1.0, (edges[0][1] - edges[0][0]) / EDGE)
         shape = tuple(max(1, round((high - low) / step)) for low, high in inside)
         values, valid = read_window(
-            dataset, look.bands, (inside[0], inside[1]), (shape[0], shape[1])
+            dataset, rendering.bands, (inside[0], inside[1]), (shape[0], shape[1])
         )
         places = [low + (np.arange(EDGE) + 0.5) * ((high - low) / EDGE) for low, high, _ in edges]
         at = [
@@ -289,12 +291,12 @@ def read_window(
 
 
 def open_geotiff(path: Path) -> RasterFile:
-    """Open a raster by its head.
+    """Open a raster by its header.
 
     Raises
     ------
     UnreadableFile
-        If it is no TIFF, or one whose head cannot be true.
+        If it is no TIFF, or one whose header cannot be true.
     GridMismatch
         If its grid is rotated.
     """
@@ -315,7 +317,9 @@ def open_geotiff(path: Path) -> RasterFile:
             else tuple(dataset.bounds)
         )
         names = tuple(d or f"band{k}" for k, d in enumerate(named(dataset), 1))
-        head = Head(names, str(dataset.dtypes[0]), dict(dataset.tags()), colour_table(dataset))
+        header = RasterHeader(
+            names, str(dataset.dtypes[0]), dict(dataset.tags()), colour_table(dataset)
+        )
         factor = max([1, *dataset.overviews(1)])
         shape, block = dataset.shape, dataset.block_shapes[0]
     box = around(edge_boxes(bounds, projection(crs)))
@@ -325,7 +329,9 @@ def open_geotiff(path: Path) -> RasterFile:
         )
         raise GridMismatch(message)
     low, high = zooms(box, shape, factor)
-    return RasterFile(path, head, looks_of(head), box, shape, crs, low, high, block, factor)
+    return RasterFile(
+        path, header, renderings_of(header), box, shape, crs, low, high, block, factor
+    )
 
 
 def edge_boxes(bounds: Box, project: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What there is to see in a raster.
+"""Renderings of a raster.
 
 True and false colours of each season, each class's probability, objects, classes, or plain numbers.
 """
@@ -21,7 +21,7 @@ PALETTE = (
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """One way to see a raster."""
+    """One rendering of a raster."""
 
     name: str
     """Short, of letters that an address can hold."""
@@ -39,8 +39,8 @@ class Rendering:
 
 
 @dataclass(frozen=True)
-class Head:
-    """What a raster's head says that decides how it can be seen."""
+class RasterHeader:
+    """What a raster's header says that decides how it is rendered."""
 
     bands: tuple[str, ...]
     dtype: str
@@ -49,25 +49,32 @@ class Head:
     """The file's own colour table, if any."""
 
 
-def looks_of(head: Head) -> tuple[Rendering, ...]:
-    """Return the ways to see a raster, the most telling first."""
-    names, colours = classes_of(head.tags)
-    if names and head.bands == names:
-        return scores(names, colours, 254.0 if head.dtype == "uint8" else 1.0)
-    if len(head.bands) == 1:
-        return (single(head, names, colours),)
-    found = [look for season in seasons(head.bands) for look in colour_looks(head.bands, season)]
+def renderings_of(header: RasterHeader) -> tuple[Rendering, ...]:
+    """Return the renderings of a raster, the most telling first."""
+    names, colours = classes_of(header.tags)
+    if names and header.bands == names:
+        return scores(names, colours, 254.0 if header.dtype == "uint8" else 1.0)
+    if len(header.bands) == 1:
+        return (single(header, names, colours),)
+    found = [
+        rendering
+        for season in seasons(header.bands)
+        for rendering in colour_renderings(header.bands, season)
+    ]
     if not found:
         found = (
             [Rendering("colour", "Colours", "colour", (1, 2, 3))]
-            if len(head.bands) in (3, 4)
+            if len(header.bands) in (3, 4)
             else []
         )
-    used = {band for look in found for band in look.bands}
-    rest = [k for k in range(1, len(head.bands) + 1) if k not in used][:24]
+    used = {band for rendering in found for band in rendering.bands}
+    rest = [k for k in range(1, len(header.bands) + 1) if k not in used][:24]
     return (
         *found,
-        *(Rendering(f"band{k}", head.bands[k - 1].replace("_", " "), "number", (k,)) for k in rest),
+        *(
+            Rendering(f"band{k}", header.bands[k - 1].replace("_", " "), "number", (k,))
+            for k in rest
+        ),
     )
 
 
@@ -83,18 +90,18 @@ def classes_of(tags: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...
         return (), ()
 
 
-def is_colour(given: object) -> bool:
+def is_colour(value: object) -> bool:
     """Say whether something is a colour as #rrggbb."""
     return (
-        isinstance(given, str)
-        and len(given) == 7
-        and given[0] == "#"
-        and all(c in "0123456789abcdefABCDEF" for c in given[1:])
+        isinstance(value, str)
+        and len(value) == 7
+        and value[0] == "#"
+        and all(c in "0123456789abcdefABCDEF" for c in value[1:])
     )
 
 
 def scores(names: Sequence[str], colours: Sequence[str], top: float) -> tuple[Rendering, ...]:
-    """Return a look for each class.
+    """Return a rendering for each class.
 
     The background, which is what the others are not, comes last.
     """
@@ -116,21 +123,22 @@ def scores(names: Sequence[str], colours: Sequence[str], top: float) -> tuple[Re
     return (*found[1:], *found[:1])
 
 
-def single(head: Head, names: Sequence[str], colours: Sequence[str]) -> Rendering:
-    """Return the look of a raster of one band."""
-    word = head.bands[0].lower()
-    whole = head.dtype in ("int16", "uint16", "int32", "uint32", "int64", "uint64")
+def single(header: RasterHeader, names: Sequence[str], colours: Sequence[str]) -> Rendering:
+    """Return the rendering of a raster of one band."""
+    word = header.bands[0].lower()
+    whole = header.dtype in ("int16", "uint16", "int32", "uint32", "int64", "uint64")
     if whole and any(w in word for w in ID_WORDS):
         return Rendering("ids", "Objects", "ids", (1,))
-    if head.dtype == "uint8" and (names or head.colours or any(w in word for w in CLASS_WORDS)):
+    if header.dtype == "uint8" and (names or header.colours or any(w in word for w in CLASS_WORDS)):
         drawn = tuple(colours) or tuple(
             f"#{r:02x}{g:02x}{b:02x}"
             for r, g, b in (
-                tuple(head.colours.get(k, (0, 0, 0)))[:3] for k in range(len(head.colours) and 24)
+                tuple(header.colours.get(k, (0, 0, 0)))[:3]
+                for k in range(len(header.colours) and 24)
             )
         )
         return Rendering("classes", "Classes", "classes", (1,), drawn or PALETTE, tuple(names))
-    return Rendering("band1", head.bands[0].replace("_", " "), "number", (1,))
+    return Rendering("band1", header.bands[0].replace("_", " "), "number", (1,))
 
 
 def seasons(bands: Sequence[str]) -> tuple[str, ...]:
@@ -138,7 +146,7 @@ def seasons(bands: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(band.rpartition(":")[0] for band in bands))
 
 
-def colour_looks(bands: Sequence[str], season: str) -> list[Rendering]:
+def colour_renderings(bands: Sequence[str], season: str) -> list[Rendering]:
     """Return true and false colours of a season, where it has the bands."""
     at = {
         band.rpartition(":")[2].lower(): k
@@ -151,14 +159,14 @@ def colour_looks(bands: Sequence[str], season: str) -> list[Rendering]:
         "blue": at.get("b", 0),
         "nir": at.get("n", 0),
     } | at
-    said = f" · {season.replace('_', ' ')}" if season else ""
+    suffix = f" · {season.replace('_', ' ')}" if season else ""
     slug = "".join(c for c in season if c.isascii() and c.isalnum())[:24]
     wanted = (
         ("true", "True colour", ("red", "green", "blue")),
         ("false", "False colour (near infrared)", ("nir", "red", "green")),
     )
     return [
-        Rendering(f"{name}{slug}", f"{label}{said}", "colour", tuple(at[b] for b in of))
+        Rendering(f"{name}{slug}", f"{label}{suffix}", "colour", tuple(at[b] for b in of))
         for name, label, of in wanted
         if all(at.get(b) for b in of)
     ]
