@@ -27,6 +27,8 @@ LEFT_OUT = -1
 """Stands for the id or the tag of a property that a feature does not have."""
 
 
+# Who renames this class deletes the cached kernels (mvt.*.nbi): numba reads their index, which has
+# the class by name, before it looks whether the source has changed.
 class TileRings(NamedTuple):
     """Polygons as flat arrays; a tuple, because compiled code takes no dataclass."""
 
