@@ -1,12 +1,11 @@
-"""Plain values to TOML text: the standard library reads TOML but does not write it."""
+"""Plain values to TOML text, for cards and recipes."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
+import tomli_w
 
 
 def to_toml(table: Mapping[str, object]) -> str:
@@ -16,8 +15,7 @@ def to_toml(table: Mapping[str, object]) -> str:
     ----------
     table : mapping
         Values may be str, bool, int, float, mappings, and lists or tuples of those.  None is left
-        out, as TOML has none.  The order is kept, but plain values of a table come before its
-        subtables, as TOML wants it.
+        out, as TOML has none.
 
     Raises
     ------
@@ -26,48 +24,18 @@ def to_toml(table: Mapping[str, object]) -> str:
 
     Examples
     --------
-    >>> print(to_toml({"name": "a", "files": {"model.onnx": "12"}}), end="")
+    >>> print(to_toml({"name": "a", "gsd": None, "files": {"model.onnx": "12"}}), end="")
     name = "a"
     <BLANKLINE>
     [files]
     "model.onnx" = "12"
     """
-    return "\n".join(_lines(table, ())).lstrip("\n") + "\n"
+    return tomli_w.dumps(_without_none(table))
 
 
-def _lines(table: Mapping[str, object], path: tuple[str, ...]) -> Iterator[str]:
-    for key, value in table.items():
-        if value is not None and not isinstance(value, Mapping):
-            yield f"{_key(key)} = {_value(value)}"
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            inner = (*path, key)
-            yield f"\n[{'.'.join(_key(part) for part in inner)}]"
-            yield from _lines(value, inner)
-
-
-def _key(key: str) -> str:
-    return key if _BARE.fullmatch(key) else _text(key)
-
-
-def _text(value: str) -> str:
-    # JSON's escapes are TOML's, but JSON lets DEL stand as it is.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
-
-
-def _value(value: object) -> str:
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, Mapping):  # within a list, where a table of its own has no name
-        return (
-            "{ "
-            f"{', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items() if item is not None)} }}"
-        )
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_value(item) for item in value)}]"
-    message = f"{type(value).__name__} has no TOML form."
-    raise TypeError(message)
+        return [_without_none(item) for item in value]
+    return value
