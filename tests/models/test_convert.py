@@ -19,8 +19,9 @@ torch = pytest.importorskip("torch", reason="the extra 'train' is not installed"
 smp = pytest.importorskip(
     "segmentation_models_pytorch", reason="the extra 'train' is not installed"
 )
+from selion.models import import_checkpoint  # noqa: E402
 from selion.models.architectures import build  # noqa: E402
-from selion.models.convert import architecture_of, import_checkpoint, network_state, read_checkpoint  # noqa: E402
+from selion.models.convert import architecture_of, network_state, read_checkpoint  # noqa: E402
 from selion.models.pixel import fill, load_network, load_torch  # noqa: E402
 
 

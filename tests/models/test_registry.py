@@ -19,7 +19,7 @@ from selion.errors import (
     UnreadableFile,
     UnsafeFile,
 )
-from selion.models import registry
+from selion.models import loading, registry
 from selion.models.card import ModelCard, check_files, describe, read_card
 from selion.segmenter import InputSpec, Scaling, View
 
@@ -60,9 +60,9 @@ def packaged(tiny, monkeypatch):
 def lacking(monkeypatch, *names):
     for name in names:
         monkeypatch.setitem(
-            registry.ENGINES,
+            loading.ENGINES,
             name,
-            replace(registry.ENGINES[name], lacks=lambda _card: "not in this test"),
+            replace(loading.ENGINES[name], lacks=lambda _card: "not in this test"),
         )
 
 
@@ -155,22 +155,22 @@ def test_a_model_is_found_by_name_folder_and_card(packaged, monkeypatch):
 
 def test_a_wrong_name_gets_the_nearest(packaged):
     with pytest.raises(UnknownName, match=r"no model called 'tiny.on': did you mean 'tiny.one'"):
-        registry.load_model("tiny.on")
+        loading.load_model("tiny.on")
     with pytest.raises(UnknownName, match="did you mean 'FTW_PRUE_EFNET_B5'"):
-        registry.load_model("FTW_PRUE_EFNET_5")
+        loading.load_model("FTW_PRUE_EFNET_5")
     with pytest.raises(UnreadableFile, match="There is no model card"):
-        registry.load_model("./nowhere")
+        loading.load_model("./nowhere")
     with pytest.raises(UnknownName, match="no engine called 'openvin': did you mean 'openvino'"):
-        registry.load_model("tiny.one", "openvin")
+        loading.load_model("tiny.one", "openvin")
     with pytest.raises(BadInput, match="0 threads"):
-        registry.load_model("tiny.one", threads=0)
+        loading.load_model("tiny.one", threads=0)
 
 
 def test_what_is_not_here_says_how_to_get_it():
     with pytest.raises(UnreadableFile, match="run 'selion models fetch FTW_PRUE_EFNET_B5'"):
-        registry.load_model("FTW_PRUE_EFNET_B5")
+        loading.load_model("FTW_PRUE_EFNET_B5")
     with pytest.raises(UnreadableFile, match="run 'selion models fetch sam-vit-base'"):
-        registry.load_model("sam-vit-base")
+        loading.load_model("sam-vit-base")
     with pytest.raises(
         UnreadableFile,
         match=(
@@ -178,9 +178,9 @@ def test_what_is_not_here_says_how_to_get_it():
             r"import"
         ),
     ):
-        registry.load_model("DelineateAnything")
+        loading.load_model("DelineateAnything")
     with pytest.raises(UnsafeFile, match=r"\(AGPL-3.0\) is published as a pickle"):
-        registry.fetch_model("DelineateAnything")
+        loading.fetch_model("DelineateAnything")
 
 
 def test_the_best_engine_is_taken_and_said(packaged, monkeypatch):
@@ -191,7 +191,7 @@ def test_the_best_engine_is_taken_and_said(packaged, monkeypatch):
     assert model([VIEW])[0, 1] == pytest.approx(1 / (1 + np.exp(-2)))
     assert model.card == packaged
     lacking(monkeypatch, "openvino")
-    fallback = registry.load_model("tiny.one", threads=1)
+    fallback = loading.load_model("tiny.one", threads=1)
     assert fallback.engine.startswith("ONNX Runtime ")
     assert np.allclose(fallback([VIEW]), model([VIEW]), atol=1e-6)
     lacking(monkeypatch, "onnxruntime")
@@ -199,16 +199,16 @@ def test_the_best_engine_is_taken_and_said(packaged, monkeypatch):
         MissingExtra,
         match=r"No engine can run tiny.one: .*torch: the model has no weights for torch",
     ):
-        registry.load_model("tiny.one")
+        loading.load_model("tiny.one")
 
 
 def test_engines_of_this_machine_are_named(monkeypatch):
     lacking(monkeypatch, "cuda", "mps", "onnxruntime")
-    assert registry.engines_available() == ["openvino", "torch"]
+    assert loading.engines_available() == ["openvino", "torch"]
 
 
 def test_an_engine_can_be_asked_for(packaged, monkeypatch):
-    assert registry.load_model("tiny.one", "onnxruntime", threads=2).engine.endswith(
+    assert loading.load_model("tiny.one", "onnxruntime", threads=2).engine.endswith(
         "2 threads, float32; as asked for"
     )
     lacking(monkeypatch, "openvino")
@@ -216,7 +216,7 @@ def test_an_engine_can_be_asked_for(packaged, monkeypatch):
         MissingExtra,
         match=r"openvino cannot run tiny.one: not in this test; it needs pip install openvino",
     ):
-        registry.load_model("tiny.one", "openvino")
+        loading.load_model("tiny.one", "openvino")
 
 
 def test_damage_is_noticed_at_every_load(packaged, tmp_path):
@@ -224,14 +224,14 @@ def test_damage_is_noticed_at_every_load(packaged, tmp_path):
     folder.mkdir()
     for path in packaged.folder.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    registry.load_model(folder, threads=1)
+    loading.load_model(folder, threads=1)
     raw = bytearray((folder / "model.safetensors").read_bytes())
     raw[-1] ^= 1
     (folder / "model.safetensors").write_bytes(raw)
     with pytest.raises(
         ChecksumMismatch, match=r"model.safetensors has sha256 .* but its card says"
     ):
-        registry.load_model(folder)
+        loading.load_model(folder)
 
 
 def published_checkpoint(path: Path) -> str:
@@ -271,7 +271,7 @@ def test_fetch_imports_into_the_cache_once(tmp_path, monkeypatch, cache):
 
     monkeypatch.setattr(selion.store, "fetch", fetch)
     with pytest.warns(UserWarning, match=f"no checksum was published, .* sha256 {sha}"):
-        card = registry.fetch_model("FTW_PRUE_EFNET_B3_CCBY")
+        card = loading.fetch_model("FTW_PRUE_EFNET_B3_CCBY")
     assert asked == [(card.url, "")]
     assert card.sha256 == sha
     assert card.licence == "CC-BY-4.0"
@@ -280,9 +280,9 @@ def test_fetch_imports_into_the_cache_once(tmp_path, monkeypatch, cache):
         tomllib.loads((card.folder / "card.toml").read_text())["architecture"]["encoder"]
         == "mobilenet_v2"
     )
-    assert registry.fetch_model("FTW_PRUE_EFNET_B3_CCBY") == card
+    assert loading.fetch_model("FTW_PRUE_EFNET_B3_CCBY") == card
     assert len(asked) == 1
-    assert registry.load_model("FTW_PRUE_EFNET_B3_CCBY", threads=1).card == card
+    assert loading.load_model("FTW_PRUE_EFNET_B3_CCBY", threads=1).card == card
     assert {c.name: c for c in registry.list_models()}[
         "FTW_PRUE_EFNET_B3_CCBY"
     ].folder == card.folder
@@ -297,16 +297,16 @@ def test_a_fetched_model_that_was_damaged_is_fetched_again_by_force(tmp_path, mo
     monkeypatch.setattr(registry, "_registry", lambda: known)
     monkeypatch.setattr(selion.store, "fetch", lambda _url, _sha256: tmp_path / "prue.ckpt")
     # a known checksum: no warning, which would be an error here
-    card = registry.fetch_model("FTW_PRUE_EFNET_B3")
+    card = loading.fetch_model("FTW_PRUE_EFNET_B3")
     (card.folder / "model.onnx").write_bytes(b"")
     with pytest.raises(ChecksumMismatch):
-        registry.fetch_model("FTW_PRUE_EFNET_B3")
-    assert check_files(registry.fetch_model("FTW_PRUE_EFNET_B3", force=True)) == card.folder
+        loading.fetch_model("FTW_PRUE_EFNET_B3")
+    assert check_files(loading.fetch_model("FTW_PRUE_EFNET_B3", force=True)) == card.folder
 
 
 def test_fetching_what_ships_with_selion_does_nothing(packaged):
-    assert registry.fetch_model("tiny.one") == packaged
-    assert registry.fetch_model("tiny.one", force=True) == packaged
+    assert loading.fetch_model("tiny.one") == packaged
+    assert loading.fetch_model("tiny.one", force=True) == packaged
 
 
 def test_the_door_to_the_store_takes_a_file_without_a_published_checksum(tmp_path, cache):

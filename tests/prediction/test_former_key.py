@@ -51,7 +51,7 @@ def language():
 
 def sam(monkeypatch):
     torch = pytest.importorskip("torch")
-    everything = pytest.importorskip("selion.models.sam.everything")
+    everything = pytest.importorskip("selion.models.sam.segmenter")
     monkeypatch.setattr(torch, "__version__", "2")
     card = replace(CARD, architecture={"points_per_side": 8})
     return everything.SamSegmenter(card, types.SimpleNamespace(fast=False, device="cpu"))

@@ -39,7 +39,7 @@ window a (planting)."""
 _FTW_CLASSES: dict[int, ClassScheme] = {2: FTW2, 3: FTW3}
 
 
-def import_checkpoint(
+def import_lightning(
     path: str | Path,
     out: str | Path,
     card: ModelCard | None = None,
@@ -52,10 +52,9 @@ def import_checkpoint(
     Parameters
     ----------
     path : path
-        For a card of Delineate Anything its ONNX graph, else a Lightning checkpoint:
-        ``hyper_parameters`` (model, backbone, in_channels, num_classes, ...)  and ``state_dict``
-        with keys ``model.<key of the network>``; the loss's own weights (``criterion.*``,
-        ``ce_loss.*``) are left behind.
+        A Lightning checkpoint: ``hyper_parameters`` (model, backbone, in_channels, num_classes,
+        ...)  and ``state_dict`` with keys ``model.<key of the network>``; the loss's own weights
+        (``criterion.*``, ``ce_loss.*``) are left behind.
     out : path
         The folder to write.
     card : ModelCard, optional
@@ -83,10 +82,6 @@ def import_checkpoint(
         See :func:`selion.models.export`.
     """
     path = Path(path)
-    if card is not None and card.format == "ultralytics":
-        from selion.models.delineate.segmenter import import_graph
-
-        return import_graph(path, Path(out).expanduser(), card, force=force)
     require("torch", "train")
     from selion.models.blank import build_blank
 
@@ -110,7 +105,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises
     ------
     UnsafeFile, UnreadableFile
-        See :func:`import_checkpoint`.
+        See :func:`import_lightning`.
     """
     torch = require("torch", "train")
     _check_container(path)

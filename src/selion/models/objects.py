@@ -1,10 +1,10 @@
-"""Models that answer with objects: who loads them, on which device, and how they come here."""
+"""Models that only torch runs: on which device, and how published checkpoints come here."""
 
 from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,35 @@ from selion.extras import require
 from selion.models.card import CARD, WEIGHTS, ModelCard, check_listed, sha256_of, write_card
 from selion.segmenter import LoadedModel
 
-LOADERS: Mapping[str, tuple[str, str]] = {
-    "sam": ("selion.models.sam.everything", "load_sam"),
-    "ultralytics": ("selion.models.delineate.segmenter", "load_delineate"),
-    "embedded": ("selion.models.embedded.segmenter", "load_embedded"),
-}
-"""A card's format -> module and function: (card, folder, device, fast=) -> InstanceSegmenter; the
-last one is a Segmenter.
-
-Imported on use: the second is under AGPL-3.0.
-"""
 CHECKPOINT = ("config.json", "preprocessor_config.json", WEIGHTS)
 """Files of a checkpoint as transformers publishes it."""
 ON_TORCH = ("cuda", "mps", "torch")
 
 
-def load_objects(
-    card: ModelCard, engine: str, *, fast: bool, threads: int | None
+def load_on_torch(
+    module: str,
+    function: str,
+    card: ModelCard,
+    engine: str,
+    *,
+    fast: bool,
+    threads: int | None,
+    cure: Callable[[ModelCard], str] | None = None,
 ) -> LoadedModel[Any]:
-    """Load a model that answers with objects.
+    """Load a model that only torch runs, as those that answer with objects.
 
     Parameters
     ----------
+    module, function : str
+        Who loads it: (card, folder, device, fast=, reason=) -> LoadedModel; imported now.
     card : ModelCard
     engine : {"auto", "cuda", "mps", "torch"}
     fast : bool
         bfloat16.
     threads : int, optional
         Of torch, for the whole process.
+    cure : callable, optional
+        Says how its weights come here, if they cannot be fetched.
 
     Returns
     -------
@@ -55,17 +56,18 @@ def load_objects(
     MissingExtra, UnknownName, BadInput
         If torch or the engine is not here, or the engine cannot run such a model.
     """
-    folder = check_here(card)
+    folder = check_here(card, cure)
     device, why = _device(card, engine)
     if threads:
         require("torch", "train").set_num_threads(threads)
-    module, function = LOADERS[card.format]
     load: Callable[..., LoadedModel[Any]] = getattr(importlib.import_module(module), function)
     return load(card, folder, device, fast=fast, reason=why)
 
 
-def check_here(card: ModelCard) -> Path:
+def check_here(card: ModelCard, cure: Callable[[ModelCard], str] | None = None) -> Path:
     """Return the folder of a card's weights, once they are compared with its checksums.
+
+    ``cure`` says how they come here, if not by fetching.
 
     Raises
     ------
@@ -73,28 +75,16 @@ def check_here(card: ModelCard) -> Path:
         If they are not here, or not those of the card.
     """
     if card.folder is None:
-        raise UnreadableFile(_not_here(card))
+        how = (
+            f"run 'selion models fetch {card.name}', or give the folder of the checkpoint."
+            if cure is None
+            else cure(card)
+        )
+        what = card.name if cure else f"The weights of {card.name}"
+        raise UnreadableFile(f"{what} {'is' if cure else 'are'} not on this machine: {how}")
     if (card.folder / CARD).is_file():
         check_listed(card, card.folder)  # a folder without a card was hashed just now
     return card.folder
-
-
-def _not_here(card: ModelCard) -> str:
-    if card.format == "ultralytics":
-        return f"{card.name} is not on this machine: {by_hand(card)}"
-    return (
-        f"The weights of {card.name} are not on this machine: run 'selion models fetch "
-        f"{card.name}', or give the folder of the checkpoint."
-    )
-
-
-def by_hand(card: ModelCard) -> str:
-    """Say how weights come here that are published as a pickle, which selion does not open."""
-    return (
-        f"download {card.url}, turn it into ONNX where you trust it ('yolo export model=FILE.pt "
-        f"format=onnx imgsz={card.inputs.window}'), and run 'selion models import FILE.onnx "
-        f"--like {card.name} -o FOLDER'."
-    )
 
 
 def _device(card: ModelCard, engine: str) -> tuple[str, str]:

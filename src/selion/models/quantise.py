@@ -27,7 +27,7 @@ from selion.extras import require
 from selion.models.architectures import torch_only
 from selion.models.card import CARD, GRAPH, ModelCard, check_files, with_files, write_card
 from selion.models.feed import check_views, feed
-from selion.models.registry import load_model
+from selion.models.loading import load_model
 from selion.segmenter import View
 from selion.store import atomic_folder
 

@@ -14,24 +14,22 @@ Imagery, arXiv 2504.02534.
 from __future__ import annotations
 
 import importlib
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from selion.errors import BadInput, MissingExtra, UnreadableFile, UnsafeFile
+from selion.errors import BadInput, MissingExtra, UnreadableFile
 from selion.extras import available
 from selion.grid import photo_grid
 from selion.labels import Instances
-from selion.models.card import CARD, GRAPH, ModelCard, sha256_of, write_card
+from selion.models.card import GRAPH, ModelCard
 from selion.models.execution import Execution, identity_of
 from selion.models.feed import check_views
 from selion.segmenter import Answers, LoadedModel, View
-from selion.store import atomic_folder
 
 FORMAT = "ultralytics"
 
@@ -208,32 +206,3 @@ def load_delineate(
         raise MissingExtra(message)
     detector = importlib.import_module("ultralytics").YOLO(str(folder / GRAPH), task="segment")
     return Delineator(card, detector, device, reason=reason)
-
-
-def import_graph(path: Path, folder: Path, card: ModelCard, *, force: bool = False) -> ModelCard:
-    """Make a model's folder out of a detector that was exported to ONNX.
-
-    Raises
-    ------
-    UnsafeFile
-        If it is a pickle.
-    UnreadableFile
-        If it is not there.
-    OutputExists, OutputFailed
-        If the folder is there and ``force`` is not given, or it cannot be written.
-    """
-    if path.suffix != ".onnx":
-        message = (
-            f"{path} would have to be executed to be read: turn it into ONNX where you trust it "
-            f"('yolo export model={path.name} format=onnx')."
-        )
-        raise UnsafeFile(message)
-    if not path.is_file():
-        message = f"There is no file {path}: give the ONNX file that 'yolo export' wrote."
-        raise UnreadableFile(message)
-    with atomic_folder(folder, force) as part:
-        shutil.copyfile(path, part / GRAPH)
-        sha256 = sha256_of(part / GRAPH)
-        card = replace(card, files={GRAPH: sha256}, sha256=sha256)
-        write_card(card, part / CARD)
-    return replace(card, folder=folder)

@@ -15,8 +15,8 @@ from scipy import ndimage
 from selion.classes import ClassScheme
 from selion.errors import BadInput
 from selion.models.execution import identity_of
+from selion.models.loading import load_model
 from selion.models.refine.card import card_of, pair_card
-from selion.models.registry import load_model
 from selion.segmenter import Answers, LoadedModel, View
 
 if TYPE_CHECKING:

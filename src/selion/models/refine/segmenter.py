@@ -18,9 +18,9 @@ from selion.errors import BadInput
 from selion.grid import Lattice
 from selion.models.card import ModelCard
 from selion.models.execution import identity_of
+from selion.models.loading import load_model
 from selion.models.refine.card import pair_card
 from selion.models.refine.points import PointRefined
-from selion.models.registry import load_model
 from selion.raster import Raster
 from selion.segmenter import Answers, InputSpec, LoadedModel, Segmenter, View, as_model
 
@@ -177,7 +177,7 @@ def refine(
         return Refined(base)
     loaded = load_model(refiner, engine, fast=fast, threads=threads)
     if loaded.gives == "objects":
-        from selion.models.sam.everything import SamSegmenter
+        from selion.models.sam.segmenter import SamSegmenter
 
         if isinstance(loaded, SamSegmenter):
             return PointRefined(base, loaded)

@@ -1,0 +1,66 @@
+"""How the weights of Delineate Anything come here: published as pickles, taken as ONNX only."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from selion.errors import UnreadableFile, UnsafeFile
+from selion.models.card import CARD, GRAPH, ModelCard, sha256_of, write_card
+from selion.store import atomic_folder
+
+
+def by_hand(card: ModelCard) -> str:
+    """Say how weights come here that are published as a pickle, which selion does not open."""
+    return (
+        f"download {card.url}, turn it into ONNX where you trust it ('yolo export model=FILE.pt "
+        f"format=onnx imgsz={card.inputs.window}'), and run 'selion models import FILE.onnx "
+        f"--like {card.name} -o FOLDER'."
+    )
+
+
+def refuse_pickle(card: ModelCard, _folder: Path) -> ModelCard:
+    """Refuse (UnsafeFile) to download weights that would have to be executed to be read."""
+    message = (
+        f"{card.name} ({card.licence}) is published as a pickle, which selion does not open: "
+        f"{by_hand(card)}"
+    )
+    raise UnsafeFile(message)
+
+
+def import_graph(
+    path: str | Path,
+    out: str | Path,
+    card: ModelCard,
+    *,
+    half: bool = False,  # noqa: ARG001  # its numbers are kept
+    force: bool = False,
+) -> ModelCard:
+    """Make a model's folder out of a detector that was exported to ONNX.
+
+    Raises
+    ------
+    UnsafeFile
+        If it is a pickle.
+    UnreadableFile
+        If it is not there.
+    OutputExists, OutputFailed
+        If the folder is there and ``force`` is not given, or it cannot be written.
+    """
+    path, folder = Path(path), Path(out).expanduser()
+    if path.suffix != ".onnx":
+        message = (
+            f"{path} would have to be executed to be read: turn it into ONNX where you trust it "
+            f"('yolo export model={path.name} format=onnx')."
+        )
+        raise UnsafeFile(message)
+    if not path.is_file():
+        message = f"There is no file {path}: give the ONNX file that 'yolo export' wrote."
+        raise UnreadableFile(message)
+    with atomic_folder(folder, force) as part:
+        shutil.copyfile(path, part / GRAPH)
+        sha256 = sha256_of(part / GRAPH)
+        card = replace(card, files={GRAPH: sha256}, sha256=sha256)
+        write_card(card, part / CARD)
+    return replace(card, folder=folder)

@@ -1,0 +1,279 @@
+"""Cards become models: which engine runs one, how it comes here, and who reads its files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import selion.store
+from selion.classes import FTW2
+from selion.errors import BadInput, MissingExtra, UnknownName
+from selion.models import graph, pixel
+from selion.models.card import WEIGHTS, ModelCard, check_files, check_listed, sha256_of
+from selion.models.convert import import_lightning
+from selion.models.delineate.convert import by_hand, import_graph, refuse_pickle
+from selion.models.language import network as language
+from selion.models.objects import fetch_checkpoint, load_on_torch
+from selion.models.registry import cache_folder, find_card
+from selion.segmenter import InputSpec, LoadedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One way to run a card."""
+
+    lacks: Callable[[ModelCard], str]
+    """Why it cannot run a card on this machine; empty if it can."""
+    load: Callable[..., LoadedModel[np.ndarray]]
+    """(card, folder, fast=, threads=, reason=) -> LoadedModel."""
+    cure: str
+    """What brings it."""
+
+
+ENGINES: dict[str, Engine] = {
+    "cuda": Engine(
+        pixel.cuda_lacks, pixel.load_cuda, "an NVIDIA GPU and pip install 'selion[train]'"
+    ),
+    "mps": Engine(pixel.mps_lacks, pixel.load_mps, "an Apple GPU and pip install 'selion[train]'"),
+    "openvino": Engine(graph.openvino_lacks, graph.load_openvino, "pip install openvino"),
+    "onnxruntime": Engine(
+        graph.onnxruntime_lacks, graph.load_onnxruntime, "pip install 'selion[ort]'"
+    ),
+    "torch": Engine(pixel.torch_lacks, pixel.load_torch, "pip install 'selion[train]'"),
+}
+"""Name -> engine, the preferred first."""
+
+
+def engines_available() -> list[str]:
+    """Return the names of the engines that this machine has, the preferred first."""
+    blank = ModelCard(
+        "any", InputSpec(("red",)), FTW2, architecture={"family": "unet"}, files={WEIGHTS: ""}
+    )
+    return [name for name, engine in ENGINES.items() if not engine.lacks(blank)]
+
+
+def load_model(
+    name: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None
+) -> LoadedModel[Any]:
+    """Load a model; its files are compared with the card's checksums first.
+
+    Parameters
+    ----------
+    name : str or path
+        A model's name, a folder with a ``card.toml``, or a checkpoint of SAM, SAM 2 or SAM-HQ as
+        transformers writes it.
+    engine : {"auto", "cuda", "mps", "openvino", "onnxruntime", "torch"}
+        ``auto`` takes the first one that can run the model here.
+    fast : bool
+        Compute in bfloat16 where processor and engine can; else float32, and ``engine`` of the
+        result says why.
+    threads : int, optional
+        Windows that run at once on a processor; default all cores.
+
+    Returns
+    -------
+    LoadedModel
+        Its ``engine`` is a sentence that says what was taken and why.  Some models answer with
+        objects: ``gives`` says which.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such model or engine.
+    UnreadableFile, ChecksumMismatch
+        If the weights are not here (it does not download), incomplete or damaged.
+    MissingExtra
+        If the engine is not installed.
+    BadInput
+        If selion lists the model but cannot load it, or ``threads`` is not positive.
+    """
+    if threads is not None and threads < 1:
+        message = f"{threads} threads were asked for; wanted is 1 or more."
+        raise BadInput(message)
+    card = find_card(name)
+    return _format_of(card).load(card, engine, fast=fast, threads=threads)
+
+
+def _load_graph(
+    card: ModelCard, engine: str, *, fast: bool, threads: int | None
+) -> LoadedModel[np.ndarray]:
+    """Load what selion itself writes, by the first engine that can run it."""
+    folder = check_files(card)
+    chosen, why = _choose(card, engine)
+    return ENGINES[chosen].load(card, folder, fast=fast, threads=threads, reason=why)
+
+
+def _load_language(
+    card: ModelCard, engine: str, *, fast: bool, threads: int | None
+) -> LoadedModel[np.ndarray]:
+    return language.load(card, None, engine, fast=fast, threads=threads)
+
+
+def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
+    """Return the engine's name and the reason, as the end of a sentence."""
+    if engine != "auto":
+        if engine not in ENGINES:
+            raise UnknownName.among("engine", engine, ["auto", *ENGINES])
+        lack = ENGINES[engine].lacks(card)
+        if lack:
+            message = (
+                f"The engine {engine} cannot run {card.name}: {lack}; it needs "
+                f"{ENGINES[engine].cure}, or choose another engine."
+            )
+            raise MissingExtra(message)
+        return engine, "; as asked for"
+    lacking: list[str] = []
+    for name, candidate in ENGINES.items():
+        lack = candidate.lacks(card)
+        if not lack:
+            return name, f"; {', '.join(lacking)}" if lacking else ""
+        lacking.append(f"{name}: {lack}")
+    message = (
+        f"No engine can run {card.name}: {', '.join(lacking)}; {ENGINES['openvino'].cure} brings "
+        "the fastest one for processors."
+    )
+    raise MissingExtra(message)
+
+
+def fetch_model(name: str, *, force: bool = False) -> ModelCard:
+    """Download a model of the registry and import it into the cache folder.
+
+    What is there already is not fetched again.
+
+    Importing a checkpoint needs torch, once; running it afterwards does not.  Where no checksum was
+    published, a warning says the one that was found: keep it, and compare.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such model.
+    FetchFailed, ChecksumMismatch
+        If the download did not arrive whole, or is not what the card says.
+    MissingExtra
+        If torch is missing.
+    UnsafeFile, UnreadableFile, BadInput
+        See :func:`import_checkpoint`.
+    """
+    card = find_card(name)
+    return _format_of(card).fetch(card, cache_folder() / card.name, force=force)
+
+
+def _fetch_lightning(card: ModelCard, folder: Path, *, force: bool) -> ModelCard:
+    """Download a checkpoint and import it."""
+    if card.folder is not None and not (force and card.url):
+        check_files(card)
+        return card
+    checkpoint = selion.store.fetch(card.url, card.sha256)
+    if not card.sha256:
+        found = sha256_of(checkpoint)
+        warnings.warn(
+            (
+                f"{card.url}: no checksum was published, so it could not be checked; what came has "
+                f"sha256 {found}."
+            ),
+            stacklevel=3,
+        )
+        card = replace(card, sha256=found)
+    return import_lightning(checkpoint, folder, card, force=True)
+
+
+def _fetch_as_it_is(
+    card: ModelCard,
+    folder: Path,
+    *,
+    force: bool,
+    download: Callable[[ModelCard, Path], ModelCard] = fetch_checkpoint,
+) -> ModelCard:
+    """Download files that are used as they were published."""
+    if card.folder is not None and not (force and card.url):
+        check_listed(card, card.folder)
+        return card
+    return download(card, folder)
+
+
+def _not_loaded(card: ModelCard, *_: Any, **__: Any) -> Any:
+    message = (
+        f"{card.name} ({card.licence}) is listed, but selion does not load {card.format} "
+        "weights: choose another model with 'selion models list'."
+    )
+    raise BadInput(message)
+
+
+def import_checkpoint(
+    path: str | Path,
+    out: str | Path,
+    card: ModelCard | None = None,
+    *,
+    half: bool = False,
+    force: bool = False,
+) -> ModelCard:
+    """Turn a published checkpoint into a model folder, as the card's format wants it.
+
+    Parameters
+    ----------
+    path : path
+        For a card of Delineate Anything its ONNX graph, else a Lightning checkpoint in the layout
+        of Fields of The World.
+    out : path
+        The folder to write.
+    card : ModelCard, optional
+        What is known about the model, see :func:`selion.models.convert.import_lightning`.
+    half : bool
+        Store float16; by default the published numbers are kept.
+    force : bool
+        Replace an existing folder.
+
+    Raises
+    ------
+    UnsafeFile, UnreadableFile, BadInput, UnknownName, OutputExists, OutputFailed
+        See :func:`selion.models.convert.import_lightning` and
+        :func:`selion.models.delineate.convert.import_graph`.
+    """
+    known = None if card is None else FORMATS.get(card.format)
+    return (known or LIGHTNING).convert(path, out, card, half=half, force=force)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFormat:
+    """What is done with files of one kind."""
+
+    load: Callable[..., LoadedModel[Any]] = _not_loaded
+    """(card, engine, fast=, threads=) -> LoadedModel."""
+    fetch: Callable[..., ModelCard] = _not_loaded
+    """(card, folder, force=) -> ModelCard."""
+    convert: Callable[..., ModelCard] = import_lightning
+    """(path, folder, card, half=, force=) -> ModelCard."""
+
+
+LIGHTNING = WeightFormat(_load_graph, _fetch_lightning)
+FORMATS: Mapping[str, WeightFormat] = {
+    "selion": LIGHTNING,
+    "lightning": LIGHTNING,
+    "transformers": WeightFormat(_load_language),
+    "sam": WeightFormat(
+        partial(load_on_torch, "selion.models.sam.segmenter", "load_sam"), _fetch_as_it_is
+    ),
+    "embedded": WeightFormat(
+        partial(load_on_torch, "selion.models.embedded.segmenter", "load_embedded"),
+        _fetch_as_it_is,
+    ),
+    "ultralytics": WeightFormat(
+        partial(load_on_torch, "selion.models.delineate.segmenter", "load_delineate", cure=by_hand),
+        partial(_fetch_as_it_is, download=refuse_pickle),
+        import_graph,
+    ),
+}
+"""A card's format -> who loads, fetches and imports such files.
+
+Modules that need torch, or are under AGPL-3.0 (ultralytics), are imported when a model is loaded.
+"""
+
+
+def _format_of(card: ModelCard) -> WeightFormat:
+    return FORMATS.get(card.format) or WeightFormat()
