@@ -109,7 +109,7 @@ class Source(Protocol):
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """What the file says of itself: when it was taken, what its bands mean; empty if nothing."""
+        """What the file says of itself: when it was taken, what its bands mean; may be empty."""
         ...
 
     def read(self, roi: Roi) -> Raster:

@@ -4,11 +4,14 @@ It is the one door through which training and evaluation come.
 
 ::
 
-    data = load_dataset("ftw", root="ftw/", split="train", groups=("france", "kenya"))   # by name, from where it lies on disk
-    data = load_dataset("my-chips/")                                                      # any folder of images and masks
-    data.name, data.licence, data.classes, data.splits, data.groups, data.problems        # known without opening a raster
-    sample = data[0]                                                                      # opened now: Sample(key, image, labels, instances, group, split)
-    val = data.select(split="val")                                                        # a Dataset again; data[:100] too
+    # by name, from where it lies on disk; or any folder of images and masks
+    data = load_dataset("ftw", root="ftw/", split="train", groups=("france", "kenya"))
+    data = load_dataset("my-chips/")
+    # known without opening a raster
+    data.name, data.licence, data.classes, data.splits, data.groups, data.problems
+    # opened now: Sample(key, image, labels, instances, group, split)
+    sample = data[0]
+    val = data.select(split="val")  # a Dataset again; data[:100] too
 
 What one can rely on (the promise to ``train`` and ``evaluate``):
 

@@ -219,14 +219,12 @@ def _declaration(dataset: Dataset, labelled: Labelled) -> str:
     )
     classes = {key: value for key, value in dataset.classes.to_dict().items() if value}
     inner = ", ".join(f"{key} = {json.dumps(value)}" for key, value in classes.items())
+    made = f"Made by selion from {labelled.polygons.name}; boundary: {width}, {where}."
     return "\n".join(
         (
             f"name = {json.dumps(dataset.name)}",
             f"licence = {json.dumps(dataset.licence or 'not stated')}",
-            (
-                "notes = "
-                f"{json.dumps(f'Made by selion from {labelled.polygons.name}; boundary: {width}, {where}.')}"
-            ),
+            f"notes = {json.dumps(made)}",
             f"classes = {{ {inner} }}",
             "",
             "[files]",

@@ -148,7 +148,8 @@ def cohen(pairs: Sequence[tuple[str, str]]) -> tuple[float, float | None, float 
 
     Examples
     --------
-    >>> cohen([("keep", "keep")] * 20 + [("keep", "reject")] * 5 + [("reject", "keep")] * 10 + [("reject", "reject")] * 15)[:2]
+    >>> same = [("keep", "keep")] * 20 + [("reject", "reject")] * 15
+    >>> cohen(same + [("keep", "reject")] * 5 + [("reject", "keep")] * 10)[:2]
     (0.7, 0.4)
     """
     count = len(pairs)

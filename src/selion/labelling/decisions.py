@@ -5,8 +5,9 @@ One line of JSON per decision, only ever appended, each with the hashes of what 
 A line is a decision or the undoing of a batch of them (a page of the coarse pass, one image of the
 fine pass)::
 
-    {"id": "k3-0", "batch": "k3", "key": "plot7/IMG_1", "decision": "keep", "person": "Ada", "pass": "coarse", "seconds": 0.161,
-     "time": "2025-06-01T09:30:12Z", "image": "9f86d0...", "mask": "60303a...", "stat": [1834, 1748770212000000000]}
+    {"id": "k3-0", "batch": "k3", "key": "plot7/IMG_1", "decision": "keep", "person": "Ada",
+     "pass": "coarse", "seconds": 0.161, "time": "2025-06-01T09:30:12Z", "image": "9f86d0...",
+     "mask": "60303a...", "stat": [1834, 1748770212000000000]}
     {"id": "k4", "undo": "k3", "person": "Ada", "pass": "coarse", "time": "2025-06-01T09:30:20Z"}
 
 The last word on a key wins.  A line that is torn (the machine stopped while it was written) counts

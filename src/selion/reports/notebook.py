@@ -40,7 +40,8 @@ def html(thing: Any) -> str | None:
     Parameters
     ----------
     thing : object
-        A Raster or Source, LabelMap, Instances, ClassScheme, Dataset, Report, ModelCard or segmenter.
+        A Raster or Source, LabelMap, Instances, ClassScheme, Dataset, Report, ModelCard or
+        segmenter.
     """
     for kind in type(thing).__mro__:
         if kind.__name__ in FACES:

@@ -2,9 +2,11 @@
 
 ::
 
-    {"id": "k3f0a1", "kind": "split", "on": {"u28szdjpf1gq": 0}, "points": [[12.28, 48.65], [12.29, 48.66]], "person": "Ada", "seconds": 4.2,
+    {"id": "k3f0a1", "kind": "split", "on": {"u28szdjpf1gq": 0}, "points":
+     [[12.28, 48.65], [12.29, 48.66]], "person": "Ada", "seconds": 4.2,
      "time": "2025-06-01T09:30:12.000Z"}
-    {"id": "k3f0a2", "kind": "undo", "undo": "k3f0a1", "on": {}, "points": [], "person": "Ada", "seconds": 0.8, "time": "2025-06-01T09:30:20.000Z"}
+    {"id": "k3f0a2", "kind": "undo", "undo": "k3f0a1", "on": {}, "points": [], "person": "Ada",
+     "seconds": 0.8, "time": "2025-06-01T09:30:20.000Z"}
 
 ``on`` names the fields and the version of each that the person saw; the first is the one that is
 acted on.  Coordinates are in the CRS of the map's file.  A line that is torn (the machine stopped

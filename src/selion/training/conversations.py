@@ -295,7 +295,10 @@ def _moved(ids: np.ndarray, names: tuple[str, ...], classes: ClassScheme, key: s
 
 
 def simulated(spec: Simulated) -> tuple[list[Sample], list[Sample]]:
-    """Return training and validation samples of the simulated countryside, in :data:`~selion.training.language_recipe.COUNTRYSIDE` classes."""
+    """Return training and validation samples of simulated landscapes.
+
+    Their classes are :data:`~selion.training.language_recipe.COUNTRYSIDE`.
+    """
     return [_scene(spec, spec.seed + k) for k in range(spec.scenes)], [
         _scene(spec, spec.seed + VALIDATION_SEEDS + k) for k in range(spec.validation)
     ]

@@ -35,7 +35,9 @@ def decode_loss(
     depth: int = 5,
     smooth: float = 1e-5,
 ) -> Tensor:
-    """Return the mean of the losses of extent, boundary and distance, ``1 - (T(p, t) + T(1 - p, 1 - t)) / 2`` each (:func:`selion.training.losses.ftnmt`).
+    """Return the mean of the losses of extent, boundary and distance.
+
+    Each is ``1 - (T(p, t) + T(1 - p, 1 - t)) / 2``, see :func:`selion.training.losses.ftnmt`.
 
     Parameters
     ----------

@@ -75,7 +75,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Loss:
-    """Which loss of :mod:`selion.training.losses`, or of :mod:`selion.training.criterion` for networks with answers of their own."""
+    """Which loss of :mod:`selion.training.losses`.
+
+    Networks with answers of their own have theirs in :mod:`selion.training.criterion`.
+    """
 
     kind: str = "ce+dice"
     weights: tuple[float, ...] = ()

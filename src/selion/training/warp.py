@@ -111,7 +111,10 @@ def cutting(
 def blend_smooth(
     pixels: np.ndarray, factor: float, clip: bool
 ) -> np.ndarray:  # pragma: no cover  # compiled
-    """Blend (band, y, x) float32 pixels with their 3 x 3 means, in which the centre counts five times; see :func:`selion.training.augmentation.sharpen`."""
+    """Blend (band, y, x) float32 pixels with their 3 x 3 means.
+
+    The centre counts five times; see :func:`selion.training.augmentation.sharpen`.
+    """
     bands, rows, columns = pixels.shape
     out = pixels.copy()
     keep = np.float32(factor)

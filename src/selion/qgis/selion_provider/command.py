@@ -149,7 +149,10 @@ def evaluate(found: str, truth: str, out: str, **options: Any) -> list[str]:
 
 
 def change(before: tuple[str, str], after: tuple[str, str], out: str, **options: Any) -> list[str]:
-    """``selion change``; each year is a table of fields and its probabilities, which may be "" where they lie beside it under the same name."""
+    """Return the words of ``selion change``; a year is a table of fields and its probabilities.
+
+    Probabilities may be "" where they lie beside the table under the same name.
+    """
     years = [f"{scores},{table}" if scores else table for table, scores in (before, after)]
     return ["change", *years, "--out", out, "--force", "--json", *options_of(options)]
 
@@ -246,7 +249,10 @@ def leftovers(out: str | Path) -> list[Path]:
 
 
 def _is_temporary(name: str, final: str) -> bool:
-    """Tell selion's temporary names, a dot and eight hexadecimal digits before the final name, from other people's files."""
+    """Tell selion's temporary names from other people's files.
+
+    They are a dot and eight hexadecimal digits before the final name.
+    """
     return (
         name[10:].startswith(final)
         and name[9:10] == "."

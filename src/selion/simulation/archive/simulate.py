@@ -101,7 +101,9 @@ def simulate_archive(
 
     Examples
     --------
-    >>> simulate_archive("archive", seed=3, centre=(12.0, 50.0), layout="cdse", faults=("truncated",))  # doctest: +SKIP
+    >>> simulate_archive(  # doctest: +SKIP
+    ...     "archive", seed=3, centre=(12.0, 50.0), layout="cdse", faults=("truncated",)
+    ... )
     """
     options = replace(options or ArchiveOptions(), **changes)
     _check(options)
