@@ -14,8 +14,11 @@ from selion.classes import CROP, FTW3
 from selion.errors import BadInput, UnknownName
 from selion.labels import class_labels
 from selion.simulation.landscape import COVER, STYLES, simulate, simulate_photo
-from selion.simulation.landscape.change import compare_years
+from selion.simulation.landscape.change import compare_years, next_plan
+from selion.simulation.landscape.cover import SUBS, survey
+from selion.simulation.landscape.features import M_TREE
 from selion.simulation.landscape.noise import make_textures, uniform
+from selion.simulation.landscape.scene import _make_world
 from selion.simulation.landscape.season import uniforms
 from selion.simulation.landscape.truth import label_equal
 
@@ -135,6 +138,17 @@ def test_changes_agree_with_the_id_rasters(europe):
         assert 3 * counts.max() < len(taken)
     merged = changes[changes["change"] == "merged"].groupby("after")["before"].count()
     assert (merged >= 2).all()
+
+
+def test_the_halves_of_a_parted_field_keep_its_wood():
+    world = _make_world(7, (256, 256), 10.0, "europe")
+    later = dataclasses.replace(world, tree=next_plan(world.tree))
+    before, after = (survey(one, (512, 512), 5.0) for one in (world, later))
+    halves = (np.abs(after.keys) - 1) // SUBS >= len(world.tree.leaves)
+    assert halves.sum() > 1000
+    wooded = before.materials[halves] == M_TREE
+    assert wooded.any()
+    assert np.array_equal(after.materials[halves] == M_TREE, wooded)
 
 
 def test_compare_years_on_a_drawn_example():

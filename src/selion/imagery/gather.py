@@ -14,6 +14,7 @@ work a pixel is, its bands, its weight, the blend.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -34,58 +35,84 @@ LEAST = np.float32(1)
 ONE, HALF = np.float32(1), np.float32(0.5)
 
 
+class CompositeWindow(NamedTuple):
+    """A piece of a composite."""
+
+    window: np.ndarray
+    """(band, h, w) uint16; the last band is the count of views if the block counts them."""
+    depth: np.ndarray
+    """(h, w) uint8: :func:`selion.imagery.feather.seen_depth` of the window."""
+    gaps: bool
+    """Whether there is a 0 in ``depth``."""
+    origin: tuple[int, int]
+    """Row and column of the window's first pixel in the composite."""
+    size: tuple[float, float]
+    """Rows and columns of the composite."""
+
+
+class NodeGrid(NamedTuple):
+    """Where the mosaic's lattice around a block lies in a composite."""
+
+    nodes: np.ndarray
+    """(2, a, b) float64: columns and rows in the composite of the nodes."""
+    first: tuple[int, int]
+    """Lattice row and column of the first node."""
+    step: int
+    """Pixels of the mosaic between nodes."""
+
+
+class Kernel(NamedTuple):
+    """How to resample."""
+
+    kind: int
+    """NEAREST, BILINEAR or CUBIC."""
+    reach: float
+    """Pixels of the composite along an edge of one of the mosaic's, if that is to be averaged over;
+    else 1."""
+
+
+class MosaicBlock(NamedTuple):
+    """One season of a block while composites are blended into it."""
+
+    value: np.ndarray
+    """(band, y, x) float32."""
+    weight: np.ndarray
+    """(y, x) float32, 0 = not seen."""
+    views: np.ndarray
+    """(y, x) uint16, the largest count of views so far, or (0, 0)."""
+
+
+# Compiled: what a pixel needs (its kernel, its gaps, its weight) depends on where it falls in the
+# composite, and arrays of the steps between would be many times the block.  The tuples are unpacked
+# once per block: 1.03 of the time of fifteen arguments (blocks of 560 x 560).
 @njit(cache=True, nogil=True)
-def add(  # type: ignore[no-untyped-def]  # noqa: ANN201
-    window,  # noqa: ANN001
-    depth,  # noqa: ANN001
-    gaps,  # noqa: ANN001
-    origin,  # noqa: ANN001
-    size,  # noqa: ANN001
-    nodes,  # noqa: ANN001
-    first,  # noqa: ANN001
-    step,  # noqa: ANN001
-    start,  # noqa: ANN001
-    kind,  # noqa: ANN001
-    reach,  # noqa: ANN001
-    ramp,  # noqa: ANN001
-    value,  # noqa: ANN001
-    weight,  # noqa: ANN001
-    count,  # noqa: ANN001
-):
+def add(
+    piece: CompositeWindow,
+    lattice: NodeGrid,
+    start: tuple[int, int],
+    kernel: Kernel,
+    ramp: tuple[float, float],
+    block: MosaicBlock,
+) -> None:
     """Blend a composite into a block.
 
     Parameters
     ----------
-    window : (band, h, w) uint16
-        Pixels of the composite; the last band is the count of views if ``count`` is not empty.
-    depth : (h, w) uint8
-        :func:`selion.imagery.feather.seen_depth` of the window.
-    gaps : bool
-        Whether there is a 0 in ``depth``.
-    origin, size : (int, int), (float, float)
-        Row and column of the window's first pixel in the composite; rows and columns of the
-        composite.
-    nodes : (2, a, b) float64
-        Columns and rows in the composite of the nodes around the block.
-    first : (int, int)
-        Lattice row and column of the first node.
-    step : int
-        Pixels of the mosaic between nodes.
+    piece : CompositeWindow
+    lattice : NodeGrid
     start : (int, int)
         Row and column of the block's first pixel in the mosaic.
-    kind : int
-        NEAREST, BILINEAR or CUBIC.
-    reach : float
-        Pixels of the composite along an edge of one of the mosaic's, if that is to be averaged
-        over; else 1.
+    kernel : Kernel
     ramp : (float, float)
         Share of the full weight that a pixel gains with each row, and with each column, from the
         composite's edge; (0, 0) if weights do not matter.
-    value, weight : (band, y, x) float32, (y, x) float32
-        The block so far; weight 0 is not seen.
-    count : (y, x) uint16 or (0, 0)
-        Largest count of views so far.
+    block : MosaicBlock
+        The block so far, changed in place.
     """
+    window, depth, gaps, origin, size = piece
+    nodes, first, step = lattice
+    kind, reach = kernel
+    value, weight, count = block
     bands, height, width = value.shape
     us, vs = np.empty(width, np.float64), np.empty(width, np.float64)
     sample, work, weights = (
@@ -118,6 +145,7 @@ def add(  # type: ignore[no-untyped-def]  # noqa: ANN201
             _most(window[bands], origin, us, vs, work, count[i])
 
 
+# Compiled: one pass over the block, where arrays would take five.
 @njit(cache=True, nogil=True)
 def finish(value, weight, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Round a (band, y, x) float32 block to uint16, half up; 0 where nothing was seen.
@@ -133,6 +161,7 @@ def finish(value, weight, out):  # type: ignore[no-untyped-def]  # noqa: ANN001,
     return weight.min() > 0
 
 
+# Compiled, as all below: a step of add for one row, with no array beside its buffers.
 @njit(cache=True, nogil=True)
 def _positions(nodes, row, left, first, step, us, vs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Fill the positions of a row.
@@ -158,6 +187,7 @@ def _positions(nodes, row, left, first, step, us, vs):  # type: ignore[no-untype
             vs[column - left] = v0 + across * (v1 - v0)
 
 
+# Compiled: a step of add for one row.
 @njit(cache=True, nogil=True)
 def _judge(depth, gaps, origin, us, vs, kind, reach, work):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Say for each pixel of a row what is to be done; return whether anything is."""
@@ -189,6 +219,7 @@ def _judge(depth, gaps, origin, us, vs, kind, reach, work):  # type: ignore[no-u
     return some
 
 
+# Compiled: a step of add for one pixel.
 @njit(cache=True, nogil=True)
 def _all_seen(depth, top, bottom, left, right):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for m in range(top, bottom + 1):
@@ -198,6 +229,7 @@ def _all_seen(depth, top, bottom, left, right):  # type: ignore[no-untyped-def] 
     return True
 
 
+# Compiled: a step of add for one row.
 @njit(cache=True, nogil=True)
 def _corners(origin, us, vs, offset, work, corners, across, down):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Fill for each pixel of a row where its kernel begins.
@@ -213,6 +245,7 @@ def _corners(origin, us, vs, offset, work, corners, across, down):  # type: igno
             across[j], down[j] = u - x, v - y
 
 
+# Compiled: a step of add for one row.
 @njit(cache=True, nogil=True)
 def _nearest(window, corners, work, sample):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for band in range(sample.shape[0]):
@@ -222,6 +255,7 @@ def _nearest(window, corners, work, sample):  # type: ignore[no-untyped-def]  # 
                 out[j] = plane[corners[0, j], corners[1, j]]
 
 
+# Compiled: a step of add for one row.
 @njit(cache=True, nogil=True)
 def _bilinear(window, corners, across, down, work, sample):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for band in range(sample.shape[0]):
@@ -235,6 +269,7 @@ def _bilinear(window, corners, across, down, work, sample):  # type: ignore[no-u
                 out[j] = upper + down[j] * (lower - upper)
 
 
+# Compiled: a step of add for one row.
 @njit(cache=True, nogil=True)
 def _cubic(window, corners, across, down, work, sample):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     weights = np.empty((8, work.shape[0]), np.float32)
@@ -261,6 +296,7 @@ def _cubic(window, corners, across, down, work, sample):  # type: ignore[no-unty
                 out[j] = max(total, LEAST)
 
 
+# Compiled: a step of add for one row.
 @njit(cache=True, nogil=True)
 def _mixed(window, depth, origin, us, vs, kind, reach, taps, work, sample):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Do the pixels of a row whose kernel is wide or was not seen in part.
@@ -284,6 +320,7 @@ def _mixed(window, depth, origin, us, vs, kind, reach, taps, work, sample):  # t
             work[j] = NOT_SEEN
 
 
+# Compiled: a step of add for one pixel.
 @njit(cache=True, nogil=True)
 def _weighted(window, depth, origin, u, v, kind, reach, taps, sample, j):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Fill pixel ``j`` with the weighted mean of what was seen.
@@ -316,6 +353,7 @@ def _weighted(window, depth, origin, u, v, kind, reach, taps, sample, j):  # typ
     return missing / total
 
 
+# Compiled: a step of add for one pixel.
 @njit(cache=True, nogil=True)
 def _added(window, depth, p, q, w, sample, j):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Add a weighted pixel of the window to pixel ``j``, if it was seen."""
@@ -326,6 +364,7 @@ def _added(window, depth, p, q, w, sample, j):  # type: ignore[no-untyped-def]  
     return True
 
 
+# Compiled: a step of add for one pixel.
 @njit(cache=True, nogil=True)
 def _kernel(distance, kind):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     t = abs(distance)
@@ -336,12 +375,14 @@ def _kernel(distance, kind):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
     return ((-0.5 * t + 2.5) * t - 4) * t + 2 if t < 2 else 0.0
 
 
+# Compiled: a step of add for one pixel.
 @njit(cache=True, nogil=True)
 def _inside(position, start, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Return the window's pixel at a position, the nearest one if it lies outside."""
     return min(max(math.floor(position) - start, 0), size - 1)
 
 
+# Compiled: a step of add for one row.
 @njit(cache=True, nogil=True)
 def _weigh(depth, origin, size, us, vs, ramp, work, weights):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Fill the weights of a row.
@@ -359,6 +400,7 @@ def _weigh(depth, origin, size, us, vs, ramp, work, weights):  # type: ignore[no
             weights[j] = max(np.float32(edge) * inner, FAINT)
 
 
+# Compiled: a step of add for one row.
 @njit(cache=True, nogil=True)
 def _blend(sample, weights, work, value, weight):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for band in range(sample.shape[0]):
@@ -372,6 +414,7 @@ def _blend(sample, weights, work, value, weight):  # type: ignore[no-untyped-def
             weight[j] += weights[j]
 
 
+# Compiled: a step of add for one row.
 @njit(cache=True, nogil=True)
 def _most(views, origin, us, vs, work, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Raise the counts of a row to those of a composite."""

@@ -21,7 +21,17 @@ from odc.geo.geobox import GeoBox
 from selion.errors import BadInput, BandMismatch, GridMismatch, UnknownName
 from selion.grid import Roi, check_north_up, overlap, pad_roi, pixel_metres, roi_shape, whole
 from selion.imagery.feather import REACH, seen_depth
-from selion.imagery.gather import CUBIC, KINDS, NEAREST, add, finish
+from selion.imagery.gather import (
+    CUBIC,
+    KINDS,
+    NEAREST,
+    CompositeWindow,
+    Kernel,
+    MosaicBlock,
+    NodeGrid,
+    add,
+    finish,
+)
 from selion.imagery.placement import Placement, place
 from selion.imagery.provenance import TAG
 from selion.imagery.scene import BANDS
@@ -346,16 +356,16 @@ class Mosaic:
         touching = self.touching(roi, season)
         if not touching:
             return np.zeros(out.shape[1:], bool)
-        block = _Block.empty(out.shape[1:], counts=self.counts)
+        block = _empty_block(out.shape[1:], counts=self.counts)
         for sheet, at in touching:
             self._add(sheet, at, roi, block, alone=len(touching) == 1)
         complete = finish(block.value, block.weight, out[: len(BANDS)])
         if self.counts:
-            out[len(BANDS)] = block.count
+            out[len(BANDS)] = block.views
         return None if complete else block.weight > 0
 
     def _add(
-        self, sheet: MosaicLayer, at: Placement, roi: Roi, block: _Block, *, alone: bool
+        self, sheet: MosaicLayer, at: Placement, roi: Roi, block: MosaicBlock, *, alone: bool
     ) -> None:
         """Blend one sheet into a block; where it is the only one, it needs no weights."""
         kind = NEAREST if at.shift is not None else KINDS[self.resampling]
@@ -374,26 +384,17 @@ class Mosaic:
                 else window[list(wanted)]
             )
         depth, gaps = seen_depth(window[: len(BANDS)], feather=not alone)
-        size = tuple(float(v) for v in sheet.grid.shape)
+        rows, columns = sheet.grid.shape
         first = roi[0].start // at.step, roi[1].start // at.step
         origin, start = (frame[0].start, frame[1].start), (roi[0].start, roi[1].start)
-        ramp = (0.0, 0.0) if alone else tuple(edge / self.fade for edge in _pixel(sheet.grid))
+        height, width = _pixel(sheet.grid)
         add(
-            window,
-            depth,
-            gaps,
-            origin,
-            size,
-            np.stack(nodes),
-            first,
-            at.step,
+            CompositeWindow(window, depth, gaps, origin, (float(rows), float(columns))),
+            NodeGrid(np.stack(nodes), first, at.step),
             start,
-            kind,
-            at.reach,
-            ramp,
-            block.value,
-            block.weight,
-            block.count,
+            Kernel(kind, at.reach),
+            (0.0, 0.0) if alone else (height / self.fade, width / self.fade),
+            block,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -403,24 +404,12 @@ class Mosaic:
         self.__dict__.update(state, _files=_Files())
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Block:
-    """One season of a block while sheets are blended into it."""
-
-    value: np.ndarray
-    """(band, y, x) float32."""
-    weight: np.ndarray
-    """(y, x) float32, 0 = not seen."""
-    count: np.ndarray
-    """(y, x) uint16, or nothing."""
-
-    @classmethod
-    def empty(cls, shape: tuple[int, ...], *, counts: bool) -> _Block:
-        return cls(
-            np.zeros((len(BANDS), *shape), np.float32),
-            np.zeros(shape, np.float32),
-            np.zeros(shape if counts else (0, 0), np.uint16),
-        )
+def _empty_block(shape: tuple[int, ...], *, counts: bool) -> MosaicBlock:
+    return MosaicBlock(
+        np.zeros((len(BANDS), *shape), np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape if counts else (0, 0), np.uint16),
+    )
 
 
 class _Files:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -42,6 +43,7 @@ from selion.simulation.landscape.parcels import (
     HEDGE,
     KIND,
     LANE,
+    LEAF_COLUMNS,
     NOTHING,
     PIVOT,
     PLOT,
@@ -55,11 +57,14 @@ from selion.simulation.landscape.parcels import (
     WORKS,
     ParcelTree,
 )
+from selion.simulation.landscape.styles import Style
 
 SUBS = 64
 """Parts a leaf can have: ``key = leaf * SUBS + part + 1``."""
-# Numbers that rule a landscape: see World.
-_WARP, _BEND, _RIVER, _STREAMS, _PIXEL_WOOD, _OX, _OY, _TREES = range(8)
+# Columns that the survey appends to the leaves, so that the kernels take one array for three.
+_GROUP, _WOODED = LEAF_COLUMNS, LEAF_COLUMNS + 1
+_WOOD_ABOVE = len(fields(Style))
+"""Column that the survey appends to the table of styles: its wood thresholds."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -93,10 +98,61 @@ class LandscapeCover:
     """(8,) float64: large and small warp, river width, stream width, ragged share of wood edges,
     offsets, density of trees."""
     salt: np.uint64
-    wooded: np.ndarray
-    """(leaf,) float32: wood noise at the centre of each leaf."""
 
 
+# The kernels' scalars travel in named tuples, which cost nothing in compiled code.  Arrays do not:
+# taking one out of a tuple for every pixel would cost more than the pixel, for reference counts are
+# atomic.
+
+
+class _Setting(NamedTuple):
+    """Numbers that hold for a whole landscape: see LandscapeCover."""
+
+    salt: np.uint64
+    step: float
+    """Size of a fine pixel in metres."""
+    warp: float
+    bend: float
+    river: float
+    streams: float
+    pixel_wood: float
+    ox: float
+    oy: float
+    trees: float
+
+
+class _Position(NamedTuple):
+    """A point in metres: from the view's upper left corner, and in the noise."""
+
+    px: float
+    py: float
+    x: float
+    y: float
+
+
+class _Parcel(NamedTuple):
+    """The leaf that a point lies in."""
+
+    leaf: int
+    kind: int
+    style: int
+    own: np.uint64
+    """The leaf's randomness."""
+    key: np.uint64
+    """That of the field it is farmed with."""
+
+
+class _Point(NamedTuple):
+    """A point in its parcel: metres along and across it, place in the noise, raggedness."""
+
+    s: float
+    t: float
+    x: float
+    y: float
+    ragged: float
+
+
+# Compiled: called for each leaf and each fine pixel.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _wood_noise(smooth: np.ndarray, rough: np.ndarray, x: float, y: float) -> float:
     return 0.75 * sample(
@@ -104,6 +160,7 @@ def _wood_noise(smooth: np.ndarray, rough: np.ndarray, x: float, y: float) -> fl
     ) + 0.66 * sample(rough, (0.6 * x - 0.8 * y) / 9.0, (0.6 * y + 0.8 * x) / 9.0)
 
 
+# Compiled: one loop over up to 100,000 leaves with two look-ups in a texture each.
 @njit(nogil=True, cache=True, error_model="numpy")
 def wood_at_leaves(
     leaves: np.ndarray, smooth: np.ndarray, rough: np.ndarray, ox: float, oy: float
@@ -115,24 +172,19 @@ def wood_at_leaves(
     return out
 
 
+# This and what follows down to _at is one kernel, compiled into _survey for each fine pixel and cut
+# into functions to be read.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _part(
-    leaves: np.ndarray,
-    leaf: int,
-    table: np.ndarray,
-    style: int,
-    key: np.uint64,
-    s: float,
-    t: float,
-    x: float,
-    y: float,
-    smooth: np.ndarray,
+    parcel: _Parcel, point: _Point, leaves: np.ndarray, table: np.ndarray, smooth: np.ndarray
 ) -> int:
     """Return the part of a field at a point: pivots have sectors, contour farming has strips.
 
     -1 is a pivot's corner.
     """
-    if int(leaves[leaf, KIND]) == PIVOT:
+    leaf, style, key = parcel.leaf, parcel.style, parcel.key
+    s, t = point.s, point.t
+    if parcel.kind == PIVOT:
         radius = 0.985 * min(leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH])
         if s * s + t * t > radius * radius:
             return -1
@@ -149,11 +201,13 @@ def _part(
         and leaves[leaf, 5] > 6e4
         and uniform(key, 304) < 0.08
     ):
-        f = sample(smooth, (x + 900 * uniform(key, 305)) / 7.0, (y + 900 * uniform(key, 306)) / 7.0)
+        x, y = point.x + 900 * uniform(key, 305), point.y + 900 * uniform(key, 306)
+        f = sample(smooth, x / 7.0, y / 7.0)
         return int(np.floor(f / 0.42)) + 16
     return 0
 
 
+# Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _descend(
     cuts: np.ndarray, children: np.ndarray, u: float, v: float, ragged: float, step: float
@@ -183,25 +237,19 @@ def _descend(
     return -node - 1, what, share, on, verge, rim
 
 
+# Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _bent(
-    px: float,
-    py: float,
-    x: float,
-    y: float,
-    fine: bool,
-    numbers: np.ndarray,
-    smooth: np.ndarray,
-    rough: np.ndarray,
+    at: _Position, fine: bool, setting: _Setting, smooth: np.ndarray, rough: np.ndarray
 ) -> tuple[float, float]:
     """Return where a point of the view lies in the plane of straight cuts.
 
     The smallest bends matter only to fine pixels.
     """
-    warp, bend = numbers[_WARP], numbers[_BEND]
-    u = px + warp * sample(smooth, x / 55.0, y / 55.0) + bend * sample(smooth, y / 9.0, x / 9.0)
+    x, y, warp, bend = at.x, at.y, setting.warp, setting.bend
+    u = at.px + warp * sample(smooth, x / 55.0, y / 55.0) + bend * sample(smooth, y / 9.0, x / 9.0)
     v = (
-        py
+        at.py
         + warp * sample(smooth, 200 + y / 61.0, x / 61.0)
         + bend * sample(smooth, x / 8.0 + 77, y / 8.0)
     )
@@ -211,45 +259,43 @@ def _bent(
     return u, v
 
 
+# Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _wetness(
-    x: float, y: float, numbers: np.ndarray, smooth: np.ndarray, rough: np.ndarray
-) -> float:
+def _wetness(at: _Position, setting: _Setting, smooth: np.ndarray, rough: np.ndarray) -> float:
     """Return the distance to the nearest shore of a river or stream in metres.
 
     It is negative in the water.
     """
-    wet = 1e9
-    if numbers[_RIVER] > 0:
+    x, y, wet = at.x, at.y, 1e9
+    if setting.river > 0:
         wet = contour(smooth, x + 4000 + 30 * sample(rough, x / 30, y / 30), y, 130.0, 400.0)
         if wet < 1e8:
-            wet -= numbers[_RIVER] * (1 + 0.25 * sample(smooth, x / 7, y / 7))
-    if numbers[_STREAMS] > 0 and sample(smooth, x / 21 + 50, y / 21) > -0.45:
+            wet -= setting.river * (1 + 0.25 * sample(smooth, x / 7, y / 7))
+    if setting.streams > 0 and sample(smooth, x / 21 + 50, y / 21) > -0.45:
         meander = 7 * sample(rough, x / 2.5, y / 2.5)
-        wet = min(wet, contour(smooth, x + meander, y - meander, 24.0, 90.0) - numbers[_STREAMS])
+        wet = min(wet, contour(smooth, x + meander, y - meander, 24.0, 90.0) - setting.streams)
     return wet
 
 
+# Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _woodiness(
-    x: float,
-    y: float,
-    base: float,
-    share: float,
-    threshold: float,
+    at: _Position,
     ragged: float,
-    detailed: bool,
-    salt: np.uint64,
+    base: float,
+    threshold: float,
+    setting: _Setting,
     smooth: np.ndarray,
     rough: np.ndarray,
     grain: np.ndarray,
 ) -> float:
     """Return the wood noise at a point: the leaf's own, and to some share the point's."""
+    x, y, share = at.x, at.y, setting.pixel_wood
     wood = (1 - share) * base + share * _wood_noise(smooth, rough, x, y) + 0.06 * ragged
-    if not detailed or abs(wood - threshold) > 0.2:
+    if not setting.step < 2.5 or abs(wood - threshold) > 0.2:
         return wood
     # Seen closely, a wood ends with whole crowns.
-    dome, _, _, wx, wy = crown(x, y, salt, 7.5)
+    dome, _, _, wx, wy = crown(x, y, setting.salt, 7.5)
     if dome <= 0.15:
         return -9.0
     return (
@@ -259,21 +305,14 @@ def _woodiness(
     )
 
 
+# Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _on_field(
+    parcel: _Parcel,
+    point: _Point,
+    setting: _Setting,
     leaves: np.ndarray,
-    leaf: int,
     table: np.ndarray,
-    style: int,
-    key: np.uint64,
-    own: np.uint64,
-    s: float,
-    t: float,
-    x: float,
-    y: float,
-    ragged: float,
-    trees: float,
-    salt: np.uint64,
     smooth: np.ndarray,
     rough: np.ndarray,
 ) -> tuple[int, int, float, bool]:
@@ -281,16 +320,26 @@ def _on_field(
 
     That is (material, part, height, whether it belongs to the field).
     """
+    leaf, style, key, salt = parcel.leaf, parcel.style, parcel.key, setting.salt
+    s, t, x, y = point.s, point.t, point.x, point.y
     farm = leaves[leaf, FARM_SIZE]
     if farm > 0 and abs(s - leaves[leaf, FARM_U]) < farm and abs(t - leaves[leaf, FARM_V]) < farm:
         material, part, height = built_up(
-            -1, s - leaves[leaf, FARM_U], t - leaves[leaf, FARM_V], farm, farm, own, x, y, salt
+            -1,
+            s - leaves[leaf, FARM_U],
+            t - leaves[leaf, FARM_V],
+            farm,
+            farm,
+            parcel.own,
+            x,
+            y,
+            salt,
         )
         return material, part, height, False
-    part = _part(leaves, leaf, table, style, key, s, t, x, y, smooth)
+    part = _part(parcel, point, leaves, table, smooth)
     if part < 0:
         return M_ROUGH, 0, 0.0, False
-    tree = tree_at(x, y, salt, 60.0, trees * 0.02 / max(table[style, 2], 0.4), 2.0, 6.5)
+    tree = tree_at(x, y, salt, 60.0, setting.trees * 0.02 / max(table[style, 2], 0.4), 2.0, 6.5)
     if tree > 0:
         return M_TREE, part, tree, True
     # Grass waterways follow the hollows of large fields on the plains.
@@ -300,29 +349,23 @@ def _on_field(
         and uniform(key, 310) < 0.3
         and sample(rough, x / 9 + 31, y / 9) > 0.25
     )
-    if hollow and contour(smooth, x + 1.2 * ragged, y, 9.0, 12.0) < 2.5 + 3 * uniform(key, 311):
+    bed = x + 1.2 * point.ragged
+    if hollow and contour(smooth, bed, y, 9.0, 12.0) < 2.5 + 3 * uniform(key, 311):
         return M_MARGIN, part, 0.0, False
     return M_FIELD, part, 0.0, True
 
 
+# Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _elsewhere(
-    kind: int,
-    leaves: np.ndarray,
-    leaf: int,
-    own: np.uint64,
-    s: float,
-    t: float,
-    x: float,
-    y: float,
-    ragged: float,
-    salt: np.uint64,
-    rough: np.ndarray,
+    parcel: _Parcel, point: _Point, setting: _Setting, leaves: np.ndarray, rough: np.ndarray
 ) -> tuple[int, int, float, bool]:
     """Return (material, part, height, False) at a point of a parcel that is not farmed."""
+    leaf, kind, salt = parcel.leaf, parcel.kind, setting.salt
+    s, t, x, y, ragged = point.s, point.t, point.x, point.y, point.ragged
     if kind in (PLOT, WORKS):
         material, part, height = built_up(
-            kind, s, t, leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH], own, x, y, salt
+            kind, s, t, leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH], parcel.own, x, y, salt
         )
         return material, part, height, False
     material, height = M_ROUGH, 0.0
@@ -345,55 +388,41 @@ def _elsewhere(
     return material, 0, height, False
 
 
+# Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _at(
-    px: float,
-    py: float,
-    step: float,
-    numbers: np.ndarray,
-    salt: np.uint64,
+    at: _Position,
+    setting: _Setting,
     cuts: np.ndarray,
     children: np.ndarray,
     leaves: np.ndarray,
     leaf_keys: np.ndarray,
-    groups: np.ndarray,
-    wooded: np.ndarray,
     table: np.ndarray,
     smooth: np.ndarray,
     rough: np.ndarray,
     grain: np.ndarray,
-    thresholds: np.ndarray,
 ) -> tuple[int, int, float, float, int]:
     """Return (key, material, height, distance to the rim, line) at a point of the view.
 
     See Ground.
     """
-    x, y = px + numbers[_OX], py + numbers[_OY]
+    x, y, salt, step = at.x, at.y, setting.salt, setting.step
     detailed = step < 2.5
-    u, v = _bent(px, py, x, y, detailed, numbers, smooth, rough)
+    u, v = _bent(at, detailed, setting, smooth, rough)
     ragged = sample(grain, x / 1.1, y / 1.1)
     leaf, what, share, on, verge, rim = _descend(cuts, children, u, v, ragged, step)
     kind, style = int(leaves[leaf, KIND]), int(leaves[leaf, STYLE])
+    group = int(leaves[leaf, _GROUP])
     ct, st = np.cos(leaves[leaf, THETA]), np.sin(leaves[leaf, THETA])
     s, t = (
         ct * (u - leaves[leaf, CX]) + st * (v - leaves[leaf, CY]),
         -st * (u - leaves[leaf, CX]) + ct * (v - leaves[leaf, CY]),
     )
-    threshold = thresholds[style]
-    wet = _wetness(x, y, numbers, smooth, rough)
-    wood = _woodiness(
-        x,
-        y,
-        wooded[leaf],
-        numbers[_PIXEL_WOOD],
-        threshold,
-        ragged,
-        detailed,
-        salt,
-        smooth,
-        rough,
-        grain,
-    )
+    threshold = table[style, _WOOD_ABOVE]
+    wet = _wetness(at, setting, smooth, rough)
+    wood = _woodiness(at, ragged, leaves[leaf, _WOODED], threshold, setting, smooth, rough, grain)
+    parcel = _Parcel(leaf, kind, style, leaf_keys[leaf], leaf_keys[group])
+    point = _Point(s, t, x, y, ragged)
     part, inside = 0, False
     if wet < 0 and what not in (ROAD, RAIL):
         material, height = M_WATER, 0.0
@@ -408,28 +437,11 @@ def _at(
     elif verge:
         material, height = M_MARGIN, 0.0
     elif kind in (FIELD, PIVOT):
-        own, key = leaf_keys[leaf], leaf_keys[groups[leaf]]
         material, part, height, inside = _on_field(
-            leaves,
-            leaf,
-            table,
-            style,
-            key,
-            own,
-            s,
-            t,
-            x,
-            y,
-            ragged,
-            numbers[_TREES],
-            salt,
-            smooth,
-            rough,
+            parcel, point, setting, leaves, table, smooth, rough
         )
     else:
-        material, part, height, inside = _elsewhere(
-            kind, leaves, leaf, leaf_keys[leaf], s, t, x, y, ragged, salt, rough
-        )
+        material, part, height, inside = _elsewhere(parcel, point, setting, leaves, rough)
     line = 0
     if what >= NOTHING and (wet >= 0 or what >= ROAD) and (what > TRACK or wood <= threshold):
         over, over_height = on_cut(what, x, y, salt, ragged)
@@ -441,49 +453,34 @@ def _at(
         inside = inside and not on
     if material == M_TREE and height > 8 and detailed:
         height = max(1.0, height * (0.7 + 0.3 * crown(x, y, salt, 7.5)[0]))
-    code = groups[leaf] * SUBS + min(part, SUBS - 2) + 1
+    code = group * SUBS + min(part, SUBS - 2) + 1
     return code if inside else -code, material, height, rim, line
 
 
+# Compiled: some hundred operations for each fine pixel, four of which make a pixel of the image.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _survey(
     first: int,
     last: int,
-    step: float,
-    numbers: np.ndarray,
-    salt: np.uint64,
+    setting: _Setting,
     plan: tuple,
-    maps: tuple,
+    table: np.ndarray,
     noises: tuple,
     out: tuple,
 ) -> None:
     """Fill the rows ``first`` to ``last`` of the five outputs."""
     # Unpacked once: taking an array out of a tuple for every pixel would cost more than the pixel,
     # for reference counts are atomic.
-    cuts, children, leaves, leaf_keys, groups = plan
-    wooded, table, thresholds = maps
+    cuts, children, leaves, leaf_keys = plan
     smooth, rough, grain = noises
     keys, materials, heights, rims, lines = out
+    step = setting.step
     for r in range(first, last):
         for c in range(keys.shape[1]):
             px, py = (c + 0.5) * step, (r + 0.5) * step
+            at = _Position(px, py, px + setting.ox, py + setting.oy)
             key, material, height, rim, line = _at(
-                px,
-                py,
-                step,
-                numbers,
-                salt,
-                cuts,
-                children,
-                leaves,
-                leaf_keys,
-                groups,
-                wooded,
-                table,
-                smooth,
-                rough,
-                grain,
-                thresholds,
+                at, setting, cuts, children, leaves, leaf_keys, table, smooth, rough, grain
             )
             keys[r, c], materials[r, c], lines[r, c] = key, material, line
             heights[r, c] = min(max(height, 0.0), 120.0) * 2
@@ -508,25 +505,17 @@ def survey(world: LandscapeCover, shape: tuple[int, int], step: float) -> Ground
     keys = np.empty(shape, np.int32)
     materials, heights, rims, lines = (np.empty(shape, np.uint8) for _ in range(4))
     tree, textures = world.tree, world.textures
-    plan = (tree.cuts, tree.children, tree.leaves, tree.keys, tree.groups)
+    setting = _Setting(world.salt, step, *world.numbers.tolist())
+    wooded = wood_at_leaves(tree.leaves, textures.smooth, textures.rough, setting.ox, setting.oy)
+    # float64 holds both columns exactly.
+    leaves = np.column_stack([tree.leaves, tree.groups, wooded])
+    plan = (tree.cuts, tree.children, leaves, tree.keys)
+    table = np.column_stack([world.table, wood_thresholds(world)])
     noises = (textures.smooth, textures.rough, textures.grain)
-    maps, out = (
-        (world.wooded, world.table, wood_thresholds(world)),
-        (keys, materials, heights, rims, lines),
-    )
+    out = (keys, materials, heights, rims, lines)
 
     def rows(first: int) -> None:
-        _survey(
-            first,
-            min(first + 64, shape[0]),
-            step,
-            world.numbers,
-            world.salt,
-            plan,
-            maps,
-            noises,
-            out,
-        )
+        _survey(first, min(first + 64, shape[0]), setting, plan, table, noises, out)
 
     in_strips(rows, shape[0])
     return Ground(keys, materials, heights, rims, lines, step)

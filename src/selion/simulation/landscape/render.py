@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -56,6 +58,60 @@ PLAIN = np.array(
 _DEAD = np.array([0.150, 0.128, 0.085, 0.260], np.float32)
 
 
+# The kernels' scalars travel in named tuples, which cost nothing in compiled code.
+
+
+class _Scale(NamedTuple):
+    """How the fine grid becomes the image."""
+
+    fold: int
+    """Fine pixels per image pixel, along each side."""
+    step: float
+    """Size of a fine pixel in metres."""
+    bands: int
+
+
+class _FieldPoint(NamedTuple):
+    """A point of a field."""
+
+    u: float
+    v: float
+    """Metres east and south of the view's corner."""
+    rim: float
+    """Metres to the parcel's boundary."""
+    step: float
+
+
+class _Feature(NamedTuple):
+    """What stands at a point that is not a field."""
+
+    material: int
+    key: np.uint64
+    part: int
+    is_plot: bool
+    tall: float
+    """Height in metres."""
+
+
+class _NoisePoint(NamedTuple):
+    """Where a point lies in the noise, and the fine noise there."""
+
+    x: float
+    y: float
+    fine: float
+    detailed: bool
+
+
+class _Reflector(NamedTuple):
+    """How what is not a field reflects: see _plain_state."""
+
+    material: int
+    light: float
+    second: float
+    row: int
+
+
+# Compiled: each fine pixel walks towards the sun until something hides it.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _shade(
     first: int,
@@ -103,21 +159,20 @@ def cast_shadows(ground: Ground, azimuth: float, elevation: float) -> np.ndarray
     return shaded
 
 
+# Compiled for _render, for each fine pixel of a field.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _field_state(
+    point: _FieldPoint,
     leaves: np.ndarray,
     texture: np.ndarray,
     index: int,
     key: np.uint64,
     part: int,
-    rim: float,
-    u: float,
-    v: float,
-    step: float,
     rough: np.ndarray,
     grain: np.ndarray,
 ) -> tuple[int, float, float]:
     """Return (variant, change of greenness, change of brightness) at a point of a field."""
+    u, v, rim, step = point.u, point.v, point.rim, point.step
     ct, st = np.cos(leaves[index, 2]), np.sin(leaves[index, 2])
     s = ct * (u - leaves[index, 0]) + st * (v - leaves[index, 1])
     t = -st * (u - leaves[index, 0]) + ct * (v - leaves[index, 1])
@@ -173,17 +228,11 @@ def _field_state(
     return variant, change, bright
 
 
+# Compiled for _render, for each fine pixel that is not a field and each line on one.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _plain_state(
-    material: int,
-    key: np.uint64,
-    part: int,
-    is_plot: bool,
-    tall: float,
-    x: float,
-    y: float,
-    fine: float,
-    detailed: bool,
+    feature: _Feature,
+    point: _NoisePoint,
     salt: np.uint64,
     sun: np.ndarray,
     smooth: np.ndarray,
@@ -194,6 +243,8 @@ def _plain_state(
     The second number is, by material: roof, nothing; water, depth of the shoal; trees, 1 for
     conifers; roads, wear; grass, lushness.
     """
+    material, key, part, is_plot, tall = feature
+    x, y, fine, detailed = point
     if material == M_ROOF:
         kind = (
             int(3.6 * uniform(key, 500 + part)) if is_plot else int(5.15 * uniform(key, 500 + part))
@@ -233,12 +284,10 @@ def _plain_state(
     return 1.0 + 0.06 * fine, lush + (0.2 if material in (M_LAWN, M_MARGIN) else 0.0), 0
 
 
+# Compiled for _render, for each such pixel, date and band.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _plain_colour(
-    material: int,
-    light: float,
-    second: float,
-    row: int,
+    reflector: _Reflector,
     b: int,
     d: int,
     plain: np.ndarray,
@@ -248,10 +297,8 @@ def _plain_colour(
     dryness: np.ndarray,
     turbid: np.ndarray,
 ) -> float:
-    """Return the reflectance of what is not a field at band ``b`` and date ``d``.
-
-    Light, second and row come from _plain_state.
-    """
+    """Return the reflectance of what is not a field at band ``b`` and date ``d``."""
+    material, light, second, row = reflector
     colour = plain[material, b]
     if material == M_ROOF:
         return roofs[row, b] * light
@@ -270,13 +317,12 @@ def _plain_colour(
     return ((1 - brown) * colour + brown * (0.75 * dead[b] + 0.25 * soil[b])) * light
 
 
+# Compiled: some hundred operations for each fine pixel, date and band.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _render(
     first: int,
     last: int,
-    fold: int,
-    step: float,
-    bands: int,
+    scale: _Scale,
     world: tuple,
     ground: tuple,
     season: tuple,
@@ -295,6 +341,7 @@ def _render(
     greenness, spectra, texture = season
     plain, roofs, dead, soil, dryness, turbid, sun = palette
     smooth, rough, grain = noises
+    fold, step, bands = scale
     dates = greenness.shape[2]
     weight = 1.0 / (fold * fold)
     detailed = step < 2.5
@@ -308,34 +355,30 @@ def _render(
             key = leaf_keys[index]
             fine = sample(grain, x / 0.9, y / 0.9) if detailed else sample(grain, x / 2.6, y / 2.6)
             dim = (0.42 if shaded[r, c] else 1.0) * (1 + 0.03 * sample(smooth, x / 14 + 9, y / 14))
+            point = _NoisePoint(x, y, fine, detailed)
             variant, change, light, second, row = 0, 0.0, 0.0, 0.0, 0
             if material == M_FIELD:
                 variant, change, light = _field_state(
-                    leaves, texture, index, key, part, 0.5 * rims[r, c], px, py, step, rough, grain
+                    _FieldPoint(px, py, 0.5 * rims[r, c], step),
+                    leaves,
+                    texture,
+                    index,
+                    key,
+                    part,
+                    rough,
+                    grain,
                 )
                 light = 1 + light + 0.015 * fine
             else:
                 is_plot = leaves[index, KIND] == PLOT
-                light, second, row = _plain_state(
-                    material,
-                    key,
-                    part,
-                    is_plot,
-                    0.5 * heights[r, c],
-                    x,
-                    y,
-                    fine,
-                    detailed,
-                    salt,
-                    sun,
-                    smooth,
-                    rough,
-                )
+                feature = _Feature(material, key, part, is_plot, 0.5 * heights[r, c])
+                light, second, row = _plain_state(feature, point, salt, sun, smooth, rough)
             light2, second2, row2 = 0.0, 0.0, 0
             if share > 0:
-                light2, second2, row2 = _plain_state(
-                    over, key, 0, False, 2.0, x, y, fine, detailed, salt, sun, smooth, rough
-                )
+                line = _Feature(over, key, 0, False, 2.0)
+                light2, second2, row2 = _plain_state(line, point, salt, sun, smooth, rough)
+            own = _Reflector(material, light, second, row)
+            top = _Reflector(over, light2, second2, row2)
             for d in range(dates):
                 g = greenness[index, variant, d]
                 g = min(max(g + change * (0.25 + g), 0.0), 0.99)
@@ -346,36 +389,10 @@ def _render(
                             + (1 - g) * spectra[index, variant, d, 4 + b]
                         ) * light
                     else:
-                        value = _plain_colour(
-                            material,
-                            light,
-                            second,
-                            row,
-                            b,
-                            d,
-                            plain,
-                            roofs,
-                            dead,
-                            soil,
-                            dryness,
-                            turbid,
-                        )
+                        value = _plain_colour(own, b, d, plain, roofs, dead, soil, dryness, turbid)
                     if share > 0:
                         value += share * (
-                            _plain_colour(
-                                over,
-                                light2,
-                                second2,
-                                row2,
-                                b,
-                                d,
-                                plain,
-                                roofs,
-                                dead,
-                                soil,
-                                dryness,
-                                turbid,
-                            )
+                            _plain_colour(top, b, d, plain, roofs, dead, soil, dryness, turbid)
                             - value
                         )
                     # Skylight reaches the shadows, and it is blue.
@@ -424,6 +441,7 @@ def render(
     )
     light = np.array([np.sin(sun[0]), -np.cos(sun[0]), rng.normal(0.6, 0.9)], np.float32)
     tree, textures = world.tree, world.textures
+    scale = _Scale(fold, ground.step, bands)
     place = (world.salt, world.numbers[5], world.numbers[6], tree.leaves, tree.keys[tree.groups])
     lie = (ground.keys, ground.materials, ground.heights, ground.rims, ground.lines, shaded)
     growth = (season.greenness, season.spectra, season.texture)
@@ -431,19 +449,8 @@ def render(
     noises = (textures.smooth, textures.rough, textures.grain)
 
     def rows(first: int) -> None:
-        _render(
-            first,
-            min(first + 16, shape[0]),
-            fold,
-            ground.step,
-            bands,
-            place,
-            lie,
-            growth,
-            palette,
-            noises,
-            out,
-        )
+        last = min(first + 16, shape[0])
+        _render(first, last, scale, place, lie, growth, palette, noises, out)
 
     in_strips(rows, shape[0], 16)
     return out

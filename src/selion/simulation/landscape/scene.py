@@ -15,7 +15,7 @@ from selion.raster import Raster
 from selion.simulation.landscape import sensor
 from selion.simulation.landscape.change import compare_years, next_plan
 from selion.simulation.landscape.clouds import add_clouds
-from selion.simulation.landscape.cover import SUBS, Ground, LandscapeCover, survey, wood_at_leaves
+from selion.simulation.landscape.cover import SUBS, Ground, LandscapeCover, survey
 from selion.simulation.landscape.noise import make_textures
 from selion.simulation.landscape.render import render
 from selion.simulation.landscape.season import CROP_NAMES, Phenology, make_season
@@ -154,8 +154,7 @@ def _make_world(seed: int, shape: tuple[int, int], gsd: float, style: str) -> La
     )
     salt = int(rng.integers(1, 2**62))
     tree = grow(salt, table, row, (shape[0] * gsd, shape[1] * gsd), 4 * warp + 60)
-    wooded = wood_at_leaves(tree.leaves, textures.smooth, textures.rough, ox, oy)
-    return LandscapeCover(tree, table, textures, numbers, np.uint64(salt), wooded)
+    return LandscapeCover(tree, table, textures, numbers, np.uint64(salt))
 
 
 def _draw_dates(rng: np.random.Generator, bands: str) -> np.ndarray:
