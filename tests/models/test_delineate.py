@@ -125,7 +125,8 @@ def test_a_pickle_is_refused_and_a_graph_imported(tmp_path, monkeypatch):
 
 def test_nothing_imports_it_by_default():
     code = (
-        "import sys, selion.models.loading, selion.models.registry, selion.models.delineate.segmenter, selion.cli.models; "
+        "import sys, selion.models.loading, selion.models.registry; "
+        "import selion.models.delineate.segmenter, selion.cli.models; "
         "selion.models.registry.list_models(); print('ultralytics' in sys.modules)"
     )
     assert (

@@ -326,14 +326,14 @@ def _check(base: LoadedModel[Any], refiner: LoadedModel[Any] | None) -> None:
     for model in (base, refiner):
         if model is not None and model.gives == "objects":
             message = (
-                f"{model.card.name} answers with objects, not with probabilities: a refiner and what "
-                "it refines both give probabilities."
+                f"{model.card.name} answers with objects, not with probabilities: a refiner and "
+                "what it refines both give probabilities."
             )
             raise BadInput(message)
     if not base.classes.things:
         message = (
-            f"{base.card.name} has the classes {', '.join(base.classes.names)}, of which none comes "
-            "as objects: there is nothing to part."
+            f"{base.card.name} has the classes {', '.join(base.classes.names)}, of which none "
+            "comes as objects: there is nothing to part."
         )
         raise BadInput(message)
     parting = base if refiner is None else refiner

@@ -136,8 +136,8 @@ class Fade(nn.Module):
     With E and D the 1 x 1 compressions of guide ``en`` and features ``de`` to 64 channels, W one 3
     x 3 convolution that both share, and NN nearest upsampling::
 
-        K = softmax_25( W * E(en) + NN( W * D(de) ) )              semi-shift convolution (section 3.3)
-        g = sigmoid( NN( G(de) ) )                                  gate (section 3.4)
+        K = softmax_25( W * E(en) + NN( W * D(de) ) )      semi-shift convolution (section 3.3)
+        g = sigmoid( NN( G(de) ) )                          gate (section 3.4)
         answer = g en + (1 - g) reassemble(de, K)
 
     The bias of W enters twice, as W is applied to both.  The decoder's part is computed at its own
