@@ -1,4 +1,4 @@
-"""The socket: whatever turns windows of an image into class probabilities is a Segmenter."""
+"""The protocol: whatever turns windows of an image into class probabilities is a Segmenter."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Segmenter(Protocol):
 
 
 class InstanceSegmenter(Protocol):
-    """A model that answers with objects and skips the station of probabilities."""
+    """A model that answers with objects and skips the stage of probabilities."""
 
     @property
     def inputs(self) -> InputSpec:

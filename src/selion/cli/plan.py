@@ -36,7 +36,7 @@ HELP = """An area and a year in, a folder of jobs out that 'selion map' does one
 they will take.
 
 AREA is a file of polygons (a country), or west,south,east,north. Times are measured on this
-machine: --probe runs the whole road over a small window in the middle of the area, --probe-file
+machine: --probe runs the whole pipeline over a small window in the middle of the area, --probe-file
 takes up an earlier probe. Prices come from a price sheet. 'sh plan/run.sh' does the jobs, 'selion
 merge plan/ -o maps/' joins them."""
 
@@ -66,7 +66,7 @@ class PlanChoice(opt.VerbChoice):
     default=None,
     help="Price sheet (TOML) [default: the packaged one; its numbers are assumptions].",
 )
-@click.option("--probe", is_flag=True, help="Measure now: the whole road over a small window.")
+@click.option("--probe", is_flag=True, help="Measure now: the whole pipeline over a small window.")
 @click.option(
     "--probe-file", type=folder, default=None, help="Take up the probe.json of an earlier plan."
 )

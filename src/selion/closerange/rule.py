@@ -34,7 +34,7 @@ class ColourRule:
     Transactions of the ASAE 38, 1995: 2 g - r - b of chromatic coordinates above a threshold, which
     Otsu (1979) takes from the photograph.
 
-    Departure: a rule answers yes or no, and the socket wants probabilities.  The distance to each
+    Departure: a rule answers yes or no, and a segmenter gives probabilities.  The distance to each
     threshold is put through a logistic curve and the least of the three is the answer, so that 0.5
     is exactly the rule (:func:`selion.metrics.baselines.canopeo`).  These are not frequencies and
     were calibrated on nothing; on 142 wheat photographs (EWS) the interval of cover that follows

@@ -1,4 +1,4 @@
-"""A probe: the whole road over a few kilometres, each stage timed.
+"""A probe: the whole pipeline over a few kilometres, each stage timed.
 
 It is done on this machine, with this archive and this model.
 """
@@ -150,7 +150,7 @@ def probe_road(
     *,
     km: float = 5.0,
 ) -> Probe:
-    """Run the road over a window in the middle of an area, and time it.
+    """Run the pipeline over a window in the middle of an area, and time it.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def probe_road(
     BadInput
         If the window has no size.
     SelionError
-        All that the road raises: where it cannot be run there is nothing to measure.
+        All that the pipeline raises: where it cannot be run there is nothing to measure.
     """
     map_options = map_options or maps.MapOptions()
     window = _window(area, km)
@@ -304,7 +304,7 @@ def blocks_under(plan: TilePlan) -> float:
 
 
 class _Clock:
-    """Adds up how long each stage of the road takes, from its first word to the next stage's."""
+    """Adds up how long each stage of the pipeline takes, from its first word to the next stage's."""
 
     def __init__(self) -> None:
         self.total: dict[str, float] = {}
@@ -346,7 +346,7 @@ class _ProbedWindow:
 
 
 def _startup() -> float:
-    """Time a fresh process that imports the road and loads the packaged model."""
+    """Time a fresh process that imports the pipeline and loads the packaged model."""
     code = (
         "from selion import models; from selion.pipeline import run; "
         "cards = models.packaged_models(); cards and models.load_model(cards[0].name)"

@@ -1,6 +1,6 @@
 """The catalogue: every dataset by name.
 
-It is the one door through which training and evaluation come.
+It is the one place through which training and evaluation come.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The ledger of a folder of masks: what each was made from, how good it may be, what is finished.
+"""The manifest of a folder of masks: what each was made from, how good it may be, what is finished.
 
 ``quality.csv`` is for people and for screening; ``done.jsonl`` and ``settings.json`` let the same
 command go on after a break, and refuse to mix two ways of work.

@@ -1,4 +1,4 @@
-"""The depth pseudo-labeller in the socket.
+"""The depth pseudo-labeller as a segmenter.
 
 Photographs in, probabilities of soil and crop out, so that it predicts, is scored and is mapped
 like any model.

@@ -1,4 +1,4 @@
-"""Weights and the engines that run them: cards, the registry, ONNX and torch behind one socket."""
+"""Weights and the engines that run them: cards, registry, ONNX and torch behind one protocol."""
 
 import lazy_loader as lazy
 

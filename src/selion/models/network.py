@@ -1,4 +1,4 @@
-"""One door to every network.
+"""One builder of every network.
 
 What a card says of its architecture, and what its encoder starts from.
 """

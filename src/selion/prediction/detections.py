@@ -1,4 +1,4 @@
-"""What windows saw of objects, and which of these sightings are of one object."""
+"""What windows saw of objects, and which of these detections are of one object."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Detection:
     """One object as one window saw it."""
 
     position: Position
@@ -77,7 +77,7 @@ class Sighting:
     """Row-major index in the grid of its first pixel."""
 
 
-def sight(seen: Seen, position: Position, margin: int) -> list[Sighting]:
+def sight(seen: Seen, position: Position, margin: int) -> list[Detection]:
     """List the objects of a window.
 
     Those within ``margin`` px of a side beyond which the image goes on count as cut.
@@ -106,7 +106,7 @@ def sight(seen: Seen, position: Position, margin: int) -> list[Sighting]:
         first = rows.start * width + roi[1].start + int(np.argmax(ids[box[0].start] == local))
         score, kind = float(window.scores[local]), int(window.kinds[local])
         found.append(
-            Sighting(
+            Detection(
                 position,
                 local,
                 (rows, columns),
@@ -120,13 +120,13 @@ def sight(seen: Seen, position: Position, margin: int) -> list[Sighting]:
     return found
 
 
-def join(seen: Seen, sightings: list[Sighting], agreement: float) -> list[list[int]]:
-    """Group sightings of one object.
+def join(seen: Seen, detections: list[Detection], agreement: float) -> list[list[int]]:
+    """Group detections of one object.
 
     Parameters
     ----------
     seen : Seen
-    sightings : list of Sighting
+    detections : list of Detection
         Of all windows, in the lattice's order.
     agreement : float
         Least intersection over union, not reached, where two windows both look.
@@ -134,7 +134,7 @@ def join(seen: Seen, sightings: list[Sighting], agreement: float) -> list[list[i
     Returns
     -------
     list of list of int
-        Places in ``sightings``, ascending; a group has at most one sighting of each window.
+        Places in ``detections``, ascending; a group has at most one detection of each window.
 
     Notes
     -----
@@ -142,21 +142,21 @@ def join(seen: Seen, sightings: list[Sighting], agreement: float) -> list[list[i
     is refused.
     """
     starts: dict[Position, int] = {}
-    for place, sighting in enumerate(sightings):
-        starts.setdefault(sighting.position, place)
+    for place, detection in enumerate(detections):
+        starts.setdefault(detection.position, place)
     pairs = sorted(
         (-iou, starts[p] + a - 1, starts[q] + b - 1)
         for p, q in _neighbours(seen.lattice, starts)
         for iou, a, b in _agreements(seen, p, q, agreement)
     )
-    parent = list(range(len(sightings)))
+    parent = list(range(len(detections)))
     members: dict[int, list[int]] = {place: [place] for place in parent}
     for _, one, other in pairs:
         a, b = _root(parent, one), _root(parent, other)
-        if a == b or sightings[one].kind != sightings[other].kind:
+        if a == b or detections[one].kind != detections[other].kind:
             continue
-        if {sightings[k].position for k in members[a]} & {
-            sightings[k].position for k in members[b]
+        if {detections[k].position for k in members[a]} & {
+            detections[k].position for k in members[b]
         }:
             continue
         parent[max(a, b)] = min(a, b)
@@ -212,7 +212,7 @@ def _agreements(
     return list(zip(iou[kept].tolist(), i[kept].tolist(), j[kept].tolist(), strict=True))
 
 
-def tent(seen: Seen, position: Position, part: Roi) -> np.ndarray:
+def edge_distance(seen: Seen, position: Position, part: Roi) -> np.ndarray:
     """Return (y, x) int32 of a part of the grid.
 
     How well a window sees it, as the distance to the window's nearest side beyond which the image

@@ -1,6 +1,6 @@
 """Who gets a pixel.
 
-Sightings that belong together are one object, and objects claim pixels in the order of their rank.
+Detections that belong together are one object, and objects claim pixels in the order of their rank.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 
 from selion.grid import CELL, Roi, inside, overlap, pixel_areas, roi_shape, tiles
 from selion.labels import default_min_area
-from selion.prediction.detections import Seen, Sighting, tent
+from selion.prediction.detections import Detection, Seen, edge_distance
 from selion.prediction.planning import PredictionPlan
 from selion.store.instancemap import InstanceMap, make_ids, save_table
 
@@ -23,7 +23,7 @@ from selion.store.instancemap import InstanceMap, make_ids, save_table
 class Claim:
     """One object before pixels are given out."""
 
-    voters: tuple[Sighting, ...]
+    voters: tuple[Detection, ...]
     """One that saw it whole, or all that saw a part."""
     box: Roi
     """Smallest region that holds them all."""
@@ -46,14 +46,14 @@ class Claims:
     """All objects of an image."""
 
     seen: Seen
-    sightings: list[Sighting]
+    detections: list[Detection]
     groups: list[list[int]]
 
     @cached_property
     def ranked(self) -> list[Claim]:
         """The objects, the strongest first."""
         return sorted(
-            (_claim([self.sightings[k] for k in group]) for group in self.groups),
+            (_claim([self.detections[k] for k in group]) for group in self.groups),
             key=lambda claim: claim.rank,
         )
 
@@ -76,7 +76,7 @@ class Claims:
         )
 
 
-def _claim(members: list[Sighting]) -> Claim:
+def _claim(members: list[Detection]) -> Claim:
     """Take the best of those that saw the object whole; else let all vote."""
     whole = [one for one in members if one.whole]
     if whole:
@@ -164,7 +164,7 @@ class _Total:
         for position in self.seen.lattice.touching(self.roi):
             shared = overlap(self.seen.roi(position), self.roi)
             if shared is not None:
-                total[inside(shared, self.roi)] += tent(self.seen, position, shared)
+                total[inside(shared, self.roi)] += edge_distance(self.seen, position, shared)
         return total
 
 
@@ -179,7 +179,7 @@ def _mask(claims: Claims, claim: Claim, box: Roi, total: _Total) -> np.ndarray:
                 == voter.local
             )
             votes[inside(shared, box)] += (
-                said if claim.whole else said * tent(claims.seen, voter.position, shared)
+                said if claim.whole else said * edge_distance(claims.seen, voter.position, shared)
             )
     return (
         votes > 0

@@ -121,14 +121,14 @@ def predict_objects(
         raise BadInput(message)
     _look(source, model, plan, journal, progress)
     seen = Seen(plan.lattice, lambda position: _load(plan, journal, position))
-    sightings = [
+    detections = [
         one for position in _positions(plan) for one in sight(seen, position, options.margin)
     ]
-    if not sightings and not any(seen[position].any_valid for position in _positions(plan)):
+    if not detections and not any(seen[position].any_valid for position in _positions(plan)):
         message = "The image holds nothing but nodata: there is nothing to predict."
         raise EmptyImage(message)
-    groups = join(seen, sightings, options.agreement)
-    return paint(Claims(seen, sightings, groups), plan, Path(folder), options.visible)
+    groups = join(seen, detections, options.agreement)
+    return paint(Claims(seen, detections, groups), plan, Path(folder), options.visible)
 
 
 def _positions(plan: PredictionPlan) -> Iterator[Position]:

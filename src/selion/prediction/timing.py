@@ -1,4 +1,4 @@
-"""Where each second goes: a stopwatch per stage of the road.
+"""Where each second goes: a stopwatch per stage of the pipeline.
 
 It is always on: a few hundred looks at the clock cost nothing.
 """

@@ -1,4 +1,4 @@
-"""What came of screening, as text for the terminal and as a page in the house style.
+"""What came of screening, as text for the terminal and as a page in the style of all reports.
 
 Needs no server.
 """

@@ -124,7 +124,7 @@ def fit(
         Opened when they are needed.
     recipe : Recipe
     card : ModelCard
-        What the network will be: used to validate it along the road that maps take.
+        What the network will be: used to validate it as maps are made.
     folder : path, optional
         For checkpoints and curves; None keeps nothing.
     validation : sequence of Sample

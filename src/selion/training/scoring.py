@@ -1,4 +1,4 @@
-"""Validation: the network of the moment, through the road that maps take, beside the truth."""
+"""Validation: the network of the moment, predicted as maps are, beside the truth."""
 
 from __future__ import annotations
 

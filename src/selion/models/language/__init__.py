@@ -1,4 +1,4 @@
-"""Masks as text: codecs, grammar, conversations, and language models in the socket."""
+"""Masks as text: codecs, grammar, conversations, and language models as segmenters."""
 
 import lazy_loader as lazy
 

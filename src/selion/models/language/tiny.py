@@ -2,8 +2,8 @@
 
 Real families, random weights, no download.
 
-They exist so that the whole road of a language model (tokens, images, chat template, cache, LoRA,
-GRPO) runs and learns on a processor in minutes.
+They exist so that the whole pipeline of a language model (tokens, images, chat template, cache,
+LoRA, GRPO) runs and learns on a processor in minutes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A refiner behind any model.
 
-Its boundary probability parts what the model runs together, in the same socket.
+Its boundary probability parts what the model runs together, behind the same protocol.
 """
 
 from __future__ import annotations

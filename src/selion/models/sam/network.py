@@ -1,4 +1,4 @@
-"""SAM, SAM 2 and SAM-HQ of transformers behind one door.
+"""SAM, SAM 2 and SAM-HQ of transformers behind one interface.
 
 Look at an image once, then ask with points.
 """

@@ -8,7 +8,7 @@ useful, the new part is a few hundred numbers per class, and SAM and SAM 2 diffe
 PRUE (arXiv 2603.27101, Table 1, "SAM-FT") does otherwise: it keeps the points, trains image encoder
 and mask decoder of ViT-H on instances, and asks with a grid of points at the end (pixel IoU 0.45,
 object F1 0.37); with ``trained = "all"`` the same weights learn here, but what is learnt are the
-classes of all pixels at once, and objects are found as for any other model of the road.
+classes of all pixels at once, and objects are found as for any other model.
 """
 
 from __future__ import annotations
