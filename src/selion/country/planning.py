@@ -353,8 +353,8 @@ def table_3(plan: CountryPlan) -> str:
         "the cosine of the latitude squared (Rwanda's is a rounded number). Its dollars are for "
         f"inference alone, on up to {MEXICO['gpus']} A10G; Mexico's {MEXICO['gpu_hours']} "
         f"GPU-hours and {MEXICO['core_hours']} core-hours are for two years. Here dollars are for "
-        "one year and the whole pipeline (scenes, composites, network, outlines), as if every country "
-        "were like the probe's window."
+        "one year and the whole pipeline (scenes, composites, network, outlines), as if every "
+        "country were like the probe's window."
     )
     return "\n".join(["Table 3 of the paper beside the rates of this plan:", "", *lines, "", note])
 

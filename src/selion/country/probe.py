@@ -304,7 +304,7 @@ def blocks_under(plan: TilePlan) -> float:
 
 
 class _Clock:
-    """Adds up how long each stage of the pipeline takes, from its first word to the next stage's."""
+    """Adds up how long each stage takes, from its first word to the next stage's."""
 
     def __init__(self) -> None:
         self.total: dict[str, float] = {}
