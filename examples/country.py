@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     edge, halo, km = given.edge or 51_200.0, 1000.0, 5.0
     if path is None:
         path, options = write_valley(given.out)
-        edge, halo, km = 600.0, 200.0, 1.0
+        edge, halo, km = 1000.0, 250.0, 1.0
 
     # The probe maps a small square and times each stage, so that the price of a plan is measured.
     area = read_area(path)

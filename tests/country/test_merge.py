@@ -222,7 +222,7 @@ def test_two_tables_that_nobody_planned_are_kept_once(land, tmp_path):
 
 def test_a_merge_that_was_stopped_goes_on(sheets, merged, tmp_path, monkeypatch):
     out = tmp_path / "maps"
-    real, seen = merging._spread_sheet, []
+    real, seen = merging._spread_table, []
 
     def stopping(run, number, sheet):
         if len(seen) == 3:
@@ -230,7 +230,7 @@ def test_a_merge_that_was_stopped_goes_on(sheets, merged, tmp_path, monkeypatch)
         seen.append(number)
         return real(run, number, sheet)
 
-    monkeypatch.setattr(merging, "_spread_sheet", stopping)
+    monkeypatch.setattr(merging, "_spread_table", stopping)
     with pytest.raises(KeyboardInterrupt):
         merge_maps(sheets.paths, out)
     assert not out.exists()
@@ -240,7 +240,7 @@ def test_a_merge_that_was_stopped_goes_on(sheets, merged, tmp_path, monkeypatch)
     )
     monkeypatch.setattr(
         merging,
-        "_spread_sheet",
+        "_spread_table",
         lambda run, number, sheet: seen.append(number) or real(run, number, sheet),
     )
     again = merge_maps(sheets.paths, out)

@@ -76,7 +76,7 @@ def truth(tmp_path_factory):
 def test_any_number_of_processes_comes_to_the_same_bytes(crew, truth, tmp_path):
     assert run_blocks(work(tmp_path / "two"), crew) == ()
     assert contents(tmp_path / "two") == truth
-    alone = Processes(1, 1, _hands=crew._hands[:1])
+    alone = Processes(1, 1, _running=crew._running[:1])
     assert run_blocks(work(tmp_path / "one"), alone) == ()
     assert contents(tmp_path / "one") == truth
 

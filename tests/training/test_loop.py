@@ -150,7 +150,7 @@ def test_processes_change_nothing():
     torch's loader was done, and left no word.
     """
     script = (
-        "import test_train_loop; test_train_loop.compare_workers(workers=1, kind='process'); "
+        "from training import test_loop; test_loop.compare_workers(workers=1, kind='process'); "
         "print('the same')"
     )
     ended = subprocess.run(
