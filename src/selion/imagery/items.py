@@ -23,7 +23,7 @@ COMMON = {"red": "red", "green": "green", "blue": "blue", "nir": "nir"}
 NUMBERS = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08", "scl": "SCL"}
 
 
-class BrokenItem(Exception):  # it is caught in this room and never reaches a user
+class BrokenItem(Exception):  # it is caught in imagery and never reaches a user
     """An item lacks something without which it cannot be used; the message is a clause."""
 
 

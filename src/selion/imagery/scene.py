@@ -1,4 +1,4 @@
-"""The nouns of the room.
+"""The nouns of imagery.
 
 A scene of the archive, a season of the year, and what was chosen for one tile in one season.
 """
