@@ -1,6 +1,6 @@
 """The structure of the package under ``src/``: a table of figures and, with ``--svg``, a drawing.
 
-    python bench/structure.py [--root DIR] [--svg FILE] [--arrows]
+    python bench/structure.py [--root DIR] [--svg FILE] [--arrows] [--fragments]
 
 A *room* is a top-level folder or a module at the package's root; the root's ``__init__`` is the
 front door and no room.  An *arrow* says that one room imports another, whether the import stands
@@ -316,10 +316,30 @@ def repeated_classes(sources: Iterable[Source]) -> dict[str, int]:
 # Repeated fragments
 
 
+def is_import(line: str) -> bool:
+    return line.startswith(("import ", "from "))
+
+
 def fragment_lines(source: Source) -> list[list[str]]:
     """Tokens of a file's statements, imports left out."""
-    imports = ("import ", "from ")
-    return [line_tokens(line) for line in source.statements if not line.startswith(imports)]
+    return [line_tokens(line) for line in source.statements if not is_import(line)]
+
+
+def fragment_line_numbers(source: Source) -> list[int]:
+    """The line of the file on which each of :func:`fragment_lines` begins."""
+    text = ast.unparse(source.plain)
+    # The code written anew has the same nodes in the same order as the tree it was written from.
+    nodes = zip(ast.walk(ast.parse(text)), ast.walk(source.plain), strict=True)
+    begins: dict[int, int] = {}
+    for anew, node in nodes:
+        if hasattr(anew, "lineno"):
+            begins.setdefault(anew.lineno, node.lineno)  # type: ignore[attr-defined]
+    found, last = [], 1
+    for number, line in enumerate(text.splitlines(), 1):
+        last = begins.get(number, last)
+        if line.strip() and not is_import(line.strip()):
+            found.append(last)
+    return found
 
 
 def fragment_key(window: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -346,8 +366,17 @@ def windows(lines: Sequence[Sequence[str]]) -> Iterator[tuple[int, tuple[str, ..
             yield start, fragment_key(window)
 
 
-def repeated_fragments(sources: Sequence[Source]) -> int:
-    """Count pairs of places that share a run of six statements or more.
+@dataclass(frozen=True)
+class Fragment:
+    """Two places that share a run of statements; each is a file and its first statement's index."""
+
+    here: tuple[int, int]
+    there: tuple[int, int]
+    statements: int
+
+
+def repeated_fragments(sources: Sequence[Source]) -> list[Fragment]:
+    """Find pairs of places that share a run of six statements or more, the longest first.
 
     They are :attr:`Source.statements` without imports, so line length does not matter.
     Two runs are the same if one becomes the other by renaming consistently and changing values;
@@ -364,7 +393,14 @@ def repeated_fragments(sources: Sequence[Source]) -> int:
             for (file, start), (other, there) in itertools.combinations(found, 2):
                 if file != other or there - start >= FRAGMENT_LINES:
                     starts[file, other, there - start].add(start)
-    return sum(start - 1 not in runs for runs in starts.values() for start in runs)
+    fragments = []
+    for (file, other, shift), runs in starts.items():
+        for start in sorted(runs):
+            if start - 1 not in runs:
+                last = next(end for end in itertools.count(start) if end + 1 not in runs)
+                length = last - start + FRAGMENT_LINES
+                fragments.append(Fragment((file, start), (other, start + shift), length))
+    return sorted(fragments, key=lambda fragment: -fragment.statements)
 
 
 # Imports
@@ -841,7 +877,7 @@ def function_rows(found: Structure) -> list[Row]:
 
 def repeat_rows(found: Structure) -> list[Row]:
     """What is written twice."""
-    count = repeated_fragments(found.sources)
+    count = len(repeated_fragments(found.sources))
     names = repeated_classes(found.sources)
     return [
         (
@@ -936,6 +972,18 @@ def print_arrows(found: Structure, arrows: Iterable[Pair]) -> None:
         places = list(dict.fromkeys(f"{one.place} ({one.kind})" for one in behind[source, target]))
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         print(f"  {source} > {target}: {', '.join(places[:3])}{more}")
+
+
+def print_fragments(found: Structure) -> None:
+    """Print every repeated fragment: its statements, and the two lines where it begins."""
+
+    def place(file: int, index: int) -> str:
+        source = found.sources[file]
+        name = source.path.relative_to(found.package)
+        return f"{name}:{fragment_line_numbers(source)[index]}"
+
+    for fragment in repeated_fragments(found.sources):
+        print(f"  {fragment.statements:3}  {place(*fragment.here)} ~ {place(*fragment.there)}")
 
 
 # The drawing
@@ -1131,6 +1179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path(), help="the checkout; default: here")
     parser.add_argument("--svg", type=Path, help="draw the rooms into this file")
     parser.add_argument("--arrows", action="store_true", help="list every arrow and its places")
+    parser.add_argument("--fragments", action="store_true", help="list repeated fragments")
     options = parser.parse_args(arguments)
     found = read_structure(options.root)
     measures = (size_rows, function_rows, repeat_rows, arrow_rows, cycle_rows)
@@ -1139,6 +1188,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if listed:
         print("all arrows:" if options.arrows else "arrows against the layers or in a circle:")
         print_arrows(found, listed)
+    if options.fragments:
+        print("repeated fragments (statements, and where they begin):")
+        print_fragments(found)
     if options.svg:
         options.svg.write_text(draw(found), encoding="utf-8")
 
