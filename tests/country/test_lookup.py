@@ -33,6 +33,7 @@ from selion.country import (
     merge_maps,
     open_maps,
     partitions,
+    pyramid,
     query,
     read_units,
     scan,
@@ -176,6 +177,24 @@ def test_one_table_is_a_map_of_one_partition(frame, tmp_path):
     (tmp_path / partitions.INDEX).write_text('{"kind": "selion maps 1"}')
     with pytest.raises(UnreadableFile, match="cannot be read"):
         open_maps(tmp_path)
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_a_table_that_does_not_say_where_it_lies_is_looked_at(frame, tmp_path, statistics):
+    """Not taken to be the whole world, of which 'selion tiles' would draw 262,144 chunks."""
+    path = write_table(frame.head(500), tmp_path / "one.parquet")
+    said = open_maps(path).box
+    table = pq.read_table(path)
+    geo = json.loads(table.schema.metadata[b"geo"])
+    del geo["columns"]["geometry"]["bbox"]
+    table = table.replace_schema_metadata({b"geo": json.dumps(geo).encode()})
+    pq.write_table(table, path, row_group_size=200, write_statistics=statistics)
+    maps = open_maps(path)
+    assert maps.box == pytest.approx(said, abs=1e-9)
+    assert len(pyramid._chunks(maps)) < 100
+    geo["columns"]["geometry"]["bbox"] = [*said[:2], -7.0, *said[2:], 90.0]
+    pq.write_table(table.replace_schema_metadata({b"geo": json.dumps(geo).encode()}), path)
+    assert open_maps(path).box == said, "heights are left out"
 
 
 @pytest.mark.parametrize(
@@ -406,8 +425,6 @@ def test_a_chunk_whose_fields_are_too_small_to_be_seen_far_out_is_drawn_near(tmp
 
 
 def test_crowded_tiles_are_bounded(maps, tmp_path, monkeypatch):
-    from selion.country import pyramid
-
     monkeypatch.setattr(pyramid, "LIMIT", 100)
     path = write_tiles(maps, tmp_path / "few.pmtiles", finest=10)
     reader = Reader(MemorySource(path.read_bytes()))

@@ -16,7 +16,7 @@ from selion.country.seams import polygons_only
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.grid import LONLAT
-from selion.store.vectors import SIDES, pandas_type
+from selion.store.vectors import group_box, pandas_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -217,7 +217,8 @@ def _scan_part(
         reading.of_groups += file.num_row_groups
         for group in range(file.num_row_groups):
             data = file.metadata.row_group(group)
-            if boxes is not None and not _may_touch(data, boxes):
+            around = np.array([group_box(file.metadata, group, "bbox")])
+            if boxes is not None and not any(_touch(around, box)[0] for box in boxes):
                 continue
             table = file.read_row_group(group, names)
             reading.groups += 1
@@ -245,19 +246,6 @@ def _wanted(there: Sequence[str], columns: Sequence[str] | None, path: Path) -> 
 
 def _root(column: Any) -> str:
     return str(column.path_in_schema).partition(".")[0]
-
-
-def _may_touch(data: Any, boxes: Sequence[Box]) -> bool:
-    """Tell from the statistics of a row group whether a row of it may touch a box."""
-    found = {}
-    for k in range(data.num_columns):
-        column = data.column(k)
-        if column.path_in_schema.startswith("bbox.") and column.is_stats_set:
-            found[column.path_in_schema[5:]] = (column.statistics.min, column.statistics.max)
-    if set(found) != set(SIDES):
-        return True
-    around = np.array([[found["xmin"][0], found["ymin"][0], found["xmax"][1], found["ymax"][1]]])
-    return any(_touch(around, box)[0] for box in boxes)
 
 
 def _touch(boxes: np.ndarray, box: Box) -> np.ndarray:

@@ -17,7 +17,7 @@ from selion.errors import UnreadableFile
 from selion.fields.schema import Origin
 from selion.grid import is_lonlat
 from selion.store.former import is_ours, take_over
-from selion.store.vectors import SIDES, file_crs, read_metadata
+from selion.store.vectors import SIDES, Bbox, box_around, file_box, file_crs, read_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,11 +28,6 @@ PART = "part.parquet"
 KIND = "selion maps 1"
 ROWS = 8192
 """Rows per row group: what a reader fetches at least."""
-
-
-def box_around(boxes: np.ndarray) -> list[float]:
-    """Return the box around (n, 4) boxes."""
-    return [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
 
 
 @dataclass
@@ -46,7 +41,7 @@ class PartWriter:
     path: Path
     schema: pa.Schema
     origin: Origin
-    box: list[float]
+    box: Bbox
     kinds: list[str]
     waiting: list[pa.Table] = field(default_factory=list)
     rows: int = 0
@@ -124,7 +119,7 @@ class Partition:
     name: str
     path: Path
     rows: int
-    box: tuple[float, float, float, float]
+    box: Bbox
     """Longitude and latitude around its fields, which may reach out of its cell."""
     bytes: int
     area: float
@@ -149,25 +144,9 @@ class Maps:
         return sum(part.rows for part in self.parts)
 
     @property
-    def box(self) -> tuple[float, float, float, float] | None:
+    def box(self) -> Bbox | None:
         """Longitude and latitude around all fields."""
-        return (
-            None  # type: ignore[return-value]
-            if not self.parts
-            else tuple(box_around(np.array([part.box for part in self.parts])))
-        )
-
-    def near(self, box: tuple[float, float, float, float]) -> list[Partition]:
-        """Return the partitions whose fields may touch a box."""
-        west, south, east, north = box
-        return [
-            part
-            for part in self.parts
-            if part.box[0] <= east
-            and part.box[2] >= west
-            and part.box[1] <= north
-            and part.box[3] >= south
-        ]
+        return box_around(np.array([part.box for part in self.parts])) if self.parts else None
 
 
 def write_index(folder: Path, level: int, parts: list[Partition], facts: dict[str, Any]) -> None:
@@ -248,10 +227,10 @@ def _one_file(path: Path) -> Maps:
         raise UnreadableFile(
             f"{path} has no bbox column to look things up by: merge it first with 'selion merge'."
         )
-    box = tuple(geo.get("bbox", (-180.0, -90.0, 180.0, 90.0)))
+    box = file_box(path)
     parts = (
         (Partition("", path, data.num_rows, box, path.stat().st_size, float("nan")),)
-        if data.num_rows
+        if data.num_rows and box is not None
         else ()
     )
     return Maps(path, 0, parts, {})

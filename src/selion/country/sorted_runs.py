@@ -17,9 +17,8 @@ import numpy as np
 from selion import store
 from selion.country.cells import SHIFT, degrees, fine_cell, hilbert, places_of, steps
 from selion.country.job_tables import with_column
-from selion.country.partitions import box_around
 from selion.fields.table import geohash
-from selion.store.vectors import SIDES
+from selion.store.vectors import SIDES, Bbox, box_around
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,7 +146,7 @@ class Runs:
     kinds: np.ndarray
     """(n, 2) int64 lowest and highest type of geometry."""
 
-    def around(self, cells: list[int]) -> tuple[list[float], list[str]]:
+    def around(self, cells: list[int]) -> tuple[Bbox, list[str]]:
         """Return the box and the types of geometry of some fine cells."""
         here = np.isin(self.cells, cells)
         return box_around(self.boxes[here]), [

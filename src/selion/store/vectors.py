@@ -7,12 +7,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
 
 if TYPE_CHECKING:
     import geopandas
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Bbox = tuple[float, float, float, float]
 """West, south, east, north."""
@@ -156,3 +159,63 @@ def read_metadata(path: Path) -> dict[str, Any]:
         )
         raise BadInput(message)
     return {"geo": geo, "collection": collection}
+
+
+def group_box(metadata: pq.FileMetaData, group: int, covering: str | None) -> Bbox:
+    """Return the box around a row group, from the statistics of its column of bounding boxes.
+
+    Parameters
+    ----------
+    metadata : FileMetaData
+        A Parquet file's footer.
+    group : int
+    covering : str or None
+        Name of the column of bounding boxes; None: there is none.
+
+    Returns
+    -------
+    (west, south, east, north)
+        A side that the statistics do not tell is infinitely far away.
+    """
+    about = metadata.row_group(group)
+    sides = dict(zip(SIDES, (-np.inf, -np.inf, np.inf, np.inf), strict=True))
+    for k in range(about.num_columns if covering else 0):
+        column = about.column(k)
+        name, _, side = column.path_in_schema.rpartition(".")
+        statistics = column.statistics if name == covering and side in sides else None
+        if statistics is not None and statistics.has_min_max:
+            sides[side] = float(statistics.min if side.endswith("min") else statistics.max)
+    west, south, east, north = sides.values()
+    return west, south, east, north
+
+
+def file_box(path: Path) -> Bbox | None:
+    """Return the box around a GeoParquet file's geometry, in its CRS; None if it has none.
+
+    What the file says of itself, else the statistics of its row groups, else all its geometry.
+    """
+    import pyarrow.parquet as pq
+    import shapely
+
+    geo = read_metadata(path)["geo"]["columns"]["geometry"]
+    if "bbox" in geo:  # may hold heights: (x, y, z) below, then (x, y, z) above
+        sides = [float(side) for side in geo["bbox"]]
+        half = len(sides) // 2
+        return sides[0], sides[1], sides[half], sides[half + 1]
+    covering = "bbox" if "covering" in geo else None
+    with pq.ParquetFile(path) as file:
+        groups = range(file.num_row_groups)
+        boxes = np.array([group_box(file.metadata, group, covering) for group in groups])
+        if not np.isfinite(boxes).all():
+            tables = (file.read_row_group(group, ["geometry"]) for group in groups)
+            shapes = (shapely.from_wkb(table["geometry"].to_numpy()) for table in tables)
+            boxes = np.concatenate([shapely.bounds(part) for part in shapes])
+            boxes = boxes[np.isfinite(boxes).all(axis=1)]
+    return box_around(boxes) if len(boxes) else None
+
+
+def box_around(boxes: np.ndarray) -> Bbox:
+    """Return the box around (n, 4) boxes."""
+    west, south = boxes[:, :2].min(axis=0).tolist()
+    east, north = boxes[:, 2:].max(axis=0).tolist()
+    return west, south, east, north

@@ -14,12 +14,11 @@ import numpy as np
 
 from selion.errors import UnreadableFile
 from selion.store.cache import LruCache
+from selion.store.vectors import SIDES, group_box
 from selion.web.view.parquet_footers import (
-    SIDES,
     columns_of,
     covering_of,
     crs_of,
-    group_box,
     group_rows,
     is_binary,
     ranges_of,

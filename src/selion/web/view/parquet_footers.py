@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.errors import UnreadableFile
+from selion.store.vectors import SIDES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 30
 """Bytes that one row group may say it has; a file with larger ones is refused."""
-SIDES = ("xmin", "ymin", "xmax", "ymax")
 MOST_COLUMNS = 10
 """Columns that travel in tiles; the record of one field has all."""
 UNSHOWN = ("metrics:perimeter",)
@@ -100,27 +100,6 @@ def group_rows(metadata: Any, group: int, path: Path) -> int:
         )
         raise UnreadableFile(message)
     return int(about.num_rows)
-
-
-def group_box(metadata: Any, group: int, covering: str | None) -> list[float]:
-    """Return the box of a row group from the statistics of its bbox column.
-
-    Everywhere where it has none.
-    """
-    about, sides = metadata.row_group(group), {}
-    for k in range(about.num_columns if covering else 0):
-        column = about.column(k)
-        name, _, side = column.path_in_schema.rpartition(".")
-        if (
-            name == covering
-            and side in SIDES
-            and column.statistics is not None
-            and column.statistics.has_min_max
-        ):
-            sides[side] = float(
-                column.statistics.min if side.endswith("min") else column.statistics.max
-            )
-    return [sides.get(side, -np.inf if side.endswith("min") else np.inf) for side in SIDES]
 
 
 def ranges_of(metadatas: Sequence[Any], names: Sequence[str]) -> dict[str, tuple[float, float]]:
