@@ -117,6 +117,33 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class DerivedSource:
+    """A Source made of another one, and as that one in all that a subclass does not say."""
+
+    source: Source
+
+    @property
+    def grid(self) -> GeoBox:
+        """The source's grid."""
+        return self.source.grid
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The source's bands."""
+        return self.source.bands
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The source's number type."""
+        return self.source.dtype
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The source's tags."""
+        return self.source.tags
+
+
 def image_gsd(source: Source) -> float | None:
     """Return the ground sampling distance, in metres, of the image behind a source.
 

@@ -5,7 +5,6 @@ As they are, cut to what they share, or resampled, and a sentence that says whic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from scipy import ndimage
 
 from selion.errors import GridMismatch
 from selion.grid import Roi, inside, overlap, roi_shape, whole
-from selion.raster import Raster, Source
+from selion.raster import DerivedSource, Raster, Source
 
 CLOSE = 0.01
 """Pixels that two grids may lie apart and count as the same."""
@@ -26,31 +25,20 @@ grid bends by less than 1e-5 px over that)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Shifted:
+class Shifted(DerivedSource):
     """A Source on a grid that is whole pixels away from its own.
 
     What lies outside of it is not valid.
     """
 
-    source: Source
-    grid: GeoBox
+    target: GeoBox
     offset: tuple[int, int]
     """(y, x) of this grid's first pixel in the source's pixels."""
 
     @property
-    def bands(self) -> tuple[str, ...]:
-        """Band names of the source."""
-        return self.source.bands
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Number type of the source."""
-        return self.source.dtype
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """As the source's."""
-        return self.source.tags
+    def grid(self) -> GeoBox:
+        """The grid it was moved onto."""
+        return self.target
 
     def read(self, roi: Roi) -> Raster:
         """Read a region."""
@@ -71,29 +59,23 @@ class Shifted:
 
 
 @dataclass(frozen=True, eq=False)
-class Warped:
+class Warped(DerivedSource):
     """A Source of floats resampled bilinearly onto another grid.
 
     A pixel is valid if all four that it is made of are.
     """
 
-    source: Source
-    grid: GeoBox
+    target: GeoBox
 
     @property
-    def bands(self) -> tuple[str, ...]:
-        """Band names of the source."""
-        return self.source.bands
+    def grid(self) -> GeoBox:
+        """The grid it was resampled onto."""
+        return self.target
 
     @property
     def dtype(self) -> np.dtype:
         """float32."""
         return np.dtype(np.float32)
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """As the source's."""
-        return self.source.tags
 
     def read(self, roi: Roi) -> Raster:
         """Resample a region."""

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import BandMismatch
 from selion.grid import Roi, same_grid
-from selion.raster import Raster, Source
+from selion.raster import DerivedSource, Raster, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,27 +72,16 @@ def stack(sources: Sequence[Source], names: Sequence[str], what: str = "the imag
 
 
 @dataclass(frozen=True, eq=False)
-class BandSubset:
+class BandSubset(DerivedSource):
     """Some bands of a source, under names of their own."""
 
-    source: Source
     indexes: tuple[int, ...]
-    bands: tuple[str, ...]
+    names: tuple[str, ...]
 
     @property
-    def grid(self) -> GeoBox:
-        """That of the source."""
-        return self.source.grid
-
-    @property
-    def dtype(self) -> np.dtype:
-        """That of the source."""
-        return self.source.dtype
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """As the source's."""
-        return self.source.tags
+    def bands(self) -> tuple[str, ...]:
+        """The names given."""
+        return self.names
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of the chosen bands."""
@@ -101,31 +90,15 @@ class BandSubset:
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class Cut(DerivedSource):
     """A piece of a source."""
 
-    source: Source
     roi: Roi
 
     @property
     def grid(self) -> GeoBox:
         """The piece's grid."""
         return self.source.grid[self.roi]
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """As in the whole."""
-        return self.source.bands
-
-    @property
-    def dtype(self) -> np.dtype:
-        """As in the whole."""
-        return self.source.dtype
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """As the source's."""
-        return self.source.tags
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of the piece."""

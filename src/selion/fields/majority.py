@@ -6,13 +6,12 @@ One object has one class, and what is mostly background is no object.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from odc.geo.geobox import GeoBox
 
 from selion.classes import OUTLINE, ClassScheme
 from selion.errors import UnknownName
@@ -21,7 +20,7 @@ from selion.fields.instances import EXTENTS, FULL, InstanceOptions, find_by_clas
 from selion.fields.polygonise import Run
 from selion.grid import Roi, tiles, whole
 from selion.labels import Instances
-from selion.raster import Raster, Source
+from selion.raster import DerivedSource, Raster, Source
 from selion.store.instancemap import InstanceMap, renumber_blocks, save_table
 
 COVERS = ("mask", "all")
@@ -38,10 +37,9 @@ def is_refined(classes: ClassScheme) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Solid:
+class Solid(DerivedSource):
     """Probabilities in which all things are one."""
 
-    probs: Source
     classes: ClassScheme
     cover: str = "mask"
     """"mask": objects lie where things are more likely than the rest.  "all": everywhere, so that
@@ -50,11 +48,6 @@ class Solid:
     def __post_init__(self) -> None:
         if self.cover not in COVERS:
             raise UnknownName.among("cover", self.cover, COVERS)
-
-    @property
-    def grid(self) -> GeoBox:
-        """Grid of the probabilities."""
-        return self.probs.grid
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -66,14 +59,9 @@ class Solid:
         """Probabilities times 65535."""
         return np.dtype(np.uint16)
 
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """Those of the probabilities."""
-        return self.probs.tags
-
     def read(self, roi: Roi) -> Raster:
         """Read a region."""
-        part = self.probs.read(roi)
+        part = self.source.read(roi)
         shares, finite = shares_of(part.values)
         valid = finite if part.valid is None else finite & part.valid
         return Raster(

@@ -17,7 +17,7 @@ from selion.grid import Roi, inside, overlap, roi_shape
 from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan
 from selion.prediction.scores import NODATA, dequantise, prediction_tags
-from selion.raster import Raster, Source
+from selion.raster import DerivedSource, Raster, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,30 +102,13 @@ def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class ScoreSource:
+class ScoreSource(DerivedSource):
     """Probabilities read from a score raster that ``selion predict`` wrote."""
-
-    source: Source
-
-    @property
-    def grid(self) -> GeoBox:
-        """Grid of the score raster."""
-        return self.source.grid
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Class names."""
-        return self.source.bands
 
     @property
     def dtype(self) -> np.dtype:
         """Probabilities are read as float32."""
         return np.dtype(np.float32)
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """Those of the score raster."""
-        return self.source.tags
 
     def read(self, roi: Roi) -> Raster:
         """Read a region as probabilities."""

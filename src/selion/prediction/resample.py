@@ -6,7 +6,6 @@ equals the whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import BadInput, GridMismatch
 from selion.grid import Roi, pixel_metres
-from selion.raster import Raster, Source
+from selion.raster import DerivedSource, Raster, Source
 
 SNAP = 0.01
 """A scale this close, relatively, to n or 1/n is taken as n or 1/n: UTM's scale factor must not
@@ -144,7 +143,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Resampled:
+class Resampled(DerivedSource):
     """A source seen on its working grid; it is itself a source, of float32.
 
     An axis that gets fewer pixels is area-averaged, one that gets more is interpolated linearly,
@@ -154,7 +153,6 @@ class Resampled:
     in the same order.
     """
 
-    source: Source
     scale: tuple[float, float]
     """(y, x) factors; 2 is twice as many pixels."""
 
@@ -175,19 +173,9 @@ class Resampled:
         return working_grid(self.source.grid, self.scale)
 
     @property
-    def bands(self) -> tuple[str, ...]:
-        """The source's bands."""
-        return self.source.bands
-
-    @property
     def dtype(self) -> np.dtype:
         """Always float32."""
         return np.dtype(np.float32)
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """As the source's."""
-        return self.source.tags
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of the working grid.

@@ -11,11 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
-from odc.geo.geobox import GeoBox
-
 from selion.grid import Roi
-from selion.raster import Raster, Source
+from selion.raster import DerivedSource, Raster, Source
 
 READ, RESAMPLE, WAIT, NETWORK, BLEND, WRITE = (
     "read",
@@ -84,31 +81,10 @@ class Stages:
 
 
 @dataclass(frozen=True, eq=False)
-class Timed:
+class Timed(DerivedSource):
     """A source that counts how long it is read."""
 
-    source: Source
     stages: Stages
-
-    @property
-    def grid(self) -> GeoBox:
-        """The source's grid."""
-        return self.source.grid
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """The source's bands."""
-        return self.source.bands
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The source's number type."""
-        return self.source.dtype
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """As the source's."""
-        return self.source.tags
 
     def read(self, roi: Roi) -> Raster:
         """Read a region."""
