@@ -68,8 +68,10 @@ def test_defaults_are_the_librarys(kind, renamed):
 def test_excluded_classes_are_the_librarys():
     from selion import imagery as composites
 
-    shown = {param.name: param.default for param in mapping.map_command.params}
-    assert composites.parse_excluded(shown["excluded"]) == AreaOptions().excluded
+    shown = {param.name: param for param in mapping.map_command.params}
+    assert shown["excluded"].default is None
+    usual = shown["excluded"].show_default.split(": ")[1].split()[0]
+    assert composites.parse_excluded(usual) == AreaOptions().masked == composites.EXCLUDED
 
 
 def test_what_a_command_does_not_offer_keeps_the_default():

@@ -88,9 +88,9 @@ limit = click.option(
 mask = click.option(
     "--mask",
     "excluded",
-    default="0,1,3,7,8,9,10",
-    show_default=True,
-    help="SCL classes that are masked.",
+    default=None,
+    show_default="the sensor's: 0,1,3,7,8,9,10 for Sentinel-2",
+    help="Classes of the cloud mask (SCL of Sentinel-2) that are masked.",
 )
 balance = click.option(
     "--balance/--no-balance",
@@ -160,11 +160,17 @@ class SearchChoice:
     cloud: float
     target: int
     limit: int
-    excluded: str
+    excluded: str | None
     balance: bool
     crs: str | None = None
     pixel: float | None = None
     resampling: Literal["nearest", "bilinear", "cubic"] | None = None
+
+    def _excluded(self, given: str) -> frozenset[int]:
+        from selion import imagery
+
+        sensor = imagery.find_sensor(imagery.find_provider(self.provider).sensor)
+        return imagery.parse_excluded(given, sensor.mask)
 
     def area_options(self) -> AreaOptions:
         """Return the options of a composite; the grid is the library's where the verb has none."""
@@ -181,7 +187,7 @@ class SearchChoice:
             cloud=self.cloud,
             target=self.target,
             limit=self.limit,
-            excluded=imagery.parse_excluded(self.excluded),
+            excluded=None if self.excluded is None else self._excluded(self.excluded),
             balance=self.balance,
             crs=self.crs or usual.crs,
             gsd=self.pixel or usual.gsd,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import selion
-from selion import store
+from selion import imagery, store
 from selion.country.cluster_model import SimulatedRun, Work, sweep
 from selion.country.lattice import EDGE, HALO, Cell, cut_area, to_feature
 from selion.country.paper_table import MEXICO, TABLE_3
 from selion.country.prices import Prices
-from selion.country.probe import BANDS, BLOCK, Probe, write_probe
+from selion.country.probe import BLOCK, Probe, write_probe
 from selion.errors import OutputExists, counted
 from selion.pipeline.probabilities import FAILED
 
@@ -29,7 +29,6 @@ TILE = 100_000.0
 """Metres: the squares of MGRS that Sentinel-2's tiles are made on."""
 OVERLAP = (109.8 / 100.0) ** 2
 """Tiles overlap by 9.8 km, where scenes of both are read."""
-PIXEL = 10.0
 SEASONS = 2
 
 
@@ -65,17 +64,18 @@ class CountryPlan:
 
         Whole blocks of all bands of the scenes taken, in both seasons.
         """
+        sensor = imagery.find_sensor(self.probe.sensor)
         across = (
             np.array(
                 [[(x1 - x0), (y1 - y0)] for x0, y0, x1, y1 in (cell.bounds for cell in self.cells)]
             )
-            / PIXEL
+            / sensor.gsd
             / BLOCK
         )
         fine = (across + 1).prod(axis=1)
-        coarse = (across / 2 + 1).prod(axis=1)
-        each = {band: coarse if band == "scl" else fine for band in BANDS}
-        per_scene = sum(each[band] * self.probe.bytes_per_block[band] for band in BANDS)
+        coarse = (across / sensor.coarser(sensor.mask.band) + 1).prod(axis=1)
+        each = dict.fromkeys(sensor.bands, fine) | {sensor.mask.band: coarse}
+        per_scene = sum(each[band] * self.probe.bytes_per_block[band] for band in each)
         return np.asarray(per_scene * self.probe.scenes * SEASONS * OVERLAP / 1e9)
 
     @cached_property

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 BLOCK = 1024
 """Pixels: the archive's files are decoded in blocks of this edge."""
-BANDS = (*imagery.BANDS, "scl")
 READERS = 12
 """Blocks that are read at once, as a composite does."""
 MOST = 48
@@ -79,6 +78,7 @@ class Probe:
     fields_per_km2: float
     spread: tuple[float, ...] = field(default=(1.0,))
     """Each repeated timing over the mean of its kind."""
+    sensor: str = "sentinel-2"
 
     def facts(self) -> dict[str, object]:
         """Return what is printed."""
@@ -236,6 +236,7 @@ def probe_road(
         spread=tuple(
             round(float(value), 4) for value in [*_relative(reading), *_relative(seen.seconds)]
         ),
+        sensor=areas.sensor_of(area_options).name,
     )
 
 
@@ -277,7 +278,7 @@ def _read(survey: Survey) -> tuple[dict[str, float], list[float], float]:
         )
     signer = imagery.make_signer(imagery.find_provider(survey.options.provider))
     scene, sizes, jobs = plan.scenes[0], {}, []
-    for band in BANDS:
+    for band in areas.sensor_of(survey.options).assets:
         source = imagery.open_band(scene, band, signer)
         parts = tiles((int(source.grid.shape[0]), int(source.grid.shape[1])), BLOCK)
         sizes[band] = store.byte_size(signer(scene.hrefs[band])) / len(parts)

@@ -29,6 +29,8 @@ from .search import SearchResult as SearchResult
 from .search import find_scenes as find_scenes
 from .season import find_seasons as find_seasons
 from .season import given_seasons as given_seasons
+from .sensors import Sensor as Sensor
+from .sensors import find_sensor as find_sensor
 from .signing import Signer as Signer
 from .signing import make_signer as make_signer
 from .target import target_grid as target_grid

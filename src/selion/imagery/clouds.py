@@ -1,53 +1,41 @@
-"""Which pixels of a scene show the ground: the scene classification of Sentinel-2 L2A."""
+"""Which pixels of a scene show the ground, by the mask that comes with it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from types import MappingProxyType
 
 import numpy as np
 
 from selion.errors import BadInput
+from selion.imagery.sensors import Mask, find_sensor
 
-CLASSES = MappingProxyType(
-    {
-        0: "no data",
-        1: "saturated or defective",
-        2: "dark area or topographic shadow",
-        3: "cloud shadow",
-        4: "vegetation",
-        5: "bare soil",
-        6: "water",
-        7: "unclassified or cloud of low probability",
-        8: "cloud of medium probability",
-        9: "cloud of high probability",
-        10: "thin cirrus",
-        11: "snow or ice",
-    }
-)
-"""The scene classification (SCL) of Sen2Cor."""
-EXCLUDED = frozenset({0, 1, 3, 7, 8, 9, 10})
-"""PRUE, appendix D.  Dark areas (2) and snow (11) stay, as there."""
-CLOUDY = frozenset({3, 7, 8, 9, 10})
-"""Cloud, shadow of cloud, and what may be either: what a margin is laid around."""
+SCL = find_sensor().mask
+"""The scene classification of Sen2Cor, Sentinel-2's mask."""
+CLASSES, EXCLUDED, CLOUDY = SCL.classes, SCL.excluded, SCL.cloudy
 
 
 def clear(
-    scl: np.ndarray, excluded: Collection[int] = EXCLUDED, margin: float = 0.0, gsd: float = 20.0
+    scl: np.ndarray,
+    excluded: Collection[int] = EXCLUDED,
+    margin: float = 0.0,
+    gsd: float = 20.0,
+    mask: Mask = SCL,
 ) -> np.ndarray:
     """Say which pixels are clear.
 
     Parameters
     ----------
     scl : (..., y, x) integer ndarray
-        Codes of the scene classification.  A code that is none of 0 to 11 is not clear.
+        Values of the mask.  A code that is no class is not clear (of Sentinel-2, none of 0 to 11).
     excluded : collection of int
-        Codes that are not clear.
+        Classes that are not clear: codes, or numbers of bits.
     margin : float
-        Metres around cloud and shadow (codes 3, 7, 8, 9 and 10 as far as they are excluded) that
-        are not clear either; 0 as in the paper.
+        Metres around cloud and shadow (``mask.cloudy``: codes 3, 7, 8, 9 and 10 of Sentinel-2, as
+        far as they are excluded) that are not clear either; 0 as in the paper.
     gsd : float
         Edge of a pixel in metres, for the margin.
+    mask : Mask
+        What the values mean; by default the scene classification of Sentinel-2.
 
     Returns
     -------
@@ -70,11 +58,11 @@ def clear(
     if margin < 0 or not np.isfinite(margin):
         message = f"A margin of {margin} m around clouds was given; wanted is 0 or more."
         raise BadInput(message)
-    seen = _table(parse_excluded(excluded))[_as_bytes(scl)]
-    if margin == 0 or not set(excluded) & CLOUDY:
+    codes = parse_excluded(excluded, mask)
+    seen = ~_among(scl, codes, mask, unknown=True)
+    if margin == 0 or not codes & mask.cloudy:
         return seen
-    cloudy = ~_table(set(excluded) & CLOUDY, unknown=True)[_as_bytes(scl)]
-    return seen & ~widened(cloudy, margin / gsd)
+    return seen & ~widened(_among(scl, codes & mask.cloudy, mask), margin / gsd)
 
 
 def widened(mask: np.ndarray, radius: float) -> np.ndarray:
@@ -94,59 +82,60 @@ def upsampled(mask: np.ndarray, factor: int = 2) -> np.ndarray:
     return mask.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 
-def parse_excluded(given: str | Iterable[int]) -> frozenset[int]:
-    """Return codes from ``"0,1,3"`` or numbers.
+def parse_excluded(given: str | Iterable[int] | None, mask: Mask = SCL) -> frozenset[int]:
+    """Return classes of a mask from ``"0,1,3"`` or numbers; None: the mask's own.
 
     Raises
     ------
     BadInput
-        If one is not a code from 0 to 11, or none would be left to see.
+        If one is no class of the mask, or none would be left to see.
     """
+    if given is None:
+        return mask.excluded
     parts = given.replace(";", ",").split(",") if isinstance(given, str) else list(given)
-    codes = frozenset(_code(part) for part in parts if str(part).strip())
-    if codes >= set(CLASSES) - {0}:
+    codes = frozenset(_code(part, mask) for part in parts if str(part).strip())
+    if mask.kind == "codes" and codes >= set(mask.classes) - {0}:
+        ground = ", ".join(map(str, mask.ground))
         message = (
-            "All classes of the scene classification were excluded: leave at least one that shows "
-            "the ground (4, 5)."
+            f"All classes of the {mask.title} were excluded: leave at least one that shows the "
+            f"ground{f' ({ground})' if ground else ''}."
         )
         raise BadInput(message)
     return codes
 
 
-def names_of(codes: Iterable[int]) -> str:
+def names_of(codes: Iterable[int], mask: Mask = SCL) -> str:
     """Return codes as they are named in messages: ``cloud shadow (3), thin cirrus (10)``."""
-    return ", ".join(f"{CLASSES.get(code, 'unknown')} ({code})" for code in sorted(codes))
+    return ", ".join(f"{mask.classes.get(code, 'unknown')} ({code})" for code in sorted(codes))
 
 
-def _code(part: str | int) -> int:
+def _code(part: str | int, mask: Mask) -> int:
     try:
         code = int(part)
     except (TypeError, ValueError):
         code = -1
-    if code not in CLASSES:
-        message = f"{part!r} is no class of the scene classification; they are {names_of(CLASSES)}."
+    if code not in mask.classes:
+        message = (
+            f"{part!r} is no class of the {mask.title}; they are {names_of(mask.classes, mask)}."
+        )
         raise BadInput(message)
     return code
 
 
-def _table(excluded: Collection[int], *, unknown: bool = False) -> np.ndarray:
-    """Return (256,) bool: which codes are not among the excluded.
-
-    Codes that are none get ``unknown``.
-    """
-    table = np.full(256, unknown)
-    table[list(CLASSES)] = True
-    table[list(excluded)] = False
-    return table
-
-
-def _as_bytes(scl: np.ndarray) -> np.ndarray:
-    if scl.dtype == np.uint8:
-        return scl
-    if not np.issubdtype(scl.dtype, np.integer):
-        message = (
-            f"A scene classification of type {scl.dtype} was given; wanted are whole numbers from "
-            "0 to 11."
+def _among(
+    values: np.ndarray, codes: Collection[int], mask: Mask, *, unknown: bool = False
+) -> np.ndarray:
+    """Say which pixels have one of some classes; those of no class get ``unknown``."""
+    if not np.issubdtype(values.dtype, np.integer):
+        message = f"A {mask.title} of type {values.dtype} was given; wanted are whole numbers" + (
+            f" from {min(mask.classes)} to {max(mask.classes)}." if mask.kind == "codes" else "."
         )
         raise BadInput(message)
-    return np.where((scl >= 0) & (scl < 255), scl, 255).astype(np.uint8)
+    if mask.kind == "bits":
+        return (values & sum(1 << code for code in codes)) != 0
+    table = np.full(256, unknown)
+    table[list(mask.classes)] = False
+    table[list(codes)] = True
+    if values.dtype != np.uint8:
+        values = np.where((values >= 0) & (values < 255), values, 255).astype(np.uint8)
+    return table[values]

@@ -18,11 +18,11 @@ import numpy as np
 
 from selion.errors import FetchFailed, NoScenes, OutputFailed
 from selion.grid import Roi, overlap
-from selion.imagery.clouds import EXCLUDED, parse_excluded
+from selion.imagery.clouds import parse_excluded
 from selion.imagery.composite_blocks import CompositeBlock, CompositeBlocks
 from selion.imagery.pipeline import Broken, Pipeline, ReadPiece
 from selion.imagery.provenance import composite_tags
-from selion.imagery.scene import BANDS, TilePlan
+from selion.imagery.scene import TilePlan
 from selion.imagery.signing import Signer
 from selion.imagery.views import ClearRule, OpenBand, SceneView
 from selion.progress import OnStep, silent
@@ -72,7 +72,7 @@ def compose(
     path: str | os.PathLike[str],
     *,
     signers: Mapping[str, Signer],
-    excluded: Collection[int] = EXCLUDED,
+    excluded: Collection[int] | None = None,
     options: ComposeOptions | None = None,
     on_step: OnStep | None = None,
     open_band: OpenBand | None = None,
@@ -84,12 +84,12 @@ def compose(
     plan : TilePlan
         The part of the tile, the scenes and their radiometry.
     path : str or path
-        Cloud-optimised GeoTIFF to write: red, green, blue, nir (reflectance x 10000) and count
-        (views), uint16; 0 = never seen.
+        Cloud-optimised GeoTIFF to write: the sensor's bands (red, green, blue, nir; reflectance x
+        10000) and count (views), uint16; 0 = never seen.
     signers : mapping of str to Signer
         By provider.
     excluded : collection of int
-        Codes of the scene classification that are not used.
+        Classes of the mask that are not used; None: the sensor's default.
     options : ComposeOptions, optional
     on_step : callable, optional
         Told after each block.
@@ -120,7 +120,7 @@ def compose(
     interruptions, or on when a scene broke.  A scene of which any needed pixel cannot be read is
     set aside for the whole tile, and the blocks in which it took part are made again without it;
     the tags tell of it.  Each band has the median of its own clear views; ``count`` is the smallest
-    number of views of the four, and where it is 0 all bands are 0.
+    number of views of its bands, and where it is 0 all bands are 0.
     """
     from selion.store import check_output
 
@@ -132,10 +132,13 @@ def compose(
             f"{plan.season.end}): widen the season or the cloud limit."
         )
         raise NoScenes(message)
-    rule = ClearRule(parse_excluded(excluded), options.margin)
+    mask = plan.sensor.mask
+    rule = ClearRule(parse_excluded(excluded, mask), options.margin, mask)
     work = _Work(plan, rule, open_band or _opener(signers), options, on_step or silent)
     kept = CompositeBlocks.open(
-        options.folder or path.with_name(f".{path.name}.blocks"), work.key, len(BANDS) + 1
+        options.folder or path.with_name(f".{path.name}.blocks"),
+        work.key,
+        len(plan.sensor.bands) + 1,
     )
     while broken := work.make(kept):
         work.set_aside(kept, broken)
@@ -266,8 +269,9 @@ class _Work:
         readers, ahead = self.options.readers, self.options.ahead
         return Pipeline(
             views,
+            tuple(self.plan.sensor.bands),
             (WAITING if remote else os.cpu_count() or 1) if readers is None else readers,
-            min(fitting, len(BANDS)) if ahead is None else ahead,
+            min(fitting, len(self.plan.sensor.bands)) if ahead is None else ahead,
         )
 
     def _told(self, done: int) -> None:
@@ -288,7 +292,7 @@ def _write(work: _Work, kept: CompositeBlocks, path: Path) -> None:
 
     clear, views = _tally(work, kept)
     tags = composite_tags(work.plan, work.rule, kept.lost, clear, views)
-    bands = (*BANDS, COUNT)
+    bands = (*work.plan.sensor.bands, COUNT)
     with create_cog(
         path,
         work.plan.grid,

@@ -13,12 +13,11 @@ from odc.geo.geobox import GeoBox
 from selion.grid import Roi
 from selion.imagery.area import Area
 
-GSD = 10.0
-"""Metres; red, green, blue and near infrared."""
 STEP = 6
-"""Pixels of 10 m: a cut on multiples of it keeps 20 m and 60 m pixels whole."""
-FINEST, COARSEST = 20.0, 320.0
-"""Metres, pixels on which scenes are chosen."""
+"""Pixels: a cut on multiples of it keeps the 20 m and 60 m pixels of Sentinel-2 whole."""
+FINEST, COARSEST = 2.0, 32.0
+"""Edge of the pixels on which scenes are chosen, in pixels of the tile: 20 to 320 m of
+Sentinel-2."""
 ENOUGH = 256
 """Pixels along the longer edge of a part that are enough to choose by."""
 
@@ -29,7 +28,7 @@ class TilePart:
 
     tile: str
     full: GeoBox
-    """The tile at 10 m."""
+    """The tile at the bands' resolution."""
     roi: Roi
     """Where the part lies in it."""
     look: GeoBox
@@ -39,7 +38,7 @@ class TilePart:
 
     @property
     def grid(self) -> GeoBox:
-        """The part at 10 m."""
+        """The part at the bands' resolution."""
         return self.full[self.roi]
 
     @property
@@ -59,21 +58,33 @@ class TilePart:
         return float(lon[0]), float(lat[0])
 
 
-def tile_grid(grid: GeoBox) -> GeoBox:
-    """Return a tile's grid at 10 m from that of any of its bands, or of an overview.
+def tile_grid(grid: GeoBox, gsd: float = 10.0) -> GeoBox:
+    """Return a tile's grid at ``gsd`` metres from that of any of its bands, or of an overview.
 
     They share their corners.
     """
     left, bottom, right, top = _bounds(grid)
-    shape = round((top - bottom) / GSD), round((right - left) / GSD)
-    return GeoBox(shape, Affine(GSD, 0, left, 0, -GSD, top), grid.crs)
+    shape = round((top - bottom) / gsd), round((right - left) / gsd)
+    return GeoBox(shape, Affine(gsd, 0, left, 0, -gsd, top), grid.crs)
 
 
-def same_place(grid: GeoBox, full: GeoBox) -> bool:
-    """Say whether a band lies where its tile does, to a pixel of 20 m."""
-    return grid.crs == full.crs and all(
-        abs(a - b) <= 20 for a, b in zip(_bounds(grid), _bounds(full), strict=True)
-    )
+def same_place(grid: GeoBox, full: GeoBox, *, fixed: bool = True) -> bool:
+    """Say whether a band lies where its tile does.
+
+    Parameters
+    ----------
+    grid, full : GeoBox
+        The band's and the tile's.
+    fixed : bool
+        Whether all scenes of the tile share one grid, here to two pixels of the tile; else it is
+        enough that they overlap.
+    """
+    if grid.crs != full.crs:
+        return False
+    ours, theirs = _bounds(grid), _bounds(full)
+    if fixed:
+        return all(abs(a - b) <= 2 * full.transform.a for a, b in zip(ours, theirs, strict=True))
+    return all(ours[k] < theirs[k + 2] and theirs[k] < ours[k + 2] for k in (0, 1))
 
 
 def cut(
@@ -85,13 +96,13 @@ def cut(
     ----------
     tile : str
     full : GeoBox
-        The tile at 10 m.
+        The tile at the bands' resolution.
     area : Area
     around : float
         Metres that are added on each side, as far as the tile goes: models look around.
     coarse : float, optional
-        Edge in metres of the pixels on which scenes are chosen; by default 20 m doubled, up to 320
-        m, while 256 of them remain along the longer edge.
+        Edge in metres of the pixels on which scenes are chosen; by default two pixels of the tile
+        doubled, up to 32 (20 to 320 m of Sentinel-2), while 256 remain along the longer edge.
 
     Returns
     -------
@@ -105,7 +116,7 @@ def cut(
     touched = area.mask(blocks)
     if not touched.any():
         return None
-    pad = math.ceil(around / (GSD * STEP))
+    pad = math.ceil(around / (full.transform.a * STEP))
     roi = (
         _spanned(np.nonzero(touched.any(1))[0], pad, height),
         _spanned(np.nonzero(touched.any(0))[0], pad, width),
@@ -118,27 +129,27 @@ def cut(
 def fine_enough(grid: GeoBox) -> float:
     """Return the edge of a coarse pixel, in metres.
 
-    It is one of which enough lie along the longer edge of a 10 m grid.
+    It is one of which enough lie along the longer edge of a grid.
     """
-    doublings = math.floor(math.log2(max(max(grid.shape) * GSD / (FINEST * ENOUGH), 1)))
-    return float(min(FINEST * 2**doublings, COARSEST))
+    doublings = math.floor(math.log2(max(max(grid.shape) / (FINEST * ENOUGH), 1)))
+    return float(grid.transform.a * min(FINEST * 2**doublings, COARSEST))
 
 
 def look_grid(grid: GeoBox, coarse: float) -> GeoBox:
-    """Return the coarse grid over a 10 m grid, from its upper left corner.
+    """Return the coarse grid over a fine one, from its upper left corner.
 
     The last pixels may reach over its edge.
     """
-    height, width = (math.ceil(size * GSD / coarse) for size in grid.shape)
+    height, width = (math.ceil(size * grid.transform.a / coarse) for size in grid.shape)
     return GeoBox(
         (height, width), Affine(coarse, 0, grid.transform.c, 0, -coarse, grid.transform.f), grid.crs
     )
 
 
-def sampled(values: np.ndarray, grid: GeoBox, look: GeoBox) -> np.ndarray:
+def sampled(values: np.ndarray, grid: GeoBox, look: GeoBox, fill: int = 0) -> np.ndarray:
     """Return (y, x) values at the centres of another grid of the same CRS, nearest neighbour.
 
-    0 outside.
+    ``fill`` outside.
     """
     rows, inside_rows = _nearest(
         look.transform.f,
@@ -157,7 +168,7 @@ def sampled(values: np.ndarray, grid: GeoBox, look: GeoBox) -> np.ndarray:
         values.shape[1],
     )
     found = values[np.ix_(rows, columns)]
-    return np.where(inside_rows[:, None] & inside_columns, found, np.zeros((), values.dtype))
+    return np.where(inside_rows[:, None] & inside_columns, found, np.asarray(fill, values.dtype))
 
 
 def window_of(grid: GeoBox, look: GeoBox) -> Roi | None:
@@ -249,7 +260,7 @@ def _near(part: TilePart, other: TilePart) -> bool:
     """Say whether two tiles may overlap: their middles lie less than a diagonal apart."""
     from pyproj import Geod
 
-    reach = max(math.hypot(*each.full.shape) * GSD for each in (part, other))
+    reach = max(math.hypot(*each.full.shape) * each.full.transform.a for each in (part, other))
     return float(Geod(ellps="WGS84").inv(*part.centre, *other.centre)[2]) < 1.05 * reach
 
 
@@ -274,7 +285,7 @@ def _bounds(grid: GeoBox) -> tuple[float, float, float, float]:
 
 
 def _spanned(touched: np.ndarray, pad: int, size: int) -> slice:
-    """Return the 10 m pixels from the first to the last of the touched blocks.
+    """Return the pixels from the first to the last of the touched blocks.
 
     They are padded by blocks and cut to the tile.
     """

@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput
 from selion.imagery.globe import normalised
-from selion.imagery.scene import BANDS, Scene
+from selion.imagery.scene import Scene
+from selion.imagery.sensors import SENTINEL_2, Sensor, find_sensor
 
 if TYPE_CHECKING:
     from selion.imagery.providers import Provider
-
-ASSETS = (*BANDS, "scl")
-TILE = re.compile(r"(?:^|[_\-T])(\d{1,2})([C-HJ-NP-X])([A-HJ-NP-Z]{2})(?=$|_)")
-COMMON = {"red": "red", "green": "green", "blue": "blue", "nir": "nir"}
-"""Our bands and their ``eo:common_name``; 8A is ``nir08``."""
-NUMBERS = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08", "scl": "SCL"}
 
 
 class BrokenItem(Exception):  # it is caught in imagery and never reaches a user
@@ -40,13 +35,14 @@ def scene_of(item: Mapping[str, Any], provider: Provider) -> Scene:
     Raises
     ------
     BrokenItem
-        If there is no time, footprint, tile, or one of the five assets.
+        If there is no time, footprint, tile, or one of the sensor's assets.
     """
     said = item.get("properties")
     if not isinstance(said, Mapping) or not isinstance(item.get("id"), str):
         message = "it has no id or no properties"
         raise BrokenItem(message)
-    assets = _assets(item, provider)
+    sensor = find_sensor(provider.sensor)
+    assets = _assets(item, provider, sensor)
     first = {
         what: next((said[name] for name in names if said.get(name) is not None), None)
         for what, names in provider.properties.items()
@@ -56,11 +52,11 @@ def scene_of(item: Mapping[str, Any], provider: Provider) -> Scene:
         + " "
         + item["id"]
     )
-    scales, offsets = _radiometry(assets)
+    scales, offsets = _radiometry(assets, sensor)
     more = {"collection": item.get("collection"), "scales": scales, "offsets": offsets}
     return Scene(
         id=item["id"],
-        tile=_tile(first.get("tile"), said, item["id"]),
+        tile=_tile(first.get("tile"), said, item["id"], sensor),
         time=_time(said),
         provider=provider.name,
         hrefs={band: asset["href"] for band, asset in assets.items()},
@@ -70,10 +66,13 @@ def scene_of(item: Mapping[str, Any], provider: Provider) -> Scene:
         orbit=_orbit(first.get("orbit"), product),
         platform=_platform(said.get("platform"), item["id"]),
         properties={**said, **more},
+        sensor=sensor.name,
     )
 
 
-def _assets(item: Mapping[str, Any], provider: Provider) -> dict[str, Mapping[str, Any]]:
+def _assets(
+    item: Mapping[str, Any], provider: Provider, sensor: Sensor
+) -> dict[str, Mapping[str, Any]]:
     assets = item.get("assets")
     assets = (
         {
@@ -85,9 +84,10 @@ def _assets(item: Mapping[str, Any], provider: Provider) -> dict[str, Mapping[st
         else {}
     )
     found = {}
-    for band in ASSETS:
-        name = next((name for name in provider.assets[band] if name in assets), None) or _guess(
-            assets, band
+    for band, called in sensor.assets.items():
+        names = provider.assets.get(band, ())
+        name = next((name for name in names if name in assets), None) or _by_band(
+            assets, band, called
         )
         if name is None:
             message = (
@@ -99,7 +99,7 @@ def _assets(item: Mapping[str, Any], provider: Provider) -> dict[str, Mapping[st
     return found
 
 
-def _guess(assets: Mapping[str, Mapping[str, Any]], band: str) -> str | None:
+def _by_band(assets: Mapping[str, Mapping[str, Any]], band: str, called: str) -> str | None:
     """Find a band by what the asset says of itself: one band, of that common name or number.
 
     The finest pixels first.
@@ -109,8 +109,8 @@ def _guess(assets: Mapping[str, Mapping[str, Any]], band: str) -> str | None:
         for name, asset in assets.items()
         if len(bands := _bands(asset)) == 1
         and (
-            bands[0].get("common_name", bands[0].get("eo:common_name")) == COMMON.get(band, band)
-            or str(bands[0].get("name")).upper() == NUMBERS[band]
+            bands[0].get("common_name", bands[0].get("eo:common_name")) == band
+            or str(bands[0].get("name")).upper() == called.upper()
         )
     ]
     return min(fitting)[1] if fitting else None
@@ -122,7 +122,7 @@ def _bands(asset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _radiometry(
-    assets: Mapping[str, Mapping[str, Any]],
+    assets: Mapping[str, Mapping[str, Any]], sensor: Sensor
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return what the assets declare.
 
@@ -130,7 +130,7 @@ def _radiometry(
     """
     scales: dict[str, float] = {}
     offsets: dict[str, float] = {}
-    for band in BANDS:
+    for band in sensor.bands:
         asset = assets[band]
         rasters = asset.get("raster:bands")
         old = (
@@ -159,13 +159,13 @@ def _radiometry(
     return scales, offsets
 
 
-def _tile(given: object, said: Mapping[str, Any], name: str) -> str:
-    parts = [said.get(f"mgrs:{part}") for part in ("utm_zone", "latitude_band", "grid_square")]
+def _tile(given: object, said: Mapping[str, Any], name: str, sensor: Sensor) -> str:
+    parts = [said.get(part) for part in sensor.tile_properties]
     for text in (given, "".join(str(part) for part in parts) if all(parts) else None, name):
-        found = TILE.search(str(text or "").upper())
+        found = re.search(sensor.tile, str(text or "").upper())
         if found:
-            return f"{int(found[1]):02}{found[2]}{found[3]}"
-    message = "it names no MGRS tile"
+            return "".join(found.groups()).zfill(sensor.tile_width)
+    message = f"it names no {sensor.tiling} tile"
     raise BrokenItem(message)
 
 
@@ -248,6 +248,8 @@ def _platform(value: object, name: str) -> str:
 def scene_to_dict(scene: Scene) -> dict[str, Any]:
     """Return plain values that JSON can hold."""
     plain = {item.name: getattr(scene, item.name) for item in fields(scene)}
+    if scene.sensor == SENTINEL_2:  # as it was written before there were other sensors
+        del plain["sensor"]
     return {
         **plain,
         "time": scene.time.isoformat(),

@@ -35,6 +35,7 @@ from selion.imagery.gather import (
 from selion.imagery.placement import Placement, place
 from selion.imagery.provenance import TAG
 from selion.imagery.scene import BANDS
+from selion.imagery.sensors import SENTINEL_2, find_sensor
 from selion.raster import Raster, Source
 from selion.store.cache import LruCache
 from selion.store.former import value_of
@@ -63,11 +64,13 @@ class MosaicLayer:
     season: str
     """Prefix of the mosaic's bands: ``window_a`` or ``window_b``."""
     bands: tuple[int, ...]
-    """Where red, green, blue and nir lie in the file, and the count of views, if it has one."""
+    """Where its bands lie in the file, and the count of views, if it has one."""
     last: datetime | None = None
     """When the last of its scenes was taken, UTC."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What the composite says about itself."""
+    names: tuple[str, ...] = BANDS
+    """Names of ``bands`` without the count."""
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -94,8 +97,8 @@ def read_sheet(
     Parameters
     ----------
     path : str or path
-        Composite with the bands red, green, blue, nir and, if it has it, count; uint16, 0 = never
-        seen.
+        Composite with the bands of its sensor (red, green, blue, nir) and, if it has it, count;
+        uint16, 0 = never seen.
     tile, season, last : optional
         For a file that does not say it in its tags.
 
@@ -122,14 +125,15 @@ def read_sheet(
         message = f"{path} has no CRS: a mosaic needs to know where it lies."
         raise GridMismatch(message)
     check_north_up(source.grid, source.path)
-    missing = [name for name in BANDS if name not in source.bands]
+    wanted = tuple(find_sensor(told.get("sensor", SENTINEL_2)).bands)
+    missing = [name for name in wanted if name not in source.bands]
     if missing or source.dtype != np.uint16:
         message = (
             f"{path} has the bands {', '.join(source.bands)} of {source.dtype}; wanted are "
-            f"{', '.join(BANDS)} of uint16."
+            f"{', '.join(wanted)} of uint16."
         )
         raise BandMismatch(message)
-    names = [*BANDS, *([COUNT] if COUNT in source.bands else [])]
+    names = [*wanted, *([COUNT] if COUNT in source.bands else [])]
     bands = tuple(source.bands.index(name) for name in names)
     return MosaicLayer(
         source.path,
@@ -139,6 +143,7 @@ def read_sheet(
         bands,
         last or _last(told),
         told,
+        wanted,
     )
 
 
@@ -192,9 +197,9 @@ class Mosaic:
 
     Notes
     -----
-    Bands are ``season:red``, ``season:green``, ``season:blue``, ``season:nir`` (and
-    ``season:count``) by season; uint16, reflectance x 10000, 0 = never seen.  A pixel is valid if
-    every season saw it.
+    Bands are those of the composites' sensor (``season:red``, ``season:green``, ``season:blue``,
+    ``season:nir``, and ``season:count``) by season; uint16, reflectance x 10000, 0 = never seen.
+    A pixel is valid if every season saw it.
 
     Each composite is resampled with its own pixels only: those that were not seen have no weight,
     and at least half of a kernel must be seen (cubic falls back to bilinear where any is missing,
@@ -238,7 +243,13 @@ class Mosaic:
             key=lambda sheet: sheet.order,
         )
         for sheet in sheets:
-            if self.counts and len(sheet.bands) == len(BANDS):
+            if sheet.names != sheets[0].names:
+                message = (
+                    f"{sheet.path} has the bands {', '.join(sheet.names)}, and {sheets[0].path} "
+                    f"{', '.join(sheets[0].names)}: a mosaic is made of one sensor's composites."
+                )
+                raise BandMismatch(message)
+            if self.counts and len(sheet.bands) == len(sheet.names):
                 message = (
                     f"{sheet.path} has no count of views: leave the counts out, or make the "
                     "composite again."
@@ -257,9 +268,14 @@ class Mosaic:
         return tuple(dict.fromkeys(sheet.season for sheet in self.sheets))
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Bands of one season, without the count."""
+        return self.sheets[0].names
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """``season:band``."""
-        names = (*BANDS, COUNT) if self.counts else BANDS
+        names = (*self.names, COUNT) if self.counts else self.names
         return tuple(f"{season}:{name}" for season in self.seasons for name in names)
 
     @property
@@ -356,12 +372,13 @@ class Mosaic:
         touching = self.touching(roi, season)
         if not touching:
             return np.zeros(out.shape[1:], bool)
-        block = _empty_block(out.shape[1:], counts=self.counts)
+        count = len(self.names)
+        block = _empty_block(count, out.shape[1:], counts=self.counts)
         for sheet, at in touching:
             self._add(sheet, at, roi, block, alone=len(touching) == 1)
-        complete = finish(block.value, block.weight, out[: len(BANDS)])
+        complete = finish(block.value, block.weight, out[:count])
         if self.counts:
-            out[len(BANDS)] = block.views
+            out[count] = block.views
         return None if complete else block.weight > 0
 
     def _add(
@@ -376,14 +393,14 @@ class Mosaic:
         if not alone:
             frame = pad_roi(frame, REACH, (sheet.grid.shape[0], sheet.grid.shape[1]))
         window = self._files.open(sheet.path).read(frame).values
-        wanted = sheet.bands[: len(BANDS) + self.counts]
+        wanted = sheet.bands[: len(self.names) + self.counts]
         if wanted != tuple(range(len(window))):
             window = (
                 window[: len(wanted)]
                 if wanted == tuple(range(len(wanted)))
                 else window[list(wanted)]
             )
-        depth, gaps = seen_depth(window[: len(BANDS)], feather=not alone)
+        depth, gaps = seen_depth(window[: len(self.names)], feather=not alone)
         rows, columns = sheet.grid.shape
         first = roi[0].start // at.step, roi[1].start // at.step
         origin, start = (frame[0].start, frame[1].start), (roi[0].start, roi[1].start)
@@ -404,9 +421,9 @@ class Mosaic:
         self.__dict__.update(state, _files=_Files())
 
 
-def _empty_block(shape: tuple[int, ...], *, counts: bool) -> MosaicBlock:
+def _empty_block(bands: int, shape: tuple[int, ...], *, counts: bool) -> MosaicBlock:
     return MosaicBlock(
-        np.zeros((len(BANDS), *shape), np.float32),
+        np.zeros((bands, *shape), np.float32),
         np.zeros(shape, np.float32),
         np.zeros(shape if counts else (0, 0), np.uint16),
     )

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import UnreadableFile
 from selion.imagery.balance import Glance
-from selion.imagery.clouds import EXCLUDED, clear
+from selion.imagery.clouds import clear, parse_excluded
 from selion.imagery.cut import (
     TilePart,
     fine_enough,
@@ -28,11 +28,14 @@ from selion.imagery.radiometry import check_dark, decide
 from selion.imagery.reading import BandSource, open_band
 from selion.imagery.reflectance import Radiometry
 from selion.imagery.scene import Scene
+from selion.imagery.sensors import find_sensor
 from selion.imagery.signing import Signer
 from selion.store.retry import RetryPolicy
 
 WATER = 6
-"""Code of the scene classification."""
+"""Code of Sentinel-2's scene classification."""
+CHECKED = ("red", "nir", "blue")
+"""Bands by which radiometry and brightness are checked."""
 WIDEST = 2048
 """Pixels along an edge that are read for a check; of a band without overviews the middle is."""
 
@@ -53,15 +56,16 @@ class OverviewSource:
 
 
 def find_grid(scene: Scene, archive: OverviewSource) -> GeoBox:
-    """Return the 10 m grid of a scene's tile, from the head of one file."""
-    return tile_grid(archive.open(scene, "scl").grid)
+    """Return the grid of a scene's tile, from the header of one file."""
+    sensor = find_sensor(scene.sensor)
+    return tile_grid(archive.open(scene, sensor.mask.band).grid, sensor.gsd)
 
 
 def look_at(
     scene: Scene,
     part: TilePart,
     archive: OverviewSource,
-    excluded: frozenset[int] = EXCLUDED,
+    excluded: frozenset[int] | None = None,
     margin: float = 0.0,
 ) -> np.ndarray:
     """Say where a scene is clear.
@@ -76,13 +80,23 @@ def look_at(
     UnreadableFile
         If its scene classification cannot be read, or lies elsewhere than its tile.
     """
-    source = archive.open(scene, "scl", part.coarse)
+    mask = find_sensor(scene.sensor).mask
+    source = archive.open(scene, mask.band, part.coarse)
     _check_place(scene, source, part.full)
-    return clear(_on(source, part.look), excluded, margin, part.coarse)
+    return clear(
+        _on(source, part.look, fill=mask.fill),
+        parse_excluded(excluded, mask),
+        margin,
+        part.coarse,
+        mask,
+    )
 
 
 def look_closely(
-    scene: Scene, part: TilePart, archive: OverviewSource, excluded: frozenset[int] = EXCLUDED
+    scene: Scene,
+    part: TilePart,
+    archive: OverviewSource,
+    excluded: frozenset[int] | None = None,
 ) -> tuple[Radiometry, Glance]:
     """Decide a scene's radiometry, and see that its bands are there.
 
@@ -101,19 +115,22 @@ def look_closely(
     BandMismatch, UnreadableFile
         If a band is missing, cannot be opened or lies elsewhere than its tile.
     """
+    sensor = find_sensor(scene.sensor)
     coarse = fine_enough(part.full)
     look = look_grid(part.full, coarse)
-    _check_place(scene, archive.open(scene, "green"), part.full)
+    for band in (name for name in sensor.bands if name not in CHECKED):
+        _check_place(scene, archive.open(scene, band), part.full)
     values = {}
-    for band in ("red", "nir", "blue"):
+    for band in (name for name in CHECKED if name in sensor.bands):
         source = archive.open(scene, band, coarse)
         _check_place(scene, source, part.full)
         values[band] = _on(source, look, sample=True)
-    codes = _on(archive.open(scene, "scl", coarse), look, sample=True)
-    seen = clear(codes, excluded)
-    radiometry = check_dark(
-        values, decide(scene, archive.providers.get(scene.provider)), seen, codes == WATER
-    )
+    source = archive.open(scene, sensor.mask.band, coarse)
+    codes = _on(source, look, sample=True, fill=sensor.mask.fill)
+    seen = clear(codes, parse_excluded(excluded, sensor.mask), mask=sensor.mask)
+    radiometry = decide(scene, archive.providers.get(scene.provider))
+    if sensor.scale is None:
+        radiometry = check_dark(values, radiometry, seen, codes == WATER)
     return radiometry, Glance(scene.orbit, _reflectance(values.values(), radiometry, seen))
 
 
@@ -128,25 +145,25 @@ def _reflectance(
 
 
 def _check_place(scene: Scene, source: BandSource, full: GeoBox) -> None:
-    if not same_place(source.grid, full):
+    if not same_place(source.grid, full, fixed=find_sensor(scene.sensor).fixed_tiles):
         message = (
             f"Band {source.bands[0]} of scene {scene.id} lies elsewhere than the other scenes of "
-            f"tile {scene.tile}: it is set aside."
+            f"tile {scene.tile}: it is left out."
         )
         raise UnreadableFile(message)
 
 
-def _on(source: BandSource, look: GeoBox, *, sample: bool = False) -> np.ndarray:
+def _on(source: BandSource, look: GeoBox, *, sample: bool = False, fill: int = 0) -> np.ndarray:
     """Read what lies under a coarse grid, and take its pixels.
 
     As a sample, the middle of it is enough where there are no overviews.
     """
     roi = window_of(source.grid, look)
     if roi is None:
-        return np.zeros(look.shape, source.dtype)
+        return np.full(look.shape, fill, source.dtype)
     if sample:
         roi = _middle(roi[0]), _middle(roi[1])
-    return sampled(source.read(roi).values[0], source.grid[roi], look)
+    return sampled(source.read(roi).values[0], source.grid[roi], look, fill)
 
 
 def _middle(span: slice) -> slice:

@@ -19,7 +19,7 @@ from selion.grid import Roi, roi_shape
 from selion.imagery.composite_blocks import CompositeBlock
 from selion.imagery.median import masked_median
 from selion.imagery.reading import Unreachable
-from selion.imagery.scene import BANDS, Scene
+from selion.imagery.scene import Scene
 from selion.imagery.views import SceneView
 
 BREAKS: tuple[type[SelionError], ...] = (BadInput, FetchFailed)
@@ -102,6 +102,8 @@ class Pipeline:
     Parameters
     ----------
     views : list of SceneView
+    bands : tuple of str
+        What is read of each.
     readers : int
         Threads at most.
     ahead : int
@@ -109,6 +111,7 @@ class Pipeline:
     """
 
     views: list[SceneView]
+    bands: tuple[str, ...]
     readers: int
     ahead: int
     broken: list[Broken] = field(default_factory=list)
@@ -143,7 +146,7 @@ class Pipeline:
                 # answer is there when it is needed
                 asked = self._ask(pieces[number + 1]) if number + 1 < len(pieces) else []
                 making = self._begin(piece, answers)
-                for band in range(len(BANDS)):
+                for band in range(len(self.bands)):
                     for block in making:
                         if len(flying) > self.ahead:
                             yield from self._land(flying.popleft())
@@ -181,7 +184,9 @@ class Pipeline:
         reads = [
             (
                 view,
-                self._thread(view).submit(view.read, BANDS[band], making.roi, making.cell, layer),
+                self._thread(view).submit(
+                    view.read, self.bands[band], making.roi, making.cell, layer
+                ),
             )
             for view, layer in zip(making.views, pixels, strict=True)
         ]
@@ -195,7 +200,7 @@ class Pipeline:
         self._buffers.append(stack.buffer)
         views = making.layers.pop() if making.layers else count
         making.layers.extend((median, np.minimum(views, count)))
-        if stack.band == len(BANDS) - 1:
+        if stack.band == len(self.bands) - 1:
             values = np.stack(making.layers, dtype=np.uint16)
             making.layers.clear()
             values[:-1] *= values[-1] > 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from selion.errors import UnreadableFile
 from selion.imagery.scene import Scene, TilePlan
+from selion.imagery.sensors import SENTINEL_2
 from selion.imagery.views import ClearRule
 from selion.store.former import value_of
 
@@ -46,7 +47,7 @@ def composite_tags(
         The same for the same input: no time of day, no name of a machine.
     """
     pixels = max(sum(depth), 1)
-    told = {
+    told: dict[str, Any] = {
         "software": f"selion {version('selion')}",
         "method": (
             "median of the clear views of each band; the mean of the two middle ones rounded half "
@@ -78,6 +79,8 @@ def composite_tags(
         "never_seen_share": round(depth[0] / pixels if depth else 0.0, 6),
         "notes": list(plan.notes),
     }
+    if plan.sensor.name != SENTINEL_2:
+        told["sensor"] = plan.sensor.name
     return {TAG: json.dumps(told, ensure_ascii=False, sort_keys=True)}
 
 

@@ -1,4 +1,4 @@
-"""Catalogues of Sentinel-2 L2A.
+"""Catalogues of satellite images.
 
 The known ones are data (``providers.toml``), any other is given by its address.
 """
@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from selion.errors import BadInput, UnknownName
+from selion.imagery.sensors import SENTINEL_2
 
 Names = Mapping[str, tuple[str, ...]]
 DEFAULT = "earth-search"
@@ -37,7 +38,8 @@ class Provider:
     """Searched together; of one acquisition in two of them, the earlier collection's is taken.
     Empty: all that the catalogue has."""
     assets: Names
-    """``red, green, blue, nir, scl`` -> names of assets, tried in their order."""
+    """Bands of the sensor and its mask (``red, green, blue, nir, scl``) -> names of assets, tried
+    in their order."""
     properties: Names
     """``tile, baseline, cloud, orbit, offset_applied`` -> names of properties, tried in their
     order."""
@@ -51,6 +53,8 @@ class Provider:
     signed_hosts: tuple[str, ...] = ()
     """Ends of the host names whose addresses want a token."""
     s3_endpoint: str = ""
+    sensor: str = SENTINEL_2
+    """Name of the sensor whose products it has (:mod:`selion.imagery.sensors`)."""
 
     @property
     def known(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from selion.imagery.providers import Provider
 from selion.imagery.reflectance import QUANTIFICATION, Radiometry
 from selion.imagery.scene import BANDS, Scene
+from selion.imagery.sensors import find_sensor
 
 ADDED = 1000
 """What ESA adds to every digital number since processing baseline 04.00 (``BOA_ADD_OFFSET`` is its
@@ -40,7 +41,8 @@ def decide(scene: Scene, provider: Provider | None = None) -> Radiometry:
 
     Notes
     -----
-    In this order:
+    A sensor with fixed numbers has those (:mod:`selion.imagery.sensors`).  Sentinel-2, in this
+    order:
 
     1. A flag that says "subtracted" is believed, and a declared offset of -0.1 beside it is not:
        Earth Search keeps declaring the original one (Element84/earth-search#9, #66).
@@ -51,6 +53,11 @@ def decide(scene: Scene, provider: Provider | None = None) -> Radiometry:
        2022 to 2025 (earth-search#66, #71; cirrus-earth-search#33).
     5. No flag: what is declared, else the rule of the baseline, else the date.
     """
+    sensor = find_sensor(scene.sensor)
+    if sensor.scale is not None:
+        return Radiometry(
+            sensor.offset / sensor.scale, sensor.scale, f"so {sensor.title} is delivered"
+        )
     said = _Said(
         scene, provider, parse_baseline(scene.baseline), _flag(scene, provider), *_declared(scene)
     )

@@ -5,7 +5,7 @@ A scene of the archive, a season of the year, and what was chosen for one tile i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from types import MappingProxyType
@@ -13,11 +13,13 @@ from types import MappingProxyType
 import numpy as np
 from odc.geo.geobox import GeoBox
 
+from selion.errors import BadInput
 from selion.grid import Roi
 from selion.imagery.reflectance import Radiometry
+from selion.imagery.sensors import SENTINEL_2, Sensor, find_sensor
 
-BANDS = ("red", "green", "blue", "nir")
-"""Sentinel-2 B04, B03, B02 and B08, in the order of Fields of The World."""
+BANDS = tuple(find_sensor().bands)
+"""Red, green, blue and nir of Sentinel-2, in the order of Fields of The World."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,18 @@ class Season:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One Sentinel-2 L2A product of one tile, as a catalogue tells of it."""
+    """One product of one tile, as a catalogue tells of it."""
 
     id: str
     tile: str
-    """MGRS tile without a prefix, ``33UUP``."""
+    """Name of the tile without a prefix: ``33UUP`` in MGRS."""
     time: datetime
     """Acquisition, UTC."""
     provider: str
     """Name of the provider (:mod:`selion.imagery.providers`), which decides signing and
     radiometry."""
     hrefs: Mapping[str, str]
-    """``red, green, blue, nir, scl`` -> address, not signed."""
+    """Bands of the sensor and its mask (``red, green, blue, nir, scl``) -> address, not signed."""
     footprint: Mapping[str, object]
     """GeoJSON geometry in longitude and latitude."""
     cloud: float | None = None
@@ -59,6 +61,8 @@ class Scene:
     properties: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """All that the item said, for the radiometry to look at (``earthsearch:boa_offset_applied``,
     ``raster:bands`` offsets under ``offsets``)."""
+    sensor: str = SENTINEL_2
+    """Name of the sensor (:mod:`selion.imagery.sensors`), which decides bands, pixels and mask."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,8 +75,8 @@ class TilePlan:
     tile: str
     season: Season
     grid: GeoBox
-    """The part of the tile's 10 m grid that the area touches (cut on multiples of 6 px, so that 20
-    m and 60 m pixels are whole)."""
+    """The part of the tile's grid that the area touches (cut on multiples of 6 px, so that 20 m and
+    60 m pixels of Sentinel-2 are whole)."""
     roi: Roi
     """Where ``grid`` lies in the tile's full grid."""
     scenes: tuple[Scene, ...]
@@ -88,3 +92,26 @@ class TilePlan:
     shares: tuple[float, ...] = ()
     """Shares of the area's pixels in this tile with 0, 1, ... and with the target number of clear
     views or more."""
+
+    @property
+    def sensor(self) -> Sensor:
+        """What took its scenes."""
+        return sensor_of(self.scenes)
+
+
+def sensor_of(scenes: Iterable[Scene]) -> Sensor:
+    """Return the sensor of some scenes; of none, the default.
+
+    Raises
+    ------
+    BadInput
+        If they are of several sensors.
+    """
+    names = sorted({scene.sensor for scene in scenes})
+    if len(names) > 1:
+        message = (
+            f"Scenes of {', '.join(names)} were given together; a composite is made of one sensor: "
+            "plan each by itself."
+        )
+        raise BadInput(message)
+    return find_sensor(*names)

@@ -80,8 +80,9 @@ def write_index(
     }
     for target in targets.values():
         check_output(target, force)
-    counted = all(len(sheet.bands) > len(BANDS) for sheet in mosaic.sheets)
-    colours = ",".join((*BANDS, "undefined") if counted else BANDS)
+    counted = all(len(sheet.bands) > len(sheet.names) for sheet in mosaic.sheets)
+    known = tuple(name if name in BANDS else "undefined" for name in mosaic.names)
+    colours = ",".join((*known, "undefined") if counted else known)
     for season, target in targets.items():
         _write(_features(mosaic, season, target), target, grid, colours, force=force)
     return targets

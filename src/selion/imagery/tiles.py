@@ -18,13 +18,14 @@ from selion.errors import BadInput, FetchFailed, NoScenes, UnreadableFile
 from selion.imagery.area import Area
 from selion.imagery.balance import Glance, orbit_gains
 from selion.imagery.choose import LIMIT, TARGET, Choice, choose
-from selion.imagery.clouds import EXCLUDED, parse_excluded
+from selion.imagery.clouds import parse_excluded
 from selion.imagery.cut import TilePart, covering, cut, needless
 from selion.imagery.overview import OverviewSource, find_grid, look_at, look_closely
 from selion.imagery.providers import Provider, find_provider, known_providers
 from selion.imagery.reading import Unreachable
 from selion.imagery.reflectance import Radiometry
-from selion.imagery.scene import Scene, Season, TilePlan
+from selion.imagery.scene import Scene, Season, TilePlan, sensor_of
+from selion.imagery.sensors import Sensor
 from selion.imagery.signing import Signer
 from selion.progress import OnStep, silent
 from selion.store.retry import RetryPolicy
@@ -44,8 +45,8 @@ class PlanOptions:
     """Clear views wanted per pixel."""
     limit: int = LIMIT
     """Most scenes per tile and season."""
-    excluded: frozenset[int] = EXCLUDED
-    """Classes of the scene classification that are not clear."""
+    excluded: frozenset[int] | None = None
+    """Classes of the mask that are not clear; None: the sensor's default."""
     margin: float = 0.0
     """Metres around cloud and shadow that are not clear either."""
     around: float = 1280.0
@@ -130,6 +131,7 @@ class _Planner:
     scenes: Mapping[str, Sequence[Scene]]
     """By tile, in the order of time."""
     archive: OverviewSource
+    sensor: Sensor
     options: PlanOptions
     on_step: OnStep
     pool: ThreadPoolExecutor
@@ -203,6 +205,8 @@ class _Planner:
                 made[key].scenes if key in made else self.candidates(part, pairs[part.tile][number])
             )
             (seeing if sees else blind).append(part)
+        if not self.sensor.fixed_tiles:  # a scene does not fill the box around it
+            return seeing + blind
         spare = needless(seeing)
         return [part for part in seeing if part.tile not in spare] + [
             part for part in blind if not covering(part, seeing)
@@ -318,17 +322,18 @@ def _planner(
             "make_signer."
         )
         raise BadInput(message)
+    sensor = sensor_of(scene for found in by_tile.values() for scene in found.values())
     known = {name: find_provider(name) for name in used & set(known_providers())} | dict(providers)
     options = PlanOptions(
         **{
             **{name: getattr(options, name) for name in PlanOptions.__slots__},
-            "excluded": parse_excluded(options.excluded),
+            "excluded": parse_excluded(options.excluded, sensor.mask),
         }
     )
     archive = OverviewSource(signers, known, options.retry)
     of = seasons if callable(seasons) else lambda _lon, _lat: seasons
     ordered = {tile: list(found.values()) for tile, found in by_tile.items()}
-    return _Planner(area, of, ordered, archive, options, on_step or silent, pool)
+    return _Planner(area, of, ordered, archive, sensor, options, on_step or silent, pool)
 
 
 def _plan(

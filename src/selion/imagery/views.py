@@ -16,8 +16,9 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import GridMismatch
 from selion.grid import Roi, inside, pad_roi, roi_shape
-from selion.imagery.clouds import clear
+from selion.imagery.clouds import SCL, clear
 from selion.imagery.scene import Scene
+from selion.imagery.sensors import Mask
 from selion.raster import Source
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ class ClearRule:
     """When a pixel counts as seen."""
 
     excluded: frozenset[int]
-    """Codes of the scene classification that do not."""
+    """Classes of the mask that do not."""
     margin: float = 0.0
     """Metres around cloud and shadow that do not either."""
+    mask: Mask = SCL
+    """What the classes mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,7 @@ class SceneView:
         return self._table
 
     def _read_cell(self, cell: Roi) -> ViewCell:
-        source, placement = self._opened("scl")
+        source, placement = self._opened(self.rule.mask.band)
         frame = placement.frame(cell)
         if frame is None:
             return ViewCell(placement, (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.uint8))
@@ -249,7 +252,8 @@ class SceneView:
             math.ceil(self.rule.margin / gsd),
             (placement.axes[0].size, placement.axes[1].size),
         )
-        seen = clear(source.read(wide).values[0], self.rule.excluded, self.rule.margin, gsd)
+        rule = self.rule
+        seen = clear(source.read(wide).values[0], rule.excluded, rule.margin, gsd, rule.mask)
         return ViewCell(placement, frame, np.packbits(seen[inside(frame, wide)], axis=1))
 
     def _band(self, band: str) -> tuple[Band, ViewPlacement]:
@@ -258,7 +262,8 @@ class SceneView:
             source, placement = self._opened(band)
             if not all(axis.whole for axis in placement.axes):
                 message = (
-                    f"{band} of {self.scene.id} does not lie on the 10 m pixels of tile "
+                    f"{band} of {self.scene.id} does not lie on the "
+                    f"{self.grid.transform.a:g} m pixels of tile "
                     f"{self.scene.tile}: the item is broken, or of another resolution."
                 )
                 raise GridMismatch(message)

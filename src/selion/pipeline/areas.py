@@ -23,7 +23,7 @@ from selion.progress import OnStep, silent
 from selion.store.former import take_over
 
 if TYPE_CHECKING:
-    from selion.imagery import Area, AreaLike, Provider, SearchResult, Season, TilePlan
+    from selion.imagery import Area, AreaLike, Provider, SearchResult, Season, Sensor, TilePlan
 
 SURVEY = "survey.json"
 FINEST, COARSEST = 1.0, 10_000.0
@@ -52,8 +52,8 @@ class AreaOptions:
     """Clear views wanted per pixel."""
     limit: int = 10
     """Scenes per tile and season at most."""
-    excluded: frozenset[int] = frozenset({0, 1, 3, 7, 8, 9, 10})
-    """SCL classes that are masked."""
+    excluded: frozenset[int] | None = None
+    """Classes of the cloud mask that are masked; None: the sensor's default."""
     balance: bool = True
     """Whether orbits of different brightness are brought together; PRUE's recipe does not."""
     crs: str = "auto"
@@ -81,6 +81,18 @@ class AreaOptions:
                 "(Sentinel-2 has 10 m)."
             )
             raise BadInput(message)
+
+    @property
+    def masked(self) -> frozenset[int]:
+        """The classes that are masked."""
+        if self.excluded is not None:
+            return self.excluded
+        return sensor_of(self).mask.excluded
+
+
+def sensor_of(options: AreaOptions) -> Sensor:
+    """Return the sensor whose products the provider has."""
+    return imagery.find_sensor(imagery.find_provider(options.provider).sensor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +129,7 @@ def _key(area: Area, year: int, options: AreaOptions) -> str:
         for name, value in vars(options).items()
         if name not in ("retry", "crs", "gsd", "resampling")
     }
+    decides["excluded"] = options.masked
     if Path(options.provider).exists():  # a catalogue on disk is the same one from every folder
         decides["provider"] = Path(options.provider)
     text = json.dumps([area.geometry.wkb_hex, year, decides], sort_keys=True, default=_plain)
@@ -216,7 +229,7 @@ def _survey(area: Area, year: int, options: AreaOptions, on_step: OnStep) -> Sur
     wishes = imagery.PlanOptions(
         target=options.target,
         limit=options.limit,
-        excluded=options.excluded,
+        excluded=options.masked,
         retry=options.retry,
         balance=options.balance,
     )

@@ -144,7 +144,7 @@ def compose_tiles(
     here = runner.place == "here" or (runner.place == "cluster" and isinstance(folder, Path))
     work = TileWork(
         survey.options.provider,
-        frozenset(survey.options.excluded),
+        survey.options.masked,
         folder,
         None if here else runner.threads,
     )

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 BLOCK = 1024
 """Pixels: files are decoded in blocks of this edge."""
-BANDS = (*imagery.BANDS, "scl")
 COMPOSE_RATE = 25e6
 """Pixels and bands per second and core that the median of ten views makes: bench/composite.py,
 kernel."""
@@ -102,14 +101,16 @@ def estimate_area(
         Reading is probed on one block of one scene, the network on a few windows of noise on the
         mosaic's grid.
     """
+    sensor = areas.sensor_of(survey.options)
     blocks = {
-        name: sum(len(plan.scenes) * _blocks(plan, name) for plan in survey.plans) for name in BANDS
+        name: sum(len(plan.scenes) * _blocks(plan, sensor.coarser(name)) for plan in survey.plans)
+        for name in sensor.assets
     }
     seconds, sizes = _probe(survey)
     cores = (options and options.threads) or os.cpu_count() or 1
     pixels = sum(
         len(plan.scenes) * plan.grid.shape[0] * plan.grid.shape[1] for plan in survey.plans
-    ) * len(imagery.BANDS)
+    ) * len(sensor.bands)
     return Cost(
         km2=survey.area.km2,
         scenes=sum(len(plan.scenes) for plan in survey.plans),
@@ -127,9 +128,10 @@ def estimate_area(
 def _predicting(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions) -> float:
     """Return the seconds that the network would take."""
     grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.gsd)
+    bands = areas.sensor_of(survey.options).bands
     source = NoiseSource(
         grid,
-        tuple(f"{season}:{band}" for season in ("window_a", "window_b") for band in imagery.BANDS),
+        tuple(f"{season}:{band}" for season in ("window_a", "window_b") for band in bands),
     )
     segmenter = load_refined(
         model or maps.choose_model(source),
@@ -143,12 +145,12 @@ def _predicting(survey: areas.Survey, model: str | Path | None, options: maps.Ma
     ).seconds
 
 
-def _blocks(plan: imagery.TilePlan, band: str) -> float:
+def _blocks(plan: imagery.TilePlan, coarser: float) -> float:
     """Return how many blocks of a file lie under a plan's part, counted as they lie in the file.
 
-    SCL has twice as large pixels.
+    Its pixels are ``coarser`` times as large as the plan's (SCL of Sentinel-2: 2).
     """
-    edge = 2 * BLOCK if band == "scl" else BLOCK
+    edge = round(coarser * BLOCK)
     rows, columns = plan.roi
     return (-(-rows.stop // edge) - rows.start // edge) * (
         -(-columns.stop // edge) - columns.start // edge
@@ -164,7 +166,7 @@ def _probe(survey: areas.Survey) -> tuple[float, dict[str, float]]:
     scene, provider = plan.scenes[0], imagery.find_provider(survey.options.provider)
     signer = imagery.make_signer(provider)
     sizes, times = {}, []
-    for band in BANDS:
+    for band in areas.sensor_of(survey.options).assets:
         source = imagery.open_band(scene, band, signer)
         height, width = source.grid.shape
         parts = tiles((height, width), BLOCK)
