@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 
@@ -90,16 +90,22 @@ class Tree:
 
     package: Path
     sources: list
-    imports: list
-    libraries: list
+
+    @cached_property
+    def imports(self) -> list:
+        """What a module takes from another, found when first asked for."""
+        return structure.find_imports(self.sources, structure.read_sources(self.package, "*.pyi"))
+
+    @cached_property
+    def libraries(self) -> list:
+        """What a module takes from outside, found when first asked for."""
+        return structure.find_libraries(self.sources)
 
 
 def read_tree(root: Path) -> Tree:
     """Read the package of a checkout."""
     package = structure.find_package(root)
-    sources = structure.read_sources(package)
-    imports = structure.find_imports(sources, structure.read_sources(package, "*.pyi"))
-    return Tree(package, sources, imports, structure.find_libraries(sources))
+    return Tree(package, structure.read_sources(package))
 
 
 @cache
