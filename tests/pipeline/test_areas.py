@@ -14,6 +14,7 @@ import pytest
 import shapely
 
 from selion import fields, imagery, store
+from selion.cli.main import main
 from selion.errors import BadInput, NoScenes, OutputExists, SearchFailed, UnreadableFile
 from selion.grid import whole
 from selion.pipeline import areas, composites, maps, run
@@ -61,6 +62,14 @@ def mosaic(survey, tmp_path_factory):
 def selion(*arguments, timeout=300):
     command = [sys.executable, "-m", "selion.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def here(capsys, *arguments):
+    """The same without a process of its own, for what is refused before anything is mapped."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(one) for one in arguments])
+    said = capsys.readouterr()
+    return subprocess.CompletedProcess(arguments, ended.value.code, said.out, said.err)
 
 
 def refused(done, *words):
@@ -285,20 +294,24 @@ def test_commands_from_area_to_fields(archive, area, tmp_path):
     refused(selion("map", *given, "-o", tmp_path / "a.parquet"), "exists", "--force")
 
 
-def test_bad_areas_and_years_are_one_sentence(archive, tmp_path):
+def test_bad_areas_and_years_are_one_sentence(archive, tmp_path, capsys):
     catalogue = ("--provider", archive.catalogue, "-o", tmp_path / "x.parquet")
-    refused(selion("map", "0,0,1,1", "--year", 2024, *catalogue), "no scene")
-    refused(selion("map", "5,5,5,5", "--year", 2024, *catalogue), "size")
-    refused(selion("map", "11.9,49.9,12.1,50.1", "--year", 1999, *catalogue), "year", "1999")
+    refused(here(capsys, "map", "0,0,1,1", "--year", 2024, *catalogue), "no scene")
+    refused(here(capsys, "map", "5,5,5,5", "--year", 2024, *catalogue), "size")
+    refused(here(capsys, "map", "11.9,49.9,12.1,50.1", "--year", 1999, *catalogue), "year", "1999")
     refused(
-        selion("map", tmp_path / "nowhere.geojson", "--year", 2024, *catalogue), "nowhere.geojson"
+        here(capsys, "map", tmp_path / "nowhere.geojson", "--year", 2024, *catalogue),
+        "nowhere.geojson",
     )
     refused(
-        selion("scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", "http://127.0.0.1:9/stac"),
+        here(
+            capsys, "scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", "http://127.0.0.1:9/stac"
+        ),
         "127.0.0.1:9",
     )
     refused(
-        selion(
+        here(
+            capsys,
             "composite",
             "11.9,49.9,12.1,50.1",
             2024,
@@ -310,13 +323,21 @@ def test_bad_areas_and_years_are_one_sentence(archive, tmp_path):
         ".jpg",
     )
     refused(
-        selion(
-            "scenes", "11.9,49.9,12.1,50.1", 2024, "--provider", archive.catalogue, "--mask", "0,99"
+        here(
+            capsys,
+            "scenes",
+            "11.9,49.9,12.1,50.1",
+            2024,
+            "--provider",
+            archive.catalogue,
+            "--mask",
+            "0,99",
         ),
         "99",
     )
     refused(
-        selion(
+        here(
+            capsys,
             "scenes",
             "11.9,49.9,12.1,50.1",
             2024,
@@ -382,20 +403,22 @@ def test_map_options_reach_the_table(survey, tmp_path):
         run.map_area(survey, tmp_path / "f.xyz")
 
 
-def test_what_would_not_be_looked_at_is_refused(archive, tmp_path):
+def test_what_would_not_be_looked_at_is_refused(archive, tmp_path, capsys):
     """An area without a year, wishes for scenes beside an image, codes without a raster, a calendar
     beside the latitude rule.
     """
     out = ("-o", tmp_path / "x.parquet")
-    refused(selion("map", "-60,-33,-59,-32", *out), "--year")
-    refused(selion("map", tmp_path / "a.geojson", *out), "--year")
-    refused(selion("map", tmp_path / "image.tif", "--crs", "utm", *out), "--crs", "--year")
+    refused(here(capsys, "map", "-60,-33,-59,-32", *out), "--year")
+    refused(here(capsys, "map", tmp_path / "a.geojson", *out), "--year")
+    refused(here(capsys, "map", tmp_path / "image.tif", "--crs", "utm", *out), "--crs", "--year")
     refused(
-        selion("map", tmp_path / "image.tif", "--land-cover-crops", "40", *out),
+        here(capsys, "map", tmp_path / "image.tif", "--land-cover-crops", "40", *out),
         "--land-cover raster",
     )
     refused(
-        selion("map", "-60,-33,-59,-32", "--year", 2024, "--provider", archive.catalogue, *out),
+        here(
+            capsys, "map", "-60,-33,-59,-32", "--year", 2024, "--provider", archive.catalogue, *out
+        ),
         "no scene",
     )
     with pytest.raises(BadInput, match="calendar"):
