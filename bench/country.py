@@ -226,7 +226,7 @@ def cluster() -> list[Row]:
             if one.workers in (1, 16, 64, 256):
                 note = (
                     f"{one.seconds / 3600:.2f} h; {one.retried} tried again, {one.lost} workers "
-                    f"lost, {one.set_aside} set aside"
+                    f"lost, {one.set_aside} given up"
                 )
                 rows.append(
                     Row(

@@ -22,7 +22,7 @@ from selion.review.log import ReviewLog
 from selion.review.state import ReviewedMap
 from selion.store.append_log import now
 from selion.web import server
-from selion.web.review import open_desk, review_page
+from selion.web.review import open_session, review_page
 
 CELL = 12
 BANDS = tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))
@@ -165,13 +165,13 @@ class ReviewServed(Served):
 @contextmanager
 def serving(folder: Path, **options):
     """Serve from a thread of this process."""
-    desk = open_desk(review.find_map(folder), **options)
-    opened, address, _ = server.listen(desk.log.path)
-    running = server.make_server(server.make_app([review_page(desk)], address))
+    session = open_session(review.find_map(folder), **options)
+    opened, address, _ = server.listen(session.log.path)
+    running = server.make_server(server.make_app([review_page(session)], address))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [opened]}, daemon=True)
     thread.start()
     try:
-        yield ReviewServed(address, desk)
+        yield ReviewServed(address, session)
     finally:
         running.should_exit = True
         thread.join(10)

@@ -1,4 +1,7 @@
-"""Agricultural segmentation from satellite to close range: imagery in, validated fields out."""
+"""Agricultural segmentation from satellite to close range.
+
+Maps fields and crops as validated tables.
+"""
 
 import sys
 

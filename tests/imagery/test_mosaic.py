@@ -15,7 +15,7 @@ from rasterio.vrt import WarpedVRT
 from imagery_sheets import four_tiles, grid_at, truth, write_sheet
 from selion.errors import BadInput, BandMismatch, GridMismatch, UnknownName
 from selion.grid import photo_grid, tiles, whole
-from selion.imagery.mosaic import Mosaic, read_sheet
+from selion.imagery.mosaic import Mosaic, read_layer
 from selion.raster import Source
 
 # affine 3 through odc-geo
@@ -151,7 +151,7 @@ def holey(tmp_path_factory):
     """Three tiles in two zones with swath edges, holes and single missing pixels."""
     folder = tmp_path_factory.mktemp("holey")
     random_ = np.random.default_rng(3)
-    sheets = []
+    layers = []
     for k, (zone, east, south) in enumerate(
         (("EPSG:32632", -900, -700), ("EPSG:32633", 900, -300), ("EPSG:32633", 100, 900))
     ):
@@ -160,7 +160,7 @@ def holey(tmp_path_factory):
         seen[60:150, 120:200] = False
         seen &= random_.random(seen.shape) > 0.002
         counts = np.where(seen, random_.integers(1, 9, seen.shape), 0)
-        sheets.append(
+        layers.append(
             write_sheet(
                 folder / f"{k}.tif",
                 grid,
@@ -169,7 +169,7 @@ def holey(tmp_path_factory):
                 counts=counts,
             )
         )
-    return sheets
+    return layers
 
 
 @pytest.mark.parametrize("block", [61, 129])
@@ -209,13 +209,13 @@ def test_seasons_side_by_side(seasons):
 
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic"])
 def test_a_tile_on_its_own_grid_is_itself(holey, resampling):
-    sheet = read_sheet(holey[1])
+    layer = read_layer(holey[1])
     with rasterio.open(holey[1]) as file:
         values = file.read()
-    image = read(Mosaic([holey[1]], sheet.grid, resampling, counts=True))
+    image = read(Mosaic([holey[1]], layer.grid, resampling, counts=True))
     assert np.array_equal(image.values, values)
     assert np.array_equal(image.valid, values[0] > 0)
-    padded = sheet.grid.pad(7)
+    padded = layer.grid.pad(7)
     assert np.array_equal(
         read(Mosaic([holey[1]], padded, resampling, counts=True)).values[:, 7:-7, 7:-7], values
     )
@@ -226,13 +226,13 @@ def test_north_and_south_of_the_equator_are_one_lattice(tmp_path):
         grid_at(zone, 13.0, 0.0, (200, 200), south=metres)
         for zone, metres in (("EPSG:32633", -500), ("EPSG:32733", 500))
     )
-    sheets = [
+    layers = [
         write_sheet(tmp_path / f"{k}.tif", grid, truth(grid, (13.0, 0.0)), tile=str(k))
         for k, grid in enumerate((north, south))
     ]
     for zone in ("EPSG:32633", "EPSG:32733"):
         grid = grid_at(zone, 13.0, 0.0, (300, 200))
-        mosaic = Mosaic(sheets, grid, "cubic")
+        mosaic = Mosaic(layers, grid, "cubic")
         # 10 000 km are a whole number of pixels
         assert all(at.shift is not None for at in mosaic.placements)
         image = read(mosaic)
@@ -252,14 +252,14 @@ def test_north_and_south_of_the_equator_are_one_lattice(tmp_path):
 )
 def test_over_the_antimeridian(tmp_path, crs):
     middle = (180.0, 10.0)
-    sheets = []
+    layers = []
     for k, (zone, east) in enumerate((("EPSG:32660", -700), ("EPSG:32601", 700))):
         grid = grid_at(zone, *middle, (250, 250), east=east)
-        sheets.append(write_sheet(tmp_path / f"{k}.tif", grid, truth(grid, middle), tile=str(k)))
+        layers.append(write_sheet(tmp_path / f"{k}.tif", grid, truth(grid, middle), tile=str(k)))
     degrees = crs == "EPSG:4326"
     # x goes on beyond 180 degrees
     grid = grid_at(crs, 179.9999999, 10.0, (200, 330), pixel=9e-5 if degrees else 10)
-    image = read(Mosaic(sheets, grid, "cubic"))
+    image = read(Mosaic(layers, grid, "cubic"))
     assert image.valid is None
     off = image.values - truth(grid, middle)
     assert off.std() < 1
@@ -344,13 +344,13 @@ def test_what_is_said_about_it(seasons):
     mosaic = Mosaic(seasons, grid)
     told = json.loads(mosaic.tags["SELION_MOSAIC"])
     assert mosaic.tags["datetime"] == "2024-05-12T10:00:00+00:00"
-    assert [(sheet["tile"], sheet["season"]) for sheet in told["sheets"]] == [
+    assert [(layer["tile"], layer["season"]) for layer in told["sheets"]] == [
         (f"T{k}", s) for s, n in (("window_a", 3), ("window_b", 2)) for k in range(n)
     ]
     assert told["sheets"][1]["last"] == "2024-05-11T10:00:00+00:00"
     assert told["sheets"][1]["composite"]["scenes"][0]["id"] == "S2_T1"
     assert told["software"].startswith("selion ")
-    corner = read_sheet(seasons[1]).grid.boundingbox
+    corner = read_layer(seasons[1]).grid.boundingbox
     assert [corner.left, corner.top] in told["sheets"][1]["outline"]
     assert Mosaic(seasons[::-1], grid).key == mosaic.key
     assert (
@@ -383,11 +383,11 @@ def test_refusals(flat, tmp_path):
     ) as sink:
         sink.write(whole(grid), np.ones((4, 50, 50), np.uint16))
     with pytest.raises(BadInput, match="of which season"):
-        read_sheet(tmp_path / "plain.tif")
-    assert read_sheet(tmp_path / "plain.tif", season="window_b").tile == "plain"
+        read_layer(tmp_path / "plain.tif")
+    assert read_layer(tmp_path / "plain.tif", season="window_b").tile == "plain"
     with create_cog(tmp_path / "short.tif", grid, ("red", "green"), np.uint16, nodata=0):
         pass
     with pytest.raises(BandMismatch, match="wanted are red, green, blue, nir"):
-        read_sheet(tmp_path / "short.tif", season="window_a")
+        read_layer(tmp_path / "short.tif", season="window_a")
     with pytest.raises(BandMismatch, match="no count of views"):
-        read(Mosaic([read_sheet(tmp_path / "plain.tif", season="window_a")], grid, counts=True))
+        read(Mosaic([read_layer(tmp_path / "plain.tif", season="window_a")], grid, counts=True))

@@ -167,7 +167,7 @@ def test_a_mask_of_bits_is_clear_where_none_of_its_excluded_bits_is_set():
     assert clear(quality, {7}, mask=mask).tolist() == [[True, True, True, True, False]]
     assert clear(quality, mask.excluded, 30, 30, mask).tolist() == [[False] * 4 + [True]]
     assert parse_excluded(None, mask) == mask.excluded
-    with pytest.raises(BadInput, match="'6' is no class of the pixel quality"):
+    with pytest.raises(BadInput, match="'6' is not a class of the pixel quality"):
         parse_excluded("6", mask)
 
 

@@ -363,7 +363,7 @@ def test_faults_of_cards_and_files_are_one_sentence_each(toy, tmp_path, monkeypa
         ),
         good / "card.toml",
     )
-    with pytest.raises(BadInput, match="window of 16 px, but its model speaks of patches of 32"):
+    with pytest.raises(BadInput, match="window of 16 px, but its model answers for patches of 32"):
         load_model(good)
     write_card(
         replace(found, architecture={**found.architecture, "speaking": {"samples": 0}}),

@@ -577,11 +577,11 @@ def test_an_image_becomes_a_table_of_fields(folders, tmp_path):
     assert len(read_fields(path)) == len(frame)
     assert frame["confidence"].between(0, 1).all()
     assert set(frame["class"]) == {"field"}
-    with pytest.raises(BadInput, match="answers with objects, not with probabilities"):
+    with pytest.raises(BadInput, match="returns objects, not probabilities"):
         maps.map_image(
             job, tmp_path / "other.gpkg", replace(options, scores=tmp_path / "scores.tif")
         )
-    with pytest.raises(BadInput, match="answers with objects, not with probabilities"):
+    with pytest.raises(BadInput, match="returns objects, not probabilities"):
         maps.predict_image(job, tmp_path / "scores.tif")
     assert "not compared" in maps.compare_precision(job)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fields.gpkg", "image.tif", "mine"]

@@ -323,7 +323,7 @@ def test_flips_are_refused_and_options_checked():
     finder = PlainModel(Finder(), "objects")
     with pytest.raises(BadInput, match="objects"):
         prediction.plan(source, finder, prediction.PredictOptions(flips=True))
-    with pytest.raises(BadInput, match="answers with objects, not with probabilities"):
+    with pytest.raises(BadInput, match="returns objects, not probabilities"):
         prediction.predict(source, finder)
     with pytest.raises(BadInput, match="agreement"):
         prediction.ObjectOptions(agreement=0.3)

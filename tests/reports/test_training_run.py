@@ -153,7 +153,7 @@ def test_the_report_stands_alone_and_shows_curves_and_samples(run):
 
 def test_a_second_run_needs_resume_or_force(run, capsys):
     folder, spec = run
-    assert "holds a run already: go on with --resume, begin anew with --force" in refused(
+    assert "holds a run already: continue with --resume, start over with --force" in refused(
         capsys, "train", spec, "-o", folder
     )
     kept = [

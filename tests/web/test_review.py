@@ -19,7 +19,7 @@ from PIL import Image
 from review_scenes import Hand, open_log, serving, write_map
 from selion import review
 from selion.errors import BadInput, GridMismatch
-from selion.web.review import STATIC, open_desk
+from selion.web.review import STATIC, open_session
 from selion.web.server import STATIC as FOLDER
 
 
@@ -210,7 +210,7 @@ def test_no_image_no_scores_and_what_does_not_fit(folder, tmp_path):
         ).table["done"]
     photo = write_map(tmp_path / "photo", 2, 2, crs=None)
     with pytest.raises(GridMismatch, match="one of them has a CRS"):
-        open_desk(review.find_map(folder, photo / "image.tif"))
+        open_session(review.find_map(folder, photo / "image.tif"))
     with serving(photo) as served:
         item = served.items()[0]
         assert item["unit"] == "px2"
@@ -420,11 +420,11 @@ _served = None
 def _close():
     yield
     if _served is not None:
-        desk = _served[1].screening
-        files = review.find_map(desk.log.path.parent)
+        session = _served[1].screening
+        files = review.find_map(session.log.path.parent)
         state = review.replay(files.read(), files.log)
         # whatever came, the log says what the server thinks
-        assert state.changed == desk.log.state.changed
+        assert state.changed == session.log.state.changed
         _served[0].__exit__(None, None, None)
 
 
@@ -461,4 +461,4 @@ def test_ids_must_tell_fields_apart(folder):
         frame["id"] = ids
         fields.write_fields(frame, folder / "fields.parquet", fields.Origin("toy"), force=True)
         with pytest.raises(BadInput, match=why):
-            open_desk(review.find_map(folder))
+            open_session(review.find_map(folder))

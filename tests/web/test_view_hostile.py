@@ -72,28 +72,28 @@ def check_sentence(error: SelionError, name: str = "") -> None:
     assert name in said or "coordinate system" in said
 
 
-def ask_everything(desk: ViewSession) -> None:
+def ask_everything(session: ViewSession) -> None:
     """Ask for what a page would; only errors of ours may come."""
-    page.layers(desk, {})
+    page.layers(session, {})
     wanted = []
-    for key, raster in desk.found.rasters.items():
+    for key, raster in session.found.rasters.items():
         for zoom in (3, 12, 15):
             tile = tile_at(raster.box, zoom)
             wanted += [
                 (page.raster_tile, {"layer": key, "rendering": rendering.name, **named(tile)})
                 for rendering in raster.renderings[:2]
             ]
-    for key in (*desk.found.fields, *desk.found.archives):
+    for key in (*session.found.fields, *session.found.archives):
         tiles = (place.WebTile(0, 0, 0), tile_at((1368900, 6225500) * 2, 13))
         wanted += [(page.fields_tile, {"layer": key, **named(tile)}) for tile in tiles]
-    for key in desk.found.fields:
+    for key in session.found.fields:
         wanted += [
             (page.record, {"layer": key, "row": "7"}),
             (page.find_record, {"layer": key, "id": "field-9"}),
         ]
     for answer, given in wanted:
         try:
-            answer(desk, given)
+            answer(session, given)
         except SelionError as error:
             check_sentence(error)
 

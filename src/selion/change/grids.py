@@ -151,7 +151,7 @@ def on_grid(source: Source, grid: GeoBox, names: tuple[str, str]) -> tuple[Sourc
         what = "a photograph" if own.crs is None else "a place on the globe"
         message = (
             f"{here} has {what} and {tuple(own.shape)} pixels, {there} {tuple(grid.shape)}: "
-            "photographs are only compared with such of the same size."
+            "photographs can only be compared if they have the same size."
         )
         raise GridMismatch(message)
     offset = _offset(own, grid)

@@ -1,4 +1,4 @@
-"""compare_years: two or more maps in, what has changed out."""
+"""compare_years: what has changed between two or more maps."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def read_year(year: Year, grid: GeoBox | None = None) -> tuple[GeoDataFrame, lis
         what = "no CRS" if frame.crs is None else "a CRS"
         message = (
             f"{year.table} has {what}, and its probabilities {year.scores} "
-            f"{'have one' if frame.crs is None else 'have none'}: they are no pair."
+            f"{'have one' if frame.crs is None else 'have none'}: they do not belong together."
         )
         raise GridMismatch(message)
     empty = frame.geometry.isna() | frame.geometry.is_empty

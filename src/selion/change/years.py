@@ -125,9 +125,9 @@ def _beside(table: Path) -> Path:
     scores = table.with_name(f"{table.stem}{SCORES}")
     if not scores.is_file():
         message = (
-            f"The probabilities of {table} are not beside it ({scores.name}), and without them "
-            "nobody knows where that year was seen: write them with 'selion map --scores', or "
-            f"give both as {table},SCORES."
+            f"The probabilities of {table} are not beside it ({scores.name}), and without them it "
+            "is not known which pixels were seen that year: write them with 'selion map "
+            f"--scores', or give both as {table},SCORES."
         )
         raise BadInput(message)
     return scores

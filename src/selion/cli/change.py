@@ -1,4 +1,4 @@
-"""``selion change``: maps of two or more years in, what became of the fields out."""
+"""``selion change``: compares maps of two or more years."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(
     "change",
     help=(
-        "What became of the fields between two or more years. YEARS, the earliest first: folders "
+        "Compare the fields of two or more years. YEARS, the earliest first: folders "
         "that 'selion map --scores' wrote to, or tables with their probabilities beside them "
         "(fields.parquet, fields.scores.tif), or both as SCORES,FIELDS. Writes maps of changed "
         "pixels and of outcomes, a table of fields under ids that follow them through the years, "

@@ -44,7 +44,7 @@ def some(names: list[str]) -> str:
 @click.command(
     "merge",
     help=(
-        "Tables of jobs in, one map out: seams closed, in partitions that readers can skip. "
+        "Merge the tables of jobs into one map without seams, partitioned by geohash. "
         "TABLES: files, folders of jobs, or the folder of a plan."
     ),
 )
@@ -108,8 +108,8 @@ def merge_command(
         )
         if not maps.facts.get("planned", True):
             say.note(
-                "These tables belong to no plan: what two of them saw is kept once, what the edge "
-                "of an image cut stays cut. 'selion plan' makes jobs that join."
+                "These tables belong to no plan: fields found twice are kept once, but fields cut "
+                "at the edge of an image stay cut. Make jobs with 'selion plan' to join those too."
             )
         if missing := maps.facts.get("unfinished_jobs"):
             say.note(
@@ -132,8 +132,8 @@ def merge_command(
     )
 
 
-QUERY_HELP = """AREA and a merged map in, the fields of the area out (.parquet, .gpkg, .geojson,
-.fgb, .pmtiles).
+QUERY_HELP = """Select the fields of AREA from a merged map (.parquet, .gpkg, .geojson, .fgb,
+.pmtiles).
 
 AREA is a file of polygons, or west,south,east,north. MAPS is a folder of 'selion merge', or one
 GeoParquet file."""
@@ -187,8 +187,7 @@ def query_command(
 
 
 STATS_HELP = (
-    "A merged map in, a table out: number, area, median and mean size of fields, measured on the "
-    "ellipsoid, by administrative unit."
+    "Print number, area, median and mean size of fields (on the ellipsoid) by administrative unit."
 )
 
 
@@ -236,8 +235,8 @@ def stats_command(
     click.echo(str(country.write_units(rows, out, force=given.force)))
 
 
-TILES_HELP = """A merged map in, vector tiles for viewing out (.pmtiles): layer "fields" from zoom
-9, and farther out "density", how much of each square is field."""
+TILES_HELP = """Write vector tiles of a merged map (.pmtiles): layer "fields" from zoom 9, and
+"density" below it, the share of each square that is field."""
 
 
 @click.command("tiles", help=TILES_HELP)

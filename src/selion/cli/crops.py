@@ -43,8 +43,8 @@ class CropsChoice(opt.VerbChoice):
     help=(
         "Measure close-range photographs: masks, overlays, cover with its interval, plants and "
         "leaves with their traits, colour indices, and a flag on what not to trust. FOLDER is "
-        "searched with all that is in it. The same command goes on after a break, and measures "
-        "only what is new or has changed."
+        "searched with all that is in it. The same command continues an interrupted run, and "
+        "measures only what is new or has changed."
     ),
 )
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
@@ -87,7 +87,7 @@ class CropsChoice(opt.VerbChoice):
     "--scale",
     type=positive,
     default=None,
-    help="Show the model the photographs at this many times as many pixels (0.5: half).",
+    help="Scale photographs by this factor for the model (0.5: half).",
 )
 @opt.window
 @opt.overlap
@@ -122,7 +122,7 @@ class CropsChoice(opt.VerbChoice):
     "--overwrite",
     "force",
     is_flag=True,
-    help="Start anew where the output holds a run with another model or other options.",
+    help="Start over where the output holds a run with another model or other options.",
 )
 @opt.as_json
 @opt.quiet

@@ -25,7 +25,7 @@ def data_group() -> None:
 
 @data_group.command(
     "list",
-    help="List the datasets that selion reads: how they come here, their licences and sizes.",
+    help="List the datasets that selion reads, with source, licence and size.",
 )
 @as_json
 def list_command(as_json: bool) -> None:
@@ -62,9 +62,7 @@ def _short(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3].rstrip()}..."
 
 
-@data_group.command(
-    "show", help="Print all that is known of a dataset: licence, classes, splits, traps."
-)
+@data_group.command("show", help="Show a dataset: licence, classes, splits, known problems.")
 @click.argument("name")
 @as_json
 def show_command(name: str, as_json: bool) -> None:
@@ -100,8 +98,8 @@ def show_command(name: str, as_json: bool) -> None:
 @data_group.command(
     "fetch",
     help=(
-        "Download a dataset, check it and unpack it. What is there already is left as it is, and "
-        "the same command goes on after a break."
+        "Download a dataset, check it and unpack it. Existing files are kept, and the same "
+        "command continues an interrupted download."
     ),
 )
 @click.argument("name")
@@ -141,7 +139,7 @@ def fetch_command(
 @data_group.command(
     "check",
     help=(
-        "Look for what spoils a dataset: masks the wrong way round, shifted labels, leaks between "
+        "Check a dataset for errors: inverted masks, shifted labels, leaks between "
         "splits, missing pairs, unknown values, sizes and grids that do not fit, NaN. Exit code 2 "
         "with faults, 0 without."
     ),
@@ -151,7 +149,7 @@ def fetch_command(
     "--root",
     type=click.Path(path_type=Path),
     default=None,
-    help="Where a dataset lies whose name of the catalogue is given.",
+    help="Folder of a dataset that is given by its catalogue name.",
 )
 @click.option("--split", default=None, help="Only this split.")
 @click.option("-c", "--countries", "--groups", "groups", multiple=True, help="Only these groups.")
@@ -209,7 +207,7 @@ class MakeChoice:
 @data_group.command(
     "make",
     help=(
-        "Cut images and their polygons into chips with masks, split by place: a folder that "
+        "Cut images and polygons into chips with masks, split by location: a folder that "
         "`selion train` and `selion data check` read."
     ),
 )
@@ -221,9 +219,7 @@ class MakeChoice:
     required=True,
     help="GeoPackage, GeoParquet, GeoJSON ... of fields, in any CRS.",
 )
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder that is made."
-)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Output folder.")
 @click.option(
     "--area",
     type=click.Path(path_type=Path),
@@ -279,8 +275,8 @@ class MakeChoice:
     default="land",
     show_default=True,
     help=(
-        "land: blocks drawn by lot, the same for all images; strips: across each image, for one or "
-        "a few small ones."
+        "land: blocks drawn at random, the same for all images; strips: across each image, for "
+        "one or a few small ones."
     ),
 )
 @click.option(
@@ -304,7 +300,7 @@ class MakeChoice:
     show_default=True,
     help="Share of the blocks for testing.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Another lot of blocks.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the split.")
 @click.option(
     "--empty/--no-empty", default=True, show_default=True, help="Keep chips without a field."
 )

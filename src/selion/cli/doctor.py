@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command("doctor", help="Say what this installation can do.")
+@click.command("doctor", help="Show versions, engines and what is installed.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def doctor_command(as_json: bool) -> None:
     """Print what was found."""

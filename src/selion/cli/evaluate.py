@@ -63,7 +63,7 @@ class EvaluateChoice(opt.VerbChoice):
     "--truth",
     type=click.Path(path_type=Path, exists=True),
     default=None,
-    help="What --pred is compared with.",
+    help="Ground truth for --pred: raster of ids or table of polygons.",
 )
 @click.option(
     "-o",
@@ -86,7 +86,7 @@ class EvaluateChoice(opt.VerbChoice):
     "--cap",
     type=click.IntRange(1),
     default=None,
-    help="Most detections per image for average precision; 100 as in the papers [default: all].",
+    help="Maximum detections per image for average precision; 100 as in the papers [default: all].",
 )
 @click.option(
     "--bootstrap",
@@ -100,15 +100,15 @@ class EvaluateChoice(opt.VerbChoice):
     "--protocol", type=click.Choice(["prue"]), default=None, help="Also score by these rules."
 )
 @click.option(
-    "--reproject", is_flag=True, help="Bring polygons to the truth's CRS where they differ."
+    "--reproject", is_flag=True, help="Reproject polygons to the truth's CRS where they differ."
 )
 @click.option(
     "--extent",
     type=click.Path(path_type=Path, exists=True),
     default=None,
     help=(
-        "Where the truth of --truth was mapped (polygons, or a raster that is not 0 there): what "
-        "is found outside is neither right nor wrong."
+        "Area in which --truth was mapped (polygons, or a raster that is not 0 there): "
+        "predictions outside of it are ignored."
     ),
 )
 @click.option(
@@ -199,8 +199,7 @@ def evaluate_command(**values: Any) -> None:
         raise click.UsageError(message)
     if not files and (given.extent or given.reproject):
         message = (
-            "--extent and --reproject are about --pred and --truth: leave them away for a dataset "
-            "folder."
+            "--extent and --reproject belong to --pred and --truth: omit them for a dataset folder."
         )
         raise click.UsageError(message)
     if given.calibration:

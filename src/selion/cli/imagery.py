@@ -37,14 +37,14 @@ dates = click.option(
     nargs=2,
     default=None,
     metavar="PLANTING HARVEST",
-    help="Two stretches of days, 2024-03-01/2024-05-31 2024-08-01/2024-10-15, instead of a rule.",
+    help="Two date ranges, 2024-03-01/2024-05-31 2024-08-01/2024-10-15, instead of a rule.",
 )
 rule = click.option(
     "--season-rule",
     type=click.Choice(["latitude", "calendar"]),
     default="latitude",
     show_default=True,
-    help="How seasons are found.",
+    help="Rule that finds the two seasons.",
 )
 calendar = click.option(
     "--calendar",
@@ -67,7 +67,7 @@ cloud = click.option(
     type=click.FloatRange(0, 100, min_open=True),
     default=75.0,
     show_default=True,
-    help="Percent per scene.",
+    help="Cloud cover of a scene in percent must be below this.",
 )
 target = click.option(
     "--views",
@@ -96,7 +96,7 @@ balance = click.option(
     "--balance/--no-balance",
     default=True,
     show_default=True,
-    help="Bring orbits of different brightness together.",
+    help="Balance the brightness of different orbits.",
 )
 crs = click.option(
     "--crs",
@@ -229,7 +229,7 @@ def print_survey(survey: Survey, say: Reporter, *, as_json: bool) -> None:
         f"seen: share of pixels with a clear view; deep: with {survey.options.target} or more"
     )
     for name, why in survey.refused:
-        say.note(f"set aside: {name}: {why}")
+        say.note(f"left out: {name}: {why}")
 
 
 def print_cost(cost: Cost, *, as_json: bool) -> None:
@@ -256,8 +256,7 @@ class AreaCommand(click.Command):
     "scenes",
     cls=AreaCommand,
     help=(
-        "Area and year in, table of the Sentinel-2 scenes that would be used out: per tile and "
-        "season, and why."
+        "List the scenes that a composite of AREA and YEAR would use, per tile and season, and why."
     ),
 )
 @click.argument("area")
@@ -293,8 +292,8 @@ def scenes_command(area: str, year: int, out: Path | None, **values: Any) -> Non
     "composite",
     cls=AreaCommand,
     help=(
-        "Area and year in, cloud-free two-season composite out: .zarr (for prediction) or .tif (a "
-        "COG)."
+        "Make a cloud-free composite of two seasons for AREA and YEAR: .zarr (for "
+        "prediction) or .tif (a COG)."
     ),
 )
 @click.argument("area")

@@ -49,14 +49,14 @@ class Labelling(click.Group):
 @click.group(
     "label",
     cls=Labelling,
-    help="Make, screen and compare labels that no human drew, and train on them.",
+    help="Make, screen and compare pseudo-labels, and train on them.",
 )
 def label_group() -> None:
     """Hold the verbs."""
 
 
 out_folder = click.option(
-    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder that is made."
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Output folder."
 )
 
 
@@ -81,8 +81,8 @@ class DepthChoice(opt.VerbChoice):
 @label_group.command(
     "depth",
     help=(
-        "Photographs in, masks of crop and soil out, cut where depth steps; with a table of how "
-        "good each may be. The same command goes on after a break."
+        "Make masks of crop and soil from photographs by thresholding their depth, with a table "
+        "of their quality. The same command continues an interrupted run."
     ),
 )
 @click.argument("photos", type=click.Path(path_type=Path))
@@ -250,8 +250,8 @@ class PseudoChoice(opt.VerbChoice):
 @label_group.command(
     "pseudo",
     help=(
-        "Unlabelled images in, labels out, where a model is sure of them: the first step into a "
-        "new region. After a break the same command goes on."
+        "Make labels of unlabelled images where a model is confident, as a first step in a new "
+        "region. The same command continues an interrupted run."
     ),
 )
 @click.argument("images", type=click.Path(path_type=Path))
@@ -260,7 +260,7 @@ class PseudoChoice(opt.VerbChoice):
 @click.option(
     "--dates",
     is_flag=True,
-    help="Images in one folder are dates of one place: their probabilities are averaged.",
+    help="Treat the images in one folder as dates of one place: average their probabilities.",
 )
 @click.option(
     "--sure",
@@ -288,7 +288,7 @@ class PseudoChoice(opt.VerbChoice):
     "--flips/--no-flips",
     default=True,
     show_default=True,
-    help="Average over the eight flips and rotations: slower, surer.",
+    help="Average over the eight flips and rotations: slower, more reliable.",
 )
 @opt.group(opt.window, opt.gsd, opt.scale, opt.bands)
 @click.option(
@@ -352,8 +352,8 @@ def _predicting(given: PseudoChoice) -> Any:
 @label_group.command(
     "trimap",
     help=(
-        "Two masks, or two folders of masks, in; what they agree on out, 255 elsewhere; with the "
-        "shares agreed, class by class."
+        "Compare two masks, or two folders of masks: write what they agree on, 255 elsewhere, and "
+        "print the agreement of each class."
     ),
 )
 @click.argument("one", type=click.Path(path_type=Path))
@@ -416,8 +416,8 @@ class SelftrainChoice(opt.VerbChoice):
 @label_group.command(
     "selftrain",
     help=(
-        "Train on everything kept, look at it all again, keep what label and model agree on, train "
-        "once more. The same command goes on after a break."
+        "Self-training: train on the labels, predict them again, keep the pixels where label and "
+        "model agree, train again. The same command continues an interrupted run."
     ),
 )
 @click.argument("recipe")
@@ -431,7 +431,7 @@ class SelftrainChoice(opt.VerbChoice):
 @click.option(
     "--labelled",
     default=None,
-    help="Dataset with labels of people: a folder or a name [default: the recipe's].",
+    help="Dataset with human labels: a folder or a name [default: the recipe's].",
 )
 @click.option("--root", default=None, help="Where a dataset lies that is known by name.")
 @click.option(
@@ -445,7 +445,7 @@ class SelftrainChoice(opt.VerbChoice):
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Least quality, where nobody has screened.",
+    help="Least quality of masks that were not screened.",
 )
 @click.option(
     "--share",
@@ -462,10 +462,8 @@ class SelftrainChoice(opt.VerbChoice):
         "recipe's]."
     ),
 )
-@click.option(
-    "--trimap-human", is_flag=True, help="Let the first stage erase labels of people too."
-)
-@click.option("--trimap-full", is_flag=True, help="Let it erase masks that are all crop too.")
+@click.option("--trimap-human", is_flag=True, help="Also let the first stage erase human labels.")
+@click.option("--trimap-full", is_flag=True, help="Also let it erase masks that are all crop.")
 @click.option(
     "--set",
     "changes",

@@ -26,58 +26,50 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "map": Verb("mapping", "map_command", "Image in, table of fields out."),
-    "predict": Verb("mapping", "predict_command", "Image in, class probabilities out."),
-    "fields": Verb("mapping", "fields_command", "Class probabilities in, table of fields out."),
+    "map": Verb("mapping", "map_command", "Map the fields of an image or an area."),
+    "predict": Verb("mapping", "predict_command", "Predict the class probabilities of an image."),
+    "fields": Verb("mapping", "fields_command", "Turn class probabilities into a table of fields."),
     "scenes": Verb(
         "imagery",
         "scenes_command",
-        "Area and year in, the Sentinel-2 scenes that would be used out.",
+        "List the scenes that a composite would use.",
     ),
     "composite": Verb(
-        "imagery", "composite_command", "Area and year in, cloud-free two-season composite out."
+        "imagery", "composite_command", "Make a cloud-free composite of two seasons."
     ),
     "evaluate": Verb(
         "evaluate", "evaluate_command", "Score models on a dataset, or maps against a truth."
     ),
-    "change": Verb(
-        "change", "change_command", "Maps of two or more years in, what became of each field out."
-    ),
-    "plan": Verb(
-        "plan", "plan_command", "Country and year in, its jobs and what they will take out."
-    ),
+    "change": Verb("change", "change_command", "Compare maps of two or more years."),
+    "plan": Verb("plan", "plan_command", "Split a country into jobs; estimate time and cost."),
     "merge": Verb(
         "country",
         "merge_command",
-        "Tables of a country's jobs in, one partitioned map without seams out.",
+        "Merge the jobs of a country into one map.",
     ),
-    "query": Verb(
-        "country", "query_command", "Area and a merged map in, the fields of the area out."
-    ),
+    "query": Verb("country", "query_command", "Select the fields of an area from a merged map."),
     "stats": Verb(
         "country",
         "stats_command",
-        "Merged map in, number and size of fields by administrative unit out.",
+        "Count and measure fields by administrative unit.",
     ),
-    "tiles": Verb("country", "tiles_command", "Merged map in, vector tiles for viewing out."),
+    "tiles": Verb("country", "tiles_command", "Write vector tiles of a merged map."),
     "crops": Verb(
         "crops",
         "crops_command",
-        "Folder of close-range photographs in, masks, cover and traits out.",
+        "Measure close-range photographs.",
     ),
-    "view": Verb(
-        "view", "view_command", "Open a page with a map of imagery, scores, fields and photographs."
-    ),
+    "view": Verb("view", "view_command", "View images, probabilities and fields in the browser."),
     "review": Verb(
         "review",
         "review_group",
-        "Go through a map's doubtful fields on a page; corrected map and labels out.",
+        "Review and correct a map in the browser.",
     ),
-    "train": Verb("train", "train_command", "Recipe and data in, model out."),
+    "train": Verb("train", "train_command", "Train a model."),
     "label": Verb(
         "label",
         "label_group",
-        "Pseudo-labels: by depth or by a model, screened, compared, trained on.",
+        "Make, screen, compare and train on pseudo-labels.",
     ),
     "models": Verb("models", "models_group", "List, show, fetch and import models."),
     "data": Verb("data", "data_group", "List, fetch, check and make datasets."),
@@ -88,7 +80,7 @@ VERBS = {
         "simulate", "simulate_command", "Write a simulated countryside with its truth."
     ),
     "demo": Verb("simulate", "demo_command", "Map a simulated scene and score it."),
-    "doctor": Verb("doctor", "doctor_command", "Say what this installation can do."),
+    "doctor": Verb("doctor", "doctor_command", "Show versions, engines and what is installed."),
 }
 """All that has to be said of a verb outside its own module, in the order of the help."""
 
@@ -132,7 +124,10 @@ class Verbs(click.Group):
 )
 @click.version_option(selion.__version__, prog_name="selion")
 def cli() -> None:
-    """Agricultural segmentation from satellite to close range: imagery in, validated fields out."""
+    """Agricultural segmentation from satellite to close range.
+
+    Maps fields and crops as validated tables.
+    """
 
 
 def _stop_as_asked() -> None:
@@ -183,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo(
-            "\nStopped. Finished blocks are kept: the same command goes on from here.", err=True
+            "\nStopped. Finished blocks are kept: the same command continues from here.", err=True
         )
         sys.exit(130)
 

@@ -117,8 +117,8 @@ def _with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str,
 
 AREAS = (".geojson", ".json", ".parquet", ".geoparquet", ".fgb", ".shp")
 """Endings of files that hold polygons, and never pixels."""
-MAP_HELP = """Image in, table of fields out: GeoTIFF, COG, VRT, Zarr, photo or URL -> .parquet
-(fiboa), .gpkg, .fgb, .geojson or .pmtiles.
+MAP_HELP = """Map the fields of an image (GeoTIFF, COG, VRT, Zarr, photo or URL) as polygons:
+.parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.
 
 With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes
 are searched, chosen and composed first."""
@@ -264,7 +264,7 @@ def _refuse_area(image: str) -> None:
     """Refuse an area without a year, and wishes for scenes where there is an image already."""
     if area.BOX.fullmatch(image) or Path(image).suffix.lower() in AREAS:
         message = (
-            f"{image.strip()} is an area, not an image: say of which year its map shall be, for "
+            f"{image.strip()} is an area, not an image: give the year to map, for "
             "example --year 2024."
         )
         raise click.UsageError(message)
@@ -281,7 +281,7 @@ def _refuse_area(image: str) -> None:
     ]
     if given:
         message = (
-            f"{', '.join(given)} would not be looked at: IMAGE is an image; with --year it is an "
+            f"{', '.join(given)} has no effect, because IMAGE is an image; with --year it is an "
             "area whose scenes are searched."
         )
         raise click.UsageError(message)
@@ -331,7 +331,8 @@ def _map_area(place: str, year: int, run: MapRun, search: area.SearchChoice, pri
 
 
 @click.command(
-    "predict", help="Image in, class probabilities out, as a COG that says what its bands mean."
+    "predict",
+    help="Predict the class probabilities of an image, as a COG whose tags name its classes.",
 )
 @click.argument("image")
 @running.out
@@ -373,8 +374,8 @@ def predict_command(image: str, out: Path | str, model: str | None, **values: An
 @click.command(
     "fields",
     help=(
-        "Class probabilities (from 'selion predict' or 'selion map --scores') in, table of fields "
-        "out."
+        "Turn class probabilities (from 'selion predict' or 'selion map --scores') "
+        "into a table of fields."
     ),
 )
 @click.argument("scores")

@@ -59,7 +59,7 @@ def list_command(as_json: bool) -> None:
 
 @models_group.command(
     "show",
-    help="Print a model's card: what it is fed, what it answers, licence, training data, scores.",
+    help="Show a model card: inputs, classes, licence, training data, scores.",
 )
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")

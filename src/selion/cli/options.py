@@ -87,7 +87,7 @@ refine = click.option(
     "refiner",
     default=None,
     help=(
-        "Part objects by a boundary model (of 'selion train epoc'), or by the model's 'own' "
+        "Separate objects with a boundary model (of 'selion train epoc'), or by the model's 'own' "
         "boundary."
     ),
 )
@@ -106,7 +106,7 @@ engine = click.option(
     type=click.Choice(["auto", "openvino", "onnxruntime", "cuda", "mps", "torch"]),
     default="auto",
     show_default=True,
-    help="What runs the network.",
+    help="Inference engine.",
 )
 gpu = click.option(
     "--gpu",
@@ -156,7 +156,7 @@ block = click.option(
     type=click.IntRange(64),
     default=2048,
     show_default=True,
-    help="Edge of a block in pixels; decides memory, never the result.",
+    help="Edge of a block in pixels; affects memory use, not the result.",
 )
 batch = click.option(
     "--batch",
@@ -198,7 +198,7 @@ method = click.option(
     type=click.Choice(["watershed", "components", "vote"]),
     default="watershed",
     show_default=True,
-    help="How probabilities become objects.",
+    help="Method that turns probabilities into objects.",
 )
 simplify = click.option(
     "--simplify",

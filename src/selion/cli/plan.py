@@ -32,8 +32,7 @@ OWN = (
     "crs",
 )
 """Options that are of the plan and not of its jobs."""
-HELP = """An area and a year in, a folder of jobs out that 'selion map' does one by one, and what
-they will take.
+HELP = """Split AREA into jobs for 'selion map', and estimate their time and cost.
 
 AREA is a file of polygons (a country), or west,south,east,north. Times are measured on this
 machine: --probe runs the whole pipeline over a small window in the middle of the area, --probe-file
@@ -58,7 +57,7 @@ class PlanChoice(opt.VerbChoice):
 
 @click.command("plan", cls=area_cli.AreaCommand, help=HELP)
 @click.argument("area")
-@click.option("--year", type=int, required=True, help="Of the harvest.")
+@click.option("--year", type=int, required=True, help="Year of the harvest.")
 @click.option("-o", "--out", type=folder, required=True, help="Folder of the plan.")
 @click.option(
     "--prices",
@@ -68,7 +67,7 @@ class PlanChoice(opt.VerbChoice):
 )
 @click.option("--probe", is_flag=True, help="Measure now: the whole pipeline over a small window.")
 @click.option(
-    "--probe-file", type=folder, default=None, help="Take up the probe.json of an earlier plan."
+    "--probe-file", type=folder, default=None, help="Reuse the probe.json of an earlier plan."
 )
 @click.option(
     "--probe-km",
@@ -104,7 +103,7 @@ class PlanChoice(opt.VerbChoice):
     type=click.FloatRange(0.1, 50),
     default=1.0,
     show_default=True,
-    help="How far each job looks beyond its square, in km.",
+    help="Margin around each job's square in km.",
 )
 @opt.model
 @opt.engine

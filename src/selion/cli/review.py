@@ -19,7 +19,7 @@ image = click.option(
     "--image",
     type=click.Path(path_type=Path),
     default=None,
-    help="The image of the map, where the map does not say it.",
+    help="The image of the map, if the map does not name it.",
 )
 given_map = click.argument("given", metavar="MAP", type=click.Path(path_type=Path))
 
@@ -46,9 +46,9 @@ class MapOrVerb(click.Group):
     "review",
     cls=MapOrVerb,
     help=(
-        "Go through the fields of a map, the most doubtful first: selion review MAP opens the "
-        "page. MAP is the table that 'selion map' wrote, or its folder. What people do is kept in "
-        "MAP.review.jsonl; several may work at the same time."
+        "Review the fields of a map, the most uncertain first: selion review MAP opens the page. "
+        "MAP is the table that 'selion map' wrote, or its folder. Actions are logged in "
+        "MAP.review.jsonl; several people may work at the same time."
     ),
 )
 def review_group() -> None:
@@ -61,7 +61,7 @@ def review_group() -> None:
     "--against",
     type=click.Path(path_type=Path),
     default=None,
-    help="Another map of the same land: where the two disagree is looked at first.",
+    help="Another map of the same area: fields where the two disagree come first.",
 )
 @image
 @click.option(
@@ -86,7 +86,7 @@ def review_group() -> None:
     help="Show the map of 'selion view' beside the field.",
 )
 @click.option(
-    "--person", default="", help="Name that stands beside what is done [default: the page asks]."
+    "--person", default="", help="Name recorded with each action [default: the page asks]."
 )
 @click.option(
     "--port",
@@ -110,16 +110,16 @@ def open_command(
     from selion import review
     from selion.cli.screen import open_soon
     from selion.web import server
-    from selion.web.review import open_desk, review_page
+    from selion.web.review import open_session, review_page
     from selion.web.screening import check_person
 
     with reporter(quiet=False, as_json=False) as say:
         files = review.find_map(given, image, scores)
-        desk = open_desk(files, check_person(person) if person else "", against, say.step)
-    pages, policy, found = _other_pages(desk, files, photos, beside=beside)
-    pages = [review_page(desk, policy), *pages]
-    opened, address, running = server.listen(desk.log.path, port)
-    for note in desk.notes:
+        session = open_session(files, check_person(person) if person else "", against, say.step)
+    pages, policy, found = _other_pages(session, files, photos, beside=beside)
+    pages = [review_page(session, policy), *pages]
+    opened, address, running = server.listen(session.log.path, port)
+    for note in session.notes:
         click.echo(note, err=True)
     if running is not None:
         click.echo(
@@ -129,7 +129,7 @@ def open_command(
             ),
             err=True,
         )
-    counts = desk.log.state.counts()
+    counts = session.log.state.counts()
     click.echo(
         f"{counts['total']:,} fields, {counts['decided']:,} decided.  Open {address.url('review')}"
     )
@@ -142,12 +142,12 @@ def open_command(
         if found is not None:
             found.close()
     click.echo(
-        f"Stopped.  What was done is in {desk.log.path}; the same command goes on from here."
+        f"Stopped.  What was done is in {session.log.path}; the same command continues from here."
     )
 
 
 def _other_pages(
-    desk: ReviewSession, files: MapFiles, photos: tuple[Path, Path] | None, *, beside: bool
+    session: ReviewSession, files: MapFiles, photos: tuple[Path, Path] | None, *, beside: bool
 ) -> tuple[list[PageModule], str, Any]:
     """Return the pages that the same server shows: the map, and the screening of photographs.
 
@@ -158,26 +158,26 @@ def _other_pages(
     from selion.web.view.page import POLICY, view_page
 
     pages, policy, found = [], "", None
-    if beside and desk.facts.crs is not None:
+    if beside and session.facts.crs is not None:
         try:
             page, found = view_page(
                 [path for path in (files.table, files.image, files.scores) if path is not None]
             )
             pages, policy = [page], POLICY
-            desk.pages = (("view", "Map"),)
+            session.pages = (("view", "Map"),)
         except (MissingExtra, BadInput) as problem:
             click.echo(f"No map beside the field: {problem}", err=True)
     if photos:
-        pages.append(screening_page(*photos, person=desk.person)[0])
-        desk.pages += (("screen", "Photographs"),)
+        pages.append(screening_page(*photos, person=session.person)[0])
+        session.pages += (("screen", "Photographs"),)
     return pages, policy, found
 
 
 @review_group.command(
     "export",
     help=(
-        "Write the corrected map (fiboa, with who decided what and when) and labels to train on; "
-        "what nobody decided is 255."
+        "Write the corrected map (fiboa, with reviewer and time) and training labels; "
+        "undecided pixels are 255."
     ),
 )
 @given_map
@@ -252,7 +252,7 @@ def export_command(
     click.echo(str(done.table))
 
 
-@review_group.command("status", help="Say how far a review is, and who did what.")
+@review_group.command("status", help="Show the progress of a review, and who did what.")
 @given_map
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status_command(given: Path, as_json: bool) -> None:
@@ -287,7 +287,9 @@ def status_command(given: Path, as_json: bool) -> None:
             f"{person}: {done['actions']:,.0f} actions in {done['minutes']:.1f} minutes ({kinds})"
         )
     if state.skipped:
-        click.echo(f"{state.skipped:,} lines of the log were torn or did not fit.")
+        click.echo(
+            f"{state.skipped:,} lines of the log are damaged or do not fit and were skipped."
+        )
 
 
 def _said(counts: dict[str, int]) -> str:

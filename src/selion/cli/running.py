@@ -62,7 +62,7 @@ runner = click.option(
     show_default=True,
     metavar="NAME",
     help=(
-        "Who does the blocks: serial, processes, ray (one on this machine) or ray://HOST:PORT (a "
+        "What runs the blocks: serial, processes, ray (one on this machine) or ray://HOST:PORT (a "
         "cluster)."
     ),
 )
@@ -73,7 +73,7 @@ workers = click.option(
     help="Workers of processes or ray, the cores shared out among them [default: one per core].",
 )
 profile = click.option(
-    "--profile", is_flag=True, help="Print where each second went, and write it beside the output."
+    "--profile", is_flag=True, help="Print the time of each stage, and write it beside the output."
 )
 options = opt.group(runner, workers, profile)
 

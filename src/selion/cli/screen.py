@@ -14,16 +14,16 @@ import click
 @click.command(
     "screen",
     help=(
-        "Open a page on which people pass masks at contact-sheet speed. PHOTOS is a folder of "
+        "Screen masks in the browser, many at a time. PHOTOS is a folder of "
         "photographs, PSEUDO the one of `selion label depth`, or any folder of PNG masks named "
-        "like the photographs. Decisions go to PSEUDO/decisions.jsonl; the same command goes on "
+        "like the photographs. Decisions go to PSEUDO/decisions.jsonl; the same command continues "
         "where it stopped, and several people may screen one folder at the same time."
     ),
 )
 @click.argument("photos", type=click.Path(path_type=Path))
 @click.argument("pseudo", type=click.Path(path_type=Path))
 @click.option(
-    "--person", default="", help="Name that stands beside the decisions [default: the page asks]."
+    "--person", default="", help="Name recorded with each decision [default: the page asks]."
 )
 @click.option(
     "--port",
@@ -82,7 +82,8 @@ def screen_command(
     with contextlib.suppress(KeyboardInterrupt):
         server.serve(app, opened)
     click.echo(
-        f"Stopped.  Decisions are in {screening.journal.path}; the same command goes on from here."
+        f"Stopped.  Decisions are in {screening.journal.path}; the same command "
+        "continues from here."
     )
 
 
@@ -97,7 +98,7 @@ def open_soon(url: str) -> None:
     later.start()
 
 
-@click.command("report", help="Report what came of screening: speed, agreement, disagreements.")
+@click.command("report", help="Report a screening: speed, agreement, disagreements.")
 @click.argument("pseudo", type=click.Path(path_type=Path))
 @click.option(
     "-o",

@@ -124,7 +124,7 @@ def _write_archive(
 
 @click.command(
     "demo",
-    help="Map a simulated scene, score it against its truth and write a report that one can open.",
+    help="Map a simulated scene, score it against its truth and write an HTML report.",
 )
 @click.option(
     "-o",

@@ -31,7 +31,7 @@ class TrainChoice(opt.VerbChoice):
 @click.command(
     "train",
     help=(
-        "Recipe in, model out: train a network, score it on the validation split, and write model, "
+        "Train a network by RECIPE, score it on the validation split, and write model, "
         "checkpoint and report."
     ),
 )
@@ -50,7 +50,7 @@ class TrainChoice(opt.VerbChoice):
     metavar="KEY=VALUE",
     help="Change a value of the recipe, for example schedule.lr=3e-4; repeatable.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint.")
+@click.option("--resume", is_flag=True, help="Resume from the folder's last checkpoint.")
 @click.option(
     "--sweep",
     "sweeps",
@@ -68,22 +68,21 @@ class TrainChoice(opt.VerbChoice):
     default=None,
     metavar="MAP",
     help=(
-        "Learn from what people decided with 'selion review MAP': "
-        "the model that made the map goes on from its weights. RECIPE is then 'review' unless "
-        "another is given."
+        "Fine-tune the model that made the map on the decisions of 'selion review MAP'. RECIPE is "
+        "then 'review' unless another is given."
     ),
 )
 @click.option(
     "--image",
     type=click.Path(path_type=Path),
     default=None,
-    help="With --from-review: the image of the map, where the map does not say it.",
+    help="With --from-review: the image of the map, if the map does not name it.",
 )
 @click.option(
     "-m",
     "--model",
     default="",
-    help="With --from-review: the model to go on from, where the map does not say it.",
+    help="With --from-review: the model to fine-tune, if the map does not name it.",
 )
 @click.option("--list", "listing", is_flag=True, help="List the packaged recipes.")
 @opt.group(opt.force, opt.dry_run, opt.as_json, opt.quiet)
@@ -132,7 +131,7 @@ def _one(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporte
     folder = given.out or Path(plan.recipe.name)
     if given.resume and training_run.is_finished(plan, folder):
         say.note(
-            f"{folder} is finished: all {plan.recipe.schedule.epochs} epochs are done. Begin anew "
+            f"{folder} is finished: all {plan.recipe.schedule.epochs} epochs are done. Start over "
             "with --force, or in another folder."
         )
         facts = json.loads((folder / training_run.NUMBERS).read_text("utf-8")) | {
@@ -229,7 +228,7 @@ def _estimate(plan: Any, say: Reporter) -> None:
     say.note(f"Network: {start}")
     say.note(
         f"{plan.windows:,} windows at {pace:.1f} a second, by a short probe: "
-        f"{plan.windows / pace / 60:.0f} minutes, validation aside. Nothing was written."
+        f"{plan.windows / pace / 60:.0f} minutes, without validation. Nothing was written."
     )
 
 

@@ -1,6 +1,6 @@
 """Close range: masks and traits of a folder of photographs.
 
-A folder of photographs in, masks, overlays and one tidy table of cover and traits out.
+Photographs become masks, overlays and one tidy table of cover and traits.
 """
 
 import lazy_loader as lazy

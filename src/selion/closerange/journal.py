@@ -180,7 +180,7 @@ def _look(journal: PhotoJournal, *, force: bool) -> None:
         raise OutputExists(
             f"{journal.folder} holds a run with "
             f"{_difference(known.get('decided'), journal.decided)}: choose another folder, or "
-            "start anew with --force."
+            "start over with --force."
         )
     _clear(journal.folder, finished)
 

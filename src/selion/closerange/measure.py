@@ -202,7 +202,9 @@ def _scores(
     )
     raster = prediction.predict(picture.image, segmenter, options=chosen)
     if raster is None:
-        raise EmptyImage("The model answered nothing for this photograph: report this.")
+        raise EmptyImage(
+            "The model returned no result for this photograph: please report this as a bug."
+        )
     shape = tuple(picture.image.grid.shape)
     if raster.values.shape[1:] == shape:
         return raster.values, doubt

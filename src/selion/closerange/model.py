@@ -98,7 +98,7 @@ def open_model(
     model = models.load_model(name, engine, fast=fast, threads=threads)
     if model.gives == "objects":
         raise BadInput(
-            f"The model {name} answers with objects instead of classes: map photographs with "
+            f"The model {name} returns objects instead of classes: map photographs with "
             "'selion map', or choose another model."
         )
     bands = model.inputs.bands

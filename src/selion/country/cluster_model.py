@@ -17,7 +17,7 @@ from selion.country.prices import Faults
 from selion.errors import BadInput, counted
 
 HOPELESS = 100
-"""Losses per job, on the mean, after which jobs are set aside: workers that live shorter than a job
+"""Losses per job, on the mean, after which jobs are given up: workers that live shorter than a job
 never end."""
 
 
@@ -72,7 +72,7 @@ class _Cluster:
     count: int = 0
     idle: list[int] = field(default_factory=list)
     left: int = 0
-    """Jobs that are neither done nor set aside."""
+    """Jobs that are neither done nor given up."""
     waited: float = 0.0
     retried: int = 0
     lost: int = 0
@@ -109,7 +109,7 @@ def simulate(work: Work, workers: int, faults: Faults, seed: int = 0) -> Simulat
     -----
     An event at a time: a worker starts selion, waits until the archive has a place, reads, lets go
     of the place, computes.  An attempt fails half-way with a given probability and goes to the end
-    of the queue, or is set aside after so many tries; a worker vanishes after an exponential time,
+    of the queue, or is given up after so many tries; a worker vanishes after an exponential time,
     its job goes back to the front, and another worker comes after the boot time.
     """
     jobs = len(work.reading)

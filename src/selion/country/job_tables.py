@@ -190,7 +190,7 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
         names = [str(job["name"]) for job in json.loads((folder / JOBS).read_text("utf-8"))]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnreadableFile(
-            f"{folder / JOBS} is no list of jobs ({error!r}): make the plan again."
+            f"{folder / JOBS} is not a list of jobs ({error!r}): make the plan again."
         ) from error
     tables = {name: folder / "jobs" / name / "fields.parquet" for name in names}
     done = [path for path in tables.values() if path.is_file()]
@@ -313,7 +313,7 @@ def read_job(path: Path) -> JobArea | None:
         shapely.errors.ShapelyError,
     ) as error:
         raise UnreadableFile(
-            f"{path} is no area of a job ({error}): write the plan again, or delete the file."
+            f"{path} is not the area of a job ({error}): write the plan again, or delete the file."
         ) from error
 
 

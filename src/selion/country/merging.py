@@ -200,8 +200,8 @@ def _open_run(
     with explained(out):
         if folder.is_dir() and any(folder.iterdir()) and not _is_ours(note):
             raise OutputFailed(
-                f"The folder {folder} holds something that is no unfinished merge: give another "
-                "one with --work."
+                f"The folder {folder} holds something that is not an unfinished merge: give "
+                "another one with --work."
             )
         if not _is_ours(note) or _read_note(note).get("key") != wanted:
             shutil.rmtree(folder, ignore_errors=True)

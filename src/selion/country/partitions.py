@@ -186,7 +186,7 @@ def open_maps(path: Path | str) -> Maps:
     index = take_over(path / INDEX)
     if not index.is_file():
         raise UnreadableFile(
-            f"{path} is no merged map (it has no {INDEX}): give a folder that 'selion merge' "
+            f"{path} is not a merged map (it has no {INDEX}): give a folder that 'selion merge' "
             "wrote, or a GeoParquet file."
         )
     try:

@@ -303,7 +303,7 @@ def shown_plan(plan: CountryPlan) -> str:
 def _clusters(plan: CountryPlan) -> str:
     heads = (
         "| workers | wall time | efficiency | worker-hours | dollars | waited for the archive | "
-        "tried again | workers lost | set aside |"
+        "tried again | workers lost | given up |"
     )
     lines = [
         "Simulated (discrete events, times of the probe, faults of the price sheet):",

@@ -110,7 +110,7 @@ def read_prices(path: Path | str | None = None) -> Prices:
             given = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise UnreadableFile(
-                f"{path} is no price sheet ({error}): copy the packaged prices.toml and change "
+                f"{path} is not a price sheet ({error}): copy the packaged prices.toml and change "
                 "its numbers."
             ) from error
     for name in given:

@@ -136,8 +136,8 @@ def read_probe(path: Path | str) -> Probe:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableFile(
-            f"{path} is no probe of selion ({error}): make one with 'selion plan --probe', which "
-            "writes probe.json into the plan."
+            f"{path} is not a probe of selion ({error}): make one with 'selion plan --probe', "
+            "which writes probe.json into the plan."
         ) from error
 
 

@@ -78,7 +78,7 @@ def read_units(path: Path | str, name: str | None = None) -> Units:
         raise BadInput(f"{path} holds no polygons: give a file of administrative units.")
     if frame.crs is None:
         raise BadInput(
-            f"{path} says no CRS: write its CRS into it, for example with ogr2ogr -a_srs."
+            f"{path} has no CRS: write its CRS into it, for example with ogr2ogr -a_srs."
         )
     frame = frame[frame.geometry.notna()].to_crs("OGC:CRS84")
     shapes = np.array([_many(shape) for shape in frame.geometry], object)

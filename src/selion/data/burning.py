@@ -167,7 +167,7 @@ def _on(frame: geopandas.GeoDataFrame, grid: GeoBox, name: str) -> geopandas.Geo
     if (frame.crs is None) != (grid.crs is None):
         what = "the polygons have none" if frame.crs is None else "the image has none"
         message = (
-            f"{name} cannot be laid on the image: one of them has a CRS and {what}; assign it "
+            f"{name} cannot be overlaid on the image: one of them has a CRS and {what}; assign it "
             "first."
         )
         raise GridMismatch(message)

@@ -136,7 +136,7 @@ def parts_of(made: Declaration, groups: Sequence[str] = ()) -> list[ArchivePart]
     """
     grouped = any("{group}" in download.url or download.columns for download in made.download)
     if groups and not grouped:
-        message = f"{made.name} comes as a whole: leave the groups away."
+        message = f"{made.name} comes as a whole: omit the groups."
         raise BadInput(message)
     known = {group.lower(): group for group in made.groups}
     for group in groups:

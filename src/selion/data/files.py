@@ -125,7 +125,7 @@ def object_ids(mask: np.ndarray, name: str) -> np.ndarray:
         or (ids.dtype.kind == "f" and (ids % 1 != 0).any())
     ):
         message = (
-            f"{name} holds numbers that are no object ids; wanted are whole numbers from 0 (no "
+            f"{name} holds numbers that are not object ids; wanted are whole numbers from 0 (no "
             "object)."
         )
         raise BadInput(message)

@@ -203,7 +203,7 @@ def check_readable(path: Path) -> None:
         If the file is empty, or in a format of phones.
     """
     if not path.is_file():
-        raise UnreadableFile(f"{path} is no file: give a photograph.")
+        raise UnreadableFile(f"{path} is not a file: give a photograph.")
     if path.stat().st_size == 0:
         raise UnreadableFile(f"{path} is empty (0 bytes): copy it again from the camera.")
     if _is_heif(_head(path)) or path.suffix.lower() in (".heic", ".heif", ".avif"):
@@ -244,7 +244,7 @@ def _eight_bits(values: np.ndarray, valid: np.ndarray | None, path: Path) -> tup
     low, top = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     if low < 0 or top > 65535:
         raise UnreadableFile(
-            f"{path} holds {values.dtype} numbers from {low:.4g} to {top:.4g}, which are no "
+            f"{path} holds {values.dtype} numbers from {low:.4g} to {top:.4g}, which are not "
             "colours: export it with 8 or 16 bits."
         )
     if values.dtype.kind == "f" and top <= 1:

@@ -107,8 +107,8 @@ def _by_part(rule: Rule, key: str, parts: Mapping[str, str]) -> str:
     value = key if name == "key" else parts.get(name)
     if value is None:
         message = (
-            f"The split rule goes by {name!r}, which is no part of the image's pattern: its parts "
-            f"are {', '.join(parts)}."
+            f"The split rule goes by {name!r}, which is not a part of the image's pattern: its "
+            f"parts are {', '.join(parts)}."
         )
         raise BadInput(message)
     if "train" in rule:

@@ -67,6 +67,6 @@ def truth_in(
     have = "none" if labels is None else ", ".join(labels.classes.names)
     message = (
         f"Classes {', '.join(classes.names)} were asked for; the dataset has {have}, and the first "
-        "cannot be made from the second: leave classes away."
+        "cannot be made from the second: omit the classes."
     )
     raise BadInput(message)

@@ -197,6 +197,6 @@ def _refuse(
     message = (
         f"{name} holds the value{'s' if len(found) > 1 else ''} {shown}, known are {known} for "
         f"{', '.join(classes.names)}: "
-        f'say in dataset.toml, as values, what they mean (a class, or "{UNKNOWN}").'
+        f'declare in dataset.toml, as values, what they mean (a class, or "{UNKNOWN}").'
     )
     raise BadInput(message)

@@ -153,7 +153,7 @@ def _one(
     ]
     if image.distances and scores.distances is None:
         problems.append(
-            f"Outline distances are measured up to {WHOLE:,} pixels only; these maps have "
+            f"Outline distances can be measured up to {WHOLE:,} pixels only; these maps have "
             f"{np.prod(grid.shape):,}."
         )
     labels = {

@@ -128,12 +128,12 @@ def _same_crs(truth: GeoDataFrame, prediction: GeoDataFrame, *, reproject: bool)
     if truth.crs is None or prediction.crs is None:
         message = (
             f"The truth has CRS {crs_name(truth)} and the prediction {crs_name(prediction)}: "
-            "without both they cannot be laid on each other; set the missing one."
+            "without both they cannot be overlaid; set the missing one."
         )
         raise GridMismatch(message)
     if not reproject:
         message = (
-            f"The truth is in {crs_name(truth)} and the prediction in {crs_name(prediction)}: say "
+            f"The truth is in {crs_name(truth)} and the prediction in {crs_name(prediction)}: add "
             "--reproject (reproject=True) to bring the prediction to the truth's CRS."
         )
         raise GridMismatch(message)

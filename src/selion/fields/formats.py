@@ -219,7 +219,7 @@ def _target(frame: geopandas.GeoDataFrame, kind: Format, crs: str | None, path: 
     wanted = kind.crs if crs is None else (None if crs == "keep" else crs)
     if kind.only and wanted != kind.crs:
         message = (
-            f"{path} can only be in longitude and latitude: leave the CRS away, or write .parquet, "
+            f"{path} can only be in longitude and latitude: omit the CRS, or write .parquet, "
             ".gpkg or .fgb."
         )
         raise GridMismatch(message)

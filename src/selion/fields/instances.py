@@ -171,7 +171,8 @@ def prepare(
         raise UnknownName.among("method", method, METHODS)
     if not classes.things:
         message = (
-            f"None of the classes {classes.names} comes as objects: give the scheme its things."
+            f"None of the classes {classes.names} comes as objects: name its object "
+            "classes in the scheme."
         )
         raise BadInput(message)
     grid = probs.grid

@@ -1,4 +1,4 @@
-"""Mapbox vector tiles 2.1: polygons and their properties in, the bytes of a layer out.
+"""Mapbox vector tiles 2.1: encode polygons and their properties as a layer.
 
 The one encoder, of ``selion tiles`` and of the viewer.  All features of a layer are written in one
 compiled loop.

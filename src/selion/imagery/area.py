@@ -333,7 +333,7 @@ def _degrees(polygons: np.ndarray, given: _Shapes) -> np.ndarray:
     numbers = f"x {west:g} to {east:g}, y {south:g} to {north:g}"
     if given.crs is None:
         message = (
-            f"{given.source} says no CRS, and its numbers ({numbers}) are no degrees: write its "
+            f"{given.source} has no CRS, and its numbers ({numbers}) are not degrees: write its "
             "CRS into it, for example with ogr2ogr -a_srs."
         )
     else:

@@ -205,7 +205,7 @@ def _walk(href: str, root: Mapping[str, Any], query: Query, io: StacApiIO) -> It
                 if not (link in seen or seen.add(link))  # type: ignore[func-returns-value]
             ]
         else:
-            message = f"{place} is no STAC document (type {kind!r})"
+            message = f"{place} is not a STAC document (type {kind!r})"
             raise ValueError(message)
         if len(seen) > LARGEST:
             message = (

@@ -88,7 +88,7 @@ def parse_excluded(given: str | Iterable[int] | None, mask: Mask = SCL) -> froze
     Raises
     ------
     BadInput
-        If one is no class of the mask, or none would be left to see.
+        If one is not a class of the mask, or none would be left to see.
     """
     if given is None:
         return mask.excluded
@@ -116,7 +116,7 @@ def _code(part: str | int, mask: Mask) -> int:
         code = -1
     if code not in mask.classes:
         message = (
-            f"{part!r} is no class of the {mask.title}; they are {names_of(mask.classes, mask)}."
+            f"{part!r} is not a class of the {mask.title}; they are {names_of(mask.classes, mask)}."
         )
         raise BadInput(message)
     return code

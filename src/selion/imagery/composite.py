@@ -118,7 +118,7 @@ def compose(
     -----
     The bytes depend on plan, classes and margin only: not on the number of threads, on
     interruptions, or on when a scene broke.  A scene of which any needed pixel cannot be read is
-    set aside for the whole tile, and the blocks in which it took part are made again without it;
+    left out for the whole tile, and the blocks in which it took part are made again without it;
     the tags tell of it.  Each band has the median of its own clear views; ``count`` is the smallest
     number of views of its bands, and where it is 0 all bands are 0.
     """
@@ -141,7 +141,7 @@ def compose(
         len(plan.sensor.bands) + 1,
     )
     while broken := work.make(kept):
-        work.set_aside(kept, broken)
+        work.exclude(kept, broken)
     _write(work, kept, path)
     kept.remove()
     return path
@@ -186,7 +186,7 @@ class _Work:
     cells: list[ReadPiece] = field(init=False)
     blocks: list[Roi] = field(init=False)
     doubted: set[str] = field(default_factory=set)
-    """Scenes that were set aside because a server did not answer: forgiven if it turns out that
+    """Scenes that were left out because a server did not answer: used again if it turns out that
     none does."""
 
     def __post_init__(self) -> None:
@@ -229,7 +229,7 @@ class _Work:
                 self._told(done)
         return pipeline.broken
 
-    def set_aside(self, kept: CompositeBlocks, broken: list[Broken]) -> None:
+    def exclude(self, kept: CompositeBlocks, broken: list[Broken]) -> None:
         """Remember the scenes that broke.
 
         Raises
@@ -250,7 +250,7 @@ class _Work:
             )
             raise FetchFailed(message) from last.error
         for one in broken:
-            log.warning("%s cannot be read and is set aside: %s", one.scene.id, one.why)
+            log.warning("%s cannot be read and is left out: %s", one.scene.id, one.why)
         kept.exclude({one.scene.id: one.why for one in broken})
         self.doubted |= {one.scene.id for one in broken if one.silent}
 

@@ -57,8 +57,7 @@ class ImageTimes:
 
         if fields.crs is None:
             message = (
-                "The fields have no CRS, so nobody knows which images show them: give them the "
-                "mosaic's."
+                "The fields have no CRS, so their images cannot be found: give them the mosaic's."
             )
             raise GridMismatch(message)
         moved = fields.geometry.to_crs(self.frame.crs).to_numpy()
@@ -115,26 +114,26 @@ def last_image_times(given: Mosaic | Mapping[str, str], crs: Any = None) -> Imag
         tags = given
     else:
         tags, crs = given.tags, given.grid.crs
-    sheets = _sheets(tags)
+    layers = _layers(tags)
     if crs is None:
         message = "The tags of a mosaic were given without the CRS of its grid: give that too."
         raise BadInput(message)
-    times = pd.to_datetime([sheet["last"] for sheet in sheets], utc=True, format="ISO8601").as_unit(
+    times = pd.to_datetime([layer["last"] for layer in layers], utc=True, format="ISO8601").as_unit(
         "ns"
     )
     columns = {
-        "tile": [sheet["tile"] for sheet in sheets],
-        "season": [sheet["season"] for sheet in sheets],
+        "tile": [layer["tile"] for layer in layers],
+        "season": [layer["season"] for layer in layers],
         "datetime": times,
     }
     return ImageTimes(
         GeoDataFrame(
-            columns, geometry=[shapely.Polygon(sheet["outline"]) for sheet in sheets], crs=str(crs)
+            columns, geometry=[shapely.Polygon(layer["outline"]) for layer in layers], crs=str(crs)
         )
     )
 
 
-def _sheets(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+def _layers(tags: Mapping[str, str]) -> list[dict[str, Any]]:
     try:
         return list(json.loads(value_of(tags, MOSAIC_TAG, "The mosaic"))["sheets"])
     except (KeyError, ValueError, TypeError) as error:

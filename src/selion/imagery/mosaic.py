@@ -56,7 +56,7 @@ Resampling = Literal["nearest", "bilinear", "cubic"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MosaicLayer:
-    """The composite of one tile and season, as a sheet of the mosaic."""
+    """The composite of one tile and season, as a layer of the mosaic."""
 
     path: str
     grid: GeoBox
@@ -74,7 +74,7 @@ class MosaicLayer:
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Sheets are blended in this order, however they are given."""
+        """Layers are blended in this order, however they are given."""
         return (
             self.season,
             self.tile,
@@ -85,7 +85,7 @@ class MosaicLayer:
         )
 
 
-def read_sheet(
+def read_layer(
     path: str | os.PathLike[str],
     *,
     tile: str | None = None,
@@ -153,7 +153,7 @@ def _told(text: str | None, path: str) -> dict[str, Any]:
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:
-        message = f"The tag {TAG} of {path} is no JSON: make the composite again."
+        message = f"The tag {TAG} of {path} is not JSON: make the composite again."
         raise BadInput(message) from error
 
 
@@ -177,7 +177,7 @@ class Mosaic:
 
     Parameters
     ----------
-    composites : sequence of path or Sheet
+    composites : sequence of path or MosaicLayer
         In any order.
     grid : GeoBox
         :func:`selion.imagery.target.target_grid`; with a CRS, north up, of any size.
@@ -233,44 +233,44 @@ class Mosaic:
         object.__setattr__(self, "_files", _Files())
 
     @cached_property
-    def sheets(self) -> tuple[MosaicLayer, ...]:
+    def layers(self) -> tuple[MosaicLayer, ...]:
         """The composites in the order in which they are blended."""
-        sheets = sorted(
+        layers = sorted(
             (
-                given if isinstance(given, MosaicLayer) else read_sheet(given)
+                given if isinstance(given, MosaicLayer) else read_layer(given)
                 for given in self.composites
             ),
-            key=lambda sheet: sheet.order,
+            key=lambda layer: layer.order,
         )
-        for sheet in sheets:
-            if sheet.names != sheets[0].names:
+        for layer in layers:
+            if layer.names != layers[0].names:
                 message = (
-                    f"{sheet.path} has the bands {', '.join(sheet.names)}, and {sheets[0].path} "
-                    f"{', '.join(sheets[0].names)}: a mosaic is made of one sensor's composites."
+                    f"{layer.path} has the bands {', '.join(layer.names)}, and {layers[0].path} "
+                    f"{', '.join(layers[0].names)}: a mosaic is made of one sensor's composites."
                 )
                 raise BandMismatch(message)
-            if self.counts and len(sheet.bands) == len(sheet.names):
+            if self.counts and len(layer.bands) == len(layer.names):
                 message = (
-                    f"{sheet.path} has no count of views: leave the counts out, or make the "
+                    f"{layer.path} has no count of views: leave the counts out, or make the "
                     "composite again."
                 )
                 raise BandMismatch(message)
-        return tuple(sheets)
+        return tuple(layers)
 
     @cached_property
     def placements(self) -> tuple[Placement, ...]:
-        """Where the grid lies on each sheet."""
-        return tuple(place(self.grid, sheet.grid) for sheet in self.sheets)
+        """Where the grid lies on each layer."""
+        return tuple(place(self.grid, layer.grid) for layer in self.layers)
 
     @cached_property
     def seasons(self) -> tuple[str, ...]:
         """Seasons in the order of their bands."""
-        return tuple(dict.fromkeys(sheet.season for sheet in self.sheets))
+        return tuple(dict.fromkeys(layer.season for layer in self.layers))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Bands of one season, without the count."""
-        return self.sheets[0].names
+        return self.layers[0].names
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -300,7 +300,7 @@ class Mosaic:
             "method": [METHOD, REACH, self.fade, self.resampling, self.counts],
             "grid": [list(self.grid.shape), list(self.grid.transform[:6]), str(self.grid.crs)],
             "sheets": [
-                [sheet.season, sheet.tile, fingerprint(sheet.path)] for sheet in self.sheets
+                [layer.season, layer.tile, fingerprint(layer.path)] for layer in self.layers
             ],
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
@@ -315,21 +315,21 @@ class Mosaic:
                 "m; reflectance x 10000, 0 = never seen"
             ),
             "sheets": [
-                _about(sheet, placement)
-                for sheet, placement in zip(self.sheets, self.placements, strict=True)
+                _about(layer, placement)
+                for layer, placement in zip(self.layers, self.placements, strict=True)
             ],
         }
-        lasts = [sheet.last for sheet in self.sheets if sheet.last is not None]
+        lasts = [layer.last for layer in self.layers if layer.last is not None]
         latest = {"datetime": max(lasts).isoformat()} if lasts else {}
         return {MOSAIC_TAG: json.dumps(told, ensure_ascii=False, sort_keys=True), **latest}
 
     def touching(self, roi: Roi, season: str | None = None) -> list[tuple[MosaicLayer, Placement]]:
-        """Return the sheets that may show something of a region, in their order."""
-        pairs = zip(self.sheets, self.placements, strict=True)
+        """Return the layers that may show something of a region, in their order."""
+        pairs = zip(self.layers, self.placements, strict=True)
         return [
-            (sheet, at)
-            for sheet, at in pairs
-            if season in (None, sheet.season)
+            (layer, at)
+            for layer, at in pairs
+            if season in (None, layer.season)
             and at.bounds is not None
             and overlap(at.bounds, roi) is not None
         ]
@@ -374,26 +374,26 @@ class Mosaic:
             return np.zeros(out.shape[1:], bool)
         count = len(self.names)
         block = _empty_block(count, out.shape[1:], counts=self.counts)
-        for sheet, at in touching:
-            self._add(sheet, at, roi, block, alone=len(touching) == 1)
+        for layer, at in touching:
+            self._add(layer, at, roi, block, alone=len(touching) == 1)
         complete = finish(block.value, block.weight, out[:count])
         if self.counts:
             out[count] = block.views
         return None if complete else block.weight > 0
 
     def _add(
-        self, sheet: MosaicLayer, at: Placement, roi: Roi, block: MosaicBlock, *, alone: bool
+        self, layer: MosaicLayer, at: Placement, roi: Roi, block: MosaicBlock, *, alone: bool
     ) -> None:
-        """Blend one sheet into a block; where it is the only one, it needs no weights."""
+        """Blend one layer into a block; where it is the only one, it needs no weights."""
         kind = NEAREST if at.shift is not None else KINDS[self.resampling]
         nodes = at.nodes(roi)
         frame = at.needed(nodes, 2 + (2 if kind == CUBIC else 1) * at.reach)
         if frame is None:
             return
         if not alone:
-            frame = pad_roi(frame, REACH, (sheet.grid.shape[0], sheet.grid.shape[1]))
-        window = self._files.open(sheet.path).read(frame).values
-        wanted = sheet.bands[: len(self.names) + self.counts]
+            frame = pad_roi(frame, REACH, (layer.grid.shape[0], layer.grid.shape[1]))
+        window = self._files.open(layer.path).read(frame).values
+        wanted = layer.bands[: len(self.names) + self.counts]
         if wanted != tuple(range(len(window))):
             window = (
                 window[: len(wanted)]
@@ -401,10 +401,10 @@ class Mosaic:
                 else window[list(wanted)]
             )
         depth, gaps = seen_depth(window[: len(self.names)], feather=not alone)
-        rows, columns = sheet.grid.shape
+        rows, columns = layer.grid.shape
         first = roi[0].start // at.step, roi[1].start // at.step
         origin, start = (frame[0].start, frame[1].start), (roi[0].start, roi[1].start)
-        height, width = _pixel(sheet.grid)
+        height, width = _pixel(layer.grid)
         add(
             CompositeWindow(window, depth, gaps, origin, (float(rows), float(columns))),
             NodeGrid(np.stack(nodes), first, at.step),
@@ -448,18 +448,18 @@ def _pixel(grid: GeoBox) -> tuple[float, float]:
     return pixel_metres(grid) or (1.0, 1.0)
 
 
-def _about(sheet: MosaicLayer, at: Placement) -> dict[str, Any]:
+def _about(layer: MosaicLayer, at: Placement) -> dict[str, Any]:
     digits = 7 if at.mosaic.crs is not None and at.mosaic.crs.geographic else 1
     outline = [
         [round(float(x), digits), round(float(y), digits)] for x, y in at.outline[::OUTLINE_STEP]
     ]
-    last = None if sheet.last is None else sheet.last.isoformat()
+    last = None if layer.last is None else layer.last.isoformat()
     return {
-        "tile": sheet.tile,
-        "season": sheet.season,
+        "tile": layer.tile,
+        "season": layer.season,
         "last": last,
         "outline": outline,
-        "composite": dict(sheet.provenance),
+        "composite": dict(layer.provenance),
     }
 
 

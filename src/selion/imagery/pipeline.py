@@ -23,7 +23,7 @@ from selion.imagery.scene import Scene
 from selion.imagery.views import SceneView
 
 BREAKS: tuple[type[SelionError], ...] = (BadInput, FetchFailed)
-"""What a scene may raise that is then set aside; the rest (no space left, a bug) is no fault of the
+"""What a scene may raise that is then left out; the rest (no space left, a bug) is no fault of the
 scene."""
 
 

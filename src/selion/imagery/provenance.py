@@ -35,7 +35,7 @@ def composite_tags(
     plan : TilePlan
     rule : ClearRule
     lost : mapping of str to str
-        Scenes that were set aside, and why.
+        Scenes that were left out, and why.
     clear : mapping of str to int
         Clear pixels of each scene on the composite's grid.
     depth : sequence of int
@@ -97,7 +97,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(value_of(open_raster(path).tags, TAG, path))
     except (TypeError, AttributeError, ValueError) as error:
-        message = f"{path} is no composite of selion: it has no readable tag {TAG}."
+        message = f"{path} is not a composite of selion: it has no readable tag {TAG}."
         raise UnreadableFile(message) from error
     return told
 

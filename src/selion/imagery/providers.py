@@ -138,8 +138,8 @@ def _by_address(text: str) -> Provider | None:
         return None
     if not parts.netloc:
         message = (
-            f"{text!r} is no address: wanted is https://, a host and the root of a STAC API or a "
-            "catalog.json."
+            f"{text!r} is not an address: wanted is https://, a host and the root of a STAC API "
+            "or a catalog.json."
         )
         raise BadInput(message)
     address = text.rstrip("/")

@@ -25,7 +25,7 @@ from selion.raster import Raster, Source
 from selion.store.retry import RetryPolicy
 
 READING = RetryPolicy(connect=10.0, answer=20.0, tries=3)
-"""Shorter than a catalogue's: one band of many can be set aside."""
+"""Shorter than a catalogue's: one band of many can be left out."""
 ROUNDS = {"refused": 2, "busy": 2, "silent": 1, "whole": 1}
 """Further times that a band is opened or a region read, by what the server says of it; each of them
 repeats its requests by itself.  ``whole``: the server sends the file, and GDAL could not read it,
@@ -81,7 +81,7 @@ def open_band(
     if band not in scene.hrefs:
         message = (
             f"Scene {scene.id} has no band {band} (it has "
-            f"{', '.join(sorted(scene.hrefs)) or 'none'}): set it aside."
+            f"{', '.join(sorted(scene.hrefs)) or 'none'}): leave it out."
         )
         raise BandMismatch(message)
     place = _Place(scene.id, band, scene.hrefs[band], signer, coarse, retry or READING)

@@ -155,8 +155,7 @@ def find_seasons(
 def _check_year(year: int) -> None:
     if not FIRST_YEAR <= year <= 2200:
         message = (
-            f"The year {year} was given; wanted is one from {FIRST_YEAR} on, since when Sentinel-2 "
-            "looks down."
+            f"The year {year} was given; wanted is one from {FIRST_YEAR} on, when Sentinel-2 began."
         )
         raise BadInput(message)
 

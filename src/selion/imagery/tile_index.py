@@ -34,7 +34,7 @@ def write_index(
 
     Parameters
     ----------
-    composites : sequence of path or Sheet
+    composites : sequence of path or MosaicLayer
     path : str or path
         Ends in ``.gti.gpkg``.  With more than one season, the season is put before that ending:
         ``area.window_a.gti.gpkg``.
@@ -80,7 +80,7 @@ def write_index(
     }
     for target in targets.values():
         check_output(target, force)
-    counted = all(len(sheet.bands) > len(sheet.names) for sheet in mosaic.sheets)
+    counted = all(len(layer.bands) > len(layer.names) for layer in mosaic.layers)
     known = tuple(name if name in BANDS else "undefined" for name in mosaic.names)
     colours = ",".join((*known, "undefined") if counted else known)
     for season, target in targets.items():
@@ -95,16 +95,16 @@ def _features(mosaic: Mosaic, season: str, path: Path) -> GeoDataFrame:
     from geopandas import GeoDataFrame
 
     pairs = [
-        (sheet, at)
-        for sheet, at in zip(mosaic.sheets, mosaic.placements, strict=True)
-        if sheet.season == season and at.bounds is not None
+        (layer, at)
+        for layer, at in zip(mosaic.layers, mosaic.placements, strict=True)
+        if layer.season == season and at.bounds is not None
     ]
     columns = {
-        "location": [_location(sheet.path, path) for sheet, _ in pairs],
-        "tile": [sheet.tile for sheet, _ in pairs],
-        "season": [sheet.season for sheet, _ in pairs],
+        "location": [_location(layer.path, path) for layer, _ in pairs],
+        "tile": [layer.tile for layer, _ in pairs],
+        "season": [layer.season for layer, _ in pairs],
         "last_image": pd.to_datetime(
-            [sheet.last.isoformat() if sheet.last else "" for sheet, _ in pairs],
+            [layer.last.isoformat() if layer.last else "" for layer, _ in pairs],
             utc=True,
             format="ISO8601",
         ).as_unit("ms"),

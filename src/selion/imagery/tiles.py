@@ -269,7 +269,7 @@ class _Planner:
         return self._gathered(asked, f"{part.tile} {season.name}")
 
     def _gathered(self, asked: Mapping[str, Future], detail: str | None = None) -> dict:
-        """Wait for what was asked of each scene, and set those aside that could not answer."""
+        """Wait for what was asked of each scene, and leave out those that could not answer."""
         found = {}
         for name, future in asked.items():
             try:
@@ -402,7 +402,7 @@ def _notes(
 ) -> list[str]:
     span = f"{season.name} ({season.start} to {season.end})"
     notes = [
-        f"Scene {scene.id} was set aside: {broken[scene.id]}"
+        f"Scene {scene.id} was left out: {broken[scene.id]}"
         for scene in scenes
         if scene.id in broken
     ]

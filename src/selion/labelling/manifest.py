@@ -82,7 +82,7 @@ def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> Non
         )
         message = (
             f"{out} holds masks that were made with other settings ({changed}): choose another "
-            "folder, or make them anew with --force."
+            "folder, or make them again with --force."
         )
         raise OutputExists(message)
     if not before.is_file() and (out / MASKS).exists() and not force:
@@ -101,7 +101,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        message = f"{path} cannot be read ({error}): begin anew with --force."
+        message = f"{path} cannot be read ({error}): start over with --force."
         raise UnreadableFile(message) from error
     return found if isinstance(found, dict) else {}
 

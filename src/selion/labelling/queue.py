@@ -221,7 +221,7 @@ def read_quality(path: Path) -> dict[str, dict[str, str]]:
             if "key" not in (rows.fieldnames or ()):
                 message = (
                     f"{path} has no column 'key': wanted is the table that `selion label depth` "
-                    "writes; move it away to go on without."
+                    "writes; move it away to continue without it."
                 )
                 raise UnreadableFile(message)
             return {
@@ -234,7 +234,7 @@ def read_quality(path: Path) -> dict[str, dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         message = (
             f"{path} cannot be read as a table ({error}): write it again with `selion label "
-            "depth`, or move it away to go on without."
+            "depth`, or move it away to continue without it."
         )
         raise UnreadableFile(message) from error
 

@@ -262,6 +262,6 @@ def _kept(labels: LabelMap, blank: ManifestRow, target: Path) -> ManifestRow:
     known = labels.ids != IGNORE
     if not known.any():
         target.unlink(missing_ok=True)
-        return replace(blank, routed=NONE, why="the model is sure of no pixel")
+        return replace(blank, routed=NONE, why="the model is confident in no pixel")
     write_mask(labels, target, force=True)
     return replace(blank, cover=float((labels.ids[known] > 0).mean()), quality=float(known.mean()))

@@ -1,7 +1,7 @@
 """The depth pseudo-labeller as a segmenter.
 
-Photographs in, probabilities of soil and crop out, so that it predicts, is scored and is mapped
-like any model.
+It turns photographs into probabilities of soil and crop, so that it predicts, is scored and is
+mapped like any model.
 """
 
 from __future__ import annotations

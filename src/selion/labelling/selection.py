@@ -63,8 +63,8 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
     """
     if decisions is not None and not decisions.exists():
         message = (
-            f"There is no log of decisions {decisions}: check the name, or leave it away to go by "
-            "quality."
+            f"There is no log of decisions {decisions}: check the name, or omit it "
+            "to select by quality."
         )
         raise UnreadableFile(message)
     rows = [row for row in read_rows(pseudo / QUALITY) if row.has_mask]

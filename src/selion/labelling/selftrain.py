@@ -162,7 +162,7 @@ def plan_selftraining(
         if not isinstance(human, data.Dataset) or not isinstance(validation, data.Dataset):
             message = (
                 f"The recipe {recipe.name} mixes datasets (data.mix): self-training wants one "
-                "labelled dataset, so take the mixture out."
+                "labelled dataset, so remove data.mix."
             )
             raise BadInput(message)
     else:
@@ -258,7 +258,7 @@ def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
         if not force:
             message = (
                 f"{folder} holds something else, or a run with another recipe, labels or "
-                "decisions: choose another folder, or begin anew with --force."
+                "decisions: choose another folder, or start over with --force."
             )
             raise OutputExists(message)
         for name in (STAGE_1, TRIMAP, STAGE_2, MODEL):

@@ -117,7 +117,7 @@ class ScoreOptions:
 
     iou: float = 0.5
     cap: int | None = None
-    """Most detections per image for average precision; None: all, 100: as in the papers."""
+    """Maximum detections per image for average precision; None: all, 100: as in the papers."""
     draws: int = 1000
     """Bootstrap samples; 0 gives no intervals."""
     seed: int = 0

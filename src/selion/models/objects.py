@@ -91,7 +91,7 @@ def _device(card: ModelCard, engine: str) -> tuple[str, str]:
     """Return torch's device and the reason, as the end of a sentence."""
     if engine in ("openvino", "onnxruntime"):
         message = (
-            f"The engine {engine} cannot run {card.name}, which answers with objects: take auto, "
+            f"The engine {engine} cannot run {card.name}, which returns objects: take auto, "
             "torch, cuda or mps."
         )
         raise BadInput(message)

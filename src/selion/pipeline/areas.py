@@ -71,7 +71,7 @@ class AreaOptions:
                 "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"
             )
             message = (
-                f"A crop calendar or its crop was chosen, but {how}, so it would not be looked at: "
+                f"A crop calendar or its crop was given, but {how}, so it has no effect: "
                 "add --season-rule calendar, or leave it out."
             )
             raise BadInput(message)
@@ -371,5 +371,5 @@ def read_survey(path: Path, area: Area, year: int, options: AreaOptions) -> Surv
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnreadableFile(
-            f"{path} is no survey of selion ({error}): delete it and search again."
+            f"{path} is not a survey of selion ({error}): delete it and search again."
         ) from error

@@ -313,10 +313,10 @@ def _provenance_tags(survey: Survey, mosaic: Mosaic) -> dict[str, str]:
         "notes": list(survey.notes),
         "selion": selion.__version__,
         "scenes": [
-            {"tile": sheet.tile, "season": sheet.season}
+            {"tile": layer.tile, "season": layer.season}
             | {name: scene.get(name) for name in ("id", "time", "baseline", "clear_share")}
-            for sheet in mosaic.sheets
-            for scene in sheet.provenance.get("scenes", ())
+            for layer in mosaic.layers
+            for scene in layer.provenance.get("scenes", ())
         ],
     }
     return {"provenance": json.dumps(told, ensure_ascii=False, sort_keys=True)}

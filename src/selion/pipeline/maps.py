@@ -270,7 +270,7 @@ def _refuse_objects(job: MapJob) -> None:
     """Refuse (BadInput) to write probabilities where the model answers with objects."""
     if job.model.gives == "objects":
         message = (
-            f"{job.model.card.name} answers with objects, not with probabilities: run 'selion map' "
+            f"{job.model.card.name} returns objects, not probabilities: run 'selion map' "
             "without --scores, or choose another model."
         )
         raise BadInput(message)
@@ -317,7 +317,7 @@ def _objects_to_table(
     """Objects as the model gives them, then outlines."""
     if options.runner.name != "serial":
         report.on_note(
-            f"{job.model.card.name} answers with objects, which this process looks for alone: "
+            f"{job.model.card.name} returns objects, which are found in this process only: "
             "--runner is for models of probabilities."
         )
     seen = prediction.BlockJournal(folder / "seen", job.plan.key, job.plan.former_key)
@@ -539,8 +539,7 @@ def compare_precision(job: MapJob) -> str:
     """
     if job.model.gives == "objects":
         return (
-            f"--fast: {job.model.card.name} answers with objects, which are not compared with "
-            "float32."
+            f"--fast: {job.model.card.name} returns objects, which are not compared with float32."
         )
     changed, total, places = prediction.changed_pixels(
         job.source, job.model, load_exact(job.model), job.plan

@@ -83,8 +83,7 @@ def map_fields(
             raise BadInput(message)
         if not isinstance(image, str | os.PathLike):
             raise BadInput(
-                f"{image} is an area, not an image: say of which year its map shall be, for "
-                "example year=2024."
+                f"{image} is an area, not an image: give the year to map, for example year=2024."
             )
         image = image if isinstance(image, str) else Path(image)
         return maps.map_image(maps.prepare(image, model, options), out, options, force=force)[1]

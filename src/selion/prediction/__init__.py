@@ -1,4 +1,4 @@
-"""Prediction: a source and any segmenter in, class probabilities out, block by block.
+"""Prediction: class probabilities of a source by any segmenter, block by block.
 
 It knows no model.
 """

@@ -1,6 +1,6 @@
 """Who gets a pixel.
 
-Detections that belong together are one object, and objects claim pixels in the order of their rank.
+Detections that belong together are one object, and objects take pixels in the order of their rank.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from selion.store.instancemap import InstanceMap, make_ids, save_table
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Claim:
+class Candidate:
     """One object before pixels are given out."""
 
     voters: tuple[Detection, ...]
@@ -42,7 +42,7 @@ class Claim:
 
 
 @dataclass(frozen=True, eq=False)
-class Claims:
+class Candidates:
     """All objects of an image."""
 
     seen: Seen
@@ -50,11 +50,11 @@ class Claims:
     groups: list[list[int]]
 
     @cached_property
-    def ranked(self) -> list[Claim]:
+    def ranked(self) -> list[Candidate]:
         """The objects, the strongest first."""
         return sorted(
-            (_claim([self.detections[k] for k in group]) for group in self.groups),
-            key=lambda claim: claim.rank,
+            (_candidate([self.detections[k] for k in group]) for group in self.groups),
+            key=lambda candidate: candidate.rank,
         )
 
     @cached_property
@@ -76,7 +76,7 @@ class Claims:
         )
 
 
-def _claim(members: list[Detection]) -> Claim:
+def _candidate(members: list[Detection]) -> Candidate:
     """Take the best of those that saw the object whole; else let all vote."""
     whole = [one for one in members if one.whole]
     if whole:
@@ -88,36 +88,38 @@ def _claim(members: list[Detection]) -> Claim:
     told = [one for one in members if np.isfinite(one.score)]
     pixels = sum(one.pixels for one in told)
     score = sum(one.score * one.pixels for one in told) / pixels if pixels else np.nan
-    return Claim(tuple(members), (rows, columns), bool(whole), float(score), members[0].kind)
+    return Candidate(tuple(members), (rows, columns), bool(whole), float(score), members[0].kind)
 
 
-def paint(claims: Claims, plan: PredictionPlan, folder: Path, visible: float) -> InstanceMap:
+def paint(
+    candidates: Candidates, plan: PredictionPlan, folder: Path, visible: float
+) -> InstanceMap:
     """Give out the pixels, and number the objects in the order of first pixels.
 
     Parameters
     ----------
-    claims : Claims
+    candidates : Candidates
     plan : PredictionPlan
         Grid, blocks and classes.
     folder : path
         Gets the ids and the table.
     visible : float
-        Objects that keep less than this share of what they claim are dropped, and their pixels go
+        Objects that keep less than this share of what they ask for are dropped, and their pixels go
         to the next in rank.
     """
     shape = (int(plan.grid.shape[0]), int(plan.grid.shape[1]))
     path = make_ids(folder, shape)
     blocks = tiles(shape, plan.block)
-    count = len(claims.ranked)
+    count = len(candidates.ranked)
     wanted, got = np.zeros(count, np.int64), np.zeros(count, np.int64)
     for roi in blocks:
-        _write(path, roi, _paint_block(claims, roi, np.ones(count, bool), wanted, got))
+        _write(path, roi, _paint_block(candidates, roi, np.ones(count, bool), wanted, got))
     kept = (got > 0) & (got >= visible * wanted)
     if not kept.all():
         for roi in blocks:
-            if not kept[claims.touching(roi)].all():
-                _write(path, roi, _paint_block(claims, roi, kept, wanted, got))
-    table = _settle(claims, plan, path, blocks)
+            if not kept[candidates.touching(roi)].all():
+                _write(path, roi, _paint_block(candidates, roi, kept, wanted, got))
+    table = _settle(candidates, plan, path, blocks)
     found = InstanceMap(path, plan.grid, table, default_min_area(plan.image_gsd))
     save_table(found)
     return found
@@ -128,21 +130,21 @@ def _write(path: Path, roi: Roi, values: np.ndarray) -> None:
 
 
 def _paint_block(
-    claims: Claims, roi: Roi, kept: np.ndarray, wanted: np.ndarray, got: np.ndarray
+    candidates: Candidates, roi: Roi, kept: np.ndarray, wanted: np.ndarray, got: np.ndarray
 ) -> np.ndarray:
     """Return (y, x) int32 ranks from 1 of a block.
 
-    What objects claim and receive is counted into ``wanted`` and ``got``.
+    What objects ask for and receive is counted into ``wanted`` and ``got``.
     """
     out = np.zeros(roi_shape(roi), np.int32)
-    total = _Total(claims.seen, roi)
-    for rank in claims.touching(roi):
+    total = _Total(candidates.seen, roi)
+    for rank in candidates.touching(roi):
         if not kept[rank]:
             continue
-        box = overlap(claims.ranked[rank].box, roi)
+        box = overlap(candidates.ranked[rank].box, roi)
         if box is None:
             continue
-        mask, place = _mask(claims, claims.ranked[rank], box, total), inside(box, roi)
+        mask, place = _mask(candidates, candidates.ranked[rank], box, total), inside(box, roi)
         free = mask & (out[place] == 0)
         out[place][free] = rank + 1
         wanted[rank] += int(mask.sum())
@@ -168,29 +170,35 @@ class _Total:
         return total
 
 
-def _mask(claims: Claims, claim: Claim, box: Roi, total: _Total) -> np.ndarray:
-    """Return (y, x) bool: which pixels of a region an object claims."""
+def _mask(candidates: Candidates, candidate: Candidate, box: Roi, total: _Total) -> np.ndarray:
+    """Return (y, x) bool: which pixels of a region an object asks for."""
     votes = np.zeros(roi_shape(box), np.int32)
-    for voter in claim.voters:
+    for voter in candidate.voters:
         shared = overlap(voter.box, box)
         if shared is not None:
             said = (
-                claims.seen[voter.position].ids[inside(shared, claims.seen.roi(voter.position))]
+                candidates.seen[voter.position].ids[
+                    inside(shared, candidates.seen.roi(voter.position))
+                ]
                 == voter.local
             )
             votes[inside(shared, box)] += (
-                said if claim.whole else said * edge_distance(claims.seen, voter.position, shared)
+                said
+                if candidate.whole
+                else said * edge_distance(candidates.seen, voter.position, shared)
             )
     return (
         votes > 0
-        if claim.whole
+        if candidate.whole
         else (votes > 0) & (2 * votes >= total.weight[inside(box, total.roi)])
     )
 
 
-def _settle(claims: Claims, plan: PredictionPlan, path: Path, blocks: list[Roi]) -> pd.DataFrame:
+def _settle(
+    candidates: Candidates, plan: PredictionPlan, path: Path, blocks: list[Roi]
+) -> pd.DataFrame:
     """Replace ranks by ids in the order of first pixels, in place, and return the table."""
-    count, width = len(claims.ranked), int(plan.grid.shape[1])
+    count, width = len(candidates.ranked), int(plan.grid.shape[1])
     pixels, area, first = (
         np.zeros(count + 1, np.int64),
         np.zeros(count + 1),
@@ -214,12 +222,14 @@ def _settle(claims: Claims, plan: PredictionPlan, path: Path, blocks: list[Roi])
     lut[order] = np.arange(1, len(order) + 1)
     for roi in blocks:
         _write(path, roi, lut[np.load(path, mmap_mode="r")[roi]])
-    chosen = [claims.ranked[rank - 1] for rank in order]
+    chosen = [candidates.ranked[rank - 1] for rank in order]
     return pd.DataFrame(
         {
             "id": np.arange(1, len(order) + 1, dtype=np.int64),
-            "class": pd.array([plan.classes.names[claim.kind] for claim in chosen], dtype="string"),
-            "score": np.array([claim.score for claim in chosen], np.float32),
+            "class": pd.array(
+                [plan.classes.names[candidate.kind] for candidate in chosen], dtype="string"
+            ),
+            "score": np.array([candidate.score for candidate in chosen], np.float32),
             "pixels": pixels[order],
             "area": area[order] * unit,
         }

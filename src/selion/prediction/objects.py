@@ -21,7 +21,7 @@ from selion.labels import Instances
 from selion.prediction.block import Group, group_frame, group_of
 from selion.prediction.detections import Seen, SeenWindow, join, sight
 from selion.prediction.journal import BlockJournal
-from selion.prediction.mask_merging import Claims, paint
+from selion.prediction.mask_merging import Candidates, paint
 from selion.prediction.planning import PredictionPlan
 from selion.prediction.progress import Clock, OnProgress
 from selion.prediction.value_range import check_numbers
@@ -128,7 +128,7 @@ def predict_objects(
         message = "The image holds nothing but nodata: there is nothing to predict."
         raise EmptyImage(message)
     groups = join(seen, detections, options.agreement)
-    return paint(Claims(seen, detections, groups), plan, Path(folder), options.visible)
+    return paint(Candidates(seen, detections, groups), plan, Path(folder), options.visible)
 
 
 def _positions(plan: PredictionPlan) -> Iterator[Position]:
@@ -217,7 +217,7 @@ def _planes(window: Window, found: Instances, plan: PredictionPlan) -> np.ndarra
     edge = plan.lattice.window
     if found.ids.shape != (edge, edge):
         message = (
-            f"The model answered ids of shape {found.ids.shape}; wanted is (y, x) = "
+            f"The model returned ids of shape {found.ids.shape}; wanted is (y, x) = "
             f"{(edge, edge)}: check its card."
         )
         raise GridMismatch(message)
@@ -250,8 +250,8 @@ def _told(found: Instances, ids: np.ndarray, plan: PredictionPlan) -> tuple[np.n
     missing = np.setdiff1d(ids[ids > 0], table.index.to_numpy())
     if ids[0] < 0 or len(missing):
         message = (
-            f"The model answered the object id {int(min(ids[0], *missing[:1]))}, which its table "
-            "does not hold: check the model."
+            f"The model returned the object id {int(min(ids[0], *missing[:1]))}, which is not in "
+            "its table: check the model."
         )
         raise BadInput(message)
     rows = table.loc[ids[ids > 0]]
@@ -264,8 +264,8 @@ def _told(found: Instances, ids: np.ndarray, plan: PredictionPlan) -> tuple[np.n
         kind[ids > 0] = [plan.classes.index(str(name)) for name in rows["class"]]
     if not kind.all():
         message = (
-            f"The model answered objects of the class {plan.classes.names[0]!r}, which is what is "
-            "nothing else: check the model."
+            f"The model returned objects of the class {plan.classes.names[0]!r}, which is the "
+            "background: check the model."
         )
         raise BadInput(message)
     return score, kind

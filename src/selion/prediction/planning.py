@@ -310,14 +310,14 @@ def _window(inputs: InputSpec, options: PredictOptions) -> int:
 def _flips(model: LoadedModel[Any], options: PredictOptions) -> bool:
     if options.flips and model.gives == "objects":
         message = (
-            "Flips were asked for, but this model answers with objects, which cannot be averaged: "
+            "Flips were asked for, but this model returns objects, which cannot be averaged: "
             "leave --flips out."
         )
         raise BadInput(message)
     if options.flips and model.inputs.context is not None:
         message = (
-            "Flips were asked for, but this model looks at a wider image, which is not turned with "
-            "the window: leave --flips out."
+            "Flips were asked for, but this model also sees a wider image, which is not flipped "
+            "with the window: leave --flips out."
         )
         raise BadInput(message)
     return options.flips

@@ -123,7 +123,7 @@ def run_plan(
     loaded = as_model(model)
     if loaded.gives == "objects":
         message = (
-            "This model answers with objects, not with probabilities: map with it ('selion map'), "
+            "This model returns objects, not probabilities: map with it ('selion map'), "
             "and compare the table with the truth."
         )
         raise BadInput(message)

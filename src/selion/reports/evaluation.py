@@ -214,7 +214,7 @@ def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list
         row = rows.iloc[place]
         if row["key"] not in by_key:
             message = (
-                f"{row['key']} was scored but is not among the samples: hand in the same samples."
+                f"{row['key']} was scored but is not among the samples: pass the same samples."
             )
             raise BadInput(message)
         truth, prediction = answer(by_key[row["key"]])

@@ -86,7 +86,7 @@ class Action:
             )
             raise BadInput(message)
         if not all(math.isfinite(value) for point in self.points for value in point):
-            message = "A coordinate is no finite number: draw it again."
+            message = "A coordinate is not a finite number: draw it again."
             raise BadInput(message)
         fewest, many = {
             ADD: (0, 0),

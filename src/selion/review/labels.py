@@ -101,7 +101,7 @@ def truths_of(frame: geopandas.GeoDataFrame, grid: GeoBox) -> Truths:
     """
     if (frame.crs is None) != (grid.crs is None):
         message = (
-            "The map cannot be laid on the image: one of them has a CRS and the other has none."
+            "The map cannot be overlaid on the image: one of them has a CRS and the other has none."
         )
         raise GridMismatch(message)
     placed = frame if grid.crs is None else frame.to_crs(str(grid.crs))
@@ -179,10 +179,7 @@ def write_labels(
     truths = truths_of(frame, source.grid)
     decided = frame[np.isin(frame["review:status"].to_numpy(object), DECIDED)]
     if decided.empty:
-        message = (
-            "Nobody has decided anything on this map yet: open it with 'selion review', and come "
-            "back."
-        )
+        message = "No field of this map has been decided yet: review it with 'selion review' first."
         raise BadInput(message)
     rows, pixels = [], Counter[int]()
     with store.atomic_folder(out, force) as folder:

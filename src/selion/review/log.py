@@ -99,14 +99,15 @@ class ReviewLog:
     def _check_header(self, entry: Action | Header | None) -> None:
         if not isinstance(entry, Header):
             message = (
-                f"{self.path} is no log of a review: move it away, or give the map another name."
+                f"{self.path} is not the log of a review: move it away, or give "
+                "the map another name."
             )
             raise UnreadableFile(message)
         if entry.fingerprint != self.header.fingerprint:
             message = (
                 f"{self.path} belongs to a map of {entry.fields:,} fields that is not this one "
                 f"({self.header.fields:,} fields, other outlines): put that map back, or move the "
-                "log away to begin anew."
+                "log away to start over."
             )
             raise BadInput(message)
 

@@ -205,7 +205,7 @@ def insert(
     lines = _prepared(shapes, field, np.empty((0, 2)), reach)[field]
     place = r.edge_place(lines, edge[0], edge[1], point, reach)
     if place is None:
-        message = "There is no such edge of this field (any more): look at it again."
+        message = "This field has no such edge (any more): load it again."
         raise BadInput(message)
     part, ring, k = place
     corners = lines[part][ring]
@@ -240,7 +240,7 @@ def _with_vertex(
         if (place := r.find_vertex(lines, at, reach)) is not None
     }
     if field not in found:
-        message = "There is no vertex of this field at that place (any more): look at it again."
+        message = "This field has no vertex at that place (any more): load it again."
         raise BadInput(message)
     return found
 
@@ -261,7 +261,7 @@ def _sound(shape: Any, what: str) -> Any:
         message = f"{what} would cross or touch itself ({why}): draw it another way."
         raise BadInput(message)
     if shapely.get_type_id(shape) not in (3, 6):
-        message = f"{what} is no area: draw it again."
+        message = f"{what} has no area: draw it again."
         raise BadInput(message)
     return shapely.orient_polygons(shape)
 

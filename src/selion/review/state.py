@@ -240,7 +240,7 @@ class ReviewState:
             name for name in action.on if self.get(name) is None and name not in self.standing
         ]
         if unknown:
-            message = f"There is no field {unknown[0]!r} on this map: look at it again."
+            message = f"There is no field {unknown[0]!r} on this map: load it again."
             raise BadInput(message)
         stale = tuple(name for name, version in action.on.items() if self._version(name) != version)
         if stale:
@@ -254,7 +254,7 @@ class ReviewState:
         if missing:
             return ReviewOutcome(
                 stale=missing,
-                why="A neighbour shares this edge and was not on the screen: look at it again.",
+                why="A neighbour shares this edge and was not shown: load it again.",
             ), {}
         return ReviewOutcome(tuple(after)), after
 
@@ -330,7 +330,7 @@ class ReviewState:
         """Unite two fields; the larger keeps its id."""
         other = self.get(list(action.on)[1])
         if other is None or other.status == MERGED or other.id == acted.id:
-            message = "There is no such neighbour (any more): look at it again."
+            message = "There is no such neighbour (any more): load it again."
             raise BadInput(message)
         large, small = sorted((acted, other), key=lambda f: (-f.shape.area, f.id))
         shape = shapes.merge(large.shape, small.shape, self.mapped.reach)

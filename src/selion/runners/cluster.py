@@ -129,8 +129,7 @@ class Cluster:
             result, error = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as bug:
             return None, RuntimeError(
-                "A worker of the cluster came upon a fault of the program itself "
-                f"({_first_line(bug.cause)})."
+                f"A worker of the cluster met a bug in the program ({_first_line(bug.cause)})."
             )
         except self.ray.exceptions.RayError as lost:
             return None, RuntimeError(

@@ -139,7 +139,7 @@ class AppendLog:
         except OSError as error:
             message = (
                 f"{self.path} cannot be written ({error.strerror}): {self.holds} kept there, so "
-                "make room or choose a folder that you may write to."
+                "free some space or choose a folder that can be written."
             )
             raise OutputFailed(message) from error
 

@@ -291,7 +291,7 @@ class CubeSource:
         path = os.fspath(path)
         array = _opened(path)
         if getattr(array, "ndim", 0) != 3:
-            message = f"{path} is no single array of (band, y, x): give the array inside it."
+            message = f"{path} is not a single array of (band, y, x): give the array inside it."
             raise UnreadableFile(message)
         said = dict(array.attrs)
         bands = tuple(said.get("bands") or (f"band{k + 1}" for k in range(array.shape[0])))
@@ -346,7 +346,7 @@ def _opened(path: str) -> Any:
 def _grid(path: str, said: dict[str, Any], shape: tuple[int, ...]) -> GeoBox:
     transform = said.get("spatial:transform")
     if transform is None or len(transform) != 6:
-        message = f"{path} says nothing about its place: wanted is the attribute spatial:transform."
+        message = f"{path} has no georeferencing: wanted is the attribute spatial:transform."
         raise UnreadableFile(message)
     crs = said.get("proj:code") or said.get("proj:wkt2")
     grid = GeoBox((shape[0], shape[1]), Affine(*transform), CRS(crs) if crs else None)

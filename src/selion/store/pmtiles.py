@@ -242,7 +242,8 @@ def open_archive(path: Path) -> PMTilesFile:
         )
     except (MagicNumberNotFound, SpecVersionUnsupported, ValueError, IndexError) as error:
         message = (
-            f"{path.name} is no PMTiles file of version 3: write it again, for example with selion."
+            f"{path.name} is not a PMTiles file of version 3: write it again, for "
+            "example with selion."
         )
         raise UnreadableFile(message) from error
     packings = (header["tile_compression"], header["internal_compression"])

@@ -1,4 +1,4 @@
-"""Learning: a recipe and samples in, a trained model with its card out.
+"""Training: a recipe and samples become a model with its card.
 
 Torch and the rest of the ``train`` extra are imported when something is trained; reading a recipe
 needs neither.

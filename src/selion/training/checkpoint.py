@@ -132,8 +132,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
             yield found, json.loads(value_of(found.metadata() or {}, "selion", path) or "")
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         message = (
-            f"{path} cannot be read as a checkpoint ({error}): start the run anew in another "
-            "folder."
+            f"{path} cannot be read as a checkpoint ({error}): start the run in another folder."
         )
         raise UnreadableFile(message) from error
 

@@ -147,8 +147,8 @@ def fineness(sample: Sample, *, by_objects: bool = False) -> int:
     if have != (wanted[0] * fold, wanted[1] * fold):
         sizes = " and ".join(f"{h} x {w}" for h, w in (wanted, have))
         message = (
-            f"{sample.key}: image and truth differ in size ({sizes} pixels), and one is no whole "
-            "multiple of the other: bring both onto one grid."
+            f"{sample.key}: image and truth differ in size ({sizes} pixels), and neither is a "
+            "whole multiple of the other: bring both onto one grid."
         )
         raise GridMismatch(message)
     return fold

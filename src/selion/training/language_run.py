@@ -222,7 +222,7 @@ def train_language(
         if recipe.grpo.steps:
             if supervised is None:
                 message = (
-                    "Rewards want a validation split, on which the supervised model is looked at "
+                    "Rewards want a validation split, on which the supervised model is scored "
                     "first: give one, or set grpo.steps to 0."
                 )
                 raise BadInput(message)
@@ -326,8 +326,8 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
     if begun.exists():
         if not force:
             message = (
-                f"{folder} holds a run already: go on with --resume, begin anew with --force, or "
-                "choose another folder."
+                f"{folder} holds a run already: continue with --resume, start over with --force, "
+                "or choose another folder."
             )
             raise OutputExists(message)
         for name in (MODEL, SUPERVISED, SFT, GRPO):
@@ -342,9 +342,7 @@ def _check_same(path: Path, recipe: LanguageRecipe) -> None:
     import tomllib
 
     if not path.is_file():
-        message = (
-            f"{path.parent} holds no run to resume: leave --resume away, or give the folder of one."
-        )
+        message = f"{path.parent} holds no run to resume: omit --resume, or give the folder of one."
         raise BadInput(message)
     was = {
         key: value

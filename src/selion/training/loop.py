@@ -270,8 +270,8 @@ def _diverged(run: _Run, loss: float, rate: float, turn: list[Place]) -> BadInpu
     )
     return BadInput(
         f"The loss is {loss} at step {run.step + 1} (learning rate {rate:g}; samples "
-        f"{', '.join(keys)} ...): lower schedule.lr, set schedule.clip, or look at these "
-        f"samples.{kept}"
+        f"{', '.join(keys)} ...): lower schedule.lr, set schedule.clip, or check "
+        f"these samples.{kept}"
     )
 
 

@@ -286,13 +286,11 @@ def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
     if resume and (folder / STATE).exists():
         return True  # the recipe that the run began with stays; the loop compares it with this one
     if resume and ((folder / MODEL).exists() or not (folder / RECIPE).exists()):
-        message = (
-            f"{folder} holds no run to resume: leave --resume away, or give the folder of one."
-        )
+        message = f"{folder} holds no run to resume: omit --resume, or give the folder of one."
         raise BadInput(message)
     if ((folder / MODEL).exists() or (folder / STATE).exists()) and not force:
         message = (
-            f"{folder} holds a run already: go on with --resume, begin anew with --force, or "
+            f"{folder} holds a run already: continue with --resume, start over with --force, or "
             "choose another folder."
         )
         raise OutputExists(message)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-Desk = TypeVar("Desk")
+Session = TypeVar("Session")
 JSON = Mapping[str, Any]
 FRESH = {"cache-control": "no-store"}
 """Nothing that changes may be kept by a browser."""
@@ -28,20 +28,22 @@ def status(error: Exception) -> int:
 
 
 def reading(
-    desk: Desk,
-    answer: Callable[[Desk, Mapping[str, str]], Any],
+    session: Session,
+    answer: Callable[[Session, Mapping[str, str]], Any],
     lock: AbstractContextManager[Any] | None = None,
 ) -> Callable[[Request], Response]:
     """Answer a GET from the words of its address; with a lock, one at a time."""
 
     def endpoint(request: Request) -> Response:
-        return _said(answer, desk, {**request.query_params, **request.path_params}, lock)
+        return _said(answer, session, {**request.query_params, **request.path_params}, lock)
 
     return endpoint
 
 
 def writing(
-    desk: Desk, answer: Callable[[Desk, JSON], Any], lock: AbstractContextManager[Any] | None = None
+    session: Session,
+    answer: Callable[[Session, JSON], Any],
+    lock: AbstractContextManager[Any] | None = None,
 ) -> Callable[[Request], Any]:
     """Answer a POST from the table in its body.
 
@@ -55,7 +57,7 @@ def writing(
         except (ValueError, RecursionError):
             table = None
         return await run_in_threadpool(
-            _said, answer, desk, table if isinstance(table, dict) else {}, lock
+            _said, answer, session, table if isinstance(table, dict) else {}, lock
         )
 
     return endpoint
@@ -63,14 +65,14 @@ def writing(
 
 def _said(
     answer: Callable[[Any, Any], Any],
-    desk: Any,
-    given: JSON,
+    session: Any,
+    parameters: JSON,
     lock: AbstractContextManager[Any] | None,
 ) -> Response:
     from starlette.responses import JSONResponse
 
     try:
         with lock or nullcontext():
-            return JSONResponse(answer(desk, given), headers=FRESH)
+            return JSONResponse(answer(session, parameters), headers=FRESH)
     except SelionError as error:
         return JSONResponse({"error": str(error)}, status(error), FRESH)

@@ -92,7 +92,7 @@ class ReviewView:
     aspect: float = 1.0
 
 
-def open_desk(
+def open_session(
     files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep | None = None
 ) -> ReviewSession:
     """Read a map, order its fields and open its log.
@@ -138,7 +138,7 @@ def open_desk(
     )
 
 
-def review_page(desk: ReviewSession, policy: str = "") -> PageModule:
+def review_page(session: ReviewSession, policy: str = "") -> PageModule:
     """Set up the page.
 
     ``policy`` is that of the view page where its map is to be shown beside the field.
@@ -153,16 +153,16 @@ def review_page(desk: ReviewSession, policy: str = "") -> PageModule:
 
     # the state is one, threads are many: each answer holds the lock of the log
     routes = [
-        Route("/api/state", reading(desk, state, desk.log.lock)),
-        Route("/api/queue", reading(desk, queue, desk.log.lock)),
-        Route("/api/field", reading(desk, one_field, desk.log.lock)),
-        Route("/api/act", writing(desk, act, desk.log.lock), methods=["POST"]),
-        Route("/chip/{layer}/{box}", _chip(desk)),
+        Route("/api/state", reading(session, state, session.log.lock)),
+        Route("/api/queue", reading(session, queue, session.log.lock)),
+        Route("/api/field", reading(session, one_field, session.log.lock)),
+        Route("/api/act", writing(session, act, session.log.lock), methods=["POST"]),
+        Route("/chip/{layer}/{box}", _chip(session)),
     ]
     return PageModule("review", routes, STATIC, policy)
 
 
-def _chip(desk: ReviewSession) -> Callable[[Request], Response]:
+def _chip(session: ReviewSession) -> Callable[[Request], Response]:
     from starlette.responses import Response
 
     def endpoint(request: Request) -> Response:
@@ -172,7 +172,7 @@ def _chip(desk: ReviewSession) -> Callable[[Request], Response]:
                 message = "A chip is asked for by its box in pixels."
                 raise BadInput(message)
             left, top, right, bottom = (int(value) for value in found.groups())
-            data = desk.frame.chip(request.path_params["layer"], (left, top, right, bottom))
+            data = session.frame.chip(request.path_params["layer"], (left, top, right, bottom))
         except SelionError as error:
             return Response(
                 str(error), 400, {"cache-control": "no-store"}, "text/plain; charset=utf-8"
@@ -184,80 +184,82 @@ def _chip(desk: ReviewSession) -> Callable[[Request], Response]:
     return endpoint
 
 
-def state(desk: ReviewSession, given: Mapping[str, str]) -> JSON:  # noqa: ARG001
+def state(session: ReviewSession, parameters: Mapping[str, str]) -> JSON:  # noqa: ARG001
     """Return what the page needs to begin: names, numbers, layers, notes."""
-    now_ = desk.log.sync()
+    now_ = session.log.sync()
     folder = hashlib.blake2b(
-        str(desk.log.path.resolve()).encode("utf-8", "surrogatepass"), digest_size=6
+        str(session.log.path.resolve()).encode("utf-8", "surrogatepass"), digest_size=6
     ).hexdigest()
-    layers = [{"name": layer.name, "title": layer.title} for layer in desk.frame.layers]
+    layers = [{"name": layer.name, "title": layer.title} for layer in session.frame.layers]
     return {
-        "folder": folder, "title": desk.title, "person": desk.person, "layers": layers,
-        "notes": desk.notes, "counts": now_.counts(), "pages": desk.pages,
+        "folder": folder, "title": session.title, "person": session.person, "layers": layers,
+        "notes": session.notes, "counts": now_.counts(), "pages": session.pages,
     }  # fmt: skip
 
 
-def queue(desk: ReviewSession, given: Mapping[str, str]) -> JSON:
+def queue(session: ReviewSession, parameters: Mapping[str, str]) -> JSON:
     """Hand out the next doubtful fields."""
     person, size = (
-        check_person(given.get("person")),
-        min(max(_whole(given.get("size"), 6), 1), MOST),
+        check_person(parameters.get("person")),
+        min(max(_whole(parameters.get("size"), 6), 1), MOST),
     )
-    show, after = given.get("show", SHOWS[0]), _whole(given.get("after"), 0)
+    show, after = parameters.get("show", SHOWS[0]), _whole(parameters.get("after"), 0)
     if show not in SHOWS:
         message = f"'{show[:20]}' cannot be shown; known: {', '.join(SHOWS)}."
         raise BadInput(message)
-    desk.log.sync()
-    found, end, held = _hand(desk, person, show, after, size)
-    view = ReviewView(aspect=_aspect(given))
+    session.log.sync()
+    found, end, held = _hand(session, person, show, after, size)
+    view = ReviewView(aspect=_aspect(parameters))
     return {
-        "items": [item for name in found if (item := _shown(desk, name, view))],
+        "items": [item for name in found if (item := _shown(session, name, view))],
         "after": end,
         "held": held,
-        "counts": desk.log.state.counts(),
+        "counts": session.log.state.counts(),
     }
 
 
 def _hand(
-    desk: ReviewSession, person: str, show: str, after: int, size: int
+    session: ReviewSession, person: str, show: str, after: int, size: int
 ) -> tuple[list[str], int, int]:
     """Return the next ids from a place in the queue on, and where to go on.
 
     With them comes how many somebody else has on the screen.
     """
     clock, found, held = time.monotonic(), [], 0
-    end = len(desk.ranking.missing) + len(desk.ranking.order)
-    first = int((desk.ranking.doubt >= HALF).sum())
+    end = len(session.ranking.missing) + len(session.ranking.order)
+    first = int((session.ranking.doubt >= HALF).sum())
     for place in range(max(after, 0), end):
-        name = _name(desk, place, first)
-        if not _due(desk, name, show):
+        name = _name(session, place, first)
+        if not _due(session, name, show):
             continue
-        holder, until = desk.handed.get(name, ("", 0.0))
+        holder, until = session.handed.get(name, ("", 0.0))
         if holder not in ("", person) and until > clock and show != "all":
             held += 1
             continue
-        desk.handed[name] = (person, clock + LEASE)
+        session.handed[name] = (person, clock + LEASE)
         found.append(name)
         if len(found) >= size:
             return found, place + 1, held
     return found, end, held
 
 
-def _name(desk: ReviewSession, place: int, first: int) -> str:
+def _name(session: ReviewSession, place: int, first: int) -> str:
     """Return who stands at a place of the queue.
 
     Doubtful fields, then outlines that only the other map has, then all others.
     """
-    missing = len(desk.ranking.missing)
+    missing = len(session.ranking.missing)
     if first <= place < first + missing:
         return f"{OTHER}{place - first}"
-    return str(desk.log.mapped.ids[desk.ranking.order[place if place < first else place - missing]])
+    return str(
+        session.log.mapped.ids[session.ranking.order[place if place < first else place - missing]]
+    )
 
 
-def _due(desk: ReviewSession, name: str, show: str) -> bool:
-    current = desk.log.state
+def _due(session: ReviewSession, name: str, show: str) -> bool:
+    current = session.log.state
     if name.startswith(OTHER):
-        outline = desk.ranking.missing[int(name.removeprefix(OTHER))]
+        outline = session.ranking.missing[int(name.removeprefix(OTHER))]
         covered = sum(one.shape.intersection(outline).area for one in current.near(outline))
         return show != "unsure" and covered < 0.1 * outline.area
     status = current.status(name)
@@ -268,39 +270,39 @@ def _due(desk: ReviewSession, name: str, show: str) -> bool:
     }[show]
 
 
-def one_field(desk: ReviewSession, given: Mapping[str, str]) -> JSON:
+def one_field(session: ReviewSession, parameters: Mapping[str, str]) -> JSON:
     """Return one field as it is now.
 
     Null for one that is not there (any more), which is what a page may well ask for after two were
     united.
     """
-    desk.log.sync()
+    session.log.sync()
     found = _shown(
-        desk,
-        given.get("id", "")[: a.LONGEST],
-        ReviewView(min(max(_whole(given.get("wide"), 1), 1), 6), _aspect(given)),
+        session,
+        parameters.get("id", "")[: a.LONGEST],
+        ReviewView(min(max(_whole(parameters.get("wide"), 1), 1), 6), _aspect(parameters)),
     )
-    return {"item": found, "counts": desk.log.state.counts()}
+    return {"item": found, "counts": session.log.state.counts()}
 
 
-def _aspect(given: Mapping[str, Any]) -> float:
+def _aspect(parameters: Mapping[str, Any]) -> float:
     """Return how many times as wide as high the page's view is; 1 where it does not say."""
     try:
-        value = float(given.get("aspect", 1))
+        value = float(parameters.get("aspect", 1))
     except (TypeError, ValueError, OverflowError):
         return 1.0
     return min(max(value, 0.4), 2.5) if math.isfinite(value) else 1.0
 
 
-def _shown(desk: ReviewSession, name: str, view: ReviewView) -> JSON | None:
+def _shown(session: ReviewSession, name: str, view: ReviewView) -> JSON | None:
     """Describe a field, or an outline that only the other map has, with what lies around it."""
     import shapely
 
     if name.startswith(OTHER):
-        number = _whole(name.removeprefix(OTHER), len(desk.ranking.missing))
-        if number >= len(desk.ranking.missing):
+        number = _whole(name.removeprefix(OTHER), len(session.ranking.missing))
+        if number >= len(session.ranking.missing):
             return None
-        shape = shapely.get_parts(desk.ranking.missing[number])[0]
+        shape = shapely.get_parts(session.ranking.missing[number])[0]
         about: dict[str, Any] = {
             "id": name,
             "version": 0,
@@ -309,29 +311,29 @@ def _shown(desk: ReviewSession, name: str, view: ReviewView) -> JSON | None:
             "doubt": None,
         }
     else:
-        one = desk.log.state.get(name)
+        one = session.log.state.get(name)
         if one is None or one.status == "merged":
             return None
-        shape, about = one.shape, _about(desk, one)
-    box = desk.frame.box_of(
-        desk.frame.to_pixels(shapely.get_coordinates(shape)), view.wide, view.aspect
+        shape, about = one.shape, _about(session, one)
+    box = session.frame.box_of(
+        session.frame.to_pixels(shapely.get_coordinates(shape)), view.wide, view.aspect
     )
-    around = _around(desk, name, shape, box)
+    around = _around(session, name, shape, box)
     shown = rings.noded(
-        shape, [other.shape for other in around if other.there], desk.log.mapped.reach
+        shape, [other.shape for other in around if other.there], session.log.mapped.reach
     )
-    near = _neighbours(desk, shape, around)
-    about["place"] = desk.frame.degrees(shape.bounds)
+    near = _neighbours(session, shape, around)
+    about["place"] = session.frame.degrees(shape.bounds)
     return {
         **about,
         "box": box,
-        "parts": _pixels(desk, shown),
+        "parts": _pixels(session, shown),
         "near": near,
-        "other": _other(desk, box),
+        "other": _other(session, box),
     }
 
 
-def _neighbours(desk: ReviewSession, shape: Any, around: list[Field]) -> list[JSON]:
+def _neighbours(session: ReviewSession, shape: Any, around: list[Field]) -> list[JSON]:
     """Describe fields around a shape.
 
     Whether they touch it and so follow its vertices, and whether they share an edge and so can be
@@ -339,7 +341,7 @@ def _neighbours(desk: ReviewSession, shape: Any, around: list[Field]) -> list[JS
     """
     import shapely
 
-    reach = desk.log.mapped.reach
+    reach = session.log.mapped.reach
     band = shapely.buffer(shapely.boundary(shape), 2 * reach)
     found: list[JSON] = []
     for one in around:
@@ -348,7 +350,7 @@ def _neighbours(desk: ReviewSession, shape: Any, around: list[Field]) -> list[JS
             touches
             and shapely.length(shapely.intersection(shapely.boundary(one.shape), band)) > 20 * reach
         )
-        parts = _pixels(desk, one.shape)
+        parts = _pixels(session, one.shape)
         found.append(
             {
                 "id": one.id,
@@ -363,123 +365,134 @@ def _neighbours(desk: ReviewSession, shape: Any, around: list[Field]) -> list[JS
 
 
 def _around(
-    desk: ReviewSession, name: str, shape: Any, box: tuple[int, int, int, int]
+    session: ReviewSession, name: str, shape: Any, box: tuple[int, int, int, int]
 ) -> list[Field]:
     """Return the fields in a box, those that touch the shape first."""
     import shapely
 
-    seen = _seen(desk, box)
-    around = [other for other in desk.log.state.near(seen, rejected=True) if other.id != name]
+    seen = _seen(session, box)
+    around = [other for other in session.log.state.near(seen, rejected=True) if other.id != name]
     if len(around) > NEAR:
         away = shapely.distance(np.array([other.shape for other in around], dtype=object), shape)
         around = [around[k] for k in np.argsort(away, kind="stable")[:NEAR]]
     return around
 
 
-def _seen(desk: ReviewSession, box: tuple[int, int, int, int]) -> Any:
+def _seen(session: ReviewSession, box: tuple[int, int, int, int]) -> Any:
     """Return a box of pixels as a polygon in the map's coordinates."""
     import shapely
 
     left, top, right, bottom = box
-    height, width = desk.frame.grid.shape
+    height, width = session.frame.grid.shape
     x, y = (
         np.clip([left, right, right, left], -width, 2 * width),
         np.clip([top, top, bottom, bottom], -height, 2 * height),
     )
-    return shapely.Polygon(desk.frame.to_map(np.column_stack([x, y]).astype(float)))
+    return shapely.Polygon(session.frame.to_map(np.column_stack([x, y]).astype(float)))
 
 
-def _other(desk: ReviewSession, box: tuple[int, int, int, int]) -> list[Any]:
-    if desk.against is None:
+def _other(session: ReviewSession, box: tuple[int, int, int, int]) -> list[Any]:
+    if session.against is None:
         return []
-    seen = _seen(desk, box)
-    rows = desk.against.query(seen, predicate="intersects")[:NEAR]
-    return [_pixels(desk, desk.against.geometries[row]) for row in rows]
+    seen = _seen(session, box)
+    rows = session.against.query(seen, predicate="intersects")[:NEAR]
+    return [_pixels(session, session.against.geometries[row]) for row in rows]
 
 
-def _pixels(desk: ReviewSession, shape: Any) -> list[list[list[list[float]]]]:
+def _pixels(session: ReviewSession, shape: Any) -> list[list[list[list[float]]]]:
     """Return the rings of a shape in pixels: part, ring, point, (x, y)."""
     return [
-        [np.round(desk.frame.to_pixels(ring), 4).tolist() for ring in part]
+        [np.round(session.frame.to_pixels(ring), 4).tolist() for ring in part]
         for part in rings.rings_of(shape)
     ]
 
 
-def _about(desk: ReviewSession, one: Field) -> dict[str, Any]:
-    row = desk.log.mapped.row(one.id)
+def _about(session: ReviewSession, one: Field) -> dict[str, Any]:
+    row = session.log.mapped.row(one.id)
     row = (
         row
         if row is not None
-        else next((r for name in one.origin if (r := desk.log.mapped.row(name)) is not None), None)
+        else next(
+            (r for name in one.origin if (r := session.log.mapped.row(name)) is not None), None
+        )
     )
     area = fields.measure(
         np.array([one.shape], dtype=object),
-        None if desk.facts.crs is None else desk.facts.crs.to_wkt(),
+        None if session.facts.crs is None else session.facts.crs.to_wkt(),
     )[0][0]
-    known = row is not None and "confidence" in desk.facts
+    known = row is not None and "confidence" in session.facts
     confidence = (
-        float(desk.facts["confidence"].to_numpy(np.float64, na_value=np.nan)[row])
+        float(session.facts["confidence"].to_numpy(np.float64, na_value=np.nan)[row])
         if known
         else np.nan
     )
     said = [
-        desk.log.state.applied[name].action for name in desk.log.state.standing.get(one.id, [])[-6:]
+        session.log.state.applied[name].action
+        for name in session.log.state.standing.get(one.id, [])[-6:]
     ]
     return {
         "id": one.id,
-        "row": row if one.id in desk.log.mapped.ids else None,
+        "row": row if one.id in session.log.mapped.ids else None,
         "version": one.version,
         "status": one.status,
         "person": one.person,
         "time": one.time,
         "area": round(float(area), 1),
-        "unit": "px2" if desk.facts.crs is None else "m2",
+        "unit": "px2" if session.facts.crs is None else "m2",
         "confidence": None if np.isnan(confidence) else round(confidence, 3),
-        "doubt": None if row is None else round(float(desk.ranking.doubt[row]), 3),
-        "reasons": [] if row is None else desk.ranking.reasons(row),
+        "doubt": None if row is None else round(float(session.ranking.doubt[row]), 3),
+        "reasons": [] if row is None else session.ranking.reasons(row),
         "said": [
             {"kind": action.kind, "person": action.person, "time": action.time} for action in said
         ],
     }
 
 
-def act(desk: ReviewSession, given: JSON) -> JSON:
+def act(session: ReviewSession, parameters: JSON) -> JSON:
     """Do what a person did: answered when it is on the disk, or refused with the reason."""
     action = a.read_action(
-        {**given, "id": check_batch(given.get("id")), "person": check_person(given.get("person"))},
+        {
+            **parameters,
+            "id": check_batch(parameters.get("id")),
+            "person": check_person(parameters.get("person")),
+        },
         now(),
     )
     if action.points:
         pixels = np.asarray(action.points)
         action = a.read_action(
-            {**given, "person": action.person, "points": _placed(desk, action, pixels).tolist()},
+            {
+                **parameters,
+                "person": action.person,
+                "points": _placed(session, action, pixels).tolist(),
+            },
             action.time,
         )
-    outcome = desk.log.act(action)
+    outcome = session.log.act(action)
     return {
         "done": outcome.done,
         "why": outcome.why,
-        "fields": _after(desk, action, outcome, ReviewView(aspect=_aspect(given))),
-        "counts": desk.log.state.counts(),
+        "fields": _after(session, action, outcome, ReviewView(aspect=_aspect(parameters))),
+        "counts": session.log.state.counts(),
     }
 
 
-def _placed(desk: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.ndarray:
+def _placed(session: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.ndarray:
     """Turn pixels into the map's coordinates.
 
     A vertex that is named becomes exactly that vertex.
     """
     import shapely
 
-    made = desk.frame.to_map(pixels)
+    made = session.frame.to_map(pixels)
     named = {a.MOVE: 1, a.DROP: 1, a.INSERT: 2}.get(action.kind, 0)
-    one = desk.log.sync().get(action.field) if named else None
+    one = session.log.sync().get(action.field) if named else None
     if one is None:
         return made
-    around = [other.shape for other in desk.log.state.near(one.shape, desk.log.mapped.reach)]
-    corners = shapely.get_coordinates(rings.noded(one.shape, around, desk.log.mapped.reach))
+    around = [other.shape for other in session.log.state.near(one.shape, session.log.mapped.reach)]
+    corners = shapely.get_coordinates(rings.noded(one.shape, around, session.log.mapped.reach))
     away = np.hypot(
-        *(desk.frame.to_pixels(corners)[None] - pixels[:named, None]).transpose(2, 0, 1)
+        *(session.frame.to_pixels(corners)[None] - pixels[:named, None]).transpose(2, 0, 1)
     )
     for k in range(named):
         nearest = int(np.argmin(away[k]))
@@ -489,7 +502,7 @@ def _placed(desk: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.nda
 
 
 def _after(
-    desk: ReviewSession, action: a.Action, outcome: ReviewOutcome, view: ReviewView
+    session: ReviewSession, action: a.Action, outcome: ReviewOutcome, view: ReviewView
 ) -> list[JSON]:
     """Describe the fields that changed, or that were others than the person thought.
 
@@ -502,7 +515,7 @@ def _after(
         names, key=lambda name: name not in outcome.changed and name not in outcome.stale
     )[:MOST]
     if action.kind in (a.ACCEPT, a.REJECT, a.UNSURE) and outcome.done:
-        one = desk.log.state.get(action.field)
+        one = session.log.state.get(action.field)
         return (
             []
             if one is None
@@ -516,12 +529,12 @@ def _after(
                 }
             ]
         )
-    return [item for name in names if (item := _shown(desk, name, view)) is not None]
+    return [item for name in names if (item := _shown(session, name, view)) is not None]
 
 
-def _whole(given: str | None, otherwise: int) -> int:
+def _whole(parameters: str | None, otherwise: int) -> int:
     return (
-        int(given)
-        if given and given.isascii() and given.isdigit() and len(given) < 10
+        int(parameters)
+        if parameters and parameters.isascii() and parameters.isdigit() and len(parameters) < 10
         else otherwise
     )

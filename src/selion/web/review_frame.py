@@ -75,7 +75,7 @@ class Frame:
             self.layers += tuple(_of_scores(scores))
         if (frame.crs is None) != (self.grid.crs is None):
             message = (
-                "The map cannot be laid on the image: one of them has a CRS and the other has "
+                "The map cannot be overlaid on the image: one of them has a CRS and the other has "
                 "none; name another with --image."
             )
             raise GridMismatch(message)

@@ -63,19 +63,19 @@ def screening_page(
 
     gallery = Gallery(pseudo / FOLDER, threads)
     screening = Screening(photos, pseudo, repeats, gallery.hashes)
-    desk = ScreeningSession(screening, gallery, person)
+    session = ScreeningSession(screening, gallery, person)
     routes = [
-        Route("/api/state", reading(desk, state)),
-        Route("/api/sheet", reading(desk, sheet)),
-        Route("/api/fine", reading(desk, fine)),
-        Route("/api/commit", writing(desk, commit), methods=["POST"]),
-        Route("/api/undo", writing(desk, undo), methods=["POST"]),
-        Route("/image/{item}/{kind}", _picture(desk)),
+        Route("/api/state", reading(session, state)),
+        Route("/api/sheet", reading(session, sheet)),
+        Route("/api/fine", reading(session, fine)),
+        Route("/api/commit", writing(session, commit), methods=["POST"]),
+        Route("/api/undo", writing(session, undo), methods=["POST"]),
+        Route("/image/{item}/{kind}", _picture(session)),
     ]
     return PageModule("screen", routes, STATIC), screening
 
 
-def _picture(desk: ScreeningSession) -> Callable[[Request], Response]:
+def _picture(session: ScreeningSession) -> Callable[[Request], Response]:
     from starlette.responses import Response
 
     def endpoint(request: Request) -> Response:
@@ -88,9 +88,9 @@ def _picture(desk: ScreeningSession) -> Callable[[Request], Response]:
                 "text/plain; charset=utf-8",
             )
         try:
-            item = restat(desk.screening.item(asked))
+            item = restat(session.screening.item(asked))
             data, kept = (
-                _drawn(desk.gallery, item, kind, request.query_params.get("edge", "")),
+                _drawn(session.gallery, item, kind, request.query_params.get("edge", "")),
                 request.query_params.get("v") == version(item),
             )
         except (UnknownName, OSError):
@@ -124,20 +124,20 @@ def _drawn(gallery: Gallery, item: Item, kind: str, edge: str) -> bytes:
     return {"large": large.photo, "shade": large.shade, "outline": large.outline}[kind]
 
 
-def state(desk: ScreeningSession, given: Mapping[str, str]) -> JSON:
+def state(session: ScreeningSession, parameters: Mapping[str, str]) -> JSON:
     """Return what the page needs to begin: names, numbers, notes.
 
     The folders are looked at again when it is loaded.
     """
-    if given.get("fresh"):
-        desk.screening.refresh(older_than=5)
-    screening = desk.screening
+    if parameters.get("fresh"):
+        session.screening.refresh(older_than=5)
+    screening = session.screening
     folder = hashlib.blake2b(
         str(screening.pseudo.resolve()).encode("utf-8", "surrogatepass"), digest_size=6
     ).hexdigest()
     rated = sum(item.quality is not None for item in screening.listing.items)
     return {
-        "folder": folder, "title": screening.pseudo.resolve().name, "person": desk.person,
+        "folder": folder, "title": screening.pseudo.resolve().name, "person": session.person,
         "sizes": SIZES, "rated": rated, "notes": screening.listing.notes,
         "counts": screening.counts(), "people": _people(screening),
     }  # fmt: skip
@@ -152,38 +152,38 @@ def _people(screening: Screening) -> list[str]:
     return sorted(names)
 
 
-def sheet(desk: ScreeningSession, given: Mapping[str, str]) -> JSON:
+def sheet(session: ScreeningSession, parameters: Mapping[str, str]) -> JSON:
     """Return the next contact sheet and begin to draw it and those after it."""
-    person, size = check_person(given.get("person")), _whole(given.get("size"), 40)
-    order, after = given.get("order", "best"), _whole(given.get("after"), 0)
-    found = desk.screening.sheet(person, size, order, after)
-    desk.gallery.ahead([*found.items, *desk.screening.peek(order, found.after, AHEAD * size)])
+    person, size = check_person(parameters.get("person")), _whole(parameters.get("size"), 40)
+    order, after = parameters.get("order", "best"), _whole(parameters.get("after"), 0)
+    found = session.screening.sheet(person, size, order, after)
+    session.gallery.ahead([*found.items, *session.screening.peek(order, found.after, AHEAD * size)])
     return {
-        "items": [_shown(desk, item) for item in found.items],
+        "items": [_shown(session, item) for item in found.items],
         "after": found.after,
         "held": found.held,
-        "counts": desk.screening.counts(),
+        "counts": session.screening.counts(),
     }
 
 
-def fine(desk: ScreeningSession, given: Mapping[str, str]) -> JSON:
+def fine(session: ScreeningSession, parameters: Mapping[str, str]) -> JSON:
     """Return the next images of the fine pass."""
-    found = desk.screening.fine(
-        check_person(given.get("person")),
-        given.get("scope", "kept"),
-        _whole(given.get("size"), 6),
-        _whole(given.get("after"), 0),
+    found = session.screening.fine(
+        check_person(parameters.get("person")),
+        parameters.get("scope", "kept"),
+        _whole(parameters.get("size"), 6),
+        _whole(parameters.get("after"), 0),
     )
     return {
-        "items": [_shown(desk, item) for item in found.items],
+        "items": [_shown(session, item) for item in found.items],
         "after": found.after,
         "held": found.held,
-        "counts": desk.screening.counts(),
+        "counts": session.screening.counts(),
     }
 
 
-def _shown(desk: ScreeningSession, item: Item) -> JSON:
-    words = desk.screening.words(item)
+def _shown(session: ScreeningSession, item: Item) -> JSON:
+    words = session.screening.words(item)
     said = [
         {"person": word.person, "decision": word.decision, "pass": word.stage}
         for word in words[-6:]
@@ -195,9 +195,9 @@ def _shown(desk: ScreeningSession, item: Item) -> JSON:
     }  # fmt: skip
 
 
-def commit(desk: ScreeningSession, given: JSON) -> JSON:
+def commit(session: ScreeningSession, parameters: JSON) -> JSON:
     """Write a page of decisions: answered when they are on the disk."""
-    words = given.get("items")
+    words = parameters.get("items")
     if not isinstance(words, list) or not all(isinstance(w, dict) for w in words):
         message = "A page of decisions has a list of items."
         raise BadInput(message)
@@ -205,35 +205,37 @@ def commit(desk: ScreeningSession, given: JSON) -> JSON:
         Word(_name(w.get("id")), _name(w.get("decision")), _name(w.get("version"))) for w in words
     )
     page = Page(
-        check_batch(given.get("batch")),
-        check_person(given.get("person")),
-        _name(given.get("pass")),
-        check_seconds(given.get("seconds")),
+        check_batch(parameters.get("batch")),
+        check_person(parameters.get("person")),
+        _name(parameters.get("pass")),
+        check_seconds(parameters.get("seconds")),
         said,
     )
-    done = desk.screening.commit(page)
+    done = session.screening.commit(page)
     return {
         "written": done.written,
         "known": done.known,
         "stale": done.stale,
-        "counts": desk.screening.counts(),
+        "counts": session.screening.counts(),
     }
 
 
-def undo(desk: ScreeningSession, given: JSON) -> JSON:
+def undo(session: ScreeningSession, parameters: JSON) -> JSON:
     """Take back the latest page of a person and return it, so that it can be shown again."""
-    stages = ("coarse",) if given.get("pass") == "coarse" else ("fine", "settle")
-    decisions = desk.screening.undo(
-        check_batch(given.get("id")), check_person(given.get("person")), stages
+    stages = ("coarse",) if parameters.get("pass") == "coarse" else ("fine", "settle")
+    decisions = session.screening.undo(
+        check_batch(parameters.get("id")), check_person(parameters.get("person")), stages
     )
-    found = [(desk.screening.keyed(decision.key), decision.decision) for decision in decisions]
+    found = [(session.screening.keyed(decision.key), decision.decision) for decision in decisions]
     items = [
-        {**_shown(desk, restat(item)), "decision": said} for item, said in found if item is not None
+        {**_shown(session, restat(item)), "decision": said}
+        for item, said in found
+        if item is not None
     ]
-    return {"items": items, "counts": desk.screening.counts()}
+    return {"items": items, "counts": session.screening.counts()}
 
 
-def check_person(given: object) -> str:
+def check_person(parameters: object) -> str:
     """Return a name.
 
     Raises
@@ -241,14 +243,14 @@ def check_person(given: object) -> str:
     BadInput
         If it is none.
     """
-    name = given.strip() if isinstance(given, str) else ""
+    name = parameters.strip() if isinstance(parameters, str) else ""
     if not 1 <= len(name) <= 64 or not name.isprintable():
-        message = "Who decides? A name of 1 to 64 characters is wanted."
+        message = "The reviewer's name is missing: give one of 1 to 64 characters."
         raise BadInput(message)
     return name
 
 
-def check_batch(given: object) -> str:
+def check_batch(parameters: object) -> str:
     """Return the name of a batch.
 
     Raises
@@ -256,13 +258,13 @@ def check_batch(given: object) -> str:
     BadInput
         If it is none.
     """
-    if not isinstance(given, str) or not BATCH.fullmatch(given):
+    if not isinstance(parameters, str) or not BATCH.fullmatch(parameters):
         message = "A batch is named by 6 to 64 letters, digits, - and _."
         raise BadInput(message)
-    return given
+    return parameters
 
 
-def check_seconds(given: object) -> float:
+def check_seconds(parameters: object) -> float:
     """Return a time that a page can have taken; longer ones are cut to an hour.
 
     Raises
@@ -270,22 +272,26 @@ def check_seconds(given: object) -> float:
     BadInput
         If it is no number, or negative.
     """
-    if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
+    if (
+        isinstance(parameters, bool)
+        or not isinstance(parameters, int | float)
+        or not parameters >= 0
+    ):
         message = "The seconds of a page are a number, 0 or more."
         raise BadInput(message)
-    return float(min(given, 3600.0))
+    return float(min(parameters, 3600.0))
 
 
-def _name(given: object) -> str:
-    if not isinstance(given, str) or len(given) > 200:
+def _name(parameters: object) -> str:
+    if not isinstance(parameters, str) or len(parameters) > 200:
         message = "Ids, decisions, versions and passes are short texts."
         raise BadInput(message)
-    return given
+    return parameters
 
 
-def _whole(given: str | None, otherwise: int) -> int:
+def _whole(parameters: str | None, otherwise: int) -> int:
     return (
-        int(given)
-        if given and given.isascii() and given.isdigit() and len(given) < 10
+        int(parameters)
+        if parameters and parameters.isascii() and parameters.isdigit() and len(parameters) < 10
         else otherwise
     )

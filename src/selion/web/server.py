@@ -202,7 +202,7 @@ def listen(folder: Path, port: int = 0) -> tuple[socket.socket, Address, Address
         return same, before, None
     opened = _bound(port)
     if opened is None:
-        message = f"Port {port} is taken: choose another with --port, or leave it away."
+        message = f"Port {port} is taken: choose another with --port, or omit it."
         raise BadInput(message)
     # Whoever holds the old port now is never shown the old token, and this server does not use it:
     # it need not be one of ours.

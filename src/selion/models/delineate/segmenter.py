@@ -79,7 +79,7 @@ def to_instances(result: Any, shape: tuple[int, int], kind: str) -> Instances:
     sure = _array(result.boxes.conf).astype(np.float64)
     if masks.shape != (len(sure), *shape):
         message = (
-            f"The detector answered masks of shape {masks.shape} with {len(sure)} confidences; "
+            f"The detector returned masks of shape {masks.shape} with {len(sure)} confidences; "
             f"wanted is (object, y, x) on a window of {shape} pixels."
         )
         raise BadInput(message)

@@ -1,6 +1,6 @@
 """Depth Anything V2.
 
-A photograph in, relative inverse depth out (larger is nearer), through transformers.
+Relative inverse depth of a photograph (larger is nearer), through transformers.
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ class Prompt:
             raise UnknownName.among("way of showing the patch", self.shown, SHOWN)
         if self.shown == "blank" and not self.coordinates:
             message = (
-                "The patch is neither shown nor said where it lies, so that no answer can be "
-                "right: set coordinates = true, or shown = 'colour'."
+                "The prompt neither shows the patch nor gives its position: set coordinates = "
+                "true, or shown = 'colour'."
             )
             raise BadInput(message)
         try:

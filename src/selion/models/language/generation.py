@@ -51,9 +51,7 @@ class Speaking:
             if not isinstance(value, int | float)
         ]
         if wrong:
-            message = (
-                f"{', '.join(wrong)} was given of how a language model speaks; wanted is a number."
-            )
+            message = f"{', '.join(wrong)} was given as a generation option; wanted is a number."
             raise BadInput(message)
         if self.samples < 1 or self.batch < 1 or not self.temperature > 0:
             message = (

@@ -372,7 +372,7 @@ def check_card(card: ModelCard, prompt: Prompt) -> None:
     if card.inputs.window != prompt.patch:
         message = (
             f"The card of {card.name} has a window of {card.inputs.window} px, but its model "
-            f"speaks of patches of {prompt.patch}: correct the window."
+            f"answers for patches of {prompt.patch}: correct the window."
         )
         raise BadInput(message)
     taught = card.architecture.get("taught", card.classes.names)

@@ -326,7 +326,7 @@ def _check(base: LoadedModel[Any], refiner: LoadedModel[Any] | None) -> None:
     for model in (base, refiner):
         if model is not None and model.gives == "objects":
             message = (
-                f"{model.card.name} answers with objects, not with probabilities: a refiner and "
+                f"{model.card.name} returns objects, not probabilities: a refiner and "
                 "what it refines both give probabilities."
             )
             raise BadInput(message)

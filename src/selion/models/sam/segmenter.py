@@ -253,7 +253,7 @@ def load_sam(
     if len(card.inputs.bands) != 3:
         message = (
             f"{card.name}: its card wants {len(card.inputs.bands)} bands "
-            f"({', '.join(card.inputs.bands)}); Segment Anything looks at red, green and blue."
+            f"({', '.join(card.inputs.bands)}); Segment Anything takes red, green and blue."
         )
         raise BadInput(message)
     return SamSegmenter(card, load_prompted(folder, device, fast=fast), reason)

@@ -155,7 +155,7 @@ def read_footer(path: Path) -> Footer:
         return _footer(path, path.stat().st_mtime_ns)
     except OSError as error:
         message = (
-            f"{path.name} cannot be opened ({error.strerror}): it was there when the page was."
+            f"{path.name} cannot be opened ({error.strerror}): it existed when the page was opened."
         )
         raise UnreadableFile(message) from error
 
@@ -178,7 +178,7 @@ def _footer(path: Path, _stamp: int) -> Footer:
         )
         raise UnreadableFile(message) from error
     if not isinstance(geo, dict) or not isinstance(geo.get("columns"), dict):
-        message = f"{path.name} is no GeoParquet: its metadata do not describe its geometry."
+        message = f"{path.name} is not GeoParquet: its metadata do not describe its geometry."
         raise UnreadableFile(message)
     return Footer(metadata, schema, geo)
 

@@ -325,7 +325,7 @@ def open_geotiff(path: Path) -> RasterFile:
     box = around(edge_boxes(bounds, projection(crs)))
     if box is None or box[0] >= box[2] or box[1] >= box[3]:
         message = (
-            f"{path.name} lies nowhere on the map: its place or its coordinate system is wrong."
+            f"{path.name} cannot be placed on the map: its georeferencing or its CRS is wrong."
         )
         raise GridMismatch(message)
     low, high = zooms(box, shape, factor)
