@@ -2,9 +2,10 @@
 
     python bench/structure.py [--root DIR] [--svg FILE] [--arrows] [--fragments]
 
-A *room* is a top-level folder or a module at the package's root; the root's ``__init__`` is the
-front door and no room.  An *arrow* says that one room imports another, whether the import stands
-at the top of a file, in a function, under ``TYPE_CHECKING``, in a stub or in a string.
+A *component* is a top-level folder or a module at the package's root; the root's ``__init__`` is
+the public face and no component.  An *arrow* says that one component imports another, whether the
+import stands at the top of a file, in a function, under ``TYPE_CHECKING``, in a stub or in a
+string.
 """
 
 from __future__ import annotations
@@ -32,22 +33,24 @@ FRAGMENT_TOKENS = 30
 FRAGMENT_PLACES = 8
 MANY_PARAMETERS = 10
 KNOWN_SHARE = 0.8
-"""Share of the rooms that a layout must name to be the layout of a tree."""
+"""Share of the components that a layout must name to be the layout of a tree."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Rooms on one floor: blind to each other but for ``sideways``, or each open to its right."""
+    """Components on one floor: blind to each other but for ``sideways``, or each open to its
+    right.
+    """
 
     name: str
-    rooms: tuple[str, ...]
+    components: tuple[str, ...]
     sideways: frozenset[Pair] = frozenset()
     ordered: bool = False
 
     def allows(self, source: str, target: str) -> bool:
         """Whether ``source`` may import its neighbour ``target``."""
         if self.ordered:
-            return self.rooms.index(source) < self.rooms.index(target)
+            return self.components.index(source) < self.components.index(target)
         return (source, target) in self.sideways
 
 
@@ -60,9 +63,9 @@ def pairs(*rules: str) -> frozenset[Pair]:
     return frozenset(found)
 
 
-def layer(name: str, rooms: str, *rules: str, ordered: bool = False) -> Layer:
+def layer(name: str, components: str, *rules: str, ordered: bool = False) -> Layer:
     """Make a layer of words."""
-    return Layer(name, tuple(rooms.split()), pairs(*rules), ordered)
+    return Layer(name, tuple(components.split()), pairs(*rules), ordered)
 
 
 LAYERS = (
@@ -120,9 +123,9 @@ LAYERS_BEFORE = (
     layer("bytes, outlines", "fields runners store", "fields > store"),
     layer("ground", "segmenter sample labels classes raster grid extras errors", ordered=True),
 )
-"""The floors before rooms were named anew, from the house test of that time."""
+"""The layers before packages were renamed, from the architecture test of that time."""
 
-LAYOUTS = {"layers": LAYERS, "floors before": LAYERS_BEFORE}
+LAYOUTS = {"layers": LAYERS, "layers before": LAYERS_BEFORE}
 
 
 # Reading
@@ -150,8 +153,8 @@ class Source:
         return self.path.suffix == ".pyi"
 
     @property
-    def room(self) -> str:
-        return room_of(self.name)
+    def component(self) -> str:
+        return component_of(self.name)
 
     @cached_property
     def plain(self) -> ast.Module:
@@ -169,8 +172,8 @@ class Source:
         return plain_lines(self.plain)
 
 
-def room_of(module: str) -> str:
-    """Name of a module's room; empty for the package's root."""
+def component_of(module: str) -> str:
+    """Name of a module's component; empty for the package's root."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -417,7 +420,7 @@ class Import:
 
     @property
     def arrow(self) -> Pair:
-        return room_of(self.source), room_of(self.target)
+        return component_of(self.source), component_of(self.target)
 
 
 def full_name(source: Source, name: str, level: int) -> str:
@@ -664,9 +667,9 @@ def module_graph(sources: Iterable[Source], imports: Iterable[Import]) -> Graph:
     return graph
 
 
-def room_graph(sources: Iterable[Source], imports: Iterable[Import]) -> Graph:
-    """Rooms and whom they import; the front door is no room."""
-    graph: Graph = {source.room: set() for source in sources if source.room}
+def component_graph(sources: Iterable[Source], imports: Iterable[Import]) -> Graph:
+    """Components and whom they import; the root is no component."""
+    graph: Graph = {source.component: set() for source in sources if source.component}
     for found in imports:
         source, target = found.arrow
         if source and target and source != target:
@@ -708,15 +711,19 @@ def mutual(graph: Graph) -> list[Pair]:
 
 
 def best_order(graph: Graph) -> list[str]:
-    """Order rooms so that few arrows go up: sources first, sinks last, else the most giving."""
-    left = {room: set(targets) for room, targets in graph.items()}
+    """Order components so that few arrows go up: sources first, sinks last, else the most
+    giving.
+    """
+    left = {component: set(targets) for component, targets in graph.items()}
     top: list[str] = []
     bottom: list[str] = []
     while left:
-        taken = {room: sum(room in targets for targets in left.values()) for room in left}
-        sinks = sorted(room for room in left if not left[room])
-        best = max(sorted(left), key=lambda room: len(left[room]) - taken[room])
-        sources = sorted(room for room in left if not taken[room])
+        taken = {
+            component: sum(component in targets for targets in left.values()) for component in left
+        }
+        sinks = sorted(component for component in left if not left[component])
+        best = max(sorted(left), key=lambda component: len(left[component]) - taken[component])
+        sources = sorted(component for component in left if not taken[component])
         out = (sinks or sources or [best])[0]
         (bottom if sinks else top).append(out)
         del left[out]
@@ -726,21 +733,24 @@ def best_order(graph: Graph) -> list[str]:
 
 
 def computed_layers(graph: Graph) -> tuple[Layer, ...]:
-    """Rows for a tree whose layers nobody gave: as deep as the longest road below a room."""
+    """Rows for a tree whose layers nobody gave: as deep as the longest road below a component."""
     order = best_order(graph)
     depth: dict[str, int] = {}
-    for place, room in reversed(list(enumerate(order))):
-        below = [depth[other] for other in graph[room] if other in order[place:] and other in depth]
-        depth[room] = max(below, default=-1) + 1
+    for place, component in reversed(list(enumerate(order))):
+        below = [
+            depth[other] for other in graph[component] if other in order[place:] and other in depth
+        ]
+        depth[component] = max(below, default=-1) + 1
     rows = sorted(set(depth.values()), reverse=True)
     return tuple(
-        Layer(f"row {row}", tuple(room for room in order if depth[room] == row)) for row in rows
+        Layer(f"row {row}", tuple(component for component in order if depth[component] == row))
+        for row in rows
     )
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Layers as given, or computed where no given ones name the rooms of the tree."""
+    """Layers as given, or computed where no given ones name the components of the tree."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -752,7 +762,9 @@ class Layout:
         return [arrow for arrow in arrows if not self.allows(*arrow)]
 
     def allows(self, source: str, target: str) -> bool:
-        floor = {room: k for k, layer in enumerate(self.layers) for room in layer.rooms}
+        floor = {
+            component: k for k, layer in enumerate(self.layers) for component in layer.components
+        }
         if source not in floor or target not in floor:
             return True
         if floor[source] == floor[target]:
@@ -761,10 +773,10 @@ class Layout:
 
 
 def choose_layout(graph: Graph) -> Layout:
-    """Take the given layers that know most of the rooms, or compute some."""
+    """Take the given layers that know most of the components, or compute some."""
 
     def strangers(layers: tuple[Layer, ...]) -> tuple[str, ...]:
-        known = {room for layer in layers for room in layer.rooms}
+        known = {component for layer in layers for component in layer.components}
         return tuple(sorted(set(graph) - known))
 
     name, layers = min(LAYOUTS.items(), key=lambda item: len(strangers(item[1])))
@@ -773,12 +785,17 @@ def choose_layout(graph: Graph) -> Layout:
         return Layout("computed", computed_layers(graph), given=False)
     kept = [
         Layer(
-            one.name, tuple(room for room in one.rooms if room in graph), one.sideways, one.ordered
+            one.name,
+            tuple(component for component in one.components if component in graph),
+            one.sideways,
+            one.ordered,
         )
         for one in layers
     ]
     extra = [Layer("not in the list", unknown)] if unknown else []
-    return Layout(name, (*extra, *(one for one in kept if one.rooms)), given=True, unknown=unknown)
+    return Layout(
+        name, (*extra, *(one for one in kept if one.components)), given=True, unknown=unknown
+    )
 
 
 # The table
@@ -793,17 +810,17 @@ class Structure:
     imports: list[Import]
     lines: dict[str, int]
     """Code lines by module."""
-    rooms: Graph
+    components: Graph
     layout: Layout
 
     @property
     def arrows(self) -> list[Pair]:
-        return arrows_of(self.rooms)
+        return arrows_of(self.components)
 
     @property
     def bad(self) -> list[Pair]:
         """Arrows against the layers, and both of a pair that imports each other."""
-        circles = mutual(self.rooms)
+        circles = mutual(self.components)
         return sorted({*self.layout.against(self.arrows), *circles, *((b, a) for a, b in circles)})
 
 
@@ -812,9 +829,9 @@ def read_structure(root: Path) -> Structure:
     package = find_package(root)
     sources = read_sources(package)
     imports = find_imports(sources, read_sources(package, "*.pyi"))
-    rooms = room_graph(sources, imports)
+    components = component_graph(sources, imports)
     lines = {source.name: code_lines(source) for source in sources}
-    return Structure(package, sources, imports, lines, rooms, choose_layout(rooms))
+    return Structure(package, sources, imports, lines, components, choose_layout(components))
 
 
 Row = tuple[str, str, str]
@@ -902,7 +919,7 @@ def kinds_of(found: Structure) -> dict[Pair, list[Import]]:
 
 
 def arrow_rows(found: Structure) -> list[Row]:
-    """Arrows between rooms, and those against the layers."""
+    """Arrows between components, and those against the layers."""
     behind = kinds_of(found)
     hidden = Counter(
         kind
@@ -912,8 +929,8 @@ def arrow_rows(found: Structure) -> list[Row]:
     )
     against, both, rings = (
         found.layout.against(found.arrows),
-        mutual(found.rooms),
-        cycles(found.rooms),
+        mutual(found.components),
+        cycles(found.components),
     )
     said = ", ".join(f"{count} only {kind}" for kind, count in hidden.items())
     stranger = (
@@ -923,17 +940,17 @@ def arrow_rows(found: Structure) -> list[Row]:
     guessed = "no given layers fit; against the order that has fewest, found greedily"
     door = {one.arrow for one in found.imports if one.arrow[0] != one.arrow[1]}
     return [
-        ("rooms", f"{len(found.rooms)}", "top-level folders with code, root modules"),
-        ("arrows between rooms", f"{len(found.arrows)}", said),
-        ("arrows, front door too", f"{len(door)}", "what it hands on, and what is taken from it"),
+        ("components", f"{len(found.components)}", "top-level folders with code, root modules"),
+        ("arrows between components", f"{len(found.arrows)}", said),
+        ("arrows, the root too", f"{len(door)}", "what it hands on, and what is taken from it"),
         ("arrows up or sideways", f"{len(against)}", listed if found.layout.given else guessed),
         (
-            "rooms that import each other",
+            "components that import each other",
             f"{len(both)}",
             ", ".join(f"{a} <> {b}" for a, b in both),
         ),
         (
-            "circles of rooms",
+            "circles of components",
             f"{len(rings)}",
             "; ".join(f"{len(ring)}: {' '.join(ring)}" for ring in rings),
         ),
@@ -998,9 +1015,9 @@ TINTS = ("#eef3fb", "#f1f8ee", "#fdf6e9", "#f6effa", "#eaf7f6", "#f3f3f3")
 
 @dataclass(frozen=True)
 class Box:
-    """Place of a room in the drawing."""
+    """Place of a component in the drawing."""
 
-    room: str
+    component: str
     x: float
     y: float
 
@@ -1010,10 +1027,10 @@ class Box:
 
 
 def lines_of(layer: Layer) -> list[tuple[str, ...]]:
-    """Break a layer with many rooms into lines of about the same length."""
-    count = -(-len(layer.rooms) // PER_LINE)
-    size = -(-len(layer.rooms) // count)
-    return [layer.rooms[k : k + size] for k in range(0, len(layer.rooms), size)]
+    """Break a layer with many components into lines of about the same length."""
+    count = -(-len(layer.components) // PER_LINE)
+    size = -(-len(layer.components) // count)
+    return [layer.components[k : k + size] for k in range(0, len(layer.components), size)]
 
 
 def band_height(layer: Layer) -> int:
@@ -1021,7 +1038,7 @@ def band_height(layer: Layer) -> int:
 
 
 def place_boxes(layers: Sequence[Layer]) -> tuple[dict[str, Box], int]:
-    """Centre each line of rooms; return the boxes and the width of the drawing."""
+    """Centre each line of components; return the boxes and the width of the drawing."""
     longest = max(len(line) for layer in layers for line in lines_of(layer))
     inner = longest * (BOX_WIDTH + GAP) - GAP
     boxes, top = {}, HEAD
@@ -1031,8 +1048,8 @@ def place_boxes(layers: Sequence[Layer]) -> tuple[dict[str, Box], int]:
             gap = min((inner - taken) / len(line), 4 * GAP)
             x = LEFT + MARGIN + (inner - taken - gap * (len(line) - 1)) / 2
             y = top + (BAND - BOX_HEIGHT) / 2 + number * LINE
-            for room in line:
-                boxes[room] = Box(room, x, y)
+            for component in line:
+                boxes[component] = Box(component, x, y)
                 x += BOX_WIDTH + gap
         top += band_height(one)
     return boxes, LEFT + inner + 2 * MARGIN
@@ -1045,9 +1062,9 @@ def ports(arrows: Sequence[Pair], boxes: Mapping[str, Box]) -> dict[tuple[Pair, 
         ends[source, "from"].append((boxes[target].middle, (source, target)))
         ends[target, "to"].append((boxes[source].middle, (source, target)))
     spots = {}
-    for (room, end), found in ends.items():
+    for (component, end), found in ends.items():
         for number, (_, arrow) in enumerate(sorted(found), 1):
-            spots[arrow, end] = boxes[room].x + BOX_WIDTH * number / (len(found) + 1)
+            spots[arrow, end] = boxes[component].x + BOX_WIDTH * number / (len(found) + 1)
     return spots
 
 
@@ -1102,7 +1119,8 @@ def draw_box(box: Box, files: int, lines: int) -> str:
     return (
         f'<rect class="box" x="{box.x:.0f}" y="{box.y:.0f}" width="{BOX_WIDTH}" '
         f'height="{BOX_HEIGHT}" rx="6"/>\n'
-        f'<text class="room" x="{box.middle:.0f}" y="{box.y + 19:.0f}">{escape(box.room)}</text>\n'
+        f'<text class="component" x="{box.middle:.0f}" '
+        f'y="{box.y + 19:.0f}">{escape(box.component)}</text>\n'
         f'<text class="size" x="{box.middle:.0f}" y="{box.y + 36:.0f}">'
         f"{files} {noun}, {lines:,} lines</text>"
     )
@@ -1119,14 +1137,18 @@ def marker(name: str, colour: str, size: int) -> str:
 def caption(found: Structure) -> Pair:
     """Two lines of counts."""
     groups = cycles(module_graph(found.sources, found.imports))
-    against, both = found.layout.against(found.arrows), mutual(found.rooms)
+    against, both = found.layout.against(found.arrows), mutual(found.components)
     lines = sum(found.lines.values())
-    rule = "against the layers" if found.layout.given else "against the best order of the rooms"
+    rule = (
+        "against the layers" if found.layout.given else "against the best order of the components"
+    )
     largest = f", the largest of {len(groups[0])}" if groups else ""
-    first = f"{len(found.sources)} files, {lines:,} code lines in {len(found.rooms)} rooms"
+    first = (
+        f"{len(found.sources)} files, {lines:,} code lines in {len(found.components)} components"
+    )
     second = (
-        f"{len(found.arrows)} imports between rooms; {len(against)} {rule}, "
-        f"pairs of rooms that import each other: {len(both)} (both in red); "
+        f"{len(found.arrows)} imports between components; {len(against)} {rule}, "
+        f"pairs of components that import each other: {len(both)} (both in red); "
         f"{len(groups)} import cycles of modules{largest}"
     )
     return first, second
@@ -1137,7 +1159,7 @@ text {{ font-family: "DejaVu Sans", Verdana, sans-serif; fill: #1f2933; }}
 .title {{ font-size: 18px; font-weight: bold; }}
 .note {{ font-size: 13px; }}
 .layer {{ font-size: 14px; font-weight: bold; fill: #52606d; }}
-.room {{ font-size: 13px; font-weight: bold; text-anchor: middle; }}
+.component {{ font-size: 13px; font-weight: bold; text-anchor: middle; }}
 .size {{ font-size: 10.5px; fill: #52606d; text-anchor: middle; }}
 .box {{ fill: #ffffff; stroke: #7b8794; stroke-width: 1.2; }}
 .good {{ fill: none; stroke: {GREY}; stroke-width: 1; stroke-opacity: 0.6; }}
@@ -1146,14 +1168,14 @@ text {{ font-family: "DejaVu Sans", Verdana, sans-serif; fill: #1f2933; }}
 
 
 def draw(found: Structure) -> str:
-    """Draw rooms as boxes in rows and imports as arrows from top to bottom."""
+    """Draw components as boxes in rows and imports as arrows from top to bottom."""
     layers = found.layout.layers
     boxes, width = place_boxes(layers)
     height = HEAD + sum(map(band_height, layers)) + FOOT
-    files = Counter(source.room for source in found.sources)
+    files = Counter(source.component for source in found.sources)
     lines: Counter[str] = Counter()
     for name, count in found.lines.items():
-        lines[room_of(name)] += count
+        lines[component_of(name)] += count
     first, second = caption(found)
     name = found.package.name
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
@@ -1167,7 +1189,7 @@ def draw(found: Structure) -> str:
         f'<text class="note" x="{MARGIN - 6}" y="56">{escape(second)}</text>',
         draw_bands(layers, width),
         draw_arrows(found.arrows, set(found.bad), boxes),
-        *(draw_box(box, files[box.room], lines[box.room]) for box in boxes.values()),
+        *(draw_box(box, files[box.component], lines[box.component]) for box in boxes.values()),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
@@ -1177,7 +1199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table; draw if asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--root", type=Path, default=Path(), help="the checkout; default: here")
-    parser.add_argument("--svg", type=Path, help="draw the rooms into this file")
+    parser.add_argument("--svg", type=Path, help="draw the components into this file")
     parser.add_argument("--arrows", action="store_true", help="list every arrow and its places")
     parser.add_argument("--fragments", action="store_true", help="list repeated fragments")
     options = parser.parse_args(arguments)

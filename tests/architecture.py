@@ -1,4 +1,4 @@
-"""The law of the house, as functions over any checkout: what a test holds can itself be tested.
+"""The architecture law, as functions over any checkout: what a test holds can itself be tested.
 
 The reader of imports and the layers are those of ``bench/structure.py``; here stands what is
 refused.  Whatever is let through nevertheless stands in :data:`EXCEPTIONS`.
@@ -77,7 +77,7 @@ HOMES = {
     "maplibre": "",
     "lonboard": "reports",
 }
-"""Heavy library -> the rooms that may import it, and no other; imports for types are free."""
+"""Heavy library -> the components that may import it, and no other; imports for types are free."""
 EXCEPTIONS: dict[str, str] = {}
 """What is let through, each with its reason.  The list may only shrink: whatever is not needed any
 more is refused, and so is one more than :data:`MOST_EXCEPTIONS`."""
@@ -136,7 +136,7 @@ def find_faults(tree: Tree, exceptions: Mapping[str, str] = EXCEPTIONS) -> list[
     """Return all that a tree does against the law, and exceptions that it does not need."""
     names = {source.name for source in tree.sources}
     found = [
-        *unknown_rooms(tree),
+        *unknown_components(tree),
         *arrows_against(tree),
         *circles(tree, exceptions),
         *strays(tree),
@@ -151,10 +151,12 @@ def find_faults(tree: Tree, exceptions: Mapping[str, str] = EXCEPTIONS) -> list[
     ]
 
 
-def unknown_rooms(tree: Tree) -> Iterator[Fault]:
-    known = {room for layer in LAW.layers for room in layer.rooms}
-    for room in sorted({source.room for source in tree.sources} - known - {"", "__main__"}):
-        yield Fault("no layer", room)
+def unknown_components(tree: Tree) -> Iterator[Fault]:
+    known = {component for layer in LAW.layers for component in layer.components}
+    for component in sorted(
+        {source.component for source in tree.sources} - known - {"", "__main__"}
+    ):
+        yield Fault("no layer", component)
 
 
 def arrows_against(tree: Tree) -> Iterator[Fault]:
@@ -167,27 +169,28 @@ def arrows_against(tree: Tree) -> Iterator[Fault]:
 
 
 def circles(tree: Tree, exceptions: Mapping[str, str]) -> Iterator[Fault]:
-    """Circles of rooms and cycles of modules: lazy imports, for types and by string among them.
+    """Circles of components and cycles of modules: lazy imports, for types and by string among
+    them.
 
     An arrow that is let through makes none.
     """
     left = [one for one in tree.imports if f"layers: {' > '.join(one.arrow)}" not in exceptions]
-    for rooms in structure.cycles(structure.room_graph(tree.sources, left)):
-        yield Fault("circle", " ".join(rooms))
+    for components in structure.cycles(structure.component_graph(tree.sources, left)):
+        yield Fault("circle", " ".join(components))
     for modules in structure.cycles(structure.module_graph(tree.sources, left)):
         yield Fault("cycle", " ".join(name.partition(".")[2] for name in modules))
 
 
 def strays(tree: Tree) -> Iterator[Fault]:
     """Heavy libraries away from home."""
-    for library, room in sorted(used_libraries(tree)):
-        if library in HOMES and room not in HOMES[library].split():
+    for library, component in sorted(used_libraries(tree)):
+        if library in HOMES and component not in HOMES[library].split():
             places = [
                 one.place
                 for one in tree.libraries
-                if (one.target, structure.room_of(one.source)) == (library, room)
+                if (one.target, structure.component_of(one.source)) == (library, component)
             ]
-            yield Fault("home", f"{library} in {room or 'the front door'}", tuple(places))
+            yield Fault("home", f"{library} in {component or 'the root'}", tuple(places))
 
 
 def crowded_root(tree: Tree) -> Iterator[Fault]:
@@ -197,13 +200,21 @@ def crowded_root(tree: Tree) -> Iterator[Fault]:
 
 
 def used_libraries(tree: Tree) -> set[tuple[str, str]]:
-    """Pairs of a library and a room that imports it, and not for types alone."""
+    """Pairs of a library and a component that imports it, and not for types alone."""
     used = [one for one in tree.libraries if one.kind != "types"]
-    return {(one.target, structure.room_of(one.source)) for one in used}
+    return {(one.target, structure.component_of(one.source)) for one in used}
 
 
 def unused_homes(tree: Tree) -> list[str]:
-    """Rooms that :data:`HOMES` allows a library and that do not import it."""
+    """Components that :data:`HOMES` allows a library and that do not import it."""
     used = used_libraries(tree)
-    pairs = [(library, room) for library, rooms in HOMES.items() for room in rooms.split()]
-    return [f"{library} in {room}" for library, room in pairs if (library, room) not in used]
+    pairs = [
+        (library, component)
+        for library, components in HOMES.items()
+        for component in components.split()
+    ]
+    return [
+        f"{library} in {component}"
+        for library, component in pairs
+        if (library, component) not in used
+    ]

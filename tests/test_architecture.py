@@ -143,7 +143,7 @@ VIOLATIONS = {
         {"grid.py": "from selion.raster import BadInput", "raster.py": ""},
         "layers: grid > raster",
     ),
-    "a circle of two rooms": (
+    "a circle of two components": (
         {"pipeline/maps.py": "from selion.country.plan import maps"},
         "circle: country pipeline",
     ),
@@ -169,14 +169,14 @@ VIOLATIONS = {
         {"imagery/scene.py": 'from selion.extras import require\nrequire("torch", "train")'},
         "home: torch in imagery",
     ),
-    "a room that no layer knows": ({"attic.py": ""}, "no layer: attic"),
+    "a component that no layer knows": ({"attic.py": ""}, "no layer: attic"),
     "a class name twice": ({"pipeline/other.py": "class Scene: ..."}, "class twice: Scene"),
     "a thirteenth module at the root": (
         {
             f"{name}.py": ""
             for name in ["classes", "labels", "sample", "segmenter", "progress", "extras"]
         }
-        | {f"room{k}.py": "" for k in range(3)},
+        | {f"component{k}.py": "" for k in range(3)},
         f"root: {ROOT_MODULES + 1} modules at the root",
     ),
     "a name that says nothing": ({"imagery/utils.py": ""}, "name: selion.imagery.utils"),
@@ -204,10 +204,10 @@ def test_each_violation_is_refused(kind, tmp_path):
 
 
 def test_a_copy_of_the_tree_itself_with_one_more_line_is_refused(tmp_path):
-    rooms = ("errors.py", "extras.py", "progress.py", "grid.py", "runners")
+    components = ("errors.py", "extras.py", "progress.py", "grid.py", "runners")
     copied = {
         str(path.relative_to(PACKAGE)): path.read_text()
-        for name in rooms
+        for name in components
         for path in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).rglob("*.py"))
     }
     copied |= {"__init__.py": "", "cli/__init__.py": "", "cli/main.py": "X = 1"}

@@ -256,7 +256,7 @@ def test_place_on_the_globe_gives_the_pixel_size(tmp_path):
         (
             lambda p: tiff(p, colours().transpose(2, 0, 1).astype("int16") * -1, driver="GTiff"),
             UnreadableFile,
-            "which are no colours",
+            "which are not colours",
         ),
         (
             lambda p: tiff(p, np.zeros((5, 8, 8), "uint8"), driver="GTiff"),

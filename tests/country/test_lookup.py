@@ -169,7 +169,7 @@ def test_one_table_is_a_map_of_one_partition(frame, tmp_path):
     )
     with pytest.raises(UnreadableFile, match="longitude and latitude"):
         open_maps(utm)
-    with pytest.raises(UnreadableFile, match="no merged map"):
+    with pytest.raises(UnreadableFile, match="not a merged map"):
         open_maps(tmp_path)
     (tmp_path / partitions.INDEX).write_text('{"kind": "selion maps 9"}')
     with pytest.raises(UnreadableFile, match="selion maps 9"):

@@ -369,7 +369,7 @@ def test_what_cannot_be_merged_is_said(land, tmp_path):
     (tmp_path / "area.geojson").write_text(
         '{"type": "Feature", "properties": {"core": {"type": "Nothing"}}, "geometry": null}'
     )
-    with pytest.raises(UnreadableFile, match="no area of a job"):
+    with pytest.raises(UnreadableFile, match="not the area of a job"):
         merge_maps([one], tmp_path / "maps")
     with pytest.raises(BadInput, match="remnant"):
         MergeOptions(min_area=-1)

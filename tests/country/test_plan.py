@@ -334,7 +334,7 @@ def test_a_probe_that_is_none_is_refused(tmp_path):
     assert read_probe(tmp_path / "probe.json") == PROBE
     for text in ("{}", "[]", '{"kind": "selion probe 1", "selion": "0"}', "not json"):
         (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(UnreadableFile, match="no probe"):
+        with pytest.raises(UnreadableFile, match="not a probe"):
             read_probe(tmp_path / "bad.json")
 
 

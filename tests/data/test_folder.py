@@ -191,7 +191,7 @@ def test_wholly_covered_photographs(tmp_path):
         ('files = { image = "images/{key}.png", split = { fold = 1 } }', "is not understood"),
         (
             'files = { image = "images/{key}.png", split = { by = "plot" } }',
-            "no part of the image's pattern",
+            "not a part of the image's pattern",
         ),
         ('files = { image = "images/{key:[}.png" }', "cannot be understood"),
         ('files = { image = "images/{key}.png", split = { csv = "no.csv" } }', "is missing"),
@@ -229,7 +229,7 @@ def test_interpolated_masks_and_bad_ids_are_refused(tmp_path):
     tif(tmp_path / "labels" / "a.tif", np.full((24, 24), np.nan, np.float32))
     assert (load_dataset(tmp_path)[0].labels.ids == IGNORE).all()
     tif(tmp_path / "instances" / "a.tif", np.full((24, 24), -4, np.int16))
-    with pytest.raises(BadInput, match="no object ids"):
+    with pytest.raises(BadInput, match="not object ids"):
         load_dataset(tmp_path)[0]
 
 

@@ -501,7 +501,7 @@ def test_no_crs(tmp_path):
     frame(FARM, crs=None).to_file(tmp_path / "degrees.shp")
     assert read_area(tmp_path / "degrees.shp").km2 == pytest.approx(read_area(mapping(FARM)).km2)
     frame(shapely.box(5e5, 5e6, 6e5, 5.1e6), crs=None).to_file(tmp_path / "metres.shp")
-    with pytest.raises(BadInput, match=r"says no CRS, and its numbers .* are no degrees.*ogr2ogr"):
+    with pytest.raises(BadInput, match=r"has no CRS, and its numbers .* are not degrees.*ogr2ogr"):
         read_area(tmp_path / "metres.shp")
 
 

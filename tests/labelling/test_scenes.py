@@ -198,7 +198,7 @@ def test_a_scene_of_which_nothing_is_known_has_no_mask(tmp_path):
     )
     (row,) = label_scenes(tmp_path / "scenes", tmp_path / "out", Reader(CROP))
     assert (row.routed, row.quality) == ("none", 0)
-    assert "sure of no pixel" in row.why
+    assert "confident in no pixel" in row.why
 
 
 FINE = Reader(

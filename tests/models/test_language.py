@@ -287,7 +287,7 @@ def test_questions_put_first_what_all_patches_share():
         ({"instruction": "Look: {klasses}"}, "placeholder"),
         ({"margin": -1}, "margin of -1"),
         ({"shown": "sharp"}, "'sharp'.*colour, grey"),
-        ({"shown": "blank", "coordinates": False}, "neither shown nor said"),
+        ({"shown": "blank", "coordinates": False}, "neither shows the patch nor gives"),
     ],
 )
 def test_prompts_that_make_no_sense(values, said):

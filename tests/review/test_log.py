@@ -162,7 +162,7 @@ def test_a_neighbour_that_was_not_on_the_screen_is_not_moved(folder):
     to = corner + 0.2 * (middle(shape) - corner)
     blind = hand.act("move", name, [corner, to], on={name: 0})
     assert not blind.done
-    assert "was not on the screen" in blind.why
+    assert "was not shown" in blind.why
     seen = hand.act("move", name, [corner, to])
     assert seen.done
     assert len(seen.changed) > 1
@@ -223,7 +223,7 @@ def test_another_map_or_no_log(folder, tmp_path):
     with pytest.raises(BadInput, match="another map"):
         review.replay(review.find_map(other).read(), other / log.path.name)
     (other / log.path.name).write_text("something else\n")
-    with pytest.raises(UnreadableFile, match="is no log of a review"):
+    with pytest.raises(UnreadableFile, match="is not the log of a review"):
         open_log(other)
 
 
@@ -233,7 +233,7 @@ def test_another_map_or_no_log(folder, tmp_path):
 def test_a_folder_that_takes_nothing(folder):
     folder.chmod(0o500)
     try:
-        with pytest.raises(OutputFailed, match="make room or choose a folder"):
+        with pytest.raises(OutputFailed, match="free some space or choose a folder"):
             open_log(folder)
     finally:
         folder.chmod(0o700)

@@ -168,5 +168,5 @@ def test_foreign_zarr(tmp_path):
     with pytest.raises(UnreadableFile, match="spatial:transform"):
         open_raster(tmp_path / "a.zarr")
     zarr.create_group(store=tmp_path / "b.zarr")
-    with pytest.raises(UnreadableFile, match="no single array"):
+    with pytest.raises(UnreadableFile, match="not a single array"):
         open_raster(tmp_path / "b.zarr")
