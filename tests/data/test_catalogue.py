@@ -61,7 +61,7 @@ def test_every_declaration_is_whole():
     for made in list_datasets():
         assert made.title, made.name
         assert made.licence, made.name
-        assert made.layout in catalogue.LAYOUTS
+        assert made.layout in catalogue.layouts()
         assert made.home or "not public" in made.licence, made.name
         assert made.files or made.layout != "files", made.name
         for files in made.files:

@@ -45,23 +45,11 @@ from selion.data.declare import FILE, Declaration, declaration, read_declaration
 from selion.errors import BadInput, UnknownName, UnreadableFile
 
 Loader = Callable[[Declaration, Path, ClassScheme | None, int], Dataset]
-LAYOUTS = {
+GENERAL = {
     "files": "selion.data.files:load_files",
     "folder": "selion.data.files:load_folder",
-    "ftw": "selion.data.ftw:load_ftw",
-    "ai4boundaries": "selion.data.ai4boundaries:load_ai4boundaries",
-    "smallfarms": "selion.data.smallfarms:load_smallfarms",
-    "pastis": "selion.data.pastis:load_pastis",
 }
-"""Who reads which layout; imported on use."""
-SIGNS = {
-    "ftw": ("chips_*.parquet", "*/chips_*.parquet"),
-    "ai4smallfarms": ("sentinel-2-asia/*/images", "reference/*_areas.gpkg"),
-    "ai4boundaries": ("sentinel2/images/*/*_S2_10m_256.nc", "images/*/*_S2_10m_256.nc"),
-    "ai4boundaries-ortho": ("orthophoto/images/*/*_ortho_1m_512.tif",),
-    "pastis": ("metadata.geojson", "PASTIS-R/metadata.geojson"),
-}
-"""What tells a public dataset that lies in a folder without its name being said."""
+"""Who reads the layouts that any dataset may have; imported on use."""
 
 
 @cache
@@ -71,6 +59,15 @@ def _catalogue() -> dict[str, Declaration]:
         name: declaration(name, table, f"catalogue.toml, {name}")
         for name, table in read_toml(path).items()
     }
+
+
+def layouts() -> dict[str, str]:
+    """Return who reads which layout: the general ones, and ``selion.data.NAME:load_NAME``.
+
+    NAME is a layout that the catalogue names; a ``dataset.toml`` can name no other module.
+    """
+    own = {made.layout for made in list_datasets()} - GENERAL.keys()
+    return GENERAL | {name: f"selion.data.{name}:load_{name}" for name in sorted(own)}
 
 
 def list_datasets() -> list[Declaration]:
@@ -156,12 +153,13 @@ def _load(made: Declaration, root: Path, classes: ClassScheme | None, boundary: 
     if not root.is_dir():
         message = f"There is no folder {root} to read {made.name} from: check the name."
         raise UnreadableFile(message)
-    if made.layout not in LAYOUTS:
-        raise UnknownName.among("layout", made.layout, LAYOUTS)
+    known = layouts()
+    if made.layout not in known:
+        raise UnknownName.among("layout", made.layout, known)
     if boundary < 0:
         message = f"A boundary of {boundary} pixels was asked for; wanted is 0 or more."
         raise BadInput(message)
-    module, _, name = LAYOUTS[made.layout].partition(":")
+    module, _, name = known[made.layout].partition(":")
     loader = cast("Loader", getattr(importlib.import_module(module), name))
     return loader(made, root, classes, boundary)
 
@@ -196,9 +194,9 @@ def recognise(path: Path) -> str | None:
     """Return the name of the public dataset whose layout a folder has, or None."""
     return next(
         (
-            name
-            for name, signs in SIGNS.items()
-            if any(next(path.glob(sign), None) for sign in signs)
+            made.name
+            for made in list_datasets()
+            if any(next(path.glob(sign), None) for sign in made.signs)
         ),
         None,
     )

@@ -93,6 +93,8 @@ class Declaration:
     download: tuple[Download, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the layout's reader wants to know besides."""
+    signs: tuple[str, ...] = ()
+    """Patterns of paths by which a folder is recognised as this dataset."""
 
 
 def read_declaration(path: Path) -> Declaration:
