@@ -100,7 +100,7 @@ def test_what_is_neither_name_nor_address():
         find_provider("none.json")
     with pytest.raises(BadInput, match=r"does not exist: .*earth-search"):
         find_provider("no/such/catalogue")
-    with pytest.raises(BadInput, match="no address"):
+    with pytest.raises(BadInput, match="not an address"):
         find_provider("https://")
     with pytest.raises(UnknownName):
         find_provider("")

@@ -398,7 +398,7 @@ def test_a_folder_with_a_card_is_checked(folders, tmp_path):
 
 
 def test_engines_that_cannot(folders):
-    with pytest.raises(BadInput, match="answers with objects"):
+    with pytest.raises(BadInput, match="returns objects"):
         selion.models.load_model(folders["sam"], "openvino")
     with pytest.raises(UnknownName, match="did you mean 'torch'"):
         selion.models.load_model(folders["sam"], "torsh")

@@ -289,7 +289,7 @@ def test_what_does_not_fit_is_refused():
         Refined(BASE)
     with pytest.raises(BadInput, match="selion train epoc"):
         Refined(BASE, Painted(FTW2))
-    with pytest.raises(BadInput, match="answers with objects"):
+    with pytest.raises(BadInput, match="returns objects"):
         Refined(PlainModel(Painted(FTW2), "objects"), EDGE)
     with pytest.raises(BadInput, match="nothing to part"):
         Refined(EDGE, EDGE)

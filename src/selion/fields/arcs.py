@@ -27,6 +27,8 @@ from selion.fields.cracks import _DX, _DY, ANCHOR, CORNER, NONE, REMOVED
 _SEEN = 16
 
 
+# Compiled, as all of this file: called for every step along every line.  ``ids`` has a frame of one
+# pixel, so lattice point (y, x) has the pixels (y, x) to (y + 1, x + 1) around it.
 @njit(cache=True, nogil=True)
 def _crack(ids, y, x, d):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
     """Say whether a crack leaves the lattice point (y, x) in direction ``d``.
@@ -42,6 +44,8 @@ def _crack(ids, y, x, d):  # type: ignore[no-untyped-def]  # numba types it  # n
     return y > 0 and ids[y, x] != ids[y, x + 1]
 
 
+# Compiled: lines are walked point by point, and each removal changes its neighbours' triangles.
+# Invariant: lines with anchors come first, so every corner not seen after them lies on a loop.
 @njit(cache=True, nogil=True)
 def simplify_lines(ids, kinds, limit, caps):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901
     """Mark the corners that simplification removes.
@@ -93,6 +97,7 @@ def simplify_lines(ids, kinds, limit, caps):  # type: ignore[no-untyped-def]  # 
                 _thin(chain, length, kinds, ids, min(limit, _cap(ids, caps, i, j, d)), chords, room)
 
 
+# The two pixels beside the crack, as in _crack.
 @njit(cache=True, nogil=True)
 def _cap(ids, caps, y, x, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Return the lesser cap of the two sides of the crack that leaves (y, x) in direction ``d``."""
@@ -105,6 +110,8 @@ def _cap(ids, caps, y, x, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, A
     return min(caps[ids[y, x]], caps[ids[y, x + 1]])
 
 
+# A power of two, so that _slot can mask; a line takes one entry at most and four lines meet in an
+# anchor, so the table is never full.
 @njit(cache=True, nogil=True)
 def _table_size(kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     anchors = 0
@@ -116,6 +123,7 @@ def _table_size(kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return size
 
 
+# Allocated once and used for all lines of a tile.
 @njit(cache=True, nogil=True)
 def _room(count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Work space for the longest line: neighbours before and after, current area, heap."""
@@ -127,6 +135,8 @@ def _room(count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     )
 
 
+# Between two turns or nodes a line goes straight, so directions change at points of ``kinds`` only.
+# The bits of ``flags`` say which cracks of an anchor were walked, from either end.
 @njit(cache=True, nogil=True)
 def _walk(ids, kinds, flags, chain, i, j, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Follow a line from the point (i, j) to the next anchor, or round a loop.
@@ -160,6 +170,10 @@ def _twice_area(chain, a, b, c):  # type: ignore[no-untyped-def]  # noqa: ANN001
     return abs((chain[b, 0] - x) * (chain[c, 1] - y) - (chain[c, 0] - x) * (chain[b, 1] - y))
 
 
+# Invariant: ``before`` and ``after`` link the points that are left, and ``area`` is that of each
+# one's triangle now, -1 if it cannot go.  Heap entries are never changed: one whose area is no
+# longer the point's is passed over.  Area and index share one whole number, so ties go to the
+# earlier point and the result does not depend on the heap.
 @njit(cache=True, nogil=True)
 def _thin(chain, length, kinds, ids, limit, chords, room):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, C901
     """Remove corners of one line, smallest triangle first."""
@@ -199,6 +213,7 @@ def _thin(chain, length, kinds, ids, limit, chords, room):  # type: ignore[no-un
         _remember(chords, _pair(first, last, kinds))
 
 
+# Asked once per line, before anything goes: a line whose chord is bound keeps a corner.
 @njit(cache=True, nogil=True)
 def _bound(first, last, kinds, ids, chords):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Say whether the chord of a line is taken or may be taken.
@@ -240,6 +255,8 @@ def _flat(chain, length, gone, after, loop):  # type: ignore[no-untyped-def]  # 
     return _twice_area(chain, 0, k, n) == 0
 
 
+# Scans the triangle row by row: triangles are small (below the tolerance), so a spatial index would
+# cost more than it saves.
 @njit(cache=True, nogil=True)
 def _occupied(chain, a, b, c, kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Say whether a point of any line lies in the closed triangle of three points of a line.
@@ -267,6 +284,7 @@ def _occupied(chain, a, b, c, kinds):  # type: ignore[no-untyped-def]  # noqa: A
     return False
 
 
+# 1e-9 in the caller covers the rounding of the division, so points on an edge count as inside.
 @njit(cache=True, nogil=True)
 def _span(px, py, qx, qy, y, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Widen the stretch from ``low`` to ``high`` by what an edge has at the height ``y``."""
@@ -279,12 +297,15 @@ def _span(px, py, qx, qy, y, low, high):  # type: ignore[no-untyped-def]  # noqa
     return low, high
 
 
+# One number for both directions of a line: the smaller anchor first.
 @njit(cache=True, nogil=True)
 def _pair(first, last, kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     one, other = first[1] * kinds.shape[1] + first[0], last[1] * kinds.shape[1] + last[0]
     return min(one, other) * kinds.size + max(one, other)
 
 
+# A hash table with open addressing in one array.  Invariant: -1 is an empty slot, and entries are
+# never removed, so probing may stop at the first one.
 @njit(cache=True, nogil=True)
 def _slot(chords, key):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     mask = chords.size - 1
@@ -304,6 +325,8 @@ def _remember(chords, key):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN
     chords[_slot(chords, key)] = key
 
 
+# A binary heap in an array that serves all lines.  Invariant: no entry is less than its parent,
+# ``(at - 1) // 2``.
 @njit(cache=True, nogil=True)
 def _push(heap, size, key):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     at = size
@@ -314,6 +337,7 @@ def _push(heap, size, key):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN
     return size + 1
 
 
+# As _push; the caller has read ``heap[0]``.
 @njit(cache=True, nogil=True)
 def _pop(heap, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     size -= 1

@@ -22,6 +22,8 @@ EAST, SOUTH, WEST, NORTH, STAYS = 0, 1, 2, 3, 4
 """Where a pixel drains to."""
 
 
+# Compiled: four results in one pass; with arrays each comparison would be a pass over the block and
+# a temporary of its size.  Pixels do not depend on each other.
 @njit(cache=True, nogil=True)
 def weigh(shares, valid, things, boundary, wide, threshold):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN201
     """Decide what each pixel is and how surely.
@@ -84,6 +86,8 @@ def weigh(shares, valid, things, boundary, wide, threshold):  # type: ignore[no-
     return kind, inner, sure, line
 
 
+# Compiled, with rounding after each direction (+ 2, then a shift by 2).  uint32, because the sum of
+# four uint16 needs 18 bits.
 @njit(cache=True, nogil=True)
 def smooth(values, passes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Smooth (y, x) uint16 values by the kernel (1 2 1)/4 in both directions.
@@ -115,6 +119,8 @@ def smooth(values, passes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN
     return now
 
 
+# Compiled: running sums, so the time does not depend on the radius.  Invariant: ``total`` (and
+# ``totals``) is the sum over the window of the pixel that is written next.
 @njit(cache=True, nogil=True)
 def blur(values, radius):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Take the mean of (y, x) uint16 values over squares of ``2 radius + 1`` px, in whole numbers.
@@ -144,6 +150,8 @@ def blur(values, radius):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN20
     return out
 
 
+# Union-find, called per pixel.  Invariant: a parent is never larger than its child, so the root is
+# the smallest member.
 @njit(cache=True, nogil=True)
 def find(parent, k):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Return the root of ``k``, halving the path on the way."""
@@ -153,6 +161,8 @@ def find(parent, k):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     return k
 
 
+# Compiled: union-find over pixels.  Invariant: the flow goes down in the order (relief, index) or
+# stays, so there is no circle, and each tree of the forest is a basin.
 @njit(cache=True, nogil=True)
 def drain(kind, relief):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901, PLR0912
     """Cut a block into basins.
@@ -221,6 +231,7 @@ def drain(kind, relief):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     return labels, flow, count
 
 
+# The smaller root wins: a basin's root is its first pixel in row-major order.
 @njit(cache=True, nogil=True)
 def _unite(parent, one, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     one, other = find(parent, one), find(parent, other)
@@ -230,6 +241,8 @@ def _unite(parent, one, other):  # type: ignore[no-untyped-def]  # noqa: ANN001,
         parent[one] = other
 
 
+# Compiled: seven sums in one pass; bincount would need a pass and an array of floats for each.
+# Invariant: the first pixel that is met is the first in row-major order.
 @njit(cache=True, nogil=True)
 def measure(labels, count, kind, relief, sure, areas, cell, top, left, shape):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Sum up what each basin is like.
@@ -279,6 +292,7 @@ PLACE = 46
 """Bits of a pass that say where it is."""
 
 
+# Called for every pass; a tuple could not be sorted by numpy as fast as one whole number.
 @njit(cache=True, nogil=True)
 def name_pass(height, pixel, down):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Return one whole number for the way from a pixel to a neighbour.
@@ -292,6 +306,8 @@ def name_pass(height, pixel, down):  # type: ignore[no-untyped-def]  # noqa: ANN
     return (height << PLACE) | (2 * pixel + down)
 
 
+# Compiled: counts first and fills then, because the list is a small and unknown share of the
+# pixels.
 @njit(cache=True, nogil=True)
 def passes(labels, kind, relief, line, top, left, across):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """List every pair of neighbouring pixels that lie in different basins.
@@ -338,6 +354,8 @@ def passes(labels, kind, relief, line, top, left, across):  # type: ignore[no-un
     return found
 
 
+# Compiled: union-find is a chain of dependent steps that arrays cannot do.  The order of the pairs
+# does not matter, for the smallest member is the root.
 @njit(cache=True, nogil=True)
 def unite_pairs(count, one, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Return for each of ``count`` things the smallest member of its group.
@@ -356,6 +374,9 @@ def unite_pairs(count, one, other):  # type: ignore[no-untyped-def]  # noqa: ANN
     return parent
 
 
+# Compiled: each union changes what the next pass meets.  Invariant: ``low`` and ``area`` at a root
+# are those of its whole group, and passes come in ascending order, so all that lies below a pass is
+# known when it is met.
 @njit(cache=True, nogil=True)
 def flood(low, area, shut, one, other, way, depth, small, absorb):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Let the water rise over all passes, lowest first, and join what is not worth parting.

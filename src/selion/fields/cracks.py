@@ -27,6 +27,8 @@ _DX = np.array([1, 0, -1, 0])  # directions: east, south, west, north
 _DY = np.array([0, 1, 0, -1])
 
 
+# Compiled: several comparisons at every lattice point; with arrays each is a temporary of the
+# tile's size.  Points do not depend on each other.
 @njit(cache=True, nogil=True)
 def lattice_kinds(ids, top, left, bottom, right, nodes):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN201
     """Classify the lattice points of a tile.
@@ -64,6 +66,7 @@ def lattice_kinds(ids, top, left, bottom, right, nodes):  # type: ignore[no-unty
     return kinds
 
 
+# Doubling, so that appending costs a constant time on the whole.
 @njit(cache=True, nogil=True)
 def _grown(array):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     more = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
@@ -71,6 +74,9 @@ def _grown(array):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return more
 
 
+# Compiled: a walk with a step per crack.  Invariant: the object is on the right; ``seen`` holds the
+# pixels below each eastward crack that was walked, and every ring has an eastward crack, so each is
+# walked once.
 @njit(cache=True, nogil=True)
 def trace(labels, kinds, use_kinds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901, PLR0912, PLR0915
     """Walk all rings of a label raster.
@@ -164,6 +170,7 @@ def trace(labels, kinds, use_kinds):  # type: ignore[no-untyped-def]  # noqa: AN
     return points[:used], rings[:count]
 
 
+# In place, because the ring lies in the middle of the array of all points.
 @njit(cache=True, nogil=True)
 def _rotate(points, begin, end, first):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Turn a ring so that it starts at ``first``: three reversals, in place."""
@@ -184,6 +191,8 @@ def _reverse(points, begin, end):  # type: ignore[no-untyped-def]  # noqa: ANN00
         end -= 1
 
 
+# Compiled: rings differ in length, and a numpy call for each would cost more than its points.  ``a
+# * e > 0`` is a mapping that keeps the orientation; else rings are read backwards.
 @njit(cache=True, nogil=True)
 def close_rings(points, starts, lengths, a, c, e, f):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Copy rings in the order given, close each one, and map it.
@@ -212,6 +221,7 @@ def close_rings(points, starts, lengths, a, c, e, f):  # type: ignore[no-untyped
     return coordinates, offsets
 
 
+# Compiled as close_rings.
 @njit(cache=True, nogil=True)
 def tidy_rings(coordinates, offsets, straighten):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Bring closed rings on the lattice to the form that :func:`trace` gives.
@@ -259,6 +269,8 @@ def tidy_rings(coordinates, offsets, straighten):  # type: ignore[no-untyped-def
     return points[:used], starts, lengths
 
 
+# Compiled: one pass over millions of short rings.  Sums are taken from the polygon's first point,
+# so that large coordinates (UTM) do not eat the digits of small areas.
 @njit(cache=True, nogil=True)
 def moments(coordinates, offsets, exteriors):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Measure polygons in their own coordinates.
@@ -308,6 +320,7 @@ def moments(coordinates, offsets, exteriors):  # type: ignore[no-untyped-def]  #
     return out
 
 
+# Compiled as moments.
 @njit(cache=True, nogil=True)
 def lengths(coordinates, offsets, exteriors, metric):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Return (p,) float64 perimeters, holes included, each in the (p, 2, 2) metric of its polygon.
@@ -329,6 +342,8 @@ def lengths(coordinates, offsets, exteriors, metric):  # type: ignore[no-untyped
     return out
 
 
+# Compiled: adds into an array that is kept over all blocks; bincount would make one as long as the
+# largest id for each block.
 @njit(cache=True, nogil=True)
 def count_ids(ids, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Count the pixels of each id of (y, x) whole numbers from 0.

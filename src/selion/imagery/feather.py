@@ -50,6 +50,8 @@ def seen_depth(values: np.ndarray, *, feather: bool) -> tuple[np.ndarray, bool]:
     return depth, missing
 
 
+# Compiled: one byte per pixel is all that is written; ``(values > 0).all(0)`` makes a temporary of
+# all bands.  Row by row, so that the inner loops have no branch.
 @njit(cache=True, nogil=True)
 def _seen(values):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
     """Return FAR where all bands are seen, else 0, and whether there is a 0."""
@@ -68,6 +70,8 @@ def _seen(values):  # type: ignore[no-untyped-def]  # numba types it  # noqa: AN
     return depth, low == 0
 
 
+# Compiled: each pixel depends on the one before.  Invariant: after the first pass every pixel holds
+# its distance to gaps above and to the left, after the second to all of them.
 @njit(cache=True, nogil=True)
 def _chamfer(depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Turn 0 and FAR into distances, in place.
@@ -85,6 +89,7 @@ def _chamfer(depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         _along(depth[y], -1)
 
 
+# The other row is finished already; what the row's own pixels allow is _along's.
 @njit(cache=True, nogil=True)
 def _from_row(row, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Lower a row to what the row beside it allows."""
@@ -96,6 +101,7 @@ def _from_row(row, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN2
         row[x - 1] = min(np.int32(row[x - 1]), np.int32(other[x]) + SLANTED)
 
 
+# The only carried value of the two passes.
 @njit(cache=True, nogil=True)
 def _along(row, direction):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Lower a row to what its own pixels before (1) or after (-1) allow."""

@@ -160,6 +160,9 @@ def needed(pairs: Iterable[tuple[int, int]], wanted: Iterable[int]) -> list[tupl
     return kept[::-1]
 
 
+# Compiled: np.median would sort a copy of the stack.  Invariant: the missing views of a pixel are
+# the largest and the smallest number by turns, so the median of what was seen lies in the middle
+# lines.
 @njit(cache=True, nogil=True)
 def _median(stack, pairs, middle, out, count, top, end):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
     """Fill the rows from ``top`` to ``end`` of ``out`` and ``count`` from the (t, y, x) stack."""
@@ -192,6 +195,8 @@ def _median(stack, pairs, middle, out, count, top, end):  # type: ignore[no-unty
                 count[y, left + j] = np.uint8(seen[j])
 
 
+# Each comparison is a loop over a row without a branch; what of the two is not needed is not
+# written.
 @njit(cache=True, nogil=True)
 def _exchange(lines, pairs, n):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
     """Run the network on the first ``n`` pixels of the (t, pixel) lines, in place."""

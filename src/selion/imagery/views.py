@@ -285,6 +285,8 @@ def _within(index: np.ndarray, known: slice) -> np.ndarray:
     return np.where((index >= known.start) & (index < known.stop), index - known.start, -1)
 
 
+# Compiled: two lookups, a bit and a store per pixel; fancy indexes would make three temporaries of
+# the block for each scene.  Pixels do not depend on each other.
 @njit(cache=True, nogil=True)
 def _lay(values, table, rows, columns, seen, seen_rows, seen_columns, out):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
     """Lay the table's entries of ``values`` on ``out`` where the bits of ``seen`` are set.

@@ -80,6 +80,8 @@ def clear_sky(swath: tuple[float, float, float, float] = (1.0, 0.0, -FAR, FAR)) 
     return Sky(numbers, np.ones(4), np.zeros(4))
 
 
+# Inlined, as the helpers below: called for every pixel.  The world is repeated mirrored, so that it
+# has no edge.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _mirror(k: int, size: int) -> int:
     k %= 2 * size
@@ -106,6 +108,8 @@ def _field(texture: np.ndarray, sky: np.ndarray, x: float, y: float, stretch: fl
     return sample(texture, u / stretch + sky[_OX], v / stretch + sky[_OY])
 
 
+# Compiled as _paint, with the same function, so that thresholds are quantiles of exactly what is
+# painted.
 @njit(nogil=True, cache=True, error_model="numpy")
 def field_values(
     texture: np.ndarray, sky: np.ndarray, xs: np.ndarray, ys: np.ndarray, stretch: float
@@ -124,6 +128,8 @@ VEIL_STRETCH, SNOW_STRETCH = 2.6, 1.7
 """How much wider than clouds cirrus and snow are."""
 
 
+# Compiled: called for every pixel of every date.  It depends on the place in the world alone, so
+# tiles that overlap show the same clouds.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _look_up(
     x: float, y: float, sky: np.ndarray, smooth: np.ndarray, rough: np.ndarray
@@ -224,6 +230,9 @@ def _cover_ground(
     )
 
 
+# Compiled: ground, sky and noise of a pixel in one go, without rasters of the steps between.
+# Invariant: noise is a hash of row and column, so any block of rows gives the same pixels; a cell
+# of 2 x 2 pixels has one class, the worst of the four.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _paint(
     patch: np.ndarray,

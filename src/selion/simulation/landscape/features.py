@@ -28,6 +28,8 @@ from selion.simulation.landscape.parcels import DITCH, HEDGE, LANE, PLOT, RAIL, 
 ) = range(12)
 
 
+# Compiled, as all of this file: called for every fine pixel.  Everything is a hash of a lattice
+# cell, so a point shows the same whatever block it is rendered in.
 @njit(nogil=True, cache=True, error_model="numpy")
 def tree_at(
     x: float, y: float, salt: np.uint64, cell: float, chance: float, low: float, high: float
@@ -47,6 +49,7 @@ def tree_at(
     return 0.0 if d2 >= 1 else (1.2 + 1.6 * radius) * np.sqrt(1 - 0.75 * d2)
 
 
+# A crown is wider than its cell, so the nearest is looked for among nine cells.
 @njit(nogil=True, cache=True, error_model="numpy")
 def crown(
     x: float, y: float, salt: np.uint64, cell: float
@@ -84,6 +87,7 @@ def contour(texture: np.ndarray, x: float, y: float, scale: float, limit: float)
     return abs(f) * scale / slope if slope > 0.016 else 1e9
 
 
+# Buildings lie inside of their plot, so a point asks its own plot only.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _building(
     s: float, t: float, half_s: float, half_t: float, key: np.uint64, count: int, size: float
@@ -105,6 +109,7 @@ def _building(
     return -1, 0.0
 
 
+# First hit wins: building, tree, path, ground.
 @njit(nogil=True, cache=True, error_model="numpy")
 def built_up(
     kind: int,

@@ -53,6 +53,8 @@ def _filtered(rng: np.random.Generator, gain: np.ndarray) -> np.ndarray:
     return (field / field.std()).astype(np.float32)
 
 
+# Compiled, as the rest of this file: called several times per fine pixel.  The texture's edge is a
+# power of two, so that masking repeats it.
 @njit(nogil=True, cache=True, error_model="numpy")
 def sample(texture: np.ndarray, x: float, y: float) -> float:
     """Look up a texture at (x, y) texels, bilinear and periodic."""
@@ -70,6 +72,8 @@ def sample(texture: np.ndarray, x: float, y: float) -> float:
     return top + ty * (bottom - top)
 
 
+# Wraps around at 64 bits on purpose.  A hash and no generator: a number depends on its place and
+# not on what was drawn before it.
 @njit(_HASH, nogil=True, cache=True, error_model="numpy")
 def mix(key: np.uint64, salt: int) -> np.uint64:
     """Hash a key with a small integer.
@@ -82,12 +86,14 @@ def mix(key: np.uint64, salt: int) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
+# 53 bits, as many as a float64 holds.
 @njit(_NUMBER, nogil=True, cache=True, error_model="numpy")
 def uniform(key: np.uint64, salt: int) -> float:
     """Return a number in [0, 1) that depends on nothing but key and salt."""
     return np.float64(mix(key, salt) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
+# A sum of four and no Box-Muller: no logarithm per pixel, and the tails are bounded.
 @njit(_NUMBER, nogil=True, cache=True, error_model="numpy")
 def normal(key: np.uint64, salt: int) -> float:
     """Return a standard normal number from key and salt.

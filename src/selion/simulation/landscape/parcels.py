@@ -63,6 +63,8 @@ class ParcelTree:
     """(leaf,) int32: leaves of one group are farmed as one field."""
 
 
+# Compiled, as all of this file: called at every node while land is cut up.  Invariant: the polygon
+# stays convex, so a cut adds one vertex at most.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _clip(
     poly: np.ndarray, count: int, nx: float, ny: float, offset: float, out: np.ndarray
@@ -86,6 +88,7 @@ def _clip(
     return kept
 
 
+# One pass for area and both extents.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _measure(
     poly: np.ndarray, count: int, theta: float
@@ -108,6 +111,7 @@ def _measure(
     return abs(area) / 2, low_a, high_a, low_b, high_b
 
 
+# Bounding boxes only: cheap, and in doubt the parcel is kept.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _outside(poly: np.ndarray, count: int, view: np.ndarray) -> bool:
     left = top = 1e18
@@ -118,6 +122,8 @@ def _outside(poly: np.ndarray, count: int, view: np.ndarray) -> bool:
     return right < view[0] or left > view[2] or bottom < view[1] or top > view[3]
 
 
+# The radius of a village is below 1 km and its centre in a cell of 2 km, so nine cells hold the
+# nearest.
 @njit(nogil=True, cache=True, error_model="numpy")
 def near_village(x: float, y: float, salt: np.uint64, density: float) -> float:
     """Return the distance to the rim of the nearest village in metres (negative inside)."""

@@ -189,6 +189,7 @@ def _leaves_of(
     return leaves
 
 
+# Called for every pixel under a leaf.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _outline(shape: int, a: float) -> float:
     """Return the half width of a leaf at the share ``a`` of its length, 1 at its widest."""
@@ -201,6 +202,8 @@ def _outline(shape: int, a: float) -> float:
     return np.sqrt(4 * a * (1 - a))
 
 
+# Compiled: leaves overlap, so each pixel is compared with what is there.  Invariant: ``depth``
+# holds the height of the leaf that is seen, so the order of leaves matters for ties only.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _paint(
     leaves: np.ndarray,

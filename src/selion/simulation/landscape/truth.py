@@ -25,6 +25,8 @@ _COVER_OF = np.array(
 )
 
 
+# Compiled: the mode of a few numbers per pixel, for which arrays would have to be sorted.  Pixels
+# do not depend on each other, so rows are shared among threads.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _vote(
     first: int,
@@ -74,6 +76,7 @@ def _vote(
                 ids[r, c], cover[r, c] = 0, np.argmax(votes)
 
 
+# Union-find, as in label_equal.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _root(parent: np.ndarray, k: int) -> int:
     while parent[k] != k:
@@ -82,6 +85,8 @@ def _root(parent: np.ndarray, k: int) -> int:
     return k
 
 
+# Compiled: scipy labels one value at a time.  Invariant: the smaller index is the root, so numbers
+# come in raster order.
 @njit(nogil=True, cache=True, error_model="numpy")
 def label_equal(keys: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
     """Give numbers to the 4-connected regions of equal positive keys, in raster order.
