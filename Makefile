@@ -23,7 +23,7 @@ demo: $(V)/.core ## install selion and map a simulated scene: demo/report.html
 	$(BIN)/selion demo --force
 
 test: $(V)/.test ## install what the tests need and run them
-	$(BIN)/python -m pytest -q -n $(WORKERS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as a language model that learns
 	$(BIN)/python -m pytest -q -m slow
