@@ -38,7 +38,6 @@ from selion.models.vit_adapter.interaction import (  # noqa: E402
     to_maps,
     to_tokens,
 )
-from selion.models.vit_adapter.network import make_adapter  # noqa: E402
 
 VIT = {
     "encoder": "vit_tiny_patch16_224",
@@ -99,7 +98,7 @@ def stirred(network, seed=0):
 
 def tiny(**options):
     torch.manual_seed(0)
-    return stirred(make_adapter(3, 2, **(VIT | options)))
+    return stirred(build_network({"family": "vit-adapter", **VIT, **options}, 3, 2))
 
 
 def count(module):
@@ -367,7 +366,8 @@ def test_the_reference_has_the_parameters_of_table_v():
 @pytest.mark.parametrize("upsampler", ["fade", "carafe", "dysample", "bilinear"])
 def test_any_multiple_of_the_patch_is_answered_and_everything_learns(options, upsampler):
     torch.manual_seed(0)
-    network = make_adapter(3, 2, upsampler=upsampler, **options).train()
+    architecture = {"family": "vit-adapter", **options, "upsampler": upsampler}
+    network = build_network(architecture, 3, 2).train()
     patch = network.backbone.patch
     image = noise(2, 3, 3 * patch, 5 * patch)
     maps = network.adapter(image, network.backbone)

@@ -126,18 +126,33 @@ def _frozen(
 def _mask2former(bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
     _refuse_weights("mask2former", weights)
     require("transformers", "train")
-    from selion.models.mask2former.network import make_mask2former
+    from selion.models.mask2former.network import DecoderSize, SwinSize, make_mask2former
 
-    return make_mask2former(bands, classes, **options)
+    swin = _take(_SWIN, options)
+    return make_mask2former(bands, classes, SwinSize(**swin), DecoderSize(**options))
 
 
 def _adapter(
     bands: int, classes: int, weights: str, encoder: str, **options: Any
 ) -> torch.nn.Module:
     require("timm", "train")
-    from selion.models.vit_adapter.network import make_adapter
+    from selion.models.vit_adapter.network import AdapterOptions, make_adapter
 
-    return make_adapter(bands, classes, encoder, pretrained=bool(weights), **options)
+    head, vit = _take(_ADAPTER_HEAD, options), _take(_VIT, options)
+    return make_adapter(
+        bands,
+        classes,
+        encoder,
+        AdapterOptions(**options),
+        pretrained=bool(weights),
+        head=head,
+        vit=vit,
+    )
+
+
+def _take(keys: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of these keys out of others."""
+    return {key: options.pop(key) for key in keys if key in options}
 
 
 def _segment_anything(
@@ -174,13 +189,6 @@ _UNET = (
     "decoder_attention_type",
     "decoder_interpolation",
 )
-_SIAMESE = (
-    "encoder_depth",
-    "decoder_channels",
-    "decoder_use_norm",
-    "decoder_attention_type",
-    "decoder_interpolation",
-)
 _DEEPLAB = (
     "encoder_depth",
     "encoder_output_stride",
@@ -209,33 +217,19 @@ _DPT = (
     "embed_dim",
     "num_heads",
 )
-_FROZEN = (
-    "head",
-    "fused",
-    "hidden",
-    "detail",
-    "seen",
-    "encoder_bands",
-    "img_size",
-    "patch_size",
-    "embed_dim",
-    "depth",
-    "num_heads",
-)
+_VIT = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
+_FROZEN = ("head", "fused", "hidden", "detail", "seen", "encoder_bands", *_VIT)
+_SWIN = ("embed_dim", "depths", "num_heads", "window_size")
 _MASK2FORMER = (
     "queries",
     "hidden",
-    "embed_dim",
-    "depths",
-    "num_heads",
-    "window_size",
+    *_SWIN,
     "decoder_layers",
     "encoder_layers",
     "feedforward",
     "mask_feature_size",
 )
-_ADAPTER_HEAD = ("head", "hidden", "queries", "encoder_layers", "decoder_layers", "feedforward")
-_ADAPTER_VIT = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
+_ADAPTER_HEAD = ("hidden", "queries", "encoder_layers", "decoder_layers", "feedforward")
 _ADAPTER = (
     "upsampler",
     "norm",
@@ -244,8 +238,9 @@ _ADAPTER = (
     "ratio",
     "drop_path",
     "recompute",
+    "head",
     *_ADAPTER_HEAD,
-    *_ADAPTER_VIT,
+    *_VIT,
 )
 _SEGMENT_ANYTHING = ("size", "image_size", "prompts", "trained")
 _MASKED = (
@@ -284,14 +279,14 @@ FAMILIES: dict[str, Family] = {
     "dpt": Family(partial(_smp, "DPT"), _DPT, presets={"dynamic_img_size": True}, fixed=True),
     "unetr": Family(
         _unetr,
-        ("channels", "img_size", "patch_size", "embed_dim", "depth", "num_heads"),
+        ("channels", *_VIT),
         "timm",
         fixed=True,
     ),
     "fcn": Family(_fcn, ("filters",), ""),
-    "fcsiamconc": Family(partial(_siamese, "conc"), _SIAMESE),
-    "fcsiamdiff": Family(partial(_siamese, "diff"), _SIAMESE),
-    "fcsiamavg": Family(partial(_siamese, "avg"), _SIAMESE),
+    "fcsiamconc": Family(partial(_siamese, "conc"), _UNET),
+    "fcsiamdiff": Family(partial(_siamese, "diff"), _UNET),
+    "fcsiamavg": Family(partial(_siamese, "avg"), _UNET),
     "decode": Family(
         _decode,
         ("filters", "depth", "heads", "widths", "pyramid", "tanimoto_depth", "norm_groups"),

@@ -10,6 +10,7 @@ from COCO, which here would be for the user to convert: random weights are built
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +34,23 @@ class SetAnswer(NamedTuple):
     """(view, query, y, x) logits, at the pixels' resolution or a coarser one of the same extent."""
     auxiliary: tuple[SetAnswer, ...] = ()
     """What the layers before the last one answer: they learn from the same truth."""
+
+
+def log_evidence(classes: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Return the logarithm of the queries' evidence for each class and pixel.
+
+    Parameters
+    ----------
+    classes : (view, query, class) float tensor
+        Probabilities.
+    masks : (view, query, y, x) float tensor
+        Probabilities.
+
+    Returns
+    -------
+    (view, class, y, x) float tensor
+    """
+    return torch.log(torch.einsum("bqc,bqhw->bchw", classes, masks) + _LEAST)
 
 
 class Queries(nn.Module):
@@ -60,8 +78,7 @@ class Queries(nn.Module):
         if raw:
             return self.answer(image)
         classes, masks = self.queries(image)
-        evidence = torch.einsum("bqc,bqhw->bchw", classes, masks)
-        return torch.log(evidence + _LEAST)
+        return log_evidence(classes, masks)
 
     def answer(self, image: torch.Tensor) -> SetAnswer:
         """Return the queries of all layers as logits.
@@ -125,63 +142,60 @@ class Queries(nn.Module):
         return torch.where(inside & thing & (strongest > 0), owner + 1, 0)
 
 
-def make_mask2former(
-    bands: int,
-    classes: int,
-    queries: int = 100,
-    hidden: int = 256,
-    embed_dim: int = 96,
-    depths: Sequence[int] = (2, 2, 18, 2),
-    num_heads: Sequence[int] = (3, 6, 12, 24),
-    window_size: int = 7,
-    decoder_layers: int = 10,
-    encoder_layers: int = 6,
-    feedforward: int = 0,
-    mask_feature_size: int = 0,
-) -> Queries:
-    """Build Mask2Former over a Swin transformer from its configuration, with random weights.
+@dataclass(frozen=True, slots=True)
+class SwinSize:
+    """Sizes of a Swin transformer; by default Swin-S, as PRUE's."""
 
-    Defaults are Swin-S, as PRUE's.
+    embed_dim: int = 96
+    depths: Sequence[int] = (2, 2, 18, 2)
+    num_heads: Sequence[int] = (3, 6, 12, 24)
+    window_size: int = 7
 
-    Parameters
-    ----------
-    bands, classes : int
-    queries : int
-        Objects per window at most.
-    hidden : int
-        Width of the pixel decoder and of the queries.
-    embed_dim, depths, num_heads, window_size
-        Of Swin.
-    decoder_layers, encoder_layers : int
-        Layers of the transformer decoder (as transformers counts them: one more than run) and of
-        the pixel decoder.
-    feedforward : int
-        Inner width of the transformer decoder; 0: eight times ``hidden``.
-    mask_feature_size : int
-        Width of the masks' embeddings; 0: ``hidden``.
-    """
-    # taken by a parent of the configuration
-    shape: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
-    swin = SwinConfig(
+
+@dataclass(frozen=True, slots=True)
+class DecoderSize:
+    """Sizes of Mask2Former's pixel decoder and transformer decoder."""
+
+    hidden: int = 256
+    """Width of both decoders and of the queries."""
+    queries: int = 100
+    """Objects per window at most."""
+    encoder_layers: int = 6
+    """Layers of the pixel decoder."""
+    decoder_layers: int = 10
+    """Layers of the transformer decoder as transformers counts them: one more than are run, for
+    the answer before the first."""
+    feedforward: int = 0
+    """Inner width of the transformer decoder; 0: eight times ``hidden``, as in the paper."""
+    mask_feature_size: int = 0
+    """Width of the masks' embeddings; 0: ``hidden``."""
+
+    def config(self, classes: int, **more: Any) -> Mask2FormerConfig:
+        """Return the configuration of transformers, with ``more`` of its values."""
+        return Mask2FormerConfig(
+            num_labels=classes,  # type: ignore[call-arg]  # taken by a parent
+            num_queries=self.queries,
+            feature_size=self.hidden,
+            hidden_dim=self.hidden,
+            mask_feature_size=self.mask_feature_size or self.hidden,
+            encoder_feedforward_dim=4 * self.hidden,
+            dim_feedforward=self.feedforward or 8 * self.hidden,
+            encoder_layers=self.encoder_layers,
+            decoder_layers=self.decoder_layers,
+            **more,
+        )
+
+
+def make_mask2former(bands: int, classes: int, swin: SwinSize, decoder: DecoderSize) -> Queries:
+    """Build Mask2Former over a Swin transformer from its configuration, with random weights."""
+    backbone = SwinConfig(
         num_channels=bands,
-        embed_dim=embed_dim,
-        depths=list(depths),
-        num_heads=list(num_heads),
-        window_size=window_size,
+        embed_dim=swin.embed_dim,
+        depths=list(swin.depths),
+        num_heads=list(swin.num_heads),
+        window_size=swin.window_size,
         drop_path_rate=0.3,
-        **shape,
+        out_features=["stage1", "stage2", "stage3", "stage4"],  # type: ignore[call-arg]
     )
-    labels: dict[str, Any] = {"num_labels": classes}
-    config = Mask2FormerConfig(
-        backbone_config=swin,
-        **labels,
-        num_queries=queries,
-        feature_size=hidden,
-        hidden_dim=hidden,
-        mask_feature_size=mask_feature_size or hidden,
-        encoder_feedforward_dim=4 * hidden,
-        dim_feedforward=feedforward or 8 * hidden,
-        encoder_layers=encoder_layers,
-        decoder_layers=decoder_layers,
-    )
+    config = decoder.config(classes, backbone_config=backbone)
     return Queries(Mask2FormerForUniversalSegmentation(config))

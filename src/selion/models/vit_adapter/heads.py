@@ -9,17 +9,37 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from selion.errors import BadInput
 from selion.models.vit_adapter.interaction import conv
 from selion.models.vit_adapter.upsample import resize
 
 if TYPE_CHECKING:
-    from selion.models.mask2former.network import SetAnswer
-
-_LEAST = 1e-6
-"""Added to a class's evidence: logits are its logarithm."""
+    from selion.models.mask2former.network import DecoderSize, SetAnswer
 
 
-class PixelHead(nn.Module):
+class Head(nn.Module):
+    """What turns the four maps, the finest first, into classes."""
+
+    def forward(self, maps: list[torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+        """Four maps and the image -> (view, class, y, x) logits of the image's size."""
+        raise NotImplementedError
+
+    def answer(self, maps: list[torch.Tensor]) -> SetAnswer:  # noqa: ARG002
+        """Answer the queries themselves, as a loss over sets of masks wants them.
+
+        Raises
+        ------
+        BadInput
+            If the head has none.
+        """
+        message = (
+            "This network answers per pixel, and a loss over sets of masks was asked for: take "
+            "head = 'mask2former', or another loss."
+        )
+        raise BadInput(message)
+
+
+class PixelHead(Head):
     """One convolution per map, all added up, one more convolution, and classes.
 
     Each has ``hidden`` channels; they are added up at 1/4 of the image.
@@ -58,7 +78,7 @@ class PixelHead(nn.Module):
         return resize(self.classes(self.join(total)), image)
 
 
-class QueryHead(nn.Module):
+class QueryHead(Head):
     """Mask2Former's pixel decoder and transformer decoder, those of transformers.
 
     Its loss is not taken, as it does not know ignored pixels.
@@ -73,12 +93,10 @@ class QueryHead(nn.Module):
         Not used: the decoders have GroupNorm and LayerNorm of their own.
     hidden : int
         Width of both decoders and of the masks' embeddings, a multiple of 32; 0: 256.
-    queries : int
-        Objects per view at most.
-    encoder_layers, decoder_layers : int
-        Layers that are run: 6 of the pixel decoder and 9 of the transformer decoder in the paper.
-    feedforward : int
-        Inner width of the transformer decoder; 0: eight times ``hidden``, as the paper.
+    **decoder
+        ``queries``, ``encoder_layers`` and ``feedforward`` of
+        :class:`~selion.models.mask2former.network.DecoderSize`; ``decoder_layers`` that are run, 9
+        as in the paper.
     """
 
     def __init__(
@@ -87,11 +105,10 @@ class QueryHead(nn.Module):
         classes: int,
         norm: Callable[[int], nn.Module],  # noqa: ARG002
         hidden: int = 0,
-        queries: int = 100,
-        encoder_layers: int = 6,
-        decoder_layers: int = 9,
-        feedforward: int = 0,
+        **decoder: int,
     ) -> None:
+        from selion.models.mask2former.network import DecoderSize
+
         super().__init__()
         hidden = hidden or 256
         if hidden % 32:
@@ -100,15 +117,10 @@ class QueryHead(nn.Module):
                 "32"
             )
             raise ValueError(message)
-        self.model: Any = _decoders(
-            width,
-            classes,
-            hidden,
-            queries,
-            encoder_layers,
-            decoder_layers,
-            feedforward or 8 * hidden,
-        )
+        # transformers counts the answer before the first layer
+        layers = decoder.pop("decoder_layers", 9) + 1
+        size = DecoderSize(hidden, decoder_layers=layers, **decoder)
+        self.model: Any = _decoders(width, classes, size)
 
     def answer(self, maps: list[torch.Tensor]) -> SetAnswer:
         """Answer the queries, before and after each layer of the decoder.
@@ -138,23 +150,16 @@ class QueryHead(nn.Module):
 
         The logarithm of the evidence, as :class:`selion.models.mask2former.network.Queries`.
         """
+        from selion.models.mask2former.network import log_evidence
+
         answer = self.answer(maps)
         masks = F.interpolate(
             answer.masks, size=image.shape[2:], mode="bilinear", align_corners=False
         ).sigmoid()
-        evidence = torch.einsum("bqc,bqhw->bchw", answer.classes.softmax(2)[..., :-1], masks)
-        return torch.log(evidence + _LEAST)
+        return log_evidence(answer.classes.softmax(2)[..., :-1], masks)
 
 
-def _decoders(
-    width: int,
-    classes: int,
-    hidden: int,
-    queries: int,
-    encoder_layers: int,
-    decoder_layers: int,
-    feedforward: int,
-) -> nn.Module:
+def _decoders(width: int, classes: int, size: DecoderSize) -> nn.Module:
     """Build both decoders with their own start.  Their heads are 32 wide, as in both papers."""
     from transformers import Mask2FormerConfig, Mask2FormerPreTrainedModel
     from transformers.models.mask2former import modeling_mask2former as parts
@@ -165,23 +170,11 @@ def _decoders(
         def __init__(self, config: Mask2FormerConfig) -> None:
             super().__init__(config)
             self.pixel_decoder = parts.Mask2FormerPixelDecoder(config, [width] * 4)
-            self.decoder = parts.Mask2FormerTransformerModule(hidden, config)
-            self.classes = nn.Linear(hidden, classes + 1)
+            self.decoder = parts.Mask2FormerTransformerModule(size.hidden, config)
+            self.classes = nn.Linear(size.hidden, classes + 1)
             self.post_init()
 
-    config = Mask2FormerConfig(
-        num_labels=classes,  # type: ignore[call-arg]
-        num_queries=queries,
-        feature_size=hidden,
-        hidden_dim=hidden,
-        mask_feature_size=hidden,
-        encoder_feedforward_dim=4 * hidden,
-        dim_feedforward=feedforward,
-        encoder_layers=encoder_layers,
-        decoder_layers=decoder_layers + 1,  # transformers counts the answer before the first layer
-        num_attention_heads=hidden // 32,
-    )
-    return Decoders(config)
+    return Decoders(size.config(classes, num_attention_heads=size.hidden // 32))
 
 
-HEADS: dict[str, Callable[..., nn.Module]] = {"pixel": PixelHead, "mask2former": QueryHead}
+HEADS: dict[str, Callable[..., Head]] = {"pixel": PixelHead, "mask2former": QueryHead}

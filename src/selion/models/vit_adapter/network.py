@@ -11,7 +11,8 @@ keeps its class and register tokens (only the BEiT of the paper's code does).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from selion.errors import BadInput, UnknownName
+from selion.errors import UnknownName
 from selion.models.vit_adapter.attention import Shape
 from selion.models.vit_adapter.backbone import Backbone
-from selion.models.vit_adapter.heads import HEADS
+from selion.models.vit_adapter.heads import HEADS, Head
 from selion.models.vit_adapter.interaction import (
     NORMS,
     Extractor,
@@ -38,6 +39,45 @@ if TYPE_CHECKING:
     from selion.models.mask2former.network import SetAnswer
 
 INTERACTIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterOptions:
+    """What a ViT-Adapter is beside its transformer and the sizes of its head.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such head, upsampler or norm.
+    """
+
+    head: str = "pixel"
+    """"pixel" or "mask2former"."""
+    upsampler: str = "fade"
+    """"fade", "carafe", "dysample" or "bilinear"."""
+    norm: str = "batch"
+    """"batch" or "group"."""
+    points: int = 4
+    """Places of the deformable attention for each head and level."""
+    deform_heads: int = 0
+    """Its heads; 0: as many as the transformer has."""
+    ratio: float = 0.5
+    """Features of its values, as a share of the width."""
+    drop_path: float = 0.0
+    """Of the transformer's last block and of the extractors; it rises along the transformer, as in
+    timm."""
+    recompute: bool = False
+    """Less memory in training, for a third more time: compute again in the backward pass what else
+    would be kept."""
+
+    def __post_init__(self) -> None:
+        for kind, given, known in (
+            ("head", self.head, HEADS),
+            ("upsampler", self.upsampler, [*UPSAMPLERS, "bilinear"]),
+            ("norm", self.norm, NORMS),
+        ):
+            if given not in known:
+                raise UnknownName.among(kind, given, known)
 
 
 class Interaction(nn.Module):
@@ -81,15 +121,7 @@ class Adapter(nn.Module):
     backbone : Backbone
         Only its sizes are read: it is not part of this module.
     bands : int
-    upsampler : {"fade", "carafe", "dysample", "bilinear"}
-    norm : {"batch", "group"}
-    points, deform_heads, ratio
-        Of the deformable attention; ``deform_heads`` 0: as many as the transformer has.
-    drop_path : float
-        Of the extractors.
-    recompute : bool
-        Compute interactions and upsamplers again in the backward pass instead of keeping what they
-        computed.
+    options : AdapterOptions
 
     Raises
     ------
@@ -97,39 +129,31 @@ class Adapter(nn.Module):
         If the transformer has fewer blocks than there are interactions, or widths do not divide.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        bands: int,
-        *,
-        upsampler: str,
-        norm: str,
-        points: int,
-        deform_heads: int,
-        ratio: float,
-        drop_path: float,
-        recompute: bool,
-    ) -> None:
+    def __init__(self, backbone: Backbone, bands: int, options: AdapterOptions) -> None:
         super().__init__()
-        width, heads = backbone.width, deform_heads or backbone.heads
+        width, heads = backbone.width, options.deform_heads or backbone.heads
+        norm = NORMS[options.norm]
         if backbone.depth < INTERACTIONS:
             message = (
                 f"{backbone.depth} blocks were given; ViT-Adapter wants {INTERACTIONS} or more"
             )
             raise ValueError(message)
-        self.prior = SpatialPrior(bands, width, NORMS[norm])
+        self.prior = SpatialPrior(bands, width, norm)
         self.level = nn.Parameter(torch.randn(3, width))
         counts = [1] * (INTERACTIONS - 1) + [3]
         self.interactions: Any = nn.ModuleList(
-            Interaction(width, heads, points, ratio, count, drop_path) for count in counts
+            Interaction(width, heads, options.points, options.ratio, count, options.drop_path)
+            for count in counts
         )
         self.up = nn.ConvTranspose2d(width, width, 2, 2)
         make: Callable[..., nn.Module] = (
-            partial(Stepwise, UPSAMPLERS[upsampler]) if upsampler in UPSAMPLERS else Resized
+            Resized
+            if options.upsampler == "bilinear"
+            else partial(Stepwise, UPSAMPLERS[options.upsampler])
         )
-        self.fuse = make(width, recompute=recompute)
-        self.norms = nn.ModuleList(NORMS[norm](width) for _ in range(4))
-        self.recompute = recompute
+        self.fuse = make(width, recompute=options.recompute)
+        self.norms = nn.ModuleList(norm(width) for _ in range(4))
+        self.recompute = options.recompute
 
     def forward(self, image: torch.Tensor, backbone: Backbone) -> list[torch.Tensor]:
         """(view, band, y, x) -> four (view, width, y, x).
@@ -191,14 +215,13 @@ class AdapterSegmenter(nn.Module):
     ----------
     backbone : Backbone
     adapter : Adapter
-    head : torch.nn.Module
+    head : Head
         Of :data:`selion.models.vit_adapter.heads.HEADS`.
     """
 
-    def __init__(self, backbone: Backbone, adapter: Adapter, head: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, adapter: Adapter, head: Head) -> None:
         super().__init__()
-        self.backbone, self.adapter = backbone, adapter
-        self.head: Any = head
+        self.backbone, self.adapter, self.head = backbone, adapter, head
 
     def forward(self, image: torch.Tensor, raw: bool = False) -> torch.Tensor | SetAnswer:
         """Answer views.
@@ -222,32 +245,18 @@ class AdapterSegmenter(nn.Module):
             queries.
         """
         maps = self.adapter(image, self.backbone)
-        if not raw:
-            return self.head(maps, image)
-        if not hasattr(self.head, "answer"):
-            message = (
-                "This network answers per pixel, and a loss over sets of masks was asked for: take "
-                "head = 'mask2former', or another loss."
-            )
-            raise BadInput(message)
-        return self.head.answer(maps)
+        return self.head.answer(maps) if raw else self.head(maps, image)
 
 
 def make_adapter(
     bands: int,
     classes: int,
     encoder: str,
+    options: AdapterOptions,
     *,
     pretrained: bool = False,
-    head: str = "pixel",
-    upsampler: str = "fade",
-    norm: str = "batch",
-    points: int = 4,
-    deform_heads: int = 0,
-    ratio: float = 0.5,
-    drop_path: float = 0.0,
-    recompute: bool = False,
-    **options: Any,
+    head: Mapping[str, Any] | None = None,
+    vit: Mapping[str, Any] | None = None,
 ) -> AdapterSegmenter:
     """Build a ViT-Adapter of any size.
 
@@ -256,62 +265,39 @@ def make_adapter(
     bands, classes : int
     encoder : str
         timm's name, see :class:`~selion.models.vit_adapter.backbone.Backbone`.
+    options : AdapterOptions
     pretrained : bool
         Load the encoder's published weights.
-    head : {"pixel", "mask2former"}
-    upsampler, norm, points, deform_heads, ratio
-        See :class:`Adapter`.
-    drop_path : float
-        Of the transformer's last block and of the extractors; it rises along the transformer, as in
-        timm.
-    recompute : bool
-        Less memory in training, for a third more time: compute again in the backward pass what else
-        would be kept.
-    **options
-        Of the head (``hidden``, ``queries``, ``encoder_layers``, ``decoder_layers``,
-        ``feedforward``); and of timm (``img_size``, ``patch_size``, ``embed_dim``, ``depth``,
-        ``num_heads``).
+    head : mapping, optional
+        Of the head: ``hidden``, and ``queries``, ``encoder_layers``, ``decoder_layers``,
+        ``feedforward`` where it has queries.
+    vit : mapping, optional
+        Of timm: ``img_size``, ``patch_size``, ``embed_dim``, ``depth``, ``num_heads``.
 
     Raises
     ------
-    UnknownName
-        If there is no such head, upsampler or norm.
     ValueError
         If an option is not the head's, the encoder cannot be adapted, or widths do not divide.
     """
-    for kind, given, known in (
-        ("head", head, HEADS),
-        ("upsampler", upsampler, [*UPSAMPLERS, "bilinear"]),
-        ("norm", norm, NORMS),
-    ):
-        if given not in known:
-            raise UnknownName.among(kind, given, known)
-    own = {key: options.pop(key) for key in _HEAD_OPTIONS if key in options}
-    if head == "pixel" and set(own) - {"hidden"}:
+    head = head or {}
+    foreign = sorted(set(head) - {"hidden"}) if options.head == "pixel" else []
+    if foreign:
         message = (
-            f"the head 'pixel' has no {', '.join(sorted(set(own) - {'hidden'}))}: take head = "
-            "'mask2former', or leave it out"
+            f"the head 'pixel' has no {', '.join(foreign)}: take head = 'mask2former', or leave it "
+            "out"
         )
         raise ValueError(message)
     backbone = Backbone(
         encoder,
         bands,
         pretrained=pretrained,
-        recompute=recompute,
-        drop_path_rate=drop_path,
-        **options,
+        recompute=options.recompute,
+        drop_path_rate=options.drop_path,
+        **(vit or {}),
     )
-    shape: dict[str, Any] = {
-        "points": points,
-        "deform_heads": deform_heads,
-        "ratio": ratio,
-        "drop_path": drop_path,
-        "recompute": recompute,
-    }
-    adapter = Adapter(backbone, bands, upsampler=upsampler, norm=norm, **shape)
+    adapter = Adapter(backbone, bands, options)
     return AdapterSegmenter(
-        backbone, adapter, HEADS[head](backbone.width, classes, NORMS[norm], **own)
+        backbone,
+        adapter,
+        HEADS[options.head](backbone.width, classes, NORMS[options.norm], **head),
     )
-
-
-_HEAD_OPTIONS = ("hidden", "queries", "encoder_layers", "decoder_layers", "feedforward")
