@@ -25,12 +25,11 @@ import torch
 from selion.grid import photo_grid, whole
 from selion.models.card import ModelCard
 from selion.models.execution import Execution
-from selion.models.language.chat import Prompt
+from selion.models.language.chat import Prompt, coarsen
 from selion.models.language.generation import Speaker, Speaking
 from selion.models.language.grammar import MaskGrammar
 from selion.models.language.network import FORMAT, LanguageSegmenter
-from selion.models.language.price import token_costs
-from selion.models.language.rrle import CODECS, decode
+from selion.models.language.rrle import CODECS, count_tokens, decode
 from selion.models.language.tiny import TinySize, make_tiny
 from selion.raster import Raster
 from selion.segmenter import InputSpec, Scaling, View
@@ -221,20 +220,32 @@ def hostile(count: int) -> list[Row]:
 
 def tokens(made: LanguageSegmenter, ids: np.ndarray) -> list[Row]:
     """Count tokens of answers for a 1024 x 1024 image."""
-    costs = token_costs(
-        made.speaker.processor.tokenizer, [ids], NAMES, [(64, 64), (64, 32), (128, 32)]
-    )
     section = "Language model, tokens written for 1024 x 1024 px at 0.5 m"
-    note = "{mean:.0f} a patch, 95 %: {p95:.0f}; tokenizer trained on such answers"
+    rows = []
+    for patch, grid in ((64, 64), (64, 32), (128, 32)):
+        cells = [coarsen(part, grid, len(NAMES)) for part in patches(ids, patch)]
+        for codec in CODECS.values():
+            counts = count_tokens(made.speaker.processor.tokenizer, cells, NAMES, codec)
+            mean, p95 = float(np.mean(counts)), float(np.percentile(counts, 95))
+            rows.append(
+                Row(
+                    section,
+                    f"{codec.name}, patch {patch}, grid {grid}",
+                    mean * (1024 / patch) ** 2,
+                    "tokens",
+                    note=f"{mean:.0f} a patch, 95 %: {p95:.0f}; tokenizer trained on such answers",
+                )
+            )
+    return rows
+
+
+def patches(mask: np.ndarray, patch: int) -> list[np.ndarray]:
+    """Cut a mask into whole patches."""
+    height, width = mask.shape
     return [
-        Row(
-            section,
-            f"{c.codec}, patch {c.patch}, grid {c.grid}",
-            c.per_image,
-            "tokens",
-            note=note.format(mean=c.mean, p95=c.p95),
-        )
-        for c in costs
+        mask[y : y + patch, x : x + patch]
+        for y in range(0, height - patch + 1, patch)
+        for x in range(0, width - patch + 1, patch)
     ]
 
 

@@ -23,8 +23,8 @@ import torch
 
 from selion import training
 from selion.models.card import ModelCard
-from selion.models.embedded.learn import fit
-from selion.models.embedded.segmenter import build_embedded, save_embedded
+from selion.models.embedded.convert import build_embedded, save_embedded
+from selion.models.embedded.network import fit
 from selion.training.crops import collate, make_view
 from selion.training.draws import Draw, order
 from selion.training.language_run import TIMES

@@ -27,8 +27,7 @@ import torch.nn.functional as F
 from selion.metrics.report import markdown_table
 from selion.models import find_card
 from selion.models.card import read_card
-from selion.models.embedded.learn import fit
-from selion.models.embedded.network import Asking, EmbeddedMasks
+from selion.models.embedded.network import Asking, EmbeddedMasks, fit
 from selion.models.language.network import load_pair
 from selion.models.language.quiet import quiet
 from selion.models.network import build_network

@@ -12,6 +12,7 @@ from selion.classes import ClassScheme
 from selion.grid import photo_grid
 from selion.labels import LabelMap
 from selion.models.language.chat import Prompt
+from selion.models.language.grammar import is_done
 from selion.models.language.tiny import TinySize
 from selion.raster import Raster
 from selion.sample import Sample
@@ -98,3 +99,11 @@ class still(warnings.catch_warnings):  # noqa: N801  # it is used like the one i
         warnings.simplefilter("ignore")
         logging.getLogger("transformers").setLevel(logging.ERROR)
         return found
+
+
+def accepts(grammar, text):
+    """Whether a text is a whole mask, letter by letter."""
+    state = grammar.start
+    for char in text:
+        state = grammar.step(state, char) if state else None
+    return state is not None and is_done(state)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -142,6 +143,25 @@ class DerivedSource:
     def tags(self) -> Mapping[str, str]:
         """The source's tags."""
         return self.source.tags
+
+
+@runtime_checkable
+class FileSource(Protocol):
+    """A source that reads one file, or one address."""
+
+    @property
+    def path(self) -> Path | str:
+        """Where it lies."""
+        ...
+
+
+@runtime_checkable
+class CachingSource(Protocol):
+    """A source that keeps in memory what it read."""
+
+    def rest(self) -> None:
+        """Let go of it; the next read loads it again."""
+        ...
 
 
 def image_gsd(source: Source) -> float | None:

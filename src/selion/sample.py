@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,3 +34,18 @@ class Sample:
             return None
         unknown = self.labels.ids == 255
         return unknown if unknown.any() else None
+
+
+@runtime_checkable
+class KeyedSamples(Protocol):
+    """Samples whose names are known without opening them: a dataset, or several."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the samples, in their order."""
+        ...
+
+
+def known_keys(samples: Sequence[Sample]) -> tuple[str, ...] | None:
+    """Return the names of samples if none has to be opened for it, else None."""
+    return samples.keys if isinstance(samples, KeyedSamples) else None

@@ -22,7 +22,7 @@ smp = pytest.importorskip(
 from selion.models import import_checkpoint  # noqa: E402
 from selion.models.architectures import build  # noqa: E402
 from selion.models.convert import architecture_of, network_state, read_checkpoint  # noqa: E402
-from selion.models.pixel import fill, load_network, load_torch  # noqa: E402
+from selion.models.pixel import fill, load_network, load_on  # noqa: E402
 
 
 def described(backbone, in_channels=8, num_classes=3, **more):
@@ -119,7 +119,9 @@ def check_import(tmp_path, backbone, **options):
     # channels_last kernels round differently, so the Segmenter is compared to rounding, the network
     # above to the bit
     assert (
-        np.abs(load_torch(card, card.folder)([view])[0] - probabilities(want[0], (64, 64))).max()
+        np.abs(
+            load_on("cpu", card, card.folder)([view])[0] - probabilities(want[0], (64, 64))
+        ).max()
         < 1e-5
     )
     return card

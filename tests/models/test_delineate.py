@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import selion.models
+from selion.classes import FTW2
 from selion.errors import (
     BadInput,
     BandMismatch,
@@ -56,7 +57,7 @@ def fields():
 
 
 def test_the_surer_field_has_the_pixel():
-    found = to_instances(result(fields(), [0.6, 0.9, 0.3]), (32, 32), "field")
+    found = to_instances(result(fields(), [0.6, 0.9, 0.3]), (32, 32), FTW2)
     assert (found.ids[8:12, 8:12] == 2).all()
     assert (found.ids[2:8, 2:8] == 1).all()  # the third, the least sure, lies under the first
     assert found.table["id"].tolist() == [1, 2]
@@ -66,9 +67,9 @@ def test_the_surer_field_has_the_pixel():
 
 def test_nothing_found_and_masks_of_another_size():
     empty = SimpleNamespace(masks=None, boxes=SimpleNamespace(conf=torch.zeros(0)))
-    assert not to_instances(empty, (32, 32), "field").ids.any()
+    assert not to_instances(empty, (32, 32), FTW2).ids.any()
     with pytest.raises(BadInput, match=r"masks of shape \(3, 32, 32\).*window of \(64, 64\)"):
-        to_instances(result(fields(), [0.6, 0.9, 0.3]), (64, 64), "field")
+        to_instances(result(fields(), [0.6, 0.9, 0.3]), (64, 64), FTW2)
 
 
 def test_it_is_fed_with_bytes_blue_first():

@@ -18,9 +18,15 @@ from selion.classes import ClassScheme
 from selion.errors import BadInput, ChecksumMismatch
 from selion.models import load_model
 from selion.models.card import ModelCard
-from selion.models.embedded.learn import fit
-from selion.models.embedded.network import Asking, EmbeddedMasks, EmbeddedWeights, embedded_loss
-from selion.models.embedded.segmenter import EmbeddedSegmenter, save_embedded
+from selion.models.embedded.convert import save_embedded
+from selion.models.embedded.network import (
+    Asking,
+    EmbeddedMasks,
+    EmbeddedWeights,
+    embedded_loss,
+    fit,
+)
+from selion.models.embedded.segmenter import EmbeddedSegmenter
 from selion.raster import Raster
 from selion.segmenter import InputSpec, Scaling, View
 

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from safetensors.torch import load_file  # noqa: E402
 from selion.models.architectures import build  # noqa: E402
 from selion.models.export import export  # noqa: E402
 from selion.models.narrow import narrow, widen  # noqa: E402
-from selion.models.pixel import fill, load_network, load_torch  # noqa: E402
+from selion.models.pixel import fill, load_network, load_on  # noqa: E402
 
 BANDS = ("red", "green", "blue", "nir")
 UNET = {"family": "unet", "encoder": "mobilenet_v2", "decoder_channels": [32, 24, 16, 16, 8]}
@@ -37,7 +38,11 @@ CARD = ModelCard(
     FTW3,
     architecture=UNET,
 )
-LOADERS = {"openvino": load_openvino, "onnxruntime": load_onnxruntime, "torch": load_torch}
+LOADERS = {
+    "openvino": load_openvino,
+    "onnxruntime": load_onnxruntime,
+    "torch": partial(load_on, "cpu"),
+}
 
 
 def trained_looking(network, seed=1):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from language_toys import accepts
 from selion.classes import IGNORE
 from selion.errors import BadInput, UnknownName
 from selion.models.language.chat import (
@@ -220,12 +221,12 @@ def test_what_cannot_be_spelled():
 def test_the_grammar_accepts_every_mask_and_no_other_text(codec, mask):
     grammar = Grammar(codec, NAMES, mask.shape)
     text = encode(mask, NAMES, codec)
-    assert grammar.accepts(text)
-    assert grammar.accepts(grammar.longest())
-    assert not grammar.accepts(text[:-1])
-    assert not grammar.accepts(text + " ")
-    assert not Grammar(codec, NAMES, (mask.shape[0] + 1, mask.shape[1])).accepts(text)
-    assert not Grammar(codec, NAMES, (mask.shape[0], mask.shape[1] + 1)).accepts(text)
+    assert accepts(grammar, text)
+    assert accepts(grammar, grammar.longest())
+    assert not accepts(grammar, text[:-1])
+    assert not accepts(grammar, text + " ")
+    assert not accepts(Grammar(codec, NAMES, (mask.shape[0] + 1, mask.shape[1])), text)
+    assert not accepts(Grammar(codec, NAMES, (mask.shape[0], mask.shape[1] + 1)), text)
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)

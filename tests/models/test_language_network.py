@@ -13,7 +13,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 torch = pytest.importorskip("torch")
 
-from language_toys import CLASSES, PROMPT, pair, sample, still  # noqa: E402
+from language_toys import CLASSES, PROMPT, accepts, pair, sample, still  # noqa: E402
 from selion import prediction  # noqa: E402
 from selion.classes import ClassScheme  # noqa: E402
 from selion.errors import BadInput, MissingExtra, UnknownName, UnreadableFile  # noqa: E402
@@ -24,10 +24,8 @@ from selion.models.execution import Execution  # noqa: E402
 from selion.models.language.chat import Prompt  # noqa: E402
 from selion.models.language.generation import Question, Speaker, Speaking  # noqa: E402
 from selion.models.language.grammar import Grammar, MaskGrammar, TokenGrammar, check_tokenizer  # noqa: E402
-from selion.models.language.network import LanguageSegmenter, spoken  # noqa: E402
-from selion.models.language.price import cost_table, token_costs  # noqa: E402
-from selion.models.language.rrle import CODECS, decode, encode  # noqa: E402
-from selion.models.language.tiny import save_tiny  # noqa: E402
+from selion.models.language.network import LanguageSegmenter  # noqa: E402
+from selion.models.language.rrle import CODECS, count_tokens, decode, encode  # noqa: E402
 from selion.raster import Raster  # noqa: E402
 from selion.segmenter import InputSpec, Scaling, View  # noqa: E402
 
@@ -93,7 +91,7 @@ def test_a_random_model_writes_100_of_100_masks(toy, codec):
     texts = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
     assert (
         sum(
-            grammar.accepts(text) and decode(text, (4, 4), CLASSES.names, codec)[1].clean
+            accepts(grammar, text) and decode(text, (4, 4), CLASSES.names, codec)[1].clean
             for text in texts
         )
         == 100
@@ -113,7 +111,7 @@ def test_every_path_through_the_tokens_is_a_path_through_the_grammar(toy):
                 break
             written.append(token)
             state = tokens.after(state, token)
-        assert grammar.accepts(tokenizer.decode(written))
+        assert accepts(grammar, tokenizer.decode(written))
     assert tokens.after(grammar.start, tokenizer.encode("field")[0]) is None
 
 
@@ -162,18 +160,13 @@ def test_separators_that_cost_more_than_a_token_are_said(toy):
         "splits ' *' (2 tokens)"
         in check_tokenizer(letters, Grammar(CODECS["rrle"], CLASSES.names, (2, 2)))[0]
     )
-    costs = token_costs(
-        letters,
-        [np.kron(np.eye(4, dtype=np.uint8), np.ones((16, 16), np.uint8))],
-        CLASSES.names,
-        [(64, 64), (64, 32)],
-    )
-    by_codec = {(cost.codec, cost.grid): cost.mean for cost in costs}
-    assert by_codec["rrle", 64] > by_codec["rrle-compact", 64] > by_codec["rrle-delta", 64]
-    assert by_codec["rrle", 64] == len(
-        encode(np.kron(np.eye(4, dtype=np.uint8), np.ones((16, 16), np.uint8)), CLASSES.names)
-    )
-    assert "| rrle-delta | 64 | 32 |" in cost_table(costs)
+    mask = np.kron(np.eye(4, dtype=np.uint8), np.ones((16, 16), np.uint8))
+    tokens = {
+        name: count_tokens(letters, [mask, mask[:32]], CLASSES.names, codec)
+        for name, codec in CODECS.items()
+    }
+    assert tokens["rrle"] > tokens["rrle-compact"] > tokens["rrle-delta"]
+    assert tokens["rrle"] == [len(encode(m, CLASSES.names)) for m in (mask, mask[:32])]
 
 
 @pytest.mark.parametrize("margin", [0, 4])
@@ -271,8 +264,14 @@ def test_what_cannot_be_read_is_not_known(toy):
     )
 
 
+def asked(card, **speaking):
+    """A card whose model is asked otherwise."""
+    return replace(card, architecture={**card.architecture, "speaking": speaking})
+
+
 def folder(toy, path, **changes):
-    save_tiny(*toy, path)
+    for part in toy:
+        part.save_pretrained(path)
     files = {file.name: sha256_of(file) for file in path.iterdir()}
     write_card(replace(card(), files=files, **changes), path / "card.toml")
     return path
@@ -283,7 +282,7 @@ def test_the_same_sentence_as_with_any_other_model(toy, tmp_path):
     assert model.card.name == "toy"
     assert "CPU, float32" in model.engine
     image = sample(5, 40).image
-    other = LanguageSegmenter(spoken(model.card, samples=2), model.speaker, model.execution)
+    other = LanguageSegmenter(asked(model.card, samples=2), model.speaker, model.execution)
     assert prediction.plan(image, model).key != prediction.plan(image, other).key
     found = prediction.predict(image, model)
     assert found.bands == CLASSES.names
@@ -377,19 +376,21 @@ def test_faults_of_cards_and_files_are_one_sentence_each(toy, tmp_path, monkeypa
     )
     with pytest.raises(BadInput, match="sampels was given; a language model knows samples"):
         load_model(good)
+    write_card(asked(found, samples="3"), good / "card.toml")
     with pytest.raises(BadInput, match="samples = '3' was given"):
-        spoken(found, samples="3")
+        load_model(good)
     write_card(
         replace(found, architecture={**found.architecture, "base": str(tmp_path / "nowhere")}),
         good / "card.toml",
     )
     with pytest.raises(UnreadableFile, match="cannot be loaded from"):
         load_model(good)
+    write_card(asked(found, grammar="tilt"), good / "card.toml")
     with pytest.raises(UnknownName, match="grammar engine"):
-        spoken(found, grammar="tilt")
+        load_model(good)
+    write_card(asked(found, sample=3), good / "card.toml")
     with pytest.raises(BadInput, match="samples, temperature"):
-        spoken(found, sample=3)
-    assert spoken(found, samples=3).architecture["speaking"] == {"samples": 3}
+        load_model(good)
 
 
 @pytest.mark.parametrize("engine", ["selion", "none"])

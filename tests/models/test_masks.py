@@ -25,16 +25,21 @@ from selion.errors import (
 from selion.grid import photo_grid, whole
 from selion.models import objects, registry
 from selion.models.card import read_card, write_card
-from selion.models.sam.checkpoint import checkpoint_card, edge, is_checkpoint
-from selion.models.sam.masks import boxes_of, clean, layer, stability, suppress
+from selion.models.sam.convert import checkpoint_card, edge, is_checkpoint
 from selion.models.sam.network import Looked, Prompted, load_prompted
-from selion.models.sam.oracle import best_of_points, prompt_points
 from selion.models.sam.segmenter import (
     MaskOptions,
     SamSegmenter,
+    best_of_points,
+    boxes_of,
+    clean,
+    layer,
     mask_options,
     point_grid,
+    prompt_points,
     segment_everything,
+    stability,
+    suppress,
 )
 from selion.raster import Raster
 from selion.segmenter import View

@@ -225,8 +225,7 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
     """
     tiny_sam = pytest.importorskip("tiny_sam")
     from selion.models import load_model
-    from selion.models.refine.points import PointRefined, refine_with_points
-    from selion.models.refine.segmenter import refine
+    from selion.models.refine.segmenter import PointRefined, refine, refine_with_points
 
     sam = load_model(tiny_sam.save("sam", tmp_path), "torch")
     labels = np.zeros((40, 48), int)

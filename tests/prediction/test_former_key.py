@@ -58,7 +58,7 @@ def sam(monkeypatch):
 
 
 def point_refined(monkeypatch):
-    from selion.models.refine.points import PointRefined
+    from selion.models.refine.segmenter import PointRefined
 
     return PointRefined(graph(), sam(monkeypatch))
 

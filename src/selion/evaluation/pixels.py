@@ -317,7 +317,7 @@ def oracle_system(path: Path) -> System:
     An oracle, as the papers' tables have it.
     """
     from selion.models.sam.network import load_prompted
-    from selion.models.sam.oracle import best_of_points
+    from selion.models.sam.segmenter import best_of_points
 
     network = load_prompted(path)
 

@@ -15,7 +15,7 @@ from selion.fields.memory import give_back
 from selion.fields.polygonise import Run
 from selion.fields.seams import BasinBlock
 from selion.grid import Roi, pad_roi, tiles
-from selion.raster import Source
+from selion.raster import CachingSource, Source
 from selion.store.instancemap import InstanceMap, make_ids, renumber_blocks, save_table
 
 
@@ -48,7 +48,9 @@ def map_by_class(
     folder = Path(workspace)
     path = make_ids(folder, scene.shape)
     blocks = list(run(partial(_cut_block, probs, scene, path), tiles(scene.shape, block)))
-    _rest(probs)
+    if isinstance(probs, CachingSource):
+        probs.rest()
+    give_back()
     sizes = [(one.roi, len(one.basins)) for one in blocks]
     lut, table = conclude(blocks, scene, classes, method, options)
     give_back()
@@ -63,14 +65,6 @@ def map_by_class(
     del jobs, lut
     give_back()
     return found
-
-
-def _rest(probs: Source) -> None:
-    """Let a source go of what it keeps in memory, if it says that it can."""
-    rest = getattr(probs, "rest", None)
-    if rest is not None:
-        rest()
-    give_back()
 
 
 def _cut_block(probs: Source, scene: InstanceInput, path: Path, roi: Roi) -> BasinBlock:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selion.models.card import ModelCard
+from selion.segmenter import Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +71,35 @@ def identity_of(
         "engine": engine,
     }
     return found | ({} if options is None else {"options": repr(options)})
+
+
+class CardModel:
+    """What a loaded model with a card says of itself: see :class:`selion.segmenter.LoadedModel`.
+
+    Parameters
+    ----------
+    kind : str
+        See :func:`identity_of`.
+    card : ModelCard
+    execution : Execution
+        What runs it.
+    options : object, optional
+        What else decides.
+    """
+
+    gives: Answers = "probabilities"
+    batch: int = 1
+    """How many views a call is best made with."""
+    at_once: int = 0
+    """How many calls may be under way at once, from other threads than the caller's."""
+
+    def __init__(
+        self, kind: str, card: ModelCard, execution: Execution, options: object = None
+    ) -> None:
+        self.card, self.inputs, self.classes = card, card.inputs, card.classes
+        self.engine = str(execution)
+        """What runs the model, and why that one."""
+        self.identity = identity_of(kind, card, execution.deciding, options)
+
+    def rest(self) -> None:
+        """Let go of memory that the next call would make again: nothing, unless a model says so."""

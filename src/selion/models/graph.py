@@ -23,10 +23,10 @@ from selion.errors import UnreadableFile
 from selion.extras import available, require
 from selion.models.architectures import torch_only
 from selion.models.card import GRAPH, ModelCard
-from selion.models.execution import Execution, identity_of
+from selion.models.execution import CardModel, Execution
 from selion.models.feed import check_views, feed, probabilities
 from selion.runners import usable_cores
-from selion.segmenter import Answers, LoadedModel, View
+from selion.segmenter import LoadedModel, View
 
 Run = Callable[[np.ndarray], np.ndarray]
 """(1, band, y, x) float32 -> (1, class, y, x) float32 logits; safe to call from several threads."""
@@ -38,8 +38,10 @@ _SHAPES_KEPT = 3
 sizes."""
 
 
-class GraphSegmenter:
+class GraphSegmenter(CardModel):
     """A model card and an engine that runs its graph."""
+
+    batch = _VIEWS
 
     def __init__(
         self,
@@ -49,13 +51,7 @@ class GraphSegmenter:
         rest: Callable[[], None] | None = None,
     ) -> None:
         threads = execution.threads or 1
-        self.card, self.inputs, self.classes = card, card.inputs, card.classes
-        self.engine = str(execution)
-        """What runs the model, and why that one."""
-        self.identity = identity_of("GraphSegmenter", card, execution.deciding)
-        self.gives: Answers = "probabilities"
-        self.batch = _VIEWS
-        """How many views a call is best made with."""
+        super().__init__("GraphSegmenter", card, execution)
         self.at_once = -(-threads // _VIEWS) + 1
         """How many calls may be under way at once; with one more than there are threads for, no
         thread waits for the next call."""

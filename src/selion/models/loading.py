@@ -38,14 +38,22 @@ class Engine:
 
 ENGINES: dict[str, Engine] = {
     "cuda": Engine(
-        pixel.cuda_lacks, pixel.load_cuda, "an NVIDIA GPU and pip install 'selion[train]'"
+        pixel.cuda_lacks,
+        partial(pixel.load_on, "cuda"),
+        "an NVIDIA GPU and pip install 'selion[train]'",
     ),
-    "mps": Engine(pixel.mps_lacks, pixel.load_mps, "an Apple GPU and pip install 'selion[train]'"),
+    "mps": Engine(
+        pixel.mps_lacks,
+        partial(pixel.load_on, "mps"),
+        "an Apple GPU and pip install 'selion[train]'",
+    ),
     "openvino": Engine(graph.openvino_lacks, graph.load_openvino, "pip install openvino"),
     "onnxruntime": Engine(
         graph.onnxruntime_lacks, graph.load_onnxruntime, "pip install 'selion[ort]'"
     ),
-    "torch": Engine(pixel.torch_lacks, pixel.load_torch, "pip install 'selion[train]'"),
+    "torch": Engine(
+        pixel.torch_lacks, partial(pixel.load_on, "cpu"), "pip install 'selion[train]'"
+    ),
 }
 """Name -> engine, the preferred first."""
 

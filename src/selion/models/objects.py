@@ -1,4 +1,4 @@
-"""Models that only torch runs: on which device, and how published checkpoints come here."""
+"""Models that only torch runs: on which device, what objects they found, how they come here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 import selion.store
+from selion.classes import ClassScheme
 from selion.errors import BadInput, MissingExtra, UnknownName, UnreadableFile
 from selion.extras import require
+from selion.grid import photo_grid
+from selion.labels import Instances
 from selion.models.card import CARD, WEIGHTS, ModelCard, check_listed, sha256_of, write_card
 from selion.segmenter import LoadedModel
 
@@ -139,3 +145,26 @@ def fetch_checkpoint(card: ModelCard, folder: Path) -> ModelCard:
         )
         write_card(card, part / CARD)
     return replace(card, folder=folder)
+
+
+def scored_objects(ids: np.ndarray, scores: np.ndarray, classes: ClassScheme) -> Instances:
+    """Return the objects of a window; all are the first of the classes' things.
+
+    Parameters
+    ----------
+    ids : (y, x) int32 ndarray
+        1 .. n, 0 for none; ids may be missing.
+    scores : (n,) float64 ndarray
+        Of each id, missing ones too.
+    classes : ClassScheme
+    """
+    names = np.unique(ids[ids > 0])
+    kind = (classes.things or classes.names[1:])[0]
+    table = pd.DataFrame(
+        {
+            "id": names.astype(np.int64),
+            "class": pd.array([kind] * len(names), dtype="string"),
+            "score": scores[names - 1],
+        }
+    )
+    return Instances(ids, photo_grid(ids.shape), table)

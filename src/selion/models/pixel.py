@@ -14,10 +14,10 @@ import numpy as np
 from selion.errors import BadInput
 from selion.extras import available, require
 from selion.models.card import WEIGHTS, ModelCard
-from selion.models.execution import Execution, identity_of
+from selion.models.execution import CardModel, Execution
 from selion.models.feed import check_views, feed, probabilities
 from selion.models.narrow import widen
-from selion.segmenter import Answers, LoadedModel, View
+from selion.segmenter import LoadedModel, View
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +27,10 @@ _BATCH = {"cuda": 16, "mps": 4, "cpu": 1}
 the last bits, depend on it."""
 
 
-class TorchSegmenter:
+class TorchSegmenter(CardModel):
     """A model card and a torch network."""
+
+    at_once = 1
 
     def __init__(
         self,
@@ -40,13 +42,9 @@ class TorchSegmenter:
         reason: str = "",
     ) -> None:
         torch = require("torch", "train")
-        self.card, self.inputs, self.classes = card, card.inputs, card.classes
-        self.gives: Answers = "probabilities"
         self.network = network.to(device).to(memory_format=torch.channels_last).eval()
         self.batch = _BATCH[device]
         """How many views a call is best made with: those that lack are padded."""
-        self.at_once = 1
-        """How many calls may be under way at once, from any thread."""
         self._device = device
         self._fast = fast and device != "mps"
         where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
@@ -58,12 +56,7 @@ class TorchSegmenter:
             else "float32"
         )
         execution = Execution(f"torch {torch.__version__} on {where}", precision, reason=reason)
-        self.engine = str(execution)
-        """What runs the model, and why that one."""
-        self.identity = identity_of("TorchSegmenter", card, execution.deciding)
-
-    def rest(self) -> None:
-        """Nothing is compiled here that could be let go of."""
+        super().__init__("TorchSegmenter", card, execution)
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities.
@@ -153,7 +146,8 @@ def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], name: str) ->
     return network.eval()
 
 
-def _torch_lacks(card: ModelCard) -> str:
+def torch_lacks(card: ModelCard) -> str:
+    """Say why torch cannot run a card on the CPU; empty if it can."""
     for module in ("torch", "segmentation_models_pytorch"):
         if not available(module):
             return f"{module} is not installed"
@@ -178,7 +172,7 @@ def cuda_lacks(card: ModelCard) -> str:
     """Say why CUDA cannot run a card here; empty if it can."""
     if not _has_nvidia_driver():
         return "no NVIDIA driver"
-    return _torch_lacks(card) or (
+    return torch_lacks(card) or (
         "" if require("torch", "train").cuda.is_available() else "torch sees no CUDA device"
     )
 
@@ -187,41 +181,13 @@ def mps_lacks(card: ModelCard) -> str:
     """Say why Apple's GPU cannot run a card here; empty if it can."""
     if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
         return "no Apple processor"
-    return _torch_lacks(card) or (
+    return torch_lacks(card) or (
         "" if require("torch", "train").backends.mps.is_available() else "torch sees no MPS device"
     )
 
 
-def torch_lacks(card: ModelCard) -> str:
-    """Say why torch cannot run a card on the CPU; empty if it can."""
-    return _torch_lacks(card)
-
-
-def load_cuda(
-    card: ModelCard,
-    folder: Path,
-    *,
-    fast: bool = False,
-    threads: int | None = None,  # noqa: ARG001
-    reason: str = "",
-) -> TorchSegmenter:
-    """Load a card's network on the first CUDA device; ``threads`` says nothing there."""
-    return TorchSegmenter(card, load_network(card, folder), "cuda", fast=fast, reason=reason)
-
-
-def load_mps(
-    card: ModelCard,
-    folder: Path,
-    *,
-    fast: bool = False,
-    threads: int | None = None,  # noqa: ARG001
-    reason: str = "",
-) -> TorchSegmenter:
-    """Load a card's network on Apple's GPU; ``threads`` says nothing there."""
-    return TorchSegmenter(card, load_network(card, folder), "mps", fast=fast, reason=reason)
-
-
-def load_torch(
+def load_on(
+    device: str,
     card: ModelCard,
     folder: Path,
     *,
@@ -229,10 +195,11 @@ def load_torch(
     threads: int | None = None,
     reason: str = "",
 ) -> TorchSegmenter:
-    """Load a card's network on the CPU.
+    """Load a card's network on a device of torch: "cuda" (the first one), "mps" or "cpu".
 
-    ``threads`` sets torch's number of threads for the whole process.
+    ``threads`` sets torch's number of threads for the whole process, and says nothing but on the
+    CPU.
     """
-    if threads:
+    if threads and device == "cpu":
         require("torch", "train").set_num_threads(threads)
-    return TorchSegmenter(card, load_network(card, folder), "cpu", fast=fast, reason=reason)
+    return TorchSegmenter(card, load_network(card, folder), device, fast=fast, reason=reason)

@@ -11,7 +11,7 @@ from typing import Any
 import selion.store
 from selion.errors import UnknownName, counted
 from selion.models.card import CARD, ModelCard, read_card
-from selion.models.sam.checkpoint import checkpoint_card, is_checkpoint
+from selion.models.sam.convert import checkpoint_card, is_checkpoint
 from selion.store.download import former_cache_folder
 from selion.store.former import note
 

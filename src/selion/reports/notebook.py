@@ -18,6 +18,7 @@ from selion.classes import IGNORE
 from selion.errors import BadInput, SelionError
 from selion.extras import require
 from selion.grid import ground_sampling_distance
+from selion.raster import FileSource, Raster, Source
 from selion.reports import picture
 
 if TYPE_CHECKING:
@@ -111,26 +112,22 @@ def _thinned(ids: np.ndarray) -> np.ndarray:
     return ids[::step, ::step]
 
 
-def _raster(thing: Any) -> str:
+def _raster(thing: Source) -> str:
     """Show a Raster or any Source."""
     height, width = thing.grid.shape
     image, broken = None, ""
-    if (
-        height
-        and width
-        and height * width * len(thing.bands) <= MOST_NUMBERS
-        and "://" not in str(getattr(thing, "path", ""))
-    ):
+    path = str(thing.path) if isinstance(thing, FileSource) else ""
+    if height and width and height * width * len(thing.bands) <= MOST_NUMBERS and "://" not in path:
         try:
             image, _ = picture.thumbnail(thing, LONGEST)
         except SelionError as error:
             # whoever looks at a torn file wants its facts and a sentence, not a traceback
             broken = str(error)
-    valid = getattr(thing, "valid", None)
+    valid = thing.valid if isinstance(thing, Raster) else None
     facts = {"bands": ", ".join(thing.bands), "type": str(thing.dtype), **_place(thing.grid)}
     facts |= {
         "valid": "" if valid is None else f"{np.mean(valid):.1%} of the pixels",
-        "file": str(getattr(thing, "path", "")),
+        "file": path,
         "not shown": broken,
     }
     return _card(

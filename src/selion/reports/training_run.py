@@ -18,7 +18,7 @@ import selion
 from selion import metrics, models, store, training
 from selion.progress import OnStep
 from selion.reports import page, picture
-from selion.sample import Sample
+from selion.sample import Sample, known_keys
 
 if TYPE_CHECKING:
     from selion.training.run import Result, TrainingPlan
@@ -316,6 +316,6 @@ def sample_figures(result: Result) -> list[page.Figure]:
 
 
 def _places(samples: Sequence[Sample], keys: Sequence[str]) -> list[int]:
-    known = getattr(samples, "keys", None) or [samples[k].key for k in range(len(samples))]
+    known = known_keys(samples) or [samples[k].key for k in range(len(samples))]
     at = {key: k for k, key in enumerate(known)}
     return [at[key] for key in keys]

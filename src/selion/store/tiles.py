@@ -46,6 +46,7 @@ class TileFile:
         self.down = -(-shape[1] // tile)
         self._written = np.zeros(self.across * self.down, bool)
         self._size = tile * tile * shape[0] * self.dtype.itemsize
+        self._base = 0
         self._base = len(self._directory())
         self._lock = threading.Lock()
         self._file = path.open("w+b")
@@ -107,7 +108,7 @@ class TileFile:
         Its length does not depend on what was written.
         """
         bands, height, width = self.shape
-        written, base = self._written, getattr(self, "_base", 0)
+        written, base = self._written, self._base
         entries: list[tuple[int, int, np.ndarray | bytes]] = [
             (256, LONG8, np.array([width])),
             (257, LONG8, np.array([height])),

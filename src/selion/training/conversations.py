@@ -19,7 +19,6 @@ from selion.labels import LabelMap, class_labels
 from selion.models.language.chat import Message, PatchPlace, coarsen, messages, pictures
 from selion.raster import Raster
 from selion.sample import Sample
-from selion.segmenter import Scaling
 from selion.training.language_recipe import COUNTRYSIDE, LanguageRecipe, Simulated
 
 if TYPE_CHECKING:
@@ -313,8 +312,3 @@ def _scene(spec: Simulated, seed: int) -> Sample:
     grid = photo_grid((spec.edge, spec.edge))
     image = Raster(land.image.values, grid, land.image.bands)
     return Sample(f"scene-{seed}", image, LabelMap(merge[land.cover.ids], grid, COUNTRYSIDE))
-
-
-def image_scaling(recipe: LanguageRecipe) -> Scaling:
-    """Return the scaling from the source's numbers to 0..1."""
-    return recipe.spec().scaling

@@ -15,7 +15,7 @@ import numpy as np
 from selion import data
 from selion.classes import FTW2, FTW3, IGNORE
 from selion.errors import BadInput
-from selion.sample import Sample
+from selion.sample import Sample, known_keys
 from selion.training.class_mapping import is_outlines, placed
 from selion.training.crops import make_view, object_classes, takes_objects
 from selion.training.draws import Draw
@@ -178,7 +178,7 @@ def _part(
 
 def fingerprint(samples: Sequence[Sample]) -> str:
     """Say which samples these are: their number and a hash of their names."""
-    keys = getattr(samples, "keys", None) or [str(k) for k in range(len(samples))]
+    keys = known_keys(samples) or [str(k) for k in range(len(samples))]
     digest = hashlib.blake2b("\n".join(keys).encode(), digest_size=6).hexdigest()
     return f"{len(samples)} samples {digest}"
 

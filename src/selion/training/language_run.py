@@ -21,7 +21,7 @@ from selion.errors import BadInput, OutputExists
 from selion.models.card import CARD, ModelCard, sha256_of, write_card
 from selion.models.language.network import FORMAT
 from selion.models.language.quiet import quiet
-from selion.models.language.rrle import CODECS, encode
+from selion.models.language.rrle import CODECS, count_tokens
 from selion.models.toml import to_toml
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -461,10 +461,8 @@ def _costs(tokenizer: Any, truths: Sequence[np.ndarray], names: tuple[str, ...],
     costs = []
     for codec in CODECS.values():
         with suppress(BadInput):  # names that this codec cannot spell
-            texts = [encode(truth, names, codec) for truth in truths]
-            mean = sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) / len(
-                texts
-            )
+            counts = count_tokens(tokenizer, truths, names, codec)
+            mean = sum(counts) / len(counts)
             costs.append(
                 f"{codec.name} {mean:.0f} ({mean * (1024 / patch) ** 2:,.0f} for 1024 x 1024 px)"
             )

@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from selion.classes import ClassScheme
 from selion.errors import BadInput, MissingExtra, UnreadableFile
 from selion.extras import available
 from selion.grid import photo_grid
 from selion.labels import Instances
 from selion.models.card import GRAPH, ModelCard
-from selion.models.execution import Execution, identity_of
+from selion.models.execution import CardModel, Execution
 from selion.models.feed import check_views
-from selion.segmenter import Answers, LoadedModel, View
+from selion.models.objects import scored_objects
+from selion.segmenter import LoadedModel, View
 
 FORMAT = "ultralytics"
 
@@ -49,7 +50,7 @@ class DelineateOptions:
     """Fields per window."""
 
 
-def to_instances(result: Any, shape: tuple[int, int], kind: str) -> Instances:
+def to_instances(result: Any, shape: tuple[int, int], classes: ClassScheme) -> Instances:
     """Turn what ultralytics found in one window into objects.
 
     Parameters
@@ -59,8 +60,8 @@ def to_instances(result: Any, shape: tuple[int, int], kind: str) -> Instances:
         or 1, and ``result.boxes.conf`` (n,).
     shape : (y, x)
         Of the window: masks must be on its pixels (``retina_masks=True``).
-    kind : str
-        The class that objects have.
+    classes : ClassScheme
+        Objects are the first of its things.
 
     Returns
     -------
@@ -85,15 +86,7 @@ def to_instances(result: Any, shape: tuple[int, int], kind: str) -> Instances:
         raise BadInput(message)
     for k in np.argsort(sure, kind="stable"):
         ids[masks[k]] = k + 1
-    names = np.unique(ids[ids > 0])
-    table = pd.DataFrame(
-        {
-            "id": names.astype(np.int64),
-            "class": pd.array([kind] * len(names), dtype="string"),
-            "score": sure[names - 1],
-        }
-    )
-    return Instances(ids, photo_grid(shape), table)
+    return scored_objects(ids, sure, classes)
 
 
 def _array(values: Any) -> np.ndarray:
@@ -101,7 +94,7 @@ def _array(values: Any) -> np.ndarray:
     return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
 
 
-class Delineator:
+class Delineator(CardModel):
     """A card and a detector.
 
     Parameters
@@ -114,10 +107,7 @@ class Delineator:
     options : DelineateOptions, optional
     """
 
-    gives: Answers = "objects"
-    batch = 1
-    """Views that run at once."""
-    at_once = 0
+    gives = "objects"
 
     def __init__(
         self,
@@ -127,16 +117,10 @@ class Delineator:
         options: DelineateOptions | None = None,
         reason: str = "",
     ) -> None:
-        self.card, self.inputs, self.classes = card, card.inputs, card.classes
         self.options = options or DelineateOptions()
         self._detector, self._device = detector, device
         execution = Execution(f"ultralytics (AGPL-3.0) on {device.upper()}", reason=reason)
-        self.engine = str(execution)
-        """What runs the model."""
-        self.identity = identity_of("Delineator", card, execution.deciding, self.options)
-
-    def rest(self) -> None:
-        """Nothing is compiled here that could be let go of."""
+        super().__init__("Delineator", card, execution, self.options)
 
     def __call__(self, views: Sequence[View]) -> list[Instances]:
         """Return the objects of each view.
@@ -165,11 +149,8 @@ class Delineator:
             device=self._device,
             verbose=False,
         )
-        return to_instances(
-            found[0],
-            (view.pixels.shape[1], view.pixels.shape[2]),
-            (self.classes.things or self.classes.names[1:])[0],
-        )
+        height, width = view.pixels.shape[1:]
+        return to_instances(found[0], (height, width), self.classes)
 
 
 _: type[LoadedModel[list[Instances]]] = Delineator

@@ -129,13 +129,6 @@ class Grammar:
             else GrammarState(CLOSE, DONE)
         )
 
-    def accepts(self, text: str) -> bool:
-        """Say whether a text is a whole mask."""
-        state: GrammarState | None = self.start
-        for char in text:
-            state = self.step(state, char) if state else None
-        return state is not None and is_done(state)
-
     def longest(self) -> str:
         """Return a text as long as any.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from selion.errors import BadInput, MissingExtra, UnreadableFile
 from selion.extras import available, require
 from selion.grid import Roi
 from selion.models.card import ModelCard, check_listed
-from selion.models.execution import Execution, identity_of
+from selion.models.execution import CardModel, Execution
 from selion.models.language.chat import (
     PatchPlace,
     Prompt,
@@ -33,14 +33,12 @@ from selion.models.language.generation import Prefix, Question, Speaker, Speakin
 from selion.models.language.quiet import quiet
 from selion.models.language.rrle import Misread, decode
 from selion.raster import Raster
-from selion.segmenter import Answers, LoadedModel, View
+from selion.segmenter import LoadedModel, View
 from selion.store.former import is_ours
 
 FORMAT = "transformers"
 """What the card of a language model says of its files: the library's own layout, flat, beside the
 card."""
-KEYS = ("prompt", "speaking", "base", "longest")
-"""Of the card's architecture table."""
 WATTS = {"cpu": 65.0, "cuda": 350.0, "mps": 30.0}
 """What a processor is assumed to draw where an estimate speaks of energy."""
 
@@ -68,7 +66,7 @@ class Price:
         }
 
 
-class LanguageSegmenter:
+class LanguageSegmenter(CardModel):
     """A model card and a language model that writes masks.
 
     Parameters
@@ -87,20 +85,16 @@ class LanguageSegmenter:
     """
 
     def __init__(self, card: ModelCard, speaker: Speaker, execution: Execution) -> None:
-        self.card, self.inputs, self.classes = card, card.inputs, card.classes
         self.speaker, self.execution = speaker, execution
-        self.engine = str(execution)
         # the question, how answers are drawn, and the files decide beside the name
         decides = {
             "architecture": dict(card.architecture),
             "files": dict(card.files),
             "speaking": speaker.speaking,
         }
-        self.identity = identity_of("LanguageSegmenter", card, execution.deciding, decides)
-        self.gives: Answers = "probabilities"
+        super().__init__("LanguageSegmenter", card, execution, decides)
         self.batch = speaker.speaking.batch
         """How many views run at once."""
-        self.at_once = 0
         self.misread: list[Misread] = []
         """One for each answer of the last call."""
         self._prefix: tuple[Raster, Prefix | None] | None = None
@@ -490,19 +484,6 @@ def check_eyes(config: Any, name: str) -> None:
             "text."
         )
         raise BadInput(message)
-
-
-def spoken(card: ModelCard, **changes: Any) -> ModelCard:
-    """Return a card whose model is asked otherwise: ``samples=8``, ``grammar="none"`` ...
-
-    Raises
-    ------
-    BadInput, UnknownName
-        If such an option does not exist, or has no such value.
-    """
-    table = {**_table(card, "speaking"), **changes}
-    _speaking(table)
-    return replace(card, architecture={**card.architecture, "speaking": table})
 
 
 def _speaking(table: Mapping[str, Any]) -> Speaking:

@@ -18,6 +18,7 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -355,3 +356,26 @@ def _named(line: str, width: int) -> tuple[list[tuple[str, int]], bool]:
         if place > width:
             break
     return runs, True
+
+
+def count_tokens(
+    tokenizer: Any, masks: Sequence[np.ndarray], names: Sequence[str], codec: Codec
+) -> list[int]:
+    """Count the tokens of masks in the words of a model, special ones left out.
+
+    Parameters
+    ----------
+    tokenizer
+        Of the model that will write them.
+    masks : sequence of (y, x) integer ndarray
+        Class ids.
+    names : sequence of str
+    codec : Codec
+
+    Raises
+    ------
+    BadInput
+        As :func:`encode`.
+    """
+    texts = [encode(mask, names, codec) for mask in masks]
+    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]

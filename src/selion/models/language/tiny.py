@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,12 +162,6 @@ def make_tiny(
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model, _processor(kind, tokenizer, size)
-
-
-def save_tiny(model: Any, processor: Any, folder: Path) -> None:
-    """Write model and processor as the library does."""
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
 
 
 def _place_eyes(model: Any) -> None:

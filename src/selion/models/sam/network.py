@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from selion.errors import BadInput, UnreadableFile
-from selion.models.sam.checkpoint import Feeding, Kind, read_feeding, read_kind, weight_files
+from selion.models.sam.convert import Feeding, Kind, read_feeding, read_kind, weight_files
 
 KNOWN = 6.9
 """Logit of a pixel of a mask that is given to the network: a probability of 0.999, as Text4Seg has

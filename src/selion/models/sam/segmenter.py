@@ -15,18 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
+from scipy import ndimage
 
-from selion.errors import BadInput, UnknownName
-from selion.grid import photo_grid
+from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.labels import Instances
 from selion.models.card import ModelCard
-from selion.models.execution import identity_of, on_torch
+from selion.models.execution import CardModel, on_torch
 from selion.models.feed import check_views
-from selion.models.sam.masks import boxes_of, clean, layer, stability, suppress
+from selion.models.objects import scored_objects
 from selion.models.sam.network import Looked, Prompted, load_prompted
-from selion.segmenter import Answers, LoadedModel, View
+from selion.segmenter import LoadedModel, View
+
+_EIGHT = np.ones((3, 3), bool)
+COUNTS = tuple(range(1, 11))
+"""Points that are given, DepthCropSeg++, Table VII: 1 to 10 at random, the best answer kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class MaskOptions:
     quality: float = 0.88
     """Least intersection over union that the network expects."""
     stability: float = 0.95
-    """Least stability, see :func:`selion.models.sam.masks.stability`."""
+    """Least stability, see :func:`stability`."""
     offset: float = 1.0
     """The thresholds of the stability, in logits."""
     overlap: float = 0.7
@@ -178,7 +181,7 @@ def _cleaned(
     return masks[kept], score[kept]
 
 
-class SamSegmenter:
+class SamSegmenter(CardModel):
     """A card and a network that segments everything.
 
     Parameters
@@ -189,21 +192,12 @@ class SamSegmenter:
     network : Prompted
     """
 
-    gives: Answers = "objects"
-    batch = 1
-    """Views that run at once."""
-    at_once = 0
+    gives = "objects"
 
     def __init__(self, card: ModelCard, network: Prompted, reason: str = "") -> None:
-        self.card, self.inputs, self.classes = card, card.inputs, card.classes
         self.network, self.options = network, mask_options(card.architecture)
         execution = on_torch(network.device, fast=network.fast, reason=reason)
-        self.engine = str(execution)
-        """What runs the model."""
-        self.identity = identity_of("SamSegmenter", card, execution.deciding, self.options)
-
-    def rest(self) -> None:
-        """Nothing is compiled here that could be let go of."""
+        super().__init__("SamSegmenter", card, execution, self.options)
 
     def __call__(self, views: Sequence[View]) -> list[Instances]:
         """Return the objects of each view.
@@ -224,16 +218,7 @@ class SamSegmenter:
             )
             raise BadInput(message)
         ids, quality = segment_everything(self.network, image, self.options)
-        names = np.unique(ids[ids > 0])
-        kind = (self.classes.things or self.classes.names[1:])[0]
-        table = pd.DataFrame(
-            {
-                "id": names.astype(np.int64),
-                "class": pd.array([kind] * len(names), dtype="string"),
-                "score": quality[names - 1],
-            }
-        )
-        return Instances(ids, photo_grid(ids.shape), table)
+        return scored_objects(ids, quality, self.classes)
 
 
 _: type[LoadedModel[list[Instances]]] = SamSegmenter
@@ -257,3 +242,269 @@ def load_sam(
         )
         raise BadInput(message)
     return SamSegmenter(card, load_prompted(folder, device, fast=fast), reason)
+
+
+# What is done to masks before they are objects.
+
+
+def stability(logits: torch.Tensor, offset: float) -> torch.Tensor:
+    """Return (n,) float.
+
+    Intersection over union of the masks at thresholds ``offset`` above and below 0; 0 for an empty
+    mask.
+
+    Parameters
+    ----------
+    logits : (n, y, x) float tensor
+    offset : float
+
+    References
+    ----------
+    Kirillov et al., Segment Anything (ICCV 2023), appendix B, "Filtering".
+    """
+    inner, outer = (logits > offset).sum((1, 2)), (logits > -offset).sum((1, 2))
+    return inner / outer.clamp(min=1)
+
+
+def boxes_of(masks: np.ndarray) -> np.ndarray:
+    """Return (n, 4) int64 top, bottom, left and right (the ends exclusive) of (n, y, x) bool masks.
+
+    Zeros for an empty one.
+    """
+    boxes = np.zeros((len(masks), 4), np.int64)
+    for axis, column in ((2, 0), (1, 2)):
+        there = np.any(masks, axis=axis)
+        boxes[:, column] = there.argmax(1)
+        boxes[:, column + 1] = np.where(there.any(1), there.shape[1] - there[:, ::-1].argmax(1), 0)
+    return boxes
+
+
+def suppress(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
+    """Greedy non-maximum suppression.
+
+    Parameters
+    ----------
+    boxes : (n, 4) ndarray
+        Top, bottom, left, right.
+    scores : (n,) ndarray
+        The higher is kept; of equal ones the first.
+    most : float
+        Boxes whose intersection over union with a better one is more than this are dropped.
+
+    Returns
+    -------
+    (k,) int64 ndarray
+        Which are kept, the best first.
+    """
+    area = (boxes[:, 1] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 2])
+    left = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        height = np.minimum(boxes[best, 1], boxes[left, 1]) - np.maximum(
+            boxes[best, 0], boxes[left, 0]
+        )
+        width = np.minimum(boxes[best, 3], boxes[left, 3]) - np.maximum(
+            boxes[best, 2], boxes[left, 2]
+        )
+        common = np.maximum(height, 0) * np.maximum(width, 0)
+        left = left[common <= most * (area[best] + area[left] - common)]
+    return np.array(kept, np.int64)
+
+
+def clean(mask: np.ndarray, least: int) -> tuple[np.ndarray, bool]:
+    """Fill holes and drop parts of fewer than ``least`` pixels.
+
+    The largest part stays, however small.
+
+    Parameters
+    ----------
+    mask : (y, x) bool ndarray
+    least : int
+
+    Returns
+    -------
+    (y, x) bool ndarray, bool
+        The mask, and whether anything was changed.
+    """
+    if least <= 1 or not mask.any():
+        return mask, False
+    top, bottom, left, right = boxes_of(mask[None])[0]
+    part = np.pad(mask[top:bottom, left:right], 1)
+    filled = part | _small(~part, least, rim=True)
+    parts, _ = ndimage.label(filled, _EIGHT)
+    sizes = np.bincount(parts.ravel())
+    keep = sizes >= least
+    keep[0], keep[1 + int(sizes[1:].argmax())] = False, True
+    cleaned = keep[parts]
+    out = np.zeros_like(mask)
+    out[top:bottom, left:right] = cleaned[1:-1, 1:-1]
+    return out, not np.array_equal(cleaned, part)
+
+
+def _small(mask: np.ndarray, least: int, *, rim: bool) -> np.ndarray:
+    """Return the parts of fewer than ``least`` pixels.
+
+    With ``rim`` a part that touches the rim counts as large, because it goes on.
+    """
+    parts, _ = ndimage.label(mask, _EIGHT)
+    small = np.bincount(parts.ravel()) < least
+    small[0] = False
+    if rim:
+        for side in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+            small[side] = False
+    return small[parts]
+
+
+def layer(masks: np.ndarray, visible: float) -> np.ndarray:
+    """Lay masks over each other, the smallest on top.
+
+    A pixel belongs to the smallest mask that holds it.
+
+    Parameters
+    ----------
+    masks : (n, y, x) bool ndarray
+    visible : float
+        A mask of which smaller ones leave less than this share is dropped: it is what they make up
+        together.
+
+    Returns
+    -------
+    (y, x) int32 ndarray
+        The mask of each pixel, from 1; 0 for none.
+    """
+    ids = np.zeros(masks.shape[1:], np.int32)
+    sizes = masks.sum((1, 2))
+    for k in np.argsort(sizes, kind="stable"):
+        free = masks[k] & (ids == 0)
+        if sizes[k] and free.sum() >= visible * sizes[k]:
+            ids[free] = k + 1
+    return ids
+
+
+# Prompts drawn from the truth: how the close-range tables compare Segment Anything with models that
+# are told nothing.
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class BestMask:
+    """The best answer of several."""
+
+    mask: np.ndarray
+    """(y, x) bool."""
+    points: np.ndarray
+    """(point, 2) x and y of the prompt that led to it; empty if nothing was asked."""
+    iou: float
+    """With the truth; NaN if nothing was asked."""
+    quality: float
+    """The intersection over union that the network itself expected; NaN if nothing was asked."""
+
+
+def prompt_points(truth: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Draw random points inside the crop.
+
+    Parameters
+    ----------
+    truth : (y, x) bool ndarray
+        Where the crop truly is.
+    n : int
+        Points, all different; fewer if the crop has fewer pixels.
+    seed : int
+
+    Returns
+    -------
+    (n, 2) float64 ndarray
+        x and y: column and row of a pixel.
+
+    Raises
+    ------
+    BadInput
+        If no pixel is crop, or ``n`` is not positive.
+
+    Notes
+    -----
+    These prompts come from the truth: whoever is asked with them is told where the crop is.  Scores
+    reached this way are those of an oracle, and not comparable with models that see the image
+    alone.
+    """
+    inside = np.flatnonzero(truth)
+    if n < 1 or not len(inside):
+        message = (
+            f"{n} points inside a crop of {len(inside)} pixels were asked for; wanted are at least "
+            "one of each."
+        )
+        raise BadInput(message)
+    chosen = np.random.default_rng([seed, n]).choice(inside, min(n, len(inside)), replace=False)
+    return np.stack([chosen % truth.shape[1], chosen // truth.shape[1]], 1).astype(np.float64)
+
+
+def best_of_points(
+    network: Prompted,
+    image: np.ndarray,
+    truth: np.ndarray,
+    *,
+    counts: Sequence[int] = COUNTS,
+    seed: int = 0,
+) -> BestMask:
+    """Ask with random points inside the crop, once for each number of points.
+
+    The answer that fits the truth best is kept.
+
+    Parameters
+    ----------
+    network : Prompted
+        SAM, SAM 2 or SAM-HQ, see :func:`selion.models.sam.network.load_prompted`.
+    image : (3, y, x) float32 ndarray
+        Red, green and blue from 0 to 1.
+    truth : (y, x) bool ndarray
+    counts : ints
+        How many points are given each time.
+    seed : int
+
+    Returns
+    -------
+    BestMask
+        Where the truth is empty nothing can be asked, and the mask is empty.
+
+    Raises
+    ------
+    GridMismatch
+        If image and truth differ in size.
+    BadInput
+        If the image has not three bands.
+
+    Notes
+    -----
+    An oracle twice over: the points are drawn from the truth, and the truth decides which answer is
+    kept (close-range reference, Table VII; the paper does not say more).  One point gets three
+    answers, of which the one that the network itself thinks best is taken; several points get one,
+    as the authors of Segment Anything advise.
+    """
+    if image.shape[1:] != truth.shape:
+        message = (
+            f"An image of {image.shape[1:]} pixels and a truth of {truth.shape} were given: they "
+            "must lie on one grid."
+        )
+        raise GridMismatch(message)
+    if not truth.any():
+        return BestMask(np.zeros(truth.shape, bool), np.empty((0, 2)), np.nan, np.nan)
+    looked = network.look(image)
+    best: BestMask | None = None
+    for n in counts:
+        points = prompt_points(truth, n, seed)
+        logits, quality = network.ask(
+            looked, points[None], np.ones((1, len(points)), np.int64), several=len(points) == 1
+        )
+        k = int(quality[0].argmax())
+        mask = (network.enlarge(looked, logits[0, k : k + 1]) > 0)[0].cpu().numpy()
+        found = BestMask(mask, points, _iou(mask, truth), float(quality[0, k]))
+        best = found if best is None or found.iou > best.iou else best
+    if best is None:
+        message = "No number of points was given: name at least one."
+        raise BadInput(message)
+    return best
+
+
+def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
+    return float((mask & truth).sum() / (mask | truth).sum())

@@ -12,7 +12,7 @@ from typing import Any
 from selion.errors import BadInput, SelionError, UnreadableFile
 from selion.store.pmtiles import PMTilesFile, open_archive
 from selion.web.view.cells import Overview, detail_zoom
-from selion.web.view.chunks import Fields, open_parquet
+from selion.web.view.chunks import Fields, ParquetFields, open_parquet
 from selion.web.view.memory import TABLES, open_table
 from selion.web.view.photos import ENDINGS, TABLE, Album, open_album, open_photos, within
 from selion.web.view.rasters import RasterFile, open_geotiff
@@ -251,7 +251,7 @@ def identity(fields: Fields, path: Path) -> str:
     """Return what changes when the files do."""
     states = [
         f"{each.name}:{each.stat().st_size}:{each.stat().st_mtime_ns}"
-        for each in (*getattr(fields, "paths", ()), path)
+        for each in (*(fields.paths if isinstance(fields, ParquetFields) else ()), path)
     ]
     return hashlib.blake2b(
         "\n".join([str(path), *states]).encode("utf-8", "surrogatepass"), digest_size=12

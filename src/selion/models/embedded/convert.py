@@ -1,0 +1,92 @@
+"""How a network of the embedding-as-mask family comes here: two published models are put together.
+
+And how it is written: configs, processor and weights flat beside the card.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selion.classes import ClassScheme
+from selion.errors import BadInput, UnreadableFile
+from selion.models.card import CARD, WEIGHTS, ModelCard, sha256_of, write_card
+from selion.models.embedded.network import EmbeddedMasks, asking_of
+
+FORMAT = "embedded"
+"""What the card of such a model says of its files."""
+SAM_CONFIG = "sam_config.json"
+
+
+def build_embedded(
+    vlm: str | Path, sam: str | Path, classes: ClassScheme, **asking: Any
+) -> EmbeddedMasks:
+    """Put a published vision-language model and a published SAM together; the projection is new.
+
+    Parameters
+    ----------
+    vlm, sam : path or str
+        Folders, or ids that the library can download.
+    classes : ClassScheme
+    **asking
+        Of :class:`~selion.models.embedded.network.Asking`.
+
+    Raises
+    ------
+    UnreadableFile
+        If one of them cannot be loaded.
+    BadInput
+        If the model cannot see.
+    """
+    from transformers import SamModel
+
+    from selion.models.language.network import load_pair
+
+    model, processor = load_pair(vlm, None, torch.float32, str(vlm))
+    try:
+        prompted = SamModel.from_pretrained(sam, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        message = (
+            f"Segment Anything cannot be loaded from {sam} "
+            f"({str(error).strip().splitlines()[0][:200]}): give a folder that holds one, or its "
+            "id."
+        )
+        raise UnreadableFile(message) from error
+    return EmbeddedMasks(model, processor, prompted, classes, asking_of(asking))
+
+
+def save_embedded(network: EmbeddedMasks, card: ModelCard, folder: Path) -> ModelCard:
+    """Write configs, processor, weights and the card; return the card with its checksums.
+
+    Raises
+    ------
+    BadInput
+        If card and network differ in their classes, or the card has not three bands.
+    """
+    from safetensors.torch import save_model
+
+    if card.classes.names != network.classes.names or len(card.inputs.bands) != 3:
+        message = (
+            f"{card.name} has {len(card.inputs.bands)} bands and the classes "
+            f"{', '.join(card.classes.names)}: wanted are 3, and the network's classes."
+        )
+        raise BadInput(message)
+    folder.mkdir(parents=True, exist_ok=True)
+    network.vlm.config.save_pretrained(folder)
+    network.processor.save_pretrained(folder)
+    (folder / SAM_CONFIG).write_text(network.sam.config.to_json_string(use_diff=False), "utf-8")
+    save_model(network, str(folder / WEIGHTS))
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != CARD)
+    architecture = {"family": "embedded", **asdict(network.asking)}
+    written = replace(
+        card,
+        format=FORMAT,
+        architecture=architecture,
+        files={name: sha256_of(folder / name) for name in names},
+        folder=folder,
+    )
+    write_card(written, folder / CARD)
+    return written
