@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from selion.errors import BadInput
 from selion.labels import MIN_AREA
 from selion.metrics.image import ImageOptions
 from selion.metrics.summary import ScoreOptions
+from selion.raster import Raster
 from selion.sample import Sample
 from selion.segmenter import Segmenter
 
@@ -122,3 +124,10 @@ def onto(ids: np.ndarray, grid: GeoBox) -> np.ndarray:
         for new, old in zip(grid.shape, ids.shape, strict=True)
     )
     return ids[np.ix_(rows, columns)]
+
+
+def known_pixels(part: Raster, bands: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (band, y, x) float32 pixels of some bands, and (y, x) bool where all are known."""
+    pixels = part.values[list(bands)].astype(np.float32)
+    known = np.asarray(np.isfinite(pixels).all(0))
+    return pixels, known if part.valid is None else part.valid & known

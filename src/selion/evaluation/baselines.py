@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selion import metrics, prediction
-from selion.classes import ClassScheme
-from selion.evaluation.answers import Answer, EvaluateOptions, answer
+from selion.evaluation.answers import Answer, EvaluateOptions, answer, known_pixels
 from selion.grid import inside, whole
+from selion.metrics.deploy import SegmenterWrapper
 from selion.metrics.protocol import mask_objects
 from selion.raster import Raster, colour_bands
 from selion.sample import Sample
-from selion.segmenter import InputSpec, Segmenter, View
+from selion.segmenter import Segmenter, View
 
 Maker = Callable[[Sample], Answer]
 
@@ -148,34 +148,19 @@ def _surroundings(
         slice(start, min(start + edge, s.stop)) for start, s in zip(starts, frame, strict=True)
     )
     part = working.read(inside((rows, columns), frame))
-    pixels = part.values[list(decided.bands)].astype(np.float32)
-    known = (
-        np.isfinite(pixels).all(0)
-        if part.valid is None
-        else part.valid & np.isfinite(pixels).all(0)
-    )
+    pixels, known = known_pixels(part, decided.bands)
     mean = pixels[:, known].mean(1) if known.any() else np.zeros(len(pixels), np.float32)
     filled: np.ndarray = np.where(known, pixels, mean[:, None, None])
     return filled
 
 
 @dataclass(frozen=True, eq=False)
-class OtherContext:
+class OtherContext(SegmenterWrapper):
     """A model whose windows come with the surroundings of another place."""
 
     model: Segmenter
     pixels: np.ndarray
     """(band, y, x) float32 in the source's numbers; cut or repeated to the size of each context."""
-
-    @property
-    def inputs(self) -> InputSpec:
-        """As the model's."""
-        return self.model.inputs
-
-    @property
-    def classes(self) -> ClassScheme:
-        """As the model's."""
-        return self.model.classes
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Answer as the model does, with the surroundings exchanged."""

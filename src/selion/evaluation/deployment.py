@@ -11,7 +11,7 @@ import numpy as np
 
 from selion import metrics, prediction
 from selion.errors import BadInput
-from selion.evaluation.answers import onto, truth_ids
+from selion.evaluation.answers import known_pixels, onto, truth_ids
 from selion.grid import Lattice
 from selion.metrics.deploy import CENTRES, SCALES, SCALINGS
 from selion.sample import Sample
@@ -72,12 +72,8 @@ def deployment_scores(
     centres = (
         [c for c in CENTRES if c < size] if size == 256 else [size // 4, size // 2, 3 * size // 4]
     )
-    sweep = {
-        c: float(
-            np.mean([metrics.corner_consistency(pixels, model, c).share for pixels, _ in squares])
-        )
-        for c in centres
-    }
+    swept = [metrics.consistency_sweep(pixels, model, centres) for pixels, _ in squares]
+    sweep = {c: float(np.mean([found[c] for found in swept])) for c in centres}
     found: dict[str, object] = {
         "samples": len(squares),
         "too small": len(chosen) - len(squares),
@@ -119,12 +115,7 @@ def _square(
     top, left = (height - size) // 2, (width - size) // 2
     roi = (slice(top, top + size), slice(left, left + size))
     part = working.read(roi)
-    pixels = part.values[list(decided.bands)].astype(np.float32)
-    known = (
-        np.isfinite(pixels).all(0)
-        if part.valid is None
-        else part.valid & np.isfinite(pixels).all(0)
-    )
+    pixels, known = known_pixels(part, decided.bands)
     if not known.any():
         return None
     pixels = np.where(known, pixels, pixels[:, known].mean(1)[:, None, None])

@@ -53,6 +53,7 @@ from selion.labels import LabelMap
 from selion.progress import OnStep
 from selion.segmenter import Segmenter
 from selion.training.mixture import Mixture
+from selion.training.plan import origin_of
 
 if TYPE_CHECKING:
     from selion.training.recipe import Recipe
@@ -280,11 +281,9 @@ def stamp(samples: Dataset) -> str:
 def stage_plan(plan: SelfTraining, samples: Dataset, stage: int) -> TrainingPlan:
     """Return the training plan of a stage; only the name of the model tells them apart."""
     recipe = replace(plan.recipe, name=f"{plan.recipe.name}-stage-{stage}")
-    notes = (*samples.problems, *plan.notes)
-    texts = {"source": samples.name, "licence": samples.licence, "citation": samples.citation}
-    return train.plan_samples(
-        recipe, mixed(samples, recipe, plan.drawn), plan.validation, notes=notes, **texts
-    )
+    origin = origin_of(samples)
+    told = replace(origin, notes=(*origin.notes, *plan.notes))
+    return train.plan_samples(recipe, mixed(samples, recipe, plan.drawn), plan.validation, told)
 
 
 def mixed(samples: Dataset, recipe: Recipe, drawn: DrawOptions) -> Dataset | Mixture:

@@ -122,8 +122,24 @@ def consistency_sweep(
     return {centre: corner_consistency(pixels, model, centre).share for centre in centres}
 
 
+class SegmenterWrapper:
+    """A Segmenter that asks another one, ``model``: it takes and answers what that one does."""
+
+    model: Segmenter
+
+    @property
+    def inputs(self) -> InputSpec:
+        """What the model itself expects."""
+        return self.model.inputs
+
+    @property
+    def classes(self) -> ClassScheme:
+        """What the model itself answers."""
+        return self.model.classes
+
+
 @dataclass(frozen=True)
-class Perturbed:
+class Perturbed(SegmenterWrapper):
     """A model that sees a changed image.
 
     Still a Segmenter, so it can be scored by whatever scores the model itself.
@@ -136,16 +152,6 @@ class Perturbed:
     after: Callable[[np.ndarray, tuple[int, int]], np.ndarray] | None = None
     """From (class, y, x) probabilities back to the (y, x) shape of the view; None if the shape
     stays."""
-
-    @property
-    def inputs(self) -> InputSpec:
-        """What the model itself expects."""
-        return self.model.inputs
-
-    @property
-    def classes(self) -> ClassScheme:
-        """What the model itself answers."""
-        return self.model.classes
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from selion.metrics.calibration import Fitted
 from selion.metrics.pixel import Confusion, pixel_scores
@@ -216,29 +217,16 @@ def kind_table(run: RunScores) -> tuple[list[str], list[list[str]]]:
 
 def size_table(run: RunScores) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: scores by size."""
-    rows = [
-        [
-            str(name),
-            f"{int(r['truth']):,}",
-            number(r["recall"]),
-            number(r["mean_iou"]),
-            f"{int(r['prediction']):,}",
-            number(r["precision"]),
-        ]
-        for name, r in run.sizes.to_dict("index").items()
-    ]
-    return [
-        "size",
-        "true objects",
-        "recall",
-        "mean IoU of matches",
-        "predicted objects",
-        "precision",
-    ], rows
+    return _kinds_of_object("size", run.sizes)
 
 
 def stratum_table(run: RunScores, column: str) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: scores by the values of a column."""
+    return _kinds_of_object(column, run.strata[column])
+
+
+def _kinds_of_object(title: str, table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: scores of one kind of object each."""
     rows = [
         [
             str(name),
@@ -248,10 +236,10 @@ def stratum_table(run: RunScores, column: str) -> tuple[list[str], list[list[str
             f"{int(r['prediction']):,}",
             number(r["precision"]),
         ]
-        for name, r in run.strata[column].to_dict("index").items()
+        for name, r in table.to_dict("index").items()
     ]
     return [
-        column,
+        title,
         "true objects",
         "recall",
         "mean IoU of matches",

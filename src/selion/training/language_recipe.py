@@ -12,7 +12,7 @@ from selion.classes import ClassScheme
 from selion.models.language.chat import Prompt
 from selion.models.language.tiny import TinySize
 from selion.segmenter import InputSpec, Scaling
-from selion.training.sources import Data, Pair, check, share
+from selion.training.sources import Data, Pair, at_least, check, per_band, share
 
 COUNTRYSIDE = ClassScheme(
     ("others", "field", "tree", "water", "built"),
@@ -39,7 +39,7 @@ class Simulated:
     """Of the first scene; validation begins 100000 later."""
 
     def __post_init__(self) -> None:
-        check(self.scenes >= 0, "simulate.scenes", self.scenes, "0 or more")
+        at_least(0, "simulate", self, "scenes")
         check(self.scenes < 100_000, "simulate.scenes", self.scenes, "fewer than 100000")
 
 
@@ -65,8 +65,7 @@ class Draws:
     def __post_init__(self) -> None:
         share("draws.most_share", self.most_share)
         share("draws.hidden", self.hidden)
-        for name in ("least_classes", "step", "tries"):
-            check(getattr(self, name) >= 1, f"draws.{name}", getattr(self, name), "1 or more")
+        at_least(1, "draws", self, "least_classes", "step", "tries")
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,8 @@ class Sft:
     """Steps between two checkpoints."""
 
     def __post_init__(self) -> None:
-        check(self.steps >= 0, "sft.steps", self.steps, "0 or more")
-        for name in ("batch", "accumulate", "save_every"):
-            check(getattr(self, name) >= 1, f"sft.{name}", getattr(self, name), "1 or more")
+        at_least(0, "sft", self, "steps")
+        at_least(1, "sft", self, "batch", "accumulate", "save_every")
 
 
 @dataclass(frozen=True)
@@ -163,17 +161,16 @@ class Grpo:
     save_every: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("gate", "alarm"):
-            share(f"grpo.{name}", getattr(self, name))
-        check(self.steps >= 0, "grpo.steps", self.steps, "0 or more")
+        share("grpo.gate", self.gate)
+        share("grpo.alarm", self.alarm)
+        at_least(0, "grpo", self, "steps")
         check(
             self.answers >= 2,
             "grpo.answers",
             self.answers,
             "2 or more: answers are compared with each other",
         )
-        for name in ("prompts", "accumulate", "save_every"):
-            check(getattr(self, name) >= 1, f"grpo.{name}", getattr(self, name), "1 or more")
+        at_least(1, "grpo", self, "prompts", "accumulate", "save_every")
 
 
 @dataclass(frozen=True)
@@ -231,18 +228,8 @@ class LanguageRecipe:
             " and ".join(given),
             "one of base, start_from and tiny",
         )
-        check(
-            len(self.divide) in {1, len(self.bands)},
-            "divide",
-            list(self.divide),
-            f"one number, or one for each of the {len(self.bands)} bands",
-        )
-        check(
-            len(self.subtract) in {1, len(self.bands)},
-            "subtract",
-            list(self.subtract),
-            f"one number, or one for each of the {len(self.bands)} bands",
-        )
+        per_band("divide", self.divide, self.bands)
+        per_band("subtract", self.subtract, self.bands)
         check(
             not self.draws.hidden or self.language.prompt.coordinates,
             "draws.hidden",

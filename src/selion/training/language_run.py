@@ -29,6 +29,7 @@ from selion.training.conversations import Talks, simulated
 from selion.training.grpo import check_gate, reinforce
 from selion.training.inspect_language import inspect
 from selion.training.language_recipe import LanguageRecipe
+from selion.training.plan import UNNAMED, Origin, Plan, origin_of
 from selion.training.reading import changed_keys, recipe_table
 from selion.training.reward import Standing
 from selion.training.sft import check_words, find_tokenizer, finetune, make_pair
@@ -43,14 +44,8 @@ TRAINING, VALIDATION, REWARDED = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
-class LanguagePlan:
-    """A run that could begin."""
-
-    recipe: LanguageRecipe
-    samples: Sequence[Sample]
-    validation: Sequence[Sample]
-    card: ModelCard
-    notes: tuple[str, ...]
+class LanguagePlan(Plan[LanguageRecipe]):
+    """A run of a language model that could begin."""
 
     def talks(self, kind: int) -> Talks:
         """Return the conversations of a stage: training, validation or rewards."""
@@ -103,31 +98,19 @@ def plan_language(recipe: LanguageRecipe) -> LanguagePlan:
     if recipe.simulate.scenes:
         samples, validation = simulated(recipe.simulate)
         return plan_talks(
-            recipe, samples, validation, source="simulated countryside", licence="Apache-2.0"
+            recipe, samples, validation, Origin("simulated countryside", "Apache-2.0")
         )
     from selion.training.datasets import open_samples
 
     training, held = open_samples(recipe)  # type: ignore[arg-type]  # it looks at data, classes, window, name and seed, which both kinds of recipe have
-    return plan_talks(
-        recipe,
-        training,
-        held,
-        source=training.name,
-        licence=training.licence,
-        citation=training.citation,
-        notes=training.problems,
-    )
+    return plan_talks(recipe, training, held, origin_of(training))
 
 
 def plan_talks(
     recipe: LanguageRecipe,
     samples: Sequence[Sample],
     validation: Sequence[Sample] = (),
-    *,
-    source: str = "samples",
-    licence: str = "",
-    citation: str = "",
-    notes: Sequence[str] = (),
+    origin: Origin = UNNAMED,
 ) -> LanguagePlan:
     """Plan a run on samples that are at hand already.
 
@@ -148,9 +131,9 @@ def plan_talks(
     first = Talks(samples, recipe, 1)[0]
     recipe.language.prompt.answer(first.truth, recipe.classes.names)
     said = [
-        f"{len(samples):,} training and {len(validation):,} validation images of {source}.",
+        f"{len(samples):,} training and {len(validation):,} validation images of {origin.source}.",
         f"Patches of {prompt.patch} px, answers of {prompt.grid} rows in {prompt.codec}.",
-        *notes,
+        *origin.notes,
     ]
     if not len(validation):
         said.append(
@@ -169,11 +152,11 @@ def plan_talks(
             "taught": list(recipe.classes.names),
         },
         format=FORMAT,
-        licence=recipe.licence or licence,
-        attribution=recipe.attribution or citation,
+        licence=recipe.licence or origin.licence,
+        attribution=recipe.attribution or origin.citation,
         training=(
-            f"{base}; {source}, {len(samples):,} images; {recipe.sft.steps} supervised steps, "
-            f"{recipe.grpo.steps} by reward; seed {recipe.seed}"
+            f"{base}; {origin.source}, {len(samples):,} images; {recipe.sft.steps} supervised "
+            f"steps, {recipe.grpo.steps} by reward; seed {recipe.seed}"
         ),
     )
     return LanguagePlan(recipe, samples, validation, card, tuple(said))

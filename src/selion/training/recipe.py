@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from selion.classes import FTW3, ClassScheme
 from selion.segmenter import InputSpec, Scaling
-from selion.training.sources import Data, Pair, check, ordered, share
+from selion.training.sources import Data, Pair, at_least, check, ordered, per_band, share
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,8 @@ class Inputs:
     multiple: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("divide", "subtract"):
-            values = getattr(self, name)
-            check(
-                len(values) in {1, len(self.bands)},
-                f"input.{name}",
-                list(values),
-                f"one number, or one for each of the {len(self.bands)} bands",
-            )
+        per_band("input.divide", self.divide, self.bands)
+        per_band("input.subtract", self.subtract, self.bands)
         check(all(self.divide), "input.divide", list(self.divide), "numbers other than 0")
         check(
             self.multiple >= 1 and self.window >= 1 and self.window % self.multiple == 0,
@@ -279,7 +273,7 @@ class Crops:
             self.size,
             "a number of pixels, or 0 for the input's window",
         )
-        check(self.per_epoch >= 0, "crops.per_epoch", self.per_epoch, "0 or more")
+        at_least(0, "crops", self, "per_epoch")
         check(0 <= self.stretch < 1, "crops.stretch", self.stretch, "a number from 0 up to 1")
         if self.gsd is not None:
             check(
@@ -332,8 +326,7 @@ class Schedule:
     validation split by ``validate.metric``."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "accumulate"):
-            check(getattr(self, name) >= 1, f"schedule.{name}", getattr(self, name), "1 or more")
+        at_least(1, "schedule", self, "epochs", "batch", "accumulate")
         check(self.lr > 0, "schedule.lr", self.lr, "a number above 0")
         check(
             0 <= self.floor <= self.lr,
@@ -343,8 +336,7 @@ class Schedule:
         )
         check(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "a share from 0 up to 1")
         check(0 <= self.average < 1, "schedule.average", self.average, "a number from 0 up to 1")
-        for name in ("weight_decay", "clip"):
-            check(getattr(self, name) >= 0, f"schedule.{name}", getattr(self, name), "0 or more")
+        at_least(0, "schedule", self, "weight_decay", "clip")
 
 
 @dataclass(frozen=True)
@@ -368,8 +360,7 @@ class Validate:
     pixels of the split.  "auto": "miou" for the method "pixels", else "object_f1"."""
 
     def __post_init__(self) -> None:
-        check(self.every >= 0, "validate.every", self.every, "0 or more")
-        check(self.limit >= 0, "validate.limit", self.limit, "0 or more")
+        at_least(0, "validate", self, "every", "limit")
         check(0 < self.iou <= 1, "validate.iou", self.iou, "a number above 0, at most 1")
         objects = self.method != "pixels" or self.metric != "object_f1"
         check(
@@ -418,9 +409,8 @@ class Hardware:
     """Minutes between two checkpoints within an epoch; the end of each epoch is always saved."""
 
     def __post_init__(self) -> None:
-        check(self.devices >= 1, "hardware.devices", self.devices, "1 or more")
-        for name in ("workers", "threads", "save_every", "keep_mb"):
-            check(getattr(self, name) >= 0, f"hardware.{name}", getattr(self, name), "0 or more")
+        at_least(1, "hardware", self, "devices")
+        at_least(0, "hardware", self, "workers", "threads", "save_every", "keep_mb")
 
 
 @dataclass(frozen=True)

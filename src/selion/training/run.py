@@ -18,6 +18,7 @@ from selion.training.checkpoint import BEST, STATE, check_same, load_facts
 from selion.training.datasets import check_samples, fingerprint, open_samples
 from selion.training.log import LOG
 from selion.training.mixture import Mixture, epoch_length
+from selion.training.plan import UNNAMED, Origin, Plan, origin_of
 from selion.training.reading import read_recipe, recipe_table
 from selion.training.recipe import Recipe
 
@@ -32,15 +33,8 @@ RECIPE, MODEL = "recipe.toml", "model"
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingPlan:
-    """A run that could begin: the recipe, its data, and what is worth knowing before."""
-
-    recipe: Recipe
-    samples: Sequence[Sample]
-    validation: Sequence[Sample]
-    card: ModelCard
-    notes: tuple[str, ...]
-    """Sentences for the user."""
+class TrainingPlan(Plan[Recipe]):
+    """A run of a network that could begin."""
 
     @property
     def windows(self) -> int:
@@ -67,46 +61,31 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
         If recipe and data do not fit; see :mod:`selion.training.datasets`.
     """
     training, validation = open_samples(recipe)
-    return plan_samples(
-        recipe,
-        training,
-        validation,
-        source=training.name,
-        licence=training.licence,
-        citation=training.citation,
-        notes=training.problems,
-    )
+    return plan_samples(recipe, training, validation, origin_of(training))
 
 
 def plan_samples(
     recipe: Recipe,
     samples: Sequence[Sample],
     validation: Sequence[Sample] = (),
-    *,
-    source: str = "samples",
-    licence: str = "",
-    citation: str = "",
-    notes: Sequence[str] = (),
+    origin: Origin = UNNAMED,
 ) -> TrainingPlan:
-    """Plan a run on samples that are at hand already.
-
-    Parameters as in :class:`TrainingPlan`, the texts are for the card.
-    """
+    """Plan a run on samples that are at hand already."""
     shares = check_samples(samples, recipe)
     seen = ", ".join(
         f"{name} {share:.0%}" for name, share in zip(recipe.classes.names, shares, strict=True)
     )
     said = [
         (
-            f"{len(samples):,} training and {len(validation):,} validation samples of {source}; "
-            f"classes {seen}."
+            f"{len(samples):,} training and {len(validation):,} validation samples of "
+            f"{origin.source}; classes {seen}."
         ),
-        *notes,
+        *origin.notes,
     ]
     if not len(validation):
         said.append("There is no validation split: the model will have no scores.")
     training = (
-        f"{source}, {len(samples):,} samples, {recipe.schedule.epochs} epochs, recipe "
+        f"{origin.source}, {len(samples):,} samples, {recipe.schedule.epochs} epochs, recipe "
         f"{recipe.name}, seed {recipe.seed}"
     )
     card = ModelCard(
@@ -115,8 +94,8 @@ def plan_samples(
         recipe.classes,
         summary=recipe.summary,
         architecture=dict(recipe.model.architecture),
-        licence=recipe.licence or licence,
-        attribution=recipe.attribution or citation,
+        licence=recipe.licence or origin.licence,
+        attribution=recipe.attribution or origin.citation,
         training=training,
     )
     return TrainingPlan(recipe, samples, validation, card, tuple(said))

@@ -5,6 +5,7 @@ One dataset, own polygons, or several datasets with shares.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,19 @@ def ordered(key: str, value: Pair, least: float = 0.0) -> None:
         list(value),
         f"two numbers from {least:g} up, the smaller one first",
     )
+
+
+def at_least(least: int, table: str, values: object, *names: str) -> None:
+    """Refuse fields of a recipe's table that are too small."""
+    for name in names:
+        value = getattr(values, name)
+        check(value >= least, f"{table}.{name}", value, f"{least} or more")
+
+
+def per_band(key: str, values: Sequence[float], bands: Sequence[str]) -> None:
+    """Refuse a scaling that is neither for all bands nor for each."""
+    wanted = f"one number, or one for each of the {len(bands)} bands"
+    check(len(values) in {1, len(bands)}, key, list(values), wanted)
 
 
 @dataclass(frozen=True)
@@ -129,7 +143,7 @@ class Data:
             f"shares of {total:g}",
             "shares that leave something to data.dataset",
         )
-        check(self.boundary_width >= 1, "data.boundary_width", self.boundary_width, "1 or more")
+        at_least(1, "data", self, "boundary_width")
         check(
             0 <= self.validation_share < 1,
             "data.validation_share",
