@@ -19,7 +19,7 @@ from selion.classes import CROP, IGNORE, ClassScheme
 from selion.errors import BadInput, SelionError
 from selion.grid import whole
 from selion.labels import LabelMap
-from selion.metrics.pixel import Confusion
+from selion.metrics.pixel import Confusion, finite_mean
 from selion.metrics.report import markdown_table, number
 from selion.metrics.statistics import (
     Comparison,
@@ -98,9 +98,11 @@ class SystemScores:
                 "iou"
             ]
         for said in POLICIES:
-            found[f"mIoU by image, {said}"] = _mean(self.by_image(said))
+            found[f"mIoU by image, {said}"] = finite_mean(self.by_image(said))
         for band, values in self.boundaries.items():
-            found[f"boundary IoU, {band}"] = _mean(np.array([_mean(row) for row in values]))
+            found[f"boundary IoU, {band}"] = finite_mean(
+                np.array([finite_mean(row) for row in values])
+            )
         return found
 
     def by_image(self, policy: str = "absent from truth and prediction: skipped") -> np.ndarray:
@@ -423,11 +425,6 @@ def _rows(scores: SystemScores) -> np.ndarray:
     values = scores.by_image()
     said = np.isfinite(values)
     return np.stack([np.where(said, values, 0), said], 1)
-
-
-def _mean(values: np.ndarray) -> float:
-    said = values[np.isfinite(values)]
-    return float(said.mean()) if said.size else math.nan
 
 
 def _table(systems: Sequence[SystemScores]) -> str:

@@ -204,6 +204,7 @@ def _outline_points(ids: np.ndarray, keys: np.ndarray, pixel: tuple[float, float
     here = ids[rows, columns]
     place = np.minimum(np.searchsorted(keys[order], here), max(len(keys) - 1, 0))
     known = keys[order][place] == here if len(keys) else np.zeros(len(here), bool)
+    # a third axis puts objects so far apart that the nearest point is of the same object
     apart = 4.0 * (ids.shape[0] * pixel[0] + ids.shape[1] * pixel[1])
     return np.column_stack(
         [

@@ -14,6 +14,7 @@ import pandas as pd
 from selion.errors import BadInput
 from selion.metrics.objects import Matches, match_objects
 from selion.metrics.overlap import OverlapTable
+from selion.metrics.pixel import divide
 
 FIELD_SIZES = (0.0, 0.64e4, 2.56e4, 16e4, 100e4, np.inf)
 """Edges in m2 of the field size classes of Fritz et al. and Lesiv et al.: very small, small,
@@ -226,24 +227,18 @@ def size_classes(
     columns = {
         "truth": truth,
         "found": found,
-        "recall": _over(found, truth),
-        "mean_iou": _over(total_iou, found),
+        "recall": divide(found, truth),
+        "mean_iou": divide(total_iou, found),
     }
     return pd.DataFrame(
         {
             **columns,
             "prediction": prediction,
             "right": right,
-            "precision": _over(right, prediction),
+            "precision": divide(right, prediction),
         },
         index=pd.Index(names, name="size"),
     )
-
-
-def _over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    empty = np.full(len(one), np.nan)
-    ratio: np.ndarray = np.divide(one, other, out=empty, where=other > 0)
-    return ratio
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,24 +212,26 @@ def pixel_scores(
     }
     gone = truth == 0 if absent_from == "truth" else np.zeros(len(hit), bool)
     columns = {
-        name: np.where(gone, fill, _ratio(over, under, fill))
+        name: np.where(gone, fill, divide(over, under, fill))
         for name, (over, under) in parts.items()
     }
     table = pd.DataFrame(
         {**columns, "truth": truth.astype(np.int64), "prediction": prediction.astype(np.int64)},
         index=pd.Index(counts.names, name="class"),
     )
-    mean = {name: _mean(values) for name, values in columns.items()}
+    mean = {name: finite_mean(values) for name, values in columns.items()}
     right = float(hit.sum() / total) if total else float("nan")
     return PixelScores(table, mean, right, counts.counted, counts.ignored, counts.unanswered)
 
 
-def _ratio(over: np.ndarray, under: np.ndarray, fill: float) -> np.ndarray:
+def divide(over: np.ndarray, under: np.ndarray, fill: float = np.nan) -> np.ndarray:
+    """Divide arrays of one length; ``fill`` where ``under`` is not positive."""
     ratio: np.ndarray = np.divide(over, under, out=np.full(len(over), fill), where=under > 0)
     return ratio
 
 
-def _mean(values: np.ndarray) -> float:
+def finite_mean(values: np.ndarray) -> float:
+    """Average what is finite; NaN where nothing is."""
     kept = values[np.isfinite(values)]
     return float(kept.mean()) if kept.size else float("nan")
 

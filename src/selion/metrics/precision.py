@@ -17,6 +17,7 @@ from selion.metrics.overlap import OverlapTable
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 """COCO's IoU thresholds, 0.50 to 0.95."""
 RECALLS = np.linspace(0, 1, 101)
+"""COCO's, at which precision is read off."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -147,6 +148,7 @@ def _outcomes(
     rank = np.full(len(table.prediction_ids), len(order))
     rank[order] = np.arange(len(order))
     value = table.iou
+    # no threshold is 1, as in pycocotools
     chosen = np.flatnonzero(
         (value >= min(iou, 1 - 1e-10)) & (rank[table.prediction_index] < len(order))
     )

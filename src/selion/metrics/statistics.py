@@ -13,6 +13,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from selion.errors import BadInput
+from selion.metrics.pixel import divide
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +146,17 @@ def draw_weights(images: int, draws: int, seed: int) -> np.ndarray:
 def f1_from_counts(sums: np.ndarray) -> np.ndarray:
     """Turn (draw, 3) sums of TP, FP, FN into F1."""
     under = 2 * sums[:, 0] + sums[:, 1] + sums[:, 2]
-    return _ratio(2 * sums[:, 0], under)
+    return divide(2 * sums[:, 0], under)
 
 
 def iou_from_counts(sums: np.ndarray) -> np.ndarray:
     """Turn (draw, 3) sums of TP, FP, FN into IoU."""
-    return _ratio(sums[:, 0], sums.sum(1))
+    return divide(sums[:, 0], sums.sum(1))
 
 
 def mean_from_rows(sums: np.ndarray) -> np.ndarray:
     """Turn (draw, 2) sums of score and 1 (or a weight) into the mean score."""
-    return _ratio(sums[:, 0], sums[:, 1])
-
-
-def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """Divide; NaN where ``under`` is not positive."""
-    empty = np.full(len(under), np.nan)
-    ratio: np.ndarray = np.divide(over, under, out=empty, where=under > 0)
-    return ratio
+    return divide(sums[:, 0], sums[:, 1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 SCALE = ":scale"
 """Ending of the tensor that holds the scales of an int8 tensor."""
-_FLOAT16_MAX = 65504.0
+_FLOAT16_MAX = 65504.0  # the largest finite number of the format
 _LARGE = 2**19
+"""Values from which a tensor is stored as int8: only the few largest ones, see the module."""
 
 
 def narrow(

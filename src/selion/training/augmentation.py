@@ -173,6 +173,7 @@ def change_appearance(
         0, spec.band_offset, len(pixels)
     )
     if spec.gamma > 0:
+        # below 0 a power is no number
         pixels = np.maximum(pixels, 1e-4) ** np.float32(gamma)
     if spec.saturation > 0:
         pixels = _saturated(pixels, dates, saturation)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Weights = Sequence[float]
 EPS = 1e-7
+"""Least denominator: a batch of nothing but ignored pixels has loss 0, not NaN."""
 
 
 def _known(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -342,13 +343,18 @@ def ce_dice(
     return cross_entropy(logits, labels, weights=weights) + dice(logits, labels, smooth=smooth)
 
 
+def _with_entropy(
+    logits: Tensor, labels: Tensor, weights: Weights, share: float, other: Tensor
+) -> Tensor:
+    return (1 - share) * cross_entropy(logits, labels, weights=weights) + share * other
+
+
 def ce_log_cosh_dice(
     logits: Tensor, labels: Tensor, *, weights: Weights = (), share: float = 0.5
 ) -> Tensor:
     """``(1 - share) CE + share log-cosh Dice``, both weighted."""
-    return (1 - share) * cross_entropy(logits, labels, weights=weights) + share * log_cosh_dice(
-        logits, labels, weights=weights
-    )
+    overlap = log_cosh_dice(logits, labels, weights=weights)
+    return _with_entropy(logits, labels, weights, share, overlap)
 
 
 def ce_ftnmt(
@@ -362,7 +368,7 @@ def ce_ftnmt(
 ) -> Tensor:
     """``(1 - share) CE + share FTNMT``, both weighted."""
     fractal = ftnmt(logits, labels, weights=weights, depth=depth, smooth=smooth)
-    return (1 - share) * cross_entropy(logits, labels, weights=weights) + share * fractal
+    return _with_entropy(logits, labels, weights, share, fractal)
 
 
 def tversky_ce(
@@ -379,7 +385,7 @@ def tversky_ce(
     overlap = focal_tversky(
         logits, labels, weights=weights, alpha=alpha, gamma=gamma, smooth=smooth
     )
-    return (1 - share) * cross_entropy(logits, labels, weights=weights) + share * overlap
+    return _with_entropy(logits, labels, weights, share, overlap)
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {

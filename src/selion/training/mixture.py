@@ -113,6 +113,7 @@ def whole_counts(shares: Sequence[float], length: int) -> np.ndarray:
     The largest remainders are rounded up.
     """
     exact = np.array(shares) / sum(shares) * length
+    # a share such as 0.29 * 100 = 28.999... means 29
     counts = np.floor(exact + 1e-9).astype(np.int64)
     for number in np.argsort(counts - exact, kind="stable")[: length - counts.sum()]:
         counts[number] += 1

@@ -32,6 +32,7 @@ OVERSAMPLED, UNCERTAIN = 3, 0.75
 """For each mask three times the points are drawn, and three quarters of those kept are the ones
 that the network is least sure of (section 3.3)."""
 MANY_IDS = 2**32
+"""Above any object id: class and id are told apart in one whole number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +205,7 @@ def _matched(
     p = said.sigmoid()
     dice = 1 - (2 * p @ real.T + 1) / (p.sum(1)[:, None] + real.sum(1)[None] + 1)
     cost = -shares[0] * classes.softmax(1)[:, truth.classes] + shares[1] * mask + shares[2] * dice
+    # the assignment takes no NaN and no infinity: a query of such numbers is the last choice
     finite = torch.nan_to_num(cost.double(), nan=1e12, posinf=1e12, neginf=-1e12)
     chosen, element = linear_sum_assignment(finite.cpu().numpy())
     return torch.as_tensor(chosen, device=classes.device), torch.as_tensor(

@@ -278,6 +278,7 @@ def _with_lora(vlm: Any, rank: int) -> Any:
         warnings.simplefilter("ignore", FutureWarning)  # peft asks the library by an old name
         return get_peft_model(
             vlm,
+            # LISA's numbers: alpha 16 with rank 8, dropout 0.05
             LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=LORA_TARGETS),
         )
 
@@ -380,6 +381,7 @@ def fit(
         The loss of each step.
     """
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    # betas and decay of LISA's published code
     optimizer = torch.optim.AdamW(learning, lr=lr, betas=(0.9, 0.95), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,

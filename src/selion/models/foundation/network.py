@@ -28,6 +28,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from selion.errors import BadInput
 
 _DILATIONS = (6, 12, 18)
+"""Of the decoder: those of PRUE's code, as the paper gives none (docs/encoders.md)."""
 DETAIL = 64
 """Channels of the convolutional decoder at the pixels' resolution."""
 

@@ -233,6 +233,7 @@ def shrink(image: Image, longest: int) -> Image:
     if not longest or max(image.size) <= longest:
         return image
     width, height = (max(1, round(edge * longest / max(image.size))) for edge in image.size)
+    # from 3.0 on, Pillow says, the result looks like that of one step, and comes sooner
     return image.resize((width, height), reducing_gap=3.0)
 
 

@@ -194,7 +194,7 @@ def make_mask2former(bands: int, classes: int, swin: SwinSize, decoder: DecoderS
         depths=list(swin.depths),
         num_heads=list(swin.num_heads),
         window_size=swin.window_size,
-        drop_path_rate=0.3,
+        drop_path_rate=0.3,  # of Mask2Former's published configurations with Swin
         out_features=["stage1", "stage2", "stage3", "stage4"],  # type: ignore[call-arg]
     )
     config = decoder.config(classes, backbone_config=backbone)

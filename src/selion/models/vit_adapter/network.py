@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from selion.models.mask2former.network import SetAnswer
 
 INTERACTIONS = 4
+"""Groups of blocks, each with an exchange between tokens and pyramid: the paper's N = 4."""
 
 
 @dataclass(frozen=True, slots=True)

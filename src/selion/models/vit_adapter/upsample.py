@@ -241,6 +241,7 @@ class DySample(nn.Module):
         corner = torch.tensor([-0.25, 0.25], dtype=exact, device=features.device)
         # (x | y, group, pixel, y, x)
         start = torch.stack([corner.repeat(2), corner.repeat_interleave(2)])[:, None, :, None, None]
+        # the static scope: places of neighbouring pixels just touch
         moved = start + 0.25 * self.offsets(features).unflatten(1, (2, self.groups, 4))
         y, x = (torch.arange(n, dtype=exact, device=features.device) + 0.5 for n in (rows, columns))
         place = torch.stack(
