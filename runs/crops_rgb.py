@@ -19,7 +19,7 @@ from selion.data import load_dataset
 from selion.labelling.selection import keep_pseudo
 from selion.sample import Sample
 from selion.simulation.landscape import simulate_photo
-from selion.training import Origin, plan_samples, read_recipe, train_plan
+from selion.training import SampleOrigin, plan_samples, read_recipe, train_plan
 
 FIRST_SEED = 90_000
 """Seeds of the training photographs; tests and benchmarks stay below."""
@@ -96,7 +96,7 @@ def main() -> None:
         recipe,
         samples,
         validation,
-        Origin(source, "CC-BY-SA-4.0", WHEAT + CHILLI * bool(args.pseudo)),
+        SampleOrigin(source, "CC-BY-SA-4.0", WHEAT + CHILLI * bool(args.pseudo)),
     )
     print("\n".join(plan.notes), flush=True)
     result = train_plan(

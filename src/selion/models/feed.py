@@ -40,6 +40,19 @@ def check_views(views: Sequence[View], card: ModelCard) -> None:
             raise BadInput(message)
 
 
+def empty_answers(views: Sequence[View], card: ModelCard) -> np.ndarray:
+    """Return the (view, class, y, x) float32 array that answers to views are written to.
+
+    Raises
+    ------
+    BandMismatch, BadInput
+        As :func:`check_views`.
+    """
+    check_views(views, card)
+    shape = views[0].pixels.shape[1:] if views else (0, 0)
+    return np.empty((len(views), len(card.classes), *shape), np.float32)
+
+
 def feed(view: View, card: ModelCard) -> np.ndarray:
     """Scale one view by its card and pad it to the card's multiple.
 

@@ -24,7 +24,7 @@ from selion.extras import available, require
 from selion.models.architectures import torch_only
 from selion.models.card import GRAPH, ModelCard
 from selion.models.execution import CardModel, Execution
-from selion.models.feed import check_views, feed, probabilities
+from selion.models.feed import empty_answers, feed, probabilities
 from selion.runners import usable_cores
 from selion.segmenter import LoadedModel, View
 
@@ -72,14 +72,11 @@ class GraphSegmenter(CardModel):
         BandMismatch, BadInput
             See :mod:`selion.models.feed`.
         """
-        check_views(views, self.card)
-        shape = views[0].pixels.shape[1:] if views else (0, 0)
-        # (view, class, y, x)
-        answers = np.empty((len(views), len(self.classes), *shape), np.float32)
+        answers = empty_answers(views, self.card)
 
         def one(position: int) -> None:
             logits = self._run(feed(views[position], self.card))[0]
-            answers[position] = probabilities(logits, shape)
+            answers[position] = probabilities(logits, answers.shape[2:])
 
         for _ in self._workers.map(one, range(len(views))):
             pass

@@ -15,7 +15,7 @@ from selion.errors import BadInput
 from selion.extras import available, require
 from selion.models.card import WEIGHTS, ModelCard
 from selion.models.execution import CardModel, Execution
-from selion.models.feed import check_views, feed, probabilities
+from selion.models.feed import empty_answers, feed, probabilities
 from selion.models.narrow import widen
 from selion.segmenter import LoadedModel, View
 
@@ -66,15 +66,12 @@ class TorchSegmenter(CardModel):
         BandMismatch, BadInput
             See :mod:`selion.models.feed`.
         """
-        check_views(views, self.card)
-        shape = views[0].pixels.shape[1:] if views else (0, 0)
-        # (view, class, y, x)
-        answers = np.empty((len(views), len(self.classes), *shape), np.float32)
+        answers = empty_answers(views, self.card)
         for first in range(0, len(views), self.batch):
             group = views[first : first + self.batch]
             logits = self._logits(np.concatenate([feed(view, self.card) for view in group]))
             for k in range(len(group)):
-                answers[first + k] = probabilities(logits[k], shape)
+                answers[first + k] = probabilities(logits[k], answers.shape[2:])
         return answers
 
     def _logits(self, pixels: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from .criterion import make_loss as make_loss
 from .language_recipe import LanguageRecipe as LanguageRecipe
 from .loop import Trained as Trained
 from .loop import fit as fit
-from .plan import Origin as Origin
+from .plan import SampleOrigin as SampleOrigin
 from .reading import find_recipe as find_recipe
 from .reading import list_recipes as list_recipes
 from .reading import read_recipe as read_recipe

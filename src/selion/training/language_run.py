@@ -29,7 +29,7 @@ from selion.training.conversations import Talks, simulated
 from selion.training.grpo import check_gate, reinforce
 from selion.training.inspect_language import inspect
 from selion.training.language_recipe import LanguageRecipe
-from selion.training.plan import UNNAMED, Origin, Plan, origin_of
+from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
 from selion.training.reading import changed_keys, recipe_table
 from selion.training.reward import Standing
 from selion.training.sft import check_words, find_tokenizer, finetune, make_pair
@@ -98,7 +98,7 @@ def plan_language(recipe: LanguageRecipe) -> LanguagePlan:
     if recipe.simulate.scenes:
         samples, validation = simulated(recipe.simulate)
         return plan_talks(
-            recipe, samples, validation, Origin("simulated countryside", "Apache-2.0")
+            recipe, samples, validation, SampleOrigin("simulated countryside", "Apache-2.0")
         )
     from selion.training.datasets import open_samples
 
@@ -110,7 +110,7 @@ def plan_talks(
     recipe: LanguageRecipe,
     samples: Sequence[Sample],
     validation: Sequence[Sample] = (),
-    origin: Origin = UNNAMED,
+    origin: SampleOrigin = UNNAMED,
 ) -> LanguagePlan:
     """Plan a run on samples that are at hand already.
 

@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Origin:
+class SampleOrigin:
     """Where the samples of a run come from: the texts of its card, and what the user is told."""
 
     source: str = "samples"
@@ -26,13 +26,13 @@ class Origin:
     notes: Sequence[str] = ()
 
 
-UNNAMED = Origin()
+UNNAMED = SampleOrigin()
 """Of samples that say nothing of themselves."""
 
 
-def origin_of(samples: Dataset | Mixture) -> Origin:
+def origin_of(samples: Dataset | Mixture) -> SampleOrigin:
     """Return what a dataset says of itself, its problems among it."""
-    return Origin(samples.name, samples.licence, samples.citation, samples.problems)
+    return SampleOrigin(samples.name, samples.licence, samples.citation, samples.problems)
 
 
 @dataclass(frozen=True, eq=False)

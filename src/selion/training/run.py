@@ -18,7 +18,7 @@ from selion.training.checkpoint import BEST, STATE, check_same, load_facts
 from selion.training.datasets import check_samples, fingerprint, open_samples
 from selion.training.log import LOG
 from selion.training.mixture import Mixture, epoch_length
-from selion.training.plan import UNNAMED, Origin, Plan, origin_of
+from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
 from selion.training.reading import read_recipe, recipe_table
 from selion.training.recipe import Recipe
 
@@ -68,7 +68,7 @@ def plan_samples(
     recipe: Recipe,
     samples: Sequence[Sample],
     validation: Sequence[Sample] = (),
-    origin: Origin = UNNAMED,
+    origin: SampleOrigin = UNNAMED,
 ) -> TrainingPlan:
     """Plan a run on samples that are at hand already."""
     shares = check_samples(samples, recipe)
