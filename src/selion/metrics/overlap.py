@@ -50,20 +50,6 @@ class OverlapTable:
         shares: np.ndarray = self.shared / (both - self.shared)
         return shares
 
-    def transposed(self) -> OverlapTable:
-        """Exchange truth and prediction; ignored pixels do not come along."""
-        order = np.lexsort((self.truth_index, self.prediction_index))
-        return OverlapTable(
-            self.prediction_ids,
-            self.prediction_area,
-            self.truth_ids,
-            self.truth_area,
-            np.zeros(len(self.truth_ids)),
-            self.prediction_index[order],
-            self.truth_index[order],
-            self.shared[order],
-        )
-
 
 def overlap_table(
     truth: Instances | np.ndarray,
