@@ -12,7 +12,7 @@ from selion.classes import ClassScheme
 from selion.models.language.chat import Prompt
 from selion.models.language.tiny import TinySize
 from selion.segmenter import InputSpec, Scaling
-from selion.training.sources import Data, Pair, at_least, check, per_band, share
+from selion.training.sources import Data, Pair, RecipeHead, at_least, check, per_band, share
 
 COUNTRYSIDE = ClassScheme(
     ("others", "field", "tree", "water", "built"),
@@ -195,14 +195,10 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class LanguageRecipe:
+class LanguageRecipe(RecipeHead):
     """A training run of a language model before it is run: supervised, then by reward."""
 
     name: str = "magseg"
-    summary: str = ""
-    licence: str = ""
-    attribution: str = ""
-    seed: int = 7
     classes: ClassScheme = COUNTRYSIDE
     bands: tuple[str, ...] = ("red", "green", "blue")
     divide: tuple[float, ...] = (255.0,)

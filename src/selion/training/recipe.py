@@ -11,7 +11,16 @@ from typing import Any, Literal
 
 from selion.classes import FTW3, ClassScheme
 from selion.segmenter import InputSpec, Scaling
-from selion.training.sources import Data, Pair, at_least, check, ordered, per_band, share
+from selion.training.sources import (
+    Data,
+    Pair,
+    RecipeHead,
+    at_least,
+    check,
+    ordered,
+    per_band,
+    share,
+)
 
 
 @dataclass(frozen=True)
@@ -414,15 +423,9 @@ class Hardware:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(RecipeHead):
     """A training run before it is run."""
 
-    name: str = "model"
-    summary: str = ""
-    licence: str = ""
-    """Of the trained weights; it follows from the data's."""
-    attribution: str = ""
-    seed: int = 7
     classes: ClassScheme = FTW3
     data: Data = field(default_factory=Data)
     input: Inputs = Inputs()

@@ -56,6 +56,18 @@ def per_band(key: str, values: Sequence[float], bands: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
+class RecipeHead:
+    """What every recipe says of the model that it makes."""
+
+    name: str = "model"
+    summary: str = ""
+    licence: str = ""
+    """Of the trained weights; it follows from the data's."""
+    attribution: str = ""
+    seed: int = 7
+
+
+@dataclass(frozen=True)
 class DatasetShare:
     """One dataset of a mixture; what is empty here is as in the recipe."""
 
