@@ -51,6 +51,7 @@ from selion.training.language_run import (  # noqa: E402
     plan_talks,
     train_language,
 )
+from selion.training.plan import SampleOrigin  # noqa: E402
 from selion.training.reward import constants, dice_reward, validity_reward  # noqa: E402
 from selion.training.sft import find_tokenizer, lora_config, make_pair, shared_arguments  # noqa: E402
 
@@ -269,7 +270,7 @@ def test_adapters_lie_on_the_language_tower_only():
 
 def test_from_words_to_rewards_and_back_into_the_socket(tmp_path):
     made = recipe(grpo=Grpo(steps=2, prompts=1, answers=2, gate=0.0, lr=1e-4, save_every=1))
-    plan = plan_talks(made, SAMPLES, [sample(9)], source="toys", licence="CC0")
+    plan = plan_talks(made, SAMPLES, [sample(9)], SampleOrigin("toys", "CC0"))
     result = train_language(plan, tmp_path / "run")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "recipe.toml", "model", "supervised", "sft-checkpoints", "grpo-checkpoints",
