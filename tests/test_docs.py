@@ -125,3 +125,18 @@ def test_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
             r'<(?:script|img|iframe|source|video)[^>]*?\ssrc="([^"]+)"', text
         ) + re.findall(r'<link[^>]*?\shref="([^"]+)"', text)
         assert not [address for address in loaded if re.match(r"(https?:)?//", address)], page.name
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_files_that_a_page_names_are_there(page):
+    """And so are the functions that stand behind a file's name."""
+    text = " ".join((REPO / page).read_text("utf-8").split())
+    named = re.findall(r"`([\w./]+\.(?:py|toml|yml|svg|txt|md))(?:: (\w+))?`", text)
+    assert named
+    for path, function in named:
+        if "NAME" in path or "FAMILY" in path:
+            continue
+        found = [place / path for place in (REPO, REPO / "src", REPO / "src/selion", DOCS)]
+        found = [place for place in found if place.is_file()]
+        assert found, path
+        assert not function or f"def {function}(" in found[0].read_text("utf-8"), (path, function)
