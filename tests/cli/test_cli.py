@@ -16,6 +16,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from selion import fields, store
+from selion.cli.main import main
 from selion.grid import whole
 from selion.simulation.landscape import simulate
 
@@ -34,6 +35,19 @@ def selion(*arguments, cwd=None, **environment):
         check=False,
         timeout=600,
     )
+
+
+@pytest.fixture
+def here(capsys):
+    """Run the command line in this process, for what is refused at once."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(one) for one in arguments])
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, ended.value.code, said.out, said.err)
+
+    return run
 
 
 def write(path, values, *, grid=None, crs="EPSG:32633", gsd=10.0, bands=None, nodata=None):
@@ -206,10 +220,10 @@ def test_json_lines(image, tmp_path):
     assert events[-1]["fields"] > 10
 
 
-def test_existing_output_is_refused_and_force_replaces(image, tmp_path):
+def test_existing_output_is_refused_and_force_replaces(image, tmp_path, here):
     out = tmp_path / "fields.parquet"
     out.write_text("mine")
-    refused(selion("map", image, "-o", out), "exists", "--force")
+    refused(here("map", image, "-o", out), "exists", "--force")
     assert out.read_text() == "mine"
     assert selion("map", image, "-o", out, "--force", "--no-preview").returncode == 0
     assert fields.check_fiboa(out) == []
@@ -219,36 +233,34 @@ def test_missing_file(tmp_path):
     refused(selion("map", tmp_path / "no.tif", "-o", tmp_path / "f.parquet"), "no.tif")
 
 
-def test_truncated_file(image, tmp_path):
+def test_truncated_file(image, tmp_path, here):
     path = tmp_path / "half.tif"
     path.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
-    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "half.tif")
+    refused(here("map", path, "-o", tmp_path / "f.parquet"), "half.tif")
     assert not (tmp_path / "f.parquet").exists()
 
 
-def test_not_an_image(tmp_path):
+def test_not_an_image(tmp_path, here):
     path = tmp_path / "text.tif"
     path.write_text("no image")
-    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "text.tif")
+    refused(here("map", path, "-o", tmp_path / "f.parquet"), "text.tif")
 
 
-def test_wrong_band_count(tmp_path):
+def test_wrong_band_count(tmp_path, here):
     path = write(tmp_path / "five.tif", np.full((5, 64, 64), 500, np.uint16))
-    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "5 bands")
-    refused(
-        selion("map", path, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2season"), "band"
-    )
+    refused(here("map", path, "-o", tmp_path / "f.parquet"), "5 bands")
+    refused(here("map", path, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2season"), "band")
 
 
-def test_no_crs_where_the_model_needs_metres(tmp_path):
+def test_no_crs_where_the_model_needs_metres(tmp_path, here):
     grid = GeoBox((64, 64), Affine(1, 0, 0, 0, -1, 0), None)
     path = write(tmp_path / "nocrs.tif", np.full((3, 64, 64), 50, np.uint8), grid=grid)
-    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "CRS", "scale")
+    refused(here("map", path, "-o", tmp_path / "f.parquet"), "CRS", "scale")
 
 
-def test_all_nodata(tmp_path):
+def test_all_nodata(tmp_path, here):
     path = write(tmp_path / "empty.tif", np.zeros((8, 80, 80), np.uint16), nodata=0)
-    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "nodata")
+    refused(here("map", path, "-o", tmp_path / "f.parquet"), "nodata")
     assert not (tmp_path / "f.parquet").exists()
 
 
@@ -259,7 +271,7 @@ def test_smaller_than_a_window(tmp_path, scene):
     assert "smaller" in done.stderr
 
 
-def test_rotated_grid(tmp_path):
+def test_rotated_grid(tmp_path, here):
     import rasterio
 
     path = tmp_path / "rotated.tif"
@@ -275,23 +287,23 @@ def test_rotated_grid(tmp_path):
         transform=Affine(9, 3, 3e5, 3, -9, 5.4e6),
     ) as target:
         target.write(np.full((3, 64, 64), 9, np.uint8))
-    refused(selion("map", path, "-o", tmp_path / "f.parquet"), "rotated")
+    refused(here("map", path, "-o", tmp_path / "f.parquet"), "rotated")
 
 
-def test_unknown_model_offers_the_nearest(image, tmp_path):
+def test_unknown_model_offers_the_nearest(image, tmp_path, here):
     refused(
-        selion("map", image, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2seasons"),
+        here("map", image, "-o", tmp_path / "f.parquet", "--model", "fields-s2-2seasons"),
         "fields-s2-2season",
     )
 
 
-def test_unknown_format_is_refused_before_any_work(image, tmp_path):
-    refused(selion("map", image, "-o", tmp_path / "f.shp"), ".shp")
+def test_unknown_format_is_refused_before_any_work(image, tmp_path, here):
+    refused(here("map", image, "-o", tmp_path / "f.shp"), ".shp")
 
 
-def test_unwritable_output(image, tmp_path):
+def test_unwritable_output(image, tmp_path, here):
     (tmp_path / "file").write_text("")
-    refused(selion("map", image, "-o", tmp_path / "file" / "f.parquet"), "f.parquet")
+    refused(here("map", image, "-o", tmp_path / "file" / "f.parquet"), "f.parquet")
 
 
 @pytest.mark.parametrize("room", [4_000, 60_000])
@@ -327,8 +339,8 @@ def test_unknown_verb_offers_the_nearest():
     assert "'map'" in done.stderr
 
 
-def test_scores_without_classes(image, tmp_path):
-    refused(selion("fields", image, "-o", tmp_path / "f.parquet"), "classes")
+def test_scores_without_classes(image, tmp_path, here):
+    refused(here("fields", image, "-o", tmp_path / "f.parquet"), "classes")
 
 
 def test_ctrl_c_leaves_finished_blocks_and_a_sentence(image, tmp_path):
@@ -361,14 +373,14 @@ def test_ctrl_c_leaves_finished_blocks_and_a_sentence(image, tmp_path):
     assert not out.exists()
 
 
-def test_models_verbs(tmp_path):
+def test_models_verbs(tmp_path, here):
     listed = selion("models", "list")
     assert listed.returncode == 0
     assert "fields-rgb-vhr" in listed.stdout
     assert "FTW_PRUE_EFNET_B5" in listed.stdout
     shown = selion("models", "show", "fields-rgb-vhr")
     assert "licence" in shown.stdout.lower()
-    refused(selion("models", "show", "fields-rgb-vrh"), "fields-rgb-vhr")
+    refused(here("models", "show", "fields-rgb-vrh"), "fields-rgb-vhr")
 
 
 def test_fetch_without_network(tmp_path):
@@ -388,7 +400,7 @@ def test_doctor():
     assert json.loads(done.stdout)["engines"]
 
 
-def test_simulate(tmp_path):
+def test_simulate(tmp_path, here):
     done = selion("simulate", "-o", tmp_path / "s", "--size", 64, "--clouds", 0.3)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "s").iterdir()} == {
@@ -399,8 +411,8 @@ def test_simulate(tmp_path):
         "scl.tif",
         "truth.parquet",
     }
-    refused(selion("simulate", "-o", tmp_path / "s", "--size", 64), "--force")
-    refused(selion("simulate", "-o", tmp_path / "t", "--seed", -1), "x>=0")
+    refused(here("simulate", "-o", tmp_path / "s", "--size", 64), "--force")
+    refused(here("simulate", "-o", tmp_path / "t", "--seed", -1), "x>=0")
 
 
 def test_evaluate_a_map_against_its_truth(mapped, scene, tmp_path):
