@@ -32,7 +32,7 @@ STRONGEST = 1.6
 """Axis ratio of an ellipse, above which the marker is seen too obliquely to say anything of the
 ground."""
 DPI = 300
-DPI = 300
+"""Of the written marker: it is printed at 100 %, so its file has to say its size."""
 
 
 @dataclass(frozen=True, slots=True)

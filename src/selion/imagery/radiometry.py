@@ -239,9 +239,11 @@ BELOW = 750
 """With the offset in them, digital numbers below this are reflectances below -0.025, which only a
 bad correction of the atmosphere gives, and rarely."""
 SHARE_BELOW = 0.02
+"""Share of clear pixels below :data:`BELOW` from which nothing can have been added."""
 LEAST_BELOW = 20
 """Pixels; so many must be darker, whatever their share."""
 SOME_BELOW = 0.002
+"""Share below :data:`BELOW` from which a witness for the offset is contradicted."""
 BETWEEN = (700, 900)
 """Dense vegetation and water reflect 0 to 0.07 in the darker of red and blue (water: red and near
 infrared): without the offset their 10th percentile lies below the first number, with it above the
