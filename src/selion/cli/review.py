@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from selion.cli.progress import reporter
+from selion.cli.serving import serve, serving_options
 
 if TYPE_CHECKING:
     from selion.review.opened import MapFiles
@@ -88,13 +88,7 @@ def review_group() -> None:
 @click.option(
     "--person", default="", help="Name recorded with each action [default: the page asks]."
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    help="Port on 127.0.0.1 [default: the one of last time, or a free one].",
-)
-@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+@serving_options
 def open_command(
     given: Path,
     against: Path | None,
@@ -108,7 +102,6 @@ def open_command(
 ) -> None:
     """Serve until the person stops it."""
     from selion import review
-    from selion.cli.screen import open_soon
     from selion.web import server
     from selion.web.review import open_session, review_page
     from selion.web.screening import check_person
@@ -133,11 +126,9 @@ def open_command(
     click.echo(
         f"{counts['total']:,} fields, {counts['decided']:,} decided.  Open {address.url('review')}"
     )
-    if browser:
-        open_soon(address.url("review"))
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve(server.make_app(pages, address), opened)
+        app = server.make_app(pages, address)
+        serve(app, opened, address.url("review"), browser=browser)
     finally:
         if found is not None:
             found.close()

@@ -5,10 +5,11 @@ A page on which people pass masks, and what came of it.
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import click
+
+from selion.cli.serving import serve, serving_options
 
 
 @click.command(
@@ -25,13 +26,7 @@ import click
 @click.option(
     "--person", default="", help="Name recorded with each decision [default: the page asks]."
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    help="Port on 127.0.0.1 [default: the one of last time, or a free one].",
-)
-@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+@serving_options
 @click.option(
     "--repeats",
     type=click.FloatRange(0, 1),
@@ -77,25 +72,11 @@ def screen_command(
         f"{len(screening.listing.items):,} masks, {len(screening.journal.history.keys):,} "
         f"decided.  Open {address.url('screen')}"
     )
-    if browser:
-        open_soon(address.url("screen"))
-    with contextlib.suppress(KeyboardInterrupt):
-        server.serve(app, opened)
+    serve(app, opened, address.url("screen"), browser=browser)
     click.echo(
         f"Stopped.  Decisions are in {screening.journal.path}; the same command "
         "continues from here."
     )
-
-
-def open_soon(url: str) -> None:
-    """Open the person's browser once the server answers."""
-    """Open a page in the person's browser once the server listens."""
-    import threading
-    import webbrowser
-
-    later = threading.Timer(0.5, webbrowser.open, (url,))
-    later.daemon = True
-    later.start()
 
 
 @click.command("report", help="Report a screening: speed, agreement, disagreements.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import click
+
+from selion.cli.serving import serve, serving_options
 
 
 @click.command(
@@ -18,16 +19,9 @@ import click
     ),
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    help="Port on 127.0.0.1 [default: the one of last time, or a free one].",
-)
-@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+@serving_options
 def view_command(paths: tuple[Path, ...], port: int, browser: bool) -> None:
     """Serve until the person stops it."""
-    from selion.cli.screen import open_soon
     from selion.web import server
     from selion.web.view.page import view_page
 
@@ -37,11 +31,8 @@ def view_command(paths: tuple[Path, ...], port: int, browser: bool) -> None:
     for problem in found.problems:
         click.echo(f"Not shown: {problem}", err=True)
     click.echo(f"{found.summary()}  Open {address.url('view')}")
-    if browser:
-        open_soon(address.url("view"))
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve(app, opened)
+        serve(app, opened, address.url("view"), browser=browser)
     finally:
         found.close()
     click.echo("Stopped.")

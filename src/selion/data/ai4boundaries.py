@@ -179,9 +179,7 @@ def load_ai4boundaries(
         if lost
         else []
     )
-    return Dataset(
-        made.name, classes, tuple(entries), made.licence, made.citation, root, tuple(problems)
-    )
+    return made.dataset(classes, entries, root, problems)
 
 
 def _below(root: Path, name: str = "images") -> list[Path]:

@@ -9,12 +9,14 @@ described at :class:`Files`, or, where the usual names are kept, the layout ``fo
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from selion import store
 from selion.classes import ALU, CROP, FTW2, FTW3, ClassScheme
+from selion.data.dataset import Dataset, Entry
 from selion.errors import BadInput, UnknownName, UnreadableFile
 
 T = TypeVar("T")
@@ -95,6 +97,44 @@ class Declaration:
     """What the layout's reader wants to know besides."""
     signs: tuple[str, ...] = ()
     """Patterns of paths by which a folder is recognised as this dataset."""
+
+    def dataset(
+        self,
+        classes: ClassScheme,
+        entries: Iterable[Entry],
+        folder: Path,
+        problems: Iterable[str],
+    ) -> Dataset:
+        """Return the dataset of what a layout's reader listed."""
+        return Dataset(
+            self.name,
+            classes,
+            tuple(entries),
+            self.licence,
+            self.citation,
+            folder,
+            tuple(problems),
+            self.presence_only,
+        )
+
+
+def check_dataset_folder(out: Path, force: bool) -> None:
+    """Check that a dataset may be written into a folder.
+
+    Raises
+    ------
+    BadInput
+        If ``force`` would remove a folder that is no dataset.
+    OutputExists, OutputFailed
+        If the folder is there, or cannot be written.
+    """
+    if force and out.is_dir() and not (out / FILE).is_file():
+        message = (
+            f"{out} is a folder that selion did not make, so --force does not replace it: choose "
+            "another place, or remove it yourself."
+        )
+        raise BadInput(message)
+    store.check_output(out, force)
 
 
 def read_declaration(path: Path) -> Declaration:

@@ -145,16 +145,7 @@ def load_files(made: Declaration, root: Path, wanted: ClassScheme | None, bounda
     if wanted is not None and not can_become(made.classes, wanted, objects=bool(files.instances)):
         truth_in(wanted, _empty(made.classes), None)  # says why not
     entries, problems = _entries(root, files, found, recipe)
-    return Dataset(
-        made.name,
-        recipe.wanted,
-        tuple(entries),
-        made.licence,
-        made.citation,
-        root,
-        tuple(problems),
-        made.presence_only,
-    )
+    return made.dataset(recipe.wanted, entries, root, problems)
 
 
 def _empty(classes: ClassScheme) -> LabelMap:
@@ -311,16 +302,7 @@ def load_folder(
         )
         raise UnreadableFile(message + (f" ({problems[0]})" if problems else ""))
     entries.sort(key=lambda e: e.key)
-    dataset = Dataset(
-        made.name,
-        recipe.wanted,
-        tuple(entries),
-        made.licence,
-        made.citation,
-        root,
-        tuple(problems),
-        made.presence_only,
-    )
+    dataset = made.dataset(recipe.wanted, entries, root, problems)
     return _with_table(dataset, root / "splits.csv")
 
 

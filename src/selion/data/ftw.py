@@ -19,7 +19,7 @@ or 3.  Some chips lack imagery; they are named, not passed over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -114,16 +114,8 @@ def load_ftw(made: Declaration, root: Path, wanted: ClassScheme | None, boundary
         mine, said = _country(path, classes, made.presence_only)
         entries += mine
         problems += said
-    return Dataset(
-        made.name,
-        classes,
-        tuple(entries),
-        _licence(made, {e.group for e in entries}),
-        made.citation,
-        root,
-        tuple(problems),
-        made.presence_only,
-    )
+    dataset = made.dataset(classes, entries, root, problems)
+    return replace(dataset, licence=_licence(made, {e.group for e in entries}))
 
 
 def find_countries(root: Path) -> list[Path]:

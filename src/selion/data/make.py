@@ -17,9 +17,8 @@ import numpy as np
 from selion import store
 from selion.classes import IGNORE, ClassScheme
 from selion.data.dataset import Dataset, Entry
-from selion.data.declare import FILE
+from selion.data.declare import FILE, check_dataset_folder
 from selion.data.polygons import Chips, Labelled, load_polygons
-from selion.errors import BadInput
 from selion.grid import whole
 from selion.labels import LabelMap
 from selion.progress import OnStep
@@ -81,13 +80,7 @@ def make_dataset(
         If the folder is there, or cannot be written.
     """
     out = Path(out).expanduser()
-    if force and out.is_dir() and not (out / FILE).is_file():
-        message = (
-            f"{out} is a folder that selion did not make, so --force does not replace it: choose "
-            "another place, or remove it yourself."
-        )
-        raise BadInput(message)
-    store.check_output(out, force)
+    check_dataset_folder(out, force)
     dataset = load_polygons(
         images, labelled, chips or Chips(), name=name or out.name, licence=licence, group=group
     )

@@ -181,9 +181,7 @@ def load_pastis(
         if lost
         else []
     )
-    return Dataset(
-        made.name, classes, tuple(entries), made.licence, made.citation, root, tuple(problems)
-    )
+    return made.dataset(classes, entries, root, problems)
 
 
 def _patches(path: Path) -> Sequence[Mapping[str, Any]]:

@@ -77,15 +77,7 @@ def load_smallfarms(
         if lost
         else []
     )
-    return Dataset(
-        made.name,
-        classes,
-        tuple(e for e in entries if e),
-        made.licence,
-        made.citation,
-        root,
-        tuple(problems),
-    )
+    return made.dataset(classes, [e for e in entries if e], root, problems)
 
 
 def _entry(home: Path, image: Path, classes: ClassScheme, burning: Burning) -> Entry | None:

@@ -9,6 +9,7 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -92,12 +93,7 @@ def _plain(value: Any) -> object:
 def _plan_to_dict(plan: TilePlan) -> dict[str, Any]:
     return {
         "tile": plan.tile,
-        "season": {
-            "name": plan.season.name,
-            "start": plan.season.start.isoformat(),
-            "end": plan.season.end.isoformat(),
-            "why": plan.season.why,
-        },
+        "season": plan.season.facts(),
         "grid": {
             "shape": list(plan.grid.shape),
             "transform": list(plan.grid.transform[:6]),
@@ -105,10 +101,7 @@ def _plan_to_dict(plan: TilePlan) -> dict[str, Any]:
         },
         "roi": [plan.roi[0].start, plan.roi[0].stop, plan.roi[1].start, plan.roi[1].stop],
         "scenes": [_key(scene) for scene in plan.scenes],
-        "radiometry": [
-            {"offset": how.offset, "scale": how.scale, "why": how.why, "doubt": how.doubt}
-            for how in plan.radiometry
-        ],
+        "radiometry": [asdict(how) for how in plan.radiometry],
         "candidates": [_key(scene) for scene in plan.candidates],
         "depth": None
         if plan.depth is None

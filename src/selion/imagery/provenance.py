@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -54,18 +55,13 @@ def composite_tags(
             "up; reflectance x 10000, 0 = never seen"
         ),
         "tile": plan.tile,
-        "season": {
-            "name": plan.season.name,
-            "start": plan.season.start.isoformat(),
-            "end": plan.season.end.isoformat(),
-            "why": plan.season.why,
-        },
+        "season": plan.season.facts(),
         "excluded_classes": sorted(rule.excluded),
         "margin_m": rule.margin,
         "scenes": [
             {
                 **_about(scene),
-                "radiometry": _radiometry(how),
+                "radiometry": asdict(how),
                 "clear_share": round(clear.get(scene.id, 0) / pixels, 6),
             }
             for scene, how in zip(plan.scenes, plan.radiometry, strict=True)
@@ -112,7 +108,3 @@ def _about(scene: Scene) -> dict[str, Any]:
         "orbit": scene.orbit,
         "cloud": scene.cloud,
     }
-
-
-def _radiometry(how: Any) -> dict[str, Any]:
-    return {"offset": how.offset, "scale": how.scale, "why": how.why, "doubt": how.doubt}

@@ -34,6 +34,15 @@ class Season:
     why: str = ""
     """One clause for the log: latitude rule, crop calendar, or given."""
 
+    def facts(self) -> dict[str, str]:
+        """Return it as plans and composites write it."""
+        return {
+            "name": self.name,
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+            "why": self.why,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:

@@ -19,6 +19,7 @@ import numpy as np
 
 from selion import store
 from selion.classes import FTW3, IGNORE
+from selion.data.declare import FILE, check_dataset_folder
 from selion.data.strips import Strips
 from selion.errors import BadInput, GridMismatch
 from selion.grid import Lattice, Roi, inside, pad_roi, whole
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from selion.raster import Source
-
-FILE = "dataset.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +167,7 @@ def write_labels(
         If nothing is decided, or ``force`` would remove a folder that is no dataset.
     """
     options = options or LabelOptions()
-    if force and out.is_dir() and not (out / FILE).is_file():
-        message = (
-            f"{out} is a folder that selion did not make, so --force does not replace it: choose "
-            "another place, or remove it yourself."
-        )
-        raise BadInput(message)
-    store.check_output(out, force)
+    check_dataset_folder(out, force)
     source = store.open_raster(image)
     truths = truths_of(frame, source.grid)
     decided = frame[np.isin(frame["review:status"].to_numpy(object), DECIDED)]
