@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from predict_toys import Procedural, utm_grid
 from selion.errors import BadInput, GridMismatch
 from selion.grid import photo_grid, whole
-from selion.prediction.resample import Axis, Resampled, snap, working_grid
+from selion.prediction.resample import Axis, Resampled, scale_to, snap, working_grid
 from selion.raster import Raster
 
 
@@ -144,12 +144,12 @@ def test_working_grid_keeps_the_extent_and_the_crs(scale, height, width):
     )
 
 
-def test_to_gsd_measures_on_the_ground():
+def test_a_scale_is_measured_on_the_ground():
     source = Procedural(utm_grid((100, 100)))
-    assert Resampled.to_gsd(source, 5.0).grid.shape == (200, 200)
-    assert Resampled.to_gsd(source, 20.0).grid.shape == (50, 50)
+    assert Resampled(source, scale_to(source.grid, 5.0)).grid.shape == (200, 200)
+    assert Resampled(source, scale_to(source.grid, 20.0)).grid.shape == (50, 50)
     with pytest.raises(GridMismatch, match="no CRS"):
-        Resampled.to_gsd(Procedural(photo_grid((10, 10))), 5.0)
+        scale_to(photo_grid((10, 10)), 5.0)
     assert Resampled(Procedural(photo_grid((10, 10))), (2.0, 2.0)).grid.crs is None
     with pytest.raises(BadInput, match="scale"):
         working_grid(source.grid, (0.0, 1.0))

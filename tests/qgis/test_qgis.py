@@ -323,10 +323,7 @@ def test_profile_is_the_default_of_the_newest_version(tmp_path, monkeypatch):
 
 
 def test_styles_are_well_formed_and_cover_every_number():
-    for text in (
-        *style.field_styles().values(),
-        style.sorted_style("kind", {"kept & same": "#00ff00", "gone": "#ff0000"}),
-    ):
+    for text in style.field_styles().values():
         tree = ET.fromstring(text)
         symbols = {s.get("name") for s in tree.iter("symbol")}
         assert {r.get("symbol") for r in (*tree.iter("range"), *tree.iter("category"))} <= symbols
@@ -472,10 +469,7 @@ def test_real_qgis_reads_every_style(scene, tmp_path):
     frame = fields.read_fields(scene / "truth.parquet")
     # a GeoPackage would draw with the style within it
     fields.write_fields(frame.assign(confidence=0.85), tmp_path / "t.fgb")
-    texts = {
-        **style.field_styles(),
-        "kinds": style.sorted_style("kind", {"kept": "#00ff00", "gone & away": "#ff0000"}),
-    }
+    texts = style.field_styles()
     for name, text in texts.items():
         (tmp_path / f"{name}.qml").write_text(text)
     answers = drive(

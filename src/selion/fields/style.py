@@ -5,7 +5,7 @@ It reads them from a GeoPackage or from a ``.qml`` beside a file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from xml.sax.saxutils import escape, quoteattr
 
@@ -52,31 +52,6 @@ def graded_style(
     return _document(
         f'<renderer-v2 type="graduatedSymbol" attr={quoteattr(attribute)} '
         f'symbollevels="0"><ranges>{ranges}</ranges>{symbols}</renderer-v2>'
-    )
-
-
-def sorted_style(attribute: str, colours: Mapping[str, str]) -> str:
-    """Return a style that fills fields by a word.
-
-    Parameters
-    ----------
-    attribute : str
-        Column, or an expression of QGIS.
-    colours : mapping
-        Word -> ``#rrggbb``.
-    """
-    categories = "".join(
-        (
-            f'<category symbol="{k}" render="true" type="string" value={quoteattr(word)} '
-            f"label={quoteattr(word)}/>"
-        )
-        for k, word in enumerate(colours)
-    )
-    symbols = _symbols([("35,35,35,255", _rgba(colour)) for colour in colours.values()])
-    body = f"<categories>{categories}</categories>{symbols}"
-    return _document(
-        f'<renderer-v2 type="categorizedSymbol" attr={quoteattr(attribute)} '
-        f'symbollevels="0">{body}</renderer-v2>'
     )
 
 

@@ -74,14 +74,6 @@ def widened(mask: np.ndarray, radius: float) -> np.ndarray:
     return mask if not mask.any() else distance_transform_edt(~mask) <= radius
 
 
-def upsampled(mask: np.ndarray, factor: int = 2) -> np.ndarray:
-    """Repeat each pixel of a (..., y, x) array ``factor`` times along y and x.
-
-    20 m to 10 m by nearest neighbour, as both share their corner.
-    """
-    return mask.repeat(factor, axis=-2).repeat(factor, axis=-1)
-
-
 def parse_excluded(given: str | Iterable[int] | None, mask: Mask = SCL) -> frozenset[int]:
     """Return classes of a mask from ``"0,1,3"`` or numbers; None: the mask's own.
 

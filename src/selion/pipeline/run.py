@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from selion.imagery import AreaLike
     from selion.raster import Source
 
-MOSAIC = "mosaic.zarr"
 WHEN = "determination:datetime"
 
 

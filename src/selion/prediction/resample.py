@@ -156,17 +156,6 @@ class Resampled(DerivedSource):
     scale: tuple[float, float]
     """(y, x) factors; 2 is twice as many pixels."""
 
-    @classmethod
-    def to_gsd(cls, source: Source, gsd: float) -> Resampled:
-        """Resample to ``gsd`` metres on the ground.
-
-        Raises
-        ------
-        GridMismatch
-            If the source has no CRS.
-        """
-        return cls(source, scale_to(source.grid, gsd))
-
     @cached_property
     def grid(self) -> GeoBox:
         """The working grid: the source's extent and CRS."""

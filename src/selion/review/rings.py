@@ -13,7 +13,7 @@ import numpy as np
 from selion.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 Ring = np.ndarray
 """(n, 2) float64: an open ring, the first point is not repeated."""
@@ -167,16 +167,3 @@ def edge_place(
                 if best is None or nearest[k] < best[0]:
                     best = (float(nearest[k]), (p, r, int(k) + 1))
     return None if best is None else best[1]
-
-
-def insert_vertex(rings: Rings, place: tuple[int, int, int], point: np.ndarray) -> Rings:
-    """Put a new vertex into a ring."""
-    p, r, k = place
-    return _replaced(rings, (p, r), np.insert(rings[p][r], k, point, axis=0))
-
-
-def count_points(shapes: Iterable[Any]) -> int:
-    """Count the vertices of shapes."""
-    import shapely
-
-    return int(sum(shapely.get_num_coordinates(shape) for shape in shapes))

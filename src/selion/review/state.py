@@ -37,7 +37,6 @@ STATUSES = (UNDECIDED, ACCEPTED, REJECTED, CORRECTED, DOUBTED, ADDED)
 """What a field can be; one that was merged into another is no field any more."""
 DECIDED = (ACCEPTED, REJECTED, CORRECTED, ADDED)
 SIMPLE = {a.ACCEPT: ACCEPTED, a.REJECT: REJECTED, a.UNSURE: DOUBTED}
-VERTICES = (a.MOVE, a.INSERT, a.DROP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Our own checker of fiboa files.
+"""A checker of fiboa files, for what the tests write.
 
 What the official validator asks, on every row and without network, and that outlines are sound.
 """
