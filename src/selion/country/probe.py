@@ -6,7 +6,6 @@ It is done on this machine, with this archive and this model.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from selion import imagery, prediction, store
 from selion.errors import BadInput, NoScenes, UnreadableFile, counted
 from selion.grid import overlap, tiles, whole
 from selion.pipeline import areas, maps, run
+from selion.runners import usable_cores
 from selion.store.former import former, is_ours
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def probe_road(
     return Probe(
         when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         machine=_machine(),
-        cores=map_options.threads or _cores(),
+        cores=map_options.threads or usable_cores(),
         engine=seen.engine.partition(";")[0],
         model=seen.model,
         gpu=any(name in seen.engine.partition(";")[0].lower() for name in ("cuda", "mps")),
@@ -355,11 +355,6 @@ def _startup() -> float:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)  # noqa: S603  # our own interpreter and our own words
     return time.perf_counter() - began
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _machine() -> str:

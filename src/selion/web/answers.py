@@ -76,3 +76,10 @@ def _said(
             return JSONResponse(answer(session, parameters), headers=FRESH)
     except SelionError as error:
         return JSONResponse({"error": str(error)}, status(error), FRESH)
+
+
+def whole_number(given: str | None, otherwise: int) -> int:
+    """Return what an address says as a whole number from 0 up, or another one where it does not."""
+    if given and given.isascii() and given.isdigit() and len(given) < 10:
+        return int(given)
+    return otherwise

@@ -304,15 +304,17 @@ def make_large(photo: Path, mask: Path, edge: int) -> Large:
     except BROKEN as error:
         return Large(
             sign(640, f"The photograph cannot be read: {_reason(error)}"),
-            _png(np.zeros((1, 1, 4), np.uint8)),
-            _png(np.zeros((1, 1, 4), np.uint8)),
+            png_bytes(np.zeros((1, 1, 4), np.uint8)),
+            png_bytes(np.zeros((1, 1, 4), np.uint8)),
         )
     empty = np.zeros((*bare.shape[:2], 4), np.uint8)
     try:
         crop, unknown, _ = read_cover(mask, bare.shape[:2])
     except BROKEN as error:
         return Large(
-            _jpeg(bare, f"The mask cannot be read: {_reason(error)}"), _png(empty), _png(empty)
+            _jpeg(bare, f"The mask cannot be read: {_reason(error)}"),
+            png_bytes(empty),
+            png_bytes(empty),
         )
     shade = empty.copy()
     hidden = unknown > 127
@@ -323,10 +325,11 @@ def make_large(photo: Path, mask: Path, edge: int) -> Large:
     line = edge_of(crop)
     thick = line | np.roll(line, 1, 0) | np.roll(line, 1, 1) if max(line.shape) > 900 else line
     empty[thick] = (*OUTLINE, 255)
-    return Large(_jpeg(bare), _png(shade), _png(empty))
+    return Large(_jpeg(bare), png_bytes(shade), png_bytes(empty))
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """Return (y, x, band) uint8 pixels as a PNG that is quick to make."""
     from PIL import Image
 
     out = io.BytesIO()

@@ -28,7 +28,7 @@ from selion.review.log import ReviewLog
 from selion.review.order import Ranking, rank
 from selion.review.state import DOUBTED, UNDECIDED, Field, ReviewedMap, ReviewOutcome
 from selion.store.append_log import now
-from selion.web.answers import JSON, reading, writing
+from selion.web.answers import JSON, reading, whole_number, writing
 from selion.web.review_frame import Frame
 from selion.web.screening import check_batch, check_person
 from selion.web.server import PageModule
@@ -201,9 +201,9 @@ def queue(session: ReviewSession, parameters: Mapping[str, str]) -> JSON:
     """Hand out the next doubtful fields."""
     person, size = (
         check_person(parameters.get("person")),
-        min(max(_whole(parameters.get("size"), 6), 1), MOST),
+        min(max(whole_number(parameters.get("size"), 6), 1), MOST),
     )
-    show, after = parameters.get("show", SHOWS[0]), _whole(parameters.get("after"), 0)
+    show, after = parameters.get("show", SHOWS[0]), whole_number(parameters.get("after"), 0)
     if show not in SHOWS:
         message = f"'{show[:20]}' cannot be shown; known: {', '.join(SHOWS)}."
         raise BadInput(message)
@@ -280,7 +280,7 @@ def one_field(session: ReviewSession, parameters: Mapping[str, str]) -> JSON:
     found = _shown(
         session,
         parameters.get("id", "")[: a.LONGEST],
-        ReviewView(min(max(_whole(parameters.get("wide"), 1), 1), 6), _aspect(parameters)),
+        ReviewView(min(max(whole_number(parameters.get("wide"), 1), 1), 6), _aspect(parameters)),
     )
     return {"item": found, "counts": session.log.state.counts()}
 
@@ -299,7 +299,7 @@ def _shown(session: ReviewSession, name: str, view: ReviewView) -> JSON | None:
     import shapely
 
     if name.startswith(OTHER):
-        number = _whole(name.removeprefix(OTHER), len(session.ranking.missing))
+        number = whole_number(name.removeprefix(OTHER), len(session.ranking.missing))
         if number >= len(session.ranking.missing):
             return None
         shape = shapely.get_parts(session.ranking.missing[number])[0]
@@ -530,11 +530,3 @@ def _after(
             ]
         )
     return [item for name in names if (item := _shown(session, name, view)) is not None]
-
-
-def _whole(parameters: str | None, otherwise: int) -> int:
-    return (
-        int(parameters)
-        if parameters and parameters.isascii() and parameters.isdigit() and len(parameters) < 10
-        else otherwise
-    )

@@ -5,7 +5,6 @@ Chips are cut from it.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from selion.errors import BadInput, GridMismatch
 from selion.raster import colour_bands
 from selion.reports.picture import stretch
 from selion.store.cache import LruCache
+from selion.web.pictures import png_bytes
 
 if TYPE_CHECKING:
     import geopandas
@@ -165,7 +165,7 @@ class Frame:
 
         def make() -> bytes:
             with self._lock:
-                return _png(self._drawn(layer, box))
+                return png_bytes(self._drawn(layer, box))
 
         return self._chips.get((name, box), make)
 
@@ -215,14 +215,6 @@ def _step(edge: float) -> int:
     while edge / step > SHARP:
         step *= 2
     return step
-
-
-def _png(picture: np.ndarray) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG", compress_level=1)
-    return out.getvalue()
 
 
 def layers_of(image: Path, bands: Sequence[str]) -> list[Layer]:

@@ -18,7 +18,7 @@ from selion.errors import BadInput, UnknownName
 from selion.extras import require
 from selion.labelling.queue import Item
 from selion.labelling.screen import Page, Screening, Word, is_conflict, restat, version
-from selion.web.answers import JSON, reading, writing
+from selion.web.answers import JSON, reading, whole_number, writing
 from selion.web.gallery import FOLDER, Gallery
 from selion.web.pictures import EDGE, sign
 from selion.web.server import PageModule
@@ -154,8 +154,8 @@ def _people(screening: Screening) -> list[str]:
 
 def sheet(session: ScreeningSession, parameters: Mapping[str, str]) -> JSON:
     """Return the next contact sheet and begin to draw it and those after it."""
-    person, size = check_person(parameters.get("person")), _whole(parameters.get("size"), 40)
-    order, after = parameters.get("order", "best"), _whole(parameters.get("after"), 0)
+    person, size = check_person(parameters.get("person")), whole_number(parameters.get("size"), 40)
+    order, after = parameters.get("order", "best"), whole_number(parameters.get("after"), 0)
     found = session.screening.sheet(person, size, order, after)
     session.gallery.ahead([*found.items, *session.screening.peek(order, found.after, AHEAD * size)])
     return {
@@ -171,8 +171,8 @@ def fine(session: ScreeningSession, parameters: Mapping[str, str]) -> JSON:
     found = session.screening.fine(
         check_person(parameters.get("person")),
         parameters.get("scope", "kept"),
-        _whole(parameters.get("size"), 6),
-        _whole(parameters.get("after"), 0),
+        whole_number(parameters.get("size"), 6),
+        whole_number(parameters.get("after"), 0),
     )
     return {
         "items": [_shown(session, item) for item in found.items],
@@ -287,11 +287,3 @@ def _name(parameters: object) -> str:
         message = "Ids, decisions, versions and passes are short texts."
         raise BadInput(message)
     return parameters
-
-
-def _whole(parameters: str | None, otherwise: int) -> int:
-    return (
-        int(parameters)
-        if parameters and parameters.isascii() and parameters.isdigit() and len(parameters) < 10
-        else otherwise
-    )
