@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from selion.errors import BadInput, UnknownName
 
 IGNORE = 255
@@ -55,6 +57,14 @@ class ClassScheme:
         if name not in self.names:
             raise UnknownName.among("class", name, self.names)
         return self.names.index(name)
+
+    def palette(self, others: int | np.ndarray) -> np.ndarray:
+        """Return (256, 3) uint8 colours by class id; ``others`` is what has none."""
+        colours = np.empty((256, 3), np.uint8)
+        colours[:] = others
+        for k, colour in enumerate(self.colours):
+            colours[k] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        return colours
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for TOML, JSON and raster tags."""

@@ -66,6 +66,14 @@ def overlap(one: Roi, other: Roi) -> Roi | None:
     return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
+def clip_roi(roi: Roi, shape: tuple[int, int]) -> Roi:
+    """Cut off what of a region passes the lower or right edge of a grid of ``shape`` (y, x)."""
+    rows, columns = roi
+    return slice(rows.start, min(rows.stop, shape[0])), slice(
+        columns.start, min(columns.stop, shape[1])
+    )
+
+
 def roi_shape(roi: Roi) -> tuple[int, int]:
     """Return the (y, x) size of a region."""
     return roi[0].stop - roi[0].start, roi[1].stop - roi[1].start

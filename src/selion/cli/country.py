@@ -5,7 +5,6 @@ What comes after the jobs of a country.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,6 @@ from selion.errors import counted
 
 folder = click.Path(path_type=Path)
 ENDINGS = {"markdown": ".md", "csv": ".csv", "json": ".json"}
-
-
-def finish(path: Path | None, facts: dict[str, Any], given: opt.VerbChoice) -> None:
-    """Print the summary and, last on standard output, the path of the result."""
-    if given.as_json:
-        click.echo(
-            json.dumps({"event": "done", "path": None if path is None else str(path), **facts})
-        )
-        return
-    if not given.quiet:
-        for name, value in facts.items():
-            if value is not None:
-                click.echo(f"{name.replace('_', ' '):<18} {value}", err=True)
-    if path is not None:
-        click.echo(str(path))
 
 
 def some(names: list[str]) -> str:
@@ -123,7 +107,7 @@ def merge_command(
                 ".aside.json beside each says which."
             )
     counts = {name: len(value) for name, value in maps.facts.items() if isinstance(value, list)}
-    finish(
+    opt.print_result(
         maps.folder,
         maps.facts
         | counts
@@ -181,7 +165,7 @@ def query_command(
         if {"confidence", "metrics:area"} <= set(found.frame)
         else {"fields": len(found.frame)}
     )
-    finish(
+    opt.print_result(
         out, facts | found.reading.facts() | {"seconds": round(time.monotonic() - began, 2)}, given
     )
 
@@ -262,7 +246,7 @@ def tiles_command(maps: Path, out: Path, finest: int, **values: Any) -> None:
     store.check_output(out, given.force)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         path = country.write_tiles(maps, out, finest=finest, force=given.force, on_step=say.step)
-    finish(
+    opt.print_result(
         path,
         {
             "megabytes": round(path.stat().st_size / 1e6, 2),

@@ -60,18 +60,6 @@ def _print_plan(job: MapJob, say: Reporter, *, as_json: bool) -> None:
             click.echo(f"{name:<16} {value}")
 
 
-def _finish(result: Path | str, facts: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
-    """Print the summary and, last on standard output, the path of the result."""
-    if as_json:
-        click.echo(json.dumps({"event": "done", "path": str(result), **facts}))
-        return
-    if not quiet:
-        for name, value in facts.items():
-            if value is not None:
-                click.echo(f"{name.replace('_', ' '):<16} {value}", err=True)
-    click.echo(str(result))
-
-
 def _preview(out: Path, *, wanted: bool) -> Path | None:
     from selion.reports.preview import preview_of
 
@@ -226,7 +214,7 @@ def _conclude(
     facts |= running.tell(report, place, seconds, given) | {"seconds": round(seconds, 1)}
     if report.failed:
         facts |= {"missing_blocks": len(report.failed), "listed_in": str(report.listed)}
-    _finish(place.publish(report), facts, as_json=given.as_json, quiet=given.quiet)
+    opt.print_result(place.publish(report), facts, given, width=16)
     running.settle(report, place)
 
 

@@ -6,6 +6,7 @@ The option names of ``ftw`` (underscores) are accepted where they mean the same.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,22 @@ class VerbChoice:
     as_json: bool = False
     quiet: bool = False
     force: bool = False
+
+
+def print_result(
+    path: Path | str | None, facts: Mapping[str, Any], given: VerbChoice, width: int = 18
+) -> None:
+    """Print the summary, its names ``width`` wide; last, on standard output, the path."""
+    if given.as_json:
+        done = {"event": "done", "path": None if path is None else str(path)}
+        click.echo(json.dumps(done | dict(facts)))
+        return
+    if not given.quiet:
+        for name, value in facts.items():
+            if value is not None:
+                click.echo(f"{name.replace('_', ' '):<{width}} {value}", err=True)
+    if path is not None:
+        click.echo(str(path))
 
 
 def taken(kind: type[T], values: Mapping[str, Any]) -> T:

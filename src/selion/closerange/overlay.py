@@ -80,9 +80,7 @@ def _outline(labels: np.ndarray) -> np.ndarray:
 
 def palette(classes: ClassScheme) -> bytes:
     """Return 768 bytes: the scheme's colours, grays for what has none, white for 255."""
-    colours = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
-    for k, colour in enumerate(classes.colours):
-        colours[k] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    colours = classes.palette(np.arange(256)[:, None])
     colours[IGNORE] = 255
     return colours.tobytes()
 

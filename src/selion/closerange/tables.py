@@ -5,7 +5,6 @@ One row per photograph, one per component, one per photograph that failed.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -52,14 +51,7 @@ def write_tables(
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as CSV (RFC 4180, UTF-8); what is not known is empty."""
-    with (
-        store.atomic_write(path, force=True) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow([_cell(row.get(name)) for name in columns])
+    store.write_csv(path, columns, ([_cell(row.get(name)) for name in columns] for row in rows))
 
 
 def _cell(value: object) -> object:

@@ -99,9 +99,7 @@ class JobTable:
         if not is_lonlat(self.crs):
             mover = Transformer.from_crs(self.crs, LONLAT, always_xy=True)
             shapes = shapely.orient_polygons(
-                shapely.transform(
-                    shapes, lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1)
-                )
+                shapely.transform(shapes, mover.transform, interleaved=False)
             )
         return with_shapes(table, shapes)
 

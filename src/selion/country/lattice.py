@@ -222,9 +222,7 @@ def _running(shape: Any, zone: int) -> Any:
 def _moved(shape: Any, mover: Any) -> Any:
     import shapely
 
-    return shapely.transform(
-        shape, lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1)
-    )
+    return shapely.transform(shape, mover.transform, interleaved=False)
 
 
 def many(shape: object) -> MultiPolygon:

@@ -16,7 +16,7 @@ from selion.country.seams import polygons_only
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.grid import LONLAT
-from selion.store.vectors import group_box, pandas_type
+from selion.store.vectors import group_box, pandas_type, touching
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -182,7 +182,7 @@ def scan(
     """
     reading = reading or Reading()
     for part in maps.parts:
-        if boxes is not None and not any(_touch(np.array([part.box]), box)[0] for box in boxes):
+        if boxes is not None and not any(touching(np.array([part.box]), box)[0] for box in boxes):
             continue
         yield from _scan_part(part, boxes, columns, reading)
 
@@ -218,7 +218,7 @@ def _scan_part(
         for group in range(file.num_row_groups):
             data = file.metadata.row_group(group)
             around = np.array([group_box(file.metadata, group, "bbox")])
-            if boxes is not None and not any(_touch(around, box)[0] for box in boxes):
+            if boxes is not None and not any(touching(around, box)[0] for box in boxes):
                 continue
             table = file.read_row_group(group, names)
             reading.groups += 1
@@ -230,7 +230,9 @@ def _scan_part(
             )
             if boxes is not None:
                 here = boxes_of(table)
-                table = table.filter(pa.array(np.any([_touch(here, box) for box in boxes], axis=0)))
+                table = table.filter(
+                    pa.array(np.any([touching(here, box) for box in boxes], axis=0))
+                )
             if len(table):
                 yield table
 
@@ -246,17 +248,6 @@ def _wanted(there: Sequence[str], columns: Sequence[str] | None, path: Path) -> 
 
 def _root(column: Any) -> str:
     return str(column.path_in_schema).partition(".")[0]
-
-
-def _touch(boxes: np.ndarray, box: Box) -> np.ndarray:
-    """Tell which of (n, 4) boxes touch a box."""
-    west, south, east, north = box
-    return np.asarray(
-        (boxes[:, 0] <= east)
-        & (boxes[:, 2] >= west)
-        & (boxes[:, 1] <= north)
-        & (boxes[:, 3] >= south)
-    )
 
 
 def find_field(maps: Maps | Path | str, name: str) -> GeoDataFrame:

@@ -18,8 +18,9 @@ from selion.country.cluster_model import SimulatedRun, Work, sweep
 from selion.country.lattice import EDGE, HALO, Cell, cut_area, to_feature
 from selion.country.paper_table import MEXICO, TABLE_3
 from selion.country.prices import Prices
-from selion.country.probe import BLOCK, Probe, write_probe
+from selion.country.probe import Probe, write_probe
 from selion.errors import OutputExists, counted
+from selion.pipeline.cost import BLOCK
 from selion.pipeline.probabilities import FAILED
 
 if TYPE_CHECKING:

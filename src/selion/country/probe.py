@@ -23,17 +23,15 @@ import selion
 from selion import imagery, prediction, store
 from selion.errors import BadInput, NoScenes, UnreadableFile, counted
 from selion.grid import overlap, tiles, whole
-from selion.pipeline import areas, maps, run
+from selion.pipeline import areas, cost, maps, run
 from selion.runners import usable_cores
 from selion.store.former import former, is_ours
 
 if TYPE_CHECKING:
-    from selion.imagery import Area, TilePlan
+    from selion.imagery import Area
     from selion.pipeline.areas import AreaOptions, Survey
     from selion.pipeline.maps import MapOptions
 
-BLOCK = 1024
-"""Pixels: the archive's files are decoded in blocks of this edge."""
 READERS = 12
 """Blocks that are read at once, as a composite does."""
 MOST = 48
@@ -205,7 +203,7 @@ def probe_road(
         )
         again("end", 0, 1, "")
     gigabytes = (
-        sum(len(plan.scenes) * blocks_under(plan) for plan in survey.plans)
+        sum(len(plan.scenes) * cost.blocks_under(plan) for plan in survey.plans)
         * sum(sizes.values())
         / 1e9
     )
@@ -280,7 +278,7 @@ def _read(survey: Survey) -> tuple[dict[str, float], list[float], float]:
     scene, sizes, jobs = plan.scenes[0], {}, []
     for band in areas.sensor_of(survey.options).assets:
         source = imagery.open_band(scene, band, signer)
-        parts = tiles((int(source.grid.shape[0]), int(source.grid.shape[1])), BLOCK)
+        parts = tiles((int(source.grid.shape[0]), int(source.grid.shape[1])), cost.BLOCK)
         sizes[band] = store.byte_size(signer(scene.hrefs[band])) / len(parts)
         jobs += [(source, overlap(part, whole(source.grid)) or part, sizes[band]) for part in parts]
     chosen = jobs[:: max(len(jobs) // MOST, 1)]
@@ -294,14 +292,6 @@ def _read(survey: Survey) -> tuple[dict[str, float], list[float], float]:
     with ThreadPoolExecutor(READERS) as pool:
         seconds = list(pool.map(one, chosen))
     return sizes, seconds, sum(size for *_, size in chosen) / 1e6 / (time.perf_counter() - began)
-
-
-def blocks_under(plan: TilePlan) -> float:
-    """Return how many blocks of a file lie under a plan's part."""
-    rows, columns = plan.roi
-    return (-(-rows.stop // BLOCK) - rows.start // BLOCK) * (
-        -(-columns.stop // BLOCK) - columns.start // BLOCK
-    )
 
 
 class _Clock:

@@ -190,11 +190,8 @@ def mercator_km2(shape: Any) -> float:
     from pyproj import Transformer
 
     mover = Transformer.from_crs("OGC:CRS84", "EPSG:3857", always_xy=True)
-    moved = shapely.transform(
-        shapely.segmentize(shape, 0.05),
-        lambda xy: np.stack(mover.transform(xy[:, 0], xy[:, 1]), axis=1),
-    )
-    return float(shapely.area(moved)) / 1e6
+    fine = shapely.segmentize(shape, 0.05)
+    return float(shapely.transform(fine, mover.transform, interleaved=False).area) / 1e6
 
 
 def write_units(rows: Sequence[Unit], path: Path, *, force: bool = False) -> Path:

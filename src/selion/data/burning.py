@@ -16,6 +16,7 @@ from selion.data.place import footprint
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.grid import Roi, ground_sampling_distance, inside, pad_roi, whole
 from selion.labels import Instances, LabelMap, class_labels
+from selion.store.vectors import touching
 
 if TYPE_CHECKING:
     import geopandas
@@ -140,14 +141,7 @@ def _bounds(grid: GeoBox) -> tuple[float, float, float, float]:
 
 def _near(frame: geopandas.GeoDataFrame, grid: GeoBox) -> geopandas.GeoDataFrame:
     """Leave out what does not touch the grid: not every format can be read by a box."""
-    bounds = frame.bounds.to_numpy()
-    left, bottom, right, top = grid.extent.boundingbox
-    return frame[
-        (bounds[:, 0] <= right)
-        & (bounds[:, 2] >= left)
-        & (bounds[:, 1] <= top)
-        & (bounds[:, 3] >= bottom)
-    ]
+    return frame[touching(frame.bounds.to_numpy(), grid.extent.boundingbox.bbox)]
 
 
 def _kept(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections import Counter
@@ -19,6 +18,7 @@ from selion.classes import IGNORE, ClassScheme
 from selion.data.dataset import Dataset, Entry
 from selion.data.declare import FILE, check_dataset_folder
 from selion.data.polygons import Chips, Labelled, load_polygons
+from selion.data.splits import write_splits
 from selion.grid import whole
 from selion.labels import LabelMap
 from selion.progress import OnStep
@@ -92,7 +92,7 @@ def make_dataset(
                 counts.update(chip.pixels)
                 objects += chip.objects
                 rows.append((entry.key, entry.split, entry.group, entry.files[0].name))
-        _write_table(folder / "splits.csv", rows)
+        write_splits(folder, rows)
         (folder / FILE).write_text(_declaration(dataset, labelled), "utf-8")
     total = max(sum(counts.values()), 1)
     lost = len(dataset) - len(rows)
@@ -192,13 +192,6 @@ def _save(
 ) -> None:
     with store.create_cog(path, sample.image.grid, bands, values.dtype, nodata=nodata) as sink:
         sink.write(whole(sample.image.grid), values)
-
-
-def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("key", "split", "group", "image"))
-        writer.writerows(rows)
 
 
 def _declaration(dataset: Dataset, labelled: Labelled) -> str:

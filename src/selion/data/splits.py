@@ -20,7 +20,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +237,11 @@ def _stem(name: str) -> str:
     """
     name = re.sub(r"\.(png|jpe?g|tiff?|npy|bmp)$", "", name.strip(), flags=re.IGNORECASE)
     return str(int(name)) if name.isdecimal() else name
+
+
+def write_splits(folder: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write ``splits.csv`` of a dataset that is being made: key, split, group and image."""
+    with (folder / "splits.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("key", "split", "group", "image"))
+        writer.writerows(rows)

@@ -365,9 +365,7 @@ def _projected(polygons: np.ndarray, given: _Shapes) -> np.ndarray:
     west, south, east, north = shapely.total_bounds(polygons)
     # straight edges of one CRS are curves in the other
     fine = shapely.segmentize(polygons, max(east - west, north - south, 1e-9) / 64)
-    return shapely.transform(
-        fine, lambda xy: np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
-    )
+    return shapely.transform(fine, transformer.transform, interleaved=False)
 
 
 def _sized(polygons: np.ndarray, name: str, notes: tuple[str, ...]) -> Area:
@@ -453,10 +451,8 @@ def _onto(geometry: MultiPolygon, grid: GeoBox) -> np.ndarray:
         moved = near
     else:
         transformer = Transformer.from_crs(LONLAT, crs, always_xy=True)
-        moved = shapely.transform(
-            shapely.segmentize(near, 0.01),
-            lambda xy: np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1),
-        )
+        fine = shapely.segmentize(near, 0.01)
+        moved = shapely.transform(fine, transformer.transform, interleaved=False)
     around = (
         360.0
         if turns

@@ -142,14 +142,7 @@ def square_kilometres(geometry: MultiPolygon) -> float:
 
     transformer = Transformer.from_crs("OGC:CRS84", "EPSG:6933", always_xy=True)
     fine = shapely.segmentize(geometry, 0.1)  # degrees
-    return (
-        float(
-            shapely.transform(
-                fine, lambda xy: np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
-            ).area
-        )
-        / 1e6
-    )
+    return float(shapely.transform(fine, transformer.transform, interleaved=False).area) / 1e6
 
 
 def normalised(geometry: object) -> np.ndarray:

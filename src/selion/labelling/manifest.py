@@ -146,14 +146,8 @@ def row_from(values: Mapping[str, Any]) -> ManifestRow:
 
 def write_rows(rows: Sequence[ManifestRow], path: Path) -> None:
     """Write the table; numbers that are not known stay empty."""
-    with (
-        store.atomic_write(path, force=True) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow([item.name for item in fields(ManifestRow)])
-        for row in rows:
-            writer.writerow([_cell(value) for value in asdict(row).values()])
+    columns = [item.name for item in fields(ManifestRow)]
+    store.write_csv(path, columns, ([_cell(v) for v in asdict(row).values()] for row in rows))
 
 
 def _cell(value: object) -> object:

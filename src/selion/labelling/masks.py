@@ -63,9 +63,7 @@ def _save_palette(ids: np.ndarray, colours: np.ndarray, path: Path) -> None:
 
 def palette(classes: ClassScheme) -> np.ndarray:
     """Return (256, 3) uint8 colours: those of the classes, the unknown grey, all others black."""
-    colours = np.zeros((256, 3), np.uint8)
-    for k, colour in enumerate(classes.colours):
-        colours[k] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    colours = classes.palette(0)
     colours[IGNORE] = UNKNOWN_COLOUR
     return colours
 

@@ -7,6 +7,7 @@ satellite scenes share it.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,15 +171,11 @@ def total(
 
 def write_agreement(found: dict[str, TrimapAgreement], names: Sequence[str], path: Path) -> None:
     """Write shares agreed, image by image and class by class."""
-    with (
-        store.atomic_write(path, force=True) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(["key", "agreed", *names])
-        for key, agreement in found.items():
-            shares = [agreement.share, *agreement.by_class().values()]
-            writer.writerow([key, *(f"{v:.6f}" if v == v else "" for v in shares)])  # noqa: PLR0124  # NaN
+    rows = []
+    for key, agreement in found.items():
+        shares = [agreement.share, *agreement.by_class().values()]
+        rows.append([key, *("" if math.isnan(v) else f"{v:.6f}" for v in shares)])
+    store.write_csv(path, ["key", "agreed", *names], rows)
 
 
 def read_agreement(path: Path) -> list[dict[str, str]]:

@@ -103,7 +103,9 @@ def estimate_area(
     """
     sensor = areas.sensor_of(survey.options)
     blocks = {
-        name: sum(len(plan.scenes) * _blocks(plan, sensor.coarser(name)) for plan in survey.plans)
+        name: sum(
+            len(plan.scenes) * blocks_under(plan, sensor.coarser(name)) for plan in survey.plans
+        )
         for name in sensor.assets
     }
     seconds, sizes = _probe(survey)
@@ -145,7 +147,7 @@ def _predicting(survey: areas.Survey, model: str | Path | None, options: maps.Ma
     ).seconds
 
 
-def _blocks(plan: imagery.TilePlan, coarser: float) -> float:
+def blocks_under(plan: imagery.TilePlan, coarser: float = 1.0) -> float:
     """Return how many blocks of a file lie under a plan's part, counted as they lie in the file.
 
     Its pixels are ``coarser`` times as large as the plan's (SCL of Sentinel-2: 2).

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from selion.grid import Lattice, Roi, inside, overlap
+from selion.grid import Lattice, Roi, clip_roi, inside, overlap
 from selion.prediction.windows import Position
 from selion.store.cache import LruCache
 
@@ -43,11 +43,7 @@ class Seen:
 
     def roi(self, position: Position) -> Roi:
         """Return where a window lies, cut to the grid."""
-        rows, columns = self.lattice.window_roi(*position)
-        height, width = self.lattice.shape
-        return slice(rows.start, min(rows.stop, height)), slice(
-            columns.start, min(columns.stop, width)
-        )
+        return clip_roi(self.lattice.window_roi(*position), self.lattice.shape)
 
     def open_sides(self, position: Position) -> tuple[bool, bool, bool, bool]:
         """Say for each side of a window whether the image goes on beyond it.

@@ -16,7 +16,15 @@ from odc.geo.geobox import GeoBox
 import selion
 from selion.classes import ClassScheme
 from selion.errors import BadInput, GridMismatch
-from selion.grid import Lattice, Roi, check_north_up, ground_sampling_distance, pixel_metres, tiles
+from selion.grid import (
+    Lattice,
+    Roi,
+    check_north_up,
+    clip_roi,
+    ground_sampling_distance,
+    pixel_metres,
+    tiles,
+)
 from selion.prediction.bands import choose_bands
 from selion.prediction.blend import spread
 from selion.prediction.resample import Resampled, scale_to, snap, working_grid
@@ -133,11 +141,7 @@ class PredictionPlan:
 
     def lattice_roi(self, row: int, column: int) -> Roi:
         """Region of a window, cut to the grid."""
-        rows, columns = self.lattice.window_roi(row, column)
-        height, width = self.lattice.shape
-        return slice(rows.start, min(rows.stop, height)), slice(
-            columns.start, min(columns.stop, width)
-        )
+        return clip_roi(self.lattice.window_roi(row, column), self.lattice.shape)
 
 
 def plan(

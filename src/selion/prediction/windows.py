@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selion.errors import BadInput, GridMismatch
-from selion.grid import Roi, inside
+from selion.grid import Roi, clip_roi, inside
 from selion.prediction.planning import PredictionPlan
 from selion.prediction.resample import valid_pixels
 from selion.raster import Raster, Source
@@ -118,9 +118,7 @@ def context_position(roi: Roi, plan: PredictionPlan) -> Position:
 
 def context_roi(place: Position, plan: PredictionPlan) -> Roi:
     """Return the region of a wider image, cut to the grid."""
-    rows, columns = plan.contexts.window_roi(*place)
-    height, width = plan.lattice.shape
-    return slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
+    return clip_roi(plan.contexts.window_roi(*place), plan.lattice.shape)
 
 
 def _filled(part: Raster, bands: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -247,10 +247,7 @@ def zoomed(grid: GeoBox, factor: int) -> GeoBox:
 
 def class_picture(ids: np.ndarray, classes: ClassScheme) -> np.ndarray:
     """Colour (y, x) class ids by their scheme; what is not a class is grey."""
-    palette = np.full((256, 3), 128, np.uint8)
-    for k, colour in enumerate(classes.colours):
-        palette[k] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return palette[ids]
+    return classes.palette(128)[ids]
 
 
 def save_png(image: np.ndarray, path: Path) -> None:

@@ -7,7 +7,6 @@ else is 255: fields that nobody has decided yet or is unsure of, and the land ar
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import numpy as np
 from selion import store
 from selion.classes import FTW3, IGNORE
 from selion.data.declare import FILE, check_dataset_folder
+from selion.data.splits import write_splits
 from selion.data.strips import Strips
 from selion.errors import BadInput, GridMismatch
 from selion.grid import Lattice, Roi, inside, pad_roi, whole
@@ -242,10 +242,7 @@ def _write_chip(
 
 
 def _write_tables(folder: Path, rows: list[tuple[str, str, str, str]], name: str) -> None:
-    with (folder / "splits.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("key", "split", "group", "image"))
-        writer.writerows(rows)
+    write_splits(folder, rows)
     classes = ", ".join(
         f"{key} = {json.dumps(value)}" for key, value in FTW3.to_dict().items() if value
     )

@@ -5,11 +5,12 @@ An output appears under its final name only when every byte of it is on the disk
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -133,6 +134,23 @@ def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[
             raise OutputFailed(message)
         _sync(temporary)
         _publish(temporary, path, force)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV (RFC 4180, UTF-8); what was there is replaced.
+
+    Raises
+    ------
+    OutputFailed
+        If it cannot be written.
+    """
+    with (
+        atomic_write(path, force=True) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 @contextmanager

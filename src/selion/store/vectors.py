@@ -219,3 +219,14 @@ def box_around(boxes: np.ndarray) -> Bbox:
     west, south = boxes[:, :2].min(axis=0).tolist()
     east, north = boxes[:, 2:].max(axis=0).tolist()
     return west, south, east, north
+
+
+def touching(boxes: np.ndarray, box: Bbox) -> np.ndarray:
+    """Tell which of (n, 4) boxes touch a box; NaN touches nothing."""
+    west, south, east, north = box
+    return np.asarray(
+        (boxes[:, 0] <= east)
+        & (boxes[:, 2] >= west)
+        & (boxes[:, 1] <= north)
+        & (boxes[:, 3] >= south)
+    )

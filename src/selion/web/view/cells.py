@@ -15,8 +15,9 @@ import numpy as np
 from selion import store
 from selion.errors import SelionError
 from selion.fields.mvt import EXTENT, TileLayer, squares
+from selion.store.vectors import touching
 from selion.web.view.chunks import Fields, RowGroupPlace
-from selion.web.view.place import EARTH, WebTile, touching
+from selion.web.view.place import EARTH, WebTile
 
 FINER = 5
 """A tile has 2^5 cells along its edge."""

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from selion.fields.mvt import EXTENT, TileLayer, encode_layer, flatten
+from selion.store.vectors import touching
 from selion.web.view.cells import MOST, Overview
 from selion.web.view.chunks import Chunk, Fields
-from selion.web.view.place import Box, Projection, WebTile, touching
+from selion.web.view.place import Box, Projection, WebTile
 
 BUFFER = 64
 """Units beyond the edge of a tile that outlines are drawn to, so that no seam is seen."""

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from selion.errors import BadInput
+from selion.store.vectors import touching
 from selion.web.view.chunks import Fields, ParquetFields
 from selion.web.view.memory import TableFields
 from selion.web.view.parquet_footers import read_footer, read_groups
-from selion.web.view.place import EARTH, from_degrees, touching
+from selion.web.view.place import EARTH, from_degrees
 
 ALPHABET = "0123456789bcdefghjkmnpqrstuvwxyz"
 LONGEST = 200

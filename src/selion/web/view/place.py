@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -143,17 +142,6 @@ def project_boxes(boxes: np.ndarray, project: Projection) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):
         there = project(corners.reshape(-1, 2)).reshape(4, -1, 2)
     return np.concatenate([there.min(0), there.max(0)], axis=1)
-
-
-def touching(boxes: np.ndarray, box: Box) -> Any:
-    """Return which of (n, 4) boxes touch one; NaN touches nothing."""
-    west, south, east, north = box
-    return (
-        (boxes[:, 0] <= east)
-        & (boxes[:, 2] >= west)
-        & (boxes[:, 1] <= north)
-        & (boxes[:, 3] >= south)
-    )
 
 
 def around(boxes: np.ndarray) -> Box | None:
