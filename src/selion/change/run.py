@@ -270,8 +270,7 @@ class _Comparison:
             "steps": [step.facts() for step in result.steps],
             "notes": list(result.notes),
         }
-        with store.atomic_write(self.out / "change.json", self.force) as temporary:
-            temporary.write_text(json.dumps(facts, indent=1), "utf-8")
+        store.write_text(self.out / "change.json", json.dumps(facts, indent=1), force=self.force)
 
 
 def _files(step: Step, names: list[Path], grid: Any) -> StepFiles:

@@ -251,8 +251,7 @@ def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
         )
         raise BadInput(message)
     numbers = {name: value for name, value in found.to_dict().items() if not math.isnan(value)}
-    with store.atomic_write(path, force) as temporary:
-        temporary.write_text(to_toml({"calibration": numbers}), "utf-8")
+    store.write_text(path, to_toml({"calibration": numbers}), force=force)
 
 
 def _of_files(given: EvaluateChoice, truth: Path) -> tuple[Any, list[Any]]:
@@ -359,8 +358,7 @@ def _pixels(given: EvaluateChoice) -> None:
         )
     given.out.mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, (report.to_json(), report.to_markdown()), strict=True):
-        with store.atomic_write(path, given.force) as temporary:
-            temporary.write_text(text, "utf-8")
+        store.write_text(path, text, force=given.force)
     if not given.quiet:
         click.echo(report.to_markdown(), err=True)
     click.echo(str(paths[-1]))

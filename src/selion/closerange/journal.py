@@ -125,8 +125,7 @@ def open_journal(folder: Path, decided: Mapping[str, Any], *, force: bool = Fals
     if folder.is_dir():
         _check_writable(folder)
         _look(journal, force=force)
-    with store.atomic_write(folder / RUN, force=True) as temporary:
-        temporary.write_text(json.dumps(run_facts(journal), indent=1) + "\n", "utf-8")
+    store.write_text(folder / RUN, json.dumps(run_facts(journal), indent=1) + "\n", force=True)
     journal.begin()
     return journal
 
@@ -149,10 +148,11 @@ def _now() -> str:
 def close_journal(journal: PhotoJournal, facts: Mapping[str, Any]) -> None:
     """Write into ``run.json`` that the run is finished, and what it gave."""
     known = _known(journal.folder) or run_facts(journal)
-    with store.atomic_write(journal.folder / RUN, force=True) as temporary:
-        temporary.write_text(
-            json.dumps(known | {"finished": _now()} | dict(facts), indent=1) + "\n", "utf-8"
-        )
+    store.write_text(
+        journal.folder / RUN,
+        json.dumps(known | {"finished": _now()} | dict(facts), indent=1) + "\n",
+        force=True,
+    )
 
 
 def _check_writable(folder: Path) -> None:

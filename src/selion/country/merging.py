@@ -228,8 +228,7 @@ def _is_ours(note: Path) -> bool:
 
 def _write_note(path: Path, facts: dict[str, Any]) -> None:
     """Say that a part is finished; it is not before."""
-    with store.atomic_write(path, force=True) as temporary:
-        temporary.write_text(json.dumps(facts), "utf-8")
+    store.write_text(path, json.dumps(facts), force=True)
 
 
 def _read_note(path: Path) -> dict[str, Any]:

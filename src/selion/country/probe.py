@@ -100,12 +100,11 @@ class Probe:
 
 def write_probe(probe: Probe, path: Path, *, force: bool = True) -> Path:
     """Write a probe as JSON."""
-    with store.atomic_write(path, force) as temporary:
-        temporary.write_text(
-            json.dumps({"kind": KIND, "selion": selion.__version__, **asdict(probe)}, indent=1)
-            + "\n",
-            "utf-8",
-        )
+    store.write_text(
+        path,
+        json.dumps({"kind": KIND, "selion": selion.__version__, **asdict(probe)}, indent=1) + "\n",
+        force=force,
+    )
     return path
 
 

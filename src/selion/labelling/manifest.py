@@ -93,8 +93,7 @@ def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> Non
         raise OutputExists(message)
     if not before.is_file() or _read_settings(before) != dict(settings):
         (out / DONE).unlink(missing_ok=True)
-        with store.atomic_write(before, force=True) as temporary:
-            temporary.write_text(json.dumps(dict(settings), indent=1) + "\n", "utf-8")
+        store.write_text(before, json.dumps(dict(settings), indent=1) + "\n", force=True)
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

@@ -264,8 +264,7 @@ def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
             raise OutputExists(message)
         for name in (STAGE_1, TRIMAP, STAGE_2, MODEL):
             shutil.rmtree(folder / name, ignore_errors=True)
-    with store.atomic_write(path, force=True) as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    store.write_text(path, json.dumps(about, indent=1) + "\n", force=True)
 
 
 def stamp(samples: Dataset) -> str:
@@ -326,8 +325,7 @@ def train_stage(
         return
     resume = (folder / train.STATE).is_file()
     run(plan, folder, resume=resume, force=not resume, on_step=on_step)
-    with store.atomic_write(folder / "done", force=True) as temporary:
-        temporary.write_text("The model of this stage is complete.\n", "utf-8")
+    store.write_text(folder / "done", "The model of this stage is complete.\n", force=True)
 
 
 def make_trimaps(

@@ -335,8 +335,7 @@ def write_survey(survey: Survey, path: Path, *, force: bool = False) -> Path:
         "notes": survey.notes,
         "plans": imagery.plans_to_json(survey.plans),
     }
-    with store.atomic_write(path, force) as temporary:
-        temporary.write_text(json.dumps(plain, indent=1), "utf-8")
+    store.write_text(path, json.dumps(plain, indent=1), force=force)
     return path
 
 

@@ -89,10 +89,11 @@ def conclude(out: Path, report: RunReport, *, told: bool) -> None:
     if not report.failed:
         target.unlink(missing_ok=True)
         return
-    with store.atomic_write(target, force=True) as temporary:
-        temporary.write_text(
-            json.dumps({"output": out.name, "missing": report.failed}, indent=1) + "\n", "utf-8"
-        )
+    store.write_text(
+        target,
+        json.dumps({"output": out.name, "missing": report.failed}, indent=1) + "\n",
+        force=True,
+    )
     report.listed = target
     if not told:
         raise report.incomplete(out)

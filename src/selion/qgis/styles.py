@@ -42,8 +42,7 @@ def write_style(path: Path, name: str | None = None, *, force: bool = False) -> 
     target = path.with_suffix(".qml")
     store.check_output(target, force)
     text = _of_table(name) if path.suffix.lower() in TABLES else _of_scores(path, name)
-    with store.atomic_write(target, force) as temporary:
-        temporary.write_text(text, "utf-8")
+    store.write_text(target, text, force=force)
     return target
 
 

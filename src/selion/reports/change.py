@@ -58,8 +58,7 @@ def write_report(result: ChangeResult, *, force: bool = False) -> Path:
     """
     path = result.folder / REPORT
     text = to_html(result)
-    with store.atomic_write(path, force) as temporary:
-        temporary.write_text(text, "utf-8")
+    store.write_text(path, text, force=force)
     return path
 
 

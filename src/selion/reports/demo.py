@@ -37,8 +37,7 @@ def write_report(result: DemoResult) -> Path:
         If it cannot be written.
     """
     text = to_html(result)
-    with store.atomic_write(result.folder / REPORT, force=True) as temporary:
-        temporary.write_text(text, "utf-8")
+    store.write_text(result.folder / REPORT, text, force=True)
     return result.folder / REPORT
 
 

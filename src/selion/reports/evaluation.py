@@ -61,8 +61,7 @@ def write_report(
     for name in texts:
         store.check_output(folder / name, force)
     for name, text in texts.items():
-        with store.atomic_write(folder / name, force) as temporary:
-            temporary.write_text(text, "utf-8")
+        store.write_text(folder / name, text, force=force)
     return [folder / name for name in texts]
 
 

@@ -65,11 +65,11 @@ def write_report(
     OutputFailed
         If it cannot be written.
     """
-    with store.atomic_write(path, force=True) as temporary:
-        temporary.write_text(
-            to_html(source, frame, path.stem.removesuffix(".report"), facts, notes, details or {}),
-            "utf-8",
-        )
+    store.write_text(
+        path,
+        to_html(source, frame, path.stem.removesuffix(".report"), facts, notes, details or {}),
+        force=True,
+    )
     return path
 
 

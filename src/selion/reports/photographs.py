@@ -28,8 +28,7 @@ def write_gallery(run: CropRun) -> Path:
 
     What is there is replaced.
     """
-    with store.atomic_write(run.folder / INDEX, force=True) as temporary:
-        temporary.write_text(to_html(run), "utf-8")
+    store.write_text(run.folder / INDEX, to_html(run), force=True)
     return run.folder / INDEX
 
 

@@ -280,6 +280,5 @@ def write_report(pseudo: Path, out: Path | None = None) -> tuple[Screened, Path]
     """
     found = summarise(pseudo)
     place = out or pseudo / REPORT
-    with store.atomic_write(place, force=True) as temporary:
-        temporary.write_text(to_html(found), "utf-8")
+    store.write_text(place, to_html(found), force=True)
     return found, place

@@ -44,8 +44,7 @@ def run(
         As :func:`selion.labelling.selftrain.self_train`.
     """
     model = self_train(plan, folder, training_run.run, force=force, on_step=on_step)
-    with store.atomic_write(folder / REPORT, force=True) as temporary:
-        temporary.write_text(to_html(plan, folder), "utf-8")
+    store.write_text(folder / REPORT, to_html(plan, folder), force=True)
     return model
 
 

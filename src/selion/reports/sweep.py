@@ -220,8 +220,7 @@ def write_sweep(rows: Sequence[SweepRow], folder: Path) -> Path:
         }
         for row, made in zip(body, rows, strict=True)
     ]
-    with store.atomic_write(folder / "sweep.json", force=True) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    store.write_text(folder / "sweep.json", json.dumps(facts, indent=1) + "\n", force=True)
     links = page.paragraph(
         f"Each run has its own folder with a report: {', '.join(row.folder.name for row in rows)}."
     )

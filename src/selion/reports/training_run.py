@@ -69,10 +69,8 @@ def is_finished(plan: TrainingPlan, folder: Path) -> bool:
 
 def write_report(result: Result, folder: Path) -> Path:
     """Write the report of a finished run; what is there is replaced."""
-    with store.atomic_write(folder / NUMBERS, force=True) as temporary:
-        temporary.write_text(json.dumps(numbers(result), indent=1) + "\n", "utf-8")
-    with store.atomic_write(folder / REPORT, force=True) as temporary:
-        temporary.write_text(to_html(result), "utf-8")
+    store.write_text(folder / NUMBERS, json.dumps(numbers(result), indent=1) + "\n", force=True)
+    store.write_text(folder / REPORT, to_html(result), force=True)
     return folder / REPORT
 
 

@@ -136,6 +136,12 @@ def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[
         _publish(temporary, path, force)
 
 
+def write_text(path: str | os.PathLike[str], text: str, force: bool = False) -> None:
+    """Write a text (UTF-8), all of it or nothing; parameters and errors of :func:`atomic_write`."""
+    with atomic_write(path, force) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table as CSV (RFC 4180, UTF-8); what was there is replaced.
 
