@@ -18,6 +18,7 @@ from selion import fields
 from selion.errors import BadInput, UnreadableFile
 from selion.fields import mvt
 from selion.store import pmtiles
+from selion.store.vectors import touching
 from selion.web import server
 from selion.web.view import cells, chunks, cut, page, place, rasters, renderings
 from selion.web.view import find as record_search
@@ -168,9 +169,9 @@ class TestTiles:
         tile = tile_at((*at, *at), zoom)
         rows = {f["id"] for f in read_tile(cut.cut_tile(table, None, 0, tile)).get("fields", [])}
         chunk = table.chunk(0)
-        sure = set(np.flatnonzero(place.touching(chunk.boxes, tile.box)).tolist())
+        sure = set(np.flatnonzero(touching(chunk.boxes, tile.box)).tolist())
         large = {r for r in sure if np.diff(chunk.boxes[r][[0, 2]])[0] > tile.edge / 64}
-        assert rows <= set(np.flatnonzero(place.touching(chunk.boxes, cut.widened(tile))).tolist())
+        assert rows <= set(np.flatnonzero(touching(chunk.boxes, cut.widened(tile))).tolist())
         assert {r for r in large if inside(chunk.boxes[r], tile.box)} <= rows
 
     def test_too_many_fields_leave_the_largest(self, table):
