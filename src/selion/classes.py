@@ -31,17 +31,17 @@ class ClassScheme:
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= IGNORE or len(set(self.names)) != len(self.names):
-            message = f"Classes {self.names} were given; wanted are 2 to {IGNORE} different names."
-            raise BadInput(message)
+            raise BadInput(
+                f"Classes {self.names} were given; wanted are 2 to {IGNORE} different names."
+            )
         for name in (*self.things, *([self.boundary] if self.boundary else [])):
             if name not in self.names:
                 raise UnknownName.among("class", name, self.names)
         if self.colours and len(self.colours) != len(self.names):
-            message = (
+            raise BadInput(
                 f"{len(self.colours)} colours were given for {len(self.names)} classes: give one "
                 "each, or none."
             )
-            raise BadInput(message)
 
     def __len__(self) -> int:
         return len(self.names)

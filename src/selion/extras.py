@@ -23,9 +23,8 @@ def require(module: str, extra: str) -> ModuleType:
         If it is not installed; the message holds the ``pip install`` line.
     """
     if not available(module.partition(".")[0]):
-        message = (
+        raise MissingExtra(
             f"This needs {module.partition('.')[0]}, which is not installed: pip install "
             f"'selion[{extra}]'."
         )
-        raise MissingExtra(message)
     return importlib.import_module(module)

@@ -102,11 +102,10 @@ def check_north_up(grid: GeoBox, name: str = "the image") -> None:
     """
     transform = grid.transform
     if abs(transform.b) > 1e-9 * abs(transform.a) or abs(transform.d) > 1e-9 * abs(transform.e):
-        message = (
+        raise GridMismatch(
             f"{name} has a rotated geotransform ({tuple(round(v, 6) for v in transform[:6])}): "
             "warp it north-up first, for example with gdalwarp."
         )
-        raise GridMismatch(message)
 
 
 def same_grid(
@@ -130,10 +129,9 @@ def same_grid(
         what = f"transforms {tuple(one.transform[:6])} and {tuple(other.transform[:6])}"
     else:
         return
-    message = (
+    raise GridMismatch(
         f"{names[0]} and {names[1]} lie on different grids ({what}): resample one onto the other."
     )
-    raise GridMismatch(message)
 
 
 def ground_sampling_distance(grid: GeoBox) -> float | None:
@@ -176,11 +174,10 @@ def _lonlat(grid: GeoBox, points: list[tuple[float, float]]) -> tuple[list[float
     )
     lons, lats = to_lonlat.transform([p[0] for p in points], [p[1] for p in points])
     if not all(math.isfinite(v) for v in (*lons, *lats)):
-        message = (
+        raise GridMismatch(
             f"The grid's centre cannot be placed on the globe (CRS {grid.crs}): check the CRS of "
             "the image."
         )
-        raise GridMismatch(message)
     return list(lons), list(lats)
 
 
@@ -216,8 +213,7 @@ def metres_per_unit(crs: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     lon, lat = to_lonlat.transform((x + offsets[:, :1]).ravel(), (y + offsets[:, 1:]).ravel())
     lon, lat = np.reshape(lon, (4, -1)), np.reshape(lat, (4, -1))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
-        message = f"Some points cannot be placed on the globe (CRS {crs}): check the CRS."
-        raise GridMismatch(message)
+        raise GridMismatch(f"Some points cannot be placed on the globe (CRS {crs}): check the CRS.")
     east, north = _radii(lat.mean(axis=0))
     dlon = np.stack([_short(lon[0] - lon[1]), _short(lon[2] - lon[3])], axis=-1) / (2 * step)
     dlat = np.stack([lat[0] - lat[1], lat[2] - lat[3]], axis=-1) / (2 * step)
@@ -290,11 +286,10 @@ class Lattice:
 
     def __post_init__(self) -> None:
         if self.window < 1 or not 0 <= self.overlap <= 0.75:
-            message = (
+            raise BadInput(
                 f"A window of {self.window} px with overlap {self.overlap} was asked for; wanted "
                 "is a positive window and an overlap from 0 to 0.75."
             )
-            raise BadInput(message)
 
     @property
     def stride(self) -> int:

@@ -31,8 +31,7 @@ class LabelMap:
     def __post_init__(self) -> None:
         _check_ids(self.ids, self.grid)
         if self.ids.dtype != np.uint8:
-            message = f"Class ids came as {self.ids.dtype}; wanted is uint8."
-            raise BadInput(message)
+            raise BadInput(f"Class ids came as {self.ids.dtype}; wanted is uint8.")
 
     def __repr__(self) -> str:
         return (
@@ -107,10 +106,9 @@ def default_min_area(gsd: float | None) -> float:
 
 def _check_ids(ids: np.ndarray, grid: GeoBox) -> None:
     if ids.shape != tuple(grid.shape):
-        message = (
+        raise GridMismatch(
             f"Ids of shape {ids.shape} do not fit a grid of {tuple(grid.shape)}: wanted (y, x)."
         )
-        raise GridMismatch(message)
 
 
 def class_labels(

@@ -34,23 +34,20 @@ class Raster:
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.values.shape[1:] != tuple(self.grid.shape):
-            message = (
+            raise GridMismatch(
                 f"Values of shape {self.values.shape} do not fit a grid of "
                 f"{tuple(self.grid.shape)}: wanted (band, y, x)."
             )
-            raise GridMismatch(message)
         if len(self.bands) != self.values.shape[0]:
-            message = (
+            raise BandMismatch(
                 f"{len(self.bands)} band names were given for {self.values.shape[0]} bands: give "
                 "one name per band."
             )
-            raise BandMismatch(message)
         if self.valid is not None and self.valid.shape != self.values.shape[1:]:
-            message = (
+            raise GridMismatch(
                 f"A valid mask of shape {self.valid.shape} does not fit values of shape "
                 f"{self.values.shape}."
             )
-            raise GridMismatch(message)
 
     def __repr__(self) -> str:
         height, width = self.grid.shape

@@ -49,11 +49,10 @@ class Scaling:
 
     def __post_init__(self) -> None:
         if any(v == 0 for v in self.divide):
-            message = (
+            raise BadInput(
                 f"A scaling that divides by {self.divide} was given; wanted are values other than "
                 "0."
             )
-            raise BadInput(message)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Scale (..., band, y, x) pixels of any number type to float32."""

@@ -149,18 +149,18 @@ def on_grid(source: Source, grid: GeoBox, names: tuple[str, str]) -> tuple[Sourc
     own, (here, there) = source.grid, names
     if (own.crs is None) != (grid.crs is None) or (own.crs is None and own.shape != grid.shape):
         what = "a photograph" if own.crs is None else "a place on the globe"
-        message = (
+        raise GridMismatch(
             f"{here} has {what} and {tuple(own.shape)} pixels, {there} {tuple(grid.shape)}: "
             "photographs can only be compared if they have the same size."
         )
-        raise GridMismatch(message)
     offset = _offset(own, grid)
     if offset == (0, 0) and own.shape == grid.shape:
         return source, None
     shared = _shared(own, grid)
     if shared <= 0:
-        message = f"{here} and {there} have no place in common: give maps of the same area."
-        raise GridMismatch(message)
+        raise GridMismatch(
+            f"{here} and {there} have no place in common: give maps of the same area."
+        )
     rest = (
         ""
         if shared > 0.9999

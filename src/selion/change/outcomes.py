@@ -45,11 +45,10 @@ class OutcomeOptions:
             or not 0 <= self.known <= 1
             or not 0 <= self.tolerance < np.inf
         ):
-            message = (
+            raise BadInput(
                 f"related {self.related}, known {self.known}, tolerance {self.tolerance} were "
                 "given; wanted are 0.5 to 1, 0 to 1, and pixels from 0 up."
             )
-            raise BadInput(message)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,11 +60,10 @@ class PixelRule:
         if threshold is None:
             return self
         if not 0 < threshold < 1:
-            message = (
+            raise BadInput(
                 f"A threshold of {threshold} was given for change; wanted is a number between 0 "
                 "and 1."
             )
-            raise BadInput(message)
         return PixelRule(self.name, self.evidence, self.scaled, threshold)
 
 

@@ -141,10 +141,9 @@ def compare_years(
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        message = (
+        raise OutputFailed(
             f"The folder {out} cannot be made ({error.strerror}): give one that can be written."
-        )
-        raise OutputFailed(message) from error
+        ) from error
     try:
         return run.all(found, work)
     finally:

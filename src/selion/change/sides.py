@@ -87,11 +87,10 @@ def open_scores(year: Year) -> tuple[Source, ClassScheme, float]:
     check_north_up(source.grid, str(year.scores))
     classes = prediction.score_classes(source, str(year.scores))
     if not classes.things:
-        message = (
+        raise BadInput(
             f"None of the classes {', '.join(classes.names)} of {year.scores} comes as objects: "
             "change is told of fields."
         )
-        raise BadInput(message)
     noted = source.tags.get("image_gsd")
     pixel = max(1.0, float(noted) / mean_pixel(source.grid)) if noted else 1.0
     return prediction.ScoreSource(source), classes, pixel
@@ -161,11 +160,10 @@ def read_year(year: Year, grid: GeoBox | None = None) -> tuple[GeoDataFrame, lis
     frame, notes = fields.read_fields(year.table), []
     if grid is not None and (frame.crs is None) != (grid.crs is None):
         what = "no CRS" if frame.crs is None else "a CRS"
-        message = (
+        raise GridMismatch(
             f"{year.table} has {what}, and its probabilities {year.scores} "
             f"{'have one' if frame.crs is None else 'have none'}: they do not belong together."
         )
-        raise GridMismatch(message)
     empty = frame.geometry.isna() | frame.geometry.is_empty
     if empty.any():
         notes.append(f"{year.table}: {int(empty.sum()):,} rows without a polygon were left out.")

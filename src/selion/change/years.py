@@ -55,11 +55,10 @@ def find_years(given: Sequence[YearLike]) -> list[Year]:
         If a file is missing.
     """
     if len(given) < 2:
-        message = (
+        raise BadInput(
             f"Maps of {counted(len(given), 'year')} were given; wanted are two or more, the "
             "earliest first: selion change 2023/ 2024/ -o out/"
         )
-        raise BadInput(message)
     return _labelled([_find(_parts(one)) for one in given])
 
 
@@ -74,21 +73,19 @@ def _parts(given: YearLike) -> tuple[Path, ...]:
 def _find(parts: tuple[Path, ...]) -> Year:
     for path in parts:
         if not path.exists():
-            message = (
+            raise UnreadableFile(
                 f"There is no file or folder {path}: give the folder that 'selion map' wrote to, "
                 "or the table and its probabilities."
             )
-            raise UnreadableFile(message)
     if len(parts) == 1 and parts[0].is_dir():
         return _in_folder(parts[0])
     tables = [path for path in parts if path.suffix.lower() in TABLES]
     scores = [path for path in parts if path not in tables]
     if len(parts) > 2 or len(tables) > 1 or len(scores) > 1:
-        message = (
+        raise BadInput(
             f"{', '.join(map(str, parts))} was given for one year; wanted are a table of fields "
             "and a raster of probabilities."
         )
-        raise BadInput(message)
     if not scores:
         return Year(tables[0].stem, tables[0], _beside(tables[0]))
     if tables:
@@ -108,28 +105,25 @@ def _in_folder(folder: Path) -> Year:
         table = next(iter(found.values()))
         return Year(folder.resolve().name, table, table.with_name(f"{table.stem}{SCORES}"))
     if found:
-        message = (
+        raise BadInput(
             f"{folder} holds several maps ({', '.join(sorted(found))}): name the table, for "
             f"example {folder / min(found)}.parquet."
         )
-        raise BadInput(message)
-    message = (
+    raise BadInput(
         f"{folder} holds no table of fields with its probabilities beside it (fields.parquet and "
         f"fields.scores.tif): map it with 'selion map IMAGE -o {folder / 'fields.parquet'} "
         f"--scores {folder / 'fields.scores.tif'}'."
     )
-    raise BadInput(message)
 
 
 def _beside(table: Path) -> Path:
     scores = table.with_name(f"{table.stem}{SCORES}")
     if not scores.is_file():
-        message = (
+        raise BadInput(
             f"The probabilities of {table} are not beside it ({scores.name}), and without them it "
             "is not known which pixels were seen that year: write them with 'selion map "
             f"--scores', or give both as {table},SCORES."
         )
-        raise BadInput(message)
     return scores
 
 
@@ -139,11 +133,10 @@ def _of_scores(scores: Path) -> Year:
         table = scores.with_name(f"{stem}{ending}")
         if table.is_file():
             return Year(stem, table, scores)
-    message = (
+    raise BadInput(
         f"There is no table of fields beside {scores} ({stem}.parquet): make it with 'selion "
         f"fields {scores} -o {scores.with_name(stem)}.parquet'."
     )
-    raise BadInput(message)
 
 
 def _labelled(years: list[Year]) -> list[Year]:

@@ -139,11 +139,10 @@ def crops_command(
         if folder is None:
             return
     if folder is None or out is None:
-        message = (
+        raise click.UsageError(
             "Wanted are a folder of photographs and the folder of the results: selion crops FOLDER "
             "-o OUT."
         )
-        raise click.UsageError(message)
     options = _options(given)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         run = measure_folder(

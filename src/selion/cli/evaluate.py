@@ -192,16 +192,14 @@ def evaluate_command(**values: Any) -> None:
         return
     files = bool(given.maps)
     if files == bool(given.dataset) or files != bool(given.truth):
-        message = (
+        raise click.UsageError(
             "Give either MODEL DATASET (models first, the dataset folder last), or --pred MAP "
             "--truth TRUTH."
         )
-        raise click.UsageError(message)
     if not files and (given.extent or given.reproject):
-        message = (
+        raise click.UsageError(
             "--extent and --reproject belong to --pred and --truth: omit them for a dataset folder."
         )
-        raise click.UsageError(message)
     if given.calibration:
         store.check_output(given.calibration, given.force)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
@@ -245,11 +243,10 @@ def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
             if len(report.runs) > 1
             else "there are no confidences, or fewer than ten right and wrong objects"
         )
-        message = (
+        raise BadInput(
             f"No calibration can be written to {path}: {reason}; wanted is one run with "
             "confidences, right and wrong ones."
         )
-        raise BadInput(message)
     numbers = {name: value for name, value in found.to_dict().items() if not math.isnan(value)}
     store.write_text(path, to_toml({"calibration": numbers}), force=force)
 
@@ -281,8 +278,7 @@ def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, lis
     from selion.reports.evaluation import case_figures
 
     if not given.models:
-        message = "Name a model before the dataset: selion evaluate MODEL DATASET."
-        raise click.UsageError(message)
+        raise click.UsageError("Name a model before the dataset: selion evaluate MODEL DATASET.")
     folder = read_folder(dataset)
     for problem in folder.problems:
         say.note(problem)
@@ -327,8 +323,7 @@ def _pixels(given: EvaluateChoice) -> None:
     from selion.evaluation.pixels import PixelOptions, evaluate_pixels, photo_systems
 
     if not given.dataset:
-        message = "Name the dataset: selion evaluate --pixels [MODEL ...] DATASET."
-        raise click.UsageError(message)
+        raise click.UsageError("Name the dataset: selion evaluate --pixels [MODEL ...] DATASET.")
     paths = [given.out / name for name in ("pixels.json", "pixels.md")]
     for path in paths:
         store.check_output(path, given.force)

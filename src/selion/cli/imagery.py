@@ -371,11 +371,10 @@ def composite_command(
 def _refuse_cube(out: Path | str) -> None:
     """Refuse a .zarr on an object store, before the store is asked for anything."""
     if isinstance(out, str) and out.lower().rstrip("/").endswith(".zarr"):
-        message = (
+        raise click.UsageError(
             "A .zarr is a folder for prediction on this machine: give a name that ends in .tif to "
             "write to an object store."
         )
-        raise click.UsageError(message)
 
 
 def _check(place: running.OutputPlace, tiles: Path | None, *, force: bool, dry_run: bool) -> None:
@@ -383,9 +382,8 @@ def _check(place: running.OutputPlace, tiles: Path | None, *, force: bool, dry_r
     from selion.pipeline import composites
 
     if place.journal is not None and tiles is not None:
-        message = (
+        raise click.UsageError(
             "--tiles was given, but the tiles' composites go to an object store: leave it out."
         )
-        raise click.UsageError(message)
     if not dry_run:
         composites.check_name(place.out, force=force)

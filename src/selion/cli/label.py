@@ -317,8 +317,9 @@ def pseudo_command(images: Path, out: Path, **values: Any) -> None:
             f"{model.engine}."
         )
         if not made:
-            message = f"None of the {len(rows):,} images got labels; {rows[0].key}: {rows[0].why}"
-            raise BadInput(message)
+            raise BadInput(
+                f"None of the {len(rows):,} images got labels; {rows[0].key}: {rows[0].why}"
+            )
         _name_missing(rows, say)
     _result(out / QUALITY, given, {"images": len(rows), "masks": len(made)})
 

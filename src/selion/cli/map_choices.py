@@ -70,11 +70,10 @@ class WindowChoice:
         if self.padding is None:
             return self.overlap
         if self.window is None:
-            message = (
+            raise click.UsageError(
                 "--padding is a number of pixels and needs --patch_size; or give --overlap as a "
                 "share."
             )
-            raise click.UsageError(message)
         return float(min(2 * self.padding / self.window, 0.75))
 
 
@@ -98,22 +97,20 @@ class FieldChoice:
         from selion.pipeline.land_cover import LandCover
 
         if not self.land_cover and self.crop_codes:
-            message = (
+            raise click.UsageError(
                 f"--land-cover-crops {self.crop_codes} was given without the raster that holds "
                 "these codes: add --land-cover RASTER."
             )
-            raise click.UsageError(message)
         if not self.land_cover:
             return None
         try:
             codes = (self.crop_codes or "").split(",")
             crops = frozenset(int(code) for code in codes if code.strip())
         except ValueError:
-            message = (
+            raise click.UsageError(
                 f"--land-cover-crops {self.crop_codes} was given; wanted are whole numbers such as "
                 "40 or 10,20."
-            )
-            raise click.UsageError(message) from None
+            ) from None
         return LandCover(tuple(self.land_cover), crops, self.crop_share)
 
 

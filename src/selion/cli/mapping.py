@@ -251,11 +251,10 @@ def _map_image(image: str, run: MapRun) -> None:
 def _refuse_area(image: str) -> None:
     """Refuse an area without a year, and wishes for scenes where there is an image already."""
     if area.BOX.fullmatch(image) or Path(image).suffix.lower() in AREAS:
-        message = (
+        raise click.UsageError(
             f"{image.strip()} is an area, not an image: give the year to map, for "
             "example --year 2024."
         )
-        raise click.UsageError(message)
     context = click.get_current_context()
     asked = {
         option.name: option.opts[0]
@@ -268,11 +267,10 @@ def _refuse_area(image: str) -> None:
         if context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
-        message = (
+        raise click.UsageError(
             f"{', '.join(given)} has no effect, because IMAGE is an image; with --year it is an "
             "area whose scenes are searched."
         )
-        raise click.UsageError(message)
 
 
 def _map_area(place: str, year: int, run: MapRun, search: area.SearchChoice, price: float) -> None:

@@ -127,11 +127,10 @@ def plan_command(
     from selion import country, imagery, store
 
     if probe == (probe_file is not None):
-        message = (
+        raise click.UsageError(
             "A plan needs measured times: add --probe to measure now (some minutes), or "
             "--probe-file with the probe.json of an earlier plan; not both."
         )
-        raise click.UsageError(message)
     store.check_output(out, given.force)
     sheet, place = country.read_prices(prices), imagery.read_area(area)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:

@@ -98,10 +98,9 @@ def train_command(recipe: str | None, changes: tuple[str, ...], **values: Any) -
     if given.review and not given.sweeps:
         recipe = recipe or "review"
     if not recipe:
-        message = (
+        raise click.UsageError(
             "Missing argument 'RECIPE': a TOML file or a packaged recipe (selion train --list)."
         )
-        raise click.UsageError(message)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         if given.sweeps:
             _sweep(recipe, changes, given, say)

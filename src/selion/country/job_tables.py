@@ -161,11 +161,10 @@ def open_job_tables(paths: Iterable[Path | str], plan: Path | str | None = None)
         raise BadInput("No table of fields was given: name the fields.parquet of the jobs.")
     plain = [job_table.path for job_table in job_tables if job_table.job is None]
     if plain and len(plain) < len(job_tables):
-        message = (
+        raise BadInput(
             f"Some tables belong to jobs of a plan, others to none (such as {plain[0]}): merge "
             "them apart, or say where their plan lies with --plan."
         )
-        raise BadInput(message)
     unique = {job_table.key: job_table for job_table in job_tables}
     return sorted(
         unique.values(),

@@ -62,15 +62,13 @@ def open_months(path: Path, months: tuple[str, ...]) -> Source:
         If GDAL cannot read it, or it has other months.
     """
     if not path.is_file() or path.stat().st_size == 0:
-        message = f"{path} is missing or empty: download it again."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"{path} is missing or empty: download it again.")
     parts = [store.GeoTiffSource.open(f'NETCDF:"{path}":{variable}') for variable in VARIABLES]
     if any(len(part.bands) != len(MONTHS) for part in parts):
-        message = (
+        raise BadInput(
             f"{path} has {len(parts[0].bands)} months; wanted are {len(MONTHS)}, March to August: "
             "download it again."
         )
-        raise BadInput(message)
     every = stack(
         parts, [f"{month}:{colour}" for colour in VARIABLES.values() for month in MONTHS], path.name
     )
@@ -96,11 +94,10 @@ def read_labels(path: Path, classes: ClassScheme, grid: GeoBox) -> Truth:
     source = store.GeoTiffSource.open(path)
     mask = source.read(whole(source.grid)).values
     if len(mask) != 4 or mask.shape[1:] != tuple(grid.shape):
-        message = (
+        raise BadInput(
             f"{path.name} has {len(mask)} bands of {mask.shape[1]} x {mask.shape[2]} pixels; "
             f"wanted are 4 of {grid.shape[0]} x {grid.shape[1]}, as the image."
         )
-        raise BadInput(message)
     if grid.crs is not None and source.grid.crs is not None:
         # netCDF and GeoTIFF write the one CRS in two ways
         placed = GeoBox(source.grid.shape, source.grid.transform, grid.crs)
@@ -145,11 +142,10 @@ def load_ai4boundaries(
     pattern, mask_name = NAMES[kind]
     images = sorted((p for p in _below(root) if pattern.fullmatch(p.name)), key=lambda p: p.name)
     if not images:
-        message = (
+        raise UnreadableFile(
             f"No image of AI4Boundaries ({kind}) lies under {root}: wanted is "
             f"{kind}/images/<country>/ beside {kind}/masks/<country>/."
         )
-        raise UnreadableFile(message)
     splits, masks = _splits(root), {path.name: path for path in _below(root, "masks")}
     entries, lost = [], []
     for image in images:

@@ -45,11 +45,10 @@ class Burning:
             or (self.metres is not None and not self.metres > 0)
             or self.boundary not in ("inside", "line")
         ):
-            message = (
+            raise BadInput(
                 f"A boundary {self.boundary!r} of {self.metres or self.width} was asked for; "
                 "wanted is inside or line, and a width of 0 pixels or more."
             )
-            raise BadInput(message)
 
     def pixels(self, grid: GeoBox) -> int:
         """Return the boundary's width in pixels of a grid.
@@ -63,11 +62,10 @@ class Burning:
             return self.width
         size = ground_sampling_distance(grid)
         if size is None:
-            message = (
+            raise GridMismatch(
                 f"A boundary of {self.metres} m was asked for, but the image has no CRS: give its "
                 "width in pixels."
             )
-            raise GridMismatch(message)
         return max(1, round(self.metres / size))
 
 
@@ -160,11 +158,10 @@ def _on(frame: geopandas.GeoDataFrame, grid: GeoBox, name: str) -> geopandas.Geo
     """Bring polygons into the CRS of a grid."""
     if (frame.crs is None) != (grid.crs is None):
         what = "the polygons have none" if frame.crs is None else "the image has none"
-        message = (
+        raise GridMismatch(
             f"{name} cannot be overlaid on the image: one of them has a CRS and {what}; assign it "
             "first."
         )
-        raise GridMismatch(message)
     return frame if grid.crs is None or frame.empty else frame.to_crs(str(grid.crs))
 
 

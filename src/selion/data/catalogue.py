@@ -151,14 +151,12 @@ def load_dataset(
 
 def _load(made: Declaration, root: Path, classes: ClassScheme | None, boundary: int) -> Dataset:
     if not root.is_dir():
-        message = f"There is no folder {root} to read {made.name} from: check the name."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"There is no folder {root} to read {made.name} from: check the name.")
     known = layouts()
     if made.layout not in known:
         raise UnknownName.among("layout", made.layout, known)
     if boundary < 0:
-        message = f"A boundary of {boundary} pixels was asked for; wanted is 0 or more."
-        raise BadInput(message)
+        raise BadInput(f"A boundary of {boundary} pixels was asked for; wanted is 0 or more.")
     module, _, name = known[made.layout].partition(":")
     loader = cast("Loader", getattr(importlib.import_module(module), name))
     return loader(made, root, classes, boundary)

@@ -129,11 +129,10 @@ def check_dataset_folder(out: Path, force: bool) -> None:
         If the folder is there, or cannot be written.
     """
     if force and out.is_dir() and not (out / FILE).is_file():
-        message = (
+        raise BadInput(
             f"{out} is a folder that selion did not make, so --force does not replace it: choose "
             "another place, or remove it yourself."
         )
-        raise BadInput(message)
     store.check_output(out, force)
 
 
@@ -162,8 +161,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        message = f"{path} cannot be read as TOML ({error}): correct it."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(f"{path} cannot be read as TOML ({error}): correct it.") from error
 
 
 def declaration(name: str, table: Mapping[str, Any], where: str) -> Declaration:
@@ -188,8 +186,7 @@ def declaration(name: str, table: Mapping[str, Any], where: str) -> Declaration:
 def _built(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
     if not isinstance(table, Mapping):
-        message = f"{where} holds {table!r} where a table was wanted."
-        raise BadInput(message)
+        raise BadInput(f"{where} holds {table!r} where a table was wanted.")
     for key in table:
         if key not in known:
             raise UnknownName.among(f"key (in {where})", key, known)
@@ -199,8 +196,7 @@ def _built(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     try:
         return kind(**values)
     except TypeError as error:
-        message = f"{where} is not whole ({error}): see the layout's description."
-        raise BadInput(message) from error
+        raise BadInput(f"{where} is not whole ({error}): see the layout's description.") from error
 
 
 def scheme(given: object, where: str) -> ClassScheme:
@@ -213,7 +209,6 @@ def scheme(given: object, where: str) -> ClassScheme:
         return SCHEMES[given]
     if isinstance(given, Mapping) and "names" in given:
         return ClassScheme.from_dict(dict(given))
-    message = (
+    raise BadInput(
         f"{where} has classes {given!r}; wanted is {', '.join(SCHEMES)} or a table with names."
     )
-    raise BadInput(message)

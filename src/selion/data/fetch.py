@@ -86,11 +86,12 @@ def fetch_dataset(
     made = find_dataset(name)
     if not made.download:
         where = made.home or "its owner"
-        message = (
-            f"{name} cannot be fetched by a program: get it from {where}, then give its folder. "
-            f"{made.notes}"
-        ).strip()
-        raise BadInput(message)
+        raise BadInput(
+            (
+                f"{name} cannot be fetched by a program: get it from {where}, then give its "
+                f"folder. {made.notes}"
+            ).strip()
+        )
     root = Path(folder).expanduser()
     tell = on_note or (lambda _: None)
     paths = [
@@ -136,8 +137,7 @@ def parts_of(made: Declaration, groups: Sequence[str] = ()) -> list[ArchivePart]
     """
     grouped = any("{group}" in download.url or download.columns for download in made.download)
     if groups and not grouped:
-        message = f"{made.name} comes as a whole: omit the groups."
-        raise BadInput(message)
+        raise BadInput(f"{made.name} comes as a whole: omit the groups.")
     known = {group.lower(): group for group in made.groups}
     for group in groups:
         if group.lower() not in known:
@@ -239,11 +239,10 @@ def check_md5(path: Path, md5: str, url: str) -> None:
         digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
     if digest.hexdigest() != md5.lower():
         path.unlink()
-        message = (
+        raise ChecksumMismatch(
             f"{url} arrived, but its md5 is not {md5[:12]}...: it was changed or damaged on its "
             "way; run it again, or ask its publisher."
         )
-        raise ChecksumMismatch(message)
 
 
 def unpack(archive: Path, folder: Path, *, into_existing: bool = False) -> None:
@@ -330,8 +329,9 @@ def _extract(archive: Path, folder: Path) -> None:
         RuntimeError,
     ) as error:
         # RuntimeError: a password
-        message = f"{archive} cannot be unpacked ({error}): remove it and fetch it again."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{archive} cannot be unpacked ({error}): remove it and fetch it again."
+        ) from error
 
 
 def _is_link(info: zipfile.ZipInfo) -> bool:
@@ -349,18 +349,16 @@ def _check_members(archive: Path, members: Sequence[tuple[str, bool]]) -> None:
             or (parts.parts and ":" in parts.parts[0])
         ):
             what = "is a link" if is_link else "leads out of the folder"
-            message = (
+            raise UnreadableFile(
                 f"{archive} holds {name!r}, which {what}: nothing of it was unpacked; do not trust "
                 "where it came from."
             )
-            raise UnreadableFile(message)
 
 
 def _check_space(archive: Path, folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if wanted > free:
-        message = (
+        raise OutputFailed(
             f"{archive.name} unpacks to {wanted / 1e9:.1f} GB, and only {free / 1e9:.1f} GB are "
             f"free at {folder.parent}: free some, or choose another place."
         )
-        raise OutputFailed(message)

@@ -124,11 +124,10 @@ def object_ids(mask: np.ndarray, name: str) -> np.ndarray:
         or ids.max() > np.iinfo(np.int32).max
         or (ids.dtype.kind == "f" and (ids % 1 != 0).any())
     ):
-        message = (
+        raise BadInput(
             f"{name} holds numbers that are not object ids; wanted are whole numbers from 0 (no "
             "object)."
         )
-        raise BadInput(message)
     return ids.astype(np.int32)
 
 
@@ -161,11 +160,10 @@ def _first_that_is_there(made: Declaration, root: Path) -> tuple[Files, list[Fou
             return files, found
     patterns = ", or ".join(files.image for files in made.files)
     hint = f", see {made.home}" if made.home else ""
-    message = (
+    raise UnreadableFile(
         f"No image of {made.name} lies under {root}: wanted is "
         f"{patterns or 'a pattern of images'}; check the folder{hint}."
     )
-    raise UnreadableFile(message)
 
 
 def _entries(
@@ -313,8 +311,9 @@ def _finer(made: Declaration) -> int:
     """
     finer = made.settings.get("finer", 1)
     if not isinstance(finer, int) or isinstance(finer, bool) or finer < 1:
-        message = f"{made.name} has settings.finer = {finer!r}; wanted is a whole number from 1."
-        raise BadInput(message)
+        raise BadInput(
+            f"{made.name} has settings.finer = {finer!r}; wanted is a whole number from 1."
+        )
     return finer
 
 

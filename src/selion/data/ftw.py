@@ -103,11 +103,10 @@ def load_ftw(made: Declaration, root: Path, wanted: ClassScheme | None, boundary
         )
     tables = find_countries(root)
     if not tables:
-        message = (
+        raise UnreadableFile(
             f"No country of Fields of The World lies under {root}: wanted is "
             "<country>/chips_<country>.parquet beside s2_images and label_masks."
         )
-        raise UnreadableFile(message)
     entries: list[Entry] = []
     problems: list[str] = []
     for path in tables:
@@ -183,18 +182,16 @@ def _chips(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path, columns=["aoi_id", "split"])
     except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as a table of chips with aoi_id and split "
             f"({str(error).splitlines()[0]}): fetch the country again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     table = table.fillna({"split": "none"}).astype({"aoi_id": str, "split": str})
     if table["aoi_id"].duplicated().any():
-        message = (
+        raise BadInput(
             f"{path} names the chip {table['aoi_id'][table['aoi_id'].duplicated()].iloc[0]} twice: "
             "fetch the country again."
         )
-        raise BadInput(message)
     return table.assign(
         split=np.where(table["split"].isin(["", "None", "nan"]), "none", table["split"])
     )

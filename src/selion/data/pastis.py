@@ -81,20 +81,18 @@ def open_seasons(path: Path, dates: tuple[str, ...], seasons: tuple[PastisDates,
     """
     series = read_array(path)
     if series.ndim != 4 or series.shape[1] != 10 or len(series) != len(dates):
-        message = (
+        raise BadInput(
             f"{path.name} has shape {series.shape}; wanted is ({len(dates)} dates, 10 bands, y, x)."
         )
-        raise BadInput(message)
     colours = series[:, list(COLOURS.values())]  # (time, colour, y, x)
     pieces, names = [], []
     for season in seasons:
         within = [k for k, date in enumerate(dates) if season.holds(date)]
         if not within:
-            message = (
+            raise BadInput(
                 f"{path.name} has no date from {season.first} to {season.last}: choose other "
                 "windows."
             )
-            raise BadInput(message)
         pieces.append(np.round(np.median(colours[within], axis=0)).astype(series.dtype))
         names += [f"{season.name}:{colour}" for colour in COLOURS]
     if not seasons:
@@ -118,10 +116,9 @@ def read_parcels(
     crop = crop[0] if crop.ndim == 3 else crop
     for name, array in ((crops.name, crop), (parcels.name, ids)):
         if array.shape != tuple(grid.shape):
-            message = (
+            raise BadInput(
                 f"{name} has shape {array.shape}, its image {tuple(grid.shape)}: download it again."
             )
-            raise BadInput(message)
     void = crop == VOID
     known = LabelMap(np.where(void, IGNORE, crop > 0).astype(np.uint8), grid, FTW2)
     return truth_in(
@@ -171,11 +168,10 @@ def load_pastis(
         else:
             lost.append(entry.key)
     if not entries:
-        message = (
+        raise UnreadableFile(
             f"No patch of {home / 'metadata.geojson'} has its files DATA_S2, ANNOTATIONS and "
             "INSTANCE_ANNOTATIONS: unpack the archive again."
         )
-        raise UnreadableFile(message)
     problems = (
         [f"{len(lost)} patches lack files: {', '.join(lost[:5])}{' ...' if len(lost) > 5 else ''}"]
         if lost
@@ -191,11 +187,10 @@ def _patches(path: Path) -> Sequence[Mapping[str, Any]]:
         ]
         return sorted(patches, key=lambda patch: int(patch["ID_PATCH"]))
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as the metadata of PASTIS ({type(error).__name__}: {error}): "
             "wanted is GeoJSON with ID_PATCH, Fold and dates-S2."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
 
 
 def _entry(

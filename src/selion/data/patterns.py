@@ -43,11 +43,10 @@ def _regex(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(text + re.escape(pattern[end:]))
     except re.error as error:
-        message = (
+        raise BadInput(
             f"The pattern {pattern!r} cannot be understood ({error}): write parts as {{name}} or "
             "{name:regex}."
-        )
-        raise BadInput(message) from error
+        ) from error
 
 
 def find(root: Path, pattern: str) -> list[FoundFile]:

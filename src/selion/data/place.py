@@ -40,8 +40,9 @@ class Land:
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.block_km <= 2000:
-            message = f"Blocks of {self.block_km} km were asked for; wanted is 0.01 to 2000 km."
-            raise BadInput(message)
+            raise BadInput(
+                f"Blocks of {self.block_km} km were asked for; wanted is 0.01 to 2000 km."
+            )
         hashed_split("", self.val, self.test)  # says what is wrong with the shares
 
     def split(self, row: int, column: int) -> str:
@@ -98,11 +99,10 @@ def footprint(grid: GeoBox, margin: int = 1) -> tuple[float, float, float, float
         If the grid has no CRS, or cannot be placed on the globe.
     """
     if grid.crs is None:
-        message = (
+        raise GridMismatch(
             "A split by place was asked for, but the image has no CRS: photographs are split by "
             "their names."
         )
-        raise GridMismatch(message)
     height, width = grid.shape
     along_x, along_y = (
         np.linspace(-margin, width + margin, 9),
@@ -117,6 +117,7 @@ def footprint(grid: GeoBox, margin: int = 1) -> tuple[float, float, float, float
     )
     lon, lat = _to_degrees(str(grid.crs)).transform(x, y)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
-        message = f"The image cannot be placed on the globe (CRS {grid.crs}): check its CRS."
-        raise GridMismatch(message)
+        raise GridMismatch(
+            f"The image cannot be placed on the globe (CRS {grid.crs}): check its CRS."
+        )
     return float(np.min(lon)), float(np.min(lat)), float(np.max(lon)), float(np.max(lat))

@@ -51,8 +51,7 @@ class Chips:
 
     def __post_init__(self) -> None:
         if self.size < 8:
-            message = f"Chips of {self.size} pixels were asked for; wanted are 8 or more."
-            raise BadInput(message)
+            raise BadInput(f"Chips of {self.size} pixels were asked for; wanted are 8 or more.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +104,7 @@ def load_polygons(
         If there is no image, or nothing is left of them.
     """
     if not images:
-        message = "No image was given: name one at least."
-        raise BadInput(message)
+        raise BadInput("No image was given: name one at least.")
     pictures = [_picture(image) for image in images]
     entries: list[Entry] = []
     problems: list[str] = []
@@ -116,11 +114,10 @@ def load_polygons(
         problems += [f"{key}: {line}" for line in said]
     if not entries:
         why = " ".join(problems) or "they are empty."
-        message = (
+        raise UnreadableFile(
             f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: "
             f"{why}{_cure(problems, chips)}"
         )
-        raise UnreadableFile(message)
     problems += _empty_splits(entries, chips)
     return Dataset(
         name or labelled.polygons.stem,
@@ -163,11 +160,10 @@ def _picture(image: str | os.PathLike[str]) -> Picture:
         return (("", Path(text).expanduser()),)
     parts = [part.partition("=") for part in text.split(",")]
     if any(not name or not mark or not path for name, mark, path in parts):
-        message = (
+        raise BadInput(
             f"The image {text!r} was given; wanted is a path, or name=path,name=path for several "
             "rasters on one grid."
         )
-        raise BadInput(message)
     return tuple((name.strip(), Path(path.strip()).expanduser()) for name, _, path in parts)
 
 

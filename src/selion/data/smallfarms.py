@@ -65,11 +65,10 @@ def load_smallfarms(
         key=lambda p: p.name,
     )
     if not images:
-        message = (
+        raise UnreadableFile(
             f"No tile of AI4SmallFarms lies under {root}: wanted is "
             "sentinel-2-asia/train/images/<tile>.tif beside sentinel-2-asia/reference."
         )
-        raise UnreadableFile(message)
     entries = [_entry(home, image, classes, Burning(width=boundary)) for image in images]
     lost = [image.name for image, entry in zip(images, entries, strict=True) if entry is None]
     problems = (

@@ -48,11 +48,10 @@ def hashed_split(text: str, val: float, test: float, seed: int = 0) -> str:
         Another seed draws another lot.
     """
     if not (0 <= val <= 1 and 0 <= test <= 1 and val + test <= 1):
-        message = (
+        raise BadInput(
             f"Shares of {val} for validation and {test} for testing were asked for; wanted are "
             "numbers from 0 to 1 that leave something for training."
         )
-        raise BadInput(message)
     digest = hashlib.blake2b(f"{seed}:{text}".encode(), digest_size=8).digest()
     lot = int.from_bytes(digest, "big") / 2**64
     return "test" if lot < test else "val" if lot < test + val else "train"
@@ -95,22 +94,20 @@ def assign(
         return _from_lists(_lists(root, rule), keys)
     if "by" in rule:
         return [_by_part(rule, key, p) for key, p in zip(keys, parts, strict=True)], empty, []
-    message = (
+    raise BadInput(
         f"The split rule {dict(rule)} is not understood; wanted is one with csv, lists, files or "
         "by."
     )
-    raise BadInput(message)
 
 
 def _by_part(rule: Rule, key: str, parts: Mapping[str, str]) -> str:
     name = str(rule["by"])
     value = key if name == "key" else parts.get(name)
     if value is None:
-        message = (
+        raise BadInput(
             f"The split rule goes by {name!r}, which is not a part of the image's pattern: its "
             f"parts are {', '.join(parts)}."
         )
-        raise BadInput(message)
     if "train" in rule:
         return next((split for split in SPLITS if value in rule.get(split, ())), "")
     return hashed_split(
@@ -126,8 +123,7 @@ def _from_csv(
     columns = [str(rule.get("key", "key")), str(rule.get("split", "split"))]
     missing = [name for name in columns if rows and name not in rows[0]]
     if missing:
-        message = f"{path} has no column {missing[0]!r}; it has {', '.join(rows[0])}."
-        raise BadInput(message)
+        raise BadInput(f"{path} has no column {missing[0]!r}; it has {', '.join(rows[0])}.")
     group = str(rule.get("group", "group"))
     known = {
         _stem(row[columns[0]]): (split_name(row[columns[1]]), row.get(group, "") or "")
@@ -149,8 +145,9 @@ def read_table(path: Path, separator: str = "") -> list[dict[str, str]]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read as a table of splits ({error}): check the file."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{path} cannot be read as a table of splits ({error}): check the file."
+        ) from error
     head = text.partition("\n")[0]
     mark = separator or max(",;\t", key=head.count)
     return [
@@ -162,8 +159,9 @@ def read_table(path: Path, separator: str = "") -> list[dict[str, str]]:
 def _partner_file(root: Path, name: str) -> Path:
     found = sorted(root.glob(name)) if "*" in name else [root / name]
     if not found or not found[0].is_file():
-        message = f"{root / name} is missing, which says how the dataset is split: copy it there."
-        raise UnreadableFile(message)
+        raise UnreadableFile(
+            f"{root / name} is missing, which says how the dataset is split: copy it there."
+        )
     return found[0]
 
 
@@ -193,8 +191,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read as a list of samples ({error}): check the file."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{path} cannot be read as a list of samples ({error}): check the file."
+        ) from error
 
 
 def _from_lists(

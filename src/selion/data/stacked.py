@@ -66,8 +66,9 @@ def stack(sources: Sequence[Source], names: Sequence[str], what: str = "the imag
         same_grid(sources[0].grid, other.grid, (f"the first part of {what}", "the next"))
     count = sum(len(source.bands) for source in sources)
     if count != len(names):
-        message = f"{what} has {count} bands; wanted are {len(names)}: {', '.join(names)}."
-        raise BandMismatch(message)
+        raise BandMismatch(
+            f"{what} has {count} bands; wanted are {len(names)}: {', '.join(names)}."
+        )
     return Stacked(tuple(sources), tuple(names))
 
 

@@ -65,8 +65,7 @@ def truth_in(
             np.where(labels.ids == 2, 1, labels.ids).astype(np.uint8), labels.grid, classes
         ), instances
     have = "none" if labels is None else ", ".join(labels.classes.names)
-    message = (
+    raise BadInput(
         f"Classes {', '.join(classes.names)} were asked for; the dataset has {have}, and the first "
         "cannot be made from the second: omit the classes."
     )
-    raise BadInput(message)

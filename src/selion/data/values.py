@@ -56,11 +56,10 @@ def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
         if grid is not None and grid.crs is not None and source.grid.crs is not None:
             same_grid(grid, source.grid, ("the image", f"its mask {path.name}"))
     if grid is not None and values.shape[1:] != tuple(grid.shape):
-        message = (
+        raise GridMismatch(
             f"{path.name} has {values.shape[1]} x {values.shape[2]} pixels, its image "
             f"{grid.shape[0]} x {grid.shape[1]}: one of them was cut or resized."
         )
-        raise GridMismatch(message)
     if len(values) > 1 and (values[1:] == values[0]).all():  # grey that was saved as colours
         values = values[:1]
     return values[:3] if len(values) == 4 else values
@@ -84,8 +83,7 @@ def read_array(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        message = f"{path} cannot be read as an array ({error}): copy it again."
-        raise BadInput(message) from error
+        raise BadInput(f"{path} cannot be read as an array ({error}): copy it again.") from error
     return array
 
 
@@ -131,11 +129,10 @@ def _whole_numbers(mask: np.ndarray, name: str) -> np.ndarray:
     unknown = ~np.isfinite(mask)
     if (mask[~unknown] != np.round(mask[~unknown])).any():
         broken = mask[~unknown][mask[~unknown] % 1 != 0][0]
-        message = (
+        raise BadInput(
             f"{name} holds broken numbers such as {broken:.3g}; wanted is a mask of classes: was "
             "it resized with interpolation?"
         )
-        raise BadInput(message)
     return np.where(unknown, IGNORE, mask).astype(np.int64)
 
 
@@ -159,11 +156,10 @@ def _ranges(values: Mapping[str, str], classes: ClassScheme) -> list[tuple[int, 
             continue
         match = re.fullmatch(r"(-?\d+)(?:-(\d+))?", key)
         if match is None:
-            message = (
+            raise BadInput(
                 f"The value {key!r} stands in a declaration; wanted is a number, a range such as "
                 "1-255, or a colour such as #00ff00."
             )
-            raise BadInput(message)
         found.append((int(match[1]), int(match[2] or match[1]), _number(name, classes)))
     return found
 
@@ -194,9 +190,8 @@ def _refuse(
 ) -> None:
     known = ", ".join(values) if values else f"0 to {len(classes) - 1} and 255"
     shown = ", ".join(str(value) for value in found[:6]) + (" ..." if len(found) > 6 else "")
-    message = (
+    raise BadInput(
         f"{name} holds the value{'s' if len(found) > 1 else ''} {shown}, known are {known} for "
         f"{', '.join(classes.names)}: "
         f'declare in dataset.toml, as values, what they mean (a class, or "{UNKNOWN}").'
     )
-    raise BadInput(message)

@@ -97,11 +97,10 @@ def _write_pmtiles(
     frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None
 ) -> None:
     if frame.empty:
-        message = (
+        raise BadInput(
             "There are no fields, and PMTiles cannot be empty: write .parquet, .gpkg, .fgb or "
             ".geojson."
         )
-        raise BadInput(message)
     _write_gdal(
         _projected(frame, crs),
         path,
@@ -207,29 +206,26 @@ def _explained(path: Path, temporary: Path) -> Iterator[None]:
         yield
     except (DataLayerError, DataSourceError, sqlite3.Error) as error:
         said = str(error).replace(str(temporary), str(path))
-        message = (
+        raise OutputFailed(
             f"{path} was not written (GDAL says: {said}): check that there is space left in "
             f"{path.absolute().parent}, or choose another place."
-        )
-        raise OutputFailed(message) from error
+        ) from error
 
 
 def _target(frame: geopandas.GeoDataFrame, kind: Format, crs: str | None, path: Path) -> str | None:
     """Return the CRS to bring fields to; None: they stay as they are."""
     wanted = kind.crs if crs is None else (None if crs == "keep" else crs)
     if kind.only and wanted != kind.crs:
-        message = (
+        raise GridMismatch(
             f"{path} can only be in longitude and latitude: omit the CRS, or write .parquet, "
             ".gpkg or .fgb."
         )
-        raise GridMismatch(message)
     if frame.crs is None:
         if kind.only or crs not in (None, "keep"):
-            message = (
+            raise GridMismatch(
                 f"These fields have no CRS (a photograph?), so {path} cannot be in {wanted}: write "
                 ".parquet, .gpkg or .fgb."
             )
-            raise GridMismatch(message)
         return None
     return wanted
 

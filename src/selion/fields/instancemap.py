@@ -41,8 +41,7 @@ def map_by_class(
     """
     options = options or InstanceOptions()
     if block < 64:
-        message = f"Blocks of {block} px were asked for; wanted are 64 px or more."
-        raise BadInput(message)
+        raise BadInput(f"Blocks of {block} px were asked for; wanted are 64 px or more.")
     give_back()  # what the network left
     scene = prepare(probs, classes, method, options)
     folder = Path(workspace)

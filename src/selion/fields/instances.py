@@ -68,15 +68,13 @@ class InstanceOptions:
             raise UnknownName.among("extent", self.extent, EXTENTS)
         for name in ("threshold", "depth", "absorb", "vote_depth", "vote_share"):
             if not 0 <= getattr(self, name) <= 1:
-                message = (
+                raise BadInput(
                     f"{name} = {getattr(self, name)} was given; wanted is a number from 0 to 1."
                 )
-                raise BadInput(message)
         for name in ("smoothing", "min_area", "join_area", "max_hole", "spur"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < np.inf:
-                message = f"{name} = {value} was given; wanted is a number from 0 up."
-                raise BadInput(message)
+                raise BadInput(f"{name} = {value} was given; wanted is a number from 0 up.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +168,10 @@ def prepare(
     if method not in METHODS:
         raise UnknownName.among("method", method, METHODS)
     if not classes.things:
-        message = (
+        raise BadInput(
             f"None of the classes {classes.names} comes as objects: name its object "
             "classes in the scheme."
         )
-        raise BadInput(message)
     grid = probs.grid
     areas, unit = pixel_areas(grid)
     least = options.min_area
@@ -246,11 +243,10 @@ def cut(
     from selion.fields import basins
 
     if len(probs.bands) <= max(int(scene.things.max()), scene.boundary):
-        message = (
+        raise BandMismatch(
             f"{len(probs.bands)} bands of probabilities were given; the classes need at least "
             f"{max(int(scene.things.max()), scene.boundary) + 1}."
         )
-        raise BandMismatch(message)
     frame = frame or core
     kind, relief, sure, line = _evidence(probs, scene)
     kind, relief = (
@@ -348,18 +344,16 @@ def shares_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if values.dtype == np.uint8:
         return values.astype(np.uint16) * np.uint16(257), np.ones(values.shape[1:], bool)
     if values.dtype.kind != "f":
-        message = (
+        raise BadInput(
             f"Probabilities came as {values.dtype}; wanted are floats from 0 to 1, uint8 or uint16."
         )
-        raise BadInput(message)
     finite = np.isfinite(values).all(axis=0)
     clean = values if finite.all() else np.where(np.isfinite(values), values, 0)
     if clean.size and (clean.min() < -1e-3 or clean.max() > 1 + 1e-3):
-        message = (
+        raise BadInput(
             f"Values from {clean.min():g} to {clean.max():g} were given as probabilities; wanted "
             "are 0 to 1 (is a softmax missing?)."
         )
-        raise BadInput(message)
     return (np.clip(clean, 0, 1) * np.float32(FULL) + np.float32(0.5)).astype(np.uint16), finite
 
 

@@ -156,8 +156,9 @@ def outline(
     """
     check_north_up(instances.grid, "the grid of the objects")
     if not simplify >= 0:
-        message = f"A simplification of {simplify} px was given; wanted is a number from 0 up."
-        raise BadInput(message)
+        raise BadInput(
+            f"A simplification of {simplify} px was given; wanted is a number from 0 up."
+        )
     shape = (int(instances.grid.shape[0]), int(instances.grid.shape[1]))
     nodes = nodes or simplify > 0
     caps = np.empty(0)

@@ -90,11 +90,10 @@ class Origin:
 
     def __post_init__(self) -> None:
         if not self.collection or self.method not in METHODS:
-            message = (
+            raise BadInput(
                 f"Collection {self.collection!r} with method {self.method!r} was given; wanted are "
                 f"a name and one of {', '.join(METHODS)}."
             )
-            raise BadInput(message)
 
     def to_dict(self) -> dict[str, object]:
         """Return the collection metadata, all values plain."""

@@ -46,11 +46,10 @@ class FieldOptions:
             not (self.simplify is None or 0 <= self.simplify < np.inf)
             or not 0 <= (self.min_area or 0) <= self.max_area
         ):
-            message = (
+            raise BadInput(
                 f"simplify {self.simplify}, area {self.min_area} to {self.max_area} were given; "
                 "wanted are numbers from 0 up, the smaller area first."
             )
-            raise BadInput(message)
 
 
 def to_fields(

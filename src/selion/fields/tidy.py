@@ -143,8 +143,7 @@ def simplify_coverage(frame: geopandas.GeoDataFrame, tolerance: float) -> geopan
     import shapely
 
     if not tolerance >= 0:
-        message = f"A tolerance of {tolerance} m was given; wanted is a number from 0 up."
-        raise BadInput(message)
+        raise BadInput(f"A tolerance of {tolerance} m was given; wanted is a number from 0 up.")
     if tolerance == 0 or frame.empty:
         return frame
     scale = 1.0

@@ -179,10 +179,9 @@ def _parsed(text: str) -> Mapping[str, object]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        message = (
+        raise BadInput(
             f"The area begins like GeoJSON but is none ({error}): check the quotes, or give a file."
-        )
-        raise BadInput(message) from error
+        ) from error
     return dict(found)
 
 
@@ -192,25 +191,22 @@ def _from_box(numbers: list[float], name: str) -> Area:
     if len(numbers) == 6:
         numbers = [numbers[k] for k in (0, 1, 3, 4)]
     if len(numbers) != 4 or not np.isfinite(numbers).all():
-        message = (
+        raise BadInput(
             f"A box of {len(numbers)} numbers was given ({name}); wanted are four: west, south, "
             "east, north in degrees."
         )
-        raise BadInput(message)
     west, south, east, north = numbers
     if not (
         -180 <= west <= 360 and -180 <= east <= 360 and -90 <= south <= 90 and -90 <= north <= 90
     ):
-        message = (
+        raise BadInput(
             f"The box {name} is outside of the globe; wanted are west, south, east, north in "
             f"degrees{_swapped(south, north, west, east)}."
         )
-        raise BadInput(message)
     if south >= north or west == east:
-        message = (
+        raise BadInput(
             f"The box {name} has no size: wanted are west, south, east, north, south below north."
         )
-        raise BadInput(message)
     return _sized(
         np.array([shapely.box(west, south, east + 360 if west > east else east, north)]), name, ()
     )
@@ -237,11 +233,10 @@ class _Shapes:
 
 def _from_file(path: Path, name: str | None) -> Area:
     if not path.exists():
-        message = (
+        raise UnreadableFile(
             f"There is no file {path}: give a file of polygons, or a box as west,south,east,north "
             "in degrees."
         )
-        raise UnreadableFile(message)
     return _area(_read_table(path), name or path.stem)
 
 
@@ -249,16 +244,14 @@ def _read_table(path: Path) -> _Shapes:
     from selion import store
 
     if path.is_dir():
-        message = (
+        raise UnreadableFile(
             f"{path} is a folder: give one file of polygons (GeoJSON, GeoPackage, GeoParquet, "
             "shapefile)."
         )
-        raise UnreadableFile(message)
     frame = store.read_polygons(path)
     column = getattr(frame, "_geometry_column_name", None)
     if column is None or column not in frame:
-        message = f"{path} holds a table without geometry: give a file of polygons."
-        raise BadInput(message)
+        raise BadInput(f"{path} holds a table without geometry: give a file of polygons.")
     shapes = frame.geometry.to_numpy()
     crs = None if frame.crs is None else frame.crs.to_wkt()
     return _Shapes(shapes[frame.geometry.notna().to_numpy()], crs, str(path))
@@ -285,11 +278,10 @@ def _from_geojson(given: Mapping[str, object], source: str) -> _Shapes:
         AttributeError,
         IndexError,
     ) as error:
-        message = (
+        raise BadInput(
             f"{source} of type {kind!r} cannot be read ({error}): wanted is a geometry, a Feature "
             "or a FeatureCollection."
-        )
-        raise BadInput(message) from error
+        ) from error
     return _Shapes(np.array(shapes, object), wanted, source)
 
 
@@ -304,8 +296,7 @@ def _area(given: _Shapes, name: str) -> Area:
             if kinds
             else "is empty: it holds no polygon"
         )
-        message = f"{given.source} {what}."
-        raise BadInput(message)
+        raise BadInput(f"{given.source} {what}.")
     others = len(given.shapes) - int(np.isin(shapely.get_type_id(given.shapes), (3, 6)).sum())
     notes = [f"{others} of its shapes are no polygons and were left out."] if others else []
     polygons = _degrees(shapely.force_2d(polygons), given)
@@ -326,8 +317,7 @@ def _degrees(polygons: np.ndarray, given: _Shapes) -> np.ndarray:
         polygons = _projected(polygons, given)
     west, south, east, north = shapely.total_bounds(polygons)
     if not np.isfinite([west, south, east, north]).all():
-        message = f"{given.source} has points that lie nowhere on the globe: check its CRS."
-        raise BadInput(message)
+        raise BadInput(f"{given.source} has points that lie nowhere on the globe: check its CRS.")
     if max(abs(south), abs(north)) <= 90 and max(abs(west), abs(east)) <= LIMIT:
         return polygons
     numbers = f"x {west:g} to {east:g}, y {south:g} to {north:g}"
@@ -350,11 +340,10 @@ def _is_lonlat(crs: str) -> bool:
     try:
         return is_lonlat(crs)
     except CRSError as error:
-        message = (
+        raise BadInput(
             f"The area is in a CRS that PROJ does not know ({crs[:80]}): write it in longitude and "
             "latitude."
-        )
-        raise BadInput(message) from error
+        ) from error
 
 
 def _projected(polygons: np.ndarray, given: _Shapes) -> np.ndarray:
@@ -383,11 +372,10 @@ def _sized(polygons: np.ndarray, name: str, notes: tuple[str, ...]) -> Area:
     whole = shapely.union_all(cut(polygons)) if len(polygons) else shapely.MultiPolygon()
     area = Area(name, shapely.multipolygons(polygons_of(np.array([whole]))), notes)
     if area.geometry.is_empty or area.km2 < SMALLEST:
-        message = (
+        raise BadInput(
             f"The area {name} has no size ({1e6 * area.km2:.0f} m2): wanted is a polygon larger "
             "than one pixel of 100 m2."
         )
-        raise BadInput(message)
     return area
 
 
@@ -434,11 +422,10 @@ def _onto(geometry: MultiPolygon, grid: GeoBox) -> np.ndarray:
     from pyproj import Transformer
 
     if grid.crs is None:
-        message = (
+        raise GridMismatch(
             "The grid has no CRS: an area in longitude and latitude cannot be laid over a "
             "photograph."
         )
-        raise GridMismatch(message)
     crs, turns = grid.crs.to_wkt(), grid.crs.geographic
     west, south, east, north = _lonlat_box(grid, None if turns else crs)
     frames = [

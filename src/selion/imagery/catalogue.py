@@ -205,13 +205,11 @@ def _walk(href: str, root: Mapping[str, Any], query: Query, io: StacApiIO) -> It
                 if not (link in seen or seen.add(link))  # type: ignore[func-returns-value]
             ]
         else:
-            message = f"{place} is not a STAC document (type {kind!r})"
-            raise ValueError(message)
+            raise ValueError(f"{place} is not a STAC document (type {kind!r})")
         if len(seen) > LARGEST:
-            message = (
+            raise ValueError(
                 f"it has more than {LARGEST:,} documents: give a STAC API, or a smaller part of it"
             )
-            raise ValueError(message)
 
 
 def _below(document: Mapping[str, Any], place: str, query: Query) -> list[str]:

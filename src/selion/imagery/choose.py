@@ -113,25 +113,23 @@ def _check(
     prefer: Sequence[float] | None,
 ) -> None:
     if valid.ndim != 3 or valid.dtype != bool:
-        message = (
+        raise GridMismatch(
             f"Masks of shape {valid.shape} and type {valid.dtype} were given; wanted is (scene, y, "
             "x) bool."
         )
-        raise GridMismatch(message)
     if inside is not None and inside.shape != valid.shape[1:]:
-        message = f"An area of shape {inside.shape} does not fit masks of shape {valid.shape}."
-        raise GridMismatch(message)
+        raise GridMismatch(
+            f"An area of shape {inside.shape} does not fit masks of shape {valid.shape}."
+        )
     if prefer is not None and len(prefer) != len(valid):
-        message = (
+        raise BadInput(
             f"{len(prefer)} preferences were given for {len(valid)} scenes: give one per scene."
         )
-        raise BadInput(message)
     if not 1 <= target <= 255 or not 1 <= limit <= 255:
-        message = (
+        raise BadInput(
             f"A target of {target} views and a limit of {limit} scenes were given; wanted are 1 to "
             "255 of each."
         )
-        raise BadInput(message)
 
 
 def _packed(masks: np.ndarray) -> np.ndarray:

@@ -56,8 +56,7 @@ def clear(
     So the default is the paper's.
     """
     if margin < 0 or not np.isfinite(margin):
-        message = f"A margin of {margin} m around clouds was given; wanted is 0 or more."
-        raise BadInput(message)
+        raise BadInput(f"A margin of {margin} m around clouds was given; wanted is 0 or more.")
     codes = parse_excluded(excluded, mask)
     seen = ~_among(scl, codes, mask, unknown=True)
     if margin == 0 or not codes & mask.cloudy:
@@ -88,11 +87,10 @@ def parse_excluded(given: str | Iterable[int] | None, mask: Mask = SCL) -> froze
     codes = frozenset(_code(part, mask) for part in parts if str(part).strip())
     if mask.kind == "codes" and codes >= set(mask.classes) - {0}:
         ground = ", ".join(map(str, mask.ground))
-        message = (
+        raise BadInput(
             f"All classes of the {mask.title} were excluded: leave at least one that shows the "
             f"ground{f' ({ground})' if ground else ''}."
         )
-        raise BadInput(message)
     return codes
 
 
@@ -107,10 +105,9 @@ def _code(part: str | int, mask: Mask) -> int:
     except (TypeError, ValueError):
         code = -1
     if code not in mask.classes:
-        message = (
+        raise BadInput(
             f"{part!r} is not a class of the {mask.title}; they are {names_of(mask.classes, mask)}."
         )
-        raise BadInput(message)
     return code
 
 
@@ -119,10 +116,14 @@ def _among(
 ) -> np.ndarray:
     """Say which pixels have one of some classes; those of no class get ``unknown``."""
     if not np.issubdtype(values.dtype, np.integer):
-        message = f"A {mask.title} of type {values.dtype} was given; wanted are whole numbers" + (
-            f" from {min(mask.classes)} to {max(mask.classes)}." if mask.kind == "codes" else "."
+        raise BadInput(
+            f"A {mask.title} of type {values.dtype} was given; wanted are whole numbers"
+            + (
+                f" from {min(mask.classes)} to {max(mask.classes)}."
+                if mask.kind == "codes"
+                else "."
+            )
         )
-        raise BadInput(message)
     if mask.kind == "bits":
         return (values & sum(1 << code for code in codes)) != 0
     table = np.full(256, unknown)

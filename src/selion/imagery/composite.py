@@ -127,11 +127,10 @@ def compose(
     options = options or ComposeOptions()
     path = check_output(path, options.force)
     if not plan.scenes:
-        message = (
+        raise NoScenes(
             f"Tile {plan.tile} has no scenes for {plan.season.name} ({plan.season.start} to "
             f"{plan.season.end}): widen the season or the cloud limit."
         )
-        raise NoScenes(message)
     mask = plan.sensor.mask
     rule = ClearRule(parse_excluded(excluded, mask), options.margin, mask)
     work = _Work(plan, rule, open_band or _opener(signers), options, on_step or silent)
@@ -243,12 +242,11 @@ class _Work:
         last = broken[-1]
         if 2 * silent > in_use or len(broken) == in_use:
             kept.include(self.doubted)
-            message = (
+            raise FetchFailed(
                 f"{len(broken)} of the {in_use} scenes of tile {self.plan.tile} in "
                 f"{self.plan.season.name} cannot be read (the last: {last.why}) Run the same "
                 "command again when the archive answers: finished blocks are kept."
-            )
-            raise FetchFailed(message) from last.error
+            ) from last.error
         for one in broken:
             log.warning("%s cannot be read and is left out: %s", one.scene.id, one.why)
         kept.exclude({one.scene.id: one.why for one in broken})
@@ -326,9 +324,8 @@ def _tally(work: _Work, kept: CompositeBlocks) -> tuple[Counter[str], list[int]]
 def _kept_block(kept: CompositeBlocks, roi: Roi) -> CompositeBlock:
     block = kept.load(roi)
     if block is None:
-        message = (
+        raise OutputFailed(
             f"A finished block vanished from {kept.folder} while it was in use: run the same "
             "command again."
         )
-        raise OutputFailed(message)
     return block

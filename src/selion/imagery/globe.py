@@ -54,11 +54,10 @@ def unwrap(polygon: Polygon) -> tuple[Polygon, bool]:
         jumped = True
         ring[1:, 0] += np.cumsum(jumps)
         if abs(ring[-1, 0] - ring[0, 0]) > 180:
-            message = (
+            raise BadInput(
                 "The area goes around a pole, where there are no fields: cut it into parts that do "
                 "not."
             )
-            raise BadInput(message)
     if not jumped:
         return polygon, False
     middle = (rings[0][:, 0].min() + rings[0][:, 0].max()) / 2

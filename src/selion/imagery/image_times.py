@@ -56,10 +56,9 @@ class ImageTimes:
         import pandas as pd
 
         if fields.crs is None:
-            message = (
+            raise GridMismatch(
                 "The fields have no CRS, so their images cannot be found: give them the mosaic's."
             )
-            raise GridMismatch(message)
         moved = fields.geometry.to_crs(self.frame.crs).to_numpy()
         pairs = self.frame.sindex.query(_turned(moved, self.frame), predicate="intersects")
         times = self.frame["datetime"].dt.tz_localize(None).to_numpy("datetime64[ns]")
@@ -116,8 +115,9 @@ def last_image_times(given: Mosaic | Mapping[str, str], crs: Any = None) -> Imag
         tags, crs = given.tags, given.grid.crs
     layers = _layers(tags)
     if crs is None:
-        message = "The tags of a mosaic were given without the CRS of its grid: give that too."
-        raise BadInput(message)
+        raise BadInput(
+            "The tags of a mosaic were given without the CRS of its grid: give that too."
+        )
     times = pd.to_datetime([layer["last"] for layer in layers], utc=True, format="ISO8601").as_unit(
         "ns"
     )
@@ -137,8 +137,7 @@ def _layers(tags: Mapping[str, str]) -> list[dict[str, Any]]:
     try:
         return list(json.loads(value_of(tags, MOSAIC_TAG, "The mosaic"))["sheets"])
     except (KeyError, ValueError, TypeError) as error:
-        message = (
+        raise BadInput(
             f"The tags given are not those of a mosaic of selion: {MOSAIC_TAG} is missing or no "
             "JSON."
-        )
-        raise BadInput(message) from error
+        ) from error

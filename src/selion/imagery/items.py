@@ -39,8 +39,7 @@ def scene_of(item: Mapping[str, Any], provider: Provider) -> Scene:
     """
     said = item.get("properties")
     if not isinstance(said, Mapping) or not isinstance(item.get("id"), str):
-        message = "it has no id or no properties"
-        raise BrokenItem(message)
+        raise BrokenItem("it has no id or no properties")
     sensor = find_sensor(provider.sensor)
     assets = _assets(item, provider, sensor)
     first = {
@@ -90,11 +89,10 @@ def _assets(
             assets, band, called
         )
         if name is None:
-            message = (
+            raise BrokenItem(
                 f"it has no asset for {band} (there are: "
                 f"{', '.join(sorted(assets)[:12]) or 'none'})"
             )
-            raise BrokenItem(message)
         found[band] = assets[name]
     return found
 
@@ -165,8 +163,7 @@ def _tile(given: object, said: Mapping[str, Any], name: str, sensor: Sensor) -> 
         found = re.search(sensor.tile, str(text or "").upper())
         if found:
             return "".join(found.groups()).zfill(sensor.tile_width)
-    message = f"it names no {sensor.tiling} tile"
-    raise BrokenItem(message)
+    raise BrokenItem(f"it names no {sensor.tiling} tile")
 
 
 def _time(said: Mapping[str, Any]) -> datetime:
@@ -174,8 +171,7 @@ def _time(said: Mapping[str, Any]) -> datetime:
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError as error:
-        message = f"it has no time that can be read ({text!r})"
-        raise BrokenItem(message) from error
+        raise BrokenItem(f"it has no time that can be read ({text!r})") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
@@ -194,11 +190,9 @@ def _footprint(geometry: object) -> dict[str, object]:
         AttributeError,
         IndexError,
     ) as error:
-        message = f"its footprint cannot be read ({error})"
-        raise BrokenItem(message) from error
+        raise BrokenItem(f"its footprint cannot be read ({error})") from error
     if not len(polygons):
-        message = "it has no footprint"
-        raise BrokenItem(message)
+        raise BrokenItem("it has no footprint")
     whole = polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
     return dict(json.loads(shapely.to_geojson(whole)))
 
@@ -271,8 +265,7 @@ def scene_from_dict(plain: Mapping[str, Any]) -> Scene:
         read = {key: dict(plain[key]) for key in ("hrefs", "footprint", "properties")}
         return Scene(**{**plain, **read, "time": datetime.fromisoformat(plain["time"])})
     except (KeyError, TypeError, ValueError) as error:
-        message = (
+        raise BadInput(
             f"A list of scenes cannot be read ({error!r}): it was written by another version; "
             "search anew."
-        )
-        raise BadInput(message) from error
+        ) from error

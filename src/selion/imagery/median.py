@@ -72,11 +72,10 @@ def masked_median(
     (array([[9, 0]], dtype=uint16), array([[2, 0]], dtype=uint8))
     """
     if stack.ndim != 3 or stack.dtype != np.uint16 or not 1 <= len(stack) <= MOST:
-        message = (
+        raise BadInput(
             f"A stack of shape {stack.shape} and type {stack.dtype} was given; wanted is (time, y, "
             f"x) uint16 with 1 to {MOST} views."
         )
-        raise BadInput(message)
     stack = np.ascontiguousarray(stack)
     median, count = out or (
         np.empty(stack.shape[1:], np.uint16),

@@ -117,22 +117,19 @@ def read_layer(
     told = _told(value_of(source.tags, TAG, source.path), source.path)
     season = season or told.get("season", {}).get("name")
     if not season:
-        message = (
+        raise BadInput(
             f"{path} does not say of which season it is: give composites of selion (tag {TAG})."
         )
-        raise BadInput(message)
     if source.grid.crs is None:
-        message = f"{path} has no CRS: a mosaic needs to know where it lies."
-        raise GridMismatch(message)
+        raise GridMismatch(f"{path} has no CRS: a mosaic needs to know where it lies.")
     check_north_up(source.grid, source.path)
     wanted = tuple(find_sensor(told.get("sensor", SENTINEL_2)).bands)
     missing = [name for name in wanted if name not in source.bands]
     if missing or source.dtype != np.uint16:
-        message = (
+        raise BandMismatch(
             f"{path} has the bands {', '.join(source.bands)} of {source.dtype}; wanted are "
             f"{', '.join(wanted)} of uint16."
         )
-        raise BandMismatch(message)
     names = [*wanted, *([COUNT] if COUNT in source.bands else [])]
     bands = tuple(source.bands.index(name) for name in names)
     return MosaicLayer(
@@ -153,8 +150,7 @@ def _told(text: str | None, path: str) -> dict[str, Any]:
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:
-        message = f"The tag {TAG} of {path} is not JSON: make the composite again."
-        raise BadInput(message) from error
+        raise BadInput(f"The tag {TAG} of {path} is not JSON: make the composite again.") from error
 
 
 def _last(told: Mapping[str, Any]) -> datetime | None:
@@ -221,14 +217,12 @@ class Mosaic:
         if self.resampling not in KINDS:
             raise UnknownName.among("resampling", self.resampling, KINDS)
         if not self.composites or not self.fade > 0:
-            message = (
+            raise BadInput(
                 f"A mosaic of {len(self.composites)} composites that fade over {self.fade} m was "
                 "asked for; wanted are one or more, and more than 0 m."
             )
-            raise BadInput(message)
         if self.grid.crs is None:
-            message = "The mosaic's grid has no CRS: take one from target_grid."
-            raise GridMismatch(message)
+            raise GridMismatch("The mosaic's grid has no CRS: take one from target_grid.")
         check_north_up(self.grid, "The mosaic's grid")
         object.__setattr__(self, "_files", _Files())
 
@@ -244,17 +238,15 @@ class Mosaic:
         )
         for layer in layers:
             if layer.names != layers[0].names:
-                message = (
+                raise BandMismatch(
                     f"{layer.path} has the bands {', '.join(layer.names)}, and {layers[0].path} "
                     f"{', '.join(layers[0].names)}: a mosaic is made of one sensor's composites."
                 )
-                raise BandMismatch(message)
             if self.counts and len(layer.bands) == len(layer.names):
-                message = (
+                raise BandMismatch(
                     f"{layer.path} has no count of views: leave the counts out, or make the "
                     "composite again."
                 )
-                raise BandMismatch(message)
         return tuple(layers)
 
     @cached_property
@@ -352,11 +344,10 @@ class Mosaic:
             If a composite cannot be read.
         """
         if overlap(roi, whole(self.grid)) != roi:
-            message = (
+            raise GridMismatch(
                 f"Region {roi} is not inside the mosaic ({self.grid.shape[0]} rows, "
                 f"{self.grid.shape[1]} columns): give explicit bounds inside it."
             )
-            raise GridMismatch(message)
         share = len(self.bands) // len(self.seasons)
         values = np.zeros((len(self.bands), *roi_shape(roi)), np.uint16)
         valid: np.ndarray | None = None

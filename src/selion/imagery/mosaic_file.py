@@ -90,11 +90,10 @@ def write_mosaic(
     path = check_output(path, force)
     ending = mosaic_format(path)
     if threads < 1 or shard < CHUNK or shard % CHUNK:
-        message = (
+        raise BadInput(
             f"{threads} threads and blocks of {shard} px were asked for; wanted are one thread or "
             f"more, and a multiple of {CHUNK} px."
         )
-        raise BadInput(message)
     said = {**mosaic.tags, **(tags or {})}
     told = on_step or silent
     cube = ResumableCube(
@@ -132,10 +131,9 @@ def mosaic_format(path: str | os.PathLike[str]) -> str:
     """
     ending = Path(path).suffix.lower()
     if ending not in (".zarr", *COGS):
-        message = (
+        raise BadInput(
             f"A mosaic was to be written to {path}; wanted is a name that ends in .zarr or .tif."
         )
-        raise BadInput(message)
     return ending
 
 

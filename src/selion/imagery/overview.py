@@ -146,11 +146,10 @@ def _reflectance(
 
 def _check_place(scene: Scene, source: BandSource, full: GeoBox) -> None:
     if not same_place(source.grid, full, fixed=find_sensor(scene.sensor).fixed_tiles):
-        message = (
+        raise UnreadableFile(
             f"Band {source.bands[0]} of scene {scene.id} lies elsewhere than the other scenes of "
             f"tile {scene.tile}: it is left out."
         )
-        raise UnreadableFile(message)
 
 
 def _on(source: BandSource, look: GeoBox, *, sample: bool = False, fill: int = 0) -> np.ndarray:

@@ -165,11 +165,10 @@ def _transformed(
 
 def _definition(crs: CRS | None) -> str:
     if crs is None:
-        message = (
+        raise GridMismatch(
             "A grid without a CRS was given: a mosaic and its composites need to know where they "
             "lie."
         )
-        raise GridMismatch(message)
     return crs.to_wkt()
 
 

@@ -64,19 +64,17 @@ def plans_from_json(text: str) -> list[TilePlan]:
         given = json.loads(text)
         version = value_of(given, "selion:plans", "The plan")
         if version != VERSION:
-            message = (
+            raise UnreadableFile(
                 f"The plan is of version {version}, and this selion reads version {VERSION}: plan "
                 "again."
             )
-            raise UnreadableFile(message)
         scenes = {key: scene_from_dict(scene) for key, scene in given["scenes"].items()}
         return [_plan_from_dict(plan, scenes) for plan in given["plans"]]
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
-        message = (
+        raise UnreadableFile(
             f"The plan cannot be read ({type(error).__name__}: {error}): it is truncated or no "
             "plan of selion; plan again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
 
 
 def _key(scene: Any) -> str:
@@ -86,8 +84,7 @@ def _key(scene: Any) -> str:
 def _plain(value: Any) -> object:
     if isinstance(value, Mapping):
         return dict(value)
-    message = f"{type(value).__name__} has no JSON form"
-    raise TypeError(message)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _plan_to_dict(plan: TilePlan) -> dict[str, Any]:

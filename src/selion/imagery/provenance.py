@@ -93,8 +93,9 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(value_of(open_raster(path).tags, TAG, path))
     except (TypeError, AttributeError, ValueError) as error:
-        message = f"{path} is not a composite of selion: it has no readable tag {TAG}."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{path} is not a composite of selion: it has no readable tag {TAG}."
+        ) from error
     return told
 
 

@@ -137,11 +137,10 @@ def _by_address(text: str) -> Provider | None:
     if parts.scheme not in ("http", "https"):
         return None
     if not parts.netloc:
-        message = (
+        raise BadInput(
             f"{text!r} is not an address: wanted is https://, a host and the root of a STAC API "
             "or a catalog.json."
         )
-        raise BadInput(message)
     address = text.rstrip("/")
     same = next(
         (name for name in known_providers() if _template(name).url.rstrip("/") == address), None
@@ -155,11 +154,10 @@ def _by_path(text: str) -> Provider:
         path = _index_of(path)
     elif not path.is_file():
         if path.suffix == ".json" or len(path.parts) > 1:
-            message = (
+            raise BadInput(
                 f"{text} does not exist: give the path of a catalog.json, the address of a STAC "
                 f"API, or one of {', '.join(known_providers())}."
             )
-            raise BadInput(message)
         raise UnknownName.among("provider", text, known_providers())
     return replace(_template("any"), name=str(path), url=str(path.resolve()))
 
@@ -171,8 +169,7 @@ def _index_of(folder: Path) -> Path:
     for place in (folder / "items", folder):
         if any(place.glob("*.json")):
             return place
-    message = (
+    raise BadInput(
         f"{folder} holds no {' or '.join(INDEXES)} and no items (*.json): give the folder of a "
         "static STAC catalogue."
     )
-    raise BadInput(message)

@@ -79,11 +79,10 @@ def open_band(
         If it is only that the server does not answer; an UnreadableFile too.
     """
     if band not in scene.hrefs:
-        message = (
+        raise BandMismatch(
             f"Scene {scene.id} has no band {band} (it has "
             f"{', '.join(sorted(scene.hrefs)) or 'none'}): leave it out."
         )
-        raise BandMismatch(message)
     place = _Place(scene.id, band, scene.hrefs[band], signer, coarse, retry or READING)
     file = _File(place)
     source = file.attempt(lambda opened: opened)
@@ -177,8 +176,9 @@ class _File:
             if self._round != number:
                 return  # another thread has mended it meanwhile
             if not _is_http(self._address):
-                message = f"Band {self.place.band} of scene {self.place.scene}: {error}"
-                raise UnreadableFile(message) from None
+                raise UnreadableFile(
+                    f"Band {self.place.band} of scene {self.place.scene}: {error}"
+                ) from None
             status = store.ask_status(self._address, self.place.retry.connect)
             kind = _kind(status)
             tried[kind] += 1

@@ -46,11 +46,10 @@ class Radiometry:
             else.
         """
         if not np.issubdtype(numbers.dtype, np.integer):
-            message = (
+            raise BadInput(
                 f"Digital numbers of type {numbers.dtype} were given; wanted are the whole numbers "
                 "of a Sentinel-2 product."
             )
-            raise BadInput(message)
         seen = numbers > 0
         if self.scale == QUANTIFICATION and numbers.dtype == np.uint16:
             return self._shifted(numbers) * seen

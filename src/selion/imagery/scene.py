@@ -118,9 +118,8 @@ def sensor_of(scenes: Iterable[Scene]) -> Sensor:
     """
     names = sorted({scene.sensor for scene in scenes})
     if len(names) > 1:
-        message = (
+        raise BadInput(
             f"Scenes of {', '.join(names)} were given together; a composite is made of one sensor: "
             "plan each by itself."
         )
-        raise BadInput(message)
     return find_sensor(*names)

@@ -100,10 +100,9 @@ def find_scenes(
         If there is nothing to use.
     """
     if not 0 < cloud <= 100:
-        message = (
+        raise BadInput(
             f"A cloud limit of {cloud:g} % was given; wanted is a number above 0 and up to 100."
         )
-        raise BadInput(message)
     from selion.imagery.catalogue import Query, ask
 
     wanted = tuple(collections) or provider.collections

@@ -144,20 +144,18 @@ def find_seasons(
     if rule == "latitude":
         return latitude_seasons(area, year)
     if calendar is None:
-        message = (
+        raise BadInput(
             "The season rule is calendar, but no folder of a crop calendar was given: give one "
             "(--calendar FOLDER), or take --season-rule latitude."
         )
-        raise BadInput(message)
     return _calendar_seasons(area, year, crop, Path(calendar).expanduser())
 
 
 def _check_year(year: int) -> None:
     if not FIRST_YEAR <= year <= 2200:
-        message = (
+        raise BadInput(
             f"The year {year} was given; wanted is one from {FIRST_YEAR} on, when Sentinel-2 began."
         )
-        raise BadInput(message)
 
 
 def latitude_seasons(area: Area, year: int, note: str = "") -> tuple[Season, Season]:
@@ -230,11 +228,10 @@ def _calendar_file(folder: Path, crop: str, what: str) -> Path:
     )
     if not found:
         problem = "does not exist" if not folder.is_dir() else f"holds no {crop}_{what}*.tif"
-        message = (
+        raise BadInput(
             f"The crop calendar {folder} {problem}: wanted is a folder with sc_sos, sc_eos, wc_sos "
             "and wc_eos rasters, or --season-rule latitude."
         )
-        raise BadInput(message)
     return found[0]
 
 
@@ -247,11 +244,10 @@ def _cells(area: Area, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     source = store.open_raster(path)
     if source.grid.crs is None or not source.grid.crs.geographic:
-        message = (
+        raise GridMismatch(
             f"{path} is not in longitude and latitude ({source.grid.crs}): a crop calendar has to "
             "be; warp it, for example with gdalwarp."
         )
-        raise GridMismatch(message)
     # some count from 0 to 360
     parts = [
         _cells_in(area, source, (box[0] + turn, box[1], box[2] + turn, box[3]))
@@ -334,11 +330,10 @@ def given_seasons(planting: str, harvest: str) -> tuple[Season, Season]:
     """
     seasons = parse_season(planting, PLANTING), parse_season(harvest, HARVEST)
     if seasons[0].start >= seasons[1].start:
-        message = (
+        raise BadInput(
             f"Planting {planting} does not begin before harvest {harvest}: the model was trained "
             "on the earlier window first; give them in order."
         )
-        raise BadInput(message)
     return seasons
 
 
@@ -357,8 +352,7 @@ def parse_season(text: str, name: str) -> Season:
     try:
         start, end = date.fromisoformat(first.strip()), date.fromisoformat(last.strip())
     except ValueError as error:
-        message = f"{wanted} ({error})."
-        raise BadInput(message) from error
+        raise BadInput(f"{wanted} ({error}).") from error
     if end < start:
         raise BadInput(f"{wanted}, the earlier one first.")
     if (end - start).days > YEAR:

@@ -184,11 +184,10 @@ def _ask(url: str, headers: dict[str, str], retry: RetryPolicy) -> Token:
                 datetime.fromisoformat(said["msft:expiry"]),
             )
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        message = (
+        raise FetchFailed(
             f"{url} gave no token for reading ({error}): try again later, or take another provider "
             "(--provider earth-search needs none)."
-        )
-        raise FetchFailed(message) from error
+        ) from error
     # The two moments are of the server's clock, so ours may be wrong.
     sent = answer.headers.get("Date")
     now = parsedate_to_datetime(sent) if sent else datetime.now(UTC)
@@ -270,14 +269,13 @@ def _s3(provider: Provider, _patience: RetryPolicy) -> Signer:
     if not os.environ.get("AWS_S3_ENDPOINT"):
         missing.append("AWS_S3_ENDPOINT")
     if missing:
-        message = (
+        raise BadInput(
             f"The images of {provider.name} lie at s3:// and want your own keys, but "
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set: make keys in "
             "your account, export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
             f"AWS_S3_ENDPOINT={provider.s3_endpoint} and AWS_VIRTUAL_HOSTING=FALSE, or take "
             "--provider earth-search, which needs none."
         )
-        raise BadInput(message)
     return Anonymous()  # GDAL signs by itself, with the keys of the environment
 
 

@@ -100,17 +100,15 @@ def target_grid(
         be addressed.
     """
     if not 0 < gsd < 1e6:
-        message = f"Pixels of {gsd} m were asked for; wanted is a positive size such as 10."
-        raise BadInput(message)
+        raise BadInput(f"Pixels of {gsd} m were asked for; wanted is a positive size such as 10.")
     chosen = _crs_for(area, crs)
     pixel = _pixel(chosen, gsd, area.centre if ground else None)
     step = pixel if align is None else float(align)
     if not step > 0 or abs(step / pixel - round(step / pixel)) > 1e-6 or step < 0.5 * pixel:
-        message = (
+        raise BadInput(
             f"Corners on multiples of {align} were asked for; wanted is a multiple of the pixel, "
             f"which is {pixel:g}."
         )
-        raise BadInput(message)
     return _snapped(area, chosen, pixel, round(step / pixel))
 
 
@@ -177,11 +175,10 @@ def _crs_for(area: Area, wanted: str) -> CRS:
         wanted = "utm" if _in_zone(area) else "equal-area"
     if wanted == "utm":
         if not UTM_LATITUDES[0] <= latitude <= UTM_LATITUDES[1]:
-            message = (
+            raise GridMismatch(
                 f"The area {area.name} lies at latitude {latitude:.1f}, where UTM has no zones: "
                 "take --crs equal-area."
             )
-            raise GridMismatch(message)
         return CRS(utm_crs(longitude, latitude))
     return CRS(equal_area_crs(longitude, latitude)) if wanted == "equal-area" else _known(wanted)
 
@@ -192,17 +189,15 @@ def _known(name: str) -> CRS:
     try:
         crs = CRS(name)
     except (ProjError, ValueError, TypeError) as error:
-        message = (
+        raise BadInput(
             f"The CRS {name!r} is not known to PROJ: give auto, utm, equal-area, or a code such as "
             "EPSG:3857."
-        )
-        raise BadInput(message) from error
+        ) from error
     if not (crs.geographic or crs.projected):
-        message = (
+        raise BadInput(
             f"The CRS {name!r} is neither projected nor longitude and latitude: give auto, utm, "
             "equal-area, or a code such as EPSG:3857."
         )
-        raise BadInput(message)
     return crs
 
 
@@ -317,11 +312,10 @@ def _snapped(area: Area, crs: CRS, pixel: float, multiple: int) -> GeoBox:
     right, top = (int(v) * multiple for v in np.ceil(points.max(0) - 1e-6))
     height, width = max(top - bottom, multiple), max(right - left, multiple)
     if max(height, width) > LARGEST:
-        message = (
+        raise GridMismatch(
             f"The area {area.name} would be {height} x {width} pixels of {pixel:g} in "
             f"{_title(crs)}: take --crs equal-area, or larger pixels."
         )
-        raise GridMismatch(message)
     return GeoBox(
         (height, width), Affine(pixel, 0, left * pixel, 0, -pixel, (bottom + height) * pixel), crs
     )

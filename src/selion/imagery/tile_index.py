@@ -66,10 +66,9 @@ def write_index(
 
     path = Path(path).expanduser()
     if not path.name.lower().endswith(ENDING):
-        message = (
+        raise BadInput(
             f"A tile index was to be written to {path}; GDAL knows one by its ending {ENDING}."
         )
-        raise BadInput(message)
     check_north_up(grid, "The grid of the index")
     mosaic = Mosaic(composites, grid, "nearest")
     targets = {

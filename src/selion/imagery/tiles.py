@@ -288,11 +288,10 @@ class _Planner:
         self.in_vain += isinstance(error, Unreachable)
         if self.in_vain >= IN_VAIN and not self.answered:
             self.pool.shutdown(wait=False, cancel_futures=True)
-            message = (
+            raise FetchFailed(
                 f"{self.in_vain} scenes were tried, and the server answered none of them; the last "
                 f"one said: {error} Try again later."
-            )
-            raise FetchFailed(message) from error
+            ) from error
 
 
 def _planner(
@@ -309,19 +308,17 @@ def _planner(
     for scene in sorted(scenes, key=lambda scene: (scene.time, scene.id)):
         by_tile[scene.tile].setdefault(scene.id, scene)
     if not by_tile:
-        message = (
+        raise NoScenes(
             f"There is no scene to plan {area.name} from: widen the seasons or raise the cloud "
             "limit."
         )
-        raise NoScenes(message)
     used = {scene.provider for found in by_tile.values() for scene in found.values()}
     missing = sorted(used - signers.keys())
     if missing:
-        message = (
+        raise BadInput(
             f"Scenes of {', '.join(missing)} were given without a signer for them: make one with "
             "make_signer."
         )
-        raise BadInput(message)
     sensor = sensor_of(scene for found in by_tile.values() for scene in found.values())
     known = {name: find_provider(name) for name in used & set(known_providers())} | dict(providers)
     options = PlanOptions(
@@ -430,17 +427,14 @@ def _checked(plans: list[TilePlan], planner: _Planner) -> list[TilePlan]:
     count = sum(len(scenes) for scenes in planner.scenes.values())
     if len(planner.broken) == count:
         last = next(reversed(planner.broken.values()))
-        message = (
+        raise UnreadableFile(
             f"None of the {count} scenes found for {planner.area.name} can be read; the last one "
             f"said: {last}"
         )
-        raise UnreadableFile(message)
     if not plans:
-        message = (
+        raise NoScenes(
             f"None of the {count} scenes found for {planner.area.name} lies on it: check the area "
             "and the catalogue's footprints."
         )
-        raise NoScenes(message)
     reasons = " ".join(dict.fromkeys(note for plan in plans for note in plan.notes))
-    message = f"Nothing of {planner.area.name} is seen clearly in any season. {reasons}"
-    raise NoScenes(message)
+    raise NoScenes(f"Nothing of {planner.area.name} is seen clearly in any season. {reasons}")

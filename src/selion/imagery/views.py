@@ -99,11 +99,10 @@ class ViewPlacement:
             If they have different CRS.
         """
         if ours.crs != theirs.crs:
-            message = (
+            raise GridMismatch(
                 f"{name} lies in {theirs.crs}, the tile in {ours.crs}: the item is broken, or of "
                 "another tile."
             )
-            raise GridMismatch(message)
         a, b = ours.transform, theirs.transform
         return cls(
             (
@@ -261,12 +260,11 @@ class SceneView:
             self._open = None  # closed before the next one is opened
             source, placement = self._opened(band)
             if not all(axis.whole for axis in placement.axes):
-                message = (
+                raise GridMismatch(
                     f"{band} of {self.scene.id} does not lie on the "
                     f"{self.grid.transform.a:g} m pixels of tile "
                     f"{self.scene.tile}: the item is broken, or of another resolution."
                 )
-                raise GridMismatch(message)
             self._open = band, source, placement
         return self._open[1:]
 

@@ -62,8 +62,9 @@ def write_trimaps(
     pairs = pair_masks(one, other)
     store.check_output(out / AGREEMENT, force)
     if (out / "masks").exists() and not force:
-        message = f"{out} holds masks already: choose another folder, or replace them with --force."
-        raise OutputExists(message)
+        raise OutputExists(
+            f"{out} holds masks already: choose another folder, or replace them with --force."
+        )
     found: dict[str, TrimapAgreement] = {}
     for done, (key, (first, second)) in enumerate(pairs.items()):
         if on_step:

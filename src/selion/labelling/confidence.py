@@ -43,18 +43,17 @@ class ConfidenceOptions:
         for name in ("unsure", "edge"):
             low, high = getattr(self, name)
             if not 0 <= low <= high <= 1:
-                message = (
+                raise BadInput(
                     f"{name} = {low:g} and {high:g} were given; wanted are two probabilities, the "
                     "lower one first."
                 )
-                raise BadInput(message)
         for name in ("sure", "least_score"):
             if not 0 <= getattr(self, name) <= 1:
-                message = f"{name} = {getattr(self, name):g} was given; wanted is a probability."
-                raise BadInput(message)
+                raise BadInput(
+                    f"{name} = {getattr(self, name):g} was given; wanted is a probability."
+                )
         if self.width < 1:
-            message = f"A boundary of {self.width} px was asked for; wanted is 1 or more."
-            raise BadInput(message)
+            raise BadInput(f"A boundary of {self.width} px was asked for; wanted is 1 or more.")
 
 
 def known_labels(
@@ -122,11 +121,10 @@ def _by_objects(
     255 where objects and probabilities do not say the same, or not surely.
     """
     if len(classes) != 3 or len(classes.things) != 1:
-        message = (
+        raise BadInput(
             f"Classes {', '.join(classes.names)} were given; objects with edges want three: "
             "background, one kind of object, boundary."
         )
-        raise BadInput(message)
     thing, boundary = classes.index(classes.things[0]), classes.index(classes.boundary or "")
     drawn = class_labels(
         Instances(ids.astype(np.int32), photo_grid((ids.shape[0], ids.shape[1]))), options.width

@@ -211,11 +211,10 @@ def _lines(path: Path) -> Iterator[bytes]:
     except FileNotFoundError:
         return
     except OSError as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as a log of decisions ({error.strerror}): check the file and "
             "its permissions."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
 
 
 def read_decisions(

@@ -66,17 +66,15 @@ class DepthFolder:
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
-            message = f"There is no folder of depth maps {self.folder}: check the name."
-            raise UnreadableFile(message)
+            raise UnreadableFile(f"There is no folder of depth maps {self.folder}: check the name.")
         for path in sorted(self.folder.rglob("*")):
             if path.suffix.lower() in ENDINGS and path.is_file():
                 self._names.setdefault(path.stem, []).append(path)
         if not self._names:
-            message = (
+            raise BadInput(
                 f"{self.folder} holds no depth map; wanted are files "
                 f"{', '.join(f'*{e}' for e in ENDINGS)} with the names of the photographs."
             )
-            raise BadInput(message)
 
     @property
     def name(self) -> str:
@@ -103,17 +101,15 @@ class DepthFolder:
         if len(same_place) == 1:
             return same_place[0]
         if not found:
-            message = (
+            raise UnreadableFile(
                 f"{photo.path.name} has no depth map in {self.folder.name}; wanted is {stem} with "
                 f"one of the endings {', '.join(ENDINGS)}."
             )
-            raise UnreadableFile(message)
         if len(found) > 1:
-            message = (
+            raise BadInput(
                 f"{photo.path.name} has {len(found)} depth maps in {self.folder.name}: keep one, "
                 "in the same subfolder as the photograph."
             )
-            raise BadInput(message)
         return found[0]
 
     def __call__(self, photo: PhotoFile, image: np.ndarray) -> np.ndarray:
@@ -140,11 +136,10 @@ def read_depth(path: Path) -> np.ndarray:
     """
     values = read_mask(path)
     if len(values) > 1:
-        message = (
+        raise BadInput(
             f"{path.name} has {len(values)} bands; wanted is one of depths: a coloured picture of "
             "depth has lost its numbers."
         )
-        raise BadInput(message)
     return values[0].astype(np.float32)
 
 
@@ -164,11 +159,10 @@ def fit_shape(depth: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarra
         or abs(depth.shape[1] / depth.shape[0] * shape[0] / shape[1] - 1) > ASPECT
     ):
         sizes = " and ".join(" x ".join(str(v) for v in s) for s in (depth.shape, shape))
-        message = (
+        raise GridMismatch(
             f"The depth map {name} and its photograph differ in shape ({sizes} pixels): give one "
             "that shows the whole photograph, not turned, not cut."
         )
-        raise GridMismatch(message)
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new - 0.5)
         for new, old in zip(shape, depth.shape, strict=True)

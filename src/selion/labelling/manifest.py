@@ -80,17 +80,15 @@ def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> Non
         changed = ", ".join(
             sorted(key for key in {*was, *settings} if was.get(key) != settings.get(key))
         )
-        message = (
+        raise OutputExists(
             f"{out} holds masks that were made with other settings ({changed}): choose another "
             "folder, or make them again with --force."
         )
-        raise OutputExists(message)
     if not before.is_file() and (out / MASKS).exists() and not force:
-        message = (
+        raise OutputExists(
             f"{out} holds masks of another origin: choose another folder, or replace them with "
             "--force."
         )
-        raise OutputExists(message)
     if not before.is_file() or _read_settings(before) != dict(settings):
         (out / DONE).unlink(missing_ok=True)
         store.write_text(before, json.dumps(dict(settings), indent=1) + "\n", force=True)
@@ -100,8 +98,9 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        message = f"{path} cannot be read ({error}): start over with --force."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{path} cannot be read ({error}): start over with --force."
+        ) from error
     return found if isinstance(found, dict) else {}
 
 
@@ -164,16 +163,14 @@ def read_rows(path: Path) -> list[ManifestRow]:
         If it is not there, or has other columns.
     """
     if not path.is_file():
-        message = (
+        raise UnreadableFile(
             f"There is no {path.name} in {path.parent}: make the masks with 'selion label depth' "
             "first."
         )
-        raise UnreadableFile(message)
     with path.open(newline="", encoding="utf-8") as stream:
         table = csv.DictReader(stream)
         wanted = [item.name for item in fields(ManifestRow)]
         missing = [name for name in wanted if name not in (table.fieldnames or ())]
         if missing:
-            message = f"{path} has no column {missing[0]}; wanted are {', '.join(wanted)}."
-            raise BadInput(message)
+            raise BadInput(f"{path} has no column {missing[0]}; wanted are {', '.join(wanted)}.")
         return [row_from(row) for row in table]

@@ -81,11 +81,10 @@ def read_labels(path: Path, classes: ClassScheme) -> LabelMap:
     source = store.GeoTiffSource.open(path)
     values = read_mask(path)
     if len(values) > 1:
-        message = (
+        raise BadInput(
             f"{path.name} holds colours; wanted is a mask of class ids: "
             f"{', '.join(f'{k} {name}' for k, name in enumerate(classes.names))}, 255 not known."
         )
-        raise BadInput(message)
     height, width = values.shape[1:]
     grid = photo_grid((height, width)) if source.grid.crs is None else source.grid
     return LabelMap(to_classes(values, {}, classes, path.name), grid, classes)

@@ -28,11 +28,10 @@ class RefineOptions:
 
     def __post_init__(self) -> None:
         if self.band < 0 or self.reach <= 0:
-            message = (
+            raise BadInput(
                 f"A band of {self.band} px and a reach of {self.reach} px were given; wanted are 0 "
                 "or more, and more than 0."
             )
-            raise BadInput(message)
 
 
 def refine(
@@ -61,11 +60,10 @@ def refine(
     """
     options = options or RefineOptions()
     if mask.shape != depth.shape:
-        message = (
+        raise GridMismatch(
             f"A mask of {mask.shape} pixels and depth of {depth.shape} were given: bring both to "
             "one size."
         )
-        raise GridMismatch(message)
     kept = drop_low_parts(mask.astype(bool), depth, threshold)
     return redraw_edge(kept, depth, options) if options.band else kept
 

@@ -73,11 +73,10 @@ def judge(found: DepthMask, image: np.ndarray | None = None) -> MaskQuality:
     if found.mask is None or found.depth is None:
         return NONE
     if image is not None and image.shape[1:] != found.mask.shape:
-        message = (
+        raise BadInput(
             f"A photograph of {image.shape[1:]} pixels was given for a mask of {found.mask.shape}: "
             "bring both to one size."
         )
-        raise BadInput(message)
     colour = math.nan if image is None else _overlap(found.mask, metrics.excess_green(image) > 0)
     return MaskQuality(_contrast(found.mask, found.depth), colour)
 

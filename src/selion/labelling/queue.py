@@ -125,11 +125,10 @@ def list_items(photos: Path, masks: Path, table: Path | None = None) -> Listing:
             )
             found.append(item)
     if not found:
-        message = (
+        raise BadInput(
             f"No mask in {masks} has a photograph of the same name in {photos}: wanted are PNG "
             "masks named like the photographs."
         )
-        raise BadInput(message)
     return Listing(tuple(sorted(found, key=lambda item: item.key)), lonely, links)
 
 
@@ -150,11 +149,10 @@ def _files(folder: Path) -> Iterator[tuple[str, os.DirEntry[str] | None]]:
         try:
             entries = list(os.scandir(path))
         except OSError as error:
-            message = (
+            raise UnreadableFile(
                 f"{path} cannot be read as a folder ({error.strerror}): check its name and "
                 "permissions."
-            )
-            raise UnreadableFile(message) from error
+            ) from error
         for entry in entries:
             if entry.name.startswith("."):
                 continue
@@ -219,11 +217,10 @@ def read_quality(path: Path) -> dict[str, dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             if "key" not in (rows.fieldnames or ()):
-                message = (
+                raise UnreadableFile(
                     f"{path} has no column 'key': wanted is the table that `selion label depth` "
                     "writes; move it away to continue without it."
                 )
-                raise UnreadableFile(message)
             return {
                 row["key"]: {k: v for k, v in row.items() if k and isinstance(v, str)}
                 for row in rows
@@ -232,11 +229,10 @@ def read_quality(path: Path) -> dict[str, dict[str, str]]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as a table ({error}): write it again with `selion label "
             "depth`, or move it away to continue without it."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
 
 
 def _number(text: str | None) -> float | None:

@@ -107,8 +107,7 @@ class Screening:
         self, photos: Path, pseudo: Path, repeats: float = 0.02, hashes: Hashes = hash_files
     ) -> None:
         if not 0 <= repeats <= 1:
-            message = f"A share of {repeats} to show twice was given: wanted is 0 to 1."
-            raise BadInput(message)
+            raise BadInput(f"A share of {repeats} to show twice was given: wanted is 0 to 1.")
         self.photos, self.pseudo, self.repeats, self.hashes = photos, pseudo, repeats, hashes
         self._lock = threading.RLock()
         self._orders: dict[str, tuple[Showing, ...]] = {}
@@ -153,8 +152,9 @@ class Screening:
             If there is none.
         """
         if name not in self.items:
-            message = f"There is no image with the id {name!r} (any more): load the page again."
-            raise UnknownName(message)
+            raise UnknownName(
+                f"There is no image with the id {name!r} (any more): load the page again."
+            )
         return self.items[name]
 
     def words(self, item: Item) -> list[Decision]:
@@ -346,8 +346,9 @@ def check_page(page: Page) -> None:
         If a decision or pass does not exist, or there are too many.
     """
     if not 1 <= len(page.words) <= LARGEST:
-        message = f"A page of {len(page.words)} decisions was given: wanted are 1 to {LARGEST}."
-        raise BadInput(message)
+        raise BadInput(
+            f"A page of {len(page.words)} decisions was given: wanted are 1 to {LARGEST}."
+        )
     if page.stage not in STAGES:
         raise UnknownName.among("pass", page.stage, STAGES)
     for word in page.words:

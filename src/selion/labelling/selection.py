@@ -62,11 +62,10 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
         If nothing is left.
     """
     if decisions is not None and not decisions.exists():
-        message = (
+        raise UnreadableFile(
             f"There is no log of decisions {decisions}: check the name, or omit it "
             "to select by quality."
         )
-        raise UnreadableFile(message)
     rows = [row for row in read_rows(pseudo / QUALITY) if row.has_mask]
     settings = _settings(pseudo / SETTINGS)
     classes = ClassScheme.from_dict(settings["classes"]) if "classes" in settings else CROP
@@ -77,11 +76,10 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
     )
     if not chosen:
         cure = "lower --least, or screen them" if decisions is None else "screen them"
-        message = (
+        raise BadInput(
             f"None of the {len(rows)} pseudo-labels of {pseudo} is left ({how}): {cure} with "
             "'selion label screen'."
         )
-        raise BadInput(message)
     read = partial(
         open_image,
         names=tuple(settings.get(BANDS, ())),

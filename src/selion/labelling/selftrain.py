@@ -86,17 +86,15 @@ class DrawOptions:
 
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share < 1:
-            message = (
+            raise BadInput(
                 f"A share of pseudo-labels of {self.share:g} was given; wanted is a number above 0 "
                 "and below 1."
             )
-            raise BadInput(message)
         if self.gsd is not None and not 0 < self.gsd[0] <= self.gsd[1]:
-            message = (
+            raise BadInput(
                 f"Ground sampling distances of {self.gsd[0]:g} and {self.gsd[1]:g} m were given; "
                 "wanted are two above 0, the finer one first."
             )
-            raise BadInput(message)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +144,10 @@ def plan_selftraining(
     """
     strange = [name for name in kept.classes.names if name not in recipe.classes.names]
     if strange:
-        message = (
+        raise BadInput(
             f"The pseudo-labels have the class {strange[0]!r}, but the recipe {recipe.name} knows "
             f"{', '.join(recipe.classes.names)}: take another recipe."
         )
-        raise BadInput(message)
     if recipe.data.truth == "instances":  # pseudo-labels are masks
         recipe = replace(recipe, data=replace(recipe.data, truth="auto"))
     _check_fineness(recipe, kept)
@@ -161,11 +158,10 @@ def plan_selftraining(
 
         human, validation = open_samples(recipe)
         if not isinstance(human, data.Dataset) or not isinstance(validation, data.Dataset):
-            message = (
+            raise BadInput(
                 f"The recipe {recipe.name} mixes datasets (data.mix): self-training wants one "
                 "labelled dataset, so remove data.mix."
             )
-            raise BadInput(message)
     else:
         notes.append(
             "No labelled dataset was given: training is on pseudo-labels alone, and the model "
@@ -193,13 +189,12 @@ def _check_fineness(recipe: Recipe, kept: Selection) -> None:
     ):
         return
     fine = ground_sampling_distance(sample.labels.grid) or 0.0
-    message = (
+    raise BadInput(
         f"The pseudo-labels have pixels of {fine:.3g} m, finer than their images, but the recipe "
         f"{recipe.name} works on pixels as they are: add --set 'input.gsd=[{fine:.2g}, "
         f"{fine:.2g}]' or take a recipe with such metres (fields-rgb-vhr), or make labels with "
         "--no-finer."
     )
-    raise BadInput(message)
 
 
 def self_train(
@@ -257,11 +252,10 @@ def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
         return
     if folder.is_dir() and any(folder.iterdir()):
         if not force:
-            message = (
+            raise OutputExists(
                 f"{folder} holds something else, or a run with another recipe, labels or "
                 "decisions: choose another folder, or start over with --force."
             )
-            raise OutputExists(message)
         for name in (STAGE_1, TRIMAP, STAGE_2, MODEL):
             shutil.rmtree(folder / name, ignore_errors=True)
     store.write_text(path, json.dumps(about, indent=1) + "\n", force=True)

@@ -61,20 +61,17 @@ class ThresholdOptions:
         _among("curve", self.curve, ("contour", "histogram"))
         _among("reading", self.reading, ("slope", "knee"))
         if not 0 <= self.clip[0] < self.clip[1] <= 100:
-            message = (
+            raise BadInput(
                 f"Depth is to be clipped at the percentiles {self.clip}; wanted are two from 0 to "
                 "100, the lower one first."
             )
-            raise BadInput(message)
         if self.bins < 8:
-            message = f"A histogram of {self.bins} bins was asked for; wanted are 8 or more."
-            raise BadInput(message)
+            raise BadInput(f"A histogram of {self.bins} bins was asked for; wanted are 8 or more.")
 
 
 def _among(what: str, given: str, known: tuple[str, ...]) -> None:
     if given not in known:
-        message = f"The {what} {given!r} was asked for; there is {' and '.join(known)}."
-        raise BadInput(message)
+        raise BadInput(f"The {what} {given!r} was asked for; there is {' and '.join(known)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +171,10 @@ def normalise(depth: np.ndarray, clip: tuple[float, float] = (0.0, 100.0)) -> np
         If it is not (y, x), or holds numbers that are not finite.
     """
     if depth.ndim != 2 or not depth.size:
-        message = f"A depth map of shape {depth.shape} was given; wanted is (y, x)."
-        raise BadInput(message)
+        raise BadInput(f"A depth map of shape {depth.shape} was given; wanted is (y, x).")
     plane = depth.astype(np.float64)
     if not np.isfinite(plane).all():
-        message = "The depth map holds numbers that are not finite: fill the holes first."
-        raise BadInput(message)
+        raise BadInput("The depth map holds numbers that are not finite: fill the holes first.")
     low, high = np.percentile(plane, clip)
     if high <= low:
         return None

@@ -107,11 +107,10 @@ def measure_agreement(one: LabelMap, other: LabelMap) -> TrimapAgreement:
 def _check(one: LabelMap, other: LabelMap) -> None:
     same_grid(one.grid, other.grid, ("the first label map", "the second"))
     if one.classes.names != other.classes.names:
-        message = (
+        raise BadInput(
             f"The first label map has the classes {', '.join(one.classes.names)}, the second "
             f"{', '.join(other.classes.names)}: bring both to one scheme."
         )
-        raise BadInput(message)
 
 
 def pair_masks(one: Path, other: Path) -> dict[str, tuple[Path, Path]]:
@@ -126,23 +125,20 @@ def pair_masks(one: Path, other: Path) -> dict[str, tuple[Path, Path]]:
     """
     for path in (one, other):
         if not path.exists():
-            message = f"{path} does not exist: check the name."
-            raise UnreadableFile(message)
+            raise UnreadableFile(f"{path} does not exist: check the name.")
     if one.is_file() and other.is_file():
         return {one.stem: (one, other)}
     if one.is_file() or other.is_file():
-        message = (
+        raise BadInput(
             f"{one} and {other} are a file and a folder: give two masks, or two folders of masks."
         )
-        raise BadInput(message)
     first, second = masks_of(one), masks_of(other)
     shared = [key for key in first if key in second]
     if not shared:
-        message = (
+        raise BadInput(
             f"{one} ({len(first)} masks) and {other} ({len(second)} masks) have no mask of the "
             "same name: name them alike."
         )
-        raise BadInput(message)
     return {key: (first[key], second[key]) for key in shared}
 
 

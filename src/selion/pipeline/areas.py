@@ -70,17 +70,15 @@ class AreaOptions:
             how = (
                 "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"
             )
-            message = (
+            raise BadInput(
                 f"A crop calendar or its crop was given, but {how}, so it has no effect: "
                 "add --season-rule calendar, or leave it out."
             )
-            raise BadInput(message)
         if not FINEST <= self.gsd <= COARSEST:
-            message = (
+            raise BadInput(
                 f"Pixels of {self.gsd} m were asked for; wanted are {FINEST:g} to {COARSEST:g} m "
                 "(Sentinel-2 has 10 m)."
             )
-            raise BadInput(message)
 
     @property
     def masked(self) -> frozenset[int]:

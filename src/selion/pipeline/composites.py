@@ -287,11 +287,10 @@ def _check_seasons(survey: Survey, there: Collection[str], why: Iterable[str]) -
     """Refuse a pair of seasons of which one is missing everywhere."""
     missing = sorted({plan.season.name for plan in survey.plans} - set(there))
     if missing:
-        message = (
+        raise NoScenes(
             f"{survey.area.name} has no composite for {', '.join(missing)}: "
             f"{' '.join(dict.fromkeys(why))}"
         )
-        raise NoScenes(message)
 
 
 def mosaic_of(survey: Survey, composites: Iterable[Path | str]) -> Mosaic:

@@ -39,12 +39,11 @@ class LandCover:
 
     def __post_init__(self) -> None:
         if not self.rasters or not self.crops or not 0 <= self.least <= 1:
-            message = (
+            raise BadInput(
                 f"A land cover of {len(self.rasters)} rasters, crop codes {sorted(self.crops)} "
                 f"and least share {self.least} was given; wanted are a raster, the codes of its "
                 "crops (--land-cover-crops) and a share of 0 to 1."
             )
-            raise BadInput(message)
 
 
 def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent) -> np.ndarray:
@@ -72,11 +71,10 @@ def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent)
     for number, path in enumerate(cover.rasters, 1):
         source = store.open_raster(path)
         if source.grid.crs is None or frame.crs is None:
-            message = (
+            raise GridMismatch(
                 f"{path if source.grid.crs is None else 'The table of fields'} has no CRS: fields "
                 "and land cover cannot be laid over each other."
             )
-            raise GridMismatch(message)
         counts += _count(frame.geometry.to_crs(source.grid.crs.to_wkt()), source, cover.crops)
         on_step("land cover", number, len(cover.rasters), str(path))
     seen, crop = counts

@@ -269,11 +269,10 @@ def map_image(
 def _refuse_objects(job: MapJob) -> None:
     """Refuse (BadInput) to write probabilities where the model answers with objects."""
     if job.model.gives == "objects":
-        message = (
+        raise BadInput(
             f"{job.model.card.name} returns objects, not probabilities: run 'selion map' "
             "without --scores, or choose another model."
         )
-        raise BadInput(message)
 
 
 def _scores_to_table(

@@ -59,18 +59,18 @@ def quantise_model(
         has no graph.
     """
     if windows < 2 * LEAST:
-        message = (
+        raise BadInput(
             f"{windows} windows were asked for; wanted are {2 * LEAST} or more, half of them to "
             "calibrate and half to judge."
         )
-        raise BadInput(message)
     store.check_output(folder, force)
     card = find_card(name)
     source = store.open_raster(image)
     views = draw_windows(source, load_model(name, threads=1), windows, seed)
     if not views:
-        message = f"{image} has no window of which {LEAST_VALID:.0%} are seen: give another image."
-        raise BadInput(message)
+        raise BadInput(
+            f"{image} has no window of which {LEAST_VALID:.0%} are seen: give another image."
+        )
     return quantise(card, views[::2], views[1::2], folder, force=force)
 
 

@@ -75,11 +75,10 @@ def map_fields(
         options = replace(options, work=Path(work))
     if year is None:
         if area_options is not None:
-            message = (
+            raise BadInput(
                 f"Options of an area were given, but no year for {image}: give year=2024, or an "
                 "image without them."
             )
-            raise BadInput(message)
         if not isinstance(image, str | os.PathLike):
             raise BadInput(
                 f"{image} is an area, not an image: give the year to map, for example year=2024."

@@ -42,32 +42,29 @@ def choose_bands(
             f"({_listed(wanted)}): they are taken in the order of the file."
         )
         return tuple(range(len(given))), note
-    message = (
+    raise BandMismatch(
         f"The image has {len(given)} bands ({_listed(given)}), the model wants {len(wanted)} "
         f"({_listed(wanted)}) and the names do not tell which: name them in this order, for "
         f"example --bands {','.join(str(k + 1) for k in range(len(wanted)))}, or choose another "
         "model."
     )
-    raise BandMismatch(message)
 
 
 def _asked(
     given: tuple[str, ...], wanted: tuple[str, ...], asked: tuple[int | str, ...]
 ) -> tuple[int, ...]:
     if len(asked) != len(wanted):
-        message = (
+        raise BandMismatch(
             f"{len(asked)} bands were named ({_listed(asked)}); the model wants {len(wanted)}, in "
             f"this order: {_listed(wanted)}."
         )
-        raise BandMismatch(message)
     indexes = tuple(given.index(band) if band in given else _number(band) for band in asked)
     for band, index in zip(asked, indexes, strict=True):
         if not 0 <= index < len(given):
-            message = (
+            raise BandMismatch(
                 f"There is no band {band!r} in the image: it has 1 to {len(given)} "
                 f"({_listed(given)})."
             )
-            raise BandMismatch(message)
     return indexes
 
 

@@ -51,11 +51,10 @@ class ObjectOptions:
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.agreement < 1 or not 0 <= self.visible <= 1 or self.margin < 1:
-            message = (
+            raise BadInput(
                 f"{self} was given; wanted are an agreement from 0.5 to below 1, a margin from 1 "
                 "px and a visible share from 0 to 1."
             )
-            raise BadInput(message)
 
 
 def predict_objects(
@@ -114,19 +113,17 @@ def predict_objects(
     """
     options = options or ObjectOptions()
     if journal.key != plan.key:
-        message = (
+        raise BadInput(
             f"The journal in {journal.folder} belongs to another run (key {journal.key[:12]}, not "
             f"{plan.key[:12]}): make it with this plan's key."
         )
-        raise BadInput(message)
     _look(source, model, plan, journal, progress)
     seen = Seen(plan.lattice, lambda position: _load(plan, journal, position))
     detections = [
         one for position in _positions(plan) for one in sight(seen, position, options.margin)
     ]
     if not detections and not any(seen[position].any_valid for position in _positions(plan)):
-        message = "The image holds nothing but nodata: there is nothing to predict."
-        raise EmptyImage(message)
+        raise EmptyImage("The image holds nothing but nodata: there is nothing to predict.")
     groups = join(seen, detections, options.agreement)
     return paint(Candidates(seen, detections, groups), plan, Path(folder), options.visible)
 
@@ -189,10 +186,9 @@ def look_at(
         model([add_context(window, working, plan).view for window in windows]) if windows else []
     )
     if len(answers) != len(windows):
-        message = (
+        raise GridMismatch(
             f"The model answered {len(answers)} of {len(windows)} windows: it must answer each."
         )
-        raise GridMismatch(message)
     told: dict[Position, np.ndarray | None] = dict.fromkeys(group.positions)
     return told | {
         window.position: _planes(window, found, plan)
@@ -216,11 +212,10 @@ def _planes(window: Window, found: Instances, plan: PredictionPlan) -> np.ndarra
     """
     edge = plan.lattice.window
     if found.ids.shape != (edge, edge):
-        message = (
+        raise GridMismatch(
             f"The model returned ids of shape {found.ids.shape}; wanted is (y, x) = "
             f"{(edge, edge)}: check its card."
         )
-        raise GridMismatch(message)
     height, width = window.valid.shape
     ids, local = np.unique(
         np.where(window.valid, found.ids[:height, :width], 0), return_inverse=True
@@ -249,11 +244,10 @@ def _told(found: Instances, ids: np.ndarray, plan: PredictionPlan) -> tuple[np.n
     table = found.table.set_index("id")
     missing = np.setdiff1d(ids[ids > 0], table.index.to_numpy())
     if ids[0] < 0 or len(missing):
-        message = (
+        raise BadInput(
             f"The model returned the object id {int(min(ids[0], *missing[:1]))}, which is not in "
             "its table: check the model."
         )
-        raise BadInput(message)
     rows = table.loc[ids[ids > 0]]
     if "score" in rows:
         told = rows["score"].to_numpy(np.float64, na_value=np.nan)
@@ -263,11 +257,10 @@ def _told(found: Instances, ids: np.ndarray, plan: PredictionPlan) -> tuple[np.n
     if "class" in rows:
         kind[ids > 0] = [plan.classes.index(str(name)) for name in rows["class"]]
     if not kind.all():
-        message = (
+        raise BadInput(
             f"The model returned objects of the class {plan.classes.names[0]!r}, which is the "
             "background: check the model."
         )
-        raise BadInput(message)
     return score, kind
 
 
@@ -286,11 +279,10 @@ def _load(plan: PredictionPlan, journal: BlockJournal, position: Position) -> Se
     """Read what a window saw."""
     planes = journal.load(plan.lattice_roi(*position), _shape(plan, position))
     if planes is None:
-        message = (
+        raise BadInput(
             f"A finished window vanished from the journal while it was in use (row {position[0]}, "
             f"column {position[1]}): run the same command again."
         )
-        raise BadInput(message)
     ids, score = _numbers(planes[:4], "<i4").astype(np.int32), _numbers(planes[4:6], "<u2")
     count = int(ids.max(initial=0))
     scores, kinds = np.full(count + 1, np.nan), np.zeros(count + 1, np.int64)

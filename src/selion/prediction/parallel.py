@@ -171,8 +171,7 @@ def run_blocks(
             else BadInput(f"No block of the image could be done; the last one says: {course.last}")
         )
     if not course.something and not _anything(work):
-        message = "The image holds nothing but nodata: there is nothing to predict."
-        raise EmptyImage(message)
+        raise EmptyImage("The image holds nothing but nodata: there is nothing to predict.")
     return failed_blocks
 
 

@@ -64,16 +64,14 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         if self.gsd is not None and self.scale is not None:
-            message = (
+            raise BadInput(
                 f"Both a ground sampling distance ({self.gsd:g} m) and a scale ({self.scale:g}) "
                 "were given: give one of them."
             )
-            raise BadInput(message)
         for name in ("window", "block", "gsd", "scale", "batch"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                message = f"A {name} of {value} was given; wanted is a number above 0."
-                raise BadInput(message)
+                raise BadInput(f"A {name} of {value} was given; wanted is a number above 0.")
 
 
 @dataclass(frozen=True)
@@ -303,27 +301,24 @@ def _window(inputs: InputSpec, options: PredictOptions) -> int:
     window = options.window or inputs.window
     if window % inputs.multiple:
         low = max(window // inputs.multiple, 1) * inputs.multiple
-        message = (
+        raise BadInput(
             f"A window of {window} px was asked for; the model wants a multiple of "
             f"{inputs.multiple}: try {low} or {low + inputs.multiple}."
         )
-        raise BadInput(message)
     return window
 
 
 def _flips(model: LoadedModel[Any], options: PredictOptions) -> bool:
     if options.flips and model.gives == "objects":
-        message = (
+        raise BadInput(
             "Flips were asked for, but this model returns objects, which cannot be averaged: "
             "leave --flips out."
         )
-        raise BadInput(message)
     if options.flips and model.inputs.context is not None:
-        message = (
+        raise BadInput(
             "Flips were asked for, but this model also sees a wider image, which is not flipped "
             "with the window: leave --flips out."
         )
-        raise BadInput(message)
     return options.flips
 
 

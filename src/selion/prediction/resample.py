@@ -61,11 +61,10 @@ def working_grid(grid: GeoBox, scale: tuple[float, float]) -> GeoBox:
         If a scale is not positive and finite.
     """
     if not all(0 < v < 1e4 for v in scale):
-        message = (
+        raise BadInput(
             f"A scale of {scale} (y, x) was asked for; wanted are positive factors such as 2 or "
             "0.5."
         )
-        raise BadInput(message)
     height, width = (
         max(1, round(size * factor)) for size, factor in zip(grid.shape, scale, strict=True)
     )
@@ -86,11 +85,10 @@ def scale_to(grid: GeoBox, gsd: float) -> tuple[float, float]:
     """
     size = pixel_metres(grid)
     if size is None:
-        message = (
+        raise GridMismatch(
             f"Pixels of {gsd:g} m were asked for, but the image has no CRS: give the factor to "
             "resample by (--scale) instead of --gsd."
         )
-        raise GridMismatch(message)
     return snap(size[0] / gsd), snap(size[1] / gsd)
 
 

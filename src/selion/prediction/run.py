@@ -122,17 +122,15 @@ def run_plan(
     """
     loaded = as_model(model)
     if loaded.gives == "objects":
-        message = (
+        raise BadInput(
             "This model returns objects, not probabilities: map with it ('selion map'), "
             "and compare the table with the truth."
         )
-        raise BadInput(message)
     if journal is not None and journal.key != decided.key:
-        message = (
+        raise BadInput(
             f"The journal in {journal.folder} belongs to another run (key {journal.key[:12]}, not "
             f"{decided.key[:12]}): make it with this plan's key."
         )
-        raise BadInput(message)
     memory = (
         _Memory(np.full((len(decided.classes), *decided.lattice.shape), NODATA, np.uint8))
         if sink is None
@@ -140,8 +138,7 @@ def run_plan(
     )
     run = PredictionRun(source, loaded, decided, memory or sink, journal, progress)  # type: ignore[arg-type]
     if not run.all_blocks():
-        message = "The image holds nothing but nodata: there is nothing to predict."
-        raise EmptyImage(message)
+        raise EmptyImage("The image holds nothing but nodata: there is nothing to predict.")
     if memory is None:
         return None
     scores, valid = dequantise(memory.stored)
@@ -253,11 +250,10 @@ class PredictionRun:
     def _resume(self, roi: Roi, worker: ThreadPoolExecutor) -> None:
         stored = self.journal.load(roi, self._shape(roi)) if self.journal else None
         if stored is None:
-            message = (
+            raise BadInput(
                 "A finished block vanished from the journal while it was in use (row "
                 f"{roi[0].start}, column {roi[1].start}): run the same command again."
             )
-            raise BadInput(message)
         self._finish(roi, stored, worker, new=False)
 
     def _finish(

@@ -54,10 +54,9 @@ def check_numbers(part: Raster, bands: tuple[int, ...], scaling: Scaling) -> boo
     low, top = (float(v) for v in np.percentile(pixels, [2, 98]))
     if high < TINY or middle > HUGE or (part.dtype == np.uint8 and min(scaling.divide) >= BYTES):
         divisor = ", ".join(f"{v:g}" for v in dict.fromkeys(scaling.divide))
-        message = (
+        raise BadInput(
             f"The image's numbers ({part.dtype}, mostly {low:.4g} to {top:.4g}) are not on the "
             f"scale that the model was trained on (it divides by {divisor}): rescale the image, "
             "or choose a model for such numbers."
         )
-        raise BadInput(message)
     return True

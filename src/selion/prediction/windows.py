@@ -200,16 +200,14 @@ def _checked(
     edge = plan.lattice.window
     wanted = (count, len(plan.classes), edge, edge)
     if scores.shape != wanted:
-        message = (
+        raise GridMismatch(
             f"The model returned scores of shape {scores.shape}; wanted is (view, class, y, x) = "
             f"{wanted}: check its card."
         )
-        raise GridMismatch(message)
     if not np.isfinite(scores).all():
         roi = windows[0].view.roi
-        message = (
+        raise BadInput(
             f"The model returned numbers that are not finite near row {roi[0].start}, column "
             f"{roi[1].start}: try without --fast, or another engine."
         )
-        raise BadInput(message)
     return scores

@@ -49,11 +49,10 @@ def find_profile() -> Path:
     for root in profile_roots():
         if (root / "default").is_dir():
             return root / "default"
-    message = (
+    raise UnreadableFile(
         f"There is no profile of QGIS in {' or '.join(map(str, profile_roots()))}: start QGIS "
         "once, or give one with --profile."
     )
-    raise UnreadableFile(message)
 
 
 def install_plugin(
@@ -86,18 +85,16 @@ def install_plugin(
     """
     profile = profile or find_profile()
     if not profile.is_dir():
-        message = (
+        raise UnreadableFile(
             f"There is no folder {profile}: give the folder of a profile (in QGIS: Settings > User "
             "Profiles > Open Active Profile Folder)."
         )
-        raise UnreadableFile(message)
     target = profile / "python" / "plugins" / PLUGIN
     if target.exists() and not (target / FOUND).is_file() and not force:
-        message = (
+        raise OutputExists(
             f"{target} is there and was not put there by 'selion qgis install': move it away, or "
             "replace it with --force."
         )
-        raise OutputExists(message)
     with store.atomic_folder(target, force=True) as temporary:
         shutil.copytree(
             plugin_folder(),

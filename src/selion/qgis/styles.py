@@ -63,11 +63,10 @@ def _of_scores(path: Path, name: str | None) -> str:
     source = store.open_raster(path)
     noted = source.tags.get("classes")
     if not noted:
-        message = (
+        raise BadInput(
             f"{path} holds no probabilities of selion (no tag 'classes'): QGIS has styles of its "
             "own for other rasters."
         )
-        raise BadInput(message)
     classes = ClassScheme.from_dict(json.loads(noted))
     shown = name or (classes.things or classes.names[1:])[0]
     if shown not in classes.names:

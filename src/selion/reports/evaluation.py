@@ -212,10 +212,9 @@ def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list
     for name, place in places.items():
         row = rows.iloc[place]
         if row["key"] not in by_key:
-            message = (
+            raise BadInput(
                 f"{row['key']} was scored but is not among the samples: pass the same samples."
             )
-            raise BadInput(message)
         truth, prediction = answer(by_key[row["key"]])
         caption = (
             f"{name}: {row['key']}, object F1 {row['object_f1']:.2f}, pixel IoU "

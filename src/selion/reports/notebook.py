@@ -306,12 +306,11 @@ def show_fields(
     """
     lonboard = require("lonboard", "notebook")
     if frame.empty or frame.crs is None:
-        message = (
+        raise BadInput(
             "There are no fields to show."
             if frame.empty
             else "These fields lie in a photograph and have no place on a map: draw them over it."
         )
-        raise BadInput(message)
     values = frame[by].to_numpy(float)
     low, high = span or tuple(np.nanpercentile(values, [5, 95]))
     shares = np.nan_to_num(np.clip((values - low) / max(high - low, 1e-9), 0, 1))

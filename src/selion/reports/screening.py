@@ -70,10 +70,9 @@ def summarise(pseudo: Path) -> Screened:
         If it, or the table of qualities, cannot be read.
     """
     if not (pseudo / LOG).is_file():
-        message = (
+        raise BadInput(
             f"There is no {LOG} in {pseudo}: give the folder that `selion label screen` was given."
         )
-        raise BadInput(message)
     history, last = read_history(pseudo / LOG), read_decisions(pseudo)
     quality = {
         key: _number(row.get("quality")) for key, row in read_quality(pseudo / QUALITY).items()

@@ -53,8 +53,9 @@ def variants(recipe: str, sweeps: Sequence[str]) -> list[Variant]:
     axes = [_axis(text) for text in sweeps]
     keys = [key for key, _ in axes]
     if len(set(keys)) < len(keys):
-        message = f"The sweeps {', '.join(sweeps)} name a key twice: give all its values in one."
-        raise BadInput(message)
+        raise BadInput(
+            f"The sweeps {', '.join(sweeps)} name a key twice: give all its values in one."
+        )
     found = []
     for values in itertools.product(*(values for _, values in axes)):
         pairs = list(zip(keys, values, strict=True))
@@ -74,11 +75,10 @@ def _axis(text: str) -> tuple[str, list[str]]:
     # a comma within brackets parts no values
     found = [value.strip() for value in re.split(r",(?![^\[]*\])", values) if value.strip()]
     if not sign or not key.strip() or len(found) < 2:
-        message = (
+        raise BadInput(
             f"The sweep {text!r} was given; wanted is key=a,b,... with two values at least, for "
             "example schedule.lr=1e-4,3e-4,1e-3."
         )
-        raise BadInput(message)
     return key.strip(), found
 
 
@@ -112,8 +112,9 @@ def run_sweep(
         for variant in chosen
     ]
     if not all(len(plan.validation) for plan in plans):
-        message = "A sweep compares scores, but there is no validation split: give the dataset one."
-        raise BadInput(message)
+        raise BadInput(
+            "A sweep compares scores, but there is no validation split: give the dataset one."
+        )
     rows = []
     for number, (variant, plan) in enumerate(zip(chosen, plans, strict=True), 1):
         place = folder / folder_name(variant)
@@ -124,11 +125,10 @@ def run_sweep(
         if result.trained.scores is not None:
             rows.append(SweepRow(variant, place, result.trained.scores, result.trained.seconds))
     if len({(row.scores.keys, row.scores.metric) for row in rows}) > 1:
-        message = (
+        raise BadInput(
             "The variants were validated on different samples, or by different metrics: do not "
             "sweep over what chooses the data or the metric."
         )
-        raise BadInput(message)
     return rows
 
 

@@ -80,14 +80,12 @@ class Action:
             raise UnknownName.among("action", str(self.kind)[:40], KINDS)
         least, most = KINDS[self.kind]
         if not least <= len(self.points) <= most:
-            message = (
+            raise BadInput(
                 f"{len(self.points)} points were given for '{self.kind}'; wanted are "
                 f"{least if least == most else f'{least} to {most}'}."
             )
-            raise BadInput(message)
         if not all(math.isfinite(value) for point in self.points for value in point):
-            message = "A coordinate is not a finite number: draw it again."
-            raise BadInput(message)
+            raise BadInput("A coordinate is not a finite number: draw it again.")
         fewest, many = {
             ADD: (0, 0),
             UNDO: (0, 0),
@@ -97,11 +95,10 @@ class Action:
             DROP: (1, MOST_FIELDS),
         }.get(self.kind, (1, 1))
         if not fewest <= len(self.on) <= many or "" in self.on:
-            message = (
+            raise BadInput(
                 f"'{self.kind}' names {len(self.on)} fields; wanted are "
                 f"{fewest if fewest == many else f'{fewest} to {many}'}."
             )
-            raise BadInput(message)
 
     @property
     def field(self) -> str:
@@ -182,12 +179,10 @@ def read_action(table: Mapping[str, Any], time: str) -> Action:
         or not isinstance(seconds, int | float)
         or not 0 <= seconds < math.inf
     ):
-        message = "The seconds of an action are a number, 0 or more."
-        raise BadInput(message)
+        raise BadInput("The seconds of an action are a number, 0 or more.")
     texts = {name: _text(name, table.get(name, "")) for name in ("id", "kind", "person", "undo")}
     if not texts["id"] or not texts["person"]:
-        message = "An action has an id and the name of a person."
-        raise BadInput(message)
+        raise BadInput("An action has an id and the name of a person.")
     return Action(
         **texts,
         on=_fields(table.get("on", {})),
@@ -199,8 +194,7 @@ def read_action(table: Mapping[str, Any], time: str) -> Action:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or len(value) > LONGEST or not (value.isprintable()):
-        message = f"'{name}' of an action is a text of at most {LONGEST} characters."
-        raise BadInput(message)
+        raise BadInput(f"'{name}' of an action is a text of at most {LONGEST} characters.")
     return value
 
 
@@ -210,22 +204,19 @@ def _fields(value: Any) -> dict[str, int]:
         isinstance(k, str) and len(k) <= LONGEST and type(v) is int and 0 <= v < 2**53
         for k, v in value.items()
     ):
-        message = (
+        raise BadInput(
             f"'on' of an action is a table of at most {MOST_FIELDS} fields with the versions that "
             "were seen."
         )
-        raise BadInput(message)
     return dict(value)
 
 
 def _points(value: Any) -> tuple[tuple[float, float], ...]:
     most = max(most for _, most in KINDS.values())
     if not isinstance(value, list | tuple) or len(value) > most:
-        message = f"'points' of an action is a list of at most {most:,} points."
-        raise BadInput(message)
+        raise BadInput(f"'points' of an action is a list of at most {most:,} points.")
     for point in value:
         good = isinstance(point, list | tuple) and len(point) == 2
         if not good or not all(type(v) in (int, float) and abs(v) < 1e12 for v in point):
-            message = "A point is two finite numbers, x and y."
-            raise BadInput(message)
+            raise BadInput("A point is two finite numbers, x and y.")
     return tuple((float(x), float(y)) for x, y in value)

@@ -68,16 +68,14 @@ def plan_from_review(
     """
     chosen = training.read_recipe(recipe, changes)
     if not isinstance(chosen, Recipe):
-        message = (
+        raise BadInput(
             f"The recipe {recipe} trains a language model, which does not learn from a review: "
             "give one of fields."
         )
-        raise BadInput(message)
     said = chosen.model.start_from if _said(changes, "model.start_from") else ""
     card = _card(model or said or model_of(files))
     if files.image is None:
-        message = "There is no image beside the map to learn from: name it with --image."
-        raise BadInput(message)
+        raise BadInput("There is no image beside the map to learn from: name it with --image.")
     native = ground_sampling_distance(store.open_raster(files.image).grid)
     chosen = fitted(chosen, card, changes, folder / FOLDER / LABELS, native)
     finer = 1.0 if native is None or chosen.crops.gsd is None else chosen.crops.gsd[1] / native
@@ -98,16 +96,14 @@ def _said(changes: Sequence[str], key: str) -> bool:
 
 def _card(name: str) -> ModelCard:
     if not name:
-        message = "The map does not say which model made it: name it with --model."
-        raise BadInput(message)
+        raise BadInput("The map does not say which model made it: name it with --model.")
     try:
         return models.find_card(name)
     except UnknownName as error:
-        message = (
+        raise BadInput(
             f"The map was made by the model {name!r}, which is not known here: give its folder "
             "with --model."
-        )
-        raise BadInput(message) from error
+        ) from error
 
 
 def fitted(
@@ -133,11 +129,10 @@ def fitted(
         If the model has no architecture that can be trained, or no class of fields.
     """
     if not card.architecture or "field" not in card.classes.names:
-        message = (
+        raise BadInput(
             f"{card.name} cannot be trained on fields: its card has no architecture, or no class "
             "'field'; give another with --model."
         )
-        raise BadInput(message)
     spec = card.inputs
     window = recipe.input.window if _said(changes, "input.window") else spec.window
     inputs = Inputs(

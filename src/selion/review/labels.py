@@ -48,11 +48,10 @@ class LabelOptions:
 
     def __post_init__(self) -> None:
         if self.size < 8 or self.width < 0 or self.around < 0:
-            message = (
+            raise BadInput(
                 f"Chips of {self.size} px, a boundary of {self.width} px and {self.around} px "
                 "around were given; wanted are 8, 0 and 0 or more."
             )
-            raise BadInput(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +98,9 @@ def truths_of(frame: geopandas.GeoDataFrame, grid: GeoBox) -> Truths:
         If only one of them has a CRS.
     """
     if (frame.crs is None) != (grid.crs is None):
-        message = (
+        raise GridMismatch(
             "The map cannot be overlaid on the image: one of them has a CRS and the other has none."
         )
-        raise GridMismatch(message)
     placed = frame if grid.crs is None else frame.to_crs(str(grid.crs))
     status = placed["review:status"].to_numpy(object)
     codes = np.full(len(placed), UNDECIDED, np.int64)
@@ -172,8 +170,9 @@ def write_labels(
     truths = truths_of(frame, source.grid)
     decided = frame[np.isin(frame["review:status"].to_numpy(object), DECIDED)]
     if decided.empty:
-        message = "No field of this map has been decided yet: review it with 'selion review' first."
-        raise BadInput(message)
+        raise BadInput(
+            "No field of this map has been decided yet: review it with 'selion review' first."
+        )
     rows, pixels = [], Counter[int]()
     with store.atomic_folder(out, force) as folder:
         for roi, split in _chips(source.grid, decided, options):
@@ -183,8 +182,9 @@ def write_labels(
                 rows.append((key, split, "", f"{key}.tif"))
                 pixels.update(counts)
         if not rows:
-            message = f"No decided field lies on {image}: name the image of this map with --image."
-            raise BadInput(message)
+            raise BadInput(
+                f"No decided field lies on {image}: name the image of this map with --image."
+            )
         _write_tables(folder, rows, image.stem)
     total = max(sum(pixels.values()), 1)
     shares = {name: pixels[k] / total for k, name in enumerate(FTW3.names)} | {

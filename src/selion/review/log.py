@@ -98,18 +98,16 @@ class ReviewLog:
 
     def _check_header(self, entry: Action | Header | None) -> None:
         if not isinstance(entry, Header):
-            message = (
+            raise UnreadableFile(
                 f"{self.path} is not the log of a review: move it away, or give "
                 "the map another name."
             )
-            raise UnreadableFile(message)
         if entry.fingerprint != self.header.fingerprint:
-            message = (
+            raise BadInput(
                 f"{self.path} belongs to a map of {entry.fields:,} fields that is not this one "
                 f"({self.header.fields:,} fields, other outlines): put that map back, or move the "
                 "log away to start over."
             )
-            raise BadInput(message)
 
 
 def log_of(path: Path) -> Path:
@@ -134,20 +132,18 @@ def replay(frame: geopandas.GeoDataFrame, path: Path) -> ReviewState:
     try:
         whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
     except OSError as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as the log of a review ({error.strerror}): check the file and "
             "its permissions."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     lines = whole.split(b"\n") if whole else []
     for number, line in enumerate(lines):
         entry = parse_line(line)
         if number == 0 and isinstance(entry, Header) and entry.fingerprint != mapped.fingerprint():
-            message = (
+            raise BadInput(
                 f"{path} belongs to another map ({entry.fields:,} fields, other outlines): put "
                 "that map back, or move the log away."
             )
-            raise BadInput(message)
         if isinstance(entry, Action):
             state.take(entry)
         elif entry is None and line.strip():

@@ -48,15 +48,13 @@ class MapFiles:
         """
         frame = fields.read_fields(self.table).reset_index(drop=True)
         if frame.empty:
-            message = f"{self.table} holds no fields: there is nothing to review."
-            raise BadInput(message)
+            raise BadInput(f"{self.table} holds no fields: there is nothing to review.")
         kinds = set(frame.geometry.geom_type.dropna())
         if frame.geometry.isna().any() or not kinds <= {"Polygon", "MultiPolygon"}:
-            message = (
+            raise BadInput(
                 f"{self.table} holds other things than polygons "
                 f"({', '.join(sorted(kinds)) or 'nothing'}): give a table of fields."
             )
-            raise BadInput(message)
         return frame
 
 
@@ -79,8 +77,7 @@ def find_map(given: Path, image: Path | None = None, scores: Path | None = None)
     table = _table(given.expanduser())
     for named in (image, scores):
         if named is not None and not named.expanduser().exists():
-            message = f"There is no file {named}: check the name."
-            raise UnreadableFile(message)
+            raise UnreadableFile(f"There is no file {named}: check the name.")
     beside = table.with_name(f"{table.stem}.scores.tif")
     return MapFiles(table, image or _image(table), scores or (beside if beside.is_file() else None))
 
@@ -89,11 +86,10 @@ def _table(given: Path) -> Path:
     if given.is_file():
         return given
     if not given.is_dir():
-        message = (
+        raise UnreadableFile(
             f"There is no map {given}: give the table of fields that 'selion map' wrote, or its "
             "folder."
         )
-        raise UnreadableFile(message)
     found = [
         path
         for ending in ENDINGS
@@ -107,8 +103,7 @@ def _table(given: Path) -> Path:
             if found
             else "no table of fields"
         )
-        message = f"The folder {given} holds {what}."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"The folder {given} holds {what}.")
     return (named or found)[0]
 
 

@@ -79,8 +79,7 @@ def drop_vertex(rings: Rings, place: tuple[int, int, int]) -> Rings:
     """
     p, r, k = place
     if len(rings[p][r]) <= 3:
-        message = "An outline keeps three vertices at least: reject it if it is not a field."
-        raise BadInput(message)
+        raise BadInput("An outline keeps three vertices at least: reject it if it is not a field.")
     return _replaced(rings, (p, r), np.delete(rings[p][r], k, axis=0))
 
 

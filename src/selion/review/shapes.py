@@ -59,20 +59,17 @@ def split(shape: Any, line: np.ndarray, reach: float) -> list[Any]:
 
     drawn = shapely.LineString(line)
     if not drawn.is_simple:
-        message = "The line crosses itself: draw it again."
-        raise BadInput(message)
+        raise BadInput("The line crosses itself: draw it again.")
     parts = [piece for part in shapely.get_parts(shape) for piece in cut(part, drawn).geoms]
     if len(parts) <= shapely.get_num_geometries(shape):
-        message = (
+        raise BadInput(
             "The line does not cut the field: begin outside of it, go across, and end outside."
         )
-        raise BadInput(message)
     parts.sort(key=lambda part: (-part.area, part.bounds))
     if parts[-1].area < max(SMALLEST * reach**2, THINNEST * parts[0].area):
-        message = (
+        raise BadInput(
             "The line cuts off a sliver only: draw it farther inside, or move a vertex instead."
         )
-        raise BadInput(message)
     return [_sound(part, "A part") for part in parts]
 
 
@@ -93,17 +90,15 @@ def merge(one: Any, other: Any, reach: float) -> Any:
         common <= 2 * reach
         and shapely.area(shapely.intersection(one, other)) <= SMALLEST * reach**2
     ):
-        message = (
+        raise BadInput(
             "The two fields do not touch along an edge: reshape one until it reaches the other, or "
             "leave them apart."
         )
-        raise BadInput(message)
     united = shapely.union(one, other)
     if shapely.get_num_geometries(united) >= shapely.get_num_geometries(
         one
     ) + shapely.get_num_geometries(other):
-        message = "The two fields do not touch: choose a neighbour."
-        raise BadInput(message)
+        raise BadInput("The two fields do not touch: choose a neighbour.")
     return _sound(united, "The united field")
 
 
@@ -128,8 +123,7 @@ def drawn(points: np.ndarray, others: Sequence[Any], reach: float) -> Any:
         points[:-1] if len(points) > 1 and np.hypot(*(points[0] - points[-1])) <= reach else points
     )
     if len(ring) < 3:
-        message = f"An outline of {len(ring)} points was drawn: wanted are three or more."
-        raise BadInput(message)
+        raise BadInput(f"An outline of {len(ring)} points was drawn: wanted are three or more.")
     shape = _sound(shapely.Polygon(ring), "The outline")
     near = [other for other in others if shapely.intersects(shape, other)]
     if not near:
@@ -137,8 +131,7 @@ def drawn(points: np.ndarray, others: Sequence[Any], reach: float) -> Any:
     left = shapely.get_parts(shapely.difference(shape, shapely.union_all(near)))
     kept = [part for part in left if part.area > max(SMALLEST * reach**2, THINNEST * shape.area)]
     if not kept or max(part.area for part in kept) < 0.01 * shape.area:
-        message = "Another field lies there already: nothing is left of the outline."
-        raise BadInput(message)
+        raise BadInput("Another field lies there already: nothing is left of the outline.")
     return _sound(
         max(kept, key=lambda part: (part.area, part.bounds)), "What is left of the outline"
     )
@@ -205,8 +198,7 @@ def insert(
     lines = _prepared(shapes, field, np.empty((0, 2)), reach)[field]
     place = r.edge_place(lines, edge[0], edge[1], point, reach)
     if place is None:
-        message = "This field has no such edge (any more): load it again."
-        raise BadInput(message)
+        raise BadInput("This field has no such edge (any more): load it again.")
     part, ring, k = place
     corners = lines[part][ring]
     return move(shapes, field, (corners[k - 1] + corners[k % len(corners)]) / 2, point, reach)
@@ -240,8 +232,7 @@ def _with_vertex(
         if (place := r.find_vertex(lines, at, reach)) is not None
     }
     if field not in found:
-        message = "This field has no vertex at that place (any more): load it again."
-        raise BadInput(message)
+        raise BadInput("This field has no vertex at that place (any more): load it again.")
     return found
 
 
@@ -254,15 +245,12 @@ def _sound(shape: Any, what: str) -> Any:
     import shapely
 
     if shape.is_empty or not shape.convex_hull.area > 0:
-        message = f"{what} holds no area: draw it again."
-        raise BadInput(message)
+        raise BadInput(f"{what} holds no area: draw it again.")
     if not shapely.is_valid(shape):
         why = shapely.is_valid_reason(shape).partition("[")[0].lower()
-        message = f"{what} would cross or touch itself ({why}): draw it another way."
-        raise BadInput(message)
+        raise BadInput(f"{what} would cross or touch itself ({why}): draw it another way.")
     if shapely.get_type_id(shape) not in (3, 6):
-        message = f"{what} has no area: draw it again."
-        raise BadInput(message)
+        raise BadInput(f"{what} has no area: draw it again.")
     return shapely.orient_polygons(shape)
 
 
@@ -280,9 +268,8 @@ def _checked(shapes: Shapes, changed: dict[str, Any], reach: float) -> dict[str,
                 - shapely.intersection(shapes[name], shapes[other]).area
             )
             if more > max(SMALLEST * reach**2, OVERLAP * min(shape.area, there.area)):
-                message = (
+                raise BadInput(
                     "The outline would lie over another field: move that field's edge, or unite "
                     "the two."
                 )
-                raise BadInput(message)
     return changed

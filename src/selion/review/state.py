@@ -97,17 +97,15 @@ class ReviewedMap:
 
         self.ids = pd.Index(np.asarray(ids, dtype=object))
         if not self.ids.is_unique:
-            message = (
+            raise BadInput(
                 "Some fields of the map share an id: write it again with 'selion map', whose ids "
                 "say where."
             )
-            raise BadInput(message)
         if any(not 0 < len(name) <= LONGEST or not name.isprintable() for name in self.ids):
-            message = (
+            raise BadInput(
                 f"Some ids of the map are empty, longer than {LONGEST} characters or not "
                 "printable: give its polygons short unique ids."
             )
-            raise BadInput(message)
         self.outlines = np.asarray(outlines, dtype=object)
         self.reach = shapes.reach_of(geographic)
         self.tree = shapely.STRtree(self.outlines)
@@ -122,11 +120,10 @@ class ReviewedMap:
             If ids are missing or not unique.
         """
         if "id" not in frame:
-            message = (
+            raise BadInput(
                 "The map has no column 'id': write it with 'selion map', or give its polygons "
                 "unique ids."
             )
-            raise BadInput(message)
         return cls(
             frame["id"].astype(str).to_numpy(),
             frame.geometry.to_numpy(),
@@ -239,8 +236,7 @@ class ReviewState:
             name for name in action.on if self.get(name) is None and name not in self.standing
         ]
         if unknown:
-            message = f"There is no field {unknown[0]!r} on this map: load it again."
-            raise BadInput(message)
+            raise BadInput(f"There is no field {unknown[0]!r} on this map: load it again.")
         stale = tuple(name for name, version in action.on.items() if self._version(name) != version)
         if stale:
             return ReviewOutcome(stale=stale, why=self._stale(stale)), {}
@@ -275,8 +271,7 @@ class ReviewState:
         """Return the fields that an action makes, with the new version."""
         acted = self.get(action.field) if action.field else None
         if acted is not None and acted.status == MERGED:
-            message = "This field was united with another: act on that one."
-            raise BadInput(message)
+            raise BadInput("This field was united with another: act on that one.")
         mark: dict[str, Any] = {
             "version": self.count + 1,
             "person": action.person,
@@ -329,8 +324,7 @@ class ReviewState:
         """Unite two fields; the larger keeps its id."""
         other = self.get(list(action.on)[1])
         if other is None or other.status == MERGED or other.id == acted.id:
-            message = "There is no such neighbour (any more): load it again."
-            raise BadInput(message)
+            raise BadInput("There is no such neighbour (any more): load it again.")
         large, small = sorted((acted, other), key=lambda f: (-f.shape.area, f.id))
         shape = shapes.merge(large.shape, small.shape, self.mapped.reach)
         origin = tuple(dict.fromkeys((*large.origin, *small.origin)))
@@ -409,11 +403,10 @@ class ReviewState:
                 if given and other.shape.intersection(made.shape).area > 0.01 * min(
                     other.shape.area, made.shape.area
                 ):
-                    message = (
+                    raise BadInput(
                         f"{other.person or 'Somebody'} gave that land to another field: correct "
                         "that one first."
                     )
-                    raise BadInput(message)
 
     def _as_mapped(self, one: Field) -> bool:
         row = self.mapped.row(one.id)

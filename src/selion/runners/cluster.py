@@ -186,17 +186,15 @@ def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
     except ImportError as error:
         if int(port) != CLIENT:
             raise
-        message = (
+        raise MissingExtra(
             "Port 10001 means Ray Client, whose gRPC is not installed: pip install 'ray[client]'."
-        )
-        raise MissingExtra(message) from error
+        ) from error
     except (OSError, RuntimeError, ValueError) as error:
-        message = (
+        raise BadInput(
             f"There is no Ray cluster at {address} that this machine can use "
             f"({_first_line(error)}): give the address that 'ray start --head' prints, on a "
             f"machine of the cluster, or HOST:{CLIENT}, where Ray Client listens, from outside."
-        )
-        raise BadInput(message) from error
+        ) from error
 
 
 def _knock(host: str, port: int) -> None:
@@ -218,8 +216,7 @@ def _knock(host: str, port: int) -> None:
         with line.makefile("rb") as answer:
             head = answer.read(4)
         if head[3:] != FRAME[3:4]:
-            message = "what listens there is not Ray"
-            raise OSError(message)
+            raise OSError("what listens there is not Ray")
 
 
 def _start(ray: Any, cores: int, quiet: dict[str, Any]) -> None:
@@ -239,11 +236,10 @@ def _start(ray: Any, cores: int, quiet: dict[str, Any]) -> None:
         except Exception as error:  # Ray raises a bare Exception when it did not start in time
             ray.shutdown()
             if last:
-                message = (
+                raise BadInput(
                     f"Ray did not start on this machine ({_first_line(error)}): try again when it "
                     "is less busy, or use --runner processes."
-                )
-                raise BadInput(message) from error
+                ) from error
         else:
             return
 

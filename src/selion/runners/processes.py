@@ -166,11 +166,10 @@ class Processes:
         _, error = probe.answer()
         probe.leave()
         if error is not None:
-            message = (
+            raise BadInput(
                 "Worker processes cannot start here (a script without 'if __name__ == "
                 '"__main__"\', or no memory): use 1 worker.'
-            )
-            raise BadInput(message) from error
+            ) from error
 
     def _dismiss(self, gone: list[_Worker]) -> None:
         for worker in gone:

@@ -137,11 +137,10 @@ class AppendLog:
         try:
             yield
         except OSError as error:
-            message = (
+            raise OutputFailed(
                 f"{self.path} cannot be written ({error.strerror}): {self.holds} kept there, so "
                 "free some space or choose a folder that can be written."
-            )
-            raise OutputFailed(message) from error
+            ) from error
 
 
 def now() -> str:

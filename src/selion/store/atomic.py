@@ -72,16 +72,14 @@ def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        message = (
+        raise OutputFailed(
             f"{path} cannot be written because {folder} is not a folder: choose another place."
         )
-        raise OutputFailed(message)
     if not os.access(folder, os.W_OK | os.X_OK):
-        message = (
+        raise OutputFailed(
             f"{path} cannot be written because there is no permission to write in {folder}: choose "
             "another place."
         )
-        raise OutputFailed(message)
     return path
 
 
@@ -125,13 +123,13 @@ def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[
     """
     path = check_output(path, force)
     if path.is_dir():
-        message = f"{path} is a folder; wanted is the name of a file."
-        raise OutputFailed(message)
+        raise OutputFailed(f"{path} is a folder; wanted is the name of a file.")
     with explained(path), _temporary(path) as temporary:
         yield temporary
         if not temporary.is_file():
-            message = f"Nothing was written for {path}: report this as a bug of the writer."
-            raise OutputFailed(message)
+            raise OutputFailed(
+                f"Nothing was written for {path}: report this as a bug of the writer."
+            )
         _sync(temporary)
         _publish(temporary, path, force)
 
@@ -176,8 +174,7 @@ def atomic_folder(path: str | os.PathLike[str], force: bool = False) -> Iterator
     """
     path = check_output(path, force)
     if path.is_file():
-        message = f"{path} is a file; wanted is the name of a folder."
-        raise OutputFailed(message)
+        raise OutputFailed(f"{path} is a file; wanted is the name of a folder.")
     with explained(path), _temporary(path) as temporary:
         temporary.mkdir()
         yield temporary
@@ -196,8 +193,7 @@ def publish_folder(folder: Path, path: Path, force: bool) -> None:
         If a file is there.
     """
     if path.is_file():
-        message = f"{path} is a file; wanted is the name of a folder."
-        raise OutputFailed(message)
+        raise OutputFailed(f"{path} is a file; wanted is the name of a folder.")
     _sync_files(folder)
     _publish_folder(folder, path, force)
     shutil.rmtree(folder.with_name(f"{folder.name}.old"), ignore_errors=True)

@@ -136,18 +136,16 @@ def _check(
     colours: Sequence[str] | None,
 ) -> None:
     if dtype.name not in DTYPES:
-        message = (
+        raise BadInput(
             f"{path} was to hold {dtype}; a GeoTIFF holds {', '.join(DTYPES)}: convert to one of "
             "them."
         )
-        raise BadInput(message)
     checked_nodata(nodata, dtype, path)
     if colours and (dtype != np.uint8 or len(bands) != 1):
-        message = (
+        raise BadInput(
             f"{path} was to have colours for {len(bands)} bands of {dtype}: colours go with a "
             "single band of uint8."
         )
-        raise BadInput(message)
 
 
 def _palette(colours: Sequence[str], nodata: float | None) -> dict[int, tuple[int, int, int, int]]:
@@ -158,8 +156,7 @@ def _palette(colours: Sequence[str], nodata: float | None) -> dict[int, tuple[in
 def _rgba(colour: str) -> tuple[int, int, int, int]:
     digits = colour.removeprefix("#")
     if len(digits) != 6 or not set(digits.lower()) <= set("0123456789abcdef"):
-        message = f"The colour {colour!r} was given; wanted is #rrggbb."
-        raise BadInput(message)
+        raise BadInput(f"The colour {colour!r} was given; wanted is #rrggbb.")
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16), 255
 
 
@@ -184,11 +181,10 @@ def _copy(path: Path, described: Path, temporary: Path, overviews: str, block: i
             with open_quietly(str(temporary)) as dataset:
                 dataset.read(window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
     except GDAL_ERRORS as error:
-        message = (
+        raise OutputFailed(
             f"{path} was not written (GDAL says: {last_word(error)}): free some disk space, or "
             "choose another place."
-        )
-        raise OutputFailed(message) from error
+        ) from error
 
 
 _: type[Sink] = CogSink

@@ -204,11 +204,10 @@ def checked_shard(chunk: int, shard: int, path: str) -> None:
         If ``shard`` is no multiple of ``chunk``.
     """
     if chunk < 1 or shard % chunk:
-        message = (
+        raise BadInput(
             f"Shards of {shard} px and chunks of {chunk} px were given for {path}: shards must be "
             "a multiple of chunks."
         )
-        raise BadInput(message)
 
 
 def create_array(
@@ -291,8 +290,9 @@ class CubeSource:
         path = os.fspath(path)
         array = _opened(path)
         if getattr(array, "ndim", 0) != 3:
-            message = f"{path} is not a single array of (band, y, x): give the array inside it."
-            raise UnreadableFile(message)
+            raise UnreadableFile(
+                f"{path} is not a single array of (band, y, x): give the array inside it."
+            )
         said = dict(array.attrs)
         bands = tuple(said.get("bands") or (f"band{k + 1}" for k in range(array.shape[0])))
         nodata = said.get("nodata")
@@ -318,11 +318,10 @@ class CubeSource:
         try:
             values = self._array[:, *roi]
         except (OSError, ValueError, RuntimeError) as error:
-            message = (
+            raise UnreadableFile(
                 f"{self.path} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns "
                 f"{roi[1].start}:{roi[1].stop} ({error}): write it again."
-            )
-            raise UnreadableFile(message) from error
+            ) from error
         valid = valid_pixels(values, self.bands, (self.nodata,) * len(self.bands))
         return Raster(values, self.grid[roi], self.bands, valid, self.tags)
 
@@ -339,15 +338,17 @@ def _opened(path: str) -> Any:
     try:
         return zarr.open(path, mode="r", zarr_format=3)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{path} cannot be opened as a Zarr of version 3 ({error}): write it again."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{path} cannot be opened as a Zarr of version 3 ({error}): write it again."
+        ) from error
 
 
 def _grid(path: str, said: dict[str, Any], shape: tuple[int, ...]) -> GeoBox:
     transform = said.get("spatial:transform")
     if transform is None or len(transform) != 6:
-        message = f"{path} has no georeferencing: wanted is the attribute spatial:transform."
-        raise UnreadableFile(message)
+        raise UnreadableFile(
+            f"{path} has no georeferencing: wanted is the attribute spatial:transform."
+        )
     crs = said.get("proj:code") or said.get("proj:wkt2")
     grid = GeoBox((shape[0], shape[1]), Affine(*transform), CRS(crs) if crs else None)
     check_north_up(grid, path)

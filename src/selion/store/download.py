@@ -84,11 +84,10 @@ def fetch(
     sha256 = sha256.lower().removeprefix("sha256:")
     scheme, name = urllib.parse.urlsplit(url).scheme, _name(url)
     if scheme not in ("http", "https") or not re.fullmatch(r"([0-9a-f]{64})?", sha256) or not name:
-        message = (
+        raise BadInput(
             f"{url!r} with the checksum {sha256!r} was to be fetched: wanted are the http(s) "
             "address of a file and 64 hexadecimal digits."
         )
-        raise BadInput(message)
     key = sha256 or hashlib.sha256(url.encode()).hexdigest()
     place = (Path(folder).expanduser() / name) if folder else cache_folder() / f"{key[:12]}-{name}"
     with _explained(url, place):
@@ -121,18 +120,16 @@ def _retrieve(url: str, sha256: str, place: Path, downloader: _Resuming) -> Path
                 )
             except ValueError as error:
                 if not downloader.resumed:  # pieces of two versions of a file deserve another try
-                    message = (
+                    raise ChecksumMismatch(
                         f"{url} arrived, but its sha256 is not {sha256[:12]}...: it was changed or "
                         "damaged on its way; ask its publisher."
-                    )
-                    raise ChecksumMismatch(message) from error
+                    ) from error
     finally:
         logger.setLevel(level)
-    message = (
+    raise ChecksumMismatch(
         f"{url} arrived twice with a sha256 other than {sha256[:12]}...: it was changed or damaged "
         "on its way; ask its publisher."
     )
-    raise ChecksumMismatch(message)
 
 
 class _Resuming:
@@ -164,8 +161,7 @@ class _Resuming:
                 self.part.replace(output_file)
                 return
             time.sleep(RETRY.pause(failed))
-        message = f"{url} could not be downloaded in {RETRY.tries} tries: try again later."
-        raise FetchFailed(message)
+        raise FetchFailed(f"{url} could not be downloaded in {RETRY.tries} tries: try again later.")
 
     def _go_on(self, url: str) -> None:
         have = self.part.stat().st_size if self.part.exists() else 0
@@ -184,8 +180,7 @@ class _Resuming:
                 file.flush()
                 os.fsync(file.fileno())
         if total is not None and have < total:
-            message = f"{have} of {total} bytes"
-            raise ConnectionError(message)
+            raise ConnectionError(f"{have} of {total} bytes")
 
 
 @contextmanager
@@ -211,22 +206,19 @@ def _explained(url: str, place: Path) -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError as error:
-        message = (
+        raise FetchFailed(
             f"{url} could not be downloaded: the server says {error.code} {error.reason}; check "
             "the address."
-        )
-        raise FetchFailed(message) from error
+        ) from error
     except _LOST as error:
         said = getattr(error, "reason", None) or error
-        message = (
+        raise FetchFailed(
             f"{url} could not be downloaded ({said}): check the network and run it again, or put "
             f"the file at {place} yourself."
-        )
-        raise FetchFailed(message) from error
+        ) from error
     except OSError as error:
         why = "no space left" if error.errno == errno.ENOSPC else error.strerror
-        message = (
+        raise FetchFailed(
             f"{url} could not be kept in {place.parent} ({why}): set SELION_CACHE to another "
             "folder."
-        )
-        raise FetchFailed(message) from error
+        ) from error

@@ -125,19 +125,17 @@ def grid_of(dataset: Any, name: str) -> GeoBox:
         does not know.
     """
     if dataset.transform.is_identity and dataset.gcps[0]:
-        message = (
+        raise GridMismatch(
             f"{name} is placed by {len(dataset.gcps[0])} ground control points: warp it first, for "
             "example with gdalwarp."
         )
-        raise GridMismatch(message)
     grid = GeoBox((dataset.height, dataset.width), dataset.transform, _crs_of(dataset, name))
     check_north_up(grid, name)
     if dataset.transform.a <= 0 or dataset.transform.e == 0:
-        message = (
+        raise GridMismatch(
             f"{name} has a mirrored or empty geotransform ({tuple(dataset.transform[:6])}): warp "
             "it first, for example with gdalwarp."
         )
-        raise GridMismatch(message)
     return grid
 
 
@@ -178,11 +176,10 @@ def _crs_of(dataset: Any, name: str) -> CRS | None:
         epsg = dataset.crs.to_epsg(confidence_threshold=100)
         return CRS(f"EPSG:{epsg}" if epsg else dataset.crs.to_wkt())
     except (ProjError, ValueError) as error:
-        message = (
+        raise GridMismatch(
             f"{name} has a CRS that PROJ cannot read ({dataset.crs.to_string()[:80]}): assign the "
             "right one with gdal_edit or gdal_translate -a_srs."
-        )
-        raise GridMismatch(message) from error
+        ) from error
 
 
 def gdal_version() -> str:

@@ -148,11 +148,13 @@ class GeoTiffSource:
             try:
                 values, mask = self._pixels(self._handle(), roi)
             except GDAL_ERRORS as error:
-                message = (
-                    f"{shown(self.path)} cannot be read at rows {roi[0].start}:{roi[0].stop}, "
-                    f"columns {roi[1].start}:{roi[1].stop}"
-                ) + _cure(self.path, error)
-                raise UnreadableFile(message) from error
+                raise UnreadableFile(
+                    (
+                        f"{shown(self.path)} cannot be read at rows {roi[0].start}:{roi[0].stop}, "
+                        f"columns {roi[1].start}:{roi[1].stop}"
+                    )
+                    + _cure(self.path, error)
+                ) from error
         valid = combine(mask, valid_pixels(values, self.bands, self.nodatas))
         return Raster(values, self.grid[roi], self.bands, valid, self.tags)
 
@@ -226,11 +228,10 @@ def _described(
 ) -> GeoTiffSource:
     if dataset.count == 0:
         inner = f" (it holds {', '.join(dataset.subdatasets[:4])})" if dataset.subdatasets else ""
-        message = (
+        raise UnreadableFile(
             f"{shown(path)} holds no bands of its own{inner}: give the one that is meant, or "
             "convert it to GeoTIFF."
         )
-        raise UnreadableFile(message)
     grid = grid_of(dataset, shown(path))
     flipped = grid.crs is not None and grid.transform.e > 0
     alpha = _alpha(dataset)
@@ -254,10 +255,9 @@ def _described(
 
 def _dtype(path: str, name: str) -> np.dtype:
     if name.startswith("complex"):
-        message = (
+        raise BadInput(
             f"{path} holds complex numbers ({name}): give an image of amplitudes or intensities."
         )
-        raise BadInput(message)
     return np.dtype(name)
 
 

@@ -78,15 +78,13 @@ def byte_size(path: str | os.PathLike[str]) -> int:
     else:
         local = Path(path).expanduser()
         if not local.is_file():
-            message = f"There is no file {path}: check the name."
-            raise UnreadableFile(message)
+            raise UnreadableFile(f"There is no file {path}: check the name.")
         size = local.stat().st_size
     if size is None or not str(size).isdigit():
-        message = (
+        raise UnreadableFile(
             f"The server of {shown(path)} does not say how large the file is: it may not be an "
             "object store; download the file first."
         )
-        raise UnreadableFile(message)
     return int(size)
 
 
@@ -102,8 +100,7 @@ def _sources(path: Path) -> list[Path]:
         with gdal_settings(remote=False), open_quietly(str(path)) as dataset:
             return [path, *sorted(Path(name) for name in dataset.files if Path(name) != path)]
     except GDAL_ERRORS as error:
-        message = f"{path} cannot be opened: {error}."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(f"{path} cannot be opened: {error}.") from error
 
 
 def _of_files(paths: list[Path]) -> Iterable[object]:
@@ -116,8 +113,9 @@ def _of_files(paths: list[Path]) -> Iterable[object]:
                     file.seek(max(about.st_size - SAMPLE, 0) * place // (PLACES - 1))
                     yield file.read(SAMPLE)
         except OSError as error:
-            message = f"{path} cannot be read ({error.strerror}): check the name."
-            raise UnreadableFile(message) from error
+            raise UnreadableFile(
+                f"{path} cannot be read ({error.strerror}): check the name."
+            ) from error
 
 
 def _of_folder(path: Path) -> Iterable[object]:

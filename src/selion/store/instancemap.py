@@ -54,11 +54,10 @@ def make_ids(folder: Path, shape: tuple[int, int]) -> Path:
         if path.is_file():
             path.unlink()
         wanted = max(1, round(4e-6 * shape[0] * shape[1]))
-        message = (
+        raise OutputFailed(
             f"The ids of {shape[0]} x {shape[1]} px cannot be kept in {folder} ({error.strerror}): "
             f"give a workspace with {wanted:,} MB."
-        )
-        raise OutputFailed(message) from error
+        ) from error
     return path
 
 
@@ -111,5 +110,6 @@ def open_instances(workspace: str | os.PathLike[str]) -> InstanceMap:
         table = pd.read_parquet(folder / "objects.parquet")
         return InstanceMap(folder / "ids.npy", grid, table, float(place.get("min_area", 0)))
     except (OSError, ValueError, KeyError) as error:
-        message = f"{folder} holds no finished map of objects: run map_instances on it again."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{folder} holds no finished map of objects: run map_instances on it again."
+        ) from error

@@ -58,11 +58,10 @@ def open_raster(
     if scheme is None and not path.startswith("/vsi"):
         return _open_local(Path(path).expanduser(), coarse)
     if scheme is not None and scheme not in SCHEMES:
-        message = (
+        raise UnreadableFile(
             f"{shown(path)} has the unknown scheme {scheme}://; known: "
             f"{', '.join(f'{known}://' for known in SCHEMES)}."
         )
-        raise UnreadableFile(message)
     return _open_remote(path, coarse, retry)
 
 
@@ -72,11 +71,9 @@ def _open_local(path: Path, coarse: float | None) -> GeoTiffSource | PhotoSource
     if not path.exists():
         raise UnreadableFile(_missing(path))
     if not os.access(path, os.R_OK):
-        message = f"{path} cannot be read: there is no permission."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"{path} cannot be read: there is no permission.")
     if path.suffix.lower() in PHONE_ENDINGS:
-        message = f"{path} is a camera's own format: export it as JPEG or TIFF first."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"{path} is a camera's own format: export it as JPEG or TIFF first.")
     from selion.store.geotiff import GeoTiffSource
     from selion.store.photo import PhotoSource, is_photo
 
@@ -95,8 +92,7 @@ def _open_folder(path: Path) -> CubeSource:
             if old
             else "a folder: give one image, or a .zarr folder"
         )
-        message = f"{path} is {what}."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"{path} is {what}.")
     from selion.store.cube import CubeSource
 
     return CubeSource.open(path)
@@ -108,11 +104,10 @@ def _open_remote(path: str, coarse: float | None, retry: RetryPolicy | None) -> 
 
     source = GeoTiffSource.open(path, coarse=coarse, retry=retry)
     if source.grid.crs is None and shown(path).lower().endswith(PHOTO_ENDINGS):
-        message = (
+        raise UnreadableFile(
             f"{shown(path)} is a photograph, which has to be turned as its EXIF says: download it "
             "first and give the file."
         )
-        raise UnreadableFile(message)
     return source
 
 

@@ -207,17 +207,15 @@ def _pillow(path: str) -> Iterator[Image.Image]:
         with opened as image:
             yield image
     except Image.DecompressionBombError as error:
-        message = (
+        raise UnreadableFile(
             f"{path} has too many pixels for a photograph: tile it first, for example with "
             "gdal_translate -of COG."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     except BROKEN as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as a photograph ({str(error).rstrip('.')}): it is truncated or "
             "corrupt; copy it again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
 
 
 def _mode(image: Image.Image, path: str) -> str:
@@ -225,8 +223,9 @@ def _mode(image: Image.Image, path: str) -> str:
     if "transparency" in image.info and mode in ("RGB", "L"):
         mode = "RGBA" if mode == "RGB" else "LA"
     if mode not in CHANNELS:
-        message = f"{path} is in the unknown colour mode {image.mode}: export it as RGB."
-        raise UnreadableFile(message)
+        raise UnreadableFile(
+            f"{path} is in the unknown colour mode {image.mode}: export it as RGB."
+        )
     return mode
 
 

@@ -241,21 +241,19 @@ def open_archive(path: Path) -> PMTilesFile:
             deserialize_header(_read_range(path, size, 0, HEADER, HEADER))
         )
     except (MagicNumberNotFound, SpecVersionUnsupported, ValueError, IndexError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path.name} is not a PMTiles file of version 3: write it again, for "
             "example with selion."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     packings = (header["tile_compression"], header["internal_compression"])
     if header["tile_type"] != TileType.MVT or not {*packings} <= {
         Compression.NONE,
         Compression.GZIP,
     }:
-        message = (
+        raise UnreadableFile(
             f"{path.name} holds no vector tiles that are packed by gzip or not at all: write it "
             "again, for example with selion."
         )
-        raise UnreadableFile(message)
     packed = _read_range(
         path, size, header["metadata_offset"], header["metadata_length"], LARGEST_DIRECTORY
     )
@@ -280,22 +278,20 @@ def _described(metadata: bytes, path: Path) -> tuple[tuple[str, ...], dict[str, 
             for name, kind in drawn.get("fields", {}).items()
         }
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path.name} does not say which layers it holds: write it again, for example with "
             "selion."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     return names, columns
 
 
 def _read_range(path: Path, size: int, offset: int, length: int, most: int) -> bytes:
     """Read some bytes, if they are in the file and not too many."""
     if not 0 <= length <= most or offset < 0 or offset + length > size:
-        message = (
+        raise UnreadableFile(
             f"{path.name} points at {length:,} bytes from {offset:,}, and has {size:,}: it is "
             "truncated or corrupt; copy it again."
         )
-        raise UnreadableFile(message)
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(length)
@@ -315,14 +311,12 @@ def unpack(data: bytes, compression: Compression, path: Path) -> bytes:
     try:
         out = unpacking.decompress(data, LARGEST_UNPACKED)
     except zlib.error as error:
-        message = f"{path.name} is corrupt ({error}): copy it again."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(f"{path.name} is corrupt ({error}): copy it again.") from error
     if unpacking.unconsumed_tail:
-        message = (
+        raise UnreadableFile(
             f"{path.name} holds a part of more than {LARGEST_UNPACKED:,} bytes: write it again "
             "with smaller tiles."
         )
-        raise UnreadableFile(message)
     return out
 
 
@@ -334,11 +328,10 @@ def _read_directory(
     numbers = _read_varints(data)
     count = numbers[0] if numbers else 0
     if not 0 < count <= (len(numbers) - 1) // 4:
-        message = (
+        raise UnreadableFile(
             f"{path.name} has a directory that ends too early: it is truncated or corrupt; copy it "
             "again."
         )
-        raise UnreadableFile(message)
     parts = [numbers[1 + k * count : 1 + (k + 1) * count] for k in range(4)]
     ids, offsets, last = [], list[int](), 0
     for k in range(count):

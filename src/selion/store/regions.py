@@ -26,11 +26,10 @@ def checked_region(roi: Roi, grid: GeoBox, name: str) -> Roi:
             or part.step not in (None, 1)
             or not 0 <= part.start < part.stop <= size
         ):
-            message = (
+            raise GridMismatch(
                 f"Region {roi} is not inside {name} ({grid.shape[0]} rows, {grid.shape[1]} "
                 "columns): give explicit bounds inside it."
             )
-            raise GridMismatch(message)
     return slice(int(roi[0].start), int(roi[0].stop)), slice(int(roi[1].start), int(roi[1].stop))
 
 
@@ -45,23 +44,20 @@ def checked_block(
         If bands, shape or number type do not fit; types are never narrowed in silence.
     """
     if values.ndim != 3 or values.shape[0] != len(bands):
-        message = (
+        raise BandMismatch(
             f"Values of shape {values.shape} do not fit the {len(bands)} bands of {name}: wanted "
             "(band, y, x)."
         )
-        raise BandMismatch(message)
     if values.shape[1:] != roi_shape(roi):
-        message = (
+        raise GridMismatch(
             f"Values of shape {values.shape} do not fit a region of {roi_shape(roi)} of {name}: "
             "wanted (band, y, x)."
         )
-        raise GridMismatch(message)
     if not np.can_cast(values.dtype, dtype, "safe"):
-        message = (
+        raise BadInput(
             f"Values of type {values.dtype} were given for {name}, which holds {dtype}: scale and "
             "convert them first."
         )
-        raise BadInput(message)
     return values.astype(dtype, copy=False)
 
 
@@ -77,11 +73,10 @@ def checked_nodata(nodata: float | None, dtype: np.dtype, name: str) -> None:
         return
     limits = np.iinfo(dtype)
     if not np.isfinite(nodata) or nodata != int(nodata) or not limits.min <= nodata <= limits.max:
-        message = (
+        raise BadInput(
             f"Nodata {nodata} was given for {name}, which holds {dtype}: wanted is a whole number "
             f"from {limits.min} to {limits.max}."
         )
-        raise BadInput(message)
 
 
 def checked_bands(grid: GeoBox, bands: Sequence[str], name: str) -> tuple[str, ...]:
@@ -93,9 +88,8 @@ def checked_bands(grid: GeoBox, bands: Sequence[str], name: str) -> tuple[str, .
         If there are none, or the grid has no pixels.
     """
     if not bands or isinstance(bands, str) or min(grid.shape) < 1:
-        message = (
+        raise BadInput(
             f"{name} was to have the bands {bands!r} on a grid of {tuple(grid.shape)}: wanted are "
             "at least one name and one pixel."
         )
-        raise BadInput(message)
     return tuple(bands)

@@ -157,10 +157,9 @@ class ResumableCube:
         """
         roi = checked_region(roi, self.grid, str(self.path))
         if roi != self._place(roi):
-            message = (
+            raise GridMismatch(
                 f"Region {roi} is no shard of {self.path}: write the regions in its list of shards."
             )
-            raise GridMismatch(message)
         with explained(self.folder):
             # a shard at the edge would be read before it is written, and a broken one cannot be
             self._file(roi).unlink(missing_ok=True)

@@ -45,8 +45,7 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
     """
     path = Path(path)
     if not path.is_file():
-        message = f"There is no file {path}: check the name."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"There is no file {path}: check the name.")
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path, bbox)
     import pyogrio
@@ -59,8 +58,9 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
             path, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
         )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        message = f"{path} cannot be read as fields ({error}): check that the file is whole."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{path} cannot be read as fields ({error}): check that the file is whole."
+        ) from error
 
 
 def _read_parquet(path: Path, bbox: Bbox | None) -> geopandas.GeoDataFrame:
@@ -142,22 +142,19 @@ def read_metadata(path: Path) -> dict[str, Any]:
         geo["columns"][geo["primary_column"]]
         collection = json.loads(found.get(b"collection", b"{}"))
     except (OSError, pa.ArrowInvalid) as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as Parquet ({error}): check that the file is there and whole."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     except (KeyError, ValueError, TypeError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path} is a Parquet file without proper GeoParquet metadata: write it with selion, "
             "geopandas or GDAL 3.5 or later."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     if geo["primary_column"] != "geometry":
-        message = (
+        raise BadInput(
             f"{path} keeps its geometry in a column called {geo['primary_column']!r}; wanted is "
             "'geometry'."
         )
-        raise BadInput(message)
     return {"geo": geo, "collection": collection}
 
 

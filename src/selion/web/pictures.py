@@ -152,8 +152,9 @@ def check_size(image: Image) -> None:
     """
     width, height = image.size
     if width * height > MOST_PIXELS:
-        message = f"{width} x {height} pixels are more than are shown here: cut it into tiles."
-        raise UnreadableFile(message)
+        raise UnreadableFile(
+            f"{width} x {height} pixels are more than are shown here: cut it into tiles."
+        )
 
 
 def read_cover(

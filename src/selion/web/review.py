@@ -169,8 +169,7 @@ def _chip(session: ReviewSession) -> Callable[[Request], Response]:
         found = BOX.fullmatch(request.path_params["box"])
         try:
             if found is None:
-                message = "A chip is asked for by its box in pixels."
-                raise BadInput(message)
+                raise BadInput("A chip is asked for by its box in pixels.")
             left, top, right, bottom = (int(value) for value in found.groups())
             data = session.frame.chip(request.path_params["layer"], (left, top, right, bottom))
         except SelionError as error:
@@ -205,8 +204,7 @@ def queue(session: ReviewSession, parameters: Mapping[str, str]) -> JSON:
     )
     show, after = parameters.get("show", SHOWS[0]), whole_number(parameters.get("after"), 0)
     if show not in SHOWS:
-        message = f"'{show[:20]}' cannot be shown; known: {', '.join(SHOWS)}."
-        raise BadInput(message)
+        raise BadInput(f"'{show[:20]}' cannot be shown; known: {', '.join(SHOWS)}.")
     session.log.sync()
     found, end, held = _hand(session, person, show, after, size)
     view = ReviewView(aspect=_aspect(parameters))

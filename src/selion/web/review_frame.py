@@ -74,11 +74,10 @@ class Frame:
         if scores is not None:
             self.layers += tuple(_of_scores(scores))
         if (frame.crs is None) != (self.grid.crs is None):
-            message = (
+            raise GridMismatch(
                 "The map cannot be overlaid on the image: one of them has a CRS and the other has "
                 "none; name another with --image."
             )
-            raise GridMismatch(message)
         self._there, self._back = _ways(frame.crs, self.grid)
         self._globe = _globe(frame.crs)
 
@@ -106,16 +105,14 @@ class Frame:
             and (pixels >= -FAR * size - 64).all()
             and (pixels <= (1 + FAR) * size + 64).all()
         ):
-            message = "A point lies far away from the image: draw it again."
-            raise BadInput(message)
+            raise BadInput("A point lies far away from the image: draw it again.")
         place = self.grid.transform
         x = place.a * pixels[:, 0] + place.b * pixels[:, 1] + place.c
         y = place.d * pixels[:, 0] + place.e * pixels[:, 1] + place.f
         with self._lock:
             made = np.column_stack(self._back(x, y))
         if not np.isfinite(made).all():
-            message = "A point cannot be placed on the globe: draw it again."
-            raise BadInput(message)
+            raise BadInput("A point cannot be placed on the globe: draw it again.")
         return made
 
     def degrees(self, bounds: tuple[float, float, float, float]) -> tuple[float, ...] | None:
@@ -153,15 +150,13 @@ class Frame:
         """
         left, top, right, bottom = box
         if not (0 < right - left <= LARGEST and 0 < bottom - top <= LARGEST):
-            message = (
+            raise BadInput(
                 f"A chip of {right - left} x {bottom - top} pixels was asked for; wanted are 1 to "
                 f"{LARGEST}."
             )
-            raise BadInput(message)
         layer = next((each for each in self.layers if each.name == name), None)
         if layer is None:
-            message = f"There is no layer {name[:20]!r}."
-            raise BadInput(message)
+            raise BadInput(f"There is no layer {name[:20]!r}.")
 
         def make() -> bytes:
             with self._lock:

@@ -199,8 +199,7 @@ def commit(session: ScreeningSession, parameters: JSON) -> JSON:
     """Write a page of decisions: answered when they are on the disk."""
     words = parameters.get("items")
     if not isinstance(words, list) or not all(isinstance(w, dict) for w in words):
-        message = "A page of decisions has a list of items."
-        raise BadInput(message)
+        raise BadInput("A page of decisions has a list of items.")
     said = tuple(
         Word(_name(w.get("id")), _name(w.get("decision")), _name(w.get("version"))) for w in words
     )
@@ -245,8 +244,7 @@ def check_person(parameters: object) -> str:
     """
     name = parameters.strip() if isinstance(parameters, str) else ""
     if not 1 <= len(name) <= 64 or not name.isprintable():
-        message = "The reviewer's name is missing: give one of 1 to 64 characters."
-        raise BadInput(message)
+        raise BadInput("The reviewer's name is missing: give one of 1 to 64 characters.")
     return name
 
 
@@ -259,8 +257,7 @@ def check_batch(parameters: object) -> str:
         If it is none.
     """
     if not isinstance(parameters, str) or not BATCH.fullmatch(parameters):
-        message = "A batch is named by 6 to 64 letters, digits, - and _."
-        raise BadInput(message)
+        raise BadInput("A batch is named by 6 to 64 letters, digits, - and _.")
     return parameters
 
 
@@ -277,13 +274,11 @@ def check_seconds(parameters: object) -> float:
         or not isinstance(parameters, int | float)
         or not parameters >= 0
     ):
-        message = "The seconds of a page are a number, 0 or more."
-        raise BadInput(message)
+        raise BadInput("The seconds of a page are a number, 0 or more.")
     return float(min(parameters, 3600.0))
 
 
 def _name(parameters: object) -> str:
     if not isinstance(parameters, str) or len(parameters) > 200:
-        message = "Ids, decisions, versions and passes are short texts."
-        raise BadInput(message)
+        raise BadInput("Ids, decisions, versions and passes are short texts.")
     return parameters

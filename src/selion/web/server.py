@@ -202,8 +202,7 @@ def listen(folder: Path, port: int = 0) -> tuple[socket.socket, Address, Address
         return same, before, None
     opened = _bound(port)
     if opened is None:
-        message = f"Port {port} is taken: choose another with --port, or omit it."
-        raise BadInput(message)
+        raise BadInput(f"Port {port} is taken: choose another with --port, or omit it.")
     # Whoever holds the old port now is never shown the old token, and this server does not use it:
     # it need not be one of ours.
     address = Address(opened.getsockname()[1], secrets.token_hex(16))
@@ -243,11 +242,10 @@ def _bound(port: int) -> socket.socket | None:
         opened.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             return None
-        message = (
+        raise BadInput(
             f"No port on {HOST} can be opened ({error.strerror}): check the network settings of "
             "this machine."
-        )
-        raise BadInput(message) from error
+        ) from error
     return opened
 
 

@@ -253,11 +253,10 @@ def read_archive(folder: str | os.PathLike[str]) -> Archive:
             plain["offsets"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = (
+        raise UnreadableFile(
             f"{folder} holds no simulated archive that can be read ({error!r}): write one with "
             "selion simulate --archive."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
 
 
 def moved_to(archive: Archive, folder: Path) -> Archive:

@@ -88,11 +88,10 @@ def draw_days(season: ArchiveSeason, count: int, rng: np.random.Generator) -> tu
     """
     length = (season.end - season.start).days + 1
     if not 1 <= count <= length:
-        message = (
+        raise BadInput(
             f"{count} dates were asked for in the {length} days of {season.name}: give at least 1, "
             "at most one per day, or longer seasons."
         )
-        raise BadInput(message)
     parts = np.linspace(0, length, count + 1)
     return tuple(
         season.start + timedelta(days=int(rng.uniform(np.ceil(low), np.ceil(high))))
@@ -136,11 +135,10 @@ def days_of(
     given: Mapping[str, tuple[date, ...]] = options.dates or {}
     days = given.get(season.name) or draw_days(season, options.n_dates, rng)
     if len(set(days)) < len(days):
-        message = (
+        raise BadInput(
             f"Some of the dates of {season.name} are given twice "
             f"({', '.join(str(day) for day in days)}): give each once."
         )
-        raise BadInput(message)
     return tuple(sorted(days))
 
 
@@ -196,11 +194,10 @@ class Handling:
             If a provider is to err that says nothing.
         """
         if options.wrong_flags > 0 and not (self.flagged or self.declares):
-            message = (
+            raise BadInput(
                 f"Wrong flags were asked for in the layout {options.layout}, which has none: take "
                 "earth-search, earth-search-c1 or cdse."
             )
-            raise BadInput(message)
         new = [k for k, baseline in enumerate(baselines) if parse_baseline(baseline) >= (4, 0)]
         drawn = [int(k) for k in rng.permutation(new)]
         wrong = {k: n for n, k in enumerate(drawn[: round(options.wrong_flags * len(new))])}
@@ -221,8 +218,9 @@ def parse_baseline(text: str) -> tuple[int, int]:
     """
     whole, _, rest = text.partition(".")
     if not (whole.isdigit() and rest.isdigit() and len(rest) == 2):
-        message = f"The processing baseline {text!r} was given; wanted is one like 05.11 or 03.01."
-        raise BadInput(message)
+        raise BadInput(
+            f"The processing baseline {text!r} was given; wanted is one like 05.11 or 03.01."
+        )
     return int(whole), int(rest)
 
 

@@ -122,28 +122,25 @@ def _check(options: ArchiveOptions) -> None:
         or low > high
         or options.kept + options.wrong_flags > 1
     ):
-        message = (
+        raise BadInput(
             f"Shares of {shares} were given (clouds from, to, cirrus, snow, kept, wrong flags); "
             "each is 0 to 1, the first not above the second."
         )
-        raise BadInput(message)
     longitude, latitude = options.centre
     if not (-180 <= longitude <= 180 and -79 <= latitude <= 83):
-        message = (
+        raise BadInput(
             f"The centre {options.centre} was given; wanted are longitude -180 to 180 and latitude "
             "-79 to 83, where there are UTM zones."
         )
-        raise BadInput(message)
     if (
         not 1 <= options.orbits <= len(ORBITS)
         or not options.baselines
         or min(options.patch_px, options.threads) < 1
     ):
-        message = (
+        raise BadInput(
             f"{options.orbits} orbits, {len(options.baselines)} baselines, {options.threads} "
             "threads: give 1 to 3, 1 or more, 1 or more."
         )
-        raise BadInput(message)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -224,11 +221,10 @@ def _free_days(
         if (day := season.start + timedelta(days=k)) not in taken
     ]
     if len(days) < len(options.faults):
-        message = (
+        raise BadInput(
             f"{len(options.faults)} faults were asked for, but {season.name} has {len(days)} days "
             "without an acquisition: ask for fewer dates."
         )
-        raise BadInput(message)
     return tuple(days[: len(options.faults)])
 
 
@@ -243,8 +239,7 @@ def _place(
         else (options.size_km, options.size_km)
     )
     if not min(size) > 0:
-        message = f"An area of {size} km was asked for; wanted are lengths above 0."
-        raise BadInput(message)
+        raise BadInput(f"An area of {size} km was asked for; wanted are lengths above 0.")
     return options.centre, (size[0] * 1000, size[1] * 1000)
 
 

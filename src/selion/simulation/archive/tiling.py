@@ -47,11 +47,10 @@ class TileLattice:
 
     def __post_init__(self) -> None:
         if self.tile_px < 48 or self.tile_px % 2:
-            message = (
+            raise BadInput(
                 f"Tiles of {self.tile_px} px were asked for; wanted is an even number from 48 on, "
                 "so that 20 m pixels are whole."
             )
-            raise BadInput(message)
 
     @property
     def edge(self) -> float:
@@ -150,11 +149,10 @@ def tiles_of(
                 }
     tiles = sorted((lattice.tile(place) for place in places), key=lambda tile: tile.name)
     if len({tile.name for tile in tiles}) < len(tiles):
-        message = (
+        raise BadInput(
             f"An area of {len(tiles)} tiles of {lattice.tile_px} px has two of one name: ask for "
             "larger tiles or a smaller area."
         )
-        raise BadInput(message)
     return tuple(tiles)
 
 

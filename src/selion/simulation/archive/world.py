@@ -131,11 +131,10 @@ def world_grid(centre: tuple[float, float], tiles: tuple[Tile, ...], gsd: float)
         )
     points = np.concatenate(corners, 1)
     if not np.abs(points).max() < 1e6:
-        message = (
+        raise BadInput(
             f"The tiles lie up to {np.abs(points).max() / 1000:.0f} km from the centre: ask for an "
             "area of less than 1000 km."
         )
-        raise BadInput(message)
     low, high = np.floor(points.min(1) / gsd) - 4, np.ceil(points.max(1) / gsd) + 4
     width, height = (int(v) + int(v) % 2 for v in high - low)
     return GeoBox((height, width), Affine(gsd, 0, low[0] * gsd, 0, -gsd, high[1] * gsd), crs)

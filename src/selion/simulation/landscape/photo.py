@@ -60,8 +60,9 @@ def simulate_photo(seed: int, shape: tuple[int, int] = (480, 640)) -> Photo:
         If the photograph would be smaller than 32 pixels.
     """
     if min(shape) < 32:
-        message = f"A photograph of {shape} pixels was asked for; wanted are at least 32 x 32."
-        raise BadInput(message)
+        raise BadInput(
+            f"A photograph of {shape} pixels was asked for; wanted are at least 32 x 32."
+        )
     rng = np.random.default_rng([seed, 9])
     colour, relief = _soil(shape, rng)
     leaves, plant_colours = _plants(shape, rng)

@@ -132,11 +132,10 @@ def _check(shape: tuple[int, int], gsd: float, bands: str, clouds: float, years:
     if bands not in ("s2", "rgb"):
         raise UnknownName.among("set of bands", bands, ("s2", "rgb"))
     if min(shape) < 8 or not 0.1 <= gsd <= 60 or not 0 <= clouds <= 1 or years not in (1, 2):
-        message = (
+        raise BadInput(
             f"A landscape of {shape} pixels of {gsd} m, clouds {clouds}, {years} years was asked "
             "for; wanted are 8 px or more, 0.1 to 60 m, clouds 0 to 1, years 1 or 2."
         )
-        raise BadInput(message)
 
 
 def _make_world(seed: int, shape: tuple[int, int], gsd: float, style: str) -> LandscapeCover:

@@ -157,11 +157,10 @@ class ParquetFields:
         table = read_groups(path, [place.group], names)
         shapes = table.column(self.geometry).combine_chunks()
         if table.num_rows != place.rows:
-            message = (
+            raise UnreadableFile(
                 f"{path.name} has {table.num_rows:,} rows where its footer says {place.rows:,}: it "
                 "is corrupt; write it again."
             )
-            raise UnreadableFile(message)
         boxes = project_boxes(
             covered(table.column(self.covering)) if self.covering else boxed(shapes), self.project
         )
@@ -229,10 +228,9 @@ def place_of(places: Sequence[RowGroupPlace], row: int) -> int:
     """
     index = int(np.searchsorted([place.first for place in places], row, side="right")) - 1
     if not 0 <= index < len(places) or row >= places[index].first + places[index].rows:
-        message = (
+        raise UnreadableFile(
             f"There is no row {row:,} in this file: load the page again, the file has changed."
         )
-        raise UnreadableFile(message)
     return index
 
 
@@ -305,21 +303,19 @@ def open_parquet(paths: Sequence[Path]) -> ParquetFields:
         or about.get("encoding", "WKB") != "WKB"
         or not is_binary(schema.field(name).type)
     ):
-        message = (
+        raise UnreadableFile(
             f"{paths[0].name} holds no WKB geometry: write it as GeoParquet 1.1, for example with "
             "selion."
         )
-        raise UnreadableFile(message)
     crs = crs_of(about, name)
     project = projection(crs)
     covering = covering_of(about, schema)
     places, boxes, first = [], [], 0
     for k, footer in enumerate(footers):
         if footer.schema.names != schema.names:
-            message = (
+            raise UnreadableFile(
                 f"{paths[k].name} has other columns than {paths[0].name}: open them one by one."
             )
-            raise UnreadableFile(message)
         for group in range(footer.metadata.num_row_groups):
             rows = group_rows(footer.metadata, group, paths[k])
             places.append(RowGroupPlace(k, group, first, rows))

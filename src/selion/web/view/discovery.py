@@ -113,8 +113,7 @@ def find(paths: Sequence[Path]) -> Discovery:
                 "demo or crops."
             )
         )
-        message = f"There is nothing to see in {', '.join(map(str, paths))}: {why}"
-        raise BadInput(message)
+        raise BadInput(f"There is nothing to see in {', '.join(map(str, paths))}: {why}")
     for layer in found.fields.values():
         if layer.overview is not None:
             layer.overview.start()
@@ -132,8 +131,7 @@ def real_root(path: Path) -> Path:
     try:
         return path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:
-        message = f"{path} does not exist: give a file or a folder."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(f"{path} does not exist: give a file or a folder.") from error
 
 
 def listed(root: Path) -> list[Path]:

@@ -48,8 +48,7 @@ def find_row(fields: Fields, wanted: str) -> int | None:
         If the file is corrupt.
     """
     if not 1 <= len(wanted) <= LONGEST:
-        message = f"An id of 1 to {LONGEST} characters is wanted."
-        raise BadInput(message)
+        raise BadInput(f"An id of 1 to {LONGEST} characters is wanted.")
     if isinstance(fields, TableFields):
         ids = (
             fields.frame["id"].astype(str).to_numpy()

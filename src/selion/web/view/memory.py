@@ -78,11 +78,10 @@ def open_table(path: Path) -> TableFields:
         If it is too large, or none.
     """
     if path.stat().st_size > LARGEST:
-        message = (
+        raise UnreadableFile(
             f"{path.name} has {path.stat().st_size:,} bytes, and such files are read whole: write "
             "it as GeoParquet (.parquet), which is read in parts."
         )
-        raise UnreadableFile(message)
     frame = rooms.read_fields(path)
     project = projection(frame.crs.to_wkt() if frame.crs is not None else None)
     frame = frame.iloc[hilbert(frame)].reset_index(drop=True)

@@ -127,8 +127,7 @@ def library_folder() -> Path:
     """
     spec = find_spec("maplibre")
     if spec is None or not spec.submodule_search_locations:
-        message = "MapLibre is not installed: pip install 'selion[web]'."
-        raise MissingExtra(message)
+        raise MissingExtra("MapLibre is not installed: pip install 'selion[web]'.")
     return Path(next(iter(spec.submodule_search_locations))) / "srcjs"
 
 
@@ -207,8 +206,7 @@ def whole(text: str, most: int = 1 << 53) -> int:
         If it is none, or too large.
     """
     if not (text.isascii() and text.isdigit() and len(text) < 17 and int(text) < most):
-        message = f"A whole number is wanted, not {text[:20]!r}."
-        raise BadInput(message)
+        raise BadInput(f"A whole number is wanted, not {text[:20]!r}.")
     return int(text)
 
 

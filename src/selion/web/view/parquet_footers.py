@@ -94,11 +94,10 @@ def group_rows(metadata: Any, group: int, path: Path) -> int:
     """
     about = metadata.row_group(group)
     if not 0 <= about.num_rows < 1 << 31 or about.total_byte_size > LARGEST:
-        message = (
+        raise UnreadableFile(
             f"{path.name} says that a row group has {about.num_rows:,} rows and "
             f"{about.total_byte_size:,} bytes: write it again with at most 150,000 rows each."
         )
-        raise UnreadableFile(message)
     return int(about.num_rows)
 
 
@@ -154,10 +153,9 @@ def read_footer(path: Path) -> Footer:
     try:
         return _footer(path, path.stat().st_mtime_ns)
     except OSError as error:
-        message = (
+        raise UnreadableFile(
             f"{path.name} cannot be opened ({error.strerror}): it existed when the page was opened."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
 
 
 @lru_cache(maxsize=4096)
@@ -172,14 +170,14 @@ def _footer(path: Path, _stamp: int) -> Footer:
             schema, metadata = file.schema_arrow, file.metadata
         geo = json.loads((schema.metadata or {}).get(b"geo", b"null"))
     except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path.name} cannot be read as Parquet ({in_short(error)}): it is truncated or "
             "corrupt; copy it again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     if not isinstance(geo, dict) or not isinstance(geo.get("columns"), dict):
-        message = f"{path.name} is not GeoParquet: its metadata do not describe its geometry."
-        raise UnreadableFile(message)
+        raise UnreadableFile(
+            f"{path.name} is not GeoParquet: its metadata do not describe its geometry."
+        )
     return Footer(metadata, schema, geo)
 
 
@@ -199,8 +197,7 @@ def read_groups(path: Path, groups: Sequence[int], names: Sequence[str]) -> pa.T
         with pq.ParquetFile(path, metadata=footer.metadata) as file:
             return file.read_row_groups(list(groups), columns=list(names), use_threads=False)
     except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path.name} cannot be read in row group {groups[0]} ({in_short(error)}): it is "
             "corrupt; copy it again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error

@@ -63,8 +63,7 @@ class Album:
             If there is none of that number.
         """
         if not 0 <= index < len(self.photos):
-            message = f"There is no photograph {index:,}: load the page again."
-            raise BadInput(message)
+            raise BadInput(f"There is no photograph {index:,}: load the page again.")
         return self.photos[index]
 
     def listed(self, after: int, count: int = 60) -> list[dict[str, Any]]:
@@ -101,8 +100,9 @@ def open_album(folder: Path, roots: Sequence[Path]) -> Album:
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             rows = [row for row, _ in zip(csv.DictReader(file), range(MOST), strict=False)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        message = f"{folder / TABLE} cannot be read ({error}): run selion crops again."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{folder / TABLE} cannot be read ({error}): run selion crops again."
+        ) from error
     return Album(
         folder, tuple(found for row in rows if (found := photo_of(row, folder, roots)) is not None)
     )

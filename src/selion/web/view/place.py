@@ -61,11 +61,10 @@ def read_tile(z: str, x: str, y: str) -> WebTile:
         for text in (z, x, y)
     ]
     if not 0 <= numbers[0] <= DEEPEST or not all(0 <= k < 1 << numbers[0] for k in numbers[1:]):
-        message = (
+        raise BadInput(
             f"There is no tile {z[:12]}/{x[:12]}/{y[:12]}: zoom is 0 to {DEEPEST}, x and y are 0 "
             "to 2^zoom - 1."
         )
-        raise BadInput(message)
     return WebTile(*numbers)
 
 
@@ -115,11 +114,10 @@ def projection(crs: str | None) -> Projection:
             return from_degrees
         transformer = pyproj.Transformer.from_crs(source, "EPSG:3857", always_xy=True)
     except pyproj.exceptions.ProjError as error:
-        message = (
+        raise BadInput(
             f"The coordinate system {crs[:80]!r} is not known to PROJ: write the file again with "
             "another."
-        )
-        raise BadInput(message) from error
+        ) from error
 
     def project(points: np.ndarray) -> np.ndarray:
         return np.column_stack(transformer.transform(points[:, 0], points[:, 1], errcheck=False))

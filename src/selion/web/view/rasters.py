@@ -90,8 +90,7 @@ class RasterFile:
         """
         found = next((rendering for rendering in self.renderings if rendering.name == name), None)
         if found is None:
-            message = f"{self.path.name} has no rendering {name[:40]!r}: load the page again."
-            raise BadInput(message)
+            raise BadInput(f"{self.path.name} has no rendering {name[:40]!r}: load the page again.")
         return found
 
     def stretch(self, rendering: Rendering) -> np.ndarray:
@@ -245,11 +244,10 @@ def opened(path: Path) -> Iterator[Any]:
         ):
             yield dataset
     except (*GDAL_ERRORS, OSError, ValueError, OverflowError, MemoryError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path.name} cannot be read ({in_short(error)}): it is truncated or corrupt; copy it "
             "again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
 
 
 def read_warped(
@@ -305,8 +303,9 @@ def open_geotiff(path: Path) -> RasterFile:
         require("rio_tiler", "web")
     with path.open("rb") as file:
         if file.read(4) not in MAGIC:
-            message = f"{path.name} does not begin like a TIFF: write it again as GeoTIFF or COG."
-            raise UnreadableFile(message)
+            raise UnreadableFile(
+                f"{path.name} does not begin like a TIFF: write it again as GeoTIFF or COG."
+            )
     with opened(path) as dataset:
         check_head(dataset, path)
         crs = dataset.crs.to_wkt() if dataset.crs else None
@@ -324,10 +323,9 @@ def open_geotiff(path: Path) -> RasterFile:
         shape, block = dataset.shape, dataset.block_shapes[0]
     box = around(edge_boxes(bounds, projection(crs)))
     if box is None or box[0] >= box[2] or box[1] >= box[3]:
-        message = (
+        raise GridMismatch(
             f"{path.name} cannot be placed on the map: its georeferencing or its CRS is wrong."
         )
-        raise GridMismatch(message)
     low, high = zooms(box, shape, factor)
     return RasterFile(
         path, header, renderings_of(header), box, shape, crs, low, high, block, factor
@@ -354,8 +352,7 @@ def check_head(dataset: Any, path: Path) -> None:
     """
     transform = dataset.transform
     if dataset.crs and (transform.b or transform.d):
-        message = f"{path.name} is rotated: warp it first, for example with gdalwarp."
-        raise GridMismatch(message)
+        raise GridMismatch(f"{path.name} is rotated: warp it first, for example with gdalwarp.")
     rows, columns = dataset.block_shapes[0]
     deep = dataset.count if str(dataset.interleaving).lower().endswith("pixel") else 1
     held = (
@@ -364,11 +361,10 @@ def check_head(dataset: Any, path: Path) -> None:
         else 0
     )
     if not 1 <= dataset.count <= MOST_BANDS or not 0 < held <= LARGEST_BLOCK:
-        message = (
+        raise UnreadableFile(
             f"{path.name} has {dataset.count:,} bands of {dataset.dtypes[0]} in blocks of {rows:,} "
             f"x {columns:,} pixels: write it again as COG."
         )
-        raise UnreadableFile(message)
 
 
 def named(dataset: Any) -> tuple[str | None, ...]:
