@@ -8,9 +8,11 @@ from selion.errors import BadInput
 from selion.grid import Lattice
 from selion.metrics import (
     classify,
+    consistency_map,
     consistency_sweep,
     corner_consistency,
     lattice_seams,
+    object_consistency,
     reordered,
     rescaled,
     resized,
@@ -164,3 +166,21 @@ def test_seam_error():
 
 def test_seams_of_a_lattice():
     assert lattice_seams(Lattice((100, 64), 64, 0.25)) == ([36, 64], [])
+
+
+def test_consistency_map_flags_what_depends_on_the_window():
+    pixels = scene(5, 150)[:, :140]
+    assert (consistency_map(pixels, per_pixel) == 1).all()
+    found = consistency_map(pixels, contrast)
+    assert found.shape == (140, 150)
+    assert found.min() >= 0.5
+    assert 0.02 < (found < 1).mean() < 0.9
+    clear = np.abs(pixels[0].astype(float) - 1500) > 800
+    assert found[clear].mean() > found[~clear].mean()
+    ids = np.zeros((140, 150), int)
+    ids[:50], ids[60:] = 3, 9
+    keys, values = object_consistency(ids, found)
+    assert keys.tolist() == [3, 9]
+    assert values[0] == pytest.approx(found[:50].mean())
+    with pytest.raises(BadInput, match="multiple"):
+        consistency_map(pixels, per_pixel, window=50)

@@ -10,6 +10,7 @@ from selion.metrics import (
     Report,
     ScoreOptions,
     compare,
+    mask_scores,
     regular_grid,
     score_ids,
     summarise,
@@ -169,6 +170,18 @@ def test_runs_are_compared_on_the_same_images():
     )
     with pytest.raises(BadInput, match="different images"):
         compare(good, summarise("less", images(0.1, range(3)), QUICK))
+
+
+def test_masks_without_objects():
+    square = np.zeros((30, 30), bool)
+    square[5:25, 5:25] = True
+    run = summarise(
+        "crop",
+        [mask_scores("a", square, np.roll(square, 1, 0)), mask_scores("b", square, square)],
+        QUICK,
+    )
+    assert run.values["pixel_iou"] == pytest.approx((380 + 400) / (420 + 400))
+    assert 0.6 < run.values["boundary_iou"] < 1
 
 
 def test_markdown_table_lines_up():

@@ -42,7 +42,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "resized",
             "sensitivity",
         ],
-        "image": ["ImageOptions", "ImageScores", "score_ids"],
+        "image": ["ImageOptions", "ImageScores", "mask_scores", "score_ids"],
         "merge_and_match": ["MergedScores", "merged_scores"],
         "objects": ["Matches", "ObjectScores", "match_objects", "object_scores"],
         "overlap": [
@@ -57,7 +57,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "precision": ["AveragePrecision", "Detections", "average_precision"],
         "protocol": ["PrueScores", "prue_means", "prue_scores"],
         "report": ["Report"],
-        "seams": ["lattice_seams", "seam_error"],
+        "seams": ["consistency_map", "lattice_seams", "object_consistency", "seam_error"],
         "statistics": [
             "Comparison",
             "Interval",
@@ -65,7 +65,9 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "group_mean",
             "holm",
             "paired_bootstrap",
+            "paired_t_test",
             "pooled_t_test",
+            "wilcoxon_test",
         ],
         "strata": ["stratify"],
         "streamed": ["ObjectIds", "overlap_of_sources", "score_sources"],

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from selion.errors import BadInput
-from selion.metrics.boundary import boundary_distances
+from selion.metrics.boundary import boundary_band, boundary_distances
 from selion.metrics.objects import match_objects
 from selion.metrics.overlap import OverlapTable, overlap_table
 from selion.metrics.pixel import Confusion
@@ -127,3 +127,37 @@ def outline_band(ids: np.ndarray, width: int) -> np.ndarray:
     )
     line: np.ndarray = differs & (ids > 0)
     return line
+
+
+def mask_scores(
+    key: str,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    *,
+    group: str = "",
+    known: np.ndarray | None = None,
+    width: int = 3,
+) -> ImageScores:
+    """Score one image's masks of a class that does not come as objects (crop against soil).
+
+    Each mask is one object.
+
+    Parameters
+    ----------
+    truth, prediction : (y, x) bool ndarray
+        Masks.
+    width : int
+        Width in pixels of the boundary band, the image's border included as in boundary IoU.
+    """
+    ignore = None if known is None else ~known
+    plain = score_ids(
+        key,
+        truth.astype(np.int32),
+        prediction.astype(np.int32),
+        group=group,
+        ignore=ignore,
+        options=ImageOptions(distances=False),
+    )
+    one, other = boundary_band(truth, width, known), boundary_band(prediction, width, known)
+    edge = (float((one & other).sum()), float((one | other).sum()))
+    return ImageScores(key, group, plain.table, plain.area, None, None, edge, None, plain.ignored)

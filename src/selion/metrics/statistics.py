@@ -198,7 +198,56 @@ def pooled_t_test(one: Sequence[float], other: Sequence[float], level: float = 0
     freedom = len(a) + len(b) - 2
     variance = (a.var(ddof=1) * (len(a) - 1) + b.var(ddof=1) * (len(b) - 1)) / freedom
     error = float(np.sqrt(variance * (1 / len(a) + 1 / len(b))))
-    difference = float(a.mean() - b.mean())
+    return _t_comparison(
+        float(a.mean() - b.mean()),
+        error,
+        freedom,
+        level,
+        len(a) + len(b),
+        "t-test, pooled variance",
+    )
+
+
+def paired_t_test(
+    one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray, level: float = 0.95
+) -> Comparison:
+    """Student's t-test of paired scores (the same images, or the same countries), two-sided.
+
+    Pairs with NaN are left out.
+    """
+    difference = _pairs(one, other)
+    if len(difference) < 2:
+        message = (
+            f"{len(difference)} pairs of scores are known on both sides; a paired test wants two "
+            "at least."
+        )
+        raise BadInput(message)
+    error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    return _t_comparison(
+        float(difference.mean()),
+        error,
+        len(difference) - 1,
+        level,
+        len(difference),
+        "paired t-test",
+    )
+
+
+def _pairs(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> np.ndarray:
+    a, b = np.asarray(one, float), np.asarray(other, float)
+    if a.shape != b.shape:
+        message = (
+            f"{len(a)} and {len(b)} scores cannot be paired: score both models on the same images."
+        )
+        raise BadInput(message)
+    differences: np.ndarray = a - b
+    known: np.ndarray = differences[np.isfinite(differences)]
+    return known
+
+
+def _t_comparison(
+    difference: float, error: float, freedom: int, level: float, n: int, method: str
+) -> Comparison:
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
     statistic = (
         difference / error
@@ -214,8 +263,8 @@ def pooled_t_test(one: Sequence[float], other: Sequence[float], level: float = 0
         difference + half,
         statistic,
         p_value,
-        len(a) + len(b),
-        "t-test, pooled variance",
+        n,
+        method,
         detectable_difference(error, freedom, 1 - level),
     )
 
@@ -315,6 +364,29 @@ def paired_bootstrap(
         len(a),
         f"paired bootstrap over images, {draws} draws",
         factor * spread,
+    )
+
+
+def wilcoxon_test(
+    one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray
+) -> Comparison:
+    """Wilcoxon's signed-rank test of paired scores.
+
+    For scores that are far from normal, such as IoU of single objects.
+    """
+    difference = _pairs(one, other)
+    nan = float("nan")
+    if not np.any(difference):
+        return Comparison(0.0, nan, nan, 0.0, 1.0, len(difference), "Wilcoxon signed rank")
+    found = stats.wilcoxon(difference)
+    return Comparison(
+        float(np.median(difference)),
+        nan,
+        nan,
+        float(found.statistic),
+        float(found.pvalue),
+        len(difference),
+        "Wilcoxon signed rank",
     )
 
 
