@@ -96,13 +96,13 @@ def test_parsing_and_names():
     assert parse_excluded("") == frozenset()
     assert names_of({10, 3}) == "cloud shadow (3), thin cirrus (10)"
     for bad in ("0,12", "cloud", [4.5, "x"]):
-        with pytest.raises(BadInput, match="no class"):
+        with pytest.raises(BadInput, match="not a class"):
             parse_excluded(bad)
     with pytest.raises(BadInput, match="leave at least one"):
         parse_excluded(CLASSES)
     with pytest.raises(BadInput, match="margin"):
         clear(np.zeros((2, 2), np.uint8), margin=-1)
-    with pytest.raises(BadInput, match="no class"):
+    with pytest.raises(BadInput, match="not a class"):
         clear(np.zeros((2, 2), np.uint8), {99})
 
 

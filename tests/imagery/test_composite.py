@@ -676,7 +676,7 @@ def test_no_scenes(frail, tmp_path):
 
 
 def test_classes_that_are_none(frail, tmp_path):
-    with pytest.raises(BadInput, match="no class"):
+    with pytest.raises(BadInput, match="not a class"):
         compose(frail.plan(), tmp_path / "a.tif", signers=SIGNERS, excluded={77})
 
 

@@ -244,7 +244,7 @@ def test_a_model_that_answers_nonsense():
 
     source = Procedural(utm_grid((100, 100)))
     for model, error in ((Wrong(), GridMismatch), (NotFinite(), BadInput)):
-        with pytest.raises(error, match="The model answered"):
+        with pytest.raises(error, match="The model returned"):
             predict_block(source, model, plan(source, model), whole(source.grid))
 
 
