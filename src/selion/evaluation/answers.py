@@ -41,8 +41,7 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         if self.protocol not in (None, "prue"):
-            message = f"Protocol {self.protocol!r} was asked for; known is 'prue'."
-            raise BadInput(message)
+            raise BadInput(f"Protocol {self.protocol!r} was asked for; known is 'prue'.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +73,9 @@ def truth_ids(sample: Sample) -> np.ndarray:
     if sample.instances is not None:
         return sample.instances.ids
     if sample.labels is None:
-        message = (
+        raise BadInput(
             f"{sample.key} has neither instances nor labels: there is nothing to compare with."
         )
-        raise BadInput(message)
     wanted = [sample.labels.classes.index(name) for name in sample.labels.classes.things]
     ids: np.ndarray = ndimage.label(np.isin(sample.labels.ids, wanted))[0].astype(np.int32)
     return ids
@@ -90,8 +88,7 @@ def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer
     """
     probabilities = prediction.predict(sample.image, model, options=options.predict)
     if probabilities is None:
-        message = f"{sample.key}: the prediction was written elsewhere."
-        raise BadInput(message)
+        raise BadInput(f"{sample.key}: the prediction was written elsewhere.")
     objects = fields.find_instances(probabilities, model.classes, options.method, options.instances)
     ids = onto(objects.ids, sample.image.grid)
     present = np.unique(ids[ids > 0])

@@ -63,11 +63,10 @@ def deployment_scores(
         s for s in (_square(model, sample, size, options) for sample in chosen) if s is not None
     ]
     if not squares:
-        message = (
+        raise BadInput(
             f"All of {len(chosen)} samples are smaller than {size} px on the model's grid: give a "
             "smaller size."
         )
-        raise BadInput(message)
     shares = [metrics.corner_consistency(pixels, model, centre).share for pixels, _ in squares]
     centres = (
         [c for c in CENTRES if c < size] if size == 256 else [size // 4, size // 2, 3 * size // 4]

@@ -74,8 +74,7 @@ def evaluate_files(
         set.
     """
     if not predictions:
-        message = "No map was given to compare with the truth: name one at least."
-        raise BadInput(message)
+        raise BadInput("No map was given to compare with the truth: name one at least.")
     options, image = options or ScoreOptions(), image or ImageOptions()
     names = _names(predictions)
     found = [

@@ -68,11 +68,10 @@ def read_folder(path: Path | str, classes: ClassScheme = FTW3) -> Folder:
         samples += found
         problems += missing
     if not samples:
-        message = (
+        raise UnreadableFile(
             f"No image with truth was found under {root}; wanted is a folder with images/ and "
             "instances/ or labels/, files of the same name in each."
         )
-        raise UnreadableFile(message)
     return Folder(tuple(samples), tuple(problems))
 
 

@@ -235,11 +235,10 @@ def evaluate_pixels(
             continue
         kept.append(sample)
     if not kept or not systems:
-        message = (
+        raise BadInput(
             f"None of {len(samples)} samples could be compared: "
             f"{problems[0] if problems else 'give a system and samples with labels.'}"
         )
-        raise BadInput(message)
     scored = tuple(
         _scores(name, kept, truths, found, classes, options) for name, found in answers.items()
     )
@@ -344,8 +343,7 @@ def segmenter_system(model: Segmenter, classes: ClassScheme) -> System:
     def system(sample: Sample) -> np.ndarray:
         found = prediction.predict(sample.image, model)
         if found is None:
-            message = "it was not predicted."
-            raise BadInput(message)
+            raise BadInput("it was not predicted.")
         ids: np.ndarray = move[found.values.argmax(0)]
         if found.valid is not None:
             ids[~found.valid] = IGNORE
@@ -360,10 +358,9 @@ def rule_system(rule: Callable[[np.ndarray], np.ndarray]) -> System:
     def system(sample: Sample) -> np.ndarray:
         values = sample.image.read(whole(sample.image.grid)).values
         if values.shape[0] < 3:
-            message = (
+            raise BadInput(
                 f"a colour rule wants red, green and blue; {sample.key} has {values.shape[0]} band."
             )
-            raise BadInput(message)
         return rule(values[:3]).astype(np.uint8)
 
     return system
@@ -384,15 +381,13 @@ def true_classes(sample: Sample, classes: ClassScheme) -> np.ndarray:
     """
     labels: LabelMap | None = sample.labels
     if labels is None:
-        message = "it has no labels: pixels are compared by class."
-        raise BadInput(message)
+        raise BadInput("it has no labels: pixels are compared by class.")
     unknown = [name for name in labels.classes.names if name not in classes.names]
     if unknown:
-        message = (
+        raise BadInput(
             f"its labels have the class {unknown[0]!r}, but compared are "
             f"{', '.join(classes.names)}."
         )
-        raise BadInput(message)
     table = np.full(256, IGNORE, np.uint8)
     table[: len(labels.classes)] = [classes.index(name) for name in labels.classes.names]
     return table[labels.ids]

@@ -127,11 +127,10 @@ def _answers(
             problems.append(f"{sample.key}, {name}: {problem}")
     on_step(name, len(samples), len(samples))
     if not found:
-        message = (
+        raise BadInput(
             f"None of {len(samples)} samples could be scored with {name}: "
             f"{problems[0] if problems else 'there are none.'}"
         )
-        raise BadInput(message)
     return found, problems
 
 

@@ -38,11 +38,10 @@ class RasterIds:
 
     def __post_init__(self) -> None:
         if not np.issubdtype(self.source.dtype, np.integer):
-            message = (
+            raise BadInput(
                 f"{self.name} holds {self.source.dtype} values; wanted is a raster of object ids "
                 "(integers, 0 for none)."
             )
-            raise BadInput(message)
 
     @property
     def grid(self) -> GeoBox:
@@ -128,11 +127,10 @@ def open_side(path: Path | str, grid: GeoBox, name: str) -> RasterIds | BurntIds
         return RasterIds(store.open_raster(path), str(path))
     frame = fields.read_fields(path)
     if (grid.crs is None) != (frame.crs is None):
-        message = (
+        raise GridMismatch(
             f"The {name} {Path(path).name} has {'no' if frame.crs is None else 'a'} CRS and the "
             f"raster {'none' if grid.crs is None else 'one'}: give both."
         )
-        raise GridMismatch(message)
     moved = []
     if frame.crs is not None and frame.crs != str(grid.crs):
         moved = [
@@ -159,18 +157,16 @@ def mapped_area(path: Path | str, crs: Any) -> Any:
         If the extent is a raster: polygons are compared with polygons without a grid.
     """
     if not is_vector(path):
-        message = (
+        raise BadInput(
             f"The extent {path} is a raster, but polygons are compared with polygons: give the "
             "extent as polygons too."
         )
-        raise BadInput(message)
     frame = fields.read_fields(path)
     if (crs is None) != (frame.crs is None):
-        message = (
+        raise GridMismatch(
             f"The extent {path} has {'no' if frame.crs is None else 'a'} CRS and the truth "
             f"{'none' if crs is None else 'one'}: give both."
         )
-        raise GridMismatch(message)
     return (frame if crs is None else frame.to_crs(crs)).geometry.make_valid().union_all()
 
 
@@ -204,11 +200,10 @@ def column_of(side: RasterIds | BurntIds, column: str, ids: np.ndarray) -> np.nd
         If its table has no such column.
     """
     if isinstance(side, RasterIds):
-        message = (
+        raise BadInput(
             f"Scores by {column!r} were asked for, but the truth {side.name} is a raster: give a "
             "table of polygons that has this column."
         )
-        raise BadInput(message)
     values: np.ndarray = fields_column(side.frame, column).to_numpy(object)[ids - 1]
     return values
 

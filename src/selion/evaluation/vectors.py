@@ -80,8 +80,7 @@ def score_fields(
         parts.append(repaired)
         problems += found
     if not any(map(len, parts)):
-        message = "Neither truth nor prediction holds a polygon: there is nothing to compare."
-        raise BadInput(message)
+        raise BadInput("Neither truth nor prediction holds a polygon: there is nothing to compare.")
     if extent is not None:
         parts[0], lost = _within(parts[0], extent)
         problems += lost
@@ -126,17 +125,15 @@ def _same_crs(truth: GeoDataFrame, prediction: GeoDataFrame, *, reproject: bool)
     if truth.crs == prediction.crs:
         return prediction
     if truth.crs is None or prediction.crs is None:
-        message = (
+        raise GridMismatch(
             f"The truth has CRS {crs_name(truth)} and the prediction {crs_name(prediction)}: "
             "without both they cannot be overlaid; set the missing one."
         )
-        raise GridMismatch(message)
     if not reproject:
-        message = (
+        raise GridMismatch(
             f"The truth is in {crs_name(truth)} and the prediction in {crs_name(prediction)}: add "
             "--reproject (reproject=True) to bring the prediction to the truth's CRS."
         )
-        raise GridMismatch(message)
     return prediction.to_crs(truth.crs)
 
 

@@ -55,8 +55,7 @@ def gradient_watershed(
     from skimage.segmentation import watershed
 
     if image.ndim != 3:
-        message = f"An image of shape {image.shape} was given; wanted is (band, y, x)."
-        raise BadInput(message)
+        raise BadInput(f"An image of shape {image.shape} was given; wanted is (band, y, x).")
     slope = edge_strength(image, valid, sigma)
     known = np.ones(slope.shape, bool) if valid is None else valid
     starts, _ = ndimage.label((slope < flat) & known)
@@ -97,8 +96,7 @@ def renumber(ids: np.ndarray) -> np.ndarray:
 def regular_grid(shape: tuple[int, int], step: int) -> np.ndarray:
     """Return (y, x) int32 ids of squares of ``step`` px that know nothing of the image."""
     if step < 1:
-        message = f"A grid of {step} px was asked for; wanted is at least 1 px."
-        raise BadInput(message)
+        raise BadInput(f"A grid of {step} px was asked for; wanted is at least 1 px.")
     columns = -(-shape[1] // step)
     return (
         np.arange(shape[0])[:, None] // step * columns + np.arange(shape[1])[None, :] // step + 1
@@ -138,10 +136,9 @@ def excess_green(image: np.ndarray, threshold: float | None = None) -> np.ndarra
     from skimage.filters import threshold_otsu
 
     if image.ndim != 3 or image.shape[0] != 3:
-        message = (
+        raise BadInput(
             f"An image of shape {image.shape} was given; wanted is (3, y, x): red, green, blue."
         )
-        raise BadInput(message)
     colour = image.astype(np.float32)
     shares = colour / np.maximum(colour.sum(0), 1e-6)
     index = 2 * shares[1] - shares[0] - shares[2]
@@ -179,10 +176,9 @@ def canopeo(
     left out.
     """
     if image.ndim != 3 or image.shape[0] != 3:
-        message = (
+        raise BadInput(
             f"An image of shape {image.shape} was given; wanted is (3, y, x): red, green, blue."
         )
-        raise BadInput(message)
     red, green, blue = image.astype(np.float32)
     found: np.ndarray = (
         (red < red_to_green * green)
@@ -213,10 +209,9 @@ def otsu_depth(depth: np.ndarray) -> np.ndarray:
 
     plane = depth.astype(np.float32)
     if plane.ndim != 2 or not np.isfinite(plane).all():
-        message = (
+        raise BadInput(
             f"A depth map of shape {depth.shape} was given; wanted is (y, x) of finite numbers."
         )
-        raise BadInput(message)
     if float(np.ptp(plane)) == 0:
         return np.zeros(plane.shape, np.uint8)
     near: np.ndarray = (plane > float(threshold_otsu(plane))).astype(np.uint8)

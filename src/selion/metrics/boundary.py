@@ -68,11 +68,10 @@ def boundary_iou(
     pixel of outside.
     """
     if truth.shape != prediction.shape:
-        message = (
+        raise GridMismatch(
             f"Masks of shapes {truth.shape} and {prediction.shape} cannot be compared: bring both "
             "to one grid."
         )
-        raise GridMismatch(message)
     steps = boundary_width((truth.shape[0], truth.shape[1]), ratio) if width is None else width
     one, other = (
         boundary_band(truth.astype(bool), steps, known),

@@ -121,19 +121,17 @@ def reliability(
 def _known(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     confidence, right = np.asarray(confidence, float), np.asarray(right, float)
     if confidence.shape != right.shape:
-        message = (
+        raise BadInput(
             f"{len(confidence)} confidences and {len(right)} outcomes were given: one outcome per "
             "confidence is wanted."
         )
-        raise BadInput(message)
     keep = np.isfinite(confidence) & np.isfinite(right)
     confidence, right = confidence[keep], right[keep]
     if len(confidence) and not (confidence.min() >= 0 and confidence.max() <= 1):
-        message = (
+        raise BadInput(
             f"Confidences from {confidence.min():g} to {confidence.max():g} were given; wanted are "
             "0 to 1."
         )
-        raise BadInput(message)
     return confidence, right
 
 
@@ -199,11 +197,10 @@ def fit_correction(confidence: np.ndarray, right: np.ndarray) -> Correction:
     confidence, right = _known(confidence, right)
     hits = int(right.sum())
     if len(right) < 10 or hits in (0, len(right)):
-        message = (
+        raise BadInput(
             f"{hits} right of {len(right)} outcomes were given; a correction wants ten outcomes at "
             "least, right and wrong ones."
         )
-        raise BadInput(message)
     target = np.where(right > 0.5, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
     x = _logit(confidence)
 

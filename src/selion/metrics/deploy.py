@@ -97,11 +97,10 @@ def corner_consistency(pixels: np.ndarray, model: Segmenter, centre: int = 128) 
     """
     size = pixels.shape[-1]
     if pixels.ndim != 3 or pixels.shape[1] != size or not 0 < centre < size or (size - centre) % 2:
-        message = (
+        raise BadInput(
             f"An image of shape {pixels.shape} and a centre of {centre} px were given; wanted is a "
             "square image and a smaller centre of the same parity."
         )
-        raise BadInput(message)
     crop, pad = (size + centre) // 2, (size - centre) // 2
     said = []
     for top in (0, pad):
@@ -350,9 +349,8 @@ def sensitivity(
         for pixels, truth in samples
     ]
     if not rows or not names:
-        message = (
+        raise BadInput(
             f"{len(rows)} samples and {len(names)} conditions were given; wanted is one of each at "
             "least (a model of one date has no other order)."
         )
-        raise BadInput(message)
     return Sensitivity(pd.DataFrame(rows, columns=["reference", *names]), names)

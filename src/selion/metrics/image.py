@@ -50,11 +50,10 @@ class ImageScores:
 
     def __post_init__(self) -> None:
         if self.confidence is not None and len(self.confidence) != len(self.table.prediction_ids):
-            message = (
+            raise BadInput(
                 f"{self.key}: {len(self.confidence)} confidences were given for "
                 f"{len(self.table.prediction_ids)} objects; wanted is one each."
             )
-            raise BadInput(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,7 @@ def match_objects(table: OverlapTable, iou: float = 0.5, *, strict: bool = False
         If ``iou`` is not in (0, 1].
     """
     if not 0 < iou <= 1:
-        message = f"An IoU threshold of {iou} was given; wanted is more than 0 and at most 1."
-        raise BadInput(message)
+        raise BadInput(f"An IoU threshold of {iou} was given; wanted is more than 0 and at most 1.")
     value = table.iou
     chosen = np.flatnonzero(value > iou if strict else value >= iou)
     order = chosen[np.argsort(-value[chosen], kind="stable")]

@@ -84,8 +84,9 @@ def overlap_table(
     one, other = _ids(truth, "truth"), _ids(prediction, "prediction")
     if one.shape != other.shape or (ignore is not None and ignore.shape != one.shape):
         shapes = [one.shape, other.shape] + ([] if ignore is None else [ignore.shape])
-        message = f"Truth, prediction and ignore mask must share a shape, but they have {shapes}."
-        raise GridMismatch(message)
+        raise GridMismatch(
+            f"Truth, prediction and ignore mask must share a shape, but they have {shapes}."
+        )
     return overlap_of_blocks(
         (
             one[top : top + ROWS],
@@ -118,11 +119,9 @@ def overlap_of_blocks(blocks: Iterable[Block]) -> OverlapTable:
 def _ids(objects: Instances | np.ndarray, what: str) -> np.ndarray:
     ids = objects.ids if isinstance(objects, Instances) else objects
     if ids.dtype == bool or not np.issubdtype(ids.dtype, np.integer):
-        message = f"The {what} ids came as {ids.dtype}; wanted are integers, 0 for no object."
-        raise BadInput(message)
+        raise BadInput(f"The {what} ids came as {ids.dtype}; wanted are integers, 0 for no object.")
     if ids.ndim != 2:
-        message = f"The {what} ids have shape {ids.shape}; wanted is (y, x)."
-        raise BadInput(message)
+        raise BadInput(f"The {what} ids have shape {ids.shape}; wanted is (y, x).")
     return ids
 
 
@@ -133,8 +132,9 @@ Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
 def _count(truth: np.ndarray, prediction: np.ndarray, ignore: np.ndarray | None) -> Counts:
     """Count the pairs of one block by runs of pixels that share both ids."""
     if min(int(truth.min(initial=0)), int(prediction.min(initial=0))) < 0:
-        message = "Object ids below 0 were given; wanted are positive ids, and 0 for no object."
-        raise BadInput(message)
+        raise BadInput(
+            "Object ids below 0 were given; wanted are positive ids, and 0 for no object."
+        )
     one, other = truth.ravel(), prediction.ravel()
     if ignore is not None:
         one = np.where(ignore.ravel(), -1, one.astype(np.int64, copy=False))

@@ -205,11 +205,10 @@ def size_classes(
     25, 2019.
     """
     if len(edges) != len(names) + 1:
-        message = (
+        raise BadInput(
             f"{len(edges)} edges were given for {len(names)} size classes; wanted is one more than "
             "classes."
         )
-        raise BadInput(message)
     matches = match_objects(table, iou)
     of_truth, of_prediction = (
         np.digitize(area * pixel_area, edges) - 1

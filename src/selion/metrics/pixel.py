@@ -32,11 +32,10 @@ class Confusion:
 
     def __add__(self, other: Confusion) -> Confusion:
         if self.names != other.names:
-            message = (
+            raise BadInput(
                 f"Confusions of classes {self.names} and {other.names} cannot be added: score both "
                 "with one scheme."
             )
-            raise BadInput(message)
         return Confusion(self.counts + other.counts, self.names, self.ignored + other.ignored)
 
     @property
@@ -90,11 +89,10 @@ def confusion(
     """
     names = tuple(str(k) for k in range(classes)) if isinstance(classes, int) else classes.names
     if truth.shape != prediction.shape:
-        message = (
+        raise GridMismatch(
             f"Truth of shape {truth.shape} and prediction of shape {prediction.shape} cannot be "
             "compared: bring both to one grid."
         )
-        raise GridMismatch(message)
     size = len(names)
     _check_ids(truth, size, "truth")
     _check_ids(prediction, size, "prediction")
@@ -117,11 +115,10 @@ def _check_ids(ids: np.ndarray, size: int, what: str) -> None:
         return
     wrong = (ids < 0) | ((ids >= size) & (ids != IGNORE))
     if wrong.any():
-        message = (
+        raise BadInput(
             f"The {what} holds class ids {sorted({int(v) for v in np.unique(ids[wrong])})[:5]}; "
             f"wanted are 0 to {size - 1}, or {IGNORE} for not known."
         )
-        raise BadInput(message)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -30,11 +30,10 @@ class Detections:
 
     def __post_init__(self) -> None:
         if len(self.scores) != len(self.table.prediction_ids):
-            message = (
+            raise BadInput(
                 f"{len(self.scores)} confidences were given for {len(self.table.prediction_ids)} "
                 "predicted objects: give one each, in the order of their ids."
             )
-            raise BadInput(message)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -62,11 +61,10 @@ class AveragePrecision:
     def at(self, iou: float) -> float:
         """Return the average precision at one of the thresholds."""
         if iou not in self.thresholds:
-            message = (
+            raise BadInput(
                 f"Average precision at IoU {iou} was asked for; the thresholds are "
                 f"{self.thresholds}."
             )
-            raise BadInput(message)
         return float(self.per_threshold[self.thresholds.index(iou)])
 
     def to_dict(self) -> dict[str, object]:

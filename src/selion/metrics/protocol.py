@@ -104,11 +104,10 @@ def prue_scores(truth: np.ndarray, prediction: np.ndarray, iou: float = 0.5) -> 
     differences from selion's own scores are :data:`PRUE_DIFFERENCES`.
     """
     if truth.shape != prediction.shape:
-        message = (
+        raise GridMismatch(
             f"Truth of shape {truth.shape} and prediction of shape {prediction.shape} cannot be "
             "compared: bring both to one grid."
         )
-        raise GridMismatch(message)
     real, said = field_mask(truth), field_mask(prediction)
     table = overlap_table(mask_objects(real), mask_objects(said))
     return PrueScores(confusion(real, said, 2), object_scores(table, iou, strict=True))

@@ -96,11 +96,10 @@ def consistency_map(
     """
     size = model.inputs.window if window is None else window
     if shifts < 2 or size % model.inputs.multiple:
-        message = (
+        raise BadInput(
             f"{shifts} shifts of a {size} px window were asked for; wanted are two or more, and a "
             f"window that is a multiple of {model.inputs.multiple}."
         )
-        raise BadInput(message)
     starts = [round(k * size / shifts) for k in range(shifts)]
     votes = np.zeros((len(model.classes), *pixels.shape[1:]), np.uint8)
     for top in starts:

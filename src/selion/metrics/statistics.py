@@ -70,8 +70,7 @@ def group_mean(
     given = np.array(list(values.values()) if isinstance(values, Mapping) else values, float)
     kept = given[np.isfinite(given)]
     if method not in ("normal", "t"):
-        message = f"Interval method {method!r} was given; known are 'normal' and 't'."
-        raise BadInput(message)
+        raise BadInput(f"Interval method {method!r} was given; known are 'normal' and 't'.")
     if len(kept) < 2:
         value = float(kept[0]) if len(kept) else float("nan")
         return Interval(value, float("nan"), float("nan"), len(kept), method)
@@ -115,11 +114,10 @@ def bootstrap(
     """
     rows = np.asarray(rows, float)
     if rows.ndim != 2 or not len(rows):
-        message = (
+        raise BadInput(
             f"Rows of shape {rows.shape} were given; wanted is (image, count) with one image at "
             "least."
         )
-        raise BadInput(message)
     sums = draw_weights(len(rows), draws, seed) @ rows
     values = statistic(sums)
     value = float(statistic(rows.sum(0, keepdims=True))[0])
@@ -191,10 +189,9 @@ def pooled_t_test(one: Sequence[float], other: Sequence[float], level: float = 0
     """
     a, b = np.asarray(one, float), np.asarray(other, float)
     if min(len(a), len(b)) < 2:
-        message = (
+        raise BadInput(
             f"Samples of {len(a)} and {len(b)} values were given; a t-test wants two each at least."
         )
-        raise BadInput(message)
     freedom = len(a) + len(b) - 2
     variance = (a.var(ddof=1) * (len(a) - 1) + b.var(ddof=1) * (len(b) - 1)) / freedom
     error = float(np.sqrt(variance * (1 / len(a) + 1 / len(b))))
@@ -217,11 +214,10 @@ def paired_t_test(
     """
     difference = _pairs(one, other)
     if len(difference) < 2:
-        message = (
+        raise BadInput(
             f"{len(difference)} pairs of scores are known on both sides; a paired test wants two "
             "at least."
         )
-        raise BadInput(message)
     error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
     return _t_comparison(
         float(difference.mean()),
@@ -236,10 +232,9 @@ def paired_t_test(
 def _pairs(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> np.ndarray:
     a, b = np.asarray(one, float), np.asarray(other, float)
     if a.shape != b.shape:
-        message = (
+        raise BadInput(
             f"{len(a)} and {len(b)} scores cannot be paired: score both models on the same images."
         )
-        raise BadInput(message)
     differences: np.ndarray = a - b
     known: np.ndarray = differences[np.isfinite(differences)]
     return known
@@ -333,11 +328,10 @@ def paired_bootstrap(
     """
     a, b = np.asarray(one, float), np.asarray(other, float)
     if a.shape != b.shape or a.ndim != 2 or not len(a):
-        message = (
+        raise BadInput(
             f"Counts of shapes {a.shape} and {b.shape} cannot be paired: score both models on the "
             "same images."
         )
-        raise BadInput(message)
     weights = draw_weights(len(a), draws, seed)
     found = statistic(weights @ a) - statistic(weights @ b)
     found = found[np.isfinite(found)]

@@ -43,11 +43,10 @@ def stratify(images: Sequence[ImageScores], column: str, iou: float = 0.5) -> pd
     """
     for image in images:
         if column not in image.labels:
-            message = (
+            raise BadInput(
                 f"{image.key} has no values of {column!r}: scores can be given by "
                 f"{sorted(image.labels) or 'no column'}."
             )
-            raise BadInput(message)
     rows = [_rows(image, column, iou) for image in images]
     truth, prediction = (pd.concat([pair[k] for pair in rows], ignore_index=True) for k in (0, 1))
     cut = _binning(pd.concat([truth["value"], prediction["value"]]))

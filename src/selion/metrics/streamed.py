@@ -88,8 +88,7 @@ def _check(truth: ObjectIds, prediction: ObjectIds, known: Known | None, block: 
     if known is not None:
         same_grid(truth.grid, known.grid, ("the truth", "the extent"))
     if block < 1:
-        message = f"Blocks of {block} px were asked for; wanted is 1 px or more."
-        raise BadInput(message)
+        raise BadInput(f"Blocks of {block} px were asked for; wanted is 1 px or more.")
 
 
 def _blocks(
@@ -104,8 +103,7 @@ def _ids(source: ObjectIds, roi: Roi) -> np.ndarray:
     part = source.read(roi)
     ids = part.ids if isinstance(part, Instances) else part.values[0]
     if ids.dtype == bool or not np.issubdtype(ids.dtype, np.integer):
-        message = f"Object ids came as {ids.dtype}; wanted are integers, 0 for no object."
-        raise BadInput(message)
+        raise BadInput(f"Object ids came as {ids.dtype}; wanted are integers, 0 for no object.")
     return ids
 
 

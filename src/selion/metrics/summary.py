@@ -262,8 +262,9 @@ def summarise(
     """
     options = options or ScoreOptions()
     if not images:
-        message = f"{name}: no image was scored; check that images and truth have the same names."
-        raise BadInput(message)
+        raise BadInput(
+            f"{name}: no image was scored; check that images and truth have the same names."
+        )
     rows = image_rows(images, options)
     table = _in_metres(images)
     groups = _by_group(images, options)
@@ -418,11 +419,10 @@ def compare(
         If the images are not the same.
     """
     if one.images["key"].tolist() != other.images["key"].tolist():
-        message = (
+        raise BadInput(
             f"{one.name} and {other.name} were scored on different images: score both on the same "
             "ones, in the same order."
         )
-        raise BadInput(message)
     found = {
         name: paired_bootstrap(
             one.images[columns].to_numpy(float),

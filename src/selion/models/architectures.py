@@ -175,11 +175,10 @@ def _patch(architecture: Mapping[str, Any]) -> int:
 
 def _refuse_weights(family: str, weights: str) -> None:
     if weights:
-        message = (
+        raise BadInput(
             f"The family {family!r} has no encoder with {weights} weights: take model.pretrained = "
             "'' instead."
         )
-        raise BadInput(message)
 
 
 _UNET = (
@@ -356,8 +355,7 @@ def check_encoder(name: str, source: str) -> None:
     """
     if not name:
         example = "efficientnet-b3" if source == "smp" else "vit_small_patch16_224"
-        message = f"The architecture names no encoder: wanted is a name such as {example!r}."
-        raise BadInput(message)
+        raise BadInput(f"The architecture names no encoder: wanted is a name such as {example!r}.")
     smp, timm = require("segmentation_models_pytorch", "train"), require("timm", "train")
     if source == "timm":
         if not timm.is_model(name):
@@ -401,10 +399,9 @@ def build(
         return family.make(in_channels, classes, weights, **options)
     except (ValueError, TypeError) as error:
         said = ", ".join(f"{key} = {value!r}" for key, value in architecture.items())
-        message = (
+        raise BadInput(
             f"The architecture {said} cannot be built for {in_channels} bands: {str(error).strip()}"
-        )
-        raise BadInput(message) from error
+        ) from error
 
 
 def check_window(architecture: Mapping[str, Any], inputs: InputSpec) -> None:
@@ -421,14 +418,12 @@ def check_window(architecture: Mapping[str, Any], inputs: InputSpec) -> None:
     family = find_family(architecture)
     multiple, name = family.multiple(architecture), architecture["family"]
     if inputs.multiple % multiple:
-        message = (
+        raise BadInput(
             f"The family {name!r} wants windows that are a multiple of {multiple} px; "
             f"{inputs.multiple} was given: set input.multiple = {multiple}."
         )
-        raise BadInput(message)
     if family.fixed and inputs.multiple != inputs.window:
-        message = (
+        raise BadInput(
             f"The family {name!r} takes windows of one size only: set input.multiple = "
             f"input.window (given are {inputs.multiple} and {inputs.window})."
         )
-        raise BadInput(message)

@@ -68,17 +68,15 @@ class ModelCard:
             ("subtract", self.inputs.scaling.subtract),
         ):
             if len(values) not in {1, bands}:
-                message = (
+                raise BadInput(
                     f"{self.name}: scaling.{what} has {len(values)} values for {bands} bands: give "
                     "one, or one per band."
                 )
-                raise BadInput(message)
         if self.inputs.window % self.inputs.multiple:
-            message = (
+            raise BadInput(
                 f"{self.name}: a window of {self.inputs.window} px is not a multiple of "
                 f"{self.inputs.multiple} px."
             )
-            raise BadInput(message)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for TOML; what is empty is left out."""
@@ -199,8 +197,7 @@ def _take(
     """
     for key in required:
         if key not in table:
-            message = f"{where} has no {key!r}: it is required."
-            raise BadInput(message)
+            raise BadInput(f"{where} has no {key!r}: it is required.")
     taken = {}
     for key, value in table.items():
         if key not in readers:
@@ -208,8 +205,7 @@ def _take(
         try:
             taken[key] = readers[key](value)
         except TypeError as error:
-            message = f"{where} says {key} = {value!r}; wanted is {error}."
-            raise BadInput(message) from error
+            raise BadInput(f"{where} says {key} = {value!r}; wanted is {error}.") from error
     return taken
 
 
@@ -230,16 +226,14 @@ def read_card(path: str | Path) -> ModelCard:
         if is_ours(table.get("format"), "selion", path):
             table["format"] = "selion"
     except (FileNotFoundError, NotADirectoryError):
-        message = (
+        raise UnreadableFile(
             f"There is no model card at {path}: give a model's name, or a folder that holds {CARD}."
-        )
-        raise UnreadableFile(message) from None
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as a model card ({error}): give a model's name, or a folder "
             f"that holds {CARD}."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     return ModelCard.from_dict(table, str(path), path.parent)
 
 
@@ -270,17 +264,15 @@ def check_files(card: ModelCard) -> Path:
         If a file is not the one that the card describes.
     """
     if card.folder is None:
-        message = (
+        raise UnreadableFile(
             f"The weights of {card.name} are not on this machine: run 'selion models fetch "
             f"{card.name}'."
         )
-        raise UnreadableFile(message)
     if GRAPH not in card.files:
-        message = (
+        raise UnreadableFile(
             f"The card of {card.name} in {card.folder} names no {GRAPH}: export or import the "
             "model again."
         )
-        raise UnreadableFile(message)
     return check_listed(card, card.folder)
 
 
@@ -292,18 +284,16 @@ def check_listed(card: ModelCard, folder: Path) -> Path:
     for name, wanted in card.files.items():
         path = folder / name
         if Path(name).name != name or not path.is_file():
-            message = (
+            raise UnreadableFile(
                 f"{card.name} wants the file {name!r} beside its card, but {path} is not there: "
                 "fetch or export the model again."
             )
-            raise UnreadableFile(message)
         found = sha256_of(path)
         if found != wanted:
-            message = (
+            raise ChecksumMismatch(
                 f"{path} has sha256 {found[:16]}..., but its card says {wanted[:16]}...: the file "
                 "was changed or damaged; fetch or export it again."
             )
-            raise ChecksumMismatch(message)
     return folder
 
 

@@ -88,11 +88,10 @@ def import_lightning(
     checkpoint = read_checkpoint(path)
     described, state = checkpoint.get("hyper_parameters"), checkpoint.get("state_dict")
     if not isinstance(described, Mapping) or not isinstance(state, Mapping):
-        message = (
+        raise UnreadableFile(
             f"{path} is a checkpoint, but not in the published layout: wanted are hyper_parameters "
             "and a state_dict."
         )
-        raise UnreadableFile(message)
     card = replace(card or _ftw_card(described, path), architecture=architecture_of(described))
     network = build_blank(card.architecture, described["in_channels"], described["num_classes"])
     _check_counts(card, described, path)
@@ -112,23 +111,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        message = (
+        raise UnsafeFile(
             f"{path} asks for code to be run on reading ({_first_line(error)}), so it is refused: "
             "get the weights as safetensors."
-        )
-        raise UnsafeFile(message) from error
+        ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as a checkpoint ({_first_line(error)}): it may be truncated; "
             "fetch it again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     if not isinstance(checkpoint, dict):
-        message = (
+        raise UnreadableFile(
             f"{path} holds a {type(checkpoint).__name__}, not a checkpoint: wanted are "
             "hyper_parameters and a state_dict."
         )
-        raise UnreadableFile(message)
     return checkpoint
 
 
@@ -141,20 +137,19 @@ def _check_container(path: Path) -> None:
         with path.open("rb") as stream:
             start = stream.read(2)
     except OSError as error:
-        message = f"{path} cannot be read ({error.strerror}): give a checkpoint file."
-        raise UnreadableFile(message) from error
+        raise UnreadableFile(
+            f"{path} cannot be read ({error.strerror}): give a checkpoint file."
+        ) from error
     if start[:1] == b"\x80":
-        message = (
+        raise UnsafeFile(
             f"{path} is a bare pickle, which can only be read by executing it, so it is refused: "
             "get the weights as safetensors."
         )
-        raise UnsafeFile(message)
     if not zipfile.is_zipfile(path):
-        message = (
+        raise UnreadableFile(
             f"{path} is not a whole checkpoint (a zip archive was expected): it may be truncated, "
             "or of another kind."
         )
-        raise UnreadableFile(message)
 
 
 def _first_line(error: Exception) -> str:
@@ -178,19 +173,17 @@ def architecture_of(described: Mapping[str, Any]) -> dict[str, object]:
     """
     for key in ("model", "backbone", "in_channels", "num_classes"):
         if described.get(key) is None:
-            message = (
+            raise BadInput(
                 f"The checkpoint's hyper-parameters name no {key!r}, so its network cannot be "
                 "built: wanted is the published layout."
             )
-            raise BadInput(message)
         if key in {"in_channels", "num_classes"} and not (
             isinstance(described[key], int) and described[key] > 0
         ):
-            message = (
+            raise BadInput(
                 f"The checkpoint's hyper-parameters say {key} = {described[key]!r}; wanted is a "
                 "whole number above 0."
             )
-            raise BadInput(message)
     family = str(described["model"])
     if family not in FAMILIES:
         raise UnknownName.among(
@@ -222,12 +215,11 @@ def _ftw_card(described: Mapping[str, Any], path: Path) -> ModelCard:
         _FTW_CLASSES.get(described["num_classes"]),
     )
     if bands is None or classes is None:
-        message = (
+        raise BadInput(
             f"{path} has {described['in_channels']} channels and {described['num_classes']} "
             "classes; without a card, 4 or 8 channels and 2 or 3 classes are understood: give a "
             "card that names bands and classes."
         )
-        raise BadInput(message)
     loss = f"loss {described['loss']}" if described.get("loss") else ""
     # as the published ones in registry.toml
     inputs = InputSpec(bands, Scaling((3000.0,)), (10.0, 10.0), window=512, overlap=0.125)
@@ -238,8 +230,7 @@ def _check_counts(card: ModelCard, described: Mapping[str, Any], path: Path) -> 
     wanted = len(card.inputs.bands), len(card.classes)
     found = described["in_channels"], described["num_classes"]
     if wanted != found:
-        message = (
+        raise BadInput(
             f"{path} has {found[0]} channels and {found[1]} classes, but the card of {card.name} "
             f"{wanted[0]} and {wanted[1]}: correct the card."
         )
-        raise BadInput(message)

@@ -117,11 +117,10 @@ def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
     with torch.inference_mode():
         channels = network(example).shape[1]
     if channels != len(card.classes):
-        message = (
+        raise BadInput(
             f"The network answers {channels} channels, but the card of {card.name} has "
             f"{len(card.classes)} classes: correct the card."
         )
-        raise BadInput(message)
     axes = {0: "batch"} if fixed else {0: "batch", 2: "height", 3: "width"}
     stream = io.BytesIO()
     with warnings.catch_warnings():

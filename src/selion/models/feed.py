@@ -27,17 +27,15 @@ def check_views(views: Sequence[View], card: ModelCard) -> None:
     bands = card.inputs.bands
     for view in views:
         if view.pixels.ndim != 3 or view.pixels.shape[0] != len(bands):
-            message = (
+            raise BandMismatch(
                 f"{card.name} wants {len(bands)} bands ({', '.join(bands)}); pixels of shape "
                 f"{view.pixels.shape} were given: choose or order the bands."
             )
-            raise BandMismatch(message)
         if view.pixels.shape != views[0].pixels.shape:
-            message = (
+            raise BadInput(
                 f"Views of {views[0].pixels.shape} and {view.pixels.shape} came in one call; "
                 "wanted is one size."
             )
-            raise BadInput(message)
 
 
 def empty_answers(views: Sequence[View], card: ModelCard) -> np.ndarray:
@@ -69,8 +67,9 @@ def feed(view: View, card: ModelCard) -> np.ndarray:
     """
     scaled = card.inputs.scaling(view.pixels)
     if not np.isfinite(scaled).all():
-        message = f"NaN or infinity reached {card.name}: fill nodata pixels before prediction."
-        raise BadInput(message)
+        raise BadInput(
+            f"NaN or infinity reached {card.name}: fill nodata pixels before prediction."
+        )
     pads = [-size % card.inputs.multiple for size in scaled.shape[1:]]
     if any(pads):
         scaled = np.pad(scaled, ((0, 0), (0, pads[0]), (0, pads[1])), mode="reflect")

@@ -102,8 +102,7 @@ def load_model(
         If selion lists the model but cannot load it, or ``threads`` is not positive.
     """
     if threads is not None and threads < 1:
-        message = f"{threads} threads were asked for; wanted is 1 or more."
-        raise BadInput(message)
+        raise BadInput(f"{threads} threads were asked for; wanted is 1 or more.")
     card = find_card(name)
     return _format_of(card).load(card, engine, fast=fast, threads=threads)
 
@@ -130,11 +129,10 @@ def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
             raise UnknownName.among("engine", engine, ["auto", *ENGINES])
         lack = ENGINES[engine].lacks(card)
         if lack:
-            message = (
+            raise MissingExtra(
                 f"The engine {engine} cannot run {card.name}: {lack}; it needs "
                 f"{ENGINES[engine].cure}, or choose another engine."
             )
-            raise MissingExtra(message)
         return engine, "; as asked for"
     lacking: list[str] = []
     for name, candidate in ENGINES.items():
@@ -142,11 +140,10 @@ def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
         if not lack:
             return name, f"; {', '.join(lacking)}" if lacking else ""
         lacking.append(f"{name}: {lack}")
-    message = (
+    raise MissingExtra(
         f"No engine can run {card.name}: {', '.join(lacking)}; {ENGINES['openvino'].cure} brings "
         "the fastest one for processors."
     )
-    raise MissingExtra(message)
 
 
 def fetch_model(name: str, *, force: bool = False) -> ModelCard:
@@ -206,11 +203,10 @@ def _fetch_as_it_is(
 
 
 def _not_loaded(card: ModelCard, *_: Any, **__: Any) -> Any:
-    message = (
+    raise BadInput(
         f"{card.name} ({card.licence}) is listed, but selion does not load {card.format} "
         "weights: choose another model with 'selion models list'."
     )
-    raise BadInput(message)
 
 
 def import_checkpoint(

@@ -80,23 +80,21 @@ def _fetched(
         return build(architecture, bands, classes, pretrained)
     except (OSError, RuntimeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:160]
-        message = (
+        raise FetchFailed(
             f"The {pretrained} weights of {architecture.get('encoder', '')} are not on this "
             f"machine and could not be downloaded ({first}): go online once, or take "
             "model.pretrained = ''."
-        )
-        raise FetchFailed(message) from error
+        ) from error
 
 
 def _from_checkpoint(
     architecture: Mapping[str, Any], bands: int, classes: int, checkpoint: str
 ) -> torch.nn.Module:
     if checkpoint in PRETRAINED:
-        message = (
+        raise BadInput(
             f"The family {architecture['family']!r} has no {checkpoint} weights: name a fetched "
             "model such as sam-vit-base, or the folder of a checkpoint."
         )
-        raise BadInput(message)
     return build(architecture, bands, classes, checkpoint)
 
 

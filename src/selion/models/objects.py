@@ -96,11 +96,10 @@ def check_here(card: ModelCard, cure: Callable[[ModelCard], str] | None = None) 
 def _device(card: ModelCard, engine: str) -> tuple[str, str]:
     """Return torch's device and the reason, as the end of a sentence."""
     if engine in ("openvino", "onnxruntime"):
-        message = (
+        raise BadInput(
             f"The engine {engine} cannot run {card.name}, which returns objects: take auto, "
             "torch, cuda or mps."
         )
-        raise BadInput(message)
     if engine not in ("auto", *ON_TORCH):
         raise UnknownName.among("engine", engine, ["auto", *ON_TORCH])
     torch = require("torch", "train")
@@ -112,11 +111,10 @@ def _device(card: ModelCard, engine: str) -> tuple[str, str]:
     if engine == "auto":
         return next("cpu" if name == "torch" else name for name in ON_TORCH if here[name]), ""
     if not here[engine]:
-        message = (
+        raise MissingExtra(
             f"The engine {engine} was asked for, but torch sees no such device here: take --engine "
             "auto."
         )
-        raise MissingExtra(message)
     return ("cpu" if engine == "torch" else engine), "; as asked for"
 
 

@@ -135,11 +135,10 @@ def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], name: str) ->
         network.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        message = (
+        raise BadInput(
             f"The weights of {name} do not fit its architecture "
             f"({lines[min(1, len(lines) - 1)][:200]}): correct encoder, bands or classes."
-        )
-        raise BadInput(message) from error
+        ) from error
     return network.eval()
 
 

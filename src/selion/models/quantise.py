@@ -87,17 +87,15 @@ def quantise(
         See :func:`selion.store.whole_folder`.
     """
     if min(len(calibration), len(judged)) < LEAST:
-        message = (
+        raise BadInput(
             f"{len(calibration)} windows to calibrate and {len(judged)} to judge were given; "
             f"wanted are {LEAST} of each: give a larger image."
         )
-        raise BadInput(message)
     if torch_only(card.architecture) or GRAPH not in card.files:
-        message = (
+        raise BadInput(
             f"{card.name} has no graph that could be computed in integers; wanted is a model with "
             f"{GRAPH}."
         )
-        raise BadInput(message)
     source = check_files(card)
     check_views(calibration, card)
     with atomic_folder(folder, force) as part:

@@ -69,8 +69,7 @@ def save_state(
             if path.exists()
             else ""
         )
-        message = f"{error}{kept}"
-        raise OutputFailed(message) from error
+        raise OutputFailed(f"{error}{kept}") from error
 
 
 def _write(stream: BinaryIO, tensors: Mapping[str, torch.Tensor], facts: str) -> None:
@@ -110,8 +109,7 @@ def load_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         If it is missing or not one of ours.
     """
     if not path.is_file():
-        message = f"There is no checkpoint at {path}: start the run without --resume."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"There is no checkpoint at {path}: start the run without --resume.")
     with _opened(path) as (found, facts):
         return {name: found.get_tensor(name) for name in found.keys()}, facts  # noqa: SIM118  # no mapping
 
@@ -131,10 +129,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         with safe_open(path, "pt") as found:
             yield found, json.loads(value_of(found.metadata() or {}, "selion", path) or "")
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as a checkpoint ({error}): start the run in another folder."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
 
 
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
@@ -160,14 +157,12 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> 
     ]
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
-        message = (
+        raise BadInput(
             f"{path} was made with another recipe: {'; '.join(changed[:3])}{more}. Resume with the "
             "old recipe, or start in another folder."
         )
-        raise BadInput(message)
     if saved["data"] != now["data"]:
-        message = (
+        raise BadInput(
             f"{path} was made with other samples ({saved['data']}, now {now['data']}): resume with "
             "the same data, or start in another folder."
         )
-        raise BadInput(message)

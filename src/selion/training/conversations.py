@@ -96,11 +96,10 @@ class Talks:
             if worth >= 0:
                 break
         if best is None:
-            message = (
+            raise BadInput(
                 f"In {wishes.tries} draws no patch was found whose classes are all known: give "
                 "samples with fewer unknown pixels, or smaller patches."
             )
-            raise BadInput(message)
         turn = int(rng.integers(8)) if wishes.turn else 0
         return self._talk(*best[1:], turn, blank=bool(self.hidden) and rng.random() < self.hidden)
 
@@ -112,11 +111,10 @@ class Talks:
         part = replace(known, pixels=known.pixels[:, *piece], ids=known.ids[piece])
         roi = _square(rng, part.ids.shape, prompt.patch, step)
         if part.ids[roi].shape != (prompt.patch, prompt.patch):
-            message = (
+            raise BadInput(
                 f"{known.key} has {known.ids.shape[1]} x {known.ids.shape[0]} pixels; wanted is at "
                 f"least a patch of {prompt.patch}: take a smaller patch."
             )
-            raise BadInput(message)
         return part, roi, coarsen(part.ids[roi], prompt.grid, len(self.recipe.classes))
 
     def _talk(
@@ -232,11 +230,10 @@ def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
     have = sample.image.bands
     missing = [band for band in recipe.bands if band not in have]
     if missing and len(have) < len(recipe.bands):
-        message = (
+        raise BandMismatch(
             f"{sample.key} has the bands {', '.join(have)}; the recipe wants "
             f"{', '.join(recipe.bands)}: correct 'bands'."
         )
-        raise BandMismatch(message)
     chosen = range(len(recipe.bands)) if missing else [have.index(band) for band in recipe.bands]
     height, width = sample.image.grid.shape
     read = sample.image.read((slice(0, height), slice(0, width)))
@@ -263,19 +260,19 @@ def true_classes(sample: Sample, recipe: LanguageRecipe) -> np.ndarray:
             sample.instances, recipe.data.boundary_width if classes.boundary else 0, sample.ignore
         )
         if not fields and not {"others", "field"} <= set(classes.names):
-            message = (
+            raise BadInput(
                 f"{sample.key} has objects but no classes, and the recipe's are "
                 f"{', '.join(classes.names)}: wanted are 'others' and 'field' among them."
             )
-            raise BadInput(message)
         return (
             labels.ids
             if fields
             else _moved(labels.ids, ("others", "field", "field"), classes, sample.key)
         )
     if sample.labels is None:
-        message = f"{sample.key} has neither masks nor objects: there is nothing to learn from it."
-        raise BadInput(message)
+        raise BadInput(
+            f"{sample.key} has neither masks nor objects: there is nothing to learn from it."
+        )
     return _moved(sample.labels.ids, sample.labels.classes.names, classes, sample.key)
 
 
@@ -285,11 +282,10 @@ def _moved(ids: np.ndarray, names: tuple[str, ...], classes: ClassScheme, key: s
         if name in classes.names:
             table[old] = classes.index(name)
         elif (ids == old).any():
-            message = (
+            raise BadInput(
                 f"{key} holds the class {name!r}, which is not among the recipe's "
                 f"{', '.join(classes.names)}: add it to the classes, or merge the masks."
             )
-            raise BadInput(message)
     return table[ids]
 
 

@@ -68,11 +68,10 @@ def make_loss(spec: Loss, classes: ClassScheme = FTW3) -> Criterion:
             raise UnknownName.among(f"option of the loss {spec.kind}", key, known)
     if spec.weights:
         if "weights" not in takes:
-            message = (
+            raise BadInput(
                 f"The loss {spec.kind} has no class weights, but loss.weights = "
                 f"{list(spec.weights)} was given: take them out, or choose another loss."
             )
-            raise BadInput(message)
         options["weights"] = spec.weights
     if "things" in takes:
         options["things"] = [classes.index(name) for name in classes.things]
@@ -90,8 +89,7 @@ def check_network(network: torch.nn.Module, criterion: Criterion, spec: Loss, fa
         The message says which loss and which family.
     """
     if criterion.raw and "raw" not in inspect.signature(network.forward).parameters:
-        message = (
+        raise BadInput(
             f"loss.kind = {spec.kind!r} wants a network with answers of its own, and {family!r} "
             "answers classes: take another loss, or another family."
         )
-        raise BadInput(message)

@@ -89,17 +89,15 @@ def takes_objects(sample: Sample, recipe: Recipe) -> bool:
                 "and boundary"
             )
         )
-        message = (
+        raise BadInput(
             f"{sample.key} {reason}: take data.truth = 'labels', or give the dataset its instances."
         )
-        raise BadInput(message)
     if wanted == "labels" or not fields or sample.instances is None:
         if sample.labels is None:
-            message = (
+            raise BadInput(
                 f"{sample.key} has no labels to learn from: give the dataset masks, or instances "
                 "with data.truth = 'instances'."
             )
-            raise BadInput(message)
         return False
     return True
 
@@ -146,11 +144,10 @@ def fineness(sample: Sample, *, by_objects: bool = False) -> int:
     fold = max(have[0] // max(wanted[0], 1), 1)
     if have != (wanted[0] * fold, wanted[1] * fold):
         sizes = " and ".join(f"{h} x {w}" for h, w in (wanted, have))
-        message = (
+        raise GridMismatch(
             f"{sample.key}: image and truth differ in size ({sizes} pixels), and neither is a "
             "whole multiple of the other: bring both onto one grid."
         )
-        raise GridMismatch(message)
     return fold
 
 
@@ -197,11 +194,10 @@ def _moved(matrix: np.ndarray, roi: Roi) -> np.ndarray:
 def _objects(sample: Sample, roi: Roi) -> np.ndarray:
     """Return (y, x) int32 object ids beside classes, for losses that want both."""
     if sample.instances is None:
-        message = (
+        raise BadInput(
             f"{sample.key} has no instances, and loss.options.targets = 'instances' wants them: "
             "take 'classes', or give the dataset instances."
         )
-        raise BadInput(message)
     return sample.instances.ids[roi].astype(np.int32)
 
 
@@ -258,11 +254,10 @@ def _step(crops: Crops, native: float | None, rng: np.random.Generator) -> float
     if crops.gsd is None:
         return 1.0
     if native is None:
-        message = (
+        raise GridMismatch(
             f"crops.gsd = {list(crops.gsd)} asks for metres, but an image has no CRS: take "
             "crops.gsd out, or give the image its place."
         )
-        raise GridMismatch(message)
     return float(math.exp(rng.uniform(math.log(crops.gsd[0]), math.log(crops.gsd[1])))) / native
 
 
@@ -345,11 +340,10 @@ def _bands(sample: Sample, recipe: Recipe) -> list[int]:
         return [have.index(name) for name in wanted]
     if len(have) == len(wanted) and not set(wanted) & set(have):
         return list(range(len(wanted)))
-    message = (
+    raise BandMismatch(
         f"{sample.key} has the bands {', '.join(have)}, but the recipe wants {', '.join(wanted)}: "
         "set input.bands, or choose another dataset."
     )
-    raise BandMismatch(message)
 
 
 def _filled(part: Raster, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -378,18 +372,16 @@ def _truth(sample: Sample, roi: Roi, recipe: Recipe, *, by_objects: bool) -> np.
             found[labels == IGNORE] = OUTSIDE
         return found
     if labels is None or sample.labels is None:
-        message = f"{sample.key} has no labels to learn from."
-        raise BadInput(message)
+        raise BadInput(f"{sample.key} has no labels to learn from.")
     table = _class_table(sample.labels.classes, recipe.classes, sample.key)
     ids = table[labels]
     if (ids == UNKNOWN_VALUE).any():
         values = np.unique(labels[ids == UNKNOWN_VALUE])[:5].tolist()
         have = sample.labels.classes.names
-        message = (
+        raise BadInput(
             f"{sample.key}: the mask holds {values}, but its classes ({', '.join(have)}) are 0 to "
             f"{len(have) - 1}, and 255 is not known: correct the mask."
         )
-        raise BadInput(message)
     return ids
 
 
@@ -411,11 +403,10 @@ def _class_table(have: ClassScheme, wanted: ClassScheme, key: str) -> np.ndarray
     missing = [name for k, name in enumerate(have.names) if k not in known_ids]
     if missing:
         known = ", ".join(wanted.names)
-        message = (
+        raise BadInput(
             f"{key} has the classes {', '.join(have.names)}, but the recipe knows {known}: set "
             f"classes, so that {missing[0]!r} is one of them."
         )
-        raise BadInput(message)
     table[: len(have)] = [known_ids[k] for k in range(len(have))]
     return table
 
@@ -430,11 +421,10 @@ def _check_alike(sample: Sample) -> None:
         sizes = " and ".join(
             f"{h} x {w}" for h, w in (sample.labels.ids.shape, sample.instances.ids.shape)
         )
-        message = (
+        raise GridMismatch(
             f"{sample.key}: labels and instances differ in size ({sizes} pixels): bring both onto "
             "one grid."
         )
-        raise GridMismatch(message)
 
 
 def _agreeing(window: TrainingWindow) -> TrainingWindow:

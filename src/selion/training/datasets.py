@@ -46,11 +46,10 @@ def open_samples(recipe: Recipe) -> tuple[Dataset | Mixture, Dataset | Mixture]:
     """
     spec = recipe.data
     if bool(spec.image) != bool(spec.polygons):
-        message = (
+        raise BadInput(
             f"data.image = {spec.image!r} and data.polygons = {spec.polygons!r} were given: own "
             "polygons want both."
         )
-        raise BadInput(message)
     if spec.mix:
         return _mixtures(recipe)
     return _single(recipe)
@@ -75,11 +74,10 @@ def _mixtures(recipe: Recipe) -> tuple[Mixture, Dataset | Mixture]:
     opened = [_single(made) for made in recipes]
     for made, (part, _) in zip(recipes, opened, strict=True):
         if not len(part):
-            message = (
+            raise BadInput(
                 f"{part.name} of data.mix has no samples to train on: check its folder, split "
                 f"({made.data.train_split!r}) and groups."
             )
-            raise BadInput(message)
     total = sum(shares)
     training = Mixture(
         tuple(t for t, _ in opened), tuple(recipes), tuple(share / total for share in shares)
@@ -103,11 +101,10 @@ def _mixtures(recipe: Recipe) -> tuple[Mixture, Dataset | Mixture]:
 def _single(recipe: Recipe) -> tuple[Dataset, Dataset]:
     spec = recipe.data
     if not spec.image and not spec.dataset:
-        message = (
+        raise BadInput(
             f"The recipe {recipe.name} names no data: add --set data.dataset=FOLDER, or --set "
             "data.image=IMAGE --set data.polygons=TABLE."
         )
-        raise BadInput(message)
     whole = _own_polygons(recipe) if spec.image else _by_name(recipe)
     return _part(whole, spec.train_split, spec.groups), _part(
         whole, spec.validation_split, spec.validation_groups or spec.groups, optional=True
@@ -200,11 +197,10 @@ def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:
         If the first sample does not fit.
     """
     if not len(samples):
-        message = (
+        raise BadInput(
             "There are no samples to train on: check data.dataset, data.train_split and "
             "data.groups."
         )
-        raise BadInput(message)
     starts = (
         [int(first) for first in samples.starts]
         if isinstance(samples, Mixture)
@@ -239,12 +235,11 @@ def _check_seen(samples: Sequence[Sample], recipe: Recipe, first: int, end: int)
         )
         if ((labels if labels.ndim == 2 else labels[0]) != IGNORE).any():
             return
-    message = (
+    raise BadInput(
         f"In {TRIES} windows of {end - first} training samples, {samples[first].key} the first, "
         "no pixel is both seen and known: their images hold nodata or NaN, or their masks 255; "
         "check them with 'selion data check'."
     )
-    raise BadInput(message)
 
 
 def _classes(sample: Sample, recipe: Recipe) -> np.ndarray:

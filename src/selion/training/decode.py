@@ -66,11 +66,10 @@ def decode_loss(
         If the network has no such heads.
     """
     if not isinstance(answer, dict) or not {"extent", "boundary", "distance"} <= answer.keys():
-        message = (
+        raise BadInput(
             "loss.kind = 'decode' wants a network with heads for extent, boundary and distance "
             "(family decode)."
         )
-        raise BadInput(message)
     labels, objects = (truth[:, 0], truth[:, 1]) if targets == "instances" else (truth, None)
     edge, distance = boundary_targets(labels, objects, things, boundary)
     known = (labels != IGNORE)[:, None]

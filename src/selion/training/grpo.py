@@ -33,12 +33,11 @@ def check_gate(standing: Standing, gate: float) -> None:
     BadInput
     """
     if standing.valid < gate:
-        message = (
+        raise BadInput(
             f"Only {standing.valid:.0%} of the supervised model's answers are masks without a "
             f"fault, and rewards begin at {gate:.0%}: train longer with sft.steps, or lower "
             "grpo.gate."
         )
-        raise BadInput(message)
 
 
 def prompt_row(talk: Any) -> dict[str, Any]:

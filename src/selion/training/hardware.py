@@ -126,11 +126,10 @@ def _accelerator(hardware: Hardware) -> Any:
         command = (
             f"accelerate launch --num_processes {hardware.devices} -m selion.cli.main train ..."
         )
-        message = (
+        raise BadInput(
             f"hardware.devices = {hardware.devices} wants as many processes: start with "
             f"'{command}'."
         )
-        raise BadInput(message)
     accelerate = require("accelerate", "train")
     # the others wait while one validates
     patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=6))
@@ -146,11 +145,10 @@ def _device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device(next(name for name, found in there.items() if found))
     if not there[wanted]:
-        message = (
+        raise BadInput(
             f"hardware.device = {wanted!r} was asked for, but torch sees none here: take 'auto' or "
             "'cpu'."
         )
-        raise BadInput(message)
     return torch.device(wanted)
 
 
@@ -163,11 +161,10 @@ def _precision(wanted: str, device: torch.device) -> str:
     if wanted == "auto":
         return "bfloat16" if quick() else "float32"
     if wanted == "float16" and device.type != "cuda":
-        message = (
+        raise BadInput(
             "hardware.precision = 'float16' was asked for, but a gradient in float16 wants CUDA, "
             f"and this is {device.type}: take 'auto' or 'float32'."
         )
-        raise BadInput(message)
     return wanted
 
 

@@ -122,11 +122,10 @@ def plan_talks(
         If there are no samples, or the first does not fit.
     """
     if not len(samples):
-        message = (
+        raise BadInput(
             "There are no samples to train on: check data.dataset, data.train_split and "
             "data.groups, or give simulate.scenes."
         )
-        raise BadInput(message)
     prompt = recipe.language.prompt
     first = Talks(samples, recipe, 1)[0]
     recipe.language.prompt.answer(first.truth, recipe.classes.names)
@@ -204,11 +203,10 @@ def train_language(
         standing, alarm = None, ""
         if recipe.grpo.steps:
             if supervised is None:
-                message = (
+                raise BadInput(
                     "Rewards want a validation split, on which the supervised model is scored "
                     "first: give one, or set grpo.steps to 0."
                 )
-                raise BadInput(message)
             check_gate(supervised, recipe.grpo.gate)
             # the trainer looks for what the divergence is measured from where the model was loaded
             # from
@@ -308,11 +306,10 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
         return
     if begun.exists():
         if not force:
-            message = (
+            raise OutputExists(
                 f"{folder} holds a run already: continue with --resume, start over with --force, "
                 "or choose another folder."
             )
-            raise OutputExists(message)
         for name in (MODEL, SUPERVISED, SFT, GRPO):
             shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -325,8 +322,9 @@ def _check_same(path: Path, recipe: LanguageRecipe) -> None:
     import tomllib
 
     if not path.is_file():
-        message = f"{path.parent} holds no run to resume: omit --resume, or give the folder of one."
-        raise BadInput(message)
+        raise BadInput(
+            f"{path.parent} holds no run to resume: omit --resume, or give the folder of one."
+        )
     was = {
         key: value
         for key, value in tomllib.loads(path.read_text("utf-8")).items()
@@ -335,11 +333,10 @@ def _check_same(path: Path, recipe: LanguageRecipe) -> None:
     now = {key: value for key, value in recipe_table(recipe).items() if key not in FREE}  # type: ignore[arg-type]
     changed = [f"{key} was {a!r} and is now {b!r}" for key, a, b in changed_keys(was, now)]
     if changed:
-        message = (
+        raise BadInput(
             f"{path} is of another recipe: {'; '.join(changed[:3])}. Resume with the old one, or "
             "start in another folder."
         )
-        raise BadInput(message)
 
 
 def _export(

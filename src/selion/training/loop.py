@@ -149,11 +149,10 @@ def fit(
         If a checkpoint cannot be written; the last good one survives.
     """
     if not len(samples):
-        message = (
+        raise BadInput(
             "There are no samples to train on: check data.dataset, data.train_split and "
             "data.groups."
         )
-        raise BadInput(message)
     engine = choose_engine(recipe.hardware)
     state = make_state(network, recipe, engine.device, engine.precision == "float16")
     run = _Run(
@@ -413,8 +412,7 @@ def _save_best(run: _Run, metric: str) -> None:
 
 def _resume(run: _Run) -> None:
     if run.folder is None:
-        message = "A run without a folder cannot be resumed: give it one."
-        raise BadInput(message)
+        raise BadInput("A run without a folder cannot be resumed: give it one.")
     tensors, facts = load_state(run.folder / STATE)
     check_same(facts, _facts(run), run.folder / STATE)
     from_tensors(run.state, tensors)

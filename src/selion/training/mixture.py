@@ -145,11 +145,10 @@ def part_recipe(recipe: Recipe, part: DatasetShare) -> Recipe:
     """
     data, wanted = recipe.data, len(recipe.input.bands)
     if part.bands and len(part.bands) != wanted:
-        message = (
+        raise BadInput(
             f"data.mix names {len(part.bands)} bands for {part.dataset or part.image}, and "
             f"input.bands has {wanted}: name one for each."
         )
-        raise BadInput(message)
     own = replace(
         data,
         mix=(),

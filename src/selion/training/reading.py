@@ -130,18 +130,18 @@ def _plain(value: Any) -> Any:
 
 def _resolved(path: Path, seen: tuple[Path, ...]) -> Table:
     if path.resolve() in seen:
-        message = (
+        raise BadInput(
             f"{path} extends itself through {' and '.join(p.name for p in seen)}: take one "
             "'extends' out."
         )
-        raise BadInput(message)
     table = _load(path)
     parent = table.pop("extends", None)
     if parent is None:
         return table
     if not isinstance(parent, str):
-        message = f"{path} says extends = {parent!r}; wanted is the name or the path of one recipe."
-        raise BadInput(message)
+        raise BadInput(
+            f"{path} says extends = {parent!r}; wanted is the name or the path of one recipe."
+        )
     inherited = _resolved(find_recipe(parent, path.parent), (*seen, path.resolve()))
     return _merge(inherited, {"summary": _difference(parent, table), **table}, str(path))
 
@@ -175,24 +175,21 @@ def _load(path: Path) -> Table:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        message = (
+        raise UnreadableFile(
             f"{path} cannot be read as a recipe ({error}): give a TOML file, or one of "
             f"{', '.join(list_recipes())}."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        message = f"{path} is not well formed ({error}): correct the line."
-        raise BadInput(message) from error
+        raise BadInput(f"{path} is not well formed ({error}): correct the line.") from error
 
 
 def _change(text: str) -> Table:
     """Read ``key.with.dots=value`` as a nested table."""
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
-        message = (
+        raise BadInput(
             f"The change {text!r} was given; wanted is key=value, for example schedule.lr=3e-4."
         )
-        raise BadInput(message)
     try:
         found: Any = tomllib.loads(f"x = {value.strip()}")["x"]
     except tomllib.TOMLDecodeError:
@@ -248,8 +245,7 @@ def _build(kind: type, table: Mapping[str, Any], where: str, prefix: str) -> Any
         try:
             values[key] = _take(hints[key], value, where, f"{prefix}{key}")
         except TypeError as error:
-            message = f"{where} says {prefix}{key} = {value!r}; wanted is {error}."
-            raise BadInput(message) from error
+            raise BadInput(f"{where} says {prefix}{key} = {value!r}; wanted is {error}.") from error
     try:
         return kind(**values)
     except BadInput as error:

@@ -171,18 +171,16 @@ def train(
         already.
     """
     if isinstance(recipe, Recipe) and changes:
-        message = (
+        raise BadInput(
             f"The recipe {recipe.name} was read already and the changes {', '.join(changes)} were "
             "given: use dataclasses.replace, or give its name."
         )
-        raise BadInput(message)
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, changes)
     if not isinstance(chosen, Recipe):
-        message = (
+        raise BadInput(
             f"{recipe} trains a language model: use selion.training.language_run.train_language, "
             "or 'selion train'."
         )
-        raise BadInput(message)
     return train_plan(
         plan_training(chosen), Path(folder), resume=resume, force=force, on_step=on_step
     )
@@ -265,14 +263,14 @@ def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
     if resume and (folder / STATE).exists():
         return True  # the recipe that the run began with stays; the loop compares it with this one
     if resume and ((folder / MODEL).exists() or not (folder / RECIPE).exists()):
-        message = f"{folder} holds no run to resume: omit --resume, or give the folder of one."
-        raise BadInput(message)
+        raise BadInput(
+            f"{folder} holds no run to resume: omit --resume, or give the folder of one."
+        )
     if ((folder / MODEL).exists() or (folder / STATE).exists()) and not force:
-        message = (
+        raise OutputExists(
             f"{folder} holds a run already: continue with --resume, start over with --force, or "
             "choose another folder."
         )
-        raise OutputExists(message)
     return False
 
 

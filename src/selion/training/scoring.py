@@ -199,11 +199,10 @@ def score_samples(
             f"none of the {len(places)} validation samples shows a valid pixel: all is nodata or "
             "NaN; check the images with 'selion data check'."
         )
-        message = (
+        raise BadInput(
             "There is nothing to validate on: "
             f"{seen if places else 'give the dataset a validation split.'}"
         )
-        raise BadInput(message)
     complete = tuple(confusions) if len(confusions) == len(keys) else ()
     return Scores(tuple(keys), tuple(groups), np.array(rows, float), complete, spec.metric)
 
@@ -213,16 +212,14 @@ def _score(
 ) -> tuple[list[float], metrics.Confusion | None]:
     probabilities = prediction.predict(sample.image, model)
     if probabilities is None:
-        message = f"{sample.key} was not predicted."
-        raise BadInput(message)
+        raise BadInput(f"{sample.key} was not predicted.")
     confusion = _confusion(probabilities, model.classes, sample)
     if confusion is None and "miou" in (spec.metric, "miou" if spec.method == "pixels" else ""):
         have = ", ".join(sample.labels.classes.names) if sample.labels is not None else "no labels"
-        message = (
+        raise BadInput(
             f"{sample.key} has {have}, and the model answers {', '.join(model.classes.names)}: "
             "pixels are compared by class, so give it such labels."
         )
-        raise BadInput(message)
     if spec.method == "pixels" and confusion is not None:
         return [0, 0, 0, *_covered(confusion, model.classes)], confusion
     truth = true_objects(sample, spec)
@@ -287,10 +284,9 @@ def true_objects(sample: Sample, spec: Validate) -> np.ndarray:
     if sample.instances is not None and not by_labels:
         return sample.instances.ids
     if sample.labels is None:
-        message = (
+        raise BadInput(
             f"{sample.key} has neither instances nor labels: there is nothing to validate with."
         )
-        raise BadInput(message)
     if spec.method == "pixels":
         return sample.labels.ids.astype(np.int32)
     wanted = [sample.labels.classes.index(name) for name in sample.labels.classes.things]

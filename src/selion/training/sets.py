@@ -103,17 +103,15 @@ def set_loss(
     let unknown pixels into the loss.
     """
     if not isinstance(answer, SetAnswer):
-        message = (
+        raise BadInput(
             "loss.kind = 'sets' wants a network that answers with a set of masks (family "
             "mask2former, or vit-adapter with head = 'mask2former')."
         )
-        raise BadInput(message)
     if targets == "instances" and truth.ndim != 4:
-        message = (
+        raise BadInput(
             "loss.options.targets = 'instances' was given, but the truth has no objects: give the "
             "dataset instances, or take 'classes'."
         )
-        raise BadInput(message)
     known = [_elements(view, things) for view in truth]
     layers = (answer, *answer.auxiliary)
     total = torch.stack(

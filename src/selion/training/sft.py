@@ -38,11 +38,10 @@ def make_pair(recipe: LanguageRecipe, talks: Talks) -> tuple[Any, Any]:
     if spec.start_from:
         return _going_on(recipe)
     if not spec.base:
-        message = (
+        raise BadInput(
             f"The recipe {recipe.name} names no model: add --set language.base=FOLDER_OR_ID, for "
             "example the folder of a model that sees."
         )
-        raise BadInput(message)
     return load_pair(spec.base, None, _number_type(recipe), spec.base)
 
 
@@ -96,12 +95,11 @@ def _going_on(recipe: LanguageRecipe) -> tuple[Any, Any]:
 
     card = read_card(recipe.language.start_from)
     if card.classes.names != recipe.classes.names:
-        message = (
+        raise BadInput(
             f"{card.name} was trained for the classes {', '.join(card.classes.names)}, the recipe "
             f"has {', '.join(recipe.classes.names)}: take an adapter for these classes, or begin "
             "from its base."
         )
-        raise BadInput(message)
     folder = check_listed(card, card.folder or Path(recipe.language.start_from))
     return load_pair(
         card.architecture.get("base") or folder,
@@ -312,11 +310,10 @@ def lora_config(model: Any, spec: Lora) -> Any:
         return None
     peft = require("peft", "language")
     if not any(re.fullmatch(spec.targets, name) for name, _ in model.named_modules()):
-        message = (
+        raise BadInput(
             f"language.lora.targets = {spec.targets!r} fits no layer of the model: give a regular "
             "expression of its linear layers."
         )
-        raise BadInput(message)
     return peft.LoraConfig(
         r=spec.r,
         lora_alpha=spec.alpha,

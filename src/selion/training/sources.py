@@ -23,8 +23,7 @@ def check(good: bool, key: str, value: object, wanted: str) -> None:
         With the key, the value and what is wanted.
     """
     if not good:
-        message = f"{key} = {value!r} was given; wanted is {wanted}."
-        raise BadInput(message)
+        raise BadInput(f"{key} = {value!r} was given; wanted is {wanted}.")
 
 
 def share(key: str, value: float) -> None:

@@ -46,11 +46,10 @@ def take_weights(network: torch.nn.Module, start_from: str) -> str:
         if name in ours and ours[name].shape == tensor.shape
     }
     if not any(tensor.ndim > 1 for tensor in fitting.values()):
-        message = (
+        raise BadInput(
             f"None of the {len(theirs)} tensors of {start_from} fits the network: give "
             "model.architecture the family and encoder of that model."
         )
-        raise BadInput(message)
     network.load_state_dict(fitting, strict=False)
     left = [name for name in ours if name not in fitting]
     shown = f"; not {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}" if left else ""

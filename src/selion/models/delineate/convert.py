@@ -22,11 +22,10 @@ def by_hand(card: ModelCard) -> str:
 
 def refuse_pickle(card: ModelCard, _folder: Path) -> ModelCard:
     """Refuse (UnsafeFile) to download weights that would have to be executed to be read."""
-    message = (
+    raise UnsafeFile(
         f"{card.name} ({card.licence}) is published as a pickle, which selion does not open: "
         f"{by_hand(card)}"
     )
-    raise UnsafeFile(message)
 
 
 def import_graph(
@@ -50,14 +49,14 @@ def import_graph(
     """
     path, folder = Path(path), Path(out).expanduser()
     if path.suffix != ".onnx":
-        message = (
+        raise UnsafeFile(
             f"{path} would have to be executed to be read: turn it into ONNX where you trust it "
             f"('yolo export model={path.name} format=onnx')."
         )
-        raise UnsafeFile(message)
     if not path.is_file():
-        message = f"There is no file {path}: give the ONNX file that 'yolo export' wrote."
-        raise UnreadableFile(message)
+        raise UnreadableFile(
+            f"There is no file {path}: give the ONNX file that 'yolo export' wrote."
+        )
     with atomic_folder(folder, force) as part:
         shutil.copyfile(path, part / GRAPH)
         sha256 = sha256_of(part / GRAPH)

@@ -79,11 +79,10 @@ def to_instances(result: Any, shape: tuple[int, int], classes: ClassScheme) -> I
     masks = _array(result.masks.data) > 0.5
     sure = _array(result.boxes.conf).astype(np.float64)
     if masks.shape != (len(sure), *shape):
-        message = (
+        raise BadInput(
             f"The detector returned masks of shape {masks.shape} with {len(sure)} confidences; "
             f"wanted is (object, y, x) on a window of {shape} pixels."
         )
-        raise BadInput(message)
     for k in np.argsort(sure, kind="stable"):
         ids[masks[k]] = k + 1
     return scored_objects(ids, sure, classes)
@@ -174,16 +173,14 @@ def load_delineate(
         If the folder has no ONNX graph.
     """
     if not (folder / GRAPH).is_file():
-        message = (
+        raise UnreadableFile(
             f"{folder} has no {GRAPH}: make it with 'yolo export' and 'selion models import', as "
             f"'selion models show {card.name}' says."
         )
-        raise UnreadableFile(message)
     if not available("ultralytics"):
-        message = (
+        raise MissingExtra(
             f"{card.name} needs ultralytics, which is under AGPL-3.0 and not installed: if its "
             "terms suit you, pip install 'selion[delineate]'."
         )
-        raise MissingExtra(message)
     detector = importlib.import_module("ultralytics").YOLO(str(folder / GRAPH), task="segment")
     return Delineator(card, detector, device, reason=reason)

@@ -82,11 +82,10 @@ class DepthNetwork:
         """
         torch = require("torch", "train")
         if image.ndim != 3 or image.shape[0] != 3 or image.dtype != np.uint8:
-            message = (
+            raise BadInput(
                 f"An image of shape {image.shape} and type {image.dtype} was given; wanted is (3, "
                 "y, x) uint8: red, green, blue."
             )
-            raise BadInput(message)
         with torch.inference_mode():
             pixels = prepare(image, self.edge, self.multiple).to(self.device)  # (1, 3, y, x)
             depth = self.network(pixel_values=pixels).predicted_depth  # (1, y, x)
@@ -164,11 +163,10 @@ def load_depth(
         If transformers or torch are not installed.
     """
     if edge < PATCH:
-        message = (
+        raise BadInput(
             f"A photograph of {edge} px was to be fed to the depth network; wanted are {PATCH} or "
             f"more, {EDGE} as it was trained."
         )
-        raise BadInput(message)
     folder = Path(name).expanduser()
     if name in RELEASES:
         network = _load(RELEASES[name].address)
@@ -206,20 +204,17 @@ def licence_notes(name: str, network: Any) -> tuple[str, ...]:
 
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        message = (
+        raise UnreadableFile(
             f"{folder} holds no config.json: give the folder of a transformers checkpoint of Depth "
             "Anything V2."
         )
-        raise UnreadableFile(message)
     if not any(folder.glob("*.safetensors")):
         if any(folder.glob("*.bin")):
-            message = (
+            raise UnsafeFile(
                 f"{folder} holds pickled weights, which could run code: convert them to "
                 "safetensors first."
             )
-            raise UnsafeFile(message)
-        message = f"{folder} holds no model.safetensors: download the whole checkpoint."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"{folder} holds no model.safetensors: download the whole checkpoint.")
 
 
 def _load(source: str) -> Any:
@@ -231,11 +226,10 @@ def _load(source: str) -> Any:
             folder, use_safetensors=True
         )
     except json.JSONDecodeError as error:
-        message = (
+        raise UnreadableFile(
             f"{source} has a config.json that cannot be read ({error}): download the checkpoint "
             "again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise _explained(source, error) from error
 

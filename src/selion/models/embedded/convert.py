@@ -49,12 +49,11 @@ def build_embedded(
     try:
         prompted = SamModel.from_pretrained(sam, use_safetensors=True)
     except (OSError, ValueError) as error:
-        message = (
+        raise UnreadableFile(
             f"Segment Anything cannot be loaded from {sam} "
             f"({str(error).strip().splitlines()[0][:200]}): give a folder that holds one, or its "
             "id."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     return EmbeddedMasks(model, processor, prompted, classes, asking_of(asking))
 
 
@@ -69,11 +68,10 @@ def save_embedded(network: EmbeddedMasks, card: ModelCard, folder: Path) -> Mode
     from safetensors.torch import save_model
 
     if card.classes.names != network.classes.names or len(card.inputs.bands) != 3:
-        message = (
+        raise BadInput(
             f"{card.name} has {len(card.inputs.bands)} bands and the classes "
             f"{', '.join(card.classes.names)}: wanted are 3, and the network's classes."
         )
-        raise BadInput(message)
     folder.mkdir(parents=True, exist_ok=True)
     network.vlm.config.save_pretrained(folder)
     network.processor.save_pretrained(folder)

@@ -55,11 +55,10 @@ class Asking:
 
     def __post_init__(self) -> None:
         if "{classes}" not in self.instruction or self.lora < 0:
-            message = (
+            raise BadInput(
                 f"{self} was given; wanted is an instruction with {{classes}} and a rank of 0 or "
                 "more."
             )
-            raise BadInput(message)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -176,11 +175,10 @@ class EmbeddedMasks(nn.Module):
         answer = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         slots = [k for k, token in enumerate(answer) if token == self.seg]
         if len(slots) != len(self.asked):
-            message = (
+            raise BadInput(
                 f"The tokenizer makes {len(slots)} tokens {SEG} of {text!r}; wanted are "
                 f"{len(self.asked)}: take another tokenizer."
             )
-            raise BadInput(message)
         return answer, slots
 
     def _inputs(self, images: Tensor, rejected: Tensor | None) -> tuple[dict[str, Any], int]:

@@ -98,9 +98,8 @@ def load_embedded(
         network = EmbeddedMasks(vlm, processor, sam, card.classes, asking_of(card.architecture))
         load_model(network, str(folder / WEIGHTS))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        message = (
+        raise UnreadableFile(
             f"The model in {folder} cannot be read ({str(error).strip().splitlines()[0][:200]}): "
             "copy it again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     return EmbeddedSegmenter(card, network, device, fast=fast, reason=reason)

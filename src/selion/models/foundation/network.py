@@ -161,11 +161,11 @@ class TwoDates(nn.Module):
     ) -> None:
         super().__init__()
         if seen % patch:
-            message = f"seen = {seen} px was given for tokens of {patch} px; wanted is a multiple"
-            raise ValueError(message)
+            raise ValueError(
+                f"seen = {seen} px was given for tokens of {patch} px; wanted is a multiple"
+            )
         if head not in HEADS:
-            message = f"there is no head called {head!r}; known are {', '.join(HEADS)}"
-            raise ValueError(message)
+            raise ValueError(f"there is no head called {head!r}; known are {', '.join(HEADS)}")
         self.encoder = encoder.requires_grad_(requires_grad=False).eval()
         fused = fused or 2 * width
         self.fuse = nn.Sequential(
@@ -214,18 +214,16 @@ class TwoDates(nn.Module):
         if not torch.jit.is_tracing() and (rows * self._patch, columns * self._patch) != tuple(
             image.shape[2:]
         ):
-            message = (
+            raise BadInput(
                 f"The encoder's tokens are {self._patch} px wide; {tuple(image.shape[2:])} px was "
                 "given: take a multiple."
             )
-            raise BadInput(message)
         tokens = torch.cat([self._see(date) for date in image.chunk(2, 1)], 2)
         if not torch.jit.is_tracing() and tokens.shape[1] != rows * columns:
-            message = (
+            raise BadInput(
                 f"The encoder answered {tokens.shape[1]} tokens for {rows} x {columns} patches of "
                 f"{self._patch} px: give the patch size that it has."
             )
-            raise BadInput(message)
         fused = self.fuse(tokens)
         return self.head(fused.transpose(1, 2).reshape(image.shape[0], -1, rows, columns))
 
@@ -270,11 +268,10 @@ def frozen_timm(
         If the bands do not divide into two dates, or the encoder is no vision transformer.
     """
     if bands % 2 or any(not 0 <= band < bands // 2 for band in encoder_bands):
-        message = (
+        raise ValueError(
             "wanted are the bands of two dates, and encoder_bands that are positions among the "
             "bands of one"
         )
-        raise ValueError(message)
     own = {
         key: options.pop(key)
         for key in ("head", "fused", "hidden", "detail", "seen")

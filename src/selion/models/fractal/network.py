@@ -233,11 +233,10 @@ class FracTalResUnet(nn.Module):
             or filters % (2 * heads)
             or (norm_groups and filters % norm_groups)
         ):
-            message = (
+            raise ValueError(
                 f"{depth} levels, {pyramid} pyramid levels, {filters} filters, {heads} heads, "
                 f"{norm_groups} groups: filters must divide by twice the heads"
             )
-            raise ValueError(message)
         shape = _Shape(norm_groups)
         self.multiple = decode_multiple(depth, pyramid)
 
@@ -301,11 +300,10 @@ class FracTalResUnet(nn.Module):
             Nothing is padded here.
         """
         if not torch.jit.is_tracing() and any(size % self.multiple for size in image.shape[2:]):
-            message = (
+            raise BadInput(
                 f"This FracTAL ResUNet wants windows that are a multiple of {self.multiple} px; "
                 f"{tuple(image.shape[2:])} was given: pad the image."
             )
-            raise BadInput(message)
         start = self.first(image)
         last = torch.cat([start, self._features(start)], 1)
         pooled = self.pyramid(last)

@@ -64,31 +64,27 @@ class Prompt:
     def __post_init__(self) -> None:
         find_codec(self.codec)
         if not 1 <= self.grid <= self.patch or self.patch % self.grid:
-            message = (
+            raise BadInput(
                 f"A patch of {self.patch} px and an answer of {self.grid} rows were given; wanted "
                 "is a patch that is a multiple of the grid."
             )
-            raise BadInput(message)
         if self.margin < 0:
-            message = f"A margin of {self.margin} px was given; wanted is 0 or more."
-            raise BadInput(message)
+            raise BadInput(f"A margin of {self.margin} px was given; wanted is 0 or more.")
         if self.shown not in SHOWN:
             raise UnknownName.among("way of showing the patch", self.shown, SHOWN)
         if self.shown == "blank" and not self.coordinates:
-            message = (
+            raise BadInput(
                 "The prompt neither shows the patch nor gives its position: set coordinates = "
                 "true, or shown = 'colour'."
             )
-            raise BadInput(message)
         try:
             self.instruct(("others", "field"))
             self.locate(PatchPlace((0, 0, 1, 1), (1, 1)))
         except (KeyError, IndexError, ValueError) as error:
-            message = (
+            raise BadInput(
                 f"The question {self.instruction!r} / {self.place!r} has a placeholder that is not "
                 f"known ({error}): use classes, grid, top, bottom ..."
-            )
-            raise BadInput(message) from error
+            ) from error
 
     @property
     def spelling(self) -> Codec:
@@ -142,11 +138,10 @@ class Prompt:
             if key not in types:
                 raise UnknownName.among("key of a prompt", key, list(types))
             if type(value) is not types[key]:
-                message = (
+                raise BadInput(
                     f"The prompt says {key} = {value!r}; wanted is a value of type "
                     f"{types[key].__name__}."
                 )
-                raise BadInput(message)
         return cls(**table)
 
 

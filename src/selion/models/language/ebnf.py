@@ -29,11 +29,10 @@ def to_ebnf(grammar: Grammar) -> str:
         If the codec can repeat rows: how many rows are left would need a rule each.
     """
     if grammar.codec.repeat:
-        message = (
+        raise BadInput(
             f"The codec {grammar.codec.name} repeats rows, which this form of grammar cannot "
             "count: take grammar = 'selion', or the codec rrle-compact."
         )
-        raise BadInput(message)
     return "\n".join(_rules(grammar)) + "\n"
 
 

@@ -51,14 +51,14 @@ class Speaking:
             if not isinstance(value, int | float)
         ]
         if wrong:
-            message = f"{', '.join(wrong)} was given as a generation option; wanted is a number."
-            raise BadInput(message)
+            raise BadInput(
+                f"{', '.join(wrong)} was given as a generation option; wanted is a number."
+            )
         if self.samples < 1 or self.batch < 1 or not self.temperature > 0:
-            message = (
+            raise BadInput(
                 f"{self.samples} samples at temperature {self.temperature:g} in batches of "
                 f"{self.batch} were asked for; wanted is 1 or more of each."
             )
-            raise BadInput(message)
         if self.grammar not in ENGINES:
             raise UnknownName.among("grammar engine", self.grammar, ENGINES)
 

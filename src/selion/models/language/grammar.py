@@ -190,25 +190,22 @@ def check_tokenizer(tokenizer: Any, grammar: Grammar) -> tuple[str, ...]:
             (k for k, (a, b) in enumerate(zip(text, back.strip(), strict=False)) if a != b),
             min(len(text), len(back)),
         )
-        message = (
+        raise BadInput(
             f"The tokenizer changes masks: {text[max(place - 8, 0) : place + 8]!r} comes back as "
             f"{back.strip()[max(place - 8, 0) : place + 8]!r}; take another codec, rename the "
             "classes, or take another model."
         )
-        raise BadInput(message)
     single = {
         spelled for spelled in spell(tokenizer, grammar.alphabet).values() if len(spelled) == 1
     }
     missing = sorted(grammar.alphabet - single)
     if missing:
-        message = (
+        raise BadInput(
             f"The tokenizer has no token for {missing[0]!r} alone, so that some masks could not be "
             "written: rename the class, or take another codec."
         )
-        raise BadInput(message)
     if tokenizer.eos_token_id is None:
-        message = "The tokenizer has no token that ends an answer: set its eos_token."
-        raise BadInput(message)
+        raise BadInput("The tokenizer has no token that ends an answer: set its eos_token.")
     signs = [sign for sign in (grammar.codec.mark, grammar.codec.join.strip(), OPEN, CLOSE) if sign]
     split = [
         (

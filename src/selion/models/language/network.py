@@ -166,11 +166,10 @@ class LanguageSegmenter(CardModel):
     def _question(self, view: View) -> Question:
         prompt = self.speaker.prompt
         if view.pixels.shape[1:] != (prompt.patch, prompt.patch):
-            message = (
+            raise BadInput(
                 f"{self.card.name} speaks of patches of {prompt.patch} px; {view.pixels.shape[2]} "
                 f"x {view.pixels.shape[1]} were given: leave --window out."
             )
-            raise BadInput(message)
         frame, inside = located(view)
         context = view.pixels if view.context is None else view.context.values
         patch = view.pixels if not prompt.margin else cut(context, inside, prompt.margin)
@@ -294,11 +293,10 @@ def load(
     """
     lack = lacks(card)
     if lack:
-        message = (
+        raise MissingExtra(
             f"{card.name} is a language model, which needs the extra 'language' ({lack}): pip "
             "install 'selion[language]'."
         )
-        raise MissingExtra(message)
     torch = require("torch", "language")
     folder = folder or check_listed(card, here(card))
     device = choose_device(engine, card.name)
@@ -337,19 +335,17 @@ def here(card: ModelCard) -> Path:
         If its files are not on this machine.
     """
     if card.folder is None:
-        message = (
+        raise UnreadableFile(
             f"The language model {card.name} is not on this machine: give the folder that holds "
             "its card and its files."
         )
-        raise UnreadableFile(message)
     return card.folder
 
 
 def _table(card: ModelCard, key: str) -> dict[str, Any]:
     table = card.architecture.get(key, {})
     if not isinstance(table, Mapping):
-        message = f"The card of {card.name} says {key} = {table!r}; wanted is a table."
-        raise BadInput(message)
+        raise BadInput(f"The card of {card.name} says {key} = {table!r}; wanted is a table.")
     return dict(table)
 
 
@@ -364,19 +360,17 @@ def check_card(card: ModelCard, prompt: Prompt) -> None:
     BadInput
     """
     if card.inputs.window != prompt.patch:
-        message = (
+        raise BadInput(
             f"The card of {card.name} has a window of {card.inputs.window} px, but its model "
             f"answers for patches of {prompt.patch}: correct the window."
         )
-        raise BadInput(message)
     taught = card.architecture.get("taught", card.classes.names)
     if tuple(taught) != card.classes.names:  # type: ignore[arg-type]
         said, wanted = ", ".join(map(str, taught)), ", ".join(card.classes.names)  # type: ignore[call-overload]
-        message = (
+        raise BadInput(
             f"{card.name} was trained to write the classes {said}, but its card has {wanted}: take "
             "an adapter for these classes, or train one."
         )
-        raise BadInput(message)
 
 
 def choose_device(engine: str, name: str) -> str:
@@ -395,19 +389,17 @@ def choose_device(engine: str, name: str) -> str:
         return next((device for device, there in has.items() if there), "cpu")
     if engine in has:
         if not has[engine]:
-            message = (
+            raise MissingExtra(
                 f"The engine {engine} was asked for, but torch sees no such device: take --engine "
                 "torch."
             )
-            raise MissingExtra(message)
         return engine
     if engine in ("torch", "cpu"):
         return "cpu"
-    message = (
+    raise BadInput(
         f"{name} is a language model, which the engine {engine} cannot run: take cuda, mps or "
         "torch."
     )
-    raise BadInput(message)
 
 
 def load_pair(
@@ -453,18 +445,16 @@ def load_pair(
             )
             processor = AutoProcessor.from_pretrained(folder if own else base)
     except ImportError as error:  # some processors want a package of their own, SmolVLM's num2words
-        message = (
+        raise MissingExtra(
             f"The language model of {name} wants a package that is not installed "
             f"({str(error).strip().splitlines()[0]})"
-        )
-        raise MissingExtra(message) from error
+        ) from error
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0][:200]
-        message = (
+        raise UnreadableFile(
             f"The language model of {name} cannot be loaded from {base} ({first}): give a folder "
             "that holds one, or an id that can be downloaded."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     if folder is not None and (folder / "adapter_config.json").is_file():
         peft = require("peft", "language")
         model = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
@@ -479,22 +469,20 @@ def check_eyes(config: Any, name: str) -> None:
     BadInput
     """
     if getattr(config, "vision_config", None) is None:
-        message = (
+        raise BadInput(
             f"{name} ({config.model_type}) has no vision: wanted is a model that takes images and "
             "text."
         )
-        raise BadInput(message)
 
 
 def _speaking(table: Mapping[str, Any]) -> Speaking:
     """Read how a card's model is asked; a key that there is not is named."""
     unknown = [key for key in table if key not in Speaking.__slots__]
     if unknown:
-        message = (
+        raise BadInput(
             f"{', '.join(unknown)} was given; a language model knows "
             f"{', '.join(Speaking.__slots__)}."
         )
-        raise BadInput(message)
     if is_ours(table.get("grammar"), "selion", "The grammar of a card's answers"):
         table = {**table, "grammar": "selion"}
     return Speaking(**table)

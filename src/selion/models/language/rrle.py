@@ -67,11 +67,10 @@ class Codec:
                     if collisions
                     else "is empty, or begins or ends with a space"
                 )
-                message = (
+                raise BadInput(
                     f"The class name {name!r} {why}: rename the class, or take the codec "
                     "rrle-compact, which writes letters."
                 )
-                raise BadInput(message)
         return tuple(names)
 
 
@@ -84,11 +83,10 @@ def _letters(names: Sequence[str]) -> tuple[str, ...]:
         )
         free = next((letter for letter in wishes if letter not in found), None)
         if free is None:
-            message = (
+            raise BadInput(
                 f"{len(names)} classes were given, but there are letters for "
                 f"{len(string.ascii_letters)} only: take the codec rrle, which writes names."
             )
-            raise BadInput(message)
         found.append(free)
     return tuple(found)
 
@@ -145,17 +143,15 @@ def encode(mask: np.ndarray, names: Sequence[str], codec: Codec = CODECS["rrle"]
     """
     labels = codec.labels(names)
     if mask.ndim != 2 or not mask.size:
-        message = (
+        raise BadInput(
             f"A mask of shape {mask.shape} was given; wanted is (y, x) with at least one pixel."
         )
-        raise BadInput(message)
     if mask.min() < 0 or mask.max() >= len(labels):
         wrong = int(mask.min() if mask.min() < 0 else mask.max())
-        message = (
+        raise BadInput(
             f"The mask holds the id {wrong}; wanted are 0 to {len(labels) - 1}: what is not known "
             f"({IGNORE}) cannot be spelled."
         )
-        raise BadInput(message)
     rows = [_row(row, labels, codec) for row in mask]
     lines = _folded(rows) if codec.repeat else rows
     body = f"\n{codec.indent}".join(lines)

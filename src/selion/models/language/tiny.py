@@ -69,11 +69,10 @@ class TinySize:
 
     def __post_init__(self) -> None:
         if self.image % self.patch:
-            message = (
+            raise BadInput(
                 f"An image of {self.image} px was asked for with patches of {self.patch} px: give "
                 "a multiple."
             )
-            raise BadInput(message)
 
     @property
     def tokens(self) -> int:
@@ -206,11 +205,10 @@ def _processor(kind: TinyFamily, tokenizer: Any, size: TinySize) -> Any:
             **kind.options(size, transformers),
         )
     except ImportError as error:
-        message = (
+        raise MissingExtra(
             f"{kind.processor} wants a package that is not installed "
             f"({str(error).strip().splitlines()[0]})"
-        )
-        raise MissingExtra(message) from error
+        ) from error
 
 
 def _text(size: TinySize, tokenizer: Any) -> dict[str, Any]:

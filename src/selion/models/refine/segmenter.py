@@ -246,12 +246,11 @@ class PointRefined:
 
     def __init__(self, base: Any, prompted: Any) -> None:
         if base.gives == "objects" or base.inputs.bands != prompted.inputs.bands:
-            message = (
+            raise BadInput(
                 f"Segment Anything looks at {', '.join(prompted.inputs.bands)} and refines what "
                 f"answers with probabilities; the model looks at {', '.join(base.inputs.bands)}: "
                 "take another refiner."
             )
-            raise BadInput(message)
         self.base, self.prompted = base, prompted
         self.inputs, self.classes = base.inputs, base.classes
         self.gives: Answers = "probabilities"
@@ -365,11 +364,10 @@ def refined_classes(classes: ClassScheme) -> ClassScheme:
     added = ([] if classes.boundary else [BOUNDARY]) + [OUTLINE]
     taken = [name for name in added if name in classes.names]
     if taken:
-        message = (
+        raise BadInput(
             f"The model has a class {taken[0]!r}, which a refiner adds: refine the model behind "
             "it, or give that class another name."
         )
-        raise BadInput(message)
     colours = (
         (*classes.colours, *(["#ffd500"] if not classes.boundary else []), "#7f6a00")
         if classes.colours
@@ -471,17 +469,15 @@ def _part(model: LoadedModel[Any]) -> str:
 def _check(base: LoadedModel[Any], refiner: LoadedModel[Any] | None) -> None:
     for model in (base, refiner):
         if model is not None and model.gives == "objects":
-            message = (
+            raise BadInput(
                 f"{model.card.name} returns objects, not probabilities: a refiner and "
                 "what it refines both give probabilities."
             )
-            raise BadInput(message)
     if not base.classes.things:
-        message = (
+        raise BadInput(
             f"{base.card.name} has the classes {', '.join(base.classes.names)}, of which none "
             "comes as objects: there is nothing to part."
         )
-        raise BadInput(message)
     parting = base if refiner is None else refiner
     if parting.classes.boundary is None:
         cure = (
@@ -489,11 +485,10 @@ def _check(base: LoadedModel[Any], refiner: LoadedModel[Any] | None) -> None:
             if refiner is None
             else "take a model with a boundary class, such as one of 'selion train epoc'"
         )
-        message = (
+        raise BadInput(
             f"{parting.card.name} has the classes {', '.join(parting.classes.names)}, and none of "
             f"them is a boundary: {cure}."
         )
-        raise BadInput(message)
 
 
 def _boundary_of(classes: ClassScheme) -> int:
@@ -533,11 +528,10 @@ def _gsd(
         return base or refiner
     both = max(base[0], refiner[0]), min(base[1], refiner[1])
     if both[0] > both[1]:
-        message = (
+        raise BadInput(
             f"The model was trained on pixels of {base[0]:g} to {base[1]:g} m, the refiner on "
             f"{refiner[0]:g} to {refiner[1]:g} m: no image suits both."
         )
-        raise BadInput(message)
     return both
 
 

@@ -70,11 +70,10 @@ def read_kind(folder: Path) -> Kind:
     """
     given = _read_json(folder, CONFIG).get("model_type")
     if given not in KINDS:
-        message = (
+        raise BadInput(
             f"{folder} holds a model of the type {given!r}; wanted is one of {', '.join(KINDS)}: "
             "give a folder of SAM, SAM 2 or SAM-HQ."
         )
-        raise BadInput(message)
     return KINDS[str(given)]
 
 
@@ -98,22 +97,20 @@ def read_feeding(folder: Path) -> Feeding:
                     tuple(map(float, said["image_mean"])),  # type: ignore[arg-type]
                     tuple(map(float, said["image_std"])),  # type: ignore[arg-type]
                 )
-    message = (
+    raise UnreadableFile(
         f"{folder} has no {PROCESSORS[0]} with image_mean and image_std, so what its model is fed "
         "is not known: copy it from where the model came from."
     )
-    raise UnreadableFile(message)
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         table = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        message = (
+        raise UnreadableFile(
             f"{folder / name} cannot be read ({error}): give a folder that holds a checkpoint as "
             "transformers writes it."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     return table if isinstance(table, dict) else {}
 
 
@@ -176,6 +173,5 @@ def weight_files(folder: Path) -> list[Path]:
             if pickles
             else "holds no weights"
         )
-        message = f"{folder} {held}: wanted is {WEIGHTS}."
-        raise UnreadableFile(message)
+        raise UnreadableFile(f"{folder} {held}: wanted is {WEIGHTS}.")
     return found

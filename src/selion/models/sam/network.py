@@ -75,11 +75,10 @@ class Prompted:
             If it has not three bands.
         """
         if image.ndim != 3 or image.shape[0] != 3 or not image.size:
-            message = (
+            raise BadInput(
                 f"Pixels of shape {image.shape} were given; wanted is an image of three bands "
                 "(red, green, blue)."
             )
-            raise BadInput(message)
         fed = self._fed(image.shape[1], image.shape[2])
         with self._computing():
             seen = self.model.get_image_embeddings(self.square(image))
@@ -224,19 +223,17 @@ def check_points(points: np.ndarray, shape: tuple[int, int]) -> None:
         If there is none, or one lies outside.
     """
     if points.ndim != 3 or points.shape[2] != 2 or not points.size:
-        message = (
+        raise BadInput(
             f"Prompts of shape {points.shape} were given; wanted is (prompt, point, 2), with x and "
             "y of at least one point."
         )
-        raise BadInput(message)
     inside = (points >= 0).all(2) & (points[..., 0] <= shape[1]) & (points[..., 1] <= shape[0])
     if not inside.all():
         x, y = points[~inside][0]
-        message = (
+        raise BadInput(
             f"The prompt x = {x:g}, y = {y:g} lies outside the image of {shape[1]} x {shape[0]} "
             "pixels: give points of the image, in its pixels."
         )
-        raise BadInput(message)
 
 
 @contextmanager
@@ -293,15 +290,13 @@ def load_prompted(folder: str | Path, device: str = "cpu", *, fast: bool = False
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        message = (
+        raise UnreadableFile(
             f"The checkpoint in {folder} cannot be read ({str(error).strip().splitlines()[0]}): "
             "fetch it again."
-        )
-        raise UnreadableFile(message) from error
+        ) from error
     if told["missing_keys"]:
-        message = (
+        raise BadInput(
             f"The weights in {folder} lack {len(told['missing_keys'])} tensors "
             f"({min(told['missing_keys'])}, ...): fetch the checkpoint again."
         )
-        raise BadInput(message)
     return Prompted(model, kind, feeding, device, fast=fast)

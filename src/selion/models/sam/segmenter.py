@@ -70,11 +70,10 @@ class MaskOptions:
             or self.small < 0
             or self.offset < 0
         ):
-            message = (
+            raise BadInput(
                 f"{self} was given; wanted are counts from 1, shares from 0 to 1, and nothing "
                 "below 0."
             )
-            raise BadInput(message)
 
 
 def mask_options(architecture: Mapping[str, Any]) -> MaskOptions:
@@ -213,10 +212,9 @@ class SamSegmenter(CardModel):
     def _one(self, view: View) -> Instances:
         image = self.card.inputs.scaling(view.pixels)
         if not np.isfinite(image).all():
-            message = (
+            raise BadInput(
                 f"NaN or infinity reached {self.card.name}: fill nodata pixels before prediction."
             )
-            raise BadInput(message)
         ids, quality = segment_everything(self.network, image, self.options)
         return scored_objects(ids, quality, self.classes)
 
@@ -236,11 +234,10 @@ def load_sam(
         three bands.
     """
     if len(card.inputs.bands) != 3:
-        message = (
+        raise BadInput(
             f"{card.name}: its card wants {len(card.inputs.bands)} bands "
             f"({', '.join(card.inputs.bands)}); Segment Anything takes red, green and blue."
         )
-        raise BadInput(message)
     return SamSegmenter(card, load_prompted(folder, device, fast=fast), reason)
 
 
@@ -430,11 +427,10 @@ def prompt_points(truth: np.ndarray, n: int, seed: int) -> np.ndarray:
     """
     inside = np.flatnonzero(truth)
     if n < 1 or not len(inside):
-        message = (
+        raise BadInput(
             f"{n} points inside a crop of {len(inside)} pixels were asked for; wanted are at least "
             "one of each."
         )
-        raise BadInput(message)
     chosen = np.random.default_rng([seed, n]).choice(inside, min(n, len(inside)), replace=False)
     return np.stack([chosen % truth.shape[1], chosen // truth.shape[1]], 1).astype(np.float64)
 
@@ -482,11 +478,10 @@ def best_of_points(
     as the authors of Segment Anything advise.
     """
     if image.shape[1:] != truth.shape:
-        message = (
+        raise GridMismatch(
             f"An image of {image.shape[1:]} pixels and a truth of {truth.shape} were given: they "
             "must lie on one grid."
         )
-        raise GridMismatch(message)
     if not truth.any():
         return BestMask(np.zeros(truth.shape, bool), np.empty((0, 2)), np.nan, np.nan)
     looked = network.look(image)
@@ -501,8 +496,7 @@ def best_of_points(
         found = BestMask(mask, points, _iou(mask, truth), float(quality[0, k]))
         best = found if best is None or found.iou > best.iou else best
     if best is None:
-        message = "No number of points was given: name at least one."
-        raise BadInput(message)
+        raise BadInput("No number of points was given: name at least one.")
     return best
 
 

@@ -171,11 +171,9 @@ def _decoder(width: int) -> dict[str, Any]:
 
 def _size(sizes: Mapping[str, Any], name: str, image_size: int, multiple: int) -> Any:
     if name not in sizes:
-        message = f"there is no size {name!r}; known are {', '.join(sizes)}"
-        raise ValueError(message)
+        raise ValueError(f"there is no size {name!r}; known are {', '.join(sizes)}")
     if image_size < multiple or image_size % multiple:
-        message = f"image_size = {image_size}; wanted is a multiple of {multiple}"
-        raise ValueError(message)
+        raise ValueError(f"image_size = {image_size}; wanted is a multiple of {multiple}")
     return sizes[name]
 
 
@@ -199,11 +197,10 @@ class ClassPrompts(nn.Module):
     ) -> None:
         super().__init__()
         if trained not in TRAINED or prompts < 1:
-            message = (
+            raise ValueError(
                 f"trained = {trained!r}, prompts = {prompts}; wanted are one of "
                 f"{', '.join(TRAINED)}, and at least one prompt"
             )
-            raise ValueError(message)
         self.encoder, self.decoder, self.position = (
             model.vision_encoder,
             model.mask_decoder,
@@ -341,8 +338,9 @@ def _start_from(model: nn.Module, kind: str, weights: str) -> None:
 
     loaded = load_prompted(Path(check_here(find_card(weights))))
     if loaded.kind.family != kind:
-        message = f"the weights {weights!r} are those of {loaded.kind.family}, not of {kind}"
-        raise ValueError(message)
+        raise ValueError(
+            f"the weights {weights!r} are those of {loaded.kind.family}, not of {kind}"
+        )
     wanted, state = model.state_dict(), loaded.model.state_dict()
     fitted = {
         name: _fitted(name, tensor, wanted[name].shape)
@@ -363,8 +361,7 @@ def _fitted(name: str, tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tens
         ).permute(0, 2, 3, 1)
     if ".rel_pos_" in name and tensor.shape[1] == shape[1]:  # (2 n - 1, feature)
         return F.interpolate(tensor.T[None], shape[0], mode="linear", align_corners=False)[0].T
-    message = (
+    raise ValueError(
         f"the weights have {name} of shape {tuple(tensor.shape)}, the architecture {tuple(shape)}: "
         "name the size that the weights have"
     )
-    raise ValueError(message)

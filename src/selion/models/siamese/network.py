@@ -75,11 +75,10 @@ def make_siamese(
         If the bands do not divide into two dates.
     """
     if bands % 2:
-        message = (
+        raise BadInput(
             f"FC-Siam wants the bands of two dates; {bands} bands are not twice a number: give the "
             "same bands for both dates."
         )
-        raise BadInput(message)
     unet: Any = smp.Unet(
         encoder, encoder_weights=weights, in_channels=bands // 2, classes=classes, **options
     )

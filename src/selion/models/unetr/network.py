@@ -84,11 +84,10 @@ class Unetr(nn.Module):
         )
         levels = patch.bit_length() - 1
         if patch != 2**levels or not 1 <= levels <= depth:
-            message = (
+            raise ValueError(
                 f"patches of {patch} px and {depth} layers do not make a decoder: wanted are a "
                 "power of two and a layer for each doubling"
             )
-            raise ValueError(message)
         self.encoder: Any = transformer
         self._layers = [round(depth * (k + 1) / levels) - 1 for k in range(levels)]
         sizes = [channels * 2**level for level in range(levels)]

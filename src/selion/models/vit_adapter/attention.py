@@ -117,11 +117,10 @@ class DeformableAttention(nn.Module):
         super().__init__()
         inner = int(width * ratio)
         if inner < heads or inner % heads:
-            message = (
+            raise ValueError(
                 f"{width} features times ratio {ratio:g} do not divide among {heads} heads of "
                 "deformable attention"
             )
-            raise ValueError(message)
         self.heads, self.levels, self.points = heads, levels, points
         self.offsets = nn.Linear(width, heads * levels * points * 2)
         self.weights = nn.Linear(width, heads * levels * points)

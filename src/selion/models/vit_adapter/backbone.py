@@ -71,20 +71,18 @@ class Backbone(nn.Module):
         beit = kind is Beit
         # what is derived from them has tokens of its own
         if not beit and kind is not VisionTransformer:
-            message = (
+            raise ValueError(
                 f"{encoder} is a {kind.__name__}, which cannot be adapted; wanted is a plain ViT, "
                 "DINOv2, DeiT or BEiT"
             )
-            raise ValueError(message)
         rows, columns = transformer.patch_embed.patch_size
         if rows != columns or (
             beit and (transformer.pos_embed is not None or transformer.rel_pos_bias is not None)
         ):
-            message = (
+            raise ValueError(
                 f"{encoder} has patches that are not square, or positions of two kinds, which "
                 "cannot be adapted"
             )
-            raise ValueError(message)
         if pretrained and bands == 3:
             take_unit_colours(
                 transformer.patch_embed.proj,
@@ -120,11 +118,10 @@ class Backbone(nn.Module):
         if not torch.jit.is_tracing() and (grid[0] * self.patch, grid[1] * self.patch) != tuple(
             image.shape[2:]
         ):
-            message = (
+            raise BadInput(
                 f"The transformer's patches are {self.patch} px wide; {tuple(image.shape[2:])} px "
                 "was given: take a multiple."
             )
-            raise BadInput(message)
         tokens = self.transformer.patch_embed.proj(image).flatten(2).transpose(1, 2)
         return self._placed(
             self.transformer.patch_embed.norm(tokens)
@@ -181,8 +178,7 @@ def take_unit_colours(layer: nn.Conv2d, mean: Sequence[float], std: Sequence[flo
         shift = (weight * layer.weight.new_tensor(mean)[:, None, None]).sum((1, 2, 3))
         layer.weight.copy_(weight)
         if layer.bias is None:  # a network built from the card has none
-            message = "a first layer without bias cannot take colours from 0 to 1"
-            raise ValueError(message)
+            raise ValueError("a first layer without bias cannot take colours from 0 to 1")
         layer.bias.sub_(shift)
 
 

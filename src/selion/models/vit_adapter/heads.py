@@ -32,11 +32,10 @@ class Head(nn.Module):
         BadInput
             If the head has none.
         """
-        message = (
+        raise BadInput(
             "This network answers per pixel, and a loss over sets of masks was asked for: take "
             "head = 'mask2former', or another loss."
         )
-        raise BadInput(message)
 
 
 class PixelHead(Head):
@@ -112,11 +111,10 @@ class QueryHead(Head):
         super().__init__()
         hidden = hidden or 256
         if hidden % 32:
-            message = (
+            raise ValueError(
                 f"hidden = {hidden} was given for Mask2Former's decoders; wanted is a multiple of "
                 "32"
             )
-            raise ValueError(message)
         # transformers counts the answer before the first layer
         layers = decoder.pop("decoder_layers", 9) + 1
         size = DecoderSize(hidden, decoder_layers=layers, **decoder)

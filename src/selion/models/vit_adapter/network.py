@@ -135,10 +135,9 @@ class Adapter(nn.Module):
         width, heads = backbone.width, options.deform_heads or backbone.heads
         norm = NORMS[options.norm]
         if backbone.depth < INTERACTIONS:
-            message = (
+            raise ValueError(
                 f"{backbone.depth} blocks were given; ViT-Adapter wants {INTERACTIONS} or more"
             )
-            raise ValueError(message)
         self.prior = SpatialPrior(bands, width, norm)
         self.level = nn.Parameter(torch.randn(3, width))
         counts = [1] * (INTERACTIONS - 1) + [3]
@@ -283,11 +282,10 @@ def make_adapter(
     head = head or {}
     foreign = sorted(set(head) - {"hidden"}) if options.head == "pixel" else []
     if foreign:
-        message = (
+        raise ValueError(
             f"the head 'pixel' has no {', '.join(foreign)}: take head = 'mask2former', or leave it "
             "out"
         )
-        raise ValueError(message)
     backbone = Backbone(
         encoder,
         bands,

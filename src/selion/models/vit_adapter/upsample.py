@@ -224,8 +224,7 @@ class DySample(nn.Module):
     def __init__(self, channels: int, groups: int = 4) -> None:
         super().__init__()
         if channels % groups:
-            message = f"{channels} channels do not divide into {groups} groups of DySample"
-            raise ValueError(message)
+            raise ValueError(f"{channels} channels do not divide into {groups} groups of DySample")
         self.groups = groups
         self.offsets = _start(nn.Conv2d(channels, 2 * groups * 4, 1), 0.001)
 
