@@ -146,7 +146,7 @@ def test_another_sensor_from_the_command_line_to_the_composite(archive):
     out.parent.mkdir()
     middle = GeoBox((60, 60), Affine(30, 0, LEFT + 900, 0, -30, TOP - 900), CRS)
     box = ",".join(str(value) for value in _corners(middle))
-    words = f"composite {box} 2024 -o {out} --provider landsat-here --pixel 30 --crs {CRS} --dates"
+    words = f"composite {box} 2024 -o {out} --provider landsat-here --crs {CRS} --dates"
     words = [*words.split(), "2024-04-01/2024-04-30", "2024-09-01/2024-09-30"]
     done = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -107,9 +107,7 @@ crs = click.option(
 pixel = click.option(
     "--pixel",
     type=click.FloatRange(1, 10_000),
-    default=10.0,
-    show_default=True,
-    help="Pixel size of the composite in metres.",
+    help="Pixel size of the composite in metres [default: the sensor's, 10 for Sentinel-2].",
 )
 resampling = click.option(
     "--resampling",

@@ -21,7 +21,7 @@ from selion.data.polarity import Polarity, mostly_negative, polarity
 from selion.data.shift import Shift, Surface, common_shift, label_edges, shift_of, surface
 from selion.errors import BadInput, SelionError
 from selion.grid import Roi, whole
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 from selion.sample import Sample
 
 SURE = 4.0
@@ -134,7 +134,7 @@ def check_dataset(
     options: CheckOptions | None = None,
     *,
     root: str | os.PathLike[str] | None = None,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> CheckReport:
     """Look for what spoils a dataset.
 
@@ -178,8 +178,7 @@ def check_dataset(
     seen = _SeenSamples()
     for k, entry in enumerate(dataset.entries):
         _look(entry, dataset, seen, options, shifts=k in chosen)
-        if on_step:
-            on_step("samples", k + 1, len(dataset))
+        on_step("samples", k + 1, len(dataset))
     shift = common_shift([s for _, s in seen.surfaces])
     findings = (
         *_listing(dataset),

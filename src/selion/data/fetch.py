@@ -23,7 +23,7 @@ from selion.data.catalogue import find_dataset
 from selion.data.declare import Declaration, Download
 from selion.data.splits import read_table
 from selion.errors import BadInput, ChecksumMismatch, OutputFailed, UnknownName, UnreadableFile
-from selion.progress import OnNote, OnStep
+from selion.progress import OnNote, OnStep, silent
 
 KEPT = ".downloads"
 """Where archives wait, in the dataset's folder."""
@@ -47,7 +47,7 @@ def fetch_dataset(
     groups: Sequence[str] = (),
     *,
     keep_archives: bool = False,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
     on_note: OnNote | None = None,
 ) -> list[Path]:
     """Download a dataset of the catalogue, or some groups of it, and unpack it.
@@ -107,7 +107,7 @@ def fetch_dataset(
 
 
 def _fetch_listed(
-    table: Path, download: Download, root: Path, groups: set[str], on_step: OnStep | None
+    table: Path, download: Download, root: Path, groups: set[str], on_step: OnStep
 ) -> list[Path]:
     """Fetch the files that a table lists, one by one; those that are there are passed over."""
     wanted: dict[Path, str] = {}
@@ -120,8 +120,7 @@ def _fetch_listed(
     for k, (path, url) in enumerate(wanted.items()):
         if not path.exists():
             store.fetch(url, "", path.parent)
-        if on_step:
-            on_step("files", k + 1, len(wanted))
+        on_step("files", k + 1, len(wanted))
     return sorted({path.parent for path in wanted})
 
 
@@ -181,7 +180,7 @@ def _sum(given: object, group: str) -> str:
 
 
 def _fetch_part(
-    part: ArchivePart, root: Path, *, keep_archives: bool, on_step: OnStep | None, tell: OnNote
+    part: ArchivePart, root: Path, *, keep_archives: bool, on_step: OnStep, tell: OnNote
 ) -> Path:
     target = root / part.into if part.into not in ("", ".") else root
     archive = part.url.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
@@ -195,11 +194,10 @@ def _fetch_part(
     store.check_output(final, force=False)
     if not part.md5 and not part.sha256:
         tell(f"The publisher gives no checksum for {part.name}: it is taken as it arrives.")
-    step = (
-        None
-        if on_step is None
-        else lambda done, total: on_step(part.name, done, total or max(done, 1))
-    )
+
+    def step(done: int, total: int | None) -> None:
+        on_step(part.name, done, total or max(done, 1))
+
     file = store.fetch(part.url, part.sha256, root / KEPT if archive else target, step)
     check_md5(file, part.md5, part.url)
     if not archive:

@@ -21,7 +21,7 @@ from selion.data.polygons import Chips, Labelled, load_polygons
 from selion.data.splits import write_splits
 from selion.grid import whole
 from selion.labels import LabelMap
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 from selion.sample import Sample
 
 WRITERS = 4
@@ -52,7 +52,7 @@ def make_dataset(
     licence: str = "",
     group: str = "",
     force: bool = False,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> MadeDataset:
     """Write chips with masks, a table of splits and a ``dataset.toml``.
 
@@ -112,7 +112,7 @@ class _Chip:
     objects: int
 
 
-def _chips(dataset: Dataset, folder: Path, on_step: OnStep | None) -> Iterator[_Chip | None]:
+def _chips(dataset: Dataset, folder: Path, on_step: OnStep) -> Iterator[_Chip | None]:
     """Write all chips; None for those that show nothing.
 
     A few are read one after the other and then written at the same time, as writing is mostly
@@ -123,8 +123,7 @@ def _chips(dataset: Dataset, folder: Path, on_step: OnStep | None) -> Iterator[_
         for start in range(0, len(dataset), 4 * WRITERS):
             samples = [_masked(entry) for entry in dataset.entries[start : start + 4 * WRITERS]]
             for k, chip in enumerate(pool.map(partial(_write, folder, dataset.classes), samples)):
-                if on_step:
-                    on_step("chips", start + k + 1, len(dataset))
+                on_step("chips", start + k + 1, len(dataset))
                 yield chip
 
 

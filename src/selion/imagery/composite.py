@@ -74,7 +74,7 @@ def compose(
     signers: Mapping[str, Signer],
     excluded: Collection[int] | None = None,
     options: ComposeOptions | None = None,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
     open_band: OpenBand | None = None,
 ) -> Path:
     """Make the composite of one tile in one season.
@@ -133,7 +133,7 @@ def compose(
         )
     mask = plan.sensor.mask
     rule = ClearRule(parse_excluded(excluded, mask), options.margin, mask)
-    work = _Work(plan, rule, open_band or _opener(signers), options, on_step or silent)
+    work = _Work(plan, rule, open_band or _opener(signers), options, on_step)
     kept = CompositeBlocks.open(
         options.folder or path.with_name(f".{path.name}.blocks"),
         work.key,

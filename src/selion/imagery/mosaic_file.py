@@ -32,7 +32,7 @@ def write_mosaic(
     mosaic: Mosaic,
     path: str | os.PathLike[str],
     *,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
     threads: int = 2,
     force: bool = False,
     tags: Mapping[str, str] | None = None,
@@ -95,7 +95,6 @@ def write_mosaic(
             f"more, and a multiple of {CHUNK} px."
         )
     said = {**mosaic.tags, **(tags or {})}
-    told = on_step or silent
     cube = ResumableCube(
         path,
         mosaic.grid,
@@ -108,10 +107,10 @@ def write_mosaic(
         shard=shard,
         folder=folder,
     )
-    _fill(cube, mosaic, threads, told, run)
+    _fill(cube, mosaic, threads, on_step, run)
     if ending == ".zarr":
         return cube.publish(force)
-    _copy(cube, path, said, told, force=force)
+    _copy(cube, path, said, on_step, force=force)
     cube.remove()
     return path
 
@@ -138,16 +137,16 @@ def mosaic_format(path: str | os.PathLike[str]) -> str:
 
 
 def _fill(
-    cube: ResumableCube, mosaic: Mosaic, threads: int, told: OnStep, run: Runner | None
+    cube: ResumableCube, mosaic: Mosaic, threads: int, on_step: OnStep, run: Runner | None
 ) -> None:
     """Make the blocks that are not there."""
     pending = [roi for roi in cube.shards if not cube.finished(roi)]
     done, total = len(cube.shards) - len(pending), len(cube.shards)
-    told("mosaic", done, total, f"{done} were there" if done else "")
+    on_step("mosaic", done, total, f"{done} were there" if done else "")
     if run is not None:
         for _ in in_order(run)(partial(_make, cube, mosaic), pending):
             done += 1
-            told("mosaic", done, total, "")
+            on_step("mosaic", done, total, "")
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="selion-mosaic") as pool:
         works = [pool.submit(_make, cube, mosaic, roi) for roi in pending]
@@ -155,7 +154,7 @@ def _fill(
             for work in works:
                 work.result()
                 done += 1
-                told("mosaic", done, total, "")
+                on_step("mosaic", done, total, "")
         except BaseException:
             for work in works:
                 work.cancel()
@@ -170,7 +169,7 @@ def _make(cube: ResumableCube, mosaic: Mosaic, roi: Roi) -> None:
 
 
 def _copy(
-    cube: ResumableCube, path: Path, tags: Mapping[str, str], told: OnStep, *, force: bool
+    cube: ResumableCube, path: Path, tags: Mapping[str, str], on_step: OnStep, *, force: bool
 ) -> None:
     from selion.store import create_cog
 
@@ -190,4 +189,4 @@ def _copy(
             part = source.read(roi)
             if part.values.any():
                 sink.write(roi, part.values)
-            told("file", number + 1, len(cube.shards), path.name)
+            on_step("file", number + 1, len(cube.shards), path.name)

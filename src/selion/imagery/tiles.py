@@ -72,7 +72,7 @@ def plan_tiles(
     options: PlanOptions | None = None,
     *,
     providers: Mapping[str, Provider] | None = None,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> list[TilePlan]:
     """Plan the composites of all tiles that an area needs, in both seasons.
 
@@ -301,7 +301,7 @@ def _planner(
     signers: Mapping[str, Signer],
     options: PlanOptions,
     providers: Mapping[str, Provider],
-    on_step: OnStep | None,
+    on_step: OnStep,
     pool: ThreadPoolExecutor,
 ) -> _Planner:
     by_tile: dict[str, dict[str, Scene]] = defaultdict(dict)
@@ -330,7 +330,7 @@ def _planner(
     archive = OverviewSource(signers, known, options.retry)
     of = seasons if callable(seasons) else lambda _lon, _lat: seasons
     ordered = {tile: list(found.values()) for tile, found in by_tile.items()}
-    return _Planner(area, of, ordered, archive, sensor, options, on_step or silent, pool)
+    return _Planner(area, of, ordered, archive, sensor, options, on_step, pool)
 
 
 def _plan(

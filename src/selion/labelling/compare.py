@@ -18,7 +18,7 @@ from selion.labelling.trimap import (
     total,
     write_agreement,
 )
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 
 
 def write_trimaps(
@@ -28,7 +28,7 @@ def write_trimaps(
     classes: ClassScheme,
     *,
     force: bool = False,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> tuple[TrimapAgreement, tuple[str, ...]]:
     """Write what two masks, or the masks of two folders, agree on.
 
@@ -67,8 +67,7 @@ def write_trimaps(
         )
     found: dict[str, TrimapAgreement] = {}
     for done, (key, (first, second)) in enumerate(pairs.items()):
-        if on_step:
-            on_step("compare", done, len(pairs), key)
+        on_step("compare", done, len(pairs), key)
         labels, others = read_labels(first, classes), read_labels(second, classes)
         kept = agree(labels, others)
         write_mask(kept, out / "masks" / f"{key}{ending(kept)}", force=True)

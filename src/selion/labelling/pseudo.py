@@ -50,7 +50,7 @@ from selion.labelling.postprocess import RefineOptions, refine
 from selion.labelling.quality import covered, judge
 from selion.labelling.threshold import DepthMask, ThresholdOptions, depth_mask
 from selion.labels import LabelMap
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 
 DEPTH = "depth"
 
@@ -78,7 +78,7 @@ def label_photos(
     options: DepthOptions | None = None,
     *,
     force: bool = False,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> list[ManifestRow]:
     """Label a folder of photographs by depth.
 
@@ -115,12 +115,10 @@ def label_photos(
     known = finished(out / DONE)
     rows = []
     for done, photo in enumerate(found):
-        if on_step:
-            on_step("label", done, len(found), photo.key)
+        on_step("label", done, len(found), photo.key)
         rows.append(_one(photo, out, depths, options, known))
     write_rows(rows, out / QUALITY)
-    if on_step:
-        on_step("label", len(found), len(found), "")
+    on_step("label", len(found), len(found), "")
     return rows
 
 

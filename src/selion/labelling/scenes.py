@@ -42,7 +42,7 @@ from selion.labelling.manifest import (
 from selion.labelling.masks import write_mask
 from selion.labels import LabelMap
 from selion.prediction.planning import PredictOptions
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 from selion.raster import Raster, Source
 from selion.segmenter import Segmenter, as_model
 
@@ -67,7 +67,7 @@ def label_scenes(
     options: SceneOptions | None = None,
     *,
     force: bool = False,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> list[ManifestRow]:
     """Label a folder of images by a model.
 
@@ -102,12 +102,10 @@ def label_scenes(
     known, total = finished(out / DONE), sum(len(dates) for dates in places.values())
     rows: list[ManifestRow] = []
     for dates in places.values():
-        if on_step:
-            on_step("label", len(rows), total, dates[0].key)
+        on_step("label", len(rows), total, dates[0].key)
         rows += _one_place(dates, out, model, options, known)
     write_rows(rows, out / QUALITY)
-    if on_step:
-        on_step("label", total, total, "")
+    on_step("label", total, total, "")
     return rows
 
 

@@ -50,7 +50,7 @@ from selion.labelling.trimap import (
     write_agreement,
 )
 from selion.labels import LabelMap
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 from selion.segmenter import Segmenter
 from selion.training.mixture import Mixture
 from selion.training.plan import origin_of
@@ -203,7 +203,7 @@ def self_train(
     run: Callable[..., Any] = train.train_plan,
     *,
     force: bool = False,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> Path:
     """Run both stages, or what is left of them.
 
@@ -311,9 +311,7 @@ def mixed(samples: Dataset, recipe: Recipe, drawn: DrawOptions) -> Dataset | Mix
     )
 
 
-def train_stage(
-    plan: TrainingPlan, folder: Path, run: Callable[..., Any], on_step: OnStep | None
-) -> None:
+def train_stage(plan: TrainingPlan, folder: Path, run: Callable[..., Any], on_step: OnStep) -> None:
     """Train a stage, go on with it, or leave it as it is when it is done."""
     if (folder / "done").is_file():
         return
@@ -323,7 +321,7 @@ def train_stage(
 
 
 def make_trimaps(
-    plan: SelfTraining, model: Segmenter, folder: Path, on_step: OnStep | None = None
+    plan: SelfTraining, model: Segmenter, folder: Path, on_step: OnStep = silent
 ) -> dict[str, TrimapAgreement]:
     """Look at the whole training set again and write what label and prediction agree on.
 
@@ -336,14 +334,12 @@ def make_trimaps(
     """
     found: dict[str, TrimapAgreement] = {}
     for done, entry in enumerate(plan.training.entries):
-        if on_step:
-            on_step("look again", done, len(plan.training.entries), entry.key)
+        on_step("look again", done, len(plan.training.entries), entry.key)
         agreement = _look_again(plan, entry, model, folder)
         if agreement is not None:
             found[entry.key] = agreement
     write_agreement(found, plan.recipe.classes.names, folder / AGREEMENT)
-    if on_step:
-        on_step("look again", len(plan.training.entries), len(plan.training.entries), "")
+    on_step("look again", len(plan.training.entries), len(plan.training.entries), "")
     return found
 
 

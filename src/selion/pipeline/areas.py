@@ -58,8 +58,8 @@ class AreaOptions:
     """Whether orbits of different brightness are brought together; PRUE's recipe does not."""
     crs: str = "auto"
     """Grid of the mosaic: auto, utm, equal-area, or any CRS."""
-    gsd: float = 10.0
-    """Pixels of the mosaic, in metres."""
+    gsd: float | None = None
+    """Pixels of the mosaic, in metres; None: the sensor's."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
     retry: store.RetryPolicy = field(default_factory=store.RetryPolicy)
 
@@ -74,11 +74,16 @@ class AreaOptions:
                 f"A crop calendar or its crop was given, but {how}, so it has no effect: "
                 "add --season-rule calendar, or leave it out."
             )
-        if not FINEST <= self.gsd <= COARSEST:
+        if self.gsd is not None and not FINEST <= self.gsd <= COARSEST:
             raise BadInput(
                 f"Pixels of {self.gsd} m were asked for; wanted are {FINEST:g} to {COARSEST:g} m "
                 "(Sentinel-2 has 10 m)."
             )
+
+    @property
+    def pixel(self) -> float:
+        """Pixels of the mosaic, in metres."""
+        return sensor_of(self).gsd if self.gsd is None else self.gsd
 
     @property
     def masked(self) -> frozenset[int]:
@@ -201,7 +206,7 @@ def survey_area(
     options = options or AreaOptions()
     area = area if isinstance(area, imagery.Area) else imagery.read_area(area)
     # a grid that cannot be is told before hours of work
-    imagery.target_grid(area, options.crs, options.gsd)
+    imagery.target_grid(area, options.crs, options.pixel)
     kept = None if work is None else work / f"area-{_key(area, year, options)}" / SURVEY
     if kept is not None and kept.is_file():
         return read_survey(kept, area, year, options)

@@ -298,7 +298,7 @@ def mosaic_of(survey: Survey, composites: Iterable[Path | str]) -> Mosaic:
     options = survey.options
     return imagery.Mosaic(
         tuple(composites),
-        imagery.target_grid(survey.area, options.crs, options.gsd),
+        imagery.target_grid(survey.area, options.crs, options.pixel),
         options.resampling,
     )
 

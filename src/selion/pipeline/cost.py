@@ -129,7 +129,7 @@ def estimate_area(
 
 def _predicting(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions) -> float:
     """Return the seconds that the network would take."""
-    grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.gsd)
+    grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.pixel)
     bands = areas.sensor_of(survey.options).bands
     source = NoiseSource(
         grid,

@@ -17,7 +17,7 @@ from selion import store
 from selion.labelling.selftrain import STAGE_1, STAGE_2, TRIMAP, SelfTraining, self_train, trimapped
 from selion.labelling.trimap import AGREEMENT, read_agreement
 from selion.labels import LabelMap
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 from selion.reports import page, picture, training_run
 from selion.sample import Sample
 
@@ -28,9 +28,7 @@ LONGEST = 420
 """Longer side in pixels of a picture."""
 
 
-def run(
-    plan: SelfTraining, folder: Path, *, force: bool = False, on_step: OnStep | None = None
-) -> Path:
+def run(plan: SelfTraining, folder: Path, *, force: bool = False, on_step: OnStep = silent) -> Path:
     """Train both stages, or go on with them, and write the reports.
 
     Returns

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from selion import metrics, store, training
 from selion.errors import BadInput
-from selion.progress import OnNote
+from selion.progress import OnNote, OnStep, silent
 from selion.reports import page, training_run
 from selion.training.scoring import MEASURES, STATISTICS, Scores
 
@@ -94,7 +94,7 @@ def run_sweep(
     *,
     resume: bool = False,
     force: bool = False,
-    on_step: training_run.OnStep | None = None,
+    on_step: OnStep = silent,
     on_note: OnNote | None = None,
 ) -> list[SweepRow]:
     """Train every variant in a folder of its own and score it on the whole validation split.

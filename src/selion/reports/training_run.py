@@ -16,7 +16,7 @@ import numpy as np
 
 import selion
 from selion import metrics, models, store, training
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 from selion.reports import page, picture
 from selion.sample import Sample, known_keys
 
@@ -39,7 +39,7 @@ def run(
     *,
     resume: bool = False,
     force: bool = False,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> Result:
     """Train a plan and write ``report.html`` and ``report.json`` beside the model.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.grid import Roi, pad_roi, tiles
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 
 if TYPE_CHECKING:
     import geopandas
@@ -75,7 +75,7 @@ def rank(
     scores: Source | None = None,
     classes: ClassScheme | None = None,
     against: geopandas.GeoDataFrame | None = None,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> Ranking:
     """Order the fields of a map by doubt.
 
@@ -169,7 +169,7 @@ def compare(
 
 
 def _of_scores(
-    frame: geopandas.GeoDataFrame, scores: Source, classes: ClassScheme, on_step: OnStep | None
+    frame: geopandas.GeoDataFrame, scores: Source, classes: ClassScheme, on_step: OnStep
 ) -> dict[str, np.ndarray]:
     """Hold each outline against the probabilities under it."""
     import shapely
@@ -183,8 +183,7 @@ def _of_scores(
     parts = tiles((int(grid.shape[0]), int(grid.shape[1])), BLOCK)
     for number, roi in enumerate(parts, 1):
         sums += _block(placed, tree, scores, classes, roi)
-        if on_step:
-            on_step("queue", number, len(parts), "")
+        on_step("queue", number, len(parts), "")
     total = dict(zip(SUMS, sums, strict=True))
 
     def mean(what: str, of: str) -> np.ndarray:

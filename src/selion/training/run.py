@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from selion import store
 from selion.errors import BadInput, OutputExists
 from selion.models import ModelCard, build_network, export
 from selion.models.architectures import check_window
 from selion.models.toml import to_toml
+from selion.progress import OnStep, silent
 from selion.sample import Sample
 from selion.training.checkpoint import BEST, STATE, check_same, load_facts
 from selion.training.datasets import check_samples, fingerprint, open_samples
@@ -25,7 +26,6 @@ from selion.training.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
-    from selion.progress import OnStep
     from selion.training.loop import Trained
 
 RECIPE, MODEL = "recipe.toml", "model"
@@ -143,7 +143,7 @@ def train(
     *,
     resume: bool = False,
     force: bool = False,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> Result:
     """Train by a recipe: read it, open its data, train, export the model.
 
@@ -192,7 +192,7 @@ def train_plan(
     *,
     resume: bool = False,
     force: bool = False,
-    on_step: OnStep | None = None,
+    on_step: OnStep = silent,
 ) -> Result:
     """Train, and export the model into ``folder/model``.
 
@@ -224,7 +224,6 @@ def train_plan(
     )
     if not resume:  # only now: where no network can be made, what an earlier run left stays
         _begin(folder, plan.recipe)
-    listen: dict[str, Any] = {} if on_step is None else {"on_step": on_step}
     stamp = fingerprint(plan.samples)
     trained = fit(
         network,
@@ -235,7 +234,7 @@ def train_plan(
         validation=plan.validation,
         resume=resume,
         data=stamp,
-        **listen,
+        on_step=on_step,
     )
     return Result(plan, trained, _export(plan, network, trained, folder))
 

@@ -21,7 +21,7 @@ from selion import fields, store
 from selion.errors import BadInput, SelionError
 from selion.extras import require
 from selion.prediction import ScoreSource, score_classes
-from selion.progress import OnStep
+from selion.progress import OnStep, silent
 from selion.review import actions as a
 from selion.review import rings
 from selion.review.log import ReviewLog
@@ -93,7 +93,7 @@ class ReviewView:
 
 
 def open_session(
-    files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep | None = None
+    files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep = silent
 ) -> ReviewSession:
     """Read a map, order its fields and open its log.
 
