@@ -2,11 +2,4 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "chat": ["PatchPlace", "Prompt", "messages"],
-        "grammar": ["Grammar", "MaskGrammar", "TokenGrammar", "check_tokenizer"],
-        "rrle": ["CODECS", "Codec", "Misread", "decode", "encode", "find_codec"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -5,12 +5,4 @@ Fields, cover, two seasons, clouds, a photograph of plants.
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "photo": ["Photo", "simulate_photo"],
-        "scene": ["Landscape", "simulate"],
-        "truth": ["COVER"],
-        "styles": ["NAMES", "STYLES"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

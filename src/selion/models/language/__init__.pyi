@@ -1,0 +1,13 @@
+from .chat import PatchPlace as PatchPlace
+from .chat import Prompt as Prompt
+from .chat import messages as messages
+from .grammar import Grammar as Grammar
+from .grammar import MaskGrammar as MaskGrammar
+from .grammar import TokenGrammar as TokenGrammar
+from .grammar import check_tokenizer as check_tokenizer
+from .rrle import CODECS as CODECS
+from .rrle import Codec as Codec
+from .rrle import Misread as Misread
+from .rrle import decode as decode
+from .rrle import encode as encode
+from .rrle import find_codec as find_codec

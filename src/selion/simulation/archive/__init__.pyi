@@ -1,0 +1,12 @@
+from .faults import FAULTS as FAULTS
+from .files import read_archive as read_archive
+from .layouts import LAYOUTS as LAYOUTS
+from .nouns import BANDS as BANDS
+from .nouns import CLEAR as CLEAR
+from .nouns import Archive as Archive
+from .nouns import ArchiveOptions as ArchiveOptions
+from .nouns import ArchiveSeason as ArchiveSeason
+from .nouns import Truth as Truth
+from .simulate import simulate_archive as simulate_archive
+from .tiling import Tile as Tile
+from .tiling import tiles_of as tiles_of
