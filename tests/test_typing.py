@@ -1,5 +1,6 @@
 """What the README, the pages and a client write is what a strict type checker accepts."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -49,20 +50,51 @@ def programs(folder):
     return found
 
 
-@pytest.mark.slow
-def test_pages_and_a_client_are_typed(tmp_path):
+def public_names():
+    """Return (package, name) for what each selion package offers."""
+    source = REPO / "src"
+    packages = sorted(path.parent for path in (source / "selion").rglob("__init__.py"))
+    found = []
+    for package in packages:
+        full = ".".join(package.relative_to(source).parts)
+        found += [(full, name) for name in getattr(importlib.import_module(full), "__all__", ())]
+    return found
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What mypy says, in one run, of the pages, a wrong program, and the type of every name."""
     pytest.importorskip("mypy", reason="mypy is not installed: pip install 'selion[dev]'")
+    folder = tmp_path_factory.mktemp("programs")
     wrong = write_program(
-        tmp_path, "wrong", "import selion\n\nselion.map_fields(1, 2, yaer=2024)\nselion.predict()\n"
+        folder, "wrong", "import selion\n\nselion.map_fields(1, 2, yaer=2024)\nselion.predict()\n"
     )
-    paths = programs(tmp_path)
+    names = public_names()
+    imports = sorted({f"import {package}" for package, _ in names})
+    shown = [f"reveal_type({package}.{name})" for package, name in names]
+    text = "\n".join(
+        ["from typing import Any", *imports, "lost: Any = None", "reveal_type(lost)", *shown, ""]
+    )
+    paths = programs(folder)
     assert len(paths) > 10
-    done = check([*paths, wrong])
-    said = done.stdout.splitlines() + done.stderr.splitlines()
-    refused = [line for line in said if line.startswith(wrong) or "wrong.py" in line]
+    done = check([*paths, wrong, write_program(folder, "revealed", text)])
+    return done.stdout.splitlines() + done.stderr.splitlines()
+
+
+@pytest.mark.slow
+def test_pages_and_a_client_are_typed(said):
+    refused = [line for line in said if "wrong.py" in line]
     assert any('"map_fields"' in line for line in refused), "a wrong program passes"
     assert any('"predict"' in line for line in refused), "a wrong program passes"
     assert not [line for line in said if ": error:" in line and line not in refused]
+
+
+@pytest.mark.slow
+def test_no_public_name_is_any_to_a_client(said):
+    names = ["lost", *(f"{package}.{name}" for package, name in public_names())]
+    types = [line.partition("Revealed type is ")[2] for line in said if "revealed.py" in line]
+    assert len(types) == len(names) > 200
+    assert [name for name, kind in zip(names, types, strict=True) if kind == '"Any"'] == ["lost"]
 
 
 def test_the_package_says_that_it_is_typed():

@@ -12,7 +12,6 @@ from odc.geo.geobox import GeoBox
 
 import selion
 from change_scenes import GRID, boxes, write_year
-from fiboa_check import check_fiboa
 from selion import fields, store
 from selion.change import CHANGES, ChangeOptions, OutcomeOptions, sides, step
 from selion.change.pixels import EMPTY, RULES, Scale, classify, compare_pixels, find_rule
@@ -66,7 +65,7 @@ def test_outcomes_are_in_the_table(pair):
     frame = fields.read_fields(result.steps[0].fields)
     counts = frame["change:outcome"].value_counts().to_dict()
     assert counts == {"kept": 1, "split": 2, "merged": 1, "moved": 1, "appeared": 1, "gone": 1}
-    assert check_fiboa(result.steps[0].fields) == []
+    assert fields.check_fiboa(result.steps[0].fields) == []
     moved = frame[frame["change:outcome"] == "moved"].iloc[0]
     assert moved["change:iou"] == pytest.approx(30 / 42, abs=0.01)
     assert moved["change:shift"] == pytest.approx(60, abs=1)

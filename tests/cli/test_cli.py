@@ -15,7 +15,6 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from fiboa_check import check_fiboa
 from selion import fields, store
 from selion.cli.main import main
 from selion.grid import whole
@@ -91,7 +90,7 @@ def refused(done, *words):
 def test_map_writes_a_valid_table_and_a_preview(mapped):
     out, done = mapped
     assert done.stdout.strip() == str(out)
-    assert check_fiboa(out) == []
+    assert fields.check_fiboa(out) == []
     frame = fields.read_fields(out)
     assert len(frame) > 10
     assert frame["metrics:area"].min() >= 500
@@ -169,7 +168,7 @@ def test_kill_and_go_on(mapped, image, tmp_path):
             process.send_signal(signal.SIGKILL)
             process.wait()
         if out.exists():
-            assert check_fiboa(out) == []
+            assert fields.check_fiboa(out) == []
             out.unlink()
     assert selion(*command[3:]).returncode == 0
     assert out.read_bytes() == mapped[0].read_bytes()
@@ -227,7 +226,7 @@ def test_existing_output_is_refused_and_force_replaces(image, tmp_path, here):
     refused(here("map", image, "-o", out), "exists", "--force")
     assert out.read_text() == "mine"
     assert selion("map", image, "-o", out, "--force", "--no-preview").returncode == 0
-    assert check_fiboa(out) == []
+    assert fields.check_fiboa(out) == []
 
 
 def test_missing_file(tmp_path):

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from country_sheets import CRS84, countryside, write_sheets, write_table
-from fiboa_check import check_fiboa
 from selion import fields
 from selion.country import MergeOptions, cells, lattice, merge_maps, merging, open_maps
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
@@ -111,7 +110,7 @@ def test_fields_away_from_seams_are_not_touched_and_ids_say_where(land, merged):
 
 def test_each_partition_is_valid_fiboa_sorted_along_the_curve(merged):
     for part in merged.parts:
-        assert check_fiboa(part.path) == []
+        assert fields.check_fiboa(part.path) == []
         table = pq.read_table(part.path)
         ids = table["id"].to_pylist()
         assert {name[:3] for name in ids} == {part.name}
@@ -333,7 +332,7 @@ def test_other_names_times_and_crs_are_brought_together(land, tmp_path):
     two = fields.write_fields(utm, tmp_path / "2.parquet", Origin("b", when, "model x"), crs="keep")
     maps = merge_maps([one, two], tmp_path / "maps")
     found = read(maps)
-    assert check_fiboa(maps.parts[0].path) == []
+    assert fields.check_fiboa(maps.parts[0].path) == []
     assert len(found) == len(left) + len(right)
     assert found["id"].str.len().eq(12).all()
     assert found["crop"].notna().sum() == len(left)

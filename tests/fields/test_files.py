@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from fiboa_check import check_fiboa
 from fields_scenes import blobs, instances
 from selion.errors import (
     BadInput,
@@ -28,6 +27,7 @@ from selion.fields import (
     FORMATS,
     FieldOptions,
     Origin,
+    check_fiboa,
     find_instances,
     read_fields,
     read_origin,

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import shapely
 
-from fiboa_check import check_fiboa
 from selion import fields, imagery, store
 from selion.cli.main import main
 from selion.errors import BadInput, NoScenes, OutputExists, SearchFailed, UnreadableFile
@@ -244,7 +243,7 @@ def test_commands_from_area_to_fields(archive, area, tmp_path):
     whole_run = selion("map", *given, "-o", tmp_path / "a.parquet", "--work", tmp_path / "work")
     assert whole_run.returncode == 0, whole_run.stderr
     frame = fields.read_fields(tmp_path / "a.parquet")
-    assert check_fiboa(tmp_path / "a.parquet") == []
+    assert fields.check_fiboa(tmp_path / "a.parquet") == []
     assert frame["determination:datetime"].dt.year.eq(2024).all()
     origin = fields.read_origin(tmp_path / "a.parquet")
     assert {scene["id"] for scene in origin.provenance["image"]["scenes"]} <= {

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import shapely
 
-from fiboa_check import check_fiboa
 from review_scenes import CELL, Hand, across, open_log, write_map
 from selion import fields, models, review, training
 from selion.cli.main import main
@@ -67,8 +66,8 @@ def worked(folder):
 def test_the_corrected_table(folder, tmp_path):
     log, ids = worked(folder)
     done = review.export_review(review.find_map(folder), tmp_path / "out", LabelOptions(size=32))
-    assert check_fiboa(done.table) == []
-    assert check_fiboa(done.rejected) == []
+    assert fields.check_fiboa(done.table) == []
+    assert fields.check_fiboa(done.rejected) == []
     found, refused = fields.read_fields(done.table), fields.read_fields(done.rejected)
     assert list(refused["id"]) == [ids[1, 1]]
     assert len(found) == 30 - 1 + 1 - 1  # rejected, split, united
@@ -228,7 +227,7 @@ def test_a_model_learns_from_a_review(folder, tmp_path, tiny_model, capsys):
     assert card.inputs == models.read_card(tiny_model).inputs
     assert card.name == "toy-reviewed"
     assert (tmp_path / "run" / "report.html").is_file()
-    assert check_fiboa(tmp_path / "run" / "review" / "fields.parquet") == []
+    assert fields.check_fiboa(tmp_path / "run" / "review" / "fields.parquet") == []
     assert "tensors start from" not in capsys.readouterr().err
     spec = training.read_recipe(tmp_path / "run" / "recipe.toml")
     assert spec.model.start_from == str(tiny_model)

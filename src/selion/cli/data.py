@@ -6,12 +6,15 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from selion.cli import options as opt
 from selion.cli.progress import reporter
+
+if TYPE_CHECKING:
+    from selion.data import Chips, Labelled
 
 FAULTY = 2
 """Exit code of ``check`` when it finds a fault."""
@@ -354,7 +357,7 @@ def make_command(
     click.echo(str(made.folder))
 
 
-def _labelled(polygons: Path, given: MakeChoice) -> object:
+def _labelled(polygons: Path, given: MakeChoice) -> Labelled:
     from selion.classes import FTW2, FTW3
     from selion.data.burning import Burning
     from selion.data.polygons import Labelled
@@ -387,7 +390,7 @@ def _labelled(polygons: Path, given: MakeChoice) -> object:
     )
 
 
-def _chips(given: MakeChoice) -> object:
+def _chips(given: MakeChoice) -> Chips | None:
     from selion.data.place import Land
     from selion.data.polygons import Chips
     from selion.data.strips import Strips

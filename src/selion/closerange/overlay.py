@@ -18,12 +18,15 @@ LONGEST, SHORTEST = 1600, 700
 """Pixels of the longer side of an overlay: larger photographs are made smaller, smaller ones are
 enlarged by a whole number."""
 THUMB = 360
+"""Pixels of the longer side of a thumbnail."""
 OUTLINE = (255, 232, 0)
+"""Yellow."""
 TINTS = ((0, 210, 255), (255, 64, 160), (255, 140, 0), (150, 90, 255), (255, 60, 60), (0, 255, 170))
 """Tint of class 1, 2 ...: colours that neither plants nor soil have."""
 TINT, HIDDEN = 0.22, 0.55
 """How much of the tint lies over plants, and of gray over what does not count."""
 QUALITY = 88
+"""Of the JPEG, 1 to 95."""
 
 
 def draw_overlay(image: np.ndarray, ids: np.ndarray) -> np.ndarray:

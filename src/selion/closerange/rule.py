@@ -16,6 +16,7 @@ from selion.raster import Raster
 from selion.segmenter import InputSpec, Segmenter, View
 
 WINDOW = 1024
+"""Edge in pixels of the windows that the rule is asked about."""
 ENOUGH = 500_000
 """Pixels that a threshold is taken from at most, roughly."""
 

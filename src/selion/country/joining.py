@@ -18,6 +18,7 @@ from selion.country.job_tables import with_column, with_shapes
 from selion.country.seams import NONE, Seam, match, polygons_only, read_seam
 from selion.country.territory import Territories
 from selion.grid import LONLAT
+from selion.progress import OnStep
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +78,7 @@ def group_rows(
     territories: Territories,
     sizes: list[int],
     load: Callable[[int], Seam],
-    on_pair: Callable[[int, int], None],
+    on_step: OnStep,
 ) -> Groups:
     """Match each job table with its neighbours, and bring together what is one field.
 
@@ -95,7 +96,7 @@ def group_rows(
                 start = offsets[[first, second]]
                 same.append(found.same + start)
                 cut.append(found.cut + start)
-        on_pair(first + 1, len(sizes))
+        on_step("seams", first + 1, 2 * len(sizes), "")
     pairs, count = np.concatenate(same), int(offsets[-1])
     graph = coo_array(
         (np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count)

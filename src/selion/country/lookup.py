@@ -64,7 +64,11 @@ class QueryResult:
 
 
 def query(
-    maps: Maps | Path | str, area: Any, columns: Sequence[str] | None = None, *, clip: bool = False
+    maps: Maps | Path | str,
+    area: imagery.AreaLike | imagery.Area,
+    columns: Sequence[str] | None = None,
+    *,
+    clip: bool = False,
 ) -> QueryResult:
     """Cut an area out of a map.
 

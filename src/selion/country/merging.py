@@ -351,9 +351,7 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
     run.joined.mkdir(parents=True)
     borders = Borders([run.seam(job_table) for job_table in run.job_tables])
     sizes = [_read_note(run.runs(job_table) / DONE)["border"] for job_table in run.job_tables]
-    groups = group_rows(
-        run.territories, sizes, borders.load, lambda done, of: on_step("seams", done, 2 * of, "")
-    )
+    groups = group_rows(run.territories, sizes, borders.load, on_step)
     tally, writer = Tally(), RunWriter(run.joined)
     for number, table in enumerate(
         join_rows(groups, sizes, borders.load, run.options.min_area, tally)

@@ -22,6 +22,7 @@ COMMON = 0.01
 """Share of the smaller of two footprints from which on they overlap; squares of different
 projections never fit exactly."""
 ROWS = 512
+"""Fingerprints that are compared with all others at once: bounds the memory of the table."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

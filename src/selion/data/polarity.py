@@ -13,10 +13,12 @@ from selion.labels import Instances, LabelMap
 PLANTS = ("crop", "weed", "plant", "vegetation", "wheat")
 """Classes that are greener than what they grow on."""
 ROUND = np.ones((3, 3), bool)
+"""A pixel and its eight neighbours."""
 ODD = 0.15
 """Share of the boundary that may have background and no field beside it, over that which has field
 and no background."""
 SEVERAL = 3
+"""Patches that the background has at least more than the field, if the two are swapped."""
 
 
 @dataclass(frozen=True, slots=True)

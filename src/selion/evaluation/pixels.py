@@ -403,9 +403,9 @@ def _scores(
 ) -> SystemScores:
     pairs = [(truths[s.key], found[s.key]) for s in samples]
     confusions = tuple(metrics.confusion(truth, predicted, classes) for truth, predicted in pairs)
-    bands = {f"{ratio:g} of the diagonal": {"ratio": ratio} for ratio in options.ratios} | {
-        f"{width} px": {"width": width} for width in options.widths
-    }
+    bands: dict[str, dict[str, Any]] = {
+        f"{ratio:g} of the diagonal": {"ratio": ratio} for ratio in options.ratios
+    } | {f"{width} px": {"width": width} for width in options.widths}
     boundaries = {
         band: np.array([metrics.class_boundary_iou(t, g, len(classes), **given) for t, g in pairs])
         for band, given in bands.items()

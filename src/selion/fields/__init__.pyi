@@ -1,3 +1,4 @@
+from .check import check_fiboa as check_fiboa
 from .fiboa import read_origin as read_origin
 from .finding import find_instances as find_instances
 from .finding import map_instances as map_instances

@@ -181,6 +181,7 @@ def _rotate(points, begin, end, first):  # type: ignore[no-untyped-def]  # noqa:
     _reverse(points, begin, end)
 
 
+# Compiled for _rotate, point by point: a numpy view reversed in place would need a copy.
 @njit(cache=True, nogil=True)
 def _reverse(points, begin, end):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     end -= 1

@@ -20,6 +20,7 @@ from selion.store.former import value_of
 if TYPE_CHECKING:
     import pandas as pd
     from geopandas import GeoDataFrame
+    from odc.geo.crs import CRS
 
     from selion.imagery.mosaic import Mosaic
 
@@ -90,7 +91,7 @@ def _turned(geometries: np.ndarray, frame: GeoDataFrame) -> np.ndarray:
     )
 
 
-def last_image_times(given: Mosaic | Mapping[str, str], crs: Any = None) -> ImageTimes:
+def last_image_times(given: Mosaic | Mapping[str, str], crs: CRS | str | None = None) -> ImageTimes:
     """Return when each part of a mosaic was last seen.
 
     Parameters

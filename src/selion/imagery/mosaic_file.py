@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 SHARD, CHUNK = 2048, 256
+"""Edges in pixels of the shards of a Zarr, and of the chunks in them."""
 BLOCK = 1024
 """Edge in pixels of a COG's tiles, as in the papers."""
 COGS = (".tif", ".tiff")

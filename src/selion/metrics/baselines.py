@@ -5,6 +5,8 @@ A score means little until it is printed beside these.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -103,7 +105,7 @@ def regular_grid(shape: tuple[int, int], step: int) -> np.ndarray:
     ).astype(np.int32)
 
 
-def constant(shape: tuple[int, int], value: int = 1) -> np.ndarray:
+def constant(shape: Sequence[int], value: int = 1) -> np.ndarray:
     """Return a (y, x) int32 map that says the same everywhere.
 
     One class, one object (1), or none (0).

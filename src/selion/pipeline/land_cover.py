@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SHARE = "land_cover:crop_share"
 """The column that the filter adds."""
 BLOCK = 2048
+"""Edge in pixels of the parts in which a raster of land cover is read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ def prepare(image: Path | str, model: str | Path | None, options: MapOptions) ->
     )
 
 
-def _progress(on_step: OnStep) -> Callable[[prediction.Progress], None]:
+def _progress(on_step: OnStep) -> prediction.OnProgress:
     def listen(state: prediction.Progress) -> None:
         pace = f"{state.km2_per_second:.2f} km2/s" if state.km2_per_second else ""
         on_step("predict", state.done, state.total, pace)

@@ -158,7 +158,7 @@ def score_blocks(
     work: prediction.StripWork,
     runner: Runner,
     report: RunReport,
-    progress: Callable[[prediction.Progress], None] | None = None,
+    progress: prediction.OnProgress = prediction.unwatched,
 ) -> prediction.JournalSource:
     """Predict all blocks of a plan.
 

@@ -12,7 +12,9 @@ from .parallel import run_blocks as run_blocks
 from .planning import PredictionPlan as PredictionPlan
 from .planning import PredictOptions as PredictOptions
 from .planning import plan as plan
+from .progress import OnProgress as OnProgress
 from .progress import Progress as Progress
+from .progress import unwatched as unwatched
 from .readback import JournalSource as JournalSource
 from .readback import ScoreSource as ScoreSource
 from .resample import Resampled as Resampled

@@ -19,6 +19,7 @@ FORMER_HEAD = struct.Struct("<8s32s4q3q")
 """Magic, SHA-256 of the key, bounds of the region, shape; then a BLAKE2b digest of 16 bytes over
 head and payload, then the payload."""
 DIGEST = 16
+"""Bytes of that digest."""
 
 
 class BlockJournal(BlockStore):

@@ -23,7 +23,7 @@ from selion.prediction.detections import Seen, SeenWindow, join, sight
 from selion.prediction.journal import BlockJournal
 from selion.prediction.mask_merging import Candidates, paint
 from selion.prediction.planning import PredictionPlan
-from selion.prediction.progress import Clock, OnProgress
+from selion.prediction.progress import Clock, OnProgress, unwatched
 from selion.prediction.value_range import check_numbers
 from selion.prediction.windows import Position, Window, add_context, cut_window
 from selion.raster import Raster, Source
@@ -65,7 +65,7 @@ def predict_objects(
     *,
     journal: BlockJournal,
     options: ObjectOptions | None = None,
-    progress: OnProgress | None = None,
+    progress: OnProgress = unwatched,
 ) -> InstanceMap:
     """Find the objects of a source of any size.
 
@@ -138,7 +138,7 @@ def _look(
     model: InstanceSegmenter,
     plan: PredictionPlan,
     journal: BlockJournal,
-    progress: OnProgress | None,
+    progress: OnProgress,
 ) -> None:
     """Show the model every window that the journal does not have."""
     groups = list(dict.fromkeys(group_of(plan, position) for position in _positions(plan)))

@@ -16,7 +16,7 @@ from selion.grid import Roi, roi_shape
 from selion.prediction.block import tasks
 from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan
-from selion.prediction.progress import Clock, OnProgress, Progress
+from selion.prediction.progress import Clock, OnProgress, Progress, unwatched
 from selion.prediction.run import NOWHERE, PredictionRun
 from selion.prediction.scores import NODATA
 from selion.prediction.timing import Stages
@@ -68,12 +68,12 @@ class StripWork:
     journal: BlockJournal
     load: Callable[[], Segmenter]
     model: Segmenter | None = None
-    listener: OnProgress | None = None
+    listener: OnProgress = unwatched
     judge: bool = False
     """Whether the image's numbers are compared with the model's scaling."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"model": None, "listener": None}
+        return self.__dict__ | {"model": None, "listener": unwatched}
 
     def loaded(self) -> LoadedModel[np.ndarray]:
         """Return the model, loaded now if it is not yet."""
@@ -113,7 +113,7 @@ def run_blocks(
     work: StripWork,
     runner: Runner,
     *,
-    progress: OnProgress | None = None,
+    progress: OnProgress = unwatched,
     stages: Stages | None = None,
     on_note: OnNote | None = None,
 ) -> tuple[FailedBlock, ...]:
@@ -147,12 +147,12 @@ def run_blocks(
     there = journal.finished(lambda roi: shape_of(plan, roi), plan.blocks)
     pending = [k for k, done in enumerate(there) if not done]
     here = runner.place == "here"
-    work.listener, work.judge = (progress if here else None), here
+    work.listener, work.judge = (progress if here else unwatched), here
     if not here and pending:
         _judge(work, pending)
     course = _Course(
         plan,
-        None if here and pending else progress,
+        unwatched if here and pending else progress,
         len(plan.blocks) - len(pending),
         stages or Stages(),
         on_note,
@@ -230,7 +230,7 @@ class _Course:
     """Listens to what comes back."""
 
     plan: PredictionPlan
-    progress: OnProgress | None
+    progress: OnProgress
     there: int
     """Blocks that were done before."""
     stages: Stages
@@ -264,8 +264,6 @@ class _Course:
             self._tell()
 
     def _tell(self) -> None:
-        if self.progress is None:
-            return
         total, blocks = len(self.plan.lattice), len(self.plan.blocks)
         done = (self.there + self.finished) * total // blocks
         seconds = self.clock.now() - self.clock.started

@@ -30,6 +30,11 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+"""Is called after each batch of windows; what OnStep is told is made from it."""
+
+
+def unwatched(_state: Progress) -> None:
+    """Tell nobody where a run is."""
 
 
 @dataclass
@@ -39,7 +44,7 @@ class Clock:
     plan: PredictionPlan
     to_do: int
     """Windows that this run computes."""
-    listener: OnProgress | None = None
+    listener: OnProgress = unwatched
     now: Callable[[], float] = time.monotonic
     computed: int = 0
     started: float = field(init=False)
@@ -56,8 +61,7 @@ class Clock:
     def __call__(self, windows: int) -> None:
         """Count windows that were just done, and tell."""
         self.computed += windows
-        if self.listener is not None:
-            self.listener(self.state())
+        self.listener(self.state())
 
     def state(self) -> Progress:
         """Return the numbers as they are now."""

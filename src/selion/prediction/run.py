@@ -17,7 +17,7 @@ from selion.prediction.blend import LatticeWeights
 from selion.prediction.block import Computation, Task, WindowCache, compute, tasks
 from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan, PredictOptions, plan
-from selion.prediction.progress import Clock, OnProgress
+from selion.prediction.progress import Clock, OnProgress, unwatched
 from selion.prediction.scores import NODATA, dequantise, prediction_tags, quantise
 from selion.prediction.timing import READ, RESAMPLE, WAIT, WRITE, Stages, Timed
 from selion.prediction.value_range import check_numbers
@@ -32,7 +32,7 @@ def predict(
     *,
     sink: None = None,
     options: PredictOptions | None = None,
-    progress: OnProgress | None = None,
+    progress: OnProgress = unwatched,
     journal: BlockJournal | None = None,
     fingerprint: str = "",
 ) -> Raster: ...
@@ -43,7 +43,7 @@ def predict(
     *,
     sink: Sink,
     options: PredictOptions | None = None,
-    progress: OnProgress | None = None,
+    progress: OnProgress = unwatched,
     journal: BlockJournal | None = None,
     fingerprint: str = "",
 ) -> None: ...
@@ -53,7 +53,7 @@ def predict(
     *,
     sink: Sink | None = None,
     options: PredictOptions | None = None,
-    progress: OnProgress | None = None,
+    progress: OnProgress = unwatched,
     journal: BlockJournal | None = None,
     fingerprint: str = "",
 ) -> Raster | None:
@@ -108,7 +108,7 @@ def run_plan(
     decided: PredictionPlan,
     *,
     sink: Sink | None = None,
-    progress: OnProgress | None = None,
+    progress: OnProgress = unwatched,
     journal: BlockJournal | None = None,
 ) -> Raster | None:
     """Do what a plan says; parameters and result as :func:`predict`.
@@ -183,7 +183,7 @@ class PredictionRun:
     plan: PredictionPlan
     sink: Sink
     journal: BlockJournal | None
-    listener: OnProgress | None
+    listener: OnProgress
     something: bool = False
     """Whether any pixel was valid."""
     judged: bool = False

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 LONGEST = 1000
 """Longer side of the picture in pixels."""
 HECTARES = (0, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50)
+"""Where the bars of field sizes begin; the last has no end."""
 SURE = (0, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Where the bars of confidence begin."""
 WORDS = {
     "total_ha": "hectares in all",
     "median_ha": "hectares of the median field",

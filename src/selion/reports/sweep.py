@@ -171,7 +171,7 @@ def table(rows: Sequence[SweepRow]) -> list[list[object]]:
         metrics.paired_bootstrap(row.scores.rows(metric), first.rows(metric), STATISTICS[metric])
         for row in rows[1:]
     ]
-    corrected = metrics.holm([pair.p_value for pair in pairs]) if pairs else []
+    corrected = metrics.holm([pair.p_value for pair in pairs]).tolist() if pairs else []
     found: list[list[object]] = []
     for k, row in enumerate(rows):
         main, beside = row.scores.interval(metric), row.scores.interval(other)
@@ -181,7 +181,7 @@ def table(rows: Sequence[SweepRow]) -> list[list[object]]:
             difference = [
                 round(pair.difference, 3),
                 f"{pair.low:.3f} to {pair.high:.3f}",
-                round(float(corrected[k - 1]), 3),
+                round(corrected[k - 1], 3),
             ]
         found.append(
             [

@@ -23,6 +23,7 @@ from selion.review.actions import LONGEST, Action
 
 if TYPE_CHECKING:
     import geopandas
+    from shapely.geometry.base import BaseGeometry
 
 UNDECIDED, ACCEPTED, REJECTED, CORRECTED, DOUBTED, ADDED, MERGED = (
     "undecided",
@@ -171,7 +172,7 @@ class ReviewState:
         row = self.mapped.row(name)
         return None if row is None else Field(name, self.mapped.outlines[row], origin=(name,))
 
-    def near(self, shape: Any, reach: float = 0.0, rejected: bool = False) -> list[Field]:
+    def near(self, shape: BaseGeometry, reach: float = 0.0, rejected: bool = False) -> list[Field]:
         """Return the fields that a shape touches or comes near to.
 
         Near is ``reach``; they are as they are now, by id.
@@ -461,7 +462,7 @@ def _touched(acted: Field) -> str:
     return ADDED if acted.status == ADDED else CORRECTED
 
 
-def _hull(points: np.ndarray) -> Any:
+def _hull(points: np.ndarray) -> BaseGeometry:
     import shapely
 
     return shapely.MultiPoint(points).convex_hull

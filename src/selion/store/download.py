@@ -21,10 +21,12 @@ from selion.store.former import FORMER, former
 from selion.store.lock import LOCKS, locked
 from selion.store.retry import BUSY, RetryPolicy
 
-Progress = Callable[[int, int | None], None]
+OnBytes = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes that are wanted, if the server says."""
 PIECE = 1 << 20
+"""Bytes that are read, written and told at a time."""
 RETRY = RetryPolicy(tries=4, backoff=0.4)
+"""A download has four tries; pauses begin at 0.4 s."""
 _LOST = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 
@@ -49,7 +51,7 @@ def fetch(
     url: str,
     sha256: str,
     folder: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: OnBytes | None = None,
 ) -> Path:
     """Download a file once, and check it.
 
@@ -135,7 +137,7 @@ def _retrieve(url: str, sha256: str, place: Path, downloader: _Resuming) -> Path
 class _Resuming:
     """A downloader for pooch that goes on where the last one stopped."""
 
-    def __init__(self, place: Path, progress: Progress | None) -> None:
+    def __init__(self, place: Path, progress: OnBytes | None) -> None:
         self.part = place.with_name(f".{place.name}.part")
         self.progress = progress
         self.resumed = False

@@ -42,8 +42,11 @@ ROOT = 16_384 - HEADER
 LARGEST_DIRECTORY = 4 << 20
 """Bytes of a directory or of the metadata as stored."""
 LARGEST_UNPACKED = 32 << 20
+"""Bytes of a part once unpacked: what a damaged or hostile file can make us hold."""
 LARGEST_TILE = 8 << 20
+"""Bytes of a tile as stored."""
 DEEPEST_DIRECTORY = 4
+"""Directories that are followed to a tile at most, so that none can point at itself for ever."""
 
 LonLatBox = tuple[float, float, float, float]
 """West, south, east, north in degrees."""

@@ -51,6 +51,7 @@ def bilinear(
     return out
 
 
+# Compiled because the loops over pixels call it for each coordinate.
 @numba.njit(cache=True, nogil=True)
 def _mirrored(place: float, size: int) -> float:  # pragma: no cover  # compiled
     """Fold a coordinate back into an image, and clamp it to pixel centres.

@@ -32,11 +32,13 @@ LARGEST = 8192
 """Edge in pixels of the largest chip that can be asked for; what is larger than SHARP is read
 coarser."""
 SHARP = 768
+"""Pixels of the longer side of a chip at most; a wider one is read coarser."""
 KEPT = 256
 """Chips that are kept in memory."""
 FAR = 2.0
 """A point lies at most so many image sizes away from the image."""
 PLAIN = 10.0
+"""Metres of a pixel of the grid under fields that have no image."""
 """Metres of a pixel where there is no image."""
 
 

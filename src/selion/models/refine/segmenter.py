@@ -25,6 +25,7 @@ from selion.segmenter import Answers, InputSpec, LoadedModel, Segmenter, View, a
 
 if TYPE_CHECKING:
     from selion.models.sam.network import Looked, Prompted
+    from selion.models.sam.segmenter import SamSegmenter
 
 OWN = "own"
 """Instead of a refiner: the model's own boundary class."""
@@ -244,7 +245,7 @@ class PointRefined:
         If the base answers with objects, or the two want other bands.
     """
 
-    def __init__(self, base: Any, prompted: Any) -> None:
+    def __init__(self, base: LoadedModel[np.ndarray], prompted: SamSegmenter) -> None:
         if base.gives == "objects" or base.inputs.bands != prompted.inputs.bands:
             raise BadInput(
                 f"Segment Anything looks at {', '.join(prompted.inputs.bands)} and refines what "
@@ -267,11 +268,11 @@ class PointRefined:
         self.base.rest()
         self.prompted.rest()
 
-    def exact(self) -> PointRefined:
+    def exact(self) -> Refined | PointRefined:
         """Load both again in float32."""
-        cards = (card_of(self.base), self.prompted.card)
-        base, prompted = (load_model(card.folder or card.name, fast=False) for card in cards)
-        return PointRefined(base, prompted)
+        base, prompted = card_of(self.base), self.prompted.card
+        loaded = load_model(base.folder or base.name, fast=False)
+        return refine(loaded, prompted.folder or prompted.name)
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities."""

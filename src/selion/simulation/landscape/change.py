@@ -32,6 +32,8 @@ from selion.simulation.landscape.parcels import (
 from selion.simulation.landscape.season import uniforms
 
 _MERGED, _PARTED, _ABANDONED, _BUILT, _BROKEN, _MOVED = 0.07, 0.05, 0.025, 0.010, 0.15, 0.06
+"""Shares, about, of fields that a year merges, parts, gives up and builds over, of rough parcels
+that it breaks, and of fields whose boundary it moves; no statistic stands behind them."""
 _SAME = 0.97
 """Intersection over union of one field in two true maps below which its boundary has moved: without
 a cause they are equal to the pixel."""

@@ -148,6 +148,7 @@ def built_up(
     )
 
 
+# Compiled because the survey asks it for every fine pixel on a cut.
 @njit(nogil=True, cache=True, error_model="numpy")
 def on_cut(what: int, x: float, y: float, salt: np.uint64, ragged: float) -> tuple[int, float]:
     """Return (material, height) of what lies on a cut."""

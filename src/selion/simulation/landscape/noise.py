@@ -106,6 +106,8 @@ def normal(key: np.uint64, salt: int) -> float:
     return (total - 2.0) * 1.7320508
 
 
+# 24 bits of each index: a negative one becomes a salt that is not, and lattices repeat only after
+# 16.7 million cells.
 @njit(_CELL, nogil=True, cache=True, error_model="numpy")
 def cell_key(salt: np.uint64, i: int, j: int) -> np.uint64:
     """Key of a cell of a lattice."""

@@ -39,8 +39,11 @@ VOID, FIELD, ROUGH, WOOD, PLOT, POND, WORKS, PIVOT, GREEN = range(9)
 NX, NY, OFFSET, WIDTH, ON_CUT, CUT_COLUMNS = range(6)
 
 _SECTION = 1609.344
+"""Metres of a mile: the side of a section of surveyed land."""
 _VERTICES = 28
+"""A convex parcel has at most so many: the room of its array."""
 _DEPTH = 256
+"""Pieces of land that wait to be cut at most: the room of the stack."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -146,6 +149,7 @@ def near_village(x: float, y: float, salt: np.uint64, density: float) -> float:
     return best
 
 
+# A hash of the parcel's key: what lies on its edge does not depend on the order of the cuts.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw_edge(style: np.ndarray, key: np.uint64) -> tuple[float, float]:
     """Return (what, width) of a boundary between two parcels."""
@@ -166,6 +170,7 @@ def _draw_edge(style: np.ndarray, key: np.uint64) -> tuple[float, float]:
     return what, max(0.8, w)
 
 
+# As _draw_edge, from other salts.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw_road(stage: int, key: np.uint64) -> tuple[float, float]:
     """Return (what, width) of a cut between regions (stage 0) or between blocks (stage 1)."""
@@ -181,6 +186,7 @@ def _draw_road(stage: int, key: np.uint64) -> tuple[float, float]:
     return DITCH, 3.0 + 3.0 * uniform(key, 42)
 
 
+# Never nearer to an end than 0.2 of the extent, 0.12 for a survey line: no slivers.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _cut_at(low: float, high: float, pieces: float, survey: bool, key: np.uint64) -> float:
     """Return where to cut an extent that wants to become about ``pieces`` pieces."""
@@ -198,6 +204,7 @@ def _cut_at(low: float, high: float, pieces: float, survey: bool, key: np.uint64
     return low + extent * min(max(share, 0.2), 0.8)
 
 
+# Each leaf from its own key and shape: no leaf has to know its neighbours.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _kind(
     style: np.ndarray, area: float, slender: float, narrow: float, wild: float, key: np.uint64

@@ -19,9 +19,11 @@ from selion.web.view.rasters import RasterFile, open_geotiff
 
 TIFFS = (".tif", ".tiff")
 MOST_FILES = 500
+"""Files of a folder that are shown."""
 DEEPEST = 4
 """Folders in folders that are looked into."""
 MOST_PARTS = 5000
+"""Parts of a partitioned map that are opened."""
 UNSEEN = ("preview.png", "overlays", "masks", "thumbs", "__pycache__")
 
 

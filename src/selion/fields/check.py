@@ -1,4 +1,4 @@
-"""A checker of fiboa files, for what the tests write.
+"""A checker of fiboa files, for tables that another program wrote or a person edited.
 
 What the official validator asks, on every row and without network, and that outlines are sound.
 """
