@@ -8,6 +8,7 @@ import re
 from typing import Any, Protocol
 
 MORE = (
+    ("selion.fields", "check_fiboa"),
     ("selion.fields", "read_fields"),
     ("selion.fields", "write_fields"),
     ("selion.evaluation", "evaluate_files"),
