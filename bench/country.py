@@ -3,7 +3,7 @@ and what a cluster would do with the jobs.
 
     python bench/country.py [--fields 500000,1000000,2000000] [--tiles 500000] [--json rows.json]
 
-The fields are simulated: wavy rings of 24 points, 20 to the square kilometre, on sheets of 51.2 km
+The fields are simulated: wavy rings of 24 points, 20 to the square kilometre, on parts of 51.2 km
 with a halo of 1 km as ``selion plan`` makes them, in one UTM zone.  Each size runs in processes of
 its own, so that the memory mark is its own; sizes beyond those named were not run.
 """
@@ -74,7 +74,7 @@ def write_sheets(folder: Path, count: int) -> list[Path]:
             & (middle[:, 1] < y1 + 80)
         )
         column, row, middle = column[inside], row[inside], middle[inside]
-        # the same field in every sheet that sees it
+        # the same field in every partition that sees it
         seed = (column * 7919 + row * 104_729) % 1000 / 1000
         radius = 100 * (0.8 + 0.15 * np.sin(angle * 3 + 6 * seed[:, None]))
         ring = middle[:, None] + np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
@@ -163,7 +163,7 @@ def of_size(count: int, *, tiles: bool) -> list[Row]:
         merged = apart(folder, "merge")
         millions = f"{merged['fields'] / 1e6:.2f} M fields"
         note = (
-            f"{len(paths)} sheets, {merged['rows_read']:,} rows read, {merged['joined']:,} joined "
+            f"{len(paths)} parts, {merged['rows_read']:,} rows read, {merged['joined']:,} joined "
             f"over seams, {merged['partitions']} partitions"
         )
         rows = [

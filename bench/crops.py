@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from selion.closerange import ComputeOptions, CropOptions, measure_folder
+from selion.cores import usable_cores
 from selion.reports.photographs import write_gallery
-from selion.runners import usable_cores
 from selion.simulation.landscape import simulate_photo
 from table import Row, markdown, save
 

@@ -26,7 +26,7 @@ from selion.grid import photo_grid, whole
 from selion.models.card import ModelCard
 from selion.models.execution import Execution
 from selion.models.language.chat import Prompt, coarsen
-from selion.models.language.generation import Speaker, Speaking
+from selion.models.language.generation import GenerationOptions, TextGenerator
 from selion.models.language.grammar import MaskGrammar
 from selion.models.language.network import FORMAT, LanguageSegmenter
 from selion.models.language.rrle import CODECS, count_tokens, decode
@@ -81,7 +81,9 @@ def segmenter(
         format=FORMAT,
     )
     return LanguageSegmenter(
-        card, Speaker(model.eval(), processor, prompt, NAMES, Speaking(batch=8)), Execution("bench")
+        card,
+        TextGenerator(model.eval(), processor, prompt, NAMES, GenerationOptions(batch=8)),
+        Execution("bench"),
     )
 
 
@@ -103,25 +105,26 @@ def prefill(
     questions = made.questions(
         [View(context.values[:, *roi], roi, context, whole(context.grid)) for roi in rois]
     )
-    speaker = made.speaker
+    generator = made.generator
     slow, quick, worst = [], [], 0.0
     for _ in range(rounds):
         began = time.process_time()
         alone = [
-            speaker.first_logits(speaker.together(questions[k : k + 8])) for k in range(0, count, 8)
+            generator.first_logits(generator.together(questions[k : k + 8]))
+            for k in range(0, count, 8)
         ]
         slow.append(time.process_time() - began)
         began = time.process_time()
-        prefix = speaker.prefix(questions[0])
+        prefix = generator.prefix(questions[0])
         behind = [
-            speaker.first_logits(speaker.behind(questions[k : k + 8], prefix))
+            generator.first_logits(generator.behind(questions[k : k + 8], prefix))
             for k in range(0, count, 8)
         ]
         quick.append(time.process_time() - began)
         worst = max(
             worst, *(float((a - b).abs().max()) for a, b in zip(alone, behind, strict=True))
         )
-    tokens = speaker.together(questions[:1])["input_ids"].shape[1]
+    tokens = generator.together(questions[:1])["input_ids"].shape[1]
     row = ratio("Language model, prefill", what, slow, quick, goal)
     note = (
         f"{count} patches, {tokens} tokens each, {len(prefix.ids)} of them shared; logits differ "
@@ -132,20 +135,20 @@ def prefill(
 
 def grammar(made: LanguageSegmenter, steps: int, rounds: int) -> list[Row]:
     """Time answers with and without the grammar, token by token, from the same question."""
-    speaker = made.speaker
+    generator = made.generator
     ids = torch.tensor(
-        [speaker.processor.tokenizer.encode("The whole image. Segment the patch.")] * 8
+        [generator.processor.tokenizer.encode("The whole image. Segment the patch.")] * 8
     )
-    config = speaker.config(steps)
+    config = generator.config(steps)
     config.eos_token_id, config.min_new_tokens = None, steps
     cost: dict[bool, list[float]] = {True: [], False: []}
-    speaker.tokens  # noqa: B018  # the vocabulary's tree is built once, not for each answer
+    generator.tokens  # noqa: B018  # the vocabulary's tree is built once, not for each answer
     for _ in range(rounds):
         for held in (False, True):
-            processors = [MaskGrammar(speaker.tokens)] if held else []
+            processors = [MaskGrammar(generator.tokens)] if held else []
             began = time.process_time()
             with torch.inference_mode():
-                written = speaker.model.generate(
+                written = generator.model.generate(
                     ids,
                     attention_mask=torch.ones_like(ids),
                     generation_config=config,
@@ -153,7 +156,7 @@ def grammar(made: LanguageSegmenter, steps: int, rounds: int) -> list[Row]:
                 )
             cost[held].append((time.process_time() - began) / (written.shape[1] - ids.shape[1]))
     free, held = statistics.median(cost[False]), statistics.median(cost[True])
-    millions = sum(p.numel() for p in speaker.model.parameters()) / 1e6
+    millions = sum(p.numel() for p in generator.model.parameters()) / 1e6
     note = (
         f"{1000 * free:.2f} ms free, {1000 * held:.2f} ms held, for 8 answers at once; model of "
         f"{millions:.0f} M parameters"
@@ -225,7 +228,7 @@ def tokens(made: LanguageSegmenter, ids: np.ndarray) -> list[Row]:
     for patch, grid in ((64, 64), (64, 32), (128, 32)):
         cells = [coarsen(part, grid, len(NAMES)) for part in patches(ids, patch)]
         for codec in CODECS.values():
-            counts = count_tokens(made.speaker.processor.tokenizer, cells, NAMES, codec)
+            counts = count_tokens(made.generator.processor.tokenizer, cells, NAMES, codec)
             mean, p95 = float(np.mean(counts)), float(np.percentile(counts, 95))
             rows.append(
                 Row(

@@ -88,7 +88,7 @@ LAYERS = (
     layer("in and out", "runners store"),
     layer(
         "foundation",
-        "segmenter sample labels classes raster grid progress extras errors",
+        "segmenter sample labels classes raster grid progress cores extras errors",
         ordered=True,
     ),
 )

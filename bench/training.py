@@ -15,7 +15,6 @@ is our loop without bfloat16: what layout, loader and memory give.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -28,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from selion.cores import usable_cores
 from selion.models import ModelCard, build_network
 from selion.sample import Sample
 from selion.simulation.landscape import simulate
@@ -197,7 +197,7 @@ def main() -> None:
         )
     print(
         f"U-Net {args.encoder}, batch {args.batch} x 8 x {args.window}^2, {args.steps} steps a "
-        f"round, {args.rounds} interleaved rounds, {os.cpu_count()} cores"
+        f"round, {args.rounds} interleaved rounds, {usable_cores()} cores"
     )
     print(
         "| loop | images/s (median) | against the plain loop, clock | processor s per image | "

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # The probe maps a small square and times each stage, so that the price of a plan is measured.
     area = read_area(path)
-    probe = country.probe_road(area, given.year, options, km=km)
+    probe = country.probe_pipeline(area, given.year, options, km=km)
     plan = country.make_plan(area, given.year, probe, country.read_prices(), edge=edge, halo=halo)
     folder = country.write_plan(plan, given.out / "plan", force=True)
     print(country.shown_plan(plan))

@@ -460,3 +460,10 @@ def test_reference_page_is_what_the_code_says():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "selion"]
+    said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("selion, version ")
+    assert subprocess.run([*command, "no-verb"], capture_output=True, check=False).returncode == 2

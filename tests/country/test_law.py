@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from country_sheets import CRS84, write_sheets
+from country_partitions import CRS84, write_partitions
 from selion.country import merge_maps
 from selion.fields.table import geohash
 from selion.fields.tidy import measure
@@ -78,10 +78,10 @@ def test_jobs_cut_from_a_map_give_it_back(seed, length, halo, edge, west):
     )
     wanted = land[land.intersects(area.geometry)]
     with tempfile.TemporaryDirectory() as folder:
-        sheets = write_sheets(
+        partitions = write_partitions(
             land, Path(folder), max(edge, 4 * halo * length), halo * length, area=area
         )
-        maps = merge_maps(sheets.paths, Path(folder) / "maps")
+        maps = merge_maps(partitions.paths, Path(folder) / "maps")
         found = geopandas.GeoDataFrame(
             geopandas.pd.concat(
                 [geopandas.read_parquet(part.path) for part in maps.parts], ignore_index=True

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmtiles.reader import MemorySource, Reader
 
-from country_sheets import CRS84, write_table
+from country_partitions import CRS84, write_table
 from selion import fields
 from selion.cli.country import stats_command
 from selion.country import (

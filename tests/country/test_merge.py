@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from country_sheets import CRS84, countryside, write_sheets, write_table
+from country_partitions import CRS84, countryside, write_partitions, write_table
 from selion import fields
 from selion.country import MergeOptions, cells, lattice, merge_maps, merging, open_maps
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
@@ -34,13 +34,13 @@ def land():
 
 
 @pytest.fixture(scope="module")
-def sheets(land, tmp_path_factory):
-    return write_sheets(land, tmp_path_factory.mktemp("plan"), edge=1000.0, halo=150.0)
+def partitions(land, tmp_path_factory):
+    return write_partitions(land, tmp_path_factory.mktemp("plan"), edge=1000.0, halo=150.0)
 
 
 @pytest.fixture(scope="module")
-def merged(sheets, tmp_path_factory):
-    return merge_maps(sheets.paths, tmp_path_factory.mktemp("merged") / "maps")
+def merged(partitions, tmp_path_factory):
+    return merge_maps(partitions.paths, tmp_path_factory.mktemp("merged") / "maps")
 
 
 def read(maps):
@@ -75,9 +75,9 @@ def overlap(frame):
     )
 
 
-def test_two_zones_and_many_seams_come_back_as_the_uncut_map(land, sheets, merged):
+def test_two_zones_and_many_seams_come_back_as_the_uncut_map(land, partitions, merged):
     found = read(merged)
-    assert {cell.crs for cell in sheets.cells} == {"EPSG:32632", "EPSG:32633"}
+    assert {cell.crs for cell in partitions.cells} == {"EPSG:32632", "EPSG:32633"}
     assert merged.facts["joined"] > 30
     assert merged.facts["seen_twice"] > 100
     assert merged.facts["cut"] == merged.facts["scraps"] == 0
@@ -135,8 +135,10 @@ def test_the_official_validator_agrees(merged):
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_the_order_of_jobs_does_not_matter(data, sheets, tmp_path_factory):
-    some = data.draw(st.lists(st.sampled_from(sheets.paths), min_size=2, max_size=4, unique=True))
+def test_the_order_of_jobs_does_not_matter(data, partitions, tmp_path_factory):
+    some = data.draw(
+        st.lists(st.sampled_from(partitions.paths), min_size=2, max_size=4, unique=True)
+    )
     other = data.draw(st.permutations(some))
     work = tmp_path_factory.mktemp("order")
     one, two = (
@@ -151,7 +153,7 @@ def test_where_sheets_disagree_nothing_is_lost_doubled_or_laid_over_another(land
     def moved(cell, geometry):  # each zone draws its outlines a little elsewhere
         return geometry.translate(*((4e-5, 2e-5) if cell.crs == "EPSG:32632" else (0, 0)))
 
-    apart = write_sheets(land, tmp_path, edge=1000.0, halo=150.0, moved=moved)
+    apart = write_partitions(land, tmp_path, edge=1000.0, halo=150.0, moved=moved)
     maps = merge_maps(apart.paths, tmp_path / "maps", MergeOptions(min_area=0))
     found = read(maps)
     assert best_match(land, found).min() > 0.3, "no field is lost"
@@ -186,18 +188,18 @@ def test_beyond_all_squares_nothing_is_laid_over_another_either(land, tmp_path):
         {"type": "Polygon", "coordinates": [[list(point) for point in strip.exterior.coords]]},
         "strip",
     )
-    two = write_sheets(land, tmp_path, edge=1000.0, halo=150.0, area=area, moved=moved)
+    two = write_partitions(land, tmp_path, edge=1000.0, halo=150.0, area=area, moved=moved)
     assert len(two.cells) > 2
     found = read(merge_maps(two.paths, tmp_path / "maps", MergeOptions(min_area=0)))
     assert (shapely.area(shapely.difference(found.geometry.to_numpy(), strip)) > 1e-8).sum() > 10
     assert overlap(found) < 1e-6 * shapely.area(found.geometry.to_numpy()).sum()
 
 
-def test_a_job_that_is_missing_leaves_its_fields_out_and_nothing_else(land, sheets, tmp_path):
-    less = merge_maps(sheets.paths[1:], tmp_path / "maps")
+def test_a_job_that_is_missing_leaves_its_fields_out_and_nothing_else(land, partitions, tmp_path):
+    less = merge_maps(partitions.paths[1:], tmp_path / "maps")
     found = read(less)
     assert overlap(found) < 1e-6 * shapely.area(found.geometry.to_numpy()).sum()
-    gone = sheets.cells[0].core
+    gone = partitions.cells[0].core
     elsewhere = land[~land.intersects(shapely.buffer(gone, 1e-5))]
     assert best_match(elsewhere, found).min() > 0.999
 
@@ -220,19 +222,19 @@ def test_two_tables_that_nobody_planned_are_kept_once(land, tmp_path):
     assert bytes_of(merge_maps(paths[::-1], tmp_path / "again" / "maps")) == bytes_of(maps)
 
 
-def test_a_merge_that_was_stopped_goes_on(sheets, merged, tmp_path, monkeypatch):
+def test_a_merge_that_was_stopped_goes_on(partitions, merged, tmp_path, monkeypatch):
     out = tmp_path / "maps"
     real, seen = merging._spread_table, []
 
-    def stopping(run, number, sheet):
+    def stopping(run, number, partition):
         if len(seen) == 3:
             raise KeyboardInterrupt
         seen.append(number)
-        return real(run, number, sheet)
+        return real(run, number, partition)
 
     monkeypatch.setattr(merging, "_spread_table", stopping)
     with pytest.raises(KeyboardInterrupt):
-        merge_maps(sheets.paths, out)
+        merge_maps(partitions.paths, out)
     assert not out.exists()
     (tmp_path / ".maps.selion-merge" / "maps" / "cell=u2b").mkdir(parents=True)
     (tmp_path / ".maps.selion-merge" / "maps" / "cell=u2b" / ".0a.part.parquet").write_bytes(
@@ -241,17 +243,17 @@ def test_a_merge_that_was_stopped_goes_on(sheets, merged, tmp_path, monkeypatch)
     monkeypatch.setattr(
         merging,
         "_spread_table",
-        lambda run, number, sheet: seen.append(number) or real(run, number, sheet),
+        lambda run, number, partition: seen.append(number) or real(run, number, partition),
     )
-    again = merge_maps(sheets.paths, out)
-    assert sorted(seen) == list(range(len(sheets.paths))), "no sheet was done twice"
+    again = merge_maps(partitions.paths, out)
+    assert sorted(seen) == list(range(len(partitions.paths))), "no partition was done twice"
     assert bytes_of(again) == bytes_of(merged)
     assert [path.name for path in tmp_path.iterdir()] == ["maps"]
     assert not list(out.rglob(".*"))
 
 
 def test_a_merge_that_fails_while_writing_leaves_nothing_and_restarts(
-    sheets, merged, tmp_path, monkeypatch
+    partitions, merged, tmp_path, monkeypatch
 ):
     out = tmp_path / "maps"
     real = merging.in_order
@@ -261,18 +263,18 @@ def test_a_merge_that_fails_while_writing_leaves_nothing_and_restarts(
         lambda _table: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     with pytest.raises(OutputFailed, match="no space"):
-        merge_maps(sheets.paths[:3], out)
+        merge_maps(partitions.paths[:3], out)
     assert not out.exists()
     monkeypatch.setattr(merging, "in_order", real)
-    assert bytes_of(merge_maps(sheets.paths, out)) == bytes_of(merged), (
+    assert bytes_of(merge_maps(partitions.paths, out)) == bytes_of(merged), (
         "other tables: the finished parts are not taken up"
     )
 
 
-def test_a_plan_is_merged_by_its_folder_and_says_what_is_missing(sheets, merged, tmp_path):
+def test_a_plan_is_merged_by_its_folder_and_says_what_is_missing(partitions, merged, tmp_path):
     plan = tmp_path / "plan"
-    shutil.copytree(sheets.paths[0].parents[2], plan)
-    names = [path.parent.name for path in sheets.paths]
+    shutil.copytree(partitions.paths[0].parents[2], plan)
+    names = [path.parent.name for path in partitions.paths]
     (plan / "jobs.json").write_text(json.dumps([{"name": name} for name in names]))
     assert bytes_of(
         merge_maps([plan], tmp_path / "all", MergeOptions(collection="maps"))
@@ -289,29 +291,29 @@ def test_a_plan_is_merged_by_its_folder_and_says_what_is_missing(sheets, merged,
         merge_maps([plan], tmp_path / "none")
 
 
-def test_what_is_there_is_replaced_by_force_alone(sheets, tmp_path):
-    first = merge_maps(sheets.paths[:1], tmp_path / "maps")
+def test_what_is_there_is_replaced_by_force_alone(partitions, tmp_path):
+    first = merge_maps(partitions.paths[:1], tmp_path / "maps")
     with pytest.raises(OutputExists):
-        merge_maps(sheets.paths[:2], tmp_path / "maps")
-    second = merge_maps(sheets.paths[:2], tmp_path / "maps", force=True)
+        merge_maps(partitions.paths[:2], tmp_path / "maps")
+    second = merge_maps(partitions.paths[:2], tmp_path / "maps", force=True)
     assert second.rows > first.rows
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maps"]
 
 
-def test_partitions_of_other_sizes_hold_the_same_rows(sheets, merged, tmp_path):
-    small = merge_maps(sheets.paths, tmp_path / "maps", MergeOptions(level=4))
+def test_partitions_of_other_sizes_hold_the_same_rows(partitions, merged, tmp_path):
+    small = merge_maps(partitions.paths, tmp_path / "maps", MergeOptions(level=4))
     assert {len(part.name) for part in small.parts} == {4}
     assert set(read(small)["id"]) == set(read(merged)["id"])
 
 
-def test_tables_collected_elsewhere_find_their_plan(sheets, merged, tmp_path):
-    root = sheets.paths[0].parents[2]
+def test_tables_collected_elsewhere_find_their_plan(partitions, merged, tmp_path):
+    root = partitions.paths[0].parents[2]
     collected = [
-        shutil.copy(path, tmp_path / f"{path.parent.name}.parquet") for path in sheets.paths
+        shutil.copy(path, tmp_path / f"{path.parent.name}.parquet") for path in partitions.paths
     ]
     assert bytes_of(merge_maps(collected, tmp_path / "maps", plan=root)) == bytes_of(merged)
     with pytest.raises(BadInput, match="others to none"):
-        merge_maps([collected[0], sheets.paths[1]], tmp_path / "mixed")
+        merge_maps([collected[0], partitions.paths[1]], tmp_path / "mixed")
 
 
 def test_other_names_times_and_crs_are_brought_together(land, tmp_path):
@@ -407,13 +409,13 @@ def test_an_id_that_is_there_twice_gets_a_number(land, tmp_path):
     assert len(set(ids)) == len(ids)
 
 
-def test_the_command_says_what_it_did(sheets, tmp_path):
+def test_the_command_says_what_it_did(partitions, tmp_path):
     command = [
         sys.executable,
         "-m",
         "selion.cli.main",
         "merge",
-        *map(str, sheets.paths[:2]),
+        *map(str, partitions.paths[:2]),
         "-o",
         str(tmp_path / "maps"),
         "--json",

@@ -389,7 +389,7 @@ def test_a_probe_runs_the_road_and_times_it(tmp_path):
         patch_px=192,
     )
     area = imagery.read_area(dict(archive.area), name="valley")
-    probe = country.probe_road(
+    probe = country.probe_pipeline(
         area, 2024, areas.AreaOptions(provider=str(archive.catalogue)), km=1.0
     )
     assert probe.km2 == pytest.approx(1.0, rel=0.1)

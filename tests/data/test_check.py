@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data_folders import SHARED, ftw, png, tif
 from selion.cli.data import data_group
 from selion.data import CheckOptions, check_dataset, load_dataset, load_polygons
-from selion.data.likeness import look_at, same_pictures, small
+from selion.data.likeness import digest_image, same_pictures, small
 from selion.data.place import Land
 from selion.data.polarity import excess_green, mostly_negative
 from selion.data.polygons import Chips, Labelled
@@ -301,7 +301,7 @@ def test_pictures_of_other_places_are_not_alike():
     assert same_pictures(thumbs[:20], thumbs[20:]) == []
     assert [(i, j) for i, j, _ in same_pictures(thumbs, thumbs)] == [(k, k) for k in range(40)]
     assert same_pictures(thumbs[:0], thumbs) == []
-    flat = look_at(np.ones((3, 40, 40)), photo_grid((40, 40)))
+    flat = digest_image(np.ones((3, 40, 40)), photo_grid((40, 40)))
     assert not flat.thumb.any()
     assert flat.corners is None
 

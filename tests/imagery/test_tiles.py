@@ -20,8 +20,8 @@ from selion.imagery.cut import (
     TilePart,
     covering,
     cut,
-    look_grid,
     needless,
+    overview_grid,
     sampled,
     tile_grid,
     window_of,
@@ -442,17 +442,17 @@ def test_tile_grid_of_an_overview():
 def test_sampled_takes_the_pixel_under_each_centre():
     grid = GeoBox((10, 10), Affine(20, 0, 0, 0, -20, 200), "EPSG:32633")
     values = np.arange(100, dtype=np.uint8).reshape(10, 10)
-    look = GeoBox((3, 3), Affine(40, 0, 60, 0, -40, 100), "EPSG:32633")
-    found = sampled(values, grid, look)
+    target = GeoBox((3, 3), Affine(40, 0, 60, 0, -40, 100), "EPSG:32633")
+    found = sampled(values, grid, target)
     assert found[0, 0] == values[6, 4]  # centre (80, 80): column 4, row (200 - 80) / 20 = 6
-    roi = window_of(grid, look)
-    assert np.array_equal(sampled(values[roi], grid[roi], look), found)
+    roi = window_of(grid, target)
+    assert np.array_equal(sampled(values[roi], grid[roi], target), found)
     outside = GeoBox((3, 3), Affine(40, 0, 5000, 0, -40, 100), "EPSG:32633")
     assert not sampled(values, grid, outside).any()
     assert window_of(grid, outside) is None
     beyond = GeoBox((2, 2), Affine(40, 0, 160, 0, -40, 80), "EPSG:32633")  # half of it lies outside
     assert (sampled(values, grid, beyond)[:, 1] == 0).all()
-    assert look_grid(grid, 40).shape == (5, 5)
+    assert overview_grid(grid, 40).shape == (5, 5)
 
 
 # bytes
@@ -472,7 +472,7 @@ def test_bytes_read_before_the_choice(folder, scenes):
         plans = plan_tiles(
             area, (A, B), [at(one, server) for one in scenes], SIGNERS, replace(OPTIONS, coarse=80)
         )
-        look = sum(server.sent.values())
+        overviews = sum(server.sent.values())
     with StacServer(folder=folder) as server:  # another port: nothing of it is in GDAL's memory
         for one in scenes:
             for band in (*BANDS, "scl"):
@@ -480,5 +480,5 @@ def test_bytes_read_before_the_choice(folder, scenes):
                 source.read(whole(source.grid))
         everything = sum(server.sent.values())
     assert [len(plan.scenes) for plan in plans] == [3, 2]
-    # at 10980 pixels the look is some hundredth of it: see bench/choose.py
-    assert 3 * look < everything
+    # at 10980 pixels the overviews are some hundredth of it: see bench/choose.py
+    assert 3 * overviews < everything

@@ -324,7 +324,7 @@ def test_a_killed_run_ends_with_the_same_weights(made, tmp_path):
     plan = plan_selftraining(recipe(made / "labelled"), keep_pseudo(made / "pseudo", least=0.0))
     self_train(plan, tmp_path / "whole")
     # in the second epoch of stage 1, among the samples, and in the second epoch of stage 2
-    for stage in ("train", "look again", "train"):
+    for stage in ("train", "second pass", "train"):
         with pytest.raises(Killed):
             self_train(plan, tmp_path / "parts", on_step=kill_at(stage, 3))
     self_train(plan, tmp_path / "parts")

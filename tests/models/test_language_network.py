@@ -22,7 +22,7 @@ from selion.models import ModelCard, load_model, read_card, write_card  # noqa: 
 from selion.models.card import sha256_of  # noqa: E402
 from selion.models.execution import Execution  # noqa: E402
 from selion.models.language.chat import Prompt  # noqa: E402
-from selion.models.language.generation import Question, Speaker, Speaking  # noqa: E402
+from selion.models.language.generation import GenerationOptions, Question, TextGenerator  # noqa: E402
 from selion.models.language.grammar import Grammar, MaskGrammar, TokenGrammar, check_tokenizer  # noqa: E402
 from selion.models.language.network import LanguageSegmenter  # noqa: E402
 from selion.models.language.rrle import CODECS, count_tokens, decode, encode  # noqa: E402
@@ -60,7 +60,9 @@ def card(prompt: Prompt = PROMPT, context: int | None = 64, **architecture) -> M
 
 def segmenter(toy, prompt: Prompt = PROMPT, **speaking) -> LanguageSegmenter:
     return LanguageSegmenter(
-        card(prompt), Speaker(*toy, prompt, CLASSES.names, Speaking(**speaking)), Execution("toy")
+        card(prompt),
+        TextGenerator(*toy, prompt, CLASSES.names, GenerationOptions(**speaking)),
+        Execution("toy"),
     )
 
 
@@ -174,7 +176,7 @@ def test_the_shared_prefix_gives_the_same_answers(toy, margin):
     prompt = replace(PROMPT, margin=margin)
     shared, alone = segmenter(toy, prompt, batch=3), segmenter(toy, prompt, batch=3, share=False)
     asked = views(6)
-    prefix = shared.speaker.prefix(shared.questions(asked)[0])
+    prefix = shared.generator.prefix(shared.questions(asked)[0])
     assert prefix is not None
     assert len(prefix.ids) > 16
     assert np.array_equal(shared(asked), alone(asked))
@@ -188,12 +190,12 @@ def test_the_shared_prefix_gives_the_same_answers(toy, margin):
 def test_prefill_behind_the_prefix_has_the_same_logits(toy):
     shared = segmenter(toy)
     questions = shared.questions(views(5))
-    prefix = shared.speaker.prefix(questions[0])
-    behind = shared.speaker.first_logits(shared.speaker.behind([questions[4]], prefix))
-    wholly = shared.speaker.first_logits(shared.speaker.together([questions[4]]))
+    prefix = shared.generator.prefix(questions[0])
+    behind = shared.generator.first_logits(shared.generator.behind([questions[4]], prefix))
+    wholly = shared.generator.first_logits(shared.generator.together([questions[4]]))
     assert torch.allclose(behind, wholly, atol=1e-4)
     assert not torch.allclose(
-        behind, shared.speaker.first_logits(shared.speaker.together([questions[0]])), atol=1e-4
+        behind, shared.generator.first_logits(shared.generator.together([questions[0]])), atol=1e-4
     )
 
 
@@ -206,11 +208,11 @@ def test_another_family_shares_its_prefix_too(family, monkeypatch):
     other = pair(family)
     shared, alone = segmenter(other, batch=2), segmenter(other, share=False)
     questions = shared.questions(views(4))
-    prefix = shared.speaker.prefix(questions[0])
+    prefix = shared.generator.prefix(questions[0])
     assert prefix is not None
-    behind = shared.speaker.first_logits(shared.speaker.behind([questions[3]], prefix))
+    behind = shared.generator.first_logits(shared.generator.behind([questions[3]], prefix))
     assert torch.allclose(
-        behind, shared.speaker.first_logits(shared.speaker.together([questions[3]])), atol=1e-4
+        behind, shared.generator.first_logits(shared.generator.together([questions[3]])), atol=1e-4
     )
     assert np.array_equal(shared(views(4)), alone(views(4)))
 
@@ -229,15 +231,15 @@ def test_a_cache_that_cannot_be_gone_on_from_is_not(toy, monkeypatch):
     made = segmenter(toy)
     whole_scores = segmenter(toy, share=False)(views(2))
     monkeypatch.setattr(
-        Speaker, "_places", lambda *_: (_ for _ in ()).throw(ValueError("other places"))
+        TextGenerator, "_places", lambda *_: (_ for _ in ()).throw(ValueError("other places"))
     )
     assert np.array_equal(made(views(2)), whole_scores)
     assert made._prefix[1] is None
     monkeypatch.undo()
     monkeypatch.setattr(
-        Speaker, "first_logits", lambda self, inputs: torch.arange(4.0)[None] * len(inputs)
+        TextGenerator, "first_logits", lambda self, inputs: torch.arange(4.0)[None] * len(inputs)
     )
-    assert segmenter(toy).speaker.prefix(made.questions(views(1))[0]) is None
+    assert segmenter(toy).generator.prefix(made.questions(views(1))[0]) is None
 
 
 def test_votes_become_probabilities(toy):
@@ -282,7 +284,7 @@ def test_the_same_sentence_as_with_any_other_model(toy, tmp_path):
     assert model.card.name == "toy"
     assert "CPU, float32" in model.engine
     image = sample(5, 40).image
-    other = LanguageSegmenter(asked(model.card, samples=2), model.speaker, model.execution)
+    other = LanguageSegmenter(asked(model.card, samples=2), model.generator, model.execution)
     assert prediction.plan(image, model).key != prediction.plan(image, other).key
     found = prediction.predict(image, model)
     assert found.bands == CLASSES.names
@@ -311,7 +313,7 @@ def test_larger_images_are_seen_in_parts_and_that_is_said(toy):
     )
     plan = prediction.plan(image, Spy())
     assert any(
-        "larger than the model can look at: each window is seen with 64 px around it" in note
+        "larger than the model's input: each window is given with 64 px of context" in note
         for note in plan.notes
     )
     prediction.predict(image, Spy())
@@ -472,15 +474,17 @@ def test_patches_of_another_size_and_calls_without_context(toy):
 
 
 def test_questions_are_answered_in_their_order(toy):
-    speaker = segmenter(toy, batch=2, samples=1).speaker
+    generator = segmenter(toy, batch=2, samples=1).generator
     questions = segmenter(toy).questions(views(5))
-    assert [answer for question in questions for answer in speaker.ask([question])] == speaker.ask(
-        questions
-    )
+    assert [
+        answer for question in questions for answer in generator.ask([question])
+    ] == generator.ask(questions)
     assert isinstance(questions[0], Question)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert speaker.room >= len(speaker.processor.tokenizer.encode(speaker.grammar.longest()))
+        assert generator.room >= len(
+            generator.processor.tokenizer.encode(generator.grammar.longest())
+        )
 
 
 @pytest.mark.parametrize("codec", ["rrle", "rrle-compact"])

@@ -26,7 +26,7 @@ from selion.grid import photo_grid, whole
 from selion.models import objects, registry
 from selion.models.card import read_card, write_card
 from selion.models.sam.convert import checkpoint_card, edge, is_checkpoint
-from selion.models.sam.network import Looked, Prompted, load_prompted
+from selion.models.sam.network import EncodedImage, Prompted, load_prompted
 from selion.models.sam.segmenter import (
     MaskOptions,
     SamSegmenter,
@@ -73,11 +73,11 @@ class Painted(Prompted):
     def __init__(self, quality=(0.95, 0.5, 0.9)):
         self.fast, self.device, self.edge, self.quality = False, "cpu", 64, quality
 
-    def look(self, image):
-        return Looked({"image": image}, image.shape[1:], image.shape[1:])
+    def encode(self, image):
+        return EncodedImage({"image": image}, image.shape[1:], image.shape[1:])
 
-    def ask(self, looked, points, labels, *, several=True):
-        truth = np.rint(looked.memory["image"][0] * 255).astype(int)
+    def ask(self, encoded, points, labels, *, several=True):
+        truth = np.rint(encoded.memory["image"][0] * 255).astype(int)
         here = truth[points[:, 0, 1].astype(int), points[:, 0, 0].astype(int)]
         disc = (truth[None] == here[:, None, None]) & (here > 0)[:, None, None]
         part = disc & (np.arange(truth.shape[1]) % 64 < 30)
@@ -86,7 +86,7 @@ class Painted(Prompted):
             [self.quality] * len(points)
         )
 
-    def enlarge(self, looked, logits):
+    def enlarge(self, encoded, logits):
         return logits
 
 
@@ -104,8 +104,8 @@ def test_a_checkpoint_answers_as_transformers_own_road_does(folders, kind):
     image = np.random.default_rng(3).integers(0, 256, (3, 48, 80), np.uint8)
     points = np.array([[[20.0, 10.0], [60.0, 40.0]], [[5.0, 30.0], [40.0, 24.0]]])
     labels = np.array([[1, 0], [1, 1]])
-    looked = network.look(image / np.float32(255))
-    masks, quality = network.ask(looked, points, labels)
+    encoded = network.encode(image / np.float32(255))
+    masks, quality = network.ask(encoded, points, labels)
 
     stretch = kind.startswith("sam2")
     size = (
@@ -127,7 +127,7 @@ def test_a_checkpoint_answers_as_transformers_own_road_does(folders, kind):
     shown = slice(0, 1) if kind == "sam_hq" else slice(None)
     assert torch.allclose(quality, answer.iou_scores[0][:, shown], atol=1e-5)
     assert torch.allclose(masks, answer.pred_masks[0][:, shown], atol=1e-5)
-    large = network.enlarge(looked, masks[:, 0])
+    large = network.enlarge(encoded, masks[:, 0])
     assert large.shape == (2, 48, 80)
     if not stretch:  # SamProcessor's own way back
         back = SamImageProcessor(**size).post_process_masks(
@@ -139,7 +139,7 @@ def test_a_checkpoint_answers_as_transformers_own_road_does(folders, kind):
 def test_bfloat16_is_near(folders):
     image, points = photo(), np.array([[[20.0, 10.0]]])
     answers = [
-        network.ask(network.look(image), points, np.ones((1, 1)))
+        network.ask(network.encode(image), points, np.ones((1, 1)))
         for network in (load_prompted(folders["sam2"], fast=fast) for fast in (False, True))
     ]
     assert answers[0][1].numpy() == pytest.approx(answers[1][1].numpy(), abs=0.05)
@@ -213,14 +213,14 @@ def test_the_newer_processor_file_is_read_too(folders, tmp_path):
 
 def test_prompts_and_images_that_do_not_fit(folders):
     network = load_prompted(folders["sam"])
-    looked = network.look(photo())
+    encoded = network.encode(photo())
     for points in ([[[81.0, 3.0]]], [[[3.0, 49.0]]], [[[-1.0, 3.0]]]):
         with pytest.raises(BadInput, match="lies outside the image of 80 x 48 pixels"):
-            network.ask(looked, np.array(points), np.ones((1, 1)))
+            network.ask(encoded, np.array(points), np.ones((1, 1)))
     with pytest.raises(BadInput, match="at least one point"):
-        network.ask(looked, np.empty((1, 0, 2)), np.ones((1, 0)))
+        network.ask(encoded, np.empty((1, 0, 2)), np.ones((1, 0)))
     with pytest.raises(BadInput, match="three bands"):
-        network.look(np.zeros((4, 48, 80), np.float32))
+        network.encode(np.zeros((4, 48, 80), np.float32))
 
 
 # ---------------------------------------------------------------- masks
@@ -517,7 +517,7 @@ def test_the_best_of_several_prompts(folders, kind):
 
 def test_the_best_is_kept_by_the_truth():
     class Erratic(Painted):
-        def ask(self, looked, points, labels, *, several=True):
+        def ask(self, encoded, points, labels, *, several=True):
             logits = torch.full((1, 3 if several else 1, 20, 20), -5.0)
             logits[..., : points.shape[1], :] = 5.0  # as many rows as there are points
             return logits, torch.tensor([[0.2, 0.9, 0.1]] if several else [[0.4]])
@@ -539,14 +539,14 @@ def test_interpolation_here_is_that_of_torch():
     """The window of 64 px goes through the network's square and back unchanged in size."""
     network = Painted.__new__(Prompted)
     network.edge = 64
-    looked = Looked({}, (48, 80), (38, 64))
+    encoded = EncodedImage({}, (48, 80), (38, 64))
     logits = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
     wanted = F.interpolate(
         F.interpolate(logits[:, None], (64, 64), mode="bilinear")[..., :38, :64],
         (48, 80),
         mode="bilinear",
     )[:, 0]
-    assert torch.equal(Prompted.enlarge(network, looked, logits), wanted)
+    assert torch.equal(Prompted.enlarge(network, encoded, logits), wanted)
 
 
 def test_an_image_becomes_a_table_of_fields(folders, tmp_path):

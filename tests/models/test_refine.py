@@ -234,11 +234,11 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
     asked = []
 
     class Listening:
-        look, enlarge, coarse = sam.network.look, sam.network.enlarge, sam.network.coarse
+        encode, enlarge, coarse = sam.network.encode, sam.network.enlarge, sam.network.coarse
 
-        def ask(self, looked, points, given, *, several, mask):
+        def ask(self, encoded, points, given, *, several, mask):
             asked.append((points[0].astype(int), given[0], mask))
-            return sam.network.ask(looked, points, given, several=several, mask=mask)
+            return sam.network.ask(encoded, points, given, several=several, mask=mask)
 
     found = refine_with_points(Listening(), image, labels, ALL, points=3)
     parts, rounds = [labels == 1, labels == 1, labels == 3], 3
@@ -265,7 +265,7 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
             assert np.array_equal(
                 mask,
                 sam.network.ask(
-                    sam.network.look(image),
+                    sam.network.encode(image),
                     asked[k - 1][0][None],
                     asked[k - 1][1][None],
                     several=False,
@@ -290,7 +290,7 @@ def test_what_does_not_fit_is_refused():
         Refined(BASE, Painted(FTW2))
     with pytest.raises(BadInput, match="returns objects"):
         Refined(PlainModel(Painted(FTW2), "objects"), EDGE)
-    with pytest.raises(BadInput, match="nothing to part"):
+    with pytest.raises(BadInput, match="only a class without objects can be split"):
         Refined(EDGE, EDGE)
     with pytest.raises(BadInput, match="no image suits both"):
         Refined(replace(BASE, gsd=(0.5, 1.0)), replace(EDGE, gsd=(5.0, 10.0)))

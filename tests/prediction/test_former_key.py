@@ -45,8 +45,8 @@ def graph(threads=4):
 def language():
     network = pytest.importorskip("selion.models.language.network")
     generation = pytest.importorskip("selion.models.language.generation")
-    speaker = types.SimpleNamespace(speaking=generation.Speaking(batch=3), prompt=None)
-    return network.LanguageSegmenter(CARD, speaker, Execution("torch 2 on CPU", "float32"))
+    generator = types.SimpleNamespace(options=generation.GenerationOptions(batch=3), prompt=None)
+    return network.LanguageSegmenter(CARD, generator, Execution("torch 2 on CPU", "float32"))
 
 
 def sam(monkeypatch):

@@ -153,7 +153,7 @@ def _look_backwards(source, model, plan, journal, positions):
 
     for group in reversed(list(dict.fromkeys(group_of(plan, p) for p in positions(plan)))):
         for position, planes in reversed(
-            objects.look_at(
+            objects.segment_group(
                 source, model, plan, group, source.read(group_frame(plan, [group]))
             ).items()
         ):

@@ -214,7 +214,7 @@ time.sleep(60)
 
 @pytest.mark.skipif(os.name == "nt", reason="groups of processes are POSIX'")
 def test_what_does_not_stop_is_killed_with_its_workers(monkeypatch):
-    monkeypatch.setattr(process, "PATIENCE", ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3)))
+    monkeypatch.setattr(process, "STOP_SIGNALS", ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3)))
     said = []
     with pytest.raises(process.Cancelled):
         process.run([sys.executable, "-c", STUBBORN], ears(said, lambda: bool(said)))
@@ -228,7 +228,7 @@ def test_what_does_not_stop_is_killed_with_its_workers(monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX'")
 def test_a_stopped_map_leaves_only_finished_parts_and_these_are_known(scene, tmp_path, monkeypatch):
     # which schedulers send; SIGINT is pressed in the real QGIS below
-    monkeypatch.setattr(process, "PATIENCE", ((signal.SIGTERM, 60.0),))
+    monkeypatch.setattr(process, "STOP_SIGNALS", ((signal.SIGTERM, 60.0),))
     said, out = [], tmp_path / "o.gpkg"
     words = command.map_image(str(scene / "image.tif"), str(out))
     with pytest.raises(process.Cancelled):

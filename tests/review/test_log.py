@@ -135,7 +135,7 @@ def test_what_somebody_changed_meanwhile_is_not_overwritten(folder):
     late = ben.act("split", name, across(log.state.get(name).shape), on={name: 0})
     assert not late.done
     assert late.stale == (name,)
-    assert late.why == "Ada changed this field meanwhile: look at it again."
+    assert late.why == "Ada changed this field meanwhile: load it again."
     assert log.sync().get(name).status == "accepted"
     assert ben.act("reject", name).done
     assert log.sync().get(name).status == "rejected"

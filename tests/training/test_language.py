@@ -293,7 +293,7 @@ def test_from_words_to_rewards_and_back_into_the_socket(tmp_path):
     assert card.licence == "CC0"
     assert card.scores["validation"]["patches"] == 2
     model = load_model(tmp_path / "run" / "model", "torch", threads=1)
-    assert model.speaker.grammar.names == CLASSES.names
+    assert model.generator.grammar.names == CLASSES.names
     with pytest.raises(OutputExists, match="--resume"):
         train_language(plan, tmp_path / "run")
     with pytest.raises(BadInput, match="another recipe: seed was 7 and is now 8"):

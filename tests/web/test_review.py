@@ -72,7 +72,7 @@ def test_the_most_doubtful_first_and_words_over_the_wire(folder):
         assert lines(folder) == 2
         late = served.act("reject", items[0], "action-2", "Ben").table
         assert not late["done"]
-        assert late["why"] == "Ada changed this field meanwhile: look at it again."
+        assert late["why"] == "Ada changed this field meanwhile: load it again."
         assert late["fields"][0]["status"] == "accepted"
         assert late["fields"][0]["parts"]
         back = served.act("undo", None, "action-3").table

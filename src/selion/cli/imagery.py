@@ -89,8 +89,8 @@ mask = click.option(
     "--mask",
     "excluded",
     default=None,
-    show_default="the sensor's: 0,1,3,7,8,9,10 for Sentinel-2",
-    help="Classes of the cloud mask (SCL of Sentinel-2) that are masked.",
+    help="Classes of the cloud mask that are masked [default: the sensor's, SCL 0,1,3,7,8,9,10 for "
+    "Sentinel-2].",
 )
 balance = click.option(
     "--balance/--no-balance",

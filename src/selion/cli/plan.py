@@ -167,7 +167,7 @@ def _probe(place: Any, year: int, given: PlanChoice, search: area_cli.SearchChoi
 
     options = maps.MapOptions(engine=given.engine, fast=given.fast, threads=given.threads)
     where = place if given.probe_at is None else imagery.read_area(given.probe_at)
-    return country.probe_road(
+    return country.probe_pipeline(
         where, year, search.area_options(), options, given.model, km=given.probe_km
     )
 

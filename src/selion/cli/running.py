@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selion.cli import options as opt
+from selion.cores import usable_cores
 
 if TYPE_CHECKING:
     from selion.pipeline.probabilities import RunReport
@@ -205,7 +205,7 @@ def tell(report: RunReport, place: OutputPlace, seconds: float, given: RunChoice
     path = place.out.with_name(f"{place.out.name}.profile.json")
     path.write_text(
         json.dumps(
-            {"seconds": round(seconds, 3), "stages": stages, "cores": os.cpu_count()}, indent=1
+            {"seconds": round(seconds, 3), "stages": stages, "cores": usable_cores()}, indent=1
         )
         + "\n",
         "utf-8",

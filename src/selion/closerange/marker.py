@@ -323,7 +323,7 @@ def write_marker(path: Path, millimetres: float, *, force: bool = False) -> Path
     BadInput
         If the ending is another one, or the size cannot be.
     OutputExists, OutputFailed
-        See :func:`selion.store.whole_file`.
+        See :func:`selion.store.atomic_write`.
     """
     from PIL import Image
 

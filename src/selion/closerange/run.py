@@ -25,10 +25,10 @@ from selion.closerange.work import (
     choose_workers,
     measure_all,
 )
+from selion.cores import usable_cores
 from selion.data.photos import PhotoFile, find_photos
 from selion.errors import BadInput
 from selion.progress import OnNote, OnStep, silent, unsaid
-from selion.runners import usable_cores
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 from selion.closerange.measure import CropOptions, Measured, measure_photo
 from selion.closerange.model import PhotoModel, open_model
+from selion.cores import usable_cores
 from selion.data.photos import PhotoFile
 from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
-from selion.runners import Serial, usable_cores
+from selion.runners import Serial
 from selion.runners.processes import Processes, WorkerDied
 
 FAILURES = (

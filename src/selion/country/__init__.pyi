@@ -21,7 +21,7 @@ from .planning import write_plan as write_plan
 from .prices import Prices as Prices
 from .prices import read_prices as read_prices
 from .probe import Probe as Probe
-from .probe import probe_road as probe_road
+from .probe import probe_pipeline as probe_pipeline
 from .probe import read_probe as read_probe
 from .probe import write_probe as write_probe
 from .pyramid import write_tiles as write_tiles

@@ -21,10 +21,10 @@ import numpy as np
 
 import selion
 from selion import imagery, prediction, store
+from selion.cores import usable_cores
 from selion.errors import BadInput, NoScenes, UnreadableFile, counted
 from selion.grid import overlap, tiles, whole
 from selion.pipeline import areas, cost, maps, run
-from selion.runners import usable_cores
 from selion.store.former import former, is_ours
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def read_probe(path: Path | str) -> Probe:
         ) from error
 
 
-def probe_road(
+def probe_pipeline(
     area: Area,
     year: int,
     area_options: AreaOptions,

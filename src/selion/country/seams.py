@@ -169,7 +169,7 @@ def match(territories: Territories, first: int, second: int, one: Seam, other: S
     a, b = (territories.job_tables[number].job for number in (first, second))
     if a is None or b is None:
         return _by_order(one, other)
-    return _by_sight(one, other, shapely.intersection(a.seen, b.seen))
+    return _by_overlap(one, other, shapely.intersection(a.seen, b.seen))
 
 
 def _crossing(one: Seam, other: Seam) -> tuple[np.ndarray, np.ndarray]:
@@ -181,8 +181,8 @@ def _crossing(one: Seam, other: Seam) -> tuple[np.ndarray, np.ndarray]:
     return i[order], j[order]
 
 
-def _by_sight(one: Seam, other: Seam, zone: BaseGeometry) -> SeamPairs:
-    """Pairs that agree where both looked.
+def _by_overlap(one: Seam, other: Seam, zone: BaseGeometry) -> SeamPairs:
+    """Pairs that overlap enough where both jobs had pixels.
 
     Of two others the later gives way, where neither's core is.
     """

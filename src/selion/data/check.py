@@ -16,7 +16,7 @@ from selion.classes import IGNORE
 from selion.data.catalogue import load_dataset
 from selion.data.dataset import Dataset, Entry
 from selion.data.declare import FILE
-from selion.data.likeness import COMMON, ImageDigest, common_land, look_at, same_pictures
+from selion.data.likeness import COMMON, ImageDigest, common_land, digest_image, same_pictures
 from selion.data.polarity import Polarity, mostly_negative, polarity
 from selion.data.shift import Shift, Surface, common_shift, label_edges, shift_of, surface
 from selion.errors import BadInput, SelionError
@@ -120,7 +120,7 @@ def _share_lines(shares: dict[str, dict[str, float]]) -> list[str]:
 class _SeenSamples:
     """What one walk through the dataset gathers."""
 
-    looks: list[tuple[Entry, ImageDigest]] = field(default_factory=list)
+    digests: list[tuple[Entry, ImageDigest]] = field(default_factory=list)
     counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     surfaces: list[tuple[str, Surface]] = field(default_factory=list)
     polarities: list[tuple[str, Polarity]] = field(default_factory=list)
@@ -219,7 +219,7 @@ def _look(
     if valid is not None and not valid.any():
         seen.broken["empty"].append((entry.key, "nothing but nodata"))
         return
-    seen.looks.append((entry, look_at(values, image.grid)))
+    seen.digests.append((entry, digest_image(values, image.grid)))
     _count(sample, dataset, entry.split, seen)
     labels = None if sample.labels is None else sample.labels.read(roi)
     instances = None if sample.instances is None else sample.instances.read(roi)
@@ -382,19 +382,19 @@ def _moved(shift: Shift) -> str:
 
 def _leaks(seen: _SeenSamples) -> list[Finding]:
     by_split: dict[str, list[tuple[Entry, ImageDigest]]] = defaultdict(list)
-    for entry, look in seen.looks:
-        by_split[entry.split].append((entry, look))
-    findings = _twice(seen.looks)
+    for entry, image in seen.digests:
+        by_split[entry.split].append((entry, image))
+    findings = _twice(seen.digests)
     for one, other in combinations(sorted(by_split.keys() - {""}), 2):
         findings += _between((one, by_split[one]), (other, by_split[other]))
     return findings
 
 
-def _twice(looks: Sequence[tuple[Entry, ImageDigest]]) -> list[Finding]:
+def _twice(digests: Sequence[tuple[Entry, ImageDigest]]) -> list[Finding]:
     """Find images with the same pixels."""
     by_digest: dict[str, list[Entry]] = defaultdict(list)
-    for entry, look in looks:
-        by_digest[look.digest].append(entry)
+    for entry, image in digests:
+        by_digest[image.digest].append(entry)
     same = [entries for entries in by_digest.values() if len(entries) > 1]
     across = [entries for entries in same if len({e.split for e in entries}) > 1]
     within = [entries for entries in same if len({e.split for e in entries}) == 1]
@@ -420,13 +420,13 @@ def _between(
     """Find what two splits have in common, beside the same pixels."""
     (name, mine), (their_name, theirs) = one, other
     names = f"{name} and {their_name}"
-    pictures = [np.stack([look.thumb for _, look in side]) for side in (mine, theirs)]
+    pictures = [np.stack([image.thumb for _, image in side]) for side in (mine, theirs)]
     alike = [
         (i, j, c)
         for i, j, c in same_pictures(*pictures)
         if mine[i][1].digest != theirs[j][1].digest and mine[i][1].thumb.any()
     ]
-    land = common_land([look for _, look in mine], [look for _, look in theirs])
+    land = common_land([image for _, image in mine], [image for _, image in theirs])
     over, beside = [p for p in land if p[2] > COMMON], [p for p in land if p[2] <= COMMON]
     cases = (
         (alike, True, "pairs of images of {} show nearly the same picture"),

@@ -38,8 +38,8 @@ class ImageDigest:
     """Longitude and latitude of the corners; None for photographs."""
 
 
-def look_at(values: np.ndarray, grid: GeoBox) -> ImageDigest:
-    """Remember an image.
+def digest_image(values: np.ndarray, grid: GeoBox) -> ImageDigest:
+    """Digest an image.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def common_land(
     import shapely
 
     mine, theirs = (
-        [k for k, look in enumerate(side) if look.corners is not None] for side in (one, other)
+        [k for k, image in enumerate(side) if image.corners is not None] for side in (one, other)
     )
     if not mine or not theirs:
         return []

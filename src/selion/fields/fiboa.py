@@ -43,7 +43,7 @@ def write_parquet(
         With the columns of :data:`selion.fields.schema.COLUMNS` (others are kept).
     path : Path
         Where; written in place, so give the temporary name of
-        :func:`selion.store.atomic.whole_file`.
+        :func:`selion.store.atomic_write`.
     origin : Origin
     crs : str, optional
         That of the file; None: that of the frame, whose outlines are then written as they are.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selion.cores import usable_cores
 from selion.errors import FetchFailed, NoScenes, OutputFailed
 from selion.grid import Roi, overlap
 from selion.imagery.clouds import parse_excluded
@@ -268,7 +269,7 @@ class _Work:
         return Pipeline(
             views,
             tuple(self.plan.sensor.bands),
-            (WAITING if remote else os.cpu_count() or 1) if readers is None else readers,
+            (WAITING if remote else usable_cores()) if readers is None else readers,
             min(fitting, len(self.plan.sensor.bands)) if ahead is None else ahead,
         )
 

@@ -31,7 +31,7 @@ class TilePart:
     """The tile at the bands' resolution."""
     roi: Roi
     """Where the part lies in it."""
-    look: GeoBox
+    overview: GeoBox
     """The part in the coarse pixels on which scenes are chosen."""
     inside: np.ndarray
     """(y, x) bool: which of those the area touches."""
@@ -44,7 +44,7 @@ class TilePart:
     @property
     def coarse(self) -> float:
         """Edge of a coarse pixel in metres."""
-        return float(self.look.transform.a)
+        return float(self.overview.transform.a)
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -121,9 +121,9 @@ def cut(
         _spanned(np.nonzero(touched.any(1))[0], pad, height),
         _spanned(np.nonzero(touched.any(0))[0], pad, width),
     )
-    look = look_grid(full[roi], coarse or fine_enough(full[roi]))
-    inside = area.mask(look)
-    return TilePart(tile, full, roi, look, inside)
+    overview = overview_grid(full[roi], coarse or fine_enough(full[roi]))
+    inside = area.mask(overview)
+    return TilePart(tile, full, roi, overview, inside)
 
 
 def fine_enough(grid: GeoBox) -> float:
@@ -135,7 +135,7 @@ def fine_enough(grid: GeoBox) -> float:
     return float(grid.transform.a * min(FINEST * 2**doublings, COARSEST))
 
 
-def look_grid(grid: GeoBox, coarse: float) -> GeoBox:
+def overview_grid(grid: GeoBox, coarse: float) -> GeoBox:
     """Return the coarse grid over a fine one, from its upper left corner.
 
     The last pixels may reach over its edge.
@@ -146,23 +146,23 @@ def look_grid(grid: GeoBox, coarse: float) -> GeoBox:
     )
 
 
-def sampled(values: np.ndarray, grid: GeoBox, look: GeoBox, fill: int = 0) -> np.ndarray:
+def sampled(values: np.ndarray, grid: GeoBox, target: GeoBox, fill: int = 0) -> np.ndarray:
     """Return (y, x) values at the centres of another grid of the same CRS, nearest neighbour.
 
     ``fill`` outside.
     """
     rows, inside_rows = _nearest(
-        look.transform.f,
-        look.transform.e,
-        look.shape[0],
+        target.transform.f,
+        target.transform.e,
+        target.shape[0],
         grid.transform.f,
         grid.transform.e,
         values.shape[0],
     )
     columns, inside_columns = _nearest(
-        look.transform.c,
-        look.transform.a,
-        look.shape[1],
+        target.transform.c,
+        target.transform.a,
+        target.shape[1],
         grid.transform.c,
         grid.transform.a,
         values.shape[1],
@@ -171,25 +171,25 @@ def sampled(values: np.ndarray, grid: GeoBox, look: GeoBox, fill: int = 0) -> np
     return np.where(inside_rows[:, None] & inside_columns, found, np.asarray(fill, values.dtype))
 
 
-def window_of(grid: GeoBox, look: GeoBox) -> Roi | None:
-    """Return the region of ``grid`` that holds all pixels that :func:`sampled` takes for ``look``.
+def window_of(grid: GeoBox, target: GeoBox) -> Roi | None:
+    """Return the region of ``grid`` with all pixels that :func:`sampled` takes for ``target``.
 
     None if there are none.
     """
     parts = []
     for size, start, step, other, pitch, count in (
         (
-            look.shape[0],
-            look.transform.f,
-            look.transform.e,
+            target.shape[0],
+            target.transform.f,
+            target.transform.e,
             grid.transform.f,
             grid.transform.e,
             grid.shape[0],
         ),
         (
-            look.shape[1],
-            look.transform.c,
-            look.transform.a,
+            target.shape[1],
+            target.transform.c,
+            target.transform.a,
             grid.transform.c,
             grid.transform.a,
             grid.shape[1],
@@ -232,7 +232,7 @@ def _size(part: TilePart) -> float:
 def covering(part: TilePart, others: Sequence[TilePart]) -> list[str]:
     """Return the tiles that together cover all pixels of the area in a part, or an empty list."""
     rows, columns = np.nonzero(part.inside)
-    place = part.look.transform
+    place = part.overview.transform
     x, y = place.c + (columns + 0.5) * place.a, place.f + (rows + 0.5) * place.e
     open_ = np.ones(len(rows), bool)
     names = []
@@ -240,7 +240,7 @@ def covering(part: TilePart, others: Sequence[TilePart]) -> list[str]:
         if not _near(part, other):
             continue
         left, bottom, right, top = _bounds(other.full)
-        east, north = _moved(part.look, str(other.full.crs), x[open_], y[open_])
+        east, north = _moved(part.overview, str(other.full.crs), x[open_], y[open_])
         reach = part.coarse  # a pixel's centre stands for all of it
         held = (
             (east > left + reach)

@@ -1,4 +1,4 @@
-"""The first, coarse look at scenes.
+"""Overviews of scenes, read before scenes are chosen.
 
 Where they are clear, and whether their numbers are what the catalogue says.
 """
@@ -17,7 +17,7 @@ from selion.imagery.clouds import clear, parse_excluded
 from selion.imagery.cut import (
     TilePart,
     fine_enough,
-    look_grid,
+    overview_grid,
     same_place,
     sampled,
     tile_grid,
@@ -61,7 +61,7 @@ def find_grid(scene: Scene, archive: OverviewSource) -> GeoBox:
     return tile_grid(archive.open(scene, sensor.mask.band).grid, sensor.gsd)
 
 
-def look_at(
+def find_clear(
     scene: Scene,
     part: TilePart,
     archive: OverviewSource,
@@ -73,7 +73,7 @@ def look_at(
     Returns
     -------
     (y, x) bool ndarray
-        On ``part.look``.
+        On ``part.overview``.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def look_at(
     source = archive.open(scene, mask.band, part.coarse)
     _check_place(scene, source, part.full)
     return clear(
-        _on(source, part.look, fill=mask.fill),
+        _on(source, part.overview, fill=mask.fill),
         parse_excluded(excluded, mask),
         margin,
         part.coarse,
@@ -92,7 +92,7 @@ def look_at(
     )
 
 
-def look_closely(
+def check_scene(
     scene: Scene,
     part: TilePart,
     archive: OverviewSource,
@@ -108,7 +108,7 @@ def look_closely(
     Glance
         What was seen on the way, for comparing orbits.
 
-    The whole tile is looked at, a real one in pixels of 320 m: a small area may hold nothing dark.
+    The whole tile is read, a real one in pixels of 320 m: a small area may hold nothing dark.
 
     Raises
     ------
@@ -117,16 +117,16 @@ def look_closely(
     """
     sensor = find_sensor(scene.sensor)
     coarse = fine_enough(part.full)
-    look = look_grid(part.full, coarse)
+    overview = overview_grid(part.full, coarse)
     for band in (name for name in sensor.bands if name not in CHECKED):
         _check_place(scene, archive.open(scene, band), part.full)
     values = {}
     for band in (name for name in CHECKED if name in sensor.bands):
         source = archive.open(scene, band, coarse)
         _check_place(scene, source, part.full)
-        values[band] = _on(source, look, sample=True)
+        values[band] = _on(source, overview, sample=True)
     source = archive.open(scene, sensor.mask.band, coarse)
-    codes = _on(source, look, sample=True, fill=sensor.mask.fill)
+    codes = _on(source, overview, sample=True, fill=sensor.mask.fill)
     seen = clear(codes, parse_excluded(excluded, sensor.mask), mask=sensor.mask)
     radiometry = decide(scene, archive.providers.get(scene.provider))
     if sensor.scale is None:
@@ -152,17 +152,17 @@ def _check_place(scene: Scene, source: BandSource, full: GeoBox) -> None:
         )
 
 
-def _on(source: BandSource, look: GeoBox, *, sample: bool = False, fill: int = 0) -> np.ndarray:
+def _on(source: BandSource, target: GeoBox, *, sample: bool = False, fill: int = 0) -> np.ndarray:
     """Read what lies under a coarse grid, and take its pixels.
 
     As a sample, the middle of it is enough where there are no overviews.
     """
-    roi = window_of(source.grid, look)
+    roi = window_of(source.grid, target)
     if roi is None:
-        return np.full(look.shape, fill, source.dtype)
+        return np.full(target.shape, fill, source.dtype)
     if sample:
         roi = _middle(roi[0]), _middle(roi[1])
-    return sampled(source.read(roi).values[0], source.grid[roi], look, fill)
+    return sampled(source.read(roi).values[0], source.grid[roi], target, fill)
 
 
 def _middle(span: slice) -> slice:

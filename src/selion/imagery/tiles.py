@@ -20,7 +20,7 @@ from selion.imagery.balance import Glance, orbit_gains
 from selion.imagery.choose import LIMIT, TARGET, Choice, choose
 from selion.imagery.clouds import parse_excluded
 from selion.imagery.cut import TilePart, covering, cut, needless
-from selion.imagery.overview import OverviewSource, find_grid, look_at, look_closely
+from selion.imagery.overview import OverviewSource, check_scene, find_clear, find_grid
 from selion.imagery.providers import Provider, find_provider, known_providers
 from selion.imagery.reading import Unreachable
 from selion.imagery.reflectance import Radiometry
@@ -221,12 +221,12 @@ class _Planner:
         ]
 
     def plan(self, part: TilePart, season: Season) -> TilePlan:
-        """Look at the scenes, choose, look closely at those chosen.
+        """Find where scenes are clear, choose, check those chosen.
 
         Without the ones that break then, choose again.
         """
         scenes = self.candidates(part, season)
-        views = self.look(part, season, scenes)
+        views = self.find_clear(part, season, scenes)
         checked: dict[str, tuple[Radiometry, Glance]] = {}
         while True:
             usable = [
@@ -235,13 +235,13 @@ class _Planner:
             stack = (
                 np.stack([views[scene.id] for scene in usable])
                 if usable
-                else np.zeros((0, *part.look.shape), bool)
+                else np.zeros((0, *part.overview.shape), bool)
             )
             choice = choose(stack, self.options.target, self.options.limit, part.inside)
             chosen = [usable[k] for k in choice.order]
             asked = {
                 scene.id: self.pool.submit(
-                    look_closely, scene, part, self.archive, self.options.excluded
+                    check_scene, scene, part, self.archive, self.options.excluded
                 )
                 for scene in chosen
                 if scene.id not in checked
@@ -256,13 +256,13 @@ class _Planner:
             decided = _balanced(chosen, decided, sure)
         return _plan(part, season, scenes, chosen, decided, choice, self)
 
-    def look(
+    def find_clear(
         self, part: TilePart, season: Season, scenes: Sequence[Scene]
     ) -> dict[str, np.ndarray]:
         """Return where each scene that can be read is clear."""
         asked = {
             scene.id: self.pool.submit(
-                look_at, scene, part, self.archive, self.options.excluded, self.options.margin
+                find_clear, scene, part, self.archive, self.options.excluded, self.options.margin
             )
             for scene in scenes
         }

@@ -334,16 +334,16 @@ def make_trimaps(
     """
     found: dict[str, TrimapAgreement] = {}
     for done, entry in enumerate(plan.training.entries):
-        on_step("look again", done, len(plan.training.entries), entry.key)
-        agreement = _look_again(plan, entry, model, folder)
+        on_step("second pass", done, len(plan.training.entries), entry.key)
+        agreement = _second_pass(plan, entry, model, folder)
         if agreement is not None:
             found[entry.key] = agreement
     write_agreement(found, plan.recipe.classes.names, folder / AGREEMENT)
-    on_step("look again", len(plan.training.entries), len(plan.training.entries), "")
+    on_step("second pass", len(plan.training.entries), len(plan.training.entries), "")
     return found
 
 
-def _look_again(
+def _second_pass(
     plan: SelfTraining, entry: Entry, model: Segmenter, folder: Path
 ) -> TrimapAgreement | None:
     """Compare one sample with the model.

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from selion.cores import usable_cores
 from selion.errors import UnreadableFile
 from selion.extras import available, require
 from selion.models.architectures import torch_only
 from selion.models.card import GRAPH, ModelCard
 from selion.models.execution import CardModel, Execution
 from selion.models.feed import empty_answers, feed, probabilities
-from selion.runners import usable_cores
 from selion.segmenter import LoadedModel, View
 
 Run = Callable[[np.ndarray], np.ndarray]

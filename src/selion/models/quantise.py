@@ -84,7 +84,7 @@ def quantise(
     MissingExtra
         If ``onnx`` or ``onnxruntime`` is missing.
     OutputExists, OutputFailed
-        See :func:`selion.store.whole_folder`.
+        See :func:`selion.store.atomic_folder`.
     """
     if min(len(calibration), len(judged)) < LEAST:
         raise BadInput(

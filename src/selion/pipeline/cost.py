@@ -5,7 +5,6 @@ From a short probe.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion import imagery, prediction, store
+from selion.cores import usable_cores
 from selion.grid import Roi, overlap, roi_shape, tiles, whole
 from selion.models.refine.segmenter import load_refined
 from selion.pipeline import areas, maps
@@ -109,7 +109,7 @@ def estimate_area(
         for name in sensor.assets
     }
     seconds, sizes = _probe(survey)
-    cores = (options and options.threads) or os.cpu_count() or 1
+    cores = (options and options.threads) or usable_cores()
     pixels = sum(
         len(plan.scenes) * plan.grid.shape[0] * plan.grid.shape[1] for plan in survey.plans
     ) * len(sensor.bands)

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion import prediction, store
+from selion.cores import usable_cores
 from selion.errors import Incomplete, OutputFailed
 from selion.progress import OnNote, unsaid
-from selion.runners import Runner, in_order, usable_cores
+from selion.runners import Runner, in_order
 from selion.store.former import take_over
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from selion.grid import Lattice, Roi, clip_roi, inside, overlap
 from selion.prediction.windows import Position
 from selion.store.cache import LruCache
 
-KEPT = 48
-"""Windows that are held in memory; others are read again."""
+CACHED_WINDOWS = 48
+"""Windows that are cached in memory; others are read again."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,10 +36,10 @@ class Seen:
 
     lattice: Lattice
     load: Callable[[Position], SeenWindow]
-    held: LruCache[Position, SeenWindow] = field(default_factory=lambda: LruCache(KEPT))
+    cache: LruCache[Position, SeenWindow] = field(default_factory=lambda: LruCache(CACHED_WINDOWS))
 
     def __getitem__(self, position: Position) -> SeenWindow:
-        return self.held.get(position, lambda: self.load(position))
+        return self.cache.get(position, lambda: self.load(position))
 
     def roi(self, position: Position) -> Roi:
         """Return where a window lies, cut to the grid."""
@@ -73,7 +73,7 @@ class Detection:
     """Row-major index in the grid of its first pixel."""
 
 
-def sight(seen: Seen, position: Position, margin: int) -> list[Detection]:
+def list_detections(seen: Seen, position: Position, margin: int) -> list[Detection]:
     """List the objects of a window.
 
     Those within ``margin`` px of a side beyond which the image goes on count as cut.

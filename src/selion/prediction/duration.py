@@ -20,7 +20,7 @@ from selion.prediction.block import (
     score_groups,
     tasks,
 )
-from selion.prediction.objects import look_at
+from selion.prediction.objects import segment_group
 from selion.prediction.planning import PredictionPlan
 from selion.prediction.windows import Position
 from selion.raster import Raster, Source
@@ -118,7 +118,7 @@ def _answers(
     """Ask the model for groups of windows, whatever it answers with."""
     if run.model.gives == "objects":
         return [
-            look_at(run.working, cast("InstanceSegmenter", run.model), run.plan, group, part)
+            segment_group(run.working, cast("InstanceSegmenter", run.model), run.plan, group, part)
             for group, part, _ in cuts
         ]
     return list(score_groups(run, cuts))

@@ -19,7 +19,7 @@ from selion.errors import BadInput, EmptyImage, GridMismatch
 from selion.grid import roi_shape
 from selion.labels import Instances
 from selion.prediction.block import Group, group_frame, group_of
-from selion.prediction.detections import Seen, SeenWindow, join, sight
+from selion.prediction.detections import Seen, SeenWindow, join, list_detections
 from selion.prediction.journal import BlockJournal
 from selion.prediction.mask_merging import Candidates, paint
 from selion.prediction.planning import PredictionPlan
@@ -120,7 +120,9 @@ def predict_objects(
     _look(source, model, plan, journal, progress)
     seen = Seen(plan.lattice, lambda position: _load(plan, journal, position))
     detections = [
-        one for position in _positions(plan) for one in sight(seen, position, options.margin)
+        one
+        for position in _positions(plan)
+        for one in list_detections(seen, position, options.margin)
     ]
     if not detections and not any(seen[position].any_valid for position in _positions(plan)):
         raise EmptyImage("The image holds nothing but nodata: there is nothing to predict.")
@@ -154,7 +156,7 @@ def _look(
         frame = group_frame(plan, [group])
         part = working.read(frame)
         judged = judged or check_numbers(part, plan.bands, model.inputs.scaling)
-        for position, planes in look_at(working, model, plan, group, part).items():
+        for position, planes in segment_group(working, model, plan, group, part).items():
             journal.save(
                 plan.lattice_roi(*position),
                 np.zeros(_shape(plan, position), np.uint8) if planes is None else planes,
@@ -162,10 +164,10 @@ def _look(
         clock(len(group.positions))
 
 
-def look_at(
+def segment_group(
     working: Source, model: InstanceSegmenter, plan: PredictionPlan, group: Group, part: Raster
 ) -> dict[Position, np.ndarray | None]:
-    """Show the model a group of windows that was read as ``part``.
+    """Segment a group of windows that was read as ``part``.
 
     Returns
     -------

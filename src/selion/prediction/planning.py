@@ -337,8 +337,8 @@ def _context_note(lattice: Lattice, context: int | None) -> str:
     if context is None or max(height, width) <= context:
         return ""
     return (
-        f"The image ({width} x {height} working pixels) is larger than the model can look at: each "
-        f"window is seen with {context} px around it, not with all."
+        f"The image ({width} x {height} working pixels) is larger than the model's input: each "
+        f"window is given with {context} px of context around it, not with the whole image."
     )
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import selion
+from selion.cores import usable_cores
 
 PACKAGES = (
     "numpy",
@@ -35,7 +36,7 @@ def examine() -> dict[str, str]:
     findings = {
         "selion": selion.__version__,
         "python": f"{platform.python_version()} ({sys.executable})",
-        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_memory()}",
+        "system": f"{platform.system()} {platform.machine()}, {usable_cores()} cores, {_memory()}",
         "bfloat16 on the CPU": _bfloat16(),
         "engines": ", ".join(models.engines_available()) or "none: pip install openvino",
         "packaged models": ", ".join(card.name for card in models.packaged_models()) or "none",

@@ -249,7 +249,7 @@ def _write_tables(folder: Path, rows: list[tuple[str, str, str, str]], name: str
     lines = (
         f"name = {json.dumps(f'{name}, reviewed')}",
         'licence = "not stated"',
-        f"notes = {json.dumps('Made by selion from a review; what nobody decided is 255.')}",
+        f"notes = {json.dumps('Made by selion from a review; pixels without a decision are 255.')}",
         f"classes = {{ {classes} }}",
         "",
         "[files]",

@@ -64,7 +64,7 @@ WORDS = {
     "confidence": "the model is not sure of it",
     "line": "a line runs through it: perhaps two fields",
     "edge": "its edge is weak: perhaps it is one with a neighbour, or its outline is elsewhere",
-    "beyond": "what lies around it looks like field too: perhaps it goes on",
+    "beyond": "the land around it is probably field too: perhaps it extends further",
     "other": "the other map has another outline here",
     "shape": "few fields have this shape",
 }

@@ -261,11 +261,11 @@ class ReviewState:
     def _stale(self, names: Sequence[str]) -> str:
         seen = [self.get(name) for name in names]
         if any(found is None for found in seen):
-            return "A field is not there (any more): look at the map again."
+            return "A field is not there (any more): load the map again."
         who = sorted({found.person for found in seen if found is not None and found.person})
         return (
             f"{' and '.join(who) or 'Somebody'} changed "
-            f"{'this field' if len(names) == 1 else 'these fields'} meanwhile: look at it again."
+            f"{'this field' if len(names) == 1 else 'these fields'} meanwhile: load it again."
         )
 
     def _made(self, action: Action) -> dict[str, Field | None]:

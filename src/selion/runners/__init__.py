@@ -9,7 +9,6 @@ knows nothing of what a block is: what must outlive a killed process is kept by 
 
 from selion.runners.choose import open_runner as open_runner
 from selion.runners.options import RunnerOptions as RunnerOptions
-from selion.runners.options import usable_cores as usable_cores
 from selion.runners.work_queue import Done as Done
 from selion.runners.work_queue import Runner as Runner
 from selion.runners.work_queue import Serial as Serial

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from selion.runners.options import RunnerOptions, usable_cores
+from selion.cores import usable_cores
+from selion.runners.options import RunnerOptions
 from selion.runners.work_queue import Runner, Serial
 
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selion.cores import usable_cores
 from selion.errors import BadInput, MissingExtra
 from selion.extras import require
-from selion.runners.options import SCHEME, RunnerOptions, usable_cores
+from selion.runners.options import SCHEME, RunnerOptions
 from selion.runners.work_queue import FAULTS, TRIES, Done, Job, Runner, WorkQueue
 from selion.runners.worker import limit_threads, portable, unpacked
 

@@ -15,7 +15,7 @@ from selion.errors import BadInput
 from selion.runners.work_queue import TRIES, Done, Job, Runner, WorkQueue
 from selion.runners.worker import serve
 
-PATIENCE = 5.0
+GRACE_SECONDS = 5.0
 """Seconds that a worker without work gets to end by itself."""
 
 
@@ -61,7 +61,7 @@ class _Worker:
         try:
             result, error = self.pipe.recv()
         except (EOFError, OSError):
-            self.process.join(PATIENCE)
+            self.process.join(GRACE_SECONDS)
             return None, WorkerDied(
                 f"A worker died in the middle of a block ({_fate(self.process.exitcode)})."
             )
@@ -71,7 +71,7 @@ class _Worker:
         self.pipe.close()
         if self.job is not None:
             self.process.kill()
-        self.process.join(PATIENCE)
+        self.process.join(GRACE_SECONDS)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()

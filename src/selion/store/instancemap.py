@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
+from selion.cores import usable_cores
 from selion.errors import OutputFailed, UnreadableFile
 from selion.grid import Roi
 from selion.labels import Instances
@@ -67,7 +68,7 @@ def renumber_blocks(path: Path, jobs: list[tuple[Roi, np.ndarray]]) -> None:
     In threads of this process, whoever does the other blocks: a worker that died in the middle
     would leave a region half replaced, and it cannot be done twice.
     """
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+    with ThreadPoolExecutor(min(usable_cores(), 8)) as pool:
         for _ in pool.map(partial(_number_block, path), jobs):
             pass
 

@@ -58,7 +58,7 @@ def open_samples(recipe: Recipe) -> tuple[Dataset | Mixture, Dataset | Mixture]:
 def _mixtures(recipe: Recipe) -> tuple[Mixture, Dataset | Mixture]:
     """Open every part of a mixture.
 
-    See :attr:`selion.training.recipe.Data.mix` for what is validated on.
+    See :attr:`selion.training.sources.Data.mix` for what is validated on.
     """
     spec = recipe.data
     recipes, shares = (

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from selion.metrics import mean_dice
-from selion.models.language.generation import Question, Speaker, Speaking
+from selion.models.language.generation import GenerationOptions, Question, TextGenerator
 from selion.training.conversations import Talk, Talks
 from selion.training.language_recipe import LanguageRecipe
 from selion.training.reward import Standing, accuracy, constants, mean_worth, spoken_mask
@@ -37,9 +37,9 @@ def inspect(
     """
     drawn = [talks[k] for k in range(len(talks))]
     others = [*drawn[1:], drawn[0]]
-    speaker = make_speaker(model, processor, recipe, grammar)
+    generator = make_generator(model, processor, recipe, grammar)
     classes, truths = recipe.classes, [talk.truth for talk in drawn]
-    masks, valid = answers(speaker, [question(talk) for talk in drawn], recipe)
+    masks, valid = answers(generator, [question(talk) for talk in drawn], recipe)
     wrong = {
         "shuffled": [
             question(talk, other.images[0], other.images[1])
@@ -60,7 +60,7 @@ def inspect(
         valid=float(np.mean(valid)),
         accuracy=accuracy(truths, masks),
         **{
-            name: mean_worth(truths, answers(speaker, asked, recipe)[0], classes)
+            name: mean_worth(truths, answers(generator, asked, recipe)[0], classes)
             for name, asked in wrong.items()
         },
         constants=constants(truths, classes),
@@ -72,16 +72,18 @@ def inspect(
     )
 
 
-def make_speaker(model: Any, processor: Any, recipe: LanguageRecipe, grammar: str) -> Speaker:
+def make_generator(
+    model: Any, processor: Any, recipe: LanguageRecipe, grammar: str
+) -> TextGenerator:
     """Return the model as it will be asked when it is used."""
     model.eval()
-    speaking = Speaking(
+    options = GenerationOptions(
         grammar=grammar,
         samples=recipe.inspect.samples,
         batch=max(16, recipe.inspect.samples),
         share=False,
     )
-    return Speaker(model, processor, recipe.language.prompt, recipe.classes.names, speaking)
+    return TextGenerator(model, processor, recipe.language.prompt, recipe.classes.names, options)
 
 
 def question(talk: Talk, *images: Any) -> Question:
@@ -90,7 +92,7 @@ def question(talk: Talk, *images: Any) -> Question:
 
 
 def answers(
-    speaker: Speaker, asked: Sequence[Question], recipe: LanguageRecipe
+    generator: TextGenerator, asked: Sequence[Question], recipe: LanguageRecipe
 ) -> tuple[list[np.ndarray], list[bool]]:
     """Return the masks of a model's answers, and whether each was without a fault.
 
@@ -98,7 +100,7 @@ def answers(
     """
     read = [
         [spoken_mask(text, recipe.language.prompt, recipe.classes) for text in texts]
-        for texts in speaker.ask(asked)
+        for texts in generator.ask(asked)
     ]
     masks = [_vote([mask for mask, _ in several], len(recipe.classes)) for several in read]
     return masks, [all(clean for _, clean in several) for several in read]

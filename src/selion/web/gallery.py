@@ -5,13 +5,13 @@ Large ones made when they are asked for.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from selion.cores import usable_cores
 from selion.labelling.queue import Item
 from selion.labelling.screen import hash_files, version
 from selion.store.atomic import replace_bytes
@@ -31,7 +31,7 @@ class Gallery:
 
     def __init__(self, folder: Path | None, threads: int | None = None) -> None:
         self.folder = folder
-        self._pool = ThreadPoolExecutor(threads or max(2, os.cpu_count() or 2), "pictures")
+        self._pool = ThreadPoolExecutor(threads or max(2, usable_cores()), "pictures")
         self._lock = threading.Lock()
         self._small: LruCache[tuple[str, str], SmallPicture] = LruCache(
             MEMORY, lambda made: len(made.overlay) + len(made.photo)

@@ -167,7 +167,7 @@ class Guard:
             return Refusal(403, "What writes is JSON from a page of this server.")
         length = headers.get(b"content-length", "0")
         if not length.isascii() or not length.isdigit() or len(length) > 12:
-            return Refusal(400, "The length of the request is no number.")
+            return Refusal(400, "The length of the request is not a whole number.")
         if int(length) > self.largest_body:
             return Refusal(413, f"The request has more than {self.largest_body:,} bytes.")
         return None

@@ -33,8 +33,8 @@ LARGEST = 8192
 coarser."""
 SHARP = 768
 """Pixels of the longer side of a chip at most; a wider one is read coarser."""
-KEPT = 256
-"""Chips that are kept in memory."""
+CACHED_CHIPS = 256
+"""Chips that are cached in memory."""
 FAR = 2.0
 """A point lies at most so many image sizes away from the image."""
 PLAIN = 10.0
@@ -64,7 +64,7 @@ class Frame:
         self, frame: geopandas.GeoDataFrame, image: Path | None, scores: Path | None
     ) -> None:
         self._lock = threading.Lock()
-        self._chips: LruCache[tuple[str, Box], bytes] = LruCache(KEPT)
+        self._chips: LruCache[tuple[str, Box], bytes] = LruCache(CACHED_CHIPS)
         self._sources: dict[tuple[Path, int], Source] = {}
         self.layers: tuple[Layer, ...] = ()
         if image is not None:

@@ -234,7 +234,7 @@ def undo(session: ScreeningSession, parameters: JSON) -> JSON:
     return {"items": items, "counts": session.screening.counts()}
 
 
-def check_person(parameters: object) -> str:
+def check_person(value: object) -> str:
     """Return a name.
 
     Raises
@@ -242,13 +242,13 @@ def check_person(parameters: object) -> str:
     BadInput
         If it is none.
     """
-    name = parameters.strip() if isinstance(parameters, str) else ""
+    name = value.strip() if isinstance(value, str) else ""
     if not 1 <= len(name) <= 64 or not name.isprintable():
-        raise BadInput("The reviewer's name is missing: give one of 1 to 64 characters.")
+        raise BadInput("The reviewer's name must have 1 to 64 printable characters.")
     return name
 
 
-def check_batch(parameters: object) -> str:
+def check_batch(value: object) -> str:
     """Return the name of a batch.
 
     Raises
@@ -256,12 +256,12 @@ def check_batch(parameters: object) -> str:
     BadInput
         If it is none.
     """
-    if not isinstance(parameters, str) or not BATCH.fullmatch(parameters):
+    if not isinstance(value, str) or not BATCH.fullmatch(value):
         raise BadInput("A batch is named by 6 to 64 letters, digits, - and _.")
-    return parameters
+    return value
 
 
-def check_seconds(parameters: object) -> float:
+def check_seconds(value: object) -> float:
     """Return a time that a page can have taken; longer ones are cut to an hour.
 
     Raises
@@ -269,16 +269,12 @@ def check_seconds(parameters: object) -> float:
     BadInput
         If it is no number, or negative.
     """
-    if (
-        isinstance(parameters, bool)
-        or not isinstance(parameters, int | float)
-        or not parameters >= 0
-    ):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise BadInput("The seconds of a page are a number, 0 or more.")
-    return float(min(parameters, 3600.0))
+    return float(min(value, 3600.0))
 
 
-def _name(parameters: object) -> str:
-    if not isinstance(parameters, str) or len(parameters) > 200:
+def _name(value: object) -> str:
+    if not isinstance(value, str) or len(value) > 200:
         raise BadInput("Ids, decisions, versions and passes are short texts.")
-    return parameters
+    return value

@@ -29,7 +29,7 @@ from selion.models.language.chat import (
     refine,
     shrink,
 )
-from selion.models.language.generation import Prefix, Question, Speaker, Speaking
+from selion.models.language.generation import GenerationOptions, Prefix, Question, TextGenerator
 from selion.models.language.quiet import quiet
 from selion.models.language.rrle import Misread, decode
 from selion.raster import Raster
@@ -73,7 +73,7 @@ class LanguageSegmenter(CardModel):
     ----------
     card : ModelCard
         Its architecture table holds the prompt.
-    speaker : Speaker
+    generator : TextGenerator
     execution : Execution
         What runs it.
 
@@ -84,16 +84,16 @@ class LanguageSegmenter(CardModel):
     written.
     """
 
-    def __init__(self, card: ModelCard, speaker: Speaker, execution: Execution) -> None:
-        self.speaker, self.execution = speaker, execution
+    def __init__(self, card: ModelCard, generator: TextGenerator, execution: Execution) -> None:
+        self.generator, self.execution = generator, execution
         # the question, how answers are drawn, and the files decide beside the name
         decides = {
             "architecture": dict(card.architecture),
             "files": dict(card.files),
-            "speaking": speaker.speaking,
+            "speaking": generator.options,
         }
         super().__init__("LanguageSegmenter", card, execution, decides)
-        self.batch = speaker.speaking.batch
+        self.batch = generator.options.batch
         """How many views run at once."""
         self.misread: list[Misread] = []
         """One for each answer of the last call."""
@@ -115,7 +115,7 @@ class LanguageSegmenter(CardModel):
         BadInput
             If a view is not of the patch's size.
         """
-        prompt = self.speaker.prompt
+        prompt = self.generator.prompt
         answers = np.empty((len(views), len(self.classes), prompt.patch, prompt.patch), np.float32)
         self.misread = []
         for first, last in _runs(views):
@@ -138,7 +138,7 @@ class LanguageSegmenter(CardModel):
     def _texts(self, views: Sequence[View]) -> list[list[str]]:
         """Answers about views of one image."""
         asked = self.questions(views)
-        prefix = self._prefix_of(views[0], asked[0]) if self.speaker.speaking.share else None
+        prefix = self._prefix_of(views[0], asked[0]) if self.generator.options.share else None
         torch = require("torch", "language")
         with torch.random.fork_rng():
             # Draws follow from the place: the same windows give the same map, resumed or not, block
@@ -149,7 +149,9 @@ class LanguageSegmenter(CardModel):
                 )
             )
             return (
-                self.speaker.ask(asked) if prefix is None else self.speaker.ask_about(asked, prefix)
+                self.generator.ask(asked)
+                if prefix is None
+                else self.generator.ask_about(asked, prefix)
             )
 
     def _prefix_of(self, view: View, question: Question) -> Prefix | None:
@@ -160,11 +162,11 @@ class LanguageSegmenter(CardModel):
         if view.context is None:
             return None
         if self._prefix is None or self._prefix[0] is not view.context:
-            self._prefix = view.context, self.speaker.prefix(question)
+            self._prefix = view.context, self.generator.prefix(question)
         return self._prefix[1]
 
     def _question(self, view: View) -> Question:
-        prompt = self.speaker.prompt
+        prompt = self.generator.prompt
         if view.pixels.shape[1:] != (prompt.patch, prompt.patch):
             raise BadInput(
                 f"{self.card.name} speaks of patches of {prompt.patch} px; {view.pixels.shape[2]} "
@@ -183,7 +185,7 @@ class LanguageSegmenter(CardModel):
 
     def _votes(self, texts: Sequence[str]) -> np.ndarray:
         """Count the answers to one question, (class, patch, patch)."""
-        prompt, count = self.speaker.prompt, len(self.classes)
+        prompt, count = self.generator.prompt, len(self.classes)
         votes = np.zeros((count, prompt.grid, prompt.grid), np.float32)
         for text in texts:
             mask, misread = decode(
@@ -200,7 +202,7 @@ class LanguageSegmenter(CardModel):
 
         They follow from the answers that a mask of large fields needs and one question's length.
         """
-        prompt = self.speaker.prompt
+        prompt = self.generator.prompt
         edge = (
             np.indices((prompt.grid, prompt.grid)).sum(0)
             // max(1, prompt.grid // 2)
@@ -208,7 +210,7 @@ class LanguageSegmenter(CardModel):
         )
         answer = (
             len(
-                self.speaker.processor.tokenizer.encode(
+                self.generator.processor.tokenizer.encode(
                     prompt.answer(edge, self.classes.names), add_special_tokens=False
                 )
             )
@@ -218,10 +220,10 @@ class LanguageSegmenter(CardModel):
             np.zeros((len(self.inputs.bands), prompt.patch, prompt.patch), np.float32),
             (slice(0, prompt.patch), slice(0, prompt.patch)),
         )
-        asked = self.speaker.together(self.questions([blank]))["input_ids"].shape[1]
-        samples = self.speaker.speaking.samples
+        asked = self.generator.together(self.questions([blank]))["input_ids"].shape[1]
+        samples = self.generator.options.samples
         return Price(
-            windows, windows * samples * answer, windows * asked, WATTS[self.speaker.device.type]
+            windows, windows * samples * answer, windows * asked, WATTS[self.generator.device.type]
         )
 
 
@@ -310,19 +312,19 @@ def load(
     )
     prompt = Prompt.from_dict(_table(card, "prompt"))
     check_card(card, prompt)
-    speaker = Speaker(
+    generator = TextGenerator(
         model.to(device).eval(),
         processor,
         prompt,
         card.classes.names,
-        _speaking(_table(card, "speaking")),
+        _generation_options(_table(card, "speaking")),
     )
-    for sentence in speaker.advice:
+    for sentence in generator.advice:
         warnings.warn(sentence, stacklevel=2)
     where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
     precision = "bfloat16" if fast else "float32"
     return LanguageSegmenter(
-        card, speaker, Execution(f"torch {torch.__version__} on {where}", precision)
+        card, generator, Execution(f"torch {torch.__version__} on {where}", precision)
     )
 
 
@@ -475,14 +477,14 @@ def check_eyes(config: Any, name: str) -> None:
         )
 
 
-def _speaking(table: Mapping[str, Any]) -> Speaking:
+def _generation_options(table: Mapping[str, Any]) -> GenerationOptions:
     """Read how a card's model is asked; a key that there is not is named."""
-    unknown = [key for key in table if key not in Speaking.__slots__]
+    unknown = [key for key in table if key not in GenerationOptions.__slots__]
     if unknown:
         raise BadInput(
             f"{', '.join(unknown)} was given; a language model knows "
-            f"{', '.join(Speaking.__slots__)}."
+            f"{', '.join(GenerationOptions.__slots__)}."
         )
     if is_ours(table.get("grammar"), "selion", "The grammar of a card's answers"):
         table = {**table, "grammar": "selion"}
-    return Speaking(**table)
+    return GenerationOptions(**table)

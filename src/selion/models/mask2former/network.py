@@ -132,8 +132,8 @@ class Queries(nn.Module):
         classes, masks = self.queries(image)
         score, best = classes.max(2)
         kept = score >= least
-        claim = torch.where(kept[..., None, None], score[..., None, None] * masks, 0.0)
-        strongest, owner = claim.max(1)
+        weighted = torch.where(kept[..., None, None], score[..., None, None] * masks, 0.0)
+        strongest, owner = weighted.max(1)
         inside = torch.gather(masks, 1, owner[:, None])[:, 0] >= 0.5
         thing = torch.isin(
             torch.gather(best, 1, owner.flatten(1)).view_as(owner),

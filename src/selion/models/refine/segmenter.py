@@ -24,7 +24,7 @@ from selion.raster import Raster
 from selion.segmenter import Answers, InputSpec, LoadedModel, Segmenter, View, as_model
 
 if TYPE_CHECKING:
-    from selion.models.sam.network import Looked, Prompted
+    from selion.models.sam.network import EncodedImage, Prompted
     from selion.models.sam.segmenter import SamSegmenter
 
 OWN = "own"
@@ -194,19 +194,23 @@ def refine_with_points(
     """
     scores = np.full((len(classes), *labels.shape), -SURE, np.float32)
     scores[0] = 0
-    looked = network.look(image)
+    encoded = network.encode(image)
     rng = np.random.default_rng(seed)
     for kind in range(1, len(classes)):
         parts, count = ndimage.label(labels == kind)
         for part in range(1, count + 1):
-            found = _ask_about(network, looked, parts == part, points, rng)
+            found = _ask_about(network, encoded, parts == part, points, rng)
             np.maximum(scores[kind], np.clip(found, -SURE, SURE), out=scores[kind])
     power = np.exp(scores - scores.max(0))
     return (power / power.sum(0)).astype(np.float32)
 
 
 def _ask_about(
-    network: Prompted, looked: Looked, mask: np.ndarray, points: int, rng: np.random.Generator
+    network: Prompted,
+    encoded: EncodedImage,
+    mask: np.ndarray,
+    points: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Ask for the object that a coarse mask means; (y, x) float32 logits."""
     inside, outside = _within(mask, points, rng), _within(~mask, points, rng)
@@ -214,10 +218,10 @@ def _ask_about(
         np.concatenate([inside, outside]),
         np.repeat([1, 0], [len(inside), len(outside)]),
     )
-    known = network.coarse(looked, mask)
+    known = network.coarse(encoded, mask)
     for _ in range(ROUNDS):
-        known = network.ask(looked, places[None], given[None], several=False, mask=known)[0][0]
-    found: np.ndarray = network.enlarge(looked, known)[0].cpu().numpy()
+        known = network.ask(encoded, places[None], given[None], several=False, mask=known)[0][0]
+    found: np.ndarray = network.enlarge(encoded, known)[0].cpu().numpy()
     return found
 
 
@@ -248,9 +252,9 @@ class PointRefined:
     def __init__(self, base: LoadedModel[np.ndarray], prompted: SamSegmenter) -> None:
         if base.gives == "objects" or base.inputs.bands != prompted.inputs.bands:
             raise BadInput(
-                f"Segment Anything looks at {', '.join(prompted.inputs.bands)} and refines what "
-                f"answers with probabilities; the model looks at {', '.join(base.inputs.bands)}: "
-                "take another refiner."
+                "Segment Anything refines probabilities of the bands "
+                f"{', '.join(prompted.inputs.bands)}; the model answers with {base.gives} of "
+                f"{', '.join(base.inputs.bands)}: take another refiner."
             )
         self.base, self.prompted = base, prompted
         self.inputs, self.classes = base.inputs, base.classes
@@ -477,7 +481,7 @@ def _check(base: LoadedModel[Any], refiner: LoadedModel[Any] | None) -> None:
     if not base.classes.things:
         raise BadInput(
             f"{base.card.name} has the classes {', '.join(base.classes.names)}, of which none "
-            "comes as objects: there is nothing to part."
+            "comes as objects: only a class without objects can be split into objects."
         )
     parting = base if refiner is None else refiner
     if parting.classes.boundary is None:

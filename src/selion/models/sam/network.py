@@ -24,8 +24,8 @@ it (arXiv 2410.09855)."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Looked:
-    """An image that the network has looked at."""
+class EncodedImage:
+    """An image as the encoder of the network gives it."""
 
     memory: dict[str, Any]
     """What the network is given instead of the image."""
@@ -55,14 +55,14 @@ class Prompted:
         self.model, self.kind, self.device, self.fast = model.to(device).eval(), kind, device, fast
         size = model.config.prompt_encoder_config.image_size
         self.edge = int(size if isinstance(size, int) else size[0])
-        """Edge in pixels of the square that the network looks at."""
+        """Edge in pixels of the square that the network is given."""
         self._mean, self._deviation = (
             torch.tensor(values, device=device)[:, None, None]
             for values in (feeding.mean, feeding.deviation)
         )
 
-    def look(self, image: np.ndarray) -> Looked:
-        """Look at an image.
+    def encode(self, image: np.ndarray) -> EncodedImage:
+        """Encode an image.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Prompted:
         memory = {"image_embeddings": seen}
         if self.kind.family == "sam_hq":
             memory = {"image_embeddings": seen[0], "intermediate_embeddings": seen[1]}
-        return Looked(memory, (image.shape[1], image.shape[2]), fed)
+        return EncodedImage(memory, (image.shape[1], image.shape[2]), fed)
 
     def square(self, image: np.ndarray) -> torch.Tensor:
         """Return (1, 3, edge, edge).
@@ -103,7 +103,7 @@ class Prompted:
 
     def ask(
         self,
-        looked: Looked,
+        encoded: EncodedImage,
         points: np.ndarray,
         labels: np.ndarray,
         *,
@@ -114,7 +114,7 @@ class Prompted:
 
         Parameters
         ----------
-        looked : Looked
+        encoded : EncodedImage
         points : (prompt, point, 2) float ndarray
             x and y in pixels of the image.
         labels : (prompt, point) int ndarray
@@ -138,11 +138,11 @@ class Prompted:
         BadInput
             If there is no point, or one outside the image.
         """
-        check_points(points, looked.shape)
-        scale = np.array([looked.fed[1] / looked.shape[1], looked.fed[0] / looked.shape[0]])
+        check_points(points, encoded.shape)
+        scale = np.array([encoded.fed[1] / encoded.shape[1], encoded.fed[0] / encoded.shape[0]])
         with self._computing():
             answer = self.model(
-                **looked.memory,
+                **encoded.memory,
                 input_points=torch.from_numpy((points * scale).astype(np.float32))[None].to(
                     self.device
                 ),
@@ -157,12 +157,12 @@ class Prompted:
             masks, quality = masks[:, :1], quality[:, :1]
         return masks, quality
 
-    def coarse(self, looked: Looked, mask: np.ndarray) -> torch.Tensor:
+    def coarse(self, encoded: EncodedImage, mask: np.ndarray) -> torch.Tensor:
         """Return a mask of the image as the network takes one beside points.
 
         Parameters
         ----------
-        looked : Looked
+        encoded : EncodedImage
         mask : (y, x) bool ndarray
 
         Returns
@@ -173,7 +173,7 @@ class Prompted:
         """
         config = self.model.config.prompt_encoder_config
         side = 4 * self.edge // int(config.patch_size)
-        fed = tuple(max(1, round(length * side / self.edge)) for length in looked.fed)
+        fed = tuple(max(1, round(length * side / self.edge)) for length in encoded.fed)
         signs = torch.from_numpy(np.where(mask, np.float32(KNOWN), np.float32(-KNOWN))).to(
             self.device
         )
@@ -182,14 +182,14 @@ class Prompted:
         )
         return F.pad(small, (0, side - fed[1], 0, side - fed[0]))[0]
 
-    def enlarge(self, looked: Looked, logits: torch.Tensor) -> torch.Tensor:
+    def enlarge(self, encoded: EncodedImage, logits: torch.Tensor) -> torch.Tensor:
         """Bring (n, h, w) logits to the (n, y, x) of the image."""
         square = F.interpolate(
             logits[:, None], (self.edge, self.edge), mode="bilinear", align_corners=False
         )
         return F.interpolate(
-            square[..., : looked.fed[0], : looked.fed[1]],
-            looked.shape,
+            square[..., : encoded.fed[0], : encoded.fed[1]],
+            encoded.shape,
             mode="bilinear",
             align_corners=False,
         )[:, 0]

@@ -24,7 +24,7 @@ from selion.models.card import ModelCard
 from selion.models.execution import CardModel, on_torch
 from selion.models.feed import check_views
 from selion.models.objects import scored_objects
-from selion.models.sam.network import Looked, Prompted, load_prompted
+from selion.models.sam.network import EncodedImage, Prompted, load_prompted
 from selion.segmenter import LoadedModel, View
 
 _EIGHT = np.ones((3, 3), bool)
@@ -122,18 +122,18 @@ def segment_everything(
     (n,) float64 ndarray
         Of each id the intersection over union that the network expects.
     """
-    looked = network.look(image)
-    asked = point_grid(options.points_per_side, looked.shape)
+    encoded = network.encode(image)
+    asked = point_grid(options.points_per_side, encoded.shape)
     masks, boxes, quality = zip(
         *(
-            _good(network, looked, asked[k : k + options.points_at_once], options)
+            _good(network, encoded, asked[k : k + options.points_at_once], options)
             for k in _starts(asked, options)
         ),
         strict=True,
     )
     packed, box, score = np.concatenate(masks), np.concatenate(boxes), np.concatenate(quality)
     kept = suppress(box, score, options.overlap)
-    whole = np.unpackbits(packed[kept], axis=-1, count=looked.shape[1]).astype(bool)
+    whole = np.unpackbits(packed[kept], axis=-1, count=encoded.shape[1]).astype(bool)
     found, score = _cleaned(whole, score[kept], options)
     return layer(found, options.visible), np.clip(score, 0, 1)
 
@@ -143,19 +143,19 @@ def _starts(asked: np.ndarray, options: MaskOptions) -> range:
 
 
 def _good(
-    network: Prompted, looked: Looked, points: np.ndarray, options: MaskOptions
+    network: Prompted, encoded: EncodedImage, points: np.ndarray, options: MaskOptions
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ask with a few points.
 
     Return of the masks that are good the bits (n, y, x / 8), the boxes and the expected quality.
     """
-    logits, quality = network.ask(looked, points[:, None], np.ones((len(points), 1), np.int64))
+    logits, quality = network.ask(encoded, points[:, None], np.ones((len(points), 1), np.int64))
     logits, quality = logits.flatten(0, 1), quality.flatten()
     sure = quality >= options.quality
     logits, quality = logits[sure], quality[sure]
-    bits, kept = [np.zeros((0, *looked.shape), bool)], []
+    bits, kept = [np.zeros((0, *encoded.shape), bool)], []
     for k in range(0, len(logits), 8):  # full-size logits of a few at a time: 4 MB each at 1024 px
-        large = network.enlarge(looked, logits[k : k + 8])
+        large = network.enlarge(encoded, logits[k : k + 8])
         steady = stability(large, options.offset) >= options.stability
         bits.append((large[steady] > 0).cpu().numpy())
         kept.append(quality[k : k + 8][steady])
@@ -484,15 +484,15 @@ def best_of_points(
         )
     if not truth.any():
         return BestMask(np.zeros(truth.shape, bool), np.empty((0, 2)), np.nan, np.nan)
-    looked = network.look(image)
+    encoded = network.encode(image)
     best: BestMask | None = None
     for n in counts:
         points = prompt_points(truth, n, seed)
         logits, quality = network.ask(
-            looked, points[None], np.ones((1, len(points)), np.int64), several=len(points) == 1
+            encoded, points[None], np.ones((1, len(points)), np.int64), several=len(points) == 1
         )
         k = int(quality[0].argmax())
-        mask = (network.enlarge(looked, logits[0, k : k + 1]) > 0)[0].cpu().numpy()
+        mask = (network.enlarge(encoded, logits[0, k : k + 1]) > 0)[0].cpu().numpy()
         found = BestMask(mask, points, _iou(mask, truth), float(quality[0, k]))
         best = found if best is None or found.iou > best.iou else best
     if best is None:

@@ -30,7 +30,7 @@ FOREIGN = (
 wrong PROJ database."""
 FINDING = (
     ("search", 0, 4),
-    ("look again", 4, 6),
+    ("second pass", 4, 6),
     ("choose", 6, 8),
     ("compose", 8, 46),
     ("mosaic", 46, 50),

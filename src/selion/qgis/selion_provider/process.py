@@ -18,9 +18,9 @@ from .command import Listener, Said, environment
 
 POLL = 0.1
 """Seconds between two looks at the cancel button."""
-PATIENCE = ((getattr(signal, "SIGINT", None), 20.0), (getattr(signal, "SIGTERM", None), 5.0))
-"""How long each way of asking may take before the next; after the last the process is killed.  An
-inference step is finished first."""
+STOP_SIGNALS = ((getattr(signal, "SIGINT", None), 20.0), (getattr(signal, "SIGTERM", None), 5.0))
+"""Signals that ask a process to stop, and the seconds that each gets before the next; after the
+last the process is killed.  An inference step is finished first."""
 INCOMPLETE = 3
 """The code with which selion ends where a part of an image could not be worked on; the result is
 written all the same."""
@@ -140,12 +140,12 @@ def _message(errors: Sequence[str], code: int) -> str:
 
 def stop(process: subprocess.Popen[str]) -> None:
     """Ask a process and its children to stop, then kill them; returns when they are gone."""
-    for ask, patience in PATIENCE:
+    for ask, seconds in STOP_SIGNALS:
         if process.poll() is not None:
             break
         _tell(process, ask)
         try:
-            process.wait(patience)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
             continue
     _kill(process)

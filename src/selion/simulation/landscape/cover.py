@@ -6,7 +6,6 @@ verges, gardens, orchards of single trees and woods are not.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from selion.cores import usable_cores
 from selion.simulation.landscape.features import (
     M_BUSH,
     M_FIELD,
@@ -536,5 +536,5 @@ def in_strips(work: object, height: int, size: int = 64) -> None:
 
     The result does not depend on how many there are.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(work, range(0, height, size)))  # type: ignore[arg-type]

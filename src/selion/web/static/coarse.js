@@ -1,6 +1,6 @@
 // Contact sheets: everything is rejected unless somebody keeps it; the next page writes the page down.
 
-import { $, SIGNS, WORDS, load, picture, say, shelves, showCounts, unique } from "./marks.js";
+import { $, SIGNS, WORDS, load, picture, say, storage, showCounts, unique } from "./marks.js";
 
 const PAGES = 3; // the one that is shown and two whose pictures are fetched meanwhile
 
@@ -342,7 +342,7 @@ export class Coarse {
 
   draft() {
     try {
-      return JSON.parse(shelves.browser.get(`selion:${this.folder}:draft:${this.person()}`)) || {};
+      return JSON.parse(storage.browser.get(`selion:${this.folder}:draft:${this.person()}`)) || {};
     } catch {
       return {};
     }
@@ -351,11 +351,11 @@ export class Coarse {
   keepDraft() {
     const marks = {};
     for (const [id, word] of this.page.marks) if (word !== "reject") marks[id] = word;
-    shelves.browser.set(`selion:${this.folder}:draft:${this.person()}`, JSON.stringify(marks));
+    storage.browser.set(`selion:${this.folder}:draft:${this.person()}`, JSON.stringify(marks));
   }
 
   forgetDraft() {
-    shelves.browser.drop(`selion:${this.folder}:draft:${this.person()}`);
+    storage.browser.drop(`selion:${this.folder}:draft:${this.person()}`);
   }
 
   enter() {

@@ -1,6 +1,6 @@
 // The line to the server.  What a person decided is kept in this browser until the server says that it is on the disk; what is sent twice is written once.
 
-import { awake, shelves } from "./marks.js";
+import { awake, storage } from "./marks.js";
 
 const HEADERS = { "content-type": "application/json", "x-selion": "1" };
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -17,12 +17,12 @@ export class Link {
   // Take up what an earlier page of the same folder could not send.
   adopt(folder) {
     this.memory = `selion:${folder}:out:`;
-    const names = shelves.browser.names().filter((name) => name.startsWith(this.memory)).sort();
+    const names = storage.browser.names().filter((name) => name.startsWith(this.memory)).sort();
     for (const name of names) {
       try {
-        this.jobs.push({ name, ...JSON.parse(shelves.browser.get(name)) });
+        this.jobs.push({ name, ...JSON.parse(storage.browser.get(name)) });
       } catch {
-        shelves.browser.drop(name);
+        storage.browser.drop(name);
       }
     }
     this.flush();
@@ -50,7 +50,7 @@ export class Link {
   send(path, body) {
     const name = `${this.memory}${Date.now().toString(36)}-${String(this.jobs.length).padStart(4, "0")}-${body.batch || body.id}`;
     const job = { name, path, body };
-    shelves.browser.set(name, JSON.stringify({ path, body }));
+    storage.browser.set(name, JSON.stringify({ path, body }));
     const answered = new Promise((done, failed) => { job.done = done; job.failed = failed; });
     this.jobs.push(job);
     this.flush();
@@ -98,7 +98,7 @@ export class Link {
 
   drop(job) {
     this.jobs.shift();
-    shelves.browser.drop(job.name);
+    storage.browser.drop(job.name);
   }
 
   tell(state = this.jobs.length ? "waiting" : "saved") {

@@ -3,7 +3,7 @@
 import { Coarse } from "./coarse.js";
 import { Fine } from "./fine.js";
 import { Link } from "./link.js";
-import { $, Clock, Rate, say, shelves, showCounts } from "./marks.js";
+import { $, Clock, Rate, say, storage, showCounts } from "./marks.js";
 
 let name = "";
 const person = () => name;
@@ -33,7 +33,7 @@ function askName(suggested) {
 
 function setName(given) {
   name = given;
-  shelves.tab.set("selion:person", name); // of this tab: two people may share a browser
+  storage.tab.set("selion:person", name); // of this tab: two people may share a browser
   $("person").textContent = name;
 }
 
@@ -47,7 +47,7 @@ function choose(which, passes) {
   }
   $("empty").hidden = true;
   document.body.dataset.ready = "";
-  shelves.tab.set("selion:pass", which);
+  storage.tab.set("selion:pass", which);
   passes[which].enter();
 }
 
@@ -83,13 +83,13 @@ async function begin() {
   showCounts(state.counts);
   if (link.adopt(state.folder)) say("What could not be sent before is sent now.");
   await link.idle();
-  const suggested = shelves.tab.get("selion:person") || state.person;
+  const suggested = storage.tab.get("selion:person") || state.person;
   setName(suggested || (await askName("")));
   const clock = new Clock();
   const rate = new Rate();
   const passes = { coarse: new Coarse(link, clock, rate, person, state.folder), fine: new Fine(link, clock, rate, person) };
   listen(passes);
-  choose(shelves.tab.get("selion:pass") === "fine" ? "fine" : "coarse", passes);
+  choose(storage.tab.get("selion:pass") === "fine" ? "fine" : "coarse", passes);
   if (state.notes.length) say(state.notes.join(" "), 10);
 }
 

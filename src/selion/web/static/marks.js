@@ -5,7 +5,7 @@ export const WORDS = { keep: "kept", reject: "rejected", full: "full coverage", 
 export const SIGNS = { keep: "✓", reject: "", full: "F", unsure: "?" };
 
 // What outlives a reload, where the browser allows it; where it does not, the page works without.
-function shelf(place) {
+function safeStorage(place) {
   const attempt = (act, otherwise) => { try { return act(window[place]); } catch { return otherwise; } };
   return {
     get: (name) => attempt((kept) => kept.getItem(name), null),
@@ -14,7 +14,7 @@ function shelf(place) {
     names: () => attempt((kept) => Object.keys(kept), []),
   };
 }
-export const shelves = { browser: shelf("localStorage"), tab: shelf("sessionStorage") };
+export const storage = { browser: safeStorage("localStorage"), tab: safeStorage("sessionStorage") };
 
 export function unique() {
   const bytes = crypto.getRandomValues(new Uint8Array(9));

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MEMORY = 256 << 20
-"""Bytes of rows that are kept, over all files."""
+"""Bytes of rows that are cached, over all files."""
 FEW = 32
 """A column of text with no more values than this in a chunk can colour fields."""
 
@@ -117,7 +117,7 @@ class Fields(Protocol):
         ...
 
 
-KEPT: LruCache[tuple[str, int], Chunk] = LruCache(MEMORY, lambda chunk: chunk.size)
+ROW_GROUP_CACHE: LruCache[tuple[str, int], Chunk] = LruCache(MEMORY, lambda chunk: chunk.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ class ParquetFields:
     covering: str | None
     """Name of the bbox column; None where the file has none: then rows are boxed when they are
     read."""
-    kept: LruCache[tuple[str, int], Chunk] = field(default_factory=lambda: KEPT)
+    cache: LruCache[tuple[str, int], Chunk] = field(default_factory=lambda: ROW_GROUP_CACHE)
 
     def chunk(self, index: int) -> Chunk:
         """Read a row group.
@@ -149,7 +149,7 @@ class ParquetFields:
             If it is not what the file's footer says.
         """
         place = self.places[index]
-        return self.kept.get((str(self.paths[place.file]), place.group), lambda: self._read(place))
+        return self.cache.get((str(self.paths[place.file]), place.group), lambda: self._read(place))
 
     def _read(self, place: RowGroupPlace) -> Chunk:
         path = self.paths[place.file]

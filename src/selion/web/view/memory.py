@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from selion import fields as rooms
 from selion.errors import UnreadableFile
+from selion.fields import read_fields
 from selion.web.view.chunks import FEW, Chunk, RowGroupPlace, place_of, plain, row_box
 from selion.web.view.parquet_footers import MOST_COLUMNS, UNSHOWN
 from selion.web.view.place import EARTH, Projection, project_boxes, projection
@@ -82,7 +82,7 @@ def open_table(path: Path) -> TableFields:
             f"{path.name} has {path.stat().st_size:,} bytes, and such files are read whole: write "
             "it as GeoParquet (.parquet), which is read in parts."
         )
-    frame = rooms.read_fields(path)
+    frame = read_fields(path)
     project = projection(frame.crs.to_wkt() if frame.crs is not None else None)
     frame = frame.iloc[hilbert(frame)].reset_index(drop=True)
     columns = columns_of(frame)

@@ -9,7 +9,6 @@ request names a file: layers are named by what :mod:`selion.web.view.discovery` 
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -19,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selion.cores import usable_cores
 from selion.errors import BadInput, MissingExtra, SelionError, UnknownName
 from selion.extras import require
 from selion.store.cache import LruCache
@@ -72,7 +72,7 @@ class ViewSession:
     )
     run: str = field(default_factory=lambda: secrets.token_hex(4))
     gate: asyncio.Semaphore = field(
-        default_factory=lambda: asyncio.Semaphore(max(2, os.cpu_count() or 2))
+        default_factory=lambda: asyncio.Semaphore(max(2, usable_cores()))
     )
     """As many tiles are cut at once; the others wait, and those that nobody waits for any more are
     not cut."""

@@ -1,7 +1,7 @@
 // Begins the page: who reviews, what waits to be sent, which field is shown, and what keys do.
 
 import { Link } from "../link.js";
-import { $, Clock, say, shelves, unique } from "../marks.js";
+import { $, Clock, say, storage, unique } from "../marks.js";
 import { Beside } from "./beside.js";
 import { Queue } from "./queue.js";
 import { Stage } from "./stage.js";
@@ -225,7 +225,7 @@ function askName(suggested) {
 
 function setName(given) {
   name = given;
-  shelves.tab.set("selion:person", name); // of this tab: two people may share a browser
+  storage.tab.set("selion:person", name); // of this tab: two people may share a browser
   $("person").textContent = name;
 }
 
@@ -266,7 +266,7 @@ async function begin() {
   if (link.adopt(state.folder)) say("What could not be sent before is sent now.");
   for (const job of link.jobs) job.done = (table) => { if (table && table.done === false) say(table.why, 10); };
   await link.idle();
-  const suggested = shelves.tab.get("selion:person") || state.person;
+  const suggested = storage.tab.get("selion:person") || state.person;
   setName(suggested || (await askName("")));
   listen();
   await next();

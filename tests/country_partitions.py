@@ -1,5 +1,5 @@
-"""A simulated countryside on both sides of a zone border, whole and cut into the sheets that jobs
-would make of it.
+"""A simulated countryside on both sides of a zone border, whole and cut into the partitions that
+jobs would make of it.
 """
 
 import json
@@ -39,12 +39,12 @@ def countryside(seed=3, size=420):
 
 
 @dataclass(frozen=True)
-class Sheets:
+class Partitions:
     paths: list[Path]
     cells: list
 
 
-def write_sheets(
+def write_partitions(
     frame, folder, edge=1500.0, halo=200.0, *, area=None, keep=lambda cell: True, moved=None
 ):
     """Write what each job of a plan would have seen of a countryside; ``moved`` changes the
@@ -82,7 +82,7 @@ def write_sheets(
         write_table(table, path)
         path.with_name("area.geojson").write_text(json.dumps(lattice.to_feature(cell)))
         paths.append(path)
-    return Sheets(paths, cells)
+    return Partitions(paths, cells)
 
 
 def write_table(frame, path, origin=None):
@@ -102,8 +102,8 @@ def write_table(frame, path, origin=None):
     return fields.write_fields(
         frame.set_geometry(shapely.orient_polygons(frame.geometry.to_numpy()), crs=frame.crs),
         path,
-        origin or Origin("sheet"),
+        origin or Origin("partition"),
     )
 
 
-__all__ = ["CRS84", "Sheets", "countryside", "replace", "write_sheets", "write_table"]
+__all__ = ["CRS84", "Partitions", "countryside", "replace", "write_partitions", "write_table"]
